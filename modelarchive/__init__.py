@@ -1,0 +1,53 @@
+"""One file that is an HDF5 file, a safetensors file and a whole model that rebuilds itself, with no code inside.
+
+Arrays: :func:`save`, :func:`load`. Networks: :mod:`modelarchive.nn`, :func:`save_model`, :func:`load_model`.
+Archives as objects: :func:`open`. Parts of networks: :func:`transplant`.
+"""
+
+from modelarchive import nn, ops
+from modelarchive.archive import Archive, Report, load, load_model, save, save_model
+from modelarchive.archive import open_archive as open
+from modelarchive.errors import (
+    DeferredShapeError,
+    FormatError,
+    IntegrityError,
+    MissingDependencyError,
+    ModelArchiveError,
+    ParameterError,
+    SpecError,
+    UnsafeFileError,
+    UnsupportedDataError,
+    UnsupportedVersionError,
+)
+from modelarchive.spec import build, describe, validate
+from modelarchive.store.reader import StaleIndexWarning
+from modelarchive.transplant import transplant
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Archive",
+    "DeferredShapeError",
+    "FormatError",
+    "IntegrityError",
+    "MissingDependencyError",
+    "ModelArchiveError",
+    "ParameterError",
+    "Report",
+    "SpecError",
+    "StaleIndexWarning",
+    "UnsafeFileError",
+    "UnsupportedDataError",
+    "UnsupportedVersionError",
+    "build",
+    "describe",
+    "load",
+    "load_model",
+    "nn",
+    "open",
+    "ops",
+    "save",
+    "save_model",
+    "transplant",
+    "validate",
+]

@@ -1,0 +1,21 @@
+"""The roof: save and load arrays, blocks and whole models, open archives, verify them."""
+
+from modelarchive.archive.loading import load, load_model, load_parameters
+from modelarchive.archive.opening import Archive, Parameters, open_archive
+from modelarchive.archive.rewriting import write_archive
+from modelarchive.archive.saving import save, save_model, save_parameters
+from modelarchive.archive.verifying import Report
+
+__all__ = [
+    "Archive",
+    "Parameters",
+    "Report",
+    "load",
+    "load_model",
+    "load_parameters",
+    "open_archive",
+    "save",
+    "save_model",
+    "save_parameters",
+    "write_archive",
+]

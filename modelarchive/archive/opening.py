@@ -1,0 +1,275 @@
+"""An archive as an object: its architecture, metadata and parameters, read when they are asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from modelarchive import names
+from modelarchive.archive.structure import put_together
+from modelarchive.archive.verifying import Progress, Report, verify
+from modelarchive.errors import FormatError, IntegrityError, ParameterError
+from modelarchive.nn import Block
+from modelarchive.store.reader import Reader
+
+
+class Archive:
+    """An open archive. Use it in a ``with`` statement, or :meth:`close` it.
+
+    Arrays taken from it are views of the mapped file, copy-on-write: no bytes are read until they are used,
+    writing into them changes memory only, and they outlive the archive.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: The file cannot be opened.
+        FormatError: It is no archive, or damaged.
+        UnsafeFileError: It breaks a safety rule.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.reader = Reader(path)
+        self.path = self.reader.source.path
+        #: Array name -> lazy view, in the model's order; shared parameters under all of their names.
+        self.parameters: Mapping[str, np.ndarray] = Parameters(self.reader)
+
+    def __enter__(self) -> Self:
+        """The archive itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; arrays taken from it stay valid."""
+        self.reader.source.close()
+
+    @property
+    def section(self) -> str:
+        """What it holds: "parameters" of a network, or "arrays" that :func:`modelarchive.save` stored."""
+        return self.reader.contents.section
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether an HDF5 tool changed the file, so that it is read through HDF5."""
+        return self.reader.contents.is_stale
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.reader.source.size
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers in all arrays; shared ones count once."""
+        return sum(int(np.prod(entry.shape)) for entry in self.reader.contents.arrays.values())
+
+    @property
+    def has_architecture(self) -> bool:
+        """Whether the archive holds a whole model."""
+        return "/architecture/data" in self.reader.contents.texts
+
+    @cached_property
+    def architecture(self) -> dict[str, Any]:
+        """The architecture, not yet validated: :meth:`build` and :meth:`verify` do that.
+
+        Raises:
+            FormatError: There is none, or it is not JSON.
+        """
+        if not self.has_architecture:
+            raise FormatError(
+                "holds no architecture, only arrays",
+                file=self.path,
+                hint="save_model() stores one; load_parameters() fills a network that you have in code",
+            )
+        return self._json("/architecture/data")
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """The user's metadata; empty if there is none."""
+        return self._json("/metadata/data") if "/metadata/data" in self.reader.contents.texts else {}
+
+    @cached_property
+    def tokens(self) -> Mapping[str, list[str]]:
+        """Parameter name -> the word that each of its rows belongs to."""
+        found = {}
+        for path in self.reader.contents.texts:
+            if path.startswith("/tokens/"):
+                found[path.removeprefix("/tokens/").replace("/", ".")] = self.reader.text(path).tolist()
+        return found
+
+    def select(self, patterns: Any) -> Mapping[str, np.ndarray]:
+        """The parameters whose names match a pattern, or one of several (``"features.*"``)."""
+        return Parameters(self.reader, names.select(self.parameters, patterns))
+
+    def views(self, stored: Mapping[str, str]) -> dict[str, np.ndarray]:
+        """New name -> view of the array stored under another; shared arrays come as one object.
+
+        Raises:
+            ParameterError: A stored name is not there.
+        """
+        aliases = self.reader.contents.aliases
+        views: dict[str, np.ndarray] = {}
+        found = {}
+        for name, other in stored.items():
+            canonical = aliases.get(other, other)
+            if canonical not in views:
+                views[canonical] = self.parameters[canonical]
+            found[name] = views[canonical]
+        return found
+
+    def data(self, *, mmap: bool = False, verify: bool = False) -> Any:
+        """Everything, as :func:`modelarchive.load` returns it."""
+        wanted = [name for name in self.reader.contents.order if name in self.parameters]
+        if verify and self.is_stale:
+            # HDF5 says what is there now, and nothing says that it is what was written.
+            self.verify()
+        if mmap:
+            arrays = {name: self.reader.view(name) for name in wanted}
+            if verify and (damaged := self.reader.damaged()):
+                raise IntegrityError(damaged, file=self.path)
+        else:
+            arrays = self.reader.load(wanted, verify=verify)
+        members = self.reader.contents.members
+        if members is None:
+            return arrays
+        try:
+            return put_together(
+                members, lambda path: arrays[path] if path in arrays else self.reader.text(f"/arrays/{path}")
+            )
+        except FormatError as error:
+            error.file = str(self.path)
+            raise
+
+    def build(self, block: str = "", children: slice | None = None) -> Block:
+        """Build the model, or a part of it, from the architecture; no class of the original is needed.
+
+        Args:
+            block: Path of the block ("features"); "" is the model itself.
+            children: Which children of a Sequential, by position.
+
+        Returns:
+            The network with its parameters as views of the mapped file: only bytes that are used are read.
+
+        Raises:
+            SpecError: The architecture is invalid, or has no such block.
+            ParameterError: Parameters are missing or of other shapes than it declares.
+        """
+        from modelarchive import spec
+
+        architecture = self.architecture
+        if block == "" and children is None:
+            return spec.build(architecture, self.parameters)
+        part = spec.part(architecture, block, children)
+        prefix = f"{block}." if block else ""
+        wanted = spec.parameter_shapes(part)
+        return spec.build(part, Parameters(self.reader, {name: prefix + name for name in wanted}))
+
+    def verify(self, progress: Progress | None = None) -> Report:
+        """Check every digest, the architecture against its schemas, and the index against HDF5.
+
+        Args:
+            progress: Called with the number of bytes checked since the last call.
+
+        Raises:
+            IntegrityError: Something is damaged; names all of it.
+            SpecError: The architecture is invalid.
+        """
+        # Read only when the digests agree: a damaged text shall be named, not fail to parse.
+        return verify(self.reader, (lambda: self.architecture) if self.has_architecture else None, progress)
+
+    def summary(self) -> None:
+        """Print what is in it: names, shapes, dtypes, sizes."""
+        rows = [
+            (name, str(entry.shape), entry.dtype, f"{entry.nbytes:,}")
+            for name in self.parameters
+            for entry in [self.reader.contents.entry(name)]
+        ]
+        header = ("name", "shape", "dtype", "bytes")
+        widths = [max(len(row[column]) for row in (header, *rows)) for column in range(4)]
+        for row in (header, *rows):
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(f"{self.parameter_count:,} parameters, {self.size:,} bytes")
+
+    def __repr__(self) -> str:
+        """Path and size."""
+        return f"<Archive {str(self.path)!r}: {len(self.parameters)} arrays, {self.size:,} bytes>"
+
+    def _json(self, path: str) -> dict[str, Any]:
+        text = self.reader.text(path)
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError, TypeError) as error:
+            raise FormatError(f"is not JSON: {error}", file=self.path, path=path) from error
+        if not isinstance(value, dict):
+            raise FormatError(f"is JSON, but no object: {type(value).__name__}", file=self.path, path=path)
+        return value
+
+
+class Parameters(Mapping[str, np.ndarray]):
+    """Names of an archive mapped to views of its arrays, each made when it is asked for.
+
+    Args:
+        reader: The open file.
+        wanted: The names to offer; a dict maps offered names to stored ones. None: all.
+    """
+
+    def __init__(self, reader: Reader, wanted: list[str] | dict[str, str] | None = None) -> None:
+        self._reader = reader
+        contents = reader.contents
+        dense = contents.arrays.keys() | contents.aliases.keys()
+        if wanted is None:
+            wanted = [name for name in contents.order if name in dense]
+        stored = wanted if isinstance(wanted, dict) else {name: name for name in wanted}
+        self._stored = {name: other for name, other in stored.items() if other in dense}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The array, a copy-on-write view of the mapped file."""
+        if name not in self._stored:
+            near = names.near(name, list(self._stored))
+            raise ParameterError(
+                f"no parameter {name!r}",
+                missing=[name],
+                file=self._reader.source.path,
+                hint=f"did you mean {near!r}?" if near else None,
+            )
+        return self._reader.view(self._stored[name])
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such an array."""
+        return name in self._stored
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, in the model's order."""
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        """How many names."""
+        return len(self._stored)
+
+    def __repr__(self) -> str:
+        """Names and shapes."""
+        entry = self._reader.contents.entry
+        lines = [f"  {name}: {entry(other).dtype} {entry(other).shape}" for name, other in self._stored.items()]
+        return "\n".join(["{", *lines, "}"])
+
+
+def open_archive(path: str | os.PathLike[str]) -> Archive:
+    """Open an archive: ``with modelarchive.open("mlp.h5") as archive: ...``.
+
+    Raises:
+        OSError: The file cannot be opened.
+        FormatError: It is no archive, or damaged.
+        UnsafeFileError: It breaks a safety rule.
+    """
+    return Archive(path)

@@ -1,0 +1,212 @@
+"""Nested lists, tuples and dicts of arrays, numbers and strings, taken apart into members and put together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import dtypes, names
+from modelarchive.errors import FormatError, UnsupportedDataError
+from modelarchive.store.contents import CONTAINERS
+
+#: Structures nest at most so deep; the guard's limit on HDF5 groups is the same.
+MAX_DEPTH: Final = names.MAX_PARTS
+#: HDF5 keeps the name of a link, with what else it says about it, within 64 KiB.
+MAX_LINK_BYTES: Final = 60_000
+#: The name of a lone array.
+SINGLE: Final = "array"
+
+
+@dataclass
+class Members:
+    """A structure taken apart.
+
+    Attributes:
+        kinds: Path -> "array", "literal" or its container, parents first; the root's path is empty.
+        arrays: Path -> dense array.
+        strings: Path -> array of strings.
+        literals: Path -> (dtype of the literal, its text).
+    """
+
+    kinds: dict[str, str] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    strings: dict[str, np.ndarray] = field(default_factory=dict)
+    literals: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+def take_apart(data: object) -> Members:
+    """Take a structure apart.
+
+    Args:
+        data: An array, number, string or None, or a list, tuple or dict (with string keys) of such.
+
+    Raises:
+        UnsupportedDataError: Something in it cannot be stored; all such places are listed.
+    """
+    members = Members()
+    problems: list[tuple[str, str]] = []
+    root = _container(data)
+    if root is None:
+        members.kinds[""] = "single"
+        _take(data, SINGLE, "data", members, problems, above=())
+    else:
+        _take(data, "", "data", members, problems, above=())
+    if problems:
+        raise UnsupportedDataError(problems, hint="nothing was written")
+    return members
+
+
+def put_together(kinds: Mapping[str, str], leaf: Callable[[str], Any]) -> Any:
+    """Build the structure again.
+
+    Args:
+        kinds: Path -> kind, parents first, as :attr:`Members.kinds`.
+        leaf: Gives the value of an array's or literal's path.
+
+    Raises:
+        FormatError: The members do not form a structure.
+    """
+    if kinds.get("") not in CONTAINERS:
+        raise FormatError("the saved structure has no root")
+    children: dict[str, list[str]] = {}
+    for path, kind in kinds.items():
+        parent = path.rpartition("/")[0]
+        if path != "" and parent not in children:
+            raise FormatError(f"the member {path!r} has no container before it")
+        if path != "":
+            children[parent].append(path)
+        if kind in CONTAINERS:
+            children[path] = []
+    built: dict[str, Any] = {}
+    for path, kind in reversed(list(kinds.items())):
+        if kind == "dict":
+            built[path] = _dict(path, {child: built[child] for child in children[path]})
+        elif kind == "tuple":
+            built[path] = tuple(built[child] for child in children[path])
+        elif kind in CONTAINERS:
+            built[path] = [built[child] for child in children[path]]
+        else:
+            built[path] = leaf(path)
+    if kinds[""] != "single":
+        return built[""]
+    if len(built[""]) != 1:
+        raise FormatError(f"a single value was saved, found {len(built[''])}")
+    return built[""][0]
+
+
+def place(kinds: Mapping[str, str], path: str) -> str:
+    """A member's path as Python writes it: ``data['a'][0]``."""
+    words = "data"
+    links = path.split("/") if kinds[""] != "single" else []
+    for number, link in enumerate(links):
+        owner = kinds["/".join(links[:number])]
+        words += f"[{names.decode_key(link)!r}]" if owner == "dict" else f"[{link}]"
+    return words
+
+
+def _dict(path: str, items: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        found = {names.decode_key(item.rpartition("/")[2]): value for item, value in items.items()}
+    except UnicodeDecodeError as error:
+        raise FormatError(f"a name is no percent-encoded UTF-8: {error}", path=path) from error
+    if len(found) != len(items):
+        raise FormatError("two names stand for the same key", path=path)
+    return found
+
+
+def _container(data: object) -> str | None:
+    if isinstance(data, Mapping):
+        return "dict"
+    if isinstance(data, tuple):
+        return "tuple"
+    return "list" if isinstance(data, list) else None
+
+
+def _take(
+    data: object,
+    path: str,
+    where: str,
+    members: Members,
+    problems: list[tuple[str, str]],
+    *,
+    above: tuple[int, ...],
+) -> None:
+    kind = _container(data)
+    if kind is None:
+        if (problem := _take_leaf(data, path, members)) is not None:
+            problems.append((where, problem))
+        return
+    if id(data) in above:
+        problems.append((where, "the structure contains itself"))
+        return
+    if len(above) >= MAX_DEPTH:
+        problems.append((where, f"nested deeper than {MAX_DEPTH}"))
+        return
+    members.kinds[path] = kind
+    items = data.items() if isinstance(data, Mapping) else enumerate(data)  # type: ignore[arg-type]
+    for key, value in items:
+        inside = f"{where}[{key!r}]"
+        if kind == "dict" and not isinstance(key, str):
+            problems.append((inside, f"the key is {type(key).__name__}, expected str"))
+            continue
+        link = names.encode_key(key) if isinstance(key, str) else str(key)
+        if len(link.encode()) > MAX_LINK_BYTES:
+            problems.append((f"{where}[{key[:20]!r}...]", f"the key takes more than {MAX_LINK_BYTES:,} bytes"))
+            continue
+        _take(value, f"{path}/{link}" if path else link, inside, members, problems, above=(*above, id(data)))
+
+
+def _take_leaf(data: object, path: str, members: Members) -> str | None:
+    """Add a leaf to the members; what is wrong with it, if it cannot be stored."""
+    if isinstance(data, np.ma.MaskedArray):
+        return "a masked array: its mask would be lost, save .data and .mask"
+    if isinstance(data, np.ndarray) or (isinstance(data, np.generic) and not isinstance(data, np.str_)):
+        return _take_array(np.asarray(data), path, members)
+    try:
+        literal = _literal(data)
+    except ValueError:  # Python's own limit on turning integers into text
+        return "an int of more digits than Python turns into text"
+    if literal is None:
+        found = f"{type(data).__module__}.{type(data).__qualname__}"
+        advice = {
+            "bytes": "; use np.frombuffer(value, np.uint8)",
+            "Tensor": "; use value.detach().cpu().numpy()",
+            "set": "; use a sorted list",
+        }.get(type(data).__name__, "")
+        return f"{found} is no array, number, string, None, list, tuple or dict{advice}"
+    members.kinds[path] = "literal"
+    members.literals[path] = literal
+    return None
+
+
+def _take_array(array: np.ndarray, path: str, members: Members) -> str | None:
+    if array.dtype.kind in "SUT":
+        members.strings[path] = array
+    elif dtypes.dense_name(array.dtype) is None:
+        advice = "; convert it with .astype()" if array.dtype.kind == "O" else ""
+        return f"an array of dtype {array.dtype} cannot be stored{advice}"
+    elif array.ndim > 32:
+        return f"an array of {array.ndim} axes, HDF5 stores at most 32"
+    else:
+        members.arrays[path] = array
+    members.kinds[path] = "array"
+    return None
+
+
+def _literal(data: object) -> tuple[str, str] | None:
+    if data is None:
+        return ("none", "none")
+    if isinstance(data, bool):
+        return ("boolean", "true" if data else "false")
+    if isinstance(data, int):
+        return ("int", str(int(data)))
+    if isinstance(data, float):
+        return ("float", repr(float(data)))
+    if isinstance(data, complex):
+        return ("complex", repr(complex(data)))
+    # JSON keeps what fixed-length UTF-8 cannot: trailing NULs and lone surrogates.
+    return ("str", json.dumps(str(data))) if isinstance(data, str) else None

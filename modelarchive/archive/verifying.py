@@ -1,0 +1,107 @@
+"""Prove a file whole: digests, schemas, and that the index and HDF5 show the same model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelarchive.errors import IntegrityError
+from modelarchive.store.contents import Contents
+from modelarchive.store.reader import Reader
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was checked, and found whole.
+
+    Attributes:
+        file: The file.
+        arrays: Arrays whose digests agree.
+        texts: Texts whose digests agree.
+        nbytes: Bytes hashed.
+        has_architecture: Whether there was an architecture, valid, whose parameters are all there.
+    """
+
+    file: str
+    arrays: int
+    texts: int
+    nbytes: int
+    has_architecture: bool
+
+    def __str__(self) -> str:
+        """One line."""
+        model = "architecture valid, " if self.has_architecture else ""
+        return f"{self.file}: whole ({model}{self.arrays:,} arrays, {self.texts:,} texts, {self.nbytes:,} bytes)"
+
+
+def verify(
+    reader: Reader, architecture: Callable[[], Mapping[str, Any]] | None, progress: Progress | None = None
+) -> Report:
+    """Check an open archive; see :meth:`modelarchive.archive.Archive.verify`."""
+    from modelarchive.store import guard
+
+    contents = reader.contents
+    damaged = reader.damaged(progress)
+    if contents.is_stale:
+        damaged["(index)"] = ("as written with the data", "changed since by another tool")
+    else:
+        damaged |= _differences(contents, guard.read_contents(reader.source.path, identity=reader.source.identity))
+    if damaged:
+        hint = "take the file from where it came from again"
+        if list(damaged) == ["(index)"]:
+            hint = f"`modelarchive reindex {reader.source.path.name}` writes a new index if you trust the change"
+        raise IntegrityError(damaged, file=reader.source.path, hint=hint)
+    if architecture is not None:
+        _check_parameters(reader, architecture())
+    return Report(
+        file=str(reader.source.path),
+        arrays=len(contents.arrays),
+        texts=len(contents.texts),
+        nbytes=sum(entry.nbytes for entry in contents.arrays.values())
+        + sum(text.nbytes for text in contents.texts.values()),
+        has_architecture=architecture is not None,
+    )
+
+
+def _check_parameters(reader: Reader, architecture: Mapping[str, Any]) -> None:
+    from modelarchive import spec
+
+    spec.validate(architecture)
+    expected = spec.parameter_shapes(architecture)
+    contents = reader.contents
+    found = {name: contents.entry(name).shape for name in contents.order}
+    damaged = {
+        name: (f"shape {expected.get(name, 'none')}", f"shape {found.get(name, 'none')}")
+        for name in (*expected, *found)
+        if expected.get(name) != found.get(name)
+    }
+    if damaged:
+        raise IntegrityError(damaged, file=reader.source.path)
+
+
+def _differences(index: Contents, hdf5: Contents) -> dict[str, tuple[str, str]]:
+    """Where the index and HDF5 disagree: a viewer and a loader would be shown different things."""
+    ours, theirs = _claims(index), _claims(hdf5)
+    return {
+        name: (f"index: {ours.get(name, 'nothing')}", f"HDF5: {theirs.get(name, 'nothing')}")
+        for name in (*ours, *theirs)
+        if ours.get(name) != theirs.get(name)
+    }
+
+
+def _claims(contents: Contents) -> dict[str, str]:
+    claims = {}
+    for name in contents.order:
+        if name in contents.arrays or name in contents.aliases:
+            entry = contents.entry(name)
+            place = f"at {entry.offset}" if entry.nbytes else "empty"
+            claims[contents.hdf5_path(name)] = f"{entry.dtype} {entry.shape} {place}"
+    for path, text in contents.texts.items():
+        place = f"at {text.offset}" if text.nbytes else "empty"
+        claims[path] = f"{text.dtype} {text.shape} {text.itemsize} bytes each, {place}"
+    for path, kind in (contents.members or {}).items():
+        claims.setdefault(f"/arrays/{path}".rstrip("/"), kind)
+    return claims

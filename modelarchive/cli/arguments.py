@@ -1,0 +1,64 @@
+"""Arguments that several commands take."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from modelarchive.cli.outcome import WrongUseError
+
+Commands = Any  # argparse's own type for this is private
+
+
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], summary: str
+) -> argparse.ArgumentParser:
+    """A command with `--json`; `summary` is a sentence without its full stop."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=f"{summary}.")
+    parser.add_argument("--json", action="store_true", help="print JSON for machines")
+    parser.set_defaults(command=run)
+    return parser
+
+
+def add_output(parser: argparse.ArgumentParser, *, required: bool, text: str = "the archive to write") -> None:
+    """``-o OUT``."""
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", required=required, help=text)
+
+
+def add_patterns(parser: argparse.ArgumentParser, option: str, text: str) -> None:
+    """An option that is given once or several times, each time with a pattern of names."""
+    parser.add_argument(option, action="append", metavar="PATTERN", help=text)
+
+
+def pairs(texts: list[str] | None, *, option: str) -> dict[str, str]:
+    """``["a.*=b.*"]`` as ``{"a.*": "b.*"}``.
+
+    Raises:
+        WrongUseError: One has no equals sign.
+    """
+    found = {}
+    for text in texts or []:
+        old, sign, new = text.partition("=")
+        if not sign or not old or not new:
+            raise WrongUseError(
+                f"{option} {text!r} is not of the form OLD=NEW", hint=f"{option} 'features.*=backbone.*'"
+            )
+        found[old] = new
+    return found
+
+
+def children(text: str) -> slice:
+    """``"0:2"`` as ``slice(0, 2)``; ``"3"`` is the fourth child alone.
+
+    Raises:
+        argparse.ArgumentTypeError: It is neither.
+    """
+    start, sign, stop = text.partition(":")
+    try:
+        if not sign:
+            return slice(int(start), int(start) + 1 or None)
+        return slice(int(start) if start else None, int(stop) if stop else None)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 0:2") from None

@@ -1,0 +1,128 @@
+"""``run``: a forward pass of the network in an archive."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelarchive.cli import output
+from modelarchive.cli.arguments import Commands, add_command, add_output
+from modelarchive.cli.outcome import DONE, WrongUseError
+from modelarchive.cli.output import Column
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    ran = add_command(commands, "run", run, "Run the network in an archive forward on arrays")
+    ran.add_argument("file", type=Path)
+    ran.add_argument(
+        "--input",
+        action="append",
+        required=True,
+        type=Path,
+        metavar="X.npy",
+        help="an input: .npy, or .npz with one array; again for each further input, in their order",
+    )
+    ran.add_argument("--block", default="", help="run this block of the model alone (a dotted path)")
+    add_output(ran, required=False, text="write the output here: .npy, or .npz for several")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """``modelarchive run``."""
+    import modelarchive
+
+    with modelarchive.open(chosen.file) as archive:
+        arrays = [_read(path) for path in chosen.input]
+        _check_inputs(archive.architecture if archive.has_architecture else None, arrays, chosen)
+        network = archive.build(chosen.block)
+    start = time.perf_counter()
+    try:
+        result = network(*arrays)
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{array.dtype} {output.shape(array.shape)}" for array in arrays)
+        raise WrongUseError(
+            f"the network does not take {given}: {error}", hint=f"modelarchive show {chosen.file}"
+        ) from error
+    seconds = time.perf_counter() - start
+    results = list(result) if isinstance(result, tuple | list) else [result]
+    if chosen.output:
+        _write(chosen.output, results)
+    if chosen.json:
+        record = {"outputs": [_record(each) for each in results], "seconds": seconds}
+        output.as_json(record | {"written": str(chosen.output) if chosen.output else None})
+        return DONE
+    numbers = {"output", "least", "greatest"}
+    columns = [Column(name, is_number=name in numbers) for name in ("output", "dtype", "shape", "least", "greatest")]
+    rows = []
+    for number, each in enumerate(results):
+        record = _record(each)
+        ends = ["" if record[end] is None else f"{record[end]:.6g}" for end in ("least", "greatest")]
+        rows.append((number, each.dtype, output.shape(each.shape), *ends))
+    output.table(columns, rows)
+    written = f", written to {chosen.output}" if chosen.output else ""
+    output.say(f"\n{seconds * 1000:,.1f} ms{written}")
+    return DONE
+
+
+def _read(path: Path) -> np.ndarray:
+    """The array in a .npy file, or the only one in a .npz file."""
+    import numpy as np
+
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise WrongUseError(f"{path}: is no .npy or .npz file", hint="numpy.save() writes one") from error
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    with loaded:
+        if len(loaded.files) != 1:
+            raise WrongUseError(
+                f"{path}: has {len(loaded.files)} arrays, expected one",
+                hint="give each input a file of its own",
+            )
+        array: np.ndarray = loaded[loaded.files[0]]
+        return array
+
+
+def _check_inputs(architecture: Mapping[str, Any] | None, arrays: list[np.ndarray], chosen: argparse.Namespace) -> None:
+    if architecture is None:
+        raise WrongUseError(
+            f"{chosen.file}: has no architecture, only arrays", hint="modelarchive.save_model() stores both"
+        )
+    declared = architecture["inputs"]
+    if chosen.block:
+        return
+    if len(declared) != len(arrays):
+        names = ", ".join(each["name"] for each in declared)
+        raise WrongUseError(
+            f"{len(arrays)} inputs given, the network has {len(declared)}: {names}",
+            hint="give --input once for each",
+        )
+
+
+def _write(path: Path, results: list[np.ndarray]) -> None:
+    import numpy as np
+
+    if path.suffix == ".npz":
+        named: dict[str, Any] = {f"output{number}": each for number, each in enumerate(results)}
+        np.savez(path, **named)
+        return
+    if len(results) > 1:
+        raise WrongUseError(f"{path}: there are {len(results)} outputs", hint="-o OUT.npz holds several arrays")
+    if path.suffix != ".npy":
+        raise WrongUseError(f"{path}: is neither .npy nor .npz", hint="-o Y.npy")
+    np.save(path, results[0])
+
+
+def _record(array: np.ndarray) -> dict[str, Any]:
+    from modelarchive.cli.look import stats
+
+    found = stats(array)
+    ends = {end: found[end] for end in ("least", "greatest")}
+    return {"dtype": str(array.dtype), "shape": list(array.shape), **ends}

@@ -1,0 +1,120 @@
+"""``extract`` and ``transplant``: a part of a model as a file of its own, or into another model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from modelarchive import errors
+from modelarchive.cli import output
+from modelarchive.cli.arguments import Commands, add_command, add_output, add_patterns, children, pairs
+from modelarchive.cli.outcome import DONE, WrongUseError
+from modelarchive.cli.output import Column
+
+_STYLES = {"copied": "green", "frozen": "cyan", "mismatched": "red", "unexpected": "yellow"}
+
+
+def add(commands: Commands) -> None:
+    """Add the commands."""
+    cut = add_command(commands, "extract", extract, "Write a block as an archive of its own, reading that block alone")
+    cut.add_argument("file", type=Path)
+    cut.add_argument("block", metavar="BLOCK", help='a dotted path as `show --tree` shows it; "" is the model')
+    cut.add_argument(
+        "--children", type=children, metavar="A:B", help="only these children of a Sequential: 0:2 is the first two"
+    )
+    add_output(cut, required=True)
+
+    moved = add_command(commands, "transplant", transplant, "Copy parameters of SRC into a copy of DST")
+    moved.add_argument("source", type=Path, metavar="SRC")
+    moved.add_argument("target", type=Path, metavar="DST")
+    add_output(moved, required=False)
+    add_patterns(moved, "--select", "which parameters of SRC: 'features.*'; again for more (default: all that DST has)")
+    moved.add_argument(
+        "--rename", action="append", metavar="OLD=NEW", help="where they go in DST: 'features.*=backbone.*'"
+    )
+    moved.add_argument(
+        "--mismatch",
+        choices=("error", "skip", "overlap"),
+        default="error",
+        help="for shapes that differ: refuse, keep DST's values, or copy the common region",
+    )
+    moved.add_argument(
+        "--rows",
+        action="append",
+        metavar="NAME=WORDS.txt",
+        help="match the rows of the parameter NAME of DST by word; WORDS.txt has DST's words, one a line",
+    )
+    moved.add_argument("--freeze", action="store_true", help="make what was copied not trainable")
+    moved.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
+
+
+def extract(chosen: argparse.Namespace) -> int:
+    """``modelarchive extract``."""
+    import modelarchive
+    from modelarchive import maintenance
+
+    with modelarchive.open(chosen.file) as archive:
+        size = archive.size
+    try:
+        with output.progress(f"extract {chosen.block or chosen.file.name}", size) as advance:
+            maintenance.extract(chosen.file, chosen.block, chosen.output, children=chosen.children, progress=advance)
+    except errors.SpecError as error:
+        raise WrongUseError(str(error), hint=f"modelarchive show --tree {chosen.file}") from error
+    with modelarchive.open(chosen.output) as archive:
+        written = {
+            "file": str(archive.path),
+            "bytes": archive.size,
+            "parameters": list(archive.parameters),
+            "parameter_count": archive.parameter_count,
+        }
+        count = f"{len(archive.parameters):,} arrays, {archive.parameter_count:,} parameters"
+        said = f"{archive.path}: {count}, {output.size(archive.size)}"
+    if chosen.json:
+        output.as_json(written)
+    else:
+        output.say(said)
+    return DONE
+
+
+def transplant(chosen: argparse.Namespace) -> int:
+    """``modelarchive transplant``."""
+    from modelarchive.transplant import transplant_file
+
+    if chosen.output is None and not chosen.dry_run:
+        raise WrongUseError("-o OUT is needed", hint="--dry-run prints the plan and writes nothing")
+    options: dict[str, Any] = {
+        "select": chosen.select,
+        "rename": pairs(chosen.rename, option="--rename"),
+        "mismatch": chosen.mismatch,
+        "freeze": chosen.freeze,
+        "rows": {name: _words(Path(path)) for name, path in pairs(chosen.rows, option="--rows").items()},
+        "dry_run": chosen.dry_run,
+    }
+    size = chosen.target.stat().st_size
+    try:
+        with output.progress(f"write {chosen.output}", 0 if chosen.dry_run else size) as advance:
+            out = chosen.target if chosen.output is None else chosen.output
+            report = transplant_file(chosen.source, chosen.target, out, progress=advance, **options)
+    except errors.ModelArchiveError:
+        raise
+    except ValueError as error:
+        raise WrongUseError(str(error)) from error
+    if chosen.json:
+        record = {part: getattr(report, part) for part in ("missing", "unexpected", "mismatched", "frozen", "dry_run")}
+        copied = {name: {"source": source, "how": how} for name, (source, how) in report.copied.items()}
+        output.as_json({"written": None if chosen.dry_run else str(out), "copied": copied, **record})
+        return DONE
+    rows = [(target, (state, _STYLES.get(state, "")), source, note) for target, state, source, note in report.rows()]
+    output.table([Column("target"), Column("state"), Column("source"), Column("note")], rows)
+    verb = "would be copied" if chosen.dry_run else f"copied, written to {out}"
+    output.say(f"\n{errors.counted(len(report.copied), 'parameter')} {verb}", style="bold")
+    return DONE
+
+
+def _words(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file."""
+    try:
+        return path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise WrongUseError(f"{path}: is no UTF-8 text", hint="one word a line") from error

@@ -1,0 +1,169 @@
+"""Every exception of the package; the tree stands in the docstring of its root."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class ModelArchiveError(Exception):
+    """Root of the errors that this package raises on purpose.
+
+    ::
+
+        ModelArchiveError(Exception)          .file .path .hint
+        ├ FormatError(ValueError)             not an archive, or damaged structure
+        │  └ UnsupportedVersionError          written by a newer format
+        ├ UnsafeFileError(ValueError)         .rule that the file broke
+        ├ IntegrityError(ValueError)          .damaged: {name: (expected, found)}
+        ├ SpecError(ValueError)               .problems: [(json_pointer, rule, message)]
+        ├ ParameterError(LookupError)         .missing .unexpected .mismatched
+        ├ DeferredShapeError(RuntimeError)    .names whose shape is not known yet
+        ├ UnsupportedDataError(TypeError)     .problems: [(path, message)]
+        └ MissingDependencyError(ImportError) .extra
+
+    The operating system's own refusals (no file, no permission, full disk) stay what Python
+    users expect: ``FileNotFoundError``, ``PermissionError``, ``OSError``, with the file's name.
+
+    Args:
+        message: What is wrong: where, what was expected, what was found.
+        file: The file concerned, if there is one.
+        path: The place inside the file, structure or architecture.
+        hint: The next step for the user, one sentence.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: object = None,
+        path: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.file = None if file is None else str(file)
+        self.path = path
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """File, message and hint."""
+        text = self.message if self.file is None else f"{self.file}: {self.message}"
+        return text if self.hint is None else f"{text}\n  hint: {self.hint}"
+
+
+class FormatError(ModelArchiveError, ValueError):
+    """The file is no archive, or its structure is damaged."""
+
+
+class UnsupportedVersionError(FormatError):
+    """The file was written in a newer format than this package reads."""
+
+
+class UnsafeFileError(ModelArchiveError, ValueError):
+    """The file breaks a safety rule and is not opened.
+
+    Attributes:
+        rule: Short name of the rule, as listed in docs/security.md.
+    """
+
+    def __init__(self, message: str, *, rule: str, **where: Any) -> None:
+        super().__init__(message, **where)
+        self.rule = rule
+
+
+class IntegrityError(ModelArchiveError, ValueError):
+    """Stored bytes differ from their digests.
+
+    Attributes:
+        damaged: ``{name: (expected, found)}``.
+    """
+
+    def __init__(self, damaged: Mapping[str, tuple[str, str]], **where: Any) -> None:
+        self.damaged = dict(damaged)
+        lines = [
+            f"  {name}: expected {expected}, found {found}"
+            for name, (expected, found) in self.damaged.items()
+        ]
+        super().__init__("\n".join([f"{counted(len(lines), 'damaged part')}:", *lines]), **where)
+
+
+class SpecError(ModelArchiveError, ValueError):
+    """An architecture is invalid, or a network cannot be described by one.
+
+    Attributes:
+        problems: ``[(json_pointer, rule, message)]``, all of them.
+    """
+
+    def __init__(self, problems: Sequence[tuple[str, str, str]], **where: Any) -> None:
+        self.problems = list(problems)
+        lines = [f"  {pointer or '(root)'}: {message} [{rule}]" for pointer, rule, message in self.problems]
+        super().__init__(
+            "\n".join([f"{counted(len(lines), 'problem')} in the architecture:", *lines]), **where
+        )
+
+
+class ParameterError(ModelArchiveError, LookupError):
+    """Parameters do not fit the network that they are meant for.
+
+    Attributes:
+        missing: Names the network has and the source lacks.
+        unexpected: Names the source has and the network lacks.
+        mismatched: ``{name: (expected, found)}`` in words, for shapes and dtypes.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        missing: Sequence[str] = (),
+        unexpected: Sequence[str] = (),
+        mismatched: Mapping[str, tuple[str, str]] | None = None,
+        **where: Any,
+    ) -> None:
+        super().__init__(message, **where)
+        self.missing = list(missing)
+        self.unexpected = list(unexpected)
+        self.mismatched = dict(mismatched or {})
+
+
+class DeferredShapeError(ModelArchiveError, RuntimeError):
+    """Parameters are used before their shapes or values are known.
+
+    Attributes:
+        names: The parameters concerned.
+    """
+
+    def __init__(self, message: str, *, names: Sequence[str] = (), **where: Any) -> None:
+        super().__init__(message, **where)
+        self.names = list(names)
+
+
+class UnsupportedDataError(ModelArchiveError, TypeError):
+    """Data that an archive cannot hold; raised before any file is touched.
+
+    Attributes:
+        problems: ``[(path, message)]`` with the path inside the structure, all of them.
+    """
+
+    def __init__(self, problems: Sequence[tuple[str, str]], **where: Any) -> None:
+        self.problems = list(problems)
+        lines = [f"  {path}: {message}" for path, message in self.problems]
+        super().__init__("\n".join([f"{counted(len(lines), 'value')} cannot be saved:", *lines]), **where)
+
+
+class MissingDependencyError(ModelArchiveError, ImportError):
+    """An optional framework is needed and not installed.
+
+    Attributes:
+        extra: The extra that brings it: ``pip install 'modelarchive[extra]'``.
+    """
+
+    def __init__(self, message: str, *, extra: str) -> None:
+        super().__init__(message, hint=f"pip install 'modelarchive[{extra}]'")
+        self.extra = extra
+
+
+def counted(number: int, noun: str) -> str:
+    """``counted(2, "problem")`` is ``"2 problems"``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

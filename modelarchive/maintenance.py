@@ -1,0 +1,107 @@
+"""What is done to archive files as files: extract a block, write in normal form, refresh the index."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+
+from modelarchive import names
+from modelarchive.archive import Archive, write_archive
+from modelarchive.errors import ParameterError
+from modelarchive.store import reindexing
+from modelarchive.store.reader import StaleIndexWarning
+
+Progress = Callable[[int], None]
+Path = str | os.PathLike[str]
+
+
+def extract(
+    path: Path,
+    block: str,
+    out: Path,
+    *,
+    children: slice | None = None,
+    durable: bool = True,
+    progress: Progress | None = None,
+) -> None:
+    """Write one block of an archive as an archive of its own; only that block's bytes are read.
+
+    Args:
+        path: An archive of parameters, with or without an architecture.
+        block: Path of the block, "" for the model itself.
+        out: The new file. Parameter names in it are relative to the block; the metadata goes along.
+        children: Which children of a Sequential, by position; needs an architecture.
+        durable: As in :func:`modelarchive.save`.
+        progress: As in :func:`modelarchive.save`.
+
+    Raises:
+        ParameterError: The archive has no parameters below such a block.
+        SpecError: The architecture has no such block.
+    """
+    with Archive(path) as archive:
+        if archive.has_architecture:
+            from modelarchive import spec
+
+            part = spec.part(archive.architecture, block, children)
+            wanted = spec.parameter_shapes(part)
+            prefix = f"{block}." if block else ""
+            arrays = archive.views({name: prefix + name for name in wanted})
+            write_archive(
+                out,
+                archive,
+                block=block,
+                arrays=arrays,
+                architecture=part,
+                durable=durable,
+                progress=progress,
+            )
+            return
+        if children is not None:
+            raise ValueError("children need an archive with an architecture")
+        if block and not archive.select(f"{block}.*"):
+            blocks = sorted({name.rpartition(".")[0] for name in archive.parameters} - {""})
+            near = names.near(block, blocks)
+            raise ParameterError(
+                f"no parameters below a block {block!r}",
+                missing=[block],
+                file=archive.path,
+                hint=f"did you mean {near!r}?" if near else f"the blocks are {', '.join(blocks[:8])}",
+            )
+        write_archive(out, archive, block=block, durable=durable, progress=progress)
+
+
+def repack(
+    path: Path, out: Path | None = None, *, durable: bool = True, progress: Progress | None = None
+) -> list[str]:
+    """Write an archive anew in the normal form: indexed, aligned, without holes.
+
+    Args:
+        path: An archive, also one that HDF5 tools have changed.
+        out: The new file; None replaces `path`.
+        durable: As in :func:`modelarchive.save`.
+        progress: As in :func:`modelarchive.save`.
+
+    Returns:
+        HDF5 paths of objects that are no part of an archive and were left out.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StaleIndexWarning)
+        archive = Archive(path)
+    with archive:
+        write_archive(path if out is None else out, archive, durable=durable, progress=progress)
+        return archive.reader.contents.foreign
+
+
+def reindex(path: Path, *, durable: bool = True, progress: Progress | None = None) -> None:
+    """Write a new index for a file that an HDF5 tool has changed; everything else in it stays.
+
+    Args:
+        path: The archive; replaced as a whole, or left as it was.
+        durable: As in :func:`modelarchive.save`.
+        progress: Called with the number of bytes hashed since the last call.
+
+    Raises:
+        FormatError: An index cannot describe the file, because of a chunked array, say; the hint names `repack`.
+    """
+    reindexing.reindex(path, durable=durable, progress=progress)

@@ -1,0 +1,124 @@
+"""The grammar of names: parameter names, keys of saved dicts, select and rename patterns."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+from urllib.parse import quote, unquote_to_bytes
+
+#: One part of a dotted parameter name.
+PART: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+#: A parameter name has at most this many parts.
+MAX_PARTS: Final = 64
+#: A name that starts so would collide with safetensors' own entries.
+RESERVED: Final = ("__metadata__", "__hdf5__")
+
+
+def problem_with_part(part: str) -> str | None:
+    """What is wrong with one part of a parameter name, or None."""
+    if not PART.fullmatch(part):
+        return f"{part!r} is not 1 to 128 letters, digits, '_' or '-'"
+    if part.startswith(RESERVED):
+        return f"{part!r} is reserved"
+    return None
+
+
+def problem_with_name(name: str) -> str | None:
+    """What is wrong with a dotted parameter name, or None."""
+    parts = name.split(".")
+    if len(parts) > MAX_PARTS:
+        return f"{name[:60]!r}... has more than {MAX_PARTS} parts"
+    return next((problem for part in parts if (problem := problem_with_part(part))), None)
+
+
+def encode_key(key: str) -> str:
+    """A dict key as one HDF5 link name: any string but keeps its dots and its unicode.
+
+    ``/``, ``%``, NUL and lone surrogates are percent-encoded; so are the names that HDF5 cannot hold
+    (``.``, ``..``; the empty key becomes a bare ``%``) and the first ``_`` of a reserved name.
+    """
+    if key == "":
+        return "%"
+    if key in (".", ".."):
+        return key.replace(".", "%2E")
+    if key.startswith(RESERVED):
+        return "%5F" + encode_key(key[1:])
+    return _ENCODED.sub(lambda found: quote(found[0].encode("utf-8", "surrogatepass"), safe=""), key)
+
+
+def decode_key(link: str) -> str:
+    """The inverse of :func:`encode_key`."""
+    if link == "%":
+        return ""
+    if "%" not in link:
+        return link
+    return unquote_to_bytes(link).decode("utf-8", "surrogatepass")
+
+
+_ENCODED: Final = re.compile("[/%\0\ud800-\udfff]")
+
+
+def matcher(patterns: str | Iterable[str] | None) -> re.Pattern[str]:
+    """Compile one or several patterns: ``*`` is any run of characters, ``?`` any one; dots included.
+
+    ``"features.*"`` matches every parameter below ``features``; None matches everything.
+    """
+    if patterns is None:
+        return re.compile("", re.DOTALL)
+    several = [patterns] if isinstance(patterns, str) else list(patterns)
+    return re.compile("|".join(f"(?:{_regex(pattern)})\\Z" for pattern in several) or r"(?!)", re.DOTALL)
+
+
+def select(names: Iterable[str], patterns: str | Iterable[str] | None) -> list[str]:
+    """The names that match any of the patterns, in their own order."""
+    match = matcher(patterns).match
+    return [name for name in names if match(name)]
+
+
+def rename(name: str, rules: Mapping[str, str]) -> str:
+    """Rename by the first rule whose pattern matches: ``{"features.*": "backbone.*"}``.
+
+    Each ``*`` or ``?`` of the new name takes what the wildcard at the same position of the pattern matched.
+
+    Raises:
+        ValueError: A new name has more wildcards than its pattern.
+    """
+    for pattern, new in rules.items():
+        found = re.fullmatch(_regex(pattern), name, re.DOTALL)
+        if found is None:
+            continue
+        texts = iter(found.groups())
+        wildcards = sum(new.count(sign) for sign in "*?")
+        if wildcards > len(found.groups()):
+            raise ValueError(
+                f"rename {pattern!r} -> {new!r}: the new name has more wildcards than the pattern"
+            )
+        return re.sub(r"[*?]", lambda _, texts=texts: next(texts), new)  # type: ignore[misc]
+    return name
+
+
+def _regex(pattern: str) -> str:
+    signs = {"*": "(.*)", "?": "(.)"}
+    return "".join(signs.get(character) or re.escape(character) for character in pattern)
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that puts ``layer.2`` before ``layer.10``."""
+    # A number by its length and then its digits: a name may hold more of them than int() takes.
+    return tuple(
+        (0, len(run.lstrip("0")), run.lstrip("0")) if run.isascii() and run.isdigit() else (1, 0, run)
+        for run in re.split(r"(\d+)", name)
+        if run
+    )
+
+
+def near(name: str, candidates: Sequence[str]) -> str | None:
+    """The candidate that looks most like `name`, for "did you mean"; None if none is close."""
+    # difflib is quadratic: past a few thousand candidates only those with the same last part are compared.
+    if len(candidates) > 2000:
+        last = name.rsplit(".", 1)[-1]
+        candidates = [other for other in candidates if other.rsplit(".", 1)[-1] == last][:2000]
+    found = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
+    return found[0] if found else None

@@ -1,0 +1,191 @@
+"""A block whose forward pass is a declared list of nodes instead of Python code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from modelarchive import ops
+from modelarchive.nn.block import Block
+from modelarchive.nn.parameter import Parameter, as_dtype
+
+#: The result of a node or input by its name; with an index where it has several.
+Ref: TypeAlias = tuple[str, int | None]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of a graph.
+
+    Attributes:
+        name: The name of its result, unique among the graph's nodes and inputs.
+        verb: What the step does: "block" declares a child and, with inputs, calls it; "call" calls a
+            block declared elsewhere in the graph; "op" applies a function of the vocabulary;
+            "parameter" gives a parameter's values.
+        target: The child's name, the dotted path of the block or parameter, or the op.
+        inputs: What the step works on; None for a block that is declared only.
+        arguments: The literal arguments of an op.
+    """
+
+    name: str
+    verb: Literal["block", "call", "op", "parameter"]
+    target: str
+    inputs: tuple[Ref, ...] | None = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Graph(Block):
+    """Executes its nodes in order; what :func:`modelarchive.build` makes of a recorded ``forward``.
+
+    Children and parameters are attributes under their names in the architecture.
+
+    Args:
+        inputs: Names of the inputs, in the order of the call.
+        nodes: The steps; each refers to inputs and to earlier nodes.
+        outputs: What the call returns: one reference gives the bare value, several give a tuple.
+        children: The blocks that the nodes declare.
+        parameters: The graph's own parameters.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        nodes: Sequence[Node],
+        outputs: Sequence[Ref],
+        children: Mapping[str, Block] | None = None,
+        parameters: Mapping[str, Parameter] | None = None,
+    ) -> None:
+        super().__init__()
+        self._inputs = tuple(inputs)
+        self._nodes = tuple(nodes)
+        self._outputs = tuple(outputs)
+        self._drops = _last_uses(self._nodes, self._outputs)
+        self._constants = {node.name: constant(node.arguments) for node in nodes if is_constant(node)}
+        for name, parameter in (parameters or {}).items():
+            self.adopt(name, parameter)
+        for name, child in (children or {}).items():
+            self.adopt(name, child)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs."""
+        return self._inputs
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The steps in order."""
+        return self._nodes
+
+    @property
+    def outputs(self) -> tuple[Ref, ...]:
+        """References to what a call returns."""
+        return self._outputs
+
+    def forward(self, *inputs: Any) -> Any:
+        """Run the nodes in order."""
+        if not self._outputs:
+            raise TypeError("this Graph only declares its children and cannot be called; call one of them")
+        if len(inputs) != len(self._inputs):
+            raise TypeError(f"expected {len(self._inputs)} inputs {list(self._inputs)}, found {len(inputs)}")
+        values: dict[str, Any] = dict(zip(self._inputs, inputs, strict=True))
+        for node, drops in zip(self._nodes, self._drops, strict=True):
+            if node.inputs is not None:
+                values[node.name] = self._run(node, [picked(values, ref) for ref in node.inputs])
+                for name in drops:
+                    values.pop(name, None)
+        results = tuple(picked(values, ref) for ref in self._outputs)
+        return results[0] if len(results) == 1 else results
+
+    def _run(self, node: Node, inputs: list[Any]) -> Any:
+        if node.verb == "op":
+            if node.name in self._constants:
+                return self._constants[node.name]
+            return apply_op(node.target, inputs, node.arguments)
+        if node.verb == "parameter":
+            return self.find_parameter(node.target).data()
+        return self.find(node.target)(*inputs)
+
+    def find(self, path: str) -> Block:
+        """The block at a dotted path below this graph.
+
+        Raises:
+            LookupError: There is none.
+        """
+        block: Block = self
+        for part in path.split("."):
+            found = block._children.get(part)
+            if found is None:
+                raise LookupError(f"there is no block {path!r} in this Graph (nothing at {part!r})")
+            block = found
+        return block
+
+    def find_parameter(self, path: str) -> Parameter:
+        """The parameter at a dotted path below this graph.
+
+        Raises:
+            LookupError: There is none.
+        """
+        where, _, name = path.rpartition(".")
+        owner = self.find(where) if where else self
+        if name not in owner._parameters:
+            raise LookupError(f"there is no parameter {path!r} in this Graph")
+        return owner._parameters[name]
+
+
+def apply_op(name: str, inputs: Sequence[Any], arguments: Mapping[str, Any]) -> Any:
+    """Run an op of the vocabulary on arrays, with its literal arguments."""
+    return ops.OPS[name](*inputs, **arguments)
+
+
+def is_constant(node: Node) -> bool:
+    """Whether the node is a small constant written into the architecture."""
+    return node.verb == "op" and node.target == "constant"
+
+
+def constant(arguments: Mapping[str, Any]) -> Any:
+    """The value of a constant: a Python number (weak dtype) without "dtype", else a read-only array."""
+    value = _numbers(arguments["value"])
+    if arguments["dtype"] is None:
+        return value
+    array = np.array(value, as_dtype(arguments["dtype"]))
+    array.flags.writeable = False
+    return array
+
+
+def _numbers(value: Any) -> Any:
+    """JSON has no infinities and no NaN: they are written as strings."""
+    if isinstance(value, list | tuple):
+        return [_numbers(item) for item in value]
+    return float(value) if isinstance(value, str) else value
+
+
+def picked(values: Mapping[str, Any], ref: Ref) -> Any:
+    """The value that `ref` names.
+
+    Raises:
+        ValueError: The reference has an index and the value is no tuple, or the other way round.
+    """
+    name, index = ref
+    value = values[name]
+    if isinstance(value, tuple) != (index is not None):
+        has = f"{len(value)} outputs, choose one by [name, index]" if index is None else "one output"
+        raise ValueError(f"{name!r} has {has}")
+    return value if index is None else value[index]
+
+
+def _last_uses(nodes: Sequence[Node], outputs: Sequence[Ref]) -> list[list[str]]:
+    """For each node the values that nobody needs after it, so that memory is freed early."""
+    last: dict[str, int] = {}
+    for position, node in enumerate(nodes):
+        last[node.name] = position
+        for name, _ in node.inputs or ():
+            last[name] = position
+    for name, _ in outputs:
+        last.pop(name, None)
+    drops: list[list[str]] = [[] for _ in nodes]
+    for name, position in last.items():
+        drops[position].append(name)
+    return drops

@@ -1,0 +1,287 @@
+"""Symbolic arrays: they look like NumPy's to a ``forward``, and record what is done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import numpy as np
+
+from modelarchive import ops
+from modelarchive.nn.dim import from_pair, literal_shape, no_dims
+from modelarchive.nn.evaluate import Abstract
+from modelarchive.nn.graph import Ref
+from modelarchive.nn.refusal import refuse
+from modelarchive.ops.registry import BY_NUMPY, KIND_FUNCTIONS
+from modelarchive.ops.shapes import literal_index
+
+if TYPE_CHECKING:
+    from modelarchive.nn.trace import Scope
+
+_PURE: Final = "write it with the functions of modelarchive.ops, operators, and methods that return new arrays"
+
+
+def _no_value(what: str) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(
+            "value",
+            f"{what} needs the values of an array",
+            "an architecture cannot depend on values; compute with arrays, or decide in the constructor",
+        )
+
+    return method
+
+
+def _branch(what: str) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(
+            "branch",
+            f"{what} would decide on the values of an array",
+            "an architecture has no branches; decide by options in the constructor, or use arithmetic",
+        )
+
+    return method
+
+
+def _in_place(sign: str) -> Callable[..., Any]:
+    def method(self: Any, *args: Any) -> NoReturn:
+        refuse(
+            "assignment",
+            f"x {sign}= y changes an array in place",
+            f"write x = x {sign} y, which makes a new array",
+        )
+
+    return method
+
+
+def _binary(name: str, *, swapped: bool = False) -> Callable[[Any, Any], Any]:
+    function = getattr(ops, name)
+
+    def method(self: Any, other: Any) -> Any:
+        return function(other, self) if swapped else function(self, other)
+
+    return method
+
+
+class Symbol:
+    """An array of a forward pass that is being recorded; made by the tracer only.
+
+    It has NumPy's operators, basic indexing and the methods that the vocabulary knows. ``shape`` is a tuple
+    of ints, with a :class:`modelarchive.nn.dim.Dim` where a size is not fixed (the batch).
+    """
+
+    __slots__ = ("abstract", "ref", "scope")
+
+    def __init__(self, scope: Scope, ref: Ref, abstract: Abstract) -> None:
+        self.scope = scope
+        self.ref = ref
+        self.abstract = abstract
+
+    # ------------------------------------------------------------------ what is known
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """The shape: ints, and a Dim where a size is not fixed."""
+        return tuple(from_pair(one, two) for one, two in zip(*self.abstract.shapes, strict=True))
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.abstract.shapes[0])
+
+    @property
+    def size(self) -> Any:
+        """The number of elements; a Dim if it is not fixed."""
+        size: Any = 1
+        for axis in self.shape:
+            size = size * axis
+        return size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype."""
+        return self.abstract.array_dtype
+
+    def __len__(self) -> int:
+        """The size of the first axis, where it is fixed."""
+        if not self.shape:
+            raise TypeError("len() of an array without axes")
+        return self.shape[0].__index__()  # type: ignore[no-any-return]
+
+    def __iter__(self) -> Iterator[Any]:
+        """The parts along the first axis, where its size is fixed."""
+        return iter([self[index] for index in range(len(self))])
+
+    # ------------------------------------------------------------------ recording
+
+    def __record_op__(self, name: str, inputs: Sequence[Any], arguments: dict[str, Any]) -> Any:
+        """A function of the vocabulary is called with this among its inputs."""
+        if name == "reshape":
+            arguments = {**arguments, "shape": literal_shape(arguments["shape"], inputs[0].abstract.shapes)}
+        return self.scope.op(name, inputs, no_dims(name, arguments))
+
+    def __record_block__(self, kind: str, inputs: Sequence[Any], config: dict[str, Any]) -> Any:
+        """A function that is a layer of the vocabulary is called."""
+        return self.scope.layer(kind, inputs, config)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """NumPy's elementwise functions."""
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        if method != "__call__" or given:
+            what = f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else f" with {sorted(given)}")
+            refuse("function", f"{what} cannot be recorded", _PURE)
+        return _numpy(ufunc, inputs, {})
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """NumPy's other functions."""
+        return _numpy(func, args, kwargs)
+
+    # ------------------------------------------------------------------ methods of arrays
+
+    def reshape(self, *shape: Any) -> Any:
+        """In another shape; -1 is inferred, and an axis of the shape may be a size taken from ``x.shape``."""
+        only = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        return ops.reshape(self, shape=only)
+
+    def transpose(self, *axes: Any) -> Any:
+        """With the axes in another order, reversed by default."""
+        only = axes[0] if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)) else axes
+        return ops.transpose(self, axes=only or None)
+
+    @property
+    def T(self) -> Any:  # noqa: N802
+        """With the axes reversed."""
+        return self.transpose()
+
+    def swapaxes(self, axis1: int, axis2: int) -> Any:
+        """With two axes exchanged."""
+        order = list(range(self.ndim))
+        order[axis1], order[axis2] = order[axis2], order[axis1]
+        return self.transpose(order)
+
+    def flatten(self) -> Any:
+        """As one axis (NumPy's flatten; :func:`modelarchive.ops.flatten` keeps the batch)."""
+        return self.reshape(-1)
+
+    ravel = flatten
+
+    def copy(self) -> Any:
+        """The same values: symbols never change."""
+        return self
+
+    def astype(self, dtype: Any, *, copy: bool = True) -> Any:
+        """Converted to another dtype."""
+        return ops.cast(self, dtype=dtype)
+
+    def squeeze(self, axis: Any = None) -> Any:
+        """Without axes of size 1."""
+        return ops.squeeze(self, axis=axis)
+
+    def sum(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """Sum over axes."""
+        return ops.sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """Mean over axes."""
+        return ops.mean(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """Largest over axes."""
+        return ops.max(self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """Smallest over axes."""
+        return ops.min(self, axis=axis, keepdims=keepdims)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Basic indexing: ints, slices, None and Ellipsis."""
+        no_dims("an index", {"index": index})
+        try:
+            literal = literal_index(index, self.ndim)
+        except ValueError as error:
+            refuse("index", f"{error}", "index with literal ints and slices; other indexing is not recorded")
+        return ops.slice(self, index=literal)
+
+    __add__, __radd__ = _binary("add"), _binary("add", swapped=True)
+    __sub__, __rsub__ = _binary("subtract"), _binary("subtract", swapped=True)
+    __mul__, __rmul__ = _binary("multiply"), _binary("multiply", swapped=True)
+    __truediv__, __rtruediv__ = _binary("divide"), _binary("divide", swapped=True)
+    __pow__, __rpow__ = _binary("power"), _binary("power", swapped=True)
+    __matmul__, __rmatmul__ = _binary("matmul"), _binary("matmul", swapped=True)
+
+    def __neg__(self) -> Any:
+        """The negative."""
+        return ops.negative(self)
+
+    def __pos__(self) -> Any:
+        """The array itself."""
+        return self
+
+    def __abs__(self) -> Any:
+        """The absolute values."""
+        return ops.abs(self)
+
+    # ------------------------------------------------------------------ what cannot be recorded
+
+    __bool__ = _branch("`if`, `while`, `and` or `not` on an array")
+    __contains__ = _branch("`in`")
+    __eq__, __ne__ = _branch("x == y"), _branch("x != y")
+    __lt__, __le__ = _branch("x < y"), _branch("x <= y")
+    __gt__, __ge__ = _branch("x > y"), _branch("x >= y")
+    __hash__ = object.__hash__
+    __float__, __int__, __complex__ = _no_value("float(x)"), _no_value("int(x)"), _no_value("complex(x)")
+    __index__, __array__ = _no_value("an index or range"), _no_value("np.asarray(x)")
+    item, tolist, tobytes, any, all = (_no_value(f"x.{name}()") for name in ("item", "tolist", "tobytes", "any", "all"))
+    __iadd__, __isub__, __imul__ = _in_place("+"), _in_place("-"), _in_place("*")
+    __itruediv__, __ipow__, __imatmul__ = _in_place("/"), _in_place("**"), _in_place("@")
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Refused: symbols never change."""
+        refuse("assignment", "x[...] = y changes an array in place", "build a new array with ops.concatenate")
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse what NumPy's arrays have and symbols have not."""
+        if name.startswith("_") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"a symbolic array has no attribute {name!r}")
+        refuse("function", f"x.{name} cannot be recorded", _PURE)
+
+    def __repr__(self) -> str:
+        """Name, shape and dtype."""
+        return f"Symbol({self.ref[0]!r}, shape={self.shape}, dtype={self.dtype})"
+
+
+def _moveaxis(x: Any, source: int, destination: int) -> Any:
+    order = [axis for axis in range(x.ndim) if axis != source % x.ndim]
+    order.insert(destination % x.ndim, source % x.ndim)
+    return x.transpose(order)
+
+
+#: NumPy functions that are no op of their own: what they mean in ops, bit for bit.
+_MEANINGS: Final[dict[Any, Callable[..., Any]]] = {
+    np.square: lambda x: ops.multiply(x, x),
+    np.positive: lambda x: x,
+    np.copy: lambda x: x,
+    np.ravel: lambda x: x.flatten(),
+    np.swapaxes: lambda a, axis1, axis2: a.swapaxes(axis1, axis2),
+    np.moveaxis: _moveaxis,
+    np.amax: lambda a, axis=None, *, keepdims=False: a.max(axis, keepdims=keepdims),
+    np.amin: lambda a, axis=None, *, keepdims=False: a.min(axis, keepdims=keepdims),
+    np.shape: lambda a: a.shape,
+    np.ndim: lambda a: a.ndim,
+    np.size: lambda a: a.size,
+}
+
+
+def _numpy(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    name = f"np.{getattr(function, '__name__', function)}"
+    meaning = _MEANINGS.get(function)
+    entry = BY_NUMPY.get(function)
+    if meaning is None and entry is not None:
+        meaning = getattr(ops, entry.name)
+    if meaning is None:
+        known = ", ".join(sorted({*ops.OPS, *KIND_FUNCTIONS}))
+        refuse("function", f"{name} is not in the vocabulary", f"{_PURE}; there are {known}")
+    try:
+        return meaning(*args, **kwargs)
+    except TypeError as error:
+        refuse("function", f"{name}: {error}", _PURE)

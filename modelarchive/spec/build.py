@@ -1,0 +1,145 @@
+"""From an architecture to a network, and from one to that of a part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from modelarchive import names
+from modelarchive.errors import ParameterError, SpecError, counted
+from modelarchive.nn.block import Block
+from modelarchive.nn.evaluate import Abstract
+from modelarchive.nn.graph import Graph
+from modelarchive.nn.parameter import Parameter, dtype_name
+from modelarchive.nn.sequential import Sequential
+from modelarchive.spec import vocabulary
+from modelarchive.spec.describe import DECLARED
+from modelarchive.spec.emit import Emitter
+from modelarchive.spec.validate import Checked, checked
+
+
+def build(architecture: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> Block:
+    """The network of an architecture; no code but this package's runs.
+
+    Args:
+        architecture: What :func:`describe` returned.
+        arrays: The parameters by their structural names, kept as they are, neither copied nor cast; a
+            shared parameter may stand under any of its names. None: parameters are left to
+            ``initialize()``.
+
+    Raises:
+        SpecError: The architecture is invalid, with every problem.
+        ParameterError: Names or shapes do not fit, with all of them.
+    """
+    found = checked(architecture)
+    if arrays is not None:
+        _fill(found.block, arrays)
+    object.__setattr__(found.block, DECLARED, [dict(each) for each in found.inputs])
+    return found.block
+
+
+def _fill(block: Block, arrays: Mapping[str, Any]) -> None:
+    by_parameter: dict[int, tuple[Parameter, list[str]]] = {}
+    for name, parameter in block.collect_params().items():
+        by_parameter.setdefault(id(parameter), (parameter, []))[1].append(name)
+    missing: list[str] = []
+    mismatched: dict[str, tuple[str, str]] = {}
+    values: list[tuple[Parameter, Any]] = []
+    known: set[str] = set()
+    for parameter, own in by_parameter.values():
+        known.update(own)
+        stored = next((name for name in own if name in arrays), None)
+        if stored is None:
+            missing.append(own[0])
+            continue
+        array = np.asarray(arrays[stored])
+        misfit = parameter.misfit(array)
+        if misfit is not None:
+            mismatched[stored] = misfit
+        values.append((parameter, array))
+    unexpected = [name for name in arrays if name not in known]
+    if missing or unexpected or mismatched:
+        raise _misfits(missing, unexpected, mismatched, sorted(known))
+    for parameter, array in values:
+        parameter.set_data(array)
+
+
+def _misfits(
+    missing: list[str], unexpected: list[str], mismatched: dict[str, tuple[str, str]], known: list[str]
+) -> ParameterError:
+    lines = [f"  {name}: missing" for name in missing]
+    for name in unexpected:
+        near = names.near(name, missing or known)
+        lines.append(f"  {name}: not in the architecture" + (f"; did you mean {near!r}?" if near else ""))
+    lines += [f"  {name}: expected {expected}, found {found}" for name, (expected, found) in mismatched.items()]
+    return ParameterError(
+        "\n".join([f"{counted(len(lines), 'parameter')} do not fit the architecture:", *lines]),
+        missing=missing,
+        unexpected=unexpected,
+        mismatched=mismatched,
+    )
+
+
+def part(architecture: Mapping[str, Any], path: str, children: slice | None = None) -> dict[str, Any]:
+    """The architecture of a part of a model.
+
+    Args:
+        architecture: The whole.
+        path: Dotted path of a block; "" is the model itself.
+        children: Which children of a Sequential to keep, under their own names; None: all.
+
+    Returns:
+        An architecture whose parameter names are relative to the part: ``"weight"`` for the whole's
+        ``"features.0.weight"`` at path ``"features.0"``. Parameters that the part shares with what lies
+        outside are its own. Its inputs are what the whole gives the part; none where that is not known.
+
+    Raises:
+        SpecError: The whole is invalid, there is no such block, or `children` is for no Sequential.
+    """
+    whole = checked(architecture)
+    block = _find(whole.block, path)
+    given = whole.seen.get(id(block))
+    if children is not None:
+        block, given = _sliced(block, path, children, whole)
+    model = Emitter(block, {}).model()
+    result = {"vocabulary": vocabulary.VERSION, "inputs": _inputs(block, given), "model": model}
+    try:
+        checked(result)
+    except SpecError:
+        # A free size that the whole allows at this place need not be among those that are tried.
+        result["inputs"] = []
+    return result
+
+
+def _find(block: Block, path: str) -> Block:
+    found = block
+    for part_name in path.split(".") if path else []:
+        child = found.children.get(part_name)
+        if child is None:
+            known = [each for each, _ in block.named_blocks() if each]
+            near = names.near(path, known)
+            hint = f"did you mean {near!r}?" if near else f"the blocks are {', '.join(known[:20])}"
+            raise SpecError([("/model", "path", f"there is no block {path!r}")], path=path, hint=hint)
+        found = child
+    return found
+
+
+def _sliced(block: Block, path: str, children: slice, whole: Checked) -> tuple[Block, Any]:
+    if not isinstance(block, Sequential):
+        message = f"{path or 'the model'!r} is a {type(block).__name__}: only a Sequential has a slice of children"
+        raise SpecError([("/model", "path", message)], path=path, hint="name one block, or leave the slice out")
+    kept = block[children]
+    first = next(iter(kept), block)
+    return kept, whole.seen.get(id(first))
+
+
+def _inputs(block: Block, given: Any) -> list[dict[str, Any]]:
+    if not given or not all(isinstance(each, Abstract) for each in given):
+        return []
+    named = block.inputs if isinstance(block, Graph) else [f"x_{at}" if at else "x" for at in range(len(given))]
+    return [
+        {"name": name, "shape": each.declared, "dtype": dtype_name(each.array_dtype)}
+        for name, each in zip(named, given, strict=True)
+    ]

@@ -1,0 +1,65 @@
+"""Limits on an architecture as plain data, checked before anything is read out of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from modelarchive.spec.schema import Problem
+
+MAX_DEPTH: Final = 400
+#: Objects, lists, numbers and strings of the JSON.
+MAX_VALUES: Final = 4_000_000
+#: Characters of all strings and keys together.
+MAX_TEXT: Final = 64 * 2**20
+#: Blocks and nodes together.
+MAX_NODES: Final = 100_000
+#: Steps of one forward pass; blocks that are called twice count twice, with all below them.
+MAX_STEPS: Final = 200_000
+#: Elements of one parameter, and of all together.
+MAX_PARAMETER: Final = 2**40
+MAX_PARAMETERS: Final = 2**44
+#: Problems that are told one by one.
+MAX_PROBLEMS: Final = 100
+_MAX_INT: Final = 2**64
+
+
+def oversized(architecture: Any) -> list[Problem]:
+    """What is no JSON, or more of it than an architecture may be; stops at the first excess."""
+    values = text = 0
+    stack: list[tuple[Any, str, int]] = [(architecture, "", 1)]
+    while stack:
+        value, pointer, depth = stack.pop()
+        values += 1
+        if depth > MAX_DEPTH:
+            return [(pointer[:200] + "...", "limit", f"expected at most {MAX_DEPTH} levels of JSON")]
+        if type(value) is dict:
+            for key, item in value.items():
+                if type(key) is not str:
+                    return [(pointer, "json", f"expected strings as keys, found {type(key).__name__}")]
+                text += len(key)
+                stack.append((item, f"{pointer}/{key[:40]}" if depth < 20 else pointer, depth + 1))
+        elif type(value) is list:
+            stack += [(item, pointer, depth + 1) for item in value]
+        elif type(value) is str:
+            text += len(value)
+        else:
+            problem = _scalar(value)
+            if problem is not None:
+                return [(pointer, "json", problem)]
+        if values + len(stack) > MAX_VALUES:
+            return [("", "limit", f"expected at most {MAX_VALUES:,} values")]
+        if text > MAX_TEXT:
+            return [("", "limit", f"expected at most {MAX_TEXT:,} characters of text")]
+    return []
+
+
+def _scalar(value: Any) -> str | None:
+    """What keeps a value from being a JSON scalar of this format."""
+    if value is None or type(value) is bool:
+        return None
+    if type(value) is int:
+        return None if -_MAX_INT <= value <= _MAX_INT else "expected integers of at most 64 bits"
+    if type(value) is float:
+        return None if math.isfinite(value) else f"expected finite numbers, found {value}"
+    return f"expected JSON values, found {type(value).__module__}.{type(value).__qualname__}"

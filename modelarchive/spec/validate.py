@@ -1,0 +1,139 @@
+"""Checking an architecture: limits, schemas, names, references, shapes; all problems at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from modelarchive.errors import SpecError
+from modelarchive.nn.block import Block
+from modelarchive.nn.evaluate import Evaluator, Value, declared
+from modelarchive.spec import limits
+from modelarchive.spec.sharing import tie
+from modelarchive.spec.structure import Reader, TooManyError, Unknown
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A valid architecture, read.
+
+    Attributes:
+        block: The network, its parameters without values and their shapes inferred.
+        inputs: What the architecture declares.
+        seen: ``id(block)`` -> what the first call of each block is given.
+    """
+
+    block: Block
+    inputs: list[dict[str, Any]]
+    seen: dict[int, Sequence[Value]] = field(repr=False)
+
+
+def validate(architecture: Mapping[str, Any]) -> None:
+    """Check an architecture, completely.
+
+    Args:
+        architecture: What :func:`describe` returns, or the JSON of an archive.
+
+    Raises:
+        SpecError: With every problem: JSON pointer, rule, and what was expected and found.
+    """
+    checked(architecture)
+
+
+def parameter_shapes(architecture: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter that an architecture has, by its structural name.
+
+    A shared parameter stands under each of its names; 0 is an axis that only the stored array can tell.
+
+    Raises:
+        SpecError: The architecture is invalid.
+    """
+    return {
+        name: tuple(axis or 0 for axis in parameter.shape or ())
+        for name, parameter in checked(architecture).block.collect_params().items()
+    }
+
+
+def checked(architecture: Any) -> Checked:
+    """Validate an architecture, and keep what was read for it.
+
+    Raises:
+        SpecError: With every problem.
+    """
+    problems = limits.oversized(architecture)
+    if problems:
+        raise SpecError(problems)
+    reader = Reader()
+    evaluator = _Checker(reader)
+    block: Block = Unknown()
+    try:
+        reader.fits("architecture", architecture, "")
+        if isinstance(architecture, dict):
+            block = reader.block(architecture.get("model"), "/model", "")
+            tie(block, reader.sharings, reader.tell)
+            _infer(architecture, block, evaluator, reader)
+            _tell_sizes(block, reader)
+    except TooManyError:
+        pass
+    if reader.problems:
+        raise SpecError(reader.problems)
+    return Checked(block, architecture["inputs"], evaluator.seen)
+
+
+def _infer(architecture: dict[str, Any], block: Block, evaluator: _Checker, reader: Reader) -> None:
+    """Follow the declared inputs through the network."""
+    inputs = architecture.get("inputs")
+    if reader.problems and any(pointer.startswith("/inputs") for pointer, _, _ in reader.problems):
+        return
+    if not isinstance(inputs, list) or not inputs:
+        return
+    taken: set[str] = set()
+    for position, each in enumerate(inputs):
+        reader.named(each["name"], taken, f"/inputs/{position}")
+    try:
+        evaluator.block(block, [declared(each["shape"], each["dtype"]) for each in inputs])
+    except ValueError as error:
+        reader.tell("/model", "shape", str(error))
+
+
+def _tell_sizes(block: Block, reader: Reader) -> None:
+    total = 0
+    told: set[int] = set()
+    for _, owner in block.named_blocks():
+        for name, parameter in owner.parameters.items():
+            if id(parameter) in told:
+                continue
+            told.add(id(parameter))
+            size = math.prod(axis or 1 for axis in parameter.shape or ())
+            total += size
+            if size > limits.MAX_PARAMETER:
+                message = f"parameter {name!r}: expected at most 2**40 elements, found shape {parameter.shape}"
+                reader.tell(reader.pointers.get(id(owner), ""), "limit", message)
+    if total > limits.MAX_PARAMETERS:
+        reader.tell("/model", "limit", "expected at most 2**44 elements in all parameters")
+
+
+class _Checker(Evaluator):
+    """Follows shapes, notes what does not fit, and goes on with what is unknown then."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.seen: dict[int, Sequence[Value]] = {}
+        self._reader = reader
+
+    def block(self, block: Block, values: Sequence[Value]) -> Value:
+        """Remember what each block is given first."""
+        self.seen.setdefault(id(block), values)
+        return super().block(block, values)
+
+    def custom(self, block: Block, values: Sequence[Value]) -> Value:
+        """What could not be read gives an unknown value."""
+        return None
+
+    def misfit(self, owner: Block, position: int | None, error: Exception) -> Value:
+        """Note the problem."""
+        pointer = self._reader.pointers.get(id(owner), "")
+        where = pointer if position is None else f"{pointer}/nodes/{position}"
+        self._reader.tell(where, "shape", str(error))
+        return None

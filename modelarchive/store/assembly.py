@@ -1,0 +1,116 @@
+"""From the objects that a walk through an HDF5 file found to the contents of an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+from modelarchive import names
+from modelarchive.errors import FormatError
+from modelarchive.store.contents import CONTAINERS, LITERALS, Contents, Entry, Text, is_position
+
+#: Where an archive keeps texts, besides those among saved arrays.
+_TEXTS: Final = ("/architecture/", "/metadata/", "/tokens/")
+
+Position = Callable[[str], tuple[Any, ...]]
+
+
+class Dataset(NamedTuple):
+    """A dataset at one of its paths."""
+
+    path: str
+    #: Hard links to one dataset have the same address.
+    address: int
+    #: None: of a dtype that archives do not hold.
+    content: Entry | Text | None
+
+
+class Group(NamedTuple):
+    """A group and its attributes."""
+
+    path: str
+    container: str
+    kind: str
+
+
+def assemble(objects: Iterable[Dataset | Group], generator: str, order: dict[str, int]) -> Contents:
+    """Describe an archive by its HDF5 objects.
+
+    Args:
+        objects: What was found, in whatever order.
+        generator: The program that wrote the file.
+        order: Name -> position, as an index knew it: HDF5 keeps no order.
+
+    Raises:
+        FormatError: Among the arrays is something that archives do not hold.
+    """
+    found = list(objects)
+    groups = {group.path: group.container for group in found if isinstance(group, Group)}
+    section = "parameters" if "/parameters" in groups else "arrays"
+    contents = Contents(section=section, generator=generator, user_block=0, arrays={})
+    contents.kinds = {g.path: g.kind for g in found if isinstance(g, Group) and g.kind}
+    prefix = f"/{section}/"
+
+    def position(path: str) -> tuple[Any, ...]:
+        """By the old index where it knew the name, then as people count."""
+        name = path.removeprefix(prefix)
+        name = name.replace("/", ".") if section == "parameters" else name
+        return (order.get(name, len(order)), names.natural_key(path))
+
+    canonical: dict[int, str] = {}
+    datasets = sorted((d for d in found if isinstance(d, Dataset)), key=lambda d: position(d.path))
+    for path, address, content in datasets:
+        if isinstance(content, Text) and path.startswith((*_TEXTS, "/arrays/")):
+            contents.texts[path] = content
+        elif isinstance(content, Entry) and path.startswith(prefix):
+            name = path.removeprefix(prefix)
+            if section == "parameters":
+                name = name.replace("/", ".")
+                if problem := names.problem_with_name(name):
+                    raise FormatError(f"is no parameter: {problem}", path=path)
+            contents.order.append(name)
+            if address in canonical:
+                contents.aliases[name] = canonical[address]
+            else:
+                canonical[address] = name
+                contents.arrays[name] = content
+        elif path.startswith(prefix):
+            raise FormatError(f"{path} has a dtype that archives do not hold there", path=path)
+        else:
+            contents.foreign.append(path)
+    if section == "arrays":
+        contents.members = _members(groups, contents, position)
+    return contents
+
+
+def _members(groups: dict[str, str], contents: Contents, position: Position) -> dict[str, str]:
+    """The members of a saved structure, parents first, siblings in order."""
+    kinds = {
+        path: kind if kind in CONTAINERS else "dict"
+        for path, kind in groups.items()
+        if path == "/arrays" or path.startswith("/arrays/")
+    }
+    for name in contents.order:
+        kinds[f"/arrays/{name}"] = "array"
+    for path, text in contents.texts.items():
+        if path.startswith("/arrays/"):
+            kinds[path] = "literal" if text.dtype in LITERALS else "array"
+    kinds.setdefault("/arrays", "dict")
+    _keep_foreign_names(kinds)
+    return {
+        path.removeprefix("/arrays").removeprefix("/"): kinds[path]
+        for path in sorted(kinds, key=lambda path: (path.count("/"), position(path)))
+    }
+
+
+def _keep_foreign_names(kinds: dict[str, str]) -> None:
+    """Where a tool added or renamed members so that they have no place in a list, it becomes a dict."""
+    children: dict[str, list[str]] = {path: [] for path, kind in kinds.items() if kind in CONTAINERS}
+    for path in kinds:
+        owner, _, name = path.rpartition("/")
+        if path != "/arrays":
+            children[owner].append(name)
+    for path, links in children.items():
+        is_single = path == "/arrays" and len(links) == 1
+        if not (is_single if kinds[path] == "single" else all(map(is_position, links))):
+            kinds[path] = "dict"

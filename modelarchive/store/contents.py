@@ -1,0 +1,129 @@
+"""What an archive holds and where in the file: the value that index, guard and writer share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+#: What a member of a saved structure may be.
+CONTAINERS: Final = ("dict", "list", "tuple", "single")
+LITERALS: Final = ("int", "float", "complex", "boolean", "none", "str")
+
+#: Memory that one stored byte may become: deflate cannot shrink more than this.
+MAX_INFLATION: Final = 1032
+#: Bytes that an array of strings may take in memory, whatever it stores.
+FREE_WIDTH: Final = 1 << 16
+
+
+class Entry(NamedTuple):
+    """A dense array in the file: C order, little-endian."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    #: Absolute offset in the file; None for an array that only HDF5 can read (chunked, compact).
+    offset: int | None
+    nbytes: int
+    digest: str | None
+
+
+class Text(NamedTuple):
+    """A fixed-length UTF-8 string, or an array of them, in the file."""
+
+    #: "text", "string", "U<n>", "S<n>", or one of LITERALS.
+    dtype: str
+    shape: tuple[int, ...]
+    #: Bytes of one string, padded with NUL.
+    itemsize: int
+    offset: int | None
+    digest: str | None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array."""
+        return self.itemsize * math.prod(self.shape)
+
+
+@dataclass
+class Contents:
+    """What an archive holds and where: the same whether the index or HDF5 told it."""
+
+    section: str
+    generator: str
+    #: Absolute offset of the HDF5 superblock: the size of the user block.
+    user_block: int
+    #: Canonical name -> entry, in the order of the data.
+    arrays: dict[str, Entry]
+    #: Name of a shared parameter -> its canonical name.
+    aliases: dict[str, str] = field(default_factory=dict)
+    #: HDF5 path -> text.
+    texts: dict[str, Text] = field(default_factory=dict)
+    #: Path of a saved structure's member -> "array", "literal" or its container; in the order saved.
+    members: dict[str, str] | None = None
+    #: Every name, aliases included, in the model's own order.
+    order: list[str] = field(default_factory=list)
+    #: HDF5 path of a block's group -> its kind; only the guard fills it, the index has the architecture.
+    kinds: dict[str, str] = field(default_factory=dict)
+    #: HDF5 paths of objects that are no part of an archive; only the guard fills it.
+    foreign: list[str] = field(default_factory=list)
+    #: Digest of the bytes behind the user block that belong to no array and no text.
+    metadata_digest: str = ""
+    #: Digest of the index itself, as it says.
+    index_digest: str = ""
+    #: Size of the whole file.
+    size: int = 0
+    #: True when the index did not hold any more and HDF5 was read instead.
+    is_stale: bool = False
+
+    def entry(self, name: str) -> Entry:
+        """The entry of a name or alias; KeyError if there is none."""
+        return self.arrays[self.aliases.get(name, name)]
+
+    def regions(self) -> list[tuple[int, int]]:
+        """Where the file holds no dense array, as (begin, end): HDF5's own bytes and the texts."""
+        return _gaps(self.arrays.values(), self.user_block, self.size)
+
+    def metadata_ranges(self) -> list[tuple[int, int]]:
+        """Where the file holds neither a dense array nor a text, as (begin, end): HDF5's own bytes."""
+        return _gaps([*self.arrays.values(), *self.texts.values()], self.user_block, self.size)
+
+    def hdf5_path(self, name: str) -> str:
+        """The HDF5 path of an array."""
+        return f"/{self.section}/" + (name.replace(".", "/") if self.section == "parameters" else name)
+
+
+def data_position(entry: Entry, end: int) -> tuple[int, int]:
+    """Sort key of the order in which the index lists arrays and digests: by begin, then by end; empty ones last."""
+    begin = end if entry.offset is None else entry.offset
+    return (begin, begin + entry.nbytes)
+
+
+def _gaps(parts: Iterable[Entry | Text], start: int, end: int) -> list[tuple[int, int]]:
+    gaps = []
+    position = start
+    for offset, nbytes in sorted((part.offset, part.nbytes) for part in parts if part.offset is not None):
+        if nbytes == 0:
+            continue
+        if offset < position or offset + nbytes > end:
+            raise ValueError(f"bytes {offset} to {offset + nbytes} overlap others, or lie outside the file")
+        if offset > position:
+            gaps.append((position, offset))
+        position = offset + nbytes
+    return [*gaps, (position, end)] if position < end else gaps
+
+
+def is_position(name: str) -> bool:
+    """Whether a member's name is a place in a list: decimal digits, no leading zero."""
+    return name.isascii() and name.isdecimal() and len(name) <= 18 and (name == "0" or name[0] != "0")
+
+
+def least_itemsize(dtype: str, count: int) -> int:
+    """Bytes that each of `count` strings must take in the file at least, so that nothing tiny becomes huge.
+
+    An array of ``U1000000`` takes four megabytes an element in memory, however short its strings are.
+    """
+    if dtype[0] not in "US" or not dtype[1:].isdigit():
+        return 1
+    nbytes = int(dtype[1:]) * count * (4 if dtype[0] == "U" else 1)
+    return max(1, -(-(nbytes - FREE_WIDTH) // (count * MAX_INFLATION))) if count else 1

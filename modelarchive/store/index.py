@@ -1,0 +1,347 @@
+"""The index: what the first bytes of an archive say about the rest, parsed with every number checked.
+
+The index is at the same time the header of a safetensors file; docs/format.md is the normative text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from json.encoder import encode_basestring
+from operator import itemgetter
+from typing import Any, Final
+
+from modelarchive import dtypes, names
+from modelarchive.errors import UnsupportedVersionError
+from modelarchive.store.contents import CONTAINERS, LITERALS, Contents, Entry, Text, is_position
+from modelarchive.store.digest import HEX_LENGTH, digest
+from modelarchive.store.strict import fail, integer, loads, mapping, short, string
+
+#: The format that this package writes, and the newest that it reads. When it changes: add archives of the
+#: old version to tests/data, keep the old reader, describe the change in docs/format.md.
+FORMAT_VERSION: Final = 1
+#: safetensors refuses headers above this size.
+MAX_INDEX_BYTES: Final = 100_000_000
+#: HDF5's limit on the rank of an array.
+MAX_RANK: Final = 32
+#: The largest length of an axis that HDF5 and NumPy both count to.
+MAX_LENGTH: Final = 2**63 - 1
+#: The smallest HDF5 user block; larger ones are this times a power of two.
+MIN_USER_BLOCK: Final = 512
+#: Bytes that are no tensor are declared to safetensors under this name and a number.
+HDF5_ENTRY: Final = "__hdf5__."
+
+_PARAMETER_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}(?:\.[A-Za-z0-9_-]{1,128}){0,63}")
+#: Codes of texts.
+TEXT_DTYPE: Final = re.compile(r"text|string|U\d{1,9}|S\d{1,9}|" + "|".join(LITERALS))
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def user_block_size(index_bytes: int) -> int:
+    """The smallest HDF5 user block (512 times a power of two) that holds an index of so many bytes."""
+    needed = -(-(index_bytes + 8) // MIN_USER_BLOCK)
+    return MIN_USER_BLOCK << (needed - 1).bit_length()
+
+
+def is_user_block_size(size: int) -> bool:
+    """Whether an HDF5 superblock may stand at this offset."""
+    return size >= MIN_USER_BLOCK and size % MIN_USER_BLOCK == 0 and (size & (size - 1)) == 0
+
+
+def render(contents: Contents) -> bytes:
+    """The index as JSON, without padding."""
+    start = contents.user_block
+    lines = []
+    renamed = {}
+    kinds: dict[tuple[str, tuple[int, ...]], str] = {}
+    for name, (dtype, shape, offset, nbytes, _) in contents.arrays.items():
+        kind = kinds.get((dtype, shape))
+        if kind is None:
+            sizes = [*shape, 2] if dtype.startswith("complex") else list(shape)
+            kind = f'"dtype":"{dtypes.SAFETENSORS[dtype]}","shape":{_compact(sizes)},"data_offsets"'
+            kinds[dtype, shape] = kind
+        if dtype.startswith("complex"):
+            renamed[name] = dtype
+        begin = (contents.size if offset is None else offset) - start
+        lines.append(f"{encode_basestring(name)}:{{{kind}:[{begin},{begin + nbytes}]}}")
+    for number, (begin, end) in enumerate(contents.regions()):
+        lines.append(
+            f'"{HDF5_ENTRY}{number}":{{"dtype":"U8","shape":[{end - begin}],'
+            f'"data_offsets":[{begin - start},{end - start}]}}'
+        )
+    own: dict[str, Any] = {
+        "index_digest": _NO_DIGEST,
+        "format_version": FORMAT_VERSION,
+        "generator": contents.generator,
+        "section": contents.section,
+        "file_size": contents.size,
+        "metadata_digest": contents.metadata_digest,
+        "digests": "".join(entry.digest or "" for entry in contents.arrays.values()),
+        "texts": {
+            path: {
+                "dtype": text.dtype,
+                "shape": list(text.shape),
+                "itemsize": text.itemsize,
+                "offset": None if text.offset is None else text.offset - start,
+                "digest": text.digest,
+            }
+            for path, text in contents.texts.items()
+        },
+    }
+    if renamed:
+        own["dtypes"] = renamed
+    if contents.aliases:
+        own["aliases"] = contents.aliases
+    if contents.members is not None:
+        own["members"] = contents.members
+    elif contents.order != list(contents.arrays):
+        own["order"] = contents.order
+    header = json.dumps({"format": "pt", "modelarchive": _compact(own)}, separators=(",", ":"), ensure_ascii=False)
+    return ('{"__metadata__":' + header + "," + ",".join(lines) + "}").encode()
+
+
+def framed(contents: Contents) -> bytes:
+    """The bytes of the user block: length, index, padding; its own digest filled in.
+
+    Raises:
+        ValueError: The index is longer than the user block.
+    """
+    length = contents.user_block - 8
+    raw = render(contents)
+    if len(raw) > length:
+        raise ValueError(f"its index needs {len(raw)} bytes, the user block has {length}")
+    padded = raw.ljust(length)
+    sealed = padded.replace(_NO_DIGEST.encode(), digest(padded).encode(), 1)
+    return length.to_bytes(8, "little") + sealed
+
+
+def is_intact(raw: bytes, contents: Contents) -> bool:
+    """Whether an index is as it was written: it carries the digest of itself with sixty-four zeros there."""
+    at = raw.find(contents.index_digest.encode())
+    return digest(raw[:at] + _NO_DIGEST.encode() + raw[at + HEX_LENGTH :]) == contents.index_digest
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+#: Stands where the index's own digest will.
+_NO_DIGEST: Final = "0" * HEX_LENGTH
+
+
+class NotAnArchive(Exception):  # noqa: N818 - a signal between reader and index, never seen by users
+    """The bytes are well formed, and no archive: a plain safetensors file, say."""
+
+
+def parse(raw: bytes, *, file_size: int) -> Contents:
+    """Parse an index and check every number in it against the file's size.
+
+    Args:
+        raw: The JSON bytes, padding included.
+        file_size: Size of the file on disk, bytes.
+
+    Returns:
+        The contents; whether they still hold is for the reader to check (size and metadata digest).
+
+    Raises:
+        FormatError: The index is damaged, or says something impossible.
+        UnsupportedVersionError: It was written by a newer format.
+        NotAnArchive: It is a safetensors header without an archive's part.
+    """
+    header = _header(raw)
+    metadata = header.pop("__metadata__", None)
+    own_text = metadata.get("modelarchive") if isinstance(metadata, dict) else None
+    if not isinstance(own_text, str):
+        if all(isinstance(entry, dict) and "data_offsets" in entry for entry in header.values()):
+            raise NotAnArchive
+        fail("the index is neither an archive's nor a safetensors header")
+    own = loads(own_text, what="the archive's part of the index", strict=True)
+    version = own.get("format_version")
+    if type(version) is not int or version < 1:
+        fail(f"format_version is {version!r}, expected a positive integer")
+    if version > FORMAT_VERSION:
+        raise UnsupportedVersionError(
+            f"written in format {version}, this package reads up to {FORMAT_VERSION}",
+            hint="pip install --upgrade modelarchive",
+        )
+    start = len(raw) + 8
+    size = integer(own, "file_size", low=start)
+    section = own.get("section")
+    if section not in ("parameters", "arrays"):
+        fail(f"section is {section!r}, expected 'parameters' or 'arrays'")
+    contents = Contents(
+        section=section,
+        generator=string(own, "generator"),
+        user_block=start,
+        arrays={},
+        metadata_digest=string(own, "metadata_digest"),
+        index_digest=string(own, "index_digest"),
+        size=size,
+    )
+    contents.arrays = _arrays(header, own, start=start, size=size)
+    contents.texts = _texts(own, contents)
+    try:
+        contents.metadata_ranges()
+    except ValueError as error:
+        fail(str(error))
+    _names(own, contents)
+    return contents
+
+
+def _arrays(header: dict[str, Any], own: dict[str, Any], *, start: int, size: int) -> dict[str, Entry]:
+    logical = mapping(own, "dtypes")
+    end_of_data = size - start
+    found = []
+    for name, value in header.items():
+        try:
+            shape = value["shape"]
+            begin, end = value["data_offsets"]
+            dtype, itemsize = _CODES[value["dtype"]]
+        except (TypeError, KeyError, ValueError):
+            fail(f"the entry of {short(name)} has no dtype, shape and data_offsets that can be read")
+        if type(shape) is not list or len(shape) > MAX_RANK + 1 or type(begin) is not int or type(end) is not int:
+            fail(f"the entry of {short(name)} has a shape or data_offsets of the wrong type")
+        count = itemsize
+        for length in shape:
+            if type(length) is not int or not 0 <= length <= MAX_LENGTH:
+                fail(f"the shape of {short(name)} holds {length!r}")
+            count *= length
+        if not 0 <= begin <= end <= end_of_data or end - begin != count:
+            fail(f"{short(name)} claims bytes {begin} to {end}, its shape needs {count}, there are {end_of_data}")
+        if not count and itemsize * math.prod(filter(None, shape)) > MAX_LENGTH:
+            fail(f"{short(name)} has the shape {shape}, which no memory can hold")
+        if name in logical:
+            dtype = _complex(name, logical[name], value["dtype"], shape)
+            shape = shape[:-1]
+        if len(shape) > MAX_RANK:
+            fail(f"{short(name)} has more than {MAX_RANK} axes")
+        found.append((begin, end, name, dtype, tuple(shape)))
+    found.sort(key=_extent)
+    digests = string(own, "digests")
+    if not re.fullmatch("(?:[0-9a-f]{64})*", digests):
+        fail("the digests are not 64 hexadecimal digits for each array")
+    arrays = {}
+    position = at = 0
+    for begin, end, name, dtype, shape in found:
+        if begin != position:
+            fail(f"{short(name)} begins at {begin}, expected {position}: data overlaps or has a gap")
+        position = end
+        if not name.startswith(HDF5_ENTRY):
+            arrays[name] = Entry(dtype, shape, start + begin, end - begin, digests[at : at + HEX_LENGTH])
+            at += HEX_LENGTH
+    if position != end_of_data:
+        fail(f"the index covers {position} bytes of data, the file was written with {end_of_data}")
+    if at != len(digests):
+        fail(f"there are digests of {len(digests) // HEX_LENGTH} arrays, expected {len(arrays)}")
+    if not logical.keys() <= arrays.keys():
+        fail("dtypes names an array that is not there")
+    return arrays
+
+
+#: safetensors code -> (logical dtype, item size).
+_CODES: Final = {code: (name, dtypes.DENSE[name].itemsize) for code, name in dtypes.FROM_SAFETENSORS.items()}
+_extent = itemgetter(0, 1)
+
+
+def _complex(name: str, dtype: object, code: str, shape: list[int]) -> str:
+    if dtype not in ("complex64", "complex128") or dtypes.SAFETENSORS[str(dtype)] != code or shape[-1:] != [2]:
+        fail(f"{short(name)} is declared {dtype!r}, but stored as {code} of shape {shape}")
+    return str(dtype)
+
+
+def _texts(own: dict[str, Any], contents: Contents) -> dict[str, Text]:
+    texts = {}
+    high = contents.size - contents.user_block
+    for path, value in mapping(own, "texts").items():
+        if not isinstance(value, dict) or not path.startswith("/"):
+            fail(f"the text {short(path)} is not described by an object")
+        shape = value.get("shape")
+        if not isinstance(shape, list) or len(shape) > MAX_RANK:
+            fail(f"the text {short(path)} has no shape")
+        if any(type(length) is not int or length < 0 for length in shape):
+            fail(f"the text {short(path)} has the shape {shape!r}")
+        dtype = string(value, "dtype")
+        if not TEXT_DTYPE.fullmatch(dtype):
+            fail(f"the text {short(path)} has the dtype {dtype[:20]!r}")
+        if dtype in (*LITERALS, "text") and shape:
+            fail(f"the text {short(path)} is one {dtype} and has a shape")
+        itemsize = integer(value, "itemsize", low=1, high=high)
+        digest = string(value, "digest")
+        if not _DIGEST.fullmatch(digest):
+            fail(f"the text {short(path)} has no digest")
+        nbytes = itemsize * math.prod(shape)
+        offset = None
+        if nbytes:
+            offset = integer(value, "offset", low=0, high=high) + contents.user_block
+        texts[path] = Text(dtype, tuple(shape), itemsize, offset, digest)
+    return texts
+
+
+def _names(own: dict[str, Any], contents: Contents) -> None:
+    aliases = mapping(own, "aliases")
+    for alias, name in aliases.items():
+        if not isinstance(name, str) or name not in contents.arrays or alias in contents.arrays:
+            fail(f"the alias {short(alias)} does not name one array")
+    contents.aliases = aliases
+    # One path, two contents: what is loaded would depend on which of them a reader asks first.
+    if both := {contents.hdf5_path(name) for name in (*contents.arrays, *aliases)} & contents.texts.keys():
+        fail(f"{short(min(both))} is an array and a text")
+    if contents.section == "parameters":
+        for name in (*contents.arrays, *aliases):
+            if not _PARAMETER_NAME.fullmatch(name) or name.startswith(names.RESERVED):
+                fail(f"{short(name)} is no parameter name")
+        order = own.get("order")
+        if order is None:
+            contents.order = [*contents.arrays, *aliases]
+        else:
+            known = {*contents.arrays, *aliases}
+            if not isinstance(order, list) or len(order) != len(known):
+                fail("order does not list every parameter once")
+            if not all(isinstance(name, str) for name in order) or set(order) != known:
+                fail("order does not list every parameter once")
+            contents.order = order
+        return
+    members = mapping(own, "members")
+    positions: dict[str, int] = {}
+    for number, (path, kind) in enumerate(members.items()):
+        if number == 0 and (path != "" or kind not in CONTAINERS):
+            fail("the saved structure has no root")
+        if number and members.get(path.rpartition("/")[0]) not in CONTAINERS:
+            fail(f"the member {short(path)} has no container")
+        owner, _, name = path.rpartition("/")
+        if path and members.get(owner) in ("list", "tuple"):
+            # Readers that keep no order of JSON keys go by the numbers, so the two must agree.
+            if not is_position(name) or int(name) <= positions.get(owner, -1):
+                fail(f"the member {short(path)} is not listed in the order of its number")
+            positions[owner] = int(name)
+        if kind == "array":
+            if path not in contents.arrays and path not in aliases and f"/arrays/{path}" not in contents.texts:
+                fail(f"the member {short(path)} has no data")
+        elif kind == "literal":
+            if contents.texts.get(f"/arrays/{path}", Text("", (), 1, None, None)).dtype not in LITERALS:
+                fail(f"the member {short(path)} has no value")
+        elif kind not in CONTAINERS:
+            fail(f"the member {short(path)} is of the kind {kind!r}")
+    if any(members.get(name) != "array" for name in contents.arrays):
+        fail("an array is no member of the saved structure")
+    contents.members = members
+    contents.order = [path for path, kind in members.items() if kind == "array"]
+
+
+_SPACED_KEY: Final = re.compile(rb'"[ \t\r\n]+:')
+
+
+def _header(raw: bytes) -> dict[str, Any]:
+    """The index's outer object, refused if any object in it holds a key twice.
+
+    Counting the keys tells that far cheaper than a hook for every object. A key written with an escape, or
+    with white space behind it, escapes the count, and sends the parser the strict way.
+    """
+    header = loads(raw, what="the index", strict=False)
+    entries = len(header) - ("__metadata__" in header)
+    counts = [raw.count(key) for key in (b'"dtype":', b'"shape":', b'"data_offsets":')]
+    once = [raw.count(key) <= 1 for key in (b'"__metadata__":', b'"modelarchive":')]
+    if b"\\u" in raw or _SPACED_KEY.search(raw) or counts != [entries] * 3 or not all(once):
+        return loads(raw, what="the index", strict=True)
+    return header

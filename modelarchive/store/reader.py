@@ -1,0 +1,262 @@
+"""Open an archive: through its index where that holds, through the guard where it does not."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import dtypes
+from modelarchive.errors import FormatError, IntegrityError, ModelArchiveError
+from modelarchive.store import index
+from modelarchive.store.contents import Contents, Entry, least_itemsize
+from modelarchive.store.digest import digest_pieces
+from modelarchive.store.index import NotAnArchive
+from modelarchive.store.source import Source, Span
+from modelarchive.store.text import decode
+
+#: First bytes of files that people mistake for archives.
+_FOREIGN: Final = (
+    (b"PK\x03\x04", "a zip file (.npz, .keras or .pt)"),
+    (b"PK\x05\x06", "an empty zip file"),
+    (b"\x93NUMPY", "a NumPy .npy file"),
+    (b"\x80", "a Python pickle"),
+    (b"\x12\x01\x00\x00\x00\x00\x00\x00", "an MXNet parameter file"),
+    (b"{", "JSON text"),
+)
+_HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+
+
+class StaleIndexWarning(UserWarning):
+    """A file was changed by an HDF5 tool: it is read through HDF5, slower and correct."""
+
+
+class Reader:
+    """An open archive file: its contents, and its bytes as arrays and text.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        contents: What the file holds.
+        recorded: What its index says, also where that does not hold any more; None without an index.
+
+    Raises:
+        OSError: The file cannot be opened.
+        FormatError: It is no archive, or damaged.
+        UnsafeFileError: It breaks a safety rule.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.source = Source(path)
+        try:
+            self.contents, self.recorded = _contents(self.source)
+        except ModelArchiveError as error:
+            self.source.close()
+            error.file = error.file or str(self.source.path)
+            raise
+        except BaseException:
+            self.source.close()
+            raise
+
+    def view(self, name: str) -> np.ndarray:
+        """One array, a copy-on-write view of the mapped file where its layout allows it."""
+        entry = self.contents.entry(name)
+        span = _span(entry)
+        if span is None:
+            return self._read_through_hdf5(name)
+        return self.source.view(span)
+
+    def load(self, wanted: Iterable[str], *, verify: bool = False) -> dict[str, np.ndarray]:
+        """The named arrays in memory of their own; a shared one is one array under each of its names.
+
+        Raises:
+            IntegrityError: With `verify`, an array's bytes differ from its digest.
+        """
+        several = list(wanted)
+        aliases = self.contents.aliases
+        canonical = list(dict.fromkeys(aliases.get(name, name) for name in several)) if aliases else several
+        entries = self.contents.arrays
+        spans = {name: span for name in canonical if (span := _span(entries[name])) is not None}
+        if verify:
+            found = self.source.load_with_digests(list(spans.values()))
+            damaged = {}
+            arrays = {}
+            for name, (array, value) in zip(spans, found, strict=True):
+                arrays[name] = array
+                expected = entries[name].digest
+                if expected is not None and expected != value:
+                    damaged[name] = (expected, value)
+            damaged |= self._compare(self._texts_expected())
+            if damaged:
+                raise IntegrityError(damaged, file=self.source.path)
+        else:
+            arrays = dict(zip(spans, self.source.load(list(spans.values())), strict=True))
+        for name in canonical:
+            if name not in arrays:
+                arrays[name] = self._read_through_hdf5(name)
+        return {name: arrays[aliases.get(name, name)] for name in several}
+
+    def text(self, hdf5_path: str) -> Any:
+        """A text: ``str`` for one string, an array for several, the value of a literal.
+
+        Raises:
+            KeyError: There is no such text.
+            FormatError: Its bytes are not what its dtype says.
+        """
+        text = self.contents.texts[hdf5_path]
+        strings, shape = self.text_bytes(hdf5_path), text.shape
+        try:
+            if text.itemsize < least_itemsize(text.dtype, len(strings)):
+                raise ValueError(f"strings of {text.itemsize} bytes are not that long")
+            return decode(text.dtype, strings, shape)
+        except (ValueError, LookupError, RecursionError) as error:
+            raise FormatError(f"is no {text.dtype}: {error}", file=self.source.path, path=hdf5_path) from error
+
+    def text_bytes(self, hdf5_path: str) -> list[bytes]:
+        """The strings of a text, flat, without their padding."""
+        text = self.contents.texts[hdf5_path]
+        if not text.nbytes:
+            return []
+        if text.offset is None:
+            from modelarchive.store import guard
+
+            return guard.read_text(self.source.path, hdf5_path, identity=self.source.identity)
+        data = self.source.read(text.offset, text.nbytes)
+        return [data[at : at + text.itemsize].rstrip(b"\0") for at in range(0, len(data), text.itemsize)]
+
+    def damaged(self, progress: Callable[[int], None] | None = None) -> dict[str, tuple[str, str]]:
+        """Compare every recorded digest with the bytes: ``{name or HDF5 path: (expected, found)}``.
+
+        In a file that an HDF5 tool has changed, those digests are compared whose array is still there.
+        """
+        return self._compare(self._arrays_expected() | self._texts_expected(), progress)
+
+    def _arrays_expected(self) -> dict[str, tuple[str, int, int]]:
+        """Name -> (digest, offset, bytes)."""
+        expected = {}
+        for name, entry in self.contents.arrays.items():
+            old = self.recorded.arrays.get(name) if self.recorded else None
+            if old and old.digest and old[:2] == entry[:2] and (entry.offset is not None or not entry.nbytes):
+                expected[name] = (old.digest, entry.offset or 0, entry.nbytes)
+        return expected
+
+    def _texts_expected(self) -> dict[str, tuple[str, int, int]]:
+        """HDF5 path -> (digest, offset, bytes)."""
+        expected = {}
+        for path, text in self.contents.texts.items():
+            old = self.recorded.texts.get(path) if self.recorded else None
+            if old and old.digest and old[:3] == text[:3] and (text.offset is not None or not text.nbytes):
+                expected[path] = (old.digest, text.offset or 0, text.nbytes)
+        return expected
+
+    def _compare(
+        self, expected: dict[str, tuple[str, int, int]], progress: Callable[[int], None] | None = None
+    ) -> dict[str, tuple[str, str]]:
+        found = self.source.digests([(offset, nbytes) for _, offset, nbytes in expected.values()], progress)
+        return {
+            name: (value, other)
+            for (name, (value, _, _)), other in zip(expected.items(), found, strict=True)
+            if value != other
+        }
+
+    def _read_through_hdf5(self, name: str) -> np.ndarray:
+        from modelarchive.store import guard
+
+        entry = self.contents.entry(name)
+        if not entry.nbytes:
+            return np.empty(entry.shape, dtypes.numpy_dtype(entry.dtype))
+        path = self.contents.hdf5_path(name)
+        return guard.read_array(self.source.path, path, identity=self.source.identity)
+
+
+def _span(entry: Entry) -> Span | None:
+    if entry.offset is None:
+        return None
+    return Span(entry.offset, _LITTLE[entry.dtype], entry.shape, entry.nbytes)
+
+
+#: The native dtypes where they are little-endian: a dtype from newbyteorder("<") prints as '<f4'.
+_LITTLE: Final = {
+    name: dtype.newbyteorder("<") if sys.byteorder == "big" and dtype.kind in "iufc" else dtype
+    for name, dtype in dtypes.DENSE.items()
+}
+
+
+def _contents(source: Source) -> tuple[Contents, Contents | None]:
+    """The contents by the index if it holds, else by HDF5 with one warning; and what the index recorded."""
+    contents, reason = read_index(source)
+    if contents is not None and reason is None:
+        return contents, contents
+    from modelarchive.store import guard
+
+    found = guard.read_contents(source.path, identity=source.identity, order=recorded_order(contents))
+    found.is_stale = True
+    warnings.warn(
+        f"{source.path}: {reason}; it is read through HDF5, slower and correct "
+        f"(`modelarchive reindex {source.path.name}` makes it fast again)",
+        StaleIndexWarning,
+        stacklevel=5,
+    )
+    return found, contents
+
+
+def recorded_order(contents: Contents | None) -> dict[str, int]:
+    """Name -> position in an index, for the guard to keep."""
+    return {name: at for at, name in enumerate(contents.members or contents.order)} if contents else {}
+
+
+def read_index(source: Source) -> tuple[Contents | None, str | None]:
+    """The contents that the index tells, and why they do not hold (None: they do)."""
+    head = source.read(0, 16)
+    if len(head) < 16:
+        raise FormatError(f"has {source.size} bytes: it is no archive" if source.size else "is empty")
+    length = int.from_bytes(head[:8], "little")
+    start = length + 8
+    if head.startswith(_HDF5_SIGNATURE):
+        return None, "it has no index"
+    if not index.is_user_block_size(start) or length > index.MAX_INDEX_BYTES:
+        return _without_index(source, head)
+    raw = source.read(8, length)
+    if len(raw) < length:
+        raise FormatError(f"is truncated: its index alone takes {start} bytes, the file has {source.size}")
+    try:
+        contents = index.parse(raw, file_size=source.size)
+    except NotAnArchive:
+        return _without_index(source, head)
+    if not index.is_intact(raw, contents):
+        return None, "its index is damaged"
+    if source.size != contents.size:
+        return contents, "its size changed since its index was written"
+    ranges = [source.buffer(begin, end - begin) for begin, end in contents.metadata_ranges()]
+    if digest_pieces(ranges) != contents.metadata_digest:
+        return contents, "its HDF5 metadata changed since its index was written"
+    return contents, None
+
+
+def is_hdf5(source: Source) -> bool:
+    """Whether a superblock stands at one of the places where HDF5 looks for it."""
+    start = 0
+    while start < source.size:
+        if source.read(start, len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
+            return True
+        start = start * 2 or index.MIN_USER_BLOCK
+    return False
+
+
+def _without_index(source: Source, head: bytes) -> tuple[None, str]:
+    """Leave the file to HDF5 if it is one; else say what it is."""
+    if is_hdf5(source):
+        return None, "its index cannot be read"
+    what = next((words for magic, words in _FOREIGN if head.startswith(magic)), None)
+    length = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and length < source.size:
+        what = "a safetensors file"
+    raise FormatError(
+        f"is {what}, not a model archive" if what else "is not a model archive",
+        hint="modelarchive.save() and save_model() write archives",
+    )

@@ -1,0 +1,124 @@
+"""Replace a file as a whole: a temporary file beside it, fsync, rename; the old file or the new one remains."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+try:
+    import fcntl
+except ImportError:  # Windows: no advisory locks, and files left by a killed save stay until removed by hand
+    fcntl = None  # type: ignore[assignment]
+
+_SUFFIX: Final = ".partial"
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
+    """Yield a new empty file beside `path`; on success it takes the place of `path`, else it is removed.
+
+    Args:
+        path: The target; a symbolic link is followed, so that the link stays. Its mode is kept.
+        durable: fsync the file before and the folder after the rename.
+
+    Raises:
+        OSError: The target is a directory or a device, its folder is missing or read-only, the disk is full.
+    """
+    target = Path(os.path.realpath(os.fsdecode(path)))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a directory, expected a file name", os.fsdecode(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the folder to save in does not exist", str(target.parent))
+    if target.exists() and not target.is_file():
+        # A rename would put a plain file in the place of /dev/null, say.
+        raise OSError(errno.EINVAL, "is no regular file", os.fsdecode(path))
+    _remove_abandoned(target)
+    try:
+        temporary, descriptor = _locked(target)
+    except OSError as error:
+        raise _about(error, path) from error
+    try:
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o7777)
+        yield temporary
+        if durable:
+            os.fsync(descriptor)
+        temporary.replace(target)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary), os.fsencode(temporary)):
+            raise _about(error, path) from error
+        raise
+    finally:
+        os.close(descriptor)
+    if durable:
+        _sync_folder(target.parent)
+
+
+def _locked(target: Path) -> tuple[Path, int]:
+    """A new file beside the target, open and locked: a lock tells it from what a killed save has left."""
+    while True:
+        temporary = target.with_name(f".{_stem(target)}.{secrets.token_hex(6)}{_SUFFIX}")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(temporary, flags, 0o666)
+        if fcntl is None:
+            return temporary, descriptor
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Before the lock was there another save may have taken the file for abandoned.
+        if os.fstat(descriptor).st_nlink:
+            return temporary, descriptor
+        os.close(descriptor)
+
+
+def _about(error: OSError, path: str | os.PathLike[str]) -> OSError:
+    """The same refusal, naming the file that the user asked for."""
+    found = re.search(r"errno = (\d+)", str(error))
+    # HDF5 tells in its words what the system refused, at length.
+    number = error.errno or (int(found[1]) if found else errno.EIO)
+    words = os.strerror(number) if error.errno or found else str(error)
+    return OSError(number, f"{words} while saving; nothing was changed", os.fsdecode(path))
+
+
+def _stem(target: Path) -> str:
+    """The target's name, short enough that the temporary name stays within 255 bytes."""
+    return os.fsdecode(os.fsencode(target.name)[:200])
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove what killed saves of this target have left: partial files that nobody holds a lock on."""
+    if fcntl is None:
+        return
+    stem = f".{_stem(target)}."
+    found = []
+    # A folder that may be written but not listed takes new files all the same.
+    with contextlib.suppress(PermissionError), os.scandir(target.parent) as entries:
+        found = [e.path for e in entries if e.name.startswith(stem) and e.name.endswith(_SUFFIX)]
+    for name in found:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(name, os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                Path(name).unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    # Some file systems cannot sync a folder, and one that may not be listed cannot be opened for it.
+    with contextlib.suppress(PermissionError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,178 @@
+"""Where an archive's bytes come from: a local file, mapped copy-on-write or read by threads."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from blake3 import blake3
+
+from modelarchive.errors import FormatError
+from modelarchive.store.digest import PIECE
+
+#: Threads that read; more than a few only contend for memory bandwidth.
+THREADS: Final = min(4, os.cpu_count() or 1)
+#: An array below this size is copied from the map: a system call for it would cost more.
+SMALL: Final = 1 << 16
+
+
+class Identity(NamedTuple):
+    """Which file it is, whatever its name is by now."""
+
+    device: int
+    number: int
+
+
+def file_identity(descriptor: int) -> Identity:
+    """The identity of an open file."""
+    found = os.fstat(descriptor)
+    return Identity(found.st_dev, found.st_ino)
+
+
+class Span(NamedTuple):
+    """An array's place in the file."""
+
+    offset: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+class Source:
+    """An open file; its views stay valid after :meth:`close`, and after the file is replaced.
+
+    Raises:
+        OSError: The file cannot be opened.
+        FormatError: It is a pipe or a device.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(os.fsdecode(path))
+        mode = self.path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            # Opening a pipe would wait for a writer; a device has no size.
+            raise FormatError("is no regular file", file=self.path)
+        self._file = self.path.open("rb", buffering=0)
+        self.size = os.fstat(self._file.fileno()).st_size
+        self.identity = file_identity(self._file.fileno())
+        self._map: mmap.mmap | None = None
+
+    def close(self) -> None:
+        """Close the file. Views of it keep the map alive for themselves."""
+        self._file.close()
+        self._map = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._file.closed
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Up to `nbytes` bytes from `offset`; fewer at the end of the file."""
+        return bytes(self.buffer(offset, nbytes))
+
+    def buffer(self, offset: int, nbytes: int) -> memoryview:
+        """The same bytes as a view of the map, not a copy."""
+        return memoryview(self._mapped())[offset : offset + nbytes] if self.size else memoryview(b"")
+
+    def view(self, span: Span) -> np.ndarray:
+        """The array as a writable view of the map: writing changes memory only, never the file."""
+        return np.ndarray(span.shape, span.dtype, self._mapped(), span.offset)
+
+    def load(self, spans: Sequence[Span]) -> list[np.ndarray]:
+        """Read the arrays into memory of their own, large ones by several threads."""
+        return [array for array, _ in self._each(spans, self._load)]
+
+    def load_with_digests(self, spans: Sequence[Span]) -> list[tuple[np.ndarray, str]]:
+        """Like :meth:`load`, with each array's BLAKE3 digest, taken piece by piece while reading."""
+        return list(self._each(spans, self._load_with_digest))
+
+    def digests(self, ranges: Sequence[tuple[int, int]], progress: Callable[[int], None] | None = None) -> list[str]:
+        """BLAKE3 digests of the ranges (offset, bytes), taken by several threads."""
+        jobs = list(_batches(ranges))
+        hash_threads = max(1, THREADS // max(1, len(jobs)))
+
+        def run(job: Sequence[tuple[int, int]]) -> list[str]:
+            found = []
+            for offset, nbytes in job:
+                hasher = blake3(max_threads=hash_threads)
+                for start in range(offset, offset + nbytes, 16 * PIECE):
+                    piece = self.buffer(start, min(16 * PIECE, offset + nbytes - start))
+                    hasher.update(piece)
+                    if progress is not None:
+                        progress(len(piece))
+                found.append(hasher.hexdigest())
+            return found
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            return [digest for digests in pool.map(run, jobs) for digest in digests]
+
+    def _mapped(self) -> mmap.mmap:
+        if self._map is None:
+            self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+        return self._map
+
+    def _each(
+        self, spans: Sequence[Span], load: Callable[[Span], tuple[np.ndarray, str]]
+    ) -> Iterator[tuple[np.ndarray, str]]:
+        large = [span for span in spans if span.nbytes >= SMALL]
+        if len(large) < 2:
+            yield from map(load, spans)
+            return
+        with ThreadPoolExecutor(THREADS) as pool:
+            pending = pool.map(load, large)
+            for span in spans:
+                yield next(pending) if span.nbytes >= SMALL else load(span)
+
+    def _load(self, span: Span) -> tuple[np.ndarray, str]:
+        if span.nbytes < SMALL:
+            return self.view(span).copy(), ""
+        array = np.empty(span.shape, span.dtype)
+        self._read_all(array.reshape(-1).view(np.uint8).data, span.offset)
+        return array, ""
+
+    def _load_with_digest(self, span: Span) -> tuple[np.ndarray, str]:
+        hasher = blake3()
+        if span.nbytes < SMALL:
+            array = self.view(span).copy()
+            hasher.update(array.reshape(-1).view(np.uint8).data)
+            return array, hasher.hexdigest()
+        array = np.empty(span.shape, span.dtype)
+        data = array.reshape(-1).view(np.uint8).data
+        for start in range(0, span.nbytes, PIECE):
+            piece = data[start : start + PIECE]
+            self._read_all(piece, span.offset + start)
+            hasher.update(piece)
+        return array, hasher.hexdigest()
+
+    def _read_all(self, buffer: memoryview, offset: int) -> None:
+        if self._read_into(buffer, offset) < len(buffer):
+            raise OSError(f"{self.path} became shorter while it was read")
+
+    def _read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill the buffer from an offset, from any thread; fewer bytes only at the end of the file."""
+        done = 0
+        while done < len(buffer):
+            count = os.preadv(self._file.fileno(), [buffer[done:]], offset + done)
+            if not count:
+                break
+            done += count
+        return done
+
+
+def _batches(ranges: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """Neighbours together until they are worth a thread's turn."""
+    batch: list[tuple[int, int]] = []
+    for item in ranges:
+        batch.append(item)
+        if item[1] >= PIECE or len(batch) >= 256:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,74 @@
+"""JSON from strangers: parsed strictly, every value of the type and in the bounds expected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from modelarchive.errors import FormatError
+
+
+def loads(text: str | bytes, *, what: str, strict: bool) -> dict[str, Any]:
+    """A JSON object, refused if it is anything else; `strict`: also if an object in it holds a key twice."""
+    try:
+        if isinstance(text, bytes):
+            text = text.decode()
+        value = json.loads(text, object_pairs_hook=_unique if strict else None, parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        fail(f"{what} is not UTF-8")
+    except json.JSONDecodeError as error:
+        fail(f"{what} is not JSON: {error.msg} at character {error.pos}")
+    except RecursionError:
+        fail(f"{what} is nested too deeply")
+    except ValueError as error:
+        fail(f"{what}: {error}")
+    if not isinstance(value, dict):
+        fail(f"{what} is {type(value).__name__}, expected an object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return value
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def integer(owner: Mapping[str, Any], key: str, *, low: int, high: int | None = None) -> int:
+    """An integer of an object, between the bounds."""
+    value = owner.get(key)
+    if type(value) is not int or value < low or (high is not None and value > high):
+        fail(f"{key} is {short(value)}, expected an integer from {low} to {'any' if high is None else high}")
+    return value
+
+
+def string(owner: Mapping[str, Any], key: str) -> str:
+    """A string of an object."""
+    value = owner.get(key)
+    if not isinstance(value, str):
+        fail(f"{key} is {type(value).__name__}, expected a string")
+    return value
+
+
+def mapping(owner: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """An object of an object; empty if it is not there."""
+    value = owner.get(key, {})
+    if not isinstance(value, dict):
+        fail(f"{key} is {type(value).__name__}, expected an object")
+    return value
+
+
+def short(name: object) -> str:
+    """A name as messages quote it."""
+    text = repr(name)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def fail(message: str) -> NoReturn:
+    """Refuse the index."""
+    raise FormatError(message)

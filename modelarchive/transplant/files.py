@@ -1,0 +1,89 @@
+"""Transplants from file to file: the target's class is not needed, nor an architecture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from modelarchive.archive import Archive, write_archive
+from modelarchive.nn import Block, Parameter
+from modelarchive.transplant.plan import transplant
+from modelarchive.transplant.report import Transplant
+
+
+def transplant_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    freeze: bool | str | Iterable[str] = False,
+    dry_run: bool = False,
+    durable: bool = True,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,
+) -> Transplant:
+    """Write `target` with parameters of `source` to `out`; neither of the two is changed.
+
+    Args:
+        source: An archive.
+        target: An archive of parameters or of a whole model; its architecture and texts go into `out`.
+        out: The new file; it may be `target` itself.
+        freeze: As in :func:`transplant`; kept in the architecture, so it needs one.
+        dry_run: Report only.
+        durable: As in :func:`modelarchive.save`.
+        progress: As in :func:`modelarchive.save`.
+        **options: `select`, `rename`, `mismatch` and `rows` of :func:`transplant`.
+
+    Returns:
+        What was copied into where.
+
+    Raises:
+        ParameterError: As :func:`transplant`; no file is written.
+        ValueError: Freezing was asked for, and the target has no architecture that could keep it.
+    """
+    with Archive(source) as giver, Archive(target) as receiver:
+        network = _skeleton(receiver)
+        report = transplant(giver, network, freeze=freeze, dry_run=dry_run, **options)
+        if report.frozen and not receiver.has_architecture:
+            raise ValueError("freeze needs a target with an architecture, which keeps it")
+        if not dry_run:
+            architecture = receiver.architecture if receiver.has_architecture else None
+            if architecture is not None:
+                _freeze(architecture, report.frozen)
+            arrays = {name: parameter.value() for name, parameter in network.collect_params().items()}
+            write_archive(
+                out, receiver, arrays=arrays, architecture=architecture, durable=durable, progress=progress
+            )
+    return report
+
+
+def _skeleton(archive: Archive) -> Block:
+    """Blocks with the archive's parameters and names, and no forward."""
+    root = Block()
+    views: dict[str, Parameter] = {}
+    for name, array in archive.parameters.items():
+        block = root
+        *parts, last = name.split(".")
+        for part in parts:
+            if part not in block.children:
+                block.adopt(part, Block())
+            block = block.children[part]
+        canonical = archive.reader.contents.aliases.get(name, name)
+        if canonical not in views:
+            views[canonical] = Parameter(array.shape, array.dtype)
+            views[canonical].set_data(array)
+        block.adopt(last, views[canonical])
+    return root
+
+
+def _freeze(architecture: dict[str, Any], names: Iterable[str]) -> None:
+    for name in names:
+        block: Mapping[str, Any] = architecture["model"]
+        *parts, last = name.split(".")
+        for part in parts:
+            children = [*block.get("children", ()), *block.get("nodes", ())]
+            block = next(child["block"] for child in children if child["name"] == part and "block" in child)
+        frozen = block.setdefault("frozen", [])  # type: ignore[attr-defined]
+        if last not in frozen:
+            frozen.append(last)

@@ -1,0 +1,1 @@
+"""The normative JSON Schemas of the vocabulary; data, for every language to use."""

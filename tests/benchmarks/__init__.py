@@ -1,0 +1,1 @@
+"""Measures modelarchive and its peers side by side: ``python -m tests.benchmarks``."""

@@ -1,0 +1,84 @@
+"""The command: measure, print, write."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks import report
+from tests.benchmarks.measure import OPERATIONS, Row, measure
+from tests.benchmarks.processes import Peak, peaks, starts
+from tests.benchmarks.systems import installed
+from tests.benchmarks.workloads import SIZES, WORKLOADS, growth
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+SECTIONS = [*WORKLOADS, "memory", "start", "growth"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmarks named on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--rounds", type=int, help="instead of the size's own number")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS[:-1], help="not growth, unless named")
+    parser.add_argument("--operations", nargs="+", choices=OPERATIONS, default=list(OPERATIONS))
+    parser.add_argument("--folder", type=Path, help="where the files are written (default: the temporary folder)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every time measured")
+    parser.add_argument("--write-docs", action="store_true", help=f"write the tables into docs/{DOCUMENT.name}")
+    chosen = parser.parse_args(arguments)
+
+    size = SIZES[chosen.size]
+    rounds = chosen.rounds or size.rounds
+    texts = [report.machine(chosen.size, rounds)]
+    record: dict[str, Any] = {"size": chosen.size, "rounds": rounds}
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
+        folder = Path(name)
+        for section in chosen.only:
+            text, found = _run(section, chosen.size, rounds, folder, chosen.operations)
+            texts.append(text)
+            record[section] = found
+    text = "\n\n".join(texts)
+    print(text)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(record, indent=1) + "\n")
+    if chosen.write_docs:
+        report.write_document(DOCUMENT, text)
+    return 0
+
+
+def _run(section: str, size_name: str, rounds: int, folder: Path, operations: list[str]) -> tuple[str, Any]:
+    """The table and the record of one section."""
+    size = SIZES[size_name]
+    if section == "memory":
+        found: list[Peak] = list(peaks("language", size_name, folder))
+        return report.peak_table("language", found), [peak.as_json() for peak in found]
+    if section == "start":
+        times = starts(folder, rounds=max(rounds, 3))
+        return report.start_table(times), times
+    systems = list(installed())
+    if section == "growth":
+        limits = {"tiny": (1, 10), "small": (64, 1000), "full": (4096, 100_000)}[size_name]
+        curves: list[tuple[str, int, Row]] = []
+        wanted = {name: OPERATIONS[name] for name in ("save", "load", "map")}
+        for axis, count, arrays in growth(largest_mb=limits[0], most=limits[1]):
+            rows = measure(f"{count}-{axis}", arrays, systems, folder, rounds=min(rounds, 3),
+                           operations=wanted, progress=_progress)  # fmt: skip
+            curves += [(axis, count, row) for row in rows]
+        return report.growth_table(curves), [[axis, count, row.as_json()] for axis, count, row in curves]
+    arrays = WORKLOADS[section](size)
+    chosen = {name: OPERATIONS[name] for name in operations}
+    rows = measure(section, arrays, systems, folder, rounds=rounds, operations=chosen, progress=_progress)
+    return report.speed_table(report.describe(section, arrays), rows), [row.as_json() for row in rows]
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The benchmarks run: all of them once, at the smallest size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import report
+from tests.benchmarks.__main__ import SECTIONS, main
+from tests.benchmarks.measure import OPERATIONS, OURS, measure
+from tests.benchmarks.systems import System
+from tests.benchmarks.workloads import SIZES, WORKLOADS
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_section_runs(section: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = tmp_path / "record.json"
+    assert main(["--size", "tiny", "--folder", str(tmp_path), "--only", section, "--json", str(record)]) == 0
+    assert "|" in capsys.readouterr().out
+    found = json.loads(record.read_text())[section]
+    assert found
+    if section in WORKLOADS:
+        assert {row["operation"] for row in found} >= set(OPERATIONS) - {"map, torch"}
+        assert all(OURS in row["medians"] for row in found)
+    assert list(tmp_path.iterdir()) == [record]
+
+
+def test_a_wrong_load_is_noticed(tmp_path: Path) -> None:
+    import pickle
+
+    arrays = WORKLOADS["many"](SIZES["tiny"])
+
+    def load(path: Path) -> dict[str, object]:
+        loaded = pickle.loads(path.read_bytes())
+        loaded["block0.parameter3"] = loaded["block0.parameter3"] + 1
+        return loaded  # type: ignore[no-any-return]
+
+    wrong = System(OURS, "numpy", save=lambda path, data: path.write_bytes(pickle.dumps(data)), load=load)
+    with pytest.raises(ValueError, match=r"block0\.parameter3 came back different"):
+        measure("many", arrays, [wrong], tmp_path, rounds=1, operations={"load": "load"})
+
+
+def test_docs_have_a_place_for_the_table(tmp_path: Path) -> None:
+    document = ROOT / "docs" / "benchmarks.md"
+    text = document.read_text("utf-8")
+    assert text.count(report.BEGIN) == text.count(report.END) == 1
+    copy = tmp_path / "copy.md"
+    copy.write_text(text)
+    report.write_document(copy, "TABLE")
+    report.write_document(copy, "TABLE")
+    assert copy.read_text().count("TABLE") == 1
+    assert copy.read_text().partition(report.BEGIN)[0] == text.partition(report.BEGIN)[0]

@@ -1,0 +1,52 @@
+"""``modelarchive run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import modelarchive as ma
+from tests.cli.conftest import Run
+
+
+@pytest.fixture
+def given(tmp_path: Path, x: np.ndarray) -> Path:
+    path = tmp_path / "x.npy"
+    np.save(path, x)
+    return path
+
+
+def test_forward(run: Run, model: Path, given: Path, tmp_path: Path, net: ma.nn.Block, x: np.ndarray) -> None:
+    out = tmp_path / "y.npy"
+    done = run("run", model, "--input", given, "-o", out)
+    assert (done.code, done.err) == (0, "")
+    assert "2 x 3" in done.out
+    assert np.array_equal(np.load(out), net(x))
+    found = run("run", model, "--input", given, "--json").json
+    assert found["outputs"][0]["shape"] == [2, 3]
+    assert found["written"] is None
+
+
+def test_a_block_alone(run: Run, model: Path, given: Path, tmp_path: Path, net: ma.nn.Block, x: np.ndarray) -> None:
+    out = tmp_path / "y.npz"
+    assert run("run", model, "--block", "features", "--input", given, "-o", out).code == 0
+    assert np.array_equal(np.load(out)["output0"], net.features(x))
+
+
+def test_wrong_inputs(run: Run, model: Path, parameters: Path, given: Path, tmp_path: Path) -> None:
+    wide = tmp_path / "wide.npy"
+    np.save(wide, np.zeros((2, 7), np.float32))
+    text = tmp_path / "text.npy"
+    text.write_text("hello")
+    for arguments, code, words in [
+        ([model, "--input", wide], 2, "2 x 7"),
+        ([model, "--input", text], 2, "is no .npy or .npz file"),
+        ([model, "--input", tmp_path / "none.npy"], 4, "no such file"),
+        ([model, "--input", given, "--input", given], 2, "2 inputs given, the network has 1"),
+        ([parameters, "--input", given], 2, "no architecture"),
+        ([model, "--input", given, "-o", tmp_path / "y.txt"], 2, "neither .npy nor .npz"),
+    ]:
+        done = run("run", *arguments)
+        assert (done.code, words in done.err) == (code, True), done

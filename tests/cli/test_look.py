@@ -1,0 +1,131 @@
+"""``modelarchive show``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import modelarchive as ma
+from modelarchive.cli.look import stats
+from tests.cli.conftest import Run
+
+
+def test_table(run: Run, model: Path) -> None:
+    done = run("show", model)
+    assert (done.code, done.err) == (0, "")
+    for word in (
+        "features.0.weight",
+        "Dense",
+        "float32",
+        "8 x 5",
+        "160 B",
+        "license: MIT",
+        "batch x 5",
+        "123 parameters",
+    ):
+        assert word in done.out
+
+
+def test_tree(run: Run, model: Path) -> None:
+    lines = run("show", model, "--tree").out.splitlines()
+    assert "  features: Sequential" in lines
+    assert "    0: Dense" in lines
+    assert "      weight  float32 8 x 5" in lines
+    assert lines.index("  features: Sequential") < lines.index("  output: Dense")
+
+
+def test_json_tells_everything(run: Run, model: Path, net: ma.nn.Block) -> None:
+    found = run("show", model, "--json").json
+    assert found["metadata"] == {"license": "MIT", "accuracy": 0.5}
+    assert found["architecture"]["model"]["kind"] == "Graph"
+    assert list(found["arrays"]) == list(net.collect_params())
+    assert found["arrays"]["output.bias"]["shape"] == [3]
+    assert found["bytes"] == model.stat().st_size
+    assert found["index"] == "valid"
+
+
+def test_stats(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "values.h5"
+    ma.save(path, {"a": np.array([0, -1.5, np.nan, 3], np.float32), "empty": np.zeros((0, 2)), "c": np.ones(2, "c8")})
+    done = run("show", path, "--stats")
+    assert done.code == 0
+    assert "-1.5" in done.out
+    found = run("show", path, "--stats", "--json").json["arrays"]
+    assert found["a"]["stats"] == {
+        "least": -1.5, "greatest": 3.0, "mean": 0.5, "deviation": pytest.approx(1.8708287), "zeros": 1, "not_finite": 1
+    }  # fmt: skip
+    assert found["empty"]["stats"]["least"] is None
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float16", "bfloat16", "float8_e4m3fn"])
+def test_stats_of_any_dtype(dtype: str) -> None:
+    from modelarchive import dtypes
+
+    found = stats(np.array([0, 1, 1]).astype(dtypes.numpy_dtype(dtype)))
+    assert (found["least"], found["greatest"], found["zeros"]) == (0.0, 1.0, 1)
+
+
+def test_saved_structures(run: Run, arrays: Path) -> None:
+    out = run("show", arrays).out
+    assert "more/1" in out
+    assert "two" in out
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal(run: Run, arrays: Path) -> None:
+    for how in ((), ("--tree",), ("--stats",)):
+        out = run("show", arrays, *how).out
+        assert "\x1b" not in out
+        assert r"esc\x1b[31m" in out
+
+
+def test_shared_parameters(run: Run, tmp_path: Path) -> None:
+    class Tied(ma.nn.Block):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = ma.nn.Dense(4, in_units=4)
+            self.two = ma.nn.Dense(4, in_units=4)
+            self.two.weight = self.one.weight
+
+    tied = Tied()
+    tied.initialize(seed=0)
+    path = tmp_path / "tied.h5"
+    tied.save_parameters(path)
+    assert "= one.weight" in run("show", path).out
+    assert run("show", path, "--json").json["arrays"]["two.weight"]["shares"] == "one.weight"
+
+
+def test_a_stale_index_is_said_in_one_line(run: Run, parameters: Path) -> None:
+    with h5py.File(parameters, "r+") as file:
+        file.attrs["note"] = "changed"
+    done = run("show", parameters)
+    assert done.code == 0
+    assert done.err.startswith("modelarchive: warning: ")
+    assert done.err.count("\n") == 1
+    assert "modelarchive reindex" in done.err
+
+
+def test_an_invalid_architecture_is_said(
+    run: Run, tmp_path: Path, net: ma.nn.Block, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modelarchive import spec
+
+    path = tmp_path / "strange.h5"
+    with monkeypatch.context() as patched:
+        patched.setattr(spec, "describe", lambda block, inputs: {"model": {"kind": "Nothing", "children": []}})
+        ma.save_model(path, net, inputs=None)
+    done = run("show", path)
+    assert done.code == 0
+    assert "the architecture is invalid" in done.err
+    assert "features.0.weight" in done.out
+    assert run("show", path, "--tree").code == 0
+    assert run("verify", path).code == 1
+
+
+def test_a_pipe_gets_every_column(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "long.h5"
+    name = "long" * 60
+    ma.save(path, {name: np.zeros(1)})
+    assert name in run("show", path).out

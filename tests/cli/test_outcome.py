@@ -1,0 +1,108 @@
+"""Errors are one sentence and an exit code, whatever is thrown at a command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import modelarchive
+from modelarchive import errors
+from modelarchive.cli import commands, outcome
+from tests.cli.conftest import Run
+
+COMMANDS = ["show", "verify", "extract", "repack", "reindex", "run", "diff", "transplant"]
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """Things that are no archives."""
+    found = {name: folder / name for name in ("missing", "folder", "empty", "random", "json", "zip", "plain.h5")}
+    found["folder"].mkdir()
+    found["empty"].touch()
+    found["random"].write_bytes(np.random.default_rng(0).bytes(5000))
+    found["json"].write_text('{"a": 1}')
+    np.savez(folder / "zip.npz", x=np.zeros(3))
+    (folder / "zip.npz").rename(found["zip"])
+    with h5py.File(found["plain.h5"], "w") as file:
+        file["x"] = np.zeros(3)
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_archive(run: Run, tmp_path: Path, command: str) -> None:
+    more = {
+        "extract": ["block", "-o", tmp_path / "out"],
+        "run": ["--input", tmp_path / "x.npy"],
+        "repack": ["-o", tmp_path / "out"],
+        "transplant": ["-o", tmp_path / "out"],
+    }
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    for name, path in files(tmp_path).items():
+        paths = [path, path] if command in ("diff", "transplant") else [path]
+        done = run(command, *paths, *more.get(command, []))
+        assert done.code == outcome.CANNOT, (name, done)
+        assert name in done.err
+        assert done.err.startswith("modelarchive: ")
+        assert not (tmp_path / "out").exists()
+
+
+def test_exit_codes() -> None:
+    for error, code in [
+        (errors.FormatError("no"), 4),
+        (errors.UnsafeFileError("no", rule="links"), 3),
+        (errors.IntegrityError({"a": ("b", "c")}), 1),
+        (errors.ParameterError("no"), 2),
+        (outcome.WrongUseError("no"), 2),
+        (FileNotFoundError(2, "No such file", "x"), 4),
+        (MemoryError(), 4),
+        (ZeroDivisionError("a bug"), 4),
+    ]:
+        assert outcome.failed(error) == code
+
+
+def test_an_unsafe_file(run: Run, tmp_path: Path, parameters: Path) -> None:
+    with h5py.File(parameters, "r+") as file:
+        file["parameters/link"] = h5py.ExternalLink("other.h5", "/")
+    done = run("show", parameters)
+    assert done.code == outcome.UNSAFE
+    assert "/parameters/link" in done.err
+
+
+def test_a_bug_is_one_sentence_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert outcome.failed(KeyError("x")) == outcome.CANNOT
+    assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setenv(outcome.TRACEBACK, "1")
+    outcome.failed(KeyError("x"))
+    assert "KeyError" in capsys.readouterr().err
+
+
+def test_wrong_use(run: Run) -> None:
+    for arguments in ([], ["nothing"], ["show"], ["show", "a", "--tree", "--stats"], ["show", "a", "--nothing"]):
+        done = run(*arguments)
+        assert done.code == outcome.WRONG_USE
+        assert done.err.startswith("modelarchive: ")
+        assert "--help" in done.err
+
+
+def test_help_and_version(run: Run) -> None:
+    assert run("--version").out == f"modelarchive {modelarchive.__version__}\n"
+    for name in commands():
+        assert run(name, "--help").code == 0
+        assert name in run("--help").out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes end otherwise there")
+def test_a_closed_pipe_is_no_error(arrays: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f'"{sys.executable}" -m modelarchive show --json "{arrays}" | head -c 1'],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(modelarchive.__path__[0]).parent)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")

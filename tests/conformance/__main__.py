@@ -1,0 +1,43 @@
+"""Print the largest error of every kind against PyTorch in float64: ``python -m tests.conformance [count]``."""
+
+import sys
+
+import torch
+from hypothesis import HealthCheck, given, settings
+
+from tests.conformance.cases import CASES, error, set_values, values
+
+
+def measured(kind: str, count: int) -> tuple[int, dict[str, float]]:
+    """How many configurations were tried, and the largest error for each dtype."""
+    largest = {"float32": 0.0, "float64": 0.0}
+    tried = 0
+
+    @settings(max_examples=count, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(CASES[kind])
+    def measure(case):
+        nonlocal tried
+        tried += 1
+        for dtype in largest:
+            x, arrays = values(case, dtype)
+            set_values(case.layer, arrays)
+            tensors = {name: torch.tensor(array).double() for name, array in arrays.items()}
+            tensor = torch.tensor(x)
+            expected = case.reference(torch, tensor if case.rows else tensor.double(), tensors).numpy()
+            largest[dtype] = max(largest[dtype], error(case.layer(x), expected))
+
+    measure()
+    return tried, largest
+
+
+def main() -> None:
+    """Print one line a kind."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    print(f"{'kind':16} {'tried':>6} {'float32':>9} {'float64':>9}")
+    for kind in CASES:
+        tried, largest = measured(kind, count)
+        print(f"{kind:16} {tried:6} {largest['float32']:9.1e} {largest['float64']:9.1e}")
+
+
+if __name__ == "__main__":
+    main()

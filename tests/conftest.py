@@ -1,0 +1,43 @@
+"""What all tests share: which modelarchive is tested, and skips that can be made failures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# An installed modelarchive goes before the checkout, so that `pip install '.[test]' && pytest` tests what
+# users get, schemas and data included. The checkout still serves `import tests.…`.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT] + [str(ROOT)]
+
+
+def pytest_report_header() -> str:
+    import modelarchive
+
+    return f"modelarchive: {', '.join(modelarchive.__path__)}"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="fail if any test was skipped")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not session.config.getoption("--no-skips") or reporter is None:
+        return
+    skipped = reporter.stats.get("skipped", [])
+    if skipped and session.exitstatus == pytest.ExitCode.OK:
+        reporter.write_line(f"\n--no-skips: {len(skipped)} skipped", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def root() -> Path:
+    """The repository."""
+    return ROOT

@@ -1,0 +1,207 @@
+"""Convolution and pooling against their definitions, written as loops."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelarchive.ops import convolution
+from modelarchive.ops.convolution import convolve
+from modelarchive.ops.normalisation import batch_norm, embed, layer_norm
+from modelarchive.ops.pooling import avg_pool, max_pool
+from modelarchive.ops.windows import checked_layout, each, output_sizes, pairs
+
+QUICK = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+@st.composite
+def geometries(draw):
+    rank = draw(st.integers(1, 3))
+
+    def sizes(least, most):
+        return tuple(draw(st.integers(least, most)) for _ in range(rank))
+
+    kernel, dilation = sizes(1, 3), sizes(1, 2)
+    padding = tuple((draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(rank))
+    spatial = tuple(
+        draw(st.integers(max(step * (size - 1) + 1 - sum(pad), 1), 7))
+        for size, step, pad in zip(kernel, dilation, padding, strict=True)
+    )
+    return kernel, sizes(1, 3), padding, dilation, spatial
+
+
+def by_definition(x, weight, strides, padding, dilation, groups):
+    """Cross-correlation, one output element at a time, in float64."""
+    source = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *padding])
+    kernel = weight.shape[2:]
+    sizes = output_sizes(x.shape[2:], kernel, strides, padding, dilation)
+    result = np.zeros((len(x), len(weight), *sizes))
+    inputs, outputs = weight.shape[1], len(weight) // groups
+    for channel in range(len(weight)):
+        group = channel // outputs
+        part = source[:, group * inputs : (group + 1) * inputs]
+        for place in itertools.product(*map(range, sizes)):
+            window = tuple(
+                slice(p * s, p * s + d * (k - 1) + 1, d)
+                for p, s, d, k in zip(place, strides, dilation, kernel, strict=True)
+            )
+            taken = part[(slice(None), slice(None), *window)] * weight[channel]
+            result[(slice(None), channel, *place)] = taken.sum(tuple(range(1, taken.ndim)))
+    return result
+
+
+@QUICK
+@given(geometries(), st.integers(1, 3), st.integers(1, 2), st.integers(1, 2), st.integers(0, 2), st.booleans())
+def test_convolution(geometry, groups, inputs, outputs, batch, last):
+    kernel, strides, padding, dilation, spatial = geometry
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((batch, groups * inputs, *spatial)).astype(np.float32)
+    weight = rng.standard_normal((groups * outputs, inputs, *kernel)).astype(np.float32)
+    bias = rng.standard_normal(groups * outputs).astype(np.float32)
+    expected = by_definition(x, weight, strides, padding, dilation, groups) + bias.reshape(-1, *[1] * len(kernel))
+    found = convolve(
+        np.moveaxis(x, 1, -1) if last else x,
+        weight,
+        bias,
+        strides=strides,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        channels_last=last,
+    )
+    assert found.dtype == np.float32
+    found = np.moveaxis(found, -1, 1) if last else found
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 100, 2000, 1 << 21])
+def test_blocks_of_columns_do_not_change_the_result(block, monkeypatch):
+    monkeypatch.setattr(convolution, "BLOCK", block)
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((3, 4, 9, 8)), rng.standard_normal((6, 2, 3, 3))
+    geometry = {"strides": (2, 1), "padding": ((1, 0), (1, 1)), "dilation": (1, 2)}
+    found = convolve(x, weight, None, groups=2, channels_last=False, **geometry)
+    np.testing.assert_allclose(found, by_definition(x, weight, groups=2, **geometry), rtol=1e-12, atol=1e-12)
+
+
+def pooled(x, reduce, kernel, strides, padding, sizes):
+    """Pooling, one window at a time: `reduce` gets the elements inside and the size with padding."""
+    result = np.empty((*x.shape[:2], *sizes))
+    for place in itertools.product(*map(range, sizes)):
+        inside, area = [], 1
+        for axis, position in enumerate(place):
+            begin = position * strides[axis] - padding[axis][0]
+            size = x.shape[2 + axis]
+            end = min(begin + kernel[axis], size + padding[axis][1])
+            area *= end - begin
+            inside.append(slice(max(begin, 0), min(end, size)))
+        window = x[(slice(None), slice(None), *inside)].reshape(*x.shape[:2], -1)
+        result[(slice(None), slice(None), *place)] = reduce(window, area)
+    return result
+
+
+@QUICK
+@given(geometries(), st.booleans(), st.booleans(), st.booleans())
+def test_pooling(geometry, ceil_mode, count_include_pad, last):
+    kernel, strides, padding, _, spatial = geometry
+    padding = tuple(
+        (min(before, size - 1), min(after, size - 1)) for (before, after), size in zip(padding, kernel, strict=True)
+    )
+    spatial = tuple(max(size, window) for size, window in zip(spatial, kernel, strict=True))
+    x = np.random.default_rng(0).standard_normal((2, 3, *spatial)).astype(np.float32)
+    sizes = output_sizes(spatial, kernel, strides, padding, (1,) * len(kernel), ceil_mode=ceil_mode)
+    given_x = np.moveaxis(x, 1, -1) if last else x
+    options = {"kernel": kernel, "strides": strides, "padding": padding, "ceil_mode": ceil_mode}
+    before = x.copy()
+    largest = max_pool(given_x, channels_last=last, **options)
+    mean = avg_pool(given_x, channels_last=last, count_include_pad=count_include_pad, **options)
+    np.testing.assert_array_equal(x, before)
+    assert largest.dtype == mean.dtype == np.float32
+    if last:
+        largest, mean = np.moveaxis(largest, -1, 1), np.moveaxis(mean, -1, 1)
+    np.testing.assert_array_equal(largest, pooled(x, lambda w, _: w.max(-1), kernel, strides, padding, sizes))
+    divisor = (lambda w, area: w.sum(-1) / area) if count_include_pad else (lambda w, _: w.mean(-1))
+    expected = pooled(x.astype(np.float64), divisor, kernel, strides, padding, sizes)
+    np.testing.assert_allclose(mean, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_pooling_of_extremes():
+    one = {"kernel": (2,), "strides": (2,), "padding": ((1, 1),), "ceil_mode": False, "channels_last": False}
+    worst = np.full((1, 1, 2), -np.inf, np.float32)
+    assert (max_pool(worst, **one) == -np.inf).all()
+    assert np.isnan(max_pool(np.array([[[np.nan, 1.0]]]), **one)[0, 0, 0])
+    lowest = np.full((1, 1, 2), -128, np.int8)
+    np.testing.assert_array_equal(max_pool(lowest, **one), lowest, strict=True)
+    assert not max_pool(np.zeros((1, 1, 2), bool), **one).any()
+    assert avg_pool(np.ones((1, 1, 2), np.uint8), count_include_pad=True, **one).tolist() == [[[0.5, 0.5]]]
+
+
+def test_a_pool_of_one_element_returns_no_view():
+    x = np.ones((1, 1, 4), np.float32)
+    one = {"kernel": (1,), "strides": (2,), "padding": ((0, 0),), "ceil_mode": False, "channels_last": False}
+    assert not np.shares_memory(max_pool(x, **one), x)
+    assert not np.shares_memory(avg_pool(x, count_include_pad=True, **one), x)
+
+
+def test_padding_and_sizes_in_all_their_spellings():
+    assert pairs(1, 2) == pairs((1, 1), 2) == pairs([[1, 1], [1, 1]], 2) == ((1, 1), (1, 1))
+    assert pairs([np.int64(2), (0, 1)], 2) == ((2, 2), (0, 1))
+    assert each("strides", np.int64(3), 2, least=1) == (3, 3)
+    assert checked_layout("NWC", 1)
+    assert not checked_layout("NCDHW", 3)
+
+
+@pytest.mark.parametrize("bad", [-1, 1.5, "same", (1,), (1, 2, 3), ((1, 2), (1, 2, 3)), None, True])
+def test_bad_padding_is_refused(bad):
+    with pytest.raises(ValueError, match="padding"):
+        pairs(bad, 2)
+
+
+def test_bad_geometry_is_refused():
+    with pytest.raises(ValueError, match="strides: expected one int of at least 1, or 2 of them, found 0"):
+        each("strides", 0, 2, least=1)
+    with pytest.raises(ValueError, match="expected 'NCHW' or 'NHWC', found 'HWCN'"):
+        checked_layout("HWCN", 2)
+    with pytest.raises(ValueError, match=r"expected at least 5 elements along spatial axis 0 .* found 4"):
+        output_sizes((4,), (3,), (1,), ((0, 0),), (2,))
+
+
+def test_normalisation_by_its_formula():
+    rng = np.random.default_rng(0)
+    x, weight, bias, mean = (rng.standard_normal(shape) for shape in [(2, 3, 4), 3, 3, 3])
+    var = rng.random(3)
+    column = (slice(None), None)
+    expected = (x - mean[column]) / np.sqrt(var[column] + 1e-5) * weight[column] + bias[column]
+    found = batch_norm(x, weight, bias, mean, var, axis=1, epsilon=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    centred = x - x.mean(1, keepdims=True)
+    expected = centred / np.sqrt(x.var(1, keepdims=True) + 1e-5) * weight[column] + bias[column]
+    np.testing.assert_allclose(layer_norm(x, weight, bias, axis=1, epsilon=1e-5), expected, rtol=1e-12, atol=1e-12)
+    plain = layer_norm(x.astype(np.float16), None, None, axis=-1, epsilon=1e-5)
+    assert plain.dtype == np.float16
+
+
+def test_embedding_refuses_what_numpy_would_take():
+    weight = np.arange(6.0).reshape(3, 2)
+    np.testing.assert_array_equal(embed(np.array([[2, 0]], np.uint8), weight), [[[4, 5], [0, 1]]])
+    assert embed(np.empty((0, 4), np.int64), weight).shape == (0, 4, 2)
+    with pytest.raises(ValueError, match="from 0 to 2, found -1 to 1"):
+        embed(np.array([-1, 1]), weight)
+    with pytest.raises(ValueError, match="found 0 to 3"):
+        embed(np.array([0, 3]), weight)
+    with pytest.raises(TypeError, match="integer indices, found float64"):
+        embed(np.array([0.0]), weight)
+
+
+def test_repeated_calls_give_the_same_bits():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4, 32, 28, 28)).astype(np.float32)
+    weight = rng.standard_normal((48, 32, 3, 3)).astype(np.float32)
+    one = {"strides": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1, "channels_last": False}
+    first = convolve(x, weight, None, **one)
+    for _ in range(5):
+        np.testing.assert_array_equal(convolve(x.copy(), weight.copy(), None, **one), first)
+    assert math.isfinite(first.sum())

@@ -1,0 +1,167 @@
+"""The house stands: imports run downwards, names are pinned, everything public is documented."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import modelarchive
+from modelarchive import errors
+from tests.conftest import ROOT
+
+MAX_LINES = 400
+SOURCES = sorted(
+    path
+    for folder in ("modelarchive", "schemas", "tests")
+    for path in (ROOT / folder).rglob("*.py")
+    if path.parent.name != "digits"
+)
+
+#: What users import. A name added or taken away is a decision: change it here and in docs/changelog.md.
+EXPORTED = {
+    "Archive",
+    "DeferredShapeError",
+    "FormatError",
+    "IntegrityError",
+    "MissingDependencyError",
+    "ModelArchiveError",
+    "ParameterError",
+    "Report",
+    "SpecError",
+    "StaleIndexWarning",
+    "UnsafeFileError",
+    "UnsupportedDataError",
+    "UnsupportedVersionError",
+    "build",
+    "describe",
+    "load",
+    "load_model",
+    "nn",
+    "open",
+    "ops",
+    "save",
+    "save_model",
+    "transplant",
+    "validate",
+}
+
+#: What `import modelarchive` must not bring along: slow to import, or not installed everywhere.
+HEAVY = {
+    "h5py",
+    "jsonschema",
+    "rich",
+    "torch",
+    "keras",
+    "tensorflow",
+    "jax",
+    "mxnet",
+    "onnx",
+    "safetensors.torch",
+}
+
+
+def python(code: str) -> str:
+    """The output of a fresh interpreter that finds modelarchive where this one does."""
+    start = f"import sys; sys.path.insert(0, {str(Path(modelarchive.__path__[0]).parent)!r})\n"
+    done = subprocess.run(
+        [sys.executable, "-c", start + code], capture_output=True, text=True, check=False, cwd="/", timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(importlib.util.find_spec("importlinter") is None, reason="import-linter is not installed")
+def test_imports_keep_the_contract() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+def test_exported_names_are_pinned() -> None:
+    assert set(modelarchive.__all__) == EXPORTED
+    assert {name for name in EXPORTED if not hasattr(modelarchive, name)} == set()
+    assert sorted(modelarchive.__all__) == sorted(set(modelarchive.__all__))
+
+
+def test_importing_is_light() -> None:
+    loaded = set(json.loads(python("import modelarchive, json; print(json.dumps(sorted(sys.modules)))")))
+    assert loaded & HEAVY == set()
+
+
+def test_every_error_stands_in_the_tree() -> None:
+    tree = inspect.getdoc(errors.ModelArchiveError) or ""
+    classes = {
+        name: kind for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, BaseException)
+    }
+    drawn = dict(re.findall(r"(\w+Error)(?:\((\w+)\))?", tree))
+    assert set(drawn) - {base for base in drawn.values() if base} >= set(classes)
+    for name, kind in classes.items():
+        assert issubclass(kind, errors.ModelArchiveError)
+        assert inspect.getdoc(kind) != inspect.getdoc(kind.__base__), f"{name} has no docstring of its own"
+        if drawn[name]:
+            assert drawn[name] in {base.__name__ for base in kind.__mro__}
+        if kind.__module__ == errors.__name__:
+            assert name in modelarchive.__all__
+
+
+def test_every_command_is_documented() -> None:
+    cli = pytest.importorskip("modelarchive.cli")
+    text = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    headings = set(re.findall(r"^## `modelarchive ([\w-]+)", text, re.MULTILINE))
+    commands = cli.commands()
+    assert set(commands) == headings
+    for name, parser in commands.items():
+        section = re.split(rf"^## `modelarchive {name}\b", text, maxsplit=1, flags=re.MULTILINE)[1]
+        section = re.split(r"^## ", section, maxsplit=1, flags=re.MULTILINE)[0]
+        for action in parser._actions:
+            for option in action.option_strings:
+                if option.startswith("--") and option not in ("--help", "--json"):
+                    assert f"{option}" in section, f"docs/cli.md does not say what {name} {option} does"
+    assert "--json" in text
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_fits_in_the_head(path: Path) -> None:
+    lines = path.read_text("utf-8").splitlines()
+    assert len(lines) <= MAX_LINES
+    assert not lines or lines[0].startswith('"""'), "a module opens with one sentence: its purpose"
+
+
+def test_no_dumping_ground() -> None:
+    banned = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base", "core"}
+    assert [path for path in SOURCES if path.stem in banned] == []
+
+
+def test_every_package_ships() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "modelarchive").rglob("__init__.py")}
+    assert set(project["tool"]["setuptools"]["packages"]) == found | {"modelarchive.schemas"}
+
+
+def test_versions_agree() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    assert modelarchive.__version__ == project["project"]["version"]
+
+
+def test_schemas_ship_with_the_package() -> None:
+    schemas = [str(path.relative_to(ROOT / "schemas")) for path in (ROOT / "schemas").rglob("*.json")]
+    missing = python(
+        f"from importlib.resources import files\n"
+        f"print([name for name in {schemas!r} if not files('modelarchive.schemas').joinpath(name).is_file()])"
+    )
+    assert missing == "[]\n"
