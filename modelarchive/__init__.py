@@ -22,8 +22,9 @@ from modelarchive.errors import (
 from modelarchive.spec import build, describe, validate
 from modelarchive.store.reader import StaleIndexWarning
 from modelarchive.transplant import transplant
+from modelarchive.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "Archive",

@@ -17,7 +17,7 @@ class ModelArchiveError(Exception):
         ├ UnsafeFileError(ValueError)         .rule that the file broke
         ├ IntegrityError(ValueError)          .damaged: {name: (expected, found)}
         ├ SpecError(ValueError)               .problems: [(json_pointer, rule, message)]
-        ├ ParameterError(LookupError)         .missing .unexpected .mismatched
+        ├ ParameterError(KeyError)            .missing .unexpected .mismatched
         ├ DeferredShapeError(RuntimeError)    .names whose shape is not known yet
         ├ UnsupportedDataError(TypeError)     .problems: [(path, message)]
         └ MissingDependencyError(ImportError) .extra
@@ -81,10 +81,7 @@ class IntegrityError(ModelArchiveError, ValueError):
 
     def __init__(self, damaged: Mapping[str, tuple[str, str]], **where: Any) -> None:
         self.damaged = dict(damaged)
-        lines = [
-            f"  {name}: expected {expected}, found {found}"
-            for name, (expected, found) in self.damaged.items()
-        ]
+        lines = [f"  {name}: expected {expected}, found {found}" for name, (expected, found) in self.damaged.items()]
         super().__init__("\n".join([f"{counted(len(lines), 'damaged part')}:", *lines]), **where)
 
 
@@ -98,12 +95,10 @@ class SpecError(ModelArchiveError, ValueError):
     def __init__(self, problems: Sequence[tuple[str, str, str]], **where: Any) -> None:
         self.problems = list(problems)
         lines = [f"  {pointer or '(root)'}: {message} [{rule}]" for pointer, rule, message in self.problems]
-        super().__init__(
-            "\n".join([f"{counted(len(lines), 'problem')} in the architecture:", *lines]), **where
-        )
+        super().__init__("\n".join([f"{counted(len(lines), 'problem')} in the architecture:", *lines]), **where)
 
 
-class ParameterError(ModelArchiveError, LookupError):
+class ParameterError(ModelArchiveError, KeyError):
     """Parameters do not fit the network that they are meant for.
 
     Attributes:

@@ -71,9 +71,7 @@ def extract(
         write_archive(out, archive, block=block, durable=durable, progress=progress)
 
 
-def repack(
-    path: Path, out: Path | None = None, *, durable: bool = True, progress: Progress | None = None
-) -> list[str]:
+def repack(path: Path, out: Path | None = None, *, durable: bool = True, progress: Progress | None = None) -> list[str]:
     """Write an archive anew in the normal form: indexed, aligned, without holes.
 
     Args:

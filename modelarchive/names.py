@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -92,9 +91,7 @@ def rename(name: str, rules: Mapping[str, str]) -> str:
         texts = iter(found.groups())
         wildcards = sum(new.count(sign) for sign in "*?")
         if wildcards > len(found.groups()):
-            raise ValueError(
-                f"rename {pattern!r} -> {new!r}: the new name has more wildcards than the pattern"
-            )
+            raise ValueError(f"rename {pattern!r} -> {new!r}: the new name has more wildcards than the pattern")
         return re.sub(r"[*?]", lambda _, texts=texts: next(texts), new)  # type: ignore[misc]
     return name
 
@@ -116,6 +113,8 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 def near(name: str, candidates: Sequence[str]) -> str | None:
     """The candidate that looks most like `name`, for "did you mean"; None if none is close."""
+    import difflib
+
     # difflib is quadratic: past a few thousand candidates only those with the same last part are compared.
     if len(candidates) > 2000:
         last = name.rsplit(".", 1)[-1]

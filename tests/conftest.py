@@ -23,6 +23,7 @@ def pytest_report_header() -> str:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="fail if any test was skipped")
+    parser.addoption("--full-size", action="store_true", help="run the zoo's networks at their full size")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +99,8 @@ FOREIGN: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.fixture
-def bad(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "bad.h5"
+def bad(tmp_path: Path) -> Path:
+    return tmp_path / "bad.h5"
 
 
 def check_nothing_happened(out: Path, bad: Path, written: bytes) -> None:
@@ -136,7 +136,7 @@ def test_no_file(bad: Path, out: Path, entry: str) -> None:
 @pytest.mark.parametrize("entry", READERS)
 def test_a_directory(bad: Path, out: Path, entry: str) -> None:
     bad.mkdir()
-    with pytest.raises(IsADirectoryError, match="bad.h5"):
+    with pytest.raises(IsADirectoryError, match=r"bad.h5"):
         READERS[entry](bad, out)
     assert out.read_bytes() == OLD
 
@@ -144,7 +144,7 @@ def test_a_directory(bad: Path, out: Path, entry: str) -> None:
 @pytest.mark.parametrize("entry", READERS)
 @pytest.mark.parametrize("path", [None, 3, 2.5, ["x.h5"], object()])
 def test_what_is_no_path(out: Path, entry: str, path: Any) -> None:
-    with pytest.raises(TypeError, match="PathLike|expected"):
+    with pytest.raises(TypeError, match=r"PathLike|expected"):
         READERS[entry](path, out)
     assert out.read_bytes() == OLD
 
@@ -154,7 +154,7 @@ def test_newer_version_in_the_index(bad: Path, out: Path, entry: str) -> None:
     ma.save_model(bad, network(), inputs=np.zeros((1, 4), "f4"))
     forge(bad, lambda header, own: own.update(format_version=7))
     written = bad.read_bytes()
-    with pytest.raises(ma.UnsupportedVersionError, match="format 7.*reads up to 1") as caught:
+    with pytest.raises(ma.UnsupportedVersionError, match=r"format 7.*reads up to 1") as caught:
         READERS[entry](bad, out)
     assert "pip install --upgrade" in str(caught.value.hint)
     assert caught.value.file == str(bad)
@@ -168,7 +168,7 @@ def test_newer_version_in_the_attributes(bad: Path, out: Path, entry: str) -> No
         file.attrs["format_version"] = 7
     without_index(bad)
     written = bad.read_bytes()
-    with pytest.raises(ma.UnsupportedVersionError, match="format 7.*reads up to 1") as caught:
+    with pytest.raises(ma.UnsupportedVersionError, match=r"format 7.*reads up to 1") as caught:
         READERS[entry](bad, out)
     assert caught.value.file == str(bad)
     check_nothing_happened(out, bad, written)

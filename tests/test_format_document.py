@@ -308,10 +308,10 @@ def test_one_path_with_two_contents_is_refused(tmp_path: Path) -> None:
 def test_a_list_out_of_order_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     ma.save(path, [np.arange(4), np.ones(4)])
-    sealed(path, lambda header, record: record.update(members={"": "list", "1": "array", "0": "array"}))
+    sealed(path, lambda header, record: record.update(members=[["", "list"], ["1", "array"], ["0", "array"]]))
     with pytest.raises(ma.FormatError, match="order of its number"):
         ma.load(path)
-    sealed(path, lambda header, record: record.update(members={"": "list", "0": "array", "01": "array"}))
+    sealed(path, lambda header, record: record.update(members=[["", "list"], ["0", "array"], ["01", "array"]]))
     with pytest.raises(ma.FormatError):
         ma.load(path)
 

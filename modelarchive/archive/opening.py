@@ -103,9 +103,12 @@ class Archive:
     def tokens(self) -> Mapping[str, list[str]]:
         """Parameter name -> the word that each of its rows belongs to."""
         found = {}
-        for path in self.reader.contents.texts:
-            if path.startswith("/tokens/"):
-                found[path.removeprefix("/tokens/").replace("/", ".")] = self.reader.text(path).tolist()
+        for path, text in self.reader.contents.texts.items():
+            if not path.startswith("/tokens/"):
+                continue
+            if len(text.shape) != 1:
+                raise FormatError(f"{path} is no list of words", file=self.path, path=path)
+            found[path.removeprefix("/tokens/").replace("/", ".")] = self.reader.text(path).tolist()
         return found
 
     def select(self, patterns: Any) -> Mapping[str, np.ndarray]:
@@ -135,7 +138,7 @@ class Archive:
             # HDF5 says what is there now, and nothing says that it is what was written.
             self.verify()
         if mmap:
-            arrays = {name: self.reader.view(name) for name in wanted}
+            arrays = self.reader.views(wanted)
             if verify and (damaged := self.reader.damaged()):
                 raise IntegrityError(damaged, file=self.path)
         else:

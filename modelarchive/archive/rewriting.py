@@ -66,6 +66,9 @@ def _texts(archive: Archive, prefix: str) -> dict[str, Any]:
 def _kinds(archive: Archive, block: str) -> dict[str, str]:
     """Block path, relative -> kind: from the architecture, or else from the HDF5 groups."""
     if archive.has_architecture and not block:
+        from modelarchive import spec
+
+        spec.validate(archive.architecture)
         return dict(kinds_of(archive.architecture))
     from modelarchive.store import guard
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import numpy as np
@@ -14,8 +13,9 @@ import numpy as np
 from modelarchive import dtypes, names
 from modelarchive.archive.structure import place, take_apart
 from modelarchive.errors import DeferredShapeError, UnsupportedDataError, counted
-from modelarchive.nn import Block
+from modelarchive.nn import Block, Layer, Sequential
 from modelarchive.store.text import encode, encode_array
+from modelarchive.version import VERSION
 
 Progress = Callable[[int], None]
 _PATH_OF_TEXT: Final = {"architecture": "/architecture", "metadata": "/metadata"}
@@ -51,6 +51,9 @@ def save(path: str | os.PathLike[str], data: object, *, durable: bool = True, pr
         raise UnsupportedDataError(problems, hint="nothing was written")
     for name, (dtype, value) in members.literals.items():
         texts[f"/arrays/{name}"] = encode(value, dtype=dtype)
+    # In the order of the structure, as it will be read and written again.
+    places = [f"/arrays/{name}" for name in members.kinds]
+    texts = {member: texts[member] for member in places if member in texts}
     containers: dict[str, dict[str, str | int]] = {
         f"/arrays/{name}".rstrip("/"): {"container": kind}
         for name, kind in members.kinds.items()
@@ -89,7 +92,7 @@ def save_parameters(
         DeferredShapeError: Parameters have no values yet; lists all of them.
         OSError: The file cannot be written.
     """
-    kinds = {name: type(child).__name__ for name, child in block.named_blocks()}
+    kinds = {name: _kind(child) for name, child in block.named_blocks()}
     write_model(
         path,
         initialized(block),
@@ -100,11 +103,18 @@ def save_parameters(
     )
 
 
+def _kind(block: Block) -> str:
+    """The vocabulary's word for a block; a class of the user's own is what an architecture calls a Graph."""
+    if isinstance(block, Layer):
+        return block.kind
+    return "Sequential" if isinstance(block, Sequential) else "Graph"
+
+
 def save_model(
     path: str | os.PathLike[str],
     block: Block,
     *,
-    inputs: Any,
+    inputs: Any = None,
     metadata: Mapping[str, Any] | None = None,
     tokens: Mapping[str, Sequence[str]] | None = None,
     durable: bool = True,
@@ -115,7 +125,7 @@ def save_model(
     Args:
         path: The file; an old one is replaced as a whole, or left as it was.
         block: The network. Its ``forward`` is recorded on `inputs` with a symbolic batch axis.
-        inputs: An example input, or a tuple of several.
+        inputs: An example input, or a tuple of several. A network that was rebuilt remembers its own.
         metadata: Anything JSON can say, under string keys: licence, training data, measured accuracy.
         tokens: Parameter name -> the word that each of its rows belongs to, for embeddings.
         durable: As in :func:`save`.
@@ -131,7 +141,9 @@ def save_model(
     if not isinstance(block, Block):
         raise TypeError(f"block is {type(block).__name__}, expected a modelarchive.nn.Block")
     architecture = spec.describe(block, inputs)
-    parameters = initialized(block)
+    values = initialized(block)
+    # In the architecture's order, which a rebuilt network has too: saved again, it gives the same bytes.
+    parameters = {name: values[name] for name in spec.parameter_shapes(architecture)}
     texts = json_texts(architecture=architecture, metadata=metadata)
     texts |= _token_texts(tokens or {}, {name: parameter.shape[:1] for name, parameter in parameters.items()})
     write_model(path, parameters, kinds=dict(kinds_of(architecture)), texts=texts, durable=durable, progress=progress)
@@ -227,10 +239,10 @@ def json_texts(**documents: Mapping[str, Any] | None) -> dict[str, Any]:
             raise TypeError(f"{name} is {type(document).__name__}, expected a dict")
         if problems := list(_beyond_json(document, name)):
             raise UnsupportedDataError(problems, hint="use numbers, strings, lists and dicts with string keys")
-        texts[f"/{name}/type"] = encode("application/json")
         # A lone surrogate is a legal Python string and JSON escape, and no UTF-8.
         plain = _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", _json_lines(document))
         texts[f"/{name}/data"] = encode(plain)
+        texts[f"/{name}/type"] = encode("application/json")
     return texts
 
 
@@ -241,7 +253,9 @@ def _json_lines(value: Any, indent: str = "") -> str:
     """JSON as people lay it out: an object's members on lines of their own, a list of numbers on one."""
     inner = indent + "  "
     if isinstance(value, Mapping) and value:
-        members = [f"{inner}{json.dumps(key, ensure_ascii=False)}: {_json_lines(item, inner)}" for key, item in value.items()]
+        members = [
+            f"{inner}{json.dumps(key, ensure_ascii=False)}: {_json_lines(item, inner)}" for key, item in value.items()
+        ]
         return "{\n" + ",\n".join(members) + f"\n{indent}}}"
     if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
         return "[\n" + ",\n".join(inner + _json_lines(item, inner) for item in value) + f"\n{indent}]"
@@ -262,10 +276,7 @@ def kinds_of(architecture: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def generator() -> str:
     """This program's name and version, as archives carry it."""
-    try:
-        return f"modelarchive {version('modelarchive')}"
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "modelarchive"
+    return f"modelarchive {VERSION}"
 
 
 def root_attributes() -> dict[str, str | int]:
@@ -278,7 +289,7 @@ def root_attributes() -> dict[str, str | int]:
 def _token_texts(tokens: Mapping[str, Sequence[str]], rows: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     texts = {}
     problems = []
-    for name, words in tokens.items():
+    for name, words in sorted(tokens.items(), key=lambda item: names.natural_key(item[0])):
         if name not in rows:
             near = names.near(name, list(rows))
             problems.append((f"tokens[{name!r}]", "is no parameter" + (f", did you mean {near!r}?" if near else "")))

@@ -207,6 +207,6 @@ def _literal(data: object) -> tuple[str, str] | None:
     if isinstance(data, float):
         return ("float", repr(float(data)))
     if isinstance(data, complex):
-        return ("complex", repr(complex(data)))
+        return ("complex", f"{data.real!r} {data.imag!r}")
     # JSON keeps what fixed-length UTF-8 cannot: trailing NULs and lone surrogates.
     return ("str", json.dumps(str(data))) if isinstance(data, str) else None

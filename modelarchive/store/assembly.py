@@ -96,21 +96,32 @@ def _members(groups: dict[str, str], contents: Contents, position: Position) -> 
         if path.startswith("/arrays/"):
             kinds[path] = "literal" if text.dtype in LITERALS else "array"
     kinds.setdefault("/arrays", "dict")
-    _keep_foreign_names(kinds)
-    return {
-        path.removeprefix("/arrays").removeprefix("/"): kinds[path]
-        for path in sorted(kinds, key=lambda path: (path.count("/"), position(path)))
-    }
+    children = _children(kinds)
+    _keep_foreign_names(kinds, children)
+    members = {}
+    pending = ["/arrays"]
+    while pending:
+        path = pending.pop()
+        members[path.removeprefix("/arrays").removeprefix("/")] = kinds[path]
+        # A list's order is that of its numbers, whatever an index said.
+        by = names.natural_key if kinds[path] in ("list", "tuple") else position
+        pending += sorted(children.get(path, ()), key=by, reverse=True)
+    return members
 
 
-def _keep_foreign_names(kinds: dict[str, str]) -> None:
-    """Where a tool added or renamed members so that they have no place in a list, it becomes a dict."""
+def _children(kinds: dict[str, str]) -> dict[str, list[str]]:
+    """Path of each container -> paths of what is in it."""
     children: dict[str, list[str]] = {path: [] for path, kind in kinds.items() if kind in CONTAINERS}
     for path in kinds:
-        owner, _, name = path.rpartition("/")
         if path != "/arrays":
-            children[owner].append(name)
-    for path, links in children.items():
-        is_single = path == "/arrays" and len(links) == 1
-        if not (is_single if kinds[path] == "single" else all(map(is_position, links))):
-            kinds[path] = "dict"
+            children[path.rpartition("/")[0]].append(path)
+    return children
+
+
+def _keep_foreign_names(kinds: dict[str, str], children: dict[str, list[str]]) -> None:
+    """Where a tool added or renamed members so that they have no place in a list, it becomes a dict."""
+    for owner, paths in children.items():
+        is_single = owner == "/arrays" and len(paths) == 1
+        in_order = all(is_position(path.rpartition("/")[2]) for path in paths)
+        if not (is_single if kinds[owner] == "single" else in_order):
+            kinds[owner] = "dict"

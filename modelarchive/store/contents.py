@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from modelarchive.errors import FormatError
+
 #: What a member of a saved structure may be.
 CONTAINERS: Final = ("dict", "list", "tuple", "single")
 LITERALS: Final = ("int", "float", "complex", "boolean", "none", "str")
@@ -88,6 +90,11 @@ class Contents:
         """Where the file holds neither a dense array nor a text, as (begin, end): HDF5's own bytes."""
         return _gaps([*self.arrays.values(), *self.texts.values()], self.user_block, self.size)
 
+    def name(self, hdf5_path: str) -> str:
+        """The inverse of :meth:`hdf5_path`."""
+        name = hdf5_path.removeprefix(f"/{self.section}/")
+        return name.replace("/", ".") if self.section == "parameters" else name
+
     def hdf5_path(self, name: str) -> str:
         """The HDF5 path of an array."""
         return f"/{self.section}/" + (name.replace(".", "/") if self.section == "parameters" else name)
@@ -106,7 +113,7 @@ def _gaps(parts: Iterable[Entry | Text], start: int, end: int) -> list[tuple[int
         if nbytes == 0:
             continue
         if offset < position or offset + nbytes > end:
-            raise ValueError(f"bytes {offset} to {offset + nbytes} overlap others, or lie outside the file")
+            raise FormatError(f"bytes {offset} to {offset + nbytes} overlap others, or lie outside the file")
         if offset > position:
             gaps.append((position, offset))
         position = offset + nbytes

@@ -271,6 +271,10 @@ def _dense_dtype(dataset: h5d.DatasetID, type_: h5t.TypeID) -> str | None:
         return "bfloat16" if type_.get_fields() == (15, 7, 8, 0, 7) else None
     if not isinstance(type_, h5t.TypeIntegerID | h5t.TypeFloatID | h5t.TypeEnumID | h5t.TypeCompoundID):
         return None
+    if isinstance(type_, h5t.TypeIntegerID) and type_.get_size() == 1:
+        # One byte has no order, whatever the type says.
+        type_ = type_.copy()
+        type_.set_order(h5t.ORDER_LE)
     dtype = type_.dtype
     name = dtypes.dense_name(dtype)
     # A dtype that NumPy has and HDF5 stores otherwise (a float of odd fields, say) would be converted.

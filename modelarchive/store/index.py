@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from json.encoder import encode_basestring
 from operator import itemgetter
 from typing import Any, Final
@@ -32,7 +33,8 @@ MIN_USER_BLOCK: Final = 512
 #: Bytes that are no tensor are declared to safetensors under this name and a number.
 HDF5_ENTRY: Final = "__hdf5__."
 
-_PARAMETER_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}(?:\.[A-Za-z0-9_-]{1,128}){0,63}")
+_PART: Final = rf"(?!{'|'.join(names.RESERVED)}){names.PART.pattern}"
+_PARAMETER_NAME: Final = re.compile(rf"{_PART}(?:\.{_PART}){{0,{names.MAX_PARTS - 1}}}")
 #: Codes of texts.
 TEXT_DTYPE: Final = re.compile(r"text|string|U\d{1,9}|S\d{1,9}|" + "|".join(LITERALS))
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -94,7 +96,7 @@ def render(contents: Contents) -> bytes:
     if contents.aliases:
         own["aliases"] = contents.aliases
     if contents.members is not None:
-        own["members"] = contents.members
+        own["members"] = list(contents.members.items())
     elif contents.order != list(contents.arrays):
         own["order"] = contents.order
     header = json.dumps({"format": "pt", "modelarchive": _compact(own)}, separators=(",", ":"), ensure_ascii=False)
@@ -142,7 +144,8 @@ def parse(raw: bytes, *, file_size: int) -> Contents:
         file_size: Size of the file on disk, bytes.
 
     Returns:
-        The contents; whether they still hold is for the reader to check (size and metadata digest).
+        The contents. Whether they still hold is for the reader to check (size and metadata digest), and with
+        that whether texts overlap (:meth:`Contents.metadata_ranges`).
 
     Raises:
         FormatError: The index is damaged, or says something impossible.
@@ -181,11 +184,12 @@ def parse(raw: bytes, *, file_size: int) -> Contents:
     )
     contents.arrays = _arrays(header, own, start=start, size=size)
     contents.texts = _texts(own, contents)
-    try:
-        contents.metadata_ranges()
-    except ValueError as error:
-        fail(str(error))
-    _names(own, contents)
+    contents.aliases = _aliases(own, contents)
+    if section == "parameters":
+        contents.order = _order(own, contents)
+    else:
+        contents.members = _members(own, contents)
+        contents.order = [path for path, kind in contents.members.items() if kind == "array"]
     return contents
 
 
@@ -278,58 +282,84 @@ def _texts(own: dict[str, Any], contents: Contents) -> dict[str, Text]:
     return texts
 
 
-def _names(own: dict[str, Any], contents: Contents) -> None:
+def _aliases(own: dict[str, Any], contents: Contents) -> dict[str, str]:
     aliases = mapping(own, "aliases")
     for alias, name in aliases.items():
         if not isinstance(name, str) or name not in contents.arrays or alias in contents.arrays:
             fail(f"the alias {short(alias)} does not name one array")
-    contents.aliases = aliases
     # One path, two contents: what is loaded would depend on which of them a reader asks first.
-    if both := {contents.hdf5_path(name) for name in (*contents.arrays, *aliases)} & contents.texts.keys():
-        fail(f"{short(min(both))} is an array and a text")
-    if contents.section == "parameters":
-        for name in (*contents.arrays, *aliases):
-            if not _PARAMETER_NAME.fullmatch(name) or name.startswith(names.RESERVED):
-                fail(f"{short(name)} is no parameter name")
-        order = own.get("order")
-        if order is None:
-            contents.order = [*contents.arrays, *aliases]
-        else:
-            known = {*contents.arrays, *aliases}
-            if not isinstance(order, list) or len(order) != len(known):
-                fail("order does not list every parameter once")
-            if not all(isinstance(name, str) for name in order) or set(order) != known:
-                fail("order does not list every parameter once")
-            contents.order = order
-        return
-    members = mapping(own, "members")
+    prefix = f"/{contents.section}/"
+    for path in contents.texts:
+        if path.startswith(prefix):
+            name = contents.name(path)
+            if name in contents.arrays or name in aliases:
+                fail(f"{short(path)} is an array and a text")
+    return aliases
+
+
+def _order(own: dict[str, Any], contents: Contents) -> list[str]:
+    known = [*contents.arrays, *contents.aliases]
+    for name in known:
+        if not _PARAMETER_NAME.fullmatch(name):
+            fail(f"{short(name)} is no parameter name")
+    if both := _blocks(known) & {*known}:
+        fail(f"{short(min(both))} is a parameter and a block")
+    order = own.get("order")
+    if order is None:
+        return known
+    if not isinstance(order, list) or sorted(map(str, order)) != sorted(known):
+        fail("order does not list every parameter once")
+    return order
+
+
+def _members(own: dict[str, Any], contents: Contents) -> dict[str, str]:
+    listed = own.get("members")
+    try:
+        members: dict[str, str] = dict(listed)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        members = {}
+    if not isinstance(listed, list) or len(members) != len(listed) or not all(type(path) is str for path in members):
+        fail("members is no list of pairs that names each path once")
+    if next(iter(members), None) != "" or members[""] not in CONTAINERS:
+        fail("the saved structure has no root")
+    containers: dict[str, str] = {}
     positions: dict[str, int] = {}
-    for number, (path, kind) in enumerate(members.items()):
-        if number == 0 and (path != "" or kind not in CONTAINERS):
-            fail("the saved structure has no root")
-        if number and members.get(path.rpartition("/")[0]) not in CONTAINERS:
-            fail(f"the member {short(path)} has no container")
+    for path, kind in members.items():
         owner, _, name = path.rpartition("/")
-        if path and members.get(owner) in ("list", "tuple"):
-            # Readers that keep no order of JSON keys go by the numbers, so the two must agree.
+        if path and owner not in containers:
+            fail(f"the member {short(path)} has no container before it")
+        if path and containers[owner] in ("list", "tuple"):
             if not is_position(name) or int(name) <= positions.get(owner, -1):
                 fail(f"the member {short(path)} is not listed in the order of its number")
             positions[owner] = int(name)
         if kind == "array":
-            if path not in contents.arrays and path not in aliases and f"/arrays/{path}" not in contents.texts:
+            if path not in contents.arrays and path not in contents.aliases and f"/arrays/{path}" not in contents.texts:
                 fail(f"the member {short(path)} has no data")
         elif kind == "literal":
             if contents.texts.get(f"/arrays/{path}", Text("", (), 1, None, None)).dtype not in LITERALS:
                 fail(f"the member {short(path)} has no value")
-        elif kind not in CONTAINERS:
-            fail(f"the member {short(path)} is of the kind {kind!r}")
+        elif kind in CONTAINERS:
+            containers[path] = kind
+        else:
+            fail(f"the member {short(path)} is of the kind {short(kind)}")
     if any(members.get(name) != "array" for name in contents.arrays):
         fail("an array is no member of the saved structure")
-    contents.members = members
-    contents.order = [path for path, kind in members.items() if kind == "array"]
+    return members
 
 
-_SPACED_KEY: Final = re.compile(rb'"[ \t\r\n]+:')
+def _blocks(parameters: Iterable[str]) -> set[str]:
+    """The dotted paths above the parameters."""
+    blocks: set[str] = set()
+    for name in parameters:
+        block = name.rpartition(".")[0]
+        while block and block not in blocks:
+            blocks.add(block)
+            block = block.rpartition(".")[0]
+    return blocks
+
+
+#: Ends of keys that the count in :func:`_header` would not see.
+_SPACED: Final = (b'" ', b'"\t', b'"\r', b'"\n')
 
 
 def _header(raw: bytes) -> dict[str, Any]:
@@ -338,10 +368,11 @@ def _header(raw: bytes) -> dict[str, Any]:
     Counting the keys tells that far cheaper than a hook for every object. A key written with an escape, or
     with white space behind it, escapes the count, and sends the parser the strict way.
     """
+    raw = raw.rstrip(b" ")
     header = loads(raw, what="the index", strict=False)
     entries = len(header) - ("__metadata__" in header)
     counts = [raw.count(key) for key in (b'"dtype":', b'"shape":', b'"data_offsets":')]
     once = [raw.count(key) <= 1 for key in (b'"__metadata__":', b'"modelarchive":')]
-    if b"\\u" in raw or _SPACED_KEY.search(raw) or counts != [entries] * 3 or not all(once):
+    if b"\\u" in raw or any(end in raw for end in _SPACED) or counts != [entries] * 3 or not all(once):
         return loads(raw, what="the index", strict=True)
     return header

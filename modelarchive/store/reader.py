@@ -65,11 +65,19 @@ class Reader:
 
     def view(self, name: str) -> np.ndarray:
         """One array, a copy-on-write view of the mapped file where its layout allows it."""
-        entry = self.contents.entry(name)
-        span = _span(entry)
-        if span is None:
-            return self._read_through_hdf5(name)
-        return self.source.view(span)
+        return self.views([name])[name]
+
+    def views(self, wanted: Iterable[str]) -> dict[str, np.ndarray]:
+        """The named arrays as such views."""
+        arrays, aliases = self.contents.arrays, self.contents.aliases
+        found = {}
+        for name in wanted:
+            dtype, shape, offset, _, _ = arrays[aliases.get(name, name)]
+            if offset is None:
+                found[name] = self._read_through_hdf5(name)
+            else:
+                found[name] = self.source.view(offset, _LITTLE[dtype], shape)
+        return found
 
     def load(self, wanted: Iterable[str], *, verify: bool = False) -> dict[str, np.ndarray]:
         """The named arrays in memory of their own; a shared one is one array under each of its names.

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -64,7 +63,7 @@ def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
 def _locked(target: Path) -> tuple[Path, int]:
     """A new file beside the target, open and locked: a lock tells it from what a killed save has left."""
     while True:
-        temporary = target.with_name(f".{_stem(target)}.{secrets.token_hex(6)}{_SUFFIX}")
+        temporary = target.with_name(f".{_stem(target)}.{os.urandom(6).hex()}{_SUFFIX}")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         descriptor = os.open(temporary, flags, 0o666)
         if fcntl is None:

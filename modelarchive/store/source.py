@@ -6,15 +6,17 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import numpy as np
 from blake3 import blake3
 
 from modelarchive.errors import FormatError
 from modelarchive.store.digest import PIECE
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 #: Threads that read; more than a few only contend for memory bandwidth.
 THREADS: Final = min(4, os.cpu_count() or 1)
@@ -33,6 +35,9 @@ def file_identity(descriptor: int) -> Identity:
     """The identity of an open file."""
     found = os.fstat(descriptor)
     return Identity(found.st_dev, found.st_ino)
+
+
+Result = TypeVar("Result")
 
 
 class Span(NamedTuple):
@@ -81,17 +86,24 @@ class Source:
         """The same bytes as a view of the map, not a copy."""
         return memoryview(self._mapped())[offset : offset + nbytes] if self.size else memoryview(b"")
 
-    def view(self, span: Span) -> np.ndarray:
+    def view(self, offset: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
         """The array as a writable view of the map: writing changes memory only, never the file."""
-        return np.ndarray(span.shape, span.dtype, self._mapped(), span.offset)
+        return np.ndarray(shape, dtype, self._mapped(), offset)
 
     def load(self, spans: Sequence[Span]) -> list[np.ndarray]:
         """Read the arrays into memory of their own, large ones by several threads."""
-        return [array for array, _ in self._each(spans, self._load)]
+        arrays, jobs = self._allocated(spans)
+        self._run(self._read_all, jobs)
+        return arrays
 
     def load_with_digests(self, spans: Sequence[Span]) -> list[tuple[np.ndarray, str]]:
         """Like :meth:`load`, with each array's BLAKE3 digest, taken piece by piece while reading."""
-        return list(self._each(spans, self._load_with_digest))
+        arrays, jobs = self._allocated(spans)
+        digests = iter(self._run(self._fill_with_digest, jobs))
+        return [
+            (array, next(digests) if span.nbytes >= SMALL else blake3(_flat(array)).hexdigest())
+            for span, array in zip(spans, arrays, strict=True)
+        ]
 
     def digests(self, ranges: Sequence[tuple[int, int]], progress: Callable[[int], None] | None = None) -> list[str]:
         """BLAKE3 digests of the ranges (offset, bytes), taken by several threads."""
@@ -110,7 +122,7 @@ class Source:
                 found.append(hasher.hexdigest())
             return found
 
-        with ThreadPoolExecutor(THREADS) as pool:
+        with _pool() as pool:
             return [digest for digests in pool.map(run, jobs) for digest in digests]
 
     def _mapped(self) -> mmap.mmap:
@@ -118,52 +130,60 @@ class Source:
             self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
         return self._map
 
-    def _each(
-        self, spans: Sequence[Span], load: Callable[[Span], tuple[np.ndarray, str]]
-    ) -> Iterator[tuple[np.ndarray, str]]:
-        large = [span for span in spans if span.nbytes >= SMALL]
-        if len(large) < 2:
-            yield from map(load, spans)
-            return
-        with ThreadPoolExecutor(THREADS) as pool:
-            pending = pool.map(load, large)
-            for span in spans:
-                yield next(pending) if span.nbytes >= SMALL else load(span)
+    def _allocated(self, spans: Sequence[Span]) -> tuple[list[np.ndarray], list[tuple[memoryview, int]]]:
+        """An array for each span: small ones are filled, large ones come with (their bytes, the offset) too.
 
-    def _load(self, span: Span) -> tuple[np.ndarray, str]:
-        if span.nbytes < SMALL:
-            return self.view(span).copy(), ""
-        array = np.empty(span.shape, span.dtype)
-        self._read_all(array.reshape(-1).view(np.uint8).data, span.offset)
-        return array, ""
+        All memory is asked for by one thread, so that the allocator can give again what was freed before;
+        fresh pages cost more than the reading.
+        """
+        arrays: list[np.ndarray] = []
+        jobs = []
+        for span in spans:
+            if span.nbytes < SMALL:
+                arrays.append(self.view(span.offset, span.dtype, span.shape).copy())
+            else:
+                arrays.append(np.empty(span.shape, span.dtype))
+                jobs.append((_flat(arrays[-1]), span.offset))
+        return arrays, jobs
 
-    def _load_with_digest(self, span: Span) -> tuple[np.ndarray, str]:
+    def _run(
+        self, function: Callable[[memoryview, int], Result], jobs: Sequence[tuple[memoryview, int]]
+    ) -> list[Result]:
+        if len(jobs) < 2:
+            return [function(*job) for job in jobs]
+        with _pool() as pool:
+            return list(pool.map(function, *zip(*jobs, strict=True)))
+
+    def _fill_with_digest(self, buffer: memoryview, offset: int) -> str:
         hasher = blake3()
-        if span.nbytes < SMALL:
-            array = self.view(span).copy()
-            hasher.update(array.reshape(-1).view(np.uint8).data)
-            return array, hasher.hexdigest()
-        array = np.empty(span.shape, span.dtype)
-        data = array.reshape(-1).view(np.uint8).data
-        for start in range(0, span.nbytes, PIECE):
-            piece = data[start : start + PIECE]
-            self._read_all(piece, span.offset + start)
+        for start in range(0, len(buffer), PIECE):
+            piece = buffer[start : start + PIECE]
+            self._read_all(piece, offset + start)
             hasher.update(piece)
-        return array, hasher.hexdigest()
+        return hasher.hexdigest()
 
     def _read_all(self, buffer: memoryview, offset: int) -> None:
-        if self._read_into(buffer, offset) < len(buffer):
-            raise OSError(f"{self.path} became shorter while it was read")
-
-    def _read_into(self, buffer: memoryview, offset: int) -> int:
-        """Fill the buffer from an offset, from any thread; fewer bytes only at the end of the file."""
+        """Fill the buffer from an offset, from any thread."""
+        if not hasattr(os, "preadv"):  # Windows
+            buffer[:] = self.buffer(offset, len(buffer))
+            return
         done = 0
         while done < len(buffer):
             count = os.preadv(self._file.fileno(), [buffer[done:]], offset + done)
             if not count:
-                break
+                raise OSError(f"{self.path} became shorter while it was read")
             done += count
-        return done
+
+
+def _flat(array: np.ndarray) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _pool() -> ThreadPoolExecutor:
+    # Imported at the first use: opening an archive needs no threads, and the module takes long to import.
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(THREADS)
 
 
 def _batches(ranges: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:

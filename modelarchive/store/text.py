@@ -88,5 +88,8 @@ def decode(dtype: str, strings: Sequence[bytes], shape: tuple[int, ...]) -> Any:
         return value
     if dtype in ("boolean", "none"):
         return {"true": True, "false": False, "none": None}[word]
-    convert: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "complex": complex, "text": str}
+    if dtype == "complex":
+        real, imaginary = word.split(" ")
+        return complex(float(real), float(imaginary))
+    convert: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "text": str}
     return convert[dtype](word)

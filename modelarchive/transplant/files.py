@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from modelarchive import spec
 from modelarchive.archive import Archive, write_archive
 from modelarchive.nn import Block, Parameter
 from modelarchive.transplant.plan import transplant
@@ -40,9 +41,12 @@ def transplant_file(
 
     Raises:
         ParameterError: As :func:`transplant`; no file is written.
+        SpecError: The target's architecture is invalid.
         ValueError: Freezing was asked for, and the target has no architecture that could keep it.
     """
     with Archive(source) as giver, Archive(target) as receiver:
+        if receiver.has_architecture:
+            spec.validate(receiver.architecture)
         network = _skeleton(receiver)
         report = transplant(giver, network, freeze=freeze, dry_run=dry_run, **options)
         if report.frozen and not receiver.has_architecture:
@@ -52,9 +56,7 @@ def transplant_file(
             if architecture is not None:
                 _freeze(architecture, report.frozen)
             arrays = {name: parameter.value() for name, parameter in network.collect_params().items()}
-            write_archive(
-                out, receiver, arrays=arrays, architecture=architecture, durable=durable, progress=progress
-            )
+            write_archive(out, receiver, arrays=arrays, architecture=architecture, durable=durable, progress=progress)
     return report
 
 

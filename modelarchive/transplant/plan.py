@@ -90,9 +90,7 @@ def _arrays(source: Archive | Block | Mapping[str, np.ndarray]) -> Mapping[str, 
         return {name: p.value() for name, p in source.collect_params().items() if p.is_initialized}
     if isinstance(source, Mapping):
         return source
-    raise TypeError(
-        f"source is {type(source).__name__}, expected a path, Archive, Block or mapping of arrays"
-    )
+    raise TypeError(f"source is {type(source).__name__}, expected a path, Archive, Block or mapping of arrays")
 
 
 def _words(
@@ -108,9 +106,7 @@ def _words(
         elif name in by_target:
             ours, theirs = list(by_target[name]), [str(word) for word in words]
         else:
-            raise ValueError(
-                f"rows[{name!r}]: the source carries no words for it, give (source words, target words)"
-            )
+            raise ValueError(f"rows[{name!r}]: the source carries no words for it, give (source words, target words)")
         for side in (ours, theirs):
             if len(set(side)) != len(side):
                 raise ValueError(f"rows[{name!r}]: a word stands twice in one list")
@@ -184,20 +180,14 @@ class _Plan:
             return None
         if new in self.words:
             return self._move_rows(name, new)
-        if parameter.fits(array.shape) and (
-            not parameter.is_initialized or parameter.data().shape == array.shape
-        ):
+        if parameter.fits(array.shape) and (not parameter.is_initialized or parameter.data().shape == array.shape):
             return _Move(name, "whole", np.array(array))
         shape = parameter.shape
         if self.mismatch == "overlap" and parameter.is_initialized and len(shape or ()) == array.ndim:
-            common = tuple(
-                slice(0, min(pair)) for pair in zip(parameter.data().shape, array.shape, strict=True)
-            )
+            common = tuple(slice(0, min(pair)) for pair in zip(parameter.data().shape, array.shape, strict=True))
             values = parameter.data().copy()
             values[common] = array[common]
-            return _Move(
-                name, f"overlap {tuple(part.stop for part in common)} of {parameter.data().shape}", values
-            )
+            return _Move(name, f"overlap {tuple(part.stop for part in common)} of {parameter.data().shape}", values)
         self.mismatched[new] = (f"shape {_shape(parameter)}", f"shape {array.shape}")
         return None
 
@@ -246,9 +236,7 @@ class _Plan:
         ways = ["rename= gives source names a place"] if unplaced else []
         ways += ['mismatch="skip" or "overlap" decides about shapes'] if refused else []
         return ParameterError(
-            "\n".join(
-                [f"{counted(len(lines), 'parameter')} cannot be transplanted, nothing was changed:", *lines]
-            ),
+            "\n".join([f"{counted(len(lines), 'parameter')} cannot be transplanted, nothing was changed:", *lines]),
             unexpected=unplaced,
             mismatched=refused,
             hint="; ".join(ways),
@@ -258,13 +246,7 @@ class _Plan:
         """The table of what is copied where."""
         # A shared parameter is filled under all of its names.
         filled = {id(self.parameters[name]) for name in self.moves}
-        chosen = (
-            list(self.moves)
-            if freeze is True
-            else []
-            if freeze is False
-            else names.select(self.moves, freeze)
-        )
+        chosen = list(self.moves) if freeze is True else [] if freeze is False else names.select(self.moves, freeze)
         return Transplant(
             copied={name: (move.source, move.how) for name, move in self.moves.items()},
             missing=[name for name, parameter in self.parameters.items() if id(parameter) not in filled],

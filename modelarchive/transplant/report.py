@@ -29,30 +29,22 @@ class Transplant:
         """(target, state, source, note) for every parameter concerned."""
         frozen = set(self.frozen)
         found = [
-            (name, "frozen" if name in frozen else "copied", source, how)
-            for name, (source, how) in self.copied.items()
+            (name, "frozen" if name in frozen else "copied", source, how) for name, (source, how) in self.copied.items()
         ]
         found += [
             (name, "mismatched", "", f"expected {expected}, found {got}")
             for name, (expected, got) in self.mismatched.items()
         ]
         skipped = set(self.mismatched)
-        found += [
-            (name, "kept", "", "nothing selected for it") for name in self.missing if name not in skipped
-        ]
-        return found + [
-            ("", "unexpected", name, "the target has no such parameter") for name in self.unexpected
-        ]
+        found += [(name, "kept", "", "nothing selected for it") for name in self.missing if name not in skipped]
+        return found + [("", "unexpected", name, "the target has no such parameter") for name in self.unexpected]
 
     def __str__(self) -> str:
         """A table."""
         header = ("target", "state", "source", "note")
         rows = [header, *self.rows()]
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         verb = "would be copied" if self.dry_run else "copied"
         lines.append(
             f"{len(self.copied)} {verb}, {len(self.frozen)} frozen, {len(self.mismatched)} mismatched, "

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
+from modelarchive.archive import saving
 from modelarchive.cli.look import stats
 from tests.cli.conftest import Run
 
@@ -107,15 +108,10 @@ def test_a_stale_index_is_said_in_one_line(run: Run, parameters: Path) -> None:
     assert "modelarchive reindex" in done.err
 
 
-def test_an_invalid_architecture_is_said(
-    run: Run, tmp_path: Path, net: ma.nn.Block, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from modelarchive import spec
-
+def test_an_invalid_architecture_is_said(run: Run, tmp_path: Path, net: ma.nn.Block) -> None:
     path = tmp_path / "strange.h5"
-    with monkeypatch.context() as patched:
-        patched.setattr(spec, "describe", lambda block, inputs: {"model": {"kind": "Nothing", "children": []}})
-        ma.save_model(path, net, inputs=None)
+    texts = saving.json_texts(architecture={"model": {"kind": "Nothing", "children": []}})
+    saving.write_model(path, saving.initialized(net), kinds={"": "Nothing"}, texts=texts)
     done = run("show", path)
     assert done.code == 0
     assert "the architecture is invalid" in done.err

@@ -20,9 +20,16 @@ def parts_of(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def forge(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> None:
-    """Rewrite the index with `change(header, own)` applied, its digest right."""
+    """Rewrite the index with `change(header, own)` applied, its digest right.
+
+    The change sees the pairs of `members` as a dict, which is easier to change.
+    """
     header, own = parts_of(path)
+    if "members" in own:
+        own["members"] = dict(own["members"])
     change(header, own)
+    if isinstance(own.get("members"), dict):
+        own["members"] = list(own["members"].items())
     own["index_digest"] = ZEROS
     header["__metadata__"] = {"format": "pt", "modelarchive": json.dumps(own)}
     write_text(path, json.dumps(header))

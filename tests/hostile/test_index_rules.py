@@ -132,8 +132,11 @@ def gap(header: Any, own: Any) -> None:
         pytest.param(member("%66%66%FF", "dict"), "percent", id="name-is-no-utf-8"),
         pytest.param(member("", "array"), "no root", id="no-root"),
         pytest.param(lambda header, own: own["members"].pop("a"), "no member", id="array-of-no-member"),
-        pytest.param(own("members", {}), "no member|no root", id="no-members"),
-        pytest.param(own("members", 3), "expected an object", id="members-is-a-number"),
+        pytest.param(own("members", []), "no root", id="no-members"),
+        pytest.param(own("members", 3), "no list of pairs", id="members-is-a-number"),
+        pytest.param(own("members", [["", "dict"], ["a"]]), "no list of pairs", id="half-a-pair"),
+        pytest.param(own("members", [["", "dict"], [["a"], "array"]]), "no list of pairs", id="path-is-a-list"),
+        pytest.param(own("members", [["", "dict"], ["a", "array"], ["a", "array"]]), "each path once", id="twice"),
     ],
 )
 def test_refused(path: Path, change: Callable[[Any, Any], Any], words: str) -> None:
@@ -166,6 +169,15 @@ def test_an_index_of_another_program(path: Path, forged: str) -> None:
 def test_newer_format(path: Path) -> None:
     forge(path, own("format_version", 2))
     refused(path, "format 2.*reads up to 1", ma.UnsupportedVersionError)
+
+
+def test_a_parameter_that_is_a_block_too(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    net = ma.nn.Sequential(ma.nn.Dense(2, in_units=2))
+    net.initialize("ones")
+    net.save_parameters(path)
+    forge(path, lambda header, own: header.__setitem__("0", header.pop("0.bias")))
+    refused(path, "is a parameter and a block")
 
 
 def test_child_before_its_container(path: Path) -> None:

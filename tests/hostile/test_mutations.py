@@ -21,12 +21,14 @@ from modelarchive.store.contents import Contents
 from modelarchive.store.index import framed
 from tests.structures import index_of, same
 
-CASES = int(os.environ.get("MODELARCHIVE_FUZZ", "600"))
+CASES = int(os.environ.get("MODELARCHIVE_FUZZ", "400"))
 DATA = {
     "a": np.arange(40, dtype="f4").reshape(5, 8),
     "b": [np.array(["x", "yy"]), np.arange(3), 7, "text", None, {"c": np.zeros((0, 2), "i2")}],
     "z": np.arange(6, dtype="c16"),
 }
+#: What may come of a mutant; that it shows other content without a word may not.
+OUTCOMES = {"same", "FormatError", "UnsupportedVersionError", "UnsafeFileError", "IntegrityError"}
 DESIGNED = (ma.FormatError, ma.UnsafeFileError, ma.IntegrityError)
 
 
@@ -72,8 +74,7 @@ def outcome(path: Path, **options: bool) -> str:
         try:
             found = ma.load(path, **options)
         except DESIGNED as error:
-            assert error.file == str(path), repr(error)
-            return type(error).__name__
+            return type(error).__name__ if error.file == str(path) else f"no file in {error!r}"
     return "same" if same(DATA, found) is None else "other"
 
 
@@ -84,7 +85,7 @@ def run(path: Path, data: bytes, ranges: list[tuple[int, int]], seed: int) -> Co
         path.write_bytes(changed)
         for options in ({}, {"mmap": True}, {"verify": True}):
             found = outcome(path, **options)
-            assert found != "other", f"{what} {options}"
+            assert found in OUTCOMES, f"{what} {options}: {found}"
             counts[found] += 1
     return counts
 
@@ -106,7 +107,7 @@ def test_the_index_of_one_who_seals_it_again(archive: Path, tmp_path: Path) -> N
         path = tmp_path / "x.h5"
         path.write_bytes(resealed(changed, contents))
         for options in ({}, {"mmap": True}, {"verify": True}):
-            assert outcome(path, **options), what
+            assert outcome(path, **options) in OUTCOMES | {"other"}, what
         with stale_is_fine(), contextlib.suppress(*DESIGNED), ma.open(path) as found:
             found.verify()
             # Whatever else an index may say, what `verify` has passed is what HDF5 shows.
@@ -141,7 +142,7 @@ def test_hdf5_metadata_without_an_index(archive: Path, tmp_path: Path) -> None:
     for what, changed in mutants(data, ranges, seed=4):
         path.write_bytes(changed)
         for options in ({}, {"mmap": True}):
-            assert outcome(path, **options), what
+            assert outcome(path, **options) in OUTCOMES | {"other"}, what
         assert outcome(path, verify=True) in ("IntegrityError", "FormatError", "UnsafeFileError"), what
 
 

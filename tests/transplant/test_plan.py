@@ -100,7 +100,11 @@ def test_a_target_that_was_never_initialised(donor: nn.Block) -> None:
     [
         ({"select": "*"}, ma.ParameterError, "features.0.weight"),
         ({"select": "features.*"}, ma.ParameterError, "unexpected  features.0.weight"),
-        ({"select": ["features.*", "output.*"], "rename": RENAME}, ma.ParameterError, r"mismatched  output.weight: expected shape \(5, 6\), found shape \(3, 6\)"),
+        (
+            {"select": ["features.*", "output.*"], "rename": RENAME},
+            ma.ParameterError,
+            r"mismatched  output.weight: expected shape \(5, 6\), found shape \(3, 6\)",
+        ),
         ({"select": "feature.*"}, ma.ParameterError, "no source parameter matches"),
         ({"select": []}, ma.ParameterError, "no source parameter matches"),
         ({"rename": {"features.*": "output.weight"}}, ValueError, "rename sends both"),

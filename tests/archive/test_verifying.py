@@ -1,0 +1,201 @@
+"""Verify names what is damaged, and finds an index and HDF5 that tell different stories."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import modelarchive as ma
+from tests.hostile.index_attacks import forge
+from tests.structures import index_of
+from tests.transplant.networks import Donor, Words, X, ready
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "x.h5"
+    ma.save_model(path, ready(Donor()), inputs=X, metadata={"a": 1})
+    return path
+
+
+def damaged(path: Path) -> set[str]:
+    with ma.open(path) as archive, pytest.raises(ma.IntegrityError) as caught:
+        archive.verify()
+    assert caught.value.file == str(path)
+    assert all(name in str(caught.value) for name in caught.value.damaged)
+    return set(caught.value.damaged)
+
+
+def flip(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 0x10
+    path.write_bytes(data)
+
+
+def test_a_whole_file(path: Path) -> None:
+    done: list[int] = []
+    with ma.open(path) as archive:
+        report = archive.verify(done.append)
+    assert (report.arrays, report.texts, report.has_architecture) == (6, 4, True)
+    assert report.nbytes == sum(done)
+    assert "whole" in str(report)
+    assert str(path) in str(report)
+
+
+@pytest.mark.parametrize("name", ["features.0.weight", "output.bias", "/architecture/data", "/metadata/data"])
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_one_flipped_bit_is_named(path: Path, name: str, place: str) -> None:
+    contents = index_of(path)
+    part = contents.arrays.get(name) or contents.texts[name]
+    flip(path, part.offset if place == "first" else part.offset + part.nbytes - 1)
+    assert damaged(path) == {name}
+
+
+def test_all_damage_at_once(path: Path) -> None:
+    contents = index_of(path)
+    for part in (*contents.arrays.values(), *contents.texts.values()):
+        flip(path, part.offset)
+    assert damaged(path) == {*contents.arrays, *contents.texts}
+
+
+def test_a_damaged_word_list(tmp_path: Path) -> None:
+    path, x = tmp_path / "x.h5", np.zeros((1, 2), "i4")
+    ma.save_model(path, ready(Words(2), x=x), inputs=x, tokens={"embedding.weight": ["cat", "dog"]})
+    flip(path, index_of(path).texts["/tokens/embedding/weight"].offset)
+    assert damaged(path) == {"/tokens/embedding/weight"}
+
+
+def swap_names(header: Any, own: Any) -> None:
+    """A loader would be shown one model, a viewer another."""
+    header["features.0.bixs"] = header.pop("features.0.bias")
+    own["order"] = [name.replace("0.bias", "0.bixs") for name in own["order"]]
+
+
+def as_integers(header: Any, own: Any) -> None:
+    header["output.weight"]["dtype"] = "I32"
+
+
+def transposed(header: Any, own: Any) -> None:
+    header["output.weight"]["shape"].reverse()
+
+
+def another_alias(header: Any, own: Any) -> None:
+    own["aliases"] = {"output.other": "output.weight"}
+    own["order"].append("output.other")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (as_integers, "/parameters/output/weight"),
+        (transposed, "/parameters/output/weight"),
+        (another_alias, "/parameters/output/other"),
+        (swap_names, "/parameters/features/0/bixs"),
+    ],
+)
+def test_an_index_that_tells_another_story(path: Path, change: Callable[[Any, Any], None], named: str) -> None:
+    forge(path, change)
+    assert named in damaged(path)
+
+
+def test_saved_structures_too(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    ma.save(path, {"a": [np.arange(3), "x"], "t": ()})
+    for change, named in (
+        (lambda header, own: own["members"].update({"a": "tuple"}), "/arrays/a"),
+        (lambda header, own: own["members"].update({"new": "dict"}), "/arrays/new"),
+        (lambda header, own: own["texts"]["/arrays/a/1"].update(dtype="float"), "/arrays/a/1"),
+    ):
+        ma.save(path, {"a": [np.arange(3), "x"], "t": ()})
+        forge(path, change)
+        assert named in damaged(path)
+
+
+def test_an_architecture_of_other_shapes(path: Path) -> None:
+    """The digests agree, because whoever wrote the file meant it so: schema and shapes do not."""
+    net = ready(Donor())
+    ma.save_model(path, net, inputs=X)
+    with ma.open(path) as archive:
+        text = json.dumps(archive.architecture, indent=1)
+    rewrite_architecture(path, text.replace('"units": 8', '"units": 7'))
+    with ma.open(path) as archive, pytest.raises((ma.IntegrityError, ma.SpecError)):
+        archive.verify()
+    with pytest.raises((ma.ParameterError, ma.SpecError)):
+        ma.load_model(path)
+    rewrite_architecture(path, text.replace('"kind": "Dense"', '"kind": "os.system"'))
+    with ma.open(path) as archive, pytest.raises(ma.SpecError, match=r"os\.system"):
+        archive.verify()
+    rewrite_architecture(path, "{" * 10)
+    with ma.open(path) as archive, pytest.raises(ma.FormatError, match="not JSON") as caught:
+        archive.verify()
+    assert caught.value.file == str(path)
+    rewrite_architecture(path, "[1]")
+    with pytest.raises(ma.FormatError, match="no object"):
+        ma.load_model(path)
+
+
+def rewrite_architecture(path: Path, text: str) -> None:
+    from modelarchive import maintenance
+
+    with h5py.File(path, "r+") as file:
+        del file["architecture/data"]
+        file.create_dataset("architecture/data", data=np.bytes_(text.encode()))
+    maintenance.reindex(path)
+
+
+def test_changed_by_another_tool(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs["note"] = "hello"
+        file["parameters/output/bias"][...] = 5
+    with pytest.warns(ma.StaleIndexWarning):
+        archive = ma.open(path)
+    with archive, pytest.raises(ma.IntegrityError) as caught:
+        archive.verify()
+    assert caught.value.damaged.keys() == {"(index)", "output.bias"}
+
+
+def verify(path: Path) -> None:
+    with ma.open(path) as archive:
+        archive.verify()
+
+
+INVALID = ["{}", '{"model": 1}', '{"model": {}}', '{"vocabulary": 99, "inputs": [], "model": {"kind": "Dense"}}']
+
+
+@pytest.mark.parametrize("text", INVALID)
+def test_an_invalid_architecture_is_refused_everywhere(path: Path, tmp_path: Path, text: str) -> None:
+    from modelarchive import maintenance
+    from modelarchive.transplant import transplant_file
+
+    rewrite_architecture(path, text)
+    out = tmp_path / "out.h5"
+    for act in (
+        lambda: ma.load_model(path),
+        lambda: ma.load_model(path, block="features"),
+        lambda: verify(path),
+        lambda: maintenance.repack(path, out),
+        lambda: maintenance.extract(path, "features", out),
+        lambda: transplant_file(path, path, out, freeze=True),
+    ):
+        with pytest.raises(ma.SpecError):
+            act()
+        assert not out.exists()
+    assert len(ma.load(path, verify=True)) == 6, "its arrays are still there"
+
+
+def test_word_lists_that_are_none(tmp_path: Path) -> None:
+    path, x = tmp_path / "x.h5", np.zeros((1, 2), "i4")
+    ma.save_model(path, ready(Words(2), x=x), inputs=x, tokens={"embedding.weight": ["cat", "dog"]})
+    with h5py.File(path, "r+") as file:
+        del file["tokens/embedding/weight"]
+        file["tokens/embedding/weight"] = "hello"
+    with pytest.warns(ma.StaleIndexWarning):
+        archive = ma.open(path)
+    with archive, pytest.raises(ma.FormatError, match="no list of words"):
+        _ = archive.tokens

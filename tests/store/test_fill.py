@@ -1,0 +1,63 @@
+"""Bytes in C order, little-endian, from every layout; digests of just those bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blake3 import blake3
+from hypothesis import given, settings
+
+from modelarchive.store.digest import PIECE, digest, digest_pieces
+from modelarchive.store.fill import Fill, fill, pieces
+from tests.properties.strategies import arrays
+
+
+def plain(array: np.ndarray) -> bytes:
+    native = array.dtype.newbyteorder("<") if array.dtype.kind in "iufc" else array.dtype
+    return np.ascontiguousarray(array).astype(native).tobytes()
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(arrays())
+def test_pieces_are_the_array(array: np.ndarray) -> None:
+    assert b"".join(pieces(array)) == plain(array)
+
+
+@pytest.mark.parametrize("layout", ["C", "F", "big", "strided"])
+def test_no_piece_is_longer_than_a_piece(layout: str) -> None:
+    array = np.arange(3 * PIECE // 8 + 5, dtype="i8").reshape(-1, 1)
+    array = {
+        "C": array,
+        "F": np.asfortranarray(array.repeat(2, 1)),
+        "big": array.astype(">i8"),
+        "strided": array.repeat(2, 1)[:, ::2],
+    }[layout]
+    found = [bytes(piece) for piece in pieces(array)]
+    assert max(map(len, found)) <= PIECE
+    assert len(found) > 3
+    assert b"".join(found) == plain(array)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_fill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    monkeypatch.setattr("modelarchive.store.fill.THREADS", threads)
+    path = tmp_path / "x"
+    sizes = [3 * PIECE + 1, 5, 0, PIECE, 7, PIECE - 1, 2, 2 * PIECE]
+    data = [np.random.default_rng(size).integers(0, 256, size, dtype="u1") for size in sizes]
+    offsets = np.cumsum([100, *sizes]).tolist()
+    path.write_bytes(bytes(offsets[-1] + 50))
+    fills = [Fill(at, array) for at, array in zip(offsets, data, strict=False) if array.size]
+    done: list[int] = []
+    found = fill(path, fills, progress=done.append)
+    assert path.read_bytes() == bytes(100) + b"".join(array.tobytes() for array in data) + bytes(50)
+    assert found == [blake3(array.tobytes()).hexdigest() for array in data if array.size]
+    assert sum(done) == sum(sizes)
+    assert fill(path, []) == []
+
+
+def test_digests() -> None:
+    # The first vector of BLAKE3's own test file.
+    assert digest(b"") == "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+    assert digest_pieces([b"ab", b"", memoryview(b"c")], threads=2) == digest(b"abc")
