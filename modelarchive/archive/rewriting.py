@@ -43,7 +43,7 @@ def write_archive(
     texts = _texts(archive, prefix)
     if architecture is not None:
         texts |= json_texts(architecture=architecture)
-        kinds = dict(kinds_of(architecture))
+        kinds = kinds_of(architecture)
     else:
         kinds = _kinds(archive, block)
     write_model(out, arrays, kinds=kinds, texts=texts, durable=durable, progress=progress)
@@ -69,7 +69,7 @@ def _kinds(archive: Archive, block: str) -> dict[str, str]:
         from modelarchive import spec
 
         spec.validate(archive.architecture)
-        return dict(kinds_of(archive.architecture))
+        return kinds_of(archive.architecture)
     from modelarchive.store import guard
 
     root = "/parameters" + "".join(f"/{part}" for part in block.split(".") if part)

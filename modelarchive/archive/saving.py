@@ -146,7 +146,7 @@ def save_model(
     parameters = {name: values[name] for name in spec.parameter_shapes(architecture)}
     texts = json_texts(architecture=architecture, metadata=metadata)
     texts |= _token_texts(tokens or {}, {name: parameter.shape[:1] for name, parameter in parameters.items()})
-    write_model(path, parameters, kinds=dict(kinds_of(architecture)), texts=texts, durable=durable, progress=progress)
+    write_model(path, parameters, kinds=kinds_of(architecture), texts=texts, durable=durable, progress=progress)
 
 
 def write_model(
@@ -264,14 +264,20 @@ def _json_lines(value: Any, indent: str = "") -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def kinds_of(architecture: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(path, kind) of every block of an architecture; "" is the model itself."""
+def blocks_of(architecture: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(path, block) of every block of a valid architecture, each before its children; "" is the model itself."""
     pending = [("", architecture["model"])]
     while pending:
         path, block = pending.pop()
-        yield path, block["kind"]
+        yield path, block
         children = [*block.get("children", ()), *(node for node in block.get("nodes", ()) if "block" in node)]
-        pending += [(f"{path}.{child['name']}" if path else child["name"], child["block"]) for child in children]
+        prefix = f"{path}." if path else ""
+        pending += [(prefix + child["name"], child["block"]) for child in reversed(children)]
+
+
+def kinds_of(architecture: Mapping[str, Any]) -> dict[str, str]:
+    """Path -> kind of every block of a valid architecture; "" is the model itself."""
+    return {path: block["kind"] for path, block in blocks_of(architecture)}
 
 
 def generator() -> str:

@@ -138,11 +138,11 @@ class _Story:
 
     def tree(self) -> None:
         """The tree of the file."""
-        self.chapter(f"4. modelarchive show {self.file}")
+        self.chapter(f"4. modelarchive show --tree {self.file}")
         if not self.is_quiet:
             from modelarchive.cli import main
 
-            main(["show", str(self.file)])
+            main(["show", "--tree", str(self.file)])
 
     def one_block(self) -> None:
         """One block alone; only its bytes are read."""

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from modelarchive import errors
 from modelarchive.cli import output
@@ -141,20 +141,33 @@ def stats(array: np.ndarray) -> dict[str, Any]:
 
 
 def _tree(archive: Archive, kinds: dict[str, str]) -> Iterator[str]:
-    """Blocks and parameters as lines, indented by depth."""
+    """Blocks and parameters as lines, indented by depth: each block once, its parameters below it."""
+    from modelarchive.archive.saving import blocks_of
+
     sign = "." if archive.section == "parameters" else "/"
-    yield kinds.get("", archive.section)
-    above: list[str] = []
+    blocks = dict(blocks_of(archive.architecture)) if kinds else {}
+    lines = {tuple(filter(None, path.split("."))): _described(path, block) for path, block in blocks.items()}
+    lines.setdefault((), archive.section)
     for name, leaf in _leaves(archive):
-        *blocks, own = name.split(sign)
-        same = 0
-        while same < min(len(blocks), len(above)) and blocks[same] == above[same]:
-            same += 1
-        for depth in range(same, len(blocks)):
-            kind = kinds.get(".".join(blocks[: depth + 1]), "")
-            yield f"{'  ' * (depth + 1)}{blocks[depth]}{f': {kind}' if kind else ''}"
-        yield f"{'  ' * (len(blocks) + 1)}{own}  {leaf.dtype} {output.shape(leaf.shape)}"
-        above = blocks
+        parts = tuple(name.split(sign))
+        for depth in range(1, len(parts)):
+            lines.setdefault(parts[:depth], parts[depth - 1])
+        lines[parts] = f"{parts[-1]}  {leaf.dtype} {output.shape(leaf.shape)}"
+    place = {parts: at for at, parts in enumerate(lines)}
+    for parts in sorted(lines, key=lambda parts: [place[parts[:depth]] for depth in range(len(parts) + 1)]):
+        yield "  " * len(parts) + lines[parts]
+
+
+#: What a block holds besides the fields that describe it.
+_NO_FIELD: Final = {"kind", "children", "inputs", "nodes", "outputs", "structure", "parameters", "shares"}
+
+
+def _described(path: str, block: Mapping[str, Any]) -> str:
+    """A block's name and kind, and the first two of its fields that are set, which tell most."""
+    telling = [key for key, value in block.items() if key not in _NO_FIELD and value is not None][:2]
+    fields = [f"{key}={json.dumps(block[key])}" for key in telling]
+    name = path.rpartition(".")[2]
+    return " ".join([f"{name}: {block['kind']}" if name else block["kind"], *fields])
 
 
 def _kinds(archive: Archive) -> dict[str, str]:
@@ -171,7 +184,7 @@ def _kinds(archive: Archive) -> dict[str, str]:
         complain(f"warning: {archive.path}: the architecture is invalid ({said}) and not shown",
                  hint=f"modelarchive verify {archive.path}")  # fmt: skip
         return {}
-    return dict(kinds_of(archive.architecture))
+    return kinds_of(archive.architecture)
 
 
 def _record(archive: Archive, *, with_stats: bool) -> dict[str, Any]:

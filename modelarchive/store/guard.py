@@ -230,7 +230,8 @@ def _describe(dataset: h5d.DatasetID, path: object, where: str) -> tuple[Entry |
     if len(set(filters)) != len(filters) or any(code not in _FILTERS for code in filters):
         _refuse(
             "filters",
-            f"uses the HDF5 filters {filters}, allowed are deflate, shuffle, fletcher32, once each",
+            f"uses the HDF5 filters {filters}, allowed are deflate, shuffle, fletcher32, once each "
+            "(`h5repack -f GZIP=4` recompresses)",
             path,
             where,
         )

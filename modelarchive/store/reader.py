@@ -236,6 +236,9 @@ def read_index(source: Source) -> tuple[Contents | None, str | None]:
         contents = index.parse(raw, file_size=source.size)
     except NotAnArchive:
         return _without_index(source, head)
+    except FormatError as error:
+        error.hint = error.hint or f"`modelarchive reindex {source.path.name}` makes a new index, if you trust the file"
+        raise
     if not index.is_intact(raw, contents):
         return None, "its index is damaged"
     if source.size != contents.size:

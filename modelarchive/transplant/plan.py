@@ -56,7 +56,8 @@ def transplant(
     Raises:
         ParameterError: With `select`, a selected parameter has no place in the target, or shapes or dtypes
             differ; lists all of them, and the target is as it was. Also if nothing at all matches.
-        ValueError: Unknown policy, two source parameters renamed to one, wrong word lists.
+        ValueError: Unknown policy, two source parameters renamed to one, wrong word lists, `freeze` that
+            matches nothing.
     """
     if not isinstance(target, Block):
         raise TypeError(f"target is {type(target).__name__}, expected a modelarchive.nn.Block")
@@ -247,6 +248,8 @@ class _Plan:
         # A shared parameter is filled under all of its names.
         filled = {id(self.parameters[name]) for name in self.moves}
         chosen = list(self.moves) if freeze is True else [] if freeze is False else names.select(self.moves, freeze)
+        if not chosen and freeze is not False:
+            raise ValueError(f"freeze={freeze!r} matches nothing of what is copied: {', '.join([*self.moves][:5])}")
         return Transplant(
             copied={name: (move.source, move.how) for name, move in self.moves.items()},
             missing=[name for name, parameter in self.parameters.items() if id(parameter) not in filled],

@@ -33,9 +33,19 @@ def test_table(run: Run, model: Path) -> None:
 def test_tree(run: Run, model: Path) -> None:
     lines = run("show", model, "--tree").out.splitlines()
     assert "  features: Sequential" in lines
-    assert "    0: Dense" in lines
+    assert '    0: Dense units=8 activation="relu"' in lines
     assert "      weight  float32 8 x 5" in lines
-    assert lines.index("  features: Sequential") < lines.index("  output: Dense")
+    assert lines.index("  features: Sequential") < lines.index("  output: Dense units=3 use_bias=true")
+
+
+def test_the_tree_has_blocks_without_parameters(run: Run, tmp_path: Path) -> None:
+    net = ma.nn.Sequential(ma.nn.Dense(3), ma.nn.Dropout(0.5), ma.nn.Dense(2))
+    net.initialize(seed=0)
+    ma.save_model(tmp_path / "x.h5", net, inputs=np.zeros((1, 4), "float32"))
+    lines = run("show", tmp_path / "x.h5", "--tree").out.splitlines()
+    blocks = [line for line in lines if line.startswith("  ") and line[2] != " "]
+    start = blocks.index("  0: Dense units=3 use_bias=true")
+    assert blocks[start + 1 :] == ["  1: Dropout rate=0.5", "  2: Dense units=2 use_bias=true"]
 
 
 def test_json_tells_everything(run: Run, model: Path, net: ma.nn.Block) -> None:
