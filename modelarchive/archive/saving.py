@@ -14,6 +14,7 @@ from modelarchive import dtypes, names
 from modelarchive.archive.structure import place, take_apart
 from modelarchive.errors import DeferredShapeError, UnsupportedDataError, counted
 from modelarchive.nn import Block, Layer, Sequential
+from modelarchive.nn.parameter import shape_text
 from modelarchive.store.text import encode, encode_array
 from modelarchive.version import VERSION
 
@@ -216,7 +217,7 @@ def initialized(block: Block) -> dict[str, np.ndarray]:
         raise UnsupportedDataError(problems, hint="rename the attributes")
     waiting = [name for name, parameter in parameters.items() if not parameter.is_initialized]
     if waiting:
-        listed = "".join(f"\n  {name}: shape {parameters[name].shape or 'unknown'}" for name in waiting)
+        listed = "".join(f"\n  {name}: shape {shape_text(parameters[name].shape)}" for name in waiting)
         raise DeferredShapeError(
             f"{counted(len(waiting), 'parameter')} of {type(block).__name__} cannot be saved, no values yet:{listed}",
             names=waiting,

@@ -1,13 +1,14 @@
 """Networks in NumPy, in Gluon's manners: blocks, parameters and the layers of the vocabulary."""
 
 from modelarchive.nn import init
-from modelarchive.nn.activation import Activation, Dropout, Identity
+from modelarchive.nn.activation import Activation, Dropout, Identity, LogSoftmax, PReLU, Softmax
+from modelarchive.nn.attention import MultiHeadAttention, PositionalEmbedding
 from modelarchive.nn.block import Block, Layer
 from modelarchive.nn.convolution import Conv1D, Conv2D, Conv3D
 from modelarchive.nn.dense import Dense, Embedding
 from modelarchive.nn.graph import Graph, Node
 from modelarchive.nn.kinds import KINDS
-from modelarchive.nn.normalisation import BatchNorm, LayerNorm
+from modelarchive.nn.normalisation import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from modelarchive.nn.parameter import Parameter
 from modelarchive.nn.pooling import (
     AvgPool1D,
@@ -23,20 +24,31 @@ from modelarchive.nn.pooling import (
     MaxPool2D,
     MaxPool3D,
 )
+from modelarchive.nn.recurrent import GRU, LSTM, RNN
+from modelarchive.nn.resampling import AdaptiveAvgPool1D, AdaptiveAvgPool2D, Pad, Upsample
 from modelarchive.nn.sequential import Sequential
-from modelarchive.nn.shape import Flatten
+from modelarchive.nn.shape import Flatten, Permute, Reshape
+from modelarchive.nn.transposed import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
 
 __all__ = [
+    "GRU",
     "KINDS",
+    "LSTM",
+    "RNN",
     "Activation",
+    "AdaptiveAvgPool1D",
+    "AdaptiveAvgPool2D",
     "AvgPool1D",
     "AvgPool2D",
     "AvgPool3D",
     "BatchNorm",
     "Block",
     "Conv1D",
+    "Conv1DTranspose",
     "Conv2D",
+    "Conv2DTranspose",
     "Conv3D",
+    "Conv3DTranspose",
     "Dense",
     "Dropout",
     "Embedding",
@@ -48,14 +60,26 @@ __all__ = [
     "GlobalMaxPool2D",
     "GlobalMaxPool3D",
     "Graph",
+    "GroupNorm",
     "Identity",
+    "InstanceNorm",
     "Layer",
     "LayerNorm",
+    "LogSoftmax",
     "MaxPool1D",
     "MaxPool2D",
     "MaxPool3D",
+    "MultiHeadAttention",
     "Node",
+    "PReLU",
+    "Pad",
     "Parameter",
+    "Permute",
+    "PositionalEmbedding",
+    "RMSNorm",
+    "Reshape",
     "Sequential",
+    "Softmax",
+    "Upsample",
     "init",
 ]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,8 +12,9 @@ import numpy as np
 from modelarchive import names
 from modelarchive.dtypes import is_float
 from modelarchive.errors import ParameterError
-from modelarchive.nn.parameter import Array, Parameter, as_dtype, dtype_name, shape_text
+from modelarchive.nn.parameter import Array, Parameter, as_dtype, dtype_name, shape_text, unify
 from modelarchive.nn.recording import RECORDER
+from modelarchive.nn.signature import positional
 
 Patterns = str | Iterable[str] | None
 _REGISTRIES = ("_children", "_parameters")
@@ -75,7 +75,7 @@ class Block:
             return
         present = self._parameters.get(name)
         if present is not None and present is not value:
-            _unify(name, present, value)
+            unify(name, present, value)
         value.name = value.name or name
         self._children.pop(name, None)
         self._parameters[name] = value
@@ -165,18 +165,18 @@ class Block:
                             "no children; keep them in nn.Sequential or assign each to an attribute"
                         )
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Run the block: ``forward`` on arrays."""
         recorder = RECORDER.get()
         if recorder is not None:
-            return recorder.call(self, inputs)
-        return self.execute(*inputs)
+            return recorder.call(self, inputs, named)
+        return self.execute(*inputs, **named)
 
-    def execute(self, *inputs: Any) -> Any:
+    def execute(self, *inputs: Any, **named: Any) -> Any:
         """Run ``forward`` in NumPy, whoever records."""
-        return self.forward(*inputs)
+        return self.forward(*inputs, **named)
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         """Compute the outputs from the inputs; every block writes its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
@@ -196,7 +196,7 @@ class Block:
                 shapes are learned: its random numbers come from the seed and its name.
             force_reinit: Replace values that are there already; otherwise they are kept.
         """
-        seed = secrets.randbits(64) if seed is None else seed
+        seed = int.from_bytes(os.urandom(8)) if seed is None else seed
         done: set[int] = set()
         for name, parameter in self.collect_params().items():
             if id(parameter) not in done:
@@ -367,9 +367,13 @@ class Layer(Block):
         own = [parameter.dtype for parameter in self._parameters.values()]
         return np.result_type(*found, *own)
 
-    def execute(self, *inputs: Any) -> Any:
+    def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """A call's arguments by position; optional inputs at the end that are None are left out."""
+        return positional(self.forward, inputs, named)
+
+    def execute(self, *inputs: Any, **named: Any) -> Any:
         """Check the inputs' shapes, learn parameter shapes from them, and run ``forward``."""
-        arrays: list[Array] = [np.asarray(value) for value in inputs]
+        arrays: list[Array] = [np.asarray(value) for value in self.ordered(inputs, named)]
         self.infer(*(array.shape for array in arrays))
         return self.forward(*arrays)
 
@@ -387,12 +391,3 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return value
-
-
-def _unify(name: str, present: Parameter, shared: Parameter) -> None:
-    """Let `shared` take the place of `present`: they must agree, and each learns from the other."""
-    if present.shape is not None:
-        try:
-            shared.shape = present.shape
-        except ValueError as error:
-            raise ValueError(f"parameter {name!r} cannot be shared: {error}") from None

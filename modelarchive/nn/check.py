@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,6 +45,18 @@ def number(name: str, value: Any, *, low: float = 0.0, high: float = float("inf"
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not low <= value <= high:
         raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, found {value!r}")
     return float(value)
+
+
+def choice(name: str, value: Any, words: Sequence[str]) -> str:
+    """`value` if it is one of `words`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(value, str) or value not in words:
+        expected = " or ".join(map(repr, words))
+        raise ValueError(f"{name}: expected {expected}, found {value!r}")
+    return value
 
 
 def float_name(value: Any) -> str:

@@ -124,6 +124,18 @@ def literal_shape(shape: Any, before: tuple[Sequence[int], Sequence[int]]) -> li
     return result
 
 
+def free_sizes(shape: Any, like: Any) -> list[Any]:
+    """The shape argument of a broadcast_to: None where a size that is not fixed is that of `like` at that axis."""
+    wanted = list(shape) if isinstance(shape, tuple | list) else [shape]
+    known = getattr(like, "shape", ())
+    return [
+        None
+        if isinstance(size, Dim) and axis < len(known) and isinstance(known[axis], Dim) and known[axis] == size
+        else size
+        for axis, size in enumerate(wanted)
+    ]
+
+
 def _pair(size: Any, before: tuple[Sequence[int], Sequence[int]], position: int) -> tuple[int, int] | None:
     if isinstance(size, Dim):
         return size.pair
@@ -157,6 +169,8 @@ def _literal(what: str, name: str, value: Any) -> Any:
         return [_literal(what, name, bound) for bound in (value.start, value.stop, value.step)]
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     if value is None or value is Ellipsis or isinstance(value, bool | int | float | str):
         return value
     found = "a size that is not fixed" if isinstance(value, Dim) else f"{type(value).__name__}"

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias, TypeGuard
 import numpy as np
 
 from modelarchive import ops
+from modelarchive.nn import nesting
 from modelarchive.nn.block import Block, Layer
 from modelarchive.nn.graph import Graph, Node, constant, is_constant, picked
 from modelarchive.nn.kinds import KINDS
@@ -23,8 +24,9 @@ from modelarchive.nn.sequential import Sequential
 Shape: TypeAlias = tuple[int, ...]
 
 #: The two sizes tried for a free first axis (the batch), and for a free axis elsewhere (height, length):
-#: distinct, even, and the second pair large and divisible, so that strides and poolings have room.
-SIZES: Final = ((12, 20), (448, 704))
+#: distinct and even; the second pair with room for the strides and poolings of image networks, and within the
+#: positions that language models learn.
+SIZES: Final = ((12, 20), (64, 96))
 MAX_RANK: Final = 64
 MAX_ELEMENTS: Final = 2**40
 
@@ -64,7 +66,8 @@ def declared(shape: Sequence[int | None], dtype: str) -> Abstract:
     return Abstract((both[0], both[1]), as_dtype(dtype))
 
 
-Value: TypeAlias = Any  # Abstract, a tuple of them (several outputs), or None: unknown, told already
+#: An Abstract, containers of them (several outputs), or None: unknown, told already.
+Value: TypeAlias = Any
 
 
 def is_kind(block: Block) -> TypeGuard[Layer]:
@@ -86,6 +89,9 @@ class Evaluator:
         Raises:
             ValueError: They do not fit.
         """
+        for value in values:
+            if value is not None and not isinstance(value, Abstract):
+                raise ValueError(f"expected arrays as inputs, found a {type(value).__name__}")
         if is_kind(block):
             return self.layer(block, values)
         if is_code(block):
@@ -128,11 +134,10 @@ class Evaluator:
                 continue
             try:
                 inputs = [_picked(known, ref) for ref in node.inputs]
-                known[node.name] = self.node(graph, node, inputs)
+                known[node.name] = nesting.flattened(self.node(graph, node, inputs))
             except (ValueError, LookupError) as error:
                 known[node.name] = self.misfit(graph, position, error)
-        results = tuple(_picked(known, ref) for ref in graph.outputs)
-        return results[0] if len(results) == 1 else results
+        return nesting.nested(graph.structure, [_picked(known, ref) for ref in graph.outputs])
 
     def node(self, graph: Graph, node: Node, inputs: Sequence[Value]) -> Value:
         """One node of a graph."""
@@ -161,10 +166,16 @@ class Evaluator:
             return None
         try:
             one, two = (entry.infer(*(value.shapes[which] for value in values), **arguments) for which in (0, 1))
-            dtype = entry.dtype(*(value.dtype for value in values), **arguments)
+            dtype = np.dtype(entry.dtype(*(value.dtype for value in values), **arguments))
         except (TypeError, OverflowError, IndexError, ZeroDivisionError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
-        return checked((one, two), np.dtype(dtype))
+        if one and isinstance(one[0], tuple):
+            if len(one) != len(two):
+                raise ValueError("the number of results depends on the batch")
+            if all(each is one[0] for each in one) and all(each is two[0] for each in two):
+                return (checked((one[0], two[0]), dtype),) * len(one)
+            return tuple(checked(each, dtype) for each in zip(one, two, strict=True))
+        return checked((one, two), dtype)
 
     def custom(self, block: Block, values: Sequence[Value]) -> Value:
         """A block whose forward is Python code; only the tracer can say what it does."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from modelarchive import ops
+from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
 from modelarchive.nn.parameter import Parameter, as_dtype
 
@@ -46,6 +47,7 @@ class Graph(Block):
         inputs: Names of the inputs, in the order of the call.
         nodes: The steps; each refers to inputs and to earlier nodes.
         outputs: What the call returns: one reference gives the bare value, several give a tuple.
+        structure: The containers around the outputs instead (:mod:`modelarchive.nn.nesting`).
         children: The blocks that the nodes declare.
         parameters: The graph's own parameters.
     """
@@ -57,8 +59,10 @@ class Graph(Block):
         outputs: Sequence[Ref],
         children: Mapping[str, Block] | None = None,
         parameters: Mapping[str, Parameter] | None = None,
+        structure: Any = None,
     ) -> None:
         super().__init__()
+        self._structure = nesting.usual(len(outputs)) if structure is None else structure
         self._inputs = tuple(inputs)
         self._nodes = tuple(nodes)
         self._outputs = tuple(outputs)
@@ -84,8 +88,25 @@ class Graph(Block):
         """References to what a call returns."""
         return self._outputs
 
-    def forward(self, *inputs: Any) -> Any:
+    @property
+    def structure(self) -> Any:
+        """The containers around the outputs (:mod:`modelarchive.nn.nesting`)."""
+        return self._structure
+
+    def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """A call's arguments by position; `named` goes by the names of the inputs.
+
+        Raises:
+            TypeError: A name is unknown or given already, or one in between is missing.
+        """
+        rest = self._inputs[len(inputs) : len(inputs) + len(named)]
+        if set(rest) != set(named):
+            raise TypeError(f"expected {len(self._inputs)} inputs {list(self._inputs)}, found {sorted(named)} by name")
+        return (*inputs, *(named[name] for name in rest))
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         """Run the nodes in order."""
+        inputs = self.ordered(inputs, named)
         if not self._outputs:
             raise TypeError("this Graph only declares its children and cannot be called; call one of them")
         if len(inputs) != len(self._inputs):
@@ -93,11 +114,10 @@ class Graph(Block):
         values: dict[str, Any] = dict(zip(self._inputs, inputs, strict=True))
         for node, drops in zip(self._nodes, self._drops, strict=True):
             if node.inputs is not None:
-                values[node.name] = self._run(node, [picked(values, ref) for ref in node.inputs])
+                values[node.name] = nesting.flattened(self._run(node, [picked(values, ref) for ref in node.inputs]))
                 for name in drops:
                     values.pop(name, None)
-        results = tuple(picked(values, ref) for ref in self._outputs)
-        return results[0] if len(results) == 1 else results
+        return nesting.nested(self._structure, [picked(values, ref) for ref in self._outputs])
 
     def _run(self, node: Node, inputs: list[Any]) -> Any:
         if node.verb == "op":

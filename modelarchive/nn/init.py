@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
-Initializer: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any], np.random.Generator], Array]
+# In quotes: evaluating it would import numpy.random, a tenth of the time that importing the package takes.
+Initializer: TypeAlias = "Callable[[tuple[int, ...], np.dtype[Any], np.random.Generator], Array]"
 
 
 @dataclass(frozen=True)

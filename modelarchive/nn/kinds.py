@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from modelarchive.nn import activation, convolution, dense, normalisation, pooling, shape
+from modelarchive.nn import (
+    activation,
+    attention,
+    convolution,
+    dense,
+    normalisation,
+    pooling,
+    recurrent,
+    resampling,
+    shape,
+    transposed,
+)
 from modelarchive.nn.block import Layer
 
-_MODULES = (dense, convolution, pooling, normalisation, activation, shape)
+_MODULES = (dense, convolution, pooling, normalisation, recurrent, attention, activation, shape, resampling, transposed)
 
 #: Kind -> class, of all layers that the layer modules define.
 KINDS: Final[dict[str, type[Layer]]] = {

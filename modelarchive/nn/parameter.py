@@ -139,7 +139,10 @@ class Parameter:
         return self._data
 
     def set_data(self, array: Any) -> None:
-        """Take `array` as the values: kept as it is, neither copied nor cast.
+        """Take `array` as the values: kept as it is and never cast; copied only if it is not in C order.
+
+        Archives hold C order, and BLAS takes other paths for other strides: the last bits of what a network
+        computes would differ before and after saving.
 
         An initialised parameter keeps its dtype; one that is not takes the array's.
 
@@ -156,7 +159,9 @@ class Parameter:
                 hint="reshape or cast the array first; set_data never does",
             )
         self._tell("set_data")
-        self._data, self._dtype, self._shape, self._pending = found, found.dtype, found.shape, None
+        # ascontiguousarray alone would give a scalar an axis.
+        self._data = found if found.flags.c_contiguous else np.ascontiguousarray(found)
+        self._dtype, self._shape, self._pending = found.dtype, found.shape, None
 
     def misfit(self, array: Array, *, dtype: bool = True) -> tuple[str, str] | None:
         """What hinders :meth:`set_data` from taking `array`: (expected, found) in words, or None.
@@ -232,3 +237,16 @@ def shape_text(shape: Sequence[int | None] | None) -> str:
         return "?"
     axes = ["?" if axis is None else str(axis) for axis in shape]
     return f"({axes[0]},)" if len(axes) == 1 else f"({', '.join(axes)})"
+
+
+def unify(name: str, present: Parameter, shared: Parameter) -> None:
+    """Let `shared` take the place of `present`: they must agree, and each learns from the other.
+
+    Raises:
+        ValueError: Their shapes do not agree.
+    """
+    if present.shape is not None:
+        try:
+            shared.shape = present.shape
+        except ValueError as error:
+            raise ValueError(f"parameter {name!r} cannot be shared: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 class Recorder(Protocol):
     """Who is told about a forward pass while it stands in :data:`RECORDER`."""
 
-    def call(self, block: Block, inputs: tuple[Any, ...]) -> Any:
-        """`block` is called with `inputs`; the result is what the call returns."""
+    def call(self, block: Block, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        """`block` is called with `inputs`, and `named` by keyword; the result is what the call returns."""
 
     def parameter(self, parameter: Parameter) -> Any:
         """The value of `parameter` is asked for; the result is what ``data()`` returns."""

@@ -1,13 +1,17 @@
-"""Names for what a recording names: inputs after the arguments of ``forward``, nodes after what they do."""
+"""What ``forward`` takes, and names for what a recording names: inputs by its arguments, nodes by what they do."""
 
 from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from modelarchive import names
-from modelarchive.nn.block import Block
+
+if TYPE_CHECKING:
+    from modelarchive.nn.block import Block
 
 
 def input_names(block: Block, number: int) -> list[str]:
@@ -40,3 +44,41 @@ def free_name(wanted: str, taken: set[str]) -> str:
         name = f"{wanted}_{number}"
     taken.add(name)
     return name
+
+
+def bound(
+    forward: Callable[..., Any], inputs: Sequence[Any], named: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A call's arguments, by position as far as possible, the others by keyword in the order of the signature.
+
+    Raises:
+        TypeError: The call does not fit the signature.
+    """
+    if not named:
+        return tuple(inputs), {}
+    found = inspect.signature(forward).bind(*inputs, **named)
+    return found.args, {name: found.kwargs[name] for name in found.signature.parameters if name in found.kwargs} | {
+        name: value for name, value in found.kwargs.items() if name not in found.signature.parameters
+    }
+
+
+def positional(forward: Callable[..., Any], inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A call's arguments by position, with the defaults of those that are left out in between.
+
+    What is None at the end is left out: an optional input that is not given.
+
+    Raises:
+        TypeError: The call does not fit the signature, or an argument goes by keyword only.
+    """
+    row = list(inputs)
+    if named:
+        found = inspect.signature(forward).bind(*inputs, **named)
+        given = set(found.arguments)
+        found.apply_defaults()
+        if found.kwargs:
+            raise TypeError(f"expected arguments by position, found {', '.join(found.kwargs)}")
+        last = max(place for place, name in enumerate(found.arguments) if name in given)
+        row = list(found.args[: max(last + 1, len(inputs))])
+    while row and row[-1] is None:
+        row.pop()
+    return tuple(row)

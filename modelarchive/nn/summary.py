@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from modelarchive.nn.block import Block
+from modelarchive.nn.nesting import leaves
 from modelarchive.nn.parameter import Parameter, shape_text
 from modelarchive.nn.recording import RECORDER
 
@@ -19,10 +21,9 @@ class _Observer:
 
     shapes: dict[int, list[Any]] = field(default_factory=dict)
 
-    def call(self, block: Block, inputs: tuple[Any, ...]) -> Any:
-        result = block.execute(*inputs)
-        outputs = result if isinstance(result, tuple | list) else (result,)
-        self.shapes.setdefault(id(block), []).append([np.shape(output) for output in outputs])
+    def call(self, block: Block, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        result = block.execute(*inputs, **named)
+        self.shapes.setdefault(id(block), []).append([np.shape(output) for output in leaves(result)])
         return result
 
     def parameter(self, parameter: Parameter) -> Any:

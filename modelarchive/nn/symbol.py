@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import numpy as np
 
 from modelarchive import ops
-from modelarchive.nn.dim import from_pair, literal_shape, no_dims
+from modelarchive.nn import spelling
+from modelarchive.nn.dim import Dim, free_sizes, from_pair, literal_shape, no_dims
 from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.graph import Ref
 from modelarchive.nn.refusal import refuse
-from modelarchive.ops.registry import BY_NUMPY, KIND_FUNCTIONS
+from modelarchive.ops.registry import KIND_FUNCTIONS
 from modelarchive.ops.shapes import literal_index
 
 if TYPE_CHECKING:
-    from modelarchive.nn.trace import Scope
+    from modelarchive.nn.scope import Scope
 
 _PURE: Final = "write it with the functions of modelarchive.ops, operators, and methods that return new arrays"
 
 
-def _no_value(what: str) -> Callable[..., Any]:
+_VALUES: Final = "an architecture cannot depend on values; compute with arrays, or decide in the constructor"
+
+
+def _no_value(what: str, advice: str = _VALUES) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
-        refuse(
-            "value",
-            f"{what} needs the values of an array",
-            "an architecture cannot depend on values; compute with arrays, or decide in the constructor",
-        )
+        refuse("value", f"{what} needs the values of an array", advice)
 
     return method
 
@@ -60,6 +60,25 @@ def _binary(name: str, *, swapped: bool = False) -> Callable[[Any, Any], Any]:
     def method(self: Any, other: Any) -> Any:
         return function(other, self) if swapped else function(self, other)
 
+    return method
+
+
+def _comparison(function: Any) -> Callable[[Any, Any], Any]:
+    def method(self: Any, other: Any) -> Any:
+        if other is None or isinstance(other, str):
+            return NotImplemented
+        return _numpy(function, (self, other), {})
+
+    return method
+
+
+def _function(function: Any) -> Callable[..., Any]:
+    """The method that is a function of NumPy."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return _numpy(function, (self, *args), kwargs)
+
+    method.__doc__ = f"As ``numpy.{function.__name__}``."
     return method
 
 
@@ -118,6 +137,9 @@ class Symbol:
         """A function of the vocabulary is called with this among its inputs."""
         if name == "reshape":
             arguments = {**arguments, "shape": literal_shape(arguments["shape"], inputs[0].abstract.shapes)}
+        if name == "broadcast_to":
+            arguments = {**arguments, "shape": free_sizes(arguments["shape"], inputs[1])}
+        inputs = [self.scope.size(each, inputs) if isinstance(each, Dim) else each for each in inputs]
         return self.scope.op(name, inputs, no_dims(name, arguments))
 
     def __record_block__(self, kind: str, inputs: Sequence[Any], config: dict[str, Any]) -> Any:
@@ -193,8 +215,20 @@ class Symbol:
         """Smallest over axes."""
         return ops.min(self, axis=axis, keepdims=keepdims)
 
+    def var(self, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
+        """Variance over axes."""
+        return ops.var(self, axis=axis, keepdims=keepdims, ddof=ddof)
+
+    def argmax(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """Place of the largest along an axis."""
+        return ops.argmax(self, axis=axis, keepdims=keepdims)
+
+    std, cumsum, clip, take, repeat, dot = map(_function, (np.std, np.cumsum, np.clip, np.take, np.repeat, np.dot))
+
     def __getitem__(self, index: Any) -> Any:
-        """Basic indexing: ints, slices, None and Ellipsis."""
+        """Basic indexing: ints, slices, None and Ellipsis; or one array of integers among slices."""
+        if _is_array(index) or (isinstance(index, tuple) and any(map(_is_array, index))):
+            return _picked(self, index if isinstance(index, tuple) else (index,))
         no_dims("an index", {"index": index})
         try:
             literal = literal_index(index, self.ndim)
@@ -208,6 +242,18 @@ class Symbol:
     __truediv__, __rtruediv__ = _binary("divide"), _binary("divide", swapped=True)
     __pow__, __rpow__ = _binary("power"), _binary("power", swapped=True)
     __matmul__, __rmatmul__ = _binary("matmul"), _binary("matmul", swapped=True)
+
+    __eq__, __ne__ = _comparison(np.equal), _comparison(np.not_equal)
+    __lt__, __le__ = _comparison(np.less), _comparison(np.less_equal)
+    __gt__, __ge__ = _comparison(np.greater), _comparison(np.greater_equal)
+    __and__ = __rand__ = _comparison(np.logical_and)
+    __or__ = __ror__ = _comparison(np.logical_or)
+    __xor__ = __rxor__ = _comparison(np.logical_xor)
+    __hash__ = object.__hash__
+
+    def __invert__(self) -> Any:
+        """The opposite of a mask."""
+        return _numpy(np.logical_not, (self,), {})
 
     def __neg__(self) -> Any:
         """The negative."""
@@ -225,12 +271,9 @@ class Symbol:
 
     __bool__ = _branch("`if`, `while`, `and` or `not` on an array")
     __contains__ = _branch("`in`")
-    __eq__, __ne__ = _branch("x == y"), _branch("x != y")
-    __lt__, __le__ = _branch("x < y"), _branch("x <= y")
-    __gt__, __ge__ = _branch("x > y"), _branch("x >= y")
-    __hash__ = object.__hash__
     __float__, __int__, __complex__ = _no_value("float(x)"), _no_value("int(x)"), _no_value("complex(x)")
-    __index__, __array__ = _no_value("an index or range"), _no_value("np.asarray(x)")
+    __index__ = _no_value("an index or range")
+    __array__ = _no_value("np.asarray(x)", f"{_VALUES}; an array is indexed by ops.take(array, x)")
     item, tolist, tobytes, any, all = (_no_value(f"x.{name}()") for name in ("item", "tolist", "tobytes", "any", "all"))
     __iadd__, __isub__, __imul__ = _in_place("+"), _in_place("-"), _in_place("*")
     __itruediv__, __ipow__, __imatmul__ = _in_place("/"), _in_place("**"), _in_place("@")
@@ -250,38 +293,38 @@ class Symbol:
         return f"Symbol({self.ref[0]!r}, shape={self.shape}, dtype={self.dtype})"
 
 
-def _moveaxis(x: Any, source: int, destination: int) -> Any:
-    order = [axis for axis in range(x.ndim) if axis != source % x.ndim]
-    order.insert(destination % x.ndim, source % x.ndim)
-    return x.transpose(order)
+def _is_array(index: Any) -> bool:
+    if isinstance(index, Symbol):
+        return True
+    return isinstance(index, list | np.ndarray) and np.ndim(index) > 0 and np.asarray(index).dtype.kind in "iub"
 
 
-#: NumPy functions that are no op of their own: what they mean in ops, bit for bit.
-_MEANINGS: Final[dict[Any, Callable[..., Any]]] = {
-    np.square: lambda x: ops.multiply(x, x),
-    np.positive: lambda x: x,
-    np.copy: lambda x: x,
-    np.ravel: lambda x: x.flatten(),
-    np.swapaxes: lambda a, axis1, axis2: a.swapaxes(axis1, axis2),
-    np.moveaxis: _moveaxis,
-    np.amax: lambda a, axis=None, *, keepdims=False: a.max(axis, keepdims=keepdims),
-    np.amin: lambda a, axis=None, *, keepdims=False: a.min(axis, keepdims=keepdims),
-    np.shape: lambda a: a.shape,
-    np.ndim: lambda a: a.ndim,
-    np.size: lambda a: a.size,
-}
+def _picked(x: Symbol, items: tuple[Any, ...]) -> Any:
+    """One array of integers at one axis, and slices at the others."""
+    place = next(at for at, item in enumerate(items) if _is_array(item))
+    indices = items[place] if isinstance(items[place], Symbol) else np.asarray(items[place])
+    others = [*items[:place], slice(None), *items[place + 1 :]]
+    plain = all(item is None or item is Ellipsis or isinstance(item, slice) for item in others)
+    if indices.dtype.kind not in "iu" or not plain:
+        refuse(
+            "index",
+            "x[...] picks by a mask, by several arrays, or by arrays and ints at once",
+            "write ops.where for masks; for indices ops.take or ops.gather, one axis after the other",
+        )
+    whole = all(item is Ellipsis or item == slice(None) for item in others)
+    rest = x if whole else x[tuple(others)]
+    dots = next((at for at, item in enumerate(others) if item is Ellipsis), None)
+    axis = place if dots is None or place < dots else place - len(others) + rest.ndim
+    return ops.take(rest, indices, axis=axis)
 
 
 def _numpy(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     name = f"np.{getattr(function, '__name__', function)}"
-    meaning = _MEANINGS.get(function)
-    entry = BY_NUMPY.get(function)
-    if meaning is None and entry is not None:
-        meaning = getattr(ops, entry.name)
-    if meaning is None:
+    meant = spelling.meaning(function)
+    if meant is None:
         known = ", ".join(sorted({*ops.OPS, *KIND_FUNCTIONS}))
         refuse("function", f"{name} is not in the vocabulary", f"{_PURE}; there are {known}")
     try:
-        return meaning(*args, **kwargs)
+        return meant(*args, **kwargs)
     except TypeError as error:
         refuse("function", f"{name}: {error}", _PURE)

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from modelarchive.dtypes import DENSE
 from modelarchive.ops import shapes
-from modelarchive.ops.precision import common_dtype, in_float32, rounded
+from modelarchive.ops.precision import common_dtype, in_float32, is_narrow, rounded, wide
 from modelarchive.ops.registry import Array, op
+from modelarchive.ops.special import erf as erf_of_floats
 
 
 def _probed(function: Any) -> Any:
@@ -107,6 +108,89 @@ def log(x: ArrayLike, /) -> Array:
 def sqrt(x: ArrayLike, /) -> Array:
     """Square root; shapes and dtypes as in :func:`exp`."""
     return in_float32(np.sqrt, x)  # type: ignore[no-any-return]
+
+
+def _reciprocal_root(x: Any) -> Any:
+    return 1 / np.sqrt(x)
+
+
+@op(infer=shapes.unchanged, dtype=_probed(_reciprocal_root))
+def rsqrt(x: ArrayLike, /) -> Array:
+    """``1 / sqrt(x)``; shapes and dtypes as in :func:`exp`."""
+    return in_float32(_reciprocal_root, x)  # type: ignore[no-any-return]
+
+
+@op(infer=shapes.unchanged, dtype=_divided)
+def erf(x: ArrayLike, /) -> Array:
+    """Error function ``2 / sqrt(pi)`` times the integral of ``exp(-t^2)`` from 0 to `x`.
+
+    Any shape; a float dtype is kept, integers give float64.
+    """
+    array = np.asarray(x)
+    floats = np.atleast_1d(array.astype(_divided(array.dtype), copy=False))
+    return np.reshape(in_float32(erf_of_floats, floats), array.shape)
+
+
+def _bool(*dtypes: Any, **arguments: Any) -> np.dtype[Any]:
+    return np.dtype(np.bool_)
+
+
+def _compared(function: Any, x: ArrayLike, y: ArrayLike) -> Array:
+    """Compare; in float32 where NumPy has no comparison, the operands in their common dtype first."""
+    if any(is_narrow(np.asarray(each).dtype) for each in (x, y)):
+        dtype = common_dtype(x, y)
+        x, y = (rounded(each, dtype).astype(wide(dtype)) for each in (x, y))
+    return np.asarray(function(x, y))
+
+
+@op(infer=shapes.broadcast, dtype=_bool, numpy=[np.equal])
+def equal(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """Whether `x` and `y` are equal, element by element: a bool array; shapes as in :func:`add`, NaN equals nothing."""
+    return _compared(np.equal, x, y)
+
+
+@op(infer=shapes.broadcast, dtype=_bool, numpy=[np.greater])
+def greater(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """Whether ``x > y``, element by element: a bool array; shapes as in :func:`add`, false for NaN."""
+    return _compared(np.greater, x, y)
+
+
+@op(infer=shapes.broadcast, dtype=_bool, numpy=[np.less])
+def less(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """Whether ``x < y``, element by element: a bool array; shapes as in :func:`add`, false for NaN."""
+    return _compared(np.less, x, y)
+
+
+def _clip_dtype(first: Any, *, low: Any, high: Any) -> np.dtype[Any]:
+    bounds = [bound for bound in (low, high) if bound is not None]
+    if not bounds or not all(isinstance(bound, int | float) for bound in bounds):
+        raise ValueError(f"expected a number as low or high, found {low!r} and {high!r}")
+    dtype = common_dtype(first, *bounds)
+    if dtype.kind in "iu" and not all(np.iinfo(dtype).min <= bound <= np.iinfo(dtype).max for bound in bounds):
+        raise ValueError(f"expected bounds of dtype {dtype}, found {low!r} and {high!r}")
+    return dtype
+
+
+@op(infer=shapes.unchanged, dtype=_clip_dtype)
+def clip(x: ArrayLike, /, low: float | None, high: float | None) -> Array:
+    """``min(max(x, low), high)``, NaN kept.
+
+    Args:
+        x: Any shape and real dtype.
+        low: The lower bound, a weak number; None: none.
+        high: The upper bound, likewise; one of the two is given.
+
+    Returns:
+        A new array of the dtype that `x` and the bounds promote to.
+
+    Raises:
+        ValueError: There is no bound, or one that has no value in that dtype.
+    """
+    dtype = _clip_dtype(x, low=low, high=high)
+    array = rounded(x, dtype).astype(wide(dtype), copy=False)
+    # The bounds are numbers of the result's dtype, float16 and bfloat16 too.
+    bounds: list[Any] = [None if bound is None else rounded(bound, dtype).astype(wide(dtype)) for bound in (low, high)]
+    return rounded(np.clip(array, *bounds), dtype)
 
 
 def _cast(first: Any, *, dtype: DTypeLike) -> np.dtype[Any]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from modelarchive.ops.precision import float_dtype, rounded, wide, widened
 from modelarchive.ops.registry import Array
+
+#: One axis, or several.
+Axis: TypeAlias = int | tuple[int, ...]
 
 
 def batch_norm(
@@ -51,27 +55,81 @@ def batch_norm(
     return rounded(result, dtype)
 
 
-def layer_norm(x: Array, weight: Array | None, bias: Array | None, *, axis: int, epsilon: float) -> Array:
+def layer_norm(x: Array, weight: Array | None, bias: Array | None, *, axis: Axis, epsilon: float) -> Array:
     """``(x - mean) / sqrt(var + epsilon) * weight + bias`` with mean and variance of `x` along `axis`.
 
     Ba et al. 2016, arXiv:1607.06450; the biased variance, as in ``torch.nn.functional.layer_norm``.
 
     Args:
         x: Any shape of at least one dimension.
-        weight: ``(size of axis,)``, or None for 1.
-        bias: ``(size of axis,)``, or None for 0.
-        axis: The axis that is normalised.
+        weight: ``(size of axis,)``, for several axes their sizes; or None for 1.
+        bias: Like the weight; or None for 0.
+        axis: The axis that is normalised, or several together.
         epsilon: Added to the variance.
 
     Returns:
         A new array of the shape of `x` in the float dtype that input and parameters share.
     """
     dtype = float_dtype(x, *(array for array in (weight, bias) if array is not None))
-    shape = _along(axis, x.ndim)
     (values,) = widened(dtype, x)
-    result = values - np.mean(values, axis=axis, keepdims=True)
-    variance = np.mean(np.square(result), axis=axis, keepdims=True)
-    result /= np.sqrt(variance + values.dtype.type(epsilon))
+    result = _standardised(values, axis, epsilon)
+    if weight is not None:
+        result *= _placed(widened(dtype, weight)[0], axis, x.ndim)
+    if bias is not None:
+        result += _placed(widened(dtype, bias)[0], axis, x.ndim)
+    return rounded(result, dtype)
+
+
+def rms_norm(x: Array, weight: Array | None, *, axis: Axis, epsilon: float) -> Array:
+    """``x / sqrt(mean(x^2) + epsilon) * weight`` with the mean along `axis`.
+
+    Zhang and Sennrich 2019, arXiv:1910.07467; as ``torch.nn.functional.rms_norm``.
+
+    Args:
+        x: Any shape of at least one dimension.
+        weight: ``(size of axis,)``, for several axes their sizes; or None for 1.
+        axis: The axis that is normalised, or several together.
+        epsilon: Added to the mean square.
+
+    Returns:
+        A new array of the shape of `x` in the float dtype that input and weight share.
+    """
+    dtype = float_dtype(x, *(() if weight is None else (weight,)))
+    (values,) = widened(dtype, x)
+    if not x.size:
+        return values.astype(dtype)
+    square = np.mean(np.square(values), axis=axis, keepdims=True)
+    result = values / np.sqrt(square + values.dtype.type(epsilon))
+    if weight is not None:
+        result *= _placed(widened(dtype, weight)[0], axis, x.ndim)
+    return rounded(result, dtype)
+
+
+def group_norm(x: Array, weight: Array | None, bias: Array | None, *, groups: int, axis: int, epsilon: float) -> Array:
+    """:func:`layer_norm` of each item and group of channels, with weight and bias for each channel.
+
+    Wu and He 2018, arXiv:1803.08494; as ``torch.nn.functional.group_norm``, and as many groups as channels as
+    ``torch.nn.functional.instance_norm``.
+
+    Args:
+        x: ``(batch, ...)`` with channels at `axis`.
+        weight: ``(channels,)``, or None for 1.
+        bias: ``(channels,)``, or None for 0.
+        groups: Into how many groups of neighbours the channels are divided.
+        axis: The axis of the channels.
+        epsilon: Added to the variance.
+
+    Returns:
+        A new array of the shape of `x` in the float dtype that input and parameters share.
+    """
+    dtype = float_dtype(x, *(array for array in (weight, bias) if array is not None))
+    (values,) = widened(dtype, x)
+    if not x.size:
+        return values.astype(dtype)
+    moved = np.moveaxis(values, axis, 1)
+    grouped = moved.reshape(len(x), groups, -1)
+    result = np.moveaxis(_standardised(grouped, 2, epsilon).reshape(moved.shape), 1, axis)
+    shape = _along(axis, x.ndim)
     if weight is not None:
         result *= widened(dtype, weight)[0].reshape(shape)
     if bias is not None:
@@ -101,7 +159,30 @@ def embed(indices: Array, weight: Array) -> Array:
     return np.take(weight, indices, axis=0)
 
 
+def _standardised(values: Array, axis: Axis, epsilon: float) -> Array:
+    """``(values - mean) / sqrt(var + epsilon)`` along `axis`; a new array."""
+    if not values.size:
+        return values.copy()
+    result: Array = values - np.mean(values, axis=axis, keepdims=True)
+    # Again, for the first mean is rounded: where all values are alike, that error would be all that remains.
+    result -= np.mean(result, axis=axis, keepdims=True)
+    variance = np.mean(np.square(result), axis=axis, keepdims=True)
+    result /= np.sqrt(variance + values.dtype.type(epsilon))
+    return result
+
+
 def _along(axis: int, rank: int) -> Sequence[int]:
     shape = [1] * rank
     shape[axis] = -1
     return shape
+
+
+def _placed(array: Array, axis: Axis, rank: int) -> Array:
+    """A parameter whose axes are those of an array of `rank`, so that it broadcasts with it."""
+    if isinstance(axis, int):
+        return array.reshape(_along(axis, rank))
+    axes = [each % rank for each in axis]
+    shape = [1] * rank
+    for each, size in zip(axes, array.shape, strict=True):
+        shape[each] = size
+    return array.transpose(np.argsort(axes)).reshape(shape)

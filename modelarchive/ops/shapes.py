@@ -116,13 +116,13 @@ def stack(*shapes: Shape, axis: int = 0) -> Shape:
 def reshape(before: Shape, *, shape: Sequence[int | None]) -> Shape:
     """The literal `shape` resolved: None keeps the input's axis at that place, one -1 is inferred."""
     wanted: list[int | None] = [shape] if isinstance(shape, int) else list(shape)
-    for position, size in enumerate(wanted):
-        if size is None:
-            if position >= len(before):
-                raise ValueError(f"expected an axis {position} to keep, found shape {tuple(before)}")
-            wanted[position] = before[position]
-    sizes: list[int] = [size for size in wanted if size is not None]
-    total, known = math.prod(before), math.prod(size for size in sizes if size != -1)
+    kept = [position for position, size in enumerate(wanted) if size is None]
+    if kept and kept[-1] >= len(before):
+        raise ValueError(f"expected an axis {kept[-1]} to keep, found shape {tuple(before)}")
+    sizes = [before[position] if size is None else size for position, size in enumerate(wanted)]
+    # Axes that are kept do not count, so that an empty batch leaves the rest to be inferred.
+    total = math.prod(size for position, size in enumerate(before) if position not in kept)
+    known = math.prod(size for position, size in enumerate(sizes) if size != -1 and position not in kept)
     if sizes.count(-1) > 1 or any(size < -1 for size in sizes):
         raise ValueError(f"expected sizes and at most one -1, found {list(shape)}")
     if -1 in sizes:

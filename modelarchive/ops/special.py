@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -44,8 +45,13 @@ _CHEBYSHEV: Final = (
 _TAYLOR: Final = tuple(2 / math.sqrt(math.pi) * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(13))
 
 
-# As many as float32 can tell apart, as a polynomial: its evaluation takes half the passes over memory.
-_POLYNOMIAL: Final = tuple(np.polynomial.chebyshev.cheb2poly(_CHEBYSHEV[:13])[::-1].tolist())
+@cache
+def _polynomial() -> tuple[float, ...]:
+    """As many terms as float32 can tell apart, as a polynomial: it takes half the passes over memory.
+
+    Made at the first use: numpy.polynomial takes long to import.
+    """
+    return tuple(np.polynomial.chebyshev.cheb2poly(_CHEBYSHEV[:13])[::-1].tolist())
 
 
 def erfc(x: Array) -> Array:
@@ -61,7 +67,7 @@ def erfc(x: Array) -> Array:
     x = np.minimum(x, x.dtype.type(15 if x.dtype == np.float32 else 40))
     t = 2 / (2 + x)
     u = 2 * t - 1
-    power = _horner(_POLYNOMIAL, u) if x.dtype == np.float32 else np.polynomial.chebyshev.chebval(u, _CHEBYSHEV)
+    power = _horner(_polynomial(), u) if x.dtype == np.float32 else np.polynomial.chebyshev.chebval(u, _CHEBYSHEV)
     power -= x * x
     result: Array = np.exp(power, out=power)
     result *= t

@@ -26,7 +26,11 @@ def describe(block: Block, inputs: Any = None) -> dict[str, Any]:
     Unknown parameter shapes are learned from the inputs, as at a first call. What is built from the
     description runs the same functions in the same order, so its outputs have the same bits; but where a
     ``forward`` reduces or multiplies float16 or bfloat16 with NumPy's own functions, those round at each
-    step, and the vocabulary's ops (:mod:`modelarchive.ops`) once.
+    step, and the vocabulary's ops (:mod:`modelarchive.ops`) once; and ``numpy.einsum`` without ``optimize``
+    adds in another order than ``ops.einsum``, which uses matrix products.
+
+    A constant array of more than 64 elements in a ``forward`` becomes a parameter of its block, named
+    ``constant`` and not trainable; described again, it is the same one.
 
     Args:
         block: The network.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import is_code, is_kind
 from modelarchive.nn.graph import Graph, Node, Ref
 from modelarchive.nn.parameter import Parameter, dtype_name
-from modelarchive.nn.trace import Recorded
+from modelarchive.nn.scope import Recorded
 from modelarchive.spec.structure import joined
 
 
@@ -46,7 +47,8 @@ class Emitter:
 
     def _recording(self, block: Block) -> Recorded:
         if isinstance(block, Graph):
-            return Recorded(block.inputs, block.nodes, block.outputs, {}, ())
+            usual = block.structure == nesting.usual(len(block.outputs))
+            return Recorded(block.inputs, block.nodes, block.outputs, {}, (), None if usual else block.structure)
         # A block that is never called only holds its children.
         return self._recorded.get(id(block)) or Recorded((), (), (), {}, ())
 
@@ -64,7 +66,7 @@ class Emitter:
         # Of a kind it is known which parameters are never trained.
         frozen = [
             name
-            for name, each in block.parameters.items()
+            for name, each in _own(block).items()
             if not each.trainable and (each.born_trainable or not is_kind(block))
         ]
         shares = self._shares(block, path)
@@ -76,14 +78,14 @@ class Emitter:
 
     def _shares(self, block: Block, path: str) -> dict[str, str] | str:
         """Which own parameters stand earlier in the model: the block's path, if it has all of them."""
-        own = block.parameters
+        own = _own(block)
         firsts = {name: self._first[id(parameter)] for name, parameter in own.items()}
         shares = {name: first for name, first in firsts.items() if first != joined(path, name)}
-        sources = {first.rpartition(".")[0] for first in shares.values()}
+        sources = {first.removesuffix(f".{name}") for name, first in shares.items()}
         if len(shares) == len(own) and len(sources) == 1:
             source = sources.pop()
             same_names = all(first == joined(source, name) for name, first in shares.items())
-            if source and same_names and self._owners[source].parameters.keys() == own.keys():
+            if same_names and source in self._owners and _own(self._owners[source]).keys() == own.keys():
                 return source
         return shares
 
@@ -98,6 +100,7 @@ class Emitter:
             **({"parameters": parameters} if parameters else {}),
             "nodes": list(self._nodes(block, path, recorded)),
             "outputs": [_ref(ref) for ref in recorded.outputs],
+            **({} if recorded.structure is None else {"structure": recorded.structure}),
         }
 
     def _nodes(self, block: Block, path: str, recorded: Recorded) -> Iterator[dict[str, Any]]:
@@ -125,6 +128,11 @@ class Emitter:
         if node.inputs is not None and node.verb != "parameter":
             data["inputs"] = [_ref(ref) for ref in node.inputs]
         return data | ({"arguments": dict(node.arguments)} if node.verb == "op" else {})
+
+
+def _own(block: Block) -> dict[str, Parameter]:
+    """The parameters that the JSON of `block` itself speaks of: those of a kind also in its children."""
+    return block.collect_params() if is_kind(block) and block.children else block.parameters
 
 
 def _ref(ref: Ref) -> Any:

@@ -182,6 +182,7 @@ _ONE: Final[dict[str, Callable[[Any, Schema], Check]]] = {
     "enum": _enum,
     "const": lambda value, root: _enum([value], root),
     "minimum": _bound(lambda value, limit: bool(value >= limit)),
+    "exclusiveMinimum": _bound(lambda value, limit: bool(value > limit)),
     "maximum": _bound(lambda value, limit: bool(value <= limit)),
     "minItems": _length(list, lambda size, limit: size >= limit),
     "maxItems": _length(list, lambda size, limit: size <= limit),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from modelarchive import names
+from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import UNKNOWN
 from modelarchive.nn.graph import Graph, Node, Ref, constant
@@ -136,6 +137,8 @@ class Reader:
             return self._graph(data, pointer, path, fits=fits)
         if not fits:
             return Unknown()
+        # A stack of layers in one block is as much to build as that many blocks.
+        self._count += data.get("num_layers", 1) - 1
         try:
             block = KINDS[kind].from_config({key: value for key, value in data.items() if key not in _META})
         except (ValueError, TypeError, ArithmeticError) as error:
@@ -152,7 +155,7 @@ class Reader:
         self.tell(pointer, "kind", f"expected a kind of vocabulary {vocabulary.VERSION}, found {found}{hint}")
 
     def _freeze(self, block: Block, data: dict[str, Any], pointer: str) -> None:
-        own = block.parameters
+        own = block.parameters if isinstance(block, Graph) else block.collect_params()
         for position, name in enumerate(data.get("frozen", ())):
             if name in data["frozen"][:position]:
                 self.tell(f"{pointer}/frozen/{position}", "name", f"{name!r} is there already")
@@ -216,10 +219,15 @@ class Reader:
         below = Graph((), (), (), children, parameters)
         nodes = [self._resolved(below, node, f"{pointer}/nodes/{at}") for at, node in enumerate(nodes)]
         outputs = [_ref(each) for each in data["outputs"]]
+        structure = data.get("structure")
+        problem = None if structure is None else nesting.problem_with(structure, len(outputs))
+        if problem is not None:
+            self.tell(f"{pointer}/structure", "structure", problem)
+            return _holding(below)
         bad = tell_order(inputs, nodes, outputs, pointer, self.tell)
         nodes = [_without(node, bad) for node in nodes]
         outputs = [(UNKNOWN, None) if name in bad else (name, index) for name, index in outputs]
-        graph = Graph(inputs, nodes, outputs, children, parameters)
+        graph = Graph(inputs, nodes, outputs, children, parameters, structure)
         self._set_steps(graph, sum(self._steps_of(graph, node) for node in nodes), pointer)
         self._freeze(graph, data, pointer)
         return graph

@@ -11,12 +11,13 @@ from typing import Any
 
 from tests.benchmarks import report
 from tests.benchmarks.measure import OPERATIONS, Row, measure
+from tests.benchmarks.networks import Timed, growth_plot, networks, table
 from tests.benchmarks.processes import Peak, peaks, starts
 from tests.benchmarks.systems import installed
 from tests.benchmarks.workloads import SIZES, WORKLOADS, growth
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
-SECTIONS = [*WORKLOADS, "memory", "start", "growth"]
+SECTIONS = [*WORKLOADS, "memory", "start", "networks", "growth"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,6 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
         chosen.json.write_text(json.dumps(record, indent=1) + "\n")
     if chosen.write_docs:
         report.write_document(DOCUMENT, text)
+        if "networks" in record:
+            DOCUMENT.with_name("growth-nodes.svg").write_text(
+                growth_plot([Timed.of(row) for row in record["networks"]])
+            )
     return 0
 
 
@@ -59,6 +64,9 @@ def _run(section: str, size_name: str, rounds: int, folder: Path, operations: li
     if section == "start":
         times = starts(folder, rounds=max(rounds, 3))
         return report.start_table(times), times
+    if section == "networks":
+        timed = networks(size_name, rounds, folder)
+        return table(timed), [each.as_json() for each in timed]
     systems = list(installed())
     if section == "growth":
         limits = {"tiny": (1, 10), "small": (64, 1000), "full": (4096, 100_000)}[size_name]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from tests.benchmarks import report
 from tests.benchmarks.__main__ import SECTIONS, main
 from tests.benchmarks.measure import OPERATIONS, OURS, measure
+from tests.benchmarks.networks import Timed, growth_plot
 from tests.benchmarks.systems import System
 from tests.benchmarks.workloads import SIZES, WORKLOADS
 from tests.conftest import ROOT
@@ -53,3 +55,14 @@ def test_docs_have_a_place_for_the_table(tmp_path: Path) -> None:
     report.write_document(copy, "TABLE")
     assert copy.read_text().count("TABLE") == 1
     assert copy.read_text().partition(report.BEGIN)[0] == text.partition(report.BEGIN)[0]
+
+
+def test_growth_is_plotted() -> None:
+    rows = [Timed(f"build, {nodes} nodes", [nodes * 1e-4], nodes=nodes) for nodes in (10, 1000, 20_000)]
+    plot = growth_plot([*rows, Timed("forward", [1.0], [2.0])])
+    ElementTree.fromstring(plot)
+    assert plot.count("<polyline") == 1
+    points = [tuple(map(float, point.split(","))) for point in plot.split('points="')[1].split('"')[0].split()]
+    # Linear growth is a straight line, also with logarithms on both axes.
+    (x1, y1), (x2, y2), (x3, y3) = points
+    assert abs((y2 - y1) / (x2 - x1) - (y3 - y2) / (x3 - x2)) < 0.01

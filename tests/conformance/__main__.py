@@ -5,7 +5,8 @@ import sys
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from tests.conformance.cases import CASES, error, set_values, values
+from tests.conformance.case import error, expected, set_values, several, values
+from tests.conformance.cases import CASES
 
 
 def measured(kind: str, count: int) -> tuple[int, dict[str, float]]:
@@ -19,12 +20,11 @@ def measured(kind: str, count: int) -> tuple[int, dict[str, float]]:
         nonlocal tried
         tried += 1
         for dtype in largest:
-            x, arrays = values(case, dtype)
+            inputs, arrays = values(case, dtype)
             set_values(case.layer, arrays)
-            tensors = {name: torch.tensor(array).double() for name, array in arrays.items()}
-            tensor = torch.tensor(x)
-            expected = case.reference(torch, tensor if case.rows else tensor.double(), tensors).numpy()
-            largest[dtype] = max(largest[dtype], error(case.layer(x), expected))
+            wanted = expected(torch, case, inputs, arrays)
+            errors = map(error, several(case.layer(*inputs)), wanted)
+            largest[dtype] = max(largest[dtype], *errors)
 
     measure()
     return tried, largest

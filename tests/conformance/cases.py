@@ -1,81 +1,16 @@
-"""What the conformance tests try: for each kind, generated layers and the same computation in PyTorch.
-
-A case holds a layer, an input's shape, and ``reference(torch, x, parameters)``, which computes in the dtype
-of what it is given.
-"""
+"""What the conformance tests try: for each kind, generated layers and the same computation in PyTorch."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 from hypothesis import strategies as st
 
 from modelarchive import nn
-from modelarchive.ops.activation import ACTIVATIONS
-
-BATCH = st.integers(0, 3)
-
-
-@dataclass
-class Case:
-    layer: nn.Layer
-    shape: tuple[int, ...]
-    reference: Callable[[Any, Any, dict[str, Any]], Any]
-    rows: int = 0  # where the input is indices: how many there are
-
-    def __repr__(self):
-        return f"{self.layer} on {self.shape}"
-
-
-def activated(torch, name, x):
-    functional = torch.nn.functional
-    renamed = {
-        "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
-        "hard_sigmoid": functional.hardsigmoid,
-        "hard_swish": functional.hardswish,
-        "sigmoid": torch.sigmoid,
-        "tanh": torch.tanh,
-        None: lambda x: x,
-    }
-    return renamed[name](x) if name in renamed else getattr(functional, name)(x)
-
-
-def sizes(draw, rank, least, most):
-    """One int for all axes, or one each."""
-    if draw(st.booleans()):
-        return draw(st.integers(least, most))
-    return tuple(draw(st.integers(least, most)) for _ in range(rank))
-
-
-def layouts(rank):
-    spatial = "DHW"[3 - rank :]
-    return st.sampled_from([f"NC{spatial}", f"N{spatial}C"])
-
-
-def torch_padding(padding):
-    """Pairs from the first axis on, as torch.nn.functional.pad wants them: from the last on."""
-    return [side for pair in reversed(padding) for side in pair]
-
-
-def placed(batch, channels, spatial, layout):
-    return (batch, *spatial, channels) if layout[-1] == "C" else (batch, channels, *spatial)
-
-
-def channels_second(function):
-    """Let a reference see the channels second, whatever the layout of its layer."""
-
-    def reference(torch, x, parameters, *, layer):
-        if layer.layout[-1] != "C":
-            return function(torch, x, parameters, layer)
-        return function(torch, x.movedim(-1, 1), parameters, layer).movedim(1, -1)
-
-    return reference
-
-
-def bound(reference, layer):
-    return lambda torch, x, parameters: reference(torch, x, parameters, layer=layer)
+from modelarchive.ops.activation import ACTIVATIONS, ALPHAS
+from tests.conformance.case import Case
+from tests.conformance.normalisations import NORMALISATIONS
+from tests.conformance.resampled import RESAMPLED, SHAPED, TRANSPOSED
+from tests.conformance.sequences import ATTENTION, RECURRENT
+from tests.conformance.spatial import BATCH, activated, bound, channels_second, layouts, placed, sizes, torch_padding
 
 
 @channels_second
@@ -246,30 +181,22 @@ def batch_norms(draw):
     return Case(layer, tuple(shape), reference)
 
 
-@st.composite
-def layer_norms(draw):
-    shape = [draw(BATCH), *(draw(st.integers(1, 9)) for _ in range(draw(st.integers(1, 3))))]
-    axis = draw(st.integers(1, len(shape) - 1)) - draw(st.sampled_from([0, len(shape)]))
-    epsilon = draw(st.sampled_from([1e-5, 1e-3]))
-    layer = nn.LayerNorm(axis, epsilon, draw(st.booleans()), draw(st.booleans()))
-
-    def reference(torch, x, parameters):
-        result = torch.nn.functional.layer_norm(
-            x.movedim(axis, -1), [shape[axis]], parameters.get("weight"), parameters.get("bias"), epsilon
-        )
-        return result.movedim(-1, axis)
-
-    return Case(layer, tuple(shape), reference)
-
-
 ANY_SHAPE = st.lists(st.integers(0, 5), min_size=1, max_size=4).map(tuple)
 
 
-def activations():
-    def case(name, shape):
-        return Case(nn.Activation(name), shape, lambda torch, x, parameters: activated(torch, name, x))
+@st.composite
+def activations(draw):
+    name = draw(st.sampled_from(sorted(ACTIVATIONS)))
+    least = 0.0625 if name == "celu" else -4
+    alpha = draw(st.none() | st.floats(least, 4, width=16)) if name in ALPHAS else None
+    layer = nn.Activation(name, alpha)
 
-    return st.builds(case, st.sampled_from(sorted(ACTIVATIONS)), ANY_SHAPE)
+    def reference(torch, x, parameters):
+        if name in ALPHAS:
+            return getattr(torch.nn.functional, name)(x, layer.alpha)
+        return activated(torch, name, x)
+
+    return Case(layer, draw(ANY_SHAPE), reference)
 
 
 def unchanged(make):
@@ -295,39 +222,14 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     **{f"GlobalMaxPool{rank}D": global_poolings("GlobalMaxPool", rank, global_max_reference) for rank in RANKS},
     **{f"GlobalAvgPool{rank}D": global_poolings("GlobalAvgPool", rank, global_avg_reference) for rank in RANKS},
     "BatchNorm": batch_norms(),
-    "LayerNorm": layer_norms(),
     "Activation": activations(),
     "Dropout": unchanged(lambda: nn.Dropout(0.3)),
     "Identity": unchanged(nn.Identity),
     "Flatten": flattens(),
+    **TRANSPOSED,
+    **RESAMPLED,
+    **SHAPED,
+    **RECURRENT,
+    **ATTENTION,
+    **NORMALISATIONS,
 }
-
-
-def values(case: Case, dtype: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """An input for a case and values for its layer's parameters, float32 numbers in `dtype`."""
-    rng = np.random.default_rng(0)
-    if case.rows:
-        x = rng.integers(0, case.rows, case.shape)
-    else:
-        x = (2 * rng.standard_normal(case.shape, np.float32)).astype(dtype)
-    case.layer.infer(case.shape)
-    arrays = {}
-    for name, parameter in case.layer.parameters.items():
-        array = rng.standard_normal(parameter.shape, np.float32)
-        arrays[name] = (np.abs(array) + 0.1 if name == "running_var" else array).astype(dtype)
-    return x, arrays
-
-
-def set_values(layer: nn.Layer, arrays: dict[str, np.ndarray]) -> None:
-    """Put arrays into the layer's parameters, whatever dtype those have."""
-    for name, array in arrays.items():
-        parameter = layer.parameters[name]
-        parameter.cast(array.dtype)
-        parameter.set_data(array)
-
-
-def error(found: np.ndarray, expected: np.ndarray) -> float:
-    """Largest difference, relative to the largest element of the reference (at least 1e-3)."""
-    if not expected.size:
-        return 0.0
-    return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-3))

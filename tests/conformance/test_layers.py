@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelarchive.nn.kinds import KINDS
-from tests.conformance.cases import CASES, error, set_values, values
+from tests.conformance.case import error, expected, set_values, several, values
+from tests.conformance.cases import CASES
 
 LIMITS = {"float32": 1e-5, "float64": 1e-12}
 SOME = settings(
@@ -29,20 +30,23 @@ def test_every_kind_is_tried():
 def test_forward_is_pytorch_s(kind, torch, data):
     case = data.draw(CASES[kind])
     for dtype, limit in LIMITS.items():
-        x, arrays = values(case, dtype)
+        inputs, arrays = values(case, dtype)
         set_values(case.layer, arrays)
-        before = x.copy()
-        found = case.layer(x)
-        np.testing.assert_array_equal(x, before)
-        tensors = {name: torch.tensor(array).double() for name, array in arrays.items()}
-        tensor = torch.tensor(x)
-        expected = case.reference(torch, tensor if case.rows else tensor.double(), tensors).numpy()
-        assert found.shape == expected.shape
-        assert found.dtype == dtype
-        assert found.shape == case.layer.infer(x.shape)
-        assert case.layer.result_dtype(x.dtype) == found.dtype
-        assert error(found, expected) <= limit
-        np.testing.assert_array_equal(case.layer(x), found)
+        before = [each.copy() for each in inputs]
+        result = case.layer(*inputs)
+        for each, copy in zip(inputs, before, strict=True):
+            np.testing.assert_array_equal(each, copy)
+        shapes = case.layer.infer(*(each.shape for each in inputs))
+        assert isinstance(result, tuple) == bool(shapes and isinstance(shapes[0], tuple))
+        wanted = expected(torch, case, inputs, arrays)
+        again = several(case.layer(*inputs))
+        shapes = shapes if isinstance(result, tuple) else (shapes,)
+        for found, want, shape, repeated in zip(several(result), wanted, shapes, again, strict=True):
+            assert found.shape == want.shape == shape
+            assert found.dtype == dtype
+            assert error(found, want) <= limit
+            np.testing.assert_array_equal(repeated, found)
+        assert case.layer.result_dtype(*(each.dtype for each in inputs)) == dtype
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -50,14 +54,15 @@ def test_forward_is_pytorch_s(kind, torch, data):
 @given(data=st.data(), dtype=st.sampled_from(["float16", ml_dtypes.bfloat16]))
 def test_narrow_floats_are_the_float32_result_rounded_once(kind, data, dtype):
     case = data.draw(CASES[kind])
-    x, arrays = values(case, dtype)
+    inputs, arrays = values(case, dtype)
     set_values(case.layer, arrays)
-    found = case.layer(x)
-    assert found.dtype == dtype
-    assert case.layer.result_dtype(x.dtype) == found.dtype
+    found = several(case.layer(*inputs))
+    assert case.layer.result_dtype(*(each.dtype for each in inputs)) == dtype
     set_values(case.layer, {name: array.astype(np.float32) for name, array in arrays.items()})
-    wide = case.layer(x if case.rows else x.astype(np.float32))
-    np.testing.assert_array_equal(found, wide.astype(dtype))
+    wide = case.layer(*(each.astype(np.float32) if each.dtype == dtype else each for each in inputs))
+    for narrow, each in zip(found, several(wide), strict=True):
+        assert narrow.dtype == dtype
+        np.testing.assert_array_equal(narrow, each.astype(dtype))
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -69,6 +74,6 @@ def test_a_layer_is_its_fields(kind, data):
     assert set(config) == set(layer.fields)
     again = KINDS[kind](**config)
     assert again.config() == config
-    assert {name: each.shape for name, each in again.parameters.items()} == {
-        name: each.shape for name, each in layer.parameters.items()
+    assert {name: each.shape for name, each in again.collect_params().items()} == {
+        name: each.shape for name, each in layer.collect_params().items()
     }

@@ -120,3 +120,14 @@ def test_it_prints_its_name_shape_and_state() -> None:
     block = nn.Dense(4)
     block.freeze("weight")
     assert repr(block.weight) == "Parameter('weight', shape=(4, ?), dtype=float32, trainable=False)"
+
+
+def test_other_memory_orders_become_c_order() -> None:
+    parameter = nn.Parameter((3, 2))
+    values = np.arange(6, dtype="float32").reshape(2, 3)
+    parameter.set_data(values.T)
+    assert parameter.data().flags.c_contiguous
+    np.testing.assert_array_equal(parameter.data(), values.T)
+    whole = np.ones((3, 2), "float32")
+    parameter.set_data(whole)
+    assert parameter.data() is whole, "what is in C order is not copied"

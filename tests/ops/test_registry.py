@@ -9,9 +9,10 @@ from modelarchive import ops
 from modelarchive.ops.registry import BY_NUMPY, KIND_FUNCTIONS, OPS
 
 ARITHMETIC = {"add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "negative", "abs"}
-FUNCTIONS = {"exp", "log", "sqrt", "cast"}
+FUNCTIONS = {"exp", "log", "sqrt", "rsqrt", "erf", "clip", "cast", "equal", "greater", "less"}
 SHAPING = {"concatenate", "stack", "reshape", "transpose", "squeeze", "expand_dims", "slice"}
-REDUCTIONS = {"matmul", "sum", "mean", "max", "min", "softmax"}
+SELECTIONS = {"split", "take", "gather", "where", "pad", "broadcast_to", "shape_of"}
+REDUCTIONS = {"matmul", "einsum", "sum", "mean", "max", "min", "var", "argmax", "cumsum", "softmax"}
 
 
 class Recorder:
@@ -25,7 +26,7 @@ class Recorder:
 
 
 def test_the_vocabulary_is_complete_and_closed():
-    assert set(OPS) == ARITHMETIC | FUNCTIONS | SHAPING | REDUCTIONS
+    assert set(OPS) == ARITHMETIC | FUNCTIONS | SHAPING | SELECTIONS | REDUCTIONS
 
 
 def test_public_names_are_the_ops_and_the_functions_of_kinds():
@@ -57,6 +58,8 @@ def test_a_call_with_a_symbol_is_recorded_with_all_its_literals():
 def test_a_function_of_a_kind_is_recorded_as_that_block():
     x = Recorder()
     assert ops.relu(x) == ("block", "Activation", (x,), {"activation": "relu"})
+    assert ops.elu(x) == ("block", "Activation", (x,), {"activation": "elu", "alpha": 1.0})
+    assert ops.leaky_relu(x, alpha=0.2)[-1] == {"activation": "leaky_relu", "alpha": 0.2}
     assert ops.flatten(x) == ("block", "Flatten", (x,), {})
 
 

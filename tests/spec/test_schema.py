@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelarchive import nn
 from modelarchive.spec import schema, vocabulary
 from tests.spec.architectures import dense, op
 from tests.spec.test_validate import JSON, SMALL, mutated
@@ -29,6 +30,13 @@ PIECES = {
         "dilation": [1, 1], "groups": 1, "layout": "NCHW", "activation": None, "use_bias": False, "in_channels": 0,
         "dtype": "float32",
     },
+    "LayerNorm": {
+        "kind": "LayerNorm", "axis": [-2, -1], "epsilon": 1e-5, "center": True, "scale": False, "in_channels": [3, 0],
+        "dtype": "float32",
+    },
+    "MultiHeadAttention": nn.MultiHeadAttention(
+        8, 4, 2, 6, rotary={"scaling": {"type": "linear", "factor": 2}}
+    ).config() | {"kind": "MultiHeadAttention", "frozen": ["q_proj.weight"]},
     "op slice": op("s", "slice", "x", index=[0, None, [0, None, 2]]),
     "op constant": op("c", "constant", value=[[1, 2.5], ["NaN", True]], dtype="float32"),
     "op sum": op("s", "sum", "x", axis=[0, 1], keepdims=True),

@@ -16,7 +16,7 @@ from modelarchive.errors import SpecError
 from modelarchive.spec import build, describe, limits, parameter_shapes, validate
 from tests.spec.architectures import X, dense, graph, network, op, row, whole
 
-RELU = {"kind": "Activation", "activation": "relu"}
+RELU = {"kind": "Activation", "activation": "relu", "alpha": None}
 CONSTANT = op("c", "constant", value=1.0, dtype=None)
 
 
@@ -63,7 +63,7 @@ def test_valid_ones_pass() -> None:
         ({**row(), "children": [{"name": "a\n", "block": RELU}]}, [("/children/0/name", "name", "letters")]),
         (graph(), [("/outputs/0", "reference", "no node or input 'out'")]),
         (graph(op("out", "add", "x", "y")), [("/nodes/0/inputs/1", "reference", "no node or input 'y'")]),
-        (graph(op("out", "ad", "x", "x")), [("/nodes/0/op", "op", "did you mean 'add'?")]),
+        (graph(op("out", "subtrac", "x", "x")), [("/nodes/0/op", "op", "did you mean 'subtract'?")]),
         (graph(op("out", "add", "x")), [("/nodes/0/inputs", "minItems", "['x']")]),
         (graph(op("out", "sum", "x", axis=0)), [("/nodes/0/arguments", "required", "keepdims")]),
         (graph(op("out", "sum", "x", axis=5, keepdims=False)), [("/nodes/0", "shape", "found axis 5")]),

@@ -1,0 +1,68 @@
+"""GPT-2 (Radford et al. 2019, "Language models are unsupervised multitask learners")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelarchive import nn
+
+
+class MLP(nn.Block):
+    """Two dense layers at each place; arguments as for :class:`GPT2`."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.c_fc = nn.Dense(4 * units, "gelu_tanh", flatten=False)
+        self.c_proj = nn.Dense(units, flatten=False)
+
+    def forward(self, x: Any) -> Any:
+        """``(batch, length, units)``."""
+        return self.c_proj(self.c_fc(x))
+
+
+class DecoderLayer(nn.Block):
+    """Attention to what came before, then two dense layers; arguments as for :class:`GPT2`."""
+
+    def __init__(self, units: int, heads: int) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm()
+        self.attn = nn.MultiHeadAttention(units, heads, causal=True, packed=True)
+        self.ln_2 = nn.LayerNorm()
+        self.mlp = MLP(units)
+
+    def forward(self, x: Any) -> Any:
+        """``(batch, length, units)``."""
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT2(nn.Sequential):
+    """Guesses the next word at every place; the defaults are GPT-2 small.
+
+    Input: words, ints ``(batch, length)``; output: logits ``(batch, length, vocabulary)``. The last layer
+    shares its weight with the embedding. Names are those of ``transformers.GPT2LMHeadModel``, whose
+    ``attn.c_attn``, ``attn.c_proj`` and ``mlp`` weights are transposed; the attention's are here
+    ``attn.in_proj_weight``, ``attn.in_proj_bias`` and ``attn.out_proj``.
+
+    Args:
+        vocabulary: Number of words.
+        units: Width of the network.
+        layers: Number of layers.
+        heads: Attention heads of each.
+        max_length: Longest text.
+    """
+
+    def __init__(
+        self, vocabulary: int = 50257, units: int = 768, layers: int = 12, heads: int = 12, max_length: int = 1024
+    ) -> None:
+        super().__init__()
+        embedding = nn.Embedding(vocabulary, units)
+        output = nn.Dense(vocabulary, use_bias=False, flatten=False, in_units=units)
+        output.weight = embedding.weight
+        self.add(
+            wte=embedding,
+            wpe=nn.PositionalEmbedding("learned", max_length, units),
+            h=nn.Sequential(*(DecoderLayer(units, heads) for _ in range(layers))),
+            ln_f=nn.LayerNorm(),
+            lm_head=output,
+        )
