@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,20 +50,20 @@ def run(chosen: argparse.Namespace) -> int:
             f"the network does not take {given}: {error}", hint=f"modelarchive show {chosen.file}"
         ) from error
     seconds = time.perf_counter() - start
-    results = list(result) if isinstance(result, tuple | list) else [result]
+    results = dict(_named(result))
     if chosen.output:
         _write(chosen.output, results)
     if chosen.json:
-        record = {"outputs": [_record(each) for each in results], "seconds": seconds}
+        record = {"outputs": [{"name": name} | _record(each) for name, each in results.items()], "seconds": seconds}
         output.as_json(record | {"written": str(chosen.output) if chosen.output else None})
         return DONE
-    numbers = {"output", "least", "greatest"}
+    numbers = {"least", "greatest"}
     columns = [Column(name, is_number=name in numbers) for name in ("output", "dtype", "shape", "least", "greatest")]
     rows = []
-    for number, each in enumerate(results):
+    for name, each in results.items():
         record = _record(each)
         ends = ["" if record[end] is None else f"{record[end]:.6g}" for end in ("least", "greatest")]
-        rows.append((number, each.dtype, output.shape(each.shape), *ends))
+        rows.append((name, each.dtype, output.shape(each.shape), *ends))
     output.table(columns, rows)
     written = f", written to {chosen.output}" if chosen.output else ""
     output.say(f"\n{seconds * 1000:,.1f} ms{written}")
@@ -106,18 +106,29 @@ def _check_inputs(architecture: Mapping[str, Any] | None, arrays: list[np.ndarra
         )
 
 
-def _write(path: Path, results: list[np.ndarray]) -> None:
+def _named(result: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """Every array of nested outputs, named by its keys and numbers: ``scores``, ``states.0``."""
+    if isinstance(result, dict | tuple | list):
+        items = result.items() if isinstance(result, dict) else enumerate(result)
+        for key, value in items:
+            yield from _named(value, f"{name}.{key}" if name else str(key))
+    else:
+        yield name or "0", result
+
+
+def _write(path: Path, results: dict[str, np.ndarray]) -> None:
     import numpy as np
 
     if path.suffix == ".npz":
-        named: dict[str, Any] = {f"output{number}": each for number, each in enumerate(results)}
-        np.savez(path, **named)
+        # A name that begins with a digit makes no attribute of the loaded file.
+        named = {f"output{name}" if name[:1].isdigit() else name: each for name, each in results.items()}
+        np.savez(path, **named)  # type: ignore[arg-type]
         return
     if len(results) > 1:
         raise WrongUseError(f"{path}: there are {len(results)} outputs", hint="-o OUT.npz holds several arrays")
     if path.suffix != ".npy":
         raise WrongUseError(f"{path}: is neither .npy nor .npz", hint="-o Y.npy")
-    np.save(path, results[0])
+    np.save(path, next(iter(results.values())))
 
 
 def _record(array: np.ndarray) -> dict[str, Any]:

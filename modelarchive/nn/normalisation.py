@@ -355,7 +355,8 @@ class InstanceNorm(_GroupNormalisation):
     """``(x - mean) / sqrt(var + epsilon) * weight + bias``, mean and variance of one channel of one item.
 
     Arguments and defaults are those of ``mxnet.gluon.nn.InstanceNorm``; the meaning is ``torch.nn.InstanceNorm2d``'s
-    without running statistics, for any number of spatial axes (Ulyanov et al. 2016, arXiv:1607.08022). With running statistics it is a :class:`BatchNorm` in evaluation.
+    without running statistics, for any number of spatial axes (Ulyanov et al. 2016, arXiv:1607.08022). With
+    running statistics it is a :class:`BatchNorm` in evaluation.
 
     Args:
         axis: The axis of the channels.

@@ -101,6 +101,8 @@ def normal_pattern(pattern: Any, ranks: Sequence[int]) -> str:
         term.replace("...", named[dots - rank + len(term.replace("...", "")) :] if "..." in term else "")
         for term, rank in zip(terms, ranks, strict=True)
     ]
+    if arrow and dots and "..." not in result:
+        raise ValueError(f"expected the result of {pattern!r} to have an ellipsis too")
     if arrow:
         result = result.replace("...", named)
     else:

@@ -81,7 +81,7 @@ def _varied(shape: shapes.Shape, *, axis: Axes = None, keepdims: bool = False, d
     return result
 
 
-@op(infer=_varied, dtype=_mean_dtype, numpy=[np.var])
+@op(infer=_varied, dtype=_mean_dtype)
 def var(x: ArrayLike, /, axis: Axes = None, keepdims: bool = False, ddof: int = 0) -> Array:
     """Variance over axes: the mean square of the differences from the mean.
 

@@ -103,7 +103,7 @@ def _gathered(shape: Shape, indices: Shape, *, axis: int = 0) -> Shape:
     return (*found[:place], indices[place], *found[place + 1 :])
 
 
-@op(infer=_gathered, dtype=_indices, numpy=[])
+@op(infer=_gathered, dtype=_indices)
 def gather(x: ArrayLike, indices: ArrayLike, /, axis: int = 0) -> Array:
     """One element of `x` for each index, all other axes aligned (``numpy.take_along_axis``, ``torch.gather``).
 

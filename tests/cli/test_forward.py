@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,3 +51,28 @@ def test_wrong_inputs(run: Run, model: Path, parameters: Path, given: Path, tmp_
     ]:
         done = run("run", *arguments)
         assert (done.code, words in done.err) == (code, True), done
+
+
+class Several(ma.nn.Block):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = ma.nn.Dense(3)
+
+    def forward(self, x: Any) -> Any:
+        y = self.dense(x)
+        return {"scores": y, "more": (y + 1, y * 2)}
+
+
+def test_nested_outputs_are_named(run: Run, tmp_path: Path) -> None:
+    net = Several()
+    net.initialize(seed=0)
+    x = np.ones((2, 4), "float32")
+    ma.save_model(tmp_path / "net.h5", net, inputs=x)
+    np.save(tmp_path / "x.npy", x)
+    done = run("run", tmp_path / "net.h5", "--input", tmp_path / "x.npy", "-o", tmp_path / "y.npz")
+    assert done.code == 0
+    expected = net(x)
+    with np.load(tmp_path / "y.npz") as written:
+        assert sorted(written) == ["more.0", "more.1", "scores"]
+        assert np.array_equal(written["more.1"], expected["more"][1])
+    assert "more.1" in done.out
