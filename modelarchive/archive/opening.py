@@ -37,8 +37,6 @@ class Archive:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.reader = Reader(path)
         self.path = self.reader.source.path
-        #: Array name -> lazy view, in the model's order; shared parameters under all of their names.
-        self.parameters: Mapping[str, np.ndarray] = Parameters(self.reader)
 
     def __enter__(self) -> Self:
         """The archive itself."""
@@ -53,6 +51,11 @@ class Archive:
     def close(self) -> None:
         """Close the file; arrays taken from it stay valid."""
         self.reader.source.close()
+
+    @cached_property
+    def parameters(self) -> Mapping[str, np.ndarray]:
+        """Array name -> lazy view, in the model's order; shared parameters under all of their names."""
+        return Parameters(self.reader)
 
     @property
     def section(self) -> str:
@@ -133,7 +136,9 @@ class Archive:
 
     def data(self, *, mmap: bool = False, verify: bool = False) -> Any:
         """Everything, as :func:`modelarchive.load` returns it."""
-        wanted = [name for name in self.reader.contents.order if name in self.parameters]
+        contents = self.reader.contents
+        dense = {*contents.arrays, *contents.aliases}
+        wanted = [name for name in contents.order if name in dense]
         if verify and self.is_stale:
             # HDF5 says what is there now, and nothing says that it is what was written.
             self.verify()
@@ -143,7 +148,7 @@ class Archive:
                 raise IntegrityError(damaged, file=self.path)
         else:
             arrays = self.reader.load(wanted, verify=verify)
-        members = self.reader.contents.members
+        members = contents.members
         if members is None:
             return arrays
         try:

@@ -215,7 +215,7 @@ def _arrays(header: dict[str, Any], own: dict[str, Any], *, start: int, size: in
             fail(f"{short(name)} claims bytes {begin} to {end}, its shape needs {count}, there are {end_of_data}")
         if not count and itemsize * math.prod(filter(None, shape)) > MAX_LENGTH:
             fail(f"{short(name)} has the shape {shape}, which no memory can hold")
-        if name in logical:
+        if logical and name in logical:
             dtype = _complex(name, logical[name], value["dtype"], shape)
             shape = shape[:-1]
         if len(shape) > MAX_RANK:
@@ -232,7 +232,7 @@ def _arrays(header: dict[str, Any], own: dict[str, Any], *, start: int, size: in
             fail(f"{short(name)} begins at {begin}, expected {position}: data overlaps or has a gap")
         position = end
         if not name.startswith(HDF5_ENTRY):
-            arrays[name] = Entry(dtype, shape, start + begin, end - begin, digests[at : at + HEX_LENGTH])
+            arrays[name] = _new(Entry, (dtype, shape, start + begin, end - begin, digests[at : at + HEX_LENGTH]))
             at += HEX_LENGTH
     if position != end_of_data:
         fail(f"the index covers {position} bytes of data, the file was written with {end_of_data}")
@@ -246,6 +246,8 @@ def _arrays(header: dict[str, Any], own: dict[str, Any], *, start: int, size: in
 #: safetensors code -> (logical dtype, item size).
 _CODES: Final = {code: (name, dtypes.DENSE[name].itemsize) for code, name in dtypes.FROM_SAFETENSORS.items()}
 _extent = itemgetter(0, 1)
+#: Makes an Entry in half the time of calling it; a model has thousands.
+_new = tuple.__new__
 
 
 def _complex(name: str, dtype: object, code: str, shape: list[int]) -> str:
