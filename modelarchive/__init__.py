@@ -5,9 +5,10 @@ Archives as objects: :func:`open`. Parts of networks: :func:`transplant`.
 """
 
 from modelarchive import nn, ops
-from modelarchive.archive import Archive, Report, load, load_model, save, save_model
+from modelarchive.archive import Archive, Report, save
 from modelarchive.archive import open_archive as open
 from modelarchive.errors import (
+    ConversionError,
     DeferredShapeError,
     FormatError,
     IntegrityError,
@@ -19,6 +20,7 @@ from modelarchive.errors import (
     UnsupportedDataError,
     UnsupportedVersionError,
 )
+from modelarchive.models import convert, load, load_model, save_model
 from modelarchive.spec import build, describe, validate
 from modelarchive.store.reader import StaleIndexWarning
 from modelarchive.transplant import transplant
@@ -28,6 +30,7 @@ __version__ = VERSION
 
 __all__ = [
     "Archive",
+    "ConversionError",
     "DeferredShapeError",
     "FormatError",
     "IntegrityError",
@@ -41,6 +44,7 @@ __all__ = [
     "UnsupportedDataError",
     "UnsupportedVersionError",
     "build",
+    "convert",
     "describe",
     "load",
     "load_model",

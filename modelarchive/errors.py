@@ -20,6 +20,7 @@ class ModelArchiveError(Exception):
         ├ ParameterError(KeyError)            .missing .unexpected .mismatched
         ├ DeferredShapeError(RuntimeError)    .names whose shape is not known yet
         ├ UnsupportedDataError(TypeError)     .problems: [(path, message)]
+        ├ ConversionError(ValueError)         .unsupported: [(where, what)]
         └ MissingDependencyError(ImportError) .extra
 
     The operating system's own refusals (no file, no permission, full disk) stay what Python
@@ -145,6 +146,19 @@ class UnsupportedDataError(ModelArchiveError, TypeError):
         self.problems = list(problems)
         lines = [f"  {path}: {message}" for path, message in self.problems]
         super().__init__("\n".join([f"{counted(len(lines), 'value')} cannot be saved:", *lines]), **where)
+
+
+class ConversionError(ModelArchiveError, ValueError):
+    """A model, or a part of it, cannot be said in another format; nothing is written.
+
+    Attributes:
+        unsupported: ``[(where, what)]``, all of it.
+    """
+
+    def __init__(self, unsupported: Sequence[tuple[str, str]], **where: Any) -> None:
+        self.unsupported = list(unsupported)
+        lines = [f"  {place}: {what}" for place, what in self.unsupported]
+        super().__init__("\n".join([f"{counted(len(lines), 'thing')} cannot be converted:", *lines]), **where)
 
 
 class MissingDependencyError(ModelArchiveError, ImportError):

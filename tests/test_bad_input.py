@@ -43,6 +43,7 @@ READERS: dict[str, Callable[[Any, Path], Any]] = {
     "load": lambda path, out: ma.load(path),
     "load mapped": lambda path, out: ma.load(path, mmap=True),
     "load verified": lambda path, out: ma.load(path, verify=True),
+    "convert": lambda path, out: ma.convert(path, out),
     "open": lambda path, out: ma.open(path),
     "load_model": lambda path, out: ma.load_model(path),
     "load_parameters": lambda path, out: network().load_parameters(path),
@@ -117,6 +118,10 @@ def test_foreign_files(bad: Path, out: Path, entry: str, kind: str) -> None:
     build, words = FOREIGN[kind]
     build(bad)
     written = bad.read_bytes()
+    if kind in ("npz", "npy", "safetensors") and entry in ("load", "load mapped", "convert"):
+        READERS[entry](bad, out)  # formats of others, which these read
+        assert bad.read_bytes() == written
+        return
     with pytest.raises(ma.FormatError, match=words) as caught:
         READERS[entry](bad, out)
     assert str(bad) in str(caught.value)

@@ -28,6 +28,7 @@ SOURCES = sorted(
 #: What users import. A name added or taken away is a decision: change it here and in docs/changelog.md.
 EXPORTED = {
     "Archive",
+    "ConversionError",
     "DeferredShapeError",
     "FormatError",
     "IntegrityError",
@@ -41,6 +42,7 @@ EXPORTED = {
     "UnsupportedDataError",
     "UnsupportedVersionError",
     "build",
+    "convert",
     "describe",
     "load",
     "load_model",

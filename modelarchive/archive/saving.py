@@ -15,6 +15,7 @@ from modelarchive.archive.structure import place, take_apart
 from modelarchive.errors import DeferredShapeError, UnsupportedDataError, counted
 from modelarchive.nn import Block, Layer, Sequential
 from modelarchive.nn.parameter import shape_text
+from modelarchive.store.deferred import Deferred
 from modelarchive.store.text import encode, encode_array
 from modelarchive.version import VERSION
 
@@ -146,13 +147,13 @@ def save_model(
     # In the architecture's order, which a rebuilt network has too: saved again, it gives the same bytes.
     parameters = {name: values[name] for name in spec.parameter_shapes(architecture)}
     texts = json_texts(architecture=architecture, metadata=metadata)
-    texts |= _token_texts(tokens or {}, {name: parameter.shape[:1] for name, parameter in parameters.items()})
+    texts |= token_texts(tokens or {}, {name: parameter.shape[:1] for name, parameter in parameters.items()})
     write_model(path, parameters, kinds=kinds_of(architecture), texts=texts, durable=durable, progress=progress)
 
 
 def write_model(
     path: str | os.PathLike[str],
-    parameters: Mapping[str, np.ndarray],
+    parameters: Mapping[str, np.ndarray | Deferred],
     *,
     kinds: Mapping[str, str],
     texts: Mapping[str, Any],
@@ -163,7 +164,7 @@ def write_model(
 
     Args:
         path: The file.
-        parameters: Structural name -> array, in the model's order.
+        parameters: Structural name -> array, or one to be read when it is its turn; in the model's order.
         kinds: Block path -> kind; "" is the model itself.
         texts: HDF5 path -> encoded text.
         durable: As in :func:`save`.
@@ -172,7 +173,7 @@ def write_model(
     from modelarchive.store import writer
 
     canonical: dict[int, str] = {}
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray | Deferred] = {}
     aliases: dict[str, str] = {}
     for name, array in parameters.items():
         if id(array) in canonical:
@@ -200,6 +201,38 @@ def write_model(
         texts=dict(texts),
         order=list(parameters),
         attributes=attributes,
+    )
+    writer.write(path, layout, durable=durable, progress=progress)
+
+
+def write_dict(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray | Deferred],
+    *,
+    texts: Mapping[str, Any],
+    durable: bool = True,
+    progress: Progress | None = None,
+) -> None:
+    """Write what :func:`save` writes of a flat dict of arrays, also of arrays to be read when it is their turn.
+
+    Args:
+        path: The file.
+        arrays: Key, any string -> array.
+        texts: HDF5 path -> encoded text.
+        durable: As in :func:`save`.
+        progress: As in :func:`save`.
+    """
+    from modelarchive.store import writer
+
+    encoded = {names.encode_key(key): array for key, array in arrays.items()}
+    layout = writer.Layout(
+        section="arrays",
+        generator=generator(),
+        arrays=encoded,
+        texts=dict(texts),
+        members={"": "dict"} | dict.fromkeys(encoded, "array"),
+        order=list(encoded),
+        attributes={"/": root_attributes(), "/arrays": {"container": "dict"}},
     )
     writer.write(path, layout, durable=durable, progress=progress)
 
@@ -293,7 +326,16 @@ def root_attributes() -> dict[str, str | int]:
     return {"format": "modelarchive", "format_version": FORMAT_VERSION, "generator": generator()}
 
 
-def _token_texts(tokens: Mapping[str, Sequence[str]], rows: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def token_texts(tokens: Mapping[str, Sequence[str]], rows: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """HDF5 path -> encoded words of the parameters' rows.
+
+    Args:
+        tokens: Parameter name -> the word of each of its rows.
+        rows: Parameter name -> the length of its first axis, as a shape.
+
+    Raises:
+        UnsupportedDataError: Words of no parameter, or not one for each row; lists all of them.
+    """
     texts = {}
     problems = []
     for name, words in sorted(tokens.items(), key=lambda item: names.natural_key(item[0])):
@@ -332,7 +374,7 @@ def _beyond_json(value: object, where: str, depth: int = 0) -> Iterator[tuple[st
         yield where, f"{type(value).__name__} is nothing that JSON can say"
 
 
-def _is_drawable(array: np.ndarray | None) -> bool:
+def _is_drawable(array: np.ndarray | Deferred | None) -> bool:
     if array is None or array.ndim != 2 or min(array.shape) < 2:
         return False
     # float8 is stored as its codes, and codes are no picture.

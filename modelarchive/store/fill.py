@@ -11,6 +11,7 @@ from typing import BinaryIO, Final, NamedTuple
 import numpy as np
 from blake3 import blake3
 
+from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import PIECE, digest
 
 #: Threads that write; more than a few only contend for memory bandwidth.
@@ -21,7 +22,7 @@ class Fill(NamedTuple):
     """An array and the absolute offset where its bytes go."""
 
     offset: int
-    array: np.ndarray
+    array: np.ndarray | Deferred
 
 
 def fill(path: Path, fills: Sequence[Fill], *, progress: Callable[[int], None] | None = None) -> list[str]:
@@ -29,30 +30,40 @@ def fill(path: Path, fills: Sequence[Fill], *, progress: Callable[[int], None] |
 
     Args:
         path: An existing file.
-        fills: Arrays and offsets, ascending.
+        fills: Arrays, or what reads them, and offsets; ascending.
         progress: Called from any of the threads with the number of bytes written.
     """
     jobs = list(_jobs(fills))
     # One array's digest is one chain of updates: where arrays are fewer than threads, BLAKE3's own help.
     hash_threads = max(1, THREADS // max(1, len(jobs)))
 
-    def run(job: Sequence[Fill]) -> list[str]:
+    def run(job: Sequence[Fill], hash_threads: int = hash_threads) -> list[str]:
         with path.open("r+b", buffering=0) as file:
             file.seek(job[0].offset)
             if len(job) > 1:
                 return _write_together(file, job, progress)
             hasher = blake3(max_threads=hash_threads)
-            for piece in pieces(job[0].array):
-                hasher.update(piece)
-                _write_all(file, piece)
-                if progress is not None:
-                    progress(len(piece))
+            _write_one(file, job[0].array, hasher, progress)
             return [hasher.hexdigest()]
 
-    if len(jobs) <= 1:
-        return [digest for job in jobs for digest in run(job)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        return [digest for digests in pool.map(run, jobs) for digest in digests]
+    # What is yet to be read is read by this thread, one after another, and memory holds the largest array.
+    serial = {at: run(job, THREADS) for at, job in enumerate(jobs) if any(type(one.array) is Deferred for one in job)}
+    parallel = [job for at, job in enumerate(jobs) if at not in serial]
+    if len(parallel) <= 1:
+        written = iter([run(job) for job in parallel])
+    else:
+        with ThreadPoolExecutor(THREADS) as pool:
+            written = iter(list(pool.map(run, parallel)))
+    return [digest for at in range(len(jobs)) for digest in (serial[at] if at in serial else next(written))]
+
+
+def _read(array: np.ndarray | Deferred) -> np.ndarray:
+    if not isinstance(array, Deferred):
+        return array
+    found = array.read()
+    if (found.shape, found.dtype) != (array.shape, array.dtype):
+        raise ValueError(f"{array.dtype} {array.shape} was announced, {found.dtype} {found.shape} came")
+    return found
 
 
 def pieces(array: np.ndarray) -> Iterator[memoryview]:
@@ -97,8 +108,19 @@ def _jobs(fills: Sequence[Fill]) -> Iterator[list[Fill]]:
         yield job
 
 
+def _write_one(
+    file: BinaryIO, array: np.ndarray | Deferred, hasher: blake3, progress: Callable[[int], None] | None
+) -> None:
+    """Write and hash an array; nothing refers to it any more when this returns."""
+    for piece in pieces(_read(array)):
+        hasher.update(piece)
+        _write_all(file, piece)
+        if progress is not None:
+            progress(len(piece))
+
+
 def _write_together(file: BinaryIO, job: Sequence[Fill], progress: Callable[[int], None] | None) -> list[str]:
-    parts = [b"".join(pieces(item.array)) for item in job]
+    parts = [b"".join(pieces(_read(item.array))) for item in job]
     together = memoryview(b"".join(parts))
     _write_all(file, together)
     if progress is not None:

@@ -267,7 +267,7 @@ def _without_index(source: Source, head: bytes) -> tuple[None, str]:
     length = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and length < source.size:
         what = "a safetensors file"
-    raise FormatError(
-        f"is {what}, not a model archive" if what else "is not a model archive",
-        hint="modelarchive.save() and save_model() write archives",
-    )
+    hint = "modelarchive.save() and save_model() write archives"
+    if what and what.endswith("file") and source.path.suffix != ".h5":
+        hint = f"`modelarchive convert {source.path.name} {source.path.stem}.h5` makes one of it"
+    raise FormatError(f"is {what}, not a model archive" if what else "is not a model archive", hint=hint)

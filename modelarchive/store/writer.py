@@ -23,6 +23,7 @@ from modelarchive import dtypes
 from modelarchive.errors import UnsupportedDataError
 from modelarchive.store import index
 from modelarchive.store.contents import Contents, Entry, Text
+from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import HEX_LENGTH, digest
 from modelarchive.store.fill import Fill, fill
 from modelarchive.store.replace import replacing
@@ -48,7 +49,7 @@ class Layout:
     Attributes:
         section: "parameters" or "arrays".
         generator: Name and version of the writing program.
-        arrays: Canonical name -> dense array of any byte order and strides, in the model's order.
+        arrays: Canonical name -> dense array of any byte order and strides, or one to be read; in the model's order.
         aliases: Name of a shared parameter -> its canonical name.
         texts: HDF5 path -> what :func:`text` made.
         members: Members of a saved structure, as in the index; None for parameters.
@@ -58,7 +59,7 @@ class Layout:
 
     section: str
     generator: str
-    arrays: Mapping[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray | Deferred]
     aliases: dict[str, str] = field(default_factory=dict)
     texts: dict[str, EncodedText] = field(default_factory=dict)
     members: dict[str, str] | None = None
@@ -155,7 +156,7 @@ def _index_bound(contents: Contents) -> int:
     )
 
 
-def _data_order(array: np.ndarray) -> tuple[int, int]:
+def _data_order(array: np.ndarray | Deferred) -> tuple[int, int]:
     """Multiples of 64 bytes first, in the model's order; then by falling item size. No gaps are needed."""
     if array.nbytes == 0:
         return (2, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from blake3 import blake3
 from hypothesis import given, settings
 
+from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import PIECE, digest, digest_pieces
 from modelarchive.store.fill import Fill, fill, pieces
 from tests.properties.strategies import arrays
@@ -61,3 +63,37 @@ def test_digests() -> None:
     # The first vector of BLAKE3's own test file.
     assert digest(b"") == "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
     assert digest_pieces([b"ab", b"", memoryview(b"c")], threads=2) == digest(b"abc")
+
+
+def test_what_is_read_when_it_is_its_turn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    sizes = [10, 3 * PIECE, 20, 30, PIECE + 1, 5, 2 * PIECE]
+    values = [rng.integers(0, 256, size, dtype=np.uint8) for size in sizes]
+    threads = set()
+
+    def later(array: np.ndarray) -> Deferred:
+        def read() -> np.ndarray:
+            threads.add(threading.get_ident())
+            return array
+
+        return Deferred(array.shape, array.dtype, read)
+
+    path = tmp_path / "out"
+    path.touch()
+    offsets = np.cumsum([0, *sizes]).tolist()
+    fills = [
+        Fill(offset, later(array) if number % 2 else array)
+        for number, (offset, array) in enumerate(zip(offsets, values, strict=False))
+    ]
+    done: list[int] = []
+    assert fill(path, fills, progress=done.append) == [digest(array.tobytes()) for array in values]
+    assert path.read_bytes() == b"".join(array.tobytes() for array in values)
+    assert sum(done) == sum(sizes)
+    assert threads == {threading.get_ident()}
+
+
+def test_what_is_read_is_what_was_announced(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.touch()
+    with pytest.raises(ValueError, match=r"float32 .3,. was announced, float64 .3,. came"):
+        fill(path, [Fill(0, Deferred((3,), np.dtype(np.float32), lambda: np.zeros(3)))])

@@ -1,0 +1,310 @@
+"""What every exchange reads into and writes from: parameters, architecture, metadata, and what was lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from modelarchive import dtypes, names
+from modelarchive.archive import Archive
+from modelarchive.archive.saving import initialized, json_texts, kinds_of, token_texts, write_dict, write_model
+from modelarchive.errors import ConversionError, ParameterError, SpecError
+from modelarchive.nn import Block
+from modelarchive.store.deferred import Deferred
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Note:
+    """One thing that was changed or lost on the way.
+
+    Attributes:
+        where: The parameter, block, operator or key concerned.
+        what: What happened to it, in words.
+    """
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.where}: {self.what}"
+
+
+class Parameters(Mapping[str, np.ndarray]):
+    """Names mapped to arrays of a foreign file, each read when it is asked for.
+
+    Args:
+        entries: Name -> where it comes from; a shared array has the same entry under each of its names.
+    """
+
+    def __init__(self, entries: Mapping[str, Deferred]) -> None:
+        self.entries = dict(entries)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The array: a view of the mapped file where the format allows, else read from the file."""
+        entry = self.entries[name]
+        return entry.read() if entry.view is None else entry.view()
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such an array."""
+        return name in self.entries
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, in the file's order."""
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        """How many names."""
+        return len(self.entries)
+
+    def __repr__(self) -> str:
+        """Names, dtypes and shapes."""
+        lines = [f"  {name}: {entry.dtype} {entry.shape}" for name, entry in self.entries.items()]
+        return "\n".join(["{", *lines, "}"])
+
+
+@dataclass
+class Bundle:
+    """A model, or the parameters of one, between two formats.
+
+    Attributes:
+        parameters: Dotted name -> array, in the model's order, lazy where the format allows. Shared parameters
+            are the same array object (or the same :class:`Deferred`) under each of their names.
+        architecture: As :func:`modelarchive.describe` gives it; None if there is none.
+        reason: Why there is no architecture.
+        metadata: What JSON can say.
+        tokens: Parameter name -> the word that each of its rows belongs to.
+        notes: What was changed or lost while reading.
+    """
+
+    parameters: Mapping[str, np.ndarray]
+    architecture: dict[str, Any] | None = None
+    reason: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    tokens: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+
+    def build(self) -> Block:
+        """The network, its parameters as the bundle's arrays.
+
+        Raises:
+            SpecError: There is no architecture, or an invalid one.
+            ParameterError: Parameters are missing or of other shapes.
+        """
+        from modelarchive import spec
+
+        if self.architecture is None:
+            raise SpecError([("", "architecture", self.reason or "there is none, only parameters")])
+        arrays: dict[int, np.ndarray] = {}
+        found = {}
+        for name, entry in deferred(self.parameters).items():
+            if id(entry) not in arrays:
+                arrays[id(entry)] = self.parameters[name]
+            found[name] = arrays[id(entry)]
+        return spec.build(self.architecture, found)
+
+
+Source = Bundle | Archive | Block | Mapping[str, np.ndarray] | str | os.PathLike[str]
+
+
+def bundle_of(source: Source, *, inputs: Any = None) -> Bundle:
+    """Anything that holds a model as a :class:`Bundle`.
+
+    Args:
+        source: A bundle, an open archive, the path of an archive, a network, or a mapping of arrays.
+        inputs: For a network: what to record its ``forward`` on, unless it remembers that.
+
+    Returns:
+        The bundle; of an archive it is lazy, and good for as long as the archive is open.
+
+    Raises:
+        TypeError: It is none of these.
+        SpecError: A network cannot be described.
+        FormatError: The archive holds nested data, no parameters.
+    """
+    if isinstance(source, Bundle):
+        return source
+    if isinstance(source, Archive):
+        return _of_archive(source)
+    if isinstance(source, Block):
+        from modelarchive import spec
+
+        architecture = spec.describe(source, inputs)  # first: it learns shapes, and keeps large constants
+        return Bundle(initialized(source), architecture)
+    if isinstance(source, Mapping):
+        if wrong := [str(name) for name, array in source.items() if not isinstance(array, np.ndarray)]:
+            raise TypeError(f"{', '.join(wrong[:8])}: expected NumPy arrays")
+        return Bundle(source, reason="only arrays were given")
+    if isinstance(source, str | os.PathLike):
+        with Archive(source) as archive:
+            bundle = _of_archive(archive)
+            # Views outlive the archive; what is read later would not.
+            views = archive.views(_stored_names(archive))
+            return Bundle(views, bundle.architecture, bundle.reason, bundle.metadata, bundle.tokens, bundle.notes)
+    raise TypeError(f"source is {type(source).__name__}, expected a Bundle, an Archive, a Block, a mapping or a path")
+
+
+def deferred(parameters: Mapping[str, np.ndarray]) -> dict[str, Deferred]:
+    """Every array with its dtype and shape, to be read one at a time; shared ones come as one object."""
+    if isinstance(parameters, Parameters):
+        return parameters.entries
+    made: dict[int, Deferred] = {}
+    found = {}
+    for name, array in parameters.items():
+        if id(array) not in made:
+            # The function keeps the array, and with it the id.
+            made[id(array)] = Deferred(array.shape, array.dtype, lambda array=array: array)  # type: ignore[misc]
+        found[name] = made[id(array)]
+    return found
+
+
+def shared_names(parameters: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Each further name of a shared array -> its first name."""
+    first: dict[int, str] = {}
+    entries = deferred(parameters)
+    return {name: first[id(entry)] for name, entry in entries.items() if first.setdefault(id(entry), name) != name}
+
+
+def save_bundle(
+    path: str | os.PathLike[str], bundle: Bundle, *, durable: bool = True, progress: Progress | None = None
+) -> list[Note]:
+    """Write a bundle as an archive: a whole model if it has an architecture, else its parameters.
+
+    Args:
+        path: The archive; an old file is replaced as a whole, or left as it was.
+        bundle: What to write. Names that are no parameter names are kept as they are, in a dict of arrays.
+        durable: As in :func:`modelarchive.save`.
+        progress: As in :func:`modelarchive.save`.
+
+    Returns:
+        What was changed or lost; not what reading the bundle has noted already.
+
+    Raises:
+        ConversionError: Arrays are of dtypes that an archive does not hold; lists all of them.
+        ParameterError: The parameters are not those of the architecture.
+        SpecError: The architecture is invalid.
+        UnsupportedDataError: Metadata or tokens cannot be stored.
+    """
+    entries = deferred(bundle.parameters)
+    problems = [
+        (name, f"an archive holds no {entry.dtype}")
+        for name, entry in entries.items()
+        if dtypes.dense_name(entry.dtype) is None
+    ]
+    if problems:
+        raise ConversionError(problems, hint="nothing was written")
+    texts = json_texts(architecture=bundle.architecture, metadata=bundle.metadata or None)
+    kinds: dict[str, str] = {}
+    if bundle.architecture is not None:
+        from modelarchive import spec
+
+        spec.validate(bundle.architecture)
+        expected = spec.parameter_shapes(bundle.architecture)
+        _compare(expected, entries)
+        entries = {name: entries[name] for name in expected}
+        kinds = kinds_of(bundle.architecture)
+    elif (reason := _no_parameters(entries)) is not None:
+        return _save_as_dict(path, bundle, entries, reason, durable=durable, progress=progress)
+    texts |= token_texts(bundle.tokens, {name: entry.shape[:1] for name, entry in entries.items()})
+    write_model(path, entries, kinds=kinds, texts=texts, durable=durable, progress=progress)
+    return []
+
+
+def _of_archive(archive: Archive) -> Bundle:
+    stored = _stored_names(archive)
+    aliases = archive.reader.contents.aliases
+    entries: dict[str, Deferred] = {}
+    for other in stored.values():
+        name = aliases.get(other, other)
+        if name not in entries:
+            entries[name] = _entry(archive, name)
+    parameters = Parameters({name: entries[aliases.get(other, other)] for name, other in stored.items()})
+    return Bundle(
+        parameters,
+        archive.architecture if archive.has_architecture else None,
+        "" if archive.has_architecture else "the archive holds parameters only",
+        dict(archive.metadata),
+        archive.tokens,
+    )
+
+
+def _entry(archive: Archive, name: str) -> Deferred:
+    described = archive.reader.contents.entry(name)
+    return Deferred(
+        described.shape,
+        dtypes.numpy_dtype(described.dtype),
+        lambda: archive.reader.load([name])[name],
+        lambda: archive.reader.view(name),
+    )
+
+
+def _stored_names(archive: Archive) -> dict[str, str]:
+    """Name -> name in the archive: keys of a dict are percent-encoded there."""
+    members = archive.reader.contents.members
+    if members is None:
+        return {name: name for name in archive.parameters}
+    unsupported = [
+        (names.decode_key(path) or "(the value)", f"is a {kind}, expected a flat dict of arrays")
+        for path, kind in members.items()
+        if (path == "" and kind != "dict") or (path != "" and (kind != "array" or path not in archive.parameters))
+    ]
+    if unsupported:
+        raise ConversionError(unsupported, file=archive.path, hint="other formats hold names and arrays only")
+    return {names.decode_key(path): path for path in archive.parameters}
+
+
+def _compare(expected: Mapping[str, tuple[int, ...]], entries: Mapping[str, Deferred]) -> None:
+    missing = [name for name in expected if name not in entries]
+    unexpected = [name for name in entries if name not in expected]
+    mismatched = {
+        name: (f"shape {shape}", f"shape {entries[name].shape}")
+        for name, shape in expected.items()
+        if name in entries and tuple(shape) != tuple(entries[name].shape)
+    }
+    if missing or unexpected or mismatched:
+        lines = [f"  missing     {name}" for name in missing]
+        lines += [f"  unexpected  {name}" for name in unexpected]
+        lines += [f"  mismatched  {name}: expected {a}, found {b}" for name, (a, b) in mismatched.items()]
+        raise ParameterError(
+            "\n".join(["the parameters are not those of the architecture:", *lines]),
+            missing=missing,
+            unexpected=unexpected,
+            mismatched=mismatched,
+            hint="nothing was written",
+        )
+
+
+def _no_parameters(entries: Mapping[str, Deferred]) -> str | None:
+    """Why the names are no names of parameters, or None."""
+    if problem := next((problem for name in entries if (problem := names.problem_with_name(name))), None):
+        return problem
+    for name in entries:
+        block = name.rpartition(".")[0]
+        while block:
+            if block in entries:
+                return f"{block!r} would be a parameter and a block"
+            block = block.rpartition(".")[0]
+    return None
+
+
+def _save_as_dict(
+    path: str | os.PathLike[str],
+    bundle: Bundle,
+    entries: Mapping[str, Deferred],
+    reason: str,
+    *,
+    durable: bool,
+    progress: Progress | None,
+) -> list[Note]:
+    notes = [Note("(names)", f"kept as the keys of a dict, not as parameters: {reason}")]
+    if bundle.tokens:
+        notes.append(Note(", ".join(bundle.tokens), "their words are left out: a dict of arrays holds none"))
+    texts = json_texts(metadata=bundle.metadata or None)
+    write_dict(path, entries, texts=texts, durable=durable, progress=progress)
+    return notes

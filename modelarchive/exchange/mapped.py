@@ -1,0 +1,88 @@
+"""A foreign file, mapped: its arrays as views, or read into memory one at a time."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import stat
+import sys
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+from modelarchive.errors import FormatError
+from modelarchive.store.deferred import Deferred
+
+
+def little_endian(dtype: np.dtype) -> np.dtype:
+    """The dtype as a little-endian file has it; on a little-endian machine the very same."""
+    return dtype.newbyteorder("<") if sys.byteorder == "big" and dtype.kind in "iufc" else dtype
+
+
+class MappedFile:
+    """An open file that closes itself when nothing refers to it any more.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: The file.
+        size: Its bytes.
+
+    Raises:
+        OSError: It cannot be opened.
+        FormatError: It is a pipe or a device.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(os.fsdecode(path))
+        mode = self.path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise FormatError("is no regular file", file=self.path)
+        with self.path.open("rb", buffering=0) as file:
+            self._descriptor = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+        self.size = os.fstat(self._descriptor).st_size
+        self._map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY) if self.size else None
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Up to `nbytes` bytes from `offset`; fewer at the end of the file."""
+        if self._map is None or offset >= self.size:
+            return b""
+        return self._map[offset : offset + nbytes]
+
+    def open(self) -> int:
+        """A descriptor of the same file, for the caller to close; its position is the file's own."""
+        return os.dup(self._descriptor)
+
+    def array(self, offset: int, dtype: np.dtype, shape: tuple[int, ...], order: str = "C") -> Deferred:
+        """The array at `offset`, whose extent the caller has checked: a view of the map, or read on its own."""
+        return Deferred(
+            shape,
+            dtype,
+            lambda: self._loaded(offset, dtype, shape, order),
+            lambda: self._view(offset, dtype, shape, order),
+        )
+
+    def _view(self, offset: int, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
+        if self._map is None or not math.prod(shape):
+            return np.empty(shape, dtype)
+        view: np.ndarray = np.ndarray(shape, dtype, self._map, offset, order=order)  # type: ignore[arg-type]
+        return view
+
+    def _loaded(self, offset: int, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
+        """Read and not mapped: pages of a map stay in the process's memory for as long as the system likes."""
+        array: np.ndarray = np.empty(shape, dtype, order=order)  # type: ignore[call-overload]
+        if not hasattr(os, "preadv"):  # Windows
+            array[...] = self._view(offset, dtype, shape, order)
+            return array
+        flat = (array.T if order == "F" else array).reshape(-1).view(np.uint8).data
+        done = 0
+        while done < len(flat):
+            count = os.preadv(self._descriptor, [flat[done:]], offset + done)
+            if not count:
+                raise OSError(f"{self.path} became shorter while it was read")
+            done += count
+        return array

@@ -1,0 +1,344 @@
+"""What MXNet's operators with parameters or windows mean: operator -> layer of the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive.exchange.mxnet.importing import Packed, Ref, Step, Zeros, changed, elements
+from modelarchive.exchange.mxnet.symbol import Refusal
+from modelarchive.store.deferred import Deferred
+
+Operator = Callable[[Step], Any]
+_LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
+
+
+def _windows(step: Step, *, fields: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    """Rank, and the fields that a convolution or pooling has for each spatial axis."""
+    at = step.attributes
+    kernel = at.sizes("kernel")
+    rank = len(kernel)
+    if rank not in _LAYOUTS:
+        raise Refusal(f"a window of {rank} axes has no counterpart")
+    config: dict[str, Any] = {fields["kernel"]: list(kernel)}
+    for name, default in (("stride", 1), ("dilate", 1), ("pad", 0), ("adj", 0)):
+        if name in fields:
+            found = at.sizes(name, "()") or (default,) * rank
+            if len(found) != rank:
+                raise Refusal(f"{name} has {len(found)} sizes, the window {rank}")
+            config[fields[name]] = [[each, each] for each in found] if name == "pad" else list(found)
+    layout = at.text("layout", "None")
+    config["layout"] = _LAYOUTS[rank] if layout == "None" else layout
+    if sorted(config["layout"]) != sorted(_LAYOUTS[rank]):
+        raise Refusal(f"layout = {layout[:80]!r} has no counterpart for {rank} axes")
+    return rank, config
+
+
+_CONVOLUTION: Final = {"kernel": "kernel_size", "stride": "strides", "dilate": "dilation", "pad": "padding"}
+
+
+def convolution(step: Step) -> Ref:
+    """Convolution; where the channels are last, so are they in MXNet's weight."""
+    at = step.attributes
+    rank, config = _windows(step, fields=_CONVOLUTION)
+    use_bias = not at.flag("no_bias", default=False)
+    stored, weight = _weight(step, rank)
+    if config["layout"][-1] == "C":
+        order = (0, rank + 1, *range(1, rank + 1))
+        weight = changed(weight, lambda x: x.transpose(order), [weight.shape[each] for each in order])
+    groups = at.integer("num_group", 1)
+    config |= {
+        "kind": f"Conv{rank}D",
+        "channels": at.integer("num_filter"),
+        "groups": groups,
+        "activation": None,
+        "use_bias": use_bias,
+        "in_channels": weight.shape[1] * groups,
+    }
+    bias = {"bias": step.parameter(2)} if use_bias else {}
+    return step.block(config, step.ref(0), weight=(stored, weight), **bias)
+
+
+def deconvolution(step: Step) -> Ref:
+    """Transposed convolution."""
+    at = step.attributes
+    rank, config = _windows(step, fields=_CONVOLUTION | {"adj": "output_padding"})
+    if at.sizes("target_shape", "()"):
+        raise Refusal("target_shape has no counterpart, only pad and adj")
+    use_bias = not at.flag("no_bias", default=True)
+    stored, weight = _weight(step, rank)
+    if config["layout"][-1] == "C":
+        raise Refusal("a transposed convolution with its channels last has no counterpart")
+    config |= {
+        "kind": f"Conv{rank}DTranspose",
+        "channels": at.integer("num_filter"),
+        "groups": at.integer("num_group", 1),
+        "activation": None,
+        "use_bias": use_bias,
+        "in_channels": weight.shape[0],
+    }
+    bias = {"bias": step.parameter(2)} if use_bias else {}
+    return step.block(config, step.ref(0), weight=(stored, weight), **bias)
+
+
+def _weight(step: Step, rank: int) -> tuple[str, Deferred]:
+    stored, weight = step.parameter(1)
+    if len(weight.shape) != rank + 2:
+        raise Refusal(f"the weight {stored!r} has the shape {weight.shape}, expected {rank + 2} axes")
+    return stored, weight
+
+
+def dense(step: Step) -> Ref:
+    """FullyConnected."""
+    at = step.attributes
+    units, use_bias = at.integer("num_hidden"), not at.flag("no_bias", default=False)
+    weight = step.parameter(1)
+    if len(weight[1].shape) != 2:
+        raise Refusal(f"the weight {weight[0]!r} has the shape {weight[1].shape}, expected 2 axes")
+    config = {
+        "kind": "Dense",
+        "units": units,
+        "activation": None,
+        "use_bias": use_bias,
+        "flatten": at.flag("flatten", default=True),
+        "in_units": weight[1].shape[1],
+    }
+    bias = {"bias": step.parameter(2)} if use_bias else {}
+    return step.block(config, step.ref(0), weight=weight, **bias)
+
+
+def embedding(step: Step) -> Ref:
+    """Embedding: MXNet takes the indices as floats, and those outside as the nearest row."""
+    at = step.attributes
+    rows, width = at.integer("input_dim"), at.integer("output_dim")
+    at.text("dtype", "float32")
+    config = {"kind": "Embedding", "input_dim": rows, "output_dim": width, "padding_idx": None}
+    step.note("an index outside of the table is an error; MXNet takes the nearest row")
+    whole = step.op("cast", step.ref(0), dtype="int64")
+    return step.block(config, whole, weight=step.parameter(1))
+
+
+def pooling(step: Step) -> Ref:
+    """Pooling over windows and over everything."""
+    at = step.attributes
+    everything = at.flag("global_pool", default=False)
+    style = at.text("pool_type", "max")
+    convention = at.text("pooling_convention", "valid")
+    at.expect("p_value", "None", "0", "2")
+    if style not in ("max", "avg"):
+        raise Refusal(f"pool_type = {style!r} has no counterpart, only max and avg")
+    include = at.flag("count_include_pad", default=True) if at.text("count_include_pad", "None") != "None" else True
+    name = style.capitalize()
+    if everything:
+        for each in ("kernel", "stride", "pad"):
+            at.text(each, "()")
+        layout = at.text("layout", "None")
+        kernel = at.sizes("kernel", "()")
+        rank = len(layout) - 2 if layout != "None" else len(kernel) or step.rank(0) - 2
+        if rank not in _LAYOUTS:
+            raise Refusal(f"pooling over {rank} axes has no counterpart")
+        layout = _LAYOUTS[rank] if layout == "None" else layout
+        return step.block({"kind": f"Global{name}Pool{rank}D", "layout": layout}, step.ref(0))
+    rank, config = _windows(step, fields={"kernel": "pool_size", "stride": "strides", "pad": "padding"})
+    if convention not in ("valid", "full"):
+        raise Refusal(f"pooling_convention = {convention!r} has no counterpart, only valid and full")
+    config |= {"kind": f"{name}Pool{rank}D", "ceil_mode": convention == "full"}
+    if style == "avg":
+        config["count_include_pad"] = include
+    sizes = zip(config["pool_size"], config["strides"], config["padding"], strict=True)
+    if convention == "full" and any(size < stride + pad[0] for size, stride, pad in sizes):
+        step.note("a last window that begins behind the input is left out; MXNet counts it")
+    return step.block(config, step.ref(0))
+
+
+def batch_norm(step: Step) -> Ref:
+    """BatchNorm in inference."""
+    at = step.attributes
+    epsilon, axis = at.number("eps", 1e-3), at.integer("axis", 1)
+    momentum, fixed = at.number("momentum", 0.9), at.flag("fix_gamma", default=True)
+    at.flag("use_global_stats", default=False)
+    at.flag("output_mean_var", default=False)
+    for name in ("ndev", "key", "min_calib_range", "max_calib_range"):
+        at.text(name, "None")
+    at.expect("act_type", "None")
+    gamma, beta = step.parameter(1), step.parameter(2)
+    statistics = [_statistic(step, 3, "moving_mean"), _statistic(step, 4, "moving_var")]
+    config = {
+        "kind": "BatchNorm",
+        "axis": axis,
+        "momentum": momentum,
+        "epsilon": epsilon,
+        "center": True,
+        "scale": not fixed,
+        "in_channels": elements(beta[1]),
+    }
+    if fixed:
+        step.note(f"{gamma[0]!r} is left out: fix_gamma takes it as 1")
+    scale = {} if fixed else {"weight": gamma}
+    return step.block(config, step.ref(0), **scale, bias=beta, running_mean=statistics[0], running_var=statistics[1])
+
+
+def _statistic(step: Step, index: int, name: str) -> tuple[str, Deferred]:
+    if len(step) > index:
+        return step.parameter(index)
+    # Before 0.9 these were no inputs, and had their names from the operator's.
+    stored = f"{step.node.name}_{name}"
+    if stored not in step.importer.arrays:
+        raise Refusal(f"the parameter {stored!r} is not in the file of arrays")
+    return stored, step.importer.arrays[stored]
+
+
+def layer_norm(step: Step) -> Ref:
+    """LayerNorm."""
+    at = step.attributes
+    axis, epsilon = at.integer("axis", -1), at.number("eps", 1e-5)
+    at.flag("output_mean_var", default=False)
+    return _affine(step, {"kind": "LayerNorm", "axis": axis, "epsilon": epsilon})
+
+
+def instance_norm(step: Step) -> Ref:
+    """InstanceNorm."""
+    return _affine(step, {"kind": "InstanceNorm", "axis": 1, "epsilon": step.attributes.number("eps", 1e-3)})
+
+
+def group_norm(step: Step) -> Ref:
+    """GroupNorm, whose scale and shift are those of groups in 1.9, and of channels in 2.x."""
+    at = step.attributes
+    groups, epsilon = at.integer("num_groups", 1), at.number("eps", 1e-5)
+    at.flag("output_mean_var", default=False)
+    config = {"kind": "GroupNorm", "num_groups": groups, "epsilon": epsilon, "axis": 1}
+    if elements(step.parameter(1)[1]) != groups:
+        return _affine(step, config)
+    channels = step.shape(0)[1] if step.rank(0) > 1 else None
+    if channels is None or groups < 1 or channels % groups:
+        raise Refusal("the number of channels that it normalises is not known")
+    if channels != groups:
+        step.note(f"the scale and shift of each group are repeated for each of its {channels // groups} channels")
+    found = {}
+    for name, index in (("weight", 1), ("bias", 2)):
+        stored, array = step.parameter(index)
+        if elements(array) != groups:
+            raise Refusal(f"{stored!r} has {elements(array)} elements for {groups} groups")
+        times = channels // groups
+        found[name] = (stored, changed(array, lambda x, n=times: np.repeat(x.reshape(-1), n), [channels]))  # type: ignore[misc]
+    return step.block(config | {"center": True, "scale": True, "in_channels": channels}, step.ref(0), **found)
+
+
+def _affine(step: Step, config: dict[str, Any]) -> Ref:
+    weight, bias = step.parameter(1), step.parameter(2)
+    config |= {"center": True, "scale": True, "in_channels": elements(weight[1])}
+    return step.block(config, step.ref(0), weight=weight, bias=bias)
+
+
+#: mode -> (kind, gates, fields of its own).
+MODES: Final[dict[str, tuple[str, int, dict[str, Any]]]] = {
+    "lstm": ("LSTM", 4, {}),
+    "gru": ("GRU", 3, {"linear_before_reset": True}),
+    "rnn_tanh": ("RNN", 1, {"activation": "tanh"}),
+    "rnn_relu": ("RNN", 1, {"activation": "relu"}),
+}
+
+
+def recurrent(step: Step) -> tuple[Ref, ...]:
+    """RNN: the fused recurrence, whose parameters are one flat array or the parts of one."""
+    at = step.attributes
+    mode = at.text("mode")
+    if mode not in MODES:
+        raise Refusal(f"mode = {mode!r} has no counterpart")
+    kind, gates, fields = MODES[mode]
+    for name in ("projection_size", "lstm_state_clip_min", "lstm_state_clip_max"):
+        at.expect(name, "None")
+    at.expect("use_sequence_length", "False")
+    at.flag("lstm_state_clip_nan", default=False)
+    at.flag("state_outputs", default=False)
+    layers, hidden = at.integer("num_layers"), at.integer("state_size")
+    both = at.flag("bidirectional", default=False)
+    if not (0 < layers <= 64 and 0 < hidden < 2**31):
+        raise Refusal(f"{layers} layers of {hidden} units have no counterpart")
+    packed = step.raw(1)
+    parts = list(packed.parts) if isinstance(packed, Packed) else [step.parameter(1)[0]]
+    parameters = _unpacked(step, parts, gates * hidden, hidden, layers, 2 if both else 1)
+    config = {
+        "kind": kind,
+        "hidden_size": hidden,
+        "num_layers": layers,
+        "layout": "TNC",
+        "dropout": at.number("p", 0.0),
+        "bidirectional": both,
+        "input_size": parameters["weight_ih_l0"][1].shape[1],
+        "use_bias": True,
+        "return_state": any(index > 0 for index in step.used),
+        **fields,
+    }
+    states = [] if len(step) < 3 or isinstance(step.raw(2), Zeros) else [step.ref(at) for at in range(2, len(step))]
+    ref = step.block(config, step.ref(0), *states, **parameters)
+    if not config["return_state"]:
+        return (ref,)
+    return tuple([ref, index] for index in range(3 if mode == "lstm" else 2))
+
+
+def packed_inputs(total: int, rows: int, hidden: int, layers: int, directions: int) -> int | None:
+    """The size of a fused recurrence's input, from how many elements its parameters have; None: it is none."""
+    later = rows * (layers - 1) * directions * (hidden * directions + hidden)
+    first = total - later - 2 * rows * layers * directions - rows * hidden * directions
+    inputs, rest = divmod(first, rows * directions)
+    return None if rest or inputs < 1 else inputs
+
+
+def _unpacked(
+    step: Step, parts: list[str], rows: int, hidden: int, layers: int, directions: int
+) -> dict[str, tuple[str, Deferred]]:
+    """Own name -> (name in the file, array), in the order in which MXNet and cuDNN pack them."""
+    arrays = [step.importer.arrays[part] for part in parts]
+    total = sum(map(elements, arrays))
+    inputs = packed_inputs(total, rows, hidden, layers, directions)
+    if inputs is None:
+        raise Refusal(f"the packed parameters have {total:,} elements, which do not fit the other attributes")
+    suffixes = [(layer, f"l{layer}{tail}") for layer in range(layers) for tail in ("", "_reverse")[:directions]]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, suffix in suffixes:
+        shapes[f"weight_ih_{suffix}"] = (rows, inputs if layer == 0 else hidden * directions)
+        shapes[f"weight_hh_{suffix}"] = (rows, hidden)
+    for _, suffix in suffixes:
+        shapes |= {f"bias_ih_{suffix}": (rows,), f"bias_hh_{suffix}": (rows,)}
+    if [elements(each) for each in arrays] == [int(np.prod(shape)) for shape in shapes.values()]:
+        return {
+            own: (part, array if array.shape == shape else changed(array, lambda x, s=shape: x.reshape(s), shape))  # type: ignore[misc]
+            for (own, shape), part, array in zip(shapes.items(), parts, arrays, strict=True)
+        }
+    if len(arrays) > 1:
+        raise Refusal("the parameters that are packed do not have the sizes that the recurrence takes")
+    found: dict[str, tuple[str, Deferred]] = {}
+    begin = 0
+    for own, shape in shapes.items():
+        end = begin + int(np.prod(shape))
+
+        def cut(x: np.ndarray, b: int = begin, e: int = end, s: tuple[int, ...] = shape) -> np.ndarray:
+            return x.reshape(-1)[b:e].reshape(s)
+
+        found[own] = (f"{parts[0]}[{begin}:{end}]", changed(arrays[0], cut, shape))
+        begin = end
+    step.note(f"{parts[0]!r} is cut into {len(found)} parameters")
+    return found
+
+
+#: Operator of MXNet -> what it becomes.
+LAYERS: Final[dict[str, Operator]] = {
+    "Convolution": convolution,
+    "Convolution_v1": convolution,
+    "Deconvolution": deconvolution,
+    "FullyConnected": dense,
+    "Embedding": embedding,
+    "Pooling": pooling,
+    "Pooling_v1": pooling,
+    "BatchNorm": batch_norm,
+    "BatchNorm_v1": batch_norm,
+    "CuDNNBatchNorm": batch_norm,
+    "_contrib_SyncBatchNorm": batch_norm,
+    "LayerNorm": layer_norm,
+    "InstanceNorm": instance_norm,
+    "GroupNorm": group_norm,
+    "RNN": recurrent,
+}

@@ -1,0 +1,223 @@
+"""Read MXNet's files: NDArray files, Gluon's parameters, and exported models."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import spec
+from modelarchive.errors import ConversionError, FormatError, SpecError
+from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
+from modelarchive.exchange.mxnet import naming
+from modelarchive.exchange.mxnet.importing import Importer, input_place
+from modelarchive.exchange.mxnet.inputs import Shape, candidates, declared_shapes
+from modelarchive.exchange.mxnet.ndarrays import is_ndarray_file, read_arrays
+from modelarchive.exchange.mxnet.operators import OPERATORS
+from modelarchive.exchange.mxnet.symbol import VARIABLE, SymbolGraph, read_symbol
+from modelarchive.store.deferred import Deferred
+
+Inputs = Mapping[str, Sequence[int | None]] | Sequence[Sequence[int | None]]
+_EXPORTED: Final = re.compile(r"(?P<prefix>.*)-(?P<epoch>\d{4,})\.params", re.DOTALL)
+_SYMBOL: Final = re.compile(r"(?P<prefix>.*?)(-symbol)?\.json", re.DOTALL)
+_PREFIX: Final = re.compile("^(arg|aux):")
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    parameters: str | os.PathLike[str] | Mapping[str, np.ndarray] | None = None,
+    inputs: Inputs | None = None,
+) -> Bundle:
+    """Read a file of MXNet, without MXNet.
+
+    Args:
+        path: A symbol (``net-symbol.json``) or a file of arrays (``net-0000.params``, ``net.params``, what
+            ``nd.save`` wrote). Symbol and parameters that ``export`` wrote side by side are found from each
+            other and give a whole model; other files of arrays give parameters.
+        parameters: The file of arrays that belongs to a symbol, if it is not found by its name; or the arrays
+            themselves, by their names in the symbol.
+        inputs: Shapes of the inputs, by name or in order, None for a free axis. A symbol does not say them:
+            without this they are told from what takes the inputs.
+
+    Returns:
+        The bundle. Arrays are views of the mapped file; sparse ones are made dense when they are asked for.
+
+    Raises:
+        OSError: A file cannot be read.
+        FormatError: A file is damaged, or neither of the two kinds.
+        UnsafeFileError: A sparse array is far larger than the file when made dense.
+        ConversionError: The symbol has operators without a counterpart; lists all of them.
+    """
+    path = Path(os.fsdecode(path))
+    with path.open("rb") as file:
+        start = file.read(64)
+    if is_ndarray_file(start):
+        exported = _EXPORTED.fullmatch(path.name)
+        symbol = path.with_name(f"{exported['prefix']}-symbol.json") if exported else None
+        if symbol is not None and symbol.is_file():
+            return _model(symbol, path, inputs, [])
+        return _parameters(path)
+    if start.lstrip()[:1] != b"{":
+        raise FormatError("is neither an NDArray file nor a symbol of MXNet", file=path)
+    notes: list[Note] = []
+    return _model(path, _beside(path, notes) if parameters is None else parameters, inputs, notes)
+
+
+def _beside(path: Path, notes: list[Note]) -> Path:
+    """The file of arrays that was exported with a symbol."""
+    found = _SYMBOL.fullmatch(path.name)
+    prefix = found["prefix"] if found else path.stem
+    matches = {
+        int(match["epoch"]): each
+        for each in path.parent.iterdir()
+        if (match := _EXPORTED.fullmatch(each.name)) and match["prefix"] == prefix
+    }
+    if not matches:
+        raise FormatError(
+            f"there is no {prefix}-0000.params beside it",
+            file=path,
+            hint="pass parameters=, the file that holds the arrays",
+        )
+    latest = matches[max(matches)]
+    if len(matches) > 1:
+        notes.append(Note(latest.name, f"taken, of {len(matches)} files of parameters, for its epoch"))
+    return latest
+
+
+def _parameters(path: Path) -> Bundle:
+    arrays, notes = _arrays(path)
+    new = naming.from_gluon(arrays)
+    notes += [Note(name, f"is called {other!r}") for name, other in new.items() if name != other]
+    return Bundle(
+        Parameters({new[name]: array for name, array in arrays.items()}),
+        reason="a file of arrays holds no architecture",
+        notes=notes,
+    )
+
+
+def _arrays(source: str | os.PathLike[str] | Mapping[str, np.ndarray]) -> tuple[dict[str, Deferred], list[Note]]:
+    if isinstance(source, Mapping):
+        return {_PREFIX.sub("", name): array for name, array in deferred(source).items()}, []
+    path = Path(os.fsdecode(source))
+    with path.open("rb") as file:
+        if file.read(4) == b"PK\x03\x04":
+            hint = "in NumPy mode MXNet 2 writes an npz: pass parameters=exchange.numpy.read(path).parameters"
+            raise FormatError("is a zip file, no NDArray file", file=path, hint=hint)
+    contents = read_arrays(path)
+    stored = contents.names or [str(position) for position in range(len(contents.arrays))]
+    notes = []
+    if not contents.names and stored:
+        notes.append(Note("(names)", "the file is a list: its arrays are called by their places, from 0"))
+    found: dict[str, Deferred] = {}
+    for position, (full, array) in enumerate(zip(stored, contents.arrays, strict=True)):
+        name = _PREFIX.sub("", full)
+        if name in found:
+            raise FormatError(f"the name {name[:200]!r} comes twice", file=path)
+        if array is None:
+            notes.append(Note(name, "has neither shape nor values, and is left out"))
+            continue
+        if position in contents.sparse:
+            notes.append(Note(name, f"is {contents.sparse[position]} and is made dense"))
+        found[name] = array
+    return found, notes
+
+
+def _model(symbol_path: Path, arrays_path: Any, inputs: Inputs | None, notes: list[Note]) -> Bundle:
+    symbol = read_symbol(symbol_path)
+    arrays, more = _arrays(arrays_path)
+    notes = [*notes, *more]
+    shapes = declared_shapes(symbol, arrays) | _given(symbol, arrays, inputs)
+    first: tuple[Importer, list[tuple[str, str]]] | None = None
+    tries = candidates(shapes) if inputs is None else iter([shapes])
+    for number, each in enumerate(tries):
+        importer = Importer(symbol, arrays, each)
+        importer.run(OPERATORS)
+        architecture = _architecture(importer)
+        problems = importer.problems or _invalid(architecture)
+        if not problems:
+            if number:
+                sizes = ", ".join(f"{name} {shape}" for name, shape in each.items())
+                notes.append(Note("(inputs)", f"the symbol does not tell their sizes; {sizes} is the first that fits"))
+            return _bundle(importer, architecture, symbol, arrays, notes)
+        first = first or (importer, problems)
+    if first is None:
+        raise FormatError("there is nothing to read", file=symbol_path)
+    importer, problems = first
+    if not importer.problems:
+        architecture = _architecture(importer) | {"inputs": []}
+        if inputs is None and not _invalid(architecture):
+            return _bundle(importer, architecture, symbol, arrays, notes)
+    raise ConversionError(problems, file=symbol_path)
+
+
+def _given(symbol: SymbolGraph, arrays: Mapping[str, Deferred], inputs: Inputs | None) -> dict[str, Shape]:
+    if inputs is None:
+        return {}
+    if isinstance(inputs, Mapping):
+        return {name: list(shape) for name, shape in inputs.items()}
+    places = [
+        (input_place(node.name, position), node.name)
+        for position, node in enumerate(symbol.nodes)
+        if node.op == VARIABLE and node.name not in arrays
+    ]
+    # What is behind the ones that are given may be the labels of a loss.
+    if len(inputs) > len(places):
+        raise ValueError(
+            f"inputs has {len(inputs)} shapes, the symbol the inputs {[name for _, name in sorted(places)]}"
+        )
+    return {name: list(shape) for (_, name), shape in zip(sorted(places), inputs, strict=False)}
+
+
+def _architecture(importer: Importer) -> dict[str, Any]:
+    outputs = importer.outputs()
+    declared = sorted(importer.inputs.values(), key=lambda each: importer.places[each["name"]])
+    model: dict[str, Any] = {"kind": "Graph", "inputs": [each["name"] for each in declared]}
+    if importer.own:
+        model["parameters"] = importer.own
+    model |= {"nodes": importer.nodes, "outputs": outputs}
+    known = all(each["shape"] is not None for each in declared)
+    return {"vocabulary": 1, "inputs": declared if known else [], "model": model}
+
+
+def _invalid(architecture: dict[str, Any]) -> list[tuple[str, str]]:
+    try:
+        spec.validate(architecture)
+    except SpecError as error:
+        return [(pointer or "(model)", message) for pointer, _, message in error.problems]
+    return []
+
+
+def _bundle(
+    importer: Importer,
+    architecture: dict[str, Any],
+    symbol: SymbolGraph,
+    arrays: Mapping[str, Deferred],
+    notes: list[Note],
+) -> Bundle:
+    expected = spec.parameter_shapes(architecture)
+    wrong = [
+        (name, f"expected shape {shape}, found {importer.parameters[name].shape}")
+        for name, shape in expected.items()
+        if any(one not in (0, two) for one, two in zip(shape, importer.parameters[name].shape, strict=False))
+        or len(shape) != len(importer.parameters[name].shape)
+    ]
+    if wrong:
+        raise ConversionError(wrong)
+    notes = [*notes, *importer.notes]
+    if not architecture["inputs"]:
+        notes.append(Note("(inputs)", "their shapes are in neither file: pass inputs= to have them declared"))
+    used = {_PREFIX.sub("", name).partition("[")[0] for name in importer.owner}
+    told = {note.what for note in importer.notes}
+    notes += [
+        Note(name, "is not used by the symbol, and is left out")
+        for name in arrays
+        if name not in used and not any(f"{name!r} is left out" in what for what in told)
+    ]
+    metadata = {"source": {"format": "MXNet symbol", "version": symbol.version}}
+    parameters = Parameters({name: importer.parameters[name] for name in expected})
+    return Bundle(parameters, architecture, metadata=metadata, notes=notes)

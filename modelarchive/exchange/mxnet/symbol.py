@@ -1,0 +1,238 @@
+"""MXNet's symbol JSON as plain data: nodes, attributes, heads; of 1.x, 2.x and what came before."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from modelarchive.errors import FormatError
+
+#: Result of a node: (position of the node, which of its results).
+Entry: TypeAlias = tuple[int, int]
+
+MAX_BYTES: Final = 64 << 20
+MAX_NODES: Final = 100_000
+#: The operator of a node that computes nothing: an input or a parameter.
+VARIABLE: Final = "null"
+
+
+class Refusal(Exception):  # noqa: N818 - collected, and told together in a ConversionError
+    """Something that has no words in the vocabulary."""
+
+
+@dataclass
+class Attributes:
+    """The attributes of a node, which are texts; what is read is remembered.
+
+    Attributes:
+        texts: Name -> text.
+        used: Names that were asked for.
+    """
+
+    texts: dict[str, str]
+    used: set[str] = field(default_factory=set)
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """An attribute as it stands.
+
+        Raises:
+            Refusal: It is missing, and there is no default.
+        """
+        self.used.add(name)
+        found = self.texts.get(name, default)
+        if found is None:
+            raise Refusal(f"the attribute {name!r} is missing")
+        return found
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """True, False, 1 or 0."""
+        text = self.text(name, str(default)).strip().lower()
+        if text not in ("true", "false", "1", "0"):
+            raise self._wrong(name, "true or false")
+        return text in ("true", "1")
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """A whole number."""
+        text = self.text(name, None if default is None else str(default))
+        if not re.fullmatch(r"\s*[+-]?\d{1,18}[lL]?\s*", text):
+            raise self._wrong(name, "an integer")
+        return int(text.strip().rstrip("lL"))
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """A finite number."""
+        text = self.text(name, None if default is None else repr(default))
+        try:
+            found = float(text)
+        except ValueError:
+            raise self._wrong(name, "a number") from None
+        if found - found != 0:
+            raise self._wrong(name, "a finite number")
+        return found
+
+    def optional(self, name: str) -> int | None:
+        """A whole number, or None."""
+        return None if self.text(name, "None").strip() == "None" else self.integer(name)
+
+    def items(self, name: str, default: str | None = None) -> tuple[int | None, ...]:
+        """Whole numbers or None in parentheses or brackets, or a single one."""
+        text = self.text(name, default).strip()
+        inner = text[1:-1] if text[:1] in ("(", "[") and text[-1:] in (")", "]") else text
+        words = [word.strip() for word in inner.split(",")]
+        if words[-1] == "":
+            words.pop()  # of (3,) and of ()
+        if len(words) > 64 or not all(re.fullmatch(r"None|[+-]?\d{1,18}[lL]?", word) for word in words):
+            raise self._wrong(name, "a list of integers")
+        return tuple(None if word == "None" else int(word.rstrip("lL")) for word in words)
+
+    def sizes(self, name: str, default: str | None = None) -> tuple[int, ...]:
+        """The same without None."""
+        found = self.items(name, default)
+        if any(each is None for each in found):
+            raise self._wrong(name, "a list of integers")
+        return tuple(each for each in found if each is not None)
+
+    def axes(self, name: str = "axis") -> list[int] | None:
+        """Axes of a reduction; None (or an empty list) is all."""
+        found = [each for each in self.items(name, "()") if each is not None]
+        return found or None
+
+    def expect(self, name: str, *accepted: str) -> None:
+        """Refuse every value but those that mean nothing special; absent is fine."""
+        if (text := self.text(name, accepted[0])) not in accepted:
+            raise Refusal(f"{name} = {text!r} has no counterpart, only {' and '.join(map(repr, accepted))}")
+
+    def unread(self) -> dict[str, str]:
+        """What nobody asked for."""
+        return {name: text for name, text in self.texts.items() if name not in self.used and not _is_aside(name)}
+
+    def _wrong(self, name: str, expected: str) -> Refusal:
+        return Refusal(f"{name} = {self.texts.get(name, '')[:80]!r} is not {expected}")
+
+
+#: Attributes that change speed, memory or training, or repeat what the inputs say.
+_ASIDE: Final = frozenset(
+    (
+        *("workspace", "cudnn_tune", "cudnn_off", "cudnn_algo_verbose"),
+        *("num_args", "sparse_grad", "ctx", "name", "lr_mult", "wd_mult"),
+    )
+)
+
+
+def _is_aside(name: str) -> bool:
+    return name in _ASIDE or name.startswith("__")
+
+
+@dataclass(frozen=True)
+class SymbolNode:
+    """One node.
+
+    Attributes:
+        op: The operator; "null" for a variable.
+        name: Its name, not always unique.
+        attributes: Its attributes.
+        inputs: What it takes, from nodes before it.
+    """
+
+    op: str
+    name: str
+    attributes: Attributes
+    inputs: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class SymbolGraph:
+    """A symbol.
+
+    Attributes:
+        nodes: In an order in which they can be computed.
+        heads: What it returns.
+        version: The MXNet that wrote it, "1.9.1"; "" if it does not say.
+    """
+
+    nodes: list[SymbolNode]
+    heads: list[Entry]
+    version: str
+
+    def needed(self) -> list[int]:
+        """Positions of the nodes that the heads depend on, in order."""
+        wanted = {position for position, _ in self.heads}
+        for position in range(len(self.nodes) - 1, -1, -1):
+            if position in wanted:
+                wanted |= {source for source, _ in self.nodes[position].inputs}
+        return sorted(wanted)
+
+
+def read_symbol(path: str | os.PathLike[str]) -> SymbolGraph:
+    """Read and check a symbol file.
+
+    Raises:
+        OSError: The file cannot be read.
+        FormatError: It is no symbol, or damaged.
+    """
+    with Path(path).open("rb") as file:
+        text = file.read(MAX_BYTES + 1)
+    if len(text) > MAX_BYTES:
+        raise FormatError(f"is larger than {MAX_BYTES >> 20} MiB, too much for a symbol", file=path)
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"is not JSON: {error}", file=path) from error
+    try:
+        return _graph(data)
+    except ValueError as error:
+        raise FormatError(f"is no symbol of MXNet: {error}", file=path) from error
+
+
+def _graph(data: Any) -> SymbolGraph:
+    nodes = data.get("nodes") if isinstance(data, dict) else None
+    if not isinstance(nodes, list) or not 0 < len(nodes) <= MAX_NODES:
+        raise ValueError(f"expected 1 to {MAX_NODES:,} nodes")
+    read = [_node(each, position) for position, each in enumerate(nodes)]
+    heads = [_entry(each, len(read), "heads") for each in _list(data.get("heads"), "heads")]
+    if not heads:
+        raise ValueError("it has no heads")
+    return SymbolGraph(read, heads, _version(data.get("attrs")))
+
+
+def _node(data: Any, position: int) -> SymbolNode:
+    where = f"nodes[{position}]"
+    if not isinstance(data, dict) or not isinstance(data.get("op"), str) or not isinstance(data.get("name"), str):
+        raise ValueError(f"{where} has no op and name")
+    if data.get("subgraphs"):
+        raise ValueError(f"{where} ({data['op']!r}) holds graphs of its own: loops and branches have no counterpart")
+    texts: dict[str, str] = {}
+    # Before 1.0 an operator's attributes were called param, and later attr.
+    for key in ("attr", "param", "attrs"):
+        found = data.get(key) or {}
+        if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
+            raise ValueError(f"{where}: {key} is no mapping of texts")
+        texts |= found
+    inputs = [_entry(each, position, where) for each in _list(data.get("inputs", []), where)]
+    return SymbolNode(data["op"], data["name"], Attributes(texts), tuple(inputs))
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: expected a list, found {type(value).__name__}")
+    return value
+
+
+def _entry(value: Any, limit: int, where: str) -> Entry:
+    """A reference [node, result] or [node, result, version] to a node before `limit`."""
+    if not isinstance(value, list) or not 2 <= len(value) <= 3 or any(type(each) is not int for each in value):
+        raise ValueError(f"{where}: {str(value)[:80]!r} is no reference to a node's result")
+    if not 0 <= value[0] < limit or not 0 <= value[1] < MAX_NODES:
+        raise ValueError(f"{where}: there is no earlier node {value[0]}")
+    return value[0], value[1]
+
+
+def _version(attrs: Any) -> str:
+    try:
+        number = int(attrs["mxnet_version"][1])
+    except (TypeError, KeyError, IndexError, ValueError):
+        return ""
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}"

@@ -1,0 +1,99 @@
+"""Write MXNet's files: parameters for Gluon, and whole models as symbol and parameters."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from modelarchive import spec
+from modelarchive.archive.saving import kinds_of
+from modelarchive.errors import ConversionError
+from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of, deferred
+from modelarchive.exchange.mxnet import naming
+from modelarchive.exchange.mxnet.exporting import Exporter
+from modelarchive.exchange.mxnet.operating import OPS_OUT
+from modelarchive.exchange.mxnet.saving import problems_with, save_arrays
+from modelarchive.exchange.mxnet.saying import KINDS_OUT
+from modelarchive.nn.evaluate import declared
+from modelarchive.store.replace import replacing
+
+_PAIR: Final = re.compile(r"(?P<prefix>.*?)(?:(?:-symbol)?\.json|-(?P<epoch>\d{4,})\.params)", re.DOTALL)
+
+
+def write(source: Source, path: str | os.PathLike[str], *, inputs: Any = None, durable: bool = True) -> list[Note]:
+    """Write a model, or parameters, as MXNet 1.x reads them.
+
+    Args:
+        source: A bundle, an open archive, the path of an archive, a network, or a mapping of arrays.
+        path: ``net-symbol.json`` or ``net-0000.params``: both files of a whole model are written, as ``export``
+            does, for ``SymbolBlock.imports``. Any other name: one file of arrays, for ``load_parameters`` of a
+            Gluon network of the same structure, or ``nd.load``.
+        inputs: For a network: what to record its ``forward`` on, unless it remembers that.
+        durable: Have the system put the files on the disk before returning.
+
+    Returns:
+        What was changed or lost.
+
+    Raises:
+        ConversionError: Something has no counterpart in MXNet; lists all of it. Nothing is written.
+        OSError: A file cannot be written.
+    """
+    path = Path(os.fsdecode(path))
+    bundle = bundle_of(source, inputs=inputs)
+    pair = _PAIR.fullmatch(path.name)
+    if pair is not None and (bundle.architecture is not None or path.suffix == ".json"):
+        stem = path.with_name(pair["prefix"])
+        arrays = stem.with_name(f"{stem.name}-{pair['epoch'] or '0000'}.params")
+        return _write_model(bundle, stem.with_name(f"{stem.name}-symbol.json"), arrays, durable=durable)
+    entries = deferred(bundle.parameters)
+    kinds = {} if bundle.architecture is None else kinds_of(bundle.architecture)
+    new = naming.to_gluon(entries, kinds)
+    notes = [Note(name, f"is called {other!r}") for name, other in new.items() if name != other]
+    if bundle.architecture is not None:
+        notes.append(Note("(architecture)", "left out: name the file net-0000.params to have its symbol beside it"))
+    notes += _left_out(bundle)
+    return notes + save_arrays(path, {new[name]: array for name, array in entries.items()}, durable=durable)
+
+
+def _write_model(bundle: Bundle, symbol_path: Path, arrays_path: Path, *, durable: bool) -> list[Note]:
+    if bundle.architecture is None:
+        raise ConversionError([("(architecture)", bundle.reason or "there is none")], hint="nothing was written")
+    architecture: Mapping[str, Any] = bundle.architecture
+    network = spec.build(architecture)
+    names = naming.to_gluon(bundle.parameters, kinds_of(architecture))
+    entries = deferred(bundle.parameters)
+    exporter = Exporter(entries, names, KINDS_OUT, OPS_OUT)
+    given: list[tuple[str, Any]] = [
+        (each["name"], declared(each["shape"], each["dtype"])) for each in architecture["inputs"]
+    ]
+    if not given:
+        own = getattr(network, "inputs", ())
+        given = [(name, None) for name in own] or [("data", None)]
+    heads = exporter.run(network, given)
+    problems = exporter.problems + problems_with(exporter.arrays)
+    if problems:
+        raise ConversionError(problems, hint="nothing was written")
+    arrays = {
+        f"{'aux' if name in exporter.auxiliary else 'arg'}:{name}": each for name, each in exporter.arrays.items()
+    }
+    notes = save_arrays(arrays_path, arrays, durable=durable)
+    with replacing(symbol_path, durable=durable) as temporary:
+        temporary.write_text(exporter.text(heads), "utf-8")
+    unused = [name for name, array in entries.items() if id(array) not in exporter.said]
+    notes += [Note(name, "is not used by the model's outputs, and is left out") for name in unused]
+    return exporter.notes + notes + _left_out(bundle)
+
+
+def _left_out(bundle: Bundle) -> list[Note]:
+    notes = [Note(f"metadata[{key!r}]", "left out: MXNet's files hold none") for key in bundle.metadata]
+    notes += [Note(f"tokens[{name!r}]", "left out: MXNet's files hold none") for name in bundle.tokens]
+    if bundle.architecture is not None:
+        notes += [
+            Note(name, "is frozen, which MXNet's files do not say")
+            for name, parameter in spec.build(bundle.architecture).collect_params().items()
+            if not parameter.trainable and not name.endswith(("running_mean", "running_var"))
+        ]
+    return notes

@@ -1,0 +1,317 @@
+"""NumPy's files: .npz and .npy, read without pickle and without trusting a size that they declare."""
+
+from __future__ import annotations
+
+import ast
+import math
+import os
+import re
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+
+from modelarchive import dtypes
+from modelarchive.errors import ConversionError, FormatError, UnsafeFileError
+from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, shared_names
+from modelarchive.exchange.mapped import MappedFile
+from modelarchive.store.contents import MAX_INFLATION
+from modelarchive.store.deferred import Deferred
+from modelarchive.store.fill import pieces
+from modelarchive.store.replace import replacing
+
+#: The name of a lone array.
+SINGLE: Final = "array"
+#: Compressed bytes taken at a time.
+_PIECE: Final = 1 << 20
+#: NumPy itself accepts headers of 10,000 characters.
+_MAX_HEADER: Final = 10_012
+_MAGIC: Final = b"\x93NUMPY"
+#: Dtypes as headers spell those of numbers, and bytes without a dtype; the sizes that there are.
+_DESCR: Final = re.compile(r"[<>|=](?:b1|[iu][1248]|f(?:1|2|4|8)|c(?:8|16)|V[12])")
+#: A zip member's own header, and the bytes of it before the name.
+_LOCAL_SIGNATURE: Final = b"PK\x03\x04"
+_LOCAL_BYTES: Final = 30
+
+#: NumPy has no code for these; the wider dtype holds every value of them exactly.
+_WIDENED: Final[dict[np.dtype, np.dtype]] = {
+    dtypes.DENSE["bfloat16"]: np.dtype(np.float32),
+    dtypes.DENSE["float8_e4m3fn"]: np.dtype(np.float16),
+    dtypes.DENSE["float8_e5m2"]: np.dtype(np.float16),
+}
+
+
+def read(path: str | os.PathLike[str]) -> Bundle:
+    """Read an .npz or .npy file, told apart by content.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The arrays under their names; the one of an .npy file under the name "array". Those that are not
+        compressed are views of the mapped file.
+
+    Raises:
+        OSError: The file cannot be read.
+        FormatError: It is neither, or damaged.
+        UnsafeFileError: It declares more bytes than it can hold, or compresses in a way that has no bound.
+        ConversionError: Arrays are of pickled objects, strings or records; lists all of them.
+    """
+    file = MappedFile(path)
+    try:
+        if file.read(0, 6) == _MAGIC:
+            found = {SINGLE: _array_at(file, 0, file.size)}
+        elif file.read(0, 2) == b"PK":
+            found = _members(file)
+        else:
+            raise FormatError("is no .npy and no .npz file")
+        entries, notes = _supported(found)
+    except (FormatError, UnsafeFileError, ConversionError) as error:
+        error.file = error.file or str(file.path)
+        raise
+    return Bundle(Parameters(entries), reason="NumPy's files hold arrays only", notes=notes)
+
+
+def write(
+    source: Source, path: str | os.PathLike[str], *, compressed: bool = False, durable: bool = True
+) -> list[Note]:
+    """Write arrays as .npz, or one array as .npy, by the path's suffix.
+
+    Args:
+        source: A bundle, archive, network or mapping of arrays.
+        path: ``x.npz`` or ``x.npy``.
+        compressed: Deflate the arrays of an .npz file.
+        durable: As in :func:`modelarchive.save`.
+
+    Returns:
+        What NumPy's files cannot say: architecture, metadata, words of rows, dtypes, that arrays are shared.
+
+    Raises:
+        ConversionError: Several arrays into an .npy file, or a dtype that NumPy has no code for.
+        OSError: The file cannot be written.
+    """
+    bundle = bundle_of(source)
+    entries = deferred(bundle.parameters)
+    is_single = Path(os.fsdecode(path)).suffix == ".npy"
+    if is_single and len(entries) != 1:
+        raise ConversionError([(name, "an .npy file holds one array") for name in entries] or [("(arrays)", "none")])
+    problems = [
+        (name, f"NumPy has no code for {entry.dtype}")
+        for name, entry in entries.items()
+        if entry.dtype.isbuiltin == 2 and entry.dtype not in _WIDENED
+    ]
+    if problems:
+        raise ConversionError(problems, hint="nothing was written")
+    notes = _losses(bundle)
+    notes += [
+        Note(name, f"{entry.dtype} became {_WIDENED[entry.dtype]}, which holds its values exactly")
+        for name, entry in entries.items()
+        if entry.dtype in _WIDENED
+    ]
+    with replacing(path, durable=durable) as temporary:
+        if is_single:
+            with temporary.open("wb") as out:
+                _write_array(out, *entries.values())
+            return notes
+        method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+        with zipfile.ZipFile(temporary, "w", method) as archive:
+            for name, entry in entries.items():
+                # The time of an entry is fixed: the same arrays give the same bytes.
+                member = zipfile.ZipInfo(f"{name}.npy")
+                member.compress_type = method
+                with archive.open(member, "w", force_zip64=True) as stream:
+                    _write_array(stream, entry)
+    return notes
+
+
+def _members(file: MappedFile) -> dict[str, Deferred | str]:
+    """The arrays of an .npz file; in the place of an array that cannot be read, why."""
+    try:
+        with os.fdopen(file.open(), "rb") as stream, zipfile.ZipFile(stream) as archive:
+            infos = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError, OverflowError) as error:
+        raise FormatError(f"is no zip file that can be read: {error}") from error
+    if sum(info.compress_size for info in infos) > file.size:
+        raise UnsafeFileError("its members overlap: they claim more bytes than the file has", rule="declared bytes")
+    found: dict[str, Deferred | str] = {}
+    for info in infos:
+        name = info.filename.removesuffix(".npy")
+        if name == info.filename:
+            raise FormatError(f"is no .npz file: it holds {info.filename[:80]!r}")
+        if name in found:
+            raise FormatError(f"holds {name[:80]!r} twice")
+        found[name] = _member(file, info)
+    return found
+
+
+def _member(file: MappedFile, info: zipfile.ZipInfo) -> Deferred | str:
+    where = info.filename[:80]
+    if info.flag_bits & 1:
+        raise FormatError(f"{where!r} is encrypted")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UnsafeFileError(f"{where!r} is compressed by method {info.compress_type}", rule="declared bytes")
+    if info.file_size > MAX_INFLATION * info.compress_size:
+        raise UnsafeFileError(
+            f"{where!r} claims {info.file_size:,} bytes out of {info.compress_size:,}", rule="declared bytes"
+        )
+    local = file.read(info.header_offset, _LOCAL_BYTES)
+    if len(local) < _LOCAL_BYTES or not local.startswith(_LOCAL_SIGNATURE):
+        raise FormatError(f"{where!r} is not where the zip file says")
+    name_bytes, extra_bytes = struct.unpack("<HH", local[26:30])
+    start = info.header_offset + _LOCAL_BYTES + name_bytes + extra_bytes
+    if start + info.compress_size > file.size:
+        raise FormatError(f"{where!r} ends beyond the file")
+    if info.compress_type == zipfile.ZIP_STORED:
+        if info.compress_size != info.file_size:
+            raise FormatError(f"{where!r} is stored in {info.compress_size} bytes and claims {info.file_size}")
+        return _array_at(file, start, info.file_size)
+    head = bytearray(min(_MAX_HEADER, info.file_size))
+    _inflate(file, info, start, head, is_whole=False)
+    described = _header(bytes(head), info.file_size)
+    if isinstance(described, str):
+        return described
+    dtype, shape, order, skip = described
+
+    def load() -> np.ndarray:
+        data = np.empty(info.file_size, np.uint8)
+        _inflate(file, info, start, data.data, is_whole=True)
+        return np.ndarray(shape, dtype, data.data, skip, order=order)  # type: ignore[arg-type]
+
+    return Deferred(shape, dtype, load)
+
+
+def _inflate(
+    file: MappedFile, info: zipfile.ZipInfo, start: int, out: bytearray | memoryview, *, is_whole: bool
+) -> None:
+    """Inflate a member into a buffer, as much as fits; the whole member if it must, its checksum compared."""
+    machine = zlib.decompressobj(-15)
+    done = checksum = 0
+    try:
+        for offset in range(0, info.compress_size, _PIECE):
+            piece = file.read(start + offset, min(_PIECE, info.compress_size - offset))
+            # What is inflated already is handed out after the last of its input was taken, too.
+            while done < len(out) and (part := machine.decompress(piece, min(_PIECE, len(out) - done))):
+                out[done : done + len(part)] = part
+                done += len(part)
+                checksum = zlib.crc32(part, checksum)
+                piece = machine.unconsumed_tail
+            if done == len(out):
+                break
+    except zlib.error as error:
+        raise FormatError(f"{info.filename[:80]!r} is damaged: {error}", file=file.path) from error
+    if done < len(out) or (is_whole and checksum != info.CRC):
+        raise FormatError(f"{info.filename[:80]!r} is damaged: its checksum or size differs", file=file.path)
+
+
+def _array_at(file: MappedFile, start: int, nbytes: int) -> Deferred | str:
+    described = _header(file.read(start, min(nbytes, _MAX_HEADER)), nbytes)
+    if isinstance(described, str):
+        return described
+    dtype, shape, order, skip = described
+    return file.array(start + skip, dtype, shape, order)
+
+
+def _header(head: bytes, nbytes: int) -> tuple[np.dtype, tuple[int, ...], str, int] | str:
+    """Dtype, shape, order and where the data begins; or why such an array is not read.
+
+    Raises:
+        FormatError: The header is damaged, or declares other than `nbytes` bytes.
+    """
+    length_bytes = {1: 2, 2: 4, 3: 4}.get(head[6]) if head.startswith(_MAGIC) and len(head) > 12 else None
+    if length_bytes is None:
+        raise FormatError("is no array in NumPy's format, or of a version that is not known")
+    skip = 8 + length_bytes + int.from_bytes(head[8 : 8 + length_bytes], "little")
+    if skip > min(len(head), _MAX_HEADER):
+        raise FormatError("the header of an array is longer than any")
+    shape, is_fortran, descr = _parsed(head[8 + length_bytes : skip].decode("latin-1"))
+    if "O" in str(descr):
+        return "is an array of Python objects, which only pickle can read, and pickle runs code"
+    if not isinstance(descr, str) or not _DESCR.fullmatch(descr):
+        return f"is an array of {str(descr)[:80]}"
+    # So np.save writes float8_e5m2, and NumPy cannot read it again.
+    dtype = np.dtype("V1" if descr[1:] == "f1" else descr)
+    if any(type(length) is not int or not 0 <= length < 2**63 for length in shape):
+        raise FormatError(f"an array has the shape {str(shape)[:80]}")
+    if math.prod(filter(None, shape)) * max(dtype.itemsize, 1) >= 2**63 or len(shape) > 64:
+        raise FormatError(f"an array has the shape {str(shape)[:80]}, which no memory can hold")
+    if dtype.itemsize * math.prod(shape) + skip != nbytes:
+        raise FormatError(f"an array of {dtype} {str(shape)[:80]} needs other than the {nbytes - skip:,} bytes it has")
+    return dtype, tuple(shape), "F" if is_fortran else "C", skip
+
+
+def _parsed(text: str) -> tuple[tuple[Any, ...], bool, object]:
+    """Shape, whether in Fortran's order, and dtype of a header, which is a Python literal."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the spelling of a stranger's literal
+            # Python 2 wrote lengths as 3L.
+            found = ast.literal_eval(re.sub(r"(\d)L\b", r"\1", text).strip())
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise FormatError(f"the header of an array is no literal: {str(error)[:200]}") from error
+    if not isinstance(found, dict) or set(found) != {"descr", "fortran_order", "shape"}:
+        raise FormatError("the header of an array has not the keys descr, fortran_order, shape")
+    if not isinstance(found["shape"], tuple) or not isinstance(found["fortran_order"], bool):
+        raise FormatError(f"an array has the shape {str(found['shape'])[:80]}")
+    return found["shape"], found["fortran_order"], found["descr"]
+
+
+def _supported(found: dict[str, Deferred | str]) -> tuple[dict[str, Deferred], list[Note]]:
+    entries: dict[str, Deferred] = {}
+    notes: list[Note] = []
+    problems: list[tuple[str, str]] = []
+    for name, entry in found.items():
+        if isinstance(entry, str):
+            problems.append((name, entry))
+        elif dtypes.dense_name(entry.dtype) is not None:
+            entries[name] = entry
+        elif entry.dtype.kind == "V" and entry.dtype.names is None and entry.dtype.itemsize in (1, 2):
+            # So np.save writes bfloat16 and float8, and nothing says which of them it was.
+            raw = np.dtype(f"u{entry.dtype.itemsize}")
+            entries[name] = _viewed(entry, raw)
+            notes.append(
+                Note(name, f"its dtype was not saved ({entry.dtype}); kept as {raw}: .view(ml_dtypes.bfloat16), say")
+            )
+        else:
+            problems.append((name, f"is an array of {entry.dtype}"))
+    if problems:
+        raise ConversionError(problems, hint="numbers and booleans are read; save other arrays in another way")
+    return entries, notes
+
+
+def _viewed(entry: Deferred, dtype: np.dtype) -> Deferred:
+    view = entry.view
+    return Deferred(
+        entry.shape, dtype, lambda: entry.read().view(dtype), None if view is None else lambda: view().view(dtype)
+    )
+
+
+def _write_array(out: BinaryIO | Any, entry: Deferred) -> None:
+    array = entry.read()
+    if entry.dtype in _WIDENED:
+        array = array.astype(_WIDENED[entry.dtype])
+    little = array.dtype.newbyteorder("<")
+    header = {"descr": np.lib.format.dtype_to_descr(little), "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(out, header)
+    for piece in _in_order(array):
+        out.write(piece)
+
+
+def _in_order(array: np.ndarray) -> Iterator[memoryview]:
+    return pieces(array) if array.size else iter(())
+
+
+def _losses(bundle: Bundle) -> list[Note]:
+    notes = []
+    if bundle.architecture is not None:
+        notes.append(Note("(architecture)", "left out: NumPy's files hold arrays only"))
+    if bundle.metadata:
+        notes.append(Note("(metadata)", f"left out: {', '.join(map(str, bundle.metadata))}"))
+    notes += [Note(name, "the words of its rows are left out") for name in bundle.tokens]
+    notes += [Note(name, f"written again: {other} is the same array") for name, other in
+              shared_names(bundle.parameters).items()]  # fmt: skip
+    return notes

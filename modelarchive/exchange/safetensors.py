@@ -1,0 +1,270 @@
+"""safetensors files: one, or several with the index.json that Hugging Face writes beside them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+
+from modelarchive import dtypes
+from modelarchive.errors import ConversionError, FormatError, UnsafeFileError, counted
+from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, shared_names
+from modelarchive.exchange.mapped import MappedFile, little_endian
+from modelarchive.store.deferred import Deferred
+from modelarchive.store.fill import Fill, fill
+from modelarchive.store.replace import replacing
+from modelarchive.store.strict import loads, short
+
+#: safetensors refuses longer headers; so do we, and longer index files too.
+MAX_HEADER_BYTES: Final = 100_000_000
+#: NumPy's limit on axes.
+MAX_RANK: Final = 64
+#: Bytes of a shard unless told otherwise, as Hugging Face has it.
+SHARD_BYTES: Final = 5_000_000_000
+INDEX_SUFFIX: Final = ".index.json"
+
+#: Code -> dtype.
+_DTYPES: Final = {code: dtypes.DENSE[name] for code, name in dtypes.FROM_SAFETENSORS.items()} | {
+    "C64": np.dtype(np.complex64),
+    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
+}
+_CODES: Final = {dtype: code for code, dtype in _DTYPES.items()}
+
+
+def read(path: str | os.PathLike[str]) -> Bundle:
+    """Read a safetensors file, or all files that an ``*.index.json`` names.
+
+    Args:
+        path: The file, or the index file; the shards lie in its folder.
+
+    Returns:
+        Parameters as views of the mapped files, metadata, no architecture.
+
+    Raises:
+        OSError: A file cannot be read.
+        FormatError: It is no safetensors file, or damaged.
+        UnsafeFileError: The index names a file outside its folder.
+        ConversionError: Arrays are of dtypes that NumPy has no word for; lists all of them.
+    """
+    reason = "safetensors holds parameters only"
+    if str(os.fsdecode(path)).endswith(".json"):
+        entries, metadata, notes = _read_sharded(Path(os.fsdecode(path)))
+    else:
+        entries, metadata = _read_file(path)
+        notes = []
+    return Bundle(Parameters(entries), reason=reason, metadata=metadata, notes=notes)
+
+
+def write(
+    source: Source,
+    path: str | os.PathLike[str],
+    *,
+    max_shard_bytes: int | None = None,
+    durable: bool = True,
+) -> list[Note]:
+    """Write parameters and metadata as safetensors.
+
+    Args:
+        source: A bundle, archive, network or mapping of arrays.
+        path: ``model.safetensors``, or ``model.safetensors.index.json`` for several files; each of them is
+            replaced as a whole, the index last.
+        max_shard_bytes: Begin a new file when one has so many bytes of arrays; None: one file, or 5 GB each
+            under an index.
+        durable: As in :func:`modelarchive.save`.
+
+    Returns:
+        What safetensors cannot say: the architecture, words of rows, that arrays are shared.
+
+    Raises:
+        ConversionError: Arrays are of dtypes that safetensors has no code for; lists all of them.
+        OSError: A file cannot be written.
+    """
+    bundle = bundle_of(source)
+    entries = deferred(bundle.parameters)
+    problems = [
+        (name, f"safetensors has no code for {entry.dtype}")
+        for name, entry in entries.items()
+        if _native(entry.dtype) not in _CODES
+    ]
+    problems += [(name, "is the name of safetensors' own entry") for name in entries if name == "__metadata__"]
+    if problems:
+        raise ConversionError(problems, hint="nothing was written")
+    metadata, notes = _strings(bundle.metadata)
+    metadata.setdefault("format", "pt")
+    notes += _losses(bundle)
+    target = Path(os.fsdecode(path))
+    if not target.name.endswith(INDEX_SUFFIX) and max_shard_bytes is None:
+        _write_file(target, entries, metadata, durable=durable)
+        return notes
+    target = target if target.name.endswith(INDEX_SUFFIX) else target.with_name(target.name + INDEX_SUFFIX)
+    _write_sharded(target, entries, metadata, max_shard_bytes or SHARD_BYTES, durable=durable)
+    return notes
+
+
+def _read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Deferred], dict[str, Any]]:
+    file = MappedFile(path)
+    try:
+        length = int.from_bytes(file.read(0, 8), "little")
+        if file.size < 10 or length > MAX_HEADER_BYTES or length + 8 > file.size:
+            raise FormatError(f"is no safetensors file: its {file.size:,} bytes hold no header of {length:,}")
+        header = loads(file.read(8, length), what="the safetensors header", strict=True)
+        metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise FormatError("__metadata__ is no object of strings")
+        entries = _checked(header, file, start=length + 8)
+    except (FormatError, ConversionError) as error:
+        error.file = error.file or str(file.path)
+        raise
+    if "modelarchive" in metadata:
+        # An archive is a safetensors file too; HDF5's own bytes are declared in it as arrays.
+        metadata = {key: value for key, value in metadata.items() if key != "modelarchive"}
+        entries = {name: entry for name, entry in entries.items() if not name.startswith("__hdf5__.")}
+    return entries, metadata
+
+
+def _checked(header: Mapping[str, Any], file: MappedFile, *, start: int) -> dict[str, Deferred]:
+    """Every array, after every number was checked against the others and the file's size."""
+    room = file.size - start
+    entries: dict[str, Deferred] = {}
+    extents = []
+    unknown: list[tuple[str, str]] = []
+    for name, value in header.items():
+        try:
+            code, shape = value["dtype"], value["shape"]
+            begin, end = value["data_offsets"]
+        except (TypeError, KeyError, ValueError):
+            raise FormatError(f"the entry of {short(name)} has no dtype, shape and data_offsets") from None
+        numbers = [begin, end, *shape] if isinstance(shape, list) else [None]
+        if not isinstance(code, str) or any(type(number) is not int or not 0 <= number < 2**63 for number in numbers):
+            raise FormatError(f"the entry of {short(name)} has a dtype, shape or data_offsets of the wrong type")
+        if not begin <= end <= room:
+            raise FormatError(f"{short(name)} claims bytes {begin} to {end}, the file has {room} for arrays")
+        extents.append((begin, end, name))
+        dtype = _DTYPES.get(code)
+        if dtype is None:
+            unknown.append((name, f"is of the dtype {short(code)}"))
+            continue
+        needed = dtype.itemsize * math.prod(shape)
+        if needed != end - begin or len(shape) > MAX_RANK or math.prod(filter(None, shape)) * dtype.itemsize >= 2**63:
+            raise FormatError(f"{short(name)} has {end - begin} bytes, its shape {short(shape)} needs {needed}")
+        entries[name] = file.array(start + begin, little_endian(dtype), tuple(shape))
+    position = 0
+    for begin, end, name in sorted(extents):
+        if begin != position:
+            raise FormatError(f"{short(name)} begins at {begin}, expected {position}: arrays overlap or leave a gap")
+        position = end
+    if position != room:
+        raise FormatError(f"the arrays end at {position}, the file has {room} bytes for them")
+    if unknown:
+        raise ConversionError(unknown)
+    return entries
+
+
+def _read_sharded(index: Path) -> tuple[dict[str, Deferred], dict[str, Any], list[Note]]:
+    file = MappedFile(index)
+    if file.size > MAX_HEADER_BYTES:
+        raise FormatError(f"has {file.size:,} bytes: it is no index of shards", file=index)
+    try:
+        document = loads(file.read(0, file.size), what="the index of shards", strict=True)
+        weight_map = document.get("weight_map")
+        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+            raise FormatError("has no weight_map from names to file names")
+    except FormatError as error:
+        error.file = str(index)
+        raise
+    shards = list(dict.fromkeys(weight_map.values()))
+    for shard in shards:
+        if shard in ("", ".", "..") or any(sign in shard for sign in "/\\:\0"):
+            raise UnsafeFileError(
+                f"names the file {short(shard)}, which is not in its own folder", rule="own folder only", file=index
+            )
+    found = {shard: _read_file(index.parent / shard) for shard in shards}
+    missing = [name for name, shard in weight_map.items() if name not in found[shard][0]]
+    if missing:
+        listed = ", ".join(map(short, missing[:8])) + (", ..." if len(missing) > 8 else "")
+        raise FormatError(f"{counted(len(missing), 'array')} not in the shard that it names: {listed}", file=index)
+    notes = [
+        Note(name, f"left out: {shard} has it, the index does not name it there")
+        for shard in shards
+        for name in found[shard][0]
+        if weight_map.get(name) != shard
+    ]
+    metadata = {key: value for shard in reversed(shards) for key, value in found[shard][1].items()}
+    return {name: found[shard][0][name] for name, shard in weight_map.items()}, metadata, notes
+
+
+def _write_file(path: Path, entries: Mapping[str, Deferred], metadata: Mapping[str, str], *, durable: bool) -> None:
+    # The header in the model's order, the data by falling item size: so every array is aligned.
+    begins = {}
+    position = 0
+    for name, entry in sorted(entries.items(), key=lambda item: -item[1].itemsize):
+        begins[name] = position
+        position += entry.nbytes
+    described = {
+        name: {
+            "dtype": _CODES[_native(entry.dtype)],
+            "shape": list(entry.shape),
+            "data_offsets": [begins[name], begins[name] + entry.nbytes],
+        }
+        for name, entry in entries.items()
+    }
+    header = json.dumps({"__metadata__": metadata, **described}, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    if len(header) > MAX_HEADER_BYTES:
+        raise ConversionError([("(header)", f"takes {len(header):,} bytes, safetensors reads {MAX_HEADER_BYTES:,}")])
+    start = 8 + len(header)
+    fills = [Fill(start + begin, entries[name]) for name, begin in begins.items() if entries[name].nbytes]
+    with replacing(path, durable=durable) as temporary:
+        temporary.write_bytes(len(header).to_bytes(8, "little") + header)
+        fill(temporary, fills)
+
+
+def _write_sharded(
+    index: Path, entries: Mapping[str, Deferred], metadata: Mapping[str, str], limit: int, *, durable: bool
+) -> None:
+    shards: list[dict[str, Deferred]] = [{}]
+    room = limit
+    for name, entry in entries.items():
+        if shards[-1] and entry.nbytes > room:
+            shards.append({})
+            room = limit
+        shards[-1][name] = entry
+        room -= entry.nbytes
+    stem = index.name.removesuffix(INDEX_SUFFIX).removesuffix(".safetensors")
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        file = f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors"
+        _write_file(index.with_name(file), shard, metadata, durable=durable)
+        weight_map |= dict.fromkeys(shard, file)
+    document = {"metadata": {"total_size": sum(entry.nbytes for entry in entries.values())}, "weight_map": weight_map}
+    with replacing(index, durable=durable) as temporary:
+        temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _native(dtype: np.dtype) -> np.dtype:
+    """The dtype in this machine's byte order."""
+    return dtype.newbyteorder("=") if dtype.kind in "iufc" else dtype
+
+
+def _strings(metadata: Mapping[str, Any]) -> tuple[dict[str, str], list[Note]]:
+    """Metadata as safetensors holds it, strings only."""
+    notes = [
+        Note(f"metadata[{key!r}]", "written as JSON text") for key, value in metadata.items() if type(value) is not str
+    ]
+    return {key: value if type(value) is str else json.dumps(value) for key, value in metadata.items()}, notes
+
+
+def _losses(bundle: Bundle) -> list[Note]:
+    notes = []
+    if bundle.architecture is not None:
+        notes.append(Note("(architecture)", "left out: safetensors holds parameters only"))
+    notes += [Note(name, "the words of its rows are left out") for name in bundle.tokens]
+    notes += [Note(name, f"written again: {other} is the same array, and a safetensors file shares none")
+              for name, other in shared_names(bundle.parameters).items()]  # fmt: skip
+    return notes

@@ -1,0 +1,125 @@
+"""PyTorch: networks as ``torch.nn.Module`` trees and back, ``.pt`` files of parameters through the safe loader."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from modelarchive.errors import MissingDependencyError
+from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of
+from modelarchive.nn import Block
+from modelarchive.nn.evaluate import is_code
+
+if TYPE_CHECKING:
+    import torch
+
+
+def build_module(source: Source, *, inputs: Any = None, device: Any = None, dtype: Any = None) -> torch.nn.Module:
+    """A model as a real ``torch.nn.Module`` tree, with the names of the architecture.
+
+    PyTorch's own classes stand where they say what the kind says, else small subclasses and modules of this
+    package. ``state_dict`` has the archive's parameter names, parameters are on the memory of the mapped file
+    (copy-on-write: training changes memory only), frozen ones have ``requires_grad`` False.
+
+    Args:
+        source: The path of an archive, an open one, a bundle with an architecture, or a network in NumPy.
+        inputs: For a network that is Python code: an example of what it takes.
+        device: Where the parameters go; None: they stay where they are.
+        dtype: The dtype of all floating-point parameters, PyTorch's or a name; None: their own.
+
+    Returns:
+        The module, in evaluation mode.
+
+    Raises:
+        MissingDependencyError: PyTorch is not installed.
+        SpecError: There is no architecture, or an invalid one.
+        ParameterError: Parameters are missing or of other shapes.
+    """
+    building = _part("building")
+    block = source if isinstance(source, Block) and _is_declared(source) else bundle_of(source, inputs=inputs).build()
+    module: torch.nn.Module = building.module_of(block, device=device, dtype=dtype)
+    return module
+
+
+def read_module(module: torch.nn.Module, inputs: Any = None) -> Bundle:
+    """A module's architecture and parameters; nothing of it is kept that the vocabulary does not say.
+
+    Modules of torch.nn that are a kind become that kind, ``Sequential`` stays one, and every other forward is
+    run on stand-ins for tensors, so that the hierarchy of modules is the hierarchy of blocks. The parameters are
+    on the memory of the module's tensors, with their names.
+
+    Args:
+        module: The network. It is read as it is in evaluation; its mode is left as it was.
+        inputs: A tensor, an array or a declaration ``{"shape": [None, 3, 32, 32]}``, or a tuple of several; the
+            first axis is the batch, of any size.
+
+    Returns:
+        The bundle, with notes on what was changed or left out.
+
+    Raises:
+        MissingDependencyError: PyTorch is not installed.
+        ConversionError: The module does what the vocabulary cannot say; lists all that was found.
+    """
+    bundle: Bundle = _part("reading").bundle_of_module(module, inputs)
+    return bundle
+
+
+def read(path: str | os.PathLike[str]) -> Bundle:
+    """Read the tensors of a ``.pt`` or ``.pth`` file, through PyTorch's weights-only loader and never otherwise.
+
+    Args:
+        path: What ``torch.save`` wrote of a ``state_dict``, a dict of such, a checkpoint that holds one under
+            "state_dict", "model" or the like, or a tensor.
+
+    Returns:
+        The parameters, views of the mapped file where it is a zip file; plain values beside them as metadata, and
+        a note on everything else. There is no architecture: such files have none.
+
+    Raises:
+        MissingDependencyError: PyTorch is not installed.
+        UnsafeFileError: The file holds objects that only code could load, or breaks another rule.
+        FormatError: It is no such file, or damaged.
+        ConversionError: Tensors are sparse or quantised; lists all of them.
+    """
+    found: Bundle = _part("files").read(path)
+    return found
+
+
+def write(source: Source, path: str | os.PathLike[str], *, durable: bool = True) -> list[Note]:
+    """Write the parameters as a ``state_dict`` that ``torch.load(path, weights_only=True)`` reads.
+
+    Args:
+        source: The path of an archive, an open one, a bundle, a network, or a mapping of arrays.
+        path: The file; an old one is replaced as a whole, or left as it was.
+        durable: As in :func:`modelarchive.save`.
+
+    Returns:
+        What was left out: architecture, metadata, tokens.
+
+    Raises:
+        MissingDependencyError: PyTorch is not installed.
+        ConversionError: Arrays are of dtypes that PyTorch has not; lists all of them.
+    """
+    notes: list[Note] = _part("files").write(bundle_of(source), path, durable=durable)
+    return notes
+
+
+def _is_declared(block: Block) -> bool:
+    return not any(is_code(each) for _, each in block.named_blocks())
+
+
+def _part(name: str) -> Any:
+    """A module of this package that needs PyTorch.
+
+    Raises:
+        MissingDependencyError: PyTorch is not installed.
+    """
+    try:
+        importlib.import_module("torch")
+    except ImportError as error:
+        raise MissingDependencyError(f"PyTorch cannot be imported: {error}", extra="torch") from error
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+__all__ = ["Bundle", "build_module", "read", "read_module", "write"]

@@ -1,0 +1,85 @@
+"""Containers as modules: Sequential with several values, and Graph, which executes its declared steps."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from modelarchive import nn
+from modelarchive.exchange.torch.functions import apply
+from modelarchive.exchange.torch.tensors import tensor_of
+from modelarchive.nn import nesting
+from modelarchive.nn.graph import Node, constant, is_constant, picked
+
+
+class Sequential(torch.nn.Sequential):
+    """Children one after another; several outputs of one are several inputs of the next."""
+
+    def forward(self, *inputs: Any) -> Any:
+        """Run the children."""
+        values = inputs
+        for child in self._modules.values():
+            result = child(*values)
+            values = result if isinstance(result, tuple) else (result,)
+        return values[0] if len(values) == 1 else values
+
+
+class Graph(torch.nn.Module):
+    """Executes the nodes of an architecture's Graph; children and parameters stand under their names there."""
+
+    def __init__(self, graph: nn.Graph) -> None:
+        super().__init__()
+        self._inputs = graph.inputs
+        self._nodes = graph.nodes
+        self._outputs = graph.outputs
+        self._structure = copy.deepcopy(graph.structure)
+        self._numbers: dict[str, Any] = {}
+        for node in graph.nodes:
+            if is_constant(node):
+                value = constant(node.arguments)
+                if isinstance(value, int | float):
+                    self._numbers[node.name] = value
+                else:
+                    # A name with a dot cannot be another's; not persistent: it is in no state_dict.
+                    self._buffers[f"constant.{node.name}"] = tensor_of(value.copy())
+                    self._non_persistent_buffers_set.add(f"constant.{node.name}")
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Run the nodes in order."""
+        if named:
+            rest = self._inputs[len(inputs) : len(inputs) + len(named)]
+            if set(rest) != set(named):
+                raise TypeError(f"expected the inputs {list(self._inputs)}, found {sorted(named)} by name")
+            inputs = (*inputs, *(named[name] for name in rest))
+        if len(inputs) != len(self._inputs):
+            raise TypeError(f"expected {len(self._inputs)} inputs {list(self._inputs)}, found {len(inputs)}")
+        values: dict[str, Any] = dict(zip(self._inputs, inputs, strict=True))
+        for node in self._nodes:
+            if node.inputs is not None:
+                values[node.name] = nesting.flattened(self._run(node, values))
+        return nesting.nested(self._structure, [picked(values, ref) for ref in self._outputs])
+
+    def _run(self, node: Node, values: Mapping[str, Any]) -> Any:
+        if is_constant(node):
+            return self._numbers[node.name] if node.name in self._numbers else self._buffers[f"constant.{node.name}"]
+        inputs = [picked(values, ref) for ref in node.inputs or ()]
+        if node.verb == "op":
+            return apply(node.target, inputs, node.arguments)
+        if node.verb == "parameter":
+            where, _, name = node.target.rpartition(".")
+            owner = self._below(where) if where else self
+            return owner._parameters[name] if name in owner._parameters else owner._buffers[name]
+        return self._below(node.target)(*inputs)
+
+    def _below(self, path: str) -> torch.nn.Module:
+        module: torch.nn.Module = self
+        for part in path.split("."):
+            module = module._modules[part]
+        return module
+
+    def extra_repr(self) -> str:
+        """Inputs, and the number of steps."""
+        return f"({', '.join(self._inputs)}) -> {len(self._nodes)} steps"

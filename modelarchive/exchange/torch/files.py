@@ -1,0 +1,186 @@
+"""``.pt`` and ``.pth`` files: tensors through PyTorch's weights-only loader, and never through pickle itself."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from modelarchive.errors import ConversionError, FormatError, UnsafeFileError, UnsupportedDataError
+from modelarchive.exchange.bundle import Bundle, Note, deferred, shared_names
+from modelarchive.exchange.torch.tensors import array_of, tensor_of
+from modelarchive.store.replace import replacing
+
+#: Keys under which checkpoints keep the parameters, in the order of asking.
+_KEYS: Final = ("state_dict", "model_state_dict", "model", "module", "net", "params")
+
+#: Tensors that are no plain runs of memory are copied: to so many times the size of the file, and a little.
+_COPIES: Final = 4
+_ROOM: Final = 1 << 20
+#: Entries of all dicts together.
+_MAX_ENTRIES: Final = 1_000_000
+_MAX_DEPTH: Final = 16
+
+
+def read(path: str | os.PathLike[str]) -> Bundle:
+    """Parameters of a file that ``torch.save`` wrote, see :func:`modelarchive.exchange.torch.read`."""
+    path = Path(os.fsdecode(path))
+    value = _loaded(path)
+    notes: list[Note] = []
+    metadata: dict[str, Any] = {}
+    if isinstance(value, torch.Tensor):
+        value = {"array": value}
+    if not isinstance(value, Mapping):
+        raise FormatError(f"holds a {type(value).__name__}, expected a dict of tensors", file=path)
+    state = value
+    key = next((key for key in _KEYS if isinstance(value.get(key), Mapping) and _has_tensors(value[key])), None)
+    if key is not None and not any(isinstance(each, torch.Tensor) for each in value.values()):
+        state = value[key]
+        for name, other in value.items():
+            if name == key:
+                continue
+            if isinstance(name, str) and (other is None or isinstance(other, str | int | float | bool)):
+                metadata[name] = other if other == other and other not in (float("inf"), -float("inf")) else str(other)
+            else:
+                notes.append(Note(str(name), f"is left out: a {type(other).__name__} beside the parameters"))
+    parameters, problems = _arrays(state, notes, room=_COPIES * path.stat().st_size + _ROOM)
+    if problems:
+        raise ConversionError(problems, file=path)
+    if not parameters:
+        raise FormatError("holds no tensors", file=path)
+    return Bundle(parameters, reason="a state_dict holds parameters only", metadata=metadata, notes=notes)
+
+
+def write(bundle: Bundle, path: str | os.PathLike[str], *, durable: bool = True) -> list[Note]:
+    """Write a ``state_dict``, see :func:`modelarchive.exchange.torch.write`."""
+    first = shared_names(bundle.parameters)
+    state: dict[str, torch.Tensor] = {}
+    problems = []
+    for name in deferred(bundle.parameters):
+        try:
+            state[name] = state[first[name]] if name in first else _compact(bundle.parameters[name])
+        except (ValueError, TypeError) as error:
+            problems.append((name, str(error)))
+    if problems:
+        raise ConversionError(problems, hint="nothing was written")
+    with replacing(path, durable=durable) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+    notes = []
+    if bundle.architecture is not None:
+        notes.append(Note("(architecture)", "is left out: a state_dict holds parameters only"))
+    notes += [Note(f"metadata {key!r}", "is left out") for key in bundle.metadata]
+    notes += [Note(name, "its words (tokens) are left out") for name in bundle.tokens]
+    return notes
+
+
+def _compact(array: np.ndarray) -> torch.Tensor:
+    # A tensor drags its whole storage into the file.
+    return tensor_of(np.ascontiguousarray(array).reshape(np.shape(array)))
+
+
+def _loaded(path: Path) -> Any:
+    size = path.stat().st_size
+    is_zip = _check_zip(path, size)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        what = str(error).split("\n")[0][:300]
+        if "Unsupported" in what or "GLOBAL" in str(error) or "global" in str(error):
+            raise UnsafeFileError(
+                f"holds more than tensors, and loading it would run code: {_reason(error)}",
+                rule="pickle",
+                file=path,
+                hint="where the file comes from, save module.state_dict() instead of the module",
+            ) from error
+        raise FormatError(f"is no file of torch.save: {what}", file=path) from error
+    except MemoryError as error:
+        raise UnsafeFileError("asks for more memory than there is", rule="size", file=path) from error
+    except Exception as error:
+        # Damaged files make the loader raise nearly anything: RuntimeError, EOFError, KeyError, AttributeError.
+        what = str(error).split("\n")[0][:300]
+        raise FormatError(f"is no file of torch.save, or damaged: {type(error).__name__}: {what}", file=path) from error
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line]
+    return (lines or [str(error).splitlines()[0]])[0][:300]
+
+
+def _check_zip(path: Path, size: int) -> bool:
+    """Whether it is a zip file; torch.save compresses nothing, so nothing in it is larger than the file."""
+    with path.open("rb") as file:
+        if not file.read(4).startswith(b"PK"):
+            return False
+    try:
+        with zipfile.ZipFile(path) as opened:
+            entries = opened.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError) as error:
+        raise FormatError(f"is a damaged zip file: {error}", file=path) from error
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise UnsafeFileError("is a compressed zip file, which torch.save never writes", rule="compression", file=path)
+    if sum(entry.file_size for entry in entries) > size:
+        raise UnsafeFileError("claims to hold more than its own size", rule="size", file=path)
+    return True
+
+
+def _has_tensors(value: Mapping[Any, Any]) -> bool:
+    return any(isinstance(each, torch.Tensor) for each in value.values())
+
+
+def _arrays(
+    state: Mapping[Any, Any], notes: list[Note], *, room: int
+) -> tuple[dict[str, np.ndarray], list[tuple[str, str]]]:
+    """The tensors of a state_dict as arrays; the same one where two are the same memory.
+
+    Args:
+        state: The dict, with dicts inside.
+        notes: Takes what is left out.
+        room: Bytes that copies may take.
+    """
+    found: dict[str, np.ndarray] = {}
+    problems: list[tuple[str, str]] = []
+    known: dict[Any, np.ndarray] = {}
+    for name, value in _tensors(state, notes):
+        place: tuple[Any, ...] = (name, value.layout)
+        if value.layout is torch.strided and not value.is_meta and value.numel():
+            start = value.untyped_storage().data_ptr()
+            place = (start, value.storage_offset(), value.shape, value.stride(), value.dtype)
+            if place not in known and not value.is_contiguous():
+                room -= value.numel() * value.element_size()
+        if room < 0:
+            # Strides of 0 make a large tensor of a few bytes.
+            problems.append((name, f"a view of shape {tuple(value.shape)} that is far larger than what is stored"))
+            break
+        try:
+            if place not in known:
+                known[place] = array_of(value)
+            found[name] = known[place]
+        except UnsupportedDataError as error:
+            problems += [(name, what) for _, what in error.problems]
+    return found, problems
+
+
+def _tensors(state: Mapping[Any, Any], notes: list[Note]) -> Iterator[tuple[str, torch.Tensor]]:
+    pending: list[tuple[str, Any, int]] = [(str(key), value, 1) for key, value in reversed([*state.items()])]
+    for count in itertools.count():
+        if not pending:
+            return
+        name, value, depth = pending.pop()
+        if depth > _MAX_DEPTH or count > _MAX_ENTRIES:
+            raise FormatError(f"holds dicts inside dicts without end, at {name[:80]!r}")
+        if isinstance(value, torch.Tensor):
+            yield name, value
+        elif isinstance(value, Mapping) and _has_tensors(value):
+            pending += [(f"{name}.{key}", inside, depth + 1) for key, inside in reversed([*value.items()])]
+        else:
+            notes.append(Note(name, f"is left out: a {type(value).__name__}, no tensor"))

@@ -1,0 +1,77 @@
+"""Arrays as tensors and tensors as arrays, on the same memory."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+import torch
+
+from modelarchive import dtypes
+from modelarchive.errors import UnsupportedDataError
+
+#: Logical name of a dtype -> PyTorch's.
+TORCH: Final[dict[str, torch.dtype]] = {name: getattr(torch, name) for name in dtypes.DENSE}
+NAMES: Final[dict[torch.dtype, str]] = {dtype: name for name, dtype in TORCH.items()}
+#: Dtypes that ``torch.from_numpy`` does not know -> one of NumPy's own of the same size.
+_CARRIERS: Final[dict[np.dtype[Any], Any]] = {
+    np.dtype(ml_dtypes.bfloat16): np.int16,
+    np.dtype(ml_dtypes.float8_e4m3fn): np.uint8,
+    np.dtype(ml_dtypes.float8_e5m2): np.uint8,
+}
+
+
+def torch_dtype(dtype: Any) -> torch.dtype:
+    """PyTorch's dtype of a NumPy dtype or a logical name; PyTorch's own stays.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    name = dtype if isinstance(dtype, str) else dtypes.dense_name(np.dtype(dtype))
+    if name not in TORCH:
+        raise ValueError(f"dtype: expected one of {', '.join(TORCH)}, found {dtype!r}")
+    return TORCH[name]
+
+
+def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
+    """NumPy's dtype of one of PyTorch's.
+
+    Raises:
+        UnsupportedDataError: It is quantised, or otherwise none of an archive.
+    """
+    if dtype not in NAMES:
+        raise UnsupportedDataError([("dtype", f"{dtype} has no place in an archive")])
+    return dtypes.numpy_dtype(NAMES[dtype])
+
+
+def tensor_of(array: Any) -> torch.Tensor:
+    """A tensor on the memory of `array`; on a copy only where that is read-only or has a foreign byte order."""
+    array = np.asarray(array)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not array.flags.writeable:
+        array = array.copy()
+    if array.dtype in _CARRIERS:
+        return torch.from_numpy(array.view(_CARRIERS[array.dtype])).view(torch_dtype(array.dtype))
+    return torch.from_numpy(array)
+
+
+def array_of(tensor: torch.Tensor) -> np.ndarray:
+    """An array on the memory of a tensor; a copy where that is on a device, or not in C order.
+
+    Raises:
+        UnsupportedDataError: The tensor is sparse, quantised or without memory ("meta").
+    """
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+        what = "on the meta device" if tensor.is_meta else f"{tensor.dtype}, {tensor.layout}"
+        raise UnsupportedDataError([("tensor", f"a tensor {what} is no dense array")])
+    dtype = numpy_dtype(tensor.dtype)
+    dense = tensor.detach().cpu().contiguous().resolve_conj().resolve_neg()
+    if dtype in _CARRIERS:
+        carrier = torch.int16 if dtype.itemsize == 2 else torch.uint8
+        found: np.ndarray = dense.view(carrier).numpy().view(dtype)
+        return found
+    return dense.numpy()  # type: ignore[no-any-return]

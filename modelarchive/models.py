@@ -1,0 +1,373 @@
+"""Save, load and convert models: the native archive or the right exchange, by an object's type or a file's content."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NoReturn
+
+from modelarchive import archive
+from modelarchive.archive import Archive
+from modelarchive.errors import ConversionError, FormatError
+from modelarchive.exchange.bundle import Bundle, Note, Parameters, Progress, bundle_of, deferred, save_bundle
+from modelarchive.nn import Block
+from modelarchive.store.index import MAX_INDEX_BYTES, MIN_USER_BLOCK
+
+#: Bytes that tell what a file is, but for those that say how much more of them there is.
+_HEAD: Final = 4096
+#: What tells an archive's index from the header of any other safetensors file.
+_OWN_KEY: Final = b'"modelarchive":'
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file.
+
+    Attributes:
+        name: The room of `exchange` that reads and writes it; "archive" is this package's own.
+        suffixes: How the names of such files end.
+        what: In words.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    what: str
+
+
+#: Every format, by name. A new one is a row here, and a line in :func:`recognise`.
+FORMATS: Final = {
+    known.name: known
+    for known in (
+        Format("archive", (".h5", ".hdf5"), "a model archive"),
+        Format("safetensors", (".safetensors", ".safetensors.index.json"), "a safetensors file"),
+        Format("numpy", (".npz", ".npy"), "a NumPy file (.npz, .npy)"),
+        Format("vectors", (".txt", ".vec"), "a file of word vectors"),
+        Format("mxnet", (".params", "-symbol.json"), "an MXNet file"),
+        Format("torch", (".pt", ".pth"), "a PyTorch file"),
+    )
+}
+
+
+def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = False) -> Any:
+    """Load what :func:`save` stored, or the arrays of another format's file, which is told by its content.
+
+    Args:
+        path: An archive: the same structure, dtypes, shapes and bits come back. One with a network, and a
+            safetensors, npz, MXNet or PyTorch file, give the dict of their parameters; an npy file its array.
+        mmap: Return views of the mapped file, copy-on-write, where the format allows, instead of reading it.
+        verify: Compare each array with its digest while reading; only archives have digests.
+
+    Raises:
+        OSError: The file cannot be read.
+        FormatError: It is of no format that is known, or damaged.
+        UnsafeFileError: It breaks a safety rule.
+        IntegrityError: With `verify`, bytes differ from their digest; names all of them.
+        ConversionError: It holds arrays that NumPy has no word for; lists all of them.
+    """
+    name = recognise(path)
+    if name == "archive":
+        return archive.load(path, mmap=mmap, verify=verify)
+    if verify:
+        _without_digests(path, name)
+    bundle = _read(name, path)
+    for note in bundle.notes:
+        warnings.warn(f"{path}: {note}", stacklevel=2)
+    arrays: dict[int, Any] = {}
+    found = {}
+    for key, entry in deferred(bundle.parameters).items():
+        if id(entry) not in arrays:
+            arrays[id(entry)] = bundle.parameters[key] if mmap else entry.read()
+        found[key] = arrays[id(entry)]
+    with Path(os.fsdecode(path)).open("rb") as file:
+        return found["array"] if file.read(6) == b"\x93NUMPY" else found
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    model: Any,
+    *,
+    inputs: Any = None,
+    metadata: Mapping[str, Any] | None = None,
+    tokens: Mapping[str, Sequence[str]] | None = None,
+    durable: bool = True,
+    progress: Progress | None = None,
+) -> list[Note] | None:
+    """Save a whole model: the architecture that its ``forward`` draws, and its parameters.
+
+    Args:
+        path: The file; an old one is replaced as a whole, or left as it was.
+        model: A network: a Block, a ``torch.nn.Module``, or a Bundle that an exchange has read.
+        inputs: An example input, or a tuple of several, to record ``forward`` on with a symbolic batch axis.
+            A network that was rebuilt remembers its own.
+        metadata: Anything JSON can say, under string keys: licence, training data, measured accuracy.
+        tokens: Parameter name -> the word that each of its rows belongs to, for embeddings.
+        durable: As in :func:`save`.
+        progress: As in :func:`save`.
+
+    Returns:
+        What was changed or lost of another framework's model; None for a Block, of which nothing is.
+
+    Raises:
+        SpecError: ``forward`` cannot be recorded; names class, file and line.
+        ConversionError: Another framework's model does what the vocabulary cannot say; lists all of it.
+        DeferredShapeError: Parameters have no values yet; lists all of them.
+        OSError: The file cannot be written.
+    """
+    if isinstance(model, Block):
+        archive.save_model(
+            path, model, inputs=inputs, metadata=metadata, tokens=tokens, durable=durable, progress=progress
+        )
+        return None
+    if isinstance(model, Bundle):
+        bundle = model
+    elif _is_torch_module(model):
+        bundle = _room("torch").read_module(model, inputs)
+    else:
+        raise TypeError(f"model is {type(model).__name__}, expected a Block, a torch.nn.Module or a Bundle")
+    if bundle.architecture is None:
+        raise ConversionError([("(architecture)", bundle.reason or "there is none")])
+    bundle = replace(
+        bundle, metadata=bundle.metadata | dict(metadata or {}), tokens={**bundle.tokens, **(tokens or {})}
+    )
+    return [*bundle.notes, *save_bundle(path, bundle, durable=durable, progress=progress)]
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    *,
+    block: str = "",
+    backend: str = "numpy",
+    verify: bool = False,
+    **options: Any,
+) -> Any:
+    """Rebuild a network, or one block of it, from its architecture; no class of the original is needed.
+
+    Args:
+        path: An archive that :func:`save_model` wrote, or another format's file that holds an architecture.
+        block: Path of the block to rebuild; "" is the whole model. Only that block's bytes are read.
+        backend: "numpy" gives a Block, "torch" a ``torch.nn.Module`` with the original names.
+        verify: Check the whole file first, see :meth:`Archive.verify`; archives only.
+        **options: `device` and `dtype` for a backend that has them.
+
+    Returns:
+        The network, its parameters views of the mapped file, copy-on-write.
+
+    Raises:
+        OSError: The file cannot be read.
+        FormatError: It is of no format that is known, holds no architecture, or is damaged.
+        SpecError: The architecture is invalid, or has no such block.
+        ParameterError: Parameters are missing or of other shapes than it declares.
+        ConversionError: The backend cannot express the network; lists all of what it cannot.
+        MissingDependencyError: The backend is not installed.
+    """
+    if backend not in ("numpy", "torch"):
+        raise ValueError(f"backend is {backend!r}, expected 'numpy' or 'torch'")
+    if backend == "numpy" and options:
+        raise TypeError(f"{', '.join(options)}: only a backend other than numpy has such options")
+    name = recognise(path)
+    if name == "archive" and backend == "numpy":
+        return archive.load_model(path, block=block, verify=verify)
+    if verify and name != "archive":
+        _without_digests(path, name)
+    if verify:
+        with Archive(path) as opened:
+            opened.verify()
+    bundle = _read(name, path)
+    if bundle.architecture is None:
+        what = f"{FORMATS[name].what} without an architecture: {bundle.reason}"
+        raise FormatError(f"is {what}", file=path, hint="load() gives its arrays, load_parameters() takes an archive")
+    part = _part(bundle, block)
+    return part.build() if backend == "numpy" else _room("torch").build_module(part, **options)
+
+
+def read(path: str | os.PathLike[str]) -> Bundle:
+    """Read a file of any format that is known, told by its content.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Architecture (or why there is none), parameters, metadata, and notes of what was changed or lost.
+
+    Raises:
+        OSError: The file cannot be read.
+        FormatError: It is of no format that is known, or damaged.
+        UnsafeFileError: It breaks a safety rule.
+        ConversionError: It holds what cannot be read; lists all of it.
+    """
+    return _read(recognise(path), path)
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    durable: bool = True,
+    progress: Progress | None = None,
+) -> list[Note]:
+    """Convert a file into another format: from what its content says, to what the target's suffix says.
+
+    Args:
+        source: A file of any format that is known.
+        target: The file to write; an old one is replaced as a whole, or left as it was.
+        durable: As in :func:`save`.
+        progress: As in :func:`save`; called only where the target is an archive.
+
+    Returns:
+        Everything that was changed or lost, in reading and in writing.
+
+    Raises:
+        ConversionError: Something cannot be said in the target's format; lists all of it; nothing is written.
+        FormatError: The source is of no format that is known, or damaged.
+        ValueError: The target's suffix names no format.
+    """
+    name = format_of_name(target)
+    if recognise(source) == "archive":
+        with Archive(source) as opened:
+            return _write(name, bundle_of(opened), target, durable=durable, progress=progress)
+    bundle = read(source)
+    return [*bundle.notes, *_write(name, bundle, target, durable=durable, progress=progress)]
+
+
+def format_of_name(path: str | os.PathLike[str]) -> str:
+    """The name of the format that a file's suffix stands for.
+
+    Raises:
+        ValueError: None does.
+    """
+    name = Path(os.fsdecode(path)).name.lower()
+    endings = {suffix: known.name for known in FORMATS.values() for suffix in known.suffixes}
+    fitting = [suffix for suffix in endings if name.endswith(suffix)]
+    if not fitting:
+        raise ValueError(f"{os.fsdecode(path)!r} ends in none of {', '.join(endings)}")
+    return endings[max(fitting, key=len)]
+
+
+def recognise(path: str | os.PathLike[str]) -> str:
+    """The name of a file's format, by its first bytes; "archive" where nothing else fits.
+
+    Raises:
+        OSError: The file cannot be read.
+        FormatError: It is a zip file of a format that is not known.
+    """
+    if not Path(os.fsdecode(path)).is_file():
+        return "archive"  # whose reader says what is wrong with it
+    with Path(os.fsdecode(path)).open("rb") as file:
+        head = file.read(_HEAD)
+        # A damaged archive is an archive, and shall not pass for a safetensors file: HDF5's superblock tells.
+        if head[8:9] == b"{" and (_OWN_KEY in head or _is_hdf5(file)):
+            return "archive"
+        length = int.from_bytes(head[:8], "little")
+        if head[8:9] == b"{" and length < min(MAX_INDEX_BYTES + 1, os.fstat(file.fileno()).st_size):
+            return "safetensors"
+    if head.startswith(b"PK"):
+        return _inside_zip(path)
+    for is_it, name in _CONTENT:
+        if is_it(head):
+            return name
+    return "archive"
+
+
+def _is_hdf5(file: BinaryIO) -> bool:
+    """Whether a superblock stands at one of the places where HDF5 looks for it."""
+    at = 0
+    while file.seek(at) == at and (found := file.read(8)):
+        if found == b"\x89HDF\r\n\x1a\n":
+            return True
+        at = at * 2 or MIN_USER_BLOCK
+    return False
+
+
+def _is_vectors(head: bytes) -> bool:
+    """Whether the first line is a word and numbers, or two counts."""
+    line, end, _ = head.partition(b"\n")
+    parts = line.split(b" ")
+    if len(parts) == 2 and all(part.isdigit() for part in parts):
+        return bool(end)
+    try:
+        # The last part may be cut off; what is left of a number is a number, or a sign or nothing.
+        numbers = [float(part) for part in parts[1 : None if end else -1]]
+    except ValueError:
+        return False
+    return len(numbers) > 1
+
+
+#: What the first bytes say, in the order of asking.
+_CONTENT: Final[tuple[tuple[Callable[[bytes], bool], str], ...]] = (
+    (lambda head: head.startswith(b"\x93NUMPY"), "numpy"),
+    (lambda head: head.startswith(b"\x12\x01\0\0\0\0\0\0"), "mxnet"),
+    # The number that torch.save wrote first before its files were zip files; another pickle is nobody's.
+    (lambda head: head.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."), "torch"),
+    (lambda head: head.lstrip().startswith(b"{") and b'"nodes"' in head, "mxnet"),
+    (lambda head: head.lstrip().startswith(b"{") and b'"weight_map"' in head, "safetensors"),
+    (_is_vectors, "vectors"),
+)
+
+
+def _inside_zip(path: str | os.PathLike[str]) -> str:
+    import zipfile  # not needed to open an archive, and slow to import
+
+    try:
+        with zipfile.ZipFile(path) as opened:
+            inside = opened.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError) as error:
+        hint = "the file is damaged; take it from where it came from again"
+        raise FormatError(f"is no zip file that can be read: {error}", file=path, hint=hint) from error
+    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in inside):
+        return "torch"
+    if all(name.endswith(".npy") for name in inside):
+        return "numpy"
+    hint = f"known are {', '.join(known.what for known in FORMATS.values())}"
+    raise FormatError("is a zip file of no format that is known here", file=path, hint=hint)
+
+
+def _part(bundle: Bundle, block: str) -> Bundle:
+    """One block of a bundle as a bundle of its own."""
+    if not block or bundle.architecture is None:
+        return bundle
+    from modelarchive import spec
+
+    architecture = spec.part(bundle.architecture, block)
+    entries = deferred(bundle.parameters)
+    found = {name: entries[f"{block}.{name}"] for name in spec.parameter_shapes(architecture)}
+    return Bundle(Parameters(found), architecture)
+
+
+def _is_torch_module(model: object) -> bool:
+    """Whether it is one; torch is not imported for that: who has a module has imported it."""
+    module = getattr(sys.modules.get("torch"), "nn", None)
+    return module is not None and isinstance(model, module.Module)
+
+
+def _write(
+    name: str, bundle: Bundle, target: str | os.PathLike[str], *, durable: bool, progress: Progress | None
+) -> list[Note]:
+    if name == "archive":
+        return save_bundle(target, bundle, durable=durable, progress=progress)
+    notes: list[Note] = _room(name).write(bundle, target, durable=durable)
+    return notes
+
+
+def _read(name: str, path: str | os.PathLike[str]) -> Bundle:
+    if name == "archive":
+        return bundle_of(path)
+    try:
+        bundle: Bundle = _room(name).read(path)
+    except FormatError as error:
+        error.hint = error.hint or f"by its first bytes it is {FORMATS[name].what}, and damaged"
+        raise
+    return bundle
+
+
+def _without_digests(path: str | os.PathLike[str], name: str) -> NoReturn:
+    hint = "load it without verify=True, or convert it into an archive"
+    raise FormatError(f"is {FORMATS[name].what}, which has no digests to verify", file=path, hint=hint)
+
+
+def _room(name: str) -> Any:
+    return importlib.import_module(f"modelarchive.exchange.{name}")

@@ -1,0 +1,41 @@
+"""An array whose dtype and shape are known and whose bytes are read when it is its turn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Deferred:
+    """An array to be read later; the writer takes it in place of an array and holds one large one at a time.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Its dtype.
+        read: Gives the array in memory of its own.
+        view: Gives it as a view of a mapped file, where that is possible; None: as `read` does.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[], np.ndarray]
+    view: Callable[[], np.ndarray] | None = None
+
+    @property
+    def ndim(self) -> int:
+        """How many axes."""
+        return len(self.shape)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self.dtype.itemsize * math.prod(self.shape)

@@ -1,0 +1,18 @@
+"""docs/exchange.md says of every format in code what it does, and of none that is not there."""
+
+from __future__ import annotations
+
+import re
+
+from modelarchive.models import FORMATS
+from tests.conftest import ROOT
+
+DOCUMENT = (ROOT / "docs" / "exchange.md").read_text("utf-8")
+
+
+def test_the_overview_has_every_format() -> None:
+    rows = re.findall(r"^\| \[[^]]+\]\(#([\w-]+)\) \| ([^|]+) \|.*`exchange\.(\w+)` \|$", DOCUMENT, re.MULTILINE)
+    written = {module: set(re.findall(r"`([^`]+)`", suffixes)) for _, suffixes, module in rows}
+    assert written == {name: set(known.suffixes) for name, known in FORMATS.items() if name != "archive"}
+    headings = {title.lower().replace(" ", "-") for title in re.findall(r"^## (.+)$", DOCUMENT, re.MULTILINE)}
+    assert {anchor for anchor, _, _ in rows} <= headings

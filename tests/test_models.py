@@ -1,0 +1,165 @@
+"""Files are told by their content, and converted into what a suffix says."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import modelarchive as ma
+from modelarchive import models, nn
+from modelarchive.exchange import Bundle, Note, bundle_of
+from tests.conftest import ROOT
+
+FOREIGN = ROOT / "tests" / "data" / "foreign"
+X = np.ones((2, 4), np.float32)
+
+
+@pytest.fixture
+def net() -> nn.Block:
+    net = nn.Sequential()
+    net.add(features=nn.Sequential(nn.Dense(3)), output=nn.Dense(2))
+    net.initialize(seed=0)
+    net(X)
+    return net
+
+
+@pytest.fixture
+def model(net: nn.Block, tmp_path: Path) -> Path:
+    ma.save_model(tmp_path / "net.h5", net, inputs=X, metadata={"license": "MIT"})
+    return tmp_path / "net.h5"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("safetensors/dtypes.safetensors", "safetensors"),
+        ("safetensors/model.safetensors.index.json", "safetensors"),
+        ("numpy/new.npz", "numpy"),
+        ("numpy/old-compressed.npz", "numpy"),
+        ("numpy/new.npy", "numpy"),
+        ("vectors/glove.txt", "vectors"),
+        ("vectors/word2vec.txt", "vectors"),
+        ("vectors/word2vec.bin", "vectors"),
+    ],
+)
+def test_recognised_by_content(path: str, name: str, tmp_path: Path) -> None:
+    assert models.recognise(FOREIGN / path) == name
+    shutil.copy(FOREIGN / path, tmp_path / "something")
+    assert models.recognise(tmp_path / "something") == name
+
+
+def test_archives_are_recognised(model: Path, tmp_path: Path) -> None:
+    ma.save(tmp_path / "x.h5", [1, 2])
+    for path in (model, tmp_path / "x.h5", *(ROOT / "tests/data/format-1").glob("*.h5")):
+        assert models.recognise(path) == "archive"
+
+
+@pytest.mark.parametrize("raw", [b"", b"\0", b"hello", b"# comment\n", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04" + bytes(50)])
+def test_what_is_nothing(raw: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(raw)
+    for function in (ma.load, ma.load_model, models.read):
+        with pytest.raises(ma.FormatError):
+            function(tmp_path / "x")
+    with pytest.raises(ma.FormatError):
+        ma.convert(tmp_path / "x", tmp_path / "y.h5")
+    assert not (tmp_path / "y.h5").exists()
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    for function in (ma.load, ma.load_model, models.read):
+        with pytest.raises(FileNotFoundError):
+            function(tmp_path / "x.npz")
+    with pytest.raises(OSError, match="directory"):
+        ma.load(tmp_path)
+
+
+def test_load_other_formats(tmp_path: Path) -> None:
+    arrays = {"a": np.arange(6.0).reshape(2, 3), "b": np.ones(2, np.float32)}
+    np.savez(tmp_path / "x.npz", **arrays)
+    np.save(tmp_path / "x.npy", arrays["a"])
+    for mmap in (False, True):
+        found = ma.load(tmp_path / "x.npz", mmap=mmap)
+        assert list(found) == ["a", "b"]
+        assert np.array_equal(found["a"], arrays["a"])
+        assert found["a"].flags.writeable
+        assert np.array_equal(ma.load(tmp_path / "x.npy", mmap=mmap), arrays["a"])
+    with pytest.raises(ma.FormatError, match="digests"):
+        ma.load(tmp_path / "x.npz", verify=True)
+
+
+def test_notes_of_loading_are_warnings(tmp_path: Path) -> None:
+    import ml_dtypes
+
+    np.savez(tmp_path / "x.npz", a=np.ones(2, ml_dtypes.bfloat16))
+    with pytest.warns(UserWarning, match="its dtype was not saved"):
+        ma.load(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".safetensors.index.json", ".npz", ".h5"])
+def test_there_and_back(model: Path, net: nn.Block, suffix: str, tmp_path: Path) -> None:
+    notes = ma.convert(model, tmp_path / f"y{suffix}")
+    assert bool(notes) == (suffix != ".h5")
+    assert ma.convert(tmp_path / f"y{suffix}", tmp_path / "z.h5") == []
+    again = nn.Sequential()
+    again.add(features=nn.Sequential(nn.Dense(3)), output=nn.Dense(2))
+    again.load_parameters(tmp_path / "z.h5")
+    assert np.array_equal(again(X), net(X))
+
+
+def test_every_pair_of_formats(model: Path, tmp_path: Path) -> None:
+    expected = ma.load(model)
+    for first in (".safetensors", ".npz", ".h5"):
+        ma.convert(model, tmp_path / f"1{first}")
+        for second in (".safetensors", ".npz", ".h5"):
+            ma.convert(tmp_path / f"1{first}", tmp_path / f"2{second}")
+            found = ma.load(tmp_path / f"2{second}")
+            assert list(found) == list(expected)
+            assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_an_unknown_suffix(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ends in none of \.h5"):
+        ma.convert(model, tmp_path / "x.xyz")
+    assert models.format_of_name("A.SAFETENSORS") == "safetensors"
+
+
+def test_into_itself(model: Path, net: nn.Block) -> None:
+    before = model.read_bytes()
+    assert ma.convert(model, model) == []
+    assert model.read_bytes() == before
+
+
+def test_save_model_takes_a_bundle(net: nn.Block, tmp_path: Path) -> None:
+    bundle = bundle_of(net, inputs=X)
+    bundle.notes.append(Note("x", "was lost"))
+    notes = ma.save_model(tmp_path / "x.h5", bundle, metadata={"a": 1})
+    assert notes == [Note("x", "was lost")]
+    assert np.array_equal(ma.load_model(tmp_path / "x.h5")(X), net(X))
+    with ma.open(tmp_path / "x.h5") as archive:
+        assert archive.metadata == {"a": 1}
+    with pytest.raises(ma.ConversionError, match="just arrays"):
+        ma.save_model(tmp_path / "y.h5", Bundle({}, reason="just arrays"))
+    with pytest.raises(TypeError, match="list"):
+        ma.save_model(tmp_path / "y.h5", [1])
+    assert not (tmp_path / "y.h5").exists()
+
+
+def test_load_model(model: Path, net: nn.Block) -> None:
+    assert np.array_equal(ma.load_model(model)(X), net(X))
+    assert np.array_equal(ma.load_model(model, block="features", verify=True)(X), net.features(X))
+    with pytest.raises(ValueError, match="backend"):
+        ma.load_model(model, backend="jax")
+    with pytest.raises(TypeError, match="device"):
+        ma.load_model(model, device="cpu")
+
+
+def test_load_model_of_other_formats(tmp_path: Path) -> None:
+    embedding = ma.load_model(FOREIGN / "vectors" / "glove.txt")
+    assert embedding(np.array([[1]])).shape == (1, 1, 5)
+    with pytest.raises(ma.FormatError, match="parameters only"):
+        ma.load_model(FOREIGN / "safetensors" / "dtypes.safetensors")
+    with pytest.raises(ma.FormatError, match="digests"):
+        ma.load_model(FOREIGN / "vectors" / "glove.txt", verify=True)
