@@ -20,8 +20,72 @@ Sizes = int | Sequence[int]
 Padding = int | Sequence[int] | Sequence[Sequence[int]]
 
 
-class _Convolution(Layer):
+class _ConvolutionLayer(Layer):
+    """What convolutions and transposed ones have in common: their fields, and channels learned from the input."""
+
     rank: ClassVar[int]
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        kernel_size: Sizes,
+        strides: Sizes,
+        padding: Padding,
+        dilation: Sizes,
+        groups: int,
+        layout: str | None,
+        activation: str | None,
+        use_bias: bool,
+        weight_initializer: Any,
+        bias_initializer: Any,
+        in_channels: int,
+        dtype: Any,
+    ) -> None:
+        super().__init__()
+        self.channels = check.size("channels", channels)
+        self.kernel_size = each("kernel_size", kernel_size, self.rank, least=1)
+        self.strides = each("strides", strides, self.rank, least=1)
+        self.padding = pairs(padding, self.rank)
+        self.dilation = each("dilation", dilation, self.rank, least=1)
+        self.groups = check.size("groups", groups)
+        self.layout = "NC" + "DHW"[3 - self.rank :] if layout is None else layout
+        self._channels_last = checked_layout(self.layout, self.rank)
+        self.activation = checked_activation(activation)
+        self.use_bias = check.flag("use_bias", use_bias)
+        self.dtype = check.float_name(dtype)
+        known = check.size("in_channels", in_channels, least=0)
+        if self.channels % self.groups or known % self.groups:
+            raise ValueError(
+                f"expected channels and in_channels that {self.groups} groups divide, found {self.channels} and {known}"
+            )
+        self.weight = Parameter(self._weight_shape(known), self.dtype, weight_initializer)
+        if use_bias:
+            self.bias = Parameter((self.channels,), self.dtype, bias_initializer)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input; 0 while they are not known."""
+        raise NotImplementedError
+
+    def _weight_shape(self, in_channels: int) -> Shape:
+        """The weight's shape for so many input channels."""
+        raise NotImplementedError
+
+    def _learn(self, shape: Shape) -> None:
+        """Learn the input's channels, if they are not known, from its shape."""
+        if not self.in_channels:
+            found = split(shape, self.rank, channels_last=self._channels_last)[1]
+            if not found or found % self.groups:
+                raise ValueError(f"expected input channels that {self.groups} groups divide, found {found}")
+            self.weight.shape = self._weight_shape(found)
+
+    def result_dtype(self, *found: np.dtype[Any]) -> np.dtype[Any]:
+        """The float dtype that input and parameters share."""
+        return float_dtype(*found, *(parameter.dtype for parameter in self.parameters.values()))
+
+
+class _Convolution(_ConvolutionLayer):
     fields = (
         "channels",
         "kernel_size",
@@ -52,27 +116,24 @@ class _Convolution(Layer):
         in_channels: int = 0,
         dtype: Any = "float32",
     ) -> None:
-        super().__init__()
-        self.channels = check.size("channels", channels)
-        self.kernel_size = each("kernel_size", kernel_size, self.rank, least=1)
-        self.strides = each("strides", strides, self.rank, least=1)
-        self.padding = pairs(padding, self.rank)
-        self.dilation = each("dilation", dilation, self.rank, least=1)
-        self.groups = check.size("groups", groups)
-        self.layout = "NC" + "DHW"[3 - self.rank :] if layout is None else layout
-        self._channels_last = checked_layout(self.layout, self.rank)
-        self.activation = checked_activation(activation)
-        self.use_bias = check.flag("use_bias", use_bias)
-        self.dtype = check.float_name(dtype)
-        known = check.size("in_channels", in_channels, least=0)
-        if self.channels % self.groups or known % self.groups:
-            raise ValueError(
-                f"expected channels and in_channels that {self.groups} groups divide, found {self.channels} and {known}"
-            )
-        shape = (self.channels, known // self.groups, *self.kernel_size)
-        self.weight = Parameter(shape, self.dtype, weight_initializer)
-        if use_bias:
-            self.bias = Parameter((self.channels,), self.dtype, bias_initializer)
+        super().__init__(
+            channels=channels,
+            kernel_size=kernel_size,
+            strides=strides,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            layout=layout,
+            activation=activation,
+            use_bias=use_bias,
+            weight_initializer=weight_initializer,
+            bias_initializer=bias_initializer,
+            in_channels=in_channels,
+            dtype=dtype,
+        )
+
+    def _weight_shape(self, in_channels: int) -> Shape:
+        return (self.channels, in_channels // self.groups, *self.kernel_size)
 
     @property
     def in_channels(self) -> int:
@@ -92,16 +153,8 @@ class _Convolution(Layer):
             dilation=self.dilation,
             channels_last=self._channels_last,
         )
-        if not self.in_channels:
-            found = split(shape, self.rank, channels_last=self._channels_last)[1]
-            if not found or found % self.groups:
-                raise ValueError(f"expected input channels that {self.groups} groups divide, found {found}")
-            self.weight.shape = (self.channels, found // self.groups, *self.kernel_size)
+        self._learn(shape)
         return result
-
-    def result_dtype(self, *found: np.dtype[Any]) -> np.dtype[Any]:
-        """The float dtype that input and parameters share."""
-        return float_dtype(*found, *(parameter.dtype for parameter in self.parameters.values()))
 
     def forward(self, x: Array) -> Array:
         """Run the layer; a new array."""

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import Any
 
 from modelarchive.nn import check
-from modelarchive.nn.block import Layer
-from modelarchive.nn.parameter import Array, Parameter
-from modelarchive.ops.activation import checked_activation
-from modelarchive.ops.precision import float_dtype
+from modelarchive.nn.convolution import Padding, Shape, Sizes, _ConvolutionLayer
+from modelarchive.nn.parameter import Array
 from modelarchive.ops.transposed import convolve_transposed, transposed_shape
-from modelarchive.ops.windows import checked_layout, each, pairs, split
-
-Shape = tuple[int, ...]
-Sizes = int | Sequence[int]
-Padding = int | Sequence[int] | Sequence[Sequence[int]]
+from modelarchive.ops.windows import each
 
 
-class _Transposed(Layer):
-    rank: ClassVar[int]
+class _Transposed(_ConvolutionLayer):
     fields = (
         "channels",
         "kernel_size",
@@ -54,31 +44,28 @@ class _Transposed(Layer):
         in_channels: int = 0,
         dtype: Any = "float32",
     ) -> None:
-        super().__init__()
-        self.channels = check.size("channels", channels)
-        self.kernel_size = each("kernel_size", kernel_size, self.rank, least=1)
-        self.strides = each("strides", strides, self.rank, least=1)
-        self.padding = pairs(padding, self.rank)
+        super().__init__(
+            channels=channels,
+            kernel_size=kernel_size,
+            strides=strides,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            layout=layout,
+            activation=activation,
+            use_bias=use_bias,
+            weight_initializer=weight_initializer,
+            bias_initializer=bias_initializer,
+            in_channels=in_channels,
+            dtype=dtype,
+        )
         self.output_padding = each("output_padding", output_padding, self.rank, least=0)
-        self.dilation = each("dilation", dilation, self.rank, least=1)
         for more, step, gap in zip(self.output_padding, self.strides, self.dilation, strict=True):
             if more >= max(step, gap):
                 raise ValueError(f"output_padding: expected less than strides or dilation, found {self.output_padding}")
-        self.groups = check.size("groups", groups)
-        self.layout = "NC" + "DHW"[3 - self.rank :] if layout is None else layout
-        self._channels_last = checked_layout(self.layout, self.rank)
-        self.activation = checked_activation(activation)
-        self.use_bias = check.flag("use_bias", use_bias)
-        self.dtype = check.float_name(dtype)
-        known = check.size("in_channels", in_channels, least=0)
-        if self.channels % self.groups or known % self.groups:
-            raise ValueError(
-                f"expected channels and in_channels that {self.groups} groups divide, found {self.channels} and {known}"
-            )
-        shape = (known, self.channels // self.groups, *self.kernel_size)
-        self.weight = Parameter(shape, self.dtype, weight_initializer)
-        if use_bias:
-            self.bias = Parameter((self.channels,), self.dtype, bias_initializer)
+
+    def _weight_shape(self, in_channels: int) -> Shape:
+        return (in_channels, self.channels // self.groups, *self.kernel_size)
 
     @property
     def in_channels(self) -> int:
@@ -104,16 +91,8 @@ class _Transposed(Layer):
             kernel=self.kernel_size,
             **self._geometry(),
         )
-        if not self.in_channels:
-            found = split(shape, self.rank, channels_last=self._channels_last)[1]
-            if not found or found % self.groups:
-                raise ValueError(f"expected input channels that {self.groups} groups divide, found {found}")
-            self.weight.shape = (found, self.channels // self.groups, *self.kernel_size)
+        self._learn(shape)
         return result
-
-    def result_dtype(self, *found: np.dtype[Any]) -> np.dtype[Any]:
-        """The float dtype that input and parameters share."""
-        return float_dtype(*found, *(parameter.dtype for parameter in self.parameters.values()))
 
     def forward(self, x: Array) -> Array:
         """Run the layer; a new array."""

@@ -35,7 +35,7 @@ DATA_ALIGNMENT: Final = 4096
 ARRAY_ALIGNMENT: Final = 64
 
 #: What HDF5 spends at most, in bytes, on: the file itself, a group, a dataset, an attribute. Measured with
-#: HDF5 2.0; where it ever spends more the file is laid out again with twice the room.
+#: HDF5 2.0; where it ever spends more the file is laid out again with a quarter more room.
 _FILE_COST: Final = 1024
 _GROUP_COST: Final = 140
 _DATASET_COST: Final = 300
