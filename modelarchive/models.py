@@ -6,51 +6,17 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NoReturn
+from typing import Any, NoReturn
 
 from modelarchive import archive
 from modelarchive.archive import Archive
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Progress, bundle_of, deferred, save_bundle
+from modelarchive.formats import FORMATS, format_of_name, recognise
 from modelarchive.nn import Block
-from modelarchive.store.index import MAX_INDEX_BYTES, MIN_USER_BLOCK
-
-#: Bytes that tell what a file is, but for those that say how much more of them there is.
-_HEAD: Final = 4096
-#: What tells an archive's index from the header of any other safetensors file.
-_OWN_KEY: Final = b'"modelarchive":'
-
-
-@dataclass(frozen=True)
-class Format:
-    """A kind of file.
-
-    Attributes:
-        name: The room of `exchange` that reads and writes it; "archive" is this package's own.
-        suffixes: How the names of such files end.
-        what: In words.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    what: str
-
-
-#: Every format, by name. A new one is a row here, and a line in :func:`recognise`.
-FORMATS: Final = {
-    known.name: known
-    for known in (
-        Format("archive", (".h5", ".hdf5"), "a model archive"),
-        Format("safetensors", (".safetensors", ".safetensors.index.json"), "a safetensors file"),
-        Format("numpy", (".npz", ".npy"), "a NumPy file (.npz, .npy)"),
-        Format("vectors", (".txt", ".vec"), "a file of word vectors"),
-        Format("mxnet", (".params", "-symbol.json"), "an MXNet file"),
-        Format("torch", (".pt", ".pth"), "a PyTorch file"),
-    )
-}
 
 
 def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = False) -> Any:
@@ -232,98 +198,6 @@ def convert(
             return _write(name, bundle_of(opened), target, durable=durable, progress=progress)
     bundle = read(source)
     return [*bundle.notes, *_write(name, bundle, target, durable=durable, progress=progress)]
-
-
-def format_of_name(path: str | os.PathLike[str]) -> str:
-    """The name of the format that a file's suffix stands for.
-
-    Raises:
-        ValueError: None does.
-    """
-    name = Path(os.fsdecode(path)).name.lower()
-    endings = {suffix: known.name for known in FORMATS.values() for suffix in known.suffixes}
-    fitting = [suffix for suffix in endings if name.endswith(suffix)]
-    if not fitting:
-        raise ValueError(f"{os.fsdecode(path)!r} ends in none of {', '.join(endings)}")
-    return endings[max(fitting, key=len)]
-
-
-def recognise(path: str | os.PathLike[str]) -> str:
-    """The name of a file's format, by its first bytes; "archive" where nothing else fits.
-
-    Raises:
-        OSError: The file cannot be read.
-        FormatError: It is a zip file of a format that is not known.
-    """
-    if not Path(os.fsdecode(path)).is_file():
-        return "archive"  # whose reader says what is wrong with it
-    with Path(os.fsdecode(path)).open("rb") as file:
-        head = file.read(_HEAD)
-        # A damaged archive is an archive, and shall not pass for a safetensors file: HDF5's superblock tells.
-        if head[8:9] == b"{" and (_OWN_KEY in head or _is_hdf5(file)):
-            return "archive"
-        length = int.from_bytes(head[:8], "little")
-        if head[8:9] == b"{" and length < min(MAX_INDEX_BYTES + 1, os.fstat(file.fileno()).st_size):
-            return "safetensors"
-    if head.startswith(b"PK"):
-        return _inside_zip(path)
-    for is_it, name in _CONTENT:
-        if is_it(head):
-            return name
-    return "archive"
-
-
-def _is_hdf5(file: BinaryIO) -> bool:
-    """Whether a superblock stands at one of the places where HDF5 looks for it."""
-    at = 0
-    while file.seek(at) == at and (found := file.read(8)):
-        if found == b"\x89HDF\r\n\x1a\n":
-            return True
-        at = at * 2 or MIN_USER_BLOCK
-    return False
-
-
-def _is_vectors(head: bytes) -> bool:
-    """Whether the first line is a word and numbers, or two counts."""
-    line, end, _ = head.partition(b"\n")
-    parts = line.split(b" ")
-    if len(parts) == 2 and all(part.isdigit() for part in parts):
-        return bool(end)
-    try:
-        # The last part may be cut off; what is left of a number is a number, or a sign or nothing.
-        numbers = [float(part) for part in parts[1 : None if end else -1]]
-    except ValueError:
-        return False
-    return len(numbers) > 1
-
-
-#: What the first bytes say, in the order of asking.
-_CONTENT: Final[tuple[tuple[Callable[[bytes], bool], str], ...]] = (
-    (lambda head: head.startswith(b"\x93NUMPY"), "numpy"),
-    (lambda head: head.startswith(b"\x12\x01\0\0\0\0\0\0"), "mxnet"),
-    # The number that torch.save wrote first before its files were zip files; another pickle is nobody's.
-    (lambda head: head.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."), "torch"),
-    (lambda head: head.lstrip().startswith(b"{") and b'"nodes"' in head, "mxnet"),
-    (lambda head: head.lstrip().startswith(b"{") and b'"weight_map"' in head, "safetensors"),
-    (_is_vectors, "vectors"),
-)
-
-
-def _inside_zip(path: str | os.PathLike[str]) -> str:
-    import zipfile  # not needed to open an archive, and slow to import
-
-    try:
-        with zipfile.ZipFile(path) as opened:
-            inside = opened.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError) as error:
-        hint = "the file is damaged; take it from where it came from again"
-        raise FormatError(f"is no zip file that can be read: {error}", file=path, hint=hint) from error
-    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in inside):
-        return "torch"
-    if all(name.endswith(".npy") for name in inside):
-        return "numpy"
-    hint = f"known are {', '.join(known.what for known in FORMATS.values())}"
-    raise FormatError("is a zip file of no format that is known here", file=path, hint=hint)
 
 
 def _part(bundle: Bundle, block: str) -> Bundle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Keras would take TensorFlow, which is not installed.
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 # An installed modelarchive goes before the checkout, so that `pip install '.[test]' && pytest` tests what
 # users get, schemas and data included. The checkout still serves `import tests.…`.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
-from modelarchive import models, nn
+from modelarchive import formats, models, nn
 from modelarchive.exchange import Bundle, Note, bundle_of
 from tests.conftest import ROOT
 
@@ -46,15 +46,15 @@ def model(net: nn.Block, tmp_path: Path) -> Path:
     ],
 )
 def test_recognised_by_content(path: str, name: str, tmp_path: Path) -> None:
-    assert models.recognise(FOREIGN / path) == name
+    assert formats.recognise(FOREIGN / path) == name
     shutil.copy(FOREIGN / path, tmp_path / "something")
-    assert models.recognise(tmp_path / "something") == name
+    assert formats.recognise(tmp_path / "something") == name
 
 
 def test_archives_are_recognised(model: Path, tmp_path: Path) -> None:
     ma.save(tmp_path / "x.h5", [1, 2])
     for path in (model, tmp_path / "x.h5", *(ROOT / "tests/data/format-1").glob("*.h5")):
-        assert models.recognise(path) == "archive"
+        assert formats.recognise(path) == "archive"
 
 
 @pytest.mark.parametrize("raw", [b"", b"\0", b"hello", b"# comment\n", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04" + bytes(50)])
@@ -123,7 +123,7 @@ def test_every_pair_of_formats(model: Path, tmp_path: Path) -> None:
 def test_an_unknown_suffix(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ends in none of \.h5"):
         ma.convert(model, tmp_path / "x.xyz")
-    assert models.format_of_name("A.SAFETENSORS") == "safetensors"
+    assert formats.format_of_name("A.SAFETENSORS") == "safetensors"
 
 
 def test_into_itself(model: Path, net: nn.Block) -> None:

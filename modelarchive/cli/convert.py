@@ -21,11 +21,11 @@ def add(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """``modelarchive convert``."""
-    from modelarchive import models
+    from modelarchive import formats, models
 
     size = chosen.source.stat().st_size
     try:
-        name = models.format_of_name(chosen.target)
+        name = formats.format_of_name(chosen.target)
     except ValueError as error:
         raise WrongUseError(str(error), hint="the suffix of OUT says into which format") from error
     with output.progress(f"convert {chosen.source.name}", size) as advance:
@@ -35,7 +35,7 @@ def run(chosen: argparse.Namespace) -> int:
         record = {"file": str(chosen.target), "format": name, "bytes": written}
         output.as_json(record | {"notes": [{"where": note.where, "what": note.what} for note in notes]})
         return DONE
-    output.say(f"{chosen.target}: {models.FORMATS[name].what}, {output.size(written)}")
+    output.say(f"{chosen.target}: {formats.FORMATS[name].what}, {output.size(written)}")
     for note in notes:
         output.say(f"  {note}", style="yellow")
     return DONE

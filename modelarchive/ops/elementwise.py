@@ -110,6 +110,18 @@ def sqrt(x: ArrayLike, /) -> Array:
     return in_float32(np.sqrt, x)  # type: ignore[no-any-return]
 
 
+@op(infer=shapes.unchanged, dtype=_probed(np.sin), numpy=[np.sin])
+def sin(x: ArrayLike, /) -> Array:
+    """Sine of an angle in radians; shapes and dtypes as in :func:`exp`."""
+    return in_float32(np.sin, x)  # type: ignore[no-any-return]
+
+
+@op(infer=shapes.unchanged, dtype=_probed(np.cos), numpy=[np.cos])
+def cos(x: ArrayLike, /) -> Array:
+    """Cosine of an angle in radians; shapes and dtypes as in :func:`exp`."""
+    return in_float32(np.cos, x)  # type: ignore[no-any-return]
+
+
 def _reciprocal_root(x: Any) -> Any:
     return 1 / np.sqrt(x)
 

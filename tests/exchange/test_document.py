@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from modelarchive.models import FORMATS
+from modelarchive.formats import FORMATS
 from tests.conftest import ROOT
 
 DOCUMENT = (ROOT / "docs" / "exchange.md").read_text("utf-8")

@@ -9,7 +9,7 @@ from modelarchive import ops
 from modelarchive.ops.registry import BY_NUMPY, KIND_FUNCTIONS, OPS
 
 ARITHMETIC = {"add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "negative", "abs"}
-FUNCTIONS = {"exp", "log", "sqrt", "rsqrt", "erf", "clip", "cast", "equal", "greater", "less"}
+FUNCTIONS = {"exp", "log", "sqrt", "rsqrt", "sin", "cos", "erf", "clip", "cast", "equal", "greater", "less"}
 SHAPING = {"concatenate", "stack", "reshape", "transpose", "squeeze", "expand_dims", "slice"}
 SELECTIONS = {"split", "take", "gather", "where", "pad", "broadcast_to", "shape_of"}
 REDUCTIONS = {"matmul", "einsum", "sum", "mean", "max", "min", "var", "argmax", "cumsum", "softmax"}

@@ -150,6 +150,8 @@ def test_dtypes(dtype):
     for name, arguments in (
         ("rsqrt", {}),
         ("erf", {}),
+        ("sin", {}),
+        ("cos", {}),
         ("var", {"axis": 0}),
         ("argmax", {"axis": 0}),
         ("cumsum", {"axis": 0}),

@@ -36,7 +36,7 @@ def test_binary(name, shapes):
 
 @QUICK
 @given(SHAPES)
-@pytest.mark.parametrize("name", ["negative", "abs", "exp", "log", "sqrt"])
+@pytest.mark.parametrize("name", ["negative", "abs", "exp", "log", "sqrt", "sin", "cos"])
 def test_unary(name, shape):
     agrees(name, [ones(shape)])
 

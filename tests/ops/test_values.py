@@ -33,7 +33,7 @@ def test_reductions_give_numpy_s_own_bits(name):
 
 
 @pytest.mark.parametrize("dtype", NARROW)
-@pytest.mark.parametrize("name", ["sum", "mean", "softmax", "exp", *sorted(ACTIVATIONS)])
+@pytest.mark.parametrize("name", ["sum", "mean", "softmax", "exp", "sin", "cos", *sorted(ACTIVATIONS)])
 def test_narrow_floats_are_computed_in_float32_and_rounded_once(name, dtype):
     x = normal((4, 300), dtype)
     function = getattr(ops, name)

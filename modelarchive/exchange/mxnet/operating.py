@@ -191,7 +191,7 @@ OPS_OUT: Final[dict[str, Writer]] = {
     "power": _binary("broadcast_power", "_power_scalar", "_rpower_scalar"),
     "maximum": _binary("broadcast_maximum", "_maximum_scalar", "_maximum_scalar"),
     "minimum": _binary("broadcast_minimum", "_minimum_scalar", "_minimum_scalar"),
-    **{name: _unary(name) for name in ("negative", "abs", "exp", "log", "sqrt", "rsqrt", "erf")},
+    **{name: _unary(name) for name in ("negative", "abs", "exp", "log", "sqrt", "rsqrt", "erf", "sin", "cos")},
     **{name: _reduction(name) for name in ("sum", "mean", "max", "min")},
     "var": _var,
     "equal": _comparison("equal", "equal"),

@@ -293,7 +293,7 @@ _REVERSE: Final = {
     "divide": ("_rdiv_scalar", "_RDivScalar", "_npi_rtrue_divide_scalar"),
     "power": ("_rpower_scalar", "_RPowerScalar", "_npi_rpower_scalar"),
 }
-_UNARY: Final = ("exp", "log", "sqrt", "abs", "negative")
+_UNARY: Final = ("exp", "log", "sqrt", "abs", "negative", "sin", "cos")
 _OWN: Final = ("rsqrt", "erf")
 _COMPARISONS: Final = {"equal": "equal", "greater": "greater", "less": "lesser"}
 

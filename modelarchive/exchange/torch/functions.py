@@ -278,6 +278,7 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
     "cast": lambda x, dtype: torch.as_tensor(x).to(TORCH[dtype]),
     "clip": _clip,
     "concatenate": lambda *inputs, axis: torch.cat(inputs, axis),
+    "cos": torch.cos,
     "cumsum": _cumsum,
     "divide": _divide,
     "einsum": _einsum,
@@ -302,6 +303,7 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
     "reshape": reshape,
     "rsqrt": torch.rsqrt,
     "shape_of": _shape_of,
+    "sin": torch.sin,
     "slice": _slice,
     "softmax": lambda x, axis: torch.softmax(x, axis),
     "split": _split,
@@ -318,9 +320,9 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
 #: Those whose operands are brought to the dtype of the result first.
 _PROMOTING: Final = frozenset(
     {
-        "abs", "add", "clip", "concatenate", "cumsum", "divide", "einsum", "erf", "exp", "log", "matmul", "max",
-        "maximum", "mean", "min", "minimum", "multiply", "negative", "power", "rsqrt", "softmax", "sqrt", "stack",
-        "subtract", "sum", "var",
+        "abs", "add", "clip", "concatenate", "cos", "cumsum", "divide", "einsum", "erf", "exp", "log", "matmul",
+        "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "power", "rsqrt", "sin", "softmax",
+        "sqrt", "stack", "subtract", "sum", "var",
     }
 )  # fmt: skip
 _COMPARING: Final = frozenset({"equal", "greater", "less"})
