@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
 import ml_dtypes
@@ -29,6 +30,13 @@ DENSE: Final[dict[str, np.dtype]] = {
         "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
         "float8_e5m2": ml_dtypes.float8_e5m2,
     }.items()
+}
+
+#: Logical name -> the dtype as files have it. The native one where that is little-endian: a dtype from
+#: newbyteorder("<") prints as '<f4'.
+LITTLE: Final[dict[str, np.dtype]] = {
+    name: dtype.newbyteorder("<") if sys.byteorder == "big" and dtype.kind in "iufc" else dtype
+    for name, dtype in DENSE.items()
 }
 
 #: Logical name -> safetensors code. A complex array is a pair of reals in a last axis of two there,

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from modelarchive import names
 from modelarchive.archive import Archive, write_archive
+from modelarchive.archive.choices import KEEP, Choice, choose
+from modelarchive.archive.converting import FLOATS, Conversion, convert, redeclared
 from modelarchive.errors import ParameterError
 from modelarchive.store import reindexing
+from modelarchive.store.deferred import Deferred
 from modelarchive.store.reader import StaleIndexWarning
 
 Progress = Callable[[int], None]
@@ -46,7 +50,7 @@ def extract(
             part = spec.part(archive.architecture, block, children)
             wanted = spec.parameter_shapes(part)
             prefix = f"{block}." if block else ""
-            arrays = archive.views({name: prefix + name for name in wanted})
+            arrays = archive.deferred({name: prefix + name for name in wanted})
             write_archive(
                 out,
                 archive,
@@ -71,24 +75,73 @@ def extract(
         write_archive(out, archive, block=block, durable=durable, progress=progress)
 
 
-def repack(path: Path, out: Path | None = None, *, durable: bool = True, progress: Progress | None = None) -> list[str]:
+@dataclass(frozen=True)
+class Repacked:
+    """What :func:`repack` did.
+
+    Attributes:
+        left_out: HDF5 paths of objects that are no part of an archive and were left out.
+        converted: What became of the arrays whose dtype was changed.
+    """
+
+    left_out: list[str]
+    converted: list[Conversion]
+
+
+def repack(
+    path: Path,
+    out: Path | None = None,
+    *,
+    compression: Choice = KEEP,
+    dtype: Choice = None,
+    durable: bool = True,
+    progress: Progress | None = None,
+) -> Repacked:
     """Write an archive anew in the normal form: indexed, aligned, without holes.
 
     Args:
         path: An archive, also one that HDF5 tools have changed.
         out: The new file; None replaces `path`.
+        compression: "deflate" compresses the arrays that shrink, None stores all as they are, "keep" leaves each
+            as it is in the archive; a dict chooses by name, the first pattern that matches.
+        dtype: What arrays of floating-point numbers become: "bfloat16", "float16", "float32" or "float64"; a
+            dict chooses by name. None: what they are. The architecture's own declarations follow.
         durable: As in :func:`modelarchive.save`.
-        progress: As in :func:`modelarchive.save`.
+        progress: As in :func:`modelarchive.save`; arrays to be converted are looked at first, which counts too.
 
     Returns:
-        HDF5 paths of objects that are no part of an archive and were left out.
+        What was left out, and what the conversion cost.
+
+    Raises:
+        UnsupportedDataError: Values are beyond the range of their new dtype; lists all such arrays. Nothing is
+            written.
+        ValueError: `compression` or `dtype` is unknown.
+        ParameterError: They name an array that is not there.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StaleIndexWarning)
         archive = Archive(path)
     with archive:
-        write_archive(path if out is None else out, archive, durable=durable, progress=progress)
-        return archive.reader.contents.foreign
+        arrays: dict[str, Deferred] | None = None
+        architecture = None
+        converted: list[Conversion] = []
+        if dtype is not None:
+            names_of_arrays = list(archive.parameters)
+            arrays = archive.deferred({name: name for name in names_of_arrays})
+            chosen = choose(dtype, names_of_arrays, FLOATS, what="dtype")
+            arrays, converted = convert(arrays, chosen, progress)
+            if archive.has_architecture:
+                architecture = redeclared(archive.architecture, converted)
+        write_archive(
+            path if out is None else out,
+            archive,
+            arrays=arrays,
+            architecture=architecture,
+            compression=compression,
+            durable=durable,
+            progress=progress,
+        )
+        return Repacked(archive.reader.contents.foreign, converted)
 
 
 def reindex(path: Path, *, durable: bool = True, progress: Progress | None = None) -> None:
@@ -100,6 +153,7 @@ def reindex(path: Path, *, durable: bool = True, progress: Progress | None = Non
         progress: Called with the number of bytes hashed since the last call.
 
     Raises:
-        FormatError: An index cannot describe the file, because of a chunked array, say; the hint names `repack`.
+        FormatError: An index cannot describe the file, because of an array in chunks of another
+            kind than archives have, say; the hint names `repack`.
     """
     reindexing.reindex(path, durable=durable, progress=progress)

@@ -109,7 +109,7 @@ def test_repack_makes_the_normal_form(path: Path, out: Path) -> None:
             del file[f"parameters/{name}"]
             file.create_dataset(f"parameters/{name}", data=value.astype(">f4"), compression="gzip", chunks=True)
     assert path.stat().st_size != len(written)
-    assert maintenance.repack(path, out) == []
+    assert maintenance.repack(path, out) == maintenance.Repacked([], [])
     assert out.read_bytes() == written
     maintenance.repack(path)
     assert path.read_bytes() == written
@@ -119,7 +119,7 @@ def test_repack_tells_what_it_leaves_out(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["notes/today"] = np.arange(3)
         file["training/step"] = 5
-    assert maintenance.repack(path) == ["/notes/today", "/training/step"]
+    assert maintenance.repack(path).left_out == ["/notes/today", "/training/step"]
     with h5py.File(path) as file:
         assert "notes" not in file
 

@@ -4,6 +4,7 @@ from modelarchive.archive.loading import load, load_model, load_parameters
 from modelarchive.archive.opening import Archive, Parameters, open_archive
 from modelarchive.archive.rewriting import write_archive
 from modelarchive.archive.saving import save, save_model, save_parameters
+from modelarchive.archive.streaming import save_stream
 from modelarchive.archive.verifying import Report
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "save",
     "save_model",
     "save_parameters",
+    "save_stream",
     "write_archive",
 ]

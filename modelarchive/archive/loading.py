@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from modelarchive import names
 from modelarchive.archive.opening import Archive
 from modelarchive.errors import ParameterError, counted
-from modelarchive.nn import Block, Parameter
 from modelarchive.store.contents import Entry
+
+if TYPE_CHECKING:
+    from modelarchive.nn import Block, Parameter
 
 
 def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = False) -> Any:

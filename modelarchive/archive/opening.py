@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -15,15 +14,21 @@ from modelarchive import names
 from modelarchive.archive.structure import put_together
 from modelarchive.archive.verifying import Progress, Report, verify
 from modelarchive.errors import FormatError, IntegrityError, ParameterError
-from modelarchive.nn import Block
+from modelarchive.store import strict
+from modelarchive.store.deferred import Deferred
 from modelarchive.store.reader import Reader
+
+if TYPE_CHECKING:
+    from modelarchive.nn import Block
+
+Stored = TypeVar("Stored", np.ndarray, Deferred)
 
 
 class Archive:
     """An open archive. Use it in a ``with`` statement, or :meth:`close` it.
 
     Arrays taken from it are views of the mapped file, copy-on-write: no bytes are read until they are used,
-    writing into them changes memory only, and they outlive the archive.
+    writing into them changes memory only, and they outlive the archive. Compressed ones are read into memory.
 
     Args:
         path: The file.
@@ -114,9 +119,50 @@ class Archive:
             found[path.removeprefix("/tokens/").replace("/", ".")] = self.reader.text(path).tolist()
         return found
 
+    def rows(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Some rows of one array: of a compressed one, too, only the bytes that hold them are read.
+
+        Args:
+            name: The array; it has at least one axis.
+            start: The first row, counted along the first axis; negative ones count from the end, as in a slice.
+            stop: The row to end before; None: the last one, too.
+
+        Returns:
+            An array of shape ``(rows, *rest)``, in memory of its own.
+
+        Raises:
+            ParameterError: There is no such array.
+            ValueError: It has no axes.
+            FormatError: A chunk of it does not hold what it should.
+        """
+        if name not in self.parameters:
+            return self.parameters[name]
+        shape = self.reader.contents.entry(name).shape
+        if not shape:
+            raise ValueError(f"{name} is one number and has no rows")
+        first, last, _ = slice(start, stop).indices(shape[0])
+        return self.reader.rows(name, first, max(first, last))
+
     def select(self, patterns: Any) -> Mapping[str, np.ndarray]:
         """The parameters whose names match a pattern, or one of several (``"features.*"``)."""
         return Parameters(self.reader, names.select(self.parameters, patterns))
+
+    def load(self, patterns: Any = None, *, verify: bool = False) -> dict[str, np.ndarray]:
+        """The parameters whose names match, as :meth:`select` chooses, in memory of their own.
+
+        Args:
+            patterns: A pattern, or several; None: all.
+            verify: Compare each array with its digest while reading.
+
+        Raises:
+            ParameterError: Nothing matches.
+            IntegrityError: With `verify`, bytes differ from their digest; names all of them.
+        """
+        is_name = isinstance(patterns, str) and patterns in self.parameters
+        wanted = [patterns] if is_name else names.select(self.parameters, patterns)
+        if not wanted and patterns is not None:
+            raise unknown(str(patterns), list(self.parameters), self.path)
+        return self.reader.load(wanted, verify=verify)
 
     def views(self, stored: Mapping[str, str]) -> dict[str, np.ndarray]:
         """New name -> view of the array stored under another; shared arrays come as one object.
@@ -124,15 +170,26 @@ class Archive:
         Raises:
             ParameterError: A stored name is not there.
         """
+        return self._shared(stored, self.parameters.__getitem__)
+
+    def deferred(self, stored: Mapping[str, str]) -> dict[str, Deferred]:
+        """New name -> the array stored under another, to be read later; shared arrays come as one object.
+
+        Raises:
+            ParameterError: A stored name is not there.
+        """
+        return self._shared(stored, self.reader.deferred)
+
+    def _shared(self, stored: Mapping[str, str], get: Callable[[str], Stored]) -> dict[str, Stored]:
         aliases = self.reader.contents.aliases
-        views: dict[str, np.ndarray] = {}
-        found = {}
-        for name, other in stored.items():
+        found: dict[str, Stored] = {}
+        for other in stored.values():
             canonical = aliases.get(other, other)
-            if canonical not in views:
-                views[canonical] = self.parameters[canonical]
-            found[name] = views[canonical]
-        return found
+            if canonical not in self.parameters:
+                raise unknown(canonical, list(self.parameters), self.path)
+            if canonical not in found:
+                found[canonical] = get(canonical)
+        return {name: found[aliases.get(other, other)] for name, other in stored.items()}
 
     def data(self, *, mmap: bool = False, verify: bool = False) -> Any:
         """Everything, as :func:`modelarchive.load` returns it."""
@@ -216,12 +273,11 @@ class Archive:
     def _json(self, path: str) -> dict[str, Any]:
         text = self.reader.text(path)
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError, TypeError) as error:
-            raise FormatError(f"is not JSON: {error}", file=self.path, path=path) from error
-        if not isinstance(value, dict):
-            raise FormatError(f"is JSON, but no object: {type(value).__name__}", file=self.path, path=path)
-        return value
+            if not isinstance(text, str):
+                raise FormatError("is no text")
+            return strict.loads(text, what="it", strict=True)
+        except FormatError as error:
+            raise FormatError(error.message, file=self.path, path=path) from error
 
 
 class Parameters(Mapping[str, np.ndarray]):
@@ -235,22 +291,16 @@ class Parameters(Mapping[str, np.ndarray]):
     def __init__(self, reader: Reader, wanted: list[str] | dict[str, str] | None = None) -> None:
         self._reader = reader
         contents = reader.contents
-        dense = contents.arrays.keys() | contents.aliases.keys()
-        if wanted is None:
-            wanted = [name for name in contents.order if name in dense]
-        stored = wanted if isinstance(wanted, dict) else {name: name for name in wanted}
-        self._stored = {name: other for name, other in stored.items() if other in dense}
+        arrays, aliases = contents.arrays, contents.aliases
+        if not isinstance(wanted, dict):
+            several = contents.order if wanted is None else wanted
+            wanted = dict(zip(several, several, strict=True))
+        self._stored = {name: other for name, other in wanted.items() if other in arrays or other in aliases}
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The array, a copy-on-write view of the mapped file."""
         if name not in self._stored:
-            near = names.near(name, list(self._stored))
-            raise ParameterError(
-                f"no parameter {name!r}",
-                missing=[name],
-                file=self._reader.source.path,
-                hint=f"did you mean {near!r}?" if near else None,
-            )
+            raise unknown(name, list(self._stored), self._reader.source.path)
         return self._reader.view(self._stored[name])
 
     def __contains__(self, name: object) -> bool:
@@ -270,6 +320,13 @@ class Parameters(Mapping[str, np.ndarray]):
         entry = self._reader.contents.entry
         lines = [f"  {name}: {entry(other).dtype} {entry(other).shape}" for name, other in self._stored.items()]
         return "\n".join(["{", *lines, "}"])
+
+
+def unknown(name: str, known: list[str], path: object) -> ParameterError:
+    """That an archive has no such parameter, and which one may have been meant."""
+    near = names.near(name, known)
+    hint = f"did you mean {near!r}?" if near else None
+    return ParameterError(f"no parameter {name!r}", missing=[name], file=path, hint=hint)
 
 
 def open_archive(path: str | os.PathLike[str]) -> Archive:

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from modelarchive.archive.choices import DEFLATE, KEEP, Choice, choose, compressed
+from modelarchive.archive.documents import json_texts
 from modelarchive.archive.opening import Archive
-from modelarchive.archive.saving import generator, json_texts, kinds_of, root_attributes, write_model
+from modelarchive.archive.saving import generator, kinds_of, root_attributes, write_model
+from modelarchive.store.deferred import Deferred
 from modelarchive.store.text import padded
 
 
@@ -18,8 +21,9 @@ def write_archive(
     archive: Archive,
     *,
     block: str = "",
-    arrays: Mapping[str, np.ndarray] | None = None,
+    arrays: Mapping[str, np.ndarray | Deferred] | None = None,
     architecture: Mapping[str, Any] | None = None,
+    compression: Choice = KEEP,
     durable: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> None:
@@ -31,22 +35,50 @@ def write_archive(
         block: Only the parameters and tokens below this block, their names relative to it.
         arrays: What to write instead of the archive's parameters, names already relative.
         architecture: What to write instead of the archive's architecture text; only with parameters.
+        compression: As in :func:`modelarchive.save`, and "keep": compressed where it is in the archive.
         durable: As in :func:`modelarchive.save`.
         progress: As in :func:`modelarchive.save`.
     """
     if archive.section == "arrays":
-        _write_arrays(out, archive, durable=durable, progress=progress)
+        _write_arrays(out, archive, arrays or {}, compression=compression, durable=durable, progress=progress)
         return
     prefix = f"{block}." if block else ""
     if arrays is None:
-        arrays = archive.views({name.removeprefix(prefix): name for name in archive.select(prefix + "*")})
+        arrays = {**archive.deferred({name.removeprefix(prefix): name for name in archive.select(prefix + "*")})}
     texts = _texts(archive, prefix)
     if architecture is not None:
         texts |= json_texts(architecture=architecture)
         kinds = kinds_of(architecture)
     else:
         kinds = _kinds(archive, block)
-    write_model(out, arrays, kinds=kinds, texts=texts, durable=durable, progress=progress)
+    write_model(
+        out,
+        arrays,
+        kinds=kinds,
+        texts=texts,
+        compression=_resolved(archive, compression, {name: prefix + name for name in arrays}),
+        durable=durable,
+        progress=progress,
+    )
+
+
+def _resolved(archive: Archive, compression: Choice, stored: Mapping[str, str]) -> Choice:
+    """The choice for each name, without "keep".
+
+    Args:
+        archive: Where to look up what is kept.
+        compression: What was chosen.
+        stored: Name -> name in the archive.
+    """
+    if compression is None:
+        return None
+    contents = archive.reader.contents
+    packed = {name for name, entry in contents.arrays.items() if entry.offset is None and entry.nbytes}
+    packed |= {alias for alias, name in contents.aliases.items() if name in packed}
+    chosen = choose(compression, stored, [DEFLATE, KEEP], what="compression")
+    return {
+        name: (DEFLATE if stored[name] in packed else None) if each == KEEP else each for name, each in chosen.items()
+    }
 
 
 def _texts(archive: Archive, prefix: str) -> dict[str, Any]:
@@ -70,21 +102,24 @@ def _kinds(archive: Archive, block: str) -> dict[str, str]:
 
         spec.validate(archive.architecture)
         return kinds_of(archive.architecture)
-    from modelarchive.store import guard
+    from modelarchive.store import boundary
 
     root = "/parameters" + "".join(f"/{part}" for part in block.split(".") if part)
-    found = guard.read_contents(archive.path, identity=archive.reader.source.identity).kinds
-    return {
-        path.removeprefix(root).removeprefix("/").replace("/", "."): kind
-        for path, kind in found.items()
-        if path == root or path.startswith(root + "/")
-    }
+    found = boundary.read_kinds(archive.reader.source, root)
+    return {path.removeprefix(root).removeprefix("/").replace("/", "."): kind for path, kind in found.items()}
 
 
 def _write_arrays(
-    out: str | os.PathLike[str], archive: Archive, *, durable: bool, progress: Callable[[int], None] | None
+    out: str | os.PathLike[str],
+    archive: Archive,
+    arrays: Mapping[str, np.ndarray | Deferred],
+    *,
+    compression: Choice,
+    durable: bool,
+    progress: Callable[[int], None] | None,
 ) -> None:
     from modelarchive.store import writer
+    from modelarchive.store.layout import Layout
 
     contents = archive.reader.contents
     members = contents.members or {}
@@ -92,10 +127,14 @@ def _write_arrays(
     for path, kind in members.items():
         if kind not in ("array", "literal"):
             attributes[f"/arrays/{path}".rstrip("/")] = {"container": kind}
-    layout = writer.Layout(
+    layout = Layout(
         section="arrays",
         generator=generator(),
-        arrays={name: archive.parameters[name] for name in contents.order if name in archive.parameters},
+        arrays={
+            name: arrays.get(name, archive.reader.deferred(name))
+            for name in contents.order
+            if name in archive.parameters
+        },
         texts={
             path: padded(text.dtype, text.shape, archive.reader.text_bytes(path))
             for path, text in contents.texts.items()
@@ -103,5 +142,8 @@ def _write_arrays(
         members=members,
         order=contents.order,
         attributes=attributes,
+        compressed=compressed(
+            _resolved(archive, compression, {name: name for name in contents.arrays}), contents.arrays
+        ),
     )
     writer.write(out, layout, durable=durable, progress=progress)

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from modelarchive import dtypes, names
+from modelarchive.archive.choices import Choice, compressed
+from modelarchive.archive.documents import json_texts, token_texts
 from modelarchive.archive.structure import place, take_apart
 from modelarchive.errors import DeferredShapeError, UnsupportedDataError, counted
-from modelarchive.nn import Block, Layer, Sequential
-from modelarchive.nn.parameter import shape_text
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.text import encode, encode_array
 from modelarchive.version import VERSION
+
+if TYPE_CHECKING:
+    from modelarchive.nn import Block
 
 Progress = Callable[[int], None]
 _PATH_OF_TEXT: Final = {"architecture": "/architecture", "metadata": "/metadata"}
 
 
-def save(path: str | os.PathLike[str], data: object, *, durable: bool = True, progress: Progress | None = None) -> None:
+def save(
+    path: str | os.PathLike[str],
+    data: object,
+    *,
+    compression: Choice = None,
+    durable: bool = True,
+    progress: Progress | None = None,
+) -> None:
     """Save an array, or a list, tuple or dict of arrays, numbers, strings and further such.
 
     Args:
@@ -31,15 +39,21 @@ def save(path: str | os.PathLike[str], data: object, *, durable: bool = True, pr
         data: Dict keys are strings, any string. Arrays may have any byte order and strides; they are stored
             little-endian in C order. ``OrderedDict`` and named tuples come back as dict and tuple, NumPy
             scalars as arrays of no axes.
+        compression: "deflate" compresses the arrays that shrink by it, with HDF5's own filters; a dict chooses by
+            name, the first pattern that matches: ``{"*.bias": None, "*": "deflate"}``. None: they stay as they
+            are, and can be mapped.
         durable: Have the system put the file on the disk before returning; without it a power cut within
             the next seconds can lose the new file, never damage the old one.
         progress: Called with the number of bytes written since the last call.
 
     Raises:
         UnsupportedDataError: A value cannot be stored; lists all of them; no file is touched.
+        ValueError: `compression` is unknown.
+        ParameterError: It names an array that is not there.
         OSError: The file cannot be written.
     """
     from modelarchive.store import writer
+    from modelarchive.store.layout import Layout
 
     members = take_apart(data)
     texts = {}
@@ -61,7 +75,7 @@ def save(path: str | os.PathLike[str], data: object, *, durable: bool = True, pr
         for name, kind in members.kinds.items()
         if kind not in ("array", "literal")
     }
-    layout = writer.Layout(
+    layout = Layout(
         section="arrays",
         generator=generator(),
         arrays=members.arrays,
@@ -69,6 +83,7 @@ def save(path: str | os.PathLike[str], data: object, *, durable: bool = True, pr
         members=members.kinds,
         order=list(members.arrays),
         attributes={"/": root_attributes(), **containers},
+        compressed=compressed(compression, members.arrays),
     )
     writer.write(path, layout, durable=durable, progress=progress)
 
@@ -78,6 +93,7 @@ def save_parameters(
     path: str | os.PathLike[str],
     *,
     metadata: Mapping[str, Any] | None = None,
+    compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> None:
@@ -87,6 +103,7 @@ def save_parameters(
         block: An initialised block. A shared parameter is stored once, under all of its names.
         path: The file; an old one is replaced as a whole, or left as it was.
         metadata: Anything JSON can say, under string keys.
+        compression: As in :func:`save`; names are the structural ones.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
 
@@ -100,6 +117,7 @@ def save_parameters(
         initialized(block),
         kinds=kinds,
         texts=json_texts(metadata=metadata),
+        compression=compression,
         durable=durable,
         progress=progress,
     )
@@ -107,6 +125,8 @@ def save_parameters(
 
 def _kind(block: Block) -> str:
     """The vocabulary's word for a block; a class of the user's own is what an architecture calls a Graph."""
+    from modelarchive.nn import Layer, Sequential
+
     if isinstance(block, Layer):
         return block.kind
     return "Sequential" if isinstance(block, Sequential) else "Graph"
@@ -119,6 +139,7 @@ def save_model(
     inputs: Any = None,
     metadata: Mapping[str, Any] | None = None,
     tokens: Mapping[str, Sequence[str]] | None = None,
+    compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> None:
@@ -130,6 +151,7 @@ def save_model(
         inputs: An example input, or a tuple of several. A network that was rebuilt remembers its own.
         metadata: Anything JSON can say, under string keys: licence, training data, measured accuracy.
         tokens: Parameter name -> the word that each of its rows belongs to, for embeddings.
+        compression: As in :func:`save`; names are the structural ones.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
 
@@ -139,6 +161,7 @@ def save_model(
         OSError: The file cannot be written.
     """
     from modelarchive import spec
+    from modelarchive.nn import Block
 
     if not isinstance(block, Block):
         raise TypeError(f"block is {type(block).__name__}, expected a modelarchive.nn.Block")
@@ -148,7 +171,15 @@ def save_model(
     parameters = {name: values[name] for name in spec.parameter_shapes(architecture)}
     texts = json_texts(architecture=architecture, metadata=metadata)
     texts |= token_texts(tokens or {}, {name: parameter.shape[:1] for name, parameter in parameters.items()})
-    write_model(path, parameters, kinds=kinds_of(architecture), texts=texts, durable=durable, progress=progress)
+    write_model(
+        path,
+        parameters,
+        kinds=kinds_of(architecture),
+        texts=texts,
+        compression=compression,
+        durable=durable,
+        progress=progress,
+    )
 
 
 def write_model(
@@ -157,8 +188,10 @@ def write_model(
     *,
     kinds: Mapping[str, str],
     texts: Mapping[str, Any],
+    compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
+    stream: Iterable[tuple[str, np.ndarray]] | None = None,
 ) -> None:
     """Write parameters and texts as a model archive; the same array under two names is stored once.
 
@@ -167,10 +200,13 @@ def write_model(
         parameters: Structural name -> array, or one to be read when it is its turn; in the model's order.
         kinds: Block path -> kind; "" is the model itself.
         texts: HDF5 path -> encoded text.
+        compression: As in :func:`save`; a shared parameter goes by the first of its names.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
+        stream: Gives the arrays, by the first name of shared ones; `parameters` then only announces them.
     """
     from modelarchive.store import writer
+    from modelarchive.store.layout import Layout
 
     canonical: dict[int, str] = {}
     arrays: dict[str, np.ndarray | Deferred] = {}
@@ -193,7 +229,7 @@ def write_model(
             attributes[group] = {"NX_class": "NXnote"}
     if "/architecture/data" in texts:
         attributes["/"] |= {"default": "architecture", "vocabulary_version": 1}
-    layout = writer.Layout(
+    layout = Layout(
         section="parameters",
         generator=generator(),
         arrays=arrays,
@@ -201,6 +237,8 @@ def write_model(
         texts=dict(texts),
         order=list(parameters),
         attributes=attributes,
+        stream=stream,
+        compressed=compressed(compression, parameters),
     )
     writer.write(path, layout, durable=durable, progress=progress)
 
@@ -210,6 +248,7 @@ def write_dict(
     arrays: Mapping[str, np.ndarray | Deferred],
     *,
     texts: Mapping[str, Any],
+    compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> None:
@@ -219,13 +258,15 @@ def write_dict(
         path: The file.
         arrays: Key, any string -> array.
         texts: HDF5 path -> encoded text.
+        compression: As in :func:`save`.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
     """
     from modelarchive.store import writer
+    from modelarchive.store.layout import Layout
 
     encoded = {names.encode_key(key): array for key, array in arrays.items()}
-    layout = writer.Layout(
+    layout = Layout(
         section="arrays",
         generator=generator(),
         arrays=encoded,
@@ -233,6 +274,7 @@ def write_dict(
         members={"": "dict"} | dict.fromkeys(encoded, "array"),
         order=list(encoded),
         attributes={"/": root_attributes(), "/arrays": {"container": "dict"}},
+        compressed=compressed(compression, encoded),
     )
     writer.write(path, layout, durable=durable, progress=progress)
 
@@ -250,6 +292,8 @@ def initialized(block: Block) -> dict[str, np.ndarray]:
         raise UnsupportedDataError(problems, hint="rename the attributes")
     waiting = [name for name, parameter in parameters.items() if not parameter.is_initialized]
     if waiting:
+        from modelarchive.nn.parameter import shape_text
+
         listed = "".join(f"\n  {name}: shape {shape_text(parameters[name].shape)}" for name in waiting)
         raise DeferredShapeError(
             f"{counted(len(waiting), 'parameter')} of {type(block).__name__} cannot be saved, no values yet:{listed}",
@@ -257,45 +301,6 @@ def initialized(block: Block) -> dict[str, np.ndarray]:
             hint="call initialize() and run the network once on an example input, or load parameters",
         )
     return {name: parameter.value() for name, parameter in parameters.items()}
-
-
-def json_texts(**documents: Mapping[str, Any] | None) -> dict[str, Any]:
-    """HDF5 path -> encoded text of JSON documents, in groups that viewers show as notes.
-
-    Raises:
-        UnsupportedDataError: A document holds what JSON cannot say; all such places are listed.
-    """
-    texts = {}
-    for name, document in documents.items():
-        if document is None:
-            continue
-        if not isinstance(document, Mapping):
-            raise TypeError(f"{name} is {type(document).__name__}, expected a dict")
-        if problems := list(_beyond_json(document, name)):
-            raise UnsupportedDataError(problems, hint="use numbers, strings, lists and dicts with string keys")
-        # A lone surrogate is a legal Python string and JSON escape, and no UTF-8.
-        plain = _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", _json_lines(document))
-        texts[f"/{name}/data"] = encode(plain)
-        texts[f"/{name}/type"] = encode("application/json")
-    return texts
-
-
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-
-
-def _json_lines(value: Any, indent: str = "") -> str:
-    """JSON as people lay it out: an object's members on lines of their own, a list of numbers on one."""
-    inner = indent + "  "
-    if isinstance(value, Mapping) and value:
-        members = [
-            f"{inner}{json.dumps(key, ensure_ascii=False)}: {_json_lines(item, inner)}" for key, item in value.items()
-        ]
-        return "{\n" + ",\n".join(members) + f"\n{indent}}}"
-    if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
-        return "[\n" + ",\n".join(inner + _json_lines(item, inner) for item in value) + f"\n{indent}]"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_json_lines(item, inner) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def blocks_of(architecture: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -324,54 +329,6 @@ def root_attributes() -> dict[str, str | int]:
     from modelarchive.store.index import FORMAT_VERSION
 
     return {"format": "modelarchive", "format_version": FORMAT_VERSION, "generator": generator()}
-
-
-def token_texts(tokens: Mapping[str, Sequence[str]], rows: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """HDF5 path -> encoded words of the parameters' rows.
-
-    Args:
-        tokens: Parameter name -> the word of each of its rows.
-        rows: Parameter name -> the length of its first axis, as a shape.
-
-    Raises:
-        UnsupportedDataError: Words of no parameter, or not one for each row; lists all of them.
-    """
-    texts = {}
-    problems = []
-    for name, words in sorted(tokens.items(), key=lambda item: names.natural_key(item[0])):
-        if name not in rows:
-            near = names.near(name, list(rows))
-            problems.append((f"tokens[{name!r}]", "is no parameter" + (f", did you mean {near!r}?" if near else "")))
-        elif isinstance(words, str) or not all(isinstance(word, str) for word in words):
-            problems.append((f"tokens[{name!r}]", "is no sequence of strings"))
-        elif rows[name] != (len(words),):
-            problems.append((f"tokens[{name!r}]", f"has {len(words)} words for {rows[name]} rows"))
-        else:
-            try:
-                array = np.array(list(words), dtype=np.dtypes.StringDType())
-                texts[f"/tokens/{name.replace('.', '/')}"] = encode_array(array)
-            except ValueError as error:
-                problems.append((f"tokens[{name!r}]", str(error)))
-    if problems:
-        raise UnsupportedDataError(problems, hint="nothing was written")
-    return texts
-
-
-def _beyond_json(value: object, where: str, depth: int = 0) -> Iterator[tuple[str, str]]:
-    if depth > names.MAX_PARTS:
-        yield where, f"nested deeper than {names.MAX_PARTS}"
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                yield f"{where}[{key!r}]", f"the key is {type(key).__name__}, expected str"
-            yield from _beyond_json(item, f"{where}[{key!r}]", depth + 1)
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            yield from _beyond_json(item, f"{where}[{number}]", depth + 1)
-    elif isinstance(value, float) and value - value != 0:
-        yield where, f"{value} is no JSON number"
-    elif not (value is None or isinstance(value, str | int | float)):
-        yield where, f"{type(value).__name__} is nothing that JSON can say"
 
 
 def _is_drawable(array: np.ndarray | Deferred | None) -> bool:

@@ -11,7 +11,8 @@ import numpy as np
 
 from modelarchive import dtypes, names
 from modelarchive.errors import FormatError, UnsupportedDataError
-from modelarchive.store.contents import CONTAINERS
+from modelarchive.store.contents import CONTAINERS, is_flat_dict
+from modelarchive.store.deferred import Deferred
 
 #: Structures nest at most so deep; the guard's limit on HDF5 groups is the same.
 MAX_DEPTH: Final = names.MAX_PARTS
@@ -33,7 +34,7 @@ class Members:
     """
 
     kinds: dict[str, str] = field(default_factory=dict)
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray | Deferred] = field(default_factory=dict)
     strings: dict[str, np.ndarray] = field(default_factory=dict)
     literals: dict[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -72,6 +73,8 @@ def put_together(kinds: Mapping[str, str], leaf: Callable[[str], Any]) -> Any:
     """
     if kinds.get("") not in CONTAINERS:
         raise FormatError("the saved structure has no root")
+    if is_flat_dict(kinds):
+        return _dict("", {path: leaf(path) for path in list(kinds)[1:]})
     children: dict[str, list[str]] = {}
     for path, kind in kinds.items():
         parent = path.rpartition("/")[0]
@@ -109,6 +112,8 @@ def place(kinds: Mapping[str, str], path: str) -> str:
 
 
 def _dict(path: str, items: Mapping[str, Any]) -> dict[str, Any]:
+    if not path and not {"%", "/"} & {*"".join(items)}:
+        return dict(items)
     try:
         found = {names.decode_key(item.rpartition("/")[2]): value for item, value in items.items()}
     except UnicodeDecodeError as error:
@@ -164,6 +169,8 @@ def _take_leaf(data: object, path: str, members: Members) -> str | None:
     """Add a leaf to the members; what is wrong with it, if it cannot be stored."""
     if isinstance(data, np.ma.MaskedArray):
         return "a masked array: its mask would be lost, save .data and .mask"
+    if isinstance(data, Deferred):
+        return _take_array(data, path, members)
     if isinstance(data, np.ndarray) or (isinstance(data, np.generic) and not isinstance(data, np.str_)):
         return _take_array(np.asarray(data), path, members)
     try:
@@ -183,8 +190,8 @@ def _take_leaf(data: object, path: str, members: Members) -> str | None:
     return None
 
 
-def _take_array(array: np.ndarray, path: str, members: Members) -> str | None:
-    if array.dtype.kind in "SUT":
+def _take_array(array: np.ndarray | Deferred, path: str, members: Members) -> str | None:
+    if isinstance(array, np.ndarray) and array.dtype.kind in "SUT":
         members.strings[path] = array
     elif dtypes.dense_name(array.dtype) is None:
         advice = "; convert it with .astype()" if array.dtype.kind == "O" else ""

@@ -8,6 +8,7 @@ from typing import Any
 
 from modelarchive.errors import IntegrityError
 from modelarchive.store.contents import Contents
+from modelarchive.store.digest import digest
 from modelarchive.store.reader import Reader
 
 Progress = Callable[[int], None]
@@ -23,6 +24,7 @@ class Report:
         texts: Texts whose digests agree.
         nbytes: Bytes hashed.
         has_architecture: Whether there was an architecture, valid, whose parameters are all there.
+        foreign: HDF5 paths of datasets that a viewer shows and an archive does not know.
     """
 
     file: str
@@ -30,6 +32,7 @@ class Report:
     texts: int
     nbytes: int
     has_architecture: bool
+    foreign: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """One line."""
@@ -41,21 +44,24 @@ def verify(
     reader: Reader, architecture: Callable[[], Mapping[str, Any]] | None, progress: Progress | None = None
 ) -> Report:
     """Check an open archive; see :meth:`modelarchive.archive.Archive.verify`."""
-    from modelarchive.store import guard
+    from modelarchive.store import boundary
 
     contents = reader.contents
     damaged = reader.damaged(progress)
     if contents.is_stale:
+        hdf5 = contents
         damaged["(index)"] = ("as written with the data", "changed since by another tool")
     else:
-        damaged |= _differences(contents, guard.read_contents(reader.source.path, identity=reader.source.identity))
+        hdf5 = boundary.read_contents(reader.source)
+        damaged |= _differences(contents, hdf5)
     if damaged:
         hint = "take the file from where it came from again"
         if list(damaged) == ["(index)"]:
             hint = f"`modelarchive reindex {reader.source.path.name}` writes a new index if you trust the change"
         raise IntegrityError(damaged, file=reader.source.path, hint=hint)
     if architecture is not None:
-        _check_parameters(reader, architecture())
+        _check_architecture(reader, architecture(), hdf5)
+    _check_tokens(reader)
     return Report(
         file=str(reader.source.path),
         arrays=len(contents.arrays),
@@ -63,11 +69,14 @@ def verify(
         nbytes=sum(entry.nbytes for entry in contents.arrays.values())
         + sum(text.nbytes for text in contents.texts.values()),
         has_architecture=architecture is not None,
+        foreign=tuple(hdf5.foreign),
     )
 
 
-def _check_parameters(reader: Reader, architecture: Mapping[str, Any]) -> None:
+def _check_architecture(reader: Reader, architecture: Mapping[str, Any], hdf5: Contents) -> None:
+    """The architecture against its schemas, against the parameters, and against the kinds that viewers show."""
     from modelarchive import spec
+    from modelarchive.archive.saving import kinds_of
 
     spec.validate(architecture)
     expected = spec.parameter_shapes(architecture)
@@ -78,6 +87,27 @@ def _check_parameters(reader: Reader, architecture: Mapping[str, Any]) -> None:
         for name in (*expected, *found)
         if expected.get(name) != found.get(name)
     }
+    kinds = {f"/parameters/{path.replace('.', '/')}".rstrip("/"): kind for path, kind in kinds_of(architecture).items()}
+    damaged |= {
+        path: (f"architecture: {kinds.get(path, 'no block')}", f"HDF5: {kind}")
+        for path, kind in hdf5.kinds.items()
+        if kinds.get(path) != kind
+    }
+    if damaged:
+        raise IntegrityError(damaged, file=reader.source.path)
+
+
+def _check_tokens(reader: Reader) -> None:
+    """One word for each row of the parameter that the words belong to."""
+    contents = reader.contents
+    damaged = {}
+    for path, text in contents.texts.items():
+        if path.startswith("/tokens/"):
+            name = path.removeprefix("/tokens/").replace("/", ".")
+            known = name in contents.arrays or name in contents.aliases
+            rows = contents.entry(name).shape[:1] if known else "no parameter"
+            if rows != text.shape:
+                damaged[path] = (f"as {name}: {rows}", f"words: {text.shape}")
     if damaged:
         raise IntegrityError(damaged, file=reader.source.path)
 
@@ -93,11 +123,14 @@ def _differences(index: Contents, hdf5: Contents) -> dict[str, tuple[str, str]]:
 
 
 def _claims(contents: Contents) -> dict[str, str]:
-    claims = {}
+    claims = {"/": f"{contents.section} written by {contents.generator!r}"}
     for name in contents.order:
         if name in contents.arrays or name in contents.aliases:
             entry = contents.entry(name)
             place = f"at {entry.offset}" if entry.nbytes else "empty"
+            if (chunks := contents.chunks.get(contents.aliases.get(name, name))) is not None:
+                sizes = digest(repr(chunks.sizes).encode())[:16]
+                place = f"in chunks of {chunks.shape} at {chunks.offset}, {chunks.nbytes} bytes as in {sizes}"
             claims[contents.hdf5_path(name)] = f"{entry.dtype} {entry.shape} {place}"
     for path, text in contents.texts.items():
         place = f"at {text.offset}" if text.nbytes else "empty"

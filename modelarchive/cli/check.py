@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from modelarchive import errors
 from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command
-from modelarchive.cli.outcome import DONE, NO, failed
+from modelarchive.cli.outcome import DONE, NO, WrongUseError, failed
 from modelarchive.cli.output import Column
 from modelarchive.store.digest import HEX_LENGTH
 
@@ -23,6 +23,8 @@ def add(commands: Commands) -> None:
     """Add the commands."""
     checked = add_command(commands, "verify", verify, "Check every digest, every schema and the index against HDF5")
     checked.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    checked.add_argument("--key", type=Path, metavar="KEY", help="a public key: refuse what was not signed with it")
+    checked.add_argument("--signature", type=Path, metavar="SIG", help="the signature's file (default: FILE.sig)")
     compared = add_command(commands, "diff", diff, "Compare two archives: architecture, parameters, metadata")
     compared.add_argument("first", type=Path, metavar="A")
     compared.add_argument("second", type=Path, metavar="B")
@@ -30,10 +32,12 @@ def add(commands: Commands) -> None:
 
 def verify(chosen: argparse.Namespace) -> int:
     """``modelarchive verify``: the worst of the files' exit codes."""
+    if chosen.signature and (chosen.key is None or len(chosen.files) > 1):
+        raise WrongUseError("--signature is for one FILE and a --key")
     records = []
     worst = DONE
     for path in chosen.files:
-        code, record = _verify_one(path, quiet=chosen.json)
+        code, record = _verify_one(path, chosen)
         records.append(record)
         worst = max(worst, code)
     if chosen.json:
@@ -41,13 +45,20 @@ def verify(chosen: argparse.Namespace) -> int:
     return worst
 
 
-def _verify_one(path: Path, *, quiet: bool) -> tuple[int, dict[str, Any]]:
+def _verify_one(path: Path, chosen: argparse.Namespace) -> tuple[int, dict[str, Any]]:
     import modelarchive
+
+    quiet = chosen.json
 
     record: dict[str, Any] = {"file": str(path), "ok": False}
     try:
         with modelarchive.open(path) as archive, output.progress(f"verify {path.name}", archive.size) as advance:
-            report = archive.verify(progress=advance)
+            if chosen.key is None:
+                report = archive.verify(progress=advance)
+            else:
+                from modelarchive import signing
+
+                report = signing.check(archive, chosen.key, signature=chosen.signature, progress=advance)
             size = archive.size
     except errors.IntegrityError as error:
         record["damaged"] = {name: {"expected": e, "found": f} for name, (e, f) in error.damaged.items()}
@@ -66,9 +77,13 @@ def _verify_one(path: Path, *, quiet: bool) -> tuple[int, dict[str, Any]]:
         record["error"] = str(error)
         return failed(error), record
     record |= {"ok": True, "bytes": size, "arrays": report.arrays, "architecture": report.has_architecture}
+    record["foreign"] = list(report.foreign)
     if not quiet:
         model = "architecture and " if report.has_architecture else ""
-        output.say(f"{path}: whole: {model}{report.arrays:,} arrays, {output.size(size)}", style="green")
+        signed = "" if chosen.key is None else f", signed with {chosen.key.name}"
+        output.say(f"{path}: whole: {model}{report.arrays:,} arrays, {output.size(size)}{signed}", style="green")
+        for foreign in report.foreign:
+            output.say(f"  holds also, no part of the archive: {foreign}", style="yellow")
     return DONE, record
 
 

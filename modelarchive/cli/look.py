@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from modelarchive.archive import Archive
     from modelarchive.store.contents import Entry, Text
 
+#: Characters of one entry of the metadata that are shown.
+_LONGEST: Final = 1000
+
 
 def add(commands: Commands) -> None:
     """Add the command."""
@@ -62,6 +65,13 @@ def _facts(archive: Archive, kinds: dict[str, str]) -> Iterator[tuple[str, str]]
     yield "size", f"{output.size(archive.size)}, {archive.parameter_count:,} {noun}"
     found = sorted({entry.dtype for entry in contents.arrays.values()})
     yield "arrays", f"{len(contents.arrays):,}" + (f", {', '.join(found)}" if found else "")
+    if contents.chunks:
+        before = sum(contents.arrays[name].nbytes for name in contents.chunks)
+        after = sum(chunks.nbytes for chunks in contents.chunks.values())
+        yield (
+            "compressed",
+            f"{errors.counted(len(contents.chunks), 'array')}, {output.size(before)} -> {output.size(after)}",
+        )
     yield "written by", contents.generator or "unknown"
     if kinds:
         yield "architecture", f"{kinds['']}, {len(kinds) - 1:,} blocks in it"
@@ -71,7 +81,10 @@ def _facts(archive: Archive, kinds: dict[str, str]) -> Iterator[tuple[str, str]]
     for name, words in archive.tokens.items():
         yield "tokens", f"{name}: {len(words):,} words"
     for key, value in archive.metadata.items():
-        yield "metadata", f"{key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        # A tokenizer is megabytes of text; --json has all of it.
+        more = len(text) - _LONGEST
+        yield "metadata", f"{key}: {text[:_LONGEST]}" + (f"... and {more:,} characters more" if more > 0 else "")
 
 
 def _table(archive: Archive, kinds: dict[str, str]) -> None:
@@ -81,6 +94,8 @@ def _table(archive: Archive, kinds: dict[str, str]) -> None:
         kind = kinds.get(name.rpartition(".")[0], "")
         canonical = contents.aliases.get(name)
         size = output.size(leaf.nbytes) if canonical is None else f"= {canonical}"
+        if name in contents.chunks:
+            size = f"{output.size(contents.chunks[name].nbytes)} of {size}"
         is_value = name not in archive.parameters and not leaf.shape
         shape = _shortened(str(archive.reader.text(f"/arrays/{name}"))) if is_value else output.shape(leaf.shape)
         rows.append((name, kind, leaf.dtype, shape, size))
@@ -172,11 +187,11 @@ def _described(path: str, block: Mapping[str, Any]) -> str:
 
 def _kinds(archive: Archive) -> dict[str, str]:
     """Block path -> kind, the model first; empty without a valid architecture."""
+    if not archive.has_architecture:
+        return {}
     from modelarchive import spec
     from modelarchive.archive.saving import kinds_of
 
-    if not archive.has_architecture:
-        return {}
     try:
         spec.validate(archive.architecture)
     except errors.SpecError as error:
@@ -191,10 +206,12 @@ def _record(archive: Archive, *, with_stats: bool) -> dict[str, Any]:
     contents = archive.reader.contents
     arrays: dict[str, dict[str, Any]] = {}
     for name, leaf in _leaves(archive):
+        canonical = contents.aliases.get(name, name)
         arrays[name] = {
             "dtype": leaf.dtype,
             "shape": list(leaf.shape),
             "bytes": leaf.nbytes,
+            "compressed": contents.chunks[canonical].nbytes if canonical in contents.chunks else None,
             "digest": leaf.digest,
             "shares": contents.aliases.get(name),
         }

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output
-from modelarchive.cli.outcome import DONE
+from modelarchive.cli.arguments import Commands, add_command, add_output, pairs
+from modelarchive.cli.outcome import DONE, WrongUseError
+from modelarchive.cli.output import Column
+
+if TYPE_CHECKING:
+    from modelarchive.archive.choices import Choice
+    from modelarchive.archive.converting import Conversion
+
+_COMPRESSIONS: Final = {"deflate": "deflate", "none": None, "keep": "keep"}
+_DTYPES: Final = {"bfloat16": "bfloat16", "float16": "float16", "float32": "float32", "float64": "float64",
+                  "keep": None}  # fmt: skip
 
 
 def add(commands: Commands) -> None:
@@ -15,6 +26,18 @@ def add(commands: Commands) -> None:
     packed = add_command(commands, "repack", repack, "Write an archive anew: indexed, aligned, without holes")
     packed.add_argument("file", type=Path)
     add_output(packed, required=False, text="the archive to write (default: in place of FILE)")
+    packed.add_argument(
+        "--compression",
+        action="append",
+        metavar="[PATTERN=]CHOICE",
+        help=f"{', '.join(_COMPRESSIONS)} (default: keep); with a pattern of names for some arrays, several times",
+    )
+    packed.add_argument(
+        "--dtype",
+        action="append",
+        metavar="[PATTERN=]CHOICE",
+        help=f"convert floating-point arrays: {', '.join(_DTYPES)}; with a pattern for some, several times",
+    )
     indexed = add_command(commands, "reindex", reindex, "Refresh the index after an HDF5 tool changed the file")
     indexed.add_argument("files", nargs="+", type=Path, metavar="FILE")
 
@@ -25,16 +48,58 @@ def repack(chosen: argparse.Namespace) -> int:
 
     before = chosen.file.stat().st_size
     out: Path = chosen.output or chosen.file
-    with output.progress(f"repack {chosen.file.name}", before) as advance:
-        left_out = maintenance.repack(chosen.file, out, progress=advance)
+    compression = _choice(chosen.compression or ["keep"], _COMPRESSIONS, option="--compression", without="keep")
+    dtype = _choice(chosen.dtype, _DTYPES, option="--dtype", without=None) if chosen.dtype else None
+    with output.progress(f"repack {chosen.file.name}", before * (1 if dtype is None else 2)) as advance:
+        done = maintenance.repack(chosen.file, out, compression=compression, dtype=dtype, progress=advance)
     after = out.stat().st_size
     if chosen.json:
-        output.as_json({"file": str(out), "bytes_before": before, "bytes": after, "left_out": left_out})
+        record = {"file": str(out), "bytes_before": before, "bytes": after, "left_out": done.left_out}
+        output.as_json(record | {"converted": [asdict(each) for each in done.converted]})
         return DONE
+    if done.converted:
+        _conversions(done.converted)
     output.say(f"{out}: {output.size(before)} -> {output.size(after)}")
-    for path in left_out:
+    for path in done.left_out:
         output.say(f"  left out, no part of an archive: {path}", style="yellow")
     return DONE
+
+
+def _choice(texts: list[str], known: dict[str, str | None], *, option: str, without: str | None) -> Choice:
+    """One choice for all, or patterns with a choice each; where no pattern matches it is `without`.
+
+    Raises:
+        WrongUseError: A choice is unknown, or several are given and one lacks its pattern.
+    """
+    rules = {"*": texts[0]} if len(texts) == 1 and "=" not in texts[0] else pairs(texts, option=option)
+    for choice in rules.values():
+        if choice not in known:
+            raise WrongUseError(
+                f"{option} {choice!r}, expected {', '.join(known)}", hint=f"{option} {next(iter(known))}"
+            )
+    return {
+        **{pattern: known[choice] for pattern, choice in rules.items()},
+        **({"*": without} if "*" not in rules else {}),
+    }
+
+
+def _conversions(converted: list[Conversion]) -> None:
+    columns = [Column("array"), Column("from"), Column("to")]
+    columns += [Column(name, is_number=True) for name in ("largest error", "relative", "became zero")]
+    rows = [
+        (
+            each.name,
+            each.before,
+            each.after,
+            f"{each.largest_error:.3g}",
+            f"{each.relative_error:.3g}",
+            (f"{each.zeroed:,}", "yellow" if each.zeroed else ""),
+        )
+        for each in converted
+    ]
+    output.table(columns, rows)
+    worst = max(converted, key=lambda each: each.largest_error)
+    output.say(f"largest error: {worst.largest_error:.3g}, in {worst.name}", style="bold")
 
 
 def reindex(chosen: argparse.Namespace) -> int:

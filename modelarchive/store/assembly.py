@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from modelarchive import names
 from modelarchive.errors import FormatError
-from modelarchive.store.contents import CONTAINERS, LITERALS, Contents, Entry, Text, is_position
+from modelarchive.store.contents import CONTAINERS, LITERALS, Chunks, Contents, Entry, Text, is_position
 
 #: Where an archive keeps texts, besides those among saved arrays.
 _TEXTS: Final = ("/architecture/", "/metadata/", "/tokens/")
@@ -23,6 +23,8 @@ class Dataset(NamedTuple):
     address: int
     #: None: of a dtype that archives do not hold.
     content: Entry | Text | None
+    #: Where it lies if it is compressed as archives are.
+    chunks: Chunks | None = None
 
 
 class Group(NamedTuple):
@@ -59,7 +61,7 @@ def assemble(objects: Iterable[Dataset | Group], generator: str, order: dict[str
 
     canonical: dict[int, str] = {}
     datasets = sorted((d for d in found if isinstance(d, Dataset)), key=lambda d: position(d.path))
-    for path, address, content in datasets:
+    for path, address, content, chunks in datasets:
         if isinstance(content, Text) and path.startswith((*_TEXTS, "/arrays/")):
             contents.texts[path] = content
         elif isinstance(content, Entry) and path.startswith(prefix):
@@ -74,6 +76,8 @@ def assemble(objects: Iterable[Dataset | Group], generator: str, order: dict[str
             else:
                 canonical[address] = name
                 contents.arrays[name] = content
+                if chunks is not None:
+                    contents.chunks[name] = chunks
         elif path.startswith(prefix):
             raise FormatError(f"{path} has a dtype that archives do not hold there", path=path)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
     dtype: str
     shape: tuple[int, ...]
-    #: Absolute offset in the file; None for an array that only HDF5 can read (chunked, compact).
+    #: Absolute offset in the file; None for an array that lies in chunks, or that only HDF5 can read.
     offset: int | None
     nbytes: int
     digest: str | None
@@ -47,6 +47,32 @@ class Text(NamedTuple):
         return self.itemsize * math.prod(self.shape)
 
 
+class Chunks(NamedTuple):
+    """Where a compressed array lies: its chunks, one after another, in C order."""
+
+    #: Elements of a chunk along each axis.
+    shape: tuple[int, ...]
+    #: Absolute offset of the first chunk in the file.
+    offset: int
+    #: Stored bytes of each chunk.
+    sizes: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Stored bytes of all chunks."""
+        return sum(self.sizes)
+
+
+@dataclass
+class Foreign:
+    """What an HDF5 file of another system holds."""
+
+    #: Path from the root, "a/b" -> the array; None: text, or a dtype that archives do not hold.
+    arrays: dict[str, Entry | None]
+    #: Attribute of the root -> its text; "" for one that is no text.
+    attributes: dict[str, str]
+
+
 @dataclass
 class Contents:
     """What an archive holds and where: the same whether the index or HDF5 told it."""
@@ -57,6 +83,8 @@ class Contents:
     user_block: int
     #: Canonical name -> entry, in the order of the data.
     arrays: dict[str, Entry]
+    #: Name of a compressed array -> its chunks. Where a file has others, only HDF5 can read them.
+    chunks: dict[str, Chunks] = field(default_factory=dict)
     #: Name of a shared parameter -> its canonical name.
     aliases: dict[str, str] = field(default_factory=dict)
     #: HDF5 path -> text.
@@ -87,8 +115,9 @@ class Contents:
         return _gaps(self.arrays.values(), self.user_block, self.size)
 
     def metadata_ranges(self) -> list[tuple[int, int]]:
-        """Where the file holds neither a dense array nor a text, as (begin, end): HDF5's own bytes."""
-        return _gaps([*self.arrays.values(), *self.texts.values()], self.user_block, self.size)
+        """Where the file holds no array and no text, as (begin, end): HDF5's own bytes."""
+        parts: list[Entry | Text | Chunks] = [*self.arrays.values(), *self.texts.values(), *self.chunks.values()]
+        return _gaps(parts, self.user_block, self.size)
 
     def name(self, hdf5_path: str) -> str:
         """The inverse of :meth:`hdf5_path`."""
@@ -106,7 +135,7 @@ def data_position(entry: Entry, end: int) -> tuple[int, int]:
     return (begin, begin + entry.nbytes)
 
 
-def _gaps(parts: Iterable[Entry | Text], start: int, end: int) -> list[tuple[int, int]]:
+def _gaps(parts: Iterable[Entry | Text | Chunks], start: int, end: int) -> list[tuple[int, int]]:
     gaps = []
     position = start
     for offset, nbytes in sorted((part.offset, part.nbytes) for part in parts if part.offset is not None):
@@ -123,6 +152,12 @@ def _gaps(parts: Iterable[Entry | Text], start: int, end: int) -> list[tuple[int
 def is_position(name: str) -> bool:
     """Whether a member's name is a place in a list: decimal digits, no leading zero."""
     return name.isascii() and name.isdecimal() and len(name) <= 18 and (name == "0" or name[0] != "0")
+
+
+def is_flat_dict(members: Mapping[str, str]) -> bool:
+    """Whether a saved structure is a dict of arrays, none deeper."""
+    kinds = list(members.values())
+    return kinds[:1] == ["dict"] and kinds.count("array") == len(kinds) - 1 and "/" not in "".join(members)
 
 
 def least_itemsize(dtype: str, count: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,17 @@ class Deferred:
         dtype: Its dtype.
         read: Gives the array in memory of its own.
         view: Gives it as a view of a mapped file, where that is possible; None: as `read` does.
+        pieces: Gives its bytes one piece after another, in C order, little-endian, from any thread: the writer
+            then holds none of it as a whole, and several are read at once. None: as `read` does.
+        rows: Gives its rows from one to another in memory of their own. None: of the whole.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Callable[[], np.ndarray]
     view: Callable[[], np.ndarray] | None = None
+    pieces: Callable[[], Iterator[memoryview]] | None = None
+    rows: Callable[[int, int], np.ndarray] | None = None
 
     @property
     def ndim(self) -> int:

@@ -46,8 +46,8 @@ def fill(path: Path, fills: Sequence[Fill], *, progress: Callable[[int], None] |
             _write_one(file, job[0].array, hasher, progress)
             return [hasher.hexdigest()]
 
-    # What is yet to be read is read by this thread, one after another, and memory holds the largest array.
-    serial = {at: run(job, THREADS) for at, job in enumerate(jobs) if any(type(one.array) is Deferred for one in job)}
+    # What is read as a whole is read by this thread, one after another, and memory holds the largest array.
+    serial = {at: run(job, THREADS) for at, job in enumerate(jobs) if any(_is_read_whole(one.array) for one in job)}
     parallel = [job for at, job in enumerate(jobs) if at not in serial]
     if len(parallel) <= 1:
         written = iter([run(job) for job in parallel])
@@ -57,13 +57,29 @@ def fill(path: Path, fills: Sequence[Fill], *, progress: Callable[[int], None] |
     return [digest for at in range(len(jobs)) for digest in (serial[at] if at in serial else next(written))]
 
 
-def _read(array: np.ndarray | Deferred) -> np.ndarray:
+def _is_read_whole(array: np.ndarray | Deferred) -> bool:
+    return type(array) is Deferred and array.pieces is None
+
+
+def pieces_of(array: np.ndarray | Deferred) -> Iterator[memoryview]:
+    """The bytes of an array, or of one that is read now; ValueError if it is not what was announced."""
     if not isinstance(array, Deferred):
-        return array
-    found = array.read()
-    if (found.shape, found.dtype) != (array.shape, array.dtype):
-        raise ValueError(f"{array.dtype} {array.shape} was announced, {found.dtype} {found.shape} came")
-    return found
+        yield from pieces(array)
+        return
+    if array.pieces is None:
+        found = array.read()
+        if (found.shape, found.dtype) != (array.shape, array.dtype):
+            raise ValueError(f"{array.dtype} {array.shape} was announced, {found.dtype} {found.shape} came")
+        yield from pieces(found)
+        return
+    room = array.nbytes
+    for piece in array.pieces():
+        room -= len(piece)
+        if room < 0:
+            break
+        yield piece
+    if room:
+        raise ValueError(f"{array.nbytes:,} bytes were announced, {'more' if room < 0 else array.nbytes - room} came")
 
 
 def pieces(array: np.ndarray) -> Iterator[memoryview]:
@@ -112,23 +128,23 @@ def _write_one(
     file: BinaryIO, array: np.ndarray | Deferred, hasher: blake3, progress: Callable[[int], None] | None
 ) -> None:
     """Write and hash an array; nothing refers to it any more when this returns."""
-    for piece in pieces(_read(array)):
+    for piece in pieces_of(array):
         hasher.update(piece)
-        _write_all(file, piece)
+        write_all(file, piece)
         if progress is not None:
             progress(len(piece))
 
 
 def _write_together(file: BinaryIO, job: Sequence[Fill], progress: Callable[[int], None] | None) -> list[str]:
-    parts = [b"".join(pieces(_read(item.array))) for item in job]
+    parts = [b"".join(pieces_of(item.array)) for item in job]
     together = memoryview(b"".join(parts))
-    _write_all(file, together)
+    write_all(file, together)
     if progress is not None:
         progress(len(together))
     return [digest(part) for part in parts]
 
 
-def _write_all(file: BinaryIO, data: memoryview) -> None:
+def write_all(file: BinaryIO, data: memoryview) -> None:
     """Write everything: a raw file may take less at a time."""
     written = file.write(data)
     while written < len(data):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import math
 import os
 from collections.abc import Iterator
@@ -16,44 +17,43 @@ from typing import Any, Final
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5s, h5t, h5z
+from h5py import h5a, h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5s, h5t, h5z
 
 from modelarchive import dtypes, names
 from modelarchive.errors import FormatError, UnsafeFileError, UnsupportedVersionError
 from modelarchive.store import index
 from modelarchive.store.assembly import Dataset, Group, assemble
-from modelarchive.store.contents import LITERALS, MAX_INFLATION, Contents, Entry, Text
-from modelarchive.store.index import MAX_LENGTH
-from modelarchive.store.source import Identity, file_identity
+from modelarchive.store.contents import LITERALS, MAX_INFLATION, Chunks, Contents, Entry, Foreign, Text
+from modelarchive.store.filled import check_chunks
+from modelarchive.store.hdf5_types import attribute, known_type, long_text, raw_type
+from modelarchive.store.header import MAX_LENGTH
+from modelarchive.store.tables import chunk_table
 
+#: A path, or a readable binary file.
+File = Any
 #: At most so many groups and datasets are walked.
 MAX_OBJECTS: Final = 1_000_000
 #: Groups nest at most so deep: a parameter's parts and its section.
 MAX_DEPTH: Final = names.MAX_PARTS + 2
 #: Bytes that datasets may declare in total beyond what is stored: unwritten parts read as fill values.
 MAX_UNSTORED: Final = 64 << 20
-#: An attribute that names a format, a container or a dtype is short.
-MAX_ATTRIBUTE: Final = 1024
 
 _FILTERS: Final = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32)
 _LAYOUTS: Final = (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED)
 
 
-def read_contents(
-    path: str | os.PathLike[str], *, identity: Identity | None = None, order: dict[str, int] | None = None
-) -> Contents:
+def read_contents(path: File, *, order: dict[str, int] | None = None) -> Contents:
     """Describe an archive through HDF5.
 
     Args:
         path: The file.
-        identity: Refuse if another file stands there by now.
         order: Name -> position, a hint from an index that does not hold any more: HDF5 keeps no order.
 
     Raises:
         FormatError: HDF5 cannot read the file, or it is no archive.
         UnsafeFileError: It breaks one of the rules above.
     """
-    with _opened(path, identity) as file:
+    with _opened(path) as file:
         generator = _check_root(file, path)
         contents = assemble(_walk(file, path), generator, order or {})
         contents.user_block = file.get_create_plist().get_userblock()
@@ -61,33 +61,119 @@ def read_contents(
     return contents
 
 
-def read_array(path: str | os.PathLike[str], hdf5_path: str, *, identity: Identity | None = None) -> np.ndarray:
+def read_array(path: File, hdf5_path: str) -> np.ndarray:
     """Read one array that has no bytes of its own in the file: chunked, compact, unwritten or big-endian."""
-    with _opened(path, identity) as file:
+    with _opened(path) as file:
         dataset, content = _resolve(file, hdf5_path, path)
         if not isinstance(content, Entry):
             raise FormatError("is text, expected an array", file=path, path=hdf5_path)
-        array = np.empty(content.shape, dtypes.numpy_dtype(content.dtype))
-        raw = _raw_type(dataset.get_type(), array.dtype)
+        check_chunks(dataset, path, hdf5_path)
+        # Zeros: what no chunk holds HDF5 may leave as it finds it, and that is no content of the file.
+        array = np.zeros(content.shape, dtypes.numpy_dtype(content.dtype))
+        raw = raw_type(dataset.get_type(), array.dtype)
         if array.size:
             dataset.read(h5s.ALL, h5s.ALL, array.view(f"V{array.itemsize}"), mtype=raw)
         return array
 
 
-def read_text(path: str | os.PathLike[str], hdf5_path: str, *, identity: Identity | None = None) -> list[bytes]:
+def read_text(path: File, hdf5_path: str) -> list[bytes]:
     """Read fixed or variable strings as a flat list of bytes."""
-    with _opened(path, identity) as file:
+    with _opened(path) as file:
         dataset, content = _resolve(file, hdf5_path, path)
         if not isinstance(content, Text):
             raise FormatError("is an array, expected text", file=path, path=hdf5_path)
-        values = np.asarray(h5py.Dataset(dataset)[()], dtype=object).ravel().tolist()
-        return [value if isinstance(value, bytes) else str(value).encode() for value in values]
+        check_chunks(dataset, path, hdf5_path)
+        array = np.zeros(content.shape, dataset.dtype)
+        if array.size:
+            dataset.read(h5s.ALL, h5s.ALL, array)
+        return [value if isinstance(value, bytes) else b"" for value in array.ravel().tolist()]
+
+
+def read_kinds(file: File, hdf5_path: str) -> dict[str, str]:
+    """The kinds of the blocks at and below a group, by HDF5 path; what is no group is not opened."""
+    with _opened(file) as opened:
+        pending = [(hdf5_path, _group(opened, hdf5_path, file), 0)]
+        visited: set[int] = set()
+        kinds = {}
+        while pending:
+            path, group, depth = pending.pop()
+            address = h5o.get_info(group).addr
+            if depth > MAX_DEPTH or address in visited or len(visited) > MAX_OBJECTS:
+                _refuse("revisit", "a group is linked twice, or nests too deep", file, path)
+            visited.add(address)
+            if kind := attribute(group, "kind"):
+                kinds[path] = str(kind)
+            links: list[tuple[bytes, int]] = []
+            group.links.iterate(lambda link, info, links=links: links.append((link, info.type)), info=True)
+            for link, link_type in links:
+                if link_type == h5l.TYPE_HARD and h5o.get_info(group, link).type == h5o.TYPE_GROUP:
+                    pending.append((f"{path}/{link.decode()}", h5g.open(group, link), depth + 1))
+        return kinds
+
+
+def _group(file: h5f.FileID, hdf5_path: str, path: object) -> h5g.GroupID:
+    node: Any = h5g.open(file, b"/")
+    where = ""
+    for part in hdf5_path.strip("/").split("/"):
+        where += f"/{part}"
+        if not isinstance(node, h5g.GroupID) or part.encode() not in node:
+            raise FormatError("is not in the file", file=path, path=hdf5_path)
+        node, _ = _open_link(node, part.encode(), node.links.get_info(part.encode()).type, path, where)
+    if not isinstance(node, h5g.GroupID):
+        raise FormatError("is no group", file=path, path=hdf5_path)
+    return node
+
+
+def read_foreign(file: File, *, attributes: list[str]) -> Foreign:
+    """Describe an HDF5 file of another system.
+
+    Args:
+        file: The file.
+        attributes: Attributes of the root whose texts are wanted, however long they are.
+    """
+    with _opened(file) as opened:
+        root = h5g.open(opened, b"/")
+        texts = {name: long_text(root, name) for name in attributes if h5a.exists(root, name.encode())}
+        arrays: dict[str, Entry | None] = {}
+        for found in _walk(opened, file):
+            if isinstance(found, Dataset):
+                entry = found.content if isinstance(found.content, Entry) else None
+                arrays[found.path[1:]] = entry or _opaque(opened, found.path, file)
+    return Foreign(arrays, texts)
+
+
+def rehearse() -> None:
+    """Do once what every job does: what is imported and remembered on the way need not be in each process."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["format"], file.attrs["format_version"] = "modelarchive", 1
+        for name in ("float32", "float16", "int64", "bool"):
+            file[f"arrays/{name}"] = np.zeros(2, name)
+        file.create_dataset("arrays/chunked", data=np.zeros(8), chunks=(4,), compression="gzip", shuffle=True)
+        file["arrays/text"], file["arrays/words"] = np.bytes_(b"x"), ["x"]
+    read_contents(buffer)
+    for name in ("float32", "chunked"):
+        read_array(buffer, f"/arrays/{name}")
+    for name in ("text", "words"):
+        read_text(buffer, f"/arrays/{name}")
+
+
+def _opaque(file: h5f.FileID, hdf5_path: str, path: object) -> Entry | None:
+    """An array whose dtype HDF5 has no word for, as h5py writes it, and an attribute names it."""
+    dataset = h5d.open(file, hdf5_path.encode())
+    size, offset = dataset.get_type().get_size(), dataset.get_offset()
+    shape = tuple(dataset.get_space().shape)
+    nbytes = size * math.prod(shape)
+    is_whole = offset is not None and offset + nbytes <= file.get_filesize()
+    if isinstance(dataset.get_type(), h5t.TypeOpaqueID) and size == 2 and is_whole:
+        return Entry("bfloat16", shape, offset, nbytes, None) if attribute(dataset, "dtype") == "bfloat16" else None
+    return None
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str], identity: Identity | None) -> Iterator[h5f.FileID]:
+def _opened(path: File) -> Iterator[h5f.FileID]:
     try:
-        file = h5f.open(os.fsencode(path), h5f.ACC_RDONLY)
+        file = _open(path)
     except OSError as error:
         if "unable to lock file" in str(error):
             raise BlockingIOError(
@@ -95,9 +181,6 @@ def _opened(path: str | os.PathLike[str], identity: Identity | None) -> Iterator
             ) from error
         raise _unreadable(error, path) from error
     try:
-        # HDF5 opens by name: what it says about a new file must not be mixed with an old file's bytes.
-        if identity is not None and identity != file_identity(file.get_vfd_handle()):
-            raise FormatError("was replaced while it was open", file=path, hint="open it again")
         yield file
     except (
         KeyError,
@@ -117,8 +200,20 @@ def _opened(path: str | os.PathLike[str], identity: Identity | None) -> Iterator
         file.close()
 
 
-def _unreadable(error: Exception, path: object) -> FormatError:
+def _open(path: File) -> h5f.FileID:
+    if not hasattr(path, "readinto"):
+        return h5f.open(os.fsencode(path), h5f.ACC_RDONLY)
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_fileobj_driver(h5fd.fileobj_driver, path)
+    # Nothing may ask the file object for bytes after it was closed.
+    access.set_fclose_degree(h5f.CLOSE_STRONG)
+    return h5f.open(b"/", h5f.ACC_RDONLY, access)
+
+
+def _unreadable(error: Exception, path: object) -> FormatError | UnsafeFileError:
     reason = str(error)
+    if isinstance(error, MemoryError) or "allocation failed" in reason:
+        return UnsafeFileError("reading it takes more memory than there is", rule="memory", file=path)
     if "truncated file" in reason:
         return FormatError("the file is truncated: it ends before its HDF5 data does", file=path)
     return FormatError(
@@ -130,13 +225,13 @@ def _unreadable(error: Exception, path: object) -> FormatError:
 
 def _check_root(file: h5f.FileID, path: object) -> str:
     root = h5g.open(file, b"/")
-    if _attribute(root, "format") != "modelarchive":
+    if attribute(root, "format") != "modelarchive":
         raise FormatError(
             "is an HDF5 file, but no model archive (its root has no attribute format = 'modelarchive')",
             file=path,
             hint="modelarchive.save() and save_model() write archives",
         )
-    version = _attribute(root, "format_version")
+    version = attribute(root, "format_version")
     if not isinstance(version, int) or version < 1:
         raise FormatError(f"format_version is {version!r}, expected a positive integer", file=path)
     if version > index.FORMAT_VERSION:
@@ -145,7 +240,7 @@ def _check_root(file: h5f.FileID, path: object) -> str:
             file=path,
             hint="pip install --upgrade modelarchive",
         )
-    return str(_attribute(root, "generator") or "")
+    return str(attribute(root, "generator") or "")
 
 
 def _walk(file: h5f.FileID, path: object) -> Iterator[Dataset | Group]:
@@ -175,8 +270,8 @@ def _walk(file: h5f.FileID, path: object) -> Iterator[Dataset | Group]:
                 visited.add(address)
                 yield Group(
                     child_path,
-                    str(_attribute(child, "container") or ""),
-                    str(_attribute(child, "kind") or ""),
+                    str(attribute(child, "container") or ""),
+                    str(attribute(child, "kind") or ""),
                 )
                 pending.append((child_path, child, depth + 1))
             elif isinstance(child, h5d.DatasetID):
@@ -190,7 +285,17 @@ def _walk(file: h5f.FileID, path: object) -> Iterator[Dataset | Group]:
                 # Chunks that share bytes would make any declared size look stored.
                 if room < 0:
                     _refuse("declared bytes", "datasets claim more bytes than the file has", path, child_path)
-                yield Dataset(child_path, address, content)
+                yield Dataset(child_path, address, content, _chunks(child, content, file))
+
+
+def _chunks(dataset: h5d.DatasetID, content: Entry | Text | None, file: h5f.FileID) -> Chunks | None:
+    """Where a compressed array lies, if an index could say so."""
+    if not isinstance(content, Entry) or content.offset is not None or not content.nbytes:
+        return None
+    if dataset.get_create_plist().get_layout() != h5d.CHUNKED or not known_type(dataset.get_type())[1]:
+        return None
+    user_block, version = file.get_create_plist().get_userblock(), h5py.version.hdf5_version_tuple
+    return chunk_table(dataset, content, user_block=user_block, size=file.get_filesize(), version=version)
 
 
 def _open_link(group: h5g.GroupID, link: bytes, link_type: int, path: object, where: str) -> tuple[Any, int]:
@@ -262,8 +367,8 @@ def _describe(dataset: h5d.DatasetID, size: int, path: object, where: str) -> tu
     if isinstance(type_, h5t.TypeStringID):
         content = _describe_text(dataset, type_, shape, offset)
     else:
-        dtype, is_plain = _known_type(type_)
-        if dtype == "uint8" and (declared := _attribute(dataset, "dtype")) in _CODES:
+        dtype, is_plain = known_type(type_)
+        if dtype == "uint8" and (declared := attribute(dataset, "dtype")) in _CODES:
             dtype = str(declared)
         content = None if dtype is None else Entry(dtype, shape, offset if is_plain else None, nbytes, None)
     return content, max(0, nbytes - limit)
@@ -271,7 +376,7 @@ def _describe(dataset: h5d.DatasetID, size: int, path: object, where: str) -> tu
 
 def _describe_text(dataset: h5d.DatasetID, type_: h5t.TypeStringID, shape: tuple[int, ...], offset: int | None) -> Text:
     is_padded_with_nul = not type_.is_variable_str() and type_.get_strpad() == h5t.STR_NULLPAD
-    code = _attribute(dataset, "dtype")
+    code = attribute(dataset, "dtype")
     if not isinstance(code, str) or not index.TEXT_DTYPE.fullmatch(code) or (shape and code in (*LITERALS, "text")):
         code = "string" if shape else "text"
     return Text(code, shape, type_.get_size(), offset if is_padded_with_nul else None, None)
@@ -279,80 +384,6 @@ def _describe_text(dataset: h5d.DatasetID, type_: h5t.TypeStringID, shape: tuple
 
 #: Dtypes that are stored as their uint8 codes.
 _CODES: Final = ("float8_e4m3fn", "float8_e5m2")
-
-
-def _known_type(type_: h5t.TypeID) -> tuple[str | None, bool]:
-    """The logical dtype of an HDF5 type, and whether its stored bytes are those of an archive's arrays."""
-    key = type_.encode()
-    if key not in _TYPES:
-        dtype = _dense_dtype(type_)
-        is_plain = dtype is not None and _raw_type(type_, dtypes.numpy_dtype(dtype)).equal(type_) and _is_little(type_)
-        if len(_TYPES) >= 64:
-            _TYPES.clear()
-        _TYPES[key] = (dtype, is_plain)
-    return _TYPES[key]
-
-
-#: Encoded HDF5 type -> what it is: asking costs more than all else that is asked of a dataset.
-_TYPES: Final[dict[bytes, tuple[str | None, bool]]] = {}
-
-
-def _dense_dtype(type_: h5t.TypeID) -> str | None:
-    if isinstance(type_, h5t.TypeFloatID) and type_.get_size() == 2 and type_.get_ebias() == 127:
-        return "bfloat16" if type_.get_fields() == (15, 7, 8, 0, 7) else None
-    if not isinstance(type_, h5t.TypeIntegerID | h5t.TypeFloatID | h5t.TypeEnumID | h5t.TypeCompoundID):
-        return None
-    if isinstance(type_, h5t.TypeIntegerID) and type_.get_size() == 1:
-        # One byte has no order, whatever the type says.
-        type_ = type_.copy()
-        type_.set_order(h5t.ORDER_LE)
-    dtype = type_.dtype
-    name = dtypes.dense_name(dtype)
-    # A dtype that NumPy has and HDF5 stores otherwise (a float of odd fields, say) would be converted.
-    if name is None or not h5t.py_create(dtype, logical=True).equal(type_):
-        return None
-    return name
-
-
-def _raw_type(type_: h5t.TypeID, dtype: np.dtype) -> h5t.TypeID:
-    """The memory type that moves bits unchanged, but for the byte order."""
-    name = dtypes.dense_name(dtype)
-    if name == "bfloat16":
-        found = type_.copy()
-        found.set_order(h5t.ORDER_LE)
-        return found
-    if (name or "").startswith("float8"):
-        return type_
-    return h5t.py_create(dtype, logical=True)
-
-
-def _is_little(type_: h5t.TypeID) -> bool:
-    dtype = np.dtype("<u2") if isinstance(type_, h5t.TypeFloatID) and type_.get_size() == 2 else type_.dtype
-    if isinstance(type_, h5t.TypeFloatID) and type_.get_order() != h5t.ORDER_LE:
-        return False
-    return dtype.newbyteorder("<") == dtype
-
-
-def _attribute(owner: Any, name: str) -> str | int | None:
-    """A short string or an integer; None if the attribute is missing or something else."""
-    if not h5a.exists(owner, name.encode()):
-        return None
-    attribute = h5a.open(owner, name.encode())
-    type_ = attribute.get_type()
-    if attribute.get_space().get_simple_extent_type() == h5s.NULL:
-        return None
-    if math.prod(attribute.shape) != 1 or attribute.get_storage_size() > MAX_ATTRIBUTE:
-        return None
-    if isinstance(type_, h5t.TypeIntegerID):
-        number = np.empty(attribute.shape, np.int64)
-        attribute.read(number)
-        return int(number.item())
-    if isinstance(type_, h5t.TypeStringID):
-        value = np.empty(attribute.shape, attribute.dtype)
-        attribute.read(value)
-        text = value.item()
-        return text.decode() if isinstance(text, bytes) else str(text)
-    return None
 
 
 def _refuse(rule: str, message: str, path: object, where: str) -> None:

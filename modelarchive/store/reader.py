@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -14,10 +13,14 @@ from modelarchive import dtypes
 from modelarchive.errors import FormatError, IntegrityError, ModelArchiveError
 from modelarchive.store import index
 from modelarchive.store.contents import Contents, Entry, least_itemsize
+from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import digest_pieces
 from modelarchive.store.index import NotAnArchive
 from modelarchive.store.source import Source, Span
 from modelarchive.store.text import decode
+
+if TYPE_CHECKING:
+    from modelarchive.store import inflating
 
 #: First bytes of files that people mistake for archives.
 _FOREIGN: Final = (
@@ -29,6 +32,10 @@ _FOREIGN: Final = (
     (b"{", "JSON text"),
 )
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+
+
+#: Keeps the place of an array that is yet to be read.
+_NOTHING: Final = np.empty(0)
 
 
 class StaleIndexWarning(UserWarning):
@@ -71,12 +78,18 @@ class Reader:
         """The named arrays as such views."""
         arrays, aliases = self.contents.arrays, self.contents.aliases
         found = {}
+        elsewhere: dict[str, str] = {}
         for name in wanted:
-            dtype, shape, offset, _, _ = arrays[aliases.get(name, name)]
+            canonical = aliases.get(name, name)
+            dtype, shape, offset, _, _ = arrays[canonical]
             if offset is None:
-                found[name] = self._read_through_hdf5(name)
+                elsewhere[name] = canonical
+                found[name] = _NOTHING
             else:
-                found[name] = self.source.view(offset, _LITTLE[dtype], shape)
+                found[name] = self.source.view(offset, dtypes.LITTLE[dtype], shape)
+        if elsewhere:
+            read = self._without_place(list(dict.fromkeys(elsewhere.values())))
+            found |= {name: read[canonical] for name, canonical in elsewhere.items()}
         return found
 
     def load(self, wanted: Iterable[str], *, verify: bool = False) -> dict[str, np.ndarray]:
@@ -92,8 +105,8 @@ class Reader:
         spans = {name: span for name in canonical if (span := _span(entries[name])) is not None}
         if verify:
             found = self.source.load_with_digests(list(spans.values()))
-            damaged = {}
-            arrays = {}
+            packed = [name for name in canonical if name in self.contents.chunks]
+            arrays, damaged = self._inflated(packed) if packed else ({}, {})
             for name, (array, value) in zip(spans, found, strict=True):
                 arrays[name] = array
                 expected = entries[name].digest
@@ -104,10 +117,47 @@ class Reader:
                 raise IntegrityError(damaged, file=self.source.path)
         else:
             arrays = dict(zip(spans, self.source.load(list(spans.values())), strict=True))
-        for name in canonical:
-            if name not in arrays:
-                arrays[name] = self._read_through_hdf5(name)
+        if len(arrays) < len(canonical):
+            arrays |= self._without_place([name for name in canonical if name not in arrays])
         return {name: arrays[aliases.get(name, name)] for name in several}
+
+    def deferred(self, name: str) -> Deferred:
+        """One array to be read later, piece by piece where it lies in the file as one; shared ones each on its own."""
+        entry = self.contents.entry(name)
+        return Deferred(
+            entry.shape,
+            dtypes.numpy_dtype(entry.dtype),
+            lambda: self.load([name])[name],
+            lambda: self.view(name),
+            self._pieces(self.contents.aliases.get(name, name)),
+            (lambda start, stop: self.rows(name, start, stop)) if entry.shape else None,
+        )
+
+    def _pieces(self, name: str) -> Callable[[], Iterator[memoryview]] | None:
+        """What gives an array's bytes piece by piece; None where only HDF5 can read it."""
+        entry = self.contents.arrays[name]
+        offset, nbytes = entry.offset, entry.nbytes
+        if offset is not None:
+            return lambda: self.source.pieces(offset, nbytes)
+        if name in self.contents.chunks:
+            from modelarchive.store import inflating
+
+            return lambda: inflating.passed(self.source, self._packed(name))
+        return None
+
+    def rows(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Rows of one array, in memory of their own; of a compressed one only the chunks that hold them are read."""
+        name = self.contents.aliases.get(name, name)
+        if name in self.contents.chunks:
+            from modelarchive.store import inflating
+
+            return inflating.rows(self.source, self._packed(name), start, stop)
+        dtype, shape, offset, nbytes, _ = self.contents.arrays[name]
+        if offset is None or not nbytes:
+            return self.view(name)[start:stop].copy()
+        row = nbytes // shape[0]
+        wanted = Span(offset + start * row, dtypes.LITTLE[dtype], (stop - start, *shape[1:]), (stop - start) * row)
+        return self.source.load([wanted])[0]
 
     def text(self, hdf5_path: str) -> Any:
         """A text: ``str`` for one string, an array for several, the value of a literal.
@@ -131,9 +181,9 @@ class Reader:
         if not text.nbytes:
             return []
         if text.offset is None:
-            from modelarchive.store import guard
+            from modelarchive.store import boundary
 
-            return guard.read_text(self.source.path, hdf5_path, identity=self.source.identity)
+            return boundary.read_text(self.source, hdf5_path)
         data = self.source.read(text.offset, text.nbytes)
         return [data[at : at + text.itemsize].rstrip(b"\0") for at in range(0, len(data), text.itemsize)]
 
@@ -142,7 +192,40 @@ class Reader:
 
         In a file that an HDF5 tool has changed, those digests are compared whose array is still there.
         """
-        return self._compare(self._arrays_expected() | self._texts_expected(), progress)
+        damaged = self._compare(self._arrays_expected() | self._texts_expected(), progress)
+        return damaged | self._damaged_chunks(self.contents.chunks, progress)
+
+    def _inflated(self, wanted: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
+        """Compressed arrays, and which of them are damaged."""
+        from modelarchive.store import inflating
+
+        try:
+            arrays = self._without_place(wanted)
+        except FormatError:
+            return {}, self._damaged_chunks(wanted)
+        found = {name: inflating.content_digest(array) for name, array in arrays.items()}
+        expected = {name: self.contents.arrays[name].digest for name in wanted}
+        return arrays, {
+            name: (value, found[name]) for name, value in expected.items() if value is not None and value != found[name]
+        }
+
+    def _damaged_chunks(
+        self, wanted: Iterable[str], progress: Callable[[int], None] | None = None
+    ) -> dict[str, tuple[str, str]]:
+        """Of compressed arrays, those whose content is not what its digest says, or cannot be inflated."""
+        damaged = {}
+        for name in wanted:
+            from modelarchive.store import inflating
+
+            old = self.recorded.arrays.get(name) if self.recorded else None
+            try:
+                found = inflating.digest_of(self.source, self._packed(name), progress)
+            except FormatError as error:
+                damaged[name] = ("compressed", error.args[0])
+                continue
+            if old and old.digest and old[:2] == self.contents.arrays[name][:2] and old.digest != found:
+                damaged[name] = (old.digest, found)
+        return damaged
 
     def _arrays_expected(self) -> dict[str, tuple[str, int, int]]:
         """Name -> (digest, offset, bytes)."""
@@ -172,27 +255,34 @@ class Reader:
             if value != other
         }
 
+    def _packed(self, name: str) -> inflating.Packed:
+        from modelarchive.store.inflating import Packed
+
+        return Packed(name, self.contents.arrays[name], self.contents.chunks[name])
+
+    def _without_place(self, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        """Arrays that lie nowhere in the file as they are, by their canonical names: compressed, or HDF5's own way."""
+        packed = [name for name in wanted if name in self.contents.chunks]
+        arrays = {name: self._read_through_hdf5(name) for name in wanted if name not in self.contents.chunks}
+        if packed:
+            from modelarchive.store import inflating
+
+            arrays |= zip(packed, inflating.load(self.source, [self._packed(name) for name in packed]), strict=True)
+        return arrays
+
     def _read_through_hdf5(self, name: str) -> np.ndarray:
-        from modelarchive.store import guard
+        from modelarchive.store import boundary
 
         entry = self.contents.entry(name)
         if not entry.nbytes:
             return np.empty(entry.shape, dtypes.numpy_dtype(entry.dtype))
-        path = self.contents.hdf5_path(name)
-        return guard.read_array(self.source.path, path, identity=self.source.identity)
+        return boundary.read_array(self.source, self.contents.hdf5_path(name), entry)
 
 
 def _span(entry: Entry) -> Span | None:
     if entry.offset is None:
         return None
-    return Span(entry.offset, _LITTLE[entry.dtype], entry.shape, entry.nbytes)
-
-
-#: The native dtypes where they are little-endian: a dtype from newbyteorder("<") prints as '<f4'.
-_LITTLE: Final = {
-    name: dtype.newbyteorder("<") if sys.byteorder == "big" and dtype.kind in "iufc" else dtype
-    for name, dtype in dtypes.DENSE.items()
-}
+    return Span(entry.offset, dtypes.LITTLE[entry.dtype], entry.shape, entry.nbytes)
 
 
 def _contents(source: Source) -> tuple[Contents, Contents | None]:
@@ -200,9 +290,9 @@ def _contents(source: Source) -> tuple[Contents, Contents | None]:
     contents, reason = read_index(source)
     if contents is not None and reason is None:
         return contents, contents
-    from modelarchive.store import guard
+    from modelarchive.store import boundary
 
-    found = guard.read_contents(source.path, identity=source.identity, order=recorded_order(contents))
+    found = boundary.read_contents(source, order=recorded_order(contents))
     found.is_stale = True
     warnings.warn(
         f"{source.path}: {reason}; it is read through HDF5, slower and correct "
@@ -243,8 +333,9 @@ def read_index(source: Source) -> tuple[Contents | None, str | None]:
         return None, "its index is damaged"
     if source.size != contents.size:
         return contents, "its size changed since its index was written"
-    ranges = [source.buffer(begin, end - begin) for begin, end in contents.metadata_ranges()]
-    if digest_pieces(ranges) != contents.metadata_digest:
+    ranges = contents.metadata_ranges()
+    own = (piece for begin, end in ranges for piece in source.pieces(begin, end - begin))
+    if digest_pieces(own) != contents.metadata_digest:
         return contents, "its HDF5 metadata changed since its index was written"
     return contents, None
 

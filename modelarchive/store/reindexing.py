@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable
 
 from modelarchive.errors import FormatError, ModelArchiveError, UnsupportedVersionError
-from modelarchive.store import guard, index
+from modelarchive.store import boundary, index
 from modelarchive.store.contents import Contents, Entry, Text, data_position
 from modelarchive.store.digest import digest_pieces
+from modelarchive.store.inflating import Packed, digest_of
 from modelarchive.store.reader import is_hdf5, read_index, recorded_order
 from modelarchive.store.replace import replacing
 from modelarchive.store.source import Source
@@ -21,17 +22,22 @@ def reindex(
     source = Source(path)
     try:
         recorded = _recorded(source)
-        contents = guard.read_contents(source.path, identity=source.identity, order=recorded_order(recorded))
+        contents = boundary.read_contents(source, order=recorded_order(recorded))
         _check(contents, source)
         arrays, texts = contents.arrays, contents.texts
-        parts: list[Entry | Text] = [*arrays.values(), *texts.values()]
+        dense = {name: entry for name, entry in arrays.items() if name not in contents.chunks}
+        parts: list[Entry | Text] = [*dense.values(), *texts.values()]
         found = iter(source.digests([(part.offset or 0, part.nbytes) for part in parts], progress))
-        contents.arrays = {name: entry._replace(digest=next(found)) for name, entry in arrays.items()}
+        dense = {name: entry._replace(digest=next(found)) for name, entry in dense.items()}
         contents.texts = {name: text._replace(digest=next(found)) for name, text in texts.items()}
-        ordered = sorted(contents.arrays.items(), key=lambda item: data_position(item[1], contents.size))
-        contents.arrays = dict(ordered)
+        ordered = sorted(dense.items(), key=lambda item: data_position(item[1], contents.size))
+        contents.chunks = dict(sorted(contents.chunks.items(), key=lambda item: item[1].offset))
+        contents.arrays = dict(ordered) | {
+            name: arrays[name]._replace(digest=digest_of(source, Packed(name, arrays[name], chunks), progress))
+            for name, chunks in contents.chunks.items()
+        }
         contents.metadata_digest = digest_pieces(
-            source.buffer(begin, end - begin) for begin, end in contents.metadata_ranges()
+            piece for begin, end in contents.metadata_ranges() for piece in source.pieces(begin, end - begin)
         )
         try:
             head = index.framed(contents)
@@ -39,7 +45,8 @@ def reindex(
             raise _refusal(str(error), source) from error
         with replacing(path, durable=durable) as temporary, temporary.open("r+b") as file:
             file.write(head)
-            file.write(source.buffer(len(head), source.size - len(head)))
+            for piece in source.pieces(len(head), source.size - len(head)):
+                file.write(piece)
     except ModelArchiveError as error:
         error.file = error.file or str(source.path)
         raise
@@ -64,8 +71,10 @@ def _check(contents: Contents, source: Source) -> None:
         raise _refusal("it has no user block for an index", source)
     parts: dict[str, Entry | Text] = {**contents.arrays, **contents.texts}
     for name, part in parts.items():
-        if part.offset is None and part.nbytes:
-            raise _refusal(f"{name} is chunked, of variable length or not little-endian", source)
+        if part.offset is None and part.nbytes and name not in contents.chunks:
+            raise _refusal(
+                f"{name} is chunked otherwise than archives are, of variable length or not little-endian", source
+            )
 
 
 def _refusal(reason: str, source: Source) -> FormatError:

@@ -50,14 +50,20 @@ def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
             os.fsync(descriptor)
         temporary.replace(target)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        # A disk that takes nothing any more may not let go of anything either: the next save removes it.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temporary), os.fsencode(temporary)):
             raise _about(error, path) from error
         raise
     finally:
         os.close(descriptor)
     if durable:
-        _sync_folder(target.parent)
+        try:
+            _sync_folder(target.parent)
+        except OSError as error:
+            words = f"{error.strerror} while syncing the folder; the new file is there, a power cut may undo that"
+            raise OSError(error.errno, words, os.fsdecode(path)) from error
 
 
 def _locked(target: Path) -> tuple[Path, int]:

@@ -1,4 +1,8 @@
-"""Where an archive's bytes come from: a local file, mapped copy-on-write or read by threads."""
+"""Where an archive's bytes come from: a local file, mapped copy-on-write or read by threads.
+
+A file that cannot be mapped (its file system does not map, or the process may not have so much address space)
+is read instead: what would have been views are copies then.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +26,6 @@ if TYPE_CHECKING:
 THREADS: Final = min(4, os.cpu_count() or 1)
 #: An array below this size is copied from the map: a system call for it would cost more.
 SMALL: Final = 1 << 16
-
-
-class Identity(NamedTuple):
-    """Which file it is, whatever its name is by now."""
-
-    device: int
-    number: int
-
-
-def file_identity(descriptor: int) -> Identity:
-    """The identity of an open file."""
-    found = os.fstat(descriptor)
-    return Identity(found.st_dev, found.st_ino)
 
 
 Result = TypeVar("Result")
@@ -65,8 +56,8 @@ class Source:
             raise FormatError("is no regular file", file=self.path)
         self._file = self.path.open("rb", buffering=0)
         self.size = os.fstat(self._file.fileno()).st_size
-        self.identity = file_identity(self._file.fileno())
         self._map: mmap.mmap | None = None
+        self._is_unmappable = False
 
     def close(self) -> None:
         """Close the file. Views of it keep the map alive for themselves."""
@@ -78,17 +69,46 @@ class Source:
         """Whether :meth:`close` was called."""
         return self._file.closed
 
+    @property
+    def descriptor(self) -> int:
+        """The open file, for the operating system."""
+        return self._file.fileno()
+
     def read(self, offset: int, nbytes: int) -> bytes:
         """Up to `nbytes` bytes from `offset`; fewer at the end of the file."""
         return bytes(self.buffer(offset, nbytes))
 
     def buffer(self, offset: int, nbytes: int) -> memoryview:
-        """The same bytes as a view of the map, not a copy."""
-        return memoryview(self._mapped())[offset : offset + nbytes] if self.size else memoryview(b"")
+        """The same bytes in memory of their own, from any thread."""
+        data = memoryview(bytearray(max(0, min(nbytes, self.size - offset))))
+        self._read_all(data, offset)
+        return data
+
+    def pieces(self, offset: int, nbytes: int) -> Iterator[memoryview]:
+        """The same bytes, 1 MiB at a time; each piece is good until the next is asked for.
+
+        Read, not mapped: pages of a map count as the process's memory for as long as the system likes.
+        """
+        end = min(offset + nbytes, self.size)
+        if offset >= end:
+            return
+        buffer = memoryview(bytearray(min(PIECE, end - offset)))
+        for start in range(offset, end, PIECE):
+            piece = buffer[: min(PIECE, end - start)]
+            self._read_all(piece, start)
+            yield piece
 
     def view(self, offset: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-        """The array as a writable view of the map: writing changes memory only, never the file."""
-        return np.ndarray(shape, dtype, self._mapped(), offset)
+        """The array as a writable view of the map: writing changes memory only, never the file.
+
+        Where the file cannot be mapped it is an array in memory of its own.
+        """
+        mapped = self._map or self._mapped()
+        if mapped is not None:
+            return np.ndarray(shape, dtype, mapped, offset)
+        array = np.empty(shape, dtype)
+        self._read_all(_flat(array), offset)
+        return array
 
     def load(self, spans: Sequence[Span]) -> list[np.ndarray]:
         """Read the arrays into memory of their own, large ones by several threads."""
@@ -114,8 +134,7 @@ class Source:
             found = []
             for offset, nbytes in job:
                 hasher = blake3(max_threads=hash_threads)
-                for start in range(offset, offset + nbytes, 16 * PIECE):
-                    piece = self.buffer(start, min(16 * PIECE, offset + nbytes - start))
+                for piece in self.pieces(offset, nbytes):
                     hasher.update(piece)
                     if progress is not None:
                         progress(len(piece))
@@ -125,9 +144,13 @@ class Source:
         with _pool() as pool:
             return [digest for digests in pool.map(run, jobs) for digest in digests]
 
-    def _mapped(self) -> mmap.mmap:
-        if self._map is None:
-            self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+    def _mapped(self) -> mmap.mmap | None:
+        """The whole file, mapped at the first call; None where that is not possible."""
+        if self._map is None and not self._is_unmappable:
+            try:
+                self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+            except OSError:
+                self._is_unmappable = True
         return self._map
 
     def _allocated(self, spans: Sequence[Span]) -> tuple[list[np.ndarray], list[tuple[memoryview, int]]]:
@@ -165,7 +188,8 @@ class Source:
     def _read_all(self, buffer: memoryview, offset: int) -> None:
         """Fill the buffer from an offset, from any thread."""
         if not hasattr(os, "preadv"):  # Windows
-            buffer[:] = self.buffer(offset, len(buffer))
+            mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            buffer[:] = memoryview(mapped)[offset : offset + len(buffer)]
             return
         done = 0
         while done < len(buffer):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from modelarchive.errors import FormatError
 
 
-def loads(text: str | bytes, *, what: str, strict: bool) -> dict[str, Any]:
+def loads(text: str | bytes, *, what: str, strict: bool, parse_float: Callable[[str], float] = float) -> dict[str, Any]:
     """A JSON object, refused if it is anything else; `strict`: also if an object in it holds a key twice."""
     try:
         if isinstance(text, bytes):
             text = text.decode()
-        value = json.loads(text, object_pairs_hook=_unique if strict else None, parse_constant=_no_constant)
+        hook = _unique if strict else None
+        value = json.loads(text, object_pairs_hook=hook, parse_constant=_no_constant, parse_float=parse_float)
     except UnicodeDecodeError:
         fail(f"{what} is not UTF-8")
     except json.JSONDecodeError as error:
@@ -37,6 +38,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON number")
+
+
+def no_fraction(text: str) -> NoReturn:
+    """For `parse_float`: there are integers only."""
+    raise ValueError(f"{text[:20]} is no integer")
 
 
 def integer(owner: Mapping[str, Any], key: str, *, low: int, high: int | None = None) -> int:

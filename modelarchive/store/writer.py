@@ -2,15 +2,17 @@
 
 HDF5 only ever creates objects here: every dataset is contiguous, allocated early and never filled, so HDF5
 hands out addresses in order and writes no data. The arrays' bytes then go to those addresses from
-several threads, hashed on the way, outside HDF5's lock; the index is written last.
+several threads, hashed on the way, outside HDF5's lock; the index is written last. Compressed arrays are the
+exception: threads make their chunks, and HDF5 appends them to the file as they are.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,50 +23,26 @@ from h5py import h5a, h5d, h5f, h5g, h5p, h5s, h5t
 
 from modelarchive import dtypes
 from modelarchive.errors import UnsupportedDataError
-from modelarchive.store import index
-from modelarchive.store.contents import Contents, Entry, Text
-from modelarchive.store.deferred import Deferred
+from modelarchive.store import compressing, index
+from modelarchive.store.contents import Chunks, Contents, Entry, Text
 from modelarchive.store.digest import HEX_LENGTH, digest
 from modelarchive.store.fill import Fill, fill
+from modelarchive.store.layout import (
+    DATA_ALIGNMENT,
+    STORED_DTYPE,
+    Layout,
+    data_order,
+    index_bound,
+    is_drawable,
+    metadata_bound,
+)
 from modelarchive.store.replace import replacing
-from modelarchive.store.text import EncodedText
+from modelarchive.store.streaming import fill_stream
+from modelarchive.store.tables import chunk_table
 
-#: The data begins at a multiple of this, so that mapped arrays are aligned to pages.
-DATA_ALIGNMENT: Final = 4096
-#: Arrays whose size is a multiple of this come first: each of them is then aligned to it.
-ARRAY_ALIGNMENT: Final = 64
-
-#: What HDF5 spends at most, in bytes, on: the file itself, a group, a dataset, an attribute. Measured with
-#: HDF5 2.0; where it ever spends more the file is laid out again with a quarter more room.
-_FILE_COST: Final = 1024
-_GROUP_COST: Final = 140
-_DATASET_COST: Final = 300
-_ATTRIBUTE_COST: Final = 44
-
-
-@dataclass
-class Layout:
-    """What an archive shall hold.
-
-    Attributes:
-        section: "parameters" or "arrays".
-        generator: Name and version of the writing program.
-        arrays: Canonical name -> dense array of any byte order and strides, or one to be read; in the model's order.
-        aliases: Name of a shared parameter -> its canonical name.
-        texts: HDF5 path -> what :func:`text` made.
-        members: Members of a saved structure, as in the index; None for parameters.
-        order: Every name, aliases included, in the model's own order.
-        attributes: HDF5 path of a group -> its attributes; "/" is the root.
-    """
-
-    section: str
-    generator: str
-    arrays: Mapping[str, np.ndarray | Deferred]
-    aliases: dict[str, str] = field(default_factory=dict)
-    texts: dict[str, EncodedText] = field(default_factory=dict)
-    members: dict[str, str] | None = None
-    order: list[str] = field(default_factory=list)
-    attributes: dict[str, dict[str, str | int]] = field(default_factory=dict)
+#: Where the superblock says that the file is open for writing. HDF5 clears that when it closes the file, with
+#: its last write, and keeps quiet if the system refuses it.
+_SUPERBLOCK_FLAGS: Final = 11
 
 
 def write(
@@ -86,23 +64,25 @@ def write(
         OSError: The folder is missing or read-only, the disk is full. The old file is as it was.
     """
     with replacing(path, durable=durable) as temporary:
-        contents = _lay_out(temporary, layout)
-        fills = [
-            Fill(entry.offset, layout.arrays[name])
-            for name, entry in contents.arrays.items()
-            if entry.offset is not None
-        ]
+        contents = _lay_out(temporary, layout, progress)
+        dense = {name: entry for name, entry in contents.arrays.items() if name not in contents.chunks}
+        fills = {name: Fill(entry.offset or 0, layout.arrays[name]) for name, entry in dense.items()}
         _write_texts(temporary, contents, layout)
-        digests = iter(fill(temporary, fills, progress=progress))
-        for name, entry in contents.arrays.items():
-            found = digest(b"") if entry.offset is None else next(digests)
-            contents.arrays[name] = entry._replace(digest=found)
+        if layout.stream is None:
+            fills = {name: each for name, each in fills.items() if each.array.nbytes}
+            digests = dict(zip(fills, fill(temporary, list(fills.values()), progress=progress), strict=True))
+        else:
+            digests = fill_stream(temporary, fills, layout.stream, progress=progress)
+        for name, entry in dense.items():
+            contents.arrays[name] = entry._replace(digest=digests[name] if name in digests else digest(b""))
         _write_index(temporary, contents)
 
 
-def _lay_out(path: Path, layout: Layout) -> Contents:
-    """Create the file's HDF5 objects and return where everything goes."""
-    named = sorted(layout.arrays.items(), key=lambda item: _data_order(item[1]))
+def _lay_out(path: Path, layout: Layout, progress: Callable[[int], None] | None) -> Contents:
+    """Create the file's HDF5 objects, with the compressed arrays, and return where everything goes."""
+    given = layout.arrays
+    packed = compressing.tried({name: array for name, array in given.items() if name in layout.compressed})
+    named = sorted(given.items(), key=lambda item: (3, 0) if item[0] in packed else data_order(item[1]))
     arrays = {
         name: Entry(str(dtypes.dense_name(array.dtype)), array.shape, None, array.nbytes, "0" * HEX_LENGTH)
         for name, array in named
@@ -112,6 +92,7 @@ def _lay_out(path: Path, layout: Layout) -> Contents:
         generator=layout.generator,
         user_block=0,
         arrays=arrays,
+        chunks={name: compressing.bound(given[name].shape, given[name].itemsize) for name in given if name in packed},
         aliases=layout.aliases,
         texts={
             path: Text(text.dtype, text.shape, text.itemsize, None, digest(text.data))
@@ -122,76 +103,40 @@ def _lay_out(path: Path, layout: Layout) -> Contents:
         metadata_digest="0" * HEX_LENGTH,
     )
     texts = sum(text.nbytes for text in contents.texts.values())
-    data = sum(entry.nbytes for entry in arrays.values())
-    room = _metadata_bound(contents, layout)
+    data = sum(entry.nbytes for name, entry in arrays.items() if name not in packed)
+    most = data + sum(chunks.nbytes for chunks in contents.chunks.values())
+    room = metadata_bound(contents, layout)
     for _ in range(8):
         # Rendered with the largest offsets that can occur, the index can only become shorter.
-        contents.size = contents.user_block = 2 * (room + texts + data) + (1 << 24)
-        contents.user_block = index.user_block_size(_index_bound(contents))
+        contents.size = contents.user_block = 2 * (room + texts + most) + (1 << 24)
+        contents.user_block = index.user_block_size(index_bound(contents))
         if contents.user_block - 8 > index.MAX_INDEX_BYTES:
             problem = f"{len(arrays) + len(layout.texts):,} values are more than one index holds; join them into arrays"
             raise UnsupportedDataError([("data", problem)], hint="nothing was written")
         # The metadata region ends so that the data behind the texts begins at a multiple of 4096.
         first = -(-(contents.user_block + room + texts) // DATA_ALIGNMENT) * DATA_ALIGNMENT - texts
-        if _create(path, contents, layout, first=first):
-            contents.size = first + texts + data
+        end = _create(path, contents, layout, packed, first=first, progress=progress)
+        if end is not None:
+            contents.size = max(end, first + texts + data)
             return contents
         room += room // 4
     raise OSError(f"HDF5 {h5py.version.hdf5_version} does not lay out this file as a whole")
 
 
-def _index_bound(contents: Contents) -> int:
-    """The length of the index if every offset were as long as the largest."""
-    largest = contents.size
-    return len(
-        index.render(
-            Contents(
-                **{
-                    **vars(contents),
-                    "user_block": 0,
-                    "texts": {path: text._replace(offset=largest) for path, text in contents.texts.items()},
-                }
-            )
-        )
-    )
+def _create(
+    path: Path,
+    contents: Contents,
+    layout: Layout,
+    made: Mapping[str, Mapping[int, bytes]],
+    *,
+    first: int,
+    progress: Callable[[int], None] | None,
+) -> int | None:
+    """Create the HDF5 objects, the first dataset at `first` and all others behind; None if HDF5 placed them otherwise.
 
-
-def _data_order(array: np.ndarray | Deferred) -> tuple[int, int]:
-    """Multiples of 64 bytes first, in the model's order; then by falling item size. No gaps are needed."""
-    if array.nbytes == 0:
-        return (2, 0)
-    if array.nbytes % ARRAY_ALIGNMENT == 0:
-        return (0, 0)
-    return (1, -array.itemsize)
-
-
-def _metadata_bound(contents: Contents, layout: Layout) -> int:
-    """Room for all HDF5 objects, a tenth or two more than they need."""
-    names = [*contents.arrays, *contents.aliases]
-    datasets = [*map(contents.hdf5_path, names), *contents.texts]
-    groups = {*layout.attributes}
-    for path in datasets:
-        parent = path.rpartition("/")[0]
-        while parent and parent not in groups:
-            groups.add(parent)
-            parent = parent.rpartition("/")[0]
-    links = sum(len(path.rpartition("/")[2].encode()) for path in (*datasets, *groups))
-    attributes = [item for owner in layout.attributes.values() for item in owner.items()]
-    attributes += [("dtype", "float8_e4m3fn")] * len(contents.texts)
-    for entry in contents.arrays.values():
-        attributes += [("dtype", entry.dtype)] * (entry.dtype in _STORED_DTYPE)
-        attributes += [("interpretation", "image")] * _is_drawable(entry)
-    return (
-        _FILE_COST
-        + _GROUP_COST * len(groups)
-        + _DATASET_COST * len(datasets)
-        + 2 * links
-        + sum(_ATTRIBUTE_COST + len(key) + len(str(value).encode()) for key, value in attributes)
-    )
-
-
-def _create(path: Path, contents: Contents, layout: Layout, *, first: int) -> bool:
-    """Create the HDF5 objects; False if HDF5 did not place the first dataset at `first` and all others behind."""
+    Returns:
+        The end of the data.
+    """
     creation = h5p.create(h5p.FILE_CREATE)
     creation.set_userblock(contents.user_block)
     creation.set_obj_track_times(False)
@@ -200,13 +145,15 @@ def _create(path: Path, contents: Contents, layout: Layout, *, first: int) -> bo
     access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_V110)
     access.set_meta_block_size(first - contents.user_block)
     access.set_file_locking(False, True)
+    # HDF5 crashes at exit over handles that outlive a file whose closing failed.
+    access.set_fclose_degree(h5f.CLOSE_STRONG)
     try:
         file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, creation, access)
         try:
-            end = _Objects(file, contents, layout).create(first)
+            end = _Objects(file, contents, layout, made).create(first, progress)
             h5f.flush(file)
             # Metadata that found no room in its region lies behind the data, and makes the file longer.
-            return end is not None and file.get_filesize() <= max(end, first)
+            return end if end is not None and file.get_filesize() <= max(end, first) else None
         finally:
             file.close()
     except RuntimeError as error:
@@ -217,13 +164,17 @@ def _create(path: Path, contents: Contents, layout: Layout, *, first: int) -> bo
 class _Objects:
     """Creates the HDF5 objects of one file, with every type, space and property list made once."""
 
-    def __init__(self, file: h5f.FileID, contents: Contents, layout: Layout) -> None:
+    def __init__(
+        self, file: h5f.FileID, contents: Contents, layout: Layout, made: Mapping[str, Mapping[int, bytes]]
+    ) -> None:
         self.contents = contents
         self.layout = layout
+        self.made = made
         root = h5g.open(file, b"/")
         self.groups: dict[str, h5g.GroupID] = {"": root, "/": root}
         self.spaces: dict[tuple[int, ...], h5s.SpaceID] = {(): h5s.create(h5s.SCALAR)}
         self.types: dict[str, h5t.TypeID] = {}
+        self.packed: dict[str, h5d.DatasetID] = {}
         self.contiguous = h5p.create(h5p.DATASET_CREATE)
         self.contiguous.set_layout(h5d.CONTIGUOUS)
         self.contiguous.set_alloc_time(h5d.ALLOC_TIME_EARLY)
@@ -235,7 +186,7 @@ class _Objects:
         self.unicode = h5p.create(h5p.LINK_CREATE)
         self.unicode.set_char_encoding(h5t.CSET_UTF8)
 
-    def create(self, position: int) -> int | None:
+    def create(self, position: int, progress: Callable[[int], None] | None) -> int | None:
         """Create everything; the end of the data, or None if it does not lie as planned."""
         contents = self.contents
         for path, attributes in self.layout.attributes.items():
@@ -250,19 +201,55 @@ class _Objects:
             contents.texts[path] = text._replace(offset=position if text.nbytes else None)
             position += text.nbytes
         for name, entry in contents.arrays.items():
-            path = contents.hdf5_path(name)
-            dataset = self.dataset(path, self.array_type(entry.dtype), entry.shape)
-            if entry.dtype in _STORED_DTYPE:
+            chunks = contents.chunks.get(name)
+            how = self.contiguous if chunks is None else self.chunked(chunks, dtypes.DENSE[entry.dtype].itemsize)
+            dataset = self.dataset(contents.hdf5_path(name), self.array_type(entry.dtype), entry.shape, how)
+            if entry.dtype in STORED_DTYPE:
                 self.attributes(dataset, {"dtype": entry.dtype})
-            if _is_drawable(entry):
+            if is_drawable(entry):
                 self.attributes(dataset, {"interpretation": "image"})
+            if chunks is not None:
+                self.packed[name] = dataset
+                continue
             if entry.nbytes and dataset.get_offset() != position:
                 return None
             contents.arrays[name] = entry._replace(offset=position if entry.nbytes else None)
             position += entry.nbytes
         for alias, name in contents.aliases.items():
             self.link(contents.hdf5_path(alias), contents.hdf5_path(name))
+        return self.append_chunks(position, progress) if self.packed else position
+
+    def append_chunks(self, position: int, progress: Callable[[int], None] | None) -> int | None:
+        """Compress arrays and append their chunks to the file; the end of the data, or None if not as planned."""
+        contents = self.contents
+        user_block, version = contents.user_block, h5py.version.hdf5_version_tuple
+        stream = compressing.packed({name: self.layout.arrays[name] for name in self.packed}, self.made)
+        for name, several in itertools.groupby(stream, itemgetter(0)):
+            dataset, entry, hasher, sizes = self.packed[name], contents.arrays[name], blake3(), []
+            for _, chunk in several:
+                dataset.write_direct_chunk(chunk.start, chunk.data)
+                hasher.update(chunk.content)
+                sizes.append(len(chunk.data))
+                if progress is not None:
+                    progress(len(chunk.content))
+            planned = Chunks(contents.chunks[name].shape, position, tuple(sizes))
+            position += planned.nbytes
+            if chunk_table(dataset, entry, user_block=user_block, size=position, version=version) != planned:
+                return None
+            contents.chunks[name] = planned
+            contents.arrays[name] = entry._replace(digest=hasher.hexdigest())
         return position
+
+    def chunked(self, chunks: Chunks, itemsize: int) -> h5p.PropDCID:
+        """How a compressed dataset is created: what its chunks went through."""
+        creation = h5p.create(h5p.DATASET_CREATE)
+        creation.set_chunk(chunks.shape)
+        creation.set_fill_time(h5d.FILL_TIME_NEVER)
+        creation.set_obj_track_times(False)
+        if itemsize > 1:
+            creation.set_shuffle()
+        creation.set_deflate(1)
+        return creation
 
     def group(self, path: str) -> h5g.GroupID:
         found = self.groups.get(path)
@@ -272,12 +259,14 @@ class _Objects:
             self.groups[path] = found
         return found
 
-    def dataset(self, path: str, type_: h5t.TypeID, shape: tuple[int, ...]) -> h5d.DatasetID:
+    def dataset(
+        self, path: str, type_: h5t.TypeID, shape: tuple[int, ...], how: h5p.PropDCID | None = None
+    ) -> h5d.DatasetID:
         space = self.spaces.get(shape)
         if space is None:
             space = self.spaces[shape] = h5s.create_simple(shape)
         parent, _, name = path.rpartition("/")
-        return h5d.create(self.group(parent), name.encode(), type_, space, self.contiguous, self.naming(name))
+        return h5d.create(self.group(parent), name.encode(), type_, space, how or self.contiguous, self.naming(name))
 
     def naming(self, name: str) -> h5p.PropLCID | None:
         """How a link of this name is created: HDF5 takes names for ASCII unless told otherwise."""
@@ -315,10 +304,6 @@ class _Objects:
         return found
 
 
-#: Dtypes whose HDF5 type alone does not tell them: an attribute `dtype` does.
-_STORED_DTYPE: Final = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
-
-
 def _array_type(dtype: str) -> h5t.TypeID:
     if dtype == "bfloat16":
         found = h5t.IEEE_F32LE.copy()
@@ -330,10 +315,6 @@ def _array_type(dtype: str) -> h5t.TypeID:
         # HDF5's own conversion misreads some codes, and a viewer must never show a wrong number.
         return h5t.STD_U8LE
     return h5t.py_create(dtypes.numpy_dtype(dtype).newbyteorder("<"), logical=True)
-
-
-def _is_drawable(entry: Entry) -> bool:
-    return len(entry.shape) == 2 and min(entry.shape) > 1 and not entry.dtype.startswith(("complex", "bool", "float8"))
 
 
 def _write_texts(path: Path, contents: Contents, layout: Layout) -> None:
@@ -358,6 +339,9 @@ def _reserve(descriptor: int, size: int) -> None:
 
 def _write_index(path: Path, contents: Contents) -> None:
     with path.open("r+b") as file:
+        file.seek(contents.user_block + _SUPERBLOCK_FLAGS)
+        if file.read(1) != b"\0":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         hasher = blake3()
         for begin, end in contents.metadata_ranges():
             file.seek(begin)

@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from modelarchive import spec
+from modelarchive import names, spec
 from modelarchive.archive import Archive, write_archive
+from modelarchive.errors import FormatError
 from modelarchive.nn import Block, Parameter
-from modelarchive.transplant.plan import transplant
+from modelarchive.transplant.plan import planned
 from modelarchive.transplant.report import Transplant
+from modelarchive.transplant.stored import Stored
 
 
 def transplant_file(
@@ -41,46 +43,64 @@ def transplant_file(
 
     Raises:
         ParameterError: As :func:`transplant`; no file is written.
+        FormatError: The target holds nested data, no parameters.
         SpecError: The target's architecture is invalid.
         ValueError: Freezing was asked for, and the target has no architecture that could keep it.
     """
     with Archive(source) as giver, Archive(target) as receiver:
+        _check(receiver)
         if receiver.has_architecture:
             spec.validate(receiver.architecture)
         network = _skeleton(receiver)
-        report = transplant(giver, network, freeze=freeze, dry_run=dry_run, **options)
+        plan = planned(giver, network, **options)
+        report = plan.report(freeze=freeze, dry_run=dry_run)
         if report.frozen and not receiver.has_architecture:
             raise ValueError("freeze needs a target with an architecture, which keeps it")
         if not dry_run:
             architecture = receiver.architecture if receiver.has_architecture else None
             if architecture is not None:
                 _freeze(architecture, report.frozen)
-            arrays = {name: parameter.value() for name, parameter in network.collect_params().items()}
+            # A shared parameter is one object, and stays one.
+            moved = {id(plan.parameters[name]): move.values for name, move in plan.moves.items()}
+            arrays = {
+                name: moved.get(id(parameter)) or parameter.stored
+                for name, parameter in plan.parameters.items()
+                if isinstance(parameter, Stored)
+            }
             write_archive(out, receiver, arrays=arrays, architecture=architecture, durable=durable, progress=progress)
     return report
+
+
+def _check(archive: Archive) -> None:
+    """Refuse a target whose arrays are no parameters of blocks."""
+    contents = archive.reader.contents
+    blocks = {name[:at] for name in contents.order for at, sign in enumerate(name) if sign == "."}
+    for name in contents.members or contents.order:
+        problem = names.problem_with_name(name) if name else None
+        if name in blocks:
+            problem = f"{name!r} would be a parameter and a block"
+        if problem:
+            hint = "load it, transplant into the arrays, and save it"
+            raise FormatError(f"holds no parameters that could receive: {problem}", file=archive.path, hint=hint)
 
 
 def _skeleton(archive: Archive) -> Block:
     """Blocks with the archive's parameters and names, and no forward."""
     root = Block()
-    views: dict[str, Parameter] = {}
-    for name, array in archive.parameters.items():
+    made: dict[int, Parameter] = {}
+    for name, stored in archive.deferred({name: name for name in archive.parameters}).items():
         block = root
         *parts, last = name.split(".")
         for part in parts:
             if part not in block.children:
                 block.adopt(part, Block())
             block = block.children[part]
-        canonical = archive.reader.contents.aliases.get(name, name)
-        if canonical not in views:
-            views[canonical] = Parameter(array.shape, array.dtype)
-            views[canonical].set_data(array)
-        block.adopt(last, views[canonical])
+        block.adopt(last, made.setdefault(id(stored), Stored(stored)))
     return root
 
 
-def _freeze(architecture: dict[str, Any], names: Iterable[str]) -> None:
-    for name in names:
+def _freeze(architecture: dict[str, Any], frozen_names: Iterable[str]) -> None:
+    for name in frozen_names:
         block: Mapping[str, Any] = architecture["model"]
         *parts, last = name.split(".")
         for part in parts:

@@ -13,7 +13,9 @@ from modelarchive import names
 from modelarchive.archive import Archive
 from modelarchive.errors import ParameterError, counted
 from modelarchive.nn import Block, Parameter
+from modelarchive.store.deferred import Deferred
 from modelarchive.transplant.report import Transplant
+from modelarchive.transplant.stored import shape_of
 
 Patterns = str | Iterable[str] | None
 Source = str | os.PathLike[str] | Archive | Block | Mapping[str, np.ndarray]
@@ -45,7 +47,7 @@ def transplant(
         mismatch: For shapes that differ: "error" refuses, "skip" leaves the target's values, "overlap"
             copies the region that both have, from index 0 of each axis.
         freeze: True makes what was copied not trainable; patterns of target names choose among it.
-        rows: Target name -> (source words, target words): copy each row to the row of the same word, as for
+        rows: Target name -> (source words, target words): copy each row to the row of the same word ("": none), as for
             word embeddings of another vocabulary. The target's words alone suffice where the source archive
             carries its own tokens. Rows of words that the source lacks keep their values.
         dry_run: Report only.
@@ -61,8 +63,6 @@ def transplant(
     """
     if not isinstance(target, Block):
         raise TypeError(f"target is {type(target).__name__}, expected a modelarchive.nn.Block")
-    if mismatch not in POLICIES:
-        raise ValueError(f"mismatch is {mismatch!r}, expected one of {', '.join(POLICIES)}")
     if isinstance(source, str | os.PathLike):
         with Archive(source) as archive:
             return transplant(
@@ -75,18 +75,34 @@ def transplant(
                 rows=rows,
                 dry_run=dry_run,
             )
-    arrays = _arrays(source)
-    plan = _Plan(arrays, target, mismatch=mismatch, words=_words(source, rows or {}, rename or {}, arrays))
-    plan.match(names.select(arrays, select), rename or {}, strict=select is not None)
+    plan = planned(source, target, select=select, rename=rename, mismatch=mismatch, rows=rows)
     report = plan.report(freeze=freeze, dry_run=dry_run)
     if not dry_run:
         plan.carry_out(report.frozen)
     return report
 
 
-def _arrays(source: Archive | Block | Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+def planned(
+    source: Archive | Block | Mapping[str, np.ndarray],
+    target: Block,
+    *,
+    select: Patterns = None,
+    rename: Mapping[str, str] | None = None,
+    mismatch: str = "error",
+    rows: Rows | None = None,
+) -> Plan:
+    """What :func:`transplant` would do; arrays of an archive are not read for it."""
+    if mismatch not in POLICIES:
+        raise ValueError(f"mismatch is {mismatch!r}, expected one of {', '.join(POLICIES)}")
+    arrays = _arrays(source)
+    plan = Plan(arrays, target, mismatch=mismatch, words=_words(source, rows or {}, rename or {}, arrays))
+    plan.match(names.select(arrays, select), rename or {}, strict=select is not None)
+    return plan
+
+
+def _arrays(source: Archive | Block | Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray | Deferred]:
     if isinstance(source, Archive):
-        return source.parameters
+        return {**source.deferred({name: name for name in source.parameters})}
     if isinstance(source, Block):
         return {name: p.value() for name, p in source.collect_params().items() if p.is_initialized}
     if isinstance(source, Mapping):
@@ -95,7 +111,7 @@ def _arrays(source: Archive | Block | Mapping[str, np.ndarray]) -> Mapping[str, 
 
 
 def _words(
-    source: object, rows: Rows, rename: Mapping[str, str], arrays: Mapping[str, np.ndarray]
+    source: object, rows: Rows, rename: Mapping[str, str], arrays: Mapping[str, np.ndarray | Deferred]
 ) -> dict[str, tuple[list[str], list[str]]]:
     """Both word lists of each target name; the source's from the archive where only the target's are given."""
     stored = source.tokens if isinstance(source, Archive) else {}
@@ -109,7 +125,8 @@ def _words(
         else:
             raise ValueError(f"rows[{name!r}]: the source carries no words for it, give (source words, target words)")
         for side in (ours, theirs):
-            if len(set(side)) != len(side):
+            known = [word for word in side if word]  # "" stands for a row without a word
+            if len(set(known)) != len(known):
                 raise ValueError(f"rows[{name!r}]: a word stands twice in one list")
         found[name] = (ours, theirs)
     return found
@@ -119,15 +136,15 @@ def _words(
 class _Move:
     source: str
     how: str
-    values: np.ndarray
+    values: Deferred
 
 
-class _Plan:
-    """Everything that would be copied, worked out before anything is changed."""
+class Plan:
+    """Everything that would be copied, worked out before anything is changed or read."""
 
     def __init__(
         self,
-        arrays: Mapping[str, np.ndarray],
+        arrays: Mapping[str, np.ndarray | Deferred],
         target: Block,
         *,
         mismatch: str,
@@ -167,28 +184,35 @@ class _Plan:
         first: dict[int, str] = {}
         for name, move in list(self.moves.items()):
             other = first.setdefault(id(self.parameters[name]), name)
+            if other == name or self.moves[other].source == move.source:
+                continue
             ours = self.moves[other].values
-            if ours.shape != move.values.shape or ours.tobytes() != move.values.tobytes():
+            if ours.shape != move.values.shape or ours.read().tobytes() != move.values.read().tobytes():
                 self.mismatched[name] = (f"the values of {other!r}, which it is shared with", "other values")
                 del self.moves[name]
 
     def _move(self, name: str, new: str) -> _Move | None:
         array, parameter = self.arrays[name], self.parameters[new]
-        if not isinstance(array, np.ndarray):
+        if not isinstance(array, np.ndarray | Deferred):
             raise TypeError(f"source[{name!r}] is {type(array).__name__}, expected an array")
         if parameter.is_initialized and array.dtype != parameter.dtype and new not in self.words:
             self.mismatched[new] = (f"dtype {parameter.dtype}", f"dtype {array.dtype}")
             return None
         if new in self.words:
             return self._move_rows(name, new)
-        if parameter.fits(array.shape) and (not parameter.is_initialized or parameter.data().shape == array.shape):
-            return _Move(name, "whole", np.array(array))
+        if parameter.fits(array.shape) and (not parameter.is_initialized or shape_of(parameter) == array.shape):
+            return _Move(name, "whole", _copy(array))
         shape = parameter.shape
         if self.mismatch == "overlap" and parameter.is_initialized and len(shape or ()) == array.ndim:
-            common = tuple(slice(0, min(pair)) for pair in zip(parameter.data().shape, array.shape, strict=True))
-            values = parameter.data().copy()
-            values[common] = array[common]
-            return _Move(name, f"overlap {tuple(part.stop for part in common)} of {parameter.data().shape}", values)
+            common = tuple(slice(0, min(pair)) for pair in zip(shape_of(parameter), array.shape, strict=True))
+
+            def overlapped() -> np.ndarray:
+                values = parameter.data().copy()
+                values[common] = _values(array)[common]
+                return values
+
+            values = Deferred(shape_of(parameter), parameter.dtype, overlapped)
+            return _Move(name, f"overlap {tuple(part.stop for part in common)} of {shape_of(parameter)}", values)
         self.mismatched[new] = (f"shape {_shape(parameter)}", f"shape {array.shape}")
         return None
 
@@ -197,22 +221,27 @@ class _Plan:
         ours, theirs = self.words[new]
         if not parameter.is_initialized:
             raise ValueError(f"rows[{new!r}]: initialise the target first, rows of new words keep its values")
-        values = parameter.data().copy()
-        if len(ours) != len(array) or len(theirs) != len(values):
-            raise ValueError(
-                f"rows[{new!r}]: {len(ours)} and {len(theirs)} words for {len(array)} and {len(values)} rows"
-            )
-        if array.shape[1:] != values.shape[1:] or array.dtype != values.dtype:
+        shape = shape_of(parameter)
+        rows = [each[0] if each else 0 for each in (array.shape, shape)]
+        if [len(ours), len(theirs)] != rows:
+            raise ValueError(f"rows[{new!r}]: {len(ours)} and {len(theirs)} words for {rows[0]} and {rows[1]} rows")
+        if array.shape[1:] != shape[1:] or array.dtype != parameter.dtype:
             self.mismatched[new] = (
-                f"rows of {values.dtype} {values.shape[1:]}",
+                f"rows of {parameter.dtype} {shape[1:]}",
                 f"rows of {array.dtype} {array.shape[1:]}",
             )
             return None
         row_of = {word: row for row, word in enumerate(ours)}
-        pairs = [(row, row_of[word]) for row, word in enumerate(theirs) if word in row_of]
-        if pairs:
-            to, start = map(list, zip(*pairs, strict=True))
-            values[to] = array[start]
+        pairs = [(row, row_of[word]) for row, word in enumerate(theirs) if word and word in row_of]
+
+        def aligned() -> np.ndarray:
+            values = parameter.data().copy()
+            if pairs:
+                to, start = map(list, zip(*pairs, strict=True))
+                values[to] = _values(array)[start]
+            return values
+
+        values = Deferred(shape, parameter.dtype, aligned)
         return _Move(name, f"{len(pairs):,} of {len(theirs):,} rows by word", values)
 
     def _refusal(
@@ -260,11 +289,26 @@ class _Plan:
         )
 
     def carry_out(self, frozen: Sequence[str]) -> None:
-        """Change the target; nothing here can fail any more."""
-        for name, move in self.moves.items():
-            self.parameters[name].set_data(move.values)
+        """Change the target, once everything has been read: nothing can fail any more."""
+        values = {name: move.values.read() for name, move in self.moves.items()}
+        for name, array in values.items():
+            self.parameters[name].set_data(array)
         for name in frozen:
             self.parameters[name].trainable = False
+
+
+def _values(array: np.ndarray | Deferred) -> np.ndarray:
+    """The array, or a view of it where the file can be mapped."""
+    if isinstance(array, np.ndarray):
+        return array
+    return array.read() if array.view is None else array.view()
+
+
+def _copy(array: np.ndarray | Deferred) -> Deferred:
+    """The array in memory of its own, once it is read."""
+    if isinstance(array, Deferred):
+        return array
+    return Deferred(array.shape, array.dtype, lambda: np.array(array))
 
 
 def _shape(parameter: Parameter) -> tuple[int | str, ...] | str:

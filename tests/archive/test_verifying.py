@@ -136,7 +136,7 @@ def test_an_architecture_of_other_shapes(path: Path) -> None:
         archive.verify()
     assert caught.value.file == str(path)
     rewrite_architecture(path, "[1]")
-    with pytest.raises(ma.FormatError, match="no object"):
+    with pytest.raises(ma.FormatError, match="expected an object"):
         ma.load_model(path)
 
 

@@ -9,15 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import report
-from tests.benchmarks.measure import OPERATIONS, Row, measure
+from tests.benchmarks import compressed, growing, large, report
+from tests.benchmarks.measure import OPERATIONS, measure
 from tests.benchmarks.networks import Timed, growth_plot, networks, table
 from tests.benchmarks.processes import Peak, peaks, starts
 from tests.benchmarks.systems import installed
-from tests.benchmarks.workloads import SIZES, WORKLOADS, growth
+from tests.benchmarks.workloads import SIZES, WORKLOADS
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
-SECTIONS = [*WORKLOADS, "memory", "start", "networks", "growth"]
+SECTIONS = [*WORKLOADS, "compressed", "memory", "start", "networks", "large", "growth"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,24 +34,27 @@ def main(arguments: list[str] | None = None) -> int:
 
     size = SIZES[chosen.size]
     rounds = chosen.rounds or size.rounds
-    texts = [report.machine(chosen.size, rounds)]
+    texts = {"machine": report.machine()}
     record: dict[str, Any] = {"size": chosen.size, "rounds": rounds}
+    plots: dict[str, str] = {}
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
         folder = Path(name)
         for section in chosen.only:
             text, found = _run(section, chosen.size, rounds, folder, chosen.operations)
-            texts.append(text)
+            texts[section] = f"{text}\n\n`--size {chosen.size} --only {section}`, {rounds} interleaved rounds, medians."
+            if section == "growth":
+                plots |= growing.plots(found)
+                found = growing.as_json(found)
             record[section] = found
-    text = "\n\n".join(texts)
-    print(text)
+    print("\n\n".join(texts.values()))
     if chosen.json:
         chosen.json.write_text(json.dumps(record, indent=1) + "\n")
     if chosen.write_docs:
-        report.write_document(DOCUMENT, text)
+        report.write_document(DOCUMENT, texts, ["machine", *SECTIONS])
         if "networks" in record:
-            DOCUMENT.with_name("growth-nodes.svg").write_text(
-                growth_plot([Timed.of(row) for row in record["networks"]])
-            )
+            plots["growth-nodes.svg"] = growth_plot([Timed.of(row) for row in record["networks"]])
+        for name, plot in plots.items():
+            DOCUMENT.with_name(name).write_text(plot)
     return 0
 
 
@@ -67,16 +70,16 @@ def _run(section: str, size_name: str, rounds: int, folder: Path, operations: li
     if section == "networks":
         timed = networks(size_name, rounds, folder)
         return table(timed), [each.as_json() for each in timed]
+    if section == "compressed":
+        packed = list(compressed.compressed(size, rounds, folder, progress=_progress))
+        return compressed.table(packed), compressed.as_json(packed)
+    if section == "large":
+        runs = list(large.runs(size_name, folder, progress=_progress))
+        return large.table(runs), [run.as_json() for run in runs]
     systems = list(installed())
     if section == "growth":
-        limits = {"tiny": (1, 10), "small": (64, 1000), "full": (4096, 100_000)}[size_name]
-        curves: list[tuple[str, int, Row]] = []
-        wanted = {name: OPERATIONS[name] for name in ("save", "load", "map")}
-        for axis, count, arrays in growth(largest_mb=limits[0], most=limits[1]):
-            rows = measure(f"{count}-{axis}", arrays, systems, folder, rounds=min(rounds, 3),
-                           operations=wanted, progress=_progress)  # fmt: skip
-            curves += [(axis, count, row) for row in rows]
-        return report.growth_table(curves), [[axis, count, row.as_json()] for axis, count, row in curves]
+        found_curves = growing.curves(size_name, rounds, systems, folder, progress=_progress)
+        return growing.tables(found_curves), found_curves
     arrays = WORKLOADS[section](size)
     chosen = {name: OPERATIONS[name] for name in operations}
     rows = measure(section, arrays, systems, folder, rounds=rounds, operations=chosen, progress=_progress)

@@ -9,7 +9,7 @@ from typing import Final
 Points = list[tuple[float, float]]
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 340, 70, 130, 34, 46
-COLOURS: Final = ("#0b6e4f", "#c8553d", "#2f4b7c", "#a05195", "#f0a202")
+COLOURS: Final = ("#0b6e4f", "#c8553d", "#2f4b7c", "#a05195", "#f0a202", "#6b6b6b")
 
 
 def svg(title: str, across: str, up: str, curves: dict[str, Points]) -> str:

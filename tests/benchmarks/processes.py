@@ -45,8 +45,7 @@ CODE: Final[dict[tuple[str, str], str]] = {
     ("load", "safetensors"): "import safetensors.numpy\nloaded = safetensors.numpy.load_file(path)",
     ("map", "modelarchive"): "import modelarchive\nloaded = modelarchive.load(path, mmap=True)",
     ("read one array", "modelarchive"): (
-        "import modelarchive, numpy\n"
-        "with modelarchive.open(path) as archive: loaded = numpy.array(archive.parameters[largest])"
+        "import modelarchive\nwith modelarchive.open(path) as archive: loaded = archive.load(largest)[largest]"
     ),
     ("read one array", "safetensors"): (
         "from safetensors import safe_open\n"

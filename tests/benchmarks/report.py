@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,14 +20,13 @@ BEGIN: Final = "<!-- measured: begin -->"
 END: Final = "<!-- measured: end -->"
 
 
-def machine(size: str, rounds: int) -> str:
+def machine() -> str:
     """One paragraph: what was measured with what."""
     found = ", ".join(f"{each.name} {each.version}" for each in systems.installed() if "(" not in each.name)
     absent = systems.absent()
     missing = f" Not installed, so not measured: {', '.join(absent)}." if absent else ""
     return (
-        f"Size `{size}`, {rounds} interleaved rounds, medians; {os.cpu_count()} cores, "
-        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, "
+        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, "
         f"NumPy {np.__version__}, {found}.{missing}"
     )
 
@@ -37,42 +38,25 @@ def describe(name: str, arrays: Arrays) -> str:
 
 def speed_table(title: str, rows: list[Row]) -> str:
     """Milliseconds; in brackets the ratio peer / modelarchive."""
-    peers = [name for name in _in_order(rows) if name != OURS]
-    lines = [_line(["operation", OURS, *peers, "mark"]), _line(["---"] * (len(peers) + 3))]
+    peers = [name for name in in_order(rows) if name != OURS]
+    lines = [line(["operation", OURS, *peers, "mark"]), line(["---"] * (len(peers) + 3))]
     for row in rows:
         medians, ratios = row.medians, row.ratios
-        cells = [row.operation, f"**{_ms(medians[OURS])}**"]
-        cells += [f"{_ms(medians[name])} ({ratios[name]:.2f})" if name in medians else "" for name in peers]
+        cells = [row.operation, f"**{milliseconds(medians[OURS])}**"]
+        cells += [f"{milliseconds(medians[name])} ({ratios[name]:.2f})" if name in medians else "" for name in peers]
         marks = [
             f"{least:g} to {name}: {'met' if ratio >= least else f'missed, {ratio:.2f}'}"
             for name, (ratio, least) in row.marks.items()
         ]
-        lines.append(_line([*cells, "; ".join(marks)]))
+        lines.append(line([*cells, "; ".join(marks)]))
     return "\n".join([f"### {title}", "", *lines])
-
-
-def growth_table(rows: list[tuple[str, int, Row]]) -> str:
-    """How the times grow with the number of arrays and with their size."""
-    parts = []
-    for axis in ("arrays", "megabytes"):
-        found = [(count, row) for kind, count, row in rows if kind == axis]
-        if not found:
-            continue
-        names = _in_order([row for _, row in found])
-        lines = [_line([axis, "operation", *names]), _line(["---"] * (len(names) + 2))]
-        for count, row in found:
-            medians = row.medians
-            cells = [_ms(medians[name]) if name in medians else "" for name in names]
-            lines.append(_line([f"{count:,}", row.operation, *cells]))
-        parts += [f"### Growth with {axis}, milliseconds", "", *lines, ""]
-    return "\n".join(parts).rstrip()
 
 
 def peak_table(title: str, peaks: list[Peak]) -> str:
     """MiB of the whole process, and what is left of it without the tensors."""
-    lines = [_line(["operation", "system", "peak, MiB", "peak less the tensors, MiB"]), _line(["---"] * 4)]
+    lines = [line(["operation", "system", "peak, MiB", "peak less the tensors, MiB"]), line(["---"] * 4)]
     lines += [
-        _line(
+        line(
             [
                 peak.operation,
                 peak.system,
@@ -87,32 +71,44 @@ def peak_table(title: str, peaks: list[Peak]) -> str:
 
 def start_table(starts: dict[str, float]) -> str:
     """Milliseconds of whole processes."""
-    lines = [_line(["process", "milliseconds", "mark"]), _line(["---"] * 3)]
+    lines = [line(["process", "milliseconds", "mark"]), line(["---"] * 3)]
     for name, found in starts.items():
         mark = START_MARKS_MS.get(name)
         said = "" if mark is None else f"{mark:g}: {'met' if found <= mark else 'missed'}"
-        lines.append(_line([name, f"{found:.0f}", said]))
+        lines.append(line([name, f"{found:.0f}", said]))
     return "\n".join(["### Start", "", *lines])
 
 
-def write_document(path: Path, text: str) -> None:
-    """Put the tables between the markers of docs/benchmarks.md."""
+def write_document(path: Path, texts: Mapping[str, str], order: Sequence[str]) -> None:
+    """Put the tables of some sections between the markers of docs/benchmarks.md; those of others stay.
+
+    Args:
+        path: The document.
+        texts: Section -> what it says, from now on.
+        order: Every section, in the order of the document.
+    """
     before, _, rest = path.read_text("utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", "utf-8")
+    present, _, after = rest.partition(END)
+    parts = re.split(r"<!-- section: ([\w-]+) -->", present)
+    found = dict(zip(parts[1::2], map(str.strip, parts[2::2]), strict=True)) | dict(texts)
+    said = [f"<!-- section: {name} -->\n\n{found[name]}\n\n" for name in order if name in found]
+    path.write_text(f"{before}{BEGIN}\n\n{''.join(said)}{END}{after}", "utf-8")
 
 
-def _in_order(rows: list[Row]) -> list[str]:
+def in_order(rows: list[Row]) -> list[str]:
+    """The names of the systems, in the order of their first time."""
     names: dict[str, Any] = {}
     for row in rows:
         names |= dict.fromkeys(row.times)
     return list(names)
 
 
-def _ms(seconds: float) -> str:
-    milliseconds = seconds * 1000
-    return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+def milliseconds(seconds: float) -> str:
+    """Three digits of them."""
+    found = seconds * 1000
+    return f"{found:,.0f}" if found >= 100 else f"{found:.3g}"
 
 
-def _line(cells: list[str]) -> str:
+def line(cells: list[str]) -> str:
+    """A row of a table."""
     return f"| {' | '.join(cells)} |"

@@ -76,7 +76,7 @@ def _modelarchive() -> System:
 
     def read_one(path: Path, name: str) -> np.ndarray:
         with ma.open(path) as archive:
-            return np.array(archive.parameters[name])
+            return archive.load(name)[name]
 
     def verify(path: Path) -> None:
         with ma.open(path) as archive:

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks import report
+from tests.benchmarks import growing, report
 from tests.benchmarks.__main__ import SECTIONS, main
-from tests.benchmarks.measure import OPERATIONS, OURS, measure
+from tests.benchmarks.measure import OPERATIONS, OURS, Row, measure
 from tests.benchmarks.networks import Timed, growth_plot
 from tests.benchmarks.systems import System
 from tests.benchmarks.workloads import SIZES, WORKLOADS
@@ -51,10 +51,28 @@ def test_docs_have_a_place_for_the_table(tmp_path: Path) -> None:
     assert text.count(report.BEGIN) == text.count(report.END) == 1
     copy = tmp_path / "copy.md"
     copy.write_text(text)
-    report.write_document(copy, "TABLE")
-    report.write_document(copy, "TABLE")
-    assert copy.read_text().count("TABLE") == 1
-    assert copy.read_text().partition(report.BEGIN)[0] == text.partition(report.BEGIN)[0]
+    report.write_document(copy, {"vision": "TABLE", "large": "OTHER"}, ["large", "vision"])
+    report.write_document(copy, {"vision": "TABLE"}, ["large", "vision"])
+    written = copy.read_text()
+    assert written.partition(report.BEGIN)[0] == text.partition(report.BEGIN)[0]
+    assert written.partition(report.END)[2] == text.partition(report.END)[2]
+    assert [written.count(word) for word in ("TABLE", "OTHER")] == [1, 1]
+    assert written.index("OTHER") < written.index("TABLE")
+
+
+def test_curves_are_tables_and_plots() -> None:
+    rows = [
+        (axis, count, Row(f"{count}-{axis}", "save", {OURS: [count * 1e-3], "other": [count * 2e-3]}))
+        for axis in ("arrays", "megabytes")
+        for count in (10, 1000)
+    ]
+    found = growing.plots(rows)
+    assert sorted(found) == ["growth-arrays-save.svg", "growth-megabytes-save.svg"]
+    for plot in found.values():
+        ElementTree.fromstring(plot)
+        assert plot.count("<polyline") == 2
+    assert "| 1,000 | save | 1,000 | 2,000 |" in growing.tables(rows)
+    assert all(f"]({name})" in growing.tables(rows) for name in found)
 
 
 def test_growth_is_plotted() -> None:

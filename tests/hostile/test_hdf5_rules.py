@@ -17,7 +17,8 @@ from h5py import h5d, h5g, h5p, h5s, h5t
 
 import modelarchive as ma
 from modelarchive import maintenance
-from modelarchive.store import guard
+from modelarchive.store import boundary, guard
+from tests.hostile import judge
 from tests.structures import stale_load
 
 SECRET = np.arange(4, dtype="f4")
@@ -229,7 +230,8 @@ def test_too_many_objects(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with archive(path) as file:
         for number in range(60):
             file.create_group(f"arrays/g{number}")
-    refused(path, "objects")
+    with ma.trusted():  # in this process, where the limit was changed
+        refused(path, "objects")
 
 
 def test_names_are_no_paths_on_disk(path: Path, tmp_path: Path) -> None:
@@ -266,3 +268,59 @@ def test_dtypes_outside_the_list(path: Path, dtype: object) -> None:
         file.create_dataset("arrays/w", (2,), dtype)
     with pytest.raises(ma.FormatError, match="/arrays/w has a dtype"):
         ma.load(path)
+
+
+@pytest.mark.parametrize("where", ["dataset", "attribute"])
+def test_a_string_without_end(path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """A heap of strings in which the next object is the same one again: libhdf5 looks for its end for ever."""
+    with h5py.File(path, "w") as file:
+        file.attrs["format"], file.attrs["format_version"] = np.bytes_("modelarchive"), 1
+        file.create_group("arrays")
+        if where == "dataset":
+            file["arrays/words"] = ["some", "words"]
+        else:
+            file["arrays"].attrs["container"] = "dict"
+    data = bytearray(path.read_bytes())
+    size = data.index(b"GCOL") + 24
+    # With the sixteen bytes before it the object takes 2**64 bytes, which is none.
+    data[size : size + 8] = (2**64 - 16).to_bytes(8, "little")
+    path.write_bytes(data)
+    monkeypatch.setattr(judge, "SECONDS", 1)
+
+    def naive() -> list[object]:
+        with h5py.File(path) as file:
+            return [dict(file["arrays"].attrs), [str(file[f"arrays/{name}"][()]) for name in file["arrays"]]]
+
+    assert judge.apart(naive)[0] == "hang"
+    monkeypatch.setattr(boundary, "SECONDS", 1)
+    warnings.simplefilter("ignore", ma.StaleIndexWarning)
+    with pytest.raises(ma.UnsafeFileError) as caught:
+        ma.load(path)
+    assert caught.value.rule == "time"
+    assert caught.value.file == str(path)
+
+
+def test_one_string_many_times(path: Path) -> None:
+    """Strings of variable length are references; three thousand to one large string cost forty-eight kilobytes."""
+    count, size = 3000, 1 << 18
+    with h5py.File(path, "w") as file:
+        file.attrs["format"], file.attrs["format_version"] = np.bytes_("modelarchive"), 1
+        file["arrays/words"] = ["x" * size, *[""] * (count - 1)]
+        begin = file["arrays/words"].id.get_offset()
+    data = bytearray(path.read_bytes())
+    data[begin : begin + 16 * count] = data[begin : begin + 16] * count
+    path.write_bytes(data)
+    assert len(data) < 1 << 19
+
+    def naive() -> int:
+        with h5py.File(path) as file:
+            return sum(map(len, file["arrays/words"][()]))
+
+    assert judge.apart(naive) == ("done", count * size)
+    warnings.simplefilter("ignore", ma.StaleIndexWarning)
+    tracemalloc.start()
+    with pytest.raises(ma.UnsafeFileError) as caught:
+        ma.load(path)
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+    assert caught.value.rule == "memory"

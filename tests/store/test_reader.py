@@ -246,13 +246,11 @@ def test_replaced_while_open(path: Path, tmp_path: Path) -> None:
     with archive:
         ma.save(path, {**DATA, "a": DATA["a"] + 1})
         np.testing.assert_array_equal(archive.parameters["b"], DATA["b"])
-        with pytest.raises(ma.FormatError, match="was replaced while it was open"):
-            archive.parameters["a"]
+        np.testing.assert_array_equal(archive.parameters["a"], DATA["a"])
     with ma.open(path) as archive:
         ma.save(path, {**DATA, "a": DATA["a"] + 2})
         np.testing.assert_array_equal(archive.parameters["a"], DATA["a"] + 1)
-        with pytest.raises(ma.FormatError, match="was replaced while it was open"):
-            archive.verify()
+        archive.verify()
 
 
 def test_open_for_writing_elsewhere(path: Path) -> None:

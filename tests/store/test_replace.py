@@ -44,7 +44,7 @@ def wrap(owner, name):
         step()
         return result
     setattr(owner, name, wrapped)
-for owner, name in [(os, 'fsync'), (Path, 'replace'), (Path, 'chmod'), (fill, '_write_all'), (writer, '_create'),
+for owner, name in [(os, 'fsync'), (Path, 'replace'), (Path, 'chmod'), (fill, 'write_all'), (writer, '_create'),
                     (writer, '_write_texts'), (writer, '_write_index'), (replace, '_locked'),
                     (replace, '_remove_abandoned'), (replace, '_sync_folder')]:
     wrap(owner, name)
@@ -115,7 +115,7 @@ def test_killed_at_every_step(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        ("modelarchive.store.fill", "_write_all"),
+        ("modelarchive.store.fill", "write_all"),
         ("modelarchive.store.writer", "_create"),
         ("modelarchive.store.writer", "_write_texts"),
         ("modelarchive.store.writer", "_write_index"),

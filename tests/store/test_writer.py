@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import modelarchive as ma
 from modelarchive.store.index import is_user_block_size
-from modelarchive.store.writer import ARRAY_ALIGNMENT, DATA_ALIGNMENT
+from modelarchive.store.layout import ARRAY_ALIGNMENT, DATA_ALIGNMENT
 from tests.hdf5_tools import needs_hdf5_tools, run
 from tests.structures import assert_same, every_dtype, everything, index_of
 

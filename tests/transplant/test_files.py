@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import modelarchive as ma
+from modelarchive.store.source import Source
 from modelarchive.transplant import transplant_file
 from tests.transplant.networks import Donor, Receiver, Tied, X, ready
 
@@ -93,3 +95,41 @@ def test_what_is_shared_stays_shared(tmp_path: Path) -> None:
     assert ma.load(target)["first.weight"].tobytes() == ma.load(source)["first.weight"].tobytes()
     with ma.open(target) as archive:
         archive.verify()
+
+
+def test_a_flat_dict_of_arrays_receives_too(tmp_path: Path) -> None:
+    source, target = tmp_path / "source.h5", tmp_path / "target.h5"
+    ma.save(source, {"x.weight": np.ones(3), "y": np.zeros(2)})
+    ma.save(target, {"x.weight": np.zeros(3), "z": np.full(2, 7.0)})
+    report = transplant_file(source, target, target)
+    assert list(report.copied) == ["x.weight"]
+    found = ma.load(target, verify=True)
+    np.testing.assert_array_equal(found["x.weight"], np.ones(3))
+    np.testing.assert_array_equal(found["z"], np.full(2, 7.0))
+
+
+@pytest.mark.parametrize("data", [{"x": [np.zeros(3)]}, {"x": np.zeros(3), "x.y": np.zeros(3)}, {"a b": np.zeros(3)}])
+def test_nested_data_receives_nothing(tmp_path: Path, data: dict[str, object]) -> None:
+    ma.save(tmp_path / "source.h5", {"x": np.ones(3)})
+    ma.save(tmp_path / "target.h5", data)
+    written = (tmp_path / "target.h5").read_bytes()
+    with pytest.raises(ma.FormatError, match="holds no parameters that could receive"):
+        transplant_file(tmp_path / "source.h5", tmp_path / "target.h5", tmp_path / "target.h5")
+    assert (tmp_path / "target.h5").read_bytes() == written
+
+
+def test_a_plan_reads_no_arrays(files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    original = Source.pieces
+
+    def pieces(self: Source, offset: int, nbytes: int) -> Iterator[memoryview]:
+        read.append(nbytes)
+        return original(self, offset, nbytes)
+
+    monkeypatch.setattr(Source, "pieces", pieces)
+    monkeypatch.setattr(Source, "view", None)
+    monkeypatch.setattr(Source, "load", None)
+    transplant_file(*files, tmp_path / "out.h5", dry_run=True, **OPTIONS)
+    planned = len(read)
+    transplant_file(*files, tmp_path / "out.h5", **OPTIONS)
+    assert len(read) == 2 * planned + len(ready(Receiver()).collect_params()), "each array once, piece by piece"

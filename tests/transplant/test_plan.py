@@ -243,6 +243,18 @@ def test_rows_by_word(tmp_path: Path, stored: bool) -> None:
     assert report.copied["embedding.weight"][1] == "2 of 4 rows by word"
 
 
+def test_rows_without_a_word_stay_as_they_are() -> None:
+    tokens = np.zeros((1, 3), "i4")
+    donor, target = ready(Words(4), x=tokens), ready(Words(5), seed=1, x=tokens)
+    before = target.embedding.weight.data().copy()
+    rows = {"embedding.weight": (["", "a", "", "b"], ["", "b", "", "c", ""])}
+    report = ma.transplant(donor, target, select="embedding.*", rows=rows)
+    assert report.copied["embedding.weight"][1] == "1 of 5 rows by word"
+    expected = before.copy()
+    expected[1] = donor.embedding.weight.data()[3]
+    np.testing.assert_array_equal(target.embedding.weight.data(), expected)
+
+
 def test_rows_follow_a_rename(tmp_path: Path) -> None:
     tokens = np.zeros((1, 3), "i4")
     path = tmp_path / "words.h5"

@@ -1,0 +1,1 @@
+"""Power cuts, kills and refusals at every call that changes a file: ``python -m tests.faults``."""

@@ -1,0 +1,63 @@
+"""Several writers of one file, killed at random, and a reader that looks all the time."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+import modelarchive as ma
+from tests.conftest import ROOT
+
+WRITER: Final = """
+import sys
+import numpy as np
+import modelarchive as ma
+number = 0
+while True:
+    number += 1
+    ma.save(sys.argv[1], {"who": int(sys.argv[2]), "a": np.full(300_000, int(sys.argv[2])), "n": number}, durable=False)
+"""
+
+
+def contend(folder: Path, *, seconds: float, writers: int = 2, kills_a_second: float = 2) -> Counter[str]:
+    """Let writers and a reader at one file.
+
+    Returns:
+        Counts: "reads" that gave one writer's file whole, "versions" seen, "kills", "wrong" reads, "strays" left
+        after one more save.
+    """
+    path = folder / "x.h5"
+    ma.save(path, {"who": 0, "a": [0], "n": 0}, durable=False)
+    counts: Counter[str] = Counter()
+    seen = set()
+    processes: dict[int, subprocess.Popen[bytes]] = {}
+    chance = random.Random(0)
+    next_kill = end = time.monotonic()
+    end += seconds
+    try:
+        while time.monotonic() < end:
+            for number in range(1, writers + 1):
+                if number not in processes or processes[number].poll() is not None:
+                    command = [sys.executable, "-c", WRITER, str(path), str(number)]
+                    processes[number] = subprocess.Popen(command, cwd=ROOT)
+            if time.monotonic() > next_kill + 1:
+                next_kill = time.monotonic() + chance.expovariate(kills_a_second)
+                processes[chance.randrange(writers) + 1].kill()
+                counts["kills"] += 1
+            found = ma.load(path, verify=True)
+            whole = found["who"] == 0 or set(found["a"].tolist()) == {found["who"]}
+            counts["reads" if whole else "wrong"] += 1
+            seen.add((found["who"], found["n"]))
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.wait()
+    ma.save(path, {"who": 0, "a": [0], "n": 0}, durable=False)
+    counts["versions"] = len(seen)
+    counts["strays"] = sum(other != path for other in folder.iterdir())
+    return counts

@@ -1,0 +1,122 @@
+"""Build the shim, run the interruptions under it, count what came of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tests.conftest import ROOT
+from tests.faults.operations import OPERATIONS
+from tests.faults.runner import ACTIONS, ERRORS
+
+SOURCE: Final = Path(__file__).with_name("shim.c")
+#: (action, number of the error; None: another one at each call). What a test run tries; the command tries all.
+QUICK: Final[list[tuple[str, int | None]]] = [
+    ("kill within", 0),
+    ("refuse", None),
+    ("refuse from there on", None),
+]
+THOROUGH: Final[list[tuple[str, int | None]]] = [
+    *[(action, 0) for action in ACTIONS if not action.startswith("refuse")],
+    *[(action, error) for action in ACTIONS if action.startswith("refuse") for error in ERRORS],
+]
+
+
+def is_possible() -> bool:
+    """Whether there is a compiler, and a system that loads what it makes in front of the C library."""
+    return sys.platform == "linux" and shutil.which("cc") is not None
+
+
+def place() -> Path | None:
+    """A folder in memory, where fsync takes no time; None: wherever temporary files go."""
+    memory = Path("/dev/shm")
+    return memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+
+
+def build(folder: Path) -> Path:
+    """Compile the shim."""
+    shim = folder / "shim.so"
+    command = ["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(shim), str(SOURCE), "-ldl"]
+    subprocess.run([*command, "-pthread"], check=True)
+    return shim
+
+
+def interrupt(
+    folder: Path, operations: Sequence[str], ways: Sequence[tuple[str, int | None]]
+) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
+    """Interrupt each operation in each way at each of its calls.
+
+    Args:
+        folder: Where to work; files of some megabytes are made and removed.
+        operations: Names of them.
+        ways: (action, number of the error).
+
+    Returns:
+        The calls of each operation; and one record for each interruption.
+    """
+    # HDF5 in the same process: what only reads is not what is interrupted, and takes most of the time otherwise.
+    quiet = {"MODELARCHIVE_TRUSTED": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | quiet | {"LD_PRELOAD": str(build(folder))}
+    wanted = {"operations": list(operations), "ways": list(ways), "folder": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.runner"],
+        input=json.dumps(wanted),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=ROOT,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    calls = {record["operation"]: record["calls"] for record in records if "calls" in record}
+    return calls, [record for record in records if "calls" not in record]
+
+
+def lost(record: dict[str, Any]) -> str | None:
+    """What a record shows that must never be; None if nothing."""
+    if record["state"] == "neither":
+        return "neither the old file nor the new one"
+    if record["ended"].startswith("wrong"):
+        return f"ended with something else than the system's refusal: {record['ended']}"
+    if record["ended"] == "done" and record["state"] != "new":
+        return "said to be done, and the old file is there"
+    if record["after"] != "clean":
+        return "something stays behind after the next save"
+    return None
+
+
+def unordered(calls: Sequence[str]) -> str | None:
+    """What a power cut could make of the calls; None: nothing, everything is on the disk when it must be.
+
+    The new file is synced after it was last written to, then renamed, then the folder is synced.
+    """
+    verbs = [call.partition(" ")[0] for call in calls]
+    renamed = max(at for at, verb in enumerate(verbs) if verb == "rename")
+    written = [at for at, verb in enumerate(verbs) if "write" in verb or verb in ("ftruncate", "fallocate", "chmod")]
+    synced = [at for at, verb in enumerate(verbs) if verb == "fsync"]
+    if max(written) > renamed:
+        return "written to after the rename"
+    if not any(max(written) < at < renamed for at in synced):
+        return "renamed before everything was synced"
+    return None if max(synced) > renamed else "the folder is not synced after the rename"
+
+
+def summary(records: Sequence[dict[str, Any]]) -> list[tuple[str, Counter[str]]]:
+    """For each operation: how many interruptions, what was there afterwards, how many went wrong."""
+    rows = []
+    for operation in OPERATIONS:
+        own = [record for record in records if record["operation"] == operation]
+        counts = Counter(record["state"] for record in own)
+        counts["interrupted"] = len(own)
+        counts["wrong"] = sum(lost(record) is not None for record in own)
+        rows.append((operation, counts))
+    return [row for row in rows if row[1]["interrupted"]]

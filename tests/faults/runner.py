@@ -1,0 +1,108 @@
+"""Run under the shim: interrupt operations at every call, one process each, and look at what is left."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from tests.faults.operations import OPERATIONS, TARGET, Operation
+
+#: As the shim counts them.
+ACTIONS: Final = {
+    "kill before": 1,
+    "kill behind": 2,
+    "kill within": 3,
+    "refuse": 4,
+    "refuse from there on": 5,
+    "short write": 6,
+}
+ERRORS: Final = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EPERM)
+
+
+def main() -> None:
+    """Read from standard input which, write to standard output what came of each."""
+    shim = ctypes.CDLL(None)
+    shim.faults_journal.restype = ctypes.c_char_p
+    wanted = json.loads(sys.stdin.read())
+    for name in wanted["operations"]:
+        with tempfile.TemporaryDirectory(dir=wanted["folder"]) as folder:
+            for found in _interrupted(name, Path(folder), wanted["ways"], shim):
+                print(json.dumps(found), flush=True)
+
+
+def _interrupted(name: str, folder: Path, ways: list[list[Any]], shim: ctypes.CDLL) -> Iterator[dict[str, Any]]:
+    operation = OPERATIONS[name]
+    pristine = folder / "pristine"
+    pristine.mkdir()
+    operation.prepare(pristine)
+    old = (pristine / TARGET).read_bytes()
+    watched = _copy(pristine, folder / "watched")
+    shim.faults_arm(os.fsencode(watched), -1, 0, 0)
+    operation.act(watched)
+    calls = shim.faults_journal().decode().splitlines()
+    shim.faults_disarm()
+    new = (watched / TARGET).read_bytes()
+    yield {"operation": name, "calls": [call.replace(str(watched), "") for call in calls], "differs": old != new}
+    for action, error in ways:
+        for at in range(len(calls)):
+            number = ERRORS[at % len(ERRORS)] if error is None else error
+            yield {
+                "operation": name,
+                "action": action,
+                "error": errno.errorcode.get(number, "") if action.startswith("refuse") else "",
+                "call": calls[at].partition(" ")[0],
+                **_once(operation, _copy(pristine, watched), (at, ACTIONS[action], number), shim, old, new),
+            }
+
+
+def _copy(pristine: Path, to: Path) -> Path:
+    shutil.rmtree(to, ignore_errors=True)
+    return Path(shutil.copytree(pristine, to))
+
+
+def _once(
+    operation: Operation, folder: Path, how: tuple[int, int, int], shim: ctypes.CDLL, old: bytes, new: bytes
+) -> dict[str, Any]:
+    target = folder / TARGET
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        shim.faults_arm(os.fsencode(folder), *how)
+        said = "done"
+        try:
+            operation.act(folder)
+        except OSError as error:
+            said = "refused" if str(target) in str(error) and error.errno else f"wrong: {error!r}"
+        except BaseException as error:
+            said = f"wrong: {error!r}"
+        shim.faults_disarm()
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as file:
+        ended = file.read().decode()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    found = target.read_bytes() if target.exists() else b""
+    state = "old" if found == old else "new" if found == new else "neither"
+    strays = _strays(folder)
+    # Whatever happened, the next one succeeds and leaves nothing behind.
+    operation.act(folder)
+    after = "clean" if target.read_bytes() and not _strays(folder) else "strays"
+    return {"ended": ended or f"killed {-status}", "state": state, "strays": strays, "after": after}
+
+
+def _strays(folder: Path) -> int:
+    return sum(path.name.endswith(".partial") for path in folder.iterdir())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The old file or the new one, whole, whichever call of whichever operation is the last or is refused."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import modelarchive as ma
+from modelarchive import maintenance
+from modelarchive.store import replace
+from modelarchive.transplant import transplant_file
+from tests.faults.__main__ import BEGIN, DOCUMENT, END, report
+from tests.faults.contention import contend
+from tests.faults.injection import QUICK, interrupt, is_possible, lost, place, summary, unordered
+from tests.faults.operations import NEW, OPERATIONS, TARGET, X, network
+from tests.structures import assert_same
+
+Interrupted = tuple[dict[str, list[str]], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def interrupted() -> Iterator[Interrupted]:
+    if not is_possible():
+        pytest.skip("needs a C compiler, and Linux")
+    with tempfile.TemporaryDirectory(dir=place()) as folder:
+        yield interrupt(Path(folder), list(OPERATIONS), QUICK)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_interrupted_at_every_call(interrupted: Interrupted, operation: str) -> None:
+    calls, records = interrupted
+    own = [record for record in records if record["operation"] == operation]
+    assert len(own) == len(calls[operation]) * len(QUICK) >= 30
+    assert [(lost(record), record) for record in own if lost(record)] == []
+    # The test would see nothing if nothing were interrupted.
+    assert {record["state"] for record in own} == {"old", "new"}
+    assert sum(record["ended"].startswith("killed") for record in own) == len(calls[operation])
+    assert sum(record["ended"] == "refused" for record in own) > len(calls[operation])
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_power_cut_finds_everything_on_the_disk(interrupted: Interrupted, operation: str) -> None:
+    assert unordered(interrupted[0][operation]) is None
+
+
+def test_an_order_that_a_power_cut_would_show() -> None:
+    good = ["create t", "write t", "fsync t", "rename x", "fsync ."]
+    assert unordered(good) is None
+    assert unordered([*good, "write x"]) == "written to after the rename"
+    assert unordered(["fsync t", "write t", "rename x", "fsync ."]) == "renamed before everything was synced"
+    assert unordered(good[:-1]) == "the folder is not synced after the rename"
+
+
+def test_what_counts_as_lost(interrupted: Interrupted) -> None:
+    good = {"state": "new", "ended": "done", "after": "clean"}
+    assert lost(good) is None
+    assert lost(good | {"state": "neither"}) == "neither the old file nor the new one"
+    assert "the old file is there" in str(lost(good | {"state": "old"}))
+    assert "something else" in str(lost(good | {"ended": "wrong: KeyError()"}))
+    assert "stays behind" in str(lost(good | {"after": "strays"}))
+    assert lost({"state": "old", "ended": "killed 9", "after": "clean"}) is None
+
+
+def test_writers_that_are_killed_and_a_reader(tmp_path: Path) -> None:
+    counts = contend(tmp_path, seconds=4)
+    assert counts["kills"] > 0
+    assert counts["versions"] > 1
+    assert counts["wrong"] == counts["strays"] == 0
+
+
+def test_the_figures_stand_in_the_document(interrupted: Interrupted, tmp_path: Path) -> None:
+    calls, records = interrupted
+    counts = contend(tmp_path, seconds=0)
+    written = DOCUMENT.read_text("utf-8").partition(BEGIN)[2].partition(END)[0]
+    shape = [line.split("|")[1].strip() for line in report(calls, records, counts, 0).splitlines() if "|" in line]
+    assert [line.split("|")[1].strip() for line in written.splitlines() if "|" in line] == shape
+    assert [row[0] for row in summary(records)] == list(OPERATIONS)
+    for line in written.splitlines():
+        if line.startswith("| ") and line.split("|")[1].strip() in OPERATIONS:
+            assert line.rstrip("| ").endswith(" 0"), "the document tells of something lost"
+
+
+def test_a_file_system_that_cannot_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, other, out = tmp_path / TARGET, tmp_path / "other.h5", tmp_path / "out.h5"
+    ma.save(path, NEW)
+    ma.save_model(other, network(1), inputs=X)
+    expected = network(1)(X)
+
+    def refuse(*args: Any, **options: Any) -> None:
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    for found in (ma.load(path), ma.load(path, mmap=True), ma.load(path, verify=True)):
+        assert_same(NEW, found)
+    views = ma.load(path, mmap=True)
+    views["a"][:] = 0
+    assert_same(NEW, ma.load(path))
+    with ma.open(other) as archive:
+        archive.verify()
+        np.testing.assert_array_equal(archive.build()(X), expected)
+    maintenance.repack(path)
+    maintenance.extract(other, "features", out)
+    transplant_file(out, other, other, rename={"*": "features.*"})
+    maintenance.reindex(other)
+    np.testing.assert_array_equal(ma.load_model(other)(X), expected)
+    assert_same(NEW, ma.load(path, verify=True))
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EEXIST, errno.EACCES, errno.EBUSY, errno.EXDEV])
+def test_a_file_system_that_renames_over_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    path = tmp_path / TARGET
+    ma.save(path, {"old": 1})
+    written = path.read_bytes()
+    original = Path.replace
+
+    def rename(self: Path, target: Path) -> Path:
+        if target.exists():
+            raise OSError(number, "refused", str(self), None, str(target))
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", rename)
+    with pytest.raises(OSError, match="nothing was changed") as caught:
+        ma.save(path, NEW)
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == written
+    assert list(tmp_path.iterdir()) == [path]
+    ma.save(tmp_path / "new.h5", NEW)
+    assert_same(NEW, ma.load(tmp_path / "new.h5", verify=True))
+
+
+def test_a_folder_that_fails_to_sync_says_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(replace, "_sync_folder", refuse)
+    with pytest.raises(OSError, match="the new file is there") as caught:
+        ma.save(tmp_path / TARGET, NEW)
+    assert caught.value.filename == str(tmp_path / TARGET)
+    assert_same(NEW, ma.load(tmp_path / TARGET, verify=True))

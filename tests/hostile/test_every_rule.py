@@ -1,0 +1,86 @@
+"""Every rule of docs/security.md has its attacks, by name, and those tests are there."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from tests.conftest import ROOT
+
+TESTS = ROOT / "tests"
+DOCUMENT = (ROOT / "docs" / "security.md").read_text("utf-8")
+
+#: Rule -> where its attacks are, as "file::beginning of the test's name". A rule without an attack is no rule.
+ATTACKS: dict[str, tuple[str, ...]] = {
+    "hard links only": (
+        "hostile/test_hdf5_rules.py::test_external_link",
+        "hostile/test_hdf5_rules.py::test_soft_link",
+    ),
+    "no external storage": ("hostile/test_hdf5_rules.py::test_external_storage",),
+    "no virtual datasets": ("hostile/test_hdf5_rules.py::test_virtual_dataset",),
+    "filters": (
+        "hostile/test_hdf5_rules.py::test_unknown_filter",
+        "hostile/test_hdf5_rules.py::test_filter_of_no_plug_in",
+        "hostile/test_hdf5_rules.py::test_deflated_twice",
+    ),
+    "declared bytes": (
+        "hostile/test_hdf5_rules.py::test_shape_bomb",
+        "hostile/test_hdf5_rules.py::test_deflate_bomb",
+        "hostile/test_naive_readers.py::test_zips_in_one_another",
+    ),
+    "depth": ("hostile/test_hdf5_rules.py::test_nesting",),
+    "objects": ("hostile/test_hdf5_rules.py::test_too_many_objects",),
+    "revisit": ("hostile/test_hdf5_rules.py::test_group_cycle", "hostile/test_hdf5_rules.py::test_groups_that_share"),
+    "memory": ("hostile/test_hdf5_rules.py::test_one_string_many_times", "store/test_sandbox.py::test_memory_ends"),
+    "time": (
+        "hostile/test_hdf5_rules.py::test_a_string_without_end",
+        "store/test_boundary.py::test_silence",
+        "store/test_sandbox.py::test_time_ends",
+    ),
+    "crash": ("store/test_boundary.py::test_how_the_other_process_ended",),
+    "plain data": (
+        "store/test_boundary.py::test_nonsense_is_refused",
+        "store/test_boundary.py::test_contents_that_cannot_be",
+    ),
+    "pickle": ("hostile/test_naive_readers.py::test_a_pickle_in_a_torch_file",),
+    "size": ("exchange/test_torch_files.py::test_",),
+    "compression": ("exchange/test_torch_files.py::test_zip_bombs_are_refused",),
+    "own folder only": (
+        "hostile/test_naive_readers.py::test_shards_that_lie_elsewhere",
+        "hostile/test_huggingface_rules.py::test_a_link_out_of_the_folder",
+    ),
+    "names": ("hostile/test_keras_rules.py::test_names_that_lead_out_of_the_file_are_refused",),
+    "sparse bytes": ("exchange/mxnet/test_ndarrays.py::test_a_sparse_bomb_is_refused",),
+}
+
+#: Attacks that no rule of its own answers, but an ordinary error: kind of attack -> where.
+OTHERS: dict[str, tuple[str, ...]] = {
+    "an index with impossible numbers": ("hostile/test_index_rules.py::test_refused",),
+    "an index with a key twice": ("hostile/test_index_rules.py::test_a_key_twice",),
+    "chunk tables with impossible numbers": ("hostile/test_chunk_rules.py::test_",),
+    "an architecture that is too deep, too large, or none": ("spec/test_hostile_literals.py::test_",),
+    "one file, two models": ("hostile/test_two_stories.py::test_two_arrays_change_places",),
+    "a name that leaves the folder": (
+        "hostile/test_hdf5_rules.py::test_names_are_no_paths_on_disk",
+        "hostile/test_naive_readers.py::test_a_name_that_leaves_the_folder",
+    ),
+    "code in a Keras model": (
+        "hostile/test_keras_rules.py::test_code_of_a_lambda_is_not_run",
+        "hostile/test_keras_rules.py::test_classes_are_looked_up_in_a_table_only",
+    ),
+    "a pickle that is no torch file": ("hostile/test_naive_readers.py::test_a_pickle",),
+}
+
+
+def test_every_rule_has_an_attack() -> None:
+    rules = set(re.findall(r"^\| `([^`]+)` \|", DOCUMENT, re.MULTILINE))
+    assert rules == set(ATTACKS)
+
+
+def test_every_attack_is_there() -> None:
+    for places in (*ATTACKS.values(), *OTHERS.values()):
+        for place in places:
+            file, _, begin = place.partition("::")
+            tree = ast.parse((TESTS / file).read_text("utf-8"))
+            found = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+            assert any(name.startswith(begin) for name in found), place
