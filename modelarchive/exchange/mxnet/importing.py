@@ -48,14 +48,20 @@ class Importer:
         symbol: The symbol.
         arrays: Name in the file -> array.
         inputs: What is known of the inputs: name -> shape.
+        dtypes: Their dtypes, where the symbol does not decide: name -> logical name.
     """
 
     def __init__(
-        self, symbol: SymbolGraph, arrays: Mapping[str, Deferred], inputs: Mapping[str, Sequence[int | None]]
+        self,
+        symbol: SymbolGraph,
+        arrays: Mapping[str, Deferred],
+        inputs: Mapping[str, Sequence[int | None]],
+        dtypes: Mapping[str, str],
     ) -> None:
         self.symbol = symbol
         self.arrays = arrays
         self.given = inputs
+        self.dtypes = dtypes
         self.inputs: dict[str, Declared] = {}
         #: Name of an input -> what orders the inputs.
         self.places: dict[str, int] = {}
@@ -146,12 +152,9 @@ class Importer:
         shape = self.given.get(node.name)
         code = node.attributes.texts.get("__dtype__", "0")
         dtype = DTYPES.get(int(code) if code.isascii() and code.isdigit() and len(code) < 3 else 0, DTYPES[0])
-        self.inputs[name] = {
-            "name": name,
-            "shape": None if shape is None else list(shape),
-            "dtype": dtype_name(dtype),
-        }
-        self._values[name] = None if shape is None else declared(shape, dtype_name(dtype))
+        word = self.dtypes.get(node.name, dtype_name(dtype))
+        self.inputs[name] = {"name": name, "shape": None if shape is None else list(shape), "dtype": word}
+        self._values[name] = None if shape is None else declared(shape, word)
         return name
 
     def free(self, wish: str) -> str:

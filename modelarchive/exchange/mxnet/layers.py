@@ -322,23 +322,3 @@ def _unpacked(
         begin = end
     step.note(f"{parts[0]!r} is cut into {len(found)} parameters")
     return found
-
-
-#: Operator of MXNet -> what it becomes.
-LAYERS: Final[dict[str, Operator]] = {
-    "Convolution": convolution,
-    "Convolution_v1": convolution,
-    "Deconvolution": deconvolution,
-    "FullyConnected": dense,
-    "Embedding": embedding,
-    "Pooling": pooling,
-    "Pooling_v1": pooling,
-    "BatchNorm": batch_norm,
-    "BatchNorm_v1": batch_norm,
-    "CuDNNBatchNorm": batch_norm,
-    "_contrib_SyncBatchNorm": batch_norm,
-    "LayerNorm": layer_norm,
-    "InstanceNorm": instance_norm,
-    "GroupNorm": group_norm,
-    "RNN": recurrent,
-}

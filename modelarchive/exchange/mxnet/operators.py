@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from modelarchive.exchange.mxnet.importing import Packed, Ref, Step, Zeros, dtype_name
-from modelarchive.exchange.mxnet.layers import LAYERS, Operator
-from modelarchive.exchange.mxnet.reshaping import RESHAPING
+from modelarchive.exchange.mxnet.layers import Operator
 from modelarchive.exchange.mxnet.symbol import Refusal
 
 
-def _binary(name: str) -> Operator:
+def binary(name: str) -> Operator:
+    """Two arrays in, one out, as NumPy broadcasts."""
+
     def convert(step: Step) -> Ref:
         return step.op(name, step.ref(0), step.ref(1))
 
     return convert
 
 
-def _scalar(name: str, *, reverse: bool = False) -> Operator:
+def scalar(name: str, *, reverse: bool = False) -> Operator:
+    """An array and a number that is written in the attributes."""
+
     def convert(step: Step) -> Ref:
         number = step.attributes.number("scalar")
         # Whether the number is a whole one only matters where integers are computed.
@@ -29,28 +31,32 @@ def _scalar(name: str, *, reverse: bool = False) -> Operator:
     return convert
 
 
-def _unary(name: str) -> Operator:
+def unary(name: str) -> Operator:
+    """One array in, one out, element by element."""
     return lambda step: step.op(name, step.ref(0))
 
 
-def _function(name: str) -> Operator:
+def function(name: str) -> Operator:
+    """One of the activations."""
     return lambda step: step.activation(name, step.ref(0))
 
 
-def _same(step: Step) -> Ref:
+def same(step: Step) -> Ref:
     """Operators that matter in training, or only for the order of execution."""
     step.attributes.used.update(step.attributes.texts)
     return step.ref(0)
 
 
-def _activation(step: Step) -> Ref:
+def activation(step: Step) -> Ref:
+    """The activation that `act_type` names."""
     name = step.attributes.text("act_type")
     if name not in ACTIVATIONS:
         raise Refusal(f"act_type = {name!r} has no counterpart")
     return step.activation(ACTIVATIONS[name], step.ref(0))
 
 
-def _leaky(step: Step) -> Ref:
+def leaky(step: Step) -> Ref:
+    """The family of leaky rectifiers, and what MXNet put beside them."""
     at = step.attributes
     name, slope = at.text("act_type", "leaky"), at.number("slope", 0.25)
     low, high = at.number("lower_bound", 0.125), at.number("upper_bound", 0.334)
@@ -67,13 +73,15 @@ def _leaky(step: Step) -> Ref:
     raise Refusal(f"act_type = {name!r} has no counterpart")
 
 
-def _hard_sigmoid(step: Step) -> Ref:
+def hard_sigmoid(step: Step) -> Ref:
+    """A line, clipped to 0 and 1."""
     alpha, beta = step.attributes.number("alpha", 0.2), step.attributes.number("beta", 0.5)
     scaled = step.op("multiply", step.ref(0), step.constant(alpha))
     return step.op("clip", step.op("add", scaled, step.constant(beta)), low=0.0, high=1.0)
 
 
-def _dropout(step: Step) -> Ref:
+def dropout(step: Step) -> Ref:
+    """Dropout in training."""
     if step.attributes.text("mode", "training") == "always":
         raise Refusal("dropout that also drops in inference has no counterpart")
     if step.attributes.sizes("axes", "()"):
@@ -81,7 +89,9 @@ def _dropout(step: Step) -> Ref:
     return step.block({"kind": "Dropout", "rate": step.attributes.number("p", 0.5)}, step.ref(0))
 
 
-def _softmax(kind: str) -> Operator:
+def softmax(kind: str) -> Operator:
+    """Softmax or its logarithm, with a temperature."""
+
     def convert(step: Step) -> Ref:
         at = step.attributes
         axis, temperature = at.integer("axis", -1), at.text("temperature", "None")
@@ -95,7 +105,7 @@ def _softmax(kind: str) -> Operator:
     return convert
 
 
-def _softmax_output(step: Step) -> Ref:
+def softmax_output(step: Step) -> Ref:
     """The loss that old models end with: in inference a softmax, and the labels are not needed."""
     at = step.attributes
     if at.flag("multi_output", default=False) or at.text("mode", "instance") == "channel":
@@ -112,18 +122,21 @@ def _softmax_output(step: Step) -> Ref:
     return step.block({"kind": "Softmax", "axis": axis}, step.ref(0))
 
 
-def _regression(step: Step) -> Ref:
+def regression(step: Step) -> Ref:
+    """A loss that old models end with."""
     step.attributes.used.update(step.attributes.texts)
     step.note("the loss is left out, and its labels are no input")
     x = step.ref(0)
     return step.activation("sigmoid", x) if step.node.op == "LogisticRegressionOutput" else x
 
 
-def _clip(step: Step) -> Ref:
+def clip(step: Step) -> Ref:
+    """Between two numbers."""
     return step.op("clip", step.ref(0), low=step.attributes.number("a_min"), high=step.attributes.number("a_max"))
 
 
-def _concat(step: Step) -> Any:
+def concat(step: Step) -> Any:
+    """Along an axis; or the parts of a packed parameter."""
     at = step.attributes
     axis = at.integer("dim", at.integer("axis", 0 if step.node.op.startswith("_np") else 1))
     flat = [step.raw(index) for index in range(len(step))]
@@ -132,14 +145,17 @@ def _concat(step: Step) -> Any:
     return step.op("concatenate", *step.refs(), axis=axis)
 
 
-def _sum_of_all(step: Step) -> Ref:
+def sum_of_all(step: Step) -> Ref:
+    """Any number of arrays, added."""
     total = step.ref(0)
     for ref in step.refs()[1:]:
         total = step.op("add", total, ref)
     return total
 
 
-def _reduction(name: str) -> Operator:
+def reduction(name: str) -> Operator:
+    """Over axes, or over all of them."""
+
     def convert(step: Step) -> Ref:
         at = step.attributes
         axis, keepdims = at.axes(), at.flag("keepdims", default=False)
@@ -156,7 +172,8 @@ def _reduction(name: str) -> Operator:
     return convert
 
 
-def _matmul(step: Step) -> Ref:
+def matmul(step: Step) -> Ref:
+    """Matrix products."""
     at = step.attributes
     flips = at.flag("transpose_a", default=False), at.flag("transpose_b", default=False)
     at.expect("forward_stype", "None")
@@ -171,7 +188,8 @@ def _matmul(step: Step) -> Ref:
     return step.op("matmul", *refs)
 
 
-def _take(step: Step) -> Ref:
+def take(step: Step) -> Ref:
+    """Rows by their numbers."""
     at = step.attributes
     axis = at.integer("axis", 0)
     if at.text("mode", "clip") != "raise":
@@ -179,11 +197,13 @@ def _take(step: Step) -> Ref:
     return step.op("take", step.ref(0), step.op("cast", step.ref(1), dtype="int64"), axis=axis)
 
 
-def _cast(step: Step) -> Ref:
+def cast(step: Step) -> Ref:
+    """Another dtype."""
     return step.op("cast", step.ref(0), dtype=step.attributes.text("dtype"))
 
 
-def _upsampling(step: Step) -> Ref:
+def upsampling(step: Step) -> Ref:
+    """Larger, by repetition."""
     at = step.attributes
     scale = at.integer("scale")
     at.text("multi_input_mode", "concat")
@@ -195,24 +215,32 @@ def _upsampling(step: Step) -> Ref:
     return step.block(config | {"layout": "NCHW"}, step.ref(0))
 
 
-def _resize(step: Step) -> Ref:
+def resize(step: Step) -> Ref:
+    """Larger or smaller, linearly."""
     at = step.attributes
-    size = [at.integer("height", 1), at.integer("width", 1)]
     corners = at.flag("align_corners", default=True)
     at.expect("mode", "size")
-    for each in ("scale_height", "scale_width"):
-        at.expect(each, "None")
-    config = {"kind": "Upsample", "scale": None, "mode": "linear", "align_corners": corners, "size": size}
+    size, scale = None, None
+    if at.text("scale_height", "None") == at.text("scale_width", "None") == "None":
+        size = [at.integer("height", 1), at.integer("width", 1)]
+    else:
+        factors = [at.number("scale_height"), at.number("scale_width")]
+        if any(factor < 1 or factor % 1 for factor in factors):
+            raise Refusal(f"scales of {factors} have no counterpart, only whole numbers")
+        scale = [int(factor) for factor in factors]
+    config = {"kind": "Upsample", "scale": scale, "mode": "linear", "align_corners": corners, "size": size}
     return step.block(config | {"layout": "NCHW"}, step.ref(0))
 
 
-def _adaptive(step: Step) -> Ref:
+def adaptive(step: Step) -> Ref:
+    """Averages over windows of any size."""
     found = step.attributes.sizes("output_size", "()") or (1,)
     size = list(found) * (2 // len(found))
     return step.block({"kind": "AdaptiveAvgPool2D", "output_size": size, "layout": "NCHW"}, step.ref(0))
 
 
-def _pad(step: Step) -> Ref:
+def padded(step: Step) -> Ref:
+    """Wider at the edges."""
     at = step.attributes
     widths, mode, value = at.sizes("pad_width"), at.text("mode"), at.number("constant_value", 0.0)
     if mode not in ("constant", "edge", "reflect") or len(widths) % 2:
@@ -221,7 +249,7 @@ def _pad(step: Step) -> Ref:
     return step.op("pad", step.ref(0), padding=pairs, mode=mode, value=value)
 
 
-def _comparison(name: str) -> Operator:
+def comparison(name: str) -> Operator:
     """MXNet's comparisons give 0 and 1 in the dtype of the arrays, NumPy's give truths."""
 
     def convert(step: Step) -> Ref:
@@ -238,23 +266,27 @@ def _comparison(name: str) -> Operator:
     return convert
 
 
-def _where(step: Step) -> Ref:
+def where(step: Step) -> Ref:
+    """One of two arrays, by a condition."""
     if step.rank(0) != step.rank(1):
         raise Refusal("a condition with another number of axes, which chooses rows, has no counterpart")
     return step.op("where", *step.refs())
 
 
-def _zeros(step: Step) -> Any:
+def zeros(step: Step) -> Any:
+    """A state that begins at zero."""
     step.attributes.used.update(step.attributes.texts)
     return Zeros()
 
 
-def _square(step: Step) -> Ref:
+def square(step: Step) -> Ref:
+    """The square."""
     x = step.ref(0)
     return step.op("multiply", x, x)
 
 
-def _reciprocal(step: Step) -> Ref:
+def reciprocal(step: Step) -> Ref:
+    """One by it."""
     return step.op("divide", step.constant(1.0), step.ref(0))
 
 
@@ -268,124 +300,3 @@ ACTIVATIONS: Final = {
     "log_sigmoid": "log_sigmoid",
     "mish": "mish",
 }
-
-_BINARY: Final = {
-    "add": ("elemwise_add", "broadcast_add", "broadcast_plus", "_plus", "_Plus", "_add", "_grad_add", "_npi_add"),
-    "subtract": ("elemwise_sub", "broadcast_sub", "broadcast_minus", "_minus", "_Minus", "_sub", "_npi_subtract"),
-    "multiply": ("elemwise_mul", "broadcast_mul", "_mul", "_Mul", "_npi_multiply"),
-    "divide": ("elemwise_div", "broadcast_div", "_div", "_Div", "_npi_true_divide"),
-    "power": ("_power", "_Power", "broadcast_power", "_npi_power"),
-    "maximum": ("_maximum", "_Maximum", "broadcast_maximum", "_npi_maximum"),
-    "minimum": ("_minimum", "_Minimum", "broadcast_minimum", "_npi_minimum"),
-    "matmul": ("_np_matmul", "_npi_matmul"),
-}
-_SCALAR: Final = {
-    "add": ("_plus_scalar", "_PlusScalar", "_npi_add_scalar"),
-    "subtract": ("_minus_scalar", "_MinusScalar", "_npi_subtract_scalar"),
-    "multiply": ("_mul_scalar", "_MulScalar", "_npi_multiply_scalar"),
-    "divide": ("_div_scalar", "_DivScalar", "_npi_true_divide_scalar"),
-    "power": ("_power_scalar", "_PowerScalar", "_npi_power_scalar"),
-    "maximum": ("_maximum_scalar", "_MaximumScalar", "_npi_maximum_scalar"),
-    "minimum": ("_minimum_scalar", "_MinimumScalar", "_npi_minimum_scalar"),
-}
-_REVERSE: Final = {
-    "subtract": ("_rminus_scalar", "_RMinusScalar", "_npi_rsubtract_scalar"),
-    "divide": ("_rdiv_scalar", "_RDivScalar", "_npi_rtrue_divide_scalar"),
-    "power": ("_rpower_scalar", "_RPowerScalar", "_npi_rpower_scalar"),
-}
-_UNARY: Final = ("exp", "log", "sqrt", "abs", "negative", "sin", "cos")
-_OWN: Final = ("rsqrt", "erf")
-_COMPARISONS: Final = {"equal": "equal", "greater": "greater", "less": "lesser"}
-
-#: Every operator that is understood -> what makes its counterpart. One row an operator.
-OPERATORS: Final[dict[str, Callable[[Step], Any]]] = {
-    **LAYERS,
-    **RESHAPING,
-    **{mxnet: _binary(name) for name, several in _BINARY.items() for mxnet in several},
-    **{mxnet: _scalar(name) for name, several in _SCALAR.items() for mxnet in several},
-    **{mxnet: _scalar(name, reverse=True) for name, several in _REVERSE.items() for mxnet in several},
-    **{mxnet: _unary(name) for name in _UNARY for mxnet in (name, f"_npi_{name}", f"_np_{name}")},
-    **{name: _unary(name) for name in _OWN},
-    **{f"broadcast_{mxnet}": _comparison(name) for name, mxnet in _COMPARISONS.items()},
-    **{f"_{mxnet}{tail}": _comparison(name) for name, mxnet in _COMPARISONS.items() for tail in ("", "_scalar")},
-    **{f"_npi_{name}{tail}": _comparison(name) for name in _COMPARISONS for tail in ("", "_scalar")},
-    **{name: _function(name) for name in ("relu", "sigmoid", "tanh", "softsign", "log_sigmoid", "mish")},
-    "_npx_relu": _function("relu"),
-    "_npx_sigmoid": _function("sigmoid"),
-    "_npi_tanh": _function("tanh"),
-    "Activation": _activation,
-    "LeakyReLU": _leaky,
-    "hard_sigmoid": _hard_sigmoid,
-    "square": _square,
-    "_npi_square": _square,
-    "reciprocal": _reciprocal,
-    "clip": _clip,
-    "_npi_clip": _clip,
-    "Dropout": _dropout,
-    "_copy": _same,
-    "identity": _same,
-    "_np_copy": _same,
-    "BlockGrad": _same,
-    "stop_gradient": _same,
-    "make_loss": _same,
-    "MakeLoss": _same,
-    "softmax": _softmax("Softmax"),
-    "log_softmax": _softmax("LogSoftmax"),
-    "SoftmaxActivation": _softmax_output,
-    "SoftmaxOutput": _softmax_output,
-    "Softmax": _softmax_output,
-    "LinearRegressionOutput": _regression,
-    "MAERegressionOutput": _regression,
-    "LogisticRegressionOutput": _regression,
-    "Concat": _concat,
-    "concat": _concat,
-    "_npi_concatenate": _concat,
-    "_rnn_param_concat": _concat,
-    "add_n": _sum_of_all,
-    "ElementWiseSum": _sum_of_all,
-    **{name: _reduction(name) for name in ("mean", "sum", "max", "min")},
-    **{f"_npi_{name}": _reduction(name) for name in ("mean", "sum", "max", "min")},
-    **{f"_np_{name}": _reduction(name) for name in ("sum", "max", "min")},
-    "sum_axis": _reduction("sum"),
-    "max_axis": _reduction("max"),
-    "min_axis": _reduction("min"),
-    "dot": _matmul,
-    "batch_dot": _matmul,
-    "take": _take,
-    "Cast": _cast,
-    "cast": _cast,
-    "where": _where,
-    "UpSampling": _upsampling,
-    "_contrib_BilinearResize2D": _resize,
-    "_contrib_AdaptiveAvgPooling2D": _adaptive,
-    "Pad": _pad,
-    "pad": _pad,
-    "_zeros": _zeros,
-    "_npi_zeros": _zeros,
-}
-#: 2.x and NumPy mode call the same operators by other names.
-OPERATORS.update(
-    {
-        new: OPERATORS[old]
-        for new, old in {
-            "_npx_convolution": "Convolution",
-            "_npx_deconvolution": "Deconvolution",
-            "_npx_fully_connected": "FullyConnected",
-            "_npx_embedding": "Embedding",
-            "_npx_pooling": "Pooling",
-            "_npx_batch_norm": "BatchNorm",
-            "_npx_layer_norm": "LayerNorm",
-            "_npx_instance_norm": "InstanceNorm",
-            "_npx_group_norm": "GroupNorm",
-            "_npx_rnn": "RNN",
-            "_npx_activation": "Activation",
-            "_npx_leaky_relu": "LeakyReLU",
-            "_npx_dropout": "Dropout",
-            "_npx_softmax": "softmax",
-            "_npx_log_softmax": "log_softmax",
-            "_npx_cast": "Cast",
-            "_npx_batch_dot": "batch_dot",
-            "_npi_rnn_param_concat": "_rnn_param_concat",
-        }.items()
-    }
-)

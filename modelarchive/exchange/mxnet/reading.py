@@ -10,18 +10,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive import spec
+from modelarchive import dtypes, spec
 from modelarchive.errors import ConversionError, FormatError, SpecError
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
 from modelarchive.exchange.mxnet import naming
 from modelarchive.exchange.mxnet.importing import Importer, input_place
 from modelarchive.exchange.mxnet.inputs import Shape, candidates, declared_shapes
 from modelarchive.exchange.mxnet.ndarrays import is_ndarray_file, read_arrays
-from modelarchive.exchange.mxnet.operators import OPERATORS
 from modelarchive.exchange.mxnet.symbol import VARIABLE, SymbolGraph, read_symbol
+from modelarchive.exchange.mxnet.table import OPERATORS
 from modelarchive.store.deferred import Deferred
 
-Inputs = Mapping[str, Sequence[int | None]] | Sequence[Sequence[int | None]]
+Inputs = Mapping[str, Sequence[int | None]] | Sequence[Sequence[int | None]] | Sequence[Mapping[str, Any]]
 _EXPORTED: Final = re.compile(r"(?P<prefix>.*)-(?P<epoch>\d{4,})\.params", re.DOTALL)
 _SYMBOL: Final = re.compile(r"(?P<prefix>.*?)(-symbol)?\.json", re.DOTALL)
 _PREFIX: Final = re.compile("^(arg|aux):")
@@ -41,7 +41,8 @@ def read(
             other and give a whole model; other files of arrays give parameters.
         parameters: The file of arrays that belongs to a symbol, if it is not found by its name; or the arrays
             themselves, by their names in the symbol.
-        inputs: Shapes of the inputs, by name or in order, None for a free axis. A symbol does not say them:
+        inputs: Shapes of the inputs, by name or in order, None for a free axis; or declarations
+            ``{"name": "data", "shape": [None, 3, 224, 224], "dtype": "float32"}``. A symbol does not say them:
             without this they are told from what takes the inputs.
 
     Returns:
@@ -135,7 +136,7 @@ def _model(symbol_path: Path, arrays_path: Any, inputs: Inputs | None, notes: li
     first: tuple[Importer, list[tuple[str, str]]] | None = None
     tries = candidates(shapes) if inputs is None else iter([shapes])
     for number, each in enumerate(tries):
-        importer = Importer(symbol, arrays, each)
+        importer = Importer(symbol, arrays, each, _dtypes(inputs))
         importer.run(OPERATORS)
         architecture = _architecture(importer)
         problems = importer.problems or _invalid(architecture)
@@ -160,6 +161,13 @@ def _given(symbol: SymbolGraph, arrays: Mapping[str, Deferred], inputs: Inputs |
         return {}
     if isinstance(inputs, Mapping):
         return {name: list(shape) for name, shape in inputs.items()}
+    if declared := [each for each in inputs if isinstance(each, Mapping)]:
+        _check_dtypes(declared)
+        names = {node.name for node in symbol.nodes if node.op == VARIABLE and node.name not in arrays}
+        unknown = [str(each.get("name")) for each in declared if each.get("name") not in names]
+        if unknown:
+            raise ValueError(f"inputs names {', '.join(unknown)}, the symbol has {', '.join(sorted(names))}")
+        return {each["name"]: list(each["shape"]) for each in declared if "shape" in each}
     places = [
         (input_place(node.name, position), node.name)
         for position, node in enumerate(symbol.nodes)
@@ -170,7 +178,22 @@ def _given(symbol: SymbolGraph, arrays: Mapping[str, Deferred], inputs: Inputs |
         raise ValueError(
             f"inputs has {len(inputs)} shapes, the symbol the inputs {[name for _, name in sorted(places)]}"
         )
-    return {name: list(shape) for (_, name), shape in zip(sorted(places), inputs, strict=False)}
+    shapes = [each for each in inputs if not isinstance(each, Mapping)]
+    return {name: list(shape) for (_, name), shape in zip(sorted(places), shapes, strict=False)}
+
+
+def _check_dtypes(declared: Sequence[Mapping[str, Any]]) -> None:
+    for each in declared:
+        if each.get("dtype", "float32") not in dtypes.DENSE:
+            known = ", ".join(dtypes.DENSE)
+            raise ValueError(f"inputs: {each.get('name')} has the dtype {each['dtype']!r}, expected one of {known}")
+
+
+def _dtypes(inputs: Inputs | None) -> dict[str, str]:
+    """Name of an input -> its dtype, where a declaration says it."""
+    if inputs is None or isinstance(inputs, Mapping):
+        return {}
+    return {each["name"]: str(each["dtype"]) for each in inputs if isinstance(each, Mapping) and "dtype" in each}
 
 
 def _architecture(importer: Importer) -> dict[str, Any]:

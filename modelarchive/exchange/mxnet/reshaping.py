@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from modelarchive.exchange.mxnet.importing import Packed, Ref, Step
-from modelarchive.exchange.mxnet.layers import Operator
 from modelarchive.exchange.mxnet.symbol import Refusal
 
 
@@ -154,34 +153,3 @@ def split(step: Step) -> tuple[Ref, ...]:
 def stack(step: Step) -> Ref:
     """Side by side on a new axis."""
     return step.op("stack", *step.refs(), axis=step.attributes.integer("axis", 0))
-
-
-#: Operator of MXNet -> what it becomes.
-RESHAPING: Final[dict[str, Operator]] = {
-    "Flatten": flatten,
-    "flatten": flatten,
-    "_npx_batch_flatten": flatten,
-    "Reshape": reshape,
-    "reshape": reshape,
-    "_np_reshape": reshape,
-    "_npi_reshape": reshape,
-    "_npx_reshape": reshape,
-    "transpose": transpose,
-    "_np_transpose": transpose,
-    "_npi_transpose": transpose,
-    "SwapAxis": swap,
-    "swapaxes": swap,
-    "_npi_swapaxes": swap,
-    "squeeze": squeeze,
-    "_np_squeeze": squeeze,
-    "_npi_squeeze": squeeze,
-    "expand_dims": expand_dims,
-    "_npi_expand_dims": expand_dims,
-    "slice_axis": slice_axis,
-    "slice": slice_,
-    "crop": slice_,
-    "SliceChannel": split,
-    "split": split,
-    "stack": stack,
-    "_npi_stack": stack,
-}

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.mxnet.exporting import Entry, Given, Place, Writer, entry, rank
+from modelarchive.exchange.mxnet.saying_attention import ATTENTION
 from modelarchive.exchange.mxnet.symbol import Refusal
 
 
@@ -168,6 +169,13 @@ def _adaptive(place: Place, layer: Any, given: list[Given]) -> Entry:
     return _last(place, layer, place.op("_contrib_AdaptiveAvgPooling2D", x, output_size=layer.output_size))
 
 
+def _adaptive_line(place: Place, layer: Any, given: list[Given]) -> Entry:
+    """One axis, as an image of one row."""
+    x = place.op("expand_dims", _first(place, layer, entry(given[0])), axis=2)
+    y = place.op("_contrib_AdaptiveAvgPooling2D", x, output_size=[1, *layer.output_size])
+    return _last(place, layer, place.op("squeeze", y, axis=[2]))
+
+
 def _affine(place: Place, layer: Any, size: int | None = None) -> list[Entry]:
     """Scale and shift; MXNet has no layer without them."""
     channels = size if size is not None else layer.in_channels
@@ -281,21 +289,42 @@ def _upsample(place: Place, layer: Any, given: list[Given]) -> Entry:
         raise Refusal("an Upsample of other than two axes has no counterpart")
     if layer.mode == "nearest" and layer.scale is not None and len(set(layer.scale)) == 1:
         y = place.op("UpSampling", x, scale=layer.scale[0], sample_type="nearest", num_args=1)
-    elif layer.mode == "linear" and layer.size is not None:
-        corners = {"align_corners": layer.align_corners}
-        y = place.op("_contrib_BilinearResize2D", x, height=layer.size[0], width=layer.size[1], **corners)
+    elif layer.mode == "linear":
+        names = ("height", "width") if layer.scale is None else ("scale_height", "scale_width")
+        sizes = layer.size if layer.scale is None else [float(each) for each in layer.scale]
+        attributes = {**dict(zip(names, sizes, strict=True)), "align_corners": layer.align_corners}
+        y = place.op("_contrib_BilinearResize2D", x, **attributes)
     else:
-        raise Refusal("of Upsample, nearest by one scale and linear to a size have counterparts")
+        raise Refusal("of Upsample, nearest by one scale and linear have counterparts")
     return _last(place, layer, y)
 
 
 def padding(place: Place, x: Given, pairs: Sequence[Sequence[int]], mode: str, value: Any) -> Entry:
-    """Pad, which MXNet has for the inner axes of four or five."""
+    """Pad, which MXNet has for the axes behind the first two of four or five: others are turned there and back."""
     axes = rank(x)
-    widths = [0, 0] * (axes - len(pairs)) + [each for pair in pairs for each in pair]
-    if axes not in (4, 5) or any(widths[:4]) or mode == "wrap" or isinstance(value, str):
-        raise Refusal("padding has a counterpart for the axes behind the first two of four or five only")
-    return place.op("Pad", entry(x), mode=mode, pad_width=widths, constant_value=float(value))
+    widths = [(0, 0)] * (axes - len(pairs)) + [(before, after) for before, after in pairs]
+    still = [axis for axis, width in enumerate(widths) if not any(width)]
+    if mode == "wrap" or isinstance(value, str):
+        raise Refusal("padding that wraps around, or by something that is no number, has no counterpart")
+    if len(still) == axes:
+        return entry(x)
+    more = next((more for more in range(5) if axes + more in (4, 5) and len(still) + more >= 2), None)
+    if more is None:
+        raise Refusal("padding has a counterpart for at most three axes of five only")
+    found = entry(x)
+    for _ in range(more):
+        found = place.op("expand_dims", found, axis=0)
+    widths = [(0, 0)] * more + widths
+    order = sorted(range(axes + more), key=lambda axis: (any(widths[axis]), axis))
+    back = [order.index(axis) for axis in range(axes + more)]
+    turned = order != sorted(order)
+    found = place.op("transpose", found, axes=order) if turned else found
+    flat = [each for axis in order for each in widths[axis]]
+    found = place.op("Pad", found, mode=mode, pad_width=flat, constant_value=float(value))
+    found = place.op("transpose", found, axes=back) if turned else found
+    for _ in range(more):
+        found = place.op("squeeze", found, axis=[0])
+    return found
 
 
 def reshape(place: Place, x: Entry, shape: Sequence[int | None]) -> Entry:
@@ -317,6 +346,7 @@ KINDS_OUT: Final[dict[str, Writer]] = {
     **{f"Conv{n}D{kind}": _convolution for n in (1, 2, 3) for kind in ("", "Transpose")},
     **{f"{name}Pool{n}D": _pooling(name.lower()) for n in (1, 2, 3) for name in ("Max", "Avg")},
     **{f"Global{name}Pool{n}D": _global_pooling(name.lower()) for n in (1, 2, 3) for name in ("Max", "Avg")},
+    "AdaptiveAvgPool1D": _adaptive_line,
     "AdaptiveAvgPool2D": _adaptive,
     "BatchNorm": _batch_norm,
     "LayerNorm": _layer_norm,
@@ -335,4 +365,5 @@ KINDS_OUT: Final[dict[str, Writer]] = {
     "Permute": lambda place, layer, given: place.op("transpose", entry(given[0]), axes=layer.axes),
     "Pad": lambda place, layer, given: padding(place, given[0], layer.padding, layer.mode, layer.value),
     "Upsample": _upsample,
+    **ATTENTION,
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelarchive.errors import MissingDependencyError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of
+from modelarchive.exchange.support import Support
 from modelarchive.nn import Block
 from modelarchive.nn.evaluate import is_code
 
@@ -105,6 +106,16 @@ def write(source: Source, path: str | os.PathLike[str], *, durable: bool = True)
     return notes
 
 
+def support() -> list[Support]:
+    """What is read and written of PyTorch, layer by layer.
+
+    Raises:
+        MissingDependencyError: PyTorch is not installed.
+    """
+    rows: list[Support] = _part("table").support()
+    return rows
+
+
 def _is_declared(block: Block) -> bool:
     return not any(is_code(each) for _, each in block.named_blocks())
 
@@ -122,4 +133,4 @@ def _part(name: str) -> Any:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-__all__ = ["Bundle", "build_module", "read", "read_module", "write"]
+__all__ = ["Bundle", "build_module", "read", "read_module", "support", "write"]

@@ -244,7 +244,8 @@ def _attention(
     if dropout_p:
         raise CannotError("attention with dropout in evaluation")
     if enable_gqa and query.shape[-3] != key.shape[-3]:
-        raise CannotError("scaled_dot_product_attention with grouped queries")
+        several_queries = np.repeat(np.arange(key.shape[-3]), query.shape[-3] // key.shape[-3])
+        key, value = (ops.take(each, several_queries, axis=each.ndim - 3) for each in (key, value))
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = ops.multiply(ops.matmul(query, transpose(key, -2, -1)), scale)
     if is_causal:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -228,7 +230,6 @@ def _dropout(module: Any) -> nn.Layer:
     return nn.Dropout(module.p)
 
 
-_RANKS: Final = (1, 2, 3)
 #: Dropout of other distributions: the same in evaluation, and noted.
 OTHER_DROPOUTS: Final = (
     torch.nn.Dropout1d,
@@ -237,53 +238,85 @@ OTHER_DROPOUTS: Final = (
     torch.nn.AlphaDropout,
     torch.nn.FeatureAlphaDropout,
 )
-#: Class -> function that makes the layer; None from it: its forward is read like any other. A new class is a row.
-LEAVES: Final[dict[type, Make]] = {
-    torch.nn.Linear: _linear,
-    torch.nn.modules.linear.NonDynamicallyQuantizableLinear: _linear,
-    torch.nn.Embedding: _embedding,
-    **{getattr(torch.nn, f"Conv{rank}d"): _convolution(rank) for rank in _RANKS},
-    **{getattr(torch.nn, f"ConvTranspose{rank}d"): _transposed(rank) for rank in _RANKS},
-    **{getattr(torch.nn, f"MaxPool{rank}d"): _max_pool(rank) for rank in _RANKS},
-    **{getattr(torch.nn, f"AvgPool{rank}d"): _avg_pool(rank) for rank in _RANKS},
-    **{
-        getattr(torch.nn, f"Adaptive{how}Pool{rank}d"): _adaptive(how, rank)
-        for how in ("Avg", "Max")
-        for rank in _RANKS
-    },
-    **{getattr(torch.nn, f"BatchNorm{rank}d"): _batch_norm for rank in _RANKS},
-    torch.nn.SyncBatchNorm: _batch_norm,
-    torch.nn.LayerNorm: _layer_norm,
-    torch.nn.RMSNorm: _rms_norm,
-    torch.nn.GroupNorm: _group_norm,
-    **{getattr(torch.nn, f"InstanceNorm{rank}d"): _instance_norm for rank in _RANKS},
-    torch.nn.RNN: _recurrent(nn.RNN),
-    torch.nn.LSTM: _recurrent(nn.LSTM),
-    torch.nn.GRU: _recurrent(nn.GRU),
-    torch.nn.MultiheadAttention: _attention,
-    torch.nn.ReLU: _activation("relu"),
-    torch.nn.ReLU6: _activation("relu6"),
-    torch.nn.LeakyReLU: _activation("leaky_relu", "negative_slope"),
-    torch.nn.ELU: _activation("elu", "alpha"),
-    torch.nn.CELU: _activation("celu", "alpha"),
-    torch.nn.SELU: _activation("selu"),
-    torch.nn.GELU: _gelu,
-    torch.nn.SiLU: _activation("silu"),
-    torch.nn.Mish: _activation("mish"),
-    torch.nn.Softplus: _softplus,
-    torch.nn.Softsign: _activation("softsign"),
-    torch.nn.Hardsigmoid: _activation("hard_sigmoid"),
-    torch.nn.Hardswish: _activation("hard_swish"),
-    torch.nn.Hardtanh: _hard_tanh,
-    torch.nn.Sigmoid: _activation("sigmoid"),
-    torch.nn.LogSigmoid: _activation("log_sigmoid"),
-    torch.nn.Tanh: _activation("tanh"),
-    torch.nn.Softmax: _softmax(nn.Softmax),
-    torch.nn.LogSoftmax: _softmax(nn.LogSoftmax),
-    torch.nn.Softmax2d: lambda module: nn.Softmax(-3),
-    torch.nn.Dropout: _dropout,
-    **dict.fromkeys(OTHER_DROPOUTS, _dropout),
-    torch.nn.Identity: lambda module: nn.Identity(),
-    torch.nn.Flatten: _flatten,
-    torch.nn.PReLU: _prelu,
-}
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """Classes of torch.nn that are read as a kind.
+
+    Attributes:
+        classes: The classes.
+        make: What makes the layer; None from it: the module's forward is read like any other.
+        ours: The kinds that it may become, separated by commas.
+        losses: What is changed, lost or refused.
+    """
+
+    classes: tuple[type, ...]
+    make: Make
+    ours: str
+    losses: str = ""
+
+
+def _ranked(name: str, ours: str, make: Callable[[int], Make], losses: str = "") -> Iterator[Leaf]:
+    """A row for each number of spatial axes."""
+    for rank in (1, 2, 3):
+        yield Leaf((getattr(torch.nn, f"{name}{rank}d"),), make(rank), ours.format(rank), losses)
+
+
+_ADAPTIVE: Final = "an output size of 1 is global pooling; in three axes only that"
+_BATCHES: Final = "num_batches_tracked is left out, with a note; without running statistics it is refused"
+_STATES: Final = "proj_size is refused"
+
+#: The table. A new class is a row.
+ROWS: Final = (
+    Leaf((torch.nn.Linear, torch.nn.modules.linear.NonDynamicallyQuantizableLinear), _linear, "Dense"),
+    Leaf((torch.nn.Embedding,), _embedding, "Embedding", "max_norm is refused"),
+    *_ranked("Conv", "Conv{}D", _convolution, "padding_mode other than zeros is refused"),
+    *_ranked("ConvTranspose", "Conv{}DTranspose", _transposed),
+    *_ranked("MaxPool", "MaxPool{}D", _max_pool, "dilation and indices are refused"),
+    *_ranked("AvgPool", "AvgPool{}D", _avg_pool, "divisor_override is refused"),
+    *_ranked("AdaptiveAvgPool", "GlobalAvgPool{0}D, AdaptiveAvgPool{0}D", partial(_adaptive, "Avg"), _ADAPTIVE),
+    *_ranked("AdaptiveMaxPool", "GlobalMaxPool{0}D", partial(_adaptive, "Max"), "an output size of 1 only"),
+    *_ranked("BatchNorm", "BatchNorm", lambda rank: _batch_norm, _BATCHES),
+    Leaf((torch.nn.SyncBatchNorm,), _batch_norm, "BatchNorm", _BATCHES),
+    Leaf((torch.nn.LayerNorm,), _layer_norm, "LayerNorm"),
+    Leaf((torch.nn.RMSNorm,), _rms_norm, "RMSNorm"),
+    Leaf((torch.nn.GroupNorm,), _group_norm, "GroupNorm"),
+    *_ranked("InstanceNorm", "InstanceNorm", lambda rank: _instance_norm, "with running statistics: BatchNorm"),
+    Leaf((torch.nn.RNN,), _recurrent(nn.RNN), "RNN", _STATES),
+    Leaf((torch.nn.LSTM,), _recurrent(nn.LSTM), "LSTM", _STATES),
+    Leaf((torch.nn.GRU,), _recurrent(nn.GRU), "GRU", _STATES),
+    Leaf(
+        (torch.nn.MultiheadAttention,),
+        _attention,
+        "MultiHeadAttention",
+        "add_bias_kv, add_zero_attn, kdim and vdim, and the weights that it returns are refused",
+    ),
+    Leaf((torch.nn.ReLU,), _activation("relu"), "Activation"),
+    Leaf((torch.nn.ReLU6,), _activation("relu6"), "Activation"),
+    Leaf((torch.nn.LeakyReLU,), _activation("leaky_relu", "negative_slope"), "Activation"),
+    Leaf((torch.nn.ELU,), _activation("elu", "alpha"), "Activation"),
+    Leaf((torch.nn.CELU,), _activation("celu", "alpha"), "Activation"),
+    Leaf((torch.nn.SELU,), _activation("selu"), "Activation"),
+    Leaf((torch.nn.GELU,), _gelu, "Activation"),
+    Leaf((torch.nn.SiLU,), _activation("silu"), "Activation"),
+    Leaf((torch.nn.Mish,), _activation("mish"), "Activation"),
+    Leaf((torch.nn.Softplus,), _softplus, "Activation", "beta other than 1 is refused"),
+    Leaf((torch.nn.Softsign,), _activation("softsign"), "Activation"),
+    Leaf((torch.nn.Hardsigmoid,), _activation("hard_sigmoid"), "Activation"),
+    Leaf((torch.nn.Hardswish,), _activation("hard_swish"), "Activation"),
+    Leaf((torch.nn.Hardtanh,), _hard_tanh, "Activation", "other bounds than -1 and 1: a clip"),
+    Leaf((torch.nn.Sigmoid,), _activation("sigmoid"), "Activation"),
+    Leaf((torch.nn.LogSigmoid,), _activation("log_sigmoid"), "Activation"),
+    Leaf((torch.nn.Tanh,), _activation("tanh"), "Activation"),
+    Leaf((torch.nn.Softmax,), _softmax(nn.Softmax), "Softmax"),
+    Leaf((torch.nn.LogSoftmax,), _softmax(nn.LogSoftmax), "LogSoftmax"),
+    Leaf((torch.nn.Softmax2d,), lambda module: nn.Softmax(-3), "Softmax"),
+    Leaf((torch.nn.PReLU,), _prelu, "PReLU"),
+    Leaf((torch.nn.Dropout,), _dropout, "Dropout"),
+    Leaf(OTHER_DROPOUTS, _dropout, "Dropout", "drops elements in training, with a note"),
+    Leaf((torch.nn.Identity,), lambda module: nn.Identity(), "Identity"),
+    Leaf((torch.nn.Flatten,), _flatten, "Flatten", "other axes: a reshape"),
+)
+#: Class -> what makes the layer.
+LEAVES: Final[dict[type, Make]] = {each: row.make for row in ROWS for each in row.classes}
