@@ -4,33 +4,45 @@ Arrays: :func:`save`, :func:`load`. Networks: :mod:`modelarchive.nn`, :func:`sav
 Archives as objects: :func:`open`. Parts of networks: :func:`transplant`.
 """
 
-from modelarchive import nn, ops
-from modelarchive.archive import Archive, Report, save
-from modelarchive.archive import open_archive as open
-from modelarchive.errors import (
-    ConversionError,
-    DeferredShapeError,
-    FormatError,
-    IntegrityError,
-    MissingDependencyError,
-    ModelArchiveError,
-    ParameterError,
-    SpecError,
-    UnsafeFileError,
-    UnsupportedDataError,
-    UnsupportedVersionError,
-)
-from modelarchive.models import convert, load, load_model, save_model
-from modelarchive.spec import build, describe, validate
-from modelarchive.store.reader import StaleIndexWarning
-from modelarchive.transplant import transplant
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
 from modelarchive.version import VERSION
+
+if TYPE_CHECKING:
+    from modelarchive import nn, ops
+    from modelarchive.archive import Archive, Report, save, save_stream
+    from modelarchive.archive import open_archive as open
+    from modelarchive.errors import (
+        ConversionError,
+        DeferredShapeError,
+        FormatError,
+        IntegrityError,
+        MissingDependencyError,
+        ModelArchiveError,
+        ParameterError,
+        SpecError,
+        UnsafeFileError,
+        UnsupportedDataError,
+        UnsupportedVersionError,
+    )
+    from modelarchive.models import convert, load, load_model, save_model
+    from modelarchive.spec.build import build
+    from modelarchive.spec.describe import describe
+    from modelarchive.spec.validate import validate
+    from modelarchive.store.deferred import Deferred
+    from modelarchive.store.reader import StaleIndexWarning
+    from modelarchive.store.trust import trusted
+    from modelarchive.transplant import transplant
 
 __version__ = VERSION
 
 __all__ = [
     "Archive",
     "ConversionError",
+    "Deferred",
     "DeferredShapeError",
     "FormatError",
     "IntegrityError",
@@ -53,6 +65,53 @@ __all__ = [
     "ops",
     "save",
     "save_model",
+    "save_stream",
     "transplant",
+    "trusted",
     "validate",
 ]
+
+#: Where each public name comes from, if not from `errors`: it is imported at its first use, so that loading an
+#: array does not wait for layers, nor a network for other formats.
+_ROOMS: Final = {
+    "Archive": "archive",
+    "Deferred": "store.deferred",
+    "Report": "archive",
+    "StaleIndexWarning": "store.reader",
+    "build": "spec",
+    "convert": "models",
+    "describe": "spec",
+    "load": "models",
+    "load_model": "models",
+    "open": "archive",
+    "save": "archive",
+    "save_model": "models",
+    "save_stream": "archive",
+    "transplant": "transplant",
+    "trusted": "store.trust",
+    "validate": "spec",
+}
+_NAMES: Final = {"open": "open_archive"}
+#: What is reached as an attribute without being imported by its own name.
+_MODULES: Final = ("archive", "errors", "exchange", "models", "nn", "ops", "spec", "zoo")
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported at its first use."""
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room = importlib.import_module(f"{__name__}.{_ROOMS.get(name, 'errors')}")
+    found = globals()[name] = getattr(room, _NAMES.get(name, name))
+    return found
+
+
+def __dir__() -> list[str]:
+    """What is there, imported or not yet."""
+    return sorted({*globals(), *__all__})
+
+
+# The room of this name is imported before the function takes its place here: importing it later would undo that.
+importlib.import_module(f"{__name__}.transplant")
+globals().pop("transplant")

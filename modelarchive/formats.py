@@ -23,7 +23,7 @@ class Format:
 
     Attributes:
         name: The room of `exchange` that reads and writes it; "archive" is this package's own.
-        suffixes: How the names of such files end.
+        suffixes: How the names of such files end; "/" stands for a folder.
         what: In words.
     """
 
@@ -42,6 +42,9 @@ FORMATS: Final = {
         Format("vectors", (".txt", ".vec"), "a file of word vectors"),
         Format("mxnet", (".params", "-symbol.json"), "an MXNet file"),
         Format("torch", (".pt", ".pth"), "a PyTorch file"),
+        Format("onnx", (".onnx",), "an ONNX model"),
+        Format("keras", (".keras", ".weights.h5"), "a Keras file"),
+        Format("huggingface", ("/",), "a Hugging Face folder"),
     )
 }
 
@@ -52,7 +55,10 @@ def format_of_name(path: str | os.PathLike[str]) -> str:
     Raises:
         ValueError: None does.
     """
-    name = Path(os.fsdecode(path)).name.lower()
+    text = os.fsdecode(path)
+    # A folder is told by what it is, or by the slash at its end, which a Path has lost.
+    is_folder = text.endswith((os.sep, "/")) or Path(text).is_dir()
+    name = Path(text).name.lower() + ("/" if is_folder else "")
     endings = {suffix: known.name for known in FORMATS.values() for suffix in known.suffixes}
     fitting = [suffix for suffix in endings if name.endswith(suffix)]
     if not fitting:
@@ -67,6 +73,8 @@ def recognise(path: str | os.PathLike[str]) -> str:
         OSError: The file cannot be read.
         FormatError: It is a zip file of a format that is not known.
     """
+    if (Path(os.fsdecode(path)) / "config.json").exists():
+        return "huggingface"
     if not Path(os.fsdecode(path)).is_file():
         return "archive"  # whose reader says what is wrong with it
     with Path(os.fsdecode(path)).open("rb") as file:
@@ -109,14 +117,39 @@ def _is_vectors(head: bytes) -> bool:
     return len(numbers) > 1
 
 
+def _is_onnx(head: bytes) -> bool:
+    """Whether it begins with a small version of the format, and a field that follows it in a model."""
+    return head[:1] == b"\x08" and b"\0" < head[1:2] < b"\x40" and head[2:3] in _ONNX_FIELDS
+
+
+#: Tags of the fields of ONNX's ModelProto: producer, domain, version, text, graph, opsets, metadata.
+_ONNX_FIELDS: Final = (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42", b"\x72")
+
+
+def _is_keras(head: bytes) -> bool:
+    """Whether an HDF5 file without an index in front of it has what Keras writes first.
+
+    The older format names its attributes there; the weights of Keras 3 have the groups `layers` and `vars`.
+    """
+    if not head.startswith(b"\x89HDF\r\n\x1a\n") or b"modelarchive" in head:
+        return False
+    return any(word in head for word in _KERAS)
+
+
+#: Attributes and links of Keras' HDF5 files.
+_KERAS: Final = (b"keras_version", b"layer_names", b"model_config", b"layers\0", b"_layer_checkpoint_dependencies\0")
+
+
 #: What the first bytes say, in the order of asking.
 _CONTENT: Final[tuple[tuple[Callable[[bytes], bool], str], ...]] = (
     (lambda head: head.startswith(b"\x93NUMPY"), "numpy"),
+    (_is_keras, "keras"),
     (lambda head: head.startswith(b"\x12\x01\0\0\0\0\0\0"), "mxnet"),
     # The number that torch.save wrote first before its files were zip files; another pickle is nobody's.
     (lambda head: head.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."), "torch"),
     (lambda head: head.lstrip().startswith(b"{") and b'"nodes"' in head, "mxnet"),
     (lambda head: head.lstrip().startswith(b"{") and b'"weight_map"' in head, "safetensors"),
+    (_is_onnx, "onnx"),
     (_is_vectors, "vectors"),
 )
 
@@ -132,6 +165,8 @@ def _inside_zip(path: str | os.PathLike[str]) -> str:
         raise FormatError(f"is no zip file that can be read: {error}", file=path, hint=hint) from error
     if any(name == "data.pkl" or name.endswith("/data.pkl") for name in inside):
         return "torch"
+    if "config.json" in inside and any(name.startswith("model.weights.") for name in inside):
+        return "keras"
     if all(name.endswith(".npy") for name in inside):
         return "numpy"
     hint = f"known are {', '.join(known.what for known in FORMATS.values())}"

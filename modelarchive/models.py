@@ -6,17 +6,20 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from modelarchive import archive
 from modelarchive.archive import Archive
+from modelarchive.archive.choices import Choice
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Progress, bundle_of, deferred, save_bundle
 from modelarchive.formats import FORMATS, format_of_name, recognise
-from modelarchive.nn import Block
+
+#: Backend -> the function of its room that builds its models.
+_BUILDS: Final = {"torch": "build_module", "keras": "build_model"}
 
 
 def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = False) -> Any:
@@ -49,6 +52,8 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = Fal
         if id(entry) not in arrays:
             arrays[id(entry)] = bundle.parameters[key] if mmap else entry.read()
         found[key] = arrays[id(entry)]
+    if Path(os.fsdecode(path)).is_dir():
+        return found
     with Path(os.fsdecode(path)).open("rb") as file:
         return found["array"] if file.read(6) == b"\x93NUMPY" else found
 
@@ -60,6 +65,7 @@ def save_model(
     inputs: Any = None,
     metadata: Mapping[str, Any] | None = None,
     tokens: Mapping[str, Sequence[str]] | None = None,
+    compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> list[Note] | None:
@@ -67,11 +73,12 @@ def save_model(
 
     Args:
         path: The file; an old one is replaced as a whole, or left as it was.
-        model: A network: a Block, a ``torch.nn.Module``, or a Bundle that an exchange has read.
+        model: A network: a Block, a ``torch.nn.Module``, a ``keras.Model``, or a Bundle that an exchange has read.
         inputs: An example input, or a tuple of several, to record ``forward`` on with a symbolic batch axis.
             A network that was rebuilt remembers its own.
         metadata: Anything JSON can say, under string keys: licence, training data, measured accuracy.
         tokens: Parameter name -> the word that each of its rows belongs to, for embeddings.
+        compression: "deflate" compresses the arrays that shrink by it; a dict chooses by name; as in :func:`save`.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
 
@@ -84,23 +91,35 @@ def save_model(
         DeferredShapeError: Parameters have no values yet; lists all of them.
         OSError: The file cannot be written.
     """
+    from modelarchive.nn import Block
+
     if isinstance(model, Block):
         archive.save_model(
-            path, model, inputs=inputs, metadata=metadata, tokens=tokens, durable=durable, progress=progress
+            path,
+            model,
+            inputs=inputs,
+            metadata=metadata,
+            tokens=tokens,
+            compression=compression,
+            durable=durable,
+            progress=progress,
         )
         return None
     if isinstance(model, Bundle):
         bundle = model
+    elif _is_keras_model(model):  # first: with PyTorch as Keras' backend it is a torch.nn.Module too
+        bundle = _room("keras").read_model(model, inputs)
     elif _is_torch_module(model):
         bundle = _room("torch").read_module(model, inputs)
     else:
-        raise TypeError(f"model is {type(model).__name__}, expected a Block, a torch.nn.Module or a Bundle")
+        expected = "a Block, a torch.nn.Module, a keras.Model or a Bundle"
+        raise TypeError(f"model is {type(model).__name__}, expected {expected}")
     if bundle.architecture is None:
         raise ConversionError([("(architecture)", bundle.reason or "there is none")])
     bundle = replace(
         bundle, metadata=bundle.metadata | dict(metadata or {}), tokens={**bundle.tokens, **(tokens or {})}
     )
-    return [*bundle.notes, *save_bundle(path, bundle, durable=durable, progress=progress)]
+    return [*bundle.notes, *save_bundle(path, bundle, compression=compression, durable=durable, progress=progress)]
 
 
 def load_model(
@@ -116,9 +135,10 @@ def load_model(
     Args:
         path: An archive that :func:`save_model` wrote, or another format's file that holds an architecture.
         block: Path of the block to rebuild; "" is the whole model. Only that block's bytes are read.
-        backend: "numpy" gives a Block, "torch" a ``torch.nn.Module`` with the original names.
+        backend: "numpy" gives a Block, "torch" a ``torch.nn.Module`` with the original names, "keras" a
+            functional ``keras.Model`` on the backend that Keras is set to.
         verify: Check the whole file first, see :meth:`Archive.verify`; archives only.
-        **options: `device` and `dtype` for a backend that has them.
+        **options: `device` and `dtype` for "torch"; `inputs` for "keras", where the architecture has none.
 
     Returns:
         The network, its parameters views of the mapped file, copy-on-write.
@@ -131,8 +151,8 @@ def load_model(
         ConversionError: The backend cannot express the network; lists all of what it cannot.
         MissingDependencyError: The backend is not installed.
     """
-    if backend not in ("numpy", "torch"):
-        raise ValueError(f"backend is {backend!r}, expected 'numpy' or 'torch'")
+    if backend not in ("numpy", *_BUILDS):
+        raise ValueError(f"backend is {backend!r}, expected 'numpy', 'torch' or 'keras'")
     if backend == "numpy" and options:
         raise TypeError(f"{', '.join(options)}: only a backend other than numpy has such options")
     name = recognise(path)
@@ -148,14 +168,15 @@ def load_model(
         what = f"{FORMATS[name].what} without an architecture: {bundle.reason}"
         raise FormatError(f"is {what}", file=path, hint="load() gives its arrays, load_parameters() takes an archive")
     part = _part(bundle, block)
-    return part.build() if backend == "numpy" else _room("torch").build_module(part, **options)
+    return part.build() if backend == "numpy" else getattr(_room(backend), _BUILDS[backend])(part, **options)
 
 
-def read(path: str | os.PathLike[str]) -> Bundle:
+def read(path: str | os.PathLike[str], *, inputs: Sequence[Mapping[str, Any]] | None = None) -> Bundle:
     """Read a file of any format that is known, told by its content.
 
     Args:
-        path: The file.
+        path: The file, or a Hugging Face folder.
+        inputs: As in :func:`convert`.
 
     Returns:
         Architecture (or why there is none), parameters, metadata, and notes of what was changed or lost.
@@ -166,21 +187,29 @@ def read(path: str | os.PathLike[str]) -> Bundle:
         UnsafeFileError: It breaks a safety rule.
         ConversionError: It holds what cannot be read; lists all of it.
     """
-    return _read(recognise(path), path)
+    name = recognise(path)
+    if inputs is None or name not in _TAKE_INPUTS:
+        return _declared(_read(name, path), inputs)
+    return _read(name, path, inputs=_TAKE_INPUTS[name](inputs))
 
 
 def convert(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     *,
+    inputs: Sequence[Mapping[str, Any]] | None = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> list[Note]:
     """Convert a file into another format: from what its content says, to what the target's suffix says.
 
     Args:
-        source: A file of any format that is known.
-        target: The file to write; an old one is replaced as a whole, or left as it was.
+        source: A file of any format that is known, or a Hugging Face folder.
+        target: The file to write; an old one is replaced as a whole, or left as it was. A folder that is there,
+            or a name that ends in a slash, is a Hugging Face folder.
+        inputs: What the model takes, in order: ``{"name": "x", "shape": [None, 3, 224, 224], "dtype": "float32"}``,
+            for sources that do not say, such as MXNet's symbols, and for others than they say. A Hugging Face
+            folder needs the names only, to leave the others out.
         durable: As in :func:`save`.
         progress: As in :func:`save`; called only where the target is an archive.
 
@@ -190,13 +219,15 @@ def convert(
     Raises:
         ConversionError: Something cannot be said in the target's format; lists all of it; nothing is written.
         FormatError: The source is of no format that is known, or damaged.
+        SpecError: The model does not take such `inputs`.
         ValueError: The target's suffix names no format.
     """
     name = format_of_name(target)
     if recognise(source) == "archive":
         with Archive(source) as opened:
-            return _write(name, bundle_of(opened), target, durable=durable, progress=progress)
-    bundle = read(source)
+            bundle = _declared(bundle_of(opened), inputs)
+            return _write(name, bundle, target, durable=durable, progress=progress)
+    bundle = read(source, inputs=inputs)
     return [*bundle.notes, *_write(name, bundle, target, durable=durable, progress=progress)]
 
 
@@ -210,6 +241,12 @@ def _part(bundle: Bundle, block: str) -> Bundle:
     entries = deferred(bundle.parameters)
     found = {name: entries[f"{block}.{name}"] for name in spec.parameter_shapes(architecture)}
     return Bundle(Parameters(found), architecture)
+
+
+def _is_keras_model(model: object) -> bool:
+    """Whether it is one; Keras is not imported for that: who has a model has imported it."""
+    found = getattr(sys.modules.get("keras"), "Model", None)
+    return found is not None and isinstance(model, found)
 
 
 def _is_torch_module(model: object) -> bool:
@@ -227,15 +264,39 @@ def _write(
     return notes
 
 
-def _read(name: str, path: str | os.PathLike[str]) -> Bundle:
+def _read(name: str, path: str | os.PathLike[str], **options: Any) -> Bundle:
     if name == "archive":
         return bundle_of(path)
     try:
-        bundle: Bundle = _room(name).read(path)
+        bundle: Bundle = _room(name).read(path, **options)
     except FormatError as error:
         error.hint = error.hint or f"by its first bytes it is {FORMATS[name].what}, and damaged"
         raise
     return bundle
+
+
+#: Format -> what its reader takes as inputs: declarations, or names only.
+_TAKE_INPUTS: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], Any]]] = {
+    "mxnet": lambda inputs: inputs,
+    "onnx": lambda inputs: inputs,
+    "keras": lambda inputs: inputs,
+    "huggingface": lambda inputs: [each.get("name") for each in inputs],
+}
+
+
+def _declared(bundle: Bundle, inputs: Sequence[Mapping[str, Any]] | None) -> Bundle:
+    """The same model with other inputs declared, which must fit it."""
+    if inputs is None:
+        return bundle
+    if bundle.architecture is None:
+        raise ConversionError([("(inputs)", f"are not known without an architecture: {bundle.reason}")])
+    from modelarchive import spec
+    from modelarchive.spec.describe import declared_inputs
+
+    network = spec.build(bundle.architecture)
+    architecture = bundle.architecture | {"inputs": declared_inputs(network, list(inputs))}
+    spec.validate(architecture)
+    return replace(bundle, architecture=architecture)
 
 
 def _without_digests(path: str | os.PathLike[str], name: str) -> NoReturn:

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -31,7 +32,7 @@ from tests.conftest import ROOT
 DOCUMENT = (ROOT / "docs" / "format.md").read_text("utf-8")
 DATA = ROOT / "tests" / "data"
 ARCHIVES = sorted(DATA.glob("format-*/*.h5"))
-MAX_READER_LINES = 50
+MAX_READER_LINES = 64
 
 #: What the document's reader calls a dtype -> how NumPy holds the numbers it gives.
 NUMBERS = {
@@ -125,7 +126,7 @@ def test_the_reader_is_short_and_needs_the_standard_library_only() -> None:
     lines = block_after("the reader", "python").splitlines()
     assert len(lines) <= MAX_READER_LINES
     imported = {name for line in lines for name in re.findall(r"^(?:import|from) (.*?)(?: import.*)?$", line)}
-    assert imported == {"json, math, pathlib, struct", "urllib.parse"}
+    assert imported == {"itertools, json, math, pathlib, struct, zlib", "urllib.parse"}
 
 
 @pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -191,7 +192,7 @@ def test_archives_of_every_format_are_read(archive: Path) -> None:
 )
 def test_the_same_input_gives_the_same_bytes_today(archive: Path, tmp_path: Path) -> None:
     module = module_of(archive)
-    if archive.stem in module.SUPERSEDED:
+    if archive.stem in (*module.SUPERSEDED, *module.COMPRESSED):
         return
     module.save(archive.stem, tmp_path / "fresh.h5")
     assert (tmp_path / "fresh.h5").read_bytes() == archive.read_bytes()
@@ -225,6 +226,21 @@ def test_the_document_shows_a_real_index() -> None:
     for at, digits in shown:
         assert raw[int(at, 16) :][:16] == bytes.fromhex(digits)
     assert f"{len(raw):,} bytes, U = {start}, N = {start - 8} = `{start - 8:#x}`" in DOCUMENT
+
+
+def test_the_document_shows_a_real_compressed_array() -> None:
+    raw = (DATA / "format-1" / "compressed.h5").read_bytes()
+    start = 8 + struct.unpack_from("<Q", raw)[0]
+    record = json.loads(json.loads(raw[8:start])["__metadata__"]["modelarchive"])
+    shown = json.loads(block_after("compressed kernel of tests/data/format-1/compressed.h5", "json"))
+    assert record["compressed"]["kernel"] == shown
+    at = start + shown["offset"]
+    assert f"{start} + {shown['offset']} = {at} = `{at:#x}`" in DOCUMENT
+    planes = zlib.decompress(raw[at : at + shown["sizes"][0]])
+    assert raw[at : at + 2].hex(" ") == "78 01"
+    assert len(planes) == 2100
+    for plane in (planes[:1050], planes[1050:]):
+        assert f"`{plane[:4].hex(' ')}`" in DOCUMENT
 
 
 @pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -267,11 +283,31 @@ def test_the_rules_of_the_document_hold(archive: Path) -> None:
         begin = start + (text["offset"] or 0)
         assert blake3(raw[begin : begin + size]).hexdigest() == text["digest"], path
         covered.append((begin, begin + size if text["offset"] is not None else begin))
+    for name, packed in record.get("compressed", {}).items():
+        begin = start + packed["offset"]
+        assert blake3(inflated(packed, raw[begin : begin + sum(packed["sizes"])])).hexdigest() == packed["digest"], name
+        covered.append((begin, begin + sum(packed["sizes"])))
     rest, position = blake3(), start
     for begin, end in sorted(extent for extent in covered if extent[1] > extent[0]):
         rest.update(raw[position:begin])
         position = end
     assert rest.update(raw[position:]).hexdigest() == record["metadata_digest"]
+
+
+def inflated(packed: dict[str, Any], stored: bytes) -> bytes:
+    """The content of a compressed array, by zlib, from its chunks."""
+    itemsize = 2 ** ["8", "16", "32", "64"].index(re.sub(r"\D", "", packed["dtype"].replace("F8_", "8"))[:2] or "8")
+    itemsize = {"complex64": 8, "complex128": 16, "BF16": 2}.get(packed["dtype"], itemsize)
+    whole = np.zeros((*packed["shape"], itemsize), np.uint8)
+    starts = [range(0, length, part) for length, part in zip(packed["shape"], packed["chunk"], strict=True)]
+    for place, size in zip(itertools.product(*starts), packed["sizes"], strict=True):
+        planes = np.frombuffer(zlib.decompress(stored[:size]), np.uint8).reshape(itemsize, -1)
+        target = whole[tuple(slice(at, at + part) for at, part in zip(place, packed["chunk"], strict=True))]
+        elements = planes.T.reshape(*packed["chunk"], itemsize)
+        target[...] = elements[tuple(slice(0, length) for length in target.shape)]
+        stored = stored[size:]
+    assert not stored
+    return whole.tobytes()
 
 
 def sealed(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], object]) -> None:

@@ -29,6 +29,7 @@ SOURCES = sorted(
 EXPORTED = {
     "Archive",
     "ConversionError",
+    "Deferred",
     "DeferredShapeError",
     "FormatError",
     "IntegrityError",
@@ -51,7 +52,9 @@ EXPORTED = {
     "ops",
     "save",
     "save_model",
+    "save_stream",
     "transplant",
+    "trusted",
     "validate",
 }
 
@@ -103,6 +106,31 @@ def test_exported_names_are_pinned() -> None:
 def test_importing_is_light() -> None:
     loaded = set(json.loads(python("import modelarchive, json; print(json.dumps(sorted(sys.modules)))")))
     assert loaded & HEAVY == set()
+
+
+def test_names_come_at_their_first_use(tmp_path: Path) -> None:
+    modelarchive.save(tmp_path / "x.h5", {"x": [1]})
+    path = str(tmp_path / "x.h5")
+    code = f"""
+import json, modelarchive
+print(json.dumps(dir(modelarchive)))
+modelarchive.load({path!r})
+modelarchive.open({path!r}).close()
+print(json.dumps(sorted(sys.modules)))
+"""
+    first, second = map(json.loads, python(code).splitlines())
+    assert set(first) >= EXPORTED
+    rooms = {name.removeprefix("modelarchive.") for name in second if name.startswith("modelarchive.")}
+    assert {"models", "store.reader"} <= rooms
+    assert {room for room in rooms if room.split(".")[0] in ("nn", "ops", "spec", "zoo", "maintenance")} == set()
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        modelarchive.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("first", ["modelarchive.transplant.files", "modelarchive.transplant", "modelarchive.models"])
+def test_a_room_does_not_take_the_place_of_its_function(first: str) -> None:
+    code = f"import {first}, modelarchive; print(callable(modelarchive.transplant), callable(modelarchive.load))"
+    assert python(code) == "True True\n"
 
 
 def test_every_error_stands_in_the_tree() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command
@@ -16,26 +17,57 @@ def add(commands: Commands) -> None:
         commands, "convert", run, "Convert between formats: IN by its content, OUT by its suffix; says what was lost"
     )
     parser.add_argument("source", type=Path, metavar="IN")
-    parser.add_argument("target", type=Path, metavar="OUT")
+    parser.add_argument("target", metavar="OUT", help="a name with a format's suffix; DIR/ is a Hugging Face folder")
+    parser.add_argument(
+        "--input",
+        action="append",
+        metavar="NAME:SHAPE:DTYPE",
+        help="an input of the model, where IN does not say: x:?,3,224,224:float32; again for each further one",
+    )
 
 
 def run(chosen: argparse.Namespace) -> int:
     """``modelarchive convert``."""
     from modelarchive import formats, models
 
-    size = chosen.source.stat().st_size
+    size = _size(chosen.source)
+    inputs = [_declaration(text) for text in chosen.input] if chosen.input else None
+    target = Path(chosen.target)
     try:
         name = formats.format_of_name(chosen.target)
     except ValueError as error:
         raise WrongUseError(str(error), hint="the suffix of OUT says into which format") from error
     with output.progress(f"convert {chosen.source.name}", size) as advance:
-        notes = models.convert(chosen.source, chosen.target, progress=advance)
-    written = chosen.target.stat().st_size
+        notes = models.convert(chosen.source, chosen.target, inputs=inputs, progress=advance)
+    written = _size(target)
     if chosen.json:
-        record = {"file": str(chosen.target), "format": name, "bytes": written}
+        record = {"file": str(target), "format": name, "bytes": written}
         output.as_json(record | {"notes": [{"where": note.where, "what": note.what} for note in notes]})
         return DONE
-    output.say(f"{chosen.target}: {formats.FORMATS[name].what}, {output.size(written)}")
+    output.say(f"{target}: {formats.FORMATS[name].what}, {output.size(written)}")
     for note in notes:
         output.say(f"  {note}", style="yellow")
     return DONE
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _declaration(text: str) -> dict[str, Any]:
+    """``NAME``, ``NAME:SHAPE`` or ``NAME:SHAPE:DTYPE``, where an axis of any size is ``?``."""
+    name, _, rest = text.partition(":")
+    shape, _, dtype = rest.partition(":")
+    if not name:
+        raise WrongUseError(f"--input {text!r} has no name", hint="write --input x:?,3,224,224:float32")
+    declared: dict[str, Any] = {"name": name}
+    if rest:
+        sizes = shape.split(",") if shape else []
+        if not all(size == "?" or (size.isascii() and size.isdigit()) for size in sizes):
+            hint = "write --input x:?,3,224,224:float32, with ? for an axis of any size"
+            raise WrongUseError(f"--input {text!r}: {shape!r} is no shape", hint=hint)
+        declared["shape"] = [None if size == "?" else int(size) for size in sizes]
+    return declared | ({"dtype": dtype} if dtype else {})

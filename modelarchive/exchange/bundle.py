@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from modelarchive import dtypes, names
 from modelarchive.archive import Archive
-from modelarchive.archive.saving import initialized, json_texts, kinds_of, token_texts, write_dict, write_model
+from modelarchive.archive.choices import Choice
+from modelarchive.archive.documents import json_texts, token_texts
+from modelarchive.archive.saving import initialized, kinds_of, write_dict, write_model
 from modelarchive.errors import ConversionError, ParameterError, SpecError
-from modelarchive.nn import Block
 from modelarchive.store.deferred import Deferred
+
+if TYPE_CHECKING:
+    from modelarchive.nn import Block
 
 Progress = Callable[[int], None]
 
@@ -110,7 +114,7 @@ class Bundle:
         return spec.build(self.architecture, found)
 
 
-Source = Bundle | Archive | Block | Mapping[str, np.ndarray] | str | os.PathLike[str]
+Source: TypeAlias = "Bundle | Archive | Block | Mapping[str, np.ndarray] | str | os.PathLike[str]"
 
 
 def bundle_of(source: Source, *, inputs: Any = None) -> Bundle:
@@ -132,6 +136,8 @@ def bundle_of(source: Source, *, inputs: Any = None) -> Bundle:
         return source
     if isinstance(source, Archive):
         return _of_archive(source)
+    from modelarchive.nn import Block
+
     if isinstance(source, Block):
         from modelarchive import spec
 
@@ -172,13 +178,19 @@ def shared_names(parameters: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 
 def save_bundle(
-    path: str | os.PathLike[str], bundle: Bundle, *, durable: bool = True, progress: Progress | None = None
+    path: str | os.PathLike[str],
+    bundle: Bundle,
+    *,
+    compression: Choice = None,
+    durable: bool = True,
+    progress: Progress | None = None,
 ) -> list[Note]:
     """Write a bundle as an archive: a whole model if it has an architecture, else its parameters.
 
     Args:
         path: The archive; an old file is replaced as a whole, or left as it was.
         bundle: What to write. Names that are no parameter names are kept as they are, in a dict of arrays.
+        compression: As in :func:`modelarchive.save`.
         durable: As in :func:`modelarchive.save`.
         progress: As in :func:`modelarchive.save`.
 
@@ -210,9 +222,13 @@ def save_bundle(
         entries = {name: entries[name] for name in expected}
         kinds = kinds_of(bundle.architecture)
     elif (reason := _no_parameters(entries)) is not None:
-        return _save_as_dict(path, bundle, entries, reason, durable=durable, progress=progress)
+        return _save_as_dict(
+            path, bundle, entries, reason, compression=compression, durable=durable, progress=progress
+        )
     texts |= token_texts(bundle.tokens, {name: entry.shape[:1] for name, entry in entries.items()})
-    write_model(path, entries, kinds=kinds, texts=texts, durable=durable, progress=progress)
+    write_model(
+        path, entries, kinds=kinds, texts=texts, compression=compression, durable=durable, progress=progress
+    )
     return []
 
 
@@ -223,7 +239,7 @@ def _of_archive(archive: Archive) -> Bundle:
     for other in stored.values():
         name = aliases.get(other, other)
         if name not in entries:
-            entries[name] = _entry(archive, name)
+            entries[name] = archive.reader.deferred(name)
     parameters = Parameters({name: entries[aliases.get(other, other)] for name, other in stored.items()})
     return Bundle(
         parameters,
@@ -231,16 +247,6 @@ def _of_archive(archive: Archive) -> Bundle:
         "" if archive.has_architecture else "the archive holds parameters only",
         dict(archive.metadata),
         archive.tokens,
-    )
-
-
-def _entry(archive: Archive, name: str) -> Deferred:
-    described = archive.reader.contents.entry(name)
-    return Deferred(
-        described.shape,
-        dtypes.numpy_dtype(described.dtype),
-        lambda: archive.reader.load([name])[name],
-        lambda: archive.reader.view(name),
     )
 
 
@@ -299,6 +305,7 @@ def _save_as_dict(
     entries: Mapping[str, Deferred],
     reason: str,
     *,
+    compression: Choice,
     durable: bool,
     progress: Progress | None,
 ) -> list[Note]:
@@ -306,5 +313,5 @@ def _save_as_dict(
     if bundle.tokens:
         notes.append(Note(", ".join(bundle.tokens), "their words are left out: a dict of arrays holds none"))
     texts = json_texts(metadata=bundle.metadata or None)
-    write_dict(path, entries, texts=texts, durable=durable, progress=progress)
+    write_dict(path, entries, texts=texts, compression=compression, durable=durable, progress=progress)
     return notes

@@ -53,6 +53,10 @@ class MappedFile:
             return b""
         return self._map[offset : offset + nbytes]
 
+    def buffer(self) -> memoryview:
+        """The whole file as bytes; pages are read when they are looked at."""
+        return memoryview(b"" if self._map is None else self._map)
+
     def open(self) -> int:
         """A descriptor of the same file, for the caller to close; its position is the file's own."""
         return os.dup(self._descriptor)

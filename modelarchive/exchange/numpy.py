@@ -6,10 +6,8 @@ import ast
 import math
 import os
 import re
-import struct
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -18,8 +16,10 @@ import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.errors import ConversionError, FormatError, UnsafeFileError
+from modelarchive.exchange import zipped
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, shared_names
 from modelarchive.exchange.mapped import MappedFile
+from modelarchive.exchange.zipped import Member
 from modelarchive.store.contents import MAX_INFLATION
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import pieces
@@ -27,16 +27,11 @@ from modelarchive.store.replace import replacing
 
 #: The name of a lone array.
 SINGLE: Final = "array"
-#: Compressed bytes taken at a time.
-_PIECE: Final = 1 << 20
 #: NumPy itself accepts headers of 10,000 characters.
 _MAX_HEADER: Final = 10_012
 _MAGIC: Final = b"\x93NUMPY"
 #: Dtypes as headers spell those of numbers, and bytes without a dtype; the sizes that there are.
 _DESCR: Final = re.compile(r"[<>|=](?:b1|[iu][1248]|f(?:1|2|4|8)|c(?:8|16)|V[12])")
-#: A zip member's own header, and the bytes of it before the name.
-_LOCAL_SIGNATURE: Final = b"PK\x03\x04"
-_LOCAL_BYTES: Final = 30
 
 #: NumPy has no code for these; the wider dtype holds every value of them exactly.
 _WIDENED: Final[dict[np.dtype, np.dtype]] = {
@@ -131,81 +126,31 @@ def write(
 
 def _members(file: MappedFile) -> dict[str, Deferred | str]:
     """The arrays of an .npz file; in the place of an array that cannot be read, why."""
-    try:
-        with os.fdopen(file.open(), "rb") as stream, zipfile.ZipFile(stream) as archive:
-            infos = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError, OverflowError) as error:
-        raise FormatError(f"is no zip file that can be read: {error}") from error
-    if sum(info.compress_size for info in infos) > file.size:
-        raise UnsafeFileError("its members overlap: they claim more bytes than the file has", rule="declared bytes")
     found: dict[str, Deferred | str] = {}
-    for info in infos:
-        name = info.filename.removesuffix(".npy")
-        if name == info.filename:
-            raise FormatError(f"is no .npz file: it holds {info.filename[:80]!r}")
-        if name in found:
-            raise FormatError(f"holds {name[:80]!r} twice")
-        found[name] = _member(file, info)
+    for member in zipped.members(file, most=lambda stored: MAX_INFLATION * stored):
+        name = member.name.removesuffix(".npy")
+        if name == member.name:
+            raise FormatError(f"is no .npz file: it holds {member.name[:80]!r}")
+        found[name] = _member(file, member)
     return found
 
 
-def _member(file: MappedFile, info: zipfile.ZipInfo) -> Deferred | str:
-    where = info.filename[:80]
-    if info.flag_bits & 1:
-        raise FormatError(f"{where!r} is encrypted")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UnsafeFileError(f"{where!r} is compressed by method {info.compress_type}", rule="declared bytes")
-    if info.file_size > MAX_INFLATION * info.compress_size:
-        raise UnsafeFileError(
-            f"{where!r} claims {info.file_size:,} bytes out of {info.compress_size:,}", rule="declared bytes"
-        )
-    local = file.read(info.header_offset, _LOCAL_BYTES)
-    if len(local) < _LOCAL_BYTES or not local.startswith(_LOCAL_SIGNATURE):
-        raise FormatError(f"{where!r} is not where the zip file says")
-    name_bytes, extra_bytes = struct.unpack("<HH", local[26:30])
-    start = info.header_offset + _LOCAL_BYTES + name_bytes + extra_bytes
-    if start + info.compress_size > file.size:
-        raise FormatError(f"{where!r} ends beyond the file")
-    if info.compress_type == zipfile.ZIP_STORED:
-        if info.compress_size != info.file_size:
-            raise FormatError(f"{where!r} is stored in {info.compress_size} bytes and claims {info.file_size}")
-        return _array_at(file, start, info.file_size)
-    head = bytearray(min(_MAX_HEADER, info.file_size))
-    _inflate(file, info, start, head, is_whole=False)
-    described = _header(bytes(head), info.file_size)
+def _member(file: MappedFile, member: Member) -> Deferred | str:
+    if not member.is_compressed:
+        return _array_at(file, member.offset, member.size)
+    head = bytearray(min(_MAX_HEADER, member.size))
+    zipped.inflate(file, member, head, is_whole=False)
+    described = _header(bytes(head), member.size)
     if isinstance(described, str):
         return described
     dtype, shape, order, skip = described
 
     def load() -> np.ndarray:
-        data = np.empty(info.file_size, np.uint8)
-        _inflate(file, info, start, data.data, is_whole=True)
+        data = np.empty(member.size, np.uint8)
+        zipped.inflate(file, member, data.data, is_whole=True)
         return np.ndarray(shape, dtype, data.data, skip, order=order)  # type: ignore[arg-type]
 
     return Deferred(shape, dtype, load)
-
-
-def _inflate(
-    file: MappedFile, info: zipfile.ZipInfo, start: int, out: bytearray | memoryview, *, is_whole: bool
-) -> None:
-    """Inflate a member into a buffer, as much as fits; the whole member if it must, its checksum compared."""
-    machine = zlib.decompressobj(-15)
-    done = checksum = 0
-    try:
-        for offset in range(0, info.compress_size, _PIECE):
-            piece = file.read(start + offset, min(_PIECE, info.compress_size - offset))
-            # What is inflated already is handed out after the last of its input was taken, too.
-            while done < len(out) and (part := machine.decompress(piece, min(_PIECE, len(out) - done))):
-                out[done : done + len(part)] = part
-                done += len(part)
-                checksum = zlib.crc32(part, checksum)
-                piece = machine.unconsumed_tail
-            if done == len(out):
-                break
-    except zlib.error as error:
-        raise FormatError(f"{info.filename[:80]!r} is damaged: {error}", file=file.path) from error
-    if done < len(out) or (is_whole and checksum != info.CRC):
-        raise FormatError(f"{info.filename[:80]!r} is damaged: its checksum or size differs", file=file.path)
 
 
 def _array_at(file: MappedFile, start: int, nbytes: int) -> Deferred | str:

@@ -93,9 +93,9 @@ class Attention(nn.Block):
 class Intermediate(nn.Block):
     """The wide layer between; arguments as for :class:`BERT`."""
 
-    def __init__(self, hidden_units: int) -> None:
+    def __init__(self, hidden_units: int, activation: str | None = "gelu") -> None:
         super().__init__()
-        self.dense = nn.Dense(hidden_units, "gelu", flatten=False)
+        self.dense = nn.Dense(hidden_units, activation, flatten=False)
 
     def forward(self, x: Any) -> Any:
         """``(batch, length, units)`` to ``(batch, length, hidden_units)``."""
@@ -105,10 +105,12 @@ class Intermediate(nn.Block):
 class EncoderLayer(nn.Block):
     """Attention, then two dense layers at each place; arguments as for :class:`BERT`."""
 
-    def __init__(self, units: int, hidden_units: int, heads: int, epsilon: float) -> None:
+    def __init__(
+        self, units: int, hidden_units: int, heads: int, epsilon: float, activation: str | None = "gelu"
+    ) -> None:
         super().__init__()
         self.attention = Attention(units, heads, epsilon)
-        self.intermediate = Intermediate(hidden_units)
+        self.intermediate = Intermediate(hidden_units, activation)
         self.output = Output(units, epsilon)
 
     def forward(self, x: Any, bias: Any) -> Any:
@@ -120,9 +122,18 @@ class EncoderLayer(nn.Block):
 class Encoder(nn.Block):
     """Layers one after another; arguments as for :class:`BERT`."""
 
-    def __init__(self, layers: int, units: int, hidden_units: int, heads: int, epsilon: float) -> None:
+    def __init__(
+        self,
+        layers: int,
+        units: int,
+        hidden_units: int,
+        heads: int,
+        epsilon: float,
+        activation: str | None = "gelu",
+    ) -> None:
         super().__init__()
-        self.layer = nn.Sequential(*(EncoderLayer(units, hidden_units, heads, epsilon) for _ in range(layers)))
+        layer = (units, hidden_units, heads, epsilon, activation)
+        self.layer = nn.Sequential(*(EncoderLayer(*layer) for _ in range(layers)))
 
     def forward(self, x: Any, bias: Any) -> Any:
         """``(batch, length, units)``."""

@@ -10,9 +10,9 @@ from modelarchive import nn
 class MLP(nn.Block):
     """Two dense layers at each place; arguments as for :class:`GPT2`."""
 
-    def __init__(self, units: int) -> None:
+    def __init__(self, units: int, hidden_units: int | None = None, activation: str | None = "gelu_tanh") -> None:
         super().__init__()
-        self.c_fc = nn.Dense(4 * units, "gelu_tanh", flatten=False)
+        self.c_fc = nn.Dense(hidden_units or 4 * units, activation, flatten=False)
         self.c_proj = nn.Dense(units, flatten=False)
 
     def forward(self, x: Any) -> Any:
@@ -21,14 +21,31 @@ class MLP(nn.Block):
 
 
 class DecoderLayer(nn.Block):
-    """Attention to what came before, then two dense layers; arguments as for :class:`GPT2`."""
+    """Attention to what came before, then two dense layers.
 
-    def __init__(self, units: int, heads: int) -> None:
+    Args:
+        units: Width of the network.
+        heads: Attention heads.
+        hidden_units: Width between; None: four times `units`.
+        activation: Of the wide layer.
+        epsilon: Added to variances.
+        scale: Factor of the scores; None: ``1 / sqrt(units / heads)``.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        heads: int,
+        hidden_units: int | None = None,
+        activation: str | None = "gelu_tanh",
+        epsilon: float = 1e-5,
+        scale: float | None = None,
+    ) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm()
-        self.attn = nn.MultiHeadAttention(units, heads, causal=True, packed=True)
-        self.ln_2 = nn.LayerNorm()
-        self.mlp = MLP(units)
+        self.ln_1 = nn.LayerNorm(epsilon=epsilon)
+        self.attn = nn.MultiHeadAttention(units, heads, causal=True, packed=True, scale=scale)
+        self.ln_2 = nn.LayerNorm(epsilon=epsilon)
+        self.mlp = MLP(units, hidden_units, activation)
 
     def forward(self, x: Any) -> Any:
         """``(batch, length, units)``."""

@@ -4,38 +4,65 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelarchive import nn, ops
+from modelarchive import nn
 
 
 class MLP(nn.Block):
     """``down(silu(gate(x)) * up(x))`` (Shazeer 2020, arXiv:2002.05202); arguments as for :class:`Llama`."""
 
-    def __init__(self, units: int, hidden_units: int) -> None:
+    def __init__(
+        self, units: int, hidden_units: int, activation: str | None = "silu", *, use_bias: bool = False
+    ) -> None:
         super().__init__()
-        self.gate_proj = nn.Dense(hidden_units, use_bias=False, flatten=False)
-        self.up_proj = nn.Dense(hidden_units, use_bias=False, flatten=False)
-        self.down_proj = nn.Dense(units, use_bias=False, flatten=False)
+        self.gate_proj = nn.Dense(hidden_units, activation, use_bias=use_bias, flatten=False)
+        self.up_proj = nn.Dense(hidden_units, use_bias=use_bias, flatten=False)
+        self.down_proj = nn.Dense(units, use_bias=use_bias, flatten=False)
 
     def forward(self, x: Any) -> Any:
         """``(batch, length, units)``."""
-        return self.down_proj(ops.silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(self.gate_proj(x) * self.up_proj(x))
 
 
 class DecoderLayer(nn.Block):
-    """Attention to what came before, then the gated layers; arguments as for :class:`Llama`."""
+    """Attention to what came before, then the gated layers; the first arguments are those of :class:`Llama`.
+
+    Args:
+        units: Width of the network.
+        heads: Heads of the queries.
+        kv_heads: Heads of keys and values.
+        hidden_units: Width of the gated layers.
+        rotary: Of the attention, see :class:`nn.MultiHeadAttention`.
+        epsilon: Added to mean squares.
+        head_dim: Size of a head; None: ``units / heads``.
+        use_bias: Whether the projections of queries, keys, values and output have a bias; Qwen2's first three do.
+        use_mlp_bias: Whether the gated layers have.
+        activation: Of the gate.
+    """
 
     def __init__(
-        self, units: int, heads: int, kv_heads: int, hidden_units: int, rotary: dict[str, Any], epsilon: float
+        self,
+        units: int,
+        heads: int,
+        kv_heads: int,
+        hidden_units: int,
+        rotary: dict[str, Any],
+        epsilon: float,
+        *,
+        head_dim: int | None = None,
+        use_bias: tuple[bool, bool, bool, bool] = (False, False, False, False),
+        use_mlp_bias: bool = False,
+        activation: str | None = "silu",
     ) -> None:
         super().__init__()
         self.input_layernorm = nn.RMSNorm(epsilon=epsilon)
-        self.self_attn = nn.MultiHeadAttention(units, heads, kv_heads, use_bias=False, causal=True, rotary=rotary)
+        self.self_attn = nn.MultiHeadAttention(units, heads, kv_heads, head_dim, use_bias, causal=True, rotary=rotary)
         self.post_attention_layernorm = nn.RMSNorm(epsilon=epsilon)
-        self.mlp = MLP(units, hidden_units)
+        self.mlp = MLP(units, hidden_units, activation, use_bias=use_mlp_bias)
 
-    def forward(self, x: Any) -> Any:
-        """``(batch, length, units)``."""
-        x = x + self.self_attn(self.input_layernorm(x))
+    def forward(self, x: Any, mask: Any = None) -> Any:
+        """``(batch, length, units)``; mask ``(batch, 1, length, length)``, True where a place may look."""
+        y = self.input_layernorm(x)
+        x = x + (self.self_attn(y) if mask is None else self.self_attn(y, y, y, mask))
         return x + self.mlp(self.post_attention_layernorm(x))
 
 

@@ -8,6 +8,9 @@ import numpy as np
 
 import modelarchive as ma
 from tests.cli.conftest import Run
+from tests.conftest import ROOT
+
+FOREIGN = ROOT / "tests" / "data" / "foreign"
 
 
 def test_convert(run: Run, model: Path, tmp_path: Path) -> None:
@@ -23,6 +26,50 @@ def test_json(run: Run, model: Path, tmp_path: Path) -> None:
     assert found["format"] == "numpy"
     assert found["bytes"] == (tmp_path / "x.npz").stat().st_size
     assert [note["where"] for note in found["notes"]] == ["(architecture)", "(metadata)"]
+
+
+def test_a_folder_in_and_out(run: Run, tmp_path: Path) -> None:
+    done = run("convert", FOREIGN / "huggingface" / "bert", tmp_path / "bert.h5")
+    assert (done.code, done.err) == (0, "")
+    assert "bert.h5: a model archive, " in done.out
+    assert "2 of 16 rows have no word" in done.out
+    done = run("convert", tmp_path / "bert.h5", f"{tmp_path / 'bert'}/")
+    assert (done.code, done.err) == (0, "")
+    assert "bert: a Hugging Face folder, " in done.out
+    assert (tmp_path / "bert" / "vocab.txt").is_file()
+    assert run("convert", tmp_path / "bert.h5", tmp_path / "bert").code == 4
+    few = run("convert", FOREIGN / "huggingface" / "bert", tmp_path / "few.h5", "--input", "input_ids")
+    assert few.code == 0
+    with ma.open(tmp_path / "few.h5") as archive:
+        assert [each["name"] for each in archive.architecture["inputs"]] == ["input_ids"]
+
+
+def test_inputs_of_a_symbol_that_does_not_say_them(run: Run, tmp_path: Path) -> None:
+    symbol = FOREIGN / "mxnet" / "operators" / "arithmetic-symbol.json"
+    assert run("convert", symbol, tmp_path / "x.h5").code == 0
+    with ma.open(tmp_path / "x.h5") as archive:
+        assert archive.architecture["inputs"] == []
+    given = ["--input", "data0:?,3,4:float32", "--input", "data1:?,3,4:float64"]
+    done = run("convert", symbol, tmp_path / "x.h5", *given)
+    assert (done.code, done.err) == (0, "")
+    with ma.open(tmp_path / "x.h5") as archive:
+        assert archive.architecture["inputs"] == [
+            {"name": "data0", "shape": [None, 3, 4], "dtype": "float32"},
+            {"name": "data1", "shape": [None, 3, 4], "dtype": "float64"},
+        ]
+    for wrong in ("data0:3x4", ":3,4", "data0:3,-1"):
+        assert run("convert", symbol, tmp_path / "x.h5", "--input", wrong).code == 2
+    assert run("convert", symbol, tmp_path / "x.h5", "--input", "other:3,4").code != 0
+
+
+def test_inputs_are_declared_anew(run: Run, model: Path, tmp_path: Path) -> None:
+    with ma.open(model) as archive:
+        (declared,) = archive.architecture["inputs"]
+    sizes = ",".join("?" if size is None else str(size) for size in declared["shape"])
+    assert run("convert", model, tmp_path / "y.h5", "--input", f"image:{sizes}:float64").code == 0
+    with ma.open(tmp_path / "y.h5") as archive:
+        assert archive.architecture["inputs"] == [declared | {"name": "image", "dtype": "float64"}]
+    assert run("convert", model, tmp_path / "y.h5", "--input", "image:?,77:float32").code == 4
 
 
 def test_wrong_use(run: Run, model: Path, tmp_path: Path) -> None:

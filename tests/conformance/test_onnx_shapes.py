@@ -80,6 +80,8 @@ def test_ops_are_onnx_s(operator, data):
     expected = operator("CumSum", {"x": x, "axis": np.array(axis)})
     np.testing.assert_allclose(ops.cumsum(x, axis), expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ops.erf(x), operator("Erf", {"x": x}), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ops.sin(9 * x), operator("Sin", {"x": 9 * x}), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ops.cos(9 * x), operator("Cos", {"x": 9 * x}), rtol=1e-5, atol=1e-6)
     expected = operator("Einsum", {"x": x, "y": x}, equation="abc,abd->acd")
     np.testing.assert_allclose(ops.einsum([x, x], "abc,abd->acd"), expected, rtol=1e-5, atol=1e-5)
     pairs = [(data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, size - 1))) for size in shape]

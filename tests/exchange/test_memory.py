@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 import modelarchive as ma
 from modelarchive.exchange import mxnet, safetensors
 from modelarchive.exchange import numpy as npz
+from tests.hostile.keras_files import dense, model
 
 #: One array, and how many there are of them.
 ARRAY_BYTES = 16 << 20
@@ -48,7 +52,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         npz.write(arrays, folder / f"{size}.npz", compressed=True, durable=False)
         mxnet.write(arrays, folder / f"{size}.params", durable=False)
         ma.convert(folder / f"{size}.safetensors", folder / f"{size}.h5", durable=False)
+        save_keras(folder / f"{size}.keras", list(arrays.values()), 16 if size == "small" else 2048)
     return folder
+
+
+def save_keras(path: Path, arrays: list[np.ndarray], units: int) -> None:
+    """A row of square Dense layers, as Keras saves it."""
+    variables = path.with_suffix(".weights.h5")
+    layers = [dense(units, name=f"dense{number}") for number in range(len(arrays))]
+    with h5py.File(variables, "w") as file:
+        for number, array in enumerate(arrays):
+            name = f"dense_{number}" if number else "dense"
+            file[f"layers/{name}/vars/0"] = np.resize(array, (units, units))
+    with zipfile.ZipFile(path, "w") as target:
+        target.writestr("config.json", json.dumps(model(*layers, shape=[None, units])))
+        target.write(variables, "model.weights.h5")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of memory from /proc")
@@ -64,6 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("npz", "safetensors"),
         ("params", "h5"),
         ("h5", "params"),
+        ("keras", "h5"),
     ],
 )
 def test_the_largest_array_not_the_model(folder: Path, tmp_path: Path, source: str, target: str) -> None:

@@ -246,7 +246,7 @@ def test_reading_copies_nothing_and_leaves_pytorch_as_it_was():
     bundle = read_module(module, X)
     assert bundle.parameters["weight"].ctypes.data == module.weight.data_ptr()
     with pytest.raises(ma.ConversionError):
-        read_module(Function(torch.sin), X)
+        read_module(Function(torch.sinh), X)
     assert (torch.nn.Module.__call__, torch.nn.Module.__getattr__, torch.reshape) == before
     assert nn.KINDS[bundle.architecture["model"]["kind"]] is nn.Dense
 
@@ -315,10 +315,12 @@ def test_gpt2_of_transformers_is_read_with_a_fixed_batch(transformers):
     assert error(net(IDS), wanted) <= 1e-5
 
 
-def test_what_llama_needs_and_the_vocabulary_lacks_is_named(transformers):
-    options = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 40}
-    config = transformers.LlamaConfig(vocab_size=50, max_position_embeddings=16, use_cache=False, **options)
-    with pytest.raises(ma.ConversionError) as caught:
-        read_module(transformers.LlamaModel(config).eval(), {"shape": [2, 9], "dtype": "int64"})
-    assert {where for where, _ in caught.value.unsupported} == {"rotary_emb"}
-    assert all("'sin'" in what or "'cos'" in what for _, what in caught.value.unsupported)
+@pytest.mark.parametrize("name", ["Llama", "Mistral", "Qwen2"])
+def test_llama_of_transformers_is_read_with_a_fixed_batch(name, transformers):
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=50, max_position_embeddings=16, num_key_value_heads=2, use_cache=False, **SIZES
+    )
+    module = Holder(randomised(getattr(transformers, f"{name}Model")(config), torch), lambda held, x: held(x)[0]).eval()
+    net = read_module(module, {"shape": list(IDS.shape), "dtype": "int64"}).build()
+    wanted = module(torch.from_numpy(IDS)).detach().numpy()
+    assert error(net(IDS), wanted) <= 1e-5

@@ -72,7 +72,7 @@ def _sets_data(self: Any, x: Any) -> Any:
         (lambda s, x: x * x.mean().item(), "value", r"x.item\(\)"),
         (lambda s, x: np.asarray(x), "value", "asarray"),
         (lambda s, x: np.cumprod(x), "function", "np.cumprod is not in the vocabulary"),
-        (lambda s, x: np.sin(x), "function", "np.sin is not in the vocabulary"),
+        (lambda s, x: np.tan(x), "function", "np.tan is not in the vocabulary"),
         (lambda s, x: np.add.reduce(x), "function", "np.add.reduce"),
         (lambda s, x: np.add(x, x, where=True), "function", "np.add with"),
         (lambda s, x: np.sum(x, dtype="f8"), "function", "np.sum"),

@@ -32,6 +32,7 @@ class Written(nn.Block):
     "function",
     [
         lambda x: np.tanh(x),
+        lambda x: np.sin(x) * np.cos(x),
         lambda x: np.reciprocal(x),
         lambda x: np.positive(np.copy(x)) + np.square(x),
         lambda x: np.moveaxis(x, (0, 1), (2, 0)),

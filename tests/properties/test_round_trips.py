@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import ml_dtypes
@@ -50,6 +51,31 @@ def test_every_way_in_gives_the_same(path: Path, data: Any) -> None:
     assert_same(data, ma.load(path, verify=True))
     without_index(path)
     maintenance.repack(path, durable=False)
+    assert_same(data, ma.load(path, verify=True))
+
+
+@settings(quick, max_examples=40)
+@given(data=structures, size=st.sampled_from([16, 200, 1 << 20]))
+def test_compressed_every_way_in_gives_the_same(path: Path, data: Any, size: int) -> None:
+    """Every array that can be chunked is compressed, also those that do not shrink."""
+    chunked = lambda arrays: {name: {} for name, array in arrays.items() if array.nbytes and array.ndim}  # noqa: E731
+    every = mock.patch("modelarchive.store.compressing.tried", chunked)
+    with mock.patch("modelarchive.store.chunks.CHUNK", size), every:
+        ma.save(path, data, compression="deflate", durable=False)
+        written = path.read_bytes()
+        maintenance.repack(path, durable=False)
+        assert path.read_bytes() == written
+    assert_same(data, ma.load(path, verify=True))
+    assert_same(data, ma.load(path, mmap=True))
+    with ma.open(path) as archive:
+        archive.verify()
+    without_index(path)
+    assert_same(data, stale_load(path))
+    maintenance.reindex(path, durable=False)
+    assert_same(data, ma.load(path, verify=True))
+    maintenance.repack(path, compression=None, durable=False)
+    with ma.open(path) as archive:
+        assert not archive.reader.contents.chunks
     assert_same(data, ma.load(path, verify=True))
 
 

@@ -1,0 +1,73 @@
+"""Folders of Hugging Face's transformers: networks like BERT, GPT-2 and Llama, read and written as whole models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from modelarchive.exchange.bundle import Bundle, Note, Source
+
+__all__ = ["read", "write"]
+
+
+def read(path: str | os.PathLike[str], *, inputs: Sequence[str] | None = None, sentences: bool | None = None) -> Bundle:
+    """Read a folder with ``config.json``, ``model.safetensors`` (one file or shards) and a tokenizer's files.
+
+    Args:
+        path: The folder, as ``save_pretrained`` writes it and the Hub's cache holds it.
+        inputs: What the network takes: the first of ``input_ids``, ``attention_mask`` and ``token_type_ids``;
+            None: all that the family has. Networks like GPT-2 and Llama take ``input_ids``. Each is an int64
+            array ``(batch, length)``; a mask has 1 for words and 0 for padding. What is left out is 1, or 0 for
+            the segments.
+        sentences: Whether the output is one vector of each text, as ``modules.json`` of sentence-transformers
+            says; None: where there is such a file. Segments are left out then unless `inputs` names them.
+
+    Returns:
+        The whole model: architecture, parameters as views of the mapped files (GPT-2's dense layers, which lie
+        the other way there, are turned when they are read), words as tokens of the embedding, config.json and
+        the tokenizer's texts as metadata ``huggingface``.
+
+    Raises:
+        OSError: A file cannot be read.
+        FormatError: It is no such folder, or damaged, or holds pickles only.
+        UnsafeFileError: A file is a link out of the folder.
+        ConversionError: The model is of a family, or has options, that cannot be expressed, or parameters are
+            missing; lists all of it.
+        ValueError: `inputs` are none of the family's.
+    """
+    from modelarchive.exchange.huggingface.reading import read_folder
+
+    return read_folder(path, inputs=inputs, sentences=sentences)
+
+
+def write(
+    source: Source,
+    path: str | os.PathLike[str],
+    *,
+    config: Mapping[str, Any] | None = None,
+    max_shard_bytes: int | None = None,
+    durable: bool = True,
+) -> list[Note]:
+    """Write a folder that ``from_pretrained`` of transformers loads.
+
+    Args:
+        source: A bundle, an archive or a network of one of the families.
+        path: A new folder, or an empty one; it is there as a whole, or not at all.
+        config: What ``config.json`` shall say; None: what the source's metadata keep of the folder that it was
+            read from, or what its blocks tell. The network that this means is compared with the source's, part by
+            part.
+        max_shard_bytes: Begin a new file of parameters when one has so many bytes of arrays; None: one file.
+        durable: As in :func:`modelarchive.save`.
+
+    Returns:
+        What was changed or lost.
+
+    Raises:
+        ConversionError: There is no configuration, or the architecture is not the one that it means; lists the
+            differences.
+        OSError: There are files at `path`, or nothing can be written there.
+    """
+    from modelarchive.exchange.huggingface.writing import write_folder
+
+    return write_folder(source, path, config=config, max_shard_bytes=max_shard_bytes, durable=durable)

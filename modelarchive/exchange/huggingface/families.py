@@ -1,0 +1,369 @@
+"""The families of models that are known: what their configurations mean, and what their parameters are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from modelarchive import nn
+from modelarchive.exchange.huggingface import bert, gpt2, llama
+from modelarchive.exchange.huggingface.bert import Pooling
+from modelarchive.exchange.huggingface.config import Config, everywhere
+from modelarchive.exchange.huggingface.heads import HEADS, Headed
+from modelarchive.store.strict import short
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a file tells beside its config.json.
+
+    Attributes:
+        head: End of the class name in transformers: "Model", "ForMaskedLM", ...
+        inputs: What the network takes.
+        has_pooler: Whether the file has the parameters of a pooler.
+        is_tied: Whether the layer that guesses words shares the embedding's weight; None: as the configuration says.
+        pooling: None; or how sentence-transformers makes one vector of a text.
+        is_flat: Whether trunk and head are one Sequential, as in :mod:`modelarchive.zoo`.
+    """
+
+    head: str
+    inputs: tuple[str, ...]
+    has_pooler: bool = True
+    is_tied: bool | None = None
+    pooling: Pooling | None = None
+    is_flat: bool = False
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models of one kind.
+
+    Attributes:
+        name: ``model_type`` of config.json.
+        classes: What the names of its classes begin with.
+        prefix: What the trunk is called in models with a head.
+        heads: Ends of the class names that are read.
+        make: (config, variant, the most layers that there may be) -> the network, or None where config has problems.
+        inputs: What its networks take; all but the first may be left out from the end.
+        renames: Parts of names there -> here.
+        transposed: Names here whose arrays lie the other way there.
+        embedding: The parameter whose rows are words, without the prefix.
+        guesses: End of a class name -> the layer that may have the embedding's weight, in names here.
+        is_tied: Whether it has where config.json does not say.
+        unused: Names there that transformers itself does not read.
+    """
+
+    name: str
+    classes: str
+    prefix: str
+    heads: tuple[str, ...]
+    make: Callable[[Config, Variant, int], nn.Block | None]
+    inputs: tuple[str, ...]
+    embedding: str
+    renames: tuple[tuple[str, str], ...] = ()
+    transposed: str = r"(?!)"
+    guesses: Mapping[str, str] = field(default_factory=dict)
+    is_tied: bool = True
+    unused: str = r"(?!)"
+
+    def ours(self, name: str, head: str) -> str:
+        """A name of transformers as it is here; with or without the prefix, whichever the file has."""
+        bare = name.removeprefix(f"{self.prefix}.")
+        for theirs, ours in self.renames:
+            bare = bare.replace(theirs, ours)
+        in_trunk = head != "Model" and bare.partition(".")[0] not in _HEAD_BLOCKS
+        return f"{self.prefix}.{bare}" if in_trunk else bare
+
+    def theirs(self, name: str, *, is_flat: bool = False) -> str:
+        """A name of ours as transformers has it."""
+        if is_flat and name.partition(".")[0] not in _HEAD_BLOCKS:
+            name = f"{self.prefix}.{name}"
+        # The longest first: it may have another in it.
+        for theirs, ours in sorted(self.renames, key=lambda pair: -len(pair[1])):
+            name = name.replace(ours, theirs)
+        return name
+
+    def is_transposed(self, ours: str) -> bool:
+        """Whether the array of that name lies the other way in their files."""
+        return re.fullmatch(self.transposed, ours) is not None
+
+    def is_unused(self, theirs: str) -> bool:
+        """Whether transformers does not read it either."""
+        return re.fullmatch(self.unused, theirs) is not None
+
+
+#: Blocks beside a trunk.
+_HEAD_BLOCKS: Final = frozenset(
+    {
+        "classifier", "cls", "discriminator_predictions", "generator_lm_head", "generator_predictions",
+        "lm_head", "pre_classifier", "qa_outputs", "vocab_layer_norm", "vocab_projector", "vocab_transform",
+    }
+)  # fmt: skip
+
+
+def _encoder(config: Config, variant: Variant, most_layers: int, *, kind: str, prefix: str) -> nn.Block | None:
+    """BERT, RoBERTa or ELECTRA."""
+    everywhere(config)
+    config.only("position_embedding_type", "absolute", why="positions relative to each other are not read")
+    units = config.size("hidden_size", default=256 if kind == "electra" else 768)
+    vocabulary = config.size("vocab_size", default=50265 if kind == "roberta" else 30522)
+    padding = config.index("pad_token_id", default=1 if kind == "roberta" else 0, below=vocabulary)
+    if kind == "roberta" and padding is None:
+        config.refuse("pad_token_id", "is needed: positions are counted from it on")
+    settings = bert.Settings(
+        vocabulary=vocabulary,
+        embedding_units=config.size("embedding_size", default=128) if kind == "electra" else units,
+        units=units,
+        layers=config.size("num_hidden_layers", default=12, most=most_layers),
+        heads=_heads(config, "num_attention_heads", 4 if kind == "electra" else 12, units),
+        hidden_units=config.size("intermediate_size", default=1024 if kind == "electra" else 3072),
+        max_length=config.size("max_position_embeddings", default=512),
+        segments=config.size("type_vocab_size", default=2, least=0),
+        epsilon=config.number("layer_norm_eps", default=1e-12),
+        activation=config.activation("hidden_act", default="gelu"),
+        padding=padding,
+        counts_words=kind == "roberta",
+        labels=config.labels(),
+        tied=config.flag("tie_word_embeddings", default=True),
+    )
+    return _network(config, settings, variant, kind, prefix)
+
+
+def _distilbert(config: Config, variant: Variant, most_layers: int) -> nn.Block | None:
+    everywhere(config)
+    config.get("sinusoidal_pos_embds")  # only says how the table of positions was begun
+    units = config.size("dim", "hidden_size", default=768)
+    vocabulary = config.size("vocab_size", default=30522)
+    settings = bert.Settings(
+        vocabulary=vocabulary,
+        embedding_units=units,
+        units=units,
+        layers=config.size("n_layers", "num_hidden_layers", default=6, most=most_layers),
+        heads=_heads(config, "n_heads", 12, units, "num_attention_heads"),
+        hidden_units=config.size("hidden_dim", default=3072),
+        max_length=config.size("max_position_embeddings", default=512),
+        segments=0,
+        epsilon=1e-12,
+        activation=config.activation("activation", default="gelu"),
+        padding=config.index("pad_token_id", default=0, below=vocabulary),
+        labels=config.labels(),
+        tied=config.flag("tie_word_embeddings", default=True),
+    )
+    return _network(config, settings, variant, "distilbert", "distilbert")
+
+
+def _network(config: Config, settings: bert.Settings, variant: Variant, kind: str, prefix: str) -> nn.Block | None:
+    if not settings.segments and len(variant.inputs) > 2:
+        config.refuse("type_vocab_size", "is 0: the network takes no token_type_ids")
+    if config.problems:
+        return None
+    head = HEADS[kind][variant.head]
+    tied = settings.tied if variant.is_tied is None else variant.is_tied
+    if head is None:
+        has_pooler = variant.has_pooler and kind in ("bert", "roberta")
+        return bert.Trunk(replace(settings, has_pooler=has_pooler), variant.pooling)
+    return Headed(replace(settings, has_pooler=head.pools, tied=tied), prefix, head)
+
+
+def _gpt2(config: Config, variant: Variant, most_layers: int) -> nn.Block | None:
+    everywhere(config)
+    units = config.size("n_embd", "hidden_size", default=768)
+    tied = config.flag("tie_word_embeddings", default=True)
+    settings = gpt2.Settings(
+        vocabulary=config.size("vocab_size", default=50257),
+        units=units,
+        layers=config.size("n_layer", "num_hidden_layers", default=12, most=most_layers),
+        heads=_heads(config, "n_head", 12, units, "num_attention_heads"),
+        hidden_units=config.size("n_inner", default=4 * units),
+        max_length=config.size("n_positions", "max_position_embeddings", default=1024),
+        epsilon=config.number("layer_norm_epsilon", default=1e-5),
+        activation=config.activation("activation_function", default="gelu_new"),
+        is_scaled=config.flag("scale_attn_weights", default=True),
+        is_scaled_by_layer=config.flag("scale_attn_by_inverse_layer_idx", default=False),
+        tied=tied if variant.is_tied is None else variant.is_tied,
+    )
+    if config.problems:
+        return None
+    return gpt2.trunk(settings) if variant.head == "Model" else gpt2.guesser(settings, is_flat=variant.is_flat)
+
+
+def _llama(config: Config, variant: Variant, most_layers: int, *, kind: str) -> nn.Block | None:
+    everywhere(config)
+    config.only("pretraining_tp", 1, why="products of several parts are not read")
+    units = config.size("hidden_size", default=4096)
+    vocabulary = config.size("vocab_size", default=151936 if kind == "qwen2" else 32000)
+    heads = config.size("num_attention_heads", default=32)
+    if config.get("head_dim") is None and units % heads:
+        config.refuse("num_attention_heads", f"is {heads}, which does not divide hidden_size {units}")
+    head_dim = config.size("head_dim", default=max(1, units // heads))
+    kv_heads = config.size("num_key_value_heads", default=8 if kind == "mistral" else heads)
+    if heads % kv_heads:
+        config.refuse("num_key_value_heads", f"is {kv_heads}, which does not divide num_attention_heads {heads}")
+    if head_dim % 2:
+        config.refuse("head_dim", f"is {head_dim}, expected an even number")
+    layers = config.size("num_hidden_layers", default=32, most=most_layers)
+    if kind == "llama":
+        use_bias = (config.flag("attention_bias", default=False),) * 4
+    else:
+        use_bias = (kind == "qwen2",) * 3 + (False,)
+    tied = config.flag("tie_word_embeddings", default=False)
+    window, windowed = _windows(config, layers, kind)
+    defaults = {"llama": 11008, "mistral": 14336, "qwen2": 22016}
+    rotary = llama.rotary_of(config, head_dim) if not config.problems else {}
+    config.get("max_position_embeddings")  # positions are computed: there are as many as a text has
+    settings = llama.Settings(
+        vocabulary=vocabulary,
+        units=units,
+        layers=layers,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        hidden_units=config.size("intermediate_size", default=defaults[kind]),
+        epsilon=config.number("rms_norm_eps", default=1e-6),
+        activation=config.activation("hidden_act", default="silu"),
+        rotary=rotary,
+        use_bias=use_bias,
+        use_mlp_bias=config.flag("mlp_bias", default=False) if kind == "llama" else False,
+        window=window,
+        windowed=windowed,
+        padding=config.index("pad_token_id", default=None, below=vocabulary),
+        tied=tied if variant.is_tied is None else variant.is_tied,
+    )
+    if config.problems:
+        return None
+    return llama.Trunk(settings) if variant.head == "Model" else llama.guesser(settings, is_flat=variant.is_flat)
+
+
+def _windows(config: Config, layers: int, kind: str) -> tuple[int, tuple[bool, ...]]:
+    """How far layers with a window look back, and which layers have one."""
+    if kind == "llama":
+        return 0, (False,) * layers
+    # Mistral's default is a window; null there is none.
+    default = 4096 if "sliding_window" not in config.values else None
+    window = config.get("sliding_window", default=default)
+    if kind == "qwen2" and not config.flag("use_sliding_window", default=False):
+        window = None
+    types = config.get("layer_types")
+    full = config.size("max_window_layers", default=28, least=0) if kind == "qwen2" else 0
+    if window is None:
+        if isinstance(types, list) and "sliding_attention" in types:
+            config.refuse("layer_types", "has sliding_attention, and there is no sliding_window")
+        return 0, (False,) * layers
+    if type(window) is not int or window < 1:
+        config.refuse("sliding_window", f"is {short(window)}, expected an integer from 1 on")
+        return 0, (False,) * layers
+    if types is None:
+        return window, tuple(at >= full for at in range(layers))
+    known = ("full_attention", "sliding_attention")
+    if not isinstance(types, list) or len(types) != layers or any(each not in known for each in types):
+        config.refuse("layer_types", f"is {short(types)}, expected {layers} of {' or '.join(known)}")
+        return 0, (False,) * layers
+    return window, tuple(each == "sliding_attention" for each in types)
+
+
+def _heads(config: Config, name: str, default: int, units: int, *others: str) -> int:
+    """A number of heads into which the width falls."""
+    heads = config.size(name, *others, default=default)
+    if units % heads:
+        config.refuse(name, f"is {heads}, which does not divide the width {units}")
+    return heads
+
+
+def _bert_like(name: str, classes: str, *, kind: str, prefix: str) -> Family:
+    decoder = {"bert": "cls.predictions.decoder", "roberta": "lm_head.decoder"}.get(kind, "")
+    bias = ((decoder.removesuffix("decoder") + "bias", decoder + ".bias"),) if decoder else ()
+    return Family(
+        name=name,
+        classes=classes,
+        prefix=prefix,
+        heads=tuple(HEADS[kind]),
+        make=lambda config, variant, most: _encoder(config, variant, most, kind=kind, prefix=prefix),
+        inputs=bert.INPUTS if kind != "roberta" else bert.INPUTS[:2],
+        embedding="embeddings.word_embeddings.weight",
+        renames=bias,
+        guesses={end: head.guesses for end, head in HEADS[kind].items() if head is not None and head.guesses},
+        unused=r"(.*\.)?embeddings\.position_ids",
+    )
+
+
+def _llama_like(name: str, classes: str) -> Family:
+    return Family(
+        name=name,
+        classes=classes,
+        prefix="model",
+        heads=("Model", "ForCausalLM"),
+        make=lambda config, variant, most: _llama(config, variant, most, kind=name),
+        inputs=("input_ids",),
+        embedding="embed_tokens.weight",
+        renames=((".self_attn.o_proj.", ".self_attn.out_proj."),),
+        guesses={"ForCausalLM": "lm_head"},
+        is_tied=False,
+        unused=r".*\.rotary_emb\.inv_freq",
+    )
+
+
+#: ``model_type`` -> family. A new one is a row.
+FAMILIES: Final[dict[str, Family]] = {
+    family.name: family
+    for family in (
+        _bert_like("bert", "Bert", kind="bert", prefix="bert"),
+        _bert_like("roberta", "Roberta", kind="roberta", prefix="roberta"),
+        _bert_like("xlm-roberta", "XLMRoberta", kind="roberta", prefix="roberta"),
+        _bert_like("camembert", "Camembert", kind="roberta", prefix="roberta"),
+        _bert_like("electra", "Electra", kind="electra", prefix="electra"),
+        Family(
+            name="distilbert",
+            classes="DistilBert",
+            prefix="distilbert",
+            heads=tuple(HEADS["distilbert"]),
+            make=_distilbert,
+            inputs=bert.INPUTS[:2],
+            embedding="embeddings.word_embeddings.weight",
+            renames=(
+                ("transformer.layer.", "encoder.layer."),
+                (".attention.q_lin.", ".attention.self.query."),
+                (".attention.k_lin.", ".attention.self.key."),
+                (".attention.v_lin.", ".attention.self.value."),
+                (".attention.out_lin.", ".attention.output.dense."),
+                (".sa_layer_norm.", ".attention.output.LayerNorm."),
+                (".ffn.lin1.", ".intermediate.dense."),
+                (".ffn.lin2.", ".output.dense."),
+                (".output_layer_norm.", ".output.LayerNorm."),
+            ),
+            guesses={"ForMaskedLM": "vocab_projector"},
+            unused=r"(.*\.)?embeddings\.position_ids",
+        ),
+        Family(
+            name="gpt2",
+            classes="GPT2",
+            prefix="transformer",
+            heads=("Model", "LMHeadModel"),
+            make=_gpt2,
+            inputs=("input_ids",),
+            embedding="wte.weight",
+            renames=(
+                (".attn.c_attn.weight", ".attn.in_proj_weight"),
+                (".attn.c_attn.bias", ".attn.in_proj_bias"),
+                (".attn.c_proj.", ".attn.out_proj."),
+            ),
+            transposed=r".*\.(attn\.in_proj_weight|attn\.out_proj\.weight|mlp\.c_(fc|proj)\.weight)",
+            guesses={"LMHeadModel": "lm_head"},
+            unused=r".*\.attn\.(bias|masked_bias)",
+        ),
+        _llama_like("llama", "Llama"),
+        _llama_like("mistral", "Mistral"),
+        _llama_like("qwen2", "Qwen2"),
+    )
+}
+
+
+def head_of(config: Mapping[str, Any], family: Family) -> str | None:
+    """End of the class name under ``architectures``; None: it is none that is read."""
+    named = config.get("architectures")
+    if not named:
+        return "Model"
+    known = {family.classes + head: head for head in family.heads}
+    name = named[0] if isinstance(named, list) else named
+    return known.get(name) if isinstance(name, str) else None

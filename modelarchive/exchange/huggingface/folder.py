@@ -1,0 +1,197 @@
+"""A folder from a stranger: files by fixed names, in the folder itself, of bounded size."""
+
+from __future__ import annotations
+
+import os
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from modelarchive.errors import FormatError, UnsafeFileError
+from modelarchive.exchange import safetensors
+from modelarchive.exchange.bundle import Bundle
+from modelarchive.store.strict import loads
+
+#: Longest text that is read; tokenizers of large vocabularies take some tens of megabytes.
+MAX_TEXT_BYTES: Final = 100_000_000
+#: Longest config.json.
+MAX_CONFIG_BYTES: Final = 4_000_000
+CONFIG: Final = "config.json"
+WEIGHTS: Final = "model.safetensors"
+INDEX: Final = WEIGHTS + safetensors.INDEX_SUFFIX
+#: Pickled parameters, which are not read.
+PICKLES: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
+
+
+class Texts(ABC):
+    """Texts by name: files of a folder, or what is kept of them."""
+
+    @abstractmethod
+    def has(self, name: str) -> bool:
+        """Whether there is such a text."""
+
+    @abstractmethod
+    def text(self, name: str, *, most: int = MAX_TEXT_BYTES) -> str:
+        """The text; of at most so many bytes.
+
+        Raises:
+            FormatError: It is not there, no UTF-8, or too long.
+        """
+
+    @abstractmethod
+    def where(self, name: str) -> str:
+        """What messages call it."""
+
+    def json(self, name: str, *, most: int = MAX_TEXT_BYTES) -> dict[str, Any]:
+        """A JSON file, an object.
+
+        Raises:
+            FormatError: It is none, or too long.
+        """
+        text = self.text(name, most=most)
+        try:
+            return loads(text, what=name, strict=False)
+        except FormatError as error:
+            error.file = error.file or self.where(name)
+            raise
+
+    def json_list(self, name: str) -> list[Any]:
+        """A JSON file, a list.
+
+        Raises:
+            FormatError: It is none, or too long.
+        """
+        # What is strict about JSON is written for objects.
+        text = self.text(name, most=MAX_CONFIG_BYTES)
+        try:
+            found = loads('{"list": ' + text + "}", what=name, strict=False)["list"]
+            if not isinstance(found, list):
+                raise FormatError(f"is {type(found).__name__}, expected a list")
+        except (FormatError, KeyError) as error:
+            raise FormatError(f"{name} is no list: {error}", file=self.where(name)) from error
+        return found
+
+
+class Kept(Texts):
+    """Texts that were kept in metadata.
+
+    Args:
+        texts: Name -> text.
+    """
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a text."""
+        return name in self._texts
+
+    def text(self, name: str, *, most: int = MAX_TEXT_BYTES) -> str:
+        """The text."""
+        if name not in self._texts:
+            raise FormatError("is not there", file=self.where(name))
+        return self._texts[name]
+
+    def where(self, name: str) -> str:
+        """What messages call it."""
+        return f"metadata: {name}"
+
+
+class Folder(Texts):
+    """The files of one model.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        FormatError: It is no folder, or has no config.json.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(os.fsdecode(path))
+        if not self.path.is_dir():
+            raise FormatError("is no folder", file=self.path, hint=f"a folder with {CONFIG} is expected")
+        self._real = Path(os.path.realpath(self.path))
+        if not self.has(CONFIG):
+            raise FormatError(f"has no {CONFIG}", file=self.path, hint="it says which model the parameters are of")
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file.
+
+        Raises:
+            UnsafeFileError: It is a link out of the folder, or a pipe or a device.
+        """
+        file = self.path / name
+        try:
+            mode = file.stat().st_mode
+        except OSError:
+            return False
+        self._own(file)
+        if not stat.S_ISREG(mode):
+            raise UnsafeFileError("is no regular file", rule="own folder only", file=file)
+        return True
+
+    def text(self, name: str, *, most: int = MAX_TEXT_BYTES) -> str:
+        """A text file.
+
+        Raises:
+            FormatError: It is no UTF-8, or too long.
+        """
+        if not self.has(name):
+            raise FormatError("is not there", file=self.path / name)
+        with (self.path / name).open("rb") as file:
+            found = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)  # which asks for that much memory
+        if len(found) > most:
+            raise FormatError(f"has more than {most:,} bytes", file=self.path / name)
+        try:
+            return found.decode()
+        except UnicodeDecodeError as error:
+            raise FormatError(f"is not UTF-8: {error}", file=self.path / name) from error
+
+    def where(self, name: str) -> str:
+        """What messages call it."""
+        return str(self.path / name)
+
+    def weights(self) -> Bundle:
+        """The parameters, of one file or of several, as the files have them.
+
+        Raises:
+            FormatError: There are none.
+            UnsafeFileError: A shard lies elsewhere.
+        """
+        if self.has(WEIGHTS):
+            return safetensors.read(self.path / WEIGHTS)
+        if not self.has(INDEX):
+            pickles = [name for name in PICKLES if (self.path / name).exists()]
+            hint = "save the model with transformers' save_pretrained, which writes safetensors"
+            if pickles:
+                raise FormatError(f"has {', '.join(pickles)}, but no {WEIGHTS}", file=self.path, hint=hint)
+            raise FormatError(f"has no {WEIGHTS}, nor {INDEX}", file=self.path, hint=hint)
+        shards = self.json(INDEX).get("weight_map")
+        for shard in set(shards.values()) if isinstance(shards, dict) else ():
+            if isinstance(shard, str) and "/" not in shard and "\0" not in shard:
+                self.has(shard)  # refuses links that lead out; safetensors refuses other names
+        return safetensors.read(self.path / INDEX)
+
+    def weights_files(self) -> list[str]:
+        """Names of the files that the parameters are in."""
+        if self.has(WEIGHTS) or not self.has(INDEX):
+            return [WEIGHTS]
+        return [shard for shard in self.json(INDEX)["weight_map"].values() if isinstance(shard, str)]
+
+    def others(self, known: set[str]) -> list[str]:
+        """Names of files and folders that are not among the known ones."""
+        return sorted(entry.name for entry in self.path.iterdir() if entry.name not in known)
+
+    def _own(self, file: Path) -> None:
+        """Refuse a link that leads out of the folder, but for the cache in which the Hub's files lie."""
+        real = Path(os.path.realpath(file))
+        places = [self._real]
+        if self._real.parent.name == "snapshots":
+            places.append(self._real.parent.parent / "blobs")
+        if not any(real.is_relative_to(place) for place in places):
+            raise UnsafeFileError(
+                f"is a link to {real}, which is not in its own folder", rule="own folder only", file=file
+            )

@@ -1,0 +1,145 @@
+"""Llama, Mistral and Qwen2: one network with options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelarchive import nn, ops
+from modelarchive.exchange.huggingface.config import Config
+from modelarchive.store.strict import short
+from modelarchive.zoo.llama import DecoderLayer
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a network like Llama is made of.
+
+    Attributes:
+        vocabulary: Number of words.
+        units: Width of the network.
+        layers: Number of layers.
+        heads: Heads of the queries.
+        kv_heads: Heads of keys and values.
+        head_dim: Size of a head.
+        hidden_units: Width of the gated layers.
+        epsilon: Added to mean squares.
+        activation: Of the gate.
+        rotary: How positions turn queries and keys.
+        use_bias: Whether the projections q, k, v and out have a bias.
+        use_mlp_bias: Whether the gated layers have.
+        window: How many places a layer with a window looks back, its own included; 0: no layer has one.
+        windowed: Which layers have.
+        padding: The word that fills up short texts.
+        tied: Whether the last layer has the embedding's weight.
+    """
+
+    vocabulary: int
+    units: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    hidden_units: int
+    epsilon: float
+    activation: str | None
+    rotary: dict[str, Any]
+    use_bias: tuple[bool, bool, bool, bool]
+    use_mlp_bias: bool
+    window: int
+    windowed: tuple[bool, ...]
+    padding: int | None
+    tied: bool
+
+
+class Trunk(nn.Block):
+    """``LlamaModel``: words ``(batch, length)`` to ``(batch, length, units)``."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(settings.vocabulary, settings.units, padding_idx=settings.padding)
+        self.layers = nn.Sequential(*(_layer(settings) for _ in range(settings.layers)))
+        self.norm = nn.RMSNorm(epsilon=settings.epsilon)
+        self.window = settings.window
+        self.windowed = settings.windowed
+
+    def forward(self, input_ids: Any) -> Any:
+        """All places; each looks at those before it, in some layers at the nearest of them only."""
+        x = self.embed_tokens(input_ids)
+        near = _near(input_ids, self.window) if any(self.windowed) else None
+        for layer, is_windowed in zip(self.layers, self.windowed, strict=True):
+            x = layer(x, near) if is_windowed else layer(x)
+        return self.norm(x)
+
+
+def guesser(settings: Settings, *, is_flat: bool = False) -> nn.Sequential:
+    """``LlamaForCausalLM``: words to logits ``(batch, length, vocabulary)``; flat as :class:`zoo.Llama`."""
+    model = Trunk(settings)
+    output = nn.Dense(settings.vocabulary, use_bias=False, flatten=False, in_units=settings.units)
+    if settings.tied:
+        output.weight = model.embed_tokens.weight
+    # A Sequential of the same layers is the same network where none has a window.
+    parts = dict(model.children) if is_flat and not any(settings.windowed) else {"model": model}
+    return nn.Sequential().add(**parts, lm_head=output)
+
+
+def rotary_of(config: Config, head_dim: int) -> dict[str, Any]:
+    """What config.json says of rotary positions, in its newer form (rope_parameters) or its older one."""
+    base: Any = config.get("rope_theta", default=10000.0)
+    older, newer = config.get("rope_scaling"), config.get("rope_parameters")
+    name = "rope_scaling" if newer is None else "rope_parameters"
+    found = older if newer is None else newer
+    if found is not None and not isinstance(found, Mapping):
+        config.refuse(name, f"is {short(found)}, expected an object")
+        found = None
+    found = dict(found or {})
+    base = found.pop("rope_theta", base)
+    if type(base) not in (int, float) or not 1 <= base <= 1e30:
+        config.refuse("rope_theta", f"is {short(base)}, expected a number from 1 on")
+        base = 10000.0
+    part = found.pop("partial_rotary_factor", None)
+    if part not in (None, 1, 1.0) or config.get("partial_rotary_factor", default=1) != 1:
+        config.refuse("partial_rotary_factor", "is not 1: transformers' own networks of this family turn whole heads")
+    older_kind, kind = found.pop("type", None), found.pop("rope_type", None)
+    kind = kind or older_kind or "default"
+    scaling: dict[str, Any] | None = None
+    needed = {"linear": ("factor",), "llama3": ("factor", "low_freq_factor", "high_freq_factor", _LENGTH)}
+    if kind == "default":
+        found.clear()
+    elif not isinstance(kind, str) or kind not in needed:
+        config.refuse(name, f"rope_type is {short(kind)}, expected default, {' or '.join(needed)}")
+    elif missing := [each for each in needed[kind] if type(found.get(each)) not in (int, float)]:
+        config.refuse(name, f"rope_type {kind} has no number as {', '.join(missing)}")
+    else:
+        scaling = {"type": kind, **{each.removesuffix("_embeddings"): found[each] for each in needed[kind]}}
+        try:
+            nn.MultiHeadAttention(head_dim, 1, rotary={"dim": head_dim, "base": float(base), "scaling": scaling})
+        except ValueError as error:
+            config.refuse(name, str(error))
+            scaling = None
+    return {"dim": head_dim, "base": float(base), "style": "halves", "scaling": scaling}
+
+
+_LENGTH = "original_max_position_embeddings"
+
+
+def _layer(settings: Settings) -> DecoderLayer:
+    return DecoderLayer(
+        settings.units,
+        settings.heads,
+        settings.kv_heads,
+        settings.hidden_units,
+        settings.rotary,
+        settings.epsilon,
+        head_dim=settings.head_dim,
+        use_bias=settings.use_bias,
+        use_mlp_bias=settings.use_mlp_bias,
+        activation=settings.activation,
+    )
+
+
+def _near(words: Any, window: int) -> Any:
+    """Mask ``(batch, 1, length, length)``: True where a place, the row, is less than `window` back."""
+    places = ops.cumsum(ops.cast(words == words, dtype="int64"), axis=1)  # of ones
+    return (places[:, :, None] - places[:, None, :] < window)[:, None]

@@ -1,0 +1,268 @@
+"""A folder read as a whole model: what it is by its config.json, its parameters by our names, its words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import spec
+from modelarchive.errors import ConversionError
+from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
+from modelarchive.exchange.huggingface.bert import POOLINGS, Pooling
+from modelarchive.exchange.huggingface.config import Config
+from modelarchive.exchange.huggingface.families import FAMILIES, Family, Variant, head_of
+from modelarchive.exchange.huggingface.folder import CONFIG, INDEX, MAX_CONFIG_BYTES, WEIGHTS, Folder, Texts
+from modelarchive.exchange.huggingface.words import TEXTS, VOCABULARY, lines, words
+from modelarchive.nn import Block
+from modelarchive.store.deferred import Deferred
+from modelarchive.store.fill import pieces
+from modelarchive.store.strict import short
+
+#: Under which key of the metadata config.json and the tokenizer's files travel.
+KEY: Final = "huggingface"
+#: What models for sentences consist of.
+MODULES: Final = "modules.json"
+POOLING: Final = "1_Pooling/config.json"
+#: Names of old files -> today's.
+_OLD: Final = ((".gamma", ".weight"), (".beta", ".bias"))
+
+
+def read_folder(
+    path: str | os.PathLike[str], *, inputs: Sequence[str] | None = None, sentences: bool | None = None
+) -> Bundle:
+    """See :func:`modelarchive.exchange.huggingface.read`."""
+    folder = Folder(path)
+    values = folder.json(CONFIG, most=MAX_CONFIG_BYTES)
+    try:
+        return _read(folder, values, inputs, sentences)
+    except ConversionError as error:
+        error.file = error.file or str(folder.path)
+        raise
+
+
+def _read(folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, sentences: bool | None) -> Bundle:
+    config = Config(values)
+    family, head = family_of(config)
+    pooling = pooling_of(folder, config, head) if sentences is not False else None
+    if sentences and pooling is None:
+        config.refuse(MODULES, "is not there: nothing says how a sentence becomes one vector")
+    if family is not None and (head is None or config.problems):
+        family.make(config, Variant("Model", family.inputs), 2**31 - 1)  # which lists what else there is
+    if family is None or head is None or config.problems:
+        raise ConversionError(config.problems)
+    weights = folder.weights()
+    ties = values.get("tie_word_embeddings", family.is_tied) is True
+    found, notes = _named(deferred(weights.parameters), family, head, ties=ties)
+    variant = Variant(
+        head,
+        _chosen(inputs, family, values, pooling),
+        has_pooler="pooler.dense.weight" in found,
+        is_tied=_tied(found, family, head, notes) if ties else None,
+        pooling=pooling,
+    )
+    network = family.make(config, variant, len(found))
+    if network is None:
+        raise ConversionError(config.problems)
+    network.cast(float_dtype(found))
+    architecture = described(network, variant.inputs, config)
+    entries = _fitting(found, network, architecture, notes)
+    if unknown := config.unknown():
+        notes.append(Note(CONFIG, f"taken to change nothing that is computed: {', '.join(map(short, unknown))}"))
+    embedding = embedding_of(family, head)
+    vocabulary, told = words(folder, entries[embedding].shape[0], embedding)
+    notes += told
+    kept, told = _kept(folder, vocabulary)
+    notes += told
+    metadata = {KEY: {"config": values, "files": kept}}
+    tokens = {} if vocabulary is None else {embedding: vocabulary}
+    return Bundle(Parameters(entries), architecture, metadata=metadata, tokens=tokens, notes=notes)
+
+
+def family_of(config: Config) -> tuple[Family | None, str | None]:
+    """The family and the head; what is not known is noted in the config."""
+    kind = config.get("model_type")
+    family = FAMILIES.get(kind) if isinstance(kind, str) else None
+    if family is None:
+        config.refuse("model_type", f"{short(kind)} is none of {', '.join(FAMILIES)}")
+        return None, None
+    head = head_of(config.values, family)
+    if head is None:
+        known = ", ".join(family.classes + each for each in family.heads)
+        config.refuse("architectures", f"{short(config.get('architectures'))} is none of {known}")
+    return family, head
+
+
+def embedding_of(family: Family, head: str) -> str:
+    """The name of the parameter whose rows are words."""
+    return family.embedding if head == "Model" else f"{family.prefix}.{family.embedding}"
+
+
+def described(network: Block, inputs: Sequence[str], config: Config) -> dict[str, Any]:
+    """The architecture, recorded on texts of any number and length; `inputs` are their names.
+
+    Raises:
+        ConversionError: The options do not fit each other.
+    """
+    declared = [{"name": name, "shape": [None, None], "dtype": "int64"} for name in inputs]
+    try:
+        return spec.describe(network, declared)
+    except ValueError as error:
+        config.refuse(CONFIG, f"its options do not fit each other: {error}")
+        raise ConversionError(config.problems) from error
+
+
+def _chosen(
+    inputs: Sequence[str] | None, family: Family, values: Mapping[str, Any], pooling: Pooling | None
+) -> tuple[str, ...]:
+    known = family.inputs
+    if values.get("type_vocab_size") == 0:
+        known = known[:2]
+    if inputs is None:
+        # One sentence at a time is of one segment.
+        return known[:2] if pooling is not None else known
+    chosen = tuple(inputs)
+    if not chosen or chosen != known[: len(chosen)]:
+        raise ValueError(f"inputs is {chosen}, expected the first of {', '.join(known)}, one or more of them")
+    return chosen
+
+
+def pooling_of(folder: Texts, config: Config, head: str | None) -> Pooling | None:
+    """How sentence-transformers goes on behind the model; None: it does not."""
+    if head != "Model" or not folder.has(MODULES):
+        return None
+    modules = folder.json_list(MODULES)
+    kinds = [str(module.get("type")).rpartition(".")[2] for module in modules if isinstance(module, dict)]
+    expected = ["Transformer", "Pooling", "Normalize"]
+    if len(kinds) < 2 or kinds != expected[: len(kinds)]:
+        config.refuse(MODULES, f"is of {', '.join(kinds) or 'nothing'}, expected {', '.join(expected)}")
+        return None
+    places = [module.get("path") for module in modules]
+    if places[:2] != ["", POOLING.partition("/")[0]]:
+        config.refuse(MODULES, f"has its parts in {short(places)}, expected '' and '1_Pooling'")
+        return None
+    options = folder.json(POOLING, most=MAX_CONFIG_BYTES)
+    modes = [name for name, value in options.items() if name.startswith("pooling_mode_") and value]
+    for mode in modes:
+        if mode not in POOLINGS:
+            config.refuse(POOLING, f"{short(mode)} is none of {', '.join(POOLINGS)}")
+    if not modes:
+        config.refuse(POOLING, "chooses no way of pooling")
+    # The order in which sentence-transformers puts them side by side.
+    return Pooling(tuple(mode for mode in POOLINGS if mode in modes), len(kinds) == 3)
+
+
+def _named(
+    theirs: Mapping[str, Deferred], family: Family, head: str, *, ties: bool
+) -> tuple[dict[str, Deferred], list[Note]]:
+    """The arrays by our names, lying as ours do."""
+    found: dict[str, Deferred] = {}
+    sources: dict[str, str] = {}
+    notes = []
+    different = []
+    for name, entry in theirs.items():
+        if family.is_unused(name):
+            notes.append(Note(name, "left out: transformers does not use it either"))
+            continue
+        ours = name
+        for old, new in _OLD:
+            ours = ours.removesuffix(old) + new if ours.endswith(old) else ours
+        ours = family.ours(ours, head)
+        if family.is_transposed(ours) and entry.ndim == 2:
+            entry = turned(entry)
+        other = sources.get(ours)
+        if other is None:
+            found[ours], sources[ours] = entry, name
+        elif not ties and ours in (name, other):
+            # The layer's own bias counts; the one beside it is nobody's where nothing is tied.
+            notes.append(Note(other if ours == name else name, "left out: transformers does not use it either"))
+            found[ours], sources[ours] = (entry, name) if ours == name else (found[ours], other)
+        elif _equal(found[ours], entry):
+            notes.append(Note(name, f"left out: {sources[ours]} is the same parameter"))
+        else:
+            different.append((name, f"is the same parameter as {sources[ours]}, and has other values"))
+    if different:
+        raise ConversionError(different)
+    return found, notes
+
+
+def turned(entry: Deferred) -> Deferred:
+    """The transposed array, in memory of its own when it is read."""
+    return Deferred(entry.shape[::-1], entry.dtype, lambda: np.ascontiguousarray(entry.read().T))
+
+
+def _equal(one: Deferred, other: Deferred) -> bool:
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    both = [pieces((each.view or each.read)()) for each in (one, other)]
+    return all(bytes(first) == bytes(second) for first, second in zip(*both, strict=True))
+
+
+def _tied(found: dict[str, Deferred], family: Family, head: str, notes: list[Note]) -> bool | None:
+    """False where the file has two arrays of different values for what the configuration says is one."""
+    name = f"{family.guesses.get(head, '')}.weight"
+    own, embedding = found.get(name), found.get(embedding_of(family, head))
+    if own is None or embedding is None:
+        return None
+    if _equal(own, embedding):
+        del found[name]
+        return None
+    notes.append(Note(name, "is not tied: the file has values of its own for it, whatever config.json says"))
+    return False
+
+
+def float_dtype(found: Mapping[str, Deferred]) -> str:
+    """The dtype of parameters that most bytes have."""
+    sizes: dict[str, int] = {}
+    for entry in found.values():
+        if entry.dtype.name in ("float32", "float64", "float16", "bfloat16"):
+            sizes[entry.dtype.name] = sizes.get(entry.dtype.name, 0) + entry.nbytes
+    return max(sizes, key=lambda name: sizes[name], default="float32")
+
+
+def _fitting(
+    found: Mapping[str, Deferred], network: Block, architecture: dict[str, Any], notes: list[Note]
+) -> dict[str, Deferred]:
+    """An array for each parameter, one for those that are shared.
+
+    Raises:
+        ConversionError: Some are missing, or of other shapes; lists all of them.
+    """
+    parameters = network.collect_params()
+    first: dict[int, str] = {}
+    for name, parameter in parameters.items():
+        if name in found:
+            first.setdefault(id(parameter), name)
+    entries = {}
+    problems = []
+    for name, shape in spec.parameter_shapes(architecture).items():
+        source = first.get(id(parameters[name]))
+        if source is None:
+            problems.append((name, "is not in the files"))
+        elif tuple(found[source].shape) != tuple(shape):
+            problems.append((name, f"has the shape {found[source].shape}, {CONFIG} makes it {tuple(shape)}"))
+        else:
+            entries[name] = found[source]
+    if problems:
+        raise ConversionError(problems)
+    notes += [Note(name, "left out: the model has no such parameter") for name in found if name not in parameters]
+    return entries
+
+
+def _kept(folder: Folder, vocabulary: list[str] | None) -> tuple[dict[str, str], list[Note]]:
+    """The texts that travel in the metadata, and what stays behind."""
+    kept = {}
+    for name in TEXTS:
+        if not folder.has(name):
+            continue
+        text = folder.text(name)
+        if name == VOCABULARY and vocabulary is not None and lines(text) == vocabulary and text.endswith("\n"):
+            continue  # the words say the same
+        kept[name] = text
+    shards = set(folder.weights_files())
+    others = folder.others({CONFIG, WEIGHTS, INDEX, *TEXTS, POOLING.partition("/")[0], *shards})
+    others = [name for name in others if not name.startswith(".") and name != "2_Normalize"]
+    notes = [Note("(files)", f"left out: {', '.join(map(short, others))}")] if others else []
+    return kept, notes

@@ -1,0 +1,58 @@
+"""Keras: `.keras`, `.weights.h5` and `.h5` files read without Keras, models built and written by Keras itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from modelarchive.exchange.keras.layers import LAYERS
+from modelarchive.exchange.keras.operations import OPERATIONS
+from modelarchive.exchange.keras.reading import bundle_of_config, read
+from modelarchive.exchange.keras.writing import build_model, write
+from modelarchive.exchange.support import Support
+
+if TYPE_CHECKING:
+    from modelarchive.exchange.bundle import Bundle
+
+__all__ = ["build_model", "bundle_of_config", "read", "read_model", "support", "write"]
+
+
+def read_model(model: Any, inputs: Any = None) -> Bundle:
+    """A ``keras.Model`` in memory as a bundle: what a file of it would be read as, without a file.
+
+    Args:
+        model: A Sequential or functional model, built.
+        inputs: An example of what it takes, or a tuple of several, where the model leaves sizes open that their
+            meaning depends on.
+
+    Returns:
+        The bundle; the parameters are read from the model when they are asked for.
+
+    Raises:
+        ConversionError: The model has layers without a counterpart, custom classes or code; lists all of them.
+        MissingDependencyError: Keras is not installed.
+    """
+    from modelarchive.exchange.keras import live
+
+    return live.read_model(model, inputs)
+
+
+def support() -> list[Support]:
+    """Every layer and operation of Keras that is read or written."""
+    from modelarchive.exchange.keras.building import losses, written
+
+    there = {theirs for several in written().values() for theirs in several}
+    lost = losses()
+    rows = [
+        Support(prefix + name, row.ours, True, name in there, _told(row.losses, lost.get(name, "")))
+        for prefix, table in (("", LAYERS), ("ops: ", OPERATIONS))
+        for name, row in table.items()
+    ]
+    known = {*LAYERS, *OPERATIONS}
+    ours = {name: word for word, several in written().items() for name in several}
+    return rows + [
+        Support(name, ours[name], False, True, _told("", lost.get(name, ""))) for name in sorted(there - known)
+    ]
+
+
+def _told(reading: str, writing: str) -> str:
+    return "; ".join(filter(None, [reading, writing and f"written: {writing}"]))

@@ -1,0 +1,115 @@
+"""One call of a layer into a graph: the layer's row in the tables, its settings, its mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelarchive.exchange.keras.config import Refusal, short
+from modelarchive.exchange.keras.functions import as_operation
+from modelarchive.exchange.keras.importing import LOST, At, Importer, Scope, leaves
+from modelarchive.exchange.keras.layers import LAYERS
+from modelarchive.exchange.keras.model import Call, Layer
+from modelarchive.exchange.keras.operations import OPERATIONS
+from modelarchive.exchange.keras.step import Step, UnknownError
+
+#: Classes that run code of their author's, which the file holds or names.
+_CODE = ("Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
+#: Classes that call a function of TensorFlow, by its name.
+_FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
+
+
+def converted(importer: Importer, scope: Scope, layer: Layer, call: Call) -> list[At]:
+    """Add one call of a layer to a graph.
+
+    Returns:
+        Its results; [LOST] where it takes what could not be said.
+
+    Raises:
+        Refusal: It has no counterpart.
+    """
+    if layer.inner is not None:
+        return _model(importer, scope, layer, call)
+    if layer.kind in _FUNCTIONS:
+        layer, call = as_operation(layer, call)
+    row = (OPERATIONS if layer.is_operation else LAYERS).get(layer.kind)
+    if row is None:
+        raise Refusal(_unknown(layer))
+    step = Step(importer, scope, layer, call, row.weights)
+    mask = next((known for each in _tensors(call) if (known := scope.known(each).mask)), "")
+    if not layer.is_operation:
+        _check_policy(step)
+        _tell_training(step)
+    try:
+        found = row.read(step)
+    except (UnknownError, ValueError):
+        if step.is_lost:
+            return [LOST]
+        raise
+    if mask and row.masks == "use":
+        raise Refusal(f"takes the mask that {mask!r} makes, which has no counterpart")
+    results = found if isinstance(found, list) else [found]
+    if unread := step.config.unread() if not layer.is_operation or layer.config.values else {}:
+        raise Refusal(f"{layer.kind} has settings that have no counterpart: {short(unread)}")
+    if unread_arguments := step.unread():
+        raise Refusal(f"{layer.kind} is called with {', '.join(unread_arguments)}, which has no counterpart")
+    if step.is_lost:
+        return [LOST for _ in results]
+    if row.masks == "pass" and mask:
+        for each in results:
+            scope.set_mask(each, mask)
+    return results
+
+
+def _model(importer: Importer, scope: Scope, layer: Layer, call: Call) -> list[At]:
+    """A model inside of a model: a block of its own."""
+    wrong = [name for name, value in call.kwargs.items() if value is not None and name not in ("mask", "training")]
+    tensors = [each for each in leaves(call.args) if each is not None]
+    if wrong or call.kwargs.get("mask") is not None or call.kwargs.get("training") or layer.inner is None:
+        raise Refusal(f"is called with {', '.join(wrong) or 'mask or training'}, which has no counterpart")
+    if not all(isinstance(each, At) for each in tensors):
+        raise Refusal(f"is called on {short(call.args)}, expected tensors")
+    if LOST in tensors:
+        for each in layer.inner.layers:  # what else is wrong is told with it
+            if not each.is_input and each.inner is None:
+                table = OPERATIONS if each.is_operation else LAYERS
+                if each.kind not in table and each.kind not in _FUNCTIONS:
+                    importer.problems.append((each.name, _unknown(each)))
+        return [LOST]
+    given = [scope.known(each) for each in tensors]
+    block, known = importer.model(layer.inner, given, is_trainable=scope.is_trainable)
+    value = tuple(each.value for each in known) if len(known) > 1 else known[0].value if known else None
+    found = scope.block(layer.name, block, tensors, value)
+    for at, what in zip(found, known, strict=True):
+        scope.set_mask(at, what.mask)
+    return found
+
+
+def _unknown(layer: Layer) -> str:
+    what = "operation" if layer.is_operation else "layer"
+    if layer.kind in _CODE:
+        return f"{layer.kind} is code, which is not read"
+    return f"the {what} {layer.kind!r} has no counterpart"
+
+
+def _tensors(call: Call) -> list[At]:
+    return [each for each in leaves([call.args, call.kwargs]) if isinstance(each, At)]
+
+
+def _check_policy(step: Step) -> None:
+    """What dtype a layer computes in."""
+    policy: Any = step.config.values.get("dtype")
+    if isinstance(policy, dict):
+        if policy.get("class_name") not in ("DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"):
+            raise Refusal(f"its dtype policy is a {short(policy.get('class_name'))}, which has no counterpart")
+        config = policy.get("config")
+        policy = config.get("name") if isinstance(config, dict) else None
+    if isinstance(policy, str) and policy.startswith("mixed_"):
+        narrow = policy.removeprefix("mixed_")
+        step.importer.note("(dtype)", f"layers of the policy {policy} compute in {narrow}; here in float32")
+
+
+def _tell_training(step: Step) -> None:
+    """What matters in training only."""
+    for name, value in step.config.values.items():
+        if value is not None and name.endswith(("_regularizer", "_constraint")):
+            step.importer.note("(training)", "regularizers and constraints are left out")

@@ -1,0 +1,126 @@
+"""Keras' files: the members of a `.keras` zip, and HDF5 behind the guard; nothing is extracted to disk."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import dtypes
+from modelarchive.errors import FormatError, UnsafeFileError
+from modelarchive.exchange import zipped
+from modelarchive.exchange.mapped import MappedFile
+from modelarchive.exchange.zipped import Member, content
+from modelarchive.store.contents import Entry, Foreign
+from modelarchive.store.deferred import Deferred
+
+#: A compressed member may become so many times as large, or this large in any case.
+MAX_INFLATION: Final = 16
+MAX_INFLATED: Final = 64 << 20
+#: Attributes of an HDF5 file's root by which Keras says what it is.
+ATTRIBUTES: Final = ("model_config", "keras_version", "backend", "layer_names", "training_config")
+CONFIG: Final = "config.json"
+METADATA: Final = "metadata.json"
+VARIABLES: Final = "model.weights.h5"
+
+
+def members(file: MappedFile) -> dict[str, Member]:
+    """The members of a zip file, by name.
+
+    Raises:
+        FormatError: It is no zip file, or a damaged one.
+        UnsafeFileError: Members overlap, claim more than they can hold, or are named out of the file.
+    """
+    found = {}
+    for member in zipped.members(file, most=lambda stored: max(MAX_INFLATED, MAX_INFLATION * stored)):
+        parts = re.split(r"[/\\]", member.name)
+        if ".." in parts or parts[0] == "" or ":" in parts[0]:
+            raise UnsafeFileError(f"the member {member.name[:80]!r} leads out of the file", rule="names")
+        found[member.name] = member
+    return found
+
+
+@dataclass
+class Variables:
+    """The arrays of an HDF5 file, and the texts at its root."""
+
+    arrays: Mapping[str, Deferred]
+    attributes: Mapping[str, str]
+
+
+def variables(file: MappedFile, member: Member | None = None) -> Variables:
+    """What an HDF5 file holds: arrays are views of the mapped file where it has them as they are.
+
+    Args:
+        file: The file.
+        member: The member that it is, of a zip file.
+
+    Raises:
+        FormatError: HDF5 cannot read it, or an array is of a dtype that archives do not hold.
+        UnsafeFileError: It breaks a rule of the guard.
+    """
+    from modelarchive.store import boundary
+
+    data = content(file, member) if member is not None and member.is_compressed else None
+    with _part(file, member, data) as part:
+        found: Foreign = boundary.call(Foreign, "read_foreign", part, attributes=list(ATTRIBUTES))
+        size = part.size
+    unknown = sorted(path for path, entry in found.arrays.items() if entry is None)
+    if unknown:
+        raise FormatError(f"{unknown[0][:200]!r} has a dtype that archives do not hold", path=unknown[0][:200])
+    arrays = {}
+    for path, entry in found.arrays.items():
+        if entry is None:
+            continue
+        dtype = dtypes.numpy_dtype(entry.dtype)
+        # What the other process says is not believed.
+        nbytes = dtype.itemsize * math.prod(entry.shape)
+        if nbytes != entry.nbytes or (entry.offset is not None and not 0 <= entry.offset <= size - nbytes):
+            raise FormatError(f"{path[:200]!r} lies outside the file", path=path[:200])
+        arrays[path] = _array(file, member, data, path, entry, dtype)
+    return Variables(arrays, found.attributes)
+
+
+def _array(
+    file: MappedFile, member: Member | None, data: bytes | None, path: str, entry: Entry, dtype: np.dtype[Any]
+) -> Deferred:
+    if entry.offset is None:
+
+        def read() -> np.ndarray:
+            from modelarchive.store import boundary
+
+            with _part(file, member, data) as part:
+                array: np.ndarray = boundary.call(np.ndarray, "read_array", part, answer=entry.nbytes, hdf5_path=path)
+            if array.shape != entry.shape or array.dtype != dtype:
+                raise FormatError("was changed while it was read", file=file.path, path=path)
+            return array
+
+        return Deferred(entry.shape, dtype, read)
+    if data is not None:
+        start = entry.offset
+        return Deferred(entry.shape, dtype, lambda: np.ndarray(entry.shape, dtype, data, start).copy())
+    return file.array(entry.offset + (member.offset if member else 0), dtype, entry.shape)
+
+
+@contextlib.contextmanager
+def _part(file: MappedFile, member: Member | None, data: bytes | None) -> Iterator[Any]:
+    """The HDF5 file for the process that reads it."""
+    from modelarchive.store import boundary
+
+    if data is not None:
+        with boundary.in_memory(data, f"{file.path}:{VARIABLES}") as part:
+            yield part
+        return
+    descriptor = file.open()
+    try:
+        offset, size = (0, file.size) if member is None else (member.offset, member.size)
+        name = str(file.path) if member is None else f"{file.path}:{member.name}"
+        yield boundary.Part(descriptor, offset, size, name)
+    finally:
+        os.close(descriptor)

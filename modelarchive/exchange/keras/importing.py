@@ -1,0 +1,385 @@
+"""From Keras' layers to an architecture: walks the calls of a model, and asks the tables what each layer means."""
+
+from __future__ import annotations
+
+import copy
+import heapq
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from modelarchive import names
+from modelarchive.errors import ConversionError
+from modelarchive.exchange.bundle import Note
+from modelarchive.exchange.keras.config import Refusal
+from modelarchive.exchange.keras.model import Call, Layer, Model, Parser, Tensor, mapped
+from modelarchive.exchange.keras.storage import Storage
+from modelarchive.nn.evaluate import Abstract, Evaluator, constant_value, declared
+from modelarchive.nn.kinds import KINDS
+from modelarchive.nn.parameter import dtype_name
+from modelarchive.store.deferred import Deferred
+
+#: A block of an architecture.
+Block = dict[str, Any]
+#: Where a block under construction keeps what its own parameters are: own name -> key of the array.
+HELD: Final = "(held)"
+#: Calls that are followed, for each one in the file, and in any case: models that call models would never end.
+MAX_TIMES: Final = 4
+MAX_CALLS: Final = 2_000
+
+
+@dataclass(frozen=True)
+class At:
+    """A reference to a result inside of one graph."""
+
+    name: str
+    index: int | None = None
+
+    @property
+    def ref(self) -> str | list[Any]:
+        """As an architecture writes it."""
+        return self.name if self.index is None else [self.name, self.index]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a result.
+
+    Attributes:
+        value: Its shape and dtype; None: nothing.
+        mask: The layer whose mask goes with it; "": there is none.
+    """
+
+    value: Abstract | None
+    mask: str = ""
+
+
+_CONTAINERS: Final = ("Graph", "Sequential")
+#: The result of a call that could not be said, which is told already.
+LOST: Final = At("?")
+
+
+Convert = Callable[["Importer", "Scope", Layer, Call], list[At]]
+
+
+class Importer:
+    """Makes the architecture of one model.
+
+    Attributes:
+        storage: Where the arrays are.
+        parser: Reads configs inside of configs.
+        version: Keras' version, as the file gives it.
+        convert: Adds one call of a layer to a graph, and gives its results.
+        problems: What has no counterpart.
+        notes: What is changed or lost.
+        arrays: Key -> array, of all parameters.
+    """
+
+    def __init__(self, storage: Storage, parser: Parser, version: str, convert: Convert) -> None:
+        self.storage = storage
+        self.parser = parser
+        self._convert = convert
+        self.version = version
+        self.problems: list[tuple[str, str]] = []
+        self.notes: list[Note] = []
+        self.arrays: dict[str, Deferred] = {}
+        self._calls = 0
+        self._models: dict[Any, tuple[Block, list[Known]]] = {}
+
+    @property
+    def is_keras2(self) -> bool:
+        """Whether the file is older than Keras 3."""
+        return self.version.startswith(("1", "2"))
+
+    def note(self, where: str, what: str) -> None:
+        """Tell what is changed or lost, once."""
+        found = Note(where, what)
+        if found not in self.notes:
+            self.notes.append(found)
+
+    def model(self, model: Model, given: Sequence[Known], *, is_trainable: bool = True) -> tuple[Block, list[Known]]:
+        """A model as a block, and what is known of its outputs.
+
+        Args:
+            model: The model; where it is a Functional, its inputs in order are what is given.
+            given: What is known of its inputs.
+            is_trainable: Whether what is around it lets training change it.
+        """
+        # A model that is called again on the like is not walked again: models may call models that call models.
+        key = (id(model), tuple(given), is_trainable)
+        if key in self._models:
+            block, known = self._models[key]
+            return copy.deepcopy(block), known
+        block, known = self._models[key] = self._made(model, given, is_trainable=is_trainable)
+        return block, known
+
+    def _made(self, model: Model, given: Sequence[Known], *, is_trainable: bool) -> tuple[Block, list[Known]]:
+        scope = Scope(self, is_trainable and model.is_trainable)
+        run = self._row if model.is_sequential else self._functional
+        outputs = run(scope, model, given)
+        known = [scope.known(each) for each in outputs]
+        if model.is_sequential and (row := scope.row(outputs)) is not None:
+            return row, known
+        return scope.graph(outputs), known
+
+    def _row(self, scope: Scope, model: Model, given: Sequence[Known]) -> list[At]:
+        layers = model.layers
+        name = "x"
+        if layers and layers[0].is_input:
+            name, layers = layers[0].name, layers[1:]
+        if len(given) != 1:
+            raise Refusal(f"{model.name!r} is called on {len(given)} inputs, expected 1")
+        row = [scope.input(name, given[0])]
+        for layer in layers:
+            row = self.call(scope, layer, Call([row[0] if len(row) == 1 else row], {}))
+        return row
+
+    def _functional(self, scope: Scope, model: Model, given: Sequence[Known]) -> list[At]:
+        inputs = leaves(model.inputs)
+        if len(inputs) != len(given):
+            raise Refusal(f"{model.name!r} is called on {len(given)} inputs, expected {len(inputs)}")
+        results: dict[tuple[str, int], list[At]] = {}
+        for tensor, known in zip(inputs, given, strict=True):
+            results[tensor.layer, tensor.call] = [scope.input(tensor.layer, known)]
+        layers = {layer.name: layer for layer in model.layers}
+        for name, number in _ordered(model, set(results), self.problems):
+            call = layers[name].calls[number]
+            found = Call([self._found(each, results) for each in call.args],
+                         {key: self._found(each, results) for key, each in call.kwargs.items()})  # fmt: skip
+            results[name, number] = self.call(scope, layers[name], found)
+        return [self._found(each, results) for each in leaves(model.outputs)]
+
+    def _found(self, argument: Any, results: Mapping[tuple[str, int], list[At]]) -> Any:
+        def find(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            several = results.get((value.layer, value.call), [LOST])
+            if several == [LOST]:
+                return LOST
+            if not 0 <= value.index < len(several):
+                self.problems.append((value.layer, f"has {len(several)} results, but result {value.index} is used"))
+                return LOST
+            return several[value.index]
+
+        return mapped(argument, find)
+
+    def call(self, scope: Scope, layer: Layer, call: Call) -> list[At]:
+        """The results of one call of a layer; [LOST] with a problem where it has no counterpart."""
+        self._calls += 1
+        if self._calls > MAX_CALLS + MAX_TIMES * self.parser.calls:
+            raise ConversionError([(layer.name, "models inside of models are called too often")])
+        try:
+            return self._convert(self, scope, layer, call)
+        except ConversionError:
+            raise
+        except Refusal as refusal:
+            self.problems.append((layer.name, str(refusal)))
+        except (ValueError, TypeError, OverflowError) as error:
+            self.problems.append((layer.name, f"{layer.kind}: {error}"))
+        return [LOST]
+
+    def finished(self, root: Block) -> dict[str, Deferred]:
+        """Settle which parameters are shared; every parameter's name -> its array."""
+        owners: dict[str, str] = {}
+        found: dict[str, Deferred] = {}
+        pending = [("", root)]
+        while pending:
+            path, block = pending.pop()
+            shares = {}
+            for own, key in block.pop(HELD, {}).items():
+                name = f"{path}{own}"
+                if owners.setdefault(key, name) != name:
+                    shares[own] = owners[key]
+                found[name] = self.arrays[key]
+            if shares:
+                block["shares"] = shares
+            pending += [(f"{path}{name}.", child) for name, child in reversed(children(block))]
+        return found
+
+
+def children(block: Block) -> list[tuple[str, Block]]:
+    """The blocks inside of a container, by name."""
+    if block["kind"] == "Sequential":
+        return [(each["name"], each["block"]) for each in block["children"]]
+    return [(each["name"], each["block"]) for each in block.get("nodes", ()) if "block" in each]
+
+
+def leaves(value: Any) -> list[Any]:
+    """What is inside of lists and dicts, these in the order of their sorted keys."""
+    if isinstance(value, dict):
+        return [leaf for key in sorted(value) for leaf in leaves(value[key])]
+    return [leaf for each in value for leaf in leaves(each)] if isinstance(value, list) else [value]
+
+
+def _ordered(model: Model, known: set[tuple[str, int]], problems: list[tuple[str, str]]) -> list[tuple[str, int]]:
+    """The calls of a model in an order in which each comes behind what it takes."""
+    calls = [
+        (layer.name, number, call)
+        for layer in model.layers
+        if not layer.is_input
+        for number, call in enumerate(layer.calls)
+    ]
+    places = {(name, number): place for place, (name, number, _) in enumerate(calls)}
+    waiting: dict[int, int] = {}
+    behind: dict[tuple[str, int], list[int]] = {}
+    for place, (_, _, call) in enumerate(calls):
+        tensors = {
+            (each.layer, each.call)
+            for each in leaves([call.args, call.kwargs])
+            if isinstance(each, Tensor) and (each.layer, each.call) in places
+        }
+        waiting[place] = len(tensors - known)
+        for tensor in tensors - known:
+            behind.setdefault(tensor, []).append(place)
+    ready = [place for place, count in waiting.items() if not count]
+    order = []
+    while ready:
+        name, number, _ = calls[heapq.heappop(ready)]
+        order.append((name, number))
+        for place in behind.get((name, number), ()):
+            waiting[place] -= 1
+            if not waiting[place]:
+                heapq.heappush(ready, place)
+    if len(order) < len(calls):
+        problems.append((model.name, "its calls go in a circle"))
+    return order
+
+
+class Scope:
+    """One graph under construction.
+
+    Args:
+        importer: Whose it is.
+        is_trainable: Whether training changes what is in it.
+    """
+
+    def __init__(self, importer: Importer, is_trainable: bool) -> None:
+        self.importer = importer
+        self.is_trainable = is_trainable
+        self.inputs: list[str] = []
+        self.nodes: list[dict[str, Any]] = []
+        self.own: dict[str, dict[str, Any]] = {}
+        self._held: dict[str, str] = {}
+        self._frozen: list[str] = []
+        self._known: dict[At, Known] = {LOST: Known(None)}
+        self._taken: set[str] = set()
+        self._declared: dict[str, str] = {}
+        self._evaluator = Evaluator()
+
+    def free(self, wish: str) -> str:
+        """A name of the grammar that nothing has yet."""
+        stem = re.sub(r"[^A-Za-z0-9_-]", "_", wish)[:100] or "node"
+        if names.problem_with_part(stem):
+            stem = f"x{stem}"
+        name, number = stem, 1
+        while name in self._taken:
+            number += 1
+            name = f"{stem}_{number}"
+        self._taken.add(name)
+        return name
+
+    def input(self, wish: str, known: Known) -> At:
+        """Add an input."""
+        at = At(self.free(wish))
+        self.inputs.append(at.name)
+        self._known[at] = known
+        return at
+
+    def known(self, at: At) -> Known:
+        """What is known of a result."""
+        return self._known.get(at, Known(None))
+
+    def set_mask(self, at: At, mask: str) -> None:
+        """Say that a mask goes with a result."""
+        self._known[at] = Known(self.known(at).value, mask)
+
+    def _emit(self, wish: str, node: dict[str, Any], value: Any) -> list[At]:
+        name = self.free(wish)
+        self.nodes.append({"name": name, **node})
+        if isinstance(value, tuple):
+            several = [At(name, index) for index in range(len(value))]
+            self._known |= {at: Known(each) for at, each in zip(several, value, strict=True)}
+            return several
+        self._known[At(name)] = Known(value)
+        return [At(name)]
+
+    def op(self, wish: str, name: str, refs: Sequence[At], arguments: dict[str, Any]) -> list[At]:
+        """Add an op of the vocabulary.
+
+        Raises:
+            ValueError: It does not take these.
+        """
+        if name == "constant":
+            value = constant_value(arguments["value"])
+            if arguments["dtype"] is not None:
+                import numpy as np
+
+                value = constant_value(np.asarray(arguments["value"], arguments["dtype"]))
+        else:
+            value = self._evaluator.op(name, [self.known(ref).value for ref in refs], arguments)
+        return self._emit(wish, {"op": name, "inputs": [ref.ref for ref in refs], "arguments": arguments}, value)
+
+    def parameter(self, wish: str, key: str) -> At:
+        """A parameter of the graph's own, as a result."""
+        array = self.importer.arrays[key]
+        own = next((name for name, other in self._held.items() if other == key), None)
+        if own is None:
+            own = self.free(wish)
+            self.own[own] = {"shape": list(array.shape), "dtype": dtype_name(array.dtype)}
+            self._held[own] = key
+            if not self.is_trainable:
+                self._frozen.append(own)
+        value = declared(array.shape, dtype_name(array.dtype))
+        return self._emit(f"{own}_value", {"parameter": own}, value)[0]
+
+    def freeze(self, key: str) -> None:
+        """Say that training does not change a parameter of the graph's own."""
+        self._frozen += [own for own, other in self._held.items() if other == key and own not in self._frozen]
+
+    def block(self, wish: str, block: Block, refs: Sequence[At], value: Any = ...) -> list[At]:
+        """Add a block; a further call of one that there is already, where it has the same parameters.
+
+        Args:
+            wish: Its name, if that is free.
+            block: It.
+            refs: What it is called on.
+            value: What it gives, for a container.
+        """
+        if value is ...:
+            value = self.layer_value(block, refs)
+        inputs = [ref.ref for ref in refs]
+        signature = json.dumps(block, sort_keys=True)
+        if (HELD in signature or block["kind"] in _CONTAINERS) and signature in self._declared:
+            return self._emit(f"{wish}_again", {"call": self._declared[signature], "inputs": inputs}, value)
+        found = self._emit(wish, {"block": block, "inputs": inputs}, value)
+        self._declared[signature] = found[0].name
+        return found
+
+    def layer_value(self, block: Block, refs: Sequence[At]) -> Any:
+        """What a layer gives."""
+        fields = {name: each for name, each in block.items() if name not in ("kind", "frozen", HELD)}
+        return self._evaluator.layer(KINDS[block["kind"]].from_config(fields), [self.known(ref).value for ref in refs])
+
+    def row(self, outputs: Sequence[At]) -> Block | None:
+        """The graph as a Sequential, if it is one."""
+        at = At(self.inputs[0])
+        for node in self.nodes:
+            if "block" not in node or node["inputs"] != [at.ref]:
+                return None
+            at = At(node["name"])
+        if list(outputs) != [at]:
+            return None
+        return {
+            "kind": "Sequential",
+            "children": [{"name": node["name"], "block": node["block"]} for node in self.nodes],
+        }
+
+    def graph(self, outputs: Sequence[At]) -> Block:
+        """The graph."""
+        block: Block = {"kind": "Graph", "inputs": self.inputs}
+        if self.own:
+            block |= {"parameters": self.own, HELD: self._held}
+        block |= {"nodes": self.nodes, "outputs": [at.ref for at in outputs]}
+        return block | ({"frozen": self._frozen} if self._frozen else {})

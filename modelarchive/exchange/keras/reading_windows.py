@@ -1,0 +1,325 @@
+"""Layers that move windows over spatial axes: convolutions, pooling, padding, cropping, resizing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from modelarchive.exchange.keras.config import Refusal
+from modelarchive.exchange.keras.importing import At
+from modelarchive.exchange.keras.step import Step
+
+Read = Callable[[Step], At]
+_LAST: Final = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
+_FIRST: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
+
+
+def layout(step: Step, rank: int) -> str:
+    """The order of the axes."""
+    found = step.config.text("data_format", "channels_last")
+    if found not in ("channels_last", "channels_first"):
+        raise Refusal(f"data_format = {found!r} is neither channels_last nor channels_first")
+    return (_LAST if found == "channels_last" else _FIRST)[rank]
+
+
+def spatial(step: Step, at: At, order: str) -> list[int | None]:
+    """The sizes of the axes that windows move over."""
+    dims = step.dims(at)
+    if len(dims) != len(order):
+        raise Refusal(f"{step.layer.kind} takes {len(order)} axes, its input has {len(dims)}")
+    return dims[1:-1] if order[-1] == "C" else dims[2:]
+
+
+def padding(step: Step, at: At, order: str, window: Sequence[int], strides: Sequence[int]) -> list[list[int]]:
+    """The padding of a window that is moved: as much as `same` takes, which depends on the size."""
+    how = step.config.text("padding", "valid")
+    if how == "valid":
+        return [[0, 0] for _ in window]
+    if how == "causal" and len(window) == 1:
+        return [[window[0] - 1, 0]]
+    if how != "same":
+        raise Refusal(f"padding = {how!r} has no counterpart")
+    if all(stride == 1 for stride in strides):
+        return [[(size - 1) // 2, size - 1 - (size - 1) // 2] for size in window]
+    found = []
+    for length, size, stride in zip(spatial(step, at, order), window, strides, strict=True):
+        if length is None and stride > 1:
+            raise Refusal("padding='same' with strides depends on a size that is free in the file: pass inputs=")
+        total = size - 1 if length is None else max((-(-length // stride) - 1) * stride + size - length, 0)
+        found.append([total // 2, total - total // 2])
+    return found
+
+
+def _window(step: Step, rank: int) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Kernel, strides, dilation, and the size of the dilated kernel."""
+    config = step.config
+    kernel = config.sizes("kernel_size", rank)
+    dilation = config.sizes("dilation_rate", rank, 1)
+    wide = [(size - 1) * each + 1 for size, each in zip(kernel, dilation, strict=True)]
+    return kernel, config.sizes("strides", rank, 1), dilation, wide
+
+
+def convolution(rank: int) -> Read:
+    """Conv1D, Conv2D, Conv3D."""
+
+    def read(step: Step) -> At:
+        config = step.config
+        order, x = layout(step, rank), step.as_float(step.x)
+        kernel, strides, dilation, wide = _window(step, rank)
+        activation = step.activation_of(config.value("activation", None))
+        groups = config.integer("groups", 1)
+        fields = {
+            "channels": config.integer("filters"),
+            "kernel_size": kernel,
+            "strides": strides,
+            "padding": padding(step, x, order, wide, strides),
+            "dilation": dilation,
+            "groups": groups,
+            "layout": order,
+            "activation": activation.field,
+            "use_bias": config.flag("use_bias", default=True),
+        }
+        config.expect("lora_rank", None)
+        config.expect("quantization_config", None)
+        sizes = lambda arrays: {"in_channels": arrays["weight"].shape[1] * groups}  # noqa: E731
+        at = step.block(f"Conv{rank}D", fields, x, sizes=sizes)[0]
+        return at if activation.field else step.activation(activation, at)
+
+    return read
+
+
+def depthwise(rank: int) -> Read:
+    """DepthwiseConv1D, DepthwiseConv2D: as many groups as channels."""
+
+    def read(step: Step) -> At:
+        activation = step.activation_of(step.config.value("activation", None))
+        at = _depthwise(step, rank, activation.field, step.config.flag("use_bias", default=True))
+        return at if activation.field else step.activation(activation, at)
+
+    return read
+
+
+def _depthwise(step: Step, rank: int, activation: str | None, use_bias: bool, wish: str = "", **more: Any) -> At:
+    order, x = layout(step, rank), step.as_float(step.x)
+    kernel, strides, dilation, wide = _window(step, rank)
+    step.config.expect("groups", 1)
+    times = step.config.integer("depth_multiplier", 1)
+    channels = step.dims(x)[-1 if order[-1] == "C" else 1]
+    if channels is None:
+        raise Refusal("the number of its channels is not known: pass inputs=")
+    fields = {
+        "channels": channels * times,
+        "kernel_size": kernel,
+        "strides": strides,
+        "padding": padding(step, x, order, wide, strides),
+        "dilation": dilation,
+        "groups": channels,
+        "layout": order,
+        "activation": activation,
+        "use_bias": use_bias,
+        "in_channels": channels,
+    }
+    return step.block(f"Conv{rank}D", fields, x, wish=wish, **more)[0]
+
+
+def separable(rank: int) -> Read:
+    """SeparableConv1D, SeparableConv2D: a convolution for each channel, and one over the channels."""
+
+    def read(step: Step) -> At:
+        config = step.config
+        use_bias = config.flag("use_bias", default=True)
+        activation = step.activation_of(config.value("activation", None))
+        every = step.held({"use_bias": use_bias}, step.weights, step.layer)
+        held = [{"weight": every["depthwise"]}, {"weight": every["pointwise"]}]
+        if use_bias:
+            held[1]["bias"] = every["bias"]
+        at = _depthwise(step, rank, None, False, f"{step.layer.name}_depthwise", held=held[0])
+        fields = {
+            "channels": config.integer("filters"),
+            "kernel_size": [1] * rank,
+            "strides": [1] * rank,
+            "padding": [[0, 0]] * rank,
+            "dilation": [1] * rank,
+            "groups": 1,
+            "layout": layout(step, rank),
+            "activation": activation.field,
+            "use_bias": use_bias,
+        }
+        sizes = lambda arrays: {"in_channels": arrays["weight"].shape[1]}  # noqa: E731
+        at = step.block(f"Conv{rank}D", fields, at, sizes=sizes, held=held[1])[0]
+        return at if activation.field else step.activation(activation, at)
+
+    return read
+
+
+def transposed(rank: int) -> Read:
+    """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose."""
+
+    def read(step: Step) -> At:
+        config = step.config
+        order, x = layout(step, rank), step.as_float(step.x)
+        kernel, strides, dilation, wide = _window(step, rank)
+        activation = step.activation_of(config.value("activation", None))
+        how = config.text("padding", "valid")
+        if how not in ("valid", "same"):
+            raise Refusal(f"padding = {how!r} has no counterpart")
+        given = config.value("output_padding", None)
+        extra = None if given is None else config.sizes("output_padding", rank)
+        ends = [
+            _transposed_ends(how, size, stride, None if extra is None else extra[axis])
+            for axis, (size, stride) in enumerate(zip(wide, strides, strict=True))
+        ]
+        fields = {
+            "channels": config.integer("filters"),
+            "kernel_size": kernel,
+            "strides": strides,
+            "padding": [[before, after] for before, after, _ in ends],
+            "output_padding": [more for _, _, more in ends],
+            "dilation": dilation,
+            "groups": config.integer("groups", 1),
+            "layout": order,
+            "activation": activation.field,
+            "use_bias": config.flag("use_bias", default=True),
+        }
+        config.expect("groups", 1)
+        sizes = lambda arrays: {"in_channels": arrays["weight"].shape[0]}  # noqa: E731
+        at = step.block(f"Conv{rank}DTranspose", fields, x, sizes=sizes)[0]
+        return at if activation.field else step.activation(activation, at)
+
+    return read
+
+
+def _transposed_ends(how: str, size: int, stride: int, extra: int | None) -> tuple[int, int, int]:
+    """What is cut off before and after, and added behind; `size` is that of the dilated kernel.
+
+    The length of the output is that of Keras' ``compute_conv_transpose_output_length``.
+    """
+    if extra is None:
+        total = size - stride if how == "same" else min(size - stride, 0)
+    else:
+        total = 2 * (size // 2) - extra if how == "same" else -extra
+    # The gradient of a convolution whose padding was split with the smaller half in front.
+    return (total // 2, total - total // 2, 0) if total > 0 else (0, 0, -total)
+
+
+def pooling(style: str, rank: int) -> Read:
+    """MaxPooling and AveragePooling; what is padded does not count in the mean."""
+
+    def read(step: Step) -> At:
+        config = step.config
+        order, x = layout(step, rank), step.x
+        window = config.sizes("pool_size", rank, 2)
+        strides = window if config.value("strides", None) is None else config.sizes("strides", rank)
+        fields: dict[str, Any] = {
+            "pool_size": window,
+            "strides": strides,
+            "padding": padding(step, x, order, window, strides),
+            "layout": order,
+            "ceil_mode": False,
+        }
+        more: dict[str, Any] = {"count_include_pad": False} if style == "Avg" else {}
+        return step.plain(f"{style}Pool{rank}D", x, **fields, **more)
+
+    return read
+
+
+def global_pooling(style: str, rank: int) -> Read:
+    """GlobalMaxPooling, GlobalAveragePooling."""
+
+    def read(step: Step) -> At:
+        order = layout(step, rank)
+        if step.argument("mask", 1) is not None:
+            raise Refusal("takes a mask, which has no counterpart")
+        keep = step.config.flag("keepdims", default=False)
+        at = step.plain(f"Global{style}Pool{rank}D", step.x, layout=order)
+        return at if keep else step.plain("Flatten", at, wish=f"{step.layer.name}_flat")
+
+    return read
+
+
+def adaptive(rank: int) -> Read:
+    """AdaptiveAveragePooling1D, AdaptiveAveragePooling2D."""
+
+    def read(step: Step) -> At:
+        sizes = step.config.sizes("output_size", rank)
+        return step.plain(f"AdaptiveAvgPool{rank}D", step.x, output_size=sizes, layout=layout(step, rank))
+
+    return read
+
+
+def zero_padding(rank: int) -> Read:
+    """ZeroPadding1D, ZeroPadding2D, ZeroPadding3D."""
+
+    def read(step: Step) -> At:
+        order, pairs = layout(step, rank), step.config.pairs("padding", rank)
+        around = [*pairs, [0, 0]] if order[-1] == "C" else pairs
+        return step.plain("Pad", step.x, padding=around, mode="constant", value=0.0)
+
+    return read
+
+
+def cropping(rank: int) -> Read:
+    """Cropping1D, Cropping2D, Cropping3D."""
+
+    def read(step: Step) -> At:
+        order, pairs = layout(step, rank), step.config.pairs("cropping", rank)
+        ranges: list[Any] = [[before, -after if after else None, None] for before, after in pairs]
+        whole = [None, None, None]
+        return step.op("slice", step.x, index=[whole, *ranges] if order[-1] == "C" else [whole, whole, *ranges])
+
+    return read
+
+
+def upsampling(rank: int) -> Read:
+    """UpSampling1D, UpSampling2D, UpSampling3D."""
+
+    def read(step: Step) -> At:
+        mode = step.config.text("interpolation", "nearest")
+        if mode not in ("nearest", "bilinear"):
+            raise Refusal(f"interpolation = {mode!r} has no counterpart, only nearest and bilinear")
+        fields: dict[str, Any] = {
+            "scale": step.config.sizes("size", rank, 2),
+            "mode": "nearest" if mode == "nearest" else "linear",
+            "align_corners": False,
+            "layout": layout(step, rank),
+            "size": None,
+        }
+        return step.plain("Upsample", step.x, **fields)
+
+    return read
+
+
+def resizing(step: Step) -> At:
+    """Resizing without cropping, padding or smoothing."""
+    config = step.config
+    for name in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
+        config.expect(name, False)
+    config.value("fill_mode", None)
+    config.value("fill_value", None)
+    order = layout(step, 2)
+    wanted = [config.integer("height"), config.integer("width")]
+    mode = config.text("interpolation", "bilinear")
+    x = step.as_float(step.x)
+    if mode == "nearest":
+        # Frameworks differ in the place of the nearest element, but for whole multiples.
+        known = spatial(step, x, order)
+        if any(size is None or each % size for size, each in zip(known, wanted, strict=True)):
+            raise Refusal("interpolation = 'nearest' has a counterpart for whole multiples of known sizes only")
+    elif mode != "bilinear":
+        raise Refusal(f"interpolation = {mode!r} has no counterpart, only nearest and bilinear")
+    fields: dict[str, Any] = {"scale": None, "size": wanted, "align_corners": False, "layout": order}
+    return step.plain("Upsample", x, mode="linear" if mode == "bilinear" else "nearest", **fields)
+
+
+def center_crop(step: Step) -> At:
+    """CenterCrop of images that are at least as large."""
+    order = layout(step, 2)
+    wanted = [step.config.integer("height"), step.config.integer("width")]
+    ranges: list[Any] = []
+    for size, each in zip(spatial(step, step.x, order), wanted, strict=True):
+        if size is None or size < each:
+            raise Refusal("its input is smaller than what it crops to, or its size is not known")
+        begin = (size - each) // 2
+        ranges.append([begin, begin + each, None])
+    whole = [None, None, None]
+    return step.op("slice", step.x, index=[whole, *ranges] if order[-1] == "C" else [whole, whole, *ranges])

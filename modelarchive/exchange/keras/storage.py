@@ -1,0 +1,161 @@
+"""Where a file keeps a layer's variables: paths of Keras 3, names of the older HDF5 format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from modelarchive.exchange.keras.config import Refusal
+from modelarchive.exchange.keras.model import Layer, Model
+from modelarchive.store.deferred import Deferred
+
+#: Attributes of layers whose own names differ, by which the older format calls them.
+_NAMES: Final = {
+    "query_dense": "query",
+    "key_dense": "key",
+    "value_dense": "value",
+    "output_dense": "attention_output",
+}
+#: Classes whose name in Python is not the one in configs.
+_CLASSES: Final = {"GroupQueryAttention": "GroupedQueryAttention", "Model": "Functional"}
+
+
+class Storage(Protocol):
+    """The variables of one file."""
+
+    arrays: Mapping[str, Deferred]
+    used: set[str]
+
+    def assign(self, model: Model, prefix: str) -> None:
+        """Give every layer of a model its place."""
+
+    def below(self, layer: Layer, child: Layer, attribute: str) -> None:
+        """Give a layer inside of a layer its place."""
+
+    def find(self, layer: Layer, variables: Sequence[str]) -> list[str]:
+        """The keys of a layer's variables, which are named as the table of weights does.
+
+        Raises:
+            Refusal: One is missing.
+        """
+
+
+class Paths:
+    """Keras 3: ``layers/dense_1/vars/0``, by the classes of the layers and their order.
+
+    Args:
+        arrays: Path -> array.
+    """
+
+    def __init__(self, arrays: Mapping[str, Deferred]) -> None:
+        self.arrays = arrays
+        self.used: set[str] = set()
+        self._shared: dict[int, str] = {}
+        self._first: dict[tuple[str, str], str] = {}
+        # So Keras 2.13 called them.
+        is_old = any(path.startswith("_layer_checkpoint_dependencies/") for path in arrays)
+        self._layers = "_layer_checkpoint_dependencies" if is_old else "layers"
+
+    def assign(self, model: Model, prefix: str) -> None:
+        """Give every layer of a model its place."""
+        layers = [layer for layer in model.layers if not layer.is_operation]
+        if model.is_sequential and layers and layers[0].is_input:
+            layers = layers[1:]
+        counts: dict[str, int] = {}
+        for layer in layers:
+            stem = snake_case(_CLASSES.get(layer.kind, layer.kind))
+            number = counts[stem] = counts.get(stem, -1) + 1
+            place = f"{prefix}{self._layers}/{stem}_{number}" if number else f"{prefix}{self._layers}/{stem}"
+            layer.place = self._same(layer, place)
+            if layer.inner is not None:
+                self.assign(layer.inner, f"{layer.place}/")
+
+    def _same(self, layer: Layer, place: str) -> str:
+        """The place of a layer that came before: what is shared is stored once, where it was first."""
+        if layer.shared is not None:
+            # The first of them does not say that it will be shared; its name and class tell.
+            place = self._shared.setdefault(layer.shared, self._first.get((layer.name, layer.kind), place))
+        self._first.setdefault((layer.name, layer.kind), place)
+        return place
+
+    def below(self, layer: Layer, child: Layer, attribute: str) -> None:
+        """Give a layer inside of a layer its place."""
+        child.place = f"{layer.place}/{attribute}"
+        if child.inner is not None:
+            self.assign(child.inner, f"{child.place}/")
+
+    def find(self, layer: Layer, variables: Sequence[str]) -> list[str]:
+        """The keys of a layer's variables."""
+        counts: dict[str, int] = {}
+        found = []
+        for variable in variables:
+            attribute = variable.rpartition("/")[0]
+            number = counts[attribute] = counts.get(attribute, -1) + 1
+            places = [attribute, f"_{attribute}"] if attribute else [""]
+            keys = ["/".join(filter(None, [layer.place, place, "vars", str(number)])) for place in places]
+            key = next((each for each in keys if each in self.arrays), keys[0])
+            if key not in self.arrays:
+                raise Refusal(f"its weight {variable!r} is not in the file, at {key!r}")
+            self.used.add(key)
+            found.append(key)
+        return found
+
+
+class Names:
+    """The older format: ``dense_1/dense_1/kernel:0`` below the group of the outermost layer.
+
+    Args:
+        arrays: Path -> array.
+    """
+
+    def __init__(self, arrays: Mapping[str, Deferred]) -> None:
+        self.arrays = arrays
+        self.used: set[str] = set()
+        self._groups: dict[str, list[str]] = {}
+        for path in arrays:
+            self._groups.setdefault(path.partition("/")[0], []).append(path)
+
+    def assign(self, model: Model, prefix: str) -> None:
+        """Give every layer of a model its place."""
+        for layer in model.layers:
+            layer.place = f"{prefix}\0{layer.name}" if prefix else layer.name
+            if layer.inner is not None:
+                self.assign(layer.inner, layer.place)
+
+    def below(self, layer: Layer, child: Layer, attribute: str) -> None:
+        """Give a layer inside of a layer its place."""
+        child.place = f"{layer.place}\0{child.name}"
+        if child.inner is not None:
+            self.assign(child.inner, child.place)
+
+    def find(self, layer: Layer, variables: Sequence[str]) -> list[str]:
+        """The keys of a layer's variables."""
+        top, *inner = layer.place.split("\0")
+        # A name may have a slash, and so be groups inside of each other.
+        group = [path for path in self._groups.get(top.partition("/")[0], ()) if path.startswith(f"{top}/")]
+        found = []
+        for variable in variables:
+            attribute, _, name = variable.rpartition("/")
+            # Keras 2 called the kernel of a DepthwiseConv2D so.
+            wished = (name, f"depthwise_{name}")
+            calls = [[path for path in group if re.sub(r":\d+$", "", path).endswith(f"/{each}")] for each in wished]
+            fitting = calls[0] or calls[1]
+            if not fitting and len(variables) == 1:  # which may have no name of its own
+                fitting = [path for path in group if f"/{layer.name}/" in f"/{path}"]
+            wanted = [_NAMES.get(attribute, attribute), *reversed(inner)]
+            for part in wanted:
+                if part and len(fitting) > 1:
+                    fitting = [path for path in fitting if f"/{part}/" in f"/{path}"] or fitting
+            if len(fitting) != 1:
+                how = "is not in the file" if not fitting else f"may be any of {fitting[:4]}"
+                raise Refusal(f"its weight {variable!r} {how}")
+            self.used.add(fitting[0])
+            found.append(fitting[0])
+        return found
+
+
+def snake_case(name: str) -> str:
+    """A class's name as Keras' paths have it: Conv2DTranspose, conv2d_transpose."""
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

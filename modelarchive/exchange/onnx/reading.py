@@ -1,0 +1,168 @@
+"""Read an ONNX model: its graph as an architecture, its initialisers as parameters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from modelarchive import spec
+from modelarchive.errors import ConversionError, SpecError
+from modelarchive.exchange.bundle import Bundle, Note, Parameters
+from modelarchive.exchange.onnx.importing import Importer
+from modelarchive.exchange.onnx.model import Model, Refusal, Value, read_model
+from modelarchive.exchange.onnx.operators import OPERATORS, OPSETS
+from modelarchive.exchange.onnx.values import Scope, Told
+from modelarchive.nn.evaluate import Abstract
+from modelarchive.nn.parameter import as_dtype
+
+Shape = Sequence[int | None]
+#: Pairs of sizes that are tried for axes that are free: the first for batches, then one for each name.
+_BATCH: Final = (12, 20)
+_FREE: Final = ((64, 96), (80, 112), (48, 144), (128, 160), (176, 208), (192, 240), (224, 272), (288, 304))
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    inputs: Mapping[str, Shape] | Sequence[Shape] | Sequence[Mapping[str, Any]] | None = None,
+) -> Bundle:
+    """Read an ONNX model, without the ``onnx`` package.
+
+    Args:
+        path: The model. Files with its data lie in its folder.
+        inputs: Shapes of the inputs, by name, in order or as declarations, None for a free axis; instead of those
+            that the model declares. A fixed size where the model has a free one lets more be converted.
+
+    Returns:
+        The bundle. Arrays are views of the mapped file.
+
+    Raises:
+        OSError: A file cannot be read.
+        FormatError: It is no ONNX model, or damaged.
+        UnsafeFileError: Its data is to come from outside its folder, or it is deeper or larger than a model can be.
+        ConversionError: It has operators without a counterpart, or ones that are used in a way without one; lists
+            all of them.
+    """
+    model = read_model(path)
+    importer = Importer(model, {name: row.read for name, row in OPERATORS.items()})
+    problems = [*model.problems, *_opset(model)]
+    if problems:
+        raise ConversionError(problems, file=model.file.path)
+    scope, declared = _inputs(model, importer, inputs)
+    outputs = importer.run(model.graph, scope)
+    refs = []
+    for value, operand in zip(model.graph.outputs, outputs, strict=True):
+        if operand is None or isinstance(operand, Told):
+            continue
+        try:
+            refs.append(importer.reference(operand, value.name))
+        except Refusal as refusal:
+            importer.problems.append((value.name, str(refusal)))
+    if importer.problems:
+        raise ConversionError(importer.problems, file=model.file.path)
+    block = importer.place.declared() | {"inputs": [each["name"] for each in declared], "outputs": refs}
+    architecture = {"vocabulary": 1, "inputs": declared, "model": block}
+    try:
+        spec.validate(architecture)
+    except SpecError as error:
+        problems = [(pointer or "(model)", message) for pointer, _, message in error.problems]
+        raise ConversionError(problems, file=model.file.path) from error
+    return _bundle(model, importer, architecture)
+
+
+def _opset(model: Model) -> list[tuple[str, str]]:
+    version = model.opsets.get("", 0)
+    if version in OPSETS:
+        return []
+    if version < OPSETS.start:
+        change = "onnx.version_converter.convert_version(model, 13) makes a newer one"
+        return [("(opset)", f"is {version}, expected {OPSETS.start} to {OPSETS.stop - 1}: {change}")]
+    return [("(opset)", f"is {version}, and {OPSETS.stop - 1} is the newest whose operators are known")]
+
+
+def _inputs(model: Model, importer: Importer, given: Any) -> tuple[Scope, list[dict[str, Any]]]:
+    """What the names of the inputs stand for, and the inputs as an architecture declares them."""
+    values = [value for value in model.graph.inputs if value.name not in model.graph.stored]
+    shapes = _given(values, given)
+    sizes: dict[str, tuple[int, int]] = {}
+    scope: Scope = {}
+    declared = []
+    for value in values:
+        if value.problem or value.dtype is None:
+            scope[value.name] = Told()
+            importer.problems.append((value.name, f"the input {value.problem}"))
+            continue
+        shape = shapes.get(value.name, value.shape)
+        if shape is None:
+            scope[value.name] = Told()
+            importer.problems.append((value.name, "the model does not tell the shape of this input: pass inputs="))
+            continue
+        pairs = [_pair(size, axis, sizes) for axis, size in enumerate(shape)]
+        abstract = Abstract((tuple(one for one, _ in pairs), tuple(two for _, two in pairs)), as_dtype(value.dtype))
+        name = importer.declare_input(value.name, abstract)
+        scope[value.name] = name
+        declared.append({"name": name, "shape": abstract.declared, "dtype": value.dtype})
+        if name != value.name:
+            importer.notes.append(Note(value.name, f"the input is called {name!r}"))
+    return scope, declared
+
+
+def _pair(size: int | str | None, axis: int, sizes: dict[str, tuple[int, int]]) -> tuple[int, int]:
+    """The two sizes that stand for a free one; the same for the same name."""
+    if isinstance(size, int):
+        return size, size
+    key = size or ("" if axis == 0 else f" {len(sizes)}")
+    if key not in sizes:
+        taken = set(sizes.values())
+        free = [pair for pair in (_BATCH, *_FREE) if pair not in taken and (pair != _BATCH or axis == 0)]
+        many = len(sizes)
+        sizes[key] = free[0] if free else (320 + 16 * many, 352 + 32 * many)
+    return sizes[key]
+
+
+def _given(values: Sequence[Value], given: Any) -> dict[str, Shape]:
+    names = [value.name for value in values]
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) and all(isinstance(each, Mapping) for each in given):
+        given = {each["name"]: each["shape"] for each in given}
+    shapes = dict(given) if isinstance(given, Mapping) else dict(zip(names, given, strict=False))
+    if unknown := [name for name in shapes if name not in names]:
+        raise ValueError(f"inputs names {unknown}, the model has the inputs {names}")
+    if not isinstance(given, Mapping) and len(given) > len(names):
+        raise ValueError(f"inputs has {len(given)} shapes, the model the inputs {names}")
+    for value in values:
+        if value.name in shapes and value.shape is not None and len(shapes[value.name]) != len(value.shape):
+            raise ValueError(f"inputs: {value.name} has {len(value.shape)} axes, found {tuple(shapes[value.name])}")
+    return {name: list(shape) for name, shape in shapes.items()}
+
+
+def _bundle(model: Model, importer: Importer, architecture: dict[str, Any]) -> Bundle:
+    expected = spec.parameter_shapes(architecture)
+    wrong = [
+        (name, f"expected shape {shape}, found {importer.parameters[name].shape}")
+        for name, shape in expected.items()
+        if len(shape) != len(importer.parameters[name].shape)
+        or any(one not in (0, two) for one, two in zip(shape, importer.parameters[name].shape, strict=True))
+    ]
+    if wrong:
+        raise ConversionError(wrong, file=model.file.path)
+    notes = importer.notes + [
+        Note(name, "is not used by the graph, or only by what is computed while reading, and is left out")
+        for name in model.graph.stored
+        if name not in importer.uses
+    ]
+    for path, (stored, changed) in importer.origin.items():
+        what = [f"is the parameter {path!r}"] if path != stored else []
+        what += ["its elements in another order or shape"] if changed else []
+        notes += [Note(stored, ", ".join(what))] if what else []
+    source = {"format": "ONNX", "opset": model.opsets.get("", 0)}
+    metadata: dict[str, Any] = dict(model.metadata)
+    metadata.setdefault("source", source | ({"producer": model.producer} if model.producer else {}))
+    parameters = Parameters({name: importer.parameters[name] for name in expected})
+    return Bundle(parameters, architecture, metadata=metadata, notes=_once(notes))
+
+
+def _once(notes: Sequence[Note]) -> list[Note]:
+    return list(dict.fromkeys(notes))

@@ -1,0 +1,188 @@
+"""Tensors of ONNX as arrays: views of the mapped file, or of files beside it."""
+
+from __future__ import annotations
+
+import math
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from modelarchive import dtypes
+from modelarchive.errors import FormatError, UnsafeFileError
+from modelarchive.exchange.mapped import MappedFile, little_endian
+from modelarchive.exchange.onnx.protobuf import Message, Span, varints
+from modelarchive.exchange.onnx.words import DTYPES
+from modelarchive.store.deferred import Deferred
+
+MAX_RANK: Final = 64
+MAX_ELEMENTS: Final = 2**40
+_EXTERNAL: Final = 1
+#: Field of a tensor -> dtype of the numbers in it (None: of variable length), and of which tensors they are.
+_FIELDS: Final[dict[str, tuple[str | None, frozenset[int]]]] = {
+    "float_data": ("<f4", frozenset([1, 14])),
+    "double_data": ("<f8", frozenset([11, 15])),
+    "int64_data": (None, frozenset([7])),
+    "uint64_data": (None, frozenset([12, 13])),
+    "int32_data": (None, frozenset([2, 3, 4, 5, 6, 9, 10, 16, 17, 19])),
+}
+#: Those whose bits are kept in the lower bits of an int32.
+_BITS: Final = frozenset([10, 16, 17, 19])
+
+
+class NoCounterpart(ValueError):  # noqa: N818 - told as one of many in a ConversionError
+    """A tensor that no array can be made of: of strings, or of less than eight bits."""
+
+
+class Tensors:
+    """Makes arrays of a file's tensors.
+
+    Args:
+        file: The mapped model.
+    """
+
+    def __init__(self, file: MappedFile) -> None:
+        self.file = file
+        self._beside: dict[str, MappedFile] = {}
+
+    def array(self, tensor: Message) -> Deferred:
+        """The array of a tensor.
+
+        Raises:
+            NoCounterpart: It is of strings, or of a dtype that the vocabulary does not have.
+            FormatError: It is damaged.
+            UnsafeFileError: Its data is in a file that is not the model's own.
+        """
+        name = tensor.get("name", "")[:200]
+        code, shape = tensor.get("data_type", 0), tuple(tensor.get("dims", ()))
+        if code not in DTYPES:
+            raise NoCounterpart(f"is of the element type {code}, which has no counterpart")
+        if len(shape) > MAX_RANK or any(size < 0 for size in shape) or math.prod(shape) > MAX_ELEMENTS:
+            raise self._damaged(name, f"has the shape {shape[:70]}")
+        if "segment" in tensor:
+            raise NoCounterpart("is stored in segments")
+        dtype = little_endian(dtypes.DENSE[DTYPES[code]])
+        nbytes = math.prod(shape) * dtype.itemsize
+        if tensor.get("data_location", 0) == _EXTERNAL:
+            return self._external(tensor, dtype, shape, nbytes)
+        filled = [field for field in ("raw_data", *_FIELDS) if field in tensor]
+        if len(filled) > 1:
+            raise self._damaged(name, f"has data in {' and '.join(filled)}")
+        if not filled:
+            if nbytes:
+                raise self._damaged(name, f"has the shape {shape} and no data")
+            return in_memory(np.empty(shape, dtype))
+        if filled[0] == "raw_data":
+            offset, length = tensor["raw_data"]
+            if length != nbytes:
+                raise self._damaged(name, f"has {length:,} bytes, expected {nbytes:,} for {dtype} {shape}")
+            return self.file.array(offset, dtype, shape)
+        return self._listed(name, filled[0], tensor[filled[0]], code, dtype, shape)
+
+    def _listed(
+        self, name: str, field: str, spans: list[Span], code: int, dtype: np.dtype, shape: tuple[int, ...]
+    ) -> Deferred:
+        wire, codes = _FIELDS[field]
+        if code not in codes:
+            raise self._damaged(name, f"of element type {code} has data in {field}")
+        count = math.prod(shape)
+        if wire is not None:
+            if sum(length for _, length in spans) != count * dtype.itemsize:
+                raise self._damaged(name, f"has not the {count:,} elements of the shape {shape}")
+            if len(spans) == 1:
+                return self.file.array(spans[0][0], dtype, shape)
+            raw = np.frombuffer(b"".join(self.file.read(*span) for span in spans), dtype)
+            return in_memory(raw.reshape(shape))
+        raw = np.frombuffer(b"".join(self.file.read(*span) for span in spans), np.uint8)
+        # Each number has at least one byte: what is declared is bounded by what is there.
+        numbers = varints(raw)
+        if numbers is None or numbers.size != count:
+            raise self._damaged(name, f"has not the {count:,} elements of the shape {shape}")
+        if code in _BITS:
+            found = numbers.astype(f"u{dtype.itemsize}").view(dtype)
+        else:
+            found = numbers.view(np.int64).astype(dtype)
+        return in_memory(found.reshape(shape))
+
+    def _external(self, tensor: Message, dtype: np.dtype, shape: tuple[int, ...], nbytes: int) -> Deferred:
+        name = tensor.get("name", "")[:200]
+        entries = {pair.get("key", ""): pair.get("value", "") for pair in tensor.get("external_data", ())}
+        numbers = {}
+        for key in ("offset", "length"):
+            text = entries.get(key, "0" if key == "offset" else str(nbytes))
+            if not text.isascii() or not text.isdigit() or len(text) > 18:
+                raise self._damaged(name, f"has the {key} {text[:40]!r}")
+            numbers[key] = int(text)
+        location = entries.get("location", "")
+        if location not in self._beside:
+            self._beside[location] = _file_beside(self.file.path, location)
+        file = self._beside[location]
+        if numbers["length"] != nbytes:
+            raise self._damaged(name, f"has {numbers['length']:,} bytes, expected {nbytes:,} for {dtype} {shape}")
+        if numbers["offset"] + nbytes > file.size:
+            raise self._damaged(name, f"reaches beyond the end of {location!r}, which has {file.size:,} bytes")
+        return file.array(numbers["offset"], dtype, shape)
+
+    def _damaged(self, name: str, what: str) -> FormatError:
+        return FormatError(f"the tensor {name!r} {what}", file=self.file.path)
+
+
+def _file_beside(model: Path, location: str) -> MappedFile:
+    """The file that holds external data, which lies in the model's own folder or below.
+
+    Raises:
+        UnsafeFileError: The name leads out of it, or through a link.
+        FormatError: There is no such file.
+    """
+    parts = location.split("/")
+    outside = any(part in ("", ".", "..") or "\\" in part or ":" in part or "\0" in part for part in parts)
+    if outside or len(location) > 1024:
+        raise UnsafeFileError(
+            f"its external data is {location[:200]!r}, expected a name in the model's own folder",
+            rule="own folder only",
+            file=model,
+        )
+    path = model.parent
+    for part in parts:
+        path = path / part
+        try:
+            mode = path.lstat()
+        except OSError as error:
+            raise FormatError(f"its external data {location!r} cannot be read: {error.strerror}", file=model) from error
+        if stat.S_ISLNK(mode.st_mode):
+            raise UnsafeFileError(
+                f"its external data {location!r} is a link, which may lead anywhere",
+                rule="own folder only",
+                file=model,
+                hint="copy the file itself beside the model",
+            )
+    if not stat.S_ISREG(mode.st_mode):
+        raise FormatError(f"its external data {location!r} is no file", file=model)
+    return MappedFile(path)
+
+
+def in_memory(array: np.ndarray) -> Deferred:
+    """An array that is there already."""
+    return Deferred(array.shape, array.dtype, lambda: array)
+
+
+def lazily(
+    array: Deferred, function: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], dtype: np.dtype | None = None
+) -> Deferred:
+    """What a function makes of an array, when it is asked for.
+
+    Args:
+        array: As it is stored.
+        function: Gives it as it is wanted.
+        shape: The shape wanted.
+        dtype: The dtype wanted, if it is another.
+    """
+    view = array.view
+    return Deferred(
+        shape,
+        array.dtype if dtype is None else dtype,
+        lambda: function(array.read()),
+        None if view is None else lambda: function(view()),
+    )

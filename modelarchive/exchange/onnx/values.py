@@ -1,0 +1,143 @@
+"""What a name of an ONNX graph stands for while it is read: a result, a constant, sizes, or nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from modelarchive.exchange.onnx.model import Node
+from modelarchive.exchange.onnx.protobuf import Message
+from modelarchive.exchange.onnx.tensors import lazily
+from modelarchive.nn.evaluate import Abstract
+from modelarchive.store.deferred import Deferred
+
+#: A reference as an architecture writes it: a name, or [name, index].
+Ref: TypeAlias = str | list[Any]
+
+_INFINITE: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A value that the file tells.
+
+    Attributes:
+        array: The array.
+        stored: The initialiser that it is, or is made of by moving its elements; "" if it is another.
+        changed: How it was made of it; "" if it is the initialiser itself.
+        original: The initialiser, where its axes have another order here, and that order.
+        part: Where it is a part of an initialiser: the step that takes it, and which of its results it is.
+    """
+
+    array: Deferred
+    stored: str = ""
+    changed: str = ""
+    original: tuple[Deferred, tuple[int, ...]] | None = None
+    part: tuple[Any, int] | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells two of them apart; "" where nothing does."""
+        return f"{self.stored} {self.changed}".rstrip() if self.stored else ""
+
+    def numpy(self) -> np.ndarray:
+        """The values."""
+        return self.array.read() if self.array.view is None else self.array.view()
+
+    def transposed(self, axes: Sequence[int]) -> Constant:
+        """With its axes in another order; twice the other order is the initialiser itself."""
+        base, before = self.original or (self.array, tuple(range(self.array.ndim)))
+        order = tuple(before[axis] for axis in axes)
+        if order == tuple(range(len(order))):
+            return Constant(base, self.stored, self.changed if self.original is None else "")
+        shape = tuple(base.shape[axis] for axis in order)
+        array = lazily(base, lambda x: x.transpose(order), shape)
+        if self.changed and self.original is None:
+            return Constant(array, self.stored, f"{self.changed} transposed {order}")
+        return Constant(array, self.stored, f"transposed {order}", (base, order))
+
+    def reshaped(self, shape: tuple[int, ...]) -> Constant:
+        """With its elements in another shape."""
+        if shape == self.array.shape:
+            return self
+        array = lazily(self.array, lambda x: x.reshape(shape), shape)
+        return Constant(array, self.stored, f"{self.changed} as {shape}".lstrip())
+
+
+@dataclass(frozen=True, eq=False)
+class Sizes:
+    """Integers of which some are sizes that are not fixed.
+
+    Attributes:
+        array: Ints and Dims, as an array of objects.
+    """
+
+    array: np.ndarray
+
+
+@dataclass(frozen=True)
+class Told:
+    """The result of what had no counterpart, which is told already."""
+
+
+#: What the name of a value stands for; None: an input that is left out.
+Operand: TypeAlias = Ref | Constant | Sizes | Told | None
+Scope: TypeAlias = dict[str, Operand]
+
+
+def needed(nodes: Sequence[Node], outputs: Sequence[str], uses: dict[str, int]) -> list[Node]:
+    """The nodes that the outputs depend on, in their order; counts how often each value is used."""
+    wanted = set(outputs)
+    for name in outputs:
+        uses[name] = uses.get(name, 0) + 1
+    found = []
+    for node in reversed(nodes):
+        if not wanted.isdisjoint(filter(None, node.outputs)):
+            found.append(node)
+            for name in (*node.inputs, *_captured(node.attributes)):
+                if name:
+                    wanted.add(name)
+                    uses[name] = uses.get(name, 0) + 1
+    return found[::-1]
+
+
+def _captured(attributes: Mapping[str, Message]) -> Iterator[str]:
+    """Names that the graphs inside of a node take from around it, and names of their own."""
+    for attribute in attributes.values():
+        for graph in [attribute["g"]] if "g" in attribute else attribute.get("graphs", []):
+            yield from (each.get("name", "") for each in graph.get("output", ()))
+            for node in graph.get("node", ()):
+                yield from node.get("input", ())
+                yield from _captured({each.get("name", ""): each for each in node.get("attribute", ())})
+
+
+def abstract(shape: Sequence[int], dtype: np.dtype) -> Abstract:
+    """What is known of an array that is there."""
+    return Abstract((tuple(shape), tuple(shape)), np.dtype(dtype).newbyteorder("="))
+
+
+def nested(values: list[Any], shape: Sequence[int]) -> Any:
+    """A flat list as nested ones, in JSON's words."""
+    if not shape:
+        return _word(values[0])
+    if len(shape) == 1:
+        return [_word(each) for each in values]
+    step = math.prod(shape[1:])
+    return [nested(values[at * step : (at + 1) * step], shape[1:]) for at in range(shape[0])]
+
+
+def numbers(value: Any) -> Any:
+    """The inverse of :func:`nested`."""
+    if isinstance(value, list):
+        return [numbers(each) for each in value]
+    return float(value) if isinstance(value, str) else value
+
+
+def _word(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return _INFINITE.get(value, "NaN")
+    return value

@@ -1,0 +1,139 @@
+"""The members of a zip file from a stranger: where they are, and what is in them; nothing is extracted to disk."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from modelarchive.errors import FormatError, UnsafeFileError
+from modelarchive.exchange.mapped import MappedFile
+
+#: Bytes moved at a time.
+_PIECE: Final = 1 << 20
+#: A member's own header, and the bytes of it before the name.
+_SIGNATURE: Final = b"PK\x03\x04"
+_HEADER: Final = 30
+
+
+class Member(NamedTuple):
+    """A member of a zip file.
+
+    Attributes:
+        name: As the file says; it is never used as a path.
+        offset: Where its bytes begin.
+        stored: Its bytes in the file.
+        size: Its bytes when inflated.
+        is_compressed: Whether it is deflated; it is stored as it is otherwise.
+        checksum: CRC-32 of its content.
+    """
+
+    name: str
+    offset: int
+    stored: int
+    size: int
+    is_compressed: bool
+    checksum: int
+
+
+def members(file: MappedFile, *, most: Callable[[int], int]) -> list[Member]:
+    """The members of a zip file, in its order.
+
+    Args:
+        file: The file.
+        most: Bytes that a deflated member of so many stored bytes may claim to become.
+
+    Raises:
+        FormatError: It is no zip file, a damaged one, or holds a name twice.
+        UnsafeFileError: Members overlap, or claim more than they may.
+    """
+    try:
+        with os.fdopen(file.open(), "rb") as stream, zipfile.ZipFile(stream) as archive:
+            infos = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError, OverflowError) as error:
+        raise FormatError(f"is no zip file that can be read: {error}") from error
+    if sum(info.compress_size for info in infos) > file.size:
+        raise UnsafeFileError("its members overlap: they claim more bytes than the file has", rule="declared bytes")
+    found: dict[str, Member] = {}
+    for info in infos:
+        if info.filename in found:
+            raise FormatError(f"holds {info.filename[:80]!r} twice")
+        found[info.filename] = _member(file, info, most)
+    return list(found.values())
+
+
+def _member(file: MappedFile, info: zipfile.ZipInfo, most: Callable[[int], int]) -> Member:
+    where = info.filename[:80]
+    if info.flag_bits & 1:
+        raise FormatError(f"{where!r} is encrypted")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UnsafeFileError(f"{where!r} is compressed by method {info.compress_type}", rule="declared bytes")
+    is_compressed = info.compress_type == zipfile.ZIP_DEFLATED
+    if is_compressed and info.file_size > most(info.compress_size):
+        raise UnsafeFileError(
+            f"{where!r} claims {info.file_size:,} bytes out of {info.compress_size:,}", rule="declared bytes"
+        )
+    local = file.read(info.header_offset, _HEADER)
+    if len(local) < _HEADER or not local.startswith(_SIGNATURE):
+        raise FormatError(f"{where!r} is not where the zip file says")
+    name_bytes, extra_bytes = struct.unpack("<HH", local[26:30])
+    start = info.header_offset + _HEADER + name_bytes + extra_bytes
+    if start + info.compress_size > file.size:
+        raise FormatError(f"{where!r} ends beyond the file")
+    if not is_compressed and info.compress_size != info.file_size:
+        raise FormatError(f"{where!r} is stored in {info.compress_size} bytes and claims {info.file_size}")
+    return Member(info.filename, start, info.compress_size, info.file_size, is_compressed, info.CRC)
+
+
+def content(file: MappedFile, member: Member) -> bytes:
+    """The bytes of a member; never more than it claims.
+
+    Raises:
+        FormatError: It is damaged.
+    """
+    if member.is_compressed:
+        data = bytearray(member.size)
+        inflate(file, member, data, is_whole=True)
+        return bytes(data)
+    stored = file.read(member.offset, member.size)
+    if len(stored) != member.size or zlib.crc32(stored) != member.checksum:
+        raise _damaged(file, member, "its checksum or size differs")
+    return stored
+
+
+def inflate(file: MappedFile, member: Member, out: bytearray | memoryview, *, is_whole: bool) -> None:
+    """Inflate a deflated member into a buffer, as much as fits.
+
+    Args:
+        file: The file.
+        member: The member.
+        out: The buffer, not longer than the member's size.
+        is_whole: It is the whole member: its checksum is compared.
+
+    Raises:
+        FormatError: It is damaged.
+    """
+    machine = zlib.decompressobj(-15)
+    done = checksum = 0
+    try:
+        for offset in range(0, member.stored, _PIECE):
+            piece = file.read(member.offset + offset, min(_PIECE, member.stored - offset))
+            # What is inflated already is handed out after the last of its input was taken, too.
+            while done < len(out) and (part := machine.decompress(piece, min(_PIECE, len(out) - done))):
+                out[done : done + len(part)] = part
+                done += len(part)
+                checksum = zlib.crc32(part, checksum)
+                piece = machine.unconsumed_tail
+            if done == len(out):
+                break
+    except zlib.error as error:
+        raise _damaged(file, member, str(error)) from error
+    if done < len(out) or (is_whole and checksum != member.checksum):
+        raise _damaged(file, member, "its checksum or size differs")
+
+
+def _damaged(file: MappedFile, member: Member, reason: str) -> FormatError:
+    return FormatError(f"{member.name[:80]!r} is damaged: {reason}", file=file.path)

@@ -1,0 +1,120 @@
+"""Models of transformers from small configurations, with random parameters, and how they are compared."""
+
+from __future__ import annotations
+
+import numpy as np
+
+RNG = np.random.default_rng(0)
+VOCABULARY = 40
+WORDS = RNG.integers(5, VOCABULARY, (3, 9))
+LENGTHS = np.array([[9], [6], [2]])
+MASK = (np.arange(9) < LENGTHS).astype(np.int64)
+SEGMENTS = RNG.integers(0, 2, (3, 9))
+
+_BERT = {
+    "vocab_size": VOCABULARY, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "intermediate_size": 40, "max_position_embeddings": 20, "num_labels": 3,
+}  # fmt: skip
+_DISTIL = {
+    "vocab_size": VOCABULARY, "dim": 24, "n_layers": 2, "n_heads": 4, "hidden_dim": 40, "max_position_embeddings": 20,
+    "num_labels": 3,
+}  # fmt: skip
+_GPT2 = {
+    "vocab_size": VOCABULARY, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 20,
+    "bos_token_id": 0, "eos_token_id": 0,
+}  # fmt: skip
+_LLAMA = {
+    "vocab_size": VOCABULARY, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "intermediate_size": 40, "max_position_embeddings": 64,
+}  # fmt: skip
+_LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8,
+}  # fmt: skip
+_ANSWERS = {"num_labels": 2}
+
+#: Case -> (class of transformers, options of its configuration).
+CASES = {
+    "BertModel": ("BertModel", _BERT),
+    "BertModel, other options": ("BertModel", _BERT | {"hidden_act": "relu", "layer_norm_eps": 1e-5}),
+    "BertForMaskedLM": ("BertForMaskedLM", _BERT),
+    "BertForMaskedLM, not tied": ("BertForMaskedLM", _BERT | {"tie_word_embeddings": False}),
+    "BertForPreTraining": ("BertForPreTraining", _BERT),
+    "BertForNextSentencePrediction": ("BertForNextSentencePrediction", _BERT),
+    "BertForSequenceClassification": ("BertForSequenceClassification", _BERT),
+    "BertForTokenClassification": ("BertForTokenClassification", _BERT),
+    "BertForQuestionAnswering": ("BertForQuestionAnswering", _BERT | _ANSWERS),
+    "RobertaModel": ("RobertaModel", _BERT),
+    "RobertaForMaskedLM": ("RobertaForMaskedLM", _BERT | {"type_vocab_size": 1}),
+    "RobertaForSequenceClassification": ("RobertaForSequenceClassification", _BERT),
+    "RobertaForTokenClassification": ("RobertaForTokenClassification", _BERT),
+    "RobertaForQuestionAnswering": ("RobertaForQuestionAnswering", _BERT | _ANSWERS),
+    "XLMRobertaForMaskedLM": ("XLMRobertaForMaskedLM", _BERT),
+    "CamembertForTokenClassification": ("CamembertForTokenClassification", _BERT),
+    "DistilBertModel": ("DistilBertModel", _DISTIL),
+    "DistilBertForMaskedLM": ("DistilBertForMaskedLM", _DISTIL | {"activation": "relu"}),
+    "DistilBertForSequenceClassification": ("DistilBertForSequenceClassification", _DISTIL),
+    "DistilBertForTokenClassification": ("DistilBertForTokenClassification", _DISTIL),
+    "DistilBertForQuestionAnswering": ("DistilBertForQuestionAnswering", _DISTIL | _ANSWERS),
+    "ElectraModel": ("ElectraModel", _BERT | {"embedding_size": 12}),
+    "ElectraForPreTraining": ("ElectraForPreTraining", _BERT | {"embedding_size": 24}),
+    "ElectraForMaskedLM": ("ElectraForMaskedLM", _BERT | {"embedding_size": 12}),
+    "ElectraForSequenceClassification": ("ElectraForSequenceClassification", _BERT | {"embedding_size": 12}),
+    "ElectraForTokenClassification": ("ElectraForTokenClassification", _BERT | {"embedding_size": 12}),
+    "ElectraForQuestionAnswering": ("ElectraForQuestionAnswering", _BERT | _ANSWERS | {"embedding_size": 12}),
+    "GPT2Model": ("GPT2Model", _GPT2),
+    "GPT2LMHeadModel": ("GPT2LMHeadModel", _GPT2),
+    "GPT2LMHeadModel, every option": (
+        "GPT2LMHeadModel",
+        _GPT2 | {"n_inner": 30, "activation_function": "silu", "layer_norm_epsilon": 1e-3, "scale_attn_weights": False,
+                 "scale_attn_by_inverse_layer_idx": True, "tie_word_embeddings": False},
+    ),
+    "LlamaModel": ("LlamaModel", _LLAMA),
+    "LlamaForCausalLM": ("LlamaForCausalLM", _LLAMA),
+    "LlamaForCausalLM, 3.1": ("LlamaForCausalLM", _LLAMA | {"rope_parameters": _LLAMA3, "tie_word_embeddings": True}),
+    "LlamaForCausalLM, every option": (
+        "LlamaForCausalLM",
+        _LLAMA | {"attention_bias": True, "mlp_bias": True, "head_dim": 8, "hidden_act": "gelu", "rms_norm_eps": 1e-3,
+                  "rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1000.0}},
+    ),
+    "MistralModel": ("MistralModel", _LLAMA | {"sliding_window": None}),
+    "MistralForCausalLM": ("MistralForCausalLM", _LLAMA | {"sliding_window": 3, "head_dim": 10}),
+    "Qwen2Model": ("Qwen2Model", _LLAMA),
+    "Qwen2ForCausalLM": ("Qwen2ForCausalLM", _LLAMA | {"tie_word_embeddings": True}),
+    "Qwen2ForCausalLM, windows": (
+        "Qwen2ForCausalLM",
+        _LLAMA | {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+    ),
+}  # fmt: skip
+
+
+def model(name, transformers, torch):
+    """A model with random parameters, among them those that begin as zeros or ones."""
+    from tests.zoo.comparison import randomised
+
+    cls, options = CASES[name]
+    cls = getattr(transformers, cls)
+    made = cls(cls.config_class(**options))
+    if made.config.pad_token_id is None:
+        made.config.pad_token_id = 0
+    return randomised(made, torch)
+
+
+def expected(module, inputs, torch):
+    """The module's outputs for our inputs, by name, as arrays."""
+    tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+    with torch.no_grad():
+        found = module(**tensors)
+    values = [value for key, value in found.items() if key not in ("past_key_values", "hidden_states")]
+    return [value.numpy() for value in values]
+
+
+def inputs_of(architecture):
+    """An array for each input that an architecture declares."""
+    arrays = {"input_ids": WORDS, "attention_mask": MASK, "token_type_ids": SEGMENTS}
+    return {each["name"]: arrays[each["name"]] for each in architecture["inputs"]}
+
+
+def several(value):
+    """Outputs as a list."""
+    return list(value) if isinstance(value, tuple) else [value]

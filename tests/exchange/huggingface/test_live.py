@@ -1,0 +1,76 @@
+"""Every class of transformers that is read: its outputs, its parameters bit by bit, and the folder written back."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import modelarchive as ma
+from modelarchive.exchange import huggingface
+from tests.exchange.huggingface.models import CASES, expected, inputs_of, model, several
+from tests.zoo.comparison import error
+from tests.zoo.conftest import transformers
+
+__all__ = ["transformers"]  # the fixture
+torch = pytest.importorskip("torch")
+
+#: Parameters that transformers writes and does not use.
+UNUSED = {"BertForMaskedLM, not tied": {"cls.predictions.bias"}}
+
+
+def same_outputs(net, module, inputs):
+    found, wanted = several(net(*inputs.values())), expected(module, inputs, torch)
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.shape == other.shape
+        assert one.dtype == other.dtype
+        assert error(one, other) < 1e-5
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_class(name, transformers, tmp_path):
+    module = model(name, transformers, torch)
+    module.save_pretrained(tmp_path / "theirs")
+    notes = ma.convert(tmp_path / "theirs", tmp_path / "model.h5", durable=False)
+    assert {note.where for note in notes} == UNUSED.get(name, set())
+    net = ma.load_model(tmp_path / "model.h5")
+    with ma.open(tmp_path / "model.h5") as archive:
+        inputs = inputs_of(archive.architecture)
+    same_outputs(net, module, inputs)
+    # A text of another length than the others, alone.
+    same_outputs(net, module, {key: np.ascontiguousarray(array[:1, :4]) for key, array in inputs.items()})
+
+    assert ma.convert(tmp_path / "model.h5", f"{tmp_path / 'ours'}/", durable=False) == []
+    theirs, ours = (load_file(tmp_path / folder / "model.safetensors") for folder in ("theirs", "ours"))
+    assert set(theirs) == set(ours)
+    assert all(
+        array.tobytes() == ours[key].tobytes() for key, array in theirs.items() if key not in UNUSED.get(name, ())
+    )
+    again, info = type(module).from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not any(info.values()), info
+    state = again.state_dict()
+    for key, tensor in module.state_dict().items():
+        assert key in UNUSED.get(name, ()) or torch.equal(tensor, state[key])
+    for one, other in zip(expected(module, inputs, torch), expected(again.eval(), inputs, torch), strict=True):
+        np.testing.assert_array_equal(one, other)
+    said = [json.loads((tmp_path / folder / "config.json").read_text("utf-8")) for folder in ("theirs", "ours")]
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize(
+    "name", ["BertModel", "BertForSequenceClassification", "RobertaForMaskedLM", "DistilBertModel"]
+)
+def test_inputs_may_be_left_out(name, transformers, tmp_path):
+    module = model(name, transformers, torch)
+    module.save_pretrained(tmp_path)
+    inputs = inputs_of(huggingface.read(tmp_path).architecture)
+    for count in range(1, len(inputs)):
+        some = dict(list(inputs.items())[:count])
+        bundle = huggingface.read(tmp_path, inputs=tuple(some))
+        assert [each["name"] for each in bundle.architecture["inputs"]] == list(some)
+        same_outputs(bundle.build(), module, some)
+    with pytest.raises(ValueError, match="expected the first of input_ids, attention_mask"):
+        huggingface.read(tmp_path, inputs=["attention_mask"])

@@ -1,0 +1,79 @@
+"""Configurations as they were published: what they mean has as many parameters as the models are known to have."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from modelarchive import spec
+from modelarchive.exchange.huggingface.config import Config
+from modelarchive.exchange.huggingface.families import FAMILIES, Variant, head_of
+from modelarchive.exchange.huggingface.reading import described
+
+_LLAMA3 = {
+    "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+    "rope_type": "llama3",
+}  # fmt: skip
+#: Name -> what its config.json says that decides shapes and more, by transformers 4 and before; its parameters.
+PUBLISHED = {
+    "bert-base-uncased": (
+        {"architectures": ["BertModel"], "model_type": "bert", "hidden_act": "gelu", "layer_norm_eps": 1e-12,
+         "gradient_checkpointing": False, "position_embedding_type": "absolute", "vocab_size": 30522},
+        109_482_240,
+    ),
+    "roberta-base": (
+        {"architectures": ["RobertaModel"], "model_type": "roberta", "bos_token_id": 0, "eos_token_id": 2,
+         "layer_norm_eps": 1e-05, "max_position_embeddings": 514, "pad_token_id": 1, "type_vocab_size": 1,
+         "vocab_size": 50265},
+        124_645_632,
+    ),
+    "distilbert-base-uncased": (
+        {"activation": "gelu", "architectures": ["DistilBertModel"], "dim": 768, "dropout": 0.1, "hidden_dim": 3072,
+         "model_type": "distilbert", "n_heads": 12, "n_layers": 6, "sinusoidal_pos_embds": False, "tie_weights_": True},
+        66_362_880,
+    ),
+    "gpt2": (
+        {"activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0.1,
+         "model_type": "gpt2", "n_ctx": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12, "n_positions": 1024,
+         "task_specific_params": {"text-generation": {"do_sample": True}}, "vocab_size": 50257},
+        124_439_808,
+    ),
+    "Llama-3.1-8B": (
+        {"architectures": ["LlamaForCausalLM"], "attention_bias": False, "hidden_act": "silu", "hidden_size": 4096,
+         "intermediate_size": 14336, "max_position_embeddings": 131072, "mlp_bias": False, "model_type": "llama",
+         "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8, "pretraining_tp": 1,
+         "rms_norm_eps": 1e-05, "rope_scaling": _LLAMA3, "rope_theta": 500000.0, "tie_word_embeddings": False,
+         "torch_dtype": "bfloat16", "vocab_size": 128256},
+        8_030_261_248,
+    ),
+    "Mistral-7B-v0.1": (
+        {"architectures": ["MistralForCausalLM"], "hidden_act": "silu", "hidden_size": 4096,
+         "intermediate_size": 14336, "model_type": "mistral", "num_attention_heads": 32, "num_hidden_layers": 32,
+         "num_key_value_heads": 8, "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "sliding_window": 4096,
+         "vocab_size": 32000},
+        7_241_732_096,
+    ),
+    "Qwen2-0.5B": (
+        {"architectures": ["Qwen2ForCausalLM"], "hidden_size": 896, "intermediate_size": 4864, "max_window_layers": 24,
+         "model_type": "qwen2", "num_attention_heads": 14, "num_hidden_layers": 24, "num_key_value_heads": 2,
+         "rms_norm_eps": 1e-06, "rope_theta": 1000000.0, "sliding_window": 131072, "tie_word_embeddings": True,
+         "use_sliding_window": False, "vocab_size": 151936},
+        494_032_768,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_of_published_models(name: str) -> None:
+    values, count = PUBLISHED[name]
+    config = Config(values)
+    family = FAMILIES[values["model_type"]]
+    head = head_of(values, family)
+    assert head is not None
+    network = family.make(config, Variant(head, family.inputs), 1000)
+    assert network is not None, config.problems
+    assert not set(config.unknown()) - {"tie_weights_"}
+    shapes = spec.parameter_shapes(described(network, family.inputs, config))
+    owners = {id(parameter): name for name, parameter in network.collect_params().items()}
+    assert sum(math.prod(shapes[name]) for name in owners.values()) == count

@@ -1,0 +1,108 @@
+"""Every layer and operation of the tables, made by Keras, saved, read here: outputs as Keras gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import modelarchive as ma
+from modelarchive.exchange import keras as exchange
+from modelarchive.exchange.keras.layers import LAYERS
+from modelarchive.exchange.keras.operations import OPERATIONS
+from modelarchive.nn import nesting
+
+keras = pytest.importorskip("keras")
+
+from tests.exchange.keras.layer_cases import CASES, WINDOWS, together  # noqa: E402 - only where Keras is
+from tests.exchange.keras.layer_cases import OPERATIONS as CALLS  # noqa: E402 - only where Keras is
+
+#: Classes of models that Keras makes, or that no case of its own shows.
+ELSEWHERE = {
+    *("LayerScale", "StochasticDepth", "CustomScaleLayer"),  # of Keras' applications
+    *("ReversibleEmbedding", "GroupedQueryAttention"),  # another name of what is shown
+}
+
+
+def randomised(model: Any) -> Any:
+    """Its parameters as random numbers, all of them."""
+    generator = np.random.default_rng(0)
+    for each in model.weights:
+        if np.dtype(each.dtype).kind == "f" and "normalization/" not in each.path.replace("batch_", "_"):
+            low = 0.2 if "variance" in each.path else -1.0
+            each.assign(generator.uniform(low, 1, each.shape))
+    return model
+
+
+def example(model: Any) -> list[np.ndarray]:
+    """Inputs of a model."""
+    generator = np.random.default_rng(1)
+    is_text = any("embedding" in each.name for each in model.layers)
+    found = []
+    for each in model.inputs:
+        shape = [size or 2 for size in each.shape]
+        whole = is_text or not each.dtype.startswith("float")
+        array = generator.integers(0, 4, shape) if whole else generator.normal(size=shape)
+        found.append(array.astype(each.dtype))
+    return found
+
+
+def same(expected: Any, found: Any) -> None:
+    """Equal but for rounding."""
+    one, two = keras.tree.flatten(expected), nesting.leaves(found)
+    assert len(one) == len(two)
+    for a, b in zip(one, two, strict=True):
+        array = keras.ops.convert_to_numpy(a)
+        assert array.shape == b.shape
+        np.testing.assert_allclose(array.astype("f8"), b.astype("f8"), atol=1e-5, rtol=1e-5)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Of what moves windows one case of each class; all of them, and each operation alone, with ``--full-size``."""
+    if "case" in metafunc.fixturenames:
+        first = {name.split()[0]: name for name in reversed(WINDOWS)}
+        few = [name for name in CASES if not name.startswith("op ") and (name not in WINDOWS or name in first.values())]
+        metafunc.parametrize("case", list(CASES) if metafunc.config.getoption("--full-size") else few)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_outputs_are_those_of_keras(case: str, tmp_path: Path) -> None:
+    model = randomised(CASES[case]())
+    inputs = example(model)
+    expected = model(inputs if len(inputs) > 1 else inputs[0], training=False)
+    # Keras cannot write this one in the older format.
+    suffixes = [".keras"] if case == "RandomBrightness" or len(case) % 2 else [".keras", ".h5"]
+    for suffix in suffixes:
+        path = tmp_path / f"x{suffix}"
+        model.save(path)
+        with ma.trusted():
+            bundle = exchange.read(path)
+        same(expected, bundle.build()(*inputs))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_operations_are_those_of_keras(suffix: str, tmp_path: Path) -> None:
+    model = together(list(CALLS.values()))
+    model.save(tmp_path / f"x{suffix}")
+    inputs = example(model)
+    same(model(inputs[0], training=False), exchange.read(tmp_path / f"x{suffix}").build()(*inputs))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_row_of_the_tables_is_shown() -> None:
+    shown = {name.split()[0] for name in (*CASES, *CALLS)} | {"Resize"}
+    assert {*LAYERS, *OPERATIONS} - ELSEWHERE <= shown
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_model_of_keras_applications_is_read(suffix: str, tmp_path: Path) -> None:
+    model = randomised(keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), classes=5, alpha=0.35))
+    model.save(tmp_path / f"x{suffix}")
+    bundle = exchange.read(tmp_path / f"x{suffix}")
+    inputs = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype("f4")
+    same(model(inputs, training=False), bundle.build()(inputs))
+    assert len(bundle.parameters) == len(model.weights)
