@@ -208,6 +208,9 @@ def _squeeze(place: Place, arguments: Arguments, given: list[Value]) -> Value:
         tensor, axes = given[0].tensor, [at - 1 if at else 0 for at in axes]
     else:
         tensor = place.plain(given[0])
+    # A part of a free axis: Keras cannot tell that its size is 1. The largest of one is that one.
+    if untold := tuple(at for at in axes if tensor.shape[at] is None):
+        tensor = place.op("max", tensor, axis=untold, keepdims=True)
     return place.result(place.op("squeeze", tensor, axis=tuple(axes)) if axes else tensor)
 
 
