@@ -222,13 +222,9 @@ def save_bundle(
         entries = {name: entries[name] for name in expected}
         kinds = kinds_of(bundle.architecture)
     elif (reason := _no_parameters(entries)) is not None:
-        return _save_as_dict(
-            path, bundle, entries, reason, compression=compression, durable=durable, progress=progress
-        )
+        return _save_as_dict(path, bundle, entries, reason, compression=compression, durable=durable, progress=progress)
     texts |= token_texts(bundle.tokens, {name: entry.shape[:1] for name, entry in entries.items()})
-    write_model(
-        path, entries, kinds=kinds, texts=texts, compression=compression, durable=durable, progress=progress
-    )
+    write_model(path, entries, kinds=kinds, texts=texts, compression=compression, durable=durable, progress=progress)
     return []
 
 
