@@ -91,6 +91,10 @@ class Row:
         return {**asdict(self), "medians": self.medians, "ratios": self.ratios, "marks": self.marks}
 
 
+#: Bytes of arrays above which the disk is waited for before the clock runs.
+_FLUSHED = 4 << 20
+
+
 def measure(
     workload: str,
     arrays: Arrays,
@@ -108,7 +112,9 @@ def measure(
     largest = max(arrays, key=lambda name: arrays[name].nbytes)
     for each in able:
         each.save(files[each.name], data[each.name])
-    os.sync()
+    # What little there is to write of small arrays disturbs nobody; waiting for the whole disk would take long.
+    flush = os.sync if sum(array.nbytes for array in arrays.values()) > _FLUSHED else lambda: None
+    flush()
     rows = []
     for operation, method in operations.items():
         progress(f"{workload}: {operation}")
@@ -121,7 +127,7 @@ def measure(
                 arguments: tuple[Any, ...] = (files[name],)
                 if method.startswith("save"):
                     files[name].unlink()
-                    os.sync()
+                    flush()
                     arguments = (files[name], data[name])
                 elif method == "read_one":
                     arguments = (files[name], largest)
