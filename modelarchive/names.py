@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -30,6 +30,26 @@ def problem_with_name(name: str) -> str | None:
     if len(parts) > MAX_PARTS:
         return f"{name[:60]!r}... has more than {MAX_PARTS} parts"
     return next((problem for part in parts if (problem := problem_with_part(part))), None)
+
+
+def joined(path: str, name: str) -> str:
+    """The dotted path of what is inside `path`; "" is the whole model."""
+    return f"{path}.{name}" if path else name
+
+
+def as_part(wish: str) -> str:
+    """A part of a dotted name that looks like `wish`, which may be any text."""
+    found = re.sub(r"[^A-Za-z0-9_-]", "_", wish)[:100] or "node"
+    return f"x{found}" if problem_with_part(found) else found
+
+
+def free(wish: str, *taken: Container[str]) -> str:
+    """`wish`, or the first of ``wish_2``, ``wish_3`` ... that nobody has taken."""
+    name, number = wish, 1
+    while any(name in each for each in taken):
+        number += 1
+        name = f"{wish}_{number}"
+    return name
 
 
 def encode_key(key: str) -> str:

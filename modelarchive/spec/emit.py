@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from modelarchive.names import joined
 from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import is_code, is_kind
 from modelarchive.nn.graph import Graph, Node, Ref
 from modelarchive.nn.parameter import Parameter, dtype_name
 from modelarchive.nn.scope import Recorded
-from modelarchive.spec.structure import joined
 
 
 class Emitter:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from modelarchive import names
+from modelarchive.names import joined
 from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import UNKNOWN
@@ -319,11 +320,6 @@ class Reader:
         if node.verb in ("op", "parameter") or node.target == UNKNOWN:
             return 1
         return 1 + self.steps.get(id(graph.find(node.target)), 0)
-
-
-def joined(path: str, name: str) -> str:
-    """The dotted path of a child."""
-    return f"{path}.{name}" if path else name
 
 
 def _ref(data: Any) -> Ref:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import heapq
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -270,13 +269,7 @@ class Scope:
 
     def free(self, wish: str) -> str:
         """A name of the grammar that nothing has yet."""
-        stem = re.sub(r"[^A-Za-z0-9_-]", "_", wish)[:100] or "node"
-        if names.problem_with_part(stem):
-            stem = f"x{stem}"
-        name, number = stem, 1
-        while name in self._taken:
-            number += 1
-            name = f"{stem}_{number}"
+        name = names.free(names.as_part(wish), self._taken)
         self._taken.add(name)
         return name
 

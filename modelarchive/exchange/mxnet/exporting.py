@@ -11,6 +11,7 @@ import numpy as np
 
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.mxnet.symbol import Refusal
+from modelarchive.names import free, joined
 from modelarchive.nn import Block, Layer, Sequential, nesting
 from modelarchive.nn.evaluate import Abstract, Evaluator, Value, constant_value
 from modelarchive.nn.graph import Graph, Node, constant, is_constant
@@ -105,10 +106,7 @@ class Exporter:
 
     def _free(self, wish: str) -> str:
         """A name that nothing has yet."""
-        name, number = wish, 1
-        while name in self._taken:
-            number += 1
-            name = f"{wish}_{number}"
+        name = free(wish, self._taken)
         self._taken.add(name)
         return name
 
@@ -293,11 +291,6 @@ def text(value: Any) -> str:
         inner = ", ".join(str(each) for each in value)
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     return repr(value) if isinstance(value, float) else str(value)
-
-
-def joined(path: str, name: str) -> str:
-    """The dotted path of what is inside."""
-    return f"{path}.{name}" if path else name
 
 
 def _known(given: Given | None) -> Value:

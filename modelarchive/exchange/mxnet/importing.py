@@ -159,13 +159,7 @@ class Importer:
 
     def free(self, wish: str) -> str:
         """A name of the grammar that nothing has yet."""
-        stem = re.sub(r"[^A-Za-z0-9_-]", "_", wish)[:100] or "node"
-        if names.problem_with_part(stem):
-            stem = f"x{stem}"
-        name, number = stem, 1
-        while name in self._taken:
-            number += 1
-            name = f"{stem}_{number}"
+        name = names.free(names.as_part(wish), self._taken)
         self._taken.add(name)
         return name
 

@@ -11,6 +11,7 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.onnx.words import CODES
+from modelarchive.names import free
 from modelarchive.nn import Block
 from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import Parameter
@@ -129,10 +130,7 @@ class Composition:
 
     def free(self, wish: str) -> str:
         """A name that nothing has yet."""
-        name, number = wish, 1
-        while name in self._taken:
-            number += 1
-            name = f"{wish}_{number}"
+        name = free(wish, self._taken)
         self._taken.add(name)
         return name
 
@@ -321,11 +319,6 @@ def computed(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.kind in "biu" and dtype.itemsize < 4:
         return np.dtype(np.int32)
     return np.dtype(np.int64) if dtype.kind == "u" else dtype
-
-
-def joined(path: str, name: str) -> str:
-    """The dotted path of what is inside."""
-    return f"{path}.{name}" if path else name
 
 
 def _values(stored: Deferred) -> np.ndarray:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from modelarchive import dtypes
-from modelarchive.exchange.onnx.composing import Composition, Entry, Given, Place, Saying, computed, joined
+from modelarchive.exchange.onnx.composing import Composition, Entry, Given, Place, Saying, computed
 from modelarchive.exchange.onnx.model import Refusal
 from modelarchive.exchange.onnx.words import CODES
+from modelarchive.names import joined
 from modelarchive.nn import Block, Layer, Sequential, nesting
 from modelarchive.nn.evaluate import Abstract, Evaluator, Value, constant_value
 from modelarchive.nn.graph import Graph, Node, constant, is_constant

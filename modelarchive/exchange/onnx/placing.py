@@ -31,11 +31,7 @@ class Place:
 
     def free(self, wish: str) -> str:
         """A name that nothing here has yet."""
-        stem = part(wish)
-        name, number = stem, 1
-        while name in self._taken or name in self._reserved:
-            number += 1
-            name = f"{stem}_{number}"
+        name = names.free(part(wish), self._taken, self._reserved)
         self._taken.add(name)
         return name
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.onnx.composing import Entry, Given, Place, Saying, joined
+from modelarchive.exchange.onnx.composing import Entry, Given, Place, Saying
+from modelarchive.names import joined
 
 #: Kind -> where the gates of ONNX's order are in ours: i, o, f, c in i, f, g, o; z, r, h in r, z, n.
 GATES: Final[dict[str, tuple[int, ...]]] = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
