@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from modelarchive.exchange.keras.layers import LAYERS
+from modelarchive.exchange.keras.live import read_model
 from modelarchive.exchange.keras.operations import OPERATIONS
 from modelarchive.exchange.keras.reading import bundle_of_config, read
 from modelarchive.exchange.keras.writing import build_model, write
 from modelarchive.exchange.support import Support
 
-if TYPE_CHECKING:
-    from modelarchive.exchange.bundle import Bundle
-
 __all__ = ["build_model", "bundle_of_config", "read", "read_model", "support", "write"]
-
-
-def read_model(model: Any, inputs: Any = None) -> Bundle:
-    """A ``keras.Model`` in memory as a bundle: what a file of it would be read as, without a file.
-
-    Args:
-        model: A Sequential or functional model, built.
-        inputs: An example of what it takes, or a tuple of several, where the model leaves sizes open that their
-            meaning depends on.
-
-    Returns:
-        The bundle; the parameters are read from the model when they are asked for.
-
-    Raises:
-        ConversionError: The model has layers without a counterpart, custom classes or code; lists all of them.
-        MissingDependencyError: Keras is not installed.
-    """
-    from modelarchive.exchange.keras import live
-
-    return live.read_model(model, inputs)
 
 
 def support() -> list[Support]:

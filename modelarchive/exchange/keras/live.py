@@ -31,6 +31,7 @@ def read_model(model: Any, inputs: Any = None) -> Bundle:
 
     Raises:
         ConversionError: The model has layers without a counterpart, custom classes or code; lists all of them.
+        MissingDependencyError: Keras is not installed.
     """
     keras = keras_module()
     if not model.built:
