@@ -198,6 +198,7 @@ def convert(
     target: str | os.PathLike[str],
     *,
     inputs: Sequence[Mapping[str, Any]] | None = None,
+    compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> list[Note]:
@@ -209,7 +210,8 @@ def convert(
             or a name that ends in a slash, is a Hugging Face folder.
         inputs: What the model takes, in order: ``{"name": "x", "shape": [None, 3, 224, 224], "dtype": "float32"}``,
             for sources that do not say, such as MXNet's symbols, and for others than they say. A Hugging Face
-            folder needs the names only, to leave the others out.
+            folder needs the names only, to leave others out or to have the mask of GPT-2 and Llama.
+        compression: As in :func:`save`; only where the target is an archive.
         durable: As in :func:`save`.
         progress: As in :func:`save`; called only where the target is an archive.
 
@@ -220,15 +222,18 @@ def convert(
         ConversionError: Something cannot be said in the target's format; lists all of it; nothing is written.
         FormatError: The source is of no format that is known, or damaged.
         SpecError: The model does not take such `inputs`.
-        ValueError: The target's suffix names no format.
+        ValueError: The target's suffix names no format, or one that has no `compression`.
     """
     name = format_of_name(target)
+    if compression is not None and name != "archive":
+        raise ValueError(f"compression is {compression!r}, and only archives are compressed, not {FORMATS[name].what}")
     if recognise(source) == "archive":
         with Archive(source) as opened:
             bundle = _declared(bundle_of(opened), inputs)
-            return _write(name, bundle, target, durable=durable, progress=progress)
+            return _write(name, bundle, target, compression=compression, durable=durable, progress=progress)
     bundle = read(source, inputs=inputs)
-    return [*bundle.notes, *_write(name, bundle, target, durable=durable, progress=progress)]
+    written = _write(name, bundle, target, compression=compression, durable=durable, progress=progress)
+    return [*bundle.notes, *written]
 
 
 def _part(bundle: Bundle, block: str) -> Bundle:
@@ -256,10 +261,16 @@ def _is_torch_module(model: object) -> bool:
 
 
 def _write(
-    name: str, bundle: Bundle, target: str | os.PathLike[str], *, durable: bool, progress: Progress | None
+    name: str,
+    bundle: Bundle,
+    target: str | os.PathLike[str],
+    *,
+    compression: Choice,
+    durable: bool,
+    progress: Progress | None,
 ) -> list[Note]:
     if name == "archive":
-        return save_bundle(target, bundle, durable=durable, progress=progress)
+        return save_bundle(target, bundle, compression=compression, durable=durable, progress=progress)
     notes: list[Note] = _room(name).write(bundle, target, durable=durable)
     return notes
 
@@ -270,7 +281,7 @@ def _read(name: str, path: str | os.PathLike[str], **options: Any) -> Bundle:
     try:
         bundle: Bundle = _room(name).read(path, **options)
     except FormatError as error:
-        error.hint = error.hint or f"by its first bytes it is {FORMATS[name].what}, and damaged"
+        error.hint = error.hint or f"by its first bytes it is {FORMATS[name].what}"
         raise
     return bundle
 
@@ -289,7 +300,8 @@ def _declared(bundle: Bundle, inputs: Sequence[Mapping[str, Any]] | None) -> Bun
     if inputs is None:
         return bundle
     if bundle.architecture is None:
-        raise ConversionError([("(inputs)", f"are not known without an architecture: {bundle.reason}")])
+        hint = "inputs belong to whole models: leave them out"
+        raise ConversionError([("(inputs)", f"are not known without an architecture: {bundle.reason}")], hint=hint)
     from modelarchive import spec
     from modelarchive.spec.describe import declared_inputs
 

@@ -49,6 +49,24 @@ def pairs(texts: list[str] | None, *, option: str) -> dict[str, str]:
     return found
 
 
+def choice(
+    texts: list[str], known: dict[str, str | None], *, option: str, without: str | None
+) -> dict[str, str | None]:
+    """One choice for all, or patterns with a choice each; where no pattern matches it is `without`.
+
+    Raises:
+        WrongUseError: A choice is unknown, or several are given and one lacks its pattern.
+    """
+    rules = {"*": texts[0]} if len(texts) == 1 and "=" not in texts[0] else pairs(texts, option=option)
+    for word in rules.values():
+        if word not in known:
+            raise WrongUseError(f"{option} {word!r}, expected {', '.join(known)}", hint=f"{option} {next(iter(known))}")
+    return {
+        **{pattern: known[word] for pattern, word in rules.items()},
+        **({"*": without} if "*" not in rules else {}),
+    }
+
+
 def children(text: str) -> slice:
     """``"0:2"`` as ``slice(0, 2)``; ``"3"`` is the fourth child alone.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command
+from modelarchive.cli.arguments import Commands, add_command, choice
 from modelarchive.cli.outcome import DONE, WrongUseError
+
+_COMPRESSIONS: Final = {"deflate": "deflate", "none": None}
 
 
 def add(commands: Commands) -> None:
@@ -24,6 +26,12 @@ def add(commands: Commands) -> None:
         metavar="NAME:SHAPE:DTYPE",
         help="an input of the model, where IN does not say: x:?,3,224,224:float32; again for each further one",
     )
+    parser.add_argument(
+        "--compression",
+        action="append",
+        metavar="[PATTERN=]CHOICE",
+        help="where OUT is an archive: deflate or none (default); with a pattern of names for some, several times",
+    )
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -37,8 +45,13 @@ def run(chosen: argparse.Namespace) -> int:
         name = formats.format_of_name(chosen.target)
     except ValueError as error:
         raise WrongUseError(str(error), hint="the suffix of OUT says into which format") from error
+    if chosen.compression and name != "archive":
+        what = formats.FORMATS[name].what
+        raise WrongUseError(f"--compression is for archives, OUT is {what}", hint="name OUT .h5, or leave it out")
+    words = chosen.compression
+    compression = choice(words, _COMPRESSIONS, option="--compression", without=None) if words else None
     with output.progress(f"convert {chosen.source.name}", size) as advance:
-        notes = models.convert(chosen.source, chosen.target, inputs=inputs, progress=advance)
+        notes = models.convert(chosen.source, chosen.target, inputs=inputs, compression=compression, progress=advance)
     written = _size(target)
     if chosen.json:
         record = {"file": str(target), "format": name, "bytes": written}

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output, pairs
-from modelarchive.cli.outcome import DONE, WrongUseError
+from modelarchive.cli.arguments import Commands, add_command, add_output, choice
+from modelarchive.cli.outcome import DONE
 from modelarchive.cli.output import Column
 
 if TYPE_CHECKING:
-    from modelarchive.archive.choices import Choice
     from modelarchive.archive.converting import Conversion
 
 _COMPRESSIONS: Final = {"deflate": "deflate", "none": None, "keep": "keep"}
@@ -48,8 +47,8 @@ def repack(chosen: argparse.Namespace) -> int:
 
     before = chosen.file.stat().st_size
     out: Path = chosen.output or chosen.file
-    compression = _choice(chosen.compression or ["keep"], _COMPRESSIONS, option="--compression", without="keep")
-    dtype = _choice(chosen.dtype, _DTYPES, option="--dtype", without=None) if chosen.dtype else None
+    compression = choice(chosen.compression or ["keep"], _COMPRESSIONS, option="--compression", without="keep")
+    dtype = choice(chosen.dtype, _DTYPES, option="--dtype", without=None) if chosen.dtype else None
     with output.progress(f"repack {chosen.file.name}", before * (1 if dtype is None else 2)) as advance:
         done = maintenance.repack(chosen.file, out, compression=compression, dtype=dtype, progress=advance)
     after = out.stat().st_size
@@ -63,24 +62,6 @@ def repack(chosen: argparse.Namespace) -> int:
     for path in done.left_out:
         output.say(f"  left out, no part of an archive: {path}", style="yellow")
     return DONE
-
-
-def _choice(texts: list[str], known: dict[str, str | None], *, option: str, without: str | None) -> Choice:
-    """One choice for all, or patterns with a choice each; where no pattern matches it is `without`.
-
-    Raises:
-        WrongUseError: A choice is unknown, or several are given and one lacks its pattern.
-    """
-    rules = {"*": texts[0]} if len(texts) == 1 and "=" not in texts[0] else pairs(texts, option=option)
-    for choice in rules.values():
-        if choice not in known:
-            raise WrongUseError(
-                f"{option} {choice!r}, expected {', '.join(known)}", hint=f"{option} {next(iter(known))}"
-            )
-    return {
-        **{pattern: known[choice] for pattern, choice in rules.items()},
-        **({"*": without} if "*" not in rules else {}),
-    }
 
 
 def _conversions(converted: list[Conversion]) -> None:

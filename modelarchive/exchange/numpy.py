@@ -94,7 +94,10 @@ def write(
     entries = deferred(bundle.parameters)
     is_single = Path(os.fsdecode(path)).suffix == ".npy"
     if is_single and len(entries) != 1:
-        raise ConversionError([(name, "an .npy file holds one array") for name in entries] or [("(arrays)", "none")])
+        raise ConversionError(
+            [(name, "an .npy file holds one array") for name in entries] or [("(arrays)", "none")],
+            hint="an .npz file holds several",
+        )
     problems = [
         (name, f"NumPy has no code for {entry.dtype}")
         for name, entry in entries.items()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -72,8 +74,9 @@ def write(
 
     Args:
         source: A bundle, archive, network or mapping of arrays.
-        path: ``model.safetensors``, or ``model.safetensors.index.json`` for several files; each of them is
-            replaced as a whole, the index last.
+        path: ``model.safetensors``, or ``model.safetensors.index.json`` for several files. All of them are complete
+            before the first takes the place of an old one, the index last; shards that an old index names beside
+            those are removed.
         max_shard_bytes: Begin a new file when one has so many bytes of arrays; None: one file, or 5 GB each
             under an index.
         durable: As in :func:`modelarchive.save`.
@@ -184,6 +187,10 @@ def _read_sharded(index: Path) -> tuple[dict[str, Deferred], dict[str, Any], lis
             raise UnsafeFileError(
                 f"names the file {short(shard)}, which is not in its own folder", rule="own folder only", file=index
             )
+    if absent := [shard for shard in shards if not (index.parent / shard).exists()]:
+        listed = ", ".join(map(short, absent[:8])) + (", ..." if len(absent) > 8 else "")
+        hint = "shards lie in the folder of their index"
+        raise FormatError(f"{counted(len(absent), 'file')} not there that it names: {listed}", file=index, hint=hint)
     found = {shard: _read_file(index.parent / shard) for shard in shards}
     missing = [name for name, shard in weight_map.items() if name not in found[shard][0]]
     if missing:
@@ -200,6 +207,13 @@ def _read_sharded(index: Path) -> tuple[dict[str, Deferred], dict[str, Any], lis
 
 
 def _write_file(path: Path, entries: Mapping[str, Deferred], metadata: Mapping[str, str], *, durable: bool) -> None:
+    content = _content(entries, metadata)
+    with replacing(path, durable=durable) as temporary:
+        _fill(temporary, *content)
+
+
+def _content(entries: Mapping[str, Deferred], metadata: Mapping[str, str]) -> tuple[bytes, list[Fill]]:
+    """The header of a file, and what stands behind it."""
     # The header in the model's order, the data by falling item size: so every array is aligned.
     begins = {}
     position = 0
@@ -220,9 +234,12 @@ def _write_file(path: Path, entries: Mapping[str, Deferred], metadata: Mapping[s
         raise ConversionError([("(header)", f"takes {len(header):,} bytes, safetensors reads {MAX_HEADER_BYTES:,}")])
     start = 8 + len(header)
     fills = [Fill(start + begin, entries[name]) for name, begin in begins.items() if entries[name].nbytes]
-    with replacing(path, durable=durable) as temporary:
-        temporary.write_bytes(len(header).to_bytes(8, "little") + header)
-        fill(temporary, fills)
+    return len(header).to_bytes(8, "little") + header, fills
+
+
+def _fill(path: Path, head: bytes, fills: list[Fill]) -> None:
+    path.write_bytes(head)
+    fill(path, fills)
 
 
 def _write_sharded(
@@ -237,14 +254,32 @@ def _write_sharded(
         shards[-1][name] = entry
         room -= entry.nbytes
     stem = index.name.removesuffix(INDEX_SUFFIX).removesuffix(".safetensors")
-    weight_map: dict[str, str] = {}
-    for number, shard in enumerate(shards, 1):
-        file = f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors"
-        _write_file(index.with_name(file), shard, metadata, durable=durable)
-        weight_map |= dict.fromkeys(shard, file)
+    files = [f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
+    weight_map = {name: file for file, shard in zip(files, shards, strict=True) for name in shard}
     document = {"metadata": {"total_size": sum(entry.nbytes for entry in entries.values())}, "weight_map": weight_map}
-    with replacing(index, durable=durable) as temporary:
+    contents = [_content(shard, metadata) for shard in shards]
+    old = _shards_of(index, stem)
+    # Every file is complete before the first takes its place; the index, which is the first here, is the last then.
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(replacing(index, durable=durable))
         temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        for file, content in zip(files, contents, strict=True):
+            path = stack.enter_context(replacing(index.with_name(file), durable=durable))
+            _fill(path, *content)
+            if durable:
+                with path.open("rb+") as written:
+                    os.fsync(written.fileno())
+    for file in old.difference(files):
+        index.with_name(file).unlink(missing_ok=True)
+
+
+def _shards_of(index: Path, stem: str) -> set[str]:
+    """The shards that an index which is there names, of those that are called after it."""
+    try:
+        named = json.loads(index.read_bytes())["weight_map"].values()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return set()
+    return {each for each in named if re.fullmatch(rf"{re.escape(stem)}-\d{{5}}-of-\d{{5}}\.safetensors", str(each))}
 
 
 def _native(dtype: np.dtype) -> np.dtype:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
-from modelarchive.errors import ConversionError, FormatError
+from modelarchive.errors import ConversionError, FormatError, counted
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of, deferred
 from modelarchive.store.replace import replacing
 
@@ -49,9 +49,10 @@ def read(path: str | os.PathLike[str]) -> Bundle:
     notes = []
     decoded = [_decoded(word) for word in words]
     if damaged := [after for word, after in zip(words, decoded, strict=True) if after.encode() != word]:
-        notes.append(Note(NAME, f"{len(damaged)} words are not UTF-8, kept with escapes: {damaged[0]!r} is one"))
+        notes.append(Note(NAME, f"{counted(len(damaged), 'word')} not UTF-8, kept with escapes: {damaged[0]!r} is one"))
     if len(set(decoded)) < len(decoded):
-        notes.append(Note(NAME, f"{len(decoded) - len(set(decoded))} words stand more than once; every row is kept"))
+        twice = counted(len(decoded) - len(set(decoded)), "row")
+        notes.append(Note(NAME, f"{twice} more for words that stand there already; every row is kept"))
     return Bundle({NAME: vectors}, _architecture(vectors), tokens={NAME: decoded}, notes=notes)
 
 
@@ -84,7 +85,8 @@ def write(
     chosen = [name] if name is not None else list(bundle.tokens)
     if len(chosen) != 1:
         what = "has words too: choose one with name=" if chosen else "no parameter has words for its rows"
-        raise ConversionError([(each, what) for each in chosen] or [("(tokens)", what)])
+        hint = "save_model(..., tokens={name: words}) stores words" if not chosen else None
+        raise ConversionError([(each, what) for each in chosen] or [("(tokens)", what)], hint=hint)
     key = chosen[0]
     if key not in entries or key not in bundle.tokens or entries[key].ndim != 2:
         raise ConversionError([(key, "is no parameter of two axes with words for its rows")])

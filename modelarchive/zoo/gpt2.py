@@ -47,9 +47,10 @@ class DecoderLayer(nn.Block):
         self.ln_2 = nn.LayerNorm(epsilon=epsilon)
         self.mlp = MLP(units, hidden_units, activation)
 
-    def forward(self, x: Any) -> Any:
-        """``(batch, length, units)``."""
-        x = x + self.attn(self.ln_1(x))
+    def forward(self, x: Any, mask: Any = None) -> Any:
+        """``(batch, length, units)``; mask ``(batch, 1, 1, length)``, True for the places that others may look at."""
+        y = self.ln_1(x)
+        x = x + (self.attn(y) if mask is None else self.attn(y, y, y, mask))
         return x + self.mlp(self.ln_2(x))
 
 

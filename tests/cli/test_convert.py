@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import modelarchive as ma
 from tests.cli.conftest import Run
@@ -70,6 +71,23 @@ def test_inputs_are_declared_anew(run: Run, model: Path, tmp_path: Path) -> None
     with ma.open(tmp_path / "y.h5") as archive:
         assert archive.architecture["inputs"] == [declared | {"name": "image", "dtype": "float64"}]
     assert run("convert", model, tmp_path / "y.h5", "--input", "image:?,77:float32").code == 4
+
+
+def test_compression(run: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **{"a.w": np.zeros((256, 256), "f4"), "b.w": np.zeros((256, 256), "f4")})
+    sizes = {}
+    for words in ((), ("deflate",), ("none",), ("a*=deflate",)):
+        options = [each for word in words for each in ("--compression", word)]
+        done = run("convert", tmp_path / "x.npz", tmp_path / "x.h5", *options)
+        assert (done.code, done.err) == (0, "")
+        sizes[words] = (tmp_path / "x.h5").stat().st_size
+        assert not ma.load(tmp_path / "x.h5")["a.w"].any()
+    assert sizes[()] == sizes[("none",)] > 2 * 256 * 256 * 4 > sizes[("a*=deflate",)] > sizes[("deflate",)]
+    for out, word in (("y.npz", "deflate"), ("y.h5", "lzma"), ("y.h5", "a*=")):
+        assert run("convert", tmp_path / "x.npz", tmp_path / out, "--compression", word).code == 2
+        assert not (tmp_path / out).exists()
+    with pytest.raises(ValueError, match="only archives are compressed"):
+        ma.convert(tmp_path / "x.npz", tmp_path / "y.npz", compression="deflate")
 
 
 def test_wrong_use(run: Run, model: Path, tmp_path: Path) -> None:

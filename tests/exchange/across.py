@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -16,10 +14,10 @@ import numpy as np
 
 import modelarchive as ma
 from tests.conftest import ROOT
+from tests.exchange.mxnet import running
 
 DOCUMENT = ROOT / "docs" / "exchange.md"
 FOREIGN = ROOT / "tests" / "data" / "foreign"
-MXNET_PYTHON = os.environ.get("MODELARCHIVE_MXNET_PYTHON")
 
 
 @dataclass
@@ -166,8 +164,7 @@ def onnx_outputs(path: Path, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]
 def to_mxnet(model: Model, folder: Path) -> list[np.ndarray]:
     ma.convert(model.archive, folder / "out-symbol.json", durable=False)
     np.savez(folder / "out-inputs.npz", **{f"x{at}": each for at, each in enumerate(model.inputs)})
-    script = ROOT / "tests" / "exchange" / "mxnet" / "outputs_of_mxnet.py"
-    subprocess.run([str(MXNET_PYTHON), script, folder], capture_output=True, check=True, timeout=300)
+    running.outputs(folder)
     with np.load(folder / "out-outputs.npz") as outputs:
         return [outputs[key] for key in outputs]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.exchange import across
+from tests.exchange.mxnet import running
 
 NEEDS = {
     "PyTorch": ["torch"],
@@ -30,6 +31,6 @@ def test_outputs_are_those_of_the_framework(source: tuple[str, across.Model], ta
     _, model = source
     for module in NEEDS[target]:
         pytest.importorskip(module)
-    if target == "MXNet" and across.MXNET_PYTHON is None:
+    if target == "MXNet" and not running.PYTHON:
         pytest.skip("MODELARCHIVE_MXNET_PYTHON names no Python that has MXNet")
     assert across.difference(model, across.TARGETS[target](model, tmp_path)) <= 1e-4

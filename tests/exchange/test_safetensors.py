@@ -17,7 +17,8 @@ from safetensors.numpy import load_file, save_file
 
 import modelarchive as ma
 from modelarchive.exchange import Bundle, safetensors, save_bundle
-from modelarchive.exchange.bundle import deferred
+from modelarchive.exchange.bundle import Parameters, deferred
+from modelarchive.store.deferred import Deferred
 from tests.conftest import ROOT
 from tests.structures import assert_same
 
@@ -271,6 +272,32 @@ def test_shards_and_index_disagree(tmp_path: Path) -> None:
     bundle = safetensors.read(index)
     assert list(bundle.parameters) == ["a"]
     assert [note.where for note in bundle.notes] == ["b"]
-    index.write_text(json.dumps({"weight_map": {"a": "missing.safetensors"}}))
-    with pytest.raises(FileNotFoundError):
+    index.write_text(json.dumps({"weight_map": {"a": "missing.safetensors", "b": "gone.safetensors"}}))
+    with pytest.raises(ma.FormatError, match=r"2 files .*'missing\.safetensors', 'gone\.safetensors'"):
         safetensors.read(index)
+
+
+def test_shards_take_their_places_together_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors.index.json"
+    arrays = {f"a{number}": np.full(100, number, "f4") for number in range(4)}
+    safetensors.write(arrays, path, max_shard_bytes=400)
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+    assert len(before) == 5
+
+    def gone() -> np.ndarray:
+        raise OSError(5, "the disk is gone")
+
+    entries = deferred({name: array + 1 for name, array in arrays.items()})
+    entries["a3"] = Deferred((100,), np.dtype("f4"), gone)
+    with pytest.raises(OSError, match="nothing was changed"):
+        safetensors.write(Bundle(Parameters(entries)), path, max_shard_bytes=400)
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
+    # Fewer than before: none is left that no index names.
+    (tmp_path / "y-00001-of-00002.safetensors").touch()
+    safetensors.write(arrays, path, max_shard_bytes=800)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "x-00001-of-00002.safetensors",
+        "x-00002-of-00002.safetensors",
+        "x.safetensors.index.json",
+        "y-00001-of-00002.safetensors",
+    ]

@@ -204,6 +204,27 @@ def test_modules_can_be_traced_and_exported(name):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+def test_a_module_with_arrays_in_its_code_can_be_traced_and_exported():
+    class Constants(nn.Block):
+        def __init__(self):
+            super().__init__()
+            self.constant_constant = nn.Dense(3)
+
+        def forward(self, x):
+            return self.constant_constant(x * np.array([1.0, 2.0, 3.0], np.float32))
+
+    net = Constants()
+    net.initialize(seed=0)
+    x = np.ones((2, 3), np.float32)
+    wanted = net(x)
+    module = build_module(net, inputs=x)
+    assert set(module.state_dict()) == {"constant_constant.weight", "constant_constant.bias"}
+    tensor = torch.from_numpy(x)
+    for other in (torch.export.export(module, (tensor,)).module(), torch.jit.trace(module, (tensor,))):
+        np.testing.assert_allclose(run(other, x)[0], wanted, atol=1e-6)
+
+
 def test_a_copy_of_a_module_is_one():
     net, inputs = network("LSTM")
     module = build_module(net, inputs=inputs)
@@ -242,7 +263,7 @@ def test_without_pytorch_the_error_says_what_to_install(tmp_path):
         "except ma.MissingDependencyError as error:\n"
         "    print(error.extra)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=300)
     assert done.stdout.split() == [b"torch"]
 
 

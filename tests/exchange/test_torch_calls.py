@@ -52,6 +52,13 @@ FUNCTIONS = [
     (lambda x: F.interpolate(x, scale_factor=2), IMAGE),
     (lambda x: F.interpolate(x, (16, 12), mode="bilinear", align_corners=True), IMAGE),
     (lambda x: F.pixel_shuffle(x, 2), IMAGE),
+    (lambda x: F.pixel_unshuffle(F.pixel_unshuffle(x, 2)[..., :2], 1), IMAGE),
+    (lambda x: x.logsumexp(1) + torch.logsumexp(x, (1, 2), keepdim=True)[..., 0], X),
+    (lambda x: torch.logsumexp(torch.where(x > 0, x, -torch.inf), -1), X),
+    (lambda x: torch.logsumexp(torch.where(x > 1, torch.inf, x), -1).exp().reciprocal(), X),
+    (lambda x: F.cosine_similarity(x, x * x + 1) + F.cosine_similarity(x[:, :1], x, dim=1), X),
+    (lambda x: x.tril() + torch.triu(x, 1) * 2 + x.triu(diagonal=-1), X),
+    (lambda x: F.threshold(x, 0.1, 20.0) + torch.nn.Threshold(-0.5, 7.0)(x), X),
     (lambda x: CONSTANT + x - CONSTANT * x / (CONSTANT.abs() + 1) + CONSTANT.where(x > 0, x), X),
     (lambda x: x.where(x > 0, CONSTANT) + ((CONSTANT > 0) & (x < 1)).float() + torch.le(CONSTANT, x).float(), X),
 ]  # fmt: skip
@@ -171,3 +178,33 @@ def test_what_depends_on_the_class_of_its_input_is_found_out():
     module = Function(lambda x: x * 2 if isinstance(x, torch.Tensor) else x * 3)
     with pytest.raises(ma.ConversionError, match="differs"):
         read_module(module, torch.from_numpy(X))
+
+
+def test_what_comes_after_the_first_thing_that_cannot_be_said_is_told_too():
+    class Late(torch.nn.Module):
+        def forward(self, x):
+            y = torch.matrix_exp(torch.erfinv(x)).sort().values.mean()
+            return y.relu_().frexp(), x.unfold(0, 1, 1)
+
+    with pytest.raises(ma.ConversionError) as caught:
+        read_module(Late(), np.ones((2, 3, 3), np.float32))
+    names = [what.split("'")[1] for _, what in caught.value.unsupported]
+    assert names == ["erfinv", "matrix_exp", "sort", "frexp", "unfold"]
+
+
+@pytest.mark.parametrize("use", [
+    lambda o, w: (o, w), lambda o, w: o + w, lambda o, w: torch.cat([o, w], -1), lambda o, w: o + w[:, :1],
+    lambda o, w: o * torch.mean(w), lambda o, w: o * w.mean(),
+])  # fmt: skip
+def test_the_weights_of_attention_are_refused_by_name(use):
+    class Weighing(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = torch.nn.MultiheadAttention(4, 2, batch_first=True)
+
+        def forward(self, x):
+            return use(*self.attention(x, x, x))
+
+    with pytest.raises(ma.ConversionError, match="the weights of attention are used") as caught:
+        read_module(Weighing(), np.ones((2, 4, 4), np.float32))
+    assert len(caught.value.unsupported) == 1

@@ -74,7 +74,7 @@ def test_a_model_is_rebuilt_by_a_process_that_lacks_its_code(tmp_path):
         "import modelarchive\n"
         "numpy.save('y.npy', modelarchive.load_model('net.h5')(numpy.load('x.npy')))\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=300)
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected)
 
 

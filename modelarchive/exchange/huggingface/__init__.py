@@ -17,9 +17,9 @@ def read(path: str | os.PathLike[str], *, inputs: Sequence[str] | None = None, s
     Args:
         path: The folder, as ``save_pretrained`` writes it and the Hub's cache holds it.
         inputs: What the network takes: the first of ``input_ids``, ``attention_mask`` and ``token_type_ids``;
-            None: all that the family has. Networks like GPT-2 and Llama take ``input_ids``. Each is an int64
-            array ``(batch, length)``; a mask has 1 for words and 0 for padding. What is left out is 1, or 0 for
-            the segments.
+            None: all that the family has, but ``input_ids`` alone of networks like GPT-2 and Llama, which take a mask
+            only where it is named. Each is an int64 array ``(batch, length)``; a mask has 1 for words and 0 for
+            padding. What is left out is 1, or 0 for the segments.
         sentences: Whether the output is one vector of each text, as ``modules.json`` of sentence-transformers
             says; None: where there is such a file. Segments are left out then unless `inputs` names them.
 

@@ -53,6 +53,7 @@ class Family:
         guesses: End of a class name -> the layer that may have the embedding's weight, in names here.
         is_tied: Whether it has where config.json does not say.
         unused: Names there that transformers itself does not read.
+        usual: How many inputs its networks take where nobody says; None: all.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Family:
     guesses: Mapping[str, str] = field(default_factory=dict)
     is_tied: bool = True
     unused: str = r"(?!)"
+    usual: int | None = None
 
     def ours(self, name: str, head: str) -> str:
         """A name of transformers as it is here; with or without the prefix, whichever the file has."""
@@ -186,7 +188,10 @@ def _gpt2(config: Config, variant: Variant, most_layers: int) -> nn.Block | None
     )
     if config.problems:
         return None
-    return gpt2.trunk(settings) if variant.head == "Model" else gpt2.guesser(settings, is_flat=variant.is_flat)
+    has_mask = len(variant.inputs) > 1
+    if variant.head == "Model":
+        return gpt2.trunk(settings, has_mask=has_mask)
+    return gpt2.guesser(settings, has_mask=has_mask, is_flat=variant.is_flat)
 
 
 def _llama(config: Config, variant: Variant, most_layers: int, *, kind: str) -> nn.Block | None:
@@ -233,7 +238,9 @@ def _llama(config: Config, variant: Variant, most_layers: int, *, kind: str) -> 
     )
     if config.problems:
         return None
-    return llama.Trunk(settings) if variant.head == "Model" else llama.guesser(settings, is_flat=variant.is_flat)
+    if variant.head == "Model":
+        return llama.Trunk(settings)
+    return llama.guesser(settings, has_mask=len(variant.inputs) > 1, is_flat=variant.is_flat)
 
 
 def _windows(config: Config, layers: int, kind: str) -> tuple[int, tuple[bool, ...]]:
@@ -295,7 +302,8 @@ def _llama_like(name: str, classes: str) -> Family:
         prefix="model",
         heads=("Model", "ForCausalLM"),
         make=lambda config, variant, most: _llama(config, variant, most, kind=name),
-        inputs=("input_ids",),
+        inputs=bert.INPUTS[:2],
+        usual=1,
         embedding="embed_tokens.weight",
         renames=((".self_attn.o_proj.", ".self_attn.out_proj."),),
         guesses={"ForCausalLM": "lm_head"},
@@ -341,7 +349,8 @@ FAMILIES: Final[dict[str, Family]] = {
             prefix="transformer",
             heads=("Model", "LMHeadModel"),
             make=_gpt2,
-            inputs=("input_ids",),
+            inputs=bert.INPUTS[:2],
+            usual=1,
             embedding="wte.weight",
             renames=(
                 (".attn.c_attn.weight", ".attn.in_proj_weight"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-from modelarchive import nn
+from modelarchive import nn, ops
 from modelarchive.zoo.gpt2 import DecoderLayer
 
 
@@ -40,23 +41,43 @@ class Settings:
     tied: bool
 
 
-def trunk(settings: Settings) -> nn.Sequential:
-    """``GPT2Model``: words ``(batch, length)`` to ``(batch, length, units)``."""
-    return nn.Sequential().add(
-        wte=nn.Embedding(settings.vocabulary, settings.units),
-        wpe=nn.PositionalEmbedding("learned", settings.max_length, settings.units),
-        h=nn.Sequential(*(_layer(settings, at) for at in range(settings.layers))),
-        ln_f=nn.LayerNorm(epsilon=settings.epsilon),
-    )
+def trunk(settings: Settings, *, has_mask: bool = False) -> nn.Block:
+    """``GPT2Model``: words ``(batch, length)``, and a mask of them, to ``(batch, length, units)``."""
+    masked = MaskedTrunk(settings)
+    return masked if has_mask else nn.Sequential().add(**masked.children)
 
 
-def guesser(settings: Settings, *, is_flat: bool = False) -> nn.Sequential:
+class MaskedTrunk(nn.Block):
+    """The trunk with a second input: 1 for words, 0 for padding, which no place looks at."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.wte = nn.Embedding(settings.vocabulary, settings.units)
+        self.wpe = nn.PositionalEmbedding("learned", settings.max_length, settings.units)
+        self.h = nn.Sequential(*(_layer(settings, at) for at in range(settings.layers)))
+        self.ln_f = nn.LayerNorm(epsilon=settings.epsilon)
+
+    def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+        """All places."""
+        mask = words_of(attention_mask)
+        x = self.wpe(self.wte(input_ids))
+        for layer in self.h:
+            x = layer(x, mask)
+        return self.ln_f(x)
+
+
+def words_of(attention_mask: Any) -> Any:
+    """Mask ``(batch, 1, 1, length)``: True where a text has a word, False where it is filled up."""
+    return ops.cast(attention_mask, dtype="bool")[:, None, None, :]
+
+
+def guesser(settings: Settings, *, has_mask: bool = False, is_flat: bool = False) -> nn.Sequential:
     """``GPT2LMHeadModel``: words to logits ``(batch, length, vocabulary)``; flat as :class:`modelarchive.zoo.GPT2`."""
-    transformer = trunk(settings)
+    transformer = trunk(settings, has_mask=has_mask)
     output = nn.Dense(settings.vocabulary, use_bias=False, flatten=False, in_units=settings.units)
     if settings.tied:
         output.weight = transformer.children["wte"].parameters["weight"]
-    parts = dict(transformer.children) if is_flat else {"transformer": transformer}
+    parts = dict(transformer.children) if is_flat and not has_mask else {"transformer": transformer}
     return nn.Sequential().add(**parts, lm_head=output)
 
 

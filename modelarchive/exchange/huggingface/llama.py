@@ -8,6 +8,7 @@ from typing import Any
 
 from modelarchive import nn, ops
 from modelarchive.exchange.huggingface.config import Config
+from modelarchive.exchange.huggingface.gpt2 import words_of
 from modelarchive.store.strict import short
 from modelarchive.zoo.llama import DecoderLayer
 
@@ -64,23 +65,26 @@ class Trunk(nn.Block):
         self.window = settings.window
         self.windowed = settings.windowed
 
-    def forward(self, input_ids: Any) -> Any:
-        """All places; each looks at those before it, in some layers at the nearest of them only."""
+    def forward(self, input_ids: Any, attention_mask: Any = None) -> Any:
+        """All places; each looks at the words before it, in some layers at the nearest of them only."""
         x = self.embed_tokens(input_ids)
+        words = None if attention_mask is None else words_of(attention_mask)
         near = _near(input_ids, self.window) if any(self.windowed) else None
+        both = near if words is None or near is None else ops.where(words, near, False)
         for layer, is_windowed in zip(self.layers, self.windowed, strict=True):
-            x = layer(x, near) if is_windowed else layer(x)
+            mask = both if is_windowed else words
+            x = layer(x) if mask is None else layer(x, mask)
         return self.norm(x)
 
 
-def guesser(settings: Settings, *, is_flat: bool = False) -> nn.Sequential:
+def guesser(settings: Settings, *, has_mask: bool = False, is_flat: bool = False) -> nn.Sequential:
     """``LlamaForCausalLM``: words to logits ``(batch, length, vocabulary)``; flat as :class:`zoo.Llama`."""
     model = Trunk(settings)
     output = nn.Dense(settings.vocabulary, use_bias=False, flatten=False, in_units=settings.units)
     if settings.tied:
         output.weight = model.embed_tokens.weight
-    # A Sequential of the same layers is the same network where none has a window.
-    parts = dict(model.children) if is_flat and not any(settings.windowed) else {"model": model}
+    # A Sequential of the same layers is the same network where none has a window, and there is no mask.
+    parts = dict(model.children) if is_flat and not has_mask and not any(settings.windowed) else {"model": model}
     return nn.Sequential().add(**parts, lm_head=output)
 
 

@@ -122,7 +122,7 @@ def _chosen(
         known = known[:2]
     if inputs is None:
         # One sentence at a time is of one segment.
-        return known[:2] if pooling is not None else known
+        return known[:2] if pooling is not None else known[: family.usual]
     chosen = tuple(inputs)
     if not chosen or chosen != known[: len(chosen)]:
         raise ValueError(f"inputs is {chosen}, expected the first of {', '.join(known)}, one or more of them")

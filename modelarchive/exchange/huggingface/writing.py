@@ -104,7 +104,8 @@ def _recognised(bundle: Bundle, given: Mapping[str, Any] | None) -> tuple[Model,
         ConversionError: There is no configuration, or it means another network; lists the differences.
     """
     if bundle.architecture is None:
-        raise ConversionError([("(architecture)", bundle.reason or "there is none")])
+        hint = "nothing was written: a folder holds a whole model"
+        raise ConversionError([("(architecture)", bundle.reason or "there is none")], hint=hint)
     kept = bundle.metadata.get(KEY)
     kept = kept if isinstance(kept, dict) else {}
     values = dict(given) if given is not None else kept.get("config")

@@ -110,6 +110,8 @@ def activation_of(value: Any, *, is_keras2: bool) -> Activation:
             raise Refusal(
                 f"the activation {short(registered or name)} is its author's own, which only its code can say"
             )
+        if name is None:  # a lambda is stored as its bytecode, without a name
+            raise Refusal(f"the activation {short(value)} is code, which is not read")
     if name is None:
         return ACTIVATIONS["linear"]
     if is_keras2 and name in _KERAS2:

@@ -10,7 +10,7 @@ from modelarchive.exchange.keras.importing import LOST, At, Importer, Scope, lea
 from modelarchive.exchange.keras.layers import LAYERS
 from modelarchive.exchange.keras.model import Call, Layer
 from modelarchive.exchange.keras.operations import OPERATIONS
-from modelarchive.exchange.keras.step import Step, UnknownError
+from modelarchive.exchange.keras.step import FLOATS, Step, UnknownError
 
 #: Classes that run code of their author's, which the file holds or names.
 _CODE = ("Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
@@ -37,7 +37,7 @@ def converted(importer: Importer, scope: Scope, layer: Layer, call: Call) -> lis
     step = Step(importer, scope, layer, call, row.weights)
     mask = next((known for each in _tensors(call) if (known := scope.known(each).mask)), "")
     if not layer.is_operation:
-        _check_policy(step)
+        _follow_policy(step)
         _tell_training(step)
     try:
         found = row.read(step)
@@ -95,8 +95,8 @@ def _tensors(call: Call) -> list[At]:
     return [each for each in leaves([call.args, call.kwargs]) if isinstance(each, At)]
 
 
-def _check_policy(step: Step) -> None:
-    """What dtype a layer computes in."""
+def _follow_policy(step: Step) -> None:
+    """What dtype a layer computes in: floats of another one are cast before it, as Keras does."""
     policy: Any = step.config.values.get("dtype")
     if isinstance(policy, dict):
         if policy.get("class_name") not in ("DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"):
@@ -106,6 +106,8 @@ def _check_policy(step: Step) -> None:
     if isinstance(policy, str) and policy.startswith("mixed_"):
         narrow = policy.removeprefix("mixed_")
         step.importer.note("(dtype)", f"layers of the policy {policy} compute in {narrow}; here in float32")
+    elif policy in FLOATS:
+        step.compute_in(policy)
 
 
 def _tell_training(step: Step) -> None:

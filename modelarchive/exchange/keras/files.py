@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import dtypes
-from modelarchive.errors import FormatError, UnsafeFileError
+from modelarchive.errors import ConversionError, FormatError, UnsafeFileError
 from modelarchive.exchange import zipped
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.zipped import Member, content
@@ -62,7 +62,8 @@ def variables(file: MappedFile, member: Member | None = None) -> Variables:
         member: The member that it is, of a zip file.
 
     Raises:
-        FormatError: HDF5 cannot read it, or an array is of a dtype that archives do not hold.
+        FormatError: HDF5 cannot read it.
+        ConversionError: Arrays are of dtypes that archives do not hold; lists all of them.
         UnsafeFileError: It breaks a rule of the guard.
     """
     from modelarchive.store import boundary
@@ -73,7 +74,7 @@ def variables(file: MappedFile, member: Member | None = None) -> Variables:
         size = part.size
     unknown = sorted(path for path, entry in found.arrays.items() if entry is None)
     if unknown:
-        raise FormatError(f"{unknown[0][:200]!r} has a dtype that archives do not hold", path=unknown[0][:200])
+        raise ConversionError([(path[:200], "is of a dtype that archives do not hold") for path in unknown])
     arrays = {}
     for path, entry in found.arrays.items():
         if entry is None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from modelarchive.exchange.keras.activations import Activation, activation_of
 from modelarchive.exchange.keras.config import Config, Refusal, short
 from modelarchive.exchange.keras.importing import HELD, LOST, At, Block, Importer, Scope, leaves
-from modelarchive.exchange.keras.model import Call, Layer, Literal
+from modelarchive.exchange.keras.model import Call, Layer, Literal, mapped
 from modelarchive.exchange.keras.weights import Fields, Weight, present
 from modelarchive.nn.kinds import KINDS
 from modelarchive.nn.parameter import dtype_name
 from modelarchive.store.deferred import Deferred
+
+#: Dtypes that a layer may compute in.
+FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
+
+#: Layers that are called with ``training=True`` where nobody says otherwise.
+TRAINING_IS_DEFAULT: Final = re.compile(r"Random\w+|Resizing|CenterCrop")
 
 
 class UnknownError(Refusal):
@@ -33,6 +40,7 @@ class Step:
         layer: The layer.
         call: What it is called on; tensors are references.
         weights: The layer's variables.
+        computed: The dtype that the layer computes in.
     """
 
     importer: Importer
@@ -40,6 +48,7 @@ class Step:
     layer: Layer
     call: Call
     weights: tuple[Weight, ...] = ()
+    computed: str = "float32"
     _used: set[str | int] = field(default_factory=set)
 
     @property
@@ -88,8 +97,10 @@ class Step:
             for place, value in enumerate(self.call.args)
             if place not in self._used and value is not None
         ]
-        # Inference is all that an architecture says; True would be training's way for ever.
-        return [name for name in named + placed if not (name == "training" and self.call.kwargs[name] is False)]
+        # Inference is all that an architecture says; True would be training's way for ever, but for layers whose
+        # default it is: Keras writes it down, and `predict` does not heed it.
+        harmless = (False, True) if TRAINING_IS_DEFAULT.fullmatch(self.layer.kind) else (False,)
+        return [name for name in named + placed if not (name == "training" and self.call.kwargs[name] in harmless)]
 
     def dims(self, at: At) -> list[int | None]:
         """The shape of a tensor, None where it is free."""
@@ -120,9 +131,23 @@ class Step:
 
     def as_float(self, at: At) -> At:
         """A tensor of floats: whole numbers are cast, as Keras does."""
-        if np.dtype(self.dtype(at)).kind in "iub":
-            return self.op("cast", at, dtype="float32", wish=f"{self.layer.name}_cast")
-        return at
+        return self._cast(at) if self.dtype(at).kind in "iub" else at
+
+    def compute_in(self, dtype: str) -> None:
+        """Say what the layer computes in: the floats that it is called on are of this dtype from now on."""
+        self.computed = dtype
+
+        def cast(value: Any) -> Any:
+            known = self.scope.known(value).value if isinstance(value, At) else None
+            # A number of weak dtype takes on that of the others by itself.
+            found = known.dtype if known is not None else None
+            is_other = isinstance(found, np.dtype) and found.name in FLOATS and found.name != dtype
+            return self._cast(value) if is_other else value
+
+        self.call = Call(mapped(self.call.args, cast), mapped(self.call.kwargs, cast))
+
+    def _cast(self, at: At) -> At:
+        return self.op("cast", at, dtype=self.computed, wish=f"{self.layer.name}_cast")
 
     def op(self, name: str, *refs: At, wish: str = "", **arguments: Any) -> At:
         """Add an op of the vocabulary with one result."""

@@ -98,11 +98,11 @@ class Importer:
     def _converted(self, step: Step, operators: Mapping[str, Callable[[Step], Any]]) -> tuple[Any, ...]:
         """The results of one operator; none where that is told already, or now."""
         node = step.node
-        if any(self.results.get(entry, "") is None for entry in node.inputs):
-            return ()  # of what could not be said nothing can be made
         try:
             if node.op not in operators:
                 raise Refusal(f"the operator {node.op!r} has no counterpart")
+            if any(self.results.get(entry, "") is None for entry in node.inputs):
+                return ()  # of what could not be said nothing can be made
             found = operators[node.op](step)
             if unread := node.attributes.unread():
                 raise Refusal(f"{node.op} has attributes that have no counterpart: {unread}")

@@ -53,15 +53,15 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Deferred], *,
     problems = problems_with(arrays)
     if problems:
         raise ConversionError(problems, hint="nothing was written")
-    notes = []
+    # What has no axes, or no elements, is an array in NumPy's sense only. MXNet reads files of one sense: a version
+    # 2 beside a version 3 is refused with np_shape and without.
+    numpy = [name for name, array in arrays.items() if math.prod(array.shape) == 0 or not array.shape]
+    told = "so that MXNet reads the file under mx.util.np_shape() only"
+    notes = [Note(name, f"is of shape {arrays[name].shape}, {told}") for name in numpy]
     with replacing(path, durable=durable) as temporary, temporary.open("wb") as file:
         file.write(struct.pack("<QQQ", MAGIC, 0, len(arrays)))
-        for name, array in arrays.items():
-            # What has no axes, or no elements, is an array in NumPy's sense only.
-            numpy = math.prod(array.shape) == 0 or not array.shape
-            if numpy:
-                notes.append(Note(name, f"of shape {array.shape} is read by MXNet under mx.util.np_shape() only"))
-            _write(file, array, numpy=numpy)
+        for array in arrays.values():
+            _write(file, array, V3 if numpy else V2)
         file.write(struct.pack("<Q", len(arrays)))
         for name in arrays:
             text = name.encode()
@@ -69,10 +69,10 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Deferred], *,
     return notes
 
 
-def _write(file: Any, array: Deferred, *, numpy: bool) -> None:
+def _write(file: Any, array: Deferred, version: int) -> None:
     code = CODES[str(array.dtype.newbyteorder("="))]
     axes = len(array.shape)
-    file.write(struct.pack(f"<Iii{axes}q", V3 if numpy else V2, 0, axes, *array.shape))
+    file.write(struct.pack(f"<Iii{axes}q", version, 0, axes, *array.shape))
     file.write(struct.pack("<iii", 1, 0, code))  # on device 0 of the processor
     values = array.read()  # and not a view, whose pages would stay in memory
     little = DTYPES[code]

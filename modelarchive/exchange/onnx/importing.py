@@ -119,7 +119,10 @@ class Importer:
             self.problems.append((where, f"{node.op} takes {unknown[0]!r}, which nothing before it gives"))
             return told
         if any(isinstance(each, Told) for each in operands):
-            return told  # of what could not be said nothing can be made
+            # Of what could not be said nothing can be made; an operator that nobody knows is told all the same.
+            if not self._is_known(node.op):
+                self.problems.append((where, f"the operator {node.op!r} has no counterpart"))
+            return told
         while operands and operands[-1] is None:
             operands.pop()
         step = Step(self, node, operands, scope)
@@ -154,12 +157,15 @@ class Importer:
         if known and op in FOLDS:
             with contextlib.suppress(Refusal, SpecError):
                 return folded(step)
-        if op not in self.operators:
+        if not self._is_known(op):
             raise Refusal(f"the operator {op!r} has no counterpart")
         found = self.operators[op](step)
         if unread := step.node.unread():
             raise Refusal(f"{op} has attributes that have no counterpart: {', '.join(unread)}")
         return found
+
+    def _is_known(self, op: str) -> bool:
+        return op in self.operators or op in self.model.functions
 
     def _call(self, step: Step, function: Function) -> tuple[Operand, ...]:
         """Put the nodes of a function in its place."""

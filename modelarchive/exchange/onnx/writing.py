@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -65,8 +66,9 @@ def write(
         path: The file, usually ``*.onnx``.
         inputs: An example of what the model takes, or declarations, as :func:`modelarchive.describe` takes them;
             None: those that the architecture declares.
-        external_data: Whether the parameters are in a second file beside it, ``<name>.data``, which belongs to it
-            by its name; None: where one file would not hold them (2 GiB).
+        external_data: Whether the parameters are in a second file beside it, ``<name>.data``; None: where one file
+            would not hold them (2 GiB). Where the model that is replaced has its data there, the new ones go to
+            ``<name>.2.data``, and the old ones are removed last: a model is never beside another's data.
         durable: Have the system put the files on the disk before returning.
 
     Returns:
@@ -90,7 +92,7 @@ def write(
     if not declarations:
         raise ConversionError(
             [("(inputs)", "shapes and dtypes of the inputs are not declared, and ONNX needs them")],
-            hint="pass inputs=x, an example of what the model takes",
+            hint="inputs=x, an example of what it takes, or --input x:?,3,224,224:float32 on the command line",
         )
     entries = deferred(bundle.parameters)
     composition = Composition(entries, [each["name"] for each in declarations])
@@ -190,13 +192,32 @@ def _write(
             [(str(path), f"{total:,} bytes are more than one file of ONNX holds")],
             hint="leave external_data to None or True; nothing was written",
         )
+    path = Path(os.path.realpath(path))  # beside the file, where a link to it leads
+    places = [path.with_name(f"{path.name}{suffix}") for suffix in (".data", ".2.data")]
+    old = [each for each in places if each.exists() and _refers(path, each.name)]
     if not (total > _MOST if external_data is None else external_data):
         with replacing(path, durable=durable) as temporary, temporary.open("wb") as file:
             _stream(file, model, graph, [(_head(name, each), each) for name, each in arrays.items()])
-        return
-    path = Path(os.path.realpath(path))  # beside the file, where a link to it leads
-    beside = path.with_name(f"{path.name}.data")
-    # All is on the disk before the first of the two files takes its place, and the other follows at once.
+    else:
+        beside = next(each for each in places if each not in old or len(old) == len(places))
+        _write_pair(path, beside, model, graph, arrays, durable=durable)
+        old = [each for each in old if each != beside]
+    for each in old:
+        each.unlink(missing_ok=True)
+
+
+def _refers(path: Path, name: str) -> bool:
+    """Whether the model that is there has its data in the file of a name."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(encoding.entry("location", name)) >= 0
+
+
+def _write_pair(
+    path: Path, beside: Path, model: bytes, graph: bytes, arrays: Mapping[str, Deferred], *, durable: bool
+) -> None:
+    """A model and its data, which take their places first: the model that is replaced has others."""
     with replacing(path, durable=durable) as temporary, replacing(beside, durable=durable) as temporary_data:
         tensors: list[tuple[bytes, Deferred | None]] = []
         with temporary_data.open("wb") as data:

@@ -102,6 +102,33 @@ def _normalize(x: Any, p: Any = 2.0, dim: int = 1, eps: float = 1e-12, out: Any 
     return ops.divide(x, ops.maximum(_norm(x, p, dim, True), eps))
 
 
+def _logsumexp(x: Any, dim: Any, keepdim: bool = False) -> Any:
+    x = floating(x)
+    largest = ops.max(x, axis=axes(dim), keepdims=True)
+    # What is infinite stays so: infinity less infinity is no number.
+    largest = ops.where(ops.less(ops.abs(largest), np.inf), largest, np.zeros((), x.dtype))
+    total = ops.add(ops.log(ops.sum(ops.exp(ops.subtract(x, largest)), axis=axes(dim), keepdims=True)), largest)
+    return total if keepdim else ops.squeeze(total, axis=axes(dim))
+
+
+def _cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+    one, two = promoted(x1, x2, real=True)
+    if one.shape != two.shape:  # lengths are those of what is stretched
+        one, two = ops.multiply(one, _full_like(1)(two)), ops.multiply(two, _full_like(1)(one))
+    sizes = [ops.maximum(_norm(each, 2, dim), eps) for each in (one, two)]
+    return ops.divide(ops.sum(ops.multiply(one, two), axis=dim), ops.multiply(*sizes))
+
+
+def _triangle(keep: Callable[..., np.ndarray]) -> Callable[..., Any]:
+    def call(x: Any, diagonal: int = 0) -> Any:
+        sizes = x.shape[-2:]
+        if not all(isinstance(size, int) for size in sizes):
+            raise CannotError("a triangle of a matrix whose sizes are not fixed")
+        return ops.where(keep(np.ones(sizes, bool), diagonal), x, np.zeros((), x.dtype))
+
+    return call
+
+
 def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:
     if any(isinstance(bound, Symbol | np.ndarray) for bound in (min, max)):
         x = x if min is None else ops.maximum(*promoted(x, min))
@@ -205,6 +232,8 @@ CALLS: Final[dict[str, Callable[..., Any]]] = {
     "maximum": _binary(ops.maximum), "minimum": _binary(ops.minimum), "max": _extreme("max"), "min": _extreme("min"),
     "amax": _reduction(ops.max), "amin": _reduction(ops.min), "sum": _reduction(ops.sum),
     "mean": _reduction(ops.mean, real=True), "var": _var, "std": _std, "norm": _norm, "normalize": _normalize,
+    "logsumexp": _logsumexp, "cosine_similarity": _cosine_similarity, "tril": _triangle(np.tril),
+    "triu": _triangle(np.triu),
     "argmax": lambda x, dim=None, keepdim=False: ops.argmax(x, axis=dim, keepdims=keepdim),
     "cumsum": lambda x, dim, dtype=None: ops.cumsum(x, axis=dim),
     "clamp": _clamp, "clip": _clamp, "clamp_min": lambda x, min: _clamp(x, min), "softmax": _softmax,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from modelarchive import nn
+from modelarchive import names, nn
 from modelarchive.exchange.torch.functions import apply
 from modelarchive.exchange.torch.tensors import tensor_of
 from modelarchive.nn import nesting
@@ -37,15 +37,19 @@ class Graph(torch.nn.Module):
         self._outputs = graph.outputs
         self._structure = copy.deepcopy(graph.structure)
         self._numbers: dict[str, Any] = {}
+        self._constants: dict[str, str] = {}
+        taken = {*graph.children, *graph.parameters}
         for node in graph.nodes:
             if is_constant(node):
                 value = constant(node.arguments)
                 if isinstance(value, int | float):
                     self._numbers[node.name] = value
                 else:
-                    # A name with a dot cannot be another's; not persistent: it is in no state_dict.
-                    self._buffers[f"constant.{node.name}"] = tensor_of(value.copy())
-                    self._non_persistent_buffers_set.add(f"constant.{node.name}")
+                    name = self._constants[node.name] = names.free(f"constant_{node.name}", taken)
+                    taken.add(name)
+                    # Not persistent: it is in no state_dict. No dot: an export finds it as an attribute.
+                    self._buffers[name] = tensor_of(value.copy())
+                    self._non_persistent_buffers_set.add(name)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Run the nodes in order."""
@@ -64,7 +68,7 @@ class Graph(torch.nn.Module):
 
     def _run(self, node: Node, values: Mapping[str, Any]) -> Any:
         if is_constant(node):
-            return self._numbers[node.name] if node.name in self._numbers else self._buffers[f"constant.{node.name}"]
+            return self._numbers[node.name] if node.name in self._numbers else self._buffers[self._constants[node.name]]
         inputs = [picked(values, ref) for ref in node.inputs or ()]
         if node.verb == "op":
             return apply(node.target, inputs, node.arguments)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 import pickle
+import re
+import tempfile
+import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import torch
 
 from modelarchive.errors import ConversionError, FormatError, UnsafeFileError, UnsupportedDataError
-from modelarchive.exchange.bundle import Bundle, Note, deferred, shared_names
+from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred, shared_names
 from modelarchive.exchange.torch.tensors import array_of, tensor_of
 from modelarchive.store.replace import replacing
 
@@ -24,6 +28,8 @@ _KEYS: Final = ("state_dict", "model_state_dict", "model", "module", "net", "par
 #: Tensors that are no plain runs of memory are copied: to so many times the size of the file, and a little.
 _COPIES: Final = 4
 _ROOM: Final = 1 << 20
+#: Arrays of so many bytes are not gathered in memory.
+_SPOOLED: Final = 1 << 20
 #: Entries of all dicts together.
 _MAX_ENTRIES: Final = 1_000_000
 _MAX_DEPTH: Final = 16
@@ -37,6 +43,9 @@ def read(path: str | os.PathLike[str]) -> Bundle:
     metadata: dict[str, Any] = {}
     if isinstance(value, torch.Tensor):
         value = {"array": value}
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+        notes.append(Note("(names)", "the file is a list: its tensors are called by their places, from 0"))
     if not isinstance(value, Mapping):
         raise FormatError(f"holds a {type(value).__name__}, expected a dict of tensors", file=path)
     state = value
@@ -52,9 +61,11 @@ def read(path: str | os.PathLike[str]) -> Bundle:
                 notes.append(Note(str(name), f"is left out: a {type(other).__name__} beside the parameters"))
     parameters, problems = _arrays(state, notes, room=_COPIES * path.stat().st_size + _ROOM)
     if problems:
-        raise ConversionError(problems, file=path)
+        raise ConversionError(
+            problems, file=path, hint="save them with .to_dense() or .dequantize() where they are made"
+        )
     if not parameters:
-        raise FormatError("holds no tensors", file=path)
+        raise FormatError("holds no tensors", file=path, hint="torch.save(module.state_dict(), path) writes some")
     return Bundle(parameters, reason="a state_dict holds parameters only", metadata=metadata, notes=notes)
 
 
@@ -63,18 +74,19 @@ def write(bundle: Bundle, path: str | os.PathLike[str], *, durable: bool = True)
     first = shared_names(bundle.parameters)
     state: dict[str, torch.Tensor] = {}
     problems = []
-    for name in deferred(bundle.parameters):
-        try:
-            state[name] = state[first[name]] if name in first else _compact(bundle.parameters[name])
-        except (ValueError, TypeError) as error:
-            problems.append((name, str(error)))
-    if problems:
-        raise ConversionError(problems, hint="nothing was written")
-    with replacing(path, durable=durable) as temporary, temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
+    with replacing(path, durable=durable) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as spool:
+        for name in deferred(bundle.parameters):
+            try:
+                state[name] = state[first[name]] if name in first else _compact(bundle, name, spool)
+            except (ValueError, TypeError) as error:
+                problems.append((name, str(error)))
+        if problems:
+            raise ConversionError(problems, hint="nothing was written")
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
     notes = []
     if bundle.architecture is not None:
         notes.append(Note("(architecture)", "is left out: a state_dict holds parameters only"))
@@ -83,21 +95,42 @@ def write(bundle: Bundle, path: str | os.PathLike[str], *, durable: bool = True)
     return notes
 
 
-def _compact(array: np.ndarray) -> torch.Tensor:
-    # A tensor drags its whole storage into the file.
-    return tensor_of(np.ascontiguousarray(array).reshape(np.shape(array)))
+def _compact(bundle: Bundle, name: str, spool: BinaryIO) -> torch.Tensor:
+    """A parameter as a tensor of its own: one that is a part of another drags all of it into the file."""
+    found = bundle.parameters[name]
+    array = np.ascontiguousarray(found).reshape(found.shape)
+    # PyTorch writes all tensors at once: what was read for this is kept in a file, not in memory.
+    is_read = isinstance(bundle.parameters, Parameters) and not _is_mapped(array)
+    return tensor_of(_spooled(array, spool) if is_read and array.nbytes >= _SPOOLED else array)
+
+
+def _is_mapped(array: Any) -> bool:
+    """Whether an array is a view of a mapped file."""
+    while isinstance(array, np.ndarray | memoryview):
+        array = array.base if isinstance(array, np.ndarray) else array.obj
+    return isinstance(array, mmap.mmap)
+
+
+def _spooled(array: np.ndarray, spool: BinaryIO) -> np.ndarray:
+    begin = spool.seek(0, os.SEEK_END)
+    spool.truncate(begin + array.nbytes)
+    place = np.memmap(spool, array.dtype, "r+", begin, array.shape)
+    place[...] = array
+    return np.asarray(place)
 
 
 def _loaded(path: Path) -> Any:
     size = path.stat().st_size
     is_zip = _check_zip(path, size)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PyTorch about its own classes
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         what = str(error).split("\n")[0][:300]
         if "Unsupported" in what or "GLOBAL" in str(error) or "global" in str(error):
             raise UnsafeFileError(
-                f"holds more than tensors, and loading it would run code: {_reason(error)}",
+                f"holds more than tensors, and loading it would run code: {_reason(str(error))}",
                 rule="pickle",
                 file=path,
                 hint="where the file comes from, save module.state_dict() instead of the module",
@@ -111,9 +144,11 @@ def _loaded(path: Path) -> Any:
         raise FormatError(f"is no file of torch.save, or damaged: {type(error).__name__}: {what}", file=path) from error
 
 
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line]
-    return (lines or [str(error).splitlines()[0]])[0][:300]
+def _reason(message: str) -> str:
+    if named := re.search(r"GLOBAL ([\w.]+)", message):
+        return named[1]
+    lines = [line.strip() for line in message.splitlines() if "Unsupported" in line]
+    return (lines or message.splitlines())[0][:300]
 
 
 def _check_zip(path: Path, size: int) -> bool:
@@ -126,6 +161,9 @@ def _check_zip(path: Path, size: int) -> bool:
             entries = opened.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError) as error:
         raise FormatError(f"is a damaged zip file: {error}", file=path) from error
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        hint = "torch.save(torch.jit.load(path).state_dict(), ...) keeps its parameters"
+        raise FormatError("is a TorchScript program, which is code", file=path, hint=hint)
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise UnsafeFileError("is a compressed zip file, which torch.save never writes", rule="compression", file=path)
     if sum(entry.file_size for entry in entries) > size:
@@ -133,8 +171,25 @@ def _check_zip(path: Path, size: int) -> bool:
     return True
 
 
-def _has_tensors(value: Mapping[Any, Any]) -> bool:
-    return any(isinstance(each, torch.Tensor) for each in value.values())
+def _inside(value: Any) -> Iterable[tuple[Any, Any]]:
+    """What dicts and lists hold, with its keys or places."""
+    if isinstance(value, Mapping):
+        return value.items()
+    return enumerate(value) if isinstance(value, list | tuple) else ()
+
+
+def _has_tensors(value: Any) -> bool:
+    """Whether there are tensors in it, or in what it holds."""
+    seen: set[int] = set()
+    pending = [value]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, torch.Tensor):
+            return True
+        if id(found) not in seen and len(seen) <= _MAX_ENTRIES:
+            seen.add(id(found))
+            pending += [each for _, each in _inside(found)]
+    return False
 
 
 def _arrays(
@@ -161,6 +216,8 @@ def _arrays(
             # Strides of 0 make a large tensor of a few bytes.
             problems.append((name, f"a view of shape {tuple(value.shape)} that is far larger than what is stored"))
             break
+        if name in found:
+            problems.append((name, "is the name of two tensors, once the keys of dicts are put together"))
         try:
             if place not in known:
                 known[place] = array_of(value)
@@ -171,7 +228,7 @@ def _arrays(
 
 
 def _tensors(state: Mapping[Any, Any], notes: list[Note]) -> Iterator[tuple[str, torch.Tensor]]:
-    pending: list[tuple[str, Any, int]] = [(str(key), value, 1) for key, value in reversed([*state.items()])]
+    pending: list[tuple[str, Any, int]] = [(str(key), value, 1) for key, value in reversed([*_inside(state)])]
     for count in itertools.count():
         if not pending:
             return
@@ -180,7 +237,7 @@ def _tensors(state: Mapping[Any, Any], notes: list[Note]) -> Iterator[tuple[str,
             raise FormatError(f"holds dicts inside dicts without end, at {name[:80]!r}")
         if isinstance(value, torch.Tensor):
             yield name, value
-        elif isinstance(value, Mapping) and _has_tensors(value):
-            pending += [(f"{name}.{key}", inside, depth + 1) for key, inside in reversed([*value.items()])]
+        elif _has_tensors(value):
+            pending += [(f"{name}.{key}", inside, depth + 1) for key, inside in reversed([*_inside(value)])]
         else:
             notes.append(Note(name, f"is left out: a {type(value).__name__}, no tensor"))

@@ -272,6 +272,22 @@ def _pixel_shuffle(x: Any, upscale_factor: int) -> Any:
     return reshape(x, [*lead, channels // factor**2, height * factor, width * factor])
 
 
+def _pixel_unshuffle(x: Any, downscale_factor: int) -> Any:
+    factor = downscale_factor
+    channels, height, width = x.shape[-3:]
+    lead = list(x.shape[:-3])
+    if not isinstance(height, int) or not isinstance(width, int):
+        raise CannotError("pixel_unshuffle of an image whose size is not fixed")
+    x = reshape(x, [*lead, channels, height // factor, factor, width // factor, factor])
+    place = len(lead)
+    x = ops.transpose(x, axes=[*range(place), *(place + axis for axis in (0, 2, 4, 1, 3))])
+    return reshape(x, [*lead, channels * factor**2, height // factor, width // factor])
+
+
+def _threshold(x: Any, threshold: float, value: float, inplace: bool = False) -> Any:
+    return ops.where(ops.greater(x, threshold), x, np.asarray(value, x.dtype))
+
+
 #: Name of a function -> what it means; with the first part, all that can be read.
 FUNCTIONALS: Final[dict[str, Callable[..., Any]]] = {
     **CALLS,
@@ -284,6 +300,7 @@ FUNCTIONALS: Final[dict[str, Callable[..., Any]]] = {
     "batch_norm": _batch_norm, "dropout": _dropout, "feature_dropout": _dropout, "alpha_dropout": _dropout,
     "dropout1d": _dropout, "dropout2d": _dropout, "dropout3d": _dropout, "pad": pad, "interpolate": _interpolate,
     "upsample": _interpolate, "scaled_dot_product_attention": _attention, "pixel_shuffle": _pixel_shuffle,
+    "pixel_unshuffle": _pixel_unshuffle, "threshold": _threshold,
     **{f"max_pool{rank}d": _pool("Max", rank) for rank in (1, 2, 3)},
     **{f"avg_pool{rank}d": _pool("Avg", rank) for rank in (1, 2, 3)},
     **{f"adaptive_avg_pool{rank}d": _adaptive("Avg", rank) for rank in (1, 2, 3)},

@@ -147,22 +147,33 @@ setattr(Proxy, "__invert__", _operator("logical_not"))  # noqa: B010, a function
 
 
 class Unknown:
-    """Stands for what could not be expressed, so that the rest of a forward is read too."""
+    """Stands for what could not be expressed, so that the rest of a forward is read too.
+
+    Args:
+        tracing: What resolves calls, and tells of those that are not in the vocabulary either.
+    """
+
+    def __init__(self, tracing: Any) -> None:
+        self._tracing = tracing
 
     def __call__(self, *args: Any, **kwargs: Any) -> Unknown:
         """Unknown again."""
         return self
 
-    def __getattr__(self, name: str) -> Unknown:
-        """Unknown again."""
+    def __getattr__(self, name: str) -> Any:
+        """Unknown again, to be called if it is a method."""
         if name.startswith("__"):
             raise AttributeError(name)
+        # Results by name (of sort, say) are called as methods of sparse tensors are.
+        if name not in ("values", "indices") and callable(getattr(torch.Tensor, name, None)):
+            self._tracing.knows(name.removesuffix("_"))
         return self
 
     @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Unknown:
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Unknown again."""
-        return cls()
+        tracing = next(each._tracing for each in _flat((args, kwargs or {})) if isinstance(each, Unknown))
+        return tracing.call(func, args, kwargs or {})
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Nothing more to tell."""
@@ -195,9 +206,9 @@ def _flat(value: Any) -> list[Any]:
     return [value]
 
 
-def is_unknown(*values: Any) -> bool:
-    """Whether one of `values`, or of what is inside them, is unknown."""
-    return any(isinstance(each, Unknown) for each in _flat(values))
+def unknowns(*values: Any) -> list[Unknown]:
+    """What is unknown among `values` and inside them."""
+    return [each for each in _flat(values) if isinstance(each, Unknown)]
 
 
 def proxies(*values: Any) -> list[Proxy]:

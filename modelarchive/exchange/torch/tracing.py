@@ -20,9 +20,9 @@ from modelarchive.exchange.torch.proxy import (
     Unknown,
     as_array,
     is_symbol,
-    is_unknown,
     mapped,
     proxies,
+    unknowns,
 )
 from modelarchive.exchange.torch.shaping import has_free, transpose
 
@@ -114,11 +114,8 @@ class Tracing:
 
     def named(self, name: str, args: Any, kwargs: Mapping[str, Any], *, in_place: bool = False) -> Any:
         """A call by its name in the table; Unknown where that has no such row."""
-        if is_unknown(args, kwargs):
-            return Unknown()
-        if name not in FUNCTIONALS:
-            self.tell(f"the function or method {name!r} is not in the vocabulary")
-            return Unknown()
+        if not self.knows(name) or self._is_unknown(args, kwargs):
+            return Unknown(self)
         kwargs = dict(kwargs)
         in_place = bool(kwargs.pop("inplace", False)) or in_place
         first = next(iter(proxies(args)), None)
@@ -127,13 +124,26 @@ class Tracing:
             result = FUNCTIONALS[name](*unwrapped, **mapped(kwargs, self.unwrapped))
         except (CannotError, SpecError) as error:
             self._tell_error(error)
-            return Unknown()
+            return Unknown(self)
         except (TypeError, ValueError, IndexError, KeyError) as error:
             self.tell(f"{name}: {error}")
-            return Unknown()
+            return Unknown(self)
         if in_place and args and type(args[0]) is Proxy:
             return args[0].change(result)
         return self._wrapped(result, first.storage if first is not None and name in VIEWS else None)
+
+    def knows(self, name: str) -> bool:
+        """Whether a function or method is in the table; told if not."""
+        if name not in FUNCTIONALS:
+            self.tell(f"the function or method {name!r} is not in the vocabulary")
+        return name in FUNCTIONALS
+
+    def _is_unknown(self, *values: Any) -> bool:
+        """Whether something among `values` could not be expressed; all but attention's weights is told already."""
+        found = unknowns(*values)
+        if any(isinstance(each, _Weights) for each in found):
+            self.tell(_NO_WEIGHTS)
+        return bool(found)
 
     def _tell_error(self, error: Exception, module: torch.nn.Module | None = None) -> None:
         if isinstance(error, SpecError):
@@ -160,7 +170,7 @@ class Tracing:
         arguments = mapped(tuple(inputs), lambda each: Proxy(each, self) if is_symbol(each) else each)
         keywords = mapped(dict(named), lambda each: Proxy(each, self) if is_symbol(each) else each)
         result = self.run(module, arguments, keywords)
-        if is_unknown(result):
+        if self._is_unknown(result):
             raise StopReadingError
         if any(each.storage.version for each in proxies(arguments, keywords)):
             self.tell("it changes its input in place", module)
@@ -181,36 +191,36 @@ class Tracing:
         try:
             return type(module).forward(module, *arguments, **keywords)
         except StopReadingError:
-            return Unknown()
+            return Unknown(self)
         except (CannotError, SpecError) as error:
             self._tell_error(error)
-            return Unknown()
+            return Unknown(self)
         except Exception as error:
             self.tell(f"its forward does not run without values: {type(error).__name__}: {error}")
-            return Unknown()
+            return Unknown(self)
         finally:
             self._here.pop()
 
     def module(self, module: torch.nn.Module, args: Any, kwargs: Mapping[str, Any]) -> Any:
         """A module is called while another's forward is read."""
         block = self.blocks[id(module)]
-        if is_unknown(args, kwargs):
+        if self._is_unknown(args, kwargs):
             if isinstance(block, Traced):
                 self.run(module, args, kwargs)
-            return Unknown()
+            return Unknown(self)
         first = next(iter(proxies(args)), None)
         try:
             adapter = ADAPTERS.get(type(module))
             inputs, named = mapped(tuple(args), self.unwrapped), mapped(dict(kwargs), self.unwrapped)
             result = adapter(module, block, *inputs, **named) if adapter else block(*inputs, **named)
         except StopReadingError:
-            return Unknown()
+            return Unknown(self)
         except (CannotError, SpecError) as error:
             self._tell_error(error)
-            return Unknown()
+            return Unknown(self)
         except (TypeError, ValueError, ModelArchiveError) as error:
             self.tell(str(error), module)
-            return Unknown()
+            return Unknown(self)
         if isinstance(block, Traced):
             arrays = _flat(_plain(result))
             result = mapped(
@@ -339,8 +349,18 @@ def _attention(
 class _Weights(Unknown):
     """The weights of attention, which the kind does not return; harmless if nobody uses them."""
 
+    def __init__(self) -> None:
+        super().__init__(None)
+
     def __getattr__(self, name: str) -> Any:
-        raise CannotError("the weights of attention are used; the vocabulary's attention does not return them")
+        raise CannotError(_NO_WEIGHTS)
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise CannotError(_NO_WEIGHTS)
+
+
+_NO_WEIGHTS: Final = "the weights of attention are used; the vocabulary's attention does not return them"
 
 
 def _mask(padding: Any, attention: Any, heads: int) -> Any:

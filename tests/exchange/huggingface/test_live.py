@@ -74,3 +74,34 @@ def test_inputs_may_be_left_out(name, transformers, tmp_path):
         same_outputs(bundle.build(), module, some)
     with pytest.raises(ValueError, match="expected the first of input_ids, attention_mask"):
         huggingface.read(tmp_path, inputs=["attention_mask"])
+
+
+DECODERS = ["GPT2Model", "GPT2LMHeadModel, every option", "LlamaModel", "LlamaForCausalLM, 3.1",
+            "MistralForCausalLM", "Qwen2ForCausalLM, windows"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_decoders_take_the_mask_of_texts_that_begin_later(name, transformers, tmp_path):
+    module = model(name, transformers, torch)
+    module.save_pretrained(tmp_path / "theirs")
+    names = ["input_ids", "attention_mask"]
+    assert ma.convert(tmp_path / "theirs", tmp_path / "x.h5", inputs=[{"name": each} for each in names]) == []
+    words = inputs_of({"inputs": [{"name": "input_ids"}]})["input_ids"]
+    mask = np.ones_like(words)
+    mask[1, :3] = mask[0, -1:] = 0
+    inputs = dict(zip(names, (words, mask), strict=True))
+    wanted = expected(module, inputs, torch)[0][mask == 1]
+    assert error(ma.load_model(tmp_path / "x.h5")(words, mask)[mask == 1], wanted) < 1e-5
+    tensors = (torch.from_numpy(words), torch.from_numpy(mask))
+    found = ma.load_model(tmp_path / "x.h5", backend="torch")(*tensors).detach().numpy()
+    assert error(found[mask == 1], wanted) < 1e-5
+    # The words before a text change nothing.
+    other = np.where(mask == 1, words, words[::-1])
+    np.testing.assert_allclose(ma.load_model(tmp_path / "x.h5")(other, mask)[mask == 1], wanted, atol=1e-5)
+
+    assert ma.convert(tmp_path / "x.h5", f"{tmp_path / 'ours'}/") == []
+    theirs, ours = (load_file(tmp_path / folder / "model.safetensors") for folder in ("theirs", "ours"))
+    assert {key: array.tobytes() for key, array in theirs.items()} == {
+        key: array.tobytes() for key, array in ours.items()
+    }
+    assert [each["name"] for each in huggingface.read(tmp_path / "ours").architecture["inputs"]] == names[:1]

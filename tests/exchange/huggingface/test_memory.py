@@ -68,7 +68,7 @@ def peak(sources, targets):
     """Bytes that converting the second needs beyond what converting the first did."""
     code = CODE.format(package=str(Path(ma.__path__[0]).parent))
     done = subprocess.run(
-        [sys.executable, "-c", code, *sources, *targets], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", code, *sources, *targets], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return int(done.stdout)

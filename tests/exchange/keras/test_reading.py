@@ -144,6 +144,24 @@ def test_dtypes_are_kept() -> None:
     assert [str(array.dtype) for array in parameters.values()] == ["bfloat16", "bfloat16", "float16", "float16"]
 
 
+def test_floats_are_cast_to_what_a_layer_computes_in() -> None:
+    architecture = exchange.read(FILES / "new-narrow.keras").architecture
+    assert architecture["inputs"][0]["dtype"] == "float32"
+    nodes = architecture["model"]["nodes"]
+    casts = [(node["inputs"], node["arguments"]["dtype"]) for node in nodes if "op" in node]
+    assert casts == [(["input_layer_9"], "bfloat16"), (["dense_5"], "float16")]
+
+
+def test_pytorch_s_network_of_narrow_layers_takes_what_is_declared() -> None:
+    torch = pytest.importorskip("torch")
+    inputs, expected = recorded("new-narrow.keras")
+    module = load_model(FILES / "new-narrow.keras", backend="torch")
+    with torch.no_grad():
+        found = module(*(torch.from_numpy(each) for each in inputs)).numpy()
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found, expected[0], atol=1e-2)
+
+
 def test_weights_alone_have_the_names_of_the_file() -> None:
     bundle = exchange.read(FILES / "new-image.weights.h5")
     assert bundle.architecture is None
@@ -223,6 +241,8 @@ def test_everything_that_has_no_counterpart_is_told_by_name(tmp_path: Path) -> N
         (1, {"data_format": "other"}, "data_format"),
         (1, {"activation": "sparsemax"}, "sparsemax"),
         (1, {"activation": {"module": "mine", "class_name": "F", "config": {}}}, "'F'"),
+        (1, {"activation": {"value": ["4wEAAA==", None, None]}}, "is code"),  # so Keras stores a lambda
+        (1, {"activation": {}}, "is code"),
         (1, {"dtype": {"class_name": "QuantizedDTypePolicy", "config": {}}}, "QuantizedDTypePolicy"),
         (1, {"groups": 7}, "conv2d"),
         (1, {"filters": 5}, "conv2d"),

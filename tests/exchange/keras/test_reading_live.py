@@ -106,3 +106,18 @@ def test_a_model_of_keras_applications_is_read(suffix: str, tmp_path: Path) -> N
     inputs = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype("f4")
     same(model(inputs, training=False), bundle.build()(inputs))
     assert len(bundle.parameters) == len(model.weights)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_layers_whose_default_is_training_are_read_as_predict_has_them(tmp_path: Path) -> None:
+    layers, x = keras.layers, keras.Input((8, 8, 3))
+    y = layers.Resizing(4, 4)(layers.RandomRotation(0.1, name="turned")(layers.RandomFlip(name="flipped")(x)))
+    model = keras.Model(x, layers.CenterCrop(2, 3)(y))
+    model.save(tmp_path / "x.keras")
+    bundle = exchange.read(tmp_path / "x.keras")
+    assert [note.where for note in bundle.notes] == ["flipped", "turned"]
+    given = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    np.testing.assert_allclose(bundle.build()(given), model.predict(given, verbose=0), atol=1e-6)
+    keras.Model(x, layers.Dropout(0.5)(x, training=True)).save(tmp_path / "y.keras")
+    with pytest.raises(ma.ConversionError, match="called with training"):
+        exchange.read(tmp_path / "y.keras")

@@ -5,7 +5,6 @@ MODELARCHIVE_MXNET_PYTHON names a Python that has MXNet 1.9.1.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,8 +15,9 @@ import numpy as np
 import modelarchive as ma
 from modelarchive.exchange import mxnet
 from tests.conftest import ROOT
+from tests.exchange.mxnet import running
+from tests.exchange.mxnet.running import PYTHON
 
-PYTHON = os.environ.get("MODELARCHIVE_MXNET_PYTHON", "")
 SCRIPTS = ROOT / "tests" / "exchange" / "mxnet"
 #: Every network of mxnet.gluon.model_zoo.vision.
 NAMES = (
@@ -53,7 +53,7 @@ def compare(name: str, folder: Path) -> tuple[int, float, float]:
         if not {array.tobytes() for array in archive.parameters.values()} <= original:
             raise ValueError(f"{name}: parameters are not those of the file")
     ma.convert(folder / f"{name}.h5", folder / f"{name}-symbol.json", durable=False)
-    script(SCRIPTS / "outputs_of_mxnet.py", folder)
+    running.outputs(folder)
     with np.load(folder / f"{name}-outputs.npz") as io:
         again = io["arr_0"]
     return count, difference(here, expected), difference(again, expected)

@@ -202,10 +202,11 @@ def test_all_operators_without_a_counterpart_are_told(tmp_path: Path) -> None:
         {"op": "relu", "name": "more", "attrs": {"unheard": "of"}, "inputs": [[0, 0]]},
         {"op": "_plus_scalar", "name": "number", "attrs": {"scalar": "__import__('os')"}, "inputs": [[0, 0]]},
         {"op": "add_n", "name": "sum", "inputs": [[2, 0], [3, 0], [4, 0], [5, 0], [6, 0]]},
+        {"op": "topk", "name": "behind", "inputs": [[7, 0]]},
     ]
     with pytest.raises(ma.ConversionError) as caught:
-        read_symbol(tmp_path, symbol(nodes=nodes, heads=[[7, 0, 0]]))
-    assert [where for where, _ in caught.value.unsupported] == ["mine", "lrn", "odd", "more", "number"]
+        read_symbol(tmp_path, symbol(nodes=nodes, heads=[[8, 0, 0]]))
+    assert [where for where, _ in caught.value.unsupported] == ["mine", "lrn", "odd", "more", "number", "behind"]
 
 
 ATTRIBUTES = [

@@ -219,6 +219,29 @@ def test_mxnet_attends_alike(tmp_path: Path, free: bool) -> None:
     assert in_mxnet(tmp_path) == "1 models, 0 files of parameters"
 
 
+@live
+def test_mxnet_reads_arrays_without_axes_beside_others(tmp_path: Path) -> None:
+    arrays = {"none": np.float32(2.5), "empty": np.ones((0, 3), "f4"), "plain": np.ones((2, 3), "f4")}
+    notes = mxnet.write({name: np.asarray(each) for name, each in arrays.items()}, tmp_path / "x.params")
+    assert [note.where for note in notes] == ["none", "empty"]
+    code = """
+import sys, mxnet as mx
+with mx.util.np_shape(True):
+    print({name: array.shape for name, array in mx.nd.load(sys.argv[1]).items()})
+"""
+    done = subprocess.run([PYTHON, "-c", code, tmp_path / "x.params"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{'none': (), 'empty': (0, 3), 'plain': (2, 3)}"
+
+
+def test_every_array_of_a_file_is_of_one_version(tmp_path: Path) -> None:
+    plain = {"a": np.ones(3, "f4"), "b": np.ones((2, 2), "f4")}
+    for arrays, version in ((plain, b"\xc9\xfa\x93\xf9"), ({**plain, "c": np.ones((), "f4")}, b"\xca\xfa\x93\xf9")):
+        mxnet.write(arrays, tmp_path / "x.params")
+        assert (tmp_path / "x.params").read_bytes().count(version) == len(arrays)
+        found = mxnet.read(tmp_path / "x.params").parameters
+        assert {name: found[name].shape for name in found} == {name: each.shape for name, each in arrays.items()}
+
+
 def write_with_outputs(network: Any, inputs: Any, expected: Any, stem: Path, declared: Any = None) -> None:
     mxnet.write(network, f"{stem}-symbol.json", inputs=inputs if declared is None else declared, durable=False)
     arrays = {f"x{at}": each for at, each in enumerate(inputs)}

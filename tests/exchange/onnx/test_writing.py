@@ -195,6 +195,42 @@ def test_what_one_file_does_not_hold_goes_beside_it(tmp_path, monkeypatch):
     assert not (tmp_path / "other.onnx").exists()
 
 
+def test_a_save_that_is_killed_between_its_files_leaves_the_old_pair(tmp_path, monkeypatch):
+    net, inputs = network("LeNet")
+    path = tmp_path / "net.onnx"
+    write(net, path, inputs=inputs, external_data=True)
+    old = net(*inputs)
+    net.initialize(seed=1, force_reinit=True)
+    replace = Path.replace
+
+    def killed(self, target):
+        if Path(target).name == "net.onnx":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write(net, path, inputs=inputs, external_data=True)
+    assert_close(run(path, *inputs)[0], old)
+    for _ in range(3):
+        write(net, path, inputs=inputs, external_data=True)
+        assert len(list(tmp_path.iterdir())) == 2
+        assert_close(run(path, *inputs)[0], net(*inputs))
+
+
+def test_data_that_no_model_has_any_more_are_removed(tmp_path):
+    net, inputs = network("LeNet")
+    path = tmp_path / "net.onnx"
+    write(net, path, inputs=inputs)
+    (tmp_path / "net.onnx.data").write_text("somebody's own")
+    write(net, path, inputs=inputs)
+    assert (tmp_path / "net.onnx.data").exists()
+    write(net, path, inputs=inputs, external_data=True)
+    write(net, path, inputs=inputs)
+    assert {each.name for each in tmp_path.iterdir()} == {"net.onnx"}
+
+
 @pytest.mark.parametrize("external_data", [False, True])
 def test_what_cannot_be_read_leaves_the_old_files(tmp_path, external_data):
     net, inputs = network("LeNet")
