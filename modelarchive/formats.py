@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, Final
 
 from modelarchive.errors import FormatError
 from modelarchive.store.index import MAX_INDEX_BYTES, MIN_USER_BLOCK
@@ -73,11 +73,11 @@ def recognise(path: str | os.PathLike[str]) -> str:
         OSError: The file cannot be read.
         FormatError: It is a zip file of a format that is not known.
     """
-    if (Path(os.fsdecode(path)) / "config.json").exists():
-        return "huggingface"
-    if not Path(os.fsdecode(path)).is_file():
-        return "archive"  # whose reader says what is wrong with it
-    with Path(os.fsdecode(path)).open("rb") as file:
+    place = Path(os.fsdecode(path))
+    if not place.is_file():
+        # The archive's reader says what is wrong with it.
+        return "huggingface" if (place / "config.json").exists() else "archive"
+    with place.open("rb", buffering=0) as file:
         head = file.read(_HEAD)
         # A damaged archive is an archive, and shall not pass for a safetensors file: HDF5's superblock tells.
         if head[8:9] == b"{" and (_OWN_KEY in head or _is_hdf5(file)):
@@ -93,7 +93,7 @@ def recognise(path: str | os.PathLike[str]) -> str:
     return "archive"
 
 
-def _is_hdf5(file: BinaryIO) -> bool:
+def _is_hdf5(file: IO[bytes]) -> bool:
     """Whether a superblock stands at one of the places where HDF5 looks for it."""
     at = 0
     while file.seek(at) == at and (found := file.read(8)):

@@ -97,6 +97,8 @@ class Contents:
     kinds: dict[str, str] = field(default_factory=dict)
     #: HDF5 paths of objects that are no part of an archive; only the guard fills it.
     foreign: list[str] = field(default_factory=list)
+    #: Where the index declares bytes that belong to no dense array, as (begin, end); only the index fills it.
+    declared: list[tuple[int, int]] | None = field(default=None, compare=False)
     #: Digest of the bytes behind the user block that belong to no array and no text.
     metadata_digest: str = ""
     #: Digest of the index itself, as it says.
@@ -112,12 +114,18 @@ class Contents:
 
     def regions(self) -> list[tuple[int, int]]:
         """Where the file holds no dense array, as (begin, end): HDF5's own bytes and the texts."""
-        return _gaps(self.arrays.values(), self.user_block, self.size)
+        return _gaps([(each.offset, each.nbytes) for each in self.arrays.values()], self.user_block, self.size)
 
     def metadata_ranges(self) -> list[tuple[int, int]]:
         """Where the file holds no array and no text, as (begin, end): HDF5's own bytes."""
-        parts: list[Entry | Text | Chunks] = [*self.arrays.values(), *self.texts.values(), *self.chunks.values()]
-        return _gaps(parts, self.user_block, self.size)
+        dense = ((entry.offset, entry.nbytes) for entry in self.arrays.values())
+        if self.declared is not None:
+            # The same bytes, already known to lie without gaps: a stretch or two where there may be thousands.
+            ends = [self.user_block, *(end for _, end in self.declared)]
+            begins = [*(begin for begin, _ in self.declared), self.size]
+            dense = ((end, begin - end) for end, begin in zip(ends, begins, strict=True))
+        others: list[Text | Chunks] = [*self.texts.values(), *self.chunks.values()]
+        return _gaps([*dense, *((each.offset, each.nbytes) for each in others)], self.user_block, self.size)
 
     def name(self, hdf5_path: str) -> str:
         """The inverse of :meth:`hdf5_path`."""
@@ -135,10 +143,10 @@ def data_position(entry: Entry, end: int) -> tuple[int, int]:
     return (begin, begin + entry.nbytes)
 
 
-def _gaps(parts: Iterable[Entry | Text | Chunks], start: int, end: int) -> list[tuple[int, int]]:
+def _gaps(parts: Iterable[tuple[int | None, int]], start: int, end: int) -> list[tuple[int, int]]:
     gaps = []
     position = start
-    for offset, nbytes in sorted((part.offset, part.nbytes) for part in parts if part.offset is not None):
+    for offset, nbytes in sorted((offset, nbytes) for offset, nbytes in parts if offset is not None):
         if nbytes == 0:
             continue
         if offset < position or offset + nbytes > end:

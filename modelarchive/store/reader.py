@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from modelarchive.store.contents import Contents, Entry, least_itemsize
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import digest_pieces
 from modelarchive.store.index import NotAnArchive
-from modelarchive.store.source import Source, Span
+from modelarchive.store.source import Source
 from modelarchive.store.text import decode
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ _FOREIGN: Final = (
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 
 
-#: Keeps the place of an array that is yet to be read.
-_NOTHING: Final = np.empty(0)
+_offset = attrgetter("offset")
 
 
 class StaleIndexWarning(UserWarning):
@@ -76,21 +76,9 @@ class Reader:
 
     def views(self, wanted: Iterable[str]) -> dict[str, np.ndarray]:
         """The named arrays as such views."""
-        arrays, aliases = self.contents.arrays, self.contents.aliases
-        found = {}
-        elsewhere: dict[str, str] = {}
-        for name in wanted:
-            canonical = aliases.get(name, name)
-            dtype, shape, offset, _, _ = arrays[canonical]
-            if offset is None:
-                elsewhere[name] = canonical
-                found[name] = _NOTHING
-            else:
-                found[name] = self.source.view(offset, dtypes.LITTLE[dtype], shape)
-        if elsewhere:
-            read = self._without_place(list(dict.fromkeys(elsewhere.values())))
-            found |= {name: read[canonical] for name, canonical in elsewhere.items()}
-        return found
+        names, canonical, placed = self._placed(wanted)
+        found = dict(zip(placed, self.source.views(list(placed.values())), strict=True))
+        return self._named(names, canonical, found)
 
     def load(self, wanted: Iterable[str], *, verify: bool = False) -> dict[str, np.ndarray]:
         """The named arrays in memory of their own; a shared one is one array under each of its names.
@@ -98,28 +86,40 @@ class Reader:
         Raises:
             IntegrityError: With `verify`, an array's bytes differ from its digest.
         """
-        several = list(wanted)
-        aliases = self.contents.aliases
-        canonical = list(dict.fromkeys(aliases.get(name, name) for name in several)) if aliases else several
-        entries = self.contents.arrays
-        spans = {name: span for name in canonical if (span := _span(entries[name])) is not None}
+        names, canonical, placed = self._placed(wanted)
         if verify:
-            found = self.source.load_with_digests(list(spans.values()))
-            packed = [name for name in canonical if name in self.contents.chunks]
-            arrays, damaged = self._inflated(packed) if packed else ({}, {})
-            for name, (array, value) in zip(spans, found, strict=True):
-                arrays[name] = array
-                expected = entries[name].digest
-                if expected is not None and expected != value:
-                    damaged[name] = (expected, value)
+            arrays, digests = self.source.load_with_digests(list(placed.values()))
+            found = dict(zip(placed, arrays, strict=True))
+            packed = [name for name in dict.fromkeys(canonical) if name in self.contents.chunks]
+            inflated, damaged = self._inflated(packed) if packed else ({}, {})
+            for (name, entry), value in zip(placed.items(), digests, strict=True):
+                if entry.digest is not None and entry.digest != value:
+                    damaged[name] = (entry.digest, value)
             damaged |= self._compare(self._texts_expected())
             if damaged:
                 raise IntegrityError(damaged, file=self.source.path)
+            found |= inflated
         else:
-            arrays = dict(zip(spans, self.source.load(list(spans.values())), strict=True))
-        if len(arrays) < len(canonical):
-            arrays |= self._without_place([name for name in canonical if name not in arrays])
-        return {name: arrays[aliases.get(name, name)] for name in several}
+            found = dict(zip(placed, self.source.load(list(placed.values())), strict=True))
+        return self._named(names, canonical, found)
+
+    def _placed(self, wanted: Iterable[str]) -> tuple[list[str], list[str], dict[str, Entry]]:
+        """The wanted names, the canonical name of each, and of these the entries that lie in the file as they are."""
+        names = list(wanted)
+        arrays, aliases = self.contents.arrays, self.contents.aliases
+        canonical = [aliases.get(name, name) for name in names] if aliases else names
+        placed = dict(zip(canonical, map(arrays.__getitem__, canonical), strict=True))
+        if None in map(_offset, placed.values()):
+            placed = {name: entry for name, entry in placed.items() if entry.offset is not None}
+        return names, canonical, placed
+
+    def _named(self, names: list[str], canonical: list[str], found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays under the names that were asked for, with those that have no place of their own in the file."""
+        if [*found] == names:
+            return found
+        if elsewhere := [name for name in dict.fromkeys(canonical) if name not in found]:
+            found |= self._without_place(elsewhere)
+        return dict(zip(names, map(found.__getitem__, canonical), strict=True))
 
     def deferred(self, name: str) -> Deferred:
         """One array to be read later, piece by piece where it lies in the file as one; shared ones each on its own."""
@@ -156,7 +156,7 @@ class Reader:
         if offset is None or not nbytes:
             return self.view(name)[start:stop].copy()
         row = nbytes // shape[0]
-        wanted = Span(offset + start * row, dtypes.LITTLE[dtype], (stop - start, *shape[1:]), (stop - start) * row)
+        wanted = Entry(dtype, (stop - start, *shape[1:]), offset + start * row, (stop - start) * row, None)
         return self.source.load([wanted])[0]
 
     def text(self, hdf5_path: str) -> Any:
@@ -277,12 +277,6 @@ class Reader:
         if not entry.nbytes:
             return np.empty(entry.shape, dtypes.numpy_dtype(entry.dtype))
         return boundary.read_array(self.source, self.contents.hdf5_path(name), entry)
-
-
-def _span(entry: Entry) -> Span | None:
-    if entry.offset is None:
-        return None
-    return Span(entry.offset, dtypes.LITTLE[entry.dtype], entry.shape, entry.nbytes)
 
 
 def _contents(source: Source) -> tuple[Contents, Contents | None]:

@@ -10,13 +10,16 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 from blake3 import blake3
 
+from modelarchive import dtypes
 from modelarchive.errors import FormatError
+from modelarchive.store.contents import Entry
 from modelarchive.store.digest import PIECE
 
 if TYPE_CHECKING:
@@ -29,15 +32,6 @@ SMALL: Final = 1 << 16
 
 
 Result = TypeVar("Result")
-
-
-class Span(NamedTuple):
-    """An array's place in the file."""
-
-    offset: int
-    dtype: np.dtype
-    shape: tuple[int, ...]
-    nbytes: int
 
 
 class Source:
@@ -76,6 +70,10 @@ class Source:
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Up to `nbytes` bytes from `offset`; fewer at the end of the file."""
+        if hasattr(os, "pread"):
+            data = os.pread(self._file.fileno(), max(0, min(nbytes, self.size - offset)), offset)
+            if len(data) == nbytes:
+                return data
         return bytes(self.buffer(offset, nbytes))
 
     def buffer(self, offset: int, nbytes: int) -> memoryview:
@@ -98,31 +96,31 @@ class Source:
             self._read_all(piece, start)
             yield piece
 
-    def view(self, offset: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-        """The array as a writable view of the map: writing changes memory only, never the file.
+    def views(self, entries: Sequence[Entry]) -> list[np.ndarray]:
+        """The arrays, each of which has an offset, as writable views of the map: writing changes memory only.
 
-        Where the file cannot be mapped it is an array in memory of its own.
+        Where the file cannot be mapped they are arrays in memory of their own.
         """
         mapped = self._map or self._mapped()
-        if mapped is not None:
-            return np.ndarray(shape, dtype, mapped, offset)
-        array = np.empty(shape, dtype)
-        self._read_all(_flat(array), offset)
-        return array
+        if mapped is None or not entries:
+            return self.load(entries)
+        kinds, shapes, offsets, _, _ = zip(*entries, strict=True)
+        view: Callable[..., np.ndarray] = np.ndarray
+        return list(map(view, shapes, map(dtypes.LITTLE.__getitem__, kinds), repeat(mapped), offsets))
 
-    def load(self, spans: Sequence[Span]) -> list[np.ndarray]:
+    def load(self, entries: Sequence[Entry]) -> list[np.ndarray]:
         """Read the arrays into memory of their own, large ones by several threads."""
-        arrays, jobs = self._allocated(spans)
+        arrays, jobs = self._allocated(entries)
         self._run(self._read_all, jobs)
         return arrays
 
-    def load_with_digests(self, spans: Sequence[Span]) -> list[tuple[np.ndarray, str]]:
+    def load_with_digests(self, entries: Sequence[Entry]) -> tuple[list[np.ndarray], list[str]]:
         """Like :meth:`load`, with each array's BLAKE3 digest, taken piece by piece while reading."""
-        arrays, jobs = self._allocated(spans)
+        arrays, jobs = self._allocated(entries)
         digests = iter(self._run(self._fill_with_digest, jobs))
-        return [
-            (array, next(digests) if span.nbytes >= SMALL else blake3(_flat(array)).hexdigest())
-            for span, array in zip(spans, arrays, strict=True)
+        return arrays, [
+            next(digests) if entry.nbytes >= SMALL else blake3(_flat(array)).hexdigest()
+            for entry, array in zip(entries, arrays, strict=True)
         ]
 
     def digests(self, ranges: Sequence[tuple[int, int]], progress: Callable[[int], None] | None = None) -> list[str]:
@@ -153,20 +151,25 @@ class Source:
                 self._is_unmappable = True
         return self._map
 
-    def _allocated(self, spans: Sequence[Span]) -> tuple[list[np.ndarray], list[tuple[memoryview, int]]]:
-        """An array for each span: small ones are filled, large ones come with (their bytes, the offset) too.
+    def _allocated(self, entries: Sequence[Entry]) -> tuple[list[np.ndarray], list[tuple[memoryview, int]]]:
+        """An array for each entry: small ones are filled, large ones come with (their bytes, the offset) too.
 
         All memory is asked for by one thread, so that the allocator can give again what was freed before;
         fresh pages cost more than the reading.
         """
         arrays: list[np.ndarray] = []
         jobs = []
-        for span in spans:
-            if span.nbytes < SMALL:
-                arrays.append(self.view(span.offset, span.dtype, span.shape).copy())
+        for dtype, shape, offset, nbytes, _ in entries:
+            mapped = (self._map or self._mapped()) if nbytes < SMALL else None
+            if mapped is not None:
+                arrays.append(np.ndarray(shape, dtypes.LITTLE[dtype], mapped, offset or 0).copy())
+                continue
+            arrays.append(np.empty(shape, dtypes.LITTLE[dtype]))
+            job = (_flat(arrays[-1]), offset or 0)
+            if nbytes < SMALL:
+                self._read_all(*job)
             else:
-                arrays.append(np.empty(span.shape, span.dtype))
-                jobs.append((_flat(arrays[-1]), span.offset))
+                jobs.append(job)
         return arrays, jobs
 
     def _run(

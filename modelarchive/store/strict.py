@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, NoReturn
 
 from modelarchive.errors import FormatError
@@ -14,8 +15,7 @@ def loads(text: str | bytes, *, what: str, strict: bool, parse_float: Callable[[
     try:
         if isinstance(text, bytes):
             text = text.decode()
-        hook = _unique if strict else None
-        value = json.loads(text, object_pairs_hook=hook, parse_constant=_no_constant, parse_float=parse_float)
+        value = _decoder(strict=strict, parse_float=parse_float).decode(text)
     except UnicodeDecodeError:
         fail(f"{what} is not UTF-8")
     except json.JSONDecodeError as error:
@@ -27,6 +27,12 @@ def loads(text: str | bytes, *, what: str, strict: bool, parse_float: Callable[[
     if not isinstance(value, dict):
         fail(f"{what} is {type(value).__name__}, expected an object")
     return value
+
+
+@cache
+def _decoder(*, strict: bool, parse_float: Callable[[str], float]) -> json.JSONDecoder:
+    hook = _unique if strict else None
+    return json.JSONDecoder(object_pairs_hook=hook, parse_constant=_no_constant, parse_float=parse_float)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import modelarchive as ma
-from modelarchive.store import index
+from modelarchive.store import header, index, strict
 from modelarchive.store.contents import Contents, Entry
-from tests.structures import everything, index_of
+from tests.hostile.index_attacks import ATTACKS, parts_of
+from tests.structures import every_dtype, everything, index_of
 
 
 @pytest.fixture
@@ -77,3 +81,94 @@ def test_arrays_of_no_elements_have_digests_too(tmp_path: Path) -> None:
     found = index_of(path).arrays
     assert set(found) == {"a", "b", "c"}
     assert found["a"].digest == found["c"].digest != found["b"].digest
+
+
+#: Archives of every form that has a fast way: a flat dict, nested, compressed, with texts, of nothing.
+FORMS: dict[str, Any] = {
+    "flat": {"a": np.arange(32, dtype="f4"), "é.b": np.arange(3), "c": np.zeros((0, 3)), "d": np.array(7)},
+    "nested": {"a": np.arange(32, dtype="f4"), "b": [np.arange(3), 7, "text"], "s": np.array(["x", "yy"])},
+    "compressed": {"a": np.zeros(60_000, "f4"), "b": np.arange(3)},
+    "one": np.arange(4),
+    "nothing": {},
+    "dtypes": {name: array for name, array in every_dtype().items() if not name.startswith("complex")},
+}
+
+
+def raw_of(path: Path) -> bytes:
+    data = path.read_bytes()
+    return data[8 : 8 + int.from_bytes(data[:8], "little")]
+
+
+def outcome(raw: bytes, size: int) -> Any:
+    """What an index is parsed to, orders included; or how it is refused."""
+    try:
+        found = index.parse(raw, file_size=size)
+        return found, [*found.arrays], [*(found.members or ())], found.metadata_ranges()
+    except (ma.ModelArchiveError, index.NotAnArchive) as error:
+        return type(error), str(error)
+
+
+def entry_by_entry(raw: bytes, size: int) -> Any:
+    """The same where nothing is recognised as what archives write."""
+
+    def record(text: str) -> tuple[dict[str, Any], None]:
+        return strict.loads(text, what="the archive's part of the index", strict=True), None
+
+    with mock.patch.object(header, "_as_written", return_value=None), mock.patch.object(index, "_record", record):
+        return outcome(raw, size)
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "x.h5"
+    ma.save(path, FORMS[request.param], durable=False, compression="deflate" if request.param == "compressed" else None)
+    return path
+
+
+def test_what_archives_write_is_parsed_the_fast_way(form: Path) -> None:
+    raw, size = raw_of(form), form.stat().st_size
+    with mock.patch.object(header, "_any_layout", side_effect=AssertionError):
+        assert isinstance(outcome(raw, size)[0], Contents)
+    assert outcome(raw, size) == entry_by_entry(raw, size)
+
+
+def test_both_ways_refuse_the_same(form: Path) -> None:
+    """Every character of an index changed, dropped or doubled: the fast way takes nothing that the other refuses."""
+    raw, size = raw_of(form), form.stat().st_size
+    text = raw.rstrip()
+    for at in range(len(text)):
+        for changed in changes(text, at):
+            padded = changed.ljust(len(raw))
+            assert outcome(padded, size) == entry_by_entry(padded, size), changed
+
+
+def changes(text: bytes, at: int) -> Iterator[bytes]:
+    for found in (b"", text[at : at + 1] * 2, b'"', b"\\", b"]", b"0", b" ", b"\xff", b"/"):
+        yield text[:at] + found + text[at + 1 :]
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_that_is_spelt_as_archives_are(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    ma.save(path, {"a": np.arange(32, dtype="f4"), "b": [np.arange(3), 7], "s": np.array(["x", "yy"])}, durable=False)
+    entries, own = parts_of(path)
+    own["members"] = dict(own["members"])
+    change = ATTACKS[name][0]
+    try:
+        change(entries, own)
+    except KeyError:
+        pytest.skip("it needs another archive")
+    if isinstance(own.get("members"), dict):
+        own["members"] = list(own["members"].items())
+    compact = {"separators": (",", ":"), "ensure_ascii": False}
+    entries["__metadata__"]["modelarchive"] = json.dumps(own, **compact)
+    raw = json.dumps(entries, **compact).encode("utf-8", "surrogatepass").ljust(4088)
+    size = path.stat().st_size
+    assert outcome(raw, size) == entry_by_entry(raw, size)
+
+
+def test_an_index_that_never_ends_costs_no_more_than_its_length() -> None:
+    for unit in ('"a":{', '"a":{"dtype":"F32","shape":[1],"data_offsets":[', '"', '"a":{]', "0"):
+        raw = b'{"__metadata__":{"format":"pt","modelarchive":"{}"},' + unit.encode() * 200_000
+        with pytest.raises(ma.FormatError):
+            index.parse(raw, file_size=1 << 30)

@@ -15,6 +15,7 @@ import pytest
 import modelarchive as ma
 from modelarchive import maintenance
 from modelarchive.store.reader import Reader
+from modelarchive.store.source import Source
 from tests.hdf5_tools import needs_hdf5_tools, run
 from tests.structures import assert_same, everything, stale_load
 
@@ -280,3 +281,39 @@ def test_a_sealed_reader_reads_no_hdf5(path: Path, monkeypatch: pytest.MonkeyPat
     reader = Reader(path)
     assert reader.damaged() == {}
     reader.source.close()
+
+
+MIXED = {
+    "packed": np.zeros(60_000, "f4"),
+    "large": np.random.default_rng(0).integers(0, 256, 1 << 17, dtype="u1"),
+    "small": np.arange(3, dtype="u1"),
+    "none": np.zeros((0, 3)),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"mmap": True}, {"verify": True}, {"mmap": True, "verify": True}])
+@pytest.mark.parametrize("is_mappable", [True, False])
+def test_every_way_in_gives_the_same_in_the_same_order(
+    tmp_path: Path, options: dict[str, bool], is_mappable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ma.save(tmp_path / "x.h5", MIXED, durable=False, compression="deflate")
+    if not is_mappable:
+        monkeypatch.setattr(Source, "_mapped", lambda self: None)
+    found = ma.load(tmp_path / "x.h5", **options)
+    assert list(found) == list(MIXED)
+    assert_same(MIXED, found)
+
+
+def test_names_that_are_asked_for_twice_or_by_another_name(tmp_path: Path) -> None:
+    net = ma.nn.Sequential(ma.nn.Dense(4, in_units=4), ma.nn.Dense(4, in_units=4))
+    net[1].weight = net[0].weight
+    net.initialize()
+    net.save_parameters(tmp_path / "x.h5")
+    with ma.open(tmp_path / "x.h5") as archive:
+        reader = archive.reader
+        assert reader.contents.aliases == {"1.weight": "0.weight"}
+        for get in (reader.views, reader.load, lambda wanted: reader.load(wanted, verify=True)):
+            for wanted in (["1.weight"], ["1.weight", "0.weight"], ["0.bias", "0.bias"], ["0.weight", "1.bias"]):
+                found = get(wanted)
+                assert list(found) == list(dict.fromkeys(wanted))
+                assert all(np.array_equal(found[name], archive.parameters[name]) for name in wanted)
