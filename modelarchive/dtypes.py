@@ -71,9 +71,9 @@ _NAMES: Final[dict[np.dtype, str]] = {dtype: name for name, dtype in DENSE.items
 
 def dense_name(dtype: np.dtype) -> str | None:
     """The logical name of a dense dtype in whatever byte order, or None if an archive has none."""
-    if dtype.kind in "OSUTMmV" and dtype not in _NAMES:
-        return None
-    return _NAMES.get(dtype.newbyteorder("=") if dtype.kind in "iufc" else dtype)
+    found = _NAMES.get(dtype)
+    # Asking for the native byte order takes longer than the rest.
+    return _NAMES.get(dtype.newbyteorder("=")) if found is None and dtype.kind in "iufc" else found
 
 
 def is_dense(name: str) -> bool:

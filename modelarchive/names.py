@@ -11,6 +11,8 @@ from urllib.parse import quote, unquote_to_bytes
 PART: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 #: A parameter name has at most this many parts.
 MAX_PARTS: Final = 64
+#: HDF5 keeps the name of a link, with what else it says about it, within 64 KiB.
+MAX_LINK_BYTES: Final = 60_000
 #: A name that starts so would collide with safetensors' own entries.
 RESERVED: Final = ("__metadata__", "__hdf5__")
 

@@ -11,7 +11,7 @@ import numpy as np
 from modelarchive.archive.choices import DEFLATE, KEEP, Choice, choose, compressed
 from modelarchive.archive.documents import json_texts
 from modelarchive.archive.opening import Archive
-from modelarchive.archive.saving import generator, kinds_of, root_attributes, write_model
+from modelarchive.archive.saving import generator, kinds_of, write_model
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.text import padded
 
@@ -122,11 +122,6 @@ def _write_arrays(
     from modelarchive.store.layout import Layout
 
     contents = archive.reader.contents
-    members = contents.members or {}
-    attributes: dict[str, dict[str, str | int]] = {"/": root_attributes()}
-    for path, kind in members.items():
-        if kind not in ("array", "literal"):
-            attributes[f"/arrays/{path}".rstrip("/")] = {"container": kind}
     layout = Layout(
         section="arrays",
         generator=generator(),
@@ -139,9 +134,8 @@ def _write_arrays(
             path: padded(text.dtype, text.shape, archive.reader.text_bytes(path))
             for path, text in contents.texts.items()
         },
-        members=members,
+        members=contents.members or {},
         order=contents.order,
-        attributes=attributes,
         compressed=compressed(
             _resolved(archive, compression, {name: name for name in contents.arrays}), contents.arrays
         ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from modelarchive import dtypes, names
+from modelarchive import names
 from modelarchive.archive.choices import Choice, compressed
 from modelarchive.archive.documents import json_texts, token_texts
 from modelarchive.archive.structure import place, take_apart
@@ -70,11 +70,6 @@ def save(
     # In the order of the structure, as it will be read and written again.
     places = [f"/arrays/{name}" for name in members.kinds]
     texts = {member: texts[member] for member in places if member in texts}
-    containers: dict[str, dict[str, str | int]] = {
-        f"/arrays/{name}".rstrip("/"): {"container": kind}
-        for name, kind in members.kinds.items()
-        if kind not in ("array", "literal")
-    }
     layout = Layout(
         section="arrays",
         generator=generator(),
@@ -82,7 +77,6 @@ def save(
         texts=texts,
         members=members.kinds,
         order=list(members.arrays),
-        attributes={"/": root_attributes(), **containers},
         compressed=compressed(compression, members.arrays),
     )
     writer.write(path, layout, durable=durable, progress=progress)
@@ -217,18 +211,6 @@ def write_model(
         else:
             canonical[id(array)] = name
             arrays[name] = array
-    attributes: dict[str, dict[str, str | int]] = {"/": root_attributes(), "/parameters": {}}
-    for path_of_block, kind in kinds.items():
-        group = "/parameters" + "".join(f"/{part}" for part in path_of_block.split(".") if part)
-        attributes[group] = {"kind": kind}
-        if _is_drawable(arrays.get(f"{path_of_block}.weight" if path_of_block else "weight")):
-            attributes[group] |= {"NX_class": "NXdata", "signal": "weight"}
-    for hdf5_path in texts:
-        group, _, last = hdf5_path.rpartition("/")
-        if last == "data":
-            attributes[group] = {"NX_class": "NXnote"}
-    if "/architecture/data" in texts:
-        attributes["/"] |= {"default": "architecture", "vocabulary_version": 1}
     layout = Layout(
         section="parameters",
         generator=generator(),
@@ -236,7 +218,7 @@ def write_model(
         aliases=aliases,
         texts=dict(texts),
         order=list(parameters),
-        attributes=attributes,
+        kinds=dict(kinds),
         stream=stream,
         compressed=compressed(compression, parameters),
     )
@@ -273,7 +255,6 @@ def write_dict(
         texts=dict(texts),
         members={"": "dict"} | dict.fromkeys(encoded, "array"),
         order=list(encoded),
-        attributes={"/": root_attributes(), "/arrays": {"container": "dict"}},
         compressed=compressed(compression, encoded),
     )
     writer.write(path, layout, durable=durable, progress=progress)
@@ -322,17 +303,3 @@ def kinds_of(architecture: Mapping[str, Any]) -> dict[str, str]:
 def generator() -> str:
     """This program's name and version, as archives carry it."""
     return f"modelarchive {VERSION}"
-
-
-def root_attributes() -> dict[str, str | int]:
-    """The attributes of every archive's root."""
-    from modelarchive.store.index import FORMAT_VERSION
-
-    return {"format": "modelarchive", "format_version": FORMAT_VERSION, "generator": generator()}
-
-
-def _is_drawable(array: np.ndarray | Deferred | None) -> bool:
-    if array is None or array.ndim != 2 or min(array.shape) < 2:
-        return False
-    # float8 is stored as its codes, and codes are no picture.
-    return not str(dtypes.dense_name(array.dtype)).startswith(("bool", "complex", "float8"))

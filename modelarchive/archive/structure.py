@@ -16,8 +16,6 @@ from modelarchive.store.deferred import Deferred
 
 #: Structures nest at most so deep; the guard's limit on HDF5 groups is the same.
 MAX_DEPTH: Final = names.MAX_PARTS
-#: HDF5 keeps the name of a link, with what else it says about it, within 64 KiB.
-MAX_LINK_BYTES: Final = 60_000
 #: The name of a lone array.
 SINGLE: Final = "array"
 
@@ -124,6 +122,8 @@ def _dict(path: str, items: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _container(data: object) -> str | None:
+    if isinstance(data, np.ndarray):  # most are, and asking for a Mapping takes longer
+        return None
     if isinstance(data, Mapping):
         return "dict"
     if isinstance(data, tuple):
@@ -152,17 +152,18 @@ def _take(
         problems.append((where, f"nested deeper than {MAX_DEPTH}"))
         return
     members.kinds[path] = kind
+    above = (*above, id(data))
+    prefix = f"{path}/" if path else ""
     items = data.items() if isinstance(data, Mapping) else enumerate(data)  # type: ignore[arg-type]
     for key, value in items:
-        inside = f"{where}[{key!r}]"
         if kind == "dict" and not isinstance(key, str):
-            problems.append((inside, f"the key is {type(key).__name__}, expected str"))
+            problems.append((f"{where}[{key!r}]", f"the key is {type(key).__name__}, expected str"))
             continue
         link = names.encode_key(key) if isinstance(key, str) else str(key)
-        if len(link.encode()) > MAX_LINK_BYTES:
-            problems.append((f"{where}[{key[:20]!r}...]", f"the key takes more than {MAX_LINK_BYTES:,} bytes"))
+        if len(link.encode()) > names.MAX_LINK_BYTES:
+            problems.append((f"{where}[{key[:20]!r}...]", f"the key takes more than {names.MAX_LINK_BYTES:,} bytes"))
             continue
-        _take(value, f"{path}/{link}" if path else link, inside, members, problems, above=(*above, id(data)))
+        _take(value, prefix + link, f"{where}[{key!r}]", members, problems, above=above)
 
 
 def _take_leaf(data: object, path: str, members: Members) -> str | None:

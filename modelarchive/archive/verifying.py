@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelarchive.errors import IntegrityError
+from modelarchive.errors import IntegrityError, ModelArchiveError
 from modelarchive.store.contents import Contents
 from modelarchive.store.digest import digest
 from modelarchive.store.reader import Reader
@@ -44,23 +44,30 @@ def verify(
     reader: Reader, architecture: Callable[[], Mapping[str, Any]] | None, progress: Progress | None = None
 ) -> Report:
     """Check an open archive; see :meth:`modelarchive.archive.Archive.verify`."""
-    from modelarchive.store import boundary
+    from modelarchive.store.proof import is_as_written
 
     contents = reader.contents
     damaged = reader.damaged(progress)
+    kinds: dict[str, str] = {}
+    foreign: list[str] = []
+    problem: ModelArchiveError | None = None
     if contents.is_stale:
-        hdf5 = contents
         damaged["(index)"] = ("as written with the data", "changed since by another tool")
-    else:
-        hdf5 = boundary.read_contents(reader.source)
-        damaged |= _differences(contents, hdf5)
+    elif architecture is not None and not damaged:
+        try:
+            kinds = _checked(reader, architecture())
+        except ModelArchiveError as error:
+            problem = error  # which may come of an index that tells another story than HDF5, and that is told first
+    if contents.is_stale or damaged or problem or not is_as_written(reader.source, contents, kinds):
+        foreign, differences = _compared(reader, kinds)
+        damaged |= differences
     if damaged:
         hint = "take the file from where it came from again"
         if list(damaged) == ["(index)"]:
             hint = f"`modelarchive reindex {reader.source.path.name}` writes a new index if you trust the change"
         raise IntegrityError(damaged, file=reader.source.path, hint=hint)
-    if architecture is not None:
-        _check_architecture(reader, architecture(), hdf5)
+    if problem:
+        raise problem
     _check_tokens(reader)
     return Report(
         file=str(reader.source.path),
@@ -69,12 +76,12 @@ def verify(
         nbytes=sum(entry.nbytes for entry in contents.arrays.values())
         + sum(text.nbytes for text in contents.texts.values()),
         has_architecture=architecture is not None,
-        foreign=tuple(hdf5.foreign),
+        foreign=tuple(foreign),
     )
 
 
-def _check_architecture(reader: Reader, architecture: Mapping[str, Any], hdf5: Contents) -> None:
-    """The architecture against its schemas, against the parameters, and against the kinds that viewers show."""
+def _checked(reader: Reader, architecture: Mapping[str, Any]) -> dict[str, str]:
+    """Block path -> kind of an architecture that its schemas and the parameters agree with."""
     from modelarchive import spec
     from modelarchive.archive.saving import kinds_of
 
@@ -87,14 +94,27 @@ def _check_architecture(reader: Reader, architecture: Mapping[str, Any], hdf5: C
         for name in (*expected, *found)
         if expected.get(name) != found.get(name)
     }
-    kinds = {f"/parameters/{path.replace('.', '/')}".rstrip("/"): kind for path, kind in kinds_of(architecture).items()}
-    damaged |= {
-        path: (f"architecture: {kinds.get(path, 'no block')}", f"HDF5: {kind}")
-        for path, kind in hdf5.kinds.items()
-        if kinds.get(path) != kind
-    }
     if damaged:
         raise IntegrityError(damaged, file=reader.source.path)
+    return kinds_of(architecture)
+
+
+def _compared(reader: Reader, kinds: Mapping[str, str]) -> tuple[list[str], dict[str, tuple[str, str]]]:
+    """What HDF5 shows besides the archive, and where it shows another one than the index and the architecture."""
+    from modelarchive.store import boundary
+
+    if reader.contents.is_stale:  # then this is what HDF5 says
+        return reader.contents.foreign, {}
+    hdf5 = boundary.read_contents(reader.source)
+    differences = _differences(reader.contents, hdf5)
+    expected = {f"/parameters/{path.replace('.', '/')}".rstrip("/"): kind for path, kind in kinds.items()}
+    if expected:
+        differences |= {
+            path: (f"architecture: {expected.get(path, 'no block')}", f"HDF5: {kind}")
+            for path, kind in hdf5.kinds.items()
+            if expected.get(path) != kind
+        }
+    return hdf5.foreign, differences
 
 
 def _check_tokens(reader: Reader) -> None:

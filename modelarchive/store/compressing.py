@@ -16,6 +16,7 @@ from modelarchive.store.contents import Chunks
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.deflate import pack
 from modelarchive.store.fill import pieces, pieces_of
+from modelarchive.store.hdf5.chunk_tree import tree_bytes
 
 #: Threads that deflate: it is work for processors, not for memory.
 THREADS: Final = min(16, os.cpu_count() or 1)
@@ -26,8 +27,6 @@ _TRIED: Final = 64
 _WORTH: Final = 0.97
 #: Bytes of chunks that are kept from the trial at most.
 _KEPT: Final = 64 << 20
-#: Nodes of HDF5's tree of chunks have room for so many children, and are at least nearly half full.
-_CHILDREN: Final = 64
 
 
 class PackedChunk(NamedTuple):
@@ -47,17 +46,6 @@ def bound(shape: tuple[int, ...], itemsize: int) -> Chunks:
     nbytes = math.prod(shape_of_chunk) * itemsize
     most = nbytes + 5 * -(-nbytes // 65535) + 16
     return Chunks(shape_of_chunk, 0, (most,) * chunks.count(shape, shape_of_chunk))
-
-
-def tree_bytes(count: int, rank: int) -> int:
-    """Bytes that HDF5 spends at most on a version 1 B-tree of so many chunks."""
-    key = 8 + 8 * (rank + 1)
-    node = 24 + (_CHILDREN + 1) * key + _CHILDREN * 8
-    nodes, level = 1, count
-    while level > _CHILDREN:
-        level = -(-level // (_CHILDREN // 2 - 4))
-        nodes += level
-    return node * nodes
 
 
 def tried(arrays: Mapping[str, np.ndarray | Deferred]) -> dict[str, dict[int, bytes]]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, TypeGuard
 
 import numpy as np
 from blake3 import blake3
@@ -16,6 +16,8 @@ from modelarchive.store.digest import PIECE, digest
 
 #: Threads that write; more than a few only contend for memory bandwidth.
 THREADS: Final = min(4, os.cpu_count() or 1)
+#: Below so many bytes, starting a thread takes longer than it saves.
+_WORTH_A_THREAD: Final = 4 << 20
 
 
 class Fill(NamedTuple):
@@ -42,12 +44,10 @@ def fill(path: Path, fills: Sequence[Fill], *, progress: Callable[[int], None] |
             file.seek(job[0].offset)
             if len(job) > 1:
                 return _write_together(file, job, progress)
-            hasher = blake3(max_threads=hash_threads)
-            _write_one(file, job[0].array, hasher, progress)
-            return [hasher.hexdigest()]
+            return [_write_one(file, job[0].array, progress, hash_threads)]
 
     # What is read as a whole is read by this thread, one after another, and memory holds the largest array.
-    serial = {at: run(job, THREADS) for at, job in enumerate(jobs) if any(_is_read_whole(one.array) for one in job)}
+    serial = {at: run(job, THREADS) for at, job in enumerate(jobs) if any(_is_whole(one.array) for one in job)}
     parallel = [job for at, job in enumerate(jobs) if at not in serial]
     if len(parallel) <= 1:
         written = iter([run(job) for job in parallel])
@@ -57,8 +57,22 @@ def fill(path: Path, fills: Sequence[Fill], *, progress: Callable[[int], None] |
     return [digest for at in range(len(jobs)) for digest in (serial[at] if at in serial else next(written))]
 
 
-def _is_read_whole(array: np.ndarray | Deferred) -> bool:
-    return type(array) is Deferred and array.pieces is None
+def _is_whole(array: np.ndarray | Deferred) -> TypeGuard[Deferred]:
+    """Whether an array is to be read as one."""
+    return isinstance(array, Deferred) and array.pieces is None
+
+
+def _is_plain(array: np.ndarray) -> bool:
+    """Whether an array's bytes are those of the file."""
+    return array.flags.c_contiguous and array.dtype.isnative
+
+
+def _read(deferred: Deferred) -> np.ndarray:
+    """An array that is read now; ValueError if it is not what was announced."""
+    found = deferred.read()
+    if (found.shape, found.dtype) != (deferred.shape, deferred.dtype):
+        raise ValueError(f"{deferred.dtype} {deferred.shape} was announced, {found.dtype} {found.shape} came")
+    return found
 
 
 def pieces_of(array: np.ndarray | Deferred) -> Iterator[memoryview]:
@@ -67,10 +81,7 @@ def pieces_of(array: np.ndarray | Deferred) -> Iterator[memoryview]:
         yield from pieces(array)
         return
     if array.pieces is None:
-        found = array.read()
-        if (found.shape, found.dtype) != (array.shape, array.dtype):
-            raise ValueError(f"{array.dtype} {array.shape} was announced, {found.dtype} {found.shape} came")
-        yield from pieces(found)
+        yield from pieces(_read(array))
         return
     room = array.nbytes
     for piece in array.pieces():
@@ -85,7 +96,7 @@ def pieces_of(array: np.ndarray | Deferred) -> Iterator[memoryview]:
 def pieces(array: np.ndarray) -> Iterator[memoryview]:
     """The array's bytes in C order, little-endian, 1 MiB at a time; copied only where the layout demands it."""
     flat: Iterable[np.ndarray]
-    if array.flags.c_contiguous and array.dtype.isnative:
+    if _is_plain(array):
         flat = [array.reshape(-1)]
     else:
         plain = array.view(f"u{array.itemsize}") if _is_extension(array.dtype) else array
@@ -125,22 +136,39 @@ def _jobs(fills: Sequence[Fill]) -> Iterator[list[Fill]]:
 
 
 def _write_one(
-    file: BinaryIO, array: np.ndarray | Deferred, hasher: blake3, progress: Callable[[int], None] | None
-) -> None:
-    """Write and hash an array; nothing refers to it any more when this returns."""
-    for piece in pieces_of(array):
-        hasher.update(piece)
-        write_all(file, piece)
-        if progress is not None:
-            progress(len(piece))
+    file: BinaryIO, array: np.ndarray | Deferred, progress: Callable[[int], None] | None, threads: int
+) -> str:
+    """Write an array, and return its digest; nothing refers to it any more when this returns."""
+    if _is_whole(array):
+        array = _read(array)
+    hasher = blake3(max_threads=threads)
+    if threads == 1 or isinstance(array, Deferred) or not _is_plain(array) or array.nbytes < _WORTH_A_THREAD:
+        for piece in pieces_of(array):
+            hasher.update(piece)
+            _write(file, piece, progress)
+        return hasher.hexdigest()
+
+    # An array that no other thread has work beside: one writes it while this one hashes it.
+    def write() -> None:
+        for piece in pieces(array):
+            _write(file, piece, progress)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        hasher.update(array.reshape(-1).view(np.uint8).data)
+        writing.result()
+    return hasher.hexdigest()
+
+
+def _write(file: BinaryIO, piece: memoryview, progress: Callable[[int], None] | None) -> None:
+    write_all(file, piece)
+    if progress is not None:
+        progress(len(piece))
 
 
 def _write_together(file: BinaryIO, job: Sequence[Fill], progress: Callable[[int], None] | None) -> list[str]:
     parts = [b"".join(pieces_of(item.array)) for item in job]
-    together = memoryview(b"".join(parts))
-    write_all(file, together)
-    if progress is not None:
-        progress(len(together))
+    _write(file, memoryview(b"".join(parts)), progress)
     return [digest(part) for part in parts]
 
 

@@ -270,13 +270,18 @@ def reindexed(data: bytes, header: dict[str, Any], own: dict[str, Any]) -> bytes
     length = int.from_bytes(data[:8], "little")
     own["index_digest"] = ZEROS.decode()
     try:
-        header["__metadata__"] = {"format": "pt", "modelarchive": json.dumps(own)}
-        raw = json.dumps(header, separators=(",", ":")).encode().ljust(length)
+        # As archives are written: an index may fill its user block to the last byte.
+        header["__metadata__"] = {"format": "pt", "modelarchive": _compact(own)}
+        raw = _compact(header).encode().ljust(length)
     except (ValueError, RecursionError):
         return None
     if len(raw) > length:
         return None
     return data[:8] + raw.replace(ZEROS, blake3(raw).hexdigest().encode(), 1) + data[8 + length :]
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def sealed(data: bytes, contents: Contents) -> bytes:

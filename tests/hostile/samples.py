@@ -18,6 +18,7 @@ from modelarchive import nn
 from modelarchive.store import chunks
 from modelarchive.store.contents import Contents
 from modelarchive.store.index import parse
+from tests.conftest import ROOT
 from tests.hostile import hdf5_structures
 from tests.hostile.hdf5_structures import Structure
 from tests.hostile.views import View, ours
@@ -27,7 +28,10 @@ ARRAYS = {
     "b": [np.array(["x", "yy"]), np.arange(3), 7, "text", None, {"c": np.zeros((0, 2), "i2")}],
     "mask": np.arange(9) % 2 == 0,
     "z": np.arange(6, dtype="c16"),
+    "many": {f"m{at}": np.arange(at % 3, dtype="u1") for at in range(12)},  # a group that keeps its links in a heap
 }
+#: An archive whose metadata HDF5's library wrote, as this package had it do at first.
+BY_THE_LIBRARY = ROOT / "tests" / "data" / "format-1" / "nested.h5"
 
 
 @dataclass
@@ -65,6 +69,7 @@ def samples() -> dict[str, Sample]:
             _sample("arrays", path, lambda: ma.save(path, ARRAYS, durable=False)),
             _sample("model", path, lambda: _model(path)),
             _sample("compressed", path, lambda: _compressed(path)),
+            _sample("by the library", path, lambda: path.write_bytes(BY_THE_LIBRARY.read_bytes())),
             _sample("by h5py", path, lambda: _by_h5py(path)),
         ]
     return {sample.name: sample for sample in found}

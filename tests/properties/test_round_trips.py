@@ -19,9 +19,9 @@ from safetensors.numpy import load_file
 import modelarchive as ma
 from modelarchive import dtypes, maintenance
 from tests.properties.strategies import arrays, keys, structures
-from tests.structures import assert_same, every_dtype, everything, stale_load, without_index
+from tests.structures import assert_same, every_dtype, everything, stale_load, verify_both_ways, without_index
 
-quick = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,7 @@ def test_every_way_in_gives_the_same(path: Path, data: Any) -> None:
     assert_same(data, ma.load(path))
     assert_same(data, ma.load(path, verify=True))
     assert_same(data, ma.load(path, mmap=True))
-    with ma.open(path) as archive:
-        archive.verify()
+    verify_both_ways(path)
     written = path.read_bytes()
     ma.save(path, data, durable=False)
     assert path.read_bytes() == written, "the same input gave other bytes"
@@ -54,7 +53,7 @@ def test_every_way_in_gives_the_same(path: Path, data: Any) -> None:
     assert_same(data, ma.load(path, verify=True))
 
 
-@settings(quick, max_examples=40)
+@settings(quick, max_examples=30)
 @given(data=structures, size=st.sampled_from([16, 200, 1 << 20]))
 def test_compressed_every_way_in_gives_the_same(path: Path, data: Any, size: int) -> None:
     """Every array that can be chunked is compressed, also those that do not shrink."""
@@ -67,8 +66,7 @@ def test_compressed_every_way_in_gives_the_same(path: Path, data: Any, size: int
         assert path.read_bytes() == written
     assert_same(data, ma.load(path, verify=True))
     assert_same(data, ma.load(path, mmap=True))
-    with ma.open(path) as archive:
-        archive.verify()
+    verify_both_ways(path)
     without_index(path)
     assert_same(data, stale_load(path))
     maintenance.reindex(path, durable=False)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 
 from modelarchive.store import chunks, compressing
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import pieces
+from modelarchive.store.hdf5.chunk_tree import tree_bytes
 
 NOISE = (np.random.default_rng(1).standard_normal((300, 70)) * 0.02).astype("f4")
 CODES = np.random.default_rng(2).integers(0, 256, (300, 280), dtype="u1")
@@ -49,7 +48,7 @@ def test_what_is_compressed_is_smaller_even_when_only_what_is_tried_shrinks(monk
         array[at] &= 0x7F
     assert shrinks(array)
     stored = sum(len(data) for _, _, data in made(array))
-    assert stored + compressing.tree_bytes(every, 2) < array.nbytes
+    assert stored + tree_bytes(every, 2) < array.nbytes
 
 
 @pytest.mark.parametrize("dtype", ["f4", ">f4", "i8", "c16", "?"])
@@ -92,19 +91,3 @@ def test_a_stream_of_another_length_than_announced_is_refused(change: int) -> No
     array = np.zeros((100 + change, 100))
     with pytest.raises(ValueError, match="were announced"):
         made(Deferred((100, 100), array.dtype, lambda: array, None, lambda: pieces(array)))
-
-
-@pytest.mark.parametrize("rank", [1, 4])
-@pytest.mark.parametrize("count", [1, 64, 65, 130, 2000])
-def test_hdf5_needs_no_more_for_its_tree_than_is_set_aside(count: int, rank: int, tmp_path: Path) -> None:
-    sizes = []
-    for written in (0, count):
-        path = tmp_path / f"{written}.h5"
-        with h5py.File(path, "w", libver=("v108", "v110")) as file:
-            chunk = (1,) * rank
-            dataset = file.create_dataset("a", (count, *chunk[1:]), "u1", chunks=chunk)
-            for at in range(written):
-                dataset.id.write_direct_chunk((at, *[0] * (rank - 1)), b"x" * 4096)
-        sizes.append(path.stat().st_size)
-    # HDF5 takes metadata from blocks of 2048 bytes.
-    assert sizes[1] - sizes[0] - 4096 * count <= compressing.tree_bytes(count, rank) + 2048

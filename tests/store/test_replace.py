@@ -44,8 +44,8 @@ def wrap(owner, name):
         step()
         return result
     setattr(owner, name, wrapped)
-for owner, name in [(os, 'fsync'), (Path, 'replace'), (Path, 'chmod'), (fill, 'write_all'), (writer, '_create'),
-                    (writer, '_write_texts'), (writer, '_write_index'), (replace, '_locked'),
+for owner, name in [(os, 'fsync'), (Path, 'replace'), (Path, 'chmod'), (fill, 'write_all'), (writer, '_reserve'),
+                    (writer, '_write_texts'), (writer, '_write_head'), (replace, '_locked'),
                     (replace, '_remove_abandoned'), (replace, '_sync_folder')]:
     wrap(owner, name)
 new = {'a': np.arange(400_000, dtype='f8'), 'b': np.arange(3), 't': 'text'}
@@ -74,7 +74,7 @@ def python(code: str, *arguments: object, **options: Any) -> subprocess.Complete
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
         env=environment,
         **options,
     )
@@ -116,9 +116,9 @@ def test_killed_at_every_step(path: Path, tmp_path: Path) -> None:
     ("owner", "name"),
     [
         ("modelarchive.store.fill", "write_all"),
-        ("modelarchive.store.writer", "_create"),
+        ("modelarchive.store.writer", "_reserve"),
         ("modelarchive.store.writer", "_write_texts"),
-        ("modelarchive.store.writer", "_write_index"),
+        ("modelarchive.store.writer", "_write_head"),
         ("os", "fsync"),
         ("os", "open"),
         ("pathlib.Path", "replace"),

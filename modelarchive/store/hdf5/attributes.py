@@ -1,0 +1,46 @@
+"""The attributes of an archive's groups: what tells an archive, its blocks and containers, and hints for viewers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from modelarchive.store.contents import CONTAINERS, Contents, Entry
+from modelarchive.store.index import FORMAT_VERSION
+
+#: The groups that hold one JSON text each; viewers lay it out where `NX_class` says so.
+_NOTES: Final = ("/architecture", "/metadata")
+
+Attributes = dict[str, dict[str, str | int]]
+
+
+def group_attributes(contents: Contents, kinds: Mapping[str, str]) -> Attributes:
+    """HDF5 path of each group that has attributes -> these; "/" is the root.
+
+    Args:
+        contents: What the file holds.
+        kinds: Block path -> kind; "" is the model itself.
+    """
+    root: dict[str, str | int] = {
+        "format": "modelarchive",
+        "format_version": FORMAT_VERSION,
+        "generator": contents.generator,
+    }
+    if "/architecture/data" in contents.texts:
+        root |= {"default": "architecture", "vocabulary_version": 1}
+    found: Attributes = {"/": root, f"/{contents.section}": {}}
+    for block, kind in kinds.items():
+        group = "/parameters" + "".join(f"/{part}" for part in block.split(".") if part)
+        found[group] = {"kind": kind}
+        weight = contents.arrays.get(f"{block}.weight" if block else "weight")
+        if weight is not None and is_drawable(weight):
+            found[group] |= {"NX_class": "NXdata", "signal": "weight"}
+    for path, kind in (contents.members or {}).items():
+        if kind in CONTAINERS:
+            found[f"/arrays/{path}".rstrip("/")] = {"container": kind}
+    return found | {group: {"NX_class": "NXnote"} for group in _NOTES if f"{group}/data" in contents.texts}
+
+
+def is_drawable(entry: Entry) -> bool:
+    """Whether viewers shall draw the array as an image: not float8, which is stored as its codes."""
+    return len(entry.shape) == 2 and min(entry.shape) > 1 and not entry.dtype.startswith(("complex", "bool", "float8"))

@@ -1,0 +1,72 @@
+"""Jenkins' lookup3, the checksum and the name hash of HDF5's metadata, for many pieces of bytes at once.
+
+Source: Bob Jenkins, lookup3.c, ``hashlittle`` with a start of zero (public domain).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+_START: Final = 0xDEADBEEF
+#: Bytes of a round.
+_BLOCK: Final = 12
+#: The steps of a round, and those behind the last: which word changes by which other, and how far that is turned.
+_MIX: Final = ((0, 2, 4, 1), (1, 0, 6, 2), (2, 1, 8, 0), (0, 2, 16, 1), (1, 0, 19, 2), (2, 1, 4, 0))
+_FINAL: Final = ((2, 1, 14), (0, 2, 11), (1, 0, 25), (2, 1, 16), (0, 2, 4), (1, 0, 14), (2, 1, 24))
+
+
+def checksums(pieces: Sequence[bytes]) -> list[int]:
+    """The checksum of each piece: 32 bits, unsigned."""
+    lengths = np.array([len(piece) for piece in pieces], np.int64)
+    # The longest first: those that still have bytes in a round are then the first ones.
+    order = np.argsort(-lengths, kind="stable")
+    lengths = lengths[order]
+    rounds = -(-lengths // _BLOCK)
+    ordered = [pieces[at] for at in order]
+    text = b"".join([piece + bytes(-len(piece) % _BLOCK) for piece in ordered])
+    words = np.frombuffer(text, "<u4").astype(np.uint32, copy=False)
+    begin = np.cumsum(rounds) - rounds
+    begin *= _BLOCK // 4
+    state = [(lengths + _START).astype(np.uint32) for _ in range(3)]
+    left = int(np.count_nonzero(rounds))
+    while left:
+        for number, word in enumerate(state):
+            word[:left] += words[begin[:left] + number]
+        begin[:left] += _BLOCK // 4
+        rounds -= 1
+        more = int(np.count_nonzero(rounds > 0))
+        _mix([word[:more] for word in state])
+        _finish([word[more:left] for word in state])
+        left = more
+    found = np.empty(len(pieces), np.uint32)
+    found[order] = state[2]
+    return found.tolist()
+
+
+def sealed(pieces: Sequence[bytes]) -> list[bytes]:
+    """Each piece with its checksum behind it."""
+    return [piece + value.to_bytes(4, "little") for piece, value in zip(pieces, checksums(pieces), strict=True)]
+
+
+def _mix(state: list[np.ndarray]) -> None:
+    if not len(state[0]):
+        return
+    for changed, by, turn, grown in _MIX:
+        state[changed] -= state[by]
+        state[changed] ^= _turned(state[by], turn)
+        state[by] += state[grown]
+
+
+def _finish(state: list[np.ndarray]) -> None:
+    if not len(state[0]):
+        return
+    for changed, by, turn in _FINAL:
+        state[changed] ^= state[by]
+        state[changed] -= _turned(state[by], turn)
+
+
+def _turned(word: np.ndarray, by: int) -> np.ndarray:
+    return (word << np.uint32(by)) | (word >> np.uint32(32 - by))

@@ -1,0 +1,211 @@
+"""All HDF5 metadata of an archive, from what it holds: one stretch of bytes behind the user block."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+from modelarchive import dtypes
+from modelarchive.store.contents import Contents, Entry, Text
+from modelarchive.store.hdf5 import chunk_tree, headers
+from modelarchive.store.hdf5.attributes import Attributes, is_drawable
+from modelarchive.store.hdf5.checksum import checksums
+from modelarchive.store.hdf5.headers import ADDRESS, CHECKSUM, UNDEFINED, Header
+from modelarchive.store.hdf5.links import MOST_IN_HEADER, Links
+from modelarchive.store.hdf5.types import array_type, string_type
+
+#: Dtypes whose HDF5 type alone does not tell them: an attribute `dtype` does.
+STORED_DTYPE: Final = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
+#: Signature, version, bytes of an address and of a length, flags; base, extension, end, root, checksum.
+_SUPERBLOCK_BYTES: Final = 8 + 4 + 4 * ADDRESS + CHECKSUM
+
+
+class _Sealed(NamedTuple):
+    """Bytes that their checksum follows, and unused ones."""
+
+    content: bytes
+    unused: int = 0
+
+
+class _Group:
+    """A group: the objects in it by the names of their links."""
+
+    def __init__(self, number: int, attributes: list[bytes]) -> None:
+        self.number = number
+        self.attributes = attributes
+        self.members: dict[bytes, int] = {}
+        self.outside: Links | None = None
+        self._links: list[bytes] = []
+
+    def plan(self) -> list[int]:
+        """Bytes of the header, and of each part that keeps the links outside of it."""
+        self._links = [headers.link(name) for name in self.members]
+        if len(self._links) > MOST_IN_HEADER:
+            self.outside = Links(list(self.members), [len(link) + ADDRESS for link in self._links])
+        inside = self._inside([UNDEFINED] * len(self._links))
+        header = headers.header([*headers.group(UNDEFINED, UNDEFINED), *self.attributes, *inside])
+        return [len(header) + CHECKSUM, *(self.outside.parts if self.outside else ())]
+
+    def _inside(self, addresses: list[bytes]) -> list[bytes]:
+        """The links that are messages of the header."""
+        if self.outside:
+            return []
+        return [headers.link_message(link + address) for link, address in zip(self._links, addresses, strict=True)]
+
+    def render(self, places: list[bytes], parts: list[int]) -> Iterator[_Sealed | bytes]:
+        """The header, and the parts outside of it, in the order of :meth:`plan`.
+
+        Args:
+            places: The address of each object, by its number.
+            parts: Where each part lies.
+        """
+        addresses = [places[number] for number in self.members.values()]
+        heap, tree = UNDEFINED, UNDEFINED
+        if self.outside:
+            heap, _, tree, *_ = (part.to_bytes(ADDRESS, "little") for part in parts)
+        yield _Sealed(headers.header([*headers.group(heap, tree), *self.attributes, *self._inside(addresses)]))
+        if self.outside:
+            links = [link + address for link, address in zip(self._links, addresses, strict=True)]
+            (first, *others), block = self.outside.render(links, parts)
+            yield _Sealed(first)
+            yield block
+            for part, length in zip(others, self.outside.parts[2:], strict=True):
+                yield _Sealed(part, length - len(part) - CHECKSUM)
+
+
+class Metadata:
+    """The HDF5 objects of a file, and where their metadata lies.
+
+    Args:
+        contents: What the file holds. Where it lies is asked for by :meth:`render` only, and of chunks their number.
+        attributes: HDF5 path of a group -> its attributes; "/" is the root.
+
+    Attributes:
+        nbytes: Length of all metadata.
+
+    Raises:
+        ValueError: HDF5 cannot hold that: a name that it has not, a path that leads to two things.
+        OverflowError: A number is too large for HDF5.
+    """
+
+    def __init__(self, contents: Contents, attributes: Attributes) -> None:
+        self._attributes = attributes
+        self._groups: dict[str, _Group] = {}
+        self._datasets = _datasets(contents)
+        aliases = {contents.hdf5_path(alias): contents.hdf5_path(name) for alias, name in contents.aliases.items()}
+        for path in attributes:
+            self._add_group(path.rstrip("/"))
+        for path in (*self._datasets, *aliases):
+            self._add_group(path.rpartition("/")[0])
+        first = len(self._groups)
+        numbers = dict(zip(self._datasets, range(first, first + len(self._datasets)), strict=True))
+        for path, number in numbers.items():
+            self._link(path, number)
+        for alias, path in aliases.items():
+            self._link(alias, numbers[path])
+        self._place(contents)
+
+    def _add_group(self, path: str) -> None:
+        """Add a group that is not there yet, after those above it."""
+        above = []
+        while path not in self._groups and path:
+            above.append(path)
+            path = path.rpartition("/")[0]
+        for path in ("", *reversed(above)):
+            if path not in self._groups:
+                attributes = headers.attributes(self._attributes.get(path or "/", {}))
+                self._groups[path] = _Group(len(self._groups), attributes)
+                if path:
+                    self._link(path, self._groups[path].number)
+
+    def _link(self, path: str, number: int) -> None:
+        parent, _, name = path.rpartition("/")
+        if self._groups[parent].members.setdefault(name.encode(), number) != number:
+            raise ValueError(f"{path} leads to two things")
+
+    def _place(self, contents: Contents) -> None:
+        """Give each object its place: groups, then datasets, then the trees of chunks."""
+        self._places: list[int] = []
+        self._parts: dict[str, list[int]] = {}
+        at = _SUPERBLOCK_BYTES
+        for path, group in self._groups.items():  # whose numbers come first
+            sizes = group.plan()
+            self._places.append(at)
+            *self._parts[path], at = accumulate(sizes[1:], initial=at + sizes[0])
+        for header in self._datasets.values():
+            self._places.append(at)
+            at += header.nbytes
+        self._trees = {}
+        for name, chunks in contents.chunks.items():
+            self._trees[name] = at
+            at += chunk_tree.tree_bytes(len(chunks.sizes), len(chunks.shape))
+        self.nbytes = at
+
+    def render(self, contents: Contents) -> bytes:
+        """The metadata, to be written behind the user block.
+
+        Args:
+            contents: The same as before, by now with the place of everything.
+        """
+        parts = list(self._render(contents))
+        seals = iter(checksums([part.content for part in parts if isinstance(part, _Sealed)]))
+        return b"".join(
+            part if isinstance(part, bytes) else part.content + next(seals).to_bytes(4, "little") + bytes(part.unused)
+            for part in parts
+        )
+
+    def _render(self, contents: Contents) -> Iterator[_Sealed | bytes]:
+        base = contents.user_block
+        addresses = [place.to_bytes(ADDRESS, "little") for place in self._places]
+        # The end of the file is the one place that counts from its start.
+        places = base.to_bytes(8, "little") + UNDEFINED + contents.size.to_bytes(8, "little") + addresses[0]
+        yield _Sealed(b"\x89HDF\r\n\x1a\n" + bytes([2, ADDRESS, 8, 0]) + places)
+        for path, group in self._groups.items():
+            yield from group.render(addresses, self._parts[path])
+        begins = [text.offset for text in contents.texts.values()]
+        for name, entry in contents.arrays.items():
+            # HDF5 gives a place to what has bytes, an index to all.
+            dense = entry.offset if entry.nbytes else None
+            begins.append(self._trees[name] + base if name in self._trees else dense)
+        for header, begin in zip(self._datasets.values(), begins, strict=True):
+            yield _Sealed(header.at(UNDEFINED if begin is None else (begin - base).to_bytes(ADDRESS, "little")))
+        for name, place in self._trees.items():
+            entry, chunks = contents.arrays[name], contents.chunks[name]
+            itemsize = dtypes.DENSE[entry.dtype].itemsize
+            yield chunk_tree.render(entry.shape, itemsize, chunks, base=base, place=place)
+
+
+def _datasets(contents: Contents) -> dict[str, Header]:
+    """HDF5 path of each dataset -> its header: texts, then arrays in the order of the data."""
+    found = {path: _text(text) for path, text in contents.texts.items()}
+    links = Counter(contents.aliases.values())
+    known: dict[tuple[object, ...], Header] = {}
+    for name, entry in contents.arrays.items():
+        chunks = contents.chunks.get(name)
+        key = (entry.dtype, entry.shape, chunks and chunks.shape, links[name])
+        header = known.get(key)
+        if header is None:
+            header = known[key] = _array(entry, chunks and chunks.shape, links[name] + 1)
+        found[contents.hdf5_path(name)] = header
+    if len(found) != len(contents.texts) + len(contents.arrays):
+        raise ValueError("two datasets have one path")
+    return found
+
+
+def _text(text: Text) -> Header:
+    # The bytes of an S array are in no known encoding; HDF5 calls that ASCII.
+    type_ = string_type(text.itemsize, is_utf8=text.dtype[0] != "S")
+    return headers.dense(type_, text.shape, text.nbytes, headers.attributes({"dtype": text.dtype}))
+
+
+def _array(entry: Entry, chunk: tuple[int, ...] | None, links: int) -> Header:
+    attributes = {"dtype": entry.dtype} if entry.dtype in STORED_DTYPE else {}
+    if is_drawable(entry):
+        attributes["interpretation"] = "image"
+    more = [*headers.attributes(attributes), *headers.reference_count(links)]
+    type_ = array_type(entry.dtype)
+    if chunk is None:
+        return headers.dense(type_, entry.shape, entry.nbytes, more)
+    return headers.chunked(type_, entry.shape, chunk, dtypes.DENSE[entry.dtype].itemsize, more)
