@@ -30,7 +30,7 @@ from pathlib import Path
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 COMMENT = re.compile(r"<!-- *(needs|not run): *([^>]+?) *-->\s*\Z")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-TIME_LIMIT_S = 120
+TIME_LIMIT_S = 300
 
 
 @dataclass

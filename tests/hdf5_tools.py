@@ -16,6 +16,6 @@ needs_hdf5_tools = pytest.mark.skipif(
 
 def run(*command: str | Path) -> str:
     """The output of a tool that must succeed."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, f"{command}: {done.stdout[-500:]} {done.stderr[-500:]}"
     return done.stdout

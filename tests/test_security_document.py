@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from modelarchive.store import boundary, guard
+from modelarchive.store import boundary, guard, sandbox
 from tests.conftest import ROOT
 
 DOCUMENT = (ROOT / "docs" / "security.md").read_text("utf-8")
@@ -28,3 +28,5 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert f"beyond {guard.MAX_INFLATION} times" in DOCUMENT
     assert f"groups deeper than {guard.MAX_DEPTH}" in DOCUMENT
     assert f"more than {guard.MAX_OBJECTS:,} objects" in DOCUMENT
+    assert len(sandbox._CALLS) == 25
+    assert "except twenty-five that" in DOCUMENT

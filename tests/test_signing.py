@@ -75,7 +75,7 @@ def test_openssl_agrees(path: Path, tmp_path: Path) -> None:
         pytest.skip("openssl is not installed")
 
     def openssl(*arguments: object) -> None:
-        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=60)
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=300)
 
     secret, public, text = tmp_path / "key.pem", tmp_path / "key.pub", tmp_path / "message"
     openssl("genpkey", "-algorithm", "ed25519", "-out", secret)

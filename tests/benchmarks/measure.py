@@ -106,6 +106,24 @@ def measure(
     progress: Callable[[str], None] = lambda text: None,
 ) -> list[Row]:
     """Measure each of the operations on `arrays`, with every system that can do it."""
+    # What is there before is nobody's garbage; to look through it again and again would take most of the time.
+    gc.collect()
+    gc.freeze()
+    try:
+        return _measured(workload, arrays, systems, folder, rounds, operations, progress)
+    finally:
+        gc.unfreeze()
+
+
+def _measured(
+    workload: str,
+    arrays: Arrays,
+    systems: list[System],
+    folder: Path,
+    rounds: int,
+    operations: Mapping[str, str],
+    progress: Callable[[str], None],
+) -> list[Row]:
     able = [each for each in systems if each.bfloat16 or not any(a.dtype == BFLOAT16 for a in arrays.values())]
     data = {each.name: each.prepare(arrays) for each in able}
     files = {each.name: folder / f"{workload}-{index}" for index, each in enumerate(able)}

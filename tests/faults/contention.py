@@ -24,8 +24,17 @@ while True:
 """
 
 
-def contend(folder: Path, *, seconds: float, writers: int = 2, kills_a_second: float = 2) -> Counter[str]:
+def contend(
+    folder: Path, *, seconds: float, kills: int = 0, writers: int = 2, kills_a_second: float = 2
+) -> Counter[str]:
     """Let writers and a reader at one file.
+
+    Args:
+        folder: Where the file is.
+        seconds: How long.
+        kills: And until so many writers were killed, however slow the machine is.
+        writers: How many there are at a time.
+        kills_a_second: How many of them are killed, about.
 
     Returns:
         Counts: "reads" that gave one writer's file whole, "versions" seen, "kills", "wrong" reads, "strays" left
@@ -37,22 +46,32 @@ def contend(folder: Path, *, seconds: float, writers: int = 2, kills_a_second: f
     seen = set()
     processes: dict[int, subprocess.Popen[bytes]] = {}
     chance = random.Random(0)
+    busy: set[int] = set()
+    last = (0, 0)
     next_kill = end = time.monotonic()
     end += seconds
     try:
-        while time.monotonic() < end:
+        while time.monotonic() < end or counts["kills"] < kills:
             for number in range(1, writers + 1):
                 if number not in processes or processes[number].poll() is not None:
                     command = [sys.executable, "-c", WRITER, str(path), str(number)]
                     processes[number] = subprocess.Popen(command, cwd=ROOT)
-            if time.monotonic() > next_kill + 1:
+            # Only one that has written: a slow machine would kill them all while they start.
+            if busy and time.monotonic() > next_kill + 1:
                 next_kill = time.monotonic() + chance.expovariate(kills_a_second)
-                processes[chance.randrange(writers) + 1].kill()
+                killed = chance.choice(sorted(busy))
+                processes[killed].kill()
+                processes[killed].wait()
+                busy.remove(killed)
                 counts["kills"] += 1
             found = ma.load(path, verify=True)
             whole = found["who"] == 0 or set(found["a"].tolist()) == {found["who"]}
             counts["reads" if whole else "wrong"] += 1
-            seen.add((found["who"], found["n"]))
+            version = (found["who"], found["n"])
+            if version != last and found["who"] and processes[found["who"]].poll() is None:
+                busy.add(found["who"])
+            last = version
+            seen.add(version)
     finally:
         for process in processes.values():
             process.kill()

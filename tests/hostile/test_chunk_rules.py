@@ -17,8 +17,9 @@ import pytest
 import modelarchive as ma
 from modelarchive.store import chunks
 from modelarchive.store.deflate import pack
+from tests.hostile import naive, views
 from tests.hostile.hdf5_structures import mended, structures
-from tests.hostile.index_attacks import forge, parts_of
+from tests.hostile.index_attacks import Change, forge, parts_of
 from tests.hostile.mutators import sealed
 from tests.structures import assert_same
 
@@ -35,11 +36,11 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def said(**values: Any) -> Callable[[Any, Any], Any]:
+def said(**values: Any) -> Change:
     return lambda header, own: own["compressed"]["a"].update(values)
 
 
-def changed(key: str, change: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+def changed(key: str, change: Callable[[Any], Any]) -> Change:
     return lambda header, own: own["compressed"]["a"].__setitem__(key, change(own["compressed"]["a"][key]))
 
 
@@ -61,61 +62,86 @@ def twice(header: Any, own: Any) -> None:
     own["members"].pop("a")
 
 
-ATTACKS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
-    "no object": (lambda header, own: own["compressed"].__setitem__("a", 7), "not described by an object"),
-    "no mapping": (lambda header, own: own.__setitem__("compressed", [1]), "expected an object"),
-    "a dense array, too": (twice, "stored twice"),
-    "dtype": (said(dtype="object"), "has the dtype 'object'"),
-    "dtype of another size": (said(dtype="F64"), "chunk 0|expected"),
-    "no digest": (said(digest="0" * 63), "no digest"),
-    "shape no list": (said(shape="9"), "the shape of 'a'"),
-    "shape negative": (said(shape=[-120, 100]), "the shape of 'a'"),
-    "shape a boolean": (said(shape=[True, 100]), "the shape of 'a'"),
-    "shape without axes": (said(shape=[]), "the shape of 'a'"),
-    "shape of zero": (said(shape=[0, 100]), "the shape of 'a'"),
-    "shape of many axes": (said(shape=[1] * 33), "the shape of 'a'"),
-    "shape beyond memory": (said(shape=[2**62, 100]), "no memory can hold"),
-    "shape beyond integers": (said(shape=[HUGE, 100]), "the shape of 'a'"),
-    "shape of more rows": (said(shape=[1 << 40, 100]), "sizes for"),
-    "chunk larger than the array": (said(chunk=[121, 100]), "chunks of"),
-    "chunk of zero": (said(chunk=[0, 100]), "the chunk of 'a'"),
-    "chunk of other rank": (said(chunk=[30]), "chunks of"),
-    "chunk smaller": (said(chunk=[1, 1]), "sizes for"),
-    "offset negative": (said(offset=-1), "offset"),
-    "offset beyond": (said(offset=HUGE), "offset"),
-    "offset a float": (said(offset=1.0), "offset"),
-    "offset too far": (said(offset=1 << 16), "outside the file"),
-    "sizes no list": (said(sizes={}), "no list of integers"),
-    "sizes of floats": (changed("sizes", lambda sizes: [float(size) for size in sizes]), "no list of integers"),
-    "size of zero": (changed("sizes", lambda sizes: [0, *sizes[1:]]), "outside the file"),
-    "size negative": (changed("sizes", lambda sizes: [-sizes[0], *sizes[1:]]), "outside the file"),
-    "size huge": (changed("sizes", lambda sizes: [HUGE, *sizes[1:]]), "outside the file"),
-    "one size less": (changed("sizes", lambda sizes: sizes[:-1]), "sizes for"),
-    "one size more": (changed("sizes", lambda sizes: [*sizes, 1]), "sizes for"),
+#: Words of docs/format.md: the rule that is broken where no naive reader is harmed.
+TABLE = "The record's `compressed` maps its name to"
+DTYPE = "of a compressed array: `dtype` is unknown"
+LENGTHS = "`shape` or `chunk` hold something else than integers >= 1"
+AXES = "the logical shape; 1 to 32 axes"
+CHUNK = "as many axes, none longer than the array's"
+INTEGERS = "All integers are written without fraction and exponent"
+SIZES = "`sizes` has not one integer >= 1 for each chunk"
+PLACE = "a chunk lies outside the file, the chunks overlap anything else or are not listed in the order of the file"
+BECOME = "MUST become exactly n k bytes"
+FILL = "The stream MUST fill the chunk's bytes"
+DIGEST = "another digest is not 64 such digits"
+
+#: Name -> what is changed, words of the error here, what it does to a naive reader or the rule that it breaks.
+ATTACKS: dict[str, tuple[Change, str, str]] = {
+    "no object": (lambda header, own: own["compressed"].__setitem__("a", 7), "not described by an object", TABLE),
+    "no mapping": (lambda header, own: own.__setitem__("compressed", [1]), "expected an object", TABLE),
+    "a dense array, too": (twice, "stored twice", "lie"),
+    "dtype": (said(dtype="object"), "has the dtype 'object'", DTYPE),
+    "dtype of another size": (said(dtype="F64"), "chunk 0|expected", BECOME),
+    "no digest": (said(digest="0" * 63), "no digest", DIGEST),
+    "shape no list": (said(shape="9"), "the shape of 'a'", LENGTHS),
+    "shape negative": (said(shape=[-120, 100]), "the shape of 'a'", LENGTHS),
+    "shape a boolean": (said(shape=[True, 100]), "the shape of 'a'", LENGTHS),
+    "shape without axes": (said(shape=[]), "the shape of 'a'", AXES),
+    "shape of zero": (said(shape=[0, 100]), "the shape of 'a'", "lie"),
+    "shape of many axes": (said(shape=[1] * 33), "the shape of 'a'", AXES),
+    "shape beyond memory": (said(shape=[2**62, 100]), "no memory can hold", "memory"),
+    "shape beyond integers": (said(shape=[HUGE, 100]), "the shape of 'a'", "memory"),
+    "shape of more rows": (said(shape=[1 << 40, 100]), "sizes for", "memory"),
+    "chunk larger than the array": (said(chunk=[121, 100]), "chunks of", CHUNK),
+    "chunk of zero": (said(chunk=[0, 100]), "the chunk of 'a'", LENGTHS),
+    "chunk of other rank": (said(chunk=[30]), "chunks of", "overflow"),
+    "chunk smaller": (said(chunk=[1, 1]), "sizes for", "overflow"),
+    "offset negative": (said(offset=-1), "offset", PLACE),
+    "offset beyond": (said(offset=HUGE), "offset", PLACE),
+    "offset a float": (said(offset=1.0), "offset", INTEGERS),
+    "offset too far": (said(offset=1 << 16), "outside the file", "leak"),
+    "sizes no list": (said(sizes={}), "no list of integers", "lie"),
+    "sizes of floats": (changed("sizes", lambda sizes: [float(size) for size in sizes]), "no list of integers", SIZES),
+    "size of zero": (changed("sizes", lambda sizes: [0, *sizes[1:]]), "outside the file", SIZES),
+    "size negative": (changed("sizes", lambda sizes: [-sizes[0], *sizes[1:]]), "outside the file", "memory"),
+    "size huge": (changed("sizes", lambda sizes: [HUGE, *sizes[1:]]), "outside the file", "crash"),
+    "one size less": (changed("sizes", lambda sizes: sizes[:-1]), "sizes for", "lie"),
+    "one size more": (changed("sizes", lambda sizes: [*sizes, 1]), "sizes for", SIZES),
     "a byte less than was written": (
         changed("sizes", lambda sizes: [sizes[0] - 1, *sizes[1:]]),
         "chunk 0|changed since",
+        FILL,
     ),
-    "out of order": (swapped, "order of the file"),
-    "overlapping": (overlapping, "order of the file"),
-    "over a dense array": (over_a_dense_array, "overlap"),
+    "out of order": (swapped, "order of the file", PLACE),
+    "overlapping": (overlapping, "order of the file", PLACE),
+    "over a dense array": (over_a_dense_array, "overlap", PLACE),
 }
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_forged_index_is_refused(name: str, path: Path) -> None:
-    change, words = ATTACKS[name]
+    change, words, proof = ATTACKS[name]
+    honest = naive.shown(path)
     forge(path, change)
+    naive.prove(path, honest, proof)
     for options in ({}, {"mmap": True}, {"verify": True}):
         tracemalloc.start()
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises((ma.FormatError, ma.IntegrityError, UserWarning), match=words) as caught:
             ma.load(path, **options)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert time.perf_counter() - start < 5
+        assert time.process_time() - start < 5
         assert peak < 16 << 20
         assert len(str(caught.value)) < 2000
+
+
+def test_forging_nothing_is_accepted(path: Path) -> None:
+    honest = naive.shown(path)
+    forge(path, lambda header, own: None)
+    assert naive.harm(path, honest) == ""
+    assert honest["view"] == {name: [dtype, [*shape], at] for name, (dtype, shape, at) in views.by_h5py(path).items()}
+    assert_same(DATA, ma.load(path, verify=True))
 
 
 def test_verify_tells_an_index_that_shows_another_array_than_hdf5(path: Path) -> None:
@@ -151,7 +177,9 @@ def test_a_chunk_that_zlib_and_hdf5_read_otherwise_is_refused(path: Path) -> Non
 def test_a_bomb_is_refused_before_it_grows(rank: int, path: Path) -> None:
     """A gigabyte of zeros in a megabyte, declared as it is, opens; declared in less bytes than deflate needs, not."""
     shape = [1 << 30] if rank == 1 else [1 << 20, 1 << 10]
+    honest = naive.shown(path)
     forge(path, said(shape=shape, chunk=shape, dtype="U8", sizes=[4000]))
+    naive.prove(path, honest, "memory")
     tracemalloc.start()
     with pytest.raises(ma.FormatError, match="more than deflate"):
         ma.load(path)

@@ -37,7 +37,10 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "store/test_boundary.py::test_silence",
         "store/test_sandbox.py::test_time_ends",
     ),
-    "crash": ("store/test_boundary.py::test_how_the_other_process_ended",),
+    "crash": (
+        "store/test_boundary.py::test_a_parser_that_fails_for_real",
+        "store/test_boundary.py::test_how_the_other_process_ended",
+    ),
     "plain data": (
         "store/test_boundary.py::test_nonsense_is_refused",
         "store/test_boundary.py::test_contents_that_cannot_be",
@@ -60,6 +63,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "chunk tables with impossible numbers": ("hostile/test_chunk_rules.py::test_",),
     "an architecture that is too deep, too large, or none": ("spec/test_hostile_literals.py::test_",),
     "one file, two models": ("hostile/test_two_stories.py::test_two_arrays_change_places",),
+    "another file, a program, a connection": ("hostile/test_promises.py::test_no_other_file_is_read",),
     "a name that leaves the folder": (
         "hostile/test_hdf5_rules.py::test_names_are_no_paths_on_disk",
         "hostile/test_naive_readers.py::test_a_name_that_leaves_the_folder",

@@ -19,7 +19,7 @@ from blake3 import blake3
 View = dict[str, tuple[str, tuple[int, ...], str]]
 
 #: safetensors codes -> NumPy's dtypes, for the reader of the index.
-_CODES = {"BOOL": "bool", "F16": "f2", "F32": "f4", "F64": "f8"} | {
+CODES = {"BOOL": "bool", "F16": "f2", "F32": "f4", "F64": "f8"} | {
     f"{sign}{bits}": f"{kind}{bits // 8}" for sign, kind in (("I", "i"), ("U", "u")) for bits in (8, 16, 32, 64)
 }
 
@@ -40,7 +40,7 @@ def ours(path: Path, *, verified: bool = False, whole: bool = False) -> View:
         contents, reader = archive.reader.contents, archive.reader
         view = {contents.hdf5_path(name): _array(archive.parameters[name]) for name in archive.parameters}
         for text, entry in contents.texts.items():
-            view[text] = _strings(reader.text_bytes(text), entry.shape)
+            view[text] = strings_view(reader.text_bytes(text), entry.shape)
         if whole:
             archive.data()
             assert archive.metadata is not None
@@ -60,7 +60,7 @@ def by_index(path: Path) -> View:
     for name, entry in index.items():
         if not name.startswith("__hdf5__."):
             begin, end = entry["data_offsets"]
-            dtype, shape = np.dtype(_CODES[entry["dtype"]]), entry["shape"]
+            dtype, shape = np.dtype(CODES[entry["dtype"]]), entry["shape"]
             if name in own.get("dtypes", {}):
                 dtype, shape = np.dtype(own["dtypes"][name]), shape[:-1]
             array = np.frombuffer(data[start + begin : start + end], dtype).reshape(shape)
@@ -73,13 +73,13 @@ def by_index(path: Path) -> View:
         count = int(np.prod(entry["shape"]))
         begin, size = start + (entry["offset"] or 0), entry["itemsize"]
         strings = [data[at : at + size].rstrip(b"\0") for at in range(begin, begin + count * size, size)]
-        view[text] = _strings(strings, tuple(entry["shape"]))
+        view[text] = strings_view(strings, tuple(entry["shape"]))
     return view
 
 
 def _inflated(entry: dict[str, Any], data: bytes, start: int) -> np.ndarray:
     """A compressed array: chunks in C order, each shuffled and deflated."""
-    dtype, shape, chunk = np.dtype(_CODES.get(entry["dtype"], entry["dtype"])), entry["shape"], entry["chunk"]
+    dtype, shape, chunk = np.dtype(CODES.get(entry["dtype"], entry["dtype"])), entry["shape"], entry["chunk"]
     array = np.zeros(shape, dtype)
     at = start + entry["offset"]
     corners = itertools.product(*(range(0, length, part) for length, part in zip(shape, chunk, strict=True)))
@@ -131,13 +131,18 @@ def _dataset(item: Any) -> tuple[str, tuple[int, ...], str]:
     value = item[()]
     strings = [value] if item.shape == () else np.asarray(value).ravel().tolist()
     strings = [one if isinstance(one, bytes) else str(one).encode() for one in strings]
-    return _strings([one.rstrip(b"\0") for one in strings], item.shape)
+    return strings_view([one.rstrip(b"\0") for one in strings], item.shape)
 
 
 def _array(array: np.ndarray) -> tuple[str, tuple[int, ...], str]:
     plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-    return (plain.dtype.name, array.shape, blake3(plain.tobytes()).hexdigest())
+    return (plain.dtype.name, array.shape, digest_of(plain.tobytes()))
 
 
-def _strings(strings: list[bytes], shape: tuple[int, ...]) -> tuple[str, tuple[int, ...], str]:
+def strings_view(strings: list[bytes], shape: tuple[int, ...]) -> tuple[str, tuple[int, ...], str]:
     return ("text", tuple(shape), blake3(json.dumps([one.hex() for one in strings]).encode()).hexdigest())
+
+
+def digest_of(raw: bytes) -> str:
+    """By which values are compared."""
+    return blake3(raw).hexdigest()

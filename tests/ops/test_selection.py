@@ -284,12 +284,12 @@ def test_hostile_literals_are_refused_by_rule_and_by_function(name, shapes, argu
 
 def test_rules_allocate_nothing():
     huge = 2**31 - 1
-    start = time.perf_counter()
+    start = time.process_time()
     assert OPS["broadcast_to"].infer((1,), (1,), shape=[huge, huge]) == (huge, huge)
     assert OPS["pad"].infer((1,), padding=[[huge, huge]]) == (2 * huge + 1,)
     assert OPS["einsum"].infer((huge,), (huge,), pattern="i,j->ij") == (huge, huge)
     assert OPS["split"].infer((huge,), sizes=[huge - 1, 1])[0] == (huge - 1,)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_indices_are_integers_inside_their_axis():

@@ -100,10 +100,10 @@ HUGE = 2**31 - 1
     ],
 )
 def test_hostile_literals_are_refused_before_anything_is_allocated(node: Any, rule: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     found = problems(whole(graph(node)))
     assert found[0][1] == rule, found
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def kind(name: str, **fields: Any) -> dict[str, Any]:
@@ -144,10 +144,10 @@ UPSAMPLE = {"scale": [2, 2], "mode": "linear", "align_corners": False, "layout":
     ],
 )
 def test_hostile_fields_are_refused_before_anything_is_allocated(model: Any, rule: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     found = problems(whole(model, (None, 3, 5, 5)))
     assert found[0][1] == rule, found
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def field(name: str, **fields: Any) -> dict[str, Any]:
@@ -193,9 +193,9 @@ def test_they_validate() -> None:
     assert list(again["model"]["structure"]["dict"]) == ["b", "a", "c"]
 
 
-@settings(FUZZ, max_examples=300)
+@settings(FUZZ)
 @given(mutated(LITERALS))
 def test_any_change_gives_an_answer(architecture: Any) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     answer(architecture)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

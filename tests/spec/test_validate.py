@@ -234,10 +234,10 @@ def bomb() -> dict[str, Any]:
     ids=["self", "bomb", "deep", "deeper", "doubling", "wide", "declared", "input", "grown", "text"],
 )
 def test_excess_is_refused_quickly(architecture: Any) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     found = problems(architecture)
     assert found[-1][1] in ("limit", "shape")
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_too_many_blocks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,7 +364,7 @@ def answer(architecture: Any) -> None:
     assert names == list(net.collect_params())
 
 
-FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @FUZZ
