@@ -13,6 +13,7 @@ from modelarchive.archive.choices import Choice, compressed
 from modelarchive.archive.documents import json_texts, token_texts
 from modelarchive.archive.structure import place, take_apart
 from modelarchive.errors import DeferredShapeError, UnsupportedDataError, counted
+from modelarchive.store.contents import block_group
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.text import encode, encode_array
 from modelarchive.version import VERSION
@@ -218,7 +219,7 @@ def write_model(
         aliases=aliases,
         texts=dict(texts),
         order=list(parameters),
-        kinds=dict(kinds),
+        kinds={block_group(path): kind for path, kind in kinds.items()},
         stream=stream,
         compressed=compressed(compression, parameters),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelarchive.errors import IntegrityError, ModelArchiveError
-from modelarchive.store.contents import Contents
+from modelarchive.store.contents import Contents, block_group
 from modelarchive.store.digest import digest
 from modelarchive.store.reader import Reader
 
@@ -48,7 +48,7 @@ def verify(
 
     contents = reader.contents
     damaged = reader.damaged(progress)
-    kinds: dict[str, str] = {}
+    kinds = contents.kinds
     foreign: list[str] = []
     problem: ModelArchiveError | None = None
     if contents.is_stale:
@@ -81,7 +81,7 @@ def verify(
 
 
 def _checked(reader: Reader, architecture: Mapping[str, Any]) -> dict[str, str]:
-    """Block path -> kind of an architecture that its schemas and the parameters agree with."""
+    """HDF5 path -> kind of the blocks of an architecture that its schemas and the parameters agree with."""
     from modelarchive import spec
     from modelarchive.archive.saving import kinds_of
 
@@ -96,7 +96,7 @@ def _checked(reader: Reader, architecture: Mapping[str, Any]) -> dict[str, str]:
     }
     if damaged:
         raise IntegrityError(damaged, file=reader.source.path)
-    return kinds_of(architecture)
+    return {block_group(path): kind for path, kind in kinds_of(architecture).items()}
 
 
 def _compared(reader: Reader, kinds: Mapping[str, str]) -> tuple[list[str], dict[str, tuple[str, str]]]:
@@ -107,12 +107,12 @@ def _compared(reader: Reader, kinds: Mapping[str, str]) -> tuple[list[str], dict
         return reader.contents.foreign, {}
     hdf5 = boundary.read_contents(reader.source)
     differences = _differences(reader.contents, hdf5)
-    expected = {f"/parameters/{path.replace('.', '/')}".rstrip("/"): kind for path, kind in kinds.items()}
-    if expected:
+    if kinds:
+        told = "index" if kinds is reader.contents.kinds else "architecture"
         differences |= {
-            path: (f"architecture: {expected.get(path, 'no block')}", f"HDF5: {kind}")
+            path: (f"{told}: {kinds.get(path, 'no block')}", f"HDF5: {kind}")
             for path, kind in hdf5.kinds.items()
-            if expected.get(path) != kind
+            if kinds.get(path) != kind
         }
     return hdf5.foreign, differences
 

@@ -93,7 +93,7 @@ class Contents:
     members: dict[str, str] | None = None
     #: Every name, aliases included, in the model's own order.
     order: list[str] = field(default_factory=list)
-    #: HDF5 path of a block's group -> its kind; only the guard fills it, the index has the architecture.
+    #: HDF5 path of a block's group -> its kind. An index says it where no architecture does.
     kinds: dict[str, str] = field(default_factory=dict)
     #: HDF5 paths of objects that are no part of an archive; only the guard fills it.
     foreign: list[str] = field(default_factory=list)
@@ -135,6 +135,11 @@ class Contents:
     def hdf5_path(self, name: str) -> str:
         """The HDF5 path of an array."""
         return f"/{self.section}/" + (name.replace(".", "/") if self.section == "parameters" else name)
+
+
+def block_group(block: str) -> str:
+    """The HDF5 path of a block's group; "" is the model itself."""
+    return f"/parameters/{block.replace('.', '/')}".rstrip("/")
 
 
 def data_position(entry: Entry, end: int) -> tuple[int, int]:

@@ -101,6 +101,8 @@ def render(contents: Contents) -> bytes:
         own["dtypes"] = renamed
     if contents.chunks:
         own["compressed"] = chunks.record(contents)
+    if contents.kinds and "/architecture/data" not in contents.texts:
+        own["kinds"] = contents.kinds
     if contents.aliases:
         own["aliases"] = contents.aliases
     if contents.members is not None:
@@ -196,6 +198,9 @@ def parse(raw: bytes, *, file_size: int) -> Contents:
     contents.arrays |= compressed
     contents.texts = _texts(own, contents)
     contents.aliases = _aliases(own, contents)
+    contents.kinds = mapping(own, "kinds")
+    if not all(type(kind) is str for kind in contents.kinds.values()):
+        fail("a kind is no string")
     if section == "parameters":
         contents.order = _order(own, contents)
     elif flat and flat.keys() == {"", *contents.arrays} and "" not in contents.arrays:

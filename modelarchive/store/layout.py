@@ -34,7 +34,7 @@ class Layout:
         texts: HDF5 path -> what :func:`text` made.
         members: Members of a saved structure, as in the index; None for parameters.
         order: Every name, aliases included, in the model's own order.
-        kinds: Block path -> kind; "" is the model itself.
+        kinds: HDF5 path of a block's group -> its kind.
         stream: Gives the arrays, in any order and also in parts; `arrays` then only announces them.
         compressed: Names of arrays to compress; those of them that shrink are.
     """

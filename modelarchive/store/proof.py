@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from modelarchive.store.contents import Contents
 from modelarchive.store.hdf5 import Metadata, group_attributes
@@ -18,11 +19,11 @@ def is_as_written(source: Source, contents: Contents, kinds: Mapping[str, str]) 
     Args:
         source: The file.
         contents: What its index says, checked as :func:`modelarchive.store.index.parse` does.
-        kinds: Block path -> kind, as its architecture says.
+        kinds: HDF5 path of each block's group -> kind, as the architecture says, or else the index.
     """
     regions = contents.metadata_ranges()
     try:
-        metadata = Metadata(contents, group_attributes(contents, kinds))
+        metadata = Metadata(contents, group_attributes(replace(contents, kinds=dict(kinds))))
         if len(regions) != 1 or metadata.nbytes > regions[0][1] - regions[0][0]:
             return False
         rendered = metadata.render(contents)

@@ -54,7 +54,7 @@ def write(
     with replacing(path, durable=durable) as temporary:
         made = compressing.tried({name: array for name, array in layout.arrays.items() if name in layout.compressed})
         contents = _contents(layout, made)
-        metadata = Metadata(contents, group_attributes(contents, layout.kinds))
+        metadata = Metadata(contents, group_attributes(contents))
         _place(contents, metadata)
         _write_texts(temporary, contents, layout)
         _write_dense(temporary, contents, layout, progress)
@@ -76,6 +76,7 @@ def _contents(layout: Layout, made: _Made) -> Contents:
         },
         chunks={name: compressing.bound(given[name].shape, given[name].itemsize) for name in given if name in made},
         aliases=layout.aliases,
+        kinds=layout.kinds,
         texts={
             path: Text(text.dtype, text.shape, text.itemsize, None, digest(text.data))
             for path, text in layout.texts.items()

@@ -10,8 +10,10 @@ import pytest
 
 import modelarchive as ma
 from modelarchive import nn
+from modelarchive.store.contents import block_group
 from modelarchive.store.proof import is_as_written
 from modelarchive.store.reader import Reader
+from tests.hostile import mutators
 from tests.structures import everything, verify_both_ways
 
 DATA = Path(__file__).parents[1] / "data" / "format-1"
@@ -30,7 +32,8 @@ def save_network(path: Path, **options: Any) -> dict[str, str]:
     network.initialize(seed=1)
     words = {"3.bias": ["a", "b", "c"]}
     ma.save_model(path, network, inputs=np.zeros((1, 2, 8, 8), "f4"), metadata={"a": 1}, tokens=words, **options)
-    return {"": "Sequential", "0": "Conv2D", "1": "Flatten", "2": "Dense", "3": "Dense"}
+    kinds = {"": "Sequential", "0": "Conv2D", "1": "Flatten", "2": "Dense", "3": "Dense"}
+    return {block_group(block): kind for block, kind in kinds.items()}
 
 
 def test_whatever_is_saved_is_proven_and_hdf5_agrees(tmp_path: Path) -> None:
@@ -42,8 +45,23 @@ def test_whatever_is_saved_is_proven_and_hdf5_agrees(tmp_path: Path) -> None:
         kinds = save_network(path, compression=compression)
         verify_both_ways(path)
         assert is_proven(path, kinds)
-        assert not is_proven(path, kinds | {"2": "Conv1D"}), "another kind than viewers are shown"
+        assert not is_proven(path, kinds | {"/parameters/2": "Conv1D"}), "another kind than viewers are shown"
         assert not is_proven(path)
+
+
+def test_parameters_without_an_architecture_are_proven_by_the_kinds_of_their_index(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    network = nn.Sequential(nn.Dense(3, in_units=2), nn.Dense(2, in_units=3))
+    network.initialize(seed=0)
+    network.save_parameters(path, durable=False)
+    verify_both_ways(path)
+    header, own = mutators.parts_of(path.read_bytes())
+    assert own["kinds"] == {"/parameters": "Sequential", "/parameters/0": "Dense", "/parameters/1": "Dense"}
+    own["kinds"]["/parameters/1"] = "Lied"
+    path.write_bytes(mutators.reindexed(path.read_bytes(), header, own) or b"")
+    with ma.open(path) as archive, pytest.raises(ma.IntegrityError, match="/parameters/1") as caught:
+        archive.verify()
+    assert caught.value.damaged["/parameters/1"][1] == "HDF5: Dense"
 
 
 def test_no_byte_of_the_metadata_may_differ(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from modelarchive.store.contents import CONTAINERS, Contents, Entry
@@ -14,13 +13,8 @@ _NOTES: Final = ("/architecture", "/metadata")
 Attributes = dict[str, dict[str, str | int]]
 
 
-def group_attributes(contents: Contents, kinds: Mapping[str, str]) -> Attributes:
-    """HDF5 path of each group that has attributes -> these; "/" is the root.
-
-    Args:
-        contents: What the file holds.
-        kinds: Block path -> kind; "" is the model itself.
-    """
+def group_attributes(contents: Contents) -> Attributes:
+    """HDF5 path of each group that has attributes -> these; "/" is the root."""
     root: dict[str, str | int] = {
         "format": "modelarchive",
         "format_version": FORMAT_VERSION,
@@ -29,10 +23,9 @@ def group_attributes(contents: Contents, kinds: Mapping[str, str]) -> Attributes
     if "/architecture/data" in contents.texts:
         root |= {"default": "architecture", "vocabulary_version": 1}
     found: Attributes = {"/": root, f"/{contents.section}": {}}
-    for block, kind in kinds.items():
-        group = "/parameters" + "".join(f"/{part}" for part in block.split(".") if part)
+    for group, kind in contents.kinds.items():
         found[group] = {"kind": kind}
-        weight = contents.arrays.get(f"{block}.weight" if block else "weight")
+        weight = contents.arrays.get(contents.name(f"{group}/weight"))
         if weight is not None and is_drawable(weight):
             found[group] |= {"NX_class": "NXdata", "signal": "weight"}
     for path, kind in (contents.members or {}).items():
