@@ -167,9 +167,16 @@ def _write(file: BinaryIO, piece: memoryview, progress: Callable[[int], None] | 
 
 
 def _write_together(file: BinaryIO, job: Sequence[Fill], progress: Callable[[int], None] | None) -> list[str]:
-    parts = [b"".join(pieces_of(item.array)) for item in job]
+    parts = [_bytes(item.array) for item in job]
     _write(file, memoryview(b"".join(parts)), progress)
     return [digest(part) for part in parts]
+
+
+def _bytes(array: np.ndarray | Deferred) -> bytes:
+    """The bytes of a small array."""
+    if isinstance(array, np.ndarray) and _is_plain(array):
+        return array.tobytes()
+    return b"".join(pieces_of(array))
 
 
 def write_all(file: BinaryIO, data: memoryview) -> None:
