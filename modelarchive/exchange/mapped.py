@@ -1,4 +1,4 @@
-"""A foreign file, mapped: its arrays as views, or read into memory one at a time."""
+"""A foreign file, mapped where it can be: its arrays as views, or read into memory one at a time."""
 
 from __future__ import annotations
 
@@ -45,13 +45,22 @@ class MappedFile:
             self._descriptor = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._descriptor)
         self.size = os.fstat(self._descriptor).st_size
-        self._map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY) if self.size else None
+        self._map = self._mapped() if self.size else None
+
+    def _mapped(self) -> mmap.mmap | bytearray:
+        """The whole file; in memory where its file system maps nothing, or the process has no room for a map."""
+        try:
+            return mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY)
+        except OSError:
+            whole = bytearray(self.size)
+            self._fill(memoryview(whole), 0)
+            return whole
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Up to `nbytes` bytes from `offset`; fewer at the end of the file."""
         if self._map is None or offset >= self.size:
             return b""
-        return self._map[offset : offset + nbytes]
+        return bytes(self._map[offset : offset + nbytes])
 
     def buffer(self) -> memoryview:
         """The whole file as bytes; pages are read when they are looked at."""
@@ -82,11 +91,13 @@ class MappedFile:
         if not hasattr(os, "preadv"):  # Windows
             array[...] = self._view(offset, dtype, shape, order)
             return array
-        flat = (array.T if order == "F" else array).reshape(-1).view(np.uint8).data
+        self._fill((array.T if order == "F" else array).reshape(-1).view(np.uint8).data, offset)
+        return array
+
+    def _fill(self, buffer: memoryview, offset: int) -> None:
         done = 0
-        while done < len(flat):
-            count = os.preadv(self._descriptor, [flat[done:]], offset + done)
+        while done < len(buffer):
+            count = os.preadv(self._descriptor, [buffer[done:]], offset + done)
             if not count:
                 raise OSError(f"{self.path} became shorter while it was read")
             done += count
-        return array

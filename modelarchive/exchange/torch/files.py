@@ -119,13 +119,22 @@ def _spooled(array: np.ndarray, spool: BinaryIO) -> np.ndarray:
     return np.asarray(place)
 
 
+def _can_be_mapped(path: Path) -> bool:
+    """Whether the file's system maps it; PyTorch would fail if not."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
 def _loaded(path: Path) -> Any:
     size = path.stat().st_size
     is_zip = _check_zip(path, size)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PyTorch about its own classes
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip and _can_be_mapped(path))
     except pickle.UnpicklingError as error:
         what = str(error).split("\n")[0][:300]
         if "Unsupported" in what or "GLOBAL" in str(error) or "global" in str(error):
