@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -83,10 +82,8 @@ def _locked(target: Path) -> tuple[Path, int]:
 
 def _about(error: OSError, path: str | os.PathLike[str]) -> OSError:
     """The same refusal, naming the file that the user asked for."""
-    found = re.search(r"errno = (\d+)", str(error))
-    # HDF5 tells in its words what the system refused, at length.
-    number = error.errno or (int(found[1]) if found else errno.EIO)
-    words = os.strerror(number) if error.errno or found else str(error)
+    number = error.errno or errno.EIO
+    words = os.strerror(number) if error.errno else str(error)
     return OSError(number, f"{words} while saving; nothing was changed", os.fsdecode(path))
 
 
