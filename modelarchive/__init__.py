@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from modelarchive.spec.describe import describe
     from modelarchive.spec.validate import validate
     from modelarchive.store.deferred import Deferred
+    from modelarchive.store.guarded.trust import trusted
     from modelarchive.store.reader import StaleIndexWarning
-    from modelarchive.store.trust import trusted
     from modelarchive.transplant import transplant
 
 __version__ = VERSION
@@ -88,7 +88,7 @@ _ROOMS: Final = {
     "save_model": "models",
     "save_stream": "archive",
     "transplant": "transplant",
-    "trusted": "store.trust",
+    "trusted": "store.guarded.trust",
     "validate": "spec",
 }
 _NAMES: Final = {"open": "open_archive"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from modelarchive.store import boundary, guard, sandbox
+from modelarchive.store.guarded import boundary, guard, sandbox
 from tests.conftest import ROOT
 
 DOCUMENT = (ROOT / "docs" / "security.md").read_text("utf-8")

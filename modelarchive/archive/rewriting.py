@@ -102,7 +102,7 @@ def _kinds(archive: Archive, block: str) -> dict[str, str]:
 
         spec.validate(archive.architecture)
         return kinds_of(archive.architecture)
-    from modelarchive.store import boundary
+    from modelarchive.store.guarded import boundary
 
     root = "/parameters" + "".join(f"/{part}" for part in block.split(".") if part)
     found = boundary.read_kinds(archive.reader.source, root)

@@ -101,7 +101,7 @@ def _checked(reader: Reader, architecture: Mapping[str, Any]) -> dict[str, str]:
 
 def _compared(reader: Reader, kinds: Mapping[str, str]) -> tuple[list[str], dict[str, tuple[str, str]]]:
     """What HDF5 shows besides the archive, and where it shows another one than the index and the architecture."""
-    from modelarchive.store import boundary
+    from modelarchive.store.guarded import boundary
 
     if reader.contents.is_stale:  # then this is what HDF5 says
         return reader.contents.foreign, {}

@@ -181,7 +181,7 @@ class Reader:
         if not text.nbytes:
             return []
         if text.offset is None:
-            from modelarchive.store import boundary
+            from modelarchive.store.guarded import boundary
 
             return boundary.read_text(self.source, hdf5_path)
         data = self.source.read(text.offset, text.nbytes)
@@ -271,7 +271,7 @@ class Reader:
         return arrays
 
     def _read_through_hdf5(self, name: str) -> np.ndarray:
-        from modelarchive.store import boundary
+        from modelarchive.store.guarded import boundary
 
         entry = self.contents.entry(name)
         if not entry.nbytes:
@@ -284,7 +284,7 @@ def _contents(source: Source) -> tuple[Contents, Contents | None]:
     contents, reason = read_index(source)
     if contents is not None and reason is None:
         return contents, contents
-    from modelarchive.store import boundary
+    from modelarchive.store.guarded import boundary
 
     found = boundary.read_contents(source, order=recorded_order(contents))
     found.is_stale = True

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable
 
 from modelarchive.errors import FormatError, ModelArchiveError, UnsupportedVersionError
-from modelarchive.store import boundary, index
+from modelarchive.store import index
 from modelarchive.store.contents import Contents, Entry, Text, data_position
 from modelarchive.store.digest import digest_pieces
+from modelarchive.store.guarded import boundary
 from modelarchive.store.inflating import Packed, digest_of
 from modelarchive.store.reader import is_hdf5, read_index, recorded_order
 from modelarchive.store.replace import replacing

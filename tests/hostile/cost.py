@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 import modelarchive as ma
-from modelarchive.store import boundary, starting
+from modelarchive.store.guarded import boundary, starting
 from modelarchive.store.source import Source
 from tests.hostile.figures import replaced
 

@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def serve(first: int, step: int, *, count: int, seed: int, compare: int) -> None:
     """Judge every `step`th mutant from `first` on; a line of JSON for each."""
-    from modelarchive.store import boundary
+    from modelarchive.store.guarded import boundary
     from tests.hostile import judge, mutators
     from tests.hostile.samples import samples
 

@@ -24,7 +24,7 @@ from blake3 import blake3
 
 import modelarchive as ma
 from modelarchive.exchange import keras as exchange
-from modelarchive.store import boundary
+from modelarchive.store.guarded import boundary
 from tests.hostile import views
 from tests.hostile.figures import replaced
 from tests.hostile.fuzz import SHARED

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import modelarchive as ma
-from modelarchive.store import boundary
+from modelarchive.store.guarded import boundary
 from tests.hostile import figures, fuzz, hdf5_structures, judge, mutators, views
 from tests.hostile.samples import Sample, samples
 

@@ -21,7 +21,7 @@ from h5py import h5d, h5g, h5p, h5s, h5t
 
 import modelarchive as ma
 from modelarchive import maintenance
-from modelarchive.store import boundary, guard, starting
+from modelarchive.store.guarded import boundary, guard, starting
 from tests.hostile import judge
 from tests.structures import stale_load
 

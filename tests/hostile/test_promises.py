@@ -15,8 +15,8 @@ import pytest
 
 import modelarchive as ma
 from modelarchive import nn
-from modelarchive.store import starting, worker
-from modelarchive.store.starting import IS_READY
+from modelarchive.store.guarded import starting, worker
+from modelarchive.store.guarded.starting import IS_READY
 from tests.conftest import ROOT
 from tests.structures import without_index
 
@@ -101,7 +101,7 @@ def test_the_other_process_has_no_file_of_this_one(path: Path) -> None:
 
 def test_the_other_process_ends_when_it_has_nothing_to_do() -> None:
     ours, theirs = socket.socketpair()
-    code = f"from modelarchive.store import worker; worker.IDLE = 0.1; worker.main({theirs.fileno()})"
+    code = f"from modelarchive.store.guarded import worker; worker.IDLE = 0.1; worker.main({theirs.fileno()})"
     with ours, theirs, subprocess.Popen([sys.executable, "-c", code], pass_fds=[theirs.fileno()]) as process:
         assert ours.recv(1) == IS_READY
         assert process.wait(300) == 0

@@ -269,7 +269,7 @@ def test_open_for_writing_elsewhere(path: Path) -> None:
 
 
 def test_a_sealed_reader_reads_no_hdf5(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from modelarchive.store import guard
+    from modelarchive.store.guarded import guard
 
     def fail(*args: Any, **options: Any) -> None:
         raise AssertionError("HDF5 was opened")

@@ -66,7 +66,7 @@ def variables(file: MappedFile, member: Member | None = None) -> Variables:
         ConversionError: Arrays are of dtypes that archives do not hold; lists all of them.
         UnsafeFileError: It breaks a rule of the guard.
     """
-    from modelarchive.store import boundary
+    from modelarchive.store.guarded import boundary
 
     data = content(file, member) if member is not None and member.is_compressed else None
     with _part(file, member, data) as part:
@@ -94,7 +94,7 @@ def _array(
     if entry.offset is None:
 
         def read() -> np.ndarray:
-            from modelarchive.store import boundary
+            from modelarchive.store.guarded import boundary
 
             with _part(file, member, data) as part:
                 array: np.ndarray = boundary.call(np.ndarray, "read_array", part, answer=entry.nbytes, hdf5_path=path)
@@ -112,7 +112,7 @@ def _array(
 @contextlib.contextmanager
 def _part(file: MappedFile, member: Member | None, data: bytes | None) -> Iterator[Any]:
     """The HDF5 file for the process that reads it."""
-    from modelarchive.store import boundary
+    from modelarchive.store.guarded import boundary
 
     if data is not None:
         with boundary.in_memory(data, f"{file.path}:{VARIABLES}") as part:

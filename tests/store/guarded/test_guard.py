@@ -10,7 +10,7 @@ import pytest
 from h5py import h5d, h5s, h5t
 
 import modelarchive as ma
-from modelarchive.store import guard
+from modelarchive.store.guarded import guard
 from tests.structures import assert_same, everything, stale_load, without_index
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from modelarchive.store.messages import START
+from modelarchive.store.guarded.messages import START
 
 if TYPE_CHECKING:
     import subprocess
@@ -36,7 +36,7 @@ sys.path[:] = {path!r}
 try:
     package = sys.modules["modelarchive"] = types.ModuleType("modelarchive")
     package.__path__ = [{folder!r}]
-    from modelarchive.store.worker import main
+    from modelarchive.store.guarded.worker import main
 except BaseException as error:
     os.write({descriptor}, repr(error).encode())
     raise

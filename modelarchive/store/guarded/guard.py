@@ -22,12 +22,12 @@ from h5py import h5a, h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5s, h5t, h5z
 from modelarchive import dtypes, names
 from modelarchive.errors import FormatError, UnsafeFileError, UnsupportedVersionError
 from modelarchive.store import index
-from modelarchive.store.assembly import Dataset, Group, assemble
 from modelarchive.store.contents import LITERALS, MAX_INFLATION, Chunks, Contents, Entry, Foreign, Text
-from modelarchive.store.filled import check_chunks
-from modelarchive.store.hdf5_types import attribute, known_type, long_text, raw_type
+from modelarchive.store.guarded.assembly import Dataset, Group, assemble
+from modelarchive.store.guarded.filled import check_chunks
+from modelarchive.store.guarded.tables import chunk_table
+from modelarchive.store.guarded.types import attribute, known_type, long_text, raw_type
 from modelarchive.store.header import MAX_LENGTH
-from modelarchive.store.tables import chunk_table
 
 #: A path, or a readable binary file.
 File = Any

@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
-from modelarchive.store import boundary, crossing, starting
 from modelarchive.store.contents import Contents, Entry
-from modelarchive.store.messages import LENGTH, framed
+from modelarchive.store.guarded import boundary, crossing, starting
+from modelarchive.store.guarded.messages import LENGTH, framed
 from modelarchive.store.source import Source
 from tests.structures import assert_same, everything, stale_load, without_index
 
@@ -78,7 +78,7 @@ def test_this_process_does_not_load_hdf5(path: Path) -> None:
 
 
 def test_trust_ends_and_is_of_one_thread() -> None:
-    from modelarchive.store.trust import is_trusted
+    from modelarchive.store.guarded.trust import is_trusted
 
     with ma.trusted():
         assert is_trusted()
@@ -125,7 +125,7 @@ def test_a_forked_process_starts_its_own(source: Source) -> None:
 def test_it_ends_with_the_process_that_started_it(path: Path) -> None:
     code = (
         "import warnings, modelarchive as ma; warnings.simplefilter('ignore')\n"
-        "from modelarchive.store import starting\n"
+        "from modelarchive.store.guarded import starting\n"
         f"ma.load({str(path)!r}); print(starting._server.process.pid, flush=True); input()\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -250,7 +250,7 @@ def test_how_the_other_process_ended(ended: Any, rule: str, source: Source, monk
 #: The other process, with a parser that does what libhdf5 does on some files.
 BROKEN = """
 import ctypes, sys
-from modelarchive.store import guard, worker
+from modelarchive.store.guarded import guard, worker
 
 def forever():
     while True:

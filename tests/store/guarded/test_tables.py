@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from modelarchive.store.contents import Chunks, Entry
-from modelarchive.store.tables import chunk_table
+from modelarchive.store.guarded.tables import chunk_table
 
 ARRAY = np.arange(6000, dtype="<f4").reshape(60, 100) % 7
 ENTRY = Entry("float32", ARRAY.shape, None, ARRAY.nbytes, None)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from modelarchive.store import sandbox
+from modelarchive.store.guarded import sandbox
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the filter of system calls is Linux's")
 

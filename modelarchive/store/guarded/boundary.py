@@ -19,14 +19,14 @@ import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.errors import FormatError, ModelArchiveError, UnsafeFileError
-from modelarchive.store import crossing, starting
 from modelarchive.store.chunks import problem_with
 from modelarchive.store.contents import Contents, Entry, Text
+from modelarchive.store.guarded import crossing, starting
+from modelarchive.store.guarded.messages import ERRORS, LENGTH, framed, receive, receive_into
+from modelarchive.store.guarded.trust import is_trusted
 from modelarchive.store.header import MAX_LENGTH, MAX_RANK
 from modelarchive.store.index import TEXT_DTYPE
-from modelarchive.store.messages import ERRORS, LENGTH, framed, receive, receive_into
 from modelarchive.store.source import Source
-from modelarchive.store.trust import is_trusted
 
 #: Processor time for a file, in seconds, and how many bytes of it give one second more, up to the most.
 SECONDS: Final = 10
@@ -76,7 +76,7 @@ def in_memory(data: bytes, name: str) -> Iterator[Part]:
 
 
 def read_contents(source: Source, *, order: dict[str, int] | None = None) -> Contents:
-    """Describe an archive through HDF5; see :func:`modelarchive.store.guard.read_contents`."""
+    """Describe an archive through HDF5; see :func:`modelarchive.store.guarded.guard.read_contents`."""
     found: Contents = call(Contents, "read_contents", part_of(source), order=order)
     _check(found, source)
     return found
@@ -135,8 +135,8 @@ def call(kind: Any, function: str, part: Part, *, answer: int | None = None, **a
 
 
 def _here(function: str, part: Part, arguments: dict[str, Any]) -> Any:
-    from modelarchive.store import guard
-    from modelarchive.store.window import Window
+    from modelarchive.store.guarded import guard
+    from modelarchive.store.guarded.window import Window
 
     return getattr(guard, function)(Window(*part), **arguments)
 

@@ -16,10 +16,10 @@ import time
 from typing import Any, Final, NoReturn
 
 from modelarchive.errors import ModelArchiveError
-from modelarchive.store import crossing, guard, sandbox
-from modelarchive.store.messages import LENGTH, PIECE, START, framed, receive
-from modelarchive.store.starting import IS_READY
-from modelarchive.store.window import Window
+from modelarchive.store.guarded import crossing, guard, sandbox
+from modelarchive.store.guarded.messages import LENGTH, PIECE, START, framed, receive
+from modelarchive.store.guarded.starting import IS_READY
+from modelarchive.store.guarded.window import Window
 
 #: Without a job for so many seconds the process ends.
 IDLE: Final = 60.0
