@@ -127,7 +127,7 @@ def test_a_plan_reads_no_arrays(files: tuple[Path, Path], tmp_path: Path, monkey
         return original(self, offset, nbytes)
 
     monkeypatch.setattr(Source, "pieces", pieces)
-    monkeypatch.setattr(Source, "view", None)
+    monkeypatch.setattr(Source, "views", None)
     monkeypatch.setattr(Source, "load", None)
     transplant_file(*files, tmp_path / "out.h5", dry_run=True, **OPTIONS)
     planned = len(read)
