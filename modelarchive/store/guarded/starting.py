@@ -29,6 +29,8 @@ _GRACE: Final = 5.0
 #: Variables of the environment that a program needs to run at all; no other is passed on.
 _KEPT: Final = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 
+#: The package.
+_FOLDER: Final = Path(__file__).resolve().parents[2]
 #: What it runs. The package's own `__init__` would import networks, which it has no use for.
 _PROGRAM: Final = """
 import os, sys, types
@@ -121,7 +123,7 @@ def _start() -> _Server:
     ours, theirs = socket.socketpair()
     program = _PROGRAM.format(
         path=[entry for entry in sys.path if entry],
-        folder=str(Path(__file__).resolve().parents[1]),
+        folder=str(_FOLDER),
         descriptor=theirs.fileno(),
     )
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}

@@ -36,6 +36,11 @@ def path(tmp_path: Path) -> Path:
     return without_index(path)
 
 
+def test_the_other_process_reads_with_this_package() -> None:
+    """And not with one that its Python happens to find."""
+    assert Path(ma.__file__).resolve().parent == starting._FOLDER
+
+
 @pytest.fixture
 def source(path: Path) -> Iterator[Source]:
     source = Source(path)
