@@ -17,6 +17,8 @@ from tests.benchmarks.systems import installed
 from tests.benchmarks.workloads import SIZES, WORKLOADS
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+#: Sections of whole processes whose memory is measured.
+ONCE = ("memory", "large")
 SECTIONS = [*WORKLOADS, "compressed", "memory", "start", "networks", "large", "growth"]
 
 
@@ -41,7 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
         folder = Path(name)
         for section in chosen.only:
             text, found = _run(section, chosen.size, rounds, folder, chosen.operations)
-            texts[section] = f"{text}\n\n`--size {chosen.size} --only {section}`, {rounds} interleaved rounds, medians."
+            taken = min(rounds, growing.ROUNDS) if section == "growth" else rounds
+            how = "once" if section in ONCE else f"{taken} interleaved rounds, medians"
+            texts[section] = f"{text}\n\n`--size {chosen.size} --only {section}`, {how}."
             if section == "growth":
                 plots |= growing.plots(found)
                 found = growing.as_json(found)

@@ -15,6 +15,8 @@ from tests.benchmarks.workloads import growth
 #: Size -> (largest size in MB, most arrays).
 LIMITS: Final = {"tiny": (4, 100), "small": (64, 1000), "full": (4096, 100_000)}
 WANTED: Final = ("save", "load", "map", "read one array", "verify")
+#: Rounds at most: there are many points.
+ROUNDS: Final = 3
 #: Above this, in MB, only these are measured: the files of all would not fit into the file cache at once.
 CROWDED_MB: Final = 1024
 FEW: Final = ("modelarchive", "safetensors", "torch.save")
@@ -32,7 +34,7 @@ def curves(size: str, rounds: int, systems: list[System], folder: Path, *, progr
     for axis, count, arrays in growth(largest_mb=largest, most=most):
         able = [each for each in compared if axis == "arrays" or count <= CROWDED_MB or each.name in FEW]
         rows = measure(
-            f"{count}-{axis}", arrays, able, folder, rounds=min(rounds, 3), operations=wanted, progress=progress
+            f"{count}-{axis}", arrays, able, folder, rounds=min(rounds, ROUNDS), operations=wanted, progress=progress
         )
         found += [(axis, count, row) for row in rows]
     return found

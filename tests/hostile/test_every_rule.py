@@ -31,7 +31,10 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "depth": ("hostile/test_hdf5_rules.py::test_nesting",),
     "objects": ("hostile/test_hdf5_rules.py::test_too_many_objects",),
     "revisit": ("hostile/test_hdf5_rules.py::test_group_cycle", "hostile/test_hdf5_rules.py::test_groups_that_share"),
-    "memory": ("hostile/test_hdf5_rules.py::test_one_string_many_times", "store/guarded/test_sandbox.py::test_memory_ends"),
+    "memory": (
+        "hostile/test_hdf5_rules.py::test_one_string_many_times",
+        "store/guarded/test_sandbox.py::test_memory_ends",
+    ),
     "time": (
         "hostile/test_hdf5_rules.py::test_a_string_without_end",
         "store/guarded/test_boundary.py::test_silence",
