@@ -9,6 +9,8 @@ from blake3 import blake3
 
 #: Bytes hashed and written at a time: small enough to stay in the cache between the two.
 PIECE: Final = 1 << 20
+#: Below so many bytes, starting threads takes longer than they save.
+WORTH_THREADS: Final = 8 << 20
 #: Hexadecimal digits of a digest.
 HEX_LENGTH: Final = 64
 

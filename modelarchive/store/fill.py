@@ -12,12 +12,10 @@ import numpy as np
 from blake3 import blake3
 
 from modelarchive.store.deferred import Deferred
-from modelarchive.store.digest import PIECE, digest
+from modelarchive.store.digest import PIECE, WORTH_THREADS, digest
 
 #: Threads that write; more than a few only contend for memory bandwidth.
 THREADS: Final = min(4, os.cpu_count() or 1)
-#: Below so many bytes, starting a thread takes longer than it saves.
-_WORTH_A_THREAD: Final = 4 << 20
 
 
 class Fill(NamedTuple):
@@ -49,7 +47,7 @@ def fill(path: Path, fills: Sequence[Fill], *, progress: Callable[[int], None] |
     # What is read as a whole is read by this thread, one after another, and memory holds the largest array.
     serial = {at: run(job, THREADS) for at, job in enumerate(jobs) if any(_is_whole(one.array) for one in job)}
     parallel = [job for at, job in enumerate(jobs) if at not in serial]
-    if len(parallel) <= 1:
+    if len(parallel) <= 1 or sum(item.array.nbytes for item in fills) < WORTH_THREADS:
         written = iter([run(job) for job in parallel])
     else:
         with ThreadPoolExecutor(THREADS) as pool:
@@ -142,7 +140,7 @@ def _write_one(
     if _is_whole(array):
         array = _read(array)
     hasher = blake3(max_threads=threads)
-    if threads == 1 or isinstance(array, Deferred) or not _is_plain(array) or array.nbytes < _WORTH_A_THREAD:
+    if threads == 1 or isinstance(array, Deferred) or not _is_plain(array) or array.nbytes < WORTH_THREADS:
         for piece in pieces_of(array):
             hasher.update(piece)
             _write(file, piece, progress)

@@ -20,7 +20,7 @@ from blake3 import blake3
 from modelarchive import dtypes
 from modelarchive.errors import FormatError
 from modelarchive.store.contents import Entry
-from modelarchive.store.digest import PIECE, digest
+from modelarchive.store.digest import PIECE, WORTH_THREADS, digest
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -146,6 +146,8 @@ class Source:
                 found.append(hasher.hexdigest())
             return found
 
+        if sum(nbytes for _, nbytes in ranges) < WORTH_THREADS:
+            return [value for job in jobs for value in run(job)]
         with _pool() as pool:
             return [value for found in pool.map(run, jobs) for value in found]
 
@@ -182,7 +184,7 @@ class Source:
     def _run(
         self, function: Callable[[memoryview, int], Result], jobs: Sequence[tuple[memoryview, int]]
     ) -> list[Result]:
-        if len(jobs) < 2:
+        if len(jobs) < 2 or sum(len(buffer) for buffer, _ in jobs) < WORTH_THREADS:
             return [function(*job) for job in jobs]
         with _pool() as pool:
             return list(pool.map(function, *zip(*jobs, strict=True)))

@@ -45,6 +45,7 @@ def test_no_piece_is_longer_than_a_piece(layout: str) -> None:
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_fill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     monkeypatch.setattr("modelarchive.store.fill.THREADS", threads)
+    monkeypatch.setattr("modelarchive.store.fill.WORTH_THREADS", 0)
     path = tmp_path / "x"
     sizes = [3 * PIECE + 1, 5, 0, PIECE, 7, PIECE - 1, 2, 2 * PIECE]
     data = [np.random.default_rng(size).integers(0, 256, size, dtype="u1") for size in sizes]

@@ -317,3 +317,21 @@ def test_names_that_are_asked_for_twice_or_by_another_name(tmp_path: Path) -> No
                 found = get(wanted)
                 assert list(found) == list(dict.fromkeys(wanted))
                 assert all(np.array_equal(found[name], archive.parameters[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("worth", [0, 1 << 62])
+def test_threads_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worth: int) -> None:
+    monkeypatch.setattr("modelarchive.store.fill.WORTH_THREADS", worth)
+    monkeypatch.setattr("modelarchive.store.source.WORTH_THREADS", worth)
+    sizes = [0, 1, 300, 70_000, 1_100_000, 5, 400_000]
+    data = {f"a{size}": np.random.default_rng(size).standard_normal(size) for size in sizes}
+    ma.save(tmp_path / "x.h5", data, durable=False)
+    for options in ({}, {"verify": True}, {"mmap": True}):
+        assert_same(data, ma.load(tmp_path / "x.h5", **options))
+    with ma.open(tmp_path / "x.h5") as archive:
+        archive.verify()
+    with (tmp_path / "x.h5").open("r+b") as file:
+        file.seek(-9, 2)
+        file.write(b"!")
+    with ma.open(tmp_path / "x.h5") as archive, pytest.raises(ma.IntegrityError):
+        archive.verify()
