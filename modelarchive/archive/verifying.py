@@ -108,7 +108,7 @@ def _compared(reader: Reader, kinds: Mapping[str, str]) -> tuple[list[str], dict
     hdf5 = boundary.read_contents(reader.source)
     differences = _differences(reader.contents, hdf5)
     if kinds:
-        told = "index" if kinds is reader.contents.kinds else "architecture"
+        told = "architecture" if "/architecture/data" in reader.contents.texts else "index"
         differences |= {
             path: (f"{told}: {kinds.get(path, 'no block')}", f"HDF5: {kind}")
             for path, kind in hdf5.kinds.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import numpy as np
 from blake3 import blake3
@@ -13,10 +13,8 @@ from blake3 import blake3
 from modelarchive import dtypes, names
 from modelarchive.errors import ParameterError, counted
 from modelarchive.store.deferred import Deferred
+from modelarchive.store.digest import WORTH_THREADS
 from modelarchive.store.fill import THREADS, Fill, pieces, write_all
-
-#: Bytes of an array that are worth threads of its own for hashing: starting them takes a millisecond.
-_WORTH_THREADS: Final = 16 << 20
 
 
 @dataclass
@@ -58,7 +56,7 @@ def fill_stream(
                 raise _unexpected(name, fills)
             announced = fills[name].array
             if name not in begun and name not in digests:
-                threads = THREADS if announced.nbytes >= _WORTH_THREADS else 1
+                threads = THREADS if announced.nbytes >= WORTH_THREADS else 1
                 begun[name] = _Begun(fills[name].offset, announced.nbytes, blake3(max_threads=threads))
             if problem := _problem(part, announced, begun[name].left if name in begun else 0):
                 raise ParameterError(

@@ -112,13 +112,7 @@ def read_kinds(file: File, hdf5_path: str) -> dict[str, str]:
 
 
 def _group(file: h5f.FileID, hdf5_path: str, path: object) -> h5g.GroupID:
-    node: Any = h5g.open(file, b"/")
-    where = ""
-    for part in hdf5_path.strip("/").split("/"):
-        where += f"/{part}"
-        if not isinstance(node, h5g.GroupID) or part.encode() not in node:
-            raise FormatError("is not in the file", file=path, path=hdf5_path)
-        node, _ = _open_link(node, part.encode(), node.links.get_info(part.encode()).type, path, where)
+    node = _object(file, hdf5_path, path)
     if not isinstance(node, h5g.GroupID):
         raise FormatError("is no group", file=path, path=hdf5_path)
     return node
@@ -308,7 +302,8 @@ def _open_link(group: h5g.GroupID, link: bytes, link_type: int, path: object, wh
     return opener(group, link), info.addr
 
 
-def _resolve(file: h5f.FileID, hdf5_path: str, path: object) -> tuple[h5d.DatasetID, Entry | Text]:
+def _object(file: h5f.FileID, hdf5_path: str, path: object) -> Any:
+    """What stands at a path, each link of it checked."""
     node: Any = h5g.open(file, b"/")
     where = ""
     for part in hdf5_path.strip("/").split("/"):
@@ -317,6 +312,11 @@ def _resolve(file: h5f.FileID, hdf5_path: str, path: object) -> tuple[h5d.Datase
             raise FormatError("is not in the file", file=path, path=hdf5_path)
         link_type = node.links.get_info(part.encode()).type
         node, _ = _open_link(node, part.encode(), link_type, path, where)
+    return node
+
+
+def _resolve(file: h5f.FileID, hdf5_path: str, path: object) -> tuple[h5d.DatasetID, Entry | Text]:
+    node = _object(file, hdf5_path, path)
     if not isinstance(node, h5d.DatasetID):
         raise FormatError("is no dataset", file=path, path=hdf5_path)
     content, missing = _describe(node, file.get_filesize(), path, hdf5_path)

@@ -46,11 +46,6 @@ def checksums(pieces: Sequence[bytes]) -> list[int]:
     return found.tolist()
 
 
-def sealed(pieces: Sequence[bytes]) -> list[bytes]:
-    """Each piece with its checksum behind it."""
-    return [piece + value.to_bytes(4, "little") for piece, value in zip(pieces, checksums(pieces), strict=True)]
-
-
 def _mix(state: list[np.ndarray]) -> None:
     if not len(state[0]):
         return

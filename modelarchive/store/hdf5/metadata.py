@@ -17,7 +17,7 @@ from modelarchive.store.hdf5.links import MOST_IN_HEADER, Links
 from modelarchive.store.hdf5.types import array_type, string_type
 
 #: Dtypes whose HDF5 type alone does not tell them: an attribute `dtype` does.
-STORED_DTYPE: Final = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
+_STORED_DTYPE: Final = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 #: Signature, version, bytes of an address and of a length, flags; base, extension, end, root, checksum.
 _SUPERBLOCK_BYTES: Final = 8 + 4 + 4 * ADDRESS + CHECKSUM
 
@@ -201,7 +201,7 @@ def _text(text: Text) -> Header:
 
 
 def _array(entry: Entry, chunk: tuple[int, ...] | None, links: int) -> Header:
-    attributes = {"dtype": entry.dtype} if entry.dtype in STORED_DTYPE else {}
+    attributes = {"dtype": entry.dtype} if entry.dtype in _STORED_DTYPE else {}
     if is_drawable(entry):
         attributes["interpretation"] = "image"
     more = [*headers.attributes(attributes), *headers.reference_count(links)]

@@ -187,13 +187,10 @@ def test_the_library_spends_more(tmp_path: Path) -> None:
     assert ours < (tmp_path / "y.h5").stat().st_size
 
 
-@pytest.mark.parametrize(
-    ("name", "error"),
-    [("", ValueError), (".", ValueError), ("a\0b", ValueError), ("\ud800", ValueError), ("k" * 60_001, ValueError)],
-)
-def test_what_hdf5_cannot_hold_is_refused(name: str, error: type[Exception]) -> None:
+@pytest.mark.parametrize("name", ["", ".", "a\0b", "\ud800", "k" * 60_001])
+def test_what_hdf5_cannot_hold_is_refused(name: str) -> None:
     contents = Contents("arrays", "x", 512, {name: Entry("int8", (1,), 4096, 1, None)})
-    with pytest.raises(error):
+    with pytest.raises(ValueError, match=r"no link named|surrogates not allowed"):
         Metadata(contents, {})
 
 
