@@ -1,0 +1,71 @@
+"""Convert a file into another format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from modelarchive.archive import Archive
+from modelarchive.archive.choices import Choice
+from modelarchive.exchange.bundle import Bundle, Note, Progress, bundle_of, save_bundle
+from modelarchive.formats import FORMATS, format_of_name, recognise
+from modelarchive.models.reading import declared, read, room
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    inputs: Sequence[Mapping[str, Any]] | None = None,
+    compression: Choice = None,
+    durable: bool = True,
+    progress: Progress | None = None,
+) -> list[Note]:
+    """Convert a file into another format: from what its content says, to what the target's suffix says.
+
+    Args:
+        source: A file of any format that is known, or a Hugging Face folder.
+        target: The file to write; an old one is replaced as a whole, or left as it was. A folder that is there,
+            or a name that ends in a slash, is a Hugging Face folder.
+        inputs: What the model takes, in order: ``{"name": "x", "shape": [None, 3, 224, 224], "dtype": "float32"}``,
+            for sources that do not say, such as MXNet's symbols, and for others than they say. A Hugging Face
+            folder needs the names only, to leave others out or to have the mask of GPT-2 and Llama.
+        compression: As in :func:`save`; only where the target is an archive.
+        durable: As in :func:`save`.
+        progress: As in :func:`save`; called only where the target is an archive.
+
+    Returns:
+        Everything that was changed or lost, in reading and in writing.
+
+    Raises:
+        ConversionError: Something cannot be said in the target's format; lists all of it; nothing is written.
+        FormatError: The source is of no format that is known, or damaged.
+        SpecError: The model does not take such `inputs`.
+        ValueError: The target's suffix names no format, or one that has no `compression`.
+    """
+    name = format_of_name(target)
+    if compression is not None and name != "archive":
+        raise ValueError(f"compression is {compression!r}, and only archives are compressed, not {FORMATS[name].what}")
+    if recognise(source) == "archive":
+        with Archive(source) as opened:
+            bundle = declared(bundle_of(opened), inputs)
+            return _write(name, bundle, target, compression=compression, durable=durable, progress=progress)
+    bundle = read(source, inputs=inputs)
+    written = _write(name, bundle, target, compression=compression, durable=durable, progress=progress)
+    return [*bundle.notes, *written]
+
+
+def _write(
+    name: str,
+    bundle: Bundle,
+    target: str | os.PathLike[str],
+    *,
+    compression: Choice,
+    durable: bool,
+    progress: Progress | None,
+) -> list[Note]:
+    if name == "archive":
+        return save_bundle(target, bundle, compression=compression, durable=durable, progress=progress)
+    notes: list[Note] = room(name).write(bundle, target, durable=durable)
+    return notes

@@ -1,0 +1,115 @@
+"""Load arrays and networks from a file of any format that is known."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+from modelarchive import archive
+from modelarchive.archive import Archive
+from modelarchive.errors import FormatError
+from modelarchive.exchange.bundle import Bundle, Parameters, deferred
+from modelarchive.formats import FORMATS, recognise
+from modelarchive.models.reading import read_as, refuse_verify, room
+
+#: Backend -> the function of its room that builds its models.
+_BUILDS: Final = {"torch": "build_module", "keras": "build_model"}
+
+
+def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = False) -> Any:
+    """Load what :func:`save` stored, or the arrays of another format's file, which is told by its content.
+
+    Args:
+        path: An archive: the same structure, dtypes, shapes and bits come back. One with a network, and a
+            safetensors, npz, MXNet or PyTorch file, give the dict of their parameters; an npy file its array.
+        mmap: Return views of the mapped file, copy-on-write, where the format allows, instead of reading it.
+        verify: Compare each array with its digest while reading; only archives have digests.
+
+    Raises:
+        OSError: The file cannot be read.
+        FormatError: It is of no format that is known, or damaged.
+        UnsafeFileError: It breaks a safety rule.
+        IntegrityError: With `verify`, bytes differ from their digest; names all of them.
+        ConversionError: It holds arrays that NumPy has no word for; lists all of them.
+    """
+    name = recognise(path)
+    if name == "archive":
+        return archive.load(path, mmap=mmap, verify=verify)
+    if verify:
+        refuse_verify(path, name)
+    bundle = read_as(name, path)
+    for note in bundle.notes:
+        warnings.warn(f"{path}: {note}", stacklevel=2)
+    arrays: dict[int, Any] = {}
+    found = {}
+    for key, entry in deferred(bundle.parameters).items():
+        if id(entry) not in arrays:
+            arrays[id(entry)] = bundle.parameters[key] if mmap else entry.read()
+        found[key] = arrays[id(entry)]
+    if Path(os.fsdecode(path)).is_dir():
+        return found
+    with Path(os.fsdecode(path)).open("rb") as file:
+        return found["array"] if file.read(6) == b"\x93NUMPY" else found
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    *,
+    block: str = "",
+    backend: str = "numpy",
+    verify: bool = False,
+    **options: Any,
+) -> Any:
+    """Rebuild a network, or one block of it, from its architecture; no class of the original is needed.
+
+    Args:
+        path: An archive that :func:`save_model` wrote, or another format's file that holds an architecture.
+        block: Path of the block to rebuild; "" is the whole model. Only that block's bytes are read.
+        backend: "numpy" gives a Block, "torch" a ``torch.nn.Module`` with the original names, "keras" a
+            functional ``keras.Model`` on the backend that Keras is set to.
+        verify: Check the whole file first, see :meth:`Archive.verify`; archives only.
+        **options: `device` and `dtype` for "torch"; `inputs` for "keras", where the architecture has none.
+
+    Returns:
+        The network, its parameters views of the mapped file, copy-on-write.
+
+    Raises:
+        OSError: The file cannot be read.
+        FormatError: It is of no format that is known, holds no architecture, or is damaged.
+        SpecError: The architecture is invalid, or has no such block.
+        ParameterError: Parameters are missing or of other shapes than it declares.
+        ConversionError: The backend cannot express the network; lists all of what it cannot.
+        MissingDependencyError: The backend is not installed.
+    """
+    if backend not in ("numpy", *_BUILDS):
+        raise ValueError(f"backend is {backend!r}, expected 'numpy', 'torch' or 'keras'")
+    if backend == "numpy" and options:
+        raise TypeError(f"{', '.join(options)}: only a backend other than numpy has such options")
+    name = recognise(path)
+    if name == "archive" and backend == "numpy":
+        return archive.load_model(path, block=block, verify=verify)
+    if verify and name != "archive":
+        refuse_verify(path, name)
+    if verify:
+        with Archive(path) as opened:
+            opened.verify()
+    bundle = read_as(name, path)
+    if bundle.architecture is None:
+        what = f"{FORMATS[name].what} without an architecture: {bundle.reason}"
+        raise FormatError(f"is {what}", file=path, hint="load() gives its arrays, load_parameters() takes an archive")
+    part = _part(bundle, block)
+    return part.build() if backend == "numpy" else getattr(room(backend), _BUILDS[backend])(part, **options)
+
+
+def _part(bundle: Bundle, block: str) -> Bundle:
+    """One block of a bundle as a bundle of its own."""
+    if not block or bundle.architecture is None:
+        return bundle
+    from modelarchive import spec
+
+    architecture = spec.part(bundle.architecture, block)
+    entries = deferred(bundle.parameters)
+    found = {name: entries[f"{block}.{name}"] for name in spec.parameter_shapes(architecture)}
+    return Bundle(Parameters(found), architecture)

@@ -1,0 +1,91 @@
+"""Save whole models: the native archive, or through the exchange of the framework that made the model."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from modelarchive import archive
+from modelarchive.archive.choices import Choice
+from modelarchive.errors import ConversionError
+from modelarchive.exchange.bundle import Bundle, Note, Progress, save_bundle
+from modelarchive.models.reading import room
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    model: Any,
+    *,
+    inputs: Any = None,
+    metadata: Mapping[str, Any] | None = None,
+    tokens: Mapping[str, Sequence[str]] | None = None,
+    compression: Choice = None,
+    durable: bool = True,
+    progress: Progress | None = None,
+) -> list[Note] | None:
+    """Save a whole model: the architecture that its ``forward`` draws, and its parameters.
+
+    Args:
+        path: The file; an old one is replaced as a whole, or left as it was.
+        model: A network: a Block, a ``torch.nn.Module``, a ``keras.Model``, or a Bundle that an exchange has read.
+        inputs: An example input, or a tuple of several, to record ``forward`` on with a symbolic batch axis.
+            A network that was rebuilt remembers its own.
+        metadata: Anything JSON can say, under string keys: licence, training data, measured accuracy.
+        tokens: Parameter name -> the word that each of its rows belongs to, for embeddings.
+        compression: "deflate" compresses the arrays that shrink by it; a dict chooses by name; as in :func:`save`.
+        durable: As in :func:`save`.
+        progress: As in :func:`save`.
+
+    Returns:
+        What was changed or lost of another framework's model; None for a Block, of which nothing is.
+
+    Raises:
+        SpecError: ``forward`` cannot be recorded; names class, file and line.
+        ConversionError: Another framework's model does what the vocabulary cannot say; lists all of it.
+        DeferredShapeError: Parameters have no values yet; lists all of them.
+        OSError: The file cannot be written.
+    """
+    from modelarchive.nn import Block
+
+    if isinstance(model, Block):
+        archive.save_model(
+            path,
+            model,
+            inputs=inputs,
+            metadata=metadata,
+            tokens=tokens,
+            compression=compression,
+            durable=durable,
+            progress=progress,
+        )
+        return None
+    if isinstance(model, Bundle):
+        bundle = model
+    elif is_keras_model(model):  # first: with PyTorch as Keras' backend it is a torch.nn.Module too
+        bundle = room("keras").read_model(model, inputs)
+    elif is_torch_module(model):
+        bundle = room("torch").read_module(model, inputs)
+    else:
+        expected = "a Block, a torch.nn.Module, a keras.Model or a Bundle"
+        raise TypeError(f"model is {type(model).__name__}, expected {expected}")
+    if bundle.architecture is None:
+        raise ConversionError([("(architecture)", bundle.reason or "there is none")])
+    bundle = replace(
+        bundle, metadata=bundle.metadata | dict(metadata or {}), tokens={**bundle.tokens, **(tokens or {})}
+    )
+    return [*bundle.notes, *save_bundle(path, bundle, compression=compression, durable=durable, progress=progress)]
+
+
+def is_keras_model(model: object) -> bool:
+    """Whether it is one; Keras is not imported for that: who has a model has imported it."""
+    found = getattr(sys.modules.get("keras"), "Model", None)
+    return found is not None and isinstance(model, found)
+
+
+def is_torch_module(model: object) -> bool:
+    """Whether it is one; torch is not imported for that: who has a module has imported it."""
+    module = getattr(sys.modules.get("torch"), "nn", None)
+    return module is not None and isinstance(model, module.Module)
