@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import torch
 
-from modelarchive import dtypes
+from modelarchive import dtypes, tensors
 from modelarchive.errors import UnsupportedDataError
 
 #: Logical name of a dtype -> PyTorch's.
@@ -63,15 +63,30 @@ def array_of(tensor: torch.Tensor) -> np.ndarray:
     """An array on the memory of a tensor; a copy where that is on a device, or not in C order.
 
     Raises:
-        UnsupportedDataError: The tensor is sparse, quantised or without memory ("meta").
+        UnsupportedDataError: The tensor has no dense values in memory: it is sparse, quantised, on "meta", ...
     """
-    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
-        what = "on the meta device" if tensor.is_meta else f"{tensor.dtype}, {tensor.layout}"
-        raise UnsupportedDataError([("tensor", f"a tensor {what} is no dense array")])
-    dtype = numpy_dtype(tensor.dtype)
-    dense = tensor.detach().cpu().contiguous().resolve_conj().resolve_neg()
-    if dtype in _CARRIERS:
-        carrier = torch.int16 if dtype.itemsize == 2 else torch.uint8
-        found: np.ndarray = dense.view(carrier).numpy().view(dtype)
-        return found
-    return dense.numpy()  # type: ignore[no-any-return]
+    return tensors.asarray(tensor)
+
+
+def tensors_of(data: Any, device: Any = None) -> Any:
+    """The same lists, tuples and dicts with tensors in place of arrays, on the arrays' memory or on a device.
+
+    Args:
+        data: What :func:`modelarchive.load` returns. Arrays of strings stay what they are: PyTorch has none.
+        device: Where the tensors go; None: they stay on the arrays' memory.
+    """
+    made: dict[int, torch.Tensor] = {}
+
+    def of(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: of(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)([of(each) for each in value])
+        if not isinstance(value, np.ndarray) or value.dtype.kind in "SUTO":
+            return value
+        if id(value) not in made:
+            tensor = tensor_of(value)
+            made[id(value)] = tensor if device is None else tensor.to(device)
+        return made[id(value)]
+
+    return of(data)
