@@ -77,12 +77,15 @@ def arrays_of(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     shared: dict[Hashable, np.ndarray] = {}
     problems: list[tuple[str, str]] = []
+    if any(not isinstance(name, str) for name in values):
+        wrong = next(name for name in values if not isinstance(name, str))
+        raise TypeError(f"the name {wrong!r} of an array is {type(wrong).__name__}, expected str")
     for name, value in values.items():
         try:
             if isinstance(value, np.ndarray):
                 found[name] = value
             elif (tensor := foreign(value)) is None:
-                problems.append((str(name), f"a {type(value).__name__}, expected an array"))
+                problems.append((name, f"a {type(value).__name__}, expected an array"))
             else:
                 array = shared.get(tensor.memory)
                 array = tensor.read() if array is None else array
@@ -90,10 +93,59 @@ def arrays_of(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
                 if tensor.memory is not None:
                     shared[tensor.memory] = array
         except UnsupportedDataError as error:
-            problems += [(str(name), what) for _, what in error.problems]
+            problems += [(name, what) for _, what in error.problems]
     if problems:
-        raise UnsupportedDataError(problems)
+        inner = next((name for name, value in values.items() if isinstance(value, Mapping)), None)
+        hint = None if inner is None else f"give the dict of arrays inside, data[{inner!r}]"
+        raise UnsupportedDataError(problems, hint=hint)
     return found
+
+
+def is_fillable(value: Any) -> bool:
+    """Whether :func:`fill` can change an array: JAX's, and read-only ones, stay what they are."""
+    if isinstance(value, np.ndarray):
+        return bool(value.flags.writeable)
+    torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
+    owners = (getattr(torch, "Tensor", None), getattr(keras, "Variable", None))
+    return isinstance(value, tuple(owner for owner in owners if owner is not None))
+
+
+def fill(target: Any, array: np.ndarray) -> None:
+    """Copy values of the same shape and dtype into an array, a ``torch.Tensor`` or a ``keras.Variable``."""
+    torch = sys.modules.get("torch")
+    if isinstance(target, np.ndarray):
+        target[...] = array
+    elif torch is not None and isinstance(target, torch.Tensor):
+        with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+            target.copy_(torch_tensor(array, torch))
+    elif type(target.value).__module__.partition(".")[0] == "torch":
+        fill(target.value, array)  # NumPy's bfloat16 is none of Keras' own
+    else:
+        target.assign(array)
+
+
+def torch_tensor(array: Any, torch: Any) -> Any:
+    """A tensor on the memory of `array`; on a copy only where that is read-only or has a foreign byte order.
+
+    Args:
+        array: The array.
+        torch: The module.
+    """
+    array = np.asarray(array)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not array.flags.writeable:
+        array = array.copy()
+    name = dtypes.dense_name(array.dtype)
+    if name is not None and _needs_carrier(name):
+        carrier = np.int16 if array.dtype.itemsize == 2 else np.uint8
+        return torch.from_numpy(array.view(carrier)).view(getattr(torch, name))
+    return torch.from_numpy(array)
+
+
+def _needs_carrier(name: str) -> bool:
+    """Whether NumPy's own dtypes lack this one, and DLPack too: it goes as integers of the same size."""
+    return name.startswith(("bfloat", "float8"))
 
 
 def dtype_name(dtype: Any) -> str | None:
@@ -116,10 +168,9 @@ def _of_torch(tensor: Any, torch: Any) -> Foreign:
         try:
             with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
                 dense = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-                if not name.startswith(("bfloat", "float8")):
+                if not _needs_carrier(name):
                     array: np.ndarray = dense.numpy()
                     return array
-                # NumPy's own dtypes have no bfloat16 or float8, and DLPack neither.
                 carrier = torch.int16 if dtype.itemsize == 2 else torch.uint8
                 return dense.view(carrier).numpy().view(dtype)  # type: ignore[no-any-return]
         except (RuntimeError, TypeError, NotImplementedError) as error:

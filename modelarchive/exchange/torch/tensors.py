@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import ml_dtypes
 import numpy as np
 import torch
 
@@ -14,12 +13,6 @@ from modelarchive.errors import UnsupportedDataError
 #: Logical name of a dtype -> PyTorch's.
 TORCH: Final[dict[str, torch.dtype]] = {name: getattr(torch, name) for name in dtypes.DENSE}
 NAMES: Final[dict[torch.dtype, str]] = {dtype: name for name, dtype in TORCH.items()}
-#: Dtypes that ``torch.from_numpy`` does not know -> one of NumPy's own of the same size.
-_CARRIERS: Final[dict[np.dtype[Any], Any]] = {
-    np.dtype(ml_dtypes.bfloat16): np.int16,
-    np.dtype(ml_dtypes.float8_e4m3fn): np.uint8,
-    np.dtype(ml_dtypes.float8_e5m2): np.uint8,
-}
 
 
 def torch_dtype(dtype: Any) -> torch.dtype:
@@ -49,14 +42,7 @@ def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
 
 def tensor_of(array: Any) -> torch.Tensor:
     """A tensor on the memory of `array`; on a copy only where that is read-only or has a foreign byte order."""
-    array = np.asarray(array)
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    if not array.flags.writeable:
-        array = array.copy()
-    if array.dtype in _CARRIERS:
-        return torch.from_numpy(array.view(_CARRIERS[array.dtype])).view(torch_dtype(array.dtype))
-    return torch.from_numpy(array)
+    return tensors.torch_tensor(array, torch)
 
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
