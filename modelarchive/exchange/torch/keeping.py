@@ -55,7 +55,7 @@ def kept(module: torch.nn.Module) -> Iterator[Writes]:
         writes.undo()
 
 
-class Writes(TorchDispatchMode):  # type: ignore[misc]
+class Writes(TorchDispatchMode):
     """Copies the memory of known tensors before it is written for the first time; nothing is copied else.
 
     Args:
