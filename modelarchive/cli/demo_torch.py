@@ -98,8 +98,8 @@ class TorchStory:
         with torch.no_grad():
             self.logits = self.net.eval()(self.images).numpy()
         accuracy = float((self.logits.argmax(axis=1) == story.labels).mean())
-        story.tell(f"   accuracy of the module: {accuracy:.1%}; saved in the middle of training, and training it stayed: "
-                   f"{story.yes(was_training)}")  # fmt: skip
+        story.tell(f"   accuracy of the module: {accuracy:.1%}")
+        story.tell(f"   saved in the middle of training, and in training it stayed: {story.yes(was_training)}")
         for note in notes or ():
             story.tell(f"   told: {note}")
         story.figures |= {"torch_accuracy": accuracy, "torch_still_training": was_training}

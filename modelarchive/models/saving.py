@@ -30,9 +30,10 @@ def save_model(
 
     Args:
         path: The file; an old one is replaced as a whole, or left as it was.
-        model: A network: a Block, a ``torch.nn.Module``, a ``keras.Model``, or a Bundle that an exchange has read.
+        model: A network: a Block, a ``torch.nn.Module``, an ``ExportedProgram``, a ``keras.Model``, or a
+            Bundle that an exchange has read.
         inputs: An example input, or a tuple of several, to record ``forward`` on with a symbolic batch axis.
-            A network that was rebuilt remembers its own, as a module too.
+            A network that was rebuilt remembers its own, as a module too; an exported program says them.
         metadata: Anything JSON can say, under string keys: licence, training data, measured accuracy.
         tokens: Parameter name -> the word that each of its rows belongs to, for embeddings.
         compression: "deflate" compresses the arrays that shrink by it; a dict chooses by name; as in :func:`save`.

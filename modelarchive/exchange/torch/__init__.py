@@ -47,7 +47,7 @@ def build_module(source: Source, *, inputs: Any = None, device: Any = None, dtyp
     return module
 
 
-def read_module(module: torch.nn.Module, inputs: Any = None) -> Bundle:
+def read_module(module: torch.nn.Module | torch.export.ExportedProgram, inputs: Any = None) -> Bundle:
     """A module's architecture and parameters; nothing of it is kept that the vocabulary does not say.
 
     Modules of torch.nn that are a kind become that kind, ``Sequential`` stays one, and every other forward is
@@ -57,16 +57,18 @@ def read_module(module: torch.nn.Module, inputs: Any = None) -> Bundle:
     Wrappers (``torch.compile``, ``DataParallel``, ``AveragedModel`` and the like) are looked through, with a note.
 
     Args:
-        module: The network. It is read as it is in evaluation, and left as it was, whatever its forward writes.
+        module: The network. It is read as it is in evaluation, and left as it was, whatever its forward writes. A
+            program of ``torch.export`` is one too, and what its ``module()`` gives.
         inputs: A tensor, an array or a declaration ``{"shape": [None, 3, 32, 32]}``, or a tuple of several; the
-            first axis is the batch, of any size. None for a module that :func:`build_module` made: it remembers.
+            first axis is the batch, of any size. None for a module that :func:`build_module` made, which remembers,
+            and for exported programs, which say what they take.
 
     Returns:
         The bundle, with notes on what was changed or left out.
 
     Raises:
         MissingDependencyError: PyTorch is not installed.
-        ConversionError: The module does what the vocabulary cannot say, or is a program (TorchScript, torch.export),
+        ConversionError: The module does what the vocabulary cannot say, or is a program of TorchScript,
             or has parameters without values; lists all that was found. Or `inputs` are no such.
     """
     bundle: Bundle = _part("reading").bundle_of_module(module, inputs)

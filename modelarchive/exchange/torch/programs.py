@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import torch
-import torch.export
-import torch.fx
 
 from modelarchive.errors import ConversionError
+from modelarchive.exchange.torch.exported import is_exported
 from modelarchive.exchange.torch.wrapping import walk
 
 _ORIGINAL: Final = "pass the module that it was made of: save_model(path, module, inputs=x)"
-_EXPORTED: Final = "is a program of torch.export: a graph of ATen calls, which is not read"
+_EXPORTED: Final = "is a program of torch.export inside of a module; one is read as a whole model only"
 _QUANTISED: Final = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
 
-def refuse_program(model: Any) -> None:
-    """Refuse what is no module, and modules that are programs or hold one.
+def refuse_program(model: torch.nn.Module) -> None:
+    """Refuse modules that are programs or hold one.
 
     Raises:
         ConversionError: There are such; lists all of them.
     """
-    if isinstance(model, torch.export.ExportedProgram):
-        raise ConversionError([("(model)", _EXPORTED)], hint=_ORIGINAL)
     problems: list[tuple[str, str]] = []
     for path, module in walk(model):
         if any(path.startswith(f"{where}.") or where == "(model)" for where, _ in problems):
@@ -39,7 +36,7 @@ def _programs(module: torch.nn.Module) -> Iterator[str]:
     if isinstance(module, torch.jit.ScriptModule):
         made = "traced" if isinstance(module, torch.jit.TopLevelTracedModule) else "scripted"
         yield f"is a TorchScript program ({made} by torch.jit), not a module"
-    elif _is_exported(module):
+    elif is_exported(module) or type(module).__module__.startswith("torch.export.unflatten"):
         yield _EXPORTED
     elif (name := f"{type(module).__module__}.{type(module).__qualname__}").startswith(_QUANTISED):
         yield f"is {name}, {_PACKED}"
@@ -47,10 +44,3 @@ def _programs(module: torch.nn.Module) -> Iterator[str]:
 
 _PACKED: Final = "whose quantised weights are packed for one processor"
 _FLOAT: Final = "save the network as it was before torch.ao.quantization.convert"
-
-
-def _is_exported(module: torch.nn.Module) -> bool:
-    if type(module).__module__.startswith("torch.export.unflatten"):
-        return True
-    graph = getattr(module, "graph", None) if isinstance(module, torch.fx.GraphModule) else None
-    return graph is not None and any(isinstance(node.target, torch._ops.OpOverload) for node in graph.nodes)

@@ -17,6 +17,7 @@ from modelarchive.archive.saving import initialized
 from modelarchive.errors import ConversionError, SpecError, UnsupportedDataError
 from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.torch import containers, layers
+from modelarchive.exchange.torch.exported import Program, is_exported
 from modelarchive.exchange.torch.hooks import found as found_hooks
 from modelarchive.exchange.torch.hooks import parametrised
 from modelarchive.exchange.torch.inputs import declared, known_inputs
@@ -40,8 +41,10 @@ _WHOLE: Final = (
 )
 
 
-def bundle_of_module(module: torch.nn.Module, inputs: Any) -> Bundle:
+def bundle_of_module(module: Any, inputs: Any) -> Bundle:
     """Architecture and parameters of a module, see :func:`modelarchive.exchange.torch.read_module`."""
+    if is_exported(module):
+        module = Program(module)
     refuse_program(module)
     refuse_shards(module)
     network, notes = unwrapped(module)
@@ -49,6 +52,7 @@ def bundle_of_module(module: torch.nn.Module, inputs: Any) -> Bundle:
         take_off(network)
         network.eval()
         reader = _Reader(network, _arrays(network, writes), notes)
+        example = network.example if isinstance(network, Program) and inputs is None else inputs
         inputs = known_inputs(network, inputs)
         block = reader.block(network, "")
         with reader.tracing.patched():
@@ -58,7 +62,7 @@ def bundle_of_module(module: torch.nn.Module, inputs: Any) -> Bundle:
         wanted = spec.parameter_shapes(architecture)
         notes = [*reader.notes, *reader.names.notes, *reader.differences(wanted)]
         bundle = Bundle({name: parameters[name] for name in wanted}, architecture, notes=notes)
-        _compare(network, bundle, inputs)
+        _compare(network, bundle, example)
         return bundle
 
 
