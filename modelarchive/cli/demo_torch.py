@@ -42,7 +42,7 @@ def framework() -> Any:
 def network(torch: Any) -> Any:
     """The demo's LeNet as a user of PyTorch writes it: ``(batch, 1, 8, 8)`` to ``(batch, 10)``."""
 
-    class LeNet(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class LeNet(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.features = torch.nn.Sequential(

@@ -19,10 +19,15 @@ from modelarchive.exchange.torch.tensors import NAMES
 
 
 def is_exported(model: object) -> bool:
-    """Whether it is an ``ExportedProgram``, or the module that one gives: a graph of ATen calls."""
-    if isinstance(model, torch.export.ExportedProgram):
-        return True
-    graph = getattr(model, "graph", None) if isinstance(model, torch.fx.GraphModule) else None
+    """Whether it is an ``ExportedProgram``, or the module that one gives."""
+    return isinstance(model, torch.export.ExportedProgram) or (
+        is_aten(model) and hasattr(model, "_in_spec") and hasattr(model, "_out_spec")
+    )
+
+
+def is_aten(model: object) -> bool:
+    """Whether it is a module made of a graph of ATen calls."""
+    graph = model.graph if isinstance(model, torch.fx.GraphModule) else None
     return graph is not None and any(isinstance(node.target, torch._ops.OpOverload) for node in graph.nodes)
 
 
@@ -107,7 +112,7 @@ class Program(torch.nn.Module):
             _, region, *given = _valued(node.args, values)
             return self._run(region, iter(given))
         if not isinstance(target, torch._ops.OpOverload):
-            return target(*_valued(node.args, values), **_valued(node.kwargs, values))  # type: ignore[operator]
+            return target(*_valued(node.args, values), **_valued(node.kwargs, values))
         return _called(target, _valued(arguments(node), values))
 
     # ------------------------------------------------------------------ the layers
@@ -126,7 +131,7 @@ class Program(torch.nn.Module):
             where, _, name = path.rpartition(".")
             owner: torch.nn.Module = self
             for part in where.split(".") if where else ():
-                owner = owner._modules.setdefault(part, torch.nn.Module())  # type: ignore[assignment]
+                owner = owner._modules.setdefault(part, torch.nn.Module())
             if isinstance(tensor, torch.nn.Parameter):
                 owner.register_parameter(name, tensor)
             else:
@@ -204,7 +209,7 @@ def _called(operator: Any, given: dict[str, Any]) -> Any:
 def arguments(node: torch.fx.Node) -> dict[str, Any]:
     """The arguments of a call by the names of the operator's schema, without those that are its defaults."""
     found = {}
-    for at, each in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
+    for at, each in enumerate(node.target._schema.arguments):
         value = node.args[at] if at < len(node.args) else node.kwargs.get(each.name, each.default_value)
         if not each.has_default_value() or value is not each.default_value:
             found[each.name] = value
@@ -278,6 +283,14 @@ def _embedding(weight: Any, indices: Any, **rest: Any) -> Any:
     return torch.nn.functional.embedding(indices, weight)
 
 
+def _batch_norm(
+    input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: float, eps: float
+) -> Any:
+    if training or running_mean is None:
+        raise CannotError("normalisation by the batch's own statistics: export the module in evaluation, module.eval()")
+    return torch.nn.functional.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+
+
 def _upsample(mode: str) -> Callable[..., Any]:
     def call(input: Any, output_size: Any = None, scale_factors: Any = None, align_corners: bool = False) -> Any:
         more = {} if mode == "nearest" else {"align_corners": align_corners}
@@ -289,13 +302,16 @@ def _upsample(mode: str) -> Callable[..., Any]:
 #: How ATen writes "to the end".
 _END: Final = 2**63 - 1
 #: Arguments that change no values here.
-_IGNORED: Final = frozenset({"memory_format", "pin_memory", "layout", "device", "implicit", "cudnn_enable"})
+_IGNORED: Final = frozenset(
+    {"memory_format", "pin_memory", "layout", "device", "implicit", "cudnn_enable", "cudnn_enabled"}
+)
 #: ATen's names of functions that Python has under another one.
 _WORDS: Final = {"_unsafe_view": "view", "_to_copy": "to"}
 _CALLS: Final[dict[str, Callable[..., Any]]] = {
     "slice": _slice,
     "index": _index,
     "embedding": _embedding,
+    "batch_norm": _batch_norm,
     **{f"upsample_nearest{rank}d": _upsample("nearest") for rank in (1, 2, 3)},
     "upsample_linear1d": _upsample("linear"),
     "upsample_bilinear2d": _upsample("bilinear"),

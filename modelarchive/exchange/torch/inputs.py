@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from modelarchive.errors import ConversionError
-from modelarchive.exchange.torch.tensors import numpy_dtype
+from modelarchive.exchange.torch.tensors import NAMES, numpy_dtype
 from modelarchive.exchange.torch.wrapping import walk
 from modelarchive.nn.parameter import dtype_name
 from modelarchive.spec.describe import DECLARED
@@ -33,7 +34,7 @@ def known_inputs(module: torch.nn.Module, inputs: Any) -> Any:
         if remembered is None:
             _refuse_missing(module)
         return tuple(remembered)
-    if _is_shape(inputs) or (isinstance(inputs, tuple | list) and inputs and all(_is_shape(each) for each in inputs)):
+    if _is_shape(inputs) or _are_shapes(inputs):
         _refuse_shape(module, inputs)
     if isinstance(inputs, Mapping) and "shape" not in inputs:
         _refuse_names(module, inputs)
@@ -49,6 +50,18 @@ def declared(inputs: Any) -> Any:
         shape = [None, *inputs.shape[1:]] if inputs.ndim else []
         return {"shape": shape, "dtype": dtype_name(numpy_dtype(inputs.dtype))}
     return inputs if isinstance(inputs, Mapping) or inputs is None else np.asarray(inputs)
+
+
+def refuse_example(module: torch.nn.Module, inputs: Any) -> NoReturn:
+    """Refuse an example that the module itself does not run on.
+
+    Raises:
+        ConversionError: Always, with an example that it does run on, if one was found.
+    """
+    several = inputs if isinstance(inputs, tuple | list) else [inputs]
+    found = ", ".join(f"{NAMES.get(each.dtype, each.dtype)} {tuple(each.shape)}" for each in several)
+    hint = f"the first axis is the batch; an example: {call_of(module, _example(module))}"
+    raise ConversionError([("inputs", f"the module itself does not run on them: {found}")], hint=hint)
 
 
 def call_of(module: torch.nn.Module, inputs: str) -> str:
@@ -77,13 +90,21 @@ def _is_shape(value: Any) -> bool:
     )
 
 
+def _are_shapes(value: Any) -> bool:
+    """Whether it is several shapes; lists inside of a list are an array of numbers."""
+    if not isinstance(value, tuple | list) or not value or not all(map(_is_shape, value)):
+        return False
+    return isinstance(value, tuple) or not any(type(each) is list for each in value)
+
+
 def _refuse_shape(module: torch.nn.Module, inputs: Any) -> NoReturn:
     shapes = [inputs] if _is_shape(inputs) else list(inputs)
-    limit = next(_guesses(module))[0]
-    more = "" if limit is None else ', "dtype": "int64"'
+    limit, dtype = next(_guesses(module))[0], NAMES.get(_dtype(module), "float32")
+    kind = dtype if limit is None else "int64"
+    more = "" if kind == "float32" else f', "dtype": "{kind}"'
     examples, declarations = [], []
     for shape in shapes:
-        examples.append(_one(limit, tuple(2 if each is None else int(each) for each in shape)))
+        examples.append(_one(limit, tuple(2 if each is None else int(each) for each in shape), dtype))
         free = ", ".join(["None", *("None" if each is None else str(int(each)) for each in shape[1:])])
         declarations.append(f'{{"shape": [{free}]{more}}}')
     found = ", ".join(str(tuple(each)) for each in shapes)
@@ -95,7 +116,7 @@ def _refuse_shape(module: torch.nn.Module, inputs: Any) -> NoReturn:
 def _refuse_names(module: torch.nn.Module, inputs: Mapping[str, Any]) -> NoReturn:
     order = [name for name in _signature(module) if name in inputs]
     given = ", ".join(map(str, inputs))
-    row = f"({', '.join([*order, ''] if len(order) == 1 else order)})" if len(order) == len(inputs) else "(x, ...)"
+    row = "(x, ...)" if len(order) != len(inputs) else order[0] if len(order) == 1 else f"({', '.join(order)})"
     what = f'is a dict of {given}, expected a tensor, a declaration with a "shape", or a tuple of such'
     raise ConversionError(
         [("inputs", what)], hint=f"give them in the order of forward{_arguments(module)}: inputs={row}"
@@ -105,7 +126,7 @@ def _refuse_names(module: torch.nn.Module, inputs: Mapping[str, Any]) -> NoRetur
 def _compare_number(module: torch.nn.Module, inputs: Any) -> None:
     number = len(inputs) if isinstance(inputs, tuple) else 1
     if isinstance(inputs, list):
-        if not any(hasattr(each, "shape") or isinstance(each, Mapping) for each in inputs):
+        if inputs and not any(hasattr(each, "shape") or isinstance(each, Mapping) for each in inputs):
             return  # nested lists of numbers are one array
         number = len(inputs)
     try:
@@ -156,20 +177,25 @@ def _example(module: torch.nn.Module) -> str:
     guesses = list(_guesses(module))
     for guess in guesses:
         if _runs(module, guess, number):
-            return _expression(guess, number)
-    return _expression(guesses[0], number)
+            return _expression(module, guess, number)
+    return _expression(module, guesses[0], number)
 
 
-def _expression(guess: tuple[int | None, tuple[int, ...]], number: int) -> str:
-    one = _one(*guess)
+def _expression(module: torch.nn.Module, guess: tuple[int | None, tuple[int, ...]], number: int) -> str:
+    one = _one(*guess, NAMES.get(_dtype(module), "float32"))
     return one if number == 1 else f"({', '.join([one] * number)})"
 
 
-def _one(limit: int | None, shape: tuple[int, ...]) -> str:
+def _one(limit: int | None, shape: tuple[int, ...], dtype: str) -> str:
     """An expression of a tensor: of words where there is a number of them, else of real numbers."""
     if limit is not None:
         return f"torch.randint({limit}, {shape})"
-    return f"torch.randn({', '.join(map(str, shape))})"
+    return f"torch.randn({', '.join(map(str, shape))}{'' if dtype == 'float32' else f', dtype=torch.{dtype}'})"
+
+
+def _dtype(module: torch.nn.Module) -> torch.dtype:
+    """That of the first parameter of real numbers."""
+    return next((each.dtype for each in module.parameters() if each.is_floating_point()), torch.float32)
 
 
 def _runs(module: torch.nn.Module, guess: tuple[int | None, tuple[int, ...]], number: int) -> bool:
@@ -177,13 +203,18 @@ def _runs(module: torch.nn.Module, guess: tuple[int | None, tuple[int, ...]], nu
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     limit, shape = guess
+    log = logging.getLogger("torch._subclasses.fake_tensor")  # tells of each misfit, with its traceback
+    was_silent, log.disabled = log.disabled, True
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-            values = [torch.randn(shape) if limit is None else torch.randint(limit, shape) for _ in range(number)]
-            module(*values)
+            one = torch.randn(shape, dtype=_dtype(module)) if limit is None else torch.randint(limit, shape)
+            module(*[one] * number)
     except Exception:  # anything may happen in somebody's forward
         return False
-    return True
+    else:
+        return True
+    finally:
+        log.disabled = was_silent
 
 
 def _guesses(module: torch.nn.Module) -> Iterator[tuple[int | None, tuple[int, ...]]]:

@@ -7,6 +7,9 @@ from typing import Final
 
 import torch
 
+from modelarchive.errors import ConversionError
+from modelarchive.exchange.torch.wrapping import unwrapped
+
 #: Attributes under which trainers, wrappers and estimators keep the network, the likeliest first.
 _INSIDE: Final = ("model", "module", "module_", "network", "net", "lightning_module", "backbone")
 
@@ -24,6 +27,8 @@ def mistaken(model: object) -> tuple[str, str] | None:
         return "is a state_dict, parameters without a network", step
     if isinstance(model, torch.optim.Optimizer):
         return f"is an optimizer ({type(model).__name__})", "give the network that it trains"
+    if isinstance(model, torch.jit.ScriptFunction):
+        return "is a TorchScript function", "give the module that it was made of"
     if isinstance(model, torch.Tensor):
         return "is a tensor", "save() stores tensors: save(path, tensor)"
     for name in _INSIDE:
@@ -33,6 +38,22 @@ def mistaken(model: object) -> tuple[str, str] | None:
                 f"give its .{name}: save_model(path, x.{name}, ...)",
             )
     return None
+
+
+def refuse_without_forward(module: torch.nn.Module) -> None:
+    """Refuse a module that only holds others: lists of modules, averages of a network, and the like.
+
+    Raises:
+        ConversionError: It has no forward.
+    """
+    network, _ = unwrapped(module)
+    if type(network).forward is not torch.nn.Module.forward or "forward" in vars(network):
+        return
+    children = [name for name, each in network.named_children() if type(each).forward is not torch.nn.Module.forward]
+    hint = "give a module whose forward calls its parts"
+    if len(children) == 1 and children[0].isidentifier():
+        hint = f"give the network inside of it: save_model(path, x.{children[0]}, ...)"
+    raise ConversionError([("(model)", f"{type(network).__name__} has no forward, it only holds modules")], hint=hint)
 
 
 def _is_tensors(model: object) -> bool:

@@ -8,11 +8,11 @@ from typing import Final
 import torch
 
 from modelarchive.errors import ConversionError
-from modelarchive.exchange.torch.exported import is_exported
+from modelarchive.exchange.torch.exported import is_aten
 from modelarchive.exchange.torch.wrapping import walk
 
 _ORIGINAL: Final = "pass the module that it was made of: save_model(path, module, inputs=x)"
-_EXPORTED: Final = "is a program of torch.export inside of a module; one is read as a whole model only"
+_EXPORTED: Final = "is a graph of ATen calls; what torch.export.export gives is read, as a whole model"
 _QUANTISED: Final = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
 
@@ -36,7 +36,7 @@ def _programs(module: torch.nn.Module) -> Iterator[str]:
     if isinstance(module, torch.jit.ScriptModule):
         made = "traced" if isinstance(module, torch.jit.TopLevelTracedModule) else "scripted"
         yield f"is a TorchScript program ({made} by torch.jit), not a module"
-    elif is_exported(module) or type(module).__module__.startswith("torch.export.unflatten"):
+    elif is_aten(module) or type(module).__module__.startswith("torch.export.unflatten"):
         yield _EXPORTED
     elif (name := f"{type(module).__module__}.{type(module).__qualname__}").startswith(_QUANTISED):
         yield f"is {name}, {_PACKED}"

@@ -20,9 +20,10 @@ from modelarchive.exchange.torch import containers, layers
 from modelarchive.exchange.torch.exported import Program, is_exported
 from modelarchive.exchange.torch.hooks import found as found_hooks
 from modelarchive.exchange.torch.hooks import parametrised
-from modelarchive.exchange.torch.inputs import declared, known_inputs
+from modelarchive.exchange.torch.inputs import declared, known_inputs, refuse_example
 from modelarchive.exchange.torch.keeping import Writes, kept
 from modelarchive.exchange.torch.leaves import LEAVES, OTHER_DROPOUTS
+from modelarchive.exchange.torch.mistakes import refuse_without_forward
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.programs import refuse_program
 from modelarchive.exchange.torch.proxy import CannotError, StopReadingError
@@ -46,6 +47,7 @@ def bundle_of_module(module: Any, inputs: Any) -> Bundle:
     if is_exported(module):
         module = Program(module)
     refuse_program(module)
+    refuse_without_forward(module)
     refuse_shards(module)
     network, notes = unwrapped(module)
     with kept(network) as writes, _plainly():
@@ -57,6 +59,8 @@ def bundle_of_module(module: Any, inputs: Any) -> Bundle:
         block = reader.block(network, "")
         with reader.tracing.patched():
             architecture = reader.described(block, inputs)
+        if reader.tracing.problems and (given := _example(example)) is not None:
+            _outputs(network, given)  # an example that does not fit is the cause of all the rest
         reader.refuse()
         parameters = initialized(block)
         wanted = spec.parameter_shapes(architecture)
@@ -108,19 +112,39 @@ def _compare(module: torch.nn.Module, bundle: Bundle, inputs: Any) -> None:
     Raises:
         ConversionError: The outputs differ.
     """
-    given = inputs if isinstance(inputs, tuple | list) else [inputs]
-    if not given or not all(isinstance(each, torch.Tensor) and each.device.type == "cpu" for each in given):
+    given = _example(inputs)
+    wanted = None if given is None else _outputs(module, given)
+    if given is None or wanted is None:
         return
-    try:
-        # Copies: it may work in place.
-        wanted = [each for each in _leaves(module(*(each.clone() for each in given))) if torch.is_tensor(each)]
-    except RuntimeError:
-        return  # it is on another device, or too narrow to be run here
     found = _leaves(bundle.build()(*(array_of(each.clone()) for each in given)))
     for number, (one, other) in enumerate(zip(found, wanted, strict=False)):
         if one.shape != tuple(other.shape) or not _agrees(one, array_of(other)):
             what = f"output {number} of what was read differs from the module's on the example input"
             raise ConversionError([("(model)", what)], hint="its forward may depend on the class of its inputs")
+
+
+def _example(inputs: Any) -> list[torch.Tensor] | None:
+    """The inputs where all of them are tensors in memory."""
+    given = list(inputs) if isinstance(inputs, tuple | list) else [inputs]
+    is_example = given and all(isinstance(each, torch.Tensor) and each.device.type == "cpu" for each in given)
+    return given if is_example else None
+
+
+def _outputs(module: torch.nn.Module, given: list[torch.Tensor]) -> list[torch.Tensor] | None:
+    """What the module gives for an example; None where it cannot be run here.
+
+    Raises:
+        ConversionError: It does not run on the example.
+    """
+    try:
+        # Copies: it may work in place.
+        found = _leaves(module(*(each.clone() for each in given)))
+    except Exception as error:  # anything may be raised by somebody's forward
+        devices = {each.device.type for each in (*module.parameters(), *module.buffers())}
+        if devices - {"cpu"} or "not implemented for" in str(error):
+            return None  # it is on another device, or too narrow to be run here
+        refuse_example(module, given)
+    return [each for each in found if torch.is_tensor(each)]
 
 
 def _agrees(one: Any, other: Any) -> bool:

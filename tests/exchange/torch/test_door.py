@@ -70,6 +70,11 @@ MODULES = {
         "net",
     ),
     "sequence": (lambda: torch.nn.Sequential(torch.nn.LayerNorm(6), torch.nn.Linear(6, 2)), "torch.randn(1, 6)", "net"),
+    "wide": (
+        lambda: torch.nn.Sequential(torch.nn.Linear(5, 2)).double(),
+        "torch.randn(1, 5, dtype=torch.float64)",
+        "net",
+    ),
     "volume": (lambda: torch.nn.Sequential(torch.nn.Conv3d(2, 1, 3)), "torch.randn(1, 2, 16, 16, 16)", "net"),
 }
 
@@ -103,7 +108,7 @@ def test_shapes_of_words_are_declared_as_integers(tmp_path):
         ma.save_model(tmp_path / "net.h5", Pair(), inputs=eval(way))
 
 
-@pytest.mark.parametrize("inputs", [torch.zeros(1, 5, dtype=torch.int64), (torch.zeros(1, 5),) * 4, ()])
+@pytest.mark.parametrize("inputs", [torch.zeros(1, 5, dtype=torch.int64), (torch.zeros(1, 5),) * 4, (), []])
 def test_more_or_fewer_inputs_than_forward_takes(inputs, tmp_path):
     error = refused(tmp_path, Pair(), inputs=inputs)
     assert "forward takes (one, other, scale=2.0)" in str(error)
@@ -115,6 +120,41 @@ def test_inputs_by_name_are_told_their_order(tmp_path):
     error = refused(tmp_path, Pair(), inputs={"other": ids, "one": ids})
     assert error.hint == "give them in the order of forward(one, other, scale): inputs=(one, other)"
     ma.save_model(tmp_path / "net.h5", Pair(), inputs=(ids, ids))
+
+
+@pytest.mark.parametrize(
+    "x", [torch.ones(1, 28, 28), torch.ones(2, 1, 32, 32), torch.ones(2, 3, 28, 28), torch.ones(2, 1, 28, 28).double()]
+)
+def test_an_example_that_does_not_fit_is_told_with_one_that_does(x, tmp_path, monkeypatch):
+    error = refused(tmp_path, Classifier(), inputs=x)
+    assert error.unsupported[0][0] == "inputs"
+    assert str(tuple(x.shape)) in str(error)
+    assert "expected" not in str(error)
+    follow(error.hint, Classifier(), tmp_path, monkeypatch)
+
+
+def test_words_that_are_no_integers(tmp_path, monkeypatch):
+    module = torch.nn.Sequential(torch.nn.Embedding(7, 4))
+    error = refused(tmp_path, module, inputs=torch.ones(1, 5))
+    assert "float32 (1, 5)" in str(error)
+    follow(error.hint, module, tmp_path, monkeypatch)
+
+
+def test_lists_of_numbers_are_arrays(tmp_path):
+    assert ma.save_model(tmp_path / "net.h5", torch.nn.Sequential(torch.nn.Embedding(7, 4)), inputs=[[1, 2, 3]]) == []
+
+
+def test_modules_without_a_forward(tmp_path):
+    class Average(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    error = refused(tmp_path, Average(Classifier()))
+    assert "Average has no forward" in str(error)
+    assert error.hint == "give the network inside of it: save_model(path, x.module, ...)"
+    error = refused(tmp_path, torch.nn.ModuleList([torch.nn.ReLU(), torch.nn.ReLU()]), inputs=torch.ones(1))
+    assert "ModuleList has no forward" in str(error)
 
 
 @pytest.mark.parametrize("name", ["LeNet", "LSTM", "BERT"])
@@ -207,6 +247,17 @@ def test_scripts_are_told_by_name(make, is_part, tmp_path):
     assert [where for where, _ in error.unsupported] == ["0.0" if is_part else "(model)"]
     assert "TorchScript" in str(error)
     assert "pass the module that it was made of" in error.hint
+    ma.save_model(tmp_path / "net.h5", net, inputs=torch.from_numpy(X))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantised_layers_are_told_by_name(tmp_path):
+    net = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU())
+    quantised = torch.ao.quantization.quantize_dynamic(net, {torch.nn.Linear}, dtype=torch.qint8)
+    error = refused(tmp_path, quantised, inputs=torch.from_numpy(X))
+    assert [where for where, _ in error.unsupported] == ["0"]
+    assert "quantised" in str(error)
+    assert "before torch.ao.quantization.convert" in error.hint
     ma.save_model(tmp_path / "net.h5", net, inputs=torch.from_numpy(X))
 
 

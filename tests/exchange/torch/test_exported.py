@@ -201,8 +201,26 @@ def test_what_cannot_be_said_is_listed(tmp_path):
         read_module(exported(One(narrowed), X))
     with pytest.raises(ma.ConversionError, match="no tensor"):
         read_module(torch.export.export(Two(), (torch.ones(2), 3)))
-    with pytest.raises(ma.ConversionError, match="inside of a module"):
+    with pytest.raises(ma.ConversionError, match="graph of ATen calls"):
         read_module(torch.nn.Sequential(exported(torch.nn.Linear(6, 2), X).module()), torch.from_numpy(X))
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_other_graphs_of_aten_are_told(tmp_path):
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    graph = make_fx(torch.nn.Linear(6, 2))(torch.from_numpy(X))
+    with pytest.raises(ma.ConversionError, match=r"what torch\.export\.export gives is read"):
+        ma.save_model(tmp_path / "net.h5", graph, inputs=torch.from_numpy(X))
+    flat_graph = torch.export.unflatten(exported(torch.nn.Sequential(torch.nn.Linear(6, 2)), X))
+    with pytest.raises(ma.ConversionError, match=r"what torch\.export\.export gives is read"):
+        ma.save_model(tmp_path / "net.h5", flat_graph, inputs=torch.from_numpy(X))
+
+
+def test_a_program_for_training_is_refused(tmp_path):
+    program = torch.export.export(torch.nn.Sequential(torch.nn.BatchNorm1d(4)).train(), (torch.from_numpy(X),))
+    with pytest.raises(ma.ConversionError, match=r"export the module in evaluation, module.eval\(\)"):
+        ma.save_model(tmp_path / "net.h5", program)
 
 
 def test_a_program_is_as_it_was(tmp_path):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modelarchive as ma
@@ -224,6 +224,7 @@ def test_also_where_it_is_refused(write):
     assert picture(module) == before
 
 
+@settings(deadline=None, max_examples=25)
 @given(order=st.permutations(WRITES), times=st.integers(1, 3))
 def test_in_any_order_and_nested(order, times):
     module = Writing(draw)
