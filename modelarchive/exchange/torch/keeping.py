@@ -62,6 +62,9 @@ class Writes(TorchDispatchMode):
         tensors: The tensors, which have memory.
     """
 
+    #: Operators that call others (of exported programs, say) are let through to those.
+    supports_higher_order_operators = True
+
     def __init__(self, tensors: list[torch.Tensor]) -> None:
         super().__init__()
         self._known = {address for each in tensors if (address := _address(each))}
@@ -75,6 +78,11 @@ class Writes(TorchDispatchMode):
                 storage = each.untyped_storage()
                 self._copies[address] = (storage, storage.clone())
         return func(*args, **(kwargs or {}))
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: skipping would import PyTorch's compiler, which takes longer than everything here."""
+        return False
 
     def changed(self, tensor: torch.Tensor) -> bool:
         """Whether the tensor's memory was written since."""
@@ -103,7 +111,7 @@ def _is_plain(value: Any) -> bool:
 @functools.cache
 def _arguments(func: Any) -> tuple[tuple[str, ...], frozenset[str]]:
     """The names of a function's arguments, and of those that it writes."""
-    arguments = func._schema.arguments
+    arguments = func._schema.arguments if hasattr(func, "_schema") else ()
     return tuple(each.name for each in arguments), frozenset(each.name for each in arguments if each.is_write)
 
 
