@@ -207,7 +207,8 @@ _NO_CONFIG: Final = (
 
 def _parameters(source: _File, inputs: Inputs | None) -> Bundle:
     """The parameters of any file, and why there is no architecture."""
-    parameters, notes = by_layer(source.stored.checked(), source.config)
+    parameters, notes = by_layer(source.stored, source.config)
+    notes += [Note(path[:200], "is left out: of a dtype that archives do not hold") for path in source.stored.unknown]
     if source.config is None:
         reason = _NO_CONFIG
     else:

@@ -71,8 +71,10 @@ def _weight_map(file: MappedFile) -> tuple[dict[str, list[str]], int | float | N
     if file.size > MAX_BYTES:
         raise FormatError(f"has {file.size:,} bytes: it is no index of shards")
     document = loads(file.read(0, file.size), what="the index of shards", strict=True)
+    if "class_name" in document and "config" in document:
+        raise FormatError("is the JSON of a model, without weights", hint="pass it as config= beside its weights")
     found = document.get("weight_map")
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not found:
         raise FormatError("has no weight_map from groups to shards: it is no .weights.json of Keras")
     named: dict[str, list[str]] = {}
     for group, value in found.items():

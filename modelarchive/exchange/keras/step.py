@@ -266,7 +266,7 @@ class Step:
         storage = self.importer.storage
         keys = storage.factors(layer, [f"lora_{variable}_a", f"lora_{variable}_b"])
         if keys is None:
-            self.importer.note(layer.name, f"its LoRA of rank {rank} is merged into the {variable} in the file")
+            self.importer.note(layer.name, f"its LoRA of rank {rank} is merged into the {variable} already")
             return stored
         first, second = (storage.arrays[key] for key in keys)
         if first.shape != (*stored.shape[:-1], rank) or second.shape != (rank, *stored.shape[-1:]):
@@ -274,7 +274,9 @@ class Step:
         if stored.dtype.name not in FLOATS:
             raise Refusal(f"has a LoRA beside a {variable} of {stored.dtype.name}, which has no counterpart")
         times = np.float32(1 if alpha is None else alpha / rank)
-        self.importer.note(layer.name, f"its LoRA of rank {rank} is merged into the {variable}: kept apart in the file")
+        self.importer.note(
+            layer.name, f"its LoRA of rank {rank} is merged into the {variable}, from which it was apart"
+        )
 
         def read() -> np.ndarray:
             product: np.ndarray = times * (first.read().astype(np.float32) @ second.read().astype(np.float32))

@@ -165,6 +165,9 @@ def test_an_hdf5_file_of_another_program_is_told(tmp_path: Path) -> None:
         file["layers/dense/vars/0"] = np.zeros((3, 2), "f4")
     with pytest.raises(ConversionError, match="table: is of a dtype that archives do not hold"):
         exchange.read(path)
+    bundle = exchange.read(path, parameters_only=True)
+    assert list(bundle.parameters) == ["layers.dense.vars.0", "more.values"]
+    assert told(bundle, "table").startswith("is left out")
 
 
 def test_weights_without_names_are_called_by_their_paths(tmp_path: Path) -> None:

@@ -128,13 +128,19 @@ def test_shards_lie_beside_their_index(folder: Path, name: str) -> None:
         exchange.read(folder / INDEX)
 
 
-@pytest.mark.parametrize("value", [{}, {"weight_map": 3}, {"weight_map": {"/a": []}}, {"weight_map": {"/a": [3]}}])
+@pytest.mark.parametrize(
+    "value", [{}, {"weight_map": {}}, {"weight_map": 3}, {"weight_map": {"/a": []}}, {"weight_map": {"/a": [3]}}]
+)
 def test_what_is_no_index_is_told(folder: Path, value: Any) -> None:
     (folder / INDEX).write_text(json.dumps(value))
-    if value.get("weight_map", 0) == {}:
-        return
     with pytest.raises(FormatError, match="weight_map"):
         exchange.read(folder / INDEX)
+
+
+def test_the_json_of_a_model_is_no_index() -> None:
+    with pytest.raises(FormatError, match="is the JSON of a model, without weights") as caught:
+        exchange.read(FILES / "new-shards.json")
+    assert "config=" in caught.value.hint
 
 
 def test_one_shard_alone_is_never_silently_a_whole(folder: Path) -> None:
