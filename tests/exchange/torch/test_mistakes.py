@@ -24,6 +24,12 @@ def test_a_state_dict_is_told_and_save_takes_it(tmp_path):
     assert set(ma.load(tmp_path / "state.h5")) == set(state)
 
 
+class Raising:
+    @property
+    def model(self):
+        raise RuntimeError("not fitted")
+
+
 class Trainer:
     def __init__(self, model):
         self.model = model
@@ -35,6 +41,8 @@ class Trainer:
         (Classifier, "is the class Classifier, not a network of it", 'save_model("classifier.h5", Classifier(...)'),
         (torch.optim.SGD(Classifier().parameters()), r"is an optimizer \(SGD\)", "give the network that it trains"),
         (Trainer(Classifier()), "is Trainer, which holds a network", "give its .model: save_model(path, x.model"),
+        (Raising(), "is Raising, expected a Block", None),
+        ("net.h5", r"is a path \('net.h5'\)", "the network comes second: save_model(path, model)"),
         (torch.ones(2), "is a tensor", "save(path, tensor)"),
         ({"a": {"b": torch.ones(1)}}, "is a state_dict", "save_model needs the module"),
         (OrderedDict(), "is OrderedDict, expected a Block", None),
