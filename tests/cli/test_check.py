@@ -68,5 +68,54 @@ def test_diff_of_architecture_and_metadata(run: Run, model: Path, net: ma.nn.Blo
     ma.save_model(other, net, inputs=x, metadata={"license": "BSD"})
     done = run("diff", model, other)
     assert done.code == 1
-    for word in ("frozen", "/license", "MIT", "BSD", "6 of 6 arrays equal"):
+    for word in ("frozen", "/license", '"MIT"', '"BSD"', "6 of 6 arrays equal"):
         assert word in done.out
+    found = run("diff", "--json", model, other).json
+    assert {"where": "/license", "a": "MIT", "b": "BSD"} in found["metadata"]
+    assert {"where": "/accuracy", "a": 0.5} in found["metadata"]
+
+
+def test_diff_says_values_in_json_and_blocks_in_words(run: Run, tmp_path: Path) -> None:
+    paths = []
+    for layers, extra in (((3, 2), {"a": None, "b": True}), ((3, 4, 2), {"a": {"deep": [1]}, "c": "x" * 500})):
+        net = ma.nn.Sequential(*(ma.nn.Dense(units) for units in layers))
+        net.initialize(seed=0)
+        paths.append(tmp_path / f"{len(layers)}.h5")
+        ma.save_model(paths[-1], net, inputs=np.zeros((1, 5), np.float32), metadata=extra)
+    done = run("diff", *paths)
+    assert done.code == 1
+    for word in ("None", "True", "{'", "absent at"):
+        assert word not in done.out
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    assert "/model/children/2 absent 2: Dense units=2 use_bias=true" in lines
+    assert "/model/children/1/block/units 2 4" in lines
+    assert '/a null {"deep": [1]}' in lines
+    assert "/b true absent" in lines
+    assert any("characters more" in line for line in lines)
+    assert "1.weight replaced float32 2 x 3 -> float32 4 x 3" in lines
+
+
+def test_diff_sees_children_in_another_order(run: Run, tmp_path: Path) -> None:
+    paths = []
+    for names in (("one", "two"), ("two", "one")):
+        net = ma.nn.Sequential()
+        net.add(**{name: ma.nn.Dense(5, in_units=5) for name in names})
+        net.initialize(seed=0)
+        paths.append(tmp_path / f"{names[0]}.h5")
+        ma.save_model(paths[-1], net, inputs=np.zeros((1, 5), np.float32))
+    found = run("diff", "--json", *paths).json
+    assert {"where": "/model/children", "a": ["one", "two"], "b": ["two", "one"]} in found["architecture"]
+
+
+def test_digests_are_short(run: Run, model: Path) -> None:
+    damage(model, "output.weight")
+    with ma.open(model) as archive:
+        digest = archive.reader.contents.entry("output.weight").digest
+    assert digest is not None
+    out = run("verify", model).out
+    assert f"expected {digest[:16]}..., found" in out
+    assert digest not in out
+    # Extracting reads what is damaged, and says so in the same words.
+    done = run("sign", model, "--key", model)
+    assert digest not in done.err
+    assert run("verify", "--json", model).json[0]["damaged"]["output.weight"]["expected"] == digest

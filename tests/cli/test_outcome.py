@@ -43,6 +43,8 @@ def test_no_archive(run: Run, tmp_path: Path, command: str) -> None:
     }
     np.save(tmp_path / "x.npy", np.zeros(3))
     for name, path in files(tmp_path).items():
+        if name == "zip" and command in ("show", "verify", "diff"):
+            continue  # it is NumPy's, which these read: test_foreign.py
         paths = [path, path] if command in ("diff", "transplant") else [path]
         done = run(command, *paths, *more.get(command, []))
         assert done.code == outcome.CANNOT, (name, done)
@@ -75,7 +77,9 @@ def test_an_unsafe_file(run: Run, tmp_path: Path, parameters: Path) -> None:
 
 def test_a_bug_is_one_sentence_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcome.failed(KeyError("x")) == outcome.CANNOT
-    assert "Traceback" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert "this is a bug: report it " in said
     monkeypatch.setenv(outcome.TRACEBACK, "1")
     outcome.failed(KeyError("x"))
     assert "KeyError" in capsys.readouterr().err
