@@ -18,8 +18,8 @@ from modelarchive.cli.outcome import DONE, INTERRUPTED, WRONG_USE, complain, fai
 _GROUPS: Final = ("look", "check", "sign", "parts", "convert", "upkeep", "forward", "demo")
 
 _EPILOG: Final = """\
-exit codes: 0 done; 1 the answer is no (damaged, different, not verified); 2 wrong use; 3 refused as unsafe;
-4 cannot read or write"""
+exit codes: 0 done; 1 the answer is no (damaged, different, not verified);
+2 wrong use; 3 refused as unsafe; 4 cannot read or write"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -119,7 +119,9 @@ def _read_foreign(path: Path, chosen: argparse.Namespace, record: dict[str, Any]
     if not chosen.json:
         output.say(f"{path}: not verified: it is {content.what}, which has no digests", style="bold yellow")
         count = errors.counted(len(arrays), "array")
-        output.say(f"  {count} read, {output.size(total)}, and nothing in it was run; they may have been changed")
+        output.say(
+            f"  {count} read, {output.size(total)}, and nothing in it was run; whether it was changed, nothing tells"
+        )
         if content.convert:
             output.say(f"  hint: `{content.convert}` makes an archive, whose digests tell of changes from then on")
     return NO, record

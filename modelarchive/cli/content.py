@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ class Leaf:
         compressed: Bytes that it takes in an archive, compressed; None: it is not.
         digest: None: the file has none.
         shares: The name of the array that it is another name of.
-        value: A number or a text itself.
+        value: A number or a text itself: a text as it is, all else as JSON.
         is_held: Whether an archive can hold it.
     """
 
@@ -168,7 +169,7 @@ def _of_archive(archive: Archive) -> Content:
             None if chunks is None else chunks.nbytes,
             entry.digest,
             contents.aliases.get(name),
-            str(archive.reader.text(f"/arrays/{name}")) if is_value else None,
+            _value(archive.reader.text(f"/arrays/{name}")) if is_value else None,
         )
     return Content(
         archive.path,
@@ -182,6 +183,10 @@ def _of_archive(archive: Archive) -> Content:
         tokens=archive.tokens,
         archive=archive,
     )
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _entries(archive: Archive) -> Iterator[tuple[str, Entry | Text]]:

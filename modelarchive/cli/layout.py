@@ -78,8 +78,12 @@ def folded(line: str, columns: int, *, hang: int | None = None) -> list[str]:
 
 def cut(text: str, longest: int = LONGEST) -> str:
     """A text of at most so many characters, and how many more there are."""
-    more = len(text) - longest
-    return text if more <= 0 else f"{text[:longest].rstrip()}... and {more:,} characters more"
+    if len(text) <= longest:
+        return text
+    # Not within a word: half a number is another number.
+    end = text.rfind(" ", longest // 2, longest + 1)
+    kept = text[: longest if end < 0 else end].rstrip()
+    return f"{kept} ... and {len(text) - len(kept):,} characters more"
 
 
 def as_text(found: Any, longest: int = LONGEST) -> str:

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 from modelarchive import errors
 from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command
-from modelarchive.cli.layout import as_text, cut, laid_out
+from modelarchive.cli.layout import as_text, laid_out
 from modelarchive.cli.outcome import DONE, complain, spelled
 from modelarchive.cli.output import Column
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from modelarchive.cli.content import Content
+    from modelarchive.cli.content import Content, Leaf
 
 #: Lines of notes that a terminal shows.
 _MOST_NOTES: Final = 20
-#: Characters of a number or a text that stands in the table.
+#: Characters of a text that stands in the table.
 _LONGEST_VALUE: Final = 40
 #: Numbers looked at together by `--stats`.
 _PIECE: Final = 1 << 20
@@ -137,7 +137,7 @@ def _table(content: Content, kinds: dict[str, str]) -> None:
         size = output.size(leaf.nbytes) if leaf.shares is None else "shared"
         if leaf.compressed is not None and leaf.shares is None:
             size = f"{output.size(leaf.compressed)} of {size}"
-        shape = output.shape(leaf.shape) if leaf.value is None else cut(leaf.value, _LONGEST_VALUE)
+        shape = output.shape(leaf.shape) if leaf.value is None else _shortened(leaf)
         rows.append((name, kind, leaf.dtype, shape, size))
     columns = [Column("name", is_name=True), Column("kind", is_optional=True), Column("dtype"), Column("shape")]
     columns.append(Column("size", is_number=True))
@@ -148,6 +148,13 @@ def _table(content: Content, kinds: dict[str, str]) -> None:
         output.say("\nshared:")
         for name, other in shares:
             output.say(f"  {name} = {other}")
+
+
+def _shortened(leaf: Leaf) -> str:
+    """A number, or the beginning of a text."""
+    text = leaf.value or ""
+    is_whole = leaf.dtype != "str" or len(text) <= _LONGEST_VALUE
+    return text if is_whole else f"{text[: _LONGEST_VALUE - 3]}..."
 
 
 def _stats_table(arrays: Mapping[str, np.ndarray]) -> None:

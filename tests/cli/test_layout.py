@@ -64,7 +64,7 @@ def test_a_command_to_copy_is_not_broken() -> None:
 def test_metadata_is_laid_out() -> None:
     lines = list(laid_out({"a": {"b": {"c": 1}, "d": []}, "text": "two\nlines", "long": [1] * 500, "none": None}))
     assert lines[:5] == ["a:", "  b:", "    c: 1", "  d: []", "text: two lines"]
-    assert re.fullmatch(r"long: \[1, 1, .*\.\.\. and 1,300 characters more", lines[5])
+    assert re.fullmatch(r"long: \[1, 1, .*, 1, \.\.\. and 1,302 characters more", lines[5])
     assert lines[6] == "none: null"
     many = list(laid_out({str(number): number for number in range(1000)}))
     assert len(many) == 21

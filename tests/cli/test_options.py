@@ -13,7 +13,7 @@ import pytest
 import modelarchive
 import modelarchive as ma
 from modelarchive.cli import commands
-from modelarchive.cli.options import OPTIONS, PYTHON_ONLY, SENTENCES, as_options
+from modelarchive.cli.options import CALL, OPTIONS, PYTHON_ONLY, SENTENCES, as_options
 from tests.cli.conftest import Run
 
 PACKAGE = Path(modelarchive.__path__[0])
@@ -21,15 +21,8 @@ PACKAGE = Path(modelarchive.__path__[0])
 #: An argument as Python spells it.
 SPELLING = re.compile(r"(?<![\w-])[a-z_]+=(?!=)")
 
-#: Texts that no command shows, or whose equals sign is somebody else's, and why.
-NOT_OURS = {
-    "dropout that drops in evaluation too (training=True)": "PyTorch's argument, of the user's code",
-    "the count of batches is left out: only momentum=None uses it": "PyTorch's argument, of the user's code",
-    "padding='same' with strides takes a known size": "Keras' argument, of the user's model",
-    "padding='same' with strides depends on a size that is free in the file: pass inputs=": "Keras', of the user's",
-}
-#: Keras' and PyTorch's own words, which stay in what is rendered.
-THEIRS = re.compile(r"padding='same'|training=True|momentum=None")
+#: What stays: arguments of Keras, PyTorch and transformers in the user's own code, and whole calls, which are code.
+THEIRS = re.compile(rf"padding='same'|training=True|momentum=None|from_flax=True|{CALL}")
 
 
 def texts() -> Iterator[tuple[Path, int, str]]:
@@ -78,6 +71,9 @@ def test_the_table_is_not_stale() -> None:
         ("pass inputs=x, an example", "convert", "pass --input x:1,3,224,224:float32, an example"),
         ("pass inputs= with fixed ones", "show", "pass --input x:1,3,224,224:float32 of `convert` with fixed ones"),
         ('pass inputs={"shape": [None, 3]}, with', "convert", "pass --input x:1,3,224,224:float32, with"),
+        ('rename={"a.*": "b c.*", "d": "e"} brings', "transplant", "--rename 'a.*=b c.*' --rename d=e brings"),
+        ('leave them out with select="a.*"', "transplant", "leave them out with --select 'a.*'"),
+        ("convert(path, rename={}, inputs=f(x)) does it", "convert", "convert(path, rename={}, inputs=f(x)) does it"),
         ("without verify=True, or", "show", "without Python's argument verify as True, or"),
         ("freeze='a.*' matches nothing", "transplant", "--freeze matches nothing"),
         # A name in quotes, a command to copy, and words that end alike are no arguments.
@@ -108,12 +104,13 @@ def test_the_hint_of_a_misfit_works(run: Run, model: Path, tmp_path: Path, net: 
     arguments: tuple[object, ...] = ("transplant", model, target, "--select", "features.*", "--dry-run")
     done = run(*arguments)
     assert done.code == 2
-    assert "--rename OLD=NEW" in done.err
+    assert "--rename " in done.err
+    assert "rename=" not in done.err
     assert run(*arguments, "--rename", "features.*=backbone.*").code == 0
     arguments = ("transplant", model, target, "--dry-run")
     arguments += ("--rename", "features.*=backbone.*", "--rename", "output.*=head.*")
     done = run(*arguments)
-    assert "--mismatch skip or overlap" in done.err
+    assert "--mismatch skip" in done.err
     for choice in ("skip", "overlap"):
         assert run(*arguments, "--mismatch", choice).code == 0
 
