@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from modelarchive import dtypes
+from modelarchive import dtypes, tensors
 from modelarchive.errors import SpecError
 from modelarchive.nn.block import Block
 from modelarchive.nn.signature import free_name, input_names
@@ -98,7 +98,7 @@ def _declaration(value: Any, name: str, taken: set[str]) -> dict[str, Any]:
         dtype = str(value.get("dtype", "float32"))
         return {"name": free_name(str(value.get("name", name)), taken), "shape": shape, "dtype": dtype}
     array = value if hasattr(value, "shape") and hasattr(value, "dtype") else np.asarray(value)
-    found = dtypes.dense_name(np.dtype(array.dtype))
+    found = tensors.dtype_name(array.dtype) or dtypes.dense_name(np.dtype(array.dtype))
     if found is None:
         raise _refused(f"an input has dtype {array.dtype}", "pass an array of numbers")
     return {"name": free_name(name, taken), "shape": [None, *array.shape[1:]] if array.shape else [], "dtype": found}
