@@ -129,6 +129,7 @@ def _read_foreign(path: Path, chosen: argparse.Namespace, record: dict[str, Any]
 
 def damaged_member(path: Path) -> str | None:
     """The first member of a zip file whose checksum, which is CRC-32, differs; None for other files, too."""
+    import struct
     import zipfile
     import zlib
 
@@ -143,7 +144,7 @@ def damaged_member(path: Path) -> str | None:
                 with opened.open(member) as stream:
                     while stream.read(1 << 20):
                         pass
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+            except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError):
                 return member.filename
     return None
 
@@ -224,7 +225,7 @@ def _shown(value: Any) -> str:
         name = f"{value['name']}: " if isinstance(value.get("name"), str) else ""
         block = value.get("block", value)
         if isinstance(block, dict) and isinstance(block.get("kind"), str):
-            return name + described("", block)
+            return name + described(block)
         if name and isinstance(value.get("op"), str):
             return f"{name}{value['op']} of {as_text(value.get('inputs'), _LONGEST)}"
         if name and isinstance(value.get("call"), str):

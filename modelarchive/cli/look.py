@@ -143,10 +143,11 @@ def _table(content: Content, kinds: dict[str, str]) -> None:
     columns.append(Column("size", is_number=True))
     shown = [0, 1, 2, 3, 4] if kinds else [0, 2, 3, 4]
     output.table([columns[at] for at in shown], [[row[at] for at in shown] for row in rows])
-    shares = [(name, leaf.shares) for name, leaf in content.leaves.items() if leaf.shares is not None]
+    shares = {name: leaf.shares for name, leaf in content.leaves.items() if leaf.shares is not None}
     if shares:
         output.say("\nshared:")
-        for name, other in shares:
+        pairs = (output.fitting(list(names), indent=4) for names in (shares.keys(), shares.values()))
+        for name, other in zip(*pairs, strict=True):
             output.say(f"  {name} = {other}")
 
 
@@ -211,28 +212,39 @@ def _tree(content: Content, kinds: dict[str, str]) -> None:
     from modelarchive.archive.saving import blocks_of
 
     blocks = dict(blocks_of(content.architecture)) if kinds and content.architecture else {}
-    lines = {tuple(filter(None, path.split("."))): described(path, block) for path, block in blocks.items()}
-    lines.setdefault((), "parameters" if content.sign == "." else "arrays")
+    # The parts of a name -> what stands behind the last of them.
+    found = {tuple(path.split(".")): f": {described(block)}" for path, block in blocks.items() if path}
     for name, leaf in content.leaves.items():
         parts = tuple(name.split(content.sign))
         for depth in range(1, len(parts)):
-            lines.setdefault(parts[:depth], parts[depth - 1])
-        lines[parts] = f"{parts[-1]}  {leaf.dtype} {output.shape(leaf.shape)}"
-    place = {parts: at for at, parts in enumerate(lines)}
-    for parts in sorted(lines, key=lambda parts: [place[parts[:depth]] for depth in range(len(parts) + 1)]):
-        output.say("  " * len(parts) + lines[parts])
+            found.setdefault(parts[:depth], "")
+        found[parts] = f"  {leaf.dtype} {output.shape(leaf.shape)}"
+    siblings: dict[tuple[str, ...], list[str]] = {}
+    for parts in found:
+        siblings.setdefault(parts[:-1], []).append(parts[-1])
+
+    output.say(described(blocks[""]) if blocks else "parameters" if content.sign == "." else "arrays")
+    # Depth first, without recursion: a stranger's names may be nested as deep as they like.
+    pending: list[tuple[str, ...]] = [()]
+    shown: dict[tuple[str, ...], str] = {}
+    while pending:
+        parts = pending.pop()
+        if parts:
+            output.say("  " * len(parts) + shown.pop(parts) + found[parts])
+        names = siblings.get(parts, [])
+        labels = [(*parts, name) for name in names]
+        shown |= zip(labels, output.fitting(names, indent=2 * (len(parts) + 1)), strict=True)
+        pending += reversed(labels)
 
 
 #: What a block holds besides the fields that describe it.
 _NO_FIELD: Final = {"kind", "children", "inputs", "nodes", "outputs", "structure", "parameters", "shares"}
 
 
-def described(path: str, block: Mapping[str, Any]) -> str:
-    """A block's name and kind, and the first two of its fields that are set, which tell most."""
+def described(block: Mapping[str, Any]) -> str:
+    """A block's kind, and the first two of its fields that are set, which tell most."""
     telling = [key for key, value in block.items() if key not in _NO_FIELD and value is not None][:2]
-    fields = [f"{key}={as_text(block[key])}" for key in telling]
-    name = path.rpartition(".")[2]
-    return " ".join([f"{name}: {block['kind']}" if name else block["kind"], *fields])
+    return " ".join([block["kind"], *(f"{key}={as_text(block[key])}" for key in telling)])
 
 
 def _kinds(content: Content) -> dict[str, str]:

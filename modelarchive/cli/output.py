@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from modelarchive.cli.layout import ASCII, UNICODE, Grid, Line, Signs, folded
+from modelarchive.cli.layout import ASCII, UNICODE, Grid, Line, Signs, folded, shortened
 from modelarchive.cli.layout import Column as Column
 
 if TYPE_CHECKING:
@@ -71,6 +71,14 @@ def print_lines(lines: Iterable[Line]) -> None:
         shown = Text.assemble(*line)
         shown.rstrip()
         console.print(shown, soft_wrap=True)
+
+
+def fitting(names: Sequence[str], *, indent: int) -> list[str]:
+    """Names that are listed together, so far in: on a terminal, those too long for a line lose their middle."""
+    columns = width(sys.stdout)
+    names = [printable(name).replace("\n", r"\n") for name in names]
+    short = None if columns is None else shortened(names, columns - indent, signs(sys.stdout))
+    return names if short is None else short
 
 
 def as_json(value: Any) -> None:

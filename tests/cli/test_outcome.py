@@ -85,6 +85,25 @@ def test_a_bug_is_one_sentence_too(capsys: pytest.CaptureFixture[str], monkeypat
     assert "KeyError" in capsys.readouterr().err
 
 
+def test_a_bug_names_where_it_is_reported(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from email.message import Message
+    from importlib import metadata
+
+    project = Message()
+    project["Project-URL"] = "Documentation, https://example.org/docs"
+    project["Project-URL"] = "Issues, https://example.org/issues"
+    monkeypatch.setattr(metadata, "metadata", lambda name: project)
+    outcome.failed(KeyError("x"))
+    assert "report it at https://example.org/issues" in capsys.readouterr().err
+
+    def absent(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "metadata", absent)
+    outcome.failed(KeyError("x"))
+    assert "report it to those you have modelarchive from" in capsys.readouterr().err
+
+
 def test_wrong_use(run: Run) -> None:
     for arguments in ([], ["nothing"], ["show"], ["show", "a", "--tree", "--stats"], ["show", "a", "--nothing"]):
         done = run(*arguments)
