@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import names, tensors
+from modelarchive.dtypes import is_float
 from modelarchive.errors import UnsupportedDataError
 from modelarchive.store.text import encode, encode_array
 
@@ -97,7 +98,10 @@ def _numbers(value: Any, depth: int = 0) -> Any:
         array = tensors.asarray(value) if isinstance(value, np.generic) or tensors.foreign(value) else value
     except UnsupportedDataError:
         return value
-    return array.item() if isinstance(array, np.ndarray) and not array.ndim else value
+    if not isinstance(array, np.ndarray) or array.ndim:
+        return value
+    # The fewest digits that give the same number in its own dtype: 0.967, not 0.9670000076293945.
+    return float(str(array)) if is_float(array.dtype) else array.item()
 
 
 def _beyond_json(value: object, where: str, depth: int = 0) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Save, load, convert and transplant models: the native archive or the right exchange, by an object's type or content."""
+"""Save, load, convert and transplant models: the native archive, or the right exchange by type or content."""
 
 from __future__ import annotations
 

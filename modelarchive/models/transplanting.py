@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from modelarchive import tensors
@@ -23,6 +23,8 @@ from modelarchive.transplant.resizing import How
 
 #: A path, an open archive, a bundle, a Block, a torch.nn.Module, a keras.Model, or a mapping of arrays or tensors.
 Source: TypeAlias = Any
+#: Gives the inputs that a source declares, as its architecture has them.
+Inputs: TypeAlias = Callable[[], Sequence[Mapping[str, Any]]]
 
 
 def transplant(
@@ -174,8 +176,8 @@ def transplant_file(
 
 
 @contextlib.contextmanager
-def _opened(source: Source) -> Iterator[tuple[Giver, list[dict[str, Any]]]]:
-    """What a source gives, and the inputs that it declares."""
+def _opened(source: Source) -> Iterator[tuple[Giver, Inputs]]:
+    """What a source gives, and what tells the inputs that it declares."""
     from modelarchive.nn import Block
 
     if isinstance(source, str | os.PathLike):
@@ -190,20 +192,20 @@ def _opened(source: Source) -> Iterator[tuple[Giver, list[dict[str, Any]]]]:
     elif isinstance(source, Bundle):
         yield _of_bundle(source)
     elif isinstance(source, Block):
-        yield Giver({name: p.value() for name, p in source.collect_params().items() if p.is_initialized}), []
+        yield Giver({name: p.value() for name, p in source.collect_params().items() if p.is_initialized}), list
     elif is_keras_model(source):
-        yield Giver(room("keras").arrays_of(source)), []
+        yield Giver(room("keras").arrays_of(source)), list
     elif is_torch_module(source):
-        yield Giver(tensors.arrays_of(room("torch").named_tensors(source))), []
+        yield Giver(tensors.arrays_of(room("torch").named_tensors(source))), list
     elif isinstance(source, Mapping):
-        yield Giver(tensors.arrays_of(source)), []
+        yield Giver(tensors.arrays_of(source)), list
     else:
         expected = "a path, an archive, a network or a mapping of arrays"
         raise TypeError(f"source is {type(source).__name__}, expected {expected}")
 
 
 @contextlib.contextmanager
-def _opened_file(path: str | os.PathLike[str]) -> Iterator[tuple[Giver, list[dict[str, Any]]]]:
+def _opened_file(path: str | os.PathLike[str]) -> Iterator[tuple[Giver, Inputs]]:
     if recognise(path) == "archive":
         with Archive(path) as archive:
             yield _of_archive(archive)
@@ -211,22 +213,31 @@ def _opened_file(path: str | os.PathLike[str]) -> Iterator[tuple[Giver, list[dic
         yield _of_bundle(read(path))
 
 
-def _of_archive(archive: Archive) -> tuple[Giver, list[dict[str, Any]]]:
+def _of_archive(archive: Archive) -> tuple[Giver, Inputs]:
     arrays = archive.deferred({name: name for name in archive.parameters})
-    inputs = archive.architecture.get("inputs", []) if archive.has_architecture else []
-    return Giver(arrays, archive.tokens), inputs
+    return Giver(arrays, archive.tokens), lambda: _inputs(archive.architecture if archive.has_architecture else None)
 
 
-def _of_bundle(bundle: Bundle) -> tuple[Giver, list[dict[str, Any]]]:
-    return Giver(deferred(bundle.parameters), bundle.tokens), (bundle.architecture or {}).get("inputs", [])
+def _of_bundle(bundle: Bundle) -> tuple[Giver, Inputs]:
+    return Giver(deferred(bundle.parameters), bundle.tokens), lambda: _inputs(bundle.architecture)
 
 
-def _parameters(target: Any, inputs: list[dict[str, Any]]) -> Mapping[str, TargetParameter]:
+def _inputs(architecture: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The declared inputs of an architecture, which is checked for it."""
+    if architecture is None:
+        return []
+    from modelarchive import spec
+
+    spec.validate(architecture)
+    return list(architecture["inputs"])
+
+
+def _parameters(target: Any, inputs: Inputs) -> Mapping[str, TargetParameter]:
     """The target's parameters by name.
 
     Args:
         target: The network, or a ``state_dict``.
-        inputs: What the source says that it takes, to build a Keras model by.
+        inputs: Gives what the source says that it takes, to build a Keras model by.
     """
     from modelarchive.nn import Block
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,7 @@ def arrays_of(model: Any) -> dict[str, Deferred]:
     return {name: Deferred(each.shape or (), each.dtype, each.value) for name, each in parameters_of(model).items()}
 
 
-def parameters_of(model: Any, inputs: Sequence[Mapping[str, Any]] = ()) -> dict[str, ModelParameter]:
+def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] = tuple) -> dict[str, ModelParameter]:
     """A model's parameters as what a transplant fills; names and axes as an archive of it has them.
 
     Sequential and functional models are read as :func:`read_model` does. Of others, and of those with layers that
@@ -106,13 +106,13 @@ def parameters_of(model: Any, inputs: Sequence[Mapping[str, Any]] = ()) -> dict[
 
     Args:
         model: The ``keras.Model``.
-        inputs: Declarations of inputs to build it by, where it is not built.
+        inputs: Gives the declarations of inputs to build it by, where it is not built.
 
     Raises:
         ParameterError: It is not built, and cannot be built by `inputs`.
     """
     if not model.built:
-        _build(model, inputs)
+        _build(model, inputs())
     owners = _owners(model)
     try:
         found = read_model(model).parameters
