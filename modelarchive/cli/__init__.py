@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 from modelarchive.cli.outcome import DONE, INTERRUPTED, WRONG_USE, complain, failed
 
 #: The modules that bring the commands, in the order of the help. Each has `add(commands)`.
-_GROUPS: Final = ("look", "check", "sign", "parts", "convert", "upkeep", "forward", "demo")
+_GROUPS: Final = ("look", "check", "difference", "sign", "parts", "convert", "upkeep", "forward", "demo")
 
 _EPILOG: Final = """\
 exit codes: 0 done; 1 the answer is no (damaged, different, not verified);

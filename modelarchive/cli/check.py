@@ -1,42 +1,30 @@
-"""``verify`` and ``diff``: is a file undamaged, and are two files the same."""
+"""``verify``: is a file undamaged."""
 
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from modelarchive import errors, formats
 from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command
-from modelarchive.cli.layout import as_text
-from modelarchive.cli.outcome import DONE, NO, WrongUseError, failed
-from modelarchive.cli.output import Column
+from modelarchive.cli.outcome import DONE, NO, WrongUseError, failed, spelled
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from modelarchive.cli.content import Content
-    from modelarchive.compare import Differences, Side
 
 #: Bytes of a page of memory, or less: one value of each is looked at.
 _PAGE: Final = 4096
-#: Characters of a value that `diff` shows; --json has all of it.
-_LONGEST: Final = 80
 
 
 def add(commands: Commands) -> None:
-    """Add the commands."""
+    """Add the command."""
     checked = add_command(commands, "verify", verify, "Check every digest, every schema and the index against HDF5")
     checked.add_argument("files", nargs="+", type=Path, metavar="FILE")
     checked.add_argument("--key", type=Path, metavar="KEY", help="a public key: refuse what was not signed with it")
     checked.add_argument("--signature", type=Path, metavar="SIG", help="the signature's file (default: FILE.sig)")
-    compared = add_command(commands, "diff", diff, "Compare two models: architecture, parameters, metadata")
-    compared.add_argument("first", type=Path, metavar="A")
-    compared.add_argument("second", type=Path, metavar="B")
 
 
 def verify(chosen: argparse.Namespace) -> int:
@@ -83,7 +71,7 @@ def _verify_one(path: Path, chosen: argparse.Namespace) -> tuple[int, dict[str, 
         failed(error, "verify")
         return NO, record
     except (errors.ModelArchiveError, OSError) as error:
-        record["error"] = str(error)
+        record["error"] = spelled(str(error), "verify")
         return failed(error, "verify"), record
     record |= {"ok": True, "bytes": size, "arrays": report.arrays, "architecture": report.has_architecture}
     record["foreign"] = list(report.foreign)
@@ -155,97 +143,3 @@ def touch(array: np.ndarray) -> None:
     step = max(1, _PAGE // max(1, flat.itemsize))
     for start in range(0, flat.size, step << 10):
         flat[start : start + (step << 10) : step].tobytes()
-
-
-def diff(chosen: argparse.Namespace) -> int:
-    """``modelarchive diff``: 1 if anything differs."""
-    from modelarchive import compare
-    from modelarchive.cli.content import opened
-
-    with opened(chosen.first) as first, opened(chosen.second) as second:
-        foreign = [each for each in (first, second) if each.archive is None]
-        # An archive without an architecture differs from one with it; a format that has none does not tell.
-        is_whole = not foreign or all(each.architecture is not None for each in (first, second))
-        found = compare.diff(*(_side(each, is_whole=is_whole) for each in (first, second)))
-    remarks = list(_remarks(foreign, is_whole=is_whole))
-    if chosen.json:
-        output.as_json({"is_equal": not found, **_record(found), "remarks": remarks})
-        return NO if found else DONE
-    for part in ("architecture", "metadata"):
-        changes = getattr(found, part)
-        if changes:
-            rows = [(change.where or "(whole)", _shown(change.a), _shown(change.b)) for change in changes]
-            output.table([Column(part), Column("A"), Column("B")], rows)
-            output.say()
-    rows = [
-        *((name, "changed", _by(greatest)) for name, greatest in found.changed.items()),
-        *((name, "replaced", f"{a} -> {b}") for name, (a, b) in found.reshaped.items()),
-        *((name, "only in A", "") for name in found.only_a),
-        *((name, "only in B", "") for name in found.only_b),
-    ]
-    if rows:
-        output.table([Column("array", is_name=True), Column("state"), Column("difference")], rows)
-        output.say()
-    total = len(found.equal) + len(rows)
-    said = "different" if found else "the same"
-    output.say(f"{said}: {len(found.equal):,} of {total:,} arrays equal", style="bold")
-    for remark in remarks:
-        output.say(f"  {remark}", style="yellow")
-    return NO if found else DONE
-
-
-def _side(content: Content, *, is_whole: bool) -> Side:
-    from modelarchive import compare
-
-    if content.archive is not None:
-        side = compare.of_archive(content.archive)
-        return side if is_whole else replace(side, architecture=None)
-    leaves = {name: compare.described(leaf.dtype, leaf.shape) for name, leaf in content.leaves.items()}
-    architecture = content.architecture if is_whole else None
-    return compare.of_parameters(leaves, content.arrays, content.tokens, architecture, content.metadata)
-
-
-def _remarks(foreign: list[Content], *, is_whole: bool) -> Iterator[str]:
-    """What is to be said where not both are archives."""
-    for content in foreign:
-        yield f"{content.path}: {content.what}: it has no digests, and was compared as it was read"
-        if content.architecture is None:
-            why = "its architecture cannot be read" if content.refused else "it holds no architecture"
-            yield f"{content.path}: {why}, so that architectures were not compared"
-
-
-def _shown(value: Any) -> str:
-    """A value in a line: a block by its kind and what tells most, all else as JSON."""
-    from modelarchive.cli.look import described
-    from modelarchive.compare import ABSENT
-
-    if value is ABSENT:
-        return "absent"
-    if isinstance(value, dict):
-        name = f"{value['name']}: " if isinstance(value.get("name"), str) else ""
-        block = value.get("block", value)
-        if isinstance(block, dict) and isinstance(block.get("kind"), str):
-            return name + described(block)
-        if name and isinstance(value.get("op"), str):
-            return f"{name}{value['op']} of {as_text(value.get('inputs'), _LONGEST)}"
-        if name and isinstance(value.get("call"), str):
-            return f"{name}{value['call']} again"
-        if isinstance(value.get("model"), dict):
-            return "a whole model"
-    return as_text(value, _LONGEST)
-
-
-def _by(greatest: float) -> str:
-    return "in NaNs or texts only" if math.isnan(greatest) else f"by at most {greatest:.6g}"
-
-
-def _record(found: Differences) -> dict[str, Any]:
-    from modelarchive.compare import ABSENT
-
-    record = {part: getattr(found, part) for part in ("equal", "changed", "reshaped", "only_a", "only_b")}
-    for part in ("architecture", "metadata"):
-        changes = [change._asdict() for change in getattr(found, part)]
-        record[part] = [{key: each for key, each in change.items() if each is not ABSENT} for change in changes]
-    # JSON has no NaN: no number says that only strings, or only NaNs, differ.
-    record["changed"] = {name: None if math.isnan(by) else by for name, by in found.changed.items()}
-    return record

@@ -26,6 +26,7 @@ class Option(NamedTuple):
 
 #: Argument in Python -> option. One that no command has is told as Python's.
 OPTIONS: Final[Mapping[str, Option]] = {
+    "after": Option("--from", "LAYER", str),
     "cast_dtype": Option("--cast-dtype"),
     "children": Option("--children", "A:B"),
     "compression": Option("--compression", "CHOICE", str),

@@ -104,12 +104,12 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
     Args:
         what: What is being done.
-        total: Bytes to do.
+        total: Bytes to do; of none there is no bar.
 
     Yields:
         A function to call with each number of bytes done.
     """
-    if not sys.stderr.isatty():
+    if total == 0 or not sys.stderr.isatty():
         yield lambda done: None
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
