@@ -241,7 +241,7 @@ def _by_protocol(value: Any) -> np.ndarray:
         if isinstance(found, np.ndarray):
             return found
     why = "nothing" if problem is None else _first_line(problem)
-    raise _refused(f"a {owner} that cannot be given as a NumPy array: {why}; copy it to the host first")
+    raise _refused(f"a {owner} that cannot be given as a NumPy array: {why}; give what numpy.asarray() takes")
 
 
 def _first_line(error: Exception) -> str:

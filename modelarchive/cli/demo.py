@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.cli import demo_torch
 from modelarchive.cli.arguments import Commands
 from modelarchive.cli.outcome import DONE
 from modelarchive.cli.output import as_json, say, size
@@ -36,13 +37,20 @@ def add(commands: Commands) -> None:
         "damage a copy and find the damage, open it with HDF5 and safetensors. The files stay to look at.",
     )
     parser.add_argument("--folder", type=Path, default=Path("modelarchive-demo"), help="where to leave the files")
+    parser.add_argument("--torch", action="store_true", help="go on with PyTorch: a torch.nn.Module saved, loaded, cut")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON for machines")
     parser.set_defaults(command=run)
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Run all chapters in order."""
-    story = _Story(chosen.folder, is_quiet=chosen.json)
+    """Run all chapters in order.
+
+    Raises:
+        MissingDependencyError: PyTorch's chapters are asked for, and it is not installed.
+    """
+    if chosen.torch:
+        demo_torch.framework()  # before the first chapter
+    story = Story(chosen.folder, is_quiet=chosen.json)
     started = time.perf_counter()
     for chapter in (
         story.network,
@@ -57,6 +65,8 @@ def run(chosen: argparse.Namespace) -> int:
         story.viewers,
     ):
         chapter()
+    if chosen.torch:
+        demo_torch.TorchStory(story).run()
     story.figures["seconds"] = round(time.perf_counter() - started, 1)
     story.tell(f"\nAll of this took {story.figures['seconds']} s. The files are in {chosen.folder}/.")
     if chosen.json:
@@ -64,7 +74,7 @@ def run(chosen: argparse.Namespace) -> int:
     return DONE
 
 
-class _Story:
+class Story:
     """The chapters share the network, the images and the file."""
 
     def __init__(self, folder: Path, *, is_quiet: bool) -> None:
@@ -87,6 +97,41 @@ class _Story:
         """Print a chapter's title."""
         if not self.is_quiet:
             say(f"\n{title}", style="bold")
+
+    @staticmethod
+    def yes(is_so: object) -> str:
+        """How a check is told."""
+        return "yes" if is_so else "NO"
+
+    def in_a_new_process(self, code: str, file: Path, out: Path) -> list[str]:
+        """Run `code` on the file and the images, with no class of this process; what it prints, word by word."""
+        images = self.folder / "images.npy"
+        np.save(images, self.images)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(file), str(images), str(out)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        return done.stdout.split()
+
+    def show(self, file: Path, *options: str) -> None:
+        """What `modelarchive show` prints of a file."""
+        if not self.is_quiet:
+            from modelarchive.cli import main
+
+            main(["show", *options, str(file)])
+
+    @staticmethod
+    def read_elsewhere(file: Path, name: str) -> tuple[Any, Any, list[str]]:
+        """A parameter as h5py reads it, as safetensors does, and the names that safetensors sees."""
+        import h5py
+        from safetensors import safe_open
+
+        with h5py.File(file, "r") as hdf5, safe_open(file, "np") as tensors:
+            names = [each for each in tensors.keys() if not each.startswith("__")]  # noqa: SIM118
+            return hdf5[f"parameters/{name.replace('.', '/')}"][...], tensors.get_tensor(name), names
 
     def network(self) -> None:
         """The network in code, with the parameters that PyTorch trained."""
@@ -118,31 +163,20 @@ class _Story:
     def reopen(self) -> None:
         """The model in a process that has no such class."""
         self.chapter("3. load_model in a new process that does not have the class LeNet")
-        images, out = self.folder / "images.npy", self.folder / "logits.npy"
-        np.save(images, self.images)
-        done = subprocess.run(
-            [sys.executable, "-c", _REOPEN, str(self.file), str(images), str(out)],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        kind, knew_the_class = done.stdout.split()
+        out = self.folder / "logits.npy"
+        kind, knew_the_class = self.in_a_new_process(_REOPEN, self.file, out)
         logits = np.load(out)
         error = float(np.abs(logits - self.recorded).max())
         is_equal = logits.tobytes() == self.logits.tobytes()
         self.tell(f"   rebuilt as a {kind}; the class was imported: {'yes' if knew_the_class == 'True' else 'no'}")
         self.tell(f"   largest difference from PyTorch's own logits: {error:.1e}")
-        self.tell(f"   bit for bit what the saving process computed: {'yes' if is_equal else 'NO'}")
+        self.tell(f"   bit for bit what the saving process computed: {self.yes(is_equal)}")
         self.figures |= {"largest_error": error, "bit_identical": is_equal, "knew_the_class": knew_the_class == "True"}
 
     def tree(self) -> None:
         """The tree of the file."""
         self.chapter(f"4. modelarchive show --tree {self.file}")
-        if not self.is_quiet:
-            from modelarchive.cli import main
-
-            main(["show", "--tree", str(self.file)])
+        self.show(self.file, "--tree")
 
     def one_block(self) -> None:
         """One block alone; only its bytes are read."""
@@ -153,7 +187,7 @@ class _Story:
         maps = features(self.images)
         is_equal = maps.tobytes() == self.net.features(self.images).tobytes()
         self.tell(f"   {len(features.collect_params())} parameters, output {maps.shape}, "
-                  f"equal to the whole network's: {'yes' if is_equal else 'NO'}")  # fmt: skip
+                  f"equal to the whole network's: {self.yes(is_equal)}")  # fmt: skip
         self.figures["block_identical"] = is_equal
 
     def new_network(self) -> None:
@@ -212,18 +246,12 @@ class _Story:
 
     def other_readers(self) -> None:
         """The same bytes as HDF5 and as safetensors."""
-        import h5py
-        from safetensors import safe_open
-
         self.chapter("9. The same file, read by h5py and by safetensors")
-        with h5py.File(self.file, "r") as hdf5, safe_open(self.file, "np") as tensors:
-            by_hdf5 = hdf5["parameters/hidden/weight"][...]
-            by_safetensors = tensors.get_tensor("hidden.weight")
-            names = [name for name in tensors.keys() if not name.startswith("__")]  # noqa: SIM118
+        by_hdf5, by_safetensors, names = self.read_elsewhere(self.file, "hidden.weight")
         is_equal = by_hdf5.tobytes() == by_safetensors.tobytes() == self.net.hidden.weight.data().tobytes()
         self.tell(f"   h5py.File(file)['parameters/hidden/weight']: {by_hdf5.dtype} {by_hdf5.shape}")
         self.tell(f"   safetensors.safe_open(file): {len(names)} tensors")
-        self.tell(f"   all three give the same bits: {'yes' if is_equal else 'NO'}")
+        self.tell(f"   all three give the same bits: {self.yes(is_equal)}")
         self.figures["readers_agree"] = is_equal
 
     def viewers(self) -> None:

@@ -6,11 +6,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from modelarchive import archive
 from modelarchive.archive.choices import Choice
-from modelarchive.errors import ConversionError
+from modelarchive.errors import ConversionError, UnsupportedDataError
 from modelarchive.exchange.bundle import Bundle, Note, Progress, save_bundle
 from modelarchive.models.reading import room
 
@@ -30,9 +30,10 @@ def save_model(
 
     Args:
         path: The file; an old one is replaced as a whole, or left as it was.
-        model: A network: a Block, a ``torch.nn.Module``, a ``keras.Model``, or a Bundle that an exchange has read.
+        model: A network: a Block, a ``torch.nn.Module``, an ``ExportedProgram``, a ``keras.Model``, or a
+            Bundle that an exchange has read.
         inputs: An example input, or a tuple of several, to record ``forward`` on with a symbolic batch axis.
-            A network that was rebuilt remembers its own.
+            A network that was rebuilt remembers its own, as a module too; an exported program says them.
         metadata: Anything JSON can say, under string keys: licence, training data, measured accuracy.
         tokens: Parameter name -> the word that each of its rows belongs to, for embeddings.
         compression: "deflate" compresses the arrays that shrink by it; a dict chooses by name; as in :func:`save`.
@@ -45,6 +46,7 @@ def save_model(
     Raises:
         SpecError: ``forward`` cannot be recorded; names class, file and line.
         ConversionError: Another framework's model does what the vocabulary cannot say; lists all of it.
+        UnsupportedDataError: `model` is no network but a state_dict, a class, an optimizer, say; a TypeError.
         DeferredShapeError: Parameters have no values yet; lists all of them.
         OSError: The file cannot be written.
     """
@@ -66,17 +68,50 @@ def save_model(
         bundle = model
     elif is_keras_model(model):  # first: with PyTorch as Keras' backend it is a torch.nn.Module too
         bundle = room("keras").read_model(model, inputs)
-    elif is_torch_module(model):
-        bundle = room("torch").read_module(model, inputs)
+    elif is_torch_module(model) or _is_exported_program(model):
+        bundle = _of_module(model, inputs)
     else:
-        expected = "a Block, a torch.nn.Module, a keras.Model or a Bundle"
-        raise TypeError(f"model is {type(model).__name__}, expected {expected}")
+        _refuse(model)
     if bundle.architecture is None:
         raise ConversionError([("(architecture)", bundle.reason or "there is none")])
     bundle = replace(
         bundle, metadata=bundle.metadata | dict(metadata or {}), tokens={**bundle.tokens, **(tokens or {})}
     )
     return [*bundle.notes, *save_bundle(path, bundle, compression=compression, durable=durable, progress=progress)]
+
+
+def _of_module(module: Any, inputs: Any) -> Bundle:
+    try:
+        return room("torch").read_module(module, inputs)  # type: ignore[no-any-return]
+    except ConversionError as error:
+        if _has_folder(module):
+            folder = 'model.save_pretrained("folder"), then convert("folder", "model.h5")'
+            error.hint = f"transformers' own way is read as a whole: {folder}"
+        raise
+
+
+def _has_folder(model: object) -> bool:
+    """Whether it is a model of transformers whose saved folder is read as a whole model."""
+    found = getattr(sys.modules.get("transformers"), "PreTrainedModel", None)
+    if found is None or not isinstance(model, found):
+        return False
+    from modelarchive.exchange.huggingface.families import FAMILIES
+
+    family = FAMILIES.get(model.config.model_type)
+    return family is not None and type(model).__name__ in {family.classes + head for head in family.heads}
+
+
+def _refuse(model: object) -> NoReturn:
+    """Say what was given for a network.
+
+    Raises:
+        UnsupportedDataError: Always; a TypeError.
+    """
+    expected = "expected a Block, a torch.nn.Module, a keras.Model or a Bundle"
+    what, hint = f"is {type(model).__name__}", None
+    if "torch" in sys.modules:
+        what, hint = room("torch").mistaken(model) or (what, hint)
+    raise UnsupportedDataError([("model", f"{what}, {expected}")], hint=hint)
 
 
 def is_keras_model(model: object) -> bool:
@@ -89,3 +124,9 @@ def is_torch_module(model: object) -> bool:
     """Whether it is one; torch is not imported for that: who has a module has imported it."""
     module = getattr(sys.modules.get("torch"), "nn", None)
     return module is not None and isinstance(model, module.Module)
+
+
+def _is_exported_program(model: object) -> bool:
+    """Whether it is what ``torch.export.export`` gives, which is no module."""
+    found = getattr(sys.modules.get("torch.export"), "ExportedProgram", None)
+    return found is not None and isinstance(model, found)

@@ -161,7 +161,7 @@ class Plan:
     def _move(self, name: str, new: str) -> _Move | None:
         array, parameter = self.arrays[name], self.parameters[new]
         if problem := getattr(parameter, "problem", ""):
-            self.mismatched[new] = ("a parameter with dense values in memory", problem)
+            self.mismatched[new] = ("a parameter that can be filled", problem)
             return None
         if new in self.words:
             return self._move_rows(name, new)

@@ -102,8 +102,8 @@ def _ways(plan: Plan, refused: Mapping[str, tuple[str, str]], new_names: Mapping
         ways.append('mismatch="skip" leaves such parameters as they are, "overlap" copies what both have')
     if any("shared" in expected for expected, _ in refused.values()):
         ways.append('mismatch="skip" keeps the first of the values of a shared parameter')
-    if any("dense values" in expected for expected, _ in refused.values()):
-        ways.append("give the target such values first")
+    if any("can be filled" in expected for expected, _ in refused.values()):
+        ways.append("give the target as dense tensors or NumPy arrays, or leave it out with select=")
     return ways
 
 

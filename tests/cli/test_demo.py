@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
 import modelarchive as ma
@@ -44,3 +46,38 @@ def test_a_folder_that_cannot_be_made(run: Run, tmp_path: Path) -> None:
     done = run("demo", "--folder", tmp_path / "file")
     assert done.code == 4
     assert "file" in done.err
+
+
+def test_pytorch_s_chapters_hold(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    figures = run("demo", "--torch", "--folder", tmp_path / "demo", "--json").json
+    assert figures["torch_accuracy"] > 0.96
+    assert figures["torch_still_training"] is True
+    assert figures["torch_largest_error"] < 1e-5
+    assert figures["torch_not_needed"] is True
+    assert figures["torch_knew_the_class"] is False
+    assert figures["torch_transplanted"] == 12
+    assert figures["torch_layers_identical"] is True
+    assert figures["torch_readers_agree"] is True
+    assert figures["seconds"] < 60
+
+
+def test_pytorch_s_chapters_are_printed(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    done = run("demo", "--torch", "--folder", tmp_path / "demo")
+    assert (done.code, done.err) == (0, "")
+    assert "NO" not in done.out.split()
+    for chapter in range(1, 16):
+        assert f"\n{chapter}. " in done.out
+    assert "features.1.num_batches_tracked" in done.out
+
+
+def test_without_pytorch_its_chapters_say_what_to_install(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    done = run("demo", "--torch", "--folder", tmp_path / "demo")
+    assert done.code == 4
+    assert "demo --torch needs PyTorch" in done.err
+    assert "pip install 'modelarchive[torch]'" in done.err
+    assert not (tmp_path / "demo").exists()

@@ -49,8 +49,8 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "store/guarded/test_boundary.py::test_contents_that_cannot_be",
     ),
     "pickle": ("hostile/test_naive_readers.py::test_a_pickle_in_a_torch_file",),
-    "size": ("exchange/test_torch_files.py::test_",),
-    "compression": ("exchange/test_torch_files.py::test_zip_bombs_are_refused",),
+    "size": ("exchange/torch/test_files.py::test_",),
+    "compression": ("exchange/torch/test_files.py::test_zip_bombs_are_refused",),
     "own folder only": (
         "hostile/test_naive_readers.py::test_shards_that_lie_elsewhere",
         "hostile/test_huggingface_rules.py::test_a_link_out_of_the_folder",

@@ -11,6 +11,7 @@ from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of
 from modelarchive.exchange.support import Support
 from modelarchive.nn import Block
 from modelarchive.nn.evaluate import is_code
+from modelarchive.spec.describe import DECLARED, declared_inputs
 
 if TYPE_CHECKING:
     import torch
@@ -40,27 +41,35 @@ def build_module(source: Source, *, inputs: Any = None, device: Any = None, dtyp
     building = _part("building")
     block = source if isinstance(source, Block) and _is_declared(source) else bundle_of(source, inputs=inputs).build()
     module: torch.nn.Module = building.module_of(block, device=device, dtype=dtype)
+    if inputs is not None or hasattr(block, DECLARED):
+        known = declared_inputs(block, None if hasattr(block, DECLARED) else inputs)
+        _part("inputs").remember(module, known)
     return module
 
 
-def read_module(module: torch.nn.Module, inputs: Any = None) -> Bundle:
+def read_module(module: torch.nn.Module | torch.export.ExportedProgram, inputs: Any = None) -> Bundle:
     """A module's architecture and parameters; nothing of it is kept that the vocabulary does not say.
 
     Modules of torch.nn that are a kind become that kind, ``Sequential`` stays one, and every other forward is
     run on stand-ins for tensors, so that the hierarchy of modules is the hierarchy of blocks. The parameters are
     on the memory of the module's tensors, with their names.
 
+    Wrappers (``torch.compile``, ``DataParallel``, ``AveragedModel`` and the like) are looked through, with a note.
+
     Args:
-        module: The network. It is read as it is in evaluation; its mode is left as it was.
+        module: The network. It is read as it is in evaluation, and left as it was, whatever its forward writes. A
+            program of ``torch.export`` is one too, and what its ``module()`` gives.
         inputs: A tensor, an array or a declaration ``{"shape": [None, 3, 32, 32]}``, or a tuple of several; the
-            first axis is the batch, of any size.
+            first axis is the batch, of any size. None for a module that :func:`build_module` made, which remembers,
+            and for exported programs, which say what they take.
 
     Returns:
         The bundle, with notes on what was changed or left out.
 
     Raises:
         MissingDependencyError: PyTorch is not installed.
-        ConversionError: The module does what the vocabulary cannot say; lists all that was found.
+        ConversionError: The module does what the vocabulary cannot say, or is a program of TorchScript,
+            or has parameters without values; lists all that was found. Or `inputs` are no such.
     """
     bundle: Bundle = _part("reading").bundle_of_module(module, inputs)
     return bundle
@@ -68,7 +77,7 @@ def read_module(module: torch.nn.Module, inputs: Any = None) -> Bundle:
 
 def named_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A module's parameters and persistent buffers by name, a shared one under each of its names."""
-    found: dict[str, torch.Tensor] = _part("assigning").named_tensors(module)
+    found: dict[str, torch.Tensor] = _part("wrapping").named_tensors(module)
     return found
 
 
@@ -127,6 +136,16 @@ def write(source: Source, path: str | os.PathLike[str], *, durable: bool = True)
     return notes
 
 
+def mistaken(model: object) -> tuple[str, str] | None:
+    """What somebody gave for a network (a state_dict, a class, an optimizer), and the next step; None: not known.
+
+    Raises:
+        MissingDependencyError: PyTorch is not installed.
+    """
+    found: tuple[str, str] | None = _part("mistakes").mistaken(model)
+    return found
+
+
 def support() -> list[Support]:
     """What is read and written of PyTorch, layer by layer.
 
@@ -157,6 +176,7 @@ def _part(name: str) -> Any:
 __all__ = [
     "Bundle",
     "build_module",
+    "mistaken",
     "named_tensors",
     "parameters_of",
     "read",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 
 from modelarchive import dtypes, tensors
 from modelarchive.errors import UnsupportedDataError
+from modelarchive.exchange.torch.wrapping import placed_tensors, refuse_shards
 from modelarchive.nn.target import ForeignParameter
 
 
@@ -58,16 +59,12 @@ class ModuleParameter(ForeignParameter):
         tensors.fill(self._tensor, np.asarray(array))
 
 
-def named_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and persistent buffers by name, a shared one under each of its names."""
-    return {name: tensor for name, _, _, tensor in _walked(module)}
-
-
 def parameters_of(module: torch.nn.Module) -> dict[str, ModuleParameter]:
     """Parameters and persistent buffers as what a transplant fills."""
+    refuse_shards(module)
     made: dict[Hashable, ModuleParameter] = {}
     found = {}
-    for name, owner, own, tensor in _walked(module):
+    for name, owner, own, tensor in placed_tensors(module):
         # Two tensors may be one memory (a tied weight that was moved); one tensor is one parameter in any case.
         key: Hashable = id(tensor)
         if not torch.nn.parameter.is_lazy(tensor) and not tensor.is_meta:
@@ -107,12 +104,3 @@ def _parameter(tensor: torch.Tensor, *, is_optional: bool) -> ModuleParameter:
         except UnsupportedDataError as error:
             problem = error.problems[0][1]
     return ModuleParameter(tuple(tensor.shape), dtype, tensor, problem=problem, is_optional=is_optional)
-
-
-def _walked(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module, str, torch.Tensor]]:
-    """(name, module that has it, own name, tensor) of every parameter and persistent buffer."""
-    for path, each in module.named_modules(remove_duplicate=False):
-        kept = {**each._parameters, **each._buffers}
-        for own, tensor in kept.items():
-            if tensor is not None and own not in each._non_persistent_buffers_set:
-                yield (f"{path}.{own}" if path else own), each, own, tensor

@@ -184,6 +184,12 @@ def _size(x: Any, dim: Any = None) -> Any:
     return tuple(x.shape) if dim is None else x.shape[dim]
 
 
+def _count(x: Any) -> Any:
+    if isinstance(x.size, int):
+        return x.size
+    return ops.reshape(x, shape=[-1]).shape[0]  # a size that is not fixed is that of an array
+
+
 def _full_like(value: float) -> Callable[..., Any]:
     def call(x: Any, *, dtype: Any = None, **ignored: Any) -> Any:
         wanted = torch_dtype(x.dtype) if dtype is None else dtype
@@ -247,8 +253,9 @@ CALLS: Final[dict[str, Callable[..., Any]]] = {
     "float": lambda x: cast(x, torch.float32), "double": lambda x: cast(x, torch.float64),
     "half": lambda x: cast(x, torch.float16), "bfloat16": lambda x: cast(x, torch.bfloat16),
     "long": lambda x: cast(x, torch.int64), "int": lambda x: cast(x, torch.int32),
-    "bool": lambda x: cast(x, torch.bool), "size": _size, "dim": lambda x: x.ndim, "numel": lambda x: x.size,
-    "is_floating_point": lambda x: torch_dtype(x.dtype).is_floating_point, "is_complex": lambda x: x.dtype.kind == "c",
+    "bool": lambda x: cast(x, torch.bool), "size": _size, "dim": lambda x: x.ndim, "numel": _count,
+    "nelement": _count, "is_floating_point": lambda x: torch_dtype(x.dtype).is_floating_point,
+    "is_complex": lambda x: x.dtype.kind == "c",
     "contiguous": _same, "clone": _same, "detach": _same, "cpu": _same, "cuda": _same, "requires_grad_": _same,
 }  # fmt: skip
 #: Those whose result may be on the memory of their first argument.

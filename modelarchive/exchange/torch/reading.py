@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import re
+import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -14,35 +17,93 @@ from modelarchive.archive.saving import initialized
 from modelarchive.errors import ConversionError, SpecError, UnsupportedDataError
 from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.torch import containers, layers
+from modelarchive.exchange.torch.exported import Program, is_exported
+from modelarchive.exchange.torch.hooks import found as found_hooks
+from modelarchive.exchange.torch.hooks import parametrised
+from modelarchive.exchange.torch.inputs import declared, known_inputs, refuse_example
+from modelarchive.exchange.torch.keeping import Writes, kept
 from modelarchive.exchange.torch.leaves import LEAVES, OTHER_DROPOUTS
+from modelarchive.exchange.torch.mistakes import refuse_without_forward
+from modelarchive.exchange.torch.naming import Names
+from modelarchive.exchange.torch.programs import refuse_program
 from modelarchive.exchange.torch.proxy import CannotError, StopReadingError
-from modelarchive.exchange.torch.tensors import array_of, numpy_dtype
+from modelarchive.exchange.torch.tensors import array_of
 from modelarchive.exchange.torch.tracing import ADAPTERS, Traced, Tracing
-from modelarchive.nn.parameter import dtype_name
+from modelarchive.exchange.torch.wrapping import named_tensors, refuse_shards, take_off, unwrapped, walk
+
+#: What may be kept of a network that cannot be read.
+KEEPS: Final = "save(path, module.state_dict()) keeps the parameters, without an architecture"
+#: Where in this package a forward was read, which tells nobody anything.
+_OURS: Final = re.compile(r"^\w+ \(\S*modelarchive/exchange/torch/\w+\.py, line \d+\): ")
+_PLAIN: Final = "make each of them a plain tensor in memory first, in the module or in a copy of it"
+_WHOLE: Final = (
+    "gather them into a module on one process: load_state_dict(torch.distributed.checkpoint.state_dict."
+    "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)))"
+)
 
 
-def bundle_of_module(module: torch.nn.Module, inputs: Any) -> Bundle:
+def bundle_of_module(module: Any, inputs: Any) -> Bundle:
     """Architecture and parameters of a module, see :func:`modelarchive.exchange.torch.read_module`."""
-    reader = _Reader()
-    modes = {each: each.training for each in module.modules()}
-    module.eval()
-    try:
-        block = reader.block(module, "")
-        with torch.no_grad(), reader.tracing.patched():
+    if is_exported(module):
+        module = Program(module)
+    refuse_program(module)
+    refuse_without_forward(module)
+    refuse_shards(module)
+    network, notes = unwrapped(module)
+    with kept(network) as writes, _plainly():
+        take_off(network)
+        network.eval()
+        reader = _Reader(network, _arrays(network, writes), notes)
+        example = network.example if isinstance(network, Program) and inputs is None else inputs
+        inputs = known_inputs(network, inputs)
+        block = reader.block(network, "")
+        with reader.tracing.patched():
             architecture = reader.described(block, inputs)
-        if reader.tracing.problems:
-            raise ConversionError(
-                reader.tracing.problems, hint="read() of its state_dict keeps the parameters, without an architecture"
-            )
+        if reader.tracing.problems and (given := _example(example)) is not None:
+            _outputs(network, given)  # an example that does not fit is the cause of all the rest
+        reader.refuse()
         parameters = initialized(block)
         wanted = spec.parameter_shapes(architecture)
-        notes = [*reader.notes, *_differences(module, wanted)]
+        notes = [*reader.notes, *reader.names.notes, *reader.differences(wanted)]
         bundle = Bundle({name: parameters[name] for name in wanted}, architecture, notes=notes)
-        _compare(module, bundle, inputs)
+        _compare(network, bundle, example)
         return bundle
-    finally:
-        for each, mode in modes.items():
-            each.training = mode
+
+
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    """As PyTorch computes where nobody asked for anything else: no gradients, no autocast, nothing compiled."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        # Since PyTorch 2.6; who has compiled something has imported dynamo.
+        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
+def _arrays(module: torch.nn.Module, writes: Writes) -> dict[int, np.ndarray]:
+    """``id(tensor)`` -> its array, of all parameters and buffers that are stored.
+
+    Raises:
+        ConversionError: Some have no values that can be stored; lists all of them.
+    """
+    arrays: dict[int, np.ndarray] = {}
+    problems = []
+    for name, tensor in named_tensors(module).items():
+        if id(tensor) in arrays:
+            continue
+        try:
+            array = array_of(tensor)
+        except UnsupportedDataError as error:
+            problems += [(name, what) for _, what in error.problems]
+        else:
+            # What evaluation alone has changed (merged adapters, say) is changed back in the end.
+            arrays[id(tensor)] = array.copy() if writes.changed(tensor) else array
+    if problems:
+        raise ConversionError(problems, hint=_WHOLE if any("DTensor" in what for _, what in problems) else _PLAIN)
+    return arrays
 
 
 def _compare(module: torch.nn.Module, bundle: Bundle, inputs: Any) -> None:
@@ -51,20 +112,39 @@ def _compare(module: torch.nn.Module, bundle: Bundle, inputs: Any) -> None:
     Raises:
         ConversionError: The outputs differ.
     """
-    given = inputs if isinstance(inputs, tuple | list) else [inputs]
-    if not given or not all(isinstance(each, torch.Tensor) and each.device.type == "cpu" for each in given):
+    given = _example(inputs)
+    wanted = None if given is None else _outputs(module, given)
+    if given is None or wanted is None:
         return
-    try:
-        with torch.no_grad():
-            # Copies: it may work in place.
-            wanted = [each for each in _leaves(module(*(each.clone() for each in given))) if torch.is_tensor(each)]
-    except RuntimeError:
-        return  # it is on another device, or too narrow to be run here
     found = _leaves(bundle.build()(*(array_of(each.clone()) for each in given)))
     for number, (one, other) in enumerate(zip(found, wanted, strict=False)):
         if one.shape != tuple(other.shape) or not _agrees(one, array_of(other)):
             what = f"output {number} of what was read differs from the module's on the example input"
             raise ConversionError([("(model)", what)], hint="its forward may depend on the class of its inputs")
+
+
+def _example(inputs: Any) -> list[torch.Tensor] | None:
+    """The inputs where all of them are tensors in memory."""
+    given = list(inputs) if isinstance(inputs, tuple | list) else [inputs]
+    is_example = given and all(isinstance(each, torch.Tensor) and each.device.type == "cpu" for each in given)
+    return given if is_example else None
+
+
+def _outputs(module: torch.nn.Module, given: list[torch.Tensor]) -> list[torch.Tensor] | None:
+    """What the module gives for an example; None where it cannot be run here.
+
+    Raises:
+        ConversionError: It does not run on the example.
+    """
+    try:
+        # Copies: it may work in place.
+        found = _leaves(module(*(each.clone() for each in given)))
+    except Exception as error:  # anything may be raised by somebody's forward
+        devices = {each.device.type for each in (*module.parameters(), *module.buffers())}
+        if devices - {"cpu"} or "not implemented for" in str(error):
+            return None  # it is on another device, or too narrow to be run here
+        refuse_example(module, given)
+    return [each for each in found if torch.is_tensor(each)]
 
 
 def _agrees(one: Any, other: Any) -> bool:
@@ -83,31 +163,61 @@ def _leaves(value: Any) -> list[Any]:
     return [leaf for each in value for leaf in _leaves(each)] if isinstance(value, tuple | list) else [value]
 
 
-def _differences(module: torch.nn.Module, kept: Mapping[str, Any]) -> Iterator[Note]:
-    state = {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
-    counts = [name for name in state if name.endswith("num_batches_tracked") and name not in kept]
-    if counts:
-        what = "the count of batches is left out: only momentum=None uses it"
-        yield Note(counts[0] if len(counts) == 1 else f"{counts[0]} and {len(counts) - 1} more", what)
-    for name in state:
-        if name not in kept and name not in counts:
-            yield Note(name, "is left out: nothing in the network uses it")
-    for name in kept:
-        if name not in state:
-            yield Note(name, "a constant of the code, kept as a parameter that is not trained")
-
-
 class _Reader:
-    def __init__(self) -> None:
+    """Makes blocks of modules.
+
+    Args:
+        module: The whole network.
+        arrays: ``id(tensor)`` -> its array.
+        notes: What was noted before.
+    """
+
+    def __init__(self, module: torch.nn.Module, arrays: Mapping[int, np.ndarray], notes: list[Note]) -> None:
         self.tracing = Tracing()
-        self.notes: list[Note] = []
+        self.names = Names()
+        self.notes = notes
+        self._module = module
+        self._arrays = arrays
+        self._runs = 0
+
+    def refuse(self) -> None:
+        """Raise what was told.
+
+        Raises:
+            ConversionError: Something was; lists all of it.
+        """
+        # What a parametrisation computes is told once, where it stands.
+        told = tuple(f"{names.joined(path, 'parametrizations')}.{name}." for path, name in self._parametrised())
+        problems = [
+            (where, _OURS.sub("", what)) for where, what in self.tracing.problems if not f"{where}.".startswith(told)
+        ]
+        if problems:
+            raise ConversionError(problems, hint=KEEPS)
+
+    def differences(self, kept: Mapping[str, Any]) -> Iterator[Note]:
+        """Notes of tensors that were left out, and of arrays that were none."""
+        state = {self.names.path(self._module, name): name for name in named_tensors(self._module)}
+        counts = [name for ours, name in state.items() if name.endswith("num_batches_tracked") and ours not in kept]
+        if counts:
+            what = "the count of batches is left out: only momentum=None uses it"
+            yield Note(counts[0] if len(counts) == 1 else f"{counts[0]} and {len(counts) - 1} more", what)
+        for ours, name in state.items():
+            if ours not in kept and name not in counts:
+                yield Note(name, "is left out: nothing in the network uses it")
+        for ours in kept:
+            if ours not in state:
+                yield Note(ours, "a constant of the code, kept as a parameter that is not trained")
+
+    def _parametrised(self) -> Iterator[tuple[str, str]]:
+        for path, module in walk(self._module):
+            yield from ((path, name) for name in parametrised(module))
 
     def described(self, block: nn.Block, inputs: Any) -> dict[str, Any]:
         """The architecture; {} where there are problems."""
         if self.tracing.problems and not isinstance(block, Traced):
             return {}
         try:
-            return spec.describe(block, _declared(inputs))
+            return spec.describe(block, declared(inputs))
         except StopReadingError:
             pass
         except SpecError as error:
@@ -125,8 +235,7 @@ class _Reader:
         return self.tracing.blocks[id(module)]
 
     def _tell_hooks(self, module: torch.nn.Module) -> None:
-        if module._forward_hooks or module._forward_pre_hooks:
-            self.tracing.tell("a forward hook, which is code that no architecture holds", module)
+        self.tracing.problems += found_hooks(module, self.tracing.paths[id(module)])
         if type(module).get_extra_state is not torch.nn.Module.get_extra_state:
             self.notes.append(Note(self.tracing.paths[id(module)], "its extra state is left out"))
 
@@ -151,14 +260,14 @@ class _Reader:
 
     def _container(self, module: torch.nn.Module, path: str) -> nn.Block:
         block = self._empty(module)
+        ours = self.names.of(module, path)
         for name, child in module._modules.items():
-            if child is not None and self._is_name(name, module):
-                block.adopt(name, self.block(child, f"{path}.{name}" if path else name))
+            if child is not None:
+                block.adopt(ours[name], self.block(child, names.joined(path, name)))
         kept = {name for name in module._buffers if name not in module._non_persistent_buffers_set}
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            stored = name in module._parameters or name in kept
-            if tensor is not None and stored and self._is_name(name, module):
-                self._give(block, name, tensor)
+            if tensor is not None and (name in module._parameters or name in kept):
+                self._give(block, ours[name], tensor)
         return block
 
     def _empty(self, module: torch.nn.Module) -> nn.Block:
@@ -173,17 +282,17 @@ class _Reader:
         tracing = self.tracing
 
         def forward(*inputs: Any, **named: Any) -> Any:
-            return tracing.forward(module, inputs, named)
+            # It is read several times, on several sizes: what it keeps for the next time is not for that.
+            with contextlib.nullcontext() if self._runs else kept(module):
+                self._runs += 1
+                try:
+                    return tracing.forward(module, inputs, named)
+                finally:
+                    self._runs -= 1
 
         forward.__signature__ = inspect.signature(module.forward)  # type: ignore[attr-defined]
         object.__setattr__(block, "forward", forward)
         return block
-
-    def _is_name(self, name: str, module: torch.nn.Module) -> bool:
-        problem = names.problem_with_part(name)
-        if problem is not None:
-            self.tracing.tell(problem, module)
-        return problem is None
 
     def _give(self, block: nn.Block, name: str, tensor: torch.Tensor) -> None:
         """Let `block` have a tensor as its parameter; the same one for the same tensor."""
@@ -192,7 +301,8 @@ class _Reader:
             block.adopt(name, known)
             return
         try:
-            array = array_of(tensor)
+            # What a layer keeps outside of its parameters is in no state_dict.
+            array = self._arrays[id(tensor)] if id(tensor) in self._arrays else array_of(tensor)
         except UnsupportedDataError as error:
             self.tracing.problems += [(name, what) for _, what in error.problems]
             return
@@ -204,12 +314,3 @@ class _Reader:
         trains = isinstance(tensor, torch.nn.Parameter) and tensor.requires_grad
         parameter.trainable = trains and parameter.born_trainable
         self.tracing.parameters[id(tensor)] = parameter
-
-
-def _declared(inputs: Any) -> Any:
-    """Inputs as :func:`modelarchive.describe` takes them; of tensors only shape and dtype count."""
-    if isinstance(inputs, tuple | list):
-        return type(inputs)(_declared(each) for each in inputs)
-    if isinstance(inputs, torch.Tensor):
-        return {"shape": [None, *inputs.shape[1:]], "dtype": dtype_name(numpy_dtype(inputs.dtype))}
-    return inputs if isinstance(inputs, Mapping) or inputs is None else np.asarray(inputs)

@@ -55,7 +55,8 @@ def test_every_kind_gives_the_same_outputs(kind, data):
     set_values(case.layer, arrays)
     module = build_module(case.layer)
     assert list(module.state_dict()) == list(case.layer.collect_params())
-    assert_same_outputs(module, case.layer, *inputs)
+    # What is left of gelu far below zero is a difference of two numbers near 1: 1.7e-5 was seen.
+    assert_same_outputs(module, case.layer, *inputs, limit=3e-5)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

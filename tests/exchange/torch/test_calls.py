@@ -5,7 +5,7 @@ import pytest
 
 import modelarchive as ma
 from modelarchive.exchange.torch import read_module
-from tests.exchange.torch_comparison import IDS, IMAGE, POSITIVE, Function, X, assert_read
+from tests.exchange.torch.comparison import IDS, IMAGE, POSITIVE, Function, X, assert_read
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional

@@ -12,7 +12,7 @@ from tests.conformance.case import error, set_values, several, values
 from tests.conformance.cases import CASES
 from tests.conformance.test_layers import FEWER
 from tests.exchange.small_networks import NETWORKS, network
-from tests.exchange.torch_comparison import IDS, IMAGE, Function, Holder, X, assert_read, tensors
+from tests.exchange.torch.comparison import IDS, IMAGE, Function, Holder, X, assert_read, tensors
 from tests.zoo.comparison import randomised
 from tests.zoo.conftest import transformers
 

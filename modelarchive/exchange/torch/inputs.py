@@ -1,0 +1,244 @@
+"""What a module takes: given, remembered, or not known, which is told with a call to type."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NoReturn
+
+import numpy as np
+import torch
+
+from modelarchive.errors import ConversionError
+from modelarchive.exchange.torch.tensors import NAMES, numpy_dtype
+from modelarchive.exchange.torch.wrapping import walk
+from modelarchive.nn.parameter import dtype_name
+from modelarchive.spec.describe import DECLARED
+
+
+def remember(module: torch.nn.Module, declarations: list[dict[str, Any]]) -> None:
+    """Let a module know the inputs that its architecture declares, as blocks do."""
+    object.__setattr__(module, DECLARED, [dict(each) for each in declarations])
+
+
+def known_inputs(module: torch.nn.Module, inputs: Any) -> Any:
+    """The inputs that a module is read on: those given, or those that it remembers.
+
+    Raises:
+        ConversionError: They are not known, are shapes and not examples, named, or more or fewer than forward takes.
+    """
+    if inputs is None:
+        remembered = getattr(module, DECLARED, None)
+        if remembered is None:
+            _refuse_missing(module)
+        return tuple(remembered)
+    if _is_shape(inputs) or _are_shapes(inputs):
+        _refuse_shape(module, inputs)
+    if isinstance(inputs, Mapping) and "shape" not in inputs:
+        _refuse_names(module, inputs)
+    _compare_number(module, inputs)
+    return inputs
+
+
+def declared(inputs: Any) -> Any:
+    """Inputs as :func:`modelarchive.describe` takes them; of tensors only shape and dtype count."""
+    if isinstance(inputs, tuple | list):
+        return type(inputs)(declared(each) for each in inputs)
+    if isinstance(inputs, torch.Tensor):
+        shape = [None, *inputs.shape[1:]] if inputs.ndim else []
+        return {"shape": shape, "dtype": dtype_name(numpy_dtype(inputs.dtype))}
+    return inputs if isinstance(inputs, Mapping) or inputs is None else np.asarray(inputs)
+
+
+def refuse_example(module: torch.nn.Module, inputs: Any) -> NoReturn:
+    """Refuse an example that the module itself does not run on.
+
+    Raises:
+        ConversionError: Always, with an example that it does run on, if one was found.
+    """
+    several = inputs if isinstance(inputs, tuple | list) else [inputs]
+    found = ", ".join(f"{NAMES.get(each.dtype, each.dtype)} {tuple(each.shape)}" for each in several)
+    hint = f"the first axis is the batch; an example: {call_of(module, _example(module))}"
+    raise ConversionError([("inputs", f"the module itself does not run on them: {found}")], hint=hint)
+
+
+def call_of(module: torch.nn.Module, inputs: str) -> str:
+    """The call to type, with a name for the module that its class suggests."""
+    word = re.sub(r"\W", "", type(module).__name__).lower()
+    name = "net" if not word.isidentifier() or word in ("sequential", "module", "graphmodule") else word
+    return f'save_model("{name}.h5", {name}, inputs={inputs})'
+
+
+# ---------------------------------------------------------------------- refusals
+
+
+def _refuse_missing(module: torch.nn.Module) -> NoReturn:
+    what = f"are not known: a module does not say what its forward{_arguments(module)} takes"
+    raise ConversionError([("inputs", what)], hint=f"give an example: {call_of(module, _example(module))}")
+
+
+def _is_shape(value: Any) -> bool:
+    if isinstance(value, torch.Size):
+        return True
+    sizes = (int, np.integer)
+    return (
+        isinstance(value, tuple | list)
+        and len(value) > 0
+        and all((isinstance(each, sizes) and not isinstance(each, bool)) or each is None for each in value)
+    )
+
+
+def _are_shapes(value: Any) -> bool:
+    """Whether it is several shapes; lists inside of a list are an array of numbers."""
+    if not isinstance(value, tuple | list) or not value or not all(map(_is_shape, value)):
+        return False
+    return isinstance(value, tuple) or not any(type(each) is list for each in value)
+
+
+def _refuse_shape(module: torch.nn.Module, inputs: Any) -> NoReturn:
+    shapes = [inputs] if _is_shape(inputs) else list(inputs)
+    limit, dtype = next(_guesses(module))[0], NAMES.get(_dtype(module), "float32")
+    kind = dtype if limit is None else "int64"
+    more = "" if kind == "float32" else f', "dtype": "{kind}"'
+    examples, declarations = [], []
+    for shape in shapes:
+        examples.append(_one(limit, tuple(2 if each is None else int(each) for each in shape), dtype))
+        free = ", ".join(["None", *("None" if each is None else str(int(each)) for each in shape[1:])])
+        declarations.append(f'{{"shape": [{free}]{more}}}')
+    found = ", ".join(str(tuple(each)) for each in shapes)
+    one, other = (each[0] if len(each) == 1 else f"({', '.join(each)})" for each in (examples, declarations))
+    hint = f"give an example or a declaration: inputs={one}, or inputs={other}"
+    raise ConversionError([("inputs", f"is a shape, {found}, expected a tensor or a declaration")], hint=hint)
+
+
+def _refuse_names(module: torch.nn.Module, inputs: Mapping[str, Any]) -> NoReturn:
+    order = [name for name in _signature(module) if name in inputs]
+    given = ", ".join(map(str, inputs))
+    row = "(x, ...)" if len(order) != len(inputs) else order[0] if len(order) == 1 else f"({', '.join(order)})"
+    what = f'is a dict of {given}, expected a tensor, a declaration with a "shape", or a tuple of such'
+    raise ConversionError(
+        [("inputs", what)], hint=f"give them in the order of forward{_arguments(module)}: inputs={row}"
+    )
+
+
+def _compare_number(module: torch.nn.Module, inputs: Any) -> None:
+    number = len(inputs) if isinstance(inputs, tuple) else 1
+    if isinstance(inputs, list):
+        if inputs and not any(hasattr(each, "shape") or isinstance(each, Mapping) for each in inputs):
+            return  # nested lists of numbers are one array
+        number = len(inputs)
+    try:
+        signature = inspect.signature(module.forward)
+        signature.bind(*range(number))
+    except TypeError:
+        plural = "input is" if number == 1 else "inputs are"
+        what = f"{number} {plural} given, forward takes {signature}"
+        hint = f"give one for each: {call_of(module, f'({_names(module)})')}"
+        raise ConversionError([("inputs", what)], hint=hint) from None
+    except ValueError:
+        return  # it has no signature to compare with
+
+
+def _signature(module: torch.nn.Module) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):
+        return {}
+
+
+def _needed(module: torch.nn.Module) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = [(name, each) for name, each in _signature(module).items() if each.kind in kinds]
+    needed = [name for name, each in found if each.default is each.empty]
+    return needed or [name for name, _ in found[:1]] or ["x"]
+
+
+def _names(module: torch.nn.Module) -> str:
+    needed = _needed(module)
+    return ", ".join(needed) + ("," if len(needed) == 1 else "")
+
+
+def _arguments(module: torch.nn.Module) -> str:
+    return f"({', '.join(_signature(module))})"
+
+
+# ---------------------------------------------------------------------- plausible examples
+
+
+#: Sides of images that are tried, the usual ones first.
+_SIDES: Final = (224, 32, 28, 64, 96, 128, 256, 299, 8, 16)
+
+
+def _example(module: torch.nn.Module) -> str:
+    """An expression of inputs that the module runs on; a guess where none of those tried does."""
+    number = len(_needed(module))
+    guesses = list(_guesses(module))
+    for guess in guesses:
+        if _runs(module, guess, number):
+            return _expression(module, guess, number)
+    return _expression(module, guesses[0], number)
+
+
+def _expression(module: torch.nn.Module, guess: tuple[int | None, tuple[int, ...]], number: int) -> str:
+    one = _one(*guess, NAMES.get(_dtype(module), "float32"))
+    return one if number == 1 else f"({', '.join([one] * number)})"
+
+
+def _one(limit: int | None, shape: tuple[int, ...], dtype: str) -> str:
+    """An expression of a tensor: of words where there is a number of them, else of real numbers."""
+    if limit is not None:
+        return f"torch.randint({limit}, {shape})"
+    return f"torch.randn({', '.join(map(str, shape))}{'' if dtype == 'float32' else f', dtype=torch.{dtype}'})"
+
+
+def _dtype(module: torch.nn.Module) -> torch.dtype:
+    """That of the first parameter of real numbers."""
+    return next((each.dtype for each in module.parameters() if each.is_floating_point()), torch.float32)
+
+
+def _runs(module: torch.nn.Module, guess: tuple[int | None, tuple[int, ...]], number: int) -> bool:
+    """Whether the module runs on stand-ins without values, of such shapes."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    limit, shape = guess
+    log = logging.getLogger("torch._subclasses.fake_tensor")  # tells of each misfit, with its traceback
+    was_silent, log.disabled = log.disabled, True
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            one = torch.randn(shape, dtype=_dtype(module)) if limit is None else torch.randint(limit, shape)
+            module(*[one] * number)
+    except Exception:  # anything may happen in somebody's forward
+        return False
+    else:
+        return True
+    finally:
+        log.disabled = was_silent
+
+
+def _guesses(module: torch.nn.Module) -> Iterator[tuple[int | None, tuple[int, ...]]]:
+    """(number of words or None, shape) of what the first layer takes, the most likely first."""
+    for _, each in walk(module):
+        name = type(each).__name__
+        if isinstance(each, torch.nn.Embedding):
+            yield from ((each.num_embeddings, (1, 16)), (each.num_embeddings, (1, 4)))
+        elif isinstance(each, torch.nn.modules.conv._ConvNd):
+            rank = len(each.kernel_size)
+            sides = _SIDES if rank == 2 else (16, 32, 64) if rank == 3 else (128, 1024, 16000)
+            yield from ((None, (1, each.in_channels, *[side] * rank)) for side in sides)
+            if rank == 2 and each.in_channels == 1:
+                yield None, (1, 1, 28, 28)
+        elif isinstance(each, torch.nn.Linear):
+            yield from ((None, (1, each.in_features)), (None, (1, 16, each.in_features)))
+        elif isinstance(each, torch.nn.RNNBase):
+            yield None, (1, 16, each.input_size)
+        elif isinstance(each, torch.nn.MultiheadAttention):
+            yield None, (1, 16, each.embed_dim)
+        elif isinstance(each, torch.nn.modules.batchnorm._BatchNorm):
+            rank = int(name[-2]) if name[-2:-1].isdigit() else 2
+            yield None, (1, each.num_features, *[32] * rank) if rank > 1 else (1, each.num_features)
+        else:
+            continue
+        return
+    yield None, (1, 3, 224, 224)

@@ -1,0 +1,292 @@
+"""Modules as they were: whatever runs of a forward change in them, and around them, is put back."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import operator
+import random
+import sys
+import types
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Restore = Callable[[], None]
+
+#: How many objects are looked at, the nearest first: what a module holds may hold a whole program.
+MOST_OBJECTS: Final = 1_000_000
+#: Arrays of NumPy up to so many bytes are copied.
+MOST_ARRAY_BYTES: Final = 1 << 20
+_ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None), type(...), torch.dtype, torch.device})
+_CONTAINERS: Final[tuple[Any, ...]] = (OrderedDict, dict, list, set, deque)
+#: Classes of the standard library that are plain holders of what people put there.
+_HOLDERS: Final = ("types.SimpleNamespace", "argparse.Namespace")
+
+
+@contextlib.contextmanager
+def kept(module: torch.nn.Module) -> Iterator[Writes]:
+    """Put a module back as it was when the block ends, however it ends.
+
+    Attributes of each module, of its class and of the objects that it holds; what is inside of dicts, lists and sets
+    among them; closures and default arguments; which memory a tensor has, its values, gradient and `requires_grad`;
+    the states of random numbers. Not seen is what is written by code that PyTorch does not know (through
+    ``tensor.numpy()``), and what lies in other modules of Python.
+
+    Args:
+        module: The network.
+
+    Yields:
+        What tells which tensors' values were changed so far.
+    """
+    snapshot = _Snapshot(module)
+    writes = Writes(snapshot.tensors)
+    restores = [*_random(), *snapshot.restores]
+    try:
+        with writes:
+            yield writes
+    finally:
+        for restore in restores:
+            restore()
+        writes.undo()
+
+
+class Writes(TorchDispatchMode):
+    """Copies the memory of known tensors before it is written for the first time; nothing is copied else.
+
+    Args:
+        tensors: The tensors, which have memory.
+    """
+
+    #: Operators that call others (of exported programs, say) are let through to those.
+    supports_higher_order_operators = True
+
+    def __init__(self, tensors: list[torch.Tensor]) -> None:
+        super().__init__()
+        self._known = {address for each in tensors if (address := _address(each))}
+        self._copies: dict[int, tuple[Any, Any]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run a function of PyTorch, after what it will write was copied."""
+        for each in _written(func, args, kwargs or {}):
+            address = _address(each)
+            if address in self._known and address not in self._copies:
+                storage = each.untyped_storage()
+                self._copies[address] = (storage, storage.clone())
+        return func(*args, **(kwargs or {}))
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: skipping would import PyTorch's compiler, which takes longer than everything here."""
+        return False
+
+    def changed(self, tensor: torch.Tensor) -> bool:
+        """Whether the tensor's memory was written since."""
+        return _address(tensor) in self._copies
+
+    def undo(self) -> None:
+        """Give everything that was written the values it had."""
+        for storage, copy in self._copies.values():
+            storage.copy_(copy)
+
+
+def _address(tensor: torch.Tensor) -> int:
+    """Where a tensor's memory begins; 0: it has none of its own."""
+    return tensor.untyped_storage().data_ptr() if _is_plain(tensor) else 0
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a tensor with memory of its own, not one that stands for others or for none."""
+    return (
+        type(value) in (torch.Tensor, torch.nn.Parameter, getattr(torch.nn, "Buffer", torch.nn.Parameter))
+        and value.layout is torch.strided
+        and not value.is_meta
+    )
+
+
+@functools.cache
+def _arguments(func: Any) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The names of a function's arguments, and of those that it writes."""
+    arguments = func._schema.arguments if hasattr(func, "_schema") else ()
+    return tuple(each.name for each in arguments), frozenset(each.name for each in arguments if each.is_write)
+
+
+def _written(func: Any, args: Any, kwargs: Any) -> Iterator[torch.Tensor]:
+    names, written = _arguments(func)
+    if not written and "running_mean" not in names:
+        return
+    given = dict(zip(names, args, strict=False)) | kwargs
+    if given.get("training", given.get("use_input_stats")):  # what no schema says of them
+        written |= {"running_mean", "running_var"}
+    for name in written & given.keys():
+        values = given[name] if isinstance(given[name], list | tuple) else [given[name]]
+        yield from (each for each in values if torch.is_tensor(each))
+
+
+class _Snapshot:
+    """What a module is made of, found breadth first.
+
+    Attributes:
+        restores: What puts each part back; a part that is as it was is not touched.
+        tensors: All tensors that have memory.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.restores: list[Restore] = []
+        self.tensors: list[torch.Tensor] = []
+        self._seen: dict[int, Any] = {}
+        self._next: deque[Any] = deque([module])
+        while self._next and len(self._seen) < MOST_OBJECTS:
+            value = self._next.popleft()
+            if id(value) not in self._seen:
+                self._seen[id(value)] = value
+                self._keep(value)
+
+    def _keep(self, value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            self._tensor(value)
+        elif isinstance(value, dict | list | set | deque):
+            self._container(value)
+        elif isinstance(value, tuple | frozenset):
+            self._next.extend(value)
+        elif isinstance(value, types.FunctionType):
+            self._function(value)
+        elif isinstance(value, types.MethodType):
+            self._next.extend((value.__func__, value.__self__))
+        elif isinstance(value, functools.partial):
+            self._next.extend((value.func, value.args, value.keywords))
+        elif isinstance(value, torch.Generator):
+            self.restores.append(functools.partial(value.set_state, value.get_state()))
+        elif isinstance(value, random.Random):
+            self.restores.append(functools.partial(value.setstate, value.getstate()))
+        elif isinstance(value, np.random.Generator):
+            self.restores.append(functools.partial(setattr, value.bit_generator, "state", value.bit_generator.state))
+        elif isinstance(value, np.ndarray):
+            if value.nbytes <= MOST_ARRAY_BYTES and value.flags.writeable:
+                self.restores.append(functools.partial(value.__setitem__, ..., value.copy()))
+        elif not isinstance(value, type | types.ModuleType) and _is_followed(value):
+            self._object(value)
+
+    def _tensor(self, tensor: torch.Tensor) -> None:
+        if not _is_plain(tensor):
+            return
+        self.tensors.append(tensor)
+        alias, trains, is_leaf = tensor.detach(), tensor.requires_grad, tensor.is_leaf
+        gradient = tensor.grad if is_leaf else None
+        self._next.append(gradient)
+
+        def restore() -> None:
+            if _memory(tensor) != _memory(alias):
+                tensor.data = alias
+            if is_leaf and tensor.requires_grad != trains:
+                tensor.requires_grad_(trains)
+            if is_leaf and tensor.grad is not gradient:
+                tensor.grad = gradient
+
+        self.restores.append(restore)
+
+    def _container(self, value: Any) -> None:
+        kind = type(value)
+        if kind not in _CONTAINERS:  # a subclass, whose own methods may do more
+            kind = next(each for each in _CONTAINERS if isinstance(value, each))
+        saved = _contents(value)
+        self._next.extend(each for each in saved if type(each) not in _ATOMS)
+
+        def restore() -> None:
+            now = _contents(value)
+            if len(now) == len(saved) and all(map(operator.is_, now, saved)):
+                return
+            kind.clear(value)
+            if isinstance(value, dict):
+                half = len(saved) // 2
+                for key, item in zip(saved[:half], saved[half:], strict=True):
+                    kind.__setitem__(value, key, item)
+            else:
+                (kind.update if isinstance(value, set) else kind.extend)(value, saved)
+
+        self.restores.append(restore)
+
+    def _function(self, function: types.FunctionType) -> None:
+        if not _is_theirs(function):
+            return
+        self._next.extend((function.__dict__, function.__defaults__, function.__kwdefaults__))
+        for cell in function.__closure__ or ():
+            with contextlib.suppress(ValueError):  # an empty cell
+                content = cell.cell_contents
+                self._next.append(content)
+                self.restores.append(functools.partial(setattr, cell, "cell_contents", content))
+        # Caches beside the class: dicts and lists of the module of Python, which the code and what it calls name.
+        found = (function.__globals__.get(name) for name in function.__code__.co_names)
+        self._next.extend(each for each in found if isinstance(each, dict | list | set | types.FunctionType))
+
+    def _class(self, found: type) -> None:
+        saved = {name: each for name, each in vars(found).items() if not _is_special(name)}
+        self._next.extend(vars(found).values())
+
+        def restore() -> None:
+            now = {name: each for name, each in vars(found).items() if not _is_special(name)}
+            for name in now.keys() - saved.keys():
+                type.__delattr__(found, name)
+            for name, each in saved.items():
+                if name not in now or now[name] is not each:
+                    type.__setattr__(found, name, each)
+
+        self.restores.append(restore)
+
+    def _object(self, value: Any) -> None:
+        self._next.append(getattr(value, "__dict__", None))
+        for each in filter(_is_theirs, type(value).__mro__):
+            if id(each) not in self._seen:
+                self._seen[id(each)] = each
+                self._class(each)
+            for slot in vars(each).values():
+                if isinstance(slot, types.MemberDescriptorType):
+                    self._slot(slot, value)
+
+    def _slot(self, slot: types.MemberDescriptorType, value: Any) -> None:
+        try:
+            content = slot.__get__(value)
+        except AttributeError:
+            self.restores.append(lambda: slot.__delete__(value) if hasattr(value, slot.__name__) else None)
+            return
+        self._next.append(content)
+        self.restores.append(functools.partial(slot.__set__, value, content))
+
+
+def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:
+    return tensor.data_ptr(), tensor.dtype, tensor.device, tensor.shape, tensor.stride()
+
+
+def _contents(value: Any) -> list[Any]:
+    """What is in a container; of a dict its keys and then its values."""
+    return [*dict.keys(value), *dict.values(value)] if isinstance(value, dict) else list(value)
+
+
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _is_theirs(found: Any) -> bool:
+    """Whether a class or function is the user's: not Python's, PyTorch's or ours."""
+    room = str(found.__module__).partition(".")[0]
+    return room not in ("torch", "modelarchive") and room not in sys.stdlib_module_names
+
+
+def _is_followed(value: Any) -> bool:
+    """Whether an object's attributes are looked into: not those of queues, threads, loggers and the like."""
+    found = type(value)
+    name = f"{found.__module__}.{found.__qualname__}"
+    return isinstance(value, torch.nn.Module) or _is_theirs(found) or name in _HOLDERS
+
+
+def _random() -> Iterator[Restore]:
+    """What puts the global states of random numbers back."""
+    yield functools.partial(random.setstate, random.getstate())
+    yield functools.partial(np.random.set_state, np.random.get_state())
+    yield functools.partial(torch.set_rng_state, torch.get_rng_state())
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        yield functools.partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())

@@ -1,0 +1,46 @@
+"""Programs that PyTorch makes of modules: TorchScript, exported and quantised ones, told by name with the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+
+from modelarchive.errors import ConversionError
+from modelarchive.exchange.torch.exported import is_aten
+from modelarchive.exchange.torch.wrapping import walk
+
+_ORIGINAL: Final = "pass the module that it was made of: save_model(path, module, inputs=x)"
+_EXPORTED: Final = "is a graph of ATen calls; what torch.export.export gives is read, as a whole model"
+_QUANTISED: Final = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+
+
+def refuse_program(model: torch.nn.Module) -> None:
+    """Refuse modules that are programs or hold one.
+
+    Raises:
+        ConversionError: There are such; lists all of them.
+    """
+    problems: list[tuple[str, str]] = []
+    for path, module in walk(model):
+        if any(path.startswith(f"{where}.") or where == "(model)" for where, _ in problems):
+            continue  # a part of one that is told
+        problems += [(path or "(model)", what) for what in _programs(module)]
+    if problems:
+        hints = [_FLOAT if what.endswith(_PACKED) else _ORIGINAL for _, what in problems]
+        raise ConversionError(problems, hint=hints[0])
+
+
+def _programs(module: torch.nn.Module) -> Iterator[str]:
+    if isinstance(module, torch.jit.ScriptModule):
+        made = "traced" if isinstance(module, torch.jit.TopLevelTracedModule) else "scripted"
+        yield f"is a TorchScript program ({made} by torch.jit), not a module"
+    elif is_aten(module) or type(module).__module__.startswith("torch.export.unflatten"):
+        yield _EXPORTED
+    elif (name := f"{type(module).__module__}.{type(module).__qualname__}").startswith(_QUANTISED):
+        yield f"is {name}, {_PACKED}"
+
+
+_PACKED: Final = "whose quantised weights are packed for one processor"
+_FLOAT: Final = "save the network as it was before torch.ao.quantization.convert"
