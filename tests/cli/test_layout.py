@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelarchive.cli.layout import ASCII, Column, Grid, folded, laid_out, shortened, wide
@@ -13,6 +13,7 @@ from modelarchive.cli.layout import ASCII, Column, Grid, folded, laid_out, short
 WORDS = st.text(st.sampled_from("ab.漢_0-"), min_size=1, max_size=60)
 
 
+@settings(deadline=None)
 @given(st.lists(WORDS, min_size=1, max_size=8), st.integers(1, 70))
 def test_shortened_names_fit_and_are_told_apart(names: list[str], longest: int) -> None:
     short = shortened(names, longest)
@@ -32,6 +33,7 @@ def test_shortened_names_fit_and_are_told_apart(names: list[str], longest: int) 
 ROWS = st.lists(st.tuples(WORDS, st.floats(allow_nan=False).map(lambda x: f"{x:.4g}"), WORDS), min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(ROWS, st.integers(24, 90))
 def test_a_table_has_all_its_cells(rows: list[tuple[str, ...]], columns: int) -> None:
     titles = [Column("name", is_name=True), Column("least", is_number=True), Column("source", is_name=True)]
@@ -47,6 +49,7 @@ def test_a_table_has_all_its_cells(rows: list[tuple[str, ...]], columns: int) ->
     assert all(cell in line for row, line in zip(rows, wholly[2:], strict=True) for cell in row)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("ab`1", min_size=1, max_size=30), min_size=1, max_size=20), st.integers(10, 80))
 def test_folding_keeps_words(words: Sequence[str], columns: int) -> None:
     line = "  " + " ".join(words)

@@ -22,11 +22,11 @@ PACKAGE = Path(modelarchive.__path__[0])
 SPELLING = re.compile(r"(?<![\w-])[a-z_]+=(?!=)")
 
 #: What stays: arguments of Keras, PyTorch and transformers in the user's own code, and whole calls, which are code.
-THEIRS = re.compile(rf"padding='same'|training=True|momentum=None|from_flax=True|{CALL}")
+THEIRS = re.compile(rf"padding='same'|training=True|momentum=None|from_flax=True|dtype=torch.*|{CALL}")
 
 
 def texts() -> Iterator[tuple[Path, int, str]]:
-    """Every text in the package that is no docstring, and in no `__repr__`."""
+    """Every text in the package that is no docstring, and in no `__repr__`; of an f-string, with X for its values."""
     for path in sorted(PACKAGE.rglob("*.py")):
         if "cli" in path.relative_to(PACKAGE).parts:
             continue
@@ -38,7 +38,13 @@ def texts() -> Iterator[tuple[Path, int, str]]:
             if isinstance(node, ast.FunctionDef) and node.name in ("__repr__", "__str__"):
                 left_out |= {id(each) for each in ast.walk(node)}
         for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in left_out:
+            if id(node) in left_out:
+                continue
+            if isinstance(node, ast.JoinedStr):
+                left_out |= {id(each) for each in node.values}
+                parts = (str(each.value) if isinstance(each, ast.Constant) else "X" for each in node.values)
+                yield path, node.lineno, "".join(parts)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield path, node.lineno, node.value
 
 
