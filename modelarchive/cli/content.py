@@ -233,7 +233,10 @@ def read_bundle(path: Path) -> tuple[Bundle, list[tuple[str, str]]]:
     """A file of another system, its parameters alone where its architecture is refused, and what was refused."""
     from modelarchive.models import read
 
-    return read(path), []
+    try:
+        return read(path), []
+    except errors.ConversionError as error:
+        return read(path, parameters_only=True), error.unsupported
 
 
 def size_of(path: Path) -> int:

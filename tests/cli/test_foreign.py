@@ -237,6 +237,40 @@ def test_a_name_does_not_steer_the_terminal(run: Run, tmp_path: Path) -> None:
         assert r"esc\x1b[31m" in out
 
 
+def test_an_architecture_that_is_refused(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    monkeypatch.chdir(tmp_path)
+    weight = numpy_helper.from_array(np.arange(20, dtype=np.float32).reshape(4, 5), "layer.weight")
+    nodes = [helper.make_node("MatMul", ["x", "layer.weight"], ["y"]), helper.make_node("Unique", ["y"], ["z"])]
+    graph = helper.make_graph(
+        nodes,
+        "odd",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+        [weight],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), "odd.onnx")
+    done = run("show", "odd.onnx")
+    assert (done.code, done.err) == (0, "")
+    assert "architecture cannot be read" in done.out
+    assert "Unique" in done.out
+    assert "layer.weight" in done.out
+    assert "4 x 5" in done.out
+    words = shlex.split(done.out.splitlines()[-1])
+    assert "--parameters-only" in words
+    assert run(*words[1:]).code == 0
+    assert np.array_equal(ma.load("odd.h5")["layer.weight"], np.arange(20, dtype=np.float32).reshape(4, 5))
+    found = run("show", "odd.onnx", "--json").json
+    assert found["architecture"] is None
+    assert "Unique" in found["refused"][0]["what"] + found["refused"][0]["where"]
+    done = run("diff", "odd.onnx", "odd.h5")
+    assert done.code == 0
+    assert "its architecture cannot be read" in done.out
+    assert run("verify", "odd.onnx").code == outcome.NO
+
+
 def test_an_archive_says_its_format(run: Run, model: Path) -> None:
     assert run("show", model, "--json").json["format"] == "archive"
     shutil.copy(model, model.with_name("model.onnx"))
