@@ -109,7 +109,10 @@ def _refuse(model: object) -> NoReturn:
     """
     expected = "expected a Block, a torch.nn.Module, a keras.Model or a Bundle"
     what, hint = f"is {type(model).__name__}", None
-    if "torch" in sys.modules:
+    if isinstance(model, str | os.PathLike):
+        what = f"is a path ({os.fspath(model)!r})"
+        hint = "the network comes second: save_model(path, model); convert(source, path) takes a file"
+    elif "torch" in sys.modules:
         what, hint = room("torch").mistaken(model) or (what, hint)
     raise UnsupportedDataError([("model", f"{what}, {expected}")], hint=hint)
 

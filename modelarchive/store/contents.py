@@ -71,6 +71,8 @@ class Foreign:
     arrays: dict[str, Entry | None]
     #: Attribute of the root -> its text; "" for one that is no text.
     attributes: dict[str, str]
+    #: Path of a group, "" for the root -> attribute -> its texts, for those that were asked for.
+    groups: dict[str, dict[str, list[str]]]
 
 
 @dataclass

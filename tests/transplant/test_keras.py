@@ -197,6 +197,18 @@ def test_narrow_variables() -> None:
             assert keras.ops.all(keras.ops.cast(ours, "float32") == keras.ops.cast(theirs, "float32"))
 
 
+def test_a_lora_gives_the_sum_and_cannot_receive() -> None:
+    donor = keras.Sequential([keras.Input((3,)), layers.Dense(4, name="a")])
+    donor.layers[0].enable_lora(2)
+    randomised(donor)
+    x = np.random.default_rng(0).random((2, 3), np.float32)
+    plain = keras.Sequential([keras.Input((3,)), layers.Dense(4, name="a")])
+    ma.transplant(donor, plain)
+    np.testing.assert_allclose(outputs(plain, x), outputs(donor, x), atol=1e-5)
+    with pytest.raises(ma.ParameterError, match=r"a\.weight: expected a parameter that can be filled.*LoRA"):
+        ma.transplant(plain, donor)
+
+
 def test_a_shape_that_differs_is_told_in_the_vocabularys_axes() -> None:
     with pytest.raises(ma.ParameterError, match=r"head\.weight: expected shape \(2, 3\), found shape \(5, 3\)"):
         ma.transplant(image_model(5), image_model(2))

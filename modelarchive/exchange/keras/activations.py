@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from modelarchive.exchange.keras.config import Refusal, short
 
 if TYPE_CHECKING:
-    from modelarchive.exchange.keras.importing import At
+    from modelarchive.exchange.keras.scope import At
     from modelarchive.exchange.keras.step import Step
 
 Add = Callable[["Step", "At", str], "At"]

@@ -9,6 +9,7 @@ import numpy as np
 
 from modelarchive import dtypes, names, tensors
 from modelarchive.errors import ConversionError, ParameterError
+from modelarchive.exchange.bundle import deferred
 from modelarchive.exchange.keras.layers import LAYERS
 from modelarchive.exchange.keras.live import Held, read_model
 from modelarchive.exchange.keras.step import Turned
@@ -95,10 +96,16 @@ def arrays_of(model: Any) -> dict[str, Deferred]:
     Raises:
         ParameterError: It has no variables yet.
     """
-    return {name: Deferred(each.shape or (), each.dtype, each.value) for name, each in parameters_of(model).items()}
+    if not model.built:
+        _build(model, [])
+    entries = _read(model)
+    if entries is not None:
+        return dict(entries)
+    walked = _walked(model, _owners(model))
+    return {name: Deferred(each.shape or (), each.dtype, each.value) for name, each in walked.items()}
 
 
-def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] = tuple) -> dict[str, ModelParameter]:
+def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] = tuple) -> dict[str, ForeignParameter]:
     """A model's parameters as what a transplant fills; names and axes as an archive of it has them.
 
     Sequential and functional models are read as :func:`read_model` does. Of others, and of those with layers that
@@ -114,16 +121,17 @@ def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] 
     if not model.built:
         _build(model, inputs())
     owners = _owners(model)
-    try:
-        found = read_model(model).parameters
-    except ConversionError:
+    entries = _read(model)
+    if entries is None:
         return _walked(model, owners)
     shared: dict[tuple[int, int], ModelParameter] = {}
     variables: dict[int, _Variable] = {}
-    parameters = {}
-    for name, entry in found.entries.items():  # type: ignore[attr-defined]
+    parameters: dict[str, ForeignParameter] = {}
+    for name, entry in entries.items():
         if not isinstance(entry, Turned) or not isinstance(entry.stored, Held) or entry.weight is None:
-            continue  # made of several, or of settings
+            problem = "one that Keras makes of several variables, as a LoRA does"
+            parameters[name] = ForeignParameter(entry.shape, entry.dtype, problem=problem)
+            continue
         variable = entry.stored.variable
         if id(variable) not in variables:
             layers = owners.get(id(variable), [])
@@ -132,6 +140,14 @@ def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] 
         parameter = ModelParameter(entry.shape, entry.dtype, variables[id(variable)], entry.index)
         parameters[name] = shared.setdefault((id(variable), entry.index), parameter)
     return parameters
+
+
+def _read(model: Any) -> Mapping[str, Deferred] | None:
+    """The parameters as an archive of the model has them; None where the vocabulary has no word for all of it."""
+    try:
+        return deferred(read_model(model).parameters)
+    except ConversionError:
+        return None
 
 
 def _build(model: Any, inputs: Sequence[Mapping[str, Any]]) -> None:
@@ -156,9 +172,9 @@ def _owners(model: Any) -> dict[int, list[Any]]:
     return {key: sorted(layers, key=lambda layer: len(layer.variables)) for key, layers in found.items()}
 
 
-def _walked(model: Any, owners: Mapping[int, Sequence[Any]]) -> dict[str, ModelParameter]:
+def _walked(model: Any, owners: Mapping[int, Sequence[Any]]) -> dict[str, ForeignParameter]:
     """The parameters of a model that has layers of its author's own."""
-    parameters: dict[str, ModelParameter] = {}
+    parameters: dict[str, ForeignParameter] = {}
     known: dict[int, list[ModelParameter]] = {}
     for path, layer in _layers(model, "", set()):
         for weight, variable, fields in _weights(layer):

@@ -6,14 +6,18 @@ from typing import Any
 
 from modelarchive.exchange.keras.config import Refusal, short
 from modelarchive.exchange.keras.functions import as_operation
-from modelarchive.exchange.keras.importing import LOST, At, Importer, Scope, leaves
+from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.layers import LAYERS
-from modelarchive.exchange.keras.model import Call, Layer
+from modelarchive.exchange.keras.model import Call, Layer, mapped
 from modelarchive.exchange.keras.operations import OPERATIONS
+from modelarchive.exchange.keras.row import Row
+from modelarchive.exchange.keras.scope import LOST, At, Scope
 from modelarchive.exchange.keras.step import FLOATS, Step, UnknownError
 
 #: Classes that run code of their author's, which the file holds or names.
 _CODE = ("Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
+#: Classes that are operations on parameters of their own.
+_HOLDERS = ("EinsumDense", "Normalization", "LayerScale", "PReLU", "Attention", "AdditiveAttention")
 #: Classes that call a function of TensorFlow, by its name.
 _FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
 
@@ -34,8 +38,40 @@ def converted(importer: Importer, scope: Scope, layer: Layer, call: Call) -> lis
     row = (OPERATIONS if layer.is_operation else LAYERS).get(layer.kind)
     if row is None:
         raise Refusal(_unknown(layer))
+    results = _held(importer, scope, layer, call, row) or _called(importer, scope, layer, call, row)
+    if LOST not in results and row.masks == "pass" and (mask := _mask(scope, call)):
+        for each in results:
+            scope.set_mask(each, mask)
+    return results
+
+
+def _mask(scope: Scope, call: Call) -> str:
+    return next((known for each in _tensors(call) if (known := scope.known(each).mask)), "")
+
+
+def _held(importer: Importer, scope: Scope, layer: Layer, call: Call, row: Row) -> list[At] | None:
+    """A layer that is operations on parameters of its own, as a block that has them; None if it is none of these."""
+    tensors = _tensors(call)
+    if layer.kind not in _HOLDERS or layer.is_operation or LOST in tensors:
+        return None
+    inner = Scope(importer, scope.is_trainable)
+    given = {at: inner.input("x", scope.known(at)) for at in dict.fromkeys(tensors)}
+
+    def inside(value: Any) -> Any:
+        return given[value] if isinstance(value, At) else value
+
+    turned = Call(mapped(call.args, inside), {name: mapped(each, inside) for name, each in call.kwargs.items()})
+    results = _called(importer, inner, layer, turned, row)
+    if not inner.own or LOST in results:
+        return None
+    values = [inner.known(at).value for at in results]
+    value = tuple(values) if len(values) > 1 else values[0]
+    return scope.block(layer.name, inner.graph(results), list(given), value)
+
+
+def _called(importer: Importer, scope: Scope, layer: Layer, call: Call, row: Row) -> list[At]:
+    """What a row of the tables adds to a graph for a call."""
     step = Step(importer, scope, layer, call, row.weights)
-    mask = next((known for each in _tensors(call) if (known := scope.known(each).mask)), "")
     if not layer.is_operation:
         _follow_policy(step)
         _tell_training(step)
@@ -45,19 +81,14 @@ def converted(importer: Importer, scope: Scope, layer: Layer, call: Call) -> lis
         if step.is_lost:
             return [LOST]
         raise
-    if mask and row.masks == "use":
+    if row.masks == "use" and (mask := _mask(scope, call)):
         raise Refusal(f"takes the mask that {mask!r} makes, which has no counterpart")
     results = found if isinstance(found, list) else [found]
     if unread := step.config.unread() if not layer.is_operation or layer.config.values else {}:
         raise Refusal(f"{layer.kind} has settings that have no counterpart: {short(unread)}")
     if unread_arguments := step.unread():
         raise Refusal(f"{layer.kind} is called with {', '.join(unread_arguments)}, which has no counterpart")
-    if step.is_lost:
-        return [LOST for _ in results]
-    if row.masks == "pass" and mask:
-        for each in results:
-            scope.set_mask(each, mask)
-    return results
+    return [LOST for _ in results] if step.is_lost else results
 
 
 def _model(importer: Importer, scope: Scope, layer: Layer, call: Call) -> list[At]:

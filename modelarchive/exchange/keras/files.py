@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -23,8 +23,16 @@ from modelarchive.store.deferred import Deferred
 #: A compressed member may become so many times as large, or this large in any case.
 MAX_INFLATION: Final = 16
 MAX_INFLATED: Final = 64 << 20
+#: Attributes of an HDF5 file's root by which other programs say what it is -> what that is.
+OTHERS: Final = {
+    "PYTABLES_FORMAT_VERSION": "a file of PyTables or pandas",
+    "_NCProperties": "a NetCDF file",
+    "encoding-type": "a file of AnnData",
+}
 #: Attributes of an HDF5 file's root by which Keras says what it is.
-ATTRIBUTES: Final = ("model_config", "keras_version", "backend", "layer_names", "training_config")
+ATTRIBUTES: Final = ("model_config", "keras_version", "backend", "training_config", *OTHERS)
+#: Attributes of its groups: what is in them, and what a layer is called.
+OF_GROUPS: Final = ("layer_names", "weight_names", "name")
 CONFIG: Final = "config.json"
 METADATA: Final = "metadata.json"
 VARIABLES: Final = "model.weights.h5"
@@ -48,10 +56,37 @@ def members(file: MappedFile) -> dict[str, Member]:
 
 @dataclass
 class Variables:
-    """The arrays of an HDF5 file, and the texts at its root."""
+    """What an HDF5 file holds.
+
+    Attributes:
+        arrays: Path -> array.
+        attributes: Attribute of the root -> text.
+        groups: Path of a group, "" for the root -> attribute -> texts.
+        unknown: Paths of arrays whose dtypes archives do not hold.
+    """
 
     arrays: Mapping[str, Deferred]
     attributes: Mapping[str, str]
+    groups: Mapping[str, Mapping[str, list[str]]]
+    unknown: list[str] = field(default_factory=list)
+
+    def checked(self) -> Variables:
+        """The same, where all arrays are known.
+
+        Raises:
+            ConversionError: Some are not; lists all of them.
+        """
+        if self.unknown:
+            raise ConversionError([(path[:200], "is of a dtype that archives do not hold") for path in self.unknown])
+        return self
+
+    def below(self, prefix: str) -> Variables:
+        """What is in one group, by the paths there."""
+        inside = f"{prefix}/"
+        groups = {path.removeprefix(inside): each for path, each in self.groups.items() if path.startswith(inside)}
+        groups[""] = self.groups.get(prefix, {})
+        arrays = {path.removeprefix(inside): each for path, each in self.arrays.items() if path.startswith(inside)}
+        return Variables(arrays, self.attributes, groups)
 
 
 def variables(file: MappedFile, member: Member | None = None) -> Variables:
@@ -63,18 +98,17 @@ def variables(file: MappedFile, member: Member | None = None) -> Variables:
 
     Raises:
         FormatError: HDF5 cannot read it.
-        ConversionError: Arrays are of dtypes that archives do not hold; lists all of them.
         UnsafeFileError: It breaks a rule of the guard.
     """
     from modelarchive.store.guarded import boundary
 
     data = content(file, member) if member is not None and member.is_compressed else None
     with _part(file, member, data) as part:
-        found: Foreign = boundary.call(Foreign, "read_foreign", part, attributes=list(ATTRIBUTES))
+        found: Foreign = boundary.call(
+            Foreign, "read_foreign", part, attributes=list(ATTRIBUTES), of_groups=list(OF_GROUPS)
+        )
         size = part.size
     unknown = sorted(path for path, entry in found.arrays.items() if entry is None)
-    if unknown:
-        raise ConversionError([(path[:200], "is of a dtype that archives do not hold") for path in unknown])
     arrays = {}
     for path, entry in found.arrays.items():
         if entry is None:
@@ -85,7 +119,7 @@ def variables(file: MappedFile, member: Member | None = None) -> Variables:
         if nbytes != entry.nbytes or (entry.offset is not None and not 0 <= entry.offset <= size - nbytes):
             raise FormatError(f"{path[:200]!r} lies outside the file", path=path[:200])
         arrays[path] = _array(file, member, data, path, entry, dtype)
-    return Variables(arrays, found.attributes)
+    return Variables(arrays, found.attributes, found.groups, unknown)
 
 
 def _array(

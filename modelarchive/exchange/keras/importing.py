@@ -4,60 +4,20 @@ from __future__ import annotations
 
 import copy
 import heapq
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from modelarchive import names
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.keras.config import Refusal
 from modelarchive.exchange.keras.model import Call, Layer, Model, Parser, Tensor, mapped
+from modelarchive.exchange.keras.scope import HELD, LOST, At, Block, Known, Scope
 from modelarchive.exchange.keras.storage import Storage
-from modelarchive.nn.evaluate import Abstract, Evaluator, constant_value, declared
-from modelarchive.nn.kinds import KINDS
-from modelarchive.nn.parameter import dtype_name
 from modelarchive.store.deferred import Deferred
 
-#: A block of an architecture.
-Block = dict[str, Any]
-#: Where a block under construction keeps what its own parameters are: own name -> key of the array.
-HELD: Final = "(held)"
 #: Calls that are followed, for each one in the file, and in any case: models that call models would never end.
 MAX_TIMES: Final = 4
 MAX_CALLS: Final = 2_000
-
-
-@dataclass(frozen=True)
-class At:
-    """A reference to a result inside of one graph."""
-
-    name: str
-    index: int | None = None
-
-    @property
-    def ref(self) -> str | list[Any]:
-        """As an architecture writes it."""
-        return self.name if self.index is None else [self.name, self.index]
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of a result.
-
-    Attributes:
-        value: Its shape and dtype; None: nothing.
-        mask: The layer whose mask goes with it; "": there is none.
-    """
-
-    value: Abstract | None
-    mask: str = ""
-
-
-_CONTAINERS: Final = ("Graph", "Sequential")
-#: The result of a call that could not be said, which is told already.
-LOST: Final = At("?")
 
 
 Convert = Callable[["Importer", "Scope", Layer, Call], list[At]]
@@ -115,7 +75,7 @@ class Importer:
         return block, known
 
     def _made(self, model: Model, given: Sequence[Known], *, is_trainable: bool) -> tuple[Block, list[Known]]:
-        scope = Scope(self, is_trainable and model.is_trainable)
+        scope = Scope(self, is_trainable and model.is_trainable, [layer.name for layer in model.layers])
         run = self._row if model.is_sequential else self._functional
         outputs = run(scope, model, given)
         known = [scope.known(each) for each in outputs]
@@ -126,11 +86,11 @@ class Importer:
     def _row(self, scope: Scope, model: Model, given: Sequence[Known]) -> list[At]:
         layers = model.layers
         name = "x"
-        if layers and layers[0].is_input:
+        if is_layer := bool(layers) and layers[0].is_input:
             name, layers = layers[0].name, layers[1:]
         if len(given) != 1:
             raise Refusal(f"{model.name!r} is called on {len(given)} inputs, expected 1")
-        row = [scope.input(name, given[0])]
+        row = [scope.input(name, given[0], is_layer=is_layer)]
         for layer in layers:
             row = self.call(scope, layer, Call([row[0] if len(row) == 1 else row], {}))
         return row
@@ -141,7 +101,7 @@ class Importer:
             raise Refusal(f"{model.name!r} is called on {len(given)} inputs, expected {len(inputs)}")
         results: dict[tuple[str, int], list[At]] = {}
         for tensor, known in zip(inputs, given, strict=True):
-            results[tensor.layer, tensor.call] = [scope.input(tensor.layer, known)]
+            results[tensor.layer, tensor.call] = [scope.input(tensor.layer, known, is_layer=True)]
         layers = {layer.name: layer for layer in model.layers}
         for name, number in _ordered(model, set(results), self.problems):
             call = layers[name].calls[number]
@@ -170,7 +130,8 @@ class Importer:
         if self._calls > MAX_CALLS + MAX_TIMES * self.parser.calls:
             raise ConversionError([(layer.name, "models inside of models are called too often")])
         try:
-            return self._convert(self, scope, layer, call)
+            with scope.naming(layer.name):
+                return scope.settled(layer.name, self._convert(self, scope, layer, call))
         except ConversionError:
             raise
         except Refusal as refusal:
@@ -244,135 +205,3 @@ def _ordered(model: Model, known: set[tuple[str, int]], problems: list[tuple[str
     if len(order) < len(calls):
         problems.append((model.name, "its calls go in a circle"))
     return order
-
-
-class Scope:
-    """One graph under construction.
-
-    Args:
-        importer: Whose it is.
-        is_trainable: Whether training changes what is in it.
-    """
-
-    def __init__(self, importer: Importer, is_trainable: bool) -> None:
-        self.importer = importer
-        self.is_trainable = is_trainable
-        self.inputs: list[str] = []
-        self.nodes: list[dict[str, Any]] = []
-        self.own: dict[str, dict[str, Any]] = {}
-        self._held: dict[str, str] = {}
-        self._frozen: list[str] = []
-        self._known: dict[At, Known] = {LOST: Known(None)}
-        self._taken: set[str] = set()
-        self._declared: dict[str, str] = {}
-        self._evaluator = Evaluator()
-
-    def free(self, wish: str) -> str:
-        """A name of the grammar that nothing has yet."""
-        name = names.free(names.as_part(wish), self._taken)
-        self._taken.add(name)
-        return name
-
-    def input(self, wish: str, known: Known) -> At:
-        """Add an input."""
-        at = At(self.free(wish))
-        self.inputs.append(at.name)
-        self._known[at] = known
-        return at
-
-    def known(self, at: At) -> Known:
-        """What is known of a result."""
-        return self._known.get(at, Known(None))
-
-    def set_mask(self, at: At, mask: str) -> None:
-        """Say that a mask goes with a result."""
-        self._known[at] = Known(self.known(at).value, mask)
-
-    def _emit(self, wish: str, node: dict[str, Any], value: Any) -> list[At]:
-        name = self.free(wish)
-        self.nodes.append({"name": name, **node})
-        if isinstance(value, tuple):
-            several = [At(name, index) for index in range(len(value))]
-            self._known |= {at: Known(each) for at, each in zip(several, value, strict=True)}
-            return several
-        self._known[At(name)] = Known(value)
-        return [At(name)]
-
-    def op(self, wish: str, name: str, refs: Sequence[At], arguments: dict[str, Any]) -> list[At]:
-        """Add an op of the vocabulary.
-
-        Raises:
-            ValueError: It does not take these.
-        """
-        if name == "constant":
-            value = constant_value(arguments["value"])
-            if arguments["dtype"] is not None:
-                import numpy as np
-
-                value = constant_value(np.asarray(arguments["value"], arguments["dtype"]))
-        else:
-            value = self._evaluator.op(name, [self.known(ref).value for ref in refs], arguments)
-        return self._emit(wish, {"op": name, "inputs": [ref.ref for ref in refs], "arguments": arguments}, value)
-
-    def parameter(self, wish: str, key: str) -> At:
-        """A parameter of the graph's own, as a result."""
-        array = self.importer.arrays[key]
-        own = next((name for name, other in self._held.items() if other == key), None)
-        if own is None:
-            own = self.free(wish)
-            self.own[own] = {"shape": list(array.shape), "dtype": dtype_name(array.dtype)}
-            self._held[own] = key
-            if not self.is_trainable:
-                self._frozen.append(own)
-        value = declared(array.shape, dtype_name(array.dtype))
-        return self._emit(f"{own}_value", {"parameter": own}, value)[0]
-
-    def freeze(self, key: str) -> None:
-        """Say that training does not change a parameter of the graph's own."""
-        self._frozen += [own for own, other in self._held.items() if other == key and own not in self._frozen]
-
-    def block(self, wish: str, block: Block, refs: Sequence[At], value: Any = ...) -> list[At]:
-        """Add a block; a further call of one that there is already, where it has the same parameters.
-
-        Args:
-            wish: Its name, if that is free.
-            block: It.
-            refs: What it is called on.
-            value: What it gives, for a container.
-        """
-        if value is ...:
-            value = self.layer_value(block, refs)
-        inputs = [ref.ref for ref in refs]
-        signature = json.dumps(block, sort_keys=True)
-        if (HELD in signature or block["kind"] in _CONTAINERS) and signature in self._declared:
-            return self._emit(f"{wish}_again", {"call": self._declared[signature], "inputs": inputs}, value)
-        found = self._emit(wish, {"block": block, "inputs": inputs}, value)
-        self._declared[signature] = found[0].name
-        return found
-
-    def layer_value(self, block: Block, refs: Sequence[At]) -> Any:
-        """What a layer gives."""
-        fields = {name: each for name, each in block.items() if name not in ("kind", "frozen", HELD)}
-        return self._evaluator.layer(KINDS[block["kind"]].from_config(fields), [self.known(ref).value for ref in refs])
-
-    def row(self, outputs: Sequence[At]) -> Block | None:
-        """The graph as a Sequential, if it is one."""
-        at = At(self.inputs[0])
-        for node in self.nodes:
-            if "block" not in node or node["inputs"] != [at.ref]:
-                return None
-            at = At(node["name"])
-        if list(outputs) != [at]:
-            return None
-        return {
-            "kind": "Sequential",
-            "children": [{"name": node["name"], "block": node["block"]} for node in self.nodes],
-        }
-
-    def graph(self, outputs: Sequence[At]) -> Block:
-        """The graph."""
-        block: Block = {"kind": "Graph", "inputs": self.inputs}
-        if self.own:
-            block |= {"parameters": self.own, HELD: self._held}
-        block |= {"nodes": self.nodes, "outputs": [at.ref for at in outputs]}
-        return block | ({"frozen": self._frozen} if self._frozen else {})

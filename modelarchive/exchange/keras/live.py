@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Bundle
 from modelarchive.exchange.keras.config import Refusal
 from modelarchive.exchange.keras.model import Layer, Model
-from modelarchive.exchange.keras.reading import bundle_of_storage
+from modelarchive.exchange.keras.reading import OWN, bundle_of_storage
 from modelarchive.exchange.keras.writing import keras_module
 from modelarchive.store.deferred import Deferred
 
@@ -35,15 +35,53 @@ def read_model(model: Any, inputs: Any = None) -> Bundle:
         MissingDependencyError: Keras is not installed.
     """
     keras = keras_module()
+    is_own = _is_subclassed(model, keras)
     if not model.built:
-        raise ConversionError([(model.name, "has no variables yet: call it once, or build() it")])
+        what = "has no variables yet: its layers are made when it is called or built"
+        raise ConversionError([(model.name, what)], hint=_UNBUILT + (f"; then {_SUBCLASSED}" if is_own else ""))
+    if is_own:
+        what = f"is a {type(model).__name__}, a model of its author's own class: what it computes is its code"
+        raise ConversionError([(model.name, what)], hint=_SUBCLASSED)
     try:
         config = json.loads(model.to_json())
-    except (NotImplementedError, TypeError, ValueError) as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        what = f"Keras has no config for it: {first}"
-        raise ConversionError([(model.name, what)], hint="only Sequential and functional models have one") from error
-    return bundle_of_storage(config, Live(model, keras), keras.__version__, _declared(inputs))
+    except Exception as error:
+        hint = f"give the layer a get_config() of what JSON can say, or {_SUBCLASSED}"
+        raise ConversionError(_without_config(model, keras) or [_told(model, error)], hint=hint) from error
+    try:
+        return bundle_of_storage(config, Live(model, keras), keras.__version__, _declared(inputs))
+    except ConversionError as error:
+        error.hint = _SUBCLASSED if error.hint == OWN else error.hint
+        raise
+
+
+_SUBCLASSED: Final = (
+    "ma.save('weights.h5', {v.path: v for v in model.variables}) saves its parameters, ma.transplant moves them"
+)
+_UNBUILT: Final = "call it once on an example, model(x), or type model.build((None, 32)) with the shape of its input"
+
+
+def _is_subclassed(model: Any, keras: Any) -> bool:
+    """Whether it is neither a Sequential nor a functional model."""
+    return not isinstance(model, keras.Sequential) and not hasattr(model, "_nodes_by_depth")
+
+
+def _without_config(model: Any, keras: Any) -> list[tuple[str, str]]:
+    """The layers, at any depth, that Keras cannot write down, and why."""
+    found = []
+    for layer in getattr(model, "layers", ()):
+        inner = _without_config(layer, keras)
+        if not inner:
+            try:
+                json.dumps(keras.saving.serialize_keras_object(layer))
+            except Exception as error:
+                inner = [_told(layer, error)]
+        found += inner
+    return found
+
+
+def _told(layer: Any, error: Exception) -> tuple[str, str]:
+    first = next(iter(str(error).strip().splitlines()), "")
+    return layer.name, f"Keras has no config for it: {type(error).__name__}{first and f': {first}'}"
 
 
 def _declared(inputs: Any) -> list[Mapping[str, Any]] | None:
@@ -103,12 +141,26 @@ class Live:
             own: dict[str, Any] = {}
             # What a layer would put into a file, in the order of a file.
             owner.save_own_variables(own)
-            key = self._keys.get(id(own.get(str(number))))
+            name = variable.rpartition("/")[2]
+            # With a LoRA a layer would save the sum: what it is made of stands beside.
+            holds = getattr(owner, f"_{name}", None) if getattr(owner, "lora_enabled", False) else None
+            key = self._keys.get(id(own.get(str(number)))) or self._keys.get(id(holds))
             if key is None:
                 raise Refusal(f"its weight {variable!r} is not where Keras' own layer has it")
             self.used.add(key)
             found.append(key)
         return found
+
+    def factors(self, layer: Layer, variables: Sequence[str]) -> list[str] | None:
+        """The keys of the factors of a LoRA; None where it was switched off."""
+        owner = self._objects[layer.place]
+        if not getattr(owner, "lora_enabled", False):
+            return None
+        keys = [self._keys.get(id(getattr(owner, variable, None)), "") for variable in variables]
+        if not all(keys):
+            raise Refusal("has a LoRA whose factors are not where Keras' own layer has them")
+        self.used.update(keys)
+        return keys
 
 
 def _layer(owner: Any, name: str) -> Any:

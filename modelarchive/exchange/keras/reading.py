@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from modelarchive import names, spec
-from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError
+from modelarchive import spec
+from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError, counted
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
-from modelarchive.exchange.keras import files
+from modelarchive.exchange.keras import files, shards
 from modelarchive.exchange.keras.calling import converted
-from modelarchive.exchange.keras.importing import Importer, Known, leaves
+from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.model import Layer, Model, Parser, Tensor, load_json
+from modelarchive.exchange.keras.naming import block_names
+from modelarchive.exchange.keras.parameters import asides, by_layer, by_path, told
+from modelarchive.exchange.keras.scope import Known
 from modelarchive.exchange.keras.storage import Names, Paths, Storage
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.zipped import content
@@ -35,19 +38,24 @@ def read(
     *,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     inputs: Inputs | None = None,
+    parameters_only: bool = False,
 ) -> Bundle:
     """Read a file of Keras, without Keras.
 
     Args:
         path: A ``.keras`` file, an ``.h5`` file of a whole model, or of weights (``.weights.h5``, and what
-            ``save_weights`` wrote before Keras 3). Whole models come with their architecture.
+            ``save_weights`` wrote before Keras 3), or the index ``.weights.json`` of weights in several files.
+            Whole models come with their architecture.
         config: The architecture that weights belong to: the file that ``model.to_json()`` was written into,
             or its content.
         inputs: Shapes of the inputs, by name or as declarations in order, None for a free axis; for models that
             were saved without sizes that their meaning depends on.
+        parameters_only: Leave the architecture out, which may be one that has no counterpart. The parameters are
+            those of the file as Keras stores them, all of them, ``conv1.kernel`` by the names that the layers have.
 
     Returns:
-        The bundle. Arrays are views of the mapped file, in the axes' order of the vocabulary.
+        The bundle. Arrays are views of the mapped file, in the axes' order of the vocabulary; without an
+        architecture, in that of Keras.
 
     Raises:
         OSError: The file cannot be read.
@@ -56,15 +64,59 @@ def read(
         ConversionError: The model has layers without a counterpart, custom classes or code; lists all of them.
     """
     file = MappedFile(path)
+    given = config
+    if given is not None and not isinstance(given, Mapping):
+        given = load_json(Path(os.fsdecode(given)).read_bytes(), os.fsdecode(given))
     try:
         if file.read(0, 2) == b"PK":
-            return _zip(file, inputs)
-        if file.read(0, 8) != _HDF5:
+            source = _zip(file)
+        elif file.read(0, min(8, file.size)) == _HDF5:
+            source = _hdf5(file, given)
+        elif shards.is_index(file.read(0, min(64, file.size))):
+            source = _File(shards.read_index(file), given)
+        else:
             raise FormatError("is neither a .keras nor an HDF5 file")
-        return _hdf5(file, config, inputs)
+        if parameters_only:
+            return _parameters(source, inputs)
+        if source.config is None:
+            return _weights(source)
+        return _whole(source, inputs)
     except (FormatError, UnsafeFileError, ConversionError) as error:
         error.file = error.file or str(file.path)
         raise
+
+
+@dataclass
+class _File:
+    """What is in a file.
+
+    Attributes:
+        stored: Its arrays.
+        config: The model's JSON; None where it is not there.
+        version: Keras' version.
+        is_older: Whether it is of the older format, with its weights by name.
+        notes: What is told of it in any case.
+        saved: When it was saved.
+    """
+
+    stored: files.Variables
+    config: Mapping[str, Any] | None
+    version: str = ""
+    is_older: bool = False
+    notes: list[Note] = field(default_factory=list)
+    saved: Any = None
+
+    def storage(self) -> Storage:
+        """Where its layers' variables are."""
+        self.stored.checked()
+        return Names(self.stored.arrays, self.stored.groups) if self.is_older else Paths(self.stored.arrays)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Where it comes from."""
+        found: dict[str, Any] = {"format": "Keras" if self.config is not None else "Keras weights"}
+        found |= {"version": self.version or "3"} if self.config is not None else {}
+        return {"source": found | ({"saved": self.saved[:40]} if isinstance(self.saved, str) else {})}
 
 
 def bundle_of_config(
@@ -91,7 +143,7 @@ def bundle_of_storage(
     return _model(config, storage, version, inputs, [])
 
 
-def _zip(file: MappedFile, inputs: Inputs | None) -> Bundle:
+def _zip(file: MappedFile) -> _File:
     members = files.members(file)
     if files.CONFIG not in members or files.VARIABLES not in members:
         missing = files.CONFIG if files.CONFIG not in members else files.VARIABLES
@@ -106,59 +158,86 @@ def _zip(file: MappedFile, inputs: Inputs | None) -> Bundle:
         notes.append(Note("(assets)", f"left out: {', '.join(others[:8])}"))
     version = str(metadata.get("keras_version", "3"))[:40]
     stored = files.variables(file, members[files.VARIABLES])
-    bundle = _model(config, Paths(stored.arrays), version, inputs, notes)
-    saved = metadata.get("date_saved")
-    if isinstance(saved, str):
-        bundle.metadata["source"]["saved"] = saved[:40]
-    return bundle
+    return _File(stored, config, version, notes=notes, saved=metadata.get("date_saved"))
 
 
-def _hdf5(file: MappedFile, config: Any, inputs: Inputs | None) -> Bundle:
+def _hdf5(file: MappedFile, config: Mapping[str, Any] | None) -> _File:
     stored = files.variables(file)
     version = stored.attributes.get("keras_version", "")
     if "model_config" in stored.attributes:
         found = load_json(stored.attributes["model_config"], "model_config")
-        inside = "model_weights/"
-        arrays = {path.removeprefix(inside): array for path, array in stored.arrays.items() if path.startswith(inside)}
         notes = [_optimizer()] if any(path.startswith("optimizer_weights/") for path in stored.arrays) else []
         if "training_config" in stored.attributes:
             notes.append(_compiled())
-        return _model(found, Names(arrays), version or "1", inputs, notes)
-    is_old = "layer_names" in stored.attributes
-    if not is_old and config is None and not any("vars" in path.split("/") for path in stored.arrays):
-        raise FormatError(
-            "is an HDF5 file, but neither a model nor weights of Keras",
-            hint="model.save() and model.save_weights() write such files",
-        )
-    if config is None:
-        return _weights(stored.arrays)
-    if not isinstance(config, Mapping):
-        config = load_json(Path(os.fsdecode(config)).read_bytes(), os.fsdecode(config))
-    storage: Storage = Names(stored.arrays) if is_old else Paths(stored.arrays)
-    version = version or str(config.get("keras_version", "3"))[:40]
-    return _model(config, storage, version, inputs, [])
+        return _File(stored.below("model_weights"), found, version or "1", is_older=True, notes=notes)
+    is_older = "layer_names" in stored.groups[""]
+    if not is_older and config is None and not any("vars" in path.split("/") for path in stored.arrays):
+        raise _no_keras(stored)
+    if config is not None:
+        version = version or str(config.get("keras_version", "3"))[:40]
+    return _File(stored, config, version, is_older=is_older, notes=shards.told_apart(file, stored))
 
 
-def _weights(arrays: Mapping[str, Deferred]) -> Bundle:
+def _no_keras(stored: files.Variables) -> FormatError:
+    """What an HDF5 file is that is none of Keras'."""
+    is_a = next((what for name, what in files.OTHERS.items() if name in stored.attributes), "")
+    paths = [*stored.arrays, *stored.unknown]
+    holds = f"it is {is_a}" if is_a else "it has no model_config, no layer_names, and no groups of variables"
+    listed = ", ".join(repr(path[:60]) for path in paths[:4]) + (", ..." if len(paths) > 4 else "")
+    what = f"is an HDF5 file, but neither a model nor weights of Keras: {holds}; {counted(len(paths), 'dataset')}"
+    hint = (
+        "model.save() and model.save_weights() write such files; arrays of another HDF5 file are read with h5py, and "
+    )
+    return FormatError(f"{what} {listed}".rstrip(), hint=f"{hint}saved with ma.save(path, {{name: array}})")
+
+
+def _weights(source: _File) -> Bundle:
     """A file of weights: their names are the paths, and nothing tells what they are for."""
-    notes = []
-    if any(path.startswith(_OPTIMIZER) for path in arrays):
-        notes.append(_optimizer())
-    found: dict[str, Deferred] = {}
-    for path in sorted(arrays, key=names.natural_key):
-        if path.startswith(_OPTIMIZER):
-            continue
-        parts = re.sub(r":\d+$", "", path).split("/")
-        name = ".".join(re.sub(r"[^A-Za-z0-9_-]", "_", part)[:128] or "_" for part in parts)
-        if name in found:
-            raise FormatError(f"two arrays would be called {name!r}")
-        found[name] = arrays[path]
+    parameters, notes = by_path(source.stored.checked())
     reason = "a file of weights holds no architecture: pass config=, the JSON of the model"
-    return Bundle(Parameters(found), reason=reason, metadata={"source": {"format": "Keras weights"}}, notes=notes)
+    notes = [Note("(architecture)", f"left out: {_NO_CONFIG}"), *source.notes, *notes]
+    return Bundle(parameters, reason=reason, metadata=source.metadata, notes=notes)
 
 
-_OPTIMIZER: Final = ("optimizer/", "_optimizer/", "optimizer_weights/")
-_METRICS: Final = ("metrics/", "_metrics/", "compile_metrics/", "_compile_metrics/", "_loss_tracker/", "loss_tracker/")
+_NO_CONFIG: Final = (
+    "a file of weights holds none; with what model.to_json() gives, written into model.json, "
+    "modelarchive.exchange.keras.read(path, config='model.json') gives the network"
+)
+
+
+def _parameters(source: _File, inputs: Inputs | None) -> Bundle:
+    """The parameters of any file, and why there is no architecture."""
+    parameters, notes = by_layer(source.stored, source.config)
+    notes += [Note(path[:200], "is left out: of a dtype that archives do not hold") for path in source.stored.unknown]
+    if source.config is None:
+        reason = _NO_CONFIG
+    else:
+        try:
+            _whole(source, inputs)
+            reason = "only the parameters were asked for"
+        except (ConversionError, FormatError) as error:
+            problems = getattr(error, "unsupported", [("", error.message)])
+            listed = "; ".join(f"{where}: {what}".removeprefix(": ") for where, what in problems[:3])
+            more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+            reason = f"it has no counterpart here: {listed}{more}"
+    first = [
+        Note("(architecture)", f"left out: {reason}"),
+        Note("(parameters)", "are as Keras stores them: kernels have the axes (..., in, out)"),
+    ]
+    return Bundle(parameters, reason=reason, metadata=source.metadata, notes=[*first, *source.notes, *notes])
+
+
+def _whole(source: _File, inputs: Inputs | None) -> Bundle:
+    """A model with its architecture."""
+    if source.config is None:
+        raise FormatError(_NO_CONFIG)
+    try:
+        bundle = _model(source.config, source.storage(), source.version or "3", inputs, source.notes)
+    except ConversionError as error:
+        error.hint = _HINT if error.hint is None or error.hint == OWN else error.hint
+        raise
+    bundle.metadata = source.metadata
+    return bundle
 
 
 def _optimizer() -> Note:
@@ -177,7 +256,7 @@ def _model(
     importer = Importer(storage, parser, version, converted)
     importer.notes = list(notes)
     if model is None:
-        raise ConversionError(parser.problems, hint=_HINT)
+        raise ConversionError(parser.problems, hint=OWN)
     storage.assign(model, "")
     declarations = _declarations(model, inputs)
     if not model.is_sequential and not leaves(model.outputs):
@@ -185,13 +264,13 @@ def _model(
     block, _ = importer.model(model, [_known(each) for each in declarations])
     problems = list(dict.fromkeys([*parser.problems, *importer.problems]))
     if problems:
-        raise ConversionError(problems, hint=_HINT)
+        raise ConversionError(problems, hint=OWN)
     parameters = importer.finished(block)
-    if block["kind"] == "Graph":
-        for each, name in zip(declarations, block["inputs"], strict=True):
-            each["name"] = name
-        if isinstance(model.outputs, dict | list) and not _is_flat(model.outputs):
-            block["structure"] = _structure(model.outputs)
+    called = block.get("inputs") or block_names(each["name"] for each in declarations).values()
+    for each, name in zip(declarations, called, strict=True):
+        each["name"] = name
+    if block["kind"] == "Graph" and isinstance(model.outputs, dict | list) and not _is_flat(model.outputs):
+        block["structure"] = _structure(model.outputs)
     is_known = all(each["shape"] is not None for each in declarations)
     architecture = {"vocabulary": 1, "inputs": declarations if is_known else [], "model": block}
     if not is_known:
@@ -199,7 +278,9 @@ def _model(
     return _bundle(architecture, parameters, importer, config)
 
 
-_HINT: Final = "a model with layers of its own is rebuilt by its author's code only"
+#: The next step where a model has classes that nobody knows.
+OWN: Final = "a model with layers of its own is rebuilt by its author's code only"
+_HINT: Final = f"{OWN}; ma.load(path) and modelarchive convert --parameters-only give its parameters"
 
 
 def _bundle(
@@ -228,20 +309,13 @@ def _bundle(
 
 def _tell_unused(importer: Importer) -> None:
     storage = importer.storage
-    unused = [path for path in storage.arrays if path not in storage.used]
-    if any(path.startswith(_OPTIMIZER) for path in unused):
-        importer.note(*_pair(_optimizer()))
-    if any("/seed_generator" in path for path in unused):
-        importer.note("(random)", "the states of random generators are left out")
-    if any(path.startswith(_METRICS) for path in unused):
-        importer.note("(metrics)", "their states are left out")
+    unused = {path: array for path, array in storage.arrays.items() if path not in storage.used}
+    aside = asides(unused)
+    for note in told(aside):
+        importer.note(note.where, note.what)
     for path in unused:
-        if not path.startswith((*_OPTIMIZER, *_METRICS)) and "/seed_generator" not in path:
+        if path not in aside:
             importer.note(path, "is not used by the model, and is left out")
-
-
-def _pair(note: Note) -> tuple[str, str]:
-    return note.where, note.what
 
 
 def _declarations(model: Model, inputs: Inputs | None) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelarchive.exchange.keras.config import Refusal
-from modelarchive.exchange.keras.importing import At
+from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.keras.step import Step
 
 

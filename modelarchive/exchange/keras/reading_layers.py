@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.keras.config import Refusal, short
-from modelarchive.exchange.keras.importing import At
+from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.keras.step import Step
 from modelarchive.exchange.keras.weights import Fields
 from modelarchive.store.deferred import Deferred
@@ -23,7 +23,6 @@ def dense(step: Step) -> At:
     """Dense: the last axis is mapped."""
     config = step.config
     config.expect("quantization_config", None)
-    config.expect("lora_rank", None)
     activation = step.activation_of(config.value("activation", None))
     fields = {
         "units": config.integer("units"),
@@ -43,7 +42,6 @@ def einsum_dense(step: Step) -> At:
     """EinsumDense: a product by letters with a parameter, and a bias that broadcasts."""
     config = step.config
     config.expect("quantization_config", None)
-    config.expect("lora_rank", None)
     config.value("output_shape", None)
     pattern = config.text("equation").replace(" ", "")
     if "..." in pattern:
@@ -71,7 +69,6 @@ def embedding(step: Step) -> At:
     """Embedding: the indices may come as floats."""
     config = step.config
     config.expect("quantization_config", None)
-    config.expect("lora_rank", None)
     config.expect("reverse_dtype", None)
     config.value("tie_weights", None)
     config.value("logit_soft_cap", None)

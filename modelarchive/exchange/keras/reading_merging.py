@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from modelarchive.exchange.keras.config import Refusal, short
-from modelarchive.exchange.keras.importing import At
+from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.keras.step import Step
 
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"

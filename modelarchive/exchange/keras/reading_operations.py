@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from modelarchive.exchange.keras.config import Refusal, short
-from modelarchive.exchange.keras.importing import At
 from modelarchive.exchange.keras.reading_windows import spatial
+from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.keras.step import Step
 
 Read = Callable[[Step], At | list[At]]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from modelarchive.exchange.keras.config import Config, Refusal, short
-from modelarchive.exchange.keras.importing import LOST, At
 from modelarchive.exchange.keras.model import Call, Layer
+from modelarchive.exchange.keras.scope import LOST, At
 from modelarchive.exchange.keras.step import Step
 from modelarchive.exchange.keras.weights import GRU_GATES, LSTM_GATES, RNN_GATES, recurrent
 

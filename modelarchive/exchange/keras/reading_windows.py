@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from modelarchive.exchange.keras.config import Refusal
-from modelarchive.exchange.keras.importing import At
+from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.keras.step import Step
 
 Read = Callable[[Step], At]
@@ -79,7 +79,6 @@ def convolution(rank: int) -> Read:
             "activation": activation.field,
             "use_bias": config.flag("use_bias", default=True),
         }
-        config.expect("lora_rank", None)
         config.expect("quantization_config", None)
         sizes = lambda arrays: {"in_channels": arrays["weight"].shape[1] * groups}  # noqa: E731
         at = step.block(f"Conv{rank}D", fields, x, sizes=sizes)[0]
@@ -217,10 +216,22 @@ def pooling(style: str, rank: int) -> Read:
             "layout": order,
             "ceil_mode": False,
         }
+        if style == "Avg" and _is_uneven(fields["padding"], window):
+            step.note(
+                "padding='same' is uneven here: the mean leaves out what is padded, as on TensorFlow and JAX; "
+                "Keras on PyTorch counts the edge again"
+            )
         more: dict[str, Any] = {"count_include_pad": False} if style == "Avg" else {}
         return step.plain(f"{style}Pool{rank}D", x, **fields, **more)
 
     return read
+
+
+def _is_uneven(pairs: Sequence[Sequence[int]], window: Sequence[int]) -> bool:
+    """Whether Keras on PyTorch pads with copies of the edge, and these change a mean: of two they do not."""
+    return any(before != after for before, after in pairs) and any(
+        sum(pair) > 0 and size > 2 for pair, size in zip(pairs, window, strict=True)
+    )
 
 
 def global_pooling(style: str, rank: int) -> Read:

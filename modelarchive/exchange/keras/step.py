@@ -12,8 +12,9 @@ import numpy as np
 
 from modelarchive.exchange.keras.activations import Activation, activation_of
 from modelarchive.exchange.keras.config import Config, Refusal, short
-from modelarchive.exchange.keras.importing import HELD, LOST, At, Block, Importer, Scope, leaves
+from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.model import Call, Layer, Literal, mapped
+from modelarchive.exchange.keras.scope import HELD, LOST, At, Block, Scope
 from modelarchive.exchange.keras.weights import Fields, Weight, present
 from modelarchive.nn.kinds import KINDS
 from modelarchive.nn.parameter import dtype_name
@@ -247,14 +248,42 @@ class Step:
         wanted = present(weights, fields)
         keys = self.importer.storage.find(layer, [each.theirs for each in wanted])
         found: dict[str, str] = {}
+        # What a LoRA adds is asked for when all of the layer's own are known.
         for weight, path in zip(wanted, keys, strict=True):
-            stored = self.importer.storage.arrays[path]
+            stored = self._merged(weight.theirs, self.importer.storage.arrays[path], layer)
             for index, own in enumerate(weight.ours):
                 key = f"{path}#{own}"
                 if key not in self.importer.arrays:
                     self.importer.arrays[key] = _turned(stored, weight, dict(fields), index)
                 found[own] = key
         return found
+
+    def _merged(self, variable: str, stored: Deferred, layer: Layer) -> Deferred:
+        """A variable with the product of its LoRA's factors added, as Keras computes."""
+        if variable not in ("kernel", "embeddings") or layer.config.value("lora_rank", None) is None:
+            return stored
+        rank, alpha = layer.config.integer("lora_rank"), layer.config.optional("lora_alpha")
+        storage = self.importer.storage
+        keys = storage.factors(layer, [f"lora_{variable}_a", f"lora_{variable}_b"])
+        if keys is None:
+            self.importer.note(layer.name, f"its LoRA of rank {rank} is merged into the {variable} already")
+            return stored
+        first, second = (storage.arrays[key] for key in keys)
+        if first.shape != (*stored.shape[:-1], rank) or second.shape != (rank, *stored.shape[-1:]):
+            raise Refusal(f"its LoRA of rank {rank} has factors of shapes {first.shape} and {second.shape}")
+        if stored.dtype.name not in FLOATS:
+            raise Refusal(f"has a LoRA beside a {variable} of {stored.dtype.name}, which has no counterpart")
+        times = np.float32(1 if alpha is None else alpha / rank)
+        self.importer.note(
+            layer.name, f"its LoRA of rank {rank} is merged into the {variable}, from which it was apart"
+        )
+
+        def read() -> np.ndarray:
+            product: np.ndarray = times * (first.read().astype(np.float32) @ second.read().astype(np.float32))
+            merged: np.ndarray = (stored.read() + product).astype(stored.dtype)
+            return merged
+
+        return Deferred(stored.shape, stored.dtype, read)
 
     def parameter(self, own: str, fields: Fields | None = None, *, is_trained: bool = True) -> At:
         """A variable as a result: a parameter of the graph's own.
@@ -265,7 +294,7 @@ class Step:
             is_trained: Whether training changes it.
         """
         key = self.held(fields or {}, self.weights, self.layer)[own]
-        at = self.scope.parameter(f"{self.layer.name}_{own}", key)
+        at = self.scope.parameter(own, key)
         if not is_trained or not self.is_trainable():
             self.scope.freeze(key)
         return at

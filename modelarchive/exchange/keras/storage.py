@@ -18,7 +18,7 @@ _NAMES: Final = {
     "output_dense": "attention_output",
 }
 #: Classes whose name in Python is not the one in configs.
-_CLASSES: Final = {"GroupQueryAttention": "GroupedQueryAttention", "Model": "Functional"}
+CLASSES: Final = {"GroupQueryAttention": "GroupedQueryAttention", "Model": "Functional"}
 
 
 class Storage(Protocol):
@@ -39,6 +39,9 @@ class Storage(Protocol):
         Raises:
             Refusal: One is missing.
         """
+
+    def factors(self, layer: Layer, variables: Sequence[str]) -> list[str] | None:
+        """The keys of the factors of a LoRA; None where what is found has their product added already."""
 
 
 class Paths:
@@ -64,7 +67,7 @@ class Paths:
             layers = layers[1:]
         counts: dict[str, int] = {}
         for layer in layers:
-            stem = snake_case(_CLASSES.get(layer.kind, layer.kind))
+            stem = snake_case(CLASSES.get(layer.kind, layer.kind))
             number = counts[stem] = counts.get(stem, -1) + 1
             place = f"{prefix}{self._layers}/{stem}_{number}" if number else f"{prefix}{self._layers}/{stem}"
             layer.place = self._same(layer, place)
@@ -101,20 +104,34 @@ class Paths:
             found.append(key)
         return found
 
+    def factors(self, layer: Layer, variables: Sequence[str]) -> None:
+        """Keras 3 adds their product when it saves: what it called its variables is all that there is."""
+        own = f"{layer.place}/vars/"
+        if any(path.startswith(own) and path not in self.used for path in self.arrays):
+            raise Refusal("keeps the factors of its LoRA in variables that are not known here")
+
 
 class Names:
     """The older format: ``dense_1/dense_1/kernel:0`` below the group of the outermost layer.
 
     Args:
         arrays: Path -> array.
+        groups: Path of a group -> attributes; those of the outermost layers list their weights, as Keras reads them.
     """
 
-    def __init__(self, arrays: Mapping[str, Deferred]) -> None:
+    def __init__(
+        self, arrays: Mapping[str, Deferred], groups: Mapping[str, Mapping[str, Sequence[str]]] | None = None
+    ) -> None:
         self.arrays = arrays
         self.used: set[str] = set()
-        self._groups: dict[str, list[str]] = {}
+        self._listed = {
+            layer: [path for name in attributes["weight_names"] if (path := plain_path(f"{layer}/{name}")) in arrays]
+            for layer, attributes in (groups or {}).items()
+            if "weight_names" in attributes
+        }
+        self._below: dict[str, list[str]] = {}
         for path in arrays:
-            self._groups.setdefault(path.partition("/")[0], []).append(path)
+            self._below.setdefault(path.partition("/")[0], []).append(path)
 
     def assign(self, model: Model, prefix: str) -> None:
         """Give every layer of a model its place."""
@@ -132,27 +149,61 @@ class Names:
     def find(self, layer: Layer, variables: Sequence[str]) -> list[str]:
         """The keys of a layer's variables."""
         top, *inner = layer.place.split("\0")
-        # A name may have a slash, and so be groups inside of each other.
-        group = [path for path in self._groups.get(top.partition("/")[0], ()) if path.startswith(f"{top}/")]
+        group = self._group(top)
         found = []
         for variable in variables:
-            attribute, _, name = variable.rpartition("/")
-            # Keras 2 called the kernel of a DepthwiseConv2D so.
-            wished = (name, f"depthwise_{name}")
-            calls = [[path for path in group if re.sub(r":\d+$", "", path).endswith(f"/{each}")] for each in wished]
-            fitting = calls[0] or calls[1]
-            if not fitting and len(variables) == 1:  # which may have no name of its own
-                fitting = [path for path in group if f"/{layer.name}/" in f"/{path}"]
-            wanted = [_NAMES.get(attribute, attribute), *reversed(inner)]
-            for part in wanted:
-                if part and len(fitting) > 1:
-                    fitting = [path for path in fitting if f"/{part}/" in f"/{path}"] or fitting
+            fitting = self._fitting(group, layer, variable, len(variables))
+            if len(fitting) != 1 and not inner and top in self._listed and len(group) == len(variables):
+                found = list(group)  # by their order, as Keras itself does
+                break
             if len(fitting) != 1:
                 how = "is not in the file" if not fitting else f"may be any of {fitting[:4]}"
                 raise Refusal(f"its weight {variable!r} {how}")
-            self.used.add(fitting[0])
-            found.append(fitting[0])
+            found += fitting
+        self.used.update(found)
         return found
+
+    def factors(self, layer: Layer, variables: Sequence[str]) -> list[str] | None:
+        """The keys of the factors of a LoRA; None where the file has the product added already."""
+        return self.find(layer, variables)
+
+    def _group(self, top: str) -> list[str]:
+        """The paths of a layer's weights."""
+        if top in self._listed:
+            return self._listed[top]
+        # A name may have a slash, and so be groups inside of each other.
+        return [path for path in self._below.get(top.partition("/")[0], ()) if path.startswith(f"{top}/")]
+
+    def _fitting(self, group: Sequence[str], layer: Layer, variable: str, count: int) -> list[str]:
+        """The paths that may be a layer's variable."""
+        top, *inner = layer.place.split("\0")
+        attribute, _, name = variable.rpartition("/")
+        # Keras 2 called the kernel of a DepthwiseConv2D so.
+        wished = (name, f"depthwise_{name}")
+        calls = [[path for path in group if without_number(path).endswith(f"/{each}")] for each in wished]
+        fitting = calls[0] or calls[1]
+        if not fitting and count == 1:  # which may have no name of its own
+            fitting = [path for path in group if f"/{layer.name}/" in f"/{path}"]
+        part = _NAMES.get(attribute, attribute)
+        for wanted in [part, *reversed(inner)]:
+            if wanted and len(fitting) > 1:
+                fitting = [path for path in fitting if f"/{wanted}/" in f"/{path}"] or fitting
+        whole = "/".join(filter(None, [*inner[-1:], part, name]))
+        if len(fitting) > 1:
+            fitting = [path for path in fitting if without_number(path).endswith(f"/{whole}")] or fitting
+        if len(fitting) > 1:
+            fitting = [path for path in fitting if without_number(path) == f"{top}/{whole}"] or fitting
+        return fitting
+
+
+def plain_path(path: str) -> str:
+    """A path without empty parts, as HDF5 takes it."""
+    return re.sub("/+", "/", path).strip("/")
+
+
+def without_number(path: str) -> str:
+    """A path without the number that TensorFlow puts behind a name: ``dense/kernel:0``."""
+    return re.sub(r":\d+$", "", path)
 
 
 def snake_case(name: str) -> str:

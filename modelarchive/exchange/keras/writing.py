@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import shutil
+import sys
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -23,18 +26,59 @@ SUFFIXES: Final = (".keras", ".weights.h5")
 
 
 def keras_module() -> ModuleType:
-    """Keras, with the backend that it chooses (``KERAS_BACKEND``).
+    """Keras, with the backend that it chooses: by ``KERAS_BACKEND``, by its own file, else TensorFlow.
+
+    Where nobody has set the variable or imported Keras yet, and the backend that Keras would take is not installed,
+    ``KERAS_BACKEND`` is set to one that is: a framework that is imported already, else torch, jax, tensorflow in
+    this order.
 
     Raises:
         MissingDependencyError: It, or its backend, is not installed.
     """
+    if "keras" not in sys.modules:
+        _choose_backend()
     try:
         import keras
     except ImportError as error:
-        message = f"Keras, or the backend that KERAS_BACKEND names (torch, jax, tensorflow), is missing: {error}"
-        raise MissingDependencyError(message, extra="keras") from error
+        raise MissingDependencyError(f"Keras is missing: {error}", extra="keras") from error
     module: ModuleType = keras
     return module
+
+
+#: Backends that Keras has, in the order in which one is chosen.
+BACKENDS: Final = ("torch", "jax", "tensorflow")
+
+
+def _choose_backend() -> None:
+    """Have ``KERAS_BACKEND`` name a backend that is installed."""
+    installed = [name for name in BACKENDS if importlib.util.find_spec(name) is not None]
+    wish = os.environ.get("KERAS_BACKEND", "")
+    named = wish or _configured()
+    if named not in BACKENDS and wish and importlib.util.find_spec(wish.partition(".")[0]) is not None:
+        return  # one of which only Keras knows
+    if named in installed:
+        return
+    if not installed:
+        raise MissingDependencyError(
+            "Keras computes with torch, jax or tensorflow, and none is installed", extra="keras"
+        )
+    if not wish:
+        os.environ["KERAS_BACKEND"] = next((name for name in installed if name in sys.modules), installed[0])
+        return
+    what = f"KERAS_BACKEND is {wish!r}, which is not installed here; installed: {', '.join(installed)}"
+    missing = MissingDependencyError(what, extra="keras")
+    missing.hint = f"set KERAS_BACKEND={installed[0]} before Python starts, or before Keras is imported"
+    raise missing
+
+
+def _configured() -> str:
+    """The backend that Keras' own file names, or the one that it takes without."""
+    try:
+        home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+        found = json.loads((home / "keras.json").read_bytes())["backend"]
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
+        return "tensorflow"
+    return str(found)
 
 
 def build_model(source: Source, *, inputs: Any = None) -> keras.Model:

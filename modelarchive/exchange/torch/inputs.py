@@ -60,7 +60,12 @@ def refuse_example(module: torch.nn.Module, inputs: Any) -> NoReturn:
     """
     several = inputs if isinstance(inputs, tuple | list) else [inputs]
     found = ", ".join(f"{NAMES.get(each.dtype, each.dtype)} {tuple(each.shape)}" for each in several)
-    hint = f"the first axis is the batch; an example: {call_of(module, _example(module))}"
+    known = getattr(module, DECLARED, None)
+    if known is None:
+        hint = f"the first axis is the batch; an example: {call_of(module, _example(module))}"
+    else:
+        shapes = ", ".join(f"{each['dtype']} {each['shape']}" for each in known)
+        hint = f"leave inputs= out: it is known to take {shapes} (None: any size)"
     raise ConversionError([("inputs", f"the module itself does not run on them: {found}")], hint=hint)
 
 

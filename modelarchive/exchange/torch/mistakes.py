@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -32,7 +33,10 @@ def mistaken(model: object) -> tuple[str, str] | None:
     if isinstance(model, torch.Tensor):
         return "is a tensor", "save() stores tensors: save(path, tensor)"
     for name in _INSIDE:
-        if isinstance(getattr(model, name, None), torch.nn.Module):
+        inside = None
+        with contextlib.suppress(Exception):  # a property of somebody's may raise anything
+            inside = getattr(model, name, None)
+        if isinstance(inside, torch.nn.Module):
             return (
                 f"is {type(model).__name__}, which holds a network",
                 f"give its .{name}: save_model(path, x.{name}, ...)",

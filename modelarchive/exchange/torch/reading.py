@@ -32,7 +32,8 @@ from modelarchive.exchange.torch.tracing import ADAPTERS, Traced, Tracing
 from modelarchive.exchange.torch.wrapping import named_tensors, refuse_shards, take_off, unwrapped, walk
 
 #: What may be kept of a network that cannot be read.
-KEEPS: Final = "save(path, module.state_dict()) keeps the parameters, without an architecture"
+_KEEPS: Final = "save(path, module.state_dict()) keeps the parameters, without an architecture"
+_REMEMBERED: Final = f"give inputs= if it takes others than it was built for; {_KEEPS}"
 #: Where in this package a forward was read, which tells nobody anything.
 _OURS: Final = re.compile(r"^\w+ \(\S*modelarchive/exchange/torch/\w+\.py, line \d+\): ")
 _PLAIN: Final = "make each of them a plain tensor in memory first, in the module or in a copy of it"
@@ -55,13 +56,13 @@ def bundle_of_module(module: Any, inputs: Any) -> Bundle:
         network.eval()
         reader = _Reader(network, _arrays(network, writes), notes)
         example = network.example if isinstance(network, Program) and inputs is None else inputs
-        inputs = known_inputs(network, inputs)
+        declared_inputs = known_inputs(network, inputs)
         block = reader.block(network, "")
         with reader.tracing.patched():
-            architecture = reader.described(block, inputs)
+            architecture = reader.described(block, declared_inputs)
         if reader.tracing.problems and (given := _example(example)) is not None:
             _outputs(network, given)  # an example that does not fit is the cause of all the rest
-        reader.refuse()
+        reader.refuse(_REMEMBERED if example is None else _KEEPS)
         parameters = initialized(block)
         wanted = spec.parameter_shapes(architecture)
         notes = [*reader.notes, *reader.names.notes, *reader.differences(wanted)]
@@ -180,8 +181,11 @@ class _Reader:
         self._arrays = arrays
         self._runs = 0
 
-    def refuse(self) -> None:
+    def refuse(self, hint: str) -> None:
         """Raise what was told.
+
+        Args:
+            hint: The next step.
 
         Raises:
             ConversionError: Something was; lists all of it.
@@ -192,7 +196,7 @@ class _Reader:
             (where, _OURS.sub("", what)) for where, what in self.tracing.problems if not f"{where}.".startswith(told)
         ]
         if problems:
-            raise ConversionError(problems, hint=KEEPS)
+            raise ConversionError(problems, hint=hint)
 
     def differences(self, kept: Mapping[str, Any]) -> Iterator[Note]:
         """Notes of tensors that were left out, and of arrays that were none."""

@@ -26,7 +26,7 @@ from modelarchive.store.contents import LITERALS, MAX_INFLATION, Chunks, Content
 from modelarchive.store.guarded.assembly import Dataset, Group, assemble
 from modelarchive.store.guarded.filled import check_chunks
 from modelarchive.store.guarded.tables import chunk_table
-from modelarchive.store.guarded.types import attribute, known_type, long_text, raw_type
+from modelarchive.store.guarded.types import attribute, known_type, long_text, raw_type, texts_of
 from modelarchive.store.header import MAX_LENGTH
 
 #: A path, or a readable binary file.
@@ -118,22 +118,26 @@ def _group(file: h5f.FileID, hdf5_path: str, path: object) -> h5g.GroupID:
     return node
 
 
-def read_foreign(file: File, *, attributes: list[str]) -> Foreign:
+def read_foreign(file: File, *, attributes: list[str], of_groups: list[str]) -> Foreign:
     """Describe an HDF5 file of another system.
 
     Args:
         file: The file.
         attributes: Attributes of the root whose texts are wanted, however long they are.
+        of_groups: Attributes of groups, the root too, whose one or several texts are wanted.
     """
     with _opened(file) as opened:
         root = h5g.open(opened, b"/")
         texts = {name: long_text(root, name) for name in attributes if h5a.exists(root, name.encode())}
         arrays: dict[str, Entry | None] = {}
+        groups = {"": texts_of(root, of_groups)}
         for found in _walk(opened, file):
             if isinstance(found, Dataset):
                 entry = found.content if isinstance(found.content, Entry) else None
                 arrays[found.path[1:]] = entry or _opaque(opened, found.path, file)
-    return Foreign(arrays, texts)
+            else:
+                groups[found.path[1:]] = texts_of(h5g.open(opened, found.path.encode()), of_groups)
+    return Foreign(arrays, texts, groups)
 
 
 def rehearse() -> None:

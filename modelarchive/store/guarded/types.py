@@ -97,3 +97,29 @@ def long_text(owner: Any, name: str) -> str:
     found.read(value)
     text = value.item()
     return text.decode() if isinstance(text, bytes) else str(text)
+
+
+def texts_of(group: Any, attributes: list[str]) -> dict[str, list[str]]:
+    """What a group says in these attributes: one text, or several, in parts ``name0``, ``name1``, ... too."""
+    found: dict[str, list[str]] = {}
+    for name in attributes:
+        if h5a.exists(group, name.encode()):
+            found[name] = _several(group, name)
+            continue
+        number = 0  # longer lists than an attribute can be are cut into parts
+        while h5a.exists(group, f"{name}{number}".encode()):
+            found.setdefault(name, []).extend(_several(group, f"{name}{number}"))
+            number += 1
+    return found
+
+
+def _several(owner: Any, name: str) -> list[str]:
+    """An attribute's texts, flat; none if it is something else."""
+    found = h5a.open(owner, name.encode())
+    space = found.get_space()
+    if not isinstance(found.get_type(), h5t.TypeStringID) or space.get_simple_extent_type() == h5s.NULL:
+        return []
+    value = np.empty(found.shape, found.dtype)
+    if value.size:
+        found.read(value)
+    return [each.decode() if isinstance(each, bytes) else str(each) for each in value.reshape(-1).tolist()]

@@ -47,6 +47,7 @@ def test_outputs_are_those_of_keras(name: str) -> None:
         np.testing.assert_allclose(one, two.astype("f4"), atol=LOOSE.get(name, 1e-5), rtol=LOOSE.get(name, 1e-5))
 
 
+@pytest.mark.filterwarnings("ignore:.*a file of weights holds none")
 @pytest.mark.parametrize("name", MODELS)
 def test_files_are_recognised_and_become_archives(name: str, tmp_path: Path) -> None:
     assert recognise(FILES / name) == "keras"

@@ -174,6 +174,15 @@ def test_axes_are_free_as_the_program_says(tmp_path):
     assert [each["shape"] for each in declared] == [[3, None], [2, 4, 6]]
 
 
+def test_inputs_that_a_program_does_not_take(tmp_path):
+    program = torch.export.export(torch.nn.Sequential(torch.nn.Linear(6, 2)), (torch.zeros(3, 6),))
+    for x in (torch.zeros(2, 6), (torch.zeros(3, 6), torch.zeros(3, 6))):
+        with pytest.raises(ma.ConversionError, match="does not run on them") as caught:
+            ma.save_model(tmp_path / "net.h5", program, inputs=x)
+        assert caught.value.hint == "leave inputs= out: it is known to take float32 [3, 6] (None: any size)"
+    ma.save_model(tmp_path / "net.h5", program)
+
+
 def test_language_models_of_transformers(transformers, tmp_path):
     config = transformers.LlamaConfig(
         vocab_size=50, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40,

@@ -1,0 +1,76 @@
+"""Hooks, parametrisations, pruning: read, or told by name with what makes the weight plain."""
+
+import os
+import re
+
+import numpy as np
+import pytest
+
+import modelarchive as ma
+from tests.exchange.torch.comparison import X
+from tests.exchange.torch.refusals import refused
+
+torch = pytest.importorskip("torch")
+
+
+def symmetric(module):
+    class Symmetric(torch.nn.Module):
+        def forward(self, x):
+            return x + x.T
+
+    torch.nn.utils.parametrize.register_parametrization(module, "weight", Symmetric())
+
+
+CHANGED = {
+    "weight_norm": (torch.nn.utils.weight_norm, "computed by weight_norm"),
+    "spectral_norm": (torch.nn.utils.spectral_norm, "computed by spectral_norm"),
+    "pruned": (lambda module: torch.nn.utils.prune.l1_unstructured(module, "weight", 0.5), "pruned"),
+    "parametrised weight_norm": (torch.nn.utils.parametrizations.weight_norm, "parametrisation (WeightNorm)"),
+    "parametrised spectral_norm": (torch.nn.utils.parametrizations.spectral_norm, "parametrisation (SpectralNorm)"),
+    "orthogonal": (torch.nn.utils.parametrizations.orthogonal, "parametrisation (Orthogonal)"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CHANGED)
+def test_weights_that_are_computed_are_told_with_what_makes_them_plain(name, tmp_path):
+    change, word = CHANGED[name]
+    model = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(6, 6)), torch.nn.ReLU())
+    change(model[0][0])
+    model.eval()
+    model(torch.from_numpy(X))
+    error = refused(tmp_path, model, inputs=torch.from_numpy(X))
+    assert len(error.unsupported) == 1
+    where, what = error.unsupported[0]
+    assert where.startswith("0.0")
+    assert word in what
+    wanted = model(torch.from_numpy(X)).detach().numpy()
+    eval(re.search(r"torch\.nn\.utils\..*\)(?= makes)", what)[0], {"torch": torch, "model": model})
+    ma.save_model(tmp_path / "net.h5", model, inputs=torch.from_numpy(X))
+    np.testing.assert_allclose(ma.load_model(tmp_path / "net.h5")(X), wanted, atol=1e-5)
+
+
+def test_a_parametrisation_of_one_s_own_is_read(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(6, 6))
+    symmetric(model[0])
+    ma.save_model(tmp_path / "net.h5", model, inputs=torch.from_numpy(X))
+    wanted = model(torch.from_numpy(X)).detach().numpy()
+    np.testing.assert_allclose(ma.load_model(tmp_path / "net.h5")(X), wanted, atol=1e-5)
+
+
+def test_hooks_and_replaced_forwards_are_told_by_name(tmp_path):
+    def double(module, inputs, output):
+        return output * 2
+
+    model = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.ReLU(), torch.nn.ReLU())
+    handle = model[0].register_forward_hook(double)
+    model[1].forward = lambda x: x * 3
+    error = refused(tmp_path, model, inputs={"shape": [None, 6]})
+    assert [where for where, _ in error.unsupported] == ["0", "1"]
+    assert "(double)" in str(error)
+    assert "replaced" in str(error)
+    assert os.fspath(tmp_path) not in str(error)
+    handle.remove()
+    del model[1].forward
+    model[2].register_full_backward_hook(lambda *given: None)
+    ma.save_model(tmp_path / "net.h5", model, inputs={"shape": [None, 6]})
