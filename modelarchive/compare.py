@@ -1,29 +1,68 @@
-"""What differs between two archives: architecture, parameters, metadata."""
+"""What differs between two models: architecture, parameters, metadata."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
+from modelarchive import errors
 from modelarchive.archive import Archive
+
+#: An array, the bytes of texts, or the words of a parameter's rows.
+Value: TypeAlias = "np.ndarray | list[bytes] | list[str]"
+
+#: What stands before the name of a parameter whose rows have words.
+_TOKENS: Final = "/tokens/"
+#: Numbers compared at a time: both files stay on the disk.
+_PIECE: Final = 1 << 18
+
+
+class _Absent:
+    """What stands on the side that lacks a value."""
+
+    def __repr__(self) -> str:
+        """In words."""
+        return "absent"
+
+
+#: The value of a :class:`Change` on the side that has none.
+ABSENT: Final = _Absent()
 
 
 class Change(NamedTuple):
-    """A value that differs; "absent" on the side that lacks it."""
+    """A value that differs; :data:`ABSENT` on the side that lacks it."""
 
-    #: JSON pointer.
+    #: JSON pointer into the first; into the second for what the first lacks.
     where: str
-    a: str
-    b: str
+    a: Any
+    b: Any
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two that are compared.
+
+    Attributes:
+        leaves: Name of each array, literal and string table -> its dtype and shape, in words.
+        read: Gives an array, the bytes of texts, or the words of a parameter's rows.
+        architecture: None: there is none, or it is not compared.
+        metadata: What JSON can say.
+    """
+
+    leaves: Mapping[str, str]
+    read: Callable[[str], Value]
+    architecture: Any = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Differences:
-    """Two archives compared.
+    """Two models compared.
 
     Attributes:
         equal: Names of arrays with the same dtype, shape and bits.
@@ -48,19 +87,22 @@ class Differences:
         return bool(self.changed or self.reshaped or self.only_a or self.only_b or self.architecture or self.metadata)
 
 
-def diff(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> Differences:
-    """Compare two archives.
+def diff(a: str | os.PathLike[str] | Side, b: str | os.PathLike[str] | Side) -> Differences:
+    """Compare two archives, or what was read of files of other systems.
 
     Raises:
         OSError: A file cannot be read.
         FormatError: A file is no archive, or damaged.
     """
-    with Archive(a) as first, Archive(b) as second:
-        found = Differences(
-            architecture=list(_changes(_architecture(first), _architecture(second), "")),
-            metadata=list(_changes(first.metadata, second.metadata, "")),
+    with ExitStack() as stack:
+        first, second = (
+            each if isinstance(each, Side) else of_archive(stack.enter_context(Archive(each))) for each in (a, b)
         )
-        ours, theirs = _leaves(first), _leaves(second)
+        found = Differences(
+            architecture=list(_changes(_whole(first.architecture), _whole(second.architecture), "")),
+            metadata=list(_changes(dict(first.metadata), dict(second.metadata), "")),
+        )
+        ours, theirs = first.leaves, second.leaves
         found.only_a.extend(name for name in ours if name not in theirs)
         found.only_b.extend(name for name in theirs if name not in ours)
         for name in ours:
@@ -68,41 +110,75 @@ def diff(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> Differences:
                 continue
             if ours[name] != theirs[name]:
                 found.reshaped[name] = (ours[name], theirs[name])
-            elif (change := _distance(first, second, name)) is None:
+            elif (change := _distance(first.read(name), second.read(name))) is None:
                 found.equal.append(name)
             else:
                 found.changed[name] = change
     return found
 
 
-def _architecture(archive: Archive) -> Any:
-    return archive.architecture if archive.has_architecture else {}
-
-
-def _leaves(archive: Archive) -> dict[str, str]:
-    """Name of each array, literal and string table -> its dtype and shape."""
+def of_archive(archive: Archive) -> Side:
+    """An open archive as a side."""
     contents = archive.reader.contents
-    leaves = {name: f"{contents.entry(name).dtype} {contents.entry(name).shape}" for name in archive.parameters}
+    entries = {name: contents.entry(name) for name in archive.parameters}
+    leaves = {name: described(entry.dtype, entry.shape) for name, entry in entries.items()}
     for path, text in contents.texts.items():
-        if path.startswith(("/arrays/", "/tokens/")):
-            leaves[path.removeprefix("/arrays/")] = f"{text.dtype} {text.shape}"
-    return leaves
+        if path.startswith("/arrays/"):
+            leaves[path.removeprefix("/arrays/")] = described(text.dtype, text.shape)
+    leaves |= _words(archive.tokens)
+
+    def read(name: str) -> Value:
+        if name in entries:
+            return archive.parameters[name]
+        if name.startswith(_TOKENS):
+            return archive.tokens[name.removeprefix(_TOKENS)]
+        return archive.reader.text_bytes(f"/arrays/{name}")
+
+    return Side(leaves, read, archive.architecture if archive.has_architecture else None, archive.metadata)
 
 
-def _distance(first: Archive, second: Archive, name: str) -> float | None:
+def of_parameters(
+    leaves: Mapping[str, str],
+    parameters: Mapping[str, np.ndarray],
+    tokens: Mapping[str, Sequence[str]],
+    architecture: Any,
+    metadata: Mapping[str, Any],
+) -> Side:
+    """What was read of a file of another system as a side; see :class:`Side`."""
+
+    def read(name: str) -> Value:
+        return list(tokens[name.removeprefix(_TOKENS)]) if name.startswith(_TOKENS) else parameters[name]
+
+    return Side({**leaves, **_words(tokens)}, read, architecture, metadata)
+
+
+def _words(tokens: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The lists of words as leaves."""
+    return {f"{_TOKENS}{name}": errors.counted(len(each), "word") for name, each in tokens.items()}
+
+
+def described(dtype: str, shape: tuple[int, ...]) -> str:
+    """``described("float32", (2, 3))`` is ``"float32 2 x 3"``."""
+    return " ".join([dtype, " x ".join(map(str, shape))]).rstrip()
+
+
+def _whole(architecture: Any) -> Any:
+    return ABSENT if architecture is None else architecture
+
+
+def _distance(ours: Value, theirs: Value) -> float | None:
     """The largest absolute difference; None if the bits are equal.
 
     The bits are compared, not the digests: those say what was written, which damage does not change.
     """
-    if name not in first.parameters:
-        path = name if name.startswith("/tokens/") else f"/arrays/{name}"
-        ours, theirs = first.reader.text_bytes(path), second.reader.text_bytes(path)
+    if not isinstance(ours, np.ndarray) or not isinstance(theirs, np.ndarray):
         return None if ours == theirs else float("nan")
-    x, y = (archive.parameters[name].reshape(-1) for archive in (first, second))
+    x, y = ours.reshape(-1), theirs.reshape(-1)
     wide = np.complex128 if x.dtype.kind == "c" else np.float64
     largest = None
     for start in range(0, x.size, _PIECE):
-        one, other = x[start : start + _PIECE], y[start : start + _PIECE]
+        # Files of other systems may hold the other byte order.
+        one, other = (each[start : start + _PIECE].astype(each.dtype.newbyteorder("=")) for each in (x, y))
         if np.array_equal(one.view(np.uint8), other.view(np.uint8)):
             continue
         with np.errstate(invalid="ignore"):
@@ -113,25 +189,29 @@ def _distance(first: Archive, second: Archive, name: str) -> float | None:
     return largest
 
 
-#: Numbers compared at a time: both archives stay on the disk.
-_PIECE: Final = 1 << 18
-
-
 def _changes(a: Any, b: Any, where: str) -> Iterator[Change]:
-    """Leaves that differ, as JSON pointers; lists of named children are compared by name."""
+    """Values that differ: lists by position, lists of what has names by name."""
     if isinstance(a, dict) and isinstance(b, dict):
         for key in dict.fromkeys([*a, *b]):
             pointer = f"{where}/{str(key).replace('~', '~0').replace('/', '~1')}"
-            if key in a and key in b:
-                yield from _changes(a[key], b[key], pointer)
-            else:
-                yield Change(pointer, _brief(a, key), _brief(b, key))
-    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        for number, (x, y) in enumerate(zip(a, b, strict=True)):
-            yield from _changes(x, y, f"{where}/{number}")
+            yield from _changes(a.get(key, ABSENT), b.get(key, ABSENT), pointer)
+    elif isinstance(a, list) and isinstance(b, list):
+        ours, theirs = _named(a), _named(b)
+        if ours is None or theirs is None:
+            ours, theirs = dict(enumerate(a)), dict(enumerate(b))
+        shared = [key for key in ours if key in theirs], [key for key in theirs if key in ours]
+        if shared[0] != shared[1]:
+            yield Change(where, *shared)
+        place = {key: at for at, key in enumerate(theirs)} | {key: at for at, key in enumerate(ours)}
+        for key in dict.fromkeys([*ours, *theirs]):
+            yield from _changes(ours.get(key, ABSENT), theirs.get(key, ABSENT), f"{where}/{place[key]}")
     elif type(a) is not type(b) or a != b:
-        yield Change(where, repr(a)[:120], repr(b)[:120])
+        yield Change(where, a, b)
 
 
-def _brief(owner: dict[str, Any], key: str) -> str:
-    return repr(owner[key])[:120] if key in owner else "absent"
+def _named(values: list[Any]) -> dict[Any, Any] | None:
+    """A list of children or nodes by their names; None if it is another list."""
+    names = [each.get("name") if isinstance(each, dict) else None for each in values]
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        return None
+    return dict(zip(names, values, strict=True))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+#: Hexadecimal digits of a digest.
+_DIGEST: Final = 64
 
 
 class ModelArchiveError(Exception):
@@ -77,12 +80,12 @@ class IntegrityError(ModelArchiveError, ValueError):
     """Stored bytes differ from their digests.
 
     Attributes:
-        damaged: ``{name: (expected, found)}``.
+        damaged: ``{name: (expected, found)}``; digests whole, which the message shortens.
     """
 
     def __init__(self, damaged: Mapping[str, tuple[str, str]], **where: Any) -> None:
         self.damaged = dict(damaged)
-        lines = [f"  {name}: expected {expected}, found {found}" for name, (expected, found) in self.damaged.items()]
+        lines = [f"  {name}: expected {claim(e)}, found {claim(f)}" for name, (e, f) in self.damaged.items()]
         super().__init__("\n".join([f"{counted(len(lines), 'damaged part')}:", *lines]), **where)
 
 
@@ -176,3 +179,9 @@ class MissingDependencyError(ModelArchiveError, ImportError):
 def counted(number: int, noun: str) -> str:
     """``counted(2, "problem")`` is ``"2 problems"``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def claim(text: str) -> str:
+    """What was expected or found, for people: a digest by its beginning, all else whole."""
+    is_digest = len(text) == _DIGEST and all(sign in "0123456789abcdef" for sign in text)
+    return f"{text[:16]}..." if is_digest else text

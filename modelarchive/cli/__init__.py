@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -14,11 +15,11 @@ from typing import Any, Final, NoReturn
 from modelarchive.cli.outcome import DONE, INTERRUPTED, WRONG_USE, complain, failed
 
 #: The modules that bring the commands, in the order of the help. Each has `add(commands)`.
-_GROUPS: Final = ("look", "check", "sign", "parts", "convert", "upkeep", "forward", "demo")
+_GROUPS: Final = ("look", "check", "difference", "sign", "parts", "convert", "upkeep", "forward", "demo")
 
 _EPILOG: Final = """\
-exit codes: 0 done; 1 the answer is no (damaged, different); 2 wrong use; 3 refused as unsafe;
-4 cannot read or write"""
+exit codes: 0 done; 1 the answer is no (damaged, different, not verified);
+2 wrong use; 3 refused as unsafe; 4 cannot read or write"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = _parser().parse_args(arguments)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else WRONG_USE
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks is no reason to end.
+            stream.reconfigure(errors="backslashreplace")
     with _warnings_as_lines():
         try:
             code: int = chosen.command(chosen)
@@ -46,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain("interrupted")
             return INTERRUPTED
         except Exception as error:
-            return failed(error)
+            return failed(error, getattr(chosen, "name", ""))
     return code
 
 

@@ -18,7 +18,7 @@ def add_command(
     """A command with `--json`; `summary` is a sentence without its full stop."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=f"{summary}.")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, name=name)
     return parser
 
 

@@ -1,33 +1,30 @@
-"""``verify`` and ``diff``: is a file undamaged, and are two files the same."""
+"""``verify``: is a file undamaged."""
 
 from __future__ import annotations
 
 import argparse
-import math
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from modelarchive import errors
+from modelarchive import errors, formats
 from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command
-from modelarchive.cli.outcome import DONE, NO, WrongUseError, failed
-from modelarchive.cli.output import Column
-from modelarchive.store.digest import HEX_LENGTH
+from modelarchive.cli.outcome import DONE, NO, WrongUseError, failed, spelled
 
 if TYPE_CHECKING:
-    from modelarchive.compare import Differences
+    import numpy as np
+
+
+#: Bytes of a page of memory, or less: one value of each is looked at.
+_PAGE: Final = 4096
 
 
 def add(commands: Commands) -> None:
-    """Add the commands."""
+    """Add the command."""
     checked = add_command(commands, "verify", verify, "Check every digest, every schema and the index against HDF5")
     checked.add_argument("files", nargs="+", type=Path, metavar="FILE")
     checked.add_argument("--key", type=Path, metavar="KEY", help="a public key: refuse what was not signed with it")
     checked.add_argument("--signature", type=Path, metavar="SIG", help="the signature's file (default: FILE.sig)")
-    compared = add_command(commands, "diff", diff, "Compare two archives: architecture, parameters, metadata")
-    compared.add_argument("first", type=Path, metavar="A")
-    compared.add_argument("second", type=Path, metavar="B")
 
 
 def verify(chosen: argparse.Namespace) -> int:
@@ -48,10 +45,10 @@ def verify(chosen: argparse.Namespace) -> int:
 def _verify_one(path: Path, chosen: argparse.Namespace) -> tuple[int, dict[str, Any]]:
     import modelarchive
 
-    quiet = chosen.json
-
     record: dict[str, Any] = {"file": str(path), "ok": False}
     try:
+        if formats.recognise(path) != "archive":
+            return _read_foreign(path, chosen, record)
         with modelarchive.open(path) as archive, output.progress(f"verify {path.name}", archive.size) as advance:
             if chosen.key is None:
                 report = archive.verify(progress=advance)
@@ -62,23 +59,23 @@ def _verify_one(path: Path, chosen: argparse.Namespace) -> tuple[int, dict[str, 
             size = archive.size
     except errors.IntegrityError as error:
         record["damaged"] = {name: {"expected": e, "found": f} for name, (e, f) in error.damaged.items()}
-        if not quiet:
+        if not chosen.json:
             output.say(f"{path}: damaged", style="bold red")
             for name, (expected, found) in error.damaged.items():
-                output.say(f"  {name}: expected {_short(expected)}, found {_short(found)}")
+                output.say(f"  {name}: expected {errors.claim(expected)}, found {errors.claim(found)}")
             if error.hint:
                 output.say(f"  hint: {error.hint}")
         return NO, record
     except errors.SpecError as error:
         record["problems"] = [{"pointer": p, "rule": r, "message": m} for p, r, m in error.problems]
-        failed(error)
+        failed(error, "verify")
         return NO, record
     except (errors.ModelArchiveError, OSError) as error:
-        record["error"] = str(error)
-        return failed(error), record
+        record["error"] = spelled(str(error), "verify")
+        return failed(error, "verify"), record
     record |= {"ok": True, "bytes": size, "arrays": report.arrays, "architecture": report.has_architecture}
     record["foreign"] = list(report.foreign)
-    if not quiet:
+    if not chosen.json:
         model = "architecture and " if report.has_architecture else ""
         signed = "" if chosen.key is None else f", signed with {chosen.key.name}"
         output.say(f"{path}: whole: {model}{report.arrays:,} arrays, {output.size(size)}{signed}", style="green")
@@ -87,43 +84,62 @@ def _verify_one(path: Path, chosen: argparse.Namespace) -> tuple[int, dict[str, 
     return DONE, record
 
 
-def _short(claim: str) -> str:
-    """The beginning of a digest; other claims whole."""
-    return f"{claim[:16]}..." if len(claim) == HEX_LENGTH and " " not in claim else claim
+def _read_foreign(path: Path, chosen: argparse.Namespace, record: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Read all of a file of another system, which has no digests: at most the checksums of a zip file."""
+    from modelarchive.cli.content import opened
+
+    with opened(path) as content:
+        arrays = {name: leaf for name, leaf in content.leaves.items() if leaf.shares is None}
+        total = sum(leaf.nbytes for leaf in arrays.values())
+        with output.progress(f"read {path.name}", total) as advance:
+            for name, leaf in arrays.items():
+                touch(content.arrays[name])
+                advance(leaf.nbytes)
+    record |= {"format": content.format, "bytes": content.size, "arrays": len(arrays), "convert": content.convert}
+    if damaged := damaged_member(path):
+        record["damaged"] = {damaged: {"expected": "the checksum in the zip file", "found": "another"}}
+        if not chosen.json:
+            output.say(f"{path}: damaged", style="bold red")
+            output.say(f"  {damaged}: differs from its checksum in the zip file")
+            output.say("  hint: take the file from where it came from again")
+        return NO, record
+    record["reason"] = "it has no digests"
+    if not chosen.json:
+        output.say(f"{path}: not verified: it is {content.what}, which has no digests", style="bold yellow")
+        count = errors.counted(len(arrays), "array")
+        output.say(
+            f"  {count} read, {output.size(total)}, and nothing in it was run; whether it was changed, nothing tells"
+        )
+        if content.convert:
+            output.say(f"  hint: `{content.convert}` makes an archive, whose digests tell of changes from then on")
+    return NO, record
 
 
-def diff(chosen: argparse.Namespace) -> int:
-    """``modelarchive diff``: 1 if anything differs."""
-    from modelarchive import compare
+def damaged_member(path: Path) -> str | None:
+    """The first member of a zip file whose checksum, which is CRC-32, differs; None for other files, too."""
+    import struct
+    import zipfile
+    import zlib
 
-    found = compare.diff(chosen.first, chosen.second)
-    if chosen.json:
-        output.as_json({"is_equal": not found, **_record(found)})
-        return NO if found else DONE
-    for part in ("architecture", "metadata"):
-        changes = getattr(found, part)
-        if changes:
-            output.table([Column(part), Column("A"), Column("B")], changes)
-            output.say()
-    rows = [
-        *((name, "changed", f"by at most {greatest:.6g}") for name, greatest in found.changed.items()),
-        *((name, "replaced", f"{a} -> {b}") for name, (a, b) in found.reshaped.items()),
-        *((name, "only in A", "") for name in found.only_a),
-        *((name, "only in B", "") for name in found.only_b),
-    ]
-    if rows:
-        output.table([Column("array"), Column("state"), Column("difference")], rows)
-        output.say()
-    total = len(found.equal) + len(rows)
-    said = "different" if found else "the same"
-    output.say(f"{said}: {len(found.equal):,} of {total:,} arrays equal", style="bold")
-    return NO if found else DONE
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return None
+    with zipfile.ZipFile(path) as opened:
+        for member in opened.infolist():
+            try:
+                with opened.open(member) as stream:
+                    while stream.read(1 << 20):
+                        pass
+            except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError):
+                return member.filename
+    return None
 
 
-def _record(found: Differences) -> dict[str, Any]:
-    record = asdict(found)
-    for part in ("architecture", "metadata"):
-        record[part] = [change._asdict() for change in getattr(found, part)]
-    # JSON has no NaN: no number says that only strings, or only NaNs, differ.
-    record["changed"] = {name: None if math.isnan(by) else by for name, by in found.changed.items()}
-    return record
+def touch(array: np.ndarray) -> None:
+    """Read every page of an array, which may be a view of a mapped file."""
+    flat = array.reshape(-1)
+    step = max(1, _PAGE // max(1, flat.itemsize))
+    for start in range(0, flat.size, step << 10):
+        flat[start : start + (step << 10) : step].tobytes()

@@ -36,7 +36,9 @@ def add(commands: Commands) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """``modelarchive run``."""
     import modelarchive
+    from modelarchive.cli.content import refuse_foreign
 
+    refuse_foreign(chosen.file)
     with modelarchive.open(chosen.file) as archive:
         arrays = [_read(path) for path in chosen.input]
         _check_inputs(archive.architecture if archive.has_architecture else None, arrays, chosen)
@@ -57,8 +59,8 @@ def run(chosen: argparse.Namespace) -> int:
         record = {"outputs": [{"name": name} | _record(each) for name, each in results.items()], "seconds": seconds}
         output.as_json(record | {"written": str(chosen.output) if chosen.output else None})
         return DONE
-    numbers = {"least", "greatest"}
-    columns = [Column(name, is_number=name in numbers) for name in ("output", "dtype", "shape", "least", "greatest")]
+    columns = [Column("output", is_name=True), Column("dtype"), Column("shape")]
+    columns += [Column(name, is_number=True) for name in ("least", "greatest")]
     rows = []
     for name, each in results.items():
         record = _record(each)
@@ -93,7 +95,8 @@ def _read(path: Path) -> np.ndarray:
 def _check_inputs(architecture: Mapping[str, Any] | None, arrays: list[np.ndarray], chosen: argparse.Namespace) -> None:
     if architecture is None:
         raise WrongUseError(
-            f"{chosen.file}: has no architecture, only arrays", hint="modelarchive.save_model() stores both"
+            f"{chosen.file}: has no architecture, only arrays",
+            hint="an archive of the whole model is needed: modelarchive.save_model() writes both",
         )
     declared = architecture["inputs"]
     if chosen.block:

@@ -1,9 +1,9 @@
-"""``show``: what is in an archive."""
+"""``show``: what is in an archive, or in a file of another system."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,23 +11,29 @@ from typing import TYPE_CHECKING, Any, Final
 from modelarchive import errors
 from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command
-from modelarchive.cli.outcome import DONE, complain
+from modelarchive.cli.layout import as_text, laid_out
+from modelarchive.cli.outcome import DONE, complain, spelled
 from modelarchive.cli.output import Column
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from modelarchive.archive import Archive
-    from modelarchive.store.contents import Entry, Text
+    from modelarchive.cli.content import Content, Leaf
 
-#: Characters of one entry of the metadata that are shown.
-_LONGEST: Final = 1000
+#: Lines of notes that a terminal shows.
+_MOST_NOTES: Final = 20
+#: Characters of a text that stands in the table.
+_LONGEST_VALUE: Final = 40
+#: Numbers looked at together by `--stats`.
+_PIECE: Final = 1 << 20
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    show = add_command(commands, "show", run, "Show what is in an archive: blocks, shapes, dtypes, sizes, metadata")
-    show.add_argument("file", type=Path)
+    show = add_command(
+        commands, "show", run, "Show what is in an archive, or in a file of another system, which is not run"
+    )
+    show.add_argument("file", type=Path, metavar="FILE")
     how = show.add_mutually_exclusive_group()
     how.add_argument("--tree", action="store_true", help="the tree of blocks instead of the table")
     how.add_argument("--stats", action="store_true", help="the values too: least, greatest, mean, deviation, NaNs")
@@ -35,102 +41,135 @@ def add(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """``modelarchive show``."""
-    import modelarchive
+    from modelarchive.cli.content import opened
 
-    with modelarchive.open(chosen.file) as archive:
+    with opened(chosen.file) as content:
         if chosen.json:
-            output.as_json(_record(archive, with_stats=chosen.stats))
+            output.as_json(_record(content, with_stats=chosen.stats))
             return DONE
-        kinds = _kinds(archive)
-        _header(archive, kinds)
+        kinds = _kinds(content)
+        output.say(str(content.path), style="bold")
+        output.facts(_facts(content, kinds))
+        output.say()
         if chosen.tree:
-            output.say("\n".join(_tree(archive, kinds)))
+            _tree(content, kinds)
         elif chosen.stats:
-            _stats_table(archive.parameters)
+            _stats_table(content.arrays)
         else:
-            _table(archive, kinds)
+            _table(content, kinds)
+        if content.archive is None:
+            _foreign(content)
     return DONE
 
 
-def _header(archive: Archive, kinds: dict[str, str]) -> None:
-    output.say(str(archive.path), style="bold")
-    output.say("\n".join(f"  {name:<13}{value}" for name, value in _facts(archive, kinds)))
-    output.say()
-
-
-def _facts(archive: Archive, kinds: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """What stands above the table: label and text."""
-    contents = archive.reader.contents
-    noun = "parameters" if archive.section == "parameters" else "numbers"
-    yield "size", f"{output.size(archive.size)}, {archive.parameter_count:,} {noun}"
-    found = sorted({entry.dtype for entry in contents.arrays.values()})
-    yield "arrays", f"{len(contents.arrays):,}" + (f", {', '.join(found)}" if found else "")
-    if contents.chunks:
-        before = sum(contents.arrays[name].nbytes for name in contents.chunks)
-        after = sum(chunks.nbytes for chunks in contents.chunks.values())
-        yield (
-            "compressed",
-            f"{errors.counted(len(contents.chunks), 'array')}, {output.size(before)} -> {output.size(after)}",
+def _facts(content: Content, kinds: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+    """What stands above the table: label and lines."""
+    archive = content.archive
+    if archive is None:
+        yield "format", [f"{content.what}, not a model archive; nothing in it was run"]
+    noun = "parameters" if content.sign == "." else "numbers"
+    yield "size", [f"{output.size(content.size)}, {content.count:,} {noun}"]
+    arrays = {name: leaf for name, leaf in content.leaves.items() if name in content.arrays}
+    unique = sum(leaf.shares is None for leaf in arrays.values())
+    found = sorted({leaf.dtype for leaf in arrays.values()})
+    yield "arrays", [f"{unique:,}" + (f", {', '.join(found)}" if found else "")]
+    compressed = [leaf for leaf in arrays.values() if leaf.compressed is not None and leaf.shares is None]
+    if compressed:
+        before, after = (
+            sum(each) for each in zip(*((leaf.nbytes, leaf.compressed) for leaf in compressed), strict=True)
         )
-    yield "written by", contents.generator or "unknown"
-    if kinds:
-        yield "architecture", f"{kinds['']}, {len(kinds) - 1:,} blocks in it"
-        for declared in archive.architecture["inputs"]:
-            lengths = " x ".join("batch" if length is None else str(length) for length in declared["shape"])
-            yield "input", f"{declared['name']}: {declared['dtype']} {lengths}"
-    for name, words in archive.tokens.items():
-        yield "tokens", f"{name}: {len(words):,} words"
-    for key, value in archive.metadata.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        # A tokenizer is megabytes of text; --json has all of it.
-        more = len(text) - _LONGEST
-        yield "metadata", f"{key}: {text[:_LONGEST]}" + (f"... and {more:,} characters more" if more > 0 else "")
+        count = errors.counted(len(compressed), "array")
+        yield "compressed", [f"{count}, {output.size(before)} -> {output.size(after)}"]
+    if archive is not None:
+        yield "written by", [archive.reader.contents.generator or "unknown"]
+    else:
+        yield "digests", ["none: nothing tells whether it is as it was written"]
+    yield from _model(content, kinds)
+    for name, words in content.tokens.items():
+        yield "tokens", [f"{name}: {len(words):,} words"]
+    if content.metadata:
+        yield "metadata", list(laid_out(content.metadata))
 
 
-def _table(archive: Archive, kinds: dict[str, str]) -> None:
-    contents = archive.reader.contents
+def _model(content: Content, kinds: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+    if kinds and content.architecture is not None:
+        yield "architecture", [f"{kinds['']}, {len(kinds) - 1:,} blocks in it"]
+        for declared in content.architecture["inputs"]:
+            yield "input", [f"{declared['name']}: {declared['dtype']} {_lengths(declared['shape'])}"]
+    elif content.refused:
+        count = errors.counted(len(content.refused), "thing")
+        yield "architecture", [f"cannot be read: {count} in it that this package has no word for, listed below"]
+    elif content.reason:
+        yield "architecture", [f"none: {spelled(content.reason, 'show')}"]
+
+
+def _lengths(shape: list[int | None]) -> str:
+    """``batch x 3 x ? x ?``: the first axis of any length is the batch; a second one alone is a length."""
+    free = [at for at, length in enumerate(shape) if length is None]
+    words = {0: "batch"} | ({free[-1]: "length"} if len(free) == 2 and free[0] == 0 else {})
+    return output.shape([words.get(at, "?") if length is None else length for at, length in enumerate(shape)])
+
+
+def _foreign(content: Content) -> None:
+    """What stands below the table of a file that is no archive."""
+    for title, found in (
+        ("why its architecture cannot be read:", content.refused),
+        ("what reading it changes or leaves out:", content.notes),
+    ):
+        if not found:
+            continue
+        output.say(f"\n{title}")
+        shown = len(found) if output.width(sys.stdout) is None else _MOST_NOTES
+        for where, what in found[:shown]:
+            output.say(f"  {where}: {spelled(what, 'show')}", style="yellow")
+        if shown < len(found):
+            output.say(f"  ... and {len(found) - shown:,} more: --json lists them", style="yellow")
+    if content.convert is None:
+        output.say(f"\nno archive can be made of it, for none holds {', '.join(content.unheld)}")
+    else:
+        output.say(f"\nto make an archive of {'its parameters' if content.refused else 'it'}:\n  {content.convert}")
+
+
+def _table(content: Content, kinds: dict[str, str]) -> None:
     rows = []
-    for name, leaf in _leaves(archive):
+    for name, leaf in content.leaves.items():
         kind = kinds.get(name.rpartition(".")[0], "")
-        canonical = contents.aliases.get(name)
-        size = output.size(leaf.nbytes) if canonical is None else f"= {canonical}"
-        if name in contents.chunks:
-            size = f"{output.size(contents.chunks[name].nbytes)} of {size}"
-        is_value = name not in archive.parameters and not leaf.shape
-        shape = _shortened(str(archive.reader.text(f"/arrays/{name}"))) if is_value else output.shape(leaf.shape)
+        size = output.size(leaf.nbytes) if leaf.shares is None else "shared"
+        if leaf.compressed is not None and leaf.shares is None:
+            size = f"{output.size(leaf.compressed)} of {size}"
+        shape = output.shape(leaf.shape) if leaf.value is None else _shortened(leaf)
         rows.append((name, kind, leaf.dtype, shape, size))
-    columns = [Column("name"), Column("kind"), Column("dtype"), Column("shape"), Column("size", is_number=True)]
+    columns = [Column("name", is_name=True), Column("kind", is_optional=True), Column("dtype"), Column("shape")]
+    columns.append(Column("size", is_number=True))
     shown = [0, 1, 2, 3, 4] if kinds else [0, 2, 3, 4]
     output.table([columns[at] for at in shown], [[row[at] for at in shown] for row in rows])
+    shares = {name: leaf.shares for name, leaf in content.leaves.items() if leaf.shares is not None}
+    if shares:
+        output.say("\nshared:")
+        pairs = (output.fitting(list(names), indent=4) for names in (shares.keys(), shares.values()))
+        for name, other in zip(*pairs, strict=True):
+            output.say(f"  {name} = {other}")
 
 
-def _leaves(archive: Archive) -> Iterator[tuple[str, Entry | Text]]:
-    """Every array, number and string as it was saved, in order; a shared parameter under each of its names."""
-    contents = archive.reader.contents
-    if contents.members is None:
-        yield from ((name, contents.entry(name)) for name in archive.parameters)
-        return
-    for path, kind in contents.members.items():
-        if path in archive.parameters:
-            yield path, contents.entry(path)
-        elif kind in ("array", "literal"):
-            yield path, contents.texts[f"/arrays/{path}"]
-
-
-def _shortened(value: str) -> str:
-    return value if len(value) <= 40 else f"{value[:37]}..."
+def _shortened(leaf: Leaf) -> str:
+    """A number, or the beginning of a text."""
+    text = leaf.value or ""
+    is_whole = leaf.dtype != "str" or len(text) <= _LONGEST_VALUE
+    return text if is_whole else f"{text[: _LONGEST_VALUE - 3]}..."
 
 
 def _stats_table(arrays: Mapping[str, np.ndarray]) -> None:
     names = ["least", "greatest", "mean", "deviation"]
-    columns = [Column("name"), *(Column(name, is_number=True) for name in [*names, "zeros", "not finite"])]
     rows = []
+    is_finite = True
     for name, array in arrays.items():
         found = stats(array)
         cells = ["" if found[each] is None else f"{found[each]:.4g}" for each in names]
         bad = found["not_finite"]
+        is_finite = is_finite and not bad
         rows.append((name, *cells, f"{found['zeros']:,}", (f"{bad:,}", "bold red" if bad else "")))
-    output.table(columns, rows)
+    columns = [Column("name", is_name=True), *(Column(title, is_number=True) for title in [*names, "zeros"])]
+    output.table([*columns, Column("not finite", is_number=True, is_optional=is_finite)], rows)
 
 
 def stats(array: np.ndarray) -> dict[str, Any]:
@@ -141,91 +180,122 @@ def stats(array: np.ndarray) -> dict[str, Any]:
     import numpy as np
 
     flat = array.reshape(-1)
-    found: dict[str, Any] = dict.fromkeys(("least", "greatest", "mean", "deviation"))
-    wide = flat if flat.dtype.kind == "c" else flat.astype(np.float64)
-    finite = wide[np.isfinite(wide)]
-    found |= {"zeros": int(np.count_nonzero(wide == 0)), "not_finite": int(wide.size - finite.size)}
-    if finite.size and flat.dtype.kind != "c":
-        found |= {
-            "least": float(finite.min()),
-            "greatest": float(finite.max()),
-            "mean": float(finite.mean()),
-            "deviation": float(finite.std()),
-        }
+    is_complex = flat.dtype.kind == "c"
+    zeros = finite = 0
+    total, least, greatest = 0.0, np.inf, -np.inf
+    with np.errstate(over="ignore", invalid="ignore"):
+        for piece in _pieces(flat):
+            good = piece[np.isfinite(piece)]
+            zeros += int(np.count_nonzero(piece == 0))
+            finite += good.size
+            if good.size and not is_complex:
+                total += float(good.sum())
+                least, greatest = min(least, float(good.min())), max(greatest, float(good.max()))
+        found: dict[str, Any] = dict.fromkeys(("least", "greatest", "mean", "deviation"))
+        found |= {"zeros": zeros, "not_finite": int(flat.size - finite)}
+        if finite and not is_complex:
+            mean = total / finite
+            squares = sum(float(np.square(piece[np.isfinite(piece)] - mean).sum()) for piece in _pieces(flat))
+            found |= {"least": least, "greatest": greatest, "mean": mean, "deviation": float(np.sqrt(squares / finite))}
     return found
 
 
-def _tree(archive: Archive, kinds: dict[str, str]) -> Iterator[str]:
+def _pieces(flat: np.ndarray) -> Iterator[np.ndarray]:
+    """Runs of the values in double precision: a large array is not copied as a whole."""
+    for start in range(0, flat.size, _PIECE):
+        piece = flat[start : start + _PIECE]
+        yield piece if piece.dtype.kind == "c" else piece.astype("float64")
+
+
+def _tree(content: Content, kinds: dict[str, str]) -> None:
     """Blocks and parameters as lines, indented by depth: each block once, its parameters below it."""
     from modelarchive.archive.saving import blocks_of
 
-    sign = "." if archive.section == "parameters" else "/"
-    blocks = dict(blocks_of(archive.architecture)) if kinds else {}
-    lines = {tuple(filter(None, path.split("."))): _described(path, block) for path, block in blocks.items()}
-    lines.setdefault((), archive.section)
-    for name, leaf in _leaves(archive):
-        parts = tuple(name.split(sign))
+    blocks = dict(blocks_of(content.architecture)) if kinds and content.architecture else {}
+    # The parts of a name -> what stands behind the last of them.
+    found = {tuple(path.split(".")): f": {described(block)}" for path, block in blocks.items() if path}
+    for name, leaf in content.leaves.items():
+        parts = tuple(name.split(content.sign))
         for depth in range(1, len(parts)):
-            lines.setdefault(parts[:depth], parts[depth - 1])
-        lines[parts] = f"{parts[-1]}  {leaf.dtype} {output.shape(leaf.shape)}"
-    place = {parts: at for at, parts in enumerate(lines)}
-    for parts in sorted(lines, key=lambda parts: [place[parts[:depth]] for depth in range(len(parts) + 1)]):
-        yield "  " * len(parts) + lines[parts]
+            found.setdefault(parts[:depth], "")
+        found[parts] = f"  {leaf.dtype} {output.shape(leaf.shape)}"
+    siblings: dict[tuple[str, ...], list[str]] = {}
+    for parts in found:
+        siblings.setdefault(parts[:-1], []).append(parts[-1])
+
+    output.say(described(blocks[""]) if blocks else "parameters" if content.sign == "." else "arrays")
+    # Depth first, without recursion: a stranger's names may be nested as deep as they like.
+    pending: list[tuple[str, ...]] = [()]
+    shown: dict[tuple[str, ...], str] = {}
+    while pending:
+        parts = pending.pop()
+        if parts:
+            output.say("  " * len(parts) + shown.pop(parts) + found[parts])
+        names = siblings.get(parts, [])
+        labels = [(*parts, name) for name in names]
+        shown |= zip(labels, output.fitting(names, indent=2 * (len(parts) + 1)), strict=True)
+        pending += reversed(labels)
 
 
 #: What a block holds besides the fields that describe it.
 _NO_FIELD: Final = {"kind", "children", "inputs", "nodes", "outputs", "structure", "parameters", "shares"}
 
 
-def _described(path: str, block: Mapping[str, Any]) -> str:
-    """A block's name and kind, and the first two of its fields that are set, which tell most."""
+def described(block: Mapping[str, Any]) -> str:
+    """A block's kind, and the first two of its fields that are set, which tell most."""
     telling = [key for key, value in block.items() if key not in _NO_FIELD and value is not None][:2]
-    fields = [f"{key}={json.dumps(block[key])}" for key in telling]
-    name = path.rpartition(".")[2]
-    return " ".join([f"{name}: {block['kind']}" if name else block["kind"], *fields])
+    return " ".join([block["kind"], *(f"{key}={as_text(block[key])}" for key in telling)])
 
 
-def _kinds(archive: Archive) -> dict[str, str]:
+def _kinds(content: Content) -> dict[str, str]:
     """Block path -> kind, the model first; empty without a valid architecture."""
-    if not archive.has_architecture:
+    if content.architecture is None:
         return {}
     from modelarchive import spec
     from modelarchive.archive.saving import kinds_of
 
     try:
-        spec.validate(archive.architecture)
+        spec.validate(content.architecture)
     except errors.SpecError as error:
         said = errors.counted(len(error.problems), "problem")
-        complain(f"warning: {archive.path}: the architecture is invalid ({said}) and not shown",
-                 hint=f"modelarchive verify {archive.path}")  # fmt: skip
+        complain(f"warning: {content.path}: the architecture is invalid ({said}) and not shown",
+                 hint=f"modelarchive verify {content.path}")  # fmt: skip
         return {}
-    return kinds_of(archive.architecture)
+    return kinds_of(content.architecture)
 
 
-def _record(archive: Archive, *, with_stats: bool) -> dict[str, Any]:
-    contents = archive.reader.contents
+def _record(content: Content, *, with_stats: bool) -> dict[str, Any]:
+    archive = content.archive
     arrays: dict[str, dict[str, Any]] = {}
-    for name, leaf in _leaves(archive):
-        canonical = contents.aliases.get(name, name)
+    for name, leaf in content.leaves.items():
         arrays[name] = {
             "dtype": leaf.dtype,
             "shape": list(leaf.shape),
             "bytes": leaf.nbytes,
-            "compressed": contents.chunks[canonical].nbytes if canonical in contents.chunks else None,
+            "compressed": leaf.compressed,
             "digest": leaf.digest,
-            "shares": contents.aliases.get(name),
+            "shares": leaf.shares,
         }
-        if with_stats and name in archive.parameters:
-            arrays[name]["stats"] = stats(archive.parameters[name])
-    return {
-        "file": str(archive.path),
-        "bytes": archive.size,
-        "section": archive.section,
-        "generator": contents.generator,
-        "index": "stale" if archive.is_stale else "valid",
-        "parameter_count": archive.parameter_count,
-        "metadata": archive.metadata,
-        "architecture": archive.architecture if archive.has_architecture else None,
-        "tokens": {name: len(words) for name, words in archive.tokens.items()},
+        if with_stats and name in content.arrays:
+            arrays[name]["stats"] = stats(content.arrays[name])
+    record = {
+        "file": str(content.path),
+        "format": content.format,
+        "bytes": content.size,
+        "section": "parameters" if content.sign == "." else "arrays",
+        "generator": None if archive is None else archive.reader.contents.generator,
+        "index": None if archive is None else "stale" if archive.is_stale else "valid",
+        "parameter_count": content.count,
+        "metadata": content.metadata,
+        "architecture": content.architecture,
+        "tokens": {name: len(words) for name, words in content.tokens.items()},
         "arrays": arrays,
     }
+    if archive is None:
+        record |= {
+            "reason": content.reason,
+            "refused": [{"where": where, "what": what} for where, what in content.refused],
+            "notes": [{"where": where, "what": what} for where, what in content.notes],
+            "convert": content.convert,
+        }
+    return record

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from typing import Final
 
 from modelarchive import errors
-from modelarchive.cli.output import printable
+from modelarchive.cli import output
 
-#: Exit codes: done; the answer is no (damaged, different); wrong use; unsafe; cannot read or write.
+#: Exit codes: done; the answer is no (damaged, different, not verified); wrong use; unsafe; cannot read or write.
 DONE: Final = 0
 NO: Final = 1
 WRONG_USE: Final = 2
@@ -33,21 +32,25 @@ class WrongUseError(Exception):
 
 def complain(message: str, *, hint: str | None = None) -> None:
     """One sentence on standard error, and the next step."""
-    print(f"modelarchive: {printable(message)}", file=sys.stderr)
+    output.complain(f"modelarchive: {message}")
     if hint:
-        print(f"  hint: {printable(hint)}", file=sys.stderr)
+        output.complain(f"  hint: {hint}")
 
 
-def failed(error: Exception) -> int:
+def failed(error: Exception, command: str = "") -> int:
     """Say what went wrong.
+
+    Args:
+        error: What was raised.
+        command: The command that ran: what it calls its options is what the error calls them.
 
     Returns:
         The exit code.
     """
     match error:
         case errors.ModelArchiveError():
-            message = str(error) if error.hint is None else str(error).removesuffix(f"\n  hint: {error.hint}")
-            complain(message, hint=error.hint)
+            file = "" if error.file is None else f"{error.file}: "
+            complain(f"{file}{spelled(error.message, command)}", hint=error.hint and spelled(error.hint, command))
         case WrongUseError():
             complain(str(error), hint=error.hint)
         case OSError():
@@ -60,9 +63,29 @@ def failed(error: Exception) -> int:
                 traceback.print_exception(error)
             complain(
                 f"unexpected {type(error).__name__}: {error}",
-                hint=f"this is a bug; {TRACEBACK}=1 in the environment shows where it arose",
+                hint=f"this is a bug: report it {_tracker()}, with what {TRACEBACK}=1 in the environment shows",
             )
     return _code(error)
+
+
+def spelled(text: str, command: str) -> str:
+    """What the package says, in the options of the command line."""
+    from modelarchive.cli import commands
+    from modelarchive.cli.options import as_options
+
+    return as_options(text, command, commands())
+
+
+def _tracker() -> str:
+    """Where bugs are reported."""
+    from importlib import metadata
+
+    try:
+        urls = metadata.metadata("modelarchive").get_all("Project-URL") or []
+    except metadata.PackageNotFoundError:
+        urls = []
+    found = dict(url.split(", ", 1) for url in urls if ", " in url)
+    return f"at {found['Issues']}" if "Issues" in found else "to those you have modelarchive from"
 
 
 def _code(error: Exception) -> int:

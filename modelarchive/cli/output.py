@@ -1,57 +1,101 @@
-"""What the commands print: tables with units, JSON for machines, progress bars on a terminal."""
+"""What the commands print: lines that fit the terminal, JSON for machines, progress bars on a terminal."""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from modelarchive.cli.layout import ASCII, UNICODE, Grid, Line, Signs, folded, shortened
+from modelarchive.cli.layout import Column as Column
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Wide enough for any table on a pipe: nothing is cut where a program reads.
-_PIPE_WIDTH = 100_000
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table; numbers stand right."""
-
-    title: str
-    is_number: bool = False
+#: Wide enough for anything on a pipe: nothing is cut where a program reads.
+_PIPE_WIDTH: Final = 100_000
+#: Columns that the labels of facts take.
+_LABEL: Final = 13
 
 
 def say(text: str = "", *, style: str | None = None) -> None:
-    """Print a line, or several."""
-    from rich.text import Text
+    """Print a line, or several; on a terminal they are broken between words only, and go on below their beginning."""
+    columns = width(sys.stdout)
+    lines = printable(text).split("\n")
+    if columns is not None:
+        lines = [part for line in lines for part in folded(line, columns)]
+    print_lines([[(line, style or "")] for line in lines])
 
-    _console(sys.stdout).print(Text(printable(text), style=style or ""), soft_wrap=True)
+
+def facts(found: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """Print labels, each with the lines of its text beside it."""
+    columns = width(sys.stdout)
+    for label, lines in found:
+        for at, line in enumerate(lines):
+            text = printable(line.replace("\n", " "))
+            indent = len(text) - len(text.lstrip(" "))
+            start = f"  {label if at == 0 else '':<{_LABEL - 1}} {text}"
+            hang = _LABEL + 2 + indent + 2 * (at > 0 or len(lines) > 1)
+            print_lines([[(part, "")] for part in ([start] if columns is None else folded(start, columns, hang=hang))])
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
+def complain(text: str) -> None:
+    """Print a line, or several, on standard error."""
+    columns = width(sys.stderr)
+    for line in printable(text).split("\n"):
+        for part in [line] if columns is None else folded(line, columns):
+            print(part, file=sys.stderr)
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> None:
     """Print rows under their columns' titles; a cell may be a pair (text, style)."""
-    from rich import box
-    from rich.table import Table
+    cells = [[cell if isinstance(cell, tuple) else (cell, "") for cell in row] for row in rows]
+    texts = [[printable(str(text)).replace("\n", r"\n") for text, _ in row] for row in cells]
+    grid = Grid(columns, texts, [[style for _, style in row] for row in cells], signs(sys.stdout))
+    print_lines(grid.lines(width(sys.stdout)))
+
+
+def print_lines(lines: Iterable[Line]) -> None:
+    """Print lines as they are, without blanks at their ends."""
+    if not sys.stdout.isatty():
+        for line in lines:
+            print("".join(text for text, _ in line).rstrip())
+        return
     from rich.text import Text
 
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        shown.add_column(column.title, justify="right" if column.is_number else "left", overflow="fold")
-    for row in rows:
-        cells = []
-        for cell in row:
-            content, style = cell if isinstance(cell, tuple) else (cell, "")
-            cells.append(Text(printable(str(content)), style=style))
-        shown.add_row(*cells)
-    _console(sys.stdout).print(shown)
+    console = _console(sys.stdout)
+    for line in lines:
+        shown = Text.assemble(*line)
+        shown.rstrip()
+        console.print(shown, soft_wrap=True)
+
+
+def fitting(names: Sequence[str], *, indent: int) -> list[str]:
+    """Names that are listed together, so far in: on a terminal, those too long for a line lose their middle."""
+    columns = width(sys.stdout)
+    names = [printable(name).replace("\n", r"\n") for name in names]
+    short = None if columns is None else shortened(names, columns - indent, signs(sys.stdout))
+    return names if short is None else short
 
 
 def as_json(value: Any) -> None:
-    """Print a value as JSON, indented."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=True))
+    """Print a value as JSON, indented; a number that JSON has no word for is null."""
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=not _has_unicode(sys.stdout), allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), indent=2, ensure_ascii=not _has_unicode(sys.stdout), allow_nan=False)
+    print(text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager
@@ -60,12 +104,12 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
     Args:
         what: What is being done.
-        total: Bytes to do.
+        total: Bytes to do; of none there is no bar.
 
     Yields:
         A function to call with each number of bytes done.
     """
-    if not sys.stderr.isatty():
+    if total == 0 or not sys.stderr.isatty():
         yield lambda done: None
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -103,9 +147,23 @@ def size(nbytes: int) -> str:
     return f"{amount / 1024:.1f} TiB"
 
 
-def shape(lengths: Sequence[int]) -> str:
+def shape(lengths: Sequence[object]) -> str:
     """``shape((6, 1, 5, 5))`` is ``"6 x 1 x 5 x 5"``; a scalar's is empty brackets."""
     return " x ".join(map(str, lengths)) if lengths else "()"
+
+
+def width(stream: IO[str]) -> int | None:
+    """Columns of the terminal; None on a pipe, where nothing is cut."""
+    return _console(stream).width if stream.isatty() else None
+
+
+def signs(stream: IO[str]) -> Signs:
+    """What can be shown there."""
+    return UNICODE if _has_unicode(stream) else ASCII
+
+
+def _has_unicode(stream: IO[str]) -> bool:
+    return (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
 
 
 def _console(stream: IO[str]) -> Console:

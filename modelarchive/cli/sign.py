@@ -32,7 +32,9 @@ def sign(chosen: argparse.Namespace) -> int:
     """``modelarchive sign``."""
     import modelarchive
     from modelarchive import signing
+    from modelarchive.cli.content import refuse_foreign
 
+    refuse_foreign(chosen.file)
     if chosen.message:
         with modelarchive.open(chosen.file) as archive:
             sys.stdout.write(signing.message(archive).decode())

@@ -44,7 +44,9 @@ def add(commands: Commands) -> None:
 def repack(chosen: argparse.Namespace) -> int:
     """``modelarchive repack``."""
     from modelarchive import maintenance
+    from modelarchive.cli.content import refuse_foreign
 
+    refuse_foreign(chosen.file)
     before = chosen.file.stat().st_size
     out: Path = chosen.output or chosen.file
     compression = choice(chosen.compression or ["keep"], _COMPRESSIONS, option="--compression", without="keep")
@@ -65,8 +67,9 @@ def repack(chosen: argparse.Namespace) -> int:
 
 
 def _conversions(converted: list[Conversion]) -> None:
-    columns = [Column("array"), Column("from"), Column("to")]
-    columns += [Column(name, is_number=True) for name in ("largest error", "relative", "became zero")]
+    columns = [Column("array", is_name=True), Column("from"), Column("to")]
+    columns += [Column(name, is_number=True) for name in ("largest error", "relative")]
+    columns.append(Column("became zero", is_number=True, is_optional=not any(each.zeroed for each in converted)))
     rows = [
         (
             each.name,
@@ -86,8 +89,10 @@ def _conversions(converted: list[Conversion]) -> None:
 def reindex(chosen: argparse.Namespace) -> int:
     """``modelarchive reindex``."""
     from modelarchive import maintenance
+    from modelarchive.cli.content import refuse_foreign
 
     for path in chosen.files:
+        refuse_foreign(path)
         with output.progress(f"reindex {path.name}", path.stat().st_size) as advance:
             maintenance.reindex(path, progress=advance)
         if not chosen.json:

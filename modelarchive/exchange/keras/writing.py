@@ -118,7 +118,7 @@ def build_with_notes(bundle: Bundle, *, inputs: Any = None) -> tuple[keras.Model
     declarations = architecture.get("inputs") or (declared_inputs(block, inputs) if inputs is not None else [])
     if not declarations:
         what = "the shapes of the model's inputs are not known, and Keras' layers are made for shapes"
-        hint = 'inputs={"shape": [None, 3, 32, 32]}, or --input x:?,3,32,32:float32 on the command line'
+        hint = 'pass inputs={"shape": [None, 3, 32, 32]}, with the sizes of what it takes'
         raise ConversionError([("(inputs)", what)], hint=hint)
     return model_of(block, declarations, keras)
 

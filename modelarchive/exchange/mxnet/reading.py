@@ -233,9 +233,7 @@ def _bundle(
         raise ConversionError(wrong)
     notes = [*notes, *importer.notes]
     if not architecture["inputs"]:
-        notes.append(
-            Note("(inputs)", "their shapes are in neither file: inputs=, or --input on the command line, declares them")
-        )
+        notes.append(Note("(inputs)", "their shapes are in neither file: pass inputs= to have them declared"))
     used = {_PREFIX.sub("", name).partition("[")[0] for name in importer.owner}
     told = {note.what for note in importer.notes}
     notes += [

@@ -92,7 +92,7 @@ def write(
     if not declarations:
         raise ConversionError(
             [("(inputs)", "shapes and dtypes of the inputs are not declared, and ONNX needs them")],
-            hint="inputs=x, an example of what it takes, or --input x:?,3,224,224:float32 on the command line",
+            hint="pass inputs=x, an example of what it takes",
         )
     entries = deferred(bundle.parameters)
     composition = Composition(entries, [each["name"] for each in declarations])
