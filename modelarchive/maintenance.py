@@ -7,11 +7,10 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from modelarchive import names
 from modelarchive.archive import Archive, write_archive
 from modelarchive.archive.choices import KEEP, Choice, choose
 from modelarchive.archive.converting import FLOATS, Conversion, convert, redeclared
-from modelarchive.errors import ParameterError
+from modelarchive.archive.parameters import no_block
 from modelarchive.store import reindexing
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.reader import StaleIndexWarning
@@ -64,14 +63,7 @@ def extract(
         if children is not None:
             raise ValueError("children need an archive with an architecture")
         if block and not archive.select(f"{block}.*"):
-            blocks = sorted({name.rpartition(".")[0] for name in archive.parameters} - {""})
-            near = names.near(block, blocks)
-            raise ParameterError(
-                f"no parameters below a block {block!r}",
-                missing=[block],
-                file=archive.path,
-                hint=f"did you mean {near!r}?" if near else f"the blocks are {', '.join(blocks[:8])}",
-            )
+            raise no_block(block, archive.parameters, archive.path)
         write_archive(out, archive, block=block, durable=durable, progress=progress)
 
 

@@ -40,7 +40,7 @@ def load_model(path: str | os.PathLike[str], *, block: str = "", verify: bool = 
     Args:
         path: An archive that :func:`save_model` wrote.
         block: Path of the block to rebuild; "" is the whole model. Only that block's bytes are read.
-        verify: Check the whole file first, see :meth:`Archive.verify`.
+        verify: Check the file first, of a block no more than its own arrays; see :meth:`Archive.verify`.
 
     Returns:
         The network, its parameters views of the mapped file, copy-on-write.
@@ -53,7 +53,7 @@ def load_model(path: str | os.PathLike[str], *, block: str = "", verify: bool = 
     """
     with Archive(path) as archive:
         if verify:
-            archive.verify()
+            archive.verify(block=block)
         return archive.build(block)
 
 

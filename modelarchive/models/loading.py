@@ -69,7 +69,7 @@ def load_model(
         block: Path of the block to rebuild; "" is the whole model. Only that block's bytes are read.
         backend: "numpy" gives a Block, "torch" a ``torch.nn.Module`` with the original names, "keras" a
             functional ``keras.Model`` on the backend that Keras is set to.
-        verify: Check the whole file first, see :meth:`Archive.verify`; archives only.
+        verify: Check the file first, of a block no more than its own arrays (:meth:`Archive.verify`); archives only.
         **options: `device` and `dtype` for "torch"; `inputs` for "keras", where the architecture has none.
 
     Returns:
@@ -94,7 +94,7 @@ def load_model(
         refuse_verify(path, name)
     if verify:
         with Archive(path) as opened:
-            opened.verify()
+            opened.verify(block=block)
     bundle = read_as(name, path)
     if bundle.architecture is None:
         what = f"{FORMATS[name].what} without an architecture: {bundle.reason}"

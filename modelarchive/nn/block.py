@@ -298,11 +298,18 @@ class Block:
         options = {"allow_missing": allow_missing, "ignore_extra": ignore_extra, "cast_dtype": cast_dtype}
         archive.load_parameters(self, path, **options, dtype_source=dtype_source)
 
-    def summary(self, *inputs: Any) -> None:
-        """Print a table of blocks, output shapes and parameter counts for `inputs`."""
+    def summary(self, *inputs: Any) -> str:
+        """A table of blocks, output shapes and parameter counts for `inputs`: ``print(net.summary(x))``.
+
+        Args:
+            *inputs: Arrays; none: nothing runs, and the output shapes stay empty.
+
+        Returns:
+            Text, which a prompt shows as it is printed.
+        """
         from modelarchive.nn.summary import table
 
-        print(table(self, *inputs))
+        return table(self, *inputs)
 
     def extra_repr(self) -> str:
         """What stands in the parentheses in the printed tree."""
