@@ -253,29 +253,40 @@ class Archive(Mapping[str, np.ndarray]):
             error.file = str(self.path)
             raise
 
-    def build(self, block: str = "", children: slice | None = None) -> Block:
+    def build(
+        self,
+        block: str = "",
+        children: slice | None = None,
+        *,
+        until: str | None = None,
+        after: str | None = None,
+    ) -> Block:
         """Build the model, or a part of it, from the architecture; no class of the original is needed.
 
         Args:
             block: Path of the block ("features"); "" is the model itself.
             children: Which children of a Sequential, by position.
+            until: Where in it to end: the name of a layer, as `show --tree` and the architecture have it, or the
+                dotted path of one inside of another. Its output is the network's, whose inputs are those that it
+                depends on.
+            after: After what in it to begin, named in the same way: that layer's output is the network's input.
 
         Returns:
             The network with its parameters as views of the mapped file: only bytes that are used are read.
 
         Raises:
-            SpecError: The architecture is invalid, or has no such block.
+            SpecError: The architecture is invalid, has no such block or layer, or what comes after `after` needs
+                more than its output.
             ParameterError: Parameters are missing or of other shapes than it declares.
         """
         from modelarchive import spec
 
         architecture = self.architecture
-        if block == "" and children is None:
+        if block == "" and (children, until, after) == (None, None, None):
             return spec.build(architecture, self.parameters)
-        part = spec.part(architecture, block, children)
-        prefix = f"{block}." if block else ""
+        part = spec.part(architecture, block, children, until=until, after=after)
         wanted = spec.parameter_shapes(part)
-        return spec.build(part, Parameters(self.reader, {name: prefix + name for name in wanted}))
+        return spec.build(part, Parameters(self.reader, {name: names.joined(block, name) for name in wanted}))
 
     def verify(self, progress: Progress | None = None, *, block: str = "") -> Report:
         """Check every digest, the architecture against its schemas, and the index against HDF5.

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelarchive.errors import SpecError
+from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import Evaluator, Value, declared
+from modelarchive.nn.graph import Graph, Node
 from modelarchive.spec import limits
 from modelarchive.spec.sharing import tie
 from modelarchive.spec.structure import Reader, TooManyError, Unknown
@@ -23,11 +25,15 @@ class Checked:
         block: The network, its parameters without values and their shapes inferred.
         inputs: What the architecture declares.
         seen: ``id(block)`` -> what the first call of each block is given.
+        returned: ``id(block)`` -> what that call returns.
+        results: ``(id(graph), name of a node)`` -> what the node gives, in a tuple where it is several.
     """
 
     block: Block
     inputs: list[dict[str, Any]]
     seen: dict[int, Sequence[Value]] = field(repr=False)
+    returned: dict[int, Value] = field(repr=False)
+    results: dict[tuple[int, str], Value] = field(repr=False)
 
 
 def validate(architecture: Mapping[str, Any]) -> None:
@@ -79,7 +85,7 @@ def checked(architecture: Any) -> Checked:
         pass
     if reader.problems:
         raise SpecError(reader.problems)
-    return Checked(block, architecture["inputs"], evaluator.seen)
+    return Checked(block, architecture["inputs"], evaluator.seen, evaluator.returned, evaluator.results)
 
 
 def _infer(architecture: dict[str, Any], block: Block, evaluator: _Checker, reader: Reader) -> None:
@@ -120,12 +126,20 @@ class _Checker(Evaluator):
 
     def __init__(self, reader: Reader) -> None:
         self.seen: dict[int, Sequence[Value]] = {}
+        self.returned: dict[int, Value] = {}
+        self.results: dict[tuple[int, str], Value] = {}
         self._reader = reader
 
     def block(self, block: Block, values: Sequence[Value]) -> Value:
-        """Remember what each block is given first."""
+        """Remember what each block is given first, and what it returns."""
         self.seen.setdefault(id(block), values)
-        return super().block(block, values)
+        return self.returned.setdefault(id(block), super().block(block, values))
+
+    def node(self, graph: Graph, node: Node, inputs: Sequence[Value]) -> Value:
+        """Remember what each node gives first."""
+        result = super().node(graph, node, inputs)
+        self.results.setdefault((id(graph), node.name), nesting.flattened(result))
+        return result
 
     def custom(self, block: Block, values: Sequence[Value]) -> Value:
         """What could not be read gives an unknown value."""
