@@ -60,6 +60,8 @@ def _header(archive: Archive, kinds: dict[str, str]) -> None:
 
 def _facts(archive: Archive, kinds: dict[str, str]) -> Iterator[tuple[str, str]]:
     """What stands above the table: label and text."""
+    from modelarchive.spec import input_texts
+
     contents = archive.reader.contents
     noun = "parameters" if archive.section == "parameters" else "numbers"
     yield "size", f"{output.size(archive.size)}, {archive.parameter_count:,} {noun}"
@@ -75,9 +77,7 @@ def _facts(archive: Archive, kinds: dict[str, str]) -> Iterator[tuple[str, str]]
     yield "written by", contents.generator or "unknown"
     if kinds:
         yield "architecture", f"{kinds['']}, {len(kinds) - 1:,} blocks in it"
-        for declared in archive.architecture["inputs"]:
-            lengths = " x ".join("batch" if length is None else str(length) for length in declared["shape"])
-            yield "input", f"{declared['name']}: {declared['dtype']} {lengths}"
+        yield from (("input", text) for text in input_texts(archive.architecture))
     for name, words in archive.tokens.items():
         yield "tokens", f"{name}: {len(words):,} words"
     for key, value in archive.metadata.items():

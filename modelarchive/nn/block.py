@@ -12,6 +12,7 @@ import numpy as np
 from modelarchive import names
 from modelarchive.dtypes import is_float
 from modelarchive.errors import ParameterError
+from modelarchive.nn.calling import run
 from modelarchive.nn.parameter import Array, Parameter, as_dtype, dtype_name, shape_text, unify
 from modelarchive.nn.recording import RECORDER
 from modelarchive.nn.signature import positional
@@ -170,7 +171,7 @@ class Block:
         recorder = RECORDER.get()
         if recorder is not None:
             return recorder.call(self, inputs, named)
-        return self.execute(*inputs, **named)
+        return run(self, inputs, named)
 
     def execute(self, *inputs: Any, **named: Any) -> Any:
         """Run ``forward`` in NumPy, whoever records."""
@@ -301,11 +302,7 @@ class Block:
     def summary(self, *inputs: Any) -> str:
         """A table of blocks, output shapes and parameter counts for `inputs`: ``print(net.summary(x))``.
 
-        Args:
-            *inputs: Arrays; none: nothing runs, and the output shapes stay empty.
-
-        Returns:
-            Text, which a prompt shows as it is printed.
+        Without inputs nothing runs, and the output shapes stay empty. A prompt shows the text as it is printed.
         """
         from modelarchive.nn.summary import table
 

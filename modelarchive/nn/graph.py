@@ -11,6 +11,7 @@ import numpy as np
 from modelarchive import ops
 from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
+from modelarchive.nn.calling import at_node
 from modelarchive.nn.parameter import Parameter, as_dtype
 
 #: The result of a node or input by its name; with an index where it has several.
@@ -112,11 +113,16 @@ class Graph(Block):
         if len(inputs) != len(self._inputs):
             raise TypeError(f"expected {len(self._inputs)} inputs {list(self._inputs)}, found {len(inputs)}")
         values: dict[str, Any] = dict(zip(self._inputs, inputs, strict=True))
-        for node, drops in zip(self._nodes, self._drops, strict=True):
-            if node.inputs is not None:
-                values[node.name] = nesting.flattened(self._run(node, [picked(values, ref) for ref in node.inputs]))
-                for name in drops:
-                    values.pop(name, None)
+        try:
+            for node, drops in zip(self._nodes, self._drops, strict=True):
+                if node.inputs is not None:
+                    values[node.name] = nesting.flattened(self._run(node, [picked(values, ref) for ref in node.inputs]))
+                    for name in drops:
+                        values.pop(name, None)
+        except Exception as error:
+            if node.verb == "op":
+                at_node(error, node.name, node.target, _explained(error, node, values))
+            raise
         return nesting.nested(self._structure, [picked(values, ref) for ref in self._outputs])
 
     def _run(self, node: Node, inputs: list[Any]) -> Any:
@@ -153,6 +159,16 @@ class Graph(Block):
         if name not in owner._parameters:
             raise LookupError(f"there is no parameter {path!r} in this Graph")
         return owner._parameters[name]
+
+
+def _explained(error: Exception, node: Node, values: Mapping[str, Any]) -> str:
+    """What is wrong with an op's inputs, by its own rule for shapes where that says it."""
+    try:
+        shapes = [np.shape(picked(values, ref)) for ref in node.inputs or ()]
+        ops.OPS[node.target].infer(*shapes, **node.arguments)
+    except Exception as problem:  # whatever it is, it explains more than NumPy does
+        return str(problem)
+    return str(error)
 
 
 def apply_op(name: str, inputs: Sequence[Any], arguments: Mapping[str, Any]) -> Any:

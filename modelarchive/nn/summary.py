@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from modelarchive.nn.block import Block
+from modelarchive.nn.calling import run
 from modelarchive.nn.nesting import leaves
 from modelarchive.nn.parameter import Parameter, shape_text
 from modelarchive.nn.recording import RECORDER
@@ -23,7 +24,7 @@ class _Observer:
     shapes: dict[int, list[Any]] = field(default_factory=dict)
 
     def call(self, block: Block, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-        result = block.execute(*inputs, **named)
+        result = run(block, inputs, named)
         self.shapes.setdefault(id(block), []).append([np.shape(output) for output in leaves(result)])
         return result
 

@@ -10,11 +10,11 @@ import numpy as np
 from modelarchive import names
 from modelarchive.errors import ParameterError, SpecError, counted
 from modelarchive.nn.block import Block
+from modelarchive.nn.calling import DECLARED
 from modelarchive.nn.graph import Graph
 from modelarchive.nn.parameter import Parameter
 from modelarchive.nn.sequential import Sequential
 from modelarchive.spec.cutting import cut, declared, spoken
-from modelarchive.spec.describe import DECLARED
 from modelarchive.spec.validate import Checked, checked
 
 

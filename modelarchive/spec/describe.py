@@ -10,14 +10,12 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.errors import SpecError
 from modelarchive.nn.block import Block
+from modelarchive.nn.calling import DECLARED
 from modelarchive.nn.signature import free_name, input_names
 from modelarchive.nn.trace import record
 from modelarchive.spec import vocabulary
 from modelarchive.spec.emit import Emitter
 from modelarchive.spec.validate import checked
-
-#: Attribute under which a built network remembers the inputs that its architecture declares.
-DECLARED = "_declared_inputs"
 
 
 def describe(block: Block, inputs: Any = None) -> dict[str, Any]:
