@@ -32,7 +32,7 @@ def save_model(
         path: The file; an old one is replaced as a whole, or left as it was.
         model: A network: a Block, a ``torch.nn.Module``, a ``keras.Model``, or a Bundle that an exchange has read.
         inputs: An example input, or a tuple of several, to record ``forward`` on with a symbolic batch axis.
-            A network that was rebuilt remembers its own.
+            A network that was rebuilt remembers its own, a Block that was called what it was given last.
         metadata: Anything JSON can say, under string keys: licence, training data, measured accuracy.
         tokens: Parameter name -> the word that each of its rows belongs to, for embeddings.
         compression: "deflate" compresses the arrays that shrink by it; a dict chooses by name; as in :func:`save`.
@@ -69,14 +69,28 @@ def save_model(
     elif is_torch_module(model):
         bundle = room("torch").read_module(model, inputs)
     else:
-        expected = "a Block, a torch.nn.Module, a keras.Model or a Bundle"
-        raise TypeError(f"model is {type(model).__name__}, expected {expected}")
+        raise TypeError(_no_model(model))
     if bundle.architecture is None:
         raise ConversionError([("(architecture)", bundle.reason or "there is none")])
     bundle = replace(
         bundle, metadata=bundle.metadata | dict(metadata or {}), tokens={**bundle.tokens, **(tokens or {})}
     )
     return [*bundle.notes, *save_bundle(path, bundle, compression=compression, durable=durable, progress=progress)]
+
+
+def _no_model(model: object) -> str:
+    """What is wrong with what was given for a model, and what to do."""
+    expected = "expected a Block, a torch.nn.Module, a keras.Model or a Bundle"
+    found = f"model is {type(model).__name__}, {expected}"
+    if isinstance(model, type):
+        return f"model is the class {model.__name__}, {expected}: make one first, {model.__name__}(...)"
+    if isinstance(model, str | os.PathLike):
+        return f"{found}: load_model() opens a file, convert() makes an archive of one"
+    if isinstance(model, Mapping | list | tuple):
+        return f"{found}: save() stores arrays, in dicts, lists and tuples"
+    if hasattr(model, "shape") and hasattr(model, "dtype"):
+        return f"{found}: save() stores arrays"
+    return found
 
 
 def is_keras_model(model: object) -> bool:

@@ -47,12 +47,17 @@ def _noted(value: Any) -> Any:
     return type(value) if shape is None or dtype is None else (tuple(shape), dtype)
 
 
+def was_called(block: Block) -> bool:
+    """Whether the block has computed something from arrays."""
+    return _LAST in block.__dict__
+
+
 def last_inputs(block: Block) -> list[tuple[tuple[int, ...], Any]] | None:
     """Shape and dtype of each input of the block's last call, by position; None where that is not known.
 
     There was no call, or one with something else than arrays.
     """
-    if _LAST not in block.__dict__:
+    if not was_called(block):
         return None
     inputs, named = block.__dict__[_LAST]
     if named:
