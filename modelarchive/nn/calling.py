@@ -185,7 +185,9 @@ def _misfit(block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -> st
     declared = block.__dict__.get(DECLARED)
     if not declared:
         return None
-    names = [each["name"] for each in declared]
+    # A Graph goes by its own names where the declared ones are others.
+    own = getattr(block, "inputs", ())
+    names = list(own) if len(own) == len(declared) else [each["name"] for each in declared]
     if unknown := [name for name in named if name not in names]:
         return f"there is no input {', '.join(map(repr, unknown))}: the network takes {', '.join(names)}"
     if twice := [name for name in named if name in names[: len(inputs)]]:
@@ -193,14 +195,18 @@ def _misfit(block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -> st
     if len(inputs) + len(named) > len(names):
         return f"expected {len(names)} inputs ({', '.join(names)}), found {len(inputs) + len(named)}"
     given = dict(zip(names, inputs, strict=False)) | dict(named)
-    if missing := [each["name"] for each in declared if each["name"] not in given and "default" not in each]:
+    if missing := [
+        name for name, each in zip(names, declared, strict=True) if name not in given and "default" not in each
+    ]:
         return f"the input {', '.join(map(repr, missing))} is missing: the network takes {', '.join(names)}"
-    return next(_differences(declared, given), None)
+    return next(_differences(names, declared, given), None)
 
 
-def _differences(declared: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> Iterator[str]:
-    for each, text in zip(declared, described(declared), strict=True):
-        value = given.get(each["name"])
+def _differences(
+    names: Sequence[str], declared: Sequence[Mapping[str, Any]], given: Mapping[str, Any]
+) -> Iterator[str]:
+    for name, each, text in zip(names, declared, described(declared), strict=True):
+        value = given.get(name)
         shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
         if shape is None or dtype is None:
             continue
@@ -208,7 +214,7 @@ def _differences(declared: Sequence[Mapping[str, Any]], given: Mapping[str, Any]
             size in (None, found) for size, found in zip(each["shape"], shape, strict=True)
         )
         if not fits or _sort(dtype) != _sort(each["dtype"]):
-            yield f"input {each['name']}: expected {text}, found {dtype} {tuple(shape)}"
+            yield f"input {name}: expected {text}, found {dtype} {tuple(shape)}"
 
 
 def _sort(dtype: Any) -> str:

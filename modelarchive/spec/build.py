@@ -34,6 +34,9 @@ def build(architecture: Mapping[str, Any], arrays: Mapping[str, Any] | None = No
     found = checked(architecture)
     if arrays is not None:
         _fill(found.block, arrays)
+    if isinstance(found.block, Graph):
+        places = zip(found.block.inputs, found.inputs, strict=False)
+        found.block.defaults = {name: (each["default"], each["dtype"]) for name, each in places if "default" in each}
     object.__setattr__(found.block, DECLARED, [dict(each) for each in found.inputs])
     return found.block
 

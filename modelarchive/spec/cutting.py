@@ -44,7 +44,7 @@ def cut(architecture: Mapping[str, Any], *, until: str | None = None, after: str
         whole = checked(architecture)
         head = Cutter(whole).head(whole.block, until)
         kept = range(len(whole.inputs)) if head.kept is None else head.kept
-        architecture = spoken(head.block, [dict(whole.inputs[at]) for at in kept] if whole.inputs else [])
+        architecture = spoken(head.block, _kept([whole.inputs[at] for at in kept] if whole.inputs else []))
     if after is not None:
         whole = checked(architecture)
         tail = Cutter(whole).tail(whole.block, after)
@@ -66,6 +66,16 @@ def spoken(block: Block, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         # A free size that the whole allows at this place need not be among those that are tried.
         result["inputs"] = []
     return result
+
+
+def _kept(inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Declarations of some of a network's inputs, which may be left out where the first is still one like them."""
+    first = inputs[0] if inputs else {}
+    can_be_left_out = all(each["shape"] == first["shape"] for each in inputs if "default" in each)
+    return [
+        {key: value for key, value in each.items() if key != "default" or (can_be_left_out and each is not first)}
+        for each in inputs
+    ]
 
 
 def declared(inputs: Sequence[tuple[str, Value]]) -> list[dict[str, Any]]:
