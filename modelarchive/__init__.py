@@ -28,14 +28,13 @@ if TYPE_CHECKING:
         UnsupportedDataError,
         UnsupportedVersionError,
     )
-    from modelarchive.models import convert, load, load_model, save_model
+    from modelarchive.models import convert, load, load_model, load_parameters, save_model, transplant
     from modelarchive.spec.build import build
     from modelarchive.spec.describe import describe
     from modelarchive.spec.validate import validate
     from modelarchive.store.deferred import Deferred
     from modelarchive.store.guarded.trust import trusted
     from modelarchive.store.reader import StaleIndexWarning
-    from modelarchive.transplant import transplant
 
 __version__ = VERSION
 
@@ -60,6 +59,7 @@ __all__ = [
     "describe",
     "load",
     "load_model",
+    "load_parameters",
     "nn",
     "open",
     "ops",
@@ -83,11 +83,12 @@ _ROOMS: Final = {
     "describe": "spec",
     "load": "models",
     "load_model": "models",
+    "load_parameters": "models",
     "open": "archive",
     "save": "archive",
     "save_model": "models",
     "save_stream": "archive",
-    "transplant": "transplant",
+    "transplant": "models",
     "trusted": "store.guarded.trust",
     "validate": "spec",
 }

@@ -47,6 +47,7 @@ EXPORTED = {
     "describe",
     "load",
     "load_model",
+    "load_parameters",
     "nn",
     "open",
     "ops",

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive import names
+from modelarchive import names, tensors
+from modelarchive.dtypes import is_float
 from modelarchive.errors import UnsupportedDataError
 from modelarchive.store.text import encode, encode_array
 
@@ -26,6 +27,7 @@ def json_texts(**documents: Mapping[str, Any] | None) -> dict[str, Any]:
             continue
         if not isinstance(document, Mapping):
             raise TypeError(f"{name} is {type(document).__name__}, expected a dict")
+        document = _numbers(document)
         if problems := list(_beyond_json(document, name)):
             raise UnsupportedDataError(problems, hint="use numbers, strings, lists and dicts with string keys")
         # A lone surrogate is a legal Python string and JSON escape, and no UTF-8.
@@ -84,6 +86,24 @@ def token_texts(tokens: Mapping[str, Sequence[str]], rows: Mapping[str, tuple[in
     return texts
 
 
+def _numbers(value: Any, depth: int = 0) -> Any:
+    """The same with NumPy's numbers and tensors of no axes as Python's."""
+    if value is None or isinstance(value, str | bool | int | float) or depth > names.MAX_PARTS:
+        return value
+    if isinstance(value, Mapping):
+        return {key: _numbers(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_numbers(item, depth + 1) for item in value]
+    try:
+        array = tensors.asarray(value) if isinstance(value, np.generic) or tensors.foreign(value) else value
+    except UnsupportedDataError:
+        return value
+    if not isinstance(array, np.ndarray) or array.ndim:
+        return value
+    # The fewest digits that give the same number in its own dtype: 0.967, not 0.9670000076293945.
+    return float(str(array)) if is_float(array.dtype) else array.item()
+
+
 def _beyond_json(value: object, where: str, depth: int = 0) -> Iterator[tuple[str, str]]:
     if depth > names.MAX_PARTS:
         yield where, f"nested deeper than {names.MAX_PARTS}"
@@ -98,4 +118,5 @@ def _beyond_json(value: object, where: str, depth: int = 0) -> Iterator[tuple[st
     elif isinstance(value, float) and value - value != 0:
         yield where, f"{value} is no JSON number"
     elif not (value is None or isinstance(value, str | int | float)):
-        yield where, f"{type(value).__name__} is nothing that JSON can say"
+        way = "; give its .tolist()" if hasattr(value, "tolist") else ""
+        yield where, f"{type(value).__name__} is nothing that JSON can say{way}"

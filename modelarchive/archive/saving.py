@@ -39,7 +39,9 @@ def save(
         path: The file; an old one is replaced as a whole, or left as it was.
         data: Dict keys are strings, any string. Arrays may have any byte order and strides; they are stored
             little-endian in C order. ``OrderedDict`` and named tuples come back as dict and tuple, NumPy
-            scalars as arrays of no axes.
+            scalars as arrays of no axes. Arrays of other libraries (``torch.Tensor`` on any device,
+            ``keras.Variable``, JAX, whatever has ``__array__`` or DLPack) are stored as the same numbers; tensors
+            that are the same memory once, under each of their names.
         compression: "deflate" compresses the arrays that shrink by it, with HDF5's own filters; a dict chooses by
             name, the first pattern that matches: ``{"*.bias": None, "*": "deflate"}``. None: they stay as they
             are, and can be mapped.
@@ -75,9 +77,10 @@ def save(
         section="arrays",
         generator=generator(),
         arrays=members.arrays,
+        aliases=members.aliases,
         texts=texts,
         members=members.kinds,
-        order=list(members.arrays),
+        order=[member for member in members.kinds if member in members.arrays or member in members.aliases],
         compressed=compressed(compression, members.arrays),
     )
     writer.write(path, layout, durable=durable, progress=progress)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from modelarchive import dtypes, names
+from modelarchive import dtypes, names, tensors
 from modelarchive.archive.documents import json_texts, token_texts
 from modelarchive.archive.saving import Progress, kinds_of, write_model
 from modelarchive.errors import ParameterError, UnsupportedDataError
@@ -33,8 +33,8 @@ def save_stream(
         arrays: Pairs of a name and an array, in any order, each written before the next is asked for. An array
             may come in parts: runs of rows of its first axis, the first run first, each under the array's name.
             Of parameters that an architecture shares, only the first name comes.
-        announced: Name -> ``(shape, dtype)``, or anything that has a shape and a dtype, in the model's order.
-            It says where everything lies before the first array comes. None: what the architecture declares.
+        announced: Name -> ``(shape, dtype)``, or anything that has a shape and a dtype, also PyTorch's, in the model's
+            order. It says where everything lies before the first array comes. None: what the architecture declares.
         architecture: As :func:`modelarchive.describe` gives it; the archive is a whole model then.
         metadata: Anything JSON can say, under string keys.
         tokens: Parameter name -> the word that each of its rows belongs to, for embeddings.
@@ -121,6 +121,14 @@ def _declared(architecture: Mapping[str, Any], announced: dict[str, Deferred] | 
     return found
 
 
+def _as_array(name: str, array: Any) -> Any:
+    try:
+        found = None if isinstance(array, np.ndarray) else tensors.foreign(array)
+    except UnsupportedDataError as error:
+        raise UnsupportedDataError([(name, what) for _, what in error.problems], hint="nothing was changed") from error
+    return array if found is None else found.read()
+
+
 def _firsts(entries: Mapping[str, Deferred]) -> dict[str, str]:
     """First name of each array -> itself; further names of a shared one are left out."""
     first: dict[int, str] = {}
@@ -140,4 +148,4 @@ def _once(
                 unexpected=[name],
                 hint="nothing was changed",
             )
-        yield name, array
+        yield name, _as_array(name, array)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
-from modelarchive import dtypes, names
+from modelarchive import dtypes, names, tensors
 from modelarchive.errors import FormatError, UnsupportedDataError
 from modelarchive.store.contents import CONTAINERS, is_flat_dict
 from modelarchive.store.deferred import Deferred
@@ -29,12 +29,16 @@ class Members:
         arrays: Path -> dense array.
         strings: Path -> array of strings.
         literals: Path -> (dtype of the literal, its text).
+        aliases: Path of a tensor -> path of the one before it that is the same memory.
     """
 
     kinds: dict[str, str] = field(default_factory=dict)
     arrays: dict[str, np.ndarray | Deferred] = field(default_factory=dict)
     strings: dict[str, np.ndarray] = field(default_factory=dict)
     literals: dict[str, tuple[str, str]] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    #: Memory of a tensor -> the first path that has it.
+    places: dict[Hashable, str] = field(default_factory=dict)
 
 
 def take_apart(data: object) -> Members:
@@ -179,16 +183,33 @@ def _take_leaf(data: object, path: str, members: Members) -> str | None:
     except ValueError:  # Python's own limit on turning integers into text
         return "an int of more digits than Python turns into text"
     if literal is None:
+        try:
+            tensor = tensors.foreign(data)
+        except UnsupportedDataError as error:
+            return "; ".join(what for _, what in error.problems)
+        if tensor is not None:
+            return _take_tensor(tensor, path, members)
         found = f"{type(data).__module__}.{type(data).__qualname__}"
         advice = {
             "bytes": "; use np.frombuffer(value, np.uint8)",
-            "Tensor": "; use value.detach().cpu().numpy()",
             "set": "; use a sorted list",
         }.get(type(data).__name__, "")
         return f"{found} is no array, number, string, None, list, tuple or dict{advice}"
     members.kinds[path] = "literal"
     members.literals[path] = literal
     return None
+
+
+def _take_tensor(tensor: tensors.Foreign, path: str, members: Members) -> str | None:
+    """Add another library's array; one that is the same memory as one before is that one, under a further name."""
+    first = path if tensor.memory is None else members.places.setdefault(tensor.memory, path)
+    if first != path:
+        members.aliases[path] = first
+        members.kinds[path] = "array"
+        return None
+    # What must be copied, from a device or out of its strides, is copied when it is its turn.
+    array = tensor.read() if tensor.is_plain else Deferred(tensor.shape, tensor.dtype, tensor.read)
+    return _take_array(array, path, members)
 
 
 def _take_array(array: np.ndarray | Deferred, path: str, members: Members) -> str | None:

@@ -51,6 +51,13 @@ def add(commands: Commands) -> None:
         metavar="NAME=WORDS.txt",
         help="match the rows of the parameter NAME of DST by word; WORDS.txt has DST's words, one a line",
     )
+    moved.add_argument("--cast-dtype", action="store_true", help="convert what has another dtype in DST")
+    moved.add_argument(
+        "--resize",
+        action="append",
+        metavar="PATTERN=METHOD",
+        help="fit positions of another length or grid: interpolate, bicubic or linear: '*pos_embed*=interpolate'",
+    )
     moved.add_argument("--freeze", action="store_true", help="make what was copied not trainable")
     moved.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
 
@@ -88,7 +95,7 @@ def extract(chosen: argparse.Namespace) -> int:
 
 def transplant(chosen: argparse.Namespace) -> int:
     """``modelarchive transplant``."""
-    from modelarchive.transplant import transplant_file
+    from modelarchive.models import transplant_file
 
     if chosen.output is None and not chosen.dry_run:
         raise WrongUseError("-o OUT is needed", hint="--dry-run prints the plan and writes nothing")
@@ -96,6 +103,8 @@ def transplant(chosen: argparse.Namespace) -> int:
         "select": chosen.select,
         "rename": pairs(chosen.rename, option="--rename"),
         "mismatch": chosen.mismatch,
+        "cast_dtype": chosen.cast_dtype,
+        "resize": pairs(chosen.resize, option="--resize"),
         "freeze": chosen.freeze,
         "rows": {name: _words(Path(path)) for name, path in pairs(chosen.rows, option="--rows").items()},
         "dry_run": chosen.dry_run,
@@ -110,7 +119,10 @@ def transplant(chosen: argparse.Namespace) -> int:
     except ValueError as error:
         raise WrongUseError(str(error)) from error
     if chosen.json:
-        record = {part: getattr(report, part) for part in ("missing", "unexpected", "mismatched", "frozen", "dry_run")}
+        record = {
+            part: getattr(report, part)
+            for part in ("missing", "unexpected", "mismatched", "frozen", "notes", "dry_run")
+        }
         copied = {name: {"source": source, "how": how} for name, (source, how) in report.copied.items()}
         output.as_json({"written": None if chosen.dry_run else str(out), "copied": copied, **record})
         return DONE
@@ -118,6 +130,8 @@ def transplant(chosen: argparse.Namespace) -> int:
     output.table([Column("target"), Column("state"), Column("source"), Column("note")], rows)
     verb = "would be copied" if chosen.dry_run else f"copied, written to {out}"
     output.say(f"\n{errors.counted(len(report.copied), 'parameter')} {verb}", style="bold")
+    for note in report.notes:
+        output.say(f"  {note}", style="yellow")
     return DONE
 
 

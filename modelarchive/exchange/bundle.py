@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from modelarchive import dtypes, names
+from modelarchive import dtypes, names, tensors
 from modelarchive.archive import Archive
 from modelarchive.archive.choices import Choice
 from modelarchive.archive.documents import json_texts, token_texts
@@ -144,9 +144,7 @@ def bundle_of(source: Source, *, inputs: Any = None) -> Bundle:
         architecture = spec.describe(source, inputs)  # first: it learns shapes, and keeps large constants
         return Bundle(initialized(source), architecture)
     if isinstance(source, Mapping):
-        if wrong := [str(name) for name, array in source.items() if not isinstance(array, np.ndarray)]:
-            raise TypeError(f"{', '.join(wrong[:8])}: expected NumPy arrays")
-        return Bundle(source, reason="only arrays were given")
+        return Bundle(tensors.arrays_of(source), reason="only arrays were given")
     if isinstance(source, str | os.PathLike):
         with Archive(source) as archive:
             bundle = _of_archive(archive)

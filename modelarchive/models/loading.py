@@ -18,7 +18,14 @@ from modelarchive.models.reading import read_as, refuse_verify, room
 _BUILDS: Final = {"torch": "build_module", "keras": "build_model"}
 
 
-def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = False) -> Any:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    mmap: bool = False,
+    verify: bool = False,
+    backend: str = "numpy",
+    device: Any = None,
+) -> Any:
     """Load what :func:`save` stored, or the arrays of another format's file, which is told by its content.
 
     Args:
@@ -26,6 +33,9 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = Fal
             safetensors, npz, MXNet or PyTorch file, give the dict of their parameters; an npy file its array.
         mmap: Return views of the mapped file, copy-on-write, where the format allows, instead of reading it.
         verify: Compare each array with its digest while reading; only archives have digests.
+        backend: "numpy" gives arrays, "torch" tensors of the same dtypes: views of the mapped file, copy-on-write,
+            where they stay on the CPU.
+        device: For "torch": where the tensors go, as PyTorch takes it; None: the CPU.
 
     Raises:
         OSError: The file cannot be read.
@@ -33,7 +43,14 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = Fal
         UnsafeFileError: It breaks a safety rule.
         IntegrityError: With `verify`, bytes differ from their digest; names all of them.
         ConversionError: It holds arrays that NumPy has no word for; lists all of them.
+        MissingDependencyError: The backend is not installed.
     """
+    if backend == "torch":
+        return room("torch").tensors_of(load(path, mmap=True, verify=verify), device=device)
+    if backend != "numpy":
+        raise ValueError(f"backend is {backend!r}, expected 'numpy' or 'torch'")
+    if device is not None:
+        raise ValueError(f"device is {device!r}, and arrays of NumPy have none: give backend='torch'")
     name = recognise(path)
     if name == "archive":
         return archive.load(path, mmap=mmap, verify=verify)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from modelarchive import names
+from modelarchive import names, tensors
 from modelarchive.dtypes import is_float
 from modelarchive.errors import ParameterError
 from modelarchive.nn.calling import run
@@ -377,7 +377,7 @@ class Layer(Block):
 
     def execute(self, *inputs: Any, **named: Any) -> Any:
         """Check the inputs' shapes, learn parameter shapes from them, and run ``forward``."""
-        arrays: list[Array] = [np.asarray(value) for value in self.ordered(inputs, named)]
+        arrays: list[Array] = [tensors.asarray(value) for value in self.ordered(inputs, named)]
         self.infer(*(array.shape for array in arrays))
         return self.forward(*arrays)
 

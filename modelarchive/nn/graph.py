@@ -178,7 +178,7 @@ def completed(
     inputs: Sequence[Any],
     named: Mapping[str, Any],
     filled: Callable[[Any, float, Any], Any],
-) -> tuple[Sequence[Any], Mapping[str, Any]]:
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """A call's arguments with the defaults of what is left out, or None; as they are where they do not fit.
 
     Args:
@@ -190,13 +190,13 @@ def completed(
     """
     given = dict(zip(names, inputs, strict=False))
     if len(inputs) > len(names) or not named.keys() <= set(names) - given.keys():
-        return inputs, named
+        return tuple(inputs), dict(named)
     given |= named
     left_out = [name for name in names if given.get(name) is None]
     if not left_out or not set(left_out) <= defaults.keys():
-        return inputs, named
+        return tuple(inputs), dict(named)
     first = given[names[0]]
-    return [filled(first, *defaults[name]) if name in left_out else given[name] for name in names], {}
+    return tuple(filled(first, *defaults[name]) if name in left_out else given[name] for name in names), {}
 
 
 def _filled(like: Any, number: float, dtype: str) -> Any:

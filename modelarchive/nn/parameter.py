@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from modelarchive import dtypes
+from modelarchive import dtypes, tensors
 from modelarchive.errors import DeferredShapeError, ParameterError
 from modelarchive.nn import init as initializers
 from modelarchive.nn.recording import RECORDER
@@ -19,9 +19,10 @@ PartialShape: TypeAlias = tuple[int | None, ...]
 
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:
-    """A NumPy dtype from a name of :mod:`modelarchive.dtypes` ("bfloat16" too) or anything NumPy takes."""
-    if isinstance(dtype, str) and dtypes.is_dense(dtype):
-        return dtypes.numpy_dtype(dtype)
+    """A NumPy dtype from a name of :mod:`modelarchive.dtypes` ("bfloat16" too) or anything NumPy or PyTorch has."""
+    name = dtype if isinstance(dtype, str) else tensors.dtype_name(dtype)
+    if name is not None and dtypes.is_dense(name):
+        return dtypes.numpy_dtype(name)
     found: np.dtype[Any] = np.dtype(dtype)
     return found
 
@@ -149,7 +150,7 @@ class Parameter:
         Raises:
             ParameterError: Shape or dtype does not fit.
         """
-        found = np.asarray(array)
+        found = tensors.asarray(array)
         misfit = self.misfit(found)
         if misfit is not None:
             expected, got = misfit

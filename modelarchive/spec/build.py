@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from modelarchive import names
+from modelarchive import names, tensors
 from modelarchive.errors import ParameterError, SpecError, counted
 from modelarchive.nn.block import Block
 from modelarchive.nn.calling import DECLARED
@@ -55,7 +53,7 @@ def _fill(block: Block, arrays: Mapping[str, Any]) -> None:
         if stored is None:
             missing.append(own[0])
             continue
-        array = np.asarray(arrays[stored])
+        array = tensors.asarray(arrays[stored])
         misfit = parameter.misfit(array)
         if misfit is not None:
             mismatched[stored] = misfit

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from modelarchive import dtypes
+from modelarchive import dtypes, tensors
 from modelarchive.errors import SpecError
 from modelarchive.nn.block import Block
 from modelarchive.nn.calling import DECLARED, last_inputs, was_called
@@ -136,15 +136,13 @@ def _from_declaration(value: Mapping[str, Any], name: str, taken: set[str], bloc
 
 
 def _name_of(dtype: Any) -> str | None:
-    """The name of a dtype: NumPy's, another framework's, or a name; None where an architecture has none for it."""
+    """The name of a dtype: NumPy's, another library's, or a name; None where an architecture has none for it."""
     if isinstance(dtype, str) and dtypes.is_dense(dtype):
         return dtype
     try:
-        found = dtypes.dense_name(np.dtype(dtype))
+        return tensors.dtype_name(dtype) or dtypes.dense_name(np.dtype(dtype))
     except TypeError:
-        found = None
-    name = str(dtype).rpartition(".")[2]  # torch.float32
-    return found or (name if dtypes.is_dense(name) else None)
+        return None
 
 
 def _refused(found: str, advice: str) -> SpecError:

@@ -10,33 +10,33 @@ from modelarchive import names, spec
 from modelarchive.archive import Archive, write_archive
 from modelarchive.errors import FormatError
 from modelarchive.nn import Block, Parameter
-from modelarchive.transplant.plan import planned
+from modelarchive.transplant.plan import Giver, Plan, Wishes
 from modelarchive.transplant.report import Transplant
 from modelarchive.transplant.stored import Stored
 
 
-def transplant_file(
-    source: str | os.PathLike[str],
+def write_with(
+    giver: Giver,
     target: str | os.PathLike[str],
     out: str | os.PathLike[str],
+    wishes: Wishes,
     *,
     freeze: bool | str | Iterable[str] = False,
     dry_run: bool = False,
     durable: bool = True,
     progress: Callable[[int], None] | None = None,
-    **options: Any,
 ) -> Transplant:
-    """Write `target` with parameters of `source` to `out`; neither of the two is changed.
+    """Write `target` with parameters of a source to `out`; neither of the two is changed.
 
     Args:
-        source: An archive.
+        giver: The source's arrays.
         target: An archive of parameters or of a whole model; its architecture and texts go into `out`.
         out: The new file; it may be `target` itself.
+        wishes: What goes where.
         freeze: As in :func:`transplant`; kept in the architecture, so it needs one.
         dry_run: Report only.
         durable: As in :func:`modelarchive.save`.
         progress: As in :func:`modelarchive.save`.
-        **options: `select`, `rename`, `mismatch` and `rows` of :func:`transplant`.
 
     Returns:
         What was copied into where.
@@ -47,12 +47,11 @@ def transplant_file(
         SpecError: The target's architecture is invalid.
         ValueError: Freezing was asked for, and the target has no architecture that could keep it.
     """
-    with Archive(source) as giver, Archive(target) as receiver:
+    with Archive(target) as receiver:
         _check(receiver)
         if receiver.has_architecture:
             spec.validate(receiver.architecture)
-        network = _skeleton(receiver)
-        plan = planned(giver, network, **options)
+        plan = Plan(giver, _skeleton(receiver).collect_params(), wishes)
         report = plan.report(freeze=freeze, dry_run=dry_run)
         if report.frozen and not receiver.has_architecture:
             raise ValueError("freeze needs a target with an architecture, which keeps it")

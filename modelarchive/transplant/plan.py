@@ -1,135 +1,61 @@
-"""Move parameters from one network into another: select, rename, match, and copy all of it or nothing."""
+"""Everything that would be copied into a network, worked out before anything is read or changed."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from modelarchive import names
-from modelarchive.archive import Archive
-from modelarchive.errors import ParameterError, counted
-from modelarchive.nn import Block, Parameter
+from modelarchive.nn import Parameter
+from modelarchive.nn.parameter import dtype_name, shape_text
+from modelarchive.nn.target import TargetParameter
 from modelarchive.store.deferred import Deferred
+from modelarchive.transplant import casting, refusing
+from modelarchive.transplant.prefixes import Prefixes, without
 from modelarchive.transplant.report import Transplant
+from modelarchive.transplant.resizing import How, resizing
 from modelarchive.transplant.stored import shape_of
 
-Patterns = str | Iterable[str] | None
-Source = str | os.PathLike[str] | Archive | Block | Mapping[str, np.ndarray]
+Patterns: TypeAlias = str | Iterable[str] | None
 #: Target parameter -> (words of the source's rows, words of the target's rows).
-Rows = Mapping[str, tuple[Sequence[str], Sequence[str]] | Sequence[str]]
+Rows: TypeAlias = Mapping[str, tuple[Sequence[str], Sequence[str]] | Sequence[str]]
 
 POLICIES: Final = ("error", "skip", "overlap")
 
 
-def transplant(
-    source: Source,
-    target: Block,
-    *,
-    select: Patterns = None,
-    rename: Mapping[str, str] | None = None,
-    mismatch: str = "error",
-    freeze: bool | str | Iterable[str] = False,
-    rows: Rows | None = None,
-    dry_run: bool = False,
-) -> Transplant:
-    """Copy parameters of one network into another of a different architecture: all that match, or nothing.
+@dataclass(frozen=True)
+class Giver:
+    """What a transplant takes from.
 
-    Args:
-        source: A path of an archive, an open archive, a block, or a mapping of arrays. Only the selected
-            arrays are read.
-        target: The network that receives. It need not be initialised: shapes not known yet come from the source.
-        select: Which source parameters (``"features.*"``, or several patterns); None: all that the target has.
-        rename: Source patterns -> target names: ``{"features.*": "backbone.*"}``; the first that matches counts.
-        mismatch: For shapes that differ: "error" refuses, "skip" leaves the target's values, "overlap"
-            copies the region that both have, from index 0 of each axis.
-        freeze: True makes what was copied not trainable; patterns of target names choose among it.
-        rows: Target name -> (source words, target words): copy each row to the row of the same word ("": none), as for
-            word embeddings of another vocabulary. The target's words alone suffice where the source archive
-            carries its own tokens. Rows of words that the source lacks keep their values.
-        dry_run: Report only.
-
-    Returns:
-        What was copied into where.
-
-    Raises:
-        ParameterError: With `select`, a selected parameter has no place in the target, or shapes or dtypes
-            differ; lists all of them, and the target is as it was. Also if nothing at all matches.
-        ValueError: Unknown policy, two source parameters renamed to one, wrong word lists, `freeze` that
-            matches nothing.
+    Attributes:
+        arrays: Name -> array, or one to be read when it is its turn.
+        tokens: Name -> the word that each of its rows belongs to.
     """
-    if not isinstance(target, Block):
-        raise TypeError(f"target is {type(target).__name__}, expected a modelarchive.nn.Block")
-    if isinstance(source, str | os.PathLike):
-        with Archive(source) as archive:
-            return transplant(
-                archive,
-                target,
-                select=select,
-                rename=rename,
-                mismatch=mismatch,
-                freeze=freeze,
-                rows=rows,
-                dry_run=dry_run,
-            )
-    plan = planned(source, target, select=select, rename=rename, mismatch=mismatch, rows=rows)
-    report = plan.report(freeze=freeze, dry_run=dry_run)
-    if not dry_run:
-        plan.carry_out(report.frozen)
-    return report
+
+    arrays: Mapping[str, np.ndarray | Deferred]
+    tokens: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def planned(
-    source: Archive | Block | Mapping[str, np.ndarray],
-    target: Block,
-    *,
-    select: Patterns = None,
-    rename: Mapping[str, str] | None = None,
-    mismatch: str = "error",
-    rows: Rows | None = None,
-) -> Plan:
-    """What :func:`transplant` would do; arrays of an archive are not read for it."""
-    if mismatch not in POLICIES:
-        raise ValueError(f"mismatch is {mismatch!r}, expected one of {', '.join(POLICIES)}")
-    arrays = _arrays(source)
-    plan = Plan(arrays, target, mismatch=mismatch, words=_words(source, rows or {}, rename or {}, arrays))
-    plan.match(names.select(arrays, select), rename or {}, strict=select is not None)
-    return plan
+@dataclass(frozen=True)
+class Wishes:
+    """How a transplant is to go, see :func:`modelarchive.transplant`."""
 
+    select: Patterns = None
+    rename: Mapping[str, str] = field(default_factory=dict)
+    mismatch: str = "error"
+    rows: Rows = field(default_factory=dict)
+    cast_dtype: bool = False
+    resize: Mapping[str, How] = field(default_factory=dict)
 
-def _arrays(source: Archive | Block | Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray | Deferred]:
-    if isinstance(source, Archive):
-        return {**source.deferred({name: name for name in source.parameters})}
-    if isinstance(source, Block):
-        return {name: p.value() for name, p in source.collect_params().items() if p.is_initialized}
-    if isinstance(source, Mapping):
-        return source
-    raise TypeError(f"source is {type(source).__name__}, expected a path, Archive, Block or mapping of arrays")
-
-
-def _words(
-    source: object, rows: Rows, rename: Mapping[str, str], arrays: Mapping[str, np.ndarray | Deferred]
-) -> dict[str, tuple[list[str], list[str]]]:
-    """Both word lists of each target name; the source's from the archive where only the target's are given."""
-    stored = source.tokens if isinstance(source, Archive) else {}
-    by_target = {names.rename(name, rename): words for name, words in stored.items()}
-    found = {}
-    for name, words in rows.items():
-        if isinstance(words, tuple) and len(words) == 2 and not isinstance(words[0], str):
-            ours, theirs = list(words[0]), list(words[1])
-        elif name in by_target:
-            ours, theirs = list(by_target[name]), [str(word) for word in words]
-        else:
-            raise ValueError(f"rows[{name!r}]: the source carries no words for it, give (source words, target words)")
-        for side in (ours, theirs):
-            known = [word for word in side if word]  # "" stands for a row without a word
-            if len(set(known)) != len(known):
-                raise ValueError(f"rows[{name!r}]: a word stands twice in one list")
-        found[name] = (ours, theirs)
-    return found
+    def __post_init__(self) -> None:
+        """Refuse what no transplant knows."""
+        if self.mismatch not in POLICIES:
+            raise ValueError(f"mismatch is {self.mismatch!r}, expected one of {', '.join(POLICIES)}")
+        for how in self.resize.values():
+            resizing((1,), (1,), how)
 
 
 @dataclass
@@ -140,44 +66,73 @@ class _Move:
 
 
 class Plan:
-    """Everything that would be copied, worked out before anything is changed or read."""
+    """What goes where.
 
-    def __init__(
-        self,
-        arrays: Mapping[str, np.ndarray | Deferred],
-        target: Block,
-        *,
-        mismatch: str,
-        words: dict[str, tuple[list[str], list[str]]],
-    ) -> None:
-        self.arrays = arrays
-        self.parameters = target.collect_params()
-        self.mismatch = mismatch
-        self.words = words
+    Args:
+        giver: What is taken from; its arrays are not read for the plan.
+        parameters: The target's parameters by name; one that is shared is the same object under all of its names.
+        wishes: How.
+
+    Raises:
+        ParameterError: With `select`, a selected parameter has no place, or shapes or dtypes differ; lists all of
+            them. Also if nothing at all matches.
+        ValueError: Two source parameters are renamed to one, or word lists are wrong.
+    """
+
+    def __init__(self, giver: Giver, parameters: Mapping[str, TargetParameter], wishes: Wishes) -> None:
+        self.arrays = giver.arrays
+        self.parameters = parameters
+        self.wishes = wishes
         self.moves: dict[str, _Move] = {}
         self.unexpected: list[str] = []
         self.mismatched: dict[str, tuple[str, str]] = {}
+        self.notes: list[str] = []
+        self.words = _words(giver, wishes)
+        self._match()
 
-    def match(self, selected: Sequence[str], rename: Mapping[str, str], *, strict: bool) -> None:
+    def _match(self) -> None:
         """Find a place for every selected array."""
-        by_target: dict[str, str] = {}
-        for name in selected:
-            new = names.rename(name, rename)
-            if new in by_target:
-                raise ValueError(f"rename sends both {by_target[new]!r} and {name!r} to {new!r}")
-            by_target[new] = name
+        by_target = self._placed()
         for new, name in by_target.items():
             if new not in self.parameters:
                 self.unexpected.append(name)
             elif (move := self._move(name, new)) is not None:
                 self.moves[new] = move
         self._refuse_torn()
+        self._refuse_alone()
         if lost := [name for name in self.words if name not in by_target]:
             raise ValueError(f"rows names {lost[0]!r}, which nothing is copied into")
-        refused = self.mismatched if self.mismatch == "error" else {}
-        unplaced = self.unexpected if strict else []
+        for pattern in self.wishes.resize:
+            if not names.select(by_target, pattern):
+                raise ValueError(f"resize names {pattern!r}, which nothing is copied into")
+        refused = self.mismatched if self.wishes.mismatch == "error" else {}
+        unplaced = self.unexpected if self.wishes.select is not None else []
         if refused or unplaced or not self.moves:
-            raise self._refusal(unplaced, refused, rename)
+            raise refusing.refusal(self, unplaced, refused, {name: new for new, name in by_target.items()})
+
+    def _placed(self) -> dict[str, str]:
+        """Name in the target -> name in the source, of all that is selected."""
+        prefixes = Prefixes(self.parameters)
+        matches = names.matcher(self.wishes.select).match
+        found: dict[str, str] = {}
+        by_prefix: set[str] = set()
+        for name in self.arrays:
+            bare = [name, *without(name)]
+            if not any(matches(each) for each in bare):
+                continue
+            new = next((made for each in bare if (made := names.rename(each, self.wishes.rename)) != each), None)
+            is_by_prefix = new is None and (new := prefixes.target_of(name)) != name
+            if new in found and not is_by_prefix and found[new] not in by_prefix:
+                raise ValueError(f"rename sends both {found[new]!r} and {name!r} to {new!r}")
+            # A name that is the target's own comes before one that became it without a wrapper's prefix.
+            if is_by_prefix:
+                by_prefix.add(name)
+            if new in found:
+                self.unexpected.append(name if is_by_prefix else found[new])
+            if new not in found or not is_by_prefix:
+                found[str(new)] = name
+        self.notes += prefixes.notes()
+        return found
 
     def _refuse_torn(self) -> None:
         """One parameter of two names takes one value: the second of two different ones has no place."""
@@ -186,35 +141,76 @@ class Plan:
             other = first.setdefault(id(self.parameters[name]), name)
             if other == name or self.moves[other].source == move.source:
                 continue
-            ours = self.moves[other].values
-            if ours.shape != move.values.shape or ours.read().tobytes() != move.values.read().tobytes():
+            theirs, ours = self.arrays[move.source], self.arrays[self.moves[other].source]
+            if ours is not theirs and not _is_equal(self.moves[other].values, move.values):
                 self.mismatched[name] = (f"the values of {other!r}, which it is shared with", "other values")
                 del self.moves[name]
 
+    def _refuse_alone(self) -> None:
+        """A parameter that must come with others has no place without them."""
+        filled = {id(self.parameters[name]) for name in self.moves}
+        for name in list(self.moves):
+            companions = getattr(self.parameters[name], "companions", ())
+            if any(id(each) not in filled for each in companions):
+                what = "values for all parameters of a layer that is not initialised"
+                self.mismatched[name] = (what, "only some; call the network once on an example first")
+                del self.moves[name]
+
+    # ------------------------------------------------------------------ one array
+
     def _move(self, name: str, new: str) -> _Move | None:
         array, parameter = self.arrays[name], self.parameters[new]
-        if not isinstance(array, np.ndarray | Deferred):
-            raise TypeError(f"source[{name!r}] is {type(array).__name__}, expected an array")
-        if parameter.is_initialized and array.dtype != parameter.dtype and new not in self.words:
-            self.mismatched[new] = (f"dtype {parameter.dtype}", f"dtype {array.dtype}")
+        if problem := getattr(parameter, "problem", ""):
+            self.mismatched[new] = ("a parameter that can be filled", problem)
             return None
         if new in self.words:
             return self._move_rows(name, new)
-        if parameter.fits(array.shape) and (not parameter.is_initialized or shape_of(parameter) == array.shape):
-            return _Move(name, "whole", _copy(array))
-        shape = parameter.shape
-        if self.mismatch == "overlap" and parameter.is_initialized and len(shape or ()) == array.ndim:
-            common = tuple(slice(0, min(pair)) for pair in zip(shape_of(parameter), array.shape, strict=True))
+        dtype = parameter.dtype if parameter.is_initialized else array.dtype
+        shaped = self._shaped(array, new, dtype)
+        if shaped is None:
+            return None
+        if dtype == array.dtype:
+            return _Move(name, *shaped)
+        problem = casting.problem(array.dtype, dtype, is_wanted=self.wishes.cast_dtype)
+        if problem is not None:
+            self.mismatched[new] = problem
+            return None
+        words, values = shaped
+        return _Move(name, f"{words}, {dtype_name(array.dtype)} to {dtype_name(dtype)}", values)
 
-            def overlapped() -> np.ndarray:
-                values = parameter.data().copy()
-                values[common] = _values(array)[common]
-                return values
-
-            values = Deferred(shape_of(parameter), parameter.dtype, overlapped)
-            return _Move(name, f"overlap {tuple(part.stop for part in common)} of {shape_of(parameter)}", values)
-        self.mismatched[new] = (f"shape {_shape(parameter)}", f"shape {array.shape}")
+    def _shaped(self, array: np.ndarray | Deferred, new: str, dtype: np.dtype[Any]) -> tuple[str, Deferred] | None:
+        """How the array comes to the target's shape and `dtype`, and the values; None where it does not."""
+        parameter = self.parameters[new]
+        shape = shape_of(parameter) if parameter.is_initialized else None
+        if shape == array.shape or (shape is None and parameter.fits(array.shape)):
+            return "whole", casting.cast(_deferred(array), dtype, new)
+        how = next((each for pattern, each in self.wishes.resize.items() if names.select([new], pattern)), None)
+        expected, found = f"shape {shape_text(parameter.shape)}", f"shape {array.shape}"
+        if shape is not None and how is not None:
+            resized = resizing(array.shape, shape, how)
+            if not isinstance(resized, str):
+                apply = resized.apply
+                return resized.words, Deferred(
+                    shape, dtype, lambda: casting.converted(apply(_values(array)), dtype, new)
+                )
+            found = f"{found}, which {resized}"
+        elif shape is not None and self.wishes.mismatch == "overlap" and len(shape) == array.ndim:
+            return self._overlap(array, parameter, shape, new)
+        self.mismatched[new] = (expected, found)
         return None
+
+    def _overlap(
+        self, array: np.ndarray | Deferred, parameter: TargetParameter, shape: tuple[int, ...], new: str
+    ) -> tuple[str, Deferred]:
+        common = tuple(slice(0, min(pair)) for pair in zip(shape, array.shape, strict=True))
+
+        def overlapped() -> np.ndarray:
+            values = parameter.value().copy()
+            values[common] = casting.converted(_values(array)[common], parameter.dtype, new)
+            return values
+
+        words = f"overlap {tuple(part.stop for part in common)} of {shape}"
+        return words, Deferred(shape, parameter.dtype, overlapped)
 
     def _move_rows(self, name: str, new: str) -> _Move | None:
         array, parameter = self.arrays[name], self.parameters[new]
@@ -225,7 +221,8 @@ class Plan:
         rows = [each[0] if each else 0 for each in (array.shape, shape)]
         if [len(ours), len(theirs)] != rows:
             raise ValueError(f"rows[{new!r}]: {len(ours)} and {len(theirs)} words for {rows[0]} and {rows[1]} rows")
-        if array.shape[1:] != shape[1:] or array.dtype != parameter.dtype:
+        is_cast = casting.problem(array.dtype, parameter.dtype, is_wanted=self.wishes.cast_dtype) is None
+        if array.shape[1:] != shape[1:] or not (array.dtype == parameter.dtype or is_cast):
             self.mismatched[new] = (
                 f"rows of {parameter.dtype} {shape[1:]}",
                 f"rows of {array.dtype} {array.shape[1:]}",
@@ -235,42 +232,16 @@ class Plan:
         pairs = [(row, row_of[word]) for row, word in enumerate(theirs) if word and word in row_of]
 
         def aligned() -> np.ndarray:
-            values = parameter.data().copy()
+            values = parameter.value().copy()
             if pairs:
                 to, start = map(list, zip(*pairs, strict=True))
-                values[to] = _values(array)[start]
+                values[to] = casting.converted(_values(array)[start], parameter.dtype, name)
             return values
 
         values = Deferred(shape, parameter.dtype, aligned)
         return _Move(name, f"{len(pairs):,} of {len(theirs):,} rows by word", values)
 
-    def _refusal(
-        self, unplaced: list[str], refused: dict[str, tuple[str, str]], rename: Mapping[str, str]
-    ) -> ParameterError:
-        lines = []
-        known = list(self.parameters)
-        for name in unplaced:
-            new = names.rename(name, rename)
-            near = names.near(new, known)
-            place = name if new == name else f"{name} (renamed {new})"
-            lines.append(f"  unexpected  {place}" + (f" (near: {near})" if near else ""))
-        lines += [f"  mismatched  {name}: expected {e}, found {f}" for name, (e, f) in refused.items()]
-        if not lines:
-            return ParameterError(
-                "no source parameter matches one of the target",
-                unexpected=self.unexpected[:20],
-                missing=known[:20],
-                hint=f"the source has names like {next(iter(self.arrays), 'none')!r}, "
-                f"the target like {next(iter(known), 'none')!r}; rename= brings them together",
-            )
-        ways = ["rename= gives source names a place"] if unplaced else []
-        ways += ['mismatch="skip" or "overlap" decides about shapes'] if refused else []
-        return ParameterError(
-            "\n".join([f"{counted(len(lines), 'parameter')} cannot be transplanted, nothing was changed:", *lines]),
-            unexpected=unplaced,
-            mismatched=refused,
-            hint="; ".join(ways),
-        )
+    # ------------------------------------------------------------------ what comes of it
 
     def report(self, *, freeze: bool | str | Iterable[str], dry_run: bool) -> Transplant:
         """The table of what is copied where."""
@@ -285,16 +256,49 @@ class Plan:
             unexpected=self.unexpected,
             mismatched=self.mismatched,
             frozen=chosen,
+            notes=self.notes,
             dry_run=dry_run,
         )
 
     def carry_out(self, frozen: Sequence[str]) -> None:
-        """Change the target, once everything has been read: nothing can fail any more."""
-        values = {name: move.values.read() for name, move in self.moves.items()}
+        """Change the target, once everything has been read: nothing can fail any more.
+
+        A parameter that is shared, and filled under several names, is filled once.
+        """
+        first = {id(self.parameters[name]): name for name in reversed(self.moves)}
+        values = {name: self._taken(name) for name in first.values()}
         for name, array in values.items():
             self.parameters[name].set_data(array)
         for name in frozen:
             self.parameters[name].trainable = False
+
+    def _taken(self, name: str) -> np.ndarray:
+        """The values for a parameter: in memory of their own where it keeps what it is given."""
+        values = self.moves[name].values
+        return values.read() if isinstance(self.parameters[name], Parameter) else _values(values)
+
+
+def _words(giver: Giver, wishes: Wishes) -> dict[str, tuple[list[str], list[str]]]:
+    """Both word lists of each target name; the source's own where only the target's are given."""
+    by_target = {names.rename(name, wishes.rename): words for name, words in giver.tokens.items()}
+    found = {}
+    for name, words in wishes.rows.items():
+        if isinstance(words, tuple) and len(words) == 2 and not isinstance(words[0], str):
+            ours, theirs = list(words[0]), list(words[1])
+        elif name in by_target:
+            ours, theirs = list(by_target[name]), [str(word) for word in words]
+        else:
+            raise ValueError(f"rows[{name!r}]: the source carries no words for it, give (source words, target words)")
+        for side in (ours, theirs):
+            known = [word for word in side if word]  # "" stands for a row without a word
+            if len(set(known)) != len(known):
+                raise ValueError(f"rows[{name!r}]: a word stands twice in one list")
+        found[name] = (ours, theirs)
+    return found
+
+
+def _is_equal(one: Deferred, other: Deferred) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and one.read().tobytes() == other.read().tobytes()
 
 
 def _values(array: np.ndarray | Deferred) -> np.ndarray:
@@ -304,14 +308,8 @@ def _values(array: np.ndarray | Deferred) -> np.ndarray:
     return array.read() if array.view is None else array.view()
 
 
-def _copy(array: np.ndarray | Deferred) -> Deferred:
+def _deferred(array: np.ndarray | Deferred) -> Deferred:
     """The array in memory of its own, once it is read."""
     if isinstance(array, Deferred):
         return array
     return Deferred(array.shape, array.dtype, lambda: np.array(array))
-
-
-def _shape(parameter: Parameter) -> tuple[int | str, ...] | str:
-    if parameter.shape is None:
-        return "?"
-    return tuple("?" if axis is None else axis for axis in parameter.shape)

@@ -10,11 +10,13 @@ class Transplant:
     """What a transplant copied, or would copy; prints as a table.
 
     Attributes:
-        copied: Target name -> (source name, how: "whole", "overlap (2, 3) of (4, 3)", "7 of 9 rows by word").
+        copied: Target name -> (source name, how: "whole", "whole, float16 to float32", "overlap (2, 3) of (4, 3)",
+            "7 of 9 rows by word", "bicubic 14 x 14 to 16 x 16").
         missing: Target parameters that nothing was copied into.
         unexpected: Selected source parameters for which the target has no place (after renaming).
         mismatched: Target name -> (expected, found), in words; skipped ones with ``mismatch="skip"``.
         frozen: Target parameters made not trainable.
+        notes: What else happened on the way, such as a wrapper's prefix that was taken off.
         dry_run: Whether the target was left as it was.
     """
 
@@ -23,6 +25,7 @@ class Transplant:
     unexpected: list[str] = field(default_factory=list)
     mismatched: dict[str, tuple[str, str]] = field(default_factory=dict)
     frozen: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     dry_run: bool = False
 
     def rows(self) -> list[tuple[str, str, str, str]]:
@@ -50,4 +53,4 @@ class Transplant:
             f"{len(self.copied)} {verb}, {len(self.frozen)} frozen, {len(self.mismatched)} mismatched, "
             f"{len(self.missing)} kept, {len(self.unexpected)} unexpected"
         )
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from modelarchive.nn import Parameter
+from modelarchive.nn.target import TargetParameter
 from modelarchive.store.deferred import Deferred
 
 
@@ -27,6 +28,9 @@ class Stored(Parameter):
         return self.stored.read() if self.stored.view is None else self.stored.view()
 
 
-def shape_of(parameter: Parameter) -> tuple[int, ...]:
-    """The shape of a parameter's values, which are not read for it; axes may be of length 0."""
-    return parameter.stored.shape if isinstance(parameter, Stored) else parameter.value().shape
+def shape_of(parameter: TargetParameter) -> tuple[int, ...]:
+    """The shape of an initialised parameter's values, which are not read for it; axes may be of length 0."""
+    if isinstance(parameter, Stored):
+        return parameter.stored.shape
+    # A Parameter's own shape has None for a length of 0.
+    return parameter.value().shape if isinstance(parameter, Parameter) else tuple(parameter.shape or ())  # type: ignore[arg-type]

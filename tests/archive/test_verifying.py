@@ -174,7 +174,7 @@ INVALID = ["{}", '{"model": 1}', '{"model": {}}', '{"vocabulary": 99, "inputs": 
 @pytest.mark.parametrize("text", INVALID)
 def test_an_invalid_architecture_is_refused_everywhere(path: Path, tmp_path: Path, text: str) -> None:
     from modelarchive import maintenance
-    from modelarchive.transplant import transplant_file
+    from modelarchive.models import transplant_file
 
     rewrite_architecture(path, text)
     out = tmp_path / "out.h5"

@@ -13,7 +13,7 @@ import numpy as np
 
 import modelarchive as ma
 from modelarchive import maintenance, nn
-from modelarchive.transplant import transplant_file
+from modelarchive.models import transplant_file
 
 TARGET: Final = "x.h5"
 X: Final = np.zeros((1, 6), "f4")

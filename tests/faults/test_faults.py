@@ -15,8 +15,8 @@ import pytest
 
 import modelarchive as ma
 from modelarchive import maintenance
+from modelarchive.models import transplant_file
 from modelarchive.store import replace
-from modelarchive.transplant import transplant_file
 from tests.faults.__main__ import BEGIN, DOCUMENT, END, report
 from tests.faults.contention import contend
 from tests.faults.injection import QUICK, interrupt, is_possible, lost, place, summary, unordered

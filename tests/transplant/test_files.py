@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
+from modelarchive.models import transplant_file
 from modelarchive.store.source import Source
-from modelarchive.transplant import transplant_file
 from tests.transplant.networks import Donor, Receiver, Tied, X, ready
 
 RENAME = {"features.*": "backbone.*"}

@@ -332,5 +332,5 @@ def test_into_itself(donor: nn.Block) -> None:
 
 def test_a_network_of_another_type_is_refused(donor: nn.Block) -> None:
     for wrong in ([1], 3, None):
-        with pytest.raises(TypeError, match="expected a path, Archive, Block or mapping"):
+        with pytest.raises(TypeError, match="expected a path, an archive, a network or a mapping"):
             ma.transplant(wrong, donor)  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelarchive.transplant import Transplant
+from modelarchive.transplant.report import Transplant
 
 REPORT = Transplant(
     copied={"b.weight": ("a.weight", "whole"), "c": ("c", "overlap (2, 3) of (4, 3)")},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,13 @@ def _attribute(owner: Any, name: str) -> Any:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class Held(Deferred):
+    """A variable's values; `variable` is it."""
+
+    variable: Any = None
+
+
 def _deferred(variable: Any, keras: Any) -> Deferred:
     dtype = dtypes.numpy_dtype(variable.dtype)
 
@@ -133,4 +141,4 @@ def _deferred(variable: Any, keras: Any) -> Deferred:
             return np.asarray(value.detach().cpu().numpy(), dtype)
         return np.asarray(keras.ops.convert_to_numpy(value), dtype)
 
-    return Deferred(tuple(variable.shape), dtype, read)
+    return Held(tuple(variable.shape), dtype, read, variable=variable)

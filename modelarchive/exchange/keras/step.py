@@ -309,16 +309,37 @@ def _fits(expected: Sequence[int | None], found: Sequence[int]) -> bool:
     return len(expected) == len(found) and all(one in (0, None, two) for one, two in zip(expected, found, strict=True))
 
 
+@dataclass(frozen=True, eq=False)
+class Turned(Deferred):
+    """A variable, or a part of one, in the vocabulary's order of axes.
+
+    Attributes:
+        stored: The variable as Keras has it.
+        weight: How the two come from each other.
+        fields: The kind's fields.
+        index: Which of the arrays that the variable becomes.
+    """
+
+    stored: Deferred | None = None
+    weight: Weight | None = None
+    fields: Fields = field(default_factory=dict)
+    index: int = 0
+
+
 def _turned(stored: Deferred, weight: Weight, fields: dict[str, Any], index: int) -> Deferred:
     """A variable as the vocabulary has it: in another order of axes, mostly a view."""
     # What the function does to the shape, tried on an array that takes no memory.
     shape = weight.read(np.broadcast_to(np.bool_(), stored.shape), fields)[index].shape
     view = stored.view
-    return Deferred(
+    return Turned(
         tuple(shape),
         stored.dtype,
         lambda: weight.read(stored.read(), fields)[index],
         None if view is None else lambda: weight.read(view(), fields)[index],
+        stored=stored,
+        weight=weight,
+        fields=fields,
+        index=index,
     )
 
 

@@ -66,6 +66,27 @@ def read_module(module: torch.nn.Module, inputs: Any = None) -> Bundle:
     return bundle
 
 
+def named_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A module's parameters and persistent buffers by name, a shared one under each of its names."""
+    found: dict[str, torch.Tensor] = _part("assigning").named_tensors(module)
+    return found
+
+
+def parameters_of(module: torch.nn.Module) -> dict[str, Any]:
+    """A module's parameters and persistent buffers as :class:`modelarchive.transplant.TargetParameter`, by name."""
+    found: dict[str, Any] = _part("assigning").parameters_of(module)
+    return found
+
+
+def tensors_of(data: Any, *, device: Any = None) -> Any:
+    """What :func:`modelarchive.load` returns, with tensors in place of arrays, on the arrays' memory or on a device.
+
+    Raises:
+        MissingDependencyError: PyTorch is not installed.
+    """
+    return _part("tensors").tensors_of(data, device)
+
+
 def read(path: str | os.PathLike[str]) -> Bundle:
     """Read the tensors of a ``.pt`` or ``.pth`` file, through PyTorch's weights-only loader and never otherwise.
 
@@ -133,4 +154,14 @@ def _part(name: str) -> Any:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-__all__ = ["Bundle", "build_module", "read", "read_module", "support", "write"]
+__all__ = [
+    "Bundle",
+    "build_module",
+    "named_tensors",
+    "parameters_of",
+    "read",
+    "read_module",
+    "support",
+    "tensors_of",
+    "write",
+]

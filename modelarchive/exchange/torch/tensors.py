@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import ml_dtypes
 import numpy as np
 import torch
 
-from modelarchive import dtypes
+from modelarchive import dtypes, tensors
 from modelarchive.errors import UnsupportedDataError
 
 #: Logical name of a dtype -> PyTorch's.
 TORCH: Final[dict[str, torch.dtype]] = {name: getattr(torch, name) for name in dtypes.DENSE}
 NAMES: Final[dict[torch.dtype, str]] = {dtype: name for name, dtype in TORCH.items()}
-#: Dtypes that ``torch.from_numpy`` does not know -> one of NumPy's own of the same size.
-_CARRIERS: Final[dict[np.dtype[Any], Any]] = {
-    np.dtype(ml_dtypes.bfloat16): np.int16,
-    np.dtype(ml_dtypes.float8_e4m3fn): np.uint8,
-    np.dtype(ml_dtypes.float8_e5m2): np.uint8,
-}
 
 
 def torch_dtype(dtype: Any) -> torch.dtype:
@@ -49,29 +42,37 @@ def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
 
 def tensor_of(array: Any) -> torch.Tensor:
     """A tensor on the memory of `array`; on a copy only where that is read-only or has a foreign byte order."""
-    array = np.asarray(array)
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    if not array.flags.writeable:
-        array = array.copy()
-    if array.dtype in _CARRIERS:
-        return torch.from_numpy(array.view(_CARRIERS[array.dtype])).view(torch_dtype(array.dtype))
-    return torch.from_numpy(array)
+    return tensors.torch_tensor(array, torch)
 
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
     """An array on the memory of a tensor; a copy where that is on a device, or not in C order.
 
     Raises:
-        UnsupportedDataError: The tensor is sparse, quantised or without memory ("meta").
+        UnsupportedDataError: The tensor has no dense values in memory: it is sparse, quantised, on "meta", ...
     """
-    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
-        what = "on the meta device" if tensor.is_meta else f"{tensor.dtype}, {tensor.layout}"
-        raise UnsupportedDataError([("tensor", f"a tensor {what} is no dense array")])
-    dtype = numpy_dtype(tensor.dtype)
-    dense = tensor.detach().cpu().contiguous().resolve_conj().resolve_neg()
-    if dtype in _CARRIERS:
-        carrier = torch.int16 if dtype.itemsize == 2 else torch.uint8
-        found: np.ndarray = dense.view(carrier).numpy().view(dtype)
-        return found
-    return dense.numpy()  # type: ignore[no-any-return]
+    return tensors.asarray(tensor)
+
+
+def tensors_of(data: Any, device: Any = None) -> Any:
+    """The same lists, tuples and dicts with tensors in place of arrays, on the arrays' memory or on a device.
+
+    Args:
+        data: What :func:`modelarchive.load` returns. Arrays of strings stay what they are: PyTorch has none.
+        device: Where the tensors go; None: they stay on the arrays' memory.
+    """
+    made: dict[int, torch.Tensor] = {}
+
+    def of(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: of(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)([of(each) for each in value])
+        if not isinstance(value, np.ndarray) or value.dtype.kind in "SUTO":
+            return value
+        if id(value) not in made:
+            tensor = tensor_of(value)
+            made[id(value)] = tensor if device is None else tensor.to(device)
+        return made[id(value)]
+
+    return of(data)

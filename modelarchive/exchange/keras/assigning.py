@@ -1,0 +1,239 @@
+"""A Keras model's variables as parameters of the vocabulary's names and axes, which a transplant reads and fills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from modelarchive import dtypes, names, tensors
+from modelarchive.errors import ConversionError, ParameterError
+from modelarchive.exchange.keras.layers import LAYERS
+from modelarchive.exchange.keras.live import Held, read_model
+from modelarchive.exchange.keras.step import Turned
+from modelarchive.exchange.keras.weights import Fields, Weight, same
+from modelarchive.nn.target import ForeignParameter
+from modelarchive.store.deferred import Deferred
+
+
+class _Variable:
+    """A variable of Keras, and the arrays of the vocabulary that it is.
+
+    Args:
+        variable: The variable.
+        weight: How the two come from each other.
+        fields: The kind's fields.
+        owners: The layers that have it, the innermost first.
+    """
+
+    def __init__(self, variable: Any, weight: Weight, fields: Fields, owners: Sequence[Any]) -> None:
+        self._variable = variable
+        self._weight = weight
+        self._fields = fields
+        self._owners = owners
+        self._set: dict[int, np.ndarray] = {}
+
+    def array(self, index: int) -> np.ndarray:
+        """One of its arrays, in the vocabulary's order of axes."""
+        return self._weight.read(tensors.asarray(self._variable), self._fields)[index]
+
+    def assign(self, index: int, array: np.ndarray) -> None:
+        """Set one of its arrays; the others are what they were set to before, or what they are."""
+        self._set[index] = array
+        parts = [self._set.get(each, None) for each in range(len(self._weight.ours))]
+        arrays = [self.array(at) if part is None else part for at, part in enumerate(parts)]
+        stored = self._weight.write(arrays, self._fields)
+        tensors.fill(self._variable, np.ascontiguousarray(stored).reshape(tuple(self._variable.shape)))
+
+    @property
+    def is_trainable(self) -> bool:
+        """Whether training changes it."""
+        return bool(self._variable.trainable) and all(layer.trainable for layer in self._owners)
+
+    def freeze(self) -> None:
+        """Keep training from changing it; a layer that has nothing else to train is no longer trainable at all.
+
+        That flag is the one that Keras' files keep, and by which a BatchNormalization keeps its statistics.
+        """
+        self._variable.trainable = False
+        for layer in self._owners:
+            if not layer.trainable_variables:
+                layer.trainable = False
+
+
+class ModelParameter(ForeignParameter):
+    """A parameter of a Keras model: a variable in the vocabulary's order of axes, or a part of one."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], variable: _Variable, index: int) -> None:
+        self._variable = variable
+        self._index = index
+        super().__init__(shape, dtype, trainable=variable.is_trainable)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes it."""
+        return self._variable.is_trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        if not value and self._variable.is_trainable:
+            self._variable.freeze()
+
+    def value(self) -> np.ndarray:
+        """The values."""
+        return self._variable.array(self._index)
+
+    def set_data(self, array: Any) -> None:
+        """Copy the values into the variable."""
+        self._variable.assign(self._index, np.asarray(array))
+
+
+def arrays_of(model: Any) -> dict[str, Deferred]:
+    """A model's parameters, each read from it when it is asked for; names and axes as an archive of it has them.
+
+    Raises:
+        ParameterError: It has no variables yet.
+    """
+    return {name: Deferred(each.shape or (), each.dtype, each.value) for name, each in parameters_of(model).items()}
+
+
+def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] = tuple) -> dict[str, ModelParameter]:
+    """A model's parameters as what a transplant fills; names and axes as an archive of it has them.
+
+    Sequential and functional models are read as :func:`read_model` does. Of others, and of those with layers that
+    the vocabulary has no word for, the layers are walked: by their attributes, or their names in a model of layers.
+
+    Args:
+        model: The ``keras.Model``.
+        inputs: Gives the declarations of inputs to build it by, where it is not built.
+
+    Raises:
+        ParameterError: It is not built, and cannot be built by `inputs`.
+    """
+    if not model.built:
+        _build(model, inputs())
+    owners = _owners(model)
+    try:
+        found = read_model(model).parameters
+    except ConversionError:
+        return _walked(model, owners)
+    shared: dict[tuple[int, int], ModelParameter] = {}
+    variables: dict[int, _Variable] = {}
+    parameters = {}
+    for name, entry in found.entries.items():  # type: ignore[attr-defined]
+        if not isinstance(entry, Turned) or not isinstance(entry.stored, Held) or entry.weight is None:
+            continue  # made of several, or of settings
+        variable = entry.stored.variable
+        if id(variable) not in variables:
+            layers = owners.get(id(variable), [])
+            fields = {**(_fields(layers[0]) if layers else {}), **entry.fields}
+            variables[id(variable)] = _Variable(variable, entry.weight, fields, layers)
+        parameter = ModelParameter(entry.shape, entry.dtype, variables[id(variable)], entry.index)
+        parameters[name] = shared.setdefault((id(variable), entry.index), parameter)
+    return parameters
+
+
+def _build(model: Any, inputs: Sequence[Mapping[str, Any]]) -> None:
+    shapes = [tuple(each["shape"]) for each in inputs]
+    hint = "call it once on an example, or model.build((None, 32)) with the shape of its input"
+    if not shapes:
+        raise ParameterError(f"the Keras model {model.name!r} has no variables yet, it was not built", hint=hint)
+    try:
+        model.build(shapes[0] if len(shapes) == 1 else shapes)
+    except Exception as error:
+        raise ParameterError(
+            f"the Keras model {model.name!r} is not built, and cannot be by the source's inputs {shapes}", hint=hint
+        ) from error
+
+
+def _owners(model: Any) -> dict[int, list[Any]]:
+    """``id`` of a variable -> the layers that have it, the innermost first."""
+    found: dict[int, list[Any]] = {}
+    for layer in model._flatten_layers():
+        for variable in layer.variables:
+            found.setdefault(id(variable), []).append(layer)
+    return {key: sorted(layers, key=lambda layer: len(layer.variables)) for key, layers in found.items()}
+
+
+def _walked(model: Any, owners: Mapping[int, Sequence[Any]]) -> dict[str, ModelParameter]:
+    """The parameters of a model that has layers of its author's own."""
+    parameters: dict[str, ModelParameter] = {}
+    known: dict[int, list[ModelParameter]] = {}
+    for path, layer in _layers(model, "", set()):
+        for weight, variable, fields in _weights(layer):
+            if id(variable) not in known:
+                held = _Variable(variable, weight, fields, owners.get(id(variable), ()))
+                dtype = dtypes.numpy_dtype(variable.dtype)
+                shapes = [each.shape for each in weight.read(np.broadcast_to(False, tuple(variable.shape)), fields)]
+                known[id(variable)] = [ModelParameter(each, dtype, held, at) for at, each in enumerate(shapes)]
+            for own, parameter in zip(weight.ours, known[id(variable)], strict=True):
+                parameters[names.free(names.joined(path, own), parameters)] = parameter
+    return parameters
+
+
+def _layers(layer: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """(path, layer) of a layer and all inside of it, as far as the vocabulary does not know it whole."""
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    yield path, layer
+    if type(layer).__name__ in LAYERS and LAYERS[type(layer).__name__].weights:
+        return
+    for name, child in _children(layer):
+        yield from _layers(child, names.joined(path, name), seen)
+
+
+def _children(layer: Any) -> Iterator[tuple[str, Any]]:
+    """The layers inside: of a model of layers by their names, of other classes by the attributes that hold them."""
+    from keras import Layer, Model
+
+    if isinstance(layer, Model) and (hasattr(layer, "_functional") or hasattr(layer, "operations")):
+        for child in layer.layers:
+            yield names.as_part(child.name), child
+        return
+    # On PyTorch's backend a layer is a torch.nn.Module, which keeps modules apart from other attributes.
+    for name, value in sorted({**vars(layer), **vars(layer).get("_modules", {})}.items()):
+        own = names.as_part(name.lstrip("_"))
+        if isinstance(value, Layer):
+            yield own, value
+        elif isinstance(value, dict | list | tuple) and not name.startswith("_"):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            yield from ((f"{own}.{names.as_part(str(key))}", each) for key, each in items if isinstance(each, Layer))
+
+
+def _weights(layer: Any) -> Iterator[tuple[Weight, Any, Fields]]:
+    """The layer's own variables, and how they become the vocabulary's; one that it has no word for stays as it is."""
+    row = LAYERS.get(type(layer).__name__)
+    fields = _fields(layer)
+    told: set[int] = set()
+    for weight in row.weights if row else ():
+        variable = _variable(layer, weight.theirs)
+        if variable is not None:
+            told.add(id(variable))
+            yield weight, variable, fields
+    for variable in [*layer._trainable_variables, *layer._non_trainable_variables]:
+        if id(variable) not in told and "seed_generator" not in variable.path:
+            yield same(variable.name, names.as_part(variable.name)), variable, fields
+
+
+def _variable(layer: Any, path: str) -> Any:
+    """A variable by the attributes that lead to it; None if there is none."""
+    for part in path.split("/"):
+        found = getattr(layer, part, None)
+        layer = getattr(layer, f"_{part}", None) if found is None else found
+    return layer if hasattr(layer, "assign") else None
+
+
+def _fields(layer: Any) -> dict[str, Any]:
+    """What the table of weights asks of a kind's fields, as far as a layer has it."""
+    cell = getattr(layer, "cell", layer)
+    kernel = getattr(layer, "kernel", None) if hasattr(layer, "depth_multiplier") else None
+    kernel = getattr(layer, "depthwise_kernel", kernel)
+    return {
+        "groups": kernel.shape[-2] if kernel is not None and len(kernel.shape) > 2 else 1,
+        "linear_before_reset": getattr(cell, "reset_after", False),
+        "num_heads": getattr(layer, "num_query_heads", getattr(layer, "_num_heads", 1)),
+        "num_kv_heads": getattr(layer, "num_key_value_heads", getattr(layer, "_num_heads", 1)),
+        "head_dim": getattr(layer, "head_dim", getattr(layer, "_key_dim", 1)),
+    }

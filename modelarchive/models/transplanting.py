@@ -1,0 +1,256 @@
+"""Parts of any model into any other: files and frameworks on both sides."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from modelarchive import tensors
+from modelarchive.archive import Archive
+from modelarchive.errors import ParameterError, counted
+from modelarchive.exchange.bundle import Bundle, deferred
+from modelarchive.formats import recognise
+from modelarchive.models.reading import read, room
+from modelarchive.models.saving import is_keras_model, is_torch_module
+from modelarchive.nn.target import TargetParameter
+from modelarchive.transplant.dicts import parameters_of_dict
+from modelarchive.transplant.files import write_with
+from modelarchive.transplant.plan import Giver, Patterns, Plan, Rows, Wishes
+from modelarchive.transplant.report import Transplant
+from modelarchive.transplant.resizing import How
+
+#: A path, an open archive, a bundle, a Block, a torch.nn.Module, a keras.Model, or a mapping of arrays or tensors.
+Source: TypeAlias = Any
+#: Gives the inputs that a source declares, as its architecture has them.
+Inputs: TypeAlias = Callable[[], Sequence[Mapping[str, Any]]]
+
+
+def transplant(
+    source: Source,
+    target: Any,
+    *,
+    select: Patterns = None,
+    rename: Mapping[str, str] | None = None,
+    mismatch: str = "error",
+    freeze: bool | str | Iterable[str] = False,
+    rows: Rows | None = None,
+    cast_dtype: bool = False,
+    resize: Mapping[str, How] | None = None,
+    dry_run: bool = False,
+) -> Transplant:
+    """Copy parameters of one network into another of a different architecture: all that match, or nothing.
+
+    Args:
+        source: The path of any file that :func:`modelarchive.load` reads, an open archive, a network (a Block, a
+            ``torch.nn.Module``, a ``keras.Model``), or a mapping of arrays or tensors such as a ``state_dict``.
+            Only the selected arrays are read.
+        target: The network that receives: a Block, a ``torch.nn.Module``, a ``keras.Model``, or a ``state_dict``.
+            A Block or a lazy module need not be initialised, nor a ``keras.Model`` be built where the source tells
+            its inputs: shapes not known yet come from the source.
+        select: Which source parameters (``"features.*"``, or several patterns); None: all that the target has.
+        rename: Source patterns -> target names: ``{"features.*": "backbone.*"}``; the first that matches counts.
+            Prefixes that wrappers leave (``module.``, ``_orig_mod.``, ``model.``) need no rule: they are taken off
+            where that brings a name to the target, and the report says so.
+        mismatch: For shapes that differ: "error" refuses, "skip" leaves the target's values, "overlap"
+            copies the region that both have, from index 0 of each axis.
+        freeze: True makes what was copied not trainable; patterns of target names choose among it.
+        rows: Target name -> (source words, target words): copy each row to the row of the same word ("": none), as for
+            word embeddings of another vocabulary. The target's words alone suffice where the source archive
+            carries its own tokens. Rows of words that the source lacks keep their values.
+        cast_dtype: Convert what has another dtype than the target's parameter, instead of refusing it.
+        resize: Target patterns -> how positions of another length or grid are fitted: "bicubic" (a square grid in
+            one axis, or two axes), "linear" (a length), "interpolate" (the one that the shapes tell), or
+            ("bicubic", (rows, columns) of the source, of the target).
+        dry_run: Report only.
+
+    Returns:
+        What was copied into where.
+
+    Raises:
+        ParameterError: With `select`, a selected parameter has no place in the target, or shapes or dtypes
+            differ; lists all of them, and the target is as it was. Also if nothing at all matches.
+        UnsupportedDataError: The source has tensors without values in memory; lists all of them.
+        ValueError: Unknown policy, two source parameters renamed to one, wrong word lists, `freeze` that
+            matches nothing.
+    """
+    wishes = Wishes(select, rename or {}, mismatch, rows or {}, cast_dtype, resize or {})
+    with _opened(source) as (giver, inputs):
+        plan = Plan(giver, _parameters(target, inputs), wishes)
+        report = plan.report(freeze=freeze, dry_run=dry_run)
+        if report.frozen and isinstance(target, Mapping):
+            raise ValueError("freeze needs a network: a state_dict does not say what is trained")
+        if not dry_run:
+            plan.carry_out(report.frozen)
+    return report
+
+
+def load_parameters(
+    path: Source,
+    target: Any,
+    *,
+    allow_missing: bool = False,
+    ignore_extra: bool = False,
+    cast_dtype: bool = False,
+) -> Transplant:
+    """Load all parameters of a network that is there in code, by their names: all of them, or none.
+
+    Args:
+        path: As `source` of :func:`transplant`.
+        target: As there.
+        allow_missing: Leave alone the parameters that the source lacks.
+        ignore_extra: Skip what the source has and the network lacks.
+        cast_dtype: Convert what has another dtype.
+
+    Returns:
+        What was copied, with what wrappers' prefixes were taken off.
+
+    Raises:
+        ParameterError: With every missing, unexpected and mismatched name; the network is as it was.
+    """
+    with _opened(path) as (giver, inputs):
+        parameters = _parameters(target, inputs)
+        plan = Plan(giver, parameters, Wishes(cast_dtype=cast_dtype))
+        report = plan.report(freeze=False, dry_run=False)
+        missing = [name for name in report.missing if not getattr(parameters[name], "is_optional", False)]
+        lines = [] if allow_missing else [f"  missing     {name}" for name in missing]
+        lines += [] if ignore_extra else [f"  unexpected  {name}" for name in report.unexpected]
+        if lines:
+            ways = ["allow_missing=True keeps what the source lacks"] if missing and not allow_missing else []
+            ways += ["ignore_extra=True skips what the network lacks"] if report.unexpected and not ignore_extra else []
+            raise ParameterError(
+                "\n".join([f"{counted(len(lines), 'parameter')} do not fit, nothing was loaded:", *lines]),
+                missing=missing,
+                unexpected=report.unexpected,
+                hint="; ".join(ways),
+            )
+        plan.carry_out([])
+    return report
+
+
+def transplant_file(
+    source: Source,
+    target: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    select: Patterns = None,
+    rename: Mapping[str, str] | None = None,
+    mismatch: str = "error",
+    freeze: bool | str | Iterable[str] = False,
+    rows: Rows | None = None,
+    cast_dtype: bool = False,
+    resize: Mapping[str, How] | None = None,
+    dry_run: bool = False,
+    durable: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Transplant:
+    """Write the archive `target` with parameters of `source` to `out`; neither of the two is changed.
+
+    Args:
+        source: As in :func:`transplant`.
+        target: An archive of parameters or of a whole model; its architecture and texts go into `out`.
+        out: The new file; it may be `target` itself.
+        select: As in :func:`transplant`, as all that follow.
+        rename: Likewise.
+        mismatch: Likewise.
+        freeze: Likewise; kept in the architecture, so it needs one.
+        rows: Likewise.
+        cast_dtype: Likewise.
+        resize: Likewise.
+        dry_run: Report only.
+        durable: As in :func:`modelarchive.save`.
+        progress: As in :func:`modelarchive.save`.
+
+    Raises:
+        ParameterError: As :func:`transplant`; no file is written.
+        FormatError: The target holds nested data, no parameters.
+        SpecError: The target's architecture is invalid.
+        ValueError: Freezing was asked for, and the target has no architecture that could keep it.
+    """
+    wishes = Wishes(select, rename or {}, mismatch, rows or {}, cast_dtype, resize or {})
+    with _opened(source) as (giver, _):
+        return write_with(
+            giver, target, out, wishes, freeze=freeze, dry_run=dry_run, durable=durable, progress=progress
+        )
+
+
+@contextlib.contextmanager
+def _opened(source: Source) -> Iterator[tuple[Giver, Inputs]]:
+    """What a source gives, and what tells the inputs that it declares."""
+    from modelarchive.nn import Block
+
+    if isinstance(source, str | os.PathLike):
+        try:
+            with _opened_file(source) as found:
+                yield found
+        except ParameterError as error:
+            error.file = error.file or os.fsdecode(source)
+            raise
+    elif isinstance(source, Archive):
+        yield _of_archive(source)
+    elif isinstance(source, Bundle):
+        yield _of_bundle(source)
+    elif isinstance(source, Block):
+        yield Giver({name: p.value() for name, p in source.collect_params().items() if p.is_initialized}), list
+    elif is_keras_model(source):
+        yield Giver(room("keras").arrays_of(source)), list
+    elif is_torch_module(source):
+        yield Giver(tensors.arrays_of(room("torch").named_tensors(source))), list
+    elif isinstance(source, Mapping):
+        yield Giver(tensors.arrays_of(source)), list
+    else:
+        expected = "a path, an archive, a network or a mapping of arrays"
+        raise TypeError(f"source is {type(source).__name__}, expected {expected}")
+
+
+@contextlib.contextmanager
+def _opened_file(path: str | os.PathLike[str]) -> Iterator[tuple[Giver, Inputs]]:
+    if recognise(path) == "archive":
+        with Archive(path) as archive:
+            yield _of_archive(archive)
+    else:
+        yield _of_bundle(read(path))
+
+
+def _of_archive(archive: Archive) -> tuple[Giver, Inputs]:
+    arrays = archive.deferred({name: name for name in archive.parameters})
+    return Giver(arrays, archive.tokens), lambda: _inputs(archive.architecture if archive.has_architecture else None)
+
+
+def _of_bundle(bundle: Bundle) -> tuple[Giver, Inputs]:
+    return Giver(deferred(bundle.parameters), bundle.tokens), lambda: _inputs(bundle.architecture)
+
+
+def _inputs(architecture: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The declared inputs of an architecture, which is checked for it."""
+    if architecture is None:
+        return []
+    from modelarchive import spec
+
+    spec.validate(architecture)
+    return list(architecture["inputs"])
+
+
+def _parameters(target: Any, inputs: Inputs) -> Mapping[str, TargetParameter]:
+    """The target's parameters by name.
+
+    Args:
+        target: The network, or a ``state_dict``.
+        inputs: Gives what the source says that it takes, to build a Keras model by.
+    """
+    from modelarchive.nn import Block
+
+    if isinstance(target, Block):
+        return target.collect_params()
+    found: Mapping[str, TargetParameter]
+    if is_keras_model(target):
+        found = room("keras").parameters_of(target, inputs)
+    elif is_torch_module(target):
+        found = room("torch").parameters_of(target)
+    elif isinstance(target, Mapping):
+        found = parameters_of_dict(target)
+    else:
+        expected = "a Block, a torch.nn.Module, a keras.Model or a state_dict"
+        raise TypeError(f"target is {type(target).__name__}, expected {expected}")
+    return found

@@ -1,0 +1,252 @@
+"""Arrays of other libraries as NumPy's: PyTorch, Keras, JAX and whatever has ``__array__`` or DLPack.
+
+No library is imported for it: who has a tensor has imported what made it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import dtypes
+from modelarchive.errors import UnsupportedDataError
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An array of another library.
+
+    Attributes:
+        shape: Its shape.
+        dtype: NumPy's dtype of the same numbers.
+        read: Gives it as a NumPy array: on the same memory where `is_plain`, else on a copy.
+        is_plain: Whether its memory is one that NumPy can look at.
+        memory: The same for two that are the same part of the same memory; None: there is no telling.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[], np.ndarray]
+    is_plain: bool
+    memory: Hashable = None
+
+
+def foreign(value: object) -> Foreign | None:
+    """What is known of another library's array without copying it; None if `value` is none.
+
+    Raises:
+        UnsupportedDataError: It is one without values in memory (sparse, fake, distributed, ...), or of a dtype
+            that archives do not hold; its text says what it is, and what to give instead.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
+        return _of_torch(value, torch)
+    keras = sys.modules.get("keras")
+    if keras is not None and isinstance(value, getattr(keras, "KerasTensor", ())):
+        raise _refused("a KerasTensor stands for values that are not there yet; give the layer's variable")
+    if keras is not None and isinstance(value, getattr(keras, "Variable", ())):
+        return foreign(_value_of(value))
+    if isinstance(value, type) or not (hasattr(value, "__array__") or hasattr(value, "__dlpack__")):
+        return None
+    array = _by_protocol(value)
+    return Foreign(array.shape, array.dtype, lambda: array, is_plain=True)
+
+
+def asarray(value: Any) -> np.ndarray:
+    """What ``np.asarray`` gives, and of another library's array the same numbers: on its memory where that can be.
+
+    Raises:
+        UnsupportedDataError: As :func:`foreign`.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    found = foreign(value)
+    return np.asarray(value) if found is None else found.read()
+
+
+def arrays_of(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Every array of a mapping as NumPy's; tensors that are the same memory come as one object.
+
+    Raises:
+        UnsupportedDataError: Some are no arrays, or have no values in memory; lists all of them.
+    """
+    found: dict[str, np.ndarray] = {}
+    shared: dict[Hashable, np.ndarray] = {}
+    problems: list[tuple[str, str]] = []
+    if any(not isinstance(name, str) for name in values):
+        wrong = next(name for name in values if not isinstance(name, str))
+        raise TypeError(f"the name {wrong!r} of an array is {type(wrong).__name__}, expected str")
+    for name, value in values.items():
+        try:
+            if isinstance(value, np.ndarray):
+                found[name] = value
+            elif (tensor := foreign(value)) is None:
+                problems.append((name, f"a {type(value).__name__}, expected an array"))
+            else:
+                array = shared.get(tensor.memory)
+                array = tensor.read() if array is None else array
+                found[name] = array
+                if tensor.memory is not None:
+                    shared[tensor.memory] = array
+        except UnsupportedDataError as error:
+            problems += [(name, what) for _, what in error.problems]
+    if problems:
+        inner = next((name for name, value in values.items() if isinstance(value, Mapping)), None)
+        hint = None if inner is None else f"give the dict of arrays inside, data[{inner!r}]"
+        raise UnsupportedDataError(problems, hint=hint)
+    return found
+
+
+def is_fillable(value: Any) -> bool:
+    """Whether :func:`fill` can change an array: JAX's, and read-only ones, stay what they are."""
+    if isinstance(value, np.ndarray):
+        return bool(value.flags.writeable)
+    torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
+    owners = (getattr(torch, "Tensor", None), getattr(keras, "Variable", None))
+    return isinstance(value, tuple(owner for owner in owners if owner is not None))
+
+
+def fill(target: Any, array: np.ndarray) -> None:
+    """Copy values of the same shape and dtype into an array, a ``torch.Tensor`` or a ``keras.Variable``."""
+    torch = sys.modules.get("torch")
+    if isinstance(target, np.ndarray):
+        target[...] = array
+    elif torch is not None and isinstance(target, torch.Tensor):
+        with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+            target.copy_(torch_tensor(array, torch))
+    elif type(target.value).__module__.partition(".")[0] == "torch":
+        fill(target.value, array)  # NumPy's bfloat16 is none of Keras' own
+    else:
+        target.assign(array)
+
+
+def torch_tensor(array: Any, torch: Any) -> Any:
+    """A tensor on the memory of `array`; on a copy only where that is read-only or has a foreign byte order.
+
+    Args:
+        array: The array.
+        torch: The module.
+    """
+    array = np.asarray(array)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not array.flags.writeable:
+        array = array.copy()
+    name = dtypes.dense_name(array.dtype)
+    if name is not None and _needs_carrier(name):
+        carrier = np.int16 if array.dtype.itemsize == 2 else np.uint8
+        return torch.from_numpy(array.view(carrier)).view(getattr(torch, name))
+    return torch.from_numpy(array)
+
+
+def _needs_carrier(name: str) -> bool:
+    """Whether NumPy's own dtypes lack this one, and DLPack too: it goes as integers of the same size."""
+    return name.startswith(("bfloat", "float8"))
+
+
+def dtype_name(dtype: Any) -> str | None:
+    """The logical name of another library's dtype object, "float32" of ``torch.float32``; None if it is none."""
+    if type(dtype).__module__.partition(".")[0] != "torch":
+        return None
+    name = str(dtype).removeprefix("torch.")
+    return name if dtypes.is_dense(name) else None
+
+
+def _of_torch(tensor: Any, torch: Any) -> Foreign:
+    if (why := _without_values(tensor, torch)) is not None:
+        raise _refused(why)
+    name = dtype_name(tensor.dtype)
+    if name is None:
+        raise _refused(f"a tensor of dtype {tensor.dtype}, which archives do not hold; give tensor.to(torch.float32)")
+    dtype = dtypes.numpy_dtype(name)
+
+    def read() -> np.ndarray:
+        try:
+            with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+                dense = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+                if not _needs_carrier(name):
+                    array: np.ndarray = dense.numpy()
+                    return array
+                carrier = torch.int16 if dtype.itemsize == 2 else torch.uint8
+                return dense.view(carrier).numpy().view(dtype)  # type: ignore[no-any-return]
+        except (RuntimeError, TypeError, NotImplementedError) as error:
+            raise _refused(f"a tensor that PyTorch cannot give as an array: {_first_line(error)}") from error
+
+    is_plain = tensor.device.type == "cpu" and tensor.is_contiguous() and not tensor.is_conj() and not tensor.is_neg()
+    memory = None
+    if tensor.numel():
+        start = tensor.untyped_storage().data_ptr()
+        place = (start, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), name)
+        memory = (str(tensor.device), *place, tensor.is_conj(), tensor.is_neg())
+    return Foreign(tuple(tensor.shape), dtype, read, is_plain, memory)
+
+
+def _without_values(tensor: Any, torch: Any) -> str | None:
+    """Why a tensor has no dense values in memory, and what to give instead; None if it has."""
+    kind = type(tensor).__name__
+    if hasattr(tensor, "full_tensor"):
+        return f"a {kind}, a part on each process; give tensor.full_tensor(), or use torch.distributed.checkpoint (dcp)"
+    if kind in _LAZY:
+        return "a tensor whose shape is learned at the first call; call the module once on an example first"
+    if tensor.is_nested:
+        return "a nested tensor, whose rows differ in length; give tensor.to_padded_tensor(0.0), or a list of its parts"
+    if kind == "FakeTensor":
+        return "a FakeTensor, which has a shape and no values; make it outside of FakeTensorMode"
+    if tensor.is_meta:
+        return "a tensor on the meta device, which has no values; use to_empty(device='cpu') and load values first"
+    functorch = getattr(torch._C, "_functorch", None)
+    if functorch is not None and functorch.is_functorch_wrapped_tensor(tensor):
+        return "a tensor inside of a transform such as vmap or grad; give what the transform returns"
+    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        way = "tensor.dequantize()" if hasattr(tensor, "dequantize") and "ensor" in kind else "a dense tensor"
+        return f"a {kind}, a subclass of torch.Tensor with a storage of its own; give {way}"
+    if tensor.is_quantized:
+        return f"a quantised tensor ({tensor.dtype}); give tensor.dequantize(), or int_repr() and its scale"
+    if tensor.layout is not torch.strided:
+        return f"a sparse tensor ({tensor.layout}); give tensor.to_dense()"
+    return None
+
+
+#: Parameters and buffers of lazy modules that were never called.
+_LAZY: Final = ("UninitializedParameter", "UninitializedBuffer")
+
+
+def _value_of(variable: Any) -> Any:
+    """The tensor of a ``keras.Variable``, on whatever backend."""
+    try:
+        value = variable.value
+    except Exception as error:
+        raise _refused(f"a keras.Variable without a value: {_first_line(error)}") from error
+    if value is None:
+        raise _refused("a keras.Variable without a value yet; build the model, or call it once")
+    return value
+
+
+def _by_protocol(value: Any) -> np.ndarray:
+    """By ``__array__``, which knows more dtypes; else by DLPack."""
+    owner = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}"
+    problem: Exception | None = None
+    for method, way in (("__array__", np.asarray), ("__dlpack__", np.from_dlpack)):
+        if not hasattr(value, method):
+            continue
+        try:
+            found = way(value)
+        except Exception as error:  # each library raises its own
+            problem = problem or error
+            continue
+        if isinstance(found, np.ndarray):
+            return found
+    why = "nothing" if problem is None else _first_line(problem)
+    raise _refused(f"a {owner} that cannot be given as a NumPy array: {why}; give what numpy.asarray() takes")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+def _refused(why: str) -> UnsupportedDataError:
+    return UnsupportedDataError([("tensor", why)])

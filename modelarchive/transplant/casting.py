@@ -1,0 +1,59 @@
+"""Values in the target's dtype: only into a dtype that can hold what they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from modelarchive.dtypes import is_float
+from modelarchive.errors import ParameterError
+from modelarchive.nn.parameter import dtype_name
+from modelarchive.store.deferred import Deferred
+
+
+def problem(found: np.dtype[Any], expected: np.dtype[Any], *, is_wanted: bool) -> tuple[str, str] | None:
+    """What hinders a conversion: (expected, found) in words; None if nothing does."""
+    words = f"dtype {dtype_name(expected)}", f"dtype {dtype_name(found)}"
+    if not is_wanted:
+        return words
+    if _rank(found) > _rank(expected):
+        return words[0], f"{words[1]}, which would lose what it holds"
+    return None
+
+
+def _rank(dtype: np.dtype[Any]) -> int:
+    """What a dtype can say: truth, whole numbers, reals, complex numbers."""
+    return 2 if is_float(dtype) else {"b": 0, "c": 3}.get(dtype.kind, 1)
+
+
+def cast(values: Deferred, dtype: np.dtype[Any], name: str) -> Deferred:
+    """The array in another dtype, once it is read."""
+    if values.dtype == dtype:
+        return values
+    return Deferred(values.shape, dtype, lambda: converted(values.read(), dtype, name))
+
+
+def converted(array: np.ndarray, dtype: np.dtype[Any], name: str) -> np.ndarray:
+    """The array in another dtype.
+
+    Raises:
+        ParameterError: A number is too large for it.
+    """
+    if array.dtype == dtype:
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = array.astype(dtype)
+    if _rank(dtype) == 1:
+        is_lost = bool(np.any(found.astype(object) != array.astype(object))) if array.size else False
+    else:
+        wide = np.complex128 if dtype.kind == "c" else np.float64
+        is_lost = bool(np.any(~np.isfinite(found.astype(wide)) & np.isfinite(array.astype(wide))))
+    if is_lost:
+        expected, got = f"numbers that {dtype_name(dtype)} can hold", f"larger ones of {dtype_name(array.dtype)}"
+        raise ParameterError(
+            f"{name}: expected {expected}, found {got}; nothing was changed",
+            mismatched={name: (expected, got)},
+            hint=f"convert the target to {dtype_name(array.dtype)} first",
+        )
+    return found

@@ -1,0 +1,180 @@
+"""Dicts of arrays as targets, casting, and the prefixes that wrappers leave."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import modelarchive as ma
+from modelarchive.transplant.prefixes import Prefixes
+
+
+def test_arrays_are_filled_in_place() -> None:
+    weight = np.zeros((2, 3), "f4")
+    target = {"weight": weight, "note": "no array", "other": np.ones(1)}
+    report = ma.transplant({"weight": np.ones((2, 3), "f4")}, target)
+    assert weight.sum() == 6
+    assert report.missing == ["other"]
+
+
+def test_a_read_only_array_is_told_before_anything_changes() -> None:
+    fixed, free = np.zeros(2), np.zeros(2)
+    fixed.flags.writeable = False
+    with pytest.raises(ma.ParameterError, match=r"fixed: .*found a ndarray that cannot be changed"):
+        ma.transplant({"free": np.ones(2), "fixed": np.ones(2)}, {"free": free, "fixed": fixed})
+    assert free.sum() == 0
+
+
+def test_freezing_needs_a_network() -> None:
+    with pytest.raises(ValueError, match="freeze needs a network"):
+        ma.transplant({"a": np.ones(1)}, {"a": np.zeros(1)}, freeze=True)
+
+
+class TestCasting:
+    def test_into_a_wider_dtype(self) -> None:
+        source = {"a": np.array([0.1, -3], np.float16), "b": np.array([0.1], ml_dtypes.bfloat16), "c": np.array([3])}
+        target = {"a": np.zeros(2, "f4"), "b": np.zeros(1, "f8"), "c": np.zeros(1, "f4")}
+        with pytest.raises(ma.ParameterError, match="cast_dtype=True converts dtypes") as told:
+            ma.transplant(source, target)
+        assert len(told.value.mismatched) == 3
+        report = ma.transplant(source, target, cast_dtype=True)
+        assert report.copied["a"] == ("a", "whole, float16 to float32")
+        for name, array in source.items():
+            np.testing.assert_array_equal(target[name], array.astype(target[name].dtype))
+
+    def test_what_would_become_infinite_is_refused_and_nothing_changes(self) -> None:
+        target = {"a": np.zeros(1, "f2"), "b": np.zeros(1, "f2")}
+        with pytest.raises(ma.ParameterError, match=r"b: expected numbers that float16 can hold"):
+            ma.transplant({"a": np.ones(1, "f4"), "b": np.array([1e30], "f4")}, target, cast_dtype=True)
+        assert target["a"][0] == 0
+        ma.transplant({"a": np.array([np.inf], "f4")}, target, cast_dtype=True)
+        assert np.isinf(target["a"][0])
+
+    @pytest.mark.parametrize(
+        ("found", "expected"), [("f4", "i4"), ("c8", "f4"), ("f4", "?"), ("i4", "?"), (ml_dtypes.bfloat16, "i8")]
+    )
+    def test_what_would_lose_its_kind_is_refused(self, found: str, expected: str) -> None:
+        with pytest.raises(ma.ParameterError, match="would lose what it holds") as told:
+            ma.transplant({"a": np.ones(1, found)}, {"a": np.zeros(1, expected)}, cast_dtype=True)
+        assert "select=" in str(told.value.hint)
+
+    def test_whole_numbers_that_do_not_fit(self) -> None:
+        with pytest.raises(ma.ParameterError, match="int8 can hold"):
+            ma.transplant({"a": np.array([300])}, {"a": np.zeros(1, np.int8)}, cast_dtype=True)
+
+    def test_with_overlap_and_rows(self) -> None:
+        target = {"a": np.zeros((3, 2), "f4"), "words": np.zeros((2, 1), "f4")}
+        source = {"a": np.ones((2, 4), "f2"), "words": np.array([[5], [7]], "f2")}
+        rows = {"words": (["x", "y"], ["y", "z"])}
+        ma.transplant(source, target, cast_dtype=True, mismatch="overlap", rows=rows)
+        assert target["a"].tolist() == [[1, 1], [1, 1], [0, 0]]
+        assert target["words"].tolist() == [[7], [0]]
+
+
+class TestPrefixes:
+    @pytest.mark.parametrize(
+        ("source", "target"),
+        [
+            ("module.a.weight", "a.weight"),
+            ("_orig_mod.a.weight", "a.weight"),
+            ("module._orig_mod.a.weight", "a.weight"),
+            ("a._orig_mod.b.weight", "a.b.weight"),
+            ("model.a.weight", "a.weight"),
+            ("model._orig_mod.a.weight", "a.weight"),
+            ("a.weight", "model.a.weight"),
+            ("module.a.weight", "_orig_mod.a.weight"),
+            ("module.a.weight", "model.a.weight"),
+        ],
+    )
+    def test_what_wrappers_leave(self, source: str, target: str) -> None:
+        array = np.zeros(2)
+        report = ma.transplant({source: np.ones(2)}, {target: array})
+        assert array.sum() == 2
+        assert report.notes
+        assert str(report).endswith(f"note: {report.notes[-1]}")
+        assert ma.transplant({source: np.ones(2)}, {target: array}, select=source).copied
+        assert ma.transplant({source: np.ones(2)}, {target: array}, select="*a.*weight").copied
+
+    def test_a_network_that_has_such_names_itself(self) -> None:
+        names = ["module.weight", "model.weight", "weight"]
+        target = {name: np.zeros(1) for name in names}
+        source = {name: np.full(1, number, "f8") for number, name in enumerate(names, 1)}
+        report = ma.transplant(source, target)
+        assert not report.notes
+        assert [float(array[0]) for array in target.values()] == [1, 2, 3]
+
+    def test_the_own_name_comes_first(self) -> None:
+        for order in (["module.a", "a"], ["a", "module.a"]):
+            target = {"a": np.zeros(1)}
+            source = {name: np.full(1, len(name), "f8") for name in order}
+            report = ma.transplant(source, target)
+            assert target["a"][0] == 1
+            assert report.unexpected == ["module.a"]
+
+    def test_only_the_model_at_the_beginning_is_taken_off(self) -> None:
+        assert Prefixes(["a.weight"]).target_of("a.model.weight") == "a.model.weight"
+        assert Prefixes(["weight"]).target_of("model.weight") == "weight"
+
+    def test_the_patterns_see_the_names_without_them(self) -> None:
+        target = {"b.weight": np.zeros(1)}
+        report = ma.transplant({"module.a.weight": np.ones(1)}, target, select="a.*", rename={"a.*": "b.*"})
+        assert report.copied == {"b.weight": ("module.a.weight", "whole")}
+
+
+class TestHints:
+    """Each hint is followed, and works."""
+
+    SOURCE = {  # noqa: RUF012
+        "bert.layer.0.weight": np.ones((2, 2)),
+        "bert.layer.0.bias": np.ones(2),
+        "bert.layer.1.weight": np.ones((2, 2)),
+        "head.weight": np.ones((3, 2)),
+    }
+
+    def test_a_prefix_that_the_target_lacks(self) -> None:
+        target = {
+            name.removeprefix("bert."): np.zeros_like(each) for name, each in self.SOURCE.items() if "bert" in name
+        }
+        with pytest.raises(ma.ParameterError) as told:
+            ma.transplant(self.SOURCE, target)
+        assert 'rename={"bert.*": "*"}' in str(told.value.hint)
+        assert len(ma.transplant(self.SOURCE, target, rename={"bert.*": "*"}).copied) == 3
+
+    def test_another_name(self) -> None:
+        target = {
+            name.replace("bert.layer", "encoder.blocks"): np.zeros_like(each) for name, each in self.SOURCE.items()
+        }
+        with pytest.raises(ma.ParameterError) as told:
+            ma.transplant(self.SOURCE, target, select="bert.*")
+        rule = {"bert.layer.*": "encoder.blocks.*"}
+        assert 'rename={"bert.layer.*": "encoder.blocks.*"}' in str(told.value.hint)
+        assert len(ma.transplant(self.SOURCE, target, select="bert.*", rename=rule).copied) == 3
+
+    def test_a_transposed_matrix(self) -> None:
+        kernel = np.arange(6.0).reshape(2, 3)
+        target = {"dense.weight": np.zeros((3, 2))}
+        with pytest.raises(ma.ParameterError, match=r"dense\.weight is transposed"):
+            ma.transplant({"dense.weight": kernel}, target)
+        ma.transplant({"dense.weight": kernel.T}, target)
+        assert np.array_equal(target["dense.weight"], kernel.T)
+
+    def test_positions(self) -> None:
+        target = {"embeddings.position_embeddings.weight": np.zeros((8, 2))}
+        source = {"embeddings.position_embeddings.weight": np.ones((5, 2))}
+        with pytest.raises(ma.ParameterError, match='"interpolate"} fits positions') as told:
+            ma.transplant(source, target)
+        assert 'resize={"embeddings.position_embeddings.weight": "interpolate"}' in str(told.value.hint)
+        ma.transplant(source, target, resize={"embeddings.position_embeddings.weight": "interpolate"})
+        assert np.allclose(next(iter(target.values())), 1)
+
+    def test_a_pattern_that_matches_nothing(self) -> None:
+        with pytest.raises(ma.ParameterError, match=r"did you mean 'bert\.layer\.\*'") as told:
+            ma.transplant(self.SOURCE, {"a": np.zeros(1)}, select="bert.layers.*")
+        assert "select='bert.layers.*'" in str(told.value)
+
+    def test_nothing_on_one_side(self) -> None:
+        with pytest.raises(ma.ParameterError, match="the source has no parameters"):
+            ma.transplant({}, {"a": np.zeros(1)})
+        with pytest.raises(ma.ParameterError, match="the target has no parameters yet"):
+            ma.transplant({"a": np.zeros(1)}, {})
