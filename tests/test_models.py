@@ -181,3 +181,17 @@ def test_what_is_no_model(made: Callable[[], object], said: str, tmp_path: Path)
     with pytest.raises(TypeError, match=said):
         ma.save_model(tmp_path / "x.h5", made())
     assert not (tmp_path / "x.h5").exists()
+
+
+def test_an_open_archive_is_only_read(net: nn.Block, model: Path, tmp_path: Path) -> None:
+    with ma.open(model) as archive:
+        before = model.read_bytes()
+        with pytest.raises(TypeError, match=r"target is Archive, .*: build\(\) gives its network"):
+            ma.transplant(net, archive)
+        assert model.read_bytes() == before
+        with pytest.raises(TypeError, match=r"model is Archive, .*: build\(\) gives its network"):
+            ma.save_model(tmp_path / "x.h5", archive)
+        ma.save_model(tmp_path / "x.h5", archive.build())
+        ma.transplant(archive, net)
+        ma.save(tmp_path / "arrays.h5", archive)
+    assert set(ma.load(tmp_path / "arrays.h5")) == set(net.collect_params())

@@ -34,12 +34,21 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = Fal
         return archive.data(mmap=mmap, verify=verify)
 
 
-def load_model(path: str | os.PathLike[str], *, block: str = "", verify: bool = False) -> Block:
+def load_model(
+    path: str | os.PathLike[str],
+    *,
+    block: str = "",
+    until: str | None = None,
+    after: str | None = None,
+    verify: bool = False,
+) -> Block:
     """Rebuild a network, or one block of it, from its architecture; no class of the original is needed.
 
     Args:
         path: An archive that :func:`save_model` wrote.
         block: Path of the block to rebuild; "" is the whole model. Only that block's bytes are read.
+        until: The layer in it to end with, see :meth:`Archive.build`.
+        after: The layer in it to begin after.
         verify: Check the file first, of a block no more than its own arrays; see :meth:`Archive.verify`.
 
     Returns:
@@ -54,7 +63,7 @@ def load_model(path: str | os.PathLike[str], *, block: str = "", verify: bool = 
     with Archive(path) as archive:
         if verify:
             archive.verify(block=block)
-        return archive.build(block)
+        return archive.build(block, until=until, after=after)
 
 
 def load_parameters(

@@ -86,6 +86,8 @@ def _no_model(model: object) -> str:
         return f"model is the class {model.__name__}, {expected}: make one first, {model.__name__}(...)"
     if isinstance(model, str | os.PathLike):
         return f"{found}: load_model() opens a file, convert() makes an archive of one"
+    if isinstance(model, archive.Archive):
+        return f"{found}: build() gives its network"
     if isinstance(model, Mapping | list | tuple):
         return f"{found}: save() stores arrays, in dicts, lists and tuples"
     if hasattr(model, "shape") and hasattr(model, "dtype"):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final
 
 from modelarchive.nn.axes import Axis, axis_names, by_role, roles_of
 from modelarchive.nn.block import Block
-from modelarchive.nn.evaluate import Abstract, Evaluator, declared
+from modelarchive.nn.evaluate import Abstract, Evaluator, Value, declared
 from modelarchive.spec.validate import checked
 
 #: Free axes that are compared with each other; more are taken for one size where they have one role.
 _COMPARED: Final = 12
+#: Layers and ops whose shapes are followed for that, all together; a larger network is taken by its roles.
+_STEPS: Final = 100_000
 
 
 def input_texts(architecture: Mapping[str, Any]) -> list[str]:
@@ -31,9 +33,36 @@ def input_texts(architecture: Mapping[str, Any]) -> list[str]:
     return texts
 
 
+class _SpentError(Exception):
+    """The network is too large to be followed that often."""
+
+
+class _Counting(Evaluator):
+    """Follows shapes until all steps are spent."""
+
+    def __init__(self) -> None:
+        self._left = _STEPS
+
+    def block(self, block: Block, values: Sequence[Value]) -> Value:
+        """One block."""
+        self._spend()
+        return super().block(block, values)
+
+    def op(self, name: str, values: Sequence[Value], arguments: dict[str, Any]) -> Value:
+        """One op."""
+        self._spend()
+        return super().op(name, values, arguments)
+
+    def _spend(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise _SpentError
+
+
 def _by_size(inputs: Sequence[Mapping[str, Any]], block: Block) -> list[set[Axis]]:
     """The axes that must be of one size, found by giving some of them others."""
     roles = roles_of(inputs)
+    evaluator = _Counting()
 
     def fits(others: set[Axis]) -> bool:
         values = []
@@ -44,11 +73,18 @@ def _by_size(inputs: Sequence[Mapping[str, Any]], block: Block) -> list[set[Axis
                 one[axis], two[axis] = two[axis], one[axis]
             values.append(Abstract((tuple(one), tuple(two)), value.dtype))
         try:
-            Evaluator().block(block, values)
+            evaluator.block(block, values)
         except ValueError:
             return False
         return True
 
+    try:
+        return _groups(roles, fits)
+    except _SpentError:
+        return by_role(roles)
+
+
+def _groups(roles: Mapping[Axis, str], fits: Callable[[set[Axis]], bool]) -> list[set[Axis]]:
     groups = []
     for batch in (True, False):
         several = [axis for axis in roles if (axis[1] == 0) == batch]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -346,24 +347,21 @@ def _pruned(
     block: Block, blocks: Mapping[str, Block | None], parameters: Iterable[str]
 ) -> tuple[dict[str, Block], dict[str, Parameter]]:
     """The children and parameters of `block` that are needed, each child with no more than is needed of it."""
+    inside: defaultdict[str, dict[str, Block | None]] = defaultdict(dict)
+    held: defaultdict[str, set[str]] = defaultdict(set)
+    for path, other in blocks.items():
+        name, _, rest = path.partition(".")
+        inside[name][rest] = other
+    for path in parameters:
+        name, _, rest = path.partition(".")
+        held[name].add(rest)
     children = {}
-    own = block.parameters
-    parameters = set(parameters)
     for name, child in block.children.items():
-        inside = dict(_below(name, blocks))
-        held = {path for path, _ in _below(name, dict.fromkeys(parameters)) if path}
-        if "" in inside:
-            children[name] = inside[""] or child
-        elif inside or held:
-            children[name] = _container(child, inside, held)
-    return children, {name: each for name, each in own.items() if name in parameters}
-
-
-def _below(name: str, paths: Mapping[str, Block | None]) -> Iterator[tuple[str, Block | None]]:
-    for path, each in paths.items():
-        first, _, rest = path.partition(".")
-        if first == name:
-            yield rest, each
+        if "" in inside[name]:
+            children[name] = inside[name][""] or child
+        elif inside[name] or held[name]:
+            children[name] = _container(child, inside[name], held[name])
+    return children, {name: each for name, each in block.parameters.items() if "" in held[name]}
 
 
 def _container(block: Block, blocks: Mapping[str, Block | None], parameters: set[str]) -> Block:

@@ -74,10 +74,22 @@ def test_what_is_extracted_is_a_model(path: Path, tmp_path: Path) -> None:
     assert ma.load_model(tail, verify=True)(between).tobytes() == whole(IMAGES).tobytes()
     with torch.no_grad():
         x = ma.load_model(head, backend="torch")(torch.from_numpy(IMAGES))
+        same = ma.load_model(path, until="gap", backend="torch", verify=True)(torch.from_numpy(IMAGES))
+        assert torch.equal(x, same)
         y = ma.load_model(tail, backend="torch")(x).numpy()
     np.testing.assert_allclose(y, whole(IMAGES), rtol=1e-4, atol=1e-6)
     with ma.open(tail) as archive:
         assert set(archive) == {"hidden.weight", "hidden.bias", "scores.weight", "scores.bias"}
+
+
+def test_a_file_of_another_system_is_cut_as_it_is_loaded(keras: Any, tmp_path: Path) -> None:
+    model = flat_model(keras)
+    model.save(tmp_path / "flat.keras")
+    between = ma.load_model(tmp_path / "flat.keras", until="add")(IMAGES)
+    expected = keras.ops.convert_to_numpy(keras.Model(model.inputs[0], model.get_layer("add").output)(IMAGES))
+    np.testing.assert_allclose(between, expected, rtol=1e-5, atol=1e-5)
+    found = ma.load_model(tmp_path / "flat.keras", after="add")(between)
+    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(model(IMAGES)), rtol=1e-5, atol=1e-6)
 
 
 def test_an_onnx_model_until_a_node(tmp_path: Path) -> None:
