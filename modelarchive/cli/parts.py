@@ -76,7 +76,11 @@ def extract(chosen: argparse.Namespace) -> int:
         with output.progress(f"extract {block or chosen.file.name}", size) as advance:
             maintenance.extract(chosen.file, block or "", chosen.output, **parts, progress=advance)
     except errors.SpecError as error:
-        raise WrongUseError(str(error), hint=f"modelarchive show --tree {chosen.file}") from error
+        if {rule for _, rule, _ in error.problems} != {"path"}:
+            raise
+        said = "; ".join(message for _, _, message in error.problems)
+        hint = error.hint or f"modelarchive show --tree {chosen.file}"
+        raise WrongUseError(f"{chosen.file}: {said}", hint=hint) from error
     with modelarchive.open(chosen.output) as archive:
         written = {
             "file": str(archive.path),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from modelarchive import names
 from modelarchive.errors import SpecError
@@ -19,9 +19,6 @@ from modelarchive.nn.sequential import Sequential
 from modelarchive.spec import places, vocabulary
 from modelarchive.spec.emit import Emitter
 from modelarchive.spec.validate import Checked, checked
-
-#: Places that are tried for one that can be suggested.
-_TRIED: Final = 100
 
 
 def cut(architecture: Mapping[str, Any], *, until: str | None = None, after: str | None = None) -> dict[str, Any]:
@@ -245,10 +242,7 @@ class Cutter:
             return
         listed = ", ".join(repr(joined(above, name)) for name in others[:8])
         more = f" and {len(others) - 8} more" if len(others) > 8 else ""
-        behind = [each for each in graph.nodes[graph.nodes.index(node) + 1 :] if each.inputs]
-        ends = {name for name, _ in graph.outputs}
-        through = (each.name for each in behind[:_TRIED] if each.name not in ends and _crossing(graph, each) == [])
-        near = next(through, None)
+        near = _narrow(graph, node)
         hint = "cut until it instead"
         if near is not None:
             hint = f"all of it passes through {joined(above, near)!r}: cut after that"
@@ -298,6 +292,26 @@ def _crossing(graph: Graph, cut: Node) -> list[str] | None:
     behind = [node for node in _needed(graph, graph.outputs, {}) if node.name in of_cut and node.name != cut.name]
     needed = [name for node in behind for name, _ in node.inputs or ()] + ends
     return [name for name in dict.fromkeys(needed) if name in of_inputs and name not in of_cut]
+
+
+def _narrow(graph: Graph, cut: Node) -> str | None:
+    """The first node after `cut` that all goes through: nothing else that comes of the inputs is needed later."""
+    ends = {name for name, _ in graph.outputs}
+    of_inputs, last = set(graph.inputs), dict.fromkeys(ends, len(graph.nodes))
+    for position, node in enumerate(graph.nodes):
+        refs = {name for name, _ in node.inputs or ()}
+        last |= {name: max(position, last.get(name, 0)) for name in refs}
+        if refs & of_inputs:
+            of_inputs.add(node.name)
+    live, is_after = {name for name in graph.inputs if name in last}, False
+    for position, node in enumerate(graph.nodes):
+        live -= {name for name, _ in node.inputs or () if last[name] == position}
+        if node.name in of_inputs and node.name in last:
+            live.add(node.name)
+        if is_after and live == {node.name} and node.name not in ends:
+            return node.name
+        is_after = is_after or node.name == cut.name
+    return None
 
 
 def _graph(
