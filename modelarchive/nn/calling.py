@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -93,15 +94,18 @@ class _Way:
 
     def path(self) -> str:
         """The path from the outermost block to what failed."""
-        parts = [
-            *(_between(outer, inner) for outer, inner in zip(self.blocks[:0:-1], self.blocks[-2::-1], strict=True))
-        ]
+        down = self.blocks[::-1]
+        parts = [_between(outer, inner) for outer, inner in pairwise(down)]
         return ".".join(filter(None, [*parts, self.place]))
 
 
 def _between(outer: Block, inner: Block) -> str:
-    found = (path for path, block in outer.named_blocks() if block is inner and path)
-    return next(found, type(inner).__name__)
+    """The path of a block below another; the class of one that is no child."""
+    try:
+        found = (path for path, block in outer.named_blocks() if block is inner and path)
+        return next(found, type(inner).__name__)
+    except ValueError:  # blocks that contain themselves
+        return type(inner).__name__
 
 
 def at_node(error: Exception, place: str, op: str, message: str) -> None:

@@ -12,7 +12,7 @@ from modelarchive.nn.calling import DECLARED
 from modelarchive.nn.graph import Graph
 from modelarchive.nn.parameter import Parameter
 from modelarchive.nn.sequential import Sequential
-from modelarchive.spec.cutting import cut, declared, spoken
+from modelarchive.spec.cutting import architecture_of, cut, declared
 from modelarchive.spec.validate import Checked, checked
 
 
@@ -113,7 +113,7 @@ def part(
     given = whole.seen.get(id(block))
     if children is not None:
         block, given = _sliced(block, path, children, whole)
-    return cut(spoken(block, _inputs(block, given)), until=until, after=after)
+    return cut(architecture_of(block, _inputs(block, given)), until=until, after=after)
 
 
 def _find(block: Block, path: str) -> Block:

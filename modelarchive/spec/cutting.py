@@ -42,15 +42,15 @@ def cut(architecture: Mapping[str, Any], *, until: str | None = None, after: str
         whole = checked(architecture)
         head = Cutter(whole).head(whole.block, until)
         kept = range(len(whole.inputs)) if head.kept is None else head.kept
-        architecture = spoken(head.block, _kept([whole.inputs[at] for at in kept] if whole.inputs else []))
+        architecture = architecture_of(head.block, _kept([whole.inputs[at] for at in kept] if whole.inputs else []))
     if after is not None:
         whole = checked(architecture)
         tail = Cutter(whole).tail(whole.block, after)
-        architecture = spoken(tail.block, declared(tail.inputs))
+        architecture = architecture_of(tail.block, declared(tail.inputs))
     return dict(architecture)
 
 
-def spoken(block: Block, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+def architecture_of(block: Block, inputs: list[dict[str, Any]]) -> dict[str, Any]:
     """The architecture of a block whose parts are of the vocabulary.
 
     Args:
@@ -242,7 +242,7 @@ class Cutter:
             return
         listed = ", ".join(repr(joined(above, name)) for name in others[:8])
         more = f" and {len(others) - 8} more" if len(others) > 8 else ""
-        near = _narrow(graph, node)
+        near = _next_place(graph, node)
         hint = "cut until it instead"
         if near is not None:
             hint = f"all of it passes through {joined(above, near)!r}: cut after that"
@@ -294,7 +294,7 @@ def _crossing(graph: Graph, cut: Node) -> list[str] | None:
     return [name for name in dict.fromkeys(needed) if name in of_inputs and name not in of_cut]
 
 
-def _narrow(graph: Graph, cut: Node) -> str | None:
+def _next_place(graph: Graph, cut: Node) -> str | None:
     """The first node after `cut` that all goes through: nothing else that comes of the inputs is needed later."""
     ends = {name for name, _ in graph.outputs}
     of_inputs, last = set(graph.inputs), dict.fromkeys(ends, len(graph.nodes))

@@ -288,3 +288,30 @@ def test_symbols_and_failed_calls_do_not_count() -> None:
     with pytest.raises(ValueError, match="channels"):
         network(zeros(2, 1, 8, 8))
     assert last_inputs(network) == [((2, 3, 8, 8), np.dtype("float32"))]
+
+
+def test_a_block_that_is_no_child_goes_by_its_class() -> None:
+    hidden = nn.Dense(2, in_units=3)
+    hidden.initialize()
+
+    class Uses(nn.Block):
+        def forward(self, x: Any) -> Any:
+            return hidden(x)
+
+    with pytest.raises(ValueError, match=r"^0\.Dense \(Dense\): expected 3 input features, found 4"):
+        nn.Sequential(Uses())(zeros(2, 4))
+
+
+def test_blocks_that_contain_themselves() -> None:
+    class Round(nn.Block):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Dense(2, in_units=3)
+            self.other = nn.Sequential()
+            self.other.add(back=self)
+
+        def forward(self, x: Any) -> Any:
+            return nn.Dense(2, in_units=3)(x)
+
+    with pytest.raises(ValueError, match="expected 3 input features, found 4"):
+        Round()(zeros(2, 4))

@@ -333,3 +333,17 @@ def test_where_shapes_are_not_known() -> None:
         found = run(head, whole, inputs[:1] if "_0" in place else inputs)
         assert [array.tobytes() for array in found] == [array.tobytes() for array in expected]
     assert spec.cut(architecture, after="add")["inputs"] == []
+
+
+def test_what_is_frozen_stays_so() -> None:
+    net = Outer()
+    net.initialize(seed=0)
+    x = np.ones((2, 4), "f4")
+    net(x)
+    net.freeze("stem.1.*")
+    architecture = ma.describe(net, x)
+    for cut in ({"until": "stem.1.first"}, {"after": "stem.0"}):
+        part = spec.build(spec.cut(architecture, **cut))
+        trained = {name: parameter.trainable for name, parameter in part.collect_params().items()}
+        assert {name for name, each in trained.items() if not each} == {n for n in trained if n.startswith("stem.1.")}
+        assert len(trained) > len(trained.keys() & {n for n in trained if n.startswith("stem.1.")})
