@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from modelarchive import names
 from modelarchive.archive import Archive, write_archive
 from modelarchive.archive.choices import KEEP, Choice, choose
 from modelarchive.archive.converting import FLOATS, Conversion, convert, redeclared
-from modelarchive.errors import ParameterError
+from modelarchive.archive.parameters import no_block
+from modelarchive.names import joined
 from modelarchive.store import reindexing
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.reader import StaleIndexWarning
@@ -26,31 +26,34 @@ def extract(
     out: Path,
     *,
     children: slice | None = None,
+    until: str | None = None,
+    after: str | None = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> None:
-    """Write one block of an archive as an archive of its own; only that block's bytes are read.
+    """Write one block of an archive, or what lies between two layers, as an archive; only its own bytes are read.
 
     Args:
         path: An archive of parameters, with or without an architecture.
         block: Path of the block, "" for the model itself.
         out: The new file. Parameter names in it are relative to the block; the metadata goes along.
-        children: Which children of a Sequential, by position; needs an architecture.
+        children: Which children of a Sequential, by position; this and the next two need an architecture.
+        until: The layer to end with, as :meth:`modelarchive.Archive.build` takes it.
+        after: The layer to begin after.
         durable: As in :func:`modelarchive.save`.
         progress: As in :func:`modelarchive.save`.
 
     Raises:
         ParameterError: The archive has no parameters below such a block.
-        SpecError: The architecture has no such block.
+        SpecError: The architecture has no such block or layer, or cannot be cut there.
     """
     with Archive(path) as archive:
         if archive.has_architecture:
             from modelarchive import spec
 
-            part = spec.part(archive.architecture, block, children)
+            part = spec.part(archive.architecture, block, children, until=until, after=after)
             wanted = spec.parameter_shapes(part)
-            prefix = f"{block}." if block else ""
-            arrays = archive.deferred({name: prefix + name for name in wanted})
+            arrays = archive.deferred({name: joined(block, name) for name in wanted})
             write_archive(
                 out,
                 archive,
@@ -61,17 +64,10 @@ def extract(
                 progress=progress,
             )
             return
-        if children is not None:
-            raise ValueError("children need an archive with an architecture")
+        if (children, until, after) != (None, None, None):
+            archive.architecture  # noqa: B018 - says that there is none
         if block and not archive.select(f"{block}.*"):
-            blocks = sorted({name.rpartition(".")[0] for name in archive.parameters} - {""})
-            near = names.near(block, blocks)
-            raise ParameterError(
-                f"no parameters below a block {block!r}",
-                missing=[block],
-                file=archive.path,
-                hint=f"did you mean {near!r}?" if near else f"the blocks are {', '.join(blocks[:8])}",
-            )
+            raise no_block(block, archive.parameters, archive.path)
         write_archive(out, archive, block=block, durable=durable, progress=progress)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +164,34 @@ def test_load_model_of_other_formats(tmp_path: Path) -> None:
         ma.load_model(FOREIGN / "safetensors" / "dtypes.safetensors")
     with pytest.raises(ma.FormatError, match="digests"):
         ma.load_model(FOREIGN / "vectors" / "glove.txt", verify=True)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda: nn.Sequential, "the class Sequential, .*: make one first"),
+        (lambda: "net.pt", "load_model\\(\\) opens a file"),
+        (lambda: {"weight": X}, "save\\(\\) stores arrays"),
+        (lambda: [X], "save\\(\\) stores arrays"),
+        (lambda: X, "save\\(\\) stores arrays"),
+        (lambda: 3, "model is int, expected a Block, a torch.nn.Module, a keras.Model or a Bundle$"),
+    ],
+)
+def test_what_is_no_model(made: Callable[[], object], said: str, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=said):
+        ma.save_model(tmp_path / "x.h5", made())
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_an_open_archive_is_only_read(net: nn.Block, model: Path, tmp_path: Path) -> None:
+    with ma.open(model) as archive:
+        before = model.read_bytes()
+        with pytest.raises(TypeError, match=r"target is Archive, .*: build\(\) gives its network"):
+            ma.transplant(net, archive)
+        assert model.read_bytes() == before
+        with pytest.raises(TypeError, match=r"model is Archive, .*: build\(\) gives its network"):
+            ma.save_model(tmp_path / "x.h5", archive)
+        ma.save_model(tmp_path / "x.h5", archive.build())
+        ma.transplant(archive, net)
+        ma.save(tmp_path / "arrays.h5", archive)
+    assert set(ma.load(tmp_path / "arrays.h5")) == set(net.collect_params())

@@ -1,7 +1,8 @@
 """The roof: save and load arrays, blocks and whole models, open archives, verify them."""
 
 from modelarchive.archive.loading import load, load_model, load_parameters
-from modelarchive.archive.opening import Archive, Parameters, open_archive
+from modelarchive.archive.opening import Archive, open_archive
+from modelarchive.archive.parameters import Parameters
 from modelarchive.archive.rewriting import write_archive
 from modelarchive.archive.saving import save, save_model, save_parameters
 from modelarchive.archive.streaming import save_stream

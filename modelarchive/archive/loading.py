@@ -34,13 +34,22 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = Fal
         return archive.data(mmap=mmap, verify=verify)
 
 
-def load_model(path: str | os.PathLike[str], *, block: str = "", verify: bool = False) -> Block:
+def load_model(
+    path: str | os.PathLike[str],
+    *,
+    block: str = "",
+    until: str | None = None,
+    after: str | None = None,
+    verify: bool = False,
+) -> Block:
     """Rebuild a network, or one block of it, from its architecture; no class of the original is needed.
 
     Args:
         path: An archive that :func:`save_model` wrote.
         block: Path of the block to rebuild; "" is the whole model. Only that block's bytes are read.
-        verify: Check the whole file first, see :meth:`Archive.verify`.
+        until: The layer in it to end with, see :meth:`Archive.build`.
+        after: The layer in it to begin after.
+        verify: Check the file first, of a block no more than its own arrays; see :meth:`Archive.verify`.
 
     Returns:
         The network, its parameters views of the mapped file, copy-on-write.
@@ -53,8 +62,8 @@ def load_model(path: str | os.PathLike[str], *, block: str = "", verify: bool = 
     """
     with Archive(path) as archive:
         if verify:
-            archive.verify()
-        return archive.build(block)
+            archive.verify(block=block)
+        return archive.build(block, until=until, after=after)
 
 
 def load_parameters(

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 
 from modelarchive import names
+from modelarchive.archive.parameters import Parameters, unknown
 from modelarchive.archive.structure import put_together
-from modelarchive.archive.verifying import Progress, Report, verify
-from modelarchive.errors import FormatError, IntegrityError, ParameterError
+from modelarchive.archive.verifying import Progress, Report, verify, verify_block
+from modelarchive.errors import FormatError, IntegrityError
 from modelarchive.store import strict
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.reader import Reader
+from modelarchive.tables import Table, aligned
 
 if TYPE_CHECKING:
     from modelarchive.nn import Block
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
 Stored = TypeVar("Stored", np.ndarray, Deferred)
 
 
-class Archive:
+class Archive(Mapping[str, np.ndarray]):
     """An open archive. Use it in a ``with`` statement, or :meth:`close` it.
+
+    It is a mapping: array name -> lazy view, as :attr:`parameters`; ``archive["fc.weight"]``, ``len(archive)``,
+    ``"fc.weight" in archive``, ``archive.items()``. Compared, it equals itself only.
 
     Arrays taken from it are views of the mapped file, copy-on-write: no bytes are read until they are used,
     writing into them changes memory only, and they outlive the archive. Compressed ones are read into memory.
@@ -56,6 +61,34 @@ class Archive:
     def close(self) -> None:
         """Close the file; arrays taken from it stay valid."""
         self.reader.source.close()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """One array, as :attr:`parameters` gives it.
+
+        Raises:
+            ParameterError: There is no such array.
+        """
+        return self.parameters[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such an array."""
+        return name in self.parameters
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the arrays, in the model's order."""
+        return iter(self.parameters)
+
+    def __len__(self) -> int:
+        """How many names of arrays there are; a shared parameter counts under each of its names."""
+        return len(self.parameters)
+
+    def __bool__(self) -> bool:
+        """An archive is true, with arrays or without."""
+        return True
+
+    # An archive is a file, not what is in it: two of them are not compared array by array.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     @cached_property
     def parameters(self) -> Mapping[str, np.ndarray]:
@@ -220,55 +253,69 @@ class Archive:
             error.file = str(self.path)
             raise
 
-    def build(self, block: str = "", children: slice | None = None) -> Block:
+    def build(
+        self,
+        block: str = "",
+        children: slice | None = None,
+        *,
+        until: str | None = None,
+        after: str | None = None,
+    ) -> Block:
         """Build the model, or a part of it, from the architecture; no class of the original is needed.
 
         Args:
             block: Path of the block ("features"); "" is the model itself.
             children: Which children of a Sequential, by position.
+            until: Where in it to end: the name of a layer, as `show --tree` and the architecture have it, or the
+                dotted path of one inside of another. Its output is the network's, whose inputs are those that it
+                depends on.
+            after: After what in it to begin, named in the same way: that layer's output is the network's input.
 
         Returns:
             The network with its parameters as views of the mapped file: only bytes that are used are read.
 
         Raises:
-            SpecError: The architecture is invalid, or has no such block.
+            SpecError: The architecture is invalid, has no such block or layer, or what comes after `after` needs
+                more than its output.
             ParameterError: Parameters are missing or of other shapes than it declares.
         """
         from modelarchive import spec
 
         architecture = self.architecture
-        if block == "" and children is None:
+        if block == "" and (children, until, after) == (None, None, None):
             return spec.build(architecture, self.parameters)
-        part = spec.part(architecture, block, children)
-        prefix = f"{block}." if block else ""
+        part = spec.part(architecture, block, children, until=until, after=after)
         wanted = spec.parameter_shapes(part)
-        return spec.build(part, Parameters(self.reader, {name: prefix + name for name in wanted}))
+        return spec.build(part, Parameters(self.reader, {name: names.joined(block, name) for name in wanted}))
 
-    def verify(self, progress: Progress | None = None) -> Report:
+    def verify(self, progress: Progress | None = None, *, block: str = "") -> Report:
         """Check every digest, the architecture against its schemas, and the index against HDF5.
 
         Args:
             progress: Called with the number of bytes checked since the last call.
+            block: Path of a block to check alone: the digests of its arrays and of the architecture, and the
+                index. No other array is read, and what is damaged elsewhere does not matter.
 
         Raises:
             IntegrityError: Something is damaged; names all of it.
-            SpecError: The architecture is invalid.
+            SpecError: The architecture is invalid, or has no such block.
+            ParameterError: There is no architecture, and no array below `block`.
         """
         # Read only when the digests agree: a damaged text shall be named, not fail to parse.
-        return verify(self.reader, (lambda: self.architecture) if self.has_architecture else None, progress)
+        architecture = (lambda: self.architecture) if self.has_architecture else None
+        if block:
+            return verify_block(self.reader, block, architecture, progress)
+        return verify(self.reader, architecture, progress)
 
-    def summary(self) -> None:
-        """Print what is in it: names, shapes, dtypes, sizes."""
+    def summary(self) -> str:
+        """What is in it, as text to print: names, shapes, dtypes, sizes."""
         rows = [
             (name, str(entry.shape), entry.dtype, f"{entry.nbytes:,}")
             for name in self.parameters
             for entry in [self.reader.contents.entry(name)]
         ]
-        header = ("name", "shape", "dtype", "bytes")
-        widths = [max(len(row[column]) for row in (header, *rows)) for column in range(4)]
-        for row in (header, *rows):
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        print(f"{self.parameter_count:,} parameters, {self.size:,} bytes")
+        lines = aligned([("name", "shape", "dtype", "bytes"), *rows], right=[3])
+        return Table("\n".join([*lines, f"{self.parameter_count:,} parameters, {self.size:,} bytes"]))
 
     def __repr__(self) -> str:
         """Path and size."""
@@ -282,55 +329,6 @@ class Archive:
             return strict.loads(text, what="it", strict=True)
         except FormatError as error:
             raise FormatError(error.message, file=self.path, path=path) from error
-
-
-class Parameters(Mapping[str, np.ndarray]):
-    """Names of an archive mapped to views of its arrays, each made when it is asked for.
-
-    Args:
-        reader: The open file.
-        wanted: The names to offer; a dict maps offered names to stored ones. None: all.
-    """
-
-    def __init__(self, reader: Reader, wanted: list[str] | dict[str, str] | None = None) -> None:
-        self._reader = reader
-        contents = reader.contents
-        arrays, aliases = contents.arrays, contents.aliases
-        if not isinstance(wanted, dict):
-            several = contents.order if wanted is None else wanted
-            wanted = dict(zip(several, several, strict=True))
-        self._stored = {name: other for name, other in wanted.items() if other in arrays or other in aliases}
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        """The array, a copy-on-write view of the mapped file."""
-        if name not in self._stored:
-            raise unknown(name, list(self._stored), self._reader.source.path)
-        return self._reader.view(self._stored[name])
-
-    def __contains__(self, name: object) -> bool:
-        """Whether there is such an array."""
-        return name in self._stored
-
-    def __iter__(self) -> Iterator[str]:
-        """The names, in the model's order."""
-        return iter(self._stored)
-
-    def __len__(self) -> int:
-        """How many names."""
-        return len(self._stored)
-
-    def __repr__(self) -> str:
-        """Names and shapes."""
-        entry = self._reader.contents.entry
-        lines = [f"  {name}: {entry(other).dtype} {entry(other).shape}" for name, other in self._stored.items()]
-        return "\n".join(["{", *lines, "}"])
-
-
-def unknown(name: str, known: list[str], path: object) -> ParameterError:
-    """That an archive has no such parameter, and which one may have been meant."""
-    near = names.near(name, known)
-    hint = f"did you mean {near!r}?" if near else None
-    return ParameterError(f"no parameter {name!r}", missing=[name], file=path, hint=hint)
 
 
 def open_archive(path: str | os.PathLike[str]) -> Archive:

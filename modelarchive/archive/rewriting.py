@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def write_archive(
     prefix = f"{block}." if block else ""
     if arrays is None:
         arrays = {**archive.deferred({name.removeprefix(prefix): name for name in archive.select(prefix + "*")})}
-    texts = _texts(archive, prefix)
+    texts = _texts(archive, prefix, arrays)
     if architecture is not None:
         texts |= json_texts(architecture=architecture)
         kinds = kinds_of(architecture)
@@ -81,16 +81,17 @@ def _resolved(archive: Archive, compression: Choice, stored: Mapping[str, str]) 
     }
 
 
-def _texts(archive: Archive, prefix: str) -> dict[str, Any]:
-    """The texts as they are, but for tokens of other blocks."""
+def _texts(archive: Archive, prefix: str, arrays: Container[str]) -> dict[str, Any]:
+    """The texts as they are, but for tokens of parameters that are left out."""
     texts = {}
     tokens = "/tokens/" + prefix.replace(".", "/")
     for path, text in archive.reader.contents.texts.items():
         new = path
         if path.startswith("/tokens/"):
-            if not path.startswith(tokens):
+            name = path.removeprefix(tokens)
+            if not path.startswith(tokens) or name.replace("/", ".") not in arrays:
                 continue
-            new = "/tokens/" + path.removeprefix(tokens)
+            new = f"/tokens/{name}"
         texts[new] = padded(text.dtype, text.shape, archive.reader.text_bytes(path))
     return texts
 

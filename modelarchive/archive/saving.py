@@ -146,7 +146,8 @@ def save_model(
     Args:
         path: The file; an old one is replaced as a whole, or left as it was.
         block: The network. Its ``forward`` is recorded on `inputs` with a symbolic batch axis.
-        inputs: An example input, or a tuple of several. A network that was rebuilt remembers its own.
+        inputs: An example input, or a tuple of several. A network that was rebuilt remembers its own, one that
+            was called what it was given last.
         metadata: Anything JSON can say, under string keys: licence, training data, measured accuracy.
         tokens: Parameter name -> the word that each of its rows belongs to, for embeddings.
         compression: As in :func:`save`; names are the structural ones.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from modelarchive.archive.parameters import no_block
 from modelarchive.errors import IntegrityError, ModelArchiveError
 from modelarchive.store.contents import Contents, block_group
 from modelarchive.store.digest import digest
 from modelarchive.store.reader import Reader
 
 Progress = Callable[[int], None]
+_AGAIN: Final = "take the file from where it came from again"
+_REINDEX: Final = "`modelarchive reindex {}` writes a new index if you trust the change"
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Report:
         nbytes: Bytes hashed.
         has_architecture: Whether there was an architecture, valid, whose parameters are all there.
         foreign: HDF5 paths of datasets that a viewer shows and an archive does not know.
+        block: The block that was looked at alone; "" is the whole file.
     """
 
     file: str
@@ -33,11 +37,13 @@ class Report:
     nbytes: int
     has_architecture: bool
     foreign: tuple[str, ...] = ()
+    block: str = ""
 
     def __str__(self) -> str:
         """One line."""
         model = "architecture valid, " if self.has_architecture else ""
-        return f"{self.file}: whole ({model}{self.arrays:,} arrays, {self.texts:,} texts, {self.nbytes:,} bytes)"
+        where = f"{self.file}, block {self.block}" if self.block else self.file
+        return f"{where}: whole ({model}{self.arrays:,} arrays, {self.texts:,} texts, {self.nbytes:,} bytes)"
 
 
 def verify(
@@ -62,9 +68,7 @@ def verify(
         foreign, differences = _compared(reader, kinds)
         damaged |= differences
     if damaged:
-        hint = "take the file from where it came from again"
-        if list(damaged) == ["(index)"]:
-            hint = f"`modelarchive reindex {reader.source.path.name}` writes a new index if you trust the change"
+        hint = _REINDEX.format(reader.source.path.name) if list(damaged) == ["(index)"] else _AGAIN
         raise IntegrityError(damaged, file=reader.source.path, hint=hint)
     if problem:
         raise problem
@@ -80,6 +84,50 @@ def verify(
     )
 
 
+def verify_block(
+    reader: Reader,
+    block: str,
+    architecture: Callable[[], Mapping[str, Any]] | None,
+    progress: Progress | None = None,
+) -> Report:
+    """Check one block of an open archive, reading no other arrays; see :meth:`modelarchive.archive.Archive.verify`."""
+    contents = reader.contents
+    if contents.is_stale:
+        raise IntegrityError({"(index)": ("as written with the data", "changed since by another tool")},
+                             file=reader.source.path, hint=_REINDEX.format(reader.source.path.name))  # fmt: skip
+    texts = ["/architecture/data"] if architecture is not None else []
+    wanted = {name: contents.aliases.get(name, name) for name in contents.order if name.startswith(f"{block}.")}
+    found = reader.damaged(progress, only={*wanted.values(), *texts})
+    damaged = {name: found[canonical] for name, canonical in wanted.items() if canonical in found}
+    damaged |= {path: found[path] for path in texts if path in found}
+    if damaged:
+        raise IntegrityError(damaged, file=reader.source.path, hint=_AGAIN)
+    if architecture is not None:
+        _check_block(reader, block, architecture(), wanted)
+    elif not wanted:
+        raise no_block(block, contents.order, reader.source.path)
+    entries = [contents.arrays[name] for name in dict.fromkeys(wanted.values())]
+    return Report(
+        file=str(reader.source.path),
+        arrays=len(entries),
+        texts=len(texts),
+        nbytes=sum(entry.nbytes for entry in entries) + sum(contents.texts[path].nbytes for path in texts),
+        has_architecture=architecture is not None,
+        block=block,
+    )
+
+
+def _check_block(reader: Reader, block: str, architecture: Mapping[str, Any], found: Iterable[str]) -> None:
+    """That the architecture is valid, and the block's parameters are those that it has in it."""
+    from modelarchive import spec
+
+    expected = {
+        f"{block}.{name}": shape for name, shape in spec.parameter_shapes(spec.part(architecture, block)).items()
+    }
+    shapes = {name: reader.contents.entry(name).shape for name in found}
+    _compare_shapes(reader, expected, shapes)
+
+
 def _checked(reader: Reader, architecture: Mapping[str, Any]) -> dict[str, str]:
     """HDF5 path -> kind of the blocks of an architecture that its schemas and the parameters agree with."""
     from modelarchive import spec
@@ -89,6 +137,13 @@ def _checked(reader: Reader, architecture: Mapping[str, Any]) -> dict[str, str]:
     expected = spec.parameter_shapes(architecture)
     contents = reader.contents
     found = {name: contents.entry(name).shape for name in contents.order}
+    _compare_shapes(reader, expected, found)
+    return {block_group(path): kind for path, kind in kinds_of(architecture).items()}
+
+
+def _compare_shapes(
+    reader: Reader, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> None:
     damaged = {
         name: (f"shape {expected.get(name, 'none')}", f"shape {found.get(name, 'none')}")
         for name in (*expected, *found)
@@ -96,7 +151,6 @@ def _checked(reader: Reader, architecture: Mapping[str, Any]) -> dict[str, str]:
     }
     if damaged:
         raise IntegrityError(damaged, file=reader.source.path)
-    return {block_group(path): kind for path, kind in kinds_of(architecture).items()}
 
 
 def _compared(reader: Reader, kinds: Mapping[str, str]) -> tuple[list[str], dict[str, tuple[str, str]]]:

@@ -101,7 +101,8 @@ def _check_inputs(architecture: Mapping[str, Any] | None, arrays: list[np.ndarra
     declared = architecture["inputs"]
     if chosen.block:
         return
-    if len(declared) != len(arrays):
+    required = sum("default" not in each for each in declared)
+    if not required <= len(arrays) <= len(declared):
         names = ", ".join(each["name"] for each in declared)
         raise WrongUseError(
             f"{len(arrays)} inputs given, the network has {len(declared)}: {names}",

@@ -92,22 +92,16 @@ def _facts(content: Content, kinds: dict[str, str]) -> Iterator[tuple[str, list[
 
 
 def _model(content: Content, kinds: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+    from modelarchive.spec import input_texts
+
     if kinds and content.architecture is not None:
         yield "architecture", [f"{kinds['']}, {len(kinds) - 1:,} blocks in it"]
-        for declared in content.architecture["inputs"]:
-            yield "input", [f"{declared['name']}: {declared['dtype']} {_lengths(declared['shape'])}"]
+        yield from (("input", [text]) for text in input_texts(content.architecture))
     elif content.refused:
         count = errors.counted(len(content.refused), "thing")
         yield "architecture", [f"cannot be read: {count} in it that this package has no word for, listed below"]
     elif content.reason:
         yield "architecture", [f"none: {spelled(content.reason, 'show')}"]
-
-
-def _lengths(shape: list[int | None]) -> str:
-    """``batch x 3 x ? x ?``: the first axis of any length is the batch; a second one alone is a length."""
-    free = [at for at, length in enumerate(shape) if length is None]
-    words = {0: "batch"} | ({free[-1]: "length"} if len(free) == 2 and free[0] == 0 else {})
-    return output.shape([words.get(at, "?") if length is None else length for at, length in enumerate(shape)])
 
 
 def _foreign(content: Content) -> None:

@@ -17,11 +17,17 @@ _STYLES = {"copied": "green", "frozen": "cyan", "mismatched": "red", "unexpected
 
 def add(commands: Commands) -> None:
     """Add the commands."""
-    cut = add_command(commands, "extract", extract, "Write a block as an archive of its own, reading that block alone")
+    cut = add_command(commands, "extract", extract, "Write a part as an archive of its own, reading that part alone")
     cut.add_argument("file", type=Path)
-    cut.add_argument("block", metavar="BLOCK", help='a dotted path as `show --tree` shows it; "" is the model')
+    cut.add_argument(
+        "block", nargs="?", metavar="BLOCK", help='a dotted path as `show --tree` shows it; "" is the model'
+    )
     cut.add_argument(
         "--children", type=children, metavar="A:B", help="only these children of a Sequential: 0:2 is the first two"
+    )
+    cut.add_argument("--until", metavar="LAYER", help="end with this layer: its output is the new network's")
+    cut.add_argument(
+        "--from", dest="after", metavar="LAYER", help="begin after this layer: its output is the new network's input"
     )
     add_output(cut, required=True)
 
@@ -61,13 +67,20 @@ def extract(chosen: argparse.Namespace) -> int:
     import modelarchive
     from modelarchive import maintenance
 
+    block, parts = chosen.block, {"children": chosen.children, "until": chosen.until, "after": chosen.after}
+    if block is None and not any(parts.values()):
+        raise WrongUseError("BLOCK, --until or --from is needed", hint=f"modelarchive show --tree {chosen.file}")
     with modelarchive.open(chosen.file) as archive:
         size = archive.size
     try:
-        with output.progress(f"extract {chosen.block or chosen.file.name}", size) as advance:
-            maintenance.extract(chosen.file, chosen.block, chosen.output, children=chosen.children, progress=advance)
+        with output.progress(f"extract {block or chosen.file.name}", size) as advance:
+            maintenance.extract(chosen.file, block or "", chosen.output, **parts, progress=advance)
     except errors.SpecError as error:
-        raise WrongUseError(str(error), hint=f"modelarchive show --tree {chosen.file}") from error
+        if {rule for _, rule, _ in error.problems} != {"path"}:
+            raise
+        said = "; ".join(message for _, _, message in error.problems)
+        hint = error.hint or f"modelarchive show --tree {chosen.file}"
+        raise WrongUseError(f"{chosen.file}: {said}", hint=hint) from error
     with modelarchive.open(chosen.output) as archive:
         written = {
             "file": str(archive.path),

@@ -13,6 +13,7 @@ from modelarchive.errors import FormatError
 from modelarchive.exchange.bundle import Bundle, Parameters, deferred
 from modelarchive.formats import FORMATS
 from modelarchive.models.reading import arrays_of, read_as, recognised, refuse_verify, room
+from modelarchive.names import joined
 
 #: Backend -> the function of its room that builds its models.
 _BUILDS: Final = {"torch": "build_module", "keras": "build_model"}
@@ -77,6 +78,8 @@ def load_model(
     path: str | os.PathLike[str],
     *,
     block: str = "",
+    until: str | None = None,
+    after: str | None = None,
     backend: str = "numpy",
     verify: bool = False,
     **options: Any,
@@ -86,9 +89,11 @@ def load_model(
     Args:
         path: An archive that :func:`save_model` wrote, or another format's file that holds an architecture.
         block: Path of the block to rebuild; "" is the whole model. Only that block's bytes are read.
+        until: The layer in it to end with: its output is the network's, see :meth:`Archive.build`.
+        after: The layer in it to begin after: its output is the network's input.
         backend: "numpy" gives a Block, "torch" a ``torch.nn.Module`` with the original names, "keras" a
             functional ``keras.Model`` on the backend that Keras is set to.
-        verify: Check the whole file first, see :meth:`Archive.verify`; archives only.
+        verify: Check the file first, of a block no more than its own arrays (:meth:`Archive.verify`); archives only.
         **options: `device` and `dtype` for "torch"; `inputs` for "keras", where the architecture has none.
 
     Returns:
@@ -108,27 +113,27 @@ def load_model(
         raise TypeError(f"{', '.join(options)}: only a backend other than numpy has such options")
     name = recognised(path)
     if name == "archive" and backend == "numpy":
-        return archive.load_model(path, block=block, verify=verify)
+        return archive.load_model(path, block=block, until=until, after=after, verify=verify)
     if verify and name != "archive":
         refuse_verify(path, name)
     if verify:
         with Archive(path) as opened:
-            opened.verify()
+            opened.verify(block=block)
     bundle = read_as(name, path)
     if bundle.architecture is None:
         what = f"{FORMATS[name].what} without an architecture: {bundle.reason}"
         raise FormatError(f"is {what}", file=path, hint="load() gives its arrays")
-    part = _part(bundle, block)
+    part = _part(bundle, block, until, after)
     return part.build() if backend == "numpy" else getattr(room(backend), _BUILDS[backend])(part, **options)
 
 
-def _part(bundle: Bundle, block: str) -> Bundle:
-    """One block of a bundle as a bundle of its own."""
-    if not block or bundle.architecture is None:
+def _part(bundle: Bundle, block: str, until: str | None, after: str | None) -> Bundle:
+    """A part of a bundle as a bundle of its own."""
+    if bundle.architecture is None or not (block or until is not None or after is not None):
         return bundle
     from modelarchive import spec
 
-    architecture = spec.part(bundle.architecture, block)
+    architecture = spec.part(bundle.architecture, block, until=until, after=after)
     entries = deferred(bundle.parameters)
-    found = {name: entries[f"{block}.{name}"] for name in spec.parameter_shapes(architecture)}
+    found = {name: entries[joined(block, name)] for name in spec.parameter_shapes(architecture)}
     return Bundle(Parameters(found), architecture)

@@ -33,7 +33,8 @@ def save_model(
         model: A network: a Block, a ``torch.nn.Module``, an ``ExportedProgram``, a ``keras.Model``, or a
             Bundle that an exchange has read.
         inputs: An example input, or a tuple of several, to record ``forward`` on with a symbolic batch axis.
-            A network that was rebuilt remembers its own, as a module too; an exported program says them.
+            A network that was rebuilt remembers its own, as a module too; a Block that was called what it was given
+            last; an exported program says them.
         metadata: Anything JSON can say, under string keys: licence, training data, measured accuracy.
         tokens: Parameter name -> the word that each of its rows belongs to, for embeddings.
         compression: "deflate" compresses the arrays that shrink by it; a dict chooses by name; as in :func:`save`.
@@ -108,13 +109,25 @@ def _refuse(model: object) -> NoReturn:
         UnsupportedDataError: Always; a TypeError.
     """
     expected = "expected a Block, a torch.nn.Module, a keras.Model or a Bundle"
-    what, hint = f"is {type(model).__name__}", None
-    if isinstance(model, str | os.PathLike):
-        what = f"is a path ({os.fspath(model)!r})"
-        hint = "the network comes second: save_model(path, model); convert(source, path) takes a file"
-    elif "torch" in sys.modules:
-        what, hint = room("torch").mistaken(model) or (what, hint)
+    what, hint = _mistaken(model)
     raise UnsupportedDataError([("model", f"{what}, {expected}")], hint=hint)
+
+
+def _mistaken(model: object) -> tuple[str, str | None]:
+    """What was given for a network, and what to do with it."""
+    if "torch" in sys.modules and (told := room("torch").mistaken(model)) is not None:
+        return told  # type: ignore[no-any-return]
+    what = f"is {type(model).__name__}"
+    if isinstance(model, type):
+        return f"is the class {model.__name__}", f"make one first, {model.__name__}(...)"
+    if isinstance(model, str | os.PathLike):
+        hint = "the network comes second: save_model(path, model); load_model() opens a file, convert() converts one"
+        return f"is a path ({os.fspath(model)!r})", hint
+    if isinstance(model, archive.Archive):
+        return what, "build() gives its network"
+    if isinstance(model, Mapping | list | tuple) or (hasattr(model, "shape") and hasattr(model, "dtype")):
+        return what, "save() stores arrays, in dicts, lists and tuples"
+    return what, None
 
 
 def is_keras_model(model: object) -> bool:

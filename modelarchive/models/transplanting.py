@@ -248,9 +248,10 @@ def _parameters(target: Any, inputs: Inputs) -> Mapping[str, TargetParameter]:
         found = room("keras").parameters_of(target, inputs)
     elif is_torch_module(target):
         found = room("torch").parameters_of(target)
-    elif isinstance(target, Mapping):
+    elif isinstance(target, Mapping) and not isinstance(target, Archive):  # whose views are copies when written to
         found = parameters_of_dict(target)
     else:
         expected = "a Block, a torch.nn.Module, a keras.Model or a state_dict"
-        raise TypeError(f"target is {type(target).__name__}, expected {expected}")
+        way = ": build() gives its network, the command `transplant` writes files" if type(target) is Archive else ""
+        raise TypeError(f"target is {type(target).__name__}, expected {expected}{way}")
     return found

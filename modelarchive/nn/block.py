@@ -12,6 +12,7 @@ import numpy as np
 from modelarchive import names, tensors
 from modelarchive.dtypes import is_float
 from modelarchive.errors import ParameterError
+from modelarchive.nn.calling import run
 from modelarchive.nn.parameter import Array, Parameter, as_dtype, dtype_name, shape_text, unify
 from modelarchive.nn.recording import RECORDER
 from modelarchive.nn.signature import positional
@@ -170,7 +171,7 @@ class Block:
         recorder = RECORDER.get()
         if recorder is not None:
             return recorder.call(self, inputs, named)
-        return self.execute(*inputs, **named)
+        return run(self, inputs, named)
 
     def execute(self, *inputs: Any, **named: Any) -> Any:
         """Run ``forward`` in NumPy, whoever records."""
@@ -298,11 +299,14 @@ class Block:
         options = {"allow_missing": allow_missing, "ignore_extra": ignore_extra, "cast_dtype": cast_dtype}
         archive.load_parameters(self, path, **options, dtype_source=dtype_source)
 
-    def summary(self, *inputs: Any) -> None:
-        """Print a table of blocks, output shapes and parameter counts for `inputs`."""
+    def summary(self, *inputs: Any) -> str:
+        """A table of blocks, output shapes and parameter counts for `inputs`: ``print(net.summary(x))``.
+
+        Without inputs nothing runs, and the output shapes stay empty. A prompt shows the text as it is printed.
+        """
         from modelarchive.nn.summary import table
 
-        print(table(self, *inputs))
+        return table(self, *inputs)
 
     def extra_repr(self) -> str:
         """What stands in the parentheses in the printed tree."""

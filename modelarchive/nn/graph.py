@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -11,7 +12,9 @@ import numpy as np
 from modelarchive import ops
 from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
+from modelarchive.nn.calling import at_node
 from modelarchive.nn.parameter import Parameter, as_dtype
+from modelarchive.nn.recording import RECORDER
 
 #: The result of a node or input by its name; with an index where it has several.
 Ref: TypeAlias = tuple[str, int | None]
@@ -50,7 +53,12 @@ class Graph(Block):
         structure: The containers around the outputs instead (:mod:`modelarchive.nn.nesting`).
         children: The blocks that the nodes declare.
         parameters: The graph's own parameters.
+
+    Attributes:
+        defaults: Name of an input that may be left out -> the number and the dtype that it is filled with then.
     """
+
+    defaults: Mapping[str, tuple[float, str]] = MappingProxyType({})
 
     def __init__(
         self,
@@ -96,9 +104,13 @@ class Graph(Block):
     def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
         """A call's arguments by position; `named` goes by the names of the inputs.
 
+        Inputs that have a default are filled with it where they are left out, or None.
+
         Raises:
             TypeError: A name is unknown or given already, or one in between is missing.
         """
+        if self.defaults:
+            inputs, named = completed(self._inputs, self.defaults, inputs, named, _filled)
         rest = self._inputs[len(inputs) : len(inputs) + len(named)]
         if set(rest) != set(named):
             raise TypeError(f"expected {len(self._inputs)} inputs {list(self._inputs)}, found {sorted(named)} by name")
@@ -112,11 +124,16 @@ class Graph(Block):
         if len(inputs) != len(self._inputs):
             raise TypeError(f"expected {len(self._inputs)} inputs {list(self._inputs)}, found {len(inputs)}")
         values: dict[str, Any] = dict(zip(self._inputs, inputs, strict=True))
-        for node, drops in zip(self._nodes, self._drops, strict=True):
-            if node.inputs is not None:
-                values[node.name] = nesting.flattened(self._run(node, [picked(values, ref) for ref in node.inputs]))
-                for name in drops:
-                    values.pop(name, None)
+        try:
+            for node, drops in zip(self._nodes, self._drops, strict=True):
+                if node.inputs is not None:
+                    values[node.name] = nesting.flattened(self._run(node, [picked(values, ref) for ref in node.inputs]))
+                    for name in drops:
+                        values.pop(name, None)
+        except Exception as error:
+            if node.verb == "op":
+                at_node(error, node.name, node.target, _explained(error, node, values))
+            raise
         return nesting.nested(self._structure, [picked(values, ref) for ref in self._outputs])
 
     def _run(self, node: Node, inputs: list[Any]) -> Any:
@@ -153,6 +170,51 @@ class Graph(Block):
         if name not in owner._parameters:
             raise LookupError(f"there is no parameter {path!r} in this Graph")
         return owner._parameters[name]
+
+
+def completed(
+    names: Sequence[str],
+    defaults: Mapping[str, tuple[float, Any]],
+    inputs: Sequence[Any],
+    named: Mapping[str, Any],
+    filled: Callable[[Any, float, Any], Any],
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A call's arguments with the defaults of what is left out, or None; as they are where they do not fit.
+
+    Args:
+        names: The inputs; the first has no default.
+        defaults: Name -> number and dtype.
+        inputs: What is given by position.
+        named: What is given by name.
+        filled: Makes an array: in the shape of an array, of a number, in a dtype.
+    """
+    given = dict(zip(names, inputs, strict=False))
+    if len(inputs) > len(names) or not named.keys() <= set(names) - given.keys():
+        return tuple(inputs), dict(named)
+    given |= named
+    left_out = [name for name in names if given.get(name) is None]
+    if not left_out or not set(left_out) <= defaults.keys():
+        return tuple(inputs), dict(named)
+    first = given[names[0]]
+    return tuple(filled(first, *defaults[name]) if name in left_out else given[name] for name in names), {}
+
+
+def _filled(like: Any, number: float, dtype: str) -> Any:
+    """An array of one number, in the shape of another."""
+    if RECORDER.get() is None:
+        return np.full(np.shape(like), number, as_dtype(dtype))
+    ones = ops.cast(ops.equal(like, like), dtype=dtype)
+    return ones if number == 1 else ops.multiply(ones, ops.cast(number, dtype=dtype))
+
+
+def _explained(error: Exception, node: Node, values: Mapping[str, Any]) -> str:
+    """What is wrong with an op's inputs, by its own rule for shapes where that says it."""
+    try:
+        shapes = [np.shape(picked(values, ref)) for ref in node.inputs or ()]
+        ops.OPS[node.target].infer(*shapes, **node.arguments)
+    except Exception as problem:  # whatever it is, it explains more than NumPy does
+        return str(problem)
+    return str(error)
 
 
 def apply_op(name: str, inputs: Sequence[Any], arguments: Mapping[str, Any]) -> Any:

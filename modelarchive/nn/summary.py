@@ -1,4 +1,4 @@
-"""The table that ``Block.summary`` prints: what a forward pass went through."""
+"""The table that ``Block.summary`` returns: what a forward pass went through."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from modelarchive.nn.block import Block
+from modelarchive.nn.calling import run
 from modelarchive.nn.nesting import leaves
 from modelarchive.nn.parameter import Parameter, shape_text
 from modelarchive.nn.recording import RECORDER
+from modelarchive.tables import Table, aligned
 
 
 @dataclass
@@ -22,7 +24,7 @@ class _Observer:
     shapes: dict[int, list[Any]] = field(default_factory=dict)
 
     def call(self, block: Block, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-        result = block.execute(*inputs, **named)
+        result = run(block, inputs, named)
         self.shapes.setdefault(id(block), []).append([np.shape(output) for output in leaves(result)])
         return result
 
@@ -36,7 +38,7 @@ class _Observer:
         """A summary forbids nothing."""
 
 
-def table(block: Block, *inputs: Any) -> str:
+def table(block: Block, *inputs: Any) -> Table:
     """Run `block` on `inputs` and tell each block's class, output shape and parameter count.
 
     Args:
@@ -52,13 +54,9 @@ def table(block: Block, *inputs: Any) -> str:
             RECORDER.reset(token)
     rows = [("Block", "Class", "Output shape", "Parameters")]
     rows += [_row(path, each, observer) for path, each in block.named_blocks()]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    line = "-" * (sum(widths) + 6)
-    texts = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=False)), row[3].rjust(widths[3])])
-        for row in rows
-    ]
-    return "\n".join([line, texts[0], line, *texts[1:], line, *_totals(block), line])
+    head, *texts = aligned(rows, right=[3])
+    line = "-" * max(map(len, (head, *texts)))
+    return Table("\n".join([line, head, line, *texts, line, *_totals(block), line]))
 
 
 def _row(path: str, block: Block, observer: _Observer) -> tuple[str, str, str, str]:

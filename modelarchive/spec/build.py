@@ -8,13 +8,11 @@ from typing import Any
 from modelarchive import names, tensors
 from modelarchive.errors import ParameterError, SpecError, counted
 from modelarchive.nn.block import Block
-from modelarchive.nn.evaluate import Abstract
+from modelarchive.nn.calling import DECLARED
 from modelarchive.nn.graph import Graph
-from modelarchive.nn.parameter import Parameter, dtype_name
+from modelarchive.nn.parameter import Parameter
 from modelarchive.nn.sequential import Sequential
-from modelarchive.spec import vocabulary
-from modelarchive.spec.describe import DECLARED
-from modelarchive.spec.emit import Emitter
+from modelarchive.spec.cutting import architecture_of, cut, declared
 from modelarchive.spec.validate import Checked, checked
 
 
@@ -34,6 +32,9 @@ def build(architecture: Mapping[str, Any], arrays: Mapping[str, Any] | None = No
     found = checked(architecture)
     if arrays is not None:
         _fill(found.block, arrays)
+    if isinstance(found.block, Graph):
+        places = zip(found.block.inputs, found.inputs, strict=False)
+        found.block.defaults = {name: (each["default"], each["dtype"]) for name, each in places if "default" in each}
     object.__setattr__(found.block, DECLARED, [dict(each) for each in found.inputs])
     return found.block
 
@@ -80,13 +81,22 @@ def _misfits(
     )
 
 
-def part(architecture: Mapping[str, Any], path: str, children: slice | None = None) -> dict[str, Any]:
+def part(
+    architecture: Mapping[str, Any],
+    path: str,
+    children: slice | None = None,
+    *,
+    until: str | None = None,
+    after: str | None = None,
+) -> dict[str, Any]:
     """The architecture of a part of a model.
 
     Args:
         architecture: The whole.
         path: Dotted path of a block; "" is the model itself.
         children: Which children of a Sequential to keep, under their own names; None: all.
+        until: Where in the part to end, as :func:`modelarchive.spec.cut` takes it; None: at its own end.
+        after: After what in the part to begin; None: at its own inputs.
 
     Returns:
         An architecture whose parameter names are relative to the part: ``"weight"`` for the whole's
@@ -94,21 +104,16 @@ def part(architecture: Mapping[str, Any], path: str, children: slice | None = No
         outside are its own. Its inputs are what the whole gives the part; none where that is not known.
 
     Raises:
-        SpecError: The whole is invalid, there is no such block, or `children` is for no Sequential.
+        SpecError: The whole is invalid, there is no such block or place, or `children` is for no Sequential.
     """
+    if not path and children is None and (until is not None or after is not None):
+        return cut(architecture, until=until, after=after)
     whole = checked(architecture)
     block = _find(whole.block, path)
     given = whole.seen.get(id(block))
     if children is not None:
         block, given = _sliced(block, path, children, whole)
-    model = Emitter(block, {}).model()
-    result = {"vocabulary": vocabulary.VERSION, "inputs": _inputs(block, given), "model": model}
-    try:
-        checked(result)
-    except SpecError:
-        # A free size that the whole allows at this place need not be among those that are tried.
-        result["inputs"] = []
-    return result
+    return cut(architecture_of(block, _inputs(block, given)), until=until, after=after)
 
 
 def _find(block: Block, path: str) -> Block:
@@ -134,10 +139,7 @@ def _sliced(block: Block, path: str, children: slice, whole: Checked) -> tuple[B
 
 
 def _inputs(block: Block, given: Any) -> list[dict[str, Any]]:
-    if not given or not all(isinstance(each, Abstract) for each in given):
+    if not given:
         return []
     named = block.inputs if isinstance(block, Graph) else [f"x_{at}" if at else "x" for at in range(len(given))]
-    return [
-        {"name": name, "shape": each.declared, "dtype": dtype_name(each.array_dtype)}
-        for name, each in zip(named, given, strict=True)
-    ]
+    return declared(list(zip(named, given, strict=True)))

@@ -7,9 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from modelarchive.errors import SpecError
+from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import Evaluator, Value, declared
+from modelarchive.nn.graph import Graph, Node
+from modelarchive.nn.parameter import as_dtype
 from modelarchive.spec import limits
 from modelarchive.spec.sharing import tie
 from modelarchive.spec.structure import Reader, TooManyError, Unknown
@@ -23,11 +28,15 @@ class Checked:
         block: The network, its parameters without values and their shapes inferred.
         inputs: What the architecture declares.
         seen: ``id(block)`` -> what the first call of each block is given.
+        returned: ``id(block)`` -> what that call returns.
+        results: ``(id(graph), name of a node)`` -> what the node gives, in a tuple where it is several.
     """
 
     block: Block
     inputs: list[dict[str, Any]]
     seen: dict[int, Sequence[Value]] = field(repr=False)
+    returned: dict[int, Value] = field(repr=False)
+    results: dict[tuple[int, str], Value] = field(repr=False)
 
 
 def validate(architecture: Mapping[str, Any]) -> None:
@@ -79,7 +88,7 @@ def checked(architecture: Any) -> Checked:
         pass
     if reader.problems:
         raise SpecError(reader.problems)
-    return Checked(block, architecture["inputs"], evaluator.seen)
+    return Checked(block, architecture["inputs"], evaluator.seen, evaluator.returned, evaluator.results)
 
 
 def _infer(architecture: dict[str, Any], block: Block, evaluator: _Checker, reader: Reader) -> None:
@@ -92,10 +101,32 @@ def _infer(architecture: dict[str, Any], block: Block, evaluator: _Checker, read
     taken: set[str] = set()
     for position, each in enumerate(inputs):
         reader.named(each["name"], taken, f"/inputs/{position}")
+        if (problem := _default_problem(inputs, position, block)) is not None:
+            reader.tell(f"/inputs/{position}/default", "default", problem)
     try:
         evaluator.block(block, [declared(each["shape"], each["dtype"]) for each in inputs])
     except ValueError as error:
         reader.tell("/model", "shape", str(error))
+
+
+def _default_problem(inputs: Sequence[Mapping[str, Any]], position: int, block: Block) -> str | None:
+    """What keeps an input from being left out as it says, or from being demanded."""
+    each, first = inputs[position], inputs[0]
+    if "default" not in each:
+        before = [other["name"] for other in inputs[:position] if "default" in other]
+        return f"expected one, as {before[0]!r} before it has one" if before else None
+    if position == 0:
+        return "found one of the first input, whose shape the others take"
+    if each["shape"] != first["shape"]:
+        return f"expected the shape of {first['name']!r}, {first['shape']}, found {each['shape']}"
+    if not isinstance(block, Graph | Unknown):
+        return f"expected a Graph as the model, found a {type(block).__name__}"
+    dtype, number = as_dtype(each["dtype"]), each["default"]
+    if dtype.kind in "iub":
+        low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        if number != int(number) or not low <= number <= high:
+            return f"expected a whole number from {low} to {high}, which {each['dtype']} holds, found {number}"
+    return None
 
 
 def _tell_sizes(block: Block, reader: Reader) -> None:
@@ -120,12 +151,20 @@ class _Checker(Evaluator):
 
     def __init__(self, reader: Reader) -> None:
         self.seen: dict[int, Sequence[Value]] = {}
+        self.returned: dict[int, Value] = {}
+        self.results: dict[tuple[int, str], Value] = {}
         self._reader = reader
 
     def block(self, block: Block, values: Sequence[Value]) -> Value:
-        """Remember what each block is given first."""
+        """Remember what each block is given first, and what it returns."""
         self.seen.setdefault(id(block), values)
-        return super().block(block, values)
+        return self.returned.setdefault(id(block), super().block(block, values))
+
+    def node(self, graph: Graph, node: Node, inputs: Sequence[Value]) -> Value:
+        """Remember what each node gives first."""
+        result = super().node(graph, node, inputs)
+        self.results.setdefault((id(graph), node.name), nesting.flattened(result))
+        return result
 
     def custom(self, block: Block, values: Sequence[Value]) -> Value:
         """What could not be read gives an unknown value."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,13 +183,23 @@ class Reader:
         data = self.source.read(text.offset, text.nbytes)
         return [data[at : at + text.itemsize].rstrip(b"\0") for at in range(0, len(data), text.itemsize)]
 
-    def damaged(self, progress: Callable[[int], None] | None = None) -> dict[str, tuple[str, str]]:
-        """Compare every recorded digest with the bytes: ``{name or HDF5 path: (expected, found)}``.
+    def damaged(
+        self, progress: Callable[[int], None] | None = None, *, only: Container[str] | None = None
+    ) -> dict[str, tuple[str, str]]:
+        """Compare recorded digests with the bytes: ``{name or HDF5 path: (expected, found)}``.
 
         In a file that an HDF5 tool has changed, those digests are compared whose array is still there.
+
+        Args:
+            progress: Called with the number of bytes checked since the last call.
+            only: The names of arrays, without aliases, and HDF5 paths of texts to look at; None: all.
         """
-        damaged = self._compare(self._arrays_expected() | self._texts_expected(), progress)
-        return damaged | self._damaged_chunks(self.contents.chunks, progress)
+        expected = self._arrays_expected() | self._texts_expected()
+        packed = list(self.contents.chunks)
+        if only is not None:
+            expected = {name: each for name, each in expected.items() if name in only}
+            packed = [name for name in packed if name in only]
+        return self._compare(expected, progress) | self._damaged_chunks(packed, progress)
 
     def _inflated(self, wanted: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
         """Compressed arrays, and which of them are damaged."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +41,40 @@ def test_what_it_tells(path: Path) -> None:
         assert str(path) in repr(archive)
 
 
-def test_summary(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_summary(path: Path) -> None:
     with ma.open(path) as archive:
-        archive.summary()
-    lines = capsys.readouterr().out.splitlines()
+        text = archive.summary()
+    assert repr(text) == str(text), "a prompt shows it as it is printed"
+    lines = text.splitlines()
     assert lines[0].split() == ["name", "shape", "dtype", "bytes"]
     assert lines[1].split() == ["features.0.weight", "(8,", "12)", "float32", "384"]
     assert "parameters" in lines[-1]
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_an_archive_is_a_mapping(path: Path) -> None:
+    with ma.open(path) as archive, ma.open(path) as other:
+        assert isinstance(archive, Mapping)
+        assert list(archive) == list(archive.keys()) == list(archive.parameters)
+        assert len(archive) == 6
+        assert "output.weight" in archive
+        assert "output" not in archive
+        np.testing.assert_array_equal(archive["output.weight"], archive.parameters["output.weight"])
+        assert {name: array.shape for name, array in archive.items()} == {n: a.shape for n, a in ma.load(path).items()}
+        assert archive.get("nothing") is None
+        assert [array.shape for array in archive.values()] == [array.shape for array in dict(archive).values()]
+        with pytest.raises(ma.ParameterError, match=r"did you mean 'output.weight'"):
+            archive["outptu.weight"]
+        assert archive == archive
+        assert archive != other
+        assert len({archive, other}) == 2
+
+
+def test_an_archive_without_arrays_is_true(tmp_path: Path) -> None:
+    ma.save(tmp_path / "x.h5", {})
+    with ma.open(tmp_path / "x.h5") as archive:
+        assert len(archive) == 0
+        assert archive
 
 
 def test_a_name_that_is_not_there(path: Path) -> None:

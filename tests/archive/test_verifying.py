@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
+from modelarchive import nn
+from modelarchive.store.source import Source
 from tests.hostile.index_attacks import forge
 from tests.structures import index_of
 from tests.transplant.networks import Donor, Words, X, ready
@@ -199,3 +202,99 @@ def test_word_lists_that_are_none(tmp_path: Path) -> None:
         archive = ma.open(path)
     with archive, pytest.raises(ma.FormatError, match="no list of words"):
         _ = archive.tokens
+
+
+# ---------------------------------------------------------------------- one block
+
+
+def test_of_a_block_only_its_own_damage_counts(path: Path) -> None:
+    contents = index_of(path)
+    flip(path, contents.arrays["output.weight"].offset)
+    with ma.open(path) as archive:
+        report = archive.verify(block="features")
+        assert (report.block, report.arrays, report.texts, report.has_architecture) == ("features", 4, 1, True)
+        assert "block features: whole" in str(report)
+        with pytest.raises(ma.IntegrityError) as caught:
+            archive.verify(block="output")
+    assert set(caught.value.damaged) == {"output.weight"}
+    flip(path, contents.texts["/metadata/data"].offset)
+    assert ma.load_model(path, block="features", verify=True) is not None
+    flip(path, contents.texts["/metadata/data"].offset)
+    for backend in ("numpy", "torch") if importlib.util.find_spec("torch") else ("numpy",):
+        assert ma.load_model(path, block="features", verify=True, backend=backend) is not None
+        with pytest.raises(ma.IntegrityError, match=r"output\.weight"):
+            ma.load_model(path, block="output", verify=True, backend=backend)
+        with pytest.raises(ma.IntegrityError):
+            ma.load_model(path, verify=True, backend=backend)
+
+
+@pytest.mark.parametrize("name", ["features.0.weight", "features.1.bias", "/architecture/data"])
+def test_damage_in_the_block_is_named(path: Path, name: str) -> None:
+    contents = index_of(path)
+    part = contents.arrays.get(name) or contents.texts[name]
+    flip(path, part.offset + part.nbytes - 1)
+    with ma.open(path) as archive, pytest.raises(ma.IntegrityError) as caught:
+        archive.verify(block="features")
+    assert set(caught.value.damaged) == {name}
+    assert caught.value.file == str(path)
+
+
+def test_a_shared_array_that_lies_elsewhere_belongs_to_the_block(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    first = nn.Dense(4, in_units=4)
+    second = nn.Dense(4, in_units=4)
+    second.weight = first.weight
+    net = nn.Sequential(first, second)
+    net.initialize(seed=0)
+    ma.save_model(path, net, inputs=np.zeros((1, 4), "f4"))
+    flip(path, index_of(path).arrays["0.weight"].offset)
+    with ma.open(path) as archive, pytest.raises(ma.IntegrityError) as caught:
+        archive.verify(block="1")
+    assert set(caught.value.damaged) == {"1.weight"}
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_a_block_is_verified_from_its_own_bytes(
+    tmp_path: Path, compression: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.h5"
+    net = nn.Sequential(*(nn.Dense(512, in_units=512, use_bias=False) for _ in range(8)))
+    net.initialize("ones")
+    ma.save_model(path, net, inputs=np.zeros((1, 512), "f4"), compression=compression, durable=False)
+    contents = index_of(path)
+    own = contents.chunks["5.weight"] if compression else contents.arrays["5.weight"]
+    texts = contents.texts["/architecture/data"].nbytes
+    with ma.open(path) as archive:
+        read: list[tuple[int, int]] = []
+        read_all = Source._read_all
+
+        def noted(self: Source, buffer: memoryview, offset: int) -> None:
+            read.append((offset, len(buffer)))
+            read_all(self, buffer, offset)
+
+        monkeypatch.setattr(Source, "_read_all", noted)
+        archive.verify(block="5")
+    inside = [each for each in read if own.offset <= each[0] < own.offset + own.nbytes]
+    assert sum(size for _, size in inside) >= own.nbytes
+    assert sum(size for _, size in read) <= own.nbytes + 2 * texts + 4096
+
+
+def test_a_block_that_is_not_there(path: Path, tmp_path: Path) -> None:
+    with ma.open(path) as archive, pytest.raises(ma.SpecError, match="did you mean 'features'"):
+        archive.verify(block="featrues")
+    ready(Donor()).save_parameters(tmp_path / "parameters.h5")
+    with ma.open(tmp_path / "parameters.h5") as archive:
+        assert archive.verify(block="features").arrays == 4
+        with pytest.raises(ma.ParameterError, match="did you mean 'features"):
+            archive.verify(block="featrues")
+
+
+def test_a_block_of_a_file_that_another_tool_changed(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file["parameters/features/0/bias"][0] = 7
+        file.create_dataset("new", data=1)
+    with pytest.warns(ma.StaleIndexWarning):
+        archive = ma.open(path)
+    with archive, pytest.raises(ma.IntegrityError, match="reindex") as caught:
+        archive.verify(block="features")
+    assert set(caught.value.damaged) == {"(index)"}

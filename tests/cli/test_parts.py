@@ -28,6 +28,35 @@ def test_extract_children(run: Run, model: Path, tmp_path: Path, net: ma.nn.Bloc
     assert np.array_equal(ma.load_model(out)(x), net.features[0](x))
 
 
+def test_extract_what_lies_between_two_layers(
+    run: Run, model: Path, tmp_path: Path, net: ma.nn.Block, x: np.ndarray
+) -> None:
+    head, tail, middle = tmp_path / "head.h5", tmp_path / "tail.h5", tmp_path / "middle.h5"
+    found = run("extract", model, "--until", "features.0", "-o", head, "--json").json
+    assert found["parameters"] == ["features.0.weight", "features.0.bias"]
+    assert run("extract", model, "--from", "features", "-o", tail).code == 0
+    assert run("extract", model, "--from", "features.0", "--until", "features", "-o", middle).code == 0
+    between = ma.load_model(middle)(ma.load_model(head)(x))
+    assert np.array_equal(between, net.features(x))
+    assert np.array_equal(ma.load_model(tail)(between), net(x))
+    assert run("extract", model, "features", "--until", "0", "-o", head).code == 0
+    assert list(ma.load(head)) == ["0.weight", "0.bias"]
+
+
+def test_extract_at_no_such_layer(run: Run, model: Path, tmp_path: Path) -> None:
+    done = run("extract", model, "--until", "fetures", "-o", tmp_path / "out.h5")
+    assert done.code == 2
+    assert "did you mean 'features'?" in done.err
+    assert run("extract", model, "--until", "features", "-o", tmp_path / "out.h5").code == 0
+
+
+def test_extract_nothing_in_particular(run: Run, model: Path, tmp_path: Path) -> None:
+    done = run("extract", model, "-o", tmp_path / "out.h5")
+    assert done.code == 2
+    assert "BLOCK, --until or --from is needed" in done.err
+    assert not (tmp_path / "out.h5").exists()
+
+
 def test_extract_from_parameters_alone(run: Run, parameters: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.h5"
     assert run("extract", parameters, "output", "-o", out).code == 0

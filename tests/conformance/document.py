@@ -64,9 +64,10 @@ def document() -> str:
     schemas = vocabulary.all_schemas()
     dense = schemas[vocabulary.kind_schemas()["Dense"]]["properties"]
     parts = [INTRODUCTION, "\n".join(_table({name: dense[name] for name in ("frozen", "shares")}, dense)), ""]
-    parts += ["## Architecture", "", schemas["architecture-1"]["description"], ""]
-    parts += [*_table(schemas["architecture-1"]["properties"], schemas["architecture-1"].get("$defs", {})), ""]
-    parts += _definitions(schemas["architecture-1"])
+    architecture = schemas["architecture-2"]
+    parts += ["## Architecture", "", architecture["description"], ""]
+    parts += [*_table(architecture["properties"], architecture.get("$defs", {})), ""]
+    parts += _definitions(architecture)
     parts += ["## Containers", ""]
     for kind in vocabulary.CONTAINERS:
         parts += _kind(schemas[vocabulary.kind_schemas()[kind]])

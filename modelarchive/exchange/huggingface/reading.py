@@ -16,7 +16,7 @@ from modelarchive.exchange.huggingface.config import Config
 from modelarchive.exchange.huggingface.families import FAMILIES, Family, Variant, head_of
 from modelarchive.exchange.huggingface.folder import CONFIG, INDEX, MAX_CONFIG_BYTES, WEIGHTS, Folder, Texts
 from modelarchive.exchange.huggingface.words import TEXTS, VOCABULARY, lines, words
-from modelarchive.nn import Block
+from modelarchive.nn import Block, Sequential
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import pieces
 from modelarchive.store.strict import short
@@ -26,6 +26,8 @@ KEY: Final = "huggingface"
 #: What models for sentences consist of.
 MODULES: Final = "modules.json"
 POOLING: Final = "1_Pooling/config.json"
+#: What transformers takes for an input that is left out: every word counts, and all are of the first segment.
+_LEFT_OUT: Final = {"attention_mask": 1, "token_type_ids": 0}
 #: Names of old files -> today's.
 _OLD: Final = ((".gamma", ".weight"), (".beta", ".bias"))
 
@@ -121,7 +123,12 @@ def described(network: Block, inputs: Sequence[str], config: Config) -> dict[str
     Raises:
         ConversionError: The options do not fit each other.
     """
-    declared = [{"name": name, "shape": [None, None], "dtype": "int64"} for name in inputs]
+    left_out = {} if isinstance(network, Sequential) else _LEFT_OUT  # only a Graph has inputs that may be left out
+    declared = [
+        {"name": name, "shape": [None, None], "dtype": "int64"}
+        | ({"default": left_out[name]} if name in left_out else {})
+        for name in inputs
+    ]
     try:
         return spec.describe(network, declared)
     except ValueError as error:

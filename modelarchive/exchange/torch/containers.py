@@ -10,9 +10,9 @@ import torch
 
 from modelarchive import names, nn
 from modelarchive.exchange.torch.functions import apply
-from modelarchive.exchange.torch.tensors import tensor_of
+from modelarchive.exchange.torch.tensors import tensor_of, torch_dtype
 from modelarchive.nn import nesting
-from modelarchive.nn.graph import Node, constant, is_constant, picked
+from modelarchive.nn.graph import Node, completed, constant, is_constant, picked
 
 
 class Sequential(torch.nn.Sequential):
@@ -36,6 +36,7 @@ class Graph(torch.nn.Module):
         self._nodes = graph.nodes
         self._outputs = graph.outputs
         self._structure = copy.deepcopy(graph.structure)
+        self._defaults = {name: (number, torch_dtype(dtype)) for name, (number, dtype) in graph.defaults.items()}
         self._numbers: dict[str, Any] = {}
         self._constants: dict[str, str] = {}
         taken = {*graph.children, *graph.parameters}
@@ -52,7 +53,9 @@ class Graph(torch.nn.Module):
                     self._non_persistent_buffers_set.add(name)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        """Run the nodes in order."""
+        """Run the nodes in order; what has a default may be left out."""
+        if self._defaults:
+            inputs, named = completed(self._inputs, self._defaults, inputs, named, _filled)
         if named:
             rest = self._inputs[len(inputs) : len(inputs) + len(named)]
             if set(rest) != set(named):
@@ -87,3 +90,7 @@ class Graph(torch.nn.Module):
     def extra_repr(self) -> str:
         """Inputs, and the number of steps."""
         return f"({', '.join(self._inputs)}) -> {len(self._nodes)} steps"
+
+
+def _filled(like: torch.Tensor, number: float, dtype: torch.dtype) -> torch.Tensor:
+    return torch.full_like(like, number, dtype=dtype)

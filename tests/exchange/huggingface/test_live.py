@@ -39,7 +39,11 @@ def test_every_class(name, transformers, tmp_path):
     net = ma.load_model(tmp_path / "model.h5")
     with ma.open(tmp_path / "model.h5") as archive:
         inputs = inputs_of(archive.architecture)
+        optional = [each["name"] for each in archive.architecture["inputs"] if "default" in each]
     same_outputs(net, module, inputs)
+    assert optional == list(inputs)[1:]
+    for count in range(len(optional)):
+        same_outputs(net, module, dict(list(inputs.items())[: count + 1]))
     # A text of another length than the others, alone.
     same_outputs(net, module, {key: np.ascontiguousarray(array[:1, :4]) for key, array in inputs.items()})
 

@@ -1,0 +1,227 @@
+"""Calls of blocks on arrays: what they were given is remembered, and an error in them tells where."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from modelarchive.errors import counted
+from modelarchive.nn.axes import described
+from modelarchive.nn.signature import input_names, positional
+
+if TYPE_CHECKING:
+    from modelarchive.nn.block import Block
+
+#: Attribute under which a built network keeps the inputs that its architecture declares.
+DECLARED: Final = "_declared_inputs"
+#: Attribute under which a block keeps the shapes and dtypes of the last call.
+_LAST: Final = "_last_call"
+#: Attribute of an error on its way up.
+_WAY: Final = "_modelarchive_way"
+_TOLD: Final = (ValueError, TypeError, IndexError)
+
+
+def run(block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """Execute a block, and remember what it was given; an error gets the block's path and the inputs' shapes."""
+    try:
+        result = block.execute(*inputs, **named)
+    except Exception as error:
+        _locate(error, block, inputs, named)
+        raise
+    block.__dict__[_LAST] = (
+        [(x.shape, x.dtype) if type(x) is np.ndarray else _noted(x) for x in inputs],
+        {name: _noted(x) for name, x in named.items()} if named else None,
+    )
+    return result
+
+
+def _noted(value: Any) -> Any:
+    """Shape and dtype of an array; None stays None, and what is neither is its type."""
+    if value is None:
+        return None
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    return type(value) if shape is None or dtype is None else (tuple(shape), dtype)
+
+
+def was_called(block: Block) -> bool:
+    """Whether the block has computed something from arrays."""
+    return _LAST in block.__dict__
+
+
+def last_inputs(block: Block) -> list[tuple[tuple[int, ...], Any]] | None:
+    """Shape and dtype of each input of the block's last call, by position; None where that is not known.
+
+    There was no call, or one with something else than arrays.
+    """
+    if not was_called(block):
+        return None
+    inputs, named = block.__dict__[_LAST]
+    if named:
+        ordered = getattr(block, "ordered", None)
+        try:
+            inputs = ordered(inputs, named) if ordered else positional(block.forward, inputs, named)
+        except TypeError:  # an argument that goes by keyword only
+            return None
+    row = list(inputs)
+    while row and row[-1] is None:
+        row.pop()
+    return row if row and all(isinstance(each, tuple) and len(each) == 2 for each in row) else None
+
+
+# ---------------------------------------------------------------------- errors
+
+
+@dataclass
+class _Way:
+    """How an error came up.
+
+    Attributes:
+        message: What it says.
+        place: What failed in the innermost block, where that is no block: the name of a node.
+        kind: The class or op that failed.
+        blocks: The blocks that were called, the innermost first.
+    """
+
+    message: str
+    place: str
+    kind: str
+    blocks: list[Block]
+
+    def path(self) -> str:
+        """The path from the outermost block to what failed."""
+        down = self.blocks[::-1]
+        parts = [_between(outer, inner) for outer, inner in pairwise(down)]
+        return ".".join(filter(None, [*parts, self.place]))
+
+
+def _between(outer: Block, inner: Block) -> str:
+    """The path of a block below another; the class of one that is no child."""
+    try:
+        found = (path for path, block in outer.named_blocks() if block is inner and path)
+        return next(found, type(inner).__name__)
+    except ValueError:  # blocks that contain themselves
+        return type(inner).__name__
+
+
+def at_node(error: Exception, place: str, op: str, message: str) -> None:
+    """Note that an op of a graph failed, before the error leaves the graph.
+
+    Args:
+        error: What was raised.
+        place: The node.
+        op: Its op.
+        message: What to say instead.
+    """
+    if _is_plain(error) and _WAY not in error.__dict__:
+        error.__dict__[_WAY] = _Way(message, place, op, [])
+
+
+def _locate(error: Exception, block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -> None:
+    """Write the path of what failed, and what the outermost block was given, into an error."""
+    if not _is_plain(error):
+        return
+    way = error.__dict__.get(_WAY)
+    if way is None:
+        kind = getattr(block, "kind", type(block).__name__)
+        message = _wrong_call(block, inputs, named) if type(error) is TypeError else None
+        way = _Way(message or error.args[0].removeprefix(f"{kind}: "), "", kind, [])
+        error.__dict__[_WAY] = way
+    way.blocks.append(block)
+    path = way.path()
+    is_layer = hasattr(way.blocks[0], "kind")
+    label = f"{path} ({way.kind}): " if path else f"{way.kind}: " if is_layer else ""
+    misfit = _misfit(block, inputs, named)
+    if misfit is not None:
+        error.args = (f"{misfit}; {label}{way.message}" if path or is_layer else misfit,)
+    elif path or not is_layer:
+        error.args = (f"{label}{way.message}; the network was given {_given(block, inputs, named)}",)
+    else:
+        error.args = (f"{label}{way.message}",)
+
+
+def _is_plain(error: Exception) -> bool:
+    return type(error) in _TOLD and len(error.args) == 1 and isinstance(error.args[0], str)
+
+
+def _wrong_call(block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -> str | None:
+    """That a block does not take so many inputs, or none of such a name; None where it does."""
+    signature = inspect.signature(block.forward)
+    try:
+        signature.bind(*inputs, **named)
+    except TypeError:
+        taken = ", ".join(f"{each.name}=" if each.default is not each.empty else each.name for each in
+                          signature.parameters.values())  # fmt: skip
+        by_name = f" and {', '.join(named)} by name" if named else ""
+        return f"expected the inputs ({taken}), found {counted(len(inputs), 'input')}{by_name}"
+    return None
+
+
+def _names(block: Block, count: int) -> list[str]:
+    own: Sequence[str] = [each["name"] for each in block.__dict__.get(DECLARED) or ()]
+    if len(own) < count:
+        try:
+            own = getattr(block, "inputs", None) or input_names(block, count)
+        except ValueError:
+            own = ()
+    return [*own[:count], *(f"input {at}" for at in range(len(own), count))]
+
+
+def _given(block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -> str:
+    """``x (2, 3, 28, 28), mask bool (2, 28)``."""
+    pairs = [*zip(_names(block, len(inputs)), inputs, strict=True), *named.items()]
+    return ", ".join(f"{name} {_text(value)}" for name, value in pairs) or "nothing"
+
+
+def _text(value: Any) -> str:
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is None or dtype is None:
+        return f"of type {type(value).__name__}"
+    return f"{'' if str(dtype) == 'float32' else f'{dtype} '}{tuple(shape)}"
+
+
+def _misfit(block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -> str | None:
+    """Where the inputs are not those that the architecture of a built network declares."""
+    declared = block.__dict__.get(DECLARED)
+    if not declared:
+        return None
+    # A Graph goes by its own names where the declared ones are others.
+    own = getattr(block, "inputs", ())
+    names = list(own) if len(own) == len(declared) else [each["name"] for each in declared]
+    if unknown := [name for name in named if name not in names]:
+        return f"there is no input {', '.join(map(repr, unknown))}: the network takes {', '.join(names)}"
+    if twice := [name for name in named if name in names[: len(inputs)]]:
+        return f"the input {', '.join(map(repr, twice))} is given twice: the network takes {', '.join(names)}"
+    if len(inputs) + len(named) > len(names):
+        return f"expected {len(names)} inputs ({', '.join(names)}), found {len(inputs) + len(named)}"
+    given = dict(zip(names, inputs, strict=False)) | dict(named)
+    if missing := [
+        name for name, each in zip(names, declared, strict=True) if name not in given and "default" not in each
+    ]:
+        return f"the input {', '.join(map(repr, missing))} is missing: the network takes {', '.join(names)}"
+    return next(_differences(names, declared, given), None)
+
+
+def _differences(
+    names: Sequence[str], declared: Sequence[Mapping[str, Any]], given: Mapping[str, Any]
+) -> Iterator[str]:
+    for name, each, text in zip(names, declared, described(declared), strict=True):
+        value = given.get(name)
+        shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+        if shape is None or dtype is None:
+            continue
+        fits = len(shape) == len(each["shape"]) and all(
+            size in (None, found) for size, found in zip(each["shape"], shape, strict=True)
+        )
+        if not fits or _sort(dtype) != _sort(each["dtype"]):
+            yield f"input {name}: expected {text}, found {dtype} {tuple(shape)}"
+
+
+def _sort(dtype: Any) -> str:
+    """Whole numbers, real ones, or others: within these a network takes any."""
+    name = str(dtype)
+    return next((sort for sort in ("int", "float", "complex", "bool") if sort in name), name)
