@@ -93,7 +93,7 @@ FOREIGN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "npy": (lambda path: np.save(path.open("wb"), np.arange(3)), "npy"),
     "pickle": (lambda path: path.write_bytes(pickle.dumps({"a": np.arange(30)})), "pickle"),
     "safetensors": (plain_safetensors, "safetensors"),
-    "HDF5": (plain_hdf5, "HDF5 file, but no model archive"),
+    "HDF5": (plain_hdf5, "HDF5 file, but (no model archive|neither a model nor weights of Keras)"),
     "HDF5 signature only": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100)), "HDF5|damaged"),
     "MXNet": (lambda path: path.write_bytes(b"\x12\x01" + bytes(100)), "MXNet"),
 }

@@ -27,6 +27,14 @@ def add(commands: Commands) -> None:
         help="an input of the model, where IN does not say: x:?,3,224,224:float32; again for each further one",
     )
     parser.add_argument(
+        "--parameters-only",
+        action="store_true",
+        help="leave the architecture out; of Keras, ONNX and Hugging Face so where it cannot be said, too",
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="JSON", help="for Keras' files of weights: what model.to_json() gave, as a file"
+    )
+    parser.add_argument(
         "--compression",
         action="append",
         metavar="[PATTERN=]CHOICE",
@@ -37,6 +45,7 @@ def add(commands: Commands) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """``modelarchive convert``."""
     from modelarchive import formats, models
+    from modelarchive.models import reading
 
     size = _size(chosen.source)
     inputs = [_declaration(text) for text in chosen.input] if chosen.input else None
@@ -48,10 +57,20 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.compression and name != "archive":
         what = formats.FORMATS[name].what
         raise WrongUseError(f"--compression is for archives, OUT is {what}", hint="name OUT .h5, or leave it out")
+    if chosen.config is not None and (kind := reading.recognised(chosen.source)) != "keras":
+        raise WrongUseError(f"--config is for Keras' files of weights, IN is {formats.FORMATS[kind].what}")
     words = chosen.compression
     compression = choice(words, _COMPRESSIONS, option="--compression", without=None) if words else None
     with output.progress(f"convert {chosen.source.name}", size) as advance:
-        notes = models.convert(chosen.source, chosen.target, inputs=inputs, compression=compression, progress=advance)
+        notes = models.convert(
+            chosen.source,
+            chosen.target,
+            inputs=inputs,
+            parameters_only=chosen.parameters_only,
+            config=chosen.config,
+            compression=compression,
+            progress=advance,
+        )
     written = _size(target)
     if chosen.json:
         record = {"file": str(target), "format": name, "bytes": written}
@@ -59,8 +78,13 @@ def run(chosen: argparse.Namespace) -> int:
         return DONE
     output.say(f"{target}: {formats.FORMATS[name].what}, {output.size(written)}")
     for note in notes:
-        output.say(f"  {note}", style="yellow")
+        output.say(f"  {_in_options(str(note))}", style="yellow")
     return DONE
+
+
+def _in_options(text: str) -> str:
+    """What a note advises, in the words of the command line."""
+    return text.replace("pass config=,", "pass --config,").replace("pass inputs=", "pass --input")
 
 
 def _size(path: Path) -> int:

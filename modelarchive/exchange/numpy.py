@@ -20,6 +20,7 @@ from modelarchive.exchange import zipped
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, shared_names
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.zipped import Member
+from modelarchive.formats.telling import refusal
 from modelarchive.store.contents import MAX_INFLATION
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import pieces
@@ -64,7 +65,7 @@ def read(path: str | os.PathLike[str]) -> Bundle:
         elif file.read(0, 2) == b"PK":
             found = _members(file)
         else:
-            raise FormatError("is no .npy and no .npz file")
+            raise refusal(file, "is no .npy and no .npz file")
         entries, notes = _supported(found)
     except (FormatError, UnsafeFileError, ConversionError) as error:
         error.file = error.file or str(file.path)
@@ -187,8 +188,12 @@ def _header(head: bytes, nbytes: int) -> tuple[np.dtype, tuple[int, ...], str, i
         raise FormatError(f"an array has the shape {str(shape)[:80]}")
     if math.prod(filter(None, shape)) * max(dtype.itemsize, 1) >= 2**63 or len(shape) > 64:
         raise FormatError(f"an array has the shape {str(shape)[:80]}, which no memory can hold")
-    if dtype.itemsize * math.prod(shape) + skip != nbytes:
-        raise FormatError(f"an array of {dtype} {str(shape)[:80]} needs other than the {nbytes - skip:,} bytes it has")
+    needed, found = dtype.itemsize * math.prod(shape), nbytes - skip
+    if needed != found:
+        how = "it is cut short" if found < needed else "nothing tells what the rest is"
+        hint = None if found < needed else "np.savez writes several arrays into one file, np.save one"
+        what = f"an array of {dtype} {str(shape)[:80]} needs {needed:,} bytes, and has {found:,}: {how}"
+        raise FormatError(what, hint=hint)
     return dtype, tuple(shape), "F" if is_fortran else "C", skip
 
 

@@ -15,9 +15,12 @@ import ml_dtypes
 import numpy as np
 
 from modelarchive import dtypes
-from modelarchive.errors import ConversionError, FormatError, UnsafeFileError, counted
+from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, shared_names
 from modelarchive.exchange.mapped import MappedFile, little_endian
+from modelarchive.exchange.shards import read_shards
+from modelarchive.formats import explain
+from modelarchive.formats.signs import SHARDING, pieces
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import Fill, fill
 from modelarchive.store.replace import replacing
@@ -25,6 +28,9 @@ from modelarchive.store.strict import loads, short
 
 #: safetensors refuses longer headers; so do we, and longer index files too.
 MAX_HEADER_BYTES: Final = 100_000_000
+#: Names of what PEFT adds to a model.
+_ADAPTER: Final = re.compile(r"\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)\b|\.(ia3_l|hada_w\d_[ab])\b")
+_REASON: Final = "safetensors holds parameters only"
 #: NumPy's limit on axes.
 MAX_RANK: Final = 64
 #: Bytes of a shard unless told otherwise, as Hugging Face has it.
@@ -54,13 +60,10 @@ def read(path: str | os.PathLike[str]) -> Bundle:
         UnsafeFileError: The index names a file outside its folder.
         ConversionError: Arrays are of dtypes that NumPy has no word for; lists all of them.
     """
-    reason = "safetensors holds parameters only"
-    if str(os.fsdecode(path)).endswith(".json"):
-        entries, metadata, notes = _read_sharded(Path(os.fsdecode(path)))
-    else:
-        entries, metadata = _read_file(path)
-        notes = []
-    return Bundle(Parameters(entries), reason=reason, metadata=metadata, notes=notes)
+    place = Path(os.fsdecode(path))
+    if place.name.endswith(".json"):
+        return read_shards(place, _read_file, reason=_REASON)
+    return _read_file(place)
 
 
 def write(
@@ -110,7 +113,7 @@ def write(
     return notes
 
 
-def _read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Deferred], dict[str, Any]]:
+def _read_file(path: Path) -> Bundle:
     file = MappedFile(path)
     try:
         length = int.from_bytes(file.read(0, 8), "little")
@@ -120,15 +123,39 @@ def _read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Deferred], dict[
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
             raise FormatError("__metadata__ is no object of strings")
+        if SHARDING in metadata and pieces(file) is not None:
+            # What is missing cannot be seen in the pieces that are there: they are never put together here.
+            raise FormatError("is a shard of torch.distributed.checkpoint, whose tensors are pieces")
         entries = _checked(header, file, start=length + 8)
-    except (FormatError, ConversionError) as error:
+    except FormatError as error:
+        error.file = error.file or str(file.path)
+        raise explain(error, file.path) from error
+    except ConversionError as error:
         error.file = error.file or str(file.path)
         raise
     if "modelarchive" in metadata:
         # An archive is a safetensors file too; HDF5's own bytes are declared in it as arrays.
         metadata = {key: value for key, value in metadata.items() if key != "modelarchive"}
         entries = {name: entry for name, entry in entries.items() if not name.startswith("__hdf5__.")}
-    return entries, metadata
+    notes = []
+    if SHARDING in metadata:
+        metadata = {key: value for key, value in metadata.items() if not key.startswith("DCP_")}
+        if not _is_named(path):
+            what = "torch.distributed.checkpoint wrote this: if it was one of several processes, parts are elsewhere"
+            notes.append(Note("(shards)", what))
+    if any(_ADAPTER.search(name) for name in entries):
+        what = "these are a PEFT adapter's: what is added to a model's parameters, and not the model"
+        notes.append(Note("(adapter)", f"{what}; merge_and_unload() of peft makes the whole"))
+    return Bundle(Parameters(entries), reason=_REASON, metadata=metadata, notes=notes)
+
+
+def _is_named(path: Path) -> bool:
+    """Whether an index beside a file names it: no index is written of the files of several processes."""
+    name = json.dumps(path.name).encode()
+    return any(
+        index.is_file() and index.stat().st_size <= MAX_HEADER_BYTES and name in index.read_bytes()
+        for index in path.parent.glob(f"*.safetensors{INDEX_SUFFIX}")
+    )
 
 
 def _checked(header: Mapping[str, Any], file: MappedFile, *, start: int) -> dict[str, Deferred]:
@@ -167,43 +194,6 @@ def _checked(header: Mapping[str, Any], file: MappedFile, *, start: int) -> dict
     if unknown:
         raise ConversionError(unknown)
     return entries
-
-
-def _read_sharded(index: Path) -> tuple[dict[str, Deferred], dict[str, Any], list[Note]]:
-    file = MappedFile(index)
-    if file.size > MAX_HEADER_BYTES:
-        raise FormatError(f"has {file.size:,} bytes: it is no index of shards", file=index)
-    try:
-        document = loads(file.read(0, file.size), what="the index of shards", strict=True)
-        weight_map = document.get("weight_map")
-        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-            raise FormatError("has no weight_map from names to file names")
-    except FormatError as error:
-        error.file = str(index)
-        raise
-    shards = list(dict.fromkeys(weight_map.values()))
-    for shard in shards:
-        if shard in ("", ".", "..") or any(sign in shard for sign in "/\\:\0"):
-            raise UnsafeFileError(
-                f"names the file {short(shard)}, which is not in its own folder", rule="own folder only", file=index
-            )
-    if absent := [shard for shard in shards if not (index.parent / shard).exists()]:
-        listed = ", ".join(map(short, absent[:8])) + (", ..." if len(absent) > 8 else "")
-        hint = "shards lie in the folder of their index"
-        raise FormatError(f"{counted(len(absent), 'file')} not there that it names: {listed}", file=index, hint=hint)
-    found = {shard: _read_file(index.parent / shard) for shard in shards}
-    missing = [name for name, shard in weight_map.items() if name not in found[shard][0]]
-    if missing:
-        listed = ", ".join(map(short, missing[:8])) + (", ..." if len(missing) > 8 else "")
-        raise FormatError(f"{counted(len(missing), 'array')} not in the shard that it names: {listed}", file=index)
-    notes = [
-        Note(name, f"left out: {shard} has it, the index does not name it there")
-        for shard in shards
-        for name in found[shard][0]
-        if weight_map.get(name) != shard
-    ]
-    metadata = {key: value for shard in reversed(shards) for key, value in found[shard][1].items()}
-    return {name: found[shard][0][name] for name, shard in weight_map.items()}, metadata, notes
 
 
 def _write_file(path: Path, entries: Mapping[str, Deferred], metadata: Mapping[str, str], *, durable: bool) -> None:

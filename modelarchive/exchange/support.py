@@ -1,8 +1,10 @@
-"""What a system's tables say of each layer and operator, for the documents."""
+"""What a system's tables say of each layer and operator, for the documents; and what is said where one is refused."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from modelarchive.errors import SpecError
 
 
 @dataclass(frozen=True)
@@ -22,3 +24,11 @@ class Support:
     read: bool
     written: bool
     losses: str = ""
+
+
+def said(error: Exception) -> str:
+    """What an error of this package's own layers says of a model: no place in this package, and no block's class."""
+    if not isinstance(error, SpecError) or not error.problems:
+        return str(error)
+    what = error.problems[0][2].removeprefix(f"{error.path}: ")
+    return f"{what}: pass inputs= with fixed sizes" if "not fixed" in what else what

@@ -11,6 +11,7 @@ import numpy as np
 
 from modelarchive.errors import ConversionError, FormatError, counted
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of, deferred
+from modelarchive.formats import explain
 from modelarchive.store.replace import replacing
 
 #: The only parameter of an Embedding.
@@ -20,6 +21,8 @@ MAX_LINE: Final = 1 << 24
 MAX_WORD: Final = 1 << 16
 #: At most so many numbers a word.
 MAX_WIDTH: Final = 1 << 20
+_NONE: Final = "is no file of word vectors"
+_CUT: Final = "where it is cut short, take it from where it came from again"
 #: Numbers written at a time.
 _ROWS: Final = 1024
 
@@ -45,7 +48,8 @@ def read(path: str | os.PathLike[str]) -> Bundle:
             raise FormatError("holds no words")
     except FormatError as error:
         error.file = str(path)
-        raise
+        error.hint = f"each line is a word and its numbers, blanks or tabs between them; {_CUT}"
+        raise explain(error, path) if error.args[0].startswith(_NONE) else error from error
     notes = []
     decoded = [_decoded(word) for word in words]
     if damaged := [after for word, after in zip(words, decoded, strict=True) if after.encode() != word]:
@@ -151,10 +155,11 @@ def _read(file: BinaryIO, size: int) -> tuple[list[bytes], np.ndarray]:
 
 def _width(line: bytes) -> int:
     """How many numbers stand at the end of GloVe's first line."""
-    parts = line.rstrip().split(b" ")
-    if len(parts) < 2 or len(parts) > MAX_WIDTH or _numbers(line, len(parts) - 1) is None:
-        raise FormatError("is no file of word vectors: its first line is not a word and numbers")
-    return len(parts) - 1
+    # With a tab in it the line has more numbers than blanks tell, or a tab inside of its word.
+    for parts in (line.rstrip().replace(b"\t", b" ").split(b" "), line.rstrip().split(b" ")):
+        if 2 <= len(parts) <= MAX_WIDTH and _numbers(line, len(parts) - 1) is not None:
+            return len(parts) - 1
+    raise FormatError(f"{_NONE}: its first line is not a word and numbers")
 
 
 def _read_lines(file: BinaryIO) -> Iterator[bytes]:
@@ -168,33 +173,40 @@ def _text(file: BinaryIO, count: int, width: int) -> tuple[list[bytes], np.ndarr
     for number, line in enumerate(_read_lines(file), 1):
         if not line.strip():
             continue
-        found = _numbers(line, width)
+        found = _split(line, width)
         if found is None or len(words) == count:
             expected = f"a word and {width} numbers" if found is None else f"{count} words in all"
             raise FormatError(f"line {number} of its words is {line[:60]!r}, expected {expected}")
-        vectors[len(words)] = found
-        words.append(_parts(line, width)[0])
+        word, vectors[len(words)] = found
+        words.append(word)
     if len(words) != count:
         raise FormatError(f"has {len(words)} words, expected {count}")
     return words, vectors
 
 
-def _parts(line: bytes, width: int) -> list[bytes]:
-    """The word and its numbers; a word may have spaces in it."""
-    return line.rstrip(b" \r\n").rsplit(b" ", width)
+def _split(line: bytes, width: int) -> tuple[bytes, np.ndarray] | None:
+    """The word of a line, which may have spaces in it, and its numbers: float32 of shape (width,).
+
+    None if it is not a word and so many numbers.
+    """
+    for between in (b" ", b"\t", None):
+        # With both signs between the numbers, None splits at either; a word keeps the ones inside of it.
+        parts = line.rstrip(b" \t\r\n").rsplit(between, width)
+        if len(parts) != width + 1:
+            continue
+        try:
+            # A number beyond float32 becomes infinite, as it does in every other reader.
+            with np.errstate(over="ignore"):
+                return parts[0], np.array([float(part) for part in parts[1:]], np.float32)
+        except ValueError:
+            continue
+    return None
 
 
 def _numbers(line: bytes, width: int) -> np.ndarray | None:
-    """The numbers of a line, float32 of shape (width,); None if it is not a word and so many numbers."""
-    parts = _parts(line, width)
-    if len(parts) != width + 1:
-        return None
-    try:
-        # A number beyond float32 becomes infinite, as it does in every other reader.
-        with np.errstate(over="ignore"):
-            return np.array([float(part) for part in parts[1:]], np.float32)
-    except ValueError:
-        return None
+    """The numbers of a line; None if it is not a word and so many numbers."""
+    found = _split(line, width)
+    return None if found is None else found[1]
 
 
 def _binary(file: BinaryIO, count: int, width: int, room: int) -> tuple[list[bytes], np.ndarray]:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from modelarchive.errors import FormatError, UnsafeFileError
 from modelarchive.exchange.mapped import MappedFile
+from modelarchive.formats.telling import refusal
 
 #: Bytes moved at a time.
 _PIECE: Final = 1 << 20
@@ -54,7 +55,10 @@ def members(file: MappedFile, *, most: Callable[[int], int]) -> list[Member]:
         with os.fdopen(file.open(), "rb") as stream, zipfile.ZipFile(stream) as archive:
             infos = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError, OverflowError) as error:
-        raise FormatError(f"is no zip file that can be read: {error}") from error
+        raise refusal(file, f"is no zip file that can be read: {error}") from error
+    if min((info.header_offset for info in infos), default=0):
+        # Its list is of the last of several; what stands before it would be lost in silence.
+        raise refusal(file, "has bytes before its first member that nothing in it tells of")
     if sum(info.compress_size for info in infos) > file.size:
         raise UnsafeFileError("its members overlap: they claim more bytes than the file has", rule="declared bytes")
     found: dict[str, Member] = {}

@@ -9,8 +9,8 @@ from typing import Any
 from modelarchive.archive import Archive
 from modelarchive.archive.choices import Choice
 from modelarchive.exchange.bundle import Bundle, Note, Progress, bundle_of, save_bundle
-from modelarchive.formats import FORMATS, format_of_name, recognise
-from modelarchive.models.reading import declared, read, room
+from modelarchive.formats import FORMATS, format_of_name
+from modelarchive.models.reading import declared, notes_of, read, recognised, room, without_architecture
 
 
 def convert(
@@ -18,6 +18,8 @@ def convert(
     target: str | os.PathLike[str],
     *,
     inputs: Sequence[Mapping[str, Any]] | None = None,
+    parameters_only: bool = False,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
@@ -31,29 +33,37 @@ def convert(
         inputs: What the model takes, in order: ``{"name": "x", "shape": [None, 3, 224, 224], "dtype": "float32"}``,
             for sources that do not say, such as MXNet's symbols, and for others than they say. A Hugging Face
             folder needs the names only, to leave others out or to have the mask of GPT-2 and Llama.
+        parameters_only: Leave the architecture out. So the parameters come too where it cannot be said: those of
+            a Keras or ONNX file, or of a Hugging Face folder, under the names that they have there.
+        config: For Keras' files of weights: the file that ``model.to_json()`` was written into, or its content.
         compression: As in :func:`save`; only where the target is an archive.
         durable: As in :func:`save`.
         progress: As in :func:`save`; called only where the target is an archive.
 
     Returns:
-        Everything that was changed or lost, in reading and in writing.
+        Everything that was changed or lost, in reading and in writing; and that there is no architecture, and why,
+        where one was to be expected.
 
     Raises:
         ConversionError: Something cannot be said in the target's format; lists all of it; nothing is written.
         FormatError: The source is of no format that is known, or damaged.
         SpecError: The model does not take such `inputs`.
-        ValueError: The target's suffix names no format, or one that has no `compression`.
+        ValueError: The target's suffix names no format, or one that has no `compression`; or the source takes no
+            `config`.
     """
     name = format_of_name(target)
     if compression is not None and name != "archive":
         raise ValueError(f"compression is {compression!r}, and only archives are compressed, not {FORMATS[name].what}")
-    if recognise(source) == "archive":
+    kind = recognised(source)
+    if kind == "archive" and config is None:
         with Archive(source) as opened:
-            bundle = declared(bundle_of(opened), inputs)
-            return _write(name, bundle, target, compression=compression, durable=durable, progress=progress)
-    bundle = read(source, inputs=inputs)
+            bundle = bundle_of(opened)
+            bundle = declared(without_architecture(bundle) if parameters_only else bundle, inputs)
+            written = _write(name, bundle, target, compression=compression, durable=durable, progress=progress)
+            return [*notes_of(kind, bundle), *written]
+    bundle = read(source, inputs=inputs, parameters_only=parameters_only, config=config)
     written = _write(name, bundle, target, compression=compression, durable=durable, progress=progress)
-    return [*bundle.notes, *written]
+    return [*notes_of(kind, bundle), *written]
 
 
 def _write(

@@ -11,8 +11,8 @@ from modelarchive import archive
 from modelarchive.archive import Archive
 from modelarchive.errors import FormatError
 from modelarchive.exchange.bundle import Bundle, Parameters, deferred
-from modelarchive.formats import FORMATS, recognise
-from modelarchive.models.reading import read_as, refuse_verify, room
+from modelarchive.formats import FORMATS
+from modelarchive.models.reading import arrays_of, read_as, recognised, refuse_verify, room
 
 #: Backend -> the function of its room that builds its models.
 _BUILDS: Final = {"torch": "build_module", "keras": "build_model"}
@@ -30,7 +30,9 @@ def load(
 
     Args:
         path: An archive: the same structure, dtypes, shapes and bits come back. One with a network, and a
-            safetensors, npz, MXNet or PyTorch file, give the dict of their parameters; an npy file its array.
+            safetensors, npz, MXNet or PyTorch file, give the dict of their parameters; an npy file its array. A Keras
+            or ONNX file, or a Hugging Face folder, whose architecture cannot be said gives its parameters under the
+            names that they have there, with a warning.
         mmap: Return views of the mapped file, copy-on-write, where the format allows, instead of reading it.
         verify: Compare each array with its digest while reading; only archives have digests.
         backend: "numpy" gives arrays, "torch" tensors of the same dtypes: views of the mapped file, copy-on-write,
@@ -51,12 +53,12 @@ def load(
         raise ValueError(f"backend is {backend!r}, expected 'numpy' or 'torch'")
     if device is not None:
         raise ValueError(f"device is {device!r}, and arrays of NumPy have none: give backend='torch'")
-    name = recognise(path)
+    name = recognised(path)
     if name == "archive":
         return archive.load(path, mmap=mmap, verify=verify)
     if verify:
         refuse_verify(path, name)
-    bundle = read_as(name, path)
+    bundle = arrays_of(name, path)
     for note in bundle.notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)
     arrays: dict[int, Any] = {}
@@ -104,7 +106,7 @@ def load_model(
         raise ValueError(f"backend is {backend!r}, expected 'numpy', 'torch' or 'keras'")
     if backend == "numpy" and options:
         raise TypeError(f"{', '.join(options)}: only a backend other than numpy has such options")
-    name = recognise(path)
+    name = recognised(path)
     if name == "archive" and backend == "numpy":
         return archive.load_model(path, block=block, verify=verify)
     if verify and name != "archive":
@@ -115,7 +117,7 @@ def load_model(
     bundle = read_as(name, path)
     if bundle.architecture is None:
         what = f"{FORMATS[name].what} without an architecture: {bundle.reason}"
-        raise FormatError(f"is {what}", file=path, hint="load() gives its arrays, load_parameters() takes an archive")
+        raise FormatError(f"is {what}", file=path, hint="load() gives its arrays")
     part = _part(bundle, block)
     return part.build() if backend == "numpy" else getattr(room(backend), _BUILDS[backend])(part, **options)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from modelarchive.errors import ConversionError, FormatError
-from modelarchive.exchange.bundle import Bundle, bundle_of
-from modelarchive.formats import FORMATS, recognise
+from modelarchive.exchange.bundle import Bundle, Note, bundle_of
+from modelarchive.formats import FORMATS, explain, is_certain, recognise
+from modelarchive.store.source import Source
 
 #: Format -> what its reader takes as inputs: declarations, or names only.
 _TAKE_INPUTS: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], Any]]] = {
@@ -21,38 +24,140 @@ _TAKE_INPUTS: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], Any]]] = {
 }
 
 
-def read(path: str | os.PathLike[str], *, inputs: Sequence[Mapping[str, Any]] | None = None) -> Bundle:
+#: Formats whose files hold whole models, of which the parameters can be read alone.
+_WHOLE: Final = ("onnx", "keras", "huggingface")
+#: Formats of which an architecture is expected, so that it is said where there is none.
+_EXPECTED: Final = (*_WHOLE, "mxnet")
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    inputs: Sequence[Mapping[str, Any]] | None = None,
+    parameters_only: bool = False,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+) -> Bundle:
     """Read a file of any format that is known, told by its content.
 
     Args:
         path: The file, or a Hugging Face folder.
         inputs: As in :func:`convert`.
+        parameters_only: As in :func:`convert`.
+        config: As in :func:`convert`.
 
     Returns:
         Architecture (or why there is none), parameters, metadata, and notes of what was changed or lost.
 
     Raises:
         OSError: The file cannot be read.
-        FormatError: It is of no format that is known, or damaged.
+        FormatError: It is of no format that is known, or damaged, or something else, which is told by name.
         UnsafeFileError: It breaks a safety rule.
         ConversionError: It holds what cannot be read; lists all of it.
     """
+    name = recognised(path)
+    options: dict[str, Any] = {}
+    if config is not None:
+        options["config"] = _of_keras(name, config)
+    if inputs is None or name not in _TAKE_INPUTS or parameters_only:
+        return declared(read_as(name, path, parameters_only=parameters_only, **options), inputs)
+    return read_as(name, path, inputs=_TAKE_INPUTS[name](inputs), **options)
+
+
+def recognised(path: str | os.PathLike[str]) -> str:
+    """The name of a file's format; of an HDF5 file that does not say whose it is, HDF5 is asked.
+
+    Raises:
+        OSError: The file cannot be read.
+        FormatError: It is of no format that is known.
+    """
     name = recognise(path)
-    if inputs is None or name not in _TAKE_INPUTS:
-        return declared(read_as(name, path), inputs)
-    return read_as(name, path, inputs=_TAKE_INPUTS[name](inputs))
+    if name != "keras" or is_certain(path):
+        return name
+    from modelarchive.store.guarded import boundary
+
+    with contextlib.closing(Source(path)) as source:
+        try:
+            boundary.read_contents(source)
+        except FormatError as error:
+            # What HDF5 cannot read, or is of a newer format, is nobody else's.
+            return name if error.message.startswith("is an HDF5 file, but no") else "archive"
+    return "archive"
 
 
-def read_as(name: str, path: str | os.PathLike[str], **options: Any) -> Bundle:
+def read_as(name: str, path: str | os.PathLike[str], *, parameters_only: bool = False, **options: Any) -> Bundle:
     """Read a file of a known format; "archive" too."""
     if name == "archive":
-        return bundle_of(path)
+        bundle = bundle_of(path)
+    else:
+        alone = {"parameters_only": True} if parameters_only and name in _WHOLE else {}
+        try:
+            bundle = room(name).read(path, **options, **alone)
+        except FormatError as error:
+            told = error if error.hint else explain(error, path)
+            told.hint = told.hint or f"as {FORMATS[name].what} it is damaged, or cut short: {_AGAIN}"
+            raise told from error
+        except ConversionError as error:
+            if name in _WHOLE and not parameters_only:
+                error.hint = "; ".join(filter(None, [error.hint, _alone(path)]))
+            raise
+    return without_architecture(bundle) if parameters_only else bundle
+
+
+_AGAIN: Final = "take it from where it came from again"
+#: Why there is no architecture where nobody wanted one.
+_ASKED: Final = "only the parameters were asked for"
+
+
+def arrays_of(name: str, path: str | os.PathLike[str]) -> Bundle:
+    """A file's parameters; they need no architecture, and come without it where it cannot be said."""
     try:
-        bundle: Bundle = room(name).read(path, **options)
-    except FormatError as error:
-        error.hint = error.hint or f"by its first bytes it is {FORMATS[name].what}"
-        raise
-    return bundle
+        bundle = read_as(name, path)
+        return replace(bundle, notes=_of_the_parameters(bundle))
+    except ConversionError as error:
+        if name not in _WHOLE:
+            raise
+        try:
+            bundle = read_as(name, path, parameters_only=True)
+        except ConversionError:
+            raise error from None
+        some = "; ".join(f"{where}: {what}" for where, what in error.unsupported[:3])
+        more = "; ..." if len(error.unsupported) > 3 else ""
+        note = Note("(architecture)", f"there is none, only the arrays under the file's own names: {some}{more}")
+        return replace(bundle, notes=[note, *_of_the_parameters(bundle)])
+
+
+def _alone(path: str | os.PathLike[str]) -> str:
+    """How the parameters come without the architecture that was refused."""
+    place = Path(os.fsdecode(path))
+    target = place.stem + (".h5" if place.suffix != ".h5" else "-parameters.h5")
+    command = f"modelarchive convert {place} {target} --parameters-only"
+    return (
+        f"its parameters still come: load() gives them, and `{command}` (convert(..., parameters_only=True)) keeps them"
+    )
+
+
+def without_architecture(bundle: Bundle) -> Bundle:
+    """The parameters alone, as they were asked for."""
+    return bundle if bundle.architecture is None else replace(bundle, architecture=None, reason=_ASKED)
+
+
+def notes_of(name: str, bundle: Bundle) -> list[Note]:
+    """What reading changed or lost; first that there is no architecture, and why, where one was expected."""
+    if bundle.architecture is not None or (name not in _EXPECTED and bundle.reason != _ASKED):
+        return bundle.notes
+    why = bundle.reason or "the file holds parameters only"
+    return [Note("(architecture)", f"there is none: {why}"), *_of_the_parameters(bundle)]
+
+
+def _of_the_parameters(bundle: Bundle) -> list[Note]:
+    """The notes on what is there: a room may have one on an architecture that is not."""
+    return [note for note in bundle.notes if bundle.architecture is not None or note.where != "(architecture)"]
+
+
+def _of_keras(name: str, config: Any) -> Any:
+    if name != "keras":
+        raise ValueError(f"config is for Keras' files of weights, the source is {FORMATS[name].what}")
+    return config
 
 
 def declared(bundle: Bundle, inputs: Sequence[Mapping[str, Any]] | None) -> Bundle:
@@ -74,7 +179,9 @@ def declared(bundle: Bundle, inputs: Sequence[Mapping[str, Any]] | None) -> Bund
 def refuse_verify(path: str | os.PathLike[str], name: str) -> NoReturn:
     """Say that a file of this format has no digests."""
     hint = "load it without verify=True, or convert it into an archive"
-    raise FormatError(f"is {FORMATS[name].what}, which has no digests to verify", file=path, hint=hint)
+    is_told = name != "keras" or is_certain(path)
+    what = f"{FORMATS[name].what}, which has" if is_told else "an HDF5 file, but no model archive: it has"
+    raise FormatError(f"is {what} no digests to verify", file=path, hint=hint)
 
 
 def room(name: str) -> Any:

@@ -11,8 +11,7 @@ from modelarchive import tensors
 from modelarchive.archive import Archive
 from modelarchive.errors import ParameterError, counted
 from modelarchive.exchange.bundle import Bundle, deferred
-from modelarchive.formats import recognise
-from modelarchive.models.reading import read, room
+from modelarchive.models.reading import arrays_of, recognised, room
 from modelarchive.models.saving import is_keras_model, is_torch_module
 from modelarchive.nn.target import TargetParameter
 from modelarchive.transplant.dicts import parameters_of_dict
@@ -206,11 +205,12 @@ def _opened(source: Source) -> Iterator[tuple[Giver, Inputs]]:
 
 @contextlib.contextmanager
 def _opened_file(path: str | os.PathLike[str]) -> Iterator[tuple[Giver, Inputs]]:
-    if recognise(path) == "archive":
+    name = recognised(path)
+    if name == "archive":
         with Archive(path) as archive:
             yield _of_archive(archive)
     else:
-        yield _of_bundle(read(path))
+        yield _of_bundle(arrays_of(name, path))
 
 
 def _of_archive(archive: Archive) -> tuple[Giver, Inputs]:

@@ -116,7 +116,8 @@ def literal_shape(shape: Any, before: tuple[Sequence[int], Sequence[int]]) -> li
     if result.count(-1) > 1:
         refuse(
             "shape",
-            f"reshape to {tuple(wanted)} has more than one axis that is not fixed",
+            f"reshape to ({', '.join('?' if isinstance(size, Dim) else str(size) for size in wanted)}) "
+            "has more than one axis that is not fixed",
             "keep such an axis at its place, or declare the input with fixed sizes",
         )
     if -1 not in result and None in both:

@@ -18,7 +18,8 @@ from modelarchive.nn.recording import RECORDER
 _PACKAGE: Final = Path(__file__).parent.parent
 #: Code in these folders is never the user's.
 _OURS: Final = tuple(
-    str(folder) for folder in (*(_PACKAGE / room for room in ("nn", "ops", "spec")), Path(np.__file__).parent)
+    str(folder)
+    for folder in (*(_PACKAGE / room for room in ("exchange", "nn", "ops", "spec")), Path(np.__file__).parent)
 )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from modelarchive import dtypes, names
 from modelarchive.errors import FormatError, UnsupportedVersionError
+from modelarchive.formats import content
 from modelarchive.store import chunks, header
 from modelarchive.store.contents import CONTAINERS, LITERALS, Contents, Text, is_position
 from modelarchive.store.digest import HEX_LENGTH, digest, digest_pieces
@@ -25,9 +26,9 @@ from modelarchive.store.strict import fail, integer, loads, mapping, short, stri
 #: old version to tests/data, keep the old reader, describe the change in docs/format.md.
 FORMAT_VERSION: Final = 1
 #: safetensors refuses headers above this size.
-MAX_INDEX_BYTES: Final = 100_000_000
+MAX_INDEX_BYTES: Final = content.MAX_HEADER_BYTES
 #: The smallest HDF5 user block; larger ones are this times a power of two.
-MIN_USER_BLOCK: Final = 512
+MIN_USER_BLOCK: Final = content.MIN_USER_BLOCK
 
 _PART: Final = rf"(?!{'|'.join(names.RESERVED)}){names.PART.pattern}"
 _PARAMETER_NAME: Final = re.compile(rf"{_PART}(?:\.{_PART}){{0,{names.MAX_PARTS - 1}}}")

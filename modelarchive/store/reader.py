@@ -6,12 +6,14 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.errors import FormatError, IntegrityError, ModelArchiveError
+from modelarchive.formats.content import HDF5_SIGNATURE, hdf5_start
 from modelarchive.store import index
 from modelarchive.store.contents import Contents, Entry, least_itemsize
 from modelarchive.store.deferred import Deferred
@@ -22,18 +24,6 @@ from modelarchive.store.text import decode
 
 if TYPE_CHECKING:
     from modelarchive.store import inflating
-
-#: First bytes of files that people mistake for archives.
-_FOREIGN: Final = (
-    (b"PK\x03\x04", "a zip file (.npz, .keras or .pt)"),
-    (b"PK\x05\x06", "an empty zip file"),
-    (b"\x93NUMPY", "a NumPy .npy file"),
-    (b"\x80", "a Python pickle"),
-    (b"\x12\x01\x00\x00\x00\x00\x00\x00", "an MXNet parameter file"),
-    (b"{", "JSON text"),
-)
-_HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
-
 
 _offset = attrgetter("offset")
 
@@ -59,9 +49,15 @@ class Reader:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.source = Source(path)
+        self.source = _opened(path)
         try:
             self.contents, self.recorded = _contents(self.source)
+        except FormatError as error:
+            from modelarchive import formats
+
+            self.source.close()
+            error.file = error.file or str(self.source.path)
+            raise formats.explain(error, self.source.path) from error
         except ModelArchiveError as error:
             self.source.close()
             error.file = error.file or str(self.source.path)
@@ -306,20 +302,24 @@ def read_index(source: Source) -> tuple[Contents | None, str | None]:
     """The contents that the index tells, and why they do not hold (None: they do)."""
     head = source.read(0, 16)
     if len(head) < 16:
-        raise FormatError(f"has {source.size} bytes: it is no archive" if source.size else "is empty")
+        from modelarchive.formats import telling
+
+        raise telling.refusal(
+            source, f"has {source.size} bytes: it is no archive", "take it from where it came from again"
+        )
     length = int.from_bytes(head[:8], "little")
     start = length + 8
-    if head.startswith(_HDF5_SIGNATURE):
+    if head.startswith(HDF5_SIGNATURE):
         return None, "it has no index"
     if not index.is_user_block_size(start) or length > index.MAX_INDEX_BYTES:
-        return _without_index(source, head)
+        return _without_index(source)
     raw = source.read(8, length)
     if len(raw) < length:
         raise FormatError(f"is truncated: its index alone takes {start} bytes, the file has {source.size}")
     try:
         contents = index.parse(raw, file_size=source.size)
     except NotAnArchive:
-        return _without_index(source, head)
+        return _without_index(source)
     except FormatError as error:
         error.hint = error.hint or f"`modelarchive reindex {source.path.name}` makes a new index, if you trust the file"
         raise
@@ -334,25 +334,21 @@ def read_index(source: Source) -> tuple[Contents | None, str | None]:
     return contents, None
 
 
-def is_hdf5(source: Source) -> bool:
-    """Whether a superblock stands at one of the places where HDF5 looks for it."""
-    start = 0
-    while start < source.size:
-        if source.read(start, len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
-            return True
-        start = start * 2 or index.MIN_USER_BLOCK
-    return False
-
-
-def _without_index(source: Source, head: bytes) -> tuple[None, str]:
+def _without_index(source: Source) -> tuple[None, str]:
     """Leave the file to HDF5 if it is one; else say what it is."""
-    if is_hdf5(source):
+    if hdf5_start(source) is not None:
         return None, "its index cannot be read"
-    what = next((words for magic, words in _FOREIGN if head.startswith(magic)), None)
-    length = int.from_bytes(head[:8], "little")
-    if head[8:9] == b"{" and length < source.size:
-        what = "a safetensors file"
-    hint = "modelarchive.save() and save_model() write archives"
-    if what and what.endswith("file") and source.path.suffix != ".h5":
-        hint = f"`modelarchive convert {source.path.name} {source.path.stem}.h5` makes one of it"
-    raise FormatError(f"is {what}, not a model archive" if what else "is not a model archive", hint=hint)
+    from modelarchive import formats  # only of a file that is refused
+
+    raise formats.is_not_an_archive(source)
+
+
+def _opened(path: str | os.PathLike[str]) -> Source:
+    try:
+        return Source(path)
+    except IsADirectoryError:
+        from modelarchive import formats
+
+        if told := formats.is_a_folder(Path(os.fsdecode(path))):
+            raise told from None
+        raise

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable
 
 from modelarchive.errors import FormatError, ModelArchiveError, UnsupportedVersionError
+from modelarchive.formats.content import hdf5_start
 from modelarchive.store import index
 from modelarchive.store.contents import Contents, Entry, Text, data_position
 from modelarchive.store.digest import digest_pieces
 from modelarchive.store.guarded import boundary
 from modelarchive.store.inflating import Packed, digest_of
-from modelarchive.store.reader import is_hdf5, read_index, recorded_order
+from modelarchive.store.reader import read_index, recorded_order
 from modelarchive.store.replace import replacing
 from modelarchive.store.source import Source
 
@@ -62,7 +63,7 @@ def _recorded(source: Source) -> Contents | None:
     except UnsupportedVersionError:
         raise
     except FormatError:
-        if not is_hdf5(source):
+        if hdf5_start(source) is None:
             raise
         return None
 

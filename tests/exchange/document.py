@@ -7,9 +7,12 @@ import itertools
 import re
 
 from modelarchive.exchange.support import Support
+from modelarchive.formats.mistake import Mistake
+from modelarchive.formats.mistaken import FILES, FOLDERS
 from tests.conftest import ROOT
 
 DOCUMENT = ROOT / "docs" / "exchange.md"
+_MISTAKES = re.compile(r"(<!-- mistakes -->\n).*?(<!-- end -->)", re.DOTALL)
 _TABLE = re.compile(r"(<!-- support: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -22,6 +25,26 @@ def filled(text: str, system: str) -> str:
     """The document with one system's table made anew."""
     rows = importlib.import_module(f"modelarchive.exchange.{system}").support()
     return _TABLE.sub(lambda match: match[1] + table(rows) + match[3] if match[2] == system else match[0], text)
+
+
+def told(text: str) -> str:
+    """The document with the table of mistakes made anew."""
+    rows = ["| handed over | told | the way out |", "| --- | --- | --- |"]
+    rows += [_row(mistake, "FOLDER" if mistake in FOLDERS else "FILE") for mistake in (*FILES, *FOLDERS)]
+    return _MISTAKES.sub(lambda match: match[1] + "\n".join([*rows, ""]) + match[2], text)
+
+
+class _Words(dict[str, str]):
+    """What messages say of a file, of no file in particular."""
+
+    def __missing__(self, key: str) -> str:
+        return "..."
+
+
+def _row(mistake: Mistake, name: str) -> str:
+    words = _Words(name=name, stem=name)
+    says, way = (each.format_map(words).replace("|", "/") for each in (mistake.says, mistake.way))
+    return f"| {mistake.what} | {says} | {way} |"
 
 
 def table(rows: list[Support]) -> str:
@@ -47,4 +70,4 @@ if __name__ == "__main__":
     text = DOCUMENT.read_text("utf-8")
     for each in systems(text):
         text = filled(text, each)
-    DOCUMENT.write_text(text, "utf-8")
+    DOCUMENT.write_text(told(text), "utf-8")

@@ -8,7 +8,7 @@ import pytest
 
 from modelarchive.formats import FORMATS
 from tests.conftest import ROOT
-from tests.exchange.document import filled, systems
+from tests.exchange.document import filled, systems, told
 
 DOCUMENT = (ROOT / "docs" / "exchange.md").read_text("utf-8")
 
@@ -30,3 +30,8 @@ def test_the_support_tables_are_those_of_the_code(system: str) -> None:
 
 def test_every_system_with_layers_has_a_table() -> None:
     assert set(systems(DOCUMENT)) == {"keras", "mxnet", "onnx", "torch"}
+
+
+def test_the_table_of_mistakes_is_that_of_the_code() -> None:
+    assert told(DOCUMENT) == DOCUMENT, "run python -m tests.exchange.document"
+    assert "| GGUF, and GGML before it (llama.cpp) |" in DOCUMENT

@@ -11,7 +11,13 @@ from modelarchive.exchange.bundle import Bundle, Note, Source
 __all__ = ["read", "write"]
 
 
-def read(path: str | os.PathLike[str], *, inputs: Sequence[str] | None = None, sentences: bool | None = None) -> Bundle:
+def read(
+    path: str | os.PathLike[str],
+    *,
+    inputs: Sequence[str] | None = None,
+    sentences: bool | None = None,
+    parameters_only: bool = False,
+) -> Bundle:
     """Read a folder with ``config.json``, ``model.safetensors`` (one file or shards) and a tokenizer's files.
 
     Args:
@@ -22,6 +28,8 @@ def read(path: str | os.PathLike[str], *, inputs: Sequence[str] | None = None, s
             padding. What is left out is 1, or 0 for the segments.
         sentences: Whether the output is one vector of each text, as ``modules.json`` of sentence-transformers
             says; None: where there is such a file. Segments are left out then unless `inputs` names them.
+        parameters_only: Read the parameters alone, under the names that the files give: of a model of any type, of a
+            folder without config.json, of an adapter. What else is in the folder stays there, but for config.json.
 
     Returns:
         The whole model: architecture, parameters as views of the mapped files (GPT-2's dense layers, which lie
@@ -36,8 +44,10 @@ def read(path: str | os.PathLike[str], *, inputs: Sequence[str] | None = None, s
             missing; lists all of it.
         ValueError: `inputs` are none of the family's.
     """
-    from modelarchive.exchange.huggingface.reading import read_folder
+    from modelarchive.exchange.huggingface.reading import read_folder, read_parameters
 
+    if parameters_only:
+        return read_parameters(path)
     return read_folder(path, inputs=inputs, sentences=sentences)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from modelarchive.errors import FormatError, UnsafeFileError
 from modelarchive.exchange import safetensors
 from modelarchive.exchange.bundle import Bundle
+from modelarchive.formats import explain, telling
 from modelarchive.store.strict import loads
 
 #: Longest text that is read; tokenizers of large vocabularies take some tens of megabytes.
@@ -55,7 +56,11 @@ class Texts(ABC):
             return loads(text, what=name, strict=False)
         except FormatError as error:
             error.file = error.file or self.where(name)
-            raise
+            raise self.explained(error, name) from error
+
+    def explained(self, error: FormatError, name: str) -> FormatError:
+        """The error, or one that says what the text is instead."""
+        return error
 
     def json_list(self, name: str) -> list[Any]:
         """A JSON file, a list.
@@ -106,7 +111,7 @@ class Folder(Texts):
         path: The folder.
 
     Raises:
-        FormatError: It is no folder, or has no config.json.
+        FormatError: It is no folder.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -114,8 +119,21 @@ class Folder(Texts):
         if not self.path.is_dir():
             raise FormatError("is no folder", file=self.path, hint=f"a folder with {CONFIG} is expected")
         self._real = Path(os.path.realpath(self.path))
-        if not self.has(CONFIG):
-            raise FormatError(f"has no {CONFIG}", file=self.path, hint="it says which model the parameters are of")
+
+    def expect(self, name: str) -> None:
+        """Refuse a folder without a file, and say what it is instead.
+
+        Raises:
+            FormatError: It has no such file.
+        """
+        if self.has(name):
+            return
+        error = FormatError(f"has no {name}", file=self.path, hint="it says which model the parameters are of")
+        raise explain(error, self.path)
+
+    def explained(self, error: FormatError, name: str) -> FormatError:
+        """The error, or one that says what the file is instead."""
+        return explain(error, self.path / name)
 
     def has(self, name: str) -> bool:
         """Whether there is such a file.
@@ -145,6 +163,8 @@ class Folder(Texts):
             found = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)  # which asks for that much memory
         if len(found) > most:
             raise FormatError(f"has more than {most:,} bytes", file=self.path / name)
+        if (told := telling.of_text(self.path / name)) is not None:
+            raise told
         try:
             return found.decode()
         except UnicodeDecodeError as error:
@@ -154,32 +174,64 @@ class Folder(Texts):
         """What messages call it."""
         return str(self.path / name)
 
-    def weights(self) -> Bundle:
+    def weights(self, name: str | None = None) -> Bundle:
         """The parameters, of one file or of several, as the files have them.
+
+        Args:
+            name: The file, or the index of several; None: as transformers calls it.
 
         Raises:
             FormatError: There are none.
             UnsafeFileError: A shard lies elsewhere.
         """
-        if self.has(WEIGHTS):
-            return safetensors.read(self.path / WEIGHTS)
-        if not self.has(INDEX):
-            pickles = [name for name in PICKLES if (self.path / name).exists()]
-            hint = "save the model with transformers' save_pretrained, which writes safetensors"
-            if pickles:
-                raise FormatError(f"has {', '.join(pickles)}, but no {WEIGHTS}", file=self.path, hint=hint)
-            raise FormatError(f"has no {WEIGHTS}, nor {INDEX}", file=self.path, hint=hint)
-        shards = self.json(INDEX).get("weight_map")
-        for shard in set(shards.values()) if isinstance(shards, dict) else ():
-            if isinstance(shard, str) and "/" not in shard and "\0" not in shard:
-                self.has(shard)  # refuses links that lead out; safetensors refuses other names
-        return safetensors.read(self.path / INDEX)
+        found = name or next((each for each in (WEIGHTS, INDEX) if self.has(each)), None)
+        if found is None:
+            raise self._without_weights()
+        for each in self._shards(found):
+            self.has(each)  # refuses links that lead out; safetensors refuses other names
+        return safetensors.read(self.path / found)
+
+    def weights_name(self) -> str:
+        """The file of the parameters, or the index of several, whatever they are called.
+
+        Raises:
+            FormatError: There are none, or several that are not of one index.
+        """
+        inside = sorted(entry.name for entry in self.path.iterdir())
+        usual = [name for name in (WEIGHTS, INDEX) if name in inside]
+        indices = [name for name in inside if name.endswith(f".safetensors{safetensors.INDEX_SUFFIX}")]
+        alone = [name for name in inside if name.endswith(".safetensors")]
+        for several in (usual[:1], indices, alone):
+            if len(several) == 1 and self.has(several[0]):
+                return several[0]
+            if several:
+                what = f"has several files of parameters: {', '.join(several[:8])}"
+                raise FormatError(what, file=self.path, hint=f"give the one that is meant, {several[0]} say")
+        raise self._without_weights()
+
+    def _without_weights(self) -> FormatError:
+        pickles = [name for name in PICKLES if (self.path / name).exists()]
+        hint = "save the model with transformers' save_pretrained, which writes safetensors"
+        if pickles:
+            first = pickles[0]
+            if first.startswith("pytorch_model"):
+                name = self.path.name
+                hint += f"; `modelarchive convert {name}/{first} {name}.h5` keeps the parameters alone"
+            return FormatError(f"has {', '.join(pickles)}, but no {WEIGHTS}", file=self.path, hint=hint)
+        return explain(FormatError(f"has no {WEIGHTS}, nor {INDEX}", file=self.path, hint=hint), self.path)
+
+    def _shards(self, name: str) -> list[str]:
+        """The files that an index names; the file itself if it is none."""
+        if not name.endswith(safetensors.INDEX_SUFFIX):
+            return [name]
+        named = self.json(name).get("weight_map")
+        several = dict.fromkeys(map(str, named.values())) if isinstance(named, dict) else {}
+        return [each for each in several if "/" not in each and "\0" not in each]
 
     def weights_files(self) -> list[str]:
-        """Names of the files that the parameters are in."""
-        if self.has(WEIGHTS) or not self.has(INDEX):
-            return [WEIGHTS]
-        return [shard for shard in self.json(INDEX)["weight_map"].values() if isinstance(shard, str)]
+        """Names of the files that the parameters are in, the index among them."""
+        name = next((each for each in (WEIGHTS, INDEX) if self.has(each)), None) or self.weights_name()
+        return [name, *self._shards(name)]
 
     def others(self, known: set[str]) -> list[str]:
         """Names of files and folders that are not among the known ones."""

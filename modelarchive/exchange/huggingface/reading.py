@@ -35,12 +35,27 @@ def read_folder(
 ) -> Bundle:
     """See :func:`modelarchive.exchange.huggingface.read`."""
     folder = Folder(path)
+    folder.expect(CONFIG)
     values = folder.json(CONFIG, most=MAX_CONFIG_BYTES)
     try:
         return _read(folder, values, inputs, sentences)
     except ConversionError as error:
         error.file = error.file or str(folder.path)
         raise
+
+
+def read_parameters(path: str | os.PathLike[str]) -> Bundle:
+    """The parameters of a folder alone, of whatever network they are."""
+    folder = Folder(path)
+    bundle = folder.weights(folder.weights_name())
+    values = folder.json(CONFIG, most=MAX_CONFIG_BYTES) if folder.has(CONFIG) else None
+    if values is not None:
+        bundle.metadata[KEY] = {"config": values, "files": {}}
+    bundle.reason = "only the parameters were asked for" if values is not None else f"the folder has no {CONFIG}"
+    left = folder.others({CONFIG, *folder.weights_files()})
+    if left:
+        bundle.notes.append(Note("(files)", f"left out: {', '.join(left[:8])}" + (", ..." if len(left) > 8 else "")))
+    return bundle
 
 
 def _read(folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, sentences: bool | None) -> Bundle:

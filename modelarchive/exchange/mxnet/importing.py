@@ -15,6 +15,7 @@ from modelarchive import names
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.mxnet.ndarrays import DTYPES
 from modelarchive.exchange.mxnet.symbol import VARIABLE, Entry, Refusal, SymbolGraph, SymbolNode
+from modelarchive.exchange.support import said
 from modelarchive.nn.evaluate import Evaluator, Value, constant_value, declared
 from modelarchive.nn.kinds import KINDS
 from modelarchive.store.deferred import Deferred
@@ -322,7 +323,7 @@ class Step:
         try:
             return self.importer.block(wish, config, refs, parameters)
         except (ValueError, TypeError, OverflowError) as error:
-            raise Refusal(f"{self.node.op}: {error}") from error
+            raise Refusal(f"{self.node.op}: {said(error)}") from error
 
     def note(self, what: str) -> None:
         """Tell what is changed or lost."""

@@ -31,6 +31,7 @@ from modelarchive.exchange.onnx.values import (
     nested,
     numbers,
 )
+from modelarchive.exchange.support import said
 from modelarchive.nn.dim import Dim
 from modelarchive.nn.evaluate import Abstract, Evaluator, Value, constant_value
 from modelarchive.nn.kinds import KINDS
@@ -143,7 +144,7 @@ class Importer:
             self.problems.append((where, str(refusal)))
             return told
         except SpecError as error:
-            self.problems.append((where, f"{node.op}: {error.problems[0][2]}"))
+            self.problems.append((where, f"{node.op}: {said(error)}"))
             return told
         return results
 

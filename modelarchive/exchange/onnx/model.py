@@ -339,3 +339,11 @@ def _value(message: Message) -> Value:
         if len(shape) > 64 or any(isinstance(size, int) and size < 0 for size in shape):
             problem = f"has the shape {shape[:70]}"
     return Value(name, dtype, shape, problem)
+
+
+def metadata_of(model: Model) -> dict[str, Any]:
+    """What a bundle says of where it comes from: the model's own metadata, and the format."""
+    source = {"format": "ONNX", "opset": model.opsets.get("", 0)}
+    found: dict[str, Any] = dict(model.metadata)
+    found.setdefault("source", source | ({"producer": model.producer} if model.producer else {}))
+    return found

@@ -7,16 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from modelarchive import spec
-from modelarchive.errors import ConversionError, SpecError
+from modelarchive.errors import ConversionError, FormatError, SpecError
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
+from modelarchive.exchange.onnx.alone import parameters_of
 from modelarchive.exchange.onnx.importing import Importer
-from modelarchive.exchange.onnx.model import Model, Refusal, Value, read_model
+from modelarchive.exchange.onnx.model import Model, Refusal, Value, metadata_of, read_model
 from modelarchive.exchange.onnx.operators import OPERATORS, OPSETS
 from modelarchive.exchange.onnx.values import Scope, Told
+from modelarchive.formats import explain
 from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import as_dtype
 
 Shape = Sequence[int | None]
+_ML: Final = "ai.onnx.ml"
+_ALONE: Final = "only the arrays were asked for, not the graph"
 #: Pairs of sizes that are tried for axes that are free: the first for batches, then one for each name.
 _BATCH: Final = (12, 20)
 _FREE: Final = ((64, 96), (80, 112), (48, 144), (128, 160), (176, 208), (192, 240), (224, 272), (288, 304))
@@ -26,6 +30,7 @@ def read(
     path: str | os.PathLike[str],
     *,
     inputs: Mapping[str, Shape] | Sequence[Shape] | Sequence[Mapping[str, Any]] | None = None,
+    parameters_only: bool = False,
 ) -> Bundle:
     """Read an ONNX model, without the ``onnx`` package.
 
@@ -33,6 +38,10 @@ def read(
         path: The model. Files with its data lie in its folder.
         inputs: Shapes of the inputs, by name, in order or as declarations, None for a free axis; instead of those
             that the model declares. A fixed size where the model has a free one lets more be converted.
+        parameters_only: Read no graph, only what is stored: initialisers, constants that may be weights, those of
+            branches and loops under the names of their nodes, and what ai.onnx.ml keeps in lists; of any opset,
+            and whatever the operators are. Their names are those in the file, with a note on each that had to
+            be changed.
 
     Returns:
         The bundle. Arrays are views of the mapped file.
@@ -44,7 +53,12 @@ def read(
         ConversionError: It has operators without a counterpart, or ones that are used in a way without one; lists
             all of them.
     """
-    model = read_model(path)
+    try:
+        model = read_model(path)
+        if parameters_only:
+            return parameters_of(model, reason=_ALONE)
+    except FormatError as error:
+        raise explain(error, path) from error
     importer = Importer(model, {name: row.read for name, row in OPERATORS.items()})
     problems = [*model.problems, *_opset(model)]
     if problems:
@@ -75,6 +89,12 @@ def _opset(model: Model) -> list[tuple[str, str]]:
     version = model.opsets.get("", 0)
     if version in OPSETS:
         return []
+    if not version:
+        domains = sorted(model.opsets)
+        what = f"is of {', '.join(domains)} only" if domains else "is not told"
+        kinds = ", ".join(sorted({node.op.rpartition("::")[2] for node in model.graph.nodes})[:4])
+        learning = ": classical machine learning, and no network" if _ML in domains else ""
+        return [("(opset)", f"{what}, not of ONNX's own operators{learning} ({kinds})")]
     if version < OPSETS.start:
         change = "onnx.version_converter.convert_version(model, 13) makes a newer one"
         return [("(opset)", f"is {version}, expected {OPSETS.start} to {OPSETS.stop - 1}: {change}")]
@@ -157,11 +177,8 @@ def _bundle(model: Model, importer: Importer, architecture: dict[str, Any]) -> B
         what = [f"is the parameter {path!r}"] if path != stored else []
         what += ["its elements in another order or shape"] if changed else []
         notes += [Note(stored, ", ".join(what))] if what else []
-    source = {"format": "ONNX", "opset": model.opsets.get("", 0)}
-    metadata: dict[str, Any] = dict(model.metadata)
-    metadata.setdefault("source", source | ({"producer": model.producer} if model.producer else {}))
     parameters = Parameters({name: importer.parameters[name] for name in expected})
-    return Bundle(parameters, architecture, metadata=metadata, notes=_once(notes))
+    return Bundle(parameters, architecture, metadata=metadata_of(model), notes=_once(notes))
 
 
 def _once(notes: Sequence[Note]) -> list[Note]:

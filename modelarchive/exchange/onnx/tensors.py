@@ -15,6 +15,7 @@ from modelarchive.errors import FormatError, UnsafeFileError
 from modelarchive.exchange.mapped import MappedFile, little_endian
 from modelarchive.exchange.onnx.protobuf import Message, Span, varints
 from modelarchive.exchange.onnx.words import DTYPES
+from modelarchive.formats import telling
 from modelarchive.store.deferred import Deferred
 
 MAX_RANK: Final = 64
@@ -122,6 +123,8 @@ class Tensors:
         if numbers["length"] != nbytes:
             raise self._damaged(name, f"has {numbers['length']:,} bytes, expected {nbytes:,} for {dtype} {shape}")
         if numbers["offset"] + nbytes > file.size:
+            if told := telling.find(file):
+                raise told
             raise self._damaged(name, f"reaches beyond the end of {location!r}, which has {file.size:,} bytes")
         return file.array(numbers["offset"], dtype, shape)
 

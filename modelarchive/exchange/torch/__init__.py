@@ -101,7 +101,7 @@ def read(path: str | os.PathLike[str]) -> Bundle:
 
     Args:
         path: What ``torch.save`` wrote of a ``state_dict``, a dict of such, a checkpoint that holds one under
-            "state_dict", "model" or the like, or a tensor.
+            "state_dict", "model" or the like, or a tensor; or the index of several (``pytorch_model.bin.index.json``).
 
     Returns:
         The parameters, views of the mapped file where it is a zip file; plain values beside them as metadata, and

@@ -19,12 +19,15 @@ import torch
 
 from modelarchive.errors import ConversionError, FormatError, UnsafeFileError, UnsupportedDataError
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred, shared_names
+from modelarchive.exchange.shards import read_shards
 from modelarchive.exchange.torch.tensors import array_of, tensor_of
+from modelarchive.formats import explain
 from modelarchive.store.replace import replacing
 
 #: Keys under which checkpoints keep the parameters, in the order of asking.
 _KEYS: Final = ("state_dict", "model_state_dict", "model", "module", "net", "params")
 
+_REASON: Final = "a state_dict holds parameters only"
 #: Tensors that are no plain runs of memory are copied: to so many times the size of the file, and a little.
 _COPIES: Final = 4
 _ROOM: Final = 1 << 20
@@ -38,7 +41,14 @@ _MAX_DEPTH: Final = 16
 def read(path: str | os.PathLike[str]) -> Bundle:
     """Parameters of a file that ``torch.save`` wrote, see :func:`modelarchive.exchange.torch.read`."""
     path = Path(os.fsdecode(path))
-    value = _loaded(path)
+    return read_shards(path, _read_file, reason=_REASON) if path.name.endswith(".json") else _read_file(path)
+
+
+def _read_file(path: Path) -> Bundle:
+    try:
+        value = _loaded(path)
+    except FormatError as error:
+        raise explain(error, path) from error
     notes: list[Note] = []
     metadata: dict[str, Any] = {}
     if isinstance(value, torch.Tensor):
@@ -66,7 +76,7 @@ def read(path: str | os.PathLike[str]) -> Bundle:
         )
     if not parameters:
         raise FormatError("holds no tensors", file=path, hint="torch.save(module.state_dict(), path) writes some")
-    return Bundle(parameters, reason="a state_dict holds parameters only", metadata=metadata, notes=notes)
+    return Bundle(parameters, reason=_REASON, metadata=metadata, notes=notes)
 
 
 def write(bundle: Bundle, path: str | os.PathLike[str], *, durable: bool = True) -> list[Note]:
@@ -134,7 +144,11 @@ def _loaded(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PyTorch about its own classes
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip and _can_be_mapped(path))
+            if is_zip:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path))
+            with path.open("rb") as file:
+                found = torch.load(file, map_location="cpu", weights_only=True)
+                left = size - file.tell()
     except pickle.UnpicklingError as error:
         what = str(error).split("\n")[0][:300]
         if "Unsupported" in what or "GLOBAL" in str(error) or "global" in str(error):
@@ -151,6 +165,10 @@ def _loaded(path: Path) -> Any:
         # Damaged files make the loader raise nearly anything: RuntimeError, EOFError, KeyError, AttributeError.
         what = str(error).split("\n")[0][:300]
         raise FormatError(f"is no file of torch.save, or damaged: {type(error).__name__}: {what}", file=path) from error
+    if left:
+        what = f"goes on for {left:,} bytes behind the first object: several torch.save wrote into one file"
+        raise FormatError(what, file=path, hint="save each into a file of its own")
+    return found
 
 
 def _reason(message: str) -> str:
@@ -171,8 +189,9 @@ def _check_zip(path: Path, size: int) -> bool:
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError) as error:
         raise FormatError(f"is a damaged zip file: {error}", file=path) from error
     if any(entry.filename.endswith("/constants.pkl") for entry in entries):
-        hint = "torch.save(torch.jit.load(path).state_dict(), ...) keeps its parameters"
-        raise FormatError("is a TorchScript program, which is code", file=path, hint=hint)
+        raise FormatError("is a TorchScript program, which is code", file=path)
+    if min((entry.header_offset for entry in entries), default=0):
+        raise FormatError("holds several zip files one behind the other", file=path)
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise UnsafeFileError("is a compressed zip file, which torch.save never writes", rule="compression", file=path)
     if sum(entry.file_size for entry in entries) > size:

@@ -227,7 +227,7 @@ def _check_root(file: h5f.FileID, path: object) -> str:
         raise FormatError(
             "is an HDF5 file, but no model archive (its root has no attribute format = 'modelarchive')",
             file=path,
-            hint="modelarchive.save() and save_model() write archives",
+            hint="modelarchive.save() and save_model() write archives; load() and convert() read Keras' files of HDF5",
         )
     version = attribute(root, "format_version")
     if not isinstance(version, int) or version < 1:

@@ -1,0 +1,82 @@
+"""Parameters in several files: the index that names the file of each, as Hugging Face writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from modelarchive.errors import FormatError, UnsafeFileError, counted
+from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
+from modelarchive.exchange.mapped import MappedFile
+from modelarchive.formats import explain
+from modelarchive.store.strict import loads, short
+
+#: Longest index file.
+MAX_INDEX_BYTES: Final = 100_000_000
+
+
+def read_shards(index: Path, read: Callable[[Path], Bundle], *, reason: str) -> Bundle:
+    """The parameters of all files that an index names.
+
+    Args:
+        index: The index; the shards lie in its folder.
+        read: Reads one of them.
+        reason: Why there is no architecture.
+
+    Raises:
+        OSError: A file cannot be read.
+        FormatError: It is no such index, a shard is not there, or does not hold what the index says.
+        UnsafeFileError: It names a file outside its folder.
+    """
+    weight_map = _weight_map(index)
+    shards = list(dict.fromkeys(weight_map.values()))
+    for shard in shards:
+        if shard in ("", ".", "..") or any(sign in shard for sign in "/\\:\0"):
+            raise UnsafeFileError(
+                f"names the file {short(shard)}, which is not in its own folder", rule="own folder only", file=index
+            )
+    if absent := [shard for shard in shards if not (index.parent / shard).exists()]:
+        hint = "the shards lie in the folder of their index: download those that are missing"
+        raise FormatError(f"{counted(len(absent), 'file')} not there that it names: {_listed(absent)}", file=index,
+                          hint=hint)  # fmt: skip
+    found = {shard: read(index.parent / shard) for shard in shards}
+    entries = {shard: deferred(bundle.parameters) for shard, bundle in found.items()}
+    if missing := [name for name, shard in weight_map.items() if name not in entries[shard]]:
+        hint = "index and shards are not of one model, or two shards have changed places: take all of them again"
+        what = f"{counted(len(missing), 'array')} not in the shard that it names: {_listed(missing)}"
+        raise FormatError(what, file=index, hint=hint)
+    notes = [note for bundle in found.values() for note in bundle.notes]
+    notes += [
+        Note(name, f"left out: {shard} has it, the index does not name it there")
+        for shard in shards
+        for name in entries[shard]
+        if weight_map.get(name) != shard
+    ]
+    metadata: dict[str, Any] = {
+        key: value for shard in reversed(shards) for key, value in found[shard].metadata.items()
+    }
+    parameters = Parameters({name: entries[shard][name] for name, shard in weight_map.items()})
+    return Bundle(parameters, reason=reason, metadata=metadata, notes=notes)
+
+
+def _weight_map(index: Path) -> Mapping[str, str]:
+    file = MappedFile(index)
+    if file.size > MAX_INDEX_BYTES:
+        raise FormatError(f"has {file.size:,} bytes: it is no index of shards", file=index)
+    try:
+        found = loads(file.read(0, file.size), what="the index of shards", strict=True).get("weight_map")
+        files = found.values() if isinstance(found, dict) else ()
+        if any(isinstance(each, list) or str(each).endswith(".h5") for each in files):
+            hint = "modelarchive.exchange.keras.read reads it, and load() and convert() do"
+            raise FormatError("is Keras' index of sharded weights", file=index, hint=hint)
+        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
+            raise FormatError("has no weight_map from names to file names")
+    except FormatError as error:
+        error.file = str(index)
+        raise error if error.hint else explain(error, index) from error
+    return found
+
+
+def _listed(several: list[str]) -> str:
+    return ", ".join(map(short, several[:8])) + (", ..." if len(several) > 8 else "")

@@ -1,0 +1,121 @@
+"""A file's bytes, for those who tell what it is: any object with a path, a size and `read`."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+#: The header of a safetensors file, and so the index of an archive, is not longer.
+MAX_HEADER_BYTES: Final = 100_000_000
+#: HDF5 looks for its superblock at 0, here, and at twice the place before.
+MIN_USER_BLOCK: Final = 512
+#: The number that torch.save wrote first before its files were zip files.
+TORCH: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+
+
+class Content(Protocol):
+    """An open file."""
+
+    @property
+    def path(self) -> Path:
+        """What errors call it."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Up to so many bytes from `offset`; fewer at the end."""
+
+
+class OnDisk:
+    """A file that is opened for each look, which is seldom more than one.
+
+    Args:
+        path: The file.
+        size: Its bytes, if they are known.
+
+    Raises:
+        OSError: It is not there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], size: int | None = None) -> None:
+        self.path = Path(os.fsdecode(path))
+        self.size = self.path.stat().st_size if size is None else size
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Up to so many bytes from `offset`; fewer at the end."""
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(nbytes) or b""
+
+
+class Stream(io.RawIOBase):
+    """The same as a stream, for readers that take one.
+
+    Args:
+        content: The file.
+    """
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._content.size}[whence]
+        if start + offset < 0:
+            raise OSError(f"there is no byte {start + offset}")
+        self._at = start + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer."""
+        view = memoryview(buffer).cast("B")
+        found = self._content.read(self._at, len(view))
+        view[: len(found)] = found
+        self._at += len(found)
+        return len(found)
+
+
+def hdf5_start(content: Content) -> int | None:
+    """Where HDF5 finds a superblock; None: nowhere."""
+    at = 0
+    while at < content.size:
+        if content.read(at, len(HDF5_SIGNATURE)) == HDF5_SIGNATURE:
+            return at
+        at = at * 2 or MIN_USER_BLOCK
+    return None
+
+
+def zip_members(content: Content) -> dict[str, int] | None:
+    """The names of a zip file's members, and where each begins; None: it cannot be read."""
+    import zipfile  # not needed to open an archive, and slow to import
+
+    try:
+        with zipfile.ZipFile(io.BufferedReader(Stream(content))) as opened:
+            return {info.filename: info.header_offset for info in opened.infolist()}
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError, OSError, struct.error):
+        return None
+
+
+def format_inside(members: Collection[str]) -> str | None:
+    """The known format of a zip file with such members; None: it is of none."""
+    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in members):
+        return "torch"
+    if "config.json" in members and any(name.startswith("model.weights.") for name in members):
+        return "keras"
+    return "numpy" if all(name.endswith(".npy") for name in members) else None

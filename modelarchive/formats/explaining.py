@@ -1,0 +1,70 @@
+"""What a refused file is instead: the reader's error, or the one that names the mistake."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from modelarchive.errors import FormatError, UnsupportedVersionError
+from modelarchive.formats.content import Content, OnDisk
+from modelarchive.formats.known import FORMATS
+from modelarchive.formats.recognising import recognise, recognised
+
+
+def explain(error: FormatError, path: str | os.PathLike[str]) -> FormatError:
+    """A reader's refusal, or the one that says what the file is instead.
+
+    Args:
+        error: What the reader says; its file may be another than was asked for, one of several shards say.
+        path: What was asked for, file or folder.
+    """
+    if isinstance(error, UnsupportedVersionError):
+        return error
+    from modelarchive.formats import telling
+
+    place = Path(os.fsdecode(path) if error.file is None else error.file)
+    try:
+        if not place.is_dir() and not place.is_file():
+            return error  # a pipe would be waited for
+        found = telling.find_folder(place) if place.is_dir() else telling.find(OnDisk(place))
+    except OSError:
+        return error  # which is more than that the file cannot be read any more
+    return error if found is None else found
+
+
+def is_not_an_archive(content: Content) -> FormatError:
+    """The refusal of a file that has no index and is no HDF5 file."""
+    from modelarchive.formats import telling
+
+    path = content.path
+    try:
+        name = recognised(content)
+    except FormatError as error:
+        return error
+    if name != "archive":
+        # PyTorch's shards are told by their index; a safetensors header that is cut is told as such.
+        hint = f"`modelarchive convert {path.name} {_other(path)}` makes one of it, and load() reads it as it is"
+        told = telling.find(content) if name in ("safetensors", "torch", "onnx", "keras") else None
+        return told or FormatError(f"is {FORMATS[name].what}, not a model archive", file=path, hint=hint)
+    known = ", ".join(each.what for each in FORMATS.values())
+    return telling.refusal(content, "is not a model archive", f"by its content it is none of these: {known}")
+
+
+def is_a_folder(folder: Path) -> FormatError | None:
+    """The refusal of a folder where an archive is expected; None: it is any folder."""
+    from modelarchive.formats import telling
+
+    try:
+        told = telling.find_folder(folder)
+        if told is not None or recognise(folder) != "huggingface":
+            return told
+    except OSError:
+        return None
+    hint = f"`modelarchive convert {folder.name} {folder.name}.h5` makes one of it, and load_model() reads it as it is"
+    return FormatError(f"is {FORMATS['huggingface'].what}, not a model archive", file=folder, hint=hint)
+
+
+def _other(path: Path) -> str:
+    """The name of an archive that is made of a file."""
+    name = f"{path.stem}.h5"
+    return name if name != path.name else f"{path.stem}-archive.h5"

@@ -1,0 +1,153 @@
+"""The parameters of a folder alone: of a model of any type, and where nothing says of which it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import modelarchive as ma
+from modelarchive.exchange import huggingface
+from tests.conftest import ROOT
+
+FOREIGN = ROOT / "tests" / "data" / "foreign" / "huggingface"
+ARRAYS = {"encoder.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "encoder.bias": np.ones(2, np.float32)}
+
+
+def _folder(path: Path, name: str = "model.safetensors", **config: object) -> Path:
+    path.mkdir()
+    if config:
+        (path / "config.json").write_text(json.dumps(config))
+    save_file(ARRAYS, path / name)
+    return path
+
+
+def test_as_the_files_name_them() -> None:
+    bundle = huggingface.read(FOREIGN / "gpt2", parameters_only=True)
+    stored = load_file(FOREIGN / "gpt2" / "model.safetensors")
+    assert set(bundle.parameters) == set(stored)
+    assert all(bundle.parameters[name].tobytes() == array.tobytes() for name, array in stored.items())
+    assert bundle.architecture is None
+    assert bundle.metadata["huggingface"]["config"]["model_type"] == "gpt2"
+    assert [note.where for note in bundle.notes] == ["(files)"]
+
+
+def test_shards() -> None:
+    bundle = huggingface.read(FOREIGN / "bert", parameters_only=True)
+    assert set(bundle.parameters) == set(
+        json.loads((FOREIGN / "bert" / "model.safetensors.index.json").read_text())["weight_map"]
+    )
+    assert not any("safetensors" in note.what for note in bundle.notes)
+
+
+def test_a_type_that_is_not_known(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "t5", model_type="t5", architectures=["T5Model"])
+    for door in (ma.load_model, lambda path: ma.convert(path, tmp_path / "x.h5")):
+        with pytest.raises(ma.ConversionError, match="'t5' is none of") as caught:
+            door(folder)
+        assert "--parameters-only" in str(caught.value.hint)
+    with pytest.warns(UserWarning, match=r"\(architecture\): there is none.*'t5' is none of"):
+        assert set(ma.load(folder)) == set(ARRAYS)
+    notes = ma.convert(folder, tmp_path / "x.h5", parameters_only=True)
+    assert [str(note) for note in notes] == ["(architecture): there is none: only the parameters were asked for"]
+    with ma.open(tmp_path / "x.h5") as archive:
+        assert np.array_equal(archive.parameters["encoder.weight"], ARRAYS["encoder.weight"])
+        assert archive.metadata["huggingface"]["config"]["model_type"] == "t5"
+
+
+@pytest.mark.parametrize(
+    ("beside", "name", "told"),
+    [
+        ({}, "model.safetensors", "is a folder of weights without config.json"),
+        ({}, "pytorch_model.safetensors", "is a folder of weights without config.json"),
+        ({"adapter_config.json": '{"peft_type": "LORA"}'}, "adapter_model.safetensors", "is a PEFT adapter"),
+        ({"config.json": '{"_class_name": "UNet"}'}, "diffusion_pytorch_model.safetensors", "1 thing cannot be"),
+    ],
+)
+def test_the_hint_is_followed(
+    beside: dict[str, str], name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modelarchive.cli import main
+
+    folder = _folder(tmp_path / "net", name)
+    for each, text in beside.items():
+        (folder / each).write_text(text)
+    with pytest.raises(ValueError, match=told) as caught:
+        models_read(folder)
+    assert "--parameters-only" in str(caught.value.hint)  # type: ignore[attr-defined]
+    monkeypatch.chdir(tmp_path)
+    assert main(["convert", "net", "net.h5", "--parameters-only"]) == 0
+    assert np.array_equal(ma.load("net.h5")["encoder.weight"], ARRAYS["encoder.weight"])
+
+
+def models_read(path: Path) -> object:
+    from modelarchive import models
+
+    return models.read(path)
+
+
+def test_a_part_of_a_folder_of_diffusers(tmp_path: Path) -> None:
+    (tmp_path / "pipe").mkdir()
+    (tmp_path / "pipe" / "model_index.json").write_text("{}")
+    _folder(tmp_path / "pipe" / "unet", "diffusion_pytorch_model.safetensors", _class_name="UNet2DConditionModel")
+    with pytest.raises(ma.FormatError, match="a folder of diffusers") as caught:
+        ma.convert(tmp_path / "pipe", tmp_path / "x.h5", parameters_only=True)
+    assert "convert pipe/unet unet.h5 --parameters-only" in str(caught.value.hint)
+    assert ma.convert(tmp_path / "pipe" / "unet", tmp_path / "x.h5", parameters_only=True)
+    assert set(ma.load(tmp_path / "x.h5")) == set(ARRAYS)
+
+
+def test_several_files_that_are_not_of_one_model(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "net", "a.safetensors")
+    save_file(ARRAYS, folder / "b.safetensors")
+    with pytest.raises(ma.FormatError, match=r"several files of parameters: a\.safetensors, b\.safetensors"):
+        huggingface.read(folder, parameters_only=True)
+
+
+def test_pickles_only(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    folder = tmp_path / "net"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "gpt2", "vocab_size": 8}')
+    torch.save({name: torch.from_numpy(array) for name, array in ARRAYS.items()}, folder / "pytorch_model.bin")
+    for options in ({}, {"parameters_only": True}):
+        with pytest.raises(ma.FormatError, match=r"has pytorch_model\.bin") as caught:
+            huggingface.read(folder, **options)
+        assert "convert net/pytorch_model.bin net.h5" in str(caught.value.hint)
+    ma.convert(folder / "pytorch_model.bin", tmp_path / "net.h5")
+    assert list(ma.load(tmp_path / "net.h5")) == list(ARRAYS)
+
+
+def test_a_link_out_of_the_folder_is_none_of_it(tmp_path: Path) -> None:
+    save_file(ARRAYS, tmp_path / "secret.safetensors")
+    folder = tmp_path / "net"
+    folder.mkdir()
+    (folder / "x.safetensors").symlink_to(tmp_path / "secret.safetensors")
+    with pytest.raises(ma.UnsafeFileError, match="link"):
+        huggingface.read(folder, parameters_only=True)
+
+
+def test_whole_models_load_from_a_folder() -> None:
+    with np.load(FOREIGN / "gpt2" / "io.npz") as io:
+        tokens = io[next(name for name in io.files if "input" in name)]
+    assert ma.load_model(FOREIGN / "gpt2")(tokens) is not None
+
+
+def test_an_adapter_alone_is_read_and_told(tmp_path: Path) -> None:
+    names = ["base_model.model.q.lora_A.weight", "base_model.model.q.lora_B.weight"]
+    save_file(dict.fromkeys(names, ARRAYS["encoder.weight"]), tmp_path / "adapter_model.safetensors")
+    notes = ma.convert(tmp_path / "adapter_model.safetensors", tmp_path / "x.h5")
+    assert ["PEFT adapter" in str(note) for note in notes] == [True]
+    with pytest.warns(UserWarning, match="PEFT adapter"):
+        assert list(ma.load(tmp_path / "adapter_model.safetensors")) == names
+
+
+def test_a_folder_stays_as_it_was(tmp_path: Path) -> None:
+    folder = shutil.copytree(FOREIGN / "gpt2", tmp_path / "gpt2")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    ma.convert(folder, tmp_path / "x.h5", parameters_only=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
