@@ -12,8 +12,6 @@ from modelarchive.spec.declaring import declared_inputs, is_shape, shape_given
 from modelarchive.spec.emit import Emitter
 from modelarchive.spec.validate import checked
 
-__all__ = ["declared_inputs", "describe"]
-
 
 def describe(block: Block, inputs: Any = None) -> dict[str, Any]:
     """The architecture of a network, recorded from its ``forward``.

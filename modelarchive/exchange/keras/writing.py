@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from modelarchive.errors import ConversionError, MissingDependencyError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of
 from modelarchive.nn import Block
-from modelarchive.spec.describe import declared_inputs
+from modelarchive.spec.declaring import declared_inputs
 from modelarchive.store.replace import replacing
 
 if TYPE_CHECKING:

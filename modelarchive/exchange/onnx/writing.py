@@ -22,7 +22,7 @@ from modelarchive.exchange.onnx.saying_ops import OPS_OUT
 from modelarchive.nn import Block
 from modelarchive.nn.evaluate import SIZES, Abstract, declared
 from modelarchive.nn.nesting import usual
-from modelarchive.spec.describe import declared_inputs
+from modelarchive.spec.declaring import declared_inputs
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.replace import replacing
 from modelarchive.version import VERSION
