@@ -10,8 +10,9 @@ from modelarchive.errors import MissingDependencyError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of
 from modelarchive.exchange.support import Support
 from modelarchive.nn import Block
+from modelarchive.nn.calling import DECLARED
 from modelarchive.nn.evaluate import is_code
-from modelarchive.spec.describe import DECLARED, declared_inputs
+from modelarchive.spec.describe import declared_inputs
 
 if TYPE_CHECKING:
     import torch

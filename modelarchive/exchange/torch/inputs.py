@@ -14,8 +14,8 @@ import torch
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.torch.tensors import NAMES, numpy_dtype
 from modelarchive.exchange.torch.wrapping import walk
+from modelarchive.nn.calling import DECLARED
 from modelarchive.nn.parameter import dtype_name
-from modelarchive.spec.describe import DECLARED
 
 
 def remember(module: torch.nn.Module, declarations: list[dict[str, Any]]) -> None:
