@@ -168,7 +168,7 @@ def declared(bundle: Bundle, inputs: Sequence[Mapping[str, Any]] | None) -> Bund
         hint = "inputs belong to whole models: leave them out"
         raise ConversionError([("(inputs)", f"are not known without an architecture: {bundle.reason}")], hint=hint)
     from modelarchive import spec
-    from modelarchive.spec.describe import declared_inputs
+    from modelarchive.spec.declaring import declared_inputs
 
     network = spec.build(bundle.architecture)
     architecture = bundle.architecture | {"inputs": declared_inputs(network, list(inputs))}

@@ -30,7 +30,7 @@ if limit:
 import numpy as np
 import modelarchive as ma
 from modelarchive import maintenance, nn
-from modelarchive.transplant import transplant_file
+from modelarchive.models import transplant_file
 if not limit:
     limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + room
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -45,9 +45,9 @@ class Trainer:
         ("net.h5", r"is a path \('net.h5'\)", "the network comes second: save_model(path, model)"),
         (torch.ones(2), "is a tensor", "save(path, tensor)"),
         ({"a": {"b": torch.ones(1)}}, "is a state_dict", "save_model needs the module"),
-        (OrderedDict(), "is OrderedDict, expected a Block", None),
+        (OrderedDict(), "is OrderedDict, expected a Block", "save() stores arrays"),
         (3, "is int, expected a Block, a torch.nn.Module, a keras.Model or a Bundle", None),
-        (int, "is type, expected", None),
+        (int, "is the class int, expected", "make one first, int(...)"),
     ],
 )
 def test_what_is_no_network_is_told(model, told, hint, tmp_path):
