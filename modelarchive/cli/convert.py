@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command, choice
-from modelarchive.cli.outcome import DONE, WrongUseError
+from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 
 _COMPRESSIONS: Final = {"deflate": "deflate", "none": None}
 
@@ -78,13 +78,8 @@ def run(chosen: argparse.Namespace) -> int:
         return DONE
     output.say(f"{target}: {formats.FORMATS[name].what}, {output.size(written)}")
     for note in notes:
-        output.say(f"  {_in_options(str(note))}", style="yellow")
+        output.say(f"  {spelled(str(note), 'convert')}", style="yellow")
     return DONE
-
-
-def _in_options(text: str) -> str:
-    """What a note advises, in the words of the command line."""
-    return text.replace("pass config=,", "pass --config,").replace("pass inputs=", "pass --input")
 
 
 def _size(path: Path) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from modelarchive import errors
 from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command, add_output, add_patterns, children, pairs
+from modelarchive.cli.content import refuse_foreign
 from modelarchive.cli.outcome import DONE, WrongUseError
 from modelarchive.cli.output import Column
 
@@ -70,6 +71,7 @@ def extract(chosen: argparse.Namespace) -> int:
     block, parts = chosen.block, {"children": chosen.children, "until": chosen.until, "after": chosen.after}
     if block is None and not any(parts.values()):
         raise WrongUseError("BLOCK, --until or --from is needed", hint=f"modelarchive show --tree {chosen.file}")
+    refuse_foreign(chosen.file)
     with modelarchive.open(chosen.file) as archive:
         size = archive.size
     try:
@@ -131,7 +133,8 @@ def transplant(chosen: argparse.Namespace) -> int:
         output.as_json({"written": None if chosen.dry_run else str(out), "copied": copied, **record})
         return DONE
     rows = [(target, (state, _STYLES.get(state, "")), source, note) for target, state, source, note in report.rows()]
-    output.table([Column("target"), Column("state"), Column("source"), Column("note")], rows)
+    columns = [Column("target", is_name=True), Column("state"), Column("source", is_name=True), Column("note")]
+    output.table(columns, rows)
     verb = "would be copied" if chosen.dry_run else f"copied, written to {out}"
     output.say(f"\n{errors.counted(len(report.copied), 'parameter')} {verb}", style="bold")
     for note in report.notes:

@@ -11,7 +11,7 @@ from modelarchive import tensors
 from modelarchive.archive import Archive
 from modelarchive.errors import ParameterError, counted
 from modelarchive.exchange.bundle import Bundle, deferred
-from modelarchive.models.reading import arrays_of, recognised, room
+from modelarchive.models.reading import arrays_of, read_as, recognised, room
 from modelarchive.models.saving import is_keras_model, is_torch_module
 from modelarchive.nn.target import TargetParameter
 from modelarchive.transplant.dicts import parameters_of_dict
@@ -75,7 +75,7 @@ def transplant(
             matches nothing.
     """
     wishes = Wishes(select, rename or {}, mismatch, rows or {}, cast_dtype, resize or {})
-    with _opened(source) as (giver, inputs):
+    with _opened(source, target) as (giver, inputs):
         plan = Plan(giver, _parameters(target, inputs), wishes)
         report = plan.report(freeze=freeze, dry_run=dry_run)
         if report.frozen and isinstance(target, Mapping):
@@ -108,7 +108,7 @@ def load_parameters(
     Raises:
         ParameterError: With every missing, unexpected and mismatched name; the network is as it was.
     """
-    with _opened(path) as (giver, inputs):
+    with _opened(path, target) as (giver, inputs):
         parameters = _parameters(target, inputs)
         plan = Plan(giver, parameters, Wishes(cast_dtype=cast_dtype))
         report = plan.report(freeze=False, dry_run=False)
@@ -168,20 +168,20 @@ def transplant_file(
         ValueError: Freezing was asked for, and the target has no architecture that could keep it.
     """
     wishes = Wishes(select, rename or {}, mismatch, rows or {}, cast_dtype, resize or {})
-    with _opened(source) as (giver, _):
+    with _opened(source, None) as (giver, _):
         return write_with(
             giver, target, out, wishes, freeze=freeze, dry_run=dry_run, durable=durable, progress=progress
         )
 
 
 @contextlib.contextmanager
-def _opened(source: Source) -> Iterator[tuple[Giver, Inputs]]:
-    """What a source gives, and what tells the inputs that it declares."""
+def _opened(source: Source, target: Any) -> Iterator[tuple[Giver, Inputs]]:
+    """What a source gives to a target, and what tells the inputs that the source declares."""
     from modelarchive.nn import Block
 
     if isinstance(source, str | os.PathLike):
         try:
-            with _opened_file(source) as found:
+            with _opened_file(source, target) as found:
                 yield found
         except ParameterError as error:
             error.file = error.file or os.fsdecode(source)
@@ -204,13 +204,31 @@ def _opened(source: Source) -> Iterator[tuple[Giver, Inputs]]:
 
 
 @contextlib.contextmanager
-def _opened_file(path: str | os.PathLike[str]) -> Iterator[tuple[Giver, Inputs]]:
+def _opened_file(path: str | os.PathLike[str], target: Any) -> Iterator[tuple[Giver, Inputs]]:
     name = recognised(path)
     if name == "archive":
         with Archive(path) as archive:
             yield _of_archive(archive)
     else:
-        yield _of_bundle(arrays_of(name, path))
+        bundle = arrays_of(name, path)
+        if name == "huggingface" and is_torch_module(target) and not is_keras_model(target):
+            bundle = _closer(room("torch").named_tensors(target), bundle, read_as(name, path, parameters_only=True))
+        yield _of_bundle(bundle)
+
+
+def _closer(target: Mapping[str, Any], *bundles: Bundle) -> Bundle:
+    """The bundle that has more of a target's names and shapes; of equal ones the first.
+
+    A folder of transformers may be read as the vocabulary's network, with some matrices turned, and as it is stored,
+    which is what transformers' own modules have.
+    """
+    wanted = {(tuple(name.split(".")[-2:]), tuple(tensor.shape)) for name, tensor in target.items()}
+
+    def fitting(bundle: Bundle) -> int:
+        entries = deferred(bundle.parameters).items()
+        return sum((tuple(name.split(".")[-2:]), entry.shape) in wanted for name, entry in entries)
+
+    return max(bundles, key=fitting)
 
 
 def _of_archive(archive: Archive) -> tuple[Giver, Inputs]:
@@ -219,7 +237,8 @@ def _of_archive(archive: Archive) -> tuple[Giver, Inputs]:
 
 
 def _of_bundle(bundle: Bundle) -> tuple[Giver, Inputs]:
-    return Giver(deferred(bundle.parameters), bundle.tokens), lambda: _inputs(bundle.architecture)
+    told = [str(note) for note in bundle.notes if note.where == "(architecture)"]
+    return Giver(deferred(bundle.parameters), bundle.tokens, told), lambda: _inputs(bundle.architecture)
 
 
 def _inputs(architecture: Mapping[str, Any] | None) -> list[dict[str, Any]]:

@@ -33,10 +33,12 @@ class Giver:
     Attributes:
         arrays: Name -> array, or one to be read when it is its turn.
         tokens: Name -> the word that each of its rows belongs to.
+        notes: What is to be told of it.
     """
 
     arrays: Mapping[str, np.ndarray | Deferred]
     tokens: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Plan:
         self.moves: dict[str, _Move] = {}
         self.unexpected: list[str] = []
         self.mismatched: dict[str, tuple[str, str]] = {}
-        self.notes: list[str] = []
+        self.notes = list(giver.notes)
         self.words = _words(giver, wishes)
         self._match()
 

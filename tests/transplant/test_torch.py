@@ -281,3 +281,33 @@ class TestLoadParameters:
             ma.load_parameters(donor, target)
         ma.load_parameters(donor, target, cast_dtype=True)
         assert torch.equal(target.fc.weight, donor.fc.weight.double())
+
+
+def test_a_folder_of_transformers_into_its_own_modules(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    options = {"vocab_size": 40, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 20, "bos_token_id": 0}
+    config = transformers.GPT2Config(**options, eos_token_id=0)
+    donor, target = (transformers.GPT2LMHeadModel(config).eval() for _ in range(2))
+    donor.save_pretrained(tmp_path / "gpt2")
+    report = ma.transplant(tmp_path / "gpt2", target)
+    assert not report.missing
+    words = torch.arange(6).reshape(1, 6)
+    with torch.no_grad():
+        assert torch.equal(target(words).logits, donor(words).logits)
+    built = ma.load_model(tmp_path / "gpt2", backend="torch")
+    torch.nn.init.zeros_(next(built.parameters()))
+    ma.transplant(tmp_path / "gpt2", built)
+    with torch.no_grad():
+        torch.testing.assert_close(built(words), donor(words).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_parameters_of_a_file_whose_architecture_is_refused(tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras")
+    x = keras.Input((3,))
+    keras.Model(x, keras.layers.Lambda(lambda x: x * 2)(keras.layers.Dense(2, name="a")(x))).save(tmp_path / "own.keras")
+    target = torch.nn.ModuleDict({"a": torch.nn.Linear(3, 2)})
+    with pytest.raises(ma.ParameterError) as told:
+        ma.transplant(tmp_path / "own.keras", target, rename={"a.kernel": "a.weight"})
+    assert "is transposed" in str(told.value.hint)
+    report = ma.transplant(tmp_path / "own.keras", target, select="a.bias")
+    assert any("(architecture)" in note for note in report.notes)
