@@ -51,7 +51,7 @@ PYTHON_ONLY: Final = frozenset(
 #: What the command line says instead, where another word for the argument would not do.
 SENTENCES: Final[Mapping[str, str]] = {
     "pass parameters=, the file that holds the arrays": "put the file that holds the arrays beside it",
-    "pass config=, the JSON of the model": "exchange.keras.read takes the JSON of the model as well",
+    "convert() takes config=, the file": "convert takes --config, the file",
 }
 
 _QUOTED: Final = r'"[^"\n]*"'

@@ -105,6 +105,7 @@ def transplant(chosen: argparse.Namespace) -> int:
 
     if chosen.output is None and not chosen.dry_run:
         raise WrongUseError("-o OUT is needed", hint="--dry-run prints the plan and writes nothing")
+    refuse_foreign(chosen.target)
     options: dict[str, Any] = {
         "select": chosen.select,
         "rename": pairs(chosen.rename, option="--rename"),

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from modelarchive import tensors
+from modelarchive import names, tensors
 from modelarchive.archive import Archive
 from modelarchive.errors import ParameterError, counted
 from modelarchive.exchange.bundle import Bundle, deferred
@@ -232,8 +232,22 @@ def _closer(target: Mapping[str, Any], *bundles: Bundle) -> Bundle:
 
 
 def _of_archive(archive: Archive) -> tuple[Giver, Inputs]:
-    arrays = archive.deferred({name: name for name in archive.parameters})
-    return Giver(arrays, archive.tokens), lambda: _inputs(archive.architecture if archive.has_architecture else None)
+    stored, notes = _network_in(archive)
+    return Giver(archive.deferred(stored), archive.tokens, notes), lambda: _inputs(
+        archive.architecture if archive.has_architecture else None
+    )
+
+
+def _network_in(archive: Archive) -> tuple[dict[str, str], list[str]]:
+    """Name -> name in the archive of a network's parameters; of a checkpoint, a dict of dicts, those of the network."""
+    members = archive.reader.contents.members or {}
+    key = next((each for each in names.CHECKPOINT_KEYS if members.get(each) == "dict"), None)
+    if key is None or any("/" not in name for name in archive.parameters):
+        return {name: name for name in archive.parameters}, []
+    stored = {name.removeprefix(f"{key}/"): name for name in archive.parameters if name.startswith(f"{key}/")}
+    others = sorted({name.partition("/")[0] for name in archive.parameters} - {key})
+    note = f"its {key!r} is taken" + (f", {', '.join(map(repr, others))} beside it left alone" if others else "")
+    return stored, [note]
 
 
 def _of_bundle(bundle: Bundle) -> tuple[Giver, Inputs]:
