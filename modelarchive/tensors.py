@@ -85,7 +85,7 @@ def arrays_of(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
             if isinstance(value, np.ndarray):
                 found[name] = value
             elif (tensor := foreign(value)) is None:
-                problems.append((name, f"a {type(value).__name__}, expected an array"))
+                problems.append((name, f"is {type(value).__name__}, expected an array"))
             else:
                 array = shared.get(tensor.memory)
                 array = tensor.read() if array is None else array

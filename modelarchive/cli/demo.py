@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
     """Add `demo`."""
     parser = commands.add_parser(
         "demo",
-        help="tell the whole story on a real network in under a minute",
+        help="Tell the whole story on a real network in under a minute",
         description="Save a trained LeNet, look into the file, rebuild it without its class, move its layers, "
         "damage a copy and find the damage, open it with HDF5 and safetensors. The files stay to look at.",
     )

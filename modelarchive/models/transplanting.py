@@ -118,8 +118,9 @@ def load_parameters(
         if lines:
             ways = ["allow_missing=True keeps what the source lacks"] if missing and not allow_missing else []
             ways += ["ignore_extra=True skips what the network lacks"] if report.unexpected and not ignore_extra else []
+            verb = "does" if len(lines) == 1 else "do"
             raise ParameterError(
-                "\n".join([f"{counted(len(lines), 'parameter')} do not fit, nothing was loaded:", *lines]),
+                "\n".join([f"{counted(len(lines), 'parameter')} {verb} not fit, nothing was loaded:", *lines]),
                 missing=missing,
                 unexpected=report.unexpected,
                 hint="; ".join(ways),
@@ -265,6 +266,18 @@ def _inputs(architecture: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     return list(architecture["inputs"])
 
 
+def _mistaken(target: Any) -> tuple[str, str]:
+    """What was given for a target, and what to do with it."""
+    if isinstance(target, Archive):
+        return "Archive", ": build() gives its network, the command `transplant` writes files"
+    if isinstance(target, str | os.PathLike):
+        way = ": the source comes first, transplant(source, target); the command `modelarchive transplant` writes files"
+        return f"a path ({os.fsdecode(target)!r})", way
+    if isinstance(target, type):
+        return f"the class {target.__name__}", f": make one first, {target.__name__}(...)"
+    return type(target).__name__, ""
+
+
 def _parameters(target: Any, inputs: Inputs) -> Mapping[str, TargetParameter]:
     """The target's parameters by name.
 
@@ -285,6 +298,6 @@ def _parameters(target: Any, inputs: Inputs) -> Mapping[str, TargetParameter]:
         found = parameters_of_dict(target)
     else:
         expected = "a Block, a torch.nn.Module, a keras.Model or a state_dict"
-        way = ": build() gives its network, the command `transplant` writes files" if type(target) is Archive else ""
-        raise TypeError(f"target is {type(target).__name__}, expected {expected}{way}")
+        what, way = _mistaken(target)
+        raise TypeError(f"target is {what}, expected {expected}{way}")
     return found

@@ -41,6 +41,14 @@ class Giver:
     notes: Sequence[str] = ()
 
 
+#: Wishes that are dicts, and what one looks like.
+_EXAMPLES: Final = {
+    "rename": '{"features.*": "backbone.*"}',
+    "rows": '{"words.weight": words}',
+    "resize": '{"*position_embeddings*": "interpolate"}',
+}
+
+
 @dataclass(frozen=True)
 class Wishes:
     """How a transplant is to go, see :func:`modelarchive.transplant`."""
@@ -56,6 +64,10 @@ class Wishes:
         """Refuse what no transplant knows."""
         if self.mismatch not in POLICIES:
             raise ValueError(f"mismatch is {self.mismatch!r}, expected one of {', '.join(POLICIES)}")
+        for word, example in _EXAMPLES.items():
+            value = getattr(self, word)
+            if not isinstance(value, Mapping):
+                raise TypeError(f"{word} is {type(value).__name__}, expected a dict such as {example}")
         for how in self.resize.values():
             resizing((1,), (1,), how)
 
@@ -111,6 +123,8 @@ class Plan:
         unplaced = self.unexpected if self.wishes.select is not None else []
         if refused or unplaced or not self.moves:
             raise refusing.refusal(self, unplaced, refused, {name: new for new, name in by_target.items()})
+        if self.unexpected and (rule := refusing.rename_for(self, self.unexpected)):
+            self.notes.append(f"not all that looks alike was copied: {rule}")
 
     def _placed(self) -> dict[str, str]:
         """Name in the target -> name in the source, of all that is selected."""
@@ -258,9 +272,17 @@ class Plan:
             unexpected=self.unexpected,
             mismatched=self.mismatched,
             frozen=chosen,
-            notes=self.notes,
+            notes=[*self.notes, *self._moving(chosen)],
             dry_run=dry_run,
         )
+
+    def _moving(self, frozen: Sequence[str]) -> list[str]:
+        """That statistics are no parameters, and freezing does not stop them."""
+        found = [name for name in frozen if getattr(self.parameters[name], "is_statistic", False)]
+        if not found:
+            return []
+        more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""
+        return [f"training mode still moves the statistics {found[0]}{more}: eval() of their modules stops that"]
 
     def carry_out(self, frozen: Sequence[str]) -> None:
         """Change the target, once everything has been read: nothing can fail any more.

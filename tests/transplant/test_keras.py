@@ -212,3 +212,39 @@ def test_a_lora_gives_the_sum_and_cannot_receive() -> None:
 def test_a_shape_that_differs_is_told_in_the_vocabularys_axes() -> None:
     with pytest.raises(ma.ParameterError, match=r"head\.weight: expected shape \(2, 3\), found shape \(5, 3\)"):
         ma.transplant(image_model(5), image_model(2))
+
+
+class Late(keras.Model):
+    """A model of a class of its author's own, whose layers are made at the first call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = layers.Conv2D(4, 3)
+        self.head = layers.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        return self.head(keras.ops.mean(self.stem(x), axis=(1, 2)))
+
+
+def test_a_model_of_ones_own_class_is_built_by_what_the_source_says(tmp_path: Path) -> None:
+    donor = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3, name="stem"), layers.Flatten()])
+    donor.save(tmp_path / "donor.keras")
+    model = Late()
+    assert ma.transplant(tmp_path / "donor.keras", model, select="stem.*", freeze=True).frozen
+    assert keras.ops.all(model.stem.kernel == donor.layers[0].kernel)
+    assert len(model.trainable_variables) == 2
+    assert model(np.zeros((2, 8, 8, 3), np.float32)).shape == (2, 3)
+
+
+def test_a_file_of_weights_is_filled_by_keras_and_then_a_source(tmp_path: Path) -> None:
+    donor, target = image_model(5), image_model(5)
+    randomised(donor)
+    donor.save_weights(tmp_path / "donor.weights.h5")
+    with pytest.raises(ma.ParameterError, match=r"model.load_weights\(path\) of Keras") as told:
+        ma.load_parameters(tmp_path / "donor.weights.h5", target)
+    assert "places, not layers" in str(told.value)
+    same = image_model(5)
+    same.load_weights(tmp_path / "donor.weights.h5")
+    ma.load_parameters(same, target)
+    for ours, theirs in zip(target.variables, donor.variables, strict=True):
+        assert keras.ops.all(ours == theirs)

@@ -315,43 +315,48 @@ def test_parameters_of_a_file_whose_architecture_is_refused(tmp_path: Path) -> N
     assert any("(architecture)" in note for note in report.notes)
 
 
-class TestACheckpointThatSaveWrote:
-    """A dict of dicts with an optimizer's state, whose keys are numbers."""
+def test_freezing_does_not_stop_statistics_and_following_the_note_does(donor: Any) -> None:
+    net = Classifier()
+    report = ma.transplant(donor, net, select="features.*", freeze=True)
+    (note,) = report.notes
+    assert "statistics features.1.running_mean and 1 more: eval()" in note
+    before = net.features[1].running_mean.clone()
+    net.train()
+    net.features.eval()
+    net(torch.randn(2, 3, 8, 8))
+    assert torch.equal(net.features[1].running_mean, before)
+    assert ma.transplant(donor, Classifier(), select="fc.*", freeze=True).notes == []
 
-    @pytest.fixture
-    def checkpoint(self, tmp_path: Path) -> tuple[Path, Any, Any]:
-        net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
-        optimizer = torch.optim.Adam(net.parameters())
-        net(torch.ones(1, 3)).sum().backward()
-        optimizer.step()
-        path = tmp_path / "checkpoint.h5"
-        ma.save(path, {"model": net.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3})
-        return path, net, optimizer
 
-    def test_the_optimizer_goes_on_where_it_was(self, checkpoint: tuple[Path, Any, Any]) -> None:
-        path, net, optimizer = checkpoint
-        state = ma.load(path, backend="torch")
-        again = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
-        again.load_state_dict(state["model"])
-        other = torch.optim.Adam(again.parameters())
-        other.load_state_dict(state["optimizer"])
-        for module, each in ((net, optimizer), (again, other)):
-            each.zero_grad()
-            module(torch.full((1, 3), 2.0)).square().sum().backward()
-            each.step()
-        assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
+def test_a_part_that_is_called_otherwise_is_noted_with_the_rule_that_brings_it(donor: Any) -> None:
+    target = torch.nn.ModuleDict({"fc": torch.nn.Linear(4, 10), "body": Classifier().features})
+    report = ma.transplant(donor, target)
+    assert len(report.copied) == 2
+    (note,) = report.notes
+    assert 'rename={"features.*": "body.*"}' in note
+    again = ma.transplant(donor, target, rename={"features.*": "body.*"})
+    assert again.missing == []
+    assert again.notes == []
 
-    def test_its_network_is_the_source(self, checkpoint: tuple[Path, Any, Any]) -> None:
-        path, net, _ = checkpoint
-        target = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
-        report = ma.load_parameters(path, target)
-        assert report.notes == ["its 'model' is taken, 'optimizer' beside it left alone"]
-        assert torch.equal(target[0].weight, net[0].weight)
 
-    @pytest.mark.parametrize("what", ["module", "optimizer"])
-    def test_the_advice_for_an_object_works(self, tmp_path: Path, checkpoint: tuple[Path, Any, Any], what: str) -> None:
-        _, net, optimizer = checkpoint
-        wrong = net if what == "module" else optimizer
-        with pytest.raises(ma.UnsupportedDataError, match=r"save.* its state_dict\(\)"):
-            ma.save(tmp_path / "x.h5", wrong)
-        ma.save(tmp_path / "x.h5", wrong.state_dict())
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rename": "a.*"}, 'rename is str, expected a dict such as {"features'),
+        ({"resize": "interpolate"}, 'resize is str, expected a dict such as {"\\*position'),
+        ({"rows": ["a"]}, "rows is list, expected a dict"),
+    ],
+)
+def test_options_that_are_dicts(donor: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        ma.transplant(donor, Classifier(), **options)
+
+
+def test_what_is_given_for_a_target_by_mistake(donor: Any, tmp_path: Path) -> None:
+    ma.save(tmp_path / "x.h5", donor.state_dict())
+    with pytest.raises(TypeError, match=r"is a path .*: the source comes first, transplant\(source, target\)"):
+        ma.transplant(donor, tmp_path / "x.h5")
+    with pytest.raises(TypeError, match=r"is the class Linear.*: make one first, Linear\(\.\.\.\)"):
+        ma.transplant(donor, torch.nn.Linear)
+    with pytest.raises(TypeError, match=r"it comes first, as in save\(path, data\)"):
+        ma.save(donor.state_dict(), "x.h5")

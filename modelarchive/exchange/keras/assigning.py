@@ -156,11 +156,27 @@ def _build(model: Any, inputs: Sequence[Mapping[str, Any]]) -> None:
     if not shapes:
         raise ParameterError(f"the Keras model {model.name!r} has no variables yet, it was not built", hint=hint)
     try:
-        model.build(shapes[0] if len(shapes) == 1 else shapes)
+        if _has_own_call(model):  # whose layers are made when it is called
+            model(*(_symbol(shape, each["dtype"]) for shape, each in zip(shapes, inputs, strict=True)))
+        else:
+            model.build(shapes[0] if len(shapes) == 1 else shapes)
     except Exception as error:
         raise ParameterError(
             f"the Keras model {model.name!r} is not built, and cannot be by the source's inputs {shapes}", hint=hint
         ) from error
+
+
+def _has_own_call(model: Any) -> bool:
+    """Whether it is of a class of its author's own, without a ``build`` that says how its layers are made."""
+    from keras import Model, Sequential
+
+    return not isinstance(model, Sequential) and type(model).build is Model.build
+
+
+def _symbol(shape: tuple[int | None, ...], dtype: str) -> Any:
+    from keras import KerasTensor
+
+    return KerasTensor(shape, dtype)
 
 
 def _owners(model: Any) -> dict[int, list[Any]]:

@@ -24,6 +24,8 @@ class ModuleParameter(ForeignParameter):
     """
 
     def __init__(self, shape: tuple[int, ...] | None, dtype: np.dtype[Any], tensor: torch.Tensor, **more: Any) -> None:
+        #: Whether it is what a normalisation learns from each batch in training mode, whatever is frozen.
+        self.is_statistic = False
         #: Where the tensor stands: (module, name), of each of its names.
         self.owners: list[tuple[torch.nn.Module, str]] = []
         self._tensor = tensor
@@ -76,6 +78,7 @@ def parameters_of(module: torch.nn.Module) -> dict[str, ModuleParameter]:
         if key not in made:
             made[key] = _parameter(tensor, is_optional=own == "num_batches_tracked")
         made[key].owners.append((owner, own))
+        made[key].is_statistic |= own in ("running_mean", "running_var")
         found[name] = made[key]
     _accompany(list(made.values()))
     return found
