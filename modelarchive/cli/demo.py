@@ -264,4 +264,5 @@ class Story:
             ("jupyter lab    # then open the file", "pip install jupyterlab-h5web"),
             (f"vitables {self.file}", "pip install vitables PyQt6"),
         ):
-            self.tell(f"   {command:<52} # {package}")
+            self.tell(f"   {command}")
+            self.tell(f"      # {package}")

@@ -306,6 +306,30 @@ def test_the_command_for_a_target_never_names_the_source(
     assert source.read_bytes() == before
 
 
+def test_the_note_of_a_transplant_names_the_option_that_works(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ma.save("a.h5", {"x.weight": np.ones((2, 3)), "x.bias": np.ones(2), "same": np.ones(4)})
+    ma.convert("a.h5", "a.safetensors")
+    ma.convert("a.safetensors", "source.h5")
+    ma.save("b.h5", {"y.weight": np.zeros((2, 3)), "y.bias": np.zeros(2), "same": np.zeros(4)})
+    ma.convert("b.h5", "b.safetensors")
+    ma.convert("b.safetensors", "target.h5")
+    out = run("transplant", "source.h5", "target.h5", "-o", "out.h5").out
+    assert "--rename 'x.*=y.*' gives 2 names a place" in out
+    assert any(line.startswith("- ") and "unexpected" in line for line in out.splitlines())
+    again = run("transplant", "source.h5", "target.h5", "-o", "out.h5", "--rename", "x.*=y.*").out
+    assert "3 parameters copied" in again
+
+
+def test_the_tree_shows_values(run: Run, tmp_path: Path) -> None:
+    ma.save(tmp_path / "x.h5", {"optimizer": {"lr": 0.5, "name": "adam"}, "w": np.ones(3)})
+    lines = run("show", tmp_path / "x.h5", "--tree").out.splitlines()
+    assert "    lr  float 0.5" in lines
+    assert "    name  str adam" in lines
+
+
 def _arrays(path: Path) -> Path:
     ma.save(path, {"a.weight": np.zeros((2, 3))})
     return path

@@ -52,3 +52,12 @@ class TestACheckpointThatSaveWrote:
         with pytest.raises(ma.UnsupportedDataError, match=r"save.* its state_dict\(\)"):
             ma.save(tmp_path / "x.h5", wrong)
         ma.save(tmp_path / "x.h5", wrong.state_dict())
+
+
+def test_an_archive_of_a_module_fills_its_state_dict() -> None:
+    """The count of batches, which no archive of a network keeps, may be missing."""
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    source = {name: each for name, each in net.state_dict().items() if "num_batches" not in name}
+    target = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2)).state_dict()
+    assert ma.load_parameters(source, target).missing == ["1.num_batches_tracked"]
+    assert torch.equal(target["0.weight"], net[0].weight)
