@@ -304,7 +304,9 @@ def test_a_folder_of_transformers_into_its_own_modules(tmp_path: Path) -> None:
 def test_parameters_of_a_file_whose_architecture_is_refused(tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
     x = keras.Input((3,))
-    keras.Model(x, keras.layers.Lambda(lambda x: x * 2)(keras.layers.Dense(2, name="a")(x))).save(tmp_path / "own.keras")
+    keras.Model(x, keras.layers.Lambda(lambda x: x * 2)(keras.layers.Dense(2, name="a")(x))).save(
+        tmp_path / "own.keras"
+    )
     target = torch.nn.ModuleDict({"a": torch.nn.Linear(3, 2)})
     with pytest.raises(ma.ParameterError) as told:
         ma.transplant(tmp_path / "own.keras", target, rename={"a.kernel": "a.weight"})
