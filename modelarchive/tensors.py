@@ -15,7 +15,6 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.errors import UnsupportedDataError
 
-
 #: What cannot be done with what is no array.
 _TAKEN: Final = "taken as an array"
 
