@@ -199,7 +199,7 @@ def _weights(source: _File) -> Bundle:
     return Bundle(parameters, reason=reason, metadata=source.metadata, notes=notes)
 
 
-_WITH_CONFIG: Final = "convert() takes config=, the file that model.to_json() was written into"
+_WITH_CONFIG: Final = "convert takes config=, the file that model.to_json() was written into"
 _NO_CONFIG: Final = f"a file of weights holds none: {_WITH_CONFIG}"
 
 
@@ -278,7 +278,7 @@ def _model(
 
 #: The next step where a model has classes that nobody knows.
 OWN: Final = "a model with layers of its own is rebuilt by its author's code only"
-_HINT: Final = f"{OWN}; ma.load(path) and modelarchive convert --parameters-only give its parameters"
+_HINT: Final = f"{OWN}; its parameters still come: `modelarchive convert FILE OUT.h5 --parameters-only`, or load()"
 
 
 def _bundle(
