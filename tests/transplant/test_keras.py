@@ -257,3 +257,14 @@ def test_a_file_of_weights_is_filled_by_keras_and_then_a_source_for_other_models
     same.load_weights(tmp_path / "donor.weights.h5")
     ma.transplant(same, other, select="head.*")
     np.testing.assert_array_equal(other["head.weight"].T, keras.ops.convert_to_numpy(donor.get_layer("head").kernel))
+
+
+def test_a_file_of_weights_of_another_model_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    """Its layers are called by their class and place: the first Dense of one is not that of another."""
+    donor = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="a"), layers.Dense(4, name="b")])
+    donor.save_weights(tmp_path / "donor.weights.h5")
+    target = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="b")])
+    with pytest.raises(ma.ParameterError, match=r"model.load_weights\(path\) of Keras"):
+        ma.transplant(tmp_path / "donor.weights.h5", target)
+    ma.transplant(donor, target)
+    assert keras.ops.all(target.get_layer("b").kernel == donor.get_layer("b").kernel)

@@ -14,7 +14,7 @@ from modelarchive.errors import ConversionError, ParameterError
 from modelarchive.exchange.bundle import Bundle, deferred
 from modelarchive.exchange.keras.layers import LAYERS
 from modelarchive.exchange.keras.live import Held, read_model
-from modelarchive.exchange.keras.reading import read
+from modelarchive.exchange.keras.reading import UNUSED, read
 from modelarchive.exchange.keras.step import Turned
 from modelarchive.exchange.keras.weights import Fields, Weight, same
 from modelarchive.nn.target import ForeignParameter
@@ -114,9 +114,11 @@ def weights_for(model: Any, path: str | os.PathLike[str]) -> Bundle | None:
     Such a file calls variables by the classes of their layers and the order of these, which only the model tells.
     """
     try:
-        return read(path, config=json.loads(model.to_json()))
+        bundle = read(path, config=json.loads(model.to_json()))
     except Exception:  # Keras' own refusals of a config are of any class
         return None
+    # A file that holds more is another model's: its first Dense need not be this one's.
+    return None if any(note.what == UNUSED for note in bundle.notes) else bundle
 
 
 def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] = tuple) -> dict[str, ForeignParameter]:

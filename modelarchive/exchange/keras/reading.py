@@ -199,6 +199,8 @@ def _weights(source: _File) -> Bundle:
     return Bundle(parameters, reason=reason, metadata=source.metadata, notes=notes)
 
 
+#: What is said of a variable that no layer of the config asks for.
+UNUSED: Final = "is not used by the model, and is left out"
 _WITH_CONFIG: Final = "convert takes config=, the file that model.to_json() was written into"
 _NO_CONFIG: Final = f"a file of weights holds none: {_WITH_CONFIG}"
 
@@ -313,7 +315,7 @@ def _tell_unused(importer: Importer) -> None:
         importer.note(note.where, note.what)
     for path in unused:
         if path not in aside:
-            importer.note(path, "is not used by the model, and is left out")
+            importer.note(path, UNUSED)
 
 
 def _declarations(model: Model, inputs: Inputs | None) -> list[dict[str, Any]]:
