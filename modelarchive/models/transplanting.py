@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from modelarchive import tensors
+from modelarchive import names, tensors
 from modelarchive.archive import Archive
-from modelarchive.errors import ParameterError, counted
+from modelarchive.archive.loading import ways_out
+from modelarchive.errors import ParameterError
 from modelarchive.exchange.bundle import Bundle, deferred
 from modelarchive.models.reading import arrays_of, read_as, recognised, room
 from modelarchive.models.saving import is_keras_model, is_torch_module
@@ -112,17 +113,16 @@ def load_parameters(
         parameters = _parameters(target, inputs)
         plan = Plan(giver, parameters, Wishes(cast_dtype=cast_dtype))
         report = plan.report(freeze=False, dry_run=False)
-        missing = [name for name in report.missing if not getattr(parameters[name], "is_optional", False)]
-        lines = [] if allow_missing else [f"  missing     {name}" for name in missing]
-        lines += [] if ignore_extra else [f"  unexpected  {name}" for name in report.unexpected]
-        if lines:
-            ways = ["allow_missing=True keeps what the source lacks"] if missing and not allow_missing else []
-            ways += ["ignore_extra=True skips what the network lacks"] if report.unexpected and not ignore_extra else []
-            raise ParameterError(
-                "\n".join([f"{counted(len(lines), 'parameter')} do not fit, nothing was loaded:", *lines]),
+        lacking = [name for name in report.missing if not getattr(parameters[name], "is_optional", False)]
+        missing = [] if allow_missing else lacking
+        unexpected = [] if ignore_extra else report.unexpected
+        if missing or unexpected:
+            raise ParameterError.listing(
+                ", nothing was loaded",
                 missing=missing,
-                unexpected=report.unexpected,
-                hint="; ".join(ways),
+                unexpected=unexpected,
+                remarks=names.remarks_on(missing, report.unexpected) | names.remarks_on(unexpected, lacking),
+                hint=ways_out(missing, unexpected, {}),
             )
         plan.carry_out([])
     return report
