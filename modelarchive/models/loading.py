@@ -68,7 +68,7 @@ def load(
         if id(entry) not in arrays:
             arrays[id(entry)] = bundle.parameters[key] if mmap else entry.read()
         found[key] = arrays[id(entry)]
-    if Path(os.fsdecode(path)).is_dir():
+    if name != "numpy":
         return found
     with Path(os.fsdecode(path)).open("rb") as file:
         return found["array"] if file.read(6) == b"\x93NUMPY" else found
