@@ -12,7 +12,8 @@ from modelarchive.archive import Archive
 from modelarchive.errors import FormatError
 from modelarchive.exchange.bundle import Bundle, Parameters, deferred
 from modelarchive.formats import FORMATS
-from modelarchive.models.reading import arrays_of, read_as, recognised, refuse_verify, room
+from modelarchive.models.reading import arrays_of, format_of_file, read_as, refuse_verify
+from modelarchive.models.rooms import room
 from modelarchive.names import joined
 
 #: Backend -> the function of its room that builds its models.
@@ -54,7 +55,7 @@ def load(
         raise ValueError(f"backend is {backend!r}, expected 'numpy' or 'torch'")
     if device is not None:
         raise ValueError(f"device is {device!r}, and arrays of NumPy have none: give backend='torch'")
-    name = recognised(path)
+    name = format_of_file(path)
     if name == "archive":
         return archive.load(path, mmap=mmap, verify=verify)
     if verify:
@@ -111,7 +112,7 @@ def load_model(
         raise ValueError(f"backend is {backend!r}, expected 'numpy', 'torch' or 'keras'")
     if backend == "numpy" and options:
         raise TypeError(f"{', '.join(options)}: only a backend other than numpy has such options")
-    name = recognised(path)
+    name = format_of_file(path)
     if name == "archive" and backend == "numpy":
         return archive.load_model(path, block=block, until=until, after=after, verify=verify)
     if verify and name != "archive":

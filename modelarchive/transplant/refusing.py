@@ -55,11 +55,11 @@ def _nothing(plan: Plan, rule: str) -> ParameterError:
         hint = "; ".join(_ways(plan, plan.mismatched, {}))
         ending = ", and no other matches, nothing was changed"
         return ParameterError.listing(ending, mismatched=plan.mismatched, hint=hint)
-    if plan.wishes.select is not None and not plan.unexpected:
+    if plan.options.select is not None and not plan.unexpected:
         blocks = {f"{name[:at]}.*": None for name in plan.arrays for at, sign in enumerate(name) if sign == "."}
-        near = names.near(str(plan.wishes.select), [*blocks, *plan.arrays])
+        near = names.near(str(plan.options.select), [*blocks, *plan.arrays])
         hint = f"the source has names like {next(iter(plan.arrays))!r}" + (f"; did you mean {near!r}?" if near else "")
-        return ParameterError(f"no source parameter matches select={plan.wishes.select!r}", hint=hint)
+        return ParameterError(f"no source parameter matches select={plan.options.select!r}", hint=hint)
     ours, theirs = next(iter(plan.arrays)), known[0]
     likes = f"the source has names like {ours!r}, the target like {theirs!r}"
     return ParameterError(
@@ -87,7 +87,7 @@ def _ways(plan: Plan, refused: Mapping[str, tuple[str, str]], new_names: Mapping
                 f"{name} is transposed: give the source's transposed (Keras keeps (in, out), PyTorch (out, in))"
             )
             break
-        if "pos" in name.lower() and name not in names.select([name], list(plan.wishes.resize)):
+        if "pos" in name.lower() and name not in names.select([name], list(plan.options.resize)):
             ways.append(f'resize={{"{name}": "interpolate"}} fits positions to another length or grid')
             break
     if shapes:
