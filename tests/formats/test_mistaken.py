@@ -59,14 +59,17 @@ def test_there_is_one_of_each() -> None:
     assert len({each.says for each in (*mistaken.FILES, *mistaken.FOLDERS)}) >= len(FILES) + len(FOLDERS) - 1
 
 
-@pytest.mark.parametrize("key", mistakes.FILES)
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [*((mistakes.file, key) for key in mistakes.FILES), *((mistakes.folder, key) for key in mistakes.FOLDERS)],
+)
 @pytest.mark.parametrize("door", DOORS)
-def test_a_file_is_told(door: str, key: str, tmp_path: Path) -> None:
-    path = mistakes.file(key, tmp_path)
+def test_it_is_told(door: str, make: Callable[[str, Path], Path], key: str, tmp_path: Path) -> None:
+    path = make(key, tmp_path)
     (tmp_path / "out").mkdir()
     with pytest.raises(ma.FormatError) as caught:
         DOORS[door](path)
-    assert caught.value.message.startswith(_says(FILES[key]))
+    assert caught.value.message.startswith(_says(FILES[key] if make is mistakes.file else FOLDERS[key]))
     assert caught.value.hint
     assert caught.value.file == str(path)
     assert "first bytes" not in caught.value.hint
@@ -83,18 +86,6 @@ def test_whatever_it_is_called(key: str, suffix: str, tmp_path: Path) -> None:
         with pytest.raises(ma.FormatError) as caught:
             door(path)
         assert caught.value.message.startswith(_says(FILES[key]))
-
-
-@pytest.mark.parametrize("key", mistakes.FOLDERS)
-@pytest.mark.parametrize("door", DOORS)
-def test_a_folder_is_told(door: str, key: str, tmp_path: Path) -> None:
-    path = mistakes.folder(key, tmp_path)
-    (tmp_path / "out").mkdir()
-    with pytest.raises(ma.FormatError) as caught:
-        DOORS[door](path)
-    assert caught.value.message.startswith(_says(FOLDERS[key]))
-    assert caught.value.hint
-    assert caught.value.file == str(path)
 
 
 def test_a_folder_that_is_read_is_no_archive() -> None:
