@@ -214,7 +214,6 @@ def save_bundle(
     if bundle.architecture is not None:
         from modelarchive import spec
 
-        spec.validate(bundle.architecture)
         expected = spec.parameter_shapes(bundle.architecture)
         _compare(expected, entries)
         entries = {name: entries[name] for name in expected}
