@@ -125,6 +125,35 @@ class ParameterError(ModelArchiveError, KeyError):
         self.unexpected = list(unexpected)
         self.mismatched = dict(mismatched or {})
 
+    @classmethod
+    def listing(
+        cls,
+        ending: str = "",
+        *,
+        missing: Sequence[str] = (),
+        unexpected: Sequence[str] = (),
+        mismatched: Mapping[str, tuple[str, str]] | None = None,
+        remarks: Mapping[str, str] | None = None,
+        **where: Any,
+    ) -> ParameterError:
+        """The error whose message lists all misfits, one a line.
+
+        Args:
+            ending: What its first line says behind "2 parameters do not fit".
+            missing: As the attribute.
+            unexpected: As the attribute.
+            mismatched: As the attribute.
+            remarks: Name of a missing or unexpected parameter -> what is said behind it.
+            **where: `file`, `path` and `hint`.
+        """
+        told = remarks or {}
+        named = [("missing", name) for name in missing] + [("unexpected", name) for name in unexpected]
+        lines = [f"  {word:<10}  {name}{told.get(name, '')}" for word, name in named]
+        lines += [f"  mismatched  {name}: expected {e}, found {f}" for name, (e, f) in (mismatched or {}).items()]
+        verb = "does" if len(lines) == 1 else "do"
+        title = f"{counted(len(lines), 'parameter')} {verb} not fit{ending}:"
+        return cls("\n".join([title, *lines]), missing=missing, unexpected=unexpected, mismatched=mismatched, **where)
+
 
 class DeferredShapeError(ModelArchiveError, RuntimeError):
     """Parameters are used before their shapes or values are known.

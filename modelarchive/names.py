@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -153,3 +154,13 @@ def near(name: str, candidates: Sequence[str]) -> str | None:
         candidates = [other for other in candidates if other.rsplit(".", 1)[-1] == last][:2000]
     found = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
     return found[0] if found else None
+
+
+#: Names for which another is looked for: a source of another network has thousands that no place is near to.
+_MOST: Final = 20
+
+
+def remarks_on(several: Iterable[str], candidates: Sequence[str]) -> dict[str, str]:
+    """Name -> the candidate that looks most like it, as it is said behind the name; without those that have none."""
+    found = {name: near(name, candidates) for name in islice(several, _MOST)}
+    return {name: f" (near: {other})" for name, other in found.items() if other}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from modelarchive import names
 from modelarchive.archive.opening import Archive
-from modelarchive.errors import ParameterError, counted
+from modelarchive.errors import ParameterError
 from modelarchive.store.contents import Entry
 
 if TYPE_CHECKING:
@@ -107,13 +108,14 @@ def load_parameters(
         }
         mismatched |= _torn(wanted, parameters, archive)
         if missing or unexpected or mismatched:
-            raise ParameterError(
-                _explain(missing, unexpected, mismatched, list(entries), list(parameters)),
+            raise ParameterError.listing(
+                ", nothing was loaded",
                 missing=missing,
                 unexpected=unexpected,
                 mismatched=mismatched,
+                remarks=names.remarks_on(missing, list(entries)) | names.remarks_on(unexpected, list(parameters)),
                 file=archive.path,
-                hint=_advice(missing, unexpected, mismatched),
+                hint=ways_out(missing, unexpected, mismatched),
             )
         unique = list({id(parameters[name]): name for name in reversed(wanted)}.values())
         arrays = {name: archive.parameters[name] for name in unique} if mmap else archive.reader.load(unique)
@@ -129,8 +131,9 @@ def load_parameters(
 def _misfit(parameter: Parameter, entry: Entry, *, check_dtype: bool) -> tuple[str, str] | None:
     dtype = np.dtype(parameter.dtype)
     if not parameter.fits(entry.shape):
-        shape = "?" if parameter.shape is None else tuple("?" if axis is None else axis for axis in parameter.shape)
-        return f"shape {shape}", f"shape {entry.shape}"
+        from modelarchive.nn.parameter import shape_text  # who has a parameter has imported it
+
+        return f"shape {shape_text(parameter.shape)}", f"shape {shape_text(entry.shape)}"
     if check_dtype and dtype.name != entry.dtype:
         return f"dtype {dtype.name}", f"dtype {entry.dtype}"
     return None
@@ -151,35 +154,15 @@ def _torn(wanted: list[str], parameters: dict[str, Parameter], archive: Archive)
     return torn
 
 
-def _explain(
-    missing: list[str],
-    unexpected: list[str],
-    mismatched: dict[str, tuple[str, str]],
-    found: list[str],
-    expected: list[str],
-) -> str:
-    total = len(missing) + len(unexpected) + len(mismatched)
-    lines = [f"{counted(total, 'parameter')} do not fit:" if total > 1 else "1 parameter does not fit:"]
-    for name in missing:
-        lines.append(f"  missing     {name}{_suggestion(name, found)}")
-    for name in unexpected:
-        lines.append(f"  unexpected  {name}{_suggestion(name, expected)}")
-    for name, (wanted, got) in mismatched.items():
-        lines.append(f"  mismatched  {name}: expected {wanted}, found {got}")
-    return "\n".join(lines)
-
-
-def _suggestion(name: str, candidates: list[str]) -> str:
-    near = names.near(name, candidates)
-    return f" (near: {near})" if near else ""
-
-
-def _advice(missing: list[str], unexpected: list[str], mismatched: dict[str, tuple[str, str]]) -> str:
+def ways_out(
+    missing: Sequence[str], unexpected: Sequence[str], mismatched: Mapping[str, tuple[str, str]]
+) -> str | None:
+    """The arguments of :func:`load_parameters` that allow such misfits, as a hint; None: none does."""
     ways = []
     if missing:
-        ways.append("allow_missing=True keeps what the file lacks")
+        ways.append("allow_missing=True keeps what the source lacks")
     if unexpected:
         ways.append("ignore_extra=True skips what the network lacks")
     if any(expected.startswith("dtype") for expected, _ in mismatched.values()):
         ways.append("cast_dtype=True converts dtypes")
-    return "; ".join(ways) or "nothing was loaded"
+    return "; ".join(ways) or None

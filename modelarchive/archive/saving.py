@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from modelarchive.nn import Block
 
 Progress = Callable[[int], None]
-_PATH_OF_TEXT: Final = {"architecture": "/architecture", "metadata": "/metadata"}
 
 
 def save(

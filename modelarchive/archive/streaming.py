@@ -109,14 +109,11 @@ def _declared(architecture: Mapping[str, Any], announced: dict[str, Deferred] | 
     missing = [] if announced is None else [name for name in _firsts(found) if name not in announced]
     unexpected = [name for name in announced or () if name not in found]
     if missing or unexpected or mismatched:
-        lines = [f"  missing     {name}" for name in missing] + [f"  unexpected  {name}" for name in unexpected]
-        lines += [f"  mismatched  {name}: expected {a}, announced {b}" for name, (a, b) in mismatched.items()]
-        raise ParameterError(
-            "\n".join(["what is announced is not what the architecture declares:", *lines]),
+        raise ParameterError.listing(
+            " the architecture as they are announced, nothing was written",
             missing=missing,
             unexpected=unexpected,
             mismatched=mismatched,
-            hint="nothing was written",
         )
     return found
 

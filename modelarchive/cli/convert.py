@@ -45,9 +45,10 @@ def add(commands: Commands) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """``modelarchive convert``."""
     from modelarchive import formats, models
+    from modelarchive.cli.content import size_of
     from modelarchive.models import reading
 
-    size = _size(chosen.source)
+    size = size_of(chosen.source)
     inputs = [_declaration(text) for text in chosen.input] if chosen.input else None
     target = Path(chosen.target)
     try:
@@ -57,7 +58,7 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.compression and name != "archive":
         what = formats.FORMATS[name].what
         raise WrongUseError(f"--compression is for archives, OUT is {what}", hint="name OUT .h5, or leave it out")
-    if chosen.config is not None and (kind := reading.recognised(chosen.source)) != "keras":
+    if chosen.config is not None and (kind := reading.format_of_file(chosen.source)) != "keras":
         raise WrongUseError(f"--config is for Keras' files of weights, IN is {formats.FORMATS[kind].what}")
     words = chosen.compression
     compression = choice(words, _COMPRESSIONS, option="--compression", without=None) if words else None
@@ -71,7 +72,7 @@ def run(chosen: argparse.Namespace) -> int:
             compression=compression,
             progress=advance,
         )
-    written = _size(target)
+    written = size_of(target)
     if chosen.json:
         record = {"file": str(target), "format": name, "bytes": written}
         output.as_json(record | {"notes": [{"where": note.where, "what": note.what} for note in notes]})
@@ -80,13 +81,6 @@ def run(chosen: argparse.Namespace) -> int:
     for note in notes:
         output.say(f"  {spelled(str(note), 'convert')}", style="yellow")
     return DONE
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
-    if not path.is_dir():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def _declaration(text: str) -> dict[str, Any]:

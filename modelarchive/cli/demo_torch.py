@@ -10,7 +10,7 @@ import numpy as np
 from modelarchive.errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from modelarchive.cli.demo import Story
+    from modelarchive.cli.demo_stage import Stage
 
 #: What the second process runs: NumPy first, where nobody has imported PyTorch, then the same file as a module.
 _REOPEN: Final = """
@@ -70,13 +70,13 @@ class TorchStory:
     """The chapters share the network and its file.
 
     Args:
-        story: The demo that they belong to.
+        stage: What they share with the other chapters.
     """
 
-    def __init__(self, story: Story) -> None:
-        self.story = story
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
         self.torch = framework()
-        self.file = story.folder / "lenet-torch.h5"
+        self.file = stage.folder / "lenet-torch.h5"
 
     def run(self) -> None:
         """Run all chapters in order."""
@@ -87,67 +87,67 @@ class TorchStory:
         """A trained module into one file."""
         import modelarchive as ma
 
-        torch, story = self.torch, self.story
-        story.chapter(f"11. PyTorch: save_model({str(self.file)!r}, net, inputs=images), net a torch.nn.Module")
+        torch, stage = self.torch, self.stage
+        stage.chapter(f"11. PyTorch: save_model({str(self.file)!r}, net, inputs=images), net a torch.nn.Module")
         self.net = network(torch)
-        ma.load_parameters(story.trained, self.net)
-        self.images = torch.from_numpy(story.images)
+        ma.load_parameters(stage.trained, self.net)
+        self.images = torch.from_numpy(stage.images)
         self.net.train()
         notes = ma.save_model(self.file, self.net, inputs=self.images, metadata={"task": "handwritten digits, 8x8"})
         was_training = self.net.training
         with torch.no_grad():
             self.logits = self.net.eval()(self.images).numpy()
-        accuracy = float((self.logits.argmax(axis=1) == story.labels).mean())
-        story.tell(f"   accuracy of the module: {accuracy:.1%}")
-        story.tell(f"   saved in the middle of training, and in training it stayed: {story.yes(was_training)}")
+        accuracy = float((self.logits.argmax(axis=1) == stage.labels).mean())
+        stage.tell(f"   accuracy of the module: {accuracy:.1%}")
+        stage.tell(f"   saved in the middle of training, and in training it stayed: {stage.yes(was_training)}")
         for note in notes or ():
-            story.tell(f"   told: {note}")
-        story.figures |= {"torch_accuracy": accuracy, "torch_still_training": was_training}
+            stage.tell(f"   told: {note}")
+        stage.figures |= {"torch_accuracy": accuracy, "torch_still_training": was_training}
 
     def reopen(self) -> None:
         """The model in a process that has no such class: in NumPy, and as a module."""
-        story = self.story
-        story.chapter("12. load_model in a new process, without the class: in NumPy, then as a torch.nn.Module")
-        out = story.folder / "logits-torch.npy"
-        kind, in_numpy, knew_the_class = story.in_a_new_process(_REOPEN, self.file, out)
+        stage = self.stage
+        stage.chapter("12. load_model in a new process, without the class: in NumPy, then as a torch.nn.Module")
+        out = stage.folder / "logits-torch.npy"
+        kind, in_numpy, knew_the_class = stage.in_a_new_process(_REOPEN, self.file, out)
         found = [np.load(path) for path in (out, f"{out}.torch.npy")]
         error = max(float(np.abs(each - self.logits).max()) for each in found)
-        story.tell(f"   NumPy alone computed it, PyTorch was not imported: {story.yes(in_numpy == 'True')}")
-        story.tell(f"   as a module it is a {kind}; largest difference from the original's logits: {error:.1e}")
-        story.figures |= {"torch_largest_error": error, "torch_not_needed": in_numpy == "True"}
-        story.figures["torch_knew_the_class"] = knew_the_class == "True"
+        stage.tell(f"   NumPy alone computed it, PyTorch was not imported: {stage.yes(in_numpy == 'True')}")
+        stage.tell(f"   as a module it is a {kind}; largest difference from the original's logits: {error:.1e}")
+        stage.figures |= {"torch_largest_error": error, "torch_not_needed": in_numpy == "True"}
+        stage.figures["torch_knew_the_class"] = knew_the_class == "True"
 
     def first_layers(self) -> None:
         """The first layers in a new module: as a block, and by name into one that is there."""
         import modelarchive as ma
 
-        nn, story = self.torch.nn, self.story
-        story.chapter("13. The first layers in a new module")
+        nn, stage = self.torch.nn, self.stage
+        stage.chapter("13. The first layers in a new module")
         features = ma.load_model(self.file, block="features", backend="torch")
         new = nn.Sequential(features, nn.Flatten(), nn.Linear(128, 2))
-        story.tell("   nn.Sequential(load_model(file, block='features', backend='torch'), Flatten, Linear(128, 2))")
-        story.tell(f"   runs on the images, output {tuple(new(self.images).shape)}")
-        story.tell("   transplant(file, other, select='features.*', freeze=True), into a module that is there:")
+        stage.tell("   nn.Sequential(load_model(file, block='features', backend='torch'), Flatten, Linear(128, 2))")
+        stage.tell(f"   runs on the images, output {tuple(new(self.images).shape)}")
+        stage.tell("   transplant(file, other, select='features.*', freeze=True), into a module that is there:")
         other = nn.ModuleDict({"features": network(self.torch).features, "head": nn.Linear(128, 2)})
         report = ma.transplant(self.file, other, select="features.*", freeze=True)
         for line in str(report).splitlines():
-            story.tell(f"      {line}")
+            stage.tell(f"      {line}")
         is_equal = all(
             self.torch.equal(one, two)
             for one, two in zip(other["features"].parameters(), self.net.features.parameters(), strict=True)
         )
-        story.figures |= {"torch_transplanted": len(report.copied), "torch_layers_identical": is_equal}
+        stage.figures |= {"torch_transplanted": len(report.copied), "torch_layers_identical": is_equal}
 
     def ship(self) -> None:
         """The file for people without this package."""
-        story = self.story
-        story.chapter("14. Ship it: h5py and safetensors read the same file")
-        by_hdf5, by_safetensors, names = story.read_elsewhere(self.file, "hidden.weight")
+        stage = self.stage
+        stage.chapter("14. Ship it: h5py and safetensors read the same file")
+        by_hdf5, by_safetensors, names = stage.read_elsewhere(self.file, "hidden.weight")
         is_equal = by_hdf5.tobytes() == by_safetensors.tobytes() == self.net.hidden.weight.detach().numpy().tobytes()
-        story.tell(f"   {len(names)} tensors, the bits of net.hidden.weight in both: {story.yes(is_equal)}")
-        story.figures["torch_readers_agree"] = is_equal
+        stage.tell(f"   {len(names)} tensors, the bits of net.hidden.weight in both: {stage.yes(is_equal)}")
+        stage.figures["torch_readers_agree"] = is_equal
 
     def look(self) -> None:
         """What is in the file."""
-        self.story.chapter(f"15. Look into it: modelarchive show {self.file}")
-        self.story.show(self.file)
+        self.stage.chapter(f"15. Look into it: modelarchive show {self.file}")
+        self.stage.show(self.file)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from modelarchive import errors
 from modelarchive.cli import output
@@ -47,22 +47,22 @@ def run(chosen: argparse.Namespace) -> int:
         if chosen.json:
             output.as_json(_record(content, with_stats=chosen.stats))
             return DONE
-        kinds = _kinds(content)
+        network = _network(content)
         output.say(str(content.path), style="bold")
-        output.facts(_facts(content, kinds))
+        output.facts(_facts(content, network))
         output.say()
         if chosen.tree:
-            _tree(content, kinds)
+            _tree(content, network)
         elif chosen.stats:
             _stats_table(content.arrays)
         else:
-            _table(content, kinds)
+            _table(content, network.kinds)
         if content.archive is None:
             _foreign(content)
     return DONE
 
 
-def _facts(content: Content, kinds: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+def _facts(content: Content, network: Network) -> Iterator[tuple[str, list[str]]]:
     """What stands above the table: label and lines."""
     archive = content.archive
     if archive is None:
@@ -84,19 +84,17 @@ def _facts(content: Content, kinds: dict[str, str]) -> Iterator[tuple[str, list[
         yield "written by", [archive.reader.contents.generator or "unknown"]
     else:
         yield "digests", ["none: nothing tells whether it is as it was written"]
-    yield from _model(content, kinds)
+    yield from _model(content, network)
     for name, words in content.tokens.items():
         yield "tokens", [f"{name}: {len(words):,} words"]
     if content.metadata:
         yield "metadata", list(laid_out(content.metadata))
 
 
-def _model(content: Content, kinds: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
-    from modelarchive.spec import input_texts
-
-    if kinds and content.architecture is not None:
-        yield "architecture", [f"{kinds['']}, {len(kinds) - 1:,} blocks in it"]
-        yield from (("input", [text]) for text in input_texts(content.architecture))
+def _model(content: Content, network: Network) -> Iterator[tuple[str, list[str]]]:
+    if network.kinds:
+        yield "architecture", [f"{network.kinds['']}, {len(network.kinds) - 1:,} blocks in it"]
+        yield from (("input", [text]) for text in network.inputs)
     elif content.refused:
         count = errors.counted(len(content.refused), "thing")
         yield "architecture", [f"cannot be read: {count} in it that this package has no word for, listed below"]
@@ -201,11 +199,11 @@ def _pieces(flat: np.ndarray) -> Iterator[np.ndarray]:
         yield piece if piece.dtype.kind == "c" else piece.astype("float64")
 
 
-def _tree(content: Content, kinds: dict[str, str]) -> None:
+def _tree(content: Content, network: Network) -> None:
     """Blocks and parameters as lines, indented by depth: each block once, its parameters below it."""
     from modelarchive.archive.saving import blocks_of
 
-    blocks = dict(blocks_of(content.architecture)) if kinds and content.architecture else {}
+    blocks = dict(blocks_of(content.architecture)) if network.kinds and content.architecture else {}
     # The parts of a name -> what stands behind the last of them.
     found = {tuple(path.split(".")): f": {described(block)}" for path, block in blocks.items() if path}
     for name, leaf in content.leaves.items():
@@ -241,21 +239,32 @@ def described(block: Mapping[str, Any]) -> str:
     return " ".join([block["kind"], *(f"{key}={as_text(block[key])}" for key in telling)])
 
 
-def _kinds(content: Content) -> dict[str, str]:
-    """Block path -> kind, the model first; empty without a valid architecture."""
+class Network(NamedTuple):
+    """What is told of a valid architecture; empty without one.
+
+    Attributes:
+        kinds: Block path -> kind, the model first.
+        inputs: Each input in words.
+    """
+
+    kinds: dict[str, str]
+    inputs: list[str]
+
+
+def _network(content: Content) -> Network:
     if content.architecture is None:
-        return {}
+        return Network({}, [])
     from modelarchive import spec
     from modelarchive.archive.saving import kinds_of
 
     try:
-        spec.validate(content.architecture)
+        inputs = spec.input_texts(content.architecture)
     except errors.SpecError as error:
         said = errors.counted(len(error.problems), "problem")
         complain(f"warning: {content.path}: the architecture is invalid ({said}) and not shown",
                  hint=f"modelarchive verify {content.path}")  # fmt: skip
-        return {}
-    return kinds_of(content.architecture)
+        return Network({}, [])
+    return Network(kinds_of(content.architecture), inputs)
 
 
 def _record(content: Content, *, with_stats: bool) -> dict[str, Any]:

@@ -214,7 +214,6 @@ def save_bundle(
     if bundle.architecture is not None:
         from modelarchive import spec
 
-        spec.validate(bundle.architecture)
         expected = spec.parameter_shapes(bundle.architecture)
         _compare(expected, entries)
         entries = {name: entries[name] for name in expected}
@@ -272,15 +271,8 @@ def _compare(expected: Mapping[str, tuple[int, ...]], entries: Mapping[str, Defe
         if name in entries and tuple(shape) != tuple(entries[name].shape)
     }
     if missing or unexpected or mismatched:
-        lines = [f"  missing     {name}" for name in missing]
-        lines += [f"  unexpected  {name}" for name in unexpected]
-        lines += [f"  mismatched  {name}: expected {a}, found {b}" for name, (a, b) in mismatched.items()]
-        raise ParameterError(
-            "\n".join(["the parameters are not those of the architecture:", *lines]),
-            missing=missing,
-            unexpected=unexpected,
-            mismatched=mismatched,
-            hint="nothing was written",
+        raise ParameterError.listing(
+            " the architecture, nothing was written", missing=missing, unexpected=unexpected, mismatched=mismatched
         )
 
 

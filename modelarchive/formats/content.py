@@ -7,7 +7,8 @@ import os
 import struct
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final, Protocol
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
 
 #: The header of a safetensors file, and so the index of an archive, is not longer.
 MAX_HEADER_BYTES: Final = 100_000_000
@@ -34,25 +35,34 @@ class Content(Protocol):
 
 
 class OnDisk:
-    """A file that is opened for each look, which is seldom more than one.
+    """A file that is open while it is looked at, in a ``with`` statement.
 
     Args:
         path: The file.
-        size: Its bytes, if they are known.
 
     Raises:
-        OSError: It is not there.
+        OSError: It cannot be opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str], size: int | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(os.fsdecode(path))
-        self.size = self.path.stat().st_size if size is None else size
+        self._file = self.path.open("rb", buffering=0)
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def __enter__(self) -> Self:
+        """The file itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self._file.close()
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Up to so many bytes from `offset`; fewer at the end."""
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(offset)
-            return file.read(nbytes) or b""
+        self._file.seek(offset)
+        return self._file.read(nbytes) or b""
 
 
 class Stream(io.RawIOBase):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelarchive.errors import FormatError, UnsupportedVersionError
 from modelarchive.formats.commanding import convert_line
-from modelarchive.formats.content import Content, OnDisk
+from modelarchive.formats.content import Content
 from modelarchive.formats.known import FORMATS
 from modelarchive.formats.recognising import recognise, recognised
 
@@ -27,7 +27,7 @@ def explain(error: FormatError, path: str | os.PathLike[str]) -> FormatError:
     try:
         if not place.is_dir() and not place.is_file():
             return error  # a pipe would be waited for
-        found = telling.find_folder(place) if place.is_dir() else telling.find(OnDisk(place))
+        found = telling.find_folder(place) if place.is_dir() else telling.find_file(place)
     except OSError:
         return error  # which is more than that the file cannot be read any more
     return error if found is None else found

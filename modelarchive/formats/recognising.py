@@ -43,7 +43,10 @@ def recognise(path: str | os.PathLike[str]) -> str:
         return "archive"  # whose reader says what is wrong with it
     if stat.S_ISDIR(found.st_mode):
         return "huggingface" if _is_folder_of_weights(place) else "archive"
-    return recognised(OnDisk(place, found.st_size)) if stat.S_ISREG(found.st_mode) else "archive"
+    if not stat.S_ISREG(found.st_mode):
+        return "archive"
+    with OnDisk(place) as content:
+        return recognised(content)
 
 
 def recognised(content: Content) -> str:
@@ -70,8 +73,8 @@ def is_certain(path: str | os.PathLike[str]) -> bool:
 
     An archive that another program has written anew may be such a file too, and only HDF5 can tell.
     """
-    content = OnDisk(path)
-    head = content.read(0, _HEAD)
+    with OnDisk(path) as content:
+        head = content.read(0, _HEAD)
     return not head.startswith(HDF5_SIGNATURE) or any(word in head for word in _KERAS)
 
 

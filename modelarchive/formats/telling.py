@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,22 @@ def refusal(content: Content, otherwise: str, hint: str | None = None) -> Format
     return find(content) or FormatError(otherwise, file=content.path, hint=hint)
 
 
+def find_file(path: Path) -> FormatError | None:
+    """The same of a file that is not open.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with OnDisk(path) as content:
+        return find(content)
+
+
 def find_folder(folder: Path) -> FormatError | None:
     """The same of a folder."""
     return _first(FOLDERS, folder, folder)
 
 
-def _first(table: tuple[Mistake, ...], asked: Any, path: Path) -> FormatError | None:
+def _first(table: Iterable[Mistake], asked: Any, path: Path) -> FormatError | None:
     for mistake in table:
         if (found := mistake.sign(asked)) is not None:
             return mistake.error(path, found)
@@ -38,8 +49,5 @@ def _first(table: tuple[Mistake, ...], asked: Any, path: Path) -> FormatError | 
 
 def of_text(path: Path) -> FormatError | None:
     """The refusal of a text that stands for another file, or is the page of a server; None: it may be meant."""
-    content = OnDisk(path)
-    return next(
-        (each.error(path, found) for each in FILES if each.key in ("lfs", "page")
-         and (found := each.sign(content)) is not None), None
-    )  # fmt: skip
+    with OnDisk(path) as content:
+        return _first([each for each in FILES if each.key in ("lfs", "page")], content, path)

@@ -10,7 +10,8 @@ from modelarchive.archive import Archive
 from modelarchive.archive.choices import Choice
 from modelarchive.exchange.bundle import Bundle, Note, Progress, bundle_of, save_bundle
 from modelarchive.formats import FORMATS, format_of_name
-from modelarchive.models.reading import declared, notes_of, read, recognised, room, without_architecture
+from modelarchive.models.reading import declared, format_of_file, notes_of, read, without_architecture
+from modelarchive.models.rooms import room
 
 
 def convert(
@@ -54,7 +55,7 @@ def convert(
     name = format_of_name(target)
     if compression is not None and name != "archive":
         raise ValueError(f"compression is {compression!r}, and only archives are compressed, not {FORMATS[name].what}")
-    kind = recognised(source)
+    kind = format_of_file(source)
     if kind == "archive" and config is None:
         with Archive(source) as opened:
             bundle = bundle_of(opened)

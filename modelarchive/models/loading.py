@@ -12,7 +12,8 @@ from modelarchive.archive import Archive
 from modelarchive.errors import FormatError
 from modelarchive.exchange.bundle import Bundle, Parameters, deferred
 from modelarchive.formats import FORMATS
-from modelarchive.models.reading import arrays_of, read_as, recognised, refuse_verify, room
+from modelarchive.models.reading import arrays_of, format_of_file, read_as, refuse_verify
+from modelarchive.models.rooms import room
 from modelarchive.names import joined
 
 #: Backend -> the function of its room that builds its models.
@@ -63,7 +64,7 @@ def load(
 
 def _arrays(path: str | os.PathLike[str], *, mmap: bool, verify: bool) -> Any:
     """What :func:`load` gives, in NumPy."""
-    name = recognised(path)
+    name = format_of_file(path)
     if name == "archive":
         return archive.load(path, mmap=mmap, verify=verify)
     if verify:
@@ -77,7 +78,7 @@ def _arrays(path: str | os.PathLike[str], *, mmap: bool, verify: bool) -> Any:
         if id(entry) not in arrays:
             arrays[id(entry)] = bundle.parameters[key] if mmap else entry.read()
         found[key] = arrays[id(entry)]
-    if Path(os.fsdecode(path)).is_dir():
+    if name != "numpy":
         return found
     with Path(os.fsdecode(path)).open("rb") as file:
         return found["array"] if file.read(6) == b"\x93NUMPY" else found
@@ -123,7 +124,7 @@ def load_model(
             takers = [other for other, known in _OPTIONS.items() if option in known]
             way = f"give backend={takers[0]!r}" if takers else "no backend does"
             raise TypeError(f"load_model() got {option}=, which backend={backend!r} does not take: {way}")
-    name = recognised(path)
+    name = format_of_file(path)
     if name == "archive" and backend == "numpy":
         return archive.load_model(path, block=block, until=until, after=after, verify=verify)
     if verify and name != "archive":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.bundle import Bundle, Note, bundle_of
 from modelarchive.formats import FORMATS, explain, is_certain, recognise
 from modelarchive.formats.commanding import convert_line
+from modelarchive.models.rooms import room
 from modelarchive.store.source import Source
 
 #: Format -> what its reader takes as inputs: declarations, or names only.
@@ -55,7 +55,7 @@ def read(
         UnsafeFileError: It breaks a safety rule.
         ConversionError: It holds what cannot be read; lists all of it.
     """
-    name = recognised(path)
+    name = format_of_file(path)
     options: dict[str, Any] = {}
     if config is not None:
         options["config"] = _of_keras(name, config)
@@ -64,7 +64,7 @@ def read(
     return read_as(name, path, inputs=_TAKE_INPUTS[name](inputs), **options)
 
 
-def recognised(path: str | os.PathLike[str]) -> str:
+def format_of_file(path: str | os.PathLike[str]) -> str:
     """The name of a file's format; of an HDF5 file that does not say whose it is, HDF5 is asked.
 
     Raises:
@@ -181,8 +181,3 @@ def refuse_verify(path: str | os.PathLike[str], name: str) -> NoReturn:
     is_told = name != "keras" or is_certain(path)
     what = f"{FORMATS[name].what}, which has" if is_told else "an HDF5 file, but no model archive: it has"
     raise FormatError(f"is {what} no digests to verify", file=path, hint=hint)
-
-
-def room(name: str) -> Any:
-    """The room of exchange that reads and writes a format or a framework's models."""
-    return importlib.import_module(f"modelarchive.exchange.{name}")

@@ -12,7 +12,7 @@ from modelarchive import archive
 from modelarchive.archive.choices import Choice
 from modelarchive.errors import ConversionError, UnsupportedDataError
 from modelarchive.exchange.bundle import Bundle, Note, Progress, save_bundle
-from modelarchive.models.reading import room
+from modelarchive.models.rooms import is_exported_program, is_keras_model, is_torch_module, room
 
 
 def save_model(
@@ -69,7 +69,7 @@ def save_model(
         bundle = model
     elif is_keras_model(model):  # first: with PyTorch as Keras' backend it is a torch.nn.Module too
         bundle = room("keras").read_model(model, inputs)
-    elif is_torch_module(model) or _is_exported_program(model):
+    elif is_torch_module(model) or is_exported_program(model):
         bundle = _of_module(model, inputs)
     else:
         _refuse(model)
@@ -128,21 +128,3 @@ def _mistaken(model: object) -> tuple[str, str | None]:
     if isinstance(model, Mapping | list | tuple) or (hasattr(model, "shape") and hasattr(model, "dtype")):
         return what, "save() stores arrays, in dicts, lists and tuples"
     return what, None
-
-
-def is_keras_model(model: object) -> bool:
-    """Whether it is one; Keras is not imported for that: who has a model has imported it."""
-    found = getattr(sys.modules.get("keras"), "Model", None)
-    return found is not None and isinstance(model, found)
-
-
-def is_torch_module(model: object) -> bool:
-    """Whether it is one; torch is not imported for that: who has a module has imported it."""
-    module = getattr(sys.modules.get("torch"), "nn", None)
-    return module is not None and isinstance(model, module.Module)
-
-
-def _is_exported_program(model: object) -> bool:
-    """Whether it is what ``torch.export.export`` gives, which is no module."""
-    found = getattr(sys.modules.get("torch.export"), "ExportedProgram", None)
-    return found is not None and isinstance(model, found)

@@ -9,25 +9,24 @@ from typing import Any, TypeAlias
 
 from modelarchive import names, tensors
 from modelarchive.archive import Archive
-from modelarchive.errors import ParameterError, counted
+from modelarchive.archive.loading import ways_out
+from modelarchive.errors import ParameterError
 from modelarchive.exchange.bundle import Bundle, deferred
-from modelarchive.models.reading import arrays_of, read_as, recognised, room
-from modelarchive.models.saving import is_keras_model, is_torch_module
+from modelarchive.models.reading import arrays_of, format_of_file, read_as
+from modelarchive.models.rooms import is_keras_model, is_torch_module, room
 from modelarchive.nn.target import TargetParameter
 from modelarchive.transplant.dicts import parameters_of_dict
 from modelarchive.transplant.files import write_with
-from modelarchive.transplant.plan import Giver, Patterns, Plan, Rows, Wishes
+from modelarchive.transplant.plan import Options, Patterns, Plan, Rows, Source
 from modelarchive.transplant.report import Transplant
 from modelarchive.transplant.resizing import How
 
-#: A path, an open archive, a bundle, a Block, a torch.nn.Module, a keras.Model, or a mapping of arrays or tensors.
-Source: TypeAlias = Any
 #: Gives the inputs that a source declares, as its architecture has them.
 Inputs: TypeAlias = Callable[[], Sequence[Mapping[str, Any]]]
 
 
 def transplant(
-    source: Source,
+    source: Any,
     target: Any,
     *,
     select: Patterns = None,
@@ -74,9 +73,9 @@ def transplant(
         ValueError: Unknown policy, two source parameters renamed to one, wrong word lists, `freeze` that
             matches nothing.
     """
-    wishes = Wishes(select, rename or {}, mismatch, rows or {}, cast_dtype, resize or {})
-    with _opened(source, target) as (giver, inputs):
-        plan = Plan(giver, _parameters(target, inputs), wishes)
+    options = Options(select, rename or {}, mismatch, rows or {}, cast_dtype, resize or {})
+    with _opened(source, target) as (opened, inputs):
+        plan = Plan(opened, _parameters(target, inputs), options)
         report = plan.report(freeze=freeze, dry_run=dry_run)
         if report.frozen and isinstance(target, Mapping):
             raise ValueError("freeze needs a network: a state_dict does not say what is trained")
@@ -86,7 +85,7 @@ def transplant(
 
 
 def load_parameters(
-    path: Source,
+    path: Any,
     target: Any,
     *,
     allow_missing: bool = False,
@@ -108,29 +107,27 @@ def load_parameters(
     Raises:
         ParameterError: With every missing, unexpected and mismatched name; the network is as it was.
     """
-    with _opened(path, target) as (giver, inputs):
+    with _opened(path, target) as (opened, inputs):
         parameters = _parameters(target, inputs)
-        plan = Plan(giver, parameters, Wishes(cast_dtype=cast_dtype))
+        plan = Plan(opened, parameters, Options(cast_dtype=cast_dtype))
         report = plan.report(freeze=False, dry_run=False)
-        missing = [name for name in report.missing if not getattr(parameters[name], "is_optional", False)]
-        lines = [] if allow_missing else [f"  missing     {name}" for name in missing]
-        lines += [] if ignore_extra else [f"  unexpected  {name}" for name in report.unexpected]
-        if lines:
-            ways = ["allow_missing=True keeps what the source lacks"] if missing and not allow_missing else []
-            ways += ["ignore_extra=True skips what the network lacks"] if report.unexpected and not ignore_extra else []
-            verb = "does" if len(lines) == 1 else "do"
-            raise ParameterError(
-                "\n".join([f"{counted(len(lines), 'parameter')} {verb} not fit, nothing was loaded:", *lines]),
+        lacking = [name for name in report.missing if not getattr(parameters[name], "is_optional", False)]
+        missing = [] if allow_missing else lacking
+        unexpected = [] if ignore_extra else report.unexpected
+        if missing or unexpected:
+            raise ParameterError.listing(
+                ", nothing was loaded",
                 missing=missing,
-                unexpected=report.unexpected,
-                hint="; ".join(ways),
+                unexpected=unexpected,
+                remarks=names.remarks_on(missing, report.unexpected) | names.remarks_on(unexpected, lacking),
+                hint=ways_out(missing, unexpected, {}),
             )
         plan.carry_out([])
     return report
 
 
 def transplant_file(
-    source: Source,
+    source: Any,
     target: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
@@ -168,15 +165,15 @@ def transplant_file(
         SpecError: The target's architecture is invalid.
         ValueError: Freezing was asked for, and the target has no architecture that could keep it.
     """
-    wishes = Wishes(select, rename or {}, mismatch, rows or {}, cast_dtype, resize or {})
-    with _opened(source, None) as (giver, _):
+    options = Options(select, rename or {}, mismatch, rows or {}, cast_dtype, resize or {})
+    with _opened(source, None) as (opened, _):
         return write_with(
-            giver, target, out, wishes, freeze=freeze, dry_run=dry_run, durable=durable, progress=progress
+            opened, target, out, options, freeze=freeze, dry_run=dry_run, durable=durable, progress=progress
         )
 
 
 @contextlib.contextmanager
-def _opened(source: Source, target: Any) -> Iterator[tuple[Giver, Inputs]]:
+def _opened(source: Any, target: Any) -> Iterator[tuple[Source, Inputs]]:
     """What a source gives to a target, and what tells the inputs that the source declares."""
     from modelarchive.nn import Block
 
@@ -192,21 +189,21 @@ def _opened(source: Source, target: Any) -> Iterator[tuple[Giver, Inputs]]:
     elif isinstance(source, Bundle):
         yield _of_bundle(source)
     elif isinstance(source, Block):
-        yield Giver({name: p.value() for name, p in source.collect_params().items() if p.is_initialized}), list
+        yield Source({name: p.value() for name, p in source.collect_params().items() if p.is_initialized}), list
     elif is_keras_model(source):
-        yield Giver(room("keras").arrays_of(source)), list
+        yield Source(room("keras").arrays_of(source)), list
     elif is_torch_module(source):
-        yield Giver(tensors.arrays_of(room("torch").named_tensors(source))), list
+        yield Source(tensors.arrays_of(room("torch").named_tensors(source))), list
     elif isinstance(source, Mapping):
-        yield Giver(tensors.arrays_of(source)), list
+        yield Source(tensors.arrays_of(source)), list
     else:
         expected = "a path, an archive, a network or a mapping of arrays"
         raise TypeError(f"source is {type(source).__name__}, expected {expected}")
 
 
 @contextlib.contextmanager
-def _opened_file(path: str | os.PathLike[str], target: Any) -> Iterator[tuple[Giver, Inputs]]:
-    name = recognised(path)
+def _opened_file(path: str | os.PathLike[str], target: Any) -> Iterator[tuple[Source, Inputs]]:
+    name = format_of_file(path)
     if name == "archive":
         with Archive(path) as archive:
             yield _of_archive(archive)
@@ -234,9 +231,9 @@ def _closer(target: Mapping[str, Any], *bundles: Bundle) -> Bundle:
     return max(bundles, key=fitting)
 
 
-def _of_archive(archive: Archive) -> tuple[Giver, Inputs]:
+def _of_archive(archive: Archive) -> tuple[Source, Inputs]:
     stored, notes = _network_in(archive)
-    return Giver(archive.deferred(stored), archive.tokens, notes), lambda: _inputs(
+    return Source(archive.deferred(stored), archive.tokens, notes), lambda: _inputs(
         archive.architecture if archive.has_architecture else None
     )
 
@@ -253,9 +250,9 @@ def _network_in(archive: Archive) -> tuple[dict[str, str], list[str]]:
     return stored, [note]
 
 
-def _of_bundle(bundle: Bundle) -> tuple[Giver, Inputs]:
+def _of_bundle(bundle: Bundle) -> tuple[Source, Inputs]:
     told = [str(note) for note in bundle.notes if note.where == "(architecture)"]
-    return Giver(deferred(bundle.parameters), bundle.tokens, told), lambda: _inputs(bundle.architecture)
+    return Source(deferred(bundle.parameters), bundle.tokens, told), lambda: _inputs(bundle.architecture)
 
 
 def _inputs(architecture: Mapping[str, Any] | None) -> list[dict[str, Any]]:

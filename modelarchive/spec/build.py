@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelarchive import names, tensors
-from modelarchive.errors import ParameterError, SpecError, counted
+from modelarchive.errors import ParameterError, SpecError
 from modelarchive.nn.block import Block
 from modelarchive.nn.calling import DECLARED
 from modelarchive.nn.graph import Graph
@@ -60,25 +60,15 @@ def _fill(block: Block, arrays: Mapping[str, Any]) -> None:
         values.append((parameter, array))
     unexpected = [name for name in arrays if name not in known]
     if missing or unexpected or mismatched:
-        raise _misfits(missing, unexpected, mismatched, sorted(known))
+        raise ParameterError.listing(
+            " the architecture",
+            missing=missing,
+            unexpected=unexpected,
+            mismatched=mismatched,
+            remarks=names.remarks_on(unexpected, missing or sorted(known)),
+        )
     for parameter, array in values:
         parameter.set_data(array)
-
-
-def _misfits(
-    missing: list[str], unexpected: list[str], mismatched: dict[str, tuple[str, str]], known: list[str]
-) -> ParameterError:
-    lines = [f"  {name}: missing" for name in missing]
-    for name in unexpected:
-        near = names.near(name, missing or known)
-        lines.append(f"  {name}: not in the architecture" + (f"; did you mean {near!r}?" if near else ""))
-    lines += [f"  {name}: expected {expected}, found {found}" for name, (expected, found) in mismatched.items()]
-    return ParameterError(
-        "\n".join([f"{counted(len(lines), 'parameter')} do not fit the architecture:", *lines]),
-        missing=missing,
-        unexpected=unexpected,
-        mismatched=mismatched,
-    )
 
 
 def part(

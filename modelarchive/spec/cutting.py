@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,10 +13,11 @@ from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import Abstract, Value
 from modelarchive.nn.graph import Graph, Node, Ref
-from modelarchive.nn.parameter import Parameter, dtype_name
+from modelarchive.nn.parameter import dtype_name
 from modelarchive.nn.sequential import Sequential
 from modelarchive.spec import places, vocabulary
 from modelarchive.spec.emit import Emitter
+from modelarchive.spec.subgraphs import crossing, needed, next_place, sequential, subgraph
 from modelarchive.spec.validate import Checked, checked
 
 
@@ -148,7 +148,7 @@ class Cutter:
             if inner.kept is not None:
                 node = replace(node, inputs=tuple((node.inputs or ())[at] for at in inner.kept))
             uses[node.target] = inner.block
-        nodes = _needed(block, [(node.name, None)], {node.name: node})
+        nodes = needed(block, [(node.name, None)], {node.name: node})
         if rest:
             places.refuse_second_use(nodes, node, joined(above, path))
         wanted = {name for each in nodes for name, _ in each.inputs or ()}
@@ -156,7 +156,7 @@ class Cutter:
         kept = kept or tuple(range(len(block.inputs)))
         refs: list[Ref] = [(node.name, index) for index in range(outputs)] if outputs else [(node.name, None)]
         inputs = [(block.inputs[at], None) for at in kept]
-        return Head(_graph(block, inputs, nodes, refs, uses), kept, outputs)
+        return Head(subgraph(block, inputs, nodes, refs, uses), kept, outputs)
 
     def _head_of_sequential(self, block: Sequential, path: str, above: str, *, all_inputs: bool) -> Head:
         name, rest, row = places.child(block, path, above)
@@ -166,7 +166,7 @@ class Cutter:
         if rest:
             found = self.head(row[name], rest, joined(above, name), all_inputs=all_inputs or at > 0)
         kept = found.kept if at == 0 else None
-        return Head(_sequential({**dict(list(row.items())[:at]), name: found.block}), kept, found.outputs)
+        return Head(sequential({**dict(list(row.items())[:at]), name: found.block}), kept, found.outputs)
 
     def _count(self, graph: Graph, node: Node) -> int | None:
         """How many outputs a node has; None: a bare one."""
@@ -199,7 +199,7 @@ class Cutter:
         if rest and _is_result(block.find(node.target), rest, joined(above, node.target)):
             rest = ""
         self._refuse_crossing(block, node, where, above)
-        nodes = _needed(block, block.outputs, {node.name: replace(node, inputs=())})
+        nodes = needed(block, block.outputs, {node.name: replace(node, inputs=())})
         if rest:
             places.refuse_second_use(nodes, node, where)
             inner = self.tail(block.find(node.target), rest, joined(above, node.target))
@@ -207,7 +207,8 @@ class Cutter:
             refs = tuple((name, None) for name, _ in inputs)
             nodes = [replace(each, inputs=refs) if each.name == node.name else each for each in nodes]
             return Tail(
-                _graph(block, inputs, nodes, block.outputs, {node.target: inner.block}, block.structure), inputs
+                subgraph(block, inputs, nodes, block.outputs, {node.target: inner.block}, block.structure),
+                inputs,
             )
         if {name for name, _ in block.outputs} == {node.name}:
             places.refuse(where, f"{where!r} is the last: nothing comes after it", "cut after an earlier one")
@@ -219,37 +220,34 @@ class Cutter:
             return (inputs[ref[1] or 0][0], None) if ref[0] == node.name else ref
 
         nodes = [replace(each, inputs=each.inputs and tuple(map(moved, each.inputs))) for each in nodes]
-        return Tail(_graph(block, inputs, nodes, list(map(moved, block.outputs)), {}, block.structure), inputs)
+        return Tail(subgraph(block, inputs, nodes, list(map(moved, block.outputs)), {}, block.structure), inputs)
 
     def _tail_of_sequential(self, block: Sequential, path: str, above: str) -> Tail:
         name, rest, row = places.child(block, path, above)
         behind = dict(list(row.items())[list(row).index(name) + 1 :])
         if rest and not _is_result(row[name], rest, joined(above, name)):
             inner = self.tail(row[name], rest, joined(above, name))
-            return Tail(_sequential({name: inner.block, **behind}), inner.inputs)
+            return Tail(sequential({name: inner.block, **behind}), inner.inputs)
         if not behind:
             where = joined(above, path)
             places.refuse(where, f"{where!r} is the last: nothing comes after it", "cut after an earlier one")
         result = nesting.flattened(self.whole.returned.get(id(row[name])))
         count = len(result) if isinstance(result, tuple) else None
-        return Tail(_sequential(behind), _named("x", result, count))
+        return Tail(sequential(behind), _named("x", result, count))
 
     def _refuse_crossing(self, graph: Graph, node: Node, where: str, above: str) -> None:
-        others = _crossing(graph, node)
+        others = crossing(graph, node)
         if others is None:
             places.refuse(where, f"no output comes from {where!r}", "cut until it instead")
         if not others:
             return
         listed = ", ".join(repr(joined(above, name)) for name in others[:8])
         more = f" and {len(others) - 8} more" if len(others) > 8 else ""
-        near = _next_place(graph, node)
+        near = next_place(graph, node)
         hint = "cut until it instead"
         if near is not None:
             hint = f"all of it passes through {joined(above, near)!r}: cut after that"
         places.refuse(where, f"what comes after {where!r} also needs {listed}{more}, which lies before the cut", hint)
-
-
-# ---------------------------------------------------------------------- parts of graphs
 
 
 def _is_result(block: Block, path: str, above: str) -> bool:
@@ -262,80 +260,6 @@ def _is_result(block: Block, path: str, above: str) -> bool:
     node, rest = places.found(block, path, above)
     is_all = block.outputs == ((node.name, None),) and block.structure == 0
     return is_all and (not rest or _is_result(block.find(node.target), rest, joined(above, node.target)))
-
-
-def _needed(graph: Graph, wanted: Iterable[Ref], changed: Mapping[str, Node]) -> list[Node]:
-    """The nodes that lead to some values, in order, some of them changed."""
-    nodes = {node.name: changed.get(node.name, node) for node in graph.nodes if node.inputs is not None}
-    pending = [name for name, _ in wanted]
-    found = set()
-    while pending:
-        name = pending.pop()
-        if name in nodes and name not in found:
-            found.add(name)
-            pending += [other for other, _ in nodes[name].inputs or ()]
-    return [node for name, node in nodes.items() if name in found]
-
-
-def _crossing(graph: Graph, cut: Node) -> list[str] | None:
-    """What is needed after a node and comes of the inputs without it; None: nothing is after it."""
-    of_inputs, of_cut = set(graph.inputs), {cut.name}
-    for node in graph.nodes:
-        refs = {name for name, _ in node.inputs or ()}
-        if node.name != cut.name and refs & of_cut:
-            of_cut.add(node.name)
-        elif refs & of_inputs:
-            of_inputs.add(node.name)
-    ends = [name for name, _ in graph.outputs]
-    if not of_cut & set(ends):
-        return None
-    behind = [node for node in _needed(graph, graph.outputs, {}) if node.name in of_cut and node.name != cut.name]
-    needed = [name for node in behind for name, _ in node.inputs or ()] + ends
-    return [name for name in dict.fromkeys(needed) if name in of_inputs and name not in of_cut]
-
-
-def _next_place(graph: Graph, cut: Node) -> str | None:
-    """The first node after `cut` that all goes through: nothing else that comes of the inputs is needed later."""
-    ends = {name for name, _ in graph.outputs}
-    of_inputs, last = set(graph.inputs), dict.fromkeys(ends, len(graph.nodes))
-    for position, node in enumerate(graph.nodes):
-        refs = {name for name, _ in node.inputs or ()}
-        last |= {name: max(position, last.get(name, 0)) for name in refs}
-        if refs & of_inputs:
-            of_inputs.add(node.name)
-    live, is_after = {name for name in graph.inputs if name in last}, False
-    for position, node in enumerate(graph.nodes):
-        live -= {name for name, _ in node.inputs or () if last[name] == position}
-        if node.name in of_inputs and node.name in last:
-            live.add(node.name)
-        if is_after and live == {node.name} and node.name not in ends:
-            return node.name
-        is_after = is_after or node.name == cut.name
-    return None
-
-
-def _graph(
-    graph: Graph,
-    inputs: Sequence[tuple[str, Value]],
-    nodes: Sequence[Node],
-    outputs: Sequence[Ref],
-    uses: Mapping[str, Block | None],
-    structure: Any = None,
-) -> Graph:
-    """A graph of some of the nodes, with the blocks and parameters that they need.
-
-    Args:
-        graph: Where they are from.
-        inputs: The new inputs.
-        nodes: The nodes.
-        outputs: The new outputs.
-        uses: Path of a block -> what stands in its place.
-        structure: The containers around the outputs; None: the usual ones.
-    """
-    blocks = {node.target: uses.get(node.target) for node in nodes if node.verb in ("block", "call")}
-    parameters = {node.target for node in nodes if node.verb == "parameter"}
-    children, own = _pruned(graph, blocks, parameters)
-    return Graph([name for name, _ in inputs], nodes, outputs, children, own, structure)
 
 
 def _named(name: str, result: Value, count: int | None) -> list[tuple[str, Value]]:
@@ -354,40 +278,4 @@ def _freed(inputs: Iterable[tuple[str, Value]], nodes: Sequence[Node]) -> list[t
         free = names.free(name, taken)
         taken.add(free)
         found.append((free, value))
-    return found
-
-
-def _pruned(
-    block: Block, blocks: Mapping[str, Block | None], parameters: Iterable[str]
-) -> tuple[dict[str, Block], dict[str, Parameter]]:
-    """The children and parameters of `block` that are needed, each child with no more than is needed of it."""
-    inside: defaultdict[str, dict[str, Block | None]] = defaultdict(dict)
-    held: defaultdict[str, set[str]] = defaultdict(set)
-    for path, other in blocks.items():
-        name, _, rest = path.partition(".")
-        inside[name][rest] = other
-    for path in parameters:
-        name, _, rest = path.partition(".")
-        held[name].add(rest)
-    children = {}
-    for name, child in block.children.items():
-        if "" in inside[name]:
-            children[name] = inside[name][""] or child
-        elif inside[name] or held[name]:
-            children[name] = _container(child, inside[name], held[name])
-    return children, {name: each for name, each in block.parameters.items() if "" in held[name]}
-
-
-def _container(block: Block, blocks: Mapping[str, Block | None], parameters: set[str]) -> Block:
-    """A block that is not called itself, as no more than what holds the needed ones."""
-    if not isinstance(block, Graph | Sequential):
-        return block
-    children, own = _pruned(block, blocks, parameters)
-    return _sequential(children) if isinstance(block, Sequential) else Graph((), (), (), children, own)
-
-
-def _sequential(children: Mapping[str, Block]) -> Sequential:
-    found = Sequential()
-    for name, child in children.items():
-        found.adopt(name, child)
     return found

@@ -10,16 +10,16 @@ from modelarchive import names, spec
 from modelarchive.archive import Archive, write_archive
 from modelarchive.errors import FormatError
 from modelarchive.nn import Block, Parameter
-from modelarchive.transplant.plan import Giver, Plan, Wishes
+from modelarchive.transplant.plan import Options, Plan, Source
 from modelarchive.transplant.report import Transplant
 from modelarchive.transplant.stored import Stored
 
 
 def write_with(
-    giver: Giver,
+    source: Source,
     target: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    wishes: Wishes,
+    options: Options,
     *,
     freeze: bool | str | Iterable[str] = False,
     dry_run: bool = False,
@@ -29,10 +29,10 @@ def write_with(
     """Write `target` with parameters of a source to `out`; neither of the two is changed.
 
     Args:
-        giver: The source's arrays.
+        source: The source's arrays.
         target: An archive of parameters or of a whole model; its architecture and texts go into `out`.
         out: The new file; it may be `target` itself.
-        wishes: What goes where.
+        options: What goes where.
         freeze: As in :func:`transplant`; kept in the architecture, so it needs one.
         dry_run: Report only.
         durable: As in :func:`modelarchive.save`.
@@ -51,7 +51,7 @@ def write_with(
         _check(receiver)
         if receiver.has_architecture:
             spec.validate(receiver.architecture)
-        plan = Plan(giver, _skeleton(receiver).collect_params(), wishes)
+        plan = Plan(source, _skeleton(receiver).collect_params(), options)
         report = plan.report(freeze=freeze, dry_run=dry_run)
         if report.frozen and not receiver.has_architecture:
             raise ValueError("freeze needs a target with an architecture, which keeps it")

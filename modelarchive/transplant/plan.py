@@ -27,7 +27,7 @@ POLICIES: Final = ("error", "skip", "overlap")
 
 
 @dataclass(frozen=True)
-class Giver:
+class Source:
     """What a transplant takes from.
 
     Attributes:
@@ -50,7 +50,7 @@ _EXAMPLES: Final = {
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Options:
     """How a transplant is to go, see :func:`modelarchive.transplant`."""
 
     select: Patterns = None
@@ -83,9 +83,9 @@ class Plan:
     """What goes where.
 
     Args:
-        giver: What is taken from; its arrays are not read for the plan.
+        source: What is taken from; its arrays are not read for the plan.
         parameters: The target's parameters by name; one that is shared is the same object under all of its names.
-        wishes: How.
+        options: How.
 
     Raises:
         ParameterError: With `select`, a selected parameter has no place, or shapes or dtypes differ; lists all of
@@ -93,15 +93,15 @@ class Plan:
         ValueError: Two source parameters are renamed to one, or word lists are wrong.
     """
 
-    def __init__(self, giver: Giver, parameters: Mapping[str, TargetParameter], wishes: Wishes) -> None:
-        self.arrays = giver.arrays
+    def __init__(self, source: Source, parameters: Mapping[str, TargetParameter], options: Options) -> None:
+        self.arrays = source.arrays
         self.parameters = parameters
-        self.wishes = wishes
+        self.options = options
         self.moves: dict[str, _Move] = {}
         self.unexpected: list[str] = []
         self.mismatched: dict[str, tuple[str, str]] = {}
-        self.notes = list(giver.notes)
-        self.words = _words(giver, wishes)
+        self.notes = list(source.notes)
+        self.words = _words(source, options)
         self._match()
 
     def _match(self) -> None:
@@ -116,11 +116,11 @@ class Plan:
         self._refuse_alone()
         if lost := [name for name in self.words if name not in by_target]:
             raise ValueError(f"rows names {lost[0]!r}, which nothing is copied into")
-        for pattern in self.wishes.resize:
+        for pattern in self.options.resize:
             if not names.select(by_target, pattern):
                 raise ValueError(f"resize names {pattern!r}, which nothing is copied into")
-        refused = self.mismatched if self.wishes.mismatch == "error" else {}
-        unplaced = self.unexpected if self.wishes.select is not None else []
+        refused = self.mismatched if self.options.mismatch == "error" else {}
+        unplaced = self.unexpected if self.options.select is not None else []
         if refused or unplaced or not self.moves:
             raise refusing.refusal(self, unplaced, refused, {name: new for new, name in by_target.items()})
         if self.unexpected and (rule := refusing.rename_for(self, self.unexpected)):
@@ -129,14 +129,14 @@ class Plan:
     def _placed(self) -> dict[str, str]:
         """Name in the target -> name in the source, of all that is selected."""
         prefixes = Prefixes(self.parameters)
-        matches = names.matcher(self.wishes.select).match
+        matches = names.matcher(self.options.select).match
         found: dict[str, str] = {}
         by_prefix: set[str] = set()
         for name in self.arrays:
             bare = [name, *without(name)]
             if not any(matches(each) for each in bare):
                 continue
-            new = next((made for each in bare if (made := names.rename(each, self.wishes.rename)) != each), None)
+            new = next((made for each in bare if (made := names.rename(each, self.options.rename)) != each), None)
             is_by_prefix = new is None and (new := prefixes.target_of(name)) != name
             if new in found and not is_by_prefix and found[new] not in by_prefix:
                 raise ValueError(f"rename sends both {found[new]!r} and {name!r} to {new!r}")
@@ -187,7 +187,7 @@ class Plan:
             return None
         if dtype == array.dtype:
             return _Move(name, *shaped)
-        problem = casting.problem(array.dtype, dtype, is_wanted=self.wishes.cast_dtype)
+        problem = casting.problem(array.dtype, dtype, is_wanted=self.options.cast_dtype)
         if problem is not None:
             self.mismatched[new] = problem
             return None
@@ -200,7 +200,7 @@ class Plan:
         shape = shape_of(parameter) if parameter.is_initialized else None
         if shape == array.shape or (shape is None and parameter.fits(array.shape)):
             return "whole", casting.cast(_deferred(array), dtype, new)
-        how = next((each for pattern, each in self.wishes.resize.items() if names.select([new], pattern)), None)
+        how = next((each for pattern, each in self.options.resize.items() if names.select([new], pattern)), None)
         expected, found = f"shape {shape_text(parameter.shape)}", f"shape {array.shape}"
         if shape is not None and how is not None:
             resized = resizing(array.shape, shape, how)
@@ -210,7 +210,7 @@ class Plan:
                     shape, dtype, lambda: casting.converted(apply(_values(array)), dtype, new)
                 )
             found = f"{found}, which {resized}"
-        elif shape is not None and self.wishes.mismatch == "overlap" and len(shape) == array.ndim:
+        elif shape is not None and self.options.mismatch == "overlap" and len(shape) == array.ndim:
             return self._overlap(array, parameter, shape, new)
         self.mismatched[new] = (expected, found)
         return None
@@ -237,7 +237,7 @@ class Plan:
         rows = [each[0] if each else 0 for each in (array.shape, shape)]
         if [len(ours), len(theirs)] != rows:
             raise ValueError(f"rows[{new!r}]: {len(ours)} and {len(theirs)} words for {rows[0]} and {rows[1]} rows")
-        is_cast = casting.problem(array.dtype, parameter.dtype, is_wanted=self.wishes.cast_dtype) is None
+        is_cast = casting.problem(array.dtype, parameter.dtype, is_wanted=self.options.cast_dtype) is None
         if array.shape[1:] != shape[1:] or not (array.dtype == parameter.dtype or is_cast):
             self.mismatched[new] = (
                 f"rows of {parameter.dtype} {shape[1:]}",
@@ -302,11 +302,11 @@ class Plan:
         return values.read() if isinstance(self.parameters[name], Parameter) else _values(values)
 
 
-def _words(giver: Giver, wishes: Wishes) -> dict[str, tuple[list[str], list[str]]]:
+def _words(source: Source, options: Options) -> dict[str, tuple[list[str], list[str]]]:
     """Both word lists of each target name; the source's own where only the target's are given."""
-    by_target = {names.rename(name, wishes.rename): words for name, words in giver.tokens.items()}
+    by_target = {names.rename(name, options.rename): words for name, words in source.tokens.items()}
     found = {}
-    for name, words in wishes.rows.items():
+    for name, words in options.rows.items():
         if isinstance(words, tuple) and len(words) == 2 and not isinstance(words[0], str):
             ours, theirs = list(words[0]), list(words[1])
         elif name in by_target:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-#: Attributes under which wrappers keep the network; they stand anywhere in a name.
+#: Attributes under which wrappers keep the network; they stand anywhere in a name. Those of the classes that
+#: `exchange.torch.wrapping` looks through are among them: a file has the names, and no class to ask.
 _WRAPPERS: Final = (
     "module",  # DataParallel, DistributedDataParallel, AveragedModel
     "_orig_mod",  # torch.compile

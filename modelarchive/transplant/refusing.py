@@ -30,20 +30,17 @@ def refusal(
     """
     known = list(plan.parameters)
     rule = rename_for(plan, unplaced or list(new_names) or list(plan.arrays))
-    lines = []
-    for name in unplaced:
-        new = new_names.get(name, name)
-        near = names.near(new, known)
-        place = name if new == name else f"{name} (renamed {new})"
-        lines.append(f"  unexpected  {place}" + (f" (near: {near})" if near else ""))
-    lines += [f"  mismatched  {name}: expected {e}, found {f}" for name, (e, f) in refused.items()]
-    if not lines:
+    if not unplaced and not refused:
         return _nothing(plan, rule)
+    new = {name: new_names.get(name, name) for name in unplaced}
+    near = names.remarks_on(new.values(), known)
+    renamed = {name: "" if name == other else f" (renamed {other})" for name, other in new.items()}
     ways = [rule or "rename= gives source names a place"] if unplaced else []
-    return ParameterError(
-        "\n".join([f"{counted(len(lines), 'parameter')} cannot be transplanted, nothing was changed:", *lines]),
+    return ParameterError.listing(
+        ", nothing was changed",
         unexpected=unplaced,
-        mismatched=dict(refused),
+        mismatched=refused,
+        remarks={name: renamed[name] + near.get(other, "") for name, other in new.items()},
         hint="; ".join([*ways, *_ways(plan, refused, new_names)]),
     )
 
@@ -55,19 +52,14 @@ def _nothing(plan: Plan, rule: str) -> ParameterError:
         hint = "give a source with parameters" if not plan.arrays else "build it, or call it once on an example"
         return ParameterError(f"{empty}, nothing was changed", hint=hint)
     if plan.mismatched:
-        lines = [f"  mismatched  {name}: expected {e}, found {f}" for name, (e, f) in plan.mismatched.items()]
-        return ParameterError(
-            "\n".join(
-                ["every parameter that matches by name has another shape or dtype, nothing was changed:", *lines]
-            ),
-            mismatched=plan.mismatched,
-            hint="; ".join(_ways(plan, plan.mismatched, {})),
-        )
-    if plan.wishes.select is not None and not plan.unexpected:
+        hint = "; ".join(_ways(plan, plan.mismatched, {}))
+        ending = ", and no other matches, nothing was changed"
+        return ParameterError.listing(ending, mismatched=plan.mismatched, hint=hint)
+    if plan.options.select is not None and not plan.unexpected:
         blocks = {f"{name[:at]}.*": None for name in plan.arrays for at, sign in enumerate(name) if sign == "."}
-        near = names.near(str(plan.wishes.select), [*blocks, *plan.arrays])
+        near = names.near(str(plan.options.select), [*blocks, *plan.arrays])
         hint = f"the source has names like {next(iter(plan.arrays))!r}" + (f"; did you mean {near!r}?" if near else "")
-        return ParameterError(f"no source parameter matches select={plan.wishes.select!r}", hint=hint)
+        return ParameterError(f"no source parameter matches select={plan.options.select!r}", hint=hint)
     if all(".vars." in name for name in plan.arrays):
         what = "the source is a file of Keras' weights, whose names are places, not layers"
         hint = "model.load_weights(path) of Keras fills the model that wrote it, which is a source"
@@ -99,7 +91,7 @@ def _ways(plan: Plan, refused: Mapping[str, tuple[str, str]], new_names: Mapping
                 f"{name} is transposed: give the source's transposed (Keras keeps (in, out), PyTorch (out, in))"
             )
             break
-        if "pos" in name.lower() and name not in names.select([name], list(plan.wishes.resize)):
+        if "pos" in name.lower() and name not in names.select([name], list(plan.options.resize)):
             ways.append(f'resize={{"{name}": "interpolate"}} fits positions to another length or grid')
             break
     if shapes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from modelarchive.tables import aligned
+
 
 @dataclass(frozen=True)
 class Transplant:
@@ -45,9 +47,7 @@ class Transplant:
     def __str__(self) -> str:
         """A table."""
         header = ("target", "state", "source", "note")
-        rows = [header, *self.rows()]
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines = aligned([header, *self.rows()])
         verb = "would be copied" if self.dry_run else "copied"
         lines.append(
             f"{len(self.copied)} {verb}, {len(self.frozen)} frozen, {len(self.mismatched)} mismatched, "

@@ -21,7 +21,6 @@ from modelarchive import errors, formats, models, nn
 from modelarchive.cli import main
 from modelarchive.exchange import numpy, onnx, safetensors, vectors
 from modelarchive.formats import mistaken, telling
-from modelarchive.formats.content import OnDisk
 from tests.conftest import ROOT
 from tests.formats import mistakes
 
@@ -60,14 +59,17 @@ def test_there_is_one_of_each() -> None:
     assert len({each.says for each in (*mistaken.FILES, *mistaken.FOLDERS)}) >= len(FILES) + len(FOLDERS) - 1
 
 
-@pytest.mark.parametrize("key", mistakes.FILES)
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [*((mistakes.file, key) for key in mistakes.FILES), *((mistakes.folder, key) for key in mistakes.FOLDERS)],
+)
 @pytest.mark.parametrize("door", DOORS)
-def test_a_file_is_told(door: str, key: str, tmp_path: Path) -> None:
-    path = mistakes.file(key, tmp_path)
+def test_it_is_told(door: str, make: Callable[[str, Path], Path], key: str, tmp_path: Path) -> None:
+    path = make(key, tmp_path)
     (tmp_path / "out").mkdir()
     with pytest.raises(ma.FormatError) as caught:
         DOORS[door](path)
-    assert caught.value.message.startswith(_says(FILES[key]))
+    assert caught.value.message.startswith(_says(FILES[key] if make is mistakes.file else FOLDERS[key]))
     assert caught.value.hint
     assert caught.value.file == str(path)
     assert "first bytes" not in caught.value.hint
@@ -84,18 +86,6 @@ def test_whatever_it_is_called(key: str, suffix: str, tmp_path: Path) -> None:
         with pytest.raises(ma.FormatError) as caught:
             door(path)
         assert caught.value.message.startswith(_says(FILES[key]))
-
-
-@pytest.mark.parametrize("key", mistakes.FOLDERS)
-@pytest.mark.parametrize("door", DOORS)
-def test_a_folder_is_told(door: str, key: str, tmp_path: Path) -> None:
-    path = mistakes.folder(key, tmp_path)
-    (tmp_path / "out").mkdir()
-    with pytest.raises(ma.FormatError) as caught:
-        DOORS[door](path)
-    assert caught.value.message.startswith(_says(FOLDERS[key]))
-    assert caught.value.hint
-    assert caught.value.file == str(path)
 
 
 def test_a_folder_that_is_read_is_no_archive() -> None:
@@ -213,7 +203,7 @@ _HONEST = sorted(
 
 @pytest.mark.parametrize("path", _HONEST, ids=lambda path: path.name)
 def test_an_honest_file_is_none_of_these(path: Path) -> None:
-    assert telling.find(OnDisk(path)) is None
+    assert telling.find_file(path) is None
     assert formats.recognise(path)
 
 
@@ -237,7 +227,7 @@ _HEADS = [
 def test_any_bytes(tmp_path: Path, head: bytes, kept: int, rest: bytes) -> None:
     path = tmp_path / "x.bin"
     path.write_bytes(head[:kept] + rest)
-    found = telling.find(OnDisk(path))
+    found = telling.find_file(path)
     for door in (formats.recognise, ma.load):
         said = None
         with warnings.catch_warnings(), contextlib.suppress(errors.ModelArchiveError):
@@ -254,7 +244,7 @@ def test_any_bytes_changed(tmp_path: Path, key: str, changes: list[tuple[int, in
         if at < len(content):
             content[at] = value
     (tmp_path / "x").write_bytes(content)
-    found = telling.find(OnDisk(tmp_path / "x"))
+    found = telling.find_file(tmp_path / "x")
     assert found is None or isinstance(found, ma.FormatError)
 
 

@@ -287,11 +287,10 @@ def _bundle(
     architecture: dict[str, Any], parameters: Mapping[str, Deferred], importer: Importer, config: Mapping[str, Any]
 ) -> Bundle:
     try:
-        spec.validate(architecture)
+        expected = spec.parameter_shapes(architecture)
     except SpecError as error:
         problems = [(pointer or "(model)", message) for pointer, _, message in error.problems]
         raise ConversionError(problems) from error
-    expected = spec.parameter_shapes(architecture)
     wrong = [
         (name, f"expected shape {shape}, found {parameters[name].shape}")
         for name, shape in expected.items()

@@ -77,11 +77,6 @@ def read(
         raise ConversionError(importer.problems, file=model.file.path)
     block = importer.place.declared() | {"inputs": [each["name"] for each in declared], "outputs": refs}
     architecture = {"vocabulary": 1, "inputs": declared, "model": block}
-    try:
-        spec.validate(architecture)
-    except SpecError as error:
-        problems = [(pointer or "(model)", message) for pointer, _, message in error.problems]
-        raise ConversionError(problems, file=model.file.path) from error
     return _bundle(model, importer, architecture)
 
 
@@ -159,7 +154,11 @@ def _given(values: Sequence[Value], given: Any) -> dict[str, Shape]:
 
 
 def _bundle(model: Model, importer: Importer, architecture: dict[str, Any]) -> Bundle:
-    expected = spec.parameter_shapes(architecture)
+    try:
+        expected = spec.parameter_shapes(architecture)
+    except SpecError as error:
+        problems = [(pointer or "(model)", message) for pointer, _, message in error.problems]
+        raise ConversionError(problems, file=model.file.path) from error
     wrong = [
         (name, f"expected shape {shape}, found {importer.parameters[name].shape}")
         for name, shape in expected.items()

@@ -182,5 +182,6 @@ def _notes(module: torch.nn.Module, path: str) -> Iterator[Note]:
 
 
 def _without_wrappers(path: str) -> str:
+    # A network may well have a part of its own that is called `module`.
     places = {where for where, _ in WRAPPERS.values()} - {"module"}
     return ".".join(part for part in path.split(".") if part not in places)

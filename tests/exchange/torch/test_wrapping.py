@@ -209,3 +209,10 @@ def test_a_module_inside_of_itself_ends():
     module._modules["self"] = module
     assert list(wrapping.named_tensors(module)) == ["a.weight", "a.bias"]
     assert [path for path, _ in wrapping.walk(module)] == ["", "a"]
+
+
+def test_files_are_rid_of_what_wrappers_in_memory_are():
+    from modelarchive.transplant.prefixes import without
+
+    for attribute, _ in wrapping.WRAPPERS.values():
+        assert "a.weight" in list(without(f"a.{attribute}.weight"))
