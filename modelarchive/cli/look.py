@@ -67,8 +67,8 @@ def _facts(content: Content, network: Network) -> Iterator[tuple[str, list[str]]
     archive = content.archive
     if archive is None:
         yield "format", [f"{content.what}, not a model archive; nothing in it was run"]
-    noun = "parameters" if content.sign == "." else "numbers"
-    yield "size", [f"{output.size(content.size)}, {content.count:,} {noun}"]
+    noun = "parameter" if content.sign == "." else "number"
+    yield "size", [f"{output.size(content.size)}, {errors.counted(content.count, noun)}"]
     arrays = {name: leaf for name, leaf in content.leaves.items() if name in content.arrays}
     unique = sum(leaf.shares is None for leaf in arrays.values())
     found = sorted({leaf.dtype for leaf in arrays.values()})
