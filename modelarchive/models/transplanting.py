@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from modelarchive import tensors
 from modelarchive.archive import Archive
@@ -22,6 +22,8 @@ from modelarchive.transplant.resizing import How
 
 #: A path, an open archive, a bundle, a Block, a torch.nn.Module, a keras.Model, or a mapping of arrays or tensors.
 Source: TypeAlias = Any
+#: Under this name a state_dict of PyTorch has what a module's get_extra_state() gave, of any kind.
+_EXTRA_STATE: Final = "_extra_state"
 #: Gives the inputs that a source declares, as its architecture has them.
 Inputs: TypeAlias = Callable[[], Sequence[Mapping[str, Any]]]
 
@@ -80,6 +82,8 @@ def transplant(
         report = plan.report(freeze=freeze, dry_run=dry_run)
         if report.frozen and isinstance(target, Mapping):
             raise ValueError("freeze needs a network: a state_dict does not say what is trained")
+        if report.frozen and is_keras_model(target) and target.compiled:
+            report.notes.append("the model was compiled before: compile the model again, or it trains as before")
         if not dry_run:
             plan.carry_out(report.frozen)
     return report
@@ -197,7 +201,9 @@ def _opened(source: Source, target: Any) -> Iterator[tuple[Giver, Inputs]]:
     elif is_torch_module(source):
         yield Giver(tensors.arrays_of(room("torch").named_tensors(source))), list
     elif isinstance(source, Mapping):
-        yield Giver(tensors.arrays_of(source)), list
+        extra = [name for name in source if isinstance(name, str) and name.rpartition(".")[2] == _EXTRA_STATE]
+        told = [f"{name!r} is left out: it is no array, module.set_extra_state() takes it" for name in extra]
+        yield Giver(tensors.arrays_of({k: v for k, v in source.items() if k not in extra}), notes=told), list
     else:
         expected = "a path, an archive, a network or a mapping of arrays"
         raise TypeError(f"source is {type(source).__name__}, expected {expected}")

@@ -15,11 +15,9 @@ from modelarchive.store.deferred import Deferred
 def problem(found: np.dtype[Any], expected: np.dtype[Any], *, is_wanted: bool) -> tuple[str, str] | None:
     """What hinders a conversion: (expected, found) in words; None if nothing does."""
     words = f"dtype {dtype_name(expected)}", f"dtype {dtype_name(found)}"
-    if not is_wanted:
-        return words
     if _rank(found) > _rank(expected):
         return words[0], f"{words[1]}, which would lose what it holds"
-    return None
+    return None if is_wanted else words
 
 
 def _rank(dtype: np.dtype[Any]) -> int:

@@ -114,16 +114,20 @@ class Plan:
 
     def _placed(self) -> dict[str, str]:
         """Name in the target -> name in the source, of all that is selected."""
-        prefixes = Prefixes(self.parameters)
         matches = names.matcher(self.wishes.select).match
-        found: dict[str, str] = {}
-        by_prefix: set[str] = set()
+        rules = self.wishes.rename
+        is_renamed = names.matcher(rules).match
+        by_rule: dict[str, str | None] = {}
         for name in self.arrays:
             bare = [name, *without(name)]
-            if not any(matches(each) for each in bare):
-                continue
-            new = next((made for each in bare if (made := names.rename(each, self.wishes.rename)) != each), None)
-            is_by_prefix = new is None and (new := prefixes.target_of(name)) != name
+            if any(matches(each) for each in bare):
+                by_rule[name] = next((names.rename(each, rules) for each in bare if is_renamed(each)), None)
+        prefixes = Prefixes(self.parameters, [name for name, made in by_rule.items() if made is None])
+        found: dict[str, str] = {}
+        by_prefix: set[str] = set()
+        for name, made in by_rule.items():
+            new = prefixes.target_of(name) if made is None else prefixes.target_of_renamed(made)
+            is_by_prefix = made is None and new != name
             if new in found and not is_by_prefix and found[new] not in by_prefix:
                 raise ValueError(f"rename sends both {found[new]!r} and {name!r} to {new!r}")
             # A name that is the target's own comes before one that became it without a wrapper's prefix.
@@ -167,7 +171,9 @@ class Plan:
             return None
         if new in self.words:
             return self._move_rows(name, new)
-        dtype = parameter.dtype if parameter.is_initialized else array.dtype
+        # A Block without values takes those of any dtype; another framework's has its dtype from the start.
+        is_open = isinstance(parameter, Parameter) and not parameter.is_initialized
+        dtype = array.dtype if is_open else parameter.dtype
         shaped = self._shaped(array, new, dtype)
         if shaped is None:
             return None

@@ -78,7 +78,7 @@ class ModelParameter(ForeignParameter):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        if not value and self._variable.is_trainable:
+        if not value:
             self._variable.freeze()
 
     def value(self) -> np.ndarray:
@@ -102,7 +102,11 @@ def arrays_of(model: Any) -> dict[str, Deferred]:
     if entries is not None:
         return dict(entries)
     walked = _walked(model, _owners(model))
-    return {name: Deferred(each.shape or (), each.dtype, each.value) for name, each in walked.items()}
+    return {name: Deferred(each.shape or (), each.dtype, _copied(each)) for name, each in walked.items()}
+
+
+def _copied(parameter: ForeignParameter) -> Callable[[], np.ndarray]:
+    return lambda: parameter.value().copy()
 
 
 def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] = tuple) -> dict[str, ForeignParameter]:
