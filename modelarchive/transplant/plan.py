@@ -258,13 +258,14 @@ class Plan:
         chosen = list(self.moves) if freeze is True else [] if freeze is False else names.select(self.moves, freeze)
         if not chosen and freeze is not False:
             raise ValueError(f"freeze={freeze!r} matches nothing of what is copied: {', '.join([*self.moves][:5])}")
+        told = dict.fromkeys(getattr(self.parameters[name], "when_frozen", "") for name in chosen)
         return Transplant(
             copied={name: (move.source, move.how) for name, move in self.moves.items()},
             missing=[name for name, parameter in self.parameters.items() if id(parameter) not in filled],
             unexpected=self.unexpected,
             mismatched=self.mismatched,
             frozen=chosen,
-            notes=self.notes,
+            notes=[*self.notes, *filter(None, told)],
             dry_run=dry_run,
         )
 

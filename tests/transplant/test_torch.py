@@ -198,6 +198,17 @@ def test_tensors_of_inference_mode_receive(donor: Any) -> None:
     assert torch.equal(target.fc.weight, donor.fc.weight)
 
 
+def test_frozen_statistics_are_said_to_change_in_training_mode(donor: Any, x: Any) -> None:
+    target = Classifier()
+    assert not ma.transplant(donor, target, freeze="features.0.*").notes
+    (note,) = ma.transplant(donor, target, freeze=True).notes
+    assert note.startswith("running statistics still change in training mode: eval()")
+    target.train()
+    target.features[1].eval()
+    target(x)
+    assert torch.equal(target.features[1].running_mean, donor.features[1].running_mean)
+
+
 def test_an_expanded_buffer_is_told_before_anything_changes() -> None:
     target = torch.nn.Linear(2, 2)
     target.register_buffer("scale", torch.zeros(1).expand(3))

@@ -133,7 +133,7 @@ def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] 
     parameters: dict[str, ForeignParameter] = {}
     for name, entry in entries.items():
         if not isinstance(entry, Turned) or not isinstance(entry.stored, Held) or entry.weight is None:
-            problem = "one that Keras makes of several variables, as a LoRA does"
+            problem = "one that Keras makes of several variables, as a LoRA does; transplant before enable_lora()"
             parameters[name] = ForeignParameter(entry.shape, entry.dtype, problem=problem)
             continue
         variable = entry.stored.variable

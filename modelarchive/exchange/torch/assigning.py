@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from modelarchive import dtypes, tensors
 from modelarchive.errors import UnsupportedDataError
 from modelarchive.exchange.torch.wrapping import placed_tensors, refuse_shards
 from modelarchive.nn.target import ForeignParameter
+
+_STATISTICS: Final = "running statistics still change in training mode: eval() of their modules keeps them"
 
 
 class ModuleParameter(ForeignParameter):
@@ -76,6 +78,8 @@ def parameters_of(module: torch.nn.Module) -> dict[str, ModuleParameter]:
                 pass
         if key not in made:
             made[key] = _parameter(tensor, is_optional=own == "num_batches_tracked")
+            if own.startswith("running_"):
+                made[key].when_frozen = _STATISTICS
         made[key].owners.append((owner, own))
         found[name] = made[key]
     _accompany(list(made.values()))
