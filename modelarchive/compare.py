@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from modelarchive import errors
+from modelarchive import dtypes, errors, tensors
 from modelarchive.archive import Archive
 
 #: An array, the bytes of texts, or the words of a parameter's rows.
@@ -60,6 +60,10 @@ class Side:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: What can be compared.
+Comparable: TypeAlias = "str | os.PathLike[str] | Archive | Mapping[str, Any] | Side"
+
+
 @dataclass(frozen=True)
 class Differences:
     """Two models compared.
@@ -87,17 +91,23 @@ class Differences:
         return bool(self.changed or self.reshaped or self.only_a or self.only_b or self.architecture or self.metadata)
 
 
-def diff(a: str | os.PathLike[str] | Side, b: str | os.PathLike[str] | Side) -> Differences:
-    """Compare two archives, or what was read of files of other systems.
+def diff(a: Comparable, b: Comparable) -> Differences:
+    """Compare two archives, or arrays in memory.
+
+    Args:
+        a: The path of an archive, an open one, a mapping of arrays or tensors such as a ``state_dict``, or a
+            :class:`Side`. Arrays in memory have neither architecture nor metadata, and neither is compared then.
+        b: Likewise.
 
     Raises:
         OSError: A file cannot be read.
         FormatError: A file is no archive, or damaged.
+        UnsupportedDataError: Values are no arrays, or tensors without values; lists all of them.
     """
     with ExitStack() as stack:
-        first, second = (
-            each if isinstance(each, Side) else of_archive(stack.enter_context(Archive(each))) for each in (a, b)
-        )
+        first, second = (_side(each, stack) for each in (a, b))
+        if any(isinstance(each, Mapping) and not isinstance(each, Archive) for each in (a, b)):
+            first, second = (replace(each, architecture=None, metadata={}) for each in (first, second))
         found = Differences(
             architecture=list(_changes(_whole(first.architecture), _whole(second.architecture), "")),
             metadata=list(_changes(dict(first.metadata), dict(second.metadata), "")),
@@ -115,6 +125,20 @@ def diff(a: str | os.PathLike[str] | Side, b: str | os.PathLike[str] | Side) -> 
             else:
                 found.changed[name] = change
     return found
+
+
+def _side(each: Comparable, stack: ExitStack) -> Side:
+    if isinstance(each, Side):
+        return each
+    if isinstance(each, Archive):
+        return of_archive(each)
+    if isinstance(each, Mapping):
+        arrays = tensors.arrays_of(each)
+        leaves = {
+            name: described(dtypes.dense_name(one.dtype) or str(one.dtype), one.shape) for name, one in arrays.items()
+        }
+        return Side(leaves, arrays.__getitem__)
+    return of_archive(stack.enter_context(Archive(each)))
 
 
 def of_archive(archive: Archive) -> Side:

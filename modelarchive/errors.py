@@ -145,10 +145,10 @@ class UnsupportedDataError(ModelArchiveError, TypeError):
         problems: ``[(path, message)]`` with the path inside the structure, all of them.
     """
 
-    def __init__(self, problems: Sequence[tuple[str, str]], **where: Any) -> None:
+    def __init__(self, problems: Sequence[tuple[str, str]], *, done: str = "saved", **where: Any) -> None:
         self.problems = list(problems)
         lines = [f"  {path}: {message}" for path, message in self.problems]
-        super().__init__("\n".join([f"{counted(len(lines), 'value')} cannot be saved:", *lines]), **where)
+        super().__init__("\n".join([f"{counted(len(lines), 'value')} cannot be {done}:", *lines]), **where)
 
 
 class ConversionError(ModelArchiveError, ValueError):

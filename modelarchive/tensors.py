@@ -15,6 +15,9 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.errors import UnsupportedDataError
 
+#: What cannot be done with what is no array.
+_TAKEN: Final = "taken as an array"
+
 
 @dataclass(frozen=True)
 class Foreign:
@@ -98,7 +101,7 @@ def arrays_of(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if problems:
         inner = next((name for name, value in values.items() if isinstance(value, Mapping)), None)
         hint = None if inner is None else f"give the dict of arrays inside, data[{inner!r}]"
-        raise UnsupportedDataError(problems, hint=hint)
+        raise UnsupportedDataError(problems, done=_TAKEN, hint=hint)
     return found
 
 
@@ -274,4 +277,4 @@ def _first_line(error: Exception) -> str:
 
 
 def _refused(why: str) -> UnsupportedDataError:
-    return UnsupportedDataError([("tensor", why)])
+    return UnsupportedDataError([("tensor", why)], done=_TAKEN)

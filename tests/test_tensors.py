@@ -272,7 +272,8 @@ dist.destroy_process_group()
         net = nn.Sequential(nn.Dense(2, in_units=3))
         net.initialize(seed=0)
         x = torch.ones(2, 3)
-        assert np.array_equal(net(x), net(x.numpy()))
+        for given in (x, x.clone().requires_grad_()):
+            assert np.array_equal(net(given), net(x.numpy()))
         ma.save_model(tmp_path / "m.h5", net, inputs=x, metadata={"loss": torch.tensor(0.5, requires_grad=True)})
         with ma.open(tmp_path / "m.h5") as archive:
             assert archive.metadata == {"loss": 0.5}

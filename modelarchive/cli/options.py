@@ -29,6 +29,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "after": Option("--from", "LAYER", str),
     "cast_dtype": Option("--cast-dtype"),
     "children": Option("--children", "A:B"),
+    "config": Option("--config", "model.json"),
     "compression": Option("--compression", "CHOICE", str),
     "dry_run": Option("--dry-run"),
     "freeze": Option("--freeze"),
@@ -44,14 +45,13 @@ OPTIONS: Final[Mapping[str, Option]] = {
 
 #: Arguments that only Python has.
 PYTHON_ONLY: Final = frozenset(
-    {"allow_missing", "backend", "block", "config", "external_data", "ignore_extra", "name", "parameters", "tokens",
+    {"allow_missing", "backend", "block", "external_data", "ignore_extra", "name", "parameters", "tokens",
      "verify"}
 )  # fmt: skip
 
 #: What the command line says instead, where another word for the argument would not do.
 SENTENCES: Final[Mapping[str, str]] = {
     "pass parameters=, the file that holds the arrays": "put the file that holds the arrays beside it",
-    "pass config=, the JSON of the model": "exchange.keras.read takes the JSON of the model as well",
 }
 
 _QUOTED: Final = r'"[^"\n]*"'

@@ -98,11 +98,13 @@ def read_as(name: str, path: str | os.PathLike[str], *, parameters_only: bool = 
             raise told from error
         except ConversionError as error:
             if name in _WHOLE and not parameters_only:
-                error.hint = "; ".join(filter(None, [error.hint, _alone(path)]))
+                own = (error.hint or "").partition(f"; {_STILL}")[0]  # a reader does not know what to call the target
+                error.hint = "; ".join(filter(None, [own, _alone(path)]))
             raise
     return without_architecture(bundle) if parameters_only else bundle
 
 
+_STILL: Final = "its parameters still come"
 _AGAIN: Final = "take it from where it came from again"
 #: Why there is no architecture where nobody wanted one.
 _ASKED: Final = "only the parameters were asked for"
@@ -131,9 +133,7 @@ def _alone(path: str | os.PathLike[str]) -> str:
     place = Path(os.fsdecode(path))
     target = place.stem + (".h5" if place.suffix != ".h5" else "-parameters.h5")
     command = f"modelarchive convert {place} {target} --parameters-only"
-    return (
-        f"its parameters still come: load() gives them, and `{command}` (convert(..., parameters_only=True)) keeps them"
-    )
+    return f"{_STILL}: `{command}` keeps them, load() gives them"
 
 
 def without_architecture(bundle: Bundle) -> Bundle:

@@ -219,6 +219,8 @@ def _opened_file(path: str | os.PathLike[str], target: Any) -> Iterator[tuple[Gi
         bundle = arrays_of(name, path)
         if name == "huggingface" and is_torch_module(target) and not is_keras_model(target):
             bundle = _closer(room("torch").named_tensors(target), bundle, read_as(name, path, parameters_only=True))
+        elif name == "keras" and bundle.architecture is None and is_keras_model(target):
+            bundle = room("keras").weights_for(target, path) or bundle
         yield _of_bundle(bundle)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from modelarchive import tensors
 from modelarchive.errors import counted
 from modelarchive.nn.axes import described
 from modelarchive.nn.signature import input_names, positional
@@ -29,6 +30,10 @@ _TOLD: Final = (ValueError, TypeError, IndexError)
 def run(block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
     """Execute a block, and remember what it was given; an error gets the block's path and the inputs' shapes."""
     try:
+        if any(type(x) is not np.ndarray for x in inputs):
+            inputs = [_as_numpy(x) for x in inputs]
+        if named:
+            named = {name: _as_numpy(x) for name, x in named.items()}
         result = block.execute(*inputs, **named)
     except Exception as error:
         _locate(error, block, inputs, named)
@@ -38,6 +43,12 @@ def run(block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
         {name: _noted(x) for name, x in named.items()} if named else None,
     )
     return result
+
+
+def _as_numpy(value: Any) -> Any:
+    """A tensor of another library as an array: networks run in NumPy."""
+    is_tensor = hasattr(type(value), "__dlpack__") and not isinstance(value, np.ndarray)
+    return tensors.asarray(value) if is_tensor else value
 
 
 def _noted(value: Any) -> Any:

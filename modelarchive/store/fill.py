@@ -97,6 +97,8 @@ def pieces(array: np.ndarray) -> Iterator[memoryview]:
     if _is_plain(array):
         flat = [array.reshape(-1)]
     else:
+        # NumPy before 2.3 hands out an unfilled buffer for an array without axes that is to be turned round.
+        array = array.reshape(1) if not array.ndim else array
         plain = array.view(f"u{array.itemsize}") if _is_extension(array.dtype) else array
         native = plain.dtype.newbyteorder("<")
         flat = np.nditer(  # type: ignore[call-overload]  # the stubs lack "contig"

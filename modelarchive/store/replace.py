@@ -65,6 +65,10 @@ def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
             raise OSError(error.errno, words, os.fsdecode(path)) from error
 
 
+#: How file systems say that they have no locks: some of Lustre, NFS and FUSE.
+_NO_LOCKS: Final = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
 def _locked(target: Path) -> tuple[Path, int]:
     """A new file beside the target, open and locked: a lock tells it from what a killed save has left."""
     while True:
@@ -73,7 +77,14 @@ def _locked(target: Path) -> tuple[Path, int]:
         descriptor = os.open(temporary, flags, 0o666)
         if fcntl is None:
             return temporary, descriptor
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(descriptor)
+                raise
+            # Nor can another save lock it, and without a lock none takes it for abandoned.
+            return temporary, descriptor
         # Before the lock was there another save may have taken the file for abandoned.
         if os.fstat(descriptor).st_nlink:
             return temporary, descriptor

@@ -163,7 +163,7 @@ def test_a_configuration_and_its_weights(capsys: pytest.CaptureFixture[str]) -> 
     assert "config=" in notes[0].what
     assert main(["convert", weights, "weights.h5"]) == 0
     said = capsys.readouterr().out
-    assert "(architecture): there is none: a file of weights holds no architecture: pass --config, " in said
+    assert "(architecture): there is none: a file of weights holds no architecture: pass --config model.json, " in said
     assert main(["convert", weights, "whole.h5", "--config", config]) == 0
     with ma.open("whole.h5") as archive:
         assert archive.has_architecture

@@ -27,6 +27,12 @@ def test_pieces_are_the_array(array: np.ndarray) -> None:
     assert b"".join(pieces(array)) == plain(array)
 
 
+@pytest.mark.parametrize("value", [94493.12, 1e-45, 0.0])
+def test_a_number_of_the_other_byte_order(value: float) -> None:
+    """NumPy before 2.3 gave nditer a buffer for it that nothing was put into."""
+    assert b"".join(pieces(np.array(value, dtype=">f4"))) == np.float32(value).tobytes()
+
+
 @pytest.mark.parametrize("layout", ["C", "F", "big", "strided"])
 def test_no_piece_is_longer_than_a_piece(layout: str) -> None:
     array = np.arange(3 * PIECE // 8 + 5, dtype="i8").reshape(-1, 1)

@@ -360,6 +360,22 @@ def fail_with(number: int) -> Callable[..., None]:
     return fail
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_saves(path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    stray = path.with_name(f".{path.stem}.0123456789ab.partial")
+    stray.write_bytes(b"of a save that may still be alive")
+    monkeypatch.setattr(replace.fcntl, "flock", fail_with(number))
+    ma.save(path, NEW)
+    assert_same(NEW, ma.load(path, verify=True))
+    assert stray.exists()
+
+
+def test_a_lock_that_fails_otherwise_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replace.fcntl, "flock", fail_with(errno.EIO))
+    with pytest.raises(OSError, match="nothing was changed"):
+        ma.save(path, NEW)
+
+
 def test_a_folder_that_cannot_be_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = os.fsync
     calls: list[int] = []

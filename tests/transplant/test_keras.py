@@ -96,6 +96,17 @@ def test_the_first_layers_into_a_new_model_frozen(tmp_path: Path) -> None:
     assert not keras.saving.load_model(tmp_path / "target.keras").get_layer("stem").trainable
 
 
+def test_a_file_of_weights_alone(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    donor, target = randomised(image_model(5)), image_model(5)
+    donor.save_weights(tmp_path / "donor.weights.h5")
+    report = ma.load_parameters(tmp_path / "donor.weights.h5", target)
+    assert not report.missing
+    np.testing.assert_array_equal(outputs(target, x), outputs(donor, x))
+    with pytest.raises(ma.ParameterError, match=r"the source has names like 'layers\."):
+        ma.transplant(tmp_path / "donor.weights.h5", keras.Sequential([keras.Input((3,)), layers.Dense(2)]))
+
+
 def test_one_variable_of_a_layer_is_frozen_alone() -> None:
     donor, target = image_model(2), image_model(2)
     ma.transplant(donor, target, freeze="head.weight")

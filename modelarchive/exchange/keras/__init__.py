@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelarchive.exchange.keras.assigning import arrays_of, parameters_of
+from modelarchive.exchange.keras.assigning import arrays_of, parameters_of, weights_for
 from modelarchive.exchange.keras.layers import LAYERS
 from modelarchive.exchange.keras.live import read_model
 from modelarchive.exchange.keras.operations import OPERATIONS
@@ -10,7 +10,17 @@ from modelarchive.exchange.keras.reading import bundle_of_config, read
 from modelarchive.exchange.keras.writing import build_model, write
 from modelarchive.exchange.support import Support
 
-__all__ = ["arrays_of", "build_model", "bundle_of_config", "parameters_of", "read", "read_model", "support", "write"]
+__all__ = [
+    "arrays_of",
+    "build_model",
+    "bundle_of_config",
+    "parameters_of",
+    "read",
+    "read_model",
+    "support",
+    "weights_for",
+    "write",
+]
 
 
 def support() -> list[Support]:

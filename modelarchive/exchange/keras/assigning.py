@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,9 +11,10 @@ import numpy as np
 
 from modelarchive import dtypes, names, tensors
 from modelarchive.errors import ConversionError, ParameterError
-from modelarchive.exchange.bundle import deferred
+from modelarchive.exchange.bundle import Bundle, deferred
 from modelarchive.exchange.keras.layers import LAYERS
 from modelarchive.exchange.keras.live import Held, read_model
+from modelarchive.exchange.keras.reading import read
 from modelarchive.exchange.keras.step import Turned
 from modelarchive.exchange.keras.weights import Fields, Weight, same
 from modelarchive.nn.target import ForeignParameter
@@ -107,6 +110,17 @@ def arrays_of(model: Any) -> dict[str, Deferred]:
 
 def _copied(parameter: ForeignParameter) -> Callable[[], np.ndarray]:
     return lambda: parameter.value().copy()
+
+
+def weights_for(model: Any, path: str | os.PathLike[str]) -> Bundle | None:
+    """A file of weights as those of a model whose layers it holds, under the model's names; None where it is not.
+
+    Such a file calls variables by the classes of their layers and the order of these, which only the model tells.
+    """
+    try:
+        return read(path, config=json.loads(model.to_json()))
+    except Exception:  # Keras' own refusals of a config are of any class
+        return None
 
 
 def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] = tuple) -> dict[str, ForeignParameter]:

@@ -280,7 +280,7 @@ def _model(
 
 #: The next step where a model has classes that nobody knows.
 OWN: Final = "a model with layers of its own is rebuilt by its author's code only"
-_HINT: Final = f"{OWN}; ma.load(path) and modelarchive convert --parameters-only give its parameters"
+_HINT: Final = f"{OWN}; its parameters still come: `modelarchive convert FILE OUT.h5 --parameters-only`, or load()"
 
 
 def _bundle(

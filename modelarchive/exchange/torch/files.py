@@ -11,17 +11,18 @@ import struct
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 import torch
 
+from modelarchive import tensors
 from modelarchive.errors import ConversionError, FormatError, UnsafeFileError, UnsupportedDataError
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred, shared_names
 from modelarchive.exchange.shards import read_shards
-from modelarchive.exchange.torch.tensors import array_of, tensor_of
+from modelarchive.exchange.torch.tensors import tensor_of
 from modelarchive.formats import explain
 from modelarchive.store.replace import replacing
 
@@ -246,23 +247,22 @@ def _arrays(
     """
     found: dict[str, np.ndarray] = {}
     problems: list[tuple[str, str]] = []
-    known: dict[Any, np.ndarray] = {}
+    known: dict[Hashable, np.ndarray] = {}
     for name, value in _tensors(state, notes):
-        place: tuple[Any, ...] = (name, value.layout)
-        if value.layout is torch.strided and not value.is_meta and value.numel():
-            start = value.untyped_storage().data_ptr()
-            place = (start, value.storage_offset(), value.shape, value.stride(), value.dtype)
-            if place not in known and not value.is_contiguous():
-                room -= value.numel() * value.element_size()
-        if room < 0:
-            # Strides of 0 make a large tensor of a few bytes.
-            problems.append((name, f"a view of shape {tuple(value.shape)} that is far larger than what is stored"))
-            break
         if name in found:
             problems.append((name, "is the name of two tensors, once the keys of dicts are put together"))
         try:
+            if (tensor := tensors.foreign(value)) is None:
+                continue  # _tensors gives tensors only
+            place = (name,) if tensor.memory is None else tensor.memory
+            if place not in known and not tensor.is_plain:
+                room -= value.numel() * value.element_size()
+            if room < 0:
+                # Strides of 0 make a large tensor of a few bytes.
+                problems.append((name, f"a view of shape {tensor.shape} that is far larger than what is stored"))
+                break
             if place not in known:
-                known[place] = array_of(value)
+                known[place] = tensor.read()
             found[name] = known[place]
         except UnsupportedDataError as error:
             problems += [(name, what) for _, what in error.problems]
