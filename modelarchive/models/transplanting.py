@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from modelarchive import tensors
+from modelarchive import names, tensors
 from modelarchive.archive import Archive
 from modelarchive.errors import ParameterError, counted
 from modelarchive.exchange.bundle import Bundle, deferred
@@ -114,7 +114,12 @@ def load_parameters(
     """
     with _opened(path, target) as (giver, inputs):
         parameters = _parameters(target, inputs)
-        plan = Plan(giver, parameters, Wishes(cast_dtype=cast_dtype))
+        try:
+            plan = Plan(giver, parameters, Wishes(cast_dtype=cast_dtype))
+        except ParameterError as error:
+            if any(f"{option}=" in str(error.hint) for option in ("select", "rename", "mismatch", "resize")):
+                error.hint = f"{error.hint}; transplant() takes this, load_parameters() names and shapes as they are"
+            raise
         report = plan.report(freeze=False, dry_run=False)
         missing = [name for name in report.missing if not getattr(parameters[name], "is_optional", False)]
         lines = [] if allow_missing else [f"  missing     {name}" for name in missing]
@@ -240,8 +245,16 @@ def _closer(target: Mapping[str, Any], *bundles: Bundle) -> Bundle:
 
 
 def _of_archive(archive: Archive) -> tuple[Giver, Inputs]:
-    arrays = archive.deferred({name: name for name in archive.parameters})
+    arrays = archive.deferred({_key(name): name for name in archive.parameters})
     return Giver(arrays, archive.tokens), lambda: _inputs(archive.architecture if archive.has_architecture else None)
+
+
+def _key(path: str) -> str:
+    """What an array was called that was saved in a dict; one that lies deeper keeps its path."""
+    try:
+        return path if "/" in path else names.decode_key(path)
+    except UnicodeDecodeError:  # no name that an archive of ours has
+        return path
 
 
 def _of_bundle(bundle: Bundle) -> tuple[Giver, Inputs]:

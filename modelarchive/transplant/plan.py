@@ -54,6 +54,14 @@ class Wishes:
 
     def __post_init__(self) -> None:
         """Refuse what no transplant knows."""
+        for option, value in (("rename", self.rename), ("rows", self.rows), ("resize", self.resize)):
+            if not isinstance(value, Mapping):
+                raise TypeError(f"{option} is {value!r:.80}, expected a dict")
+        if self.select is not None and not isinstance(self.select, str | list | tuple):
+            object.__setattr__(self, "select", _several(self.select))  # an iterator gives its patterns once
+        texts = [*self.rename.values(), *self.rename, *([] if self.select is None else _several(self.select))]
+        if wrong := [each for each in texts if not isinstance(each, str)]:
+            raise TypeError(f"{wrong[0]!r:.80} is {type(wrong[0]).__name__}, expected a name or pattern as str")
         if self.mismatch not in POLICIES:
             raise ValueError(f"mismatch is {self.mismatch!r}, expected one of {', '.join(POLICIES)}")
         for how in self.resize.values():
@@ -255,7 +263,9 @@ class Plan:
         """The table of what is copied where."""
         # A shared parameter is filled under all of its names.
         filled = {id(self.parameters[name]) for name in self.moves}
-        chosen = list(self.moves) if freeze is True else [] if freeze is False else names.select(self.moves, freeze)
+        chosen = list(self.moves) if freeze is True else []
+        if not isinstance(freeze, bool):
+            chosen = names.select(self.moves, _several(freeze))
         if not chosen and freeze is not False:
             raise ValueError(f"freeze={freeze!r} matches nothing of what is copied: {', '.join([*self.moves][:5])}")
         told = dict.fromkeys(getattr(self.parameters[name], "when_frozen", "") for name in chosen)
@@ -304,6 +314,14 @@ def _words(giver: Giver, wishes: Wishes) -> dict[str, tuple[list[str], list[str]
                 raise ValueError(f"rows[{name!r}]: a word stands twice in one list")
         found[name] = (ours, theirs)
     return found
+
+
+def _several(patterns: str | Iterable[str]) -> list[str]:
+    if isinstance(patterns, str):
+        return [patterns]
+    if not isinstance(patterns, Iterable):
+        raise TypeError(f"{patterns!r:.80} is {type(patterns).__name__}, expected a pattern or several")
+    return list(patterns)
 
 
 def _is_equal(one: Deferred, other: Deferred) -> bool:
