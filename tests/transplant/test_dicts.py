@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 
 import modelarchive as ma
 from modelarchive.transplant.prefixes import Prefixes
+
+INTEGERS = ["i1", "u1", "i4", "u4", "i8", "u8"]
+FLOATS = ["f2", "f4", "f8"]
 
 
 def test_arrays_are_filled_in_place() -> None:
@@ -45,6 +49,40 @@ def test_freezing_needs_a_network() -> None:
 
 
 class TestCasting:
+    @pytest.mark.parametrize(
+        ("value", "found", "expected"),
+        [
+            (np.inf, "f4", ml_dtypes.float8_e4m3fn),  # which has no infinity
+            (2**24 + 1, "i8", "f4"),
+            (2**53 + 1, "i8", "f8"),
+            (2**63 - 1, "i8", "f8"),
+            (257, "i4", ml_dtypes.bfloat16),
+            (-1, "i1", "u8"),
+            (2**63, "u8", "i8"),
+            (300, "i8", "u1"),
+            (2**24 + 1, "i8", "c8"),
+        ],
+    )
+    def test_numbers_that_would_be_others(self, value: float, found: str, expected: Any) -> None:
+        target = {"a": np.zeros(2, expected)}
+        with pytest.raises(ma.ParameterError, match=r"a: expected numbers that .* can hold, found others of"):
+            ma.transplant({"a": np.array([0, value], found)}, target, cast_dtype=True)
+        assert not target["a"].any()
+
+    @given(st.lists(st.integers(-(2**63), 2**64 - 1)), st.sampled_from(INTEGERS), st.sampled_from([*INTEGERS, *FLOATS]))
+    def test_whole_numbers_stay_what_they_are(self, values: list[int], found: str, expected: str) -> None:
+        limits = np.iinfo(found)
+        values = [value for value in values if limits.min <= value <= limits.max]
+        source, target = np.array(values, found), np.zeros(len(values), expected)
+        with np.errstate(over="ignore"):
+            wanted = source.astype(expected)
+        if [int(each) if np.isfinite(each) else None for each in wanted] == values:
+            ma.transplant({"a": source}, {"a": target}, cast_dtype=True)
+            assert target.tobytes() == wanted.tobytes()
+        else:
+            with pytest.raises(ma.ParameterError):
+                ma.transplant({"a": source}, {"a": target}, cast_dtype=True)
+
     def test_into_a_wider_dtype(self) -> None:
         source = {"a": np.array([0.1, -3], np.float16), "b": np.array([0.1], ml_dtypes.bfloat16), "c": np.array([3])}
         target = {"a": np.zeros(2, "f4"), "b": np.zeros(1, "f8"), "c": np.zeros(1, "f4")}
