@@ -13,6 +13,10 @@ PART: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 MAX_PARTS: Final = 64
 #: HDF5 keeps the name of a link, with what else it says about it, within 64 KiB.
 MAX_LINK_BYTES: Final = 60_000
+#: Numbers that are keys of dicts fit into 64 bits.
+MAX_NUMBER: Final = 2**63 - 1
+#: Keys under which checkpoints keep a network's parameters, in the order of asking.
+CHECKPOINT_KEYS: Final = ("state_dict", "model_state_dict", "model", "module", "net", "params")
 #: A name that starts so would collide with safetensors' own entries.
 RESERVED: Final = ("__metadata__", "__hdf5__")
 
@@ -54,12 +58,15 @@ def free(wish: str, *taken: Container[str]) -> str:
     return name
 
 
-def encode_key(key: str) -> str:
+def encode_key(key: str | int) -> str:
     """A dict key as one HDF5 link name: any string but keeps its dots and its unicode.
 
-    ``/``, ``%``, NUL and lone surrogates are percent-encoded; so are the names that HDF5 cannot hold
-    (``.``, ``..``; the empty key becomes a bare ``%``) and the first ``_`` of a reserved name.
+    A number is written after ``%i``, which begins no encoded string: ``%i0``, ``%i-7``. ``/``, ``%``, NUL and lone
+    surrogates are percent-encoded; so are the names that HDF5 cannot hold (``.``, ``..``; the empty key becomes a bare
+    ``%``) and the first ``_`` of a reserved name.
     """
+    if isinstance(key, int):
+        return f"%i{key}"
     if key == "":
         return "%"
     if key in (".", ".."):
@@ -69,15 +76,18 @@ def encode_key(key: str) -> str:
     return _ENCODED.sub(lambda found: quote(found[0].encode("utf-8", "surrogatepass"), safe=""), key)
 
 
-def decode_key(link: str) -> str:
+def decode_key(link: str) -> str | int:
     """The inverse of :func:`encode_key`."""
     if link == "%":
         return ""
     if "%" not in link:
         return link
+    if number := _NUMBER.fullmatch(link):
+        return int(number[1])
     return unquote_to_bytes(link).decode("utf-8", "surrogatepass")
 
 
+_NUMBER: Final = re.compile(r"%i(0|-?[1-9][0-9]{0,18})")
 _ENCODED: Final = re.compile("[/%\0\ud800-\udfff]")
 
 

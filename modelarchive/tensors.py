@@ -90,7 +90,7 @@ def arrays_of(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
             if isinstance(value, np.ndarray):
                 found[name] = value
             elif (tensor := foreign(value)) is None:
-                problems.append((name, f"a {type(value).__name__}, expected an array"))
+                problems.append((name, f"is {type(value).__name__}, expected an array"))
             else:
                 known = shared.get(tensor.memory)
                 found[name] = tensor.read() if known is None else known[0]

@@ -244,7 +244,18 @@ def test_what_is_no_source(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [object(), {1, 2}, b"bytes", {1: 2}, {"a": [np.array([None])]}, np.array(["2020"], "M8[D]"), iter([])]
+    "wrong",
+    [
+        object(),
+        {1, 2},
+        b"bytes",
+        {1.5: 2},
+        {True: 2},
+        {2**63: 2},
+        {"a": [np.array([None])]},
+        np.array(["2020"], "M8[D]"),
+        iter([]),
+    ],
 )
 def test_what_cannot_be_saved(out: Path, wrong: Any) -> None:
     with pytest.raises(ma.UnsupportedDataError, match="nothing was written") as caught:
@@ -256,8 +267,8 @@ def test_what_cannot_be_saved(out: Path, wrong: Any) -> None:
 
 def test_every_problem_is_listed(out: Path) -> None:
     with pytest.raises(ma.UnsupportedDataError) as caught:
-        ma.save(out, [object(), {"a": {2: 1}, "b": np.array([object()])}, np.array(["\ud800"])])
-    assert [path for path, _ in caught.value.problems][:3] == ["data[0]", "data[1]['a'][2]", "data[1]['b']"]
+        ma.save(out, [object(), {"a": {(2,): 1}, "b": np.array([object()])}, np.array(["\ud800"])])
+    assert [path for path, _ in caught.value.problems][:3] == ["data[0]", "data[1]['a'][(2,)]", "data[1]['b']"]
 
 
 def test_an_uninitialised_network(out: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -195,3 +196,24 @@ def test_an_open_archive_is_only_read(net: nn.Block, model: Path, tmp_path: Path
         ma.transplant(archive, net)
         ma.save(tmp_path / "arrays.h5", archive)
     assert set(ma.load(tmp_path / "arrays.h5")) == set(net.collect_params())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"device": "cpu"}, "device=, which backend='numpy' does not take: give backend='torch'"),
+        ({"inputs": None, "backend": "torch"}, "inputs=, which backend='torch' does not take: give backend='keras'"),
+        ({"children": 1, "backend": "keras"}, "children=, which backend='keras' does not take: no backend does"),
+    ],
+)
+def test_options_of_another_backend(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        ma.load_model(tmp_path / "any.h5", **options)
+
+
+def test_a_block_that_is_asked_for_as_an_array(tmp_path: Path) -> None:
+    ma.save(tmp_path / "x.h5", {"fc.weight": np.zeros(3), "fc.bias": np.ones(2)})
+    with ma.open(tmp_path / "x.h5") as archive:
+        with pytest.raises(ma.ParameterError, match=r'select\("fc\.\*"\) its parameters'):
+            archive["fc"]
+        assert list(archive.select("fc.*")) == ["fc.weight", "fc.bias"]

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelarchive import names
-from tests.properties.strategies import keys
+from tests.properties.strategies import keys, numbers
 
 WORDS = st.lists(st.sampled_from(["a", "b", "weight", "layer", "0", "10"]), min_size=1, max_size=4).map(".".join)
 
 
-@given(keys)
-def test_keys_survive_and_are_links_that_hdf5_holds(key: str) -> None:
+@given(keys | numbers)
+def test_keys_survive_and_are_links_that_hdf5_holds(key: str | int) -> None:
     link = names.encode_key(key)
     assert names.decode_key(link) == key
     assert link not in ("", ".", "..")
@@ -26,8 +26,8 @@ def test_keys_survive_and_are_links_that_hdf5_holds(key: str) -> None:
     link.encode()
 
 
-@given(keys, keys)
-def test_different_keys_have_different_links(left: str, right: str) -> None:
+@given(keys | numbers | numbers.map(str), keys | numbers)
+def test_different_keys_have_different_links(left: str | int, right: str | int) -> None:
     assert (names.encode_key(left) == names.encode_key(right)) == (left == right)
 
 

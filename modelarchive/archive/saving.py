@@ -37,9 +37,9 @@ def save(
 
     Args:
         path: The file; an old one is replaced as a whole, or left as it was.
-        data: Dict keys are strings, any string. Arrays may have any byte order and strides; they are stored
-            little-endian in C order. ``OrderedDict`` and named tuples come back as dict and tuple, NumPy
-            scalars as arrays of no axes. Arrays of other libraries (``torch.Tensor`` on any device,
+        data: Dict keys are strings, any string, or integers of 64 bits. Arrays may have any byte order and strides;
+            they are stored little-endian in C order. ``OrderedDict`` and named tuples come back as dict and tuple,
+            NumPy scalars as arrays of no axes. Arrays of other libraries (``torch.Tensor`` on any device,
             ``keras.Variable``, JAX, whatever has ``__array__`` or DLPack) are stored as the same numbers; tensors
             that are the same memory once, under each of their names.
         compression: "deflate" compresses the arrays that shrink by it, with HDF5's own filters; a dict chooses by

@@ -45,7 +45,7 @@ def take_apart(data: object) -> Members:
     """Take a structure apart.
 
     Args:
-        data: An array, number, string or None, or a list, tuple or dict (with string keys) of such.
+        data: An array, number, string or None, or a list, tuple or dict (its keys strings or integers) of such.
 
     Raises:
         UnsupportedDataError: Something in it cannot be stored; all such places are listed.
@@ -113,9 +113,9 @@ def place(kinds: Mapping[str, str], path: str) -> str:
     return words
 
 
-def _dict(path: str, items: Mapping[str, Any]) -> dict[str, Any]:
+def _dict(path: str, items: Mapping[str, Any]) -> dict[str | int, Any]:
     if not path and not {"%", "/"} & {*"".join(items)}:
-        return dict(items)
+        return dict(items.items())
     try:
         found = {names.decode_key(item.rpartition("/")[2]): value for item, value in items.items()}
     except UnicodeDecodeError as error:
@@ -160,14 +160,23 @@ def _take(
     prefix = f"{path}/" if path else ""
     items = data.items() if isinstance(data, Mapping) else enumerate(data)  # type: ignore[arg-type]
     for key, value in items:
-        if kind == "dict" and not isinstance(key, str):
-            problems.append((f"{where}[{key!r}]", f"the key is {type(key).__name__}, expected str"))
+        if kind == "dict" and (problem := _problem_with_key(key)):
+            problems.append((f"{where}[{key!r}]" if type(key) is not int else f"{where}[{hex(key)[:40]}]", problem))
             continue
-        link = names.encode_key(key) if isinstance(key, str) else str(key)
+        link = names.encode_key(key) if kind == "dict" else str(key)
         if len(link.encode()) > names.MAX_LINK_BYTES:
             problems.append((f"{where}[{key[:20]!r}...]", f"the key takes more than {names.MAX_LINK_BYTES:,} bytes"))
             continue
         _take(value, prefix + link, f"{where}[{key!r}]", members, problems, above=above)
+
+
+def _problem_with_key(key: object) -> str | None:
+    """What is wrong with a dict's key, or None."""
+    if isinstance(key, str) or (type(key) is int and abs(key) <= names.MAX_NUMBER):
+        return None
+    if type(key) is int:
+        return "the key is an int of more than 64 bits"
+    return f"the key is {type(key).__name__}, expected str or int"
 
 
 def _take_leaf(data: object, path: str, members: Members) -> str | None:
@@ -190,14 +199,29 @@ def _take_leaf(data: object, path: str, members: Members) -> str | None:
         if tensor is not None:
             return _take_tensor(tensor, path, members)
         found = f"{type(data).__module__}.{type(data).__qualname__}"
-        advice = {
-            "bytes": "; use np.frombuffer(value, np.uint8)",
-            "set": "; use a sorted list",
-        }.get(type(data).__name__, "")
-        return f"{found} is no array, number, string, None, list, tuple or dict{advice}"
+        return f"{found} is no array, number, string, None, list, tuple or dict{_advice(data)}"
     members.kinds[path] = "literal"
     members.literals[path] = literal
     return None
+
+
+def _advice(data: object) -> str:
+    """What to save instead of an object that is no data."""
+    told = {
+        "bytes": "; use np.frombuffer(value, np.uint8)",
+        "set": "; use a sorted list",
+        "generator": "; use a list of it",
+        "dict_values": "; use a list of it",
+    }.get(type(data).__name__)
+    if told is not None or isinstance(data, type):
+        return told or "; it is a class"
+    if hasattr(data, "call") and hasattr(data, "trainable_variables"):
+        return "; save_model() keeps it as a network, save() the dict {each.path: each for each in model.variables}"
+    if hasattr(data, "forward") and hasattr(data, "state_dict"):
+        return "; save_model() keeps it as a network, save() its state_dict()"
+    if hasattr(data, "forward") and hasattr(data, "collect_params"):
+        return "; save_model() keeps it as a network, save_parameters() its parameters"
+    return "; save its state_dict()" if hasattr(data, "state_dict") else ""
 
 
 def _take_tensor(tensor: tensors.Foreign, path: str, members: Members) -> str | None:

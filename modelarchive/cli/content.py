@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelarchive import dtypes, errors, formats
+from modelarchive.formats.commanding import convert_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,25 +134,6 @@ def refuse_foreign(path: Path) -> None:
         what = formats.FORMATS[name].what
         hint = f"`{convert_line(path)}` makes one of it"
         raise errors.FormatError(f"is {what}, not a model archive", file=path, hint=hint)
-
-
-def convert_line(path: Path, *, parameters_only: bool = False) -> str:
-    """The command that makes an archive of a file: beside nothing that is there already."""
-    name = path.resolve().name
-    endings = [suffix for known in formats.FORMATS.values() for suffix in known.suffixes]
-    ending = max((each for each in endings if name.lower().endswith(each)), key=len, default="")
-    stem = name[: len(name) - len(ending)] or name
-    target = f"{stem}.h5"
-    number = 1
-    while Path(target).exists():
-        number += 1
-        target = f"{stem}-{number}.h5"
-    only = ["--parameters-only"] if parameters_only else []
-    return shlex.join(["modelarchive", "convert", *only, *map(_no_option, (str(path), target))])
-
-
-def _no_option(path: str) -> str:
-    return f"./{path}" if path.startswith("-") else path
 
 
 def _of_archive(archive: Archive) -> Content:

@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
     """Add `demo`."""
     parser = commands.add_parser(
         "demo",
-        help="tell the whole story on a real network in under a minute",
+        help="Tell the whole story on a real network in under a minute",
         description="Save a trained LeNet, look into the file, rebuild it without its class, move its layers, "
         "damage a copy and find the damage, open it with HDF5 and safetensors. The files stay to look at.",
     )
@@ -264,4 +264,5 @@ class Story:
             ("jupyter lab    # then open the file", "pip install jupyterlab-h5web"),
             (f"vitables {self.file}", "pip install vitables PyQt6"),
         ):
-            self.tell(f"   {command:<52} # {package}")
+            self.tell(f"   {command}")
+            self.tell(f"      # {package}")

@@ -212,7 +212,7 @@ def _tree(content: Content, kinds: dict[str, str]) -> None:
         parts = tuple(name.split(content.sign))
         for depth in range(1, len(parts)):
             found.setdefault(parts[:depth], "")
-        found[parts] = f"  {leaf.dtype} {output.shape(leaf.shape)}"
+        found[parts] = f"  {leaf.dtype} {output.shape(leaf.shape) if leaf.value is None else _shortened(leaf)}"
     siblings: dict[tuple[str, ...], list[str]] = {}
     for parts in found:
         siblings.setdefault(parts[:-1], []).append(parts[-1])

@@ -10,7 +10,7 @@ from modelarchive import errors
 from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command, add_output, add_patterns, children, pairs
 from modelarchive.cli.content import refuse_foreign
-from modelarchive.cli.outcome import DONE, WrongUseError
+from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.cli.output import Column
 
 _STYLES = {"copied": "green", "frozen": "cyan", "mismatched": "red", "unexpected": "yellow"}
@@ -105,6 +105,7 @@ def transplant(chosen: argparse.Namespace) -> int:
 
     if chosen.output is None and not chosen.dry_run:
         raise WrongUseError("-o OUT is needed", hint="--dry-run prints the plan and writes nothing")
+    refuse_foreign(chosen.target)
     options: dict[str, Any] = {
         "select": chosen.select,
         "rename": pairs(chosen.rename, option="--rename"),
@@ -132,13 +133,15 @@ def transplant(chosen: argparse.Namespace) -> int:
         copied = {name: {"source": source, "how": how} for name, (source, how) in report.copied.items()}
         output.as_json({"written": None if chosen.dry_run else str(out), "copied": copied, **record})
         return DONE
-    rows = [(target, (state, _STYLES.get(state, "")), source, note) for target, state, source, note in report.rows()]
+    rows = [
+        (target or "-", (state, _STYLES.get(state, "")), source, note) for target, state, source, note in report.rows()
+    ]
     columns = [Column("target", is_name=True), Column("state"), Column("source", is_name=True), Column("note")]
     output.table(columns, rows)
     verb = "would be copied" if chosen.dry_run else f"copied, written to {out}"
     output.say(f"\n{errors.counted(len(report.copied), 'parameter')} {verb}", style="bold")
     for note in report.notes:
-        output.say(f"  {note}", style="yellow")
+        output.say(f"  {spelled(note, 'transplant')}", style="yellow")
     return DONE
 
 

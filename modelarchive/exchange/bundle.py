@@ -250,13 +250,17 @@ def _stored_names(archive: Archive) -> dict[str, str]:
     if members is None:
         return {name: name for name in archive.parameters}
     unsupported = [
-        (names.decode_key(path) or "(the value)", f"is a {kind}, expected a flat dict of arrays")
+        (str(names.decode_key(path)) or "(the value)", f"is a {kind}, expected a flat dict of arrays")
         for path, kind in members.items()
         if (path == "" and kind != "dict") or (path != "" and (kind != "array" or path not in archive.parameters))
     ]
     if unsupported:
         raise ConversionError(unsupported, file=archive.path, hint="other formats hold names and arrays only")
-    return {names.decode_key(path): path for path in archive.parameters}
+    keys = {path: names.decode_key(path) for path in archive.parameters}
+    numbers = [(str(key), "is a number, expected a name") for key in keys.values() if isinstance(key, int)]
+    if numbers:
+        raise ConversionError(numbers, file=archive.path, hint="other formats hold arrays under names, which are text")
+    return {str(key): path for path, key in keys.items()}
 
 
 def _compare(expected: Mapping[str, tuple[int, ...]], entries: Mapping[str, Deferred]) -> None:

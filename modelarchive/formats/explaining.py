@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from modelarchive.errors import FormatError, UnsupportedVersionError
+from modelarchive.formats.commanding import convert_line
 from modelarchive.formats.content import Content, OnDisk
 from modelarchive.formats.known import FORMATS
 from modelarchive.formats.recognising import recognise, recognised
@@ -43,7 +44,7 @@ def is_not_an_archive(content: Content) -> FormatError:
         return error
     if name != "archive":
         # PyTorch's shards are told by their index; a safetensors header that is cut is told as such.
-        hint = f"`modelarchive convert {path.name} {_other(path)}` makes one of it, and load() reads it as it is"
+        hint = f"`{convert_line(path)}` makes one of it, and load() reads it as it is"
         told = telling.find(content) if name in ("safetensors", "torch", "onnx", "keras") else None
         return told or FormatError(f"is {FORMATS[name].what}, not a model archive", file=path, hint=hint)
     known = ", ".join(each.what for each in FORMATS.values())
@@ -60,11 +61,5 @@ def is_a_folder(folder: Path) -> FormatError | None:
             return told
     except OSError:
         return None
-    hint = f"`modelarchive convert {folder.name} {folder.name}.h5` makes one of it, and load_model() reads it as it is"
+    hint = f"`{convert_line(folder)}` makes one of it, and load_model() reads it as it is"
     return FormatError(f"is {FORMATS['huggingface'].what}, not a model archive", file=folder, hint=hint)
-
-
-def _other(path: Path) -> str:
-    """The name of an archive that is made of a file."""
-    name = f"{path.stem}.h5"
-    return name if name != path.name else f"{path.stem}-archive.h5"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.formats import protobuf
+from modelarchive.formats.commanding import convert_line
 from modelarchive.formats.content import MAX_HEADER_BYTES, TORCH, Content, format_inside, hdf5_start, zip_members
 
 _HEAD: Final = 4096
@@ -302,6 +303,6 @@ def weights(folder: Path) -> Found:
     found = next((each for end in endings for each in inside if each.endswith(end)), None)
     if found is None:
         return None
-    alone = f"modelarchive convert {folder.name} {folder.name}.h5 --parameters-only"
-    one = f"modelarchive convert {folder.name}/{found} {folder.name}.h5"
-    return {"weights": found, "command": alone if ".safetensors" in found else one}
+    is_whole = ".safetensors" in found
+    command = convert_line(folder if is_whole else folder / found, parameters_only=is_whole)
+    return {"weights": found, "command": command}

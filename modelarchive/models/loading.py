@@ -19,6 +19,10 @@ from modelarchive.names import joined
 _BUILDS: Final = {"torch": "build_module", "keras": "build_model"}
 
 
+#: Backend -> what its models are built with besides.
+_OPTIONS: Final = {"numpy": (), "torch": ("device", "dtype"), "keras": ("inputs",)}
+
+
 def load(
     path: str | os.PathLike[str],
     *,
@@ -49,11 +53,16 @@ def load(
         MissingDependencyError: The backend is not installed.
     """
     if backend == "torch":
-        return room("torch").tensors_of(load(path, mmap=True, verify=verify), device=device)
+        return room("torch").tensors_of(_arrays(path, mmap=True, verify=verify), device=device)
     if backend != "numpy":
         raise ValueError(f"backend is {backend!r}, expected 'numpy' or 'torch'")
     if device is not None:
         raise ValueError(f"device is {device!r}, and arrays of NumPy have none: give backend='torch'")
+    return _arrays(path, mmap=mmap, verify=verify)
+
+
+def _arrays(path: str | os.PathLike[str], *, mmap: bool, verify: bool) -> Any:
+    """What :func:`load` gives, in NumPy."""
     name = recognised(path)
     if name == "archive":
         return archive.load(path, mmap=mmap, verify=verify)
@@ -61,7 +70,7 @@ def load(
         refuse_verify(path, name)
     bundle = arrays_of(name, path)
     for note in bundle.notes:
-        warnings.warn(f"{path}: {note}", stacklevel=2)
+        warnings.warn(f"{path}: {note}", stacklevel=3)
     arrays: dict[int, Any] = {}
     found = {}
     for key, entry in deferred(bundle.parameters).items():
@@ -109,8 +118,11 @@ def load_model(
     """
     if backend not in ("numpy", *_BUILDS):
         raise ValueError(f"backend is {backend!r}, expected 'numpy', 'torch' or 'keras'")
-    if backend == "numpy" and options:
-        raise TypeError(f"{', '.join(options)}: only a backend other than numpy has such options")
+    for option in options:
+        if option not in _OPTIONS[backend]:
+            takers = [other for other, known in _OPTIONS.items() if option in known]
+            way = f"give backend={takers[0]!r}" if takers else "no backend does"
+            raise TypeError(f"load_model() got {option}=, which backend={backend!r} does not take: {way}")
     name = recognised(path)
     if name == "archive" and backend == "numpy":
         return archive.load_model(path, block=block, until=until, after=after, verify=verify)

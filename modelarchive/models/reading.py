@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.bundle import Bundle, Note, bundle_of
 from modelarchive.formats import FORMATS, explain, is_certain, recognise
+from modelarchive.formats.commanding import convert_line
 from modelarchive.store.source import Source
 
 #: Format -> what its reader takes as inputs: declarations, or names only.
@@ -130,9 +131,7 @@ def arrays_of(name: str, path: str | os.PathLike[str]) -> Bundle:
 
 def _alone(path: str | os.PathLike[str]) -> str:
     """How the parameters come without the architecture that was refused."""
-    place = Path(os.fsdecode(path))
-    target = place.stem + (".h5" if place.suffix != ".h5" else "-parameters.h5")
-    command = f"modelarchive convert {place} {target} --parameters-only"
+    command = convert_line(Path(os.fsdecode(path)), parameters_only=True)
     return f"{_STILL}: `{command}` keeps them, load() gives them"
 
 

@@ -127,8 +127,9 @@ def load_parameters(
         if lines:
             ways = ["allow_missing=True keeps what the source lacks"] if missing and not allow_missing else []
             ways += ["ignore_extra=True skips what the network lacks"] if report.unexpected and not ignore_extra else []
+            verb = "does" if len(lines) == 1 else "do"
             raise ParameterError(
-                "\n".join([f"{counted(len(lines), 'parameter')} do not fit, nothing was loaded:", *lines]),
+                "\n".join([f"{counted(len(lines), 'parameter')} {verb} not fit, nothing was loaded:", *lines]),
                 missing=missing,
                 unexpected=report.unexpected,
                 hint="; ".join(ways),
@@ -245,14 +246,28 @@ def _closer(target: Mapping[str, Any], *bundles: Bundle) -> Bundle:
 
 
 def _of_archive(archive: Archive) -> tuple[Giver, Inputs]:
-    arrays = archive.deferred({_key(name): name for name in archive.parameters})
-    return Giver(arrays, archive.tokens), lambda: _inputs(archive.architecture if archive.has_architecture else None)
+    stored, notes = _network_in(archive)
+    return Giver(archive.deferred(stored), archive.tokens, notes), lambda: _inputs(
+        archive.architecture if archive.has_architecture else None
+    )
+
+
+def _network_in(archive: Archive) -> tuple[dict[str, str], list[str]]:
+    """Name -> name in the archive of a network's parameters; of a checkpoint, a dict of dicts, those of the network."""
+    members = archive.reader.contents.members or {}
+    key = next((each for each in names.CHECKPOINT_KEYS if members.get(each) == "dict"), None)
+    if key is None or any("/" not in name for name in archive.parameters):
+        return {_key(name): name for name in archive.parameters}, []
+    stored = {_key(name.removeprefix(f"{key}/")): name for name in archive.parameters if name.startswith(f"{key}/")}
+    others = sorted({name.partition("/")[0] for name in archive.parameters} - {key})
+    note = f"its {key!r} is taken" + (f", {', '.join(map(repr, others))} beside it left alone" if others else "")
+    return stored, [note]
 
 
 def _key(path: str) -> str:
     """What an array was called that was saved in a dict; one that lies deeper keeps its path."""
     try:
-        return path if "/" in path else names.decode_key(path)
+        return path if "/" in path else str(names.decode_key(path))
     except UnicodeDecodeError:  # no name that an archive of ours has
         return path
 
@@ -270,6 +285,18 @@ def _inputs(architecture: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
     spec.validate(architecture)
     return list(architecture["inputs"])
+
+
+def _mistaken(target: Any) -> tuple[str, str]:
+    """What was given for a target, and what to do with it."""
+    if isinstance(target, Archive):
+        return "Archive", ": build() gives its network, the command `transplant` writes files"
+    if isinstance(target, str | os.PathLike):
+        way = ": the source comes first, transplant(source, target); the command `modelarchive transplant` writes files"
+        return f"a path ({os.fsdecode(target)!r})", way
+    if isinstance(target, type):
+        return f"the class {target.__name__}", f": make one first, {target.__name__}(...)"
+    return type(target).__name__, ""
 
 
 def _parameters(target: Any, inputs: Inputs) -> Mapping[str, TargetParameter]:
@@ -292,6 +319,6 @@ def _parameters(target: Any, inputs: Inputs) -> Mapping[str, TargetParameter]:
         found = parameters_of_dict(target)
     else:
         expected = "a Block, a torch.nn.Module, a keras.Model or a state_dict"
-        way = ": build() gives its network, the command `transplant` writes files" if type(target) is Archive else ""
-        raise TypeError(f"target is {type(target).__name__}, expected {expected}{way}")
+        what, way = _mistaken(target)
+        raise TypeError(f"target is {what}, expected {expected}{way}")
     return found

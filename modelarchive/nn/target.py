@@ -50,7 +50,6 @@ class ForeignParameter:
         is_optional: Whether a source may lack it without being incomplete.
 
     Attributes:
-        when_frozen: What is to be told of it where it is frozen, if anything.
         companions: Parameters without which it must not be filled, as those of one layer that is not initialised.
     """
 
@@ -68,7 +67,6 @@ class ForeignParameter:
         self.trainable = trainable
         self.problem = problem
         self.is_optional = is_optional
-        self.when_frozen = ""
         self.companions: Sequence[ForeignParameter] = ()
 
     @property

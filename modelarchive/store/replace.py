@@ -26,8 +26,12 @@ def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
         durable: fsync the file before and the folder after the rename.
 
     Raises:
+        TypeError: It is no path.
         OSError: The target is a directory or a device, its folder is missing or read-only, the disk is full.
     """
+    if not isinstance(path, str | bytes | os.PathLike):
+        expected = "expected str or os.PathLike: it comes first, as in save(path, data)"
+        raise TypeError(f"the path is {type(path).__name__}, {expected}")
     target = Path(os.path.realpath(os.fsdecode(path)))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a directory, expected a file name", os.fsdecode(path))

@@ -23,7 +23,7 @@ class DictParameter(ForeignParameter):
     """
 
     def __init__(self, owner: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        super().__init__(shape, dtype)
+        super().__init__(shape, dtype, is_optional=name.rpartition(".")[2] == "num_batches_tracked")
         self._owner = owner
         self._name = name
 

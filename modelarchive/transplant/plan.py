@@ -41,6 +41,14 @@ class Giver:
     notes: Sequence[str] = ()
 
 
+#: Wishes that are dicts, and what one looks like.
+_EXAMPLES: Final = {
+    "rename": '{"features.*": "backbone.*"}',
+    "rows": '{"words.weight": words}',
+    "resize": '{"*position_embeddings*": "interpolate"}',
+}
+
+
 @dataclass(frozen=True)
 class Wishes:
     """How a transplant is to go, see :func:`modelarchive.transplant`."""
@@ -54,16 +62,17 @@ class Wishes:
 
     def __post_init__(self) -> None:
         """Refuse what no transplant knows."""
-        for option, value in (("rename", self.rename), ("rows", self.rows), ("resize", self.resize)):
+        if self.mismatch not in POLICIES:
+            raise ValueError(f"mismatch is {self.mismatch!r}, expected one of {', '.join(POLICIES)}")
+        for word, example in _EXAMPLES.items():
+            value = getattr(self, word)
             if not isinstance(value, Mapping):
-                raise TypeError(f"{option} is {value!r:.80}, expected a dict")
+                raise TypeError(f"{word} is {type(value).__name__}, expected a dict such as {example}")
         if self.select is not None and not isinstance(self.select, str | list | tuple):
             object.__setattr__(self, "select", _several(self.select))  # an iterator gives its patterns once
         texts = [*self.rename.values(), *self.rename, *([] if self.select is None else _several(self.select))]
         if wrong := [each for each in texts if not isinstance(each, str)]:
             raise TypeError(f"{wrong[0]!r:.80} is {type(wrong[0]).__name__}, expected a name or pattern as str")
-        if self.mismatch not in POLICIES:
-            raise ValueError(f"mismatch is {self.mismatch!r}, expected one of {', '.join(POLICIES)}")
         for how in self.resize.values():
             resizing((1,), (1,), how)
 
@@ -119,6 +128,8 @@ class Plan:
         unplaced = self.unexpected if self.wishes.select is not None else []
         if refused or unplaced or not self.moves:
             raise refusing.refusal(self, unplaced, refused, {name: new for new, name in by_target.items()})
+        if len(self.unexpected) > 1 and (rule := refusing.rename_for(self, self.unexpected)):
+            self.notes.append(f"not all that looks alike was copied: {rule}")
 
     def _placed(self) -> dict[str, str]:
         """Name in the target -> name in the source, of all that is selected."""
@@ -268,16 +279,23 @@ class Plan:
             chosen = names.select(self.moves, _several(freeze))
         if not chosen and freeze is not False:
             raise ValueError(f"freeze={freeze!r} matches nothing of what is copied: {', '.join([*self.moves][:5])}")
-        told = dict.fromkeys(getattr(self.parameters[name], "when_frozen", "") for name in chosen)
         return Transplant(
             copied={name: (move.source, move.how) for name, move in self.moves.items()},
             missing=[name for name, parameter in self.parameters.items() if id(parameter) not in filled],
             unexpected=self.unexpected,
             mismatched=self.mismatched,
             frozen=chosen,
-            notes=[*self.notes, *filter(None, told)],
+            notes=[*self.notes, *self._moving(chosen)],
             dry_run=dry_run,
         )
+
+    def _moving(self, frozen: Sequence[str]) -> list[str]:
+        """That statistics are no parameters, and freezing does not stop them."""
+        found = [name for name in frozen if getattr(self.parameters[name], "is_statistic", False)]
+        if not found:
+            return []
+        more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""
+        return [f"training mode still moves the statistics {found[0]}{more}: eval() of their modules stops that"]
 
     def carry_out(self, frozen: Sequence[str]) -> None:
         """Change the target, once everything has been read: nothing can fail any more.

@@ -29,7 +29,7 @@ def refusal(
         new_names: Source name -> what it is called in the target.
     """
     known = list(plan.parameters)
-    rule = _rename_for(plan, unplaced or list(new_names) or list(plan.arrays))
+    rule = rename_for(plan, unplaced or list(new_names) or list(plan.arrays))
     lines = []
     for name in unplaced:
         new = new_names.get(name, name)
@@ -68,6 +68,10 @@ def _nothing(plan: Plan, rule: str) -> ParameterError:
         near = names.near(str(plan.wishes.select), [*blocks, *plan.arrays])
         hint = f"the source has names like {next(iter(plan.arrays))!r}" + (f"; did you mean {near!r}?" if near else "")
         return ParameterError(f"no source parameter matches select={plan.wishes.select!r}", hint=hint)
+    if all(".vars." in name for name in plan.arrays):
+        what = "the source is a file of Keras' weights, whose names are places, not layers"
+        hint = "model.load_weights(path) of Keras fills the model that wrote it, which is a source"
+        return ParameterError(what, hint=hint)
     ours, theirs = next(iter(plan.arrays)), known[0]
     likes = f"the source has names like {ours!r}, the target like {theirs!r}"
     return ParameterError(
@@ -107,7 +111,7 @@ def _ways(plan: Plan, refused: Mapping[str, tuple[str, str]], new_names: Mapping
     return ways
 
 
-def _rename_for(plan: Plan, lost: list[str]) -> str:
+def rename_for(plan: Plan, lost: list[str]) -> str:
     """The rule that gives most of the lost names a place with their shapes, as a hint; "" if there is none."""
     by_end: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     filled = set(plan.moves)

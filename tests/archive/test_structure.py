@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -93,11 +94,11 @@ def test_every_problem_is_named_by_its_place() -> None:
     inner: list[Any] = []
     inner.append(inner)
     found = problems(
-        {"o": np.array([None]), "k": {1: 2, ("a",): 3}, "m": np.ma.array([1], mask=[1]), "l": [{1}], "i": inner}
+        {"o": np.array([None]), "k": {1.5: 2, ("a",): 3}, "m": np.ma.array([1], mask=[1]), "l": [{1}], "i": inner}
     )
     assert dict(found).keys() == {
         "data['o']",
-        "data['k'][1]",
+        "data['k'][1.5]",
         "data['k'][('a',)]",
         "data['m']",
         "data['l'][0]",
@@ -156,3 +157,25 @@ def test_depth() -> None:
 def test_members_that_form_no_structure(kinds: dict[str, str]) -> None:
     with pytest.raises(ma.FormatError):
         put_together(kinds, lambda path: path)
+
+
+@pytest.mark.parametrize("key", [0, 7, -3, 10**18, 2**63 - 1])
+def test_integers_are_keys_and_stay_apart_from_their_digits(tmp_path: Path, key: int) -> None:
+    data = {key: np.arange(2), str(key): {key: 1, f"%i{key}": "x"}}
+    ma.save(tmp_path / "x.h5", data)
+    found = ma.load(tmp_path / "x.h5", verify=True)
+    assert list(found) == [key, str(key)]
+    assert found[str(key)] == {key: 1, f"%i{key}": "x"}
+    assert found[key].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("key", [True, 1.0, None, 2**63, -(2**63), np.int64(1)])
+def test_other_keys_are_refused(key: Any) -> None:
+    ((_, what),) = problems({"a": {key: 1}})
+    assert what.startswith("the key is ")
+
+
+def test_what_goes_into_other_formats_has_names_of_text(tmp_path: Path) -> None:
+    ma.save(tmp_path / "x.h5", {0: np.arange(2)})
+    with pytest.raises(ma.ConversionError, match="0: is a number, expected a name"):
+        ma.convert(tmp_path / "x.h5", tmp_path / "x.safetensors")

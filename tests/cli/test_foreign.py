@@ -15,7 +15,7 @@ import pytest
 import modelarchive as ma
 from modelarchive import models
 from modelarchive.cli import outcome
-from modelarchive.cli.content import convert_line
+from modelarchive.formats.commanding import convert_line
 from tests.cli.conftest import Run
 from tests.conftest import ROOT
 
@@ -275,3 +275,61 @@ def test_an_archive_says_its_format(run: Run, model: Path) -> None:
     assert run("show", model, "--json").json["format"] == "archive"
     shutil.copy(model, model.with_name("model.onnx"))
     assert "written by" in run("show", model.with_name("model.onnx")).out
+
+
+def test_the_command_for_the_folder_where_one_stands_works(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    ma.convert(_arrays(tmp_path / "x.h5"), folder / "x.safetensors")
+    monkeypatch.chdir(folder)
+    told = run("show", ".").err
+    command = told[told.index("`") + 1 : told.rindex("`")]
+    assert command == "modelarchive convert --parameters-only . weights.h5"
+    assert run(*shlex.split(command)[1:]).code == outcome.DONE
+    assert ma.load("weights.h5")["a.weight"].shape == (2, 3)
+
+
+def test_the_command_for_a_target_never_names_the_source(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = _arrays(Path("net.h5"))
+    before = source.read_bytes()
+    np.savez("net.npz", **{"a.weight": np.ones((2, 3))})
+    done = run("transplant", "net.h5", "net.npz", "-o", "out.h5")
+    assert done.code == outcome.CANNOT
+    assert "`modelarchive convert net.npz net-2.h5` makes one of it" in done.err
+    with pytest.raises(ma.FormatError, match=r"convert net.npz net-2.h5"):
+        ma.open("net.npz")
+    assert source.read_bytes() == before
+
+
+def test_the_note_of_a_transplant_names_the_option_that_works(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ma.save("a.h5", {"x.weight": np.ones((2, 3)), "x.bias": np.ones(2), "same": np.ones(4)})
+    ma.convert("a.h5", "a.safetensors")
+    ma.convert("a.safetensors", "source.h5")
+    ma.save("b.h5", {"y.weight": np.zeros((2, 3)), "y.bias": np.zeros(2), "same": np.zeros(4)})
+    ma.convert("b.h5", "b.safetensors")
+    ma.convert("b.safetensors", "target.h5")
+    out = run("transplant", "source.h5", "target.h5", "-o", "out.h5").out
+    assert "--rename 'x.*=y.*' gives 2 names a place" in out
+    assert any(line.startswith("- ") and "unexpected" in line for line in out.splitlines())
+    again = run("transplant", "source.h5", "target.h5", "-o", "out.h5", "--rename", "x.*=y.*").out
+    assert "3 parameters copied" in again
+
+
+def test_the_tree_shows_values(run: Run, tmp_path: Path) -> None:
+    ma.save(tmp_path / "x.h5", {"optimizer": {"lr": 0.5, "name": "adam"}, "w": np.ones(3)})
+    lines = run("show", tmp_path / "x.h5", "--tree").out.splitlines()
+    assert "    lr  float 0.5" in lines
+    assert "    name  str adam" in lines
+
+
+def _arrays(path: Path) -> Path:
+    ma.save(path, {"a.weight": np.zeros((2, 3))})
+    return path

@@ -114,7 +114,7 @@ def test_nested_data_is_no_bundle(tmp_path: Path) -> None:
 def test_what_is_no_model() -> None:
     with pytest.raises(TypeError, match="list"):
         bundle_of([1, 2])  # type: ignore[arg-type]
-    with pytest.raises(ma.UnsupportedDataError, match="x: a list, expected an array"):
+    with pytest.raises(ma.UnsupportedDataError, match="x: is list, expected an array"):
         bundle_of({"x": [1, 2]})  # type: ignore[dict-item]
 
 

@@ -161,9 +161,11 @@ def test_a_configuration_and_its_weights(capsys: pytest.CaptureFixture[str]) -> 
     notes = ma.convert(weights, "weights.h5")
     assert [note.where for note in notes][:1] == ["(architecture)"]
     assert "config=" in notes[0].what
+    with pytest.raises(ma.FormatError, match=r"convert takes config=, the file that model.to_json"):
+        ma.load_model(weights)
     assert main(["convert", weights, "weights.h5"]) == 0
     said = capsys.readouterr().out
-    assert "(architecture): there is none: a file of weights holds no architecture: pass --config model.json, " in said
+    assert "a file of weights holds no architecture: convert takes --config model.json, the file" in said
     assert main(["convert", weights, "whole.h5", "--config", config]) == 0
     with ma.open("whole.h5") as archive:
         assert archive.has_architecture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 from numpy.lib.stride_tricks import as_strided
 
-from modelarchive import dtypes
+from modelarchive import dtypes, names
 
 #: Folder of the memory-mapped inputs; it lives as long as the process.
 _FOLDER = tempfile.TemporaryDirectory(prefix="modelarchive-strategies-")
@@ -61,6 +61,9 @@ keys = (
     | st.sampled_from(["__metadata__", "__hdf5__.0", "_", "%2F", "%", "..", "array", "0", "modelarchive"])
 )
 
+#: Integers are keys as well, as in an optimizer's state.
+numbers = st.integers(-names.MAX_NUMBER, names.MAX_NUMBER)
+
 strings = (
     st.lists(st.text(st.characters(codec="utf-8"), max_size=4), max_size=3).map(lambda x: np.array(x, dtype=str))
     | st.lists(st.binary(max_size=4), max_size=3).map(lambda x: np.array(x, dtype=bytes))
@@ -82,7 +85,9 @@ literals = (
 structures = st.recursive(
     arrays() | strings | literals,
     lambda inner: (
-        st.lists(inner, max_size=4) | st.lists(inner, max_size=4).map(tuple) | st.dictionaries(keys, inner, max_size=4)
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(keys | numbers, inner, max_size=4)
     ),
     max_leaves=8,
 )

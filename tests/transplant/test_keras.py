@@ -103,7 +103,7 @@ def test_a_file_of_weights_alone(tmp_path: Path) -> None:
     report = ma.load_parameters(tmp_path / "donor.weights.h5", target)
     assert not report.missing
     np.testing.assert_array_equal(outputs(target, x), outputs(donor, x))
-    with pytest.raises(ma.ParameterError, match=r"the source has names like 'layers\."):
+    with pytest.raises(ma.ParameterError, match=r"places, not layers"):
         ma.transplant(tmp_path / "donor.weights.h5", keras.Sequential([keras.Input((3,)), layers.Dense(2)]))
 
 
@@ -274,3 +274,48 @@ def test_a_lora_gives_the_sum_and_cannot_receive() -> None:
 def test_a_shape_that_differs_is_told_in_the_vocabularys_axes() -> None:
     with pytest.raises(ma.ParameterError, match=r"head\.weight: expected shape \(2, 3\), found shape \(5, 3\)"):
         ma.transplant(image_model(5), image_model(2))
+
+
+class Late(keras.Model):
+    """A model of a class of its author's own, whose layers are made at the first call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = layers.Conv2D(4, 3)
+        self.head = layers.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        return self.head(keras.ops.mean(self.stem(x), axis=(1, 2)))
+
+
+def test_a_model_of_ones_own_class_is_built_by_what_the_source_says(tmp_path: Path) -> None:
+    donor = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3, name="stem"), layers.Flatten()])
+    donor.save(tmp_path / "donor.keras")
+    model = Late()
+    assert ma.transplant(tmp_path / "donor.keras", model, select="stem.*", freeze=True).frozen
+    assert keras.ops.all(model.stem.kernel == donor.layers[0].kernel)
+    assert len(model.trainable_variables) == 2
+    assert model(np.zeros((2, 8, 8, 3), np.float32)).shape == (2, 3)
+
+
+def test_a_file_of_weights_is_filled_by_keras_and_then_a_source_for_other_models(tmp_path: Path) -> None:
+    donor = randomised(image_model(5))
+    donor.save_weights(tmp_path / "donor.weights.h5")
+    other = {"head.weight": np.zeros((5, 3), np.float32), "head.bias": np.zeros(5, np.float32)}
+    with pytest.raises(ma.ParameterError, match=r"model.load_weights\(path\) of Keras"):
+        ma.transplant(tmp_path / "donor.weights.h5", other)
+    same = image_model(5)
+    same.load_weights(tmp_path / "donor.weights.h5")
+    ma.transplant(same, other, select="head.*")
+    np.testing.assert_array_equal(other["head.weight"].T, keras.ops.convert_to_numpy(donor.get_layer("head").kernel))
+
+
+def test_a_file_of_weights_of_another_model_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    """Its layers are called by their class and place: the first Dense of one is not that of another."""
+    donor = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="a"), layers.Dense(4, name="b")])
+    donor.save_weights(tmp_path / "donor.weights.h5")
+    target = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="b")])
+    with pytest.raises(ma.ParameterError, match=r"model.load_weights\(path\) of Keras"):
+        ma.transplant(tmp_path / "donor.weights.h5", target)
+    ma.transplant(donor, target)
+    assert keras.ops.all(target.get_layer("b").kernel == donor.get_layer("b").kernel)

@@ -339,13 +339,13 @@ def test_a_network_of_another_type_is_refused(donor: nn.Block) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"rename": [("a", "b")]}, r"rename is .*expected a dict"),
+        ({"rename": [("a", "b")]}, "rename is list, expected a dict"),
         ({"rename": {"a": None}}, "None is NoneType, expected a name or pattern"),
         ({"select": 3}, "3 is int, expected a pattern or several"),
         ({"select": ["a", 3]}, "3 is int, expected a name or pattern"),
         ({"freeze": 3}, "3 is int, expected a pattern or several"),
-        ({"resize": "bicubic"}, "resize is 'bicubic', expected a dict"),
-        ({"rows": ["a"]}, r"rows is \['a'\], expected a dict"),
+        ({"resize": "bicubic"}, "resize is str, expected a dict"),
+        ({"rows": ["a"]}, "rows is list, expected a dict"),
     ],
 )
 def test_options_of_another_type_are_refused(options, words):

@@ -184,81 +184,6 @@ def test_a_module_on_the_meta_device_is_given_memory(donor: Any, x: Any, tmp_pat
     assert target.fc.weight.is_meta
 
 
-def test_memory_is_given_on_the_cpu_where_the_default_device_is_meta(donor: Any) -> None:
-    with torch.device("meta"):
-        target = Classifier()
-        ma.transplant(donor, target)
-    assert torch.equal(target.fc.weight, donor.fc.weight)
-
-
-def test_tensors_of_inference_mode_receive(donor: Any) -> None:
-    with torch.inference_mode():
-        target = Classifier()
-    ma.transplant(donor, target)
-    assert torch.equal(target.fc.weight, donor.fc.weight)
-
-
-def test_frozen_statistics_are_said_to_change_in_training_mode(donor: Any, x: Any) -> None:
-    target = Classifier()
-    assert not ma.transplant(donor, target, freeze="features.0.*").notes
-    (note,) = ma.transplant(donor, target, freeze=True).notes
-    assert note.startswith("running statistics still change in training mode: eval()")
-    target.train()
-    target.features[1].eval()
-    target(x)
-    assert torch.equal(target.features[1].running_mean, donor.features[1].running_mean)
-
-
-def test_an_expanded_buffer_is_told_before_anything_changes() -> None:
-    target = torch.nn.Linear(2, 2)
-    target.register_buffer("scale", torch.zeros(1).expand(3))
-    before = target.weight.detach().clone()
-    source = {"weight": torch.ones(2, 2), "scale": torch.arange(3.0)}
-    with pytest.raises(ma.ParameterError, match=r"scale: .*an expanded tensor.*register tensor\.clone\(\)"):
-        ma.transplant(source, target)
-    assert torch.equal(target.weight, before)
-    target.scale = target.scale.clone()
-    ma.transplant(source, target)
-    assert target.scale.tolist() == [0, 1, 2]
-
-
-def test_a_lazy_module_has_its_dtype_from_the_start() -> None:
-    source = {"weight": torch.full((3, 5), 1 / 3, dtype=torch.float64), "bias": torch.zeros(3, dtype=torch.float64)}
-    target = torch.nn.LazyLinear(3)
-    with pytest.raises(ma.ParameterError, match=r"weight: expected dtype float32, found dtype float64") as told:
-        ma.transplant(source, target)
-    assert "cast_dtype=True" in str(told.value.hint)
-    ma.transplant(source, target, cast_dtype=True)
-    assert torch.equal(target.weight, source["weight"].float())
-    lossy = {name: each * 1j for name, each in source.items()}
-    with pytest.raises(ma.ParameterError, match="complex128, which would lose") as told:
-        ma.transplant(lossy, torch.nn.LazyLinear(3))
-    assert "cast_dtype" not in str(told.value.hint)
-
-
-@pytest.mark.parametrize("options", [{}, {"mismatch": "overlap"}, {"cast_dtype": True}])
-def test_two_parts_of_one_network_change_places(options: dict[str, Any]) -> None:
-    net = torch.nn.ModuleDict({"a": torch.nn.Linear(3, 3), "b": torch.nn.Linear(3, 3)})
-    before = {name: each.clone() for name, each in net.state_dict().items()}
-    ma.transplant(net, net, rename={"a.*": "b.*", "b.*": "a.*"}, **options)
-    for name, each in net.state_dict().items():
-        assert torch.equal(each, before[("b" if name[0] == "a" else "a") + name[1:]])
-
-
-def test_what_a_state_dict_holds_beside_tensors_is_left_out_and_told() -> None:
-    class Counting(torch.nn.Linear):
-        def get_extra_state(self) -> dict[str, int]:
-            return {"steps": 7}
-
-        def set_extra_state(self, state: dict[str, int]) -> None:
-            raise AssertionError("no code is given what a file says")
-
-    source, target = Counting(2, 2), Counting(2, 2)
-    report = ma.transplant(source.state_dict(), target)
-    assert torch.equal(source.weight, target.weight)
-    assert "'_extra_state' is left out" in report.notes[0]
-
-
 def test_a_lazy_module_learns_its_shapes() -> None:
     source = torch.nn.Linear(5, 3)
     target = torch.nn.Sequential(torch.nn.LazyLinear(3))
@@ -398,3 +323,50 @@ def test_parameters_of_a_file_whose_architecture_is_refused(tmp_path: Path) -> N
     assert "is transposed" in str(told.value.hint)
     report = ma.transplant(tmp_path / "own.keras", target, select="a.bias")
     assert any("(architecture)" in note for note in report.notes)
+
+
+def test_freezing_does_not_stop_statistics_and_following_the_note_does(donor: Any) -> None:
+    net = Classifier()
+    report = ma.transplant(donor, net, select="features.*", freeze=True)
+    (note,) = report.notes
+    assert "statistics features.1.running_mean and 1 more: eval()" in note
+    before = net.features[1].running_mean.clone()
+    net.train()
+    net.features.eval()
+    net(torch.randn(2, 3, 8, 8))
+    assert torch.equal(net.features[1].running_mean, before)
+    assert ma.transplant(donor, Classifier(), select="fc.*", freeze=True).notes == []
+
+
+def test_a_part_that_is_called_otherwise_is_noted_with_the_rule_that_brings_it(donor: Any) -> None:
+    target = torch.nn.ModuleDict({"fc": torch.nn.Linear(4, 10), "body": Classifier().features})
+    report = ma.transplant(donor, target)
+    assert len(report.copied) == 2
+    (note,) = report.notes
+    assert 'rename={"features.*": "body.*"}' in note
+    again = ma.transplant(donor, target, rename={"features.*": "body.*"})
+    assert again.missing == []
+    assert again.notes == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rename": "a.*"}, 'rename is str, expected a dict such as {"features'),
+        ({"resize": "interpolate"}, 'resize is str, expected a dict such as {"\\*position'),
+        ({"rows": ["a"]}, "rows is list, expected a dict"),
+    ],
+)
+def test_options_that_are_dicts(donor: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        ma.transplant(donor, Classifier(), **options)
+
+
+def test_what_is_given_for_a_target_by_mistake(donor: Any, tmp_path: Path) -> None:
+    ma.save(tmp_path / "x.h5", donor.state_dict())
+    with pytest.raises(TypeError, match=r"is a path .*: the source comes first, transplant\(source, target\)"):
+        ma.transplant(donor, tmp_path / "x.h5")
+    with pytest.raises(TypeError, match=r"is the class Linear.*: make one first, Linear\(\.\.\.\)"):
+        ma.transplant(donor, torch.nn.Linear)
+    with pytest.raises(TypeError, match=r"it comes first, as in save\(path, data\)"):
+        ma.save(donor.state_dict(), "x.h5")

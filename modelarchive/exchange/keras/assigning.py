@@ -14,7 +14,7 @@ from modelarchive.errors import ConversionError, ParameterError
 from modelarchive.exchange.bundle import Bundle, deferred
 from modelarchive.exchange.keras.layers import LAYERS
 from modelarchive.exchange.keras.live import Held, read_model
-from modelarchive.exchange.keras.reading import read
+from modelarchive.exchange.keras.reading import UNUSED, read
 from modelarchive.exchange.keras.step import Turned
 from modelarchive.exchange.keras.weights import Fields, Weight, same
 from modelarchive.nn.target import ForeignParameter
@@ -118,9 +118,11 @@ def weights_for(model: Any, path: str | os.PathLike[str]) -> Bundle | None:
     Such a file calls variables by the classes of their layers and the order of these, which only the model tells.
     """
     try:
-        return read(path, config=json.loads(model.to_json()))
+        bundle = read(path, config=json.loads(model.to_json()))
     except Exception:  # Keras' own refusals of a config are of any class
         return None
+    # A file that holds more is another model's: its first Dense need not be this one's.
+    return None if any(note.what == UNUSED for note in bundle.notes) else bundle
 
 
 def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] = tuple) -> dict[str, ForeignParameter]:
@@ -174,11 +176,27 @@ def _build(model: Any, inputs: Sequence[Mapping[str, Any]]) -> None:
     if not shapes:
         raise ParameterError(f"the Keras model {model.name!r} has no variables yet, it was not built", hint=hint)
     try:
-        model.build(shapes[0] if len(shapes) == 1 else shapes)
+        if _has_own_call(model):  # whose layers are made when it is called
+            model(*(_symbol(shape, each["dtype"]) for shape, each in zip(shapes, inputs, strict=True)))
+        else:
+            model.build(shapes[0] if len(shapes) == 1 else shapes)
     except Exception as error:
         raise ParameterError(
             f"the Keras model {model.name!r} is not built, and cannot be by the source's inputs {shapes}", hint=hint
         ) from error
+
+
+def _has_own_call(model: Any) -> bool:
+    """Whether it is of a class of its author's own, without a ``build`` that says how its layers are made."""
+    from keras import Model, Sequential
+
+    return not isinstance(model, Sequential) and type(model).build is Model.build
+
+
+def _symbol(shape: tuple[int | None, ...], dtype: str) -> Any:
+    from keras import KerasTensor
+
+    return KerasTensor(shape, dtype)
 
 
 def _owners(model: Any) -> dict[int, list[Any]]:

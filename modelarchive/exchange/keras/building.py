@@ -77,6 +77,8 @@ class Builder:
         self.permuted: dict[tuple[int, tuple[int, ...]], tuple[Tensor, Tensor]] = {}
         #: Block -> whether its channels were last when it was first called.
         self.first_called: dict[int, bool] = {}
+        #: ``id`` of what a pooling over everything gives -> that tensor, Keras' layer, its input and config.
+        self.pooled: dict[int, tuple[Tensor, str, Tensor, dict[str, Any]]] = {}
         self._names: dict[int, str] = {}
         self._layers: dict[str, Any] = {}
         self._filled: dict[int, Any] = {}

@@ -194,15 +194,15 @@ def _no_keras(stored: files.Variables) -> FormatError:
 def _weights(source: _File) -> Bundle:
     """A file of weights: their names are the paths, and nothing tells what they are for."""
     parameters, notes = by_path(source.stored.checked())
-    reason = "a file of weights holds no architecture: pass config=, the JSON of the model"
+    reason = f"a file of weights holds no architecture: {_WITH_CONFIG}"
     notes = [Note("(architecture)", f"left out: {_NO_CONFIG}"), *source.notes, *notes]
     return Bundle(parameters, reason=reason, metadata=source.metadata, notes=notes)
 
 
-_NO_CONFIG: Final = (
-    "a file of weights holds none; with what model.to_json() gives, written into model.json, "
-    "modelarchive.exchange.keras.read(path, config='model.json') gives the network"
-)
+#: What is said of a variable that no layer of the config asks for.
+UNUSED: Final = "is not used by the model, and is left out"
+_WITH_CONFIG: Final = "convert takes config=, the file that model.to_json() was written into"
+_NO_CONFIG: Final = f"a file of weights holds none: {_WITH_CONFIG}"
 
 
 def _parameters(source: _File, inputs: Inputs | None) -> Bundle:
@@ -315,7 +315,7 @@ def _tell_unused(importer: Importer) -> None:
         importer.note(note.where, note.what)
     for path in unused:
         if path not in aside:
-            importer.note(path, "is not used by the model, and is left out")
+            importer.note(path, UNUSED)
 
 
 def _declarations(model: Model, inputs: Inputs | None) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from modelarchive.exchange.keras.place import Place, Saying, Tensor, Value
 from modelarchive.exchange.keras.saying_activations import ACTIVATED, activated
+from modelarchive.exchange.keras.saying_shapes import pooled_flat
 from modelarchive.exchange.keras.stored import stored
 
 
@@ -35,23 +36,25 @@ def dense(place: Place, layer: Any, x: Tensor, *, role: str = "") -> Tensor:
     return made if fused else activated(place, layer.activation, made)
 
 
-def flattened(place: Place, value: Value, units: int = 0) -> Tensor:
+def flattened(place: Place, value: Value, units: int = 0, *, role: str = "flat") -> Tensor:
     """``(batch, product of the rest)``."""
     if value.rank == 2:
         return place.plain(value)
+    if not role and (pooled := pooled_flat(place, value)) is not None:
+        return pooled
     sizes = value.sizes[1:]
     # Where a channel has one element, their order is that of the channels.
     single = value.last and all(size == 1 for size in sizes[1:])
     tensor = value.tensor if single else place.plain(value)
     if None in sizes and units:
-        return place.layer("Reshape", tensor, role="flat", dtype=tensor.dtype, target_shape=(units,))
-    return place.layer("Flatten", tensor, role="flat", dtype=tensor.dtype)
+        return place.layer("Reshape", tensor, role=role, dtype=tensor.dtype, target_shape=(units,))
+    return place.layer("Flatten", tensor, role=role, dtype=tensor.dtype)
 
 
 def _flatten(place: Place, layer: Any, given: list[Value]) -> Value:
     if given[0].rank == 2:
         return place.result(place.layer("Identity", place.plain(given[0]), dtype=given[0].tensor.dtype))
-    return place.result(flattened(place, given[0]))
+    return place.result(flattened(place, given[0], role=""))
 
 
 def _embedding(place: Place, layer: Any, given: list[Value]) -> Value:

@@ -160,6 +160,19 @@ def _resized(place: Place, x: Tensor, axis: int, old: int, new: int, *, linear: 
     return place.op("add", low, high)
 
 
+def global_pooled(place: Place, theirs: str, x: Tensor, *, last: bool, **config: Any) -> Value:
+    """A pooling over everything, its axes kept; a Flatten behind it makes it one layer, see :func:`pooled_flat`."""
+    made = place.layer(theirs, x, keepdims=True, **config)
+    place.builder.pooled[id(made)] = (made, theirs, x, config)
+    return place.result(made, last=last)
+
+
+def pooled_flat(place: Place, value: Value) -> Tensor:
+    """The same pooling without its axes, for a Flatten: Keras' own layer does both; None: it is no such value."""
+    found = place.builder.pooled.get(id(value.tensor))
+    return None if found is None else place.layer(found[1], found[2], **found[3])
+
+
 def _adaptive(place: Place, layer: Any, given: list[Value]) -> Value:
     """Windows of one size where they fit, else a product with the matrix of shares for each axis."""
     x = channels_last(place, given[0], layer.layout, place.dtype)
@@ -167,7 +180,7 @@ def _adaptive(place: Place, layer: Any, given: list[Value]) -> Value:
     last = layer.layout[1] == "C"
     rank = len(sizes)
     if all(size == 1 for size in layer.output_size):
-        return place.result(place.layer(f"GlobalAveragePooling{rank}D", x, keepdims=True), last=last)
+        return global_pooled(place, f"GlobalAveragePooling{rank}D", x, last=last)
     if None in sizes:
         raise Refusal("adaptive pooling of an input with free sizes has no counterpart: declare the model's inputs")
     fixed = [int(size or 0) for size in sizes]

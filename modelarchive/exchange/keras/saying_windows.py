@@ -10,7 +10,7 @@ import numpy as np
 
 from modelarchive.exchange.keras.place import Place, Refusal, Saying, Tensor, Value
 from modelarchive.exchange.keras.saying_activations import ACTIVATED, activated
-from modelarchive.exchange.keras.saying_shapes import channels_last, padded_tensor, sliced, spatial
+from modelarchive.exchange.keras.saying_shapes import channels_last, global_pooled, padded_tensor, sliced, spatial
 from modelarchive.exchange.keras.stored import stored
 
 Sizes = Sequence[int | None]
@@ -232,8 +232,8 @@ def _global_pool(how: str) -> Any:
         dtype = place.dtype if place.dtype.startswith(("float", "bfloat")) else "float32"
         x = channels_last(place, given[0], layer.layout, dtype)
         theirs = f"Global{how}Pooling{given[0].rank - 2}D"
-        made = place.layer(theirs, x, dtype=dtype, keepdims=True, data_format="channels_last")
-        return place.result(made, last=layer.layout[1] == "C")
+        last = layer.layout[1] == "C"
+        return global_pooled(place, theirs, x, last=last, dtype=dtype, data_format="channels_last")
 
     return say
 

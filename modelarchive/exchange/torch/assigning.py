@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +12,6 @@ from modelarchive import dtypes, tensors
 from modelarchive.errors import UnsupportedDataError
 from modelarchive.exchange.torch.wrapping import placed_tensors, refuse_shards
 from modelarchive.nn.target import ForeignParameter
-
-_STATISTICS: Final = "running statistics still change in training mode: eval() of their modules keeps them"
 
 
 class ModuleParameter(ForeignParameter):
@@ -26,6 +24,8 @@ class ModuleParameter(ForeignParameter):
     """
 
     def __init__(self, shape: tuple[int, ...] | None, dtype: np.dtype[Any], tensor: torch.Tensor, **more: Any) -> None:
+        #: Whether it is what a normalisation learns from each batch in training mode, whatever is frozen.
+        self.is_statistic = False
         #: Where the tensor stands: (module, name), of each of its names.
         self.owners: list[tuple[torch.nn.Module, str]] = []
         self._tensor = tensor
@@ -78,9 +78,8 @@ def parameters_of(module: torch.nn.Module) -> dict[str, ModuleParameter]:
                 pass
         if key not in made:
             made[key] = _parameter(tensor, is_optional=own == "num_batches_tracked")
-            if own.startswith("running_"):
-                made[key].when_frozen = _STATISTICS
         made[key].owners.append((owner, own))
+        made[key].is_statistic |= own in ("running_mean", "running_var")
         found[name] = made[key]
     _accompany(list(made.values()))
     return found

@@ -24,10 +24,8 @@ from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred, sha
 from modelarchive.exchange.shards import read_shards
 from modelarchive.exchange.torch.tensors import tensor_of
 from modelarchive.formats import explain
+from modelarchive.names import CHECKPOINT_KEYS
 from modelarchive.store.replace import replacing
-
-#: Keys under which checkpoints keep the parameters, in the order of asking.
-_KEYS: Final = ("state_dict", "model_state_dict", "model", "module", "net", "params")
 
 _REASON: Final = "a state_dict holds parameters only"
 #: Tensors that are no plain runs of memory are copied: to so many times the size of the file, and a little.
@@ -61,7 +59,8 @@ def _read_file(path: Path) -> Bundle:
     if not isinstance(value, Mapping):
         raise FormatError(f"holds a {type(value).__name__}, expected a dict of tensors", file=path)
     state = value
-    key = next((key for key in _KEYS if isinstance(value.get(key), Mapping) and _has_tensors(value[key])), None)
+    inner = (each for each in CHECKPOINT_KEYS if isinstance(value.get(each), Mapping))
+    key = next((each for each in inner if _has_tensors(value[each])), None)
     if key is not None and not any(isinstance(each, torch.Tensor) for each in value.values()):
         state = value[key]
         for name, other in value.items():

@@ -36,6 +36,9 @@ def known_inputs(module: torch.nn.Module, inputs: Any) -> Any:
         return tuple(remembered)
     if _is_shape(inputs) or _are_shapes(inputs):
         _refuse_shape(module, inputs)
+    for each in inputs if isinstance(inputs, tuple | list) else [inputs]:
+        if not _is_example(each):
+            _refuse_object(module, each)
     if isinstance(inputs, Mapping) and "shape" not in inputs:
         _refuse_names(module, inputs)
     _compare_number(module, inputs)
@@ -61,7 +64,18 @@ def refuse_example(module: torch.nn.Module, inputs: Any) -> NoReturn:
     several = inputs if isinstance(inputs, tuple | list) else [inputs]
     found = ", ".join(f"{NAMES.get(each.dtype, each.dtype)} {tuple(each.shape)}" for each in several)
     known = getattr(module, DECLARED, None)
-    if known is None:
+    own = _dtype(module)
+    lone = several[0] if len(several) == 1 else None
+    if (
+        isinstance(lone, torch.Tensor)
+        and lone.is_floating_point()
+        and lone.dtype != own
+        and _runs(module, (None, tuple(lone.shape)), 1)
+    ):
+        found = f"{found}, and its parameters are {NAMES.get(own, own)}"
+        example = _one(None, tuple(lone.shape), NAMES.get(own, "float32"))
+        hint = f"give them as its parameters are: {call_of(module, example)}"
+    elif known is None:
         hint = f"the first axis is the batch; an example: {call_of(module, _example(module))}"
     else:
         shapes = ", ".join(f"{each['dtype']} {each['shape']}" for each in known)
@@ -109,13 +123,29 @@ def _refuse_shape(module: torch.nn.Module, inputs: Any) -> NoReturn:
     more = "" if kind == "float32" else f', "dtype": "{kind}"'
     examples, declarations = [], []
     for shape in shapes:
-        examples.append(_one(limit, tuple(2 if each is None else int(each) for each in shape), dtype))
-        free = ", ".join(["None", *("None" if each is None else str(int(each)) for each in shape[1:])])
+        sizes = [None if each is None or each < 0 else int(each) for each in shape]
+        examples.append(_one(limit, tuple(2 if each is None else each for each in sizes), dtype))
+        free = ", ".join(["None", *map(str, sizes[1:])])
         declarations.append(f'{{"shape": [{free}]{more}}}')
     found = ", ".join(str(tuple(each)) for each in shapes)
     one, other = (each[0] if len(each) == 1 else f"({', '.join(each)})" for each in (examples, declarations))
     hint = f"give an example or a declaration: inputs={one}, or inputs={other}"
     raise ConversionError([("inputs", f"is a shape, {found}, expected a tensor or a declaration")], hint=hint)
+
+
+def _is_example(value: Any) -> bool:
+    """Whether NumPy or PyTorch makes numbers of it, or it is a declaration."""
+    if isinstance(value, torch.Tensor | Mapping | int | float | complex | tuple | list) or value is None:
+        return True
+    return not isinstance(value, str | bytes) and np.asarray(value).dtype.kind not in "OSU"
+
+
+def _refuse_object(module: torch.nn.Module, value: Any) -> NoReturn:
+    what = f"is of type {type(value).__name__}, expected a tensor or a declaration"
+    hint = f"give an example: {call_of(module, _example(module))}"
+    if not isinstance(value, str | bytes) and hasattr(type(value), "__iter__"):
+        hint = "give one batch of it, without the targets: inputs=next(iter(loader))[0]"
+    raise ConversionError([("inputs", what)], hint=hint)
 
 
 def _refuse_names(module: torch.nn.Module, inputs: Mapping[str, Any]) -> NoReturn:

@@ -189,3 +189,32 @@ def test_layers_that_are_operations_on_parameters_are_blocks_of_their_name(tmp_p
     model.get_layer("mixed").trainable = False
     frozen = exchange.read_model(model).architecture["model"]["nodes"][0]["block"]["frozen"]
     assert frozen == ["kernel", "bias"]
+
+
+def test_pooling_and_flattening_keep_their_names_on_the_way_back(tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras")
+    layers = keras.layers
+    image = keras.Input((8, 6, 3), name="image")
+    pooled = layers.GlobalAveragePooling2D(name="gap")(layers.Conv2D(4, 3, name="stem")(image))
+    flat = layers.Flatten(name="flat")(layers.MaxPooling2D(2, name="pool")(image))
+    rows = layers.GlobalMaxPooling1D(name="most")(layers.Reshape((48, 3), name="rows")(image))
+    model = keras.Model(image, layers.Dense(5, name="head")(layers.Concatenate(name="all")([pooled, flat, rows])))
+    ma.save_model(tmp_path / "model.h5", model)
+    again = ma.load_model(tmp_path / "model.h5", backend="keras")
+    for name in ("stem", "gap", "pool", "flat", "most", "head"):
+        assert type(again.get_layer(name)) is type(model.get_layer(name))
+    images = np.random.default_rng(0).random((2, 8, 6, 3), np.float32)
+    np.testing.assert_allclose(again.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
+
+
+def test_pooling_whose_axes_are_used_keeps_them(tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras")
+    layers = keras.layers
+    image = keras.Input((8, 6, 3), name="image")
+    gate = layers.GlobalAveragePooling2D(keepdims=True, name="gate")(image)
+    model = keras.Model(image, [layers.Multiply()([image, gate]), layers.Flatten(name="flat")(gate)])
+    ma.save_model(tmp_path / "model.h5", model)
+    again = ma.load_model(tmp_path / "model.h5", backend="keras")
+    images = np.random.default_rng(0).random((2, 8, 6, 3), np.float32)
+    for found, expected in zip(again.predict(images, verbose=0), model.predict(images, verbose=0), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -45,13 +45,39 @@ def test_inputs_that_are_missing_are_told_with_a_call_that_works(name, tmp_path,
     assert set(net.collect_params()) == set(module.state_dict())
 
 
-@pytest.mark.parametrize("inputs", [(1, 1, 28, 28), torch.Size([1, 1, 28, 28]), [None, 1, 28, 28], ((1, 1, 28, 28),)])
+@pytest.mark.parametrize(
+    "inputs", [(1, 1, 28, 28), torch.Size([1, 1, 28, 28]), [None, 1, 28, 28], (-1, 1, 28, 28), ((1, 1, 28, 28),)]
+)
 def test_a_shape_is_no_example(inputs, tmp_path):
     error = refused(tmp_path, Classifier(), inputs=inputs)
     assert "is a shape" in str(error)
     for way in re.findall(r"inputs=(torch\.randn\([^)]*\)|\{.*?\})", error.hint):
         ma.save_model(tmp_path / "net.h5", Classifier(), inputs=eval(way))
         assert ma.load_model(tmp_path / "net.h5")(np.zeros((3, 1, 28, 28), np.float32)).shape == (3, 3)
+
+
+def test_a_loader_is_told_to_give_a_batch(tmp_path):
+    images = torch.randn(4, 1, 28, 28)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, torch.zeros(4)), batch_size=2)
+    error = refused(tmp_path, Classifier(), inputs=loader)
+    assert "is of type DataLoader" in str(error)
+    ma.save_model(tmp_path / "net.h5", Classifier(), inputs=eval(error.hint.partition("inputs=")[2]))
+
+
+@pytest.mark.parametrize("inputs", ["x", b"x", object(), ("x",), np.array(["x"])])
+def test_what_is_no_numbers_is_told_with_an_example(inputs, tmp_path, monkeypatch):
+    error = refused(tmp_path, Classifier(), inputs=inputs)
+    assert "expected a tensor or a declaration" in str(error)
+    if not isinstance(inputs, np.ndarray):
+        follow(error.hint, Classifier(), tmp_path, monkeypatch)
+
+
+def test_an_example_of_another_dtype_is_told_that_of_the_parameters(tmp_path, monkeypatch):
+    module = torch.nn.Sequential(torch.nn.Linear(5, 2)).bfloat16()
+    error = refused(tmp_path, module, inputs=torch.randn(2, 7, 5))
+    assert "its parameters are bfloat16" in str(error)
+    assert error.hint.endswith("inputs=torch.randn(2, 7, 5, dtype=torch.bfloat16))")
+    follow(error.hint, module, tmp_path, monkeypatch)
 
 
 def test_shapes_of_words_are_declared_as_integers(tmp_path):
