@@ -109,20 +109,22 @@ class Prefixes:
 
 def _views(names: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """(owner's prefix taken off, name -> bare name) of each way to see names without wrappers, the lightest first."""
-    plain = {name: name for name in names}
-    wrapped = [plain]
-    for most in range(1, _MOST_WRAPPERS + 1):
-        wrapped.append({name: _without_leading(name, most) for name in names})
-    wrapped.append(_without_only_children(names))
-    wrapped.append({name: next(iter(_wrapped_bare(name)), name) for name in names})
-    seen: list[dict[str, str]] = []
+    bare = [next(iter(_wrapped_bare(name)), name) for name in names]
+    wrapped = [names]
+    if bare != names:
+        for most in range(1, _MOST_WRAPPERS + 1):
+            wrapped.append([_without_leading(name, most) for name in names])
+            if wrapped[-1] == wrapped[-2]:
+                break
+        wrapped += [_without_only_children(names), bare]
+    seen: list[list[str]] = []
     for view in wrapped:
         for owner in ("", *_OWNERS):
             prefix = f"{owner}." if owner else ""
-            found = {name: bare.removeprefix(prefix) or bare for name, bare in view.items()}
+            found = [name.removeprefix(prefix) or name for name in view] if owner else view
             if found not in seen and (not owner or found != view):
                 seen.append(found)
-                yield prefix, found
+                yield prefix, dict(zip(names, found, strict=True))
 
 
 def _without_leading(name: str, most: int) -> str:
@@ -132,7 +134,7 @@ def _without_leading(name: str, most: int) -> str:
     return ".".join(parts)
 
 
-def _without_only_children(names: list[str]) -> dict[str, str]:
+def _without_only_children(names: list[str]) -> list[str]:
     """Names without the wrappers that have nothing beside them, as a wrapper has not: those are none by name only."""
     children: dict[str, set[str]] = {}
     for name in names:
@@ -140,7 +142,7 @@ def _without_only_children(names: list[str]) -> dict[str, str]:
         for part in name.split("."):
             children.setdefault(path, set()).add(part)
             path = f"{path}{part}."
-    found = {}
+    found = []
     for name in names:
         path, bare = "", []
         parts = name.split(".")
@@ -148,7 +150,7 @@ def _without_only_children(names: list[str]) -> dict[str, str]:
             if part not in _WRAPPERS or len(children[path]) > 1 or part == parts[-1]:
                 bare.append(part)
             path = f"{path}{part}."
-        found[name] = ".".join(bare)
+        found.append(".".join(bare))
     return found
 
 
