@@ -6,7 +6,7 @@ No library is imported for it: who has a tensor has imported what made it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,7 +47,8 @@ def foreign(value: object) -> Foreign | None:
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
-        return _of_torch(value, torch)
+        with torch._C.DisableTorchFunctionSubclass():  # a subclass may answer each question by code of its own
+            return _of_torch(value, torch)
     keras = sys.modules.get("keras")
     if keras is not None and isinstance(value, getattr(keras, "KerasTensor", ())):
         raise _refused("a KerasTensor stands for values that are not there yet; give the layer's variable")
@@ -78,7 +79,8 @@ def arrays_of(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
         UnsupportedDataError: Some are no arrays, or have no values in memory; lists all of them.
     """
     found: dict[str, np.ndarray] = {}
-    shared: dict[Hashable, np.ndarray] = {}
+    #: The tensors are kept too: as long as they are, no other one comes to lie where they do.
+    shared: dict[Hashable, tuple[np.ndarray, Foreign]] = {}
     problems: list[tuple[str, str]] = []
     if any(not isinstance(name, str) for name in values):
         wrong = next(name for name in values if not isinstance(name, str))
@@ -90,11 +92,10 @@ def arrays_of(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
             elif (tensor := foreign(value)) is None:
                 problems.append((name, f"is {type(value).__name__}, expected an array"))
             else:
-                array = shared.get(tensor.memory)
-                array = tensor.read() if array is None else array
-                found[name] = array
+                known = shared.get(tensor.memory)
+                found[name] = tensor.read() if known is None else known[0]
                 if tensor.memory is not None:
-                    shared[tensor.memory] = array
+                    shared.setdefault(tensor.memory, (found[name], tensor))
         except UnsupportedDataError as error:
             problems += [(name, what) for _, what in error.problems]
     if problems:
@@ -105,12 +106,18 @@ def arrays_of(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def is_fillable(value: Any) -> bool:
-    """Whether :func:`fill` can change an array: JAX's, and read-only ones, stay what they are."""
+    """Whether :func:`fill` can change an array: JAX's, read-only and expanded ones stay what they are."""
     if isinstance(value, np.ndarray):
-        return bool(value.flags.writeable)
+        return bool(value.flags.writeable) and not _is_expanded(value.shape, value.strides)
     torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
-    owners = (getattr(torch, "Tensor", None), getattr(keras, "Variable", None))
-    return isinstance(value, tuple(owner for owner in owners if owner is not None))
+    if torch is not None and isinstance(value, torch.Tensor):
+        return value.is_meta or not _is_expanded(value.shape, value.stride())
+    return keras is not None and isinstance(value, getattr(keras, "Variable", ()))
+
+
+def _is_expanded(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether several elements are the same memory, as those of ``expand`` and ``broadcast_to``."""
+    return any(size > 1 and stride == 0 for size, stride in zip(shape, strides, strict=True))
 
 
 def fill(target: Any, array: np.ndarray) -> None:
@@ -119,8 +126,10 @@ def fill(target: Any, array: np.ndarray) -> None:
     if isinstance(target, np.ndarray):
         target[...] = array
     elif torch is not None and isinstance(target, torch.Tensor):
-        with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
-            target.copy_(torch_tensor(array, torch))
+        # A tensor made in inference mode is changed in it only; one of several views, as unbind gives, detached only.
+        mode = torch.inference_mode() if target.is_inference() else torch.no_grad()
+        with mode, torch._C.DisableTorchFunctionSubclass():
+            target.detach().copy_(torch_tensor(array, torch))
     elif type(target.value).__module__.partition(".")[0] == "torch":
         fill(target.value, array)  # NumPy's bfloat16 is none of Keras' own
     else:
@@ -164,13 +173,15 @@ def _of_torch(tensor: Any, torch: Any) -> Foreign:
         raise _refused(why)
     name = dtype_name(tensor.dtype)
     if name is None:
-        raise _refused(f"a tensor of dtype {tensor.dtype}, which archives do not hold; give tensor.to(torch.float32)")
+        wide = "complex64" if tensor.is_complex() else "float32"
+        raise _refused(f"a tensor of dtype {tensor.dtype}, which archives do not hold; give tensor.to(torch.{wide})")
     dtype = dtypes.numpy_dtype(name)
 
     def read() -> np.ndarray:
         try:
             with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
                 dense = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+                dense = dense.clone() if is_zero else dense
                 if not _needs_carrier(name):
                     array: np.ndarray = dense.numpy()
                     return array
@@ -179,9 +190,11 @@ def _of_torch(tensor: Any, torch: Any) -> Foreign:
         except (RuntimeError, TypeError, NotImplementedError) as error:
             raise _refused(f"a tensor that PyTorch cannot give as an array: {_first_line(error)}") from error
 
+    is_zero = tensor._is_zerotensor()  # all of its elements are one that lies nowhere
     is_plain = tensor.device.type == "cpu" and tensor.is_contiguous() and not tensor.is_conj() and not tensor.is_neg()
+    is_plain = is_plain and not is_zero
     memory = None
-    if tensor.numel():
+    if tensor.numel() and not is_zero:
         start = tensor.untyped_storage().data_ptr()
         place = (start, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), name)
         memory = (str(tensor.device), *place, tensor.is_conj(), tensor.is_neg())
@@ -202,16 +215,28 @@ def _without_values(tensor: Any, torch: Any) -> str | None:
     if tensor.is_meta:
         return "a tensor on the meta device, which has no values; use to_empty(device='cpu') and load values first"
     functorch = getattr(torch._C, "_functorch", None)
-    if functorch is not None and functorch.is_functorch_wrapped_tensor(tensor):
+    is_wrapped = functorch is not None and functorch.is_functorch_wrapped_tensor(tensor)
+    if is_wrapped or torch._is_functional_tensor(tensor):
         return "a tensor inside of a transform such as vmap or grad; give what the transform returns"
     if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
-        way = "tensor.dequantize()" if hasattr(tensor, "dequantize") and "ensor" in kind else "a dense tensor"
+        own = type(tensor)
+        way = "a dense tensor" if own.dequantize is torch.Tensor.dequantize else "tensor.dequantize()"
+        way = "tensor.to_tensor(0)" if kind == "MaskedTensor" else way
         return f"a {kind}, a subclass of torch.Tensor with a storage of its own; give {way}"
     if tensor.is_quantized:
         return f"a quantised tensor ({tensor.dtype}); give tensor.dequantize(), or int_repr() and its scale"
     if tensor.layout is not torch.strided:
         return f"a sparse tensor ({tensor.layout}); give tensor.to_dense()"
+    if tensor.numel() and not tensor._is_zerotensor() and _end(tensor) > tensor.untyped_storage().nbytes():
+        return "a tensor whose memory was given back, as sharded training does; give it while it is gathered"
     return None
+
+
+def _end(tensor: Any) -> int:
+    """Where the last element of a tensor ends in its memory, in bytes."""
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    last = tensor.storage_offset() + sum((size - 1) * stride for size, stride in steps)
+    return int(last + 1) * int(tensor.element_size())
 
 
 #: Parameters and buffers of lazy modules that were never called.

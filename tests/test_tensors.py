@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -146,6 +147,55 @@ class TestTorch:
         found = self._saved(tmp_path, self.torch.ones(2).as_subclass(Tagged))
         assert type(found) is self.torch.Tensor
 
+    def test_a_subclass_with_an_answer_of_its_own_to_everything(self, tmp_path):
+        torch = self.torch
+
+        class Stubborn(torch.Tensor):
+            @classmethod
+            def __torch_function__(cls, function, types, args=(), kwargs=None):
+                raise RuntimeError("no")
+
+        with torch._C.DisableTorchFunctionSubclass():
+            given = torch.arange(3.0).as_subclass(Stubborn)
+        assert self._saved(tmp_path, {"x": given})["x"].tolist() == [0, 1, 2]
+
+    def test_memory_that_was_given_back_is_never_read(self, tmp_path):
+        torch = self.torch
+        gone, short = torch.ones(1000), torch.ones(1000)
+        gone.untyped_storage().resize_(0)
+        short.untyped_storage().resize_(8)
+        whole = torch.ones(4)
+        with pytest.raises(ma.UnsupportedDataError, match="memory was given back") as told:
+            ma.save(tmp_path / "a.h5", {"gone": gone, "short": short, "whole": whole, "end": whole[3:]})
+        assert [where for where, _ in told.value.problems] == ["data['gone']", "data['short']"]
+        assert not (tmp_path / "a.h5").exists()
+
+    def test_tensors_that_lie_nowhere(self, tmp_path):
+        zeros = self.torch._efficientzerotensor(2, 3)
+        found = self._saved(tmp_path, {"a": zeros, "b": self.torch._efficientzerotensor(6)})
+        assert found["a"].tolist() == [[0, 0, 0], [0, 0, 0]]
+        assert found["b"].tolist() == [0] * 6
+        with pytest.raises(ma.UnsupportedDataError, match="inside of a transform"):
+            ma.save(tmp_path / "b.h5", self.torch._to_functional_tensor(self.torch.ones(2)))
+
+    def test_a_mapping_that_makes_its_tensors_when_asked(self):
+        """Memory of one that is gone may be that of the next, and they are not one parameter for it."""
+        torch = self.torch
+
+        class Made(Mapping):
+            def __len__(self):
+                return 20
+
+            def __iter__(self):
+                return (f"k{number}" for number in range(20))
+
+            def __getitem__(self, name):
+                return torch.full((64, 64), float(name[1:]))[::2]
+
+        target = {name: torch.zeros(32, 64) for name in Made()}
+        ma.transplant(Made(), target)
+        assert [float(each.mean()) for each in target.values()] == [*range(20)]
+
     @pytest.mark.filterwarnings(
         "ignore:.*nested tensors is in prototype", "ignore:ComplexHalf", "ignore:.*quantiz", "ignore:Sparse CSR"
     )
@@ -164,7 +214,7 @@ class TestTorch:
             "nested": (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "to_padded_tensor"),
             "jagged": (torch.nested.nested_tensor([torch.ones(2)], layout=torch.jagged), "to_padded_tensor"),
             "quantised": (torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "dequantize"),
-            "half": (torch.zeros(2, dtype=torch.complex32), "to(torch.float32)"),
+            "half": (torch.zeros(2, dtype=torch.complex32), "to(torch.complex64)"),
         }
         with pytest.raises(ma.UnsupportedDataError) as told:
             ma.save(tmp_path / "a.h5", {name: tensor for name, (tensor, _) in given.items()})

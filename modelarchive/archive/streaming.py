@@ -17,7 +17,7 @@ from modelarchive.store.deferred import Deferred
 
 def save_stream(
     path: str | os.PathLike[str],
-    arrays: Iterable[tuple[str, np.ndarray]],
+    arrays: Iterable[tuple[str, np.ndarray]] | Mapping[str, np.ndarray],
     *,
     announced: Mapping[str, Any] | None = None,
     architecture: Mapping[str, Any] | None = None,
@@ -30,9 +30,9 @@ def save_stream(
 
     Args:
         path: The file; an old one is replaced as a whole, or left as it was.
-        arrays: Pairs of a name and an array, in any order, each written before the next is asked for. An array
-            may come in parts: runs of rows of its first axis, the first run first, each under the array's name.
-            Of parameters that an architecture shares, only the first name comes.
+        arrays: Pairs of a name and an array, in any order, each written before the next is asked for; or a mapping
+            of them. An array may come in parts: runs of rows of its first axis, the first run first, each under the
+            array's name. Of parameters that an architecture shares, only the first name comes.
         announced: Name -> ``(shape, dtype)``, or anything that has a shape and a dtype, also PyTorch's, in the model's
             order. It says where everything lies before the first array comes. None: what the architecture declares.
         architecture: As :func:`modelarchive.describe` gives it; the archive is a whole model then.
@@ -57,7 +57,7 @@ def save_stream(
         kinds = kinds_of(architecture)
     texts = json_texts(architecture=architecture, metadata=metadata)
     texts |= token_texts(tokens or {}, {name: entry.shape[:1] for name, entry in entries.items()})
-    stream = _once(arrays, entries)
+    stream = _once(arrays.items() if isinstance(arrays, Mapping) else arrays, entries)
     write_model(path, entries, kinds=kinds, texts=texts, durable=durable, progress=progress, stream=stream)
 
 
@@ -67,14 +67,22 @@ def _entries(announced: Mapping[str, Any]) -> dict[str, Deferred]:
     problems = []
     found = {}
     for name, value in announced.items():
-        shape, dtype = value if isinstance(value, tuple) else (value.shape, value.dtype)
-        entry = _entry(name, shape, as_dtype(dtype))
+        try:
+            shape, dtype = value if isinstance(value, tuple) else (value.shape, value.dtype)
+            entry = _entry(name, shape, as_dtype(dtype))
+        except (TypeError, ValueError, AttributeError, RuntimeError):  # a lazy parameter of PyTorch has no shape
+            what = value if isinstance(value, tuple) else f"a {type(value).__name__}"
+            problems.append((str(name), f"{what} is announced, expected a shape in numbers and a dtype of archives"))
+            continue
+        if not isinstance(name, str):
+            problems.append((repr(name), f"the name is {type(name).__name__}, expected str"))
+            continue
         found[name] = entry
         if problem := names.problem_with_name(name):
             problems.append((name, problem))
         elif dtypes.dense_name(entry.dtype) is None:
             problems.append((name, f"an archive holds no {entry.dtype}"))
-        elif len(entry.shape) > 32 or min(entry.shape, default=0) < 0:
+        elif len(entry.shape) > 32 or min(entry.shape, default=0) < 0 or entry.nbytes >= 1 << 63:
             problems.append((name, f"an archive holds no array of the shape {entry.shape}"))
     blocks = {name[:at] for name in found for at, sign in enumerate(name) if sign == "."}
     problems += [(name, "would be a parameter and a block") for name in found if name in blocks]
@@ -137,7 +145,10 @@ def _once(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The pairs as they come, refused where a shared parameter comes under a further name."""
     firsts = _firsts(entries)
-    for name, array in arrays:
+    for pair in arrays:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(f"arrays gives a {type(pair).__name__}, expected pairs of a name and an array")
+        name, array = pair
         if name in entries and name not in firsts:
             first = next(other for other in firsts if entries[other] is entries[name])
             raise ParameterError(

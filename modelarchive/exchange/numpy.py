@@ -175,8 +175,10 @@ def _header(head: bytes, nbytes: int) -> tuple[np.dtype, tuple[int, ...], str, i
     if length_bytes is None:
         raise FormatError("is no array in NumPy's format, or of a version that is not known")
     skip = 8 + length_bytes + int.from_bytes(head[8 : 8 + length_bytes], "little")
-    if skip > min(len(head), _MAX_HEADER):
+    if skip > _MAX_HEADER:
         raise FormatError("the header of an array is longer than any")
+    if skip > len(head):
+        raise FormatError(f"the header of an array takes {skip:,} bytes, and has {len(head):,}: it is cut short")
     shape, is_fortran, descr = _parsed(head[8 + length_bytes : skip].decode("latin-1"))
     if "O" in str(descr):
         return "is an array of Python objects, which only pickle can read, and pickle runs code"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from modelarchive import names, tensors
 from modelarchive.archive import Archive
@@ -21,6 +21,8 @@ from modelarchive.transplant.plan import Options, Patterns, Plan, Rows, Source
 from modelarchive.transplant.report import Transplant
 from modelarchive.transplant.resizing import How
 
+#: Under this name a state_dict of PyTorch has what a module's get_extra_state() gave, of any kind.
+_EXTRA_STATE: Final = "_extra_state"
 #: Gives the inputs that a source declares, as its architecture has them.
 Inputs: TypeAlias = Callable[[], Sequence[Mapping[str, Any]]]
 
@@ -79,6 +81,8 @@ def transplant(
         report = plan.report(freeze=freeze, dry_run=dry_run)
         if report.frozen and isinstance(target, Mapping):
             raise ValueError("freeze needs a network: a state_dict does not say what is trained")
+        if report.frozen and is_keras_model(target) and target.compiled:
+            report.notes.append("the model was compiled before: compile the model again, or it trains as before")
         if not dry_run:
             plan.carry_out(report.frozen)
     return report
@@ -109,7 +113,12 @@ def load_parameters(
     """
     with _opened(path, target) as (opened, inputs):
         parameters = _parameters(target, inputs)
-        plan = Plan(opened, parameters, Options(cast_dtype=cast_dtype))
+        try:
+            plan = Plan(opened, parameters, Options(cast_dtype=cast_dtype))
+        except ParameterError as error:
+            if any(f"{option}=" in str(error.hint) for option in ("select", "rename", "mismatch", "resize")):
+                error.hint = f"{error.hint}; transplant() takes this, load_parameters() names and shapes as they are"
+            raise
         report = plan.report(freeze=False, dry_run=False)
         lacking = [name for name in report.missing if not getattr(parameters[name], "is_optional", False)]
         missing = [] if allow_missing else lacking
@@ -195,7 +204,9 @@ def _opened(source: Any, target: Any) -> Iterator[tuple[Source, Inputs]]:
     elif is_torch_module(source):
         yield Source(tensors.arrays_of(room("torch").named_tensors(source))), list
     elif isinstance(source, Mapping):
-        yield Source(tensors.arrays_of(source)), list
+        extra = [name for name in source if isinstance(name, str) and name.rpartition(".")[2] == _EXTRA_STATE]
+        told = [f"{name!r} is left out: it is no array, module.set_extra_state() takes it" for name in extra]
+        yield Source(tensors.arrays_of({k: v for k, v in source.items() if k not in extra}), notes=told), list
     else:
         expected = "a path, an archive, a network or a mapping of arrays"
         raise TypeError(f"source is {type(source).__name__}, expected {expected}")
@@ -243,11 +254,19 @@ def _network_in(archive: Archive) -> tuple[dict[str, str], list[str]]:
     members = archive.reader.contents.members or {}
     key = next((each for each in names.CHECKPOINT_KEYS if members.get(each) == "dict"), None)
     if key is None or any("/" not in name for name in archive.parameters):
-        return {name: name for name in archive.parameters}, []
-    stored = {name.removeprefix(f"{key}/"): name for name in archive.parameters if name.startswith(f"{key}/")}
+        return {_key(name): name for name in archive.parameters}, []
+    stored = {_key(name.removeprefix(f"{key}/")): name for name in archive.parameters if name.startswith(f"{key}/")}
     others = sorted({name.partition("/")[0] for name in archive.parameters} - {key})
     note = f"its {key!r} is taken" + (f", {', '.join(map(repr, others))} beside it left alone" if others else "")
     return stored, [note]
+
+
+def _key(path: str) -> str:
+    """What an array was called that was saved in a dict; one that lies deeper keeps its path."""
+    try:
+        return path if "/" in path else str(names.decode_key(path))
+    except UnicodeDecodeError:  # no name that an archive of ours has
+        return path
 
 
 def _of_bundle(bundle: Bundle) -> tuple[Source, Inputs]:

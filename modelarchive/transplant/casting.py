@@ -15,11 +15,9 @@ from modelarchive.store.deferred import Deferred
 def problem(found: np.dtype[Any], expected: np.dtype[Any], *, is_wanted: bool) -> tuple[str, str] | None:
     """What hinders a conversion: (expected, found) in words; None if nothing does."""
     words = f"dtype {dtype_name(expected)}", f"dtype {dtype_name(found)}"
-    if not is_wanted:
-        return words
     if _rank(found) > _rank(expected):
         return words[0], f"{words[1]}, which would lose what it holds"
-    return None
+    return None if is_wanted else words
 
 
 def _rank(dtype: np.dtype[Any]) -> int:
@@ -38,22 +36,31 @@ def converted(array: np.ndarray, dtype: np.dtype[Any], name: str) -> np.ndarray:
     """The array in another dtype.
 
     Raises:
-        ParameterError: A number is too large for it.
+        ParameterError: A number is too large for it, or a whole one is not among those that it has.
     """
     if array.dtype == dtype:
         return array
     with np.errstate(over="ignore", invalid="ignore"):
         found = array.astype(dtype)
-    if _rank(dtype) == 1:
-        is_lost = bool(np.any(found.astype(object) != array.astype(object))) if array.size else False
-    else:
-        wide = np.complex128 if dtype.kind == "c" else np.float64
-        is_lost = bool(np.any(~np.isfinite(found.astype(wide)) & np.isfinite(array.astype(wide))))
+        is_lost = _is_lost(array, found)
     if is_lost:
-        expected, got = f"numbers that {dtype_name(dtype)} can hold", f"larger ones of {dtype_name(array.dtype)}"
+        expected, got = f"numbers that {dtype_name(dtype)} can hold", f"others of {dtype_name(array.dtype)}"
         raise ParameterError(
             f"{name}: expected {expected}, found {got}; nothing was changed",
             mismatched={name: (expected, got)},
             hint=f"convert the target to {dtype_name(array.dtype)} first",
         )
     return found
+
+
+def _is_lost(array: np.ndarray, found: np.ndarray) -> bool:
+    """Whether numbers became others than a rounded one: too large, or whole ones that are another now."""
+    if _rank(array.dtype) <= 1 or _rank(found.dtype) <= 1:
+        real = found.real if found.dtype.kind == "c" else found
+        if array.dtype.kind in "iu" and _rank(found.dtype) > 1:
+            # What becomes of a number behind the largest, on the way back, is for the machine to say.
+            is_behind = real.astype(np.float64) >= 2.0 ** (8 * array.itemsize - (array.dtype.kind == "i"))
+            if np.any(is_behind):
+                return True
+        return bool(np.any(real.astype(array.dtype) != array) or np.any((real < 0) != (array < 0)))
+    return bool(np.any(np.isfinite(array) & ~np.isfinite(found)) or np.any(np.isnan(found) & ~np.isnan(array)))

@@ -41,7 +41,7 @@ class Source:
     notes: Sequence[str] = ()
 
 
-#: Wishes that are dicts, and what one looks like.
+#: Options that are dicts, and what one looks like.
 _EXAMPLES: Final = {
     "rename": '{"features.*": "backbone.*"}',
     "rows": '{"words.weight": words}',
@@ -68,6 +68,11 @@ class Options:
             value = getattr(self, word)
             if not isinstance(value, Mapping):
                 raise TypeError(f"{word} is {type(value).__name__}, expected a dict such as {example}")
+        if self.select is not None and not isinstance(self.select, str | list | tuple):
+            object.__setattr__(self, "select", _several(self.select))  # an iterator gives its patterns once
+        texts = [*self.rename.values(), *self.rename, *([] if self.select is None else _several(self.select))]
+        if wrong := [each for each in texts if not isinstance(each, str)]:
+            raise TypeError(f"{wrong[0]!r:.80} is {type(wrong[0]).__name__}, expected a name or pattern as str")
         for how in self.resize.values():
             resizing((1,), (1,), how)
 
@@ -123,21 +128,25 @@ class Plan:
         unplaced = self.unexpected if self.options.select is not None else []
         if refused or unplaced or not self.moves:
             raise refusing.refusal(self, unplaced, refused, {name: new for new, name in by_target.items()})
-        if self.unexpected and (rule := refusing.rename_for(self, self.unexpected)):
+        if len(self.unexpected) > 1 and (rule := refusing.rename_for(self, self.unexpected)):
             self.notes.append(f"not all that looks alike was copied: {rule}")
 
     def _placed(self) -> dict[str, str]:
         """Name in the target -> name in the source, of all that is selected."""
-        prefixes = Prefixes(self.parameters)
         matches = names.matcher(self.options.select).match
-        found: dict[str, str] = {}
-        by_prefix: set[str] = set()
+        rules = self.options.rename
+        is_renamed = names.matcher(rules).match
+        by_rule: dict[str, str | None] = {}
         for name in self.arrays:
             bare = [name, *without(name)]
-            if not any(matches(each) for each in bare):
-                continue
-            new = next((made for each in bare if (made := names.rename(each, self.options.rename)) != each), None)
-            is_by_prefix = new is None and (new := prefixes.target_of(name)) != name
+            if any(matches(each) for each in bare):
+                by_rule[name] = next((names.rename(each, rules) for each in bare if is_renamed(each)), None)
+        prefixes = Prefixes(self.parameters, [name for name, made in by_rule.items() if made is None])
+        found: dict[str, str] = {}
+        by_prefix: set[str] = set()
+        for name, made in by_rule.items():
+            new = prefixes.target_of(name) if made is None else prefixes.target_of_renamed(made)
+            is_by_prefix = made is None and new != name
             if new in found and not is_by_prefix and found[new] not in by_prefix:
                 raise ValueError(f"rename sends both {found[new]!r} and {name!r} to {new!r}")
             # A name that is the target's own comes before one that became it without a wrapper's prefix.
@@ -181,7 +190,9 @@ class Plan:
             return None
         if new in self.words:
             return self._move_rows(name, new)
-        dtype = parameter.dtype if parameter.is_initialized else array.dtype
+        # A Block without values takes those of any dtype; another framework's has its dtype from the start.
+        is_open = isinstance(parameter, Parameter) and not parameter.is_initialized
+        dtype = array.dtype if is_open else parameter.dtype
         shaped = self._shaped(array, new, dtype)
         if shaped is None:
             return None
@@ -263,7 +274,9 @@ class Plan:
         """The table of what is copied where."""
         # A shared parameter is filled under all of its names.
         filled = {id(self.parameters[name]) for name in self.moves}
-        chosen = list(self.moves) if freeze is True else [] if freeze is False else names.select(self.moves, freeze)
+        chosen = list(self.moves) if freeze is True else []
+        if not isinstance(freeze, bool):
+            chosen = names.select(self.moves, _several(freeze))
         if not chosen and freeze is not False:
             raise ValueError(f"freeze={freeze!r} matches nothing of what is copied: {', '.join([*self.moves][:5])}")
         return Transplant(
@@ -319,6 +332,14 @@ def _words(source: Source, options: Options) -> dict[str, tuple[list[str], list[
                 raise ValueError(f"rows[{name!r}]: a word stands twice in one list")
         found[name] = (ours, theirs)
     return found
+
+
+def _several(patterns: str | Iterable[str]) -> list[str]:
+    if isinstance(patterns, str):
+        return [patterns]
+    if not isinstance(patterns, Iterable):
+        raise TypeError(f"{patterns!r:.80} is {type(patterns).__name__}, expected a pattern or several")
+    return list(patterns)
 
 
 def _is_equal(one: Deferred, other: Deferred) -> bool:

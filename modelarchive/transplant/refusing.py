@@ -118,7 +118,7 @@ def rename_for(plan: Plan, lost: list[str]) -> str:
             votes[_difference(name, other)] += 1
     for (ours, theirs), count in votes.most_common(5):
         old, new = f"{ours}*", f"{theirs}*"
-        if ours != theirs and count > 1 and len(names.select(lost, old)) >= count:
+        if ours != theirs and count >= min(2, len(lost)) and len(names.select(lost, old)) >= count:
             return f'rename={{"{old}": "{new}"}} gives {counted(count, "name")} a place'
     return ""
 

@@ -41,7 +41,7 @@ def resizing(found: tuple[int, ...], expected: tuple[int, ...], how: How) -> Res
     Raises:
         ValueError: `how` is no such method.
     """
-    method, *grids = (how,) if isinstance(how, str) else how
+    method, *grids = how if isinstance(how, tuple | list) else (how,)
     if method not in METHODS or (grids and (method != "bicubic" or len(grids) != 2)):
         methods = ", ".join(map(repr, METHODS))
         raise ValueError(f"resize: {how!r}, expected {methods} or ('bicubic', source grid, target grid)")

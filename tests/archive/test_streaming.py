@@ -152,6 +152,21 @@ def test_refused(tmp_path: Path, pairs: list[tuple[str, Any]], words: str, part:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_mapping_gives_its_pairs(tmp_path: Path) -> None:
+    ma.save_stream(tmp_path / "x.h5", {"a": A}, announced={"a": A})
+    assert_same({"a": A}, ma.load(tmp_path / "x.h5"))
+    with pytest.raises(TypeError, match=r"gives a ndarray, expected pairs of a name and an array"):
+        ma.save_stream(tmp_path / "y.h5", [A], announced={"a": A})  # type: ignore[list-item]
+    assert not (tmp_path / "y.h5").exists()
+
+
+def test_announcements_that_say_nothing_are_told_together(tmp_path: Path) -> None:
+    announced = {"a": 5, 3: A, "b": ((None,), "f4"), "c": ((2,), "nothing"), "d": ((1 << 62,), "f4"), "e": A}
+    with pytest.raises(ma.UnsupportedDataError) as told:
+        ma.save_stream(tmp_path / "x.h5", [], announced=announced)  # type: ignore[arg-type]
+    assert [name for name, _ in told.value.problems] == ["a", "3", "b", "c", "d"]
+
+
 def test_refused_before_the_first_array(tmp_path: Path) -> None:
     def never() -> Iterator[tuple[str, np.ndarray]]:
         raise AssertionError("asked for an array")

@@ -205,6 +205,15 @@ def make_zip(path: Path, name: str, raw: bytes, method: int = zipfile.ZIP_DEFLAT
         made.writestr(name, raw)
 
 
+def test_an_array_cut_at_any_byte(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(3.0))
+    content = (tmp_path / "x.npy").read_bytes()
+    for size in range(13, len(content)):
+        (tmp_path / "cut.npy").write_bytes(content[:size])
+        with pytest.raises(ma.FormatError, match="it is cut short"):
+            ma.load(tmp_path / "cut.npy")
+
+
 def test_bombs(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):

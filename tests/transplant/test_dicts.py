@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import modelarchive as ma
 from modelarchive.transplant.prefixes import Prefixes
+
+INTEGERS = ["i1", "u1", "i4", "u4", "i8", "u8"]
+FLOATS = ["f2", "f4", "f8"]
 
 
 def test_arrays_are_filled_in_place() -> None:
@@ -26,12 +35,54 @@ def test_a_read_only_array_is_told_before_anything_changes() -> None:
     assert free.sum() == 0
 
 
+def test_an_array_whose_elements_are_one_is_told_before_anything_changes() -> None:
+    one, free = np.zeros(1), np.zeros(2)
+    expanded = np.lib.stride_tricks.as_strided(one, (3,), (0,))
+    with pytest.raises(ma.ParameterError, match=r"x: .*found a ndarray that cannot be changed"):
+        ma.transplant({"free": np.ones(2), "x": np.arange(3.0)}, {"free": free, "x": expanded})
+    assert free.sum() == one.sum() == 0
+
+
 def test_freezing_needs_a_network() -> None:
     with pytest.raises(ValueError, match="freeze needs a network"):
         ma.transplant({"a": np.ones(1)}, {"a": np.zeros(1)}, freeze=True)
 
 
 class TestCasting:
+    @pytest.mark.parametrize(
+        ("value", "found", "expected"),
+        [
+            (np.inf, "f4", ml_dtypes.float8_e4m3fn),  # which has no infinity
+            (2**24 + 1, "i8", "f4"),
+            (2**53 + 1, "i8", "f8"),
+            (2**63 - 1, "i8", "f8"),
+            (257, "i4", ml_dtypes.bfloat16),
+            (-1, "i1", "u8"),
+            (2**63, "u8", "i8"),
+            (300, "i8", "u1"),
+            (2**24 + 1, "i8", "c8"),
+        ],
+    )
+    def test_numbers_that_would_be_others(self, value: float, found: str, expected: Any) -> None:
+        target = {"a": np.zeros(2, expected)}
+        with pytest.raises(ma.ParameterError, match=r"a: expected numbers that .* can hold, found others of"):
+            ma.transplant({"a": np.array([0, value], found)}, target, cast_dtype=True)
+        assert not target["a"].any()
+
+    @given(st.lists(st.integers(-(2**63), 2**64 - 1)), st.sampled_from(INTEGERS), st.sampled_from([*INTEGERS, *FLOATS]))
+    def test_whole_numbers_stay_what_they_are(self, values: list[int], found: str, expected: str) -> None:
+        limits = np.iinfo(found)
+        values = [value for value in values if limits.min <= value <= limits.max]
+        source, target = np.array(values, found), np.zeros(len(values), expected)
+        with np.errstate(over="ignore"):
+            wanted = source.astype(expected)
+        if [int(each) if np.isfinite(each) else None for each in wanted] == values:
+            ma.transplant({"a": source}, {"a": target}, cast_dtype=True)
+            assert target.tobytes() == wanted.tobytes()
+        else:
+            with pytest.raises(ma.ParameterError):
+                ma.transplant({"a": source}, {"a": target}, cast_dtype=True)
+
     def test_into_a_wider_dtype(self) -> None:
         source = {"a": np.array([0.1, -3], np.float16), "b": np.array([0.1], ml_dtypes.bfloat16), "c": np.array([3])}
         target = {"a": np.zeros(2, "f4"), "b": np.zeros(1, "f8"), "c": np.zeros(1, "f4")}
@@ -70,6 +121,24 @@ class TestCasting:
         ma.transplant(source, target, cast_dtype=True, mismatch="overlap", rows=rows)
         assert target["a"].tolist() == [[1, 1], [1, 1], [0, 0]]
         assert target["words"].tolist() == [[7], [0]]
+
+
+#: Names of networks whose parts are called as wrappers call theirs.
+NAMES = st.lists(
+    st.lists(st.sampled_from(["module", "model", "net", "_orig_mod", "a", "b"]), max_size=3).map(
+        lambda parts: ".".join([*parts, "w"])
+    ),
+    min_size=1,
+    max_size=6,
+    unique=True,
+)
+CHAINS = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["", "model.", "net."]),
+        st.sampled_from(["", "module.", "_orig_mod.", "module._orig_mod.", "module.module."]),
+    ),
+)
 
 
 class TestPrefixes:
@@ -113,8 +182,59 @@ class TestPrefixes:
             assert report.unexpected == ["module.a"]
 
     def test_only_the_model_at_the_beginning_is_taken_off(self) -> None:
-        assert Prefixes(["a.weight"]).target_of("a.model.weight") == "a.model.weight"
-        assert Prefixes(["weight"]).target_of("model.weight") == "weight"
+        assert Prefixes(["a.weight"], ["a.model.weight"]).target_of("a.model.weight") == "a.model.weight"
+        assert Prefixes(["weight"], ["model.weight"]).target_of("model.weight") == "weight"
+
+    @given(names=NAMES, ours=CHAINS, theirs=CHAINS)
+    def test_wrappers_around_networks_that_have_such_names_themselves(
+        self, names: list[str], ours: str, theirs: str
+    ) -> None:
+        """A part may be called "module": each name finds its own place, however the two sides are wrapped."""
+        source = {ours + name: np.full(1, number) for number, name in enumerate(names, 1)}
+        target = {theirs + name: np.zeros(1, int) for name in names}
+        ma.transplant(source, target)
+        assert [int(array[0]) for array in target.values()] == [*range(1, len(names) + 1)]
+
+    def test_wrappers_within(self) -> None:
+        names = ["encoder.module.module.w", "encoder.module.w", "head.w"]
+        target = {name: np.zeros(1) for name in ("encoder.module.w", "encoder.w", "head.w")}
+        ma.transplant({name: np.full(1, number, "f8") for number, name in enumerate(names, 1)}, target)
+        assert [float(array[0]) for array in target.values()] == [1, 2, 3]
+
+    @pytest.mark.parametrize(
+        ("source", "target"),
+        [
+            (["model.a", "model.b", "net.a", "net.c"], ["a", "b", "c"]),
+            (["a"], ["net.a", "model.a"]),
+        ],
+    )
+    def test_two_networks_are_not_mixed(self, source: list[str], target: list[str]) -> None:
+        arrays = {name: np.zeros(1) for name in target}
+        with pytest.raises(ma.ParameterError, match="no source parameter matches") as told:
+            ma.transplant({name: np.ones(1) for name in source}, arrays)
+        assert not any(map(np.any, arrays.values()))
+        rule = re.search(r"rename=(\{.*?\})", str(told.value.hint))
+        assert rule is not None
+        assert ma.transplant({name: np.ones(1) for name in source}, arrays, rename=json.loads(rule[1])).copied
+
+    def test_one_of_two_networks_that_fits_better(self) -> None:
+        target = {name: np.zeros(1) for name in ("a", "b", "c")}
+        source = {name: np.ones(1) for name in ("model.a", "model.b", "model.c", "net.a", "net.d")}
+        report = ma.transplant(source, target)
+        assert [name for name, _ in report.copied.values()] == ["model.a", "model.b", "model.c"]
+        assert report.unexpected == ["net.a", "net.d"]
+
+    def test_a_rule_may_leave_the_prefixes_to_us(self) -> None:
+        target = {"_orig_mod.head.w": np.zeros(1)}
+        report = ma.transplant({"module.fc.w": np.ones(1)}, target, rename={"fc.*": "head.*"})
+        assert report.copied == {"_orig_mod.head.w": ("module.fc.w", "whole")}
+        report = ma.transplant({"module.fc.w": np.ones(1)}, {"b.fc.w": np.zeros(1)}, rename={"*": "b.*"})
+        assert report.copied == {"b.fc.w": ("module.fc.w", "whole")}
+
+    def test_a_rule_that_keeps_a_name_counts(self) -> None:
+        target = {"model.a": np.zeros(1), "x.a": np.zeros(1)}
+        report = ma.transplant({"model.a": np.ones(1)}, target, rename={"model.*": "model.*", "*": "x.*"})
+        assert report.copied == {"model.a": ("model.a", "whole")}
 
     def test_the_patterns_see_the_names_without_them(self) -> None:
         target = {"b.weight": np.zeros(1)}

@@ -115,6 +115,57 @@ def test_one_variable_of_a_layer_is_frozen_alone() -> None:
     assert [variable.name for variable in head.trainable_variables] == ["bias"]
 
 
+def test_statistics_of_a_layer_that_has_nothing_to_train_are_frozen_with_it() -> None:
+    def make() -> Any:
+        norm = layers.BatchNormalization(center=False, scale=False, name="norm")
+        return keras.Sequential([keras.Input((3,)), norm, layers.Dense(1, name="head")])
+
+    donor, target = randomised(make()), make()
+    report = ma.transplant(donor, target, select="norm.*", freeze=True)
+    assert report.frozen == ["norm.running_mean", "norm.running_var"]
+    assert not target.get_layer("norm").trainable
+    assert target.get_layer("head").trainable
+    target.compile("sgd", "mse")
+    target.fit(np.ones((4, 3), "f4"), np.ones((4, 1), "f4"), verbose=0)
+    for ours, theirs in zip(target.get_layer("norm").variables, donor.get_layer("norm").variables, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+def test_a_compiled_model_is_to_be_compiled_again() -> None:
+    donor, target = image_model(2), image_model(2)
+    target.compile("sgd", "mse")
+    assert not ma.transplant(donor, target).notes
+    assert "compile the model again" in ma.transplant(donor, target, freeze="stem.*").notes[0]
+
+
+def test_two_layers_of_one_model_change_places() -> None:
+    net = randomised(
+        keras.Sequential([keras.Input((3,)), layers.Dense(3, name="a"), Scaled(name="own"), layers.Dense(3, name="b")])
+    )
+    for model in (net, keras.Sequential([keras.Input((3,)), net.get_layer("a"), net.get_layer("b")])):
+        before = {
+            (name, variable.name): variable.numpy().copy()
+            for name in "ab"
+            for variable in model.get_layer(name).variables
+        }
+        ma.transplant(model, model, rename={"a.*": "b.*", "b.*": "a.*"})
+        for (name, own), array in before.items():
+            other = model.get_layer("b" if name == "a" else "a")
+            found = next(variable for variable in other.variables if variable.name == own)
+            np.testing.assert_array_equal(found.numpy(), array)
+
+
+def test_heads_whose_values_are_wider_than_their_keys() -> None:
+    def make() -> Any:
+        x = keras.Input((4, 6))
+        return keras.Model(x, layers.MultiHeadAttention(2, 3, value_dim=5, output_shape=7, name="attention")(x, x))
+
+    donor, target = randomised(make(), 1), randomised(make(), 2)
+    ma.transplant(donor, target)
+    for ours, theirs in zip(target.variables, donor.variables, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
 def test_a_model_that_is_not_built_is_built_by_the_source(tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((2, 5), np.float32)
     donor = randomised(keras.Sequential([keras.Input((5,)), layers.Dense(3, name="a"), layers.Dense(2, name="b")]))

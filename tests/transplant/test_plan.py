@@ -334,3 +334,40 @@ def test_a_network_of_another_type_is_refused(donor: nn.Block) -> None:
     for wrong in ([1], 3, None):
         with pytest.raises(TypeError, match="expected a path, an archive, a network or a mapping"):
             ma.transplant(wrong, donor)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rename": [("a", "b")]}, "rename is list, expected a dict"),
+        ({"rename": {"a": None}}, "None is NoneType, expected a name or pattern"),
+        ({"select": 3}, "3 is int, expected a pattern or several"),
+        ({"select": ["a", 3]}, "3 is int, expected a name or pattern"),
+        ({"freeze": 3}, "3 is int, expected a pattern or several"),
+        ({"resize": "bicubic"}, "resize is str, expected a dict"),
+        ({"rows": ["a"]}, "rows is list, expected a dict"),
+    ],
+)
+def test_options_of_another_type_are_refused(options, words):
+    target = {"a": np.zeros(1)}
+    with pytest.raises(TypeError, match=words):
+        ma.transplant({"a": np.ones(1)}, target, **options)
+    assert target["a"][0] == 0
+
+
+def test_patterns_may_come_from_an_iterator():
+    target = {"a": np.zeros(1), "b": np.zeros(1)}
+    report = ma.transplant({"a": np.ones(1), "b": np.ones(1)}, target, select=(name for name in "a"))
+    assert list(report.copied) == ["a"]
+
+
+def test_names_that_a_file_cannot_hold_as_they_are(tmp_path):
+    names = ["a/b.w", "100%.w", "%2F", "é ü:/", ".", ""]
+    ma.save(tmp_path / "x.h5", {name: np.full(1, number) for number, name in enumerate(names)})
+    target = {name: np.zeros(1, int) for name in names}
+    ma.transplant(tmp_path / "x.h5", target)
+    assert [int(each[0]) for each in target.values()] == [*range(len(names))]
+    deep = {"a/b": np.zeros(1, int)}
+    ma.save(tmp_path / "deep.h5", {"a": {"b": np.ones(1, int)}})
+    ma.transplant(tmp_path / "deep.h5", deep)
+    assert deep["a/b"][0] == 1

@@ -275,6 +275,16 @@ class TestLoadParameters:
         ma.load_parameters(tmp_path / "part.h5", target, allow_missing=True, ignore_extra=True)
         assert torch.equal(target.fc.weight, donor.fc.weight)
 
+    def test_what_another_verb_takes_is_said_to_be_its(self, donor: Any) -> None:
+        source = {**donor.state_dict(), "fc.weight": torch.ones(5, 4)}
+        target = Classifier()
+        with pytest.raises(ma.ParameterError) as told:
+            ma.load_parameters(source, target)
+        assert 'mismatch="skip"' in str(told.value.hint)
+        assert "transplant() takes this" in str(told.value.hint)
+        assert ma.transplant(source, target, mismatch="skip").mismatched
+        assert torch.equal(target.fc.bias, donor.fc.bias)
+
     def test_dtypes(self, donor: Any) -> None:
         target = Classifier().double()
         with pytest.raises(ma.ParameterError, match="cast_dtype=True"):

@@ -81,7 +81,7 @@ class ModelParameter(ForeignParameter):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        if not value and self._variable.is_trainable:
+        if not value:
             self._variable.freeze()
 
     def value(self) -> np.ndarray:
@@ -105,7 +105,11 @@ def arrays_of(model: Any) -> dict[str, Deferred]:
     if entries is not None:
         return dict(entries)
     walked = _walked(model, _owners(model))
-    return {name: Deferred(each.shape or (), each.dtype, each.value) for name, each in walked.items()}
+    return {name: Deferred(each.shape or (), each.dtype, _copied(each)) for name, each in walked.items()}
+
+
+def _copied(parameter: ForeignParameter) -> Callable[[], np.ndarray]:
+    return lambda: parameter.value().copy()
 
 
 def weights_for(model: Any, path: str | os.PathLike[str]) -> Bundle | None:
@@ -145,7 +149,7 @@ def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] 
     parameters: dict[str, ForeignParameter] = {}
     for name, entry in entries.items():
         if not isinstance(entry, Turned) or not isinstance(entry.stored, Held) or entry.weight is None:
-            problem = "one that Keras makes of several variables, as a LoRA does"
+            problem = "one that Keras makes of several variables, as a LoRA does; transplant before enable_lora()"
             parameters[name] = ForeignParameter(entry.shape, entry.dtype, problem=problem)
             continue
         variable = entry.stored.variable

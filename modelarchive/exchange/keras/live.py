@@ -189,8 +189,8 @@ def _deferred(variable: Any, keras: Any) -> Deferred:
     def read() -> np.ndarray:
         value = variable.value
         if hasattr(value, "detach") and variable.dtype != "bfloat16":
-            # A view of PyTorch's memory; Keras' own function copies, and warns of NumPy's future.
-            return np.asarray(value.detach().cpu().numpy(), dtype)
-        return np.asarray(keras.ops.convert_to_numpy(value), dtype)
+            # Keras' own function warns of NumPy's future.
+            return np.array(value.detach().cpu().numpy(), dtype)
+        return np.array(keras.ops.convert_to_numpy(value), dtype)
 
     return Held(tuple(variable.shape), dtype, read, variable=variable)

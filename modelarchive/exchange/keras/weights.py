@@ -186,23 +186,19 @@ def _when(flag: int) -> Callable[[Fields], bool]:
 
 
 def _projection(theirs: str, ours: str, heads: str, flag: int) -> tuple[Weight, Weight]:
-    """Keras' (in, heads, size) and (heads, size)."""
-
-    def split(fields: Fields) -> tuple[int, int]:
-        return fields[heads], fields["head_dim"]
-
+    """Keras' (in, heads, size) and (heads, size); a head of the values may have another size than one of the keys."""
     return (
         Weight(
             f"{theirs}/kernel",
             (f"{ours}.weight",),
             _into_heads,
-            lambda arrays, fields: arrays[0].T.reshape(-1, *split(fields)),
+            lambda arrays, fields: arrays[0].T.reshape(arrays[0].shape[1], fields[heads], -1),
         ),
         Weight(
             f"{theirs}/bias",
             (f"{ours}.bias",),
             lambda x, fields: (x.reshape(-1),),
-            lambda arrays, fields: arrays[0].reshape(split(fields)),
+            lambda arrays, fields: arrays[0].reshape(fields[heads], -1),
             _when(flag),
         ),
     )
@@ -217,7 +213,7 @@ def _attention(kv_heads: str) -> tuple[Weight, ...]:
             "output_dense/kernel",
             ("out_proj.weight",),
             lambda x, fields: (x.reshape(-1, x.shape[-1]).T,),
-            lambda arrays, fields: arrays[0].T.reshape(fields["num_heads"], fields["head_dim"], -1),
+            lambda arrays, fields: arrays[0].T.reshape(fields["num_heads"], -1, arrays[0].shape[0]),
         ),
         Weight(
             "output_dense/bias",

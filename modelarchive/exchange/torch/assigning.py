@@ -49,10 +49,11 @@ class ModuleParameter(ForeignParameter):
         """Copy the values into the tensor; one that has none yet is given memory for them."""
         tensor = self._tensor
         if torch.nn.parameter.is_lazy(tensor):
-            tensor.materialize(tuple(array.shape))
+            tensor.materialize(tuple(array.shape), device="cpu" if tensor.is_meta else tensor.device)
         if tensor.is_meta:
             # A tensor without memory cannot be filled: another one takes its place wherever it stands.
-            fresh: torch.Tensor = torch.empty(array.shape, dtype=tensor.dtype)
+            # On the CPU whatever the default device is: that may be "meta" still.
+            fresh: torch.Tensor = torch.empty(array.shape, dtype=tensor.dtype, device="cpu")
             if isinstance(tensor, torch.nn.Parameter):
                 fresh = torch.nn.Parameter(fresh, requires_grad=tensor.requires_grad)
             for module, name in self.owners:
@@ -106,4 +107,6 @@ def _parameter(tensor: torch.Tensor, *, is_optional: bool) -> ModuleParameter:
             tensors.foreign(tensor)
         except UnsupportedDataError as error:
             problem = error.problems[0][1]
+        if not problem and not tensors.is_fillable(tensor):
+            problem = "an expanded tensor, whose elements are one in memory; register tensor.clone() instead"
     return ModuleParameter(tuple(tensor.shape), dtype, tensor, problem=problem, is_optional=is_optional)

@@ -7,6 +7,7 @@ import mmap
 import os
 import pickle
 import re
+import struct
 import tempfile
 import warnings
 import zipfile
@@ -146,9 +147,9 @@ def _loaded(path: Path) -> Any:
             warnings.simplefilter("ignore")  # of PyTorch about its own classes
             if is_zip:
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path))
-            with path.open("rb") as file:
-                found = torch.load(file, map_location="cpu", weights_only=True)
-                left = size - file.tell()
+            found, left = _loaded_stream(path, size)
+    except FormatError:
+        raise
     except pickle.UnpicklingError as error:
         what = str(error).split("\n")[0][:300]
         if "Unsupported" in what or "GLOBAL" in str(error) or "global" in str(error):
@@ -169,6 +170,19 @@ def _loaded(path: Path) -> Any:
         what = f"goes on for {left:,} bytes behind the first object: several torch.save wrote into one file"
         raise FormatError(what, file=path, hint="save each into a file of its own")
     return found
+
+
+def _loaded_stream(path: Path, size: int) -> tuple[Any, int]:
+    """What a file of PyTorch before 1.6 holds, and how many bytes come behind it."""
+    with path.open("rb") as file:
+        try:
+            found = torch.load(file, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, EOFError, IndexError, struct.error, RuntimeError) as error:
+            # A name that stops with the file is no name of code: there is nothing behind it.
+            if file.tell() >= size or "unexpected EOF" in str(error):
+                raise FormatError(f"is cut short: what torch.save wrote goes on after its {size:,} bytes") from error
+            raise
+        return found, size - file.tell()
 
 
 def _reason(message: str) -> str:

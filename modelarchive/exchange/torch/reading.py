@@ -66,6 +66,9 @@ def bundle_of_module(module: Any, inputs: Any) -> Bundle:
         parameters = initialized(block)
         wanted = spec.parameter_shapes(architecture)
         notes = [*reader.notes, *reader.names.notes, *reader.differences(wanted)]
+        if beside := reader.tracing.beside_arrays(network):
+            what = f"returns {', '.join(dict.fromkeys(beside))} as well, which is left out: tensors alone are outputs"
+            notes.append(Note("(model)", what))
         bundle = Bundle({name: parameters[name] for name in wanted}, architecture, notes=notes)
         _compare(network, bundle, example)
         return bundle

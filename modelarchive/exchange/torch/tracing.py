@@ -185,6 +185,11 @@ class Tracing:
             plain = arrays[0] if len(arrays) == 1 else tuple(arrays)
         return mapped(plain, self.unwrapped)
 
+    def beside_arrays(self, module: torch.nn.Module) -> list[str]:
+        """What a module returned that is no array, in words."""
+        found = [each for each in _flat(self._returned.get(id(module), ())) if not isinstance(each, _Number)]
+        return [repr(each) if isinstance(each, int | float | None) else f"a {type(each).__name__}" for each in found]
+
     def run(self, module: torch.nn.Module, arguments: Any, keywords: Mapping[str, Any]) -> Any:
         """Run a module's own forward on stand-ins."""
         self._here.append(module)

@@ -147,6 +147,15 @@ def test_files_with_code_are_refused_and_nothing_runs(tmp_path, monkeypatch, val
     assert not (tmp_path / "evil").exists()
 
 
+def test_an_old_file_cut_at_any_byte_is_cut_short_and_holds_no_code(tmp_path):
+    torch.save({"a": torch.arange(3.0)}, tmp_path / "x.pt", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "x.pt").read_bytes()
+    for size in range(15, len(content)):
+        (tmp_path / "cut.pt").write_bytes(content[:size])
+        with pytest.raises(ma.FormatError, match="is cut short"):
+            read(tmp_path / "cut.pt")
+
+
 def test_zip_bombs_are_refused(tmp_path):
     torch.save({"a": torch.zeros(1000, 1000)}, tmp_path / "x.pt")
     with zipfile.ZipFile(tmp_path / "x.pt") as source, zipfile.ZipFile(tmp_path / "bomb.pt", "w", 8) as bomb:

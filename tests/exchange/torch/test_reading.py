@@ -306,6 +306,17 @@ def test_what_a_module_returns_beside_tensors_reaches_its_caller():
     assert_read(Outer(), X)
 
 
+def test_what_a_network_returns_beside_tensors_is_told():
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return {"y": x * 2, "steps": 3, "loss": None}
+
+    program = torch.export.export(Net(), (torch.from_numpy(X),))
+    for module in (Net(), program):
+        (note,) = [note for note in read_module(module, torch.from_numpy(X)).notes if note.where == "(model)"]
+        assert note.what == "returns 3, None as well, which is left out: tensors alone are outputs"
+
+
 def test_gpt2_of_transformers_is_read_with_a_fixed_batch(transformers):
     options = {"n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 16, "bos_token_id": 0, "eos_token_id": 0}
     config = transformers.GPT2Config(vocab_size=50, use_cache=False, **options)
