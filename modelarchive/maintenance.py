@@ -50,7 +50,9 @@ def extract(
     with Archive(path) as archive:
         if archive.has_architecture:
             from modelarchive import spec
+            from modelarchive.spec.places import result_of
 
+            until, after = (name and result_of(name, archive.metadata) for name in (until, after))
             part = spec.part(archive.architecture, block, children, until=until, after=after)
             wanted = spec.parameter_shapes(part)
             arrays = archive.deferred({name: joined(block, name) for name in wanted})

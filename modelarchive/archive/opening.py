@@ -280,10 +280,12 @@ class Archive(Mapping[str, np.ndarray]):
             ParameterError: Parameters are missing or of other shapes than it declares.
         """
         from modelarchive import spec
+        from modelarchive.spec.places import result_of
 
         architecture = self.architecture
         if block == "" and (children, until, after) == (None, None, None):
             return spec.build(architecture, self.parameters)
+        until, after = (name and result_of(name, self.metadata) for name in (until, after))
         part = spec.part(architecture, block, children, until=until, after=after)
         wanted = spec.parameter_shapes(part)
         return spec.build(part, Parameters(self.reader, {name: names.joined(block, name) for name in wanted}))

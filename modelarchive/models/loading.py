@@ -145,7 +145,9 @@ def _part(bundle: Bundle, block: str, until: str | None, after: str | None) -> B
     if bundle.architecture is None or not (block or until is not None or after is not None):
         return bundle
     from modelarchive import spec
+    from modelarchive.spec.places import result_of
 
+    until, after = (name and result_of(name, bundle.metadata) for name in (until, after))
     architecture = spec.part(bundle.architecture, block, until=until, after=after)
     entries = deferred(bundle.parameters)
     found = {name: entries[joined(block, name)] for name in spec.parameter_shapes(architecture)}

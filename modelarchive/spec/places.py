@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 from modelarchive import names
 from modelarchive.errors import SpecError
@@ -92,3 +92,18 @@ def refuse_second_use(nodes: Sequence[Node], node: Node, where: str) -> None:
 def refuse(path: str, message: str, hint: str) -> NoReturn:
     """Refuse a cut at `path`, with what to do instead."""
     raise SpecError([("/model", "path", message)], path=path, hint=hint)
+
+
+def result_of(name: str, metadata: Mapping[str, Any]) -> str:
+    """The place where a layer's result stands, by what a reader of another system's file left in the metadata.
+
+    A Keras layer whose parameters are in one of several steps has its name there, and its result behind it:
+    ``{"source": {"results": {"lstm": "lstm_last"}}}``. Whoever names the layer means its result.
+    """
+    source = metadata.get("source")
+    results = source.get("results") if isinstance(source, Mapping) else None
+    if not isinstance(results, Mapping):
+        return name
+    path, _, own = name.rpartition(".")
+    found = results.get(own)
+    return joined(path, found) if isinstance(found, str) else name

@@ -43,6 +43,8 @@ class Importer:
         self.version = version
         self.problems: list[tuple[str, str]] = []
         self.notes: list[Note] = []
+        #: Block of a layer's parameters -> the step behind it that is the layer's result, where it is another.
+        self.results: dict[str, str] = {}
         self.arrays: dict[str, Deferred] = {}
         self._calls = 0
         self._models: dict[Any, tuple[Block, list[Known]]] = {}

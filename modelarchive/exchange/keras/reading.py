@@ -236,7 +236,8 @@ def _whole(source: _File, inputs: Inputs | None) -> Bundle:
     except ConversionError as error:
         error.hint = _HINT if error.hint is None or error.hint == OWN else error.hint
         raise
-    bundle.metadata = source.metadata
+    results = {key: each for key, each in bundle.metadata["source"].items() if key == "results"}
+    bundle.metadata = source.metadata | {"source": source.metadata["source"] | results}
     return bundle
 
 
@@ -301,7 +302,9 @@ def _bundle(
     if config.get("compile_config"):
         importer.notes.append(_compiled())
     _tell_unused(importer)
-    source = {"format": "Keras", "version": importer.version}
+    source: dict[str, Any] = {"format": "Keras", "version": importer.version}
+    if importer.results:
+        source["results"] = importer.results
     found = Parameters({name: parameters[name] for name in expected})
     return Bundle(found, architecture, metadata={"source": source}, notes=importer.notes)
 

@@ -116,6 +116,7 @@ class Scope:
             return results
         if own is not None and HELD in json.dumps(own):
             self.importer.note(layer, f"has its parameters in {block!r}, and its result is that of {last!r} behind it")
+            self.importer.results[block] = last
             return results
         renamed = {last: block}
         if own is not None:
