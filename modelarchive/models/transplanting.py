@@ -13,7 +13,7 @@ from modelarchive.archive.loading import ways_out
 from modelarchive.errors import ParameterError
 from modelarchive.exchange.bundle import Bundle, deferred
 from modelarchive.models.reading import arrays_of, format_of_file, read_as
-from modelarchive.models.rooms import is_keras_model, is_torch_module, room
+from modelarchive.models.rooms import is_exported_program, is_keras_model, is_torch_module, room
 from modelarchive.nn.target import TargetParameter
 from modelarchive.transplant.dicts import parameters_of_dict
 from modelarchive.transplant.files import write_with
@@ -44,8 +44,8 @@ def transplant(
 
     Args:
         source: The path of any file that :func:`modelarchive.load` reads, an open archive, a network (a Block, a
-            ``torch.nn.Module``, a ``keras.Model``), or a mapping of arrays or tensors such as a ``state_dict``.
-            Only the selected arrays are read.
+            ``torch.nn.Module``, an ``ExportedProgram``, a ``keras.Model``), or a mapping of arrays or tensors such
+            as a ``state_dict``. Only the selected arrays are read.
         target: The network that receives: a Block, a ``torch.nn.Module``, a ``keras.Model``, or a ``state_dict``.
             A Block or a lazy module need not be initialised, nor a ``keras.Model`` be built where the source tells
             its inputs: shapes not known yet come from the source.
@@ -203,6 +203,8 @@ def _opened(source: Any, target: Any) -> Iterator[tuple[Source, Inputs]]:
         yield Source(room("keras").arrays_of(source)), list
     elif is_torch_module(source):
         yield Source(tensors.arrays_of(room("torch").named_tensors(source))), list
+    elif is_exported_program(source):
+        yield Source(tensors.arrays_of(source.state_dict)), list
     elif isinstance(source, Mapping):
         extra = [name for name in source if isinstance(name, str) and name.rpartition(".")[2] == _EXTRA_STATE]
         told = [f"{name!r} is left out: it is no array, module.set_extra_state() takes it" for name in extra]

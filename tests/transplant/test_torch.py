@@ -70,6 +70,7 @@ def sources(donor: Any, x: Any, folder: Path) -> dict[str, Any]:
         "module": donor,
         "compiled module": compiled(donor),
         "state_dict": donor.state_dict(),
+        "exported program": torch.export.export(donor, (x,)),
         "Block": ma.load_model(folder / "whole.h5"),
     }
 
