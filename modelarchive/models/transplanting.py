@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from modelarchive import names, tensors
-from modelarchive.archive import Archive
+from modelarchive import names
 from modelarchive.archive.loading import ways_out
 from modelarchive.errors import ParameterError
-from modelarchive.exchange.bundle import Bundle, deferred
-from modelarchive.models.reading import arrays_of, format_of_file, read_as
-from modelarchive.models.rooms import is_exported_program, is_keras_model, is_torch_module, room
-from modelarchive.nn.target import TargetParameter
-from modelarchive.transplant.dicts import parameters_of_dict
+from modelarchive.models.rooms import is_keras_model
+from modelarchive.models.sides import opened_source, parameters_of
 from modelarchive.transplant.files import write_with
-from modelarchive.transplant.plan import Options, Patterns, Plan, Rows, Source
+from modelarchive.transplant.plan import Options, Patterns, Plan, Rows
 from modelarchive.transplant.report import Transplant
 from modelarchive.transplant.resizing import How
-
-#: Under this name a state_dict of PyTorch has what a module's get_extra_state() gave, of any kind.
-_EXTRA_STATE: Final = "_extra_state"
-#: Gives the inputs that a source declares, as its architecture has them.
-Inputs: TypeAlias = Callable[[], Sequence[Mapping[str, Any]]]
 
 
 def transplant(
@@ -76,8 +66,8 @@ def transplant(
             matches nothing.
     """
     options = Options(select, rename or {}, mismatch, rows or {}, cast_dtype, resize or {})
-    with _opened(source, target) as (opened, inputs):
-        plan = Plan(opened, _parameters(target, inputs), options)
+    with opened_source(source, target) as (opened, inputs):
+        plan = Plan(opened, parameters_of(target, inputs), options)
         report = plan.report(freeze=freeze, dry_run=dry_run)
         if report.frozen and isinstance(target, Mapping):
             raise ValueError("freeze needs a network: a state_dict does not say what is trained")
@@ -111,8 +101,8 @@ def load_parameters(
     Raises:
         ParameterError: With every missing, unexpected and mismatched name; the network is as it was.
     """
-    with _opened(path, target) as (opened, inputs):
-        parameters = _parameters(target, inputs)
+    with opened_source(path, target) as (opened, inputs):
+        parameters = parameters_of(target, inputs)
         try:
             plan = Plan(opened, parameters, Options(cast_dtype=cast_dtype))
         except ParameterError as error:
@@ -175,149 +165,7 @@ def transplant_file(
         ValueError: Freezing was asked for, and the target has no architecture that could keep it.
     """
     options = Options(select, rename or {}, mismatch, rows or {}, cast_dtype, resize or {})
-    with _opened(source, None) as (opened, _):
+    with opened_source(source, None) as (opened, _):
         return write_with(
             opened, target, out, options, freeze=freeze, dry_run=dry_run, durable=durable, progress=progress
         )
-
-
-@contextlib.contextmanager
-def _opened(source: Any, target: Any) -> Iterator[tuple[Source, Inputs]]:
-    """What a source gives to a target, and what tells the inputs that the source declares."""
-    from modelarchive.nn import Block
-
-    if isinstance(source, str | os.PathLike):
-        try:
-            with _opened_file(source, target) as found:
-                yield found
-        except ParameterError as error:
-            error.file = error.file or os.fsdecode(source)
-            raise
-    elif isinstance(source, Archive):
-        yield _of_archive(source)
-    elif isinstance(source, Bundle):
-        yield _of_bundle(source)
-    elif isinstance(source, Block):
-        yield Source({name: p.value() for name, p in source.collect_params().items() if p.is_initialized}), list
-    elif is_keras_model(source):
-        yield Source(room("keras").arrays_of(source)), list
-    elif is_torch_module(source):
-        yield Source(tensors.arrays_of(room("torch").named_tensors(source))), list
-    elif is_exported_program(source):
-        yield Source(tensors.arrays_of(source.state_dict)), list
-    elif isinstance(source, Mapping):
-        extra = [name for name in source if isinstance(name, str) and name.rpartition(".")[2] == _EXTRA_STATE]
-        told = [f"{name!r} is left out: it is no array, module.set_extra_state() takes it" for name in extra]
-        yield Source(tensors.arrays_of({k: v for k, v in source.items() if k not in extra}), notes=told), list
-    else:
-        expected = "a path, an archive, a network or a mapping of arrays"
-        raise TypeError(f"source is {type(source).__name__}, expected {expected}")
-
-
-@contextlib.contextmanager
-def _opened_file(path: str | os.PathLike[str], target: Any) -> Iterator[tuple[Source, Inputs]]:
-    name = format_of_file(path)
-    if name == "archive":
-        with Archive(path) as archive:
-            yield _of_archive(archive)
-    else:
-        bundle = arrays_of(name, path)
-        if name == "huggingface" and is_torch_module(target) and not is_keras_model(target):
-            bundle = _closer(room("torch").named_tensors(target), bundle, read_as(name, path, parameters_only=True))
-        elif name == "keras" and bundle.architecture is None and is_keras_model(target):
-            bundle = room("keras").weights_for(target, path) or bundle
-        yield _of_bundle(bundle)
-
-
-def _closer(target: Mapping[str, Any], *bundles: Bundle) -> Bundle:
-    """The bundle that has more of a target's names and shapes; of equal ones the first.
-
-    A folder of transformers may be read as the vocabulary's network, with some matrices turned, and as it is stored,
-    which is what transformers' own modules have.
-    """
-    wanted = {(tuple(name.split(".")[-2:]), tuple(tensor.shape)) for name, tensor in target.items()}
-
-    def fitting(bundle: Bundle) -> int:
-        entries = deferred(bundle.parameters).items()
-        return sum((tuple(name.split(".")[-2:]), entry.shape) in wanted for name, entry in entries)
-
-    return max(bundles, key=fitting)
-
-
-def _of_archive(archive: Archive) -> tuple[Source, Inputs]:
-    stored, notes = _network_in(archive)
-    return Source(archive.deferred(stored), archive.tokens, notes), lambda: _inputs(
-        archive.architecture if archive.has_architecture else None
-    )
-
-
-def _network_in(archive: Archive) -> tuple[dict[str, str], list[str]]:
-    """Name -> name in the archive of a network's parameters; of a checkpoint, a dict of dicts, those of the network."""
-    members = archive.reader.contents.members or {}
-    key = next((each for each in names.CHECKPOINT_KEYS if members.get(each) == "dict"), None)
-    if key is None or any("/" not in name for name in archive.parameters):
-        return {_key(name): name for name in archive.parameters}, []
-    stored = {_key(name.removeprefix(f"{key}/")): name for name in archive.parameters if name.startswith(f"{key}/")}
-    others = sorted({name.partition("/")[0] for name in archive.parameters} - {key})
-    note = f"its {key!r} is taken" + (f", {', '.join(map(repr, others))} beside it left alone" if others else "")
-    return stored, [note]
-
-
-def _key(path: str) -> str:
-    """What an array was called that was saved in a dict; one that lies deeper keeps its path."""
-    try:
-        return path if "/" in path else str(names.decode_key(path))
-    except UnicodeDecodeError:  # no name that an archive of ours has
-        return path
-
-
-def _of_bundle(bundle: Bundle) -> tuple[Source, Inputs]:
-    told = [str(note) for note in bundle.notes if note.where == "(architecture)"]
-    return Source(deferred(bundle.parameters), bundle.tokens, told), lambda: _inputs(bundle.architecture)
-
-
-def _inputs(architecture: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """The declared inputs of an architecture, which is checked for it."""
-    if architecture is None:
-        return []
-    from modelarchive import spec
-
-    spec.validate(architecture)
-    return list(architecture["inputs"])
-
-
-def _mistaken(target: Any) -> tuple[str, str]:
-    """What was given for a target, and what to do with it."""
-    if isinstance(target, Archive):
-        return "Archive", ": build() gives its network, the command `transplant` writes files"
-    if isinstance(target, str | os.PathLike):
-        way = ": the source comes first, transplant(source, target); the command `modelarchive transplant` writes files"
-        return f"a path ({os.fsdecode(target)!r})", way
-    if isinstance(target, type):
-        return f"the class {target.__name__}", f": make one first, {target.__name__}(...)"
-    return type(target).__name__, ""
-
-
-def _parameters(target: Any, inputs: Inputs) -> Mapping[str, TargetParameter]:
-    """The target's parameters by name.
-
-    Args:
-        target: The network, or a ``state_dict``.
-        inputs: Gives what the source says that it takes, to build a Keras model by.
-    """
-    from modelarchive.nn import Block
-
-    if isinstance(target, Block):
-        return target.collect_params()
-    found: Mapping[str, TargetParameter]
-    if is_keras_model(target):
-        found = room("keras").parameters_of(target, inputs)
-    elif is_torch_module(target):
-        found = room("torch").parameters_of(target)
-    elif isinstance(target, Mapping) and not isinstance(target, Archive):  # whose views are copies when written to
-        found = parameters_of_dict(target)
-    else:
-        expected = "a Block, a torch.nn.Module, a keras.Model or a state_dict"
-        what, way = _mistaken(target)
-        raise TypeError(f"target is {what}, expected {expected}{way}")
-    return found
