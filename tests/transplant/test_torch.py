@@ -239,18 +239,23 @@ def test_tensors_without_values_are_told_with_their_names() -> None:
 
 
 def test_only_what_is_selected_is_read(donor: Any, x: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    from modelarchive.store.reader import Reader
-
     ma.save_model(tmp_path / "donor.h5", donor, inputs=x)
     seen: list[str] = []
-    view = Reader.view
-    monkeypatch.setattr(Reader, "view", lambda self, name: seen.append(name) or view(self, name))
-    monkeypatch.setattr(Reader, "load", lambda *_, **__: pytest.fail("arrays were read as a whole"))
-    with ma.open(tmp_path / "donor.h5") as archive:
-        deferred = archive.deferred({"fc.weight": "fc.weight"})
-        assert deferred["fc.weight"].view is not None
-    ma.transplant(tmp_path / "donor.h5", Classifier(), select="fc.*")
-    assert {name for name in seen if not name.startswith("fc.")} == set()
+    deferred = ma.Archive.deferred
+
+    def watched(name: str, entry: ma.Deferred) -> ma.Deferred:
+        return ma.Deferred(entry.shape, entry.dtype, lambda: seen.append(name) or entry.read())
+
+    def recorded(archive: ma.Archive, stored: Any) -> dict[str, ma.Deferred]:
+        return {name: watched(name, entry) for name, entry in deferred(archive, stored).items()}
+
+    monkeypatch.setattr(ma.Archive, "deferred", recorded)
+    target = Classifier()
+    ma.transplant(tmp_path / "donor.h5", target, select="fc.*", dry_run=True)
+    assert seen == []
+    ma.transplant(tmp_path / "donor.h5", target, select="fc.*")
+    assert sorted(seen) == ["fc.bias", "fc.weight"]
+    assert torch.equal(target.fc.weight, donor.fc.weight)
 
 
 class TestLoadParameters:
