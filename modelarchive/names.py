@@ -50,13 +50,34 @@ def as_part(wish: str) -> str:
     return f"x{found}" if problem_with_part(found) else found
 
 
-def free(wish: str, *taken: Container[str]) -> str:
-    """`wish`, or the first of ``wish_2``, ``wish_3`` ... that nobody has taken."""
-    name, number = wish, 1
-    while any(name in each for each in taken):
-        number += 1
-        name = f"{wish}_{number}"
-    return name
+class Taken:
+    """Names that are taken, and the next number for each that was wished again: many alike cost no more than few.
+
+    Args:
+        names: Those that are taken from the beginning.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._names = set(names)
+        self._numbers: dict[str, int] = {}
+
+    def __contains__(self, name: str) -> bool:
+        """Whether something has the name."""
+        return name in self._names
+
+    def add(self, name: str) -> None:
+        """Take a name."""
+        self._names.add(name)
+
+    def free(self, wish: str, reserved: Container[str] = ()) -> str:
+        """`wish`, or the first of ``wish_2``, ``wish_3`` ... that is neither taken nor reserved; taken now."""
+        name, number = wish, self._numbers.get(wish, 1)
+        while name in self._names or name in reserved:
+            number += 1
+            name = f"{wish}_{number}"
+        self._numbers[wish] = number
+        self._names.add(name)
+        return name
 
 
 def encode_key(key: str | int) -> str:

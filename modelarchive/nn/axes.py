@@ -24,9 +24,9 @@ def axis_names(inputs: Sequence[Mapping[str, Any]], groups: Iterable[set[Axis]] 
     """
     roles = roles_of(inputs)
     named: dict[Axis, str] = {}
+    taken = names.Taken()
     for group in sorted(by_role(roles) if groups is None else groups, key=min):
-        name = names.free(roles[min(group)], set(named.values()))
-        named |= dict.fromkeys(group, name)
+        named |= dict.fromkeys(group, taken.free(roles[min(group)]))
     return [
         [named[number, axis] if size is None else str(size) for axis, size in enumerate(each["shape"])]
         for number, each in enumerate(inputs)

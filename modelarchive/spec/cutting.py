@@ -272,10 +272,7 @@ def _named(name: str, result: Value, count: int | None) -> list[tuple[str, Value
 
 def _freed(inputs: Iterable[tuple[str, Value]], nodes: Sequence[Node]) -> list[tuple[str, Value]]:
     """Inputs under names that no node has, and no block that one needs."""
-    taken = {name for node in nodes for name in (node.name, node.target.partition(".")[0] if node.verb != "op" else "")}
-    found = []
-    for name, value in inputs:
-        free = names.free(name, taken)
-        taken.add(free)
-        found.append((free, value))
-    return found
+    taken = names.Taken(
+        name for node in nodes for name in (node.name, node.target.partition(".")[0] if node.verb != "op" else "")
+    )
+    return [(taken.free(name), value) for name, value in inputs]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from modelarchive.exchange.keras.config import Refusal, short
+from modelarchive.exchange.keras.config import short
+from modelarchive.exchange.refusal import Refusal
 
 if TYPE_CHECKING:
     from modelarchive.exchange.keras.scope import At

@@ -212,6 +212,7 @@ def _walked(model: Any, owners: Mapping[int, Sequence[Any]]) -> dict[str, Foreig
     """The parameters of a model that has layers of its author's own."""
     parameters: dict[str, ForeignParameter] = {}
     known: dict[int, list[ModelParameter]] = {}
+    taken = names.Taken()
     for path, layer in _layers(model, "", set()):
         for weight, variable, fields in _weights(layer):
             if id(variable) not in known:
@@ -220,7 +221,7 @@ def _walked(model: Any, owners: Mapping[int, Sequence[Any]]) -> dict[str, Foreig
                 shapes = [each.shape for each in weight.read(np.broadcast_to(False, tuple(variable.shape)), fields)]
                 known[id(variable)] = [ModelParameter(each, dtype, held, at) for at, each in enumerate(shapes)]
             for own, parameter in zip(weight.ours, known[id(variable)], strict=True):
-                parameters[names.free(names.joined(path, own), parameters)] = parameter
+                parameters[taken.free(names.joined(path, own))] = parameter
     return parameters
 
 

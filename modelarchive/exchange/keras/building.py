@@ -11,8 +11,9 @@ import numpy as np
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.keras.operating import OPS_OUT
-from modelarchive.exchange.keras.place import Place, Refusal, Saying, Tensor, Value, several, unique
+from modelarchive.exchange.keras.place import Place, Saying, Tensor, Value, several, unique
 from modelarchive.exchange.keras.saying import SAYINGS
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn import Block, Graph, Layer, Node, Parameter, Sequential, nesting
 from modelarchive.nn.evaluate import Abstract, Evaluator, constant_value, declared
 from modelarchive.nn.graph import apply_op, constant, is_constant

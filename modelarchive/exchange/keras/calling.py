@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelarchive.exchange.keras.config import Refusal, short
+from modelarchive.exchange.keras.config import short
 from modelarchive.exchange.keras.functions import as_operation
 from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.layers import LAYERS
@@ -13,6 +13,7 @@ from modelarchive.exchange.keras.operations import OPERATIONS
 from modelarchive.exchange.keras.row import Row
 from modelarchive.exchange.keras.scope import LOST, At, Scope
 from modelarchive.exchange.keras.step import FLOATS, Step, UnknownError
+from modelarchive.exchange.refusal import Refusal
 
 #: Classes that run code of their author's, which the file holds or names.
 _CODE = ("Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")

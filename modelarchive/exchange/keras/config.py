@@ -6,9 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-
-class Refusal(Exception):  # noqa: N818 - collected, and told together in a ConversionError
-    """Something that has no words in the vocabulary."""
+from modelarchive.exchange.refusal import Refusal
 
 
 @dataclass

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelarchive.exchange.keras.config import Config, Refusal, short
+from modelarchive.exchange.keras.config import Config, short
 from modelarchive.exchange.keras.model import Call, Layer
+from modelarchive.exchange.refusal import Refusal
 
 
 @dataclass(frozen=True)

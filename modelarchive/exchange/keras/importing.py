@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Note
-from modelarchive.exchange.keras.config import Refusal
 from modelarchive.exchange.keras.model import Call, Layer, Model, Parser, Tensor, mapped
 from modelarchive.exchange.keras.scope import HELD, LOST, At, Block, Known, Scope
 from modelarchive.exchange.keras.storage import Storage
+from modelarchive.exchange.refusal import Refusal, refusing
 from modelarchive.store.deferred import Deferred
 
 #: Calls that are followed, for each one in the file, and in any case: models that call models would never end.
@@ -132,14 +132,10 @@ class Importer:
         if self._calls > MAX_CALLS + MAX_TIMES * self.parser.calls:
             raise ConversionError([(layer.name, "models inside of models are called too often")])
         try:
-            with scope.naming(layer.name):
+            with scope.naming(layer.name), refusing(layer.kind):
                 return scope.settled(layer.name, self._convert(self, scope, layer, call))
-        except ConversionError:
-            raise
         except Refusal as refusal:
             self.problems.append((layer.name, str(refusal)))
-        except (ValueError, TypeError, OverflowError) as error:
-            self.problems.append((layer.name, f"{layer.kind}: {error}"))
         return [LOST]
 
     def finished(self, root: Block) -> dict[str, Deferred]:

@@ -12,10 +12,10 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Bundle
-from modelarchive.exchange.keras.config import Refusal
 from modelarchive.exchange.keras.model import Layer, Model
 from modelarchive.exchange.keras.reading import OWN, bundle_of_storage
 from modelarchive.exchange.keras.writing import keras_module
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
 

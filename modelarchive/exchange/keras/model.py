@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from modelarchive.errors import FormatError
-from modelarchive.exchange.keras.config import Config, Refusal, short
+from modelarchive.exchange.keras.config import Config, short
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.store import strict
 
 MAX_BYTES: Final = 64 << 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from modelarchive import names
@@ -12,41 +12,11 @@ from modelarchive.exchange.bundle import Note
 RENAMED: Final = "is called {!r} here: a name is up to 128 letters, digits, '_' and '-'"
 
 
-class Taken:
-    """Names that are taken, and the next number for each that was wished again: many alike cost no more than few.
-
-    Args:
-        names: Those that are taken from the beginning.
-    """
-
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        self._names = set(names)
-        self._numbers: dict[str, int] = {}
-
-    def __contains__(self, name: str) -> bool:
-        """Whether something has the name."""
-        return name in self._names
-
-    def add(self, name: str) -> None:
-        """Take a name."""
-        self._names.add(name)
-
-    def free(self, wish: str, reserved: Container[str] = ()) -> str:
-        """`wish`, or the first of ``wish_2``, ``wish_3`` ... that is neither taken nor reserved; taken now."""
-        name, number = wish, self._numbers.get(wish, 1)
-        while name in self._names or name in reserved:
-            number += 1
-            name = f"{wish}_{number}"
-        self._numbers[wish] = number
-        self._names.add(name)
-        return name
-
-
 def block_names(layers: Iterable[str]) -> dict[str, str]:
     """Layer -> the name of its block: its own, wherever that is one; others go around those."""
     several = list(dict.fromkeys(layers))
     found = {layer: layer for layer in several if names.problem_with_part(layer) is None}
-    taken = Taken(found)
+    taken = names.Taken(found)
     for layer in several:
         if layer not in found:
             found[layer] = taken.free(names.as_part(layer))
@@ -69,7 +39,7 @@ def dotted(paths: Mapping[str, Sequence[str]], notes: list[Note]) -> dict[str, s
             inside.setdefault(tuple(parts[:at]), {})[part] = None
     called = {above: block_names(several) for above, several in inside.items()}
     found: dict[str, str] = {}
-    taken = Taken()
+    taken = names.Taken()
     told: set[str] = set()
     for key, parts in paths.items():
         own = [called[tuple(parts[:at])][part] for at, part in enumerate(parts)]

@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.keras import selecting
-from modelarchive.exchange.keras.place import Place, Refusal, Saying, Tensor, Value, is_tensor
+from modelarchive.exchange.keras.place import Place, Saying, Tensor, Value, is_tensor
 from modelarchive.exchange.keras.saying_shapes import padded, permuted, reshape
+from modelarchive.exchange.refusal import Refusal
 
 Arguments = dict[str, Any]
 Say = Callable[[Place, Arguments, list[Value]], Any]

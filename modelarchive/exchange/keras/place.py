@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn import Parameter
 from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import dtype_name
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 
 #: A KerasTensor: the symbolic result of a Keras layer or operation.
 Tensor = Any
-
-
-class Refusal(Exception):  # noqa: N818
-    """Something that Keras' layers and operations cannot say; collected with the others, never raised to users."""
 
 
 @dataclass(frozen=True)

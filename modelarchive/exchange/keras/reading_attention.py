@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelarchive.exchange.keras.config import Refusal
 from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.keras.step import Step
+from modelarchive.exchange.refusal import Refusal
 
 
 def multi_head(step: Step) -> At | list[At]:

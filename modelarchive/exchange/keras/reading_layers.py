@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.keras.config import Refusal, short
+from modelarchive.exchange.keras.config import short
 from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.keras.step import Step
 from modelarchive.exchange.keras.weights import Fields
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
 Arrays = Mapping[str, Deferred]

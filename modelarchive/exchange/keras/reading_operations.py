@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from modelarchive.exchange.keras.config import Refusal, short
+from modelarchive.exchange.keras.config import short
 from modelarchive.exchange.keras.reading_windows import spatial
 from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.keras.step import Step
+from modelarchive.exchange.refusal import Refusal
 
 Read = Callable[[Step], At | list[At]]
 #: More places are not written into an architecture.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from modelarchive.exchange.keras.config import Refusal
 from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.keras.step import Step
+from modelarchive.exchange.refusal import Refusal
 
 Read = Callable[[Step], At]
 _LAST: Final = {1: "NWC", 2: "NHWC", 3: "NDHWC"}

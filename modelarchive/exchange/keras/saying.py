@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelarchive.exchange.keras.place import Place, Refusal, Saying, Tensor, Value
+from modelarchive.exchange.keras.place import Place, Saying, Tensor, Value
 from modelarchive.exchange.keras.saying_activations import activation
 from modelarchive.exchange.keras.saying_attention import ATTENTION
 from modelarchive.exchange.keras.saying_dense import DENSE
@@ -13,6 +13,7 @@ from modelarchive.exchange.keras.saying_recurrent import RECURRENT
 from modelarchive.exchange.keras.saying_shapes import SHAPES
 from modelarchive.exchange.keras.saying_windows import WINDOWS
 from modelarchive.exchange.keras.stored import stored
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn import Layer
 
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.keras.place import Place, Refusal, Saying, Tensor, Value
+from modelarchive.exchange.keras.place import Place, Saying, Tensor, Value
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.evaluate import Abstract
 
 Pairs = Sequence[Sequence[int]]

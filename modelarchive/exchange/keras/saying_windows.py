@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.keras.place import Place, Refusal, Saying, Tensor, Value
+from modelarchive.exchange.keras.place import Place, Saying, Tensor, Value
 from modelarchive.exchange.keras.saying_activations import ACTIVATED, activated
 from modelarchive.exchange.keras.saying_shapes import channels_last, global_pooled, padded_tensor, sliced, spatial
 from modelarchive.exchange.keras.stored import stored
+from modelarchive.exchange.refusal import Refusal
 
 Sizes = Sequence[int | None]
 Pairs = Sequence[Sequence[int]]

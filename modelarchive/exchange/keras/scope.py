@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from modelarchive import names
-from modelarchive.exchange.keras.naming import RENAMED, Taken, block_names
+from modelarchive.exchange.keras.naming import RENAMED, block_names
 from modelarchive.nn.evaluate import Abstract, Evaluator, constant_value, declared
 from modelarchive.nn.kinds import KINDS
 from modelarchive.nn.parameter import dtype_name
@@ -76,7 +76,7 @@ class Scope:
         self._held: dict[str, str] = {}
         self._frozen: list[str] = []
         self._known: dict[At, Known] = {LOST: Known(None)}
-        self._taken = Taken()
+        self._taken = names.Taken()
         self._declared: dict[str, str] = {}
         self._evaluator = Evaluator()
 

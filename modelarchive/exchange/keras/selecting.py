@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from modelarchive.exchange.keras.place import Place, Refusal, Tensor, Value, is_tensor
+from modelarchive.exchange.keras.place import Place, Tensor, Value, is_tensor
 from modelarchive.exchange.keras.saying_shapes import sliced
+from modelarchive.exchange.refusal import Refusal
 
 Arguments = dict[str, Any]
 

@@ -11,11 +11,12 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.keras.activations import Activation, activation_of
-from modelarchive.exchange.keras.config import Config, Refusal, short
+from modelarchive.exchange.keras.config import Config, short
 from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.model import Call, Layer, Literal, mapped
 from modelarchive.exchange.keras.scope import HELD, LOST, At, Block, Scope
 from modelarchive.exchange.keras.weights import Fields, Weight, present
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.kinds import KINDS
 from modelarchive.nn.parameter import dtype_name
 from modelarchive.store.deferred import Deferred

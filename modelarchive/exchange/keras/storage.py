@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from modelarchive.exchange.keras.config import Refusal
 from modelarchive.exchange.keras.model import Layer, Model
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
 #: Attributes of layers whose own names differ, by which the older format calls them.

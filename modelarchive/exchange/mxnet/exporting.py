@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from modelarchive.exchange.bundle import Note
-from modelarchive.exchange.mxnet.symbol import Refusal
-from modelarchive.names import free, joined
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.names import Taken, joined
 from modelarchive.nn import Block, Layer, Sequential, nesting
 from modelarchive.nn.evaluate import Abstract, Evaluator, Value, constant_value
 from modelarchive.nn.graph import Graph, Node, constant, is_constant
@@ -70,7 +70,7 @@ class Exporter:
         self._ops = ops
         self._owners: dict[int, str] = {}
         self._variables: dict[str, Entry] = {}
-        self._taken: set[str] = set(names.values())
+        self._taken = Taken(names.values())
         #: ``id`` of the arrays that the symbol uses, changed or not.
         self.said: set[int] = set()
         self._evaluator = Evaluator()
@@ -106,9 +106,7 @@ class Exporter:
 
     def _free(self, wish: str) -> str:
         """A name that nothing has yet."""
-        name = free(wish, self._taken)
-        self._taken.add(name)
-        return name
+        return self._taken.free(wish)
 
     def operator(self, op: str, wish: str, inputs: Sequence[Entry], attributes: Mapping[str, Any]) -> Entry:
         """A node that computes."""

@@ -14,7 +14,8 @@ import numpy as np
 from modelarchive import names
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.mxnet.ndarrays import DTYPES
-from modelarchive.exchange.mxnet.symbol import VARIABLE, Entry, Refusal, SymbolGraph, SymbolNode
+from modelarchive.exchange.mxnet.symbol import VARIABLE, Entry, SymbolGraph, SymbolNode
+from modelarchive.exchange.refusal import Refusal, refusing
 from modelarchive.exchange.support import said
 from modelarchive.nn.evaluate import Evaluator, Value, constant_value, declared
 from modelarchive.nn.kinds import KINDS
@@ -75,7 +76,7 @@ class Importer:
         #: Result of a symbol's node -> reference, Zeros, Packed, or None: told already.
         self.results: dict[Entry, Any] = {}
         self._values: dict[str, Value] = {}
-        self._taken: set[str] = set()
+        self._taken = names.Taken()
         #: Name in the file -> dotted name of the parameter that it became.
         self.owner: dict[str, str] = {}
         self._blocks: dict[str, str] = {}
@@ -104,7 +105,8 @@ class Importer:
                 raise Refusal(f"the operator {node.op!r} has no counterpart")
             if any(self.results.get(entry, "") is None for entry in node.inputs):
                 return ()  # of what could not be said nothing can be made
-            found = operators[node.op](step)
+            with refusing(node.op):
+                found = operators[node.op](step)
             if unread := node.attributes.unread():
                 raise Refusal(f"{node.op} has attributes that have no counterpart: {unread}")
         except Refusal as refusal:
@@ -160,9 +162,7 @@ class Importer:
 
     def free(self, wish: str) -> str:
         """A name of the grammar that nothing has yet."""
-        name = names.free(names.as_part(wish), self._taken)
-        self._taken.add(name)
-        return name
+        return self._taken.free(names.as_part(wish))
 
     def emit(self, wish: str, node: dict[str, Any], value: Value) -> Ref:
         """Add a node; the reference to its result."""

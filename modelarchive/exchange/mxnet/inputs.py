@@ -8,7 +8,8 @@ from typing import Final, TypeAlias
 
 from modelarchive.exchange.mxnet.importing import elements
 from modelarchive.exchange.mxnet.layers import MODES, packed_inputs
-from modelarchive.exchange.mxnet.symbol import VARIABLE, Attributes, Entry, Refusal, SymbolGraph
+from modelarchive.exchange.mxnet.symbol import VARIABLE, Attributes, Entry, SymbolGraph
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
 Shape: TypeAlias = list[int | None]

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.mxnet.importing import Packed, Ref, Step, Zeros, changed, elements
-from modelarchive.exchange.mxnet.symbol import Refusal
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
 Operator = Callable[[Step], Any]

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from modelarchive.exchange.mxnet.exporting import Entry, Given, Place, Writer, entry, rank
 from modelarchive.exchange.mxnet.saying import padding, reshape
-from modelarchive.exchange.mxnet.symbol import Refusal
+from modelarchive.exchange.refusal import Refusal
 
 Arguments = dict[str, Any]
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from modelarchive.exchange.mxnet.importing import Packed, Ref, Step, Zeros, dtype_name
 from modelarchive.exchange.mxnet.layers import Operator
-from modelarchive.exchange.mxnet.symbol import Refusal
+from modelarchive.exchange.refusal import Refusal
 
 
 def binary(name: str) -> Operator:

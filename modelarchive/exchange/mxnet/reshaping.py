@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from modelarchive.exchange.mxnet.importing import Packed, Ref, Step
-from modelarchive.exchange.mxnet.symbol import Refusal
+from modelarchive.exchange.refusal import Refusal
 
 
 def flatten(step: Step) -> Ref:

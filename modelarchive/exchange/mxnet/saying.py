@@ -9,7 +9,7 @@ import numpy as np
 
 from modelarchive.exchange.mxnet.exporting import Entry, Given, Place, Writer, entry, rank
 from modelarchive.exchange.mxnet.saying_attention import ATTENTION
-from modelarchive.exchange.mxnet.symbol import Refusal
+from modelarchive.exchange.refusal import Refusal
 
 
 def activated(place: Place, name: str | None, x: Entry, alpha: float | None = None) -> Entry:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.mxnet.exporting import Entry, Given, Place, Writer, entry, rank
-from modelarchive.exchange.mxnet.symbol import Refusal
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.parameter import Parameter
 from modelarchive.ops.attention import sinusoids
 from modelarchive.ops.rotary import Rotary

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from modelarchive.errors import FormatError
+from modelarchive.exchange.refusal import Refusal
 
 #: Result of a node: (position of the node, which of its results).
 Entry: TypeAlias = tuple[int, int]
@@ -18,10 +19,6 @@ MAX_BYTES: Final = 64 << 20
 MAX_NODES: Final = 100_000
 #: The operator of a node that computes nothing: an input or a parameter.
 VARIABLE: Final = "null"
-
-
-class Refusal(Exception):  # noqa: N818 - collected, and told together in a ConversionError
-    """Something that has no words in the vocabulary."""
 
 
 @dataclass

@@ -9,11 +9,11 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.exchange.onnx.elementwise import Row
 from modelarchive.exchange.onnx.folding import FAR, bounds
-from modelarchive.exchange.onnx.model import Refusal
 from modelarchive.exchange.onnx.moving import counted
 from modelarchive.exchange.onnx.step import MAX_TABLE, Step
 from modelarchive.exchange.onnx.values import Constant, Ref
 from modelarchive.exchange.onnx.words import DTYPES
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.dim import Dim, from_pair
 
 

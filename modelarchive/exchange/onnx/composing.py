@@ -11,7 +11,7 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.onnx.words import CODES
-from modelarchive.names import free
+from modelarchive.names import Taken
 from modelarchive.nn import Block
 from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import Parameter
@@ -108,7 +108,7 @@ class Composition:
         self._made: dict[Any, Entry] = {}
         self._casts: dict[tuple[Entry, np.dtype[Any]], Entry] = {}
         self._inputs = frozenset(inputs)
-        self._taken: set[str] = {*arrays, *inputs}
+        self._taken = Taken([*arrays, *inputs])
 
     def own(self, block: Block) -> list[tuple[str, str]]:
         """Find the stored array of each parameter; its dtype wins. Returns what is missing or does not fit."""
@@ -130,9 +130,7 @@ class Composition:
 
     def free(self, wish: str) -> str:
         """A name that nothing has yet."""
-        name = free(wish, self._taken)
-        self._taken.add(name)
-        return name
+        return self._taken.free(wish)
 
     def operator(
         self, op: str, path: str, inputs: Sequence[Entry], outputs: int, attributes: Mapping[str, Any]

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.onnx.model import Refusal
 from modelarchive.exchange.onnx.step import Step, all_of
 from modelarchive.exchange.onnx.values import Constant, Ref
 from modelarchive.exchange.onnx.words import ACTIVATIONS, BINARY, DTYPES, UNARY
+from modelarchive.exchange.refusal import Refusal
 
 Read = Callable[[Step], Any]
 Row = tuple[str, str, Read, str]

@@ -10,8 +10,8 @@ import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.exchange.onnx.composing import Composition, Entry, Given, Place, Saying, computed
-from modelarchive.exchange.onnx.model import Refusal
 from modelarchive.exchange.onnx.words import CODES
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.names import joined
 from modelarchive.nn import Block, Layer, Sequential, nesting
 from modelarchive.nn.evaluate import Abstract, Evaluator, Value, constant_value

@@ -14,11 +14,11 @@ import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.errors import SpecError, UnsafeFileError
-from modelarchive.exchange.onnx.model import Refusal
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.tensors import in_memory
 from modelarchive.exchange.onnx.values import Constant, Operand, Sizes
 from modelarchive.exchange.onnx.words import DTYPES
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.dim import Dim
 from modelarchive.store.deferred import Deferred
 

@@ -14,7 +14,7 @@ from modelarchive import dtypes
 from modelarchive.errors import SpecError, UnsafeFileError
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.onnx.folding import FOLDS, folded
-from modelarchive.exchange.onnx.model import Function, Graph, Model, Node, Refusal
+from modelarchive.exchange.onnx.model import Function, Graph, Model, Node
 from modelarchive.exchange.onnx.placing import Place, block_path, path_of, scope_of
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.stored import moved
@@ -31,7 +31,7 @@ from modelarchive.exchange.onnx.values import (
     nested,
     numbers,
 )
-from modelarchive.exchange.support import said
+from modelarchive.exchange.refusal import Refusal, refusing
 from modelarchive.nn.dim import Dim
 from modelarchive.nn.evaluate import Abstract, Evaluator, Value, constant_value
 from modelarchive.nn.kinds import KINDS
@@ -135,16 +135,14 @@ class Importer:
                 file=self.model.file.path,
             )
         try:
-            found = self._result(step)
+            with refusing(node.op):
+                found = self._result(step)
             results = list(found) if isinstance(found, tuple) else [found]
             for place, name in enumerate(node.outputs):
                 if name and self.uses.get(name) and (place >= len(results) or results[place] is None):
                     raise Refusal(f"output {place} of {node.op} has no counterpart")
         except Refusal as refusal:
             self.problems.append((where, str(refusal)))
-            return told
-        except SpecError as error:
-            self.problems.append((where, f"{node.op}: {said(error)}"))
             return told
         return results
 

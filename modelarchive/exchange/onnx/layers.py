@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.onnx.elementwise import Read, Row
-from modelarchive.exchange.onnx.model import Refusal
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.tensors import lazily
 from modelarchive.exchange.onnx.values import Constant, Ref
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.ops.contraction import normal_pattern
 
 

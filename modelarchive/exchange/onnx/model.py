@@ -15,6 +15,7 @@ from modelarchive.exchange.onnx import schema
 from modelarchive.exchange.onnx.protobuf import Message, Reader
 from modelarchive.exchange.onnx.tensors import NoCounterpart, Tensors
 from modelarchive.exchange.onnx.words import DTYPES
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
 MAX_NODES: Final = 100_000
@@ -31,10 +32,6 @@ _FIELDS: Final = {
     10: "graphs",
 }
 _MISSING: Final = object()
-
-
-class Refusal(Exception):  # noqa: N818 - collected, and told together in a ConversionError
-    """Something that has no words in the vocabulary."""
 
 
 @dataclass(frozen=True)

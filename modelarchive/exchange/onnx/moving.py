@@ -7,10 +7,10 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.onnx.elementwise import Row
-from modelarchive.exchange.onnx.model import Refusal
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.tensors import in_memory
 from modelarchive.exchange.onnx.values import Constant, Operand, Ref, Sizes
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.dim import Dim, from_pair, literal_shape
 
 

@@ -9,13 +9,13 @@ from typing import Any, Final
 from modelarchive.exchange.onnx.choosing import CHOOSING
 from modelarchive.exchange.onnx.elementwise import ELEMENTWISE
 from modelarchive.exchange.onnx.layers import LAYERS
-from modelarchive.exchange.onnx.model import Refusal
 from modelarchive.exchange.onnx.moving import MOVING
 from modelarchive.exchange.onnx.recurrent import RECURRENT
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.tensors import NoCounterpart
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.onnx.windows import WINDOWS
+from modelarchive.exchange.refusal import Refusal
 
 #: The opsets whose operators are known.
 OPSETS: Final = range(13, 29)

@@ -26,14 +26,12 @@ class Place:
         self.parameters: dict[str, dict[str, Any]] = {}
         self.frozen: list[str] = []
         self._reserved = frozenset(reserved)
-        self._taken: set[str] = set()
+        self._taken = names.Taken()
         self._inside: dict[str, Place] = {}
 
     def free(self, wish: str) -> str:
         """A name that nothing here has yet."""
-        name = names.free(part(wish), self._taken, self._reserved)
-        self._taken.add(name)
-        return name
+        return self._taken.free(part(wish), self._reserved)
 
     def find(self, path: Sequence[str], last: str) -> tuple[Place, str]:
         """The Graph at a path, made where there is none yet, and a free name in it.

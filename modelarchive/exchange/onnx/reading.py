@@ -11,9 +11,10 @@ from modelarchive.errors import ConversionError, FormatError, SpecError
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
 from modelarchive.exchange.onnx.alone import parameters_of
 from modelarchive.exchange.onnx.importing import Importer
-from modelarchive.exchange.onnx.model import Model, Refusal, Value, metadata_of, read_model
+from modelarchive.exchange.onnx.model import Model, Value, metadata_of, read_model
 from modelarchive.exchange.onnx.operators import OPERATORS, OPSETS
 from modelarchive.exchange.onnx.values import Scope, Told
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.formats import explain
 from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import as_dtype

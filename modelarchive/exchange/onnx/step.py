@@ -10,9 +10,10 @@ import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.exchange.bundle import Note
-from modelarchive.exchange.onnx.model import Node, Refusal
+from modelarchive.exchange.onnx.model import Node
 from modelarchive.exchange.onnx.tensors import in_memory
 from modelarchive.exchange.onnx.values import Constant, Operand, Ref, Scope, Sizes, abstract
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.evaluate import Abstract
 
 if TYPE_CHECKING:

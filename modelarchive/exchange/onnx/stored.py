@@ -8,11 +8,11 @@ import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.exchange.onnx.folding import MOVES, squeezed, unsqueezed, wanted_shape
-from modelarchive.exchange.onnx.model import Refusal
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.tensors import lazily
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.onnx.words import DTYPES
+from modelarchive.exchange.refusal import Refusal
 
 
 def moved(step: Step) -> Constant | None:

@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.onnx.elementwise import Read, Row
-from modelarchive.exchange.onnx.model import Refusal
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.values import Ref
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.dim import Dim
 
 LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}

@@ -39,15 +39,14 @@ class Graph(torch.nn.Module):
         self._defaults = {name: (number, torch_dtype(dtype)) for name, (number, dtype) in graph.defaults.items()}
         self._numbers: dict[str, Any] = {}
         self._constants: dict[str, str] = {}
-        taken = {*graph.children, *graph.parameters}
+        taken = names.Taken([*graph.children, *graph.parameters])
         for node in graph.nodes:
             if is_constant(node):
                 value = constant(node.arguments)
                 if isinstance(value, int | float):
                     self._numbers[node.name] = value
                 else:
-                    name = self._constants[node.name] = names.free(f"constant_{node.name}", taken)
-                    taken.add(name)
+                    name = self._constants[node.name] = taken.free(f"constant_{node.name}")
                     # Not persistent: it is in no state_dict. No dot: an export finds it as an attribute.
                     self._buffers[name] = tensor_of(value.copy())
                     self._non_persistent_buffers_set.add(name)

@@ -33,9 +33,10 @@ class Names:
             own = dict.fromkeys([*module._parameters, *module._buffers, *module._modules])
             # What may stay stays, whatever comes before it.
             found = {name: name for name in own if names.problem_with_part(name) is None}
+            taken = names.Taken(found)
             for name in own:
                 if name not in found:
-                    new = found[name] = names.free(names.as_part(name), set(found.values()))
+                    new = found[name] = taken.free(names.as_part(name))
                     shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
                     what = f"is called {new!r} here: a name is 1 to 128 letters, digits, '_' or '-'"
                     self.notes.append(Note(names.joined(path, shown), what))

@@ -1,0 +1,86 @@
+"""What reading one foreign file may cost: steps, elements and bytes, in proportion to what the file has."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final
+
+from modelarchive.errors import UnsafeFileError
+
+#: Steps (operators, layers, entries) of any file, and one more for so many of its bytes.
+STEPS: Final = 20_000
+BYTES_A_STEP: Final = 8
+#: Elements that are computed while reading, and are not in the file.
+ELEMENTS: Final = 1 << 24
+#: Bytes that are allocated beside what is mapped or read lazily, and so many times the file.
+BYTES: Final = 64 << 20
+TIMES: Final = 64
+
+
+@dataclass
+class Budget:
+    """What is left.
+
+    Attributes:
+        file: The file that is read.
+        steps: Operators, layers, entries still to be looked at.
+        elements: Elements of arrays that may still be computed.
+        nbytes: Bytes that may still be allocated.
+    """
+
+    file: str
+    steps: int
+    elements: int
+    nbytes: int
+
+    def spend(self, what: str, *, steps: int = 0, elements: int = 0, nbytes: int = 0) -> None:
+        """Take from what is left, before the work is done or the memory asked for.
+
+        Args:
+            what: What asks for it, as the message names it.
+            steps: Operators, layers, entries.
+            elements: Elements of arrays that are computed.
+            nbytes: Bytes that are allocated.
+
+        Raises:
+            UnsafeFileError: There is less left; rule `budget`.
+        """
+        self.steps -= steps
+        self.elements -= elements
+        self.nbytes -= nbytes
+        for name, left in (("steps", self.steps), ("elements", self.elements), ("bytes", self.nbytes)):
+            if left < 0:
+                more = f"{what} needs more {name} than a file of its size may take"
+                raise UnsafeFileError(more, rule="budget", file=self.file)
+
+
+_CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str], size: int) -> Iterator[Budget]:
+    """Give what is read inside one budget; a file that is read for another draws on that one's.
+
+    Args:
+        path: The file.
+        size: Its bytes; of a folder or a set of files, those of all that are read.
+    """
+    if (current := _CURRENT.get()) is not None:
+        yield current
+        return
+    made = Budget(os.fsdecode(path), STEPS + size // BYTES_A_STEP, ELEMENTS + size, BYTES + TIMES * size)
+    token = _CURRENT.set(made)
+    try:
+        yield made
+    finally:
+        _CURRENT.reset(token)
+
+
+def spend(what: str, *, steps: int = 0, elements: int = 0, nbytes: int = 0) -> None:
+    """Take from the budget of the file that is being read; outside of any, nothing is counted."""
+    if (current := _CURRENT.get()) is not None:
+        current.spend(what, steps=steps, elements=elements, nbytes=nbytes)
