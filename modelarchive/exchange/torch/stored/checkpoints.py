@@ -230,7 +230,8 @@ class _Reading:
     def _said(self, value: Any) -> str:
         if is_array(value):
             shape = shape_of(value)
-            return "a tensor" if shape is None else f"a tensor of shape {shape}"
+            what = "an array" if isinstance(value, NumpyArray) else "a tensor"
+            return what if shape is None else f"{what} of shape {shape}"
         if are_optimizers(value):
             return "what an optimizer keeps"
         return kind_of(value) + (" with tensors in it" if id(value) in self._holders else ", no tensor")

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeGuard
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.torch.stored.numbers import NumpyArray
 from modelarchive.exchange.torch.stored.stubs import Named, Stub, kind_of
-from modelarchive.exchange.torch.stored.tensors import Tensor, Unreadable
+from modelarchive.exchange.torch.stored.tensors import Dtype, Tensor, Unreadable
 
 #: What an nn.Module keeps its parts in.
 _OF_A_MODULE: Final = ("_parameters", "_buffers", "_modules")
@@ -179,13 +179,15 @@ class Plain:
             return value if abs(value) < float("inf") else str(value)
         if value is None:
             return None
+        if isinstance(value, Dtype):
+            return str(value)
         if isinstance(value, Stub) and value.name in _NAMESPACES:
             value = state_of(value)
         if not isinstance(value, list | tuple | dict):
-            raise ValueError(f"has {kind_of(value)} in it" if depth else kind_of(value))
-        self._left -= len(value)
-        if self._left < 0 or depth > _MAX_DEPTH:
-            raise ValueError("is larger than metadata are")
+            raise ValueError(f"what has {kind_of(value)} in it" if depth else kind_of(value))
+        if len(value) > self._left or depth > _MAX_DEPTH:
+            raise ValueError("more than metadata are,")
+        self._left -= len(value)  # also of what is refused then: the work is bounded, not only what comes of it
         if isinstance(value, dict):
             return {_text(str(key)): self.of(each, depth + 1) for key, each in value.items()}
         return [self.of(each, depth + 1) for each in value]
