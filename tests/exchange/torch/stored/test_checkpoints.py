@@ -246,6 +246,7 @@ def test_names_of_values_and_keys() -> None:
         "storage: is left out: a Storage beside the parameters",
         "many: is left out: more than metadata are, beside the parameters",
         "large: is left out: what has int in it beside the parameters",
+        "(storages): 8 bytes are left out that no tensor shows",
     ]
     ma.convert("x.pt", "x.h5")
 
