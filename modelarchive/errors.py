@@ -180,17 +180,24 @@ class UnsupportedDataError(ModelArchiveError, TypeError):
         super().__init__("\n".join([f"{counted(len(lines), 'value')} cannot be {done}:", *lines]), **where)
 
 
+#: Things that a message lists.
+_LISTED: Final = 200
+
+
 class ConversionError(ModelArchiveError, ValueError):
     """A model, or a part of it, cannot be said in another format; nothing is written.
 
     Attributes:
-        unsupported: ``[(where, what)]``, all of it.
+        unsupported: ``[(where, what)]``, all of it; the message has the first ones.
     """
 
     def __init__(self, unsupported: Sequence[tuple[str, str]], **where: Any) -> None:
         self.unsupported = list(unsupported)
-        lines = [f"  {place}: {what}" for place, what in self.unsupported]
-        super().__init__("\n".join([f"{counted(len(lines), 'thing')} cannot be converted:", *lines]), **where)
+        lines = [f"  {place}: {what}" for place, what in self.unsupported[:_LISTED]]
+        more = len(self.unsupported) - len(lines)
+        lines += [f"  and {more:,} more"] if more else []
+        found = counted(len(self.unsupported), "thing")
+        super().__init__("\n".join([f"{found} cannot be converted:", *lines]), **where)
 
 
 class MissingDependencyError(ModelArchiveError, ImportError):

@@ -56,6 +56,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "hostile/test_huggingface_rules.py::test_a_link_out_of_the_folder",
     ),
     "names": ("hostile/test_keras_rules.py::test_names_that_lead_out_of_the_file_are_refused",),
+    "budget": ("exchange/test_budget.py::test_more_than_is_left", "hostile/test_onnx_rules.py::test_functions_do_not"),
     "sparse bytes": ("exchange/mxnet/test_ndarrays.py::test_a_sparse_bomb_is_refused",),
 }
 

@@ -85,8 +85,8 @@ def _read(folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, 
         raise ConversionError(config.problems, hint=config.hint)
     notes += config.notes + _of_dtype(values, dtype := float_dtype(found))
     network.cast(dtype)
-    architecture = described(network, variant.inputs, config)
-    entries = _fitting(found, network, architecture, notes)
+    model = described(network, variant.inputs, config)
+    entries = _fitting(found, network, model.shapes, notes)
     embedding = embedding_of(family, head)
     vocabulary, told = words(folder, entries[embedding].shape[0], embedding)
     notes += told
@@ -94,7 +94,7 @@ def _read(folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, 
     notes += told
     metadata = {KEY: {"config": values, "files": kept}}
     tokens = {} if vocabulary is None else {embedding: vocabulary}
-    return Bundle(Parameters(entries), architecture, metadata=metadata, tokens=tokens, notes=notes)
+    return Bundle(Parameters(entries), model.architecture, "", metadata, tokens, notes, model)
 
 
 def family_of(config: Config) -> tuple[Family | None, str | None]:
@@ -116,8 +116,8 @@ def embedding_of(family: Family, head: str) -> str:
     return family.embedding if head == "Model" else f"{family.prefix}.{family.embedding}"
 
 
-def described(network: Block, inputs: Sequence[str], config: Config) -> dict[str, Any]:
-    """The architecture, recorded on texts of any number and length; `inputs` are their names.
+def described(network: Block, inputs: Sequence[str], config: Config) -> spec.Checked:
+    """The model, recorded on texts of any number and length; `inputs` are their names.
 
     Raises:
         ConversionError: The options do not fit each other.
@@ -129,7 +129,7 @@ def described(network: Block, inputs: Sequence[str], config: Config) -> dict[str
         for name in inputs
     ]
     try:
-        return spec.describe(network, declared)
+        return spec.described(network, declared)
     except ValueError as error:
         config.refuse(CONFIG, f"its options do not fit each other: {error}")
         raise ConversionError(config.problems) from error
@@ -253,7 +253,7 @@ def _of_dtype(values: Mapping[str, Any], dtype: str) -> list[Note]:
 
 
 def _fitting(
-    found: Mapping[str, Deferred], network: Block, architecture: dict[str, Any], notes: list[Note]
+    found: Mapping[str, Deferred], network: Block, shapes: Mapping[str, tuple[int, ...]], notes: list[Note]
 ) -> dict[str, Deferred]:
     """An array for each parameter, one for those that are shared.
 
@@ -267,7 +267,7 @@ def _fitting(
             first.setdefault(id(parameter), name)
     entries = {}
     problems = []
-    for name, shape in spec.parameter_shapes(architecture).items():
+    for name, shape in shapes.items():
         source = first.get(id(parameters[name]))
         if source is None:
             problems.append((name, "is not in the files"))

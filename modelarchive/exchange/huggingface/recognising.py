@@ -106,7 +106,7 @@ def _bert(model: Mapping[str, Any], blocks: Mapping[str, Any]) -> Iterator[dict[
     wide, query = (blocks[f"{prefix}encoder.layer.0.{name}"] for name in ("intermediate.dense", "attention.self.query"))
     # Of the shapes [null, null, heads, -1] in which attention lays its heads apart.
     part = spec.part({"vocabulary": 1, "inputs": [], "model": model}, f"{prefix}encoder.layer.0.attention.self")
-    shapes = [node["arguments"]["shape"] for node in part["model"]["nodes"] if node.get("op") == "reshape"]
+    shapes = [node["arguments"]["shape"] for node in part.architecture["model"]["nodes"] if node.get("op") == "reshape"]
     heads = next(shape[2] for shape in shapes if len(shape) == 4)
     kind = prefix.removesuffix(".")
     if not kind:
