@@ -54,7 +54,8 @@ def _read(file: MappedFile) -> Stored:
 
     value, at = follow(content, at, meaning_of, load)
     keys, at = follow(content, at, meaning_of, _no_storage)
-    if not isinstance(keys, list) or {str(key) for key in keys if isinstance(key, str | int)} != set(storages):
+    are_keys = isinstance(keys, list) and all(isinstance(key, str | int) for key in keys)
+    if not are_keys or set(map(str, keys)) != set(storages):
         raise FormatError("is damaged: it lists other storages than its tensors are parts of")
     for key in dict.fromkeys(map(str, keys)):
         at = _place(file, storages[key], at)

@@ -98,7 +98,10 @@ def attributes_beside(module: Stub) -> Iterable[tuple[Any, Any]]:
     state = state_of(module)
     kept = {id(value) for _, value in _of_module(module)}
     yield from ((name, value) for name, value in state["_buffers"].items() if id(value) not in kept)
-    yield from ((name, value) for name, value in state.items() if name not in _OF_A_MODULE)
+    for name, value in state.items():
+        is_kept = isinstance(value, list) and all(id(each) in kept for each in value)  # an LSTM lists its parameters
+        if name not in _OF_A_MODULE and not is_kept:
+            yield name, value
 
 
 def shape_of(value: Any) -> tuple[int, ...] | None:
@@ -185,6 +188,8 @@ class Plain:
             value = state_of(value)
         if not isinstance(value, list | tuple | dict):
             raise ValueError(f"what has {kind_of(value)} in it" if depth else kind_of(value))
+        if isinstance(value, list | tuple) and len(value) > _LONGEST:
+            raise ValueError(f"{kind_of(value)} of {len(value):,} values")
         if len(value) > self._left or depth > _MAX_DEPTH:
             raise ValueError("more than metadata are,")
         self._left -= len(value)  # also of what is refused then: the work is bounded, not only what comes of it
@@ -199,4 +204,6 @@ def _text(value: str) -> str:
 
 
 _MAX_DEPTH: Final = 16
+#: Longer lists are data, as the state of a generator of random numbers is.
+_LONGEST: Final = 512
 _NAMESPACES: Final = ("argparse.Namespace", "types.SimpleNamespace")

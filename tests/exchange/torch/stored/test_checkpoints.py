@@ -179,9 +179,29 @@ def test_the_moments_of_an_optimizer_alone_are_read_as_what_they_are() -> None:
 
 def test_optimizers_inside_are_no_parameters_either() -> None:
     net, optimizer = trained()
-    bundle = saved({"model": {"module": net.state_dict(), "optimizer": optimizer.state_dict()}, "iteration": 3})
-    assert list(bundle.parameters) == [f"module.{name}" for name in NAMES]
+    bundle = saved({"model": {"a": net.state_dict(), "optimizer": optimizer.state_dict()}, "iteration": 3})
+    assert list(bundle.parameters) == [f"a.{name}" for name in NAMES]
     assert left(bundle) == ["optimizer"]
+
+
+def test_a_checkpoint_in_a_checkpoint() -> None:
+    net, optimizer = trained()
+    inner = {"module": net.state_dict(), "optimizer": optimizer.state_dict(), "steps": 7}
+    bundle = saved({"model": inner, "iteration": 3})
+    assert list(bundle.parameters) == NAMES
+    assert left(bundle) == ["model.optimizer"]
+    assert bundle.metadata == {"model.steps": 7, "iteration": 3}
+
+
+def test_lists_of_tensors_are_parameters() -> None:
+    bundle = saved({"ema": {"weight": torch.ones(2)}, "steps": [torch.ones(1), torch.ones(2)], "x": 1})
+    assert list(bundle.parameters) == ["ema.weight", "steps.0", "steps.1"]
+
+
+def test_an_lstm_s_own_list_of_its_parameters_is_nothing_that_is_left() -> None:
+    bundle = saved(torch.nn.LSTM(2, 3))
+    assert list(bundle.parameters) == list(torch.nn.LSTM(2, 3).state_dict())
+    assert left(bundle) == ["(the module)"]
 
 
 def test_a_dict_of_tensors_is_one() -> None:
@@ -244,7 +264,7 @@ def test_names_of_values_and_keys() -> None:
     assert [str(note) for note in bundle.notes] == [
         f"class: is left out: {name} beside the parameters",
         "storage: is left out: a Storage beside the parameters",
-        "many: is left out: more than metadata are, beside the parameters",
+        "many: is left out: a list of 10,001 values beside the parameters",
         "large: is left out: what has int in it beside the parameters",
         "(storages): 8 bytes are left out that no tensor shows",
     ]
