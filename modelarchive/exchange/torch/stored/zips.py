@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -74,9 +75,11 @@ def read_zip(file: MappedFile) -> Stored:
             storage.place, storage.is_big_endian = member.offset, is_big_endian
         return known
 
-    content = memoryview(file.read(at.offset, at.size))
+    content = file.read(at.offset, at.size)
+    if at.checksum and zlib.crc32(content) != at.checksum:  # PyTorch can be told to write none, which is 0
+        raise FormatError("is damaged: its data.pkl differs from its checksum")
     try:
-        value, end = follow(content, 0, meaning_of, load)
+        value, end = follow(memoryview(content), 0, meaning_of, load)
     except CutShortError as error:
         raise FormatError("is damaged: its data.pkl is cut short") from error
     if end < at.size:
