@@ -24,7 +24,7 @@ TYPES = ("default", "linear", "llama3", "dynamic", "yarn", "longrope", "proporti
 #: What a setting may be: some that fit, some that are bad.
 SETTINGS = {
     "rope_theta": (100.0, 10000, 5e5),
-    "factor": (2.0, 8, 0.5),
+    "factor": (2.0, 8, 1.5),
     "low_freq_factor": (1.0, 2),
     "high_freq_factor": (4.0, 8),
     "original_max_position_embeddings": (8, 16),
