@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int], None]
 _AGAIN: Final = "take the file from where it came from again"
 _REINDEX: Final = "`modelarchive reindex {}` writes a new index if you trust the change"
+_LEFT_OPEN: Final = "left by a program that was ended while it had the file open for writing"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def verify(reader: Reader, architecture: Callable[[], Checked] | None, progress:
     foreign: list[str] = []
     problem: ModelArchiveError | None = None
     if contents.is_stale:
-        damaged["(index)"] = ("as written with the data", "changed since by another tool")
+        damaged["(index)"] = stale_index(reader)
     elif architecture is not None and not damaged:
         try:
             kinds = _kinds(reader, architecture())
@@ -94,7 +95,7 @@ def verify_block(
     """Check one block of an open archive, reading no other arrays; see :meth:`modelarchive.archive.Archive.verify`."""
     contents = reader.contents
     if contents.is_stale:
-        raise IntegrityError({"(index)": ("as written with the data", "changed since by another tool")},
+        raise IntegrityError({"(index)": stale_index(reader)},
                              file=reader.source.path, hint=_REINDEX.format(reader.source.path.name))  # fmt: skip
     texts = ["/architecture/data"] if architecture is not None else []
     wanted = {name: contents.aliases.get(name, name) for name in contents.order if name.startswith(f"{block}.")}
@@ -116,6 +117,13 @@ def verify_block(
         has_architecture=architecture is not None,
         block=block,
     )
+
+
+def stale_index(reader: Reader) -> tuple[str, str]:
+    """What was expected of an index that does not hold any more, and what was found."""
+    from modelarchive.store.hdf5.superblock import is_left_open
+
+    return "as written with the data", _LEFT_OPEN if is_left_open(reader.source) else "changed since by another tool"
 
 
 def _check_block(reader: Reader, block: str, architecture: Checked, found: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from modelarchive.spec import Checked
 
 Progress = Callable[[int], None]
+#: Characters of a note that are shown: a stranger chooses names.
+_LONGEST: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Note:
     what: str
 
     def __str__(self) -> str:
-        """One line."""
-        return f"{self.where}: {self.what}"
+        """One line, of names that are not too long for it."""
+        return f"{self.where[:_LONGEST]}: {self.what[:_LONGEST]}"
 
 
 class Parameters(Mapping[str, np.ndarray]):

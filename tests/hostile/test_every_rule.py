@@ -56,7 +56,12 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "hostile/test_huggingface_rules.py::test_a_link_out_of_the_folder",
     ),
     "names": ("hostile/test_keras_rules.py::test_names_that_lead_out_of_the_file_are_refused",),
-    "budget": ("exchange/test_budget.py::test_more_than_is_left", "hostile/test_onnx_rules.py::test_functions_do_not"),
+    "budget": (
+        "exchange/test_budget.py::test_more_than_is_left",
+        "hostile/test_onnx_rules.py::test_functions_do_not",
+        "hostile/test_keras_bounds.py::test_a_model_that_is_written_out_again_and_again",
+        "hostile/test_mxnet_rules.py::test_parameters_that_are_packed_twice_each_time",
+    ),
     "sparse bytes": ("exchange/mxnet/test_ndarrays.py::test_a_sparse_bomb_is_refused",),
 }
 

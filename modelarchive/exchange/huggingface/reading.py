@@ -10,6 +10,7 @@ import numpy as np
 
 from modelarchive import spec
 from modelarchive.errors import ConversionError
+from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
 from modelarchive.exchange.huggingface.bert import POOLINGS, Pooling
 from modelarchive.exchange.huggingface.config import Config
@@ -38,9 +39,9 @@ def read_folder(
     """See :func:`modelarchive.exchange.huggingface.read`."""
     folder = Folder(path)
     folder.expect(CONFIG)
-    values = folder.json(CONFIG, most=MAX_CONFIG_BYTES)
     try:
-        return _read(folder, values, inputs, sentences)
+        with reading(folder.path, folder.size()):
+            return _read(folder, folder.json(CONFIG, most=MAX_CONFIG_BYTES), inputs, sentences)
     except ConversionError as error:
         error.file = error.file or str(folder.path)
         raise
@@ -155,10 +156,13 @@ def pooling_of(folder: Texts, config: Config, head: str | None) -> Pooling | Non
     if head != "Model" or not folder.has(MODULES):
         return None
     modules = folder.json_list(MODULES)
-    kinds = [str(module.get("type")).rpartition(".")[2] for module in modules if isinstance(module, dict)]
+    if not all(isinstance(module, dict) for module in modules):
+        config.refuse(MODULES, f"is {short(modules)}, expected a list of objects")
+        return None
+    kinds = [str(module.get("type")).rpartition(".")[2] for module in modules]
     expected = ["Transformer", "Pooling", "Normalize"]
     if len(kinds) < 2 or kinds != expected[: len(kinds)]:
-        config.refuse(MODULES, f"is of {', '.join(kinds) or 'nothing'}, expected {', '.join(expected)}")
+        config.refuse(MODULES, f"is of {', '.join(map(short, kinds[:8])) or 'nothing'}, expected {', '.join(expected)}")
         return None
     places = [module.get("path") for module in modules]
     if places[:2] != ["", POOLING.partition("/")[0]]:

@@ -11,8 +11,10 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import dtypes, spec
-from modelarchive.errors import ConversionError, FormatError, SpecError
+from modelarchive.errors import ConversionError, FormatError, SpecError, counted
+from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
+from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.mxnet import naming
 from modelarchive.exchange.mxnet.importing import Importer, input_place
 from modelarchive.exchange.mxnet.inputs import Shape, candidates, declared_shapes
@@ -55,18 +57,24 @@ def read(
         ConversionError: The symbol has operators without a counterpart; lists all of them.
     """
     path = Path(os.fsdecode(path))
-    with path.open("rb") as file:
-        start = file.read(64)
+    start = MappedFile(path).read(0, 64)
+    notes: list[Note] = []
     if is_ndarray_file(start):
         exported = _EXPORTED.fullmatch(path.name)
         symbol = path.with_name(f"{exported['prefix']}-symbol.json") if exported else None
-        if symbol is not None and symbol.is_file():
-            return _model(symbol, path, inputs, [])
-        return _parameters(path)
-    if start.lstrip()[:1] != b"{":
+        arrays: Any = path
+    elif start.lstrip()[:1] == b"{":
+        symbol = path
+        arrays = _beside(path, notes) if parameters is None else parameters
+    else:
         raise FormatError("is neither an NDArray file nor a symbol of MXNet", file=path)
-    notes: list[Note] = []
-    return _model(path, _beside(path, notes) if parameters is None else parameters, inputs, notes)
+    files = [
+        each for each in (symbol, arrays) if isinstance(each, str | os.PathLike) and Path(os.fsdecode(each)).is_file()
+    ]
+    with reading(path, sum(Path(os.fsdecode(each)).stat().st_size for each in files)):
+        if symbol is None or not symbol.is_file():
+            return _parameters(path)
+        return _model(symbol, arrays, inputs, notes)
 
 
 def _beside(path: Path, notes: list[Note]) -> Path:
@@ -236,12 +244,16 @@ def _bundle(
     if not model.inputs:
         notes.append(Note("(inputs)", "their shapes are in neither file: pass inputs= to have them declared"))
     used = {_PREFIX.sub("", name).partition("[")[0] for name in importer.owner}
-    told = {note.what for note in importer.notes}
+    told = {note.what.partition(" is left out")[0] for note in importer.notes}
     notes += [
         Note(name, "is not used by the symbol, and is left out")
         for name in arrays
-        if name not in used and not any(f"{name!r} is left out" in what for what in told)
+        if name not in used and repr(name) not in told
     ]
+    if unneeded := len(symbol.nodes) - len(symbol.needed()):
+        notes.append(Note("(nodes)", f"{counted(unneeded, 'node')} left out: no output needs them"))
+    if symbol.left:
+        notes.append(Note("(symbol)", f"left out, as nothing is known of them: {', '.join(symbol.left[:8])}"))
     metadata = {"source": {"format": "MXNet symbol", "version": symbol.version}}
     parameters = Parameters({name: importer.parameters[name] for name in expected})
     return Bundle(parameters, model.architecture, metadata=metadata, notes=notes, known=model)
