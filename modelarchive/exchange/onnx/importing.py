@@ -268,6 +268,8 @@ class Importer:
 
     def literal(self, array: np.ndarray, wish: str = "constant") -> Ref:
         """A small array, written into the architecture."""
+        if array.dtype.kind == "c":
+            raise Refusal("a number beside complex ones has no counterpart")
         values = (array if array.dtype.kind in "biuf" else array.astype(np.float32)).reshape(-1).tolist()
         if array.size == 0 and array.ndim > 1:
             # Lists cannot say of which sizes the axes are around one that is 0.

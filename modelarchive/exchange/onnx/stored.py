@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from modelarchive import dtypes
-from modelarchive.exchange.onnx.extents import numbers_of
-from modelarchive.exchange.onnx.folds import MOVES, real, squeezed, unsqueezed, wanted_shape
+from modelarchive.exchange.onnx.extents import numbers_of, wanted_shape
+from modelarchive.exchange.onnx.folds import MOVES, real, squeezed, unsqueezed
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.tensors import lazily
 from modelarchive.exchange.onnx.values import Constant
