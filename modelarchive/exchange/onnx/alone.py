@@ -13,7 +13,7 @@ from modelarchive import dtypes, names
 from modelarchive.errors import FormatError
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
 from modelarchive.exchange.onnx.model import Graph, Model, Node, graph_of, metadata_of
-from modelarchive.exchange.onnx.tensors import NoCounterpart, in_memory
+from modelarchive.exchange.onnx.tensors import MAX_RANK, NoCounterpart, in_memory
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.store.deferred import Deferred
 
@@ -40,7 +40,7 @@ def parameters_of(model: Model, *, reason: str) -> Bundle:
     stored = [*_inside(model.graph, "")]
     for name, function in model.functions.items():
         stored += _of_nodes(function.nodes, name)
-    notes = [Note(*problem) for problem in model.graph.problems]
+    notes = [*model.notes, *(Note(*problem) for problem in model.graph.problems)]
     wishes = [cleaned(name) for name, _ in stored]
     # What is the name of a block is no parameter's as well.
     taken = {wish[:at] for wish in wishes for at, sign in enumerate(wish) if sign == "."}
@@ -63,7 +63,9 @@ def parameters_of(model: Model, *, reason: str) -> Bundle:
     if not found:
         raise FormatError("holds no arrays, neither initialisers nor constants", file=model.file.path,
                           hint="what a model of trees has learned is in other forms, which are not read")  # fmt: skip
-    return Bundle(Parameters(found), reason=reason, metadata=metadata_of(model), notes=notes)
+    return Bundle(
+        Parameters(found), reason=reason, metadata=metadata_of(model), notes=[*notes, *model.tensors.unread()]
+    )
 
 
 def cleaned(name: str) -> str:
@@ -108,7 +110,7 @@ def _is_weight(held: Any) -> bool:
         return held is not None and len(held) > 1
     dtype = dtypes.DENSE.get(DTYPES.get(held.get("data_type", 0), ""))
     dims = held.get("dims", ())
-    if dtype is None or math.prod(dims) < 2:
+    if dtype is None or len(dims) > MAX_RANK or math.prod(dims) < 2:
         return False
     return dtype.kind not in _COUNTING or (dtype.itemsize == 1 and dtype.kind != "b" and len(dims) > 1)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from modelarchive.errors import FormatError
 from modelarchive.exchange import budget
+from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.onnx import schema
 from modelarchive.exchange.onnx.protobuf import Message, Reader
@@ -232,6 +233,7 @@ class Model:
         file: The mapped file.
         tensors: Makes arrays of tensors.
         problems: What it has that no word of the vocabulary means.
+        notes: What it has that is not read.
     """
 
     graph: Graph
@@ -242,6 +244,7 @@ class Model:
     file: MappedFile
     tensors: Tensors
     problems: list[tuple[str, str]]
+    notes: list[Note]
 
 
 def read_model(path: str | os.PathLike[str]) -> Model:
@@ -254,7 +257,8 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     """
     file = MappedFile(path)
     data = file.buffer()
-    message = Reader(data, file.path).message(schema.MODEL, 0, len(data))
+    reader = Reader(data, file.path)
+    message = reader.message(schema.MODEL, 0, len(data))
     if "graph" not in message or "ir_version" not in message:
         raise FormatError("is no ONNX model: it has no graph", file=file.path)
     tensors = Tensors(file)
@@ -279,6 +283,10 @@ def read_model(path: str | os.PathLike[str]) -> Model:
         file,
         tensors,
         problems,
+        [
+            Note(f"({kind})", f"has the field {number}, which ONNX does not have ({count:,} times): it is not read")
+            for (kind, number), count in reader.unknown.items()
+        ],
     )
 
 
