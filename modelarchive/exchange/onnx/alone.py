@@ -11,6 +11,7 @@ import numpy as np
 
 from modelarchive import dtypes, names
 from modelarchive.errors import FormatError
+from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
 from modelarchive.exchange.onnx.model import Graph, Model, Node, graph_of, metadata_of
 from modelarchive.exchange.onnx.tensors import MAX_RANK, NoCounterpart, in_memory
@@ -22,6 +23,8 @@ _LEARNED: Final = re.compile(
     r"coefficients|intercepts|rho|support_vectors|prob_[ab]|offset|scale|base_values"
     r"|(nodes|class|target|leaf|tree)\w*_(values|weights|splits|hitrates)(_as_tensor)?"
 )
+#: Times that a name is held while arrays are named.
+_NAME_TIMES: Final = 8
 #: Kinds of dtypes whose constants are sizes, axes and the like, but for bytes in several axes: quantised weights.
 _COUNTING: Final = "biu"
 
@@ -101,7 +104,10 @@ def _of_nodes(nodes: Sequence[Node], path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+    """A name below another; long ones are held for each array, and looked at."""
+    joined = f"{path}.{name}" if path else name
+    budget.spend("the name of an array", nbytes=_NAME_TIMES * len(joined))
+    return joined
 
 
 def _is_weight(held: Any) -> bool:

@@ -269,6 +269,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     for each in message.get("functions", ()):
         defaults: dict[str, Message | None] = dict.fromkeys(each.get("attribute", ()))
         defaults |= {one.get("name", ""): one for one in each.get("attribute_proto", ())}
+        budget.spend("a function", nbytes=_NODE_BYTES * (1 + len(each.get("node", ()))))
         nodes = [node_of(one, tensors) for one in each.get("node", ())]
         inputs, outputs = tuple(each.get("input", ())), tuple(each.get("output", ()))
         parts = len(inputs) + len(outputs) + len(defaults) + sum(2 + len(one.attributes) for one in nodes)
@@ -299,7 +300,8 @@ def graph_of(message: Message, tensors: Tensors) -> Graph:
     nodes = message.get("node", [])
     if len(nodes) > MAX_NODES:
         raise FormatError(f"has {len(nodes):,} nodes, expected at most {MAX_NODES:,}", file=tensors.file.path)
-    budget.spend("the graph", steps=(len(nodes) + len(message.get("initializer", ()))) // _ATTRIBUTES_A_STEP)
+    steps = (len(nodes) + len(message.get("initializer", ()))) // _ATTRIBUTES_A_STEP
+    budget.spend("the graph", steps=steps, nbytes=_NODE_BYTES * len(nodes))
     problems = []
     if "sparse_initializer" in message:
         problems.append(("sparse_initializer", "sparse arrays have no counterpart"))
@@ -320,7 +322,6 @@ def graph_of(message: Message, tensors: Tensors) -> Graph:
 
 def node_of(message: Message, tensors: Tensors) -> Node:
     """A node out of its message."""
-    budget.spend("its nodes", nbytes=_NODE_BYTES)
     return Node(
         _qualified(message, "op_type"),
         message.get("name", ""),
@@ -356,11 +357,7 @@ def _value(message: Message) -> Value:
         dims = tensor["shape"].get("dim", ())
         shape = tuple(each.get("dim_value", each.get("dim_param") or None) for each in dims)
         fixed = [size for size in shape if isinstance(size, int)]
-        if (
-            len(shape) > MAX_RANK
-            or min(fixed, default=0) < 0
-            or math.prod(max(size, 1) for size in fixed) > MAX_ELEMENTS
-        ):
+        if len(shape) > MAX_RANK or min(fixed, default=0) < 0 or math.prod(filter(None, fixed)) > MAX_ELEMENTS:
             problem = f"has the shape {shape[:8]}"
     return Value(name, dtype, shape, problem)
 

@@ -67,7 +67,7 @@ class Network:
 
     def emit(self, wish: str, node: dict[str, Any], value: Value) -> Ref:
         """Add a node; the reference to its result."""
-        budget.spend(f"the node {wish!r}", steps=_NODE_STEPS + len(node.get("inputs", ())) // _REFS_A_STEP)
+        budget.spend(wish or "a node", steps=_NODE_STEPS + len(node.get("inputs", ())) // _REFS_A_STEP)
         name = self.place.free(wish)
         self.place.nodes.append({"name": name, **node})
         self._values[name] = value

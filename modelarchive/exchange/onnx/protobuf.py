@@ -29,6 +29,8 @@ MAX_UNKNOWN: Final = 20
 _MESSAGE_BYTES: Final = 512
 _FIELD_BYTES: Final = 96
 _NUMBER_BYTES: Final = 40
+#: Bytes that are drawn from the budget at a time.
+_PIECE: Final = 1 << 20
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
@@ -68,6 +70,7 @@ class Reader:
         self.path = path
         self.unknown: dict[tuple[str, int], int] = {}
         self._left = MAX_FIELDS
+        self._memory = 0
 
     def message(self, table: Table, begin: int, end: int, depth: int = 0, kind: str = "model") -> Message:
         """The message between two places.
@@ -97,7 +100,7 @@ class Reader:
                 self._skip(kind, tag >> 3, at)
             elif field.kind is not None:
                 self._put(found, field, wire, value, span, depth)
-        budget.spend("its structure", nbytes=_MESSAGE_BYTES + _FIELD_BYTES * fields)
+        self._take(_MESSAGE_BYTES + _FIELD_BYTES * fields)
         return found
 
     def _skip(self, kind: str, number: int, at: int) -> None:
@@ -174,7 +177,7 @@ class Reader:
             self._count()
             value, at = self._varint(at, end)
             found.append(_signed(value))
-        budget.spend("its structure", nbytes=_NUMBER_BYTES * len(found))
+        self._take(_NUMBER_BYTES * len(found))
         return found
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:
@@ -192,6 +195,13 @@ class Reader:
         self._left -= 1
         if self._left < 0:
             raise UnsafeFileError(f"has more than {MAX_FIELDS:,} fields", rule="size", file=self.path)
+
+    def _take(self, nbytes: int) -> None:
+        """Count memory, and draw it from the budget piece by piece."""
+        self._memory += nbytes
+        if self._memory > _PIECE:
+            budget.spend("its structure", nbytes=self._memory)
+            self._memory = 0
 
     def _damaged(self, at: int, what: str) -> FormatError:
         return FormatError(f"is no ONNX model, or damaged: {what}, at byte {at:,}", file=self.path)

@@ -67,11 +67,7 @@ class Tensors:
         if code not in DTYPES:
             raise NoCounterpart(f"is of the element type {code}, which has no counterpart")
         # A size of 0 makes no other one small.
-        if (
-            len(shape) > MAX_RANK
-            or min(shape, default=0) < 0
-            or math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS
-        ):
+        if len(shape) > MAX_RANK or min(shape, default=0) < 0 or math.prod(filter(None, shape)) > MAX_ELEMENTS:
             raise self._damaged(name, f"has the shape {shape[:70]}")
         if "segment" in tensor:
             raise NoCounterpart("is stored in segments")
