@@ -7,6 +7,9 @@ from typing import Any, Final
 
 #: Hexadecimal digits of a digest.
 _DIGEST: Final = 64
+#: Things that a message lists one by one, and characters of what it says of each: they may be a stranger's.
+_MOST: Final = 100
+_LONGEST: Final = 1000
 
 
 class ModelArchiveError(Exception):
@@ -180,10 +183,6 @@ class UnsupportedDataError(ModelArchiveError, TypeError):
         super().__init__("\n".join([f"{counted(len(lines), 'value')} cannot be {done}:", *lines]), **where)
 
 
-#: Things that a message lists.
-_LISTED: Final = 200
-
-
 class ConversionError(ModelArchiveError, ValueError):
     """A model, or a part of it, cannot be said in another format; nothing is written.
 
@@ -193,11 +192,11 @@ class ConversionError(ModelArchiveError, ValueError):
 
     def __init__(self, unsupported: Sequence[tuple[str, str]], **where: Any) -> None:
         self.unsupported = list(unsupported)
-        lines = [f"  {place}: {what}" for place, what in self.unsupported[:_LISTED]]
-        more = len(self.unsupported) - len(lines)
-        lines += [f"  and {more:,} more"] if more else []
-        found = counted(len(self.unsupported), "thing")
-        super().__init__("\n".join([f"{found} cannot be converted:", *lines]), **where)
+        lines = [f"  {place[:200]}: {what[:_LONGEST]}" for place, what in self.unsupported[:_MOST]]
+        if (more := len(self.unsupported) - _MOST) > 0:
+            lines.append(f"  and {more:,} more")
+        title = f"{counted(len(self.unsupported), 'thing')} cannot be converted:"
+        super().__init__("\n".join([title, *lines]), **where)
 
 
 class MissingDependencyError(ModelArchiveError, ImportError):

@@ -10,7 +10,7 @@ import pytest
 import modelarchive as ma
 from modelarchive import spec
 from modelarchive.spec import limits
-from modelarchive.spec.validate import checked
+from modelarchive.spec.checking import check
 
 
 def graph(nodes: list[Any], output: Any) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def test_what_is_called_with_the_same_shapes_is_followed_once(monkeypatch: pytes
         return node(self, *given)
 
     monkeypatch.setattr(Evaluator, "node", counting)
-    whole = checked(doubled(15, graph([op("n", "negative", ["x"])], "n")))
+    whole = check(doubled(15, graph([op("n", "negative", ["x"])], "n")))
     assert followed < 100
     assert whole.returned[id(whole.block)].declared == [None, 4]
 
@@ -62,7 +62,7 @@ def test_what_is_called_with_the_same_shapes_is_followed_once(monkeypatch: pytes
 def test_other_shapes_are_followed_again() -> None:
     """As NumPy computes it: each call gives what its own input leads to, not what the first one led to."""
     architecture = doubled(3, graph([op("n", "concatenate", ["x", "x"], axis=1)], "n"))
-    whole = checked(architecture)
+    whole = check(architecture)
     found = spec.build(architecture)(np.ones((3, 4), np.float32))
     assert whole.returned[id(whole.block)].declared == [None, found.shape[1]] == [None, 4 * 2**8]
 

@@ -167,10 +167,11 @@ def _given(values: Sequence[Value], given: Any) -> dict[str, Shape]:
 
 def _bundle(model: Model, importer: Importer, architecture: dict[str, Any]) -> Bundle:
     try:
-        expected = spec.parameter_shapes(architecture)
+        checked = spec.check(architecture)
     except SpecError as error:
         problems = [(pointer or "(model)", message) for pointer, _, message in error.problems]
         raise ConversionError(problems, file=model.file.path) from error
+    expected = checked.shapes
     wrong = [
         (name, f"expected shape {shape}, found {importer.parameters[name].shape}")
         for name, shape in expected.items()
@@ -189,7 +190,7 @@ def _bundle(model: Model, importer: Importer, architecture: dict[str, Any]) -> B
         what += ["its elements in another order or shape"] if changed else []
         notes += [Note(stored, ", ".join(what))] if what else []
     parameters = Parameters({name: importer.parameters[name] for name in expected})
-    return Bundle(parameters, architecture, metadata=metadata_of(model), notes=_once(notes))
+    return Bundle(parameters, architecture, metadata=metadata_of(model), notes=_once(notes), known=checked)
 
 
 def _once(notes: Sequence[Note]) -> list[Note]:
