@@ -167,3 +167,11 @@ def test_what_has_to_be_there_is_asked_for(op, tmp_path):
             refused.append(str(error))
     assert refused
     assert not [each for each in refused if any(words in each for words in INTERNAL)]
+
+
+def test_a_cast_of_what_has_no_such_number_is_silent(tmp_path):
+    """Here as where it is computed while reading: the tests make errors of warnings."""
+    arrays = [tensor("w", [3], np.array([np.nan, np.inf, -1e30], "<f4").tobytes())]
+    nodes = [node("Cast", ["w"], ["i"], field(1, "to") + field(3, 7) + field(20, 2)), node("Add", ["x", "i"], ["y"])]
+    (tmp_path / "m.onnx").write_bytes(model(graph(nodes, arrays, [value("x", [3], 7)], [value("y", [])])))
+    assert onnx.read(tmp_path / "m.onnx").build()(np.zeros(3, np.int64)).dtype == np.int64
