@@ -187,7 +187,7 @@ class ConversionError(ModelArchiveError, ValueError):
     """A model, or a part of it, cannot be said in another format; nothing is written.
 
     Attributes:
-        unsupported: ``[(where, what)]``, all of it.
+        unsupported: ``[(where, what)]``, all of it; the message has the first ones.
     """
 
     def __init__(self, unsupported: Sequence[tuple[str, str]], **where: Any) -> None:

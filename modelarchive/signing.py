@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from modelarchive.archive import Archive, Report
+from modelarchive.archive.verifying import stale_index
 from modelarchive.errors import FormatError, IntegrityError, MissingDependencyError
 from modelarchive.store.replace import replacing
 
@@ -112,9 +113,10 @@ def message(archive: Archive) -> bytes:
         IntegrityError: The archive's index does not hold any more, so there is no digest to sign.
     """
     if archive.is_stale:
-        claim = ("as written with the data", "changed since by another tool")
         raise IntegrityError(
-            {"(index)": claim}, file=archive.path, hint=f"`modelarchive reindex {archive.path.name}` comes before"
+            {"(index)": stale_index(archive.reader)},
+            file=archive.path,
+            hint=f"`modelarchive reindex {archive.path.name}` comes before",
         )
     return f"modelarchive signature 1\n{archive.reader.contents.index_digest}\n".encode()
 

@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 import modelarchive
 from modelarchive import errors
@@ -182,6 +183,16 @@ def test_every_package_ships() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "modelarchive").rglob("__init__.py")}
     assert set(project["tool"]["setuptools"]["packages"]) == found | {"modelarchive.schemas"}
+
+
+def test_the_oldest_versions_that_are_tested_are_those_that_are_allowed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    allowed = dict(each.split(">=") for each in project["dependencies"] + project["optional-dependencies"]["test"])
+    lines = (ROOT / ".ci" / "oldest.txt").read_text("utf-8").splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert {name: Version(version) for name, version in tested.items()} == {
+        name: Version(version) for name, version in allowed.items()
+    }
 
 
 def test_schemas_ship_with_the_package() -> None:

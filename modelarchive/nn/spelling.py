@@ -59,6 +59,8 @@ def _pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values:
 
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
     low, high = (min if a_min is None else a_min), (max if a_max is None else a_max)
+    if low is None and high is None:
+        return a
     if all(bound is None or type(bound) in (int, float) for bound in (low, high)):
         return ops.clip(a, low=low, high=high)
     # Bounds that are arrays, as NumPy itself does it: the upper bound wins.

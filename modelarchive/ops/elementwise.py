@@ -65,7 +65,13 @@ def divide(x: ArrayLike, y: ArrayLike, /) -> Array:
 @op(infer=shapes.broadcast, dtype=common_dtype, numpy=[np.power])
 def power(x: ArrayLike, y: ArrayLike, /) -> Array:
     """`x` to the power `y`; shapes and dtypes as in :func:`add`. Integers refuse negative powers."""
-    return in_float32(np.power, x, y)  # type: ignore[no-any-return]
+    return in_float32(_to_the_power, x, y)  # type: ignore[no-any-return]
+
+
+def _to_the_power(x: Any, y: Any) -> Any:
+    # The operator's squares and roots may differ from the function's in the last bit, before NumPy 2.3: networks
+    # are written with the operator.
+    return x**y if hasattr(x, "dtype") or hasattr(y, "dtype") else np.power(x, y)
 
 
 @op(infer=shapes.broadcast, dtype=_probed(np.maximum), numpy=[np.maximum])

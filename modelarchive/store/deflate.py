@@ -14,17 +14,27 @@ import numpy as np
 
 #: Bytes of a stored block at most: its length has two bytes.
 _BLOCK: Final = 65535
+_HEADER_OF_STORED: Final = 5
 #: The first bytes of a zlib stream: deflate with a window of 32 KiB.
 _HEADER: Final = b"\x78\x01"
+#: How far back deflate refers.
+_WINDOW: Final = 1 << 15
 #: Bytes from the middle that tell how the rest will shrink.
 _SAMPLE: Final = 8192
 #: What shrinks less than to this is not worth reading slower.
 _WORTH: Final = 0.97
-#: ISA-L's fastest level with Huffman codes of the data's own.
+#: ISA-L's fastest level with Huffman codes of the data's own. At the beginning of a stream it hashes what happens to
+#: be in a register, so that its output depends on where memory lies; behind a dictionary, be it one byte, it does not.
 _LEVEL: Final = 1
-#: Windows in powers of two: with matches repetition becomes shortest; without, noise of few values.
+#: The fastest of its levels that writes the same bytes without a dictionary.
+_LEVEL_ALONE: Final = 3
+#: Windows in powers of two: with matches repetition becomes shortest; without, noise of few values. ISA-L's streams
+#: have no narrower one than 9.
 _WIDE: Final = 15
-_NARROW: Final = 1
+_NARROW: Final = 9
+_NARROWEST: Final = 1
+#: A window that saves less than a hundredth is not worth the time that it takes.
+_BETTER: Final = 0.99
 
 
 class DamagedChunkError(ValueError):
@@ -47,10 +57,11 @@ def pack(elements: np.ndarray) -> bytes:
     length = planes.shape[1]
     parts: list[bytes | memoryview] = [_HEADER]
     kept = 0
-    for at in range(len(planes)):
-        plane, end = data[at * length : (at + 1) * length], (at + 1) * length
-        if (coded := _coded(plane, is_last=end == len(data))) is not None:
-            parts += [*_stored(data[kept : at * length]), coded]
+    for end in range(length, len(data) + 1, length):
+        # What is coded has a byte before it: the chunk's first one is stored.
+        start = max(1, end - length)
+        if (coded := _coded(data[start - 1 : end], is_last=end == len(data))) is not None:
+            parts += [*_stored(data[kept:start]), coded]
             kept = end
     parts += _stored(data[kept:], is_last=True)
     return b"".join([*parts, isal_zlib.adler32(data).to_bytes(4, "big")])
@@ -110,33 +121,35 @@ def _unshuffle(out: np.ndarray, planes: np.ndarray) -> None:
 _WORDS: Final = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
 
 
-def _coded(plane: memoryview, *, is_last: bool) -> bytes | None:
-    """A plane as deflate's blocks, the last of which is the stream's if it `is_last`; None if it does not shrink."""
-    start = max(0, (len(plane) - _SAMPLE) // 2)
-    sample = plane[start : start + _SAMPLE]
-    with_matches = len(_deflated(sample, _WIDE))
-    if with_matches >= _WORTH * len(sample):
+def _coded(span: memoryview, *, is_last: bool) -> bytes | None:
+    """A plane as deflate's blocks, the last of which is the stream's if it `is_last`; None if it does not shrink.
+
+    The first byte of `span` is the one before the plane.
+    """
+    start = max(0, (len(span) - _SAMPLE) // 2)
+    sample = span[start : start + _SAMPLE]
+    wide = len(_block(sample, _WIDE, is_last=True))
+    if wide >= _WORTH * len(sample):
         return None
-    window = _WIDE if with_matches < len(_deflated(sample, _NARROW)) else _NARROW
-    coded = _deflated(plane, window) if is_last else _flushed(plane, window)
-    # The sample may promise too much.
-    return coded if len(coded) < len(plane) else None
+    narrow = len(_block(sample, _NARROW, is_last=True))
+    window = _NARROW if narrow <= wide else _WIDE
+    if is_last and len(_block(sample, _NARROWEST, is_last=True)) < _BETTER * min(narrow, wide):
+        window = _NARROWEST
+    coded = _block(span, window, is_last=is_last)
+    # The sample may promise too much; and stored blocks that this one parts have a header more.
+    return coded if len(coded) + _HEADER_OF_STORED < len(span) - 1 else None
 
 
-def _deflated(data: memoryview, window: int) -> bytes:
-    """A raw deflate stream."""
-    from isal import igzip_lib
+def _block(span: memoryview, window: int, *, is_last: bool) -> bytes:
+    """What follows a span's first byte, as raw deflate: a whole stream if it `is_last`, else up to a whole byte."""
+    from isal import igzip_lib, isal_zlib
 
-    return igzip_lib.compress(data, _LEVEL, igzip_lib.COMP_DEFLATE, igzip_lib.MEM_LEVEL_DEFAULT, window)
-
-
-def _flushed(data: memoryview, window: int) -> bytes:
-    """Blocks of a raw deflate stream that goes on, up to a whole byte."""
-    from isal import isal_zlib
-
-    # No smaller window can be asked for here.
-    stream = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -max(9, window))
-    return bytes(stream.compress(data) + stream.flush(isal_zlib.Z_FULL_FLUSH))
+    if window == _NARROWEST:
+        return igzip_lib.compress(
+            span[1:], _LEVEL_ALONE, igzip_lib.COMP_DEFLATE, igzip_lib.MEM_LEVEL_DEFAULT, _NARROWEST
+        )
+    stream = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -window, zdict=span[:1])
+    return bytes(stream.compress(span[1:]) + stream.flush(isal_zlib.Z_FINISH if is_last else isal_zlib.Z_FULL_FLUSH))
 
 
 def _stored(data: memoryview, *, is_last: bool = False) -> Iterator[bytes | memoryview]:
@@ -154,10 +167,7 @@ def _inflate_into(out: memoryview, body: memoryview) -> None:
     if is_last and at < len(body):
         raise DamagedChunkError("has bytes behind its end")
     if not is_last:
-        rest = _inflated(body[at:], len(out) - filled)
-        if rest is None and filled:
-            # What comes behind stored blocks may refer back into them; pack() does not write such.
-            filled, rest = 0, _inflated(body, len(out))
+        rest = _inflated(body[at:], len(out) - filled, out[max(0, filled - _WINDOW) : filled])
         if rest is None:
             raise DamagedChunkError("cannot be inflated")
         out[filled : filled + len(rest)] = rest
@@ -189,11 +199,14 @@ def _copy_stored(out: memoryview, body: memoryview) -> tuple[int, int, bool]:
     return filled, at, False
 
 
-def _inflated(body: memoryview, most: int) -> bytes | None:
-    """At most so many bytes of a raw deflate stream that ends where `body` does; None if it is none."""
+def _inflated(body: memoryview, most: int, before: memoryview) -> bytes | None:
+    """At most so many bytes of a raw deflate stream that ends where `body` does; None if it is none.
+
+    It may refer back to what came `before`.
+    """
     from isal import igzip_lib
 
-    inflating = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE)
+    inflating = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE, zdict=before)
     try:
         # One more than wanted shows that there is more, and that the end was reached.
         data: bytes = inflating.decompress(body, most + 1)

@@ -336,12 +336,21 @@ def read_index(source: Source) -> tuple[Contents | None, str | None]:
     if not index.is_intact(raw, contents):
         return None, "its index is damaged"
     if source.size != contents.size:
-        return contents, "its size changed since its index was written"
+        return contents, _change(source, "its size")
     ranges = contents.metadata_ranges()
     own = (piece for begin, end in ranges for piece in source.pieces(begin, end - begin))
     if digest_pieces(own) != contents.metadata_digest:
-        return contents, "its HDF5 metadata changed since its index was written"
+        return contents, _change(source, "its HDF5 metadata")
     return contents, None
+
+
+def _change(source: Source, what: str) -> str:
+    """Why an index does not hold that describes another `what`."""
+    from modelarchive.store.hdf5.superblock import is_left_open
+
+    if is_left_open(source):
+        return "a program that had it open for writing was ended before it closed it"
+    return f"{what} changed since its index was written"
 
 
 def _without_index(source: Source) -> tuple[None, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from modelarchive.store import index
 from modelarchive.store.contents import Contents, Entry, Text, data_position
 from modelarchive.store.digest import digest_pieces
 from modelarchive.store.guarded import boundary
+from modelarchive.store.hdf5 import superblock
 from modelarchive.store.inflating import Packed, digest_of
 from modelarchive.store.reader import read_index, recorded_order
 from modelarchive.store.replace import replacing
@@ -38,22 +40,29 @@ def reindex(
             name: arrays[name]._replace(digest=digest_of(source, Packed(name, arrays[name], chunks), progress))
             for name, chunks in contents.chunks.items()
         }
-        contents.metadata_digest = digest_pieces(
-            piece for begin, end in contents.metadata_ranges() for piece in source.pieces(begin, end - begin)
-        )
+        closed = _closed(source, contents.user_block)
+        begin = contents.user_block + len(closed)
+        ranges = [(max(start, begin), end) for start, end in contents.metadata_ranges()]
+        own = (piece for start, end in ranges for piece in source.pieces(start, end - start))
+        contents.metadata_digest = digest_pieces(itertools.chain([closed], own))
         try:
             head = index.framed(contents)
         except ValueError as error:
             raise _refusal(str(error), source) from error
         with replacing(path, durable=durable) as temporary, temporary.open("r+b") as file:
-            file.write(head)
-            for piece in source.pieces(len(head), source.size - len(head)):
+            file.write(head + closed)
+            for piece in source.pieces(begin, source.size - begin):
                 file.write(piece)
     except ModelArchiveError as error:
         error.file = error.file or str(source.path)
         raise
     finally:
         source.close()
+
+
+def _closed(source: Source, at: int) -> bytes:
+    """The superblock without the mark of a program that was ended while it wrote; empty where there is no mark."""
+    return superblock.closed(source, at) if superblock.is_left_open(source) else b""
 
 
 def _recorded(source: Source) -> Contents | None:

@@ -70,7 +70,7 @@ def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
 
 
 #: How file systems say that they have no locks: some of Lustre, NFS and FUSE.
-_NO_LOCKS: Final = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+_NO_LOCKS: Final = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 
 
 def _locked(target: Path) -> tuple[Path, int]:

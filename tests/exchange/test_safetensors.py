@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ def arrays() -> dict[str, np.ndarray]:
     }
 
 
+def known(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those that the library has a code for: complex64 only from 0.6 on."""
+    has_complex = [*map(int, version("safetensors").split(".")[:2])] >= [0, 6]
+    return {name: array for name, array in arrays.items() if has_complex or array.dtype.kind != "c"}
+
+
 def native(array: np.ndarray) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("=")) if array.dtype.kind in "iufc" else array
 
@@ -96,6 +103,7 @@ def test_the_library_reads_what_is_written(arrays: dict[str, np.ndarray], tmp_pa
     from safetensors.torch import load_file as load_torch
 
     path = tmp_path / "x.safetensors"
+    arrays = known(arrays)
     safetensors.write(arrays, path)
     found = load_torch(path)
     assert set(found) == set(arrays)
@@ -108,7 +116,7 @@ def test_the_library_reads_what_is_written(arrays: dict[str, np.ndarray], tmp_pa
 
 
 def test_through_an_archive(arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
-    save_file({name: native(a) for name, a in arrays.items() if a.dtype.isbuiltin != 2 and a.flags.c_contiguous},
+    save_file({name: native(a) for name, a in known(arrays).items() if a.dtype.isbuiltin != 2 and a.flags.c_contiguous},
               tmp_path / "in.safetensors", metadata={"format": "np", "step": "3"})  # fmt: skip
     bundle = safetensors.read(tmp_path / "in.safetensors")
     assert save_bundle(tmp_path / "x.h5", bundle) == []

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -87,10 +86,13 @@ def test_neither_where_hdf5_is_asked(path: Path, more: list[str]) -> None:
 
 def test_the_other_process_has_no_file_of_this_one(path: Path) -> None:
     starting.stop()
-    with path.open("rb") as file, warnings.catch_warnings():
+    with path.open("rb") as file:
         os.set_inheritable(file.fileno(), True)
-        warnings.simplefilter("ignore", ma.StaleIndexWarning)
-        ma.load(without_index(path))
+        with starting.job(file.fileno(), seconds=300) as connection:
+            connection.shutdown(socket.SHUT_WR)
+            # The other end closes when the job is over, and all that belonged to it closed before.
+            while connection.recv(1000):
+                pass
         assert starting._server is not None
         folder = Path(f"/proc/{starting._server.process.pid}/fd")
         if not folder.exists():

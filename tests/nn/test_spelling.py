@@ -14,6 +14,8 @@ from modelarchive.nn.spelling import MEANINGS
 from modelarchive.ops.registry import BY_NUMPY
 from modelarchive.spec import build, describe
 
+#: np.clip takes `min` and `max`, and neither, since this version.
+HAS_OPTIONAL_BOUNDS = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
 X = np.random.default_rng(0).standard_normal((5, 4, 6)).astype(np.float32)
 
 
@@ -66,7 +68,8 @@ class Written(nn.Block):
         lambda x: np.pad(x, (1, 2), "edge"),
         lambda x: np.pad(x > 0, ((0, 0), (1, 0), (0, 2)), constant_values=True),
         lambda x: np.clip(x, np.float32(-0.5), 0.5),
-        lambda x: np.clip(x, max=0.5),
+        lambda x: x.clip(max=0.5),
+        *([lambda x: np.clip(x, max=0.5), lambda x: x.clip(), np.clip] if HAS_OPTIONAL_BOUNDS else []),
         lambda x: np.std(x, axis=(1, 2), keepdims=True, ddof=1),
         lambda x: x.std(1) + x.var(1),
         lambda x: np.broadcast_to(x[:, :1], x.shape),

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelarchive.store.deflate import DamagedChunkError, pack, unpack
+from tests.store.same_bytes import deflated, repeated
 
 RANDOM = np.random.default_rng(0)
 NOISE = (RANDOM.standard_normal(60_000) * 0.02).astype("f4")
@@ -52,6 +53,37 @@ def test_zlib_reads_what_is_packed_and_the_other_way_round(name: str) -> None:
         out = np.full_like(elements(array), 77)
         unpack(memoryview(stored), out)
         assert out.tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("stored", [1, 300, 40_000, 100_000])
+def test_what_is_coded_refers_back_to_what_is_stored(stored: int) -> None:
+    """As any zlib may write it: its dictionary is what was stored."""
+    before = RANDOM.integers(0, 256, stored, dtype="u1").tobytes()
+    after = before[-250:] * 3 + before[-8_000:]
+    blocks = [before[at : at + 65_535] for at in range(0, stored, 65_535)]
+    lengths = [len(block).to_bytes(2, "little") + (len(block) ^ 0xFFFF).to_bytes(2, "little") for block in blocks]
+    coding = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=before[-32_768:])
+    parts = [b"\x78\x01", *(b"\0" + pair + block for pair, block in zip(lengths, blocks, strict=True))]
+    parts += [coding.compress(after), coding.flush(), zlib.adler32(before + after).to_bytes(4, "big")]
+    packed = b"".join(parts)
+    assert zlib.decompress(packed) == before + after
+    assert len(packed) < stored + 1000
+    out = np.zeros((stored + len(after), 1), np.uint8)
+    unpack(memoryview(packed), out)
+    assert out.tobytes() == before + after
+
+
+def test_the_same_bytes_wherever_memory_lies() -> None:
+    """The register that ISA-L hashes held an address: of a stack in one function, of the heap in another."""
+    count, differ = repeated(10_000, processes=6)
+    assert count >= 10_000
+    assert differ == 0
+
+
+def test_the_same_bytes_on_the_stack_of_any_thread() -> None:
+    found = deflated(seed=0, count=100)
+    assert {name: counts.total() for name, counts in found.items()} == dict.fromkeys(found, 100)
+    assert {name: len(counts) for name, counts in found.items()} == dict.fromkeys(found, 1)
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "float64"])

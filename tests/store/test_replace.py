@@ -360,7 +360,7 @@ def fail_with(number: int) -> Callable[..., None]:
     return fail
 
 
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL])
 def test_a_file_system_without_locks_saves(path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     stray = path.with_name(f".{path.stem}.0123456789ab.partial")
     stray.write_bytes(b"of a save that may still be alive")

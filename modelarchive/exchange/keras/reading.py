@@ -322,10 +322,11 @@ def _bundle(
     architecture: dict[str, Any], parameters: Mapping[str, Deferred], importer: Importer, config: Mapping[str, Any]
 ) -> Bundle:
     try:
-        expected = spec.parameter_shapes(architecture)
+        checked = spec.check(architecture)
     except SpecError as error:
         problems = [(pointer or "(model)", message) for pointer, _, message in error.problems]
         raise ConversionError(problems) from error
+    expected = checked.shapes
     wrong = [
         (name, f"expected shape {shape}, found {parameters[name].shape}")
         for name, shape in expected.items()
@@ -340,7 +341,7 @@ def _bundle(
     if importer.results:
         source["results"] = importer.results
     found = Parameters({name: parameters[name] for name in expected})
-    return Bundle(found, architecture, metadata={"source": source}, notes=importer.notes)
+    return Bundle(found, architecture, metadata={"source": source}, notes=importer.notes, known=checked)
 
 
 def _tell_unused(importer: Importer) -> None:

@@ -147,21 +147,22 @@ def _model(symbol_path: Path, arrays_path: Any, inputs: Inputs | None, notes: li
     for number, each in enumerate(tries):
         importer = Importer(symbol, arrays, each, _dtypes(inputs))
         importer.run(OPERATORS)
-        architecture = _architecture(importer)
-        problems = importer.problems or _invalid(architecture)
+        model, problems = None, importer.problems
         if not problems:
+            model, problems = _checked(_architecture(importer))
+        if model is not None:
             if number:
                 sizes = ", ".join(f"{name} {shape}" for name, shape in each.items())
                 notes.append(Note("(inputs)", f"the symbol does not tell their sizes; {sizes} is the first that fits"))
-            return _bundle(importer, architecture, symbol, arrays, notes)
+            return _bundle(importer, model, symbol, arrays, notes)
         first = first or (importer, problems)
     if first is None:
         raise FormatError("there is nothing to read", file=symbol_path)
     importer, problems = first
-    if not importer.problems:
-        architecture = _architecture(importer) | {"inputs": []}
-        if inputs is None and not _invalid(architecture):
-            return _bundle(importer, architecture, symbol, arrays, notes)
+    if not importer.problems and inputs is None:
+        model, _ = _checked(_architecture(importer) | {"inputs": []})
+        if model is not None:
+            return _bundle(importer, model, symbol, arrays, notes)
     raise ConversionError(problems, file=symbol_path)
 
 
@@ -216,22 +217,22 @@ def _architecture(importer: Importer) -> dict[str, Any]:
     return {"vocabulary": 1, "inputs": declared if known else [], "model": model}
 
 
-def _invalid(architecture: dict[str, Any]) -> list[tuple[str, str]]:
+def _checked(architecture: dict[str, Any]) -> tuple[spec.Checked | None, list[tuple[str, str]]]:
+    """The model, or what is wrong with it."""
     try:
-        spec.validate(architecture)
+        return spec.check(architecture), []
     except SpecError as error:
-        return [(pointer or "(model)", message) for pointer, _, message in error.problems]
-    return []
+        return None, [(pointer or "(model)", message) for pointer, _, message in error.problems]
 
 
 def _bundle(
     importer: Importer,
-    architecture: dict[str, Any],
+    model: spec.Checked,
     symbol: SymbolGraph,
     arrays: Mapping[str, Deferred],
     notes: list[Note],
 ) -> Bundle:
-    expected = spec.parameter_shapes(architecture)
+    expected = model.shapes
     wrong = [
         (name, f"expected shape {shape}, found {importer.parameters[name].shape}")
         for name, shape in expected.items()
@@ -241,7 +242,7 @@ def _bundle(
     if wrong:
         raise ConversionError(wrong)
     notes = [*notes, *importer.notes]
-    if not architecture["inputs"]:
+    if not model.inputs:
         notes.append(Note("(inputs)", "their shapes are in neither file: pass inputs= to have them declared"))
     used = {_PREFIX.sub("", name).partition("[")[0] for name in importer.owner}
     told = {note.what.partition(" is left out")[0] for note in importer.notes}
@@ -260,4 +261,4 @@ def _bundle(
         notes.append(Note("(symbol)", f"left out, as nothing is known of them: {', '.join(symbol.left[:8])}"))
     metadata = {"source": {"format": "MXNet symbol", "version": symbol.version}}
     parameters = Parameters({name: importer.parameters[name] for name in expected})
-    return Bundle(parameters, architecture, metadata=metadata, notes=notes)
+    return Bundle(parameters, model.architecture, metadata=metadata, notes=notes, known=model)

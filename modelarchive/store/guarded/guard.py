@@ -27,6 +27,7 @@ from modelarchive.store.guarded.assembly import Dataset, Group, assemble
 from modelarchive.store.guarded.filled import check_chunks
 from modelarchive.store.guarded.tables import chunk_table
 from modelarchive.store.guarded.types import attribute, known_type, long_text, raw_type, texts_of
+from modelarchive.store.guarded.unreadable import refuse_left_open, unreadable
 from modelarchive.store.header import MAX_LENGTH
 
 #: A path, or a readable binary file.
@@ -125,7 +126,12 @@ def read_foreign(file: File, *, attributes: list[str], of_groups: list[str]) -> 
         file: The file.
         attributes: Attributes of the root whose texts are wanted, however long they are.
         of_groups: Attributes of groups, the root too, whose one or several texts are wanted.
+
+    Raises:
+        FormatError: HDF5 cannot read the file, or a program that was writing it did not come to its end.
+        UnsafeFileError: It breaks a rule.
     """
+    refuse_left_open(file)
     with _opened(file) as opened:
         root = h5g.open(opened, b"/")
         texts = {name: long_text(root, name) for name in attributes if h5a.exists(root, name.encode())}
@@ -177,7 +183,7 @@ def _opened(path: File) -> Iterator[h5f.FileID]:
             raise BlockingIOError(
                 errno.EAGAIN, "another program has the file open for writing", os.fsdecode(path)
             ) from error
-        raise _unreadable(error, path) from error
+        raise unreadable(error, path) from error
     try:
         yield file
     except (
@@ -189,11 +195,11 @@ def _opened(path: File) -> Iterator[h5f.FileID]:
         OverflowError,
         MemoryError,
     ) as error:
-        raise _unreadable(error, path) from error
+        raise unreadable(error, path) from error
     except ValueError as error:
         if isinstance(error, FormatError | UnsafeFileError):
             raise
-        raise _unreadable(error, path) from error
+        raise unreadable(error, path) from error
     finally:
         file.close()
 
@@ -206,19 +212,6 @@ def _open(path: File) -> h5f.FileID:
     # Nothing may ask the file object for bytes after it was closed.
     access.set_fclose_degree(h5f.CLOSE_STRONG)
     return h5f.open(b"/", h5f.ACC_RDONLY, access)
-
-
-def _unreadable(error: Exception, path: object) -> FormatError | UnsafeFileError:
-    reason = str(error)
-    if isinstance(error, MemoryError) or "allocation failed" in reason:
-        return UnsafeFileError("reading it takes more memory than there is", rule="memory", file=path)
-    if "truncated file" in reason:
-        return FormatError("the file is truncated: it ends before its HDF5 data does", file=path)
-    return FormatError(
-        f"HDF5 cannot read it: {reason.strip() or type(error).__name__}",
-        file=path,
-        hint="the file is damaged; take it from where it came from again",
-    )
 
 
 def _check_root(file: h5f.FileID, path: object) -> str:

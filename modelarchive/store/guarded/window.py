@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 
@@ -43,6 +44,21 @@ class Window:
         view[done:] = bytes(len(view) - done)
         self._position += len(view)
         return len(view)
+
+    @property
+    def path(self) -> Path:
+        """What errors call the file."""
+        return Path(self._name)
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self._size
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Up to so many bytes from `offset`; fewer at the end. The position stays."""
+        data = bytearray(max(0, min(nbytes, self._size - offset)))
+        return bytes(data[: self._read(memoryview(data), self._offset + offset)])
 
     def _read(self, view: memoryview, offset: int) -> int:
         if hasattr(os, "preadv"):
