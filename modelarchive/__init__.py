@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     )
     from modelarchive.models import convert, load, load_model, load_parameters, save_model, transplant
     from modelarchive.spec.build import build
+    from modelarchive.spec.checking import validate
     from modelarchive.spec.describe import describe
-    from modelarchive.spec.validate import validate
     from modelarchive.store.deferred import Deferred
     from modelarchive.store.guarded.trust import trusted
     from modelarchive.store.reader import StaleIndexWarning

@@ -7,6 +7,9 @@ from typing import Any, Final
 
 #: Hexadecimal digits of a digest.
 _DIGEST: Final = 64
+#: Things that a message lists one by one, and characters of what it says of each: they may be a stranger's.
+_MOST: Final = 100
+_LONGEST: Final = 1000
 
 
 class ModelArchiveError(Exception):
@@ -184,13 +187,16 @@ class ConversionError(ModelArchiveError, ValueError):
     """A model, or a part of it, cannot be said in another format; nothing is written.
 
     Attributes:
-        unsupported: ``[(where, what)]``, all of it.
+        unsupported: ``[(where, what)]``, all of it; the message has the first ones.
     """
 
     def __init__(self, unsupported: Sequence[tuple[str, str]], **where: Any) -> None:
         self.unsupported = list(unsupported)
-        lines = [f"  {place}: {what}" for place, what in self.unsupported]
-        super().__init__("\n".join([f"{counted(len(lines), 'thing')} cannot be converted:", *lines]), **where)
+        lines = [f"  {place[:200]}: {what[:_LONGEST]}" for place, what in self.unsupported[:_MOST]]
+        if (more := len(self.unsupported) - _MOST) > 0:
+            lines.append(f"  and {more:,} more")
+        title = f"{counted(len(self.unsupported), 'thing')} cannot be converted:"
+        super().__init__("\n".join([title, *lines]), **where)
 
 
 class MissingDependencyError(ModelArchiveError, ImportError):

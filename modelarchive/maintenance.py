@@ -53,15 +53,14 @@ def extract(
             from modelarchive.spec.places import result_of
 
             until, after = (name and result_of(name, archive.metadata) for name in (until, after))
-            part = spec.part(archive.architecture, block, children, until=until, after=after)
-            wanted = spec.parameter_shapes(part)
-            arrays = archive.deferred({name: joined(block, name) for name in wanted})
+            part = spec.part(archive.checked, block, children, until=until, after=after)
+            arrays = archive.deferred({name: joined(block, name) for name in part.shapes})
             write_archive(
                 out,
                 archive,
                 block=block,
                 arrays=arrays,
-                architecture=part,
+                architecture=part.architecture,
                 durable=durable,
                 progress=progress,
             )

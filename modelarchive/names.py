@@ -46,7 +46,7 @@ def joined(path: str, name: str) -> str:
 
 def as_part(wish: str) -> str:
     """A part of a dotted name that looks like `wish`, which may be any text."""
-    found = re.sub(r"[^A-Za-z0-9_-]", "_", wish)[:100] or "node"
+    found = re.sub(r"[^A-Za-z0-9_-]", "_", wish[:100]) or "node"
     return f"x{found}" if problem_with_part(found) else found
 
 

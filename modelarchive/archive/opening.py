@@ -22,6 +22,7 @@ from modelarchive.tables import Table, aligned
 
 if TYPE_CHECKING:
     from modelarchive.nn import Block
+    from modelarchive.spec import Checked
 
 Stored = TypeVar("Stored", np.ndarray, Deferred)
 
@@ -127,13 +128,19 @@ class Archive(Mapping[str, np.ndarray]):
         Raises:
             FormatError: There is none, or it is not JSON.
         """
-        if not self.has_architecture:
-            raise FormatError(
-                "holds no architecture, only arrays",
-                file=self.path,
-                hint="save_model() stores one; load_parameters() fills a network that you have in code",
-            )
-        return self._json("/architecture/data")
+        return self._architecture()
+
+    @cached_property
+    def checked(self) -> Checked:
+        """The architecture as the file has it, validated; once, however many parts are built of it.
+
+        Raises:
+            FormatError: There is none, or it is not JSON.
+            SpecError: It is invalid.
+        """
+        from modelarchive import spec
+
+        return spec.check(self._architecture())
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -282,13 +289,12 @@ class Archive(Mapping[str, np.ndarray]):
         from modelarchive import spec
         from modelarchive.spec.places import result_of
 
-        architecture = self.architecture
         if block == "" and (children, until, after) == (None, None, None):
-            return spec.build(architecture, self.parameters)
+            # Nobody else has what is checked for this: it becomes the network.
+            return spec.build(self.__dict__.get("checked") or self._architecture(), self.parameters)
         until, after = (name and result_of(name, self.metadata) for name in (until, after))
-        part = spec.part(architecture, block, children, until=until, after=after)
-        wanted = spec.parameter_shapes(part)
-        return spec.build(part, Parameters(self.reader, {name: names.joined(block, name) for name in wanted}))
+        part = spec.part(self.checked, block, children, until=until, after=after)
+        return spec.build(part, Parameters(self.reader, {name: names.joined(block, name) for name in part.shapes}))
 
     def verify(self, progress: Progress | None = None, *, block: str = "") -> Report:
         """Check every digest, the architecture against its schemas, and the index against HDF5.
@@ -304,10 +310,10 @@ class Archive(Mapping[str, np.ndarray]):
             ParameterError: There is no architecture, and no array below `block`.
         """
         # Read only when the digests agree: a damaged text shall be named, not fail to parse.
-        architecture = (lambda: self.architecture) if self.has_architecture else None
+        checked = (lambda: self.checked) if self.has_architecture else None
         if block:
-            return verify_block(self.reader, block, architecture, progress)
-        return verify(self.reader, architecture, progress)
+            return verify_block(self.reader, block, checked, progress)
+        return verify(self.reader, checked, progress)
 
     def summary(self) -> str:
         """What is in it, as text to print: names, shapes, dtypes, sizes."""
@@ -322,6 +328,15 @@ class Archive(Mapping[str, np.ndarray]):
     def __repr__(self) -> str:
         """Path and size."""
         return f"<Archive {str(self.path)!r}: {len(self.parameters)} arrays, {self.size:,} bytes>"
+
+    def _architecture(self) -> dict[str, Any]:
+        if not self.has_architecture:
+            raise FormatError(
+                "holds no architecture, only arrays",
+                file=self.path,
+                hint="save_model() stores one; load_parameters() fills a network that you have in code",
+            )
+        return self._json("/architecture/data")
 
     def _json(self, path: str) -> dict[str, Any]:
         text = self.reader.text(path)

@@ -99,10 +99,7 @@ def _texts(archive: Archive, prefix: str, arrays: Container[str]) -> dict[str, A
 def _kinds(archive: Archive, block: str) -> dict[str, str]:
     """Block path, relative -> kind: from the architecture, or else from the HDF5 groups."""
     if archive.has_architecture and not block:
-        from modelarchive import spec
-
-        spec.validate(archive.architecture)
-        return kinds_of(archive.architecture)
+        return kinds_of(archive.checked.architecture)
     from modelarchive.store.guarded import boundary
 
     root = "/parameters" + "".join(f"/{part}" for part in block.split(".") if part)

@@ -163,16 +163,16 @@ def save_model(
 
     if not isinstance(block, Block):
         raise TypeError(f"block is {type(block).__name__}, expected a modelarchive.nn.Block")
-    architecture = spec.describe(block, inputs)
+    described = spec.described(block, inputs)
     values = initialized(block)
     # In the architecture's order, which a rebuilt network has too: saved again, it gives the same bytes.
-    parameters = {name: values[name] for name in spec.parameter_shapes(architecture)}
-    texts = json_texts(architecture=architecture, metadata=metadata)
+    parameters = {name: values[name] for name in described.shapes}
+    texts = json_texts(architecture=described.architecture, metadata=metadata)
     texts |= token_texts(tokens or {}, {name: parameter.shape[:1] for name, parameter in parameters.items()})
     write_model(
         path,
         parameters,
-        kinds=kinds_of(architecture),
+        kinds=kinds_of(described.architecture),
         texts=texts,
         compression=compression,
         durable=durable,

@@ -102,11 +102,12 @@ def _declared(architecture: Mapping[str, Any], announced: dict[str, Deferred] | 
     """The parameters of an architecture; a shared one is the same object under each of its names."""
     from modelarchive import spec
 
-    parameters = spec.build(architecture).collect_params()
+    checked = spec.check(architecture)
+    parameters = checked.block.collect_params()
     entries: dict[int, Deferred] = {}
     found = {}
     mismatched = {}
-    for name, shape in spec.parameter_shapes(architecture).items():
+    for name, shape in checked.shapes.items():
         parameter = parameters[name]
         if id(parameter) not in entries:
             stated = _entry(name, shape, parameter.dtype)

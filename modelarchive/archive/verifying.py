@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from modelarchive.archive.parameters import no_block
 from modelarchive.errors import IntegrityError, ModelArchiveError
 from modelarchive.store.contents import Contents, block_group
 from modelarchive.store.digest import digest
 from modelarchive.store.reader import Reader
+
+if TYPE_CHECKING:
+    from modelarchive.spec import Checked
 
 Progress = Callable[[int], None]
 _AGAIN: Final = "take the file from where it came from again"
@@ -47,9 +50,7 @@ class Report:
         return f"{where}: whole ({model}{self.arrays:,} arrays, {self.texts:,} texts, {self.nbytes:,} bytes)"
 
 
-def verify(
-    reader: Reader, architecture: Callable[[], Mapping[str, Any]] | None, progress: Progress | None = None
-) -> Report:
+def verify(reader: Reader, architecture: Callable[[], Checked] | None, progress: Progress | None = None) -> Report:
     """Check an open archive; see :meth:`modelarchive.archive.Archive.verify`."""
     from modelarchive.store.proof import is_as_written
 
@@ -62,7 +63,7 @@ def verify(
         damaged["(index)"] = stale_index(reader)
     elif architecture is not None and not damaged:
         try:
-            kinds = _checked(reader, architecture())
+            kinds = _kinds(reader, architecture())
         except ModelArchiveError as error:
             problem = error  # which may come of an index that tells another story than HDF5, and that is told first
     if contents.is_stale or damaged or problem or not is_as_written(reader.source, contents, kinds):
@@ -88,7 +89,7 @@ def verify(
 def verify_block(
     reader: Reader,
     block: str,
-    architecture: Callable[[], Mapping[str, Any]] | None,
+    architecture: Callable[[], Checked] | None,
     progress: Progress | None = None,
 ) -> Report:
     """Check one block of an open archive, reading no other arrays; see :meth:`modelarchive.archive.Archive.verify`."""
@@ -125,27 +126,23 @@ def stale_index(reader: Reader) -> tuple[str, str]:
     return "as written with the data", _LEFT_OPEN if is_left_open(reader.source) else "changed since by another tool"
 
 
-def _check_block(reader: Reader, block: str, architecture: Mapping[str, Any], found: Iterable[str]) -> None:
+def _check_block(reader: Reader, block: str, architecture: Checked, found: Iterable[str]) -> None:
     """That the architecture is valid, and the block's parameters are those that it has in it."""
     from modelarchive import spec
 
-    expected = {
-        f"{block}.{name}": shape for name, shape in spec.parameter_shapes(spec.part(architecture, block)).items()
-    }
+    expected = {f"{block}.{name}": shape for name, shape in spec.part(architecture, block).shapes.items()}
     shapes = {name: reader.contents.entry(name).shape for name in found}
     _compare_shapes(reader, expected, shapes)
 
 
-def _checked(reader: Reader, architecture: Mapping[str, Any]) -> dict[str, str]:
-    """HDF5 path -> kind of the blocks of an architecture that its schemas and the parameters agree with."""
-    from modelarchive import spec
+def _kinds(reader: Reader, architecture: Checked) -> dict[str, str]:
+    """HDF5 path -> kind of the blocks of an architecture that the parameters agree with."""
     from modelarchive.archive.saving import kinds_of
 
-    expected = spec.parameter_shapes(architecture)
     contents = reader.contents
     found = {name: contents.entry(name).shape for name in contents.order}
-    _compare_shapes(reader, expected, found)
-    return {block_group(path): kind for path, kind in kinds_of(architecture).items()}
+    _compare_shapes(reader, architecture.shapes, found)
+    return {block_group(path): kind for path, kind in kinds_of(architecture.architecture).items()}
 
 
 def _compare_shapes(

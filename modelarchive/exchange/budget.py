@@ -13,7 +13,7 @@ from modelarchive.errors import UnsafeFileError
 
 #: Steps (operators, layers, entries) of any file, and one more for so many of its bytes.
 STEPS: Final = 20_000
-BYTES_A_STEP: Final = 8
+BYTES_A_STEP: Final = 16
 #: Elements that are computed while reading, and are not in the file.
 ELEMENTS: Final = 1 << 24
 #: Bytes that are allocated beside what is mapped or read lazily, and so many times the file.
@@ -36,6 +36,16 @@ class Budget:
     steps: int
     elements: int
     nbytes: int
+
+    def grow(self, size: int) -> None:
+        """Add what the bytes of a file allow: the file itself, or one beside it that belongs to it.
+
+        Args:
+            size: Its bytes.
+        """
+        self.steps += size // BYTES_A_STEP
+        self.elements += size
+        self.nbytes += TIMES * size
 
     def spend(self, what: str, *, steps: int = 0, elements: int = 0, nbytes: int = 0) -> None:
         """Take from what is left, before the work is done or the memory asked for.
@@ -72,7 +82,8 @@ def reading(path: str | os.PathLike[str], size: int) -> Iterator[Budget]:
     if (current := _CURRENT.get()) is not None:
         yield current
         return
-    made = Budget(os.fsdecode(path), STEPS + size // BYTES_A_STEP, ELEMENTS + size, BYTES + TIMES * size)
+    made = Budget(os.fsdecode(path), STEPS, ELEMENTS, BYTES)
+    made.grow(size)
     token = _CURRENT.set(made)
     try:
         yield made
@@ -84,3 +95,13 @@ def spend(what: str, *, steps: int = 0, elements: int = 0, nbytes: int = 0) -> N
     """Take from the budget of the file that is being read; outside of any, nothing is counted."""
     if (current := _CURRENT.get()) is not None:
         current.spend(what, steps=steps, elements=elements, nbytes=nbytes)
+
+
+def grow(size: int) -> None:
+    """Add to the budget of the file that is being read what a file beside it brings, once that is opened.
+
+    Args:
+        size: The bytes of the file beside it.
+    """
+    if (current := _CURRENT.get()) is not None:
+        current.grow(size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -19,8 +19,11 @@ from modelarchive.store.deferred import Deferred
 
 if TYPE_CHECKING:
     from modelarchive.nn import Block
+    from modelarchive.spec import Checked
 
 Progress = Callable[[int], None]
+#: Characters of a note that are shown: a stranger chooses names.
+_LONGEST: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Note:
     what: str
 
     def __str__(self) -> str:
-        """One line."""
-        return f"{self.where}: {self.what}"
+        """One line, of names that are not too long for it."""
+        return f"{self.where[:_LONGEST]}: {self.what[:_LONGEST]}"
 
 
 class Parameters(Mapping[str, np.ndarray]):
@@ -85,6 +88,7 @@ class Bundle:
         metadata: What JSON can say.
         tokens: Parameter name -> the word that each of its rows belongs to.
         notes: What was changed or lost while reading.
+        known: What `architecture` was checked as, by whoever made the bundle of it; see :meth:`checked`.
     """
 
     parameters: Mapping[str, np.ndarray]
@@ -93,6 +97,21 @@ class Bundle:
     metadata: dict[str, Any] = field(default_factory=dict)
     tokens: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+    known: Checked | None = field(default=None, repr=False, compare=False)
+
+    def checked(self) -> Checked:
+        """The architecture, checked once for as long as it stays as it was then.
+
+        Raises:
+            SpecError: There is no architecture, or an invalid one.
+        """
+        from modelarchive import spec
+
+        if self.architecture is None:
+            raise SpecError([("", "architecture", self.reason or "there is none, only parameters")])
+        if self.known is None or not self.known.is_of(self.architecture):
+            self.known = spec.check(self.architecture)
+        return self.known
 
     def build(self) -> Block:
         """The network, its parameters as the bundle's arrays.
@@ -103,15 +122,13 @@ class Bundle:
         """
         from modelarchive import spec
 
-        if self.architecture is None:
-            raise SpecError([("", "architecture", self.reason or "there is none, only parameters")])
         arrays: dict[int, np.ndarray] = {}
         found = {}
         for name, entry in deferred(self.parameters).items():
             if id(entry) not in arrays:
                 arrays[id(entry)] = self.parameters[name]
             found[name] = arrays[id(entry)]
-        return spec.build(self.architecture, found)
+        return spec.build(self.checked(), found)
 
 
 Source: TypeAlias = "Bundle | Archive | Block | Mapping[str, np.ndarray] | str | os.PathLike[str]"
@@ -141,8 +158,8 @@ def bundle_of(source: Source, *, inputs: Any = None) -> Bundle:
     if isinstance(source, Block):
         from modelarchive import spec
 
-        architecture = spec.describe(source, inputs)  # first: it learns shapes, and keeps large constants
-        return Bundle(initialized(source), architecture)
+        described = spec.described(source, inputs)  # first: it learns shapes, and keeps large constants
+        return Bundle(initialized(source), described.architecture, known=described)
     if isinstance(source, Mapping):
         return Bundle(tensors.arrays_of(source), reason="only arrays were given")
     if isinstance(source, str | os.PathLike):
@@ -212,9 +229,7 @@ def save_bundle(
     texts = json_texts(architecture=bundle.architecture, metadata=bundle.metadata or None)
     kinds: dict[str, str] = {}
     if bundle.architecture is not None:
-        from modelarchive import spec
-
-        expected = spec.parameter_shapes(bundle.architecture)
+        expected = bundle.checked().shapes
         _compare(expected, entries)
         entries = {name: entries[name] for name in expected}
         kinds = kinds_of(bundle.architecture)

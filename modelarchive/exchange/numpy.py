@@ -25,6 +25,7 @@ from modelarchive.store.contents import MAX_INFLATION
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import pieces
 from modelarchive.store.replace import replacing
+from modelarchive.store.strict import short
 
 #: The name of a lone array.
 SINGLE: Final = "array"
@@ -180,14 +181,14 @@ def _header(head: bytes, nbytes: int) -> tuple[np.dtype, tuple[int, ...], str, i
     if skip > len(head):
         raise FormatError(f"the header of an array takes {skip:,} bytes, and has {len(head):,}: it is cut short")
     shape, is_fortran, descr = _parsed(head[8 + length_bytes : skip].decode("latin-1"))
-    if "O" in str(descr):
+    if "O" in short(descr):
         return "is an array of Python objects, which only pickle can read, and pickle runs code"
     if not isinstance(descr, str) or not _DESCR.fullmatch(descr):
-        return f"is an array of {str(descr)[:80]}"
+        return f"is an array of {short(descr)}"
     # So np.save writes float8_e5m2, and NumPy cannot read it again.
     dtype = np.dtype("V1" if descr[1:] == "f1" else descr)
     if any(type(length) is not int or not 0 <= length < 2**63 for length in shape):
-        raise FormatError(f"an array has the shape {str(shape)[:80]}")
+        raise FormatError(f"an array has the shape {short(shape)}")
     if math.prod(filter(None, shape)) * max(dtype.itemsize, 1) >= 2**63 or len(shape) > 64:
         raise FormatError(f"an array has the shape {str(shape)[:80]}, which no memory can hold")
     needed, found = dtype.itemsize * math.prod(shape), nbytes - skip
@@ -207,11 +208,14 @@ def _parsed(text: str) -> tuple[tuple[Any, ...], bool, object]:
             # Python 2 wrote lengths as 3L.
             found = ast.literal_eval(re.sub(r"(\d)L\b", r"\1", text).strip())
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise FormatError(f"the header of an array is no literal: {str(error)[:200]}") from error
+        # What Python says of it names parts of Python.
+        raise FormatError(f"the header of an array is no literal: {short(text.strip())}") from error
     if not isinstance(found, dict) or set(found) != {"descr", "fortran_order", "shape"}:
         raise FormatError("the header of an array has not the keys descr, fortran_order, shape")
     if not isinstance(found["shape"], tuple) or not isinstance(found["fortran_order"], bool):
-        raise FormatError(f"an array has the shape {str(found['shape'])[:80]}")
+        raise FormatError(
+            f"an array has the shape {short(found['shape'])}, fortran_order {short(found['fortran_order'])}"
+        )
     return found["shape"], found["fortran_order"], found["descr"]
 
 

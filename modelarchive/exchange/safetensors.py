@@ -31,6 +31,8 @@ MAX_HEADER_BYTES: Final = 100_000_000
 #: Names of what PEFT adds to a model.
 _ADAPTER: Final = re.compile(r"\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)\b|\.(ia3_l|hada_w\d_[ab])\b")
 _REASON: Final = "safetensors holds parameters only"
+#: What the header says of an array.
+_KEYS: Final = frozenset(("dtype", "shape", "data_offsets"))
 #: NumPy's limit on axes.
 MAX_RANK: Final = 64
 #: Bytes of a shard unless told otherwise, as Hugging Face has it.
@@ -133,11 +135,13 @@ def _read_file(path: Path) -> Bundle:
     except ConversionError as error:
         error.file = error.file or str(file.path)
         raise
+    notes = _unknown(header)
     if "modelarchive" in metadata:
         # An archive is a safetensors file too; HDF5's own bytes are declared in it as arrays.
         metadata = {key: value for key, value in metadata.items() if key != "modelarchive"}
         entries = {name: entry for name, entry in entries.items() if not name.startswith("__hdf5__.")}
-    notes = []
+        what = "is a model archive, of which the arrays alone are read: modelarchive.open() gives all of it"
+        notes.append(Note("(archive)", what))
     if SHARDING in metadata:
         metadata = {key: value for key, value in metadata.items() if not key.startswith("DCP_")}
         if not _is_named(path):
@@ -147,6 +151,13 @@ def _read_file(path: Path) -> Bundle:
         what = "these are a PEFT adapter's: what is added to a model's parameters, and not the model"
         notes.append(Note("(adapter)", f"{what}; merge_and_unload() of peft makes the whole"))
     return Bundle(Parameters(entries), reason=_REASON, metadata=metadata, notes=notes)
+
+
+def _unknown(header: Mapping[str, Any]) -> list[Note]:
+    """What the header says of arrays that the format has no word for."""
+    found = dict.fromkeys(key for entry in header.values() for key in entry if key not in _KEYS)
+    listed = ", ".join(map(short, list(found)[:8])) + (", ..." if len(found) > 8 else "")
+    return [Note("(header)", f"left out, as nothing is known of them: {listed}")] if found else []
 
 
 def _is_named(path: Path) -> bool:
@@ -176,13 +187,15 @@ def _checked(header: Mapping[str, Any], file: MappedFile, *, start: int) -> dict
         if not begin <= end <= room:
             raise FormatError(f"{short(name)} claims bytes {begin} to {end}, the file has {room} for arrays")
         extents.append((begin, end, name))
+        if len(shape) > MAX_RANK:
+            raise FormatError(f"{short(name)} has {len(shape):,} axes, expected at most {MAX_RANK}")
         dtype = _DTYPES.get(code)
         if dtype is None:
             unknown.append((name, f"is of the dtype {short(code)}"))
             continue
         needed = dtype.itemsize * math.prod(shape)
-        if needed != end - begin or len(shape) > MAX_RANK or math.prod(filter(None, shape)) * dtype.itemsize >= 2**63:
-            raise FormatError(f"{short(name)} has {end - begin} bytes, its shape {short(shape)} needs {needed}")
+        if needed != end - begin or math.prod(filter(None, shape)) * dtype.itemsize >= 2**63:
+            raise FormatError(f"{short(name)} has {end - begin:,} bytes, its shape {short(shape)} needs {needed:,}")
         entries[name] = file.array(start + begin, little_endian(dtype), tuple(shape))
     position = 0
     for begin, end, name in sorted(extents):

@@ -10,7 +10,7 @@ from modelarchive.errors import FormatError, UnsafeFileError, counted
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.formats import explain
-from modelarchive.store.strict import loads, short
+from modelarchive.store.strict import document_object, short
 
 #: Longest index file.
 MAX_INDEX_BYTES: Final = 100_000_000
@@ -29,14 +29,14 @@ def read_shards(index: Path, read: Callable[[Path], Bundle], *, reason: str) -> 
         FormatError: It is no such index, a shard is not there, or does not hold what the index says.
         UnsafeFileError: It names a file outside its folder.
     """
-    weight_map = _weight_map(index)
+    weight_map, notes = _weight_map(index)
     shards = list(dict.fromkeys(weight_map.values()))
     for shard in shards:
-        if shard in ("", ".", "..") or any(sign in shard for sign in "/\\:\0"):
+        if not is_own(shard):
             raise UnsafeFileError(
                 f"names the file {short(shard)}, which is not in its own folder", rule="own folder only", file=index
             )
-    if absent := [shard for shard in shards if not (index.parent / shard).exists()]:
+    if absent := [shard for shard in shards if not is_there(index.parent / shard)]:
         hint = "the shards lie in the folder of their index: download those that are missing"
         raise FormatError(f"{counted(len(absent), 'file')} not there that it names: {_listed(absent)}", file=index,
                           hint=hint)  # fmt: skip
@@ -46,28 +46,45 @@ def read_shards(index: Path, read: Callable[[Path], Bundle], *, reason: str) -> 
         hint = "index and shards are not of one model, or two shards have changed places: take all of them again"
         what = f"{counted(len(missing), 'array')} not in the shard that it names: {_listed(missing)}"
         raise FormatError(what, file=index, hint=hint)
-    notes = [note for bundle in found.values() for note in bundle.notes]
+    notes += [note for bundle in found.values() for note in bundle.notes]
     notes += [
         Note(name, f"left out: {shard} has it, the index does not name it there")
         for shard in shards
         for name in entries[shard]
         if weight_map.get(name) != shard
     ]
-    metadata: dict[str, Any] = {
-        key: value for shard in reversed(shards) for key, value in found[shard].metadata.items()
-    }
+    metadata: dict[str, Any] = {}
+    for shard in shards:
+        for key, value in found[shard].metadata.items():
+            if metadata.setdefault(key, value) != value:
+                notes.append(Note(f"metadata[{short(key)}]", f"left out of {shard}: another shard says otherwise"))
     parameters = Parameters({name: entries[shard][name] for name, shard in weight_map.items()})
     return Bundle(parameters, reason=reason, metadata=metadata, notes=notes)
 
 
-def _weight_map(index: Path) -> Mapping[str, str]:
+def is_own(name: str) -> bool:
+    """Whether it is the name of a file in the folder itself."""
+    return name not in ("", ".", "..") and not any(sign in name for sign in "/\\:\0")
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file; none is where the system has no such names."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _weight_map(index: Path) -> tuple[Mapping[str, str], list[Note]]:
+    """Name of an array -> the file that has it; and what else the index says."""
     file = MappedFile(index)
     if file.size > MAX_INDEX_BYTES:
         raise FormatError(f"has {file.size:,} bytes: it is no index of shards", file=index)
     try:
-        found = loads(file.read(0, file.size), what="the index of shards", strict=True).get("weight_map")
+        whole = document_object(file.read(0, file.size), what="the index of shards", strict=True)
+        found = whole.get("weight_map")
         files = found.values() if isinstance(found, dict) else ()
-        if any(isinstance(each, list) or str(each).endswith(".h5") for each in files):
+        if any(isinstance(each, list) or (isinstance(each, str) and each.endswith(".h5")) for each in files):
             hint = "modelarchive.exchange.keras.read reads it, and load() and convert() do"
             raise FormatError("is Keras' index of sharded weights", file=index, hint=hint)
         if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
@@ -75,7 +92,8 @@ def _weight_map(index: Path) -> Mapping[str, str]:
     except FormatError as error:
         error.file = str(index)
         raise error if error.hint else explain(error, index) from error
-    return found
+    unknown = [key for key in whole if key not in ("weight_map", "metadata")]
+    return found, [Note("(index)", f"left out, as nothing is known of them: {_listed(unknown)}")] if unknown else []
 
 
 def _listed(several: list[str]) -> str:

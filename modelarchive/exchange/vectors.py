@@ -149,6 +149,8 @@ def _read(file: BinaryIO, size: int) -> tuple[list[bytes], np.ndarray]:
     width = _width(first)
     file.seek(0)
     count = sum(1 for line in _read_lines(file) if line.strip())
+    if count * (2 * width + 1) > size + 1:
+        raise FormatError(f"has {count:,} lines, and no room for {width:,} numbers in each, as in the first")
     file.seek(0)
     return _text(file, count, width)
 
@@ -157,7 +159,8 @@ def _width(line: bytes) -> int:
     """How many numbers stand at the end of GloVe's first line."""
     # With a tab in it the line has more numbers than blanks tell, or a tab inside of its word.
     for parts in (line.rstrip().replace(b"\t", b" ").split(b" "), line.rstrip().split(b" ")):
-        if 2 <= len(parts) <= MAX_WIDTH and _numbers(line, len(parts) - 1) is not None:
+        # Of a line that begins with a blank nobody knows whether its word is empty, or its first number.
+        if parts[0] and 2 <= len(parts) <= MAX_WIDTH and _numbers(line, len(parts) - 1) is not None:
             return len(parts) - 1
     raise FormatError(f"{_NONE}: its first line is not a word and numbers")
 
@@ -194,6 +197,8 @@ def _split(line: bytes, width: int) -> tuple[bytes, np.ndarray] | None:
         parts = line.rstrip(b" \t\r\n").rsplit(between, width)
         if len(parts) != width + 1:
             continue
+        if any(b"_" in part for part in parts[1:]):
+            continue  # 1_000 is a number in Python only
         try:
             # A number beyond float32 becomes infinite, as it does in every other reader.
             with np.errstate(over="ignore"):

@@ -6,7 +6,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from modelarchive.errors import FormatError, UnsafeFileError
@@ -15,9 +15,14 @@ from modelarchive.formats.telling import refusal
 
 #: Bytes moved at a time.
 _PIECE: Final = 1 << 20
+#: The flag of members whose names are UTF-8.
+_UTF8: Final = 0x800
 #: A member's own header, and the bytes of it before the name.
 _SIGNATURE: Final = b"PK\x03\x04"
 _HEADER: Final = 30
+#: The longest descriptor behind a member, where its own header does not say how long it is.
+_DESCRIPTOR: Final = 24
+_AGAIN: Final = "zip the same members into a new file, which any tool for zip files does"
 
 
 class Member(NamedTuple):
@@ -53,7 +58,8 @@ def members(file: MappedFile, *, most: Callable[[int], int]) -> list[Member]:
     """
     try:
         with os.fdopen(file.open(), "rb") as stream, zipfile.ZipFile(stream) as archive:
-            infos = archive.infolist()
+            infos, behind = archive.infolist(), archive.start_dir
+            remark = len(archive.comment)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError, OverflowError) as error:
         raise refusal(file, f"is no zip file that can be read: {error}") from error
     if min((info.header_offset for info in infos), default=0):
@@ -61,12 +67,36 @@ def members(file: MappedFile, *, most: Callable[[int], int]) -> list[Member]:
         raise refusal(file, "has bytes before its first member that nothing in it tells of")
     if sum(info.compress_size for info in infos) > file.size:
         raise UnsafeFileError("its members overlap: they claim more bytes than the file has", rule="declared bytes")
+    if remark:
+        raise FormatError(f"has a remark of {remark:,} bytes at its end, which nobody reads", hint=_AGAIN)
     found: dict[str, Member] = {}
     for info in infos:
         if info.filename in found:
             raise FormatError(f"holds {info.filename[:80]!r} twice")
         found[info.filename] = _member(file, info, most)
+    _expect_no_gaps(infos, found, behind)
     return list(found.values())
+
+
+def _expect_no_gaps(infos: list[zipfile.ZipInfo], found: Mapping[str, Member], behind: int) -> None:
+    """Whether the members follow each other, and the list of them, to the byte.
+
+    Raises:
+        UnsafeFileError: Two overlap.
+        FormatError: There are bytes between them that belong to none.
+    """
+    position, room = 0, 0
+    for begin, member, own in sorted(
+        [(info.header_offset, found[info.filename], _DESCRIPTOR if info.flag_bits & 8 else 0) for info in infos]
+        + [(behind, None, 0)],
+        key=lambda each: each[0],
+    ):
+        if begin < position:
+            raise UnsafeFileError("its members overlap: two of them claim the same bytes", rule="declared bytes")
+        if begin > position + room:
+            raise FormatError(f"has {begin - position:,} bytes at {position:,} that belong to no member", hint=_AGAIN)
+        if member is not None:
+            position, room = member.offset + member.stored, own
 
 
 def _member(file: MappedFile, info: zipfile.ZipInfo, most: Callable[[int], int]) -> Member:
@@ -84,6 +114,9 @@ def _member(file: MappedFile, info: zipfile.ZipInfo, most: Callable[[int], int])
     if len(local) < _HEADER or not local.startswith(_SIGNATURE):
         raise FormatError(f"{where!r} is not where the zip file says")
     name_bytes, extra_bytes = struct.unpack("<HH", local[26:30])
+    own = file.read(info.header_offset + _HEADER, name_bytes)
+    if own != info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437"):
+        raise FormatError(f"{where!r} calls itself {own.decode(errors='replace')[:80]!r} where it begins")
     start = info.header_offset + _HEADER + name_bytes + extra_bytes
     if start + info.compress_size > file.size:
         raise FormatError(f"{where!r} ends beyond the file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 from collections.abc import Collection
 from pathlib import Path
@@ -14,8 +15,10 @@ from typing import Any, Final, Protocol, Self
 MAX_HEADER_BYTES: Final = 100_000_000
 #: HDF5 looks for its superblock at 0, here, and at twice the place before.
 MIN_USER_BLOCK: Final = 512
-#: The number that torch.save wrote first before its files were zip files.
-TORCH: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+#: The number that torch.save wrote first before its files were zip files, as a pickle of any protocol.
+_TORCH: Final = re.compile(
+    rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.|L119547037146038801333356L\n\.", re.DOTALL
+)
 HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 
 
@@ -99,6 +102,11 @@ class Stream(io.RawIOBase):
         view[: len(found)] = found
         self._at += len(found)
         return len(found)
+
+
+def is_torch_stream(head: bytes) -> bool:
+    """Whether a file begins as those of PyTorch before 1.6 do."""
+    return _TORCH.match(head) is not None
 
 
 def hdf5_start(content: Content) -> int | None:

@@ -32,7 +32,7 @@ FORMATS: Final = {
         Format("numpy", (".npz", ".npy"), "a NumPy file (.npz, .npy)"),
         Format("vectors", (".txt", ".vec"), "a file of word vectors"),
         Format("mxnet", (".params", "-symbol.json"), "an MXNet file"),
-        Format("torch", (".pt", ".pth"), "a PyTorch file"),
+        Format("torch", (".pt", ".pth", ".bin", ".ckpt"), "a PyTorch file"),
         Format("onnx", (".onnx",), "an ONNX model"),
         Format("keras", (".keras", ".weights.h5"), "a Keras file"),
         Format("huggingface", ("/",), "a Hugging Face folder"),

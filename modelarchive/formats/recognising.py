@@ -13,11 +13,11 @@ from modelarchive.formats import protobuf
 from modelarchive.formats.content import (
     HDF5_SIGNATURE,
     MAX_HEADER_BYTES,
-    TORCH,
     Content,
     OnDisk,
     format_inside,
     hdf5_start,
+    is_torch_stream,
     zip_members,
 )
 
@@ -127,7 +127,7 @@ def _index_of(head: bytes) -> str:
         return "safetensors"
     if found[1] or found[2].endswith(b".h5"):
         return "keras"
-    return "torch" if found[2].endswith((b".bin", b".pt", b".pth")) else "safetensors"
+    return "torch" if found[2].endswith((b".bin", b".pt", b".pth", b".ckpt")) else "safetensors"
 
 
 #: What the first bytes say, in the order of asking.
@@ -135,7 +135,7 @@ _CONTENT: Final[tuple[tuple[Callable[[bytes], bool], str], ...]] = (
     (lambda head: head.startswith(b"\x93NUMPY"), "numpy"),
     (_is_keras, "keras"),
     (lambda head: head.startswith(b"\x12\x01\0\0\0\0\0\0"), "mxnet"),
-    (lambda head: head.startswith(TORCH), "torch"),  # another pickle is nobody's
+    (is_torch_stream, "torch"),  # another pickle is nobody's
     (lambda head: head.lstrip().startswith(b"{") and b'"nodes"' in head, "mxnet"),
     (lambda head: _index_of(head) == "safetensors", "safetensors"),
     (lambda head: _index_of(head) == "keras", "keras"),

@@ -11,7 +11,14 @@ from typing import Any, Final
 
 from modelarchive.formats import protobuf
 from modelarchive.formats.commanding import convert_line
-from modelarchive.formats.content import MAX_HEADER_BYTES, TORCH, Content, format_inside, hdf5_start, zip_members
+from modelarchive.formats.content import (
+    MAX_HEADER_BYTES,
+    Content,
+    format_inside,
+    hdf5_start,
+    is_torch_stream,
+    zip_members,
+)
 
 _HEAD: Final = 4096
 #: Longest JSON that is looked into.
@@ -97,7 +104,7 @@ def pickled(*words: bytes) -> Sign:
         head = content.read(0, 1 << 16)
         if not _PICKLE.match(head):
             return None
-        if head.startswith(TORCH):
+        if is_torch_stream(head):
             return None
         return {} if not words or any(word in head for word in words) else None
 
@@ -297,8 +304,8 @@ def _inside(folder: Path) -> list[str]:
 
 def weights(folder: Path) -> Found:
     """The first file of parameters in a folder."""
-    endings = (".safetensors.index.json", ".bin.index.json", ".safetensors", ".bin", ".pt", ".pth", ".h5", ".keras",
-               ".onnx", ".npz")  # fmt: skip
+    endings = (".safetensors.index.json", ".bin.index.json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5",
+               ".keras", ".onnx", ".npz")  # fmt: skip
     inside = _inside(folder)
     found = next((each for end in endings for each in inside if each.endswith(end)), None)
     if found is None:

@@ -148,7 +148,7 @@ def _part(bundle: Bundle, block: str, until: str | None, after: str | None) -> B
     from modelarchive.spec.places import result_of
 
     until, after = (name and result_of(name, bundle.metadata) for name in (until, after))
-    architecture = spec.part(bundle.architecture, block, until=until, after=after)
+    part = spec.part(bundle.checked(), block, until=until, after=after)
     entries = deferred(bundle.parameters)
-    found = {name: entries[joined(block, name)] for name in spec.parameter_shapes(architecture)}
-    return Bundle(Parameters(found), architecture)
+    found = {name: entries[joined(block, name)] for name in part.shapes}
+    return Bundle(Parameters(found), part.architecture, known=part)

@@ -169,10 +169,9 @@ def declared(bundle: Bundle, inputs: Sequence[Mapping[str, Any]] | None) -> Bund
     from modelarchive import spec
     from modelarchive.spec.declaring import declared_inputs
 
-    network = spec.build(bundle.architecture)
-    architecture = bundle.architecture | {"inputs": declared_inputs(network, list(inputs))}
-    spec.validate(architecture)
-    return replace(bundle, architecture=architecture)
+    network = spec.build(bundle.checked())
+    model = spec.check(bundle.architecture | {"inputs": declared_inputs(network, list(inputs))})
+    return replace(bundle, architecture=model.architecture, known=model)
 
 
 def refuse_verify(path: str | os.PathLike[str], name: str) -> NoReturn:

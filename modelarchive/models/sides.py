@@ -88,9 +88,8 @@ def _closer(target: Mapping[str, Any], *bundles: Bundle) -> Bundle:
 
 def _of_archive(archive: Archive) -> tuple[Source, Inputs]:
     stored, notes = _network_in(archive)
-    return Source(archive.deferred(stored), archive.tokens, notes), lambda: _inputs(
-        archive.architecture if archive.has_architecture else None
-    )
+    inputs = (lambda: list(archive.checked.inputs)) if archive.has_architecture else list
+    return Source(archive.deferred(stored), archive.tokens, notes), inputs
 
 
 def _network_in(archive: Archive) -> tuple[dict[str, str], list[str]]:
@@ -115,17 +114,8 @@ def _key(path: str) -> str:
 
 def _of_bundle(bundle: Bundle) -> tuple[Source, Inputs]:
     told = [str(note) for note in bundle.notes if note.where == "(architecture)"]
-    return Source(deferred(bundle.parameters), bundle.tokens, told), lambda: _inputs(bundle.architecture)
-
-
-def _inputs(architecture: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """The declared inputs of an architecture, which is checked for it."""
-    if architecture is None:
-        return []
-    from modelarchive import spec
-
-    spec.validate(architecture)
-    return list(architecture["inputs"])
+    inputs = list if bundle.architecture is None else lambda: list(bundle.checked().inputs)
+    return Source(deferred(bundle.parameters), bundle.tokens, told), inputs
 
 
 def _mistaken(target: Any) -> tuple[str, str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from modelarchive.nn.parameter import as_dtype, dtype_name
 from modelarchive.nn.refusal import refuse
+
+#: Sizes are numbers of 64 bits: beyond them an architecture has none, and arithmetic with them no bound.
+LARGEST: Final = 2**63 - 1
 
 
 def _refused(what: str) -> Callable[..., Any]:
@@ -26,7 +29,8 @@ def _refused(what: str) -> Callable[..., Any]:
 class Dim:
     """The size of an axis that is not fixed: the value for each of two tried sizes.
 
-    It takes part in arithmetic with ints and other Dims, equals only itself, and has no value.
+    It takes part in arithmetic with ints and other Dims, equals only itself, and has no value. Arithmetic that leaves
+    the integers of 64 bits is refused.
     """
 
     __slots__ = ("pair",)
@@ -38,7 +42,10 @@ class Dim:
         if isinstance(other, bool) or not isinstance(other, Dim | int | np.integer):
             return NotImplemented
         one, two = other.pair if isinstance(other, Dim) else (int(other), int(other))
-        return from_pair(combine(self.pair[0], one), combine(self.pair[1], two))
+        found = combine(self.pair[0], one), combine(self.pair[1], two)
+        if max(map(abs, found)) > LARGEST:
+            refuse("shape", "a size is computed that is larger than 2**63", "declare the input with a fixed size")
+        return from_pair(*found)
 
     def __mul__(self, other: Any) -> Any:
         """The product, in both sizes."""

@@ -40,6 +40,10 @@ class Node:
     inputs: tuple[Ref, ...] | None = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Node:
+        """Itself: nothing in it changes."""
+        return self
+
 
 class Graph(Block):
     """Executes its nodes in order; what :func:`modelarchive.build` makes of a recorded ``forward``.

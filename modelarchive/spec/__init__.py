@@ -2,8 +2,19 @@
 
 from modelarchive.spec.axes import input_texts
 from modelarchive.spec.build import build, part
+from modelarchive.spec.checking import Checked, check, parameter_shapes, validate
 from modelarchive.spec.cutting import cut
-from modelarchive.spec.describe import describe
-from modelarchive.spec.validate import parameter_shapes, validate
+from modelarchive.spec.describe import describe, described
 
-__all__ = ["build", "cut", "describe", "input_texts", "parameter_shapes", "part", "validate"]
+__all__ = [
+    "Checked",
+    "build",
+    "check",
+    "cut",
+    "describe",
+    "described",
+    "input_texts",
+    "parameter_shapes",
+    "part",
+    "validate",
+]

@@ -9,7 +9,7 @@ from typing import Any, Final
 from modelarchive.nn.axes import Axis, axis_names, by_role, roles_of
 from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import Abstract, Evaluator, Value, declared
-from modelarchive.spec.validate import checked
+from modelarchive.spec.checking import Checked, check
 
 #: Free axes that are compared with each other; more are taken for one size where they have one role.
 _COMPARED: Final = 12
@@ -17,7 +17,7 @@ _COMPARED: Final = 12
 _STEPS: Final = 100_000
 
 
-def input_texts(architecture: Mapping[str, Any]) -> list[str]:
+def input_texts(architecture: Mapping[str, Any] | Checked) -> list[str]:
     """Each input as people read it: ``"input_ids: int64 batch x length"``.
 
     Free axes have one name where they must be of one size, and others where they need not be.
@@ -25,7 +25,7 @@ def input_texts(architecture: Mapping[str, Any]) -> list[str]:
     Raises:
         SpecError: The architecture is invalid.
     """
-    whole = checked(architecture)
+    whole = check(architecture)
     texts = []
     for each, axes in zip(whole.inputs, axis_names(whole.inputs, _by_size(whole.inputs, whole.block)), strict=True):
         optional = f", {each['default']} where it is left out" if "default" in each else ""

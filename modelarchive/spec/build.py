@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,15 +13,15 @@ from modelarchive.nn.calling import DECLARED
 from modelarchive.nn.graph import Graph
 from modelarchive.nn.parameter import Parameter
 from modelarchive.nn.sequential import Sequential
-from modelarchive.spec.cutting import architecture_of, cut, declared
-from modelarchive.spec.validate import Checked, checked
+from modelarchive.spec.checking import Checked, check
+from modelarchive.spec.cutting import cut, declared, part_of
 
 
-def build(architecture: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> Block:
+def build(architecture: Mapping[str, Any] | Checked, arrays: Mapping[str, Any] | None = None) -> Block:
     """The network of an architecture; no code but this package's runs.
 
     Args:
-        architecture: What :func:`describe` returned.
+        architecture: What :func:`describe` returned, or one that is checked already.
         arrays: The parameters by their structural names, kept as they are, neither copied nor cast; a
             shared parameter may stand under any of its names. None: parameters are left to
             ``initialize()``.
@@ -29,14 +30,16 @@ def build(architecture: Mapping[str, Any], arrays: Mapping[str, Any] | None = No
         SpecError: The architecture is invalid, with every problem.
         ParameterError: Names or shapes do not fit, with all of them.
     """
-    found = checked(architecture)
+    found = check(architecture)
+    # What was checked for this alone becomes the network; another's is copied.
+    block = copy.deepcopy(found.block) if found is architecture else found.block
     if arrays is not None:
-        _fill(found.block, arrays)
-    if isinstance(found.block, Graph):
-        places = zip(found.block.inputs, found.inputs, strict=False)
-        found.block.defaults = {name: (each["default"], each["dtype"]) for name, each in places if "default" in each}
-    object.__setattr__(found.block, DECLARED, [dict(each) for each in found.inputs])
-    return found.block
+        _fill(block, arrays)
+    if isinstance(block, Graph):
+        places = zip(block.inputs, found.inputs, strict=False)
+        block.defaults = {name: (each["default"], each["dtype"]) for name, each in places if "default" in each}
+    object.__setattr__(block, DECLARED, [dict(each) for each in found.inputs])
+    return block
 
 
 def _fill(block: Block, arrays: Mapping[str, Any]) -> None:
@@ -72,14 +75,14 @@ def _fill(block: Block, arrays: Mapping[str, Any]) -> None:
 
 
 def part(
-    architecture: Mapping[str, Any],
+    architecture: Mapping[str, Any] | Checked,
     path: str,
     children: slice | None = None,
     *,
     until: str | None = None,
     after: str | None = None,
-) -> dict[str, Any]:
-    """The architecture of a part of a model.
+) -> Checked:
+    """A part of a model.
 
     Args:
         architecture: The whole.
@@ -89,21 +92,21 @@ def part(
         after: After what in the part to begin; None: at its own inputs.
 
     Returns:
-        An architecture whose parameter names are relative to the part: ``"weight"`` for the whole's
+        A model whose parameter names are relative to the part: ``"weight"`` for the whole's
         ``"features.0.weight"`` at path ``"features.0"``. Parameters that the part shares with what lies
         outside are its own. Its inputs are what the whole gives the part; none where that is not known.
 
     Raises:
         SpecError: The whole is invalid, there is no such block or place, or `children` is for no Sequential.
     """
-    if not path and children is None and (until is not None or after is not None):
-        return cut(architecture, until=until, after=after)
-    whole = checked(architecture)
+    whole = check(architecture)
+    if not path and children is None:
+        return cut(whole, until=until, after=after)
     block = _find(whole.block, path)
     given = whole.seen.get(id(block))
     if children is not None:
         block, given = _sliced(block, path, children, whole)
-    return cut(architecture_of(block, _inputs(block, given)), until=until, after=after)
+    return cut(part_of(whole, block, _inputs(block, given), given), until=until, after=after)
 
 
 def _find(block: Block, path: str) -> Block:

@@ -9,20 +9,20 @@ from typing import Any
 from modelarchive import names
 from modelarchive.errors import SpecError
 from modelarchive.names import joined
-from modelarchive.nn import nesting
+from modelarchive.nn import evaluate, nesting
 from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import Abstract, Value
 from modelarchive.nn.graph import Graph, Node, Ref
 from modelarchive.nn.parameter import dtype_name
 from modelarchive.nn.sequential import Sequential
 from modelarchive.spec import places, vocabulary
+from modelarchive.spec.checking import Checked, check
 from modelarchive.spec.emit import Emitter
 from modelarchive.spec.subgraphs import crossing, needed, next_place, sequential, subgraph
-from modelarchive.spec.validate import Checked, checked
 
 
-def cut(architecture: Mapping[str, Any], *, until: str | None = None, after: str | None = None) -> dict[str, Any]:
-    """The architecture of what lies between two places of a network.
+def cut(architecture: Mapping[str, Any] | Checked, *, until: str | None = None, after: str | None = None) -> Checked:
+    """What lies between two places of a network.
 
     Args:
         architecture: The whole.
@@ -31,39 +31,53 @@ def cut(architecture: Mapping[str, Any], *, until: str | None = None, after: str
         after: What to begin after, named in the same way: its outputs are the inputs. None: the whole's inputs.
 
     Returns:
-        An architecture whose parameters have the names that they have in the whole. Inputs are declared as far
+        A model whose parameters have the names that they have in the whole. Inputs are declared as far
         as the whole's shapes are known.
 
     Raises:
         SpecError: The whole is invalid, there is no such place, or what comes after `after` needs more than its
             outputs.
     """
+    whole = check(architecture)
     if until is not None:
-        whole = checked(architecture)
         head = Cutter(whole).head(whole.block, until)
         kept = range(len(whole.inputs)) if head.kept is None else head.kept
-        architecture = architecture_of(head.block, _kept([whole.inputs[at] for at in kept] if whole.inputs else []))
+        whole = _followed(head.block, _kept([whole.inputs[at] for at in kept] if whole.inputs else []))
     if after is not None:
-        whole = checked(architecture)
         tail = Cutter(whole).tail(whole.block, after)
-        architecture = architecture_of(tail.block, declared(tail.inputs))
-    return dict(architecture)
+        whole = _followed(tail.block, declared(tail.inputs))
+    return whole
 
 
-def architecture_of(block: Block, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The architecture of a block whose parts are of the vocabulary.
+def _followed(block: Block, inputs: list[dict[str, Any]]) -> Checked:
+    """A block whose parts are of the vocabulary, checked as a model.
 
     Args:
         block: The block.
         inputs: What is declared of its inputs; left out where shapes cannot be followed from it.
     """
-    result = {"vocabulary": vocabulary.VERSION, "inputs": inputs, "model": Emitter(block, {}).model()}
+    architecture = {"vocabulary": vocabulary.VERSION, "inputs": inputs, "model": Emitter(block, {}).model()}
     try:
-        checked(result)
+        return check(architecture)
     except SpecError:
         # A free size that the whole allows at this place need not be among those that are tried.
-        result["inputs"] = []
-    return result
+        return check(architecture | {"inputs": []})
+
+
+def part_of(whole: Checked, block: Block, inputs: list[dict[str, Any]], given: Sequence[Value] | None) -> Checked:
+    """A block of a checked network as a model of its own.
+
+    Args:
+        whole: The network.
+        block: The block, one of the network's.
+        inputs: What is declared of its inputs.
+        given: What the network gives it.
+    """
+    tried = [evaluate.declared(each["shape"], each["dtype"]) for each in inputs]
+    if inputs and tried != list(given or ()):
+        return _followed(block, inputs)
+    # Its shapes were followed from these very sizes, in the whole.
+    return replace(whole, block=block, inputs=inputs, content="")
 
 
 def _kept(inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

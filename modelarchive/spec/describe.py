@@ -8,9 +8,9 @@ from modelarchive.errors import SpecError
 from modelarchive.nn.block import Block
 from modelarchive.nn.trace import record
 from modelarchive.spec import vocabulary
+from modelarchive.spec.checking import Checked, check
 from modelarchive.spec.declaring import declared_inputs, is_shape, shape_given
 from modelarchive.spec.emit import Emitter
-from modelarchive.spec.validate import checked
 
 
 def describe(block: Block, inputs: Any = None) -> dict[str, Any]:
@@ -38,6 +38,11 @@ def describe(block: Block, inputs: Any = None) -> dict[str, Any]:
     Raises:
         SpecError: Something in ``forward`` cannot be recorded; with class, file and line.
     """
+    return described(block, inputs).architecture
+
+
+def described(block: Block, inputs: Any = None) -> Checked:
+    """What :func:`describe` returns, checked."""
     try:
         expected = block.collect_params()
     except ValueError as error:
@@ -54,10 +59,11 @@ def describe(block: Block, inputs: Any = None) -> dict[str, Any]:
         "inputs": declarations,
         "model": Emitter(block, recorded).model(),
     }
-    lost = sorted(expected.keys() - checked(architecture).block.collect_params().keys())
+    found = check(architecture)
+    lost = sorted(expected.keys() - found.shapes.keys())
     if lost:
         raise SpecError(
             [("/model", "unregistered", f"no kind of the vocabulary has a parameter {name!r} there") for name in lost],
             hint="only blocks with a forward of their own take more children and parameters than they are made with",
         )
-    return architecture
+    return found

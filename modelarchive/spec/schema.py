@@ -100,7 +100,17 @@ def _compile(schema: Any, root: Schema) -> Check:
         return lambda value: True
     if len(checks) == 1:
         return checks[0]
-    return lambda value: all(check(value) for check in checks)
+    if len(checks) == 2:
+        one, two = checks
+        return lambda value: one(value) and two(value)
+
+    def check(value: Any) -> bool:
+        for each in checks:  # noqa: SIM110 - all() takes half as long again, and this runs for every value
+            if not each(value):
+                return False
+        return True
+
+    return check
 
 
 def _checks(schema: Schema, root: Schema) -> Iterator[Check]:
@@ -128,11 +138,8 @@ def _type(types: str | list[str], root: Schema) -> Check:
 
 def _enum(values: list[Any], root: Schema) -> Check:
     allowed = {(type(value), value) for value in values}
-
-    def check(value: Any) -> bool:
-        return type(value) in (str, int, float, bool, type(None)) and (type(value), value) in allowed
-
-    return check
+    types = {type(value) for value in values}
+    return lambda value: type(value) in types and (type(value), value) in allowed
 
 
 def _bound(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Schema], Check]:
@@ -199,12 +206,15 @@ _ONE: Final[dict[str, Callable[[Any, Schema], Check]]] = {
 def _object(schema: Schema, root: Schema) -> Check:
     known = {name: _compile(each, root) for name, each in schema.get("properties", {}).items()}
     other = _compile(schema.get("additionalProperties", True), root)
-    naming = _compile(schema.get("propertyNames", True), root)
+    naming = _compile(schema["propertyNames"], root) if "propertyNames" in schema else None
 
     def check(value: Any) -> bool:
         if type(value) is not dict:
             return True
-        return all(naming(name) and known.get(name, other)(item) for name, item in value.items())
+        for name, item in value.items():
+            if not known.get(name, other)(item) or (naming is not None and not naming(name)):
+                return False
+        return True
 
     return check
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from modelarchive import names, spec
+from modelarchive import names
 from modelarchive.archive import Archive, write_archive
 from modelarchive.errors import FormatError
 from modelarchive.nn import Block, Parameter
@@ -50,7 +50,7 @@ def write_with(
     with Archive(target) as receiver:
         _check(receiver)
         if receiver.has_architecture:
-            spec.validate(receiver.architecture)
+            receiver.checked  # noqa: B018 - says whether it is valid
         plan = Plan(source, _skeleton(receiver).collect_params(), options)
         report = plan.report(freeze=freeze, dry_run=dry_run)
         if report.frozen and not receiver.has_architecture:

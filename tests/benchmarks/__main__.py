@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import compressed, growing, large, report
+from tests.benchmarks import checkpoint, compressed, growing, large, report
 from tests.benchmarks.measure import OPERATIONS, measure
 from tests.benchmarks.networks import Timed, growth_plot, networks, table
 from tests.benchmarks.processes import Peak, peaks, starts
@@ -19,7 +19,7 @@ from tests.benchmarks.workloads import SIZES, WORKLOADS
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 #: Sections of whole processes whose memory is measured.
 ONCE = ("memory", "large")
-SECTIONS = [*WORKLOADS, "compressed", "memory", "start", "networks", "large", "growth"]
+SECTIONS = [*WORKLOADS, "compressed", "memory", "start", "checkpoint", "networks", "large", "growth"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,6 +71,9 @@ def _run(section: str, size_name: str, rounds: int, folder: Path, operations: li
     if section == "start":
         times = starts(folder, rounds=max(rounds, 3))
         return report.start_table(times), times
+    if section == "checkpoint":
+        bytes_, taken = checkpoint.checkpoint(size_name, rounds, folder, progress=_progress)
+        return checkpoint.table(bytes_, taken), [each.as_json() for each in taken]
     if section == "networks":
         timed = networks(size_name, rounds, folder)
         return table(timed), [each.as_json() for each in timed]

@@ -34,7 +34,7 @@ def tables(figures: dict[str, Any]) -> str:
     for way, title in (("load", "Opened as `load` and `load_model` do"), ("verify", "Verified, then opened")):
         families = sorted({family for family, each, _ in ours if each == way})
         rows = [(family, [ours[family, way, outcome] for outcome in (*GOOD, *BAD)]) for family in families]
-        lines += ["", f"{title}:", "", *_table(("changed", "tried", *GOOD, *BAD), rows)]
+        lines += ["", f"{title}:", "", *table(("changed", "tried", *GOOD, *BAD), rows)]
     stopped = {rule: why["load", f"UnsafeFileError: {rule}"] for rule in ("crash", "time", "memory", "plain data")}
     said = ", ".join(f"{rule} {count:,}" for rule, count in stopped.items())
     lines += ["", f"Refused because the process that parsed HDF5 was ended (within the counts above): {said}."]
@@ -43,11 +43,12 @@ def tables(figures: dict[str, Any]) -> str:
         families = sorted({family for family, _ in h5py})
         rows = [(family, [h5py[family, outcome] for outcome in outcomes]) for family in families]
         lines += ["", "Some of the same files in plain h5py, everything read:", ""]
-        lines += _table(("changed", "tried", *outcomes), rows)
+        lines += table(("changed", "tried", *outcomes), rows)
     return "\n".join(lines)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, list[int]]]) -> list[str]:
+def table(head: tuple[str, ...], rows: list[tuple[str, list[int]]]) -> list[str]:
+    """Rows of counts by name with their sums, below and in front."""
     lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
     total = [sum(column) for column in zip(*(numbers for _, numbers in rows), strict=True)]
     for name, numbers in (*rows, ("all", total)):

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import select
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-#: Without an answer for so many seconds a process hangs: far more than all limits together.
-PATIENCE = 180.0
+from tests.hostile import processes
+
 #: With more files than this that came to what must not come, something is wrong with all of them.
 MOST = 100
 #: A folder in memory, where there is one.
@@ -84,7 +83,8 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     counts = Counter({json.dumps(keys): count for *keys, count in before["counts"]})
     bad: list[dict[str, Any]] = before["bad"]
     figures = before
-    for done, line in enumerate(_lines(chosen, positions), before["tried"] + 1):
+    lines = processes.lines(positions, chosen.count, chosen.jobs, partial(_started, chosen), partial(_lost, chosen))
+    for done, line in enumerate(lines, before["tried"] + 1):
         for way, outcome, why in line["verdicts"]:
             counts[json.dumps(["ours", line["family"], way, outcome])] += 1
             counts[json.dumps(["why", way, why])] += 1 if outcome == "refused" else 0
@@ -120,46 +120,6 @@ def _keep(chosen: argparse.Namespace, line: dict[str, Any]) -> None:
     chosen.keep.mkdir(parents=True, exist_ok=True)
     _, _, data = mutators.mutant(samples(), chosen.seed, line["number"])
     (chosen.keep / f"{chosen.seed}-{line['number']}.h5").write_bytes(data)
-
-
-def _lines(chosen: argparse.Namespace, positions: list[int]) -> Iterator[dict[str, Any]]:
-    """What the processes say, as it comes; one that dies or hangs is started again behind the mutant.
-
-    `positions` are the numbers that the processes come to next, and are kept so.
-    """
-    step = chosen.jobs
-    running = {}
-    for first in positions:
-        if first < chosen.count:
-            process = _started(chosen, first)
-            running[process.stdout] = (process, first, time.monotonic())
-    while running:
-        ready, _, _ = select.select(list(running), [], [], 5.0)
-        for pipe in list(running):
-            process, number, since = running[pipe]
-            text = pipe.readline() if pipe in ready else b""
-            if text:
-                number += step
-                running[pipe] = (process, number, time.monotonic())
-                positions[number % step] = number
-                yield json.loads(text)
-                continue
-            is_late = pipe not in ready and time.monotonic() - since > PATIENCE
-            if pipe not in ready and not is_late:
-                continue
-            del running[pipe]
-            process.kill()
-            code = process.wait()
-            pipe.close()
-            if number >= chosen.count:
-                continue
-            lost = _lost(chosen, number, "hang" if is_late else "crash", code)
-            number += step
-            positions[number % step] = number
-            yield lost
-            if number < chosen.count:
-                process = _started(chosen, number)
-                running[process.stdout] = (process, number, time.monotonic())
 
 
 def _started(chosen: argparse.Namespace, first: int) -> Any:

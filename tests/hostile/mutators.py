@@ -101,7 +101,7 @@ def architecture(sample: Sample, rng: random.Random) -> bytes | None:
         mutate_json(value, rng)
     raw = json.dumps(value).encode("utf-8", "surrogatepass")
     if rng.random() < 0.05:
-        raw = _bytes_changed(raw, rng)
+        raw = bytes_changed(raw, rng)
     if len(raw) > text.nbytes:
         return None
     data = bytearray(sample.data)
@@ -173,11 +173,11 @@ def changed(data: bytes, ranges: list[tuple[int, int]], rng: random.Random) -> b
     out = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         begin, end = rng.choices(ranges, [end - begin for begin, end in ranges])[0]
-        out[begin:end] = _bytes_changed(bytes(out[begin:end]), rng)
+        out[begin:end] = bytes_changed(bytes(out[begin:end]), rng)
     return bytes(out)
 
 
-def _bytes_changed(data: bytes, rng: random.Random) -> bytes:
+def bytes_changed(data: bytes, rng: random.Random) -> bytes:
     """One change that keeps the length."""
     out = bytearray(data)
     at = rng.randrange(len(out))
@@ -210,7 +210,7 @@ def _fields(sample: Sample, rng: random.Random) -> bytes | None:
         if structure.messages and rng.random() < 0.8:
             begin, end = rng.choice(structure.messages)
         if begin < end:
-            data[begin:end] = _bytes_changed(bytes(data[begin:end]), rng)
+            data[begin:end] = bytes_changed(bytes(data[begin:end]), rng)
             hdf5_structures.mended(data, structure)
     return bytes(data)
 

@@ -48,14 +48,23 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "store/guarded/test_boundary.py::test_nonsense_is_refused",
         "store/guarded/test_boundary.py::test_contents_that_cannot_be",
     ),
-    "pickle": ("hostile/test_naive_readers.py::test_a_pickle_in_a_torch_file",),
-    "size": ("exchange/torch/test_files.py::test_",),
+    "pickle": (
+        "hostile/test_naive_readers.py::test_a_pickle_in_a_torch_file",
+        "hostile/test_pickle_rules.py::test_nothing_is_called",
+    ),
+    "size": ("hostile/test_onnx_rules.py::test_fields_are_counted",),
     "compression": ("exchange/torch/test_files.py::test_zip_bombs_are_refused",),
     "own folder only": (
         "hostile/test_naive_readers.py::test_shards_that_lie_elsewhere",
         "hostile/test_huggingface_rules.py::test_a_link_out_of_the_folder",
     ),
     "names": ("hostile/test_keras_rules.py::test_names_that_lead_out_of_the_file_are_refused",),
+    "budget": (
+        "exchange/test_budget.py::test_more_than_is_left",
+        "hostile/test_onnx_rules.py::test_functions_do_not",
+        "hostile/test_keras_bounds.py::test_a_model_that_is_written_out_again_and_again",
+        "hostile/test_mxnet_rules.py::test_parameters_that_are_packed_twice_each_time",
+    ),
     "sparse bytes": ("exchange/mxnet/test_ndarrays.py::test_a_sparse_bomb_is_refused",),
 }
 

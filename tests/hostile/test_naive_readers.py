@@ -58,6 +58,11 @@ def test_a_pickle_in_a_torch_file(here: Path) -> None:
     torch.save({"weight": torch.zeros(2), "more": Evil()}, path)
     torch.load(path, weights_only=False)
     assert (here / "evil").exists()
+    (here / "evil").unlink()
+    with pytest.warns(UserWarning, match="more: is left out: .* beside the parameters"):
+        assert list(ma.load(path)) == ["weight"]
+    assert not (here / "evil").exists()
+    torch.save({"more": Evil()}, path)
     refused(path, "pickle")
 
 

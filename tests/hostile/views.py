@@ -38,7 +38,7 @@ def ours(path: Path, *, verified: bool = False, whole: bool = False) -> View:
         if verified:
             archive.verify()
         contents, reader = archive.reader.contents, archive.reader
-        view = {contents.hdf5_path(name): _array(archive.parameters[name]) for name in archive.parameters}
+        view = {contents.hdf5_path(name): array_view(archive.parameters[name]) for name in archive.parameters}
         for text, entry in contents.texts.items():
             view[text] = strings_view(reader.text_bytes(text), entry.shape)
         if whole:
@@ -64,9 +64,9 @@ def by_index(path: Path) -> View:
             if name in own.get("dtypes", {}):
                 dtype, shape = np.dtype(own["dtypes"][name]), shape[:-1]
             array = np.frombuffer(data[start + begin : start + end], dtype).reshape(shape)
-            view[f"/{own['section']}/{inside(name)}"] = _array(array)
+            view[f"/{own['section']}/{inside(name)}"] = array_view(array)
     for name, entry in own.get("compressed", {}).items():
-        view[f"/{own['section']}/{inside(name)}"] = _array(_inflated(entry, data, start))
+        view[f"/{own['section']}/{inside(name)}"] = array_view(_inflated(entry, data, start))
     for alias, name in own.get("aliases", {}).items():
         view[f"/{own['section']}/{inside(alias)}"] = view[f"/{own['section']}/{inside(name)}"]
     for text, entry in own["texts"].items():
@@ -127,14 +127,15 @@ def _dataset(item: Any) -> tuple[str, tuple[int, ...], str]:
         array = np.zeros(item.shape, item.dtype)
         if array.size:
             item.read_direct(array)
-        return _array(array)
+        return array_view(array)
     value = item[()]
     strings = [value] if item.shape == () else np.asarray(value).ravel().tolist()
     strings = [one if isinstance(one, bytes) else str(one).encode() for one in strings]
     return strings_view([one.rstrip(b"\0") for one in strings], item.shape)
 
 
-def _array(array: np.ndarray) -> tuple[str, tuple[int, ...], str]:
+def array_view(array: np.ndarray) -> tuple[str, tuple[int, ...], str]:
+    """What an array counts by."""
     plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     return (plain.dtype.name, array.shape, digest_of(plain.tobytes()))
 

@@ -205,7 +205,7 @@ def test_all_of_another_attention_is_shared_by_its_path():
 
 def test_a_projection_is_a_part():
     net = nn.Sequential(nn.MultiHeadAttention(8, 2, in_units=6))
-    part = modelarchive.spec.part(modelarchive.describe(net, floats(2, 3, 6)), "0.q_proj")
+    part = modelarchive.spec.part(modelarchive.describe(net, floats(2, 3, 6)), "0.q_proj").architecture
     assert (part["model"]["kind"], part["model"]["units"], part["model"]["in_units"]) == ("Dense", 8, 6)
 
 

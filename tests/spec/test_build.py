@@ -101,30 +101,30 @@ def test_parameter_shapes_have_every_name() -> None:
 def test_a_part_is_an_architecture_of_its_own() -> None:
     net = network()
     whole_one = describe(net, X)
-    piece = part(whole_one, "again")
+    piece = part(whole_one, "again").architecture
     validate(piece)
     assert piece["inputs"] == [{"name": "x", "shape": [None, 4, 4, 4], "dtype": "float32"}]
     arrays = {name: each.data() for name, each in net.again.collect_params().items()}
     x = np.random.default_rng(1).standard_normal((2, 4, 4, 4)).astype(np.float32)
     np.testing.assert_array_equal(build(piece, arrays)(x), net.again(x))
-    assert part(whole_one, "") == whole_one
+    assert part(whole_one, "").architecture == whole_one
 
 
 def test_a_slice_of_a_row() -> None:
     whole_one = describe(network(), X)
-    piece = part(whole_one, "tail", slice(1, 3))
+    piece = part(whole_one, "tail", slice(1, 3)).architecture
     validate(piece)
     assert [child["name"] for child in piece["model"]["children"]] == ["1", "2"]
     assert piece["inputs"][0]["shape"] == [None, 64]
     assert list(parameter_shapes(piece)) == ["2.weight", "2.bias"]
-    assert part(whole_one, "tail", slice(0))["model"]["children"] == []
+    assert part(whole_one, "tail", slice(0)).architecture["model"]["children"] == []
 
 
 def test_what_a_part_shares_with_the_outside_is_its_own() -> None:
     whole_one = describe(network(), X)
-    assert "shares" not in part(whole_one, "tied")["model"]
+    assert "shares" not in part(whole_one, "tied").architecture["model"]
     inner = row(dense(4), row({**dense(4), "shares": "0"}, {**dense(4), "shares": "0"}))
-    piece = part(whole(inner), "1")
+    piece = part(whole(inner), "1").architecture
     first, second = (child["block"] for child in piece["model"]["children"])
     assert "shares" not in first
     assert second["shares"] == "0"
@@ -132,7 +132,7 @@ def test_what_a_part_shares_with_the_outside_is_its_own() -> None:
 
 def test_a_part_that_is_never_called_has_no_inputs() -> None:
     whole_one = describe(network(), X)
-    assert part(whole_one, "spare")["inputs"] == []
+    assert part(whole_one, "spare").architecture["inputs"] == []
     validate(part(whole_one, "spare"))
 
 

@@ -131,7 +131,7 @@ def test_every_place_of_a_network(name: str) -> None:
     expected = run(whole.architecture, whole, inputs)
     tails = 0
     for place in places(whole.architecture):
-        head = spec.cut(whole.architecture, until=place)
+        head = spec.cut(whole.architecture, until=place).architecture
         ma.validate(head)
         found = run(head, whole, of(head, whole, inputs))
         try:
@@ -142,7 +142,7 @@ def test_every_place_of_a_network(name: str) -> None:
         assert [array.tobytes() for array in result] == [array.tobytes() for array in found], place
         assert set(spec.parameter_shapes(head)) <= set(whole.parameters)
         try:
-            tail = spec.cut(whole.architecture, after=place)
+            tail = spec.cut(whole.architecture, after=place).architecture
         except ma.SpecError as refused:
             _follow(refused, whole, inputs, expected)
             continue
@@ -173,7 +173,7 @@ def _follow(refused: ma.SpecError, whole: Bundle, inputs: Sequence[np.ndarray], 
     hint = refused.hint or ""
     if "passes through" in hint:
         place = hint.split("'")[1]
-        head, tail = (spec.cut(whole.architecture or {}, **{way: place}) for way in ("until", "after"))
+        head, tail = (spec.cut(whole.architecture or {}, **{way: place}).architecture for way in ("until", "after"))
         found = run(tail, whole, run(head, whole, of(head, whole, inputs)))
         assert [array.tobytes() for array in found] == [array.tobytes() for array in expected]
     else:
@@ -182,10 +182,10 @@ def _follow(refused: ma.SpecError, whole: Bundle, inputs: Sequence[np.ndarray], 
 
 def test_what_is_needed_and_no_more() -> None:
     whole, _ = branching()
-    head = spec.cut(whole.architecture or {}, until="twice")
+    head = spec.cut(whole.architecture or {}, until="twice").architecture
     assert [each["name"] for each in head["inputs"]] == ["x"], "z comes later"
     assert set(spec.parameter_shapes(head)) == {"features.0.weight", "features.0.bias", "twice.weight", "twice.bias"}
-    tail = spec.cut(whole.architecture or {}, after="add")
+    tail = spec.cut(whole.architecture or {}, after="add").architecture
     assert [(each["name"], each["shape"], each["dtype"]) for each in tail["inputs"]] == [("add", [None, 4], "float32")]
     names = set(spec.parameter_shapes(tail))
     assert {name for name in names if not name.startswith("memory")} == {
@@ -199,10 +199,10 @@ def test_what_is_needed_and_no_more() -> None:
 
 def test_both_ends() -> None:
     whole, inputs = branching()
-    middle = spec.cut(whole.architecture or {}, after="add", until="features_1")
-    head = spec.cut(whole.architecture or {}, until="add")
+    middle = spec.cut(whole.architecture or {}, after="add", until="features_1").architecture
+    head = spec.cut(whole.architecture or {}, until="add").architecture
     found = run(middle, whole, run(head, whole, inputs))
-    expected = run(spec.cut(whole.architecture or {}, until="features_1"), whole, inputs)
+    expected = run(spec.cut(whole.architecture or {}, until="features_1").architecture, whole, inputs)
     assert found[0].tobytes() == expected[0].tobytes()
     with pytest.raises(ma.SpecError, match="no layer 'features_1'"):
         spec.cut(whole.architecture or {}, after="features_1", until="add")
@@ -210,9 +210,9 @@ def test_both_ends() -> None:
 
 def test_a_layer_with_several_outputs() -> None:
     whole, inputs = branching()
-    head = spec.cut(whole.architecture or {}, until="memory")
+    head = spec.cut(whole.architecture or {}, until="memory").architecture
     assert len(run(head, whole, inputs)) == 3
-    tail = spec.cut(whole.architecture or {}, after="memory")
+    tail = spec.cut(whole.architecture or {}, after="memory").architecture
     assert [each["name"] for each in tail["inputs"]] == ["memory_0", "memory_1", "memory_2"]
     network = spec.build(tail, _fitting(tail, whole))
     assert set(network(*run(head, whole, inputs))) == {"all", "last"}, "outputs keep their structure"
@@ -236,10 +236,10 @@ def test_a_place_inside_of_another_block(place: str, parameters: set[str]) -> No
     values["stem.1.first"] = net.stem[1].first(values["stem.0"])
     values["stem.1"] = values["stem.1.add"] = net.stem[1](values["stem.0"])
     values["inner.first"] = net.inner.first(net.stem(x))
-    head = spec.cut(whole.architecture or {}, until=place)
+    head = spec.cut(whole.architecture or {}, until=place).architecture
     assert run(head, whole, [x])[0].tobytes() == values[place].tobytes()
     assert {name.rpartition(".")[0] for name in spec.parameter_shapes(head)} == parameters
-    tail = spec.cut(whole.architecture or {}, after=place)
+    tail = spec.cut(whole.architecture or {}, after=place).architecture
     assert run(tail, whole, [values[place]])[0].tobytes() == net(x).tobytes()
     assert tail["inputs"][0]["shape"] == [None, values[place].shape[1]]
     before = {name.rpartition(".")[0] for name in spec.parameter_shapes(tail)} & parameters
@@ -250,7 +250,7 @@ def test_a_mask_that_is_needed_on_both_sides_is_named() -> None:
     whole, _ = foreign("huggingface/bert", "huggingface")
     with pytest.raises(ma.SpecError, match=r"after 'bert\.encoder\.layer\.0' also needs 'bert\.encoder\.bias'"):
         spec.cut(whole.architecture or {}, after="bert.encoder.layer.0")
-    head = spec.cut(whole.architecture or {}, until="bert.embeddings")
+    head = spec.cut(whole.architecture or {}, until="bert.embeddings").architecture
     assert [each["name"] for each in head["inputs"]] == ["input_ids", "token_type_ids"]
 
 
@@ -309,17 +309,17 @@ def test_a_block_that_is_called_twice() -> None:
     x = np.random.default_rng(0).standard_normal((2, 5), dtype="f4")
     net = Shared()
     whole = described(net, x)
-    first = spec.cut(whole.architecture or {}, until="inner.first")
+    first = spec.cut(whole.architecture or {}, until="inner.first").architecture
     assert run(first, whole, [x])[0].tobytes() == net.inner.first(x).tobytes()
     second = next(name for name in places(whole.architecture or {}) if name.startswith("inner_"))
     with pytest.raises(ma.SpecError, match="needs too") as caught:
         spec.cut(whole.architecture or {}, until=f"{second}.first")
     assert caught.value.hint == f"cut at {second!r}"
-    found = run(spec.cut(whole.architecture or {}, until=second), whole, [x])
+    found = run(spec.cut(whole.architecture or {}, until=second).architecture, whole, [x])
     assert found[0].tobytes() == net.inner(net.back(net.inner(x))).tobytes()
     with pytest.raises(ma.SpecError, match="needs too"):
         spec.cut(whole.architecture or {}, after="inner.first")
-    after = spec.cut(whole.architecture or {}, after="inner")
+    after = spec.cut(whole.architecture or {}, after="inner").architecture
     assert run(after, whole, [net.inner(x)])[0].tobytes() == net(x).tobytes()
 
 
@@ -327,12 +327,14 @@ def test_where_shapes_are_not_known() -> None:
     whole, inputs = branching()
     architecture = {**(whole.architecture or {}), "inputs": []}
     for place in ("features_0", "add", "memory"):
-        head = spec.cut(architecture, until=place)
+        head = spec.cut(architecture, until=place).architecture
         assert head["inputs"] == []
-        expected = run(spec.cut(whole.architecture or {}, until=place), whole, inputs[:1] if "_0" in place else inputs)
+        expected = run(
+            spec.cut(whole.architecture or {}, until=place).architecture, whole, inputs[:1] if "_0" in place else inputs
+        )
         found = run(head, whole, inputs[:1] if "_0" in place else inputs)
         assert [array.tobytes() for array in found] == [array.tobytes() for array in expected]
-    assert spec.cut(architecture, after="add")["inputs"] == []
+    assert spec.cut(architecture, after="add").architecture["inputs"] == []
 
 
 def test_what_is_frozen_stays_so() -> None:

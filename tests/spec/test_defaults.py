@@ -122,9 +122,9 @@ def test_inside_of_another_network() -> None:
 def test_a_cut_network_keeps_those_that_it_needs() -> None:
     whole = architecture()
     until = spec.cut(whole, until=_node(whole, "multiply"))
-    assert [(each["name"], each.get("default")) for each in until["inputs"]] == [("ids", None), ("mask", 1)]
+    assert [(each["name"], each.get("default")) for each in until.inputs] == [("ids", None), ("mask", 1)]
     only = spec.cut(whole, until=_node(whole, "slice"))
-    assert [(each["name"], "default" in each) for each in only["inputs"]] == [("mask", False)]
+    assert [(each["name"], "default" in each) for each in only.inputs] == [("mask", False)]
 
 
 def _node(architecture: dict[str, Any], op: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from modelarchive.spec import build, describe, validate
 from tests.spec.architectures import graph, op, row, whole
-from tests.spec.test_validate import FUZZ, answer, mutated, problems
+from tests.spec.test_checking import FUZZ, answer, mutated, problems
 
 
 def outputs(structure: Any, *names: str) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_hierarchy_names_and_stored_constants(model: Model) -> None:
     assert architecture["model"]["frozen"] == ["constant_2"]
     assert describe(model, X) == architecture
     assert describe(build(architecture)) == architecture
-    assert part(architecture, "second")["model"]["kind"] == "Graph"
+    assert part(architecture, "second").architecture["model"]["kind"] == "Graph"
 
 
 def test_through_an_archive(model: Model, tmp_path: Any) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from modelarchive import nn
 from modelarchive.spec import schema, vocabulary
 from tests.spec.architectures import dense, op
-from tests.spec.test_validate import JSON, SMALL, mutated
+from tests.spec.test_checking import JSON, SMALL, mutated
 
 PIECES = {
     "architecture": SMALL,

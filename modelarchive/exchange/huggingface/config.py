@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
+from modelarchive.exchange.bundle import Note
+from modelarchive.exchange.huggingface.harmless import harmless
 from modelarchive.store.strict import short
 
 #: Activations of transformers -> ours; None: nothing is applied.
@@ -30,29 +31,6 @@ ACTIVATIONS: Final[dict[str, str | None]] = {
     "tanh": "tanh",
 }
 
-#: Options that change nothing of what a model computes: training, text generation, and what it was made with.
-_WITHOUT_EFFECT: Final = frozenset(
-    {
-        "_attn_implementation", "_attn_implementation_autoset", "_name_or_path", "_num_labels",
-        "architectures", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "bad_words_ids",
-        "begin_suppress_tokens", "bos_token_id", "chunk_size_feed_forward", "classifier_dropout",
-        "decoder_start_token_id", "directionality", "diversity_penalty", "do_sample", "dropout", "dtype",
-        "early_stopping", "embd_pdrop", "encoder_no_repeat_ngram_size", "eos_token_id",
-        "exponential_decay_length_penalty", "finetuning_task", "forced_bos_token_id", "forced_eos_token_id",
-        "gradient_checkpointing", "hidden_dropout_prob", "initializer_range", "keys_to_ignore_at_inference",
-        "length_penalty", "max_length", "min_length", "model_type", "n_ctx", "no_repeat_ngram_size",
-        "num_beam_groups", "num_beams", "num_return_sequences", "output_attentions", "output_hidden_states",
-        "output_past", "output_scores", "pad_token_id", "pooler_fc_size", "pooler_num_attention_heads",
-        "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type", "prefix", "problem_type", "qa_dropout",
-        "remove_invalid_values", "reorder_and_upcast_attn", "repetition_penalty", "resid_pdrop",
-        "return_dict", "return_dict_in_generate", "sep_token_id", "seq_classif_dropout", "summary_activation",
-        "summary_first_dropout", "summary_last_dropout", "summary_proj_to_labels", "summary_type",
-        "summary_use_proj", "suppress_tokens", "task_specific_params", "temperature", "tie_encoder_decoder",
-        "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript", "transformers_version",
-        "typical_p", "use_bfloat16", "use_cache",
-    }
-)  # fmt: skip
-
 
 class Config:
     """The options of a model, read one by one.
@@ -63,28 +41,44 @@ class Config:
     Attributes:
         values: As given.
         problems: What cannot be expressed, or is no valid value: (option, what).
+        notes: What does not count, though it is said.
+        unknown: Options that were refused because nothing is known of them.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values
         self.problems: list[tuple[str, str]] = []
+        self.notes: list[Note] = []
+        self.unknown: list[str] = []
         self._asked: set[str] = set()
 
     def get(self, *names: str, default: Any = None) -> Any:
-        """The value of an option under the first of its names that is there; null counts as not there."""
+        """The value of an option under whichever of its names is there; null counts as not there."""
         self._asked.update(names)
-        for name in names:
-            if self.values.get(name) is not None:
-                return self.values[name]
-        return default
+        there = [name for name in names if self.values.get(name) is not None]
+        if any(self.values[name] != self.values[there[0]] for name in there):
+            both = " and ".join(f"{name} {short(self.values[name])}" for name in there)
+            self.refuse(there[0], f"is said twice: {both}, which are two names of one option")
+        return self.values[there[0]] if there else default
+
+    def _said(self, *names: str, default: Any) -> Any:
+        """The same where null is no valid value."""
+        value = self.get(*names)
+        return default if value is None and not any(name in self.values for name in names) else value
 
     def refuse(self, name: str, what: str) -> None:
         """Note what cannot be expressed."""
         self.problems.append((name, what))
 
-    def size(self, *names: str, default: int, least: int = 1, most: int = 2**31 - 1) -> int:
-        """An integer within bounds."""
-        value = self.get(*names, default=default)
+    def note(self, name: str, what: str) -> None:
+        """Note what does not count."""
+        if (note := Note(name, what)) not in self.notes:
+            self.notes.append(note)
+
+    def size(self, *names: str, default: int, null: int | None = None, least: int = 1, most: int = 2**31 - 1) -> int:
+        """An integer within bounds; `null` is what null means, None: nothing."""
+        value = self._said(*names, default=default)
+        value = null if value is None else value
         if type(value) is not int or not least <= value <= most:
             self.refuse(names[0], f"is {short(value)}, expected an integer from {least} to {most:,}")
             return max(least, min(most, default))
@@ -99,15 +93,15 @@ class Config:
 
     def number(self, name: str, *, default: float) -> float:
         """A finite number above 0."""
-        value = self.get(name, default=default)
-        if type(value) not in (int, float) or not 0 < value < math.inf:
+        value = self._said(name, default=default)
+        if type(value) not in (int, float) or not 0 < value <= 1e30:
             self.refuse(name, f"is {short(value)}, expected a number above 0")
             return default
         return float(value)
 
     def flag(self, name: str, *, default: bool) -> bool:
         """True or false."""
-        value = self.get(name, default=default)
+        value = self._said(name, default=default)
         if type(value) is not bool:
             self.refuse(name, f"is {short(value)}, expected true or false")
             return default
@@ -115,7 +109,7 @@ class Config:
 
     def activation(self, *names: str, default: str) -> str | None:
         """An activation by our name for it."""
-        value = self.get(*names, default=default)
+        value = self._said(*names, default=default)
         if not isinstance(value, str) or value not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
             self.refuse(names[0], f"the activation {short(value)} is none of {known}")
@@ -133,21 +127,45 @@ class Config:
         """How many classes a head tells apart: those that have names, else the count, else 2."""
         named = self.get("id2label")
         self.get("label2id")
+        if named is not None and not isinstance(named, Mapping):
+            self.refuse("id2label", f"is {short(named)}, expected an object of names")
         if isinstance(named, Mapping) and named:
             self.get("num_labels")
             return len(named)
         return self.size("num_labels", default=2)
 
-    def unknown(self, more: Iterable[str] = ()) -> list[str]:
-        """Options that nobody has asked for and that are not known to be without effect."""
-        return sorted(set(self.values) - self._asked - _WITHOUT_EFFECT - set(more))
+    def refuse_unknown(self, family: str) -> None:
+        """Refuse options that nobody has asked for, unless they say nothing or are known to change nothing.
+
+        Args:
+            family: The ``model_type`` that the options are of.
+        """
+        for name in sorted(set(self.values) - self._asked - harmless(family)):
+            value = self.values[name]
+            if value in (None, "", [], {}):
+                self.note(name, f"is {short(value)}, which is taken to say nothing: no option that is known here")
+            else:
+                self.unknown.append(name)
+                self.refuse(name, f"is {short(value)}: no option that is known, and it may change what is computed")
+
+    @property
+    def hint(self) -> str | None:
+        """The next step where options are unknown."""
+        if not self.unknown:
+            return None
+        names = " and ".join(map(short, dict.fromkeys(self.unknown)))
+        verb, them = ("is", "it") if len(set(self.unknown)) == 1 else ("are", "them")
+        return f"if {names} {verb} known to change no output, take {them} out of config.json in a copy of the folder"
 
 
 def everywhere(config: Config) -> None:
     """Refuse what no family here can express."""
     config.only("is_encoder_decoder", False, why="networks of two parts are not read")
-    config.only("is_decoder", False, why="the family is read as an encoder")
-    config.only("add_cross_attention", False)
+    config.only("add_cross_attention", False, why="networks of two parts are not read")
     config.only("pruned_heads", why="layers of different numbers of heads are not read")
+    config.only("per_layer_config", why="layers of different options are not read")
     config.only("quantization_config", why="quantised parameters have no meaning in the vocabulary")
+    config.only("fusion_config", why="fused layers are not read")
     config.only("auto_map", why="it names code to be imported, and none is run")
+    config.only("configuration_files", why="it names other files that transformers takes for config.json")
+    config.only("transformers_weights", why="it names another file of parameters")

@@ -12,7 +12,8 @@ from modelarchive.exchange.huggingface import bert, gpt2, llama
 from modelarchive.exchange.huggingface.bert import Pooling
 from modelarchive.exchange.huggingface.config import Config, everywhere
 from modelarchive.exchange.huggingface.heads import HEADS, Headed
-from modelarchive.store.strict import short
+from modelarchive.exchange.huggingface.rotary import rotary_of
+from modelarchive.exchange.huggingface.windows import windows_of
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,14 @@ _HEAD_BLOCKS: Final = frozenset(
 )  # fmt: skip
 
 
-def _encoder(config: Config, variant: Variant, most_layers: int, *, kind: str, prefix: str) -> nn.Block | None:
+def _encoder(
+    config: Config, variant: Variant, most_layers: int, *, name: str, kind: str, prefix: str
+) -> nn.Block | None:
     """BERT, RoBERTa or ELECTRA."""
-    everywhere(config)
+    _as_an_encoder(config)
     config.only("position_embedding_type", "absolute", why="positions relative to each other are not read")
     units = config.size("hidden_size", default=256 if kind == "electra" else 768)
-    vocabulary = config.size("vocab_size", default=50265 if kind == "roberta" else 30522)
+    vocabulary = config.size("vocab_size", default=50265 if name == "roberta" else 30522)
     padding = config.index("pad_token_id", default=1 if kind == "roberta" else 0, below=vocabulary)
     if kind == "roberta" and padding is None:
         config.refuse("pad_token_id", "is needed: positions are counted from it on")
@@ -134,8 +137,7 @@ def _encoder(config: Config, variant: Variant, most_layers: int, *, kind: str, p
 
 
 def _distilbert(config: Config, variant: Variant, most_layers: int) -> nn.Block | None:
-    everywhere(config)
-    config.get("sinusoidal_pos_embds")  # only says how the table of positions was begun
+    _as_an_encoder(config)
     units = config.size("dim", "hidden_size", default=768)
     vocabulary = config.size("vocab_size", default=30522)
     settings = bert.Settings(
@@ -156,7 +158,24 @@ def _distilbert(config: Config, variant: Variant, most_layers: int) -> nn.Block 
     return _network(config, settings, variant, "distilbert", "distilbert")
 
 
+def _as_an_encoder(config: Config) -> None:
+    """Refuse what makes decoders of networks like BERT."""
+    everywhere(config)
+    config.only("is_decoder", False, why="the family is read as an encoder")
+    config.only("is_causal", False, why="the family is read as an encoder")
+
+
+def _as_a_decoder(config: Config) -> None:
+    """Refuse what makes other networks of those like GPT-2 and Llama."""
+    everywhere(config)
+    config.get("is_decoder")  # they are, whatever is said
+    config.only("is_causal", True, why="the family is read as a decoder")
+    for name in ("rope_interleaved", "use_mrope"):
+        config.only(name, False)
+
+
 def _network(config: Config, settings: bert.Settings, variant: Variant, kind: str, prefix: str) -> nn.Block | None:
+    config.refuse_unknown(kind)
     if not settings.segments and len(variant.inputs) > 2:
         config.refuse("type_vocab_size", "is 0: the network takes no token_type_ids")
     if config.problems:
@@ -170,7 +189,7 @@ def _network(config: Config, settings: bert.Settings, variant: Variant, kind: st
 
 
 def _gpt2(config: Config, variant: Variant, most_layers: int) -> nn.Block | None:
-    everywhere(config)
+    _as_a_decoder(config)
     units = config.size("n_embd", "hidden_size", default=768)
     tied = config.flag("tie_word_embeddings", default=True)
     settings = gpt2.Settings(
@@ -178,7 +197,7 @@ def _gpt2(config: Config, variant: Variant, most_layers: int) -> nn.Block | None
         units=units,
         layers=config.size("n_layer", "num_hidden_layers", default=12, most=most_layers),
         heads=_heads(config, "n_head", 12, units, "num_attention_heads"),
-        hidden_units=config.size("n_inner", default=4 * units),
+        hidden_units=config.size("n_inner", default=4 * units, null=4 * units),
         max_length=config.size("n_positions", "max_position_embeddings", default=1024),
         epsilon=config.number("layer_norm_epsilon", default=1e-5),
         activation=config.activation("activation_function", default="gelu_new"),
@@ -186,6 +205,7 @@ def _gpt2(config: Config, variant: Variant, most_layers: int) -> nn.Block | None
         is_scaled_by_layer=config.flag("scale_attn_by_inverse_layer_idx", default=False),
         tied=tied if variant.is_tied is None else variant.is_tied,
     )
+    config.refuse_unknown("gpt2")
     if config.problems:
         return None
     has_mask = len(variant.inputs) > 1
@@ -195,15 +215,15 @@ def _gpt2(config: Config, variant: Variant, most_layers: int) -> nn.Block | None
 
 
 def _llama(config: Config, variant: Variant, most_layers: int, *, kind: str) -> nn.Block | None:
-    everywhere(config)
-    config.only("pretraining_tp", 1, why="products of several parts are not read")
+    _as_a_decoder(config)
     units = config.size("hidden_size", default=4096)
     vocabulary = config.size("vocab_size", default=151936 if kind == "qwen2" else 32000)
     heads = config.size("num_attention_heads", default=32)
     if config.get("head_dim") is None and units % heads:
         config.refuse("num_attention_heads", f"is {heads}, which does not divide hidden_size {units}")
-    head_dim = config.size("head_dim", default=max(1, units // heads))
-    kv_heads = config.size("num_key_value_heads", default=8 if kind == "mistral" else heads)
+    head_dim = config.size("head_dim", default=max(1, units // heads), null=max(1, units // heads))
+    default = {"mistral": 8, "qwen2": 32}.get(kind, heads)
+    kv_heads = config.size("num_key_value_heads", default=default, null=heads)
     if heads % kv_heads:
         config.refuse("num_key_value_heads", f"is {kv_heads}, which does not divide num_attention_heads {heads}")
     if head_dim % 2:
@@ -213,11 +233,14 @@ def _llama(config: Config, variant: Variant, most_layers: int, *, kind: str) -> 
         use_bias = (config.flag("attention_bias", default=False),) * 4
     else:
         use_bias = (kind == "qwen2",) * 3 + (False,)
+        config.only("mlp_bias", False)
+    if kind == "mistral":
+        config.only("attention_bias", False)
     tied = config.flag("tie_word_embeddings", default=False)
-    window, windowed = _windows(config, layers, kind)
+    window, windowed = windows_of(config, layers, kind)
     defaults = {"llama": 11008, "mistral": 14336, "qwen2": 22016}
-    rotary = llama.rotary_of(config, head_dim) if not config.problems else {}
-    config.get("max_position_embeddings")  # positions are computed: there are as many as a text has
+    longest = config.size("max_position_embeddings", default={"llama": 2048, "mistral": 131072, "qwen2": 32768}[kind])
+    rotary = rotary_of(config, head_dim, longest=longest)
     settings = llama.Settings(
         vocabulary=vocabulary,
         units=units,
@@ -236,38 +259,12 @@ def _llama(config: Config, variant: Variant, most_layers: int, *, kind: str) -> 
         padding=config.index("pad_token_id", default=None, below=vocabulary),
         tied=tied if variant.is_tied is None else variant.is_tied,
     )
+    config.refuse_unknown(kind)
     if config.problems:
         return None
     if variant.head == "Model":
         return llama.Trunk(settings)
     return llama.guesser(settings, has_mask=len(variant.inputs) > 1, is_flat=variant.is_flat)
-
-
-def _windows(config: Config, layers: int, kind: str) -> tuple[int, tuple[bool, ...]]:
-    """How far layers with a window look back, and which layers have one."""
-    if kind == "llama":
-        return 0, (False,) * layers
-    # Mistral's default is a window; null there is none.
-    default = 4096 if "sliding_window" not in config.values else None
-    window = config.get("sliding_window", default=default)
-    if kind == "qwen2" and not config.flag("use_sliding_window", default=False):
-        window = None
-    types = config.get("layer_types")
-    full = config.size("max_window_layers", default=28, least=0) if kind == "qwen2" else 0
-    if window is None:
-        if isinstance(types, list) and "sliding_attention" in types:
-            config.refuse("layer_types", "has sliding_attention, and there is no sliding_window")
-        return 0, (False,) * layers
-    if type(window) is not int or window < 1:
-        config.refuse("sliding_window", f"is {short(window)}, expected an integer from 1 on")
-        return 0, (False,) * layers
-    if types is None:
-        return window, tuple(at >= full for at in range(layers))
-    known = ("full_attention", "sliding_attention")
-    if not isinstance(types, list) or len(types) != layers or any(each not in known for each in types):
-        config.refuse("layer_types", f"is {short(types)}, expected {layers} of {' or '.join(known)}")
-        return 0, (False,) * layers
-    return window, tuple(each == "sliding_attention" for each in types)
 
 
 def _heads(config: Config, name: str, default: int, units: int, *others: str) -> int:
@@ -286,7 +283,7 @@ def _bert_like(name: str, classes: str, *, kind: str, prefix: str) -> Family:
         classes=classes,
         prefix=prefix,
         heads=tuple(HEADS[kind]),
-        make=lambda config, variant, most: _encoder(config, variant, most, kind=kind, prefix=prefix),
+        make=lambda config, variant, most: _encoder(config, variant, most, name=name, kind=kind, prefix=prefix),
         inputs=bert.INPUTS if kind != "roberta" else bert.INPUTS[:2],
         embedding="embeddings.word_embeddings.weight",
         renames=bias,

@@ -12,8 +12,9 @@ from typing import Any, Final
 from modelarchive.errors import FormatError, UnsafeFileError
 from modelarchive.exchange import safetensors
 from modelarchive.exchange.bundle import Bundle
+from modelarchive.exchange.shards import is_own, is_there
 from modelarchive.formats import explain, telling
-from modelarchive.store.strict import loads
+from modelarchive.store.strict import document, document_object
 
 #: Longest text that is read; tokenizers of large vocabularies take some tens of megabytes.
 MAX_TEXT_BYTES: Final = 100_000_000
@@ -53,10 +54,11 @@ class Texts(ABC):
         """
         text = self.text(name, most=most)
         try:
-            return loads(text, what=name, strict=False)
+            return document_object(text, what=name, strict=False)
         except FormatError as error:
             error.file = error.file or self.where(name)
-            raise self.explained(error, name) from error
+            # JSON that leaves the bounds is what it says.
+            raise error if text.lstrip().startswith("{") else self.explained(error, name) from error
 
     def explained(self, error: FormatError, name: str) -> FormatError:
         """The error, or one that says what the text is instead."""
@@ -68,14 +70,9 @@ class Texts(ABC):
         Raises:
             FormatError: It is none, or too long.
         """
-        # What is strict about JSON is written for objects.
-        text = self.text(name, most=MAX_CONFIG_BYTES)
-        try:
-            found = loads('{"list": ' + text + "}", what=name, strict=False)["list"]
-            if not isinstance(found, list):
-                raise FormatError(f"is {type(found).__name__}, expected a list")
-        except (FormatError, KeyError) as error:
-            raise FormatError(f"{name} is no list: {error}", file=self.where(name)) from error
+        found = document(self.text(name, most=MAX_CONFIG_BYTES), what=name, strict=False)
+        if not isinstance(found, list):
+            raise FormatError(f"is {type(found).__name__}, expected a list", file=self.where(name))
         return found
 
 
@@ -174,6 +171,10 @@ class Folder(Texts):
         """What messages call it."""
         return str(self.path / name)
 
+    def size(self) -> int:
+        """The bytes of its files."""
+        return sum(each.stat().st_size for each in self.path.iterdir() if each.is_file())
+
     def weights(self, name: str | None = None) -> Bundle:
         """The parameters, of one file or of several, as the files have them.
 
@@ -225,8 +226,10 @@ class Folder(Texts):
         if not name.endswith(safetensors.INDEX_SUFFIX):
             return [name]
         named = self.json(name).get("weight_map")
-        several = dict.fromkeys(map(str, named.values())) if isinstance(named, dict) else {}
-        return [each for each in several if "/" not in each and "\0" not in each]
+        several = (
+            dict.fromkeys(each for each in named.values() if isinstance(each, str)) if isinstance(named, dict) else {}
+        )
+        return [each for each in several if is_own(each) and is_there(self.path / each)]
 
     def weights_files(self) -> list[str]:
         """Names of the files that the parameters are in, the index among them."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from modelarchive import nn, ops
-from modelarchive.exchange.huggingface.config import Config
 from modelarchive.exchange.huggingface.gpt2 import words_of
-from modelarchive.store.strict import short
 from modelarchive.zoo.llama import DecoderLayer
 
 
@@ -86,46 +83,6 @@ def guesser(settings: Settings, *, has_mask: bool = False, is_flat: bool = False
     # A Sequential of the same layers is the same network where none has a window, and there is no mask.
     parts = dict(model.children) if is_flat and not has_mask and not any(settings.windowed) else {"model": model}
     return nn.Sequential().add(**parts, lm_head=output)
-
-
-def rotary_of(config: Config, head_dim: int) -> dict[str, Any]:
-    """What config.json says of rotary positions, in its newer form (rope_parameters) or its older one."""
-    base: Any = config.get("rope_theta", default=10000.0)
-    older, newer = config.get("rope_scaling"), config.get("rope_parameters")
-    name = "rope_scaling" if newer is None else "rope_parameters"
-    found = older if newer is None else newer
-    if found is not None and not isinstance(found, Mapping):
-        config.refuse(name, f"is {short(found)}, expected an object")
-        found = None
-    found = dict(found or {})
-    base = found.pop("rope_theta", base)
-    if type(base) not in (int, float) or not 1 <= base <= 1e30:
-        config.refuse("rope_theta", f"is {short(base)}, expected a number from 1 on")
-        base = 10000.0
-    part = found.pop("partial_rotary_factor", None)
-    if part not in (None, 1, 1.0) or config.get("partial_rotary_factor", default=1) != 1:
-        config.refuse("partial_rotary_factor", "is not 1: transformers' own networks of this family turn whole heads")
-    older_kind, kind = found.pop("type", None), found.pop("rope_type", None)
-    kind = kind or older_kind or "default"
-    scaling: dict[str, Any] | None = None
-    needed = {"linear": ("factor",), "llama3": ("factor", "low_freq_factor", "high_freq_factor", _LENGTH)}
-    if kind == "default":
-        found.clear()
-    elif not isinstance(kind, str) or kind not in needed:
-        config.refuse(name, f"rope_type is {short(kind)}, expected default, {' or '.join(needed)}")
-    elif missing := [each for each in needed[kind] if type(found.get(each)) not in (int, float)]:
-        config.refuse(name, f"rope_type {kind} has no number as {', '.join(missing)}")
-    else:
-        scaling = {"type": kind, **{each.removesuffix("_embeddings"): found[each] for each in needed[kind]}}
-        try:
-            nn.MultiHeadAttention(head_dim, 1, rotary={"dim": head_dim, "base": float(base), "scaling": scaling})
-        except ValueError as error:
-            config.refuse(name, str(error))
-            scaling = None
-    return {"dim": head_dim, "base": float(base), "style": "halves", "scaling": scaling}
-
-
-_LENGTH = "original_max_position_embeddings"
 
 
 def _layer(settings: Settings) -> DecoderLayer:

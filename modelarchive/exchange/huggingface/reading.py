@@ -10,6 +10,7 @@ import numpy as np
 
 from modelarchive import spec
 from modelarchive.errors import ConversionError
+from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
 from modelarchive.exchange.huggingface.bert import POOLINGS, Pooling
 from modelarchive.exchange.huggingface.config import Config
@@ -38,9 +39,9 @@ def read_folder(
     """See :func:`modelarchive.exchange.huggingface.read`."""
     folder = Folder(path)
     folder.expect(CONFIG)
-    values = folder.json(CONFIG, most=MAX_CONFIG_BYTES)
     try:
-        return _read(folder, values, inputs, sentences)
+        with reading(folder.path, folder.size()):
+            return _read(folder, folder.json(CONFIG, most=MAX_CONFIG_BYTES), inputs, sentences)
     except ConversionError as error:
         error.file = error.file or str(folder.path)
         raise
@@ -69,7 +70,7 @@ def _read(folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, 
     if family is not None and (head is None or config.problems):
         family.make(config, Variant("Model", family.inputs), 2**31 - 1)  # which lists what else there is
     if family is None or head is None or config.problems:
-        raise ConversionError(config.problems)
+        raise ConversionError(config.problems, hint=config.hint)
     weights = folder.weights()
     ties = values.get("tie_word_embeddings", family.is_tied) is True
     found, notes = _named(deferred(weights.parameters), family, head, ties=ties)
@@ -82,12 +83,11 @@ def _read(folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, 
     )
     network = family.make(config, variant, len(found))
     if network is None:
-        raise ConversionError(config.problems)
-    network.cast(float_dtype(found))
-    architecture = described(network, variant.inputs, config)
-    entries = _fitting(found, network, architecture, notes)
-    if unknown := config.unknown():
-        notes.append(Note(CONFIG, f"taken to change nothing that is computed: {', '.join(map(short, unknown))}"))
+        raise ConversionError(config.problems, hint=config.hint)
+    notes += config.notes + _of_dtype(values, dtype := float_dtype(found))
+    network.cast(dtype)
+    model = described(network, variant.inputs, config)
+    entries = _fitting(found, network, model.shapes, notes)
     embedding = embedding_of(family, head)
     vocabulary, told = words(folder, entries[embedding].shape[0], embedding)
     notes += told
@@ -95,7 +95,7 @@ def _read(folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, 
     notes += told
     metadata = {KEY: {"config": values, "files": kept}}
     tokens = {} if vocabulary is None else {embedding: vocabulary}
-    return Bundle(Parameters(entries), architecture, metadata=metadata, tokens=tokens, notes=notes)
+    return Bundle(Parameters(entries), model.architecture, "", metadata, tokens, notes, model)
 
 
 def family_of(config: Config) -> tuple[Family | None, str | None]:
@@ -117,8 +117,8 @@ def embedding_of(family: Family, head: str) -> str:
     return family.embedding if head == "Model" else f"{family.prefix}.{family.embedding}"
 
 
-def described(network: Block, inputs: Sequence[str], config: Config) -> dict[str, Any]:
-    """The architecture, recorded on texts of any number and length; `inputs` are their names.
+def described(network: Block, inputs: Sequence[str], config: Config) -> spec.Checked:
+    """The model, recorded on texts of any number and length; `inputs` are their names.
 
     Raises:
         ConversionError: The options do not fit each other.
@@ -130,7 +130,7 @@ def described(network: Block, inputs: Sequence[str], config: Config) -> dict[str
         for name in inputs
     ]
     try:
-        return spec.describe(network, declared)
+        return spec.described(network, declared)
     except ValueError as error:
         config.refuse(CONFIG, f"its options do not fit each other: {error}")
         raise ConversionError(config.problems) from error
@@ -156,10 +156,13 @@ def pooling_of(folder: Texts, config: Config, head: str | None) -> Pooling | Non
     if head != "Model" or not folder.has(MODULES):
         return None
     modules = folder.json_list(MODULES)
-    kinds = [str(module.get("type")).rpartition(".")[2] for module in modules if isinstance(module, dict)]
+    if not all(isinstance(module, dict) for module in modules):
+        config.refuse(MODULES, f"is {short(modules)}, expected a list of objects")
+        return None
+    kinds = [str(module.get("type")).rpartition(".")[2] for module in modules]
     expected = ["Transformer", "Pooling", "Normalize"]
     if len(kinds) < 2 or kinds != expected[: len(kinds)]:
-        config.refuse(MODULES, f"is of {', '.join(kinds) or 'nothing'}, expected {', '.join(expected)}")
+        config.refuse(MODULES, f"is of {', '.join(map(short, kinds[:8])) or 'nothing'}, expected {', '.join(expected)}")
         return None
     places = [module.get("path") for module in modules]
     if places[:2] != ["", POOLING.partition("/")[0]]:
@@ -244,8 +247,17 @@ def float_dtype(found: Mapping[str, Deferred]) -> str:
     return max(sizes, key=lambda name: sizes[name], default="float32")
 
 
+def _of_dtype(values: Mapping[str, Any], dtype: str) -> list[Note]:
+    """What config.json says of the dtype, where the files say another: transformers rounds to it, nobody here."""
+    key = "dtype" if values.get("dtype") is not None else "torch_dtype"
+    said = values.get(key)
+    if said is None or said == dtype:
+        return []
+    return [Note(key, f"is {short(said)}, the parameters are {dtype} and stay so")]
+
+
 def _fitting(
-    found: Mapping[str, Deferred], network: Block, architecture: dict[str, Any], notes: list[Note]
+    found: Mapping[str, Deferred], network: Block, shapes: Mapping[str, tuple[int, ...]], notes: list[Note]
 ) -> dict[str, Deferred]:
     """An array for each parameter, one for those that are shared.
 
@@ -259,7 +271,7 @@ def _fitting(
             first.setdefault(id(parameter), name)
     entries = {}
     problems = []
-    for name, shape in spec.parameter_shapes(architecture).items():
+    for name, shape in shapes.items():
         source = first.get(id(parameters[name]))
         if source is None:
             problems.append((name, "is not in the files"))

@@ -75,22 +75,28 @@ def _llama(blocks: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         rope |= {"rope_type": numbers.pop("type"), **numbers}
         if "original_max_position" in rope:
             rope["original_max_position_embeddings"] = int(rope.pop("original_max_position"))
+    # The older spelling beside the newer: transformers 4 knows that alone.
+    older = {"rope_theta": rope["rope_theta"]} | ({"rope_scaling": rope} if rotary["scaling"] else {})
     head = "ForCausalLM" if "lm_head" in blocks else "Model"
-    yield {
-        "model_type": kind,
-        "architectures": [("Qwen2" if kind == "qwen2" else "Llama") + head],
-        "vocab_size": blocks[f"{at}embed_tokens"].input_dim,
-        "hidden_size": attention.units,
-        "num_hidden_layers": _count(blocks, f"{at}layers"),
-        "num_attention_heads": attention.num_heads,
-        "num_key_value_heads": attention.num_kv_heads,
-        "head_dim": attention.head_dim,
-        "intermediate_size": gate.units,
-        "hidden_act": _THEIRS[gate.activation],
-        "rms_norm_eps": blocks[f"{at}norm"].epsilon,
-        "rope_parameters": rope,
-        "pad_token_id": blocks[f"{at}embed_tokens"].padding_idx,
-    } | ({} if kind == "qwen2" else {"attention_bias": attention.use_bias[0], "mlp_bias": gate.use_bias})
+    yield (
+        {
+            "model_type": kind,
+            "architectures": [("Qwen2" if kind == "qwen2" else "Llama") + head],
+            "vocab_size": blocks[f"{at}embed_tokens"].input_dim,
+            "hidden_size": attention.units,
+            "num_hidden_layers": _count(blocks, f"{at}layers"),
+            "num_attention_heads": attention.num_heads,
+            "num_key_value_heads": attention.num_kv_heads,
+            "head_dim": attention.head_dim,
+            "intermediate_size": gate.units,
+            "hidden_act": _THEIRS[gate.activation],
+            "rms_norm_eps": blocks[f"{at}norm"].epsilon,
+            "rope_parameters": rope,
+            "pad_token_id": blocks[f"{at}embed_tokens"].padding_idx,
+        }
+        | older
+        | ({} if kind == "qwen2" else {"attention_bias": attention.use_bias[0], "mlp_bias": gate.use_bias})
+    )
 
 
 def _bert(model: Mapping[str, Any], blocks: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -100,7 +106,7 @@ def _bert(model: Mapping[str, Any], blocks: Mapping[str, Any]) -> Iterator[dict[
     wide, query = (blocks[f"{prefix}encoder.layer.0.{name}"] for name in ("intermediate.dense", "attention.self.query"))
     # Of the shapes [null, null, heads, -1] in which attention lays its heads apart.
     part = spec.part({"vocabulary": 1, "inputs": [], "model": model}, f"{prefix}encoder.layer.0.attention.self")
-    shapes = [node["arguments"]["shape"] for node in part["model"]["nodes"] if node.get("op") == "reshape"]
+    shapes = [node["arguments"]["shape"] for node in part.architecture["model"]["nodes"] if node.get("op") == "reshape"]
     heads = next(shape[2] for shape in shapes if len(shape) == 4)
     kind = prefix.removesuffix(".")
     if not kind:

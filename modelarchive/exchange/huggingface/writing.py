@@ -234,7 +234,7 @@ def _differences(bundle: Bundle, config: Config, family: Family, variant: Varian
     network = family.make(config, variant, len(bundle.parameters))
     if network is None:
         return config.problems
-    expected = described(network, declared, config)
+    expected = described(network, declared, config).architecture
     # Of which size the example was that the network was recorded on, does not matter.
     one, other = (_with_numbered_inputs(each["model"]) for each in (expected, found))
     return list(itertools.islice(_unlike(one, other, "/model"), _MOST))

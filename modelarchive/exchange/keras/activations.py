@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from modelarchive.exchange.keras.config import short
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.store.strict import short
 
 if TYPE_CHECKING:
     from modelarchive.exchange.keras.scope import At

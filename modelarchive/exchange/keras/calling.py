@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelarchive.exchange.keras.config import short
 from modelarchive.exchange.keras.functions import as_operation
 from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.layers import LAYERS
@@ -14,6 +13,7 @@ from modelarchive.exchange.keras.row import Row
 from modelarchive.exchange.keras.scope import LOST, At, Scope
 from modelarchive.exchange.keras.step import FLOATS, Step, UnknownError
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.store.strict import short
 
 #: Classes that run code of their author's, which the file holds or names.
 _CODE = ("Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
@@ -108,10 +108,11 @@ def _model(importer: Importer, scope: Scope, layer: Layer, call: Call) -> list[A
                     importer.problems.append((each.name, _unknown(each)))
         return [LOST]
     given = [scope.known(each) for each in tensors]
-    block, known = importer.model(layer.inner, given, is_trainable=scope.is_trainable)
-    value = tuple(each.value for each in known) if len(known) > 1 else known[0].value if known else None
-    found = scope.block(layer.name, block, tensors, value)
-    for at, what in zip(found, known, strict=True):
+    made = importer.model(layer.inner, given, is_trainable=scope.is_trainable)
+    if not made.known:
+        raise Refusal("has no outputs")
+    found = scope.model(layer.name, made, tensors)
+    for at, what in zip(found, made.known, strict=True):
         scope.set_mask(at, what.mask)
     return found
 

@@ -6,7 +6,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
+import numpy as np
+
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.store.strict import short
+
+#: Dtypes that inputs, casts and arrays in a config may have.
+DTYPES: Final = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+                 "float16", "float32", "float64", "bfloat16")  # fmt: skip
 
 
 @dataclass
@@ -123,7 +131,22 @@ _ASIDE: Final = re.compile(
 )
 
 
-def short(value: object) -> str:
-    """A value as messages quote it."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def numbers(value: Any, dtype: str | None = None) -> np.ndarray:
+    """Numbers that a config holds, one or in lists, as an array.
+
+    Raises:
+        Refusal: They are something else.
+    """
+    pending = [value]
+    count = 0
+    while pending:
+        each = pending.pop()
+        if isinstance(each, list):
+            pending += each
+        elif isinstance(each, bool | int | float):
+            count += 1
+        else:
+            # NumPy makes every element of a list as wide as its longest text.
+            raise Refusal(f"{short(each)} stands where numbers are expected")
+    spend("an array in its config", elements=count)
+    return np.asarray(value, dtype)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelarchive.exchange.keras.config import Config, short
+from modelarchive.exchange.keras.config import Config
 from modelarchive.exchange.keras.model import Call, Layer
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.store.strict import short
 
 
 @dataclass(frozen=True)

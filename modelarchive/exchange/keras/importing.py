@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -10,7 +9,7 @@ from typing import Any, Final
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.keras.model import Call, Layer, Model, Parser, Tensor, mapped
-from modelarchive.exchange.keras.scope import HELD, LOST, At, Block, Known, Scope
+from modelarchive.exchange.keras.scope import HELD, LOST, At, Block, Known, Made, Scope
 from modelarchive.exchange.keras.storage import Storage
 from modelarchive.exchange.refusal import Refusal, refusing
 from modelarchive.store.deferred import Deferred
@@ -18,7 +17,6 @@ from modelarchive.store.deferred import Deferred
 #: Calls that are followed, for each one in the file, and in any case: models that call models would never end.
 MAX_TIMES: Final = 4
 MAX_CALLS: Final = 2_000
-
 
 Convert = Callable[["Importer", "Scope", Layer, Call], list[At]]
 
@@ -42,12 +40,12 @@ class Importer:
         self._convert = convert
         self.version = version
         self.problems: list[tuple[str, str]] = []
-        self.notes: list[Note] = []
+        self._notes: dict[Note, None] = {}
         #: Block of a layer's parameters -> the step behind it that is the layer's result, where it is another.
         self.results: dict[str, str] = {}
         self.arrays: dict[str, Deferred] = {}
         self._calls = 0
-        self._models: dict[Any, tuple[Block, list[Known]]] = {}
+        self._models: dict[Any, Made] = {}
 
     @property
     def is_keras2(self) -> bool:
@@ -56,34 +54,35 @@ class Importer:
 
     def note(self, where: str, what: str) -> None:
         """Tell what is changed or lost, once."""
-        found = Note(where, what)
-        if found not in self.notes:
-            self.notes.append(found)
+        self._notes[Note(where, what)] = None
 
-    def model(self, model: Model, given: Sequence[Known], *, is_trainable: bool = True) -> tuple[Block, list[Known]]:
-        """A model as a block, and what is known of its outputs.
+    @property
+    def notes(self) -> list[Note]:
+        """What is changed or lost."""
+        return list(self._notes)
+
+    def model(self, model: Model, given: Sequence[Known], *, is_trainable: bool = True) -> Made:
+        """A model as a block; one that is called again on the like is not walked again.
 
         Args:
             model: The model; where it is a Functional, its inputs in order are what is given.
             given: What is known of its inputs.
             is_trainable: Whether what is around it lets training change it.
         """
-        # A model that is called again on the like is not walked again: models may call models that call models.
+        # Models may call models that call models.
         key = (id(model), tuple(given), is_trainable)
-        if key in self._models:
-            block, known = self._models[key]
-            return copy.deepcopy(block), known
-        block, known = self._models[key] = self._made(model, given, is_trainable=is_trainable)
-        return block, known
+        if key not in self._models:
+            self._models[key] = self._made(model, given, is_trainable=is_trainable)
+        return self._models[key]
 
-    def _made(self, model: Model, given: Sequence[Known], *, is_trainable: bool) -> tuple[Block, list[Known]]:
+    def _made(self, model: Model, given: Sequence[Known], *, is_trainable: bool) -> Made:
         scope = Scope(self, is_trainable and model.is_trainable, [layer.name for layer in model.layers])
         run = self._row if model.is_sequential else self._functional
         outputs = run(scope, model, given)
         known = [scope.known(each) for each in outputs]
         if model.is_sequential and (row := scope.row(outputs)) is not None:
-            return row, known
-        return scope.graph(outputs), known
+            return Made(row, known, scope.size)
+        return Made(scope.graph(outputs), known, scope.size)
 
     def _row(self, scope: Scope, model: Model, given: Sequence[Known]) -> list[At]:
         layers = model.layers

@@ -8,14 +8,27 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from modelarchive.errors import FormatError
-from modelarchive.exchange.keras.config import Config, short
+from modelarchive.exchange.budget import spend
+from modelarchive.exchange.keras.config import Config
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.store import strict
+from modelarchive.store.strict import document_object, short
 
 MAX_BYTES: Final = 64 << 20
 #: Layers and their calls in one model, those of nested models included.
 MAX_CALLS: Final = 100_000
-MAX_DEPTH: Final = 100
+MAX_DEPTH: Final = 40
+#: Characters of a layer's name.
+MAX_NAME: Final = 1024
+#: Bytes of memory that JSON takes when it is read, for each of its own.
+_WIDTH: Final = 16
+#: What is known of a serialized layer, and of a call in it; anything else is told.
+_LAYER: Final = frozenset(
+    (
+        *("module", "class_name", "registered_name", "config", "build_config", "compile_config"),
+        *("name", "inbound_nodes", "shared_object_id", "keras_version", "backend"),
+    )
+)
+_CALL: Final = frozenset(("args", "kwargs"))
 
 
 @dataclass(frozen=True)
@@ -103,10 +116,11 @@ class Model:
 
 
 def load_json(text: str | bytes, what: str) -> dict[str, Any]:
-    """The JSON of a model."""
+    """The JSON of a model, or what stands beside it."""
     if len(text) > MAX_BYTES:
         raise FormatError(f"{what} has {len(text):,} bytes, expected at most {MAX_BYTES:,}")
-    return strict.loads(
+    spend(what, nbytes=_WIDTH * len(text))
+    return document_object(
         text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"), what=what, strict=True
     )
 
@@ -117,11 +131,13 @@ class Parser:
     Attributes:
         problems: What cannot be read: (name of the layer, why).
         calls: How many layers and calls there are.
+        left: Keys of which nothing is known.
     """
 
     def __init__(self) -> None:
         self.problems: list[tuple[str, str]] = []
         self.calls = 0
+        self.left: dict[str, None] = {}
 
     def root(self, data: Mapping[str, Any]) -> Model | None:
         """The model; None with problems where it is none that can be read."""
@@ -138,9 +154,7 @@ class Parser:
         """A serialized layer or model."""
         if depth > MAX_DEPTH:
             raise Refusal(f"models are nested deeper than {MAX_DEPTH}")
-        self.calls += 1
-        if self.calls > MAX_CALLS:
-            raise Refusal(f"more than {MAX_CALLS:,} layers and calls")
+        self._count()
         if not isinstance(data, dict):
             raise Refusal(f"a layer is {short(data)}, expected an object")
         kind = data.get("class_name")
@@ -153,21 +167,22 @@ class Parser:
         if not isinstance(config, dict):
             raise Refusal(f"the config of {short(kind)} is {short(config)}, expected an object")
         name = data.get("name", config.get("name", kind))
-        if not isinstance(name, str):
-            raise Refusal(f"the name of a {kind} is {short(name)}")
+        if not isinstance(name, str) or len(name) > MAX_NAME:
+            raise Refusal(f"the name of a {short(kind)} is {short(name)}")
         module = data.get("module") or ""
         registered = data.get("registered_name")
         # What has no module of Keras, or is registered under a package, is somebody's own class.
         own = ">" in kind or (isinstance(registered, str) and ">" in registered and not registered.startswith("keras"))
         if own or ("module" in data and not re.fullmatch(r"keras(\.\w+)*|keras_\w+(\.\w+)*|builtins", str(module))):
             raise Refusal(f"{short(registered or kind)} is a class of its author's own, which only its code can say")
+        self.left |= dict.fromkeys(data.keys() - _LAYER)
         nodes = data.get("inbound_nodes", [])
         calls = [self._call(node) for node in nodes] if isinstance(nodes, list) else []
         shared = data.get("shared_object_id")
         layer = Layer(name, kind, str(module), Config(config), calls, shared if type(shared) is int else None)
         if (kind in ("Sequential", "Functional", "Model") and not layer.is_operation) or "layers" in config:
             if kind not in ("Sequential", "Functional", "Model"):
-                raise Refusal(f"{kind} is a model of its author's own class, which only its code can say")
+                raise Refusal(f"{short(kind)} is a model of its author's own class, which only its code can say")
             layer.inner = self._model(layer, data, depth)
         return layer
 
@@ -184,6 +199,8 @@ class Parser:
                 self.problems.append((_name_of(each) or layer.name, str(refusal)))
         is_trainable = config.flag("trainable", default=True)
         if layer.kind == "Sequential":
+            config.value("build_input_shape", None)
+            self.left |= dict.fromkeys(config.unread())
             return Model(layer.name, True, found, input_shape=_built_shape(data), is_trainable=is_trainable)
         names = [each.name for each in found]
         if len(set(names)) != len(names):
@@ -192,16 +209,22 @@ class Parser:
         # Calls of a model inside are counted from 1 in lists of outputs: its own making counts as one.
         inputs = self._places(config.value("input_layers", None), set())
         outputs = self._places(config.value("output_layers", None), nested | _keras2_models(found))
-        for each in found:
-            if any(isinstance(call, _Listed) for call in each.calls):
-                each.calls = [self._shifted(call, found) for call in each.calls]
+        if models := _keras2_models(found):
+            for each in found:
+                each.calls = [_shifted(call, models) if isinstance(call, _Listed) else call for call in each.calls]
+        self.left |= dict.fromkeys(config.unread())
         return Model(layer.name, False, found, inputs, outputs, is_trainable=is_trainable)
 
-    def _call(self, node: object) -> Call:
+    def _count(self) -> None:
+        spend("its config", steps=1)
         self.calls += 1
         if self.calls > MAX_CALLS:
             raise Refusal(f"more than {MAX_CALLS:,} layers and calls")
+
+    def _call(self, node: object) -> Call:
+        self._count()
         if isinstance(node, dict):
+            self.left |= dict.fromkeys(node.keys() - _CALL)
             args, kwargs = _plain(node.get("args", [])), _plain(node.get("kwargs", {}))
             if not isinstance(args, list) or not isinstance(kwargs, dict):
                 raise Refusal("a call has no arguments that can be read")
@@ -209,16 +232,6 @@ class Parser:
         if isinstance(node, list):
             return _listed(node)
         raise Refusal(f"a call is {short(node)}")
-
-    def _shifted(self, call: Call, layers: list[Layer]) -> Call:
-        models = _keras2_models(layers)
-
-        def shift(value: Any) -> Any:
-            if isinstance(value, Tensor) and value.layer in models:
-                return Tensor(value.layer, value.call - 1, value.index)
-            return value
-
-        return Call([mapped(each, shift) for each in call.args], {k: mapped(v, shift) for k, v in call.kwargs.items()})
 
     def _places(self, value: object, counted_from_one: set[str]) -> Any:
         """Tensors [layer, call, index], in whatever containers."""
@@ -241,6 +254,17 @@ def _name_of(data: object) -> str:
 
 class _Listed(Call):
     """A call as Keras 2 wrote it."""
+
+
+def _shifted(call: Call, models: set[str]) -> Call:
+    """A call whose tensors of models inside are counted from 0."""
+
+    def shift(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.layer in models:
+            return Tensor(value.layer, value.call - 1, value.index)
+        return value
+
+    return Call([mapped(each, shift) for each in call.args], {k: mapped(v, shift) for k, v in call.kwargs.items()})
 
 
 def _listed(node: list[Any]) -> _Listed:

@@ -11,7 +11,7 @@ from modelarchive import names
 from modelarchive.exchange.bundle import Note, Parameters
 from modelarchive.exchange.keras import files
 from modelarchive.exchange.keras.layers import LAYERS
-from modelarchive.exchange.keras.model import MAX_CALLS, MAX_DEPTH
+from modelarchive.exchange.keras.model import MAX_CALLS, MAX_DEPTH, MAX_NAME
 from modelarchive.exchange.keras.naming import dotted
 from modelarchive.exchange.keras.storage import CLASSES, plain_path, snake_case, without_number
 from modelarchive.exchange.keras.weights import present
@@ -147,7 +147,7 @@ def _label(data: object, prefix: str, inside: str, found: dict[str, _Label], dep
     for at, layer in enumerate(layers[:MAX_CALLS]):
         kind = layer.get("class_name") if isinstance(layer, dict) else None
         own = layer.get("config") if isinstance(layer, dict) else None
-        if not isinstance(kind, str) or not isinstance(own, dict) or ".ops." in f"{layer.get('module')}.":
+        if not isinstance(kind, str) or not isinstance(own, dict) or len(kind) > MAX_NAME or _is_operation(layer):
             continue
         if data.get("class_name") == "Sequential" and kind == "InputLayer" and not at:
             continue
@@ -156,8 +156,14 @@ def _label(data: object, prefix: str, inside: str, found: dict[str, _Label], dep
         number = counts[stem] = counts.get(stem, -1) + 1
         place = f"{prefix}{inside}/{stem}_{number}" if number else f"{prefix}{inside}/{stem}"
         if len(found) < MAX_CALLS:
-            found[place] = _Label(str(own.get("name", layer.get("name", stem))), kind, own)
+            name = own.get("name", layer.get("name", stem))
+            found[place] = _Label(name[:MAX_NAME] if isinstance(name, str) else stem, kind, own)
             _label(layer, f"{place}/", inside, found, depth + 1)
+
+
+def _is_operation(layer: Mapping[str, Any]) -> bool:
+    module = layer.get("module")
+    return isinstance(module, str) and ".ops." in f"{module}."
 
 
 def _placed(stored: files.Variables, paths: Sequence[str], labels: Mapping[str, _Label]) -> dict[str, list[str]]:
@@ -216,8 +222,8 @@ def _variable(label: _Label | None, attribute: str, count: int, number: str) -> 
         called = _names(row.weights, label.config, attribute)
     if len(called) == count + 1 and called[-1] == "bias":
         called = called[:-1]
-    fits = len(called) == count and number.isdecimal() and int(number) < count
-    return [called[int(number)]] if fits else ["vars", number]
+    places = {str(at): name for at, name in enumerate(called)}
+    return [places[number]] if len(called) == count and number in places else ["vars", number]
 
 
 def _names(weights: Any, config: Mapping[str, Any], attribute: str) -> list[str]:

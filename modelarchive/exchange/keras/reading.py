@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from modelarchive import spec
 from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError, counted
+from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
 from modelarchive.exchange.keras import files, shards
 from modelarchive.exchange.keras.calling import converted
+from modelarchive.exchange.keras.declaring import Inputs, declarations_of, is_flat, known, structure_of
 from modelarchive.exchange.keras.importing import Importer, leaves
-from modelarchive.exchange.keras.model import Layer, Model, Parser, Tensor, load_json
+from modelarchive.exchange.keras.model import MAX_BYTES, Parser, load_json
 from modelarchive.exchange.keras.naming import block_names
 from modelarchive.exchange.keras.parameters import asides, by_layer, by_path, told
-from modelarchive.exchange.keras.scope import Known
 from modelarchive.exchange.keras.storage import Names, Paths, Storage
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.zipped import content
-from modelarchive.nn import nesting
-from modelarchive.nn.evaluate import declared
-from modelarchive.store import strict
 from modelarchive.store.deferred import Deferred
 
-#: Inputs as an architecture declares them, or shapes by name.
-Inputs = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[int | None]]
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
-_DTYPES: Final = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-                  "float16", "float32", "float64", "bfloat16")  # fmt: skip
 
 
 def read(
@@ -64,26 +58,43 @@ def read(
         ConversionError: The model has layers without a counterpart, custom classes or code; lists all of them.
     """
     file = MappedFile(path)
-    given = config
-    if given is not None and not isinstance(given, Mapping):
-        given = load_json(Path(os.fsdecode(given)).read_bytes(), os.fsdecode(given))
+    given = _given(config)
+    size = file.size + (given[1] if given is not None else 0)
     try:
-        if file.read(0, 2) == b"PK":
-            source = _zip(file)
-        elif file.read(0, min(8, file.size)) == _HDF5:
-            source = _hdf5(file, given)
-        elif shards.is_index(file.read(0, min(64, file.size))):
-            source = _File(shards.read_index(file), given)
-        else:
-            raise FormatError("is neither a .keras nor an HDF5 file")
-        if parameters_only:
-            return _parameters(source, inputs)
-        if source.config is None:
-            return _weights(source)
-        return _whole(source, inputs)
+        with reading(file.path, size):
+            source = _source(file, None if given is None else given[0])
+            if parameters_only:
+                return _parameters(source, inputs)
+            if source.config is None:
+                return _weights(source)
+            return _whole(source, inputs)
     except (FormatError, UnsafeFileError, ConversionError) as error:
         error.file = error.file or str(file.path)
         raise
+
+
+def _source(file: MappedFile, config: Mapping[str, Any] | None) -> _File:
+    """What is in a file, which is told by its content."""
+    if file.read(0, 2) == b"PK":
+        return _zip(file)
+    if file.read(0, min(8, file.size)) == _HDF5:
+        return _hdf5(file, config)
+    if shards.is_index(file.read(0, min(64, file.size))):
+        return _File(shards.read_index(file), config)
+    raise FormatError("is neither a .keras nor an HDF5 file")
+
+
+def _given(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> tuple[Mapping[str, Any], int] | None:
+    """The architecture that belongs to weights, and the bytes that it has in a file."""
+    if config is None or isinstance(config, Mapping):
+        return None if config is None else (config, len(json.dumps(config, default=str)))
+    file = MappedFile(config)
+    with reading(file.path, file.size):
+        try:
+            return load_json(file.read(0, MAX_BYTES + 1), "the architecture"), file.size
+        except FormatError as error:
+            error.file = str(file.path)
+            raise
 
 
 @dataclass
@@ -151,11 +162,13 @@ def _zip(file: MappedFile) -> _File:
     config = load_json(content(file, members[files.CONFIG]), files.CONFIG)
     metadata: dict[str, Any] = {}
     if files.METADATA in members:
-        metadata = strict.loads(content(file, members[files.METADATA]), what=files.METADATA, strict=True)
+        metadata = load_json(content(file, members[files.METADATA]), files.METADATA)
     notes = []
     known = (files.CONFIG, files.METADATA, files.VARIABLES)
     if others := [name for name in members if name not in known and not name.endswith("/")]:
-        notes.append(Note("(assets)", f"left out: {', '.join(others[:8])}"))
+        notes.append(Note("(assets)", f"left out: {_listed(others)}"))
+    if unknown := [key for key in metadata if key not in ("keras_version", "date_saved")]:
+        notes.append(Note(files.METADATA, f"left out: {_listed(unknown)}"))
     version = str(metadata.get("keras_version", "3"))[:40]
     stored = files.variables(file, members[files.VARIABLES])
     return _File(stored, config, version, notes=notes, saved=metadata.get("date_saved"))
@@ -215,7 +228,7 @@ def _parameters(source: _File, inputs: Inputs | None) -> Bundle:
         try:
             _whole(source, inputs)
             reason = "only the parameters were asked for"
-        except (ConversionError, FormatError) as error:
+        except (ConversionError, FormatError, UnsafeFileError) as error:
             problems = getattr(error, "unsupported", [("", error.message)])
             listed = "; ".join(f"{where}: {what}".removeprefix(": ") for where, what in problems[:3])
             more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
@@ -241,6 +254,11 @@ def _whole(source: _File, inputs: Inputs | None) -> Bundle:
     return bundle
 
 
+def _listed(names: Sequence[str]) -> str:
+    """A few of several names."""
+    return ", ".join(name[:80] for name in names[:8]) + (f", and {len(names) - 8:,} more" if len(names) > 8 else "")
+
+
 def _optimizer() -> Note:
     return Note("(optimizer)", "its state is left out")
 
@@ -255,14 +273,17 @@ def _model(
     parser = Parser()
     model = parser.root(config)
     importer = Importer(storage, parser, version, converted)
-    importer.notes = list(notes)
+    for note in notes:
+        importer.note(note.where, note.what)
     if model is None:
         raise ConversionError(parser.problems, hint=OWN)
+    if parser.left:
+        importer.note("(config)", f"left out, as nothing is known of them: {_listed(list(parser.left))}")
     storage.assign(model, "")
-    declarations = _declarations(model, inputs)
+    declarations = declarations_of(model, inputs)
     if not model.is_sequential and not leaves(model.outputs):
         raise FormatError(f"the model {model.name!r} has no outputs")
-    block, _ = importer.model(model, [_known(each) for each in declarations])
+    block = importer.model(model, [known(each) for each in declarations]).block
     problems = list(dict.fromkeys([*parser.problems, *importer.problems]))
     if problems:
         raise ConversionError(problems, hint=OWN)
@@ -270,8 +291,8 @@ def _model(
     called = block.get("inputs") or block_names(each["name"] for each in declarations).values()
     for each, name in zip(declarations, called, strict=True):
         each["name"] = name
-    if block["kind"] == "Graph" and isinstance(model.outputs, dict | list) and not _is_flat(model.outputs):
-        block["structure"] = _structure(model.outputs)
+    if block["kind"] == "Graph" and isinstance(model.outputs, dict | list) and not is_flat(model.outputs):
+        block["structure"] = structure_of(model.outputs)
     is_known = all(each["shape"] is not None for each in declarations)
     architecture = {"vocabulary": 1, "inputs": declarations if is_known else [], "model": block}
     if not is_known:
@@ -288,10 +309,11 @@ def _bundle(
     architecture: dict[str, Any], parameters: Mapping[str, Deferred], importer: Importer, config: Mapping[str, Any]
 ) -> Bundle:
     try:
-        expected = spec.parameter_shapes(architecture)
+        checked = spec.check(architecture)
     except SpecError as error:
         problems = [(pointer or "(model)", message) for pointer, _, message in error.problems]
         raise ConversionError(problems) from error
+    expected = checked.shapes
     wrong = [
         (name, f"expected shape {shape}, found {parameters[name].shape}")
         for name, shape in expected.items()
@@ -300,13 +322,13 @@ def _bundle(
     if wrong:
         raise ConversionError(wrong)
     if config.get("compile_config"):
-        importer.notes.append(_compiled())
+        importer.note(_compiled().where, _compiled().what)
     _tell_unused(importer)
     source: dict[str, Any] = {"format": "Keras", "version": importer.version}
     if importer.results:
         source["results"] = importer.results
     found = Parameters({name: parameters[name] for name in expected})
-    return Bundle(found, architecture, metadata={"source": source}, notes=importer.notes)
+    return Bundle(found, architecture, metadata={"source": source}, notes=importer.notes, known=checked)
 
 
 def _tell_unused(importer: Importer) -> None:
@@ -318,70 +340,3 @@ def _tell_unused(importer: Importer) -> None:
     for path in unused:
         if path not in aside:
             importer.note(path, UNUSED)
-
-
-def _declarations(model: Model, inputs: Inputs | None) -> list[dict[str, Any]]:
-    """The inputs of a model; shape None where it is not known."""
-    layers = {layer.name: layer for layer in model.layers}
-    if model.is_sequential:
-        first = model.layers[0] if model.layers else None
-        found = [_declared(first, "x", model.input_shape)]
-    else:
-        tensors = leaves(model.inputs)
-        wrong = [each for each in tensors if not isinstance(each, Tensor) or each.layer not in layers]
-        if wrong:
-            raise FormatError(f"an input of {model.name!r} is no layer of it")
-        found = [_declared(layers[each.layer], each.layer, None) for each in tensors]
-    if inputs is None:
-        return found
-    own = [each["name"] for each in found]
-    if not isinstance(inputs, Mapping):
-        if len(inputs) != len(found):
-            raise ValueError(f"inputs declares {len(inputs)} inputs, the model has {own}")
-        return [
-            each | {"shape": list(new["shape"]), "dtype": new.get("dtype", each["dtype"])}
-            for each, new in zip(found, inputs, strict=True)
-        ]
-    if unknown := [name for name in inputs if name not in own]:
-        raise ValueError(f"inputs names {unknown}, the model has {own}")
-    return [each | ({"shape": list(inputs[each["name"]])} if each["name"] in inputs else {}) for each in found]
-
-
-def _declared(layer: Layer | None, name: str, shape: list[int | None] | None) -> dict[str, Any]:
-    dtype: Any = "float32"
-    if layer is not None:
-        config = layer.config.values
-        stated = config.get("batch_shape", config.get("batch_input_shape"))
-        if isinstance(stated, list):
-            shape = stated
-        if layer.is_input:
-            name, dtype = layer.name, config.get("dtype", "float32")
-            if isinstance(dtype, dict):
-                dtype = (dtype.get("config") or {}).get("name")
-            if config.get("sparse") or config.get("ragged"):
-                raise ConversionError([(name, "is a sparse or ragged input, which has no counterpart")])
-    if dtype not in _DTYPES:
-        raise ConversionError([(name, f"is an input of {str(dtype)[:40]!r}, which has no counterpart")])
-    if shape is not None and not all(size is None or (type(size) is int and 0 < size < 2**31) for size in shape):
-        raise ConversionError([(name, f"has the shape {str(shape)[:80]}")])
-    # The first axis is the batch: that it was fixed while the model was made says nothing of its meaning.
-    return {"name": name, "shape": None if shape is None else list(shape), "dtype": dtype}
-
-
-def _known(each: Mapping[str, Any]) -> Known:
-    return Known(None if each["shape"] is None else declared(each["shape"], each["dtype"]))
-
-
-def _is_flat(outputs: Any) -> bool:
-    return isinstance(outputs, list) and all(isinstance(each, Tensor) for each in outputs)
-
-
-def _structure(outputs: Any) -> Any:
-    """The containers of the outputs, as an architecture writes them."""
-    return nesting.structure_of(_emptied(outputs))
-
-
-def _emptied(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _emptied(each) for key, each in value.items()}
-    return [_emptied(each) for each in value] if isinstance(value, list) else 0

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.keras.config import short
+from modelarchive.exchange.keras.config import numbers
 from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.keras.step import Step
 from modelarchive.exchange.keras.weights import Fields
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
+from modelarchive.store.strict import short
 
 Arrays = Mapping[str, Deferred]
 #: More numbers are not made from what a config says.
@@ -198,7 +199,7 @@ def normalization(step: Step) -> At:
         if value is None:
             at = step.parameter(name, is_trained=False)
         else:
-            flat = np.asarray(value, np.float32).reshape(-1)
+            flat = numbers(value, "float32").reshape(-1)
             at = step.constant(np.broadcast_to(flat, [max(math.prod(shape), 1)]) if flat.size == 1 else flat)
         found.append(step.op("reshape", at, shape=shape))
     deviation = step.op("maximum", step.op("sqrt", found[1]), step.constant(1e-7))

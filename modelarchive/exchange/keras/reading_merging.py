@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from modelarchive.exchange.keras.config import short
 from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.keras.step import Step
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.store.strict import short
 
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 

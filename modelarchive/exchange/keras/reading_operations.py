@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from modelarchive.exchange.keras.config import short
+from modelarchive.exchange.budget import spend
+from modelarchive.exchange.keras.config import DTYPES
 from modelarchive.exchange.keras.reading_windows import spatial
 from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.keras.step import Step
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.store.strict import short
 
 Read = Callable[[Step], At | list[At]]
 #: More places are not written into an architecture.
 _MANY = 1 << 20
-_DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-           "float16", "float32", "float64", "bfloat16")  # fmt: skip
 
 
 def one(step: Step, place: int = 0, name: str = "x") -> At:
@@ -152,7 +152,7 @@ def unstack(step: Step) -> list[At]:
 def cast(step: Step) -> At:
     """Cast."""
     dtype = step.config.value("dtype")
-    if dtype not in _DTYPES:
+    if dtype not in DTYPES:
         raise Refusal(f"dtype = {short(dtype)} has no counterpart")
     return step.op("cast", one(step), dtype=dtype)
 
@@ -214,6 +214,8 @@ def picked(step: Step) -> At:
     index: list[Any] = []
     items = given if isinstance(given, list) else [given]
     taken = sum(1 for item in items if item is not None and item is not ...)
+    if sum(item is ... for item in items) > 1:
+        raise Refusal("an index with two ellipses has no counterpart")
     for item in items:
         if item is ...:
             index += [[None, None, None]] * (step.rank(x) - taken)
@@ -340,6 +342,7 @@ def repeated(step: Step) -> At:
     size = dims[axis]
     if size is None or not 1 <= times <= _MANY // max(size, 1):
         raise Refusal("repeats along an axis of a size that is not known, or beyond all reason")
+    spend("a repetition", elements=size * times)
     places = np.repeat(np.arange(size), times)
     return step.op("take", x, step.constant(places, "int64"), axis=axis)
 

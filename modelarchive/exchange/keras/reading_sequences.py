@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from modelarchive.exchange.keras.config import Config, short
+from modelarchive.exchange.keras.config import Config
 from modelarchive.exchange.keras.model import Call, Layer
 from modelarchive.exchange.keras.scope import LOST, At
 from modelarchive.exchange.keras.step import Step
 from modelarchive.exchange.keras.weights import GRU_GATES, LSTM_GATES, RNN_GATES, recurrent
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.store.strict import short
 
 
 @dataclass(frozen=True)

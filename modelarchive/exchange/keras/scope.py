@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from modelarchive import names
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.keras.naming import RENAMED, block_names
 from modelarchive.nn.evaluate import Abstract, Evaluator, constant_value, declared
 from modelarchive.nn.kinds import KINDS
@@ -49,7 +51,24 @@ class Known:
     mask: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A model as a block.
+
+    Attributes:
+        block: The block.
+        known: What is known of its outputs.
+        size: How many nodes there are in it, those of blocks inside of it included.
+    """
+
+    block: Block
+    known: list[Known]
+    size: int
+
+
 _CONTAINERS: Final = ("Graph", "Sequential")
+#: Steps of the budget that a node takes: it is made, and validated with the rest.
+_NODE: Final = 2
 #: The result of a call that could not be said, which is told already.
 LOST: Final = At("?")
 
@@ -73,11 +92,17 @@ class Scope:
         self.inputs: list[str] = []
         self.nodes: list[dict[str, Any]] = []
         self.own: dict[str, dict[str, Any]] = {}
+        #: Nodes, those of blocks inside included.
+        self.size = 0
+        #: Name of a parameter of its own -> key of the array; and back.
         self._held: dict[str, str] = {}
-        self._frozen: list[str] = []
+        self._owns: dict[str, str] = {}
+        self._frozen: dict[str, None] = {}
         self._known: dict[At, Known] = {LOST: Known(None)}
         self._taken = names.Taken()
-        self._declared: dict[str, str] = {}
+        #: What a block is, in JSON or as a model that was made -> the node that declares it; and back.
+        self._declared: dict[str | Made, str] = {}
+        self._declares: dict[str, list[str | Made]] = {}
         self._evaluator = Evaluator()
 
     @contextlib.contextmanager
@@ -134,8 +159,10 @@ class Scope:
                     renamed.get(ref, ref) if isinstance(ref, str) else [renamed.get(ref[0], ref[0]), ref[1]]
                     for ref in node["inputs"]
                 ]
-            if (block := node.get("block")) is not None and block["kind"] in _CONTAINERS:
-                self._declared = {key: renamed.get(name, name) for key, name in self._declared.items()}
+        moved = {new: self._declares.pop(old) for old, new in renamed.items() if old in self._declares}
+        for name, keys in moved.items():
+            self._declared |= dict.fromkeys(keys, name)
+        self._declares |= moved
         for name in renamed.values():
             self._taken.add(name)
         for old, known in [(at, self._known.pop(at)) for name in renamed for at in self._results(name)]:
@@ -168,6 +195,8 @@ class Scope:
         self._known[at] = Known(self.known(at).value, mask)
 
     def _emit(self, wish: str, node: dict[str, Any], value: Any) -> list[At]:
+        spend("its network", steps=_NODE)
+        self.size += 1
         name = self.free(wish)
         self.nodes.append({"name": name, **node})
         if isinstance(value, tuple):
@@ -196,19 +225,20 @@ class Scope:
     def parameter(self, wish: str, key: str) -> At:
         """A parameter of the graph's own, as a result."""
         array = self.importer.arrays[key]
-        own = next((name for name, other in self._held.items() if other == key), None)
+        own = self._owns.get(key)
         if own is None:
-            own = self.free(wish)
+            own = self._owns[key] = self.free(wish)
             self.own[own] = {"shape": list(array.shape), "dtype": dtype_name(array.dtype)}
             self._held[own] = key
             if not self.is_trainable:
-                self._frozen.append(own)
+                self._frozen[own] = None
         value = declared(array.shape, dtype_name(array.dtype))
         return self._emit(f"{own}_value", {"parameter": own}, value)[0]
 
     def freeze(self, key: str) -> None:
         """Say that training does not change a parameter of the graph's own."""
-        self._frozen += [own for own, other in self._held.items() if other == key and own not in self._frozen]
+        if key in self._owns:
+            self._frozen[self._owns[key]] = None
 
     def block(self, wish: str, block: Block, refs: Sequence[At], value: Any = ...) -> list[At]:
         """Add a block; a further call of one that there is already, where it has the same parameters.
@@ -226,7 +256,27 @@ class Scope:
         if (HELD in signature or block["kind"] in _CONTAINERS) and signature in self._declared:
             return self._emit(f"{wish}_again", {"call": self._declared[signature], "inputs": inputs}, value)
         found = self._emit(wish, {"block": block, "inputs": inputs}, value)
-        self._declared[signature] = found[0].name
+        self._declare(signature, found[0].name)
+        return found
+
+    def _declare(self, key: str | Made, name: str) -> None:
+        self._declared[key] = name
+        self._declares.setdefault(name, []).append(key)
+
+    def model(self, wish: str, made: Made, refs: Sequence[At]) -> list[At]:
+        """Add a model inside of this one; a further call of one that there is already."""
+        values = [each.value for each in made.known]
+        value = tuple(values) if len(values) != 1 else values[0]
+        if made in self._declared:
+            node = {"call": self._declared[made], "inputs": [ref.ref for ref in refs]}
+            return self._emit(f"{wish}_again", node, value)
+        # The same model elsewhere is written out there, too.
+        spend("a model inside of others", steps=_NODE * made.size)
+        before = self.size
+        found = self.block(wish, copy.deepcopy(made.block), refs, value)
+        node = self.nodes[-1]
+        self._declare(made, str(node.get("call", node["name"])))
+        self.size = before + 1 + made.size
         return found
 
     def layer_value(self, block: Block, refs: Sequence[At]) -> Any:
@@ -254,4 +304,4 @@ class Scope:
         if self.own:
             block |= {"parameters": self.own, HELD: self._held}
         block |= {"nodes": self.nodes, "outputs": [at.ref for at in outputs]}
-        return block | ({"frozen": self._frozen} if self._frozen else {})
+        return block | ({"frozen": list(self._frozen)} if self._frozen else {})

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.errors import FormatError, UnsafeFileError
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.keras import files
 from modelarchive.exchange.keras.layers import LAYERS
 from modelarchive.exchange.keras.parameters import BY_STEM
 from modelarchive.exchange.mapped import MappedFile
+from modelarchive.exchange.shards import is_own, is_there
 from modelarchive.store.deferred import Deferred
-from modelarchive.store.strict import loads, short
+from modelarchive.store.strict import document_object, short
 
 MAX_BYTES: Final = 64 << 20
 #: How Keras names shards, behind the name of their index.
@@ -50,8 +51,8 @@ def read_index(file: MappedFile) -> files.Variables:
         for path, array in stored.arrays.items():
             group = path.rpartition("/")[0]
             if shard not in named.get(group, ()):
-                other = ", ".join(named.get(group, ())) or "no shard"
-                raise FormatError(f"holds {path!r}, which is in {other} by the index", file=place, hint=_HINT)
+                other = _listed(named.get(group, ())) or "no shard"
+                raise FormatError(f"holds {short(path)}, which is in {other} by the index", file=place, hint=_HINT)
             if path in arrays:
                 raise FormatError(f"holds {path!r}, which another shard has too", file=place, hint=_HINT)
             arrays[path] = array
@@ -60,7 +61,7 @@ def read_index(file: MappedFile) -> files.Variables:
         unknown += stored.unknown
     _compare(file.path, named, shards, arrays)
     bits = sum(array.nbytes * 8 // (8 if array.dtype.kind == "b" else 1) for array in arrays.values())
-    if total is not None and not unknown and abs(bits / 8 - total) >= 1:
+    if total is not None and not unknown and not total - 1 < bits / 8 < total + 1:
         what = f"its shards hold {bits // 8:,} bytes of arrays, expected {total:,}: one of them is of another model"
         raise FormatError(what, hint=_HINT)
     return files.Variables(arrays, {}, groups, unknown)
@@ -70,7 +71,8 @@ def _weight_map(file: MappedFile) -> tuple[dict[str, list[str]], int | float | N
     """Path of a group -> the shards that hold its arrays; how many bytes all arrays have."""
     if file.size > MAX_BYTES:
         raise FormatError(f"has {file.size:,} bytes: it is no index of shards")
-    document = loads(file.read(0, file.size), what="the index of shards", strict=True)
+    spend("the index of shards", nbytes=file.size)
+    document = document_object(file.read(0, file.size), what="the index of shards", strict=True)
     if "class_name" in document and "config" in document:
         raise FormatError("is the JSON of a model, without weights", hint="pass it as config= beside its weights")
     found = document.get("weight_map")
@@ -82,7 +84,7 @@ def _weight_map(file: MappedFile) -> tuple[dict[str, list[str]], int | float | N
         if not several or not all(isinstance(each, str) for each in several):
             raise FormatError(f"the weight_map has no file names for {short(group)}")
         for shard in several:
-            if shard in ("", ".", "..") or any(sign in shard for sign in "/\\:\0"):
+            if not is_own(shard):
                 raise UnsafeFileError(
                     f"names the file {short(shard)}, which is not in its own folder", rule="own folder only"
                 )
@@ -94,10 +96,10 @@ def _weight_map(file: MappedFile) -> tuple[dict[str, list[str]], int | float | N
 
 def _shard(index: Any, name: str) -> files.Variables:
     place = Path(index).with_name(name)
+    if not is_there(place):
+        raise FormatError(f"names the shard {short(name)}, which is not beside it", hint=_HINT)
     try:
         return files.variables(MappedFile(place))
-    except FileNotFoundError:
-        raise FormatError(f"names the shard {short(name)}, which is not beside it", hint=_HINT) from None
     except (FormatError, UnsafeFileError) as error:
         error.file = str(place)
         error.hint = error.hint or f"{Path(index).name} names it as one of its shards; take it again"
@@ -124,9 +126,15 @@ def _compare(
             if group not in inside[shard]:
                 place = str(Path(index).with_name(shard))
                 raise FormatError(f"holds no array of {group!r}, which the index says", file=place, hint=_HINT)
-        found = {int(each) for each in numbers.get(group, ()) if each.isdecimal()}
-        if lost := sorted(set(range(max(found, default=-1) + 1)) - found):
-            raise FormatError(f"{group}/{lost[0]} is in none of {', '.join(several)}", hint=_HINT)
+        # Of so many variables the names are the numbers below that.
+        found = numbers.get(group, set())
+        lost = next((at for at in range(len(found)) if str(at) not in found), None)
+        if lost is not None:
+            raise FormatError(f"{group[:200]}/{lost} is in none of {_listed(several)}", hint=_HINT)
+
+
+def _listed(shards: Sequence[str]) -> str:
+    return ", ".join(shard[:80] for shard in shards[:8]) + (", ..." if len(shards) > 8 else "")
 
 
 def told_apart(file: MappedFile, stored: files.Variables) -> list[Note]:
@@ -153,20 +161,20 @@ def told_apart(file: MappedFile, stored: files.Variables) -> list[Note]:
 def _others(index: Path) -> list[str]:
     """The shards that an index names; none if it cannot be read."""
     try:
-        weight_map = json.loads(index.read_bytes()[:MAX_BYTES])["weight_map"]
+        weight_map = document_object(index.read_bytes()[:MAX_BYTES], what=index.name, strict=False)["weight_map"]
         several = [each if isinstance(each, list) else [each] for each in weight_map.values()]
         return list(dict.fromkeys(str(each) for row in several for each in row))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, AttributeError):
         return []
 
 
 def _lacking(stored: files.Variables) -> str:
     """The first group that has not all of its variables, in words."""
-    numbers: dict[str, set[int]] = {}
+    numbers: dict[str, set[str]] = {}
     for path in (*stored.arrays, *stored.unknown):
         group, _, number = path.rpartition("/")
         if group.rpartition("/")[2] == "vars" and number.isdecimal():
-            numbers.setdefault(group, set()).add(int(number))
+            numbers.setdefault(group, set()).add(number)
     for group in stored.groups:
         if group.rpartition("/")[2] != "vars":
             continue
@@ -174,6 +182,6 @@ def _lacking(stored: files.Variables) -> str:
         row = LAYERS.get(BY_STEM.get(stem, ""))
         needs = row is not None and any(each.theirs in ("kernel", "embeddings") for each in row.weights)
         found = numbers.get(group, set())
-        if (needs and not found) or found != set(range(len(found))):
+        if (needs and not found) or found != set(map(str, range(len(found)))):
             return f"{group} has not all of its variables"
     return ""

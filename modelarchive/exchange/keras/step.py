@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.keras.activations import Activation, activation_of
-from modelarchive.exchange.keras.config import Config, short
+from modelarchive.exchange.keras.config import DTYPES, Config, numbers
 from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.model import Call, Layer, Literal, mapped
 from modelarchive.exchange.keras.scope import HELD, LOST, At, Block, Scope
@@ -20,6 +21,7 @@ from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.kinds import KINDS
 from modelarchive.nn.parameter import dtype_name
 from modelarchive.store.deferred import Deferred
+from modelarchive.store.strict import short
 
 #: Dtypes that a layer may compute in.
 FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
@@ -163,6 +165,7 @@ class Step:
         """A number (of a weak dtype), or a small array; a large one is a parameter."""
         array = np.asarray(value)
         if array.size > 64:
+            spend("a constant", elements=array.size)
             return self._stored(array.astype(dtype or "float32"))
         if array.ndim and dtype is None:
             dtype = "float32"
@@ -182,11 +185,13 @@ class Step:
         if isinstance(value, At):
             return value
         if isinstance(value, Literal):
-            return self.constant(np.asarray(value.value, value.dtype), value.dtype)
+            if value.dtype not in DTYPES:
+                raise Refusal(f"an array is of the dtype {short(value.dtype)}, which has no counterpart")
+            return self.constant(numbers(value.value, value.dtype), value.dtype)
         if isinstance(value, bool | int | float):
             return self.constant(value)
         if isinstance(value, list) and not any(isinstance(each, At) for each in leaves(value)):
-            array = np.asarray(value)
+            array = numbers(value)
             return self.constant(array, "int32" if array.dtype.kind == "i" else "float32")
         raise Refusal(f"an argument is {short(value)}, expected a tensor or numbers")
 

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from modelarchive import names
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.mxnet.ndarrays import DTYPES
 from modelarchive.exchange.mxnet.symbol import VARIABLE, Entry, SymbolGraph, SymbolNode
@@ -20,11 +21,14 @@ from modelarchive.exchange.support import said
 from modelarchive.nn.evaluate import Evaluator, Value, constant_value, declared
 from modelarchive.nn.kinds import KINDS
 from modelarchive.store.deferred import Deferred
+from modelarchive.store.strict import short
 
 #: A reference as an architecture writes it: a name, or [name, index].
 Ref: TypeAlias = str | list[Any]
 #: An input of an architecture.
 Declared: TypeAlias = dict[str, Any]
+#: Steps of the budget that a node takes: it is made, and validated with the rest.
+_NODE: Final = 2
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,14 @@ class Importer:
     def run(self, operators: Mapping[str, Callable[[Step], Any]]) -> None:
         """Walk the nodes; what has no counterpart is collected in `problems`."""
         needed = self.symbol.needed()
-        used = {entry for at in needed for entry in self.symbol.nodes[at].inputs} | set(self.symbol.heads)
+        used: dict[int, set[int]] = {}
+        for at, index in [entry for each in needed for entry in self.symbol.nodes[each].inputs] + self.symbol.heads:
+            used.setdefault(at, set()).add(index)
         for position in needed:
             node = self.symbol.nodes[position]
             if node.op == VARIABLE:
                 continue
-            step = Step(self, position, frozenset(index for at, index in used if at == position))
+            step = Step(self, position, frozenset(used.get(position, ())))
             results = self._converted(step, operators)
             for index in step.used:
                 if results and index >= len(results):
@@ -102,13 +108,13 @@ class Importer:
         node = step.node
         try:
             if node.op not in operators:
-                raise Refusal(f"the operator {node.op!r} has no counterpart")
+                raise Refusal(f"the operator {short(node.op)} has no counterpart")
             if any(self.results.get(entry, "") is None for entry in node.inputs):
                 return ()  # of what could not be said nothing can be made
             with refusing(node.op):
                 found = operators[node.op](step)
             if unread := node.attributes.unread():
-                raise Refusal(f"{node.op} has attributes that have no counterpart: {unread}")
+                raise Refusal(f"{node.op} has attributes that have no counterpart: {short(unread)}")
         except Refusal as refusal:
             self.problems.append((node.name, str(refusal)))
             return ()
@@ -166,6 +172,7 @@ class Importer:
 
     def emit(self, wish: str, node: dict[str, Any], value: Value) -> Ref:
         """Add a node; the reference to its result."""
+        spend("its network", steps=_NODE)
         name = self.free(wish)
         self.nodes.append({"name": name, **node})
         self._values[name] = value
@@ -209,6 +216,7 @@ class Importer:
         key = json.dumps([config, {own: stored for own, (stored, _) in parameters.items()}], sort_keys=True)
         if parameters and key in self._blocks:
             return self.emit(wish, {"call": self._blocks[key], "inputs": list(refs)}, value)
+        spend("its network", steps=_NODE)
         name = self.free(wish)
         shares = {}
         for own, (stored, array) in parameters.items():

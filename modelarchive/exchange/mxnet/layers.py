@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -303,7 +304,7 @@ def _unpacked(
         shapes[f"weight_hh_{suffix}"] = (rows, hidden)
     for _, suffix in suffixes:
         shapes |= {f"bias_ih_{suffix}": (rows,), f"bias_hh_{suffix}": (rows,)}
-    if [elements(each) for each in arrays] == [int(np.prod(shape)) for shape in shapes.values()]:
+    if [elements(each) for each in arrays] == [math.prod(shape) for shape in shapes.values()]:
         return {
             own: (part, array if array.shape == shape else changed(array, lambda x, s=shape: x.reshape(s), shape))  # type: ignore[misc]
             for (own, shape), part, array in zip(shapes.items(), parts, arrays, strict=True)
@@ -313,7 +314,7 @@ def _unpacked(
     found: dict[str, tuple[str, Deferred]] = {}
     begin = 0
     for own, shape in shapes.items():
-        end = begin + int(np.prod(shape))
+        end = begin + math.prod(shape)
 
         def cut(x: np.ndarray, b: int = begin, e: int = end, s: tuple[int, ...] = shape) -> np.ndarray:
             return x.reshape(-1)[b:e].reshape(s)

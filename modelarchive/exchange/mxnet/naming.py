@@ -46,9 +46,7 @@ def from_gluon(names: Iterable[str]) -> dict[str, str]:
                 new = f"{name[:start]}{match['what']}_{to}_l{layer}{'_reverse' if side == 'r' else ''}"
         found[name] = new
     taken = Counter(found.values())
-    return {
-        name: new if taken[new] == 1 and new not in there.difference({name}) else name for name, new in found.items()
-    }
+    return {name: new if taken[new] == 1 and (new == name or new not in there) else name for name, new in found.items()}
 
 
 def to_gluon(names: Iterable[str], kinds: Mapping[str, str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from modelarchive.errors import FormatError, UnsafeFileError
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.store.deferred import Deferred
 
@@ -47,7 +48,7 @@ MAX_ARRAYS: Final = 1_000_000
 MAX_ELEMENTS: Final = 2**56
 #: A sparse array may become this many bytes when it is made dense, beyond so many times the file's size.
 MAX_DENSE: Final = 64 << 20
-MAX_INFLATION: Final = 1000
+MAX_INFLATION: Final = 400
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def read_arrays(path: str | os.PathLike[str]) -> Contents:
         raise cursor.wrong("is no NDArray file of MXNet")
     if count > min(MAX_ARRAYS, cursor.left // 4):
         raise cursor.wrong(f"declares {count:,} arrays, and has {cursor.left:,} bytes for them")
+    spend("its arrays", steps=count)
     arrays: list[Deferred | None] = []
     sparse: dict[int, str] = {}
     for position in range(count):
@@ -242,6 +244,7 @@ def _names(cursor: _Cursor, count: int) -> list[str]:
     if number not in (0, count):
         raise cursor.wrong(f"has {number:,} names for {count:,} arrays")
     names: dict[str, None] = {}
+    spend("names of arrays", steps=number)
     for position in range(number):
         (length,) = cursor.numbers("<Q", f"name {position}")
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.mxnet.importing import Packed, Ref, Step, Zeros, dtype_name
 from modelarchive.exchange.mxnet.layers import Operator
 from modelarchive.exchange.refusal import Refusal
@@ -141,6 +142,8 @@ def concat(step: Step) -> Any:
     axis = at.integer("dim", at.integer("axis", 0 if step.node.op.startswith("_np") else 1))
     flat = [step.raw(index) for index in range(len(step))]
     if flat and all(isinstance(each, Packed) for each in flat):
+        # What is packed twice has twice as many parts.
+        spend("packed parameters", steps=sum(len(each.parts) for each in flat))
         return Packed(tuple(part for each in flat for part in each.parts))
     return step.op("concatenate", *step.refs(), axis=axis)
 

@@ -11,8 +11,10 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import dtypes, spec
-from modelarchive.errors import ConversionError, FormatError, SpecError
+from modelarchive.errors import ConversionError, FormatError, SpecError, counted
+from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
+from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.mxnet import naming
 from modelarchive.exchange.mxnet.importing import Importer, input_place
 from modelarchive.exchange.mxnet.inputs import Shape, candidates, declared_shapes
@@ -55,18 +57,24 @@ def read(
         ConversionError: The symbol has operators without a counterpart; lists all of them.
     """
     path = Path(os.fsdecode(path))
-    with path.open("rb") as file:
-        start = file.read(64)
+    start = MappedFile(path).read(0, 64)
+    notes: list[Note] = []
     if is_ndarray_file(start):
         exported = _EXPORTED.fullmatch(path.name)
         symbol = path.with_name(f"{exported['prefix']}-symbol.json") if exported else None
-        if symbol is not None and symbol.is_file():
-            return _model(symbol, path, inputs, [])
-        return _parameters(path)
-    if start.lstrip()[:1] != b"{":
+        arrays: Any = path
+    elif start.lstrip()[:1] == b"{":
+        symbol = path
+        arrays = _beside(path, notes) if parameters is None else parameters
+    else:
         raise FormatError("is neither an NDArray file nor a symbol of MXNet", file=path)
-    notes: list[Note] = []
-    return _model(path, _beside(path, notes) if parameters is None else parameters, inputs, notes)
+    files = [
+        each for each in (symbol, arrays) if isinstance(each, str | os.PathLike) and Path(os.fsdecode(each)).is_file()
+    ]
+    with reading(path, sum(Path(os.fsdecode(each)).stat().st_size for each in files)):
+        if symbol is None or not symbol.is_file():
+            return _parameters(path)
+        return _model(symbol, arrays, inputs, notes)
 
 
 def _beside(path: Path, notes: list[Note]) -> Path:
@@ -138,21 +146,22 @@ def _model(symbol_path: Path, arrays_path: Any, inputs: Inputs | None, notes: li
     for number, each in enumerate(tries):
         importer = Importer(symbol, arrays, each, _dtypes(inputs))
         importer.run(OPERATORS)
-        architecture = _architecture(importer)
-        problems = importer.problems or _invalid(architecture)
+        model, problems = None, importer.problems
         if not problems:
+            model, problems = _checked(_architecture(importer))
+        if model is not None:
             if number:
                 sizes = ", ".join(f"{name} {shape}" for name, shape in each.items())
                 notes.append(Note("(inputs)", f"the symbol does not tell their sizes; {sizes} is the first that fits"))
-            return _bundle(importer, architecture, symbol, arrays, notes)
+            return _bundle(importer, model, symbol, arrays, notes)
         first = first or (importer, problems)
     if first is None:
         raise FormatError("there is nothing to read", file=symbol_path)
     importer, problems = first
-    if not importer.problems:
-        architecture = _architecture(importer) | {"inputs": []}
-        if inputs is None and not _invalid(architecture):
-            return _bundle(importer, architecture, symbol, arrays, notes)
+    if not importer.problems and inputs is None:
+        model, _ = _checked(_architecture(importer) | {"inputs": []})
+        if model is not None:
+            return _bundle(importer, model, symbol, arrays, notes)
     raise ConversionError(problems, file=symbol_path)
 
 
@@ -207,22 +216,22 @@ def _architecture(importer: Importer) -> dict[str, Any]:
     return {"vocabulary": 1, "inputs": declared if known else [], "model": model}
 
 
-def _invalid(architecture: dict[str, Any]) -> list[tuple[str, str]]:
+def _checked(architecture: dict[str, Any]) -> tuple[spec.Checked | None, list[tuple[str, str]]]:
+    """The model, or what is wrong with it."""
     try:
-        spec.validate(architecture)
+        return spec.check(architecture), []
     except SpecError as error:
-        return [(pointer or "(model)", message) for pointer, _, message in error.problems]
-    return []
+        return None, [(pointer or "(model)", message) for pointer, _, message in error.problems]
 
 
 def _bundle(
     importer: Importer,
-    architecture: dict[str, Any],
+    model: spec.Checked,
     symbol: SymbolGraph,
     arrays: Mapping[str, Deferred],
     notes: list[Note],
 ) -> Bundle:
-    expected = spec.parameter_shapes(architecture)
+    expected = model.shapes
     wrong = [
         (name, f"expected shape {shape}, found {importer.parameters[name].shape}")
         for name, shape in expected.items()
@@ -232,15 +241,19 @@ def _bundle(
     if wrong:
         raise ConversionError(wrong)
     notes = [*notes, *importer.notes]
-    if not architecture["inputs"]:
+    if not model.inputs:
         notes.append(Note("(inputs)", "their shapes are in neither file: pass inputs= to have them declared"))
     used = {_PREFIX.sub("", name).partition("[")[0] for name in importer.owner}
-    told = {note.what for note in importer.notes}
+    told = {note.what.partition(" is left out")[0] for note in importer.notes}
     notes += [
         Note(name, "is not used by the symbol, and is left out")
         for name in arrays
-        if name not in used and not any(f"{name!r} is left out" in what for what in told)
+        if name not in used and repr(name) not in told
     ]
+    if unneeded := len(symbol.nodes) - len(symbol.needed()):
+        notes.append(Note("(nodes)", f"{counted(unneeded, 'node')} left out: no output needs them"))
+    if symbol.left:
+        notes.append(Note("(symbol)", f"left out, as nothing is known of them: {', '.join(symbol.left[:8])}"))
     metadata = {"source": {"format": "MXNet symbol", "version": symbol.version}}
     parameters = Parameters({name: importer.parameters[name] for name in expected})
-    return Bundle(parameters, architecture, metadata=metadata, notes=notes)
+    return Bundle(parameters, model.architecture, metadata=metadata, notes=notes, known=model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -10,13 +9,17 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from modelarchive.errors import FormatError
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.store.strict import document, short
 
 #: Result of a node: (position of the node, which of its results).
 Entry: TypeAlias = tuple[int, int]
 
 MAX_BYTES: Final = 64 << 20
 MAX_NODES: Final = 100_000
+#: Characters of a node's name.
+MAX_NAME: Final = 1024
 #: The operator of a node that computes nothing: an input or a parameter.
 VARIABLE: Final = "null"
 
@@ -100,7 +103,7 @@ class Attributes:
     def expect(self, name: str, *accepted: str) -> None:
         """Refuse every value but those that mean nothing special; absent is fine."""
         if (text := self.text(name, accepted[0])) not in accepted:
-            raise Refusal(f"{name} = {text!r} has no counterpart, only {' and '.join(map(repr, accepted))}")
+            raise Refusal(f"{name} = {short(text)} has no counterpart, only {' and '.join(map(repr, accepted))}")
 
     def unread(self) -> dict[str, str]:
         """What nobody asked for."""
@@ -148,11 +151,13 @@ class SymbolGraph:
         nodes: In an order in which they can be computed.
         heads: What it returns.
         version: The MXNet that wrote it, "1.9.1"; "" if it does not say.
+        left: What is in the file and is not read, in words.
     """
 
     nodes: list[SymbolNode]
     heads: list[Entry]
     version: str
+    left: list[str]
 
     def needed(self) -> list[int]:
         """Positions of the nodes that the heads depend on, in order."""
@@ -175,11 +180,10 @@ def read_symbol(path: str | os.PathLike[str]) -> SymbolGraph:
     if len(text) > MAX_BYTES:
         raise FormatError(f"is larger than {MAX_BYTES >> 20} MiB, too much for a symbol", file=path)
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"is not JSON: {error}", file=path) from error
-    try:
-        return _graph(data)
+        return _graph(document(text, what="the symbol", strict=True))
+    except FormatError as error:
+        error.file = str(path)
+        raise
     except ValueError as error:
         raise FormatError(f"is no symbol of MXNet: {error}", file=path) from error
 
@@ -192,13 +196,27 @@ def _graph(data: Any) -> SymbolGraph:
     heads = [_entry(each, len(read), "heads") for each in _list(data.get("heads"), "heads")]
     if not heads:
         raise ValueError("it has no heads")
-    return SymbolGraph(read, heads, _version(data.get("attrs")))
+    return SymbolGraph(read, heads, _version(data.get("attrs")), _left(data, nodes))
+
+
+#: What a symbol and its nodes hold; what is not read of it follows from the rest, or is told.
+_GRAPH: Final = frozenset(("nodes", "arg_nodes", "node_row_ptr", "heads", "attrs"))
+_NODE: Final = frozenset(("op", "name", "inputs", "attrs", "attr", "param", "backward_source_id", "subgraphs"))
+
+
+def _left(data: dict[str, Any], nodes: list[Any]) -> list[str]:
+    """Keys that nobody knows."""
+    unknown = dict.fromkeys(key for node in nodes for key in node if key not in _NODE)
+    return [short(key) for key in data if key not in _GRAPH] + [f"{short(key)} of nodes" for key in unknown]
 
 
 def _node(data: Any, position: int) -> SymbolNode:
     where = f"nodes[{position}]"
+    spend("its symbol", steps=1)
     if not isinstance(data, dict) or not isinstance(data.get("op"), str) or not isinstance(data.get("name"), str):
         raise ValueError(f"{where} has no op and name")
+    if len(data["name"]) > MAX_NAME or len(data["op"]) > MAX_NAME:
+        raise ValueError(f"{where} has a name, or an op, of more than {MAX_NAME:,} characters")
     if data.get("subgraphs"):
         raise ValueError(f"{where} ({data['op']!r}) holds graphs of its own: loops and branches have no counterpart")
     texts: dict[str, str] = {}
@@ -221,7 +239,7 @@ def _list(value: Any, where: str) -> list[Any]:
 def _entry(value: Any, limit: int, where: str) -> Entry:
     """A reference [node, result] or [node, result, version] to a node before `limit`."""
     if not isinstance(value, list) or not 2 <= len(value) <= 3 or any(type(each) is not int for each in value):
-        raise ValueError(f"{where}: {str(value)[:80]!r} is no reference to a node's result")
+        raise ValueError(f"{where}: {short(value)} is no reference to a node's result")
     if not 0 <= value[0] < limit or not 0 <= value[1] < MAX_NODES:
         raise ValueError(f"{where}: there is no earlier node {value[0]}")
     return value[0], value[1]
@@ -229,7 +247,9 @@ def _entry(value: Any, limit: int, where: str) -> Entry:
 
 def _version(attrs: Any) -> str:
     try:
-        number = int(attrs["mxnet_version"][1])
-    except (TypeError, KeyError, IndexError, ValueError):
+        _, number = attrs["mxnet_version"]
+    except (TypeError, KeyError, ValueError):
+        return ""
+    if type(number) is not int or not 0 < number < 10**9:
         return ""
     return f"{number // 10000}.{number // 100 % 100}.{number % 100}"

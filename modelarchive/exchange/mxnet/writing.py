@@ -62,7 +62,7 @@ def _write_model(bundle: Bundle, symbol_path: Path, arrays_path: Path, *, durabl
     if bundle.architecture is None:
         raise ConversionError([("(architecture)", bundle.reason or "there is none")], hint="nothing was written")
     architecture: Mapping[str, Any] = bundle.architecture
-    network = spec.build(architecture)
+    network = spec.build(bundle.checked())
     names = naming.to_gluon(bundle.parameters, kinds_of(architecture))
     entries = deferred(bundle.parameters)
     exporter = Exporter(entries, names, KINDS_OUT, OPS_OUT)
@@ -93,7 +93,7 @@ def _left_out(bundle: Bundle) -> list[Note]:
     if bundle.architecture is not None:
         notes += [
             Note(name, "is frozen, which MXNet's files do not say")
-            for name, parameter in spec.build(bundle.architecture).collect_params().items()
+            for name, parameter in bundle.checked().block.collect_params().items()
             if not parameter.trainable and not name.endswith(("running_mean", "running_var"))
         ]
     return notes

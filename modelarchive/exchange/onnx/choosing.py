@@ -8,9 +8,9 @@ import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.exchange.onnx.elementwise import Row
-from modelarchive.exchange.onnx.folding import FAR, bounds
+from modelarchive.exchange.onnx.folds import FAR, bounds
 from modelarchive.exchange.onnx.moving import counted
-from modelarchive.exchange.onnx.step import MAX_TABLE, Step
+from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.values import Constant, Ref
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal
@@ -69,7 +69,7 @@ def _gather(step: Step) -> Ref:
         raise Refusal("Gather from an array without axes has no counterpart")
     axis = step.axis(step.node.integer("axis", 0))
     if isinstance(step.operand(1), Constant) and step.rank(1) == 0:
-        index: list[Any] = [[None, None, None]] * axis + [int(step.number(1))]
+        index: list[Any] = [[None, None, None]] * axis + [step.whole(1)]
         return step.op("slice", step.ref(0), index=index)
     table = step.operand(0)
     named = isinstance(table, Constant) and table.stored and table.array.dtype.kind not in "biuc"
@@ -134,26 +134,25 @@ def _last(shape: list[int | None], place: int) -> list[Any]:
 
 
 def _trilu(step: Step) -> Ref:
-    upper, k = step.node.flag("upper", default=True), int(step.number(1)) if step.has(1) else 0
+    upper, k = step.node.flag("upper", default=True), step.whole(1) if step.has(1) else 0
     if step.rank(0) < 2:
         raise Refusal(f"Trilu of {step.rank(0)} axes has no counterpart")
     both = step.known(0).shapes
     rows, columns = (from_pair(both[0][axis], both[1][axis]) for axis in (-2, -1))
     # Beyond the corners it makes no difference how far.
-    k = min(max(k, -(2**31)), 2**31)
+    k = min(max(k, -FAR), FAR)
     if isinstance(rows, Dim) or isinstance(columns, Dim):
         along = step.op("add", counted(step, rows), step.literal(k - 1 if upper else k, "int64"))
         mask = step.op("greater", counted(step, columns), step.op("expand_dims", along, axis=1))
-    elif rows * columns > MAX_TABLE:
-        raise Refusal(f"Trilu of {rows:,} by {columns:,} elements has no counterpart")
     else:
+        step.make(rows * columns)
         mask = step.fixed(~np.tri(rows, columns, k - 1 if upper else k, dtype=np.bool_))
     zero = step.literal(0, step.dtype(0))
     return step.op("where", mask, step.ref(0), zero) if upper else step.op("where", mask, zero, step.ref(0))
 
 
 def _one_hot(step: Step) -> Ref:
-    depth = int(step.number(1))
+    depth = step.whole(1)
     axis = step.axis(step.node.integer("axis", -1), extra=1) if step.node.integer("axis", -1) >= 0 else None
     rank = step.rank(0)
     axis = step.node.integer("axis", -1) + rank + 1 if axis is None else axis
@@ -172,9 +171,10 @@ def _eye_like(step: Step) -> Ref:
     if None in shape or len(shape) != 2 or word not in dtypes.DENSE:
         raise Refusal("EyeLike of sizes that are not fixed has no counterpart: pass inputs=")
     rows, columns = (int(size or 0) for size in shape)
-    if rows * columns > MAX_TABLE:
-        raise Refusal(f"EyeLike of {rows:,} by {columns:,} elements has no counterpart")
-    return step.fixed(np.eye(rows, columns, step.node.integer("k", 0)).astype(dtypes.DENSE[word]))
+    step.make(rows * columns)
+    # Beyond the corners it makes no difference how far.
+    k = min(max(step.node.integer("k", 0), -FAR), FAR)
+    return step.fixed(np.eye(rows, columns, k, dtype=dtypes.DENSE[word]))
 
 
 #: Name, what it becomes, how, what is lost.

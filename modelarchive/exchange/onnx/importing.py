@@ -11,9 +11,11 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from modelarchive import dtypes
-from modelarchive.errors import SpecError, UnsafeFileError
+from modelarchive.errors import ConversionError, SpecError
+from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Note
-from modelarchive.exchange.onnx.folding import FOLDS, folded
+from modelarchive.exchange.onnx.folding import folded
+from modelarchive.exchange.onnx.folds import FOLDS
 from modelarchive.exchange.onnx.model import Function, Graph, Model, Node
 from modelarchive.exchange.onnx.placing import Place, block_path, path_of, scope_of
 from modelarchive.exchange.onnx.step import Step
@@ -35,15 +37,19 @@ from modelarchive.exchange.refusal import Refusal, refusing
 from modelarchive.nn.dim import Dim
 from modelarchive.nn.evaluate import Abstract, Evaluator, Value, constant_value
 from modelarchive.nn.kinds import KINDS
+from modelarchive.spec.schema import shortened
 from modelarchive.store.deferred import Deferred
 
 #: Elements up to which an array may stand in the architecture.
 MAX_LITERAL: Final = 64
-#: Functions and branches inside each other, and nodes of all of them together.
+#: Functions and branches inside each other.
 MAX_DEPTH: Final = 32
-MAX_STEPS: Final = 200_000
-#: Elements of arrays that the file tells to make, and does not hold.
-MAX_MADE: Final = 1 << 28
+#: Problems that are told, and characters of each.
+MAX_PROBLEMS: Final = 1000
+_MAX_TOLD: Final = 600
+#: Steps that a node, and a Graph around it, takes once it is in the architecture; references that take one more.
+_NODE_STEPS: Final = 2
+_REFS_A_STEP: Final = 8
 
 Read: TypeAlias = Callable[[Step], Any]
 
@@ -76,12 +82,11 @@ class Importer:
         #: How often each value is used.
         self.uses: dict[str, int] = {}
         self.depth = 0
-        self._left = MAX_STEPS
-        self._made = 0
         self._values: dict[str, Value] = {}
         self._blocks: dict[str, str] = {}
         #: Result of a Dense without bias -> its path, the block, and what it is known by.
         self._without_bias: dict[str, tuple[str, dict[str, Any], str]] = {}
+        self._first_result: dict[str, str] = {}
         self._emitted: dict[int, tuple[Constant, Ref]] = {}
         self._numbers: dict[str, Ref] = {}
         self._parts: dict[int, tuple[Step, tuple[Any, ...]]] = {}
@@ -89,17 +94,18 @@ class Importer:
 
     def run(self, graph: Graph, scope: Scope) -> list[Operand]:
         """Walk the nodes that the outputs need; what has no counterpart is collected in `problems`."""
-        self.problems += graph.problems
+        for where, what in graph.problems:
+            self.tell(where, what)
         for name, message in graph.stored.items():
             try:
                 scope.setdefault(name, Constant(self.model.tensors.array(message), name))
             except NoCounterpart as error:
                 scope[name] = Told()
-                self.problems.append((name, f"the stored array {error}"))
+                self.tell(name, f"the stored array {error}")
         wanted = self.nodes(graph.nodes, [each.name for each in graph.outputs], scope)
         for name, operand in zip([each.name for each in graph.outputs], wanted, strict=True):
             if operand is None:
-                self.problems.append((name, "is an output, and nothing computes it"))
+                self.tell(name, "is an output, and nothing computes it")
         return wanted
 
     def nodes(self, nodes: Sequence[Node], outputs: Sequence[str], scope: Scope) -> list[Operand]:
@@ -112,28 +118,22 @@ class Importer:
 
     def _converted(self, node: Node, scope: Scope) -> Sequence[Operand]:
         """The results of one operator; Told where that is told already, or now."""
+        where = node.name or (node.outputs[0] if node.outputs else node.op)
+        budget.spend(f"{node.op} {where!r}", steps=1)
         unknown = [name for name in node.inputs if name and name not in scope]
         operands = [scope.get(name) if name else None for name in node.inputs]
         told = [Told()] * len(node.outputs)
-        where = node.name or (node.outputs[0] if node.outputs else node.op)
         if unknown:
-            self.problems.append((where, f"{node.op} takes {unknown[0]!r}, which nothing before it gives"))
+            self.tell(where, f"{node.op} takes {unknown[0]!r}, which nothing before it gives")
             return told
         if any(isinstance(each, Told) for each in operands):
             # Of what could not be said nothing can be made; an operator that nobody knows is told all the same.
             if not self._is_known(node.op):
-                self.problems.append((where, f"the operator {node.op!r} has no counterpart"))
+                self.tell(where, f"the operator {node.op!r} has no counterpart")
             return told
         while operands and operands[-1] is None:
             operands.pop()
         step = Step(self, node, operands, scope)
-        self._left -= 1
-        if self._left < 0:
-            raise UnsafeFileError(
-                f"its functions and branches come to more than {MAX_STEPS:,} nodes",
-                rule="size",
-                file=self.model.file.path,
-            )
         try:
             with refusing(node.op):
                 found = self._result(step)
@@ -142,9 +142,20 @@ class Importer:
                 if name and self.uses.get(name) and (place >= len(results) or results[place] is None):
                     raise Refusal(f"output {place} of {node.op} has no counterpart")
         except Refusal as refusal:
-            self.problems.append((where, str(refusal)))
+            self.tell(where, str(refusal))
             return told
         return results
+
+    def tell(self, where: str, what: str) -> None:
+        """Note what has no counterpart.
+
+        Raises:
+            ConversionError: So much has none that nobody reads on; lists what was noted.
+        """
+        self.problems.append((shortened(where, 200), shortened(what, _MAX_TOLD)))
+        if len(self.problems) >= MAX_PROBLEMS:
+            self.problems.append(("(model)", f"{MAX_PROBLEMS:,} problems are told, there may be more"))
+            raise ConversionError(self.problems, file=self.model.file.path)
 
     def _result(self, step: Step) -> Any:
         op = step.node.op
@@ -168,6 +179,7 @@ class Importer:
 
     def _call(self, step: Step, function: Function) -> tuple[Operand, ...]:
         """Put the nodes of a function in its place."""
+        budget.spend(f"{step.node.op} {step.name!r}", steps=function.steps)
         given = function.defaults | step.node.attributes
         scope: Scope = dict(zip(function.inputs, step.operands, strict=False))
         opset, self.opset = self.opset, function.opsets.get("", self.opset)
@@ -175,17 +187,6 @@ class Importer:
             return self.inside([each.bound(given) for each in function.nodes], function.outputs, scope)
         finally:
             self.opset = opset
-
-    def make(self, elements: int, step: Step) -> None:
-        """Count elements that are not in the file.
-
-        Raises:
-            UnsafeFileError: They come to far more than a model needs.
-        """
-        self._made += elements
-        if elements < 0 or self._made > MAX_MADE:
-            what = f"{step.node.op} {step.name!r} makes {elements:,} elements that are not in the file"
-            raise UnsafeFileError(what, rule="declared bytes", file=self.model.file.path)
 
     def inside(self, nodes: Sequence[Node], outputs: Sequence[str], scope: Scope) -> tuple[Operand, ...]:
         """Walk the nodes of a function or branch."""
@@ -279,6 +280,7 @@ class Importer:
 
     def emit(self, wish: str, node: dict[str, Any], value: Value) -> Ref:
         """Add a node; the reference to its result."""
+        budget.spend(f"the node {wish!r}", steps=_NODE_STEPS + len(node.get("inputs", ())) // _REFS_A_STEP)
         name = self.place.free(wish)
         self.place.nodes.append({"name": name, **node})
         self._values[name] = value
@@ -338,7 +340,7 @@ class Importer:
         ids = {own: each.key or id(each) for own, each in parameters.items()}
         key = json.dumps([kind, config, ids], sort_keys=True)
         if parameters and key in self._blocks:
-            self._without_bias = {at: each for at, each in self._without_bias.items() if each[2] != key}
+            self._without_bias.pop(self._first_result.get(key, ""), None)
             return self.emit(wish, {"call": self._blocks[key], "inputs": list(refs)}, value)
         fresh = {own: each.stored for own, each in parameters.items() if each.stored and each.key not in self.owner}
         path = block_path(wish, fresh)
@@ -368,6 +370,7 @@ class Importer:
             ref = self.emit(path[-1], {"call": name, "inputs": list(refs)}, value)
         if kind == "Dense" and "bias" not in parameters and isinstance(ref, str):
             self._without_bias[ref] = (name, block, key)
+            self._first_result[key] = ref
         return ref
 
     def _are_stored(self, path: Sequence[str], parameters: Mapping[str, Constant]) -> bool:

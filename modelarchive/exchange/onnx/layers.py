@@ -177,8 +177,9 @@ def _affine(step: Step, config: dict[str, Any], *, repeats: int = 1) -> Ref:
         each = step.stored(index)
         if repeats > 1:
             size = math.prod(each.array.shape) * repeats
+            step.make(size)
             array = lazily(each.array, lambda x: np.repeat(x.reshape(-1), repeats), (size,))
-            each = Constant(array, each.stored, f"{each.changed} repeated {repeats}".lstrip())
+            each = Constant(array, each.stored, each.then(f"repeated {repeats}"))
         found[name] = each
     config |= {"center": True, "scale": True, "in_channels": math.prod(found["weight"].array.shape)}
     return step.block(config, step.ref(0), **found)
@@ -267,7 +268,7 @@ def _hardmax(step: Step) -> Ref:
 
 
 def _cumsum(step: Step) -> Ref:
-    axis, dtype = step.axis(int(step.number(1))), step.dtype(0)
+    axis, dtype = step.axis(step.whole(1)), step.dtype(0)
     exclusive, reverse = step.node.flag("exclusive", default=False), step.node.flag("reverse", default=False)
     backwards: list[Any] = [[None, None, None]] * axis + [[None, None, -1]]
     x = step.op("slice", step.ref(0), index=backwards) if reverse else step.ref(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,10 +11,11 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.errors import FormatError
+from modelarchive.exchange import budget
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.onnx import schema
 from modelarchive.exchange.onnx.protobuf import Message, Reader
-from modelarchive.exchange.onnx.tensors import NoCounterpart, Tensors
+from modelarchive.exchange.onnx.tensors import MAX_ELEMENTS, MAX_RANK, NoCounterpart, Tensors
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
@@ -31,7 +33,13 @@ _FIELDS: Final = {
     9: "tensors",
     10: "graphs",
 }
+_EMPTY: Final[dict[str, Any]] = {"i": 0, "f": 0.0, "s": b"", "floats": [], "ints": [], "strings": []}
 _MISSING: Final = object()
+#: What a node takes in memory, beside its message.
+_NODE_BYTES: Final = 512
+#: Numbers of an attribute, and attributes of a node, that are looked at in the time that one operator takes.
+_NUMBERS_A_STEP: Final = 16
+_ATTRIBUTES_A_STEP: Final = 8
 
 
 @dataclass(frozen=True)
@@ -96,8 +104,12 @@ class Node:
         if code and _FIELDS.get(code) != kind:
             raise Refusal(f"{name} is of another type of attribute ({code})")
         # Fields that are 0 or empty need not be there.
-        empty: dict[str, Any] = {"i": 0, "f": 0.0, "s": b""}
-        return message.get(kind, empty.get(kind, []))
+        found = message.get(kind, _EMPTY.get(kind))
+        if found is None:
+            raise Refusal(f"the attribute {name!r} has no value")
+        if isinstance(found, list):
+            budget.spend(f"{self.op} {self.name!r}", steps=len(found) // _NUMBERS_A_STEP)
+        return found
 
     def integer(self, name: str, default: Any = _MISSING) -> Any:
         """A whole number."""
@@ -196,6 +208,7 @@ class Function:
         outputs: Names of its outputs.
         defaults: Name of an attribute -> the message that holds its default; None: it has none.
         opsets: Domain -> version.
+        steps: What one call takes beside the steps of its nodes.
     """
 
     nodes: list[Node]
@@ -203,6 +216,7 @@ class Function:
     outputs: tuple[str, ...]
     defaults: dict[str, Message | None]
     opsets: dict[str, int]
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -251,13 +265,11 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     for each in message.get("functions", ()):
         defaults: dict[str, Message | None] = dict.fromkeys(each.get("attribute", ()))
         defaults |= {one.get("name", ""): one for one in each.get("attribute_proto", ())}
-        functions[_qualified(each)] = Function(
-            [node_of(one, tensors) for one in each.get("node", ())],
-            tuple(each.get("input", ())),
-            tuple(each.get("output", ())),
-            defaults,
-            _opsets(each),
-        )
+        nodes = [node_of(one, tensors) for one in each.get("node", ())]
+        inputs, outputs = tuple(each.get("input", ())), tuple(each.get("output", ()))
+        parts = len(inputs) + len(outputs) + len(defaults) + sum(2 + len(one.attributes) for one in nodes)
+        steps = parts // _ATTRIBUTES_A_STEP
+        functions[_qualified(each)] = Function(nodes, inputs, outputs, defaults, _opsets(each), steps)
     return Model(
         graph_of(message["graph"], tensors),
         _opsets(message),
@@ -279,6 +291,7 @@ def graph_of(message: Message, tensors: Tensors) -> Graph:
     nodes = message.get("node", [])
     if len(nodes) > MAX_NODES:
         raise FormatError(f"has {len(nodes):,} nodes, expected at most {MAX_NODES:,}", file=tensors.file.path)
+    budget.spend("the graph", steps=(len(nodes) + len(message.get("initializer", ()))) // _ATTRIBUTES_A_STEP)
     problems = []
     if "sparse_initializer" in message:
         problems.append(("sparse_initializer", "sparse arrays have no counterpart"))
@@ -299,6 +312,7 @@ def graph_of(message: Message, tensors: Tensors) -> Graph:
 
 def node_of(message: Message, tensors: Tensors) -> Node:
     """A node out of its message."""
+    budget.spend("its nodes", nbytes=_NODE_BYTES)
     return Node(
         _qualified(message, "op_type"),
         message.get("name", ""),
@@ -333,8 +347,13 @@ def _value(message: Message) -> Value:
     if "shape" in tensor:
         dims = tensor["shape"].get("dim", ())
         shape = tuple(each.get("dim_value", each.get("dim_param") or None) for each in dims)
-        if len(shape) > 64 or any(isinstance(size, int) and size < 0 for size in shape):
-            problem = f"has the shape {shape[:70]}"
+        fixed = [size for size in shape if isinstance(size, int)]
+        if (
+            len(shape) > MAX_RANK
+            or min(fixed, default=0) < 0
+            or math.prod(max(size, 1) for size in fixed) > MAX_ELEMENTS
+        ):
+            problem = f"has the shape {shape[:8]}"
     return Value(name, dtype, shape, problem)
 
 

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange import budget
 from modelarchive.exchange.onnx.elementwise import Row
+from modelarchive.exchange.onnx.folds import filling
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.tensors import in_memory
 from modelarchive.exchange.onnx.values import Constant, Operand, Ref, Sizes
@@ -180,6 +182,7 @@ def stretched(step: Step, ref: Ref, shape: list[Any]) -> Ref:
 
 def _inputs(step: Step) -> list[tuple[Ref, list[tuple[int, int]]]]:
     found = []
+    budget.spend(f"{step.node.op} {step.name!r}", steps=len(step.importer.origins) // 4)
     for ref, _ in step.importer.origins.values():
         value = step.importer.value(ref)
         found.append((ref, list(zip(*value.shapes, strict=True))))
@@ -191,9 +194,7 @@ def _is_one(size: Any) -> bool:
 
 
 def _constant_of_shape(step: Step) -> Ref:
-    value = step.node.tensor("value")
-    filled = np.zeros((), np.float32) if value is None else value.read().reshape(())
-    ref = step.importer.literal(filled, step.name)
+    ref = step.importer.literal(filling(step), step.name)
     return stretched(step, ref, step.sizes(0))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from modelarchive.exchange import budget
 from modelarchive.exchange.onnx.choosing import CHOOSING
 from modelarchive.exchange.onnx.elementwise import ELEMENTWISE
 from modelarchive.exchange.onnx.layers import LAYERS
@@ -13,7 +14,7 @@ from modelarchive.exchange.onnx.moving import MOVING
 from modelarchive.exchange.onnx.recurrent import RECURRENT
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.tensors import NoCounterpart
-from modelarchive.exchange.onnx.values import Constant
+from modelarchive.exchange.onnx.values import NAMES_A_STEP, Constant
 from modelarchive.exchange.onnx.windows import WINDOWS
 from modelarchive.exchange.refusal import Refusal
 
@@ -42,6 +43,8 @@ def _branch(step: Step) -> Any:
     """If, where the file tells which branch is taken."""
     taken = step.node.graph("then_branch" if bool(step.number(0)) else "else_branch")
     step.node.used.update(("then_branch", "else_branch"))
+    # The branch sees what is around it.
+    budget.spend(f"If {step.name!r}", steps=len(step.scope) // NAMES_A_STEP)
     scope = dict(step.scope)
     for name, message in taken.stored.items():
         try:

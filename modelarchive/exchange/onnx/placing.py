@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from modelarchive import names
+from modelarchive.exchange import budget
+
+#: Characters of a name that are looked at: more than a part has.
+_LOOKED_AT: Final = 1000
 
 
 class Place:
@@ -43,6 +47,7 @@ class Place:
             if each not in here._inside:
                 if each in here._taken:
                     return self, self.free("_".join([*path, last]))
+                budget.spend(f"the block {'.'.join(path)!r}", steps=2)
                 here._taken.add(each)
                 here._inside[each] = Place()
                 here.nodes.append({"name": each, "block": here._inside[each]})
@@ -67,7 +72,7 @@ class Place:
 
 def part(wish: str) -> str:
     """A part of a dotted name that looks like `wish`."""
-    found = re.sub(r"[^A-Za-z0-9_-]+", "_", wish)[:100].strip("_") or "node"
+    found = re.sub(r"[^A-Za-z0-9_-]+", "_", wish[:_LOOKED_AT])[:100].strip("_") or "node"
     return f"x{found}" if names.problem_with_part(found) else found
 
 
@@ -79,7 +84,7 @@ def path_of(stored: str) -> list[str] | None:
 def scope_of(name: str) -> list[str]:
     """The module that PyTorch's older exporter names a node after: "/layer1/layer1.0/conv/Conv" is in layer1.0.conv."""
     parts = name.split("/")
-    if len(parts) < 3 or parts[0]:
+    if len(parts) < 3 or parts[0] or name.count("/") + name.count(".") > names.MAX_PARTS // 2:
         return [part(name)]
     found: list[str] = []
     before = ""

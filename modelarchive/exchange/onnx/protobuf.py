@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from modelarchive.errors import FormatError, UnsafeFileError
+from modelarchive.exchange import budget
 
 #: Where bytes are in the file: (offset, how many).
 Span: TypeAlias = tuple[int, int]
@@ -19,8 +20,13 @@ Message: TypeAlias = dict[str, Any]
 MAX_DEPTH: Final = 64
 #: Fields of all messages together, but for the elements of arrays.
 MAX_FIELDS: Final = 4_000_000
-#: Bytes of one name or text.
+#: Bytes of one text, and of one name.
 MAX_TEXT: Final = 1 << 24
+MAX_NAME: Final = 4096
+#: What a message, each of its fields, and a number of a list take in memory.
+_MESSAGE_BYTES: Final = 512
+_FIELD_BYTES: Final = 96
+_NUMBER_BYTES: Final = 40
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
@@ -30,8 +36,8 @@ class Field:
 
     Attributes:
         name: Its name.
-        kind: "int", "float", "text", "bytes", "span" (bytes that stay in the file), "data" (elements of an
-            array, which stay there too), or the table of a message.
+        kind: "int", "float", "text", "name" (a short text), "bytes", "span" (bytes that stay in the file), "data"
+            (elements of an array, which stay there too), or the table of a message.
         repeated: Whether it comes several times.
     """
 
@@ -67,14 +73,16 @@ class Reader:
         if depth > MAX_DEPTH:
             raise UnsafeFileError(f"has more than {MAX_DEPTH} messages inside each other", rule="depth", file=self.path)
         found: Message = {}
-        at = begin
+        at, fields = begin, 0
         while at < end:
             self._count()
+            fields += 1
             tag, at = self._varint(at, end)
             wire, field = tag & 7, table.get(tag >> 3)
             value, span, at = self._value(wire, at, end)
             if field is not None:
                 self._put(found, field, wire, value, span, depth)
+        budget.spend("its structure", nbytes=_MESSAGE_BYTES + _FIELD_BYTES * fields)
         return found
 
     def _put(self, found: Message, field: Field, wire: int, value: int, span: Span, depth: int) -> None:
@@ -108,8 +116,10 @@ class Reader:
             return span
         if isinstance(field.kind, dict):
             return self.message(field.kind, span[0], span[0] + span[1], depth + 1)
-        if span[1] > MAX_TEXT:
-            raise UnsafeFileError(f"{field.name} is a text of {span[1]:,} bytes", rule="size", file=self.path)
+        most = MAX_NAME if field.kind == "name" else MAX_TEXT
+        if span[1] > most:
+            what = f"{field.name} has {span[1]:,} bytes, expected at most {most:,}"
+            raise UnsafeFileError(what, rule="size", file=self.path)
         raw = bytes(self.data[span[0] : span[0] + span[1]])
         return raw if field.kind == "bytes" else raw.decode("utf-8", "backslashreplace")
 
@@ -142,6 +152,7 @@ class Reader:
             self._count()
             value, at = self._varint(at, end)
             found.append(_signed(value))
+        budget.spend("its structure", nbytes=_NUMBER_BYTES * len(found))
         return found
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:

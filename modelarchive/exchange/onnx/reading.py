@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from modelarchive import spec
 from modelarchive.errors import ConversionError, FormatError, SpecError
+from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
 from modelarchive.exchange.onnx.alone import parameters_of
 from modelarchive.exchange.onnx.importing import Importer
 from modelarchive.exchange.onnx.model import Model, Value, metadata_of, read_model
 from modelarchive.exchange.onnx.operators import OPERATORS, OPSETS
 from modelarchive.exchange.onnx.values import Scope, Told
-from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.refusal import Refusal, refusing
 from modelarchive.formats import explain
 from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import as_dtype
@@ -54,12 +58,17 @@ def read(
         ConversionError: It has operators without a counterpart, or ones that are used in a way without one; lists
             all of them.
     """
-    try:
-        model = read_model(path)
-        if parameters_only:
-            return parameters_of(model, reason=_ALONE)
-    except FormatError as error:
-        raise explain(error, path) from error
+    with budget.reading(path, Path(os.fsdecode(path)).stat().st_size), np.errstate(all="ignore"):
+        try:
+            model = read_model(path)
+            if parameters_only:
+                return parameters_of(model, reason=_ALONE)
+        except FormatError as error:
+            raise explain(error, path) from error
+        return _converted(model, inputs)
+
+
+def _converted(model: Model, inputs: Any) -> Bundle:
     importer = Importer(model, {name: row.read for name, row in OPERATORS.items()})
     problems = [*model.problems, *_opset(model)]
     if problems:
@@ -71,9 +80,10 @@ def read(
         if operand is None or isinstance(operand, Told):
             continue
         try:
-            refs.append(importer.reference(operand, value.name))
+            with refusing(value.name):
+                refs.append(importer.reference(operand, value.name))
         except Refusal as refusal:
-            importer.problems.append((value.name, str(refusal)))
+            importer.tell(value.name, str(refusal))
     if importer.problems:
         raise ConversionError(importer.problems, file=model.file.path)
     block = importer.place.declared() | {"inputs": [each["name"] for each in declared], "outputs": refs}
@@ -87,7 +97,7 @@ def _opset(model: Model) -> list[tuple[str, str]]:
         return []
     if not version:
         domains = sorted(model.opsets)
-        what = f"is of {', '.join(domains)} only" if domains else "is not told"
+        what = f"is of {', '.join(domains[:4])} only" if domains else "is not told"
         kinds = ", ".join(sorted({node.op.rpartition("::")[2] for node in model.graph.nodes})[:4])
         learning = ": classical machine learning, and no network" if _ML in domains else ""
         return [("(opset)", f"{what}, not of ONNX's own operators{learning} ({kinds})")]
@@ -107,12 +117,12 @@ def _inputs(model: Model, importer: Importer, given: Any) -> tuple[Scope, list[d
     for value in values:
         if value.problem or value.dtype is None:
             scope[value.name] = Told()
-            importer.problems.append((value.name, f"the input {value.problem}"))
+            importer.tell(value.name, f"the input {value.problem}")
             continue
         shape = shapes.get(value.name, value.shape)
         if shape is None:
             scope[value.name] = Told()
-            importer.problems.append((value.name, "the model does not tell the shape of this input: pass inputs="))
+            importer.tell(value.name, "the model does not tell the shape of this input: pass inputs=")
             continue
         pairs = [_pair(size, axis, sizes) for axis, size in enumerate(shape)]
         abstract = Abstract((tuple(one for one, _ in pairs), tuple(two for _, two in pairs)), as_dtype(value.dtype))
@@ -130,9 +140,10 @@ def _pair(size: int | str | None, axis: int, sizes: dict[str, tuple[int, int]]) 
         return size, size
     key = size or ("" if axis == 0 else f" {len(sizes)}")
     if key not in sizes:
-        taken = set(sizes.values())
-        free = [pair for pair in (_BATCH, *_FREE) if pair not in taken and (pair != _BATCH or axis == 0)]
         many = len(sizes)
+        # Beyond all of them nothing is left to look for.
+        taken = set(sizes.values()) if many <= 2 * len(_FREE) else {_BATCH, *_FREE}
+        free = [pair for pair in (_BATCH, *_FREE) if pair not in taken and (pair != _BATCH or axis == 0)]
         sizes[key] = free[0] if free else (320 + 16 * many, 352 + 32 * many)
     return sizes[key]
 
@@ -156,10 +167,11 @@ def _given(values: Sequence[Value], given: Any) -> dict[str, Shape]:
 
 def _bundle(model: Model, importer: Importer, architecture: dict[str, Any]) -> Bundle:
     try:
-        expected = spec.parameter_shapes(architecture)
+        checked = spec.check(architecture)
     except SpecError as error:
         problems = [(pointer or "(model)", message) for pointer, _, message in error.problems]
         raise ConversionError(problems, file=model.file.path) from error
+    expected = checked.shapes
     wrong = [
         (name, f"expected shape {shape}, found {importer.parameters[name].shape}")
         for name, shape in expected.items()
@@ -178,7 +190,7 @@ def _bundle(model: Model, importer: Importer, architecture: dict[str, Any]) -> B
         what += ["its elements in another order or shape"] if changed else []
         notes += [Note(stored, ", ".join(what))] if what else []
     parameters = Parameters({name: importer.parameters[name] for name in expected})
-    return Bundle(parameters, architecture, metadata=metadata_of(model), notes=_once(notes))
+    return Bundle(parameters, architecture, metadata=metadata_of(model), notes=_once(notes), known=checked)
 
 
 def _once(notes: Sequence[Note]) -> list[Note]:

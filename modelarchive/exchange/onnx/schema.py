@@ -7,7 +7,7 @@ from typing import Final
 from modelarchive.exchange.onnx.protobuf import Field, Table
 
 PAIR: Final[Table] = {1: Field("key", "text"), 2: Field("value", "text")}
-OPSET: Final[Table] = {1: Field("domain", "text"), 2: Field("version", "int")}
+OPSET: Final[Table] = {1: Field("domain", "name"), 2: Field("version", "int")}
 TENSOR: Final[Table] = {
     1: Field("dims", "int", repeated=True),
     2: Field("data_type", "int"),
@@ -16,14 +16,14 @@ TENSOR: Final[Table] = {
     5: Field("int32_data", "data"),
     6: Field("string_data", "span", repeated=True),
     7: Field("int64_data", "data"),
-    8: Field("name", "text"),
+    8: Field("name", "name"),
     9: Field("raw_data", "span"),
     10: Field("double_data", "data"),
     11: Field("uint64_data", "data"),
     13: Field("external_data", PAIR, repeated=True),
     14: Field("data_location", "int"),
 }
-_DIMENSION: Final[Table] = {1: Field("dim_value", "int"), 2: Field("dim_param", "text")}
+_DIMENSION: Final[Table] = {1: Field("dim_value", "int"), 2: Field("dim_param", "name")}
 _SHAPE: Final[Table] = {1: Field("dim", _DIMENSION, repeated=True)}
 _TENSOR_TYPE: Final[Table] = {1: Field("elem_type", "int"), 2: Field("shape", _SHAPE)}
 _TYPE: Final[Table] = {
@@ -33,9 +33,9 @@ _TYPE: Final[Table] = {
     8: Field("sparse_tensor_type", "span"),
     9: Field("optional_type", "span"),
 }
-VALUE: Final[Table] = {1: Field("name", "text"), 2: Field("type", _TYPE)}
+VALUE: Final[Table] = {1: Field("name", "name"), 2: Field("type", _TYPE)}
 ATTRIBUTE: Final[Table] = {
-    1: Field("name", "text"),
+    1: Field("name", "name"),
     2: Field("f", "float"),
     3: Field("i", "int"),
     4: Field("s", "bytes"),
@@ -47,22 +47,22 @@ ATTRIBUTE: Final[Table] = {
     14: Field("tp", "span"),
     15: Field("type_protos", "span", repeated=True),
     20: Field("type", "int"),
-    21: Field("ref_attr_name", "text"),
+    21: Field("ref_attr_name", "name"),
     22: Field("sparse_tensor", "span"),
     23: Field("sparse_tensors", "span", repeated=True),
 }
 NODE: Final[Table] = {
-    1: Field("input", "text", repeated=True),
-    2: Field("output", "text", repeated=True),
-    3: Field("name", "text"),
-    4: Field("op_type", "text"),
+    1: Field("input", "name", repeated=True),
+    2: Field("output", "name", repeated=True),
+    3: Field("name", "name"),
+    4: Field("op_type", "name"),
     5: Field("attribute", ATTRIBUTE, repeated=True),
-    7: Field("domain", "text"),
-    8: Field("overload", "text"),
+    7: Field("domain", "name"),
+    8: Field("overload", "name"),
 }
 GRAPH: Final[Table] = {
     1: Field("node", NODE, repeated=True),
-    2: Field("name", "text"),
+    2: Field("name", "name"),
     5: Field("initializer", TENSOR, repeated=True),
     11: Field("input", VALUE, repeated=True),
     12: Field("output", VALUE, repeated=True),
@@ -72,15 +72,15 @@ GRAPH: Final[Table] = {
 # Branches and bodies of loops are graphs inside attributes.
 ATTRIBUTE.update({6: Field("g", GRAPH), 11: Field("graphs", GRAPH, repeated=True)})
 FUNCTION: Final[Table] = {
-    1: Field("name", "text"),
-    4: Field("input", "text", repeated=True),
-    5: Field("output", "text", repeated=True),
-    6: Field("attribute", "text", repeated=True),
+    1: Field("name", "name"),
+    4: Field("input", "name", repeated=True),
+    5: Field("output", "name", repeated=True),
+    6: Field("attribute", "name", repeated=True),
     7: Field("node", NODE, repeated=True),
     9: Field("opset_import", OPSET, repeated=True),
-    10: Field("domain", "text"),
+    10: Field("domain", "name"),
     11: Field("attribute_proto", ATTRIBUTE, repeated=True),
-    13: Field("overload", "text"),
+    13: Field("overload", "name"),
 }
 MODEL: Final[Table] = {
     1: Field("ir_version", "int"),

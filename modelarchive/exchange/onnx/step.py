@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from modelarchive import dtypes
+from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.onnx.model import Node
 from modelarchive.exchange.onnx.tensors import in_memory
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from modelarchive.exchange.onnx.importing import Importer
 
 
-#: Elements of a mask or table that is made while reading.
-MAX_TABLE: Final = 1 << 24
+#: Inputs that are looked at in the time that one operator takes.
+_INPUTS_A_STEP: Final = 8
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Step:
 
     def refs(self) -> list[Ref]:
         """The references to all inputs."""
+        budget.spend(f"{self.node.op} {self.name!r}", steps=len(self) // _INPUTS_A_STEP)
         return [self.ref(index) for index in range(len(self))]
 
     def is_constant(self, index: int) -> bool:
@@ -87,10 +90,9 @@ class Step:
 
     def constant(self, index: int) -> np.ndarray:
         """The values of an input."""
-        operand = self.operand(index)
-        if not isinstance(operand, Constant):
-            raise Refusal(f"input {index} of {self.node.op} ({self.node.inputs[index]!r}) is computed: {_ONLY}")
-        return operand.numpy()
+        stored = self.stored(index)
+        budget.spend(f"{self.node.op} {self.name!r}", elements=math.prod(stored.array.shape))
+        return stored.numpy()
 
     def stored(self, index: int) -> Constant:
         """An input that becomes a parameter."""
@@ -101,10 +103,10 @@ class Step:
 
     def integers(self, index: int) -> list[int]:
         """The values of an input that is a list of integers."""
-        array = self.constant(index)
-        if array.ndim > 1 or array.dtype.kind not in "iu" or array.size > 128:
+        array = self.stored(index).array
+        if array.ndim > 1 or array.dtype.kind not in "iu" or math.prod(array.shape) > 128:
             raise Refusal(f"input {index} of {self.node.op} is no list of integers")
-        return [int(each) for each in array.reshape(-1)]
+        return [int(each) for each in self.constant(index).reshape(-1)]
 
     def sizes(self, index: int) -> list[Any]:
         """The same, with Dims for what is not fixed."""
@@ -113,10 +115,17 @@ class Step:
 
     def number(self, index: int) -> Any:
         """The value of an input with one element."""
+        if (size := math.prod(self.stored(index).array.shape)) != 1:
+            raise Refusal(f"input {index} of {self.node.op} has {size:,} elements, expected one")
         array = self.constant(index)
-        if array.size != 1:
-            raise Refusal(f"input {index} of {self.node.op} has {array.size} elements, expected one")
         return array.reshape(-1)[0].item() if array.dtype.kind != "V" else float(array.reshape(-1)[0])
+
+    def whole(self, index: int) -> int:
+        """The value of an input with one element, a whole number."""
+        found = self.number(index)
+        if isinstance(found, complex) or found != found or found - found != 0 or found != int(found):
+            raise Refusal(f"input {index} of {self.node.op} is {found}, expected a whole number")
+        return int(found)
 
     def known(self, index: int) -> Abstract:
         """What is known of an input."""
@@ -171,9 +180,19 @@ class Step:
 
     def counting(self, size: int) -> np.ndarray:
         """0, 1, 2, ... as int64, up to a size that the file tells."""
-        if not 0 <= size <= MAX_TABLE:
-            raise Refusal(f"a table of {size:,} elements has no counterpart, one of {MAX_TABLE:,} has")
+        self.make(size)
         return np.arange(size, dtype=np.int64)
+
+    def make(self, elements: int) -> None:
+        """Draw on what the file may have made of it.
+
+        Raises:
+            Refusal: There are less than none.
+            UnsafeFileError: They are more than a file of its size may have.
+        """
+        if elements < 0:
+            raise Refusal(f"{self.node.op} of {elements:,} elements has no counterpart")
+        budget.spend(f"{self.node.op} {self.name!r}", elements=elements)
 
     def as_dtype(self, ref: Ref, dtype: str) -> Ref:
         """A result in a dtype: itself, where it has it."""

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from modelarchive import dtypes
-from modelarchive.exchange.onnx.folding import MOVES, squeezed, unsqueezed, wanted_shape
+from modelarchive.exchange.onnx.extents import numbers_of
+from modelarchive.exchange.onnx.folds import MOVES, real, squeezed, unsqueezed, wanted_shape
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.tensors import lazily
 from modelarchive.exchange.onnx.values import Constant
@@ -44,7 +45,7 @@ def _moved(step: Step, x: Constant) -> Constant | None:
     rest = [step.constant(index) for index in range(1, len(step))]
     try:
         if op == "Reshape":
-            return x.reshaped(wanted_shape(step, shape, rest[0].reshape(-1)))
+            return x.reshaped(wanted_shape(step, shape, numbers_of(rest[0])))
         # A view of one element: only its shape matters.
         ghost = np.broadcast_to(np.zeros((), np.bool_), shape)
         return x.reshaped((squeezed if op == "Squeeze" else unsqueezed)(step, [ghost, *rest]).shape)
@@ -56,8 +57,8 @@ def _cast(step: Step, x: Constant) -> Constant | None:
     to = DTYPES.get(step.node.integer("to"), "")
     if to not in dtypes.DENSE or to.startswith("float8") or x.array.dtype.itemsize < 2:
         return None
-    dtype = dtypes.DENSE[to]
+    dtype = real(x.array.dtype.newbyteorder("="), dtypes.DENSE[to])
     if dtype == x.array.dtype:
         return x
     array = lazily(x.array, lambda a: a.astype(dtype), x.array.shape, dtype)
-    return Constant(array, x.stored, f"{x.changed} {to}".lstrip())
+    return Constant(array, x.stored, x.then(to))

@@ -12,6 +12,7 @@ import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.errors import FormatError, UnsafeFileError
+from modelarchive.exchange import budget
 from modelarchive.exchange.mapped import MappedFile, little_endian
 from modelarchive.exchange.onnx.protobuf import Message, Span, varints
 from modelarchive.exchange.onnx.words import DTYPES
@@ -60,7 +61,12 @@ class Tensors:
         code, shape = tensor.get("data_type", 0), tuple(tensor.get("dims", ()))
         if code not in DTYPES:
             raise NoCounterpart(f"is of the element type {code}, which has no counterpart")
-        if len(shape) > MAX_RANK or any(size < 0 for size in shape) or math.prod(shape) > MAX_ELEMENTS:
+        # A size of 0 makes no other one small.
+        if (
+            len(shape) > MAX_RANK
+            or min(shape, default=0) < 0
+            or math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS
+        ):
             raise self._damaged(name, f"has the shape {shape[:70]}")
         if "segment" in tensor:
             raise NoCounterpart("is stored in segments")
@@ -94,6 +100,9 @@ class Tensors:
                 raise self._damaged(name, f"has not the {count:,} elements of the shape {shape}")
             if len(spans) == 1:
                 return self.file.array(spans[0][0], dtype, shape)
+        # Of these each use makes an array anew.
+        budget.spend(f"the tensor {name!r}", elements=sum(length for _, length in spans))
+        if wire is not None:
             raw = np.frombuffer(b"".join(self.file.read(*span) for span in spans), dtype)
             return in_memory(raw.reshape(shape))
         raw = np.frombuffer(b"".join(self.file.read(*span) for span in spans), np.uint8)
@@ -119,6 +128,7 @@ class Tensors:
         location = entries.get("location", "")
         if location not in self._beside:
             self._beside[location] = _file_beside(self.file.path, location)
+            budget.grow(self._beside[location].size)
         file = self._beside[location]
         if numbers["length"] != nbytes:
             raise self._damaged(name, f"has {numbers['length']:,} bytes, expected {nbytes:,} for {dtype} {shape}")
@@ -168,7 +178,7 @@ def _file_beside(model: Path, location: str) -> MappedFile:
 
 def in_memory(array: np.ndarray) -> Deferred:
     """An array that is there already."""
-    return Deferred(array.shape, array.dtype, lambda: array)
+    return Deferred(array.shape, array.dtype, lambda: array, lambda: array)
 
 
 def lazily(

@@ -9,15 +9,21 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from modelarchive.exchange import budget
 from modelarchive.exchange.onnx.model import Node
 from modelarchive.exchange.onnx.protobuf import Message
 from modelarchive.exchange.onnx.tensors import lazily
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.evaluate import Abstract
 from modelarchive.store.deferred import Deferred
 
 #: A reference as an architecture writes it: a name, or [name, index].
 Ref: TypeAlias = str | list[Any]
 
+#: Names that are looked at in the time that one operator takes.
+NAMES_A_STEP: Final = 32
+#: Characters up to which it is told how a stored array is changed.
+MAX_CHANGES: Final = 1000
 _INFINITE: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
@@ -57,7 +63,7 @@ class Constant:
         shape = tuple(base.shape[axis] for axis in order)
         array = lazily(base, lambda x: x.transpose(order), shape)
         if self.changed and self.original is None:
-            return Constant(array, self.stored, f"{self.changed} transposed {order}")
+            return Constant(array, self.stored, self.then(f"transposed {order}"))
         return Constant(array, self.stored, f"transposed {order}", (base, order))
 
     def reshaped(self, shape: tuple[int, ...]) -> Constant:
@@ -65,7 +71,17 @@ class Constant:
         if shape == self.array.shape:
             return self
         array = lazily(self.array, lambda x: x.reshape(shape), shape)
-        return Constant(array, self.stored, f"{self.changed} as {shape}".lstrip())
+        return Constant(array, self.stored, self.then(f"as {shape}"))
+
+    def then(self, what: str) -> str:
+        """How it was changed, with one more change.
+
+        Raises:
+            Refusal: There are more than a model needs: each is done when the array is read, inside the one before.
+        """
+        if len(self.changed) > MAX_CHANGES:
+            raise Refusal(f"the stored array {self.stored!r} is changed too often: no counterpart")
+        return f"{self.changed} {what}".lstrip()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +111,17 @@ def needed(nodes: Sequence[Node], outputs: Sequence[str], uses: dict[str, int]) 
     for name in outputs:
         uses[name] = uses.get(name, 0) + 1
     found = []
+    looked_at = 0
     for node in reversed(nodes):
+        looked_at += 2 + len(node.outputs)
         if not wanted.isdisjoint(filter(None, node.outputs)):
             found.append(node)
             for name in (*node.inputs, *_captured(node.attributes)):
+                looked_at += 1
                 if name:
                     wanted.add(name)
                     uses[name] = uses.get(name, 0) + 1
+    budget.spend("the graph", steps=looked_at // NAMES_A_STEP)
     return found[::-1]
 
 

@@ -85,7 +85,7 @@ def write(
     bundle = bundle_of(source, inputs=inputs if isinstance(source, Block) else None)
     if bundle.architecture is None:
         raise ConversionError([("(architecture)", bundle.reason or "there is none")], hint="nothing was written")
-    network = spec.build(bundle.architecture)
+    network = spec.build(bundle.checked())
     declarations = bundle.architecture["inputs"]
     if inputs is not None and not isinstance(source, Block):
         declarations = declared_inputs(network, inputs)

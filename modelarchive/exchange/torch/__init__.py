@@ -1,4 +1,4 @@
-"""PyTorch: networks as ``torch.nn.Module`` trees and back, ``.pt`` files of parameters through the safe loader."""
+"""PyTorch: networks as ``torch.nn.Module`` trees and back, and files of parameters, which are read without it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 from modelarchive.errors import MissingDependencyError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of
 from modelarchive.exchange.support import Support
-from modelarchive.nn import Block
-from modelarchive.nn.calling import DECLARED
-from modelarchive.nn.evaluate import is_code
-from modelarchive.spec.declaring import declared_inputs
 
 if TYPE_CHECKING:
     import torch
+
+    from modelarchive.nn import Block
 
 
 def build_module(source: Source, *, inputs: Any = None, device: Any = None, dtype: Any = None) -> torch.nn.Module:
@@ -39,6 +37,11 @@ def build_module(source: Source, *, inputs: Any = None, device: Any = None, dtyp
         SpecError: There is no architecture, or an invalid one.
         ParameterError: Parameters are missing or of other shapes.
     """
+    # Not needed to read parameters, which shall not wait for networks.
+    from modelarchive.nn import Block
+    from modelarchive.nn.calling import DECLARED
+    from modelarchive.spec.declaring import declared_inputs
+
     building = _part("building")
     block = source if isinstance(source, Block) and _is_declared(source) else bundle_of(source, inputs=inputs).build()
     module: torch.nn.Module = building.module_of(block, device=device, dtype=dtype)
@@ -98,24 +101,28 @@ def tensors_of(data: Any, *, device: Any = None) -> Any:
 
 
 def read(path: str | os.PathLike[str]) -> Bundle:
-    """Read the tensors of a ``.pt`` or ``.pth`` file, through PyTorch's weights-only loader and never otherwise.
+    """Read the tensors of a file that ``torch.save`` wrote; PyTorch is not needed, and never used for it.
+
+    The pickle in the file is followed as data. What it names beside tensors, plain containers and arrays of NumPy
+    (classes, functions, whole modules) is neither imported nor called: a note says what was left out.
 
     Args:
-        path: What ``torch.save`` wrote of a ``state_dict``, a dict of such, a checkpoint that holds one under
-            "state_dict", "model" or the like, or a tensor; or the index of several (``pytorch_model.bin.index.json``).
+        path: A ``.pt``, ``.pth``, ``.bin`` or ``.ckpt`` file, of any version of PyTorch since 0.1.10: a
+            ``state_dict``, a dict of such, a tensor, a whole module, or a checkpoint that holds one of these among
+            other things; or the index of several files (``pytorch_model.bin.index.json``).
 
     Returns:
-        The parameters, views of the mapped file where it is a zip file; plain values beside them as metadata, and
-        a note on everything else. There is no architecture: such files have none.
+        The parameters, views of the mapped file; plain values beside them as metadata, and a note on everything else.
+        There is no architecture: such files have none.
 
     Raises:
-        MissingDependencyError: PyTorch is not installed.
-        UnsafeFileError: The file holds objects that only code could load, or breaks another rule.
-        FormatError: It is no such file, or damaged.
-        ConversionError: Tensors are sparse or quantised; lists all of them.
+        UnsafeFileError: The file holds no tensors but what only code would make, or breaks another rule.
+        FormatError: It is no such file, damaged, or goes on behind its end.
+        ConversionError: Tensors are sparse or quantised, say; lists all of them.
     """
-    found: Bundle = _part("files").read(path)
-    return found
+    from modelarchive.exchange.torch import stored
+
+    return stored.read(path)
 
 
 def write(source: Source, path: str | os.PathLike[str], *, durable: bool = True) -> list[Note]:
@@ -133,7 +140,7 @@ def write(source: Source, path: str | os.PathLike[str], *, durable: bool = True)
         MissingDependencyError: PyTorch is not installed.
         ConversionError: Arrays are of dtypes that PyTorch has not; lists all of them.
     """
-    notes: list[Note] = _part("files").write(bundle_of(source), path, durable=durable)
+    notes: list[Note] = _part("writing").write(bundle_of(source), path, durable=durable)
     return notes
 
 
@@ -158,6 +165,8 @@ def support() -> list[Support]:
 
 
 def _is_declared(block: Block) -> bool:
+    from modelarchive.nn.evaluate import is_code
+
     return not any(is_code(each) for _, each in block.named_blocks())
 
 

@@ -59,17 +59,20 @@ def bundle_of_module(module: Any, inputs: Any) -> Bundle:
         declared_inputs = known_inputs(network, inputs)
         block = reader.block(network, "")
         with reader.tracing.patched():
-            architecture = reader.described(block, declared_inputs)
+            model = reader.described(block, declared_inputs)
         if reader.tracing.problems and (given := _example(example)) is not None:
             _outputs(network, given)  # an example that does not fit is the cause of all the rest
-        reader.refuse(_REMEMBERED if example is None else _KEEPS)
+        hint = _REMEMBERED if example is None else _KEEPS
+        reader.refuse(hint)
+        if model is None:
+            raise ConversionError(reader.tracing.problems, hint=hint)
         parameters = initialized(block)
-        wanted = spec.parameter_shapes(architecture)
+        wanted = model.shapes
         notes = [*reader.notes, *reader.names.notes, *reader.differences(wanted)]
         if beside := reader.tracing.beside_arrays(network):
             what = f"returns {', '.join(dict.fromkeys(beside))} as well, which is left out: tensors alone are outputs"
             notes.append(Note("(model)", what))
-        bundle = Bundle({name: parameters[name] for name in wanted}, architecture, notes=notes)
+        bundle = Bundle({name: parameters[name] for name in wanted}, model.architecture, notes=notes, known=model)
         _compare(network, bundle, example)
         return bundle
 
@@ -219,18 +222,18 @@ class _Reader:
         for path, module in walk(self._module):
             yield from ((path, name) for name in parametrised(module))
 
-    def described(self, block: nn.Block, inputs: Any) -> dict[str, Any]:
-        """The architecture; {} where there are problems."""
+    def described(self, block: nn.Block, inputs: Any) -> spec.Checked | None:
+        """The model; None where there are problems."""
         if self.tracing.problems and not isinstance(block, Traced):
-            return {}
+            return None
         try:
-            return spec.describe(block, declared(inputs))
+            return spec.described(block, declared(inputs))
         except StopReadingError:
             pass
         except SpecError as error:
             if not self.tracing.problems:
                 self.tracing.problems += [("(model)", message) for _, _, message in error.problems]
-        return {}
+        return None
 
     def block(self, module: torch.nn.Module, path: str) -> nn.Block:
         """The block of a module, the same one for the same module."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
 RNG = np.random.default_rng(0)
@@ -118,3 +120,37 @@ def inputs_of(architecture):
 def several(value):
     """Outputs as a list."""
     return list(value) if isinstance(value, tuple) else [value]
+
+
+#: Family -> (class of transformers, options) of a small model whose options are altered.
+SMALL = {
+    "bert": ("BertForMaskedLM", _BERT),
+    "roberta": ("RobertaForMaskedLM", _BERT),
+    "xlm-roberta": ("XLMRobertaForMaskedLM", _BERT),
+    "camembert": ("CamembertForMaskedLM", _BERT),
+    "electra": ("ElectraForMaskedLM", _BERT | {"embedding_size": 12}),
+    "distilbert": ("DistilBertForMaskedLM", _DISTIL),
+    "gpt2": ("GPT2LMHeadModel", _GPT2),
+    "llama": ("LlamaForCausalLM", _LLAMA),
+    "mistral": ("MistralForCausalLM", _LLAMA | {"sliding_window": 5}),
+    "qwen2": ("Qwen2ForCausalLM", _LLAMA | {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
+}  # fmt: skip
+
+
+def saved(family, transformers, torch, folder):
+    """Write a small model of a family into a folder; what its config.json says."""
+    from tests.zoo.comparison import randomised
+
+    cls, options = SMALL[family]
+    cls = getattr(transformers, cls)
+    torch.manual_seed(0)
+    randomised(cls(cls.config_class(**options)), torch).save_pretrained(folder)
+    return json.loads((folder / "config.json").read_text("utf-8"))
+
+
+def logits(folder, words, transformers, torch):
+    """What transformers computes for words, of the model in a folder."""
+    values = json.loads((folder / "config.json").read_text("utf-8"))
+    module = getattr(transformers, values["architectures"][0]).from_pretrained(folder).eval()
+    with torch.no_grad():
+        return module(torch.from_numpy(words)).logits.numpy()

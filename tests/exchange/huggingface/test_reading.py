@@ -155,7 +155,12 @@ def test_everything_that_cannot_be_expressed_is_listed(tmp_path):
         ({"layer_types": ["full_attention", "chunked_attention", "full_attention"]}, "layer_types"),
         ({"sliding_window": "wide"}, "sliding_window"),
         ({"head_dim": 3}, "head_dim"),
-        ({"pretraining_tp": 2}, "pretraining_tp"),
+        ({"is_causal": False}, "is_causal"),
+        ({"rope_interleaved": True}, "rope_interleaved"),
+        ({"per_layer_config": {"0": {"sliding_window": 2}}}, "per_layer_config"),
+        ({"transformers_weights": "other.safetensors"}, "transformers_weights"),
+        ({"hidden_act": None}, "hidden_act"),
+        ({"rms_norm_eps": None}, "rms_norm_eps"),
     ],
 )
 def test_options_of_llama_that_are_refused(options, where, tmp_path):

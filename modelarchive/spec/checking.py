@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,21 +16,24 @@ from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import Evaluator, Value, declared
 from modelarchive.nn.graph import Graph, Node
 from modelarchive.nn.parameter import as_dtype
-from modelarchive.spec import limits
+from modelarchive.spec import limits, vocabulary
+from modelarchive.spec.emit import Emitter
 from modelarchive.spec.sharing import tie
 from modelarchive.spec.structure import Reader, TooManyError, Unknown
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A valid architecture, read.
+    """A valid architecture, read: whoever has one need not check it again.
 
     Attributes:
-        block: The network, its parameters without values and their shapes inferred.
+        block: The network, its parameters without values and their shapes inferred. It belongs to this object:
+            :func:`modelarchive.spec.build` gives others like it.
         inputs: What the architecture declares.
         seen: ``id(block)`` -> what the first call of each block is given.
         returned: ``id(block)`` -> what that call returns.
         results: ``(id(graph), name of a node)`` -> what the node gives, in a tuple where it is several.
+        content: The JSON that was checked, as :meth:`is_of` compares it; empty for a part of such.
     """
 
     block: Block
@@ -37,9 +41,30 @@ class Checked:
     seen: dict[int, Sequence[Value]] = field(repr=False)
     returned: dict[int, Value] = field(repr=False)
     results: dict[tuple[int, str], Value] = field(repr=False)
+    content: str = field(default="", repr=False)
+
+    @cached_property
+    def architecture(self) -> dict[str, Any]:
+        """The architecture as JSON."""
+        return {"vocabulary": vocabulary.VERSION, "inputs": self.inputs, "model": Emitter(self.block, {}).model()}
+
+    def is_of(self, architecture: Mapping[str, Any]) -> bool:
+        """Whether this is what an architecture was checked as, and that has stayed as it was since."""
+        return self.content == _content(architecture)
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Structural name -> shape of each parameter, a shared one under each of its names.
+
+        0 is an axis that only the stored array can tell.
+        """
+        return {
+            name: tuple(axis or 0 for axis in parameter.shape or ())
+            for name, parameter in self.block.collect_params().items()
+        }
 
 
-def validate(architecture: Mapping[str, Any]) -> None:
+def validate(architecture: Mapping[str, Any] | Checked) -> None:
     """Check an architecture, completely.
 
     Args:
@@ -48,29 +73,26 @@ def validate(architecture: Mapping[str, Any]) -> None:
     Raises:
         SpecError: With every problem: JSON pointer, rule, and what was expected and found.
     """
-    checked(architecture)
+    check(architecture)
 
 
-def parameter_shapes(architecture: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The shape of each parameter that an architecture has, by its structural name.
-
-    A shared parameter stands under each of its names; 0 is an axis that only the stored array can tell.
+def parameter_shapes(architecture: Mapping[str, Any] | Checked) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter that an architecture has, as :attr:`Checked.shapes`.
 
     Raises:
         SpecError: The architecture is invalid.
     """
-    return {
-        name: tuple(axis or 0 for axis in parameter.shape or ())
-        for name, parameter in checked(architecture).block.collect_params().items()
-    }
+    return check(architecture).shapes
 
 
-def checked(architecture: Any) -> Checked:
-    """Validate an architecture, and keep what was read for it.
+def check(architecture: Any) -> Checked:
+    """Validate an architecture, and keep what was read for it; what is checked already is returned as it is.
 
     Raises:
         SpecError: With every problem.
     """
+    if isinstance(architecture, Checked):
+        return architecture
     problems = limits.oversized(architecture)
     if problems:
         raise SpecError(problems)
@@ -88,7 +110,15 @@ def checked(architecture: Any) -> Checked:
         pass
     if reader.problems:
         raise SpecError(reader.problems)
-    return Checked(block, architecture["inputs"], evaluator.seen, evaluator.returned, evaluator.results)
+    content = _content(architecture)
+    found = Checked(block, architecture["inputs"], evaluator.seen, evaluator.returned, evaluator.results, content)
+    found.__dict__["architecture"] = architecture  # as it was given: it need not be written again
+    return found
+
+
+def _content(architecture: Mapping[str, Any]) -> str:
+    """Plain JSON as text, another one where a value, a dtype of a number or an order is another."""
+    return repr(architecture)
 
 
 def _infer(architecture: dict[str, Any], block: Block, evaluator: _Checker, reader: Reader) -> None:

@@ -1,0 +1,90 @@
+"""The inputs of a model of Keras as an architecture declares them, and the containers of its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from modelarchive.errors import ConversionError, FormatError
+from modelarchive.exchange.keras.config import DTYPES
+from modelarchive.exchange.keras.importing import leaves
+from modelarchive.exchange.keras.model import Layer, Model, Tensor
+from modelarchive.exchange.keras.scope import Known
+from modelarchive.nn import nesting
+from modelarchive.nn.evaluate import MAX_RANK, declared
+from modelarchive.store.strict import short
+
+#: Inputs as an architecture declares them, or shapes by name.
+Inputs = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[int | None]]
+
+
+def declarations_of(model: Model, inputs: Inputs | None) -> list[dict[str, Any]]:
+    """The inputs of a model; shape None where it is not known."""
+    layers = {layer.name: layer for layer in model.layers}
+    if model.is_sequential:
+        first = model.layers[0] if model.layers else None
+        found = [_declared(first, "x", model.input_shape)]
+    else:
+        tensors = leaves(model.inputs)
+        wrong = [each for each in tensors if not isinstance(each, Tensor) or each.layer not in layers]
+        if wrong:
+            raise FormatError(f"an input of {model.name!r} is no layer of it")
+        found = [_declared(layers[each.layer], each.layer, None) for each in tensors]
+    if inputs is None:
+        return found
+    own = [each["name"] for each in found]
+    if not isinstance(inputs, Mapping):
+        if len(inputs) != len(found):
+            raise ValueError(f"inputs declares {len(inputs)} inputs, the model has {own}")
+        return [
+            each | {"shape": list(new["shape"]), "dtype": new.get("dtype", each["dtype"])}
+            for each, new in zip(found, inputs, strict=True)
+        ]
+    if unknown := [name for name in inputs if name not in own]:
+        raise ValueError(f"inputs names {unknown}, the model has {own}")
+    return [each | ({"shape": list(inputs[each["name"]])} if each["name"] in inputs else {}) for each in found]
+
+
+def _declared(layer: Layer | None, name: str, shape: list[int | None] | None) -> dict[str, Any]:
+    dtype: Any = "float32"
+    if layer is not None:
+        config = layer.config.values
+        stated = config.get("batch_shape", config.get("batch_input_shape"))
+        if isinstance(stated, list):
+            shape = stated
+        if layer.is_input:
+            name, dtype = layer.name, config.get("dtype", "float32")
+            if isinstance(dtype, dict):
+                policy = dtype.get("config")
+                dtype = policy.get("name") if isinstance(policy, dict) else policy
+            if config.get("sparse") or config.get("ragged"):
+                raise ConversionError([(name, "is a sparse or ragged input, which has no counterpart")])
+    if dtype not in DTYPES:
+        raise ConversionError([(name, f"is an input of {short(dtype)}, which has no counterpart")])
+    if shape is not None and not (
+        len(shape) <= MAX_RANK and all(size is None or (type(size) is int and 0 < size < 2**31) for size in shape)
+    ):
+        raise ConversionError([(name, f"has the shape {short(shape)}")])
+    # The first axis is the batch: that it was fixed while the model was made says nothing of its meaning.
+    return {"name": name, "shape": None if shape is None else list(shape), "dtype": dtype}
+
+
+def known(each: Mapping[str, Any]) -> Known:
+    """What a declaration tells of an input."""
+    return Known(None if each["shape"] is None else declared(each["shape"], each["dtype"]))
+
+
+def is_flat(outputs: Any) -> bool:
+    """Whether outputs are a list of tensors, as an architecture has them without a word."""
+    return isinstance(outputs, list) and all(isinstance(each, Tensor) for each in outputs)
+
+
+def structure_of(outputs: Any) -> Any:
+    """The containers of the outputs, as an architecture writes them."""
+    return nesting.structure_of(_emptied(outputs))
+
+
+def _emptied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _emptied(each) for key, each in value.items()}
+    return [_emptied(each) for each in value] if isinstance(value, list) else 0

@@ -1,0 +1,144 @@
+"""How many elements an operator gives for values that are known, told before they are computed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from modelarchive.exchange.onnx.step import Step
+from modelarchive.exchange.refusal import Refusal
+
+#: Axes that an array may have.
+MAX_RANK: Final = 64
+
+Arrays: TypeAlias = list[Any]
+
+
+def fixed(arrays: Arrays) -> Arrays:
+    """Operands without sizes that are not fixed.
+
+    Raises:
+        Refusal: One has some.
+    """
+    if any(each is not None and each.dtype == object for each in arrays):
+        raise Refusal("a decision by a size that is not fixed has no counterpart: pass inputs=")
+    return arrays
+
+
+def indices_of(array: Any) -> Any:
+    """Places, axes or sizes as int64.
+
+    Raises:
+        Refusal: They are no integers.
+    """
+    if fixed([array])[0].dtype.kind not in "iu":
+        raise Refusal(f"expected indices, found {array.dtype}")
+    return array.astype(np.int64)
+
+
+def numbers_of(array: Any) -> tuple[int, ...]:
+    """One number for each of some axes.
+
+    Raises:
+        Refusal: They are no integers, or more than an array has axes.
+    """
+    if array.size > MAX_RANK:
+        raise Refusal(f"expected at most {MAX_RANK} numbers, found {array.size:,}")
+    return tuple(indices_of(array).reshape(-1).tolist())
+
+
+def reduced_axes(step: Step, arrays: Arrays) -> tuple[int, ...] | None:
+    """The axes of a reduction; None: all."""
+    found = numbers_of(arrays[1]) if len(arrays) > 1 else step.node.integers("axes", None)
+    if not found and step.node.flag("noop_with_empty_axes", default=False):
+        raise Refusal("a reduction over nothing")
+    return tuple(found) if found else None
+
+
+def broadcast(step: Step, arrays: Arrays) -> int:
+    """The operands broadcast."""
+    return int(math.prod(np.broadcast_shapes(*(each.shape for each in arrays))))
+
+
+def as_first(step: Step, arrays: Arrays) -> int:
+    """As many as the first operand has."""
+    return int(arrays[0].size)
+
+
+def broadcast_all(step: Step, arrays: Arrays) -> int:
+    """Each of the results on the way: one for each operand."""
+    return broadcast(step, arrays) * len(arrays)
+
+
+def all_of_them(step: Step, arrays: Arrays) -> int:
+    """As many as all operands have together."""
+    return sum(int(each.size) for each in arrays)
+
+
+def view(step: Step, arrays: Arrays) -> int:
+    """No element is made: a view of what is there, or a shape."""
+    return 0
+
+
+def gathered(step: Step, arrays: Arrays) -> int:
+    """One part for each index."""
+    x, indices = arrays[:2]
+    return int(math.prod(np.delete(x.shape, step.node.integer("axis", 0)).tolist()) * int(indices.size))
+
+
+def gathered_nd(step: Step, arrays: Arrays) -> int:
+    """One part for each place."""
+    x, indices = arrays
+    return int(math.prod(indices.shape[:-1]) * math.prod(x.shape[indices.shape[-1] :]))
+
+
+def expanded(step: Step, arrays: Arrays) -> int:
+    """The operand and a shape broadcast."""
+    return int(math.prod(np.broadcast_shapes(arrays[0].shape, sizes_of(arrays[1]))))
+
+
+def tiled(step: Step, arrays: Arrays) -> int:
+    """The operand, times the repeats."""
+    return int(math.prod(sizes_of(arrays[1])) * int(arrays[0].size))
+
+
+def counted(step: Step, arrays: Arrays) -> int:
+    """From a start to a limit, step by step."""
+    start, limit, delta = (each.reshape(-1)[0] for each in fixed(arrays))
+    if arrays[0].dtype.kind in "iu":
+        return max(-((int(start) - int(limit)) // int(delta)), 0)
+    # As runtimes do it: the difference in its own dtype, the quotient in float64.
+    return max(math.ceil(float(limit - start) / float(delta)), 0)
+
+
+def reduced(step: Step, arrays: Arrays) -> int:
+    """Of an array without elements a reduction may have many: what is reduced over does not count."""
+    axes = reduced_axes(step, arrays)
+    rest = range(0) if axes is None else set(range(arrays[0].ndim)) - {axis % arrays[0].ndim for axis in axes}
+    return int(math.prod(arrays[0].shape[axis] for axis in rest))
+
+
+def places(step: Step, arrays: Arrays) -> int:
+    """For each element at most its place in each axis."""
+    return int(arrays[0].size) * max(int(arrays[0].ndim), 1)
+
+
+def triangle(step: Step, arrays: Arrays) -> int:
+    """The mask has the last two axes, whatever the others are."""
+    if arrays[0].ndim < 2:
+        raise Refusal(f"Trilu of {arrays[0].ndim} axes has no counterpart")
+    return max(int(math.prod(arrays[0].shape[-2:])), int(arrays[0].size))
+
+
+def sizes_of(array: Any) -> tuple[int, ...]:
+    """A shape, or how often to repeat, that the file tells.
+
+    Raises:
+        Refusal: They are no sizes, or of too many axes.
+    """
+    sizes = numbers_of(array)
+    if min(sizes, default=0) < 0:
+        raise Refusal(f"expected sizes, found {list(sizes)}")
+    return sizes

@@ -1,0 +1,200 @@
+"""What containers hold: their entries by name, and which of them have arrays in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeGuard
+
+from modelarchive.exchange.budget import spend
+from modelarchive.exchange.torch.stored.numbers import NumpyArray
+from modelarchive.exchange.torch.stored.stubs import Named, Stub, kind_of
+from modelarchive.exchange.torch.stored.tensors import Tensor, Unreadable
+
+#: What an nn.Module keeps its parts in.
+_OF_A_MODULE: Final = ("_parameters", "_buffers", "_modules")
+_NOT_KEPT: Final = "_non_persistent_buffers_set"
+#: Keys that every state of an optimizer has.
+_OF_AN_OPTIMIZER: Final = ("state", "param_groups")
+#: A network has no more optimizers.
+_MANY: Final = 64
+#: Names that an error lists.
+_FEW: Final = 4
+
+
+def is_array(value: Any) -> TypeGuard[Tensor | Unreadable | NumpyArray]:
+    """Whether it is a tensor, or an array of NumPy of a plain dtype."""
+    return isinstance(value, Tensor | Unreadable) or (isinstance(value, NumpyArray) and value.array is not None)
+
+
+def state_of(stub: Stub) -> Mapping[Any, Any]:
+    """The attributes of an object."""
+    state = stub.state
+    if isinstance(state, tuple) and len(state) == 2:  # with those of slots beside
+        state = state[0]
+    return state if isinstance(state, dict) else {}
+
+
+def is_module(value: Any) -> TypeGuard[Stub]:
+    """Whether it is a whole nn.Module, of whatever class."""
+    return isinstance(value, Stub) and all(isinstance(state_of(value).get(key), dict) for key in _OF_A_MODULE)
+
+
+def is_optimizer(value: Any) -> bool:
+    """Whether it is an optimizer, or the state of one: it holds moments, which are no parameters."""
+    found = state_of(value) if isinstance(value, Stub) else value
+    return isinstance(found, dict) and all(key in found for key in _OF_AN_OPTIMIZER)
+
+
+def are_optimizers(value: Any) -> bool:
+    """Whether it is one, or a list or dict of nothing else."""
+    if is_optimizer(value):
+        return True
+    if not isinstance(value, dict | list | tuple) or not 0 < len(value) <= _MANY:
+        return False
+    return all(is_optimizer(each) for each in (value.values() if isinstance(value, dict) else value))
+
+
+def is_container(value: Any) -> bool:
+    """Whether it holds other values under names or places."""
+    return isinstance(value, dict | list | tuple | Stub)
+
+
+def entries(value: Any) -> Iterable[tuple[Any, Any]]:
+    """What a container holds, with keys or places; of a module as ``state_dict`` has it.
+
+    An object is its entries if it is a dict, its items if it is a list, else its attributes, else its arguments.
+    """
+    if isinstance(value, dict):
+        return value.items()
+    if isinstance(value, list | tuple):
+        return enumerate(value)
+    if not isinstance(value, Stub):
+        return ()
+    if is_module(value):
+        return _of_module(value)
+    if value.entries:
+        return value.entries.items()
+    if value.items:
+        return enumerate(value.items)
+    return state_of(value).items() or enumerate(value.arguments)
+
+
+def _of_module(module: Stub) -> Iterable[tuple[Any, Any]]:
+    """Parameters, then persistent buffers, then modules inside: the order of ``state_dict``."""
+    state = state_of(module)
+    passing = state.get(_NOT_KEPT)
+    left = set()
+    if isinstance(passing, Stub):
+        names = passing.items or next((each for each in passing.arguments if isinstance(each, list)), [])
+        left = {name for name in names if isinstance(name, str)}
+    for part in _OF_A_MODULE:
+        for name, value in state[part].items():
+            if value is not None and not (part == "_buffers" and name in left):
+                yield name, value
+
+
+def attributes_beside(module: Stub) -> Iterable[tuple[Any, Any]]:
+    """What a module has that ``state_dict`` does not: buffers that are not kept, and other attributes."""
+    state = state_of(module)
+    kept = {id(value) for _, value in _of_module(module)}
+    yield from ((name, value) for name, value in state["_buffers"].items() if id(value) not in kept)
+    yield from ((name, value) for name, value in state.items() if name not in _OF_A_MODULE)
+
+
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """The shape of a tensor or an array; None: it has none, or is no such thing."""
+    if isinstance(value, NumpyArray):
+        return None if value.array is None else value.array.shape
+    return value.shape if isinstance(value, Tensor) else None
+
+
+def stubs_in(top: Any) -> list[str]:
+    """The first names of classes and functions in what a file holds."""
+    names: dict[str, None] = {}
+    seen = {id(top)}
+    pending = [top]
+    while pending and len(names) < _FEW:
+        value = pending.pop()
+        if isinstance(value, Stub | Named):
+            names[value.name[:80]] = None
+        for inside in _parts(value) if is_container(value) else ():
+            if id(inside) not in seen:
+                seen.add(id(inside))
+                pending.append(inside)
+    return list(names)
+
+
+def with_arrays(top: Any) -> set[int]:
+    """The ids of all containers in which arrays are, however deep; each container is looked at once."""
+    holders: dict[int, list[int]] = {id(top): []}
+    found: list[int] = []
+    pending = [top]
+    while pending:
+        value = pending.pop()
+        for inside in _parts(value):
+            if is_array(inside):
+                found.append(id(value))
+            elif is_container(inside):
+                if id(inside) not in holders:
+                    holders[id(inside)] = []
+                    pending.append(inside)
+                holders[id(inside)].append(id(value))
+    marked: set[int] = set()
+    while found:
+        holder = found.pop()
+        if holder not in marked:
+            marked.add(holder)
+            found.extend(holders[holder])
+    return marked
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """What a container refers to; an object to its parts, which others may share, and not to what is in them."""
+    if isinstance(value, Stub):
+        return (value.arguments, value.state, value.items, value.entries)
+    return value.values() if isinstance(value, dict) else value
+
+
+class Plain:
+    """Makes metadata of plain data, as much of it as a file may have.
+
+    Args:
+        most: How many values, in all lists and dicts together.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        """Plain data as JSON has it; namespaces as their attributes.
+
+        Raises:
+            ValueError: It is no plain data, or more of it than is taken; the text says why.
+        """
+        if isinstance(value, str):
+            return _text(value)
+        if isinstance(value, int):
+            return value if isinstance(value, bool) or abs(value) < 2**63 else str(value)
+        if isinstance(value, float):
+            return value if abs(value) < float("inf") else str(value)
+        if value is None:
+            return None
+        if isinstance(value, Stub) and value.name in _NAMESPACES:
+            value = state_of(value)
+        if not isinstance(value, list | tuple | dict):
+            raise ValueError(f"has {kind_of(value)} in it" if depth else kind_of(value))
+        self._left -= len(value)
+        if self._left < 0 or depth > _MAX_DEPTH:
+            raise ValueError("is larger than metadata are")
+        if isinstance(value, dict):
+            return {_text(str(key)): self.of(each, depth + 1) for key, each in value.items()}
+        return [self.of(each, depth + 1) for each in value]
+
+
+def _text(value: str) -> str:
+    spend("metadata", nbytes=len(value))
+    return value.encode("utf-8", "replace").decode()
+
+
+_MAX_DEPTH: Final = 16
+_NAMESPACES: Final = ("argparse.Namespace", "types.SimpleNamespace")

@@ -1,0 +1,233 @@
+"""Tensors as files have them: a part of a storage each, whose bytes are read when it is their turn."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import dtypes
+from modelarchive.errors import FormatError
+from modelarchive.exchange.mapped import MappedFile
+from modelarchive.store.deferred import Deferred
+
+#: NumPy has no more axes.
+_MAX_AXES: Final = 64
+_MAX_NUMBER: Final = 2**63 - 1
+#: What PyTorch calls its dtypes; those that an archive has not are told by name.
+_DTYPE: Final = re.compile(r"(?:u?int|float|bfloat|complex|quint|qint|bits)\d\w*|bool|half|double|float|short|int|long")
+_OTHER_NAMES: Final = {
+    "half": "float16",
+    "float": "float32",
+    "double": "float64",
+    "short": "int16",
+    "int": "int32",
+    "long": "int64",
+    "cfloat": "complex64",
+    "cdouble": "complex128",
+}
+
+
+@dataclass(frozen=True)
+class Dtype:
+    """A dtype of PyTorch's.
+
+    Attributes:
+        name: As PyTorch calls it, without its module.
+    """
+
+    name: str
+
+    def __str__(self) -> str:
+        """As PyTorch prints it."""
+        return f"torch.{self.name}"
+
+
+def dtype_named(name: str) -> Dtype | None:
+    """The dtype that PyTorch calls so; None: it has none of such a name."""
+    if name in _OTHER_NAMES:
+        return Dtype(_OTHER_NAMES[name])
+    return Dtype(name) if len(name) < 40 and _DTYPE.fullmatch(name) else None
+
+
+@dataclass(eq=False)
+class Storage:
+    """The memory that tensors are parts of.
+
+    Attributes:
+        key: What the file calls it.
+        dtype: Of its elements; None: it is of bytes.
+        count: How many elements.
+        place: Where it begins in the file; None: that is not known yet.
+        is_big_endian: Whether its numbers are so.
+    """
+
+    key: str
+    dtype: Dtype | None
+    count: int
+    place: int | None = None
+    is_big_endian: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Its bytes.
+
+        Raises:
+            FormatError: Its elements are of no size that is known.
+        """
+        if self.dtype is None:
+            return self.count
+        if (size := _SIZES.get(self.dtype.name)) is None:
+            raise FormatError(f"has a storage of {self.dtype}, whose size is not known")
+        return self.count * size
+
+
+@dataclass(eq=False)
+class Tensor:
+    """A part of a storage.
+
+    Attributes:
+        storage: The storage.
+        dtype: The dtype.
+        offset: Its first element.
+        shape: Its shape.
+        strides: Steps of each axis, in elements.
+        is_conjugate: Its numbers are the conjugates of those stored.
+        is_negative: Its numbers are the negatives of those stored.
+        kind: The subclass of a tensor that it was; "" for none.
+    """
+
+    storage: Storage
+    dtype: Dtype
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    is_conjugate: bool = False
+    is_negative: bool = False
+    kind: str = ""
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """The same for two that are the same part of the same memory."""
+        where = (self.storage.key, self.dtype.name, self.offset, self.shape, self.strides)
+        return (*where, self.is_conjugate, self.is_negative)
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is no array of it, and what to do."""
+        if dtypes.is_dense(self.dtype.name):
+            return None
+        wide = "complex64" if self.dtype.name.startswith("complex") else "float32"
+        return f"a tensor of dtype {self.dtype}, which archives do not hold; save tensor.to(torch.{wide})"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its array."""
+        return math.prod(self.shape) * _SIZES[self.dtype.name]
+
+    def in_file(self, file: MappedFile) -> Deferred:
+        """Its array, to be read later.
+
+        Args:
+            file: The file, with the storage in it.
+        """
+        dtype = dtypes.numpy_dtype(self.dtype.name)
+        place = (self.storage.place or 0) + self.offset * dtype.itemsize
+        is_swapped = self.storage.is_big_endian and dtype.itemsize > 1
+        if self._is_plain and not is_swapped:
+            return file.array(place, dtypes.LITTLE[self.dtype.name], self.shape)
+        return Deferred(self.shape, dtype, lambda: self._gathered(file, dtype, place))
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether its elements lie in C order, as they are."""
+        step = 1
+        for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if size != 1 and stride != step:
+                return not math.prod(self.shape)
+            step *= size
+        return not self.is_conjugate and not self.is_negative
+
+    def _gathered(self, file: MappedFile, dtype: np.dtype[Any], place: int) -> np.ndarray:
+        found = np.empty(self.shape, dtype)
+        if not found.size:
+            return found
+        # Numbers that NumPy cannot swap by itself are whole numbers until they are.
+        raw = dtype if dtype.kind in "biufc" else np.dtype(f"u{dtype.itemsize}")
+        stored = raw.newbyteorder(">" if self.storage.is_big_endian else "<")
+        strides = tuple(stride * dtype.itemsize for stride in self.strides)
+        there: np.ndarray = np.ndarray(self.shape, stored, file.buffer(), place, strides)
+        found.view(raw)[...] = there
+        if self.is_conjugate:
+            np.conjugate(found, out=found)
+        if self.is_negative:
+            np.negative(found, out=found)
+        return found
+
+
+@dataclass(eq=False)
+class Unreadable:
+    """A tensor that is no array in memory.
+
+    Attributes:
+        problem: What it is, and what to save instead.
+    """
+
+    problem: str
+
+
+def tensor(storage: Storage, dtype: Dtype | None, offset: Any, shape: Any, strides: Any) -> Tensor:
+    """A part of a storage, whose numbers a pickle chose.
+
+    Raises:
+        FormatError: The numbers are none, or lead out of the storage.
+    """
+    shape, strides = _numbers(shape), _numbers(strides)
+    dtype = dtype or storage.dtype
+    if not isinstance(storage, Storage) or dtype is None or not _is_number(offset) or len(shape) != len(strides):
+        raise FormatError("is damaged: a tensor in it is described by what are no numbers")
+    if len(shape) > _MAX_AXES:
+        raise FormatError(f"has a tensor of {len(shape)} axes, and arrays have no more than {_MAX_AXES}")
+    size = _SIZES.get(dtype.name)
+    if size is not None:
+        _check_extent(storage, size, offset, shape, strides)
+    return Tensor(storage, dtype, offset, shape, strides)
+
+
+def _check_extent(storage: Storage, size: int, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
+    if math.prod(each for each in shape if each) * size > _MAX_NUMBER:
+        raise FormatError(f"has a tensor of shape {shape}, which no memory holds")
+    if 0 in shape:
+        return
+    last = offset + sum((count - 1) * stride for count, stride in zip(shape, strides, strict=True))
+    if (last + 1) * size > storage.nbytes:
+        what = f"a tensor of shape {shape} that ends beyond its storage {storage.key[:40]!r}"
+        raise FormatError(f"is damaged: it has {what}, of {storage.nbytes:,} bytes")
+
+
+def _numbers(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, tuple | list) or not all(map(_is_number, value[: _MAX_AXES + 1])):
+        raise FormatError("is damaged: a tensor in it has a shape or strides that are none")
+    return tuple(value)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_NUMBER
+
+
+#: Bytes of an element, of the dtypes that archives have and of others that storages are of.
+_SIZES: Final[dict[str, int]] = {name: dtype.itemsize for name, dtype in dtypes.DENSE.items()} | {
+    "qint8": 1,
+    "quint8": 1,
+    "qint32": 4,
+    "quint4x2": 1,
+    "quint2x4": 1,
+    "complex32": 4,
+    "float8_e4m3fnuz": 1,
+    "float8_e5m2fnuz": 1,
+    "float8_e8m0fnu": 1,
+    "float4_e2m1fn_x2": 1,
+}

@@ -1,0 +1,226 @@
+"""What is taken of a checkpoint and under which names, and what is said of the rest."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import modelarchive as ma
+from modelarchive.exchange.torch import read
+
+torch = pytest.importorskip("torch")
+
+NAMES = ["0.weight", "0.bias", "1.weight", "1.bias"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def trained(units: int = 4) -> tuple[Any, Any]:
+    net = torch.nn.Sequential(torch.nn.Linear(3, units), torch.nn.Linear(units, 2))
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    return net, optimizer
+
+
+def saved(value: Any, *, is_zip: bool = True) -> Any:
+    torch.save(value, "x.pt", _use_new_zipfile_serialization=is_zip)
+    return read("x.pt")
+
+
+def left(bundle: Any) -> list[str]:
+    return [note.where for note in bundle.notes]
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "weights", "generator"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"best_acc1": 0.5},
+        {"best_acc1": torch.tensor(0.5)},
+        {"rng_state": torch.get_rng_state()},
+        {"mean": torch.ones(3), "std": torch.ones(3)},
+        {"random": [random.getstate(), np.random.get_state()]},
+    ],
+)
+def test_one_mapping_of_tensors_among_other_things(key: str, more: dict[str, Any]) -> None:
+    net, optimizer = trained()
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 2)
+    given = {"epoch": 5, "arch": "mlp", key: net.state_dict(), "optimizer": optimizer.state_dict(),
+             "scheduler": schedule.state_dict()} | more  # fmt: skip
+    bundle = saved(given)
+    assert list(bundle.parameters) == NAMES
+    assert all(bundle.parameters[name].tobytes() == each.numpy().tobytes() for name, each in net.state_dict().items())
+    assert bundle.metadata["epoch"] == 5
+    assert bundle.metadata["arch"] == "mlp"
+    assert set(given) == {key, *bundle.metadata, *left(bundle)}, "nothing is left out without a word"
+
+
+class Config(dict):
+    """A class that only its program knows."""
+
+
+class Trainer:
+    def __init__(self, net: Any, path: Path) -> None:
+        self.net, self.path = net, path
+
+
+def test_what_people_keep_beside_their_parameters() -> None:
+    net, optimizer = trained()
+    bundle = saved(
+        {
+            "state_dict": net.state_dict(),
+            "optimizer_states": [optimizer.state_dict()],
+            "hyper_parameters": argparse.Namespace(lr=0.1, layers=[3, 4], name="x"),
+            "more": SimpleNamespace(a=None),
+            "config": Config(a=1),
+            "path": Path("somewhere"),
+            "step": np.int64(3),
+            "loss": np.float32(0.25),
+            "history": {"loss": [1.0, 0.5], "counts": collections.Counter("aab")},
+            "device": torch.device("cuda", 0),
+            "shape": torch.Size([1, 2]),
+            "kinds": {1, 2},
+        }
+    )
+    assert list(bundle.parameters) == NAMES
+    assert bundle.metadata == {
+        "hyper_parameters": {"lr": 0.1, "layers": [3, 4], "name": "x"},
+        "more": {"a": None},
+        "step": 3,
+        "loss": 0.25,
+        "history": {"loss": [1.0, 0.5], "counts": {"a": 2, "b": 1}},
+        "device": "cuda:0",
+        "shape": [1, 2],
+    }
+    assert left(bundle) == ["optimizer_states", "config", "path", "kinds"]
+    assert f"is left out: {Config.__module__}.Config beside" in str(bundle.notes[1])
+    ma.convert("x.pt", "x.h5")
+    with ma.open("x.h5") as archive:
+        assert archive.metadata == bundle.metadata
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize("key", [None, "model", "net", "whatever"])
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+def test_a_whole_pickled_module_gives_its_state_dict(is_zip: bool, key: str | None) -> None:
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.ReLU(), torch.nn.ModuleDict({"a": Part()})
+    )
+    net[3]["b"] = net[3]["a"]
+    bundle = saved(net if key is None else {key: net, "epoch": 2}, is_zip=is_zip)
+    expected = net.state_dict()
+    assert list(bundle.parameters) == list(expected)
+    assert all(bundle.parameters[name].tobytes() == tensor.numpy().tobytes() for name, tensor in expected.items())
+    assert "is a whole module of torch.nn.modules.container.Sequential" in str(bundle.notes[0])
+    assert {"3.a.cache", "3.a.plain"} <= {note.where for note in bundle.notes}
+
+
+class Part(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("kept", torch.ones(2))
+        self.register_buffer("cache", torch.zeros(2), persistent=False)
+        self.weight = torch.nn.Parameter(torch.randn(2))
+        self.register_parameter("none", None)
+        self.plain = torch.ones(3)
+
+
+def test_an_object_that_holds_a_module() -> None:
+    net, _ = trained()
+    bundle = saved({"trainer": Trainer(net, Path("x")), "epoch": 1})
+    assert list(bundle.parameters) == [f"trainer.net.{name}" for name in NAMES]
+
+
+def test_several_networks_keep_joined_names() -> None:
+    one, optimizer = trained()
+    two, _ = trained(5)
+    bundle = saved({"encoder": one.state_dict(), "decoder": two.state_dict(), "opt": optimizer.state_dict(), "n": 1})
+    assert list(bundle.parameters) == [f"{part}.{name}" for part in ("encoder", "decoder") for name in NAMES]
+    assert bundle.metadata == {"n": 1}
+    assert left(bundle) == ["opt"]
+
+
+@pytest.mark.parametrize("name", ["ema", "weights_ema", "shadow", "swa_weights"])
+def test_an_average_beside_the_parameters_is_left(name: str) -> None:
+    net, _ = trained()
+    for given in ({"weights": net.state_dict(), name: net.state_dict(), "n": 1},
+                  {name: net.state_dict(), "model": net.state_dict()}):  # fmt: skip
+        bundle = saved(given)
+        assert list(bundle.parameters) == NAMES
+        assert left(bundle) == [name]
+
+
+def test_the_usual_key_is_taken_and_others_are_told() -> None:
+    one, _ = trained()
+    two, _ = trained(5)
+    bundle = saved({"discriminator": two.state_dict(), "model": one.state_dict()})
+    assert list(bundle.parameters) == NAMES
+    assert left(bundle) == ["discriminator"]
+
+
+def test_the_moments_of_an_optimizer_alone_are_read_as_what_they_are() -> None:
+    _, optimizer = trained()
+    for value, prefix in ((optimizer.state_dict(), ""), ({"optimizer": optimizer.state_dict(), "n": 1}, "optimizer.")):
+        bundle = saved(value)
+        assert f"{prefix}state.0.exp_avg" in bundle.parameters
+        assert "what an optimizer keeps, and no parameters" in str(bundle.notes[0])
+
+
+def test_optimizers_inside_are_no_parameters_either() -> None:
+    net, optimizer = trained()
+    bundle = saved({"model": {"module": net.state_dict(), "optimizer": optimizer.state_dict()}, "iteration": 3})
+    assert list(bundle.parameters) == [f"module.{name}" for name in NAMES]
+    assert left(bundle) == ["optimizer"]
+
+
+def test_a_dict_of_tensors_is_one() -> None:
+    bundle = saved({"w": torch.ones(2), "inner": {"b": torch.zeros(1)}, "list": [torch.ones(1), "x"], "n": 3})
+    assert list(bundle.parameters) == ["w", "inner.b", "list.0"]
+    assert bundle.metadata == {"n": 3}
+    assert left(bundle) == ["list.1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "what"),
+    [
+        ({"a": 1}, ma.FormatError, "holds no tensors"),
+        (3, ma.FormatError, "holds a int"),
+        ({}, ma.FormatError, "holds no tensors"),
+        ({"path": Path("x")}, ma.UnsafeFileError, r"without running code: pathlib\.\w+"),
+        (torch.nn.ReLU(), ma.UnsafeFileError, r"torch\.nn\.modules\.activation\.ReLU"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+def test_what_holds_no_tensors(value: Any, error: type[Exception], what: str) -> None:
+    for is_zip in (True, False):
+        torch.save(value, "x.pt", _use_new_zipfile_serialization=is_zip)
+        with pytest.raises(error, match=what):
+            read("x.pt")
+
+
+def test_lightning_s_checkpoint() -> None:
+    """Its structure, as PyTorch Lightning 2 writes it."""
+    net, optimizer = trained()
+    given = {
+        "epoch": 1, "global_step": 10, "pytorch-lightning_version": "2.5.0",
+        "state_dict": {f"model.{name}": tensor for name, tensor in net.state_dict().items()},
+        "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": {"total": {"ready": 1}}}},
+        "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_score": torch.tensor(0.1), "dirpath": "x"}},
+        "optimizer_states": [optimizer.state_dict()], "lr_schedulers": [], "hparams_name": "kwargs",
+        "hyper_parameters": Config(lr=1),
+    }  # fmt: skip
+    bundle = saved(given)
+    assert list(bundle.parameters) == [f"model.{name}" for name in NAMES]
+    assert left(bundle) == ["callbacks", "optimizer_states", "hyper_parameters"]
+    assert bundle.metadata["loops"]["fit_loop"]["epoch_progress"] == {"total": {"ready": 1}}
