@@ -273,7 +273,7 @@ def test_many_views_of_the_same_bytes() -> None:
 def test_what_comes_behind() -> None:
     whole = zip_file(a_dict((text("w"), tensor())))
     assert list(opened(whole).parameters) == ["w"]
-    refused(whole + b"more", "4 bytes behind the zip file")
+    refused(whole + b"more", "bytes behind its end")
     refused(zip_file(a_dict((text("w"), tensor())) + b".more"), "goes on for 5 bytes behind the first pickle")
     stream = stream_file(a_dict((text("w"), tensor(of=storage(of_stream=True)))))
     assert list(opened(stream).parameters) == ["w"]
