@@ -26,10 +26,11 @@ def run(folder: Path, count: int, seed: int, tell: Callable[[Any, Any], None]) -
     import atheris
 
     with atheris.instrument_imports(include=["modelarchive"]):
-        from tests.hostile.readers import serving
+        from tests.hostile.readers import references, serving
     from tests.hostile.readers.mutators import LONGEST, mutated
     from tests.hostile.readers.samples import samples
 
+    references.prepare()
     found = samples()
     first = next(iter(found.values()))
     corpus = folder / "corpus"

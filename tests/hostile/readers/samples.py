@@ -205,8 +205,8 @@ def _keras() -> Iterator[Sample]:
             yield Sample(f"{name} apart", "keras", "w.weights.h5", files, config="config.json")
     yield _one("keras", "small.weights.h5", weights)
     yield _one("keras", "older.h5", keras_files.weights(_older))
-    index = {"metadata": {"total_size": 48}, "weight_map": {"/layers/dense/vars": ["w_0.weights.h5"]}}
-    files = {"w.weights.json": json.dumps(index).encode(), "w_0.weights.h5": weights}
+    index = {"metadata": {"total_size": 48}, "weight_map": {"/layers/dense/vars": ["w_00000.weights.h5"]}}
+    files = {"w.weights.json": json.dumps(index).encode(), "w_00000.weights.h5": weights}
     yield Sample("shards", "keras", "w.weights.json", files)
 
 
@@ -222,8 +222,9 @@ def _torch() -> Iterator[Sample]:
         yield _one("torch", f"{name}.pt", checkpoints.zipped(*build()))
         yield _one("torch", f"{name}-old.pth", checkpoints.streamed(*build(is_old=True)))
     shard = checkpoints.zipped(*checkpoints.state_dict())
-    index = {"metadata": {}, "weight_map": {"weight": "a.bin", "bias": "b.bin"}}
-    files = {"pytorch_model.bin.index.json": json.dumps(index).encode(), "a.bin": shard, "b.bin": shard}
+    names = [f"pytorch_model-0000{number}-of-00002.bin" for number in (1, 2)]
+    index = {"metadata": {}, "weight_map": dict(zip(("weight", "bias"), names, strict=True))}
+    files = {"pytorch_model.bin.index.json": json.dumps(index).encode(), **dict.fromkeys(names, shard)}
     yield Sample("shards", "torch", "pytorch_model.bin.index.json", files)
 
 
