@@ -62,10 +62,10 @@ class Budget:
         self.steps -= steps
         self.elements -= elements
         self.nbytes -= nbytes
-        for name, left in (("steps", self.steps), ("elements", self.elements), ("bytes", self.nbytes)):
-            if left < 0:
-                more = f"{what} needs more {name} than a file of its size may take"
-                raise UnsafeFileError(more, rule="budget", file=self.file)
+        if self.steps < 0 or self.elements < 0 or self.nbytes < 0:
+            name = "steps" if self.steps < 0 else "elements" if self.elements < 0 else "bytes"
+            more = f"{what} needs more {name} than a file of its size may take"
+            raise UnsafeFileError(more, rule="budget", file=self.file)
 
 
 _CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)

@@ -10,7 +10,7 @@ from modelarchive.errors import ModelArchiveError, SpecError
 from modelarchive.exchange.support import said
 
 #: What arithmetic, lookups and NumPy raise where a file says a number or a word that a row did not expect.
-_RAISED: Final = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+_RAISED: Final = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 class Refusal(Exception):  # noqa: N818 - collected, and told together in a ConversionError

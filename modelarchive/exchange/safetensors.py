@@ -31,6 +31,8 @@ MAX_HEADER_BYTES: Final = 100_000_000
 #: Names of what PEFT adds to a model.
 _ADAPTER: Final = re.compile(r"\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)\b|\.(ia3_l|hada_w\d_[ab])\b")
 _REASON: Final = "safetensors holds parameters only"
+#: How a shard's name ends.
+_PART: Final = re.compile(r"-\d{5}-of-(\d{5})\.safetensors$")
 #: What the header says of an array.
 _KEYS: Final = frozenset(("dtype", "shape", "data_offsets"))
 #: NumPy's limit on axes.
@@ -65,7 +67,12 @@ def read(path: str | os.PathLike[str]) -> Bundle:
     place = Path(os.fsdecode(path))
     if place.name.endswith(".json"):
         return read_shards(place, _read_file, reason=_REASON)
-    return _read_file(place)
+    bundle = _read_file(place)
+    part = _PART.search(place.name)
+    if part is not None and int(part[1]) > 1:
+        what = f"is one of {int(part[1]):,} by its name: the rest is elsewhere; their *.index.json has all read"
+        bundle.notes.append(Note("(shards)", what))
+    return bundle
 
 
 def write(

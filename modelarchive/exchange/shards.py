@@ -14,6 +14,8 @@ from modelarchive.store.strict import document_object, short
 
 #: Longest index file.
 MAX_INDEX_BYTES: Final = 100_000_000
+#: What it says of all arrays together.
+_ABOUT: Final = frozenset(("total_size", "total_parameters"))
 
 
 def read_shards(index: Path, read: Callable[[Path], Bundle], *, reason: str) -> Bundle:
@@ -92,8 +94,15 @@ def _weight_map(index: Path) -> tuple[Mapping[str, str], list[Note]]:
     except FormatError as error:
         error.file = str(index)
         raise error if error.hint else explain(error, index) from error
-    unknown = [key for key in whole if key not in ("weight_map", "metadata")]
-    return found, [Note("(index)", f"left out, as nothing is known of them: {_listed(unknown)}")] if unknown else []
+    return found, unknown_keys(whole)
+
+
+def unknown_keys(index: Mapping[str, Any]) -> list[Note]:
+    """A note of what an index says beside where the arrays are, and how many bytes they have."""
+    about = index.get("metadata", {})
+    unknown = [key for key in index if key not in ("weight_map", "metadata")]
+    unknown += [f"metadata.{key}" for key in about if key not in _ABOUT] if isinstance(about, dict) else ["metadata"]
+    return [Note("(index)", f"left out, as nothing is known of them: {_listed(unknown)}")] if unknown else []
 
 
 def _listed(several: list[str]) -> str:

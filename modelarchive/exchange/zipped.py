@@ -20,6 +20,8 @@ _UTF8: Final = 0x800
 #: A member's own header, and the bytes of it before the name.
 _SIGNATURE: Final = b"PK\x03\x04"
 _HEADER: Final = 30
+#: The record at the end of a zip file, without a remark.
+_END: Final = 22
 #: The longest descriptor behind a member, where its own header does not say how long it is.
 _DESCRIPTOR: Final = 24
 _AGAIN: Final = "zip the same members into a new file, which any tool for zip files does"
@@ -59,7 +61,7 @@ def members(file: MappedFile, *, most: Callable[[int], int]) -> list[Member]:
     try:
         with os.fdopen(file.open(), "rb") as stream, zipfile.ZipFile(stream) as archive:
             infos, behind = archive.infolist(), archive.start_dir
-            remark = len(archive.comment)
+            is_remarked = bool(archive.comment) or any(info.comment for info in infos)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError, OverflowError) as error:
         raise refusal(file, f"is no zip file that can be read: {error}") from error
     if min((info.header_offset for info in infos), default=0):
@@ -67,8 +69,9 @@ def members(file: MappedFile, *, most: Callable[[int], int]) -> list[Member]:
         raise refusal(file, "has bytes before its first member that nothing in it tells of")
     if sum(info.compress_size for info in infos) > file.size:
         raise UnsafeFileError("its members overlap: they claim more bytes than the file has", rule="declared bytes")
-    if remark:
-        raise FormatError(f"has a remark of {remark:,} bytes at its end, which nobody reads", hint=_AGAIN)
+    last = file.read(max(file.size - _END, 0), _END)
+    if is_remarked or not last.startswith(b"PK\5\6") or last[-2:] != b"\0\0":
+        raise FormatError("has a remark, or bytes behind its end, which nobody reads", hint=_AGAIN)
     found: dict[str, Member] = {}
     for info in infos:
         if info.filename in found:

@@ -119,6 +119,25 @@ def hdf5_start(content: Content) -> int | None:
     return None
 
 
+def hdf5_end(content: Content) -> int | None:
+    """Where an HDF5 file says that it ends; None: it is none, or its superblock is of an unknown form."""
+    start = hdf5_start(content)
+    if start is None:
+        return None
+    block = content.read(start, 64)
+    # Version 0 and 1 have four numbers of B-trees and flags before the addresses; sizes of addresses may differ.
+    version, old = block[8:9], block[8:9] in (b"\0", b"\1")
+    if version not in (b"\0", b"\1", b"\2", b"\3") or len(block) < 64:
+        return None
+    width = block[13] if old else block[9]
+    if width not in (4, 8):
+        return None
+    at = {b"\0": 24, b"\1": 28}.get(version, 12)
+    base, _, end = (int.from_bytes(block[at + width * n : at + width * (n + 1)], "little") for n in range(3))
+    # The end is where it was in the file that was written, whose base may lie elsewhere now.
+    return end + start - base
+
+
 def zip_members(content: Content) -> dict[str, int] | None:
     """The names of a zip file's members, and where each begins; None: it cannot be read."""
     import zipfile  # not needed to open an archive, and slow to import

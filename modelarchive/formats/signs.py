@@ -15,6 +15,7 @@ from modelarchive.formats.content import (
     MAX_HEADER_BYTES,
     Content,
     format_inside,
+    hdf5_end,
     hdf5_start,
     is_torch_stream,
     zip_members,
@@ -164,21 +165,8 @@ def cut_zip(content: Content) -> Found:
 
 def cut_hdf5(content: Content) -> Found:
     """An HDF5 file that is shorter than its superblock says."""
-    start = hdf5_start(content)
-    if start is None:
-        return None
-    block = content.read(start, 64)
-    # Version 0 and 1 have four numbers of B-trees and flags before the addresses; sizes of addresses may differ.
-    version, old = block[8:9], block[8:9] in (b"\0", b"\1")
-    if version not in (b"\0", b"\1", b"\2", b"\3") or len(block) < 64:
-        return None
-    width = block[13] if old else block[9]
-    if width not in (4, 8):
-        return None
-    at = {b"\0": 24, b"\1": 28}.get(version, 12)
-    base, _, end = (int.from_bytes(block[at + width * n : at + width * (n + 1)], "little") for n in range(3))
-    # The end is where it was in the file that was written, whose base may lie elsewhere now.
-    return _shorter(content, end + start - base)
+    end = hdf5_end(content)
+    return None if end is None else _shorter(content, end)
 
 
 def cut_safetensors(content: Content) -> Found:

@@ -16,6 +16,7 @@ from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import Evaluator, Value, declared
 from modelarchive.nn.graph import Graph, Node
 from modelarchive.nn.parameter import as_dtype
+from modelarchive.nn.sequential import Sequential
 from modelarchive.spec import limits, vocabulary
 from modelarchive.spec.emit import Emitter
 from modelarchive.spec.sharing import tie
@@ -184,11 +185,23 @@ class _Checker(Evaluator):
         self.returned: dict[int, Value] = {}
         self.results: dict[tuple[int, str], Value] = {}
         self._reader = reader
+        self._known: dict[tuple[Any, ...], Value] = {}
 
     def block(self, block: Block, values: Sequence[Value]) -> Value:
-        """Remember what each block is given first, and what it returns."""
+        """Remember what each block is given first, and what it returns then."""
         self.seen.setdefault(id(block), values)
-        return self.returned.setdefault(id(block), super().block(block, values))
+        result = self._followed(block, values)
+        self.returned.setdefault(id(block), result)
+        return result
+
+    def _followed(self, block: Block, values: Sequence[Value]) -> Value:
+        """What a block returns; what others are inside of is followed once for the same shapes."""
+        if not isinstance(block, Graph | Sequential):
+            return super().block(block, values)
+        key = (id(block), *values)
+        if key not in self._known:
+            self._known[key] = super().block(block, values)
+        return self._known[key]
 
     def node(self, graph: Graph, node: Node, inputs: Sequence[Value]) -> Value:
         """Remember what each node gives first."""

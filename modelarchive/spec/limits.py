@@ -16,6 +16,8 @@ MAX_TEXT: Final = 64 * 2**20
 MAX_NODES: Final = 100_000
 #: Steps of one forward pass; blocks that are called twice count twice, with all below them.
 MAX_STEPS: Final = 200_000
+#: References to values, and values in lists of an op's arguments, that are one step more.
+REFERENCES_A_STEP: Final = 4
 #: Elements of one parameter, and of all together.
 MAX_PARAMETER: Final = 2**40
 MAX_PARAMETERS: Final = 2**44

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -157,14 +158,16 @@ class Reader:
 
     def _freeze(self, block: Block, data: dict[str, Any], pointer: str) -> None:
         own = block.parameters if isinstance(block, Graph) else block.collect_params()
+        before: set[str] = set()
         for position, name in enumerate(data.get("frozen", ())):
-            if name in data["frozen"][:position]:
+            if name in before:
                 self.tell(f"{pointer}/frozen/{position}", "name", f"{name!r} is there already")
             elif name in own:
                 own[name].trainable = False
             else:
                 known = ", ".join(own) or "none"
                 self.tell(f"{pointer}/frozen/{position}", "parameter", f"{name!r} is no parameter here ({known})")
+            before.add(name)
 
     def named(self, name: Any, taken: set[str], pointer: str, *, key: str = "/name") -> str | None:
         """`name` if it is in the grammar and free; it is taken then."""
@@ -317,9 +320,15 @@ class Reader:
     def _steps_of(self, graph: Graph, node: Node) -> int:
         if node.inputs is None:
             return 0
+        own = 1 + (len(node.inputs) + _listed(node.arguments)) // limits.REFERENCES_A_STEP
         if node.verb in ("op", "parameter") or node.target == UNKNOWN:
-            return 1
-        return 1 + self.steps.get(id(graph.find(node.target)), 0)
+            return own
+        return own + self.steps.get(id(graph.find(node.target)), 0)
+
+
+def _listed(arguments: Mapping[str, Any]) -> int:
+    """How many values the literal arguments of an op have in lists."""
+    return sum(len(each) for each in arguments.values() if type(each) is list)
 
 
 def _ref(data: Any) -> Ref:

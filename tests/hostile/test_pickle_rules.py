@@ -255,6 +255,14 @@ def test_storages_that_are_none(described: bytes, data: bytes) -> None:
     refused(zip_file(a_dict((text("w"), tensor(of=described))), {"0": data}), "damaged|storage")
 
 
+@pytest.mark.parametrize("listed", [["0", []], [["0"]], [], ["0", "1"], "0", {"0": 1}, [b"0"], ["0", 2.0]])
+def test_lists_of_storages_that_are_none(listed: object) -> None:
+    whole = stream_file(a_dict((text("w"), tensor(of=storage(of_stream=True)))))
+    told = pickle.dumps(["0"], 2)
+    assert told in whole
+    refused(whole.replace(told, pickle.dumps(listed, 2)), "lists other storages")
+
+
 def test_many_views_of_the_same_bytes() -> None:
     """Each is fine, and all together are a thousand times the file."""
     views = [(text(f"w{at}"), tensor(several(number(200_000)), offset=number(at), of=storage(201_000)))

@@ -70,7 +70,12 @@ class Texts(ABC):
         Raises:
             FormatError: It is none, or too long.
         """
-        found = document(self.text(name, most=MAX_CONFIG_BYTES), what=name, strict=False)
+        text = self.text(name, most=MAX_CONFIG_BYTES)
+        try:
+            found = document(text, what=name, strict=False)
+        except FormatError as error:
+            error.file = self.where(name)
+            raise
         if not isinstance(found, list):
             raise FormatError(f"is {type(found).__name__}, expected a list", file=self.where(name))
         return found

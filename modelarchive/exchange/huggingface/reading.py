@@ -93,6 +93,9 @@ def _read(folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, 
     notes += told
     kept, told = _kept(folder, vocabulary)
     notes += told
+    if about := [key for key in weights.metadata if key != "format"]:
+        notes.append(Note("(metadata)", f"left out of the safetensors files: {', '.join(map(short, about[:8]))}"))
+    notes += [note for note in weights.notes if note not in notes]
     metadata = {KEY: {"config": values, "files": kept}}
     tokens = {} if vocabulary is None else {embedding: vocabulary}
     return Bundle(Parameters(entries), model.architecture, "", metadata, tokens, notes, model)

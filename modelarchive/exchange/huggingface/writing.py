@@ -126,7 +126,9 @@ def _recognised(bundle: Bundle, given: Mapping[str, Any] | None) -> tuple[Model,
             return _settled(found)
         first = first or found
     where = f"{CONFIG} means" if not is_guess else "the configuration that looks most like it means"
-    raise ConversionError(first, hint=f"{where} another network; pass config=, what {CONFIG} shall say")
+    raise ConversionError(
+        first, hint=f"{where} another network, or an unknown one; pass config=, what {CONFIG} shall say"
+    )
 
 
 def _kept_texts(files: Any) -> tuple[dict[str, str], list[tuple[str, str]]]:

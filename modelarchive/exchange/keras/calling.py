@@ -87,6 +87,8 @@ def _called(importer: Importer, scope: Scope, layer: Layer, call: Call, row: Row
     results = found if isinstance(found, list) else [found]
     if unread := step.config.unread() if not layer.is_operation or layer.config.values else {}:
         raise Refusal(f"{layer.kind} has settings that have no counterpart: {short(unread)}")
+    if empty := step.config.empty():
+        step.note(f"settings that are null, of which nothing is known, are left out: {short(empty)}")
     if unread_arguments := step.unread():
         raise Refusal(f"{layer.kind} is called with {', '.join(unread_arguments)}, which has no counterpart")
     return [LOST for _ in results] if step.is_lost else results

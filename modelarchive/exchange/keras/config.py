@@ -119,6 +119,11 @@ class Config:
             if name not in self.used and value is not None and not _ASIDE.fullmatch(name)
         }
 
+    def empty(self) -> list[str]:
+        """What nobody asked for, and is null."""
+        several = [name for name, value in self.values.items() if value is None and name not in self.used]
+        return [name for name in several if not _ASIDE.fullmatch(name)]
+
     def _wrong(self, name: str, expected: str) -> NoReturn:
         raise Refusal(f"{name} = {short(self.values.get(name))} is not {expected}")
 

@@ -17,6 +17,7 @@ from modelarchive.errors import ConversionError, FormatError, UnsafeFileError
 from modelarchive.exchange import zipped
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.zipped import Member, content
+from modelarchive.formats.content import hdf5_end
 from modelarchive.store.contents import Entry, Foreign
 from modelarchive.store.deferred import Deferred
 
@@ -63,12 +64,14 @@ class Variables:
         attributes: Attribute of the root -> text.
         groups: Path of a group, "" for the root -> attribute -> texts.
         unknown: Paths of arrays whose dtypes archives do not hold.
+        behind: How many bytes stand behind its end.
     """
 
     arrays: Mapping[str, Deferred]
     attributes: Mapping[str, str]
     groups: Mapping[str, Mapping[str, list[str]]]
     unknown: list[str] = field(default_factory=list)
+    behind: int = 0
 
     def checked(self) -> Variables:
         """The same, where all arrays are known.
@@ -86,7 +89,8 @@ class Variables:
         groups = {path.removeprefix(inside): each for path, each in self.groups.items() if path.startswith(inside)}
         groups[""] = self.groups.get(prefix, {})
         arrays = {path.removeprefix(inside): each for path, each in self.arrays.items() if path.startswith(inside)}
-        return Variables(arrays, self.attributes, groups)
+        unknown = [path.removeprefix(inside) for path in self.unknown if path.startswith(inside)]
+        return Variables(arrays, self.attributes, groups, unknown, self.behind)
 
 
 def variables(file: MappedFile, member: Member | None = None) -> Variables:
@@ -108,6 +112,7 @@ def variables(file: MappedFile, member: Member | None = None) -> Variables:
             Foreign, "read_foreign", part, attributes=list(ATTRIBUTES), of_groups=list(OF_GROUPS)
         )
         size = part.size
+    end = hdf5_end(_Inside(file, member, data))
     unknown = sorted(path for path, entry in found.arrays.items() if entry is None)
     arrays = {}
     for path, entry in found.arrays.items():
@@ -119,7 +124,23 @@ def variables(file: MappedFile, member: Member | None = None) -> Variables:
         if nbytes != entry.nbytes or (entry.offset is not None and not 0 <= entry.offset <= size - nbytes):
             raise FormatError(f"{path[:200]!r} lies outside the file", path=path[:200])
         arrays[path] = _array(file, member, data, path, entry, dtype)
-    return Variables(arrays, found.attributes, found.groups, unknown)
+    return Variables(arrays, found.attributes, found.groups, unknown, max(0, size - (size if end is None else end)))
+
+
+class _Inside:
+    """An HDF5 file in another one, for those who tell what it is."""
+
+    def __init__(self, file: MappedFile, member: Member | None, data: bytes | None) -> None:
+        self.path = file.path
+        self._file, self._data = file, data
+        self._start = member.offset if member is not None else 0
+        self.size = len(data) if data is not None else member.size if member is not None else file.size
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Up to so many bytes from `offset`; fewer at the end."""
+        if self._data is not None:
+            return self._data[offset : offset + nbytes]
+        return self._file.read(self._start + offset, min(nbytes, max(self.size - offset, 0)))
 
 
 def _array(

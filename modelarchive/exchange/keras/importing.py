@@ -104,18 +104,24 @@ class Importer:
         for tensor, known in zip(inputs, given, strict=True):
             results[tensor.layer, tensor.call] = [scope.input(tensor.layer, known, is_layer=True)]
         layers = {layer.name: layer for layer in model.layers}
+        counts = {name: max(len(layer.calls), 1) for name, layer in layers.items()}
         for name, number in _ordered(model, set(results), self.problems):
             call = layers[name].calls[number]
-            found = Call([self._found(each, results) for each in call.args],
-                         {key: self._found(each, results) for key, each in call.kwargs.items()})  # fmt: skip
+            found = Call([self._found(each, results, counts) for each in call.args],
+                         {key: self._found(each, results, counts) for key, each in call.kwargs.items()})  # fmt: skip
             results[name, number] = self.call(scope, layers[name], found)
-        return [self._found(each, results) for each in leaves(model.outputs)]
+        return [self._found(each, results, counts) for each in leaves(model.outputs)]
 
-    def _found(self, argument: Any, results: Mapping[tuple[str, int], list[At]]) -> Any:
+    def _found(self, argument: Any, results: Mapping[tuple[str, int], list[At]], known: Mapping[str, int]) -> Any:
+        """An argument with its tensors found; `known` says how many calls each layer has."""
+        told = {where for where, _ in self.parser.problems}
+
         def find(value: Any) -> Any:
             if not isinstance(value, Tensor):
                 return value
             several = results.get((value.layer, value.call), [LOST])
+            if not 0 <= value.call < known.get(value.layer, 0) and value.layer[:80] not in told:
+                self.problems.append((value.layer, f"its call {value.call} is used, and is not in the file"))
             if several == [LOST]:
                 return LOST
             if not 0 <= value.index < len(several):

@@ -21,14 +21,6 @@ MAX_DEPTH: Final = 40
 MAX_NAME: Final = 1024
 #: Bytes of memory that JSON takes when it is read, for each of its own.
 _WIDTH: Final = 16
-#: What is known of a serialized layer, and of a call in it; anything else is told.
-_LAYER: Final = frozenset(
-    (
-        *("module", "class_name", "registered_name", "config", "build_config", "compile_config"),
-        *("name", "inbound_nodes", "shared_object_id", "keras_version", "backend"),
-    )
-)
-_CALL: Final = frozenset(("args", "kwargs"))
 
 
 @dataclass(frozen=True)
@@ -131,7 +123,7 @@ class Parser:
     Attributes:
         problems: What cannot be read: (name of the layer, why).
         calls: How many layers and calls there are.
-        left: Keys of which nothing is known.
+        left: Settings of models of which nothing is known.
     """
 
     def __init__(self) -> None:
@@ -175,7 +167,6 @@ class Parser:
         own = ">" in kind or (isinstance(registered, str) and ">" in registered and not registered.startswith("keras"))
         if own or ("module" in data and not re.fullmatch(r"keras(\.\w+)*|keras_\w+(\.\w+)*|builtins", str(module))):
             raise Refusal(f"{short(registered or kind)} is a class of its author's own, which only its code can say")
-        self.left |= dict.fromkeys(data.keys() - _LAYER)
         nodes = data.get("inbound_nodes", [])
         calls = [self._call(node) for node in nodes] if isinstance(nodes, list) else []
         shared = data.get("shared_object_id")
@@ -200,7 +191,7 @@ class Parser:
         is_trainable = config.flag("trainable", default=True)
         if layer.kind == "Sequential":
             config.value("build_input_shape", None)
-            self.left |= dict.fromkeys(config.unread())
+            self.left |= dict.fromkeys([*config.unread(), *config.empty()])
             return Model(layer.name, True, found, input_shape=_built_shape(data), is_trainable=is_trainable)
         names = [each.name for each in found]
         if len(set(names)) != len(names):
@@ -212,7 +203,7 @@ class Parser:
         if models := _keras2_models(found):
             for each in found:
                 each.calls = [_shifted(call, models) if isinstance(call, _Listed) else call for call in each.calls]
-        self.left |= dict.fromkeys(config.unread())
+        self.left |= dict.fromkeys([*config.unread(), *config.empty()])
         return Model(layer.name, False, found, inputs, outputs, is_trainable=is_trainable)
 
     def _count(self) -> None:
@@ -224,7 +215,6 @@ class Parser:
     def _call(self, node: object) -> Call:
         self._count()
         if isinstance(node, dict):
-            self.left |= dict.fromkeys(node.keys() - _CALL)
             args, kwargs = _plain(node.get("args", [])), _plain(node.get("kwargs", {}))
             if not isinstance(args, list) or not isinstance(kwargs, dict):
                 raise Refusal("a call has no arguments that can be read")

@@ -20,6 +20,7 @@ from modelarchive.exchange.keras.model import MAX_BYTES, Parser, load_json
 from modelarchive.exchange.keras.naming import block_names
 from modelarchive.exchange.keras.parameters import asides, by_layer, by_path, told
 from modelarchive.exchange.keras.storage import Names, Paths, Storage
+from modelarchive.exchange.keras.unknown import unknown_keys
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.zipped import content
 from modelarchive.store.deferred import Deferred
@@ -80,7 +81,8 @@ def _source(file: MappedFile, config: Mapping[str, Any] | None) -> _File:
     if file.read(0, min(8, file.size)) == _HDF5:
         return _hdf5(file, config)
     if shards.is_index(file.read(0, min(64, file.size))):
-        return _File(shards.read_index(file), config)
+        stored, notes = shards.read_index(file)
+        return _File(stored, config, notes=notes)
     raise FormatError("is neither a .keras nor an HDF5 file")
 
 
@@ -182,6 +184,9 @@ def _hdf5(file: MappedFile, config: Mapping[str, Any] | None) -> _File:
         notes = [_optimizer()] if any(path.startswith("optimizer_weights/") for path in stored.arrays) else []
         if "training_config" in stored.attributes:
             notes.append(_compiled())
+        own = ("model_weights/", "optimizer_weights/")
+        if others := [path for path in (*stored.arrays, *stored.unknown) if not path.startswith(own)]:
+            notes.append(Note("(datasets)", f"left out, as they are no weights of the model: {_listed(others)}"))
         return _File(stored.below("model_weights"), found, version or "1", is_older=True, notes=notes)
     is_older = "layer_names" in stored.groups[""]
     if not is_older and config is None and not any("vars" in path.split("/") for path in stored.arrays):
@@ -208,7 +213,7 @@ def _weights(source: _File) -> Bundle:
     """A file of weights: their names are the paths, and nothing tells what they are for."""
     parameters, notes = by_path(source.stored.checked())
     reason = f"a file of weights holds no architecture: {_WITH_CONFIG}"
-    notes = [Note("(architecture)", f"left out: {_NO_CONFIG}"), *source.notes, *notes]
+    notes = [Note("(architecture)", f"left out: {_NO_CONFIG}"), *source.notes, *_behind(source.stored), *notes]
     return Bundle(parameters, reason=reason, metadata=source.metadata, notes=notes)
 
 
@@ -237,7 +242,8 @@ def _parameters(source: _File, inputs: Inputs | None) -> Bundle:
         Note("(architecture)", f"left out: {reason}"),
         Note("(parameters)", "are as Keras stores them: kernels have the axes (..., in, out)"),
     ]
-    return Bundle(parameters, reason=reason, metadata=source.metadata, notes=[*first, *source.notes, *notes])
+    first += [*source.notes, *_behind(source.stored)]
+    return Bundle(parameters, reason=reason, metadata=source.metadata, notes=[*first, *notes])
 
 
 def _whole(source: _File, inputs: Inputs | None) -> Bundle:
@@ -245,7 +251,8 @@ def _whole(source: _File, inputs: Inputs | None) -> Bundle:
     if source.config is None:
         raise FormatError(_NO_CONFIG)
     try:
-        bundle = _model(source.config, source.storage(), source.version or "3", inputs, source.notes)
+        notes = [*source.notes, *_behind(source.stored)]
+        bundle = _model(source.config, source.storage(), source.version or "3", inputs, notes)
     except ConversionError as error:
         error.hint = _HINT if error.hint is None or error.hint == OWN else error.hint
         raise
@@ -257,6 +264,12 @@ def _whole(source: _File, inputs: Inputs | None) -> Bundle:
 def _listed(names: Sequence[str]) -> str:
     """A few of several names."""
     return ", ".join(name[:80] for name in names[:8]) + (f", and {len(names) - 8:,} more" if len(names) > 8 else "")
+
+
+def _behind(stored: files.Variables) -> list[Note]:
+    """That bytes stand behind HDF5's own."""
+    what = f"{counted(stored.behind, 'byte')} behind the end of the HDF5 file, which nothing in it tells of: left out"
+    return [Note("(file)", what)] if stored.behind else []
 
 
 def _optimizer() -> Note:
@@ -277,8 +290,8 @@ def _model(
         importer.note(note.where, note.what)
     if model is None:
         raise ConversionError(parser.problems, hint=OWN)
-    if parser.left:
-        importer.note("(config)", f"left out, as nothing is known of them: {_listed(list(parser.left))}")
+    if unknown := [*parser.left, *unknown_keys(config)]:
+        importer.note("(config)", f"left out, as nothing is known of them: {_listed(unknown)}")
     storage.assign(model, "")
     declarations = declarations_of(model, inputs)
     if not model.is_sequential and not leaves(model.outputs):

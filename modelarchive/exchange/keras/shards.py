@@ -14,11 +14,13 @@ from modelarchive.exchange.keras import files
 from modelarchive.exchange.keras.layers import LAYERS
 from modelarchive.exchange.keras.parameters import BY_STEM
 from modelarchive.exchange.mapped import MappedFile
-from modelarchive.exchange.shards import is_own, is_there
+from modelarchive.exchange.shards import is_own, is_there, unknown_keys
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import document_object, short
 
 MAX_BYTES: Final = 64 << 20
+#: Indices beside a file that are looked into.
+_INDICES: Final = 8
 #: How Keras names shards, behind the name of their index.
 _NAME: Final = re.compile(r"(.*)_(\d{5})\.weights\.h5")
 _HINT: Final = "the index and its shards belong together: take all of them from where they came from again"
@@ -29,8 +31,8 @@ def is_index(head: bytes) -> bool:
     return head.lstrip()[:1] == b"{"
 
 
-def read_index(file: MappedFile) -> files.Variables:
-    """All arrays that an index names, by the paths that they would have in one file.
+def read_index(file: MappedFile) -> tuple[files.Variables, list[Note]]:
+    """All arrays that an index names, by the paths that they would have in one file; and what else it says.
 
     Args:
         file: The index; its shards lie in its folder.
@@ -39,13 +41,14 @@ def read_index(file: MappedFile) -> files.Variables:
         FormatError: It is no such index; a shard is missing, damaged, or holds what another one should.
         UnsafeFileError: It names a file outside its folder.
     """
-    named, total = _weight_map(file)
+    named, total, notes = _weight_map(file)
     shards = {
         shard: _shard(file.path, shard) for shard in dict.fromkeys(each for row in named.values() for each in row)
     }
     arrays: dict[str, Deferred] = {}
     groups: dict[str, dict[str, list[str]]] = {}
     unknown: list[str] = []
+    behind = 0
     for shard, stored in shards.items():
         place = str(Path(file.path).with_name(shard))
         for path, array in stored.arrays.items():
@@ -59,16 +62,17 @@ def read_index(file: MappedFile) -> files.Variables:
         for group, attributes in stored.groups.items():
             groups.setdefault(group, {}).update({name: list(texts) for name, texts in attributes.items()})
         unknown += stored.unknown
+        behind += stored.behind
     _compare(file.path, named, shards, arrays)
     bits = sum(array.nbytes * 8 // (8 if array.dtype.kind == "b" else 1) for array in arrays.values())
     if total is not None and not unknown and not total - 1 < bits / 8 < total + 1:
         what = f"its shards hold {bits // 8:,} bytes of arrays, expected {total:,}: one of them is of another model"
         raise FormatError(what, hint=_HINT)
-    return files.Variables(arrays, {}, groups, unknown)
+    return files.Variables(arrays, {}, groups, unknown, behind), notes
 
 
-def _weight_map(file: MappedFile) -> tuple[dict[str, list[str]], int | float | None]:
-    """Path of a group -> the shards that hold its arrays; how many bytes all arrays have."""
+def _weight_map(file: MappedFile) -> tuple[dict[str, list[str]], int | float | None, list[Note]]:
+    """Path of a group -> the shards that hold its arrays; how many bytes all arrays have; what else is there."""
     if file.size > MAX_BYTES:
         raise FormatError(f"has {file.size:,} bytes: it is no index of shards")
     spend("the index of shards", nbytes=file.size)
@@ -91,7 +95,7 @@ def _weight_map(file: MappedFile) -> tuple[dict[str, list[str]], int | float | N
         named[str(group).strip("/")] = several
     metadata = document.get("metadata")
     total = metadata.get("total_size") if isinstance(metadata, dict) else None
-    return named, total if type(total) in (int, float) else None
+    return named, total if type(total) in (int, float) else None, unknown_keys(document)
 
 
 def _shard(index: Any, name: str) -> files.Variables:
@@ -141,12 +145,11 @@ def told_apart(file: MappedFile, stored: files.Variables) -> list[Note]:
     """Notes for a file of weights that is one shard of several, or seems to be."""
     name = Path(file.path).name
     found = _NAME.fullmatch(name)
-    if found is not None:
-        index = Path(file.path).with_name(f"{found[1]}.weights.json")
+    for index in sorted(Path(file.path).parent.glob("*.weights.json"))[:_INDICES]:
         others = _others(index)
         if name in others and len(others) == 1:
             return []
-        if others:
+        if name in others or (others and found is not None and index.name == f"{found[1]}.weights.json"):
             what = f"it is one of {len(others)} shards: the rest is elsewhere, and {index.name} has all of them read"
             return [Note("(shards)", what)]
     lacking = _lacking(stored)
@@ -163,7 +166,7 @@ def _others(index: Path) -> list[str]:
     try:
         weight_map = document_object(index.read_bytes()[:MAX_BYTES], what=index.name, strict=False)["weight_map"]
         several = [each if isinstance(each, list) else [each] for each in weight_map.values()]
-        return list(dict.fromkeys(str(each) for row in several for each in row))
+        return list(dict.fromkeys(each for row in several for each in row if isinstance(each, str)))
     except (OSError, ValueError, KeyError, AttributeError):
         return []
 

@@ -44,7 +44,7 @@ def function(name: str) -> Operator:
 
 def same(step: Step) -> Ref:
     """Operators that matter in training, or only for the order of execution."""
-    step.attributes.used.update(step.attributes.texts)
+    step.attributes.aside("grad_scale", "valid_thresh", "normalization")
     return step.ref(0)
 
 
@@ -117,7 +117,8 @@ def softmax_output(step: Step) -> Ref:
         axis = 1
     else:
         raise Refusal("a softmax over several axes together has no counterpart")
-    at.used.update(at.texts)
+    at.aside("grad_scale", "ignore_label", "use_ignore", "normalization", "out_grad", "smooth_alpha")
+    at.aside("multi_output", "preserve_shape", "mode")
     if len(step) > 1:
         step.note("the loss is left out, and its labels are no input: a softmax in inference")
     return step.block({"kind": "Softmax", "axis": axis}, step.ref(0))
@@ -125,7 +126,7 @@ def softmax_output(step: Step) -> Ref:
 
 def regression(step: Step) -> Ref:
     """A loss that old models end with."""
-    step.attributes.used.update(step.attributes.texts)
+    step.attributes.aside("grad_scale")
     step.note("the loss is left out, and its labels are no input")
     x = step.ref(0)
     return step.activation("sigmoid", x) if step.node.op == "LogisticRegressionOutput" else x
@@ -278,7 +279,7 @@ def where(step: Step) -> Ref:
 
 def zeros(step: Step) -> Any:
     """A state that begins at zero."""
-    step.attributes.used.update(step.attributes.texts)
+    step.attributes.aside("shape", "dtype", "value", "order")
     return Zeros()
 
 

@@ -22,6 +22,7 @@ from modelarchive.exchange.mxnet.ndarrays import is_ndarray_file, read_arrays
 from modelarchive.exchange.mxnet.symbol import VARIABLE, SymbolGraph, read_symbol
 from modelarchive.exchange.mxnet.table import OPERATORS
 from modelarchive.store.deferred import Deferred
+from modelarchive.store.strict import short
 
 Inputs = Mapping[str, Sequence[int | None]] | Sequence[Sequence[int | None]] | Sequence[Mapping[str, Any]]
 _EXPORTED: Final = re.compile(r"(?P<prefix>.*)-(?P<epoch>\d{4,})\.params", re.DOTALL)
@@ -252,6 +253,10 @@ def _bundle(
     ]
     if unneeded := len(symbol.nodes) - len(symbol.needed()):
         notes.append(Note("(nodes)", f"{counted(unneeded, 'node')} left out: no output needs them"))
+    variables = [node for node in symbol.nodes if node.op == VARIABLE]
+    if about := list(dict.fromkeys(name for node in variables for name in node.attributes.unread())):
+        listed = ", ".join(map(short, about[:8]))
+        notes.append(Note("(attributes)", f"left out, where they stand at inputs and parameters: {listed}"))
     if symbol.left:
         notes.append(Note("(symbol)", f"left out, as nothing is known of them: {', '.join(symbol.left[:8])}"))
     metadata = {"source": {"format": "MXNet symbol", "version": symbol.version}}

@@ -100,6 +100,10 @@ class Attributes:
         found = [each for each in self.items(name, "()") if each is not None]
         return found or None
 
+    def aside(self, *names: str) -> None:
+        """Say of attributes that they matter in training, or not at all."""
+        self.used.update(names)
+
     def expect(self, name: str, *accepted: str) -> None:
         """Refuse every value but those that mean nothing special; absent is fine."""
         if (text := self.text(name, accepted[0])) not in accepted:
@@ -201,13 +205,17 @@ def _graph(data: Any) -> SymbolGraph:
 
 #: What a symbol and its nodes hold; what is not read of it follows from the rest, or is told.
 _GRAPH: Final = frozenset(("nodes", "arg_nodes", "node_row_ptr", "heads", "attrs"))
+_ATTRS: Final = frozenset(("mxnet_version", "is_np_shape", "is_np_array"))
 _NODE: Final = frozenset(("op", "name", "inputs", "attrs", "attr", "param", "backward_source_id", "subgraphs"))
 
 
 def _left(data: dict[str, Any], nodes: list[Any]) -> list[str]:
     """Keys that nobody knows."""
     unknown = dict.fromkeys(key for node in nodes for key in node if key not in _NODE)
-    return [short(key) for key in data if key not in _GRAPH] + [f"{short(key)} of nodes" for key in unknown]
+    attrs = data.get("attrs")
+    about = [key for key in attrs if key not in _ATTRS] if isinstance(attrs, dict) else []
+    found = [short(key) for key in data if key not in _GRAPH] + [f"{short(key)} of attrs" for key in about]
+    return found + [f"{short(key)} of nodes" for key in unknown]
 
 
 def _node(data: Any, position: int) -> SymbolNode:

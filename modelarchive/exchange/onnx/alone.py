@@ -11,9 +11,10 @@ import numpy as np
 
 from modelarchive import dtypes, names
 from modelarchive.errors import FormatError
+from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
 from modelarchive.exchange.onnx.model import Graph, Model, Node, graph_of, metadata_of
-from modelarchive.exchange.onnx.tensors import NoCounterpart, in_memory
+from modelarchive.exchange.onnx.tensors import MAX_RANK, NoCounterpart, in_memory
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.store.deferred import Deferred
 
@@ -22,6 +23,8 @@ _LEARNED: Final = re.compile(
     r"coefficients|intercepts|rho|support_vectors|prob_[ab]|offset|scale|base_values"
     r"|(nodes|class|target|leaf|tree)\w*_(values|weights|splits|hitrates)(_as_tensor)?"
 )
+#: Times that a name is held while arrays are named.
+_NAME_TIMES: Final = 8
 #: Kinds of dtypes whose constants are sizes, axes and the like, but for bytes in several axes: quantised weights.
 _COUNTING: Final = "biu"
 
@@ -40,7 +43,7 @@ def parameters_of(model: Model, *, reason: str) -> Bundle:
     stored = [*_inside(model.graph, "")]
     for name, function in model.functions.items():
         stored += _of_nodes(function.nodes, name)
-    notes = [Note(*problem) for problem in model.graph.problems]
+    notes = [*model.notes, *(Note(*problem) for problem in model.graph.problems)]
     wishes = [cleaned(name) for name, _ in stored]
     # What is the name of a block is no parameter's as well.
     taken = {wish[:at] for wish in wishes for at, sign in enumerate(wish) if sign == "."}
@@ -63,7 +66,9 @@ def parameters_of(model: Model, *, reason: str) -> Bundle:
     if not found:
         raise FormatError("holds no arrays, neither initialisers nor constants", file=model.file.path,
                           hint="what a model of trees has learned is in other forms, which are not read")  # fmt: skip
-    return Bundle(Parameters(found), reason=reason, metadata=metadata_of(model), notes=notes)
+    return Bundle(
+        Parameters(found), reason=reason, metadata=metadata_of(model), notes=[*notes, *model.tensors.unread()]
+    )
 
 
 def cleaned(name: str) -> str:
@@ -99,7 +104,10 @@ def _of_nodes(nodes: Sequence[Node], path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+    """A name below another; long ones are held for each array, and looked at."""
+    joined = f"{path}.{name}" if path else name
+    budget.spend("the name of an array", nbytes=_NAME_TIMES * len(joined))
+    return joined
 
 
 def _is_weight(held: Any) -> bool:
@@ -108,7 +116,7 @@ def _is_weight(held: Any) -> bool:
         return held is not None and len(held) > 1
     dtype = dtypes.DENSE.get(DTYPES.get(held.get("data_type", 0), ""))
     dims = held.get("dims", ())
-    if dtype is None or math.prod(dims) < 2:
+    if dtype is None or len(dims) > MAX_RANK or math.prod(dims) < 2:
         return False
     return dtype.kind not in _COUNTING or (dtype.itemsize == 1 and dtype.kind != "b" and len(dims) > 1)
 

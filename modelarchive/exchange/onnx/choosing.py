@@ -8,7 +8,7 @@ import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.exchange.onnx.elementwise import Row
-from modelarchive.exchange.onnx.folds import FAR, bounds
+from modelarchive.exchange.onnx.extents import FAR, bounds
 from modelarchive.exchange.onnx.moving import counted
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.values import Constant, Ref

@@ -1,4 +1,4 @@
-"""How many elements an operator gives for values that are known, told before they are computed."""
+"""What an operator will give for values that are known, told before: shapes, bounds, how many elements."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from modelarchive.exchange.refusal import Refusal
 
 #: Axes that an array may have.
 MAX_RANK: Final = 64
+#: Bounds of a Slice that mean an end, whatever the size: the largest integer of 32 bits, and beyond.
+FAR: Final = 2**31 - 1
 
 Arrays: TypeAlias = list[Any]
 
@@ -100,8 +102,8 @@ def expanded(step: Step, arrays: Arrays) -> int:
 
 
 def tiled(step: Step, arrays: Arrays) -> int:
-    """The operand, times the repeats."""
-    return int(math.prod(sizes_of(arrays[1])) * int(arrays[0].size))
+    """The operand, times the repeats: NumPy makes one axis after the other, so that one of 0 makes none small."""
+    return math.prod(max(times, 1) for times in sizes_of(arrays[1])) * max(int(arrays[0].size), 1)
 
 
 def counted(step: Step, arrays: Arrays) -> int:
@@ -142,3 +144,32 @@ def sizes_of(array: Any) -> tuple[int, ...]:
     if min(sizes, default=0) < 0:
         raise Refusal(f"expected sizes, found {list(sizes)}")
     return sizes
+
+
+def bounds(start: int, end: int, by: int, size: int) -> list[int | None]:
+    """Start, end and step of a Slice as NumPy has them, left out where they are the ends.
+
+    Raises:
+        Refusal: The step is 0, or the end is one that runtimes take in different ways.
+    """
+    if by == 0:
+        raise Refusal("a Slice with step 0 has no counterpart")
+    if by < 0 and end >= FAR:
+        raise Refusal("a Slice backwards to the largest integer has no counterpart: runtimes take it in two ways")
+    # Places are taken into the axis; going backwards, there is one before the first.
+    first = min(max(start + size if start < 0 else start, 0), size if by > 0 else max(size - 1, 0))
+    last = min(max(end + size if end < 0 else end, 0 if by > 0 else -1), size)
+    if by > 0:
+        return [first or None, None if last >= size else last, None if by == 1 else by]
+    return [None if first == size - 1 else first, None if last < 0 else last, by]
+
+
+def wanted_shape(step: Step, before: tuple[int, ...], codes: Any) -> tuple[int, ...]:
+    """The shape that Reshape gives, without -1 and 0."""
+    keep = not step.node.flag("allowzero", default=False)
+    shape = [before[axis] if size == 0 and keep else int(size) for axis, size in enumerate(codes)]
+    rest = math.prod(size for size in shape if size != -1)
+    shape = [math.prod(before) // (rest or 1) if size == -1 else size for size in shape]
+    if math.prod(shape) != math.prod(before) or min(shape, default=0) < 0:
+        raise ValueError(f"{before} has no shape {list(codes)}")
+    return tuple(shape)

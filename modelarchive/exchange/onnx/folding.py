@@ -34,7 +34,7 @@ def folded(step: Step) -> Operand | tuple[Operand, ...]:
     row = FOLDS[step.node.op]
     if not row.least <= len(step) <= row.most or not all(step.has(index) for index in range(row.least)):
         raise Refusal(f"{step.node.op} has {len(step)} inputs")
-    with refusing(step.node.op), np.errstate(all="ignore"):
+    with refusing(step.node.op):
         arrays = _arrays(step)
         made = row.made(step, arrays)
         mixed = any(isinstance(each, Sizes) for each in step.operands)

@@ -17,9 +17,11 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.exchange import budget
 from modelarchive.exchange.onnx.extents import (
+    FAR,
     Arrays,
     all_of_them,
     as_first,
+    bounds,
     broadcast,
     broadcast_all,
     counted,
@@ -36,6 +38,7 @@ from modelarchive.exchange.onnx.extents import (
     tiled,
     triangle,
     view,
+    wanted_shape,
 )
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.words import DTYPES
@@ -45,8 +48,6 @@ from modelarchive.store.deferred import Deferred
 
 #: Parts of a Split that are made while reading.
 MAX_PARTS: Final = 4096
-#: Bounds of a Slice that mean an end, whatever the size: the largest integer of 32 bits, and beyond.
-FAR: Final = 2**31 - 1
 
 Compute: TypeAlias = Callable[[Step, Arrays], Any]
 
@@ -179,24 +180,6 @@ def _concat(step: Step, arrays: Arrays) -> Any:
     return np.concatenate([each.astype(object) if mixed else each for each in arrays], axis=step.node.integer("axis"))
 
 
-def bounds(start: int, end: int, by: int, size: int) -> list[int | None]:
-    """Start, end and step of a Slice as NumPy has them, left out where they are the ends.
-
-    Raises:
-        Refusal: The step is 0, or the end is one that runtimes take in different ways.
-    """
-    if by == 0:
-        raise Refusal("a Slice with step 0 has no counterpart")
-    if by < 0 and end >= FAR:
-        raise Refusal("a Slice backwards to the largest integer has no counterpart: runtimes take it in two ways")
-    # Places are taken into the axis; going backwards, there is one before the first.
-    first = min(max(start + size if start < 0 else start, 0), size if by > 0 else max(size - 1, 0))
-    last = min(max(end + size if end < 0 else end, 0 if by > 0 else -1), size)
-    if by > 0:
-        return [first or None, None if last >= size else last, None if by == 1 else by]
-    return [None if first == size - 1 else first, None if last < 0 else last, by]
-
-
 def _slice(step: Step, arrays: Arrays) -> Any:
     x, starts, ends = arrays[0], numbers_of(arrays[1]), numbers_of(arrays[2])
     axes = numbers_of(arrays[3]) if len(arrays) > 3 and arrays[3] is not None else range(len(starts))
@@ -221,17 +204,6 @@ def unsqueezed(step: Step, arrays: Arrays) -> Any:
 
 def _reshape(step: Step, arrays: Arrays) -> Any:
     return arrays[0].reshape(wanted_shape(step, arrays[0].shape, numbers_of(arrays[1])))
-
-
-def wanted_shape(step: Step, before: tuple[int, ...], codes: Any) -> tuple[int, ...]:
-    """The shape that Reshape gives, without -1 and 0."""
-    keep = not step.node.flag("allowzero", default=False)
-    shape = [before[axis] if size == 0 and keep else int(size) for axis, size in enumerate(codes)]
-    rest = math.prod(size for size in shape if size != -1)
-    shape = [math.prod(before) // (rest or 1) if size == -1 else size for size in shape]
-    if math.prod(shape) != math.prod(before) or min(shape, default=0) < 0:
-        raise ValueError(f"{before} has no shape {list(codes)}")
-    return tuple(shape)
 
 
 def _transpose(step: Step, arrays: Arrays) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 
 from modelarchive.errors import FormatError
 from modelarchive.exchange import budget
+from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.onnx import schema
 from modelarchive.exchange.onnx.protobuf import Message, Reader
@@ -232,6 +233,7 @@ class Model:
         file: The mapped file.
         tensors: Makes arrays of tensors.
         problems: What it has that no word of the vocabulary means.
+        notes: What it has that is not read.
     """
 
     graph: Graph
@@ -242,6 +244,7 @@ class Model:
     file: MappedFile
     tensors: Tensors
     problems: list[tuple[str, str]]
+    notes: list[Note]
 
 
 def read_model(path: str | os.PathLike[str]) -> Model:
@@ -254,7 +257,8 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     """
     file = MappedFile(path)
     data = file.buffer()
-    message = Reader(data, file.path).message(schema.MODEL, 0, len(data))
+    reader = Reader(data, file.path)
+    message = reader.message(schema.MODEL, 0, len(data))
     if "graph" not in message or "ir_version" not in message:
         raise FormatError("is no ONNX model: it has no graph", file=file.path)
     tensors = Tensors(file)
@@ -265,6 +269,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     for each in message.get("functions", ()):
         defaults: dict[str, Message | None] = dict.fromkeys(each.get("attribute", ()))
         defaults |= {one.get("name", ""): one for one in each.get("attribute_proto", ())}
+        budget.spend("a function", nbytes=_NODE_BYTES * (1 + len(each.get("node", ()))))
         nodes = [node_of(one, tensors) for one in each.get("node", ())]
         inputs, outputs = tuple(each.get("input", ())), tuple(each.get("output", ()))
         parts = len(inputs) + len(outputs) + len(defaults) + sum(2 + len(one.attributes) for one in nodes)
@@ -279,6 +284,10 @@ def read_model(path: str | os.PathLike[str]) -> Model:
         file,
         tensors,
         problems,
+        [
+            Note(f"({kind})", f"has the field {number}, which ONNX does not have ({count:,} times): it is not read")
+            for (kind, number), count in reader.unknown.items()
+        ],
     )
 
 
@@ -291,7 +300,8 @@ def graph_of(message: Message, tensors: Tensors) -> Graph:
     nodes = message.get("node", [])
     if len(nodes) > MAX_NODES:
         raise FormatError(f"has {len(nodes):,} nodes, expected at most {MAX_NODES:,}", file=tensors.file.path)
-    budget.spend("the graph", steps=(len(nodes) + len(message.get("initializer", ()))) // _ATTRIBUTES_A_STEP)
+    steps = (len(nodes) + len(message.get("initializer", ()))) // _ATTRIBUTES_A_STEP
+    budget.spend("the graph", steps=steps, nbytes=_NODE_BYTES * len(nodes))
     problems = []
     if "sparse_initializer" in message:
         problems.append(("sparse_initializer", "sparse arrays have no counterpart"))
@@ -312,7 +322,6 @@ def graph_of(message: Message, tensors: Tensors) -> Graph:
 
 def node_of(message: Message, tensors: Tensors) -> Node:
     """A node out of its message."""
-    budget.spend("its nodes", nbytes=_NODE_BYTES)
     return Node(
         _qualified(message, "op_type"),
         message.get("name", ""),
@@ -348,11 +357,7 @@ def _value(message: Message) -> Value:
         dims = tensor["shape"].get("dim", ())
         shape = tuple(each.get("dim_value", each.get("dim_param") or None) for each in dims)
         fixed = [size for size in shape if isinstance(size, int)]
-        if (
-            len(shape) > MAX_RANK
-            or min(fixed, default=0) < 0
-            or math.prod(max(size, 1) for size in fixed) > MAX_ELEMENTS
-        ):
+        if len(shape) > MAX_RANK or min(fixed, default=0) < 0 or math.prod(filter(None, fixed)) > MAX_ELEMENTS:
             problem = f"has the shape {shape[:8]}"
     return Value(name, dtype, shape, problem)
 

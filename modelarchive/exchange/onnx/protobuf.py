@@ -23,10 +23,14 @@ MAX_FIELDS: Final = 4_000_000
 #: Bytes of one text, and of one name.
 MAX_TEXT: Final = 1 << 24
 MAX_NAME: Final = 4096
+#: Kinds of unknown fields that are told.
+MAX_UNKNOWN: Final = 20
 #: What a message, each of its fields, and a number of a list take in memory.
 _MESSAGE_BYTES: Final = 512
 _FIELD_BYTES: Final = 96
 _NUMBER_BYTES: Final = 40
+#: Bytes that are drawn from the budget at a time.
+_PIECE: Final = 1 << 20
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
@@ -37,7 +41,7 @@ class Field:
     Attributes:
         name: Its name.
         kind: "int", "float", "text", "name" (a short text), "bytes", "span" (bytes that stay in the file), "data"
-            (elements of an array, which stay there too), or the table of a message.
+            (elements of an array, which stay there too), or the table of a message. None: it is skipped.
         repeated: Whether it comes several times.
     """
 
@@ -46,7 +50,7 @@ class Field:
     repeated: bool = False
 
 
-#: Number of a field -> what it holds; other fields are skipped.
+#: Number of a field -> what it holds; other fields are skipped, and told.
 Table: TypeAlias = dict[int, Field]
 
 
@@ -56,15 +60,27 @@ class Reader:
     Args:
         data: The file.
         path: Its name, for errors.
+
+    Attributes:
+        unknown: (The kind of message, number of a field) that no table has -> how often it comes.
     """
 
     def __init__(self, data: memoryview, path: object) -> None:
         self.data = data
         self.path = path
+        self.unknown: dict[tuple[str, int], int] = {}
         self._left = MAX_FIELDS
+        self._memory = 0
 
-    def message(self, table: Table, begin: int, end: int, depth: int = 0) -> Message:
+    def message(self, table: Table, begin: int, end: int, depth: int = 0, kind: str = "model") -> Message:
         """The message between two places.
+
+        Args:
+            table: Its fields.
+            begin: Where it begins.
+            end: Where it ends.
+            depth: How many messages are around it.
+            kind: What it is called there.
 
         Raises:
             FormatError: It is damaged.
@@ -80,10 +96,19 @@ class Reader:
             tag, at = self._varint(at, end)
             wire, field = tag & 7, table.get(tag >> 3)
             value, span, at = self._value(wire, at, end)
-            if field is not None:
+            if field is None:
+                self._skip(kind, tag >> 3, at)
+            elif field.kind is not None:
                 self._put(found, field, wire, value, span, depth)
-        budget.spend("its structure", nbytes=_MESSAGE_BYTES + _FIELD_BYTES * fields)
+        self._take(_MESSAGE_BYTES + _FIELD_BYTES * fields)
         return found
+
+    def _skip(self, kind: str, number: int, at: int) -> None:
+        if number == 0:
+            raise self._damaged(at, "there is a field without a number")
+        key = (kind, number)
+        if key in self.unknown or len(self.unknown) < MAX_UNKNOWN:
+            self.unknown[key] = self.unknown.get(key, 0) + 1
 
     def _put(self, found: Message, field: Field, wire: int, value: int, span: Span, depth: int) -> None:
         kind = field.kind
@@ -115,7 +140,7 @@ class Reader:
         if field.kind == "span":
             return span
         if isinstance(field.kind, dict):
-            return self.message(field.kind, span[0], span[0] + span[1], depth + 1)
+            return self.message(field.kind, span[0], span[0] + span[1], depth + 1, field.name)
         most = MAX_NAME if field.kind == "name" else MAX_TEXT
         if span[1] > most:
             what = f"{field.name} has {span[1]:,} bytes, expected at most {most:,}"
@@ -152,7 +177,7 @@ class Reader:
             self._count()
             value, at = self._varint(at, end)
             found.append(_signed(value))
-        budget.spend("its structure", nbytes=_NUMBER_BYTES * len(found))
+        self._take(_NUMBER_BYTES * len(found))
         return found
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:
@@ -170,6 +195,13 @@ class Reader:
         self._left -= 1
         if self._left < 0:
             raise UnsafeFileError(f"has more than {MAX_FIELDS:,} fields", rule="size", file=self.path)
+
+    def _take(self, nbytes: int) -> None:
+        """Count memory, and draw it from the budget piece by piece."""
+        self._memory += nbytes
+        if self._memory > _PIECE:
+            budget.spend("its structure", nbytes=self._memory)
+            self._memory = 0
 
     def _damaged(self, at: int, what: str) -> FormatError:
         return FormatError(f"is no ONNX model, or damaged: {what}, at byte {at:,}", file=self.path)

@@ -180,7 +180,7 @@ def _bundle(model: Model, importer: Importer, architecture: dict[str, Any]) -> B
     ]
     if wrong:
         raise ConversionError(wrong, file=model.file.path)
-    notes = importer.notes + [
+    notes = [*model.notes, *model.tensors.unread(), *importer.left_out(), *importer.notes] + [
         Note(name, "is not used by the graph, or only by what is computed while reading, and is left out")
         for name in model.graph.stored
         if name not in importer.uses

@@ -6,6 +6,11 @@ from typing import Final
 
 from modelarchive.exchange.onnx.protobuf import Field, Table
 
+#: What changes nothing that a model computes: words for people and tools, and shapes that follow from the rest.
+_DOCUMENTATION: Final = Field("doc_string", None)
+_REMARKS: Final = Field("metadata_props", None)
+_INFERRED: Final = Field("value_info", None)
+
 PAIR: Final[Table] = {1: Field("key", "text"), 2: Field("value", "text")}
 OPSET: Final[Table] = {1: Field("domain", "name"), 2: Field("version", "int")}
 TENSOR: Final[Table] = {
@@ -22,8 +27,10 @@ TENSOR: Final[Table] = {
     11: Field("uint64_data", "data"),
     13: Field("external_data", PAIR, repeated=True),
     14: Field("data_location", "int"),
+    12: _DOCUMENTATION,
+    16: _REMARKS,
 }
-_DIMENSION: Final[Table] = {1: Field("dim_value", "int"), 2: Field("dim_param", "name")}
+_DIMENSION: Final[Table] = {1: Field("dim_value", "int"), 2: Field("dim_param", "name"), 3: Field("denotation", None)}
 _SHAPE: Final[Table] = {1: Field("dim", _DIMENSION, repeated=True)}
 _TENSOR_TYPE: Final[Table] = {1: Field("elem_type", "int"), 2: Field("shape", _SHAPE)}
 _TYPE: Final[Table] = {
@@ -32,8 +39,10 @@ _TYPE: Final[Table] = {
     5: Field("map_type", "span"),
     8: Field("sparse_tensor_type", "span"),
     9: Field("optional_type", "span"),
+    6: Field("denotation", None),
+    7: Field("opaque_type", "span"),
 }
-VALUE: Final[Table] = {1: Field("name", "name"), 2: Field("type", _TYPE)}
+VALUE: Final[Table] = {1: Field("name", "name"), 2: Field("type", _TYPE), 3: _DOCUMENTATION, 4: _REMARKS}
 ATTRIBUTE: Final[Table] = {
     1: Field("name", "name"),
     2: Field("f", "float"),
@@ -50,6 +59,7 @@ ATTRIBUTE: Final[Table] = {
     21: Field("ref_attr_name", "name"),
     22: Field("sparse_tensor", "span"),
     23: Field("sparse_tensors", "span", repeated=True),
+    13: _DOCUMENTATION,
 }
 NODE: Final[Table] = {
     1: Field("input", "name", repeated=True),
@@ -59,6 +69,9 @@ NODE: Final[Table] = {
     5: Field("attribute", ATTRIBUTE, repeated=True),
     7: Field("domain", "name"),
     8: Field("overload", "name"),
+    6: _DOCUMENTATION,
+    9: _REMARKS,
+    10: Field("device_configurations", None),
 }
 GRAPH: Final[Table] = {
     1: Field("node", NODE, repeated=True),
@@ -68,6 +81,9 @@ GRAPH: Final[Table] = {
     12: Field("output", VALUE, repeated=True),
     14: Field("quantization_annotation", "span", repeated=True),
     15: Field("sparse_initializer", "span", repeated=True),
+    10: _DOCUMENTATION,
+    13: _INFERRED,
+    16: _REMARKS,
 }
 # Branches and bodies of loops are graphs inside attributes.
 ATTRIBUTE.update({6: Field("g", GRAPH), 11: Field("graphs", GRAPH, repeated=True)})
@@ -81,6 +97,9 @@ FUNCTION: Final[Table] = {
     10: Field("domain", "name"),
     11: Field("attribute_proto", ATTRIBUTE, repeated=True),
     13: Field("overload", "name"),
+    8: _DOCUMENTATION,
+    12: _INFERRED,
+    14: _REMARKS,
 }
 MODEL: Final[Table] = {
     1: Field("ir_version", "int"),
@@ -92,4 +111,7 @@ MODEL: Final[Table] = {
     14: Field("metadata_props", PAIR, repeated=True),
     20: Field("training_info", "span", repeated=True),
     25: Field("functions", FUNCTION, repeated=True),
+    4: Field("domain", None),
+    5: Field("model_version", None),
+    26: Field("configuration", None),
 }

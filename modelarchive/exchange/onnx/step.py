@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -35,12 +35,14 @@ class Step:
         node: The node.
         operands: What it takes.
         scope: What the names around it stand for.
+        asked: Inputs that were asked for.
     """
 
     importer: Importer
     node: Node
     operands: list[Operand]
     scope: Scope
+    asked: set[int] = field(default_factory=set)
 
     @property
     def opset(self) -> int:
@@ -65,6 +67,7 @@ class Step:
 
     def has(self, index: int) -> bool:
         """Whether an input is given."""
+        self.asked.add(index)
         return index < len(self) and self.operands[index] is not None
 
     def operand(self, index: int) -> Operand:
@@ -78,6 +81,10 @@ class Step:
         operand = self.operand(index)
         wish = self.node.inputs[index] if isinstance(operand, Constant | Sizes) else self.name
         return self.importer.reference(operand, wish)
+
+    def unasked(self) -> list[int]:
+        """Inputs that are given, and that nobody asked for."""
+        return [index for index, operand in enumerate(self.operands) if operand is not None and index not in self.asked]
 
     def refs(self) -> list[Ref]:
         """The references to all inputs."""

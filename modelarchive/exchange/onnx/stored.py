@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from modelarchive import dtypes
-from modelarchive.exchange.onnx.extents import numbers_of
-from modelarchive.exchange.onnx.folds import MOVES, real, squeezed, unsqueezed, wanted_shape
+from modelarchive.exchange.onnx.extents import numbers_of, wanted_shape
+from modelarchive.exchange.onnx.folds import MOVES, real, squeezed, unsqueezed
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.tensors import lazily
 from modelarchive.exchange.onnx.values import Constant
@@ -60,5 +60,10 @@ def _cast(step: Step, x: Constant) -> Constant | None:
     dtype = real(x.array.dtype.newbyteorder("="), dtypes.DENSE[to])
     if dtype == x.array.dtype:
         return x
-    array = lazily(x.array, lambda a: a.astype(dtype), x.array.shape, dtype)
+
+    def cast(values: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):  # beyond the range of the dtype, as where it is computed while reading
+            return values.astype(dtype)
+
+    array = lazily(x.array, cast, x.array.shape, dtype)
     return Constant(array, x.stored, x.then(to))

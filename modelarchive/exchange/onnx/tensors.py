@@ -13,6 +13,7 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.errors import FormatError, UnsafeFileError
 from modelarchive.exchange import budget
+from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.mapped import MappedFile, little_endian
 from modelarchive.exchange.onnx.protobuf import Message, Span, varints
 from modelarchive.exchange.onnx.words import DTYPES
@@ -22,6 +23,8 @@ from modelarchive.store.deferred import Deferred
 MAX_RANK: Final = 64
 MAX_ELEMENTS: Final = 2**40
 _EXTERNAL: Final = 1
+#: The largest pages that arrays in files of their own are aligned to.
+_PAGE: Final = 1 << 16
 #: Field of a tensor -> dtype of the numbers in it (None: of variable length), and of which tensors they are.
 _FIELDS: Final[dict[str, tuple[str | None, frozenset[int]]]] = {
     "float_data": ("<f4", frozenset([1, 14])),
@@ -48,6 +51,8 @@ class Tensors:
     def __init__(self, file: MappedFile) -> None:
         self.file = file
         self._beside: dict[str, MappedFile] = {}
+        #: Name of a file beside -> where tensors lie in it: beginnings and ends.
+        self._spans: dict[str, set[Span]] = {}
 
     def array(self, tensor: Message) -> Deferred:
         """The array of a tensor.
@@ -62,11 +67,7 @@ class Tensors:
         if code not in DTYPES:
             raise NoCounterpart(f"is of the element type {code}, which has no counterpart")
         # A size of 0 makes no other one small.
-        if (
-            len(shape) > MAX_RANK
-            or min(shape, default=0) < 0
-            or math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS
-        ):
+        if len(shape) > MAX_RANK or min(shape, default=0) < 0 or math.prod(filter(None, shape)) > MAX_ELEMENTS:
             raise self._damaged(name, f"has the shape {shape[:70]}")
         if "segment" in tensor:
             raise NoCounterpart("is stored in segments")
@@ -136,7 +137,21 @@ class Tensors:
             if told := telling.find(file):
                 raise told
             raise self._damaged(name, f"reaches beyond the end of {location!r}, which has {file.size:,} bytes")
+        self._spans.setdefault(location, set()).add((numbers["offset"], numbers["offset"] + nbytes))
         return file.array(numbers["offset"], dtype, shape)
+
+    def unread(self) -> list[Note]:
+        """What of the files beside belongs to no tensor that was asked for; gaps up to a page are for alignment."""
+        notes = []
+        for location, spans in self._spans.items():
+            end = left = 0
+            for begin, after in [*sorted(spans), (self._beside[location].size,) * 2]:
+                gap = begin - end
+                left += gap if gap > (_PAGE if after > begin else 0) else 0
+                end = max(end, after)
+            if left:
+                notes.append(Note(location, f"has {left:,} bytes that belong to no array: they are not read"))
+        return notes
 
     def _damaged(self, name: str, what: str) -> FormatError:
         return FormatError(f"the tensor {name!r} {what}", file=self.file.path)

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.onnx.elementwise import Read, Row
+from modelarchive.exchange.onnx.extents import MAX_RANK
 from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.values import Ref
 from modelarchive.exchange.refusal import Refusal
@@ -197,7 +198,7 @@ def _resize(step: Step) -> Ref:
             old = before[axis]
             scales[axis] = size / old if old else 0.0
     else:
-        for axis, scale in zip(axes, step.constant(2).astype(np.float64).reshape(-1).tolist(), strict=True):
+        for axis, scale in zip(axes, _factors(step), strict=True):
             scales[axis] = scale
             old = before[axis]
             sizes[axis] = None if old is None else int(np.floor(old * np.float32(scale)))
@@ -235,6 +236,13 @@ def _resize(step: Step) -> Ref:
     if mode == "linear" and step.dtype(0)[0] in "iu":
         raise Refusal(f"linear resizing of {step.dtype(0)} has no counterpart")
     return step.block(config, step.ref(0))
+
+
+def _factors(step: Step) -> list[float]:
+    factors = step.stored(2).array
+    if factors.dtype.kind != "f" or factors.ndim != 1 or factors.shape[0] > MAX_RANK:
+        raise Refusal(f"scales of {factors.dtype} {factors.shape} have no counterpart, a list of floats has")
+    return [float(each) for each in step.constant(2)]
 
 
 #: Name, what it becomes, how, what is lost.

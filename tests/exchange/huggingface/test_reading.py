@@ -236,9 +236,17 @@ def test_the_document_has_every_class() -> None:
     }
 
 
+#: Options that the folders do not have.
+MORE = (
+    "attn_implementation", "head_dim", "id2label", "is_causal", "mlp_bias", "n_inner", "num_labels",
+    "original_max_position_embeddings", "partial_rotary_factor", "per_layer_config", "rope_scaling", "rope_theta",
+    "torch_dtype", "type_vocab_size", "unheard_of",
+)  # fmt: skip
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just([]) | st.just({})
 VALUES |= st.lists(st.integers(-3, 9) | st.text(max_size=3), max_size=4)
-VALUES |= st.dictionaries(st.sampled_from(["rope_type", "type", "factor", "rope_theta", "x"]), VALUES, max_size=3)
+VALUES |= st.dictionaries(
+    st.sampled_from(["rope_type", "type", "factor", "rope_theta", "x"]) | st.sampled_from(MORE), VALUES, max_size=3
+)
 
 
 @settings(max_examples=30, deadline=None)
@@ -247,7 +255,7 @@ def test_any_option_of_any_value_is_read_or_refused(data, tmp_path_factory):
     name = data.draw(st.sampled_from(NAMES))
     folder = shutil.copytree(FOREIGN / name, tmp_path_factory.mktemp("any") / name)
     values = json.loads((folder / "config.json").read_text("utf-8"))
-    for key in data.draw(st.lists(st.sampled_from(sorted(values)), max_size=3)):
+    for key in data.draw(st.lists(st.sampled_from(sorted({*values, *MORE})), max_size=3)):
         values[key] = data.draw(VALUES)
     (folder / "config.json").write_text(json.dumps(values), "utf-8")
     try:

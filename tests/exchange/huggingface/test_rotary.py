@@ -24,7 +24,7 @@ TYPES = ("default", "linear", "llama3", "dynamic", "yarn", "longrope", "proporti
 #: What a setting may be: some that fit, some that are bad.
 SETTINGS = {
     "rope_theta": (100.0, 10000, 5e5),
-    "factor": (2.0, 8, 0.5),
+    "factor": (2.0, 8, 1.5),
     "low_freq_factor": (1.0, 2),
     "high_freq_factor": (4.0, 8),
     "original_max_position_embeddings": (8, 16),
@@ -177,11 +177,11 @@ def test_what_counts_of_two(options, expected, where):
     [
         ({"rope_theta": None}, "rope_theta"),
         ({"rope_theta": True}, "rope_theta"),
-        ({"rope_theta": 10**400}, "rope_theta"),
+        ({"rope_theta": 10**40}, "rope_theta"),
         ({"rope_scaling": "linear"}, "rope_scaling"),
         ({"rope_scaling": [1]}, "rope_scaling"),
         ({"rope_scaling": {"type": "linear"}}, "rope_scaling"),
-        ({"rope_scaling": {"type": "linear", "factor": 10**400}}, "rope_scaling"),
+        ({"rope_scaling": {"type": "linear", "factor": 10**40}}, "rope_scaling"),
         ({"rope_scaling": {"type": "linear", "factor": 0}}, "rope_scaling"),
         ({"rope_scaling": {"type": "linear", "factor": "4"}}, "rope_scaling"),
         ({"rope_scaling": {"type": "linear", "factor": {"__float__": "Infinity"}}}, "rope_scaling"),

@@ -40,10 +40,10 @@ def test_names_that_are_names_stay_and_others_go_around_them() -> None:
 
 
 def test_many_names_that_become_one_take_no_time() -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     found = block_names("a" + chr(0x4E00 + at % 20_000) + chr(0x4E00 + at // 20_000) for at in range(50_000))
     assert len(set(found.values())) == len(found) == 50_000
-    assert time.perf_counter() - begin < 10
+    assert time.process_time() - begin < 10
 
 
 def test_files_of_keras_2_whose_names_are_inside_of_each_other_are_read() -> None:

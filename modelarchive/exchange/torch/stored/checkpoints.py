@@ -35,6 +35,8 @@ _MAX_DEPTH: Final = 16
 _MAX_METADATA: Final = 10_000
 #: Things beside the tensors of one dict that are named; of more only how many they are.
 _MAX_NAMED: Final = 20
+#: A checkpoint inside of a checkpoint has no more entries.
+_MAX_BESIDE: Final = 64
 #: Words by which averages of parameters are called, which are no other parameters.
 _AVERAGES: Final = ("ema", "shadow", "swa", "average")
 
@@ -118,13 +120,28 @@ class _Reading:
             chosen = self._chosen(inside)
         if isinstance(top, Stub):
             self._note("(the file)", f"is an object of {top.name[:80]}: what is kept are its tensors")
-        if chosen is not None:
-            self._take([("", next(value for key, value in inside if key == chosen), 1)])
-        else:
+        if chosen is None:
             self._take([(str(key), value, 1) for key, value in inside if self._is_taken(value)])
+        else:
+            self._read_chosen(str(chosen), next(value for key, value in inside if key == chosen))
         for key, value in inside:
             if key != chosen and (chosen is not None or not self._is_taken(value)):
                 self._leave(str(key), value)
+
+    def _read_chosen(self, where: str, value: Any) -> None:
+        """Take the mapping that the parameters are in, or the one that is in it: checkpoints lie in one another."""
+        if not isinstance(value, dict) or not 0 < len(value) <= _MAX_BESIDE:
+            self._take([("", value, 1)])
+            return
+        inside = self._entries(value, where)
+        taken = [key for key, each in inside if self._is_taken(each)]
+        if len(taken) != 1 or taken[0] not in CHECKPOINT_KEYS or not isinstance(value[taken[0]], dict | Stub):
+            self._take([("", value, 1)])
+            return
+        self._take([("", value[taken[0]], 2)])
+        for key, each in inside:
+            if key != taken[0]:
+                self._leave(f"{where}.{key}", each)
 
     def _chosen(self, inside: Entries) -> Any:
         """The key of the mapping that the parameters are in; None: of all that there is."""
@@ -132,7 +149,7 @@ class _Reading:
         if known := next((key for key in CHECKPOINT_KEYS if key in groups), None):
             return known
         flat = {key: value for key, value in groups.items() if is_module(value) or self._is_flat(value)}
-        if len(flat) != len(groups) or not flat:
+        if len(flat) != len(groups) or not flat or any(self._has_tensors(value) for _, value in inside):
             return None
         if len(flat) > 1:
             return self._not_averaged(flat)
@@ -152,6 +169,10 @@ class _Reading:
         shapes = [{str(name): shape_of(each) for name, each in self._entries(value, str(key))}
                   for key, value in groups.items()]  # fmt: skip
         return own[0] if all(each == shapes[0] for each in shapes) else None
+
+    def _has_tensors(self, value: Any) -> bool:
+        """Whether it is a list of tensors, which are parameters as those of a dict are."""
+        return isinstance(value, list) and any(isinstance(each, Tensor) for _, each in self._entries(value, "a list"))
 
     def _is_taken(self, value: Any) -> bool:
         return is_array(value) or self._is_group(value)
@@ -230,7 +251,8 @@ class _Reading:
     def _said(self, value: Any) -> str:
         if is_array(value):
             shape = shape_of(value)
-            return "a tensor" if shape is None else f"a tensor of shape {shape}"
+            what = "an array" if isinstance(value, NumpyArray) else "a tensor"
+            return what if shape is None else f"{what} of shape {shape}"
         if are_optimizers(value):
             return "what an optimizer keeps"
         return kind_of(value) + (" with tensors in it" if id(value) in self._holders else ", no tensor")

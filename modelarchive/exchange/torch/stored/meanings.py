@@ -136,6 +136,7 @@ def _of_numpy(data: Any, *_: Any) -> Any:
 
 
 _SPARSE: Final = "a sparse tensor; save tensor.to_dense()"
+_SHARDED: Final = "a ShardedTensor, a part on each process; use torch.distributed.checkpoint (dcp), or gather it first"
 _LAZY: Final = "a tensor whose shape is learned at the first call; call the module once on an example first"
 _TENSOR_FUNCTIONS: Final = {
     ("torch._utils", "_rebuild_tensor"): _tensor,
@@ -161,6 +162,8 @@ _TENSOR_FUNCTIONS: Final = {
     ("torch._utils", "_rebuild_meta_tensor_no_storage"): _unreadable(
         "a tensor on the meta device, which has no values; use to_empty(device='cpu') and load values first"
     ),
+    ("torch.distributed._shard.sharded_tensor.api", "ShardedTensor"): _unreadable(_SHARDED),
+    ("torch.distributed._sharded_tensor.api", "ShardedTensor"): _unreadable(_SHARDED),
     ("torch.nn.parameter", "UninitializedParameter"): _unreadable(_LAZY),
     ("torch.nn.parameter", "UninitializedBuffer"): _unreadable(_LAZY),
 }

@@ -23,9 +23,10 @@ class NumpyDtype:
         code: Kind and size: ``f4``.
     """
 
-    __slots__ = ("code", "order")
+    __slots__ = ("code", "name", "order")
 
     def __init__(self, code: str) -> None:
+        self.name = "numpy.dtype"
         self.code = code
         self.order = "<"
 

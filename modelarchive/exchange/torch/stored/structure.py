@@ -8,7 +8,7 @@ from typing import Any, Final, TypeGuard
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.torch.stored.numbers import NumpyArray
 from modelarchive.exchange.torch.stored.stubs import Named, Stub, kind_of
-from modelarchive.exchange.torch.stored.tensors import Tensor, Unreadable
+from modelarchive.exchange.torch.stored.tensors import Dtype, Tensor, Unreadable
 
 #: What an nn.Module keeps its parts in.
 _OF_A_MODULE: Final = ("_parameters", "_buffers", "_modules")
@@ -98,7 +98,10 @@ def attributes_beside(module: Stub) -> Iterable[tuple[Any, Any]]:
     state = state_of(module)
     kept = {id(value) for _, value in _of_module(module)}
     yield from ((name, value) for name, value in state["_buffers"].items() if id(value) not in kept)
-    yield from ((name, value) for name, value in state.items() if name not in _OF_A_MODULE)
+    for name, value in state.items():
+        is_kept = isinstance(value, list) and all(id(each) in kept for each in value)  # an LSTM lists its parameters
+        if name not in _OF_A_MODULE and not is_kept:
+            yield name, value
 
 
 def shape_of(value: Any) -> tuple[int, ...] | None:
@@ -179,13 +182,17 @@ class Plain:
             return value if abs(value) < float("inf") else str(value)
         if value is None:
             return None
+        if isinstance(value, Dtype):
+            return str(value)
         if isinstance(value, Stub) and value.name in _NAMESPACES:
             value = state_of(value)
         if not isinstance(value, list | tuple | dict):
-            raise ValueError(f"has {kind_of(value)} in it" if depth else kind_of(value))
-        self._left -= len(value)
-        if self._left < 0 or depth > _MAX_DEPTH:
-            raise ValueError("is larger than metadata are")
+            raise ValueError(f"what has {kind_of(value)} in it" if depth else kind_of(value))
+        if isinstance(value, list | tuple) and len(value) > _LONGEST:
+            raise ValueError(f"{kind_of(value)} of {len(value):,} values")
+        if len(value) > self._left or depth > _MAX_DEPTH:
+            raise ValueError("more than metadata are,")
+        self._left -= len(value)  # also of what is refused then: the work is bounded, not only what comes of it
         if isinstance(value, dict):
             return {_text(str(key)): self.of(each, depth + 1) for key, each in value.items()}
         return [self.of(each, depth + 1) for each in value]
@@ -197,4 +204,6 @@ def _text(value: str) -> str:
 
 
 _MAX_DEPTH: Final = 16
+#: Longer lists are data, as the state of a generator of random numbers is.
+_LONGEST: Final = 512
 _NAMESPACES: Final = ("argparse.Namespace", "types.SimpleNamespace")

@@ -66,6 +66,8 @@ class Key:
     def __str__(self) -> str:
         """What a name made of it says."""
         value = self.value
+        if isinstance(value, Named | Stub):
+            return value.name[:_MAX_KEY]
         if isinstance(value, tuple) and len(value) <= _MAX_TUPLE and all(isinstance(each, _PLAIN) for each in value):
             return str(value)[:_MAX_KEY]
         return str(value)[:_MAX_KEY] if isinstance(value, _PLAIN) else f"({type(value).__name__})"
@@ -120,7 +122,10 @@ def key_of(value: Any) -> Any:
 
 def kind_of(value: Any) -> str:
     """What a value is, in a word, or by the name of what would have made it."""
-    return value.name[:80] if isinstance(value, Named | Stub | Meaning) else f"a {type(value).__name__}"
+    if (name := getattr(value, "name", None)) is not None:
+        return str(name)[:80]
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
 
 
 def text_of(data: bytes) -> str:

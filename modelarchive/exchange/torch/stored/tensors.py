@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -63,6 +64,7 @@ class Storage:
         count: How many elements.
         place: Where it begins in the file; None: that is not known yet.
         is_big_endian: Whether its numbers are so.
+        shown: Begin and end of what tensors are parts of, in bytes.
     """
 
     key: str
@@ -70,6 +72,7 @@ class Storage:
     count: int
     place: int | None = None
     is_big_endian: bool = False
+    shown: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def nbytes(self) -> int:
@@ -206,6 +209,24 @@ def _check_extent(storage: Storage, size: int, offset: int, shape: tuple[int, ..
     if (last + 1) * size > storage.nbytes:
         what = f"a tensor of shape {shape} that ends beyond its storage {storage.key[:40]!r}"
         raise FormatError(f"is damaged: it has {what}, of {storage.nbytes:,} bytes")
+    storage.shown.append((offset * size, (last + 1) * size))
+
+
+def unseen(storages: Iterable[Storage]) -> int:
+    """How many bytes of storages no tensor is a part of: what was cut from a larger one brings all of that along."""
+    several = [(each.place or 0, each) for each in storages]
+    whole = [(place, place + each.nbytes) for place, each in several]
+    shown = [(place + begin, place + end) for place, each in several for begin, end in each.shown]
+    return _covered(whole) - _covered(shown)
+
+
+def _covered(pieces: list[tuple[int, int]]) -> int:
+    """How many bytes several pieces cover together."""
+    count = reached = 0
+    for begin, end in sorted(pieces):
+        count += max(0, end - max(begin, reached))
+        reached = max(reached, end)
+    return count
 
 
 def _numbers(value: Any) -> tuple[int, ...]:

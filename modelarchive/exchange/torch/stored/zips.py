@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from modelarchive.exchange.torch.stored.machine import CutShortError
 from modelarchive.exchange.torch.stored.meanings import meaning_of, storage_of
 from modelarchive.exchange.torch.stored.pickles import follow
 from modelarchive.exchange.torch.stored.stubs import Named
-from modelarchive.exchange.torch.stored.tensors import Dtype, Storage
+from modelarchive.exchange.torch.stored.tensors import Dtype, Storage, unseen
 from modelarchive.exchange.zipped import Member, members
 
 #: What PyTorch writes beside the pickle and the storages, and says nothing of values.
@@ -84,7 +84,13 @@ def read_zip(file: MappedFile) -> Stored:
     used = {at.name, *(f"{prefix}{name}" for name in _KNOWN), *(f"{prefix}data/{key}" for key, *_ in storages)}
     unused = [member for member in found if member.name not in used and member.size]
     notes = [Note(each.name[:80], f"is left out: {each.size:,} bytes that no tensor refers to") for each in unused]
-    return Stored(value, notes)
+    return Stored(value, [*notes, *unseen_note(storages.values())])
+
+
+def unseen_note(storages: Iterable[Storage]) -> list[Note]:
+    """What is said of bytes of storages that no tensor is a part of."""
+    count = unseen(storages)
+    return [Note("(storages)", f"{count:,} bytes are left out that no tensor shows")] if count else []
 
 
 def _is_big_endian(file: MappedFile, member: Member | None) -> bool:
@@ -103,6 +109,5 @@ def _check_end(file: MappedFile) -> None:
     at = tail.rfind(_END)
     if at < 0 or len(tail) - at < _END_BYTES:
         return  # no zip file, which its reader tells
-    (comment,) = struct.unpack_from("<H", tail, at + 20)
-    if (left := len(tail) - at - _END_BYTES - comment) > 0:
+    if (left := len(tail) - at - _END_BYTES) > 0:
         raise FormatError(f"goes on for {left:,} bytes behind the zip file that torch.save wrote")

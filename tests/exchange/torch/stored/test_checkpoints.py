@@ -179,9 +179,29 @@ def test_the_moments_of_an_optimizer_alone_are_read_as_what_they_are() -> None:
 
 def test_optimizers_inside_are_no_parameters_either() -> None:
     net, optimizer = trained()
-    bundle = saved({"model": {"module": net.state_dict(), "optimizer": optimizer.state_dict()}, "iteration": 3})
-    assert list(bundle.parameters) == [f"module.{name}" for name in NAMES]
+    bundle = saved({"model": {"a": net.state_dict(), "optimizer": optimizer.state_dict()}, "iteration": 3})
+    assert list(bundle.parameters) == [f"a.{name}" for name in NAMES]
     assert left(bundle) == ["optimizer"]
+
+
+def test_a_checkpoint_in_a_checkpoint() -> None:
+    net, optimizer = trained()
+    inner = {"module": net.state_dict(), "optimizer": optimizer.state_dict(), "steps": 7}
+    bundle = saved({"model": inner, "iteration": 3})
+    assert list(bundle.parameters) == NAMES
+    assert left(bundle) == ["model.optimizer"]
+    assert bundle.metadata == {"model.steps": 7, "iteration": 3}
+
+
+def test_lists_of_tensors_are_parameters() -> None:
+    bundle = saved({"ema": {"weight": torch.ones(2)}, "steps": [torch.ones(1), torch.ones(2)], "x": 1})
+    assert list(bundle.parameters) == ["ema.weight", "steps.0", "steps.1"]
+
+
+def test_an_lstm_s_own_list_of_its_parameters_is_nothing_that_is_left() -> None:
+    bundle = saved(torch.nn.LSTM(2, 3))
+    assert list(bundle.parameters) == list(torch.nn.LSTM(2, 3).state_dict())
+    assert left(bundle) == ["(the module)"]
 
 
 def test_a_dict_of_tensors_is_one() -> None:
@@ -195,7 +215,7 @@ def test_a_dict_of_tensors_is_one() -> None:
     ("value", "error", "what"),
     [
         ({"a": 1}, ma.FormatError, "holds no tensors"),
-        (3, ma.FormatError, "holds a int"),
+        (3, ma.FormatError, "holds an int"),
         ({}, ma.FormatError, "holds no tensors"),
         ({"path": Path("x")}, ma.UnsafeFileError, r"without running code: pathlib\.\w+"),
         (torch.nn.ReLU(), ma.UnsafeFileError, r"torch\.nn\.modules\.activation\.ReLU"),
@@ -224,3 +244,43 @@ def test_lightning_s_checkpoint() -> None:
     assert list(bundle.parameters) == [f"model.{name}" for name in NAMES]
     assert left(bundle) == ["callbacks", "optimizer_states", "hyper_parameters"]
     assert bundle.metadata["loops"]["fit_loop"]["epoch_progress"] == {"total": {"ready": 1}}
+
+
+def test_names_of_values_and_keys() -> None:
+    given = {
+        "state_dict": {"w": torch.ones(1)},
+        "kind": torch.float16,
+        "callbacks": {Config: {"best": 1}, (1, "a"): 2, True: 3},
+        "class": Config,
+        "storage": torch.ones(2).untyped_storage(),
+        "many": list(range(10_001)),
+        "large": [10**30, 2**5000],
+        "lone": "\ud800",
+    }
+    bundle = saved(given)
+    name = f"{Config.__module__}.Config"
+    assert bundle.metadata == {"kind": "torch.float16", "callbacks": {name: {"best": 1}, "(1, 'a')": 2, "True": 3},
+                               "lone": "?"}  # fmt: skip
+    assert [str(note) for note in bundle.notes] == [
+        f"class: is left out: {name} beside the parameters",
+        "storage: is left out: a Storage beside the parameters",
+        "many: is left out: a list of 10,001 values beside the parameters",
+        "large: is left out: what has int in it beside the parameters",
+        "(storages): 8 bytes are left out that no tensor shows",
+    ]
+    ma.convert("x.pt", "x.h5")
+
+
+def test_a_sharded_tensor_is_refused() -> None:
+    """Its pieces would pass for parameters."""
+    kind = type("ShardedTensor", (), {"__module__": "torch.distributed._shard.sharded_tensor.api"})
+    made = kind()
+    made.pieces = [torch.ones(2)]
+    module = __import__("torch.distributed._shard.sharded_tensor.api", fromlist=["x"])
+    own, module.ShardedTensor = module.ShardedTensor, kind
+    try:
+        torch.save({"w": made, "b": torch.ones(1)}, "x.pt")
+    finally:
+        module.ShardedTensor = own
+    with pytest.raises(ma.ConversionError, match="w: a ShardedTensor, a part on each process"):
+        read("x.pt")
