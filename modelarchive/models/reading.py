@@ -13,7 +13,6 @@ from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.bundle import Bundle, Note, bundle_of
 from modelarchive.formats import FORMATS, explain, is_certain, recognise
 from modelarchive.formats.commanding import convert_line
-from modelarchive.models.pieces import told_of_the_others
 from modelarchive.models.rooms import room
 from modelarchive.store.source import Source
 
@@ -103,7 +102,6 @@ def read_as(name: str, path: str | os.PathLike[str], *, parameters_only: bool = 
                 own = (error.hint or "").partition(f"; {_STILL}")[0]  # a reader does not know what to call the target
                 error.hint = "; ".join(filter(None, [own, _alone(path)]))
             raise
-        bundle.notes += told_of_the_others(path)
     return without_architecture(bundle) if parameters_only else bundle
 
 

@@ -205,9 +205,14 @@ def _keras() -> Iterator[Sample]:
             yield Sample(f"{name} apart", "keras", "w.weights.h5", files, config="config.json")
     yield _one("keras", "small.weights.h5", weights)
     yield _one("keras", "older.h5", keras_files.weights(_older))
-    index = {"metadata": {"total_size": 48}, "weight_map": {"/layers/dense/vars": ["w_00000.weights.h5"]}}
-    files = {"w.weights.json": json.dumps(index).encode(), "w_00000.weights.h5": weights}
+    names = ["w_00000.weights.h5", "w_00001.weights.h5"]
+    index = {"metadata": {"total_size": 60}, "weight_map": {"/layers/dense/vars": names}}
+    files = {"w.weights.json": json.dumps(index).encode(), names[0]: weights, names[1]: keras_files.weights(_bias)}
     yield Sample("shards", "keras", "w.weights.json", files)
+
+
+def _bias(file: h5py.File) -> None:
+    file["layers/dense/vars/1"] = keras_files.SECRET[0]
 
 
 def _older(file: h5py.File) -> None:
