@@ -74,17 +74,17 @@ def _varint_at(data: bytes, at: int) -> tuple[int, int]:
 
 def message_of(found: list[Field]) -> bytes:
     """The same put together."""
-    out = b""
+    out: list[bytes] = []
     for number, wire, value in found:
-        out += varint(number << 3 | wire)
+        out.append(varint(number << 3 | wire))
         if wire == 0:
-            out += varint(value)
+            out.append(varint(value))
         elif wire == 2:
             inner = message_of(value) if isinstance(value, list) else value
-            out += varint(len(inner)) + inner
+            out += (varint(len(inner)), inner)
         else:
-            out += value
-    return out
+            out.append(value)
+    return b"".join(out)
 
 
 def protobuf(data: bytes, others: list[bytes], rng: random.Random) -> bytes | None:
