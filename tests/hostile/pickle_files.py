@@ -54,6 +54,7 @@ def zip_file(content: bytes, storages: Mapping[str, bytes] | None = None, **memb
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("x/data.pkl", PROTOCOL + content + b".")
+        archive.writestr("x/version", "3\n")
         for key, data in ({"0": bytes(16)} if storages is None else storages).items():
             archive.writestr(f"x/data/{key}", data)
         for name, data in members.items():

@@ -43,7 +43,8 @@ def _read_file(path: Path) -> Bundle:
         raise explain(_of(path, error), path) from error
     except ModelArchiveError as error:
         raise _of(path, error) from error
-    return Bundle(Parameters(entries), reason=_REASON, metadata=found.metadata, notes=[*found.notes, *stored.notes])
+    notes = [*found.notes, *stored.notes, *stored.unseen()]
+    return Bundle(Parameters(entries), reason=_REASON, metadata=found.metadata, notes=notes)
 
 
 def _of(path: Path, error: Any) -> Any:

@@ -22,7 +22,9 @@ from modelarchive.exchange.torch.stored.structure import (
     is_array,
     is_container,
     is_module,
+    parts_beside,
     shape_of,
+    state_of,
     stubs_in,
     with_arrays,
 )
@@ -35,6 +37,8 @@ _MAX_DEPTH: Final = 16
 _MAX_METADATA: Final = 10_000
 #: Things beside the tensors of one dict that are named; of more only how many they are.
 _MAX_NAMED: Final = 20
+#: Attributes of a tensor that are named.
+_FEW: Final = 4
 #: A checkpoint inside of a checkpoint has no more entries.
 _MAX_BESIDE: Final = 64
 #: Words by which averages of parameters are called, which are no other parameters.
@@ -65,7 +69,7 @@ def parameters_in(value: Any) -> Found:
         FormatError: There are none, or dicts inside of one another without end.
         UnsafeFileError: There are none, and only code would make what there is.
     """
-    holders = with_arrays(value) if is_container(value) else set()
+    holders = with_arrays(value)
     if not is_array(value) and id(value) not in holders:
         raise _without_tensors(value)
     found = _Reading(holders, takes_moments=False).read(value)
@@ -100,15 +104,18 @@ class _Reading:
         self._holders = holders
         self._takes_moments = takes_moments
         self._plain = Plain(_MAX_METADATA)
+        self._beside: dict[int, Entries] = {}
+        self._attributes: list[tuple[str, str]] = []
 
     def read(self, top: Any) -> Found:
         """Take what is to be taken of the object that a file holds."""
         if is_array(top):
-            self._found.arrays.append(("array", top))
+            self._take([("array", top, 0)])
         elif is_module(top):
             self._take([("", top, 0)])
         elif self._is_group(top):
             self._read_several(top)
+        self._tell_several("(tensors)", self._attributes, "more with attributes that are left out")
         return self._found
 
     def _read_several(self, top: Any) -> None:
@@ -155,10 +162,11 @@ class _Reading:
             return self._not_averaged(flat)
         ((key, value),) = flat.items()
         count = sum(is_array(each) for _, each in inside)
-        others = [each for _, each in inside if not is_array(each)]
+        others = [each for _, each in inside if not is_array(each) and each is not value]
         is_told = is_module(value) or any(map(are_optimizers, others))
         # One tensor and a dict of one tensor are two parameters; with a number beside they may be as well.
-        is_likely = any(not is_container(each) for each in others) and len(self._entries(value, "a dict")) > count
+        is_beside = any(not is_container(each) or self._entries(each, "a dict") for each in others)
+        is_likely = is_beside and len(self._entries(value, "a dict")) > count
         return key if is_told or is_likely else None
 
     def _not_averaged(self, groups: Mapping[Any, Any]) -> Any:
@@ -204,6 +212,9 @@ class _Reading:
                 raise FormatError(f"holds dicts inside dicts without end, at {name[:80]!r}")
             if is_array(value):
                 self._found.arrays.append((name, value))
+                if isinstance(value, Tensor) and value.attributes:
+                    names = ", ".join(value.attributes[:_FEW])
+                    self._attributes.append((name, f"has attributes that are left out: {names}"))
                 continue
             inside = self._entries(value, name)
             if isinstance(value, Stub):
@@ -225,28 +236,45 @@ class _Reading:
         where = name or "(the module)"
         if not is_module(stub):
             self._note(where, f"is an object of {stub.name[:80]}: what is kept are its tensors")
+            for part in parts_beside(stub):
+                if id(part) in self._holders or is_array(part[0] if isinstance(part, tuple) else None):
+                    self._note(where, "is left out in part: there are tensors beside its entries")
             return
         if not is_told:
             what = f"is a whole module of {stub.name[:80]}: its parameters and buffers are kept, its code is not run"
             self._note(where, what)
-        beside = [(self._joined(name, key), value) for key, value in attributes_beside(stub) if self._is_taken(value)]
-        self._leave_several(name, beside)
+        # Several modules may share their attributes: they are looked at once.
+        state = id(state_of(stub))
+        if state not in self._beside:
+            self._beside[state] = [entry for entry in attributes_beside(stub) if self._is_taken(entry[1])]
+        self._leave_several(name, [(self._joined(name, key), value) for key, value in self._beside[state]])
 
     def _leave_several(self, name: str, several: list[tuple[str, Any]]) -> None:
-        for where, value in several[:_MAX_NAMED]:
-            self._note(where, f"is left out: {self._said(value)}")
-        if len(several) > _MAX_NAMED:
-            self._note(name or "(the file)", f"has {len(several) - _MAX_NAMED:,} more entries that are left out")
+        told = [(where, f"is left out: {self._said(value)}") for where, value in several[:_MAX_NAMED]]
+        self._tell_several(name or "(the file)", told, "more entries that are left out", count=len(several))
+
+    def _tell_several(self, name: str, told: list[tuple[str, str]], more: str, count: int | None = None) -> None:
+        for where, what in told[:_MAX_NAMED]:
+            self._note(where, what)
+        if (passed := (len(told) if count is None else count) - _MAX_NAMED) > 0:
+            self._note(name, f"has {passed:,} {more}")
 
     def _leave(self, key: str, value: Any) -> None:
         """Keep what is beside the parameters as metadata, or note it."""
         if is_array(value) or id(value) in self._holders or are_optimizers(value):
             self._note(key, f"is left out: {self._said(value)} beside the parameters")
             return
+        name = key.encode("utf-8", "replace").decode()
+        if name in self._found.metadata:
+            self._note(key, "is left out: another entry has its name")
+            return
+        self._plain.told = []
         try:
-            self._found.metadata[key.encode("utf-8", "replace").decode()] = self._plain.of(value)
+            self._found.metadata[name] = self._plain.of(value, name)
         except ValueError as error:
             self._note(key, f"is left out: {error} beside the parameters")
+        else:
+            self._tell_several(key, self._plain.told, "more entries that are left out")
 
     def _said(self, value: Any) -> str:
         if is_array(value):

@@ -189,6 +189,13 @@ class Machine:
         made, arguments = self.pair()
         self.called(made, arguments)
 
+    def newly(self) -> None:
+        """The same for a class, of which Python takes the ``__new__`` alone: lists and dicts are empty after it."""
+        made, arguments = self.pair()
+        self.called(made, arguments)
+        if arguments and isinstance(self.top(), list | dict):
+            raise FormatError(f"is damaged: its pickle makes {kind_of(self.top())} of what that does not take")
+
     def created(self) -> None:
         """The same, with keywords."""
         keywords = self.pop()

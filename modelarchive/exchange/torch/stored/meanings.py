@@ -105,7 +105,17 @@ def _parameter(data: Any, *_: Any) -> Any:
     return data
 
 
-def _of_type(function: Any, kind: Any, arguments: Any, _state: Any = None) -> Any:
+def _parameter_with_state(data: Any, _requires: Any, _hooks: Any, state: Any) -> Any:
+    return _with_state(data, state)
+
+
+def _with_state(found: Any, state: Any) -> Any:
+    if isinstance(found, Tensor):
+        found.set_state(state)
+    return found
+
+
+def _of_type(function: Any, kind: Any, arguments: Any, state: Any = None) -> Any:
     """A tensor with attributes, or one of a subclass."""
     if not isinstance(function, Meaning) or not isinstance(arguments, tuple):
         name = function.name if isinstance(function, Named) else "another class"
@@ -114,7 +124,7 @@ def _of_type(function: Any, kind: Any, arguments: Any, _state: Any = None) -> An
     name = kind.name if isinstance(kind, Named | Meaning) else ""
     if isinstance(found, Tensor) and name not in _TENSORS:
         found.kind = name
-    return found
+    return _with_state(found, state)
 
 
 def _subclass(kind: Any, *_: Any) -> Any:
@@ -128,11 +138,16 @@ def _unreadable(problem: str) -> Any:
     return lambda *_: Unreadable(problem)
 
 
-def _of_numpy(data: Any, *_: Any) -> Any:
-    """A tensor of a device that PyTorch saves as an array, or as a tensor."""
-    if not isinstance(data, NumpyArray | Tensor):
+def _of_numpy(data: Any, dtype: Any = None, *_: Any) -> Any:
+    """A tensor of a device that PyTorch saves as an array, or as a tensor: bfloat16 as float32, which NumPy has."""
+    if not isinstance(data, NumpyArray | Tensor) or not isinstance(dtype, Dtype):
         raise FormatError("is damaged: a tensor in it has values that are no array")
-    return data
+    found = data.dtype.name if isinstance(data, Tensor) else "" if data.array is None else data.array.dtype.name
+    if found == dtype.name:
+        return data
+    if isinstance(data, NumpyArray) and (found, dtype.name) == ("float32", "bfloat16"):
+        return data.as_bfloat16()
+    return Unreadable(f"a tensor of dtype {dtype} whose values are stored as {found or 'objects'}; save tensor.cpu()")
 
 
 _SPARSE: Final = "a sparse tensor; save tensor.to_dense()"
@@ -143,7 +158,9 @@ _TENSOR_FUNCTIONS: Final = {
     ("torch._utils", "_rebuild_tensor_v2"): _tensor_with_marks,
     ("torch._utils", "_rebuild_tensor_v3"): _tensor_of_dtype,
     ("torch._utils", "_rebuild_parameter"): _parameter,
-    ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): _parameter_with_state,
+    ("torch.nn.parameter", "Parameter"): _parameter,  # before PyTorch 0.4, as the next
+    ("torch.autograd.variable", "Variable"): _parameter,
     ("torch._tensor", "_rebuild_from_type_v2"): _of_type,
     ("torch._tensor", "_rebuild_from_type"): _of_type,
     ("torch.tensor", "_rebuild_from_type"): _of_type,
@@ -173,6 +190,9 @@ _TENSOR_FUNCTIONS: Final = {
 
 
 def _same(value: Any = (), *_: Any) -> Any:
+    if isinstance(value, list):
+        spend("a pickle", steps=len(value))
+        return list(value)
     return value
 
 
@@ -206,9 +226,9 @@ def _reconstructed(kind: Any, base: Any, state: Any) -> Any:
     name = kind.name if isinstance(kind, Named) else "an object"
     made = Stub(name)
     if isinstance(state, dict):
-        made.entries = state
+        made.entries = dict_of(state)
     elif isinstance(state, list):
-        made.items = state
+        made.items = _same(state)
     elif isinstance(base, Named) and base.name not in ("builtins.object", "__builtin__.object"):
         made.arguments = (state,)
     return made

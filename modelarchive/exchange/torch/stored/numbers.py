@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.dtypes import numpy_dtype
 from modelarchive.errors import FormatError
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.torch.stored.stubs import Named, Stub, kind_of
@@ -69,6 +70,15 @@ class NumpyArray:
         array = np.empty(0) if self.array is None else self.array
         dtype = array.dtype.newbyteorder("=")
         return Deferred(array.shape, dtype, lambda: np.array(array, dtype, order="C"))
+
+    def as_bfloat16(self) -> NumpyArray:
+        """An array of the same numbers, which were bfloat16."""
+        found = NumpyArray(self.name)
+        if self.array is not None:
+            spend("arrays in a pickle", nbytes=2 * self.array.size)
+            with np.errstate(all="ignore"):
+                found.array = self.array.astype(numpy_dtype("bfloat16"))
+        return found
 
     def fill(self, data: Any, dtype: Any, shape: Any, order: Any) -> None:
         """Take the content."""

@@ -10,6 +10,7 @@ pickle's bytes, nesting is no recursion, and keys are hashed where their hashes 
 from __future__ import annotations
 
 import codecs
+import re
 import struct
 from collections.abc import Callable
 from typing import Any, Final
@@ -20,6 +21,10 @@ from modelarchive.exchange.torch.stored.stubs import Named, Stub, text_of
 
 #: Numbers of so many bits are kept; what would be longer is a stub.
 _BITS: Final = 1024
+#: Longest number with a point, in digits.
+_DIGITS: Final = 400
+#: A text between quotes, as Python 2 wrote it. Of other escapes Python warns, which may be an error of another kind.
+_QUOTED: Final = re.compile(rb"""(?:[^\\]|\\(?:[\\'"abfnrtv]|x[0-9A-Fa-f]{2}))*+""", re.DOTALL)
 
 
 def follow(content: memoryview, at: int, find: Find, load: Callable[[Any], Any]) -> tuple[Any, int]:
@@ -69,11 +74,9 @@ def _quoted(data: bytes) -> str | bytes:
     data = data.strip()
     if len(data) < 2 or data[0] != data[-1] or data[:1] not in b"'\"":
         raise FormatError("is damaged: a text in its pickle has no quotes")
-    try:
-        found: bytes = codecs.escape_decode(data[1:-1])[0]
-    except ValueError as error:
-        raise FormatError("is damaged: a text in its pickle is badly quoted") from error
-    return _string(found)
+    if not _QUOTED.fullmatch(data, 1, len(data) - 1):
+        raise FormatError("is damaged: a text in its pickle is badly quoted")
+    return _string(codecs.escape_decode(data[1:-1])[0])
 
 
 def _long(data: bytes) -> Any:
@@ -101,7 +104,7 @@ def _place(data: bytes) -> int:
 
 def _float(data: bytes) -> float:
     try:
-        return float(data[:400])
+        return float(data if len(data) <= _DIGITS else b"")
     except ValueError as error:
         raise FormatError("is damaged: a number in its pickle is none") from error
 
@@ -198,7 +201,7 @@ _OPCODES: Final[dict[int, Callable[[Machine], None]]] = {
     ord("c"): Machine.named_by_lines,
     0x93: Machine.named_by_stack,
     ord("R"): Machine.reduced,
-    0x81: Machine.reduced,
+    0x81: Machine.newly,
     0x92: Machine.created,
     ord("i"): Machine.instance,
     ord("o"): Machine.object_of,

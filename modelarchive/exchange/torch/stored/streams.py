@@ -11,7 +11,7 @@ from modelarchive.exchange.torch.stored.meanings import meaning_of, storage_of
 from modelarchive.exchange.torch.stored.pickles import follow
 from modelarchive.exchange.torch.stored.stubs import Named
 from modelarchive.exchange.torch.stored.tensors import Storage
-from modelarchive.exchange.torch.stored.zips import Stored, unseen_note
+from modelarchive.exchange.torch.stored.zips import Stored
 
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
 _PROTOCOL: Final = 1001
@@ -65,7 +65,7 @@ def _read(file: MappedFile) -> Stored:
     if (left := file.size - at) > 0:
         what = f"goes on for {left:,} bytes behind the first object: several torch.save wrote into one file"
         raise FormatError(what, hint="save each into a file of its own")
-    return Stored(value, unseen_note([*storages.values(), *(view for view, *_ in views.values())]))
+    return Stored(value, [*storages.values(), *(view for view, *_ in views.values())])
 
 
 def _view(root: Storage, view: Any, views: dict[str, tuple[Storage, str, int]]) -> Storage:

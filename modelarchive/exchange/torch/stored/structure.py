@@ -28,10 +28,17 @@ def is_array(value: Any) -> TypeGuard[Tensor | Unreadable | NumpyArray]:
 
 def state_of(stub: Stub) -> Mapping[Any, Any]:
     """The attributes of an object."""
-    state = stub.state
-    if isinstance(state, tuple) and len(state) == 2:  # with those of slots beside
-        state = state[0]
-    return state if isinstance(state, dict) else {}
+    for state in _states(stub):
+        if isinstance(state, dict) and state:
+            return state
+    # A program of torch.fx is made of them.
+    made_of = next(iter(stub.arguments), None)
+    return made_of if isinstance(made_of, dict) and all(key in made_of for key in _OF_A_MODULE) else {}
+
+
+def _states(stub: Stub) -> tuple[Any, ...]:
+    """Its state, or two: attributes, and those of slots."""
+    return stub.state if isinstance(stub.state, tuple) and len(stub.state) == 2 else (stub.state,)
 
 
 def is_module(value: Any) -> TypeGuard[Stub]:
@@ -62,7 +69,8 @@ def is_container(value: Any) -> bool:
 def entries(value: Any) -> Iterable[tuple[Any, Any]]:
     """What a container holds, with keys or places; of a module as ``state_dict`` has it.
 
-    An object is its entries if it is a dict, its items if it is a list, else its attributes, else its arguments.
+    An object is its entries if it is a dict, its items if it is a list, else its attributes, else its arguments;
+    :func:`parts_beside` gives the others.
     """
     if isinstance(value, dict):
         return value.items()
@@ -72,11 +80,19 @@ def entries(value: Any) -> Iterable[tuple[Any, Any]]:
         return ()
     if is_module(value):
         return _of_module(value)
-    if value.entries:
-        return value.entries.items()
-    if value.items:
-        return enumerate(value.items)
-    return state_of(value).items() or enumerate(value.arguments)
+    first = next(iter(_parts_of(value)), ())
+    return first.items() if isinstance(first, dict) else enumerate(first)
+
+
+def parts_beside(stub: Stub) -> list[Any]:
+    """What an object was given beside its entries: of a list its attributes, of another what made it."""
+    return _parts_of(stub)[1:]
+
+
+def _parts_of(stub: Stub) -> list[Any]:
+    several = (stub.entries, stub.items, *_states(stub), stub.arguments)
+    parts = [part if isinstance(part, dict | list | tuple) else (part,) for part in several if part is not None]
+    return [part for part in parts if part]
 
 
 def _of_module(module: Stub) -> Iterable[tuple[Any, Any]]:
@@ -86,11 +102,19 @@ def _of_module(module: Stub) -> Iterable[tuple[Any, Any]]:
     left = set()
     if isinstance(passing, Stub):
         names = passing.items or next((each for each in passing.arguments if isinstance(each, list)), [])
+        _pass_over(len(names) - len(state["_buffers"]))
         left = {name for name in names if isinstance(name, str)}
     for part in _OF_A_MODULE:
         for name, value in state[part].items():
             if value is not None and not (part == "_buffers" and name in left):
                 yield name, value
+            else:
+                _pass_over(1)
+
+
+def _pass_over(count: int) -> None:
+    """Count what is looked at and not taken: several modules may share it."""
+    spend("a module", steps=max(count, 0))
 
 
 def attributes_beside(module: Stub) -> Iterable[tuple[Any, Any]]:
@@ -99,7 +123,8 @@ def attributes_beside(module: Stub) -> Iterable[tuple[Any, Any]]:
     kept = {id(value) for _, value in _of_module(module)}
     yield from ((name, value) for name, value in state["_buffers"].items() if id(value) not in kept)
     for name, value in state.items():
-        is_kept = isinstance(value, list) and all(id(each) in kept for each in value)  # an LSTM lists its parameters
+        # An LSTM lists its parameters.
+        is_kept = isinstance(value, list) and len(value) <= len(kept) and all(id(each) in kept for each in value)
         if name not in _OF_A_MODULE and not is_kept:
             yield name, value
 
@@ -128,20 +153,28 @@ def stubs_in(top: Any) -> list[str]:
 
 
 def with_arrays(top: Any) -> set[int]:
-    """The ids of all containers in which arrays are, however deep; each container is looked at once."""
+    """The ids of all containers in which arrays are, however deep; each container is looked at once.
+
+    What tensors show of their storages is told to these.
+    """
     holders: dict[int, list[int]] = {id(top): []}
     found: list[int] = []
+    tensors = {id(top): top} if isinstance(top, Tensor) else {}
     pending = [top]
     while pending:
         value = pending.pop()
         for inside in _parts(value):
             if is_array(inside):
                 found.append(id(value))
+                if isinstance(inside, Tensor):
+                    tensors[id(inside)] = inside
             elif is_container(inside):
                 if id(inside) not in holders:
                     holders[id(inside)] = []
                     pending.append(inside)
                 holders[id(inside)].append(id(value))
+    for tensor in tensors.values():
+        tensor.show()
     marked: set[int] = set()
     while found:
         holder = found.pop()
@@ -155,7 +188,9 @@ def _parts(value: Any) -> Iterable[Any]:
     """What a container refers to; an object to its parts, which others may share, and not to what is in them."""
     if isinstance(value, Stub):
         return (value.arguments, value.state, value.items, value.entries)
-    return value.values() if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
 
 
 class Plain:
@@ -163,16 +198,21 @@ class Plain:
 
     Args:
         most: How many values, in all lists and dicts together.
+
+    Attributes:
+        told: Where entries of dicts are not as they were, and what became of them.
     """
 
     def __init__(self, most: int) -> None:
         self._left = most
+        self.told: list[tuple[str, str]] = []
 
-    def of(self, value: Any, depth: int = 0) -> Any:
-        """Plain data as JSON has it; namespaces as their attributes.
+    def of(self, value: Any, where: str, depth: int = 0) -> Any:
+        """Plain data as JSON has it; namespaces as their attributes, dicts of other classes as dicts.
 
         Raises:
-            ValueError: It is no plain data, or more of it than is taken; the text says why.
+            ValueError: It is no plain data, or more of it than is taken; the text says why. In a dict only that entry
+                is left out.
         """
         if isinstance(value, str):
             return _text(value)
@@ -184,18 +224,46 @@ class Plain:
             return None
         if isinstance(value, Dtype):
             return str(value)
-        if isinstance(value, Stub) and value.name in _NAMESPACES:
-            value = state_of(value)
+        if isinstance(value, Stub):
+            value = self._entries(value, where)
         if not isinstance(value, list | tuple | dict):
-            raise ValueError(f"what has {kind_of(value)} in it" if depth else kind_of(value))
+            raise ValueError(kind_of(value))
         if isinstance(value, list | tuple) and len(value) > _LONGEST:
             raise ValueError(f"{kind_of(value)} of {len(value):,} values")
         if len(value) > self._left or depth > _MAX_DEPTH:
             raise ValueError("more than metadata are,")
         self._left -= len(value)  # also of what is refused then: the work is bounded, not only what comes of it
-        if isinstance(value, dict):
-            return {_text(str(key)): self.of(each, depth + 1) for key, each in value.items()}
-        return [self.of(each, depth + 1) for each in value]
+        return self._dict(value, where, depth) if isinstance(value, dict) else self._list(value, where, depth)
+
+    def _entries(self, stub: Stub, where: str) -> Any:
+        """What is plain of an object: all that it is, or nothing."""
+        if stub.name in _NAMESPACES:
+            return state_of(stub)
+        if stub.entries and not parts_beside(stub):
+            self.told.append((where, f"was a {stub.name[:80]}: its entries are kept"))
+            return stub.entries
+        return stub
+
+    def _dict(self, value: dict[Any, Any], where: str, depth: int) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for key, each in value.items():
+            name = _text(str(key))
+            inner = _text(f"{where}.{name}")
+            try:
+                if name in made:
+                    raise ValueError("another entry has its name")
+                made[name] = self.of(each, inner, depth + 1)
+            except ValueError as error:
+                self.told.append((inner, f"is left out: {error}"))
+        if value and not made:
+            raise ValueError(f"{kind_of(value)} of nothing that is plain")
+        return made
+
+    def _list(self, value: list[Any] | tuple[Any, ...], where: str, depth: int) -> list[Any]:
+        try:
+            return [self.of(each, f"{where}.{at}", depth + 1) for at, each in enumerate(value)]
+        except ValueError as error:
+            raise ValueError(f"{kind_of(value)} with {error} in it") from error
 
 
 def _text(value: str) -> str:

@@ -69,8 +69,13 @@ class Key:
         if isinstance(value, Named | Stub):
             return value.name[:_MAX_KEY]
         if isinstance(value, tuple) and len(value) <= _MAX_TUPLE and all(isinstance(each, _PLAIN) for each in value):
-            return str(value)[:_MAX_KEY]
-        return str(value)[:_MAX_KEY] if isinstance(value, _PLAIN) else f"({type(value).__name__})"
+            return str(tuple(map(_short, value)))[:_MAX_KEY]
+        return str(_short(value))[:_MAX_KEY] if isinstance(value, _PLAIN) else f"({type(value).__name__})"
+
+
+def _short(value: Any) -> Any:
+    """As much of it as is shown: a long one costs its length each time, and many keys may be the same one."""
+    return value[:_MAX_KEY] if isinstance(value, str | bytes) else value
 
 
 _PLAIN: Final = (str, int, float, bool, type(None), bytes)
@@ -105,19 +110,21 @@ class Meaning:
 
 
 def dict_of(pairs: Any) -> dict[Any, Any]:
-    """A dict of pairs, or of what is a dict already, which is not copied."""
-    if isinstance(pairs, dict):
-        return pairs
+    """A new dict of pairs, or of what another dict has: what is set in one later is not in the other."""
     if isinstance(pairs, Stub):
         pairs = pairs.items
     spend("a pickle", steps=len(pairs))
-    return {key_of(key): value for key, value in pairs}
+    return dict(pairs) if isinstance(pairs, dict) else {key_of(key): value for key, value in pairs}
 
 
 def key_of(value: Any) -> Any:
-    """A value as a key: hashes of numbers can be chosen so that they collide, and deep tuples hash by recursion."""
+    """A value as a key: hashes of numbers can be chosen so that they collide, and deep tuples hash by recursion.
+
+    Small numbers are as they are, so that those which Python takes for the same (1, 1.0, True) are the same here.
+    """
     kind = type(value)
-    return value if kind is str or (kind is int and 0 <= value < _SMALL) else Key(value)
+    is_small = kind in (int, bool, float) and 0 <= value < _SMALL and value == int(value)
+    return value if kind is str or is_small else Key(value)
 
 
 def kind_of(value: Any) -> str:

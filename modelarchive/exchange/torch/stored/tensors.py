@@ -18,6 +18,10 @@ from modelarchive.store.deferred import Deferred
 #: NumPy has no more axes.
 _MAX_AXES: Final = 64
 _MAX_NUMBER: Final = 2**63 - 1
+#: Attributes of PyTorch's tensors that are their values: to set one sets these.
+_VALUES: Final = frozenset(("data", "real", "imag"))
+#: Attributes by which PyTorch knows a parameter or a buffer.
+_MARKS: Final = ("_is_param", "_is_buffer", "persistent")
 #: What PyTorch calls its dtypes; those that an archive has not are told by name.
 _DTYPE: Final = re.compile(r"(?:u?int|float|bfloat|complex|quint|qint|bits)\d\w*|bool|half|double|float|short|int|long")
 _OTHER_NAMES: Final = {
@@ -64,7 +68,7 @@ class Storage:
         count: How many elements.
         place: Where it begins in the file; None: that is not known yet.
         is_big_endian: Whether its numbers are so.
-        shown: Begin and end of what tensors are parts of, in bytes.
+        shown: Begin and end of what tensors show of it, in bytes.
     """
 
     key: str
@@ -73,6 +77,11 @@ class Storage:
     place: int | None = None
     is_big_endian: bool = False
     shown: list[tuple[int, int]] = field(default_factory=list)
+
+    def is_like(self, other: Storage) -> bool:
+        """Whether two descriptions say the same; bytes are as numbers of a byte."""
+        dtypes_ = {each.dtype or Dtype("uint8") for each in (self, other)}
+        return len(dtypes_) == 1 and self.count == other.count
 
     @property
     def nbytes(self) -> int:
@@ -101,6 +110,7 @@ class Tensor:
         is_conjugate: Its numbers are the conjugates of those stored.
         is_negative: Its numbers are the negatives of those stored.
         kind: The subclass of a tensor that it was; "" for none.
+        attributes: Names of what else the object had.
     """
 
     storage: Storage
@@ -111,6 +121,27 @@ class Tensor:
     is_conjugate: bool = False
     is_negative: bool = False
     kind: str = ""
+    attributes: list[str] = field(default_factory=list)
+
+    def set_state(self, state: Any) -> None:
+        """Take the names of attributes.
+
+        Raises:
+            FormatError: It would be another part of another storage, as no PyTorch since 0.1.10 writes it.
+        """
+        several = state if isinstance(state, tuple) else (state,)
+        if any(isinstance(each, Storage | Tensor) for each in several):
+            raise FormatError("is damaged: its pickle sets anew what a tensor shows")
+        names = [str(name)[:80] for each in several if isinstance(each, dict) for name in each]
+        if not _VALUES.isdisjoint(names):
+            raise FormatError("is damaged: its pickle sets anew what a tensor shows, as if that were an attribute")
+        self.attributes += [name for name in names if name not in _MARKS]
+
+    def show(self) -> None:
+        """Tell the storage what of it is seen."""
+        if size := math.prod(self.shape) and _SIZES.get(self.dtype.name):
+            last = self.offset + _reach(self.shape, self.strides)
+            self.storage.shown.append((self.offset * size, (last + 1) * size))
 
     @property
     def place(self) -> tuple[Any, ...]:
@@ -205,11 +236,14 @@ def _check_extent(storage: Storage, size: int, offset: int, shape: tuple[int, ..
         raise FormatError(f"has a tensor of shape {shape}, which no memory holds")
     if 0 in shape:
         return
-    last = offset + sum((count - 1) * stride for count, stride in zip(shape, strides, strict=True))
-    if (last + 1) * size > storage.nbytes:
+    if (offset + _reach(shape, strides) + 1) * size > storage.nbytes:
         what = f"a tensor of shape {shape} that ends beyond its storage {storage.key[:40]!r}"
         raise FormatError(f"is damaged: it has {what}, of {storage.nbytes:,} bytes")
-    storage.shown.append((offset * size, (last + 1) * size))
+
+
+def _reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """How far the last element lies behind the first."""
+    return sum((count - 1) * stride for count, stride in zip(shape, strides, strict=True))
 
 
 def unseen(storages: Iterable[Storage]) -> int:

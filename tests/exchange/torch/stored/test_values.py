@@ -121,13 +121,18 @@ def test_big_endian_files(tmp_path: Path) -> None:
 
 def test_attributes_and_subclasses_of_tensors(tmp_path: Path) -> None:
     parameter, tensor = torch.nn.Parameter(torch.ones(2)), torch.full((2,), 3.0)
-    parameter.note, tensor.note = "x", ["y"]
+    parameter.note, tensor.note, tensor.more = "x", ["y"], torch.ones(5)
     buffer = torch.nn.Buffer(torch.zeros(3)) if hasattr(torch.nn, "Buffer") else torch.zeros(3)
     given = {"p": parameter, "t": tensor, "b": buffer, "s": torch.ones(4).as_subclass(Own)}
     torch.save(given, tmp_path / "x.pt")
     bundle = read(tmp_path / "x.pt")
     assert all(bundle.parameters[name].tobytes() == bits(value) for name, value in given.items())
-    assert [str(note) for note in bundle.notes] == [f"s: was a {Own.__module__}.Own: its values are kept"]
+    assert [str(note) for note in bundle.notes] == [
+        "p: has attributes that are left out: note",
+        "t: has attributes that are left out: note, more",
+        f"s: was a {Own.__module__}.Own: its values are kept",
+        "(storages): 20 bytes are left out that no tensor shows",
+    ]
 
 
 class Own(torch.Tensor):
