@@ -22,6 +22,9 @@ _SIGNATURE: Final = b"PK\x03\x04"
 _HEADER: Final = 30
 #: The record at the end of a zip file, without a remark.
 _END: Final = 22
+#: Before it, in files with large numbers: a record with these, and where that begins.
+_LARGE_END: Final = 56
+_LOCATOR: Final = 20
 #: The longest descriptor behind a member, where its own header does not say how long it is.
 _DESCRIPTOR: Final = 24
 _AGAIN: Final = "zip the same members into a new file, which any tool for zip files does"
@@ -72,6 +75,9 @@ def members(file: MappedFile, *, most: Callable[[int], int]) -> list[Member]:
     last = file.read(max(file.size - _END, 0), _END)
     if is_remarked or not last.startswith(b"PK\5\6") or last[-2:] != b"\0\0":
         raise FormatError("has a remark, or bytes behind its end, which nobody reads", hint=_AGAIN)
+    if (said := _said_count(file)) != len(infos):
+        # Some readers list as many as it says, others all that there are.
+        raise FormatError(f"lists {len(infos):,} members, and says that they are {said:,}", hint=_AGAIN)
     found: dict[str, Member] = {}
     for info in infos:
         if info.filename in found:
@@ -79,6 +85,21 @@ def members(file: MappedFile, *, most: Callable[[int], int]) -> list[Member]:
         found[info.filename] = _member(file, info, most)
     _expect_no_gaps(infos, found, behind)
     return list(found.values())
+
+
+def _said_count(file: MappedFile) -> int:
+    """How many members a zip file says that it has.
+
+    Raises:
+        FormatError: It says so in two places, which readers choose from.
+    """
+    large = file.size - _END - _LOCATOR - _LARGE_END
+    last = file.read(max(large, 0), file.size)
+    if large < 0 or last[_LARGE_END:][:4] != b"PK\6\7":
+        return int.from_bytes(last[-_END:][10:12], "little")
+    if not last.startswith(b"PK\6\6") or int.from_bytes(last[_LARGE_END:][8:16], "little") != large:
+        raise FormatError("has the record of its large numbers elsewhere than at its end", hint=_AGAIN)
+    return int.from_bytes(last[32:40], "little")
 
 
 def _expect_no_gaps(infos: list[zipfile.ZipInfo], found: Mapping[str, Member], behind: int) -> None:

@@ -51,6 +51,11 @@ def zipped(members: Mapping[str, bytes]) -> bytes:
     return out.getvalue()
 
 
+def said(data: bytes, count: int) -> bytes:
+    """The zip file that says it has so many members."""
+    return data[:-14] + struct.pack("<HH", count, count) + data[-10:]
+
+
 def pickled(content: bytes) -> bytes:
     return PROTOCOL + content + b"."
 
@@ -76,6 +81,8 @@ STORIES = {
     "capitals, the other way round": zipped(
         {"x/DATA.PKL": ANOTHER["x/data.pkl"], "x/data.pkl": WHOLE["x/data.pkl"], "x/data/0": bytes(16)}
     ),
+    "more members than it says": said(zipped({**WHOLE, "x/byteorder": b"big"}), 3),
+    "fewer members than it says": said(zipped(WHOLE), 4),
     "two folders": zipped({**WHOLE, "y/data.pkl": ANOTHER["x/data.pkl"], "y/data/0": bytes(16)}),
 }
 
@@ -122,6 +129,22 @@ def test_the_story_is_that_of_pytorch(data: bytes) -> None:
     assert list(bundle.parameters) == [str(key) for key in found]
     for key, each in found.items():
         assert bundle.parameters[str(key)].tobytes() == each.numpy().tobytes()
+
+
+def large(data: bytes, *, count: int = 3, shift: int = 0) -> bytes:
+    """The zip file with its end in large numbers too, as one of 65,536 members has it."""
+    size, begin = struct.unpack("<II", data[-10:-2])
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, begin)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, len(data) - 22 + shift, 1)
+    return data[:-22] + record + locator + data[-22:]
+
+
+def test_the_end_of_a_large_file() -> None:
+    whole = large(zipped(WHOLE))
+    assert opened(whole).parameters["w"].tolist() == torch.load("x.pt")["w"].tolist()
+    for other in (large(zipped(WHOLE), count=2), large(zipped(WHOLE), shift=-1), large(zipped(WHOLE), shift=2**40)):
+        with pytest.raises(ma.FormatError, match=r"says that they are 2|large numbers elsewhere"):
+            opened(other)
 
 
 def test_a_copy_of_a_dict_or_list_is_no_other_name_of_it() -> None:
@@ -195,7 +218,9 @@ SHARED = {
         (text("_non_persistent_buffers_set"), b"cbuiltins\nset\nh\x01\x85R"),
         before=b"](" + text("a") * 2000 + b"e\x940",
     ),
-}
+    "attributes of a tensor": a_dict(*((text(f"a{at}"), b"N") for at in range(2000))) + b"\x940"
+    + tensor() + b"h\x00b" * 2000,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SHARED)

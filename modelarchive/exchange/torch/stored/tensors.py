@@ -12,6 +12,7 @@ import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.errors import FormatError
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.store.deferred import Deferred
 
@@ -132,7 +133,9 @@ class Tensor:
         several = state if isinstance(state, tuple) else (state,)
         if any(isinstance(each, Storage | Tensor) for each in several):
             raise FormatError("is damaged: its pickle sets anew what a tensor shows")
-        names = [str(name)[:80] for each in several if isinstance(each, dict) for name in each]
+        found = [each for each in several if isinstance(each, dict)]
+        spend("the state of a tensor", steps=sum(map(len, found)))  # several may share them
+        names = [str(name)[:80] for each in found for name in each]
         if not _VALUES.isdisjoint(names):
             raise FormatError("is damaged: its pickle sets anew what a tensor shows, as if that were an attribute")
         self.attributes += [name for name in names if name not in _MARKS]
