@@ -15,6 +15,7 @@ from modelarchive.exchange.shards import read_one_or_all
 from modelarchive.exchange.torch.stored.checkpoints import Found, parameters_in
 from modelarchive.exchange.torch.stored.numbers import NumpyArray
 from modelarchive.exchange.torch.stored.streams import read_stream
+from modelarchive.exchange.torch.stored.structure import shape_of
 from modelarchive.exchange.torch.stored.tensors import Unreadable
 from modelarchive.exchange.torch.stored.zips import read_zip
 from modelarchive.formats import explain
@@ -66,22 +67,20 @@ def _entries(file: MappedFile, found: Found) -> dict[str, Deferred]:
     for name, value in found.arrays:
         if name in made:
             problems.append((name, "is the name of two tensors, once the keys of dicts are put together"))
-        if isinstance(value, NumpyArray):
-            made[name] = known.setdefault(id(value), value.deferred())
-            continue
-        if isinstance(value, Unreadable) or value.problem is not None:
-            problems.append((name, value.problem or ""))
-            continue
-        if value.kind:
-            found.notes.append(Note(name, f"was a {value.kind[:80]}: its values are kept"))
+        if not isinstance(value, NumpyArray):
+            if isinstance(value, Unreadable) or value.problem is not None:
+                problems.append((name, value.problem or ""))
+                continue
+            if value.kind:
+                found.notes.append(Note(name, f"was a {value.kind[:80]}: its values are kept"))
         place = value.place if value.nbytes else (name,)
         if place not in known:
             room -= value.nbytes
             if room < 0:
                 # Strides of 0 make a large tensor of a few bytes, and so do many views of the same ones.
-                problems.append((name, f"a view of shape {value.shape} that is far larger than what is stored"))
+                problems.append((name, f"a view of shape {shape_of(value)} that is far larger than what is stored"))
                 break
-            known[place] = value.in_file(file)
+            known[place] = value.deferred() if isinstance(value, NumpyArray) else value.in_file(file)
         made[name] = known[place]
     if problems:
         raise ConversionError(problems, hint=_HINT)

@@ -28,7 +28,7 @@ from modelarchive.exchange.torch.stored.structure import (
     stubs_in,
     with_arrays,
 )
-from modelarchive.exchange.torch.stored.stubs import Stub, kind_of
+from modelarchive.exchange.torch.stored.stubs import Stub, kind_of, shown
 from modelarchive.exchange.torch.stored.tensors import Tensor, Unreadable
 from modelarchive.names import CHECKPOINT_KEYS
 
@@ -264,7 +264,7 @@ class _Reading:
         if is_array(value) or id(value) in self._holders or are_optimizers(value):
             self._note(key, f"is left out: {self._said(value)} beside the parameters")
             return
-        name = key.encode("utf-8", "replace").decode()
+        name = shown(key)
         if name in self._found.metadata:
             self._note(key, "is left out: another entry has its name")
             return
@@ -287,4 +287,4 @@ class _Reading:
 
     def _note(self, where: str, what: str) -> None:
         spend("notes", nbytes=len(where) + len(what))
-        self._found.notes.append(Note(where[:200], what))
+        self._found.notes.append(Note(shown(where[:200]), shown(what)))

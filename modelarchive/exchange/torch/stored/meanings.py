@@ -11,7 +11,7 @@ from typing import Any, Final
 from modelarchive.errors import FormatError
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.torch.stored.numbers import ARRAYS, NumpyArray
-from modelarchive.exchange.torch.stored.stubs import Meaning, Named, Stub, dict_of
+from modelarchive.exchange.torch.stored.stubs import Meaning, Named, Stub, dict_of, shown
 from modelarchive.exchange.torch.stored.tensors import Dtype, Storage, Tensor, Unreadable, dtype_named, tensor
 
 #: Storage classes and the dtypes of their elements; None: bytes.
@@ -63,7 +63,7 @@ def meaning_of(module: str, name: str) -> Any:
         return StorageClass(name, None if dtype is None else Dtype(dtype))
     if module == "torch" and (dtype_ := dtype_named(name)) is not None:
         return dtype_
-    return Named(f"{module}.{name}")
+    return Named(shown(f"{module}.{name}"))
 
 
 # Tensors
@@ -120,7 +120,7 @@ def _of_type(function: Any, kind: Any, arguments: Any, state: Any = None) -> Any
     if not isinstance(function, Meaning) or not isinstance(arguments, tuple):
         name = function.name if isinstance(function, Named) else "another class"
         return Unreadable(f"a tensor whose values only {name[:80]} would give; save tensor.detach().clone()")
-    found = function(arguments)
+    found = _once(function)(arguments)
     name = kind.name if isinstance(kind, Named | Meaning) else ""
     if isinstance(found, Tensor) and name not in _TENSORS:
         found.kind = name
@@ -197,7 +197,9 @@ def _same(value: Any = (), *_: Any) -> Any:
 
 
 def _device(kind: Any = "", index: Any = None) -> str:
-    return str(kind)[:80] if index is None else f"{str(kind)[:80]}:{int(index)}"
+    if not isinstance(kind, str) or type(index) not in (int, type(None)):
+        raise FormatError("is damaged: a device in its pickle is described by what is none")
+    return kind[:80] if index is None else f"{kind[:80]}:{index}"
 
 
 def _set(values: Any = ()) -> Stub:
@@ -218,7 +220,9 @@ def _bytes(value: Any = b"", *_: Any) -> Any:
 
 
 def _complex(real: Any = 0.0, imaginary: Any = 0.0) -> complex:
-    return complex(float(real), float(imaginary))
+    if not isinstance(real, int | float) or not isinstance(imaginary, int | float):
+        raise FormatError("is damaged: a complex number in its pickle is none")
+    return complex(real, imaginary)
 
 
 def _reconstructed(kind: Any, base: Any, state: Any) -> Any:
@@ -237,8 +241,15 @@ def _reconstructed(kind: Any, base: Any, state: Any) -> Any:
 def _new(kind: Any, *arguments: Any) -> Any:
     """What a class makes of arguments, by ``copyreg.__newobj__``."""
     if isinstance(kind, Meaning):
-        return kind(arguments)
+        return _once(kind)(arguments)
     return Stub(kind.name if isinstance(kind, Named) else "an object", arguments)
+
+
+def _once(called: Meaning) -> Meaning:
+    """The same, if it does not call another in turn: those in one another would be as deep as a pickle likes."""
+    if called.make in (_of_type, _new):
+        raise FormatError(f"is damaged: its pickle has {called.name} call another that calls")
+    return called
 
 
 def _dict(pairs: Any = ()) -> dict[Any, Any]:

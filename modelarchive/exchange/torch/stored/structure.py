@@ -7,7 +7,7 @@ from typing import Any, Final, TypeGuard
 
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.torch.stored.numbers import NumpyArray
-from modelarchive.exchange.torch.stored.stubs import Named, Stub, kind_of
+from modelarchive.exchange.torch.stored.stubs import Named, Stub, kind_of, shown
 from modelarchive.exchange.torch.stored.tensors import Dtype, Tensor, Unreadable
 
 #: What an nn.Module keeps its parts in.
@@ -268,7 +268,7 @@ class Plain:
 
 def _text(value: str) -> str:
     spend("metadata", nbytes=len(value))
-    return value.encode("utf-8", "replace").decode()
+    return shown(value)
 
 
 _MAX_DEPTH: Final = 16

@@ -135,6 +135,11 @@ def kind_of(value: Any) -> str:
     return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
 
 
+def shown(text: str) -> str:
+    """A text without halves of characters, which pickles may have and no terminal takes."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def text_of(data: bytes) -> str:
     """Text as pickles write it.
 

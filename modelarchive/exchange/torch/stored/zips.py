@@ -76,10 +76,10 @@ def read_zip(file: MappedFile) -> Stored:
         if known is storage:
             member = inside.get(f"data/{_folded(storage.key)}")
             if member is None:
-                raise FormatError(f"is damaged: data/{storage.key[:40]}, a storage of its tensors, is not in it")
+                raise FormatError(f"is damaged: {f'data/{storage.key[:40]}'!r}, a storage of its tensors, is not in it")
             if member.size != storage.nbytes:
                 what = f"is to have {storage.nbytes:,} bytes and has {member.size:,}"
-                raise FormatError(f"is damaged: its storage data/{storage.key[:40]} {what}")
+                raise FormatError(f"is damaged: its storage {f'data/{storage.key[:40]}'!r} {what}")
             storage.place, storage.is_big_endian = member.offset, is_big_endian
         return known
 
