@@ -16,6 +16,7 @@ from modelarchive.exchange.torch.stored.checkpoints import Found, parameters_in
 from modelarchive.exchange.torch.stored.numbers import NumpyArray
 from modelarchive.exchange.torch.stored.streams import read_stream
 from modelarchive.exchange.torch.stored.structure import shape_of
+from modelarchive.exchange.torch.stored.stubs import shown
 from modelarchive.exchange.torch.stored.tensors import Unreadable
 from modelarchive.exchange.torch.stored.zips import read_zip
 from modelarchive.formats import explain
@@ -67,6 +68,9 @@ def _entries(file: MappedFile, found: Found) -> dict[str, Deferred]:
     for name, value in found.arrays:
         if name in made:
             problems.append((name, "is the name of two tensors, once the keys of dicts are put together"))
+        if shown(name) != name:
+            problems.append((shown(name), "has half a character in its name; save it under another"))
+            continue
         if not isinstance(value, NumpyArray):
             if isinstance(value, Unreadable) or value.problem is not None:
                 problems.append((name, value.problem or ""))

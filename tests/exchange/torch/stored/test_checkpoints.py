@@ -398,3 +398,8 @@ def test_the_way_out_of_a_compressed_file_works() -> None:
             again.write(path, path.relative_to("unpacked"))
     found = read("again.pt").parameters
     assert all(found[name].tobytes() == each.numpy().tobytes() for name, each in net.state_dict().items())
+
+
+def test_a_name_that_no_other_file_could_have() -> None:
+    with pytest.raises(ma.ConversionError, match=r"\?: has half a character in its name; save it under another"):
+        saved({"\ud800": torch.ones(1)})
