@@ -311,6 +311,15 @@ def test_many_views_of_the_same_bytes() -> None:
     refused(zip_file(a_dict(*views), {"0": bytes(804_000)}), "far larger than what is stored")
 
 
+def test_many_arrays_of_the_same_bytes() -> None:
+    made = b"cnumpy\ndtype\n" + several(text("f4")) + b"R"
+    shared = b"B" + (200_000).to_bytes(4, "little") + bytes(200_000) + b"\x94"
+    arrays = [(text(f"w{at}"), ARRAY + several(b"K\x01", several(number(50_000)), made, b"\x89", b"h\x00") + b"b")
+              for at in range(100)]  # fmt: skip
+    refused(zip_file(shared + b"0" + a_dict(*arrays), {}), "far larger than what is stored")
+    assert len(opened(zip_file(shared + b"0" + a_dict(*arrays[:5]), {})).parameters) == 5
+
+
 def test_what_comes_behind() -> None:
     whole = zip_file(a_dict((text("w"), tensor())))
     assert list(opened(whole).parameters) == ["w"]

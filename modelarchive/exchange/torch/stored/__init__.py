@@ -13,9 +13,9 @@ from modelarchive.exchange.bundle import Bundle, Note, Parameters
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.shards import read_one_or_all
 from modelarchive.exchange.torch.stored.checkpoints import Found, parameters_in
-from modelarchive.exchange.torch.stored.numbers import NumpyArray
 from modelarchive.exchange.torch.stored.streams import read_stream
-from modelarchive.exchange.torch.stored.tensors import Unreadable
+from modelarchive.exchange.torch.stored.structure import shape_of
+from modelarchive.exchange.torch.stored.tensors import Tensor, Unreadable
 from modelarchive.exchange.torch.stored.zips import read_zip
 from modelarchive.formats import explain
 from modelarchive.store.deferred import Deferred
@@ -65,20 +65,17 @@ def _entries(file: MappedFile, found: Found) -> dict[str, Deferred]:
     for name, value in found.arrays:
         if name in made:
             problems.append((name, "is the name of two tensors, once the keys of dicts are put together"))
-        if isinstance(value, NumpyArray):
-            made[name] = known.setdefault(id(value), value.deferred())
-            continue
-        if isinstance(value, Unreadable) or value.problem is not None:
+        if isinstance(value, Unreadable) or (isinstance(value, Tensor) and value.problem is not None):
             problems.append((name, value.problem or ""))
             continue
-        if value.kind:
+        if isinstance(value, Tensor) and value.kind:
             found.notes.append(Note(name, f"was a {value.kind[:80]}: its values are kept"))
         place = value.place if value.nbytes else (name,)
         if place not in known:
             room -= value.nbytes
             if room < 0:
                 # Strides of 0 make a large tensor of a few bytes, and so do many views of the same ones.
-                problems.append((name, f"a view of shape {value.shape} that is far larger than what is stored"))
+                problems.append((name, f"a view of shape {shape_of(value)} that is far larger than what is stored"))
                 break
             known[place] = value.in_file(file)
         made[name] = known[place]

@@ -9,6 +9,7 @@ import numpy as np
 
 from modelarchive.errors import FormatError
 from modelarchive.exchange.budget import spend
+from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.torch.stored.stubs import Named, Stub, kind_of
 from modelarchive.store.deferred import Deferred
 
@@ -64,8 +65,18 @@ class NumpyArray:
         shape, dtype, is_fortran, data = state[-4:]
         self.fill(data, dtype, shape, "F" if is_fortran else "C")
 
-    def deferred(self) -> Deferred:
-        """The array in memory of its own, once it is asked for."""
+    @property
+    def place(self) -> tuple[int]:
+        """The same for what is the same array."""
+        return (id(self),)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array."""
+        return 0 if self.array is None else self.array.nbytes
+
+    def in_file(self, _: MappedFile) -> Deferred:
+        """The array in memory of its own, once it is asked for; its bytes are the pickle's, which is read."""
         array = np.empty(0) if self.array is None else self.array
         dtype = array.dtype.newbyteorder("=")
         return Deferred(array.shape, dtype, lambda: np.array(array, dtype, order="C"))
