@@ -18,7 +18,7 @@ from modelarchive import dtypes
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, shared_names
 from modelarchive.exchange.mapped import MappedFile, little_endian
-from modelarchive.exchange.shards import read_shards
+from modelarchive.exchange.shards import read_one_or_all
 from modelarchive.formats import explain
 from modelarchive.formats.signs import SHARDING, pieces
 from modelarchive.store.deferred import Deferred
@@ -31,8 +31,6 @@ MAX_HEADER_BYTES: Final = 100_000_000
 #: Names of what PEFT adds to a model.
 _ADAPTER: Final = re.compile(r"\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)\b|\.(ia3_l|hada_w\d_[ab])\b")
 _REASON: Final = "safetensors holds parameters only"
-#: How a shard's name ends.
-_PART: Final = re.compile(r"-\d{5}-of-(\d{5})\.safetensors$")
 #: What the header says of an array.
 _KEYS: Final = frozenset(("dtype", "shape", "data_offsets"))
 #: NumPy's limit on axes.
@@ -64,15 +62,7 @@ def read(path: str | os.PathLike[str]) -> Bundle:
         UnsafeFileError: The index names a file outside its folder.
         ConversionError: Arrays are of dtypes that NumPy has no word for; lists all of them.
     """
-    place = Path(os.fsdecode(path))
-    if place.name.endswith(".json"):
-        return read_shards(place, _read_file, reason=_REASON)
-    bundle = _read_file(place)
-    part = _PART.search(place.name)
-    if part is not None and int(part[1]) > 1:
-        what = f"is one of {int(part[1]):,} by its name: the rest is elsewhere; their *.index.json has all read"
-        bundle.notes.append(Note("(shards)", what))
-    return bundle
+    return read_one_or_all(Path(os.fsdecode(path)), _read_file, reason=_REASON)
 
 
 def write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,10 +13,35 @@ from modelarchive.exchange.mapped import MappedFile
 from modelarchive.formats import explain
 from modelarchive.store.strict import document_object, short
 
+#: How Hugging Face numbers the files of a set; their index has the name without the numbers.
+_NUMBERED: Final = re.compile(r"(.*)-\d{5}-of-(\d{5})(\.[a-z]+)")
 #: Longest index file.
 MAX_INDEX_BYTES: Final = 100_000_000
 #: What it says of all arrays together.
 _ABOUT: Final = frozenset(("total_size", "total_parameters"))
+
+
+def read_one_or_all(place: Path, read: Callable[[Path], Bundle], *, reason: str) -> Bundle:
+    """What a file holds, with a note if its name says that it is one of several; or all that an index names.
+
+    Args:
+        place: The file, or the index, which is JSON.
+        read: Reads one file.
+        reason: Why there is no architecture.
+
+    Raises:
+        OSError: A file cannot be read.
+        FormatError: As :func:`read_shards`, and as `read`.
+        UnsafeFileError: As :func:`read_shards`.
+    """
+    if place.name.endswith(".json"):
+        return read_shards(place, read, reason=reason)
+    bundle = read(place)
+    found = _NUMBERED.fullmatch(place.name)
+    if found is not None and int(found[2]) > 1:
+        what = f"is one of {int(found[2]):,} by its name: the rest is elsewhere; {found[1]}{found[3]}.index.json has"
+        bundle.notes.append(Note("(shards)", f"{what} all of them read"))
+    return bundle
 
 
 def read_shards(index: Path, read: Callable[[Path], Bundle], *, reason: str) -> Bundle:

@@ -94,9 +94,10 @@ def serve(first: int, step: int, chosen: argparse.Namespace) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         guided.run(folder, len(range(first, chosen.count, step)), chosen.seed * 1_000_003 + first, tell)
         return
-    from tests.hostile.readers import mutators, serving
+    from tests.hostile.readers import mutators, references, serving
     from tests.hostile.readers.samples import samples
 
+    references.prepare()
     found = samples()
     judge = serving.Judge(folder, found)
     judge.begin()
@@ -170,7 +171,10 @@ def _lost(chosen: argparse.Namespace, number: int, outcome: str, code: int) -> d
     from tests.hostile.readers.samples import kept
 
     folder = chosen.folder / str(number % chosen.jobs)
-    sample = kept(folder / "files" if chosen.guided else folder)
+    folder = folder / "files" if chosen.guided else folder
+    if not (folder / "sample.json").exists():
+        raise SystemExit(f"a process ended with {code} before it had a file to judge")
+    sample = kept(folder)
     sample.keep(_place(chosen, number))
     said = _log(chosen, number).read_text("utf-8", "replace")[-3000:] if chosen.guided else ""
     return {"number": number, "reader": sample.reader, "sample": sample.name, "kept": str(_place(chosen, number)),

@@ -11,7 +11,11 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+
+#: Seconds by the clock; the judge has a limit of its own, of processor time, and says which step took it.
+_TIMEOUT: Final = 170
 
 
 def run(folder: Path, count: int, seed: int, tell: Callable[[Any, Any], None]) -> None:
@@ -26,10 +30,11 @@ def run(folder: Path, count: int, seed: int, tell: Callable[[Any, Any], None]) -
     import atheris
 
     with atheris.instrument_imports(include=["modelarchive"]):
-        from tests.hostile.readers import serving
+        from tests.hostile.readers import references, serving
     from tests.hostile.readers.mutators import LONGEST, mutated
     from tests.hostile.readers.samples import samples
 
+    references.prepare()
     found = samples()
     first = next(iter(found.values()))
     corpus = folder / "corpus"
@@ -53,7 +58,7 @@ def run(folder: Path, count: int, seed: int, tell: Callable[[Any, Any], None]) -
         sample = unpacked(data) or first  # libFuzzer begins with no bytes at all
         tell(sample, judge(sample))
 
-    options = {"runs": count, "seed": seed, "max_len": 4 * LONGEST, "len_control": 0, "timeout": 0, "rss_limit_mb": 0,
+    options = {"runs": count, "seed": seed, "max_len": 4 * LONGEST, "len_control": 0, "timeout": _TIMEOUT, "rss_limit_mb": 0,
                "verbosity": 0, "artifact_prefix": f"{folder}/", "reload": 0}  # fmt: skip
     arguments = [sys.argv[0], *(f"-{name}={value}" for name, value in options.items()), str(corpus)]
     atheris.Setup(arguments, one, custom_mutator=change)

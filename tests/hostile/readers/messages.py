@@ -74,17 +74,17 @@ def _varint_at(data: bytes, at: int) -> tuple[int, int]:
 
 def message_of(found: list[Field]) -> bytes:
     """The same put together."""
-    out = b""
+    out: list[bytes] = []
     for number, wire, value in found:
-        out += varint(number << 3 | wire)
+        out.append(varint(number << 3 | wire))
         if wire == 0:
-            out += varint(value)
+            out.append(varint(value))
         elif wire == 2:
             inner = message_of(value) if isinstance(value, list) else value
-            out += varint(len(inner)) + inner
+            out += (varint(len(inner)), inner)
         else:
-            out += value
-    return out
+            out.append(value)
+    return b"".join(out)
 
 
 def protobuf(data: bytes, others: list[bytes], rng: random.Random) -> bytes | None:
@@ -142,8 +142,8 @@ def _chain(place: tuple[list[Field], int], rng: random.Random) -> None:
     """A node many times, each on the result of the one before alone: what grows with every step grows without end."""
     owner, at = place
     node = owner[at]
-    inputs = [each for each in node[2] if each[0] == 1]
-    output = next((each[2] for each in node[2] if each[0] == 2), b"y")
+    inputs = [each for each in node[2] if each[0] == 1 and isinstance(each[2], bytes)]
+    output = next((each[2] for each in node[2] if each[0] == 2 and isinstance(each[2], bytes)), b"y")
     if not inputs:
         return
     count = rng.choice((3, 30, 64, 400))
@@ -152,7 +152,7 @@ def _chain(place: tuple[list[Field], int], rng: random.Random) -> None:
     for step in range(count):
         copied = _apart([node])[0]
         after = output if step == count - 1 else b"chain%d" % step
-        copied[2] = [[1, 2, before]] * len(inputs) + [[2, 2, after]] + [each for each in copied[2] if each[0] > 2]
+        copied[2] = [[1, 2, before] for _ in inputs] + [[2, 2, after]] + [each for each in copied[2] if each[0] > 2]
         several.append(copied)
         before = after
     owner[at : at + 1] = several

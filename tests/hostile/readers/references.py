@@ -5,6 +5,8 @@ Each gives every array that a file holds, by the names that the file has for the
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import json
 import re
@@ -77,19 +79,15 @@ def by_lines(path: Path) -> View:
     data = path.read_bytes()
     head, _, rest = data.partition(b"\n")
     counts = head.split()
-    if len(counts) == 2 and all(each.isdigit() for each in counts):
-        count, width = map(int, counts)
-        if (binary := _binary(rest, count, width)) is not None:
-            return {"weight": array_view(binary)}
-        lines = [line for line in rest.split(b"\n") if line.strip()]
-        if len(lines) != count:
-            raise ValueError(f"{len(lines)} lines")
-    else:
-        lines = [line for line in data.split(b"\n") if line.strip()]
-        width = len(_numbers_behind(lines[0]))
+    is_counted = len(counts) == 2 and all(each.isdigit() for each in counts)
+    lines = [line for line in (rest if is_counted else data).split(b"\n") if line.strip()]
+    width = int(counts[1]) if is_counted else len(_numbers_behind(lines[0]))
+    numbers = [_numbers_behind(line)[-width:] for line in lines]
+    is_text = all(len(row) == width for row in numbers) and len(lines) == (int(counts[0]) if is_counted else len(lines))
+    if is_counted and not is_text:
+        return {"weight": array_view(_binary(rest, int(counts[0]), width))}
     with np.errstate(over="ignore"):
-        rows = [np.array(_numbers_behind(line)[-width:], np.float32) for line in lines]
-    return {"weight": array_view(np.stack(rows))}
+        return {"weight": array_view(np.stack([np.array(row, np.float32) for row in numbers]))}
 
 
 def _numbers_behind(line: bytes) -> list[float]:
@@ -102,17 +100,21 @@ def _numbers_behind(line: bytes) -> list[float]:
     return found
 
 
-def _binary(data: bytes, count: int, width: int) -> np.ndarray | None:
-    """The vectors of word2vec's binary form; None where the bytes are not so many."""
-    rows = np.zeros((count, width), "<f4") if count * width * 4 <= len(data) else np.zeros((0, 0), "<f4")
+def _binary(data: bytes, count: int, width: int) -> np.ndarray:
+    """The vectors of word2vec's binary form."""
+    if not 0 < count * width * 4 <= len(data):
+        raise ValueError("not so many bytes")
+    rows = np.zeros((count, width), "<f4")
     at = 0
-    for row in range(len(rows)):
+    for row in range(count):
         space = data.find(b" ", at)
         if space < 0 or space + 1 + 4 * width > len(data):
-            return None
+            raise ValueError("ends too early")
         rows[row] = np.frombuffer(data, "<f4", width, space + 1)
         at = space + 1 + 4 * width
-    return rows if len(rows) and not data[at:].strip(b"\n") else None
+    if data[at:].strip(b"\n"):
+        raise ValueError("more behind its end")
+    return rows
 
 
 def by_onnx(path: Path) -> View:
@@ -264,6 +266,13 @@ REFERENCES: Final = {
     "keras": Reference(by_h5py, is_apart=True, is_named=False),
     "torch": Reference(by_torch, is_apart=True, is_named=False),
 }
+
+
+def prepare() -> None:
+    """Import what a process that is made for one reading would import each time."""
+    for name in ("h5py", "onnx", "torch"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def disagreement(ours: View, theirs: View, *, is_named: bool, is_noted: bool) -> str:

@@ -205,9 +205,14 @@ def _keras() -> Iterator[Sample]:
             yield Sample(f"{name} apart", "keras", "w.weights.h5", files, config="config.json")
     yield _one("keras", "small.weights.h5", weights)
     yield _one("keras", "older.h5", keras_files.weights(_older))
-    index = {"metadata": {"total_size": 48}, "weight_map": {"/layers/dense/vars": ["w_0.weights.h5"]}}
-    files = {"w.weights.json": json.dumps(index).encode(), "w_0.weights.h5": weights}
+    names = ["w_00000.weights.h5", "w_00001.weights.h5"]
+    index = {"metadata": {"total_size": 60}, "weight_map": {"/layers/dense/vars": names}}
+    files = {"w.weights.json": json.dumps(index).encode(), names[0]: weights, names[1]: keras_files.weights(_bias)}
     yield Sample("shards", "keras", "w.weights.json", files)
+
+
+def _bias(file: h5py.File) -> None:
+    file["layers/dense/vars/1"] = keras_files.SECRET[0]
 
 
 def _older(file: h5py.File) -> None:
@@ -222,8 +227,9 @@ def _torch() -> Iterator[Sample]:
         yield _one("torch", f"{name}.pt", checkpoints.zipped(*build()))
         yield _one("torch", f"{name}-old.pth", checkpoints.streamed(*build(is_old=True)))
     shard = checkpoints.zipped(*checkpoints.state_dict())
-    index = {"metadata": {}, "weight_map": {"weight": "a.bin", "bias": "b.bin"}}
-    files = {"pytorch_model.bin.index.json": json.dumps(index).encode(), "a.bin": shard, "b.bin": shard}
+    names = [f"pytorch_model-0000{number}-of-00002.bin" for number in (1, 2)]
+    index = {"metadata": {}, "weight_map": dict(zip(("weight", "bias"), names, strict=True))}
+    files = {"pytorch_model.bin.index.json": json.dumps(index).encode(), **dict.fromkeys(names, shard)}
     yield Sample("shards", "torch", "pytorch_model.bin.index.json", files)
 
 

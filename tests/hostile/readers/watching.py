@@ -103,6 +103,7 @@ _ALLOWED: Final[dict[str, Callable[[Watch, str, tuple[Any, ...]], bool]]] = {
     "open": Watch._opened,
     "os.listdir": Watch._listed,
     "os.scandir": Watch._listed,
+    "pathlib.Path.glob": Watch._listed,
     "pathlib.Path.rglob": Watch._listed,
     "import": Watch._imported,
     "exec": Watch._run,

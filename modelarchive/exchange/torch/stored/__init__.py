@@ -11,7 +11,7 @@ from modelarchive.errors import ConversionError, FormatError, ModelArchiveError
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
 from modelarchive.exchange.mapped import MappedFile
-from modelarchive.exchange.shards import read_shards
+from modelarchive.exchange.shards import read_one_or_all
 from modelarchive.exchange.torch.stored.checkpoints import Found, parameters_in
 from modelarchive.exchange.torch.stored.numbers import NumpyArray
 from modelarchive.exchange.torch.stored.streams import read_stream
@@ -29,8 +29,7 @@ _HINT: Final = "where the file was made, save them as said, and the file again"
 
 def read(path: str | os.PathLike[str]) -> Bundle:
     """Parameters of a file that ``torch.save`` wrote, see :func:`modelarchive.exchange.torch.read`."""
-    path = Path(os.fsdecode(path))
-    return read_shards(path, _read_file, reason=_REASON) if path.name.endswith(".json") else _read_file(path)
+    return read_one_or_all(Path(os.fsdecode(path)), _read_file, reason=_REASON)
 
 
 def _read_file(path: Path) -> Bundle:
