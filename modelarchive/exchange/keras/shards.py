@@ -19,10 +19,9 @@ from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import document_object, short
 
 MAX_BYTES: Final = 64 << 20
-#: Indices beside a file that are looked into.
-_INDICES: Final = 8
-#: How Keras names shards, behind the name of their index.
-_NAME: Final = re.compile(r"(.*)_(\d{5})\.weights\.h5")
+#: How Keras names shards, behind the name of their index: by numbers of so many digits.
+_DIGITS: Final = 5
+_NAME: Final = re.compile(r"(.*)_(\d+)\.weights\.h5")
 _HINT: Final = "the index and its shards belong together: take all of them from where they came from again"
 
 
@@ -145,15 +144,17 @@ def told_apart(file: MappedFile, stored: files.Variables) -> list[Note]:
     """Notes for a file of weights that is one shard of several, or seems to be."""
     name = Path(file.path).name
     found = _NAME.fullmatch(name)
-    for index in sorted(Path(file.path).parent.glob("*.weights.json"))[:_INDICES]:
+    if found is not None:
+        index = Path(file.path).with_name(f"{found[1]}.weights.json")
         others = _others(index)
         if name in others and len(others) == 1:
             return []
-        if name in others or (others and found is not None and index.name == f"{found[1]}.weights.json"):
+        if others:
             what = f"it is one of {len(others)} shards: the rest is elsewhere, and {index.name} has all of them read"
             return [Note("(shards)", what)]
     lacking = _lacking(stored)
-    if found is not None:
+    # Numbers of another length are those of epochs as well.
+    if found is not None and len(found[2]) == _DIGITS:
         what = (
             "it is named like one shard of several, and no index is beside it: the rest of the model may be elsewhere"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,6 @@ def _left_open(what: str, path: Any) -> FormatError:
     return FormatError(
         f"a program that had it open for writing was ended before it closed it, {what}",
         file=path,
-        hint=f"`h5clear -s --increment=0 {Path(str(path)).name}` (of hdf5-tools) marks it as closed; "
+        hint=f"`h5clear -s --increment=0 {shlex.quote(Path(str(path)).name)}` (of hdf5-tools) marks it as closed; "
         "what that program still had in memory is lost",
     )

@@ -92,7 +92,7 @@ def test_an_archive_that_hdf5_cannot_read_any_more(tmp_path: Path) -> None:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    path = tmp_path / "x.weights.h5"
+    path = tmp_path / "my x.weights.h5"
     with h5py.File(path, "w", libver="latest") as file:
         file.create_dataset("layers/dense/vars/0", data=np.ones((2, 3), "f4"), maxshape=(None, 3), chunks=(2, 3))
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,9 +20,6 @@ from modelarchive.exchange.zipped import Member, members
 #: What PyTorch writes beside the pickle and the storages, and says nothing of values.
 _KNOWN: Final = ("version", ".format_version", ".storage_alignment", "byteorder", ".data/serialization_id")
 _PICKLE: Final = "data.pkl"
-_END: Final = b"PK\x05\x06"
-_END_BYTES: Final = 22
-_MAX_COMMENT: Final = 1 << 16
 
 
 @dataclass
@@ -44,7 +42,6 @@ def read_zip(file: MappedFile) -> Stored:
         FormatError: It is damaged, or no such file.
         UnsafeFileError: It is compressed, or claims more than it has.
     """
-    _check_end(file)
     found = members(file, most=lambda _: file.size << 10)
     if any(member.name.endswith("/constants.pkl") for member in found):
         raise FormatError("is a TorchScript program, which is code")
@@ -74,9 +71,11 @@ def read_zip(file: MappedFile) -> Stored:
             storage.place, storage.is_big_endian = member.offset, is_big_endian
         return known
 
-    content = memoryview(file.read(at.offset, at.size))
+    content = file.read(at.offset, at.size)
+    if at.checksum and zlib.crc32(content) != at.checksum:  # PyTorch can be told to write none, which is 0
+        raise FormatError("is damaged: its data.pkl differs from its checksum")
     try:
-        value, end = follow(content, 0, meaning_of, load)
+        value, end = follow(memoryview(content), 0, meaning_of, load)
     except CutShortError as error:
         raise FormatError("is damaged: its data.pkl is cut short") from error
     if end < at.size:
@@ -100,14 +99,3 @@ def _is_big_endian(file: MappedFile, member: Member | None) -> bool:
     if said not in (b"little", b"big"):
         raise FormatError(f"is damaged: its byte order is {said!r}, which is none")
     return said == b"big"
-
-
-def _check_end(file: MappedFile) -> None:
-    """Refuse what comes behind a zip file: Python's reader passes over it."""
-    start = max(0, file.size - _END_BYTES - _MAX_COMMENT)
-    tail = file.read(start, file.size - start)
-    at = tail.rfind(_END)
-    if at < 0 or len(tail) - at < _END_BYTES:
-        return  # no zip file, which its reader tells
-    if (left := len(tail) - at - _END_BYTES) > 0:
-        raise FormatError(f"goes on for {left:,} bytes behind the zip file that torch.save wrote")

@@ -284,3 +284,12 @@ def test_a_sharded_tensor_is_refused() -> None:
         module.ShardedTensor = own
     with pytest.raises(ma.ConversionError, match="w: a ShardedTensor, a part on each process"):
         read("x.pt")
+
+
+def test_the_way_out_of_code_alone_works() -> None:
+    net, _ = trained()
+    torch.save({"config": Config(a=1)}, "x.pt")
+    with pytest.raises(ma.UnsafeFileError, match=r"save module.state_dict\(\) instead"):
+        ma.load("x.pt")
+    torch.save(net.state_dict(), "x.pt")
+    assert list(ma.load("x.pt")) == NAMES

@@ -220,3 +220,15 @@ def test_memory_that_no_tensor_shows_is_told(tmp_path: Path, is_zip: bool) -> No
     assert [str(note) for note in read(tmp_path / "x.pt").notes] == [
         "(storages): 320 bytes are left out that no tensor shows"
     ]
+
+
+def test_files_without_checksums(tmp_path: Path) -> None:
+    options = getattr(torch.serialization, "set_crc32_options", None)
+    if options is None:
+        pytest.skip("PyTorch before 2.6 always writes them")
+    options(False)
+    try:
+        torch.save({"a": torch.arange(3.0)}, tmp_path / "x.pt")
+    finally:
+        options(True)
+    assert ma.load(tmp_path / "x.pt")["a"].tolist() == [0, 1, 2]
