@@ -12,6 +12,7 @@ import json
 import random
 import re
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -239,7 +240,8 @@ def zip_members(data: bytes, others: list[bytes], rng: random.Random) -> bytes |
         data = changed(member[1], [each[1] for each in found], rng) or b""
         member[1] = data
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as file:
+    with warnings.catch_warnings(), zipfile.ZipFile(out, "w") as file:
+        warnings.simplefilter("ignore")  # of a name that comes twice
         for name, content, method in found:
             info = zipfile.ZipInfo(name)
             info.compress_type = method
