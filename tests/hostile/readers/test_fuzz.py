@@ -154,7 +154,7 @@ def test_it_sees_what_takes_memory(found: dict[str, Sample], tmp_path: Path, mon
     honest = models.read
 
     def greedy(path: Path, **options: Any) -> Any:
-        np.ones(32 << 20, np.uint8)
+        np.ones(128 << 20, np.uint8)  # too large to lie in what the process has freed, and still holds
         return honest(path, **options)
 
     monkeypatch.setattr(models, "read", greedy)
