@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import io
 import os
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+@functools.cache  # asked for every line of notes
 def commands() -> dict[str, argparse.ArgumentParser]:
     """Every command with its parser."""
     actions = _parser()._actions

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
-from modelarchive.errors import UnsafeFileError
+from modelarchive.errors import ModelArchiveError, UnsafeFileError
 
 #: Steps (operators, layers, entries) of any file, and one more for so many of its bytes.
 STEPS: Final = 20_000
@@ -73,20 +73,24 @@ _CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 @contextlib.contextmanager
 def reading(path: str | os.PathLike[str], size: int) -> Iterator[Budget]:
-    """Give what is read inside one budget; a file that is read for another draws on that one's.
+    """Give what is read inside one budget, and errors that name no file this one.
+
+    A file that is read for another draws on that one's budget.
 
     Args:
         path: The file.
         size: Its bytes; of a folder or a set of files, those of all that are read.
     """
-    if (current := _CURRENT.get()) is not None:
-        yield current
-        return
-    made = Budget(os.fsdecode(path), STEPS, ELEMENTS, BYTES)
-    made.grow(size)
-    token = _CURRENT.set(made)
+    outer = _CURRENT.get()
+    budget = outer or Budget(os.fsdecode(path), STEPS, ELEMENTS, BYTES)
+    if outer is None:
+        budget.grow(size)
+    token = _CURRENT.set(budget)
     try:
-        yield made
+        yield budget
+    except ModelArchiveError as error:
+        error.file = error.file or os.fsdecode(path)
+        raise
     finally:
         _CURRENT.reset(token)
 

@@ -157,10 +157,11 @@ def _read(file: BinaryIO, size: int) -> tuple[list[bytes], np.ndarray]:
 
 def _width(line: bytes) -> int:
     """How many numbers stand at the end of GloVe's first line."""
+    # Of a line that begins with a blank or a tab nobody knows whether its word is empty, or its first number.
+    is_plain = line[:1] not in (b" ", b"\t")
     # With a tab in it the line has more numbers than blanks tell, or a tab inside of its word.
     for parts in (line.rstrip().replace(b"\t", b" ").split(b" "), line.rstrip().split(b" ")):
-        # Of a line that begins with a blank nobody knows whether its word is empty, or its first number.
-        if parts[0] and 2 <= len(parts) <= MAX_WIDTH and _numbers(line, len(parts) - 1) is not None:
+        if is_plain and 2 <= len(parts) <= MAX_WIDTH and _numbers(line, len(parts) - 1) is not None:
             return len(parts) - 1
     raise FormatError(f"{_NONE}: its first line is not a word and numbers")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import modelarchive
-from modelarchive import errors
+from modelarchive import cli, errors
 from modelarchive.cli import commands, outcome
 from tests.cli.conftest import Run
 
@@ -129,3 +129,13 @@ def test_a_closed_pipe_is_no_error(arrays: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(modelarchive.__path__[0]).parent)},
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_note_does_not_build_every_command_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file may have thousands of notes, and each is spelled in the options of the command line."""
+    made = []
+    honest = cli._parser
+    monkeypatch.setattr(cli, "_parser", lambda: made.append(1) or honest())
+    commands.cache_clear()
+    assert len({outcome.spelled("pass inputs=", "show") for _ in range(3)}) == 1
+    assert len(made) == 1

@@ -74,3 +74,15 @@ def test_each_thread_reads_its_own_file(tmp_path: Path) -> None:
         thread.start()
         thread.join()
     assert found == [(budget.STEPS, budget.ELEMENTS, budget.BYTES)]
+
+
+def test_an_error_names_the_file_that_was_read() -> None:
+    with pytest.raises(ma.ConversionError) as caught, budget.reading("folder", 0):
+        raise ma.ConversionError([("w", "is lost")])
+    assert caught.value.file == "folder"
+    with pytest.raises(ma.FormatError) as inner, budget.reading("folder", 0), budget.reading("folder/shard", 0):
+        raise ma.FormatError("is damaged")
+    assert inner.value.file == "folder/shard"
+    with pytest.raises(ma.FormatError) as other, budget.reading("folder", 0):
+        raise ma.FormatError("is damaged", file="folder/other")
+    assert other.value.file == "folder/other"

@@ -157,3 +157,11 @@ def test_mutations(data: st.DataObject) -> None:
             return
     assert len(bundle.tokens["weight"]) == len(bundle.parameters["weight"])
     assert bundle.parameters["weight"].nbytes <= 4 * len(raw)
+
+
+@pytest.mark.parametrize("line", [b" 1 2 3\n", b"\t0.5 -1e-3\t4\n", b" \t1 2\n"])
+def test_a_first_line_without_a_word_is_refused(tmp_path: Path, line: bytes) -> None:
+    """Its word may be empty, or its first number: readers differ."""
+    (tmp_path / "x.txt").write_bytes(line)
+    with pytest.raises(ma.FormatError):
+        vectors.read(tmp_path / "x.txt")

@@ -49,8 +49,10 @@ FOREIGN = [suffix for known in FORMATS.values() if known.name != "archive" for s
 
 @pytest.mark.parametrize("suffix", FOREIGN)
 def test_files_of_other_formats_are_written(suffix: str, without_locks: Callable[[], None], tmp_path: Path) -> None:
-    if suffix in FORMATS["torch"].suffixes:
-        pytest.importorskip("torch")
+    for name in ("torch", "keras"):
+        if suffix in FORMATS[name].suffixes:
+            pytest.importorskip("torch")
+            pytest.importorskip(name)
     path = tmp_path / "x.h5"
     if suffix in (".txt", ".vec"):
         net = nn.Embedding(3, 4)

@@ -8,8 +8,9 @@ import struct
 import zipfile
 from collections.abc import Mapping
 
-#: What begins every pickle here, and a global of the function that makes tensors.
+#: What begins every pickle here, and names in it.
 PROTOCOL = b"\x80\x04"
+FLOATS = b"ctorch\nFloatStorage\n"
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
 MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -29,9 +30,7 @@ def several(*values: bytes) -> bytes:
     return b"(" + b"".join(values) + b"t"
 
 
-def storage(
-    count: int = 4, key: str = "0", kind: bytes = b"ctorch\nFloatStorage\n", *, of_stream: bool = False
-) -> bytes:
+def storage(count: int = 4, key: str = "0", kind: bytes = FLOATS, *, of_stream: bool = False) -> bytes:
     more = [b"N"] if of_stream else []
     return several(text("storage"), kind, text(key), text("cpu"), number(count), *more) + b"Q"
 

@@ -24,6 +24,7 @@ from modelarchive.exchange.torch.stored.meanings import meaning_of
 from modelarchive.exchange.torch.stored.pickles import follow
 from tests.conftest import ROOT
 from tests.hostile.pickle_files import (
+    FLOATS,
     PROTOCOL,
     a_dict,
     number,
@@ -274,11 +275,60 @@ def test_lists_of_storages_that_are_none(listed: object) -> None:
     refused(whole.replace(told, pickle.dumps(listed, 2)), "lists other storages")
 
 
+def view_of(name: str, first: int, count: int, whole: int = 4) -> bytes:
+    """A part of a storage, as PyTorch before 0.4 wrote it."""
+    view = several(text(name), number(first), number(count))
+    return several(text("storage"), FLOATS, text("0"), text("cpu"), number(whole), view) + b"Q"
+
+
+def test_parts_of_storages() -> None:
+    data = {"0": np.arange(4, dtype="<f4").tobytes()}
+    shape, strides = several(number(2)), several(number(1))
+    entries = [(text("a"), tensor(shape, strides, of=view_of("p", 1, 3))),
+               (text("b"), tensor(shape, strides, b"K\x01", of=view_of("p", 1, 3)))]  # fmt: skip
+    found = opened(stream_file(a_dict(*entries), data))
+    assert [found.parameters[name].tolist() for name in "ab"] == [[1, 2], [2, 3]]
+    assert [str(note) for note in found.notes] == ["(storages): 4 bytes are left out that no tensor shows"]
+    for wrong in (view_of("p", 3, 2), view_of("p", -1, 2), view_of("p", 1, 1), view_of("q", 2**40, 1)):
+        refused(stream_file(a_dict((text("a"), tensor(shape, strides, of=wrong))), data), "damaged")
+    both = a_dict(*entries, (text("c"), tensor(shape, strides, of=view_of("p", 0, 3))))
+    refused(stream_file(both, data), "described in two ways")
+
+
+ARRAY = b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR"
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "data"),
+    [
+        (several(number(3)), "f4", bytes(8)),
+        (several(number(-2)), "f4", bytes(8)),
+        (several(number(2**62), number(0), number(2**62)), "f4", b""),
+        (several(*[number(1)] * 65), "f4", bytes(4)),
+        (number(2), "f4", bytes(8)),
+        (several(text("2")), "f4", bytes(8)),
+    ],
+)
+def test_arrays_that_cannot_be(shape: bytes, dtype: str, data: bytes) -> None:
+    made = b"cnumpy\ndtype\n" + several(text(dtype)) + b"R"
+    state = several(b"K\x01", shape, made, b"\x89", b"C" + bytes([len(data)]) + data)
+    refused(zip_file(a_dict((text("w"), ARRAY + state + b"b"))), "an array of NumPy in its pickle")
+
+
 def test_many_views_of_the_same_bytes() -> None:
     """Each is fine, and all together are a thousand times the file."""
     views = [(text(f"w{at}"), tensor(several(number(200_000)), offset=number(at), of=storage(201_000)))
              for at in range(1000)]  # fmt: skip
     refused(zip_file(a_dict(*views), {"0": bytes(804_000)}), "far larger than what is stored")
+
+
+def test_many_arrays_of_the_same_bytes() -> None:
+    made = b"cnumpy\ndtype\n" + several(text("f4")) + b"R"
+    shared = b"B" + (200_000).to_bytes(4, "little") + bytes(200_000) + b"\x94"
+    arrays = [(text(f"w{at}"), ARRAY + several(b"K\x01", several(number(50_000)), made, b"\x89", b"h\x00") + b"b")
+              for at in range(100)]  # fmt: skip
+    refused(zip_file(shared + b"0" + a_dict(*arrays), {}), "far larger than what is stored")
+    assert len(opened(zip_file(shared + b"0" + a_dict(*arrays[:5]), {})).parameters) == 5
 
 
 def test_what_comes_behind() -> None:

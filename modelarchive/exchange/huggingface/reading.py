@@ -39,12 +39,8 @@ def read_folder(
     """See :func:`modelarchive.exchange.huggingface.read`."""
     folder = Folder(path)
     folder.expect(CONFIG)
-    try:
-        with reading(folder.path, folder.size()):
-            return _read(folder, folder.json(CONFIG, most=MAX_CONFIG_BYTES), inputs, sentences)
-    except ConversionError as error:
-        error.file = error.file or str(folder.path)
-        raise
+    with reading(folder.path, folder.size()):
+        return _read(folder, folder.json(CONFIG, most=MAX_CONFIG_BYTES), inputs, sentences)
 
 
 def read_parameters(path: str | os.PathLike[str]) -> Bundle:

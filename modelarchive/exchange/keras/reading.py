@@ -61,17 +61,13 @@ def read(
     file = MappedFile(path)
     given = _given(config)
     size = file.size + (given[1] if given is not None else 0)
-    try:
-        with reading(file.path, size):
-            source = _source(file, None if given is None else given[0])
-            if parameters_only:
-                return _parameters(source, inputs)
-            if source.config is None:
-                return _weights(source)
-            return _whole(source, inputs)
-    except (FormatError, UnsafeFileError, ConversionError) as error:
-        error.file = error.file or str(file.path)
-        raise
+    with reading(file.path, size):
+        source = _source(file, None if given is None else given[0])
+        if parameters_only:
+            return _parameters(source, inputs)
+        if source.config is None:
+            return _weights(source)
+        return _whole(source, inputs)
 
 
 def _source(file: MappedFile, config: Mapping[str, Any] | None) -> _File:
@@ -92,11 +88,7 @@ def _given(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> tuple[M
         return None if config is None else (config, len(json.dumps(config, default=str)))
     file = MappedFile(config)
     with reading(file.path, file.size):
-        try:
-            return load_json(file.read(0, MAX_BYTES + 1), "the architecture"), file.size
-        except FormatError as error:
-            error.file = str(file.path)
-            raise
+        return load_json(file.read(0, MAX_BYTES + 1), "the architecture"), file.size
 
 
 @dataclass

@@ -174,6 +174,7 @@ DAMAGED = {
     "no nodes": {"heads": [[0, 0]]},
     "empty": symbol(nodes=[]),
     "no heads": symbol(heads=[]),
+    "more heads than a network has results": symbol(heads=[[1, 0, 0]] * 4097),
     "head nowhere": symbol(heads=[[2, 0, 0]]),
     "negative head": symbol(heads=[[-1, 0, 0]]),
     "head of text": symbol(heads=["out"]),

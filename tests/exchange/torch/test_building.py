@@ -260,7 +260,7 @@ def test_without_pytorch_the_error_says_what_to_install(tmp_path):
         "import modelarchive as ma\n"
         "from modelarchive.exchange import torch\n"
         "try:\n"
-        "    torch.read('x.pt')\n"
+        "    torch.support()\n"
         "except ma.MissingDependencyError as error:\n"
         "    print(error.extra)\n"
     )

@@ -11,14 +11,17 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
+if TYPE_CHECKING:
+    from tests.hostile.readers.judge import Verdict
+    from tests.hostile.readers.samples import Sample
 
 #: Seconds by the clock; the judge has a limit of its own, of processor time, and says which step took it.
 _TIMEOUT: Final = 170
 
 
-def run(folder: Path, count: int, seed: int, tell: Callable[[Any, Any], None]) -> None:
+def run(folder: Path, count: int, seed: int, tell: Callable[[Sample, Verdict], None]) -> None:
     """Judge so many files; the process ends with it.
 
     Args:
@@ -41,7 +44,7 @@ def run(folder: Path, count: int, seed: int, tell: Callable[[Any, Any], None]) -
     corpus.mkdir(parents=True, exist_ok=True)
     for at, sample in enumerate(found.values()):
         (corpus / str(at)).write_bytes(packed(sample))
-    others = {sample.reader: [] for sample in found.values()}  # type: ignore[var-annotated]
+    others: dict[str, list[bytes]] = {sample.reader: [] for sample in found.values()}
     for sample in found.values():
         others[sample.reader] += sample.files.values()
     judge = serving.Judge(folder / "files", found)
@@ -58,23 +61,25 @@ def run(folder: Path, count: int, seed: int, tell: Callable[[Any, Any], None]) -
         sample = unpacked(data) or first  # libFuzzer begins with no bytes at all
         tell(sample, judge(sample))
 
-    options = {"runs": count, "seed": seed, "max_len": 4 * LONGEST, "len_control": 0, "timeout": _TIMEOUT, "rss_limit_mb": 0,
-               "verbosity": 0, "artifact_prefix": f"{folder}/", "reload": 0}  # fmt: skip
+    options = {
+        **{"runs": count, "seed": seed, "max_len": 4 * LONGEST, "len_control": 0, "timeout": _TIMEOUT},
+        **{"rss_limit_mb": 0, "verbosity": 0, "artifact_prefix": f"{folder}/", "reload": 0},
+    }
     arguments = [sys.argv[0], *(f"-{name}={value}" for name, value in options.items()), str(corpus)]
     atheris.Setup(arguments, one, custom_mutator=change)
     judge.begin()
     atheris.Fuzz()
 
 
-def packed(sample: Any) -> bytes:
+def packed(sample: Sample) -> bytes:
     """A sample as one run of bytes, as libFuzzer keeps it."""
-    head = [sample.name, sample.reader, sample.path, sample.config, [[name, len(data)] for name, data in
-                                                                      sample.files.items()]]  # fmt: skip
+    lengths = [[name, len(data)] for name, data in sample.files.items()]
+    head = [sample.name, sample.reader, sample.path, sample.config, lengths]
     raw = json.dumps(head).encode()
     return struct.pack("<I", len(raw)) + raw + b"".join(sample.files.values())
 
 
-def unpacked(data: bytes) -> Any:
+def unpacked(data: bytes) -> Sample | None:
     """The sample; None if it is none."""
     from tests.hostile.readers.samples import Sample
 

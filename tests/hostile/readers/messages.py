@@ -123,8 +123,9 @@ def protobuf(data: bytes, others: list[bytes], rng: random.Random) -> bytes | No
     elif field[1] == 0:
         field[2] = rng.choice((rng.choice(NUMBERS), rng.randrange(24), field[2] + 1, field[2] - 1)) % 2**64
     elif isinstance(field[2], list):
-        for _ in range(rng.choice((1, 1, 50))):
-            owner.insert(at, _apart([field])[0])
+        # The last makes the file as large as they come.
+        count = rng.choice((*(1,) * 12, *(50,) * 6, 90_000 // (len(message_of([field])) + 3)))
+        owner[at:at] = [field] * count
     elif field[1] == 2:
         raw = field[2]
         words = [rng.choice(WORDS).encode(), raw[:-1], raw + raw, struct.pack("<q", rng.choice(NUMBERS) % 2**63), b""]

@@ -12,6 +12,7 @@ import json
 import random
 import re
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -28,6 +29,8 @@ Mutator = Callable[[bytes, list[bytes], random.Random], bytes | None]
 
 #: Bytes of a file that grew: what is longer is cut.
 LONGEST: Final = 100_000
+#: How often a change makes a file so long.
+_GROWN: Final = 0.01
 #: How often files of a reader are taken: those that are read fast more often.
 WEIGHTS: Final = {
     "onnx": 20, "torch": 16, "mxnet": 12, "safetensors": 12, "numpy": 12, "keras": 10, "none": 8, "vectors": 6,
@@ -121,13 +124,30 @@ def json_tree(data: bytes, others: list[bytes], rng: random.Random) -> bytes | N
         return None
     if rng.random() < 0.03:
         return _odd_json(data, rng)
-    if rng.random() < 0.5:
+    how = rng.random()
+    if how < _GROWN:
+        _grow(value, rng)
+    elif how < 0.5:
         mutate_json(value, rng)
     else:
         _leaf(value, rng)
     with contextlib.suppress(ValueError, RecursionError):  # a number of more digits than Python writes
         return json.dumps(value).encode("utf-8", "surrogatepass")
     return None
+
+
+def _grow(value: Any, rng: random.Random) -> None:
+    """One thing of a list so often that the file is as large as they come: what grows faster than it shows."""
+    lists: list[list[Any]] = []
+    pending = [value]
+    while pending:
+        each = pending.pop()
+        pending += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+        lists += [each] if isinstance(each, list) and each else []
+    if lists:
+        chosen = rng.choice(lists)
+        at = rng.randrange(len(chosen))
+        chosen[at:at] = [chosen[at]] * (LONGEST // (len(json.dumps(chosen[at])) + 3))
 
 
 def _leaf(value: Any, rng: random.Random) -> None:
@@ -239,7 +259,8 @@ def zip_members(data: bytes, others: list[bytes], rng: random.Random) -> bytes |
         data = changed(member[1], [each[1] for each in found], rng) or b""
         member[1] = data
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as file:
+    with warnings.catch_warnings(), zipfile.ZipFile(out, "w") as file:
+        warnings.simplefilter("ignore")  # of a name that comes twice
         for name, content, method in found:
             info = zipfile.ZipInfo(name)
             info.compress_type = method

@@ -248,11 +248,13 @@ class Reference(NamedTuple):
         read: A file as another program sees it.
         is_apart: Whether that takes a process of its own, for it may crash or hang.
         is_named: Whether arrays keep the names that they have in the file.
+        needs: The package that it is done with.
     """
 
     read: Callable[[Path], View]
     is_apart: bool
     is_named: bool
+    needs: str = "numpy"
 
 
 #: Format -> another program that reads it.
@@ -262,17 +264,17 @@ REFERENCES: Final = {
     "vectors": Reference(by_lines, is_apart=False, is_named=True),
     "huggingface": Reference(by_folder, is_apart=False, is_named=True),
     "mxnet": Reference(by_struct, is_apart=False, is_named=False),
-    "onnx": Reference(by_onnx, is_apart=True, is_named=False),
-    "keras": Reference(by_h5py, is_apart=True, is_named=False),
-    "torch": Reference(by_torch, is_apart=True, is_named=False),
+    "onnx": Reference(by_onnx, is_apart=True, is_named=False, needs="onnx"),
+    "keras": Reference(by_h5py, is_apart=True, is_named=False, needs="h5py"),
+    "torch": Reference(by_torch, is_apart=True, is_named=False, needs="torch"),
 }
 
 
 def prepare() -> None:
     """Import what a process that is made for one reading would import each time."""
-    for name in ("h5py", "onnx", "torch"):
+    for reference in REFERENCES.values():
         with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+            importlib.import_module(reference.needs)
 
 
 def disagreement(ours: View, theirs: View, *, is_named: bool, is_noted: bool) -> str:

@@ -13,11 +13,10 @@ from modelarchive.exchange.bundle import Bundle, Note, Parameters
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.shards import read_one_or_all
 from modelarchive.exchange.torch.stored.checkpoints import Found, parameters_in
-from modelarchive.exchange.torch.stored.numbers import NumpyArray
 from modelarchive.exchange.torch.stored.streams import read_stream
 from modelarchive.exchange.torch.stored.structure import shape_of
 from modelarchive.exchange.torch.stored.stubs import shown
-from modelarchive.exchange.torch.stored.tensors import Unreadable
+from modelarchive.exchange.torch.stored.tensors import Tensor, Unreadable
 from modelarchive.exchange.torch.stored.zips import read_zip
 from modelarchive.formats import explain
 from modelarchive.store.deferred import Deferred
@@ -71,12 +70,11 @@ def _entries(file: MappedFile, found: Found) -> dict[str, Deferred]:
         if shown(name) != name:
             problems.append((shown(name), "has half a character in its name; save it under another"))
             continue
-        if not isinstance(value, NumpyArray):
-            if isinstance(value, Unreadable) or value.problem is not None:
-                problems.append((name, value.problem or ""))
-                continue
-            if value.kind:
-                found.notes.append(Note(name, f"was a {value.kind[:80]}: its values are kept"))
+        if isinstance(value, Unreadable) or (isinstance(value, Tensor) and value.problem is not None):
+            problems.append((name, value.problem or ""))
+            continue
+        if isinstance(value, Tensor) and value.kind:
+            found.notes.append(Note(name, f"was a {value.kind[:80]}: its values are kept"))
         place = value.place if value.nbytes else (name,)
         if place not in known:
             room -= value.nbytes
@@ -84,7 +82,7 @@ def _entries(file: MappedFile, found: Found) -> dict[str, Deferred]:
                 # Strides of 0 make a large tensor of a few bytes, and so do many views of the same ones.
                 problems.append((name, f"a view of shape {shape_of(value)} that is far larger than what is stored"))
                 break
-            known[place] = value.deferred() if isinstance(value, NumpyArray) else value.in_file(file)
+            known[place] = value.in_file(file)
         made[name] = known[place]
     if problems:
         raise ConversionError(problems, hint=_HINT)

@@ -10,6 +10,7 @@ import numpy as np
 from modelarchive.dtypes import numpy_dtype
 from modelarchive.errors import FormatError
 from modelarchive.exchange.budget import spend
+from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.torch.stored.stubs import Named, Stub, kind_of
 from modelarchive.store.deferred import Deferred
 
@@ -58,16 +59,6 @@ class NumpyArray:
         self.name = name
         self.array: np.ndarray | None = None
 
-    @property
-    def place(self) -> tuple[Any, ...]:
-        """The same for two that are the same array."""
-        return (id(self),)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the array."""
-        return 0 if self.array is None else self.array.nbytes
-
     def set_state(self, state: Any) -> None:
         """Take version, shape, dtype, order and bytes."""
         if not isinstance(state, tuple) or len(state) not in (4, 5):
@@ -75,8 +66,18 @@ class NumpyArray:
         shape, dtype, is_fortran, data = state[-4:]
         self.fill(data, dtype, shape, "F" if is_fortran else "C")
 
-    def deferred(self) -> Deferred:
-        """The array in memory of its own, once it is asked for."""
+    @property
+    def place(self) -> tuple[int]:
+        """The same for what is the same array."""
+        return (id(self),)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array."""
+        return 0 if self.array is None else self.array.nbytes
+
+    def in_file(self, _: MappedFile) -> Deferred:
+        """The array in memory of its own, once it is asked for; its bytes are the pickle's, which is read."""
         array = np.empty(0) if self.array is None else self.array
         dtype = array.dtype.newbyteorder("=")
         return Deferred(array.shape, dtype, lambda: np.array(array, dtype, order="C"))
