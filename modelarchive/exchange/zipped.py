@@ -125,6 +125,8 @@ def _expect_no_gaps(infos: list[zipfile.ZipInfo], found: Mapping[str, Member], b
 
 def _member(file: MappedFile, info: zipfile.ZipInfo, most: Callable[[int], int]) -> Member:
     where = info.filename[:80]
+    if "\0" in info.orig_filename:
+        raise FormatError(f"{info.orig_filename[:80]!r} has a zero in its name, where some readers end it", hint=_AGAIN)
     if info.flag_bits & 1:
         raise FormatError(f"{where!r} is encrypted")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import random
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -197,9 +196,6 @@ BOMBS = {
     + b"".join(b"(h\x00Nj" + at.to_bytes(4, "little") + b"Nt\x940" for at in range(1, 5000))
     + b"h\x00j" + (4999).to_bytes(4, "little") + b"R",
     "complex numbers of texts": text("1" * 100_000) + b"\x94cbuiltins\ncomplex\n\x94" + b"h\x01h\x00\x85R" * 9000,
-    "arrays that have one's bytes": b"B" + struct.pack("<I", 50_000) + bytes(50_000) + b"\x940"
-    + b"cnumpy\ndtype\n" + several(text("u1")) + b"R\x940cnumpy.core.numeric\n_frombuffer\n\x940"
-    + several(number(50_000)) + b"\x940](" + (b"h\x02(h\x00h\x01h\x03" + text("C") + b"tR") * 5000 + b"e",
     "bytes that one array has": b"".join([tensor(offset=b"K\x00")] * 10),
 }  # fmt: skip
 

@@ -83,6 +83,7 @@ STORIES = {
     ),
     "more members than it says": said(zipped({**WHOLE, "x/byteorder": b"big"}), 3),
     "fewer members than it says": said(zipped(WHOLE), 4),
+    "a name that ends early": zipped({**WHOLE, "x/byteorder_": b"big"}).replace(b"byteorder_", b"byteorder\0"),
     "two folders": zipped({**WHOLE, "y/data.pkl": ANOTHER["x/data.pkl"], "y/data/0": bytes(16)}),
 }
 

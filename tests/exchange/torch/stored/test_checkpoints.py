@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
-import dataclasses
 import random
-import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -303,47 +301,6 @@ def test_the_way_out_of_code_alone_works() -> None:
     assert list(ma.load("x.pt")) == NAMES
 
 
-class Slots:
-    __slots__ = ("tensor",)
-
-    def __init__(self, tensor: Any) -> None:
-        self.tensor = tensor
-
-
-class Both(Config):
-    """A dict with attributes."""
-
-
-@dataclasses.dataclass(slots=True)
-class Record:
-    first: Any
-    second: Any
-
-
-class Bare:
-    def __init__(self, tensor: Any) -> None:
-        self.tensor = tensor
-
-    def __getstate__(self) -> Any:
-        return self.tensor
-
-
-def test_objects_give_their_tensors_wherever_they_are() -> None:
-    one, two = torch.ones(2), torch.zeros(3)
-    both = Both(a=one)
-    both.hidden = two
-    bundle = saved({"s": Slots(one), "r": Record(one, two), "b": Bare(two), "d": both})
-    assert list(bundle.parameters) == ["s.tensor", "r.first", "r.second", "b.0", "d.a"]
-    assert [note.where for note in bundle.notes] == ["s", "r", "b", "d", "d"]
-    assert "tensors beside its entries" in str(bundle.notes[-1])
-
-
-def test_a_program_of_torch_fx_gives_its_state_dict() -> None:
-    net, _ = trained()
-    bundle = saved(torch.fx.symbolic_trace(net))
-    assert list(bundle.parameters) == NAMES
-
-
 def test_plain_values_beside_one_mapping_tell_a_checkpoint() -> None:
     net, _ = trained()
     for more in ({"config": {"units": 4}}, {"args": argparse.Namespace(units=4)}, {"history": [1.0]}):
@@ -351,53 +308,6 @@ def test_plain_values_beside_one_mapping_tell_a_checkpoint() -> None:
         assert list(bundle.parameters) == NAMES
         assert list(bundle.metadata) == list(more)
     assert list(saved({"weights": net.state_dict(), "empty": {}}).parameters) == [f"weights.{name}" for name in NAMES]
-
-
-class Reduced:
-    def __init__(self, *made: Any) -> None:
-        self.made = made
-
-    def __reduce_ex__(self, _: Any) -> Any:
-        return self.made
-
-
-def test_parameters_of_pytorch_before_0_4() -> None:
-    bundle = saved({"w": Reduced(torch.nn.Parameter, (torch.arange(3.0),), (True, False, {}))}, is_zip=False)
-    assert bundle.parameters["w"].tolist() == [0, 1, 2]
-    assert bundle.notes == []
-
-
-def test_tensors_of_devices_that_pytorch_saves_as_arrays() -> None:
-    make = torch._utils._rebuild_device_tensor_from_numpy
-    values = np.array([1.5, -np.inf, 3e38, 1e-40], "f4")
-    given = {
-        "half": Reduced(make, (torch.from_numpy(values).bfloat16().float().numpy(), torch.bfloat16, "cpu", False)),
-        "whole": Reduced(make, (np.arange(3), torch.int64, "cpu", False)),
-    }
-    found = saved(given).parameters
-    for name, tensor in torch.load("x.pt", weights_only=False).items():
-        assert found[name].tobytes() == tensor.view(torch.uint8).numpy().tobytes()
-        assert f"torch.{found[name].dtype.name}" == str(tensor.dtype)
-    with pytest.raises(ma.ConversionError, match=r"of dtype torch.float16 whose values are stored as float32; save"):
-        saved({"w": Reduced(make, (values, torch.float16, "cpu", False))})
-
-
-def test_the_way_out_of_a_compressed_file_works() -> None:
-    net, _ = trained()
-    torch.save(net.state_dict(), "x.pt")
-    with zipfile.ZipFile("x.pt") as source, zipfile.ZipFile("packed.pt", "w", zipfile.ZIP_DEFLATED) as packed:
-        for name in source.namelist():
-            packed.writestr(name, source.read(name))
-    with pytest.raises(ma.UnsafeFileError, match="compressed") as caught:
-        read("packed.pt")
-    assert "without compression" in caught.value.hint
-    with zipfile.ZipFile("packed.pt") as source:
-        source.extractall("unpacked")
-    with zipfile.ZipFile("again.pt", "w", zipfile.ZIP_STORED) as again:
-        for path in sorted(Path("unpacked").rglob("*")):
-            again.write(path, path.relative_to("unpacked"))
-    found = read("again.pt").parameters
-    assert all(found[name].tobytes() == each.numpy().tobytes() for name, each in net.state_dict().items())
 
 
 def test_a_name_that_no_other_file_could_have() -> None:
