@@ -45,6 +45,7 @@ class Network:
         self.origins: dict[tuple[int, int], tuple[Ref, int]] = {}
         self._values: dict[str, Value] = {}
         self._blocks: dict[str, str] = {}
+        self._kept: list[Constant] = []
         #: Result of a Dense without bias -> its path, the block, and what it is known by.
         self._without_bias: dict[str, tuple[str, dict[str, Any], str]] = {}
         self._first_result: dict[str, str] = {}
@@ -123,7 +124,8 @@ class Network:
             value = self._evaluator.layer(layer, [self.value(ref) for ref in refs])
         except (ValueError, TypeError, LookupError, OverflowError) as error:
             raise Refusal(f"{kind}: {error}") from error
-        # Without a name of its own a constant is itself only.
+        # Without a name of its own a constant is itself only, and is kept, so that no id() comes twice.
+        self._kept += parameters.values()
         ids = {own: each.key or id(each) for own, each in parameters.items()}
         key = json.dumps([kind, config, ids], sort_keys=True)
         if parameters and key in self._blocks:

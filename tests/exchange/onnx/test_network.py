@@ -1,0 +1,35 @@
+"""Layers that are added to a graph: each with its own constants, whatever memory they lie in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from modelarchive.exchange.onnx.network import Network
+from modelarchive.exchange.onnx.values import Constant
+from modelarchive.nn.evaluate import declared
+from modelarchive.store.deferred import Deferred
+
+
+def _constant(number: float) -> Constant:
+    array = np.full((4, 4), number, np.float32)
+    return Constant(Deferred(array.shape, array.dtype, lambda: array))
+
+
+def test_layers_of_other_computed_constants_are_other_layers() -> None:
+    network = Network({})
+    x = network.declare_input("x", declared([None, 4], "float32"))
+    config = {"kind": "Dense", "units": 4, "use_bias": False, "in_units": 4}
+    for number in range(50):  # each constant is gone before the next comes, and leaves it its place in memory
+        network.block("dense", config, [x], {"weight": _constant(number)})
+    assert len([node for node in network.place.nodes if "block" in node]) == 50
+    assert sorted(float(each.read()[0, 0]) for each in network.parameters.values()) == list(range(50))
+
+
+def test_a_layer_of_the_same_constant_is_called_again() -> None:
+    network = Network({})
+    x = network.declare_input("x", declared([None, 4], "float32"))
+    weight = _constant(1)
+    config = {"kind": "Dense", "units": 4, "use_bias": False, "in_units": 4}
+    for _ in range(3):
+        network.block("dense", config, [x], {"weight": weight})
+    assert [next(iter(set(node) & {"block", "call"})) for node in network.place.nodes] == ["block", "call", "call"]
