@@ -10,17 +10,18 @@ from modelarchive.nn.evaluate import declared
 from modelarchive.store.deferred import Deferred
 
 
-def _constant(number: float) -> Constant:
+def _array(number: float) -> Deferred:
     array = np.full((4, 4), number, np.float32)
-    return Constant(Deferred(array.shape, array.dtype, lambda: array))
+    return Deferred(array.shape, array.dtype, lambda: array)
 
 
 def test_layers_of_other_computed_constants_are_other_layers() -> None:
     network = Network({})
     x = network.declare_input("x", declared([None, 4], "float32"))
     config = {"kind": "Dense", "units": 4, "use_bias": False, "in_units": 4}
-    for number in range(50):  # each constant is gone before the next comes, and leaves it its place in memory
-        network.block("dense", config, [x], {"weight": _constant(number)})
+    arrays = [_array(number) for number in range(50)]
+    for array in arrays:  # each constant is gone before the next comes, and leaves it its place in memory
+        network.block("dense", config, [x], {"weight": Constant(array)})
     assert len([node for node in network.place.nodes if "block" in node]) == 50
     assert sorted(float(each.read()[0, 0]) for each in network.parameters.values()) == list(range(50))
 
@@ -28,7 +29,7 @@ def test_layers_of_other_computed_constants_are_other_layers() -> None:
 def test_a_layer_of_the_same_constant_is_called_again() -> None:
     network = Network({})
     x = network.declare_input("x", declared([None, 4], "float32"))
-    weight = _constant(1)
+    weight = Constant(_array(1))
     config = {"kind": "Dense", "units": 4, "use_bias": False, "in_units": 4}
     for _ in range(3):
         network.block("dense", config, [x], {"weight": weight})
