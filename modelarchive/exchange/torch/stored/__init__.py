@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from modelarchive.errors import ConversionError, FormatError, ModelArchiveError
+from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
 from modelarchive.exchange.mapped import MappedFile
@@ -41,17 +41,9 @@ def _read_file(path: Path) -> Bundle:
             found = parameters_in(stored.value)
             entries = _entries(file, found)
     except FormatError as error:
-        raise explain(_of(path, error), path) from error
-    except ModelArchiveError as error:
-        raise _of(path, error) from error
+        raise explain(error, path) from error
     notes = [*found.notes, *stored.notes, *stored.unseen()]
     return Bundle(Parameters(entries), reason=_REASON, metadata=found.metadata, notes=notes)
-
-
-def _of(path: Path, error: Any) -> Any:
-    """The same error, of this file."""
-    error.file = error.file or str(path)
-    return error
 
 
 def _entries(file: MappedFile, found: Found) -> dict[str, Deferred]:

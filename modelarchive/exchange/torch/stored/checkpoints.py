@@ -84,7 +84,7 @@ def parameters_in(value: Any) -> Found:
 def _without_tensors(value: Any) -> FormatError | UnsafeFileError:
     if some := stubs_in(value):
         what = f"holds no tensors that are read without running code: {', '.join(some)}"
-        hint = "where the file comes from, save module.state_dict() instead of the module"
+        hint = "if it is to hold a network, save module.state_dict() where the file comes from"
         return UnsafeFileError(what, rule="pickle", hint=hint)
     if not is_container(value):
         return FormatError(f"holds {kind_of(value)}, expected a dict of tensors")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeGuard
 
@@ -140,9 +141,9 @@ def stubs_in(top: Any) -> list[str]:
     """The first names of classes and functions in what a file holds."""
     names: dict[str, None] = {}
     seen = {id(top)}
-    pending = [top]
+    pending = deque([top])
     while pending and len(names) < _FEW:
-        value = pending.pop()
+        value = pending.popleft()
         if isinstance(value, Stub | Named):
             names[value.name[:80]] = None
         for inside in _parts(value) if is_container(value) else ():
