@@ -380,5 +380,5 @@ FOLDS: Final[dict[str, Fold]] = {
     "Size": Fold(lambda step, arrays: np.asarray(arrays[0].size, np.int64), 1, 1, view),
     "CumSum": Fold(_fixed_only(_cumsum), 2, 2, as_first),
     "Trilu": Fold(_fixed_only(_trilu), 1, 2, triangle),
-    "NonZero": Fold(lambda step, arrays: np.array(np.nonzero(fixed(arrays)[0]), np.int64), 1, 1, places),
+    "NonZero": Fold(lambda step, arrays: np.argwhere(fixed(arrays)[0]).T.astype(np.int64), 1, 1, places),
 }
