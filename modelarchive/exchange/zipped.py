@@ -17,6 +17,8 @@ from modelarchive.formats.telling import refusal
 _PIECE: Final = 1 << 20
 #: The flag of members whose names are UTF-8.
 _UTF8: Final = 0x800
+#: The mark of a folder in a member's attributes, as DOS has it.
+_FOLDER: Final = 0x10
 #: A member's own header, and the bytes of it before the name.
 _SIGNATURE: Final = b"PK\x03\x04"
 _HEADER: Final = 30
@@ -127,6 +129,8 @@ def _member(file: MappedFile, info: zipfile.ZipInfo, most: Callable[[int], int])
     where = info.filename[:80]
     if "\0" in info.orig_filename:
         raise FormatError(f"{info.orig_filename[:80]!r} has a zero in its name, where some readers end it", hint=_AGAIN)
+    if info.external_attr & _FOLDER and info.file_size:
+        raise FormatError(f"{where!r} is marked as a folder and has bytes, which some readers pass over", hint=_AGAIN)
     if info.flag_bits & 1:
         raise FormatError(f"{where!r} is encrypted")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -76,6 +76,12 @@ def _renamed(data: bytes) -> bytes:
     return data.replace(b"a.npy", b"c.npy", 1)
 
 
+def _as_folder(data: bytes) -> bytes:
+    """A member that is marked as a folder, and has bytes all the same."""
+    at = data.index(b"PK\1\2") + 38
+    return data[:at] + bytes([data[at] | 0x10]) + data[at + 1 :]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -84,6 +90,7 @@ def _renamed(data: bytes) -> bytes:
         (lambda data: data[:-2] + b"\3\0abc", "remark"),
         (_gap, "belong to no member"),
         (_renamed, "calls itself"),
+        (_as_folder, "marked as a folder"),
     ],
 )
 def test_every_byte_of_a_zip_file_belongs_to_it(tmp_path: Path, change: Callable[[bytes], bytes], words: str) -> None:
