@@ -39,6 +39,15 @@ def problem_with_name(name: str) -> str | None:
     return next((problem for part in parts if (problem := problem_with_part(part))), None)
 
 
+def problems_with_texts(several: Iterable[str]) -> list[tuple[str, str]]:
+    """Names that UTF-8 cannot say, which a dict may have, and what is wrong with them."""
+    return [
+        (ascii(name), "is no text: half of a character of two parts (a lone surrogate) stands alone in it")
+        for name in several
+        if _SURROGATE.search(name)
+    ]
+
+
 def joined(path: str, name: str) -> str:
     """The dotted path of what is inside `path`; "" is the whole model."""
     return f"{path}.{name}" if path else name
@@ -111,6 +120,7 @@ def decode_key(link: str) -> str | int:
 
 _NUMBER: Final = re.compile(r"%i(0|-?[1-9][0-9]{0,18})")
 _ENCODED: Final = re.compile("[/%\0\ud800-\udfff]")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def matcher(patterns: str | Iterable[str] | None) -> re.Pattern[str]:

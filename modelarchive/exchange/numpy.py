@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
-from modelarchive import dtypes
+from modelarchive import dtypes, names
 from modelarchive.errors import ConversionError, FormatError, UnsafeFileError
 from modelarchive.exchange import zipped
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, shared_names
@@ -105,6 +105,7 @@ def write(
         for name, entry in entries.items()
         if entry.dtype.isbuiltin == 2 and entry.dtype not in _WIDENED
     ]
+    problems += names.problems_with_texts(entries)
     if problems:
         raise ConversionError(problems, hint="nothing was written")
     notes = _losses(bundle)

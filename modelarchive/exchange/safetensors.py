@@ -14,7 +14,7 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from modelarchive import dtypes
+from modelarchive import dtypes, names
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, shared_names
 from modelarchive.exchange.mapped import MappedFile, little_endian
@@ -97,6 +97,7 @@ def write(
         for name, entry in entries.items()
         if _native(entry.dtype) not in _CODES
     ]
+    problems += names.problems_with_texts(entries)
     problems += [(name, "is the name of safetensors' own entry") for name in entries if name == "__metadata__"]
     if problems:
         raise ConversionError(problems, hint="nothing was written")

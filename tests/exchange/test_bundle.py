@@ -162,3 +162,13 @@ def test_deferred_keeps_identity() -> None:
     found = deferred({"a": array, "b": array, "c": array.copy()})
     assert found["a"] is found["b"]
     assert found["a"] is not found["c"]
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "npz", "params"])
+def test_a_name_that_is_no_text_is_refused_where_names_are_utf_8(tmp_path: Path, suffix: str) -> None:
+    ma.save(tmp_path / "a.h5", {"half \ud800": np.ones(2), "whole": np.ones(2)})
+    with pytest.raises(ma.ConversionError, match=r"'half \\ud800': is no text") as caught:
+        ma.convert(tmp_path / "a.h5", tmp_path / f"b.{suffix}")
+    assert len(caught.value.unsupported) == 1
+    str(caught.value).encode()
+    assert [each.name for each in tmp_path.iterdir()] == ["a.h5"]

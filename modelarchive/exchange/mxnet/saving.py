@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive import names
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.mxnet.ndarrays import DTYPES, MAGIC, MAX_AXES, V2, V3
@@ -26,7 +27,7 @@ CODES: Final = {
 
 def problems_with(arrays: Mapping[str, Deferred]) -> list[tuple[str, str]]:
     """What MXNet cannot hold."""
-    found = []
+    found = names.problems_with_texts(arrays)
     for name, array in arrays.items():
         if str(array.dtype.newbyteorder("=")) not in CODES:
             found.append((name, f"MXNet has no {array.dtype}, only {', '.join(CODES)}"))
