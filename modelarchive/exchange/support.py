@@ -26,6 +26,11 @@ class Support:
     losses: str = ""
 
 
+def problems_of(error: SpecError) -> list[tuple[str, str]]:
+    """The problems of an architecture as a ConversionError lists them."""
+    return [(pointer or "(model)", message) for pointer, _, message in error.problems]
+
+
 def said(error: Exception) -> str:
     """What an error of this package's own layers says of a model: no place in this package, and no block's class."""
     if not isinstance(error, SpecError) or not error.problems:

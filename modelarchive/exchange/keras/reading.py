@@ -22,6 +22,7 @@ from modelarchive.exchange.keras.parameters import asides, by_layer, by_path, to
 from modelarchive.exchange.keras.storage import Names, Paths, Storage
 from modelarchive.exchange.keras.unknown import unknown_keys
 from modelarchive.exchange.mapped import MappedFile
+from modelarchive.exchange.support import problems_of
 from modelarchive.exchange.zipped import content
 from modelarchive.store.deferred import Deferred
 
@@ -316,8 +317,7 @@ def _bundle(
     try:
         checked = spec.check(architecture)
     except SpecError as error:
-        problems = [(pointer or "(model)", message) for pointer, _, message in error.problems]
-        raise ConversionError(problems) from error
+        raise ConversionError(problems_of(error)) from error
     expected = checked.shapes
     wrong = [
         (name, f"expected shape {shape}, found {parameters[name].shape}")

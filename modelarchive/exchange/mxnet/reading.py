@@ -21,6 +21,7 @@ from modelarchive.exchange.mxnet.inputs import Shape, candidates, declared_shape
 from modelarchive.exchange.mxnet.ndarrays import is_ndarray_file, read_arrays
 from modelarchive.exchange.mxnet.symbol import VARIABLE, SymbolGraph, read_symbol
 from modelarchive.exchange.mxnet.table import OPERATORS
+from modelarchive.exchange.support import problems_of
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
@@ -222,7 +223,7 @@ def _checked(architecture: dict[str, Any]) -> tuple[spec.Checked | None, list[tu
     try:
         return spec.check(architecture), []
     except SpecError as error:
-        return None, [(pointer or "(model)", message) for pointer, _, message in error.problems]
+        return None, problems_of(error)
 
 
 def _bundle(

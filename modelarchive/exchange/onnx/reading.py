@@ -19,6 +19,7 @@ from modelarchive.exchange.onnx.model import Model, Value, metadata_of, read_mod
 from modelarchive.exchange.onnx.operators import OPERATORS, OPSETS
 from modelarchive.exchange.onnx.values import Scope, Told
 from modelarchive.exchange.refusal import Refusal, refusing
+from modelarchive.exchange.support import problems_of
 from modelarchive.formats import explain
 from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import as_dtype
@@ -169,8 +170,7 @@ def _bundle(model: Model, importer: Importer, architecture: dict[str, Any]) -> B
     try:
         checked = spec.check(architecture)
     except SpecError as error:
-        problems = [(pointer or "(model)", message) for pointer, _, message in error.problems]
-        raise ConversionError(problems, file=model.file.path) from error
+        raise ConversionError(problems_of(error), file=model.file.path) from error
     expected = checked.shapes
     wrong = [
         (name, f"expected shape {shape}, found {importer.parameters[name].shape}")

@@ -14,15 +14,11 @@ import pytest
 
 import modelarchive as ma
 from modelarchive.exchange.torch import read
+from tests.exchange.torch.stored.files import saved
 
 torch = pytest.importorskip("torch")
 
 NAMES = ["0.weight", "0.bias", "1.weight", "1.bias"]
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def trained(units: int = 4) -> tuple[Any, Any]:
@@ -31,11 +27,6 @@ def trained(units: int = 4) -> tuple[Any, Any]:
     net(torch.ones(1, 3)).sum().backward()
     optimizer.step()
     return net, optimizer
-
-
-def saved(value: Any, *, is_zip: bool = True) -> Any:
-    torch.save(value, "x.pt", _use_new_zipfile_serialization=is_zip)
-    return read("x.pt")
 
 
 def left(bundle: Any) -> list[str]:

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import modelarchive as ma
-from modelarchive.exchange.torch import read
+from tests.exchange.torch.stored.files import saved
 
 torch = pytest.importorskip("torch")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-def saved(value: Any) -> Any:
-    torch.save(value, "x.pt")
-    return read("x.pt")
 
 
 class Reduced:

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modelarchive.exchange.torch import read
+from tests.exchange.torch.stored.files import saved
 
 torch = pytest.importorskip("torch")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-def saved(value: Any) -> Any:
-    torch.save(value, "x.pt")
-    return read("x.pt")
 
 
 class Slots:

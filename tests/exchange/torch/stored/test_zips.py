@@ -13,11 +13,6 @@ from modelarchive.exchange.torch import read
 torch = pytest.importorskip("torch")
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def test_the_way_out_of_a_compressed_file_works() -> None:
     net = torch.nn.Linear(3, 4)
     torch.save(net.state_dict(), "x.pt")
