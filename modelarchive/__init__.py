@@ -13,6 +13,9 @@ from modelarchive.version import VERSION
 
 if TYPE_CHECKING:
     from modelarchive import nn, ops
+    from modelarchive.architecture.building import build
+    from modelarchive.architecture.checking import validate
+    from modelarchive.architecture.describing import describe
     from modelarchive.archive import Archive, Report, save, save_stream
     from modelarchive.archive import open_archive as open
     from modelarchive.errors import (
@@ -29,9 +32,6 @@ if TYPE_CHECKING:
         UnsupportedVersionError,
     )
     from modelarchive.models import convert, load, load_model, load_parameters, save_model, transplant
-    from modelarchive.spec.build import build
-    from modelarchive.spec.checking import validate
-    from modelarchive.spec.describe import describe
     from modelarchive.store.deferred import Deferred
     from modelarchive.store.guarded.trust import trusted
     from modelarchive.store.reader import StaleIndexWarning
@@ -78,9 +78,9 @@ _ROOMS: Final = {
     "Deferred": "store.deferred",
     "Report": "archive",
     "StaleIndexWarning": "store.reader",
-    "build": "spec",
+    "build": "architecture",
     "convert": "models",
-    "describe": "spec",
+    "describe": "architecture",
     "load": "models",
     "load_model": "models",
     "load_parameters": "models",
@@ -90,11 +90,11 @@ _ROOMS: Final = {
     "save_stream": "archive",
     "transplant": "models",
     "trusted": "store.guarded.trust",
-    "validate": "spec",
+    "validate": "architecture",
 }
 _NAMES: Final = {"open": "open_archive"}
 #: What is reached as an attribute without being imported by its own name.
-_MODULES: Final = ("archive", "errors", "exchange", "models", "nn", "ops", "spec", "zoo")
+_MODULES: Final = ("architecture", "archive", "errors", "exchange", "models", "nn", "ops", "zoo")
 
 
 def __getattr__(name: str) -> Any:

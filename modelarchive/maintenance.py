@@ -49,11 +49,11 @@ def extract(
     """
     with Archive(path) as archive:
         if archive.has_architecture:
-            from modelarchive import spec
-            from modelarchive.spec.places import result_of
+            from modelarchive.architecture import building
+            from modelarchive.architecture.places import result_of
 
             until, after = (name and result_of(name, archive.metadata) for name in (until, after))
-            part = spec.part(archive.checked, block, children, until=until, after=after)
+            part = building.part(archive.checked, block, children, until=until, after=after)
             arrays = archive.deferred({name: joined(block, name) for name in part.shapes})
             write_archive(
                 out,

@@ -21,8 +21,8 @@ from modelarchive.store.reader import Reader
 from modelarchive.tables import Table, aligned
 
 if TYPE_CHECKING:
+    from modelarchive.architecture import Checked
     from modelarchive.nn import Block
-    from modelarchive.spec import Checked
 
 Stored = TypeVar("Stored", np.ndarray, Deferred)
 
@@ -138,9 +138,9 @@ class Archive(Mapping[str, np.ndarray]):
             FormatError: There is none, or it is not JSON.
             SpecError: It is invalid.
         """
-        from modelarchive import spec
+        from modelarchive.architecture import check
 
-        return spec.check(self._architecture())
+        return check(self._architecture())
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -286,15 +286,15 @@ class Archive(Mapping[str, np.ndarray]):
                 more than its output.
             ParameterError: Parameters are missing or of other shapes than it declares.
         """
-        from modelarchive import spec
-        from modelarchive.spec.places import result_of
+        from modelarchive.architecture import building
+        from modelarchive.architecture.places import result_of
 
         if block == "" and (children, until, after) == (None, None, None):
             # Nobody else has what is checked for this: it becomes the network.
-            return spec.build(self.__dict__.get("checked") or self._architecture(), self.parameters)
+            return building.build(self.__dict__.get("checked") or self._architecture(), self.parameters)
         until, after = (name and result_of(name, self.metadata) for name in (until, after))
-        part = spec.part(self.checked, block, children, until=until, after=after)
-        return spec.build(part, Parameters(self.reader, {name: names.joined(block, name) for name in part.shapes}))
+        part = building.part(self.checked, block, children, until=until, after=after)
+        return building.build(part, Parameters(self.reader, {name: names.joined(block, name) for name in part.shapes}))
 
     def verify(self, progress: Progress | None = None, *, block: str = "") -> Report:
         """Check every digest, the architecture against its schemas, and the index against HDF5.

@@ -158,12 +158,12 @@ def save_model(
         DeferredShapeError: Parameters have no values yet; lists all of them.
         OSError: The file cannot be written.
     """
-    from modelarchive import spec
+    from modelarchive.architecture import describing
     from modelarchive.nn import Block
 
     if not isinstance(block, Block):
         raise TypeError(f"block is {type(block).__name__}, expected a modelarchive.nn.Block")
-    described = spec.described(block, inputs)
+    described = describing.described(block, inputs)
     values = initialized(block)
     # In the architecture's order, which a rebuilt network has too: saved again, it gives the same bytes.
     parameters = {name: values[name] for name in described.shapes}

@@ -100,9 +100,9 @@ def _entry(name: str, shape: Sequence[int], dtype: np.dtype) -> Deferred:
 
 def _declared(architecture: Mapping[str, Any], announced: dict[str, Deferred] | None) -> dict[str, Deferred]:
     """The parameters of an architecture; a shared one is the same object under each of its names."""
-    from modelarchive import spec
+    from modelarchive.architecture import check
 
-    checked = spec.check(architecture)
+    checked = check(architecture)
     parameters = checked.block.collect_params()
     entries: dict[int, Deferred] = {}
     found = {}

@@ -13,7 +13,7 @@ from modelarchive.store.digest import digest
 from modelarchive.store.reader import Reader
 
 if TYPE_CHECKING:
-    from modelarchive.spec import Checked
+    from modelarchive.architecture import Checked
 
 Progress = Callable[[int], None]
 _AGAIN: Final = "take the file from where it came from again"
@@ -128,9 +128,9 @@ def stale_index(reader: Reader) -> tuple[str, str]:
 
 def _check_block(reader: Reader, block: str, architecture: Checked, found: Iterable[str]) -> None:
     """That the architecture is valid, and the block's parameters are those that it has in it."""
-    from modelarchive import spec
+    from modelarchive.architecture import part
 
-    expected = {f"{block}.{name}": shape for name, shape in spec.part(architecture, block).shapes.items()}
+    expected = {f"{block}.{name}": shape for name, shape in part(architecture, block).shapes.items()}
     shapes = {name: reader.contents.entry(name).shape for name in found}
     _compare_shapes(reader, expected, shapes)
 

@@ -254,11 +254,11 @@ class Network(NamedTuple):
 def _network(content: Content) -> Network:
     if content.architecture is None:
         return Network({}, [])
-    from modelarchive import spec
+    from modelarchive.architecture import input_texts
     from modelarchive.archive.saving import kinds_of
 
     try:
-        inputs = spec.input_texts(content.architecture)
+        inputs = input_texts(content.architecture)
     except errors.SpecError as error:
         said = errors.counted(len(error.problems), "problem")
         complain(f"warning: {content.path}: the architecture is invalid ({said}) and not shown",

@@ -18,8 +18,8 @@ from modelarchive.errors import ConversionError, ParameterError, SpecError
 from modelarchive.store.deferred import Deferred
 
 if TYPE_CHECKING:
+    from modelarchive.architecture import Checked
     from modelarchive.nn import Block
-    from modelarchive.spec import Checked
 
 Progress = Callable[[int], None]
 #: Characters of a note that are shown: a stranger chooses names.
@@ -105,12 +105,12 @@ class Bundle:
         Raises:
             SpecError: There is no architecture, or an invalid one.
         """
-        from modelarchive import spec
+        from modelarchive.architecture import check
 
         if self.architecture is None:
             raise SpecError([("", "architecture", self.reason or "there is none, only parameters")])
         if self.known is None or not self.known.is_of(self.architecture):
-            self.known = spec.check(self.architecture)
+            self.known = check(self.architecture)
         return self.known
 
     def build(self) -> Block:
@@ -120,7 +120,7 @@ class Bundle:
             SpecError: There is no architecture, or an invalid one.
             ParameterError: Parameters are missing or of other shapes.
         """
-        from modelarchive import spec
+        from modelarchive.architecture import building
 
         arrays: dict[int, np.ndarray] = {}
         found = {}
@@ -128,7 +128,7 @@ class Bundle:
             if id(entry) not in arrays:
                 arrays[id(entry)] = self.parameters[name]
             found[name] = arrays[id(entry)]
-        return spec.build(self.checked(), found)
+        return building.build(self.checked(), found)
 
 
 Source: TypeAlias = "Bundle | Archive | Block | Mapping[str, np.ndarray] | str | os.PathLike[str]"
@@ -156,9 +156,9 @@ def bundle_of(source: Source, *, inputs: Any = None) -> Bundle:
     from modelarchive.nn import Block
 
     if isinstance(source, Block):
-        from modelarchive import spec
+        from modelarchive.architecture import describing
 
-        described = spec.described(source, inputs)  # first: it learns shapes, and keeps large constants
+        described = describing.described(source, inputs)  # first: it learns shapes, and keeps large constants
         return Bundle(initialized(source), described.architecture, known=described)
     if isinstance(source, Mapping):
         return Bundle(tensors.arrays_of(source), reason="only arrays were given")

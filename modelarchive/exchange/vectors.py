@@ -246,8 +246,8 @@ def _decoded(word: bytes) -> str:
 
 
 def _architecture(vectors: np.ndarray) -> dict[str, Any]:
-    from modelarchive import spec
+    from modelarchive.architecture import describe
     from modelarchive.nn import Embedding
 
     declared = [{"name": "words", "shape": [None, None], "dtype": "int64"}]
-    return spec.describe(Embedding(*vectors.shape), declared)
+    return describe(Embedding(*vectors.shape), declared)

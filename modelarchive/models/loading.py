@@ -144,11 +144,11 @@ def _part(bundle: Bundle, block: str, until: str | None, after: str | None) -> B
     """A part of a bundle as a bundle of its own."""
     if bundle.architecture is None or not (block or until is not None or after is not None):
         return bundle
-    from modelarchive import spec
-    from modelarchive.spec.places import result_of
+    from modelarchive.architecture import building
+    from modelarchive.architecture.places import result_of
 
     until, after = (name and result_of(name, bundle.metadata) for name in (until, after))
-    part = spec.part(bundle.checked(), block, until=until, after=after)
+    part = building.part(bundle.checked(), block, until=until, after=after)
     entries = deferred(bundle.parameters)
     found = {name: entries[joined(block, name)] for name in part.shapes}
     return Bundle(Parameters(found), part.architecture, known=part)

@@ -166,11 +166,11 @@ def declared(bundle: Bundle, inputs: Sequence[Mapping[str, Any]] | None) -> Bund
     if bundle.architecture is None:
         hint = "inputs belong to whole models: leave them out"
         raise ConversionError([("(inputs)", f"are not known without an architecture: {bundle.reason}")], hint=hint)
-    from modelarchive import spec
-    from modelarchive.spec.declaring import declared_inputs
+    from modelarchive.architecture import build, check
+    from modelarchive.architecture.declaring import declared_inputs
 
-    network = spec.build(bundle.checked())
-    model = spec.check(bundle.architecture | {"inputs": declared_inputs(network, list(inputs))})
+    network = build(bundle.checked())
+    model = check(bundle.architecture | {"inputs": declared_inputs(network, list(inputs))})
     return replace(bundle, architecture=model.architecture, known=model)
 
 

@@ -19,7 +19,7 @@ _PACKAGE: Final = Path(__file__).parent.parent
 #: Code in these folders is never the user's.
 _OURS: Final = tuple(
     str(folder)
-    for folder in (*(_PACKAGE / room for room in ("exchange", "nn", "ops", "spec")), Path(np.__file__).parent)
+    for folder in (*(_PACKAGE / room for room in ("architecture", "exchange", "nn", "ops")), Path(np.__file__).parent)
 )
 
 

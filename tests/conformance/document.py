@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from modelarchive import ops
+from modelarchive.architecture import vocabulary
 from modelarchive.nn.kinds import KINDS
-from modelarchive.spec import vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "vocabulary.md"

@@ -73,7 +73,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "an index with impossible numbers": ("hostile/test_index_rules.py::test_refused",),
     "an index with a key twice": ("hostile/test_index_rules.py::test_a_key_twice",),
     "chunk tables with impossible numbers": ("hostile/test_chunk_rules.py::test_",),
-    "an architecture that is too deep, too large, or none": ("spec/test_hostile_literals.py::test_",),
+    "an architecture that is too deep, too large, or none": ("architecture/test_hostile_literals.py::test_",),
     "one file, two models": ("hostile/test_two_stories.py::test_two_arrays_change_places",),
     "another file, a program, a connection": ("hostile/test_promises.py::test_no_other_file_is_read",),
     "a name that leaves the folder": (

@@ -205,7 +205,7 @@ def test_all_of_another_attention_is_shared_by_its_path():
 
 def test_a_projection_is_a_part():
     net = nn.Sequential(nn.MultiHeadAttention(8, 2, in_units=6))
-    part = modelarchive.spec.part(modelarchive.describe(net, floats(2, 3, 6)), "0.q_proj").architecture
+    part = modelarchive.architecture.part(modelarchive.describe(net, floats(2, 3, 6)), "0.q_proj").architecture
     assert (part["model"]["kind"], part["model"]["units"], part["model"]["in_units"]) == ("Dense", 8, 6)
 
 
@@ -313,5 +313,5 @@ def test_optional_inputs_go_by_name_and_may_be_none():
             return self.attention(x, mask=mask) + self.attention(query=x, mask=None)
 
     inputs = [{"shape": [None, 3, 4]}, {"shape": [3, 3], "dtype": "bool"}]
-    nodes = modelarchive.spec.describe(Masked(), inputs)["model"]["nodes"]
+    nodes = modelarchive.architecture.describe(Masked(), inputs)["model"]["nodes"]
     assert [node["inputs"] for node in nodes[:2]] == [["x", "x", "x", "mask"], ["x"]]

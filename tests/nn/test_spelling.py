@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from modelarchive import nn
+from modelarchive.architecture import build, describe
 from modelarchive.errors import SpecError
 from modelarchive.nn.spelling import MEANINGS
 from modelarchive.ops.registry import BY_NUMPY
-from modelarchive.spec import build, describe
 
 #: np.clip takes `min` and `max`, and neither, since this version.
 HAS_OPTIONAL_BOUNDS = np.lib.NumpyVersion(np.__version__) >= "2.1.0"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive import spec
+from modelarchive.architecture import Checked, describing
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
@@ -116,7 +116,7 @@ def embedding_of(family: Family, head: str) -> str:
     return family.embedding if head == "Model" else f"{family.prefix}.{family.embedding}"
 
 
-def described(network: Block, inputs: Sequence[str], config: Config) -> spec.Checked:
+def described(network: Block, inputs: Sequence[str], config: Config) -> Checked:
     """The model, recorded on texts of any number and length; `inputs` are their names.
 
     Raises:
@@ -129,7 +129,7 @@ def described(network: Block, inputs: Sequence[str], config: Config) -> spec.Che
         for name in inputs
     ]
     try:
-        return spec.described(network, declared)
+        return describing.described(network, declared)
     except ValueError as error:
         config.refuse(CONFIG, f"its options do not fit each other: {error}")
         raise ConversionError(config.problems) from error

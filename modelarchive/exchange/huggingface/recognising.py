@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from modelarchive import nn, spec
+from modelarchive import nn
+from modelarchive.architecture import build, building
 from modelarchive.exchange.huggingface.config import ACTIVATIONS
 
 #: Ours -> the name in transformers that is most used.
@@ -28,7 +29,7 @@ def configurations(architecture: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
     They are guesses: what each means is to be compared with the architecture.
     """
-    network = spec.build(dict(architecture))
+    network = build(dict(architecture))
     blocks = dict(network.named_blocks())
     try:
         if _block(blocks, "h.0.attn", "transformer.h.0.attn") is not None:
@@ -105,7 +106,7 @@ def _bert(model: Mapping[str, Any], blocks: Mapping[str, Any]) -> Iterator[dict[
     positions, segments = (blocks.get(f"{prefix}embeddings.{name}_embeddings") for name in ("position", "token_type"))
     wide, query = (blocks[f"{prefix}encoder.layer.0.{name}"] for name in ("intermediate.dense", "attention.self.query"))
     # Of the shapes [null, null, heads, -1] in which attention lays its heads apart.
-    part = spec.part({"vocabulary": 1, "inputs": [], "model": model}, f"{prefix}encoder.layer.0.attention.self")
+    part = building.part({"vocabulary": 1, "inputs": [], "model": model}, f"{prefix}encoder.layer.0.attention.self")
     shapes = [node["arguments"]["shape"] for node in part.architecture["model"]["nodes"] if node.get("op") == "reshape"]
     heads = next(shape[2] for shape in shapes if len(shape) == 4)
     kind = prefix.removesuffix(".")

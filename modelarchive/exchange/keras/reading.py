@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelarchive import spec
+from modelarchive.architecture import check
 from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError, counted
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
@@ -315,7 +315,7 @@ def _bundle(
     architecture: dict[str, Any], parameters: Mapping[str, Deferred], importer: Importer, config: Mapping[str, Any]
 ) -> Bundle:
     try:
-        checked = spec.check(architecture)
+        checked = check(architecture)
     except SpecError as error:
         raise ConversionError(problems_of(error)) from error
     expected = checked.shapes

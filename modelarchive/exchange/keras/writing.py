@@ -12,10 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from modelarchive.architecture.declaring import declared_inputs
 from modelarchive.errors import ConversionError, MissingDependencyError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of
 from modelarchive.nn import Block
-from modelarchive.spec.declaring import declared_inputs
 from modelarchive.store.replace import replacing
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive import dtypes, spec
+from modelarchive import dtypes
+from modelarchive.architecture import Checked, check
 from modelarchive.errors import ConversionError, FormatError, SpecError, counted
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
@@ -218,17 +219,17 @@ def _architecture(importer: Importer) -> dict[str, Any]:
     return {"vocabulary": 1, "inputs": declared if known else [], "model": model}
 
 
-def _checked(architecture: dict[str, Any]) -> tuple[spec.Checked | None, list[tuple[str, str]]]:
+def _checked(architecture: dict[str, Any]) -> tuple[Checked | None, list[tuple[str, str]]]:
     """The model, or what is wrong with it."""
     try:
-        return spec.check(architecture), []
+        return check(architecture), []
     except SpecError as error:
         return None, problems_of(error)
 
 
 def _bundle(
     importer: Importer,
-    model: spec.Checked,
+    model: Checked,
     symbol: SymbolGraph,
     arrays: Mapping[str, Deferred],
     notes: list[Note],

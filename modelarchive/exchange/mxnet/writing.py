@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from modelarchive import spec
+from modelarchive.architecture import build
 from modelarchive.archive.saving import kinds_of
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of, deferred
@@ -62,7 +62,7 @@ def _write_model(bundle: Bundle, symbol_path: Path, arrays_path: Path, *, durabl
     if bundle.architecture is None:
         raise ConversionError([("(architecture)", bundle.reason or "there is none")], hint="nothing was written")
     architecture: Mapping[str, Any] = bundle.architecture
-    network = spec.build(bundle.checked())
+    network = build(bundle.checked())
     names = naming.to_gluon(bundle.parameters, kinds_of(architecture))
     entries = deferred(bundle.parameters)
     exporter = Exporter(entries, names, KINDS_OUT, OPS_OUT)

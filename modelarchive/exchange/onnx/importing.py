@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from modelarchive.architecture.schema import shortened
 from modelarchive.errors import ConversionError, SpecError
 from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Note
@@ -33,7 +34,6 @@ from modelarchive.exchange.onnx.values import (
 )
 from modelarchive.exchange.refusal import Refusal, refusing
 from modelarchive.nn.dim import Dim
-from modelarchive.spec.schema import shortened
 
 #: Elements up to which an array may stand in the architecture.
 MAX_LITERAL: Final = 64

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive import spec
+from modelarchive.architecture import check
 from modelarchive.errors import ConversionError, FormatError, SpecError
 from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
@@ -168,7 +168,7 @@ def _given(values: Sequence[Value], given: Any) -> dict[str, Shape]:
 
 def _bundle(model: Model, importer: Importer, architecture: dict[str, Any]) -> Bundle:
     try:
-        checked = spec.check(architecture)
+        checked = check(architecture)
     except SpecError as error:
         raise ConversionError(problems_of(error), file=model.file.path) from error
     expected = checked.shapes

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
-from modelarchive import spec
+from modelarchive.architecture import build
+from modelarchive.architecture.declaring import declared_inputs
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of, deferred, shared_names
 from modelarchive.exchange.onnx import encoding
@@ -22,7 +23,6 @@ from modelarchive.exchange.onnx.saying_ops import OPS_OUT
 from modelarchive.nn import Block
 from modelarchive.nn.evaluate import SIZES, Abstract, declared
 from modelarchive.nn.nesting import usual
-from modelarchive.spec.declaring import declared_inputs
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.replace import replacing
 from modelarchive.version import VERSION
@@ -85,7 +85,7 @@ def write(
     bundle = bundle_of(source, inputs=inputs if isinstance(source, Block) else None)
     if bundle.architecture is None:
         raise ConversionError([("(architecture)", bundle.reason or "there is none")], hint="nothing was written")
-    network = spec.build(bundle.checked())
+    network = build(bundle.checked())
     declarations = bundle.architecture["inputs"]
     if inputs is not None and not isinstance(source, Block):
         declarations = declared_inputs(network, inputs)

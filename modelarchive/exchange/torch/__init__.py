@@ -38,9 +38,9 @@ def build_module(source: Source, *, inputs: Any = None, device: Any = None, dtyp
         ParameterError: Parameters are missing or of other shapes.
     """
     # Not needed to read parameters, which shall not wait for networks.
+    from modelarchive.architecture.declaring import declared_inputs
     from modelarchive.nn import Block
     from modelarchive.nn.calling import DECLARED
-    from modelarchive.spec.declaring import declared_inputs
 
     building = _part("building")
     block = source if isinstance(source, Block) and _is_declared(source) else bundle_of(source, inputs=inputs).build()

@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from modelarchive import names, nn, spec
+from modelarchive import names, nn
+from modelarchive.architecture import Checked, describing
 from modelarchive.archive.saving import initialized
 from modelarchive.errors import ConversionError, SpecError, UnsupportedDataError
 from modelarchive.exchange.bundle import Bundle, Note
@@ -222,12 +223,12 @@ class _Reader:
         for path, module in walk(self._module):
             yield from ((path, name) for name in parametrised(module))
 
-    def described(self, block: nn.Block, inputs: Any) -> spec.Checked | None:
+    def described(self, block: nn.Block, inputs: Any) -> Checked | None:
         """The model; None where there are problems."""
         if self.tracing.problems and not isinstance(block, Traced):
             return None
         try:
-            return spec.described(block, declared(inputs))
+            return describing.described(block, declared(inputs))
         except StopReadingError:
             pass
         except SpecError as error:

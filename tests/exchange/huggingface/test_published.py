@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from modelarchive import spec
+from modelarchive.architecture import parameter_shapes
 from modelarchive.exchange.huggingface.config import Config
 from modelarchive.exchange.huggingface.families import FAMILIES, Variant, head_of
 from modelarchive.exchange.huggingface.reading import described
@@ -74,6 +74,6 @@ def test_parameters_of_published_models(name: str) -> None:
     network = family.make(config, Variant(head, family.inputs), 1000)
     assert network is not None, config.problems
     assert not config.notes
-    shapes = spec.parameter_shapes(described(network, family.inputs, config))
+    shapes = parameter_shapes(described(network, family.inputs, config))
     owners = {id(parameter): name for name, parameter in network.collect_params().items()}
     assert sum(math.prod(shapes[name]) for name in owners.values()) == count

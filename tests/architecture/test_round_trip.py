@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from modelarchive import archive, nn, ops
-from modelarchive.spec import build, describe, part, validate
+from modelarchive.architecture import build, describe, part, validate
 from tests.nn.test_trace import SPELLINGS, Custom
 
 RNG = np.random.default_rng(0)

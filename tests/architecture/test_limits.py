@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
-from modelarchive import spec
-from modelarchive.spec import limits
-from modelarchive.spec.checking import check
+from modelarchive.architecture import build, limits, parameter_shapes, validate
+from modelarchive.architecture.checking import check
 
 
 def graph(nodes: list[Any], output: Any) -> dict[str, Any]:
@@ -37,9 +36,9 @@ LONG = {
 
 @pytest.mark.parametrize("which", LONG)
 def test_long_nodes_that_are_called_again_and_again(which: str) -> None:
-    spec.validate(doubled(1, LONG[which]))
+    validate(doubled(1, LONG[which]))
     with pytest.raises(ma.SpecError, match="at most 200,000 steps"):
-        spec.validate(doubled(10, LONG[which]))
+        validate(doubled(10, LONG[which]))
 
 
 def test_what_is_called_with_the_same_shapes_is_followed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +62,7 @@ def test_other_shapes_are_followed_again() -> None:
     """As NumPy computes it: each call gives what its own input leads to, not what the first one led to."""
     architecture = doubled(3, graph([op("n", "concatenate", ["x", "x"], axis=1)], "n"))
     whole = check(architecture)
-    found = spec.build(architecture)(np.ones((3, 4), np.float32))
+    found = build(architecture)(np.ones((3, 4), np.float32))
     assert whole.returned[id(whole.block)].declared == [None, found.shape[1]] == [None, 4 * 2**8]
 
 
@@ -73,8 +72,8 @@ def test_names_that_training_must_not_change_are_compared_once() -> None:
     network["parameters"] = {name: {"shape": [1], "dtype": "float32"} for name in names}
     network["frozen"] = names
     architecture = doubled(0, network)
-    assert len(spec.parameter_shapes(architecture)) == 20_000
+    assert len(parameter_shapes(architecture)) == 20_000
     network["frozen"] = [*names[:3], names[1]]
     with pytest.raises(ma.SpecError, match="'p1' is there already"):
-        spec.validate(architecture)
+        validate(architecture)
     assert limits.MAX_NODES > 20_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from modelarchive.spec.schema import Problem
+from modelarchive.architecture.schema import Problem
 
 MAX_DEPTH: Final = 400
 #: Objects, lists, numbers and strings of the JSON.

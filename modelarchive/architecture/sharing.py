@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelarchive.architecture.ordering import Tell
+from modelarchive.architecture.schema import did_you_mean, escaped, shortened
+from modelarchive.architecture.structure import Sharing, Unknown
 from modelarchive.names import joined
 from modelarchive.nn.block import Block
 from modelarchive.nn.parameter import Parameter, dtype_name
-from modelarchive.spec.order import Tell
-from modelarchive.spec.schema import did_you_mean, escaped, shortened
-from modelarchive.spec.structure import Sharing, Unknown
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from modelarchive.spec import build, describe, validate
-from tests.spec.architectures import graph, op, row, whole
-from tests.spec.test_checking import FUZZ, answer, mutated, problems
+from modelarchive.architecture import build, describe, validate
+from tests.architecture.architectures import graph, op, row, whole
+from tests.architecture.test_checking import FUZZ, answer, mutated, problems
 
 
 def outputs(structure: Any, *names: str) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
-from modelarchive import nn, spec
+from modelarchive import nn
+from modelarchive.architecture import build, cutting, parameter_shapes
 from modelarchive.exchange.bundle import Bundle
 from modelarchive.models.reading import read_as
 from modelarchive.nn import nesting
@@ -94,8 +95,8 @@ NETWORKS = {
 
 def run(architecture: dict[str, Any], bundle: Bundle, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The outputs of a network whose parameters, and no others, come from the bundle."""
-    wanted = {name: bundle.parameters[name] for name in spec.parameter_shapes(architecture)}
-    return nesting.leaves(spec.build(architecture, wanted)(*inputs))
+    wanted = {name: bundle.parameters[name] for name in parameter_shapes(architecture)}
+    return nesting.leaves(build(architecture, wanted)(*inputs))
 
 
 def of(architecture: dict[str, Any], whole: Bundle, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -131,18 +132,18 @@ def test_every_place_of_a_network(name: str) -> None:
     expected = run(whole.architecture, whole, inputs)
     tails = 0
     for place in places(whole.architecture):
-        head = spec.cut(whole.architecture, until=place).architecture
+        head = cutting.cut(whole.architecture, until=place).architecture
         ma.validate(head)
         found = run(head, whole, of(head, whole, inputs))
         try:
             reference = with_outputs(whole.architecture, place, len(found), is_tuple=len(found) > 1)
-            result = nesting.leaves(spec.build(reference, _fitting(reference, whole))(*inputs))
+            result = nesting.leaves(build(reference, _fitting(reference, whole))(*inputs))
         except ma.SpecError:  # the reference is too simple for what is tied
             result = found
         assert [array.tobytes() for array in result] == [array.tobytes() for array in found], place
-        assert set(spec.parameter_shapes(head)) <= set(whole.parameters)
+        assert set(parameter_shapes(head)) <= set(whole.parameters)
         try:
-            tail = spec.cut(whole.architecture, after=place).architecture
+            tail = cutting.cut(whole.architecture, after=place).architecture
         except ma.SpecError as refused:
             _follow(refused, whole, inputs, expected)
             continue
@@ -155,7 +156,7 @@ def test_every_place_of_a_network(name: str) -> None:
 
 
 def _fitting(architecture: dict[str, Any], whole: Bundle) -> dict[str, np.ndarray]:
-    return {name: whole.parameters[name] for name in spec.parameter_shapes(architecture)}
+    return {name: whole.parameters[name] for name in parameter_shapes(architecture)}
 
 
 def _constants(architecture: dict[str, Any]) -> set[str]:
@@ -173,7 +174,7 @@ def _follow(refused: ma.SpecError, whole: Bundle, inputs: Sequence[np.ndarray], 
     hint = refused.hint or ""
     if "passes through" in hint:
         place = hint.split("'")[1]
-        head, tail = (spec.cut(whole.architecture or {}, **{way: place}).architecture for way in ("until", "after"))
+        head, tail = (cutting.cut(whole.architecture or {}, **{way: place}).architecture for way in ("until", "after"))
         found = run(tail, whole, run(head, whole, of(head, whole, inputs)))
         assert [array.tobytes() for array in found] == [array.tobytes() for array in expected]
     else:
@@ -182,12 +183,12 @@ def _follow(refused: ma.SpecError, whole: Bundle, inputs: Sequence[np.ndarray], 
 
 def test_what_is_needed_and_no_more() -> None:
     whole, _ = branching()
-    head = spec.cut(whole.architecture or {}, until="twice").architecture
+    head = cutting.cut(whole.architecture or {}, until="twice").architecture
     assert [each["name"] for each in head["inputs"]] == ["x"], "z comes later"
-    assert set(spec.parameter_shapes(head)) == {"features.0.weight", "features.0.bias", "twice.weight", "twice.bias"}
-    tail = spec.cut(whole.architecture or {}, after="add").architecture
+    assert set(parameter_shapes(head)) == {"features.0.weight", "features.0.bias", "twice.weight", "twice.bias"}
+    tail = cutting.cut(whole.architecture or {}, after="add").architecture
     assert [(each["name"], each["shape"], each["dtype"]) for each in tail["inputs"]] == [("add", [None, 4], "float32")]
-    names = set(spec.parameter_shapes(tail))
+    names = set(parameter_shapes(tail))
     assert {name for name in names if not name.startswith("memory")} == {
         "features.0.bias",
         "features.1.weight",
@@ -199,22 +200,22 @@ def test_what_is_needed_and_no_more() -> None:
 
 def test_both_ends() -> None:
     whole, inputs = branching()
-    middle = spec.cut(whole.architecture or {}, after="add", until="features_1").architecture
-    head = spec.cut(whole.architecture or {}, until="add").architecture
+    middle = cutting.cut(whole.architecture or {}, after="add", until="features_1").architecture
+    head = cutting.cut(whole.architecture or {}, until="add").architecture
     found = run(middle, whole, run(head, whole, inputs))
-    expected = run(spec.cut(whole.architecture or {}, until="features_1").architecture, whole, inputs)
+    expected = run(cutting.cut(whole.architecture or {}, until="features_1").architecture, whole, inputs)
     assert found[0].tobytes() == expected[0].tobytes()
     with pytest.raises(ma.SpecError, match="no layer 'features_1'"):
-        spec.cut(whole.architecture or {}, after="features_1", until="add")
+        cutting.cut(whole.architecture or {}, after="features_1", until="add")
 
 
 def test_a_layer_with_several_outputs() -> None:
     whole, inputs = branching()
-    head = spec.cut(whole.architecture or {}, until="memory").architecture
+    head = cutting.cut(whole.architecture or {}, until="memory").architecture
     assert len(run(head, whole, inputs)) == 3
-    tail = spec.cut(whole.architecture or {}, after="memory").architecture
+    tail = cutting.cut(whole.architecture or {}, after="memory").architecture
     assert [each["name"] for each in tail["inputs"]] == ["memory_0", "memory_1", "memory_2"]
-    network = spec.build(tail, _fitting(tail, whole))
+    network = build(tail, _fitting(tail, whole))
     assert set(network(*run(head, whole, inputs))) == {"all", "last"}, "outputs keep their structure"
 
 
@@ -236,21 +237,21 @@ def test_a_place_inside_of_another_block(place: str, parameters: set[str]) -> No
     values["stem.1.first"] = net.stem[1].first(values["stem.0"])
     values["stem.1"] = values["stem.1.add"] = net.stem[1](values["stem.0"])
     values["inner.first"] = net.inner.first(net.stem(x))
-    head = spec.cut(whole.architecture or {}, until=place).architecture
+    head = cutting.cut(whole.architecture or {}, until=place).architecture
     assert run(head, whole, [x])[0].tobytes() == values[place].tobytes()
-    assert {name.rpartition(".")[0] for name in spec.parameter_shapes(head)} == parameters
-    tail = spec.cut(whole.architecture or {}, after=place).architecture
+    assert {name.rpartition(".")[0] for name in parameter_shapes(head)} == parameters
+    tail = cutting.cut(whole.architecture or {}, after=place).architecture
     assert run(tail, whole, [values[place]])[0].tobytes() == net(x).tobytes()
     assert tail["inputs"][0]["shape"] == [None, values[place].shape[1]]
-    before = {name.rpartition(".")[0] for name in spec.parameter_shapes(tail)} & parameters
+    before = {name.rpartition(".")[0] for name in parameter_shapes(tail)} & parameters
     assert before <= {"stem.1.unused"}
 
 
 def test_a_mask_that_is_needed_on_both_sides_is_named() -> None:
     whole, _ = foreign("huggingface/bert", "huggingface")
     with pytest.raises(ma.SpecError, match=r"after 'bert\.encoder\.layer\.0' also needs 'bert\.encoder\.bias'"):
-        spec.cut(whole.architecture or {}, after="bert.encoder.layer.0")
-    head = spec.cut(whole.architecture or {}, until="bert.embeddings").architecture
+        cutting.cut(whole.architecture or {}, after="bert.encoder.layer.0")
+    head = cutting.cut(whole.architecture or {}, until="bert.embeddings").architecture
     assert [each["name"] for each in head["inputs"]] == ["input_ids", "token_type_ids"]
 
 
@@ -272,7 +273,7 @@ def test_places_that_are_not_there(place: str, said: str, hint: str, way: str) -
     if place == "head.weight" and way == "after":
         said, hint = "", ""
     with pytest.raises(ma.SpecError) as caught:
-        spec.cut(whole.architecture or {}, **{way: place})
+        cutting.cut(whole.architecture or {}, **{way: place})
     assert said in str(caught.value)
     assert hint in (caught.value.hint or "")
 
@@ -280,16 +281,16 @@ def test_places_that_are_not_there(place: str, said: str, hint: str, way: str) -
 def test_the_last_layer_has_nothing_after_it() -> None:
     whole = described(Outer(), np.ones((2, 4), "f4"))
     with pytest.raises(ma.SpecError, match="'head' is the last"):
-        spec.cut(whole.architecture or {}, after="head")
+        cutting.cut(whole.architecture or {}, after="head")
     row = described(nn.Sequential(nn.Dense(2), nn.Dense(2)), np.ones((2, 4), "f4"))
     with pytest.raises(ma.SpecError, match="'1' is the last"):
-        spec.cut(row.architecture or {}, after="1")
+        cutting.cut(row.architecture or {}, after="1")
 
 
 def test_one_layer_is_not_cut() -> None:
     single = described(nn.Dense(2), np.ones((2, 4), "f4"))
     with pytest.raises(ma.SpecError, match=r"the model is one layer \(Dense\)"):
-        spec.cut(single.architecture or {}, until="weight")
+        cutting.cut(single.architecture or {}, until="weight")
 
 
 class Shared(nn.Block):
@@ -309,17 +310,17 @@ def test_a_block_that_is_called_twice() -> None:
     x = np.random.default_rng(0).standard_normal((2, 5), dtype="f4")
     net = Shared()
     whole = described(net, x)
-    first = spec.cut(whole.architecture or {}, until="inner.first").architecture
+    first = cutting.cut(whole.architecture or {}, until="inner.first").architecture
     assert run(first, whole, [x])[0].tobytes() == net.inner.first(x).tobytes()
     second = next(name for name in places(whole.architecture or {}) if name.startswith("inner_"))
     with pytest.raises(ma.SpecError, match="needs too") as caught:
-        spec.cut(whole.architecture or {}, until=f"{second}.first")
+        cutting.cut(whole.architecture or {}, until=f"{second}.first")
     assert caught.value.hint == f"cut at {second!r}"
-    found = run(spec.cut(whole.architecture or {}, until=second).architecture, whole, [x])
+    found = run(cutting.cut(whole.architecture or {}, until=second).architecture, whole, [x])
     assert found[0].tobytes() == net.inner(net.back(net.inner(x))).tobytes()
     with pytest.raises(ma.SpecError, match="needs too"):
-        spec.cut(whole.architecture or {}, after="inner.first")
-    after = spec.cut(whole.architecture or {}, after="inner").architecture
+        cutting.cut(whole.architecture or {}, after="inner.first")
+    after = cutting.cut(whole.architecture or {}, after="inner").architecture
     assert run(after, whole, [net.inner(x)])[0].tobytes() == net(x).tobytes()
 
 
@@ -327,14 +328,16 @@ def test_where_shapes_are_not_known() -> None:
     whole, inputs = branching()
     architecture = {**(whole.architecture or {}), "inputs": []}
     for place in ("features_0", "add", "memory"):
-        head = spec.cut(architecture, until=place).architecture
+        head = cutting.cut(architecture, until=place).architecture
         assert head["inputs"] == []
         expected = run(
-            spec.cut(whole.architecture or {}, until=place).architecture, whole, inputs[:1] if "_0" in place else inputs
+            cutting.cut(whole.architecture or {}, until=place).architecture,
+            whole,
+            inputs[:1] if "_0" in place else inputs,
         )
         found = run(head, whole, inputs[:1] if "_0" in place else inputs)
         assert [array.tobytes() for array in found] == [array.tobytes() for array in expected]
-    assert spec.cut(architecture, after="add").architecture["inputs"] == []
+    assert cutting.cut(architecture, after="add").architecture["inputs"] == []
 
 
 def test_what_is_frozen_stays_so() -> None:
@@ -345,7 +348,7 @@ def test_what_is_frozen_stays_so() -> None:
     net.freeze("stem.1.*")
     architecture = ma.describe(net, x)
     for cut in ({"until": "stem.1.first"}, {"after": "stem.0"}):
-        part = spec.build(spec.cut(architecture, **cut))
+        part = build(cutting.cut(architecture, **cut))
         trained = {name: parameter.trainable for name, parameter in part.collect_params().items()}
         assert {name for name, each in trained.items() if not each} == {n for n in trained if n.startswith("stem.1.")}
         assert len(trained) > len(trained.keys() & {n for n in trained if n.startswith("stem.1.")})

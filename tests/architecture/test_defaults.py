@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
-from modelarchive import nn, ops, spec
-from modelarchive.spec import vocabulary
+from modelarchive import nn, ops
+from modelarchive.architecture import cut, input_texts, vocabulary
 
 IDS = np.array([[1, 2, 3], [3, 0, 1]])
 
@@ -88,7 +88,7 @@ def test_the_archive_keeps_them_and_a_rebuilt_one_too(tmp_path: Path) -> None:
     with ma.open(tmp_path / "two.h5") as archive:
         archive.verify()
         assert [each.get("default") for each in archive.architecture["inputs"]] == [None, 1, 0.5]
-        assert spec.input_texts(archive.architecture)[2] == "shift: float32 batch x length, 0.5 where it is left out"
+        assert input_texts(archive.architecture)[2] == "shift: float32 batch x length, 0.5 where it is left out"
         assert archive.build()(IDS).tobytes() == net(IDS).tobytes()
 
 
@@ -121,9 +121,9 @@ def test_inside_of_another_network() -> None:
 
 def test_a_cut_network_keeps_those_that_it_needs() -> None:
     whole = architecture()
-    until = spec.cut(whole, until=_node(whole, "multiply"))
+    until = cut(whole, until=_node(whole, "multiply"))
     assert [(each["name"], each.get("default")) for each in until.inputs] == [("ids", None), ("mask", 1)]
-    only = spec.cut(whole, until=_node(whole, "slice"))
+    only = cut(whole, until=_node(whole, "slice"))
     assert [(each["name"], "default" in each) for each in only.inputs] == [("mask", False)]
 
 

@@ -12,10 +12,10 @@ import jsonschema
 import pytest
 
 from modelarchive import dtypes, ops
+from modelarchive.architecture import vocabulary
+from modelarchive.architecture.schema import compiled
 from modelarchive.nn.kinds import KINDS
 from modelarchive.ops.activation import ACTIVATIONS
-from modelarchive.spec import vocabulary
-from modelarchive.spec.schema import compiled
 
 SCHEMAS = vocabulary.all_schemas()
 #: The two lists that grow when a word enters the vocabulary.
@@ -108,7 +108,7 @@ def test_every_keyword_is_compiled() -> None:
 def test_published_schemas_do_not_change() -> None:
     """A published file never changes: a changed kind is a new version beside it.
 
-    After adding schemas: ``python -m tests.spec.test_vocabulary`` pins the new ones.
+    After adding schemas: ``python -m tests.architecture.test_vocabulary`` pins the new ones.
     """
     pinned = json.loads(PINNED.read_text("utf-8"))
     assert {name: digest for name, digest in digests().items() if name in pinned} == pinned

@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from modelarchive.architecture import limits, vocabulary
+from modelarchive.architecture.emitting import Emitter
+from modelarchive.architecture.sharing import tie
+from modelarchive.architecture.structure import Reader, TooManyError, Unknown
 from modelarchive.errors import SpecError
 from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
@@ -17,10 +21,6 @@ from modelarchive.nn.evaluate import Evaluator, Value, declared
 from modelarchive.nn.graph import Graph, Node
 from modelarchive.nn.parameter import as_dtype
 from modelarchive.nn.sequential import Sequential
-from modelarchive.spec import limits, vocabulary
-from modelarchive.spec.emit import Emitter
-from modelarchive.spec.sharing import tie
-from modelarchive.spec.structure import Reader, TooManyError, Unknown
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Checked:
 
     Attributes:
         block: The network, its parameters without values and their shapes inferred. It belongs to this object:
-            :func:`modelarchive.spec.build` gives others like it.
+            :func:`modelarchive.architecture.build` gives others like it.
         inputs: What the architecture declares.
         seen: ``id(block)`` -> what the first call of each block is given.
         returned: ``id(block)`` -> what that call returns.

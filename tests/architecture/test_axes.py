@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
-from modelarchive import nn, ops, spec
+from modelarchive import nn, ops
+from modelarchive.architecture import input_texts
 
 
 class Two(nn.Block):
@@ -34,7 +35,7 @@ def declared(*shapes: list[int | None], dtype: str = "float32") -> list[dict[str
 
 def texts(block: nn.Block, inputs: list[dict[str, Any]]) -> list[str]:
     block.initialize(seed=0)
-    return spec.input_texts(ma.describe(block, tuple(inputs)))
+    return input_texts(ma.describe(block, tuple(inputs)))
 
 
 def test_lengths_are_one_where_they_must_be() -> None:
@@ -85,4 +86,4 @@ def test_the_names_are_true() -> None:
 
 def test_an_invalid_architecture() -> None:
     with pytest.raises(ma.SpecError):
-        spec.input_texts({"vocabulary": 1, "inputs": [], "model": {"kind": "Nothing"}})
+        input_texts({"vocabulary": 1, "inputs": [], "model": {"kind": "Nothing"}})

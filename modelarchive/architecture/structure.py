@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from modelarchive import names
+from modelarchive.architecture import limits, schema, vocabulary
+from modelarchive.architecture.ordering import tell_order
+from modelarchive.architecture.schema import Problem
 from modelarchive.names import joined
 from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
@@ -17,9 +20,6 @@ from modelarchive.nn.graph import Graph, Node, Ref, constant
 from modelarchive.nn.kinds import KINDS
 from modelarchive.nn.parameter import Parameter
 from modelarchive.nn.sequential import Sequential
-from modelarchive.spec import limits, schema, vocabulary
-from modelarchive.spec.order import tell_order
-from modelarchive.spec.schema import Problem
 
 #: The grammar of names as schemas write it, which cannot say all of it.
 _SCHEMA_NAME = re.compile("^[A-Za-z0-9_-]{1,128}$")

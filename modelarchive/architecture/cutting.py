@@ -7,6 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modelarchive import names
+from modelarchive.architecture import places, vocabulary
+from modelarchive.architecture.checking import Checked, check
+from modelarchive.architecture.emitting import Emitter
+from modelarchive.architecture.subgraphs import crossing, needed, next_place, sequential, subgraph
 from modelarchive.errors import SpecError
 from modelarchive.names import joined
 from modelarchive.nn import evaluate, nesting
@@ -15,10 +19,6 @@ from modelarchive.nn.evaluate import Abstract, Value
 from modelarchive.nn.graph import Graph, Node, Ref
 from modelarchive.nn.parameter import dtype_name
 from modelarchive.nn.sequential import Sequential
-from modelarchive.spec import places, vocabulary
-from modelarchive.spec.checking import Checked, check
-from modelarchive.spec.emit import Emitter
-from modelarchive.spec.subgraphs import crossing, needed, next_place, sequential, subgraph
 
 
 def cut(architecture: Mapping[str, Any] | Checked, *, until: str | None = None, after: str | None = None) -> Checked:

@@ -12,9 +12,9 @@ import referencing
 import referencing.jsonschema
 
 from modelarchive import nn, ops
+from modelarchive.architecture import build, describe, vocabulary
 from modelarchive.errors import DeferredShapeError, SpecError
-from modelarchive.spec import build, describe, vocabulary
-from tests.spec.architectures import Net, X, network
+from tests.architecture.architectures import Net, X, network
 
 
 def whole_schema() -> jsonschema.Draft202012Validator:

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelarchive import names, tensors
+from modelarchive.architecture.checking import Checked, check
+from modelarchive.architecture.cutting import cut, declared, part_of
 from modelarchive.errors import ParameterError, SpecError
 from modelarchive.nn.block import Block
 from modelarchive.nn.calling import DECLARED
 from modelarchive.nn.graph import Graph
 from modelarchive.nn.parameter import Parameter
 from modelarchive.nn.sequential import Sequential
-from modelarchive.spec.checking import Checked, check
-from modelarchive.spec.cutting import cut, declared, part_of
 
 
 def build(architecture: Mapping[str, Any] | Checked, arrays: Mapping[str, Any] | None = None) -> Block:
@@ -88,7 +88,7 @@ def part(
         architecture: The whole.
         path: Dotted path of a block; "" is the model itself.
         children: Which children of a Sequential to keep, under their own names; None: all.
-        until: Where in the part to end, as :func:`modelarchive.spec.cut` takes it; None: at its own end.
+        until: Where in the part to end, as :func:`modelarchive.architecture.cut` takes it; None: at its own end.
         after: After what in the part to begin; None: at its own inputs.
 
     Returns:

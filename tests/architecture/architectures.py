@@ -1,4 +1,4 @@
-"""Networks and architectures that the tests of modelarchive.spec share."""
+"""Networks and architectures that the tests of modelarchive.architecture share."""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final
 
+from modelarchive.architecture.checking import Checked, check
 from modelarchive.nn.axes import Axis, axis_names, by_role, roles_of
 from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import Abstract, Evaluator, Value, declared
-from modelarchive.spec.checking import Checked, check
 
 #: Free axes that are compared with each other; more are taken for one size where they have one role.
 _COMPARED: Final = 12

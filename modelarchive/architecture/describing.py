@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelarchive.architecture import vocabulary
+from modelarchive.architecture.checking import Checked, check
+from modelarchive.architecture.declaring import declared_inputs, is_shape, shape_given
+from modelarchive.architecture.emitting import Emitter
 from modelarchive.errors import SpecError
 from modelarchive.nn.block import Block
 from modelarchive.nn.trace import record
-from modelarchive.spec import vocabulary
-from modelarchive.spec.checking import Checked, check
-from modelarchive.spec.declaring import declared_inputs, is_shape, shape_given
-from modelarchive.spec.emit import Emitter
 
 
 def describe(block: Block, inputs: Any = None) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from modelarchive.architecture import build, describe, limits, parameter_shapes, validate
 from modelarchive.errors import SpecError
-from modelarchive.spec import build, describe, limits, parameter_shapes, validate
-from tests.spec.architectures import X, dense, graph, network, op, row, whole
+from tests.architecture.architectures import X, dense, graph, network, op, row, whole
 
 RELU = {"kind": "Activation", "activation": "relu", "alpha": None}
 CONSTANT = op("c", "constant", value=1.0, dtype=None)

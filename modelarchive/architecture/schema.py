@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import Any, Final, TypeAlias
 
 from modelarchive import names
-from modelarchive.spec import vocabulary
-from modelarchive.spec.vocabulary import Schema
+from modelarchive.architecture import vocabulary
+from modelarchive.architecture.vocabulary import Schema
 
 Check: TypeAlias = Callable[[Any], bool]
 #: (JSON pointer, rule, message)

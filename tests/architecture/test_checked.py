@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
-from modelarchive import nn, spec
+from modelarchive import nn
+from modelarchive.architecture import build, building, check, checking, describe, parameter_shapes, validate
 from modelarchive.exchange import onnx
 from modelarchive.exchange.bundle import bundle_of, save_bundle
-from modelarchive.spec import checking
 from modelarchive.zoo import resnet18
 
 X = np.ones((2, 4), np.float32)
@@ -53,27 +53,27 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_what_is_checked_is_not_checked_again(network: nn.Block, checks: list[Any]) -> None:
-    checked = spec.check(spec.describe(network))
+    checked = check(describe(network))
     del checks[:]
-    assert spec.check(checked) is checked
-    spec.validate(checked)
-    spec.build(checked)
-    spec.part(checked, "first")
-    assert spec.parameter_shapes(checked)["first.0.weight"] == (4, 4)
+    assert check(checked) is checked
+    validate(checked)
+    build(checked)
+    building.part(checked, "first")
+    assert parameter_shapes(checked)["first.0.weight"] == (4, 4)
     assert not checks
 
 
 def test_networks_built_from_one_check_share_nothing(network: nn.Block) -> None:
-    checked = spec.check(spec.describe(network))
+    checked = check(describe(network))
     arrays = {name: each.data() for name, each in network.collect_params().items()}
-    one, two = spec.build(checked, arrays), spec.build(checked, {name: each * 2 for name, each in arrays.items()})
+    one, two = build(checked, arrays), build(checked, {name: each * 2 for name, each in arrays.items()})
     np.testing.assert_array_equal(one(X), network(X))
     assert not np.array_equal(two(X), one(X))
     assert not set(map(id, one.collect_params().values())) & set(map(id, two.collect_params().values()))
     one.second.units = 7
     one.first.adopt("more", nn.Dense(2))
-    assert (spec.build(checked).second.units, list(spec.build(checked).first.children)) == (3, ["0", "1"])
-    assert checked.architecture == spec.describe(network)
+    assert (build(checked).second.units, list(build(checked).first.children)) == (3, ["0", "1"])
+    assert checked.architecture == describe(network)
 
 
 def test_shared_parameters_stay_shared_in_each_copy() -> None:
@@ -81,18 +81,18 @@ def test_shared_parameters_stay_shared_in_each_copy() -> None:
     net.initialize()
     net(X)
     net[1].weight = net[0].weight
-    checked = spec.check(spec.describe(net, X))
-    for built in (spec.build(checked), spec.build(checked)):
+    checked = check(describe(net, X))
+    for built in (build(checked), build(checked)):
         assert built[0].weight is built[1].weight
 
 
 @pytest.mark.parametrize("path", ["", "first", "first.1", "second"])
 def test_a_part_is_what_its_own_architecture_says(network: nn.Block, path: str) -> None:
-    part = spec.part(spec.describe(network), path)
-    again = spec.check(copy.deepcopy(part.architecture))
+    part = building.part(describe(network), path)
+    again = check(copy.deepcopy(part.architecture))
     assert (part.shapes, part.inputs) == (again.shapes, again.inputs)
     arrays = {name: np.full(shape, 0.5, np.float32) for name, shape in part.shapes.items()}
-    np.testing.assert_array_equal(spec.build(part, arrays)(X), spec.build(part.architecture, arrays)(X))
+    np.testing.assert_array_equal(build(part, arrays)(X), build(part.architecture, arrays)(X))
 
 
 def test_an_archive_is_checked_once_for_all_its_parts(tmp_path: Path, network: nn.Block, checks: list[Any]) -> None:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelarchive import nn
-from modelarchive.spec import schema, vocabulary
-from tests.spec.architectures import dense, op
-from tests.spec.test_checking import JSON, SMALL, mutated
+from modelarchive.architecture import schema, vocabulary
+from tests.architecture.architectures import dense, op
+from tests.architecture.test_checking import JSON, SMALL, mutated
 
 PIECES = {
     "architecture": SMALL,

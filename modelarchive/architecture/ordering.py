@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from modelarchive.architecture.schema import did_you_mean
 from modelarchive.nn.evaluate import UNKNOWN
 from modelarchive.nn.graph import Node, Ref
-from modelarchive.spec.schema import did_you_mean
 
 Tell = Callable[[str, str, str], None]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from modelarchive import nn
+from modelarchive.architecture import build, describe, parameter_shapes, part, validate
 from modelarchive.errors import ParameterError, SpecError
-from modelarchive.spec import build, describe, parameter_shapes, part, validate
-from tests.spec.architectures import X, dense, graph, network, row, whole
+from tests.architecture.architectures import X, dense, graph, network, row, whole
 
 
 def arrays_of(net: nn.Block) -> dict[str, np.ndarray]:
