@@ -86,7 +86,7 @@ class Importer:
         self._blocks: dict[str, str] = {}
         self._evaluator = Evaluator()
 
-    def run(self, operators: Mapping[str, Callable[[Step], Any]]) -> None:
+    def run(self, operators: Mapping[str, Callable[[Context], Any]]) -> None:
         """Walk the nodes; what has no counterpart is collected in `problems`."""
         needed = self.symbol.needed()
         used: dict[int, set[int]] = {}
@@ -96,23 +96,23 @@ class Importer:
             node = self.symbol.nodes[position]
             if node.op == VARIABLE:
                 continue
-            step = Step(self, position, frozenset(used.get(position, ())))
-            results = self._converted(step, operators)
-            for index in step.used:
+            context = Context(self, position, frozenset(used.get(position, ())))
+            results = self._converted(context, operators)
+            for index in context.used:
                 if results and index >= len(results):
                     self.problems.append((node.name, f"result {index} of {node.op} has no counterpart"))
                 self.results[position, index] = results[index] if index < len(results) else None
 
-    def _converted(self, step: Step, operators: Mapping[str, Callable[[Step], Any]]) -> tuple[Any, ...]:
+    def _converted(self, context: Context, operators: Mapping[str, Callable[[Context], Any]]) -> tuple[Any, ...]:
         """The results of one operator; none where that is told already, or now."""
-        node = step.node
+        node = context.node
         try:
             if node.op not in operators:
                 raise Refusal(f"the operator {short(node.op)} has no counterpart")
             if any(self.results.get(entry, "") is None for entry in node.inputs):
                 return ()  # of what could not be said nothing can be made
             with refusing(node.op):
-                found = operators[node.op](step)
+                found = operators[node.op](context)
             if unread := node.attributes.unread():
                 raise Refusal(f"{node.op} has attributes that have no counterpart: {short(unread)}")
         except Refusal as refusal:
@@ -239,7 +239,7 @@ _SUFFIX: Final = re.compile(
 
 
 @dataclass(frozen=True)
-class Step:
+class Context:
     """One operator on its way into the graph: what the tables of operators work on.
 
     Attributes:

@@ -19,9 +19,9 @@ from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.mxnet import naming
 from modelarchive.exchange.mxnet.importing import Importer, input_place
 from modelarchive.exchange.mxnet.inputs import Shape, candidates, declared_shapes
+from modelarchive.exchange.mxnet.lifting import OPERATORS
 from modelarchive.exchange.mxnet.ndarrays import is_ndarray_file, read_arrays
 from modelarchive.exchange.mxnet.symbol import VARIABLE, SymbolGraph, read_symbol
-from modelarchive.exchange.mxnet.table import OPERATORS
 from modelarchive.exchange.support import problems_of
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short

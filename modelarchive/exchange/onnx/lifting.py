@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from modelarchive.exchange import budget
-from modelarchive.exchange.onnx.choosing import CHOOSING
-from modelarchive.exchange.onnx.elementwise import ELEMENTWISE
-from modelarchive.exchange.onnx.layers import LAYERS
-from modelarchive.exchange.onnx.moving import MOVING
-from modelarchive.exchange.onnx.recurrent import RECURRENT
-from modelarchive.exchange.onnx.step import Step
+from modelarchive.exchange.onnx.lifting_context import Context
+from modelarchive.exchange.onnx.lifting_elementwise import ELEMENTWISE
+from modelarchive.exchange.onnx.lifting_layers import LAYERS
+from modelarchive.exchange.onnx.lifting_recurrent import RECURRENT
+from modelarchive.exchange.onnx.lifting_selection import CHOOSING
+from modelarchive.exchange.onnx.lifting_shapes import MOVING
+from modelarchive.exchange.onnx.lifting_windows import WINDOWS
 from modelarchive.exchange.onnx.tensors import NoCounterpart
 from modelarchive.exchange.onnx.values import NAMES_A_STEP, Constant
-from modelarchive.exchange.onnx.windows import WINDOWS
 from modelarchive.exchange.refusal import Refusal
 
 #: The opsets whose operators are known.
@@ -35,23 +35,23 @@ class Operator:
 
     name: str
     ours: str
-    read: Callable[[Step], Any]
+    read: Callable[[Context], Any]
     losses: str = ""
 
 
-def _branch(step: Step) -> Any:
+def _branch(context: Context) -> Any:
     """If, where the file tells which branch is taken."""
-    taken = step.node.graph("then_branch" if bool(step.number(0)) else "else_branch")
-    step.node.used.update(("then_branch", "else_branch"))
+    taken = context.node.graph("then_branch" if bool(context.number(0)) else "else_branch")
+    context.node.used.update(("then_branch", "else_branch"))
     # The branch sees what is around it.
-    budget.spend(f"If {step.name!r}", steps=len(step.scope) // NAMES_A_STEP)
-    scope = dict(step.scope)
+    budget.spend(f"If {context.name!r}", steps=len(context.scope) // NAMES_A_STEP)
+    scope = dict(context.scope)
     for name, message in taken.stored.items():
         try:
-            scope[name] = Constant(step.importer.model.tensors.array(message), name)
+            scope[name] = Constant(context.importer.model.tensors.array(message), name)
         except NoCounterpart as error:
             raise Refusal(f"the stored array {name!r} {error}") from error
-    return step.importer.inside(taken.nodes, [each.name for each in taken.outputs], scope)
+    return context.importer.inside(taken.nodes, [each.name for each in taken.outputs], scope)
 
 
 #: Every operator that is understood, by name.

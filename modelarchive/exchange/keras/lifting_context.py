@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.budget import spend
-from modelarchive.exchange.keras.activations import Activation, activation_of
 from modelarchive.exchange.keras.config import DTYPES, Config, numbers
 from modelarchive.exchange.keras.importing import Importer, leaves
+from modelarchive.exchange.keras.lifting_activations import Activation, activation_of
 from modelarchive.exchange.keras.model import Call, Layer, Literal, mapped
 from modelarchive.exchange.keras.scope import HELD, LOST, At, Block, Scope
 from modelarchive.exchange.keras.weights import Fields, Weight, present
@@ -35,7 +35,7 @@ class UnknownError(Refusal):
 
 
 @dataclass
-class Step:
+class Context:
     """One call of a layer.
 
     Attributes:

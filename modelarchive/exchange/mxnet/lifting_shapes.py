@@ -5,48 +5,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from modelarchive.exchange.mxnet.importing import Packed, Ref, Step
+from modelarchive.exchange.mxnet.importing import Context, Packed, Ref
 from modelarchive.exchange.refusal import Refusal
 
 
-def flatten(step: Step) -> Ref:
+def flatten(context: Context) -> Ref:
     """All axes but the first made one."""
-    return step.block({"kind": "Flatten"}, step.ref(0))
+    return context.block({"kind": "Flatten"}, context.ref(0))
 
 
-def reshape(step: Step) -> Any:
+def reshape(context: Context) -> Any:
     """Reshape with its codes 0 to -4."""
-    at = step.attributes
+    at = context.attributes
     shape = at.sizes("shape", at.text("newshape", at.text("target_shape", "()")))
     if at.flag("reverse", default=False):
         raise Refusal("a reshape that is read from the end has no counterpart")
     at.flag("keep_highest", default=False)
     at.expect("order", "C")
-    stored = step.variable(0)
+    stored = context.variable(0)
     if shape == (-1,) and stored is not None:
         # A fused recurrence takes its parameters flat and put together.
         return Packed((stored,))
-    if step.node.op.startswith("_np") and step.node.op != "_npx_reshape":
+    if context.node.op.startswith("_np") and context.node.op != "_npx_reshape":
         codes: Sequence[int | None] = shape
-    elif step.node.op == "_npx_reshape":
-        codes = _numpy_codes(step, shape)
+    elif context.node.op == "_npx_reshape":
+        codes = _numpy_codes(context, shape)
     else:
-        codes = resolved(step, shape)
-    return step.op("reshape", step.ref(0), shape=list(codes))
+        codes = resolved(context, shape)
+    return context.op("reshape", context.ref(0), shape=list(codes))
 
 
-def resolved(step: Step, shape: Sequence[int]) -> list[int | None]:
+def resolved(context: Context, shape: Sequence[int]) -> list[int | None]:
     """Sizes of the vocabulary: null keeps the axis of the same place, one -1 is inferred."""
     if all(size > 0 or size == -1 for size in shape):
         return list(shape)
-    known = step.shape(0) if any(size < -1 for size in shape) else None
+    known = context.shape(0) if any(size < -1 for size in shape) else None
     found: list[int | None] = []
     source, at = 0, 0
 
     def kept(axis: int) -> int | None:
         if axis == len(found):
             return None
-        size = step.shape(0)[axis] if axis < step.rank(0) else None
+        size = context.shape(0)[axis] if axis < context.rank(0) else None
         return -1 if size is None else size
 
     while at < len(shape):
@@ -77,79 +77,81 @@ def resolved(step: Step, shape: Sequence[int]) -> list[int | None]:
     return found
 
 
-def _numpy_codes(step: Step, shape: Sequence[int]) -> list[int | None]:
+def _numpy_codes(context: Context, shape: Sequence[int]) -> list[int | None]:
     """2.x's codes: -2 keeps an axis, -5 merges two; the others are refused."""
     if any(size < -2 or size == 0 for size in shape):
         raise Refusal(f"the shape {tuple(shape)} has codes without a counterpart")
-    return resolved(step, [0 if size == -2 else size for size in shape])
+    return resolved(context, [0 if size == -2 else size for size in shape])
 
 
-def transpose(step: Step) -> Ref:
+def transpose(context: Context) -> Ref:
     """Axes in another order."""
-    return step.op("transpose", step.ref(0), axes=list(step.attributes.sizes("axes", "()")) or None)
+    return context.op("transpose", context.ref(0), axes=list(context.attributes.sizes("axes", "()")) or None)
 
 
-def swap(step: Step) -> Ref:
+def swap(context: Context) -> Ref:
     """Two axes change places."""
-    rank = step.rank(0)
-    one, two = step.attributes.integer("dim1", 0), step.attributes.integer("dim2", 0)
+    rank = context.rank(0)
+    one, two = context.attributes.integer("dim1", 0), context.attributes.integer("dim2", 0)
     if not (-rank <= one < rank and -rank <= two < rank):
         raise Refusal(f"axes {one} and {two} of {rank} cannot change places")
     axes = list(range(rank))
     axes[one], axes[two] = axes[two], axes[one]
-    return step.op("transpose", step.ref(0), axes=axes)
+    return context.op("transpose", context.ref(0), axes=axes)
 
 
-def squeeze(step: Step) -> Ref:
+def squeeze(context: Context) -> Ref:
     """Without axes of size 1."""
-    return step.op("squeeze", step.ref(0), axis=step.attributes.axes())
+    return context.op("squeeze", context.ref(0), axis=context.attributes.axes())
 
 
-def expand_dims(step: Step) -> Ref:
+def expand_dims(context: Context) -> Ref:
     """With one more axis."""
-    return step.op("expand_dims", step.ref(0), axis=step.attributes.integer("axis"))
+    return context.op("expand_dims", context.ref(0), axis=context.attributes.integer("axis"))
 
 
-def slice_axis(step: Step) -> Ref:
+def slice_axis(context: Context) -> Ref:
     """A range along one axis."""
-    at = step.attributes
+    at = context.attributes
     axis, begin, end = at.integer("axis"), at.integer("begin"), at.optional("end")
-    return _sliced(step, axis, begin, end)
+    return _sliced(context, axis, begin, end)
 
 
-def _sliced(step: Step, axis: int, begin: int | None, end: int | None) -> Ref:
+def _sliced(context: Context, axis: int, begin: int | None, end: int | None) -> Ref:
     if axis < 0:
-        axis += step.rank(0)
+        axis += context.rank(0)
     if not 0 <= axis < 64:
         raise Refusal(f"there is no axis {axis}")
     index: list[Any] = [[None, None, None]] * axis + [[begin, end, None]]
-    return step.op("slice", step.ref(0), index=index)
+    return context.op("slice", context.ref(0), index=index)
 
 
-def slice_(step: Step) -> Ref:
+def slice_(context: Context) -> Ref:
     """Ranges along the first axes."""
-    at = step.attributes
+    at = context.attributes
     begin, end = at.items("begin"), at.items("end")
     by: tuple[int | None, ...] = at.items("step", "()") or (None,) * len(begin)
     if not len(begin) == len(end) == len(by):
         raise Refusal("begin, end and step are of different lengths")
-    return step.op("slice", step.ref(0), index=[list(each) for each in zip(begin, end, by, strict=True)])
+    return context.op("slice", context.ref(0), index=[list(each) for each in zip(begin, end, by, strict=True)])
 
 
-def split(step: Step) -> tuple[Ref, ...]:
+def split(context: Context) -> tuple[Ref, ...]:
     """Equal parts along an axis."""
-    at = step.attributes
+    at = context.attributes
     number, axis = at.integer("num_outputs"), at.integer("axis", 1)
     squeezed = at.flag("squeeze_axis", default=False)
     if not 1 <= number <= 128:
         raise Refusal(f"a split into {number} parts has no counterpart")
-    whole = step.op("split", step.ref(0), sizes=number, axis=axis)
+    whole = context.op("split", context.ref(0), sizes=number, axis=axis)
     parts: list[Ref] = [[whole, index] for index in range(number)]
     if squeezed:
-        parts = [step.op("squeeze", part, axis=axis) if at in step.used else part for at, part in enumerate(parts)]
+        parts = [
+            context.op("squeeze", part, axis=axis) if at in context.used else part for at, part in enumerate(parts)
+        ]
     return tuple(parts)
 
 
-def stack(step: Step) -> Ref:
+def stack(context: Context) -> Ref:
     """Side by side on a new axis."""
-    return step.op("stack", *step.refs(), axis=step.attributes.integer("axis", 0))
+    return context.op("stack", *context.refs(), axis=context.attributes.integer("axis", 0))

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.onnx.elementwise import Read, Row
 from modelarchive.exchange.onnx.extents import MAX_RANK
-from modelarchive.exchange.onnx.step import Step
+from modelarchive.exchange.onnx.lifting_context import Context
+from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
 from modelarchive.exchange.onnx.values import Ref
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.dim import Dim
@@ -16,24 +16,24 @@ from modelarchive.nn.dim import Dim
 LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 
 
-def _spatial(step: Step) -> int:
-    rank = step.rank(0) - 2
+def _spatial(context: Context) -> int:
+    rank = context.rank(0) - 2
     if rank not in LAYOUTS:
-        raise Refusal(f"{step.node.op} over {rank} axes has no counterpart")
+        raise Refusal(f"{context.node.op} over {rank} axes has no counterpart")
     return rank
 
 
-def _each(step: Step, name: str, default: int, rank: int) -> list[int]:
-    found = list(step.node.integers(name, [default] * rank))
+def _each(context: Context, name: str, default: int, rank: int) -> list[int]:
+    found = list(context.node.integers(name, [default] * rank))
     if len(found) != rank:
         raise Refusal(f"{name} has {len(found)} numbers for {rank} axes")
     return found
 
 
-def _padding(step: Step, kernel: list[int], strides: list[int], dilation: list[int]) -> list[list[int]]:
+def _padding(context: Context, kernel: list[int], strides: list[int], dilation: list[int]) -> list[list[int]]:
     """Pairs of what is added before and after, by auto_pad or pads."""
-    rank, style = len(kernel), step.node.text("auto_pad", "NOTSET")
-    pads = list(step.node.integers("pads", [0] * 2 * rank))
+    rank, style = len(kernel), context.node.text("auto_pad", "NOTSET")
+    pads = list(context.node.integers("pads", [0] * 2 * rank))
     if style == "NOTSET":
         if len(pads) != 2 * rank:
             raise Refusal(f"pads has {len(pads)} numbers for {rank} axes")
@@ -44,7 +44,7 @@ def _padding(step: Step, kernel: list[int], strides: list[int], dilation: list[i
         raise Refusal(f"auto_pad = {style!r} has no counterpart")
     pairs = []
     for axis in range(rank):
-        size = step.shape(0)[axis + 2]
+        size = context.shape(0)[axis + 2]
         if size is None and strides[axis] != 1:
             raise Refusal(f"auto_pad = {style!r} with sizes that are not fixed has no counterpart: pass inputs=")
         reach = dilation[axis] * (kernel[axis] - 1) + 1
@@ -56,50 +56,50 @@ def _padding(step: Step, kernel: list[int], strides: list[int], dilation: list[i
     return pairs
 
 
-def _weight(step: Step, rank: int) -> Any:
-    weight = step.stored(1)
+def _weight(context: Context, rank: int) -> Any:
+    weight = context.stored(1)
     if len(weight.array.shape) != rank + 2 or 0 in weight.array.shape:
         raise Refusal(f"the weight {weight.stored!r} has the shape {weight.array.shape}, expected {rank + 2} axes")
     kernel = list(weight.array.shape[2:])
-    if list(step.node.integers("kernel_shape", kernel)) != kernel:
+    if list(context.node.integers("kernel_shape", kernel)) != kernel:
         raise Refusal(f"kernel_shape is not that of the weight, {kernel}")
     return weight, kernel
 
 
-def _convolution(step: Step) -> Ref:
-    rank = _spatial(step)
-    weight, kernel = _weight(step, rank)
-    strides, dilation = _each(step, "strides", 1, rank), _each(step, "dilations", 1, rank)
-    groups = step.node.integer("group", 1)
+def _convolution(context: Context) -> Ref:
+    rank = _spatial(context)
+    weight, kernel = _weight(context, rank)
+    strides, dilation = _each(context, "strides", 1, rank), _each(context, "dilations", 1, rank)
+    groups = context.node.integer("group", 1)
     config = {
         "kind": f"Conv{rank}D",
         "channels": weight.array.shape[0],
         "kernel_size": kernel,
         "strides": strides,
-        "padding": _padding(step, kernel, strides, dilation),
+        "padding": _padding(context, kernel, strides, dilation),
         "dilation": dilation,
         "groups": groups,
         "layout": LAYOUTS[rank],
         "activation": None,
-        "use_bias": step.has(2),
+        "use_bias": context.has(2),
         "in_channels": weight.array.shape[1] * groups,
     }
-    bias = {"bias": step.stored(2)} if step.has(2) else {}
-    return step.block(config, step.ref(0), weight=weight, **bias)
+    bias = {"bias": context.stored(2)} if context.has(2) else {}
+    return context.block(config, context.ref(0), weight=weight, **bias)
 
 
-def _transposed(step: Step) -> Ref:
-    rank = _spatial(step)
-    weight, kernel = _weight(step, rank)
-    strides, dilation = _each(step, "strides", 1, rank), _each(step, "dilations", 1, rank)
-    groups, extra = step.node.integer("group", 1), _each(step, "output_padding", 0, rank)
-    style, wanted = step.node.text("auto_pad", "NOTSET"), step.node.integers("output_shape", None)
+def _transposed(context: Context) -> Ref:
+    rank = _spatial(context)
+    weight, kernel = _weight(context, rank)
+    strides, dilation = _each(context, "strides", 1, rank), _each(context, "dilations", 1, rank)
+    groups, extra = context.node.integer("group", 1), _each(context, "output_padding", 0, rank)
+    style, wanted = context.node.text("auto_pad", "NOTSET"), context.node.integers("output_shape", None)
     if wanted is not None or style.startswith("SAME"):
-        sizes = step.shape(0)[2:]
+        sizes = context.shape(0)[2:]
         if None in sizes and wanted is not None:
             raise Refusal("output_shape with sizes that are not fixed has no counterpart: pass inputs=")
         padding = []
-        step.node.integers("pads", None)
+        context.node.integers("pads", None)
         for axis, (size, stride, gap) in enumerate(zip(sizes, strides, dilation, strict=True)):
             # Whatever the size, "same" is the size times the stride.
             base = 0 if size is None else size
@@ -113,7 +113,7 @@ def _transposed(step: Step) -> Ref:
             small, large = total // 2, total - total // 2
             padding.append([large, small] if style == "SAME_LOWER" else [small, large])
     else:
-        padding = _padding(step, kernel, strides, dilation)
+        padding = _padding(context, kernel, strides, dilation)
     config = {
         "kind": f"Conv{rank}DTranspose",
         "channels": weight.array.shape[1] * groups,
@@ -125,25 +125,25 @@ def _transposed(step: Step) -> Ref:
         "groups": groups,
         "layout": LAYOUTS[rank],
         "activation": None,
-        "use_bias": step.has(2),
+        "use_bias": context.has(2),
         "in_channels": weight.array.shape[0],
     }
-    bias = {"bias": step.stored(2)} if step.has(2) else {}
-    return step.block(config, step.ref(0), weight=weight, **bias)
+    bias = {"bias": context.stored(2)} if context.has(2) else {}
+    return context.block(config, context.ref(0), weight=weight, **bias)
 
 
-def _pooling(step: Step) -> Ref:
-    rank, node = _spatial(step), step.node
+def _pooling(context: Context) -> Ref:
+    rank, node = _spatial(context), context.node
     average = node.op == "AveragePool"
-    kernel, strides = list(node.integers("kernel_shape")), _each(step, "strides", 1, rank)
-    dilation, ceil = _each(step, "dilations", 1, rank), node.flag("ceil_mode", default=False)
+    kernel, strides = list(node.integers("kernel_shape")), _each(context, "strides", 1, rank)
+    dilation, ceil = _each(context, "dilations", 1, rank), node.flag("ceil_mode", default=False)
     include = node.flag("count_include_pad", default=False) if average else False
     node.integer("storage_order", 0)
-    padding = _padding(step, kernel, strides, dilation)
-    dtype = step.dtype(0)
+    padding = _padding(context, kernel, strides, dilation)
+    dtype = context.dtype(0)
     if len(kernel) != rank or dilation != [1] * rank or (average and dtype[0] in "iu"):
         raise Refusal(f"{node.op} of {dtype} with dilations {dilation} has no counterpart")
-    if step.used(1):
+    if context.used(1):
         raise Refusal("the places of the largest elements, as a second result, have no counterpart")
     config: dict[str, Any] = {
         "kind": f"{'Avg' if average else 'Max'}Pool{rank}D",
@@ -153,28 +153,30 @@ def _pooling(step: Step) -> Ref:
         "layout": LAYOUTS[rank],
         "ceil_mode": ceil,
     }
-    ref = step.ref(0)
+    ref = context.ref(0)
     if any(max(pair) >= size for pair, size in zip(padding, kernel, strict=True)):
         raise Refusal(f"padding {padding} that fills windows of {kernel} has no counterpart")
     if average:
         config["count_include_pad"] = include
-    return step.block(config, ref)
+    return context.block(config, ref)
 
 
 def _global(style: str) -> Read:
-    def read(step: Step) -> Ref:
-        rank = step.rank(0) - 2
-        if step.dtype(0)[0] in "iu" and style == "Avg":
-            raise Refusal(f"{step.node.op} of {step.dtype(0)} has no counterpart")
+    def read(context: Context) -> Ref:
+        rank = context.rank(0) - 2
+        if context.dtype(0)[0] in "iu" and style == "Avg":
+            raise Refusal(f"{context.node.op} of {context.dtype(0)} has no counterpart")
         if rank in LAYOUTS:
-            return step.block({"kind": f"Global{style}Pool{rank}D", "layout": LAYOUTS[rank]}, step.ref(0))
-        return step.op("mean" if style == "Avg" else "max", step.ref(0), axis=list(range(2, rank + 2)), keepdims=True)
+            return context.block({"kind": f"Global{style}Pool{rank}D", "layout": LAYOUTS[rank]}, context.ref(0))
+        return context.op(
+            "mean" if style == "Avg" else "max", context.ref(0), axis=list(range(2, rank + 2)), keepdims=True
+        )
 
     return read
 
 
-def _resize(step: Step) -> Ref:
-    node, rank = step.node, step.rank(0)
+def _resize(context: Context) -> Ref:
+    node, rank = context.node, context.rank(0)
     mode = node.text("mode", "nearest")
     place = node.text("coordinate_transformation_mode", "half_pixel")
     rounding = node.text("nearest_mode", "round_prefer_floor")
@@ -183,13 +185,13 @@ def _resize(step: Step) -> Ref:
     node.flag("exclude_outside", default=False)
     node.expect("keep_aspect_ratio_policy", "s", b"stretch")
     antialias = node.flag("antialias", default=False)
-    axes = [step.axis(axis) for axis in node.integers("axes", list(range(rank)))]
-    before = step.shape(0)
+    axes = [context.axis(axis) for axis in node.integers("axes", list(range(rank)))]
+    before = context.shape(0)
     scales: list[float] = [1.0] * rank
     sizes: list[int | None] = list(before)
-    if step.has(3):
-        both = step.known(0).shapes
-        for axis, size in zip(axes, step.sizes(3), strict=True):
+    if context.has(3):
+        both = context.known(0).shapes
+        for axis, size in zip(axes, context.sizes(3), strict=True):
             if isinstance(size, Dim):
                 if size.pair != (both[0][axis], both[1][axis]):
                     raise Refusal("resizing to a size that is not fixed has no counterpart: pass inputs=")
@@ -198,7 +200,7 @@ def _resize(step: Step) -> Ref:
             old = before[axis]
             scales[axis] = size / old if old else 0.0
     else:
-        for axis, scale in zip(axes, _factors(step), strict=True):
+        for axis, scale in zip(axes, _factors(context), strict=True):
             scales[axis] = scale
             old = before[axis]
             sizes[axis] = None if old is None else int(np.floor(old * np.float32(scale)))
@@ -233,16 +235,16 @@ def _resize(step: Step) -> Ref:
         "size": None if whole else sizes[2:],
         "layout": LAYOUTS[rank - 2],
     }
-    if mode == "linear" and step.dtype(0)[0] in "iu":
-        raise Refusal(f"linear resizing of {step.dtype(0)} has no counterpart")
-    return step.block(config, step.ref(0))
+    if mode == "linear" and context.dtype(0)[0] in "iu":
+        raise Refusal(f"linear resizing of {context.dtype(0)} has no counterpart")
+    return context.block(config, context.ref(0))
 
 
-def _factors(step: Step) -> list[float]:
-    factors = step.stored(2).array
+def _factors(context: Context) -> list[float]:
+    factors = context.stored(2).array
     if factors.dtype.kind != "f" or factors.ndim != 1 or factors.shape[0] > MAX_RANK:
         raise Refusal(f"scales of {factors.dtype} {factors.shape} have no counterpart, a list of floats has")
-    return [float(each) for each in step.constant(2)]
+    return [float(each) for each in context.constant(2)]
 
 
 #: Name, what it becomes, how, what is lost.

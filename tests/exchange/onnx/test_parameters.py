@@ -12,7 +12,7 @@ import pytest
 import modelarchive as ma
 from modelarchive import names
 from modelarchive.exchange import onnx as exchange
-from modelarchive.exchange.onnx.alone import cleaned
+from modelarchive.exchange.onnx.parameters import cleaned
 from tests.conftest import ROOT
 from tests.exchange.onnx import wire
 

@@ -1,15 +1,16 @@
-"""The table of Keras' layers: one row a class."""
+"""The table of Keras' layers and of the classes behind ``keras.ops``: one row a class; a new one is a row."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
 
-from modelarchive.exchange.keras import reading_attention as attention
-from modelarchive.exchange.keras import reading_layers as plain
-from modelarchive.exchange.keras import reading_merging as merging
-from modelarchive.exchange.keras import reading_sequences as sequences
-from modelarchive.exchange.keras import reading_windows as windows
+from modelarchive.exchange.keras import lifting_attention as attention
+from modelarchive.exchange.keras import lifting_layers as plain
+from modelarchive.exchange.keras import lifting_merging as merging
+from modelarchive.exchange.keras import lifting_ops as ops
+from modelarchive.exchange.keras import lifting_recurrent as recurrent
+from modelarchive.exchange.keras import lifting_windows as windows
 from modelarchive.exchange.keras import weights as w
 from modelarchive.exchange.keras.row import Row
 
@@ -32,7 +33,7 @@ def _ranks(theirs: str, ours: str, read: Callable[[int], Any], *, upto: int = 3,
     )
 
 
-_ROWS: Final = (
+_LAYERS: Final = (
     Row("Dense", "Dense", plain.dense, w.KERNEL_AND_BIAS),
     Row("EinsumDense", "einsum, add", plain.einsum_dense, w.EINSUM),
     Row("Embedding", "Embedding", plain.embedding, (w.same("embeddings", "weight"),),
@@ -89,15 +90,15 @@ _ROWS: Final = (
     Row("Average", "add, multiply", merging.average, losses="tensors of as many axes"),
     Row("Concatenate", "concatenate", merging.concatenate),
     Row("Dot", "einsum", merging.dot, masks="drop"),
-    Row("LSTM", "LSTM", sequences.recurrence, w.recurrent(w.LSTM_GATES),
+    Row("LSTM", "LSTM", recurrent.recurrence, w.recurrent(w.LSTM_GATES),
         "activations tanh and sigmoid; not stateful", "use"),
-    Row("GRU", "GRU", sequences.recurrence, w.recurrent(w.GRU_GATES),
+    Row("GRU", "GRU", recurrent.recurrence, w.recurrent(w.GRU_GATES),
         "activations tanh and sigmoid; not stateful", "use"),
-    Row("SimpleRNN", "RNN", sequences.recurrence, w.recurrent(w.RNN_GATES),
+    Row("SimpleRNN", "RNN", recurrent.recurrence, w.recurrent(w.RNN_GATES),
         "activations tanh and relu; not stateful", "use"),
-    Row("RNN", "LSTM, GRU or RNN", sequences.recurrence, (), "of one cell of Keras' own", "use"),
-    Row("Bidirectional", "LSTM, GRU or RNN", sequences.bidirectional, (), "of two recurrences alike", "use"),
-    Row("TimeDistributed", "the layer inside", sequences.time_distributed, (),
+    Row("RNN", "LSTM, GRU or RNN", recurrent.recurrence, (), "of one cell of Keras' own", "use"),
+    Row("Bidirectional", "LSTM, GRU or RNN", recurrent.bidirectional, (), "of two recurrences alike", "use"),
+    Row("TimeDistributed", "the layer inside", recurrent.time_distributed, (),
         "of a layer that looks at more than one axis: known sizes", "use"),
     Row("MultiHeadAttention", "MultiHeadAttention", attention.multi_head, w.ATTENTION,
         "value_dim as key_dim; its scores are not given", "use"),
@@ -108,5 +109,120 @@ _ROWS: Final = (
 )  # fmt: skip
 
 #: Class -> row.
-LAYERS: Final[dict[str, Row]] = {row.theirs: row for row in _ROWS}
+LAYERS: Final[dict[str, Row]] = {row.theirs: row for row in _LAYERS}
 LAYERS["GroupedQueryAttention"] = LAYERS["GroupQueryAttention"]
+
+
+def _one(theirs: str, ours: str, losses: str = "") -> Row:
+    return Row(theirs, ours, ops.unary(ours), losses=losses, masks="drop")
+
+
+def _two(theirs: str, ours: str, losses: str = "") -> Row:
+    return Row(theirs, ours, ops.binary(ours), losses=losses, masks="drop")
+
+
+def _reduction(theirs: str, ours: str) -> Row:
+    return Row(theirs, ours, ops.reduction(ours), masks="drop")
+
+
+def _activation(theirs: str, ours: str, setting: str = "", default: float = 0.0) -> Row:
+    return Row(theirs, f"Activation {ours}", ops.activated(ours, setting, default), masks="drop")
+
+
+def _other(theirs: str, ours: str, how: ops.Read, losses: str = "") -> Row:
+    return Row(theirs, ours, how, losses=losses, masks="drop")
+
+
+_OPERATIONS: Final = (
+    _two("Add", "add"),
+    _two("Subtract", "subtract"),
+    _two("Multiply", "multiply"),
+    _two("Divide", "divide"),
+    _two("TrueDivide", "divide"),
+    _two("Power", "power"),
+    _two("Maximum", "maximum"),
+    _two("Minimum", "minimum"),
+    _two("Matmul", "matmul"),
+    _two("Equal", "equal"),
+    _two("Greater", "greater"),
+    _two("Less", "less"),
+    _other("NotEqual", "equal", ops.negated("equal")),
+    _other("GreaterEqual", "less, equal", ops.negated("less"), "true for NaN, where Keras says false"),
+    _other("LessEqual", "greater, equal", ops.negated("greater"), "true for NaN, where Keras says false"),
+    _two("LogicalAnd", "minimum", "of truths only"),
+    _two("LogicalOr", "maximum", "of truths only"),
+    _other("LogicalNot", "equal", lambda step: step.op("equal", ops.one(step), step.constant(False, "bool"))),
+    _one("Negative", "negative"),
+    _one("Absolute", "abs"),
+    _one("Abs", "abs"),
+    _one("Exp", "exp"),
+    _one("Log", "log"),
+    _one("Sqrt", "sqrt"),
+    _one("Rsqrt", "rsqrt"),
+    _one("Erf", "erf"),
+    _one("Sin", "sin"),
+    _one("Cos", "cos"),
+    _other("Square", "multiply", ops.square),
+    _other("Reciprocal", "divide", ops.reciprocal),
+    _reduction("Sum", "sum"),
+    _reduction("Mean", "mean"),
+    _reduction("Max", "max"),
+    _reduction("Min", "min"),
+    _reduction("Amax", "max"),
+    _reduction("Amin", "min"),
+    _reduction("Var", "var"),
+    _other("Std", "var, sqrt", ops.deviation),
+    _other("Logsumexp", "max, exp, sum, log", ops.log_sum_exp),
+    _other("Argmax", "argmax", ops.argmax),
+    _other("Cumsum", "cumsum", ops.cumulated),
+    _other("Concatenate", "concatenate", ops.joined("concatenate")),
+    _other("Stack", "stack", ops.joined("stack")),
+    _other("Split", "split", ops.split),
+    _other("Unstack", "slice", ops.unstack, "of axes of a known size"),
+    _other("Reshape", "reshape", ops.reshape),
+    _other("Transpose", "transpose", ops.transpose),
+    _other("Swapaxes", "transpose", ops.swapped),
+    _other("Moveaxis", "transpose", ops.moved),
+    _other("ExpandDims", "expand_dims", ops.expanded),
+    _other("Squeeze", "squeeze", ops.squeezed),
+    _other("GetItem", "slice", ops.picked, "ranges and numbers; computed indices are refused"),
+    _other("Flip", "slice", ops.flipped),
+    _other("Pad", "pad", ops.padded, "modes constant and reflect"),
+    _other("Clip", "clip", ops.clip),
+    _other("Where", "where", ops.chosen),
+    _other("Take", "take", ops.taken),
+    _other("TakeAlongAxis", "gather", ops.taken_along),
+    _other("Repeat", "take", ops.repeated, "along axes of a known size"),
+    _other("Tile", "concatenate", ops.tiled, "at most 64 copies along an axis"),
+    _other("BroadcastTo", "broadcast_to", ops.stretched),
+    _other("Einsum", "einsum", ops.einsum, "patterns that are written out, with ->"),
+    _other("Dot", "matmul", ops.dotted, "of a second tensor of one or two axes"),
+    _other("Tensordot", "matmul", ops.dotted, "over one axis"),
+    _other("Cast", "cast", ops.cast),
+    _other("StopGradient", "Identity", ops.untouched, "gradients pass"),
+    _other("Copy", "Identity", ops.untouched),
+    _other("ConvertToTensor", "Identity", ops.untouched),
+    _activation("Relu", "relu"),
+    _activation("Relu6", "relu6"),
+    _activation("Sigmoid", "sigmoid"),
+    _activation("Tanh", "tanh"),
+    _activation("Softplus", "softplus"),
+    _activation("Softsign", "softsign"),
+    _activation("Silu", "silu"),
+    _activation("LogSigmoid", "log_sigmoid"),
+    _activation("LeakyRelu", "leaky_relu", "negative_slope", 0.2),
+    _activation("HardSigmoid", "hard_sigmoid"),
+    _activation("HardSilu", "hard_swish"),
+    _activation("HardTanh", "hard_tanh"),
+    _activation("Elu", "elu", "alpha", 1.0),
+    _activation("Celu", "celu", "alpha", 1.0),
+    _activation("Selu", "selu"),
+    _other("Gelu", "Activation gelu or gelu_tanh", ops.gelu),
+    _other("Glu", "split, multiply", ops.glu),
+    _other("Softmax", "Softmax", ops.softmax("Softmax")),
+    _other("LogSoftmax", "LogSoftmax", ops.softmax("LogSoftmax")),
+    _other("Resize", "Upsample", ops.resized, "bilinear, without cropping or smoothing"),
+)
+
+#: Class -> row.
+OPERATIONS: Final[dict[str, Row]] = {row.theirs: row for row in _OPERATIONS}

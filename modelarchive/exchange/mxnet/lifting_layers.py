@@ -8,17 +8,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.mxnet.importing import Packed, Ref, Step, Zeros, changed, elements
+from modelarchive.exchange.mxnet.importing import Context, Packed, Ref, Zeros, changed, elements
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
-Operator = Callable[[Step], Any]
+Operator = Callable[[Context], Any]
 _LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 
 
-def _windows(step: Step, *, fields: dict[str, str]) -> tuple[int, dict[str, Any]]:
+def _windows(context: Context, *, fields: dict[str, str]) -> tuple[int, dict[str, Any]]:
     """Rank, and the fields that a convolution or pooling has for each spatial axis."""
-    at = step.attributes
+    at = context.attributes
     kernel = at.sizes("kernel")
     rank = len(kernel)
     if rank not in _LAYOUTS:
@@ -40,12 +40,12 @@ def _windows(step: Step, *, fields: dict[str, str]) -> tuple[int, dict[str, Any]
 _CONVOLUTION: Final = {"kernel": "kernel_size", "stride": "strides", "dilate": "dilation", "pad": "padding"}
 
 
-def convolution(step: Step) -> Ref:
+def convolution(context: Context) -> Ref:
     """Convolution; where the channels are last, so are they in MXNet's weight."""
-    at = step.attributes
-    rank, config = _windows(step, fields=_CONVOLUTION)
+    at = context.attributes
+    rank, config = _windows(context, fields=_CONVOLUTION)
     use_bias = not at.flag("no_bias", default=False)
-    stored, weight = _weight(step, rank)
+    stored, weight = _weight(context, rank)
     if config["layout"][-1] == "C":
         order = (0, rank + 1, *range(1, rank + 1))
         weight = changed(weight, lambda x: x.transpose(order), [weight.shape[each] for each in order])
@@ -58,18 +58,18 @@ def convolution(step: Step) -> Ref:
         "use_bias": use_bias,
         "in_channels": weight.shape[1] * groups,
     }
-    bias = {"bias": step.parameter(2)} if use_bias else {}
-    return step.block(config, step.ref(0), weight=(stored, weight), **bias)
+    bias = {"bias": context.parameter(2)} if use_bias else {}
+    return context.block(config, context.ref(0), weight=(stored, weight), **bias)
 
 
-def deconvolution(step: Step) -> Ref:
+def deconvolution(context: Context) -> Ref:
     """Transposed convolution."""
-    at = step.attributes
-    rank, config = _windows(step, fields=_CONVOLUTION | {"adj": "output_padding"})
+    at = context.attributes
+    rank, config = _windows(context, fields=_CONVOLUTION | {"adj": "output_padding"})
     if at.sizes("target_shape", "()"):
         raise Refusal("target_shape has no counterpart, only pad and adj")
     use_bias = not at.flag("no_bias", default=True)
-    stored, weight = _weight(step, rank)
+    stored, weight = _weight(context, rank)
     if config["layout"][-1] == "C":
         raise Refusal("a transposed convolution with its channels last has no counterpart")
     config |= {
@@ -80,22 +80,22 @@ def deconvolution(step: Step) -> Ref:
         "use_bias": use_bias,
         "in_channels": weight.shape[0],
     }
-    bias = {"bias": step.parameter(2)} if use_bias else {}
-    return step.block(config, step.ref(0), weight=(stored, weight), **bias)
+    bias = {"bias": context.parameter(2)} if use_bias else {}
+    return context.block(config, context.ref(0), weight=(stored, weight), **bias)
 
 
-def _weight(step: Step, rank: int) -> tuple[str, Deferred]:
-    stored, weight = step.parameter(1)
+def _weight(context: Context, rank: int) -> tuple[str, Deferred]:
+    stored, weight = context.parameter(1)
     if len(weight.shape) != rank + 2:
         raise Refusal(f"the weight {stored!r} has the shape {weight.shape}, expected {rank + 2} axes")
     return stored, weight
 
 
-def dense(step: Step) -> Ref:
+def dense(context: Context) -> Ref:
     """FullyConnected."""
-    at = step.attributes
+    at = context.attributes
     units, use_bias = at.integer("num_hidden"), not at.flag("no_bias", default=False)
-    weight = step.parameter(1)
+    weight = context.parameter(1)
     if len(weight[1].shape) != 2:
         raise Refusal(f"the weight {weight[0]!r} has the shape {weight[1].shape}, expected 2 axes")
     config = {
@@ -106,24 +106,24 @@ def dense(step: Step) -> Ref:
         "flatten": at.flag("flatten", default=True),
         "in_units": weight[1].shape[1],
     }
-    bias = {"bias": step.parameter(2)} if use_bias else {}
-    return step.block(config, step.ref(0), weight=weight, **bias)
+    bias = {"bias": context.parameter(2)} if use_bias else {}
+    return context.block(config, context.ref(0), weight=weight, **bias)
 
 
-def embedding(step: Step) -> Ref:
+def embedding(context: Context) -> Ref:
     """Embedding: MXNet takes the indices as floats, and those outside as the nearest row."""
-    at = step.attributes
+    at = context.attributes
     rows, width = at.integer("input_dim"), at.integer("output_dim")
     at.text("dtype", "float32")
     config = {"kind": "Embedding", "input_dim": rows, "output_dim": width, "padding_idx": None}
-    step.note("an index outside of the table is an error; MXNet takes the nearest row")
-    whole = step.op("cast", step.ref(0), dtype="int64")
-    return step.block(config, whole, weight=step.parameter(1))
+    context.note("an index outside of the table is an error; MXNet takes the nearest row")
+    whole = context.op("cast", context.ref(0), dtype="int64")
+    return context.block(config, whole, weight=context.parameter(1))
 
 
-def pooling(step: Step) -> Ref:
+def pooling(context: Context) -> Ref:
     """Pooling over windows and over everything."""
-    at = step.attributes
+    at = context.attributes
     everything = at.flag("global_pool", default=False)
     style = at.text("pool_type", "max")
     convention = at.text("pooling_convention", "valid")
@@ -137,12 +137,12 @@ def pooling(step: Step) -> Ref:
             at.text(each, "()")
         layout = at.text("layout", "None")
         kernel = at.sizes("kernel", "()")
-        rank = len(layout) - 2 if layout != "None" else len(kernel) or step.rank(0) - 2
+        rank = len(layout) - 2 if layout != "None" else len(kernel) or context.rank(0) - 2
         if rank not in _LAYOUTS:
             raise Refusal(f"pooling over {rank} axes has no counterpart")
         layout = _LAYOUTS[rank] if layout == "None" else layout
-        return step.block({"kind": f"Global{name}Pool{rank}D", "layout": layout}, step.ref(0))
-    rank, config = _windows(step, fields={"kernel": "pool_size", "stride": "strides", "pad": "padding"})
+        return context.block({"kind": f"Global{name}Pool{rank}D", "layout": layout}, context.ref(0))
+    rank, config = _windows(context, fields={"kernel": "pool_size", "stride": "strides", "pad": "padding"})
     if convention not in ("valid", "full"):
         raise Refusal(f"pooling_convention = {convention!r} has no counterpart, only valid and full")
     config |= {"kind": f"{name}Pool{rank}D", "ceil_mode": convention == "full"}
@@ -150,13 +150,13 @@ def pooling(step: Step) -> Ref:
         config["count_include_pad"] = include
     sizes = zip(config["pool_size"], config["strides"], config["padding"], strict=True)
     if convention == "full" and any(size < stride + pad[0] for size, stride, pad in sizes):
-        step.note("a last window that begins behind the input is left out; MXNet counts it")
-    return step.block(config, step.ref(0))
+        context.note("a last window that begins behind the input is left out; MXNet counts it")
+    return context.block(config, context.ref(0))
 
 
-def batch_norm(step: Step) -> Ref:
+def batch_norm(context: Context) -> Ref:
     """BatchNorm in inference."""
-    at = step.attributes
+    at = context.attributes
     epsilon, axis = at.number("eps", 1e-3), at.integer("axis", 1)
     momentum, fixed = at.number("momentum", 0.9), at.flag("fix_gamma", default=True)
     at.flag("use_global_stats", default=False)
@@ -164,8 +164,8 @@ def batch_norm(step: Step) -> Ref:
     for name in ("ndev", "key", "min_calib_range", "max_calib_range"):
         at.text(name, "None")
     at.expect("act_type", "None")
-    gamma, beta = step.parameter(1), step.parameter(2)
-    statistics = [_statistic(step, 3, "moving_mean"), _statistic(step, 4, "moving_var")]
+    gamma, beta = context.parameter(1), context.parameter(2)
+    statistics = [_statistic(context, 3, "moving_mean"), _statistic(context, 4, "moving_var")]
     config = {
         "kind": "BatchNorm",
         "axis": axis,
@@ -176,61 +176,63 @@ def batch_norm(step: Step) -> Ref:
         "in_channels": elements(beta[1]),
     }
     if fixed:
-        step.note(f"{gamma[0]!r} is left out: fix_gamma takes it as 1")
+        context.note(f"{gamma[0]!r} is left out: fix_gamma takes it as 1")
     scale = {} if fixed else {"weight": gamma}
-    return step.block(config, step.ref(0), **scale, bias=beta, running_mean=statistics[0], running_var=statistics[1])
+    return context.block(
+        config, context.ref(0), **scale, bias=beta, running_mean=statistics[0], running_var=statistics[1]
+    )
 
 
-def _statistic(step: Step, index: int, name: str) -> tuple[str, Deferred]:
-    if len(step) > index:
-        return step.parameter(index)
+def _statistic(context: Context, index: int, name: str) -> tuple[str, Deferred]:
+    if len(context) > index:
+        return context.parameter(index)
     # Before 0.9 these were no inputs, and had their names from the operator's.
-    stored = f"{step.node.name}_{name}"
-    if stored not in step.importer.arrays:
+    stored = f"{context.node.name}_{name}"
+    if stored not in context.importer.arrays:
         raise Refusal(f"the parameter {stored!r} is not in the file of arrays")
-    return stored, step.importer.arrays[stored]
+    return stored, context.importer.arrays[stored]
 
 
-def layer_norm(step: Step) -> Ref:
+def layer_norm(context: Context) -> Ref:
     """LayerNorm."""
-    at = step.attributes
+    at = context.attributes
     axis, epsilon = at.integer("axis", -1), at.number("eps", 1e-5)
     at.flag("output_mean_var", default=False)
-    return _affine(step, {"kind": "LayerNorm", "axis": axis, "epsilon": epsilon})
+    return _affine(context, {"kind": "LayerNorm", "axis": axis, "epsilon": epsilon})
 
 
-def instance_norm(step: Step) -> Ref:
+def instance_norm(context: Context) -> Ref:
     """InstanceNorm."""
-    return _affine(step, {"kind": "InstanceNorm", "axis": 1, "epsilon": step.attributes.number("eps", 1e-3)})
+    return _affine(context, {"kind": "InstanceNorm", "axis": 1, "epsilon": context.attributes.number("eps", 1e-3)})
 
 
-def group_norm(step: Step) -> Ref:
+def group_norm(context: Context) -> Ref:
     """GroupNorm, whose scale and shift are those of groups in 1.9, and of channels in 2.x."""
-    at = step.attributes
+    at = context.attributes
     groups, epsilon = at.integer("num_groups", 1), at.number("eps", 1e-5)
     at.flag("output_mean_var", default=False)
     config = {"kind": "GroupNorm", "num_groups": groups, "epsilon": epsilon, "axis": 1}
-    if elements(step.parameter(1)[1]) != groups:
-        return _affine(step, config)
-    channels = step.shape(0)[1] if step.rank(0) > 1 else None
+    if elements(context.parameter(1)[1]) != groups:
+        return _affine(context, config)
+    channels = context.shape(0)[1] if context.rank(0) > 1 else None
     if channels is None or groups < 1 or channels % groups:
         raise Refusal("the number of channels that it normalises is not known")
     if channels != groups:
-        step.note(f"the scale and shift of each group are repeated for each of its {channels // groups} channels")
+        context.note(f"the scale and shift of each group are repeated for each of its {channels // groups} channels")
     found = {}
     for name, index in (("weight", 1), ("bias", 2)):
-        stored, array = step.parameter(index)
+        stored, array = context.parameter(index)
         if elements(array) != groups:
             raise Refusal(f"{stored!r} has {elements(array)} elements for {groups} groups")
         times = channels // groups
         found[name] = (stored, changed(array, lambda x, n=times: np.repeat(x.reshape(-1), n), [channels]))  # type: ignore[misc]
-    return step.block(config | {"center": True, "scale": True, "in_channels": channels}, step.ref(0), **found)
+    return context.block(config | {"center": True, "scale": True, "in_channels": channels}, context.ref(0), **found)
 
 
-def _affine(step: Step, config: dict[str, Any]) -> Ref:
-    weight, bias = step.parameter(1), step.parameter(2)
+def _affine(context: Context, config: dict[str, Any]) -> Ref:
+    weight, bias = context.parameter(1), context.parameter(2)
     config |= {"center": True, "scale": True, "in_channels": elements(weight[1])}
-    return step.block(config, step.ref(0), weight=weight, bias=bias)
+    return context.block(config, context.ref(0), weight=weight, bias=bias)
 
 
 #: mode -> (kind, gates, fields of its own).
@@ -242,9 +244,9 @@ MODES: Final[dict[str, tuple[str, int, dict[str, Any]]]] = {
 }
 
 
-def recurrent(step: Step) -> tuple[Ref, ...]:
+def recurrent(context: Context) -> tuple[Ref, ...]:
     """RNN: the fused recurrence, whose parameters are one flat array or the parts of one."""
-    at = step.attributes
+    at = context.attributes
     mode = at.text("mode")
     if mode not in MODES:
         raise Refusal(f"mode = {mode!r} has no counterpart")
@@ -258,9 +260,9 @@ def recurrent(step: Step) -> tuple[Ref, ...]:
     both = at.flag("bidirectional", default=False)
     if not (0 < layers <= 64 and 0 < hidden < 2**31):
         raise Refusal(f"{layers} layers of {hidden} units have no counterpart")
-    packed = step.raw(1)
-    parts = list(packed.parts) if isinstance(packed, Packed) else [step.parameter(1)[0]]
-    parameters = _unpacked(step, parts, gates * hidden, hidden, layers, 2 if both else 1)
+    packed = context.raw(1)
+    parts = list(packed.parts) if isinstance(packed, Packed) else [context.parameter(1)[0]]
+    parameters = _unpacked(context, parts, gates * hidden, hidden, layers, 2 if both else 1)
     config = {
         "kind": kind,
         "hidden_size": hidden,
@@ -270,11 +272,15 @@ def recurrent(step: Step) -> tuple[Ref, ...]:
         "bidirectional": both,
         "input_size": parameters["weight_ih_l0"][1].shape[1],
         "use_bias": True,
-        "return_state": any(index > 0 for index in step.used),
+        "return_state": any(index > 0 for index in context.used),
         **fields,
     }
-    states = [] if len(step) < 3 or isinstance(step.raw(2), Zeros) else [step.ref(at) for at in range(2, len(step))]
-    ref = step.block(config, step.ref(0), *states, **parameters)
+    states = (
+        []
+        if len(context) < 3 or isinstance(context.raw(2), Zeros)
+        else [context.ref(at) for at in range(2, len(context))]
+    )
+    ref = context.block(config, context.ref(0), *states, **parameters)
     if not config["return_state"]:
         return (ref,)
     return tuple([ref, index] for index in range(3 if mode == "lstm" else 2))
@@ -289,10 +295,10 @@ def packed_inputs(total: int, rows: int, hidden: int, layers: int, directions: i
 
 
 def _unpacked(
-    step: Step, parts: list[str], rows: int, hidden: int, layers: int, directions: int
+    context: Context, parts: list[str], rows: int, hidden: int, layers: int, directions: int
 ) -> dict[str, tuple[str, Deferred]]:
     """Own name -> (name in the file, array), in the order in which MXNet and cuDNN pack them."""
-    arrays = [step.importer.arrays[part] for part in parts]
+    arrays = [context.importer.arrays[part] for part in parts]
     total = sum(map(elements, arrays))
     inputs = packed_inputs(total, rows, hidden, layers, directions)
     if inputs is None:
@@ -321,5 +327,5 @@ def _unpacked(
 
         found[own] = (f"{parts[0]}[{begin}:{end}]", changed(arrays[0], cut, shape))
         begin = end
-    step.note(f"{parts[0]!r} is cut into {len(found)} parameters")
+    context.note(f"{parts[0]!r} is cut into {len(found)} parameters")
     return found

@@ -27,7 +27,7 @@ _INPUTS_A_STEP: Final = 8
 
 
 @dataclass(frozen=True)
-class Step:
+class Context:
     """One operator.
 
     Attributes:
@@ -241,9 +241,9 @@ class Step:
 _ONLY = "only a stored array or a constant has a counterpart"
 
 
-def all_of(step: Step, name: str, refs: Sequence[Ref]) -> Ref:
+def all_of(context: Context, name: str, refs: Sequence[Ref]) -> Ref:
     """An op of two arrays over several, from the left."""
     result = refs[0]
     for ref in refs[1:]:
-        result = step.op(name, result, ref)
+        result = context.op(name, result, ref)
     return result

@@ -10,10 +10,10 @@ from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
 if TYPE_CHECKING:
+    from modelarchive.exchange.keras.lifting_context import Context
     from modelarchive.exchange.keras.scope import At
-    from modelarchive.exchange.keras.step import Step
 
-Add = Callable[["Step", "At", str], "At"]
+Add = Callable[["Context", "At", str], "At"]
 
 
 @dataclass(frozen=True)
@@ -32,29 +32,31 @@ class Activation:
 
 
 def _kind(name: str, alpha: float | None = None) -> Add:
-    return lambda step, at, wish: step.plain("Activation", at, wish=wish, activation=name, alpha=alpha)
+    return lambda context, at, wish: context.plain("Activation", at, wish=wish, activation=name, alpha=alpha)
 
 
 def _softmax(kind: str) -> Add:
-    return lambda step, at, wish: step.plain(kind, at, wish=wish, axis=-1)
+    return lambda context, at, wish: context.plain(kind, at, wish=wish, axis=-1)
 
 
 def _op(name: str) -> Add:
-    return lambda step, at, wish: step.op(name, at, wish=wish)
+    return lambda context, at, wish: context.op(name, at, wish=wish)
 
 
-def _tanh_shrink(step: Step, at: At, wish: str) -> At:
-    return step.op("subtract", at, step.plain("Activation", at, wish=f"{wish}_tanh", activation="tanh"), wish=wish)
+def _tanh_shrink(context: Context, at: At, wish: str) -> At:
+    return context.op(
+        "subtract", at, context.plain("Activation", at, wish=f"{wish}_tanh", activation="tanh"), wish=wish
+    )
 
 
-def _squareplus(step: Step, at: At, wish: str) -> At:
-    root = step.op("sqrt", step.op("add", step.op("multiply", at, at), step.constant(4.0)))
-    return step.op("multiply", step.op("add", at, root), step.constant(0.5), wish=wish)
+def _squareplus(context: Context, at: At, wish: str) -> At:
+    root = context.op("sqrt", context.op("add", context.op("multiply", at, at), context.constant(4.0)))
+    return context.op("multiply", context.op("add", at, root), context.constant(0.5), wish=wish)
 
 
-def _old_hard_sigmoid(step: Step, at: At, wish: str) -> At:
-    steeper = step.op("add", step.op("multiply", at, step.constant(0.2)), step.constant(0.5))
-    return step.op("clip", steeper, wish=wish, low=0.0, high=1.0)
+def _old_hard_sigmoid(context: Context, at: At, wish: str) -> At:
+    steeper = context.op("add", context.op("multiply", at, context.constant(0.2)), context.constant(0.5))
+    return context.op("clip", steeper, wish=wish, low=0.0, high=1.0)
 
 
 #: Of each name in Keras the name in the vocabulary, where it is the same function in a field and as a step.

@@ -5,34 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from modelarchive.exchange.keras.lifting_context import Context
 from modelarchive.exchange.keras.scope import At
-from modelarchive.exchange.keras.step import Step
 from modelarchive.exchange.refusal import Refusal
 
-Read = Callable[[Step], At]
+Read = Callable[[Context], At]
 _LAST: Final = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
 _FIRST: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 
 
-def layout(step: Step, rank: int) -> str:
+def layout(context: Context, rank: int) -> str:
     """The order of the axes."""
-    found = step.config.text("data_format", "channels_last")
+    found = context.config.text("data_format", "channels_last")
     if found not in ("channels_last", "channels_first"):
         raise Refusal(f"data_format = {found!r} is neither channels_last nor channels_first")
     return (_LAST if found == "channels_last" else _FIRST)[rank]
 
 
-def spatial(step: Step, at: At, order: str) -> list[int | None]:
+def spatial(context: Context, at: At, order: str) -> list[int | None]:
     """The sizes of the axes that windows move over."""
-    dims = step.dims(at)
+    dims = context.dims(at)
     if len(dims) != len(order):
-        raise Refusal(f"{step.layer.kind} takes {len(order)} axes, its input has {len(dims)}")
+        raise Refusal(f"{context.layer.kind} takes {len(order)} axes, its input has {len(dims)}")
     return dims[1:-1] if order[-1] == "C" else dims[2:]
 
 
-def padding(step: Step, at: At, order: str, window: Sequence[int], strides: Sequence[int]) -> list[list[int]]:
+def padding(context: Context, at: At, order: str, window: Sequence[int], strides: Sequence[int]) -> list[list[int]]:
     """The padding of a window that is moved: as much as `same` takes, which depends on the size."""
-    how = step.config.text("padding", "valid")
+    how = context.config.text("padding", "valid")
     if how == "valid":
         return [[0, 0] for _ in window]
     if how == "causal" and len(window) == 1:
@@ -42,7 +42,7 @@ def padding(step: Step, at: At, order: str, window: Sequence[int], strides: Sequ
     if all(stride == 1 for stride in strides):
         return [[(size - 1) // 2, size - 1 - (size - 1) // 2] for size in window]
     found = []
-    for length, size, stride in zip(spatial(step, at, order), window, strides, strict=True):
+    for length, size, stride in zip(spatial(context, at, order), window, strides, strict=True):
         if length is None and stride > 1:
             raise Refusal("padding='same' with strides depends on a size that is free in the file: pass inputs=")
         total = size - 1 if length is None else max((-(-length // stride) - 1) * stride + size - length, 0)
@@ -50,9 +50,9 @@ def padding(step: Step, at: At, order: str, window: Sequence[int], strides: Sequ
     return found
 
 
-def _window(step: Step, rank: int) -> tuple[list[int], list[int], list[int], list[int]]:
+def _window(context: Context, rank: int) -> tuple[list[int], list[int], list[int], list[int]]:
     """Kernel, strides, dilation, and the size of the dilated kernel."""
-    config = step.config
+    config = context.config
     kernel = config.sizes("kernel_size", rank)
     dilation = config.sizes("dilation_rate", rank, 1)
     wide = [(size - 1) * each + 1 for size, each in zip(kernel, dilation, strict=True)]
@@ -62,17 +62,17 @@ def _window(step: Step, rank: int) -> tuple[list[int], list[int], list[int], lis
 def convolution(rank: int) -> Read:
     """Conv1D, Conv2D, Conv3D."""
 
-    def read(step: Step) -> At:
-        config = step.config
-        order, x = layout(step, rank), step.as_float(step.x)
-        kernel, strides, dilation, wide = _window(step, rank)
-        activation = step.activation_of(config.value("activation", None))
+    def read(context: Context) -> At:
+        config = context.config
+        order, x = layout(context, rank), context.as_float(context.x)
+        kernel, strides, dilation, wide = _window(context, rank)
+        activation = context.activation_of(config.value("activation", None))
         groups = config.integer("groups", 1)
         fields = {
             "channels": config.integer("filters"),
             "kernel_size": kernel,
             "strides": strides,
-            "padding": padding(step, x, order, wide, strides),
+            "padding": padding(context, x, order, wide, strides),
             "dilation": dilation,
             "groups": groups,
             "layout": order,
@@ -81,8 +81,8 @@ def convolution(rank: int) -> Read:
         }
         config.expect("quantization_config", None)
         sizes = lambda arrays: {"in_channels": arrays["weight"].shape[1] * groups}  # noqa: E731
-        at = step.block(f"Conv{rank}D", fields, x, sizes=sizes)[0]
-        return at if activation.field else step.activation(activation, at)
+        at = context.block(f"Conv{rank}D", fields, x, sizes=sizes)[0]
+        return at if activation.field else context.activation(activation, at)
 
     return read
 
@@ -90,27 +90,27 @@ def convolution(rank: int) -> Read:
 def depthwise(rank: int) -> Read:
     """DepthwiseConv1D, DepthwiseConv2D: as many groups as channels."""
 
-    def read(step: Step) -> At:
-        activation = step.activation_of(step.config.value("activation", None))
-        at = _depthwise(step, rank, activation.field, step.config.flag("use_bias", default=True))
-        return at if activation.field else step.activation(activation, at)
+    def read(context: Context) -> At:
+        activation = context.activation_of(context.config.value("activation", None))
+        at = _depthwise(context, rank, activation.field, context.config.flag("use_bias", default=True))
+        return at if activation.field else context.activation(activation, at)
 
     return read
 
 
-def _depthwise(step: Step, rank: int, activation: str | None, use_bias: bool, wish: str = "", **more: Any) -> At:
-    order, x = layout(step, rank), step.as_float(step.x)
-    kernel, strides, dilation, wide = _window(step, rank)
-    step.config.expect("groups", 1)
-    times = step.config.integer("depth_multiplier", 1)
-    channels = step.dims(x)[-1 if order[-1] == "C" else 1]
+def _depthwise(context: Context, rank: int, activation: str | None, use_bias: bool, wish: str = "", **more: Any) -> At:
+    order, x = layout(context, rank), context.as_float(context.x)
+    kernel, strides, dilation, wide = _window(context, rank)
+    context.config.expect("groups", 1)
+    times = context.config.integer("depth_multiplier", 1)
+    channels = context.dims(x)[-1 if order[-1] == "C" else 1]
     if channels is None:
         raise Refusal("the number of its channels is not known: pass inputs=")
     fields = {
         "channels": channels * times,
         "kernel_size": kernel,
         "strides": strides,
-        "padding": padding(step, x, order, wide, strides),
+        "padding": padding(context, x, order, wide, strides),
         "dilation": dilation,
         "groups": channels,
         "layout": order,
@@ -118,21 +118,21 @@ def _depthwise(step: Step, rank: int, activation: str | None, use_bias: bool, wi
         "use_bias": use_bias,
         "in_channels": channels,
     }
-    return step.block(f"Conv{rank}D", fields, x, wish=wish, **more)[0]
+    return context.block(f"Conv{rank}D", fields, x, wish=wish, **more)[0]
 
 
 def separable(rank: int) -> Read:
     """SeparableConv1D, SeparableConv2D: a convolution for each channel, and one over the channels."""
 
-    def read(step: Step) -> At:
-        config = step.config
+    def read(context: Context) -> At:
+        config = context.config
         use_bias = config.flag("use_bias", default=True)
-        activation = step.activation_of(config.value("activation", None))
-        every = step.held({"use_bias": use_bias}, step.weights, step.layer)
+        activation = context.activation_of(config.value("activation", None))
+        every = context.held({"use_bias": use_bias}, context.weights, context.layer)
         held = [{"weight": every["depthwise"]}, {"weight": every["pointwise"]}]
         if use_bias:
             held[1]["bias"] = every["bias"]
-        at = _depthwise(step, rank, None, False, f"{step.layer.name}_depthwise", held=held[0])
+        at = _depthwise(context, rank, None, False, f"{context.layer.name}_depthwise", held=held[0])
         fields = {
             "channels": config.integer("filters"),
             "kernel_size": [1] * rank,
@@ -140,13 +140,13 @@ def separable(rank: int) -> Read:
             "padding": [[0, 0]] * rank,
             "dilation": [1] * rank,
             "groups": 1,
-            "layout": layout(step, rank),
+            "layout": layout(context, rank),
             "activation": activation.field,
             "use_bias": use_bias,
         }
         sizes = lambda arrays: {"in_channels": arrays["weight"].shape[1]}  # noqa: E731
-        at = step.block(f"Conv{rank}D", fields, at, sizes=sizes, held=held[1])[0]
-        return at if activation.field else step.activation(activation, at)
+        at = context.block(f"Conv{rank}D", fields, at, sizes=sizes, held=held[1])[0]
+        return at if activation.field else context.activation(activation, at)
 
     return read
 
@@ -154,11 +154,11 @@ def separable(rank: int) -> Read:
 def transposed(rank: int) -> Read:
     """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose."""
 
-    def read(step: Step) -> At:
-        config = step.config
-        order, x = layout(step, rank), step.as_float(step.x)
-        kernel, strides, dilation, wide = _window(step, rank)
-        activation = step.activation_of(config.value("activation", None))
+    def read(context: Context) -> At:
+        config = context.config
+        order, x = layout(context, rank), context.as_float(context.x)
+        kernel, strides, dilation, wide = _window(context, rank)
+        activation = context.activation_of(config.value("activation", None))
         how = config.text("padding", "valid")
         if how not in ("valid", "same"):
             raise Refusal(f"padding = {how!r} has no counterpart")
@@ -182,8 +182,8 @@ def transposed(rank: int) -> Read:
         }
         config.expect("groups", 1)
         sizes = lambda arrays: {"in_channels": arrays["weight"].shape[0]}  # noqa: E731
-        at = step.block(f"Conv{rank}DTranspose", fields, x, sizes=sizes)[0]
-        return at if activation.field else step.activation(activation, at)
+        at = context.block(f"Conv{rank}DTranspose", fields, x, sizes=sizes)[0]
+        return at if activation.field else context.activation(activation, at)
 
     return read
 
@@ -204,25 +204,25 @@ def _transposed_ends(how: str, size: int, stride: int, extra: int | None) -> tup
 def pooling(style: str, rank: int) -> Read:
     """MaxPooling and AveragePooling; what is padded does not count in the mean."""
 
-    def read(step: Step) -> At:
-        config = step.config
-        order, x = layout(step, rank), step.x
+    def read(context: Context) -> At:
+        config = context.config
+        order, x = layout(context, rank), context.x
         window = config.sizes("pool_size", rank, 2)
         strides = window if config.value("strides", None) is None else config.sizes("strides", rank)
         fields: dict[str, Any] = {
             "pool_size": window,
             "strides": strides,
-            "padding": padding(step, x, order, window, strides),
+            "padding": padding(context, x, order, window, strides),
             "layout": order,
             "ceil_mode": False,
         }
         if style == "Avg" and _is_uneven(fields["padding"], window):
-            step.note(
+            context.note(
                 "padding='same' is uneven here: the mean leaves out what is padded, as on TensorFlow and JAX; "
                 "Keras on PyTorch counts the edge again"
             )
         more: dict[str, Any] = {"count_include_pad": False} if style == "Avg" else {}
-        return step.plain(f"{style}Pool{rank}D", x, **fields, **more)
+        return context.plain(f"{style}Pool{rank}D", x, **fields, **more)
 
     return read
 
@@ -237,13 +237,13 @@ def _is_uneven(pairs: Sequence[Sequence[int]], window: Sequence[int]) -> bool:
 def global_pooling(style: str, rank: int) -> Read:
     """GlobalMaxPooling, GlobalAveragePooling."""
 
-    def read(step: Step) -> At:
-        order = layout(step, rank)
-        if step.argument("mask", 1) is not None:
+    def read(context: Context) -> At:
+        order = layout(context, rank)
+        if context.argument("mask", 1) is not None:
             raise Refusal("takes a mask, which has no counterpart")
-        keep = step.config.flag("keepdims", default=False)
-        at = step.plain(f"Global{style}Pool{rank}D", step.x, layout=order)
-        return at if keep else step.plain("Flatten", at, wish=f"{step.layer.name}_flat")
+        keep = context.config.flag("keepdims", default=False)
+        at = context.plain(f"Global{style}Pool{rank}D", context.x, layout=order)
+        return at if keep else context.plain("Flatten", at, wish=f"{context.layer.name}_flat")
 
     return read
 
@@ -251,9 +251,9 @@ def global_pooling(style: str, rank: int) -> Read:
 def adaptive(rank: int) -> Read:
     """AdaptiveAveragePooling1D, AdaptiveAveragePooling2D."""
 
-    def read(step: Step) -> At:
-        sizes = step.config.sizes("output_size", rank)
-        return step.plain(f"AdaptiveAvgPool{rank}D", step.x, output_size=sizes, layout=layout(step, rank))
+    def read(context: Context) -> At:
+        sizes = context.config.sizes("output_size", rank)
+        return context.plain(f"AdaptiveAvgPool{rank}D", context.x, output_size=sizes, layout=layout(context, rank))
 
     return read
 
@@ -261,10 +261,10 @@ def adaptive(rank: int) -> Read:
 def zero_padding(rank: int) -> Read:
     """ZeroPadding1D, ZeroPadding2D, ZeroPadding3D."""
 
-    def read(step: Step) -> At:
-        order, pairs = layout(step, rank), step.config.pairs("padding", rank)
+    def read(context: Context) -> At:
+        order, pairs = layout(context, rank), context.config.pairs("padding", rank)
         around = [*pairs, [0, 0]] if order[-1] == "C" else pairs
-        return step.plain("Pad", step.x, padding=around, mode="constant", value=0.0)
+        return context.plain("Pad", context.x, padding=around, mode="constant", value=0.0)
 
     return read
 
@@ -272,11 +272,11 @@ def zero_padding(rank: int) -> Read:
 def cropping(rank: int) -> Read:
     """Cropping1D, Cropping2D, Cropping3D."""
 
-    def read(step: Step) -> At:
-        order, pairs = layout(step, rank), step.config.pairs("cropping", rank)
+    def read(context: Context) -> At:
+        order, pairs = layout(context, rank), context.config.pairs("cropping", rank)
         ranges: list[Any] = [[before, -after if after else None, None] for before, after in pairs]
         whole = [None, None, None]
-        return step.op("slice", step.x, index=[whole, *ranges] if order[-1] == "C" else [whole, whole, *ranges])
+        return context.op("slice", context.x, index=[whole, *ranges] if order[-1] == "C" else [whole, whole, *ranges])
 
     return read
 
@@ -284,53 +284,53 @@ def cropping(rank: int) -> Read:
 def upsampling(rank: int) -> Read:
     """UpSampling1D, UpSampling2D, UpSampling3D."""
 
-    def read(step: Step) -> At:
-        mode = step.config.text("interpolation", "nearest")
+    def read(context: Context) -> At:
+        mode = context.config.text("interpolation", "nearest")
         if mode not in ("nearest", "bilinear"):
             raise Refusal(f"interpolation = {mode!r} has no counterpart, only nearest and bilinear")
         fields: dict[str, Any] = {
-            "scale": step.config.sizes("size", rank, 2),
+            "scale": context.config.sizes("size", rank, 2),
             "mode": "nearest" if mode == "nearest" else "linear",
             "align_corners": False,
-            "layout": layout(step, rank),
+            "layout": layout(context, rank),
             "size": None,
         }
-        return step.plain("Upsample", step.x, **fields)
+        return context.plain("Upsample", context.x, **fields)
 
     return read
 
 
-def resizing(step: Step) -> At:
+def resizing(context: Context) -> At:
     """Resizing without cropping, padding or smoothing."""
-    config = step.config
+    config = context.config
     for name in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
         config.expect(name, False)
     config.value("fill_mode", None)
     config.value("fill_value", None)
-    order = layout(step, 2)
+    order = layout(context, 2)
     wanted = [config.integer("height"), config.integer("width")]
     mode = config.text("interpolation", "bilinear")
-    x = step.as_float(step.x)
+    x = context.as_float(context.x)
     if mode == "nearest":
         # Frameworks differ in the place of the nearest element, but for whole multiples.
-        known = spatial(step, x, order)
+        known = spatial(context, x, order)
         if any(size is None or each % size for size, each in zip(known, wanted, strict=True)):
             raise Refusal("interpolation = 'nearest' has a counterpart for whole multiples of known sizes only")
     elif mode != "bilinear":
         raise Refusal(f"interpolation = {mode!r} has no counterpart, only nearest and bilinear")
     fields: dict[str, Any] = {"scale": None, "size": wanted, "align_corners": False, "layout": order}
-    return step.plain("Upsample", x, mode="linear" if mode == "bilinear" else "nearest", **fields)
+    return context.plain("Upsample", x, mode="linear" if mode == "bilinear" else "nearest", **fields)
 
 
-def center_crop(step: Step) -> At:
+def center_crop(context: Context) -> At:
     """CenterCrop of images that are at least as large."""
-    order = layout(step, 2)
-    wanted = [step.config.integer("height"), step.config.integer("width")]
+    order = layout(context, 2)
+    wanted = [context.config.integer("height"), context.config.integer("width")]
     ranges: list[Any] = []
-    for size, each in zip(spatial(step, step.x, order), wanted, strict=True):
+    for size, each in zip(spatial(context, context.x, order), wanted, strict=True):
         if size is None or size < each:
             raise Refusal("its input is smaller than what it crops to, or its size is not known")
         begin = (size - each) // 2
         ranges.append([begin, begin + each, None])
     whole = [None, None, None]
-    return step.op("slice", step.x, index=[whole, *ranges] if order[-1] == "C" else [whole, whole, *ranges])
+    return context.op("slice", context.x, index=[whole, *ranges] if order[-1] == "C" else [whole, whole, *ranges])

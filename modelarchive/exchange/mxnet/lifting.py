@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from modelarchive.exchange.mxnet import layers, operators, reshaping
-from modelarchive.exchange.mxnet.layers import Operator
+from modelarchive.exchange.mxnet import lifting_layers as layers
+from modelarchive.exchange.mxnet import lifting_ops as ops
+from modelarchive.exchange.mxnet import lifting_shapes as shapes
+from modelarchive.exchange.mxnet.lifting_layers import Operator
 from modelarchive.exchange.mxnet.operating import OPS_OUT
 from modelarchive.exchange.mxnet.saying import KINDS_OUT
 from modelarchive.exchange.support import Support
@@ -53,7 +55,7 @@ ROWS: Final = (
         _POOLING,
         "`full` as ceil_mode, with a note where MXNet would count a window behind the input; lp pooling is refused",
     ),
-    Row("_contrib_AdaptiveAvgPooling2D", operators.adaptive, "AdaptiveAvgPool2D"),
+    Row("_contrib_AdaptiveAvgPooling2D", ops.adaptive, "AdaptiveAvgPool2D"),
     Row(
         "BatchNorm BatchNorm_v1 CuDNNBatchNorm _contrib_SyncBatchNorm _npx_batch_norm",
         layers.batch_norm,
@@ -69,15 +71,15 @@ ROWS: Final = (
         "the scale of a group, as in 1.9, is repeated for its channels, with a note; written times theirs",
     ),
     Row("RNN _npx_rnn", layers.recurrent, "RNN, LSTM, GRU", "packed parameters are cut into their parts, with a note"),
-    Row("Activation _npx_activation", operators.activation, "Activation"),
+    Row("Activation _npx_activation", ops.activation, "Activation"),
     Row(
         "LeakyReLU _npx_leaky_relu",
-        operators.leaky,
+        ops.leaky,
         "Activation, PReLU",
         "rrelu has the middle of its bounds for its slope, as in inference",
     ),
     *(
-        Row(names, operators.function(name), "Activation")
+        Row(names, ops.function(name), "Activation")
         for name, names in {
             "relu": "relu _npx_relu",
             "sigmoid": "sigmoid _npx_sigmoid",
@@ -87,48 +89,48 @@ ROWS: Final = (
             "mish": "mish",
         }.items()
     ),
-    Row("hard_sigmoid", operators.hard_sigmoid, "multiply, add, clip"),
-    Row("softmax _npx_softmax", operators.softmax("Softmax"), "Softmax", "use_length is refused"),
-    Row("log_softmax _npx_log_softmax", operators.softmax("LogSoftmax"), "LogSoftmax"),
-    Row("SoftmaxActivation SoftmaxOutput Softmax", operators.softmax_output, "Softmax", _LOSS),
+    Row("hard_sigmoid", ops.hard_sigmoid, "multiply, add, clip"),
+    Row("softmax _npx_softmax", ops.softmax("Softmax"), "Softmax", "use_length is refused"),
+    Row("log_softmax _npx_log_softmax", ops.softmax("LogSoftmax"), "LogSoftmax"),
+    Row("SoftmaxActivation SoftmaxOutput Softmax", ops.softmax_output, "Softmax", _LOSS),
     Row(
         "LinearRegressionOutput MAERegressionOutput LogisticRegressionOutput",
-        operators.regression,
+        ops.regression,
         "Activation",
         _LOSS,
     ),
     Row(
         "Dropout _npx_dropout",
-        operators.dropout,
+        ops.dropout,
         "Dropout",
         "dropout of whole axes drops elements here, with a note; dropout in inference is refused",
     ),
     Row(
         "_copy identity _np_copy BlockGrad stop_gradient make_loss MakeLoss",
-        operators.same,
+        ops.same,
         "Identity",
         "left out: it matters in training only",
     ),
-    Row("Flatten flatten _npx_batch_flatten", reshaping.flatten, "Flatten"),
-    Row("Reshape reshape _np_reshape _npi_reshape _npx_reshape", reshaping.reshape, "reshape"),
-    Row("transpose _np_transpose _npi_transpose", reshaping.transpose, "transpose"),
-    Row("SwapAxis swapaxes _npi_swapaxes", reshaping.swap, "transpose"),
-    Row("squeeze _np_squeeze _npi_squeeze", reshaping.squeeze, "squeeze"),
-    Row("expand_dims _npi_expand_dims", reshaping.expand_dims, "expand_dims"),
-    Row("slice crop", reshaping.slice_, "slice"),
-    Row("slice_axis", reshaping.slice_axis, "slice"),
-    Row("SliceChannel split", reshaping.split, "split, squeeze"),
-    Row("stack _npi_stack", reshaping.stack, "stack"),
+    Row("Flatten flatten _npx_batch_flatten", shapes.flatten, "Flatten"),
+    Row("Reshape reshape _np_reshape _npi_reshape _npx_reshape", shapes.reshape, "reshape"),
+    Row("transpose _np_transpose _npi_transpose", shapes.transpose, "transpose"),
+    Row("SwapAxis swapaxes _npi_swapaxes", shapes.swap, "transpose"),
+    Row("squeeze _np_squeeze _npi_squeeze", shapes.squeeze, "squeeze"),
+    Row("expand_dims _npi_expand_dims", shapes.expand_dims, "expand_dims"),
+    Row("slice crop", shapes.slice_, "slice"),
+    Row("slice_axis", shapes.slice_axis, "slice"),
+    Row("SliceChannel split", shapes.split, "split, squeeze"),
+    Row("stack _npi_stack", shapes.stack, "stack"),
     Row(
         "Concat concat _npi_concatenate _rnn_param_concat _npi_rnn_param_concat",
-        operators.concat,
+        ops.concat,
         "concatenate",
     ),
-    Row("Pad pad", operators.padded, "pad"),
-    Row("UpSampling", operators.upsampling, "Upsample", "bilinear upsampling with weights is refused"),
-    Row("_contrib_BilinearResize2D", operators.resize, "Upsample"),
+    Row("Pad pad", ops.padded, "pad"),
+    Row("UpSampling", ops.upsampling, "Upsample", "bilinear upsampling with weights is refused"),
+    Row("_contrib_BilinearResize2D", ops.resize, "Upsample"),
     *(
-        Row(names, operators.binary(name), name)
+        Row(names, ops.binary(name), name)
         for name, names in {
             "add": "elemwise_add broadcast_add broadcast_plus _plus _Plus _add _grad_add _npi_add",
             "subtract": "elemwise_sub broadcast_sub broadcast_minus _minus _Minus _sub _npi_subtract",
@@ -141,7 +143,7 @@ ROWS: Final = (
         }.items()
     ),
     *(
-        Row(names, operators.scalar(name), name)
+        Row(names, ops.scalar(name), name)
         for name, names in {
             "add": "_plus_scalar _PlusScalar _npi_add_scalar",
             "subtract": "_minus_scalar _MinusScalar _npi_subtract_scalar",
@@ -153,7 +155,7 @@ ROWS: Final = (
         }.items()
     ),
     *(
-        Row(names, operators.scalar(name, reverse=True), name)
+        Row(names, ops.scalar(name, reverse=True), name)
         for name, names in {
             "subtract": "_rminus_scalar _RMinusScalar _npi_rsubtract_scalar",
             "divide": "_rdiv_scalar _RDivScalar _npi_rtrue_divide_scalar",
@@ -161,24 +163,24 @@ ROWS: Final = (
         }.items()
     ),
     *(
-        Row(f"{name} _npi_{name} _np_{name}", operators.unary(name), name)
+        Row(f"{name} _npi_{name} _np_{name}", ops.unary(name), name)
         for name in ("exp", "log", "sqrt", "abs", "negative", "sin", "cos")
     ),
-    Row("rsqrt", operators.unary("rsqrt"), "rsqrt"),
-    Row("erf", operators.unary("erf"), "erf"),
-    Row("square _npi_square", operators.square, "multiply"),
-    Row("reciprocal", operators.reciprocal, "divide"),
+    Row("rsqrt", ops.unary("rsqrt"), "rsqrt"),
+    Row("erf", ops.unary("erf"), "erf"),
+    Row("square _npi_square", ops.square, "multiply"),
+    Row("reciprocal", ops.reciprocal, "divide"),
     *(
         Row(
             f"broadcast_{theirs} _{theirs} _{theirs}_scalar _npi_{ours} _npi_{ours}_scalar",
-            operators.comparison(ours),
+            ops.comparison(ours),
             f"{ours}, cast",
             _TRUTH,
         )
         for ours, theirs in {"equal": "equal", "greater": "greater", "less": "lesser"}.items()
     ),
     *(
-        Row(names, operators.reduction(name), name, _NO_AXES)
+        Row(names, ops.reduction(name), name, _NO_AXES)
         for name, names in {
             "mean": "mean _npi_mean",
             "sum": "sum sum_axis _npi_sum _np_sum",
@@ -186,13 +188,13 @@ ROWS: Final = (
             "min": "min min_axis _npi_min _np_min",
         }.items()
     ),
-    Row("add_n ElementWiseSum", operators.sum_of_all, "add"),
-    Row("dot batch_dot _npx_batch_dot", operators.matmul, "matmul, transpose", "dot with a matrix only"),
-    Row("take", operators.take, "take", _RANGE),
-    Row("Cast cast _npx_cast", operators.cast, "cast"),
-    Row("clip _npi_clip", operators.clip, "clip"),
-    Row("where", operators.where, "where", "a condition that chooses rows is refused"),
-    Row("_zeros _npi_zeros", operators.zeros, "", "only as the states that a recurrence begins with"),
+    Row("add_n ElementWiseSum", ops.sum_of_all, "add"),
+    Row("dot batch_dot _npx_batch_dot", ops.matmul, "matmul, transpose", "dot with a matrix only"),
+    Row("take", ops.take, "take", _RANGE),
+    Row("Cast cast _npx_cast", ops.cast, "cast"),
+    Row("clip _npi_clip", ops.clip, "clip"),
+    Row("where", ops.where, "where", "a condition that chooses rows is refused"),
+    Row("_zeros _npi_zeros", ops.zeros, "", "only as the states that a recurrence begins with"),
 )
 #: Every operator that is understood -> what makes its counterpart.
 OPERATORS: Final[dict[str, Operator]] = {name: row.read for row in ROWS for name in row.names.split()}

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.onnx.elementwise import Read, Row
-from modelarchive.exchange.onnx.step import Step
+from modelarchive.exchange.onnx.lifting_context import Context
+from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
 from modelarchive.exchange.onnx.tensors import lazily
 from modelarchive.exchange.onnx.values import Constant, Ref
 from modelarchive.exchange.refusal import Refusal
@@ -40,36 +40,36 @@ _CELLS: Final = {
 
 
 def _recurrence(cell: Cell) -> Read:
-    def read(step: Step) -> tuple[Any, ...]:
-        node = step.node
+    def read(context: Context) -> tuple[Any, ...]:
+        node = context.node
         direction, last = node.text("direction", "forward"), node.flag("layout", default=False)
         if direction not in ("forward", "reverse", "bidirectional"):
             raise Refusal(f"direction = {direction!r} has no counterpart")
         directions = 2 if direction == "bidirectional" else 1
-        config = _config(step, cell, directions)
+        config = _config(context, cell, directions)
         hidden = config["hidden_size"]
-        parameters = _parameters(step, cell, directions, hidden)
+        parameters = _parameters(context, cell, directions, hidden)
         config["input_size"] = parameters["weight_ih_l0"].array.shape[1]
-        config["return_state"] = any(step.used(1 + place) for place in range(cell.states))
-        x = step.op("transpose", step.ref(0), axes=[1, 0, 2]) if last else step.ref(0)
-        x = _backwards(step, x) if direction == "reverse" else x
-        found = step.block(config, x, *_states(step, cell, transposed=last), **parameters)
+        config["return_state"] = any(context.used(1 + place) for place in range(cell.states))
+        x = context.op("transpose", context.ref(0), axes=[1, 0, 2]) if last else context.ref(0)
+        x = _backwards(context, x) if direction == "reverse" else x
+        found = context.block(config, x, *_states(context, cell, transposed=last), **parameters)
         output: Ref = [found, 0] if config["return_state"] else found
-        output = _backwards(step, output) if direction == "reverse" else output
-        results: list[Any] = [_apart(step, output, directions, hidden, last=last) if step.used(0) else None]
+        output = _backwards(context, output) if direction == "reverse" else output
+        results: list[Any] = [_apart(context, output, directions, hidden, last=last) if context.used(0) else None]
         for place in range(cell.states):
             state: Ref = [found, 1 + place]
-            if not step.used(1 + place):
+            if not context.used(1 + place):
                 results.append(None)
             else:
-                results.append(step.op("transpose", state, axes=[1, 0, 2]) if last else state)
+                results.append(context.op("transpose", state, axes=[1, 0, 2]) if last else state)
         return tuple(results)
 
     return read
 
 
-def _config(step: Step, cell: Cell, directions: int) -> dict[str, Any]:
-    node = step.node
+def _config(context: Context, cell: Cell, directions: int) -> dict[str, Any]:
+    node = context.node
     functions = node.texts("activations", list(cell.functions) * directions)
     plain = cell.kind == "RNN" and functions in (["Relu"] * directions, ["Tanh"] * directions)
     if functions != list(cell.functions) * directions and not plain:
@@ -79,18 +79,18 @@ def _config(step: Step, cell: Cell, directions: int) -> dict[str, Any]:
             raise Refusal(f"{name} has no counterpart")
     if node.number("clip", None) is not None or node.flag("input_forget", default=False):
         raise Refusal("clip and input_forget have no counterpart")
-    if step.has(4):
+    if context.has(4):
         raise Refusal("sequences of different lengths (sequence_lens) have no counterpart")
-    if step.has(7) and np.any(step.constant(7)):
+    if context.has(7) and np.any(context.constant(7)):
         raise Refusal("peepholes have no counterpart")
     config: dict[str, Any] = {
         "kind": cell.kind,
-        "hidden_size": node.integer("hidden_size", None) or step.stored(2).array.shape[-1],
+        "hidden_size": node.integer("hidden_size", None) or context.stored(2).array.shape[-1],
         "num_layers": 1,
         "layout": "TNC",
         "dropout": 0.0,
         "bidirectional": directions == 2,
-        "use_bias": step.has(3),
+        "use_bias": context.has(3),
     }
     if cell.kind == "RNN":
         config["activation"] = functions[0].lower()
@@ -99,19 +99,19 @@ def _config(step: Step, cell: Cell, directions: int) -> dict[str, Any]:
     return config
 
 
-def _parameters(step: Step, cell: Cell, directions: int, hidden: int) -> dict[str, Constant]:
+def _parameters(context: Context, cell: Cell, directions: int, hidden: int) -> dict[str, Constant]:
     gates = len(cell.order)
     found = {}
     for name, index in (("weight_ih", 1), ("weight_hh", 2)):
-        stored = step.stored(index)
+        stored = context.stored(index)
         shape = stored.array.shape
         if len(shape) != 3 or shape[:2] != (directions, gates * hidden) or (index == 2 and shape[2] != hidden):
             raise Refusal(f"input {index} has the shape {shape}, expected {directions} by {gates * hidden} rows")
         for place in range(directions):
             own = f"{name}_l0{'_reverse' if place else ''}"
             found[own] = _gates(stored, place, cell.order, range(gates), shape[1:])
-    if step.has(3):
-        stored = step.stored(3)
+    if context.has(3):
+        stored = context.stored(3)
         if stored.array.shape != (directions, 2 * gates * hidden):
             raise Refusal(f"the biases have the shape {stored.array.shape}, expected {directions} by twice the gates")
         for place in range(directions):
@@ -136,36 +136,36 @@ def _gates(
     return Constant(lazily(stored.array, cut, shape), stored.stored, f"gates {blocks} of {place}")
 
 
-def _states(step: Step, cell: Cell, *, transposed: bool) -> list[Ref]:
+def _states(context: Context, cell: Cell, *, transposed: bool) -> list[Ref]:
     places = range(5, 5 + cell.states)
-    given = [step.has(place) and not _is_zero(step, place) for place in places]
+    given = [context.has(place) and not _is_zero(context, place) for place in places]
     if not any(given):
         return []
     refs = []
     for place in places:
-        if not step.has(place):
+        if not context.has(place):
             raise Refusal("a recurrence with one of its two states has no counterpart")
-        ref = step.ref(place)
-        refs.append(step.op("transpose", ref, axes=[1, 0, 2]) if transposed else ref)
+        ref = context.ref(place)
+        refs.append(context.op("transpose", ref, axes=[1, 0, 2]) if transposed else ref)
     return refs
 
 
-def _is_zero(step: Step, place: int) -> bool:
-    return step.is_constant(place) and not np.any(step.constant(place))
+def _is_zero(context: Context, place: int) -> bool:
+    return context.is_constant(place) and not np.any(context.constant(place))
 
 
-def _backwards(step: Step, ref: Ref) -> Ref:
-    return step.op("slice", ref, index=[[None, None, -1]])
+def _backwards(context: Context, ref: Ref) -> Ref:
+    return context.op("slice", ref, index=[[None, None, -1]])
 
 
-def _apart(step: Step, ref: Ref, directions: int, hidden: int, *, last: bool) -> Ref:
+def _apart(context: Context, ref: Ref, directions: int, hidden: int, *, last: bool) -> Ref:
     """The output with the directions on an axis of their own."""
     if directions == 1:
-        ref = step.op("expand_dims", ref, axis=1)
+        ref = context.op("expand_dims", ref, axis=1)
     else:
-        apart = step.op("reshape", ref, shape=[None, None, directions, hidden])
-        ref = step.op("transpose", apart, axes=[0, 2, 1, 3])
-    return step.op("transpose", ref, axes=[2, 0, 1, 3]) if last else ref
+        apart = context.op("reshape", ref, shape=[None, None, directions, hidden])
+        ref = context.op("transpose", apart, axes=[0, 2, 1, 3])
+    return context.op("transpose", ref, axes=[2, 0, 1, 3]) if last else ref
 
 
 _LOSSES: Final = "parameters stored; no sequences of different lengths, clip, peepholes or other activations"
