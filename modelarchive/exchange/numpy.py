@@ -20,7 +20,7 @@ from modelarchive.exchange import zipped
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, shared_names
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.zipped import Member
-from modelarchive.formats.telling import refusal
+from modelarchive.formats.refusing import refusal
 from modelarchive.store.contents import MAX_INFLATION
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import pieces

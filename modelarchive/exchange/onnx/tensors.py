@@ -17,7 +17,7 @@ from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.mapped import MappedFile, little_endian
 from modelarchive.exchange.onnx.protobuf import Message, Span, varints
 from modelarchive.exchange.onnx.words import DTYPES
-from modelarchive.formats import telling
+from modelarchive.formats import refusing
 from modelarchive.store.deferred import Deferred
 
 MAX_RANK: Final = 64
@@ -134,7 +134,7 @@ class Tensors:
         if numbers["length"] != nbytes:
             raise self._damaged(name, f"has {numbers['length']:,} bytes, expected {nbytes:,} for {dtype} {shape}")
         if numbers["offset"] + nbytes > file.size:
-            if told := telling.find(file):
+            if told := refusing.find(file):
                 raise told
             raise self._damaged(name, f"reaches beyond the end of {location!r}, which has {file.size:,} bytes")
         self._spans.setdefault(location, set()).add((numbers["offset"], numbers["offset"] + nbytes))
