@@ -6,7 +6,7 @@ import importlib
 import itertools
 import re
 
-from modelarchive.exchange.support import Support
+from modelarchive.exchange.rows import Support
 from modelarchive.formats.mistake import Mistake
 from modelarchive.formats.mistaken import FILES, FOLDERS
 from tests.conftest import ROOT

@@ -16,8 +16,7 @@ from modelarchive.exchange.budget import spend
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.mxnet.ndarrays import DTYPES
 from modelarchive.exchange.mxnet.symbol import VARIABLE, Entry, SymbolGraph, SymbolNode
-from modelarchive.exchange.refusal import Refusal, refusing
-from modelarchive.exchange.support import said
+from modelarchive.exchange.refusal import Refusal, reason, refusing
 from modelarchive.nn.evaluate import Evaluator, Value, constant_value, declared
 from modelarchive.nn.kinds import KINDS
 from modelarchive.store.deferred import Deferred
@@ -331,7 +330,7 @@ class Context:
         try:
             return self.importer.block(wish, config, refs, parameters)
         except (ValueError, TypeError, OverflowError) as error:
-            raise Refusal(f"{self.node.op}: {said(error)}") from error
+            raise Refusal(f"{self.node.op}: {reason(error)}") from error
 
     def note(self, what: str) -> None:
         """Tell what is changed or lost."""
