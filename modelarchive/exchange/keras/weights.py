@@ -148,7 +148,9 @@ def recurrent(order: Sequence[int], suffix: str = "l0", prefix: str = "cell/") -
     def write_bias(arrays: Sequence[np.ndarray], fields: Fields) -> np.ndarray:
         if fields.get("linear_before_reset"):
             return np.stack([back(arrays[0]), back(arrays[1])])
-        return back(arrays[0] + arrays[1])
+        # Summed as they are added here: narrow ones wide, of which no sum is rounded to theirs.
+        wide = [x.astype(np.float32) if x.dtype.itemsize < 4 else x for x in arrays]
+        return back(wide[0] + wide[1])
 
     def matrix(theirs: str, ours: str) -> Weight:
         return Weight(
