@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from modelarchive.exchange.keras.assigning import arrays_of, parameters_of, weights_for
-from modelarchive.exchange.keras.layers import LAYERS
+from modelarchive.exchange.keras.lifting import LAYERS, OPERATIONS
 from modelarchive.exchange.keras.live import read_model
-from modelarchive.exchange.keras.operations import OPERATIONS
 from modelarchive.exchange.keras.reading import bundle_of_config, read
 from modelarchive.exchange.keras.writing import build_model, write
 from modelarchive.exchange.support import Support

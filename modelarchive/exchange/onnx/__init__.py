@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelarchive.exchange.onnx.operators import OPERATORS
+from modelarchive.exchange.onnx.lifting import OPERATORS
 from modelarchive.exchange.onnx.reading import read
 from modelarchive.exchange.onnx.writing import LOSSES, WRITTEN, write
 from modelarchive.exchange.support import Support

@@ -16,10 +16,10 @@ from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.onnx.folding import folded
 from modelarchive.exchange.onnx.folds import FOLDS
+from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.model import Function, Graph, Model, Node
 from modelarchive.exchange.onnx.network import Network
 from modelarchive.exchange.onnx.placing import path_of, scope_of
-from modelarchive.exchange.onnx.step import Step
 from modelarchive.exchange.onnx.stored import moved
 from modelarchive.exchange.onnx.tensors import NoCounterpart
 from modelarchive.exchange.onnx.values import (
@@ -45,7 +45,7 @@ _MAX_TOLD: Final = 600
 #: Names that one note lists.
 _MAX_LISTED: Final = 10
 
-Read: TypeAlias = Callable[[Step], Any]
+Read: TypeAlias = Callable[[Context], Any]
 
 
 class Importer(Network):
@@ -69,7 +69,7 @@ class Importer(Network):
         self._dead: dict[str, None] = {}
         self._called: set[str] = set()
         self._emitted: dict[int, tuple[Constant, Ref]] = {}
-        self._parts: dict[int, tuple[Step, tuple[Any, ...]]] = {}
+        self._parts: dict[int, tuple[Context, tuple[Any, ...]]] = {}
 
     def run(self, graph: Graph, scope: Scope) -> list[Operand]:
         """Walk the nodes that the outputs need; what has no counterpart is collected in `problems`."""
@@ -116,10 +116,10 @@ class Importer(Network):
             return told
         while operands and operands[-1] is None:
             operands.pop()
-        step = Step(self, node, operands, scope)
+        context = Context(self, node, operands, scope)
         try:
             with refusing(node.op):
-                found = self._result(step)
+                found = self._result(context)
             results = list(found) if isinstance(found, tuple) else [found]
             for place, name in enumerate(node.outputs):
                 if name and self.uses.get(name) and (place >= len(results) or results[place] is None):
@@ -149,38 +149,38 @@ class Importer(Network):
             self.problems.append(("(model)", f"{MAX_PROBLEMS:,} problems are told, there may be more"))
             raise ConversionError(self.problems, file=self.model.file.path)
 
-    def _result(self, step: Step) -> Any:
-        op = step.node.op
+    def _result(self, context: Context) -> Any:
+        op = context.node.op
         if op in self.model.functions:
-            return self._call(step, self.model.functions[op])
-        if (stored := moved(step)) is not None:
+            return self._call(context, self.model.functions[op])
+        if (stored := moved(context)) is not None:
             return stored
-        known = all(each is None or isinstance(each, Constant | Sizes) for each in step.operands)
+        known = all(each is None or isinstance(each, Constant | Sizes) for each in context.operands)
         if known and op in FOLDS:
             with contextlib.suppress(Refusal, SpecError):
-                return folded(step)
+                return folded(context)
         if not self._is_known(op):
             raise Refusal(f"the operator {op!r} has no counterpart")
-        found = self.operators[op](step)
-        if unread := step.node.unread():
+        found = self.operators[op](context)
+        if unread := context.node.unread():
             raise Refusal(f"{op} has attributes that have no counterpart: {', '.join(unread)}")
-        if unasked := step.unasked():
+        if unasked := context.unasked():
             raise Refusal(f"{op} has inputs that have no counterpart: {', '.join(map(str, unasked[:4]))}")
         return found
 
     def _is_known(self, op: str) -> bool:
         return op in self.operators or op in self.model.functions
 
-    def _call(self, step: Step, function: Function) -> tuple[Operand, ...]:
+    def _call(self, context: Context, function: Function) -> tuple[Operand, ...]:
         """Put the nodes of a function in its place."""
-        budget.spend(f"{step.node.op} {step.name!r}", steps=function.steps)
-        self._called.add(step.node.op)
-        if len(step) > len(function.inputs):
-            raise Refusal(f"{step.node.op} takes {len(function.inputs)} inputs, found {len(step)}")
-        if unknown := [name for name in step.node.attributes if name not in function.defaults]:
-            raise Refusal(f"{step.node.op} has attributes that the function does not: {', '.join(unknown[:4])}")
-        given = function.defaults | step.node.attributes
-        scope: Scope = dict(zip(function.inputs, step.operands, strict=False))
+        budget.spend(f"{context.node.op} {context.name!r}", steps=function.steps)
+        self._called.add(context.node.op)
+        if len(context) > len(function.inputs):
+            raise Refusal(f"{context.node.op} takes {len(function.inputs)} inputs, found {len(context)}")
+        if unknown := [name for name in context.node.attributes if name not in function.defaults]:
+            raise Refusal(f"{context.node.op} has attributes that the function does not: {', '.join(unknown[:4])}")
+        given = function.defaults | context.node.attributes
+        scope: Scope = dict(zip(function.inputs, context.operands, strict=False))
         opset, self.opset = self.opset, function.opsets.get("", self.opset)
         try:
             return self.inside([each.bound(given) for each in function.nodes], function.outputs, scope)
@@ -222,13 +222,13 @@ class Importer(Network):
         path = (self.owner.get(constant.stored) if named else None) or self._own(constant, wish)
         return self.emit(wish, {"parameter": path}, abstract(array.shape, array.dtype))
 
-    def _part(self, step: Step, place: int) -> Ref:
+    def _part(self, context: Context, place: int) -> Ref:
         """What a step takes out of a parameter, or makes of it, when the network runs."""
-        if id(step) not in self._parts:
-            found = self.operators[step.node.op](step)
+        if id(context) not in self._parts:
+            found = self.operators[context.node.op](context)
             # The step is kept, and with it its id.
-            self._parts[id(step)] = (step, found if isinstance(found, tuple) else (found,))
-        result: Ref = self._parts[id(step)][1][place]
+            self._parts[id(context)] = (context, found if isinstance(found, tuple) else (found,))
+        result: Ref = self._parts[id(context)][1][place]
         return result
 
     def _own(self, constant: Constant, wish: str) -> str:

@@ -13,10 +13,10 @@ from modelarchive.architecture import check
 from modelarchive.errors import ConversionError, FormatError, SpecError
 from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
-from modelarchive.exchange.onnx.alone import parameters_of
 from modelarchive.exchange.onnx.importing import Importer
+from modelarchive.exchange.onnx.lifting import OPERATORS, OPSETS
 from modelarchive.exchange.onnx.model import Model, Value, metadata_of, read_model
-from modelarchive.exchange.onnx.operators import OPERATORS, OPSETS
+from modelarchive.exchange.onnx.parameters import parameters_of
 from modelarchive.exchange.onnx.values import Scope, Told
 from modelarchive.exchange.refusal import Refusal, refusing
 from modelarchive.exchange.support import problems_of
