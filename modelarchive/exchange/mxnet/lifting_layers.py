@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.mxnet.importing import Context, Packed, Ref, Zeros, changed, elements
+from modelarchive.exchange.drawing import Ref
+from modelarchive.exchange.mxnet.drawing import Packed, Zeros
+from modelarchive.exchange.mxnet.lifting_context import Context, changed, elements
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
@@ -188,9 +190,9 @@ def _statistic(context: Context, index: int, name: str) -> tuple[str, Deferred]:
         return context.parameter(index)
     # Before 0.9 these were no inputs, and had their names from the operator's.
     stored = f"{context.node.name}_{name}"
-    if stored not in context.importer.arrays:
+    if stored not in context.builder.stored:
         raise Refusal(f"the parameter {stored!r} is not in the file of arrays")
-    return stored, context.importer.arrays[stored]
+    return stored, context.builder.stored[stored]
 
 
 def layer_norm(context: Context) -> Ref:
@@ -283,7 +285,7 @@ def recurrent(context: Context) -> tuple[Ref, ...]:
     ref = context.block(config, context.ref(0), *states, **parameters)
     if not config["return_state"]:
         return (ref,)
-    return tuple([ref, index] for index in range(3 if mode == "lstm" else 2))
+    return ref.parts(3 if mode == "lstm" else 2)
 
 
 def packed_inputs(total: int, rows: int, hidden: int, layers: int, directions: int) -> int | None:
@@ -298,7 +300,7 @@ def _unpacked(
     context: Context, parts: list[str], rows: int, hidden: int, layers: int, directions: int
 ) -> dict[str, tuple[str, Deferred]]:
     """Own name -> (name in the file, array), in the order in which MXNet and cuDNN pack them."""
-    arrays = [context.importer.arrays[part] for part in parts]
+    arrays = [context.builder.stored[part] for part in parts]
     total = sum(map(elements, arrays))
     inputs = packed_inputs(total, rows, hidden, layers, directions)
     if inputs is None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from modelarchive.exchange.budget import spend
-from modelarchive.exchange.mxnet.importing import Context, Packed, Ref, Zeros, dtype_name
+from modelarchive.exchange.drawing import Ref
+from modelarchive.exchange.mxnet.drawing import Packed, Zeros
+from modelarchive.exchange.mxnet.lifting_context import Context
 from modelarchive.exchange.mxnet.lifting_layers import Operator
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.nn.parameter import dtype_name
 
 
 def binary(name: str) -> Operator:
@@ -266,7 +269,7 @@ def comparison(name: str) -> Operator:
             context.attributes.text("is_int", "True")
         if context.node.op.startswith("_np"):
             return truth
-        value = context.importer.value(context.ref(0))
+        value = context.builder.value(context.ref(0))
         return context.op("cast", truth, dtype="float32" if value is None else dtype_name(value.array_dtype))
 
     return convert

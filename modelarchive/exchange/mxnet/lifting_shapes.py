@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from modelarchive.exchange.mxnet.importing import Context, Packed, Ref
+from modelarchive.exchange.drawing import Ref
+from modelarchive.exchange.mxnet.drawing import Packed
+from modelarchive.exchange.mxnet.lifting_context import Context
 from modelarchive.exchange.refusal import Refusal
 
 
@@ -144,12 +146,10 @@ def split(context: Context) -> tuple[Ref, ...]:
     if not 1 <= number <= 128:
         raise Refusal(f"a split into {number} parts has no counterpart")
     whole = context.op("split", context.ref(0), sizes=number, axis=axis)
-    parts: list[Ref] = [[whole, index] for index in range(number)]
-    if squeezed:
-        parts = [
-            context.op("squeeze", part, axis=axis) if at in context.used else part for at, part in enumerate(parts)
-        ]
-    return tuple(parts)
+    parts = whole.parts(number)
+    if not squeezed:
+        return parts
+    return tuple(context.op("squeeze", part, axis=axis) if part.index in context.used else part for part in parts)
 
 
 def stack(context: Context) -> Ref:
