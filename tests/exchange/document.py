@@ -7,7 +7,7 @@ import itertools
 import re
 from pathlib import Path
 
-from modelarchive.exchange.support import Support
+from modelarchive.exchange.rows import Support
 from modelarchive.formats import FORMATS, System
 from modelarchive.formats.mistaken import FILES, FOLDERS
 from modelarchive.formats.mistakes import Mistake

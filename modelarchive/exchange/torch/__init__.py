@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelarchive.errors import MissingDependencyError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of
-from modelarchive.exchange.support import Support
+from modelarchive.exchange.rows import Support
 from modelarchive.tensors import arrays_of as as_arrays
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def remarks_on_freezing(module: torch.nn.Module) -> list[str]:
 
 
 def parameters_of(module: torch.nn.Module, inputs: object = None) -> dict[str, Any]:
-    """A module's parameters and persistent buffers as :class:`modelarchive.transplant.TargetParameter`, by name.
+    """A module's parameters and persistent buffers as ``modelarchive.nn.target.TargetParameter``, by name.
 
     Args:
         module: The module.
