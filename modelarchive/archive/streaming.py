@@ -118,8 +118,8 @@ def _declared(architecture: Mapping[str, Any], announced: dict[str, Deferred] | 
     missing = [] if announced is None else [name for name in _firsts(found) if name not in announced]
     unexpected = [name for name in announced or () if name not in found]
     if missing or unexpected or mismatched:
-        raise ParameterError.listing(
-            " the architecture as they are announced, nothing was written",
+        raise ParameterError(
+            ending=" the architecture as they are announced, nothing was written",
             missing=missing,
             unexpected=unexpected,
             mismatched=mismatched,
