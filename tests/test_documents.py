@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.documents import Runner, examples
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 DOCUMENT = """\
 ```python
@@ -35,7 +35,14 @@ import no_such_module
   >>> x + 1
   2
   ```
+<!-- file: said.txt -->
+```python
+written, not run
+```
+
 ```console
+$ cat said.txt
+written, not run
 $ echo a \\
   b
 a b
@@ -46,7 +53,7 @@ $ false  # exit 1
 
 # Of Keras' PyTorch backend, which is not ours.
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_examples_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
@@ -93,7 +100,8 @@ def test_examples_are_found_and_share_a_namespace(tmp_path: Path) -> None:
         ("python", 2, []),
         ("python", 16, ["no_such_module"]),
         ("python", 21, []),
-        ("console", 25, []),
+        ("python", 26, []),
+        ("console", 30, []),
     ]
     folder = tmp_path / "folder"
     folder.mkdir()

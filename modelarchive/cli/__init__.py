@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import importlib
 import io
 import os
@@ -13,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NoReturn
 
+from modelarchive.cli.options import COMMANDS
 from modelarchive.cli.outcome import DONE, INTERRUPTED, WRONG_USE, complain, failed
 
 #: The modules that bring the commands, in the order of the help. Each has `add(commands)`.
@@ -56,12 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-@functools.cache  # asked for every line of notes
 def commands() -> dict[str, argparse.ArgumentParser]:
     """Every command with its parser."""
-    actions = _parser()._actions
-    found = next(each for each in actions if isinstance(each, argparse._SubParsersAction))
-    return dict(found.choices)
+    _parser()
+    return dict(COMMANDS)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -7,18 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from modelarchive.cli.options import COMMANDS
 from modelarchive.cli.outcome import WrongUseError
 
 Commands = Any  # argparse's own type for this is private
 
 
 def add_command(
-    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], summary: str
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], summary: str, *, about: str = ""
 ) -> argparse.ArgumentParser:
-    """A command with `--json`; `summary` is a sentence without its full stop."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=f"{summary}.")
+    """A command with `--json`; `summary` is a sentence without its full stop, `about` what its own help says instead.
+
+    Its options are known to errors from then on.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=about or f"{summary}.")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     parser.set_defaults(command=run, name=name)
+    COMMANDS[name] = parser
     return parser
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from modelarchive.cli import demo_torch
-from modelarchive.cli.arguments import Commands
+from modelarchive.cli.arguments import Commands, add_command
 from modelarchive.cli.demo_stage import Stage
 from modelarchive.cli.outcome import DONE
 from modelarchive.cli.output import as_json, size
@@ -27,16 +27,16 @@ print(type(net).__name__, any(name.endswith(".lenet") for name in sys.modules))
 
 def add(commands: Commands) -> None:
     """Add `demo`."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "demo",
-        help="Tell the whole story on a real network in under a minute",
-        description="Save a trained LeNet, look into the file, rebuild it without its class, move its layers, "
+        run,
+        "Tell the whole story on a real network in under a minute",
+        about="Save a trained LeNet, look into the file, rebuild it without its class, move its layers, "
         "damage a copy and find the damage, open it with HDF5 and safetensors. The files stay to look at.",
     )
     parser.add_argument("--folder", type=Path, default=Path("modelarchive-demo"), help="where to leave the files")
     parser.add_argument("--torch", action="store_true", help="go on with PyTorch: a torch.nn.Module saved, loaded, cut")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON for machines")
-    parser.set_defaults(command=run)
 
 
 def run(chosen: argparse.Namespace) -> int:

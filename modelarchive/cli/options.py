@@ -24,6 +24,9 @@ class Option(NamedTuple):
     takes: type | None = None
 
 
+#: Every command by name, as it was added: who has which option.
+COMMANDS: Final[dict[str, argparse.ArgumentParser]] = {}
+
 #: Argument in Python -> option. One that no command has is told as Python's.
 OPTIONS: Final[Mapping[str, Option]] = {
     "after": Option("--from", "LAYER", str),

@@ -70,10 +70,9 @@ def failed(error: Exception, command: str = "") -> int:
 
 def spelled(text: str, command: str) -> str:
     """What the package says, in the options of the command line."""
-    from modelarchive.cli import commands
-    from modelarchive.cli.options import as_options
+    from modelarchive.cli.options import COMMANDS, as_options
 
-    return as_options(text, command, commands())
+    return as_options(text, command, COMMANDS)
 
 
 def _tracker() -> str:

@@ -191,6 +191,27 @@ def deferred(parameters: Mapping[str, np.ndarray]) -> dict[str, Deferred]:
     return found
 
 
+def fitted(checked: Checked, arrays: Mapping[str, Deferred]) -> Parameters:
+    """The parameters of an architecture, in its order.
+
+    Args:
+        checked: The architecture.
+        arrays: Dotted name -> array; more may be there.
+
+    Raises:
+        ConversionError: Arrays have other shapes than the architecture says; lists all of them.
+    """
+    wrong = [
+        (name, f"expected shape {shape}, found {arrays[name].shape}")
+        for name, shape in checked.shapes.items()
+        if len(shape) != len(arrays[name].shape)
+        or any(one not in (0, two) for one, two in zip(shape, arrays[name].shape, strict=True))
+    ]
+    if wrong:
+        raise ConversionError(wrong)
+    return Parameters({name: arrays[name] for name in checked.shapes})
+
+
 def shared_names(parameters: Mapping[str, np.ndarray]) -> dict[str, str]:
     """Each further name of a shared array -> its first name."""
     first: dict[int, str] = {}

@@ -15,7 +15,7 @@ from modelarchive.models.reading import arrays_of, format_of_file, read_as
 from modelarchive.models.rooms import is_exported_program, is_keras_model, is_torch_module, room
 from modelarchive.nn.target import TargetParameter
 from modelarchive.transplant.dicts import parameters_of_dict
-from modelarchive.transplant.plan import Source
+from modelarchive.transplant.options import Source
 
 #: Under this name a state_dict of PyTorch has what a module's get_extra_state() gave, of any kind.
 _EXTRA_STATE: Final = "_extra_state"

@@ -12,7 +12,8 @@ from modelarchive.errors import ParameterError
 from modelarchive.models.rooms import is_keras_model
 from modelarchive.models.sides import opened_source, parameters_of
 from modelarchive.transplant.files import write_with
-from modelarchive.transplant.plan import Options, Patterns, Plan, Rows
+from modelarchive.transplant.options import Options, Patterns, Rows
+from modelarchive.transplant.plan import Plan
 from modelarchive.transplant.report import Transplant
 from modelarchive.transplant.resizing import How
 

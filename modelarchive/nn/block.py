@@ -16,6 +16,7 @@ from modelarchive.nn.calling import run
 from modelarchive.nn.parameter import Array, Parameter, as_dtype, dtype_name, shape_text, unify
 from modelarchive.nn.recording import RECORDER
 from modelarchive.nn.signature import positional
+from modelarchive.nn.summary import table
 
 Patterns = str | Iterable[str] | None
 _REGISTRIES = ("_children", "_parameters")
@@ -304,8 +305,6 @@ class Block:
 
         Without inputs nothing runs, and the output shapes stay empty. A prompt shows the text as it is printed.
         """
-        from modelarchive.nn.summary import table
-
         return table(self, *inputs)
 
     def extra_repr(self) -> str:

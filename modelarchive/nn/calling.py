@@ -6,17 +6,14 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from modelarchive import tensors
 from modelarchive.errors import ModelArchiveError, counted
 from modelarchive.nn.axes import described
-from modelarchive.nn.signature import input_names, positional
-
-if TYPE_CHECKING:
-    from modelarchive.nn.block import Block
+from modelarchive.nn.signature import Called, input_names, positional
 
 #: Attribute under which a built network keeps the inputs that its architecture declares, or what finds them.
 DECLARED: Final = "_declared_inputs"
@@ -27,7 +24,7 @@ _WAY: Final = "_modelarchive_way"
 _TOLD: Final = (ValueError, TypeError, IndexError)
 
 
-def run(block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
+def run(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
     """Execute a block, and remember what it was given; an error gets the block's path and the inputs' shapes."""
     try:
         if any(type(x) is not np.ndarray for x in inputs):
@@ -59,12 +56,12 @@ def _noted(value: Any) -> Any:
     return type(value) if shape is None or dtype is None else (tuple(shape), dtype)
 
 
-def declare(block: Block, inputs: list[dict[str, Any]] | Callable[[], list[dict[str, Any]]]) -> None:
+def declare(block: Called, inputs: list[dict[str, Any]] | Callable[[], list[dict[str, Any]]]) -> None:
     """Let a network remember the inputs that its architecture declares, or what finds them when they are asked for."""
     block.__dict__[DECLARED] = inputs
 
 
-def declarations(block: Block) -> list[dict[str, Any]] | None:
+def declarations(block: Called) -> list[dict[str, Any]] | None:
     """The inputs that the architecture of a built network declares; None: it was not built from one.
 
     Raises:
@@ -76,7 +73,7 @@ def declarations(block: Block) -> list[dict[str, Any]] | None:
     return found
 
 
-def _known_declarations(block: Block) -> list[dict[str, Any]]:
+def _known_declarations(block: Called) -> list[dict[str, Any]]:
     """The same, for what is said of another error."""
     try:
         return declarations(block) or []
@@ -84,12 +81,12 @@ def _known_declarations(block: Block) -> list[dict[str, Any]]:
         return []
 
 
-def was_called(block: Block) -> bool:
+def was_called(block: Called) -> bool:
     """Whether the block has computed something from arrays."""
     return _LAST in block.__dict__
 
 
-def last_inputs(block: Block) -> list[tuple[tuple[int, ...], Any]] | None:
+def last_inputs(block: Called) -> list[tuple[tuple[int, ...], Any]] | None:
     """Shape and dtype of each input of the block's last call, by position; None where that is not known.
 
     There was no call, or one with something else than arrays.
@@ -126,7 +123,7 @@ class _Way:
     message: str
     place: str
     kind: str
-    blocks: list[Block]
+    blocks: list[Called]
 
     def path(self) -> str:
         """The path from the outermost block to what failed."""
@@ -135,7 +132,7 @@ class _Way:
         return ".".join(filter(None, [*parts, self.place]))
 
 
-def _between(outer: Block, inner: Block) -> str:
+def _between(outer: Called, inner: Called) -> str:
     """The path of a block below another; the class of one that is no child."""
     try:
         found = (path for path, block in outer.named_blocks() if block is inner and path)
@@ -157,7 +154,7 @@ def at_node(error: Exception, place: str, op: str, message: str) -> None:
         error.__dict__[_WAY] = _Way(message, place, op, [])
 
 
-def _locate(error: Exception, block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -> None:
+def _locate(error: Exception, block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> None:
     """Write the path of what failed, and what the outermost block was given, into an error."""
     if not _is_plain(error):
         return
@@ -184,7 +181,7 @@ def _is_plain(error: Exception) -> bool:
     return type(error) in _TOLD and len(error.args) == 1 and isinstance(error.args[0], str)
 
 
-def _wrong_call(block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -> str | None:
+def _wrong_call(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> str | None:
     """That a block does not take so many inputs, or none of such a name; None where it does."""
     signature = inspect.signature(block.forward)
     try:
@@ -197,7 +194,7 @@ def _wrong_call(block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -
     return None
 
 
-def _names(block: Block, count: int) -> list[str]:
+def _names(block: Called, count: int) -> list[str]:
     own: Sequence[str] = [each["name"] for each in _known_declarations(block)]
     if len(own) < count:
         try:
@@ -207,7 +204,7 @@ def _names(block: Block, count: int) -> list[str]:
     return [*own[:count], *(f"input {at}" for at in range(len(own), count))]
 
 
-def _given(block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -> str:
+def _given(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> str:
     """``x (2, 3, 28, 28), mask bool (2, 28)``."""
     pairs = [*zip(_names(block, len(inputs)), inputs, strict=True), *named.items()]
     return ", ".join(f"{name} {_text(value)}" for name, value in pairs) or "nothing"
@@ -220,7 +217,7 @@ def _text(value: Any) -> str:
     return f"{'' if str(dtype) == 'float32' else f'{dtype} '}{tuple(shape)}"
 
 
-def _misfit(block: Block, inputs: Sequence[Any], named: Mapping[str, Any]) -> str | None:
+def _misfit(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> str | None:
     """Where the inputs are not those that the architecture of a built network declares."""
     declared = _known_declarations(block)
     if not declared:

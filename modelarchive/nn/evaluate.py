@@ -7,7 +7,7 @@ in plain ints, and an axis on which the two differ is one that depends on them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeGuard
 
@@ -188,7 +188,11 @@ class Evaluator:
         return checked((one, two), dtype)
 
     def custom(self, block: Block, values: Sequence[Value]) -> Value:
-        """A block whose forward is Python code; only the tracer can say what it does."""
+        """A block whose forward is Python code."""
+        return self.run(block, values)
+
+    def run(self, block: Block, arguments: Sequence[Any], named: Mapping[str, Any] | None = None) -> Value:
+        """The same with literals among its arguments, and some by keyword; only the tracer can say what it does."""
         raise ValueError(f"{type(block).__name__} is no kind of the vocabulary")
 
     def misfit(self, owner: Block, position: int | None, error: Exception) -> Value:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Protocol
-
-if TYPE_CHECKING:
-    from modelarchive.nn.block import Block
-    from modelarchive.nn.parameter import Parameter
+from typing import Any, Final, Protocol
 
 
 class Recorder(Protocol):
-    """Who is told about a forward pass while it stands in :data:`RECORDER`."""
+    """Who is told about a forward pass while it stands in :data:`RECORDER`.
 
-    def call(self, block: Block, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    Blocks and parameters are any here: both know this switch, and so it does not know them.
+    """
+
+    def call(self, block: Any, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         """`block` is called with `inputs`, and `named` by keyword; the result is what the call returns."""
 
-    def parameter(self, parameter: Parameter) -> Any:
+    def parameter(self, parameter: Any) -> Any:
         """The value of `parameter` is asked for; the result is what ``data()`` returns."""
 
     def refused(self, error: Exception) -> None:
         """What cannot be recorded was refused with `error`."""
 
-    def changes(self, owner: Block | Parameter, what: str) -> None:
+    def changes(self, owner: Any, what: str) -> None:
         """State is about to change; may raise to forbid it."""
 
 

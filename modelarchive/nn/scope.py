@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from modelarchive.errors import SpecError
 from modelarchive.nn import nesting
 from modelarchive.nn.block import Block, Layer
 from modelarchive.nn.dim import Dim
-from modelarchive.nn.evaluate import Abstract, Value, constant_value, is_code
+from modelarchive.nn.evaluate import Abstract, Evaluator, Value, constant_value, is_code
 from modelarchive.nn.graph import Graph, Node, Ref, constant
 from modelarchive.nn.kinds import KINDS
 from modelarchive.nn.parameter import Array, Parameter, dtype_name
@@ -23,9 +23,6 @@ from modelarchive.nn.recording import RECORDER
 from modelarchive.nn.refusal import class_place, here, refusal, refuse
 from modelarchive.nn.signature import bound, free_name, input_names, positional
 from modelarchive.nn.symbol import Symbol
-
-if TYPE_CHECKING:
-    from modelarchive.nn.trace import Tracer
 
 #: What a block may be given beside arrays: it decides what forward does, and is not in the architecture.
 _LITERALS = (str, int, float, type(None), Dim, type, np.dtype)
@@ -69,7 +66,7 @@ class Scope:
         named: What is given by keyword, likewise.
     """
 
-    def __init__(self, tracer: Tracer, block: Block, arguments: Sequence[Any], named: Mapping[str, Any]) -> None:
+    def __init__(self, tracer: Evaluator, block: Block, arguments: Sequence[Any], named: Mapping[str, Any]) -> None:
         self.tracer = tracer
         self.block = block
         self._taken = set(block.children)

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from modelarchive import names
 
-if TYPE_CHECKING:
-    from modelarchive.nn.block import Block
+
+class Called(Protocol):
+    """A block, as far as its calls need it."""
+
+    def execute(self, *inputs: Any, **named: Any) -> Any:
+        """Run its forward."""
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Compute its outputs."""
+
+    def named_blocks(self) -> Iterator[tuple[str, Any]]:
+        """It and all blocks below it, with their paths."""
 
 
-def input_names(block: Block, number: int) -> list[str]:
+def input_names(block: Called, number: int) -> list[str]:
     """Names for `number` inputs of `block`: the arguments of its forward, ``x_0``, ``x_1`` for ``*x``.
 
     Raises:

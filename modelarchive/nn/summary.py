@@ -5,16 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from modelarchive.nn.block import Block
 from modelarchive.nn.calling import run
 from modelarchive.nn.nesting import leaves
 from modelarchive.nn.parameter import Parameter, shape_text
 from modelarchive.nn.recording import RECORDER
+from modelarchive.nn.signature import Called
 from modelarchive.tables import Table, aligned
+
+
+class Summarised(Called, Protocol):
+    """A block, as far as its summary needs it."""
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Its own parameters by attribute."""
+
+    def collect_params(self) -> dict[str, Parameter]:
+        """Those of all blocks below it too, by structural name."""
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run it."""
 
 
 @dataclass
@@ -23,7 +37,7 @@ class _Observer:
 
     shapes: dict[int, list[Any]] = field(default_factory=dict)
 
-    def call(self, block: Block, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    def call(self, block: Called, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         result = run(block, inputs, named)
         self.shapes.setdefault(id(block), []).append([np.shape(output) for output in leaves(result)])
         return result
@@ -34,11 +48,11 @@ class _Observer:
     def refused(self, error: Exception) -> None:
         """Nothing is refused here."""
 
-    def changes(self, owner: Block | Parameter, what: str) -> None:
+    def changes(self, owner: Any, what: str) -> None:
         """A summary forbids nothing."""
 
 
-def table(block: Block, *inputs: Any) -> Table:
+def table(block: Summarised, *inputs: Any) -> Table:
     """Run `block` on `inputs` and tell each block's class, output shape and parameter count.
 
     Args:
@@ -59,7 +73,7 @@ def table(block: Block, *inputs: Any) -> Table:
     return Table("\n".join([line, head, line, *texts, line, *_totals(block), line]))
 
 
-def _row(path: str, block: Block, observer: _Observer) -> tuple[str, str, str, str]:
+def _row(path: str, block: Summarised, observer: _Observer) -> tuple[str, str, str, str]:
     calls = observer.shapes.get(id(block), [])
     shown = ", ".join(map(shape_text, calls[-1])) if calls else ""
     if len(calls) > 1:
@@ -70,7 +84,7 @@ def _row(path: str, block: Block, observer: _Observer) -> tuple[str, str, str, s
     return indent + (path.rsplit(".", 1)[-1] or "(model)"), type(block).__name__, shown, count
 
 
-def _totals(block: Block) -> list[str]:
+def _totals(block: Summarised) -> list[str]:
     named = block.collect_params()
     unique = {id(parameter): parameter for parameter in named.values()}.values()
     trainable = sum(_count(parameter) for parameter in unique if parameter.trainable)

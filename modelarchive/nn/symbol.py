@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from modelarchive.nn.graph import Ref
 from modelarchive.nn.refusal import refuse
 from modelarchive.ops.registry import KIND_FUNCTIONS
 from modelarchive.ops.shapes import literal_index
-
-if TYPE_CHECKING:
-    from modelarchive.nn.scope import Scope
 
 _PURE: Final = "write it with the functions of modelarchive.ops, operators, and methods that return new arrays"
 
@@ -82,6 +79,19 @@ def _function(function: Any) -> Callable[..., Any]:
     return method
 
 
+class Recording(Protocol):
+    """The recording of one forward, as far as the symbols in it need it."""
+
+    def op(self, name: str, inputs: Sequence[Any], arguments: dict[str, Any]) -> Any:
+        """An op of the vocabulary is called."""
+
+    def layer(self, kind: str, inputs: Sequence[Any], config: dict[str, Any]) -> Any:
+        """A function that means a layer is called."""
+
+    def size(self, dim: Dim, others: Sequence[Any]) -> Symbol:
+        """A size that is not fixed, as an array among the inputs of an op."""
+
+
 class Symbol:
     """An array of a forward pass that is being recorded; made by the tracer only.
 
@@ -91,7 +101,7 @@ class Symbol:
 
     __slots__ = ("abstract", "ref", "scope")
 
-    def __init__(self, scope: Scope, ref: Ref, abstract: Abstract) -> None:
+    def __init__(self, scope: Recording, ref: Ref, abstract: Abstract) -> None:
         self.scope = scope
         self.ref = ref
         self.abstract = abstract

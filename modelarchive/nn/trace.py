@@ -135,10 +135,6 @@ class Tracer(Evaluator):
             refuse("shape", f"{where}: {error}", SHAPES)
         raise refusal("shape", str(error), SHAPES, where) from error
 
-    def custom(self, block: Block, values: Sequence[Value]) -> Value:
-        """A block whose forward is Python code, called from a container."""
-        return self.run(block, values)
-
     def run(self, block: Block, arguments: Sequence[Any], named: Mapping[str, Any] | None = None) -> Value:
         """Record one forward.
 

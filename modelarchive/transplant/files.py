@@ -10,7 +10,8 @@ from modelarchive import names
 from modelarchive.archive import Archive, write_archive
 from modelarchive.errors import FormatError
 from modelarchive.nn import Block, Parameter
-from modelarchive.transplant.plan import Options, Plan, Source
+from modelarchive.transplant.options import Options, Source
+from modelarchive.transplant.plan import Plan
 from modelarchive.transplant.report import Transplant
 from modelarchive.transplant.stored import Stored
 

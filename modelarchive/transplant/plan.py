@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -14,77 +13,15 @@ from modelarchive.nn.parameter import dtype_name, shape_text
 from modelarchive.nn.target import TargetParameter
 from modelarchive.store.deferred import Deferred
 from modelarchive.transplant import casting, refusing
+from modelarchive.transplant.matches import Matches, Move
+from modelarchive.transplant.options import Options, Source, several
 from modelarchive.transplant.prefixes import Prefixes, without
 from modelarchive.transplant.report import Transplant
-from modelarchive.transplant.resizing import How, resizing
+from modelarchive.transplant.resizing import resizing
 from modelarchive.transplant.stored import shape_of
 
-Patterns: TypeAlias = str | Iterable[str] | None
-#: Target parameter -> (words of the source's rows, words of the target's rows).
-Rows: TypeAlias = Mapping[str, tuple[Sequence[str], Sequence[str]] | Sequence[str]]
 
-POLICIES: Final = ("error", "skip", "overlap")
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a transplant takes from.
-
-    Attributes:
-        arrays: Name -> array, or one to be read when it is its turn.
-        tokens: Name -> the word that each of its rows belongs to.
-        notes: What is to be told of it.
-    """
-
-    arrays: Mapping[str, np.ndarray | Deferred]
-    tokens: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-
-
-#: Options that are dicts, and what one looks like.
-_EXAMPLES: Final = {
-    "rename": '{"features.*": "backbone.*"}',
-    "rows": '{"words.weight": words}',
-    "resize": '{"*position_embeddings*": "interpolate"}',
-}
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a transplant is to go, see :func:`modelarchive.transplant`."""
-
-    select: Patterns = None
-    rename: Mapping[str, str] = field(default_factory=dict)
-    mismatch: str = "error"
-    rows: Rows = field(default_factory=dict)
-    cast_dtype: bool = False
-    resize: Mapping[str, How] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Refuse what no transplant knows."""
-        if self.mismatch not in POLICIES:
-            raise ValueError(f"mismatch is {self.mismatch!r}, expected one of {', '.join(POLICIES)}")
-        for word, example in _EXAMPLES.items():
-            value = getattr(self, word)
-            if not isinstance(value, Mapping):
-                raise TypeError(f"{word} is {type(value).__name__}, expected a dict such as {example}")
-        if self.select is not None and not isinstance(self.select, str | list | tuple):
-            object.__setattr__(self, "select", _several(self.select))  # an iterator gives its patterns once
-        texts = [*self.rename.values(), *self.rename, *([] if self.select is None else _several(self.select))]
-        if wrong := [each for each in texts if not isinstance(each, str)]:
-            raise TypeError(f"{wrong[0]!r:.80} is {type(wrong[0]).__name__}, expected a name or pattern as str")
-        for how in self.resize.values():
-            resizing((1,), (1,), how)
-
-
-@dataclass
-class _Move:
-    source: str
-    how: str
-    values: Deferred
-
-
-class Plan:
+class Plan(Matches):
     """What goes where.
 
     Args:
@@ -99,12 +36,7 @@ class Plan:
     """
 
     def __init__(self, source: Source, parameters: Mapping[str, TargetParameter], options: Options) -> None:
-        self.arrays = source.arrays
-        self.parameters = parameters
-        self.options = options
-        self.moves: dict[str, _Move] = {}
-        self.unexpected: list[str] = []
-        self.mismatched: dict[str, tuple[str, str]] = {}
+        super().__init__(source.arrays, parameters, options)
         self.notes = list(source.notes)
         self.words = _words(source, options)
         self._match()
@@ -183,7 +115,7 @@ class Plan:
 
     # ------------------------------------------------------------------ one array
 
-    def _move(self, name: str, new: str) -> _Move | None:
+    def _move(self, name: str, new: str) -> Move | None:
         array, parameter = self.arrays[name], self.parameters[new]
         if problem := getattr(parameter, "problem", ""):
             self.mismatched[new] = ("a parameter that can be filled", problem)
@@ -197,13 +129,13 @@ class Plan:
         if shaped is None:
             return None
         if dtype == array.dtype:
-            return _Move(name, *shaped)
+            return Move(name, *shaped)
         problem = casting.problem(array.dtype, dtype, is_wanted=self.options.cast_dtype)
         if problem is not None:
             self.mismatched[new] = problem
             return None
         words, values = shaped
-        return _Move(name, f"{words}, {dtype_name(array.dtype)} to {dtype_name(dtype)}", values)
+        return Move(name, f"{words}, {dtype_name(array.dtype)} to {dtype_name(dtype)}", values)
 
     def _shaped(self, array: np.ndarray | Deferred, new: str, dtype: np.dtype[Any]) -> tuple[str, Deferred] | None:
         """How the array comes to the target's shape and `dtype`, and the values; None where it does not."""
@@ -239,7 +171,7 @@ class Plan:
         words = f"overlap {tuple(part.stop for part in common)} of {shape}"
         return words, Deferred(shape, parameter.dtype, overlapped)
 
-    def _move_rows(self, name: str, new: str) -> _Move | None:
+    def _move_rows(self, name: str, new: str) -> Move | None:
         array, parameter = self.arrays[name], self.parameters[new]
         ours, theirs = self.words[new]
         if not parameter.is_initialized:
@@ -266,7 +198,7 @@ class Plan:
             return values
 
         values = Deferred(shape, parameter.dtype, aligned)
-        return _Move(name, f"{len(pairs):,} of {len(theirs):,} rows by word", values)
+        return Move(name, f"{len(pairs):,} of {len(theirs):,} rows by word", values)
 
     # ------------------------------------------------------------------ what comes of it
 
@@ -276,7 +208,7 @@ class Plan:
         filled = {id(self.parameters[name]) for name in self.moves}
         chosen = list(self.moves) if freeze is True else []
         if not isinstance(freeze, bool):
-            chosen = names.select(self.moves, _several(freeze))
+            chosen = names.select(self.moves, several(freeze))
         if not chosen and freeze is not False:
             raise ValueError(f"freeze={freeze!r} matches nothing of what is copied: {', '.join([*self.moves][:5])}")
         return Transplant(
@@ -332,14 +264,6 @@ def _words(source: Source, options: Options) -> dict[str, tuple[list[str], list[
                 raise ValueError(f"rows[{name!r}]: a word stands twice in one list")
         found[name] = (ours, theirs)
     return found
-
-
-def _several(patterns: str | Iterable[str]) -> list[str]:
-    if isinstance(patterns, str):
-        return [patterns]
-    if not isinstance(patterns, Iterable):
-        raise TypeError(f"{patterns!r:.80} is {type(patterns).__name__}, expected a pattern or several")
-    return list(patterns)
 
 
 def _is_equal(one: Deferred, other: Deferred) -> bool:

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from modelarchive import names
 from modelarchive.errors import ParameterError, counted
+from modelarchive.transplant.matches import Matches
 from modelarchive.transplant.stored import shape_of
-
-if TYPE_CHECKING:
-    from modelarchive.transplant.plan import Plan
 
 #: Names that are compared to find what would bring two networks together.
 _MOST: Final = 2000
 
 
 def refusal(
-    plan: Plan, unplaced: list[str], refused: Mapping[str, tuple[str, str]], new_names: Mapping[str, str]
+    plan: Matches, unplaced: list[str], refused: Mapping[str, tuple[str, str]], new_names: Mapping[str, str]
 ) -> ParameterError:
     """The error that lists every misfit.
 
     Args:
-        plan: The plan that cannot be carried out.
+        plan: What was found, which cannot be carried out.
         unplaced: Source names that have no place.
         refused: Target name -> (expected, found).
         new_names: Source name -> what it is called in the target.
@@ -45,7 +43,7 @@ def refusal(
     )
 
 
-def _nothing(plan: Plan, rule: str) -> ParameterError:
+def _nothing(plan: Matches, rule: str) -> ParameterError:
     known = list(plan.parameters)
     if not plan.arrays or not known:
         empty = "the source has no parameters" if not plan.arrays else "the target has no parameters yet"
@@ -74,7 +72,7 @@ def _nothing(plan: Plan, rule: str) -> ParameterError:
     )
 
 
-def _ways(plan: Plan, refused: Mapping[str, tuple[str, str]], new_names: Mapping[str, str]) -> list[str]:
+def _ways(plan: Matches, refused: Mapping[str, tuple[str, str]], new_names: Mapping[str, str]) -> list[str]:
     """The ways out that fit: for dtypes, for lengths of positions, for other shapes."""
     ways = []
     shapes = [name for name, (expected, _) in refused.items() if expected.startswith("shape")]
@@ -103,7 +101,7 @@ def _ways(plan: Plan, refused: Mapping[str, tuple[str, str]], new_names: Mapping
     return ways
 
 
-def rename_for(plan: Plan, lost: list[str]) -> str:
+def rename_for(plan: Matches, lost: list[str]) -> str:
     """The rule that gives most of the lost names a place with their shapes, as a hint; "" if there is none."""
     by_end: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     filled = set(plan.moves)

@@ -13,7 +13,7 @@ DIGITS = Path(modelarchive.cli.__path__[0]) / "digits"
 
 
 class LeNet(nn.Block):
-    """The LeNet of digits/train.py, in Gluon's manners."""
+    """The LeNet of tests/data/digits/train.py, in Gluon's manners."""
 
     def __init__(self):
         super().__init__()

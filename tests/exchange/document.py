@@ -1,37 +1,45 @@
-"""The support tables of docs/exchange.md, from the tables in code: ``python -m tests.exchange.document``."""
+"""The tables in docs/exchange/ that are made from the code: ``python -m tests.exchange.document`` writes them."""
 
 from __future__ import annotations
 
 import importlib
 import itertools
 import re
+from pathlib import Path
 
-from modelarchive.exchange.support import Support
+from modelarchive.exchange.rows import Support
 from modelarchive.formats.mistake import Mistake
 from modelarchive.formats.mistaken import FILES, FOLDERS
 from tests.conftest import ROOT
 
-DOCUMENT = ROOT / "docs" / "exchange.md"
-_MISTAKES = re.compile(r"(<!-- mistakes -->\n).*?(<!-- end -->)", re.DOTALL)
-_TABLE = re.compile(r"(<!-- support: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = ROOT / "docs" / "exchange"
+#: The page of each system's support table, and that of what people hand over by mistake.
+SUPPORT = {
+    "keras": PAGES / "keras-layers.md",
+    "mxnet": PAGES / "mxnet-operators.md",
+    "onnx": PAGES / "onnx-operators.md",
+    "torch": PAGES / "pytorch-layers.md",
+}
+MISTAKES = PAGES / "mistakes.md"
+_TABLE = re.compile(r"(<!-- (support|mistakes) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def systems(text: str) -> list[str]:
-    """The systems that have a table in the document."""
-    return [match[2] for match in _TABLE.finditer(text)]
-
-
-def filled(text: str, system: str) -> str:
-    """The document with one system's table made anew."""
+def supported(system: str) -> str:
+    """The page of a system's support table, with the table made anew."""
     rows = importlib.import_module(f"modelarchive.exchange.{system}").support()
-    return _TABLE.sub(lambda match: match[1] + table(rows) + match[3] if match[2] == system else match[0], text)
+    return filled(SUPPORT[system], table(rows))
 
 
-def told(text: str) -> str:
-    """The document with the table of mistakes made anew."""
-    rows = ["| handed over | told | the way out |", "| --- | --- | --- |"]
+def mistaken() -> str:
+    """The page of mistakes, with its table made anew."""
+    rows = ["| handed over | reported | the way out |", "| --- | --- | --- |"]
     rows += [_row(mistake, "FOLDER" if mistake in FOLDERS else "FILE") for mistake in (*FILES, *FOLDERS)]
-    return _MISTAKES.sub(lambda match: match[1] + "\n".join([*rows, ""]) + match[2], text)
+    return filled(MISTAKES, "\n".join([*rows, ""]))
+
+
+def filled(page: Path, content: str) -> str:
+    """The text of a page with what stands between its two comments replaced."""
+    return _TABLE.sub(lambda match: match[1] + content + match[3], page.read_text("utf-8"))
 
 
 class _Words(dict[str, str]):
@@ -67,7 +75,6 @@ def _code(names: str) -> str:
 
 
 if __name__ == "__main__":
-    text = DOCUMENT.read_text("utf-8")
-    for each in systems(text):
-        text = filled(text, each)
-    DOCUMENT.write_text(told(text), "utf-8")
+    for system, page in SUPPORT.items():
+        page.write_text(supported(system), "utf-8")
+    MISTAKES.write_text(mistaken(), "utf-8")

@@ -10,7 +10,7 @@ import pytest
 import modelarchive as ma
 from modelarchive.exchange import onnx
 from modelarchive.exchange.onnx.folds import FOLDS
-from modelarchive.exchange.onnx.operators import OPERATORS
+from modelarchive.exchange.onnx.lifting import OPERATORS
 from tests.exchange.onnx.wire import field, graph, model, node, tensor, value
 
 TRIED = 60

@@ -15,7 +15,7 @@ from modelarchive.architecture import build, describe
 from modelarchive.nn.copying import copied
 from modelarchive.nn.kinds import KINDS
 from tests.architecture.architectures import X, network
-from tests.conformance.cases import CASES
+from tests.cases.kinds import KIND_CASES
 
 
 def state(block: nn.Block) -> Any:
@@ -38,11 +38,11 @@ def is_immutable(value: Any) -> bool:
 
 
 def test_every_kind_has_a_case() -> None:
-    assert CASES.keys() == KINDS.keys()
+    assert KIND_CASES.keys() == KINDS.keys()
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(sorted(CASES)).flatmap(lambda kind: CASES[kind]))
+@given(st.sampled_from(sorted(KIND_CASES)).flatmap(lambda kind: KIND_CASES[kind]))
 def test_a_layer(case: Any) -> None:
     layer = type(case.layer).from_config(case.layer.config())
     found = copied(layer)

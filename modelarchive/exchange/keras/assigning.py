@@ -12,10 +12,10 @@ import numpy as np
 from modelarchive import dtypes, names, tensors
 from modelarchive.errors import ConversionError, ParameterError
 from modelarchive.exchange.bundle import Bundle, deferred
-from modelarchive.exchange.keras.layers import LAYERS
+from modelarchive.exchange.keras.lifting import LAYERS
+from modelarchive.exchange.keras.lifting_context import Turned
 from modelarchive.exchange.keras.live import Held, read_model
 from modelarchive.exchange.keras.reading import UNUSED, read
-from modelarchive.exchange.keras.step import Turned
 from modelarchive.exchange.keras.weights import Fields, Weight, same
 from modelarchive.nn.target import ForeignParameter
 from modelarchive.store.deferred import Deferred

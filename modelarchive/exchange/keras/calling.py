@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelarchive.exchange.keras.functions import as_operation
 from modelarchive.exchange.keras.importing import Importer, leaves
-from modelarchive.exchange.keras.layers import LAYERS
+from modelarchive.exchange.keras.lifting import LAYERS, OPERATIONS
+from modelarchive.exchange.keras.lifting_context import FLOATS, Context, UnknownError
+from modelarchive.exchange.keras.lifting_tensorflow import as_operation
 from modelarchive.exchange.keras.model import Call, Layer, mapped
-from modelarchive.exchange.keras.operations import OPERATIONS
 from modelarchive.exchange.keras.row import Row
 from modelarchive.exchange.keras.scope import LOST, At, Scope
-from modelarchive.exchange.keras.step import FLOATS, Step, UnknownError
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
@@ -72,26 +71,26 @@ def _held(importer: Importer, scope: Scope, layer: Layer, call: Call, row: Row) 
 
 def _called(importer: Importer, scope: Scope, layer: Layer, call: Call, row: Row) -> list[At]:
     """What a row of the tables adds to a graph for a call."""
-    step = Step(importer, scope, layer, call, row.weights)
+    context = Context(importer, scope, layer, call, row.weights)
     if not layer.is_operation:
-        _follow_policy(step)
-        _tell_training(step)
+        _follow_policy(context)
+        _tell_training(context)
     try:
-        found = row.read(step)
+        found = row.read(context)
     except (UnknownError, ValueError):
-        if step.is_lost:
+        if context.is_lost:
             return [LOST]
         raise
     if row.masks == "use" and (mask := _mask(scope, call)):
         raise Refusal(f"takes the mask that {mask!r} makes, which has no counterpart")
     results = found if isinstance(found, list) else [found]
-    if unread := step.config.unread() if not layer.is_operation or layer.config.values else {}:
+    if unread := context.config.unread() if not layer.is_operation or layer.config.values else {}:
         raise Refusal(f"{layer.kind} has settings that have no counterpart: {short(unread)}")
-    if empty := step.config.empty():
-        step.note(f"settings that are null, of which nothing is known, are left out: {short(empty)}")
-    if unread_arguments := step.unread():
+    if empty := context.config.empty():
+        context.note(f"settings that are null, of which nothing is known, are left out: {short(empty)}")
+    if unread_arguments := context.unread():
         raise Refusal(f"{layer.kind} is called with {', '.join(unread_arguments)}, which has no counterpart")
-    return [LOST for _ in results] if step.is_lost else results
+    return [LOST for _ in results] if context.is_lost else results
 
 
 def _model(importer: Importer, scope: Scope, layer: Layer, call: Call) -> list[At]:
@@ -130,9 +129,9 @@ def _tensors(call: Call) -> list[At]:
     return [each for each in leaves([call.args, call.kwargs]) if isinstance(each, At)]
 
 
-def _follow_policy(step: Step) -> None:
+def _follow_policy(context: Context) -> None:
     """What dtype a layer computes in: floats of another one are cast before it, as Keras does."""
-    policy: Any = step.config.values.get("dtype")
+    policy: Any = context.config.values.get("dtype")
     if isinstance(policy, dict):
         if policy.get("class_name") not in ("DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"):
             raise Refusal(f"its dtype policy is a {short(policy.get('class_name'))}, which has no counterpart")
@@ -140,13 +139,13 @@ def _follow_policy(step: Step) -> None:
         policy = config.get("name") if isinstance(config, dict) else None
     if isinstance(policy, str) and policy.startswith("mixed_"):
         narrow = policy.removeprefix("mixed_")
-        step.importer.note("(dtype)", f"layers of the policy {policy} compute in {narrow}; here in float32")
+        context.importer.note("(dtype)", f"layers of the policy {policy} compute in {narrow}; here in float32")
     elif policy in FLOATS:
-        step.compute_in(policy)
+        context.compute_in(policy)
 
 
-def _tell_training(step: Step) -> None:
+def _tell_training(context: Context) -> None:
     """What matters in training only."""
-    for name, value in step.config.values.items():
+    for name, value in context.config.values.items():
         if value is not None and name.endswith(("_regularizer", "_constraint")):
-            step.importer.note("(training)", "regularizers and constraints are left out")
+            context.importer.note("(training)", "regularizers and constraints are left out")

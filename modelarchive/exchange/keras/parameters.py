@@ -10,7 +10,7 @@ from typing import Any, Final
 from modelarchive import names
 from modelarchive.exchange.bundle import Note, Parameters
 from modelarchive.exchange.keras import files
-from modelarchive.exchange.keras.layers import LAYERS
+from modelarchive.exchange.keras.lifting import LAYERS
 from modelarchive.exchange.keras.model import MAX_CALLS, MAX_DEPTH, MAX_NAME
 from modelarchive.exchange.keras.naming import dotted
 from modelarchive.exchange.keras.storage import CLASSES, plain_path, snake_case, without_number

@@ -11,7 +11,7 @@ from modelarchive.errors import FormatError, UnsafeFileError
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.keras import files
-from modelarchive.exchange.keras.layers import LAYERS
+from modelarchive.exchange.keras.lifting import LAYERS
 from modelarchive.exchange.keras.parameters import BY_STEM
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.shards import is_own, is_there, unknown_keys

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from modelarchive.exchange.keras.layers import LAYERS
+from modelarchive.exchange.keras.lifting import LAYERS
 from modelarchive.exchange.keras.weights import present
 from modelarchive.nn import Layer, Parameter
 

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
 
-from modelarchive.exchange.mxnet.importing import elements
-from modelarchive.exchange.mxnet.layers import MODES, packed_inputs
+from modelarchive.exchange.mxnet.lifting_context import elements
+from modelarchive.exchange.mxnet.lifting_layers import MODES, packed_inputs
 from modelarchive.exchange.mxnet.symbol import VARIABLE, Attributes, Entry, SymbolGraph
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred

@@ -14,15 +14,15 @@ from modelarchive import dtypes
 from modelarchive.architecture import Checked, check
 from modelarchive.errors import ConversionError, FormatError, SpecError, counted
 from modelarchive.exchange.budget import reading
-from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
+from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred, fitted
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.mxnet import naming
-from modelarchive.exchange.mxnet.importing import Importer, input_place
+from modelarchive.exchange.mxnet.drawing import input_position
+from modelarchive.exchange.mxnet.importing import Importer
 from modelarchive.exchange.mxnet.inputs import Shape, candidates, declared_shapes
 from modelarchive.exchange.mxnet.ndarrays import is_ndarray_file, read_arrays
 from modelarchive.exchange.mxnet.symbol import VARIABLE, SymbolGraph, read_symbol
-from modelarchive.exchange.mxnet.table import OPERATORS
-from modelarchive.exchange.support import problems_of
+from modelarchive.exchange.refusal import problems_of
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
@@ -148,10 +148,10 @@ def _model(symbol_path: Path, arrays_path: Any, inputs: Inputs | None, notes: li
     tries = candidates(shapes) if inputs is None else iter([shapes])
     for number, each in enumerate(tries):
         importer = Importer(symbol, arrays, each, _dtypes(inputs))
-        importer.run(OPERATORS)
-        model, problems = None, importer.problems
+        importer.run()
+        model, problems = None, importer.report.problems
         if not problems:
-            model, problems = _checked(_architecture(importer))
+            model, problems = _checked(importer.architecture())
         if model is not None:
             if number:
                 sizes = ", ".join(f"{name} {shape}" for name, shape in each.items())
@@ -161,8 +161,8 @@ def _model(symbol_path: Path, arrays_path: Any, inputs: Inputs | None, notes: li
     if first is None:
         raise FormatError("there is nothing to read", file=symbol_path)
     importer, problems = first
-    if not importer.problems and inputs is None:
-        model, _ = _checked(_architecture(importer) | {"inputs": []})
+    if not importer.report.problems and inputs is None:
+        model, _ = _checked(importer.architecture() | {"inputs": []})
         if model is not None:
             return _bundle(importer, model, symbol, arrays, notes)
     raise ConversionError(problems, file=symbol_path)
@@ -181,7 +181,7 @@ def _given(symbol: SymbolGraph, arrays: Mapping[str, Deferred], inputs: Inputs |
             raise ValueError(f"inputs names {', '.join(unknown)}, the symbol has {', '.join(sorted(names))}")
         return {each["name"]: list(each["shape"]) for each in declared if "shape" in each}
     places = [
-        (input_place(node.name, position), node.name)
+        (input_position(node.name, position), node.name)
         for position, node in enumerate(symbol.nodes)
         if node.op == VARIABLE and node.name not in arrays
     ]
@@ -208,17 +208,6 @@ def _dtypes(inputs: Inputs | None) -> dict[str, str]:
     return {each["name"]: str(each["dtype"]) for each in inputs if isinstance(each, Mapping) and "dtype" in each}
 
 
-def _architecture(importer: Importer) -> dict[str, Any]:
-    outputs = importer.outputs()
-    declared = sorted(importer.inputs.values(), key=lambda each: importer.places[each["name"]])
-    model: dict[str, Any] = {"kind": "Graph", "inputs": [each["name"] for each in declared]}
-    if importer.own:
-        model["parameters"] = importer.own
-    model |= {"nodes": importer.nodes, "outputs": outputs}
-    known = all(each["shape"] is not None for each in declared)
-    return {"vocabulary": 1, "inputs": declared if known else [], "model": model}
-
-
 def _checked(architecture: dict[str, Any]) -> tuple[Checked | None, list[tuple[str, str]]]:
     """The model, or what is wrong with it."""
     try:
@@ -234,20 +223,12 @@ def _bundle(
     arrays: Mapping[str, Deferred],
     notes: list[Note],
 ) -> Bundle:
-    expected = model.shapes
-    wrong = [
-        (name, f"expected shape {shape}, found {importer.parameters[name].shape}")
-        for name, shape in expected.items()
-        if any(one not in (0, two) for one, two in zip(shape, importer.parameters[name].shape, strict=False))
-        or len(shape) != len(importer.parameters[name].shape)
-    ]
-    if wrong:
-        raise ConversionError(wrong)
-    notes = [*notes, *importer.notes]
+    parameters = fitted(model, importer.builder.arrays)
+    notes = [*notes, *importer.report.notes]
     if not model.inputs:
         notes.append(Note("(inputs)", "their shapes are in neither file: pass inputs= to have them declared"))
-    used = {_PREFIX.sub("", name).partition("[")[0] for name in importer.owner}
-    told = {note.what.partition(" is left out")[0] for note in importer.notes}
+    used = {_PREFIX.sub("", name).partition("[")[0] for name in importer.builder.owners}
+    told = {note.what.partition(" is left out")[0] for note in importer.report.notes}
     notes += [
         Note(name, "is not used by the symbol, and is left out")
         for name in arrays
@@ -262,5 +243,4 @@ def _bundle(
     if symbol.left:
         notes.append(Note("(symbol)", f"left out, as nothing is known of them: {', '.join(symbol.left[:8])}"))
     metadata = {"source": {"format": "MXNet symbol", "version": symbol.version}}
-    parameters = Parameters({name: importer.parameters[name] for name in expected})
     return Bundle(parameters, model.architecture, metadata=metadata, notes=notes, known=model)

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from modelarchive.exchange.onnx.step import Step
+from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.refusal import Refusal
 
 #: Axes that an array may have.
@@ -51,62 +51,62 @@ def numbers_of(array: Any) -> tuple[int, ...]:
     return tuple(indices_of(array).reshape(-1).tolist())
 
 
-def reduced_axes(step: Step, arrays: Arrays) -> tuple[int, ...] | None:
+def reduced_axes(context: Context, arrays: Arrays) -> tuple[int, ...] | None:
     """The axes of a reduction; None: all."""
-    found = numbers_of(arrays[1]) if len(arrays) > 1 else step.node.integers("axes", None)
-    if not found and step.node.flag("noop_with_empty_axes", default=False):
+    found = numbers_of(arrays[1]) if len(arrays) > 1 else context.node.integers("axes", None)
+    if not found and context.node.flag("noop_with_empty_axes", default=False):
         raise Refusal("a reduction over nothing")
     return tuple(found) if found else None
 
 
-def broadcast(step: Step, arrays: Arrays) -> int:
+def broadcast(context: Context, arrays: Arrays) -> int:
     """The operands broadcast."""
     return int(math.prod(np.broadcast_shapes(*(each.shape for each in arrays))))
 
 
-def as_first(step: Step, arrays: Arrays) -> int:
+def as_first(context: Context, arrays: Arrays) -> int:
     """As many as the first operand has."""
     return int(arrays[0].size)
 
 
-def broadcast_all(step: Step, arrays: Arrays) -> int:
+def broadcast_all(context: Context, arrays: Arrays) -> int:
     """Each of the results on the way: one for each operand."""
-    return broadcast(step, arrays) * len(arrays)
+    return broadcast(context, arrays) * len(arrays)
 
 
-def all_of_them(step: Step, arrays: Arrays) -> int:
+def all_of_them(context: Context, arrays: Arrays) -> int:
     """As many as all operands have together."""
     return sum(int(each.size) for each in arrays)
 
 
-def view(step: Step, arrays: Arrays) -> int:
+def view(context: Context, arrays: Arrays) -> int:
     """No element is made: a view of what is there, or a shape."""
     return 0
 
 
-def gathered(step: Step, arrays: Arrays) -> int:
+def gathered(context: Context, arrays: Arrays) -> int:
     """One part for each index."""
     x, indices = arrays[:2]
-    return int(math.prod(np.delete(x.shape, step.node.integer("axis", 0)).tolist()) * int(indices.size))
+    return int(math.prod(np.delete(x.shape, context.node.integer("axis", 0)).tolist()) * int(indices.size))
 
 
-def gathered_nd(step: Step, arrays: Arrays) -> int:
+def gathered_nd(context: Context, arrays: Arrays) -> int:
     """One part for each place."""
     x, indices = arrays
     return int(math.prod(indices.shape[:-1]) * math.prod(x.shape[indices.shape[-1] :]))
 
 
-def expanded(step: Step, arrays: Arrays) -> int:
+def expanded(context: Context, arrays: Arrays) -> int:
     """The operand and a shape broadcast."""
     return int(math.prod(np.broadcast_shapes(arrays[0].shape, sizes_of(arrays[1]))))
 
 
-def tiled(step: Step, arrays: Arrays) -> int:
+def tiled(context: Context, arrays: Arrays) -> int:
     """The operand, times the repeats: NumPy makes one axis after the other, so that one of 0 makes none small."""
     return math.prod(max(times, 1) for times in sizes_of(arrays[1])) * max(int(arrays[0].size), 1)
 
 
-def counted(step: Step, arrays: Arrays) -> int:
+def counted(context: Context, arrays: Arrays) -> int:
     """From a start to a limit, step by step."""
     start, limit, delta = (each.reshape(-1)[0] for each in fixed(arrays))
     if arrays[0].dtype.kind in "iu":
@@ -115,19 +115,19 @@ def counted(step: Step, arrays: Arrays) -> int:
     return max(math.ceil(float(limit - start) / float(delta)), 0)
 
 
-def reduced(step: Step, arrays: Arrays) -> int:
+def reduced(context: Context, arrays: Arrays) -> int:
     """Of an array without elements a reduction may have many: what is reduced over does not count."""
-    axes = reduced_axes(step, arrays)
+    axes = reduced_axes(context, arrays)
     rest = range(0) if axes is None else set(range(arrays[0].ndim)) - {axis % arrays[0].ndim for axis in axes}
     return int(math.prod(arrays[0].shape[axis] for axis in rest))
 
 
-def places(step: Step, arrays: Arrays) -> int:
+def places(context: Context, arrays: Arrays) -> int:
     """For each element at most its place in each axis."""
     return int(arrays[0].size) * max(int(arrays[0].ndim), 1)
 
 
-def triangle(step: Step, arrays: Arrays) -> int:
+def triangle(context: Context, arrays: Arrays) -> int:
     """The mask has the last two axes, whatever the others are."""
     if arrays[0].ndim < 2:
         raise Refusal(f"Trilu of {arrays[0].ndim} axes has no counterpart")
@@ -164,9 +164,9 @@ def bounds(start: int, end: int, by: int, size: int) -> list[int | None]:
     return [None if first == size - 1 else first, None if last < 0 else last, by]
 
 
-def wanted_shape(step: Step, before: tuple[int, ...], codes: Any) -> tuple[int, ...]:
+def wanted_shape(context: Context, before: tuple[int, ...], codes: Any) -> tuple[int, ...]:
     """The shape that Reshape gives, without -1 and 0."""
-    keep = not step.node.flag("allowzero", default=False)
+    keep = not context.node.flag("allowzero", default=False)
     shape = [before[axis] if size == 0 and keep else int(size) for axis, size in enumerate(codes)]
     rest = math.prod(size for size in shape if size != -1)
     shape = [math.prod(before) // (rest or 1) if size == -1 else size for size in shape]

@@ -9,7 +9,7 @@ import numpy as np
 
 from modelarchive.exchange import budget
 from modelarchive.exchange.onnx.folds import FOLDS, MOVES, PARTS
-from modelarchive.exchange.onnx.step import Step
+from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.tensors import in_memory
 from modelarchive.exchange.onnx.values import Constant, Operand, Sizes
 from modelarchive.exchange.refusal import Refusal, refusing
@@ -24,50 +24,50 @@ MAX_SIZES: Final = 4096
 _SHAPES: Final = ("Shape", "Size")
 
 
-def folded(step: Step) -> Operand | tuple[Operand, ...]:
+def folded(context: Context) -> Operand | tuple[Operand, ...]:
     """The results of an operator on values that are known.
 
     Raises:
         Refusal: They are large, or it depends on sizes that are not fixed.
         UnsafeFileError: With all that was computed before they are more than the file may take.
     """
-    row = FOLDS[step.node.op]
-    if not row.least <= len(step) <= row.most or not all(step.has(index) for index in range(row.least)):
-        raise Refusal(f"{step.node.op} has {len(step)} inputs")
-    with refusing(step.node.op):
-        arrays = _arrays(step)
-        made = row.made(step, arrays)
-        mixed = any(isinstance(each, Sizes) for each in step.operands)
+    row = FOLDS[context.node.op]
+    if not row.least <= len(context) <= row.most or not all(context.has(index) for index in range(row.least)):
+        raise Refusal(f"{context.node.op} has {len(context)} inputs")
+    with refusing(context.node.op):
+        arrays = _arrays(context)
+        made = row.made(context, arrays)
+        mixed = any(isinstance(each, Sizes) for each in context.operands)
         looked_at = sum(each.size for each in arrays if each is not None) if mixed else 0
         if made + looked_at > (MAX_SIZES if mixed else MAX_FOLDED):
             raise Refusal("large results are computed when the network runs")
-        budget.spend(f"{step.node.op} {step.name!r}", elements=made)
-        found = row.compute(step, arrays)
+        budget.spend(f"{context.node.op} {context.name!r}", elements=made)
+        found = row.compute(context, arrays)
     several = found if isinstance(found, tuple) else (found,)
-    results = [_operand(step, place, each) for place, each in enumerate(several)]
+    results = [_operand(context, place, each) for place, each in enumerate(several)]
     return tuple(results) if isinstance(found, tuple) else results[0]
 
 
-def _arrays(step: Step) -> list[Any]:
+def _arrays(context: Context) -> list[Any]:
     """The values of the operands; None where one is left out."""
-    return [_array(step, each) for each in step.operands]
+    return [_array(context, each) for each in context.operands]
 
 
-def _array(step: Step, operand: Operand) -> Any:
+def _array(context: Context, operand: Operand) -> Any:
     if not isinstance(operand, Constant):
         return operand.array if isinstance(operand, Sizes) else None
     size = math.prod(operand.array.shape)
-    if step.node.op in _SHAPES:
+    if context.node.op in _SHAPES:
         return np.broadcast_to(np.zeros((), np.bool_), operand.array.shape)
     if size > MAX_FOLDED:
         raise Refusal("large arrays are computed when the network runs")
     # A part of what is there is a view of it; all else looks at every element.
-    if operand.array.view is None or operand.changed or step.node.op not in (*PARTS, *MOVES):
-        budget.spend(f"{step.node.op} {step.name!r}", elements=size)
+    if operand.array.view is None or operand.changed or context.node.op not in (*PARTS, *MOVES):
+        budget.spend(f"{context.node.op} {context.name!r}", elements=size)
     return operand.numpy()
 
 
-def _operand(step: Step, place: int, result: Any) -> Operand:
+def _operand(context: Context, place: int, result: Any) -> Operand:
     """A result as what its name stands for."""
     if isinstance(result, Deferred):
         return Constant(result)
@@ -78,10 +78,10 @@ def _operand(step: Step, place: int, result: Any) -> Operand:
         if any(isinstance(one, Dim) for one in array.reshape(-1)):
             return Sizes(array)
         array = array.astype(np.int64)
-    source = step.operands[0] if step.operands else None
+    source = context.operands[0] if context.operands else None
     # A part of a parameter stays one: when the network needs it, it is taken out of the parameter.
     is_part = isinstance(source, Constant) and (
-        (bool(source.stored) and step.node.op in PARTS)
-        or (source.part is not None and step.node.op in (*PARTS, *MOVES))
+        (bool(source.stored) and context.node.op in PARTS)
+        or (source.part is not None and context.node.op in (*PARTS, *MOVES))
     )
-    return Constant(in_memory(array), part=(step, place) if is_part and array.dtype.kind not in "biu" else None)
+    return Constant(in_memory(array), part=context.part(place) if is_part and array.dtype.kind not in "biu" else None)

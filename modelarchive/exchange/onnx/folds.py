@@ -40,7 +40,7 @@ from modelarchive.exchange.onnx.extents import (
     view,
     wanted_shape,
 )
-from modelarchive.exchange.onnx.step import Step
+from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.dim import Dim
@@ -49,7 +49,7 @@ from modelarchive.store.deferred import Deferred
 #: Parts of a Split that are made while reading.
 MAX_PARTS: Final = 4096
 
-Compute: TypeAlias = Callable[[Step, Arrays], Any]
+Compute: TypeAlias = Callable[[Context, Arrays], Any]
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class Fold:
     compute: Compute
     least: int
     most: int
-    made: Callable[[Step, Arrays], int]
+    made: Callable[[Context, Arrays], int]
 
 
 def _plain(function: Callable[..., Any]) -> Compute:
     """A function of NumPy that keeps ONNX's dtype: that of its first operand."""
 
-    def fold(step: Step, arrays: Arrays) -> Any:
+    def fold(context: Context, arrays: Arrays) -> Any:
         found = np.asarray(function(*_alike(arrays)))
         return found if found.dtype == object else found.astype(arrays[0].dtype)
 
@@ -80,7 +80,7 @@ def _plain(function: Callable[..., Any]) -> Compute:
 
 
 def _truth(function: Callable[..., Any]) -> Compute:
-    return lambda step, arrays: np.asarray(function(*_alike(fixed(arrays))), np.bool_)
+    return lambda context, arrays: np.asarray(function(*_alike(fixed(arrays))), np.bool_)
 
 
 def _alike(arrays: Arrays) -> Arrays:
@@ -92,13 +92,13 @@ def _alike(arrays: Arrays) -> Arrays:
 
 
 def _fixed_only(fold: Compute) -> Compute:
-    return lambda step, arrays: fold(step, fixed(arrays))
+    return lambda context, arrays: fold(context, fixed(arrays))
 
 
 def _floats(function: Callable[..., Any]) -> Compute:
     """A function of floats, computed in float32 where they are narrower."""
 
-    def fold(step: Step, arrays: Arrays) -> Any:
+    def fold(context: Context, arrays: Arrays) -> Any:
         fixed(arrays)
         dtype = arrays[0].dtype
         wide = [each.astype(np.float32) if each.dtype.itemsize < 4 else each for each in arrays]
@@ -107,7 +107,7 @@ def _floats(function: Callable[..., Any]) -> Compute:
     return fold
 
 
-def _divide(step: Step, arrays: Arrays) -> Any:
+def _divide(context: Context, arrays: Arrays) -> Any:
     one, two = _alike(arrays)
     if object in (one.dtype, two.dtype):
         return np.asarray(one.astype(object) // two.astype(object), object)
@@ -117,12 +117,12 @@ def _divide(step: Step, arrays: Arrays) -> Any:
     return (one / two).astype(one.dtype)
 
 
-def _modulo(step: Step, arrays: Arrays) -> Any:
+def _modulo(context: Context, arrays: Arrays) -> Any:
     one, two = _alike(fixed(arrays))
-    return (np.fmod if step.node.flag("fmod", default=False) else np.mod)(one, two).astype(one.dtype)
+    return (np.fmod if context.node.flag("fmod", default=False) else np.mod)(one, two).astype(one.dtype)
 
 
-def _equal(step: Step, arrays: Arrays) -> Any:
+def _equal(context: Context, arrays: Arrays) -> Any:
     if not any(each.dtype == object for each in arrays):
         return np.equal(*_alike(arrays))
     one, two = np.broadcast_arrays(*(each.astype(object) for each in arrays))
@@ -141,14 +141,14 @@ def _same_size(one: Any, two: Any) -> bool:
     return bool(one == two)
 
 
-def _where(step: Step, arrays: Arrays) -> Any:
+def _where(context: Context, arrays: Arrays) -> Any:
     if fixed(arrays[:1])[0].dtype != np.bool_:
         raise Refusal(f"expected a condition of bool, found {arrays[0].dtype}")
     return np.where(arrays[0], *_alike(arrays[1:]))
 
 
-def _cast(step: Step, arrays: Arrays) -> Any:
-    to = DTYPES.get(step.node.integer("to"), "")
+def _cast(context: Context, arrays: Arrays) -> Any:
+    to = DTYPES.get(context.node.integer("to"), "")
     x = arrays[0]
     if x.dtype == object:
         if to not in ("int64", "int32"):
@@ -170,17 +170,19 @@ def real(before: np.dtype, after: np.dtype) -> np.dtype:
     return after
 
 
-def _gather(step: Step, arrays: Arrays) -> Any:
-    return np.take(arrays[0], indices_of(arrays[1]), axis=step.node.integer("axis", 0))
+def _gather(context: Context, arrays: Arrays) -> Any:
+    return np.take(arrays[0], indices_of(arrays[1]), axis=context.node.integer("axis", 0))
 
 
-def _concat(step: Step, arrays: Arrays) -> Any:
+def _concat(context: Context, arrays: Arrays) -> Any:
     _alike(arrays)
     mixed = any(each.dtype == object for each in arrays)
-    return np.concatenate([each.astype(object) if mixed else each for each in arrays], axis=step.node.integer("axis"))
+    return np.concatenate(
+        [each.astype(object) if mixed else each for each in arrays], axis=context.node.integer("axis")
+    )
 
 
-def _slice(step: Step, arrays: Arrays) -> Any:
+def _slice(context: Context, arrays: Arrays) -> Any:
     x, starts, ends = arrays[0], numbers_of(arrays[1]), numbers_of(arrays[2])
     axes = numbers_of(arrays[3]) if len(arrays) > 3 and arrays[3] is not None else range(len(starts))
     steps = numbers_of(arrays[4]) if len(arrays) > 4 else [1] * len(starts)
@@ -190,32 +192,32 @@ def _slice(step: Step, arrays: Arrays) -> Any:
     return x[tuple(index)]
 
 
-def squeezed(step: Step, arrays: Arrays) -> Any:
+def squeezed(context: Context, arrays: Arrays) -> Any:
     """Squeeze."""
     if len(arrays) < 2:
         return np.squeeze(arrays[0])
     return np.squeeze(arrays[0], numbers_of(arrays[1]))
 
 
-def unsqueezed(step: Step, arrays: Arrays) -> Any:
+def unsqueezed(context: Context, arrays: Arrays) -> Any:
     """Unsqueeze."""
     return np.expand_dims(arrays[0], numbers_of(arrays[1]))
 
 
-def _reshape(step: Step, arrays: Arrays) -> Any:
-    return arrays[0].reshape(wanted_shape(step, arrays[0].shape, numbers_of(arrays[1])))
+def _reshape(context: Context, arrays: Arrays) -> Any:
+    return arrays[0].reshape(wanted_shape(context, arrays[0].shape, numbers_of(arrays[1])))
 
 
-def _transpose(step: Step, arrays: Arrays) -> Any:
-    return np.transpose(arrays[0], step.node.integers("perm", None))
+def _transpose(context: Context, arrays: Arrays) -> Any:
+    return np.transpose(arrays[0], context.node.integers("perm", None))
 
 
-def _split(step: Step, arrays: Arrays) -> Any:
-    x, axis = arrays[0], step.node.integer("axis", 0)
-    parts = int(arrays[1].size) if len(arrays) > 1 else step.node.integer("num_outputs", len(step.node.outputs))
+def _split(context: Context, arrays: Arrays) -> Any:
+    x, axis = arrays[0], context.node.integer("axis", 0)
+    parts = int(arrays[1].size) if len(arrays) > 1 else context.node.integer("num_outputs", len(context.node.outputs))
     if not 1 <= parts <= MAX_PARTS:
         raise Refusal(f"a Split into {parts:,} parts")
-    budget.spend(f"Split {step.name!r}", steps=parts // 8)
+    budget.spend(f"Split {context.name!r}", steps=parts // 8)
     size = -(-x.shape[axis] // parts)
     sizes = indices_of(arrays[1]).reshape(-1).tolist() if len(arrays) > 1 else [size] * (parts - 1)
     ends = list(itertools.accumulate(sizes))
@@ -224,62 +226,62 @@ def _split(step: Step, arrays: Arrays) -> Any:
     return tuple(np.split(x, ends, axis))
 
 
-def _expand(step: Step, arrays: Arrays) -> Any:
+def _expand(context: Context, arrays: Arrays) -> Any:
     x = arrays[0]
     return np.broadcast_to(x, np.broadcast_shapes(x.shape, sizes_of(arrays[1]))).copy()
 
 
-def _tile(step: Step, arrays: Arrays) -> Any:
+def _tile(context: Context, arrays: Arrays) -> Any:
     return np.tile(arrays[0], sizes_of(arrays[1]))
 
 
-def _constant_of_shape(step: Step, arrays: Arrays) -> Any:
-    filled, shape = filling(step), sizes_of(arrays[0])
-    budget.spend(f"ConstantOfShape {step.name!r}", elements=math.prod(shape))
+def _constant_of_shape(context: Context, arrays: Arrays) -> Any:
+    filled, shape = filling(context), sizes_of(arrays[0])
+    budget.spend(f"ConstantOfShape {context.name!r}", elements=math.prod(shape))
     return Deferred(shape, filled.dtype, lambda: np.full(shape, filled, filled.dtype))
 
 
-def filling(step: Step) -> np.ndarray:
+def filling(context: Context) -> np.ndarray:
     """What ConstantOfShape fills with: an array without axes."""
-    value = step.node.tensor("value")
+    value = context.node.tensor("value")
     if value is not None and math.prod(value.shape) != 1:
         raise Refusal(f"value has {math.prod(value.shape):,} elements, expected one")
     return np.zeros((), np.float32) if value is None else value.read().reshape(())
 
 
-def _range(step: Step, arrays: Arrays) -> Any:
+def _range(context: Context, arrays: Arrays) -> Any:
     start, _, delta = (each.reshape(-1)[0].item() for each in _alike(arrays))
-    return (start + np.arange(counted(step, arrays)) * delta).astype(arrays[0].dtype)
+    return (start + np.arange(counted(context, arrays)) * delta).astype(arrays[0].dtype)
 
 
 def _reduction(function: Callable[..., Any]) -> Compute:
-    def fold(step: Step, arrays: Arrays) -> Any:
-        x, axes = arrays[0], reduced_axes(step, arrays)
-        result = np.asarray(function(x, axis=axes, keepdims=step.node.flag("keepdims", default=True)))
+    def fold(context: Context, arrays: Arrays) -> Any:
+        x, axes = arrays[0], reduced_axes(context, arrays)
+        result = np.asarray(function(x, axis=axes, keepdims=context.node.flag("keepdims", default=True)))
         return result if result.dtype == object else result.astype(x.dtype)
 
     return fold
 
 
-def _shape(step: Step, arrays: Arrays) -> Any:
+def _shape(context: Context, arrays: Arrays) -> Any:
     shape = np.array(arrays[0].shape, np.int64)
-    return shape[step.node.integer("start", 0) : step.node.integer("end", None)]
+    return shape[context.node.integer("start", 0) : context.node.integer("end", None)]
 
 
-def _cumsum(step: Step, arrays: Arrays) -> Any:
-    if step.node.flag("exclusive", default=False) or step.node.flag("reverse", default=False):
+def _cumsum(context: Context, arrays: Arrays) -> Any:
+    if context.node.flag("exclusive", default=False) or context.node.flag("reverse", default=False):
         raise Refusal("another way")
     return np.cumsum(arrays[0], int(indices_of(arrays[1]).reshape(-1)[0])).astype(arrays[0].dtype)
 
 
-def _trilu(step: Step, arrays: Arrays) -> Any:
+def _trilu(context: Context, arrays: Arrays) -> Any:
     k = int(indices_of(arrays[1]).reshape(-1)[0]) if len(arrays) > 1 else 0
     k = min(max(k, -FAR), FAR)
-    return (np.triu if step.node.flag("upper", default=True) else np.tril)(arrays[0], k)
+    return (np.triu if context.node.flag("upper", default=True) else np.tril)(arrays[0], k)
 
 
 def _several(function: Callable[..., Any]) -> Compute:
-    def fold(step: Step, arrays: Arrays) -> Any:
+    def fold(context: Context, arrays: Arrays) -> Any:
         result = _alike(fixed(arrays))[0]
         for each in arrays[1:]:
             result = function(result, each)
@@ -288,23 +290,23 @@ def _several(function: Callable[..., Any]) -> Compute:
     return fold
 
 
-def _power(step: Step, arrays: Arrays) -> Any:
+def _power(context: Context, arrays: Arrays) -> Any:
     base, exponent = fixed(arrays)
     if "c" in (base.dtype.kind, exponent.dtype.kind):
         raise Refusal("a power of complex numbers")
     return np.asarray(np.power(base, exponent)).astype(base.dtype)
 
 
-def _gather_nd(step: Step, arrays: Arrays) -> Any:
+def _gather_nd(context: Context, arrays: Arrays) -> Any:
     x, indices = arrays
-    if step.node.integer("batch_dims", 0):
+    if context.node.integer("batch_dims", 0):
         raise Refusal("another way")
     return x[tuple(np.moveaxis(indices_of(indices), -1, 0))]
 
 
-def _scatter_nd(step: Step, arrays: Arrays) -> Any:
+def _scatter_nd(context: Context, arrays: Arrays) -> Any:
     x, indices, updates = arrays
-    step.node.expect("reduction", "s", b"none")
+    context.node.expect("reduction", "s", b"none")
     result = np.array(x)
     result[tuple(np.moveaxis(indices_of(indices), -1, 0))] = _alike([x, updates])[1]
     return result
@@ -377,8 +379,8 @@ FOLDS: Final[dict[str, Fold]] = {
     "ReduceMax": Fold(_fixed_only(_reduction(np.max)), 1, 2, reduced),
     "ReduceMin": Fold(_fixed_only(_reduction(np.min)), 1, 2, reduced),
     "Shape": Fold(_shape, 1, 1, view),
-    "Size": Fold(lambda step, arrays: np.asarray(arrays[0].size, np.int64), 1, 1, view),
+    "Size": Fold(lambda context, arrays: np.asarray(arrays[0].size, np.int64), 1, 1, view),
     "CumSum": Fold(_fixed_only(_cumsum), 2, 2, as_first),
     "Trilu": Fold(_fixed_only(_trilu), 1, 2, triangle),
-    "NonZero": Fold(lambda step, arrays: np.argwhere(fixed(arrays)[0]).T.astype(np.int64), 1, 1, places),
+    "NonZero": Fold(lambda context, arrays: np.argwhere(fixed(arrays)[0]).T.astype(np.int64), 1, 1, places),
 }

@@ -9,52 +9,52 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.exchange.onnx.extents import numbers_of, wanted_shape
 from modelarchive.exchange.onnx.folds import MOVES, real, squeezed, unsqueezed
-from modelarchive.exchange.onnx.step import Step
+from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.tensors import lazily
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal
 
 
-def moved(step: Step) -> Constant | None:
+def moved(context: Context) -> Constant | None:
     """What a step makes of a stored array, if it only moves its elements; None: it does something else.
 
     Raises:
         Refusal: The array has no such shape or axes.
     """
-    x = step.operands[0] if step.operands else None
+    x = context.operands[0] if context.operands else None
     if not isinstance(x, Constant) or (x.part is not None and not x.stored):
         return None
-    if step.node.op == "Identity":
+    if context.node.op == "Identity":
         return x
-    found = _moved(step, x)
-    return replace(found, part=(step, 0)) if found is not None and found.changed and found.stored else found
+    found = _moved(context, x)
+    return replace(found, part=context.part(0)) if found is not None and found.changed and found.stored else found
 
 
-def _moved(step: Step, x: Constant) -> Constant | None:
-    shape, op = x.array.shape, step.node.op
+def _moved(context: Context, x: Constant) -> Constant | None:
+    shape, op = x.array.shape, context.node.op
     if op == "Transpose":
-        axes = step.node.integers("perm", None)
+        axes = context.node.integers("perm", None)
         if axes is not None and sorted(axes) != list(range(len(shape))):
             raise Refusal(f"Transpose has the axes {axes} for {len(shape)}")
         return x.transposed(axes if axes is not None else range(len(shape))[::-1])
     if op == "Cast":
-        return _cast(step, x)
-    if op not in MOVES or not all(isinstance(one, Constant) for one in step.operands[1:]):
+        return _cast(context, x)
+    if op not in MOVES or not all(isinstance(one, Constant) for one in context.operands[1:]):
         return None
-    rest = [step.constant(index) for index in range(1, len(step))]
+    rest = [context.constant(index) for index in range(1, len(context))]
     try:
         if op == "Reshape":
-            return x.reshaped(wanted_shape(step, shape, numbers_of(rest[0])))
+            return x.reshaped(wanted_shape(context, shape, numbers_of(rest[0])))
         # A view of one element: only its shape matters.
         ghost = np.broadcast_to(np.zeros((), np.bool_), shape)
-        return x.reshaped((squeezed if op == "Squeeze" else unsqueezed)(step, [ghost, *rest]).shape)
+        return x.reshaped((squeezed if op == "Squeeze" else unsqueezed)(context, [ghost, *rest]).shape)
     except (ValueError, IndexError) as error:
         raise Refusal(f"{op}: {error}") from error
 
 
-def _cast(step: Step, x: Constant) -> Constant | None:
-    to = DTYPES.get(step.node.integer("to"), "")
+def _cast(context: Context, x: Constant) -> Constant | None:
+    to = DTYPES.get(context.node.integer("to"), "")
     if to not in dtypes.DENSE or to.startswith("float8") or x.array.dtype.itemsize < 2:
         return None
     dtype = real(x.array.dtype.newbyteorder("="), dtypes.DENSE[to])

@@ -22,7 +22,7 @@ from modelarchive.exchange import keras as exchange
 from tests.conftest import ROOT
 
 MEASURED: Final = Path(__file__).with_name("applications.json")
-DOCUMENT: Final = ROOT / "docs" / "exchange.md"
+DOCUMENT: Final = ROOT / "docs" / "exchange" / "keras.md"
 BEGIN, END = "<!-- applications -->", "<!-- end of applications -->"
 #: The smallest images that these take, where it is not 64.
 SIZES: Final = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}

@@ -10,8 +10,7 @@ import pytest
 
 import modelarchive as ma
 from modelarchive.exchange import keras as exchange
-from modelarchive.exchange.keras.layers import LAYERS
-from modelarchive.exchange.keras.operations import OPERATIONS
+from modelarchive.exchange.keras.lifting import LAYERS, OPERATIONS
 from modelarchive.nn import nesting
 
 keras = pytest.importorskip("keras")

@@ -1,7 +1,7 @@
 """ONNX's own backend node tests: each model read here, run, and compared with what ONNX says it gives.
 
 ``python -m tests.exchange.onnx.nodes`` runs all of them and prints the table; with ``--write`` it goes into
-docs/exchange.md.
+docs/exchange/onnx-operators.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from modelarchive.errors import ConversionError, ModelArchiveError
 from modelarchive.exchange import onnx as exchange
 from tests.conftest import ROOT
 
-DOCUMENT = ROOT / "docs" / "exchange.md"
+DOCUMENT = ROOT / "docs" / "exchange" / "onnx-operators.md"
 _TABLE = re.compile(r"(<!-- onnx nodes -->\n).*?(<!-- end -->)", re.DOTALL)
 VERDICTS = ("passed", "stored", "folded", "refused", "wrong")
 #: Inputs beyond this many are not tried in every combination.
@@ -175,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--show", choices=VERDICTS, help="list these tests")
     parser.add_argument("--only", default="", help="tests with this in their name")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/exchange.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/exchange/onnx-operators.md")
     options = parser.parse_args()
     found = list(outcomes([case for case in cases() if options.only in case.name]))
     for each in found:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from modelarchive.exchange.onnx.operators import OPERATORS
+from modelarchive.exchange.onnx.lifting import OPERATORS
 from tests.exchange.onnx import nodes, sweep
 
 #: Each fourth test here; the command runs all.

@@ -16,7 +16,7 @@ onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
-#: Networks of the onnx package that take a second; the others are read too (docs/exchange.md).
+#: Networks of the onnx package that take a second; the others are read too (docs/exchange/onnx.md).
 SMALL = ["light_squeezenet", "light_shufflenet"]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from modelarchive.exchange.keras.layers import LAYERS
-from modelarchive.exchange.mxnet import table
-from modelarchive.exchange.onnx import operators
+from modelarchive.exchange.keras.lifting import LAYERS
+from modelarchive.exchange.mxnet.lifting import OPERATORS as MXNET
+from modelarchive.exchange.onnx.lifting import OPERATORS as ONNX
 
 #: Dtypes, places, names of code, and what is none of these.
 WORDS: Final = (
@@ -15,4 +15,4 @@ WORDS: Final = (
     *("Identity", "Reshape", "Expand", "ConstantOfShape", "Loop", "Conv", "Dense", "Lambda", "null", "Flatten", "é\0"),
 )
 #: Every operator and layer that is read, of any system.
-OPERATORS: Final = tuple(dict.fromkeys((*operators.OPERATORS, *table.OPERATORS, *LAYERS)))
+OPERATORS: Final = tuple(dict.fromkeys((*ONNX, *MXNET, *LAYERS)))

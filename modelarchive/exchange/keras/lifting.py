@@ -1,0 +1,228 @@
+"""The table of Keras' layers and of the classes behind ``keras.ops``: one row a class; a new one is a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from modelarchive.exchange.keras import lifting_attention as attention
+from modelarchive.exchange.keras import lifting_layers as plain
+from modelarchive.exchange.keras import lifting_merging as merging
+from modelarchive.exchange.keras import lifting_ops as ops
+from modelarchive.exchange.keras import lifting_recurrent as recurrent
+from modelarchive.exchange.keras import lifting_windows as windows
+from modelarchive.exchange.keras import weights as w
+from modelarchive.exchange.keras.row import Row
+
+_SAME: Final = "padding='same' with strides takes a known size"
+_INFERENCE: Final = "does nothing in inference, and is left out"
+
+
+def _noise(*theirs: str) -> tuple[Row, ...]:
+    return tuple(Row(each, "Identity", plain.identity, losses=_INFERENCE) for each in theirs)
+
+
+def _merged(theirs: str, ours: str) -> Row:
+    return Row(theirs, ours, merging.merged(ours), losses="tensors of as many axes")
+
+
+def _ranks(theirs: str, ours: str, read: Callable[[int], Any], *, upto: int = 3, losses: str = "",
+           weights: tuple[w.Weight, ...] = (), masks: str = "drop") -> tuple[Row, ...]:  # fmt: skip
+    return tuple(
+        Row(theirs.format(rank), ours.format(rank), read(rank), weights, losses, masks) for rank in range(1, upto + 1)
+    )
+
+
+_LAYERS: Final = (
+    Row("Dense", "Dense", plain.dense, w.KERNEL_AND_BIAS),
+    Row("EinsumDense", "einsum, add", plain.einsum_dense, w.EINSUM),
+    Row("Embedding", "Embedding", plain.embedding, (w.same("embeddings", "weight"),),
+        "mask_zero: its mask is refused where a layer takes it", "drop"),
+    Row("ReversibleEmbedding", "Embedding", plain.embedding, (w.same("embeddings", "weight"),),
+        "not in reverse", "drop"),
+    *_ranks("Conv{}D", "Conv{}D", windows.convolution, losses=_SAME, weights=w.KERNEL_AND_BIAS),
+    *_ranks("DepthwiseConv{}D", "Conv{}D", windows.depthwise, upto=2, losses=_SAME, weights=w.DEPTHWISE),
+    *_ranks("SeparableConv{}D", "Conv{0}D, Conv{0}D", windows.separable, upto=2, losses=_SAME, weights=w.SEPARABLE),
+    *_ranks("Conv{}DTranspose", "Conv{}DTranspose", windows.transposed, weights=w.KERNEL_AND_BIAS),
+    *_ranks("MaxPooling{}D", "MaxPool{}D", lambda rank: windows.pooling("Max", rank), losses=_SAME),
+    *_ranks("AveragePooling{}D", "AvgPool{}D", lambda rank: windows.pooling("Avg", rank),
+            losses=f"{_SAME}; where it is uneven, as TensorFlow and JAX compute it, with a note"),
+    *_ranks("GlobalMaxPooling{}D", "GlobalMaxPool{}D", lambda rank: windows.global_pooling("Max", rank)),
+    Row("GlobalAveragePooling1D", "GlobalAvgPool1D", windows.global_pooling("Avg", 1), masks="use"),
+    *_ranks("GlobalAveragePooling{}D", "GlobalAvgPool{}D", lambda rank: windows.global_pooling("Avg", rank))[1:],
+    *_ranks("AdaptiveAveragePooling{}D", "AdaptiveAvgPool{}D", windows.adaptive, upto=2),
+    *_ranks("ZeroPadding{}D", "Pad", windows.zero_padding),
+    *_ranks("Cropping{}D", "slice", windows.cropping),
+    *_ranks("UpSampling{}D", "Upsample", windows.upsampling, losses="interpolation nearest and bilinear"),
+    Row("Resizing", "Upsample", windows.resizing, (), "bilinear, or nearest by whole multiples", "drop"),
+    Row("CenterCrop", "slice", windows.center_crop, (), "of images that are at least as large", "drop"),
+    Row("BatchNormalization", "BatchNorm", plain.batch_norm, (*w.NORMALISATION, *w.STATISTICS)),
+    Row("LayerNormalization", "LayerNorm", plain.layer_norm, w.NORMALISATION),
+    Row("GroupNormalization", "GroupNorm or InstanceNorm", plain.group_norm, w.NORMALISATION),
+    Row("RMSNormalization", "RMSNorm", plain.rms_norm, (w.same("scale", "weight"),)),
+    Row("UnitNormalization", "multiply, sum, rsqrt", plain.unit_norm),
+    Row("Normalization", "subtract, divide", plain.normalization, w.MOMENTS, "what it was adapted on is not kept"),
+    Row("Rescaling", "multiply, add", plain.rescaling),
+    Row("LayerScale", "multiply", plain.layer_scale, (w.same("gamma", "gamma"),)),
+    Row("CustomScaleLayer", "multiply, add", plain.scaled_sum),
+    Row("Activation", "Activation, Softmax or ops", plain.activation),
+    Row("ReLU", "Activation", plain.relu),
+    Row("LeakyReLU", "Activation", plain.leaky_relu),
+    Row("ELU", "Activation", plain.elu),
+    Row("PReLU", "PReLU", plain.prelu, w.SLOPES),
+    Row("Softmax", "Softmax", plain.softmax, masks="use"),
+    Row("Dropout", "Dropout", plain.dropout),
+    *(Row(name, "Dropout", plain.dropout, losses="a Dropout: the same in inference, another one in training")
+      for name in ("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout", "GaussianDropout")),
+    Row("Identity", "Identity", plain.identity),
+    *_noise("GaussianNoise", "ActivityRegularization", "StochasticDepth"),
+    *_noise("RandomBrightness", "RandomContrast", "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom"),
+    Row("Masking", "multiply, equal, min", plain.masking, (), "its mask is refused where a layer takes it"),
+    Row("Flatten", "Flatten", merging.flatten, masks="drop"),
+    Row("Reshape", "Reshape", merging.reshape, masks="drop"),
+    Row("Permute", "Permute", merging.permute, masks="drop"),
+    Row("RepeatVector", "broadcast_to", merging.repeat, masks="drop"),
+    _merged("Add", "add"),
+    _merged("Subtract", "subtract"),
+    _merged("Multiply", "multiply"),
+    _merged("Maximum", "maximum"),
+    _merged("Minimum", "minimum"),
+    Row("Average", "add, multiply", merging.average, losses="tensors of as many axes"),
+    Row("Concatenate", "concatenate", merging.concatenate),
+    Row("Dot", "einsum", merging.dot, masks="drop"),
+    Row("LSTM", "LSTM", recurrent.recurrence, w.recurrent(w.LSTM_GATES),
+        "activations tanh and sigmoid; not stateful", "use"),
+    Row("GRU", "GRU", recurrent.recurrence, w.recurrent(w.GRU_GATES),
+        "activations tanh and sigmoid; not stateful", "use"),
+    Row("SimpleRNN", "RNN", recurrent.recurrence, w.recurrent(w.RNN_GATES),
+        "activations tanh and relu; not stateful", "use"),
+    Row("RNN", "LSTM, GRU or RNN", recurrent.recurrence, (), "of one cell of Keras' own", "use"),
+    Row("Bidirectional", "LSTM, GRU or RNN", recurrent.bidirectional, (), "of two recurrences alike", "use"),
+    Row("TimeDistributed", "the layer inside", recurrent.time_distributed, (),
+        "of a layer that looks at more than one axis: known sizes", "use"),
+    Row("MultiHeadAttention", "MultiHeadAttention", attention.multi_head, w.ATTENTION,
+        "value_dim as key_dim; its scores are not given", "use"),
+    Row("GroupQueryAttention", "MultiHeadAttention", attention.grouped, w.GROUPED_ATTENTION,
+        "its scores are not given", "use"),
+    Row("Attention", "matmul, softmax", attention.dot, w.SCORES, "not causal, without masks", "use"),
+    Row("AdditiveAttention", "add, sum, softmax", attention.additive, w.SCALE, "not causal, without masks", "use"),
+)  # fmt: skip
+
+#: Class -> row.
+LAYERS: Final[dict[str, Row]] = {row.theirs: row for row in _LAYERS}
+LAYERS["GroupedQueryAttention"] = LAYERS["GroupQueryAttention"]
+
+
+def _one(theirs: str, ours: str, losses: str = "") -> Row:
+    return Row(theirs, ours, ops.unary(ours), losses=losses, masks="drop")
+
+
+def _two(theirs: str, ours: str, losses: str = "") -> Row:
+    return Row(theirs, ours, ops.binary(ours), losses=losses, masks="drop")
+
+
+def _reduction(theirs: str, ours: str) -> Row:
+    return Row(theirs, ours, ops.reduction(ours), masks="drop")
+
+
+def _activation(theirs: str, ours: str, setting: str = "", default: float = 0.0) -> Row:
+    return Row(theirs, f"Activation {ours}", ops.activated(ours, setting, default), masks="drop")
+
+
+def _other(theirs: str, ours: str, how: ops.Read, losses: str = "") -> Row:
+    return Row(theirs, ours, how, losses=losses, masks="drop")
+
+
+_OPERATIONS: Final = (
+    _two("Add", "add"),
+    _two("Subtract", "subtract"),
+    _two("Multiply", "multiply"),
+    _two("Divide", "divide"),
+    _two("TrueDivide", "divide"),
+    _two("Power", "power"),
+    _two("Maximum", "maximum"),
+    _two("Minimum", "minimum"),
+    _two("Matmul", "matmul"),
+    _two("Equal", "equal"),
+    _two("Greater", "greater"),
+    _two("Less", "less"),
+    _other("NotEqual", "equal", ops.negated("equal")),
+    _other("GreaterEqual", "less, equal", ops.negated("less"), "true for NaN, where Keras says false"),
+    _other("LessEqual", "greater, equal", ops.negated("greater"), "true for NaN, where Keras says false"),
+    _two("LogicalAnd", "minimum", "of truths only"),
+    _two("LogicalOr", "maximum", "of truths only"),
+    _other("LogicalNot", "equal", lambda step: step.op("equal", ops.one(step), step.constant(False, "bool"))),
+    _one("Negative", "negative"),
+    _one("Absolute", "abs"),
+    _one("Abs", "abs"),
+    _one("Exp", "exp"),
+    _one("Log", "log"),
+    _one("Sqrt", "sqrt"),
+    _one("Rsqrt", "rsqrt"),
+    _one("Erf", "erf"),
+    _one("Sin", "sin"),
+    _one("Cos", "cos"),
+    _other("Square", "multiply", ops.square),
+    _other("Reciprocal", "divide", ops.reciprocal),
+    _reduction("Sum", "sum"),
+    _reduction("Mean", "mean"),
+    _reduction("Max", "max"),
+    _reduction("Min", "min"),
+    _reduction("Amax", "max"),
+    _reduction("Amin", "min"),
+    _reduction("Var", "var"),
+    _other("Std", "var, sqrt", ops.deviation),
+    _other("Logsumexp", "max, exp, sum, log", ops.log_sum_exp),
+    _other("Argmax", "argmax", ops.argmax),
+    _other("Cumsum", "cumsum", ops.cumulated),
+    _other("Concatenate", "concatenate", ops.joined("concatenate")),
+    _other("Stack", "stack", ops.joined("stack")),
+    _other("Split", "split", ops.split),
+    _other("Unstack", "slice", ops.unstack, "of axes of a known size"),
+    _other("Reshape", "reshape", ops.reshape),
+    _other("Transpose", "transpose", ops.transpose),
+    _other("Swapaxes", "transpose", ops.swapped),
+    _other("Moveaxis", "transpose", ops.moved),
+    _other("ExpandDims", "expand_dims", ops.expanded),
+    _other("Squeeze", "squeeze", ops.squeezed),
+    _other("GetItem", "slice", ops.picked, "ranges and numbers; computed indices are refused"),
+    _other("Flip", "slice", ops.flipped),
+    _other("Pad", "pad", ops.padded, "modes constant and reflect"),
+    _other("Clip", "clip", ops.clip),
+    _other("Where", "where", ops.chosen),
+    _other("Take", "take", ops.taken),
+    _other("TakeAlongAxis", "gather", ops.taken_along),
+    _other("Repeat", "take", ops.repeated, "along axes of a known size"),
+    _other("Tile", "concatenate", ops.tiled, "at most 64 copies along an axis"),
+    _other("BroadcastTo", "broadcast_to", ops.stretched),
+    _other("Einsum", "einsum", ops.einsum, "patterns that are written out, with ->"),
+    _other("Dot", "matmul", ops.dotted, "of a second tensor of one or two axes"),
+    _other("Tensordot", "matmul", ops.dotted, "over one axis"),
+    _other("Cast", "cast", ops.cast),
+    _other("StopGradient", "Identity", ops.untouched, "gradients pass"),
+    _other("Copy", "Identity", ops.untouched),
+    _other("ConvertToTensor", "Identity", ops.untouched),
+    _activation("Relu", "relu"),
+    _activation("Relu6", "relu6"),
+    _activation("Sigmoid", "sigmoid"),
+    _activation("Tanh", "tanh"),
+    _activation("Softplus", "softplus"),
+    _activation("Softsign", "softsign"),
+    _activation("Silu", "silu"),
+    _activation("LogSigmoid", "log_sigmoid"),
+    _activation("LeakyRelu", "leaky_relu", "negative_slope", 0.2),
+    _activation("HardSigmoid", "hard_sigmoid"),
+    _activation("HardSilu", "hard_swish"),
+    _activation("HardTanh", "hard_tanh"),
+    _activation("Elu", "elu", "alpha", 1.0),
+    _activation("Celu", "celu", "alpha", 1.0),
+    _activation("Selu", "selu"),
+    _other("Gelu", "Activation gelu or gelu_tanh", ops.gelu),
+    _other("Glu", "split, multiply", ops.glu),
+    _other("Softmax", "Softmax", ops.softmax("Softmax")),
+    _other("LogSoftmax", "LogSoftmax", ops.softmax("LogSoftmax")),
+    _other("Resize", "Upsample", ops.resized, "bilinear, without cropping or smoothing"),
+)
+
+#: Class -> row.
+OPERATIONS: Final[dict[str, Row]] = {row.theirs: row for row in _OPERATIONS}

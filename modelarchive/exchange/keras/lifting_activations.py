@@ -1,0 +1,140 @@
+"""The table of Keras' activations: fields of layers where the vocabulary has the function, else steps of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.store.strict import short
+
+if TYPE_CHECKING:
+    from modelarchive.exchange.keras.lifting_context import Context
+    from modelarchive.exchange.keras.scope import At
+
+Add = Callable[["Context", "At", str], "At"]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function of each element.
+
+    Attributes:
+        name: Its name in Keras.
+        field: What a layer's field ``activation`` says of it; None: none does, or nothing is to be done.
+        add: Adds it to a graph as a step; None: nothing is to be done.
+    """
+
+    name: str
+    field: str | None
+    add: Add | None
+
+
+def _kind(name: str, alpha: float | None = None) -> Add:
+    return lambda context, at, wish: context.plain("Activation", at, wish=wish, activation=name, alpha=alpha)
+
+
+def _softmax(kind: str) -> Add:
+    return lambda context, at, wish: context.plain(kind, at, wish=wish, axis=-1)
+
+
+def _op(name: str) -> Add:
+    return lambda context, at, wish: context.op(name, at, wish=wish)
+
+
+def _tanh_shrink(context: Context, at: At, wish: str) -> At:
+    return context.op(
+        "subtract", at, context.plain("Activation", at, wish=f"{wish}_tanh", activation="tanh"), wish=wish
+    )
+
+
+def _squareplus(context: Context, at: At, wish: str) -> At:
+    root = context.op("sqrt", context.op("add", context.op("multiply", at, at), context.constant(4.0)))
+    return context.op("multiply", context.op("add", at, root), context.constant(0.5), wish=wish)
+
+
+def _old_hard_sigmoid(context: Context, at: At, wish: str) -> At:
+    steeper = context.op("add", context.op("multiply", at, context.constant(0.2)), context.constant(0.5))
+    return context.op("clip", steeper, wish=wish, low=0.0, high=1.0)
+
+
+#: Of each name in Keras the name in the vocabulary, where it is the same function in a field and as a step.
+_SAME: Final = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "sigmoid": "sigmoid",
+    "tanh": "tanh",
+    "elu": "elu",
+    "selu": "selu",
+    "celu": "celu",
+    "gelu": "gelu",
+    "softplus": "softplus",
+    "softsign": "softsign",
+    "silu": "silu",
+    "swish": "silu",
+    "mish": "mish",
+    "hard_sigmoid": "hard_sigmoid",
+    "hard_silu": "hard_swish",
+    "hard_swish": "hard_swish",
+    "hard_tanh": "hard_tanh",
+    "log_sigmoid": "log_sigmoid",
+}
+_ROWS: Final = (
+    Activation("linear", None, None),
+    *(Activation(theirs, ours, _kind(ours)) for theirs, ours in _SAME.items()),
+    Activation("leaky_relu", None, _kind("leaky_relu", 0.2)),
+    Activation("softmax", None, _softmax("Softmax")),
+    Activation("log_softmax", None, _softmax("LogSoftmax")),
+    Activation("exponential", None, _op("exp")),
+    Activation("tanh_shrink", None, _tanh_shrink),
+    Activation("squareplus", None, _squareplus),
+)
+#: Name in Keras -> activation.
+ACTIVATIONS: Final = {row.name: row for row in _ROWS}
+#: Functions that Keras 3 changed.
+_KERAS2: Final = {"hard_sigmoid": Activation("hard_sigmoid", None, _old_hard_sigmoid)}
+
+
+def activation_of(value: Any, *, is_keras2: bool) -> Activation:
+    """The activation that a config names.
+
+    Raises:
+        Refusal: It is none of Keras', or has no counterpart.
+    """
+    name = value
+    if isinstance(value, dict):
+        config = value.get("config")
+        name = config if isinstance(config, str) else value.get("class_name")
+        if isinstance(config, dict) and (layer := _layer(str(name), config)) is not None:
+            return layer
+        registered = value.get("registered_name")
+        if str(value.get("module") or "keras").partition(".")[0] not in ("keras", "builtins") or ">" in str(registered):
+            raise Refusal(
+                f"the activation {short(registered or name)} is its author's own, which only its code can say"
+            )
+        if name is None:  # a lambda is stored as its bytecode, without a name
+            raise Refusal(f"the activation {short(value)} is code, which is not read")
+    if name is None:
+        return ACTIVATIONS["linear"]
+    if is_keras2 and name in _KERAS2:
+        return _KERAS2[name]
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        raise Refusal(f"the activation {short(name)} has no counterpart")
+    return ACTIVATIONS[name]
+
+
+def _layer(name: str, config: dict[str, Any]) -> Activation | None:
+    """A layer in the place of a function."""
+    slope = config.get("negative_slope", config.get("alpha"))
+    if name == "LeakyReLU" and isinstance(slope, int | float):
+        return Activation("leaky_relu", None, _kind("leaky_relu", float(slope)))
+    if name == "ELU" and isinstance(config.get("alpha", 1.0), int | float):
+        return Activation("elu", None, _kind("elu", float(config.get("alpha", 1.0))))
+    if name == "ReLU" and not config.get("negative_slope") and not config.get("threshold"):
+        limit = config.get("max_value")
+        if limit in (None, 6):
+            return ACTIVATIONS["relu" if limit is None else "relu6"]
+    if name == "Softmax" and config.get("axis", -1) == -1:
+        return ACTIVATIONS["softmax"]
+    return ACTIVATIONS["linear"] if name == "Identity" else None

@@ -1,0 +1,391 @@
+"""One call of a layer on its way into the graph: what the functions in the tables of layers work on."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive.exchange.budget import spend
+from modelarchive.exchange.keras.config import DTYPES, Config, numbers
+from modelarchive.exchange.keras.importing import Importer, leaves
+from modelarchive.exchange.keras.lifting_activations import Activation, activation_of
+from modelarchive.exchange.keras.model import Call, Layer, Literal, mapped
+from modelarchive.exchange.keras.scope import HELD, LOST, At, Block, Scope
+from modelarchive.exchange.keras.weights import Fields, Weight, present
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.nn.kinds import KINDS
+from modelarchive.nn.parameter import dtype_name
+from modelarchive.store.deferred import Deferred
+from modelarchive.store.strict import short
+
+#: Dtypes that a layer may compute in.
+FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
+
+#: Layers that are called with ``training=True`` where nobody says otherwise.
+TRAINING_IS_DEFAULT: Final = re.compile(r"Random\w+|Resizing|CenterCrop")
+
+
+class UnknownError(Refusal):
+    """It depends on a shape that is not known."""
+
+
+@dataclass
+class Context:
+    """One call of a layer.
+
+    Attributes:
+        importer: What it is a part of.
+        scope: The graph that it goes into.
+        layer: The layer.
+        call: What it is called on; tensors are references.
+        weights: The layer's variables.
+        computed: The dtype that the layer computes in.
+    """
+
+    importer: Importer
+    scope: Scope
+    layer: Layer
+    call: Call
+    weights: tuple[Weight, ...] = ()
+    computed: str = "float32"
+    _used: set[str | int] = field(default_factory=set)
+
+    @property
+    def config(self) -> Config:
+        """The layer's settings."""
+        return self.layer.config
+
+    @property
+    def xs(self) -> list[At]:
+        """The tensors of the first argument."""
+        self._used.add(0)
+        if not self.call.args:
+            raise Refusal("is called on nothing")
+        found = [each for each in leaves(self.call.args[0]) if each is not None]
+        if not found or not all(isinstance(each, At) for each in found):
+            raise Refusal(f"is called on {short(self.call.args[0])}, expected tensors")
+        return found
+
+    @property
+    def x(self) -> At:
+        """The only tensor of the first argument."""
+        found = self.xs
+        if len(found) != 1:
+            raise Refusal(f"is called on {len(found)} tensors, expected 1")
+        return found[0]
+
+    def argument(self, name: str, place: int, default: Any = None) -> Any:
+        """An argument of the call, by its name or its place."""
+        self._used |= {name, place}
+        if name in self.call.kwargs:
+            return self.call.kwargs[name]
+        return self.call.args[place] if place < len(self.call.args) else default
+
+    def tensor(self, name: str, place: int) -> At | None:
+        """An argument that is a tensor, or None."""
+        found = self.argument(name, place)
+        if found is not None and not isinstance(found, At):
+            raise Refusal(f"{name} = {short(found)}, expected a tensor")
+        return found
+
+    def unread(self) -> list[str]:
+        """Arguments that nobody asked for, and that are not None."""
+        named = [name for name, value in self.call.kwargs.items() if name not in self._used and value is not None]
+        placed = [
+            f"argument {place}"
+            for place, value in enumerate(self.call.args)
+            if place not in self._used and value is not None
+        ]
+        # Inference is all that an architecture says; True would be training's way for ever, but for layers whose
+        # default it is: Keras writes it down, and `predict` does not heed it.
+        harmless = (False, True) if TRAINING_IS_DEFAULT.fullmatch(self.layer.kind) else (False,)
+        return [name for name in named + placed if not (name == "training" and self.call.kwargs[name] in harmless)]
+
+    def dims(self, at: At) -> list[int | None]:
+        """The shape of a tensor, None where it is free."""
+        value = self.scope.known(at).value
+        if value is None:
+            raise UnknownError(
+                f"the meaning of {self.layer.kind} depends on the shape of its input, which is not known: pass inputs="
+            )
+        return value.declared
+
+    def rank(self, at: At) -> int:
+        """How many axes a tensor has."""
+        return len(self.dims(at))
+
+    def axis(self, at: At, axis: int) -> int:
+        """An axis counted from the front."""
+        rank = self.rank(at)
+        if not -rank <= axis < rank:
+            raise Refusal(f"axis {axis} of a tensor of {rank} axes")
+        return axis % rank
+
+    def dtype(self, at: At) -> np.dtype:
+        """The dtype of a tensor."""
+        value = self.scope.known(at).value
+        if value is None:
+            raise UnknownError(f"the meaning of {self.layer.kind} depends on the dtype of its input: pass inputs=")
+        return value.array_dtype
+
+    def as_float(self, at: At) -> At:
+        """A tensor of floats: whole numbers are cast, as Keras does."""
+        return self._cast(at) if self.dtype(at).kind in "iub" else at
+
+    def compute_in(self, dtype: str) -> None:
+        """Say what the layer computes in: the floats that it is called on are of this dtype from now on."""
+        self.computed = dtype
+
+        def cast(value: Any) -> Any:
+            known = self.scope.known(value).value if isinstance(value, At) else None
+            # A number of weak dtype takes on that of the others by itself.
+            found = known.dtype if known is not None else None
+            is_other = isinstance(found, np.dtype) and found.name in FLOATS and found.name != dtype
+            return self._cast(value) if is_other else value
+
+        self.call = Call(mapped(self.call.args, cast), mapped(self.call.kwargs, cast))
+
+    def _cast(self, at: At) -> At:
+        return self.op("cast", at, dtype=self.computed, wish=f"{self.layer.name}_cast")
+
+    def op(self, name: str, *refs: At, wish: str = "", **arguments: Any) -> At:
+        """Add an op of the vocabulary with one result."""
+        return self.scope.op(wish or self.layer.name, name, refs, arguments)[0]
+
+    def ops(self, name: str, *refs: At, **arguments: Any) -> list[At]:
+        """Add an op of the vocabulary with several results."""
+        return self.scope.op(self.layer.name, name, refs, arguments)
+
+    def constant(self, value: Any, dtype: str | None = None) -> At:
+        """A number (of a weak dtype), or a small array; a large one is a parameter."""
+        array = np.asarray(value)
+        if array.size > 64:
+            spend("a constant", elements=array.size)
+            return self._stored(array.astype(dtype or "float32"))
+        if array.ndim and dtype is None:
+            dtype = "float32"
+        plain = [_number(each) for each in array.reshape(-1).tolist()]
+        nested = _nested(plain, array.shape) if array.ndim else plain[0]
+        return self.op("constant", wish=f"{self.layer.name}_constant", value=nested, dtype=dtype)
+
+    def _stored(self, array: np.ndarray) -> At:
+        key = f"{self.layer.place or self.layer.name}#constant{len(self.importer.arrays)}"
+        self.importer.arrays[key] = Deferred(array.shape, array.dtype, lambda: array)
+        at = self.scope.parameter(f"{self.layer.name}_constant", key)
+        self.scope.freeze(key)
+        return at
+
+    def tensor_of(self, value: Any) -> At:
+        """An argument as a tensor: numbers and arrays become constants."""
+        if isinstance(value, At):
+            return value
+        if isinstance(value, Literal):
+            if value.dtype not in DTYPES:
+                raise Refusal(f"an array is of the dtype {short(value.dtype)}, which has no counterpart")
+            return self.constant(numbers(value.value, value.dtype), value.dtype)
+        if isinstance(value, bool | int | float):
+            return self.constant(value)
+        if isinstance(value, list) and not any(isinstance(each, At) for each in leaves(value)):
+            array = numbers(value)
+            return self.constant(array, "int32" if array.dtype.kind == "i" else "float32")
+        raise Refusal(f"an argument is {short(value)}, expected a tensor or numbers")
+
+    def activation(self, found: Activation, at: At, wish: str = "") -> At:
+        """A function of each element, where it is no field of a layer."""
+        return found.add(self, at, wish or f"{self.layer.name}_{found.name}") if found.add else at
+
+    def activation_of(self, value: Any) -> Activation:
+        """A function by its name in the config."""
+        return activation_of(value, is_keras2=self.importer.is_keras2)
+
+    def plain(self, kind: str, *refs: At, wish: str = "", **fields: Any) -> At:
+        """Add a layer without parameters."""
+        return self.scope.block(wish or self.layer.name, described(kind, fields), refs)[0]
+
+    def block(
+        self,
+        kind: str,
+        fields: dict[str, Any],
+        *refs: At,
+        sizes: Callable[[Mapping[str, Deferred]], Fields] = lambda arrays: {},
+        weights: Sequence[Weight] | None = None,
+        layer: Layer | None = None,
+        held: dict[str, str] | None = None,
+        wish: str = "",
+    ) -> list[At]:
+        """Add a layer with parameters.
+
+        Args:
+            kind: Its kind.
+            fields: Its fields, as far as they are told by the config.
+            refs: What it is called on.
+            sizes: Further fields, from the parameters by their own names.
+            weights: The variables that they come from; None: those of the layer's row.
+            layer: The layer that has them; None: this one.
+            held: Own name -> key of the parameters, where they are known already.
+            wish: Its name; "": the layer's.
+        """
+        layer = layer or self.layer
+        if held is None:
+            held = self.held(fields, self.weights if weights is None else weights, layer)
+        arrays = {own: self.importer.arrays[key] for own, key in held.items()}
+        if arrays:
+            fields = {**fields, "dtype": dtype_name(next(iter(arrays.values())).dtype)}
+        block = described(kind, {**fields, **sizes(arrays)})
+        _check_shapes(block, arrays)
+        # Running statistics are never trained.
+        frozen = [] if self.is_trainable(layer) else [own for own in held if not own.startswith("running_")]
+        block |= ({"frozen": frozen} if frozen else {}) | ({HELD: held} if held else {})
+        return self.scope.block(wish or self.layer.name, block, refs)
+
+    def is_trainable(self, layer: Layer | None = None) -> bool:
+        """Whether training changes the layer's parameters."""
+        own = self.config.flag("trainable", default=True)
+        inner = layer is None or layer.config.flag("trainable", default=True)
+        return self.scope.is_trainable and own and inner
+
+    def held(self, fields: Fields, weights: Sequence[Weight], layer: Layer) -> dict[str, str]:
+        """Own name -> key of the parameters that a layer's variables become."""
+        wanted = present(weights, fields)
+        keys = self.importer.storage.find(layer, [each.theirs for each in wanted])
+        found: dict[str, str] = {}
+        # What a LoRA adds is asked for when all of the layer's own are known.
+        for weight, path in zip(wanted, keys, strict=True):
+            stored = self._merged(weight.theirs, self.importer.storage.arrays[path], layer)
+            for index, own in enumerate(weight.ours):
+                key = f"{path}#{own}"
+                if key not in self.importer.arrays:
+                    self.importer.arrays[key] = _turned(stored, weight, dict(fields), index)
+                found[own] = key
+        return found
+
+    def _merged(self, variable: str, stored: Deferred, layer: Layer) -> Deferred:
+        """A variable with the product of its LoRA's factors added, as Keras computes."""
+        if variable not in ("kernel", "embeddings") or layer.config.value("lora_rank", None) is None:
+            return stored
+        rank, alpha = layer.config.integer("lora_rank"), layer.config.optional("lora_alpha")
+        storage = self.importer.storage
+        keys = storage.factors(layer, [f"lora_{variable}_a", f"lora_{variable}_b"])
+        if keys is None:
+            self.importer.note(layer.name, f"its LoRA of rank {rank} is merged into the {variable} already")
+            return stored
+        first, second = (storage.arrays[key] for key in keys)
+        if first.shape != (*stored.shape[:-1], rank) or second.shape != (rank, *stored.shape[-1:]):
+            raise Refusal(f"its LoRA of rank {rank} has factors of shapes {first.shape} and {second.shape}")
+        if stored.dtype.name not in FLOATS:
+            raise Refusal(f"has a LoRA beside a {variable} of {stored.dtype.name}, which has no counterpart")
+        times = np.float32(1 if alpha is None else alpha / rank)
+        self.importer.note(
+            layer.name, f"its LoRA of rank {rank} is merged into the {variable}, from which it was apart"
+        )
+
+        def read() -> np.ndarray:
+            product: np.ndarray = times * (first.read().astype(np.float32) @ second.read().astype(np.float32))
+            merged: np.ndarray = (stored.read() + product).astype(stored.dtype)
+            return merged
+
+        return Deferred(stored.shape, stored.dtype, read)
+
+    def parameter(self, own: str, fields: Fields | None = None, *, is_trained: bool = True) -> At:
+        """A variable as a result: a parameter of the graph's own.
+
+        Args:
+            own: What the layer's row calls it.
+            fields: What tells which variables there are.
+            is_trained: Whether training changes it.
+        """
+        key = self.held(fields or {}, self.weights, self.layer)[own]
+        at = self.scope.parameter(own, key)
+        if not is_trained or not self.is_trainable():
+            self.scope.freeze(key)
+        return at
+
+    def child(self, value: Any, attribute: str) -> Layer:
+        """A layer inside of this one."""
+        layer = self.importer.parser.layer(value, 1)
+        self.importer.storage.below(self.layer, layer, attribute)
+        return layer
+
+    def note(self, what: str) -> None:
+        """Tell what is changed or lost."""
+        self.importer.note(self.layer.name, what)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether something that it takes could not be said."""
+        return any(each is LOST or each == LOST for each in leaves([self.call.args, self.call.kwargs]))
+
+
+def described(kind: str, fields: dict[str, Any]) -> Block:
+    """A block with all fields of its kind."""
+    return {"kind": kind, **KINDS[kind].from_config(fields).config()}
+
+
+def _check_shapes(block: Block, arrays: Mapping[str, Deferred]) -> None:
+    """Whether the variables are as large as the settings say.
+
+    Raises:
+        Refusal: One is not.
+    """
+    fields = {name: each for name, each in block.items() if name != "kind"}
+    for own, parameter in KINDS[block["kind"]].from_config(fields).collect_params().items():
+        expected = parameter.shape
+        found = arrays[own].shape if own in arrays else None
+        if found is not None and expected is not None and not _fits(expected, found):
+            raise Refusal(f"its settings tell a {own} of shape {tuple(expected)}, the file has {found}")
+
+
+def _fits(expected: Sequence[int | None], found: Sequence[int]) -> bool:
+    return len(expected) == len(found) and all(one in (0, None, two) for one, two in zip(expected, found, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Turned(Deferred):
+    """A variable, or a part of one, in the vocabulary's order of axes.
+
+    Attributes:
+        stored: The variable as Keras has it.
+        weight: How the two come from each other.
+        fields: The kind's fields.
+        index: Which of the arrays that the variable becomes.
+    """
+
+    stored: Deferred | None = None
+    weight: Weight | None = None
+    fields: Fields = field(default_factory=dict)
+    index: int = 0
+
+
+def _turned(stored: Deferred, weight: Weight, fields: dict[str, Any], index: int) -> Deferred:
+    """A variable as the vocabulary has it: in another order of axes, mostly a view."""
+    # What the function does to the shape, tried on an array that takes no memory.
+    shape = weight.read(np.broadcast_to(np.bool_(), stored.shape), fields)[index].shape
+    view = stored.view
+    return Turned(
+        tuple(shape),
+        stored.dtype,
+        lambda: weight.read(stored.read(), fields)[index],
+        None if view is None else lambda: weight.read(view(), fields)[index],
+        stored=stored,
+        weight=weight,
+        fields=fields,
+        index=index,
+    )
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _nested(values: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    if len(shape) == 1:
+        return values
+    step = len(values) // shape[0] if shape[0] else 0
+    return [_nested(values[at * step : (at + 1) * step], shape[1:]) for at in range(shape[0])]

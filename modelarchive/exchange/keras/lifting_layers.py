@@ -1,0 +1,344 @@
+"""Layers with one counterpart, and those that do nothing in inference: dense, normalising, activating, shaping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive.exchange.keras.config import numbers
+from modelarchive.exchange.keras.lifting_context import Context
+from modelarchive.exchange.keras.scope import At
+from modelarchive.exchange.keras.weights import Fields
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.store.deferred import Deferred
+from modelarchive.store.strict import short
+
+Arrays = Mapping[str, Deferred]
+#: More numbers are not made from what a config says.
+_MANY: Final = 1 << 24
+
+
+def dense(context: Context) -> At:
+    """Dense: the last axis is mapped."""
+    config = context.config
+    config.expect("quantization_config", None)
+    activation = context.activation_of(config.value("activation", None))
+    fields = {
+        "units": config.integer("units"),
+        "activation": activation.field,
+        "use_bias": config.flag("use_bias", default=True),
+        "flatten": False,
+    }
+    at = context.block("Dense", fields, context.as_float(context.x), sizes=_in_units)[0]
+    return at if activation.field else context.activation(activation, at)
+
+
+def _in_units(arrays: Arrays) -> Fields:
+    return {"in_units": arrays["weight"].shape[1]}
+
+
+def einsum_dense(context: Context) -> At:
+    """EinsumDense: a product by letters with a parameter, and a bias that broadcasts."""
+    config = context.config
+    config.expect("quantization_config", None)
+    config.value("output_shape", None)
+    pattern = config.text("equation").replace(" ", "")
+    if "..." in pattern:
+        x, kernel, out = _letters(pattern)
+        taken = set(x + kernel + out)
+        free = [letter for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if letter not in taken]
+        more = context.rank(context.x) - len(x.replace("...", ""))
+        if not 0 <= more <= len(free):
+            raise Refusal(f"the equation {short(pattern)} does not fit its input")
+        pattern = pattern.replace("...", "".join(free[:more]))
+    fields = {"use_bias": config.value("bias_axes", None) is not None}
+    at = context.op("einsum", context.as_float(context.x), context.parameter("kernel", fields), pattern=pattern)
+    if fields["use_bias"]:
+        at = context.op("add", at, context.parameter("bias", fields), wish=f"{context.layer.name}_biased")
+    return context.activation(context.activation_of(config.value("activation", None)), at)
+
+
+def _letters(pattern: str) -> tuple[str, str, str]:
+    inputs, _, out = pattern.partition("->")
+    x, _, kernel = inputs.partition(",")
+    return x, kernel, out
+
+
+def embedding(context: Context) -> At:
+    """Embedding: the indices may come as floats."""
+    config = context.config
+    config.expect("quantization_config", None)
+    config.expect("reverse_dtype", None)
+    config.value("tie_weights", None)
+    config.value("logit_soft_cap", None)
+    if context.argument("reverse", 1) not in (None, False):
+        raise Refusal("is called in reverse, which has no counterpart")
+    x = context.x
+    if np.dtype(context.dtype(x)).kind not in "iu":
+        x = context.op("cast", x, dtype="int32", wish=f"{context.layer.name}_cast")
+    fields = {
+        "input_dim": config.integer("input_dim"),
+        "output_dim": config.integer("output_dim"),
+        "padding_idx": None,
+    }
+    at = context.block("Embedding", fields, x)[0]
+    if config.flag("mask_zero", default=False):
+        context.scope.set_mask(at, context.layer.name)
+        context.note("mask_zero makes a mask, which changes nothing where no layer takes it, and is left out")
+    return at
+
+
+def batch_norm(context: Context) -> At:
+    """BatchNormalization in inference."""
+    config = context.config
+    config.expect("renorm", False)
+    axes = config.axes("axis", -1)
+    if axes is None or len(axes) != 1:
+        raise Refusal(f"axis = {short(axes)} is not one axis")
+    fields = {
+        "axis": axes[0],
+        "momentum": config.number("momentum", 0.99),
+        "epsilon": config.number("epsilon", 1e-3),
+        "center": config.flag("center", default=True),
+        "scale": config.flag("scale", default=True),
+    }
+    context.argument("mask", 2)
+    return context.block("BatchNorm", fields, context.x, sizes=lambda arrays: _channels(arrays, "running_mean"))[0]
+
+
+def _channels(arrays: Arrays, *own: str) -> Fields:
+    found = next((arrays[name].shape for name in (*own, "weight", "bias") if name in arrays), (0,))
+    return {"in_channels": found[0] if len(found) == 1 else list(found)}
+
+
+def layer_norm(context: Context) -> At:
+    """LayerNormalization."""
+    config = context.config
+    config.expect("rms_scaling", False)
+    fields = {
+        "epsilon": config.number("epsilon", 1e-3),
+        "center": config.flag("center", default=True),
+        "scale": config.flag("scale", default=True),
+    }
+    return context.block("LayerNorm", fields | _axes(context), context.x, sizes=lambda arrays: _sizes(context, arrays))[
+        0
+    ]
+
+
+def rms_norm(context: Context) -> At:
+    """RMSNormalization."""
+    fields = {"epsilon": context.config.number("epsilon", 1e-6), "scale": True}
+    return context.block("RMSNorm", fields | _axes(context), context.x, sizes=lambda arrays: _sizes(context, arrays))[0]
+
+
+def _axes(context: Context) -> dict[str, Any]:
+    axes = context.config.axes("axis", -1)
+    if not axes:
+        raise Refusal(f"axis = {short(axes)} names no axis")
+    return {"axis": axes[0] if len(axes) == 1 else axes}
+
+
+def _sizes(context: Context, arrays: Arrays) -> Fields:
+    if arrays:
+        return _channels(arrays)
+    # Without parameters the sizes are those of the input.
+    axes = context.config.axes("axis", -1) or []
+    sizes = [context.dims(context.x)[context.axis(context.x, axis)] or 0 for axis in axes]
+    return {"in_channels": sizes[0] if len(sizes) == 1 else sizes}
+
+
+def group_norm(context: Context) -> At:
+    """GroupNormalization; with as many groups as channels, InstanceNorm."""
+    config = context.config
+    groups = config.integer("groups", 32)
+    fields: dict[str, Any] = {
+        "epsilon": config.number("epsilon", 1e-3),
+        "center": config.flag("center", default=True),
+        "scale": config.flag("scale", default=True),
+        "axis": config.integer("axis", -1),
+    }
+    channels = context.dims(context.x)[context.axis(context.x, fields["axis"])]
+    if channels is None:
+        raise Refusal("the number of channels that it normalises is not known: pass inputs=")
+    known = {"in_channels": channels}
+    if groups == -1:
+        return context.block("InstanceNorm", fields | known, context.x)[0]
+    return context.block("GroupNorm", {"num_groups": groups} | fields | known, context.x)[0]
+
+
+def unit_norm(context: Context) -> At:
+    """UnitNormalization: divided by the length of the vector."""
+    axes = context.config.axes("axis", -1)
+    return _normalised(context, context.x, axes or [])
+
+
+def _normalised(context: Context, x: At, axes: list[int]) -> At:
+    squares = context.op("sum", context.op("multiply", x, x), axis=axes, keepdims=True)
+    return context.op("multiply", x, context.op("rsqrt", context.op("maximum", squares, context.constant(1e-12))))
+
+
+def normalization(context: Context) -> At:
+    """Normalization: by mean and variance of the data, that are stored or written in the config."""
+    config = context.config
+    axes = config.axes("axis", -1) or []
+    x = context.as_float(context.x)
+    rank = context.rank(x)
+    kept = sorted(context.axis(x, axis) for axis in axes)
+    shape = [1] * rank
+    for axis in kept:
+        size = context.dims(x)[axis]
+        if size is None:
+            raise Refusal("the sizes of the axes that it keeps are not known: pass inputs=")
+        shape[axis] = size
+    if math.prod(shape) > _MANY:
+        raise Refusal(f"keeps {math.prod(shape):,} means and variances, which is beyond all reason")
+    found = []
+    given = [config.value("mean", None), config.value("variance", None)]
+    for name, value in zip(("mean", "variance"), given, strict=True):
+        if value is None:
+            at = context.parameter(name, is_trained=False)
+        else:
+            flat = numbers(value, "float32").reshape(-1)
+            at = context.constant(np.broadcast_to(flat, [max(math.prod(shape), 1)]) if flat.size == 1 else flat)
+        found.append(context.op("reshape", at, shape=shape))
+    deviation = context.op("maximum", context.op("sqrt", found[1]), context.constant(1e-7))
+    if config.flag("invert", default=False):
+        return context.op("add", found[0], context.op("multiply", x, deviation))
+    return context.op("divide", context.op("subtract", x, found[0]), deviation)
+
+
+def activation(context: Context) -> At:
+    """Activation."""
+    found = context.activation_of(context.config.value("activation"))
+    if found.add is None:
+        return context.plain("Identity", context.x)
+    return context.activation(found, context.x, context.layer.name)
+
+
+def relu(context: Context) -> At:
+    """ReLU with a slope, a limit, a threshold."""
+    config = context.config
+    limit, slope = config.optional("max_value"), config.optional("negative_slope") or 0.0
+    threshold = config.optional("threshold") or 0.0
+    if threshold:
+        if slope:
+            raise Refusal("a threshold with a slope below it has no counterpart")
+        x = context.x
+        at = context.op("where", context.op("greater", x, context.constant(threshold)), x, context.constant(0.0))
+    elif slope:
+        at = context.plain("Activation", context.x, activation="leaky_relu", alpha=slope)
+    elif limit == 6:
+        return context.plain("Activation", context.x, activation="relu6")
+    else:
+        at = context.plain("Activation", context.x, activation="relu")
+    return (
+        at if limit is None else context.op("minimum", at, context.constant(limit), wish=f"{context.layer.name}_limit")
+    )
+
+
+def leaky_relu(context: Context) -> At:
+    """LeakyReLU."""
+    slope = context.config.optional("negative_slope")
+    old = context.config.optional("alpha")
+    alpha = slope if slope is not None else 0.3 if old is None else old
+    return context.plain("Activation", context.x, activation="leaky_relu", alpha=alpha)
+
+
+def elu(context: Context) -> At:
+    """ELU."""
+    return context.plain("Activation", context.x, activation="elu", alpha=context.config.number("alpha", 1.0))
+
+
+def prelu(context: Context) -> At:
+    """PReLU: slopes of one axis; others are steps of their own."""
+    shared = context.config.axes("shared_axes", None) or []
+    x = context.x
+    rank = context.rank(x)
+    own = [axis for axis in range(1, rank) if axis not in [context.axis(x, each) for each in shared]]
+    if len(own) <= 1:
+        axis = own[0] if own else -1
+        return context.block("PReLU", {"axis": axis}, x, sizes=_slopes)[0]
+    slopes = context.parameter("weight", {"whole": True})
+    below = context.op("minimum", x, context.constant(0.0))
+    return context.op("add", context.op("maximum", x, context.constant(0.0)), context.op("multiply", slopes, below))
+
+
+def _slopes(arrays: Arrays) -> Fields:
+    return {"in_channels": arrays["weight"].shape[0]}
+
+
+def softmax(context: Context) -> At:
+    """Softmax along an axis, or along several together."""
+    axes = context.config.axes("axis", -1) or []
+    if context.argument("mask", 1) is not None:
+        raise Refusal("takes a mask, which has no counterpart")
+    x = context.x
+    if len(axes) == 1:
+        return context.plain("Softmax", x, axis=axes[0])
+    high = context.op("max", x, axis=axes, keepdims=True)
+    powers = context.op("exp", context.op("subtract", x, high))
+    return context.op("divide", powers, context.op("sum", powers, axis=axes, keepdims=True))
+
+
+def dropout(context: Context) -> At:
+    """Dropout and its relatives, which are the identity in inference."""
+    if context.layer.kind != "Dropout":
+        context.note(f"{context.layer.kind} is a Dropout here: the same in inference, another one in training")
+    context.config.value("data_format", None)
+    return context.plain("Dropout", context.x, rate=context.config.number("rate", 0.0))
+
+
+def identity(context: Context) -> At:
+    """What changes nothing in inference."""
+    if context.layer.kind != "Identity":
+        context.note(f"{context.layer.kind} does nothing in inference, and is left out")
+    context.config.used.update(context.config.values)
+    return context.plain("Identity", context.x)
+
+
+def masking(context: Context) -> At:
+    """Masking: steps that hold nothing but the value become zeros."""
+    x = context.x
+    same_ = context.op(
+        "cast", context.op("equal", x, context.constant(context.config.number("mask_value", 0.0))), dtype="float32"
+    )
+    all_ = context.op("min", same_, axis=[-1], keepdims=True)
+    at = context.op("multiply", x, context.op("subtract", context.constant(1.0), all_))
+    context.scope.set_mask(at, context.layer.name)
+    return at
+
+
+def layer_scale(context: Context) -> At:
+    """LayerScale of ConvNeXt: each channel times a parameter."""
+    context.config.value("init_values", None)
+    context.config.value("projection_dim", None)
+    return context.op("multiply", context.x, context.parameter("gamma"))
+
+
+def scaled_sum(context: Context) -> At:
+    """CustomScaleLayer of InceptionResNetV2: one tensor, and another one times a number."""
+    several = context.xs
+    if len(several) != 2:
+        raise Refusal(f"is called on {len(several)} tensors, expected 2")
+    scale = context.constant(context.config.number("scale"))
+    return context.op("add", several[0], context.op("multiply", several[1], scale, wish=f"{context.layer.name}_scaled"))
+
+
+def rescaling(context: Context) -> At:
+    """Rescaling: times a scale, plus an offset."""
+    x = context.as_float(context.x)
+    at = context.op("multiply", x, context.tensor_of(_plain(context.config.value("scale"))))
+    offset = _plain(context.config.value("offset", 0.0))
+    if offset in (0, 0.0):
+        return at
+    return context.op("add", at, context.tensor_of(offset), wish=f"{context.layer.name}_offset")
+
+
+def _plain(value: Any) -> Any:
+    """A number or list, also where it is written as a serialized array."""
+    if isinstance(value, dict) and isinstance(value.get("config"), dict):
+        return value["config"].get("value")
+    return value

@@ -1,0 +1,388 @@
+"""Functions of ``keras.ops``: one step, or a few, for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from modelarchive.exchange.budget import spend
+from modelarchive.exchange.keras.config import DTYPES
+from modelarchive.exchange.keras.lifting_context import Context
+from modelarchive.exchange.keras.lifting_windows import spatial
+from modelarchive.exchange.keras.scope import At
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.store.strict import short
+
+Read = Callable[[Context], At | list[At]]
+#: More places are not written into an architecture.
+_MANY = 1 << 20
+
+
+def one(context: Context, place: int = 0, name: str = "x") -> At:
+    """An argument that is a tensor, or numbers."""
+    found = context.argument(name, place)
+    if found is None:
+        raise Refusal(f"{context.layer.kind} is called without {name}")
+    return context.tensor_of(found)
+
+
+def two(context: Context) -> tuple[At, At]:
+    """The two arguments of a function of two."""
+    return one(context, 0, "x1"), one(context, 1, "x2")
+
+
+def unary(name: str) -> Read:
+    """A function of each element."""
+    return lambda context: context.op(name, one(context))
+
+
+def binary(name: str) -> Read:
+    """A function of two tensors, element by element."""
+    return lambda context: context.op(name, *two(context))
+
+
+def activated(name: str, setting: str = "", default: float = 0.0) -> Read:
+    """An activation, with its parameter."""
+
+    def read(context: Context) -> At:
+        alpha = context.config.number(setting, default) if setting else None
+        return context.plain("Activation", one(context), activation=name, alpha=alpha)
+
+    return read
+
+
+def softmax(kind: str) -> Read:
+    """softmax, log_softmax."""
+
+    def read(context: Context) -> At:
+        axes = context.config.axes("axis", -1)
+        if axes is None or len(axes) != 1:
+            raise Refusal(f"axis = {short(axes)} is not one axis")
+        return context.plain(kind, one(context), axis=axes[0])
+
+    return read
+
+
+def gelu(context: Context) -> At:
+    """Gelu, exact or by tanh."""
+    approximate = context.config.flag("approximate", default=True)
+    return context.plain("Activation", one(context), activation="gelu_tanh" if approximate else "gelu")
+
+
+def reduction(name: str) -> Read:
+    """A reduction over axes."""
+
+    def read(context: Context) -> At:
+        context.config.expect("initial", None)
+        context.config.expect("dtype", None)
+        axes = context.config.axes("axis", None)
+        keep = context.config.flag("keepdims", default=False)
+        more: dict[str, Any] = {"ddof": 0} if name == "var" else {}
+        return context.op(name, context.as_float(one(context)) if name in ("mean", "var") else one(context),
+                       axis=axes, keepdims=keep, **more)  # fmt: skip
+
+    return read
+
+
+def deviation(context: Context) -> At:
+    """Std."""
+    return context.op("sqrt", reduction("var")(context))  # type: ignore[arg-type]
+
+
+def log_sum_exp(context: Context) -> At:
+    """Logsumexp."""
+    axes, keep = context.config.axes("axis", None), context.config.flag("keepdims", default=False)
+    x = one(context)
+    high = context.op("max", x, axis=axes, keepdims=True)
+    total = context.op("sum", context.op("exp", context.op("subtract", x, high)), axis=axes, keepdims=True)
+    at = context.op("add", context.op("log", total), high)
+    places = list(range(context.rank(x))) if axes is None else axes
+    return at if keep else context.op("squeeze", at, axis=places)
+
+
+def argmax(context: Context) -> At:
+    """Argmax, whose result is int32 in Keras."""
+    axis = context.config.value("axis", None)
+    if axis is not None and type(axis) is not int:
+        raise Refusal(f"axis = {short(axis)} is no axis")
+    at = context.op("argmax", one(context), axis=axis, keepdims=context.config.flag("keepdims", default=False))
+    return context.op("cast", at, dtype="int32", wish=f"{context.layer.name}_cast")
+
+
+def joined(name: str) -> Read:
+    """Concatenate, Stack."""
+
+    def read(context: Context) -> At:
+        several = context.argument("xs", 0)
+        context.argument("x", 0)
+        if not isinstance(several, list) or not several:
+            raise Refusal(f"is called on {short(several)}, expected a list of tensors")
+        return context.op(name, *map(context.tensor_of, several), axis=context.config.integer("axis", 0))
+
+    return read
+
+
+def split(context: Context) -> list[At]:
+    """Split, by a number of parts or at places."""
+    x, wanted = one(context), context.config.value("indices_or_sections")
+    axis = context.config.integer("axis", 0)
+    if type(wanted) is int:
+        return context.ops("split", x, sizes=wanted, axis=axis)
+    if not isinstance(wanted, list) or any(type(place) is not int or place < 0 for place in wanted):
+        raise Refusal(f"indices_or_sections = {short(wanted)} are no places")
+    places = [0, *wanted]
+    sizes = [end - begin for begin, end in zip(places, wanted, strict=False)]
+    return context.ops("split", x, sizes=[*sizes, -1], axis=axis)
+
+
+def unstack(context: Context) -> list[At]:
+    """Unstack: every slice along an axis."""
+    x = one(context)
+    context.config.value("num", None)
+    axis = context.axis(x, context.config.integer("axis", 0))
+    size = context.dims(x)[axis]
+    if size is None or size > 1024:  # each is a step
+        raise Refusal("the number of its results is not known, or beyond all reason")
+    whole = [[None, None, None]] * axis
+    return [context.op("slice", x, index=[*whole, place]) for place in range(size)]
+
+
+def cast(context: Context) -> At:
+    """Cast."""
+    dtype = context.config.value("dtype")
+    if dtype not in DTYPES:
+        raise Refusal(f"dtype = {short(dtype)} has no counterpart")
+    return context.op("cast", one(context), dtype=dtype)
+
+
+def reshape(context: Context) -> At:
+    """Reshape; a size of None is that of the batch."""
+    shape = context.config.value("newshape")
+    if not isinstance(shape, list) or any(size is not None and type(size) is not int for size in shape):
+        raise Refusal(f"newshape = {short(shape)} is no shape")
+    if None in shape[1:]:
+        raise Refusal(f"newshape = {short(shape)} leaves a size open that is not the batch")
+    return context.op("reshape", one(context), shape=shape)
+
+
+def transpose(context: Context) -> At:
+    """Transpose."""
+    return context.op("transpose", one(context), axes=context.config.axes("axes", None))
+
+
+def swapped(context: Context) -> At:
+    """Swapaxes."""
+    x = one(context)
+    axes = list(range(context.rank(x)))
+    first, second = (context.axis(x, context.config.integer(name)) for name in ("axis1", "axis2"))
+    axes[first], axes[second] = axes[second], axes[first]
+    return context.op("transpose", x, axes=axes)
+
+
+def moved(context: Context) -> At:
+    """Moveaxis."""
+    x = one(context)
+    source, target = (context.config.axes(name) or [] for name in ("source", "destination"))
+    order = np.moveaxis(np.empty((1,) * context.rank(x)).reshape((1,) * context.rank(x)), source, target).ndim
+    places = [context.axis(x, axis) for axis in source]
+    rest = [axis for axis in range(order) if axis not in places]
+    for to, axis in sorted((context.axis(x, to), axis) for to, axis in zip(target, places, strict=True)):
+        rest.insert(to, axis)
+    return context.op("transpose", x, axes=rest)
+
+
+def expanded(context: Context) -> At:
+    """ExpandDims."""
+    axes = context.config.axes("axis") or []
+    return context.op("expand_dims", one(context), axis=axes)
+
+
+def squeezed(context: Context) -> At:
+    """Squeeze."""
+    axes = context.config.axes("axis", None)
+    if axes is None:
+        dims = context.dims(one(context))
+        axes = [axis for axis, size in enumerate(dims) if size == 1]
+    return context.op("squeeze", one(context), axis=axes)
+
+
+def picked(context: Context) -> At:
+    """GetItem: ranges and numbers."""
+    x, given = one(context), context.argument("key", 1)
+    index: list[Any] = []
+    items = given if isinstance(given, list) else [given]
+    taken = sum(1 for item in items if item is not None and item is not ...)
+    if sum(item is ... for item in items) > 1:
+        raise Refusal("an index with two ellipses has no counterpart")
+    for item in items:
+        if item is ...:
+            index += [[None, None, None]] * (context.rank(x) - taken)
+        elif isinstance(item, slice):
+            bounds = [item.start, item.stop, item.step]
+            if any(bound is not None and type(bound) is not int for bound in bounds):
+                raise Refusal(f"the range {short(item)} is computed, which has no counterpart")
+            index.append(bounds)
+        elif item is None or type(item) is int:
+            index.append(item)
+        else:
+            raise Refusal(f"the index {short(item)} has no counterpart")
+    return context.op("slice", x, index=index)
+
+
+def flipped(context: Context) -> At:
+    """Flip."""
+    x = one(context)
+    axes = context.config.axes("axis", None)
+    places = range(context.rank(x)) if axes is None else [context.axis(x, axis) for axis in axes]
+    index: list[Any] = [[None, None, None] for _ in range(context.rank(x))]
+    for place in places:
+        index[place] = [None, None, -1]
+    return context.op("slice", x, index=index)
+
+
+def clip(context: Context) -> At:
+    """Clip."""
+    low, high = (context.config.optional(name) for name in ("x_min", "x_max"))
+    return context.op("clip", one(context), low=low, high=high)
+
+
+def padded(context: Context) -> At:
+    """Pad."""
+    x, mode = one(context), context.config.text("mode", "constant")
+    value = context.argument("constant_values", 1)
+    if mode not in ("constant", "reflect") or (value is not None and type(value) not in (int, float)):
+        raise Refusal(f"mode = {mode!r} with {short(value)} has no counterpart")
+    pairs = context.config.pairs("pad_width", context.rank(x))
+    return context.op("pad", x, padding=pairs, mode=mode, value=float(value or 0.0))
+
+
+def taken(context: Context) -> At:
+    """Take."""
+    axis = context.config.value("axis", None)
+    x, places = one(context), one(context, 1, "indices")
+    if type(axis) is not int:
+        x, axis = context.op("reshape", x, shape=[-1]), 0
+    return context.op("take", x, places, axis=axis)
+
+
+def taken_along(context: Context) -> At:
+    """TakeAlongAxis."""
+    return context.op("gather", one(context), one(context, 1, "indices"), axis=context.config.integer("axis"))
+
+
+def einsum(context: Context) -> At:
+    """Einsum, written out."""
+    pattern = context.config.text("subscripts").replace(" ", "")
+    several = [context.tensor_of(each) for each in context.call.args]
+    context._used.update(range(len(several)))
+    return context.op("einsum", *several, pattern=pattern)
+
+
+def dotted(context: Context) -> At:
+    """Dot and Tensordot over the last axis of the one and the first of the other."""
+    x, y = two(context)
+    axes = context.config.value("axes", 1)
+    if axes != 1 or not context.rank(x) or context.rank(y) not in (1, 2):
+        raise Refusal(
+            f"axes = {short(axes)} of tensors of {context.rank(x)} and {context.rank(y)} axes has no counterpart"
+        )
+    return context.op("matmul", x, y)
+
+
+def cumulated(context: Context) -> At:
+    """Cumsum."""
+    context.config.expect("dtype", None)
+    axis = context.config.value("axis", None)
+    x = one(context)
+    if axis is None:
+        x, axis = context.op("reshape", x, shape=[-1]), 0
+    return context.op("cumsum", x, axis=axis)
+
+
+def chosen(context: Context) -> At:
+    """Where."""
+    return context.op("where", one(context, 0, "condition"), one(context, 1, "x1"), one(context, 2, "x2"))
+
+
+def negated(name: str) -> Read:
+    """NotEqual, GreaterEqual, LessEqual: the opposite of another comparison, but for NaN."""
+
+    def read(context: Context) -> At:
+        true = context.op(name, *two(context))
+        return context.op("equal", true, context.constant(False, "bool"))
+
+    return read
+
+
+def square(context: Context) -> At:
+    """Square."""
+    x = one(context)
+    return context.op("multiply", x, x)
+
+
+def reciprocal(context: Context) -> At:
+    """Reciprocal."""
+    return context.op("divide", context.constant(1.0), one(context))
+
+
+def stretched(context: Context) -> At:
+    """BroadcastTo."""
+    shape = context.config.value("shape")
+    if not isinstance(shape, list) or any(size is not None and type(size) is not int for size in shape):
+        raise Refusal(f"shape = {short(shape)} is no shape")
+    x = one(context)
+    return context.op("broadcast_to", x, x, shape=shape)
+
+
+def repeated(context: Context) -> At:
+    """Repeat of each element along an axis."""
+    x = one(context)
+    axis, times = context.axis(x, context.config.integer("axis")), context.config.integer("repeats")
+    dims = context.dims(x)
+    size = dims[axis]
+    if size is None or not 1 <= times <= _MANY // max(size, 1):
+        raise Refusal("repeats along an axis of a size that is not known, or beyond all reason")
+    spend("a repetition", elements=size * times)
+    places = np.repeat(np.arange(size), times)
+    return context.op("take", x, context.constant(places, "int64"), axis=axis)
+
+
+def tiled(context: Context) -> At:
+    """Tile: copies behind each other."""
+    x = one(context)
+    times = context.config.axes("repeats") or []
+    times = [1] * (context.rank(x) - len(times)) + times
+    for axis, each in enumerate(times):
+        if each != 1:
+            if not 1 <= each <= 64:
+                raise Refusal(f"{each} copies along an axis have no counterpart")
+            x = context.op("concatenate", *[x] * each, axis=axis)
+    return x
+
+
+def untouched(context: Context) -> At:
+    """What changes nothing in inference."""
+    for name in ("dtype", "sparse", "ragged"):
+        context.config.expect(name, None)
+    return context.plain("Identity", one(context))
+
+
+def glu(context: Context) -> At:
+    """Glu: one half times the sigmoid of the other."""
+    first, second = context.ops("split", one(context), sizes=2, axis=context.config.integer("axis", -1))
+    return context.op("multiply", first, context.plain("Activation", second, activation="sigmoid"))
+
+
+def resized(context: Context) -> At:
+    """Resize of images, as the layer Resizing does."""
+    for name in ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio"):
+        context.config.expect(name, False)
+    context.config.value("fill_mode", None), context.config.value("fill_value", None)
+    context.config.expect("interpolation", "bilinear")
+    order = "NCHW" if context.config.value("data_format", None) == "channels_first" else "NHWC"
+    x = context.as_float(one(context))
+    spatial(context, x, order)
+    size = context.config.sizes("size", 2)
+    return context.plain("Upsample", x, scale=None, size=size, mode="linear", align_corners=False, layout=order)

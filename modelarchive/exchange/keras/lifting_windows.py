@@ -1,0 +1,336 @@
+"""Layers that move windows over spatial axes: convolutions, pooling, padding, cropping, resizing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from modelarchive.exchange.keras.lifting_context import Context
+from modelarchive.exchange.keras.scope import At
+from modelarchive.exchange.refusal import Refusal
+
+Read = Callable[[Context], At]
+_LAST: Final = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
+_FIRST: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
+
+
+def layout(context: Context, rank: int) -> str:
+    """The order of the axes."""
+    found = context.config.text("data_format", "channels_last")
+    if found not in ("channels_last", "channels_first"):
+        raise Refusal(f"data_format = {found!r} is neither channels_last nor channels_first")
+    return (_LAST if found == "channels_last" else _FIRST)[rank]
+
+
+def spatial(context: Context, at: At, order: str) -> list[int | None]:
+    """The sizes of the axes that windows move over."""
+    dims = context.dims(at)
+    if len(dims) != len(order):
+        raise Refusal(f"{context.layer.kind} takes {len(order)} axes, its input has {len(dims)}")
+    return dims[1:-1] if order[-1] == "C" else dims[2:]
+
+
+def padding(context: Context, at: At, order: str, window: Sequence[int], strides: Sequence[int]) -> list[list[int]]:
+    """The padding of a window that is moved: as much as `same` takes, which depends on the size."""
+    how = context.config.text("padding", "valid")
+    if how == "valid":
+        return [[0, 0] for _ in window]
+    if how == "causal" and len(window) == 1:
+        return [[window[0] - 1, 0]]
+    if how != "same":
+        raise Refusal(f"padding = {how!r} has no counterpart")
+    if all(stride == 1 for stride in strides):
+        return [[(size - 1) // 2, size - 1 - (size - 1) // 2] for size in window]
+    found = []
+    for length, size, stride in zip(spatial(context, at, order), window, strides, strict=True):
+        if length is None and stride > 1:
+            raise Refusal("padding='same' with strides depends on a size that is free in the file: pass inputs=")
+        total = size - 1 if length is None else max((-(-length // stride) - 1) * stride + size - length, 0)
+        found.append([total // 2, total - total // 2])
+    return found
+
+
+def _window(context: Context, rank: int) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Kernel, strides, dilation, and the size of the dilated kernel."""
+    config = context.config
+    kernel = config.sizes("kernel_size", rank)
+    dilation = config.sizes("dilation_rate", rank, 1)
+    wide = [(size - 1) * each + 1 for size, each in zip(kernel, dilation, strict=True)]
+    return kernel, config.sizes("strides", rank, 1), dilation, wide
+
+
+def convolution(rank: int) -> Read:
+    """Conv1D, Conv2D, Conv3D."""
+
+    def read(context: Context) -> At:
+        config = context.config
+        order, x = layout(context, rank), context.as_float(context.x)
+        kernel, strides, dilation, wide = _window(context, rank)
+        activation = context.activation_of(config.value("activation", None))
+        groups = config.integer("groups", 1)
+        fields = {
+            "channels": config.integer("filters"),
+            "kernel_size": kernel,
+            "strides": strides,
+            "padding": padding(context, x, order, wide, strides),
+            "dilation": dilation,
+            "groups": groups,
+            "layout": order,
+            "activation": activation.field,
+            "use_bias": config.flag("use_bias", default=True),
+        }
+        config.expect("quantization_config", None)
+        sizes = lambda arrays: {"in_channels": arrays["weight"].shape[1] * groups}  # noqa: E731
+        at = context.block(f"Conv{rank}D", fields, x, sizes=sizes)[0]
+        return at if activation.field else context.activation(activation, at)
+
+    return read
+
+
+def depthwise(rank: int) -> Read:
+    """DepthwiseConv1D, DepthwiseConv2D: as many groups as channels."""
+
+    def read(context: Context) -> At:
+        activation = context.activation_of(context.config.value("activation", None))
+        at = _depthwise(context, rank, activation.field, context.config.flag("use_bias", default=True))
+        return at if activation.field else context.activation(activation, at)
+
+    return read
+
+
+def _depthwise(context: Context, rank: int, activation: str | None, use_bias: bool, wish: str = "", **more: Any) -> At:
+    order, x = layout(context, rank), context.as_float(context.x)
+    kernel, strides, dilation, wide = _window(context, rank)
+    context.config.expect("groups", 1)
+    times = context.config.integer("depth_multiplier", 1)
+    channels = context.dims(x)[-1 if order[-1] == "C" else 1]
+    if channels is None:
+        raise Refusal("the number of its channels is not known: pass inputs=")
+    fields = {
+        "channels": channels * times,
+        "kernel_size": kernel,
+        "strides": strides,
+        "padding": padding(context, x, order, wide, strides),
+        "dilation": dilation,
+        "groups": channels,
+        "layout": order,
+        "activation": activation,
+        "use_bias": use_bias,
+        "in_channels": channels,
+    }
+    return context.block(f"Conv{rank}D", fields, x, wish=wish, **more)[0]
+
+
+def separable(rank: int) -> Read:
+    """SeparableConv1D, SeparableConv2D: a convolution for each channel, and one over the channels."""
+
+    def read(context: Context) -> At:
+        config = context.config
+        use_bias = config.flag("use_bias", default=True)
+        activation = context.activation_of(config.value("activation", None))
+        every = context.held({"use_bias": use_bias}, context.weights, context.layer)
+        held = [{"weight": every["depthwise"]}, {"weight": every["pointwise"]}]
+        if use_bias:
+            held[1]["bias"] = every["bias"]
+        at = _depthwise(context, rank, None, False, f"{context.layer.name}_depthwise", held=held[0])
+        fields = {
+            "channels": config.integer("filters"),
+            "kernel_size": [1] * rank,
+            "strides": [1] * rank,
+            "padding": [[0, 0]] * rank,
+            "dilation": [1] * rank,
+            "groups": 1,
+            "layout": layout(context, rank),
+            "activation": activation.field,
+            "use_bias": use_bias,
+        }
+        sizes = lambda arrays: {"in_channels": arrays["weight"].shape[1]}  # noqa: E731
+        at = context.block(f"Conv{rank}D", fields, at, sizes=sizes, held=held[1])[0]
+        return at if activation.field else context.activation(activation, at)
+
+    return read
+
+
+def transposed(rank: int) -> Read:
+    """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose."""
+
+    def read(context: Context) -> At:
+        config = context.config
+        order, x = layout(context, rank), context.as_float(context.x)
+        kernel, strides, dilation, wide = _window(context, rank)
+        activation = context.activation_of(config.value("activation", None))
+        how = config.text("padding", "valid")
+        if how not in ("valid", "same"):
+            raise Refusal(f"padding = {how!r} has no counterpart")
+        given = config.value("output_padding", None)
+        extra = None if given is None else config.sizes("output_padding", rank)
+        ends = [
+            _transposed_ends(how, size, stride, None if extra is None else extra[axis])
+            for axis, (size, stride) in enumerate(zip(wide, strides, strict=True))
+        ]
+        fields = {
+            "channels": config.integer("filters"),
+            "kernel_size": kernel,
+            "strides": strides,
+            "padding": [[before, after] for before, after, _ in ends],
+            "output_padding": [more for _, _, more in ends],
+            "dilation": dilation,
+            "groups": config.integer("groups", 1),
+            "layout": order,
+            "activation": activation.field,
+            "use_bias": config.flag("use_bias", default=True),
+        }
+        config.expect("groups", 1)
+        sizes = lambda arrays: {"in_channels": arrays["weight"].shape[0]}  # noqa: E731
+        at = context.block(f"Conv{rank}DTranspose", fields, x, sizes=sizes)[0]
+        return at if activation.field else context.activation(activation, at)
+
+    return read
+
+
+def _transposed_ends(how: str, size: int, stride: int, extra: int | None) -> tuple[int, int, int]:
+    """What is cut off before and after, and added behind; `size` is that of the dilated kernel.
+
+    The length of the output is that of Keras' ``compute_conv_transpose_output_length``.
+    """
+    if extra is None:
+        total = size - stride if how == "same" else min(size - stride, 0)
+    else:
+        total = 2 * (size // 2) - extra if how == "same" else -extra
+    # The gradient of a convolution whose padding was split with the smaller half in front.
+    return (total // 2, total - total // 2, 0) if total > 0 else (0, 0, -total)
+
+
+def pooling(style: str, rank: int) -> Read:
+    """MaxPooling and AveragePooling; what is padded does not count in the mean."""
+
+    def read(context: Context) -> At:
+        config = context.config
+        order, x = layout(context, rank), context.x
+        window = config.sizes("pool_size", rank, 2)
+        strides = window if config.value("strides", None) is None else config.sizes("strides", rank)
+        fields: dict[str, Any] = {
+            "pool_size": window,
+            "strides": strides,
+            "padding": padding(context, x, order, window, strides),
+            "layout": order,
+            "ceil_mode": False,
+        }
+        if style == "Avg" and _is_uneven(fields["padding"], window):
+            context.note(
+                "padding='same' is uneven here: the mean leaves out what is padded, as on TensorFlow and JAX; "
+                "Keras on PyTorch counts the edge again"
+            )
+        more: dict[str, Any] = {"count_include_pad": False} if style == "Avg" else {}
+        return context.plain(f"{style}Pool{rank}D", x, **fields, **more)
+
+    return read
+
+
+def _is_uneven(pairs: Sequence[Sequence[int]], window: Sequence[int]) -> bool:
+    """Whether Keras on PyTorch pads with copies of the edge, and these change a mean: of two they do not."""
+    return any(before != after for before, after in pairs) and any(
+        sum(pair) > 0 and size > 2 for pair, size in zip(pairs, window, strict=True)
+    )
+
+
+def global_pooling(style: str, rank: int) -> Read:
+    """GlobalMaxPooling, GlobalAveragePooling."""
+
+    def read(context: Context) -> At:
+        order = layout(context, rank)
+        if context.argument("mask", 1) is not None:
+            raise Refusal("takes a mask, which has no counterpart")
+        keep = context.config.flag("keepdims", default=False)
+        at = context.plain(f"Global{style}Pool{rank}D", context.x, layout=order)
+        return at if keep else context.plain("Flatten", at, wish=f"{context.layer.name}_flat")
+
+    return read
+
+
+def adaptive(rank: int) -> Read:
+    """AdaptiveAveragePooling1D, AdaptiveAveragePooling2D."""
+
+    def read(context: Context) -> At:
+        sizes = context.config.sizes("output_size", rank)
+        return context.plain(f"AdaptiveAvgPool{rank}D", context.x, output_size=sizes, layout=layout(context, rank))
+
+    return read
+
+
+def zero_padding(rank: int) -> Read:
+    """ZeroPadding1D, ZeroPadding2D, ZeroPadding3D."""
+
+    def read(context: Context) -> At:
+        order, pairs = layout(context, rank), context.config.pairs("padding", rank)
+        around = [*pairs, [0, 0]] if order[-1] == "C" else pairs
+        return context.plain("Pad", context.x, padding=around, mode="constant", value=0.0)
+
+    return read
+
+
+def cropping(rank: int) -> Read:
+    """Cropping1D, Cropping2D, Cropping3D."""
+
+    def read(context: Context) -> At:
+        order, pairs = layout(context, rank), context.config.pairs("cropping", rank)
+        ranges: list[Any] = [[before, -after if after else None, None] for before, after in pairs]
+        whole = [None, None, None]
+        return context.op("slice", context.x, index=[whole, *ranges] if order[-1] == "C" else [whole, whole, *ranges])
+
+    return read
+
+
+def upsampling(rank: int) -> Read:
+    """UpSampling1D, UpSampling2D, UpSampling3D."""
+
+    def read(context: Context) -> At:
+        mode = context.config.text("interpolation", "nearest")
+        if mode not in ("nearest", "bilinear"):
+            raise Refusal(f"interpolation = {mode!r} has no counterpart, only nearest and bilinear")
+        fields: dict[str, Any] = {
+            "scale": context.config.sizes("size", rank, 2),
+            "mode": "nearest" if mode == "nearest" else "linear",
+            "align_corners": False,
+            "layout": layout(context, rank),
+            "size": None,
+        }
+        return context.plain("Upsample", context.x, **fields)
+
+    return read
+
+
+def resizing(context: Context) -> At:
+    """Resizing without cropping, padding or smoothing."""
+    config = context.config
+    for name in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
+        config.expect(name, False)
+    config.value("fill_mode", None)
+    config.value("fill_value", None)
+    order = layout(context, 2)
+    wanted = [config.integer("height"), config.integer("width")]
+    mode = config.text("interpolation", "bilinear")
+    x = context.as_float(context.x)
+    if mode == "nearest":
+        # Frameworks differ in the place of the nearest element, but for whole multiples.
+        known = spatial(context, x, order)
+        if any(size is None or each % size for size, each in zip(known, wanted, strict=True)):
+            raise Refusal("interpolation = 'nearest' has a counterpart for whole multiples of known sizes only")
+    elif mode != "bilinear":
+        raise Refusal(f"interpolation = {mode!r} has no counterpart, only nearest and bilinear")
+    fields: dict[str, Any] = {"scale": None, "size": wanted, "align_corners": False, "layout": order}
+    return context.plain("Upsample", x, mode="linear" if mode == "bilinear" else "nearest", **fields)
+
+
+def center_crop(context: Context) -> At:
+    """CenterCrop of images that are at least as large."""
+    order = layout(context, 2)
+    wanted = [context.config.integer("height"), context.config.integer("width")]
+    ranges: list[Any] = []
+    for size, each in zip(spatial(context, context.x, order), wanted, strict=True):
+        if size is None or size < each:
+            raise Refusal("its input is smaller than what it crops to, or its size is not known")
+        begin = (size - each) // 2
+        ranges.append([begin, begin + each, None])
+    whole = [None, None, None]
+    return context.op("slice", context.x, index=[whole, *ranges] if order[-1] == "C" else [whole, whole, *ranges])

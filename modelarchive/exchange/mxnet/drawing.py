@@ -1,0 +1,118 @@
+"""What the entries of a symbol become in a Graph under construction: results, inputs and stored parameters."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modelarchive.exchange.drawing import GraphBuilder, Ref
+from modelarchive.exchange.mxnet.ndarrays import DTYPES
+from modelarchive.exchange.mxnet.symbol import Entry, SymbolGraph, SymbolNode
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.nn.evaluate import Value, declared
+from modelarchive.nn.parameter import dtype_name
+from modelarchive.store.deferred import Deferred
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """The result of a node that makes zeros: the states that a recurrence starts from."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Parameters that were made flat and put together, as a fused recurrence takes them.
+
+    Attributes:
+        parts: The parameters' names in the file.
+    """
+
+    parts: tuple[str, ...]
+
+
+class SymbolBuilder(GraphBuilder):
+    """The Graph that a symbol becomes.
+
+    Args:
+        symbol: The symbol.
+        stored: Name in the file -> array.
+        shapes: What is known of the inputs: name -> shape.
+        dtypes: Their dtypes, where the symbol does not decide: name -> logical name.
+
+    Attributes:
+        declared: Name of an input -> the input, as an architecture declares it.
+        results: Result of a symbol's node -> reference, Zeros, Packed, or None: not supported, reported already.
+    """
+
+    def __init__(
+        self,
+        symbol: SymbolGraph,
+        stored: Mapping[str, Deferred],
+        shapes: Mapping[str, Sequence[int | None]],
+        dtypes: Mapping[str, str],
+    ) -> None:
+        super().__init__()
+        self.symbol = symbol
+        self.stored = stored
+        self.declared: dict[str, dict[str, Any]] = {}
+        self.results: dict[Entry, Any] = {}
+        self._shapes = shapes
+        self._dtypes = dtypes
+        self._positions: dict[str, int] = {}
+
+    def inferred(self, what: str, infer: Callable[[], Value]) -> Value:
+        """Where shapes do not fit nothing is known: the sizes of inputs may be guessed, and the check tells it."""
+        with contextlib.suppress(ValueError, LookupError):
+            return infer()
+        return None
+
+    def reference(self, entry: Entry) -> Ref:
+        """The reference to a result; inputs and parameters are declared when they are first asked for."""
+        if entry not in self.results:
+            self.results[entry] = self._variable(entry[0])
+        found = self.results[entry]
+        if not isinstance(found, Ref):
+            raise Refusal("zeros and packed parameters are understood as what a recurrence takes only")
+        return found
+
+    def _variable(self, position: int) -> Ref:
+        node = self.symbol.nodes[position]
+        if node.name not in self.stored:
+            return self._input(node, position)
+        array = self.stored[node.name]
+        if node.name not in self.owners:
+            name = self.free(node.name)
+            self.declare(name, array)
+            self.keep("", {name: (node.name, array)})
+        name = self.owners[node.name]
+        return self.parameter(f"{node.name}_value", name, self.arrays[name])
+
+    def _input(self, node: SymbolNode, position: int) -> Ref:
+        shape = self._shapes.get(node.name)
+        code = node.attributes.texts.get("__dtype__", "0")
+        dtype = DTYPES.get(int(code) if code.isascii() and code.isdigit() and len(code) < 3 else 0, DTYPES[0])
+        word = self._dtypes.get(node.name, dtype_name(dtype))
+        ref = self.input(node.name, None if shape is None else declared(shape, word))
+        self.declared[ref.name] = {
+            "name": ref.name,
+            "shape": None if shape is None else list(shape),
+            "dtype": word,
+        }
+        self._positions[ref.name] = input_position(node.name, position)
+        return ref
+
+    def architecture(self, outputs: Sequence[Ref]) -> dict[str, Any]:
+        """The whole, its inputs in MXNet's order; they are declared where the shapes of all are known."""
+        self.inputs = sorted(self.declared, key=lambda name: self._positions[name])
+        inputs = [self.declared[name] for name in self.inputs]
+        known = all(each["shape"] is not None for each in inputs)
+        return {"vocabulary": 1, "inputs": inputs if known else [], "model": self.graph(outputs)}
+
+
+def input_position(name: str, position: int) -> int:
+    """What orders the inputs: Gluon calls several data0, data1, ...; other symbols have them in order of use."""
+    several = re.fullmatch(r"data(\d{1,9})", name)
+    return int(several[1]) if several else position

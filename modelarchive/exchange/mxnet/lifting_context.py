@@ -1,0 +1,146 @@
+"""One operator of a symbol on its way into the graph: what the functions of the tables work on."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive.exchange.drawing import Ref, Report, described
+from modelarchive.exchange.mxnet.drawing import SymbolBuilder
+from modelarchive.exchange.mxnet.symbol import VARIABLE, Entry, SymbolNode
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.nn.parameter import dtype_name
+from modelarchive.store.deferred import Deferred
+
+_SUFFIX: Final = re.compile(
+    r"[._]((_unfused[._]\d+[._][lr]_cell[._]|[lr]\d+_)?(i2h|h2h)_(weight|bias)|parameters"
+    r"|weight|bias|gamma|beta|alpha|(running|moving)_(mean|var))$"
+)
+
+
+@dataclass(frozen=True)
+class Context:
+    """One operator.
+
+    Attributes:
+        builder: The graph that it goes into.
+        report: Where it is reported what is changed or lost.
+        position: Its place among the symbol's nodes.
+        used: Which of its results are used.
+    """
+
+    builder: SymbolBuilder
+    report: Report
+    position: int
+    used: frozenset[int]
+
+    @property
+    def node(self) -> SymbolNode:
+        """The symbol's node."""
+        return self.builder.symbol.nodes[self.position]
+
+    @property
+    def attributes(self) -> Any:
+        """Its attributes."""
+        return self.node.attributes
+
+    def __len__(self) -> int:
+        """How many inputs it has."""
+        return len(self.node.inputs)
+
+    def raw(self, index: int) -> Any:
+        """An input as it is known: a reference, Zeros, Packed, or None for a variable not yet asked for."""
+        return self.builder.results.get(self._entry(index))
+
+    def ref(self, index: int) -> Ref:
+        """The reference to an input."""
+        return self.builder.reference(self._entry(index))
+
+    def refs(self) -> list[Ref]:
+        """The references to all inputs."""
+        return [self.ref(index) for index in range(len(self))]
+
+    def _entry(self, index: int) -> Entry:
+        if index >= len(self):
+            raise Refusal(f"{self.node.op} has {len(self)} inputs, expected more than {index}")
+        return self.node.inputs[index]
+
+    def variable(self, index: int) -> str | None:
+        """The name of the parameter that an input is; None if it is computed or an input of the model."""
+        node = self.builder.symbol.nodes[self._entry(index)[0]]
+        return node.name if node.op == VARIABLE and node.name in self.builder.stored else None
+
+    def parameter(self, index: int) -> tuple[str, Deferred]:
+        """Name and array of the parameter that an input is."""
+        name = self.variable(index)
+        if name is None:
+            node = self.builder.symbol.nodes[self._entry(index)[0]]
+            if node.op == VARIABLE:
+                raise Refusal(f"the parameter {node.name!r} is not in the file of arrays")
+            raise Refusal(f"input {index} of {self.node.op} is computed, only stored parameters have a counterpart")
+        return name, self.builder.stored[name]
+
+    def rank(self, index: int) -> int:
+        """How many axes an input has."""
+        return len(self.shape(index))
+
+    def shape(self, index: int) -> list[int | None]:
+        """The shape of an input, None where it is free."""
+        return self.builder.known(self.ref(index), self.node.op).declared
+
+    def op(self, name: str, *refs: Ref, **arguments: Any) -> Ref:
+        """Add an op of the vocabulary."""
+        return self.builder.op(self.node.name, name, refs, arguments)
+
+    def constant(self, value: float) -> Ref:
+        """Add a number."""
+        return self.op("constant", value=value, dtype=None)
+
+    def activation(self, activation: str, ref: Ref, alpha: float | None = None) -> Ref:
+        """Add an activation."""
+        return self.block({"kind": "Activation", "activation": activation, "alpha": alpha}, ref)
+
+    def block(self, config: dict[str, Any], *refs: Ref, **parameters: tuple[str, Deferred]) -> Ref:
+        """Add a layer, named after its parameters.
+
+        Args:
+            config: Kind and fields.
+            refs: What it is called on.
+            parameters: Own name -> (name in the file, array).
+        """
+        stems = {_SUFFIX.sub("", stored) for stored, _ in parameters.values()}
+        preferred = stems.pop() if len(stems) == 1 else self.node.name
+        if parameters:
+            config["dtype"] = dtype_name(next(iter(parameters.values()))[1].dtype)
+        return self.builder.layer(preferred, described(config.pop("kind"), config), refs, parameters)
+
+    def note(self, what: str) -> None:
+        """Report what is changed or lost."""
+        self.report.note(self.node.name, what)
+
+
+def changed(array: Deferred, function: Callable[[np.ndarray], np.ndarray], shape: Sequence[int]) -> Deferred:
+    """An array that is stored in another order or shape.
+
+    Args:
+        array: As it is stored.
+        function: Gives it as it is wanted: a view.
+        shape: The shape wanted.
+    """
+    view = array.view
+    return Deferred(
+        tuple(shape),
+        array.dtype,
+        lambda: function(array.read()),
+        None if view is None else lambda: function(view()),
+    )
+
+
+def elements(array: Deferred) -> int:
+    """How many elements it has."""
+    return math.prod(array.shape)

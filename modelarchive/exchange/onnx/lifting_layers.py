@@ -1,0 +1,361 @@
+"""What ONNX's operators with parameters mean: products, normalisations; and what works along axes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive.exchange.drawing import Ref
+from modelarchive.exchange.onnx.lifting_context import Context
+from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
+from modelarchive.exchange.onnx.tensors import lazily
+from modelarchive.exchange.onnx.values import Constant
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.ops.contraction import normal_pattern
+
+
+def _dense(context: Context, x: Ref, weight: Constant, bias: Constant | None) -> Ref:
+    units, inputs = weight.array.shape
+    config = {
+        "kind": "Dense",
+        "units": units,
+        "activation": None,
+        "use_bias": bias is not None,
+        "flatten": False,
+        "in_units": inputs,
+    }
+    return context.block(config, x, weight=weight, **({} if bias is None else {"bias": bias}))
+
+
+def _is_matrix(context: Context, index: int) -> bool:
+    operand = context.operand(index)
+    return (
+        isinstance(operand, Constant)
+        and len(operand.array.shape) == 2
+        and 0 not in operand.array.shape
+        and operand.array.dtype.kind not in "biuc"
+    )
+
+
+def _matmul(context: Context) -> Ref:
+    dtype = context.alike(0, 1)
+    if _is_matrix(context, 1) and context.rank(0) >= 1 and not context.is_constant(0):
+        return _dense(context, context.ref(0), context.stored(1).transposed((1, 0)), None)
+    return context.as_dtype(context.op("matmul", context.ref(0), context.ref(1)), dtype)
+
+
+def _add(context: Context) -> Ref:
+    """A sum; a bias is added in the Dense whose result it is added to, if nothing else takes that."""
+    dtype = context.alike(0, 1)
+    for index in (0, 1):
+        bias, other = context.operand(index), context.operand(1 - index)
+        if not isinstance(bias, Constant) or not isinstance(other, Ref) or len(bias.array.shape) != 1:
+            continue
+        if dtype[0] not in "biuc" and context.uses.get(context.node.inputs[1 - index]) == 1:
+            merged = context.builder.with_bias(other, bias)
+            if merged is not None:
+                return merged
+    return context.op("add", context.ref(0), context.ref(1))
+
+
+def _gemm(context: Context) -> Ref:
+    alpha, beta = context.node.number("alpha", 1.0), context.node.number("beta", 1.0)
+    flips = context.node.flag("transA", default=False), context.node.flag("transB", default=False)
+    dtype = context.alike(*(index for index in range(3) if context.has(index)))
+    if dtype[0] in "iu" and not (alpha == beta == 1):
+        raise Refusal(f"Gemm of {dtype} with alpha and beta has no counterpart")
+    a = context.op("transpose", context.ref(0), axes=[1, 0]) if flips[0] else context.ref(0)
+    bias = context.operand(2) if context.has(2) else None
+    if _is_matrix(context, 1) and alpha == 1:
+        weight = context.stored(1) if flips[1] else context.stored(1).transposed((1, 0))
+        units = weight.array.shape[0]
+        if bias is None:
+            return _dense(context, a, weight, None)
+        if isinstance(bias, Constant) and beta == 1 and bias.array.shape in ((units,), (1, units)):
+            return _dense(context, a, weight, bias.reshaped((units,)))
+        product = _dense(context, a, weight, None)
+    else:
+        b = context.op("transpose", context.ref(1), axes=[1, 0]) if flips[1] else context.ref(1)
+        product = context.as_dtype(context.op("matmul", a, b), dtype)
+        if alpha != 1:
+            product = context.op("multiply", product, context.literal(alpha, dtype))
+    if bias is None:
+        return product
+    c = context.ref(2)
+    return context.op("add", product, c if beta == 1 else context.op("multiply", c, context.literal(beta, dtype)))
+
+
+def _einsum(context: Context) -> Ref:
+    dtype = context.alike(*range(len(context)))
+    equation = context.node.text("equation").replace(" ", "")
+    try:
+        pattern = normal_pattern(equation, [context.rank(index) for index in range(len(context))])
+    except (ValueError, TypeError) as error:
+        raise Refusal(f"equation = {equation!r}: {error}") from error
+    return context.as_dtype(context.op("einsum", *context.refs(), pattern=pattern), dtype)
+
+
+def _batch_norm(context: Context) -> Ref:
+    if context.node.flag("training_mode", default=False):
+        raise Refusal("normalisation by the batch's own statistics has no counterpart")
+    epsilon, momentum = context.node.number("epsilon", 1e-5), context.node.number("momentum", 0.9)
+    context.node.integer("spatial", 1)
+    names = ("weight", "bias", "running_mean", "running_var")
+    found = {name: context.stored(index) for index, name in enumerate(names, start=1)}
+    config = {
+        "kind": "BatchNorm",
+        "axis": 1,
+        "momentum": momentum,
+        "epsilon": epsilon,
+        "center": True,
+        "scale": True,
+        "in_channels": math.prod(found["weight"].array.shape),
+    }
+    return context.block(config, context.ref(0), **found)
+
+
+def _layer_norm(context: Context) -> Any:
+    if not context.used(1) and not context.used(2):
+        return _normalised(context, "LayerNorm")
+    axis, epsilon = context.axis(context.node.integer("axis", -1)), context.node.number("epsilon", 1e-5)
+    axes = list(range(axis, context.rank(0)))
+    x = context.as_dtype(context.ref(0), "float32") if context.dtype(0) in ("float16", "bfloat16") else context.ref(0)
+    variance = context.op("var", x, axis=axes, keepdims=True, ddof=0)
+    inverse = context.op(
+        "rsqrt", context.op("add", variance, context.literal(epsilon, str(context.known_of(x).array_dtype)))
+    )
+    return _normalised(context, "LayerNorm"), context.op("mean", x, axis=axes, keepdims=True), inverse
+
+
+def _rms_norm(context: Context) -> Ref:
+    return _normalised(context, "RMSNorm")
+
+
+def _normalised(context: Context, kind: str) -> Ref:
+    rank = context.rank(0)
+    axis, epsilon = context.axis(context.node.integer("axis", -1)), context.node.number("epsilon", 1e-5)
+    context.node.expect("stash_type", "i", 1)
+    axes = [place - rank for place in range(axis, rank)]
+    sizes = [size or 0 for size in context.shape(0)[axis:]]
+    known = [index for index in (1, 2) if context.has(index)]
+    dtype = context.alike(0, *known)
+    plain = all(context.is_constant(index) and list(context.known(index).shapes[0]) == sizes for index in known)
+    config: dict[str, Any] = {"kind": kind, "axis": axes[0] if len(axes) == 1 else axes, "epsilon": epsilon}
+    if kind == "LayerNorm":
+        config["center"] = plain and context.has(2)
+    config |= {"scale": plain, "in_channels": sizes[0] if len(sizes) == 1 else sizes}
+    if plain:
+        bias = {"bias": context.stored(2)} if context.has(2) else {}
+        return context.block(config, context.ref(0), weight=context.stored(1), **bias)
+    # Scales of another shape broadcast, or are computed: spelled out.
+    config["dtype"] = dtype
+    result = context.op("multiply", context.block(config, context.ref(0)), context.ref(1))
+    return context.op("add", result, context.ref(2)) if context.has(2) else result
+
+
+def _instance_norm(context: Context) -> Ref:
+    return _affine(context, {"kind": "InstanceNorm", "axis": 1, "epsilon": context.node.number("epsilon", 1e-5)})
+
+
+def _group_norm(context: Context) -> Ref:
+    groups, epsilon = context.node.integer("num_groups"), context.node.number("epsilon", 1e-5)
+    context.node.expect("stash_type", "i", 1)
+    channels = context.shape(0)[1] if context.rank(0) > 1 else None
+    if channels is None or groups < 1 or channels % groups:
+        raise Refusal(f"GroupNormalization of {channels} channels in {groups} groups has no counterpart")
+    config = {"kind": "GroupNorm", "num_groups": groups, "epsilon": epsilon, "axis": 1}
+    if context.opset >= 21 or channels == groups:
+        return _affine(context, config)
+    # Until opset 20 the scale is that of a group.
+    times = channels // groups
+    context.note(f"the scale and bias of each group are repeated for each of its {times} channels")
+    return _affine(context, config, repeats=times)
+
+
+def _affine(context: Context, config: dict[str, Any], *, repeats: int = 1) -> Ref:
+    found = {}
+    for name, index in (("weight", 1), ("bias", 2)):
+        each = context.stored(index)
+        if repeats > 1:
+            size = math.prod(each.array.shape) * repeats
+            context.make(size)
+            array = lazily(each.array, lambda x: np.repeat(x.reshape(-1), repeats), (size,))
+            each = Constant(array, each.stored, each.then(f"repeated {repeats}"))
+        found[name] = each
+    config |= {"center": True, "scale": True, "in_channels": math.prod(found["weight"].array.shape)}
+    return context.block(config, context.ref(0), **found)
+
+
+def _softmax(kind: str) -> Read:
+    def read(context: Context) -> Ref:
+        axis = context.axis(context.node.integer("axis", -1))
+        return context.block({"kind": kind, "axis": axis - context.rank(0)}, context.ref(0))
+
+    return read
+
+
+def axes_of(context: Context) -> list[int] | None:
+    """The axes of a reduction; None: all; empty: none."""
+    found = context.integers(1) if context.has(1) else list(context.node.integers("axes", []))
+    none = context.node.flag("noop_with_empty_axes", default=False)
+    if found:
+        return [context.axis(axis) for axis in found]
+    return [] if none else None
+
+
+def _reduction(name: str, *, before: str = "", after: str = "") -> Read:
+    """A reduction with something done to each element before, and to the result after."""
+
+    def read(context: Context) -> Ref:
+        axes, keepdims, dtype = axes_of(context), context.node.flag("keepdims", default=True), context.dtype(0)
+        if dtype[0] in "iu" and (name == "mean" or before == "exp" or after):
+            raise Refusal(f"{context.node.op} of {dtype} has no counterpart")
+        x = context.ref(0)
+        if before == "square":
+            x = context.op("multiply", x, x)
+        elif before == "abs":
+            x = context.op("abs", x)
+        elif before == "exp":
+            return _log_sum_exp(context, x, axes, keepdims=keepdims)
+        if axes == []:
+            return context.op(after, x) if after else x
+        result = context.as_dtype(context.op(name, x, axis=axes, keepdims=keepdims), dtype)
+        return context.op(after, result) if after else result
+
+    return read
+
+
+def _log_sum_exp(context: Context, x: Ref, axes: list[int] | None, *, keepdims: bool) -> Ref:
+    if axes == []:
+        return x
+    top = context.op("max", x, axis=axes, keepdims=True)
+    off = context.op("exp", context.op("subtract", x, top))
+    total = context.op("log", context.op("sum", off, axis=axes, keepdims=True))
+    result = context.op("add", total, top)
+    if keepdims:
+        return result
+    return context.op("squeeze", result, axis=axes if axes is not None else list(range(context.rank(0))))
+
+
+def _arg(name: str) -> Read:
+    def read(context: Context) -> Ref:
+        axis, keepdims = context.axis(context.node.integer("axis", 0)), context.node.flag("keepdims", default=True)
+        last, dtype = context.node.flag("select_last_index", default=False), context.dtype(0)
+        x = context.ref(0)
+        if name == "min":
+            if dtype[0] in "iu":
+                raise Refusal(f"ArgMin of {dtype} has no counterpart")
+            x = context.op("negative", x)
+        if not last:
+            return context.op("argmax", x, axis=axis, keepdims=keepdims)
+        size = context.shape(0)[axis]
+        if size is None:
+            raise Refusal("select_last_index along an axis that is not fixed has no counterpart: pass inputs=")
+        index: list[Any] = [[None, None, None]] * axis + [[None, None, -1]]
+        found = context.op("argmax", context.op("slice", x, index=index), axis=axis, keepdims=keepdims)
+        return context.op("subtract", context.literal(size - 1, "int64"), found)
+
+    return read
+
+
+def _hardmax(context: Context) -> Ref:
+    axis, dtype = context.axis(context.node.integer("axis", -1)), context.dtype(0)
+    size = context.shape(0)[axis]
+    if size is None:
+        raise Refusal("Hardmax along an axis that is not fixed has no counterpart: pass inputs=")
+    places = context.counting(size).reshape([-1] + [1] * (context.rank(0) - axis - 1))
+    largest = context.op("argmax", context.ref(0), axis=axis, keepdims=True)
+    return context.as_dtype(context.op("equal", largest, context.fixed(places)), dtype)
+
+
+def _cumsum(context: Context) -> Ref:
+    axis, dtype = context.axis(context.whole(1)), context.dtype(0)
+    exclusive, reverse = context.node.flag("exclusive", default=False), context.node.flag("reverse", default=False)
+    backwards: list[Any] = [[None, None, None]] * axis + [[None, None, -1]]
+    x = context.op("slice", context.ref(0), index=backwards) if reverse else context.ref(0)
+    if exclusive:
+        pairs = [[0, 0] for _ in range(context.rank(0))]
+        pairs[axis] = [1, 0]
+        index: list[Any] = [[None, None, None]] * axis + [[None, -1, None]]
+        x = context.op("slice", context.op("pad", x, padding=pairs, mode="constant", value=0), index=index)
+    result = context.as_dtype(context.op("cumsum", x, axis=axis), dtype)
+    return context.op("slice", result, index=backwards) if reverse else result
+
+
+def _lp_norm(context: Context) -> Ref:
+    axis, p = context.axis(context.node.integer("axis", -1)), context.node.integer("p", 2)
+    if p not in (1, 2):
+        raise Refusal(f"p = {p} has no counterpart")
+    x = context.ref(0)
+    inner = context.op("abs", x) if p == 1 else context.op("multiply", x, x)
+    norm = context.op("sum", inner, axis=[axis], keepdims=True)
+    norm = norm if p == 1 else context.op("sqrt", norm)
+    zero = context.literal(0, context.dtype(0))
+    # Where all is 0 the result is 0, and no quotient of zeros.
+    safe = context.op("where", context.op("equal", norm, zero), context.literal(1, context.dtype(0)), norm)
+    return context.op("divide", x, safe)
+
+
+def _variance_norm(context: Context) -> Ref:
+    axes = [context.axis(axis) for axis in context.node.integers("axes", [0, 2, 3])]
+    x, dtype = context.ref(0), context.dtype(0)
+    mean = context.op("mean", x, axis=axes, keepdims=True)
+    variance = context.op("var", x, axis=axes, keepdims=True, ddof=0)
+    deviation = context.op("add", context.op("sqrt", variance), context.literal(1e-9, dtype))
+    return context.op("divide", context.op("subtract", x, mean), deviation)
+
+
+def _local_norm(context: Context) -> Ref:
+    """LRN: each channel by the squares of its neighbours."""
+    alpha, beta = context.node.number("alpha", 1e-4), context.node.number("beta", 0.75)
+    bias, size, dtype = context.node.number("bias", 1.0), context.node.integer("size"), context.dtype(0)
+    if not 1 <= size <= 64 or context.rank(0) < 2:
+        raise Refusal(f"LRN over {size} channels has no counterpart")
+    x, rank = context.ref(0), context.rank(0)
+    channels = context.shape(0)[1]
+    if channels is None:
+        raise Refusal("LRN of channels that are not fixed has no counterpart: pass inputs=")
+    pairs = [[0, 0] for _ in range(rank)]
+    pairs[1] = [(size - 1) // 2, size // 2]
+    squares = context.op("pad", context.op("multiply", x, x), padding=pairs, mode="constant", value=0)
+    whole: list[Any] = [None, None, None]
+    total = context.op("slice", squares, index=[whole, [0, channels, None]])
+    for place in range(1, size):
+        total = context.op("add", total, context.op("slice", squares, index=[whole, [place, place + channels, None]]))
+    scaled = context.op("multiply", total, context.literal(alpha / size, dtype))
+    power = context.op("power", context.op("add", scaled, context.literal(bias, dtype)), context.literal(beta, dtype))
+    return context.op("divide", x, power)
+
+
+#: Name, what it becomes, how, what is lost.
+LAYERS: Final[list[Row]] = [
+    ("MatMul", "Dense, matmul", _matmul, ""),
+    ("Add", "add", _add, ""),
+    ("Gemm", "Dense, matmul, transpose, multiply, add", _gemm, ""),
+    ("Einsum", "einsum", _einsum, ""),
+    ("BatchNormalization", "BatchNorm", _batch_norm, "parameters stored; not by the batch's own statistics"),
+    ("LayerNormalization", "LayerNorm, multiply, add, mean, var, rsqrt", _layer_norm, ""),
+    ("RMSNormalization", "RMSNorm, multiply", _rms_norm, ""),
+    ("InstanceNormalization", "InstanceNorm", _instance_norm, "parameters stored"),
+    ("GroupNormalization", "GroupNorm", _group_norm, "parameters stored"),
+    ("Softmax", "Softmax", _softmax("Softmax"), ""),
+    ("LogSoftmax", "LogSoftmax", _softmax("LogSoftmax"), ""),
+    ("ReduceSum", "sum", _reduction("sum"), ""),
+    ("ReduceMean", "mean", _reduction("mean"), "no integers"),
+    ("ReduceMax", "max", _reduction("max"), ""),
+    ("ReduceMin", "min", _reduction("min"), ""),
+    ("ReduceL1", "abs, sum", _reduction("sum", before="abs"), ""),
+    ("ReduceL2", "multiply, sum, sqrt", _reduction("sum", before="square", after="sqrt"), "no integers"),
+    ("ReduceSumSquare", "multiply, sum", _reduction("sum", before="square"), ""),
+    ("ReduceLogSum", "sum, log", _reduction("sum", after="log"), "no integers"),
+    ("ReduceLogSumExp", "max, subtract, exp, sum, log, add", _reduction("sum", before="exp"), "no integers"),
+    ("ArgMax", "argmax", _arg("max"), ""),
+    ("ArgMin", "negative, argmax", _arg("min"), "no integers"),
+    ("Hardmax", "argmax, equal, cast", _hardmax, "the size along the axis known"),
+    ("CumSum", "cumsum, slice, pad", _cumsum, ""),
+    ("LpNormalization", "abs, multiply, sum, sqrt, divide", _lp_norm, ""),
+    ("MeanVarianceNormalization", "mean, var, sqrt, divide", _variance_norm, ""),
+    ("LRN", "multiply, pad, slice, add, power, divide", _local_norm, "channels known"),
+]

@@ -1,0 +1,190 @@
+"""What ONNX's operators mean that choose elements: by ranges, by indices, by masks made while reading."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import dtypes
+from modelarchive.exchange.drawing import Ref
+from modelarchive.exchange.onnx.extents import FAR, bounds
+from modelarchive.exchange.onnx.lifting_context import Context
+from modelarchive.exchange.onnx.lifting_elementwise import Row
+from modelarchive.exchange.onnx.lifting_shapes import counted
+from modelarchive.exchange.onnx.values import Constant
+from modelarchive.exchange.onnx.words import DTYPES
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.nn.dim import Dim, from_pair
+
+
+def _slice(context: Context) -> Any:
+    starts, ends = context.integers(1), context.sizes(2)
+    axes = context.integers(3) if context.has(3) else list(range(len(starts)))
+    steps = context.integers(4) if context.has(4) else [1] * len(starts)
+    if not len(starts) == len(ends) == len(axes) == len(steps):
+        raise Refusal("the starts, ends, axes and steps of a Slice are of different lengths")
+    both = context.known(0).shapes
+    index: list[Any] = [[None, None, None] for _ in both[0]]
+    x = context.ref(0)
+    for found, start, end, by in zip(axes, starts, ends, steps, strict=True):
+        axis = context.axis(found)
+        size = from_pair(both[0][axis], both[1][axis])
+        if isinstance(end, Dim):
+            x = _up_to(context, x, axis, end, size, start=start, by=by)
+        else:
+            index[axis] = _range_of(start, end, by, size)
+    if all(each == [None, None, None] for each in index):
+        return x
+    while index and index[-1] == [None, None, None]:
+        index.pop()
+    return context.op("slice", x, index=index)
+
+
+def _range_of(start: int, end: int, by: int, size: Any) -> list[int | None]:
+    """Start, end and step as NumPy has them, bounds behind the ends left out."""
+    if isinstance(size, int):
+        return bounds(start, end, by, size)
+    if by == 0:
+        raise Refusal("a Slice with step 0 has no counterpart")
+    if by < 0 and (start != -1 or end > -FAR):
+        raise Refusal("a Slice backwards along an axis whose size is not fixed has no counterpart: pass inputs=")
+    if by < 0:
+        return [None, None, by]
+    return [start or None, None if end >= FAR else end, None if by == 1 else by]
+
+
+def _up_to(context: Context, x: Ref, axis: int, end: Dim, size: Any, *, start: int, by: int) -> Ref:
+    """The elements before one whose place is not fixed: all of them, or those that a range counts."""
+    if by != 1 or start != 0:
+        raise Refusal("a Slice that ends at a size that is not fixed has no counterpart: pass inputs=")
+    if isinstance(size, Dim) and size.pair == end.pair:
+        return x
+    if not isinstance(size, int):
+        raise Refusal("a Slice of one size that is not fixed by another has no counterpart: pass inputs=")
+    return context.op("take", x, counted(context, end), axis=axis)
+
+
+def _gather(context: Context) -> Ref:
+    if context.rank(0) == 0:
+        raise Refusal("Gather from an array without axes has no counterpart")
+    axis = context.axis(context.node.integer("axis", 0))
+    if isinstance(context.operand(1), Constant) and context.rank(1) == 0:
+        index: list[Any] = [[None, None, None]] * axis + [context.whole(1)]
+        return context.op("slice", context.ref(0), index=index)
+    table = context.operand(0)
+    named = isinstance(table, Constant) and table.stored and table.array.dtype.kind not in "biuc"
+    if named and axis == 0 and len(context.shape(0)) == 2 and 0 not in context.shape(0):
+        return _embedding(context, context.stored(0))
+    return context.op("take", context.ref(0), context.ref(1), axis=axis)
+
+
+def _embedding(context: Context, table: Constant) -> Ref:
+    rows, width = table.array.shape
+    config = {"kind": "Embedding", "input_dim": rows, "output_dim": width, "padding_idx": None}
+    known = isinstance(context.operand(1), Constant) and context.constant(1).size
+    if known and context.constant(1).min() < 0:
+        return context.op("take", context.ref(0), context.ref(1), axis=0)
+    if not known and context.dtype(1)[0] != "u":
+        context.note("an index below 0 counts from the end in ONNX, and is an error in an Embedding")
+    return context.block(config, context.ref(1), weight=table)
+
+
+def _gather_elements(context: Context) -> Ref:
+    axis = context.axis(context.node.integer("axis", 0))
+    x, indices = context.known(0).shapes[0], context.known(1).shapes[0]
+    if len(x) != len(indices):
+        raise Refusal(f"GatherElements with indices of {len(indices)} axes from {len(x)} has no counterpart")
+    ref = context.ref(0)
+    # Indices may be fewer along the other axes: those elements of the array are never looked at.
+    index: list[Any] = [[None, None, None] for _ in x]
+    for place, (have, want) in enumerate(zip(context.shape(0), context.shape(1), strict=True)):
+        if place != axis and have != want:
+            if have is None or want is None:
+                raise Refusal("GatherElements with other sizes that are not fixed has no counterpart: pass inputs=")
+            index[place] = [None, want, None]
+    if any(each != [None, None, None] for each in index):
+        ref = context.op("slice", ref, index=index)
+    return context.op("gather", ref, context.ref(1), axis=axis)
+
+
+def _gather_nd(context: Context) -> Ref:
+    """Places in several axes at once: those axes made one, and the places counted along it."""
+    if context.node.integer("batch_dims", 0):
+        raise Refusal("GatherND with batch_dims has no counterpart")
+    sizes, places = context.shape(0), context.shape(1)
+    count = places[-1] if places else None
+    if not count or count > len(sizes) or any(size is None for size in sizes[1:count]):
+        raise Refusal("GatherND along axes that are not fixed has no counterpart: pass inputs=")
+    flat: Ref = context.op("slice", context.ref(1), index=_last(places, 0))
+    for axis, size in enumerate(sizes[1:count], start=1):
+        own = context.op("slice", context.ref(1), index=_last(places, axis))
+        # Along the first axis a place below 0 counts from the end of all of them, which is the same.
+        below = context.op("less", own, context.literal(0, context.dtype(1)))
+        own = context.op("where", below, context.op("add", own, context.literal(size, context.dtype(1))), own)
+        flat = context.op("add", context.op("multiply", flat, context.literal(size, context.dtype(1))), own)
+    rest = sizes[count:]
+    if any(size is None for size in rest):
+        raise Refusal("GatherND of parts that are not fixed has no counterpart: pass inputs=")
+    return context.op("take", context.op("reshape", context.ref(0), shape=[-1, *rest]), flat, axis=0)
+
+
+def _last(shape: list[int | None], place: int) -> list[Any]:
+    whole: list[Any] = [[None, None, None] for _ in shape[:-1]]
+    return [*whole, place]
+
+
+def _trilu(context: Context) -> Ref:
+    upper, k = context.node.flag("upper", default=True), context.whole(1) if context.has(1) else 0
+    if context.rank(0) < 2:
+        raise Refusal(f"Trilu of {context.rank(0)} axes has no counterpart")
+    both = context.known(0).shapes
+    rows, columns = (from_pair(both[0][axis], both[1][axis]) for axis in (-2, -1))
+    # Beyond the corners it makes no difference how far.
+    k = min(max(k, -FAR), FAR)
+    if isinstance(rows, Dim) or isinstance(columns, Dim):
+        along = context.op("add", counted(context, rows), context.literal(k - 1 if upper else k, "int64"))
+        mask = context.op("greater", counted(context, columns), context.op("expand_dims", along, axis=1))
+    else:
+        context.make(rows * columns)
+        mask = context.fixed(~np.tri(rows, columns, k - 1 if upper else k, dtype=np.bool_))
+    zero = context.literal(0, context.dtype(0))
+    return context.op("where", mask, context.ref(0), zero) if upper else context.op("where", mask, zero, context.ref(0))
+
+
+def _one_hot(context: Context) -> Ref:
+    depth = context.whole(1)
+    axis = context.axis(context.node.integer("axis", -1), extra=1) if context.node.integer("axis", -1) >= 0 else None
+    rank = context.rank(0)
+    axis = context.node.integer("axis", -1) + rank + 1 if axis is None else axis
+    indices = context.as_dtype(context.ref(0), "int64")
+    below = context.op("less", indices, context.literal(0, "int64"))
+    indices = context.op("where", below, context.op("add", indices, context.literal(depth, "int64")), indices)
+    places = context.counting(depth).reshape([depth] + [1] * (rank - axis))
+    hot = context.op("equal", context.op("expand_dims", indices, axis=axis), context.fixed(places))
+    off, on = (context.op("slice", context.ref(2), index=[place]) for place in (0, 1))
+    return context.op("where", hot, on, off)
+
+
+def _eye_like(context: Context) -> Ref:
+    shape, dtype = context.shape(0), context.node.integer("dtype", 0)
+    word = DTYPES.get(dtype, "") if dtype else context.dtype(0)
+    if None in shape or len(shape) != 2 or word not in dtypes.DENSE:
+        raise Refusal("EyeLike of sizes that are not fixed has no counterpart: pass inputs=")
+    rows, columns = (int(size or 0) for size in shape)
+    context.make(rows * columns)
+    # Beyond the corners it makes no difference how far.
+    k = min(max(context.node.integer("k", 0), -FAR), FAR)
+    return context.fixed(np.eye(rows, columns, k, dtype=dtypes.DENSE[word]))
+
+
+#: Name, what it becomes, how, what is lost.
+CHOOSING: Final[list[Row]] = [
+    ("Slice", "slice, take", _slice, "starts, ends, axes and steps known"),
+    ("Gather", "Embedding, take, slice", _gather, "in an Embedding an index below 0 is an error"),
+    ("GatherElements", "gather, slice", _gather_elements, ""),
+    ("Trilu", "where", _trilu, "sizes known"),
+    ("OneHot", "equal, where", _one_hot, "depth known"),
+    ("EyeLike", "constant, parameter", _eye_like, "sizes known"),
+    ("GatherND", "slice, multiply, add, reshape, take", _gather_nd, "sizes known, but for the first"),
+]

@@ -1,0 +1,296 @@
+"""What ONNX's operators mean that move elements, choose some, or repeat them; and those that make constants."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive.exchange import budget
+from modelarchive.exchange.drawing import Ref
+from modelarchive.exchange.onnx.folds import filling
+from modelarchive.exchange.onnx.lifting_context import Context
+from modelarchive.exchange.onnx.lifting_elementwise import Row
+from modelarchive.exchange.onnx.tensors import in_memory
+from modelarchive.exchange.onnx.values import Constant, Operand, Sizes
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.nn.dim import Dim, from_pair, literal_shape
+
+
+def _constant(context: Context) -> Constant:
+    node = context.node
+    tensor = node.tensor("value")
+    if tensor is not None:
+        return Constant(tensor)
+    for name, dtype in (("value_float", np.float32), ("value_int", np.int64)):
+        if name in node.attributes:
+            return Constant(in_memory(np.asarray(node.get(name, "f" if dtype is np.float32 else "i"), dtype)))
+    for name, dtype in (("value_floats", np.float32), ("value_ints", np.int64)):
+        if name in node.attributes:
+            return Constant(in_memory(np.asarray(node.get(name, "floats" if dtype is np.float32 else "ints"), dtype)))
+    raise Refusal(f"a Constant with {', '.join(node.attributes) or 'nothing'} has no counterpart")
+
+
+def _sized(context: Context) -> np.ndarray:
+    """The sizes of the first input: ints, and Dims where they are not fixed."""
+    both = context.known(0).shapes
+    found = np.empty(len(both[0]), object)
+    found[:] = [from_pair(one, two) for one, two in zip(*both, strict=True)]
+    return found
+
+
+def sizes_operand(array: np.ndarray) -> Operand:
+    """Sizes as a constant, where all of them are fixed."""
+    if any(isinstance(each, Dim) for each in array.reshape(-1)):
+        return Sizes(array)
+    return Constant(in_memory(array.astype(np.int64)))
+
+
+def _shape(context: Context) -> Operand:
+    sizes = _sized(context)
+    return sizes_operand(sizes[context.node.integer("start", 0) : context.node.integer("end", None)])
+
+
+def _size(context: Context) -> Operand:
+    result: Any = 1
+    for each in _sized(context):
+        result = result * each
+    array = np.empty((), object)
+    array[()] = result
+    return sizes_operand(array)
+
+
+def _reshape(context: Context) -> Ref:
+    wanted: list[Any] = context.sizes(1)
+    if not context.node.flag("allowzero", default=False):
+        wanted = [None if not isinstance(size, Dim) and size == 0 else size for size in wanted]
+    return context.op("reshape", context.ref(0), shape=literal_shape(wanted, context.known(0).shapes))
+
+
+def _to(context: Context, ref: Ref, sizes: list[Any]) -> Ref:
+    """A result in another shape, of ints and Dims."""
+    return context.op("reshape", ref, shape=literal_shape(sizes, context.known_of(ref).shapes))
+
+
+def _transpose(context: Context) -> Ref:
+    return context.op("transpose", context.ref(0), axes=context.node.integers("perm", None))
+
+
+def _squeeze(context: Context) -> Ref:
+    return context.op("squeeze", context.ref(0), axis=context.integers(1) if context.has(1) else None)
+
+
+def _unsqueeze(context: Context) -> Ref:
+    return context.op("expand_dims", context.ref(0), axis=context.integers(1))
+
+
+def _flatten(context: Context) -> Ref:
+    axis = context.axis(context.node.integer("axis", 1), extra=1)
+    if axis == 1:
+        return context.block({"kind": "Flatten"}, context.ref(0))
+    sizes = list(_sized(context))
+    if axis == 0:
+        return context.op("reshape", context.ref(0), shape=[1, -1])
+    if any(isinstance(each, Dim) for each in sizes[axis:]):
+        rows: Any = 1
+        for each in sizes[:axis]:
+            rows = rows * each
+        return _to(context, context.ref(0), [rows, -1])
+    return context.op("reshape", context.ref(0), shape=[-1, int(np.prod([int(each) for each in sizes[axis:]]))])
+
+
+def _concat(context: Context) -> Ref:
+    context.alike(*range(len(context)))
+    return context.op("concatenate", *context.refs(), axis=context.node.integer("axis"))
+
+
+def _split(context: Context) -> tuple[Any, ...]:
+    axis, parts = context.axis(context.node.integer("axis", 0)), len(context.node.outputs)
+    parts = context.node.integer("num_outputs", parts)
+    if context.has(1):
+        sizes: Any = context.integers(1)
+    else:
+        total = context.shape(0)[axis]
+        if total is None or not 1 <= parts <= 128:
+            raise Refusal(f"a split of an axis of size {total} into {parts} parts has no counterpart")
+        each = -(-total // parts)
+        sizes = [max(0, min(each, total - each * place)) for place in range(parts)]
+        sizes = parts if len(set(sizes)) == 1 else sizes
+    whole = context.op("split", context.ref(0), sizes=sizes, axis=axis)
+    return whole.parts(len(context.node.outputs))
+
+
+def counted(context: Context, size: Any) -> Ref:
+    """0, 1, 2, ... as int64, as many as a size says; one that is not fixed is that of an input's axis."""
+    if not isinstance(size, Dim):
+        return context.fixed(context.counting(int(size)))
+    if size.pair not in context.builder.origins:
+        raise Refusal("a range up to a size that is not fixed has no counterpart: pass inputs=")
+    ref, axis = context.builder.origins[size.pair]
+    ones = context.op("broadcast_to", context.literal(1, "int64"), ref, shape=[1] * axis + [None])
+    flat = context.op("reshape", ones, shape=[-1])
+    return context.op("subtract", context.op("cumsum", flat, axis=0), context.literal(1, "int64"))
+
+
+def _range(context: Context) -> Ref:
+    start, limit, delta = (context.sizes(index)[0] for index in range(3))
+    if isinstance(start, Dim) or isinstance(delta, Dim) or delta != 1:
+        raise Refusal("a range with a start or step that is not fixed has no counterpart: pass inputs=")
+    found = counted(context, limit - start)
+    return found if start == 0 else context.op("add", found, context.literal(start, "int64"))
+
+
+def _expand(context: Context) -> Ref:
+    wanted, have = context.sizes(1), list(_sized(context))
+    rank = max(len(wanted), len(have))
+    wanted = [1] * (rank - len(wanted)) + wanted
+    aligned = [1] * (rank - len(have)) + have
+    shape = [old if _is_one(new) else new for old, new in zip(aligned, wanted, strict=True)]
+    return stretched(context, context.ref(0), shape)
+
+
+def stretched(context: Context, ref: Ref, shape: list[Any]) -> Ref:
+    """A result broadcast to a shape of ints and Dims: an input of the model or the array itself tells the latter."""
+    if not any(isinstance(each, Dim) for each in shape):
+        return context.op("broadcast_to", ref, ref, shape=[int(each) for each in shape])
+    both = context.known_of(ref).shapes
+    for like, pairs in [(ref, list(zip(*both, strict=True))), *_inputs(context)]:
+        literal = [
+            (None if place < len(pairs) and pairs[place] == each.pair else -1) if isinstance(each, Dim) else int(each)
+            for place, each in enumerate(shape)
+        ]
+        if -1 not in literal:
+            return context.op("broadcast_to", ref, like, shape=literal)
+    # Axis by axis, each one stretched at a place where an input has it.
+    missing = len(shape) - len(both[0])
+    result = context.op("expand_dims", ref, axis=list(range(missing))) if missing else ref
+    for place, size in enumerate(shape):
+        if isinstance(size, Dim):
+            template = counted(context, size)
+            zeros = context.op("multiply", template, context.literal(0, "int64"))
+            ones = context.op("add", zeros, context.literal(1, "int64"))
+            tail = [1] * (len(shape) - place - 1)
+            factor = context.as_dtype(
+                context.op("reshape", ones, shape=[-1, *tail]), str(context.known_of(ref).array_dtype)
+            )
+            result = context.op("multiply", result, factor)
+        elif size != 1:
+            sizes = [int(size)] + [1] * (len(shape) - place - 1)
+            dtype = str(context.known_of(ref).array_dtype)
+            one = context.op("broadcast_to", context.literal(1, dtype), context.literal(1, dtype), shape=sizes)
+            result = context.op("multiply", result, one)
+    return result
+
+
+def _inputs(context: Context) -> list[tuple[Ref, list[tuple[int, int]]]]:
+    found = []
+    budget.spend(f"{context.node.op} {context.name!r}", steps=len(context.builder.origins) // 4)
+    for ref, _ in context.builder.origins.values():
+        value = context.builder.value(ref)
+        found.append((ref, list(zip(*value.shapes, strict=True))))
+    return found
+
+
+def _is_one(size: Any) -> bool:
+    return not isinstance(size, Dim) and size == 1
+
+
+def _constant_of_shape(context: Context) -> Ref:
+    ref = context.builder.literal(filling(context), context.name)
+    return stretched(context, ref, context.sizes(0))
+
+
+def _tile(context: Context) -> Ref:
+    repeats, sizes = context.integers(1), list(_sized(context))
+    if len(repeats) != len(sizes) or any(times < 1 for times in repeats):
+        raise Refusal(f"Tile with the repeats {repeats} has no counterpart")
+    ref = context.ref(0)
+    for axis, times in enumerate(repeats):
+        if times > 1:
+            if times > 4096:
+                raise Refusal(f"Tile {times:,} times has no counterpart")
+            ref = context.op("concatenate", *[ref] * times, axis=axis)
+    return ref
+
+
+def _pad(context: Context) -> Ref:
+    node, rank = context.node, context.rank(0)
+    mode = {"constant": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}.get(
+        node.text("mode", "constant")
+    )
+    if mode is None:
+        raise Refusal(f"mode = {node.text('mode')!r} has no counterpart")
+    found = context.integers(1)
+    axes = [context.axis(axis) for axis in context.integers(3)] if context.has(3) else list(range(rank))
+    if len(found) != 2 * len(axes):
+        raise Refusal(f"Pad has {len(found)} widths for {len(axes)} axes")
+    pairs = [[0, 0] for _ in range(rank)]
+    index: list[Any] = [[None, None, None] for _ in range(rank)]
+    for place, axis in enumerate(axes):
+        before, after = found[place], found[place + len(axes)]
+        pairs[axis] = [max(before, 0), max(after, 0)]
+        if min(before, after) < 0:
+            index[axis] = [-before if before < 0 else None, after if after < 0 else None, None]
+    ref = context.ref(0)
+    if any(each != [None, None, None] for each in index):
+        if mode != "constant":
+            raise Refusal(f"cutting off in mode {mode!r} has no counterpart")
+        ref = context.op("slice", ref, index=index)
+    value: Any = context.number(2) if context.has(2) else 0
+    if isinstance(value, float) and value - value != 0:
+        value = "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, bool):
+        value = int(value)
+    return context.op("pad", ref, padding=pairs, mode=mode, value=value)
+
+
+def _depth_to_space(context: Context) -> Ref:
+    size, mode = context.node.integer("blocksize"), context.node.text("mode", "DCR")
+    batch, channels, height, width = _four(context)
+    inner = channels // (size * size) if isinstance(channels, int) and channels % (size * size) == 0 else None
+    if inner is None or mode not in ("DCR", "CRD"):
+        raise Refusal(f"DepthToSpace of {channels} channels by {size} in mode {mode!r} has no counterpart")
+    split = [size, size, inner] if mode == "DCR" else [inner, size, size]
+    ref = _to(context, context.ref(0), [batch, *split, height, width])
+    order = [0, 3, 4, 1, 5, 2] if mode == "DCR" else [0, 1, 4, 2, 5, 3]
+    return _to(context, context.op("transpose", ref, axes=order), [batch, inner, height * size, width * size])
+
+
+def _space_to_depth(context: Context) -> Ref:
+    size = context.node.integer("blocksize")
+    context.node.expect("mode", "s", b"DCR")
+    batch, channels, height, width = _four(context)
+    if not all(isinstance(each, int) and each % size == 0 for each in (height, width)):
+        raise Refusal("SpaceToDepth of sizes that are not fixed has no counterpart: pass inputs=")
+    ref = _to(context, context.ref(0), [batch, channels, height // size, size, width // size, size])
+    moved = context.op("transpose", ref, axes=[0, 3, 5, 1, 2, 4])
+    return _to(context, moved, [batch, channels * size * size, height // size, width // size])
+
+
+def _four(context: Context) -> list[Any]:
+    sizes = list(_sized(context))
+    if len(sizes) != 4:
+        raise Refusal(f"{context.node.op} of {len(sizes)} axes has no counterpart")
+    return sizes
+
+
+#: Name, what it becomes, how, what is lost.
+MOVING: Final[list[Row]] = [
+    ("Constant", "constant, parameter", _constant, "no sparse arrays, no strings"),
+    ("ConstantOfShape", "constant, broadcast_to", _constant_of_shape, ""),
+    ("Shape", "(a constant), shape_of", _shape, ""),
+    ("Size", "(a constant), shape_of", _size, ""),
+    ("Range", "(a constant), cumsum", _range, "a step other than 1 only where all is constant"),
+    ("Reshape", "reshape", _reshape, "the shape known but for sizes that are not fixed"),
+    ("Transpose", "transpose", _transpose, ""),
+    ("Squeeze", "squeeze", _squeeze, ""),
+    ("Unsqueeze", "expand_dims", _unsqueeze, ""),
+    ("Flatten", "Flatten, reshape", _flatten, ""),
+    ("Concat", "concatenate", _concat, ""),
+    ("Split", "split", _split, ""),
+    ("Expand", "broadcast_to, multiply", _expand, ""),
+    ("Tile", "concatenate", _tile, "repeats known"),
+    ("Pad", "pad, slice", _pad, "widths and value known"),
+    ("DepthToSpace", "reshape, transpose", _depth_to_space, ""),
+    ("SpaceToDepth", "reshape, transpose", _space_to_depth, "height and width known"),
+]

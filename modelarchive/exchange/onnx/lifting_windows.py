@@ -1,0 +1,259 @@
+"""What ONNX's convolutions and poolings mean, and what changes the size of images."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive.exchange.drawing import Ref
+from modelarchive.exchange.onnx.extents import MAX_RANK
+from modelarchive.exchange.onnx.lifting_context import Context
+from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.nn.dim import Dim
+
+LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
+
+
+def _spatial(context: Context) -> int:
+    rank = context.rank(0) - 2
+    if rank not in LAYOUTS:
+        raise Refusal(f"{context.node.op} over {rank} axes has no counterpart")
+    return rank
+
+
+def _each(context: Context, name: str, default: int, rank: int) -> list[int]:
+    found = list(context.node.integers(name, [default] * rank))
+    if len(found) != rank:
+        raise Refusal(f"{name} has {len(found)} numbers for {rank} axes")
+    return found
+
+
+def _padding(context: Context, kernel: list[int], strides: list[int], dilation: list[int]) -> list[list[int]]:
+    """Pairs of what is added before and after, by auto_pad or pads."""
+    rank, style = len(kernel), context.node.text("auto_pad", "NOTSET")
+    pads = list(context.node.integers("pads", [0] * 2 * rank))
+    if style == "NOTSET":
+        if len(pads) != 2 * rank:
+            raise Refusal(f"pads has {len(pads)} numbers for {rank} axes")
+        return [[pads[axis], pads[axis + rank]] for axis in range(rank)]
+    if style == "VALID":
+        return [[0, 0] for _ in range(rank)]
+    if style not in ("SAME_UPPER", "SAME_LOWER"):
+        raise Refusal(f"auto_pad = {style!r} has no counterpart")
+    pairs = []
+    for axis in range(rank):
+        size = context.shape(0)[axis + 2]
+        if size is None and strides[axis] != 1:
+            raise Refusal(f"auto_pad = {style!r} with sizes that are not fixed has no counterpart: pass inputs=")
+        reach = dilation[axis] * (kernel[axis] - 1) + 1
+        # With a stride of 1 the size does not matter.
+        steps = -(-size // strides[axis]) if size is not None else 0
+        total = max((steps - 1) * strides[axis] + reach - size, 0) if size is not None else reach - 1
+        small, large = total // 2, total - total // 2
+        pairs.append([small, large] if style == "SAME_UPPER" else [large, small])
+    return pairs
+
+
+def _weight(context: Context, rank: int) -> Any:
+    weight = context.stored(1)
+    if len(weight.array.shape) != rank + 2 or 0 in weight.array.shape:
+        raise Refusal(f"the weight {weight.stored!r} has the shape {weight.array.shape}, expected {rank + 2} axes")
+    kernel = list(weight.array.shape[2:])
+    if list(context.node.integers("kernel_shape", kernel)) != kernel:
+        raise Refusal(f"kernel_shape is not that of the weight, {kernel}")
+    return weight, kernel
+
+
+def _convolution(context: Context) -> Ref:
+    rank = _spatial(context)
+    weight, kernel = _weight(context, rank)
+    strides, dilation = _each(context, "strides", 1, rank), _each(context, "dilations", 1, rank)
+    groups = context.node.integer("group", 1)
+    config = {
+        "kind": f"Conv{rank}D",
+        "channels": weight.array.shape[0],
+        "kernel_size": kernel,
+        "strides": strides,
+        "padding": _padding(context, kernel, strides, dilation),
+        "dilation": dilation,
+        "groups": groups,
+        "layout": LAYOUTS[rank],
+        "activation": None,
+        "use_bias": context.has(2),
+        "in_channels": weight.array.shape[1] * groups,
+    }
+    bias = {"bias": context.stored(2)} if context.has(2) else {}
+    return context.block(config, context.ref(0), weight=weight, **bias)
+
+
+def _transposed(context: Context) -> Ref:
+    rank = _spatial(context)
+    weight, kernel = _weight(context, rank)
+    strides, dilation = _each(context, "strides", 1, rank), _each(context, "dilations", 1, rank)
+    groups, extra = context.node.integer("group", 1), _each(context, "output_padding", 0, rank)
+    style, wanted = context.node.text("auto_pad", "NOTSET"), context.node.integers("output_shape", None)
+    if wanted is not None or style.startswith("SAME"):
+        sizes = context.shape(0)[2:]
+        if None in sizes and wanted is not None:
+            raise Refusal("output_shape with sizes that are not fixed has no counterpart: pass inputs=")
+        padding = []
+        context.node.integers("pads", None)
+        for axis, (size, stride, gap) in enumerate(zip(sizes, strides, dilation, strict=True)):
+            # Whatever the size, "same" is the size times the stride.
+            base = 0 if size is None else size
+            full = stride * (base - 1) + extra[axis] + (kernel[axis] - 1) * gap + 1
+            total = full - (base * stride if wanted is None else wanted[len(wanted) - rank + axis])
+            if total < 0 and wanted is None:
+                raise Refusal(f"auto_pad = {style!r} of a window smaller than the stride: runtimes take it in two ways")
+            if total < 0:
+                extra[axis] -= total
+                total = 0
+            small, large = total // 2, total - total // 2
+            padding.append([large, small] if style == "SAME_LOWER" else [small, large])
+    else:
+        padding = _padding(context, kernel, strides, dilation)
+    config = {
+        "kind": f"Conv{rank}DTranspose",
+        "channels": weight.array.shape[1] * groups,
+        "kernel_size": kernel,
+        "strides": strides,
+        "padding": padding,
+        "output_padding": extra,
+        "dilation": dilation,
+        "groups": groups,
+        "layout": LAYOUTS[rank],
+        "activation": None,
+        "use_bias": context.has(2),
+        "in_channels": weight.array.shape[0],
+    }
+    bias = {"bias": context.stored(2)} if context.has(2) else {}
+    return context.block(config, context.ref(0), weight=weight, **bias)
+
+
+def _pooling(context: Context) -> Ref:
+    rank, node = _spatial(context), context.node
+    average = node.op == "AveragePool"
+    kernel, strides = list(node.integers("kernel_shape")), _each(context, "strides", 1, rank)
+    dilation, ceil = _each(context, "dilations", 1, rank), node.flag("ceil_mode", default=False)
+    include = node.flag("count_include_pad", default=False) if average else False
+    node.integer("storage_order", 0)
+    padding = _padding(context, kernel, strides, dilation)
+    dtype = context.dtype(0)
+    if len(kernel) != rank or dilation != [1] * rank or (average and dtype[0] in "iu"):
+        raise Refusal(f"{node.op} of {dtype} with dilations {dilation} has no counterpart")
+    if context.used(1):
+        raise Refusal("the places of the largest elements, as a second result, have no counterpart")
+    config: dict[str, Any] = {
+        "kind": f"{'Avg' if average else 'Max'}Pool{rank}D",
+        "pool_size": kernel,
+        "strides": strides,
+        "padding": padding,
+        "layout": LAYOUTS[rank],
+        "ceil_mode": ceil,
+    }
+    ref = context.ref(0)
+    if any(max(pair) >= size for pair, size in zip(padding, kernel, strict=True)):
+        raise Refusal(f"padding {padding} that fills windows of {kernel} has no counterpart")
+    if average:
+        config["count_include_pad"] = include
+    return context.block(config, ref)
+
+
+def _global(style: str) -> Read:
+    def read(context: Context) -> Ref:
+        rank = context.rank(0) - 2
+        if context.dtype(0)[0] in "iu" and style == "Avg":
+            raise Refusal(f"{context.node.op} of {context.dtype(0)} has no counterpart")
+        if rank in LAYOUTS:
+            return context.block({"kind": f"Global{style}Pool{rank}D", "layout": LAYOUTS[rank]}, context.ref(0))
+        return context.op(
+            "mean" if style == "Avg" else "max", context.ref(0), axis=list(range(2, rank + 2)), keepdims=True
+        )
+
+    return read
+
+
+def _resize(context: Context) -> Ref:
+    node, rank = context.node, context.rank(0)
+    mode = node.text("mode", "nearest")
+    place = node.text("coordinate_transformation_mode", "half_pixel")
+    rounding = node.text("nearest_mode", "round_prefer_floor")
+    node.number("cubic_coeff_a", -0.75)
+    node.number("extrapolation_value", 0.0)
+    node.flag("exclude_outside", default=False)
+    node.expect("keep_aspect_ratio_policy", "s", b"stretch")
+    antialias = node.flag("antialias", default=False)
+    axes = [context.axis(axis) for axis in node.integers("axes", list(range(rank)))]
+    before = context.shape(0)
+    scales: list[float] = [1.0] * rank
+    sizes: list[int | None] = list(before)
+    if context.has(3):
+        both = context.known(0).shapes
+        for axis, size in zip(axes, context.sizes(3), strict=True):
+            if isinstance(size, Dim):
+                if size.pair != (both[0][axis], both[1][axis]):
+                    raise Refusal("resizing to a size that is not fixed has no counterpart: pass inputs=")
+                continue
+            sizes[axis] = size
+            old = before[axis]
+            scales[axis] = size / old if old else 0.0
+    else:
+        for axis, scale in zip(axes, _factors(context), strict=True):
+            scales[axis] = scale
+            old = before[axis]
+            sizes[axis] = None if old is None else int(np.floor(old * np.float32(scale)))
+    whole = all(scale == int(scale) and scale >= 1 for scale in scales)
+    still = all(sizes[axis] == before[axis] or scales[axis] == 1 for axis in (0, 1)) and rank - 2 in LAYOUTS
+    if not still or (antialias and not whole):
+        raise Refusal("resizing other axes than the spatial ones, or with antialias, has no counterpart")
+    exact = all(
+        a is None or b is None or abs(b - a * scale) < 1e-6 for a, b, scale in zip(before, sizes, scales, strict=True)
+    )
+    if mode == "nearest":
+        corner = place == "asymmetric" and rounding == "floor"
+        # Half a pixel off, whole factors take the same neighbours, whichever way a half is rounded.
+        half = place in ("half_pixel", "half_pixel_symmetric") and rounding.startswith("round")
+        half = whole and (half or (place == "tf_half_pixel_for_nn" and rounding == "floor"))
+        fits, corners = (corner and (whole or exact)) or half, False
+    else:
+        corners = place == "align_corners"
+        half = place in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric") and (whole or exact)
+        single = place == "pytorch_half_pixel" and 1 in sizes[2:]
+        fits = mode == "linear" and ((corners and (whole or exact)) or half) and not single
+    if not fits:
+        raise Refusal(
+            f"mode = {mode!r} with coordinate_transformation_mode = {place!r}, nearest_mode = {rounding!r} and the "
+            f"factors {scales} has no counterpart"
+        )
+    config: dict[str, Any] = {
+        "kind": "Upsample",
+        "scale": [int(scale) for scale in scales[2:]] if whole else None,
+        "mode": "nearest" if mode == "nearest" else "linear",
+        "align_corners": corners,
+        "size": None if whole else sizes[2:],
+        "layout": LAYOUTS[rank - 2],
+    }
+    if mode == "linear" and context.dtype(0)[0] in "iu":
+        raise Refusal(f"linear resizing of {context.dtype(0)} has no counterpart")
+    return context.block(config, context.ref(0))
+
+
+def _factors(context: Context) -> list[float]:
+    factors = context.stored(2).array
+    if factors.dtype.kind != "f" or factors.ndim != 1 or factors.shape[0] > MAX_RANK:
+        raise Refusal(f"scales of {factors.dtype} {factors.shape} have no counterpart, a list of floats has")
+    return [float(each) for each in context.constant(2)]
+
+
+#: Name, what it becomes, how, what is lost.
+WINDOWS: Final[list[Row]] = [
+    ("Conv", "Conv1D, Conv2D, Conv3D", _convolution, "weight and bias stored"),
+    ("ConvTranspose", "Conv1DTranspose, Conv2DTranspose, Conv3DTranspose", _transposed, "weight and bias stored"),
+    ("MaxPool", "MaxPool1D, MaxPool2D, MaxPool3D", _pooling, "no dilations, and not the places of the elements"),
+    ("AveragePool", "AvgPool1D, AvgPool2D, AvgPool3D", _pooling, "no dilations"),
+    ("GlobalMaxPool", "GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D", _global("Max"), ""),
+    ("GlobalAveragePool", "GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D", _global("Avg"), ""),
+    ("Resize", "Upsample", _resize, "nearest and linear, the spatial axes, where the places are those of Upsample"),
+]

@@ -1,0 +1,1 @@
+"""The house drawn from its imports: ``python -m tests.house``."""
