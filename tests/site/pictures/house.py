@@ -136,7 +136,7 @@ def routed(house: House, boxes: dict[str, Box]) -> Iterator[list[tuple[float, fl
     level = {name: at for at, row in enumerate(rows) for name in row}
     taken: dict[int, list[float]] = {}
     for name, start in boxes.items():
-        for other in sorted(below[name], key=lambda each: boxes[each].middle):
+        for other in sorted(below[name], key=lambda each: (boxes[each].middle, each)):
             end = boxes[other]
             # Not all to the middle: what comes from the left arrives on the left.
             aside = max(-0.35, min(0.35, (start.middle - end.middle) / 400)) * end.width
