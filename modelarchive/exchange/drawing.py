@@ -52,6 +52,10 @@ class Ref:
         return tuple(Ref(self.name, index) for index in range(count))
 
 
+class UnknownError(Refusal):
+    """It depends on a shape or dtype that is not known."""
+
+
 class GraphBuilder:
     """A Graph that grows, and what is known of its results: their shapes and dtypes.
 
@@ -136,11 +140,11 @@ class GraphBuilder:
             what: The operator or layer whose meaning depends on it.
 
         Raises:
-            Refusal: Nothing is.
+            UnknownError: Nothing is.
         """
         value = self.value(ref)
         if not isinstance(value, Abstract):
-            raise Refusal(f"the meaning of {what} depends on the shape of its input: pass inputs=")
+            raise UnknownError(f"the meaning of {what} depends on the shape of its input: pass inputs=")
         return value
 
     def results_of(self, ref: Ref) -> list[Ref]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.keras.config import DTYPES
+from modelarchive.exchange.keras.drawing import Known
 from modelarchive.exchange.keras.importing import leaves
 from modelarchive.exchange.keras.model import Layer, Model, Tensor
-from modelarchive.exchange.keras.scope import Known
 from modelarchive.nn import nesting
 from modelarchive.nn.evaluate import MAX_RANK, declared
 from modelarchive.store.strict import short

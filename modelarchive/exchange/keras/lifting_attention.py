@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_context import Context
-from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.refusal import Refusal
 
 
-def multi_head(context: Context) -> At | list[At]:
+def multi_head(context: Context) -> Ref | list[Ref]:
     """MultiHeadAttention."""
     config = context.config
     size = config.integer("key_dim")
@@ -23,14 +23,14 @@ def multi_head(context: Context) -> At | list[At]:
     return _attention(context, heads, heads, size)
 
 
-def grouped(context: Context) -> At | list[At]:
+def grouped(context: Context) -> Ref | list[Ref]:
     """GroupQueryAttention: several heads of queries for each of keys and values."""
     config = context.config
     heads, groups = config.integer("num_query_heads"), config.integer("num_key_value_heads")
     return _attention(context, heads, groups, config.integer("head_dim"))
 
 
-def _attention(context: Context, heads: int, groups: int, size: int) -> At | list[At]:
+def _attention(context: Context, heads: int, groups: int, size: int) -> Ref | list[Ref]:
     config = context.config
     config.expect("use_gate", False)
     config.expect("sliding_window", None)
@@ -70,10 +70,10 @@ def _attention(context: Context, heads: int, groups: int, size: int) -> At | lis
     inputs = [query, key, value]
     if mask is not None:
         if context.dtype(mask).kind != "b":
-            mask = context.op("cast", mask, dtype="bool", wish=f"{context.layer.name}_mask")
+            mask = context.op("cast", mask, dtype="bool", role="mask")
         rank = context.rank(mask)
         if rank == 3:  # (batch, queries, keys), the same for every head
-            mask = context.op("expand_dims", mask, axis=1, wish=f"{context.layer.name}_heads")
+            mask = context.op("expand_dims", mask, axis=1, role="heads")
         inputs.append(mask)
         context.note(
             "where a query may attend to no key the result of a head is zeros, in Keras the mean of all values"
@@ -81,7 +81,7 @@ def _attention(context: Context, heads: int, groups: int, size: int) -> At | lis
     return context.block("MultiHeadAttention", fields, *inputs, sizes=sizes)
 
 
-def dot(context: Context) -> At | list[At]:
+def dot(context: Context) -> Ref | list[Ref]:
     """Attention (Luong's): one head without projections."""
     config = context.config
     mode = config.text("score_mode", "dot")
@@ -100,7 +100,7 @@ def dot(context: Context) -> At | list[At]:
     return _weighted(context, scores, value)
 
 
-def additive(context: Context) -> At | list[At]:
+def additive(context: Context) -> Ref | list[Ref]:
     """AdditiveAttention (Bahdanau's)."""
     query, key, value = _three(context)
     use_scale = context.config.flag("use_scale", default=True)
@@ -108,7 +108,7 @@ def additive(context: Context) -> At | list[At]:
     return _weighted(context, _pairs(context, query, key, scale, inside=False), value)
 
 
-def _three(context: Context) -> tuple[At, At, At]:
+def _three(context: Context) -> tuple[Ref, Ref, Ref]:
     context.config.optional("dropout")
     several = context.xs
     if not 2 <= len(several) <= 3:
@@ -120,23 +120,23 @@ def _three(context: Context) -> tuple[At, At, At]:
     return several[0], several[2] if len(several) > 2 else several[1], several[1]
 
 
-def _swapped(context: Context, x: At) -> At:
+def _swapped(context: Context, x: Ref) -> Ref:
     axes = list(range(context.rank(x)))
     return context.op("transpose", x, axes=[*axes[:-2], axes[-1], axes[-2]])
 
 
-def _pairs(context: Context, query: At, key: At, scale: At | None, *, inside: bool) -> At:
+def _pairs(context: Context, query: Ref, key: Ref, scale: Ref | None, *, inside: bool) -> Ref:
     """sum(scale tanh(q + k)) for every query with every key; with `inside`, sum(tanh(scale (q + k)))."""
     both = context.op("add", context.op("expand_dims", query, axis=-2), context.op("expand_dims", key, axis=-3))
     if scale is not None and inside:
         both = context.op("multiply", scale, both)
-    bent = context.plain("Activation", both, wish=f"{context.layer.name}_tanh", activation="tanh")
+    bent = context.plain("Activation", both, role="tanh", activation="tanh")
     if scale is not None and not inside:
         bent = context.op("multiply", scale, bent)
     return context.op("sum", bent, axis=-1, keepdims=False)
 
 
-def _weighted(context: Context, scores: At, value: At) -> At | list[At]:
+def _weighted(context: Context, scores: Ref, value: Ref) -> Ref | list[Ref]:
     shares = context.op("softmax", scores, axis=-1)
     found = context.op("matmul", shares, value)
     return [found, shares] if context.argument("return_attention_scores", 3, default=False) else found

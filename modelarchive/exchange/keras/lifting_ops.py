@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 
 from modelarchive.exchange.budget import spend
+from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.config import DTYPES
 from modelarchive.exchange.keras.lifting_context import Context
 from modelarchive.exchange.keras.lifting_windows import spatial
-from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
-Read = Callable[[Context], At | list[At]]
+Read = Callable[[Context], Ref | list[Ref]]
 #: More places are not written into an architecture.
 _MANY = 1 << 20
 
 
-def one(context: Context, place: int = 0, name: str = "x") -> At:
+def one(context: Context, place: int = 0, name: str = "x") -> Ref:
     """An argument that is a tensor, or numbers."""
     found = context.argument(name, place)
     if found is None:
@@ -28,7 +28,7 @@ def one(context: Context, place: int = 0, name: str = "x") -> At:
     return context.tensor_of(found)
 
 
-def two(context: Context) -> tuple[At, At]:
+def two(context: Context) -> tuple[Ref, Ref]:
     """The two arguments of a function of two."""
     return one(context, 0, "x1"), one(context, 1, "x2")
 
@@ -46,7 +46,7 @@ def binary(name: str) -> Read:
 def activated(name: str, setting: str = "", default: float = 0.0) -> Read:
     """An activation, with its parameter."""
 
-    def read(context: Context) -> At:
+    def read(context: Context) -> Ref:
         alpha = context.config.number(setting, default) if setting else None
         return context.plain("Activation", one(context), activation=name, alpha=alpha)
 
@@ -56,7 +56,7 @@ def activated(name: str, setting: str = "", default: float = 0.0) -> Read:
 def softmax(kind: str) -> Read:
     """softmax, log_softmax."""
 
-    def read(context: Context) -> At:
+    def read(context: Context) -> Ref:
         axes = context.config.axes("axis", -1)
         if axes is None or len(axes) != 1:
             raise Refusal(f"axis = {short(axes)} is not one axis")
@@ -65,7 +65,7 @@ def softmax(kind: str) -> Read:
     return read
 
 
-def gelu(context: Context) -> At:
+def gelu(context: Context) -> Ref:
     """Gelu, exact or by tanh."""
     approximate = context.config.flag("approximate", default=True)
     return context.plain("Activation", one(context), activation="gelu_tanh" if approximate else "gelu")
@@ -74,7 +74,7 @@ def gelu(context: Context) -> At:
 def reduction(name: str) -> Read:
     """A reduction over axes."""
 
-    def read(context: Context) -> At:
+    def read(context: Context) -> Ref:
         context.config.expect("initial", None)
         context.config.expect("dtype", None)
         axes = context.config.axes("axis", None)
@@ -86,12 +86,12 @@ def reduction(name: str) -> Read:
     return read
 
 
-def deviation(context: Context) -> At:
+def deviation(context: Context) -> Ref:
     """Std."""
     return context.op("sqrt", reduction("var")(context))  # type: ignore[arg-type]
 
 
-def log_sum_exp(context: Context) -> At:
+def log_sum_exp(context: Context) -> Ref:
     """Logsumexp."""
     axes, keep = context.config.axes("axis", None), context.config.flag("keepdims", default=False)
     x = one(context)
@@ -102,19 +102,19 @@ def log_sum_exp(context: Context) -> At:
     return at if keep else context.op("squeeze", at, axis=places)
 
 
-def argmax(context: Context) -> At:
+def argmax(context: Context) -> Ref:
     """Argmax, whose result is int32 in Keras."""
     axis = context.config.value("axis", None)
     if axis is not None and type(axis) is not int:
         raise Refusal(f"axis = {short(axis)} is no axis")
     at = context.op("argmax", one(context), axis=axis, keepdims=context.config.flag("keepdims", default=False))
-    return context.op("cast", at, dtype="int32", wish=f"{context.layer.name}_cast")
+    return context.op("cast", at, dtype="int32", role="cast")
 
 
 def joined(name: str) -> Read:
     """Concatenate, Stack."""
 
-    def read(context: Context) -> At:
+    def read(context: Context) -> Ref:
         several = context.argument("xs", 0)
         context.argument("x", 0)
         if not isinstance(several, list) or not several:
@@ -124,7 +124,7 @@ def joined(name: str) -> Read:
     return read
 
 
-def split(context: Context) -> list[At]:
+def split(context: Context) -> list[Ref]:
     """Split, by a number of parts or at places."""
     x, wanted = one(context), context.config.value("indices_or_sections")
     axis = context.config.integer("axis", 0)
@@ -137,7 +137,7 @@ def split(context: Context) -> list[At]:
     return context.ops("split", x, sizes=[*sizes, -1], axis=axis)
 
 
-def unstack(context: Context) -> list[At]:
+def unstack(context: Context) -> list[Ref]:
     """Unstack: every slice along an axis."""
     x = one(context)
     context.config.value("num", None)
@@ -149,7 +149,7 @@ def unstack(context: Context) -> list[At]:
     return [context.op("slice", x, index=[*whole, place]) for place in range(size)]
 
 
-def cast(context: Context) -> At:
+def cast(context: Context) -> Ref:
     """Cast."""
     dtype = context.config.value("dtype")
     if dtype not in DTYPES:
@@ -157,7 +157,7 @@ def cast(context: Context) -> At:
     return context.op("cast", one(context), dtype=dtype)
 
 
-def reshape(context: Context) -> At:
+def reshape(context: Context) -> Ref:
     """Reshape; a size of None is that of the batch."""
     shape = context.config.value("newshape")
     if not isinstance(shape, list) or any(size is not None and type(size) is not int for size in shape):
@@ -167,12 +167,12 @@ def reshape(context: Context) -> At:
     return context.op("reshape", one(context), shape=shape)
 
 
-def transpose(context: Context) -> At:
+def transpose(context: Context) -> Ref:
     """Transpose."""
     return context.op("transpose", one(context), axes=context.config.axes("axes", None))
 
 
-def swapped(context: Context) -> At:
+def swapped(context: Context) -> Ref:
     """Swapaxes."""
     x = one(context)
     axes = list(range(context.rank(x)))
@@ -181,7 +181,7 @@ def swapped(context: Context) -> At:
     return context.op("transpose", x, axes=axes)
 
 
-def moved(context: Context) -> At:
+def moved(context: Context) -> Ref:
     """Moveaxis."""
     x = one(context)
     source, target = (context.config.axes(name) or [] for name in ("source", "destination"))
@@ -193,13 +193,13 @@ def moved(context: Context) -> At:
     return context.op("transpose", x, axes=rest)
 
 
-def expanded(context: Context) -> At:
+def expanded(context: Context) -> Ref:
     """ExpandDims."""
     axes = context.config.axes("axis") or []
     return context.op("expand_dims", one(context), axis=axes)
 
 
-def squeezed(context: Context) -> At:
+def squeezed(context: Context) -> Ref:
     """Squeeze."""
     axes = context.config.axes("axis", None)
     if axes is None:
@@ -208,7 +208,7 @@ def squeezed(context: Context) -> At:
     return context.op("squeeze", one(context), axis=axes)
 
 
-def picked(context: Context) -> At:
+def picked(context: Context) -> Ref:
     """GetItem: ranges and numbers."""
     x, given = one(context), context.argument("key", 1)
     index: list[Any] = []
@@ -231,7 +231,7 @@ def picked(context: Context) -> At:
     return context.op("slice", x, index=index)
 
 
-def flipped(context: Context) -> At:
+def flipped(context: Context) -> Ref:
     """Flip."""
     x = one(context)
     axes = context.config.axes("axis", None)
@@ -242,13 +242,13 @@ def flipped(context: Context) -> At:
     return context.op("slice", x, index=index)
 
 
-def clip(context: Context) -> At:
+def clip(context: Context) -> Ref:
     """Clip."""
     low, high = (context.config.optional(name) for name in ("x_min", "x_max"))
     return context.op("clip", one(context), low=low, high=high)
 
 
-def padded(context: Context) -> At:
+def padded(context: Context) -> Ref:
     """Pad."""
     x, mode = one(context), context.config.text("mode", "constant")
     value = context.argument("constant_values", 1)
@@ -258,7 +258,7 @@ def padded(context: Context) -> At:
     return context.op("pad", x, padding=pairs, mode=mode, value=float(value or 0.0))
 
 
-def taken(context: Context) -> At:
+def taken(context: Context) -> Ref:
     """Take."""
     axis = context.config.value("axis", None)
     x, places = one(context), one(context, 1, "indices")
@@ -267,12 +267,12 @@ def taken(context: Context) -> At:
     return context.op("take", x, places, axis=axis)
 
 
-def taken_along(context: Context) -> At:
+def taken_along(context: Context) -> Ref:
     """TakeAlongAxis."""
     return context.op("gather", one(context), one(context, 1, "indices"), axis=context.config.integer("axis"))
 
 
-def einsum(context: Context) -> At:
+def einsum(context: Context) -> Ref:
     """Einsum, written out."""
     pattern = context.config.text("subscripts").replace(" ", "")
     several = [context.tensor_of(each) for each in context.call.args]
@@ -280,7 +280,7 @@ def einsum(context: Context) -> At:
     return context.op("einsum", *several, pattern=pattern)
 
 
-def dotted(context: Context) -> At:
+def dotted(context: Context) -> Ref:
     """Dot and Tensordot over the last axis of the one and the first of the other."""
     x, y = two(context)
     axes = context.config.value("axes", 1)
@@ -291,7 +291,7 @@ def dotted(context: Context) -> At:
     return context.op("matmul", x, y)
 
 
-def cumulated(context: Context) -> At:
+def cumulated(context: Context) -> Ref:
     """Cumsum."""
     context.config.expect("dtype", None)
     axis = context.config.value("axis", None)
@@ -301,7 +301,7 @@ def cumulated(context: Context) -> At:
     return context.op("cumsum", x, axis=axis)
 
 
-def chosen(context: Context) -> At:
+def chosen(context: Context) -> Ref:
     """Where."""
     return context.op("where", one(context, 0, "condition"), one(context, 1, "x1"), one(context, 2, "x2"))
 
@@ -309,25 +309,25 @@ def chosen(context: Context) -> At:
 def negated(name: str) -> Read:
     """NotEqual, GreaterEqual, LessEqual: the opposite of another comparison, but for NaN."""
 
-    def read(context: Context) -> At:
+    def read(context: Context) -> Ref:
         true = context.op(name, *two(context))
         return context.op("equal", true, context.constant(False, "bool"))
 
     return read
 
 
-def square(context: Context) -> At:
+def square(context: Context) -> Ref:
     """Square."""
     x = one(context)
     return context.op("multiply", x, x)
 
 
-def reciprocal(context: Context) -> At:
+def reciprocal(context: Context) -> Ref:
     """Reciprocal."""
     return context.op("divide", context.constant(1.0), one(context))
 
 
-def stretched(context: Context) -> At:
+def stretched(context: Context) -> Ref:
     """BroadcastTo."""
     shape = context.config.value("shape")
     if not isinstance(shape, list) or any(size is not None and type(size) is not int for size in shape):
@@ -336,7 +336,7 @@ def stretched(context: Context) -> At:
     return context.op("broadcast_to", x, x, shape=shape)
 
 
-def repeated(context: Context) -> At:
+def repeated(context: Context) -> Ref:
     """Repeat of each element along an axis."""
     x = one(context)
     axis, times = context.axis(x, context.config.integer("axis")), context.config.integer("repeats")
@@ -349,7 +349,7 @@ def repeated(context: Context) -> At:
     return context.op("take", x, context.constant(places, "int64"), axis=axis)
 
 
-def tiled(context: Context) -> At:
+def tiled(context: Context) -> Ref:
     """Tile: copies behind each other."""
     x = one(context)
     times = context.config.axes("repeats") or []
@@ -362,20 +362,20 @@ def tiled(context: Context) -> At:
     return x
 
 
-def untouched(context: Context) -> At:
+def untouched(context: Context) -> Ref:
     """What changes nothing in inference."""
     for name in ("dtype", "sparse", "ragged"):
         context.config.expect(name, None)
     return context.plain("Identity", one(context))
 
 
-def glu(context: Context) -> At:
+def glu(context: Context) -> Ref:
     """Glu: one half times the sigmoid of the other."""
     first, second = context.ops("split", one(context), sizes=2, axis=context.config.integer("axis", -1))
     return context.op("multiply", first, context.plain("Activation", second, activation="sigmoid"))
 
 
-def resized(context: Context) -> At:
+def resized(context: Context) -> Ref:
     """Resize of images, as the layer Resizing does."""
     for name in ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio"):
         context.config.expect(name, False)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from modelarchive.exchange.drawing import Ref
+from modelarchive.exchange.keras.lifting_activations import activation_of, behind
 from modelarchive.exchange.keras.lifting_context import Context
-from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.refusal import Refusal
 
-Read = Callable[[Context], At]
+Read = Callable[[Context], Ref]
 _LAST: Final = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
 _FIRST: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 
@@ -22,7 +23,7 @@ def layout(context: Context, rank: int) -> str:
     return (_LAST if found == "channels_last" else _FIRST)[rank]
 
 
-def spatial(context: Context, at: At, order: str) -> list[int | None]:
+def spatial(context: Context, at: Ref, order: str) -> list[int | None]:
     """The sizes of the axes that windows move over."""
     dims = context.dims(at)
     if len(dims) != len(order):
@@ -30,7 +31,7 @@ def spatial(context: Context, at: At, order: str) -> list[int | None]:
     return dims[1:-1] if order[-1] == "C" else dims[2:]
 
 
-def padding(context: Context, at: At, order: str, window: Sequence[int], strides: Sequence[int]) -> list[list[int]]:
+def padding(context: Context, at: Ref, order: str, window: Sequence[int], strides: Sequence[int]) -> list[list[int]]:
     """The padding of a window that is moved: as much as `same` takes, which depends on the size."""
     how = context.config.text("padding", "valid")
     if how == "valid":
@@ -62,11 +63,11 @@ def _window(context: Context, rank: int) -> tuple[list[int], list[int], list[int
 def convolution(rank: int) -> Read:
     """Conv1D, Conv2D, Conv3D."""
 
-    def read(context: Context) -> At:
+    def read(context: Context) -> Ref:
         config = context.config
         order, x = layout(context, rank), context.as_float(context.x)
         kernel, strides, dilation, wide = _window(context, rank)
-        activation = context.activation_of(config.value("activation", None))
+        activation = activation_of(context, config.value("activation", None))
         groups = config.integer("groups", 1)
         fields = {
             "channels": config.integer("filters"),
@@ -82,7 +83,7 @@ def convolution(rank: int) -> Read:
         config.expect("quantization_config", None)
         sizes = lambda arrays: {"in_channels": arrays["weight"].shape[1] * groups}  # noqa: E731
         at = context.block(f"Conv{rank}D", fields, x, sizes=sizes)[0]
-        return at if activation.field else context.activation(activation, at)
+        return behind(context, at, activation)
 
     return read
 
@@ -90,15 +91,15 @@ def convolution(rank: int) -> Read:
 def depthwise(rank: int) -> Read:
     """DepthwiseConv1D, DepthwiseConv2D: as many groups as channels."""
 
-    def read(context: Context) -> At:
-        activation = context.activation_of(context.config.value("activation", None))
+    def read(context: Context) -> Ref:
+        activation = activation_of(context, context.config.value("activation", None))
         at = _depthwise(context, rank, activation.field, context.config.flag("use_bias", default=True))
-        return at if activation.field else context.activation(activation, at)
+        return behind(context, at, activation)
 
     return read
 
 
-def _depthwise(context: Context, rank: int, activation: str | None, use_bias: bool, wish: str = "", **more: Any) -> At:
+def _depthwise(context: Context, rank: int, activation: str | None, use_bias: bool, role: str = "", **more: Any) -> Ref:
     order, x = layout(context, rank), context.as_float(context.x)
     kernel, strides, dilation, wide = _window(context, rank)
     context.config.expect("groups", 1)
@@ -118,21 +119,21 @@ def _depthwise(context: Context, rank: int, activation: str | None, use_bias: bo
         "use_bias": use_bias,
         "in_channels": channels,
     }
-    return context.block(f"Conv{rank}D", fields, x, wish=wish, **more)[0]
+    return context.block(f"Conv{rank}D", fields, x, role=role, **more)[0]
 
 
 def separable(rank: int) -> Read:
     """SeparableConv1D, SeparableConv2D: a convolution for each channel, and one over the channels."""
 
-    def read(context: Context) -> At:
+    def read(context: Context) -> Ref:
         config = context.config
         use_bias = config.flag("use_bias", default=True)
-        activation = context.activation_of(config.value("activation", None))
+        activation = activation_of(context, config.value("activation", None))
         every = context.held({"use_bias": use_bias}, context.weights, context.layer)
         held = [{"weight": every["depthwise"]}, {"weight": every["pointwise"]}]
         if use_bias:
             held[1]["bias"] = every["bias"]
-        at = _depthwise(context, rank, None, False, f"{context.layer.name}_depthwise", held=held[0])
+        at = _depthwise(context, rank, None, False, "depthwise", held=held[0])
         fields = {
             "channels": config.integer("filters"),
             "kernel_size": [1] * rank,
@@ -146,7 +147,7 @@ def separable(rank: int) -> Read:
         }
         sizes = lambda arrays: {"in_channels": arrays["weight"].shape[1]}  # noqa: E731
         at = context.block(f"Conv{rank}D", fields, at, sizes=sizes, held=held[1])[0]
-        return at if activation.field else context.activation(activation, at)
+        return behind(context, at, activation)
 
     return read
 
@@ -154,11 +155,11 @@ def separable(rank: int) -> Read:
 def transposed(rank: int) -> Read:
     """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose."""
 
-    def read(context: Context) -> At:
+    def read(context: Context) -> Ref:
         config = context.config
         order, x = layout(context, rank), context.as_float(context.x)
         kernel, strides, dilation, wide = _window(context, rank)
-        activation = context.activation_of(config.value("activation", None))
+        activation = activation_of(context, config.value("activation", None))
         how = config.text("padding", "valid")
         if how not in ("valid", "same"):
             raise Refusal(f"padding = {how!r} has no counterpart")
@@ -183,7 +184,7 @@ def transposed(rank: int) -> Read:
         config.expect("groups", 1)
         sizes = lambda arrays: {"in_channels": arrays["weight"].shape[0]}  # noqa: E731
         at = context.block(f"Conv{rank}DTranspose", fields, x, sizes=sizes)[0]
-        return at if activation.field else context.activation(activation, at)
+        return behind(context, at, activation)
 
     return read
 
@@ -204,7 +205,7 @@ def _transposed_ends(how: str, size: int, stride: int, extra: int | None) -> tup
 def pooling(style: str, rank: int) -> Read:
     """MaxPooling and AveragePooling; what is padded does not count in the mean."""
 
-    def read(context: Context) -> At:
+    def read(context: Context) -> Ref:
         config = context.config
         order, x = layout(context, rank), context.x
         window = config.sizes("pool_size", rank, 2)
@@ -237,13 +238,13 @@ def _is_uneven(pairs: Sequence[Sequence[int]], window: Sequence[int]) -> bool:
 def global_pooling(style: str, rank: int) -> Read:
     """GlobalMaxPooling, GlobalAveragePooling."""
 
-    def read(context: Context) -> At:
+    def read(context: Context) -> Ref:
         order = layout(context, rank)
         if context.argument("mask", 1) is not None:
             raise Refusal("takes a mask, which has no counterpart")
         keep = context.config.flag("keepdims", default=False)
         at = context.plain(f"Global{style}Pool{rank}D", context.x, layout=order)
-        return at if keep else context.plain("Flatten", at, wish=f"{context.layer.name}_flat")
+        return at if keep else context.plain("Flatten", at, role="flat")
 
     return read
 
@@ -251,7 +252,7 @@ def global_pooling(style: str, rank: int) -> Read:
 def adaptive(rank: int) -> Read:
     """AdaptiveAveragePooling1D, AdaptiveAveragePooling2D."""
 
-    def read(context: Context) -> At:
+    def read(context: Context) -> Ref:
         sizes = context.config.sizes("output_size", rank)
         return context.plain(f"AdaptiveAvgPool{rank}D", context.x, output_size=sizes, layout=layout(context, rank))
 
@@ -261,7 +262,7 @@ def adaptive(rank: int) -> Read:
 def zero_padding(rank: int) -> Read:
     """ZeroPadding1D, ZeroPadding2D, ZeroPadding3D."""
 
-    def read(context: Context) -> At:
+    def read(context: Context) -> Ref:
         order, pairs = layout(context, rank), context.config.pairs("padding", rank)
         around = [*pairs, [0, 0]] if order[-1] == "C" else pairs
         return context.plain("Pad", context.x, padding=around, mode="constant", value=0.0)
@@ -272,7 +273,7 @@ def zero_padding(rank: int) -> Read:
 def cropping(rank: int) -> Read:
     """Cropping1D, Cropping2D, Cropping3D."""
 
-    def read(context: Context) -> At:
+    def read(context: Context) -> Ref:
         order, pairs = layout(context, rank), context.config.pairs("cropping", rank)
         ranges: list[Any] = [[before, -after if after else None, None] for before, after in pairs]
         whole = [None, None, None]
@@ -284,7 +285,7 @@ def cropping(rank: int) -> Read:
 def upsampling(rank: int) -> Read:
     """UpSampling1D, UpSampling2D, UpSampling3D."""
 
-    def read(context: Context) -> At:
+    def read(context: Context) -> Ref:
         mode = context.config.text("interpolation", "nearest")
         if mode not in ("nearest", "bilinear"):
             raise Refusal(f"interpolation = {mode!r} has no counterpart, only nearest and bilinear")
@@ -300,7 +301,7 @@ def upsampling(rank: int) -> Read:
     return read
 
 
-def resizing(context: Context) -> At:
+def resizing(context: Context) -> Ref:
     """Resizing without cropping, padding or smoothing."""
     config = context.config
     for name in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
@@ -322,7 +323,7 @@ def resizing(context: Context) -> At:
     return context.plain("Upsample", x, mode="linear" if mode == "bilinear" else "nearest", **fields)
 
 
-def center_crop(context: Context) -> At:
+def center_crop(context: Context) -> Ref:
     """CenterCrop of images that are at least as large."""
     order = layout(context, 2)
     wanted = [context.config.integer("height"), context.config.integer("width")]

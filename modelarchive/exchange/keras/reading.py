@@ -11,9 +11,9 @@ from typing import Any, Final
 from modelarchive.architecture import check
 from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError, counted
 from modelarchive.exchange.budget import reading
-from modelarchive.exchange.bundle import Bundle, Note, Parameters
+from modelarchive.exchange.bundle import Bundle, Note, fitted
 from modelarchive.exchange.keras import files, shards
-from modelarchive.exchange.keras.calling import converted
+from modelarchive.exchange.keras.calling import lifted
 from modelarchive.exchange.keras.declaring import Inputs, declarations_of, is_flat, known, structure_of
 from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.model import MAX_BYTES, Parser, load_json
@@ -278,19 +278,19 @@ def _model(
 ) -> Bundle:
     parser = Parser()
     model = parser.root(config)
-    importer = Importer(storage, parser, version, converted)
+    importer = Importer(storage, parser, version, lifted)
     for note in notes:
-        importer.note(note.where, note.what)
+        importer.report.note(note.where, note.what)
     if model is None:
         raise ConversionError(parser.problems, hint=OWN)
     if unknown := [*parser.left, *unknown_keys(config)]:
-        importer.note("(config)", f"left out, as nothing is known of them: {_listed(unknown)}")
+        importer.report.note("(config)", f"left out, as nothing is known of them: {_listed(unknown)}")
     storage.assign(model, "")
     declarations = declarations_of(model, inputs)
     if not model.is_sequential and not leaves(model.outputs):
         raise FormatError(f"the model {model.name!r} has no outputs")
     block = importer.model(model, [known(each) for each in declarations]).block
-    problems = list(dict.fromkeys([*parser.problems, *importer.problems]))
+    problems = list(dict.fromkeys([*parser.problems, *importer.report.problems]))
     if problems:
         raise ConversionError(problems, hint=OWN)
     parameters = importer.finished(block)
@@ -302,7 +302,7 @@ def _model(
     is_known = all(each["shape"] is not None for each in declarations)
     architecture = {"vocabulary": 1, "inputs": declarations if is_known else [], "model": block}
     if not is_known:
-        importer.note("(inputs)", "their shapes are not in the file: pass inputs= to have them declared")
+        importer.report.note("(inputs)", "their shapes are not in the file: pass inputs= to have them declared")
     return _bundle(architecture, parameters, importer, config)
 
 
@@ -318,22 +318,14 @@ def _bundle(
         checked = check(architecture)
     except SpecError as error:
         raise ConversionError(problems_of(error)) from error
-    expected = checked.shapes
-    wrong = [
-        (name, f"expected shape {shape}, found {parameters[name].shape}")
-        for name, shape in expected.items()
-        if tuple(shape) != tuple(parameters[name].shape)
-    ]
-    if wrong:
-        raise ConversionError(wrong)
+    found = fitted(checked, parameters)
     if config.get("compile_config"):
-        importer.note(_compiled().where, _compiled().what)
+        importer.report.note(_compiled().where, _compiled().what)
     _tell_unused(importer)
     source: dict[str, Any] = {"format": "Keras", "version": importer.version}
     if importer.results:
         source["results"] = importer.results
-    found = Parameters({name: parameters[name] for name in expected})
-    return Bundle(found, architecture, metadata={"source": source}, notes=importer.notes, known=checked)
+    return Bundle(found, architecture, metadata={"source": source}, notes=importer.report.notes, known=checked)
 
 
 def _tell_unused(importer: Importer) -> None:
@@ -341,7 +333,7 @@ def _tell_unused(importer: Importer) -> None:
     unused = {path: array for path, array in storage.arrays.items() if path not in storage.used}
     aside = asides(unused)
     for note in told(aside):
-        importer.note(note.where, note.what)
+        importer.report.note(note.where, note.what)
     for path in unused:
         if path not in aside:
-            importer.note(path, UNUSED)
+            importer.report.note(path, UNUSED)
