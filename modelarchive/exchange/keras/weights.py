@@ -148,7 +148,8 @@ def recurrent(order: Sequence[int], suffix: str = "l0", prefix: str = "cell/") -
     def write_bias(arrays: Sequence[np.ndarray], fields: Fields) -> np.ndarray:
         if fields.get("linear_before_reset"):
             return np.stack([back(arrays[0]), back(arrays[1])])
-        return back(arrays[0] + arrays[1])
+        # A sum of 16 bits would be rounded to them, also where Keras' variable has 32.
+        return back(np.add(*arrays, dtype=np.promote_types(arrays[0].dtype, np.float32)))
 
     def matrix(theirs: str, ours: str) -> Weight:
         return Weight(

@@ -22,7 +22,7 @@ from modelarchive.exchange.mxnet.importing import Importer
 from modelarchive.exchange.mxnet.inputs import Shape, candidates, declared_shapes
 from modelarchive.exchange.mxnet.ndarrays import is_ndarray_file, read_arrays
 from modelarchive.exchange.mxnet.symbol import VARIABLE, SymbolGraph, read_symbol
-from modelarchive.exchange.support import problems_of
+from modelarchive.exchange.refusal import problems_of
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 

@@ -18,7 +18,7 @@ from modelarchive.exchange.onnx.lifting import OPERATORS, OPSETS
 from modelarchive.exchange.onnx.model import Model, Value, metadata_of, read_model
 from modelarchive.exchange.onnx.parameters import bundle_of_stored
 from modelarchive.exchange.onnx.values import Scope, Unsupported
-from modelarchive.exchange.support import problems_of
+from modelarchive.exchange.refusal import problems_of
 from modelarchive.formats import explain
 from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import as_dtype

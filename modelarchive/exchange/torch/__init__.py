@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelarchive.errors import MissingDependencyError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of
-from modelarchive.exchange.support import Support
+from modelarchive.exchange.rows import Support
 
 if TYPE_CHECKING:
     import torch

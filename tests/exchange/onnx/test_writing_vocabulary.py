@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 import modelarchive as ma
 from modelarchive import nn, ops
 from modelarchive.errors import SpecError
-from modelarchive.exchange.onnx.saying import KINDS_OUT
-from modelarchive.exchange.onnx.saying_ops import OPS_OUT
-from modelarchive.exchange.onnx.writing import WRITTEN
+from modelarchive.exchange.onnx.lowering import LOWERINGS
 from modelarchive.ops.activation import ACTIVATIONS, ALPHAS
 from tests.conformance import cases
 from tests.conformance.case import set_values, values
@@ -29,9 +27,7 @@ FIXED = ("RNN", "LSTM", "GRU", "PReLU", "MultiHeadAttention")
 
 
 def test_the_tables_are_the_vocabulary():
-    assert set(KINDS_OUT) == set(nn.KINDS)
-    assert set(OPS_OUT) == set(ops.OPS)
-    assert set(WRITTEN) == set(nn.KINDS) | set(ops.OPS) | {"constant"}
+    assert set(LOWERINGS) == set(nn.KINDS) | set(ops.OPS)
     assert set(cases.CASES) == set(nn.KINDS)
     assert set(op_cases.CASES) == set(ops.OPS)
 

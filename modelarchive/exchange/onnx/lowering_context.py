@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from modelarchive import dtypes
+from modelarchive.exchange import rows
 from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.onnx.words import CODES
 from modelarchive.names import Taken
@@ -25,7 +26,7 @@ _INLINE: Final = 64
 
 
 @dataclass(frozen=True)
-class Given:
+class Value:
     """A value on its way: a tensor of the graph, or a Python number.
 
     Attributes:
@@ -55,23 +56,17 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Saying:
-    """One row of the tables: how a kind or an op is said.
+class Lowering(rows.Lowering):
+    """A row of what is written as ONNX; `lower` gives the tensor that is the result, or a tuple of several.
 
     Attributes:
-        say: Makes the nodes; returns the tensor that is the result, or a tuple of several.
-        operators: The operators of ONNX that it makes.
         wide: Whether the inputs come in the dtype in which the result is computed (:func:`computed`), and what
             is made of them is cast to the dtype of the result; otherwise both are the row's own business.
         single: Whether runtimes have its operators for float32 only, so that float64 is computed in it.
-        losses: What is changed or refused, one short sentence.
     """
 
-    say: Callable[[Place, Any, list[Given]], Any]
-    operators: tuple[str, ...]
     wide: bool = True
     single: bool = False
-    losses: str = ""
 
 
 @dataclass
@@ -165,7 +160,7 @@ class Composition:
             self._casts[entry, wanted] = self.operator("Cast", path, [entry], 1, {"to": to})[0]
         return self._casts[entry, wanted]
 
-    def array(self, given: Given, dtype: np.dtype[Any], path: str) -> Entry:
+    def array(self, given: Value, dtype: np.dtype[Any], path: str) -> Entry:
         """A value as a tensor of a dtype, a number too."""
         if given.entry is None:
             return self.made(np.asarray(given.number).astype(dtype), path)
@@ -240,7 +235,7 @@ class Composition:
 
 
 @dataclass(frozen=True)
-class Place:
+class Context:
     """Where in the network nodes are made: what the tables work on.
 
     Attributes:
@@ -255,7 +250,7 @@ class Place:
     known: Sequence[Abstract]
     dtype: np.dtype[Any]
 
-    def single(self) -> Place:
+    def single(self) -> Context:
         """Where float64 is computed in float32, because runtimes have no operator for it."""
         if self.dtype != np.float64:
             return self
@@ -277,7 +272,7 @@ class Place:
         entry = self.graph.parameter(parameter)
         return self.graph.cast(entry, parameter.dtype, self.dtype if dtype is None else dtype, self.path)
 
-    def array(self, given: Given, dtype: np.dtype[Any] | None = None) -> Entry:
+    def array(self, given: Value, dtype: np.dtype[Any] | None = None) -> Entry:
         """A value as a tensor of a dtype: its own, if none is said."""
         return self.graph.array(given, given.dtype if dtype is None else dtype, self.path)
 

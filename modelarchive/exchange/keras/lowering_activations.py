@@ -1,11 +1,11 @@
-"""How activation functions are said in Keras."""
+"""How activation functions are lowered to Keras."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
 
-from modelarchive.exchange.keras.place import Place, Tensor
+from modelarchive.exchange.keras.lowering_context import Context, Tensor
 
 #: Activation -> the name that Keras has for the same function, as the argument of a layer.
 ACTIVATED: Final[dict[str | None, str | None]] = {
@@ -29,31 +29,31 @@ ACTIVATED: Final[dict[str | None, str | None]] = {
 }
 
 
-def _quick_gelu(place: Place, x: Tensor, alpha: float | None) -> Tensor:
-    bent = place.op("sigmoid", place.op("multiply", x, 1.702))
-    return place.op("multiply", x, bent)
+def _quick_gelu(context: Context, x: Tensor, alpha: float | None) -> Tensor:
+    bent = context.op("sigmoid", context.op("multiply", x, 1.702))
+    return context.op("multiply", x, bent)
 
 
-_OTHERS: Final[dict[str, Callable[[Place, Tensor, Any], Tensor]]] = {
-    "gelu_tanh": lambda place, x, alpha: place.op("gelu", x, approximate=True),
-    "leaky_relu": lambda place, x, alpha: place.layer(
+_OTHERS: Final[dict[str, Callable[[Context, Tensor, Any], Tensor]]] = {
+    "gelu_tanh": lambda context, x, alpha: context.op("gelu", x, approximate=True),
+    "leaky_relu": lambda context, x, alpha: context.layer(
         "LeakyReLU", x, role="activation", negative_slope=0.01 if alpha is None else alpha
     ),
     "quick_gelu": _quick_gelu,
 }
 
 
-def activated(place: Place, name: str | None, x: Tensor) -> Tensor:
+def activated(context: Context, name: str | None, x: Tensor) -> Tensor:
     """An activation function on the result of a layer."""
-    return x if name is None else activation(place, name, x, None, role="activation")
+    return x if name is None else activation(context, name, x, None, role="activation")
 
 
-def activation(place: Place, name: str, x: Tensor, alpha: float | None, *, role: str = "") -> Tensor:
+def activation(context: Context, name: str, x: Tensor, alpha: float | None, *, role: str = "") -> Tensor:
     """An activation function, with its own alpha."""
     if name == "elu" and alpha not in (None, 1.0):
-        return place.layer("ELU", x, role=role, alpha=alpha)
+        return context.layer("ELU", x, role=role, alpha=alpha)
     if name == "celu" and alpha not in (None, 1.0):
-        return place.op("celu", x, alpha=alpha)
+        return context.op("celu", x, alpha=alpha)
     if name in _OTHERS:
-        return _OTHERS[name](place, x, alpha)
-    return place.layer("Activation", x, role=role, activation=ACTIVATED[name])
+        return _OTHERS[name](context, x, alpha)
+    return context.layer("Activation", x, role=role, activation=ACTIVATED[name])

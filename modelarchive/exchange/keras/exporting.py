@@ -10,9 +10,8 @@ import numpy as np
 
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Note
-from modelarchive.exchange.keras.operating import OPS_OUT
-from modelarchive.exchange.keras.place import Place, Saying, Tensor, Value, several, unique
-from modelarchive.exchange.keras.saying import SAYINGS
+from modelarchive.exchange.keras.lowering import LOWERINGS
+from modelarchive.exchange.keras.lowering_context import Context, Tensor, Value, several, unique
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn import Block, Graph, Layer, Node, Parameter, Sequential, nesting
 from modelarchive.nn.evaluate import Abstract, Evaluator, constant_value, declared
@@ -46,15 +45,15 @@ def model_of(block: Block, inputs: Sequence[Mapping[str, Any]], keras: Any) -> t
 
 def written() -> dict[str, tuple[str, ...]]:
     """Each kind and op that is written -> the layers and operations of Keras that it becomes."""
-    return {ours: saying.theirs for ours, saying in {**SAYINGS, **OPS_OUT}.items()}
+    return {ours: row.names for ours, row in LOWERINGS.items()}
 
 
 def losses() -> dict[str, str]:
     """Layers and operations of Keras -> what is lost or changed in writing them, where something is."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for ours, saying in {**SAYINGS, **OPS_OUT}.items():
-        if saying.losses:
-            found.setdefault(saying.theirs[0], []).append((ours, saying.losses))
+    for ours, row in LOWERINGS.items():
+        if row.losses:
+            found.setdefault(row.names[0], []).append((ours, row.losses))
     return {
         theirs: told[0][1] if len(told) == 1 else "; ".join(f"{ours}: {what}" for ours, what in told)
         for theirs, told in found.items()
@@ -128,7 +127,7 @@ class Builder:
         return getattr(self.keras.layers, theirs)(name=self.free_name(path, _snake(theirs)), **config)
 
     def layer(self, path: str, role: str, theirs: str, config: Mapping[str, Any]) -> Any:
-        """A layer of Keras, the same one for the same place and config."""
+        """A layer of Keras, the same one for the same block, role and config."""
         key = json.dumps([path, role, theirs, config], default=repr)
         if key not in self._layers:
             name = self.free_name(path, role or ("" if path else _snake(theirs)))
@@ -147,7 +146,7 @@ class Builder:
         for variable, (array, parameters) in zip(variables, weights, strict=True):
             if tuple(variable.shape) != array.shape:
                 raise Refusal(f"{variable.path} is {tuple(variable.shape)} in Keras, expected {array.shape}")
-            own = str(array.dtype)
+            own = str(parameters[0].dtype if parameters else array.dtype)
             if own != variable.dtype:
                 self.note(path, f"its parameters are {own}, and {variable.dtype} in Keras")
             # Wide first: Keras' backends do not take every narrow NumPy dtype, and all values fit.
@@ -176,26 +175,26 @@ class Builder:
 
     # ------------------------------------------------------------------ parameters of graphs
 
-    def held(self, place: Place, array: np.ndarray) -> Tensor:
+    def held(self, context: Context, array: np.ndarray) -> Tensor:
         """A constant as a tensor: Keras has none without an input."""
-        zero = self.zero(place)
+        zero = self.zero(context)
         if not array.ndim:
-            return place.op("add", place.cast(zero, _numeric(array.dtype)), array.item())
-        zeros = place.op("broadcast_to", place.cast(zero, _numeric(array.dtype)), array.shape)
-        return place.op("add", zeros, array.astype(_numeric(array.dtype)))
+            return context.op("add", context.cast(zero, _numeric(array.dtype)), array.item())
+        zeros = context.op("broadcast_to", context.cast(zero, _numeric(array.dtype)), array.shape)
+        return context.op("add", zeros, array.astype(_numeric(array.dtype)))
 
-    def zero(self, place: Place) -> Tensor:
+    def zero(self, context: Context) -> Tensor:
         """A 0 without axes (int32) that depends on the first input, in its shape only."""
         if 0 not in self._tensors:
-            self._tensors[0] = place.zeros_along(self._origin, None)
+            self._tensors[0] = context.zeros_along(self._origin, None)
         return self._tensors[0]
 
-    def count(self, place: Place, size: int) -> Tensor:
+    def count(self, context: Context, size: int) -> Tensor:
         """0, 1, 2, ... (int32) in a fixed number."""
-        ones = place.op("broadcast_to", place.op("add", self.zero(place), 1), (size,))
-        return place.op("subtract", place.op("cumsum", ones, axis=0), 1)
+        ones = context.op("broadcast_to", context.op("add", self.zero(context), 1), (size,))
+        return context.op("subtract", context.op("cumsum", ones, axis=0), 1)
 
-    def parameter(self, place: Place, parameter: Parameter) -> Tensor:
+    def parameter(self, context: Context, parameter: Parameter) -> Tensor:
         """A parameter's values as a tensor: all rows of an Embedding, the one layer that only holds an array."""
         key = id(parameter)
         if key in self._tensors:
@@ -206,24 +205,24 @@ class Builder:
         if not array.size:
             raise Refusal("a parameter without elements has no counterpart")
         if array.dtype.kind != "f" and dtype != "bfloat16":
-            place.note("a parameter of integers is a constant in the model's config")
-            self._names.setdefault(key, place.path)
-            self._tensors[key] = place.cast(self.held(place, array), dtype)
+            context.note("a parameter of integers is a constant in the model's config")
+            self._names.setdefault(key, context.path)
+            self._tensors[key] = context.cast(self.held(context, array), dtype)
             return self._tensors[key]
         rows = shape[0] if len(shape) > 1 else 1
         table = self.tables.get(key)
         if table is None:
             flat = array.reshape(rows, -1)
             config = {"input_dim": rows, "output_dim": flat.shape[1], "dtype": dtype}
-            table = self.fresh(place.path, "Embedding", config)
-            made = table(self.count(place, rows))
-            self.fill(table, place.path, [(flat, [parameter])])
+            table = self.fresh(context.path, "Embedding", config)
+            made = table(self.count(context, rows))
+            self.fill(table, context.path, [(flat, [parameter])])
             if len(shape) == 2:
                 self.tables[key] = table
             else:
-                made = place.op("reshape", made, shape)
+                made = context.op("reshape", made, shape)
         else:
-            made = table(self.count(place, rows))
+            made = table(self.count(context, rows))
         self._tensors[key] = made
         return made
 
@@ -253,10 +252,10 @@ class Builder:
         return Value(known, tensor)
 
     def _output(self, at: int, value: Value, given: Sequence[Value]) -> Tensor:
-        place = Place(self, f"output_{at}", value.known)
-        tensor = place.plain(value)
+        context = Context(self, f"output_{at}", value.known)
+        tensor = context.plain(value)
         if any(tensor is each.tensor for each in given):
-            tensor = place.layer("Identity", tensor, dtype=tensor.dtype)
+            tensor = context.layer("Identity", tensor, dtype=tensor.dtype)
         return tensor
 
     def _block(self, block: Block, path: str, given: list[Value | None]) -> list[Value | None]:
@@ -288,7 +287,7 @@ class Builder:
             shape = parameter.known_shape
             known = Abstract((shape, shape), parameter.dtype)
             where = _joined(path, node.target)
-            return self._said(where, known, lambda place: place.result(self.parameter(place, parameter)))
+            return self._said(where, known, lambda context: context.result(self.parameter(context, parameter)))
         if is_constant(node):
             value = constant(node.arguments)
             return [Value(constant_value(value), constant=value)]
@@ -304,7 +303,7 @@ class Builder:
             known = self._evaluator.op(node.target, [each.known for each in whole], arguments)
         except (ValueError, LookupError) as error:
             return self._misfit(name, error)
-        return self._tried(OPS_OUT, node.target, f"the op {node.target!r}", name, arguments, whole, known)
+        return self._tried(node.target, f"the op {node.target!r}", name, arguments, whole, known)
 
     def _layer(self, layer: Layer, path: str, given: list[Value | None]) -> list[Value | None]:
         whole = [each for each in given if each is not None]
@@ -315,7 +314,7 @@ class Builder:
             known = self._evaluator.layer(layer, [each.known for each in whole])
         except (ValueError, LookupError) as error:
             return self._misfit(path, error)
-        return self._tried(SAYINGS, layer.kind, f"the kind {layer.kind!r}", path, layer, whole, known)
+        return self._tried(layer.kind, f"the kind {layer.kind!r}", path, layer, whole, known)
 
     def _misfit(self, path: str, error: Exception) -> list[Value | None]:
         """Inputs that were declared for a model that knows none need not fit it."""
@@ -324,7 +323,6 @@ class Builder:
 
     def _tried(
         self,
-        table: Mapping[str, Saying],
         word: str,
         what: str,
         path: str,
@@ -332,16 +330,16 @@ class Builder:
         given: list[Value],
         known: Any,
     ) -> list[Value | None]:
-        if word not in table:
+        if word not in LOWERINGS:
             self.problems.append((path or "(model)", f"{what} has no counterpart in Keras"))
             return [None]
-        return self._said(path, known, lambda place: table[word].say(place, subject, given))
+        return self._said(path, known, lambda context: LOWERINGS[word].lower(context, subject, given))
 
-    def _said(self, path: str, known: Any, say: Any) -> list[Value | None]:
-        place = Place(self, path, known)
+    def _said(self, path: str, known: Any, lower: Any) -> list[Value | None]:
+        context = Context(self, path, known)
         try:
-            results: tuple[Value, ...] = several(say(place))
-            return [self._as_known(place, each) for each in results]
+            results: tuple[Value, ...] = several(lower(context))
+            return [self._as_known(context, each) for each in results]
         except Refusal as refusal:
             self.problems.append((path or "(model)", str(refusal)))
         except _REFUSALS as error:
@@ -349,15 +347,15 @@ class Builder:
             self.problems.append((path or "(model)", f"Keras does not take it: {lines[0]}"))
         return [None] * len(several(known))
 
-    def _as_known(self, place: Place, value: Value) -> Value:
+    def _as_known(self, context: Context, value: Value) -> Value:
         """In the dtype that NumPy's rules give, where Keras' rules differ."""
         if value.tensor is None or (value.tensor.dtype == value.dtype and value.dtype != "float64"):
             return value
         if value.dtype == "float64":
             self.note("(float64)", "Keras' backends compute it in 32 bits in part")
             # Some of its layers say 64 bits of a result that has 32.
-            return Value(value.known, place.op("cast", value.tensor, "float64"), last=value.last)
-        return Value(value.known, place.cast(value.tensor, value.dtype), last=value.last)
+            return Value(value.known, context.op("cast", value.tensor, "float64"), last=value.last)
+        return Value(value.known, context.cast(value.tensor, value.dtype), last=value.last)
 
 
 def _picked(values: Mapping[str, list[Value | None]], ref: tuple[str, int | None]) -> Value | None:

@@ -1,9 +1,9 @@
-"""What the tables of the written kinds and ops work on: symbolic values, and the place where layers are made."""
+"""What the tables of the written kinds and ops work on: symbolic values, and the context of a row."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import dtype_name
 
 if TYPE_CHECKING:
-    from modelarchive.exchange.keras.building import Builder
+    from modelarchive.exchange.keras.exporting import Builder
 
 #: A KerasTensor: the symbolic result of a Keras layer or operation.
 Tensor = Any
@@ -54,22 +54,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Saying:
-    """How a kind or op is said in Keras.
-
-    Attributes:
-        theirs: The layers or operations of Keras that it becomes.
-        say: Makes them: a place, the layer of the network or the op's arguments, the inputs; gives the results.
-        losses: What is lost or changed, in one short sentence.
-    """
-
-    theirs: tuple[str, ...]
-    say: Callable[[Place, Any, list[Value]], Any]
-    losses: str = ""
-
-
-@dataclass(frozen=True)
-class Place:
+class Context:
     """Where in the network Keras' layers are made.
 
     Attributes:
@@ -128,7 +113,7 @@ class Place:
         return result
 
     def op(self, name: str, *inputs: Any, **arguments: Any) -> Tensor:
-        """Call a function of ``keras.ops``; the operation is named after the place."""
+        """Call a function of ``keras.ops``; the operation is named after the block."""
         result = getattr(self.builder.keras.ops, name)(*inputs, **arguments)
         first = result[0] if isinstance(result, list | tuple) else result
         self.named(first, name)
@@ -141,7 +126,7 @@ class Place:
         return result
 
     def named(self, tensor: Tensor, name: str) -> Tensor:
-        """The result of an operation that is named after the place: functions of keras.ops take no name."""
+        """The result of an operation that is named after the block: functions of keras.ops take no name."""
         tensor._keras_history.operation.name = self.builder.free_name(self.path, name)
         return tensor
 
