@@ -7,11 +7,10 @@ from typing import Any
 from modelarchive.exchange.drawing import Ref, UnknownError
 from modelarchive.exchange.keras.drawing import UNSUPPORTED, LayerBuilder
 from modelarchive.exchange.keras.importing import Importer, leaves
-from modelarchive.exchange.keras.lifting import LAYERS, OPERATIONS
+from modelarchive.exchange.keras.lifting import LAYERS, OPERATIONS, Lifting
 from modelarchive.exchange.keras.lifting_context import FLOATS, Context
 from modelarchive.exchange.keras.lifting_tensorflow import as_operation
 from modelarchive.exchange.keras.model import Call, Layer, mapped
-from modelarchive.exchange.keras.row import Row
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
@@ -50,7 +49,7 @@ def _mask(builder: LayerBuilder, call: Call) -> str:
     return next((mask for each in _tensors(call) if (mask := builder.mask(each))), "")
 
 
-def _held(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call, row: Row) -> list[Ref] | None:
+def _held(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call, row: Lifting) -> list[Ref] | None:
     """A layer that is operations on parameters of its own, as a block that has them; None if it is none of these."""
     tensors = _tensors(call)
     if layer.kind not in _HOLDERS or layer.is_operation or UNSUPPORTED in tensors:
@@ -70,14 +69,14 @@ def _held(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call, r
     return builder.results_of(builder.block(layer.name, inner.graph(results), list(given), value))
 
 
-def _called(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call, row: Row) -> list[Ref]:
+def _called(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call, row: Lifting) -> list[Ref]:
     """What a row of the tables adds to a graph for a call."""
     context = Context(importer, builder, layer, call, row.weights)
     if not layer.is_operation:
         _follow_policy(context)
         _report_training(context)
     try:
-        found = row.read(context)
+        found = row.lift(context)
     except (UnknownError, ValueError):
         if context.is_unsupported:
             return [UNSUPPORTED]

@@ -18,7 +18,7 @@ from modelarchive.store.deferred import Deferred
 MAX_TIMES: Final = 4
 MAX_CALLS: Final = 2_000
 
-Lift = Callable[["Importer", "LayerBuilder", Layer, Call], list[Ref]]
+LiftCall = Callable[["Importer", "LayerBuilder", Layer, Call], list[Ref]]
 
 
 class Importer:
@@ -28,16 +28,16 @@ class Importer:
         storage: Where the arrays are.
         parser: Reads configs inside of configs.
         version: Keras' version, as the file gives it.
-        lift: Adds one call of a layer to a graph, and gives its results.
+        lift_call: Adds one call of a layer to a graph, and gives its results.
         report: Where it is reported what is changed, lost or not supported.
         arrays: Key -> array, of all parameters.
         results: Block of a layer's parameters -> the node behind it that is the layer's result, where it is another.
     """
 
-    def __init__(self, storage: Storage, parser: Parser, version: str, lift: Lift) -> None:
+    def __init__(self, storage: Storage, parser: Parser, version: str, lift_call: LiftCall) -> None:
         self.storage = storage
         self.parser = parser
-        self._lift = lift
+        self._lift_call = lift_call
         self.version = version
         self.report = Report()
         self.results: dict[str, str] = {}
@@ -133,7 +133,7 @@ class Importer:
             raise ConversionError([(layer.name, "models inside of models are called too often")])
         try:
             with builder.naming(layer.name), refusing(layer.kind):
-                return builder.settled(layer.name, self._lift(self, builder, layer, call))
+                return builder.settled(layer.name, self._lift_call(self, builder, layer, call))
         except Refusal as refusal:
             self.report.refuse(layer.name, str(refusal))
         return [UNSUPPORTED]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -28,6 +28,10 @@ FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 
 #: Layers that are called with ``training=True`` where nobody says otherwise.
 TRAINING_IS_DEFAULT: Final = re.compile(r"Random\w+|Resizing|CenterCrop")
+
+
+#: Makes what a layer becomes: a reference, or one for each of its results.
+Lift: TypeAlias = Callable[["Context"], Ref | list[Ref]]
 
 
 @dataclass

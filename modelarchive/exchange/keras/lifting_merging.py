@@ -16,13 +16,13 @@ _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 def merged(op: str) -> Callable[[Context], Ref]:
     """Add, Subtract, Multiply, Maximum, Minimum, Average: element by element, one after another."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         first, *others = _alike(context)
         for each in others:
             first = context.op(op, first, each)
         return first
 
-    return read
+    return lift
 
 
 def average(context: Context) -> Ref:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,12 +9,11 @@ import numpy as np
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.config import DTYPES
-from modelarchive.exchange.keras.lifting_context import Context
+from modelarchive.exchange.keras.lifting_context import Context, Lift
 from modelarchive.exchange.keras.lifting_windows import spatial
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
-Read = Callable[[Context], Ref | list[Ref]]
 #: More places are not written into an architecture.
 _MANY = 1 << 20
 
@@ -33,36 +31,36 @@ def two(context: Context) -> tuple[Ref, Ref]:
     return one(context, 0, "x1"), one(context, 1, "x2")
 
 
-def unary(name: str) -> Read:
+def unary(name: str) -> Lift:
     """A function of each element."""
     return lambda context: context.op(name, one(context))
 
 
-def binary(name: str) -> Read:
+def binary(name: str) -> Lift:
     """A function of two tensors, element by element."""
     return lambda context: context.op(name, *two(context))
 
 
-def activated(name: str, setting: str = "", default: float = 0.0) -> Read:
+def activated(name: str, setting: str = "", default: float = 0.0) -> Lift:
     """An activation, with its parameter."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         alpha = context.config.number(setting, default) if setting else None
         return context.plain("Activation", one(context), activation=name, alpha=alpha)
 
-    return read
+    return lift
 
 
-def softmax(kind: str) -> Read:
+def softmax(kind: str) -> Lift:
     """softmax, log_softmax."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         axes = context.config.axes("axis", -1)
         if axes is None or len(axes) != 1:
             raise Refusal(f"axis = {short(axes)} is not one axis")
         return context.plain(kind, one(context), axis=axes[0])
 
-    return read
+    return lift
 
 
 def gelu(context: Context) -> Ref:
@@ -71,10 +69,10 @@ def gelu(context: Context) -> Ref:
     return context.plain("Activation", one(context), activation="gelu_tanh" if approximate else "gelu")
 
 
-def reduction(name: str) -> Read:
+def reduction(name: str) -> Lift:
     """A reduction over axes."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         context.config.expect("initial", None)
         context.config.expect("dtype", None)
         axes = context.config.axes("axis", None)
@@ -83,7 +81,7 @@ def reduction(name: str) -> Read:
         return context.op(name, context.as_float(one(context)) if name in ("mean", "var") else one(context),
                        axis=axes, keepdims=keep, **more)  # fmt: skip
 
-    return read
+    return lift
 
 
 def deviation(context: Context) -> Ref:
@@ -111,17 +109,17 @@ def argmax(context: Context) -> Ref:
     return context.op("cast", at, dtype="int32", role="cast")
 
 
-def joined(name: str) -> Read:
+def joined(name: str) -> Lift:
     """Concatenate, Stack."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         several = context.argument("xs", 0)
         context.argument("x", 0)
         if not isinstance(several, list) or not several:
             raise Refusal(f"is called on {short(several)}, expected a list of tensors")
         return context.op(name, *map(context.tensor_of, several), axis=context.config.integer("axis", 0))
 
-    return read
+    return lift
 
 
 def split(context: Context) -> list[Ref]:
@@ -306,14 +304,14 @@ def chosen(context: Context) -> Ref:
     return context.op("where", one(context, 0, "condition"), one(context, 1, "x1"), one(context, 2, "x2"))
 
 
-def negated(name: str) -> Read:
+def negated(name: str) -> Lift:
     """NotEqual, GreaterEqual, LessEqual: the opposite of another comparison, but for NaN."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         true = context.op(name, *two(context))
         return context.op("equal", true, context.constant(False, "bool"))
 
-    return read
+    return lift
 
 
 def square(context: Context) -> Ref:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_activations import activation_of, behind
-from modelarchive.exchange.keras.lifting_context import Context
+from modelarchive.exchange.keras.lifting_context import Context, Lift
 from modelarchive.exchange.refusal import Refusal
 
-Read = Callable[[Context], Ref]
 _LAST: Final = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
 _FIRST: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 
@@ -60,10 +59,10 @@ def _window(context: Context, rank: int) -> tuple[list[int], list[int], list[int
     return kernel, config.sizes("strides", rank, 1), dilation, wide
 
 
-def convolution(rank: int) -> Read:
+def convolution(rank: int) -> Lift:
     """Conv1D, Conv2D, Conv3D."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         config = context.config
         order, x = layout(context, rank), context.as_float(context.x)
         kernel, strides, dilation, wide = _window(context, rank)
@@ -85,18 +84,18 @@ def convolution(rank: int) -> Read:
         at = context.block(f"Conv{rank}D", fields, x, sizes=sizes)[0]
         return behind(context, at, activation)
 
-    return read
+    return lift
 
 
-def depthwise(rank: int) -> Read:
+def depthwise(rank: int) -> Lift:
     """DepthwiseConv1D, DepthwiseConv2D: as many groups as channels."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         activation = activation_of(context, context.config.value("activation", None))
         at = _depthwise(context, rank, activation.field, context.config.flag("use_bias", default=True))
         return behind(context, at, activation)
 
-    return read
+    return lift
 
 
 def _depthwise(context: Context, rank: int, activation: str | None, use_bias: bool, role: str = "", **more: Any) -> Ref:
@@ -122,10 +121,10 @@ def _depthwise(context: Context, rank: int, activation: str | None, use_bias: bo
     return context.block(f"Conv{rank}D", fields, x, role=role, **more)[0]
 
 
-def separable(rank: int) -> Read:
+def separable(rank: int) -> Lift:
     """SeparableConv1D, SeparableConv2D: a convolution for each channel, and one over the channels."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         config = context.config
         use_bias = config.flag("use_bias", default=True)
         activation = activation_of(context, config.value("activation", None))
@@ -149,13 +148,13 @@ def separable(rank: int) -> Read:
         at = context.block(f"Conv{rank}D", fields, at, sizes=sizes, held=held[1])[0]
         return behind(context, at, activation)
 
-    return read
+    return lift
 
 
-def transposed(rank: int) -> Read:
+def transposed(rank: int) -> Lift:
     """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         config = context.config
         order, x = layout(context, rank), context.as_float(context.x)
         kernel, strides, dilation, wide = _window(context, rank)
@@ -186,7 +185,7 @@ def transposed(rank: int) -> Read:
         at = context.block(f"Conv{rank}DTranspose", fields, x, sizes=sizes)[0]
         return behind(context, at, activation)
 
-    return read
+    return lift
 
 
 def _transposed_ends(how: str, size: int, stride: int, extra: int | None) -> tuple[int, int, int]:
@@ -202,10 +201,10 @@ def _transposed_ends(how: str, size: int, stride: int, extra: int | None) -> tup
     return (total // 2, total - total // 2, 0) if total > 0 else (0, 0, -total)
 
 
-def pooling(style: str, rank: int) -> Read:
+def pooling(style: str, rank: int) -> Lift:
     """MaxPooling and AveragePooling; what is padded does not count in the mean."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         config = context.config
         order, x = layout(context, rank), context.x
         window = config.sizes("pool_size", rank, 2)
@@ -225,7 +224,7 @@ def pooling(style: str, rank: int) -> Read:
         more: dict[str, Any] = {"count_include_pad": False} if style == "Avg" else {}
         return context.plain(f"{style}Pool{rank}D", x, **fields, **more)
 
-    return read
+    return lift
 
 
 def _is_uneven(pairs: Sequence[Sequence[int]], window: Sequence[int]) -> bool:
@@ -235,10 +234,10 @@ def _is_uneven(pairs: Sequence[Sequence[int]], window: Sequence[int]) -> bool:
     )
 
 
-def global_pooling(style: str, rank: int) -> Read:
+def global_pooling(style: str, rank: int) -> Lift:
     """GlobalMaxPooling, GlobalAveragePooling."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         order = layout(context, rank)
         if context.argument("mask", 1) is not None:
             raise Refusal("takes a mask, which has no counterpart")
@@ -246,46 +245,46 @@ def global_pooling(style: str, rank: int) -> Read:
         at = context.plain(f"Global{style}Pool{rank}D", context.x, layout=order)
         return at if keep else context.plain("Flatten", at, role="flat")
 
-    return read
+    return lift
 
 
-def adaptive(rank: int) -> Read:
+def adaptive(rank: int) -> Lift:
     """AdaptiveAveragePooling1D, AdaptiveAveragePooling2D."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         sizes = context.config.sizes("output_size", rank)
         return context.plain(f"AdaptiveAvgPool{rank}D", context.x, output_size=sizes, layout=layout(context, rank))
 
-    return read
+    return lift
 
 
-def zero_padding(rank: int) -> Read:
+def zero_padding(rank: int) -> Lift:
     """ZeroPadding1D, ZeroPadding2D, ZeroPadding3D."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         order, pairs = layout(context, rank), context.config.pairs("padding", rank)
         around = [*pairs, [0, 0]] if order[-1] == "C" else pairs
         return context.plain("Pad", context.x, padding=around, mode="constant", value=0.0)
 
-    return read
+    return lift
 
 
-def cropping(rank: int) -> Read:
+def cropping(rank: int) -> Lift:
     """Cropping1D, Cropping2D, Cropping3D."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         order, pairs = layout(context, rank), context.config.pairs("cropping", rank)
         ranges: list[Any] = [[before, -after if after else None, None] for before, after in pairs]
         whole = [None, None, None]
         return context.op("slice", context.x, index=[whole, *ranges] if order[-1] == "C" else [whole, whole, *ranges])
 
-    return read
+    return lift
 
 
-def upsampling(rank: int) -> Read:
+def upsampling(rank: int) -> Lift:
     """UpSampling1D, UpSampling2D, UpSampling3D."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         mode = context.config.text("interpolation", "nearest")
         if mode not in ("nearest", "bilinear"):
             raise Refusal(f"interpolation = {mode!r} has no counterpart, only nearest and bilinear")
@@ -298,7 +297,7 @@ def upsampling(rank: int) -> Read:
         }
         return context.plain("Upsample", context.x, **fields)
 
-    return read
+    return lift
 
 
 def resizing(context: Context) -> Ref:

@@ -7,7 +7,7 @@ from typing import Any
 
 from modelarchive.exchange.drawing import Ref, Report
 from modelarchive.exchange.mxnet.drawing import SymbolBuilder
-from modelarchive.exchange.mxnet.lifting import OPERATORS
+from modelarchive.exchange.mxnet.lifting import LIFTINGS
 from modelarchive.exchange.mxnet.lifting_context import Context
 from modelarchive.exchange.mxnet.symbol import VARIABLE, SymbolGraph
 from modelarchive.exchange.refusal import Refusal, refusing
@@ -57,12 +57,12 @@ class Importer:
         """The results of one operator; none where it is reported that it is not supported."""
         node = context.node
         try:
-            if node.op not in OPERATORS:
+            if node.op not in LIFTINGS:
                 raise Refusal(f"the operator {short(node.op)} has no counterpart")
             if any(self.builder.results.get(entry, "") is None for entry in node.inputs):
                 return ()  # of what is not supported nothing can be made
             with refusing(node.op):
-                found = OPERATORS[node.op](context)
+                found = LIFTINGS[node.op].lift(context)
             if unread := node.attributes.unread():
                 raise Refusal(f"{node.op} has attributes that have no counterpart: {short(unread)}")
         except Refusal as refusal:

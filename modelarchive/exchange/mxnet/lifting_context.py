@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,10 @@ _SUFFIX: Final = re.compile(
     r"[._]((_unfused[._]\d+[._][lr]_cell[._]|[lr]\d+_)?(i2h|h2h)_(weight|bias)|parameters"
     r"|weight|bias|gamma|beta|alpha|(running|moving)_(mean|var))$"
 )
+
+
+#: Makes what an operator becomes: a reference, or one for each of its results.
+Lift: TypeAlias = Callable[["Context"], Any]
 
 
 @dataclass(frozen=True)

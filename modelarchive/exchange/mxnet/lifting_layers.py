@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +13,6 @@ from modelarchive.exchange.mxnet.lifting_context import Context, changed, elemen
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
-Operator = Callable[[Context], Any]
 _LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 
 

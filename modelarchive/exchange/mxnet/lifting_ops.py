@@ -7,40 +7,39 @@ from typing import Any, Final
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.drawing import Packed, Zeros
-from modelarchive.exchange.mxnet.lifting_context import Context
-from modelarchive.exchange.mxnet.lifting_layers import Operator
+from modelarchive.exchange.mxnet.lifting_context import Context, Lift
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.parameter import dtype_name
 
 
-def binary(name: str) -> Operator:
+def binary(name: str) -> Lift:
     """Two arrays in, one out, as NumPy broadcasts."""
 
-    def convert(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         return context.op(name, context.ref(0), context.ref(1))
 
-    return convert
+    return lift
 
 
-def scalar(name: str, *, reverse: bool = False) -> Operator:
+def scalar(name: str, *, reverse: bool = False) -> Lift:
     """An array and a number that is written in the attributes."""
 
-    def convert(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         number = context.attributes.number("scalar")
         # Whether the number is a whole one only matters where integers are computed.
         context.attributes.text("is_int", "True")
         pair = (context.constant(number), context.ref(0))
         return context.op(name, *(pair if reverse else pair[::-1]))
 
-    return convert
+    return lift
 
 
-def unary(name: str) -> Operator:
+def unary(name: str) -> Lift:
     """One array in, one out, element by element."""
     return lambda context: context.op(name, context.ref(0))
 
 
-def function(name: str) -> Operator:
+def function(name: str) -> Lift:
     """One of the activations."""
     return lambda context: context.activation(name, context.ref(0))
 
@@ -93,10 +92,10 @@ def dropout(context: Context) -> Ref:
     return context.block({"kind": "Dropout", "rate": context.attributes.number("p", 0.5)}, context.ref(0))
 
 
-def softmax(kind: str) -> Operator:
+def softmax(kind: str) -> Lift:
     """Softmax or its logarithm, with a temperature."""
 
-    def convert(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         at = context.attributes
         axis, temperature = at.integer("axis", -1), at.text("temperature", "None")
         at.expect("use_length", "False", "0")
@@ -106,7 +105,7 @@ def softmax(kind: str) -> Operator:
             x = context.op("divide", x, context.constant(at.number("temperature")))
         return context.block({"kind": kind, "axis": axis}, x)
 
-    return convert
+    return lift
 
 
 def softmax_output(context: Context) -> Ref:
@@ -162,10 +161,10 @@ def sum_of_all(context: Context) -> Ref:
     return total
 
 
-def reduction(name: str) -> Operator:
+def reduction(name: str) -> Lift:
     """Over axes, or over all of them."""
 
-    def convert(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         at = context.attributes
         axis, keepdims = at.axes(), at.flag("keepdims", default=False)
         at.expect("dtype", "None")
@@ -178,7 +177,7 @@ def reduction(name: str) -> Operator:
         numpy = context.node.op.startswith("_np")
         return result if numpy or axis is not None or keepdims else context.op("reshape", result, shape=[1])
 
-    return convert
+    return lift
 
 
 def matmul(context: Context) -> Ref:
@@ -258,10 +257,10 @@ def padded(context: Context) -> Ref:
     return context.op("pad", context.ref(0), padding=pairs, mode=mode, value=value)
 
 
-def comparison(name: str) -> Operator:
+def comparison(name: str) -> Lift:
     """MXNet's comparisons give 0 and 1 in the dtype of the arrays, NumPy's give truths."""
 
-    def convert(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         if len(context) == 2:
             truth = context.op(name, context.ref(0), context.ref(1))
         else:
@@ -272,7 +271,7 @@ def comparison(name: str) -> Operator:
         value = context.builder.value(context.ref(0))
         return context.op("cast", truth, dtype="float32" if value is None else dtype_name(value.array_dtype))
 
-    return convert
+    return lift
 
 
 def where(context: Context) -> Ref:

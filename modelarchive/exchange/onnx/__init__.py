@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelarchive.exchange.onnx.lifting import OPERATORS
+from modelarchive.exchange.onnx.lifting import LIFTINGS
 from modelarchive.exchange.onnx.lowering import LOWERINGS
 from modelarchive.exchange.onnx.reading import read
 from modelarchive.exchange.onnx.writing import write
@@ -15,8 +15,8 @@ def support() -> list[Support]:
     """Every operator that is read, and whether it is written; then every kind and op that is written."""
     there = {"Constant", *(name for row in LOWERINGS.values() for name in row.names)}
     reading = [
-        Support(row.name, row.ours, read=True, written=row.name in there, losses=row.losses)
-        for row in sorted(OPERATORS.values(), key=lambda row: row.name)
+        Support(name, row.ours, read=True, written=name in there, losses=row.losses)
+        for name, row in sorted(LIFTINGS.items())
     ]
     writing = [
         Support(", ".join(row.names), word, read=False, written=True, losses=row.losses)

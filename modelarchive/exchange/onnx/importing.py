@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -15,7 +15,8 @@ from modelarchive.exchange.drawing import Ref, Report
 from modelarchive.exchange.onnx.drawing import NestedBuilder
 from modelarchive.exchange.onnx.folding import folded
 from modelarchive.exchange.onnx.folds import FOLDS
-from modelarchive.exchange.onnx.lifting_context import Context, Lift
+from modelarchive.exchange.onnx.lifting import LIFTINGS
+from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.model import Function, Graph, Model, Node
 from modelarchive.exchange.onnx.stored import moved
 from modelarchive.exchange.onnx.tensors import NoCounterpart
@@ -33,16 +34,14 @@ class Importer:
 
     Args:
         model: The model.
-        operators: Name of an operator -> what makes what it becomes.
     """
 
-    def __init__(self, model: Model, operators: Mapping[str, Lift]) -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
         self.builder = NestedBuilder(model.graph.stored, is_own=model.producer.startswith("modelarchive"))
         self.report = Report()
         #: How often each value is used.
         self.uses: dict[str, int] = {}
-        self._operators = operators
         self._opset = model.opsets.get("", model.opsets.get("ai.onnx", 0))
         self._depth = 0
         self._dead: dict[str, None] = {}
@@ -105,7 +104,7 @@ class Importer:
             operands.pop()
         context = Context(
             self.builder, self.report, node, operands, scope, self.uses, self._opset, self._branch,
-            self._operators.get(node.op),
+            None if (row := LIFTINGS.get(node.op)) is None else row.lift,
         )  # fmt: skip
         try:
             with refusing(node.op):
@@ -148,7 +147,7 @@ class Importer:
         return found
 
     def _is_known(self, op: str) -> bool:
-        return op in self._operators or op in self.model.functions
+        return op in LIFTINGS or op in self.model.functions
 
     def _call(self, context: Context, function: Function) -> tuple[Operand, ...]:
         """Put the nodes of a function in its place."""

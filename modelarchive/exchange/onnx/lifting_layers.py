@@ -8,11 +8,11 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.drawing import Ref
-from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
+from modelarchive.exchange.onnx.lifting_context import Context, Lift
 from modelarchive.exchange.onnx.tensors import lazily
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lifting
 from modelarchive.ops.contraction import normal_pattern
 
 
@@ -188,12 +188,12 @@ def _affine(context: Context, config: dict[str, Any], *, repeats: int = 1) -> Re
     return context.block(config, context.ref(0), **found)
 
 
-def _softmax(kind: str) -> Read:
-    def read(context: Context) -> Ref:
+def _softmax(kind: str) -> Lift:
+    def lift(context: Context) -> Ref:
         axis = context.axis(context.node.integer("axis", -1))
         return context.block({"kind": kind, "axis": axis - context.rank(0)}, context.ref(0))
 
-    return read
+    return lift
 
 
 def axes_of(context: Context) -> list[int] | None:
@@ -205,10 +205,10 @@ def axes_of(context: Context) -> list[int] | None:
     return [] if none else None
 
 
-def _reduction(name: str, *, before: str = "", after: str = "") -> Read:
+def _reduction(name: str, *, before: str = "", after: str = "") -> Lift:
     """A reduction with something done to each element before, and to the result after."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         axes, keepdims, dtype = axes_of(context), context.node.flag("keepdims", default=True), context.dtype(0)
         if dtype[0] in "iu" and (name == "mean" or before == "exp" or after):
             raise Refusal(f"{context.node.op} of {dtype} has no counterpart")
@@ -224,7 +224,7 @@ def _reduction(name: str, *, before: str = "", after: str = "") -> Read:
         result = context.as_dtype(context.op(name, x, axis=axes, keepdims=keepdims), dtype)
         return context.op(after, result) if after else result
 
-    return read
+    return lift
 
 
 def _log_sum_exp(context: Context, x: Ref, axes: list[int] | None, *, keepdims: bool) -> Ref:
@@ -239,8 +239,8 @@ def _log_sum_exp(context: Context, x: Ref, axes: list[int] | None, *, keepdims: 
     return context.op("squeeze", result, axis=axes if axes is not None else list(range(context.rank(0))))
 
 
-def _arg(name: str) -> Read:
-    def read(context: Context) -> Ref:
+def _arg(name: str) -> Lift:
+    def lift(context: Context) -> Ref:
         axis, keepdims = context.axis(context.node.integer("axis", 0)), context.node.flag("keepdims", default=True)
         last, dtype = context.node.flag("select_last_index", default=False), context.dtype(0)
         x = context.ref(0)
@@ -257,7 +257,7 @@ def _arg(name: str) -> Read:
         found = context.op("argmax", context.op("slice", x, index=index), axis=axis, keepdims=keepdims)
         return context.op("subtract", context.literal(size - 1, "int64"), found)
 
-    return read
+    return lift
 
 
 def _hardmax(context: Context) -> Ref:
@@ -329,33 +329,32 @@ def _local_norm(context: Context) -> Ref:
     return context.op("divide", x, power)
 
 
-#: Name, what it becomes, how, what is lost.
-LAYERS: Final[list[Row]] = [
-    ("MatMul", "Dense, matmul", _matmul, ""),
-    ("Add", "add", _add, ""),
-    ("Gemm", "Dense, matmul, transpose, multiply, add", _gemm, ""),
-    ("Einsum", "einsum", _einsum, ""),
-    ("BatchNormalization", "BatchNorm", _batch_norm, "parameters stored; not by the batch's own statistics"),
-    ("LayerNormalization", "LayerNorm, multiply, add, mean, var, rsqrt", _layer_norm, ""),
-    ("RMSNormalization", "RMSNorm, multiply", _rms_norm, ""),
-    ("InstanceNormalization", "InstanceNorm", _instance_norm, "parameters stored"),
-    ("GroupNormalization", "GroupNorm", _group_norm, "parameters stored"),
-    ("Softmax", "Softmax", _softmax("Softmax"), ""),
-    ("LogSoftmax", "LogSoftmax", _softmax("LogSoftmax"), ""),
-    ("ReduceSum", "sum", _reduction("sum"), ""),
-    ("ReduceMean", "mean", _reduction("mean"), "no integers"),
-    ("ReduceMax", "max", _reduction("max"), ""),
-    ("ReduceMin", "min", _reduction("min"), ""),
-    ("ReduceL1", "abs, sum", _reduction("sum", before="abs"), ""),
-    ("ReduceL2", "multiply, sum, sqrt", _reduction("sum", before="square", after="sqrt"), "no integers"),
-    ("ReduceSumSquare", "multiply, sum", _reduction("sum", before="square"), ""),
-    ("ReduceLogSum", "sum, log", _reduction("sum", after="log"), "no integers"),
-    ("ReduceLogSumExp", "max, subtract, exp, sum, log, add", _reduction("sum", before="exp"), "no integers"),
-    ("ArgMax", "argmax", _arg("max"), ""),
-    ("ArgMin", "negative, argmax", _arg("min"), "no integers"),
-    ("Hardmax", "argmax, equal, cast", _hardmax, "the size along the axis known"),
-    ("CumSum", "cumsum, slice, pad", _cumsum, ""),
-    ("LpNormalization", "abs, multiply, sum, sqrt, divide", _lp_norm, ""),
-    ("MeanVarianceNormalization", "mean, var, sqrt, divide", _variance_norm, ""),
-    ("LRN", "multiply, pad, slice, add, power, divide", _local_norm, "channels known"),
+LAYERS: Final[list[Lifting]] = [
+    Lifting("MatMul", "Dense, matmul", _matmul),
+    Lifting("Add", "add", _add),
+    Lifting("Gemm", "Dense, matmul, transpose, multiply, add", _gemm),
+    Lifting("Einsum", "einsum", _einsum),
+    Lifting("BatchNormalization", "BatchNorm", _batch_norm, "parameters stored; not by the batch's own statistics"),
+    Lifting("LayerNormalization", "LayerNorm, multiply, add, mean, var, rsqrt", _layer_norm),
+    Lifting("RMSNormalization", "RMSNorm, multiply", _rms_norm),
+    Lifting("InstanceNormalization", "InstanceNorm", _instance_norm, "parameters stored"),
+    Lifting("GroupNormalization", "GroupNorm", _group_norm, "parameters stored"),
+    Lifting("Softmax", "Softmax", _softmax("Softmax")),
+    Lifting("LogSoftmax", "LogSoftmax", _softmax("LogSoftmax")),
+    Lifting("ReduceSum", "sum", _reduction("sum")),
+    Lifting("ReduceMean", "mean", _reduction("mean"), "no integers"),
+    Lifting("ReduceMax", "max", _reduction("max")),
+    Lifting("ReduceMin", "min", _reduction("min")),
+    Lifting("ReduceL1", "abs, sum", _reduction("sum", before="abs")),
+    Lifting("ReduceL2", "multiply, sum, sqrt", _reduction("sum", before="square", after="sqrt"), "no integers"),
+    Lifting("ReduceSumSquare", "multiply, sum", _reduction("sum", before="square")),
+    Lifting("ReduceLogSum", "sum, log", _reduction("sum", after="log"), "no integers"),
+    Lifting("ReduceLogSumExp", "max, subtract, exp, sum, log, add", _reduction("sum", before="exp"), "no integers"),
+    Lifting("ArgMax", "argmax", _arg("max")),
+    Lifting("ArgMin", "negative, argmax", _arg("min"), "no integers"),
+    Lifting("Hardmax", "argmax, equal, cast", _hardmax, "the size along the axis known"),
+    Lifting("CumSum", "cumsum, slice, pad", _cumsum),
+    Lifting("LpNormalization", "abs, multiply, sum, sqrt, divide", _lp_norm),
+    Lifting("MeanVarianceNormalization", "mean, var, sqrt, divide", _variance_norm),
+    Lifting("LRN", "multiply, pad, slice, add, power, divide", _local_norm, "channels known"),
 ]

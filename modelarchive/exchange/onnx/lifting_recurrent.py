@@ -9,11 +9,11 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.drawing import Ref
-from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
+from modelarchive.exchange.onnx.lifting_context import Context, Lift
 from modelarchive.exchange.onnx.tensors import lazily
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lifting
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ _CELLS: Final = {
 }
 
 
-def _recurrence(cell: Cell) -> Read:
-    def read(context: Context) -> tuple[Any, ...]:
+def _recurrence(cell: Cell) -> Lift:
+    def lift(context: Context) -> tuple[Any, ...]:
         node = context.node
         direction, last = node.text("direction", "forward"), node.flag("layout", default=False)
         if direction not in ("forward", "reverse", "bidirectional"):
@@ -66,7 +66,7 @@ def _recurrence(cell: Cell) -> Read:
                 results.append(context.op("transpose", state, axes=[1, 0, 2]) if last else state)
         return tuple(results)
 
-    return read
+    return lift
 
 
 def _config(context: Context, cell: Cell, directions: int) -> dict[str, Any]:
@@ -170,5 +170,4 @@ def _apart(context: Context, ref: Ref, directions: int, hidden: int, *, last: bo
 
 
 _LOSSES: Final = "parameters stored; no sequences of different lengths, clip, peepholes or other activations"
-#: Name, what it becomes, how, what is lost.
-RECURRENT: Final[list[Row]] = [(name, name, _recurrence(cell), _LOSSES) for name, cell in _CELLS.items()]
+RECURRENT: Final[list[Lifting]] = [Lifting(name, name, _recurrence(cell), _LOSSES) for name, cell in _CELLS.items()]

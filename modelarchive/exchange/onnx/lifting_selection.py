@@ -10,11 +10,11 @@ from modelarchive import dtypes
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.extents import FAR, bounds
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_elementwise import Row
 from modelarchive.exchange.onnx.lifting_shapes import counted
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lifting
 from modelarchive.nn.dim import Dim, from_pair
 
 
@@ -178,13 +178,12 @@ def _eye_like(context: Context) -> Ref:
     return context.fixed(np.eye(rows, columns, k, dtype=dtypes.DENSE[word]))
 
 
-#: Name, what it becomes, how, what is lost.
-CHOOSING: Final[list[Row]] = [
-    ("Slice", "slice, take", _slice, "starts, ends, axes and steps known"),
-    ("Gather", "Embedding, take, slice", _gather, "in an Embedding an index below 0 is an error"),
-    ("GatherElements", "gather, slice", _gather_elements, ""),
-    ("Trilu", "where", _trilu, "sizes known"),
-    ("OneHot", "equal, where", _one_hot, "depth known"),
-    ("EyeLike", "constant, parameter", _eye_like, "sizes known"),
-    ("GatherND", "slice, multiply, add, reshape, take", _gather_nd, "sizes known, but for the first"),
+SELECTION: Final[list[Lifting]] = [
+    Lifting("Slice", "slice, take", _slice, "starts, ends, axes and steps known"),
+    Lifting("Gather", "Embedding, take, slice", _gather, "in an Embedding an index below 0 is an error"),
+    Lifting("GatherElements", "gather, slice", _gather_elements),
+    Lifting("Trilu", "where", _trilu, "sizes known"),
+    Lifting("OneHot", "equal, where", _one_hot, "depth known"),
+    Lifting("EyeLike", "constant, parameter", _eye_like, "sizes known"),
+    Lifting("GatherND", "slice, multiply, add, reshape, take", _gather_nd, "sizes known, but for the first"),
 ]

@@ -10,10 +10,10 @@ from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.folds import filling
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_elementwise import Row
 from modelarchive.exchange.onnx.tensors import in_memory
 from modelarchive.exchange.onnx.values import Constant, Operand, Sizes
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lifting
 from modelarchive.nn.dim import Dim, from_pair, literal_shape
 
 
@@ -274,23 +274,22 @@ def _four(context: Context) -> list[Any]:
     return sizes
 
 
-#: Name, what it becomes, how, what is lost.
-MOVING: Final[list[Row]] = [
-    ("Constant", "constant, parameter", _constant, "no sparse arrays, no strings"),
-    ("ConstantOfShape", "constant, broadcast_to", _constant_of_shape, ""),
-    ("Shape", "(a constant), shape_of", _shape, ""),
-    ("Size", "(a constant), shape_of", _size, ""),
-    ("Range", "(a constant), cumsum", _range, "a step other than 1 only where all is constant"),
-    ("Reshape", "reshape", _reshape, "the shape known but for sizes that are not fixed"),
-    ("Transpose", "transpose", _transpose, ""),
-    ("Squeeze", "squeeze", _squeeze, ""),
-    ("Unsqueeze", "expand_dims", _unsqueeze, ""),
-    ("Flatten", "Flatten, reshape", _flatten, ""),
-    ("Concat", "concatenate", _concat, ""),
-    ("Split", "split", _split, ""),
-    ("Expand", "broadcast_to, multiply", _expand, ""),
-    ("Tile", "concatenate", _tile, "repeats known"),
-    ("Pad", "pad, slice", _pad, "widths and value known"),
-    ("DepthToSpace", "reshape, transpose", _depth_to_space, ""),
-    ("SpaceToDepth", "reshape, transpose", _space_to_depth, "height and width known"),
+SHAPES: Final[list[Lifting]] = [
+    Lifting("Constant", "constant, parameter", _constant, "no sparse arrays, no strings"),
+    Lifting("ConstantOfShape", "constant, broadcast_to", _constant_of_shape),
+    Lifting("Shape", "(a constant), shape_of", _shape),
+    Lifting("Size", "(a constant), shape_of", _size),
+    Lifting("Range", "(a constant), cumsum", _range, "a step other than 1 only where all is constant"),
+    Lifting("Reshape", "reshape", _reshape, "the shape known but for sizes that are not fixed"),
+    Lifting("Transpose", "transpose", _transpose),
+    Lifting("Squeeze", "squeeze", _squeeze),
+    Lifting("Unsqueeze", "expand_dims", _unsqueeze),
+    Lifting("Flatten", "Flatten, reshape", _flatten),
+    Lifting("Concat", "concatenate", _concat),
+    Lifting("Split", "split", _split),
+    Lifting("Expand", "broadcast_to, multiply", _expand),
+    Lifting("Tile", "concatenate", _tile, "repeats known"),
+    Lifting("Pad", "pad, slice", _pad, "widths and value known"),
+    Lifting("DepthToSpace", "reshape, transpose", _depth_to_space),
+    Lifting("SpaceToDepth", "reshape, transpose", _space_to_depth, "height and width known"),
 ]

@@ -8,9 +8,9 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.extents import MAX_RANK
-from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
+from modelarchive.exchange.onnx.lifting_context import Context, Lift
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lifting
 from modelarchive.nn.dim import Dim
 
 LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
@@ -161,8 +161,8 @@ def _pooling(context: Context) -> Ref:
     return context.block(config, ref)
 
 
-def _global(style: str) -> Read:
-    def read(context: Context) -> Ref:
+def _global(style: str) -> Lift:
+    def lift(context: Context) -> Ref:
         rank = context.rank(0) - 2
         if context.dtype(0)[0] in "iu" and style == "Avg":
             raise Refusal(f"{context.node.op} of {context.dtype(0)} has no counterpart")
@@ -172,7 +172,7 @@ def _global(style: str) -> Read:
             "mean" if style == "Avg" else "max", context.ref(0), axis=list(range(2, rank + 2)), keepdims=True
         )
 
-    return read
+    return lift
 
 
 def _resize(context: Context) -> Ref:
@@ -247,13 +247,16 @@ def _factors(context: Context) -> list[float]:
     return [float(each) for each in context.constant(2)]
 
 
-#: Name, what it becomes, how, what is lost.
-WINDOWS: Final[list[Row]] = [
-    ("Conv", "Conv1D, Conv2D, Conv3D", _convolution, "weight and bias stored"),
-    ("ConvTranspose", "Conv1DTranspose, Conv2DTranspose, Conv3DTranspose", _transposed, "weight and bias stored"),
-    ("MaxPool", "MaxPool1D, MaxPool2D, MaxPool3D", _pooling, "no dilations, and not the places of the elements"),
-    ("AveragePool", "AvgPool1D, AvgPool2D, AvgPool3D", _pooling, "no dilations"),
-    ("GlobalMaxPool", "GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D", _global("Max"), ""),
-    ("GlobalAveragePool", "GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D", _global("Avg"), ""),
-    ("Resize", "Upsample", _resize, "nearest and linear, the spatial axes, where the places are those of Upsample"),
+WINDOWS: Final[list[Lifting]] = [
+    Lifting("Conv", "Conv1D, Conv2D, Conv3D", _convolution, "weight and bias stored"),
+    Lifting(
+        "ConvTranspose", "Conv1DTranspose, Conv2DTranspose, Conv3DTranspose", _transposed, "weight and bias stored"
+    ),
+    Lifting("MaxPool", "MaxPool1D, MaxPool2D, MaxPool3D", _pooling, "no dilations, and not the places of the elements"),
+    Lifting("AveragePool", "AvgPool1D, AvgPool2D, AvgPool3D", _pooling, "no dilations"),
+    Lifting("GlobalMaxPool", "GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D", _global("Max")),
+    Lifting("GlobalAveragePool", "GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D", _global("Avg")),
+    Lifting(
+        "Resize", "Upsample", _resize, "nearest and linear, the spatial axes, where the places are those of Upsample"
+    ),
 ]

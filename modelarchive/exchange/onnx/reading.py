@@ -14,7 +14,7 @@ from modelarchive.errors import ConversionError, FormatError, SpecError
 from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, fitted
 from modelarchive.exchange.onnx.importing import Importer
-from modelarchive.exchange.onnx.lifting import OPERATORS, OPSETS
+from modelarchive.exchange.onnx.lifting import OPSETS
 from modelarchive.exchange.onnx.model import Model, Value, metadata_of, read_model
 from modelarchive.exchange.onnx.parameters import bundle_of_stored
 from modelarchive.exchange.onnx.values import Scope, Unsupported
@@ -69,7 +69,7 @@ def read(
 
 
 def _converted(model: Model, inputs: Any) -> Bundle:
-    importer = Importer(model, {name: row.read for name, row in OPERATORS.items()})
+    importer = Importer(model)
     problems = [*model.problems, *_opset(model)]
     if problems:
         raise ConversionError(problems, file=model.file.path)
