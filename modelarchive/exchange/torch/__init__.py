@@ -86,7 +86,7 @@ def named_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def parameters_of(module: torch.nn.Module) -> dict[str, Any]:
-    """A module's parameters and persistent buffers as :class:`modelarchive.transplant.TargetParameter`, by name."""
+    """A module's parameters and persistent buffers as ``modelarchive.nn.target.TargetParameter``, by name."""
     found: dict[str, Any] = _part("assigning").parameters_of(module)
     return found
 

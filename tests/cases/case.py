@@ -1,4 +1,4 @@
-"""One case of a conformance test: a layer, its inputs, and the same computation in PyTorch."""
+"""One case of a kind: a layer, its inputs, and the same computation in PyTorch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,3 +74,8 @@ def error(found: np.ndarray, expected: np.ndarray) -> float:
     if not expected.size:
         return 0.0
     return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-3))
+
+
+def fixed(inputs: Any) -> tuple[dict[str, Any], ...]:
+    """Declarations of inputs with all sizes fixed."""
+    return tuple({"shape": list(each.shape), "dtype": each.dtype.name} for each in inputs)

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from modelarchive import nn
-from tests.conformance.case import Case
+from tests.cases.case import Case
 
 BATCH = st.integers(0, 3)
 EPSILON = st.sampled_from([1e-5, 1e-3])

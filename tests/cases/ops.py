@@ -1,8 +1,12 @@
 """For each op of the vocabulary: inputs and literal arguments that say all of its meanings."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+import modelarchive as ma
+from modelarchive import nn
 
 #: What an input is: a shape, a number, or ``("indices", shape)``.
 Case = tuple[list[Any], dict[str, Any]]
@@ -43,7 +47,7 @@ CONTRACTIONS = [
 NUMBERS = ("float32", "float64", "int64", "int32", "uint8", "int8", "bool")
 
 #: Op -> its cases.
-CASES: dict[str, list[Case]] = {
+OP_CASES: dict[str, list[Case]] = {
     **dict.fromkeys(["add", "subtract", "multiply", "divide", "power", "maximum", "minimum"], PAIRS),
     **dict.fromkeys(["equal", "greater", "less"], PAIRS),
     **dict.fromkeys(["negative", "abs", "exp", "log", "sqrt", "rsqrt", "erf", "sin", "cos"], ONE),
@@ -107,7 +111,7 @@ CASES: dict[str, list[Case]] = {
 }
 
 
-def architecture(op: str, case: Case, dtype: str, *, free: bool = False) -> tuple[dict[str, Any], list[np.ndarray]]:
+def op_architecture(op: str, case: Case, dtype: str, *, free: bool = False) -> tuple[dict[str, Any], list[np.ndarray]]:
     """A graph of one op, and arrays for its inputs; narrow floats are cast from float32 and back.
 
     Args:
@@ -148,6 +152,25 @@ def architecture(op: str, case: Case, dtype: str, *, free: bool = False) -> tupl
         outputs = [f"y{place}" for place in range(len(outputs))]
     model = {"kind": "Graph", "inputs": [each["name"] for each in declared], "nodes": nodes, "outputs": outputs}
     return {"vocabulary": 1, "inputs": declared, "model": model}, arrays
+
+
+def op_networks(op: str, dtype: str = "float32") -> Iterator[tuple[nn.Block, list[np.ndarray], list[dict[str, Any]]]]:
+    """Networks of one op, inputs, and how these are declared: with fixed sizes and, of float32, with free ones.
+
+    What there is not is left out: the op of this dtype, or of sizes that are not fixed.
+    """
+    for case in OP_CASES[op]:
+        for free in (False, True) if dtype == "float32" else (False,):
+            architecture, arrays = op_architecture(op, case, dtype, free=free)
+            if free and op == "squeeze" and case[1]["axis"] is None:
+                continue  # which axes have size 1 is not known then, as notes say
+            try:
+                net = ma.build(architecture, {})
+                with np.errstate(all="ignore"):
+                    net(*arrays)
+            except (ValueError, TypeError):
+                continue
+            yield net, arrays, architecture["inputs"]
 
 
 def filled(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:

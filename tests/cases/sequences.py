@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from modelarchive import nn
-from tests.conformance.case import Case
+from tests.cases.case import Case
 
 BATCH = st.integers(0, 3)
 

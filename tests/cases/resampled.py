@@ -5,8 +5,8 @@ import math
 from hypothesis import strategies as st
 
 from modelarchive import nn
-from tests.conformance.case import Case
-from tests.conformance.spatial import BATCH, activated, bound, channels_second, layouts, placed, sizes, torch_padding
+from tests.cases.case import Case
+from tests.cases.spatial import BATCH, activated, bound, channels_second, layouts, placed, sizes, torch_padding
 
 
 @channels_second

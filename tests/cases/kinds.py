@@ -1,16 +1,17 @@
-"""What the conformance tests try: for each kind, generated layers and the same computation in PyTorch."""
+"""For each kind of the vocabulary: generated layers, their inputs, and the same computation in PyTorch."""
 
 import math
 
+import numpy as np
 from hypothesis import strategies as st
 
 from modelarchive import nn
 from modelarchive.ops.activation import ACTIVATIONS, ALPHAS
-from tests.conformance.case import Case
-from tests.conformance.normalisations import NORMALISATIONS
-from tests.conformance.resampled import RESAMPLED, SHAPED, TRANSPOSED
-from tests.conformance.sequences import ATTENTION, RECURRENT
-from tests.conformance.spatial import BATCH, activated, bound, channels_second, layouts, placed, sizes, torch_padding
+from tests.cases.case import Case, set_values, values
+from tests.cases.normalisations import NORMALISATIONS
+from tests.cases.resampled import RESAMPLED, SHAPED, TRANSPOSED
+from tests.cases.sequences import ATTENTION, RECURRENT
+from tests.cases.spatial import BATCH, activated, bound, channels_second, layouts, placed, sizes, torch_padding
 
 
 @channels_second
@@ -213,7 +214,7 @@ def flattens():
 RANKS = (1, 2, 3)
 
 #: Kind -> strategy of its cases.
-CASES: dict[str, st.SearchStrategy[Case]] = {
+KIND_CASES: dict[str, st.SearchStrategy[Case]] = {
     "Dense": denses(),
     "Embedding": embeddings(),
     **{f"Conv{rank}D": convolutions(rank) for rank in RANKS},
@@ -233,3 +234,14 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     **ATTENTION,
     **NORMALISATIONS,
 }
+
+#: Kinds that the batch is not the first axis of, or may not be: systems want its size fixed.
+BATCH_ELSEWHERE = ("RNN", "LSTM", "GRU", "PReLU", "MultiHeadAttention")
+
+
+def drawn(data, kind, dtype="float32"):
+    """A layer with values, and inputs that are not empty: other programs refuse some of those."""
+    case = data.draw(KIND_CASES[kind].filter(lambda case: 0 not in case.shape))
+    inputs, arrays = values(case, dtype)
+    set_values(case.layer, arrays)
+    return case.layer, [np.asarray(each) for each in inputs]
