@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -91,7 +91,7 @@ _LAYERS: Final = (
     Lifting("CenterCrop", "slice", windows.center_crop, "of images that are at least as large", masks="drop"),
     Lifting("BatchNormalization", "BatchNorm", plain.batch_norm, weights=(*w.NORMALISATION, *w.STATISTICS)),
     Lifting("LayerNormalization", "LayerNorm", plain.layer_norm, weights=w.NORMALISATION),
-    Lifting("GroupNormalization", "GroupNorm or InstanceNorm", plain.group_norm, weights=w.NORMALISATION),
+    Lifting("GroupNormalization", "GroupNorm, InstanceNorm", plain.group_norm, weights=w.NORMALISATION),
     Lifting("RMSNormalization", "RMSNorm", plain.rms_norm, weights=(w.same("scale", "weight"),)),
     Lifting("UnitNormalization", "multiply, sum, rsqrt", plain.unit_norm),
     Lifting(
@@ -104,7 +104,7 @@ _LAYERS: Final = (
     Lifting("Rescaling", "multiply, add", plain.rescaling),
     Lifting("LayerScale", "multiply", plain.layer_scale, weights=(w.same("gamma", "gamma"),)),
     Lifting("CustomScaleLayer", "multiply, add", plain.scaled_sum),
-    Lifting("Activation", "Activation, Softmax or ops", plain.activation),
+    Lifting("Activation", "Activation, Softmax, ops", plain.activation),
     Lifting("ReLU", "Activation", plain.relu),
     Lifting("LeakyReLU", "Activation", plain.leaky_relu),
     Lifting("ELU", "Activation", plain.elu),
@@ -155,8 +155,8 @@ _LAYERS: Final = (
         weights=w.recurrent(w.RNN_GATES),
         masks="use",
     ),
-    Lifting("RNN", "LSTM, GRU or RNN", recurrent.recurrence, "of one cell of Keras' own", masks="use"),
-    Lifting("Bidirectional", "LSTM, GRU or RNN", recurrent.bidirectional, "of two recurrences alike", masks="use"),
+    Lifting("RNN", "LSTM, GRU, RNN", recurrent.recurrence, "of one cell of Keras' own", masks="use"),
+    Lifting("Bidirectional", "LSTM, GRU, RNN", recurrent.bidirectional, "of two recurrences alike", masks="use"),
     Lifting(
         "TimeDistributed",
         "the layer inside",
@@ -173,7 +173,7 @@ _LAYERS: Final = (
         masks="use",
     ),
     Lifting(
-        "GroupQueryAttention",
+        "GroupQueryAttention GroupedQueryAttention",
         "MultiHeadAttention",
         attention.grouped,
         "its scores are not given",
@@ -192,8 +192,7 @@ _LAYERS: Final = (
 )
 
 #: Class -> row.
-LAYERS: Final[dict[str, Lifting]] = {row.theirs: row for row in _LAYERS}
-LAYERS["GroupedQueryAttention"] = LAYERS["GroupQueryAttention"]
+LAYERS: Final[Mapping[str, Lifting]] = {name: row for row in _LAYERS for name in row.names}
 
 
 def _one(theirs: str, ours: str, losses: str = "") -> Lifting:
@@ -308,4 +307,4 @@ _OPERATIONS: Final = (
 )
 
 #: Class -> row.
-OPERATIONS: Final[dict[str, Lifting]] = {row.theirs: row for row in _OPERATIONS}
+OPERATIONS: Final[Mapping[str, Lifting]] = {row.theirs: row for row in _OPERATIONS}
