@@ -29,7 +29,7 @@ def lifted(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call) 
         Its results; [UNSUPPORTED] where it takes what is not supported.
 
     Raises:
-        Refusal: It has no counterpart.
+        Refusal: It is not supported.
     """
     if layer.inner is not None:
         return _model(importer, builder, layer, call)
@@ -82,14 +82,14 @@ def _called(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call,
             return [UNSUPPORTED]
         raise
     if row.masks == "use" and (mask := _mask(builder, call)):
-        raise Refusal(f"takes the mask that {mask!r} makes, which has no counterpart")
+        raise Refusal(f"takes the mask that {mask!r} makes, which is not supported")
     results = found if isinstance(found, list) else [found]
     if unread := context.config.unread() if not layer.is_operation or layer.config.values else {}:
-        raise Refusal(f"{layer.kind} has settings that have no counterpart: {short(unread)}")
+        raise Refusal(f"{layer.kind} has settings that are not supported: {short(unread)}")
     if empty := context.config.empty():
         context.note(f"settings that are null, of which nothing is known, are left out: {short(empty)}")
     if unread_arguments := context.unread():
-        raise Refusal(f"{layer.kind} is called with {', '.join(unread_arguments)}, which has no counterpart")
+        raise Refusal(f"{layer.kind} is called with {', '.join(unread_arguments)}, which is not supported")
     return [UNSUPPORTED for _ in results] if context.is_unsupported else results
 
 
@@ -98,11 +98,11 @@ def _model(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call) 
     wrong = [name for name, value in call.kwargs.items() if value is not None and name not in ("mask", "training")]
     tensors = [each for each in leaves(call.args) if each is not None]
     if wrong or call.kwargs.get("mask") is not None or call.kwargs.get("training") or layer.inner is None:
-        raise Refusal(f"is called with {', '.join(wrong) or 'mask or training'}, which has no counterpart")
+        raise Refusal(f"is called with {', '.join(wrong) or 'mask or training'}, which is not supported")
     if not all(isinstance(each, Ref) for each in tensors):
         raise Refusal(f"is called on {short(call.args)}, expected tensors")
     if UNSUPPORTED in tensors:
-        for each in layer.inner.layers:  # what else is wrong is told with it
+        for each in layer.inner.layers:  # what else is wrong is reported with it
             if not each.is_input and each.inner is None:
                 table = OPERATIONS if each.is_operation else LAYERS
                 if each.kind not in table and each.kind not in _FUNCTIONS:
@@ -122,7 +122,7 @@ def _unknown(layer: Layer) -> str:
     what = "operation" if layer.is_operation else "layer"
     if layer.kind in _CODE:
         return f"{layer.kind} is code, which is not read"
-    return f"the {what} {layer.kind!r} has no counterpart"
+    return f"the {what} {layer.kind!r} is not supported"
 
 
 def _tensors(call: Call) -> list[Ref]:
@@ -134,7 +134,7 @@ def _follow_policy(context: Context) -> None:
     policy: Any = context.config.values.get("dtype")
     if isinstance(policy, dict):
         if policy.get("class_name") not in ("DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"):
-            raise Refusal(f"its dtype policy is a {short(policy.get('class_name'))}, which has no counterpart")
+            raise Refusal(f"its dtype policy is a {short(policy.get('class_name'))}, which is not supported")
         config = policy.get("config")
         policy = config.get("name") if isinstance(config, dict) else None
     if isinstance(policy, str) and policy.startswith("mixed_"):

@@ -84,7 +84,7 @@ class LayerBuilder(GraphBuilder):
         self._held: dict[str, str] = {}
         self._owns: dict[str, str] = {}
         self._masks: dict[Ref, str] = {}
-        #: What a block is called by -> what tells it apart: the inverse of what is declared.
+        #: Name of a block -> its keys: the inverse of what is declared.
         self._keys: dict[str, list[Hashable]] = {}
 
     @property

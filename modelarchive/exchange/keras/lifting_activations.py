@@ -101,7 +101,7 @@ def activation_of(context: Context, value: Any) -> Activation:
     """The activation that a config names.
 
     Raises:
-        Refusal: It is none of Keras', or has no counterpart.
+        Refusal: It is none of Keras', or is not supported.
     """
     name = value
     if isinstance(value, dict):
@@ -121,7 +121,7 @@ def activation_of(context: Context, value: Any) -> Activation:
     if context.is_keras2 and name in _KERAS2:
         return _KERAS2[name]
     if not isinstance(name, str) or name not in ACTIVATIONS:
-        raise Refusal(f"the activation {short(name)} has no counterpart")
+        raise Refusal(f"the activation {short(name)} is not supported")
     return ACTIVATIONS[name]
 
 

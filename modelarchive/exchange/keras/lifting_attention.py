@@ -14,9 +14,9 @@ def multi_head(context: Context) -> Ref | list[Ref]:
     config = context.config
     size = config.integer("key_dim")
     if config.value("value_dim", None) not in (None, size):
-        raise Refusal("value_dim other than key_dim has no counterpart")
+        raise Refusal("value_dim other than key_dim is not supported")
     if config.axes("attention_axes", None) not in (None, [1]):
-        raise Refusal("attention over axes other than the second has no counterpart")
+        raise Refusal("attention over axes other than the second is not supported")
     heads = config.integer("num_heads")
     config.value("output_shape", None)
     config.value("query_shape", None), config.value("key_shape", None), config.value("value_shape", None)
@@ -37,11 +37,11 @@ def _attention(context: Context, heads: int, groups: int, size: int) -> Ref | li
     config.value("flash_attention", None)
     use_bias = config.flag("use_bias", default=True)
     if context.argument("return_attention_scores", 7, default=False):
-        raise Refusal("is asked for its scores, which has no counterpart")
+        raise Refusal("is asked for its scores, which is not supported")
     causal = context.argument("use_causal_mask", 9, default=False)
     for name, place in (("query_mask", 3), ("value_mask", 4), ("key_mask", 5)):
         if context.argument(name, place) is not None:
-            raise Refusal(f"takes {name}, which has no counterpart")
+            raise Refusal(f"takes {name}, which is not supported")
     query, value = context.x, context.tensor("value", 1)
     key = context.tensor("key", 2) or value
     mask = context.tensor("attention_mask", 6)
@@ -96,7 +96,7 @@ def dot(context: Context) -> Ref | list[Ref]:
         rows = _pairs(context, query, key, context.parameter("scale", fields) if use_scale else None, inside=True)
         scores = context.op("multiply", rows, context.parameter("concat_score_weight", fields))
     else:
-        raise Refusal(f"score_mode = {mode!r} has no counterpart")
+        raise Refusal(f"score_mode = {mode!r} is not supported")
     return _weighted(context, scores, value)
 
 
@@ -114,9 +114,9 @@ def _three(context: Context) -> tuple[Ref, Ref, Ref]:
     if not 2 <= len(several) <= 3:
         raise Refusal(f"is called on {len(several)} tensors, expected query, value and key")
     if context.argument("use_causal_mask", 4, default=False):
-        raise Refusal("use_causal_mask has no counterpart, but in MultiHeadAttention")
+        raise Refusal("use_causal_mask is not supported, but in MultiHeadAttention")
     if any(each is not None for each in context.argument("mask", 1) or []):
-        raise Refusal("takes masks, which have no counterpart")
+        raise Refusal("takes masks, which are not supported")
     return several[0], several[2] if len(several) > 2 else several[1], several[1]
 
 

@@ -183,7 +183,7 @@ class Context:
             return value
         if isinstance(value, Literal):
             if value.dtype not in DTYPES:
-                raise Refusal(f"an array is of the dtype {short(value.dtype)}, which has no counterpart")
+                raise Refusal(f"an array is of the dtype {short(value.dtype)}, which is not supported")
             return self.constant(numbers(value.value, value.dtype), value.dtype)
         if isinstance(value, bool | int | float):
             return self.constant(value)
@@ -211,7 +211,7 @@ class Context:
 
         Args:
             kind: Its kind.
-            fields: Its fields, as far as they are told by the config.
+            fields: Its fields, as far as they are in the config.
             refs: What it is called on.
             sizes: Further fields, from the parameters by their own names.
             weights: The variables that they come from; None: those of the layer's row.
@@ -271,7 +271,7 @@ class Context:
         if first.shape != (*stored.shape[:-1], rank) or second.shape != (rank, *stored.shape[-1:]):
             raise Refusal(f"its LoRA of rank {rank} has factors of shapes {first.shape} and {second.shape}")
         if stored.dtype.name not in FLOATS:
-            raise Refusal(f"has a LoRA beside a {variable} of {stored.dtype.name}, which has no counterpart")
+            raise Refusal(f"has a LoRA beside a {variable} of {stored.dtype.name}, which is not supported")
         times = np.float32(1 if alpha is None else alpha / rank)
         self.importer.report.note(
             layer.name, f"its LoRA of rank {rank} is merged into the {variable}, from which it was apart"
@@ -289,7 +289,7 @@ class Context:
 
         Args:
             own: What the layer's row calls it.
-            fields: What tells which variables there are.
+            fields: Those that decide which variables there are.
             is_trained: Whether training changes it.
         """
         key = self.held(fields or {}, self.weights, self.layer)[own]
@@ -322,7 +322,7 @@ def _check_shapes(block: Description, arrays: Mapping[str, Deferred]) -> None:
         expected = parameter.shape
         found = arrays[own].shape if own in arrays else None
         if found is not None and expected is not None and not _fits(expected, found):
-            raise Refusal(f"its settings tell a {own} of shape {tuple(expected)}, the file has {found}")
+            raise Refusal(f"its settings ask for a {own} of shape {tuple(expected)}, the file has {found}")
 
 
 def _fits(expected: Sequence[int | None], found: Sequence[int]) -> bool:

@@ -1,4 +1,4 @@
-"""Layers with one counterpart, and those that do nothing in inference: dense, normalising, activating, shaping."""
+"""How Keras' layers are lifted that are one of ours, or do nothing in inference: dense, normalising, activating."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def embedding(context: Context) -> Ref:
     config.value("tie_weights", None)
     config.value("logit_soft_cap", None)
     if context.argument("reverse", 1) not in (None, False):
-        raise Refusal("is called in reverse, which has no counterpart")
+        raise Refusal("is called in reverse, which is not supported")
     x = context.x
     if np.dtype(context.dtype(x)).kind not in "iu":
         x = context.op("cast", x, dtype="int32", role="cast")
@@ -226,7 +226,7 @@ def relu(context: Context) -> Ref:
     threshold = config.optional("threshold") or 0.0
     if threshold:
         if slope:
-            raise Refusal("a threshold with a slope below it has no counterpart")
+            raise Refusal("a threshold with a slope below it is not supported")
         x = context.x
         at = context.op("where", context.op("greater", x, context.constant(threshold)), x, context.constant(0.0))
     elif slope:
@@ -273,7 +273,7 @@ def softmax(context: Context) -> Ref:
     """Softmax along an axis, or along several together."""
     axes = context.config.axes("axis", -1) or []
     if context.argument("mask", 1) is not None:
-        raise Refusal("takes a mask, which has no counterpart")
+        raise Refusal("takes a mask, which is not supported")
     x = context.x
     if len(axes) == 1:
         return context.plain("Softmax", x, axis=axes[0])

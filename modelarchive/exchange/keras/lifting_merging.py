@@ -35,7 +35,7 @@ def average(context: Context) -> Ref:
 def _alike(context: Context) -> list[Ref]:
     several = context.xs
     if len({context.rank(each) for each in several}) > 1:
-        raise Refusal(f"{context.layer.kind} of tensors with different numbers of axes has no counterpart")
+        raise Refusal(f"{context.layer.kind} of tensors with different numbers of axes is not supported")
     return several
 
 
@@ -58,7 +58,7 @@ def dot(context: Context) -> Ref:
     ranks = [context.rank(each) for each in several]
     places = [context.axis(each, axis) for each, axis in zip(several, axes, strict=True)]
     if 0 in places or sum(ranks) > len(_LETTERS):
-        raise Refusal(f"axes = {short(axes)} has no counterpart")
+        raise Refusal(f"axes = {short(axes)} is not supported")
     if context.config.flag("normalize", default=False):
         several = [_unit(context, each, place) for each, place in zip(several, places, strict=True)]
     one = list(_LETTERS[: ranks[0]])

@@ -151,7 +151,7 @@ def cast(context: Context) -> Ref:
     """Cast."""
     dtype = context.config.value("dtype")
     if dtype not in DTYPES:
-        raise Refusal(f"dtype = {short(dtype)} has no counterpart")
+        raise Refusal(f"dtype = {short(dtype)} is not supported")
     return context.op("cast", one(context), dtype=dtype)
 
 
@@ -213,19 +213,19 @@ def picked(context: Context) -> Ref:
     items = given if isinstance(given, list) else [given]
     taken = sum(1 for item in items if item is not None and item is not ...)
     if sum(item is ... for item in items) > 1:
-        raise Refusal("an index with two ellipses has no counterpart")
+        raise Refusal("an index with two ellipses is not supported")
     for item in items:
         if item is ...:
             index += [[None, None, None]] * (context.rank(x) - taken)
         elif isinstance(item, slice):
             bounds = [item.start, item.stop, item.step]
             if any(bound is not None and type(bound) is not int for bound in bounds):
-                raise Refusal(f"the range {short(item)} is computed, which has no counterpart")
+                raise Refusal(f"the range {short(item)} is computed, which is not supported")
             index.append(bounds)
         elif item is None or type(item) is int:
             index.append(item)
         else:
-            raise Refusal(f"the index {short(item)} has no counterpart")
+            raise Refusal(f"the index {short(item)} is not supported")
     return context.op("slice", x, index=index)
 
 
@@ -251,7 +251,7 @@ def padded(context: Context) -> Ref:
     x, mode = one(context), context.config.text("mode", "constant")
     value = context.argument("constant_values", 1)
     if mode not in ("constant", "reflect") or (value is not None and type(value) not in (int, float)):
-        raise Refusal(f"mode = {mode!r} with {short(value)} has no counterpart")
+        raise Refusal(f"mode = {mode!r} with {short(value)} is not supported")
     pairs = context.config.pairs("pad_width", context.rank(x))
     return context.op("pad", x, padding=pairs, mode=mode, value=float(value or 0.0))
 
@@ -284,7 +284,7 @@ def dotted(context: Context) -> Ref:
     axes = context.config.value("axes", 1)
     if axes != 1 or not context.rank(x) or context.rank(y) not in (1, 2):
         raise Refusal(
-            f"axes = {short(axes)} of tensors of {context.rank(x)} and {context.rank(y)} axes has no counterpart"
+            f"axes = {short(axes)} of tensors of {context.rank(x)} and {context.rank(y)} axes is not supported"
         )
     return context.op("matmul", x, y)
 
@@ -355,7 +355,7 @@ def tiled(context: Context) -> Ref:
     for axis, each in enumerate(times):
         if each != 1:
             if not 1 <= each <= 64:
-                raise Refusal(f"{each} copies along an axis have no counterpart")
+                raise Refusal(f"{each} copies along an axis are not supported")
             x = context.op("concatenate", *[x] * each, axis=axis)
     return x
 

@@ -42,7 +42,7 @@ _OLD: Final = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
 
 
 def _fields(context: Context, name: str, config: Config) -> dict[str, Any]:
-    """The fields that a cell's settings tell."""
+    """The fields of a cell, from its settings."""
     fields: dict[str, Any] = {
         "hidden_size": config.integer("units"),
         "num_layers": 1,
@@ -55,12 +55,12 @@ def _fields(context: Context, name: str, config: Config) -> dict[str, Any]:
     activation = _plain(context, config.value("activation", "tanh"))
     if name == "SimpleRNN":
         if activation not in ("tanh", "relu"):
-            raise Refusal(f"the activation {activation!r} of a recurrence has no counterpart, only tanh and relu")
+            raise Refusal(f"the activation {activation!r} of a recurrence is not supported, only tanh and relu")
         fields["activation"] = activation
         return fields
     gate = _plain(context, config.value("recurrent_activation", "sigmoid"))
     if activation != "tanh" or gate != "sigmoid":
-        raise Refusal(f"activations {activation!r} and {gate!r} have no counterpart, only 'tanh' and 'sigmoid'")
+        raise Refusal(f"activations {activation!r} and {gate!r} are not supported, only 'tanh' and 'sigmoid'")
     if name == "GRU":
         fields["linear_before_reset"] = config.flag("reset_after", default=not context.is_keras2)
     return fields
@@ -78,7 +78,7 @@ def _class(layer: Layer) -> tuple[str, Config]:
     cell = layer.config.value("cell")
     name, config = (cell.get("class_name"), cell.get("config")) if isinstance(cell, dict) else (None, None)
     if not isinstance(name, str) or not isinstance(config, dict) or name.removesuffix("Cell") not in CELLS:
-        raise Refusal(f"a RNN of the cell {short(name)} has no counterpart")
+        raise Refusal(f"a RNN of the cell {short(name)} is not supported")
     inner = Config(config)
     return name.removesuffix("Cell"), inner
 
@@ -108,7 +108,7 @@ def _states(context: Context, count: int) -> tuple[Ref, list[Ref]]:
 
 def _finish(inner: Config, outer: Config) -> None:
     if inner is not outer and (unread := inner.unread()):
-        raise Refusal(f"its cell has settings that have no counterpart: {short(unread)}")
+        raise Refusal(f"its cell has settings that are not supported: {short(unread)}")
 
 
 def recurrence(context: Context) -> list[Ref]:
@@ -144,21 +144,21 @@ def bidirectional(context: Context) -> list[Ref]:
         forward.name = f"forward_{forward.name}"
         context.importer.storage.below(context.layer, forward, "forward_layer")
     if forward.kind not in CELLS and forward.kind != "RNN":
-        raise Refusal(f"Bidirectional of a {forward.kind} has no counterpart")
+        raise Refusal(f"Bidirectional of a {forward.kind} is not supported")
     name, inner = _class(forward)
     cell = CELLS[name]
     sequences, with_state, backwards = _settings(forward.config)
     if backwards:
-        raise Refusal("Bidirectional of a layer that goes backwards has no counterpart")
+        raise Refusal("Bidirectional of a layer that goes backwards is not supported")
     fields = _fields(context, name, inner)
     backward = _backward(context, forward, fields, name)
     for each in (inner, forward.config):
         if unread := each.unread():
-            raise Refusal(f"its layer has settings that have no counterpart: {short(unread)}")
+            raise Refusal(f"its layer has settings that are not supported: {short(unread)}")
     x, states = _states(context, 2 * cell.states)
     merge = config.value("merge_mode", "concat")
     if merge not in ("concat", "sum", "mul", "ave", None):
-        raise Refusal(f"merge_mode = {short(merge)} has no counterpart")
+        raise Refusal(f"merge_mode = {short(merge)} is not supported")
     fields |= {"bidirectional": True, "return_state": with_state or not sequences}
     held = context.held(fields, recurrent(cell.gates), forward)
     held |= context.held(fields, recurrent(cell.gates, "l0_reverse"), backward)
@@ -194,9 +194,9 @@ def _backward(context: Context, forward: Layer, fields: dict[str, Any], name: st
         backward = context.child(given, "backward_layer")
         own_name, own = _class(backward)
         if own_name != name or _fields(context, own_name, own) != fields:
-            raise Refusal("its two layers have different settings, which has no counterpart")
+            raise Refusal("its two layers have different settings, which is not supported")
         if _settings(backward.config)[:2] != _settings(forward.config)[:2]:
-            raise Refusal("its two layers return different things, which has no counterpart")
+            raise Refusal("its two layers return different things, which is not supported")
         return backward
     stem = forward.name.removeprefix("forward_")
     backward = Layer(f"backward_{stem}", forward.kind, forward.module, forward.config, [])
@@ -225,7 +225,7 @@ def time_distributed(context: Context) -> list[Ref]:
     """TimeDistributed: the steps of time become items of the batch, and back."""
     inner = context.child(context.config.value("layer"), "layer")
     if context.argument("mask", 2) is not None:
-        raise Refusal("takes a mask, which has no counterpart")
+        raise Refusal("takes a mask, which is not supported")
     x = context.x
     if inner.kind in _EVERYWHERE or (
         inner.kind == "LayerNormalization" and inner.config.values.get("axis") in (-1, [-1])
@@ -245,7 +245,7 @@ def time_distributed(context: Context) -> list[Ref]:
     for at in found:
         after = context.dims(at)[1:]
         if any(size is None for size in after):
-            raise Refusal(f"TimeDistributed of a {inner.kind} whose result has free sizes has no counterpart")
+            raise Refusal(f"TimeDistributed of a {inner.kind} whose result has free sizes is not supported")
         results.append(context.op("reshape", at, shape=[-1, steps, *after], role="steps"))
     return results
 

@@ -38,7 +38,7 @@ def padding(context: Context, at: Ref, order: str, window: Sequence[int], stride
     if how == "causal" and len(window) == 1:
         return [[window[0] - 1, 0]]
     if how != "same":
-        raise Refusal(f"padding = {how!r} has no counterpart")
+        raise Refusal(f"padding = {how!r} is not supported")
     if all(stride == 1 for stride in strides):
         return [[(size - 1) // 2, size - 1 - (size - 1) // 2] for size in window]
     found = []
@@ -161,7 +161,7 @@ def transposed(rank: int) -> Lift:
         activation = activation_of(context, config.value("activation", None))
         how = config.text("padding", "valid")
         if how not in ("valid", "same"):
-            raise Refusal(f"padding = {how!r} has no counterpart")
+            raise Refusal(f"padding = {how!r} is not supported")
         given = config.value("output_padding", None)
         extra = None if given is None else config.sizes("output_padding", rank)
         ends = [
@@ -240,7 +240,7 @@ def global_pooling(style: str, rank: int) -> Lift:
     def lift(context: Context) -> Ref:
         order = layout(context, rank)
         if context.argument("mask", 1) is not None:
-            raise Refusal("takes a mask, which has no counterpart")
+            raise Refusal("takes a mask, which is not supported")
         keep = context.config.flag("keepdims", default=False)
         at = context.plain(f"Global{style}Pool{rank}D", context.x, layout=order)
         return at if keep else context.plain("Flatten", at, role="flat")
@@ -287,7 +287,7 @@ def upsampling(rank: int) -> Lift:
     def lift(context: Context) -> Ref:
         mode = context.config.text("interpolation", "nearest")
         if mode not in ("nearest", "bilinear"):
-            raise Refusal(f"interpolation = {mode!r} has no counterpart, only nearest and bilinear")
+            raise Refusal(f"interpolation = {mode!r} is not supported, only nearest and bilinear")
         fields: dict[str, Any] = {
             "scale": context.config.sizes("size", rank, 2),
             "mode": "nearest" if mode == "nearest" else "linear",
@@ -315,9 +315,9 @@ def resizing(context: Context) -> Ref:
         # Frameworks differ in the place of the nearest element, but for whole multiples.
         known = spatial(context, x, order)
         if any(size is None or each % size for size, each in zip(known, wanted, strict=True)):
-            raise Refusal("interpolation = 'nearest' has a counterpart for whole multiples of known sizes only")
+            raise Refusal("interpolation = 'nearest' is supported for whole multiples of known sizes only")
     elif mode != "bilinear":
-        raise Refusal(f"interpolation = {mode!r} has no counterpart, only nearest and bilinear")
+        raise Refusal(f"interpolation = {mode!r} is not supported, only nearest and bilinear")
     fields: dict[str, Any] = {"scale": None, "size": wanted, "align_corners": False, "layout": order}
     return context.plain("Upsample", x, mode="linear" if mode == "bilinear" else "nearest", **fields)
 

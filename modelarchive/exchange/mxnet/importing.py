@@ -50,7 +50,7 @@ class Importer:
             results = self._lifted(context)
             for index in context.used:
                 if results and index >= len(results):
-                    self.report.refuse(node.name, f"result {index} of {node.op} has no counterpart")
+                    self.report.refuse(node.name, f"result {index} of {node.op} is not supported")
                 self.builder.results[position, index] = results[index] if index < len(results) else None
 
     def _lifted(self, context: Context) -> tuple[Any, ...]:
@@ -58,13 +58,13 @@ class Importer:
         node = context.node
         try:
             if node.op not in LIFTINGS:
-                raise Refusal(f"the operator {short(node.op)} has no counterpart")
+                raise Refusal(f"the operator {short(node.op)} is not supported")
             if any(self.builder.results.get(entry, "") is None for entry in node.inputs):
                 return ()  # of what is not supported nothing can be made
             with refusing(node.op):
                 found = LIFTINGS[node.op].lift(context)
             if unread := node.attributes.unread():
-                raise Refusal(f"{node.op} has attributes that have no counterpart: {short(unread)}")
+                raise Refusal(f"{node.op} has attributes that are not supported: {short(unread)}")
         except Refusal as refusal:
             self.report.refuse(node.name, str(refusal))
             return ()

@@ -86,7 +86,7 @@ class Context:
             node = self.builder.symbol.nodes[self._entry(index)[0]]
             if node.op == VARIABLE:
                 raise Refusal(f"the parameter {node.name!r} is not in the file of arrays")
-            raise Refusal(f"input {index} of {self.node.op} is computed, only stored parameters have a counterpart")
+            raise Refusal(f"input {index} of {self.node.op} is computed, only stored parameters are supported")
         return name, self.builder.stored[name]
 
     def rank(self, index: int) -> int:

@@ -54,7 +54,7 @@ def activation(context: Context) -> Ref:
     """The activation that `act_type` names."""
     name = context.attributes.text("act_type")
     if name not in ACTIVATIONS:
-        raise Refusal(f"act_type = {name!r} has no counterpart")
+        raise Refusal(f"act_type = {name!r} is not supported")
     return context.activation(ACTIVATIONS[name], context.ref(0))
 
 
@@ -73,7 +73,7 @@ def leaky(context: Context) -> Ref:
         return context.activation(name, context.ref(0))
     if name == "elu":
         return context.activation("elu", context.ref(0), slope)
-    raise Refusal(f"act_type = {name!r} has no counterpart")
+    raise Refusal(f"act_type = {name!r} is not supported")
 
 
 def hard_sigmoid(context: Context) -> Ref:
@@ -86,7 +86,7 @@ def hard_sigmoid(context: Context) -> Ref:
 def dropout(context: Context) -> Ref:
     """Dropout in training."""
     if context.attributes.text("mode", "training") == "always":
-        raise Refusal("dropout that also drops in inference has no counterpart")
+        raise Refusal("dropout that also drops in inference is not supported")
     if context.attributes.sizes("axes", "()"):
         context.note("training drops single elements here, and whole axes in MXNet")
     return context.block({"kind": "Dropout", "rate": context.attributes.number("p", 0.5)}, context.ref(0))
@@ -118,7 +118,7 @@ def softmax_output(context: Context) -> Ref:
     elif context.rank(0) == 2:
         axis = 1
     else:
-        raise Refusal("a softmax over several axes together has no counterpart")
+        raise Refusal("a softmax over several axes together is not supported")
     at.aside("grad_scale", "ignore_label", "use_ignore", "normalization", "out_grad", "smooth_alpha")
     at.aside("multi_output", "preserve_shape", "mode")
     if len(context) > 1:
@@ -189,7 +189,7 @@ def matmul(context: Context) -> Ref:
     ranks = context.rank(0), context.rank(1)
     # MXNet's dot sums over the last axis of the first and the first axis of the second.
     if context.node.op == "dot" and (ranks[1] != 2 or ranks[0] < 2 or (flips[0] and ranks[0] != 2)):
-        raise Refusal(f"a product of {ranks[0]} and {ranks[1]} axes has no counterpart, only one with a matrix")
+        raise Refusal(f"a product of {ranks[0]} and {ranks[1]} axes is not supported, only one with a matrix")
     for index, (flip, rank) in enumerate(zip(flips, ranks, strict=True)):
         axes = [*range(rank - 2), rank - 1, rank - 2]
         refs.append(context.op("transpose", context.ref(index), axes=axes) if flip else context.ref(index))
@@ -218,7 +218,7 @@ def upsampling(context: Context) -> Ref:
     at.text("num_filter", "0")
     at.expect("sample_type", "nearest")
     if len(context) != 1:
-        raise Refusal("upsampling several arrays at once has no counterpart")
+        raise Refusal("upsampling several arrays at once is not supported")
     config = {"kind": "Upsample", "scale": [scale, scale], "mode": "nearest", "align_corners": False, "size": None}
     return context.block(config | {"layout": "NCHW"}, context.ref(0))
 
@@ -234,7 +234,7 @@ def resize(context: Context) -> Ref:
     else:
         factors = [at.number("scale_height"), at.number("scale_width")]
         if any(factor < 1 or factor % 1 for factor in factors):
-            raise Refusal(f"scales of {factors} have no counterpart, only whole numbers")
+            raise Refusal(f"scales of {factors} are not supported, only whole numbers")
         scale = [int(factor) for factor in factors]
     config = {"kind": "Upsample", "scale": scale, "mode": "linear", "align_corners": corners, "size": size}
     return context.block(config | {"layout": "NCHW"}, context.ref(0))
@@ -252,7 +252,7 @@ def padded(context: Context) -> Ref:
     at = context.attributes
     widths, mode, value = at.sizes("pad_width"), at.text("mode"), at.number("constant_value", 0.0)
     if mode not in ("constant", "edge", "reflect") or len(widths) % 2:
-        raise Refusal(f"padding {mode!r} by {widths} has no counterpart")
+        raise Refusal(f"padding {mode!r} by {widths} is not supported")
     pairs = [list(pair) for pair in zip(widths[::2], widths[1::2], strict=True)]
     return context.op("pad", context.ref(0), padding=pairs, mode=mode, value=value)
 
@@ -277,7 +277,7 @@ def comparison(name: str) -> Lift:
 def where(context: Context) -> Ref:
     """One of two arrays, by a condition."""
     if context.rank(0) != context.rank(1):
-        raise Refusal("a condition with another number of axes, which chooses rows, has no counterpart")
+        raise Refusal("a condition with another number of axes, which chooses rows, is not supported")
     return context.op("where", *context.refs())
 
 

@@ -109,7 +109,7 @@ class Attributes:
     def expect(self, name: str, *accepted: str) -> None:
         """Refuse every value but those that mean nothing special; absent is fine."""
         if (text := self.text(name, accepted[0])) not in accepted:
-            raise Refusal(f"{name} = {short(text)} has no counterpart, only {' and '.join(map(repr, accepted))}")
+            raise Refusal(f"{name} = {short(text)} is not supported, only {' and '.join(map(repr, accepted))}")
 
     def unread(self) -> dict[str, str]:
         """What nobody asked for."""
@@ -205,7 +205,7 @@ def _graph(data: Any) -> SymbolGraph:
     return SymbolGraph(read, heads, _version(data.get("attrs")), _left(data, nodes))
 
 
-#: What a symbol and its nodes hold; what is not read of it follows from the rest, or is told.
+#: What a symbol and its nodes hold; what is not read of it follows from the rest, or is reported.
 _GRAPH: Final = frozenset(("nodes", "arg_nodes", "node_row_ptr", "heads", "attrs"))
 _ATTRS: Final = frozenset(("mxnet_version", "is_np_shape", "is_np_array"))
 _NODE: Final = frozenset(("op", "name", "inputs", "attrs", "attr", "param", "backward_source_id", "subgraphs"))
@@ -228,7 +228,7 @@ def _node(data: Any, position: int) -> SymbolNode:
     if len(data["name"]) > MAX_NAME or len(data["op"]) > MAX_NAME:
         raise ValueError(f"{where} has a name, or an op, of more than {MAX_NAME:,} characters")
     if data.get("subgraphs"):
-        raise ValueError(f"{where} ({data['op']!r}) holds graphs of its own: loops and branches have no counterpart")
+        raise ValueError(f"{where} ({data['op']!r}) holds graphs of its own: loops and branches are not supported")
     texts: dict[str, str] = {}
     # Before 1.0 an operator's attributes were called param, and later attr.
     for key in ("attr", "param", "attrs"):

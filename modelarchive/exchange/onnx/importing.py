@@ -19,7 +19,6 @@ from modelarchive.exchange.onnx.lifting import LIFTINGS
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.model import Function, Graph, Model, Node
 from modelarchive.exchange.onnx.stored import moved
-from modelarchive.exchange.onnx.tensors import NoCounterpart
 from modelarchive.exchange.onnx.values import Constant, Operand, Scope, Sizes, Unsupported, needed
 from modelarchive.exchange.refusal import Refusal, refusing
 
@@ -54,7 +53,7 @@ class Importer:
         for name, message in graph.stored.items():
             try:
                 scope.setdefault(name, Constant(self.model.tensors.array(message), name))
-            except NoCounterpart as error:
+            except Refusal as error:
                 scope[name] = Unsupported()
                 self.report.refuse(name, f"the stored array {error}")
         names = [each.name for each in graph.outputs]
@@ -98,7 +97,7 @@ class Importer:
         if any(isinstance(each, Unsupported) for each in operands):
             # Of what is not supported nothing can be made; an operator that nobody knows is reported all the same.
             if not self._is_known(node.op):
-                self.report.refuse(where, f"the operator {node.op!r} has no counterpart")
+                self.report.refuse(where, f"the operator {node.op!r} is not supported")
             return unsupported
         while operands and operands[-1] is None:
             operands.pop()
@@ -112,7 +111,7 @@ class Importer:
             results = list(found) if isinstance(found, tuple) else [found]
             for place, name in enumerate(node.outputs):
                 if name and self.uses.get(name) and (place >= len(results) or results[place] is None):
-                    raise Refusal(f"output {place} of {node.op} has no counterpart")
+                    raise Refusal(f"output {place} of {node.op} is not supported")
         except Refusal as refusal:
             self.report.refuse(where, str(refusal))
             return unsupported
@@ -138,12 +137,12 @@ class Importer:
             with contextlib.suppress(Refusal, SpecError):
                 return folded(context)
         if context.lift is None:
-            raise Refusal(f"the operator {op!r} has no counterpart")
+            raise Refusal(f"the operator {op!r} is not supported")
         found = context.lift(context)
         if unread := context.node.unread():
-            raise Refusal(f"{op} has attributes that have no counterpart: {', '.join(unread)}")
+            raise Refusal(f"{op} has attributes that are not supported: {', '.join(unread)}")
         if unasked := context.unasked():
-            raise Refusal(f"{op} has inputs that have no counterpart: {', '.join(map(str, unasked[:4]))}")
+            raise Refusal(f"{op} has inputs that are not supported: {', '.join(map(str, unasked[:4]))}")
         return found
 
     def _is_known(self, op: str) -> bool:
@@ -171,14 +170,14 @@ class Importer:
         for name, message in graph.stored.items():
             try:
                 scope[name] = Constant(self.model.tensors.array(message), name)
-            except NoCounterpart as error:
+            except Refusal as error:
                 raise Refusal(f"the stored array {name!r} {error}") from error
         return self._inside(graph.nodes, [each.name for each in graph.outputs], scope)
 
     def _inside(self, nodes: Sequence[Node], outputs: Sequence[str], scope: Scope) -> tuple[Operand, ...]:
         """Walk the nodes of a function or branch."""
         if self._depth >= MAX_DEPTH:
-            raise Refusal(f"more than {MAX_DEPTH} functions and branches inside each other have no counterpart")
+            raise Refusal(f"more than {MAX_DEPTH} functions and branches inside each other are not supported")
         self._depth += 1
         try:
             return tuple(self._nodes(nodes, outputs, scope))

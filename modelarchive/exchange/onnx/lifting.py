@@ -21,7 +21,7 @@ OPSETS: Final = range(13, 29)
 
 
 def _branch(context: Context) -> Any:
-    """If, where the file tells which branch is taken."""
+    """If, where it is known while reading which branch is taken."""
     taken = context.node.graph("then_branch" if bool(context.number(0)) else "else_branch")
     context.node.used.update(("then_branch", "else_branch"))
     # The branch sees what is around it.
@@ -39,6 +39,6 @@ LIFTINGS: Final[Mapping[str, Lifting]] = {
         *WINDOWS,
         *LAYERS,
         *RECURRENT,
-        Lifting("If", "(one of its branches)", _branch, "a condition that the file tells"),
+        Lifting("If", "(one of its branches)", _branch, "a condition that is known while reading"),
     )
 }

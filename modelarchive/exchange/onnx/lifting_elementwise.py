@@ -19,7 +19,7 @@ def unary(name: str) -> Lift:
 
     def lift(context: Context) -> Ref:
         if context.dtype(0)[0] in "iub" and name not in ("negative", "abs"):
-            raise Refusal(f"{context.node.op} of {context.dtype(0)} has no counterpart")
+            raise Refusal(f"{context.node.op} of {context.dtype(0)} is not supported")
         return context.op(name, context.ref(0))
 
     return lift
@@ -31,7 +31,7 @@ def binary(name: str) -> Lift:
     def lift(context: Context) -> Ref:
         dtype = context.alike(0, 1)
         if name == "divide" and dtype[0] in "iu":
-            raise Refusal("division of integers, which drops the rest, has no counterpart")
+            raise Refusal("division of integers, which drops the rest, is not supported")
         if name == "matmul":
             return context.as_dtype(context.op(name, context.ref(0), context.ref(1)), dtype)
         return context.op(name, context.ref(0), context.ref(1))
@@ -58,9 +58,7 @@ def _power(context: Context) -> Ref:
     base, exponent = context.dtype(0), context.dtype(1)
     if base[0] in "iu":
         if base != exponent or not context.is_constant(1) or context.constant(1).min(initial=0) < 0:
-            raise Refusal(
-                f"a power of {base} by {exponent} has no counterpart, only one that is known and not negative"
-            )
+            raise Refusal(f"a power of {base} by {exponent} is not supported, only one that is known and not negative")
         return context.op("power", context.ref(0), context.ref(1))
     return context.op("power", context.ref(0), context.as_dtype(context.ref(1), base))
 
@@ -90,7 +88,7 @@ def same(context: Context) -> Any:
 def _dropout(context: Context) -> Ref | tuple[Ref, ...]:
     context.node.integer("seed", 0)
     if context.has(2) and (not context.is_constant(2) or bool(context.number(2))):
-        raise Refusal("dropout that also drops in inference has no counterpart")
+        raise Refusal("dropout that also drops in inference is not supported")
     rate = float(context.number(1)) if context.has(1) else 0.5
     result = context.block({"kind": "Dropout", "rate": rate}, context.ref(0))
     if not context.used(1):
@@ -129,7 +127,7 @@ def _hard_sigmoid(context: Context) -> Ref:
 def _gelu(context: Context) -> Ref:
     style = context.node.text("approximate", "none")
     if style not in ("none", "tanh"):
-        raise Refusal(f"approximate = {style!r} has no counterpart")
+        raise Refusal(f"approximate = {style!r} is not supported")
     return context.activation("gelu" if style == "none" else "gelu_tanh", context.ref(0))
 
 
@@ -150,7 +148,7 @@ def _thresholded(context: Context) -> Ref:
 def _shrink(context: Context) -> Ref:
     bias, limit, dtype = context.node.number("bias", 0.0), context.node.number("lambd", 0.5), context.dtype(0)
     if dtype[0] in "iu":
-        raise Refusal(f"Shrink of {dtype} has no counterpart")
+        raise Refusal(f"Shrink of {dtype} is not supported")
     x, zero = context.ref(0), context.literal(0, dtype)
     above = context.op(
         "where", context.op("greater", x, context.literal(limit, dtype)), _less(context, x, bias, dtype), zero
@@ -197,7 +195,7 @@ def _clip(context: Context) -> Any:
 def _cast_to(context: Context, ref: Ref, to: str) -> Ref:
     before = str(context.known_of(ref).array_dtype)
     if to.startswith("float8") or before.startswith("float8"):
-        raise Refusal(f"a cast from {before} to {to} rounds in other ways, and has no counterpart")
+        raise Refusal(f"a cast from {before} to {to} rounds in other ways, and is not supported")
     if to[0] in "iu" and before[0] in "fb" and before != "bool":
         context.note("numbers beyond the range of the integers are left to the processor, here as in ONNX")
     return context.as_dtype(ref, to)
@@ -208,7 +206,7 @@ def _cast(context: Context) -> Ref:
     context.node.text("round_mode", "up")
     code = context.node.integer("to")
     if code not in DTYPES:
-        raise Refusal(f"the element type {code} has no counterpart")
+        raise Refusal(f"the element type {code} is not supported")
     return _cast_to(context, context.ref(0), DTYPES[code])
 
 
@@ -247,7 +245,7 @@ def _is_infinite(context: Context) -> Ref:
     if positive and negative:
         return context.op("equal", context.op("abs", context.ref(0)), context.literal(np.inf, dtype))
     if not positive and not negative:
-        raise Refusal("looking for no infinity at all has no counterpart")
+        raise Refusal("looking for no infinity at all is not supported")
     return context.op("equal", context.ref(0), context.literal(np.inf if positive else -np.inf, dtype))
 
 
@@ -262,7 +260,7 @@ def _dequantize(context: Context) -> Ref:
     context.node.expect("output_dtype", "i", 0)
     dtype, scales = context.dtype(1), context.rank(1)
     if block or scales > 1 or dtype != "float32" or context.dtype(0)[0] not in "iu":
-        raise Refusal("scales of blocks, or of another dtype than float32, have no counterpart")
+        raise Refusal("scales of blocks, or of another dtype than float32, are not supported")
 
     def placed(ref: Ref) -> Ref:
         if scales == 0 or (scales == 1 and context.shape(1) == [1] and context.rank(0) != 1):

@@ -65,7 +65,7 @@ def _gemm(context: Context) -> Ref:
     flips = context.node.flag("transA", default=False), context.node.flag("transB", default=False)
     dtype = context.alike(*(index for index in range(3) if context.has(index)))
     if dtype[0] in "iu" and not (alpha == beta == 1):
-        raise Refusal(f"Gemm of {dtype} with alpha and beta has no counterpart")
+        raise Refusal(f"Gemm of {dtype} with alpha and beta is not supported")
     a = context.op("transpose", context.ref(0), axes=[1, 0]) if flips[0] else context.ref(0)
     bias = context.operand(2) if context.has(2) else None
     if _is_matrix(context, 1) and alpha == 1:
@@ -99,7 +99,7 @@ def _einsum(context: Context) -> Ref:
 
 def _batch_norm(context: Context) -> Ref:
     if context.node.flag("training_mode", default=False):
-        raise Refusal("normalisation by the batch's own statistics has no counterpart")
+        raise Refusal("normalisation by the batch's own statistics is not supported")
     epsilon, momentum = context.node.number("epsilon", 1e-5), context.node.number("momentum", 0.9)
     context.node.integer("spatial", 1)
     names = ("weight", "bias", "running_mean", "running_var")
@@ -164,7 +164,7 @@ def _group_norm(context: Context) -> Ref:
     context.node.expect("stash_type", "i", 1)
     channels = context.shape(0)[1] if context.rank(0) > 1 else None
     if channels is None or groups < 1 or channels % groups:
-        raise Refusal(f"GroupNormalization of {channels} channels in {groups} groups has no counterpart")
+        raise Refusal(f"GroupNormalization of {channels} channels in {groups} groups is not supported")
     config = {"kind": "GroupNorm", "num_groups": groups, "epsilon": epsilon, "axis": 1}
     if context.opset >= 21 or channels == groups:
         return _affine(context, config)
@@ -211,7 +211,7 @@ def _reduction(name: str, *, before: str = "", after: str = "") -> Lift:
     def lift(context: Context) -> Ref:
         axes, keepdims, dtype = axes_of(context), context.node.flag("keepdims", default=True), context.dtype(0)
         if dtype[0] in "iu" and (name == "mean" or before == "exp" or after):
-            raise Refusal(f"{context.node.op} of {dtype} has no counterpart")
+            raise Refusal(f"{context.node.op} of {dtype} is not supported")
         x = context.ref(0)
         if before == "square":
             x = context.op("multiply", x, x)
@@ -246,13 +246,13 @@ def _arg(name: str) -> Lift:
         x = context.ref(0)
         if name == "min":
             if dtype[0] in "iu":
-                raise Refusal(f"ArgMin of {dtype} has no counterpart")
+                raise Refusal(f"ArgMin of {dtype} is not supported")
             x = context.op("negative", x)
         if not last:
             return context.op("argmax", x, axis=axis, keepdims=keepdims)
         size = context.shape(0)[axis]
         if size is None:
-            raise Refusal("select_last_index along an axis that is not fixed has no counterpart: pass inputs=")
+            raise Refusal("select_last_index along an axis that is not fixed is not supported: pass inputs=")
         index: list[Any] = [[None, None, None]] * axis + [[None, None, -1]]
         found = context.op("argmax", context.op("slice", x, index=index), axis=axis, keepdims=keepdims)
         return context.op("subtract", context.literal(size - 1, "int64"), found)
@@ -264,7 +264,7 @@ def _hardmax(context: Context) -> Ref:
     axis, dtype = context.axis(context.node.integer("axis", -1)), context.dtype(0)
     size = context.shape(0)[axis]
     if size is None:
-        raise Refusal("Hardmax along an axis that is not fixed has no counterpart: pass inputs=")
+        raise Refusal("Hardmax along an axis that is not fixed is not supported: pass inputs=")
     places = context.counting(size).reshape([-1] + [1] * (context.rank(0) - axis - 1))
     largest = context.op("argmax", context.ref(0), axis=axis, keepdims=True)
     return context.as_dtype(context.op("equal", largest, context.fixed(places)), dtype)
@@ -287,7 +287,7 @@ def _cumsum(context: Context) -> Ref:
 def _lp_norm(context: Context) -> Ref:
     axis, p = context.axis(context.node.integer("axis", -1)), context.node.integer("p", 2)
     if p not in (1, 2):
-        raise Refusal(f"p = {p} has no counterpart")
+        raise Refusal(f"p = {p} is not supported")
     x = context.ref(0)
     inner = context.op("abs", x) if p == 1 else context.op("multiply", x, x)
     norm = context.op("sum", inner, axis=[axis], keepdims=True)
@@ -312,11 +312,11 @@ def _local_norm(context: Context) -> Ref:
     alpha, beta = context.node.number("alpha", 1e-4), context.node.number("beta", 0.75)
     bias, size, dtype = context.node.number("bias", 1.0), context.node.integer("size"), context.dtype(0)
     if not 1 <= size <= 64 or context.rank(0) < 2:
-        raise Refusal(f"LRN over {size} channels has no counterpart")
+        raise Refusal(f"LRN over {size} channels is not supported")
     x, rank = context.ref(0), context.rank(0)
     channels = context.shape(0)[1]
     if channels is None:
-        raise Refusal("LRN of channels that are not fixed has no counterpart: pass inputs=")
+        raise Refusal("LRN of channels that are not fixed is not supported: pass inputs=")
     pairs = [[0, 0] for _ in range(rank)]
     pairs[1] = [(size - 1) // 2, size // 2]
     squares = context.op("pad", context.op("multiply", x, x), padding=pairs, mode="constant", value=0)
