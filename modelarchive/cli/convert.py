@@ -9,17 +9,22 @@ from typing import Any, Final
 from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command, choice
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
+from modelarchive.formats.systems import FORMATS, listed
 
 _COMPRESSIONS: Final = {"deflate": "deflate", "none": None}
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
+    known = FORMATS.values()
+    alone = listed(each.called for each in known if each.alone)
+    folders = listed(each.what for each in known if "/" in each.suffixes)
+    configured = listed(each.config for each in known if each.config)
     parser = add_command(
         commands, "convert", run, "Convert between formats: IN by its content, OUT by its suffix; says what was lost"
     )
     parser.add_argument("source", type=Path, metavar="IN")
-    parser.add_argument("target", metavar="OUT", help="a name with a format's suffix; DIR/ is a Hugging Face folder")
+    parser.add_argument("target", metavar="OUT", help=f"a name with a format's suffix; DIR/ is {folders}")
     parser.add_argument(
         "--input",
         action="append",
@@ -29,10 +34,10 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--parameters-only",
         action="store_true",
-        help="leave the architecture out; of Keras, ONNX and Hugging Face so where it cannot be said, too",
+        help=f"leave the architecture out; of {alone} so where it cannot be said, too",
     )
     parser.add_argument(
-        "--config", type=Path, metavar="JSON", help="for Keras' files of weights: what model.to_json() gave, as a file"
+        "--config", type=Path, metavar="JSON", help=f"for {configured}: what model.to_json() gave, as a file"
     )
     parser.add_argument(
         "--compression",
@@ -58,8 +63,9 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.compression and name != "archive":
         what = formats.FORMATS[name].what
         raise WrongUseError(f"--compression is for archives, OUT is {what}", hint="name OUT .h5, or leave it out")
-    if chosen.config is not None and (kind := reading.format_of_file(chosen.source)) != "keras":
-        raise WrongUseError(f"--config is for Keras' files of weights, IN is {formats.FORMATS[kind].what}")
+    if chosen.config is not None and not (found := formats.FORMATS[reading.format_of_file(chosen.source)]).config:
+        files = listed(each.config for each in FORMATS.values() if each.config)
+        raise WrongUseError(f"--config is for {files}, IN is {found.what}")
     words = chosen.compression
     compression = choice(words, _COMPRESSIONS, option="--compression", without=None) if words else None
     with output.progress(f"convert {chosen.source.name}", size) as advance:

@@ -180,7 +180,7 @@ def deferred(parameters: Mapping[str, np.ndarray]) -> dict[str, Deferred]:
     for name, array in parameters.items():
         if id(array) not in made:
             # The function keeps the array, and with it the id.
-            made[id(array)] = Deferred(array.shape, array.dtype, lambda array=array: array)  # type: ignore[misc]
+            made[id(array)] = Deferred.of(array)
         found[name] = made[id(array)]
     return found
 

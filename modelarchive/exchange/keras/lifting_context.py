@@ -174,7 +174,7 @@ class Context:
 
     def _stored(self, array: np.ndarray) -> Ref:
         key = f"{self.layer.place or self.layer.name}#constant{len(self.importer.arrays)}"
-        self.importer.arrays[key] = Deferred(array.shape, array.dtype, lambda: array)
+        self.importer.arrays[key] = Deferred.of(array)
         return self.builder.variable(self.named("constant"), key, is_trained=False)
 
     def tensor_of(self, value: Any) -> Ref:
