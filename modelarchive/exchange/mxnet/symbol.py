@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from modelarchive.errors import FormatError
-from modelarchive.exchange.budget import spend
+from modelarchive.errors import FormatError, ModelArchiveError
+from modelarchive.exchange.budget import reading, spend
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import document, short
 
@@ -183,15 +183,15 @@ def read_symbol(path: str | os.PathLike[str]) -> SymbolGraph:
     """
     with Path(path).open("rb") as file:
         text = file.read(MAX_BYTES + 1)
-    if len(text) > MAX_BYTES:
-        raise FormatError(f"is larger than {MAX_BYTES >> 20} MiB, too much for a symbol", file=path)
-    try:
-        return _graph(document(text, what="the symbol", strict=True))
-    except FormatError as error:
-        error.file = str(path)
-        raise
-    except ValueError as error:
-        raise FormatError(f"is no symbol of MXNet: {error}", file=path) from error
+    with reading(path, len(text)):
+        if len(text) > MAX_BYTES:
+            raise FormatError(f"is larger than {MAX_BYTES >> 20} MiB, too much for a symbol")
+        try:
+            return _graph(document(text, what="the symbol", strict=True))
+        except ModelArchiveError:
+            raise
+        except ValueError as error:
+            raise FormatError(f"is no symbol of MXNet: {error}") from error
 
 
 def _graph(data: Any) -> SymbolGraph:
