@@ -9,6 +9,7 @@ from typing import Any, Final
 from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command, choice
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
+from modelarchive.errors import SpecError
 from modelarchive.formats.systems import FORMATS, listed
 
 _COMPRESSIONS: Final = {"deflate": "deflate", "none": None}
@@ -90,16 +91,10 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _declaration(text: str) -> dict[str, Any]:
-    """``NAME``, ``NAME:SHAPE`` or ``NAME:SHAPE:DTYPE``, where an axis of any size is ``?``."""
-    name, _, rest = text.partition(":")
-    shape, _, dtype = rest.partition(":")
-    if not name:
-        raise WrongUseError(f"--input {text!r} has no name", hint="write --input x:?,3,224,224:float32")
-    declared: dict[str, Any] = {"name": name}
-    if rest:
-        sizes = shape.split(",") if shape else []
-        if not all(size == "?" or (size.isascii() and size.isdigit()) for size in sizes):
-            hint = "write --input x:?,3,224,224:float32, with ? for an axis of any size"
-            raise WrongUseError(f"--input {text!r}: {shape!r} is no shape", hint=hint)
-        declared["shape"] = [None if size == "?" else int(size) for size in sizes]
-    return declared | ({"dtype": dtype} if dtype else {})
+    from modelarchive.architecture.declaring import declaration
+
+    try:
+        return declaration(text)
+    except SpecError as error:
+        hint = (error.hint or "").replace("write ", "write --input ")
+        raise WrongUseError(f"--input {error.problems[0][2]}", hint=hint) from error

@@ -49,7 +49,10 @@ def read(
     takes = FORMATS[name].inputs
     if inputs is None or not takes or parameters_only:
         return declared(read_as(name, path, parameters_only=parameters_only, **options), inputs)
-    return read_as(name, path, inputs=[each.get("name") for each in inputs] if takes == "names" else inputs, **options)
+    from modelarchive.architecture.declaring import declarations
+
+    said = declarations(inputs)
+    return read_as(name, path, inputs=[each.get("name") for each in said] if takes == "names" else said, **options)
 
 
 def format_of_file(path: str | os.PathLike[str]) -> str:
@@ -157,10 +160,10 @@ def declared(bundle: Bundle, inputs: Sequence[Mapping[str, Any]] | None) -> Bund
         hint = "inputs belong to whole models: leave them out"
         raise ConversionError([("(inputs)", f"are not known without an architecture: {bundle.reason}")], hint=hint)
     from modelarchive.architecture import build, check
-    from modelarchive.architecture.declaring import declared_inputs
+    from modelarchive.architecture.declaring import declarations, declared_inputs
 
     network = build(bundle.checked())
-    model = check(bundle.architecture | {"inputs": declared_inputs(network, list(inputs))})
+    model = check(bundle.architecture | {"inputs": declared_inputs(network, declarations(inputs))})
     return replace(bundle, architecture=model.architecture, known=model)
 
 

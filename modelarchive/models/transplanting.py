@@ -115,8 +115,8 @@ def load_parameters(
         missing = [] if allow_missing else lacking
         unexpected = [] if ignore_extra else report.unexpected
         if missing or unexpected:
-            raise ParameterError.listing(
-                ", nothing was loaded",
+            raise ParameterError(
+                ending=", nothing was loaded",
                 missing=missing,
                 unexpected=unexpected,
                 remarks=names.remarks_on(missing, report.unexpected) | names.remarks_on(unexpected, lacking),
