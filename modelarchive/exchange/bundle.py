@@ -12,7 +12,7 @@ import numpy as np
 from modelarchive import dtypes, names, tensors
 from modelarchive.archive import Archive
 from modelarchive.archive.choices import Choice
-from modelarchive.archive.documents import json_texts, token_texts
+from modelarchive.archive.documents import architecture_texts, json_texts, token_texts
 from modelarchive.archive.saving import initialized, kinds_of, write_dict, write_model
 from modelarchive.errors import ConversionError, ParameterError, SpecError
 from modelarchive.store.deferred import Deferred
@@ -99,6 +99,11 @@ class Bundle:
     notes: list[Note] = field(default_factory=list)
     known: Checked | None = field(default=None, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        """Keep what the architecture is now."""
+        if self.known is not None:
+            self.known.content  # noqa: B018 - which is kept when it is asked for first
+
     def checked(self) -> Checked:
         """The architecture, checked once for as long as it stays as it was then.
 
@@ -111,6 +116,7 @@ class Bundle:
             raise SpecError([("", "architecture", self.reason or "there is none, only parameters")])
         if self.known is None or not self.known.is_of(self.architecture):
             self.known = check(self.architecture)
+            self.__post_init__()
         return self.known
 
     def build(self) -> Block:
@@ -247,10 +253,12 @@ def save_bundle(
     ]
     if problems:
         raise ConversionError(problems, hint="nothing was written")
-    texts = json_texts(architecture=bundle.architecture, metadata=bundle.metadata or None)
+    texts = json_texts(metadata=bundle.metadata or None)
     kinds: dict[str, str] = {}
     if bundle.architecture is not None:
-        expected = bundle.checked().shapes
+        checked = bundle.checked()
+        texts = architecture_texts(checked) | texts
+        expected = checked.shapes
         _compare(expected, entries)
         entries = {name: entries[name] for name in expected}
         kinds = kinds_of(bundle.architecture)

@@ -68,6 +68,9 @@ class Reader:
 
     def view(self, name: str) -> np.ndarray:
         """One array, a copy-on-write view of the mapped file where its layout allows it."""
+        entry = self.contents.arrays.get(name)
+        if entry is not None and entry.offset is not None:
+            return self.source.views([entry])[0]
         return self.views([name])[name]
 
     def views(self, wanted: Iterable[str]) -> dict[str, np.ndarray]:
