@@ -36,7 +36,7 @@ _REASON: Final = "safetensors holds parameters only"
 _KEYS: Final = frozenset(("dtype", "shape", "data_offsets"))
 #: NumPy's limit on axes.
 MAX_RANK: Final = 64
-#: Bytes of a shard unless told otherwise, as Hugging Face has it.
+#: Bytes of a shard unless another number is given, as Hugging Face has it.
 SHARD_BYTES: Final = 5_000_000_000
 INDEX_SUFFIX: Final = ".index.json"
 
