@@ -36,7 +36,7 @@ _REASON: Final = "safetensors holds parameters only"
 _KEYS: Final = frozenset(("dtype", "shape", "data_offsets"))
 #: NumPy's limit on axes.
 MAX_RANK: Final = 64
-#: Bytes of a shard unless told otherwise, as Hugging Face has it.
+#: Bytes of a shard unless another number is given, as Hugging Face has it.
 SHARD_BYTES: Final = 5_000_000_000
 INDEX_SUFFIX: Final = ".index.json"
 
@@ -118,8 +118,7 @@ def _read_file(path: Path) -> Bundle:
     file = MappedFile(path)
     with reading(file.path, file.size):
         try:
-            header, metadata, start = _header(file)
-            entries = _checked(header, file, start=start)
+            header, metadata, entries = _read_header(file)
         except FormatError as error:
             raise explain(error, file.path) from error
     notes = _unknown(header)
@@ -140,8 +139,8 @@ def _read_file(path: Path) -> Bundle:
     return Bundle(Parameters(entries), reason=_REASON, metadata=metadata, notes=notes)
 
 
-def _header(file: MappedFile) -> tuple[dict[str, Any], dict[str, str], int]:
-    """The entries of the arrays, the metadata, and where the arrays begin."""
+def _read_header(file: MappedFile) -> tuple[dict[str, Any], dict[str, str], dict[str, Deferred]]:
+    """What the header says of each array, what it says beside that, and the arrays."""
     length = int.from_bytes(file.read(0, 8), "little")
     if file.size < 10 or length > MAX_HEADER_BYTES or length + 8 > file.size:
         raise FormatError(f"is no safetensors file: its {file.size:,} bytes hold no header of {length:,}")
@@ -152,7 +151,7 @@ def _header(file: MappedFile) -> tuple[dict[str, Any], dict[str, str], int]:
     if SHARDING in metadata and pieces(file) is not None:
         # What is missing cannot be seen in the pieces that are there: they are never put together here.
         raise FormatError("is a shard of torch.distributed.checkpoint, whose tensors are pieces")
-    return header, metadata, length + 8
+    return header, metadata, _checked(header, file, start=length + 8)
 
 
 def _unknown(header: Mapping[str, Any]) -> list[Note]:
