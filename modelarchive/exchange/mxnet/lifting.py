@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from modelarchive.exchange.mxnet import lifting_layers as layers
 from modelarchive.exchange.mxnet import lifting_ops as ops
 from modelarchive.exchange.mxnet import lifting_shapes as shapes
-from modelarchive.exchange.mxnet.lowering import LOWERINGS
-from modelarchive.exchange.rows import Lifting, Support
+from modelarchive.exchange.rows import Lifting
 
 
 def _rank(kind: str) -> str:
@@ -180,19 +179,3 @@ _ROWS: Final = (
 )
 #: Name of an operator -> its row.
 LIFTINGS: Final[Mapping[str, Lifting]] = {name: row for row in _ROWS for name in row.names}
-
-
-def support() -> list[Support]:
-    """The table for people: rows in its order, then what is written with other operators than it is read from."""
-    return list(_support())
-
-
-def _support() -> Iterator[Support]:
-    said = set(LOWERINGS)
-    for row in _ROWS:
-        ours = {name for name in row.ours.split(", ") if name}
-        said -= ours
-        written = bool(ours) and ours <= set(LOWERINGS)
-        yield Support(", ".join(row.names), row.ours, read=True, written=written, losses=row.losses)
-    for name in sorted(said):
-        yield Support("", name, read=False, written=True, losses="with the operators above")
