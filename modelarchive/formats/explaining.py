@@ -43,11 +43,11 @@ def is_not_an_archive(content: Content) -> FormatError:
     except FormatError as error:
         return error
     if name != "archive":
-        # PyTorch's shards are told by their index; a safetensors header that is cut is told as such. What is told by
-        # a guess alone may look like some of these, and be meant.
+        # PyTorch's shards are known by their index; a safetensors header that is cut is reported as such. What is
+        # recognised by a guess alone may look like some of these, and be meant.
         hint = f"`{convert_line(path)}` makes one of it, and load() reads it as it is"
-        told = refusing.find(content) if FORMATS[name].signs else None
-        return told or FormatError(f"is {FORMATS[name].what}, not a model archive", file=path, hint=hint)
+        mistake = refusing.find(content) if FORMATS[name].signs else None
+        return mistake or FormatError(f"is {FORMATS[name].what}, not a model archive", file=path, hint=hint)
     known = ", ".join(each.what for each in FORMATS.values())
     return refusing.refusal(content, "is not a model archive", f"by its content it is none of these: {known}")
 
@@ -57,9 +57,9 @@ def is_a_folder(folder: Path) -> FormatError | None:
     from modelarchive.formats import refusing
 
     try:
-        told = refusing.find_folder(folder)
-        if told is not None or (name := recognise(folder)) == "archive":
-            return told
+        mistake = refusing.find_folder(folder)
+        if mistake is not None or (name := recognise(folder)) == "archive":
+            return mistake
     except OSError:
         return None
     hint = f"`{convert_line(folder)}` makes one of it, and load_model() reads it as it is"

@@ -11,7 +11,7 @@ _AGAIN: Final = "take it from where it came from again, and compare its size the
 _PARTS: Final = "name the files in it: `modelarchive convert {name}/FILE out.h5`"
 _UNPACK: Final = "unpack it first, and give the file or folder that is in it"
 
-#: What a file may be, in the order of asking: what is told by a magic number first, by its name last.
+#: What a file may be, in the order of asking: what is recognised by a magic number first, by its name last.
 FILES: Final[tuple[Mistake, ...]] = (
     Mistake("empty", "an empty file", mistakes.empty, "is empty: it has no bytes", _AGAIN),
     Mistake(

@@ -1,4 +1,4 @@
-"""Kinds of things that people hand over by mistake, and the signs by which a file or folder is told to be one."""
+"""Kinds of things that people hand over by mistake, and the signs by which a file or folder is recognised as one."""
 
 from __future__ import annotations
 
@@ -318,7 +318,7 @@ def _inside(folder: Path) -> list[str]:
 
 def weights(folder: Path) -> Found:
     """The first file of parameters in a folder."""
-    # What is told by a guess alone may be any text; an archive would be handed over as one.
+    # What is recognised by a guess alone may be any text; an archive would be handed over as one.
     systems = [*(known for name, known in FORMATS.items() if known.signs and name != "archive"), FORMATS["archive"]]
     endings = [end for known in systems for end in sorted(known.suffixes, key=len, reverse=True)]
     inside = _inside(folder)

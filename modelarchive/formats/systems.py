@@ -232,7 +232,7 @@ def format_of_name(path: str | os.PathLike[str]) -> str:
         ValueError: None does.
     """
     text = os.fsdecode(path)
-    # A folder is told by what it is, or by the slash at its end, which a Path has lost.
+    # A folder is known by what it is, or by the slash at its end, which a Path has lost.
     is_folder = text.endswith((os.sep, "/")) or Path(text).is_dir()
     name = Path(text).name.lower() + ("/" if is_folder else "")
     endings = {suffix: known.name for known in FORMATS.values() for suffix in known.suffixes}

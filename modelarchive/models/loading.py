@@ -29,7 +29,7 @@ def load(
     backend: str = "numpy",
     device: Any = None,
 ) -> Any:
-    """Load what :func:`save` stored, or the arrays of another format's file, which is told by its content.
+    """Load what :func:`save` stored, or the arrays of another format's file, which is recognised by its content.
 
     Args:
         path: An archive: the same structure, dtypes, shapes and bits come back. One with a network, and a

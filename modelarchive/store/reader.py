@@ -371,6 +371,6 @@ def _opened(path: str | os.PathLike[str]) -> Source:
     except IsADirectoryError:
         from modelarchive import formats
 
-        if told := formats.is_a_folder(Path(os.fsdecode(path))):
-            raise told from None
+        if refused := formats.is_a_folder(Path(os.fsdecode(path))):
+            raise refused from None
         raise
