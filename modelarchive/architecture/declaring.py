@@ -11,7 +11,7 @@ import numpy as np
 from modelarchive import dtypes, tensors
 from modelarchive.errors import SpecError
 from modelarchive.nn.block import Block
-from modelarchive.nn.calling import declarations, last_inputs, was_called
+from modelarchive.nn.calling import declarations_of, last_inputs, was_called
 from modelarchive.nn.signature import free_name, input_names
 
 
@@ -43,7 +43,7 @@ def declared_inputs(block: Block, inputs: Any) -> list[dict[str, Any]]:
 
 def _remembered(block: Block) -> list[dict[str, Any]]:
     """What a built network declares, or what the last call of another was given."""
-    declared = declarations(block)
+    declared = declarations_of(block)
     if declared:
         return [dict(each) for each in declared]
     last = last_inputs(block)
