@@ -29,18 +29,8 @@ def refusal(content: Content, otherwise: str, hint: str | None = None) -> Format
     return find(content) or FormatError(otherwise, file=content.path, hint=hint)
 
 
-def find_file(path: Path) -> FormatError | None:
-    """The same of a file that is not open.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    with OnDisk(path) as content:
-        return find(content)
-
-
 def find_folder(folder: Path) -> FormatError | None:
-    """The same of a folder."""
+    """The refusal of a folder, likewise."""
     return _first(FOLDERS, folder, folder)
 
 

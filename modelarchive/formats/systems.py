@@ -69,6 +69,7 @@ class System:
         members: How a zip file is recognised as its own.
         folder: How a folder is.
         says: Whether a file that has its sign says so itself; None: the sign is certain.
+        bare: Whether a file holds one array without a name, which ``load`` gives as it is; None: none does.
         models: Whether its files hold whole models, so that it is said where there is none.
         alone: Whether its reader takes `parameters_only`: the parameters under the names that the file has.
         inputs: What its reader takes as `inputs`: declarations, or names only; "": nothing, they are declared after.
@@ -94,6 +95,7 @@ class System:
     members: MemberSign | None = None
     folder: Callable[[Path], bool] | None = None
     says: Sign | None = None
+    bare: Sign | None = None
     models: bool = False
     alone: bool = False
     inputs: Literal["", "declared", "names"] = ""
@@ -132,6 +134,7 @@ SYSTEMS: Final = {
             writes="arrays",
             signs=(signs.begins(b"\x93NUMPY"),),
             members=signs.arrays_inside,
+            bare=signs.begins(b"\x93NUMPY"),
             backend=Backend("", arrays=""),
         ),
         System(
