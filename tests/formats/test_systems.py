@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from types import ModuleType
@@ -33,14 +34,14 @@ def network() -> nn.Block:
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "archive"])
 def test_a_room_has_what_its_row_promises(name: str) -> None:
     system = SYSTEMS[name]
-    promised = ["read", "write"] if system.suffixes else []
+    promised = ["read"] * bool(system.reads) + ["write"] * bool(system.writes)
     promised += ["arrays_of", "parameters_of", "remarks_on_freezing", system.reader] if system.classes else []
     promised += [system.backend.build, system.backend.arrays] if system.backend else []
     promised += [word for word, is_there in (("fitting", system.fits), ("mistaken", system.mistakes),
                                              ("way_for", system.library)) if is_there]  # fmt: skip
     assert [word for word in promised if word and not callable(getattr(room(name), word, None))] == []
     assert not system.suffixes or system.signs or system.guesses or system.members or system.folder
-    assert bool(system.what) == bool(system.suffixes)
+    assert bool(system.what) == bool(system.suffixes) == bool(system.reads or system.writes)
 
 
 def test_no_two_rows_claim_the_same() -> None:
@@ -115,6 +116,8 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> System:
         "Toyland",
         (".toy",),
         "a toy",
+        reads="toys",
+        writes="toys",
         signs=(lambda look: look.head.startswith(b"TOY "),),
         models=True,
         alone=True,
@@ -124,6 +127,16 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> System:
     for table, value in ((SYSTEMS, row), (FORMATS, row), (systems.BACKENDS, row.backend)):
         monkeypatch.setitem(table, "toy", value)
     return row
+
+
+def test_a_system_that_is_only_read(toy: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ma.save_model(tmp_path / "net.h5", network(), inputs=X)
+    monkeypatch.setitem(FORMATS, "toy", replace(toy, writes=""))
+    with pytest.raises(ValueError, match=r"x\.toy' would be a toy, which is read and not written"):
+        ma.convert(tmp_path / "net.h5", tmp_path / "x.toy")
+    assert main(["convert", str(tmp_path / "net.h5"), str(tmp_path / "x.toy")]) == 2
+    with pytest.raises(ValueError, match=r"ends in none of (?!.*\.toy)"):
+        format_of_name("x.wood")
 
 
 def test_a_row_is_all_that_a_system_needs(toy: System, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
