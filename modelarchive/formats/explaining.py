@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelarchive.errors import FormatError, UnsupportedVersionError
 from modelarchive.formats.commands import convert_line
-from modelarchive.formats.content import Content
+from modelarchive.formats.content import Content, OnDisk
 from modelarchive.formats.recognising import recognise, recognised
 from modelarchive.formats.systems import FORMATS
 
@@ -27,10 +27,23 @@ def explain(error: FormatError, path: str | os.PathLike[str]) -> FormatError:
     try:
         if not place.is_dir() and not place.is_file():
             return error  # a pipe would be waited for
-        found = refusing.find_folder(place) if place.is_dir() else refusing.find_file(place)
+        if place.is_dir():
+            found = refusing.find_folder(place)
+        else:
+            with OnDisk(place) as content:
+                found = refusing.find(content, is_known=_is_known(content))
     except OSError:
         return error  # which is more than that the file cannot be read any more
     return error if found is None else found
+
+
+def _is_known(content: Content) -> bool:
+    """Whether a file has the sign of another system; one that is recognised by a guess may be anything."""
+    try:
+        name = recognised(content)
+    except FormatError:
+        return False
+    return name != "archive" and bool(FORMATS[name].signs)
 
 
 def is_not_an_archive(content: Content) -> FormatError:
@@ -46,7 +59,7 @@ def is_not_an_archive(content: Content) -> FormatError:
         # PyTorch's shards are known by their index; a safetensors header that is cut is reported as such. What is
         # recognised by a guess alone may look like some of these, and be meant.
         hint = f"`{convert_line(path)}` makes one of it, and load() reads it as it is"
-        mistake = refusing.find(content) if FORMATS[name].signs else None
+        mistake = refusing.find(content, is_known=True) if FORMATS[name].signs else None
         return mistake or FormatError(f"is {FORMATS[name].what}, not a model archive", file=path, hint=hint)
     known = ", ".join(each.what for each in FORMATS.values())
     return refusing.refusal(content, "is not a model archive", f"by its content it is none of these: {known}")

@@ -128,6 +128,7 @@ FILES: Final[tuple[Mistake, ...]] = (
         mistakes.document(),
         "is JSON text, and no index of shards, nor a symbol of MXNet",
         "give the file that the parameters are in",
+        is_vague=True,
     ),
     Mistake(
         "sklearn",
@@ -282,6 +283,7 @@ FILES: Final[tuple[Mistake, ...]] = (
         mistakes.text,
         "is text, and no model: it begins with {line!r}",
         "give the file that the parameters are in; of text, word vectors (a word and numbers on each line) are read",
+        is_vague=True,
     ),
 )
 

@@ -49,6 +49,7 @@ class Mistake:
         sign: Tells it, and finds what the message says of it; takes an open file, or the path of a folder.
         says: The message: what it is, and why that is no model.
         way: The way out. ``{name}`` is the file's own name, ``{stem}`` the same without suffix.
+        is_vague: Whether a file of a system that is read may look like that, too.
     """
 
     key: str
@@ -56,6 +57,7 @@ class Mistake:
     sign: Callable[[Any], dict[str, Any] | None]
     says: str
     way: str
+    is_vague: bool = False
 
     def error(self, path: Path, found: dict[str, Any]) -> FormatError:
         """The refusal of a file or folder."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.bundle import Bundle, Note, bundle_of
@@ -17,11 +17,14 @@ from modelarchive.formats.systems import listed
 from modelarchive.models.rooms import room
 from modelarchive.store.source import Source
 
+#: What a model takes: declarations in order, as dicts or text, or shapes by name.
+Inputs: TypeAlias = Sequence[Mapping[str, Any] | str] | Mapping[str, Sequence[int | None]]
+
 
 def read(
     path: str | os.PathLike[str],
     *,
-    inputs: Sequence[Mapping[str, Any]] | None = None,
+    inputs: Inputs | None = None,
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
 ) -> Bundle:
@@ -152,7 +155,7 @@ def _belonging(name: str, config: Any) -> Any:
     return config
 
 
-def declared(bundle: Bundle, inputs: Sequence[Mapping[str, Any]] | None) -> Bundle:
+def declared(bundle: Bundle, inputs: Inputs | None) -> Bundle:
     """The same model with other inputs declared, which must fit it."""
     if inputs is None:
         return bundle
