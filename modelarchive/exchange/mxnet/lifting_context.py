@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -124,8 +123,3 @@ class Context:
     def note(self, what: str) -> None:
         """Report what is changed or lost."""
         self.report.note(self.node.name, what)
-
-
-def elements(array: Deferred) -> int:
-    """How many elements it has."""
-    return math.prod(array.shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -111,7 +110,7 @@ class NestedBuilder(GraphBuilder):
                 return constant.part()
         named = bool(constant.stored) and not constant.changed
         is_parameter = named and (self._is_own or (array.shape and array.dtype.kind not in "biu"))
-        if math.prod(array.shape) <= MAX_LITERAL and array.dtype.kind != "c" and not is_parameter:
+        if array.size <= MAX_LITERAL and array.dtype.kind != "c" and not is_parameter:
             return self.literal(constant.numpy(), preferred)
         name = (self.owners.get(constant.stored) if named else None) or self._own(constant, preferred)
         return self.parameter(preferred, name, array)
