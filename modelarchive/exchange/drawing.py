@@ -268,6 +268,7 @@ class GraphBuilder:
         arrays: Mapping[str, tuple[str, Deferred]],
         *,
         path: Sequence[str] = (),
+        key: str = "",
     ) -> Ref:
         """Add a layer with its arrays; a further call of one that has the same fields and arrays.
 
@@ -277,8 +278,9 @@ class GraphBuilder:
             refs: What it is called on.
             arrays: As in :meth:`keep`.
             path: Where it shall be declared, in Graphs inside of this one; (): here, under the preferred name.
+            key: What :func:`layer_key` gives, where that is known already.
         """
-        value, key = self.layer_value(block, refs), layer_key(block, arrays)
+        value, key = self.layer_value(block, refs), key or layer_key(block, arrays)
         if not path or key in self._declared:
             ref = self.block(preferred, block, refs, value, key)
             if self.nodes[-1].get("block") is block:

@@ -1,4 +1,4 @@
-"""One call of a layer into a graph: the layer's row in the tables, its settings, its mask."""
+"""One call of a layer, lifted: by its row in the tables, with its settings and its mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of Keras' activations: fields of layers where the vocabulary has the function, else steps of their own."""
+"""How Keras' activations are lifted: fields of layers where the vocabulary has the function, else nodes of their own."""
 
 from __future__ import annotations
 

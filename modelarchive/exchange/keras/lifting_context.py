@@ -1,4 +1,4 @@
-"""One call of a layer on its way into the graph: what the functions in the tables of layers work on."""
+"""One call of a layer on its way into the graph: what the functions of the tables work on."""
 
 from __future__ import annotations
 

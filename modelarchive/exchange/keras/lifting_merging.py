@@ -1,4 +1,4 @@
-"""Layers that merge tensors, and those that only move elements."""
+"""How Keras' layers are lifted that merge tensors, or only move elements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions of ``keras.ops``: one step, or a few, for each."""
+"""How the classes behind ``keras.ops`` are lifted: to one node, or a few, for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recurrent layers, and layers that are applied along time."""
+"""How Keras' recurrent layers are lifted, and those that are applied along time."""
 
 from __future__ import annotations
 

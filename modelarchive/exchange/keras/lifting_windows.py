@@ -1,4 +1,4 @@
-"""Layers that move windows over spatial axes: convolutions, pooling, padding, cropping, resizing."""
+"""How Keras' layers over spatial axes are lifted: convolutions, pooling, padding, cropping, resizing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One operator of a symbol on its way into the graph: what the functions of the tables work on."""
+"""One operator of a symbol on its way into the graph: what the functions of the table work on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What MXNet's operators with parameters or windows mean: operator -> layer of the vocabulary."""
+"""How MXNet's operators with parameters or windows are lifted: to layers of the vocabulary."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ class NestedBuilder(GraphBuilder):
             self._without_bias.pop(self._first_result[key], None)
         is_first = key not in self._declared
         path = self._path(preferred, kind, parameters) if parameters else []
-        ref = self.layer(preferred, block, refs, arrays, path=path)
+        ref = self.layer(preferred, block, refs, arrays, path=path, key=key)
         for own, each in parameters.items():
             if each.key:
                 self.sources[names.joined(self._declared[key], own)] = (each.stored, each.changed)

@@ -1,4 +1,4 @@
-"""From a graph of ONNX to an architecture: walks the nodes, and asks the table what each one means."""
+"""From a graph of ONNX to an architecture: walks the nodes, and lifts each by its row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One operator on its way into the graph: what the table of operators works on."""
+"""One operator on its way into the graph: what the functions of the table work on."""
 
 from __future__ import annotations
 

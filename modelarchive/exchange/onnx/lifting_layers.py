@@ -1,4 +1,4 @@
-"""What ONNX's operators with parameters mean: products, normalisations; and what works along axes."""
+"""How ONNX's operators with parameters are lifted: products, normalisations; and those that work along axes."""
 
 from __future__ import annotations
 
