@@ -1,4 +1,4 @@
-"""How Keras' activations are lifted: fields of layers where the vocabulary has the function, else nodes of their own."""
+"""How Keras' activations are lifted: to fields of layers where the vocabulary has the function, else to nodes."""
 
 from __future__ import annotations
 
