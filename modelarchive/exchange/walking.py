@@ -16,7 +16,6 @@ from modelarchive.names import joined
 from modelarchive.nn import Block, Graph, Layer, Node, Parameter, Sequential, nesting
 from modelarchive.nn.evaluate import Evaluator
 from modelarchive.nn.graph import apply_op, constant, is_constant
-from modelarchive.ops import OPS
 
 
 @dataclass(frozen=True)
@@ -76,18 +75,6 @@ class Context(Generic[V]):
     def note(self, what: str) -> None:
         """Report what is changed or lost."""
         self.walker.report.note(self.path or "(model)", what)
-
-    def lower(self, word: str, *inputs: V, **arguments: Any) -> V:
-        """The one result of an op of the vocabulary, by its row; arguments that are not given have their defaults."""
-        return self.lower_all(word, *inputs, **arguments)[0]
-
-    def lower_all(self, word: str, *inputs: V, **arguments: Any) -> Sequence[V]:
-        """All results of an op of the vocabulary, by its row."""
-        return self.walker.op(word, self.path, list(inputs), {**OPS[word].defaults, **arguments})
-
-    def constant(self, value: float | np.ndarray) -> V:
-        """A number, or an array, of the formula that a kind is written as."""
-        return self.walker.constant(value, self.path)
 
 
 class Walker(ABC, Generic[V, R]):
