@@ -7,9 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from modelarchive import archive, nn, ops
 from modelarchive.architecture import build, describe, part, validate
+from tests.cases.case import fixed, set_values, several, values
+from tests.cases.kinds import KIND_CASES
+from tests.cases.ops import OP_CASES, op_networks
 from tests.nn.test_trace import SPELLINGS, Custom
 
 RNG = np.random.default_rng(0)
@@ -108,6 +113,34 @@ def test_every_spelling_means_numpy_s_own_bits(function: Any) -> None:
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)  # sums in another order
         else:
             np.testing.assert_array_equal(found, expected, strict=True)
+
+
+def same_bits(one: Any, two: Any) -> None:
+    for expected, found in zip(several(one), several(two), strict=True):
+        np.testing.assert_array_equal(found, expected, strict=True)
+
+
+@pytest.mark.parametrize("kind", KIND_CASES)
+@settings(max_examples=10, derandomize=True)
+@given(data=st.data())
+def test_every_kind(kind: str, data: Any) -> None:
+    case = data.draw(KIND_CASES[kind])
+    inputs, arrays = values(case, "float32")
+    set_values(case.layer, arrays)
+    architecture = json.loads(json.dumps(describe(case.layer, fixed(inputs))))
+    again = build(architecture, arrays)
+    assert describe(again) == architecture
+    same_bits(case.layer(*inputs), again(*inputs))
+
+
+@pytest.mark.parametrize("op", OP_CASES)
+def test_every_op(op: str) -> None:
+    for net, arrays, declared in op_networks(op):
+        architecture = json.loads(json.dumps(describe(net, declared)))
+        again = build(architecture)
+        assert describe(again) == architecture
+        with np.errstate(all="ignore"):
+            same_bits(net(*arrays), again(*arrays))
 
 
 def test_hierarchy_names_and_stored_constants(model: Model) -> None:

@@ -5,8 +5,8 @@ import sys
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from tests.conformance.case import error, expected, set_values, several, values
-from tests.conformance.cases import CASES
+from tests.cases.case import error, expected, set_values, several, values
+from tests.cases.kinds import KIND_CASES
 
 
 def measured(kind: str, count: int) -> tuple[int, dict[str, float]]:
@@ -15,7 +15,7 @@ def measured(kind: str, count: int) -> tuple[int, dict[str, float]]:
     tried = 0
 
     @settings(max_examples=count, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(CASES[kind])
+    @given(KIND_CASES[kind])
     def measure(case):
         nonlocal tried
         tried += 1
@@ -34,7 +34,7 @@ def main() -> None:
     """Print one line a kind."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     print(f"{'kind':16} {'tried':>6} {'float32':>9} {'float64':>9}")
-    for kind in CASES:
+    for kind in KIND_CASES:
         tried, largest = measured(kind, count)
         print(f"{kind:16} {tried:6} {largest['float32']:9.1e} {largest['float64']:9.1e}")
 

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelarchive.nn.kinds import KINDS
-from tests.conformance.case import error, expected, set_values, several, values
-from tests.conformance.cases import CASES
+from tests.cases.case import error, expected, set_values, several, values
+from tests.cases.kinds import KIND_CASES
 
 LIMITS = {"float32": 1e-5, "float64": 1e-12}
 SOME = settings(
@@ -20,15 +20,11 @@ SOME = settings(
 FEWER = settings(SOME, max_examples=20)
 
 
-def test_every_kind_is_tried():
-    assert set(CASES) == set(KINDS)
-
-
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", KIND_CASES)
 @SOME
 @given(data=st.data())
 def test_forward_is_pytorch_s(kind, torch, data):
-    case = data.draw(CASES[kind])
+    case = data.draw(KIND_CASES[kind])
     for dtype, limit in LIMITS.items():
         inputs, arrays = values(case, dtype)
         set_values(case.layer, arrays)
@@ -49,11 +45,11 @@ def test_forward_is_pytorch_s(kind, torch, data):
         assert case.layer.result_dtype(*(each.dtype for each in inputs)) == dtype
 
 
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", KIND_CASES)
 @FEWER
 @given(data=st.data(), dtype=st.sampled_from(["float16", ml_dtypes.bfloat16]))
 def test_narrow_floats_are_the_float32_result_rounded_once(kind, data, dtype):
-    case = data.draw(CASES[kind])
+    case = data.draw(KIND_CASES[kind])
     inputs, arrays = values(case, dtype)
     set_values(case.layer, arrays)
     found = several(case.layer(*inputs))
@@ -65,11 +61,11 @@ def test_narrow_floats_are_the_float32_result_rounded_once(kind, data, dtype):
         np.testing.assert_array_equal(narrow, each.astype(dtype))
 
 
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", KIND_CASES)
 @FEWER
 @given(data=st.data())
 def test_a_layer_is_its_fields(kind, data):
-    layer = data.draw(CASES[kind]).layer
+    layer = data.draw(KIND_CASES[kind]).layer
     config = layer.config()
     assert set(config) == set(layer.fields)
     again = KINDS[kind](**config)

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelarchive import nn
-from tests.conformance.case import error
+from tests.cases.case import error
 from tests.conformance.onnx_runtime import run
 
 #: Position of our gates (LSTM: i, f, g, o; GRU: r, z, n) in ONNX's order (i, o, f, c; z, r, h).

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelarchive import nn, ops
-from tests.conformance.case import error
+from tests.cases.case import error
 from tests.conformance.onnx_runtime import run
 from tests.conformance.test_onnx import LIMIT, SOME, filled, floats
 

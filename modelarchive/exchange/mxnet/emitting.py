@@ -80,7 +80,7 @@ class Emitter:
     def made(self, preferred: str, values: np.ndarray) -> Entry:
         """The variable of an array that the archive does not have."""
         name = self.free(preferred)
-        self.arrays[name] = Deferred(values.shape, values.dtype, lambda: values)
+        self.arrays[name] = Deferred.of(values)
         return self.variable(name)
 
     def text(self, heads: Sequence[Entry]) -> str:

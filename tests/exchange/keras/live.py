@@ -6,7 +6,7 @@ import numpy as np
 
 from modelarchive.exchange.bundle import bundle_of
 from modelarchive.exchange.keras.writing import build_with_notes
-from tests.conformance.case import error, several
+from tests.cases.case import error, several
 
 
 def run(model: Any, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -36,11 +36,3 @@ def same_outputs(net: Any, *inputs: np.ndarray, declared: Any = None, limit: flo
     model, _ = build_with_notes(bundle)
     same(run(model, *inputs), several(net(*inputs)), limit)
     return model
-
-
-def fixed(inputs: Any) -> tuple[dict[str, Any], ...]:
-    """Declarations of inputs with all sizes fixed."""
-    return tuple({"shape": list(each.shape), "dtype": each.dtype.name} for each in inputs)
-
-
-__all__ = ["fixed", "run", "same", "same_outputs"]

@@ -13,14 +13,14 @@ from modelarchive import nn, ops, zoo
 from modelarchive.exchange.bundle import bundle_of
 from modelarchive.exchange.keras import build_model
 from modelarchive.ops.activation import ACTIVATIONS
-from tests.conformance.case import set_values, several, values
-from tests.conformance.cases import CASES
-from tests.exchange.onnx import op_cases
-from tests.exchange.small_networks import NETWORKS, network
+from tests.cases.case import fixed, several
+from tests.cases.kinds import BATCH_ELSEWHERE, KIND_CASES, drawn
+from tests.cases.networks import NETWORKS, network
+from tests.cases.ops import OP_CASES, op_networks
 
 keras = pytest.importorskip("keras")
 from tests.exchange.keras.applications import sorted_values  # noqa: E402
-from tests.exchange.keras.live import fixed, run, same, same_outputs  # noqa: E402
+from tests.exchange.keras.live import run, same, same_outputs  # noqa: E402
 
 SOME = settings(
     max_examples=5,
@@ -30,8 +30,6 @@ SOME = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 FEWER = settings(SOME, max_examples=2)
-#: Layers that the batch is not the first axis of, or may not be.
-FIXED = ("RNN", "LSTM", "GRU", "PReLU", "MultiHeadAttention")
 #: Keras computes these as x * a + b, which loses digits where the elements are nearly equal.
 LIMITS = {"InstanceNorm": 1e-4, "GroupNorm": 1e-4}
 pytestmark = pytest.mark.filterwarnings("ignore:You are using a softmax over axis:UserWarning")
@@ -43,26 +41,20 @@ def test_the_tables_are_the_vocabulary():
     assert set(LOWERINGS) == set(nn.KINDS) | set(ops.OPS)
 
 
-def drawn(data, kind, dtype="float32"):
-    """A layer with values, and inputs that are not empty: Keras' backends refuse some of those."""
-    case = data.draw(CASES[kind].filter(lambda case: 0 not in case.shape))
-    inputs, arrays = values(case, dtype)
-    set_values(case.layer, arrays)
-    return case.layer, [np.asarray(each) for each in inputs]
-
-
 def unsupported(kind, error):
     """Whether an error names one of the few things that Keras cannot say."""
     return kind == "PReLU" and all("one axis" in what or "of the batch" in what for _, what in error.unsupported)
 
 
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", KIND_CASES)
 @SOME
 @given(data=st.data())
 def test_every_kind(kind, data):
     layer, inputs = drawn(data, kind)
     try:
-        same_outputs(layer, *inputs, declared=fixed(inputs) if kind in FIXED else None, limit=LIMITS.get(kind, 1e-5))
+        same_outputs(
+            layer, *inputs, declared=fixed(inputs) if kind in BATCH_ELSEWHERE else None, limit=LIMITS.get(kind, 1e-5)
+        )
     except ma.ConversionError as error:
         assert unsupported(kind, error)  # noqa: PT017
 
@@ -73,7 +65,7 @@ def test_every_kind(kind, data):
 def test_parameters_of_other_dtypes(kind, data, dtype):
     layer, inputs = drawn(data, kind, ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     if dtype == "float64":
-        same_outputs(layer, *inputs, declared=fixed(inputs) if kind in FIXED else None)
+        same_outputs(layer, *inputs, declared=fixed(inputs) if kind in BATCH_ELSEWHERE else None)
     else:
         # Inputs of 32 bits: then all is computed in these, on both sides.
         inputs = [each.astype(np.float32) if each.dtype not in (bool, np.int64) else each for each in inputs]
@@ -92,29 +84,23 @@ def test_every_activation(name):
     same_outputs(net, x)
 
 
-@pytest.mark.parametrize("op", op_cases.CASES)
+@pytest.mark.parametrize("op", OP_CASES)
 @pytest.mark.parametrize("dtype", ["float32", "int64"])
 def test_every_op(op, dtype):
     tried = 0
-    for case in op_cases.CASES[op]:
-        for free in (False, True) if dtype == "float32" else (False,):
-            architecture, arrays = op_cases.architecture(op, case, dtype, free=free)
-            try:
-                net = ma.build(architecture, {})
-                with np.errstate(all="ignore"):
-                    wanted = net(*arrays)
-            except (ValueError, TypeError):
-                continue  # there is no such op of this dtype, or of sizes that are not fixed
-            if not arrays or (free and op == "squeeze" and case[1]["axis"] is None):
-                continue  # no input; or which axes have size 1 is not known, as a note says
-            if not all(np.isfinite(each).all() for each in (wanted if isinstance(wanted, tuple) else (wanted,))):
-                continue
-            try:
-                same_outputs(net, *arrays, declared=architecture["inputs"])
-            except ma.ConversionError as error:
-                refused = [what for _, what in error.unsupported]
-                assert all("truths" in what or "sizes that are free" in what for what in refused)
-            tried += 1
+    for net, arrays, declared in op_networks(op, dtype):
+        if not arrays:
+            continue
+        with np.errstate(all="ignore"):
+            wanted = several(net(*arrays))
+        if not all(np.isfinite(each).all() for each in wanted):
+            continue
+        try:
+            same_outputs(net, *arrays, declared=declared)
+        except ma.ConversionError as error:
+            refused = [what for _, what in error.unsupported]
+            assert all("truths" in what or "sizes that are free" in what for what in refused)
+        tried += 1
     assert tried
 
 

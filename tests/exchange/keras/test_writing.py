@@ -10,9 +10,9 @@ import pytest
 import modelarchive as ma
 from modelarchive import nn
 from modelarchive.exchange import keras as exchange
-from tests.conformance.case import several
+from tests.cases.case import several
+from tests.cases.networks import network
 from tests.conftest import ROOT
-from tests.exchange.small_networks import network
 
 keras = pytest.importorskip("keras")
 from tests.exchange.keras import applications  # noqa: E402

@@ -16,9 +16,9 @@ import modelarchive as ma
 from modelarchive import nn, ops, zoo
 from modelarchive.exchange import mxnet
 from modelarchive.ops.activation import ACTIVATIONS
+from tests.cases.networks import network as zoo_network
 from tests.conftest import ROOT
 from tests.exchange.mxnet.files import FOREIGN
-from tests.exchange.small_networks import network as zoo_network
 
 #: A Python that has MXNet 1.9.1, in an environment of its own.
 PYTHON = os.environ.get("MODELARCHIVE_MXNET_PYTHON", "")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from modelarchive.exchange.onnx.writing import write
-from tests.conformance.case import several
+from tests.cases.case import several
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")

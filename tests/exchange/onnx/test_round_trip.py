@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelarchive.exchange.onnx import read, write
-from tests.conformance import cases
-from tests.conformance.case import several
+from tests.cases.case import fixed, several
+from tests.cases.kinds import BATCH_ELSEWHERE, KIND_CASES, drawn
+from tests.cases.networks import NETWORKS, network
 from tests.exchange.onnx.live import assert_close
-from tests.exchange.onnx.test_writing_vocabulary import FIXED, SOME, drawn, fixed
-from tests.exchange.small_networks import NETWORKS, network
+from tests.exchange.onnx.test_writing_vocabulary import SOME
 
 
 def parts_of(name, array):
@@ -45,13 +45,13 @@ def leaves(value):
     return [leaf for each in value for leaf in leaves(each)] if isinstance(value, tuple | list) else [value]
 
 
-@pytest.mark.parametrize("kind", cases.CASES)
+@pytest.mark.parametrize("kind", KIND_CASES)
 @SOME
 @given(data=st.data())
 def test_every_kind_comes_back(kind, data, tmp_path):
     layer, inputs = drawn(data, kind)
     declared = fixed(inputs)
-    if kind not in (*FIXED, "PositionalEmbedding"):
+    if kind not in (*BATCH_ELSEWHERE, "PositionalEmbedding"):
         for each in declared:
             each["shape"][:1] = [None] * len(each["shape"][:1])
     write(layer, tmp_path / "net.onnx", inputs=declared, durable=False)

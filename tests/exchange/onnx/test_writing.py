@@ -13,8 +13,8 @@ from modelarchive import nn, ops
 from modelarchive.exchange.bundle import Bundle
 from modelarchive.exchange.onnx import writing
 from modelarchive.exchange.onnx.writing import write
+from tests.cases.networks import NETWORKS, network
 from tests.exchange.onnx.live import assert_close, onnx, run, same_outputs
-from tests.exchange.small_networks import NETWORKS, network
 
 
 def initialisers(path):

@@ -10,9 +10,9 @@ from modelarchive import nn, ops
 from modelarchive.errors import SpecError
 from modelarchive.exchange.onnx.lowering import LOWERINGS
 from modelarchive.ops.activation import ACTIVATIONS, ALPHAS
-from tests.conformance import cases
-from tests.conformance.case import set_values, values
-from tests.exchange.onnx import op_cases
+from tests.cases.case import fixed
+from tests.cases.kinds import BATCH_ELSEWHERE, KIND_CASES, drawn
+from tests.cases.ops import OP_CASES, op_networks
 from tests.exchange.onnx.live import same_outputs
 
 SOME = settings(
@@ -22,37 +22,21 @@ SOME = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 FEWER = settings(SOME, max_examples=3)
-#: Layers that the batch is not the first axis of, or may not be.
-FIXED = ("RNN", "LSTM", "GRU", "PReLU", "MultiHeadAttention")
 
 
 def test_the_tables_are_the_vocabulary():
     assert set(LOWERINGS) == set(nn.KINDS) | set(ops.OPS)
-    assert set(cases.CASES) == set(nn.KINDS)
-    assert set(op_cases.CASES) == set(ops.OPS)
 
 
-def drawn(data, kind, dtype="float32"):
-    """A layer with values, and inputs that are not empty: runtimes refuse some of those."""
-    case = data.draw(cases.CASES[kind].filter(lambda case: 0 not in case.shape))
-    inputs, arrays = values(case, dtype)
-    set_values(case.layer, arrays)
-    return case.layer, [np.asarray(each) for each in inputs]
-
-
-def fixed(arrays):
-    return [{"shape": list(each.shape), "dtype": each.dtype.name} for each in arrays]
-
-
-@pytest.mark.parametrize("kind", cases.CASES)
+@pytest.mark.parametrize("kind", KIND_CASES)
 @SOME
 @given(data=st.data())
 def test_every_kind(kind, data, tmp_path):
     layer, inputs = drawn(data, kind)
-    same_outputs(layer, tmp_path, *inputs, declared=fixed(inputs) if kind in FIXED else None)
+    same_outputs(layer, tmp_path, *inputs, declared=fixed(inputs) if kind in BATCH_ELSEWHERE else None)
 
 
-@pytest.mark.parametrize("kind", cases.CASES)
+@pytest.mark.parametrize("kind", KIND_CASES)
 @SOME
 @given(data=st.data())
 def test_every_kind_where_no_size_is_fixed(kind, data, tmp_path):
@@ -72,7 +56,7 @@ def test_every_kind_where_no_size_is_fixed(kind, data, tmp_path):
             pass  # its parameters fix the size of more axes
 
 
-@pytest.mark.parametrize("kind", cases.CASES)
+@pytest.mark.parametrize("kind", KIND_CASES)
 @FEWER
 @given(data=st.data(), dtype=st.sampled_from(["float64", "float16", "bfloat16"]))
 def test_every_kind_with_parameters_of_other_dtypes(kind, data, dtype, tmp_path):
@@ -82,7 +66,7 @@ def test_every_kind_with_parameters_of_other_dtypes(kind, data, dtype, tmp_path)
     layer.cast(dtype)
     floats = "float64" if dtype == "float64" else "float32"
     inputs = [each.astype(floats) if each.dtype == np.float32 else each for each in inputs]
-    same_outputs(layer, tmp_path, *inputs, declared=fixed(inputs) if kind in FIXED else None)
+    same_outputs(layer, tmp_path, *inputs, declared=fixed(inputs) if kind in BATCH_ELSEWHERE else None)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8", "bool"])
@@ -98,26 +82,16 @@ def test_every_activation(name, dtype, tmp_path):
         same_outputs(nn.Activation(name, 0.3), tmp_path, x)
 
 
-@pytest.mark.parametrize("op", op_cases.CASES)
+@pytest.mark.parametrize("op", OP_CASES)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8", "bool", "float16", "float8_e4m3fn"])
 def test_every_op(op, dtype, tmp_path):
     tried = 0
-    for case in op_cases.CASES[op]:
-        for free in (False, True) if dtype == "float32" else (False,):
-            architecture, arrays = op_cases.architecture(op, case, dtype, free=free)
-            try:
-                net = ma.build(architecture, {})
-                with np.errstate(all="ignore"):
-                    net(*arrays)
-            except (ValueError, TypeError):
-                continue  # there is no such op of this dtype, or of sizes that are not fixed
-            if free and op == "squeeze" and case[1]["axis"] is None:
-                continue  # which axes have size 1 is not known then, as a note says
-            if dtype == "bool" and op == "power":
-                continue  # NumPy gives int8, the vocabulary says bool
-            with np.errstate(all="ignore"):
-                same_outputs(net, tmp_path, *arrays, declared=architecture["inputs"])
-            tried += 1
+    for net, arrays, declared in op_networks(op, dtype):
+        if dtype == "bool" and op == "power":
+            continue  # NumPy gives int8, the vocabulary says bool
+        with np.errstate(all="ignore"):
+            same_outputs(net, tmp_path, *arrays, declared=declared)
+        tried += 1
     assert tried or dtype == "bool"
 
 

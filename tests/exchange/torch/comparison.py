@@ -8,7 +8,7 @@ import pytest
 import modelarchive as ma
 from modelarchive.exchange.bundle import save_bundle
 from modelarchive.exchange.torch import build_module, read_module
-from tests.conformance.case import error
+from tests.cases.case import error
 
 torch = pytest.importorskip("torch")
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 import modelarchive as ma
 from modelarchive import nn, ops, zoo
 from modelarchive.exchange.torch import build_module
-from tests.conformance.case import error, set_values, several, values
-from tests.conformance.cases import CASES
+from tests.cases.case import error, set_values, several, values
+from tests.cases.kinds import KIND_CASES
+from tests.cases.networks import NETWORKS, network
 from tests.conformance.test_layers import FEWER
 from tests.conftest import ROOT
-from tests.exchange.small_networks import NETWORKS, network
 
 torch = pytest.importorskip("torch")
 
@@ -46,11 +46,11 @@ def test_the_tables_are_the_vocabulary():
     assert set(functions.ACTIVATIONS) == set(ops.activation.ACTIVATIONS)
 
 
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", KIND_CASES)
 @FEWER
 @given(data=st.data())
 def test_every_kind_gives_the_same_outputs(kind, data):
-    case = data.draw(CASES[kind])
+    case = data.draw(KIND_CASES[kind])
     inputs, arrays = values(case, "float32")
     set_values(case.layer, arrays)
     module = build_module(case.layer)

@@ -6,7 +6,7 @@ import pytest
 import modelarchive as ma
 from modelarchive import nn
 from modelarchive.exchange.torch import read_module
-from tests.conformance.case import error
+from tests.cases.case import error
 from tests.exchange.torch.comparison import IDS, IMAGE, X, flat
 from tests.zoo.comparison import randomised
 from tests.zoo.conftest import transformers

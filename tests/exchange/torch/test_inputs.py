@@ -8,7 +8,7 @@ import pytest
 
 import modelarchive as ma
 from modelarchive.exchange.torch import build_module
-from tests.exchange.small_networks import network
+from tests.cases.networks import network
 from tests.exchange.torch.refusals import Classifier, Pair, follow, refused
 
 torch = pytest.importorskip("torch")

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 import modelarchive as ma
 from modelarchive import nn
 from modelarchive.exchange.torch import build_module, read_module
-from tests.conformance.case import error, set_values, several, values
-from tests.conformance.cases import CASES
+from tests.cases.case import error, set_values, several, values
+from tests.cases.kinds import KIND_CASES
+from tests.cases.networks import NETWORKS, network
 from tests.conformance.test_layers import FEWER
-from tests.exchange.small_networks import NETWORKS, network
 from tests.exchange.torch.comparison import IDS, IMAGE, Function, Holder, X, assert_read, tensors
 from tests.zoo.comparison import randomised
 from tests.zoo.conftest import transformers
@@ -23,11 +23,11 @@ torch = pytest.importorskip("torch")
 __all__ = ["transformers"]  # the fixture
 
 
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", KIND_CASES)
 @FEWER
 @given(data=st.data())
 def test_every_kind_goes_to_torch_and_back(kind, data):
-    case = data.draw(CASES[kind])
+    case = data.draw(KIND_CASES[kind])
     inputs, arrays = values(case, "float32")
     set_values(case.layer, arrays)
     module = build_module(case.layer)

@@ -1,0 +1,53 @@
+"""Asks the tables of mistakes what a file or folder is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from modelarchive.errors import FormatError
+from modelarchive.formats.content import Content, OnDisk
+from modelarchive.formats.mistaken import FILES, FOLDERS
+from modelarchive.formats.mistakes import Mistake
+
+
+def find(content: Content) -> FormatError | None:
+    """The refusal of a file that was handed over by mistake; None: it is none of these things.
+
+    Ask this only of files that a reader has refused: honest files may look like some of these.
+    """
+    return _first(FILES, content, content.path)
+
+
+def refusal(content: Content, otherwise: str, hint: str | None = None) -> FormatError:
+    """The same; what else is said of a file that is none of these things."""
+    return find(content) or FormatError(otherwise, file=content.path, hint=hint)
+
+
+def find_file(path: Path) -> FormatError | None:
+    """The same of a file that is not open.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with OnDisk(path) as content:
+        return find(content)
+
+
+def find_folder(folder: Path) -> FormatError | None:
+    """The same of a folder."""
+    return _first(FOLDERS, folder, folder)
+
+
+def _first(table: Iterable[Mistake], asked: Any, path: Path) -> FormatError | None:
+    for mistake in table:
+        if (found := mistake.sign(asked)) is not None:
+            return mistake.error(path, found)
+    return None
+
+
+def of_text(path: Path) -> FormatError | None:
+    """The refusal of a text that stands for another file, or is the page of a server; None: it may be meant."""
+    with OnDisk(path) as content:
+        return _first([each for each in FILES if each.key in ("lfs", "page")], content, path)
