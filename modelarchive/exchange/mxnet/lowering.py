@@ -77,8 +77,13 @@ def _second(context: Context, x: Entry, axis: int) -> Entry:
 def _instance_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
     x = _second(context, context.array(given[0]), layer.axis)
     size = None if layer.scale or layer.center else given[0].sizes[layer.axis]
-    made = context.op("InstanceNorm", x, *_affine(context, layer, given[0], size), eps=float(layer.epsilon))
-    return _second(context, made, layer.axis)
+    inputs = _affine(context, layer, given[0], size)
+    # The operator wants axes behind the channels.
+    has_none = given[0].known is not None and given[0].rank == 2
+    x = context.op("expand_dims", x, axis=2) if has_none else x
+    x = context.op("InstanceNorm", x, *inputs, eps=float(layer.epsilon))
+    x = context.op("squeeze", x, axis=[2]) if has_none else x
+    return _second(context, x, layer.axis)
 
 
 def _group_norm(context: Context, layer: Any, given: list[Value]) -> Entry:

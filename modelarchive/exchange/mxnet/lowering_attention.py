@@ -13,6 +13,7 @@ from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.exchange.walking import Value
 from modelarchive.nn.evaluate import Abstract
+from modelarchive.nn.parameter import dtype_name
 
 #: A score that no softmax gives a share beside any other; infinity would make a row of nothing NaN.
 _NEVER: Final = -1e38
@@ -36,7 +37,7 @@ class _Attention(Attention[Value]):
         if mask is not None:
             given = context.array(mask)
             is_bool = mask.known.array_dtype == np.bool_
-            given = context.op("Cast", given, dtype="float32") if is_bool else given
+            given = context.op("Cast", given, dtype=dtype_name(scores.known.array_dtype)) if is_bool else given
             for _ in range(4 - mask.rank):
                 given = context.op("expand_dims", given, axis=0)
             if is_bool:
