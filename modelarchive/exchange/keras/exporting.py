@@ -41,23 +41,6 @@ def model_of(block: Block, inputs: Sequence[Mapping[str, Any]], keras: Any) -> t
     return model, exporter.report.notes
 
 
-def written() -> dict[str, tuple[str, ...]]:
-    """Each kind and op that is written -> the layers and operations of Keras that it becomes."""
-    return {ours: row.names for ours, row in LOWERINGS.items()}
-
-
-def losses() -> dict[str, str]:
-    """Layers and operations of Keras -> what is lost or changed in writing them, where something is."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for ours, row in LOWERINGS.items():
-        if row.losses:
-            found.setdefault(row.names[0], []).append((ours, row.losses))
-    return {
-        theirs: told[0][1] if len(told) == 1 else "; ".join(f"{ours}: {what}" for ours, what in told)
-        for theirs, told in found.items()
-    }
-
-
 class Exporter(Walker[Value, Lowering]):
     """Lowers a network to the layers of one functional model.
 
