@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from modelarchive.exchange.formulas import rms_norm
 from modelarchive.exchange.keras.emitting import Tensor
 from modelarchive.exchange.keras.lowering_activations import activation
 from modelarchive.exchange.keras.lowering_attention import ATTENTION
@@ -18,6 +19,7 @@ from modelarchive.exchange.keras.stored import stored
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.nn import Layer
+from modelarchive.nn.evaluate import Abstract
 
 
 def _remembered(context: Context, layer: Layer, value: Value) -> tuple[Tensor, bool]:
@@ -59,25 +61,22 @@ def _layer_norm(context: Context, layer: Any, given: list[Value]) -> Value:
     if 0 in axes:
         raise Refusal(f"a {layer.kind} over the batch has no counterpart")
     x = context.permuted(context.plain(given[0], context.dtype), order)
-    if layer.kind == "RMSNorm":
-        made = _rms_norm(context, layer, x, len(axes))
-    else:
-        config = {"axis": -1 if len(axes) == 1 else list(range(-len(axes), 0)), "epsilon": layer.epsilon}
+    config = {"axis": -1 if len(axes) == 1 else list(range(-len(axes), 0)), "epsilon": layer.epsilon}
+    if layer.kind == "LayerNorm":
         config |= {"center": layer.center, "scale": layer.scale}
-        made = context.layer("LayerNormalization", x, weights=stored("LayerNormalization", layer), **config)
+    theirs = f"{layer.kind.removesuffix('Norm')}Normalization"
+    made = context.layer(theirs, x, weights=stored(theirs, layer), **config)
     back = [order.index(axis) for axis in range(rank)]
     return context.result(context.permuted(made, back))
 
 
-def _rms_norm(context: Context, layer: Any, x: Tensor, count: int) -> Tensor:
-    if count == 1 and layer.scale:
-        weights = stored("RMSNormalization", layer)
-        return context.layer("RMSNormalization", x, weights=weights, axis=-1, epsilon=layer.epsilon)
-    mean = context.op("mean", context.op("multiply", x, x), axis=tuple(range(-count, 0)), keepdims=True)
-    scaled = context.op("multiply", x, context.op("rsqrt", context.op("add", mean, float(layer.epsilon))))
-    if not layer.scale:
-        return scaled
-    return context.op("multiply", scaled, context.cast(context.parameter(layer.weight), x.dtype))
+def _rms_norm(context: Context, layer: Any, given: list[Value]) -> Value:
+    """Keras' own layer, which has a scale and normalises one axis; else a formula."""
+    axes = [layer.axis] if isinstance(layer.axis, int) else layer.axis
+    if len(axes) == 1 and layer.scale:
+        return _layer_norm(context, layer, given)
+    x = context.plain(given[0], context.dtype)
+    return rms_norm(context, layer, [Value(x, Abstract(given[0].known.shapes, context.known[0].array_dtype))])
 
 
 def _group_norm(context: Context, layer: Any, given: list[Value]) -> Value:
@@ -155,7 +154,7 @@ LOWERINGS: Final[Mapping[str, Lowering]] = {
     **DENSE,
     "BatchNorm": Lowering("BatchNormalization", _batch_norm),
     "LayerNorm": Lowering("LayerNormalization", _layer_norm),
-    "RMSNorm": Lowering("RMSNormalization", _layer_norm, "operations, unless over the last axis with a scale"),
+    "RMSNorm": Lowering("RMSNormalization", _rms_norm, "operations, unless over the last axis with a scale"),
     "GroupNorm": Lowering("GroupNormalization", _group_norm),
     "InstanceNorm": Lowering("GroupNormalization", _group_norm, "as groups of one channel"),
     "PReLU": Lowering("PReLU", _prelu),
