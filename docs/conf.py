@@ -23,6 +23,7 @@ version: Final = VERSION
 
 extensions: Final = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors: Final = 4
+smartquotes: Final = False  # what is quoted is typed
 default_role: Final = "code"  # `x` in a docstring is an argument's name
 
 # Signatures show types as they are written, not what NumPy's aliases stand for.
