@@ -148,7 +148,7 @@ class Walker(ABC, Generic[V, R]):
         self, what: str, word: str, path: str, subject: Any, inputs: list[V], known: Sequence[Any]
     ) -> Sequence[V]:
         if word not in self._lowerings:
-            raise Refusal(f"the {what} {word!r} has no counterpart in {self.system}")
+            raise Refusal(f"the {what} {word!r} is not supported in {self.system}")
         self._depth += 1
         try:
             return self.lower(self._lowerings[word], path, subject, inputs, known)

@@ -32,7 +32,7 @@ def model_of(block: Block, inputs: Sequence[Mapping[str, Any]], keras: Any) -> t
         The ``keras.Model``, and what was changed or lost.
 
     Raises:
-        ConversionError: Something has no counterpart; lists all of it.
+        ConversionError: Something is not supported; lists all of it.
     """
     exporter = Exporter(keras)
     model = exporter.run(block, inputs)

@@ -41,7 +41,7 @@ def _batch_norm(context: Context, layer: Any, given: list[Value]) -> Value:
     x, last = _remembered(context, layer, given[0])
     axis = _axis(layer.axis, given[0].rank, last=last)
     if given[0].rank == 1:
-        raise Refusal("a BatchNorm of an input with one axis has no counterpart")
+        raise Refusal("a BatchNorm of an input with one axis is not supported")
     config = {
         "axis": -1 if axis == given[0].rank - 1 else axis,
         "momentum": layer.momentum,
@@ -59,7 +59,7 @@ def _layer_norm(context: Context, layer: Any, given: list[Value]) -> Value:
     axes = [axis % rank for axis in ([layer.axis] if isinstance(layer.axis, int) else layer.axis)]
     order = [axis for axis in range(rank) if axis not in axes] + axes
     if 0 in axes:
-        raise Refusal(f"a {layer.kind} over the batch has no counterpart")
+        raise Refusal(f"a {layer.kind} over the batch is not supported")
     x = context.permuted(context.plain(given[0], context.dtype), order)
     config = {"axis": -1 if len(axes) == 1 else list(range(-len(axes), 0)), "epsilon": layer.epsilon}
     if layer.kind == "LayerNorm":
@@ -84,12 +84,12 @@ def _group_norm(context: Context, layer: Any, given: list[Value]) -> Value:
     value = given[0]
     axis = layer.axis % value.rank
     if axis == 0:
-        raise Refusal(f"a {layer.kind} whose channels are the batch has no counterpart")
+        raise Refusal(f"a {layer.kind} whose channels are the batch is not supported")
     order = [*(each for each in range(value.rank) if each != axis), axis]
     moved = axis == 1 and value.rank > 2
     x = context.moved(value, context.dtype) if moved else context.permuted(context.plain(value, context.dtype), order)
     if value.rank == 2 and layer.kind == "InstanceNorm":
-        raise Refusal("an InstanceNorm of channels with one element has no counterpart")
+        raise Refusal("an InstanceNorm of channels with one element is not supported")
     config = {
         "groups": -1 if layer.kind == "InstanceNorm" else layer.num_groups,
         "axis": -1,
@@ -108,12 +108,12 @@ def _prelu(context: Context, layer: Any, given: list[Value]) -> Value:
     x, last = _remembered(context, layer, value)
     rank = value.rank
     if rank == 1:
-        raise Refusal("a PReLU of an input with one axis has no counterpart")
+        raise Refusal("a PReLU of an input with one axis is not supported")
     channels = _axis(layer.axis, rank, last=last)
     slopes = layer.weight.value()
     own = channels if slopes.size > 1 else 0
     if slopes.size > 1 and channels == 0:
-        raise Refusal("a PReLU with a slope for each element of the batch has no counterpart")
+        raise Refusal("a PReLU with a slope for each element of the batch is not supported")
     shared = [axis for axis in range(1, rank) if axis != own]
     alpha = slopes.reshape([slopes.size if axis == own else 1 for axis in range(1, rank)])
     weights = [(alpha, [layer.weight])]

@@ -190,7 +190,7 @@ class Context(formulas.Context[Value]):
         dtype = dtype_name(array.dtype)
         shape = array.shape
         if not array.size:
-            raise Refusal("a parameter without elements has no counterpart")
+            raise Refusal("a parameter without elements is not supported")
         if array.dtype.kind != "f" and dtype != "bfloat16":
             self.note("a parameter of integers is a constant in the model's config")
             self.emitter.paths.setdefault(key, self.path)

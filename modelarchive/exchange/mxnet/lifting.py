@@ -171,6 +171,7 @@ _ROWS: Final = (
     ),
     Lifting("add_n ElementWiseSum", "add", ops.sum_of_all),
     Lifting("dot batch_dot _npx_batch_dot", "matmul, transpose", ops.matmul, "dot with a matrix only"),
+    Lifting("_linalg_gemm2 linalg_gemm2", "matmul, transpose, multiply", ops.gemm2),
     Lifting("take", "take", ops.take, _RANGE),
     Lifting("Cast cast _npx_cast", "cast", ops.cast),
     Lifting("clip _npi_clip", "clip", ops.clip),

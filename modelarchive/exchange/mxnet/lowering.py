@@ -101,7 +101,7 @@ def _group_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
 def _prelu(context: Context, layer: Any, given: list[Value]) -> Entry:
     axis = layer.axis if layer.in_channels != 1 else 1
     if axis != 1 and given[0].rank == 1:
-        raise Refusal("a PReLU of an input with one axis has no counterpart")
+        raise Refusal("a PReLU of an input with one axis is not supported")
     x = _second(context, context.array(given[0]), axis)
     made = context.op("LeakyReLU", x, context.parameter(layer.parameters["weight"]), act_type="prelu")
     return _second(context, made, axis)

@@ -75,7 +75,7 @@ def _position(context: Context, layer: Any, given: list[Value]) -> Entry:
     if layer.offset:
         rows = context.op("slice_axis", rows, axis=0, begin=layer.offset, end=None)
     if axes > 3:
-        raise Refusal("positions in an array of more than three axes have no counterpart")
+        raise Refusal("positions in an array of more than three axes are not supported")
     # As many rows as the sequence has elements: those of its first item.
     first = context.op("slice_axis", x, axis=0, begin=0, end=1) if axes == 3 else x
     like = context.op("Reshape", first, shape=[-3, 0]) if axes == 3 else first

@@ -53,6 +53,6 @@ class Context(formulas.Context[Value]):
             Refusal: It is a number.
         """
         if value.tensor is None:
-            raise Refusal("a number in the place of an array has no counterpart")
+            raise Refusal("a number in the place of an array is not supported")
         found: Entry = value.tensor
         return found

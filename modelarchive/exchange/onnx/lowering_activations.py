@@ -86,7 +86,7 @@ ELEMENTWISE: Final[dict[str, Lowering]] = {
     "Activation": Lowering(
         " ".join(sorted({*ACTIVATIONS.values(), "Clip", "Elu", "Gelu", "HardSigmoid", "LeakyRelu", "Selu"})),
         lambda context, layer, given: activated(context, layer.activation, context.array(given[0]), layer.alpha),
-        losses="an activation without an operator of its own is said by several",
+        losses="an activation without an operator of its own is written as several",
     ),
     "PReLU": Lowering("PRelu", _prelu, single=True),
     "Softmax": Lowering("Softmax", normalised("Softmax")),
