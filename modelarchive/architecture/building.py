@@ -105,8 +105,8 @@ def _fill(block: Block, arrays: Mapping[str, Any]) -> None:
         values.append((parameter, array))
     unexpected = [name for name in arrays if name not in known]
     if missing or unexpected or mismatched:
-        raise ParameterError.listing(
-            " the architecture",
+        raise ParameterError(
+            ending=" the architecture",
             missing=missing,
             unexpected=unexpected,
             mismatched=mismatched,

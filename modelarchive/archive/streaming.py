@@ -123,8 +123,8 @@ def _declared(checked: Checked, announced: dict[str, Deferred] | None) -> dict[s
     missing = [] if announced is None else [name for name in _firsts(found) if name not in announced]
     unexpected = [name for name in announced or () if name not in found]
     if missing or unexpected or mismatched:
-        raise ParameterError.listing(
-            " the architecture as they are announced, nothing was written",
+        raise ParameterError(
+            ending=" the architecture as they are announced, nothing was written",
             missing=missing,
             unexpected=unexpected,
             mismatched=mismatched,

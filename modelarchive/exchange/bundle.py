@@ -186,7 +186,7 @@ def deferred(parameters: Mapping[str, np.ndarray]) -> dict[str, Deferred]:
     for name, array in parameters.items():
         if id(array) not in made:
             # The function keeps the array, and with it the id.
-            made[id(array)] = Deferred(array.shape, array.dtype, lambda array=array: array)  # type: ignore[misc]
+            made[id(array)] = Deferred.of(array)
         found[name] = made[id(array)]
     return found
 
@@ -270,16 +270,8 @@ def save_bundle(
 
 
 def _of_archive(archive: Archive) -> Bundle:
-    stored = _stored_names(archive)
-    aliases = archive.reader.contents.aliases
-    entries: dict[str, Deferred] = {}
-    for other in stored.values():
-        name = aliases.get(other, other)
-        if name not in entries:
-            entries[name] = archive.reader.deferred(name)
-    parameters = Parameters({name: entries[aliases.get(other, other)] for name, other in stored.items()})
     return Bundle(
-        parameters,
+        Parameters(archive.deferred(_stored_names(archive))),
         archive.architecture if archive.has_architecture else None,
         "" if archive.has_architecture else "the archive holds parameters only",
         dict(archive.metadata),
@@ -315,8 +307,11 @@ def _compare(expected: Mapping[str, tuple[int, ...]], entries: Mapping[str, Defe
         if name in entries and tuple(shape) != tuple(entries[name].shape)
     }
     if missing or unexpected or mismatched:
-        raise ParameterError.listing(
-            " the architecture, nothing was written", missing=missing, unexpected=unexpected, mismatched=mismatched
+        raise ParameterError(
+            ending=" the architecture, nothing was written",
+            missing=missing,
+            unexpected=unexpected,
+            mismatched=mismatched,
         )
 
 

@@ -61,7 +61,7 @@ def declare(block: Called, inputs: list[dict[str, Any]] | Callable[[], list[dict
     block.__dict__[DECLARED] = inputs
 
 
-def declarations(block: Called) -> list[dict[str, Any]] | None:
+def declarations_of(block: Called) -> list[dict[str, Any]] | None:
     """The inputs that the architecture of a built network declares; None: it was not built from one.
 
     Raises:
@@ -76,7 +76,7 @@ def declarations(block: Called) -> list[dict[str, Any]] | None:
 def _known_declarations(block: Called) -> list[dict[str, Any]]:
     """The same, for what is said of another error."""
     try:
-        return declarations(block) or []
+        return declarations_of(block) or []
     except ModelArchiveError:
         return []
 

@@ -315,9 +315,9 @@ def read_index(source: Source) -> tuple[Contents | None, str | None]:
     """The contents that the index tells, and why they do not hold (None: they do)."""
     head = source.read(0, 16)
     if len(head) < 16:
-        from modelarchive.formats import telling
+        from modelarchive.formats import refusing
 
-        raise telling.refusal(
+        raise refusing.refusal(
             source, f"has {source.size} bytes: it is no archive", "take it from where it came from again"
         )
     length = int.from_bytes(head[:8], "little")

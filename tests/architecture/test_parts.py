@@ -15,7 +15,7 @@ from modelarchive.architecture import build, building, check, describe, structur
 from modelarchive.architecture.emitting import Emitter
 from modelarchive.architecture.parts import Whole
 from modelarchive.errors import ParameterError, SpecError
-from modelarchive.nn.calling import declarations
+from modelarchive.nn.calling import declarations_of
 from tests.architecture.architectures import X, dense, graph, network, op, row, whole
 
 IMAGE = np.zeros((1, 3, 32, 32), np.float32)
@@ -73,7 +73,7 @@ def test_each_block_is_what_the_whole_has_there(name: str) -> None:
             built = building.build_part(Whole(architecture), path, children, zeros(checked.shapes, path))
             assert {name: each.shape for name, each in built.collect_params().items()} == expected.shapes
             assert structure_of(built) == structure_of(expected.block)
-            assert declarations(built) == expected.inputs
+            assert declarations_of(built) == expected.inputs
     assert alone
     assert known.architecture == architecture
 
@@ -221,5 +221,5 @@ def test_a_part_of_a_network_that_is_never_called_is_one_too() -> None:
     architecture = {"vocabulary": 1, "inputs": [], "model": held}
     net = building.build_part(Whole(architecture), "a", None, lambda names: {})
     np.testing.assert_array_equal(net(np.ones(2)), -np.ones(2))
-    assert declarations(net) == []
-    assert declarations(build(architecture)) == []
+    assert declarations_of(net) == []
+    assert declarations_of(build(architecture)) == []
