@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.keras.lowering_context import Context, Tensor, Value
+from modelarchive.exchange.keras.emitting import Tensor
+from modelarchive.exchange.keras.lowering_context import Context, Value
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.nn.evaluate import Abstract
@@ -27,7 +28,7 @@ def reshape(context: Context, value: Value, shape: Sequence[int | None], known: 
         return context.layer("Reshape", tensor, dtype=tensor.dtype, target_shape=target)
     if len(free) > 1:
         raise Refusal(
-            f"a reshape to {list(shape)} with {len(free)} sizes that are free has no counterpart: "
+            f"a reshape to {list(shape)} with {len(free)} sizes that are free is not supported: "
             "declare the model's inputs with fixed sizes"
         )
     return context.op("reshape", tensor, tuple(-1 if size is None else size for size in sizes))
@@ -135,7 +136,7 @@ def _upsample(context: Context, layer: Any, given: list[Value]) -> Value:
         made = context.layer("UpSampling2D", x, size=tuple(scale), interpolation="bilinear")
         return context.result(made, last=last)
     if None in sizes:
-        raise Refusal("this Upsample of an input with free sizes has no counterpart: declare the model's inputs")
+        raise Refusal("this Upsample of an input with free sizes is not supported: declare the model's inputs")
     for axis, (old, new) in enumerate(zip(sizes, wanted, strict=True), start=1):
         x = _resized(context, x, axis, int(old or 0), int(new), linear=linear, corners=layer.align_corners)
     return context.result(x, last=last)
@@ -167,13 +168,13 @@ def _resized(context: Context, x: Tensor, axis: int, old: int, new: int, *, line
 def global_pooled(context: Context, theirs: str, x: Tensor, *, last: bool, **config: Any) -> Value:
     """A pooling over everything, its axes kept; a Flatten behind it makes it one layer, see :func:`pooled_flat`."""
     made = context.layer(theirs, x, keepdims=True, **config)
-    context.builder.pooled[id(made)] = (made, theirs, x, config)
+    context.emitter.pooled[id(made)] = (made, theirs, x, config)
     return context.result(made, last=last)
 
 
 def pooled_flat(context: Context, value: Value) -> Tensor:
     """The same pooling without its axes, for a Flatten: Keras' own layer does both; None: it is no such value."""
-    found = context.builder.pooled.get(id(value.tensor))
+    found = context.emitter.pooled.get(id(value.tensor))
     return None if found is None else context.layer(found[1], found[2], **found[3])
 
 
@@ -186,7 +187,7 @@ def _adaptive(context: Context, layer: Any, given: list[Value]) -> Value:
     if all(size == 1 for size in layer.output_size):
         return global_pooled(context, f"GlobalAveragePooling{rank}D", x, last=last)
     if None in sizes:
-        raise Refusal("adaptive pooling of an input with free sizes has no counterpart: declare the model's inputs")
+        raise Refusal("adaptive pooling of an input with free sizes is not supported: declare the model's inputs")
     fixed = [int(size or 0) for size in sizes]
     if all(old % new == 0 for old, new in zip(fixed, layer.output_size, strict=True)):
         pool = [old // new for old, new in zip(fixed, layer.output_size, strict=True)]
@@ -213,7 +214,7 @@ def _shares(old: int, new: int) -> np.ndarray:
 SHAPES: Final = {
     "Reshape": Lowering(
         "Reshape",
-        lambda context, layer, given: context.result(reshape(context, given[0], layer.shape, context.known)),
+        lambda context, layer, given: context.result(reshape(context, given[0], layer.shape, context.known[0])),
         "at most one size beside the batch may be free",
     ),
     "Permute": Lowering("Permute", _permute),
