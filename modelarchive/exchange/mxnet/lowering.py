@@ -65,7 +65,8 @@ def _layer_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
     if len(axes) > 1:
         made: Entry = layer_norm(context, layer, given).tensor
         return made
-    inputs = [context.array(given[0]), *_affine(context, layer, given[0])]
+    size = None if layer.scale or layer.center else given[0].sizes[axes[0]]
+    inputs = [context.array(given[0]), *_affine(context, layer, given[0], size)]
     return context.op("LayerNorm", *inputs, axis=axes[0], eps=float(layer.epsilon))
 
 

@@ -86,6 +86,19 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Block], tuple[np.ndarray, ...]]] = {
         ),
         (IMAGE,),
     ),
+    "normalisation of other axes": (
+        lambda: nn.Sequential(
+            nn.GroupNorm(5, axis=-1),
+            nn.InstanceNorm(axis=2),
+            nn.InstanceNorm(axis=-1, scale=True, center=True),
+            nn.LayerNorm((1, -1)),
+            nn.LayerNorm(scale=False, center=False),
+            nn.RMSNorm((3, 1)),
+            nn.RMSNorm(1, scale=False),
+            nn.PReLU(axis=-1),
+        ),
+        (IMAGE,),
+    ),
     "pooling": (
         lambda: nn.Sequential(
             nn.MaxPool2D(3, 2, 1),
