@@ -183,6 +183,10 @@ def _along(context: Context[V], parameter: V, axis: Any, x: V) -> V:
     return context.lower("expand_dims", parameter, axis=new) if new else parameter
 
 
+#: Kind -> its formula, for every system that has no row for it: a row wins.
+FORMULAS: Final[dict[str, Callable[[Any, Any, Any], Any]]] = {"LayerNorm": layer_norm, "RMSNorm": rms_norm}
+
+
 # ------------------------------------------------------------------ positions
 
 

@@ -9,7 +9,7 @@ from modelarchive.exchange.formulas import rms_norm
 from modelarchive.exchange.keras.emitting import Tensor
 from modelarchive.exchange.keras.lowering_activations import activation
 from modelarchive.exchange.keras.lowering_attention import ATTENTION
-from modelarchive.exchange.keras.lowering_context import Context, Value
+from modelarchive.exchange.keras.lowering_context import Context, Value, by_formula
 from modelarchive.exchange.keras.lowering_dense import DENSE
 from modelarchive.exchange.keras.lowering_ops import OPS
 from modelarchive.exchange.keras.lowering_recurrent import RECURRENT
@@ -19,7 +19,6 @@ from modelarchive.exchange.keras.stored import stored
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.nn import Layer
-from modelarchive.nn.evaluate import Abstract
 
 
 def _remembered(context: Context, layer: Layer, value: Value) -> tuple[Tensor, bool]:
@@ -75,8 +74,8 @@ def _rms_norm(context: Context, layer: Any, given: list[Value]) -> Value:
     axes = [layer.axis] if isinstance(layer.axis, int) else layer.axis
     if len(axes) == 1 and layer.scale:
         return _layer_norm(context, layer, given)
-    x = context.plain(given[0], context.dtype)
-    return rms_norm(context, layer, [Value(x, Abstract(given[0].known.shapes, context.known[0].array_dtype))])
+    made: Value = by_formula(rms_norm).lower(context, layer, given)
+    return made
 
 
 def _group_norm(context: Context, layer: Any, given: list[Value]) -> Value:
