@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.axes import several
 from modelarchive.exchange.formulas import layer_norm, rms_norm
 from modelarchive.exchange.mxnet.emitting import Entry
 from modelarchive.exchange.mxnet.lowering_activations import activated
@@ -61,7 +62,7 @@ def _batch_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
 
 
 def _layer_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
-    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    axes = several(layer.axis)
     if len(axes) > 1:
         made: Entry = layer_norm(context, layer, given).tensor
         return made
