@@ -142,7 +142,7 @@ def _read(file: BinaryIO, size: int) -> tuple[list[bytes], np.ndarray]:
         if not 0 < width <= MAX_WIDTH or count * (2 * width + 1) > room + 1:
             raise FormatError(f"counts {count:,} words of {width:,} numbers, and has {room:,} bytes for them")
         start = file.tell()
-        line = file.readline(MAX_LINE)
+        line = next((each for each in _read_lines(file) if each.strip()), b"")
         is_text = _numbers(line, width) is not None
         file.seek(start)
         return _text(file, count, width) if is_text or not count else _binary(file, count, width, room)

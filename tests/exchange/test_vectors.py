@@ -165,3 +165,9 @@ def test_a_first_line_without_a_word_is_refused(tmp_path: Path, line: bytes) -> 
     (tmp_path / "x.txt").write_bytes(line)
     with pytest.raises(ma.FormatError):
         vectors.read(tmp_path / "x.txt")
+
+
+def test_a_blank_line_behind_the_counts_makes_no_text_binary(tmp_path: Path) -> None:
+    (tmp_path / "x.vec").write_bytes(b"2 3\n\n a 1 2 3\nbb\t0.5 -1e-3\t7\n")
+    bundle = vectors.read(tmp_path / "x.vec")
+    assert np.array_equal(bundle.parameters["weight"], np.array([[1, 2, 3], [0.5, -1e-3, 7]], np.float32))
