@@ -57,9 +57,9 @@ def build_module(source: Source, *, inputs: Any = None, device: Any = None, dtyp
 def read_module(module: torch.nn.Module | torch.export.ExportedProgram, inputs: Any = None) -> Bundle:
     """A module's architecture and parameters; nothing of it is kept that the vocabulary does not say.
 
-    Modules of torch.nn that are a kind become that kind, ``Sequential`` stays one, and every other forward is
-    run on stand-ins for tensors, so that the hierarchy of modules is the hierarchy of blocks. The parameters are
-    on the memory of the module's tensors, with their names.
+    ``torch.export`` says what the module calls. Modules of torch.nn that are a kind become that kind, ``Sequential``
+    stays one, and the hierarchy of modules is the hierarchy of blocks. The parameters are on the memory of the
+    module's tensors, with their names. What was read is compared with the module.
 
     Wrappers (``torch.compile``, ``DataParallel``, ``AveragedModel`` and the like) are looked through, with a note.
 

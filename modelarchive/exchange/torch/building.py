@@ -73,6 +73,8 @@ class _Builder:
             module._modules[name] = self.module(child)
         for name, parameter in block.parameters.items():
             self._set(module, name, parameter)
+        if isinstance(module, containers.Graph):
+            module.own([name for name, child in block.children.items() if _is_own(block, child)])
         return module
 
     def _set(self, module: torch.nn.Module, name: str, parameter: nn.Parameter) -> None:
@@ -91,6 +93,12 @@ class _Builder:
         else:
             module._parameters.pop(name, None)
             module._buffers[name] = tensor
+
+
+def _is_own(block: nn.Block, child: nn.Block) -> bool:
+    """Whether a child is a layer whose parameters are all its graph's own, under the same names."""
+    own = child.parameters
+    return isinstance(child, nn.Layer) and bool(own) and all(block.parameters.get(name) is own[name] for name in own)
 
 
 def _has_several(block: nn.Sequential) -> bool:

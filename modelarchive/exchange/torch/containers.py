@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ class Graph(torch.nn.Module):
         self._defaults = {name: (number, torch_dtype(dtype)) for name, (number, dtype) in graph.defaults.items()}
         self._numbers: dict[str, Any] = {}
         self._constants: dict[str, str] = {}
+        self._own_layers: tuple[str, ...] = ()
         taken = names.Taken([*graph.children, *graph.parameters])
         for node in graph.nodes:
             if is_constant(node):
@@ -85,6 +86,47 @@ class Graph(torch.nn.Module):
         for part in path.split("."):
             module = module._modules[part]
         return module
+
+    # ------------------------------------------------------------------ layers that are this module's own functions
+
+    def own(self, names: Sequence[str]) -> None:
+        """Take layers whose parameters are this module's own for its functions: they are in no state_dict.
+
+        Args:
+            names: The children.
+        """
+        self._own_layers = tuple(names)
+        self._link()
+
+    def _link(self) -> None:
+        for child in self._own_layers:
+            module: Any = self._modules[child]
+            for tensors, mine in ((module._parameters, self._parameters), (module._buffers, self._buffers)):
+                tensors.update(
+                    {name: mine[name] for name, each in tensors.items() if each is not None and name in mine}
+                )
+
+    def state_dict(self, *args: Any, **named: Any) -> Any:
+        """As of every module, without the other names of what this one has."""
+        found = super().state_dict(*args, **named)
+        for child in self._own_layers:
+            start = f"{named.get('prefix', '')}{child}."
+            for key in [key for key in found if key.startswith(start)]:
+                del found[key]
+        return found
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        for child in self._own_layers:
+            module: Any = self._modules[child]
+            for name in (*module._parameters, *module._buffers):
+                if f"{prefix}{name}" in state_dict:
+                    state_dict[f"{prefix}{child}.{name}"] = state_dict[f"{prefix}{name}"]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _apply(self, *args: Any, **named: Any) -> Any:
+        found = super()._apply(*args, **named)
+        self._link()
+        return found
 
     def extra_repr(self) -> str:
         """Inputs, and the number of steps."""

@@ -8,6 +8,7 @@ from typing import Final
 import torch
 
 from modelarchive.errors import ConversionError
+from modelarchive.exchange.torch.capturing import Program, calls
 from modelarchive.exchange.torch.exported import is_aten
 from modelarchive.exchange.torch.wrapping import walk
 
@@ -44,3 +45,42 @@ def _programs(module: torch.nn.Module) -> Iterator[str]:
 
 _PACKED: Final = "whose quantised weights are packed for one processor"
 _FLOAT: Final = "save the network as it was before torch.ao.quantization.convert"
+
+
+class Part(torch.nn.Module):
+    """A module of an exported program, of which no more is left than its name, its class in words, its tensors."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+
+def _part(kind: str) -> torch.nn.Module:
+    return torch.nn.Sequential() if kind == "torch.nn.modules.container.Sequential" else Part(kind)
+
+
+def skeleton(exported: torch.export.ExportedProgram, program: Program) -> torch.nn.Module:
+    """The modules that an exported program was made of: their names, and their parameters and buffers."""
+    kinds = {call.path: call.kind for node in program.graph.nodes for call in calls(node, root=True)}
+    root = _part(kinds.get("", ""))
+
+    def part(path: str) -> torch.nn.Module:
+        if not path:
+            return root
+        where, _, name = path.rpartition(".")
+        owner = part(where)
+        if name not in owner._modules:
+            kind = kinds.get(path, "")
+            owner._modules[name] = _part(kind)
+        return owner._modules[name]
+
+    for path in kinds:
+        part(path)
+    for target in exported.state_dict:
+        where, _, name = target.rpartition(".")
+        tensor = exported.state_dict[target]
+        if isinstance(tensor, torch.nn.Parameter):
+            part(where)._parameters[name] = tensor
+        else:
+            part(where)._buffers[name] = tensor
+    return root

@@ -17,7 +17,7 @@ from modelarchive.architecture import Checked, describing
 from modelarchive.archive.saving import initialized
 from modelarchive.errors import ConversionError, SpecError, UnsupportedDataError
 from modelarchive.exchange.bundle import Bundle, Note
-from modelarchive.exchange.torch import containers, layers
+from modelarchive.exchange.torch import containers, converting, layers
 from modelarchive.exchange.torch.exported import Program, is_exported
 from modelarchive.exchange.torch.hooks import found as found_hooks
 from modelarchive.exchange.torch.hooks import parametrised
@@ -46,36 +46,85 @@ _WHOLE: Final = (
 
 def bundle_of_module(module: Any, inputs: Any) -> Bundle:
     """Architecture and parameters of a module, see :func:`modelarchive.exchange.torch.read_module`."""
+    reason: ConversionError | None = None
+    if isinstance(module, torch.export.ExportedProgram) and inputs is None:
+        try:
+            return _of_program(module)
+        except ConversionError as error:
+            reason = error
+        except CannotError as error:
+            reason = ConversionError([("(model)", str(error))])
     if is_exported(module):
         module = Program(module)
     refuse_program(module)
     refuse_without_forward(module)
     refuse_shards(module)
     network, notes = unwrapped(module)
+    if torch.is_autocast_enabled() or torch.is_autocast_enabled("cpu"):
+        notes.append(Note("(model)", "is read as it computes without the autocast that is on where it is read"))
     with kept(network) as writes, _plainly():
         take_off(network)
         network.eval()
-        reader = _Reader(network, _arrays(network, writes), notes)
-        example = network.example if isinstance(network, Program) and inputs is None else inputs
-        declared_inputs = known_inputs(network, inputs)
-        block = reader.block(network, "")
-        with reader.tracing.patched():
-            model = reader.described(block, declared_inputs)
-        if reader.tracing.problems and (given := _example(example)) is not None:
-            _outputs(network, given)  # an example that does not fit is the cause of all the rest
-        hint = _REMEMBERED if example is None else _KEEPS
-        reader.refuse(hint)
-        if model is None:
-            raise ConversionError(reader.tracing.problems, hint=hint)
-        parameters = initialized(block)
-        wanted = model.shapes
-        notes = [*reader.notes, *reader.names.notes, *reader.differences(wanted)]
-        if beside := reader.tracing.beside_arrays(network):
-            what = f"returns {', '.join(dict.fromkeys(beside))} as well, which is left out: tensors alone are outputs"
-            notes.append(Note("(model)", what))
-        bundle = Bundle({name: parameters[name] for name in wanted}, model.architecture, notes=notes, known=model)
-        _compare(network, bundle, example)
+        arrays = _arrays(network, writes)
+        known = known_inputs(network, inputs)
+        if not isinstance(network, Program) and not _is_ours(network):
+            try:
+                return _of_network(network, known, arrays, notes)
+            except ConversionError as error:
+                reason = error
+            except CannotError:
+                pass  # PyTorch does not export it
+        try:
+            return _imitated(network, inputs, known, arrays, notes)
+        except ConversionError as error:
+            changed = any(parametrised(each) for _, each in walk(network))
+            if reason is None or changed:
+                raise
+            raise reason from error
+
+
+def _of_network(network: torch.nn.Module, known: Any, arrays: Any, notes: list[Note]) -> Bundle:
+    """Through torch.export."""
+    bundle = converting.bundle_of(network, known, arrays, notes)
+    converting.verify(network, network, bundle, known)
+    return bundle
+
+
+def _imitated(network: torch.nn.Module, inputs: Any, declared_inputs: Any, arrays: Any, notes: list[Note]) -> Bundle:
+    """On stand-ins for tensors, where PyTorch does not export a module, or the table lacks an operator."""
+    reader = _Reader(network, arrays, notes)
+    example = network.example if isinstance(network, Program) and inputs is None else inputs
+    block = reader.block(network, "")
+    with reader.tracing.patched():
+        model = reader.described(block, declared_inputs)
+    if reader.tracing.problems and (given := _example(example)) is not None:
+        _outputs(network, given)  # an example that does not fit is the cause of all the rest
+    hint = _REMEMBERED if example is None else _KEEPS
+    reader.refuse(hint)
+    if model is None:
+        raise ConversionError(reader.tracing.problems, hint=hint)
+    parameters = initialized(block)
+    wanted = model.shapes
+    notes = [*reader.notes, *reader.names.notes, *reader.differences(wanted)]
+    if beside := reader.tracing.beside_arrays(network):
+        what = f"returns {', '.join(dict.fromkeys(beside))} as well, which is left out: tensors alone are outputs"
+        notes.append(Note("(model)", what))
+    bundle = Bundle({name: parameters[name] for name in wanted}, model.architecture, notes=notes, known=model)
+    _compare(network, bundle, example)
+    return bundle
+
+
+def _of_program(exported: Any) -> Bundle:
+    with _plainly():
+        bundle = converting.bundle_of_program(exported)
+        architecture = bundle.architecture or {}
+        converting.verify(exported.module(), exported.module(), bundle, architecture["inputs"])
         return bundle
+
+
+def _is_ours(network: torch.nn.Module) -> bool:
+    """Whether modules of this package are in it, which stand for kinds and not for what they call."""
+    return any(isinstance(each, layers.Kind | containers.Graph | containers.Sequential) for each in network.modules())
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modelarchive import nn, ops
 from modelarchive.exchange.rows import Support
+from modelarchive.exchange.torch import lifting
 from modelarchive.exchange.torch.building import MODULES
 from modelarchive.exchange.torch.functionals import FUNCTIONALS
 from modelarchive.exchange.torch.leaves import ROWS
@@ -21,8 +22,10 @@ def support() -> list[Support]:
         found.append(Support(theirs, ", ".join(ours), read=True, written=written, losses=row.losses))
     rest = [kind for kind in MODULES if not any(kind in row.ours.split(", ") for row in found)]
     found += [Support("", kind, read=False, written=True, losses=_OWN) for kind in rest]
+    operators = ", ".join(sorted({*lifting.ROWS, *lifting.LAYERS}))
+    found.append(Support(operators, "", read=True, written=False, losses="ATen operators"))
     names = ", ".join(sorted(FUNCTIONALS))
-    found.append(Support(names, "", read=True, written=False, losses="functions and methods"))
+    found.append(Support(names, "", read=True, written=False, losses="functions and methods, where torch.export ends"))
     every = ", ".join(sorted(ops.OPS))
     found.append(Support("", every, read=False, written=True, losses="functions in the forward of a Graph"))
     return found

@@ -109,14 +109,13 @@ def test_changes_in_place_are_followed():
         lambda y: F.relu(y.transpose(0, 1), inplace=True),
     ],
 )
-def test_changes_through_views_are_refused(change):
+def test_changes_through_views_are_read(change):
     def function(x):
         y = x * 2
         change(y)
         return y
 
-    with pytest.raises(ma.ConversionError, match="in place"):
-        read_module(Function(function), X)
+    assert_read(Function(function), X)
 
 
 def test_all_that_cannot_be_expressed_is_listed():
@@ -167,17 +166,17 @@ def test_training_is_not_read_into_a_model():
         read_module(torch.nn.BatchNorm1d(4, track_running_stats=False), X)
 
 
-def test_hooks_are_told():
+def test_hooks_are_read():
     module = torch.nn.Linear(6, 2)
     module.register_forward_hook(lambda module, inputs, output: output * 2)
-    with pytest.raises(ma.ConversionError, match="hook"):
-        read_module(module, X)
+    assert_read(module, X)
 
 
-def test_what_depends_on_the_class_of_its_input_is_found_out():
+def test_what_depends_on_the_class_of_its_input_is_read():
     module = Function(lambda x: x * 2 if isinstance(x, torch.Tensor) else x * 3)
-    with pytest.raises(ma.ConversionError, match="differs"):
-        read_module(module, torch.from_numpy(X))
+    assert_read(module, X)
+    net = read_module(module, {"shape": [None, 4, 6]}).build()
+    np.testing.assert_array_equal(net(X), X * 2)
 
 
 def test_what_comes_after_the_first_thing_that_cannot_be_said_is_told_too():
@@ -189,14 +188,14 @@ def test_what_comes_after_the_first_thing_that_cannot_be_said_is_told_too():
     with pytest.raises(ma.ConversionError) as caught:
         read_module(Late(), np.ones((2, 3, 3), np.float32))
     names = [what.split("'")[1] for _, what in caught.value.unsupported]
-    assert names == ["erfinv", "matrix_exp", "sort", "frexp", "unfold"]
+    assert names == ["erfinv", "matrix_exp", "frexp"]
 
 
 @pytest.mark.parametrize("use", [
     lambda o, w: (o, w), lambda o, w: o + w, lambda o, w: torch.cat([o, w], -1), lambda o, w: o + w[:, :1],
     lambda o, w: o * torch.mean(w), lambda o, w: o * w.mean(),
 ])  # fmt: skip
-def test_the_weights_of_attention_are_refused_by_name(use):
+def test_the_weights_of_attention_are_read(use):
     class Weighing(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -205,6 +204,4 @@ def test_the_weights_of_attention_are_refused_by_name(use):
         def forward(self, x):
             return use(*self.attention(x, x, x))
 
-    with pytest.raises(ma.ConversionError, match="the weights of attention are used") as caught:
-        read_module(Weighing(), np.ones((2, 4, 4), np.float32))
-    assert len(caught.value.unsupported) == 1
+    assert_read(Weighing(), X[..., :4].copy())

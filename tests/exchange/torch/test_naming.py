@@ -29,7 +29,7 @@ def test_names_that_archives_do_not_have_are_changed_with_a_note(tmp_path):
         "a_b_2", "a_b", "c_d", "gr__e", "x" * 100, "x" * 100 + "_2", "x__metadata__", "a_b_3",
     ]  # fmt: skip
     changed = {note.where: note.what for note in notes if "is called" in note.what}
-    assert len([note for note in notes if "is called" in note.what]) == 9
+    assert len([note for note in notes if "is called" in note.what]) == 10
     assert changed["net.a/b"].startswith("is called 'a_b_2' here")
     assert changed["odd name"].startswith("is called 'odd_name' here")
     assert all(len(note.where) < 100 for note in notes)

@@ -1,0 +1,353 @@
+"""A module as a program of torch.export: run by PyTorch itself on tensors without values, call by call."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import operator
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import torch
+import torch.export
+import torch.fx
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils import _pytree as pytree
+
+from modelarchive.exchange.torch.lifting import is_known, layer_of, word
+from modelarchive.exchange.torch.proxy import CannotError
+
+#: Where the network stands in the module that is exported.
+_NETWORK: Final = "network"
+
+
+#: How often operators are taken apart, of which others come.
+_ROUNDS: Final = 4
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module, as ``nn_module_stack`` names it.
+
+    Attributes:
+        key: What tells calls of one module from each other.
+        path: Where the module stands.
+        kind: Its class, with the module of Python.
+    """
+
+    key: str
+    path: str
+    kind: str
+
+
+@dataclass
+class Program:
+    """A graph of ATen calls, and what its inputs are.
+
+    Attributes:
+        graph: The calls in their order.
+        inputs: What the user gives, in order.
+        targets: Input of the graph -> dotted name of the parameter or persistent buffer that it is.
+        constants: Input of the graph -> the tensor that it is, which is in no state_dict.
+        outputs: The arrays that are returned.
+        structure: What is returned, with numbers in the place of the arrays.
+        changed: Names of buffers that a call changes.
+    """
+
+    graph: torch.fx.Graph
+    inputs: list[torch.fx.Node]
+    targets: dict[torch.fx.Node, str]
+    constants: dict[torch.fx.Node, torch.Tensor]
+    outputs: list[Any]
+    structure: Any
+    root: str = ""
+    changed: list[str] = field(default_factory=list)
+
+    @property
+    def beside(self) -> list[str]:
+        """What is returned and is no array, in words."""
+        found = [each for each in _leaves(self.structure) if not isinstance(each, Place)]
+        return [repr(each) if isinstance(each, int | float | None) else f"a {type(each).__name__}" for each in found]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of an array in what a forward returned."""
+
+    number: int
+
+
+def captured(network: torch.nn.Module, example: Sequence[torch.Tensor], free: Sequence[Sequence[int]]) -> Program:
+    """Export a module.
+
+    Args:
+        network: The module, in evaluation.
+        example: What it is run on; only shapes, dtypes and devices count.
+        free: The axes of each input that may have any size.
+
+    Raises:
+        CannotError: PyTorch cannot export it, with its reason.
+    """
+    whole = _Whole(network)
+    try:
+        with _quiet():
+            axes = tuple(dict.fromkeys(each, torch.export.Dim.AUTO) for each in free)
+            exported = torch.export.export(whole, tuple(example), dynamic_shapes=(axes,), strict=False)
+            exported = _functional(exported)
+            return _program(exported, whole.returned.structure, _NETWORK)
+    except CannotError:
+        raise
+    except Exception as error:  # anything may be raised by somebody's forward, and by PyTorch
+        raise CannotError(f"torch.export cannot follow it: {_reason(error)}") from error
+
+
+def program_of(exported: torch.export.ExportedProgram) -> Program:
+    """A program that somebody exported.
+
+    Raises:
+        CannotError: It cannot be brought into the form that is read.
+    """
+    try:
+        with _quiet():
+            exported = _functional(exported)
+    except CannotError:
+        raise
+    except Exception as error:  # whatever PyTorch raises
+        raise CannotError(f"PyTorch cannot take it apart: {_reason(error)}") from error
+    spec = exported.call_spec.out_spec
+    program = _program(exported, None, "")
+    program = _copied(program)
+    arrays = [each for each in program.outputs if _is_array(each)]
+    numbers = iter(range(len(arrays)))
+    leaves = [Place(next(numbers)) if _is_array(each) else _literal(each) for each in program.outputs]
+    program.structure, program.outputs = pytree.tree_unflatten(leaves, spec), arrays
+    return program
+
+
+def _copied(program: Program) -> Program:
+    """The same on a graph of its own, which may be changed."""
+    graph = torch.fx.Graph()
+    new: dict[torch.fx.Node, torch.fx.Node] = {}
+    graph.output(graph.graph_copy(program.graph, new))
+    return replace(
+        program,
+        graph=graph,
+        inputs=[new[each] for each in program.inputs],
+        targets={new[node]: target for node, target in program.targets.items()},
+        constants={new[node]: tensor for node, tensor in program.constants.items()},
+        outputs=[new[each] if isinstance(each, torch.fx.Node) else each for each in program.outputs],
+    )
+
+
+def _is_array(output: Any) -> bool:
+    return isinstance(output, torch.fx.Node) and isinstance(output.meta.get("val"), torch.Tensor)
+
+
+def _literal(output: Any) -> Any:
+    """What a program returns that is no array: a number, None."""
+    return getattr(output, "value", output.meta.get("val") if isinstance(output, torch.fx.Node) else output)
+
+
+def calls(node: torch.fx.Node, *, root: bool = False) -> list[Call]:
+    """The calls of modules that a node stands in, the outermost first.
+
+    Args:
+        node: The node.
+        root: Whether the exported module itself is one of them.
+    """
+    stack = node.meta.get("nn_module_stack") or {}
+    found = []
+    for key, (path, kind) in stack.items():
+        if path == key or not (path or root):
+            continue
+        name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+        found.append(Call(key, path, name))
+    return found
+
+
+class _Returned:
+    """What a forward returned last; no container, whose items PyTorch would put back."""
+
+    structure: Any = None
+
+
+class _Whole(torch.nn.Module):
+    """A network that returns its arrays in one tuple, whatever it returns them in."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.returned = _Returned()
+
+    def forward(self, *inputs: Any) -> Any:
+        arrays: list[Any] = []
+        self.returned.structure = _numbered(self.network(*inputs), arrays)
+        return tuple(arrays)
+
+
+def _numbered(value: Any, arrays: list[Any]) -> Any:
+    """`value` with places for its arrays."""
+    if isinstance(value, torch.Tensor):
+        arrays.append(value)
+        return Place(len(arrays) - 1)
+    if isinstance(value, Mapping):
+        return {key: _numbered(item, arrays) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        items = [_numbered(item, arrays) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    return value
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        return [leaf for item in value.values() for leaf in _leaves(item)]
+    return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, tuple | list) else [value]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without PyTorch's warnings about modules, and without kernels that hide what attention does."""
+    logs = [
+        logging.getLogger(name)
+        for name in ("torch.export", "torch._export", "torch.fx", "torch._subclasses.fake_tensor")
+    ]
+    levels = [each.level for each in logs]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        for each in logs:
+            each.setLevel(logging.CRITICAL)
+        torch.backends.mha.set_fastpath_enabled(False)
+        # What PyTorch cannot export it prints, call by call.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for each, level in zip(logs, levels, strict=True):
+            each.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+    """The first lines of what PyTorch says, which may be pages."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    text = " ".join(lines[:2])
+    return f"{type(error).__name__}: {text[:400]}" if text else type(error).__name__
+
+
+def _functional(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The program without regions and without calls that change views, in operators of the table as far as may be."""
+    for node in exported.graph.nodes:
+        if word(node) == "batch_norm":
+            layer_of(node)  # before it is taken apart: it may be refused
+    if _needs(exported.graph):
+        exported = exported.run_decompositions({})
+    found = exported
+    for _ in range(_ROUNDS):
+        table = _taken_apart(found.graph)
+        if not table:
+            break
+        found = found.run_decompositions(table)
+    # What is refused is told by the names that people know.
+    return exported if _unknown(found.graph) else found
+
+
+def _unknown(graph: torch.fx.Graph) -> set[Any]:
+    """Operators that the table lacks."""
+    return {
+        node.target
+        for node in graph.nodes
+        if isinstance(node.target, torch._ops.OpOverload) and node.users and not is_known(node)
+    }
+
+
+def _taken_apart(graph: torch.fx.Graph) -> dict[Any, Callable[..., Any]]:
+    """Operators that the table lacks -> PyTorch's own way of saying them by others."""
+    unknown = _unknown(graph)
+    if not unknown:
+        return {}
+    usual, more = torch.export.default_decompositions(), torch._decomp.decomposition_table
+    found = {target: usual[target] if target in usual else more.get(target) for target in unknown}
+    return {target: each for target, each in found.items() if each is not None}
+
+
+def _needs(graph: torch.fx.Graph) -> bool:
+    """Whether something is changed through one name and used through another, or a region is entered."""
+    owners: dict[torch.fx.Node, torch.fx.Node] = {}
+    order = {node: at for at, node in enumerate(graph.nodes)}
+    written: list[tuple[torch.fx.Node, torch.fx.Node]] = []
+    for node in graph.nodes:
+        target = node.target
+        if isinstance(target, torch._ops.HigherOrderOperator):
+            return True
+        if not isinstance(target, torch._ops.OpOverload):
+            if target is operator.getitem:
+                owners[node] = owners.get(node.args[0], node)
+            continue
+        if target._schema.name in _KEEPING:
+            owners[node] = owners.get(node.args[0], node.args[0])
+            continue
+        if target._schema.is_mutable:
+            if target._schema.name in _NO_CHANGE:
+                continue
+            if not in_place(target):
+                return True
+            written.append((node, node.args[0]))
+        if any(each.alias_info is not None for each in target._schema.returns):
+            first = next((each for each in node.all_input_nodes), node)
+            owners[node] = owners.get(first, first)
+    for node, first in written:
+        owner = owners.get(first, first)
+        if owner.op == "placeholder":
+            return True
+        family = [each for each, its in owners.items() if its is owner] + [owner]
+        later = {
+            user for each in family if order[each] < order[node] for user in each.users if order[user] > order[node]
+        }
+        if later - {user for user in first.users if owner is first}:
+            return True
+    return False
+
+
+#: Calls that give what they are given.
+_KEEPING: Final = frozenset({"aten::detach_", "aten::detach", "aten::alias", "aten::lift_fresh"})
+#: What their schema says to be written is not, in evaluation.
+_NO_CHANGE: Final = frozenset({"aten::batch_norm", "aten::instance_norm"})
+
+
+def in_place(target: Any) -> bool:
+    """Whether a call changes its first argument and returns it, and nothing else."""
+    written = [each for each in target._schema.arguments if each.alias_info is not None and each.alias_info.is_write]
+    first = target._schema.arguments[0]
+    return (
+        len(written) == 1
+        and first.alias_info is not None
+        and first.alias_info.is_write
+        and not target._schema.name.endswith("copy_")
+    )
+
+
+def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) -> Program:
+    prefix = f"{root}." if root else ""
+    nodes = {node.name: node for node in exported.graph.nodes}
+    inputs, targets, constants = [], {}, {}
+    for spec in exported.graph_signature.input_specs:
+        node = nodes[spec.arg.name]
+        target = (spec.target or "").removeprefix(prefix)
+        if spec.kind is InputKind.USER_INPUT:
+            if not isinstance(node.meta.get("val"), torch.Tensor):
+                raise CannotError("an input of it is no tensor; export it with tensors only")
+            inputs.append(node)
+        elif spec.kind is InputKind.PARAMETER or (spec.kind is InputKind.BUFFER and spec.persistent):
+            targets[node] = target
+        elif spec.kind in (InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
+            constants[node] = exported.constants[spec.target]
+    outputs, changed = [], []
+    for spec in exported.graph_signature.output_specs:
+        if spec.kind is OutputKind.USER_OUTPUT:
+            outputs.append(nodes[spec.arg.name] if hasattr(spec.arg, "name") and spec.arg.name in nodes else spec.arg)
+        elif spec.kind is OutputKind.BUFFER_MUTATION and spec.target is not None:
+            changed.append(spec.target.removeprefix(prefix))
+    return Program(exported.graph, inputs, targets, constants, outputs, structure, root, changed)

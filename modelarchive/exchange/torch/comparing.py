@@ -1,0 +1,90 @@
+"""What a module gives and what was read of it gives, compared on the same inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from modelarchive.errors import ConversionError
+from modelarchive.exchange.torch.inputs import refuse_example
+from modelarchive.exchange.torch.keeping import kept
+from modelarchive.exchange.torch.tensors import array_of
+
+
+def leaves(value: Any) -> list[Any]:
+    """What is inside the containers, dicts by their sorted keys."""
+    if isinstance(value, Mapping):
+        return [leaf for key in sorted(value) for leaf in leaves(value[key])]
+    return [leaf for each in value for leaf in leaves(each)] if isinstance(value, tuple | list) else [value]
+
+
+def outputs_of(run: Callable[..., Any], given: list[torch.Tensor]) -> list[torch.Tensor] | None:
+    """The tensors that a module gives; None where it does not run."""
+    try:
+        found = leaves(run(*(each.clone() for each in given)))  # copies: it may work in place
+    except Exception:  # anything may be raised by somebody's forward
+        return None
+    return [each.detach().clone() for each in found if torch.is_tensor(each)]
+
+
+def compared(
+    network: torch.nn.Module, run: Callable[..., Any], block: Any, given: list[torch.Tensor], *, is_example: bool
+) -> bool:
+    """Compare the outputs of a module and of a network in NumPy.
+
+    Args:
+        network: The module.
+        run: What computes its outputs.
+        block: The network in NumPy.
+        given: The inputs.
+        is_example: Whether they are the user's.
+
+    Returns:
+        Whether the module runs on them.
+
+    Raises:
+        ConversionError: The outputs differ, or the module does not run on the user's example.
+    """
+    with kept(network):  # what it counts or keeps is not for the next run, nor for what was read of it
+        wanted = outputs_of(run, given)
+    if wanted is None:
+        devices = {each.device.type for each in (*network.parameters(), *network.buffers())}
+        if is_example and not devices - {"cpu"}:
+            refuse_example(network, given)
+        return False
+    with np.errstate(all="ignore"):
+        found = leaves(block(*(array_of(each.clone()) for each in given)))
+    where = "on the example input" if is_example else f"on inputs of the shapes {[list(each.shape) for each in given]}"
+    if len(found) != len(wanted):
+        raise ConversionError([("(model)", f"what was read gives {len(found)} outputs, the module {len(wanted)}")])
+    for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
+        what = _difference(one, array_of(other.detach()))
+        if what:
+            problem = f"output {number} of what was read differs from the module's {where}: {what}"
+            raise ConversionError([("(model)", problem)], hint="this is a fault of modelarchive; please report it")
+    return True
+
+
+def _difference(one: np.ndarray, other: np.ndarray) -> str:
+    """How two outputs differ, in words; "" where they agree."""
+    if one.shape != other.shape:
+        return f"the shape {one.shape} is not {other.shape}"
+    if one.dtype != other.dtype:
+        return f"the dtype {one.dtype} is not {other.dtype}"
+    if not other.size:
+        return ""
+    narrow = other.dtype.itemsize < 4 and other.dtype.kind not in "biu"
+    limit = 5e-2 if narrow else 1e-3
+    if other.dtype.kind == "c":
+        one, other = one.view(one.real.dtype), other.view(other.real.dtype)
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    largest = np.abs(other[np.isfinite(other)]).max(initial=0.0)
+    if np.allclose(one, other, limit, limit * largest, equal_nan=True):
+        return ""
+    if (np.isfinite(one) != np.isfinite(other)).any():
+        return f"{int((np.isfinite(one) != np.isfinite(other)).sum())} elements are finite in one of them only"
+    with np.errstate(invalid="ignore"):
+        return f"by up to {np.nanmax(np.abs(one - other)):.2g}, where the largest element is {largest:.2g}"

@@ -1,0 +1,65 @@
+"""What a program computes from constants alone is computed once, by PyTorch; what changes nothing is passed over."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, Final
+
+import torch
+
+from modelarchive.exchange.torch.capturing import Program
+from modelarchive.exchange.torch.frames import is_array
+from modelarchive.exchange.torch.lifting import word
+from modelarchive.exchange.torch.proxy import CannotError
+
+#: Operators that give what they are given.
+TRANSPARENT: Final = frozenset(
+    {"clone", "alias", "detach", "lift_fresh", "lift_fresh_copy", "contiguous", "to", "_to_copy", "_conj",
+     "resolve_conj", "resolve_neg", "positive", "type_as"}
+)  # fmt: skip
+_SEEDED: Final = torch.Tag.nondeterministic_seeded
+
+
+def folded(program: Program, nodes: list[torch.fx.Node]) -> dict[torch.fx.Node, Any]:
+    """The values of the calls that depend on no input and no parameter, and of the constants themselves.
+
+    Args:
+        program: The program.
+        nodes: The calls that are needed, in order.
+
+    Raises:
+        CannotError: A constant is random.
+    """
+    values: dict[torch.fx.Node, Any] = dict(program.constants)
+    for node in nodes:
+        if not is_array(node) or not all(_is_known(each, values) for each in node.all_input_nodes):
+            continue
+        if not isinstance(node.target, torch._ops.OpOverload) and node.target is not operator.getitem:
+            continue
+        if isinstance(node.target, torch._ops.OpOverload) and _SEEDED in node.target.tags:
+            raise CannotError(f"{word(node)} gives random numbers, and an architecture has none")
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda each: _valued(each, values))
+        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
+            args = (args[0].clone(), *args[1:])
+        values[node] = node.target(*args, **kwargs)
+    return values
+
+
+def _is_known(node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> bool:
+    return node in values or (not is_array(node) and isinstance(node.meta.get("val"), int | float | bool))
+
+
+def _valued(node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> Any:
+    return values[node] if node in values else node.meta["val"]
+
+
+def passed_over(program: Program) -> None:
+    """Take out of a program the calls that give what they are given."""
+    for node in list(program.graph.nodes):
+        if node.op != "call_function" or word(node) not in TRANSPARENT or not node.args:
+            continue
+        first = node.args[0]
+        one, other = first.meta.get("val"), node.meta.get("val")
+        if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor) and one.dtype == other.dtype:
+            node.replace_all_uses_with(first)
+            program.outputs = [first if each is node else each for each in program.outputs]

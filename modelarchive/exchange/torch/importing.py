@@ -1,0 +1,342 @@
+"""From a program of torch.export to blocks: frames become blocks, calls of layers layers, all other calls ops."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch.fx import Node
+
+from modelarchive import names as naming
+from modelarchive import nn
+from modelarchive.errors import ModelArchiveError, SpecError
+from modelarchive.exchange.torch.capturing import Place
+from modelarchive.exchange.torch.frames import Frame, is_array
+from modelarchive.exchange.torch.leaves import LEAVES
+from modelarchive.exchange.torch.lifting import FIRST, Lifted, arguments, layer_of, lifted, word
+from modelarchive.exchange.torch.lifting_context import Context, cast
+from modelarchive.exchange.torch.lifting_context import is_array as is_value
+from modelarchive.exchange.torch.naming import Names
+from modelarchive.exchange.torch.planning import Plan, own_tensors
+from modelarchive.exchange.torch.proxy import CannotError
+from modelarchive.exchange.torch.tensors import array_of, numpy_dtype
+from modelarchive.nn.signature import free_name
+
+#: Operators whose layers are said in ops as well where they are no module's.
+_IN_OPS: Final = frozenset({"linear", "embedding", "sigmoid", "tanh", "softmax"})
+
+
+class Called(nn.Block):
+    """A module whose forward is a frame of a program."""
+
+    def forward(self, *inputs: Any) -> Any:
+        """Replaced by an attribute, with names for the inputs."""
+        raise NotImplementedError
+
+
+class Importer:
+    """Makes blocks of the modules of a network, which do what a program says.
+
+    Args:
+        plan: What each module becomes.
+        arrays: ``id(tensor)`` -> its array.
+        names: What the parts of the network are called in an archive.
+    """
+
+    def __init__(self, plan: Plan, arrays: Mapping[int, np.ndarray], names: Names) -> None:
+        self._plan = plan
+        self._arrays = arrays
+        self._names = names
+        self._parameters: dict[int, nn.Parameter] = {}
+        self._blocks: dict[int, nn.Block] = {}
+        self._own_layers: list[nn.Block] = []
+        self._layers: dict[Node, tuple[nn.Block, Lifted]] = {}
+        self._environments: list[dict[Node, Any]] = []
+
+    def block(self) -> nn.Block:
+        """The network as a block, whose forward records what the program does."""
+        block = self._made(self._plan.network, "")
+        self._add_layers()
+        return block
+
+    # ------------------------------------------------------------------ blocks
+
+    def _made(self, module: torch.nn.Module, path: str) -> nn.Block:
+        """The block of a module, the same one for the same module."""
+        if id(module) not in self._blocks:
+            leaf = self._leaf(module)
+            if leaf is not None:
+                self._blocks[id(module)] = leaf
+            else:
+                block = nn.Sequential() if id(module) in self._plan.rows else self._called(module)
+                self._blocks[id(module)] = block
+                ours = self._names.of(module, path)
+                for name, child in module._modules.items():
+                    if child is not None:
+                        block.adopt(ours[name], self._made(child, naming.joined(path, name)))
+                for name, tensor in own_tensors(module):
+                    self._give(block, ours[name], tensor)
+        return self._blocks[id(module)]
+
+    def _leaf(self, module: torch.nn.Module) -> nn.Block | None:
+        call = self._plan.leaves.get(id(module))
+        if call is not None:
+            layer: nn.Layer | None = nn.KINDS[call.kind].from_config(call.fields)
+        elif self._plan.frames.get(id(module)) or module is self._plan.network:
+            return None
+        else:
+            layer = _declared(module)
+        if layer is None:
+            return None
+        wanted = layer.collect_params()
+        state = dict(own_tensors(module)) if call is not None else {}
+        for name in wanted:
+            where, _, own = name.rpartition(".")
+            tensor = state.get(name) if call is not None else getattr(module.get_submodule(where), own)
+            self._give(layer.children[where] if where else layer, own, tensor)
+        return layer
+
+    def _called(self, module: torch.nn.Module) -> Called:
+        block = Called()
+        frames = self._plan.frames.get(id(module), [])
+        names = self._input_names(module, frames[0]) if frames else ["x"]
+        importer = self
+
+        def forward(*inputs: Any) -> Any:
+            return importer._run(block, frames, inputs)
+
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        forward.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
+        object.__setattr__(block, "forward", forward)
+        return block
+
+    def _input_names(self, module: torch.nn.Module, frame: Frame) -> list[str]:
+        taken: set[str] = set()
+        own = _arguments(module)
+        if frame.parent is None:
+            number = len(self._plan.program.inputs)
+            if len(own) < number:
+                own = [node.name for node in self._plan.program.inputs]
+            return [_identifier(name, taken) for name in own[:number]]
+        if len(frame.externals) == 1 and own:
+            return [_identifier(own[0], taken)]
+        return [_identifier(node.name, taken) for node in frame.externals]
+
+    def _give(self, block: nn.Block, name: str, tensor: torch.Tensor) -> None:
+        """Let `block` have a tensor as its parameter; the same one for the same tensor."""
+        known = self._parameters.get(id(tensor))
+        if known is not None:
+            block.adopt(name, known)
+            return
+        array = self._arrays[id(tensor)] if id(tensor) in self._arrays else array_of(tensor)
+        parameter = block.parameters.get(name)
+        if parameter is None:
+            parameter = nn.Parameter(array.shape, array.dtype)
+            block.adopt(name, parameter)
+        parameter.set_data(array)
+        trains = isinstance(tensor, torch.nn.Parameter) and tensor.requires_grad
+        parameter.trainable = trains and parameter.born_trainable
+        self._parameters[id(tensor)] = parameter
+
+    def _add_layers(self) -> None:
+        """The layer of each call; one that is no module's stands in the block of the module that calls it."""
+        made: dict[Any, nn.Block] = {}
+        for frame in self._plan.top.frames():
+            block = self._blocks[id(self._plan.module(frame.path))]
+            for node in frame.own():
+                call = self._plan.calls.get(node)
+                if call is None:
+                    continue
+                owner = self._plan.leaf_of.get(node)
+                if owner is not None:
+                    self._layers[node] = self._blocks[id(owner)], call
+                elif call.parts and word(node) not in _IN_OPS:
+                    key = (
+                        id(block),
+                        call.kind,
+                        repr(call.fields),
+                        tuple(id(self._plan.tensors[each]) for each in call.parts.values()),
+                    )
+                    if key not in made:
+                        made[key] = self._shared_layer(block, call)
+                    self._layers[node] = made[key], call
+
+    def _shared_layer(self, block: nn.Block, call: Lifted) -> nn.Block:
+        """A layer whose parameters are those of a module that does more."""
+        layer = nn.KINDS[call.kind].from_config(call.fields)
+        for name, node in call.parts.items():
+            layer.adopt(name, self._parameters[id(self._plan.tensors[node])])
+        name = free_name(call.kind.lower(), {*block.children, *block.parameters})
+        block.adopt(name, layer)
+        self._own_layers.append(layer)
+        return layer
+
+    @property
+    def shared(self) -> set[str]:
+        """The names of parameters in layers that are no modules: they are those of a module."""
+        own = set(map(id, self._own_layers))
+        root = self._blocks[id(self._plan.network)]
+        return {
+            naming.joined(path, name)
+            for path, block in root.named_blocks()
+            if id(block) in own
+            for name in block.parameters
+        }
+
+    # ------------------------------------------------------------------ while it is recorded
+
+    def _run(self, block: nn.Block, frames: list[Frame], inputs: tuple[Any, ...]) -> Any:
+        """The forward of a block, which is called as its frames say."""
+        if block is self._blocks[id(self._plan.network)]:
+            self._environments.clear()
+            return self._whole(inputs)
+        frame = frames[0] if frames else None  # all of them do the same
+        if frame is None:
+            return inputs[0] if len(inputs) == 1 else inputs  # a module that gives what it is given
+        self._environments.append(dict(zip(frame.externals, inputs, strict=True)))
+        try:
+            self._items(frame)
+            found = tuple(self._value(node) for node in frame.results)
+        finally:
+            self._environments.pop()
+        return found[0] if len(found) == 1 else found
+
+    def _whole(self, inputs: tuple[Any, ...]) -> Any:
+        self._environments.append(dict(zip(self._plan.program.inputs, inputs, strict=True)))
+        self._items(self._plan.top)
+        outputs = [self._value(each) if isinstance(each, Node) else each for each in self._plan.program.outputs]
+        return _filled(self._plan.program.structure, outputs)
+
+    def _items(self, frame: Frame) -> None:
+        here = self._environments[-1]
+        for item in frame.items:
+            if isinstance(item, Frame):
+                self._enter(item)
+            else:
+                here[item] = self._result(item, frame)
+
+    def _enter(self, frame: Frame) -> None:
+        block = self._blocks[id(self._plan.module(frame.path))]
+        result = block(*(self._value(node) for node in frame.externals))
+        found = result if isinstance(result, tuple) else (result,)
+        self._environments[-1].update(zip(frame.results, found, strict=True))
+
+    def _value(self, node: Any) -> Any:
+        """An argument as it is in the block that is recorded."""
+        here = self._environments[-1]
+        if node in here:
+            return here[node]
+        if node in self._plan.tensors:
+            return self._parameters[id(self._plan.tensors[node])].data()
+        if node in self._plan.values:
+            found = _array(self._plan.values[node])
+            if self._plan.is_large(node):
+                here[node] = found
+            return found
+        if not is_array(node):
+            return self._plan.sizes(node.meta["val"])
+        raise CannotError(f"{node.name} is used before it is computed")
+
+    def _given(self, value: Any) -> Any:
+        if isinstance(value, Node):
+            return self._value(value)
+        if isinstance(value, tuple | list):
+            return [self._given(item) for item in value]
+        if isinstance(value, slice):
+            return slice(self._given(value.start), self._given(value.stop), self._given(value.step))
+        return self._plan.sizes(value)
+
+    def _result(self, node: Node, frame: Frame) -> Any:
+        if node.target is operator.getitem:
+            whole = self._value(node.args[0])
+            return whole[node.args[1]]
+        if not isinstance(node.target, torch._ops.OpOverload):
+            raise CannotError(f"a region of the program that runs by {getattr(node.target, '__name__', node.target)!r}")
+        try:
+            return self._checked(node, self._computed(node))
+        except CannotError as error:
+            self._plan.tell(frame.path, str(error))
+            raise
+        except SpecError as error:
+            for _, _, message in error.problems:
+                self._plan.tell(frame.path, f"{word(node)}: {message}")
+            raise
+        except ModelArchiveError:
+            raise
+        except (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError) as error:
+            self._plan.tell(frame.path, f"{word(node)}: {type(error).__name__}: {error}")
+            raise CannotError(str(error)) from error
+
+    def _computed(self, node: Node) -> Any:
+        context = Context(node, self._plan.sizes)
+        if node in self._layers:
+            layer, call = self._layers[node]
+            found = layer(*(self._given(each) for each in call.inputs))
+            return (found,) if word(node) in FIRST else found
+        as_layer = None if word(node) in _IN_OPS else layer_of(node)
+        if as_layer is not None and not as_layer.parts:
+            found = context.layer(as_layer.kind, *(self._given(each) for each in as_layer.inputs), **as_layer.fields)
+            return (found,) if word(node) in FIRST else found
+        given = {name: self._given(value) for name, value in arguments(node).items()}
+        return lifted(context, given)
+
+    def _checked(self, node: Node, result: Any) -> Any:
+        """The result in the dtype that PyTorch gives it."""
+        value = node.meta["val"]
+        if isinstance(result, tuple | list):
+            return tuple(_in_dtype(one, other) for one, other in zip(result, value, strict=False))
+        return _in_dtype(result, value)
+
+
+def _in_dtype(result: Any, value: Any) -> Any:
+    if is_value(result) and isinstance(value, torch.Tensor):
+        return cast(result, numpy_dtype(value.dtype))
+    return result
+
+
+def _array(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return array_of(value)
+    return tuple(_array(each) for each in value) if isinstance(value, tuple | list) else value
+
+
+def _filled(structure: Any, arrays: list[Any]) -> Any:
+    """What a network returns: its structure with the arrays; what is none is left out."""
+    if isinstance(structure, Place):
+        return arrays[structure.number]
+    if isinstance(structure, Mapping):
+        return {str(key): found for key, item in structure.items() if (found := _filled(item, arrays)) is not None}
+    if isinstance(structure, tuple | list):
+        found = [each for item in structure if (each := _filled(item, arrays)) is not None]
+        return found if isinstance(structure, list) else tuple(found) or None
+    return None
+
+
+def _declared(module: torch.nn.Module) -> nn.Layer | None:
+    """The layer of a module that is never called, or computes nothing in evaluation."""
+    forward: Any = type(module).forward
+    for each in type(module).__mro__:
+        make = LEAVES.get(each)
+        if make is not None and getattr(each, "forward", None) is forward:
+            try:
+                return make(module)
+            except CannotError:
+                return None
+    return None
+
+
+def _arguments(module: torch.nn.Module) -> list[str]:
+    try:
+        found = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [each.name for each in found if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+
+
+def _identifier(name: str, taken: set[str]) -> str:
+    found = free_name(name.replace("-", "_"), taken)
+    return found if found.isidentifier() else free_name(f"x_{found}", taken)

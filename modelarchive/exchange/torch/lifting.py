@@ -1,0 +1,87 @@
+"""The table of ATen operators: what each one means in the vocabulary. A new operator is a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+
+from modelarchive.exchange.torch.lifting_context import Context
+from modelarchive.exchange.torch.lifting_creating import CREATING
+from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
+from modelarchive.exchange.torch.lifting_layers import FIRST, LAYERS, Lifted
+from modelarchive.exchange.torch.lifting_places import PLACES
+from modelarchive.exchange.torch.lifting_shapes import SHAPES
+from modelarchive.exchange.torch.lifting_sums import SUMS
+from modelarchive.exchange.torch.proxy import CannotError
+
+#: Operator -> what it means on arrays of a recording.
+ROWS: Final[dict[str, Callable[..., Any]]] = {**ELEMENTWISE, **CREATING, **SHAPES, **SUMS, **PLACES}
+#: Arguments that change no values here.
+_IGNORED: Final = frozenset(
+    {"memory_format", "pin_memory", "layout", "device", "implicit", "cudnn_enable", "cudnn_enabled", "non_blocking",
+     "copy", "scale_grad_by_freq", "sparse"}
+)  # fmt: skip
+#: Checks of what is so, and what has no results.
+CHECKS: Final = ("_assert", "sym_constrain", "_check")
+
+
+def arguments(node: torch.fx.Node) -> dict[str, Any]:
+    """The arguments of a call by the names of the operator's schema, without those that are its defaults."""
+    found = {}
+    for at, each in enumerate(node.target._schema.arguments):
+        value = node.args[at] if at < len(node.args) else node.kwargs.get(each.name, each.default_value)
+        if each.name not in _IGNORED and (not each.has_default_value() or value is not each.default_value):
+            found[each.name] = value
+    return found
+
+
+def word(node: torch.fx.Node) -> str:
+    """The operator without its namespace and overload; of one that works in place that which makes a new array."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return ""
+    schema = node.target._schema
+    name = str(schema.name).partition("::")[2]
+    return name[:-1] if schema.is_mutable and name.endswith("_") and not name.endswith("__") else name
+
+
+def layer_of(node: torch.fx.Node) -> Lifted | None:
+    """A call as that of a layer; None: it is none."""
+    lift = LAYERS.get(word(node))
+    return None if lift is None else lift(arguments(node))
+
+
+def is_known(node: torch.fx.Node) -> bool:
+    """Whether the table has an operator, as it is called here."""
+    if word(node) in ROWS:
+        return True
+    try:
+        call = layer_of(node)
+    except CannotError:
+        return True  # told when it is its turn
+    return call is not None and (bool(call.parts) or not _has_weights(node))
+
+
+def _has_weights(node: torch.fx.Node) -> bool:
+    return word(node) in ("batch_norm", "prelu", "lstm", "gru", "rnn_tanh", "rnn_relu")
+
+
+def lifted(context: Context, given: dict[str, Any]) -> Any:
+    """What a call means, on arrays of the recording.
+
+    Raises:
+        CannotError: It has no counterpart.
+    """
+    name = word(context.node)
+    row = ROWS.get(name)
+    if row is None:
+        raise CannotError(f"the operator {name!r} has no counterpart in the vocabulary")
+    if "dtype" in given and name not in ("arange", "cumsum", "softmax", "log_softmax"):
+        given.pop("dtype")
+    first = next(iter(given), None)
+    args = () if first is None else (given.pop(first),)
+    return row(context, *args, **given)
+
+
+__all__ = ["CHECKS", "FIRST", "LAYERS", "ROWS", "Lifted", "arguments", "is_known", "layer_of", "lifted", "word"]

@@ -1,0 +1,169 @@
+"""What a row of the table works on: one ATen call, its dtypes and shapes, and casts as PyTorch makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from modelarchive import dtypes, ops
+from modelarchive.exchange.torch.proxy import CannotError
+from modelarchive.exchange.torch.tensors import numpy_dtype
+from modelarchive.nn.dim import Dim
+from modelarchive.nn.parameter import as_dtype, dtype_name
+from modelarchive.nn.recording import RECORDER
+from modelarchive.nn.symbol import Symbol
+
+
+def is_array(value: Any) -> bool:
+    """Whether it is an array: of the recording, or a constant."""
+    return isinstance(value, Symbol | np.ndarray | np.generic)
+
+
+def cast(x: Any, dtype: Any) -> Any:
+    """An array in another dtype; numbers and sizes stay."""
+    if not is_array(x):
+        return x
+    wanted = as_dtype(dtype)
+    return x if x.dtype == wanted else ops.cast(x, dtype=dtype_name(wanted))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two sizes are one, without asking what a size is that is not fixed."""
+    return isinstance(one, Dim) == isinstance(other, Dim) and bool(one == other)
+
+
+def same_shape(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether two shapes are one."""
+    return len(one) == len(other) and all(map(same, one, other))
+
+
+class Context:
+    """One call.
+
+    Args:
+        node: The call.
+        sizes: What a size of PyTorch's is: an int, or a Dim where it is not fixed.
+    """
+
+    def __init__(self, node: torch.fx.Node, sizes: Callable[[Any], Any]) -> None:
+        self.node = node
+        self.value: Any = node.meta.get("val")
+        self._sizes = sizes
+
+    @property
+    def name(self) -> str:
+        """The operator, without its namespace and overload."""
+        return str(self.node.target._schema.name).partition("::")[2]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the result; of the first one of several."""
+        value = self.value[0] if isinstance(self.value, tuple | list) else self.value
+        return numpy_dtype(value.dtype)
+
+    @property
+    def shape(self) -> list[Any]:
+        """The shape of the result; of the first one of several."""
+        value = self.value[0] if isinstance(self.value, tuple | list) else self.value
+        return [self._sizes(size) for size in value.shape]
+
+    def shape_of(self, node: Any) -> list[Any]:
+        """The shape of another call's result."""
+        return [self._sizes(size) for size in node.meta["val"].shape]
+
+    def operands(self, *values: Any) -> list[Any]:
+        """Values in the dtype of the result; numbers stay numbers."""
+        dtype = self.dtype
+        found = [cast(each, dtype) if is_array(each) else self.number(each) for each in values]
+        return found if any(map(is_array, found)) else [np.asarray(found[0], dtype), *found[1:]]
+
+    def compared(self, x: Any, other: Any) -> list[Any]:
+        """Two values in the dtype that PyTorch compares them in."""
+        given = [each.meta["val"] if isinstance(each, torch.fx.Node) else each for each in self.node.args[:2]]
+        metas = [
+            _plain(each) if isinstance(each, torch.Tensor) else 1 if isinstance(each, torch.SymInt) else each
+            for each in given
+        ]
+        dtype = numpy_dtype(torch.result_type(*metas))
+        return [cast(each, dtype) if is_array(each) else each for each in (x, other)]
+
+    def number(self, value: Any) -> Any:
+        """A Python number as one of the result's sort, so that it does not decide the dtype."""
+        if isinstance(value, Dim) or value is None:
+            return value
+        kind = self.dtype.kind
+        if isinstance(value, bool):
+            return bool(value) if kind == "b" else int(value)
+        return float(value) if kind not in "biu" and isinstance(value, int) else value
+
+    def constant(self, value: Any) -> Any:
+        """A value as an array of the result's dtype."""
+        if isinstance(value, Dim):
+            raise CannotError("a size that is not fixed, in an array of its own")
+        return cast(value, self.dtype) if is_array(value) else np.asarray(value, self.dtype)
+
+    def layer(self, kind: str, *inputs: Any, **fields: Any) -> Any:
+        """Call a layer of the vocabulary that has no parameters."""
+        first = scope().symbol(inputs[0])
+        return first.__record_block__(kind, (first, *inputs[1:]), fields)
+
+
+def _plain(value: torch.Tensor) -> torch.Tensor:
+    """An empty tensor of the same dtype and number of axes."""
+    return torch.empty([1] * value.ndim, dtype=value.dtype, device="meta")
+
+
+def scope() -> Any:
+    """The recording that runs now."""
+    return RECORDER.get()._scopes[-1]  # type: ignore[union-attr]
+
+
+def with_sizes(shape: Sequence[Any]) -> Any:
+    """An array that has the free sizes of `shape` at their axes, for what is to be stretched to it.
+
+    Raises:
+        CannotError: No array has one of the sizes.
+    """
+    here = scope()
+    like = here.with_shape(shape)
+    if like is not None:
+        return like
+    found = None
+    for axis, size in enumerate(shape):
+        if isinstance(size, Dim):
+            row = ops.expand_dims(row_of(size), axis=tuple(at for at in range(len(shape)) if at != axis))
+            found = row if found is None else np.logical_or(found, row)
+    return found
+
+
+def row_of(size: Dim) -> Any:
+    """An array of truths with one axis, of a size that is not fixed.
+
+    Raises:
+        CannotError: No array has it.
+    """
+    here = scope()
+    for each in here._symbols:
+        for axis, pair in enumerate(zip(*each.abstract.shapes, strict=True)):
+            if pair == size.pair:
+                row = each[tuple(slice(None) if at == axis else 0 for at in range(each.ndim))]
+                return ops.equal(row, row)
+    raise CannotError("a new array of a size that is not fixed, and that no array has")
+
+
+def full(shape: Sequence[Any], value: Any, dtype: Any) -> Any:
+    """An array of one number, of sizes that may not be fixed."""
+    number = np.full([1] * len(shape), value, as_dtype(dtype))
+    if not any(isinstance(size, Dim) for size in shape):
+        return np.broadcast_to(number, tuple(shape)).copy()
+    return ops.broadcast_to(number, with_sizes(shape), shape=list(shape))
+
+
+def counted(size: Any, dtype: Any = "int64") -> Any:
+    """0, 1, 2, ...: so many integers."""
+    if isinstance(size, Dim):
+        return ops.subtract(ops.cumsum(cast(full([size], 1, "int64"), "int64"), axis=0), 1)
+    return np.arange(size, dtype=dtypes.numpy_dtype(dtype))

@@ -1,0 +1,78 @@
+"""ATen operators that make new arrays, in ops: of one number, of numbers in a row, triangles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import ops
+from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, is_array, scope
+from modelarchive.exchange.torch.lifting_shapes import stretched
+from modelarchive.exchange.torch.proxy import CannotError
+from modelarchive.nn.dim import Dim
+
+
+def _filled(value: Any) -> Callable[..., Any]:
+    def row(context: Context, *ignored: Any, **more: Any) -> Any:
+        return full(context.shape, value, context.dtype)
+
+    return row
+
+
+def _full(context: Context, *ignored: Any, fill_value: Any = None, **more: Any) -> Any:
+    if is_array(fill_value) or isinstance(fill_value, Dim):
+        return stretched(cast(_array(fill_value), context.dtype), context.shape)
+    return full(context.shape, fill_value, context.dtype)
+
+
+def _fill(context: Context, x: Any, *, value: Any) -> Any:
+    return _full(context, fill_value=value)
+
+
+def _array(value: Any) -> Any:
+    if isinstance(value, Dim):
+        raise CannotError("an array of a size that is not fixed")
+    return value
+
+
+def _arange(context: Context, *args: Any, start: Any = 0, end: Any = None, step: Any = 1, **ignored: Any) -> Any:
+    first = args[0] if args else 0
+    start, end = (start, first) if end is None else (first if args else start, end)
+    if isinstance(step, Dim) or isinstance(start, Dim):
+        raise CannotError("a range whose start is not fixed")
+    places = counted(context.shape[0])
+    if step != 1:
+        places = ops.multiply(places, step)
+    return cast(places if start == 0 else ops.add(places, start), context.dtype)
+
+
+def _scalar(context: Context, value: Any, **ignored: Any) -> Any:
+    if isinstance(value, Dim):
+        return cast(scope().size(value, ()), context.dtype)
+    return np.asarray(value, context.dtype)
+
+
+def _triangle(*, lower: bool) -> Callable[..., Any]:
+    def row(context: Context, x: Any, *, diagonal: int = 0) -> Any:
+        rows, columns = x.shape[-2:]
+        if isinstance(rows, Dim) or isinstance(columns, Dim):
+            down, across = ops.expand_dims(counted(rows), axis=1), ops.expand_dims(counted(columns), axis=0)
+            below = ops.subtract(across, down)
+            keep = np.less_equal(below, diagonal) if lower else np.greater_equal(below, diagonal)
+        else:
+            keep = (np.tril if lower else np.triu)(np.ones((rows, columns), bool), diagonal)
+        return ops.where(keep, x, np.zeros((), x.dtype))
+
+    return row
+
+
+#: Operator -> what it means.
+CREATING: Final[dict[str, Callable[..., Any]]] = {
+    **dict.fromkeys(("zeros", "zeros_like", "new_zeros", "empty", "new_empty", "empty_like"), _filled(0)),
+    **dict.fromkeys(("ones", "ones_like", "new_ones"), _filled(1)),
+    **dict.fromkeys(("full", "full_like", "new_full"), _full),
+    "fill": _fill, "arange": _arange, "scalar_tensor": _scalar,
+    "tril": _triangle(lower=True), "triu": _triangle(lower=False),
+}  # fmt: skip

@@ -1,0 +1,391 @@
+"""ATen operators over axes and pairs of arrays, in ops: sums, products of matrices, norms, attention, picking."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import ops
+from modelarchive.exchange.torch.lifting_context import Context, cast, counted, same
+from modelarchive.exchange.torch.lifting_elementwise import truth
+from modelarchive.exchange.torch.lifting_shapes import exchanged, reshaped, stretched
+from modelarchive.exchange.torch.proxy import CannotError
+from modelarchive.nn.dim import Dim
+
+
+def axes(dim: Any) -> Any:
+    """An axis, axes, or None for all (PyTorch also writes an empty list)."""
+    if dim is None or (isinstance(dim, list | tuple) and not dim):
+        return None
+    return tuple(dim) if isinstance(dim, list | tuple) else dim
+
+
+def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
+    def row(context: Context, x: Any, *, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+        return function(cast(x, context.dtype), axis=axes(dim), keepdims=keepdim)
+
+    return row
+
+
+def _extreme(name: str) -> Callable[..., Any]:
+    whole, pair = getattr(ops, name), {"max": ops.maximum, "min": ops.minimum}[name]
+
+    def row(context: Context, x: Any, *, dim: Any = None, keepdim: bool = False, other: Any = None) -> Any:
+        if other is not None:
+            return pair(*context.operands(x, other))
+        if dim is None:
+            return whole(x)
+        places = ops.argmax(x if name == "max" else ops.negative(x), axis=dim, keepdims=keepdim)
+        return whole(x, axis=dim, keepdims=keepdim), places
+
+    return row
+
+
+def _place(name: str) -> Callable[..., Any]:
+    def row(context: Context, x: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
+        x = cast(x, "int64") if x.dtype.kind == "b" else x
+        return ops.argmax(x if name == "max" else ops.negative(x), axis=dim, keepdims=keepdim)
+
+    return row
+
+
+def _truths(name: str) -> Callable[..., Any]:
+    def row(context: Context, x: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
+        numbers = cast(truth(x), "uint8")
+        found = getattr(ops, name)(numbers, axis=axes(dim), keepdims=keepdim)
+        return ops.equal(found, np.asarray(1, np.uint8))
+
+    return row
+
+
+def _variance(
+    context: Context, x: Any, *, dim: Any = None, keepdim: bool = False, correction: Any = None, unbiased: bool = True
+) -> Any:
+    ddof = int(unbiased) if correction is None else correction
+    if ddof not in (0, 1):
+        raise CannotError(f"a variance with the correction {ddof}")
+    return ops.var(x, axis=axes(dim), keepdims=keepdim, ddof=int(ddof))
+
+
+def _deviation(context: Context, x: Any, **more: Any) -> Any:
+    return ops.sqrt(_variance(context, x, **more))
+
+
+def _variance_and_mean(context: Context, x: Any, **more: Any) -> Any:
+    mean = ops.mean(x, axis=axes(more.get("dim")), keepdims=more.get("keepdim", False))
+    return _variance(context, x, **more), mean
+
+
+def _norm(
+    context: Context, x: Any, *, ord: Any = 2, p: Any = None, dim: Any = None, keepdim: bool = False, dtype: Any = None
+) -> Any:
+    order = ord if p is None else p
+    x = cast(x, context.dtype)
+    if order == 1:
+        return ops.sum(ops.abs(x), axis=axes(dim), keepdims=keepdim)
+    if order == math.inf:
+        return ops.max(ops.abs(x), axis=axes(dim), keepdims=keepdim)
+    if order != 2:
+        raise CannotError(f"a norm of order {order}")
+    return ops.sqrt(ops.sum(ops.multiply(x, x), axis=axes(dim), keepdims=keepdim))
+
+
+def _logsumexp(context: Context, x: Any, *, dim: Any, keepdim: bool = False) -> Any:
+    x = cast(x, context.dtype)
+    largest = ops.max(x, axis=axes(dim), keepdims=True)
+    # What is infinite stays so: infinity less infinity is no number.
+    largest = ops.where(ops.less(ops.abs(largest), np.inf), largest, np.zeros((), x.dtype))
+    total = ops.add(ops.log(ops.sum(ops.exp(ops.subtract(x, largest)), axis=axes(dim), keepdims=True)), largest)
+    return total if keepdim else ops.squeeze(total, axis=axes(dim))
+
+
+def _product(context: Context, x: Any, *, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    x = cast(x, context.dtype)
+    if dim is None or isinstance(x.shape[dim], Dim) or x.shape[dim] > 16:
+        raise CannotError("a product over an axis")
+    index = [slice(None)] * (dim % x.ndim)
+    found = None
+    for place in range(x.shape[dim]):
+        part = x[(*index, slice(place, place + 1) if keepdim else place)]
+        found = part if found is None else ops.multiply(found, part)
+    return found
+
+
+def _cumsum(context: Context, x: Any, *, dim: int, dtype: Any = None) -> Any:
+    return ops.cumsum(cast(x, context.dtype), axis=dim)
+
+
+def _softmax(context: Context, x: Any, *, dim: int, dtype: Any = None, half_to_float: Any = None) -> Any:
+    return ops.softmax(cast(x, context.dtype), axis=dim)
+
+
+def _log_softmax(context: Context, x: Any, *, dim: int, dtype: Any = None, half_to_float: Any = None) -> Any:
+    return context.layer("LogSoftmax", cast(x, context.dtype), axis=dim)
+
+
+def _matmul(
+    context: Context, x: Any, other: Any = None, mat2: Any = None, vec2: Any = None, vec: Any = None, tensor: Any = None
+) -> Any:
+    others = [each for each in (other, mat2, vec2, vec, tensor) if each is not None]
+    return ops.matmul(x, others[0])
+
+
+def _addmm(
+    context: Context,
+    x: Any,
+    *,
+    mat1: Any = None,
+    mat2: Any = None,
+    batch1: Any = None,
+    batch2: Any = None,
+    beta: Any = 1,
+    alpha: Any = 1,
+) -> Any:
+    product = ops.matmul(batch1 if mat1 is None else mat1, batch2 if mat2 is None else mat2)
+    product = product if alpha == 1 else ops.multiply(product, alpha)
+    return product if beta == 0 else ops.add(x if beta == 1 else ops.multiply(x, beta), product)
+
+
+def _einsum(context: Context, equation: str, *, tensors: Sequence[Any], path: Any = None) -> Any:
+    return ops.einsum(list(tensors), pattern=ops.contraction.normal_pattern(equation, [each.ndim for each in tensors]))
+
+
+def linear(context: Context, x: Any, *, weight: Any, bias: Any = None) -> Any:
+    """A product with weights that are no layer's."""
+    found = ops.matmul(x, ops.transpose(weight))
+    return found if bias is None else ops.add(found, bias)
+
+
+def _attention(
+    context: Context,
+    query: Any,
+    *,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: Any = None,
+    enable_gqa: bool = False,
+) -> Any:
+    if dropout_p:
+        raise CannotError("attention that drops in evaluation too")
+    if enable_gqa and not same(query.shape[-3], key.shape[-3]):
+        several = np.repeat(np.arange(key.shape[-3]), query.shape[-3] // key.shape[-3])
+        key, value = (ops.take(each, several, axis=each.ndim - 3) for each in (key, value))
+    if isinstance(query.shape[-1], Dim):
+        raise CannotError("attention over features that are not fixed")
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = ops.multiply(ops.matmul(query, exchanged(key, -2, -1)), scale)
+    if is_causal:
+        attn_mask = _causal(query.shape[-2], key.shape[-2])
+    return ops.matmul(_weights(scores, attn_mask), value)
+
+
+def _causal(queries: Any, keys: Any) -> Any:
+    down, across = ops.expand_dims(counted(queries), axis=1), ops.expand_dims(counted(keys), axis=0)
+    return np.greater_equal(down, across)
+
+
+def _weights(scores: Any, mask: Any) -> Any:
+    """Softmax of what the mask leaves; of truths, a row that may attend to nothing has weights of 0."""
+    if mask is None:
+        return ops.softmax(scores, axis=-1)
+    if mask.dtype != np.bool_:
+        return ops.softmax(ops.add(scores, cast(mask, scores.dtype)), axis=-1)
+    if isinstance(mask, np.ndarray) and bool(mask.any(-1).all()):
+        return ops.softmax(ops.where(mask, scores, np.asarray(-np.inf, scores.dtype)), axis=-1)
+    lowest = np.asarray(np.finfo(scores.dtype).min if scores.dtype.kind == "f" else -3e38, scores.dtype)
+    weights = ops.softmax(ops.where(mask, scores, lowest), axis=-1)
+    return ops.where(mask, weights, np.zeros((), scores.dtype))
+
+
+def _glu(context: Context, x: Any, *, dim: int = -1) -> Any:
+    one, two = ops.split(x, sizes=2, axis=dim)
+    return ops.multiply(one, context.layer("Activation", two, activation="sigmoid"))
+
+
+def _gather(context: Context, x: Any, *, dim: int, index: Any, sparse_grad: bool = False) -> Any:
+    index_shape, shape = list(index.shape), list(x.shape)
+    for axis, (size, wanted) in enumerate(zip(shape, index_shape, strict=True)):
+        if axis != dim % x.ndim and not same(size, wanted):
+            if isinstance(size, Dim) or isinstance(wanted, Dim):
+                raise CannotError("gather of a part of an axis that is not fixed")
+            x = x[(*[slice(None)] * axis, slice(0, wanted))]  # PyTorch leaves the rest
+    return ops.gather(x, index, axis=dim)
+
+
+def _index_select(context: Context, x: Any, *, dim: int, index: Any) -> Any:
+    return ops.take(x, index, axis=dim)
+
+
+def _index(context: Context, x: Any, *, indices: Sequence[Any]) -> Any:
+    indices = [part for each in indices for part in _counted_out(each)]
+    places = [axis for axis, each in enumerate(indices) if each is not None]
+    arrays = [indices[axis] for axis in places]
+    if any(each.dtype == np.bool_ for each in arrays):
+        raise CannotError("a choice of elements by truths, whose number is not known")
+    if len(arrays) == 1:
+        return ops.take(x, arrays[0], axis=places[0])
+    if places != list(range(places[0], places[-1] + 1)):
+        raise CannotError("indices at axes that are not neighbours")
+    return _taken(x, places[0], arrays)
+
+
+def _counted_out(index: Any) -> list[Any]:
+    """Constant truths as the places where they are true."""
+    if isinstance(index, np.ndarray) and index.dtype == np.bool_:
+        return list(np.nonzero(index))
+    return [index]
+
+
+def _taken(x: Any, first: int, arrays: Sequence[Any]) -> Any:
+    """Elements by several arrays of indices at neighbouring axes, as one array of places in these axes merged."""
+    sizes = x.shape[first : first + len(arrays)]
+    if any(isinstance(size, Dim) for size in sizes[1:]):
+        raise CannotError("several indices into axes that are not fixed")
+    place: Any = None
+    for size, each in zip(sizes, arrays, strict=True):
+        each = cast(each, "int64")
+        if isinstance(size, Dim):
+            if isinstance(each, np.ndarray) and (each < 0).any():
+                raise CannotError("indices from the end of an axis that is not fixed")
+        elif isinstance(each, np.ndarray):
+            each = np.where(each < 0, each + size, each)
+        else:
+            each = ops.where(ops.less(each, 0), ops.add(each, size), each)
+        place = each if place is None else ops.add(ops.multiply(place, size), each)
+    merged = reshaped(x, [*x.shape[:first], _whole(sizes), *x.shape[first + len(arrays) :]])
+    return ops.take(merged, place, axis=first)
+
+
+def _whole(sizes: Sequence[Any]) -> Any:
+    found: Any = 1
+    for size in sizes:
+        found = found * size
+    return found
+
+
+def _embedding(context: Context, weight: Any, *, indices: Any, **ignored: Any) -> Any:
+    return ops.take(weight, indices, axis=0)
+
+
+def _one_hot(context: Context, x: Any, *, num_classes: int = -1) -> Any:
+    if num_classes < 0:
+        raise CannotError("one_hot without a number of classes")
+    return ops.take(np.eye(num_classes, dtype=np.int64), x, axis=0)
+
+
+def _slice_scatter(
+    context: Context, x: Any, src: Any, *, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Any:
+    total = x.shape[dim]
+    start = 0 if start is None else start
+    end = total if end is None or (isinstance(end, int) and end > 2**62) else end
+    src = stretched(cast(src, x.dtype), _with_size(context.shape, dim, src.shape[dim]))
+    if step != 1:
+        return _strided(x, src, dim, start, end, step)
+    return _between(x, src, dim, start, end, total)
+
+
+def _with_size(shape: Sequence[Any], dim: int, size: Any) -> list[Any]:
+    return [size if at == dim % len(shape) else each for at, each in enumerate(shape)]
+
+
+def _between(x: Any, src: Any, dim: int, start: Any, end: Any, total: Any) -> Any:
+    """`src` between what stays before and behind."""
+    if not isinstance(total, Dim):
+        if isinstance(start, Dim) or isinstance(end, Dim):
+            raise CannotError("a part that is assigned between places that are not fixed")
+        start, end = (min(each + total if each < 0 else each, total) for each in (start, end))
+    index = (slice(None),) * (dim % x.ndim)
+    parts = []
+    if isinstance(start, Dim) or start:
+        parts.append(x[(*index, slice(0, start))])
+    parts.append(src)
+    if not same(end, total):
+        if isinstance(end, Dim):
+            raise CannotError("a part that is assigned up to a place that is not fixed")
+        parts.append(x[(*index, slice(end, None))])
+    return ops.concatenate(parts, axis=dim) if len(parts) > 1 else src
+
+
+def _strided(x: Any, src: Any, dim: int, start: Any, end: Any, step: int) -> Any:
+    total = x.shape[dim]
+    if any(isinstance(each, Dim) for each in (total, start, end)):
+        raise CannotError("every so many parts of an axis that is not fixed, assigned")
+    places = np.arange(total)
+    taken = range(*slice(start, end, step).indices(total))
+    order = np.where(np.isin(places, taken), 0, places + len(taken))
+    order[list(taken)] = np.arange(len(taken))
+    return ops.take(ops.concatenate([src, x], axis=dim), order, axis=dim)
+
+
+def _select_scatter(context: Context, x: Any, src: Any, *, dim: int, index: Any) -> Any:
+    total = x.shape[dim]
+    if isinstance(index, Dim) or (isinstance(total, Dim) and index < 0):
+        raise CannotError("a part that is assigned at a place that is not fixed")
+    index = index if isinstance(total, Dim) else index % total
+    part = ops.expand_dims(cast(src, x.dtype), axis=dim % x.ndim)
+    part = stretched(part, _with_size(context.shape, dim, 1))
+    return _between(x, part, dim, index, index + 1, total)
+
+
+def _unfold(context: Context, x: Any, *, dimension: int, size: int, step: int) -> Any:
+    total = x.shape[dimension]
+    if isinstance(total, Dim):
+        raise CannotError("windows of an axis that is not fixed")
+    places = np.arange(0, total - size + 1, step)[:, None] + np.arange(size)
+    found = ops.take(x, places, axis=dimension)
+    axis = dimension % x.ndim
+    return ops.transpose(found, axes=[*range(axis + 1), *range(axis + 2, found.ndim), axis + 1])
+
+
+def _cosine_similarity(context: Context, x1: Any, *, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+    one, two = (stretched(cast(each, context.dtype), _common(x1, x2)) for each in (x1, x2))
+    sizes = [ops.maximum(ops.sqrt(ops.sum(ops.multiply(each, each), axis=dim)), eps) for each in (one, two)]
+    return ops.divide(ops.sum(ops.multiply(one, two), axis=dim), ops.multiply(*sizes))
+
+
+def _common(x: Any, y: Any) -> list[Any]:
+    rank = max(x.ndim, y.ndim)
+    pairs = zip(*([1] * (rank - each.ndim) + list(each.shape) for each in (x, y)), strict=True)
+    return [two if not isinstance(one, Dim) and one == 1 else one for one, two in pairs]
+
+
+def _im2col(context: Context, x: Any, *, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
+    pairs = [(each, each) for each in padding]
+    x = ops.pad(x, padding=pairs, mode="constant", value=0) if any(padding) else x
+    height, width = x.shape[-2:]
+    if isinstance(height, Dim) or isinstance(width, Dim):
+        raise CannotError("windows of an image that is not fixed")
+    rows, columns = (
+        (np.arange(kernel)[:, None] * gap + np.arange(0, size - gap * (kernel - 1), step))
+        for kernel, gap, step, size in zip(kernel_size, dilation, stride, (height, width), strict=True)
+    )
+    places = rows[:, None, :, None] * width + columns[None, :, None, :]
+    channels = x.shape[-3]
+    flat = reshaped(x, [*x.shape[:-2], height * width])
+    found = ops.take(flat, places.reshape(places.shape[0] * places.shape[1], -1), axis=flat.ndim - 1)
+    return reshaped(
+        found, [*x.shape[:-3], channels * places.shape[0] * places.shape[1], places.shape[2] * places.shape[3]]
+    )
+
+
+#: Operator -> what it means.
+SUMS: Final[dict[str, Callable[..., Any]]] = {
+    "sum": _reduction(ops.sum), "mean": _reduction(ops.mean), "amax": _reduction(ops.max), "amin": _reduction(ops.min),
+    "max": _extreme("max"), "min": _extreme("min"), "argmax": _place("max"), "argmin": _place("min"),
+    "any": _truths("max"), "all": _truths("min"), "var": _variance, "std": _deviation, "var_mean": _variance_and_mean,
+    "linalg_vector_norm": _norm, "norm": _norm, "logsumexp": _logsumexp, "prod": _product, "cumsum": _cumsum,
+    "softmax": _softmax, "_softmax": _softmax, "log_softmax": _log_softmax, "_log_softmax": _log_softmax,
+    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot"), _matmul), "addmm": _addmm, "baddbmm": _addmm,
+    "einsum": _einsum, "linear": linear, "scaled_dot_product_attention": _attention, "glu": _glu, "gather": _gather,
+    "index_select": _index_select,
+    "index": _index, "_unsafe_index": _index, "embedding": _embedding, "one_hot": _one_hot,
+    "slice_scatter": _slice_scatter, "select_scatter": _select_scatter, "unfold": _unfold, "im2col": _im2col,
+    "cosine_similarity": _cosine_similarity,
+}  # fmt: skip

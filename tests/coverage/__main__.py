@@ -1,0 +1,66 @@
+"""The command: read the networks of each set, print the table, write what came of each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+from tests.coverage import constructs, language, pictures
+from tests.coverage.judging import VERDICTS, Verdict, judged
+
+SETS = {
+    "constructs": constructs.constructs,
+    "torchvision": pictures.torchvision,
+    "timm": pictures.timm,
+    "transformers": language.transformers,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the networks of the sets named on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.coverage", description=__doc__)
+    parser.add_argument("sets", nargs="*", choices=list(SETS), help="default: the constructs, which need no library")
+    parser.add_argument("--only", help="networks whose name contains this")
+    parser.add_argument("--every", type=int, default=1, help="each so many-th network")
+    parser.add_argument("--first", type=int, default=0, help="begin at this one")
+    parser.add_argument("--limit", type=int, default=180, help="seconds that a network may take")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write what came of each network")
+    chosen = parser.parse_args(arguments)
+
+    found: list[Verdict] = []
+    for name in chosen.sets or ["constructs"]:
+        networks = [each for each in SETS[name]() if chosen.only is None or chosen.only in each.name]
+        for network in networks[chosen.first :: chosen.every]:
+            verdict = judged(network, limit=chosen.limit)
+            found.append(verdict)
+            strict = "" if verdict.strict else " (state not strict)"
+            print(
+                f"{verdict.verdict:8} {verdict.seconds:6.1f} s  {name} {verdict.name}{strict}  {verdict.why}",
+                flush=True,
+            )
+            if chosen.record:
+                chosen.record.write_text(json.dumps([each.plain() for each in found], indent=1) + "\n")
+    print(table(found))
+    return int(any(each.verdict == "wrong" for each in found))
+
+
+def table(found: list[Verdict]) -> str:
+    """The verdicts of each set, counted."""
+    lines = [
+        "| set | networks | whole | with fixed sizes only | refused | wrong | of the whole, states load strictly |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in dict.fromkeys(each.set for each in found):
+        mine = [each for each in found if each.set == name and each.verdict != "failed"]
+        counts = Counter(each.verdict for each in mine)
+        strict = sum(each.strict for each in mine if each.verdict in VERDICTS[:2])
+        cells = [name, len(mine), *(counts[each] for each in VERDICTS[:4]), strict]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Programs of torch.export as blocks: names, kinds, rows, states, and what is shared."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import modelarchive as ma
+from modelarchive.exchange.torch import build_module, read_module
+from tests.exchange.torch.comparison import IMAGE, Function, Holder, X, assert_read
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+
+
+def kinds(architecture):
+    """Dotted path -> kind, of all blocks."""
+    found = {}
+
+    def visit(block, path):
+        found[path] = block["kind"]
+        for each in (*block.get("children", ()), *block.get("nodes", ())):
+            if "block" in each:
+                visit(each["block"], f"{path}.{each['name']}".strip("."))
+
+    visit(architecture["model"], "")
+    return found
+
+
+def strict(module, bundle):
+    rebuilt = build_module(bundle)
+    rebuilt.load_state_dict(module.state_dict(), strict=True)
+    copy.deepcopy(module).load_state_dict(rebuilt.state_dict(), strict=True)
+    return rebuilt
+
+
+class Residual(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.branch = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.ReLU())
+
+    def forward(self, x):
+        return x + self.branch(x)
+
+
+def test_hierarchy_and_names_are_those_of_the_modules():
+    module = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 1), Residual(), torch.nn.Identity(), torch.nn.Flatten())
+    bundle = assert_read(module, IMAGE)
+    assert kinds(bundle.architecture) == {
+        "": "Sequential",
+        "0": "Conv2D",
+        "1": "Graph",
+        "1.branch": "Sequential",
+        "1.branch.0": "Conv2D",
+        "1.branch.1": "BatchNorm",
+        "1.branch.2": "Activation",
+        "2": "Identity",
+        "3": "Flatten",
+    }
+    strict(module.eval(), bundle)
+
+
+def test_subclasses_that_change_nothing_are_kinds():
+    class Mine(torch.nn.Linear):
+        pass
+
+    class Wide(torch.nn.Conv2d):
+        def __init__(self, channels):
+            super().__init__(channels, channels, 3, padding=1)
+
+    found = kinds(read_module(torch.nn.Sequential(Wide(4), torch.nn.Flatten(), Mine(192, 2)), IMAGE).architecture)
+    assert [found[name] for name in ("0", "1", "2")] == ["Conv2D", "Flatten", "Dense"]
+
+
+class Same(torch.nn.Conv2d):
+    """Padding as TensorFlow has it."""
+
+    def forward(self, x):
+        return F.conv2d(F.pad(x, (0, 1, 0, 1)), self.weight, self.bias, self.stride)
+
+
+class Acting(torch.nn.BatchNorm2d):
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.act = torch.nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.act(super().forward(x))
+
+
+def test_a_layer_called_as_a_function_stays_at_its_place():
+    module = torch.nn.Sequential(Same(4, 4, 2, 2), Acting(4)).eval()
+    bundle = assert_read(module, IMAGE)
+    found = kinds(bundle.architecture)
+    assert found["0"] == "Conv2D"
+    assert (found["1"], found["1.batchnorm"], found["1.act"]) == ("Graph", "BatchNorm", "Activation")
+    # One array under two names, and a state that has one of them.
+    rebuilt = strict(module, bundle)
+    assert "1.batchnorm.weight" not in rebuilt.state_dict()
+    assert bundle.parameters["1.batchnorm.weight"] is bundle.parameters["1.weight"]
+    with torch.no_grad():
+        rebuilt.half().double()
+        wanted = copy.deepcopy(module).half().double()(torch.from_numpy(IMAGE).double())
+        assert torch.allclose(rebuilt(torch.from_numpy(IMAGE).double()), wanted)
+
+
+def test_a_block_that_is_called_twice_is_one_block():
+    module = Holder(torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Tanh()), lambda held, x: held(held(x)))
+    bundle = assert_read(module, X)
+    nodes = bundle.architecture["model"]["nodes"]
+    assert [("block" in each, each.get("call")) for each in nodes] == [(True, None), (False, "held")]
+
+
+def test_a_block_that_does_other_things_at_each_call_is_read_all_the_same():
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.linear(x) if x.ndim == 3 else self.linear(x) * 2
+
+    assert_read(Holder(Twice(), lambda held, x: held(x)[:, 0] + held(x[:, 0])), X)
+
+
+def test_tied_parameters_stay_tied():
+    module = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Linear(6, 6))
+    module[1].weight = module[0].weight
+    bundle = assert_read(module, X)
+    assert bundle.parameters["1.weight"] is bundle.parameters["0.weight"]
+    rebuilt = strict(module.eval(), bundle)
+    assert rebuilt[1].weight is rebuilt[0].weight
+
+
+def test_parameters_of_another_module_are_given_to_a_block():
+    class Uses(torch.nn.Module):
+        def __init__(self, other):
+            super().__init__()
+            self.other = [other]
+
+        def forward(self, x):
+            return F.linear(x, self.other[0].weight) * 2
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = torch.nn.Linear(6, 6)
+            self.second = Uses(self.first)
+
+        def forward(self, x):
+            return self.second(self.first(x))
+
+    assert_read(Net(), X)
+
+
+def test_a_program_of_another_process_gives_the_same_as_its_module(tmp_path):
+    module = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 1), Residual()).eval()
+    x = torch.from_numpy(IMAGE)
+    program = torch.export.export(module, (x,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    bundle = read_module(program)
+    assert kinds(bundle.architecture) == kinds(read_module(module, x).architecture)
+    np.testing.assert_allclose(bundle.build()(IMAGE[:1]), module(x[:1]).detach().numpy(), atol=1e-5)
+
+
+def test_what_cannot_be_said_is_listed_with_the_module_that_does_it():
+    module = torch.nn.Sequential(Function(torch.fft.fft), Function(lambda x: x.real.cumprod(-1)))
+    with pytest.raises(ma.ConversionError) as caught:
+        read_module(module, X)
+    assert [where for where, _ in caught.value.unsupported] == ["0", "1"]
