@@ -180,6 +180,24 @@ ROWS: Final = (
         for ours, theirs in {"equal": "equal", "greater": "greater", "less": "lesser"}.items()
     ),
     *(
+        Row(
+            f"broadcast_{theirs} _{theirs} _{theirs}_scalar _npi_{numpy} _npi_{numpy}_scalar",
+            ops.or_equal(ours),
+            f"{ours}, equal, cast, maximum",
+            _TRUTH,
+        )
+        for ours, theirs, numpy in (
+            ("greater", "greater_equal", "greater_equal"),
+            ("less", "lesser_equal", "less_equal"),
+        )
+    ),
+    Row(
+        "broadcast_not_equal _not_equal _not_equal_scalar _npi_not_equal _npi_not_equal_scalar",
+        ops.unequal,
+        "equal, cast, subtract",
+        _TRUTH,
+    ),
+    *(
         Row(names, ops.reduction(name), name, _NO_AXES)
         for name, names in {
             "mean": "mean _npi_mean",
@@ -189,7 +207,18 @@ ROWS: Final = (
         }.items()
     ),
     Row("add_n ElementWiseSum", ops.sum_of_all, "add"),
-    Row("dot batch_dot _npx_batch_dot", ops.matmul, "matmul, transpose", "dot with a matrix only"),
+    Row(
+        "dot batch_dot _npx_batch_dot linalg_gemm2 _linalg_gemm2",
+        ops.matmul,
+        "matmul, transpose",
+        "dot with a matrix only",
+    ),
+    Row("_contrib_arange_like _npx_arange_like", shapes.arange_like, "broadcast_to, cumsum", "along one axis only"),
+    Row("broadcast_like", shapes.broadcast_like, "broadcast_to"),
+    Row("broadcast_to", shapes.broadcast_to, "broadcast_to"),
+    Row("cumsum _np_cumsum", shapes.cumsum, "cumsum"),
+    Row("slice_like", shapes.slice_like, "slice, take"),
+    Row("repeat", shapes.repeat, "stack, reshape", "along one axis only"),
     Row("take", ops.take, "take", _RANGE),
     Row("Cast cast _npx_cast", ops.cast, "cast"),
     Row("clip _npi_clip", ops.clip, "clip"),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
+
 from modelarchive.exchange.mxnet.exporting import Entry, Given, Place, Writer, entry, rank
 from modelarchive.exchange.mxnet.saying import padding, reshape
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.ops import OPS
 
 Arguments = dict[str, Any]
 
@@ -47,6 +50,8 @@ def _var(place: Place, arguments: Arguments, given: list[Given]) -> Entry:
         raise Refusal("a variance with ddof has no counterpart")
     axis = arguments["axis"]
     axes = list(range(rank(given[0]))) if axis is None else [axis] if isinstance(axis, int) else list(axis)
+    if not axes:
+        return place.op("elemwise_sub", entry(given[0]), entry(given[0]))
     off = place.op("broadcast_sub", entry(given[0]), place.op("mean", entry(given[0]), axis=axes, keepdims=True))
     known = Given(place.op("square", off), given[0].known)
     return _reduction("mean")(place, {"axis": axes, "keepdims": arguments["keepdims"]}, [known])  # type: ignore[no-any-return]
@@ -171,7 +176,9 @@ def _where(place: Place, arguments: Arguments, given: list[Given]) -> Entry:
     ranks = {rank(each) for each in given}
     if len(ranks) > 1 or len({each.known.shapes for each in given}) > 1:
         raise Refusal("a choice between arrays of different shapes has no counterpart")
-    condition = place.op("Cast", entry(given[0]), dtype="float32")
+    condition = entry(given[0])
+    if given[0].known.array_dtype == np.bool_:
+        condition = place.op("Cast", condition, dtype="float32")
     return place.op("where", condition, entry(given[1]), entry(given[2]))
 
 
@@ -180,6 +187,33 @@ def _transpose(place: Place, arguments: Arguments, given: list[Given]) -> Entry:
     if axes is None:
         return place.op("transpose", entry(given[0]))
     return place.op("transpose", entry(given[0]), axes=[axis % len(axes) for axis in axes])
+
+
+def _cumsum(place: Place, arguments: Arguments, given: list[Given]) -> Entry:
+    x, axis = entry(given[0]), arguments["axis"] % rank(given[0])
+    before = np.dtype(given[0].known.array_dtype)
+    after = OPS["cumsum"].dtype(before, axis=axis)
+    if after != before:
+        x = _cast(place, {"dtype": after.name}, given)
+    return place.op("cumsum", x, axis=axis)
+
+
+def _broadcast_to(place: Place, arguments: Arguments, given: list[Given]) -> Entry:
+    """Sizes that are taken of the other array by broadcast_like, those that are written by broadcast_to."""
+    shape = arguments["shape"]
+    one, like = given
+    if one.entry is None:
+        x, own = place.made("value", np.full((1,) * len(shape), one.number, np.float32)), [1] * len(shape)
+    else:
+        x, own = one.entry, [1] * (len(shape) - rank(one)) + one.known.declared
+        for _ in range(len(shape) - rank(one)):
+            x = place.op("expand_dims", x, axis=0)
+    taken = [axis for axis, size in enumerate(shape) if size is None and like.entry != one.entry]
+    if taken:
+        x = place.op("broadcast_like", x, entry(like), lhs_axes=taken, rhs_axes=taken)
+    if any(size not in (None, before) for size, before in zip(shape, own, strict=True)):
+        x = place.op("broadcast_to", x, shape=[size or 0 for size in shape])
+    return x
 
 
 #: Op -> how it is said.
@@ -206,6 +240,8 @@ OPS_OUT: Final[dict[str, Writer]] = {
     "stack": _stack,
     "clip": _clip,
     "cast": _cast,
+    "cumsum": _cumsum,
+    "broadcast_to": _broadcast_to,
     "take": _take,
     "where": _where,
     "transpose": _transpose,

@@ -176,11 +176,9 @@ def _adaptive_line(place: Place, layer: Any, given: list[Given]) -> Entry:
     return _last(place, layer, place.op("squeeze", y, axis=[2]))
 
 
-def _affine(place: Place, layer: Any, size: int | None = None) -> list[Entry]:
+def _affine(place: Place, layer: Any, x: Given, size: int | None = None) -> list[Entry]:
     """Scale and shift; MXNet has no layer without them."""
-    channels = size if size is not None else layer.in_channels
-    if not channels:
-        raise Refusal("the number of channels is not known: declare the model's inputs")
+    channels = _channels(layer, x) if size is None else size
     dtype = layer.dtype if layer.dtype in ("float32", "float64", "float16") else "float32"
     found = []
     for own, used, name, value in (("weight", layer.scale, "gamma", 1), ("bias", layer.center, "beta", 0)):
@@ -191,10 +189,23 @@ def _affine(place: Place, layer: Any, size: int | None = None) -> list[Entry]:
     return found
 
 
+def _channels(layer: Any, x: Given) -> int:
+    """How many a layer has that may have no parameters to say so."""
+    axis, channels = layer.axis, layer.in_channels
+    if isinstance(axis, Sequence):
+        axis, channels = axis[0], channels[0] if channels else 0
+    if not channels and x.known is not None:
+        one, other = (shape[axis] for shape in x.known.shapes)
+        channels = one if one == other else 0
+    if not channels:
+        raise Refusal("the number of channels is not known: declare the model's inputs")
+    return int(channels)
+
+
 def _batch_norm(place: Place, layer: Any, given: list[Given]) -> Entry:
     statistics = [place.parameter(layer, name, aux=True) for name in ("running_mean", "running_var")]
     attributes = {"eps": float(layer.epsilon), "momentum": float(layer.momentum), "axis": layer.axis}
-    inputs = [entry(given[0]), *_affine(place, layer), *statistics]
+    inputs = [entry(given[0]), *_affine(place, layer, given[0]), *statistics]
     return place.op("BatchNorm", *inputs, fix_gamma=not layer.scale, use_global_stats=False, **attributes)
 
 
@@ -204,20 +215,20 @@ def _layer_norm(place: Place, layer: Any, given: list[Given]) -> Entry:
         if len(axis) != 1:
             raise Refusal("a LayerNorm over several axes together has no counterpart")
         axis = axis[0]
-    return place.op("LayerNorm", entry(given[0]), *_affine(place, layer), axis=axis, eps=float(layer.epsilon))
+    return place.op("LayerNorm", entry(given[0]), *_affine(place, layer, given[0]), axis=axis, eps=float(layer.epsilon))
 
 
 def _instance_norm(place: Place, layer: Any, given: list[Given]) -> Entry:
     if layer.axis != 1:
         raise Refusal("an InstanceNorm with other channels than axis 1 has no counterpart")
-    return place.op("InstanceNorm", entry(given[0]), *_affine(place, layer), eps=float(layer.epsilon))
+    return place.op("InstanceNorm", entry(given[0]), *_affine(place, layer, given[0]), eps=float(layer.epsilon))
 
 
 def _group_norm(place: Place, layer: Any, given: list[Given]) -> Entry:
     """MXNet 1.x scales groups and not channels: the scale and shift of channels follow by themselves."""
     if layer.axis != 1:
         raise Refusal("a GroupNorm with other channels than axis 1 has no counterpart")
-    plain = _affine(place, layer, layer.num_groups)
+    plain = _affine(place, layer, given[0], layer.num_groups)
     x = place.op("GroupNorm", entry(given[0]), *plain, num_groups=layer.num_groups, eps=float(layer.epsilon))
     shape = [1, -1, *[1] * (rank(given[0]) - 2)]
     for own, used, op in (("weight", layer.scale, "broadcast_mul"), ("bias", layer.center, "broadcast_add")):
