@@ -35,7 +35,7 @@ ABSENT: Final = _Absent()
 
 
 class Change(NamedTuple):
-    """A value that differs; :data:`ABSENT` on the side that lacks it."""
+    """A value that differs; ``ABSENT`` on the side that lacks it."""
 
     #: JSON pointer into the first; into the second for what the first lacks.
     where: str

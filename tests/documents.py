@@ -10,7 +10,8 @@ Fenced blocks of two languages are examples:
   ``$ command  # exit 1``.
 
 An HTML comment right above a fence changes that: ``<!-- needs: torch -->`` leaves the block out where the
-module or program is not installed, ``<!-- not run: reason -->`` always.
+module or program is not installed, ``<!-- not run: reason -->`` always; ``<!-- file: use.py -->`` writes the block
+into that file, for the commands below it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-COMMENT = re.compile(r"<!-- *(needs|not run): *([^>]+?) *-->\s*\Z")
+COMMENT = re.compile(r"<!-- *(needs|not run|file): *([^>]+?) *-->\s*\Z")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 TIME_LIMIT_S = 300
 
@@ -42,6 +43,7 @@ class Example:
     language: str
     text: str
     needs: list[str] = field(default_factory=list)
+    file: str = ""
 
     @property
     def missing(self) -> list[str]:
@@ -59,9 +61,10 @@ def examples(document: Path) -> Iterator[Example]:
         if comment and comment[1] == "not run":
             continue
         lines = [line.removeprefix(indent) for line in body.splitlines()]
-        needs = re.split(r"[,\s]+", comment[2]) if comment else []
+        said = {comment[1]: comment[2]} if comment else {}
+        needs = re.split(r"[,\s]+", said["needs"]) if "needs" in said else []
         line = text.count("\n", 0, fence.start()) + 2
-        yield Example(document, line, language, "\n".join(lines) + "\n", needs)
+        yield Example(document, line, language, "\n".join(lines) + "\n", needs, said.get("file", ""))
 
 
 class Runner:
@@ -79,7 +82,9 @@ class Runner:
             AssertionError: The output is not what the document says.
             Exception: Whatever a Python example raises.
         """
-        if example.language == "console":
+        if example.file:
+            (self.folder / example.file).write_text(example.text, "utf-8")
+        elif example.language == "console":
             self._console(example)
         elif ">>>" in example.text:
             self._prompts(example)

@@ -35,7 +35,14 @@ import no_such_module
   >>> x + 1
   2
   ```
+<!-- file: said.txt -->
+```python
+written, not run
+```
+
 ```console
+$ cat said.txt
+written, not run
 $ echo a \\
   b
 a b
@@ -93,7 +100,8 @@ def test_examples_are_found_and_share_a_namespace(tmp_path: Path) -> None:
         ("python", 2, []),
         ("python", 16, ["no_such_module"]),
         ("python", 21, []),
-        ("console", 25, []),
+        ("python", 26, []),
+        ("console", 30, []),
     ]
     folder = tmp_path / "folder"
     folder.mkdir()

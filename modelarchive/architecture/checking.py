@@ -29,7 +29,7 @@ class Checked:
 
     Attributes:
         block: The network, its parameters without values and their shapes inferred. It belongs to this object:
-            :func:`modelarchive.architecture.build` gives others like it.
+            :func:`modelarchive.build` gives others like it.
         inputs: What the architecture declares.
         seen: ``id(block)`` -> what the first call of each block is given.
         returned: ``id(block)`` -> what that call returns.

@@ -98,7 +98,7 @@ class Archive(Mapping[str, np.ndarray]):
 
     @property
     def section(self) -> str:
-        """What it holds: "parameters" of a network, or "arrays" that :func:`modelarchive.save` stored."""
+        """``"parameters"`` of a network, or ``"arrays"`` that :func:`modelarchive.save` stored."""
         return self.reader.contents.section
 
     @property
@@ -123,7 +123,7 @@ class Archive(Mapping[str, np.ndarray]):
 
     @cached_property
     def architecture(self) -> dict[str, Any]:
-        """The architecture, not yet validated: :meth:`build` and :meth:`verify` do that.
+        """The architecture as the file has it; :meth:`build` and :meth:`verify` validate it.
 
         Raises:
             FormatError: There is none, or it is not JSON.
@@ -132,7 +132,7 @@ class Archive(Mapping[str, np.ndarray]):
 
     @cached_property
     def checked(self) -> Checked:
-        """The architecture as the file has it, validated; once, however many parts are built of it.
+        """The architecture, validated; once, however many parts are built of it.
 
         Raises:
             FormatError: There is none, or it is not JSON.

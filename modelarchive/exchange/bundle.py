@@ -185,7 +185,7 @@ def deferred(parameters: Mapping[str, np.ndarray]) -> dict[str, Deferred]:
     return found
 
 
-def parameters_of(checked: Checked, arrays: Mapping[str, Deferred]) -> Parameters:
+def fitted(checked: Checked, arrays: Mapping[str, Deferred]) -> Parameters:
     """The parameters of an architecture, in its order.
 
     Args:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from modelarchive.errors import ModelArchiveError, SpecError
-from modelarchive.exchange.support import said
 
 #: What arithmetic, lookups and NumPy raise where a file says a number or a word that a row did not expect.
 _RAISED: Final = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
@@ -30,7 +29,7 @@ def refusing(what: str) -> Iterator[None]:
     try:
         yield
     except SpecError as error:
-        raise Refusal(f"{what}: {said(error)}") from error
+        raise Refusal(f"{what}: {reason(error)}") from error
     except ModelArchiveError:
         raise
     except _RAISED as error:
@@ -48,3 +47,16 @@ def _words(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"lacks {error}"
     return str(error) or type(error).__name__
+
+
+def problems_of(error: SpecError) -> list[tuple[str, str]]:
+    """The problems of an architecture as a ConversionError lists them."""
+    return [(pointer or "(model)", message) for pointer, _, message in error.problems]
+
+
+def reason(error: Exception) -> str:
+    """What an error of this package's own layers says of a model: no place in this package, and no block's class."""
+    if not isinstance(error, SpecError) or not error.problems:
+        return str(error)
+    what = error.problems[0][2].removeprefix(f"{error.path}: ")
+    return f"{what}: pass inputs= with fixed sizes" if "not fixed" in what else what

@@ -54,7 +54,7 @@ class Graph(Block):
         inputs: Names of the inputs, in the order of the call.
         nodes: The steps; each refers to inputs and to earlier nodes.
         outputs: What the call returns: one reference gives the bare value, several give a tuple.
-        structure: The containers around the outputs instead (:mod:`modelarchive.nn.nesting`).
+        structure: The containers around the outputs instead (``modelarchive.nn.nesting``).
         children: The blocks that the nodes declare.
         parameters: The graph's own parameters.
 
@@ -102,7 +102,7 @@ class Graph(Block):
 
     @property
     def structure(self) -> Any:
-        """The containers around the outputs (:mod:`modelarchive.nn.nesting`)."""
+        """The containers around the outputs (``modelarchive.nn.nesting``)."""
         return self._structure
 
     def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -28,7 +28,8 @@ INTRODUCTION = """\
 Written by `python -m tests.conformance.document` from `schemas/`; do not edit.
 
 An architecture is JSON: what a network is, in the words below and no others. It holds no code.
-The [JSON Schemas](../schemas) are normative, this page is a reading copy.
+The [JSON Schemas](https://github.com/modelarchive/modelarchive/tree/main/schemas) are normative, this page is a
+reading copy.
 `modelarchive.validate` checks an architecture against them, and then what a schema cannot say: unique names,
 references, shapes through the whole network.
 
@@ -44,6 +45,9 @@ references, shapes through the whole network.
 
 Every field of a kind and every argument of an op is written out; nothing depends on a library's default.
 Integers are at most 2^31 - 1 unless the table says otherwise.
+"""
+
+SHARED = """\
 Kinds with parameters have two more fields, which may be absent:
 """
 
@@ -63,7 +67,12 @@ def document() -> str:
     """The whole text."""
     schemas = vocabulary.all_schemas()
     dense = schemas[vocabulary.kind_schemas()["Dense"]]["properties"]
-    parts = [INTRODUCTION, "\n".join(_table({name: dense[name] for name in ("frozen", "shares")}, dense)), ""]
+    families: dict[str, list[str]] = {}
+    for kind, layer in KINDS.items():
+        families.setdefault(layer.__module__.rpartition(".")[2].replace("_", " "), []).append(kind)
+    names = sorted([*ops.OPS, "constant"])
+    shared = _table({name: dense[name] for name in ("frozen", "shares")}, dense)
+    parts = [INTRODUCTION, *_index(families, names), SHARED, *shared, ""]
     architecture = schemas["architecture-2"]
     parts += ["## Architecture", "", architecture["description"], ""]
     parts += [*_table(architecture["properties"], architecture.get("$defs", {})), ""]
@@ -71,17 +80,29 @@ def document() -> str:
     parts += ["## Containers", ""]
     for kind in vocabulary.CONTAINERS:
         parts += _kind(schemas[vocabulary.kind_schemas()[kind]])
-    families: dict[str, list[str]] = {}
-    for kind, layer in KINDS.items():
-        families.setdefault(layer.__module__.rpartition(".")[2], []).append(kind)
     for family, kinds in families.items():
-        parts += [f"## Kinds: {family.replace('_', ' ')}", ""]
+        parts += [f"## Kinds: {family}", ""]
         for kind in kinds:
             parts += _kind(schemas[vocabulary.kind_schemas()[kind]])
     parts += ["## Ops", "", "Pure functions of arrays with literal arguments; they stand at the nodes of a Graph.", ""]
-    for name in sorted([*ops.OPS, "constant"]):
+    for name in names:
         parts += _op(name, schemas[vocabulary.op_schemas()[name]])
     return "\n".join(parts) + "\n" + CONFORMANCE + "\n".join(_conformance()) + "\n"
+
+
+def _index(families: dict[str, list[str]], names: list[str]) -> list[str]:
+    """Links to each kind and op; of two headings that differ in capitals alone, the second one's anchor ends in -1."""
+    rows = {"containers": list(vocabulary.CONTAINERS), **families, "ops": names}
+    taken: set[str] = set()
+    lines = ["| | |", "| --- | --- |"]
+    for title, words in rows.items():
+        links = []
+        for word in words:
+            anchor = word.lower() if word.lower() not in taken else f"{word.lower()}-1"
+            taken.add(anchor)
+            links.append(f"[{word}](#{anchor})")
+        lines.append(f"| {title} | {', '.join(links)} |")
+    return [*lines, ""]
 
 
 def _kind(schema: dict[str, Any]) -> list[str]:

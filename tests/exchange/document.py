@@ -7,7 +7,7 @@ import itertools
 import re
 from pathlib import Path
 
-from modelarchive.exchange.support import Support
+from modelarchive.exchange.rows import Support
 from modelarchive.formats.mistake import Mistake
 from modelarchive.formats.mistaken import FILES, FOLDERS
 from tests.conftest import ROOT

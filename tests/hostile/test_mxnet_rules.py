@@ -11,6 +11,7 @@ import pytest
 
 from modelarchive.errors import ConversionError, FormatError, UnsafeFileError
 from modelarchive.exchange import budget, mxnet
+from modelarchive.exchange.drawing import MAX_PROBLEMS
 
 X = {"op": "null", "name": "x", "inputs": []}
 
@@ -86,5 +87,5 @@ def test_messages_stay_short(tmp_path: Path) -> None:
     nodes.append({"op": "add_n", "name": "all", "inputs": [[at, 0] for at in range(1, 3001)]})
     with pytest.raises(ConversionError) as caught:
         mxnet.read(symbol(tmp_path, nodes))
-    assert len(caught.value.unsupported) == 3000
+    assert len(caught.value.unsupported) == MAX_PROBLEMS + 1
     assert len(str(caught.value)) < 200_000

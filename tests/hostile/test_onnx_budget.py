@@ -12,9 +12,9 @@ import pytest
 
 import modelarchive as ma
 from modelarchive.exchange import budget, onnx
+from modelarchive.exchange.drawing import MAX_PROBLEMS
 from modelarchive.exchange.onnx import protobuf
 from modelarchive.exchange.onnx.folding import MAX_FOLDED
-from modelarchive.exchange.onnx.importing import MAX_PROBLEMS
 from modelarchive.exchange.onnx.values import MAX_CHANGES
 from tests.exchange.onnx.wire import field, function, graph, model, node, tensor, value
 
@@ -222,7 +222,7 @@ def test_calls_of_functions_are_counted(leaf, refusal, monkeypatch):
     monkeypatch.setattr(budget.Budget, "spend", counting)
     nodes, functions = calls(8, LEAVES[leaf])
     error = refusal(nodes, functions=functions)
-    # Problems end it too: so many are told.
+    # Problems end it too: so many are reported.
     assert isinstance(error, ma.UnsafeFileError) or len(error.unsupported) in (1, MAX_PROBLEMS + 1)
     assert looked_at < 8 * budget.STEPS
 

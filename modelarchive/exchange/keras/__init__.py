@@ -7,7 +7,7 @@ from modelarchive.exchange.keras.lifting import LAYERS, OPERATIONS
 from modelarchive.exchange.keras.live import read_model
 from modelarchive.exchange.keras.reading import bundle_of_config, read
 from modelarchive.exchange.keras.writing import build_model, write
-from modelarchive.exchange.support import Support
+from modelarchive.exchange.rows import Support
 
 __all__ = [
     "arrays_of",
@@ -24,7 +24,7 @@ __all__ = [
 
 def support() -> list[Support]:
     """Every layer and operation of Keras that is read or written."""
-    from modelarchive.exchange.keras.building import losses, written
+    from modelarchive.exchange.keras.exporting import losses, written
 
     there = {theirs for several in written().values() for theirs in several}
     lost = losses()

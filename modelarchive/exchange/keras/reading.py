@@ -22,7 +22,7 @@ from modelarchive.exchange.keras.parameters import asides, by_layer, by_path, to
 from modelarchive.exchange.keras.storage import Names, Paths, Storage
 from modelarchive.exchange.keras.unknown import unknown_keys
 from modelarchive.exchange.mapped import MappedFile
-from modelarchive.exchange.support import problems_of
+from modelarchive.exchange.refusal import problems_of
 from modelarchive.exchange.zipped import content
 from modelarchive.store.deferred import Deferred
 

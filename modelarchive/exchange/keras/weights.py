@@ -148,9 +148,8 @@ def recurrent(order: Sequence[int], suffix: str = "l0", prefix: str = "cell/") -
     def write_bias(arrays: Sequence[np.ndarray], fields: Fields) -> np.ndarray:
         if fields.get("linear_before_reset"):
             return np.stack([back(arrays[0]), back(arrays[1])])
-        # Summed as they are added here: narrow ones wide, of which no sum is rounded to theirs.
-        wide = [x.astype(np.float32) if x.dtype.itemsize < 4 else x for x in arrays]
-        return back(wide[0] + wide[1])
+        # A sum of 16 bits would be rounded to them, also where Keras' variable has 32.
+        return back(np.add(*arrays, dtype=np.promote_types(arrays[0].dtype, np.float32)))
 
     def matrix(theirs: str, ours: str) -> Weight:
         return Weight(

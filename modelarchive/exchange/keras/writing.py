@@ -111,7 +111,7 @@ def build_model(source: Source, *, inputs: Any = None) -> keras.Model:
 def build_with_notes(bundle: Bundle, *, inputs: Any = None) -> tuple[keras.Model, list[Note]]:
     """As :func:`build_model`, with what was changed or lost."""
     keras = keras_module()
-    from modelarchive.exchange.keras.building import model_of
+    from modelarchive.exchange.keras.exporting import model_of
 
     block: Block = bundle.build()
     architecture = bundle.architecture or {}

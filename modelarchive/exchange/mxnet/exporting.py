@@ -13,7 +13,7 @@ from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.names import Taken, joined
 from modelarchive.nn import Block, Layer, Sequential, nesting
-from modelarchive.nn.evaluate import Abstract, Evaluator, Value, constant_value
+from modelarchive.nn.evaluate import Abstract, Evaluator, constant_value
 from modelarchive.nn.graph import Graph, Node, constant, is_constant
 from modelarchive.nn.parameter import Parameter
 from modelarchive.store.deferred import Deferred
@@ -23,7 +23,7 @@ Entry: TypeAlias = list[int]
 
 
 @dataclass(frozen=True)
-class Given:
+class Value:
     """A value on its way: a result of the symbol, or a Python number.
 
     Attributes:
@@ -33,11 +33,11 @@ class Given:
     """
 
     entry: Entry | None
-    known: Value = None
+    known: Any = None
     number: float | None = None
 
 
-Writer = Callable[["Place", Any, list[Given]], Any]
+Lower = Callable[["Context", Any, list[Value]], Any]
 
 
 class Exporter:
@@ -46,16 +46,14 @@ class Exporter:
     Args:
         arrays: Structural name -> array.
         names: Structural name -> name in MXNet.
-        kinds: How each kind is said.
-        ops: How each op is said.
+        lowerings: How each kind and op is lowered.
     """
 
     def __init__(
         self,
         arrays: Mapping[str, Deferred],
         names: Mapping[str, str],
-        kinds: Mapping[str, Writer],
-        ops: Mapping[str, Writer],
+        lowerings: Mapping[str, Lower],
     ) -> None:
         self.nodes: list[dict[str, Any]] = []
         #: Name in MXNet -> array, of what the symbol uses.
@@ -66,8 +64,7 @@ class Exporter:
         self.problems: list[tuple[str, str]] = []
         self._stored = arrays
         self._names = names
-        self._kinds = kinds
-        self._ops = ops
+        self._lowerings = lowerings
         self._owners: dict[int, str] = {}
         self._variables: dict[str, Entry] = {}
         self._taken = Taken(names.values())
@@ -75,7 +72,7 @@ class Exporter:
         self.said: set[int] = set()
         self._evaluator = Evaluator()
 
-    def run(self, block: Block, inputs: Sequence[tuple[str, Value]]) -> list[Entry]:
+    def run(self, block: Block, inputs: Sequence[tuple[str, Abstract | None]]) -> list[Entry]:
         """The heads of the symbol of a network; what cannot be said is collected in `problems`."""
         missing: dict[int, str] = {}
         for name, parameter in block.collect_params().items():
@@ -88,7 +85,7 @@ class Exporter:
         ]
         if self.problems:
             return []
-        given: list[Given | None] = [Given(self.variable(self._free(name)), known) for name, known in inputs]
+        given: list[Value | None] = [Value(self.variable(self._free(name)), known) for name, known in inputs]
         results = self._block(block, "", given)
         return [each.entry for each in results if each is not None and each.entry is not None]
 
@@ -148,7 +145,7 @@ class Exporter:
 
     # ------------------------------------------------------------------ the network
 
-    def _block(self, block: Block, path: str, given: list[Given | None]) -> list[Given | None]:
+    def _block(self, block: Block, path: str, given: list[Value | None]) -> list[Value | None]:
         if isinstance(block, Layer):
             return self._layer(block, path, given)
         if isinstance(block, Sequential):
@@ -160,8 +157,8 @@ class Exporter:
         self.problems.append((path, f"{type(block).__name__} is no kind of the vocabulary"))
         return [None]
 
-    def _graph(self, graph: Graph, path: str, given: list[Given | None]) -> list[Given | None]:
-        values: dict[str, list[Given | None]] = {name: [each] for name, each in zip(graph.inputs, given, strict=False)}
+    def _graph(self, graph: Graph, path: str, given: list[Value | None]) -> list[Value | None]:
+        values: dict[str, list[Value | None]] = {name: [each] for name, each in zip(graph.inputs, given, strict=False)}
         if graph.structure != nesting.usual(len(graph.outputs)):
             self.notes.append(Note(path or "(model)", "its outputs come one after another, without their containers"))
         for node in graph.nodes:
@@ -171,12 +168,12 @@ class Exporter:
             values[node.name] = self._node(graph, node, joined(path, node.name), path, inputs)
         return [self._picked(values, ref) for ref in graph.outputs]
 
-    def _picked(self, values: Mapping[str, list[Given | None]], ref: tuple[str, int | None]) -> Given | None:
+    def _picked(self, values: Mapping[str, list[Value | None]], ref: tuple[str, int | None]) -> Value | None:
         several = values[ref[0]]
         index = ref[1] or 0
         return several[index] if index < len(several) else None
 
-    def _node(self, graph: Graph, node: Node, name: str, path: str, given: list[Given | None]) -> list[Given | None]:
+    def _node(self, graph: Graph, node: Node, name: str, path: str, given: list[Value | None]) -> list[Value | None]:
         if node.verb in ("block", "call"):
             return self._block(graph.find(node.target), joined(path, node.target), given)
         if node.verb == "parameter":
@@ -185,55 +182,54 @@ class Exporter:
             if not shape:
                 self.problems.append((name, "a parameter without axes has no counterpart"))
                 return [None]
-            return [Given(self.parameter(parameter), Abstract((shape, shape), parameter.dtype))]
+            return [Value(self.parameter(parameter), Abstract((shape, shape), parameter.dtype))]
         if is_constant(node):
             return [self._constant(constant(node.arguments), name)]
         try:
             known = self._evaluator.op(node.target, [_known(each) for each in given], dict(node.arguments))
         except (ValueError, LookupError):
             known = None
-        return self._said(self._ops, node.target, f"the op {node.target!r}", name, dict(node.arguments), given, known)
+        return self._said(node.target, f"the op {node.target!r}", name, dict(node.arguments), given, known)
 
-    def _constant(self, value: Any, name: str) -> Given:
+    def _constant(self, value: Any, name: str) -> Value:
         known = constant_value(value)
         if isinstance(value, np.ndarray) and value.ndim:
-            return Given(self.made(name, value), known)
-        return Given(None, known, float(value))
+            return Value(self.made(name, value), known)
+        return Value(None, known, float(value))
 
-    def _layer(self, layer: Layer, path: str, given: list[Given | None]) -> list[Given | None]:
+    def _layer(self, layer: Layer, path: str, given: list[Value | None]) -> list[Value | None]:
         try:
             known = self._evaluator.layer(layer, [_known(each) for each in given])
         except (ValueError, LookupError):
             known = None
-        return self._said(self._kinds, layer.kind, f"the kind {layer.kind!r}", path, layer, given, known)
+        return self._said(layer.kind, f"the kind {layer.kind!r}", path, layer, given, known)
 
     def _said(
         self,
-        table: Mapping[str, Writer],
         word: str,
         what: str,
         path: str,
         subject: Any,
-        given: list[Given | None],
-        known: Value,
-    ) -> list[Given | None]:
+        given: list[Value | None],
+        known: Any,
+    ) -> list[Value | None]:
         whole = [each for each in given if each is not None]
         if len(whole) < len(given):
             return [None]  # of what could not be said nothing can be made
         try:
-            if word not in table:
+            if word not in self._lowerings:
                 raise Refusal(f"{what} has no counterpart in MXNet")
-            results = table[word](Place(self, path), subject, whole)
+            results = self._lowerings[word](Context(self, path), subject, whole)
         except Refusal as refusal:
             self.problems.append((path or "(model)", str(refusal)))
             return [None]
         entries = results if isinstance(results, tuple) else (results,)
         shapes = known if isinstance(known, tuple) else (known,) * len(entries)
-        return [Given(entry, shape) for entry, shape in zip(entries, shapes, strict=False)]
+        return [Value(entry, shape) for entry, shape in zip(entries, shapes, strict=False)]
 
 
 @dataclass(frozen=True)
-class Place:
+class Context:
     """Where in the network a symbol's nodes are made: what the tables work on.
 
     Attributes:
@@ -261,7 +257,7 @@ class Place:
         self.exporter.notes.append(Note(self.path or "(model)", what))
 
 
-def rank(given: Given) -> int:
+def rank(given: Value) -> int:
     """How many axes a value has.
 
     Raises:
@@ -272,7 +268,7 @@ def rank(given: Given) -> int:
     return len(given.known.shapes[0])
 
 
-def entry(given: Given) -> Entry:
+def entry(given: Value) -> Entry:
     """The result of the symbol that a value is.
 
     Raises:
@@ -291,5 +287,5 @@ def text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _known(given: Given | None) -> Value:
+def _known(given: Value | None) -> Abstract | None:
     return None if given is None else given.known

@@ -10,9 +10,8 @@ from modelarchive.exchange.mxnet import lifting_layers as layers
 from modelarchive.exchange.mxnet import lifting_ops as ops
 from modelarchive.exchange.mxnet import lifting_shapes as shapes
 from modelarchive.exchange.mxnet.lifting_layers import Operator
-from modelarchive.exchange.mxnet.operating import OPS_OUT
-from modelarchive.exchange.mxnet.saying import KINDS_OUT
-from modelarchive.exchange.support import Support
+from modelarchive.exchange.mxnet.lowering import LOWERINGS
+from modelarchive.exchange.rows import Support
 
 
 @dataclass(frozen=True)
@@ -235,11 +234,11 @@ def support() -> list[Support]:
 
 
 def _support() -> Iterator[Support]:
-    said = set(KINDS_OUT) | set(OPS_OUT)
+    said = set(LOWERINGS)
     for row in ROWS:
         ours = {name for name in row.ours.split(", ") if name}
         said -= ours
-        written = bool(ours) and ours <= set(KINDS_OUT) | set(OPS_OUT)
+        written = bool(ours) and ours <= set(LOWERINGS)
         yield Support(row.names.replace(" ", ", "), row.ours, read=True, written=written, losses=row.losses)
     for name in sorted(said):
         yield Support("", name, read=False, written=True, losses="with the operators above")

@@ -14,7 +14,7 @@ from modelarchive import dtypes
 from modelarchive.architecture import Checked, check
 from modelarchive.errors import ConversionError, FormatError, SpecError, counted
 from modelarchive.exchange.budget import reading
-from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred, parameters_of
+from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred, fitted
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.mxnet import naming
 from modelarchive.exchange.mxnet.drawing import input_position
@@ -22,7 +22,7 @@ from modelarchive.exchange.mxnet.importing import Importer
 from modelarchive.exchange.mxnet.inputs import Shape, candidates, declared_shapes
 from modelarchive.exchange.mxnet.ndarrays import is_ndarray_file, read_arrays
 from modelarchive.exchange.mxnet.symbol import VARIABLE, SymbolGraph, read_symbol
-from modelarchive.exchange.support import problems_of
+from modelarchive.exchange.refusal import problems_of
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
@@ -223,7 +223,7 @@ def _bundle(
     arrays: Mapping[str, Deferred],
     notes: list[Note],
 ) -> Bundle:
-    parameters = parameters_of(model, importer.builder.arrays)
+    parameters = fitted(model, importer.builder.arrays)
     notes = [*notes, *importer.report.notes]
     if not model.inputs:
         notes.append(Note("(inputs)", "their shapes are in neither file: pass inputs= to have them declared"))

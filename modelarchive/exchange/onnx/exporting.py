@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from modelarchive import dtypes
-from modelarchive.exchange.onnx.composing import Composition, Entry, Given, Place, Saying, computed
+from modelarchive.exchange.onnx.lowering_context import Composition, Context, Entry, Lowering, Value, computed
 from modelarchive.exchange.onnx.words import CODES
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.names import joined
 from modelarchive.nn import Block, Layer, Sequential, nesting
-from modelarchive.nn.evaluate import Abstract, Evaluator, Value, constant_value
+from modelarchive.nn.evaluate import Abstract, Evaluator, constant_value
 from modelarchive.nn.graph import Graph, Node, constant, is_constant
 from modelarchive.ops.precision import is_narrow
 
@@ -24,16 +24,14 @@ class Exporter:
 
     Args:
         graph: What collects the nodes.
-        kinds: How each kind is said.
-        ops: How each op is said.
+        lowerings: How each kind and op is lowered.
     """
 
-    def __init__(self, graph: Composition, kinds: Mapping[str, Saying], ops: Mapping[str, Saying]) -> None:
+    def __init__(self, graph: Composition, lowerings: Mapping[str, Lowering]) -> None:
         #: What cannot be said.
         self.problems: list[tuple[str, str]] = []
         self.graph = graph
-        self._kinds = kinds
-        self._ops = ops
+        self._lowerings = lowerings
         self._evaluator = Evaluator()
 
     def run(self, block: Block, inputs: Sequence[tuple[str, Abstract]]) -> list[tuple[Entry, Abstract]]:
@@ -44,14 +42,14 @@ class Exporter:
                 self.problems.append((name, problem))
         if self.problems:
             return []
-        given: list[Given | None] = [Given(name, known) for name, known in inputs]
+        given: list[Value | None] = [Value(name, known) for name, known in inputs]
         found = [each for each in self._block(block, "", given) if each is not None]
         return [(self.graph.array(each, each.dtype, "output"), each.known) for each in found]
 
-    def _block(self, block: Block, path: str, given: list[Given | None]) -> list[Given | None]:
+    def _block(self, block: Block, path: str, given: list[Value | None]) -> list[Value | None]:
         if isinstance(block, Layer):
             known = self._known(lambda values: self._evaluator.layer(block, values), path, given)
-            return self._said(self._kinds, block.kind, f"the kind {block.kind!r}", path, block, given, known)
+            return self._said(block.kind, f"the kind {block.kind!r}", path, block, given, known)
         if isinstance(block, Sequential):
             for name, child in block.children.items():
                 given = self._block(child, joined(path, name), given)
@@ -61,12 +59,12 @@ class Exporter:
         self.problems.append((path or "(model)", f"{type(block).__name__} is no kind of the vocabulary"))
         return [None]
 
-    def _graph(self, graph: Graph, path: str, given: list[Given | None]) -> list[Given | None]:
+    def _graph(self, graph: Graph, path: str, given: list[Value | None]) -> list[Value | None]:
         if not graph.outputs or len(given) != len(graph.inputs):
             what = f"it is called with {len(given)} inputs" if graph.outputs else "it only declares its children"
             self.problems.append((path or "(model)", what))
             return [None]
-        values: dict[str, list[Given | None]] = {name: [each] for name, each in zip(graph.inputs, given, strict=True)}
+        values: dict[str, list[Value | None]] = {name: [each] for name, each in zip(graph.inputs, given, strict=True)}
         for node in graph.nodes:
             if node.inputs is None:
                 continue
@@ -74,7 +72,7 @@ class Exporter:
             values[node.name] = self._node(graph, node, joined(path, node.name), path, inputs)
         return [_picked(values, ref) for ref in graph.outputs]
 
-    def _node(self, graph: Graph, node: Node, name: str, path: str, given: list[Given | None]) -> list[Given | None]:
+    def _node(self, graph: Graph, node: Node, name: str, path: str, given: list[Value | None]) -> list[Value | None]:
         if node.verb in ("block", "call"):
             return self._block(graph.find(node.target), joined(path, node.target), given)
         if node.verb == "parameter":
@@ -83,18 +81,18 @@ class Exporter:
                 self.problems.append((name, problem))
                 return [None]
             shape = parameter.known_shape
-            return [Given(self.graph.parameter(parameter), Abstract((shape, shape), parameter.dtype))]
+            return [Value(self.graph.parameter(parameter), Abstract((shape, shape), parameter.dtype))]
         if is_constant(node):
             value = constant(node.arguments)
             known = constant_value(value)
             if not isinstance(value, np.ndarray):
-                return [Given(None, known, value)]
-            return [Given(self.graph.made(value, name), known)]
+                return [Value(None, known, value)]
+            return [Value(self.graph.made(value, name), known)]
         arguments = dict(node.arguments)
         known = self._known(lambda values: self._evaluator.op(node.target, values, arguments), name, given)
-        return self._said(self._ops, node.target, f"the op {node.target!r}", name, arguments, given, known)
+        return self._said(node.target, f"the op {node.target!r}", name, arguments, given, known)
 
-    def _known(self, evaluate: Callable[[list[Value]], Value], path: str, given: list[Given | None]) -> Value:
+    def _known(self, evaluate: Callable[[list[Abstract]], Any], path: str, given: list[Value | None]) -> Any:
         """Shape and dtype of a result; None where something before it could not be said."""
         if any(each is None for each in given):
             return None
@@ -106,56 +104,57 @@ class Exporter:
 
     def _said(
         self,
-        table: Mapping[str, Saying],
         word: str,
         what: str,
         path: str,
         subject: Any,
-        given: list[Given | None],
-        known: Value,
-    ) -> list[Given | None]:
+        given: list[Value | None],
+        known: Any,
+    ) -> list[Value | None]:
         if known is None:
             return [None]  # of what could not be said nothing can be made
         several = known if isinstance(known, tuple) else (known,)
         since = len(self.graph.steps)
         try:
-            if word not in table:
+            if word not in self._lowerings:
                 raise Refusal(f"{what} has no counterpart in ONNX")
-            results = self._say(table[word], path, subject, [each for each in given if each is not None], several)
+            results = self._say(
+                self._lowerings[word], path, subject, [each for each in given if each is not None], several
+            )
         except Refusal as refusal:
             self.problems.append((path or "(model)", str(refusal)))
             return [None] * len(several)
         results = self.graph.rename(results, path, since)
-        return [Given(entry, shape) for entry, shape in zip(results, several, strict=True)]
+        return [Value(entry, shape) for entry, shape in zip(results, several, strict=True)]
 
     def _say(
-        self, row: Saying, path: str, subject: Any, given: list[Given], known: Sequence[Abstract]
+        self, row: Lowering, path: str, subject: Any, given: list[Value], known: Sequence[Abstract]
     ) -> Sequence[Entry]:
         for known_one in (*(each.known for each in given), *known):
             if problem := _problem_with(known_one.array_dtype):
                 raise Refusal(problem)
-        place = Place(self.graph, path, known, computed(known[0].array_dtype))
+        context = Context(self.graph, path, known, computed(known[0].array_dtype))
         if row.single:
-            place = place.single()
+            context = context.single()
         if row.wide:
             if any(each.dtype == np.uint64 for each in given):
-                place.note("unsigned numbers of 64 bits are computed as signed ones")
-            inside = [place.dtype] * len(known)
-            given = [self._cast(each, place.dtype, path) for each in given]
+                context.note("unsigned numbers of 64 bits are computed as signed ones")
+            inside = [context.dtype] * len(known)
+            given = [self._cast(each, context.dtype, path) for each in given]
         else:
             inside = [_movable(each.array_dtype) for each in known]
             moved = [Abstract(each.shapes, dtype) for each, dtype in zip(known, inside, strict=True)]
-            place = replace(place, known=moved)
+            context = replace(context, known=moved)
             given = [each if each.entry is None else self._cast(each, _movable(each.dtype), path) for each in given]
-        results = row.say(place, subject, given)
+        results = row.lower(context, subject, given)
         entries = list(results) if isinstance(results, tuple) else [results]
         return [
             self.graph.cast(entry, dtype, each.array_dtype, path)
             for entry, dtype, each in zip(entries, inside, known, strict=True)
         ]
 
-    def _cast(self, given: Given, dtype: np.dtype[Any], path: str) -> Given:
-        return Given(self.graph.array(given, dtype, path), Abstract(given.known.shapes, dtype))
+    def _cast(self, given: Value, dtype: np.dtype[Any], path: str) -> Value:
+        return Value(self.graph.array(given, dtype, path), Abstract(given.known.shapes, dtype))
 
 
 def _movable(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -189,7 +188,7 @@ def _problem_with(dtype: np.dtype[Any]) -> str | None:
     return "ONNX's operators take no complex numbers" if dtype.kind == "c" else None
 
 
-def _picked(values: Mapping[str, list[Given | None]], ref: tuple[str, int | None]) -> Given | None:
+def _picked(values: Mapping[str, list[Value | None]], ref: tuple[str, int | None]) -> Value | None:
     several = values[ref[0]]
     index = ref[1] or 0
     return several[index] if index < len(several) else None

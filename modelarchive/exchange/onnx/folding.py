@@ -84,4 +84,4 @@ def _operand(context: Context, place: int, result: Any) -> Operand:
         (bool(source.stored) and context.node.op in PARTS)
         or (source.part is not None and context.node.op in (*PARTS, *MOVES))
     )
-    return Constant(in_memory(array), part=(context, place) if is_part and array.dtype.kind not in "biu" else None)
+    return Constant(in_memory(array), part=context.part(place) if is_part and array.dtype.kind not in "biu" else None)

@@ -14,9 +14,7 @@ from modelarchive.exchange.onnx.lifting_recurrent import RECURRENT
 from modelarchive.exchange.onnx.lifting_selection import CHOOSING
 from modelarchive.exchange.onnx.lifting_shapes import MOVING
 from modelarchive.exchange.onnx.lifting_windows import WINDOWS
-from modelarchive.exchange.onnx.tensors import NoCounterpart
-from modelarchive.exchange.onnx.values import NAMES_A_STEP, Constant
-from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.onnx.values import NAMES_A_STEP
 
 #: The opsets whose operators are known.
 OPSETS: Final = range(13, 29)
@@ -45,13 +43,7 @@ def _branch(context: Context) -> Any:
     context.node.used.update(("then_branch", "else_branch"))
     # The branch sees what is around it.
     budget.spend(f"If {context.name!r}", steps=len(context.scope) // NAMES_A_STEP)
-    scope = dict(context.scope)
-    for name, message in taken.stored.items():
-        try:
-            scope[name] = Constant(context.importer.model.tensors.array(message), name)
-        except NoCounterpart as error:
-            raise Refusal(f"the stored array {name!r} {error}") from error
-    return context.importer.inside(taken.nodes, [each.name for each in taken.outputs], scope)
+    return context.branch(taken, context.scope)
 
 
 #: Every operator that is understood, by name.

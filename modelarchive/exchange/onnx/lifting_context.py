@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.exchange import budget
-from modelarchive.exchange.bundle import Note
-from modelarchive.exchange.onnx.model import Node
+from modelarchive.exchange.drawing import Ref, Report, abstract
+from modelarchive.exchange.onnx.drawing import NestedBuilder
+from modelarchive.exchange.onnx.model import Graph, Node
 from modelarchive.exchange.onnx.tensors import in_memory
-from modelarchive.exchange.onnx.values import Constant, Operand, Ref, Scope, Sizes, abstract
+from modelarchive.exchange.onnx.values import Constant, Operand, Scope, Sizes
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.evaluate import Abstract
 
-if TYPE_CHECKING:
-    from modelarchive.exchange.onnx.importing import Importer
-
-
 #: Inputs that are looked at in the time that one operator takes.
 _INPUTS_A_STEP: Final = 8
+
+
+#: Makes what an operator becomes.
+Lift: TypeAlias = Callable[["Context"], Any]
 
 
 @dataclass(frozen=True)
@@ -31,23 +32,29 @@ class Context:
     """One operator.
 
     Attributes:
-        importer: Where it goes.
+        builder: The graph that it goes into.
+        report: Where it is reported what is changed or lost.
         node: The node.
         operands: What it takes.
         scope: What the names around it stand for.
+        uses: How often each value is used.
+        opset: The version of ONNX's operators.
+        branch: Walks a graph inside of the node, which sees a scope; gives its results.
+        lift: Makes what the operator becomes; None: there is nothing.
         asked: Inputs that were asked for.
     """
 
-    importer: Importer
+    builder: NestedBuilder
+    report: Report
     node: Node
     operands: list[Operand]
     scope: Scope
+    uses: Mapping[str, int]
+    opset: int
+    branch: Callable[[Graph, Scope], tuple[Operand, ...]]
+    lift: Lift | None = None
     asked: set[int] = field(default_factory=set)
-
-    @property
-    def opset(self) -> int:
-        """The version of ONNX's operators."""
-        return self.importer.opset
+    _results: list[tuple[Any, ...]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -59,7 +66,7 @@ class Context:
     def used(self, index: int) -> bool:
         """Whether anything takes a result."""
         outputs = self.node.outputs
-        return index < len(outputs) and bool(outputs[index] and self.importer.uses.get(outputs[index]))
+        return index < len(outputs) and bool(outputs[index] and self.uses.get(outputs[index]))
 
     def __len__(self) -> int:
         """How many inputs it has."""
@@ -79,8 +86,8 @@ class Context:
     def ref(self, index: int) -> Ref:
         """The reference to an input."""
         operand = self.operand(index)
-        wish = self.node.inputs[index] if isinstance(operand, Constant | Sizes) else self.name
-        return self.importer.reference(operand, wish)
+        preferred = self.node.inputs[index] if isinstance(operand, Constant | Sizes) else self.name
+        return self.builder.reference(operand, preferred)
 
     def unasked(self) -> list[int]:
         """Inputs that are given, and that nobody asked for."""
@@ -134,19 +141,26 @@ class Context:
             raise Refusal(f"input {index} of {self.node.op} is {found}, expected a whole number")
         return int(found)
 
+    def part(self, place: int) -> Callable[[], Ref]:
+        """What adds the operator to the graph, where its results are known while reading too; gives one of them."""
+
+        def result() -> Ref:
+            if not self._results:
+                found = None if self.lift is None else self.lift(self)
+                self._results.append(found if isinstance(found, tuple) else (found,))
+            ref: Ref = self._results[0][place]
+            return ref
+
+        return result
+
     def known(self, index: int) -> Abstract:
         """What is known of an input."""
         operand = self.operand(index)
-        if isinstance(operand, Constant):
-            return abstract(operand.array.shape, operand.array.dtype)
-        return self.known_of(self.ref(index))
+        return abstract(operand.array) if isinstance(operand, Constant) else self.known_of(self.ref(index))
 
     def known_of(self, ref: Ref) -> Abstract:
         """What is known of a result."""
-        value = self.importer.value(ref)
-        if not isinstance(value, Abstract):
-            raise Refusal(f"the meaning of {self.node.op} depends on the shape of its input: pass inputs=")
-        return value
+        return self.builder.known(ref, self.node.op)
 
     def shape(self, index: int) -> list[int | None]:
         """The shape of an input, None where it is free."""
@@ -175,15 +189,15 @@ class Context:
 
     def op(self, name: str, *refs: Ref, **arguments: Any) -> Ref:
         """Add an op of the vocabulary."""
-        return self.importer.op(self.name, name, refs, arguments)
+        return self.builder.op(self.name, name, refs, arguments)
 
     def literal(self, value: Any, dtype: str) -> Ref:
         """Add a number or small array."""
-        return self.importer.literal(np.array(value, dtypes.DENSE[dtype]), f"{self.name}_constant")
+        return self.builder.literal(np.array(value, dtypes.DENSE[dtype]), f"{self.name}_constant")
 
     def fixed(self, array: np.ndarray) -> Ref:
         """Add an array that is computed while reading."""
-        return self.importer.reference(Constant(in_memory(array)), f"{self.name}_constant")
+        return self.builder.reference(Constant(in_memory(array)), f"{self.name}_constant")
 
     def counting(self, size: int) -> np.ndarray:
         """0, 1, 2, ... as int64, up to a size that the file tells."""
@@ -203,7 +217,7 @@ class Context:
 
     def as_dtype(self, ref: Ref, dtype: str) -> Ref:
         """A result in a dtype: itself, where it has it."""
-        value = self.importer.value(ref)
+        value = self.builder.value(ref)
         if isinstance(value, Abstract) and str(value.array_dtype) == dtype:
             return ref
         return self.op("cast", ref, dtype=dtype)
@@ -221,14 +235,13 @@ class Context:
                 raise Refusal(f"{self.node.op} has a {own} of {each.array.dtype}, which has no counterpart")
         if parameters:
             config["dtype"] = str(next(iter(parameters.values())).array.dtype.newbyteorder("="))
-        wish = self.node.name if parameters and self.node.name else self.name
-        return self.importer.block(
-            wish, config, refs, {own.replace("__", "."): each for own, each in parameters.items()}
-        )
+        preferred = self.node.name if parameters and self.node.name else self.name
+        arrays = {own.replace("__", "."): each for own, each in parameters.items()}
+        return self.builder.stored_layer(preferred, config.pop("kind"), config, refs, arrays)
 
     def note(self, what: str) -> None:
-        """Tell what is changed or lost."""
-        self.importer.notes.append(Note(self.name, what))
+        """Report what is changed or lost."""
+        self.report.note(self.name, what)
 
     def alike(self, *indices: int) -> str:
         """The dtype that inputs share."""

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context, all_of
-from modelarchive.exchange.onnx.values import Constant, Ref
+from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.onnx.words import ACTIVATIONS, BINARY, DTYPES, UNARY
 from modelarchive.exchange.refusal import Refusal
 

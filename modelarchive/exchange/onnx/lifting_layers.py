@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
 from modelarchive.exchange.onnx.tensors import lazily
-from modelarchive.exchange.onnx.values import Constant, Ref
+from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.ops.contraction import normal_pattern
 
@@ -50,10 +51,10 @@ def _add(context: Context) -> Ref:
     dtype = context.alike(0, 1)
     for index in (0, 1):
         bias, other = context.operand(index), context.operand(1 - index)
-        if not isinstance(bias, Constant) or not isinstance(other, str) or len(bias.array.shape) != 1:
+        if not isinstance(bias, Constant) or not isinstance(other, Ref) or len(bias.array.shape) != 1:
             continue
-        if dtype[0] not in "biuc" and context.importer.uses.get(context.node.inputs[1 - index]) == 1:
-            merged = context.importer.with_bias(other, bias)
+        if dtype[0] not in "biuc" and context.uses.get(context.node.inputs[1 - index]) == 1:
+            merged = context.builder.with_bias(other, bias)
             if merged is not None:
                 return merged
     return context.op("add", context.ref(0), context.ref(1))

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
 from modelarchive.exchange.onnx.tensors import lazily
-from modelarchive.exchange.onnx.values import Constant, Ref
+from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.refusal import Refusal
 
 
@@ -54,11 +55,11 @@ def _recurrence(cell: Cell) -> Read:
         x = context.op("transpose", context.ref(0), axes=[1, 0, 2]) if last else context.ref(0)
         x = _backwards(context, x) if direction == "reverse" else x
         found = context.block(config, x, *_states(context, cell, transposed=last), **parameters)
-        output: Ref = [found, 0] if config["return_state"] else found
+        output = Ref(found.name, 0) if config["return_state"] else found
         output = _backwards(context, output) if direction == "reverse" else output
         results: list[Any] = [_apart(context, output, directions, hidden, last=last) if context.used(0) else None]
         for place in range(cell.states):
-            state: Ref = [found, 1 + place]
+            state = Ref(found.name, 1 + place)
             if not context.used(1 + place):
                 results.append(None)
             else:

@@ -7,11 +7,12 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import dtypes
+from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.extents import FAR, bounds
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.lifting_elementwise import Row
 from modelarchive.exchange.onnx.lifting_shapes import counted
-from modelarchive.exchange.onnx.values import Constant, Ref
+from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.dim import Dim, from_pair

@@ -7,11 +7,12 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange import budget
+from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.folds import filling
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.lifting_elementwise import Row
 from modelarchive.exchange.onnx.tensors import in_memory
-from modelarchive.exchange.onnx.values import Constant, Operand, Ref, Sizes
+from modelarchive.exchange.onnx.values import Constant, Operand, Sizes
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.dim import Dim, from_pair, literal_shape
 
@@ -116,16 +117,16 @@ def _split(context: Context) -> tuple[Any, ...]:
         sizes = [max(0, min(each, total - each * place)) for place in range(parts)]
         sizes = parts if len(set(sizes)) == 1 else sizes
     whole = context.op("split", context.ref(0), sizes=sizes, axis=axis)
-    return tuple([whole, place] for place in range(len(context.node.outputs)))
+    return whole.parts(len(context.node.outputs))
 
 
 def counted(context: Context, size: Any) -> Ref:
     """0, 1, 2, ... as int64, as many as a size says; one that is not fixed is that of an input's axis."""
     if not isinstance(size, Dim):
         return context.fixed(context.counting(int(size)))
-    if size.pair not in context.importer.origins:
+    if size.pair not in context.builder.origins:
         raise Refusal("a range up to a size that is not fixed has no counterpart: pass inputs=")
-    ref, axis = context.importer.origins[size.pair]
+    ref, axis = context.builder.origins[size.pair]
     ones = context.op("broadcast_to", context.literal(1, "int64"), ref, shape=[1] * axis + [None])
     flat = context.op("reshape", ones, shape=[-1])
     return context.op("subtract", context.op("cumsum", flat, axis=0), context.literal(1, "int64"))
@@ -174,19 +175,18 @@ def stretched(context: Context, ref: Ref, shape: list[Any]) -> Ref:
             )
             result = context.op("multiply", result, factor)
         elif size != 1:
-            like = [1] * (len(shape) - place)
-            like[0] = int(size)
+            sizes = [int(size)] + [1] * (len(shape) - place - 1)
             dtype = str(context.known_of(ref).array_dtype)
-            one = context.op("broadcast_to", context.literal(1, dtype), context.literal(1, dtype), shape=like)
+            one = context.op("broadcast_to", context.literal(1, dtype), context.literal(1, dtype), shape=sizes)
             result = context.op("multiply", result, one)
     return result
 
 
 def _inputs(context: Context) -> list[tuple[Ref, list[tuple[int, int]]]]:
     found = []
-    budget.spend(f"{context.node.op} {context.name!r}", steps=len(context.importer.origins) // 4)
-    for ref, _ in context.importer.origins.values():
-        value = context.importer.value(ref)
+    budget.spend(f"{context.node.op} {context.name!r}", steps=len(context.builder.origins) // 4)
+    for ref, _ in context.builder.origins.values():
+        value = context.builder.value(ref)
         found.append((ref, list(zip(*value.shapes, strict=True))))
     return found
 
@@ -196,7 +196,7 @@ def _is_one(size: Any) -> bool:
 
 
 def _constant_of_shape(context: Context) -> Ref:
-    ref = context.importer.literal(filling(context), context.name)
+    ref = context.builder.literal(filling(context), context.name)
     return stretched(context, ref, context.sizes(0))
 
 

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.extents import MAX_RANK
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
-from modelarchive.exchange.onnx.values import Ref
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.dim import Dim
 

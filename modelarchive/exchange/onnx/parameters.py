@@ -29,7 +29,7 @@ _NAME_TIMES: Final = 8
 _COUNTING: Final = "biu"
 
 
-def parameters_of(model: Model, *, reason: str) -> Bundle:
+def bundle_of_stored(model: Model, *, reason: str) -> Bundle:
     """The initialisers of a graph, of the branches and bodies inside of it, and what Constant nodes hold.
 
     Args:

@@ -12,14 +12,13 @@ import numpy as np
 from modelarchive.architecture import check
 from modelarchive.errors import ConversionError, FormatError, SpecError
 from modelarchive.exchange import budget
-from modelarchive.exchange.bundle import Bundle, Note, Parameters
+from modelarchive.exchange.bundle import Bundle, Note, fitted
 from modelarchive.exchange.onnx.importing import Importer
 from modelarchive.exchange.onnx.lifting import OPERATORS, OPSETS
 from modelarchive.exchange.onnx.model import Model, Value, metadata_of, read_model
-from modelarchive.exchange.onnx.parameters import parameters_of
-from modelarchive.exchange.onnx.values import Scope, Told
-from modelarchive.exchange.refusal import Refusal, refusing
-from modelarchive.exchange.support import problems_of
+from modelarchive.exchange.onnx.parameters import bundle_of_stored
+from modelarchive.exchange.onnx.values import Scope, Unsupported
+from modelarchive.exchange.refusal import problems_of
 from modelarchive.formats import explain
 from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import as_dtype
@@ -63,7 +62,7 @@ def read(
         try:
             model = read_model(path)
             if parameters_only:
-                return parameters_of(model, reason=_ALONE)
+                return bundle_of_stored(model, reason=_ALONE)
         except FormatError as error:
             raise explain(error, path) from error
         return _converted(model, inputs)
@@ -76,19 +75,9 @@ def _converted(model: Model, inputs: Any) -> Bundle:
         raise ConversionError(problems, file=model.file.path)
     scope, declared = _inputs(model, importer, inputs)
     outputs = importer.run(model.graph, scope)
-    refs = []
-    for value, operand in zip(model.graph.outputs, outputs, strict=True):
-        if operand is None or isinstance(operand, Told):
-            continue
-        try:
-            with refusing(value.name):
-                refs.append(importer.reference(operand, value.name))
-        except Refusal as refusal:
-            importer.tell(value.name, str(refusal))
-    if importer.problems:
-        raise ConversionError(importer.problems, file=model.file.path)
-    block = importer.place.declared() | {"inputs": [each["name"] for each in declared], "outputs": refs}
-    architecture = {"vocabulary": 1, "inputs": declared, "model": block}
+    if importer.report.problems:
+        raise ConversionError(importer.report.problems, file=model.file.path)
+    architecture = {"vocabulary": 1, "inputs": declared, "model": importer.builder.graph(outputs)}
     return _bundle(model, importer, architecture)
 
 
@@ -117,21 +106,21 @@ def _inputs(model: Model, importer: Importer, given: Any) -> tuple[Scope, list[d
     declared = []
     for value in values:
         if value.problem or value.dtype is None:
-            scope[value.name] = Told()
-            importer.tell(value.name, f"the input {value.problem}")
+            scope[value.name] = Unsupported()
+            importer.report.refuse(value.name, f"the input {value.problem}")
             continue
         shape = shapes.get(value.name, value.shape)
         if shape is None:
-            scope[value.name] = Told()
-            importer.tell(value.name, "the model does not tell the shape of this input: pass inputs=")
+            scope[value.name] = Unsupported()
+            importer.report.refuse(value.name, "the model does not tell the shape of this input: pass inputs=")
             continue
         pairs = [_pair(size, axis, sizes) for axis, size in enumerate(shape)]
         abstract = Abstract((tuple(one for one, _ in pairs), tuple(two for _, two in pairs)), as_dtype(value.dtype))
-        name = importer.declare_input(value.name, abstract)
-        scope[value.name] = name
-        declared.append({"name": name, "shape": abstract.declared, "dtype": value.dtype})
-        if name != value.name:
-            importer.notes.append(Note(value.name, f"the input is called {name!r}"))
+        ref = importer.builder.input(value.name, abstract)
+        scope[value.name] = ref
+        declared.append({"name": ref.name, "shape": abstract.declared, "dtype": value.dtype})
+        if ref.name != value.name:
+            importer.report.note(value.name, f"the input is called {ref.name!r}")
     return scope, declared
 
 
@@ -171,25 +160,16 @@ def _bundle(model: Model, importer: Importer, architecture: dict[str, Any]) -> B
         checked = check(architecture)
     except SpecError as error:
         raise ConversionError(problems_of(error), file=model.file.path) from error
-    expected = checked.shapes
-    wrong = [
-        (name, f"expected shape {shape}, found {importer.parameters[name].shape}")
-        for name, shape in expected.items()
-        if len(shape) != len(importer.parameters[name].shape)
-        or any(one not in (0, two) for one, two in zip(shape, importer.parameters[name].shape, strict=True))
-    ]
-    if wrong:
-        raise ConversionError(wrong, file=model.file.path)
-    notes = [*model.notes, *model.tensors.unread(), *importer.left_out(), *importer.notes] + [
+    parameters = fitted(checked, importer.builder.arrays)
+    notes = [*model.notes, *model.tensors.unread(), *importer.left_out(), *importer.report.notes] + [
         Note(name, "is not used by the graph, or only by what is computed while reading, and is left out")
         for name in model.graph.stored
         if name not in importer.uses
     ]
-    for path, (stored, changed) in importer.origin.items():
+    for path, (stored, changed) in importer.builder.sources.items():
         what = [f"is the parameter {path!r}"] if path != stored else []
         what += ["its elements in another order or shape"] if changed else []
         notes += [Note(stored, ", ".join(what))] if what else []
-    parameters = Parameters({name: importer.parameters[name] for name in expected})
     return Bundle(parameters, architecture, metadata=metadata_of(model), notes=_once(notes), known=checked)
 
 

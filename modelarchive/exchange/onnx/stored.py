@@ -28,7 +28,7 @@ def moved(context: Context) -> Constant | None:
     if context.node.op == "Identity":
         return x
     found = _moved(context, x)
-    return replace(found, part=(context, 0)) if found is not None and found.changed and found.stored else found
+    return replace(found, part=context.part(0)) if found is not None and found.changed and found.stored else found
 
 
 def _moved(context: Context, x: Constant) -> Constant | None:

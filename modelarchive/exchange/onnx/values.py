@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from modelarchive.exchange import budget
+from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.model import Node
 from modelarchive.exchange.onnx.protobuf import Message
 from modelarchive.exchange.onnx.tensors import lazily
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.nn.evaluate import Abstract
 from modelarchive.store.deferred import Deferred
-
-#: A reference as an architecture writes it: a name, or [name, index].
-Ref: TypeAlias = str | list[Any]
 
 #: Names that are looked at in the time that one operator takes.
 NAMES_A_STEP: Final = 32
 #: Characters up to which it is told how a stored array is changed.
 MAX_CHANGES: Final = 1000
-_INFINITE: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +31,14 @@ class Constant:
         stored: The initialiser that it is, or is made of by moving its elements; "" if it is another.
         changed: How it was made of it; "" if it is the initialiser itself.
         original: The initialiser, where its axes have another order here, and that order.
-        part: Where it is a part of an initialiser: the step that takes it, and which of its results it is.
+        part: Where it is computed from an initialiser: adds the operators that compute it, and gives their result.
     """
 
     array: Deferred
     stored: str = ""
     changed: str = ""
     original: tuple[Deferred, tuple[int, ...]] | None = None
-    part: tuple[Any, int] | None = None
+    part: Callable[[], Ref] | None = None
 
     @property
     def key(self) -> str:
@@ -96,12 +91,12 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Told:
-    """The result of what had no counterpart, which is told already."""
+class Unsupported:
+    """The result of what is not supported, which is reported already."""
 
 
 #: What the name of a value stands for; None: an input that is left out.
-Operand: TypeAlias = Ref | Constant | Sizes | Told | None
+Operand: TypeAlias = Ref | Constant | Sizes | Unsupported | None
 Scope: TypeAlias = dict[str, Operand]
 
 
@@ -133,31 +128,3 @@ def _captured(attributes: Mapping[str, Message]) -> Iterator[str]:
             for node in graph.get("node", ()):
                 yield from node.get("input", ())
                 yield from _captured({each.get("name", ""): each for each in node.get("attribute", ())})
-
-
-def abstract(shape: Sequence[int], dtype: np.dtype) -> Abstract:
-    """What is known of an array that is there."""
-    return Abstract((tuple(shape), tuple(shape)), np.dtype(dtype).newbyteorder("="))
-
-
-def nested(values: list[Any], shape: Sequence[int]) -> Any:
-    """A flat list as nested ones, in JSON's words."""
-    if not shape:
-        return _word(values[0])
-    if len(shape) == 1:
-        return [_word(each) for each in values]
-    step = math.prod(shape[1:])
-    return [nested(values[at * step : (at + 1) * step], shape[1:]) for at in range(shape[0])]
-
-
-def numbers(value: Any) -> Any:
-    """The inverse of :func:`nested`."""
-    if isinstance(value, list):
-        return [numbers(each) for each in value]
-    return float(value) if isinstance(value, str) else value
-
-
-def _word(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return _INFINITE.get(value, "NaN")
-    return value

@@ -16,10 +16,9 @@ from modelarchive.architecture.declaring import declared_inputs
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of, deferred, shared_names
 from modelarchive.exchange.onnx import encoding
-from modelarchive.exchange.onnx.composing import Composition, Entry, Step
 from modelarchive.exchange.onnx.exporting import Exporter, output_names, structure_of
-from modelarchive.exchange.onnx.saying import KINDS_OUT
-from modelarchive.exchange.onnx.saying_ops import OPS_OUT
+from modelarchive.exchange.onnx.lowering import LOWERINGS
+from modelarchive.exchange.onnx.lowering_context import Composition, Entry, Step
 from modelarchive.nn import Block
 from modelarchive.nn.evaluate import SIZES, Abstract, declared
 from modelarchive.nn.nesting import usual
@@ -34,17 +33,6 @@ IR_VERSION: Final = 10
 _MOST: Final = 2**31 - 2**24
 #: Smaller arrays stay in the model's file also where data are beside it.
 _SMALL: Final = 1024
-
-#: Kind or op of the vocabulary -> the operators of ONNX that say it.
-WRITTEN: Final[dict[str, tuple[str, ...]]] = {
-    **{kind: row.operators for kind, row in KINDS_OUT.items()},
-    **{op: row.operators for op, row in OPS_OUT.items()},
-    "constant": ("Constant",),
-}
-#: Kind or op of the vocabulary -> what is changed or lost, where something is.
-LOSSES: Final[dict[str, str]] = {
-    word: row.losses for table in (KINDS_OUT, OPS_OUT) for word, row in table.items() if row.losses
-}
 
 
 def write(
@@ -96,7 +84,7 @@ def write(
         )
     entries = deferred(bundle.parameters)
     composition = Composition(entries, [each["name"] for each in declarations])
-    exporter = Exporter(composition, KINDS_OUT, OPS_OUT)
+    exporter = Exporter(composition, LOWERINGS)
     given = [(each["name"], declared(each["shape"], each["dtype"])) for each in declarations]
     results = exporter.run(network, given)
     if exporter.problems:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelarchive.errors import MissingDependencyError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of
-from modelarchive.exchange.support import Support
+from modelarchive.exchange.rows import Support
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +86,7 @@ def named_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def parameters_of(module: torch.nn.Module) -> dict[str, Any]:
-    """A module's parameters and persistent buffers as :class:`modelarchive.transplant.TargetParameter`, by name."""
+    """A module's parameters and persistent buffers as ``modelarchive.nn.target.TargetParameter``, by name."""
     found: dict[str, Any] = _part("assigning").parameters_of(module)
     return found
 

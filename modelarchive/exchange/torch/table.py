@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelarchive import nn, ops
-from modelarchive.exchange.support import Support
+from modelarchive.exchange.rows import Support
 from modelarchive.exchange.torch.building import MODULES
 from modelarchive.exchange.torch.functionals import FUNCTIONALS
 from modelarchive.exchange.torch.leaves import ROWS

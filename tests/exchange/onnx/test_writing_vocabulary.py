@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 import modelarchive as ma
 from modelarchive import nn, ops
 from modelarchive.errors import SpecError
-from modelarchive.exchange.onnx.saying import KINDS_OUT
-from modelarchive.exchange.onnx.saying_ops import OPS_OUT
-from modelarchive.exchange.onnx.writing import WRITTEN
+from modelarchive.exchange.onnx.lowering import LOWERINGS
 from modelarchive.ops.activation import ACTIVATIONS, ALPHAS
 from tests.cases.case import fixed
 from tests.cases.kinds import BATCH_ELSEWHERE, KIND_CASES, drawn
@@ -27,9 +25,7 @@ FEWER = settings(SOME, max_examples=3)
 
 
 def test_the_tables_are_the_vocabulary():
-    assert set(KINDS_OUT) == set(nn.KINDS)
-    assert set(OPS_OUT) == set(ops.OPS)
-    assert set(WRITTEN) == set(nn.KINDS) | set(ops.OPS) | {"constant"}
+    assert set(LOWERINGS) == set(nn.KINDS) | set(ops.OPS)
 
 
 @pytest.mark.parametrize("kind", KIND_CASES)

@@ -1,0 +1,141 @@
+"""How the vocabulary's kinds are lowered to MXNet: kind -> operators. One row a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive.exchange.mxnet.exporting import Context, Entry, Lower, Value, entry, rank
+from modelarchive.exchange.mxnet.lowering_activations import activated
+from modelarchive.exchange.mxnet.lowering_attention import ATTENTION
+from modelarchive.exchange.mxnet.lowering_ops import OPS
+from modelarchive.exchange.mxnet.lowering_recurrent import RECURRENT
+from modelarchive.exchange.mxnet.lowering_shapes import padding, reshape
+from modelarchive.exchange.mxnet.lowering_windows import WINDOWS
+from modelarchive.exchange.refusal import Refusal
+
+
+def _dense(context: Context, layer: Any, given: list[Value]) -> Entry:
+    inputs = [entry(given[0]), context.parameter(layer, "weight")]
+    if layer.use_bias:
+        inputs.append(context.parameter(layer, "bias"))
+    attributes = {"num_hidden": layer.units, "no_bias": not layer.use_bias, "flatten": layer.flatten}
+    return activated(context, layer.activation, context.op("FullyConnected", *inputs, **attributes))
+
+
+def _embedding(context: Context, layer: Any, given: list[Value]) -> Entry:
+    sizes = {"input_dim": layer.input_dim, "output_dim": layer.output_dim}
+    dtype = str(layer.parameters["weight"].dtype)
+    return context.op("Embedding", entry(given[0]), context.parameter(layer, "weight"), dtype=dtype, **sizes)
+
+
+def _affine(context: Context, layer: Any, x: Value, size: int | None = None) -> list[Entry]:
+    """Scale and shift; MXNet has no layer without them."""
+    channels = _channels(layer, x) if size is None else size
+    dtype = layer.dtype if layer.dtype in ("float32", "float64", "float16") else "float32"
+    found = []
+    for own, used, name, value in (("weight", layer.scale, "gamma", 1), ("bias", layer.center, "beta", 0)):
+        if used and size is None:
+            found.append(context.parameter(layer, own))
+        else:
+            found.append(context.made(name, np.full((channels,), value, dtype)))
+    return found
+
+
+def _channels(layer: Any, x: Value) -> int:
+    """How many a layer has that may have no parameters to say so."""
+    axis, channels = layer.axis, layer.in_channels
+    if isinstance(axis, Sequence):
+        axis, channels = axis[0], channels[0] if channels else 0
+    if not channels and x.known is not None:
+        one, other = (shape[axis] for shape in x.known.shapes)
+        channels = one if one == other else 0
+    if not channels:
+        raise Refusal("the number of channels is not known: declare the model's inputs")
+    return int(channels)
+
+
+def _batch_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
+    statistics = [context.parameter(layer, name, aux=True) for name in ("running_mean", "running_var")]
+    attributes = {"eps": float(layer.epsilon), "momentum": float(layer.momentum), "axis": layer.axis}
+    inputs = [entry(given[0]), *_affine(context, layer, given[0]), *statistics]
+    return context.op("BatchNorm", *inputs, fix_gamma=not layer.scale, use_global_stats=False, **attributes)
+
+
+def _layer_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
+    axis = layer.axis
+    if isinstance(axis, Sequence):
+        if len(axis) != 1:
+            raise Refusal("a LayerNorm over several axes together has no counterpart")
+        axis = axis[0]
+    return context.op(
+        "LayerNorm", entry(given[0]), *_affine(context, layer, given[0]), axis=axis, eps=float(layer.epsilon)
+    )
+
+
+def _instance_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
+    if layer.axis != 1:
+        raise Refusal("an InstanceNorm with other channels than axis 1 has no counterpart")
+    return context.op("InstanceNorm", entry(given[0]), *_affine(context, layer, given[0]), eps=float(layer.epsilon))
+
+
+def _group_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
+    """MXNet 1.x scales groups and not channels: the scale and shift of channels follow by themselves."""
+    if layer.axis != 1:
+        raise Refusal("a GroupNorm with other channels than axis 1 has no counterpart")
+    plain = _affine(context, layer, given[0], layer.num_groups)
+    x = context.op("GroupNorm", entry(given[0]), *plain, num_groups=layer.num_groups, eps=float(layer.epsilon))
+    shape = [1, -1, *[1] * (rank(given[0]) - 2)]
+    for own, used, op in (("weight", layer.scale, "broadcast_mul"), ("bias", layer.center, "broadcast_add")):
+        if used:
+            x = context.op(op, x, context.op("Reshape", context.parameter(layer, own), shape=shape))
+    return x
+
+
+def _rms_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
+    if layer.axis not in (-1, [-1], (-1,)):
+        raise Refusal("an RMSNorm over other axes than the last has no counterpart")
+    x = entry(given[0])
+    mean = context.op("mean", context.op("square", x), axis=[-1], keepdims=True)
+    inverse = context.op("rsqrt", context.op("_plus_scalar", mean, scalar=float(layer.epsilon)))
+    y = context.op("broadcast_mul", x, inverse)
+    return context.op("broadcast_mul", y, context.parameter(layer, "weight")) if layer.scale else y
+
+
+def _prelu(context: Context, layer: Any, given: list[Value]) -> Entry:
+    if layer.axis != 1 and layer.in_channels != 1:
+        raise Refusal("a PReLU with other channels than axis 1 has no counterpart")
+    return context.op("LeakyReLU", entry(given[0]), context.parameter(layer, "weight"), act_type="prelu")
+
+
+def softmax(op: str) -> Lower:
+    """Softmax or its logarithm."""
+    return lambda context, layer, given: context.op(op, entry(given[0]), axis=layer.axis)
+
+
+#: Kind or op -> how it is lowered.
+LOWERINGS: Final[dict[str, Lower]] = {
+    "Dense": _dense,
+    "Embedding": _embedding,
+    **WINDOWS,
+    "BatchNorm": _batch_norm,
+    "LayerNorm": _layer_norm,
+    "InstanceNorm": _instance_norm,
+    "GroupNorm": _group_norm,
+    "RMSNorm": _rms_norm,
+    "PReLU": _prelu,
+    **RECURRENT,
+    "Activation": lambda context, layer, given: activated(context, layer.activation, entry(given[0]), layer.alpha),
+    "Softmax": softmax("softmax"),
+    "LogSoftmax": softmax("log_softmax"),
+    "Dropout": lambda context, layer, given: context.op("Dropout", entry(given[0]), p=float(layer.rate)),
+    "Identity": lambda context, layer, given: context.op("_copy", entry(given[0])),
+    "Flatten": lambda context, layer, given: context.op("Flatten", entry(given[0])),
+    "Reshape": lambda context, layer, given: reshape(context, entry(given[0]), layer.shape),
+    "Permute": lambda context, layer, given: context.op("transpose", entry(given[0]), axes=layer.axes),
+    "Pad": lambda context, layer, given: padding(context, given[0], layer.padding, layer.mode, layer.value),
+    **ATTENTION,
+    **OPS,
+}

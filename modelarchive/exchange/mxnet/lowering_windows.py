@@ -1,0 +1,123 @@
+"""How convolutions, pooling and resizing are lowered to MXNet: kind -> operators. One row a kind."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from modelarchive.exchange.mxnet.exporting import Context, Entry, Lower, Value, entry
+from modelarchive.exchange.mxnet.lowering_activations import activated
+from modelarchive.exchange.refusal import Refusal
+
+
+def _first(context: Context, layer: Any, x: Entry) -> Entry:
+    """MXNet on a processor computes with the channels first only."""
+    last = len(layer.layout) - 1
+    return context.op("transpose", x, axes=[0, last, *range(1, last)]) if layer.layout[-1] == "C" else x
+
+
+def _last(context: Context, layer: Any, x: Entry) -> Entry:
+    last = len(layer.layout) - 1
+    return context.op("transpose", x, axes=[0, *range(2, last + 1), 1]) if layer.layout[-1] == "C" else x
+
+
+def _padded(context: Context, layer: Any, x: Entry) -> tuple[Entry, list[int]]:
+    """The same padding before and after as the operator says it, anything else as an operator of its own."""
+    if all(before == after for before, after in layer.padding):
+        return x, [before for before, _ in layer.padding]
+    if len(layer.padding) < 2:
+        raise Refusal(f"padding {layer.padding} of one axis has no counterpart, only the same before and after")
+    widths = [0, 0, 0, 0, *(each for pair in layer.padding for each in pair)]
+    return context.op("Pad", x, mode="constant", pad_width=widths, constant_value=0.0), [0] * len(layer.padding)
+
+
+def _convolution(context: Context, layer: Any, given: list[Value]) -> Entry:
+    x, pad = _padded(context, layer, _first(context, layer, entry(given[0])))
+    attributes = {
+        "kernel": layer.kernel_size,
+        "stride": layer.strides,
+        "dilate": layer.dilation,
+        "pad": pad,
+        "num_filter": layer.channels,
+        "num_group": layer.groups,
+        "no_bias": not layer.use_bias,
+    }
+    op = "Convolution"
+    if layer.kind.endswith("Transpose"):
+        op = "Deconvolution"
+        attributes["adj"] = layer.output_padding
+        if any(before != after for before, after in layer.padding):
+            raise Refusal("a transposed convolution with different padding before and after has no counterpart")
+    inputs = [x, context.parameter(layer, "weight")]
+    if layer.use_bias:
+        inputs.append(context.parameter(layer, "bias"))
+    return _last(context, layer, activated(context, layer.activation, context.op(op, *inputs, **attributes)))
+
+
+def _pooling(style: str) -> Lower:
+    def lower(context: Context, layer: Any, given: list[Value]) -> Entry:
+        if any(before != after for before, after in layer.padding):
+            raise Refusal("pooling with different padding before and after has no counterpart")
+        pad = [before for before, _ in layer.padding]
+        attributes = {
+            "kernel": layer.pool_size,
+            "stride": layer.strides,
+            "pad": pad,
+            "pool_type": style,
+            "pooling_convention": "full" if layer.ceil_mode else "valid",
+        }
+        if style == "avg":
+            attributes["count_include_pad"] = layer.count_include_pad
+        sizes = zip(layer.pool_size, layer.strides, pad, strict=True)
+        if layer.ceil_mode and any(size < stride + each for size, stride, each in sizes):
+            context.note("MXNet counts a last window that begins behind the input, where there is one")
+        return _last(context, layer, context.op("Pooling", _first(context, layer, entry(given[0])), **attributes))
+
+    return lower
+
+
+def _global_pooling(style: str) -> Lower:
+    def lower(context: Context, layer: Any, given: list[Value]) -> Entry:
+        x = _first(context, layer, entry(given[0]))
+        kernel = [1] * (len(layer.layout) - 2)
+        return _last(context, layer, context.op("Pooling", x, kernel=kernel, global_pool=True, pool_type=style))
+
+    return lower
+
+
+def _adaptive(context: Context, layer: Any, given: list[Value]) -> Entry:
+    x = _first(context, layer, entry(given[0]))
+    return _last(context, layer, context.op("_contrib_AdaptiveAvgPooling2D", x, output_size=layer.output_size))
+
+
+def _adaptive_line(context: Context, layer: Any, given: list[Value]) -> Entry:
+    """One axis, as an image of one row."""
+    x = context.op("expand_dims", _first(context, layer, entry(given[0])), axis=2)
+    y = context.op("_contrib_AdaptiveAvgPooling2D", x, output_size=[1, *layer.output_size])
+    return _last(context, layer, context.op("squeeze", y, axis=[2]))
+
+
+def _upsample(context: Context, layer: Any, given: list[Value]) -> Entry:
+    x = _first(context, layer, entry(given[0]))
+    if len(layer.layout) != 4:
+        raise Refusal("an Upsample of other than two axes has no counterpart")
+    if layer.mode == "nearest" and layer.scale is not None and len(set(layer.scale)) == 1:
+        y = context.op("UpSampling", x, scale=layer.scale[0], sample_type="nearest", num_args=1)
+    elif layer.mode == "linear":
+        names = ("height", "width") if layer.scale is None else ("scale_height", "scale_width")
+        sizes = layer.size if layer.scale is None else [float(each) for each in layer.scale]
+        attributes = {**dict(zip(names, sizes, strict=True)), "align_corners": layer.align_corners}
+        y = context.op("_contrib_BilinearResize2D", x, **attributes)
+    else:
+        raise Refusal("of Upsample, nearest by one scale and linear have counterparts")
+    return _last(context, layer, y)
+
+
+#: Kind -> how it is lowered.
+WINDOWS: Final[dict[str, Lower]] = {
+    **{f"Conv{n}D{kind}": _convolution for n in (1, 2, 3) for kind in ("", "Transpose")},
+    **{f"{name}Pool{n}D": _pooling(name.lower()) for n in (1, 2, 3) for name in ("Max", "Avg")},
+    **{f"Global{name}Pool{n}D": _global_pooling(name.lower()) for n in (1, 2, 3) for name in ("Max", "Avg")},
+    "AdaptiveAvgPool1D": _adaptive_line,
+    "AdaptiveAvgPool2D": _adaptive,
+    "Upsample": _upsample,
+}

@@ -1,0 +1,217 @@
+"""What ONNX's values become in a Graph under construction: constants, sizes, and layers under dotted names."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import names
+from modelarchive.errors import SpecError
+from modelarchive.exchange.drawing import Description, GraphBuilder, Ref, described, layer_key
+from modelarchive.exchange.onnx.naming import block_path, part, path_of, scope_of
+from modelarchive.exchange.onnx.protobuf import Message
+from modelarchive.exchange.onnx.values import Constant, Operand, Sizes, Unsupported
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.nn.dim import Dim
+from modelarchive.nn.evaluate import Value
+from modelarchive.nn.scope import json_numbers
+
+#: Elements up to which an array may stand in the architecture.
+MAX_LITERAL: Final = 64
+
+
+class NestedBuilder(GraphBuilder):
+    """The Graph that a model becomes, with Graphs inside of it where the names of stored arrays have dots.
+
+    Args:
+        stored: Name -> message of the arrays that the file has.
+        is_own: Whether this package wrote the file.
+
+    Attributes:
+        origins: The two sizes of a free axis -> an input that has it, and where.
+        sources: Dotted name of a parameter -> name in the file, and how it was changed.
+    """
+
+    def __init__(self, stored: Mapping[str, Message], *, is_own: bool = False) -> None:
+        paths = [path_of(name) or [] for name in stored]
+        super().__init__({path[0] for path in paths if len(path) > 1})
+        self._stored = stored
+        self._is_own = is_own
+        #: Names of blocks that stored arrays have in front of their own.
+        self._prefixes = {".".join(path[:size]) for path in paths for size in range(1, len(path))}
+        self.origins: dict[tuple[int, int], tuple[Ref, int]] = {}
+        self.sources: dict[str, tuple[str, str]] = {}
+        #: Result of a Dense without bias -> the block, and what it is known by; and back.
+        self._without_bias: dict[Ref, tuple[Description, str]] = {}
+        self._first_result: dict[str, Ref] = {}
+        self._literals: dict[str, Ref] = {}
+        self._emitted: dict[int, tuple[Constant, Ref]] = {}
+
+    def free(self, preferred: str) -> str:
+        """A name of the grammar that nothing here has yet."""
+        return self._taken.free(part(preferred), self._reserved)
+
+    def inferred(self, what: str, infer: Callable[[], Value]) -> Value:
+        """What is known of a new result.
+
+        Raises:
+            Refusal: Shapes or dtypes do not fit.
+        """
+        try:
+            return infer()
+        except (ValueError, LookupError) as error:
+            raise Refusal(f"{what}: {error}") from error
+
+    def input(self, preferred: str, value: Value) -> Ref:
+        """Add an input."""
+        ref = super().input(preferred, value)
+        for axis, pair in enumerate(zip(*value.shapes, strict=True)):
+            if pair[0] != pair[1]:
+                self.origins.setdefault(pair, (ref, axis))
+        return ref
+
+    # ---------------------------------------------------------------- values
+
+    def literal(self, array: np.ndarray, preferred: str = "constant") -> Ref:
+        """A small array, written into the architecture."""
+        if array.dtype.kind == "c":
+            raise Refusal("a number beside complex ones has no counterpart")
+        if array.size == 0 and array.ndim > 1:
+            # Lists cannot say of which sizes the axes are around one that is 0.
+            flat = self.literal(array.reshape(-1), preferred)
+            return self.op(preferred, "reshape", [flat], {"shape": list(array.shape)})
+        values = array if array.dtype.kind in "biuf" else array.astype(np.float32)
+        arguments = {"value": json_numbers(values.tolist()), "dtype": str(array.dtype.newbyteorder("="))}
+        key = json.dumps(arguments)
+        if key not in self._literals:
+            self._literals[key] = self.op(preferred, "constant", [], arguments)
+        return self._literals[key]
+
+    def reference(self, operand: Operand, preferred: str = "constant") -> Ref:
+        """The reference to a value; constants come into the graph when they are first asked for."""
+        if isinstance(operand, Sizes):
+            return self._sizes(operand.array, preferred)
+        if not isinstance(operand, Constant):
+            if operand is None or isinstance(operand, Unsupported):
+                raise Refusal("an input is left out that has to be there")
+            return operand
+        if id(operand) not in self._emitted:
+            self._emitted[id(operand)] = (operand, self._constant(operand, preferred))
+        return self._emitted[id(operand)][1]
+
+    def _constant(self, constant: Constant, preferred: str) -> Ref:
+        array = constant.array
+        if constant.part is not None and array.dtype.kind not in "biu":
+            with contextlib.suppress(Refusal, SpecError):
+                return constant.part()
+        named = bool(constant.stored) and not constant.changed
+        is_parameter = named and (self._is_own or (array.shape and array.dtype.kind not in "biu"))
+        if math.prod(array.shape) <= MAX_LITERAL and array.dtype.kind != "c" and not is_parameter:
+            return self.literal(constant.numpy(), preferred)
+        name = (self.owners.get(constant.stored) if named else None) or self._own(constant, preferred)
+        return self.parameter(preferred, name, array)
+
+    def _own(self, constant: Constant, preferred: str) -> str:
+        """Make a constant a parameter of the graph that its name tells; the parameter's dotted name."""
+        array = constant.array
+        if 0 in array.shape:
+            raise Refusal(f"the stored array {constant.stored!r} without elements has no counterpart")
+        named = bool(constant.stored) and not constant.changed
+        path = (path_of(constant.stored) if named else None) or scope_of(constant.stored if named else preferred)
+        graph, last, name = self.find(path)
+        graph.declare(last, array, is_trained=named and array.dtype.kind not in "biuc")
+        self.keep("", {name: (constant.stored if named else "", array)})
+        if constant.stored:
+            self.sources[name] = (constant.stored, constant.changed)
+        return name
+
+    def _sizes(self, array: np.ndarray, preferred: str) -> Ref:
+        """Sizes as an array: those that are not fixed are asked of an input when the network runs."""
+        if array.ndim > 1:
+            raise Refusal("sizes that are not fixed, in more than one axis, have no counterpart: pass inputs=")
+        parts: list[Ref] = []
+        for each in array.reshape(-1):
+            if not isinstance(each, Dim):
+                parts.append(self.literal(np.asarray(each, np.int64), preferred))
+                continue
+            if each.pair not in self.origins:
+                raise Refusal("depends on sizes that are not fixed: pass inputs= with fixed ones")
+            ref, axis = self.origins[each.pair]
+            shape = self.op(preferred, "shape_of", [ref], {})
+            parts.append(self.op(preferred, "slice", [shape], {"index": [axis]}))
+        return parts[0] if array.ndim == 0 else self.op(preferred, "stack", parts, {"axis": 0})
+
+    # ---------------------------------------------------------------- layers
+
+    def stored_layer(
+        self,
+        preferred: str,
+        kind: str,
+        fields: Mapping[str, Any],
+        refs: Sequence[Ref],
+        parameters: Mapping[str, Constant],
+    ) -> Ref:
+        """Add a layer where the names of its stored arrays, or its node's, say; or a further call of it.
+
+        Args:
+            preferred: The node's name.
+            kind: Its kind.
+            fields: Its fields.
+            refs: What it is called on.
+            parameters: Own name -> array.
+
+        Raises:
+            Refusal: Shapes or dtypes do not fit.
+        """
+        try:
+            block = described(kind, fields)
+        except (ValueError, TypeError, LookupError, OverflowError) as error:
+            raise Refusal(f"{kind}: {error}") from error
+        arrays = {own: (each.key, each.array) for own, each in parameters.items()}
+        key = layer_key(block, arrays)
+        if key in self._first_result:  # it is called again: a bias would be added to both results
+            self._without_bias.pop(self._first_result[key], None)
+        is_first = key not in self._declared
+        path = self._path(preferred, kind, parameters) if parameters else []
+        ref = self.layer(preferred, block, refs, arrays, path=path)
+        for own, each in parameters.items():
+            if each.key:
+                self.sources[names.joined(self._declared[key], own)] = (each.stored, each.changed)
+        if kind == "Dense" and "bias" not in parameters and is_first and key:
+            self._without_bias[ref] = (block, key)
+            self._first_result[key] = ref
+        return ref
+
+    def _path(self, preferred: str, kind: str, parameters: Mapping[str, Constant]) -> list[str]:
+        """Where a layer shall be declared."""
+        fresh = {own: each.stored for own, each in parameters.items() if each.stored and each.key not in self.owners}
+        path = block_path(preferred, fresh)
+        if not fresh and ".".join(path) in self._prefixes and not self._are_stored(path, parameters):
+            return [*path, kind]  # the name is that of other parameters
+        return path
+
+    def _are_stored(self, path: Sequence[str], parameters: Mapping[str, Constant]) -> bool:
+        """Whether the file has arrays of the names and shapes that a layer's parameters would get."""
+        stored = self._stored
+        wanted = {".".join([*path, own]): each.array.shape for own, each in parameters.items()}
+        return all(name in stored and tuple(stored[name].get("dims", ())) == shape for name, shape in wanted.items())
+
+    def with_bias(self, ref: Ref, bias: Constant) -> Ref | None:
+        """Give the Dense that made a result a bias; None if there is no such Dense, or it is called again."""
+        block, key = self._without_bias.get(ref, ({}, ""))
+        if not block or bias.array.shape != (block["units"],):
+            return None
+        del self._without_bias[ref], self._first_result[key]
+        name = self._declared.pop(key)
+        block["use_bias"] = True
+        shares = self.keep(name, {"bias": (bias.key, bias.array)}).get("shares", {})
+        if shares:
+            block.setdefault("shares", {}).update(shares)
+        elif bias.key:
+            self.sources[names.joined(name, "bias")] = (bias.stored, bias.changed)
+        return ref

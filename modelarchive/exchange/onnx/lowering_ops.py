@@ -1,0 +1,151 @@
+"""How the vocabulary's ops are lowered to ONNX: op -> operators. One row an op."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive.exchange.onnx.lowering_context import Context, Entry, Lowering, Value, computed
+from modelarchive.exchange.onnx.lowering_shapes import SHAPES
+from modelarchive.exchange.onnx.words import BINARY, UNARY
+from modelarchive.ops.precision import common_dtype
+
+Arguments = dict[str, Any]
+Lower = Callable[[Context, Arguments, list[Value]], Entry]
+
+_COMPARISONS: Final = ("equal", "greater", "less")
+
+
+def _plain(op: str) -> Lowering:
+    """An operator that means the same for arrays of the dtype of the computation."""
+    return Lowering(op, lambda context, arguments, given: context.op(op, *map(context.array, given)))
+
+
+def _compared(op: str) -> Lower:
+    def lower(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+        dtype = computed(common_dtype(*(each.known.dtype for each in given)))
+        return context.op(op, *(context.array(each, dtype) for each in given))
+
+    return lower
+
+
+def _negative(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    x = context.array(given[0])
+    return context.op("Neg", x) if context.dtype.kind != "u" else context.op("Sub", context.made(0), x)
+
+
+def _rsqrt(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    return context.op("Reciprocal", context.op("Sqrt", context.array(given[0])))
+
+
+def _axes(context: Context, arguments: Arguments) -> list[Entry]:
+    axis = arguments["axis"]
+    if axis is None:
+        return []
+    return [context.ints([axis] if isinstance(axis, int) else axis)]
+
+
+def _reduction(op: str) -> Lowering:
+    def lower(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+        x = context.array(given[0])
+        if arguments["axis"] == [] or arguments["axis"] == ():
+            return context.op("Identity", x)
+        return context.op(op, x, *_axes(context, arguments), keepdims=int(arguments["keepdims"]))
+
+    return Lowering(op, lower)
+
+
+def _var(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    x = context.array(given[0])
+    if arguments["axis"] in ([], ()):
+        return context.op("Sub", x, x)
+    axes = _axes(context, arguments)
+    off = context.op("Sub", x, context.op("ReduceMean", x, *axes, keepdims=1))
+    square, keep = context.op("Mul", off, off), int(arguments["keepdims"])
+    if not arguments["ddof"]:
+        return context.op("ReduceMean", square, *axes, keepdims=keep)
+    total = context.op("ReduceSum", square, *axes, keepdims=keep)
+    return context.op("Div", total, _degrees(context, given[0], x, arguments))
+
+
+def _degrees(context: Context, given: Value, x: Entry, arguments: Arguments) -> Entry:
+    """How many elements are reduced, less ddof."""
+    axis = arguments["axis"]
+    several = range(given.rank) if axis is None else [axis] if isinstance(axis, int) else axis
+    sizes = [given.sizes[each] for each in several]
+    if None not in sizes:
+        return context.made(math.prod(int(size or 0) for size in sizes) - arguments["ddof"])
+    found = context.op("Gather", context.op("Shape", x), context.ints([each % given.rank for each in several]), axis=0)
+    count = context.op("Sub", context.op("ReduceProd", found, keepdims=0), context.made(arguments["ddof"], np.int64))
+    return context.cast(count, np.int64, context.dtype)
+
+
+def _argmax(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    x, axis, keep = given[0], arguments["axis"], int(arguments["keepdims"])
+    # Runtimes have no kernel for 64-bit integers, nor for the narrow floats.
+    dtype = np.dtype(np.float64) if x.dtype.kind in "iu" and x.dtype.itemsize > 4 else computed(x.dtype)
+    dtype = np.dtype(np.float64) if dtype == np.uint32 else dtype
+    if x.dtype.kind in "iu" and x.dtype.itemsize == 8:
+        context.note("64-bit integers are compared as float64, which has 53 bits of them")
+    array = context.array(x, dtype)
+    if axis is not None:
+        return context.op("ArgMax", array, axis=axis, keepdims=keep, select_last_index=0)
+    flat = context.op("Reshape", array, context.ints([-1]))
+    shape = [1] * x.rank if keep else []
+    return context.op("Reshape", context.op("ArgMax", flat, axis=0, keepdims=0), context.ints(shape))
+
+
+def _cumsum(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    return context.op("CumSum", context.array(given[0]), context.made(arguments["axis"], np.int64))
+
+
+def _clip(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    """By Max and Min, which runtimes have for more dtypes than Clip, and which keep NaN."""
+    dtype = context.known[0].array_dtype
+    x = context.array(given[0])
+    for op, bound in (("Max", arguments["low"]), ("Min", arguments["high"])):
+        if bound is not None:
+            x = context.op(op, x, context.made(np.asarray(bound).astype(dtype)))
+    return x
+
+
+def _cast(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    wanted = context.known[0].array_dtype
+    x = context.array(given[0])
+    return context.cast(x, given[0].dtype, wanted) if given[0].dtype != wanted else context.op("Identity", x)
+
+
+def _einsum(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    return context.op("Einsum", *map(context.array, given), equation=arguments["pattern"])
+
+
+def _softmax(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    return context.op("Softmax", context.array(given[0]), axis=arguments["axis"])
+
+
+#: Op -> how it is lowered.
+OPS: Final[dict[str, Lowering]] = {
+    **{name: _plain(op) for name, op in BINARY.items() if name not in _COMPARISONS},
+    **{name: _plain(op) for name, op in UNARY.items()},
+    **{name: Lowering(BINARY[name], _compared(BINARY[name]), wide=False) for name in _COMPARISONS},
+    "negative": Lowering("Neg", _negative),
+    "erf": Lowering("Erf", lambda context, arguments, given: context.op("Erf", context.array(given[0])), single=True),
+    "rsqrt": Lowering("Sqrt Reciprocal", _rsqrt),
+    "sin": _plain("Sin"),
+    "cos": _plain("Cos"),
+    "sum": _reduction("ReduceSum"),
+    "mean": _reduction("ReduceMean"),
+    "max": _reduction("ReduceMax"),
+    "min": _reduction("ReduceMin"),
+    "var": Lowering("ReduceMean Sub Mul ReduceSum Div", _var, losses="written as a formula"),
+    "argmax": Lowering("ArgMax", _argmax, wide=False),
+    "cumsum": Lowering("CumSum", _cumsum),
+    "clip": Lowering("Max Min", _clip),
+    "cast": Lowering("Cast", _cast, wide=False),
+    "einsum": Lowering("Einsum", _einsum),
+    "softmax": Lowering("Softmax", _softmax),
+    **SHAPES,
+}
