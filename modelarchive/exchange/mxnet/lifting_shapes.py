@@ -234,14 +234,15 @@ def slice_like(context: Context) -> Ref:
     axes = context.attributes.sizes("axes", "()") or tuple(range(len(shape)))
     if any(not -len(shape) <= axis < len(shape) for axis in axes) or len(shape) != context.rank(0):
         raise Refusal(f"axes {axes} of {context.rank(0)} and {len(shape)} axes have no counterpart")
+    axes = tuple(axis % len(shape) for axis in axes)
+    places = {axis: _places(context, 1, axis) for axis in axes if shape[axis] is None}
     found = context.ref(0)
-    for axis in (each % len(shape) for each in axes):
-        if shape[axis] is not None:
+    for axis in axes:
+        if axis in places:
+            found = context.op("take", found, context.op("cast", places[axis], dtype="int64"), axis=axis)
+        else:
             index = [[None, None, None]] * axis + [[None, shape[axis], None]]
             found = context.op("slice", found, index=index)
-        else:
-            places = context.op("cast", _places(context, 1, axis), dtype="int64")
-            found = context.op("take", found, places, axis=axis)
     return found
 
 
