@@ -112,50 +112,42 @@ class ParameterError(ModelArchiveError, KeyError):
         missing: Names the network has and the source lacks.
         unexpected: Names the source has and the network lacks.
         mismatched: ``{name: (expected, found)}`` in words, for shapes and dtypes.
+
+    Args:
+        message: What is wrong, where one sentence says it; None: all misfits are listed, one a line.
+        title: What the first line of the list says; None: "2 parameters do not fit".
+        ending: What it says behind that.
+        missing: As the attribute.
+        unexpected: As the attribute.
+        mismatched: As the attribute.
+        remarks: Name of a missing or unexpected parameter -> what is said behind it.
+        **where: `file`, `path` and `hint`.
     """
 
     def __init__(
         self,
-        message: str,
+        message: str | None = None,
         *,
-        missing: Sequence[str] = (),
-        unexpected: Sequence[str] = (),
-        mismatched: Mapping[str, tuple[str, str]] | None = None,
-        **where: Any,
-    ) -> None:
-        super().__init__(message, **where)
-        self.missing = list(missing)
-        self.unexpected = list(unexpected)
-        self.mismatched = dict(mismatched or {})
-
-    @classmethod
-    def listing(
-        cls,
+        title: str | None = None,
         ending: str = "",
-        *,
         missing: Sequence[str] = (),
         unexpected: Sequence[str] = (),
         mismatched: Mapping[str, tuple[str, str]] | None = None,
         remarks: Mapping[str, str] | None = None,
         **where: Any,
-    ) -> ParameterError:
-        """The error whose message lists all misfits, one a line.
-
-        Args:
-            ending: What its first line says behind "2 parameters do not fit".
-            missing: As the attribute.
-            unexpected: As the attribute.
-            mismatched: As the attribute.
-            remarks: Name of a missing or unexpected parameter -> what is said behind it.
-            **where: `file`, `path` and `hint`.
-        """
-        told = remarks or {}
-        named = [("missing", name) for name in missing] + [("unexpected", name) for name in unexpected]
-        lines = [f"  {word:<10}  {name}{told.get(name, '')}" for word, name in named]
-        lines += [f"  mismatched  {name}: expected {e}, found {f}" for name, (e, f) in (mismatched or {}).items()]
-        verb = "does" if len(lines) == 1 else "do"
-        title = f"{counted(len(lines), 'parameter')} {verb} not fit{ending}:"
-        return cls("\n".join([title, *lines]), missing=missing, unexpected=unexpected, mismatched=mismatched, **where)
+    ) -> None:
+        self.missing = list(missing)
+        self.unexpected = list(unexpected)
+        self.mismatched = dict(mismatched or {})
+        if message is None:
+            said = remarks or {}
+            named = [("missing", name) for name in missing] + [("unexpected", name) for name in unexpected]
+            lines = [f"  {word:<10}  {name}{said.get(name, '')}" for word, name in named]
+            lines += [f"  mismatched  {name}: expected {e}, found {f}" for name, (e, f) in self.mismatched.items()]
+            verb = "does" if len(lines) == 1 else "do"
+            title = title or f"{counted(len(lines), 'parameter')} {verb} not fit"
+            message = "\n".join([f"{title}{ending}:", *lines])
+        super().__init__(message, **where)
 
 
 class DeferredShapeError(ModelArchiveError, RuntimeError):

@@ -6,8 +6,8 @@ from modelarchive.errors import ParameterError
 
 
 def test_all_misfits_of_parameters_stand_in_one_layout() -> None:
-    error = ParameterError.listing(
-        ", nothing was loaded",
+    error = ParameterError(
+        ending=", nothing was loaded",
         missing=["a"],
         unexpected=["b", "c"],
         mismatched={"d": ("shape (2,)", "shape (3,)")},
@@ -27,4 +27,4 @@ def test_all_misfits_of_parameters_stand_in_one_layout() -> None:
 
 
 def test_one_parameter_does_not_fit() -> None:
-    assert str(ParameterError.listing(missing=["a"])).splitlines() == ["1 parameter does not fit:", "  missing     a"]
+    assert str(ParameterError(missing=["a"])).splitlines() == ["1 parameter does not fit:", "  missing     a"]

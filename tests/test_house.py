@@ -16,6 +16,7 @@ from packaging.version import Version
 
 import modelarchive
 from modelarchive import errors
+from modelarchive.formats import SYSTEMS
 from tests.conftest import ROOT
 from tests.house.plan import House
 
@@ -193,6 +194,36 @@ def test_every_package_ships() -> None:
     assert set(project["tool"]["setuptools"]["packages"]) == found | {"modelarchive.schemas"}
     programs = [path for path in (ROOT / "modelarchive").rglob("*.py") if not path.with_name("__init__.py").exists()]
     assert programs == [], "no module of the package, and in the wheel all the same"
+
+
+def test_pyproject_knows_every_system() -> None:
+    """A system is one row of the table; what cannot be made of it is compared with it, and the failure says how."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    contracts = {each["id"]: each for each in project["tool"]["importlinter"]["contracts"]}
+    rooms = {name.strip() for layer in contracts["exchange"]["layers"] for name in layer.split("|")}
+    doors = [line.split(" -> ") for line in contracts["frameworks"]["ignore_imports"]]
+    typed = [name for each in project["tool"]["mypy"]["overrides"] for name in each["module"]]
+    lacking = []
+    for name, system in SYSTEMS.items():
+        if name != "archive" and name not in rooms:
+            lacking.append(f"contract exchange: {name} on a floor of its own, or beside others")
+        if system.extra is not None and system.extra not in extras:
+            lacking.append(f"optional-dependencies: {system.extra} = [...]")
+        for package in system.frameworks:
+            if package not in contracts["frameworks"]["forbidden_modules"]:
+                lacking.append(f"contract frameworks, forbidden_modules: {package}")
+            if not any(importer.split(".")[2] == name and imported == package for importer, imported in doors):
+                lacking.append(f"contract frameworks, ignore_imports: modelarchive.exchange.{name}.* -> {package}")
+            if f"{package}.*" not in typed:
+                lacking.append(f"mypy.overrides: {package}.*, which need not be installed")
+            if not any(need.startswith(package) for need in extras.get(system.extra or "", ())):
+                lacking.append(f"optional-dependencies: the extra {system.extra} with {package}")
+    assert lacking == [], "write into pyproject.toml"
+    known = {(name, package) for name, system in SYSTEMS.items() for package in system.frameworks}
+    assert {(importer.split(".")[2], imported) for importer, imported in doors} <= known, (
+        "write into formats/systems.py"
+    )
 
 
 def test_the_oldest_versions_that_are_tested_are_those_that_are_allowed() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from modelarchive import names, tensors
 from modelarchive.architecture.checking import Checked, check
 from modelarchive.architecture.cutting import cut, declared, part_of
+from modelarchive.architecture.parts import Whole
 from modelarchive.errors import ParameterError, SpecError
 from modelarchive.nn.block import Block
-from modelarchive.nn.calling import DECLARED
+from modelarchive.nn.calling import declare
+from modelarchive.nn.copying import copied
 from modelarchive.nn.graph import Graph
 from modelarchive.nn.parameter import Parameter
 from modelarchive.nn.sequential import Sequential
@@ -32,14 +34,54 @@ def build(architecture: Mapping[str, Any] | Checked, arrays: Mapping[str, Any] |
     """
     found = check(architecture)
     # What was checked for this alone becomes the network; another's is copied.
-    block = copy.deepcopy(found.block) if found is architecture else found.block
+    block = copied(found.block) if found is architecture else found.block
     if arrays is not None:
         _fill(block, arrays)
     if isinstance(block, Graph):
         places = zip(block.inputs, found.inputs, strict=False)
         block.defaults = {name: (each["default"], each["dtype"]) for name, each in places if "default" in each}
-    object.__setattr__(block, DECLARED, [dict(each) for each in found.inputs])
+    declare(block, [dict(each) for each in found.inputs])
     return block
+
+
+def build_part(
+    whole: Whole, path: str, children: slice | None, arrays: Callable[[Iterable[str]], Mapping[str, Any]]
+) -> Block:
+    """The network of a part, as :func:`part` and :func:`build` make it; the rest is not read where that can be.
+
+    Args:
+        whole: The architecture.
+        path: As in :func:`part`.
+        children: Likewise.
+        arrays: Gives the parameters of some names, which are relative to the part.
+
+    Returns:
+        The network. What its inputs are is found by following shapes through the whole, when it is asked for.
+
+    Raises:
+        SpecError: The part is invalid, or there is none.
+        ParameterError: Names or shapes do not fit, with all of them.
+    """
+    block = None if whole.is_checked else whole.read(path, children)
+    if block is None:
+        found = part(whole.checked, path, children)
+        return build(found, arrays(found.shapes))
+    _fill(block, arrays(block.collect_params()))
+    declare(block, _InputsOfPart(whole, path, children))
+    return block
+
+
+@dataclass(frozen=True)
+class _InputsOfPart:
+    """What a part is given in the whole."""
+
+    whole: Whole
+    path: str
+    children: slice | None
+
+    def __call__(self) -> list[dict[str, Any]]:
+        """Follow shapes through the whole."""
+        return part(self.whole.checked, self.path, self.children).inputs
 
 
 def _fill(block: Block, arrays: Mapping[str, Any]) -> None:
@@ -63,15 +105,15 @@ def _fill(block: Block, arrays: Mapping[str, Any]) -> None:
         values.append((parameter, array))
     unexpected = [name for name in arrays if name not in known]
     if missing or unexpected or mismatched:
-        raise ParameterError.listing(
-            " the architecture",
+        raise ParameterError(
+            ending=" the architecture",
             missing=missing,
             unexpected=unexpected,
             mismatched=mismatched,
             remarks=names.remarks_on(unexpected, missing or sorted(known)),
         )
     for parameter, array in values:
-        parameter.set_data(array)
+        parameter.hold(array)
 
 
 def part(

@@ -16,11 +16,10 @@ from modelarchive.architecture.sharing import tie
 from modelarchive.architecture.structure import Reader, TooManyError, Unknown
 from modelarchive.errors import SpecError
 from modelarchive.nn import nesting
-from modelarchive.nn.block import Block
+from modelarchive.nn.block import Block, Layer
 from modelarchive.nn.evaluate import Evaluator, Value, declared
 from modelarchive.nn.graph import Graph, Node
 from modelarchive.nn.parameter import as_dtype
-from modelarchive.nn.sequential import Sequential
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,6 @@ class Checked:
         seen: ``id(block)`` -> what the first call of each block is given.
         returned: ``id(block)`` -> what that call returns.
         results: ``(id(graph), name of a node)`` -> what the node gives, in a tuple where it is several.
-        content: The JSON that was checked, as :meth:`is_of` compares it; empty for a part of such.
     """
 
     block: Block
@@ -42,16 +40,23 @@ class Checked:
     seen: dict[int, Sequence[Value]] = field(repr=False)
     returned: dict[int, Value] = field(repr=False)
     results: dict[tuple[int, str], Value] = field(repr=False)
-    content: str = field(default="", repr=False)
 
     @cached_property
     def architecture(self) -> dict[str, Any]:
         """The architecture as JSON."""
         return {"vocabulary": vocabulary.VERSION, "inputs": self.inputs, "model": Emitter(self.block, {}).model()}
 
+    @cached_property
+    def content(self) -> str:
+        """The architecture as text, another one where a value, a dtype of a number or an order is another.
+
+        Who keeps the architecture where it may be changed asks for this at once, to compare it later.
+        """
+        return repr(self.architecture)
+
     def is_of(self, architecture: Mapping[str, Any]) -> bool:
         """Whether this is what an architecture was checked as, and that has stayed as it was since."""
-        return self.content == _content(architecture)
+        return self.content == repr(architecture)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -106,20 +111,14 @@ def check(architecture: Any) -> Checked:
             block = reader.block(architecture.get("model"), "/model", "")
             tie(block, reader.sharings, reader.tell)
             _infer(architecture, block, evaluator, reader)
-            _tell_sizes(block, reader)
+            tell_sizes(block, reader)
     except TooManyError:
         pass
     if reader.problems:
         raise SpecError(reader.problems)
-    content = _content(architecture)
-    found = Checked(block, architecture["inputs"], evaluator.seen, evaluator.returned, evaluator.results, content)
+    found = Checked(block, architecture["inputs"], evaluator.seen, evaluator.returned, evaluator.results)
     found.__dict__["architecture"] = architecture  # as it was given: it need not be written again
     return found
-
-
-def _content(architecture: Mapping[str, Any]) -> str:
-    """Plain JSON as text, another one where a value, a dtype of a number or an order is another."""
-    return repr(architecture)
 
 
 def _infer(architecture: dict[str, Any], block: Block, evaluator: _Checker, reader: Reader) -> None:
@@ -160,7 +159,8 @@ def _default_problem(inputs: Sequence[Mapping[str, Any]], position: int, block: 
     return None
 
 
-def _tell_sizes(block: Block, reader: Reader) -> None:
+def tell_sizes(block: Block, reader: Reader) -> None:
+    """Tell parameters that are too large, alone or together."""
     total = 0
     told: set[int] = set()
     for _, owner in block.named_blocks():
@@ -190,17 +190,32 @@ class _Checker(Evaluator):
     def block(self, block: Block, values: Sequence[Value]) -> Value:
         """Remember what each block is given first, and what it returns then."""
         self.seen.setdefault(id(block), values)
-        result = self._followed(block, values)
+        result = super().block(block, values)
         self.returned.setdefault(id(block), result)
         return result
 
-    def _followed(self, block: Block, values: Sequence[Value]) -> Value:
-        """What a block returns; what others are inside of is followed once for the same shapes."""
-        if not isinstance(block, Graph | Sequential):
-            return super().block(block, values)
+    def layer(self, layer: Layer, values: Sequence[Value]) -> Value:
+        """What a layer returns; where several say the same, once for the same shapes."""
+        content = self._reader.contents.get(id(layer))
+        if content is None:
+            return super().layer(layer, values)
+        key = (content, *values)
+        if key not in self._known:
+            self._known[key] = super().layer(layer, values)
+        return self._known[key]
+
+    def sequential(self, block: Block, values: Sequence[Value]) -> Value:
+        """What others are inside of is followed once for the same shapes."""
         key = (id(block), *values)
         if key not in self._known:
-            self._known[key] = super().block(block, values)
+            self._known[key] = super().sequential(block, values)
+        return self._known[key]
+
+    def graph(self, graph: Graph, values: Sequence[Value]) -> Value:
+        """Likewise."""
+        key = (id(graph), *values)
+        if key not in self._known:
+            self._known[key] = super().graph(graph, values)
         return self._known[key]
 
     def node(self, graph: Graph, node: Node, inputs: Sequence[Value]) -> Value:

@@ -77,7 +77,7 @@ def part_of(whole: Checked, block: Block, inputs: list[dict[str, Any]], given: S
     if inputs and tried != list(given or ()):
         return _followed(block, inputs)
     # Its shapes were followed from these very sizes, in the whole.
-    return replace(whole, block=block, inputs=inputs, content="")
+    return replace(whole, block=block, inputs=inputs)
 
 
 def _kept(inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from modelarchive import dtypes, tensors
 from modelarchive.errors import SpecError
 from modelarchive.nn.block import Block
-from modelarchive.nn.calling import DECLARED, last_inputs, was_called
+from modelarchive.nn.calling import declarations_of, last_inputs, was_called
 from modelarchive.nn.signature import free_name, input_names
 
 
@@ -43,7 +43,7 @@ def declared_inputs(block: Block, inputs: Any) -> list[dict[str, Any]]:
 
 def _remembered(block: Block) -> list[dict[str, Any]]:
     """What a built network declares, or what the last call of another was given."""
-    declared: list[dict[str, Any]] | None = block.__dict__.get(DECLARED)
+    declared = declarations_of(block)
     if declared:
         return [dict(each) for each in declared]
     last = last_inputs(block)
@@ -116,23 +116,77 @@ def _declaration(value: Any, name: str, taken: set[str], block: Block) -> dict[s
 
 
 def _from_declaration(value: Mapping[str, Any], name: str, taken: set[str], block: Block) -> dict[str, Any]:
-    sizes, dtype = value.get("shape"), value.get("dtype", "float32")
-    example = 'write {"shape": [None, 20], "dtype": "float32"}'
     if "shape" not in value and value and all(hasattr(each, "shape") for each in value.values()):
         raise _refused(f"inputs is a dict of arrays ({', '.join(map(str, value))})", _advice(block))
-    if not isinstance(sizes, Sequence) or isinstance(sizes, str):
-        raise _refused("a declaration of an input has no shape", example)
-    if not all(size is None or hasattr(size, "__index__") for size in sizes):
-        raise _refused(f"a declaration of an input has the shape {list(sizes)!r:.200}", f"{example}; None is any size")
-    found = _name_of(dtype)
-    if found is None:
-        raise _refused(f"a declaration of an input has the dtype {dtype!r:.80}", example)
-    declared = {
-        "name": free_name(str(value.get("name", name)), taken),
-        "shape": [None if size is None else int(size) for size in sizes],
-        "dtype": found,
-    }
-    return declared | ({"default": value["default"]} if "default" in value else {})
+    if value.get("shape") is None:
+        raise _refused("a declaration of an input has no shape", f"write {_DICT}")
+    said = declaration(value)
+    own = {"name": free_name(str(said.get("name", name)), taken), "shape": said["shape"]}
+    return own | {"dtype": said.get("dtype", "float32")} | {key: said[key] for key in ("default",) if key in said}
+
+
+#: A declaration as it is written in Python, and in a line of text.
+_DICT: Final = '{"shape": [None, 20], "dtype": "float32"}'
+_TEXT: Final = "x:?,3,224,224:float32"
+
+
+def declarations(inputs: Any) -> list[Any]:
+    """Inputs of a model, declared: what each says of itself, in any of its forms.
+
+    Args:
+        inputs: Declarations as dicts or as text, in order, or shapes by name; what is none of these, as a shape in
+            its place, is left as it is.
+
+    Raises:
+        SpecError: One of them cannot be read.
+    """
+    if isinstance(inputs, Mapping):
+        return [declaration({"name": name, "shape": shape}) for name, shape in inputs.items()]
+    return [declaration(each) if isinstance(each, Mapping | str) else each for each in inputs]
+
+
+def declaration(given: Mapping[str, Any] | str) -> dict[str, Any]:
+    """What a declaration says: ``name``, ``shape`` (None for an axis of any size), ``dtype``, ``default``.
+
+    Args:
+        given: A dict, of which anything may be left out, or text: ``x``, ``x:?,3,224,224`` or
+            ``x:?,3,224,224:float32``.
+
+    Raises:
+        SpecError: It cannot be read.
+    """
+    if isinstance(given, str):
+        given = _of_text(given)
+    said = {key: given[key] for key in ("name", "shape", "dtype", "default") if key in given}
+    if "shape" in said:
+        sizes = said["shape"]
+        if not isinstance(sizes, Sequence) or isinstance(sizes, str):
+            raise _refused("a declaration of an input has no shape", f"write {_DICT}")
+        if not all(size is None or hasattr(size, "__index__") for size in sizes):
+            wrong = f"a declaration of an input has the shape {list(sizes)!r:.200}"
+            raise _refused(wrong, f"write {_DICT}; None is any size")
+        said["shape"] = [None if size is None else int(size) for size in sizes]
+    if "dtype" in said:
+        name = _name_of(said["dtype"])
+        if name is None:
+            raise _refused(f"a declaration of an input has the dtype {said['dtype']!r:.80}", f"write {_DICT}")
+        said["dtype"] = name
+    return said
+
+
+def _of_text(text: str) -> dict[str, Any]:
+    name, _, rest = text.partition(":")
+    shape, _, dtype = rest.partition(":")
+    advice = f"write {_TEXT}, with ? for an axis of any size"
+    if not name:
+        raise _refused(f"{text!r:.200} has no name", advice)
+    found: dict[str, Any] = {"name": name}
+    if rest:
+        sizes = shape.split(",") if shape else []
+        if not all(size == "?" or (size.isascii() and size.isdigit()) for size in sizes):
+            raise _refused(f"{text!r:.200}: {shape!r:.200} is no shape", advice)
+        found["shape"] = [None if size == "?" else int(size) for size in sizes]
+    return found | ({"dtype": dtype} if dtype else {})
 
 
 def _name_of(dtype: Any) -> str | None:

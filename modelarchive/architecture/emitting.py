@@ -27,23 +27,26 @@ class Emitter:
         self._recorded = recorded
         self._first: dict[int, str] = {}
         self._owners: dict[str, Block] = {}
-        for path, block in self._written(root, ""):
+        for path, block in self._written(root):
             self._owners[path] = block
             for name, parameter in block.parameters.items():
                 self._first.setdefault(id(parameter), joined(path, name))
 
-    def _written(self, block: Block, path: str) -> Iterator[tuple[str, Block]]:
+    def _written(self, root: Block) -> Iterator[tuple[str, Block]]:
         """All blocks in the order in which they are written, which is that of a network built from it."""
-        yield path, block
-        for name in self._order(block):
-            yield from self._written(block.children[name], joined(path, name))
+        stack = [("", root)]
+        while stack:
+            path, block = stack.pop()
+            yield path, block
+            stack += [(joined(path, name), child) for name, child in reversed(self._children_in_order(block))]
 
-    def _order(self, block: Block) -> list[str]:
+    def _children_in_order(self, block: Block) -> list[tuple[str, Block]]:
         """The children by name, as the nodes come to them; those that none needs are last."""
         children = block.children
         nodes = self._recording(block).nodes if isinstance(block, Graph) or is_code(block) else ()
-        needed = (node.target.split(".")[0] for node in nodes if node.verb != "op")
-        return list(dict.fromkeys([name for name in needed if name in children] + list(children)))
+        needed = (node.target.partition(".")[0] for node in nodes if node.verb != "op")
+        names = dict.fromkeys((*needed, *children)) if nodes else children
+        return [(name, children[name]) for name in names if name in children]
 
     def _recording(self, block: Block) -> Recorded:
         if isinstance(block, Graph):

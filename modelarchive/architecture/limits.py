@@ -28,6 +28,45 @@ _MAX_INT: Final = 2**64
 
 def oversized(architecture: Any) -> list[Problem]:
     """What is no JSON, or more of it than an architecture may be; stops at the first excess."""
+    return [] if _fits(architecture) else _excess(architecture)
+
+
+def _fits(architecture: Any) -> bool:
+    """Whether all is as it may be, level by level; where it is not is left to :func:`_excess`."""
+    values = text = depth = 0
+    level: list[Any] = [architecture]
+    while level:
+        depth += 1
+        values += len(level)
+        below: list[Any] = []
+        for value in level:
+            kind = type(value)
+            if kind is str:
+                text += len(value)
+            elif kind is int:
+                if not -_MAX_INT <= value <= _MAX_INT:
+                    return False
+            elif kind is dict or kind is list:
+                if kind is dict:
+                    for key in value:
+                        if type(key) is not str:
+                            return False
+                        text += len(key)
+                    value = value.values()
+                below += value
+                # Here already: what stands in many places at once would be counted without end.
+                if values + len(below) > MAX_VALUES:
+                    return False
+            elif kind is not bool and value is not None and _scalar(value) is not None:
+                return False
+        if depth > MAX_DEPTH or text > MAX_TEXT:
+            return False
+        level = below
+    return True
+
+
+def _excess(architecture: Any) -> list[Problem]:
+    """The first place that is beyond a limit."""
     values = text = 0
     stack: list[tuple[Any, str, int]] = [(architecture, "", 1)]
     while stack:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import re
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 from modelarchive import names
@@ -94,12 +95,10 @@ def did_you_mean(name: object, known: Sequence[str]) -> str:
 def _compile(schema: Any, root: Schema) -> Check:
     """One function for a schema: the checks of all its keywords."""
     if isinstance(schema, bool):
-        return lambda value: schema
+        return _anything if schema else _nothing
     checks = list(_checks(schema, root))
-    if not checks:
-        return lambda value: True
-    if len(checks) == 1:
-        return checks[0]
+    if len(checks) < 2:
+        return checks[0] if checks else _anything
     if len(checks) == 2:
         one, two = checks
         return lambda value: one(value) and two(value)
@@ -113,61 +112,146 @@ def _compile(schema: Any, root: Schema) -> Check:
     return check
 
 
+def _anything(value: Any) -> bool:
+    return True
+
+
+def _nothing(value: Any) -> bool:
+    return False
+
+
 def _checks(schema: Schema, root: Schema) -> Iterator[Check]:
-    for keyword, rule in schema.items():
-        if keyword in _NOTES:
-            continue
-        if keyword in ("additionalProperties", "prefixItems", "propertyNames") or keyword in _ONE:
-            continue
-        if keyword in ("properties", "items"):
-            continue
-        raise NotImplementedError(f"schema keyword {keyword!r}: {rule!r}")
-    for keyword, make in _ONE.items():
+    known = _NOTES.union({"type"}, _ALONE, *(words for _, words, _ in _TOGETHER))
+    for keyword in schema.keys() - known:
+        raise NotImplementedError(f"schema keyword {keyword!r}: {schema[keyword]!r}")
+    said = schema.get("type")
+    for types, words, make in _TOGETHER:
+        if isinstance(said, str) and said in types:
+            yield make(schema, root, said)
+            said = None
+        elif words & schema.keys():
+            yield make(schema, root, None)
+    if said is not None:
+        yield _type(said)
+    for keyword, alone in _ALONE.items():
         if keyword in schema:
-            yield make(schema[keyword], root)
-    if {"properties", "additionalProperties", "propertyNames"} & schema.keys():
-        yield _object(schema, root)
-    if {"items", "prefixItems"} & schema.keys():
-        yield _array(schema, root)
+            yield alone(schema[keyword], root)
 
 
-def _type(types: str | list[str], root: Schema) -> Check:
+def _type(types: str | list[str]) -> Check:
     several = [_TYPES[name] for name in ([types] if isinstance(types, str) else types)]
     return several[0] if len(several) == 1 else lambda value: any(check(value) for check in several)
 
 
+# ---------------------------------------------------------------------- keywords that go with a type
+#
+# Each is one function for all of them, since calls are what takes the time. It is given the type that the schema
+# demands, or None: then values of other types pass, as JSON Schema has it.
+
+
+def _number(schema: Schema, root: Schema, said: str | None) -> Check:
+    low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+    above = schema.get("exclusiveMinimum", -math.inf)
+    if said == "integer":
+        return lambda value: type(value) is int and low <= value <= high and value > above
+    passes = said is None
+    return lambda value: low <= value <= high and value > above if type(value) in (int, float) else passes
+
+
+def _string(schema: Schema, root: Schema, said: str | None) -> Check:
+    longest = schema.get("maxLength", math.inf)
+    search = re.compile(schema.get("pattern", "")).search
+    passes = said is None
+    return lambda value: len(value) <= longest and search(value) is not None if type(value) is str else passes
+
+
+def _array(schema: Schema, root: Schema, said: str | None) -> Check:
+    least, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
+    first = [_compile(each, root) for each in schema.get("prefixItems", [])]
+    rest = _compile(schema.get("items", True), root)
+    passes = said is None
+
+    def check(value: Any) -> bool:
+        if type(value) is not list:
+            return passes
+        if not least <= len(value) <= most:
+            return False
+        if first:
+            return all(each(item) for each, item in zip(first, value, strict=False)) and all(
+                map(rest, value[len(first) :])
+            )
+        for item in value:  # noqa: SIM110 - as above
+            if not rest(item):
+                return False
+        return True
+
+    return check
+
+
+def _object(schema: Schema, root: Schema, said: str | None) -> Check:
+    properties = schema.get("properties", {})
+    known = {name: _compile(each, root) for name, each in properties.items() if each is not False}
+    refused = frozenset(name for name, each in properties.items() if each is False)
+    other = _compile(schema.get("additionalProperties", True), root)
+    naming = _compile(schema["propertyNames"], root) if "propertyNames" in schema else None
+    wanted, least = frozenset(schema.get("required", ())), schema.get("minProperties", 0)
+    is_open = not known and other is _anything and naming is None
+    passes = said is None
+
+    def check(value: Any) -> bool:
+        if type(value) is not dict:
+            return passes
+        if not (wanted <= value.keys() and refused.isdisjoint(value) and len(value) >= least):
+            return False
+        if is_open:
+            return True
+        for name, item in value.items():
+            if not known.get(name, other)(item) or (naming is not None and not naming(name)):
+                return False
+        return True
+
+    return check
+
+
+_Together: TypeAlias = Callable[[Schema, Schema, str | None], Check]
+_TOGETHER: Final[list[tuple[tuple[str, ...], set[str], _Together]]] = [
+    (("integer", "number"), {"minimum", "maximum", "exclusiveMinimum"}, _number),
+    (("string",), {"maxLength", "pattern"}, _string),
+    (("array",), {"items", "prefixItems", "minItems", "maxItems"}, _array),
+    (
+        ("object",),
+        {"properties", "additionalProperties", "propertyNames", "required", "minProperties"},
+        _object,
+    ),
+]
+
+# ---------------------------------------------------------------------- keywords for values of every type
+
+
 def _enum(values: list[Any], root: Schema) -> Check:
+    types = frozenset(type(value) for value in values)
+    if types <= {str, type(None)}:  # none of which equals another of another type, as 1 does True
+        words = frozenset(values)
+        return lambda value: type(value) in types and value in words
     allowed = {(type(value), value) for value in values}
-    types = {type(value) for value in values}
     return lambda value: type(value) in types and (type(value), value) in allowed
-
-
-def _bound(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Schema], Check]:
-    return lambda limit, root: lambda value: type(value) not in (int, float) or holds(value, limit)
-
-
-def _length(kind: type[Sized], holds: Callable[[int, int], bool]) -> Callable[[Any, Schema], Check]:
-    return lambda limit, root: lambda value: type(value) is not kind or holds(len(value), limit)
-
-
-def _pattern(pattern: str, root: Schema) -> Check:
-    search = re.compile(pattern).search
-    return lambda value: type(value) is not str or search(value) is not None
-
-
-def _required(names: list[str], root: Schema) -> Check:
-    wanted = frozenset(names)
-    return lambda value: type(value) is not dict or wanted <= value.keys()
 
 
 def _any_of(schemas: list[Any], root: Schema) -> Check:
     checks = [_compile(schema, root) for schema in schemas]
-    return lambda value: any(check(value) for check in checks)
+
+    def check(value: Any) -> bool:
+        for each in checks:  # noqa: SIM110 - as above
+            if each(value):
+                return True
+        return False
+
+    return check
 
 
 def _one_of(schemas: list[Any], root: Schema) -> Check:
     checks = [_compile(schema, root) for schema in schemas]
-    return lambda value: sum(check(value) for check in checks) == 1
+    return lambda value: [check(value) for check in checks].count(True) == 1
 
 
 def _ref(reference: str, root: Schema) -> Check:
@@ -184,48 +268,10 @@ def _ref(reference: str, root: Schema) -> Check:
     return check
 
 
-_ONE: Final[dict[str, Callable[[Any, Schema], Check]]] = {
-    "type": _type,
+_ALONE: Final[dict[str, Callable[[Any, Schema], Check]]] = {
     "enum": _enum,
     "const": lambda value, root: _enum([value], root),
-    "minimum": _bound(lambda value, limit: bool(value >= limit)),
-    "exclusiveMinimum": _bound(lambda value, limit: bool(value > limit)),
-    "maximum": _bound(lambda value, limit: bool(value <= limit)),
-    "minItems": _length(list, lambda size, limit: size >= limit),
-    "maxItems": _length(list, lambda size, limit: size <= limit),
-    "maxLength": _length(str, lambda size, limit: size <= limit),
-    "minProperties": _length(dict, lambda size, limit: size >= limit),
-    "pattern": _pattern,
-    "required": _required,
     "anyOf": _any_of,
     "oneOf": _one_of,
     "$ref": _ref,
 }
-
-
-def _object(schema: Schema, root: Schema) -> Check:
-    known = {name: _compile(each, root) for name, each in schema.get("properties", {}).items()}
-    other = _compile(schema.get("additionalProperties", True), root)
-    naming = _compile(schema["propertyNames"], root) if "propertyNames" in schema else None
-
-    def check(value: Any) -> bool:
-        if type(value) is not dict:
-            return True
-        for name, item in value.items():
-            if not known.get(name, other)(item) or (naming is not None and not naming(name)):
-                return False
-        return True
-
-    return check
-
-
-def _array(schema: Schema, root: Schema) -> Check:
-    first = [_compile(each, root) for each in schema.get("prefixItems", [])]
-    rest = _compile(schema.get("items", True), root)
-
-    def check(value: Any) -> bool:
-        if type(value) is not list:
-            return True
-        return all(each(item) for each, item in zip(first, value, strict=False)) and all(map(rest, value[len(first) :]))
-
-    return check

@@ -19,17 +19,18 @@ class _Alias:
     pointer: str
 
 
-def tie(root: Block, sharings: Sequence[Sharing], tell: Tell) -> None:
+def tie(root: Block, sharings: Sequence[Sharing], tell: Tell, path: str = "") -> None:
     """Make each parameter that a block shares the very parameter it names.
 
     Args:
-        root: The model; its parameters are replaced.
+        root: The model, or a part; its parameters are replaced.
         sharings: What the blocks say.
         tell: Takes (pointer, rule, message) where that is impossible.
+        path: Where `root` stands in the model, if it is a part of it that shares with none outside.
     """
     if not sharings:
         return
-    blocks = dict(root.named_blocks())
+    blocks = dict(root.named_blocks(path))
     owners = {joined(path, name): (block, name) for path, block in blocks.items() for name in block.parameters}
     aliases: dict[str, _Alias] = {}
     for sharing in sharings:

@@ -14,7 +14,8 @@ from modelarchive.architecture.ordering import tell_order
 from modelarchive.architecture.schema import Problem
 from modelarchive.names import joined
 from modelarchive.nn import nesting
-from modelarchive.nn.block import Block
+from modelarchive.nn.block import Block, Layer
+from modelarchive.nn.copying import copied
 from modelarchive.nn.evaluate import UNKNOWN
 from modelarchive.nn.graph import Graph, Node, Ref, constant
 from modelarchive.nn.kinds import KINDS
@@ -61,6 +62,7 @@ class Reader:
         pointers: ``id(block)`` -> JSON pointer.
         sharings: All fields "shares".
         steps: ``id(block)`` -> how many steps one call of it takes.
+        contents: ``id(layer)`` -> its JSON as text, of layers whose parameters' shapes are all known.
     """
 
     def __init__(self) -> None:
@@ -68,6 +70,8 @@ class Reader:
         self.pointers: dict[int, str] = {}
         self.sharings: list[Sharing] = []
         self.steps: dict[int, int] = {}
+        self.contents: dict[int, str] = {}
+        self._layers: dict[str, Layer] = {}
         self._told: set[Problem] = set()
         self._count = 0
         self._kept: list[Block] = []  # so that no id() comes twice
@@ -132,22 +136,36 @@ class Reader:
             return Unknown()
         if path.count(".") >= _MAX_BLOCK_PARTS:
             self.stop(pointer, f"expected at most {_MAX_BLOCK_PARTS} nested blocks")
-        fits = self.fits(kind, data, pointer)
         if kind == "Sequential":
-            return self._sequential(data, pointer, path, fits=fits)
+            return self._sequential(data, pointer, path)
         if kind == "Graph":
-            return self._graph(data, pointer, path, fits=fits)
-        if not fits:
+            return self._graph(data, pointer, path)
+        return self._layer(kind, data, pointer)
+
+    def _layer(self, kind: str, data: dict[str, Any], pointer: str) -> Block:
+        """One layer; those that say the same are checked once, and copies of the first."""
+        content = repr(data)
+        first = self._layers.get(content)
+        if first is not None:
+            layer = copied(first)
+            is_known = id(first) in self.contents
+        elif self.fits(kind, data, pointer):
+            try:
+                layer = KINDS[kind].from_config({key: value for key, value in data.items() if key not in _META})
+            except (ValueError, TypeError, ArithmeticError) as error:
+                self.tell(pointer, "value", str(error))
+                return Unknown()
+            self._freeze(layer, data, pointer)
+            is_known = all(parameter.is_known for parameter in layer.collect_params().values())
+            if not self.problems:  # or what is wrong with others like it would not be told
+                self._layers[content] = layer
+        else:
             return Unknown()
         # A stack of layers in one block is as much to build as that many blocks.
         self._count += data.get("num_layers", 1) - 1
-        try:
-            block = KINDS[kind].from_config({key: value for key, value in data.items() if key not in _META})
-        except (ValueError, TypeError, ArithmeticError) as error:
-            self.tell(pointer, "value", str(error))
-            return Unknown()
-        self._freeze(block, data, pointer)
-        return block
+        if is_known:
+            self.contents[id(layer)] = content
+        return layer
 
     def _tell_kind(self, data: Any, kind: Any, pointer: str) -> None:
         if type(data) is not dict:
@@ -157,9 +175,11 @@ class Reader:
         self.tell(pointer, "kind", f"expected a kind of vocabulary {vocabulary.VERSION}, found {found}{hint}")
 
     def _freeze(self, block: Block, data: dict[str, Any], pointer: str) -> None:
+        if "frozen" not in data:
+            return
         own = block.parameters if isinstance(block, Graph) else block.collect_params()
         before: set[str] = set()
-        for position, name in enumerate(data.get("frozen", ())):
+        for position, name in enumerate(data["frozen"]):
             if name in before:
                 self.tell(f"{pointer}/frozen/{position}", "name", f"{name!r} is there already")
             elif name in own:
@@ -171,18 +191,21 @@ class Reader:
 
     def named(self, name: Any, taken: set[str], pointer: str, *, key: str = "/name") -> str | None:
         """`name` if it is in the grammar and free; it is taken then."""
-        if type(name) is not str or not _SCHEMA_NAME.search(name):
+        if type(name) is not str:
             return None  # the schema has told that
         problem = names.problem_with_part(name)
         if problem is None and name in taken:
             problem = f"{name!r} is there already"
         if problem is not None:
+            if not _SCHEMA_NAME.search(name):
+                return None  # likewise
             self.tell(f"{pointer}{key}", "name", problem)
             return None
         taken.add(name)
         return name
 
-    def _sequential(self, data: dict[str, Any], pointer: str, path: str, *, fits: bool) -> Block:
+    def _sequential(self, data: dict[str, Any], pointer: str, path: str) -> Block:
+        fits = self.fits("Sequential", data, pointer)
         block = Sequential()
         taken: set[str] = set()
         steps = 0
@@ -206,7 +229,8 @@ class Reader:
 
     # ------------------------------------------------------------------ graphs
 
-    def _graph(self, data: dict[str, Any], pointer: str, path: str, *, fits: bool) -> Block:
+    def _graph(self, data: dict[str, Any], pointer: str, path: str) -> Block:
+        fits = self.fits("Graph", data, pointer)
         inputs, items = ([*each] if type(each := data.get(key)) is list else [] for key in ("inputs", "nodes"))
         inputs = [name for name in inputs if type(name) is str]
         taken: set[str] = set()
@@ -220,17 +244,17 @@ class Reader:
         if not fits:
             return _holding(Graph((), (), (), children))
         parameters = self._own_parameters(data, children, pointer)
-        below = Graph((), (), (), children, parameters)
-        nodes = [self._resolved(below, node, f"{pointer}/nodes/{at}") for at, node in enumerate(nodes)]
+        nodes = self._resolved(nodes, children, parameters, pointer)
         outputs = [_ref(each) for each in data["outputs"]]
         structure = data.get("structure")
         problem = None if structure is None else nesting.problem_with(structure, len(outputs))
         if problem is not None:
             self.tell(f"{pointer}/structure", "structure", problem)
-            return _holding(below)
+            return _holding(Graph((), (), (), children))
         bad = tell_order(inputs, nodes, outputs, pointer, self.tell)
-        nodes = [_without(node, bad) for node in nodes]
-        outputs = [(UNKNOWN, None) if name in bad else (name, index) for name, index in outputs]
+        if bad:
+            nodes = [_without(node, bad) for node in nodes]
+            outputs = [(UNKNOWN, None) if name in bad else (name, index) for name, index in outputs]
         graph = Graph(inputs, nodes, outputs, children, parameters, structure)
         self._set_steps(graph, sum(self._steps_of(graph, node) for node in nodes), pointer)
         self._freeze(graph, data, pointer)
@@ -301,21 +325,33 @@ class Reader:
                 found[name] = Parameter(declared["shape"], declared["dtype"])
         return found
 
-    def _resolved(self, graph: Graph, node: Node, pointer: str) -> Node:
-        """The node, if what it calls or takes from below the graph is there."""
+    def _resolved(
+        self, nodes: list[Node], children: dict[str, Block], parameters: dict[str, Parameter], pointer: str
+    ) -> list[Node]:
+        """The nodes; one that calls or takes what is not there gives an unknown value."""
+        if not any(node.verb in ("call", "parameter") for node in nodes):
+            return nodes
+        graph = Graph((), (), (), children, parameters)
+        return [
+            node if self._is_there(graph, node, f"{pointer}/nodes/{at}") else Node(node.name, "block", UNKNOWN)
+            for at, node in enumerate(nodes)
+        ]
+
+    def _is_there(self, graph: Graph, node: Node, pointer: str) -> bool:
+        """Whether what a node calls or takes from below the graph is there."""
         try:
-            if node.verb == "call" and graph.find(node.target) is not None:
-                return node
-            if node.verb == "parameter" and graph.find_parameter(node.target) is not None:
-                return node
+            if node.verb == "call":
+                graph.find(node.target)
+            elif node.verb == "parameter":
+                graph.find_parameter(node.target)
         except LookupError:
             if not _behind_unknown(graph, node.target):
                 below = [path for path, _ in graph.named_blocks() if path] if node.verb == "call" else []
                 hint = schema.did_you_mean(node.target, below)
                 what = f"{'block' if node.verb == 'call' else 'parameter'} {schema.shortened(node.target, 200)!r}"
                 self.tell(f"{pointer}/{node.verb}", "reference", f"there is no {what} here{hint}")
-            return Node(node.name, "block", UNKNOWN)
-        return node
+            return False
+        return True
 
     def _steps_of(self, graph: Graph, node: Node) -> int:
         if node.inputs is None:
@@ -328,7 +364,7 @@ class Reader:
 
 def _listed(arguments: Mapping[str, Any]) -> int:
     """How many values the literal arguments of an op have in lists."""
-    return sum(len(each) for each in arguments.values() if type(each) is list)
+    return sum([len(each) for each in arguments.values() if type(each) is list]) if arguments else 0
 
 
 def _ref(data: Any) -> Ref:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from modelarchive.dtypes import is_float
 from modelarchive.errors import UnsupportedDataError
 from modelarchive.store.text import encode, encode_array
 
+if TYPE_CHECKING:
+    from modelarchive.architecture import Checked
+
 
 def json_texts(**documents: Mapping[str, Any] | None) -> dict[str, Any]:
     """HDF5 path -> encoded text of JSON documents, in groups that viewers show as notes.
@@ -21,7 +25,7 @@ def json_texts(**documents: Mapping[str, Any] | None) -> dict[str, Any]:
     Raises:
         UnsupportedDataError: A document holds what JSON cannot say; all such places are listed.
     """
-    texts = {}
+    texts: dict[str, Any] = {}
     for name, document in documents.items():
         if document is None:
             continue
@@ -30,29 +34,42 @@ def json_texts(**documents: Mapping[str, Any] | None) -> dict[str, Any]:
         document = _numbers(document)
         if problems := list(_beyond_json(document, name)):
             raise UnsupportedDataError(problems, hint="use numbers, strings, lists and dicts with string keys")
-        # A lone surrogate is a legal Python string and JSON escape, and no UTF-8.
-        plain = _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", _json_lines(document))
-        texts[f"/{name}/data"] = encode(plain)
-        texts[f"/{name}/type"] = encode("application/json")
+        texts |= _text(name, document)
     return texts
 
 
+def architecture_texts(architecture: Checked) -> dict[str, Any]:
+    """The same of an architecture: one that is checked is JSON."""
+    return _text("architecture", architecture.architecture)
+
+
+def _text(name: str, document: dict[str, Any]) -> dict[str, Any]:
+    # A lone surrogate is a legal Python string and JSON escape, and no UTF-8.
+    plain = _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", _json_lines(document))
+    return {f"/{name}/data": encode(plain), f"/{name}/type": encode("application/json")}
+
+
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def _json_lines(value: Any, indent: str = "") -> str:
     """JSON as people lay it out: an object's members on lines of their own, a list of numbers on one."""
-    inner = indent + "  "
-    if isinstance(value, Mapping) and value:
-        members = [
-            f"{inner}{json.dumps(key, ensure_ascii=False)}: {_json_lines(item, inner)}" for key, item in value.items()
-        ]
+    kind = type(value)
+    if kind is int:
+        return repr(value)
+    if value is None or kind is bool:
+        return "null" if value is None else "true" if value else "false"
+    if kind is dict and value:
+        inner = indent + "  "
+        members = [f"{inner}{encode_basestring(key)}: {_json_lines(item, inner)}" for key, item in value.items()]
         return "{\n" + ",\n".join(members) + f"\n{indent}}}"
-    if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
-        return "[\n" + ",\n".join(inner + _json_lines(item, inner) for item in value) + f"\n{indent}]"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_json_lines(item, inner) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if kind is list:
+        inner = indent + "  "
+        if any(type(item) is dict for item in value):
+            return "[\n" + ",\n".join([inner + _json_lines(item, inner) for item in value]) + f"\n{indent}]"
+        return "[" + ", ".join([_json_lines(item, inner) for item in value]) + "]"
+    return _encode(value)
 
 
 def token_texts(tokens: Mapping[str, Sequence[str]], rows: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:

@@ -108,8 +108,8 @@ def load_parameters(
         }
         mismatched |= _torn(wanted, parameters, archive)
         if missing or unexpected or mismatched:
-            raise ParameterError.listing(
-                ", nothing was loaded",
+            raise ParameterError(
+                ending=", nothing was loaded",
                 missing=missing,
                 unexpected=unexpected,
                 mismatched=mismatched,

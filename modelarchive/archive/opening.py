@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -22,6 +22,7 @@ from modelarchive.tables import Table, aligned
 
 if TYPE_CHECKING:
     from modelarchive.architecture import Checked
+    from modelarchive.architecture.parts import Whole
     from modelarchive.nn import Block
 
 Stored = TypeVar("Stored", np.ndarray, Deferred)
@@ -130,7 +131,7 @@ class Archive(Mapping[str, np.ndarray]):
         """
         return self._architecture()
 
-    @cached_property
+    @property
     def checked(self) -> Checked:
         """The architecture, validated; once, however many parts are built of it.
 
@@ -138,9 +139,16 @@ class Archive(Mapping[str, np.ndarray]):
             FormatError: There is none, or it is not JSON.
             SpecError: It is invalid.
         """
-        from modelarchive.architecture import check
+        return self._whole.checked
 
-        return check(self._architecture())
+    @cached_property
+    def _whole(self) -> Whole:
+        from modelarchive.architecture.parts import Whole
+
+        architecture = self._architecture()
+        text = self._text("/architecture/data")
+        # Keys may be written in escapes.
+        return Whole(architecture, may_share='"shares"' in text or "\\" in text)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -270,6 +278,8 @@ class Archive(Mapping[str, np.ndarray]):
     ) -> Block:
         """Build the model, or a part of it, from the architecture; no class of the original is needed.
 
+        What is built is checked first, and of a single block no other one, where that can be: see docs/security.md.
+
         Args:
             block: Path of the block ("features"); "" is the model itself.
             children: Which children of a Sequential, by position.
@@ -291,10 +301,13 @@ class Archive(Mapping[str, np.ndarray]):
 
         if block == "" and (children, until, after) == (None, None, None):
             # Nobody else has what is checked for this: it becomes the network.
-            return building.build(self.__dict__.get("checked") or self._architecture(), self.parameters)
+            whole = self._whole
+            return building.build(whole.checked if whole.is_checked else whole.architecture, self.parameters)
+        if until is None and after is None:
+            return building.build_part(self._whole, block, children, lambda names: self._below(block, names))
         until, after = (name and result_of(name, self.metadata) for name in (until, after))
         part = building.part(self.checked, block, children, until=until, after=after)
-        return building.build(part, Parameters(self.reader, {name: names.joined(block, name) for name in part.shapes}))
+        return building.build(part, self._below(block, part.shapes))
 
     def verify(self, progress: Progress | None = None, *, block: str = "") -> Report:
         """Check every digest, the architecture against its schemas, and the index against HDF5.
@@ -329,6 +342,10 @@ class Archive(Mapping[str, np.ndarray]):
         """Path and size."""
         return f"<Archive {str(self.path)!r}: {len(self.parameters)} arrays, {self.size:,} bytes>"
 
+    def _below(self, block: str, relative: Iterable[str]) -> Parameters:
+        """The parameters of some names relative to a block."""
+        return Parameters(self.reader, {name: names.joined(block, name) for name in relative})
+
     def _architecture(self) -> dict[str, Any]:
         if not self.has_architecture:
             raise FormatError(
@@ -339,13 +356,16 @@ class Archive(Mapping[str, np.ndarray]):
         return self._json("/architecture/data")
 
     def _json(self, path: str) -> dict[str, Any]:
-        text = self.reader.text(path)
         try:
-            if not isinstance(text, str):
-                raise FormatError("is no text")
-            return strict.loads(text, what="it", strict=True)
+            return strict.loads(self._text(path), what="it", strict=True)
         except FormatError as error:
             raise FormatError(error.message, file=self.path, path=path) from error
+
+    def _text(self, path: str) -> str:
+        text = self.reader.text(path)
+        if not isinstance(text, str):
+            raise FormatError("is no text", file=self.path, path=path)
+        return text
 
 
 def open_archive(path: str | os.PathLike[str]) -> Archive:

@@ -10,7 +10,7 @@ import numpy as np
 
 from modelarchive import names
 from modelarchive.archive.choices import Choice, compressed
-from modelarchive.archive.documents import json_texts, token_texts
+from modelarchive.archive.documents import architecture_texts, json_texts, token_texts
 from modelarchive.archive.structure import place, take_apart
 from modelarchive.errors import DeferredShapeError, UnsupportedDataError, counted
 from modelarchive.store.contents import block_group
@@ -167,7 +167,7 @@ def save_model(
     values = initialized(block)
     # In the architecture's order, which a rebuilt network has too: saved again, it gives the same bytes.
     parameters = {name: values[name] for name in described.shapes}
-    texts = json_texts(architecture=described.architecture, metadata=metadata)
+    texts = architecture_texts(described) | json_texts(metadata=metadata)
     texts |= token_texts(tokens or {}, {name: parameter.shape[:1] for name, parameter in parameters.items()})
     write_model(
         path,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from modelarchive import dtypes, names, tensors
-from modelarchive.archive.documents import json_texts, token_texts
+from modelarchive.archive.documents import architecture_texts, json_texts, token_texts
 from modelarchive.archive.saving import Progress, kinds_of, write_model
 from modelarchive.errors import ParameterError, UnsupportedDataError
 from modelarchive.store.deferred import Deferred
+
+if TYPE_CHECKING:
+    from modelarchive.architecture import Checked
 
 
 def save_stream(
@@ -52,10 +55,15 @@ def save_stream(
         raise TypeError("announced or architecture is needed: where everything lies is fixed before the first array")
     entries = {} if announced is None else _entries(announced)
     kinds: dict[str, str] = {}
+    texts: dict[str, Any] = {}
     if architecture is not None:
-        entries = _declared(architecture, entries if announced is not None else None)
-        kinds = kinds_of(architecture)
-    texts = json_texts(architecture=architecture, metadata=metadata)
+        from modelarchive.architecture import check
+
+        checked = check(architecture)
+        entries = _declared(checked, entries if announced is not None else None)
+        kinds = kinds_of(checked.architecture)
+        texts = architecture_texts(checked)
+    texts |= json_texts(metadata=metadata)
     texts |= token_texts(tokens or {}, {name: entry.shape[:1] for name, entry in entries.items()})
     stream = _once(arrays.items() if isinstance(arrays, Mapping) else arrays, entries)
     write_model(path, entries, kinds=kinds, texts=texts, durable=durable, progress=progress, stream=stream)
@@ -98,11 +106,8 @@ def _entry(name: str, shape: Sequence[int], dtype: np.dtype) -> Deferred:
     return Deferred(tuple(map(int, shape)), dtype, read)
 
 
-def _declared(architecture: Mapping[str, Any], announced: dict[str, Deferred] | None) -> dict[str, Deferred]:
+def _declared(checked: Checked, announced: dict[str, Deferred] | None) -> dict[str, Deferred]:
     """The parameters of an architecture; a shared one is the same object under each of its names."""
-    from modelarchive.architecture import check
-
-    checked = check(architecture)
     parameters = checked.block.collect_params()
     entries: dict[int, Deferred] = {}
     found = {}
@@ -118,8 +123,8 @@ def _declared(architecture: Mapping[str, Any], announced: dict[str, Deferred] | 
     missing = [] if announced is None else [name for name in _firsts(found) if name not in announced]
     unexpected = [name for name in announced or () if name not in found]
     if missing or unexpected or mismatched:
-        raise ParameterError.listing(
-            " the architecture as they are announced, nothing was written",
+        raise ParameterError(
+            ending=" the architecture as they are announced, nothing was written",
             missing=missing,
             unexpected=unexpected,
             mismatched=mismatched,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelarchive import dtypes, errors, formats
-from modelarchive.formats.commanding import convert_line
+from modelarchive.formats.commands import convert_line
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,17 +9,23 @@ from typing import Any, Final
 from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command, choice
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
+from modelarchive.errors import SpecError
+from modelarchive.formats.systems import FORMATS, listed
 
 _COMPRESSIONS: Final = {"deflate": "deflate", "none": None}
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
+    known = FORMATS.values()
+    alone = listed(each.called for each in known if each.alone)
+    folders = listed(each.what for each in known if "/" in each.suffixes)
+    configured = listed(each.config for each in known if each.config)
     parser = add_command(
         commands, "convert", run, "Convert between formats: IN by its content, OUT by its suffix; says what was lost"
     )
     parser.add_argument("source", type=Path, metavar="IN")
-    parser.add_argument("target", metavar="OUT", help="a name with a format's suffix; DIR/ is a Hugging Face folder")
+    parser.add_argument("target", metavar="OUT", help=f"a name with a format's suffix; DIR/ is {folders}")
     parser.add_argument(
         "--input",
         action="append",
@@ -29,10 +35,10 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--parameters-only",
         action="store_true",
-        help="leave the architecture out; of Keras, ONNX and Hugging Face so where it cannot be said, too",
+        help=f"leave the architecture out; of {alone} so where it cannot be said, too",
     )
     parser.add_argument(
-        "--config", type=Path, metavar="JSON", help="for Keras' files of weights: what model.to_json() gave, as a file"
+        "--config", type=Path, metavar="JSON", help=f"for {configured}: what model.to_json() gave, as a file"
     )
     parser.add_argument(
         "--compression",
@@ -58,8 +64,9 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.compression and name != "archive":
         what = formats.FORMATS[name].what
         raise WrongUseError(f"--compression is for archives, OUT is {what}", hint="name OUT .h5, or leave it out")
-    if chosen.config is not None and (kind := reading.format_of_file(chosen.source)) != "keras":
-        raise WrongUseError(f"--config is for Keras' files of weights, IN is {formats.FORMATS[kind].what}")
+    if chosen.config is not None and not (found := formats.FORMATS[reading.format_of_file(chosen.source)]).config:
+        files = listed(each.config for each in FORMATS.values() if each.config)
+        raise WrongUseError(f"--config is for {files}, IN is {found.what}")
     words = chosen.compression
     compression = choice(words, _COMPRESSIONS, option="--compression", without=None) if words else None
     with output.progress(f"convert {chosen.source.name}", size) as advance:
@@ -84,16 +91,10 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _declaration(text: str) -> dict[str, Any]:
-    """``NAME``, ``NAME:SHAPE`` or ``NAME:SHAPE:DTYPE``, where an axis of any size is ``?``."""
-    name, _, rest = text.partition(":")
-    shape, _, dtype = rest.partition(":")
-    if not name:
-        raise WrongUseError(f"--input {text!r} has no name", hint="write --input x:?,3,224,224:float32")
-    declared: dict[str, Any] = {"name": name}
-    if rest:
-        sizes = shape.split(",") if shape else []
-        if not all(size == "?" or (size.isascii() and size.isdigit()) for size in sizes):
-            hint = "write --input x:?,3,224,224:float32, with ? for an axis of any size"
-            raise WrongUseError(f"--input {text!r}: {shape!r} is no shape", hint=hint)
-        declared["shape"] = [None if size == "?" else int(size) for size in sizes]
-    return declared | ({"dtype": dtype} if dtype else {})
+    from modelarchive.architecture.declaring import declaration
+
+    try:
+        return declaration(text)
+    except SpecError as error:
+        hint = (error.hint or "").replace("write ", "write --input ")
+        raise WrongUseError(f"--input {error.problems[0][2]}", hint=hint) from error

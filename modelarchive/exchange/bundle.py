@@ -12,7 +12,7 @@ import numpy as np
 from modelarchive import dtypes, names, tensors
 from modelarchive.archive import Archive
 from modelarchive.archive.choices import Choice
-from modelarchive.archive.documents import json_texts, token_texts
+from modelarchive.archive.documents import architecture_texts, json_texts, token_texts
 from modelarchive.archive.saving import initialized, kinds_of, write_dict, write_model
 from modelarchive.errors import ConversionError, ParameterError, SpecError
 from modelarchive.store.deferred import Deferred
@@ -99,6 +99,11 @@ class Bundle:
     notes: list[Note] = field(default_factory=list)
     known: Checked | None = field(default=None, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        """Keep what the architecture is now."""
+        if self.known is not None:
+            self.known.content  # noqa: B018 - which is kept when it is asked for first
+
     def checked(self) -> Checked:
         """The architecture, checked once for as long as it stays as it was then.
 
@@ -111,6 +116,7 @@ class Bundle:
             raise SpecError([("", "architecture", self.reason or "there is none, only parameters")])
         if self.known is None or not self.known.is_of(self.architecture):
             self.known = check(self.architecture)
+            self.__post_init__()
         return self.known
 
     def build(self) -> Block:
@@ -180,7 +186,7 @@ def deferred(parameters: Mapping[str, np.ndarray]) -> dict[str, Deferred]:
     for name, array in parameters.items():
         if id(array) not in made:
             # The function keeps the array, and with it the id.
-            made[id(array)] = Deferred(array.shape, array.dtype, lambda array=array: array)  # type: ignore[misc]
+            made[id(array)] = Deferred.of(array)
         found[name] = made[id(array)]
     return found
 
@@ -247,10 +253,12 @@ def save_bundle(
     ]
     if problems:
         raise ConversionError(problems, hint="nothing was written")
-    texts = json_texts(architecture=bundle.architecture, metadata=bundle.metadata or None)
+    texts = json_texts(metadata=bundle.metadata or None)
     kinds: dict[str, str] = {}
     if bundle.architecture is not None:
-        expected = bundle.checked().shapes
+        checked = bundle.checked()
+        texts = architecture_texts(checked) | texts
+        expected = checked.shapes
         _compare(expected, entries)
         entries = {name: entries[name] for name in expected}
         kinds = kinds_of(bundle.architecture)
@@ -262,16 +270,8 @@ def save_bundle(
 
 
 def _of_archive(archive: Archive) -> Bundle:
-    stored = _stored_names(archive)
-    aliases = archive.reader.contents.aliases
-    entries: dict[str, Deferred] = {}
-    for other in stored.values():
-        name = aliases.get(other, other)
-        if name not in entries:
-            entries[name] = archive.reader.deferred(name)
-    parameters = Parameters({name: entries[aliases.get(other, other)] for name, other in stored.items()})
     return Bundle(
-        parameters,
+        Parameters(archive.deferred(_stored_names(archive))),
         archive.architecture if archive.has_architecture else None,
         "" if archive.has_architecture else "the archive holds parameters only",
         dict(archive.metadata),
@@ -307,8 +307,11 @@ def _compare(expected: Mapping[str, tuple[int, ...]], entries: Mapping[str, Defe
         if name in entries and tuple(shape) != tuple(entries[name].shape)
     }
     if missing or unexpected or mismatched:
-        raise ParameterError.listing(
-            " the architecture, nothing was written", missing=missing, unexpected=unexpected, mismatched=mismatched
+        raise ParameterError(
+            ending=" the architecture, nothing was written",
+            missing=missing,
+            unexpected=unexpected,
+            mismatched=mismatched,
         )
 
 

@@ -20,7 +20,7 @@ from modelarchive.exchange import zipped
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, shared_names
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.zipped import Member
-from modelarchive.formats.telling import refusal
+from modelarchive.formats.refusing import refusal
 from modelarchive.store.contents import MAX_INFLATION
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import pieces
@@ -232,7 +232,7 @@ def _supported(found: dict[str, Deferred | str]) -> tuple[dict[str, Deferred], l
         elif entry.dtype.kind == "V" and entry.dtype.names is None and entry.dtype.itemsize in (1, 2):
             # So np.save writes bfloat16 and float8, and nothing says which of them it was.
             raw = np.dtype(f"u{entry.dtype.itemsize}")
-            entries[name] = _viewed(entry, raw)
+            entries[name] = entry.changed(lambda array, raw=raw: array.view(raw), dtype=raw)  # type: ignore[misc]
             notes.append(
                 Note(name, f"its dtype was not saved ({entry.dtype}); kept as {raw}: .view(ml_dtypes.bfloat16), say")
             )
@@ -241,13 +241,6 @@ def _supported(found: dict[str, Deferred | str]) -> tuple[dict[str, Deferred], l
     if problems:
         raise ConversionError(problems, hint="numbers and booleans are read; save other arrays in another way")
     return entries, notes
-
-
-def _viewed(entry: Deferred, dtype: np.dtype) -> Deferred:
-    view = entry.view
-    return Deferred(
-        entry.shape, dtype, lambda: entry.read().view(dtype), None if view is None else lambda: view().view(dtype)
-    )
 
 
 def _write_array(out: BinaryIO | Any, entry: Deferred) -> None:

@@ -20,7 +20,7 @@ from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundl
 from modelarchive.exchange.mapped import MappedFile, little_endian
 from modelarchive.exchange.shards import read_one_or_all
 from modelarchive.formats import explain
-from modelarchive.formats.signs import SHARDING, pieces
+from modelarchive.formats.mistakes import SHARDING, pieces
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import Fill, fill
 from modelarchive.store.replace import replacing

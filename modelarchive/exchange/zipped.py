@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from modelarchive.errors import FormatError, UnsafeFileError
 from modelarchive.exchange.mapped import MappedFile
-from modelarchive.formats.telling import refusal
+from modelarchive.formats.refusing import refusal
 
 #: Bytes moved at a time.
 _PIECE: Final = 1 << 20

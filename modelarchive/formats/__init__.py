@@ -1,17 +1,18 @@
-"""Files by their bytes: which formats are known, how content tells them, and what people hand over by mistake.
+"""Files by their bytes: the systems that are known, and what people hand over by mistake.
 
-`recognising` tells which of the formats in `known` a file is, by its `content`. What a reader has refused is looked
-at once more: `telling` asks the table of `mistaken`, each row a `mistake` with one of the `signs`, and `explaining`
-gives what it says in the place of the reader's own refusal. The tables are imported for refused files only.
+`systems` is the table of systems, one row each, with the `signs` by which `recognising` tells their files. What a
+reader has refused is looked at once more: `refusing` asks the table of `mistaken`, whose rows are `mistakes`, and
+`explaining` gives what it says in place of the reader's own refusal. That table is imported for refused files only.
 """
 
 from modelarchive.formats.explaining import explain, is_a_folder, is_not_an_archive
-from modelarchive.formats.known import FORMATS, Format, format_of_name
 from modelarchive.formats.recognising import is_certain, recognise
+from modelarchive.formats.systems import FORMATS, SYSTEMS, System, format_of_name
 
 __all__ = [
     "FORMATS",
-    "Format",
+    "SYSTEMS",
+    "System",
     "explain",
     "format_of_name",
     "is_a_folder",

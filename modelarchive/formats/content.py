@@ -6,7 +6,7 @@ import io
 import os
 import re
 import struct
-from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -104,6 +104,22 @@ class Stream(io.RawIOBase):
         return len(found)
 
 
+class Look:
+    """A first look at a file: its beginning, read once.
+
+    Args:
+        content: The file.
+    """
+
+    def __init__(self, content: Content) -> None:
+        self.content = content
+
+    @cached_property
+    def head(self) -> bytes:
+        """Bytes that tell what a file is, but for those that say how much more of them there is."""
+        return self.content.read(0, 4096)
+
+
 def is_torch_stream(head: bytes) -> bool:
     """Whether a file begins as those of PyTorch before 1.6 do."""
     return _TORCH.match(head) is not None
@@ -147,12 +163,3 @@ def zip_members(content: Content) -> dict[str, int] | None:
             return {info.filename: info.header_offset for info in opened.infolist()}
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError, OSError, struct.error):
         return None
-
-
-def format_inside(members: Collection[str]) -> str | None:
-    """The known format of a zip file with such members; None: it is of none."""
-    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in members):
-        return "torch"
-    if "config.json" in members and any(name.startswith("model.weights.") for name in members):
-        return "keras"
-    return "numpy" if all(name.endswith(".npy") for name in members) else None

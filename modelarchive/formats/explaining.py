@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from modelarchive.errors import FormatError, UnsupportedVersionError
-from modelarchive.formats.commanding import convert_line
+from modelarchive.formats.commands import convert_line
 from modelarchive.formats.content import Content
-from modelarchive.formats.known import FORMATS
 from modelarchive.formats.recognising import recognise, recognised
+from modelarchive.formats.systems import FORMATS
 
 
 def explain(error: FormatError, path: str | os.PathLike[str]) -> FormatError:
@@ -21,13 +21,13 @@ def explain(error: FormatError, path: str | os.PathLike[str]) -> FormatError:
     """
     if isinstance(error, UnsupportedVersionError):
         return error
-    from modelarchive.formats import telling
+    from modelarchive.formats import refusing
 
     place = Path(os.fsdecode(path) if error.file is None else error.file)
     try:
         if not place.is_dir() and not place.is_file():
             return error  # a pipe would be waited for
-        found = telling.find_folder(place) if place.is_dir() else telling.find_file(place)
+        found = refusing.find_folder(place) if place.is_dir() else refusing.find_file(place)
     except OSError:
         return error  # which is more than that the file cannot be read any more
     return error if found is None else found
@@ -35,7 +35,7 @@ def explain(error: FormatError, path: str | os.PathLike[str]) -> FormatError:
 
 def is_not_an_archive(content: Content) -> FormatError:
     """The refusal of a file that has no index and is no HDF5 file."""
-    from modelarchive.formats import telling
+    from modelarchive.formats import refusing
 
     path = content.path
     try:
@@ -43,23 +43,24 @@ def is_not_an_archive(content: Content) -> FormatError:
     except FormatError as error:
         return error
     if name != "archive":
-        # PyTorch's shards are told by their index; a safetensors header that is cut is told as such.
+        # PyTorch's shards are told by their index; a safetensors header that is cut is told as such. What is told by
+        # a guess alone may look like some of these, and be meant.
         hint = f"`{convert_line(path)}` makes one of it, and load() reads it as it is"
-        told = telling.find(content) if name in ("safetensors", "torch", "onnx", "keras") else None
+        told = refusing.find(content) if FORMATS[name].signs else None
         return told or FormatError(f"is {FORMATS[name].what}, not a model archive", file=path, hint=hint)
     known = ", ".join(each.what for each in FORMATS.values())
-    return telling.refusal(content, "is not a model archive", f"by its content it is none of these: {known}")
+    return refusing.refusal(content, "is not a model archive", f"by its content it is none of these: {known}")
 
 
 def is_a_folder(folder: Path) -> FormatError | None:
     """The refusal of a folder where an archive is expected; None: it is any folder."""
-    from modelarchive.formats import telling
+    from modelarchive.formats import refusing
 
     try:
-        told = telling.find_folder(folder)
-        if told is not None or recognise(folder) != "huggingface":
+        told = refusing.find_folder(folder)
+        if told is not None or (name := recognise(folder)) == "archive":
             return told
     except OSError:
         return None
     hint = f"`{convert_line(folder)}` makes one of it, and load_model() reads it as it is"
-    return FormatError(f"is {FORMATS['huggingface'].what}, not a model archive", file=folder, hint=hint)
+    return FormatError(f"is {FORMATS[name].what}, not a model archive", file=folder, hint=hint)

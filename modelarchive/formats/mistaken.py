@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from modelarchive.formats import protobuf, signs
-from modelarchive.formats.mistake import Mistake
+from modelarchive.formats import mistakes, protobuf
+from modelarchive.formats.mistakes import Mistake
 
 _AGAIN: Final = "take it from where it came from again, and compare its size there"
 _PARTS: Final = "name the files in it: `modelarchive convert {name}/FILE out.h5`"
@@ -13,39 +13,39 @@ _UNPACK: Final = "unpack it first, and give the file or folder that is in it"
 
 #: What a file may be, in the order of asking: what is told by a magic number first, by its name last.
 FILES: Final[tuple[Mistake, ...]] = (
-    Mistake("empty", "an empty file", signs.empty, "is empty: it has no bytes", _AGAIN),
+    Mistake("empty", "an empty file", mistakes.empty, "is empty: it has no bytes", _AGAIN),
     Mistake(
         "lfs",
         "a Git LFS pointer, in the place of any file: alone, a shard, in a Hugging Face folder",
-        signs.pointer,
+        mistakes.pointer,
         "is a Git LFS pointer: three lines that stand for a file of {bytes}, which is not here",
         "run `git lfs pull` in the repository, or download the file itself",
     ),
     Mistake(
         "gguf",
         "GGUF, and GGML before it (llama.cpp)",
-        signs.begins(b"GGUF", b"lmgg", b"tjgg", b"fmgg", b"algg"),
+        mistakes.begins(b"GGUF", b"lmgg", b"tjgg", b"fmgg", b"algg"),
         "is a GGUF or GGML file of llama.cpp, which is not read",
         "take the model's safetensors files, which it was made of",
     ),
     Mistake(
         "tflite",
         "TensorFlow Lite (`.tflite`)",
-        signs.begins(b"TFL3", at=4),
+        mistakes.begins(b"TFL3", at=4),
         "is a TensorFlow Lite model, which is not read",
         "tf2onnx makes ONNX of it: `python -m tf2onnx.convert --tflite {name} --output {stem}.onnx`",
     ),
     Mistake(
         "ort",
         "ONNX Runtime's own format (`.ort`)",
-        signs.begins(b"ORTM", at=4),
+        mistakes.begins(b"ORTM", at=4),
         "is a model in ONNX Runtime's own format, which is not read",
         "take the .onnx file that it was made of",
     ),
     Mistake(
         "packed",
         "tar, gzip, bzip2, xz, zstd, lz4, 7z and rar archives",
-        signs.begins(
+        mistakes.begins(
             b"\x1f\x8b\x08",
             b"BZh",
             b"\xfd7zXZ\0",
@@ -57,53 +57,53 @@ FILES: Final[tuple[Mistake, ...]] = (
         "is a packed file (tar, gzip, bzip2, xz, zstd, lz4, 7z or rar)",
         _UNPACK,
     ),
-    Mistake("tar", "a tar archive", signs.begins(b"ustar", at=257), "is a tar archive", _UNPACK),
+    Mistake("tar", "a tar archive", mistakes.begins(b"ustar", at=257), "is a tar archive", _UNPACK),
     Mistake(
         "matlab",
         "MATLAB (`.mat`)",
-        signs.begins(b"MATLAB 5.0 MAT", b"MATLAB 7.3 MAT"),
+        mistakes.begins(b"MATLAB 5.0 MAT", b"MATLAB 7.3 MAT"),
         "is a file of MATLAB, which is not read",
         "read it in Python, with scipy.io.loadmat or h5py, and modelarchive.save('x.h5', arrays) writes what is read",
     ),
     Mistake(
         "page",
         "an HTML page: a login or error page that was saved as the file",
-        signs.page,
+        mistakes.page,
         "is an HTML page, not the file that its name says",
         "the server sent a page, for logging in perhaps, instead of the file: download the file itself",
     ),
     Mistake(
         "openvino",
         "OpenVINO (`.xml`)",
-        signs.openvino,
+        mistakes.openvino,
         "is a model of OpenVINO, which is not read",
         "take the model that it was made of, as ONNX say",
     ),
     Mistake(
         "xml",
         "XML: what storage servers answer instead of a file",
-        signs.xml,
+        mistakes.xml,
         "is XML text, not the file that its name says",
         "a server answered so instead of sending the file: look into it, and download the file itself",
     ),
     Mistake(
         "diffusers-index",
         "`model_index.json` of diffusers",
-        signs.document("_diffusers_version"),
+        mistakes.document("_diffusers_version"),
         "is a settings file of diffusers, and holds no parameters",
         "give a file of parameters: `modelarchive convert unet/diffusion_pytorch_model.safetensors out.h5`, say",
     ),
     Mistake(
         "adapter-config",
         "`adapter_config.json` of PEFT",
-        signs.document("peft_type"),
+        mistakes.document("peft_type"),
         "is the configuration of a PEFT adapter, and holds no parameters",
         "give adapter_model.safetensors for the adapter's own arrays, or merge the adapter into its model first",
     ),
     Mistake(
         "tensorflowjs",
         "TensorFlow.js (`model.json`)",
-        signs.document("weightsManifest"),
+        mistakes.document("weightsManifest"),
         "is a TensorFlow.js model, which is not read",
         "`tensorflowjs_converter --input_format tfjs_layers_model --output_format keras {name} {stem}.h5` makes "
         "Keras' file of it",
@@ -111,91 +111,91 @@ FILES: Final[tuple[Mistake, ...]] = (
     Mistake(
         "huggingface-config",
         "`config.json` of a Hugging Face folder",
-        signs.document("model_type", "architectures", "transformers_version"),
+        mistakes.document("model_type", "architectures", "transformers_version"),
         "is the configuration of a Hugging Face model, and holds no parameters",
         "give the folder that it lies in",
     ),
     Mistake(
         "keras-config",
         "`model.to_json()` of Keras",
-        signs.document("class_name"),
+        mistakes.document("class_name"),
         "is the configuration of a Keras model, and holds no parameters",
         "give the file of weights that belongs to it: `modelarchive convert WEIGHTS out.h5 --config {name}`",
     ),
     Mistake(
         "json",
         "other JSON",
-        signs.document(),
+        mistakes.document(),
         "is JSON text, and no index of shards, nor a symbol of MXNet",
         "give the file that the parameters are in",
     ),
     Mistake(
         "sklearn",
         "a pickle of scikit-learn, XGBoost, LightGBM or CatBoost, and what joblib writes",
-        signs.pickled(b"sklearn", b"joblib", b"xgboost", b"lightgbm", b"catboost"),
+        mistakes.pickled(b"sklearn", b"joblib", b"xgboost", b"lightgbm", b"catboost"),
         "is a Python pickle of scikit-learn or the like; reading it would run code, and it holds no network",
         "in the program that made it, save its arrays: modelarchive.save('x.h5', dict of arrays)",
     ),
     Mistake(
         "pickled-tensors",
         "a pickle of PyTorch tensors that `torch.save` did not write",
-        signs.pickled(b"torch"),
+        mistakes.pickled(b"torch"),
         "is a Python pickle with PyTorch in it that torch.save did not write; reading it would run code",
         "in the program that made it, torch.save(state_dict, 'x.pt') writes what is read",
     ),
     Mistake(
         "pickle",
         "any other pickle",
-        signs.pickled(),
+        mistakes.pickled(),
         "is a Python pickle; reading it would run code",
         "in the program that made it, modelarchive.save('x.h5', arrays) writes what is read",
     ),
     Mistake(
         "deflated",
         "a pickle that joblib compressed",
-        signs.deflated,
+        mistakes.deflated,
         "is a compressed Python pickle, as joblib writes; reading it would run code",
         "in the program that made it, modelarchive.save('x.h5', arrays) writes what is read",
     ),
     Mistake(
         "cut-zip",
         "a zip file (.npz, .keras, .pt) that is cut short",
-        signs.cut_zip,
+        mistakes.cut_zip,
         "is a zip file that is cut short, or damaged: the list of its members is not at its end, after {has} bytes",
         _AGAIN,
     ),
     Mistake(
         "distcp",
         "a shard of PyTorch's distributed checkpoints (`.distcp`)",
-        signs.distributed,
+        mistakes.distributed,
         "is a shard of torch.distributed.checkpoint, and not the whole checkpoint",
         "torch.distributed.checkpoint.format_utils.dcp_to_torch_save({folder!r}, 'model.pt') puts its folder together",
     ),
     Mistake(
         "streams",
         "several zip files one behind the other: two `torch.save` or `np.savez` into one file",
-        signs.behind,
+        mistakes.behind,
         "holds several zip files one behind the other, {before} bytes before the last",
         "save each into a file of its own: readers see one of them only",
     ),
     Mistake(
         "torchscript",
         "TorchScript",
-        signs.zipped("constants.pkl", of_any_format=True),
+        mistakes.zipped("constants.pkl", of_any_format=True),
         "is a TorchScript program, which is code",
         "torch.save(torch.jit.load({name!r}).state_dict(), '{stem}-parameters.pt') keeps its parameters",
     ),
     Mistake(
         "pt2",
         "`torch.export` (`.pt2`)",
-        signs.zipped("archive_format", "serialized_exported_program.json"),
+        mistakes.zipped("archive_format", "serialized_exported_program.json"),
         "is a program of torch.export (.pt2)",
         "modelarchive.save_model('{stem}.h5', torch.export.load({name!r})) makes an archive of it",
     ),
     Mistake(
         "zipped",
         "a zipped `.mlpackage`, SavedModel or folder of another kind",
-        signs.zipped(
+        mistakes.zipped(
             ".mlmodel", ".pb", ".safetensors", ".pt", ".pth", ".bin", ".h5", ".keras", ".onnx", ".tflite", "config.json"
         ),
         "is a zip file with files in it ({inside}, ...), not a model itself",
@@ -204,14 +204,14 @@ FILES: Final[tuple[Mistake, ...]] = (
     Mistake(
         "zip",
         "a zip file of another kind",
-        signs.zipped(),
+        mistakes.zipped(),
         "is a zip file of no format that is known here: it begins with {inside}",
         _UNPACK,
     ),
     Mistake(
         "pieces",
         "a safetensors shard of PyTorch's distributed checkpoints, whose tensors are pieces",
-        signs.pieces,
+        mistakes.pieces,
         "is a shard of torch.distributed.checkpoint: its tensors, as {tensor!r}, are pieces of larger ones",
         "torch.distributed.checkpoint._consolidate_hf_safetensors.consolidate_safetensors_files(FOLDER, OUT, "
         "{{{tensor!r}: 1, ...}}), with each tensor's name, puts the shards of a folder together",
@@ -219,52 +219,52 @@ FILES: Final[tuple[Mistake, ...]] = (
     Mistake(
         "cut-safetensors",
         "a safetensors file, or an archive, that is cut short",
-        signs.cut_safetensors,
+        mistakes.cut_safetensors,
         "is cut short: it has {has} of its {needed} bytes",
         _AGAIN,
     ),
     Mistake(
         "cut-hdf5",
         "an HDF5 file that is cut short",
-        signs.cut_hdf5,
+        mistakes.cut_hdf5,
         "is cut short: it has {has} of the {needed} bytes that HDF5 wrote",
         _AGAIN,
     ),
     Mistake(
         "savedmodel-graph",
         "`saved_model.pb` of TensorFlow",
-        signs.message(protobuf.is_saved_model),
+        mistakes.message(protobuf.is_saved_model),
         "is the graph of a TensorFlow SavedModel, which is not read",
         "tf2onnx makes ONNX of its folder: `python -m tf2onnx.convert --saved-model FOLDER --output model.onnx`",
     ),
     Mistake(
         "coreml",
         "Core ML (`.mlmodel`)",
-        signs.message(protobuf.is_core_ml),
+        mistakes.message(protobuf.is_core_ml),
         "is a Core ML model, which is not read",
         "take the model that it was made of, as PyTorch, Keras or ONNX",
     ),
     Mistake(
         "cut-onnx",
         "an ONNX model that is cut short",
-        signs.cut_onnx,
+        mistakes.cut_onnx,
         "is cut short: it has {has} of at least {needed} bytes",
         _AGAIN,
     ),
     Mistake(
         "tensorflow-graph",
         "a frozen graph of TensorFlow (`.pb`)",
-        signs.message(protobuf.is_graph),
+        mistakes.message(protobuf.is_graph),
         "is a graph of TensorFlow (.pb), which is not read",
         "tf2onnx makes ONNX of it: `python -m tf2onnx.convert --graphdef {name} --output {stem}.onnx`",
     ),
     Mistake(
         "tensorflow-index",
         "a checkpoint of TensorFlow (`.index`, `.data-00000-of-00001`, `checkpoint`)",
-        signs.either(
-            signs.table,
-            signs.named(r"\.data-\d{5}-of-\d{5}$"),
-            signs.named(r"^checkpoint$", head=b"model_checkpoint_path"),
+        mistakes.either(
+            mistakes.table,
+            mistakes.named(r"\.data-\d{5}-of-\d{5}$"),
+            mistakes.named(r"^checkpoint$", head=b"model_checkpoint_path"),
         ),
         "is a part of a TensorFlow checkpoint, which is not read",
         "in TensorFlow: model.load_weights(...), then model.save('model.keras')",
@@ -272,14 +272,14 @@ FILES: Final[tuple[Mistake, ...]] = (
     Mistake(
         "msgpack",
         "Flax (`.msgpack`)",
-        signs.named(r"\.msgpack$"),
+        mistakes.named(r"\.msgpack$"),
         "is a Flax checkpoint (msgpack), which is not read",
         "transformers writes the same model as safetensors: save_pretrained of a model loaded with from_flax=True",
     ),
     Mistake(
         "text",
         "other text: YAML, a README, a script",
-        signs.text,
+        mistakes.text,
         "is text, and no model: it begins with {line!r}",
         "give the file that the parameters are in; of text, word vectors (a word and numbers on each line) are read",
     ),
@@ -290,7 +290,7 @@ FOLDERS: Final[tuple[Mistake, ...]] = (
     Mistake(
         "savedmodel",
         "a SavedModel folder of TensorFlow or Keras 2",
-        signs.folder_with("saved_model.pb"),
+        mistakes.folder_with("saved_model.pb"),
         "is a SavedModel folder of TensorFlow, which is not read",
         "in Keras, model.save('model.keras') writes what is read; or tf2onnx makes ONNX of it: "
         "`python -m tf2onnx.convert --saved-model {name} --output {name}.onnx`",
@@ -298,21 +298,21 @@ FOLDERS: Final[tuple[Mistake, ...]] = (
     Mistake(
         "diffusers",
         "a diffusers folder (`model_index.json`)",
-        signs.folder_with("model_index.json"),
+        mistakes.folder_with("model_index.json"),
         "is a folder of diffusers, which holds several models",
         "give one of them: `modelarchive convert {name}/unet unet.h5 --parameters-only`, say",
     ),
     Mistake(
         "checkpoint",
         "a folder of PyTorch's distributed checkpoints (`.metadata`, `*.distcp`)",
-        signs.folder_with(".metadata", ends=".distcp"),
+        mistakes.folder_with(".metadata", ends=".distcp"),
         "is a folder of torch.distributed.checkpoint, whose files are pieces",
         "torch.distributed.checkpoint.format_utils.dcp_to_torch_save({name!r}, 'model.pt') puts it together",
     ),
     Mistake(
         "adapter",
         "a PEFT adapter (`adapter_config.json`)",
-        signs.folder_with("adapter_config.json"),
+        mistakes.folder_with("adapter_config.json"),
         "is a PEFT adapter: what is added to a model, and not the model",
         "merge it into its model first: PeftModel.from_pretrained(model, {name!r}).merge_and_unload()"
         ".save_pretrained('merged'); `modelarchive convert {name} {name}.h5 --parameters-only` keeps the adapter's "
@@ -321,14 +321,14 @@ FOLDERS: Final[tuple[Mistake, ...]] = (
     Mistake(
         "mlpackage",
         "a Core ML package (`.mlpackage`)",
-        signs.folder_with("Manifest.json", "Data"),
+        mistakes.folder_with("Manifest.json", "Data"),
         "is a Core ML package, which is not read",
         "take the model that it was made of, as PyTorch, Keras or ONNX",
     ),
     Mistake(
         "tensorflowjs-folder",
         "a TensorFlow.js folder",
-        signs.folder_with("model.json", ends=".bin"),
+        mistakes.folder_with("model.json", ends=".bin"),
         "is a folder of TensorFlow.js, which is not read",
         "`tensorflowjs_converter --input_format tfjs_layers_model --output_format keras {name}/model.json model.h5` "
         "makes Keras' file of it",
@@ -336,28 +336,28 @@ FOLDERS: Final[tuple[Mistake, ...]] = (
     Mistake(
         "tensorflow-checkpoint",
         "a folder of TensorFlow checkpoints",
-        signs.folder_with("checkpoint", ends=".index"),
+        mistakes.folder_with("checkpoint", ends=".index"),
         "is a folder of TensorFlow checkpoints, which are not read",
         "in TensorFlow: model.load_weights(...), then model.save('model.keras')",
     ),
     Mistake(
         "deepspeed",
         "a checkpoint of DeepSpeed",
-        signs.folder_with("zero_to_fp32.py"),
+        mistakes.folder_with("zero_to_fp32.py"),
         "is a checkpoint of DeepSpeed, whose files are pieces",
         "`python zero_to_fp32.py . out` in it puts it together",
     ),
     Mistake(
         "orbax",
         "a checkpoint of Orbax (JAX)",
-        signs.folder_with("manifest.ocdbt"),
+        mistakes.folder_with("manifest.ocdbt"),
         "is a checkpoint of Orbax, which is not read",
         "in JAX, restore it, and modelarchive.save('x.h5', params) writes what is read",
     ),
     Mistake(
         "weights",
         "a folder with weights and without `config.json`",
-        lambda folder: None if (folder / "config.json").exists() else signs.weights(folder),
+        lambda folder: None if (folder / "config.json").exists() else mistakes.weights(folder),
         "is a folder of weights without config.json, which would say of what network they are",
         "`{command}` keeps the arrays, and load() takes {name}/{weights}",
     ),

@@ -1,303 +1,145 @@
-"""The signs by which a file, or a folder, is told to be something else than a model that is read here."""
+"""The signs by which each system's files and folders are recognised: by their first bytes, and what lies in them."""
 
 from __future__ import annotations
 
-import json
 import re
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 from modelarchive.formats import protobuf
-from modelarchive.formats.commanding import convert_line
-from modelarchive.formats.content import (
-    MAX_HEADER_BYTES,
-    Content,
-    format_inside,
-    hdf5_end,
-    hdf5_start,
-    is_torch_stream,
-    zip_members,
-)
+from modelarchive.formats.content import HDF5_SIGNATURE, MAX_HEADER_BYTES, Look, hdf5_start, is_torch_stream
 
-_HEAD: Final = 4096
-#: Longest JSON that is looked into.
-_MAX_JSON: Final = 4 << 20
-#: The key under which PyTorch's distributed checkpoints say in safetensors that tensors are pieces.
-SHARDING: Final = "DCP_SHARDING_INFO"
+#: Whether a file is a system's; and whether a zip file is, by the names of its members.
+Sign: TypeAlias = Callable[[Look], bool]
+MemberSign: TypeAlias = Callable[[Collection[str]], bool]
 
-#: How pickles begin: their protocol and a first instruction; of protocols 0 and 1 what they are most often of.
-_PICKLE: Final = re.compile(
-    rb"\x80[\x02-\x05][\x95\x8a\x8c}\](c)KMGX]|c[A-Za-z_][\w.]*\n[\w.]+\n|\([dl]p\d+\n|[\]}]q\x00", re.DOTALL
-)
-
-#: What a sign found, for the words of the message; None: it is not there.
-Found = dict[str, Any] | None
-Sign = Callable[[Content], Found]
+#: What tells an archive's index from the header of any other safetensors file.
+_OWN_KEY: Final = b'"modelarchive":'
+#: Attributes and links of Keras' HDF5 files, which stand at the beginning of most of them.
+_KERAS: Final = (b"keras_version", b"layer_names", b"model_config", b"layers\0", b"_layer_checkpoint_dependencies\0")
+#: The first entry of an index of shards: the file that has an array, or a list of several.
+_SHARD: Final = re.compile(rb'"weight_map"\s*:\s*\{\s*"(?:[^"\\]|\\.)*"\s*:\s*(\[)?\s*"((?:[^"\\]|\\.)*)"')
 
 
-def pointer(content: Content) -> Found:
-    """Git LFS: three lines of text that stand for a file."""
-    head = content.read(0, 1024)
-    if not head.startswith(b"version https://git-lfs.github.com/spec/") or content.size > 1024:
-        return None
-    size = re.search(rb"^size (\d{1,18})$", head, re.MULTILINE)
-    return {"bytes": f"{int(size[1]):,} bytes" if size else "other bytes"}
+def begins(text: bytes) -> Sign:
+    """A file that begins with these bytes."""
+    return lambda look: look.head.startswith(text)
 
 
-def empty(content: Content) -> Found:
-    """No byte at all."""
-    return None if content.size else {}
+# ---------------------------------------------------------------------- archives and safetensors
 
 
-def begins(*texts: bytes, at: int = 0) -> Sign:
-    """Fixed bytes at a fixed place."""
-    return lambda content: {} if content.read(at, 16).startswith(texts) else None
+def archive(look: Look) -> bool:
+    """An index in front, or HDF5 behind it: a damaged archive shall not pass for a safetensors file."""
+    return look.head[8:9] == b"{" and (_OWN_KEY in look.head or hdf5_start(look.content) is not None)
 
 
-def page(content: Content) -> Found:
-    """A page of HTML, as servers send it in the place of a file."""
-    text = _start(content).lower()
-    return {} if text.startswith((b"<!doctype html", b"<html")) else None
+def safetensors(look: Look) -> bool:
+    """A header in front that the file is long enough for; an archive has one too, and its own sign."""
+    length = int.from_bytes(look.head[:8], "little")
+    return look.head[8:9] == b"{" and length < min(MAX_HEADER_BYTES + 1, look.content.size)
 
 
-def openvino(content: Content) -> Found:
-    """The graph of OpenVINO."""
-    text = _start(content)
-    return {} if text.startswith((b"<?xml", b"<net")) and b"<net " in text else None
+# ---------------------------------------------------------------------- indexes of shards
 
 
-def xml(content: Content) -> Found:
-    """Any other XML: what storage servers answer instead of a file."""
-    return {} if _start(content).startswith(b"<?xml") else None
+def index(look: Look) -> bool:
+    """Any index of shards; JSON with nodes in it is MXNet's."""
+    return is_json(look) and b'"weight_map"' in look.head and not symbol(look)
 
 
-def _start(content: Content) -> bytes:
-    return content.read(0, _HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
-
-
-def document(*keys: str) -> Sign:
-    """JSON, an object that has one of these keys; without keys: any."""
-
-    def sign(content: Content) -> Found:
-        start = _start(content)
-        if not start.startswith((b"{", b"[")):
-            return None
-        if not keys:
-            is_known = b'"weight_map"' in start or b'"nodes"' in start
-            return {} if re.match(rb"\{\s*[\"}]|\[\s*[\[\]{\"\d-]", start) and not is_known else None
-        if not start.startswith(b"{") or content.size > _MAX_JSON:
-            return None
-        try:
-            found = json.loads(content.read(0, content.size))
-        except (ValueError, RecursionError):
-            return None
-        return {} if isinstance(found, dict) and any(key in found for key in keys) else None
-
-    return sign
-
-
-def pickled(*words: bytes) -> Sign:
-    """A pickle of Python that names one of these modules; without words: any."""
-
-    def sign(content: Content) -> Found:
-        head = content.read(0, 1 << 16)
-        if not _PICKLE.match(head):
-            return None
-        if is_torch_stream(head):
-            return None
-        return {} if not words or any(word in head for word in words) else None
-
-    return sign
-
-
-def deflated(content: Content) -> Found:
-    """A pickle that joblib compressed."""
-    head = content.read(0, 512)
-    if head[:1] != b"x":
-        return None
-    try:
-        return {} if zlib.decompressobj().decompress(head, 16).startswith(b"\x80") else None
-    except zlib.error:
-        return None
-
-
-def zipped(*wanted: str, of_any_format: bool = False) -> Sign:
-    """A zip file that has a member whose path ends so; without such ends: any.
+def index_of(*ends: str, lists: bool = False) -> Sign:
+    """An index of shards whose names end so.
 
     Args:
-        wanted: How a path ends: ".onnx", or a whole name.
-        of_any_format: Also one of a format that is read.
+        ends: The ends.
+        lists: Whether an array that is there in several files is a sign of it, too.
     """
+    several = tuple(end.encode() for end in ends)
 
-    def sign(content: Content) -> Found:
-        members = zip_members(content) if content.read(0, 2) == b"PK" else None
-        if not members or (not of_any_format and format_inside(members) is not None):
-            return None
-        has = any(
-            name.endswith(end) if end.startswith(".") else name.rpartition("/")[2] == end
-            for name in members
-            for end in wanted
-        )
-        return {"inside": next(iter(members))[:80]} if has or not wanted else None
+    def sign(look: Look) -> bool:
+        found = _SHARD.search(look.head) if index(look) else None
+        return found is not None and (lists if found[1] else found[2].endswith(several))
 
     return sign
 
 
-def named(pattern: str, *, head: bytes = b"") -> Sign:
-    """A file by its name, where its content says nothing, and how it begins."""
-    expression = re.compile(pattern)
-    return lambda content: (
-        {} if expression.search(content.path.name) and content.read(0, len(head)).startswith(head) else None
-    )
+def is_json(look: Look) -> bool:
+    """An object in JSON, by its beginning."""
+    return look.head.lstrip().startswith(b"{")
 
 
-def either(*several: Sign) -> Sign:
-    """The first of several signs that is there."""
-    return lambda content: next((found for sign in several if (found := sign(content)) is not None), None)
+# ---------------------------------------------------------------------- systems' own
 
 
-def cut_zip(content: Content) -> Found:
-    """A zip file without the list of members that stands at its end."""
-    return {"has": f"{content.size:,}"} if content.read(0, 4) == b"PK\3\4" and zip_members(content) is None else None
+def symbol(look: Look) -> bool:
+    """A symbol of MXNet: JSON with nodes in it."""
+    return is_json(look) and b'"nodes"' in look.head
 
 
-def cut_hdf5(content: Content) -> Found:
-    """An HDF5 file that is shorter than its superblock says."""
-    end = hdf5_end(content)
-    return None if end is None else _shorter(content, end)
+def torch_stream(look: Look) -> bool:
+    """What torch.save wrote before its files were zip files; another pickle is nobody's."""
+    return is_torch_stream(look.head)
 
 
-def cut_safetensors(content: Content) -> Found:
-    """A safetensors file, or an archive, that is shorter than its header says."""
-    head = content.read(0, 16)
-    length = int.from_bytes(head[:8], "little")
-    if not re.match(rb'\{\s*"', head[8:]) or not 2 <= length <= MAX_HEADER_BYTES:
-        return None
-    if hdf5_start(content) is not None:
-        return None  # an archive, of which HDF5 tells how long it was written
-    if length + 8 > content.size:
-        return _shorter(content, length + 8)
-    return _shorter(content, length + 8 + _end_of_arrays(content, length))
+def onnx(look: Look) -> bool:
+    """A message of Protocol Buffers that is a model of ONNX."""
+    return protobuf.is_onnx(look.content)
 
 
-def _end_of_arrays(content: Content, length: int) -> int:
+def hdf5(look: Look) -> bool:
+    """An HDF5 file that has no index in front of it, and does not say that it was an archive."""
+    return look.head.startswith(HDF5_SIGNATURE) and b"modelarchive" not in look.head
+
+
+def says_keras(look: Look) -> bool:
+    """Whether a file is Keras' by what it says; any HDF5 file without an index may be one."""
+    return not look.head.startswith(HDF5_SIGNATURE) or any(word in look.head for word in _KERAS)
+
+
+def vectors(look: Look) -> bool:
+    """Text whose first line is a word and numbers, or two counts."""
+    line, end, _ = look.head.partition(b"\n")
+    parts = (line.rstrip(b" \t\r") if end else line).split(b" ")
+    if len(parts) == 2 and all(part.isdigit() for part in parts):
+        return bool(end)
+    # Numbers stand behind blanks, or tabs, or both.
+    return any(_are_numbers(each[1 : None if end else -1]) for each in (parts, re.split(rb"[ \t]", b" ".join(parts))))
+
+
+def _are_numbers(parts: list[bytes]) -> bool:
     try:
-        header = json.loads(content.read(8, length))
-        entries = [value for name, value in header.items() if name != "__metadata__"]
-        return max((int(entry["data_offsets"][1]) for entry in entries), default=0)
-    except (ValueError, OverflowError, RecursionError, KeyError, TypeError, AttributeError, IndexError):
-        return 0
+        # The last part may be cut off; what is left of a number is a number, or a sign or nothing.
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        return False
+    return len(numbers) > 1
 
 
-def pieces(content: Content) -> Found:
-    """A safetensors file of a distributed checkpoint that has a piece of a tensor in it.
-
-    Files of one process say the same of tensors that are whole: they begin at 0. So do the pieces of the first of
-    several processes, whose files have names of their own.
-    """
-    length = int.from_bytes(content.read(0, 8), "little")
-    if not 2 <= length <= min(MAX_HEADER_BYTES, content.size):
-        return None
-    raw = content.read(8, length)
-    if SHARDING.encode() not in raw:
-        return None
-    try:
-        header = json.loads(raw)
-        offsets = json.loads(header["__metadata__"][SHARDING])
-        begins = {name: any(about["saved_offsets"]) for name, about in offsets.items()}
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        return None
-    inside = [name for name in header if name != "__metadata__"]
-    is_shard = re.match(r"shard-\d+-model-", content.path.name) is not None
-    some = next((name for name in inside if is_shard or begins.get(name)), None)
-    return None if some is None else {"tensor": some[:80]}
+# ---------------------------------------------------------------------- members of zip files, and folders
 
 
-def cut_onnx(content: Content) -> Found:
-    """An ONNX model whose last part is longer than the file."""
-    end = protobuf.is_cut_onnx(content)
-    return None if end is None else _shorter(content, end)
+def arrays_inside(members: Collection[str]) -> bool:
+    """NumPy's: arrays and nothing else."""
+    return all(name.endswith(".npy") for name in members)
 
 
-def _shorter(content: Content, needed: int) -> Found:
-    if not content.size < needed < 2**60:
-        return None
-    return {"has": f"{content.size:,}", "needed": f"{needed:,}"}
+def pickle_inside(members: Collection[str]) -> bool:
+    """PyTorch's: the pickle that names the storages."""
+    return any(name == "data.pkl" or name.endswith("/data.pkl") for name in members)
 
 
-def message(is_it: Callable[[Content], bool]) -> Sign:
-    """Protocol Buffers of a known kind."""
-    return lambda content: {} if is_it(content) else None
+def config_inside(members: Collection[str]) -> bool:
+    """Keras': a configuration and weights."""
+    return "config.json" in members and any(name.startswith("model.weights.") for name in members)
 
 
-def behind(content: Content) -> Found:
-    """Several zip files one behind the other, of which the list at the end knows the last one only."""
-    members = zip_members(content) if content.read(0, 2) == b"PK" else None
-    first = min(members.values(), default=0) if members else 0
-    return {"before": f"{first:,}"} if first else None
-
-
-def distributed(content: Content) -> Found:
-    """A shard of a distributed checkpoint of PyTorch: by its name, or by what lies beside it."""
-    folder = content.path.absolute().parent
-    if content.path.suffix == ".distcp" or (behind(content) is not None and (folder / ".metadata").exists()):
-        return {"folder": folder.name}
-    return None
-
-
-def table(content: Content) -> Found:
-    """The index of a checkpoint of TensorFlow: the magic number of its tables at the end."""
-    at = content.size - 8
-    return {} if at >= 40 and content.read(at, 8) == b"\x57\xfb\x80\x8b\x24\x75\x47\xdb" else None
-
-
-def text(content: Content) -> Found:
-    """Text of any kind."""
-    head = content.read(0, _HEAD)
-    if len(head) < 2 or head.lstrip()[:1] in (b"{", b"["):
-        return None
-    try:
-        words = head.decode()
-    except UnicodeDecodeError as error:
-        # A character may be cut in two.
-        if error.start < len(head) - 4:
-            return None
-        words = head[: error.start].decode()
-    is_plain = words.isascii() or content.size > 64
-    if not is_plain or any(ord(sign) < 32 and sign not in "\t\n\r\f" for sign in words) or "\x7f" in words:
-        return None
-    line = next((each.strip() for each in words.splitlines() if each.strip()), "")
-    return {"line": line[:60]} if line else None
-
-
-def folder_with(*names: str, ends: str = "") -> Callable[[Path], Found]:
-    """A folder that has all of these files, and one whose name ends so."""
-
-    def sign(folder: Path) -> Found:
-        if not all((folder / name).exists() for name in names):
-            return None
-        return {} if not ends or any(each.endswith(ends) for each in _inside(folder)) else None
-
-    return sign
-
-
-def _inside(folder: Path) -> list[str]:
-    try:
-        return sorted(each.name for each in folder.iterdir())
-    except OSError:
-        return []
-
-
-def weights(folder: Path) -> Found:
-    """The first file of parameters in a folder."""
-    endings = (".safetensors.index.json", ".bin.index.json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5",
-               ".keras", ".onnx", ".npz")  # fmt: skip
-    inside = _inside(folder)
-    found = next((each for end in endings for each in inside if each.endswith(end)), None)
-    if found is None:
-        return None
-    is_whole = ".safetensors" in found
-    command = convert_line(folder if is_whole else folder / found, parameters_only=is_whole)
-    return {"weights": found, "command": command}
+def weights_inside(folder: Path) -> bool:
+    """Hugging Face's: a config.json, or parameters as such folders hold them."""
+    if (folder / "config.json").exists():
+        return True
+    # Folders of other kinds have safetensors too; what they have beside them tells.
+    if any((folder / name).exists() for name in ("model_index.json", "saved_model.pb", ".metadata")):
+        return False
+    return any(each.name.endswith((".safetensors", ".safetensors.index.json")) for each in folder.iterdir())

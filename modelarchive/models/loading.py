@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,17 +12,13 @@ from modelarchive import archive
 from modelarchive.archive import Archive
 from modelarchive.errors import FormatError
 from modelarchive.exchange.bundle import Bundle, Parameters, deferred
-from modelarchive.formats import FORMATS
+from modelarchive.formats.systems import BACKENDS, FORMATS, listed
 from modelarchive.models.reading import arrays_of, format_of_file, read_as, refuse_verify
 from modelarchive.models.rooms import room
 from modelarchive.names import joined
 
-#: Backend -> the function of its room that builds its models.
-_BUILDS: Final = {"torch": "build_module", "keras": "build_model"}
-
-
-#: Backend -> what its models are built with besides.
-_OPTIONS: Final = {"numpy": (), "torch": ("device", "dtype"), "keras": ("inputs",)}
+#: Backends that `load` has arrays of.
+_ARRAYS: Final = {name: known.arrays for name, known in BACKENDS.items() if known.arrays is not None}
 
 
 def load(
@@ -53,13 +50,18 @@ def load(
         ConversionError: It holds arrays that NumPy has no word for; lists all of them.
         MissingDependencyError: The backend is not installed.
     """
-    if backend == "torch":
-        return room("torch").tensors_of(_arrays(path, mmap=True, verify=verify), device=device)
-    if backend != "numpy":
-        raise ValueError(f"backend is {backend!r}, expected 'numpy' or 'torch'")
+    if backend not in _ARRAYS:
+        raise ValueError(f"backend is {backend!r}, expected {_named(_ARRAYS)}")
+    if function := _ARRAYS[backend]:
+        return getattr(room(backend), function)(_arrays(path, mmap=True, verify=verify), device=device)
     if device is not None:
-        raise ValueError(f"device is {device!r}, and arrays of NumPy have none: give backend='torch'")
+        takers = _named(name for name, function in _ARRAYS.items() if function)
+        raise ValueError(f"device is {device!r}, and arrays of NumPy have none: give backend={takers}")
     return _arrays(path, mmap=mmap, verify=verify)
+
+
+def _named(backends: Iterable[str]) -> str:
+    return listed(map(repr, backends), last="or")
 
 
 def _arrays(path: str | os.PathLike[str], *, mmap: bool, verify: bool) -> Any:
@@ -117,11 +119,11 @@ def load_model(
         ConversionError: The backend cannot express the network; lists all of what it cannot.
         MissingDependencyError: The backend is not installed.
     """
-    if backend not in ("numpy", *_BUILDS):
-        raise ValueError(f"backend is {backend!r}, expected 'numpy', 'torch' or 'keras'")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}, expected {_named(BACKENDS)}")
     for option in options:
-        if option not in _OPTIONS[backend]:
-            takers = [other for other, known in _OPTIONS.items() if option in known]
+        if option not in BACKENDS[backend].options:
+            takers = [other for other, known in BACKENDS.items() if option in known.options]
             way = f"give backend={takers[0]!r}" if takers else "no backend does"
             raise TypeError(f"load_model() got {option}=, which backend={backend!r} does not take: {way}")
     name = format_of_file(path)
@@ -137,7 +139,8 @@ def load_model(
         what = f"{FORMATS[name].what} without an architecture: {bundle.reason}"
         raise FormatError(f"is {what}", file=path, hint="load() gives its arrays")
     part = _part(bundle, block, until, after)
-    return part.build() if backend == "numpy" else getattr(room(backend), _BUILDS[backend])(part, **options)
+    build = BACKENDS[backend].build
+    return getattr(room(backend), build)(part, **options) if build else part.build()
 
 
 def _part(bundle: Bundle, block: str, until: str | None, after: str | None) -> Bundle:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -12,23 +12,10 @@ from typing import Any, Final, NoReturn
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.bundle import Bundle, Note, bundle_of
 from modelarchive.formats import FORMATS, explain, is_certain, recognise
-from modelarchive.formats.commanding import convert_line
+from modelarchive.formats.commands import convert_line
+from modelarchive.formats.systems import listed
 from modelarchive.models.rooms import room
 from modelarchive.store.source import Source
-
-#: Format -> what its reader takes as inputs: declarations, or names only.
-_TAKE_INPUTS: Final[dict[str, Callable[[Sequence[Mapping[str, Any]]], Any]]] = {
-    "mxnet": lambda inputs: inputs,
-    "onnx": lambda inputs: inputs,
-    "keras": lambda inputs: inputs,
-    "huggingface": lambda inputs: [each.get("name") for each in inputs],
-}
-
-
-#: Formats whose files hold whole models, of which the parameters can be read alone.
-_WHOLE: Final = ("onnx", "keras", "huggingface")
-#: Formats of which an architecture is expected, so that it is said where there is none.
-_EXPECTED: Final = (*_WHOLE, "mxnet")
 
 
 def read(
@@ -58,10 +45,14 @@ def read(
     name = format_of_file(path)
     options: dict[str, Any] = {}
     if config is not None:
-        options["config"] = _of_keras(name, config)
-    if inputs is None or name not in _TAKE_INPUTS or parameters_only:
+        options["config"] = _belonging(name, config)
+    takes = FORMATS[name].inputs
+    if inputs is None or not takes or parameters_only:
         return declared(read_as(name, path, parameters_only=parameters_only, **options), inputs)
-    return read_as(name, path, inputs=_TAKE_INPUTS[name](inputs), **options)
+    from modelarchive.architecture.declaring import declarations
+
+    said = declarations(inputs)
+    return read_as(name, path, inputs=[each.get("name") for each in said] if takes == "names" else said, **options)
 
 
 def format_of_file(path: str | os.PathLike[str]) -> str:
@@ -72,7 +63,7 @@ def format_of_file(path: str | os.PathLike[str]) -> str:
         FormatError: It is of no format that is known.
     """
     name = recognise(path)
-    if name != "keras" or is_certain(path):
+    if is_certain(path, name):
         return name
     from modelarchive.store.guarded import boundary
 
@@ -90,7 +81,7 @@ def read_as(name: str, path: str | os.PathLike[str], *, parameters_only: bool = 
     if name == "archive":
         bundle = bundle_of(path)
     else:
-        alone = {"parameters_only": True} if parameters_only and name in _WHOLE else {}
+        alone = {"parameters_only": True} if parameters_only and FORMATS[name].alone else {}
         try:
             bundle = room(name).read(path, **options, **alone)
         except FormatError as error:
@@ -98,7 +89,7 @@ def read_as(name: str, path: str | os.PathLike[str], *, parameters_only: bool = 
             told.hint = told.hint or f"as {FORMATS[name].what} it is damaged, or cut short: {_AGAIN}"
             raise told from error
         except ConversionError as error:
-            if name in _WHOLE and not parameters_only:
+            if FORMATS[name].alone and not parameters_only:
                 own = (error.hint or "").partition(f"; {_STILL}")[0]  # a reader does not know what to call the target
                 error.hint = "; ".join(filter(None, [own, _alone(path)]))
             raise
@@ -117,7 +108,7 @@ def arrays_of(name: str, path: str | os.PathLike[str]) -> Bundle:
         bundle = read_as(name, path)
         return replace(bundle, notes=_of_the_parameters(bundle))
     except ConversionError as error:
-        if name not in _WHOLE:
+        if not FORMATS[name].alone:
             raise
         try:
             bundle = read_as(name, path, parameters_only=True)
@@ -142,7 +133,7 @@ def without_architecture(bundle: Bundle) -> Bundle:
 
 def notes_of(name: str, bundle: Bundle) -> list[Note]:
     """What reading changed or lost; first that there is no architecture, and why, where one was expected."""
-    if bundle.architecture is not None or (name not in _EXPECTED and bundle.reason != _ASKED):
+    if bundle.architecture is not None or (not FORMATS[name].models and bundle.reason != _ASKED):
         return bundle.notes
     why = bundle.reason or "the file holds parameters only"
     return [Note("(architecture)", f"there is none: {why}"), *_of_the_parameters(bundle)]
@@ -153,9 +144,11 @@ def _of_the_parameters(bundle: Bundle) -> list[Note]:
     return [note for note in bundle.notes if bundle.architecture is not None or note.where != "(architecture)"]
 
 
-def _of_keras(name: str, config: Any) -> Any:
-    if name != "keras":
-        raise ValueError(f"config is for Keras' files of weights, the source is {FORMATS[name].what}")
+def _belonging(name: str, config: Any) -> Any:
+    """A configuration beside the file, if its reader takes one."""
+    if not FORMATS[name].config:
+        files = listed(known.config for known in FORMATS.values() if known.config)
+        raise ValueError(f"config is for {files}, the source is {FORMATS[name].what}")
     return config
 
 
@@ -167,16 +160,17 @@ def declared(bundle: Bundle, inputs: Sequence[Mapping[str, Any]] | None) -> Bund
         hint = "inputs belong to whole models: leave them out"
         raise ConversionError([("(inputs)", f"are not known without an architecture: {bundle.reason}")], hint=hint)
     from modelarchive.architecture import build, check
-    from modelarchive.architecture.declaring import declared_inputs
+    from modelarchive.architecture.declaring import declarations, declared_inputs
 
     network = build(bundle.checked())
-    model = check(bundle.architecture | {"inputs": declared_inputs(network, list(inputs))})
+    model = check(bundle.architecture | {"inputs": declared_inputs(network, declarations(inputs))})
     return replace(bundle, architecture=model.architecture, known=model)
 
 
 def refuse_verify(path: str | os.PathLike[str], name: str) -> NoReturn:
     """Say that a file of this format has no digests."""
     hint = "load it without verify=True, or convert it into an archive"
-    is_told = name != "keras" or is_certain(path)
-    what = f"{FORMATS[name].what}, which has" if is_told else "an HDF5 file, but no model archive: it has"
+    what = (
+        f"{FORMATS[name].what}, which has" if is_certain(path, name) else "an HDF5 file, but no model archive: it has"
+    )
     raise FormatError(f"is {what} no digests to verify", file=path, hint=hint)

@@ -1,4 +1,4 @@
-"""The rooms of exchange, and to which of them an object in memory belongs; no framework is imported to tell."""
+"""The rooms of exchange, and of which system an object in memory is a model; no framework is imported to tell."""
 
 from __future__ import annotations
 
@@ -6,25 +6,41 @@ import importlib
 import sys
 from typing import Any
 
+from modelarchive.formats.systems import SYSTEMS, ModelClass, System, listed
+
 
 def room(name: str) -> Any:
     """The room of exchange that reads and writes a format or a framework's models."""
     return importlib.import_module(f"modelarchive.exchange.{name}")
 
 
-def is_keras_model(model: object) -> bool:
-    """Whether it is one; Keras is not imported for that: who has a model has imported it."""
-    found = getattr(sys.modules.get("keras"), "Model", None)
-    return found is not None and isinstance(model, found)
+def system_of(model: object, *, receiving: bool = False) -> System | None:
+    """The system whose model an object in memory is; None: of none, or of none that is imported.
+
+    Where it is one of two systems, as a Keras model on PyTorch is, its own class is of the nearer one.
+
+    Args:
+        model: The object.
+        receiving: Ask for models only that parameters can be copied into.
+    """
+    nearest = list(type(model).__mro__)
+    found = {
+        kind: system
+        for system in SYSTEMS.values()
+        for each in system.classes
+        if (kind := _imported(each)) in nearest and (each.receives or not receiving)
+    }
+    return found[min(found, key=nearest.index)] if found else None
 
 
-def is_torch_module(model: object) -> bool:
-    """Whether it is one; torch is not imported for that: who has a module has imported it."""
-    module = getattr(sys.modules.get("torch"), "nn", None)
-    return module is not None and isinstance(model, module.Module)
+def _imported(known: ModelClass) -> Any:
+    """The class itself, if somebody has imported it: who has a model has."""
+    return getattr(sys.modules.get(known.module), known.name, None)
 
 
-def is_exported_program(model: object) -> bool:
-    """Whether it is what ``torch.export.export`` gives, which is no module."""
-    found = getattr(sys.modules.get("torch.export"), "ExportedProgram", None)
-    return found is not None and isinstance(model, found)
+def expected(*before: str, after: str) -> str:
+    """What a network may be, in words: "a Block, a torch.nn.Module or a Bundle"."""
+    classes = [
+        f"a {each.module}.{each.name}" for system in SYSTEMS.values() for each in system.classes if each.receives
+    ]
+    return listed([*before, *classes, after], last="or")

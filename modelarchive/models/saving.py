@@ -12,7 +12,8 @@ from modelarchive import archive
 from modelarchive.archive.choices import Choice
 from modelarchive.errors import ConversionError, UnsupportedDataError
 from modelarchive.exchange.bundle import Bundle, Note, Progress, save_bundle
-from modelarchive.models.rooms import is_exported_program, is_keras_model, is_torch_module, room
+from modelarchive.formats.systems import SYSTEMS, System
+from modelarchive.models.rooms import expected, room, system_of
 
 
 def save_model(
@@ -67,10 +68,8 @@ def save_model(
         return None
     if isinstance(model, Bundle):
         bundle = model
-    elif is_keras_model(model):  # first: with PyTorch as Keras' backend it is a torch.nn.Module too
-        bundle = room("keras").read_model(model, inputs)
-    elif is_torch_module(model) or is_exported_program(model):
-        bundle = _of_module(model, inputs)
+    elif (system := system_of(model)) is not None:
+        bundle = _of_framework(system, model, inputs)
     else:
         _refuse(model)
     if bundle.architecture is None:
@@ -81,25 +80,15 @@ def save_model(
     return [*bundle.notes, *save_bundle(path, bundle, compression=compression, durable=durable, progress=progress)]
 
 
-def _of_module(module: Any, inputs: Any) -> Bundle:
+def _of_framework(system: System, model: Any, inputs: Any) -> Bundle:
+    """A framework's model; one that is refused may belong to a library whose folders are read as a whole."""
     try:
-        return room("torch").read_module(module, inputs)  # type: ignore[no-any-return]
+        return getattr(room(system.name), system.reader)(model, inputs)  # type: ignore[no-any-return]
     except ConversionError as error:
-        if _has_folder(module):
-            folder = 'model.save_pretrained("folder"), then convert("folder", "model.h5")'
-            error.hint = f"transformers' own way is read as a whole: {folder}"
+        for name, other in SYSTEMS.items():
+            if other.library in sys.modules:
+                error.hint = room(name).way_for(model) or error.hint
         raise
-
-
-def _has_folder(model: object) -> bool:
-    """Whether it is a model of transformers whose saved folder is read as a whole model."""
-    found = getattr(sys.modules.get("transformers"), "PreTrainedModel", None)
-    if found is None or not isinstance(model, found):
-        return False
-    from modelarchive.exchange.huggingface.families import FAMILIES
-
-    family = FAMILIES.get(model.config.model_type)
-    return family is not None and type(model).__name__ in {family.classes + head for head in family.heads}
 
 
 def _refuse(model: object) -> NoReturn:
@@ -108,15 +97,17 @@ def _refuse(model: object) -> NoReturn:
     Raises:
         UnsupportedDataError: Always; a TypeError.
     """
-    expected = "expected a Block, a torch.nn.Module, a keras.Model or a Bundle"
     what, hint = _mistaken(model)
-    raise UnsupportedDataError([("model", f"{what}, {expected}")], hint=hint)
+    raise UnsupportedDataError([("model", f"{what}, expected {expected('a Block', after='a Bundle')}")], hint=hint)
 
 
 def _mistaken(model: object) -> tuple[str, str | None]:
     """What was given for a network, and what to do with it."""
-    if "torch" in sys.modules and (told := room("torch").mistaken(model)) is not None:
-        return told  # type: ignore[no-any-return]
+    for name, system in SYSTEMS.items():
+        if system.mistakes and sys.modules.keys() & set(system.frameworks):
+            known: tuple[str, str] | None = room(name).mistaken(model)
+            if known is not None:
+                return known
     what = f"is {type(model).__name__}"
     if isinstance(model, type):
         return f"is the class {model.__name__}", f"make one first, {model.__name__}(...)"

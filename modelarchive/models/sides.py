@@ -11,8 +11,9 @@ from modelarchive import names, tensors
 from modelarchive.archive import Archive
 from modelarchive.errors import ParameterError
 from modelarchive.exchange.bundle import Bundle, deferred
-from modelarchive.models.reading import arrays_of, format_of_file, read_as
-from modelarchive.models.rooms import is_exported_program, is_keras_model, is_torch_module, room
+from modelarchive.formats import FORMATS
+from modelarchive.models.reading import arrays_of, format_of_file
+from modelarchive.models.rooms import expected, room, system_of
 from modelarchive.nn.target import TargetParameter
 from modelarchive.transplant.dicts import parameters_of_dict
 from modelarchive.transplant.options import Source
@@ -41,19 +42,15 @@ def opened_source(source: Any, target: Any) -> Iterator[tuple[Source, Inputs]]:
         yield _of_bundle(source)
     elif isinstance(source, Block):
         yield Source({name: p.value() for name, p in source.collect_params().items() if p.is_initialized}), list
-    elif is_keras_model(source):
-        yield Source(room("keras").arrays_of(source)), list
-    elif is_torch_module(source):
-        yield Source(tensors.arrays_of(room("torch").named_tensors(source))), list
-    elif is_exported_program(source):
-        yield Source(tensors.arrays_of(source.state_dict)), list
+    elif (system := system_of(source)) is not None:
+        yield Source(room(system.name).arrays_of(source)), list
     elif isinstance(source, Mapping):
         extra = [name for name in source if isinstance(name, str) and name.rpartition(".")[2] == _EXTRA_STATE]
         told = [f"{name!r} is left out: it is no array, module.set_extra_state() takes it" for name in extra]
         yield Source(tensors.arrays_of({k: v for k, v in source.items() if k not in extra}), notes=told), list
     else:
-        expected = "a path, an archive, a network or a mapping of arrays"
-        raise TypeError(f"source is {type(source).__name__}, expected {expected}")
+        known = "a path, an archive, a network or a mapping of arrays"
+        raise TypeError(f"source is {type(source).__name__}, expected {known}")
 
 
 @contextlib.contextmanager
@@ -64,26 +61,10 @@ def _opened_file(path: str | os.PathLike[str], target: Any) -> Iterator[tuple[So
             yield _of_archive(archive)
     else:
         bundle = arrays_of(name, path)
-        if name == "huggingface" and is_torch_module(target) and not is_keras_model(target):
-            bundle = _closer(room("torch").named_tensors(target), bundle, read_as(name, path, parameters_only=True))
-        elif name == "keras" and bundle.architecture is None and is_keras_model(target):
-            bundle = room("keras").weights_for(target, path) or bundle
+        framework = system_of(target)
+        if framework is not None and FORMATS[name].fits == framework.name:
+            bundle = room(name).fitting(target, path, bundle)
         yield _of_bundle(bundle)
-
-
-def _closer(target: Mapping[str, Any], *bundles: Bundle) -> Bundle:
-    """The bundle that has more of a target's names and shapes; of equal ones the first.
-
-    A folder of transformers may be read as the vocabulary's network, with some matrices turned, and as it is stored,
-    which is what transformers' own modules have.
-    """
-    wanted = {(tuple(name.split(".")[-2:]), tuple(tensor.shape)) for name, tensor in target.items()}
-
-    def fitting(bundle: Bundle) -> int:
-        entries = deferred(bundle.parameters).items()
-        return sum((tuple(name.split(".")[-2:]), entry.shape) in wanted for name, entry in entries)
-
-    return max(bundles, key=fitting)
 
 
 def _of_archive(archive: Archive) -> tuple[Source, Inputs]:
@@ -142,14 +123,11 @@ def parameters_of(target: Any, inputs: Inputs) -> Mapping[str, TargetParameter]:
     if isinstance(target, Block):
         return target.collect_params()
     found: Mapping[str, TargetParameter]
-    if is_keras_model(target):
-        found = room("keras").parameters_of(target, inputs)
-    elif is_torch_module(target):
-        found = room("torch").parameters_of(target)
+    if (system := system_of(target, receiving=True)) is not None:
+        found = room(system.name).parameters_of(target, inputs)
     elif isinstance(target, Mapping) and not isinstance(target, Archive):  # whose views are copies when written to
         found = parameters_of_dict(target)
     else:
-        expected = "a Block, a torch.nn.Module, a keras.Model or a state_dict"
         what, way = _mistaken(target)
-        raise TypeError(f"target is {what}, expected {expected}{way}")
+        raise TypeError(f"target is {what}, expected {expected('a Block', after='a state_dict')}{way}")
     return found

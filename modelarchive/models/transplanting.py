@@ -9,7 +9,7 @@ from typing import Any
 from modelarchive import names
 from modelarchive.archive.loading import ways_out
 from modelarchive.errors import ParameterError
-from modelarchive.models.rooms import is_keras_model
+from modelarchive.models.rooms import room, system_of
 from modelarchive.models.sides import opened_source, parameters_of
 from modelarchive.transplant.files import write_with
 from modelarchive.transplant.options import Options, Patterns, Rows
@@ -72,8 +72,8 @@ def transplant(
         report = plan.report(freeze=freeze, dry_run=dry_run)
         if report.frozen and isinstance(target, Mapping):
             raise ValueError("freeze needs a network: a state_dict does not say what is trained")
-        if report.frozen and is_keras_model(target) and target.compiled:
-            report.notes.append("the model was compiled before: compile the model again, or it trains as before")
+        if report.frozen and (system := system_of(target)) is not None:
+            report.notes.extend(room(system.name).remarks_on_freezing(target))
         if not dry_run:
             plan.carry_out(report.frozen)
     return report
@@ -115,8 +115,8 @@ def load_parameters(
         missing = [] if allow_missing else lacking
         unexpected = [] if ignore_extra else report.unexpected
         if missing or unexpected:
-            raise ParameterError.listing(
-                ", nothing was loaded",
+            raise ParameterError(
+                ending=", nothing was loaded",
                 missing=missing,
                 unexpected=unexpected,
                 remarks=names.remarks_on(missing, report.unexpected) | names.remarks_on(unexpected, lacking),

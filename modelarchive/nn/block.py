@@ -56,7 +56,7 @@ class Block:
         recorder = RECORDER.get()
         if recorder is not None:
             recorder.changes(self, f"self.{name} = ...")
-        if isinstance(value, Block | Parameter):
+        if isinstance(value, (Block, Parameter)):
             self._register(name, value)
         elif name in self._children or name in self._parameters:
             self._children.pop(name, None)
@@ -157,8 +157,8 @@ class Block:
         return found if select is None else {name: found[name] for name in names.select(found, select)}
 
     def _refuse_unregistered(self, path: str, registered: set[int]) -> None:
-        for attribute, value in vars(self).items():
-            if isinstance(value, list | tuple | dict) and attribute not in _REGISTRIES:
+        for attribute, value in self.__dict__.items():
+            if isinstance(value, (list, tuple, dict)) and attribute not in _REGISTRIES:
                 for item in value.values() if isinstance(value, dict) else value:
                     if isinstance(item, Block) and id(item) not in registered:
                         place = f"{path}.{attribute}" if path else attribute

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import tensors
-from modelarchive.errors import counted
+from modelarchive.errors import ModelArchiveError, counted
 from modelarchive.nn.axes import described
 from modelarchive.nn.signature import Called, input_names, positional
 
-#: Attribute under which a built network keeps the inputs that its architecture declares.
+#: Attribute under which a built network keeps the inputs that its architecture declares, or what finds them.
 DECLARED: Final = "_declared_inputs"
 #: Attribute under which a block keeps the shapes and dtypes of the last call.
 _LAST: Final = "_last_call"
@@ -54,6 +54,31 @@ def _noted(value: Any) -> Any:
         return None
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     return type(value) if shape is None or dtype is None else (tuple(shape), dtype)
+
+
+def declare(block: Called, inputs: list[dict[str, Any]] | Callable[[], list[dict[str, Any]]]) -> None:
+    """Let a network remember the inputs that its architecture declares, or what finds them when they are asked for."""
+    block.__dict__[DECLARED] = inputs
+
+
+def declarations_of(block: Called) -> list[dict[str, Any]] | None:
+    """The inputs that the architecture of a built network declares; None: it was not built from one.
+
+    Raises:
+        SpecError: The network is a part, and the architecture that it is of is invalid.
+    """
+    found = block.__dict__.get(DECLARED)
+    if callable(found):
+        found = block.__dict__[DECLARED] = found()
+    return found
+
+
+def _known_declarations(block: Called) -> list[dict[str, Any]]:
+    """The same, for what is said of another error."""
+    try:
+        return declarations_of(block) or []
+    except ModelArchiveError:
+        return []
 
 
 def was_called(block: Called) -> bool:
@@ -170,7 +195,7 @@ def _wrong_call(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) 
 
 
 def _names(block: Called, count: int) -> list[str]:
-    own: Sequence[str] = [each["name"] for each in block.__dict__.get(DECLARED) or ()]
+    own: Sequence[str] = [each["name"] for each in _known_declarations(block)]
     if len(own) < count:
         try:
             own = getattr(block, "inputs", None) or input_names(block, count)
@@ -194,7 +219,7 @@ def _text(value: Any) -> str:
 
 def _misfit(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> str | None:
     """Where the inputs are not those that the architecture of a built network declares."""
-    declared = block.__dict__.get(DECLARED)
+    declared = _known_declarations(block)
     if not declared:
         return None
     # A Graph goes by its own names where the declared ones are others.

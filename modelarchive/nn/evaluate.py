@@ -35,9 +35,9 @@ MAX_ELEMENTS: Final = 2**40
 UNKNOWN: Final = "?"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Abstract:
-    """What is known of an array before it exists.
+    """What is known of an array before it exists. Equal ones give equal results: 1 is not the number 1.0 or True.
 
     Attributes:
         shapes: Its shape for each of the two tried sizes.
@@ -46,6 +46,16 @@ class Abstract:
 
     shapes: tuple[Shape, Shape]
     dtype: Any
+
+    def __eq__(self, other: object) -> bool:
+        """Whether shapes, dtype and the type of a Python number agree."""
+        if not isinstance(other, Abstract) or self.shapes != other.shapes:
+            return False
+        return type(self.dtype) is type(other.dtype) and bool(self.dtype == other.dtype)
+
+    def __hash__(self) -> int:
+        """The same for equal ones."""
+        return hash((self.shapes, self.dtype))
 
     @property
     def declared(self) -> list[int | None]:

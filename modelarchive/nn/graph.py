@@ -79,7 +79,7 @@ class Graph(Block):
         self._nodes = tuple(nodes)
         self._outputs = tuple(outputs)
         self._drops = _last_uses(self._nodes, self._outputs)
-        self._constants = {node.name: constant(node.arguments) for node in nodes if is_constant(node)}
+        self._constants = {node.name: constant(node.arguments) for node in self._nodes if is_constant(node)}
         for name, parameter in (parameters or {}).items():
             self.adopt(name, parameter)
         for name, child in (children or {}).items():
@@ -262,7 +262,7 @@ def picked(values: Mapping[str, Any], ref: Ref) -> Any:
     return value if index is None else value[index]
 
 
-def _last_uses(nodes: Sequence[Node], outputs: Sequence[Ref]) -> list[list[str]]:
+def _last_uses(nodes: Sequence[Node], outputs: Sequence[Ref]) -> tuple[list[str], ...]:
     """For each node the values that nobody needs after it, so that memory is freed early."""
     last: dict[str, int] = {}
     for position, node in enumerate(nodes):
@@ -274,4 +274,4 @@ def _last_uses(nodes: Sequence[Node], outputs: Sequence[Ref]) -> list[list[str]]
     drops: list[list[str]] = [[] for _ in nodes]
     for name, position in last.items():
         drops[position].append(name)
-    return drops
+    return tuple(drops)

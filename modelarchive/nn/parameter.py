@@ -53,7 +53,7 @@ class Parameter:
         *,
         trainable: bool = True,
     ) -> None:
-        self._shape = None if shape is None else tuple(axis or None for axis in shape)
+        self._shape = None if shape is None else tuple([axis or None for axis in shape])
         self._dtype = as_dtype(dtype)
         self._data: Array | None = None
         self._pending: tuple[Any, np.random.Generator] | None = None
@@ -63,6 +63,15 @@ class Parameter:
         self.born_trainable = trainable
         #: The attribute under which a block first registered it, for messages; "" before that.
         self.name = ""
+
+    def without_values(self) -> Parameter:
+        """Another parameter like this one; its values are still to come."""
+        found = object.__new__(Parameter)
+        found._shape, found._dtype = self._shape, self._dtype
+        found._data = found._pending = None
+        found.init, found.name = self.init, self.name
+        found.trainable, found.born_trainable = self.trainable, self.born_trainable
+        return found
 
     @property
     def shape(self) -> PartialShape | None:
@@ -160,6 +169,10 @@ class Parameter:
                 hint="reshape or cast the array first; set_data never does",
             )
         self._tell("set_data")
+        self.hold(found)
+
+    def hold(self, found: Array) -> None:
+        """Take an array that fits, as :meth:`misfit` says, as the values."""
         # ascontiguousarray alone would give a scalar an axis.
         self._data = found if found.flags.c_contiguous else np.ascontiguousarray(found)
         self._dtype, self._shape, self._pending = found.dtype, found.shape, None

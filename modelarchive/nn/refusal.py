@@ -21,6 +21,7 @@ _OURS: Final = tuple(
     str(folder)
     for folder in (*(_PACKAGE / room for room in ("architecture", "exchange", "nn", "ops")), Path(np.__file__).parent)
 )
+_NOT_THE_USERS: Final = (*_OURS, "<frozen")
 
 
 def refuse(rule: str, found: str, advice: str) -> NoReturn:
@@ -51,7 +52,7 @@ def place(frames: Iterator[tuple[FrameType, int]], block: Block | None = None) -
     """``MLP.forward (mlp.py, line 12)`` for the innermost frame of the user's code, else for the class."""
     for frame, line in frames:
         code = frame.f_code
-        if code.co_filename.startswith((*_OURS, "<frozen")):
+        if code.co_filename.startswith(_NOT_THE_USERS):
             continue
         owner = frame.f_locals.get("self")
         name = f"{type(owner).__name__}.{code.co_name}" if isinstance(owner, Block) else code.co_name

@@ -256,15 +256,13 @@ class Scope:
 
     def finished(self, result: Any) -> tuple[Recorded, Value]:
         """The recording, and the abstract value of what forward returned."""
-        where = class_place(self.block)
-        advice = "return an array, or tuples, lists and dicts of arrays"
-        outputs = [self._output(value, where, advice) for value in nesting.leaves(result)]
+        outputs = [self._output(value) for value in nesting.leaves(result)]
         try:
             structure = nesting.structure_of(result)
         except ValueError as error:
-            raise refusal("output", f"forward returns {error}", advice, where) from error
+            raise self._refused_output(str(error)) from error
         if not outputs:
-            raise refusal("output", f"forward returns an empty {type(result).__name__}", advice, where)
+            raise self._refused_output(f"an empty {type(result).__name__}")
         recorded = Recorded(
             tuple(self.inputs),
             tuple(self._nodes),
@@ -277,10 +275,14 @@ class Scope:
         )
         return recorded, nesting.nested(structure, [each.abstract for each in outputs])
 
-    def _output(self, value: Any, where: str, advice: str) -> Symbol:
+    def _output(self, value: Any) -> Symbol:
         if not isinstance(value, Symbol | np.ndarray | np.generic | int | float):
-            raise refusal("output", f"forward returns a {type(value).__name__}", advice, where)
+            raise self._refused_output(f"a {type(value).__name__}")
         return self.symbol(value)
+
+    def _refused_output(self, found: str) -> SpecError:
+        advice = "return an array, or tuples, lists and dicts of arrays"
+        return refusal("output", f"forward returns {found}", advice, class_place(self.block))
 
     def _evaluated(self, what: str, function: Any, *arguments: Any) -> Any:
         try:

@@ -46,8 +46,10 @@ def common_dtype(*operands: Any, **arguments: Any) -> np.dtype[Any]:
 
 def float_dtype(x: Any, *parameters: Any) -> np.dtype[Any]:
     """The dtype that a layer returns: the common float dtype; integers count as the parameters' dtype."""
-    dtypes = [np.dtype(getattr(array, "dtype", array)) for array in (x, *parameters)]
+    dtypes: set[np.dtype[Any]] = {np.dtype(getattr(array, "dtype", array)) for array in (x, *parameters)}
     floats = [dtype for dtype in dtypes if dtype.kind not in "biu"]
+    if len(floats) == 1 and floats[0].isnative:
+        return floats[0]
     return common_dtype(*floats) if floats else _FLOAT32
 
 

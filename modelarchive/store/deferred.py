@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,32 @@ class Deferred:
     view: Callable[[], np.ndarray] | None = None
     pieces: Callable[[], Iterator[memoryview]] | None = None
     rows: Callable[[int, int], np.ndarray] | None = None
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Deferred:
+        """An array that is there already: itself, whoever asks."""
+        return cls(array.shape, array.dtype, lambda: array, lambda: array)
+
+    def changed(
+        self,
+        function: Callable[[np.ndarray], np.ndarray],
+        shape: Iterable[int] | None = None,
+        dtype: np.dtype | None = None,
+    ) -> Deferred:
+        """What a function makes of it, when it is asked for.
+
+        Args:
+            function: Takes the array, in memory of its own or as a view, and gives what is wanted.
+            shape: The shape of that; None: the same.
+            dtype: Its dtype; None: the same.
+        """
+        view = self.view
+        return Deferred(
+            self.shape if shape is None else tuple(shape),
+            self.dtype if dtype is None else dtype,
+            lambda: function(self.read()),
+            None if view is None else lambda: function(view()),
+        )
 
     @property
     def ndim(self) -> int:

@@ -68,6 +68,9 @@ class Reader:
 
     def view(self, name: str) -> np.ndarray:
         """One array, a copy-on-write view of the mapped file where its layout allows it."""
+        entry = self.contents.arrays.get(name)
+        if entry is not None and entry.offset is not None:
+            return self.source.views([entry])[0]
         return self.views([name])[name]
 
     def views(self, wanted: Iterable[str]) -> dict[str, np.ndarray]:
@@ -312,9 +315,9 @@ def read_index(source: Source) -> tuple[Contents | None, str | None]:
     """The contents that the index tells, and why they do not hold (None: they do)."""
     head = source.read(0, 16)
     if len(head) < 16:
-        from modelarchive.formats import telling
+        from modelarchive.formats import refusing
 
-        raise telling.refusal(
+        raise refusing.refusal(
             source, f"has {source.size} bytes: it is no archive", "take it from where it came from again"
         )
     length = int.from_bytes(head[:8], "little")

@@ -71,10 +71,10 @@ def fill_stream(
                     digests[name] = begun.pop(name).hasher.hexdigest()
     missing = [name for name, fill in fills.items() if fill.array.nbytes and name not in digests]
     if missing:
-        lines = [_lack(name, fills[name], begun.get(name)) for name in missing]
         raise ParameterError(
-            "\n".join([f"{counted(len(missing), 'array')} announced did not come whole:", *lines]),
+            title=f"{counted(len(missing), 'array')} announced did not come whole",
             missing=missing,
+            remarks={name: _lack(fills[name], begun.get(name)) for name in missing},
             hint="nothing was changed",
         )
     return digests
@@ -113,6 +113,6 @@ def _unexpected(name: object, fills: Mapping[str, Fill]) -> ParameterError:
     )
 
 
-def _lack(name: str, fill: Fill, begun: _Begun | None) -> str:
+def _lack(fill: Fill, begun: _Begun | None) -> str:
     came = "" if begun is None else f", {begun.left:,} of its {fill.array.nbytes:,} bytes are missing"
-    return f"  missing     {name}: {fill.array.dtype} {fill.array.shape}{came}"
+    return f": {fill.array.dtype} {fill.array.shape}{came}"

@@ -29,7 +29,7 @@ def cast(values: Deferred, dtype: np.dtype[Any], name: str) -> Deferred:
     """The array in another dtype, once it is read."""
     if values.dtype == dtype:
         return values
-    return Deferred(values.shape, dtype, lambda: converted(values.read(), dtype, name))
+    return values.changed(lambda array: converted(array, dtype, name), dtype=dtype)
 
 
 def converted(array: np.ndarray, dtype: np.dtype[Any], name: str) -> np.ndarray:

@@ -149,9 +149,9 @@ class Plan(Matches):
             resized = resizing(array.shape, shape, how)
             if not isinstance(resized, str):
                 apply = resized.apply
-                return resized.words, Deferred(
-                    shape, dtype, lambda: casting.converted(apply(_values(array)), dtype, new)
-                )
+                there = array if isinstance(array, Deferred) else Deferred.of(array)
+                values = there.changed(lambda x: casting.converted(apply(x), dtype, new), shape, dtype)
+                return resized.words, values
             found = f"{found}, which {resized}"
         elif shape is not None and self.options.mismatch == "overlap" and len(shape) == array.ndim:
             return self._overlap(array, parameter, shape, new)
@@ -279,6 +279,4 @@ def _values(array: np.ndarray | Deferred) -> np.ndarray:
 
 def _deferred(array: np.ndarray | Deferred) -> Deferred:
     """The array in memory of its own, once it is read."""
-    if isinstance(array, Deferred):
-        return array
-    return Deferred(array.shape, array.dtype, lambda: np.array(array))
+    return array if isinstance(array, Deferred) else Deferred.of(array).changed(np.array)

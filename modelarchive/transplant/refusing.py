@@ -34,8 +34,8 @@ def refusal(
     near = names.remarks_on(new.values(), known)
     renamed = {name: "" if name == other else f" (renamed {other})" for name, other in new.items()}
     ways = [rule or "rename= gives source names a place"] if unplaced else []
-    return ParameterError.listing(
-        ", nothing was changed",
+    return ParameterError(
+        ending=", nothing was changed",
         unexpected=unplaced,
         mismatched=refused,
         remarks={name: renamed[name] + near.get(other, "") for name, other in new.items()},
@@ -52,7 +52,7 @@ def _nothing(plan: Matches, rule: str) -> ParameterError:
     if plan.mismatched:
         hint = "; ".join(_ways(plan, plan.mismatched, {}))
         ending = ", and no other matches, nothing was changed"
-        return ParameterError.listing(ending, mismatched=plan.mismatched, hint=hint)
+        return ParameterError(ending=ending, mismatched=plan.mismatched, hint=hint)
     if plan.options.select is not None and not plan.unexpected:
         blocks = {f"{name[:at]}.*": None for name in plan.arrays for at, sign in enumerate(name) if sign == "."}
         near = names.near(str(plan.options.select), [*blocks, *plan.arrays])

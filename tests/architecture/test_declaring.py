@@ -12,6 +12,8 @@ import pytest
 
 import modelarchive as ma
 from modelarchive import nn
+from modelarchive.architecture.declaring import declaration
+from tests.conftest import ROOT
 
 
 def zeros(*shape: int, dtype: str = "float32") -> np.ndarray:
@@ -184,3 +186,53 @@ def test_an_example_of_another_framework() -> None:
     torch = pytest.importorskip("torch")
     assert inputs_of(net(), torch.zeros(2, 3, 8, 8)) == [("x", [None, 3, 8, 8], "float32")]
     assert inputs_of(net(), {"shape": [None, 3, 8, 8], "dtype": torch.bfloat16})[0][2] == "bfloat16"
+
+
+# ---------------------------------------------------------------------- one declaration, in each of its forms
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("x", {"name": "x"}),
+        ("x:", {"name": "x"}),
+        ("x:?,3,224", {"name": "x", "shape": [None, 3, 224]}),
+        ("x:?,3:float64", {"name": "x", "shape": [None, 3], "dtype": "float64"}),
+        ("x::int64", {"name": "x", "shape": [], "dtype": "int64"}),
+        ({"shape": (None, np.int64(3)), "dtype": np.float16}, {"shape": [None, 3], "dtype": "float16"}),
+        ({"name": "x", "default": 0, "more": 1}, {"name": "x", "default": 0}),
+    ],
+)
+def test_a_declaration_is_read_in_one_place(given: Any, said: dict[str, Any]) -> None:
+    assert declaration(given) == said
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (":3", "':3' has no name"),
+        ("x:a,3", "'x:a,3': 'a,3' is no shape"),
+        ("x:-1,3", "'x:-1,3': '-1,3' is no shape"),
+        ("x:3:float31", "a declaration of an input has the dtype 'float31'"),
+        ({"shape": 3}, "a declaration of an input has no shape"),
+        ({"shape": "3,4"}, "a declaration of an input has no shape"),
+        ({"shape": [1.5]}, r"a declaration of an input has the shape [1.5]"),
+        ({"shape": [3], "dtype": object()}, "a declaration of an input has the dtype"),
+    ],
+)
+def test_a_declaration_that_cannot_be_read_says_how_one_is_written(given: Any, found: str) -> None:
+    with pytest.raises(ma.SpecError, match=re.escape(found)) as caught:
+        declaration(given)
+    assert str(caught.value.hint).startswith("write ")
+
+
+def test_declarations_of_any_form_reach_every_reader(tmp_path: Path) -> None:
+    symbol = ROOT / "tests" / "data" / "foreign" / "mxnet" / "lenet-symbol.json"
+    shapes = {"data": [None, 1, 28, 28]}
+    expected = ma.convert(symbol, tmp_path / "x.h5", inputs=[{"name": "data", "shape": shapes["data"]}])
+    for given in (shapes, ["data:?,1,28,28"], [{"name": "data", "shape": (None, 1, 28, 28), "dtype": np.float32}]):
+        assert ma.convert(symbol, tmp_path / "y.h5", inputs=given) == expected
+        with ma.open(tmp_path / "x.h5") as one, ma.open(tmp_path / "y.h5") as other:
+            assert one.architecture == other.architecture
+    with pytest.raises(ma.SpecError, match="has no shape"):
+        ma.convert(symbol, tmp_path / "z.h5", inputs=[{"name": "data", "shape": "784"}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 import modelarchive as ma
 from modelarchive import maintenance, nn
+from tests.hostile.test_two_stories import rewritten
 from tests.structures import index_of
 
 IMAGES = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
@@ -198,3 +200,59 @@ def test_parameters_alone_are_not_cut(tmp_path: Path) -> None:
     with pytest.raises(ma.FormatError, match="holds no architecture"):
         maintenance.extract(path, "", tmp_path / "out.h5", until="0")
     assert not (tmp_path / "out.h5").exists()
+
+
+def test_a_block_is_read_without_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from modelarchive.architecture import structure
+
+    path = tmp_path / "x.h5"
+    net = nn.Sequential(*(nn.Sequential(nn.Dense(2, in_units=2), nn.Dense(2, in_units=2)) for _ in range(50)))
+    net.initialize(seed=0)
+    x = np.ones((1, 2), "f4")
+    ma.save_model(path, net, inputs=x, durable=False)
+    read: list[str] = []
+    original = structure.Reader.block
+
+    def counted(self: Any, data: Any, pointer: str, path: str) -> Any:
+        read.append(path)
+        return original(self, data, pointer, path)
+
+    monkeypatch.setattr(structure.Reader, "block", counted)
+    part = ma.load_model(path, block="7")
+    assert read == ["7", "7.0", "7.1"]
+    np.testing.assert_array_equal(part(x), net[7](x))
+    # What it takes is known to the whole alone, which is read when that is asked for.
+    ma.save_model(tmp_path / "part.h5", ma.load_model(path, block="8"), durable=False)
+    with ma.open(tmp_path / "part.h5") as archive:
+        assert archive.architecture["inputs"] == [{"name": "x", "shape": [None, 2], "dtype": "float32"}]
+
+
+def test_a_key_that_is_written_in_escapes(tmp_path: Path) -> None:
+    """Block 1 shares the parameters of block 0, and freezes them; reading block 0 alone would not show that."""
+    path = tmp_path / "x.h5"
+    net = nn.Sequential(nn.Dense(2, in_units=2), nn.Dense(2, in_units=2), nn.Dense(2, in_units=2))
+    net.initialize(seed=0)
+    net[1].share_parameters(net[0].collect_params())
+    ma.save_model(path, net, inputs=np.ones((1, 2), "f4"), durable=False)
+
+    def change(text: str) -> str:
+        data = json.loads(text)
+        data["model"]["children"][1]["block"]["frozen"] = ["weight"]
+        return json.dumps(data, separators=(",", ":")).replace('"shares"', '"\\u0073hares"')
+
+    rewritten(path, "/architecture/data", change)
+    with ma.open(path) as archive:
+        assert "shares" in archive.architecture["model"]["children"][1]["block"]
+        assert not archive.build("0").weight.trainable
+        assert archive.build("2").weight.trainable
+
+
+def test_what_is_invalid_elsewhere_is_told_by_verify(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    row(path)
+    rewritten(path, "/architecture/data", lambda text: text.replace('"units": 512', '"units": 511', 1))
+    assert ma.load_model(path, block="5")(np.ones((1, 512), "f4")).shape == (1, 512)
+    with ma.open(path) as archive:
+        for refuse in (archive.verify, archive.build, lambda: archive.build(until="5"), lambda: archive.build("0")):
+            with pytest.raises((ma.SpecError, ma.ParameterError)):
+                refuse()

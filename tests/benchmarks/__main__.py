@@ -13,13 +13,12 @@ from tests.benchmarks import checkpoint, compressed, growing, large, report
 from tests.benchmarks.measure import OPERATIONS, measure
 from tests.benchmarks.networks import Timed, growth_plot, networks, table
 from tests.benchmarks.processes import Peak, peaks, starts
+from tests.benchmarks.report import DOCUMENT, ORDER, SECTIONS
 from tests.benchmarks.systems import installed
 from tests.benchmarks.workloads import SIZES, WORKLOADS
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 #: Sections of whole processes whose memory is measured.
 ONCE = ("memory", "large")
-SECTIONS = [*WORKLOADS, "compressed", "memory", "start", "checkpoint", "networks", "large", "growth"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.json:
         chosen.json.write_text(json.dumps(record, indent=1) + "\n")
     if chosen.write_docs:
-        report.write_document(DOCUMENT, texts, ["machine", *SECTIONS])
+        report.write_document(DOCUMENT, texts, ORDER)
         if "networks" in record:
             plots["growth-nodes.svg"] = growth_plot([Timed.of(row) for row in record["networks"]])
         for name, plot in plots.items():

@@ -14,8 +14,14 @@ import numpy as np
 from tests.benchmarks import systems
 from tests.benchmarks.measure import OURS, Row
 from tests.benchmarks.processes import START_MARKS_MS, Peak
-from tests.benchmarks.workloads import Arrays
+from tests.benchmarks.workloads import WORKLOADS, Arrays
 
+ROOT: Final = Path(__file__).resolve().parents[2]
+DOCUMENT: Final = ROOT / "docs" / "benchmarks.md"
+#: What `python -m tests.benchmarks` measures.
+SECTIONS: Final = [*WORKLOADS, "compressed", "memory", "start", "checkpoint", "networks", "large", "growth"]
+#: All sections of the document.
+ORDER: Final = ["machine", *SECTIONS[:-1], "checked", SECTIONS[-1]]
 BEGIN: Final = "<!-- measured: begin -->"
 END: Final = "<!-- measured: end -->"
 

@@ -8,10 +8,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks import growing, report
-from tests.benchmarks.__main__ import SECTIONS, main
+from tests.benchmarks import checked, growing, report
+from tests.benchmarks.__main__ import main
 from tests.benchmarks.measure import OPERATIONS, OURS, Row, measure
 from tests.benchmarks.networks import Timed, growth_plot
+from tests.benchmarks.report import SECTIONS
 from tests.benchmarks.systems import System
 from tests.benchmarks.workloads import SIZES, WORKLOADS
 from tests.conftest import ROOT
@@ -30,6 +31,28 @@ def test_every_section_runs(section: str, tmp_path: Path, capsys: pytest.Capture
         assert {row["operation"] for row in found} >= set(OPERATIONS) - {"map, torch"}
         assert all(OURS in row["medians"] for row in found)
     assert list(tmp_path.iterdir()) == [record]
+
+
+def test_two_versions_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = tmp_path / "benchmarks.md"
+    document.write_text((ROOT / "docs" / "benchmarks.md").read_text("utf-8"), "utf-8")
+    monkeypatch.setattr(report, "DOCUMENT", document)
+    record = tmp_path / "record.json"
+    arguments = ["--against", str(ROOT), "--size", "tiny", "--rounds", "2", "--json", str(record), "--write"]
+    assert checked.main(arguments) == 0
+    rows = json.loads(record.read_text())
+    assert {row["operation"] for row in rows if row["network"] == "tiny DenseNet"} == checked.OPERATIONS.keys()
+    assert {row["operation"] for row in rows if row["network"] == "row of 20"} == {*checked.ROWS}
+    assert all(len(row["before"]) == len(row["now"]) == 2 and min(row["now"]) > 0 for row in rows)
+    assert "| row of 20 | save_model |" in capsys.readouterr().out
+    assert "| row of 20 | save_model |" in document.read_text("utf-8")
+
+
+def test_a_checkout_that_is_none_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError):
+        list(checked.measured(tmp_path, ["row of 20"], 1))
 
 
 def test_a_wrong_load_is_noticed(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import modelarchive as ma
 from modelarchive import models
 from modelarchive.cli import outcome
-from modelarchive.formats.commanding import convert_line
+from modelarchive.formats.commands import convert_line
 from tests.cli.conftest import Run
 from tests.conftest import ROOT
 

@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 
 from modelarchive.exchange.rows import Support
-from modelarchive.formats.mistake import Mistake
+from modelarchive.formats import FORMATS, System
 from modelarchive.formats.mistaken import FILES, FOLDERS
+from modelarchive.formats.mistakes import Mistake
 from tests.conftest import ROOT
 
 PAGES = ROOT / "docs" / "exchange"
@@ -21,7 +22,9 @@ SUPPORT = {
     "torch": PAGES / "pytorch-layers.md",
 }
 MISTAKES = PAGES / "mistakes.md"
-_TABLE = re.compile(r"(<!-- (support|mistakes) -->\n).*?(<!-- end -->)", re.DOTALL)
+#: The page that lists the systems.
+OVERVIEW = ROOT / "docs" / "exchange.md"
+_TABLE = re.compile(r"(<!-- (support|mistakes|systems) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def supported(system: str) -> str:
@@ -35,6 +38,23 @@ def mistaken() -> str:
     rows = ["| handed over | reported | the way out |", "| --- | --- | --- |"]
     rows += [_row(mistake, "FOLDER" if mistake in FOLDERS else "FILE") for mistake in (*FILES, *FOLDERS)]
     return filled(MISTAKES, "\n".join([*rows, ""]))
+
+
+def overview() -> str:
+    """The page that lists the systems, with its table made anew."""
+    rows = ["| system | suffixes | read | written | module |", "| --- | --- | --- | --- | --- |"]
+    for name, known in FORMATS.items():
+        if name != "archive":
+            suffixes = _code(", ".join(known.suffixes))
+            link = f"[{known.called}](exchange/{page_of(known)}.md)"
+            rows.append(f"| {link} | {suffixes} | {known.reads} | {known.writes} | `exchange.{name}` |")
+    return filled(OVERVIEW, "\n".join([*rows, ""]))
+
+
+def page_of(system: System) -> str:
+    """The page of a system is called as people call it, or as its room is."""
+    called = system.called.lower()
+    return called if (PAGES / f"{called}.md").exists() else system.name
 
 
 def filled(page: Path, content: str) -> str:
@@ -78,3 +98,4 @@ if __name__ == "__main__":
     for system, page in SUPPORT.items():
         page.write_text(supported(system), "utf-8")
     MISTAKES.write_text(mistaken(), "utf-8")
+    OVERVIEW.write_text(overview(), "utf-8")

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from modelarchive.formats import FORMATS
-from tests.conftest import ROOT
-from tests.exchange.document import MISTAKES, PAGES, SUPPORT, mistaken, supported
-
-OVERVIEW = (ROOT / "docs" / "exchange.md").read_text("utf-8")
+from tests.exchange.document import MISTAKES, OVERVIEW, PAGES, SUPPORT, mistaken, overview, page_of, supported
 
 
-def test_the_overview_has_every_format() -> None:
-    rows = re.findall(
-        r"^\| \[[^]]+\]\(exchange/([\w-]+)\.md\) \| ([^|]+) \|.*`exchange\.(\w+)` \|$", OVERVIEW, re.MULTILINE
-    )
-    written = {module: set(re.findall(r"`([^`]+)`", suffixes)) for _, suffixes, module in rows}
-    assert written == {name: set(known.suffixes) for name, known in FORMATS.items() if name != "archive"}
-    assert {page for page, _, _ in rows} <= {path.stem for path in PAGES.glob("*.md")}
+def test_the_overview_has_every_system() -> None:
+    text = OVERVIEW.read_text("utf-8")
+    assert overview() == text, "run python -m tests.exchange.document"
+    for name, known in FORMATS.items():
+        if name != "archive":
+            assert (PAGES / f"{page_of(known)}.md").exists(), f"docs/exchange/{page_of(known)}.md is to be written"
+            assert known.reads, f"the row of {name} says what is read"
+            assert known.writes, f"the row of {name} says what is written"
 
 
 @pytest.mark.parametrize("system", SUPPORT)

@@ -12,7 +12,7 @@ import pytest
 
 import modelarchive as ma
 from modelarchive import nn, zoo
-from modelarchive.formats.known import FORMATS
+from modelarchive.formats.systems import FORMATS
 from modelarchive.store import replace
 from tests.faults.operations import OPERATIONS, TARGET, X, network
 from tests.structures import assert_same

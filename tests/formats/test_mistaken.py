@@ -20,7 +20,7 @@ import modelarchive as ma
 from modelarchive import errors, formats, models, nn
 from modelarchive.cli import main
 from modelarchive.exchange import numpy, onnx, safetensors, vectors
-from modelarchive.formats import mistaken, telling
+from modelarchive.formats import mistaken, refusing
 from tests.conftest import ROOT
 from tests.formats import mistakes
 
@@ -203,7 +203,7 @@ _HONEST = sorted(
 
 @pytest.mark.parametrize("path", _HONEST, ids=lambda path: path.name)
 def test_an_honest_file_is_none_of_these(path: Path) -> None:
-    assert telling.find_file(path) is None
+    assert refusing.find_file(path) is None
     assert formats.recognise(path)
 
 
@@ -227,7 +227,7 @@ _HEADS = [
 def test_any_bytes(tmp_path: Path, head: bytes, kept: int, rest: bytes) -> None:
     path = tmp_path / "x.bin"
     path.write_bytes(head[:kept] + rest)
-    found = telling.find_file(path)
+    found = refusing.find_file(path)
     for door in (formats.recognise, ma.load):
         said = None
         with warnings.catch_warnings(), contextlib.suppress(errors.ModelArchiveError):
@@ -244,7 +244,7 @@ def test_any_bytes_changed(tmp_path: Path, key: str, changes: list[tuple[int, in
         if at < len(content):
             content[at] = value
     (tmp_path / "x").write_bytes(content)
-    found = telling.find_file(tmp_path / "x")
+    found = refusing.find_file(tmp_path / "x")
     assert found is None or isinstance(found, ma.FormatError)
 
 

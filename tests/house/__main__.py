@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.conftest import ROOT
-from tests.house.picture import drawn
 from tests.house.plan import EXCHANGE, House, Room
+from tests.site.pictures.house import drawn
 
 
 def main(arguments: list[str] | None = None) -> int:

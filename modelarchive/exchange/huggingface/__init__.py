@@ -8,7 +8,7 @@ from typing import Any
 
 from modelarchive.exchange.bundle import Bundle, Note, Source
 
-__all__ = ["read", "write"]
+__all__ = ["fitting", "read", "way_for", "write"]
 
 
 def read(
@@ -81,3 +81,23 @@ def write(
     from modelarchive.exchange.huggingface.writing import write_folder
 
     return write_folder(source, path, config=config, max_shard_bytes=max_shard_bytes, durable=durable)
+
+
+def fitting(model: Any, path: str | os.PathLike[str], bundle: Bundle) -> Bundle:
+    """The parameters of a folder under the names that a module of PyTorch has for them.
+
+    Args:
+        model: The module.
+        path: The folder.
+        bundle: What was read of it.
+    """
+    from modelarchive.exchange.huggingface import live
+
+    return live.fitting(model, path, bundle)
+
+
+def way_for(model: object) -> str | None:
+    """How a model of transformers is saved so that its folder is read as a whole; None: none of that kind is."""
+    from modelarchive.exchange.huggingface import live
+
+    return live.way_for(model)

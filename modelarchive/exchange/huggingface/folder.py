@@ -13,7 +13,7 @@ from modelarchive.errors import FormatError, UnsafeFileError
 from modelarchive.exchange import safetensors
 from modelarchive.exchange.bundle import Bundle
 from modelarchive.exchange.shards import is_own, is_there
-from modelarchive.formats import explain, telling
+from modelarchive.formats import explain, refusing
 from modelarchive.store.strict import document, document_object
 
 #: Longest text that is read; tokenizers of large vocabularies take some tens of megabytes.
@@ -165,7 +165,7 @@ class Folder(Texts):
             found = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)  # which asks for that much memory
         if len(found) > most:
             raise FormatError(f"has more than {most:,} bytes", file=self.path / name)
-        if (told := telling.of_text(self.path / name)) is not None:
+        if (told := refusing.of_text(self.path / name)) is not None:
             raise told
         try:
             return found.decode()

@@ -214,7 +214,7 @@ def _named(
 
 def turned(entry: Deferred) -> Deferred:
     """The transposed array, in memory of its own when it is read."""
-    return Deferred(entry.shape[::-1], entry.dtype, lambda: np.ascontiguousarray(entry.read().T))
+    return entry.changed(lambda array: np.array(array.T, order="C"), entry.shape[::-1])
 
 
 def _equal(one: Deferred, other: Deferred) -> bool:

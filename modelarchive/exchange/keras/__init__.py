@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelarchive.exchange.keras.assigning import arrays_of, parameters_of, weights_for
+from modelarchive.exchange.keras.assigning import arrays_of, fitting, parameters_of, remarks_on_freezing
 from modelarchive.exchange.keras.lifting import LAYERS, OPERATIONS
 from modelarchive.exchange.keras.live import read_model
 from modelarchive.exchange.keras.reading import bundle_of_config, read
@@ -13,11 +13,12 @@ __all__ = [
     "arrays_of",
     "build_model",
     "bundle_of_config",
+    "fitting",
     "parameters_of",
     "read",
     "read_model",
+    "remarks_on_freezing",
     "support",
-    "weights_for",
     "write",
 ]
 

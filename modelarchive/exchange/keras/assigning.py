@@ -112,17 +112,29 @@ def _copied(parameter: ForeignParameter) -> Callable[[], np.ndarray]:
     return lambda: parameter.value().copy()
 
 
-def weights_for(model: Any, path: str | os.PathLike[str]) -> Bundle | None:
-    """A file of weights as those of a model whose layers it holds, under the model's names; None where it is not.
+def fitting(model: Any, path: str | os.PathLike[str], bundle: Bundle) -> Bundle:
+    """What was read of a file; a file of weights as those of a model whose layers it holds, under the model's names.
 
     Such a file calls variables by the classes of their layers and the order of these, which only the model tells.
+
+    Args:
+        model: The model.
+        path: The file.
+        bundle: What was read of it.
     """
+    if bundle.architecture is not None:
+        return bundle
     try:
-        bundle = read(path, config=json.loads(model.to_json()))
+        found = read(path, config=json.loads(model.to_json()))
     except Exception:  # Keras' own refusals of a config are of any class
-        return None
+        return bundle
     # A file that holds more is another model's: its first Dense need not be this one's.
-    return None if any(note.what == UNUSED for note in bundle.notes) else bundle
+    return bundle if any(note.what == UNUSED for note in found.notes) else found
+
+
+def remarks_on_freezing(model: Any) -> list[str]:
+    """What is to be known once parameters of a model are frozen."""
+    return ["the model was compiled before: compile the model again, or it trains as before"] if model.compiled else []
 
 
 def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] = tuple) -> dict[str, ForeignParameter]:

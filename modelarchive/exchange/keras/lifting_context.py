@@ -175,7 +175,7 @@ class Context:
 
     def _stored(self, array: np.ndarray) -> At:
         key = f"{self.layer.place or self.layer.name}#constant{len(self.importer.arrays)}"
-        self.importer.arrays[key] = Deferred(array.shape, array.dtype, lambda: array)
+        self.importer.arrays[key] = Deferred.of(array)
         at = self.scope.parameter(f"{self.layer.name}_constant", key)
         self.scope.freeze(key)
         return at

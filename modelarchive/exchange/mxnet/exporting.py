@@ -129,7 +129,7 @@ class Exporter:
     def made(self, wish: str, values: np.ndarray) -> Entry:
         """The variable of an array that the archive does not have."""
         name = self._free(wish)
-        self.arrays[name] = Deferred(values.shape, values.dtype, lambda: values)
+        self.arrays[name] = Deferred.of(values)
         return self.variable(name)
 
     def text(self, heads: Sequence[Entry]) -> str:

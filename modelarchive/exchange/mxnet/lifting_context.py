@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-
-import numpy as np
 
 from modelarchive.exchange.drawing import Ref, Report, described
 from modelarchive.exchange.mxnet.drawing import SymbolBuilder
@@ -131,23 +128,6 @@ class Context:
     def note(self, what: str) -> None:
         """Report what is changed or lost."""
         self.report.note(self.node.name, what)
-
-
-def changed(array: Deferred, function: Callable[[np.ndarray], np.ndarray], shape: Sequence[int]) -> Deferred:
-    """An array that is stored in another order or shape.
-
-    Args:
-        array: As it is stored.
-        function: Gives it as it is wanted: a view.
-        shape: The shape wanted.
-    """
-    view = array.view
-    return Deferred(
-        tuple(shape),
-        array.dtype,
-        lambda: function(array.read()),
-        None if view is None else lambda: function(view()),
-    )
 
 
 def elements(array: Deferred) -> int:

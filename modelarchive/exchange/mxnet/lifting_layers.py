@@ -10,7 +10,7 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.drawing import Packed, Zeros
-from modelarchive.exchange.mxnet.lifting_context import Context, changed, elements
+from modelarchive.exchange.mxnet.lifting_context import Context, elements
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
@@ -50,7 +50,7 @@ def convolution(context: Context) -> Ref:
     stored, weight = _weight(context, rank)
     if config["layout"][-1] == "C":
         order = (0, rank + 1, *range(1, rank + 1))
-        weight = changed(weight, lambda x: x.transpose(order), [weight.shape[each] for each in order])
+        weight = weight.changed(lambda x: x.transpose(order), [weight.shape[each] for each in order])
     groups = at.integer("num_group", 1)
     config |= {
         "kind": f"Conv{rank}D",
@@ -239,7 +239,7 @@ def group_norm(context: Context) -> Ref:
         if elements(array) != groups:
             raise Refusal(f"{stored!r} has {elements(array)} elements for {groups} groups")
         times = channels // groups
-        found[name] = (stored, changed(array, lambda x, n=times: np.repeat(x.reshape(-1), n), [channels]))  # type: ignore[misc]
+        found[name] = (stored, array.changed(lambda x, n=times: np.repeat(x.reshape(-1), n), [channels]))  # type: ignore[misc]
     return context.block(config | {"center": True, "scale": True, "in_channels": channels}, context.ref(0), **found)
 
 
@@ -326,7 +326,7 @@ def _unpacked(
         shapes |= {f"bias_ih_{suffix}": (rows,), f"bias_hh_{suffix}": (rows,)}
     if [elements(each) for each in arrays] == [math.prod(shape) for shape in shapes.values()]:
         return {
-            own: (part, array if array.shape == shape else changed(array, lambda x, s=shape: x.reshape(s), shape))  # type: ignore[misc]
+            own: (part, array if array.shape == shape else array.changed(lambda x, s=shape: x.reshape(s), shape))  # type: ignore[misc]
             for (own, shape), part, array in zip(shapes.items(), parts, arrays, strict=True)
         }
     if len(arrays) > 1:
@@ -339,7 +339,7 @@ def _unpacked(
         def cut(x: np.ndarray, b: int = begin, e: int = end, s: tuple[int, ...] = shape) -> np.ndarray:
             return x.reshape(-1)[b:e].reshape(s)
 
-        found[own] = (f"{parts[0]}[{begin}:{end}]", changed(arrays[0], cut, shape))
+        found[own] = (f"{parts[0]}[{begin}:{end}]", arrays[0].changed(cut, shape))
         begin = end
     context.note(f"{parts[0]!r} is cut into {len(found)} parameters")
     return found

@@ -10,7 +10,6 @@ import numpy as np
 from modelarchive.exchange import budget
 from modelarchive.exchange.onnx.folds import FOLDS, MOVES, PARTS
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.tensors import in_memory
 from modelarchive.exchange.onnx.values import Constant, Operand, Sizes
 from modelarchive.exchange.refusal import Refusal, refusing
 from modelarchive.nn.dim import LARGEST, Dim
@@ -84,4 +83,4 @@ def _operand(context: Context, place: int, result: Any) -> Operand:
         (bool(source.stored) and context.node.op in PARTS)
         or (source.part is not None and context.node.op in (*PARTS, *MOVES))
     )
-    return Constant(in_memory(array), part=context.part(place) if is_part and array.dtype.kind not in "biu" else None)
+    return Constant(Deferred.of(array), part=context.part(place) if is_part and array.dtype.kind not in "biu" else None)

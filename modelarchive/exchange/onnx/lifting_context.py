@@ -14,10 +14,10 @@ from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref, Report, abstract
 from modelarchive.exchange.onnx.drawing import NestedBuilder
 from modelarchive.exchange.onnx.model import Graph, Node
-from modelarchive.exchange.onnx.tensors import in_memory
 from modelarchive.exchange.onnx.values import Constant, Operand, Scope, Sizes
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.evaluate import Abstract
+from modelarchive.store.deferred import Deferred
 
 #: Inputs that are looked at in the time that one operator takes.
 _INPUTS_A_STEP: Final = 8
@@ -197,7 +197,7 @@ class Context:
 
     def fixed(self, array: np.ndarray) -> Ref:
         """Add an array that is computed while reading."""
-        return self.builder.reference(Constant(in_memory(array)), f"{self.name}_constant")
+        return self.builder.reference(Constant(Deferred.of(array)), f"{self.name}_constant")
 
     def counting(self, size: int) -> np.ndarray:
         """0, 1, 2, ... as int64, up to a size that the file tells."""

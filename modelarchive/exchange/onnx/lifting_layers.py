@@ -10,7 +10,6 @@ import numpy as np
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
-from modelarchive.exchange.onnx.tensors import lazily
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.ops.contraction import normal_pattern
@@ -181,7 +180,7 @@ def _affine(context: Context, config: dict[str, Any], *, repeats: int = 1) -> Re
         if repeats > 1:
             size = math.prod(each.array.shape) * repeats
             context.make(size)
-            array = lazily(each.array, lambda x: np.repeat(x.reshape(-1), repeats), (size,))
+            array = each.array.changed(lambda x: np.repeat(x.reshape(-1), repeats), (size,))
             each = Constant(array, each.stored, each.then(f"repeated {repeats}"))
         found[name] = each
     config |= {"center": True, "scale": True, "in_channels": math.prod(found["weight"].array.shape)}

@@ -11,7 +11,6 @@ import numpy as np
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
-from modelarchive.exchange.onnx.tensors import lazily
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.refusal import Refusal
 
@@ -134,7 +133,7 @@ def _gates(
     def cut(x: np.ndarray) -> np.ndarray:
         return np.reshape(np.reshape(x[place], (-1, size, *tail))[blocks], shape)
 
-    return Constant(lazily(stored.array, cut, shape), stored.stored, f"gates {blocks} of {place}")
+    return Constant(stored.array.changed(cut, shape), stored.stored, f"gates {blocks} of {place}")
 
 
 def _states(context: Context, cell: Cell, *, transposed: bool) -> list[Ref]:

@@ -11,10 +11,10 @@ from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.folds import filling
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.lifting_elementwise import Row
-from modelarchive.exchange.onnx.tensors import in_memory
 from modelarchive.exchange.onnx.values import Constant, Operand, Sizes
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.dim import Dim, from_pair, literal_shape
+from modelarchive.store.deferred import Deferred
 
 
 def _constant(context: Context) -> Constant:
@@ -24,10 +24,10 @@ def _constant(context: Context) -> Constant:
         return Constant(tensor)
     for name, dtype in (("value_float", np.float32), ("value_int", np.int64)):
         if name in node.attributes:
-            return Constant(in_memory(np.asarray(node.get(name, "f" if dtype is np.float32 else "i"), dtype)))
+            return Constant(Deferred.of(np.asarray(node.get(name, "f" if dtype is np.float32 else "i"), dtype)))
     for name, dtype in (("value_floats", np.float32), ("value_ints", np.int64)):
         if name in node.attributes:
-            return Constant(in_memory(np.asarray(node.get(name, "floats" if dtype is np.float32 else "ints"), dtype)))
+            return Constant(Deferred.of(np.asarray(node.get(name, "floats" if dtype is np.float32 else "ints"), dtype)))
     raise Refusal(f"a Constant with {', '.join(node.attributes) or 'nothing'} has no counterpart")
 
 
@@ -43,7 +43,7 @@ def sizes_operand(array: np.ndarray) -> Operand:
     """Sizes as a constant, where all of them are fixed."""
     if any(isinstance(each, Dim) for each in array.reshape(-1)):
         return Sizes(array)
-    return Constant(in_memory(array.astype(np.int64)))
+    return Constant(Deferred.of(array.astype(np.int64)))
 
 
 def _shape(context: Context) -> Operand:

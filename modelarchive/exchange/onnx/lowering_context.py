@@ -227,7 +227,7 @@ class Composition:
         if key not in self._made:
             if values.size > _INLINE:
                 self._made[key] = name = self.free(f"{path}/table" if path else "table")
-                self.initialisers[name] = Deferred(values.shape, values.dtype, lambda: values)
+                self.initialisers[name] = Deferred.of(values)
             else:
                 self._made[key] = name = self.free("constant")
                 self.constants.append(Step("Constant", name, [], [name], {"value": values}))

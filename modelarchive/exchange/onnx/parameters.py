@@ -14,7 +14,7 @@ from modelarchive.errors import FormatError
 from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
 from modelarchive.exchange.onnx.model import Graph, Model, Node, graph_of, metadata_of
-from modelarchive.exchange.onnx.tensors import MAX_RANK, NoCounterpart, in_memory
+from modelarchive.exchange.onnx.tensors import MAX_RANK, NoCounterpart
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.store.deferred import Deferred
 
@@ -123,4 +123,4 @@ def _is_weight(held: Any) -> bool:
 
 def _numbers(values: list[float]) -> Deferred:
     with np.errstate(over="ignore"):
-        return in_memory(np.array(values, np.float32))
+        return Deferred.of(np.array(values, np.float32))

@@ -10,7 +10,6 @@ from modelarchive import dtypes
 from modelarchive.exchange.onnx.extents import numbers_of, wanted_shape
 from modelarchive.exchange.onnx.folds import MOVES, real, squeezed, unsqueezed
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.tensors import lazily
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal
@@ -65,5 +64,5 @@ def _cast(context: Context, x: Constant) -> Constant | None:
         with np.errstate(all="ignore"):  # beyond the range of the dtype, as where it is computed while reading
             return values.astype(dtype)
 
-    array = lazily(x.array, cast, x.array.shape, dtype)
+    array = x.array.changed(cast, dtype=dtype)
     return Constant(array, x.stored, x.then(to))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +16,7 @@ from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.mapped import MappedFile, little_endian
 from modelarchive.exchange.onnx.protobuf import Message, Span, varints
 from modelarchive.exchange.onnx.words import DTYPES
-from modelarchive.formats import telling
+from modelarchive.formats import refusing
 from modelarchive.store.deferred import Deferred
 
 MAX_RANK: Final = 64
@@ -81,7 +80,7 @@ class Tensors:
         if not filled:
             if nbytes:
                 raise self._damaged(name, f"has the shape {shape} and no data")
-            return in_memory(np.empty(shape, dtype))
+            return Deferred.of(np.empty(shape, dtype))
         if filled[0] == "raw_data":
             offset, length = tensor["raw_data"]
             if length != nbytes:
@@ -105,7 +104,7 @@ class Tensors:
         budget.spend(f"the tensor {name!r}", elements=sum(length for _, length in spans))
         if wire is not None:
             raw = np.frombuffer(b"".join(self.file.read(*span) for span in spans), dtype)
-            return in_memory(raw.reshape(shape))
+            return Deferred.of(raw.reshape(shape))
         raw = np.frombuffer(b"".join(self.file.read(*span) for span in spans), np.uint8)
         # Each number has at least one byte: what is declared is bounded by what is there.
         numbers = varints(raw)
@@ -115,7 +114,7 @@ class Tensors:
             found = numbers.astype(f"u{dtype.itemsize}").view(dtype)
         else:
             found = numbers.view(np.int64).astype(dtype)
-        return in_memory(found.reshape(shape))
+        return Deferred.of(found.reshape(shape))
 
     def _external(self, tensor: Message, dtype: np.dtype, shape: tuple[int, ...], nbytes: int) -> Deferred:
         name = tensor.get("name", "")[:200]
@@ -134,7 +133,7 @@ class Tensors:
         if numbers["length"] != nbytes:
             raise self._damaged(name, f"has {numbers['length']:,} bytes, expected {nbytes:,} for {dtype} {shape}")
         if numbers["offset"] + nbytes > file.size:
-            if told := telling.find(file):
+            if told := refusing.find(file):
                 raise told
             raise self._damaged(name, f"reaches beyond the end of {location!r}, which has {file.size:,} bytes")
         self._spans.setdefault(location, set()).add((numbers["offset"], numbers["offset"] + nbytes))
@@ -189,28 +188,3 @@ def _file_beside(model: Path, location: str) -> MappedFile:
     if not stat.S_ISREG(mode.st_mode):
         raise FormatError(f"its external data {location!r} is no file", file=model)
     return MappedFile(path)
-
-
-def in_memory(array: np.ndarray) -> Deferred:
-    """An array that is there already."""
-    return Deferred(array.shape, array.dtype, lambda: array, lambda: array)
-
-
-def lazily(
-    array: Deferred, function: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], dtype: np.dtype | None = None
-) -> Deferred:
-    """What a function makes of an array, when it is asked for.
-
-    Args:
-        array: As it is stored.
-        function: Gives it as it is wanted.
-        shape: The shape wanted.
-        dtype: The dtype wanted, if it is another.
-    """
-    view = array.view
-    return Deferred(
-        shape,
-        array.dtype if dtype is None else dtype,
-        lambda: function(array.read()),
-        None if view is None else lambda: function(view()),
-    )

@@ -12,7 +12,6 @@ from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.model import Node
 from modelarchive.exchange.onnx.protobuf import Message
-from modelarchive.exchange.onnx.tensors import lazily
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
@@ -56,7 +55,7 @@ class Constant:
         if order == tuple(range(len(order))):
             return Constant(base, self.stored, self.changed if self.original is None else "")
         shape = tuple(base.shape[axis] for axis in order)
-        array = lazily(base, lambda x: x.transpose(order), shape)
+        array = base.changed(lambda x: x.transpose(order), shape)
         if self.changed and self.original is None:
             return Constant(array, self.stored, self.then(f"transposed {order}"))
         return Constant(array, self.stored, f"transposed {order}", (base, order))
@@ -65,7 +64,7 @@ class Constant:
         """With its elements in another shape."""
         if shape == self.array.shape:
             return self
-        array = lazily(self.array, lambda x: x.reshape(shape), shape)
+        array = self.array.changed(lambda x: x.reshape(shape), shape)
         return Constant(array, self.stored, self.then(f"as {shape}"))
 
     def then(self, what: str) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from modelarchive.errors import MissingDependencyError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of
 from modelarchive.exchange.rows import Support
+from modelarchive.tensors import arrays_of as as_arrays
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from modelarchive.nn import Block
@@ -85,8 +88,25 @@ def named_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
-def parameters_of(module: torch.nn.Module) -> dict[str, Any]:
-    """A module's parameters and persistent buffers as ``modelarchive.nn.target.TargetParameter``, by name."""
+def arrays_of(model: torch.nn.Module | torch.export.ExportedProgram) -> dict[str, np.ndarray]:
+    """Parameters and persistent buffers of a module or a program, as arrays on the same memory."""
+    # A program's state_dict is a mapping, a module's a method.
+    values = model.state_dict if isinstance(model.state_dict, Mapping) else named_tensors(model)
+    return as_arrays(values)
+
+
+def remarks_on_freezing(module: torch.nn.Module) -> list[str]:
+    """What is to be known once parameters of a module are frozen: no more than each parameter says itself."""
+    return []
+
+
+def parameters_of(module: torch.nn.Module, inputs: object = None) -> dict[str, Any]:
+    """A module's parameters and persistent buffers as ``modelarchive.nn.target.TargetParameter``, by name.
+
+    Args:
+        module: The module.
+        inputs: What the source declares, by which other frameworks build a model first; not needed here.
+    """
     found: dict[str, Any] = _part("assigning").parameters_of(module)
     return found
 
@@ -185,12 +205,14 @@ def _part(name: str) -> Any:
 
 __all__ = [
     "Bundle",
+    "arrays_of",
     "build_module",
     "mistaken",
     "named_tensors",
     "parameters_of",
     "read",
     "read_module",
+    "remarks_on_freezing",
     "support",
     "tensors_of",
     "write",

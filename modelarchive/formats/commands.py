@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from modelarchive.formats.known import FORMATS
+from modelarchive.formats.systems import FORMATS
 
 
 def convert_line(path: Path, *, parameters_only: bool = False) -> str:

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.conftest import ROOT
-from tests.house.picture import Box, drawn, placed
-from tests.house.plan import House, without_detours
+from tests.house.plan import EXCHANGE, House, without_detours
+from tests.site.pictures.house import WIDTH, Box, chips, drawn, placed
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -29,17 +29,21 @@ def test_every_room_and_every_arrow_is_drawn(house: House) -> None:
 
 
 def test_rooms_stand_apart_and_in_the_picture(house: House) -> None:
-    boxes, width, height = placed(house)
+    boxes = placed(house)
+    inside = chips(house, boxes[EXCHANGE])
     for box in boxes.values():
         assert box.x > 24  # behind the number of its floor
-        assert box.x + box.width < width
-        assert box.y + box.height < height
-    for one, other in combinations(boxes.values(), 2):
+        assert box.x + box.width < WIDTH
+    for box in inside.values():
+        assert boxes[EXCHANGE].x < box.x
+        assert box.x + box.width < boxes[EXCHANGE].x + boxes[EXCHANGE].width
+        assert box.y + box.height < boxes[EXCHANGE].y + boxes[EXCHANGE].height
+    for one, other in [*combinations(boxes.values(), 2), *combinations(inside.values(), 2)]:
         assert one.x + one.width < other.x or other.x + other.width < one.x or not overlap(one, other)
 
 
 def test_arrows_go_around_rooms(house: House) -> None:
-    boxes, *_ = placed(house)
+    boxes = placed(house)
     for points in curves(ElementTree.fromstring(drawn(house))):
         inside = [
             name for x, y in points for name, box in boxes.items()

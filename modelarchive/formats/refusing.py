@@ -8,8 +8,8 @@ from typing import Any
 
 from modelarchive.errors import FormatError
 from modelarchive.formats.content import Content, OnDisk
-from modelarchive.formats.mistake import Mistake
 from modelarchive.formats.mistaken import FILES, FOLDERS
+from modelarchive.formats.mistakes import Mistake
 
 
 def find(content: Content) -> FormatError | None:

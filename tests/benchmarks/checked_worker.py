@@ -1,0 +1,135 @@
+"""What checks architectures, timed with whatever modelarchive is imported: a question a line, an answer a line.
+
+Started by :mod:`tests.benchmarks.checked` for each of two checkouts, so it uses the public interface alone, and nothing
+else of the tests.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from blake3 import blake3
+
+import modelarchive as ma
+from modelarchive import nn, zoo
+
+#: A network, an example of its input, and the path of the part that is built.
+Made = tuple[nn.Block, Any, str]
+IMAGE = np.zeros((1, 3, 64, 64), np.float32)
+
+
+def _densenet(**options: Any) -> Made:
+    return zoo.DenseNet(**options), IMAGE, "features.denseblock1"
+
+
+def _resnet(make: Callable[[], nn.Block]) -> Made:
+    return make(), IMAGE, "layer1"
+
+
+def _encoder(layers: int, units: int) -> Made:
+    net = zoo.TransformerEncoder(layers, units, heads=4, hidden_units=4 * units)
+    return net, np.zeros((1, 16, units), np.float32), "layers.0"
+
+
+def _row(blocks: int) -> Made:
+    net = nn.Sequential(*(nn.Dense(4, in_units=4) for _ in range(blocks)))
+    return net, np.zeros((1, 4), np.float32), str(blocks // 2)
+
+
+#: Network -> what makes it.
+NETWORKS: dict[str, Callable[[], Made]] = {
+    "DenseNet-121": partial(_densenet, layers=(6, 12, 24, 16)),
+    "ResNet-50": partial(_resnet, zoo.resnet50),
+    "encoder of 12 layers": partial(_encoder, 12, 128),
+    "row of 1,000": partial(_row, 1_000),
+    "row of 10,000": partial(_row, 10_000),
+    "tiny DenseNet": partial(_densenet, layers=(1, 1), growth=2, channels=4, classes=3),
+    "row of 20": partial(_row, 20),
+}
+
+
+class Worker:
+    """One network at a time, its files in a folder.
+
+    Args:
+        folder: The folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.archive, self.onnx, self.out = folder / "net.h5", folder / "net.onnx", folder / "out.h5"
+
+    def network(self, name: str) -> None:
+        """Make a network and its files."""
+        self.net, self.example, self.path = NETWORKS[name]()
+        self.net.initialize(seed=0)
+        self.net(self.example)
+        ma.save_model(self.archive, self.net, inputs=self.example, durable=False)
+        if "row" not in name:
+            ma.convert(self.archive, self.onnx, durable=False)
+        self.opened = ma.open(self.archive)
+        self.opened.build(self.path)
+
+    def timed(self, operation: str) -> float:
+        """Seconds of processor time, of all threads, for one operation."""
+        call = getattr(self, operation)
+        gc.collect()
+        gc.disable()
+        start = time.process_time()
+        kept = call()
+        seconds = time.process_time() - start
+        gc.enable()
+        del kept
+        return seconds
+
+    def part(self) -> Any:
+        """Open an archive, and build a part of it."""
+        with ma.open(self.archive) as archive:
+            return archive.build(self.path)
+
+    def another(self) -> Any:
+        """Build a part of an archive of which one was built before."""
+        return self.opened.build(self.path)
+
+    def verify(self) -> Any:
+        """Verify an archive."""
+        with ma.open(self.archive) as archive:
+            return archive.verify()
+
+    def convert(self) -> Any:
+        """From an ONNX file to an archive."""
+        return ma.convert(self.onnx, self.out, durable=False)
+
+    def save(self) -> Any:
+        """Save a whole model."""
+        return ma.save_model(self.out, self.net, inputs=self.example, durable=False)
+
+    def load(self) -> Any:
+        """Build a whole model."""
+        return ma.load_model(self.archive)
+
+    def digests(self) -> Any:
+        """Read all bytes of the archive and hash them, which is no matter of architectures."""
+        return blake3(self.archive.read_bytes()).digest()
+
+
+def main() -> None:
+    """Answer until there are no more questions."""
+    worker = Worker(Path(sys.argv[1]))
+    for line in sys.stdin:
+        verb, _, what = line.strip().partition(" ")
+        if verb == "network":
+            worker.network(what)
+            print(Path(ma.__file__).parents[1], flush=True)
+        else:
+            print(worker.timed(what), flush=True)
+
+
+if __name__ == "__main__":
+    main()
