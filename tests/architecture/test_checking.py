@@ -258,6 +258,7 @@ def chain(length: int) -> dict[str, Any]:
     return whole(graph(*nodes, outputs=(f"n{length - 1}",)))
 
 
+@pytest.mark.slow
 def test_time_is_linear() -> None:
     def seconds(length: int) -> float:
         architecture = chain(length)
@@ -367,6 +368,7 @@ def answer(architecture: Any) -> None:
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.mark.slow
 @FUZZ
 @given(mutated(SMALL))
 def test_any_change_gives_an_answer(architecture: Any) -> None:

@@ -29,6 +29,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("round-trips") / "x.h5"
 
 
+@pytest.mark.slow
 @quick
 @given(data=structures)
 def test_every_way_in_gives_the_same(path: Path, data: Any) -> None:

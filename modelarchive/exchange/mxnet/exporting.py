@@ -126,6 +126,22 @@ class Exporter:
                 self.auxiliary.add(name)
         return self.variable(name)
 
+    def grouped(self, parameters: Sequence[Parameter], groups: int) -> list[Entry] | None:
+        """The variables of parameters of channels, as those of groups; None where channels of a group differ."""
+        found = {}
+        for parameter in parameters:
+            stored = self._owners[id(parameter)]
+            values = self._stored[stored].read().reshape(groups, -1)
+            if self._names[stored] in self._variables or not np.array_equal(
+                values, values[:, :1].repeat(values.shape[1], 1)
+            ):
+                return None
+            found[stored] = Deferred((groups,), values.dtype, lambda values=values: values[:, 0].copy())  # type: ignore[misc]
+        for stored, array in found.items():
+            self.said.add(id(self._stored[stored]))
+            self.arrays[self._names[stored]] = array
+        return [self.variable(self._names[stored]) for stored in found]
+
     def made(self, wish: str, values: np.ndarray) -> Entry:
         """The variable of an array that the archive does not have."""
         name = self._free(wish)

@@ -85,8 +85,12 @@ def _group_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
     """MXNet 1.x scales groups and not channels: the scale and shift of channels follow by themselves."""
     if layer.axis != 1:
         raise Refusal("a GroupNorm with other channels than axis 1 has no counterpart")
-    plain = _affine(context, layer, given[0], layer.num_groups)
-    x = context.op("GroupNorm", entry(given[0]), *plain, num_groups=layer.num_groups, eps=float(layer.epsilon))
+    attributes = {"num_groups": layer.num_groups, "eps": float(layer.epsilon)}
+    both = [layer.parameters[name] for name in ("weight", "bias") if name in layer.parameters]
+    alike = context.exporter.grouped(both, layer.num_groups) if len(both) == 2 else None
+    if alike is not None:
+        return context.op("GroupNorm", entry(given[0]), *alike, **attributes)
+    x = context.op("GroupNorm", entry(given[0]), *_affine(context, layer, given[0], layer.num_groups), **attributes)
     shape = [1, -1, *[1] * (rank(given[0]) - 2)]
     for own, used, op in (("weight", layer.scale, "broadcast_mul"), ("bias", layer.center, "broadcast_add")):
         if used:

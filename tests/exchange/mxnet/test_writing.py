@@ -188,6 +188,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
     close(bundle.build()(*inputs), expected)
 
 
+@pytest.mark.slow
 @live
 def test_mxnet_gives_the_same_outputs(tmp_path: Path) -> None:
     for name in NETWORKS:
@@ -207,6 +208,7 @@ def test_mxnet_gives_the_same_outputs(tmp_path: Path) -> None:
     assert in_mxnet(tmp_path) == f"{len(NETWORKS) + len(ZOO) + 3} models, 3 files of parameters"
 
 
+@pytest.mark.slow
 @live
 @pytest.mark.parametrize("free", [False, True], ids=["fixed lengths", "free lengths"])
 def test_mxnet_attends_alike(tmp_path: Path, free: bool) -> None:
@@ -223,6 +225,7 @@ def test_mxnet_attends_alike(tmp_path: Path, free: bool) -> None:
     assert in_mxnet(tmp_path) == "2 models, 0 files of parameters"
 
 
+@pytest.mark.slow
 @live
 def test_mxnet_reads_arrays_without_axes_beside_others(tmp_path: Path) -> None:
     arrays = {"none": np.float32(2.5), "empty": np.ones((0, 3), "f4"), "plain": np.ones((2, 3), "f4")}
