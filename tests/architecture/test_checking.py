@@ -217,6 +217,7 @@ def bomb() -> dict[str, Any]:
     return block
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture",
     [
@@ -375,6 +376,7 @@ def test_any_change_gives_an_answer(architecture: Any) -> None:
     answer(architecture)
 
 
+@pytest.mark.slow
 @settings(FUZZ, max_examples=100)
 @given(mutated(SEED))
 def test_any_change_of_a_real_network_gives_an_answer(architecture: Any) -> None:
