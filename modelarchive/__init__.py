@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from modelarchive.models import convert, load, load_model, load_parameters, save_model, transplant
     from modelarchive.store.deferred import Deferred
     from modelarchive.store.guarded.trust import trusted
-    from modelarchive.store.reader import StaleIndexWarning
+    from modelarchive.store.opening import StaleIndexWarning
 
 __version__ = VERSION
 
@@ -77,7 +77,7 @@ _ROOMS: Final = {
     "Archive": "archive",
     "Deferred": "store.deferred",
     "Report": "archive",
-    "StaleIndexWarning": "store.reader",
+    "StaleIndexWarning": "store.opening",
     "build": "architecture",
     "convert": "models",
     "describe": "architecture",

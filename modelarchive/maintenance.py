@@ -14,7 +14,7 @@ from modelarchive.archive.parameters import no_block
 from modelarchive.names import joined
 from modelarchive.store import reindexing
 from modelarchive.store.deferred import Deferred
-from modelarchive.store.reader import StaleIndexWarning
+from modelarchive.store.opening import StaleIndexWarning
 
 Progress = Callable[[int], None]
 Path = str | os.PathLike[str]

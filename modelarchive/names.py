@@ -53,9 +53,9 @@ def joined(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def as_part(wish: str) -> str:
-    """A part of a dotted name that looks like `wish`, which may be any text."""
-    found = re.sub(r"[^A-Za-z0-9_-]", "_", wish[:100]) or "node"
+def as_part(preferred: str) -> str:
+    """A part of a dotted name that looks like `preferred`, which may be any text."""
+    found = re.sub(r"[^A-Za-z0-9_-]", "_", preferred[:100]) or "node"
     return f"x{found}" if problem_with_part(found) else found
 
 
@@ -78,13 +78,13 @@ class Taken:
         """Take a name."""
         self._names.add(name)
 
-    def free(self, wish: str, reserved: Container[str] = ()) -> str:
-        """`wish`, or the first of ``wish_2``, ``wish_3`` ... that is neither taken nor reserved; taken now."""
-        name, number = wish, self._numbers.get(wish, 1)
+    def free(self, preferred: str, reserved: Container[str] = ()) -> str:
+        """`preferred`, or the first of ``wish_2``, ``wish_3`` ... that is neither taken nor reserved; taken now."""
+        name, number = preferred, self._numbers.get(preferred, 1)
         while name in self._names or name in reserved:
             number += 1
-            name = f"{wish}_{number}"
-        self._numbers[wish] = number
+            name = f"{preferred}_{number}"
+        self._numbers[preferred] = number
         self._names.add(name)
         return name
 

@@ -106,6 +106,13 @@ def test_there_is_no_circle() -> None:
     assert [circle for circle in House(ROOT).circles if ".exchange." not in circle[0]] == []
 
 
+def test_exchange_is_under_half_of_the_house() -> None:
+    """By what other files may use: a name that several systems' rooms have is one idea."""
+    house = House(ROOT)
+    public = house.public(house.ideas)
+    assert len(house.public(house.rooms["exchange"].ideas)) < len(public) / 2
+
+
 def test_exported_names_are_pinned() -> None:
     assert set(modelarchive.__all__) == EXPORTED
     assert {name for name in EXPORTED if not hasattr(modelarchive, name)} == set()

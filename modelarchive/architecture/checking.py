@@ -16,9 +16,10 @@ from modelarchive.architecture.sharing import tie
 from modelarchive.architecture.structure import Reader, TooManyError, Unknown
 from modelarchive.errors import SpecError
 from modelarchive.nn import nesting
-from modelarchive.nn.block import Block, Layer
+from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import Evaluator, Value, declared
 from modelarchive.nn.graph import Graph, Node
+from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import as_dtype
 
 

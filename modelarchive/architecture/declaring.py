@@ -130,7 +130,7 @@ _DICT: Final = '{"shape": [None, 20], "dtype": "float32"}'
 _TEXT: Final = "x:?,3,224,224:float32"
 
 
-def declarations(inputs: Any) -> list[Any]:
+def given_inputs(inputs: Any) -> list[Any]:
     """Inputs of a model, declared: what each says of itself, in any of its forms.
 
     Args:

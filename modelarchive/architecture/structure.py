@@ -14,11 +14,12 @@ from modelarchive.architecture.ordering import tell_order
 from modelarchive.architecture.schema import Problem
 from modelarchive.names import joined
 from modelarchive.nn import nesting
-from modelarchive.nn.block import Block, Layer
+from modelarchive.nn.block import Block
 from modelarchive.nn.copying import copied
 from modelarchive.nn.evaluate import UNKNOWN
 from modelarchive.nn.graph import Graph, Node, Ref, constant
 from modelarchive.nn.kinds import KINDS
+from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Parameter
 from modelarchive.nn.sequential import Sequential
 

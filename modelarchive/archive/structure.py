@@ -207,14 +207,14 @@ def _take_leaf(data: object, path: str, members: Members) -> str | None:
 
 def _advice(data: object) -> str:
     """What to save instead of an object that is no data."""
-    told = {
+    advice = {
         "bytes": "; use np.frombuffer(value, np.uint8)",
         "set": "; use a sorted list",
         "generator": "; use a list of it",
         "dict_values": "; use a list of it",
     }.get(type(data).__name__)
-    if told is not None or isinstance(data, type):
-        return told or "; it is a class"
+    if advice is not None or isinstance(data, type):
+        return advice or "; it is a class"
     if hasattr(data, "call") and hasattr(data, "trainable_variables"):
         return "; save_model() keeps it as a network, save() the dict {each.path: each for each in model.variables}"
     if hasattr(data, "forward") and hasattr(data, "state_dict"):

@@ -65,7 +65,7 @@ def verify(reader: Reader, architecture: Callable[[], Checked] | None, progress:
         try:
             kinds = _kinds(reader, architecture())
         except ModelArchiveError as error:
-            problem = error  # which may come of an index that tells another story than HDF5, and that is told first
+            problem = error  # which may come of an index that tells another story than HDF5, and that is said first
     if contents.is_stale or damaged or problem or not is_as_written(reader.source, contents, kinds):
         foreign, differences = _compared(reader, kinds)
         damaged |= differences
@@ -166,9 +166,9 @@ def _compared(reader: Reader, kinds: Mapping[str, str]) -> tuple[list[str], dict
     hdf5 = boundary.read_contents(reader.source)
     differences = _differences(reader.contents, hdf5)
     if kinds:
-        told = "architecture" if "/architecture/data" in reader.contents.texts else "index"
+        witness = "architecture" if "/architecture/data" in reader.contents.texts else "index"
         differences |= {
-            path: (f"{told}: {kinds.get(path, 'no block')}", f"HDF5: {kind}")
+            path: (f"{witness}: {kinds.get(path, 'no block')}", f"HDF5: {kind}")
             for path, kind in hdf5.kinds.items()
             if kinds.get(path) != kind
         }

@@ -15,7 +15,7 @@ from modelarchive.cli.output import say
 
 
 class Stage:
-    """The trained parameters, the images, the folder of files, and how a chapter is told.
+    """The trained parameters, the images, the folder of files, and how a chapter is printed.
 
     Args:
         folder: Where the files are left.
@@ -44,7 +44,7 @@ class Stage:
 
     @staticmethod
     def yes(is_so: object) -> str:
-        """How a check is told."""
+        """How a check is printed."""
         return "yes" if is_so else "NO"
 
     def in_a_new_process(self, code: str, file: Path, out: Path) -> list[str]:

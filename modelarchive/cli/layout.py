@@ -87,12 +87,12 @@ def cut(text: str, longest: int = LONGEST) -> str:
 
 
 def as_text(found: Any, longest: int = LONGEST) -> str:
-    """A value as JSON in one line; a long one is cut, and how long it is is told."""
+    """A value as JSON in one line; a long one is cut, with its length."""
     return cut(json.dumps(found, ensure_ascii=False, default=str), longest)
 
 
 def laid_out(found: Any, longest: int = LONGEST, most: int = 20) -> Iterator[str]:
-    """Nested values as lines ``key: value``, indented by depth; what is long is cut, and how long it is is told.
+    """Nested values as lines ``key: value``, indented by depth; what is long is cut, with its length.
 
     Args:
         found: What JSON can say; objects below objects become lines of their own.
@@ -230,7 +230,7 @@ class Grid:
 
 
 def shortened(names: Sequence[str], longest: int, signs: Signs = UNICODE) -> list[str] | None:
-    """The names at most so wide, without their middle where they are longer, each still told from all others.
+    """The names at most so wide, without their middle where they are longer, each still unlike all others.
 
     Returns:
         The names in order; None if no cut keeps them apart.

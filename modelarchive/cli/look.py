@@ -240,7 +240,7 @@ def described(block: Mapping[str, Any]) -> str:
 
 
 class Network(NamedTuple):
-    """What is told of a valid architecture; empty without one.
+    """What is said of a valid architecture; empty without one.
 
     Attributes:
         kinds: Block path -> kind, the model first.

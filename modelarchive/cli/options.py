@@ -27,7 +27,7 @@ class Option(NamedTuple):
 #: Every command by name, as it was added: who has which option.
 COMMANDS: Final[dict[str, argparse.ArgumentParser]] = {}
 
-#: Argument in Python -> option. One that no command has is told as Python's.
+#: Argument in Python -> option. One that no command has is called as Python does.
 OPTIONS: Final[Mapping[str, Option]] = {
     "after": Option("--from", "LAYER", str),
     "cast_dtype": Option("--cast-dtype"),

@@ -52,6 +52,10 @@ class Ref:
         return tuple(Ref(self.name, index) for index in range(count))
 
 
+class UnknownError(Refusal):
+    """It depends on a shape or dtype that is not known."""
+
+
 class GraphBuilder:
     """A Graph that grows, and what is known of its results: their shapes and dtypes.
 
@@ -64,7 +68,7 @@ class GraphBuilder:
         parameters: Its own parameters, as it declares them.
         frozen: Those of them that training does not change.
         arrays: Dotted name -> array, of all parameters in it.
-        owners: What tells an array of the file apart -> dotted name of the parameter that it became first.
+        owners: Key of an array of the file -> dotted name of the parameter that it became first.
     """
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:
@@ -78,7 +82,7 @@ class GraphBuilder:
         self._taken = names.Taken()
         self._values: dict[str, Value] = {}
         self._inside: dict[tuple[str, ...], GraphBuilder] = {}
-        #: What tells a block apart -> the name that it is called by.
+        #: Key of a block -> the name that it is called by.
         self._declared: dict[Hashable, str] = {}
         self._evaluator = Evaluator()
 
@@ -136,11 +140,11 @@ class GraphBuilder:
             what: The operator or layer whose meaning depends on it.
 
         Raises:
-            Refusal: Nothing is.
+            UnknownError: Nothing is.
         """
         value = self.value(ref)
         if not isinstance(value, Abstract):
-            raise Refusal(f"the meaning of {what} depends on the shape of its input: pass inputs=")
+            raise UnknownError(f"the meaning of {what} depends on the shape of its input: pass inputs=")
         return value
 
     def results_of(self, ref: Ref) -> list[Ref]:
@@ -222,7 +226,7 @@ class GraphBuilder:
 
         Args:
             path: The block's dotted name; "" is the Graph itself.
-            arrays: Own name -> what tells the array apart in the file, "" where nothing does, and the array.
+            arrays: Own name -> the key that identifies the array in the file, "" where nothing does; and the array.
 
         Returns:
             What the block says of those that are shared; nothing where none is.
@@ -246,7 +250,7 @@ class GraphBuilder:
             block: It.
             refs: What it is called on.
             value: What is known of its result.
-            key: What tells it apart; "": it is declared in any case.
+            key: What identifies it; "": it is declared in any case.
         """
         inputs = [ref.json for ref in refs]
         if key and key in self._declared:
@@ -345,7 +349,7 @@ def described(kind: str, fields: Mapping[str, Any]) -> Description:
 
 
 def layer_key(block: Description, arrays: Mapping[str, tuple[str, Deferred]]) -> str:
-    """What tells a layer apart: its fields, and its arrays, which :meth:`GraphBuilder.keep` keeps; "": it has none."""
+    """What identifies a layer: its fields, and its arrays, which :meth:`GraphBuilder.keep` keeps; "": it has none."""
     ids = {own: key or id(each) for own, (key, each) in arrays.items()}
     return json.dumps([block, ids], sort_keys=True) if arrays else ""
 

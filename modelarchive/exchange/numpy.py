@@ -15,8 +15,9 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from modelarchive import dtypes, names
-from modelarchive.errors import ConversionError, FormatError, UnsafeFileError
+from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange import zipped
+from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, shared_names
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.zipped import Member
@@ -60,7 +61,7 @@ def read(path: str | os.PathLike[str]) -> Bundle:
         ConversionError: Arrays are of pickled objects, strings or records; lists all of them.
     """
     file = MappedFile(path)
-    try:
+    with reading(file.path, file.size):
         if file.read(0, 6) == _MAGIC:
             found = {SINGLE: _array_at(file, 0, file.size)}
         elif file.read(0, 2) == b"PK":
@@ -68,9 +69,6 @@ def read(path: str | os.PathLike[str]) -> Bundle:
         else:
             raise refusal(file, "is no .npy and no .npz file")
         entries, notes = _supported(found)
-    except (FormatError, UnsafeFileError, ConversionError) as error:
-        error.file = error.file or str(file.path)
-        raise
     return Bundle(Parameters(entries), reason="NumPy's files hold arrays only", notes=notes)
 
 

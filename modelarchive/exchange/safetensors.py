@@ -16,6 +16,7 @@ import numpy as np
 
 from modelarchive import dtypes, names
 from modelarchive.errors import ConversionError, FormatError
+from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, shared_names
 from modelarchive.exchange.mapped import MappedFile, little_endian
 from modelarchive.exchange.shards import read_one_or_all
@@ -35,7 +36,7 @@ _REASON: Final = "safetensors holds parameters only"
 _KEYS: Final = frozenset(("dtype", "shape", "data_offsets"))
 #: NumPy's limit on axes.
 MAX_RANK: Final = 64
-#: Bytes of a shard unless told otherwise, as Hugging Face has it.
+#: Bytes of a shard unless another number is given, as Hugging Face has it.
 SHARD_BYTES: Final = 5_000_000_000
 INDEX_SUFFIX: Final = ".index.json"
 
@@ -115,24 +116,11 @@ def write(
 
 def _read_file(path: Path) -> Bundle:
     file = MappedFile(path)
-    try:
-        length = int.from_bytes(file.read(0, 8), "little")
-        if file.size < 10 or length > MAX_HEADER_BYTES or length + 8 > file.size:
-            raise FormatError(f"is no safetensors file: its {file.size:,} bytes hold no header of {length:,}")
-        header = loads(file.read(8, length), what="the safetensors header", strict=True)
-        metadata = header.pop("__metadata__", {})
-        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-            raise FormatError("__metadata__ is no object of strings")
-        if SHARDING in metadata and pieces(file) is not None:
-            # What is missing cannot be seen in the pieces that are there: they are never put together here.
-            raise FormatError("is a shard of torch.distributed.checkpoint, whose tensors are pieces")
-        entries = _checked(header, file, start=length + 8)
-    except FormatError as error:
-        error.file = error.file or str(file.path)
-        raise explain(error, file.path) from error
-    except ConversionError as error:
-        error.file = error.file or str(file.path)
-        raise
+    with reading(file.path, file.size):
+        try:
+            header, metadata, entries = _read_header(file)
+        except FormatError as error:
+            raise explain(error, file.path) from error
     notes = _unknown(header)
     if "modelarchive" in metadata:
         # An archive is a safetensors file too; HDF5's own bytes are declared in it as arrays.
@@ -149,6 +137,21 @@ def _read_file(path: Path) -> Bundle:
         what = "these are a PEFT adapter's: what is added to a model's parameters, and not the model"
         notes.append(Note("(adapter)", f"{what}; merge_and_unload() of peft makes the whole"))
     return Bundle(Parameters(entries), reason=_REASON, metadata=metadata, notes=notes)
+
+
+def _read_header(file: MappedFile) -> tuple[dict[str, Any], dict[str, str], dict[str, Deferred]]:
+    """What the header says of each array, what it says beside that, and the arrays."""
+    length = int.from_bytes(file.read(0, 8), "little")
+    if file.size < 10 or length > MAX_HEADER_BYTES or length + 8 > file.size:
+        raise FormatError(f"is no safetensors file: its {file.size:,} bytes hold no header of {length:,}")
+    header = loads(file.read(8, length), what="the safetensors header", strict=True)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise FormatError("__metadata__ is no object of strings")
+    if SHARDING in metadata and pieces(file) is not None:
+        # What is missing cannot be seen in the pieces that are there: they are never put together here.
+        raise FormatError("is a shard of torch.distributed.checkpoint, whose tensors are pieces")
+    return header, metadata, _checked(header, file, start=length + 8)
 
 
 def _unknown(header: Mapping[str, Any]) -> list[Note]:

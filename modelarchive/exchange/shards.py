@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.errors import FormatError, UnsafeFileError, counted
+from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.formats import explain
@@ -108,18 +109,18 @@ def _weight_map(index: Path) -> tuple[Mapping[str, str], list[Note]]:
     file = MappedFile(index)
     if file.size > MAX_INDEX_BYTES:
         raise FormatError(f"has {file.size:,} bytes: it is no index of shards", file=index)
-    try:
-        whole = document_object(file.read(0, file.size), what="the index of shards", strict=True)
-        found = whole.get("weight_map")
-        files = found.values() if isinstance(found, dict) else ()
-        if any(isinstance(each, list) or (isinstance(each, str) and each.endswith(".h5")) for each in files):
-            hint = "modelarchive.exchange.keras.read reads it, and load() and convert() do"
-            raise FormatError("is Keras' index of sharded weights", file=index, hint=hint)
-        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
-            raise FormatError("has no weight_map from names to file names")
-    except FormatError as error:
-        error.file = str(index)
-        raise error if error.hint else explain(error, index) from error
+    with reading(index, file.size):
+        try:
+            whole = document_object(file.read(0, file.size), what="the index of shards", strict=True)
+            found = whole.get("weight_map")
+            files = found.values() if isinstance(found, dict) else ()
+            if any(isinstance(each, list) or (isinstance(each, str) and each.endswith(".h5")) for each in files):
+                hint = "modelarchive.exchange.keras.read reads it, and load() and convert() do"
+                raise FormatError("is Keras' index of sharded weights", file=index, hint=hint)
+            if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
+                raise FormatError("has no weight_map from names to file names")
+        except FormatError as error:
+            raise error if error.hint else explain(error, index) from error
     return found, unknown_keys(whole)
 
 

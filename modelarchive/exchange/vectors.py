@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from modelarchive.errors import ConversionError, FormatError, counted
+from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of, deferred
 from modelarchive.formats import explain
 from modelarchive.store.replace import replacing
@@ -41,15 +42,14 @@ def read(path: str | os.PathLike[str]) -> Bundle:
         OSError: The file cannot be read.
         FormatError: It is no such file, or damaged, or counts more words than it can hold.
     """
-    try:
-        with Path(os.fsdecode(path)).open("rb") as file:
-            words, vectors = _read(file, os.fstat(file.fileno()).st_size)
-        if not vectors.size:
-            raise FormatError("holds no words")
-    except FormatError as error:
-        error.file = str(path)
-        error.hint = f"each line is a word and its numbers, blanks or tabs between them; {_CUT}"
-        raise explain(error, path) if error.args[0].startswith(_NONE) else error from error
+    with Path(os.fsdecode(path)).open("rb") as file, reading(path, size := os.fstat(file.fileno()).st_size):
+        try:
+            words, vectors = _read(file, size)
+            if not vectors.size:
+                raise FormatError("holds no words")
+        except FormatError as error:
+            error.hint = f"each line is a word and its numbers, blanks or tabs between them; {_CUT}"
+            raise explain(error, path) if error.args[0].startswith(_NONE) else error from error
     notes = []
     decoded = [_decoded(word) for word in words]
     if damaged := [after for word, after in zip(words, decoded, strict=True) if after.encode() != word]:

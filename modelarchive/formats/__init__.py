@@ -6,7 +6,7 @@ reader has refused is looked at once more: `refusing` asks the table of `mistake
 """
 
 from modelarchive.formats.explaining import explain, is_a_folder, is_not_an_archive
-from modelarchive.formats.recognising import is_certain, recognise
+from modelarchive.formats.recognising import is_bare, is_certain, recognise
 from modelarchive.formats.systems import FORMATS, SYSTEMS, System, format_of_name
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "explain",
     "format_of_name",
     "is_a_folder",
+    "is_bare",
     "is_certain",
     "is_not_an_archive",
     "recognise",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelarchive.errors import FormatError, UnsupportedVersionError
 from modelarchive.formats.commands import convert_line
-from modelarchive.formats.content import Content
+from modelarchive.formats.content import Content, OnDisk
 from modelarchive.formats.recognising import recognise, recognised
 from modelarchive.formats.systems import FORMATS
 
@@ -27,10 +27,23 @@ def explain(error: FormatError, path: str | os.PathLike[str]) -> FormatError:
     try:
         if not place.is_dir() and not place.is_file():
             return error  # a pipe would be waited for
-        found = refusing.find_folder(place) if place.is_dir() else refusing.find_file(place)
+        if place.is_dir():
+            found = refusing.find_folder(place)
+        else:
+            with OnDisk(place) as content:
+                found = refusing.find(content, is_known=_is_known(content))
     except OSError:
         return error  # which is more than that the file cannot be read any more
     return error if found is None else found
+
+
+def _is_known(content: Content) -> bool:
+    """Whether a file has the sign of another system; one that is recognised by a guess may be anything."""
+    try:
+        name = recognised(content)
+    except FormatError:
+        return False
+    return name != "archive" and bool(FORMATS[name].signs)
 
 
 def is_not_an_archive(content: Content) -> FormatError:
@@ -43,11 +56,11 @@ def is_not_an_archive(content: Content) -> FormatError:
     except FormatError as error:
         return error
     if name != "archive":
-        # PyTorch's shards are told by their index; a safetensors header that is cut is told as such. What is told by
-        # a guess alone may look like some of these, and be meant.
+        # PyTorch's shards are known by their index; a safetensors header that is cut is reported as such. What is
+        # recognised by a guess alone may look like some of these, and be meant.
         hint = f"`{convert_line(path)}` makes one of it, and load() reads it as it is"
-        told = refusing.find(content) if FORMATS[name].signs else None
-        return told or FormatError(f"is {FORMATS[name].what}, not a model archive", file=path, hint=hint)
+        mistake = refusing.find(content, is_known=True) if FORMATS[name].signs else None
+        return mistake or FormatError(f"is {FORMATS[name].what}, not a model archive", file=path, hint=hint)
     known = ", ".join(each.what for each in FORMATS.values())
     return refusing.refusal(content, "is not a model archive", f"by its content it is none of these: {known}")
 
@@ -57,9 +70,9 @@ def is_a_folder(folder: Path) -> FormatError | None:
     from modelarchive.formats import refusing
 
     try:
-        told = refusing.find_folder(folder)
-        if told is not None or (name := recognise(folder)) == "archive":
-            return told
+        mistake = refusing.find_folder(folder)
+        if mistake is not None or (name := recognise(folder)) == "archive":
+            return mistake
     except OSError:
         return None
     hint = f"`{convert_line(folder)}` makes one of it, and load_model() reads it as it is"

@@ -11,7 +11,7 @@ _AGAIN: Final = "take it from where it came from again, and compare its size the
 _PARTS: Final = "name the files in it: `modelarchive convert {name}/FILE out.h5`"
 _UNPACK: Final = "unpack it first, and give the file or folder that is in it"
 
-#: What a file may be, in the order of asking: what is told by a magic number first, by its name last.
+#: What a file may be, in the order of asking: what is recognised by a magic number first, by its name last.
 FILES: Final[tuple[Mistake, ...]] = (
     Mistake("empty", "an empty file", mistakes.empty, "is empty: it has no bytes", _AGAIN),
     Mistake(
@@ -128,6 +128,7 @@ FILES: Final[tuple[Mistake, ...]] = (
         mistakes.document(),
         "is JSON text, and no index of shards, nor a symbol of MXNet",
         "give the file that the parameters are in",
+        is_vague=True,
     ),
     Mistake(
         "sklearn",
@@ -282,6 +283,7 @@ FILES: Final[tuple[Mistake, ...]] = (
         mistakes.text,
         "is text, and no model: it begins with {line!r}",
         "give the file that the parameters are in; of text, word vectors (a word and numbers on each line) are read",
+        is_vague=True,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Kinds of things that people hand over by mistake, and the signs by which a file or folder is told to be one."""
+"""Kinds of things that people hand over by mistake, and the signs by which a file or folder is recognised as one."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class Mistake:
         sign: Tells it, and finds what the message says of it; takes an open file, or the path of a folder.
         says: The message: what it is, and why that is no model.
         way: The way out. ``{name}`` is the file's own name, ``{stem}`` the same without suffix.
+        is_vague: Whether a file of a system that is read may look like that, too.
     """
 
     key: str
@@ -56,6 +57,7 @@ class Mistake:
     sign: Callable[[Any], dict[str, Any] | None]
     says: str
     way: str
+    is_vague: bool = False
 
     def error(self, path: Path, found: dict[str, Any]) -> FormatError:
         """The refusal of a file or folder."""
@@ -318,7 +320,7 @@ def _inside(folder: Path) -> list[str]:
 
 def weights(folder: Path) -> Found:
     """The first file of parameters in a folder."""
-    # What is told by a guess alone may be any text; an archive would be handed over as one.
+    # What is recognised by a guess alone may be any text; an archive would be handed over as one.
     systems = [*(known for name, known in FORMATS.items() if known.signs and name != "archive"), FORMATS["archive"]]
     endings = [end for known in systems for end in sorted(known.suffixes, key=len, reverse=True)]
     inside = _inside(folder)

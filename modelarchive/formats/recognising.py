@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from modelarchive.formats.content import Content, Look, OnDisk, zip_members
+from modelarchive.formats.signs import Sign
 from modelarchive.formats.systems import FORMATS, system_inside
 
 
@@ -51,10 +52,19 @@ def is_certain(path: str | os.PathLike[str], name: str) -> bool:
         path: The file.
         name: The system's name.
     """
-    if (says := FORMATS[name].says) is None:
-        return True
+    return _has(path, FORMATS[name].says, otherwise=True)
+
+
+def is_bare(path: str | os.PathLike[str], name: str) -> bool:
+    """Whether a file of a system holds one array, which has no name there."""
+    return _has(path, FORMATS[name].bare, otherwise=False)
+
+
+def _has(path: str | os.PathLike[str], sign: Sign | None, *, otherwise: bool) -> bool:
+    if sign is None:
+        return otherwise
     with OnDisk(path) as content:
-        return says(Look(content))
+        return sign(Look(content))
 
 
 def _inside_zip(content: Content) -> str:

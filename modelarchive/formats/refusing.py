@@ -12,12 +12,16 @@ from modelarchive.formats.mistaken import FILES, FOLDERS
 from modelarchive.formats.mistakes import Mistake
 
 
-def find(content: Content) -> FormatError | None:
+def find(content: Content, *, is_known: bool = False) -> FormatError | None:
     """The refusal of a file that was handed over by mistake; None: it is none of these things.
 
     Ask this only of files that a reader has refused: honest files may look like some of these.
+
+    Args:
+        content: The file.
+        is_known: Whether it has the sign of a system, so that it is not just any text.
     """
-    return _first(FILES, content, content.path)
+    return _first([each for each in FILES if not (is_known and each.is_vague)], content, content.path)
 
 
 def refusal(content: Content, otherwise: str, hint: str | None = None) -> FormatError:
@@ -25,18 +29,8 @@ def refusal(content: Content, otherwise: str, hint: str | None = None) -> Format
     return find(content) or FormatError(otherwise, file=content.path, hint=hint)
 
 
-def find_file(path: Path) -> FormatError | None:
-    """The same of a file that is not open.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    with OnDisk(path) as content:
-        return find(content)
-
-
 def find_folder(folder: Path) -> FormatError | None:
-    """The same of a folder."""
+    """The refusal of a folder, likewise."""
     return _first(FOLDERS, folder, folder)
 
 

@@ -2,7 +2,7 @@
 
 A room of `exchange` has a row's name, and these functions, where the row has what is in brackets:
 
-- ``read(path)`` and ``write(source, path, durable=)`` [suffixes]
+- ``read(path)`` [reads] and ``write(source, path, durable=)`` [writes]
 - ``arrays_of(model)``, ``parameters_of(model, inputs)``, ``remarks_on_freezing(model)``, and the one that it names,
   which takes (model, inputs) [classes]
 - those that it names [backend]
@@ -62,13 +62,14 @@ class System:
         called: What people call it.
         suffixes: How the names of its files end; "/" stands for a folder; none: it has no files.
         what: One of its files in words.
-        reads: What is read, for the documents.
-        writes: What is written, for the documents.
+        reads: What is read, for the documents; "": nothing is.
+        writes: What is written, likewise.
         signs: How its files are recognised: one sign is enough.
         guesses: Signs that are asked where no system's own sign is there: honest files of others may have them.
         members: How a zip file is recognised as its own.
         folder: How a folder is.
         says: Whether a file that has its sign says so itself; None: the sign is certain.
+        bare: Whether a file holds one array without a name, which ``load`` gives as it is; None: none does.
         models: Whether its files hold whole models, so that it is said where there is none.
         alone: Whether its reader takes `parameters_only`: the parameters under the names that the file has.
         inputs: What its reader takes as `inputs`: declarations, or names only; "": nothing, they are declared after.
@@ -94,6 +95,7 @@ class System:
     members: MemberSign | None = None
     folder: Callable[[Path], bool] | None = None
     says: Sign | None = None
+    bare: Sign | None = None
     models: bool = False
     alone: bool = False
     inputs: Literal["", "declared", "names"] = ""
@@ -112,7 +114,15 @@ class System:
 SYSTEMS: Final = {
     system.name: system
     for system in (
-        System("archive", "modelarchive", (".h5", ".hdf5"), "a model archive", signs=(signs.archive,)),
+        System(
+            "archive",
+            "modelarchive",
+            (".h5", ".hdf5"),
+            "a model archive",
+            reads="everything",
+            writes="everything",
+            signs=(signs.archive,),
+        ),
         System(
             "safetensors",
             "safetensors",
@@ -132,6 +142,7 @@ SYSTEMS: Final = {
             writes="arrays",
             signs=(signs.begins(b"\x93NUMPY"),),
             members=signs.arrays_inside,
+            bare=signs.begins(b"\x93NUMPY"),
             backend=Backend("", arrays=""),
         ),
         System(
@@ -226,20 +237,24 @@ BACKENDS: Final = {name: system.backend for name, system in SYSTEMS.items() if s
 
 
 def format_of_name(path: str | os.PathLike[str]) -> str:
-    """The name of the format that a file's suffix stands for.
+    """The name of the format that a file to be written is of, by its suffix.
 
     Raises:
-        ValueError: None does.
+        ValueError: It is of none, or of one that is only read.
     """
     text = os.fsdecode(path)
-    # A folder is told by what it is, or by the slash at its end, which a Path has lost.
+    # A folder is known by what it is, or by the slash at its end, which a Path has lost.
     is_folder = text.endswith((os.sep, "/")) or Path(text).is_dir()
     name = Path(text).name.lower() + ("/" if is_folder else "")
-    endings = {suffix: known.name for known in FORMATS.values() for suffix in known.suffixes}
+    endings = {suffix: known for known in FORMATS.values() for suffix in known.suffixes}
     fitting = [suffix for suffix in endings if name.endswith(suffix)]
     if not fitting:
-        raise ValueError(f"{os.fsdecode(path)!r} ends in none of {', '.join(endings)}")
-    return endings[max(fitting, key=len)]
+        written = (suffix for suffix, known in endings.items() if known.writes)
+        raise ValueError(f"{os.fsdecode(path)!r} ends in none of {', '.join(written)}")
+    found = endings[max(fitting, key=len)]
+    if not found.writes:
+        raise ValueError(f"{os.fsdecode(path)!r} would be {found.what}, which is read and not written")
+    return found.name
 
 
 def system_inside(members: Collection[str]) -> str | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from modelarchive.archive import Archive
 from modelarchive.archive.choices import Choice
 from modelarchive.exchange.bundle import Bundle, Note, Progress, bundle_of, save_bundle
 from modelarchive.formats import FORMATS, format_of_name
-from modelarchive.models.reading import declared, format_of_file, notes_of, read, without_architecture
+from modelarchive.models.reading import Inputs, declared, format_of_file, notes_of, read, without_architecture
 from modelarchive.models.rooms import room
 
 
@@ -18,7 +18,7 @@ def convert(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     *,
-    inputs: Sequence[Mapping[str, Any]] | None = None,
+    inputs: Inputs | None = None,
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     compression: Choice = None,
@@ -32,8 +32,9 @@ def convert(
         target: The file to write; an old one is replaced as a whole, or left as it was. A folder that is there,
             or a name that ends in a slash, is a Hugging Face folder.
         inputs: What the model takes, in order: ``{"name": "x", "shape": [None, 3, 224, 224], "dtype": "float32"}``,
-            for sources that do not say, such as MXNet's symbols, and for others than they say. A Hugging Face
-            folder needs the names only, to leave others out or to have the mask of GPT-2 and Llama.
+            for sources that do not say, such as MXNet's symbols, and for others than they say; or as text,
+            ``"x:?,3,224,224:float32"``, or all of them as a dict of shapes by name. A Hugging Face folder needs
+            the names only, to leave others out or to have the mask of GPT-2 and Llama.
         parameters_only: Leave the architecture out. So the parameters come too where it cannot be said: those of
             a Keras or ONNX file, or of a Hugging Face folder, under the names that they have there.
         config: For Keras' files of weights: the file that ``model.to_json()`` was written into, or its content.

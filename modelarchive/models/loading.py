@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
 from modelarchive import archive
 from modelarchive.archive import Archive
 from modelarchive.errors import FormatError
 from modelarchive.exchange.bundle import Bundle, Parameters, deferred
+from modelarchive.formats import is_bare
 from modelarchive.formats.systems import BACKENDS, FORMATS, listed
 from modelarchive.models.reading import arrays_of, format_of_file, read_as, refuse_verify
 from modelarchive.models.rooms import room
@@ -29,7 +29,7 @@ def load(
     backend: str = "numpy",
     device: Any = None,
 ) -> Any:
-    """Load what :func:`save` stored, or the arrays of another format's file, which is told by its content.
+    """Load what :func:`save` stored, or the arrays of another format's file, which is recognised by its content.
 
     Args:
         path: An archive: the same structure, dtypes, shapes and bits come back. One with a network, and a
@@ -80,10 +80,7 @@ def _arrays(path: str | os.PathLike[str], *, mmap: bool, verify: bool) -> Any:
         if id(entry) not in arrays:
             arrays[id(entry)] = bundle.parameters[key] if mmap else entry.read()
         found[key] = arrays[id(entry)]
-    if name != "numpy":
-        return found
-    with Path(os.fsdecode(path)).open("rb") as file:
-        return found["array"] if file.read(6) == b"\x93NUMPY" else found
+    return next(iter(found.values())) if is_bare(path, name) else found
 
 
 def load_model(

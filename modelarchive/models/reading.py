@@ -1,4 +1,4 @@
-"""Read a file of any format that is known, told by its content."""
+"""Read a file of any format that is known, recognised by its content."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.bundle import Bundle, Note, bundle_of
@@ -17,15 +17,18 @@ from modelarchive.formats.systems import listed
 from modelarchive.models.rooms import room
 from modelarchive.store.source import Source
 
+#: What a model takes: declarations in order, as dicts or text, or shapes by name.
+Inputs: TypeAlias = Sequence[Mapping[str, Any] | str] | Mapping[str, Sequence[int | None]]
+
 
 def read(
     path: str | os.PathLike[str],
     *,
-    inputs: Sequence[Mapping[str, Any]] | None = None,
+    inputs: Inputs | None = None,
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
 ) -> Bundle:
-    """Read a file of any format that is known, told by its content.
+    """Read a file of any format that is known, recognised by its content.
 
     Args:
         path: The file, or a Hugging Face folder.
@@ -38,7 +41,7 @@ def read(
 
     Raises:
         OSError: The file cannot be read.
-        FormatError: It is of no format that is known, or damaged, or something else, which is told by name.
+        FormatError: It is of no format that is known, or damaged, or something else, which is called by its name.
         UnsafeFileError: It breaks a safety rule.
         ConversionError: It holds what cannot be read; lists all of it.
     """
@@ -49,9 +52,9 @@ def read(
     takes = FORMATS[name].inputs
     if inputs is None or not takes or parameters_only:
         return declared(read_as(name, path, parameters_only=parameters_only, **options), inputs)
-    from modelarchive.architecture.declaring import declarations
+    from modelarchive.architecture.declaring import given_inputs
 
-    said = declarations(inputs)
+    said = given_inputs(inputs)
     return read_as(name, path, inputs=[each.get("name") for each in said] if takes == "names" else said, **options)
 
 
@@ -85,9 +88,9 @@ def read_as(name: str, path: str | os.PathLike[str], *, parameters_only: bool = 
         try:
             bundle = room(name).read(path, **options, **alone)
         except FormatError as error:
-            told = error if error.hint else explain(error, path)
-            told.hint = told.hint or f"as {FORMATS[name].what} it is damaged, or cut short: {_AGAIN}"
-            raise told from error
+            explained = error if error.hint else explain(error, path)
+            explained.hint = explained.hint or f"as {FORMATS[name].what} it is damaged, or cut short: {_AGAIN}"
+            raise explained from error
         except ConversionError as error:
             if FORMATS[name].alone and not parameters_only:
                 own = (error.hint or "").partition(f"; {_STILL}")[0]  # a reader does not know what to call the target
@@ -152,7 +155,7 @@ def _belonging(name: str, config: Any) -> Any:
     return config
 
 
-def declared(bundle: Bundle, inputs: Sequence[Mapping[str, Any]] | None) -> Bundle:
+def declared(bundle: Bundle, inputs: Inputs | None) -> Bundle:
     """The same model with other inputs declared, which must fit it."""
     if inputs is None:
         return bundle
@@ -160,10 +163,10 @@ def declared(bundle: Bundle, inputs: Sequence[Mapping[str, Any]] | None) -> Bund
         hint = "inputs belong to whole models: leave them out"
         raise ConversionError([("(inputs)", f"are not known without an architecture: {bundle.reason}")], hint=hint)
     from modelarchive.architecture import build, check
-    from modelarchive.architecture.declaring import declarations, declared_inputs
+    from modelarchive.architecture.declaring import declared_inputs, given_inputs
 
     network = build(bundle.checked())
-    model = check(bundle.architecture | {"inputs": declared_inputs(network, declarations(inputs))})
+    model = check(bundle.architecture | {"inputs": declared_inputs(network, given_inputs(inputs))})
     return replace(bundle, architecture=model.architecture, known=model)
 
 

@@ -46,8 +46,8 @@ def opened_source(source: Any, target: Any) -> Iterator[tuple[Source, Inputs]]:
         yield Source(room(system.name).arrays_of(source)), list
     elif isinstance(source, Mapping):
         extra = [name for name in source if isinstance(name, str) and name.rpartition(".")[2] == _EXTRA_STATE]
-        told = [f"{name!r} is left out: it is no array, module.set_extra_state() takes it" for name in extra]
-        yield Source(tensors.arrays_of({k: v for k, v in source.items() if k not in extra}), notes=told), list
+        notes = [f"{name!r} is left out: it is no array, module.set_extra_state() takes it" for name in extra]
+        yield Source(tensors.arrays_of({k: v for k, v in source.items() if k not in extra}), notes=notes), list
     else:
         known = "a path, an archive, a network or a mapping of arrays"
         raise TypeError(f"source is {type(source).__name__}, expected {known}")
@@ -94,9 +94,9 @@ def _key(path: str) -> str:
 
 
 def _of_bundle(bundle: Bundle) -> tuple[Source, Inputs]:
-    told = [str(note) for note in bundle.notes if note.where == "(architecture)"]
+    notes = [str(note) for note in bundle.notes if note.where == "(architecture)"]
     inputs = list if bundle.architecture is None else lambda: list(bundle.checked().inputs)
-    return Source(deferred(bundle.parameters), bundle.tokens, told), inputs
+    return Source(deferred(bundle.parameters), bundle.tokens, notes), inputs
 
 
 def _mistaken(target: Any) -> tuple[str, str]:

@@ -2,12 +2,13 @@
 
 from modelarchive.nn import init
 from modelarchive.nn.activation import Activation, Dropout, Identity, LogSoftmax, PReLU, Softmax
-from modelarchive.nn.attention import MultiHeadAttention, PositionalEmbedding
-from modelarchive.nn.block import Block, Layer
+from modelarchive.nn.attention import MultiHeadAttention
+from modelarchive.nn.block import Block
 from modelarchive.nn.convolution import Conv1D, Conv2D, Conv3D
 from modelarchive.nn.dense import Dense, Embedding
 from modelarchive.nn.graph import Graph, Node
 from modelarchive.nn.kinds import KINDS
+from modelarchive.nn.layer import Layer
 from modelarchive.nn.normalisation import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from modelarchive.nn.parameter import Parameter
 from modelarchive.nn.pooling import (
@@ -24,6 +25,7 @@ from modelarchive.nn.pooling import (
     MaxPool2D,
     MaxPool3D,
 )
+from modelarchive.nn.positions import PositionalEmbedding
 from modelarchive.nn.recurrent import GRU, LSTM, RNN
 from modelarchive.nn.resampling import AdaptiveAvgPool1D, AdaptiveAvgPool2D, Pad, Upsample
 from modelarchive.nn.sequential import Sequential

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from modelarchive.nn import check
-from modelarchive.nn.block import Layer
+from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Array, Parameter
 from modelarchive.ops.activation import activate, checked_activation, checked_alpha, prelu
 from modelarchive.ops.precision import common_dtype, float_dtype

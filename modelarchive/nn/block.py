@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Self
 
 import numpy as np
 
-from modelarchive import names, tensors
-from modelarchive.dtypes import is_float
+from modelarchive import names
 from modelarchive.errors import ParameterError
 from modelarchive.nn.calling import run
-from modelarchive.nn.parameter import Array, Parameter, as_dtype, dtype_name, shape_text, unify
+from modelarchive.nn.parameter import Parameter, as_dtype, dtype_name, shape_text, unify
 from modelarchive.nn.recording import RECORDER
-from modelarchive.nn.signature import positional
 from modelarchive.nn.summary import table
 
 Patterns = str | Iterable[str] | None
@@ -212,7 +210,7 @@ class Block:
             if parameter.dtype.kind not in "biuc":
                 parameter.cast(dtype)
         for _, block in self.named_blocks():
-            if isinstance(block, Layer) and "dtype" in block.fields:
+            if "dtype" in getattr(block, "fields", ()):  # a layer that has one
                 block.__dict__["dtype"] = dtype_name(as_dtype(dtype))
 
     def freeze(self, select: Patterns = None) -> list[str]:
@@ -316,81 +314,3 @@ class Block:
         lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self._children.items()]
         head = f"{type(self).__name__}({self.extra_repr()}"
         return "\n".join([head, *lines, ")"]) if lines else head + ")"
-
-
-class Layer(Block):
-    """A block that is a kind of the vocabulary: its architecture is its fields.
-
-    Attributes:
-        kind: The word of the vocabulary; the class's name unless a class says otherwise.
-        fields: The constructor's arguments, which are attributes, and the fields of the kind's schema.
-    """
-
-    kind: ClassVar[str] = "Layer"
-    fields: ClassVar[tuple[str, ...]] = ()
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Name the kind after the class."""
-        super().__init_subclass__(**kwargs)
-        if "kind" not in vars(cls):
-            cls.kind = cls.__name__
-
-    def config(self) -> dict[str, Any]:
-        """All fields as JSON values, with what was learned since: ``{"units": 10, "in_units": 84, ...}``."""
-        return {field: _as_json(getattr(self, field)) for field in self.fields} | self._current_dtype()
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """The layer of these fields, its parameters not initialised; the inverse of :meth:`config`.
-
-        Raises:
-            ValueError: A field is out of range.
-        """
-        return cls(**config)
-
-    def _current_dtype(self) -> dict[str, str]:
-        if "dtype" not in self.fields or not self._parameters:
-            return {}
-        dtype = next(iter(self._parameters.values())).dtype
-        return {"dtype": dtype_name(dtype)} if is_float(dtype) else {}
-
-    def infer(self, *shapes: tuple[int, ...]) -> Any:
-        """The shape of the output for inputs of these shapes; learns unknown parameter shapes from them.
-
-        Returns:
-            One shape, or a tuple of shapes for several outputs.
-
-        Raises:
-            ValueError: The shapes do not fit, with what was expected and found.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no infer")
-
-    def result_dtype(self, *found: np.dtype[Any]) -> np.dtype[Any]:
-        """The dtype of the output for inputs of these dtypes: NumPy's promotion with the parameters'."""
-        own = [parameter.dtype for parameter in self._parameters.values()]
-        return np.result_type(*found, *own)
-
-    def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
-        """A call's arguments by position; optional inputs at the end that are None are left out."""
-        return positional(self.forward, inputs, named)
-
-    def execute(self, *inputs: Any, **named: Any) -> Any:
-        """Check the inputs' shapes, learn parameter shapes from them, and run ``forward``."""
-        arrays: list[Array] = [tensors.asarray(value) for value in self.ordered(inputs, named)]
-        self.infer(*(array.shape for array in arrays))
-        return self.forward(*arrays)
-
-    def extra_repr(self) -> str:
-        """The fields as the constructor takes them."""
-        config = self.config()
-        return ", ".join(f"{field}={config[field]!r}" for field in self.fields)
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, tuple | list):
-        return [_as_json(item) for item in value]
-    if isinstance(value, np.dtype):
-        return dtype_name(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    return value

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from modelarchive.nn import check
-from modelarchive.nn.block import Layer
+from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Array, Parameter
 from modelarchive.ops.activation import checked_activation
 from modelarchive.ops.linear import linear

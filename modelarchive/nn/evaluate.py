@@ -15,9 +15,10 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.nn import nesting
-from modelarchive.nn.block import Block, Layer
+from modelarchive.nn.block import Block
 from modelarchive.nn.graph import Graph, Node, constant, is_constant, picked
 from modelarchive.nn.kinds import KINDS
+from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import as_dtype
 from modelarchive.nn.sequential import Sequential
 

@@ -11,14 +11,27 @@ from modelarchive.nn import (
     dense,
     normalisation,
     pooling,
+    positions,
     recurrent,
     resampling,
     shape,
     transposed,
 )
-from modelarchive.nn.block import Layer
+from modelarchive.nn.layer import Layer
 
-_MODULES = (dense, convolution, pooling, normalisation, recurrent, attention, activation, shape, resampling, transposed)
+_MODULES = (
+    dense,
+    convolution,
+    pooling,
+    normalisation,
+    recurrent,
+    attention,
+    positions,
+    activation,
+    shape,
+    resampling,
+    transposed,
+)
 
 #: Kind -> class, of all layers that the layer modules define.
 KINDS: Final[dict[str, type[Layer]]] = {

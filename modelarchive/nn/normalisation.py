@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from modelarchive.nn import check
-from modelarchive.nn.block import Layer
+from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Array, Parameter
 from modelarchive.ops.normalisation import batch_norm, group_norm, layer_norm, rms_norm
 from modelarchive.ops.precision import float_dtype

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from modelarchive.nn import check
-from modelarchive.nn.block import Layer
+from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Array, Parameter
 from modelarchive.ops.precision import float_dtype
 from modelarchive.ops.recurrent import Weights, recurrent

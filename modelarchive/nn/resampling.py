@@ -9,7 +9,7 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.nn import check
-from modelarchive.nn.block import Layer
+from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Array
 from modelarchive.ops.precision import float_dtype
 from modelarchive.ops.resampling import adaptive_avg_pool, upsample

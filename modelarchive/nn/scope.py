@@ -13,11 +13,12 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.errors import SpecError
 from modelarchive.nn import nesting
-from modelarchive.nn.block import Block, Layer
+from modelarchive.nn.block import Block
 from modelarchive.nn.dim import Dim
 from modelarchive.nn.evaluate import Abstract, Evaluator, Value, constant_value, is_code
 from modelarchive.nn.graph import Graph, Node, Ref, constant
 from modelarchive.nn.kinds import KINDS
+from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Array, Parameter, dtype_name
 from modelarchive.nn.recording import RECORDER
 from modelarchive.nn.refusal import class_place, here, refusal, refuse

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from modelarchive.nn import check
-from modelarchive.nn.block import Layer
+from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Array
 from modelarchive.ops import shapes
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelarchive.errors import ModelArchiveError
-from modelarchive.nn.block import Block, Layer
+from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import Evaluator, Value, declared
+from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Parameter
 from modelarchive.nn.recording import RECORDER
 from modelarchive.nn.refusal import class_place, place, raised_at, refusal, refuse

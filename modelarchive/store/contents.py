@@ -77,7 +77,7 @@ class Foreign:
 
 @dataclass
 class Contents:
-    """What an archive holds and where: the same whether the index or HDF5 told it."""
+    """What an archive holds and where: the same whether the index or HDF5 says it."""
 
     section: str
     generator: str

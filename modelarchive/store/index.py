@@ -216,7 +216,7 @@ def parse(raw: bytes, *, file_size: int) -> Contents:
 def _record(text: str) -> tuple[dict[str, Any], dict[str, str] | None]:
     """The archive's part of the index; and its members, if they stand last and are a dict of arrays, none deeper.
 
-    Most archives hold such a dict, and names without escapes are told apart in a fraction of JSON's time.
+    Most archives hold such a dict, and names without escapes are found apart in a fraction of JSON's time.
     """
     what = "the archive's part of the index"
     head, _, tail = text.partition(_FLAT_DICT)

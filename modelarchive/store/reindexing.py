@@ -14,7 +14,7 @@ from modelarchive.store.digest import digest_pieces
 from modelarchive.store.guarded import boundary
 from modelarchive.store.hdf5 import superblock
 from modelarchive.store.inflating import Packed, digest_of
-from modelarchive.store.reader import read_index, recorded_order
+from modelarchive.store.opening import read_index, recorded_order
 from modelarchive.store.replace import replacing
 from modelarchive.store.source import Source
 

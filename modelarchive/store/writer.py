@@ -121,7 +121,7 @@ def _write_texts(path: Path, contents: Contents, layout: Layout) -> None:
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Have the system set aside all of the file: writing is faster then, and a full disk is told beforehand."""
+    """Have the system set aside all of the file: writing is faster then, and a full disk is noticed beforehand."""
     try:
         os.posix_fallocate(descriptor, 0, size)
     except (AttributeError, OSError) as error:

@@ -25,7 +25,7 @@ class Source:
     Attributes:
         arrays: Name -> array, or one to be read when it is its turn.
         tokens: Name -> the word that each of its rows belongs to.
-        notes: What is to be told of it.
+        notes: What is to be reported of it.
     """
 
     arrays: Mapping[str, np.ndarray | Deferred]

@@ -21,6 +21,7 @@ from modelarchive import errors, formats, models, nn
 from modelarchive.cli import main
 from modelarchive.exchange import numpy, onnx, safetensors, vectors
 from modelarchive.formats import mistaken, refusing
+from modelarchive.formats.content import OnDisk
 from tests.conftest import ROOT
 from tests.formats import mistakes
 
@@ -46,6 +47,11 @@ DOORS: dict[str, Callable[[Path], Any]] = {
 }
 #: What these say of a file that they would read, or of one of its parts.
 _ALONE = {"pieces": "torch.distributed.checkpoint"}
+
+
+def refused(path: Path) -> ma.FormatError | None:
+    with OnDisk(path) as content:
+        return refusing.find(content)
 
 
 def _says(mistake: Any) -> str:
@@ -203,7 +209,7 @@ _HONEST = sorted(
 
 @pytest.mark.parametrize("path", _HONEST, ids=lambda path: path.name)
 def test_an_honest_file_is_none_of_these(path: Path) -> None:
-    assert refusing.find_file(path) is None
+    assert refused(path) is None
     assert formats.recognise(path)
 
 
@@ -227,7 +233,7 @@ _HEADS = [
 def test_any_bytes(tmp_path: Path, head: bytes, kept: int, rest: bytes) -> None:
     path = tmp_path / "x.bin"
     path.write_bytes(head[:kept] + rest)
-    found = refusing.find_file(path)
+    found = refused(path)
     for door in (formats.recognise, ma.load):
         said = None
         with warnings.catch_warnings(), contextlib.suppress(errors.ModelArchiveError):
@@ -244,7 +250,7 @@ def test_any_bytes_changed(tmp_path: Path, key: str, changes: list[tuple[int, in
         if at < len(content):
             content[at] = value
     (tmp_path / "x").write_bytes(content)
-    found = refusing.find_file(tmp_path / "x")
+    found = refused(tmp_path / "x")
     assert found is None or isinstance(found, ma.FormatError)
 
 

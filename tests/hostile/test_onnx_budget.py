@@ -191,7 +191,7 @@ LEAVES = {
     "long attributes": [node("ReduceSum", ["a"], ["b"], integers("axes", *[0] * 5000))],
     "many inputs": [node("Sum", ["a"] * 3000, ["b"])],
     "many outputs": [node("Identity", ["a"], ["b", *[""] * 3000])],
-    "what has no counterpart": [node("Strange", ["a"], ["b"])],
+    "what is not supported": [node("Strange", ["a"], ["b"])],
     "what nothing gives": [node("Neg", ["c"], ["b"])],
     "long texts": [node("Einsum", ["a"], ["b"], field(1, "equation") + field(4, "," * 20000) + field(20, 3))],
     "a list of numbers": [

@@ -10,7 +10,7 @@ import pytest
 import modelarchive as ma
 from modelarchive.exchange import onnx
 from modelarchive.exchange.onnx.folds import FOLDS
-from modelarchive.exchange.onnx.lifting import OPERATORS
+from modelarchive.exchange.onnx.lifting import LIFTINGS
 from tests.exchange.onnx.wire import field, graph, model, node, tensor, value
 
 TRIED = 60
@@ -137,7 +137,7 @@ def anything(rng, op):
     return model(graph(nodes, weights, inputs, [value("y", [])]), opset=rng.choice((13, 18, 21, 28)))
 
 
-@pytest.mark.parametrize("op", sorted({*OPERATORS, *FOLDS}))
+@pytest.mark.parametrize("op", sorted({*LIFTINGS, *FOLDS}))
 def test_an_operator_is_read_or_refused(op, tmp_path):
     rng = random.Random(op)
     refused = []
@@ -155,7 +155,7 @@ def test_an_operator_is_read_or_refused(op, tmp_path):
 OPERANDS = ([], *(["", *["c", "", "x0", "c", "c"][:count]] for count in range(5)), ["c"], ["c", ""], ["c", "", "x0"])
 
 
-@pytest.mark.parametrize("op", sorted({*OPERATORS, *FOLDS} - {"Constant"}))
+@pytest.mark.parametrize("op", sorted({*LIFTINGS, *FOLDS} - {"Constant"}))
 def test_what_has_to_be_there_is_asked_for(op, tmp_path):
     inputs, arrays = [value("x0", [2, 3])], [tensor("c", [1], np.array([1], "<i8").tobytes(), code=7)]
     refused = []

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from modelarchive.errors import FormatError, UnsafeFileError
 from modelarchive.exchange import safetensors
+from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle
 from modelarchive.exchange.shards import is_own, is_there
 from modelarchive.formats import explain, refusing
@@ -53,12 +54,12 @@ class Texts(ABC):
             FormatError: It is none, or too long.
         """
         text = self.text(name, most=most)
-        try:
-            return document_object(text, what=name, strict=False)
-        except FormatError as error:
-            error.file = error.file or self.where(name)
-            # JSON that leaves the bounds is what it says.
-            raise error if text.lstrip().startswith("{") else self.explained(error, name) from error
+        with reading(self.where(name), len(text)):
+            try:
+                return document_object(text, what=name, strict=False)
+            except FormatError as error:
+                # JSON that leaves the bounds is what it says.
+                raise error if text.lstrip().startswith("{") else self.explained(error, name) from error
 
     def explained(self, error: FormatError, name: str) -> FormatError:
         """The error, or one that says what the text is instead."""
@@ -71,14 +72,11 @@ class Texts(ABC):
             FormatError: It is none, or too long.
         """
         text = self.text(name, most=MAX_CONFIG_BYTES)
-        try:
+        with reading(self.where(name), len(text)):
             found = document(text, what=name, strict=False)
-        except FormatError as error:
-            error.file = self.where(name)
-            raise
-        if not isinstance(found, list):
-            raise FormatError(f"is {type(found).__name__}, expected a list", file=self.where(name))
-        return found
+            if not isinstance(found, list):
+                raise FormatError(f"is {type(found).__name__}, expected a list")
+            return found
 
 
 class Kept(Texts):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from modelarchive.exchange import rows
 from modelarchive.exchange.keras.assigning import arrays_of, fitting, parameters_of, remarks_on_freezing
 from modelarchive.exchange.keras.lifting import LAYERS, OPERATIONS
 from modelarchive.exchange.keras.live import read_model
@@ -24,22 +27,10 @@ __all__ = [
 
 
 def support() -> list[Support]:
-    """Every layer and operation of Keras that is read or written."""
-    from modelarchive.exchange.keras.exporting import losses, written
+    """Every layer and operation of Keras that is read, and whether it is written; then what is written as others."""
+    from modelarchive.exchange.keras.lowering import LOWERINGS
 
-    there = {theirs for several in written().values() for theirs in several}
-    lost = losses()
-    rows = [
-        Support(prefix + name, row.ours, True, name in there, _told(row.losses, lost.get(name, "")))
-        for prefix, table in (("", LAYERS), ("ops: ", OPERATIONS))
-        for name, row in table.items()
-    ]
-    known = {*LAYERS, *OPERATIONS}
-    ours = {name: word for word, several in written().items() for name in several}
-    return rows + [
-        Support(name, ours[name], False, True, _told("", lost.get(name, ""))) for name in sorted(there - known)
-    ]
-
-
-def _told(reading: str, writing: str) -> str:
-    return "; ".join(filter(None, [reading, writing and f"written: {writing}"]))
+    layers, operations = (list(dict.fromkeys(table.values())) for table in (LAYERS, OPERATIONS))
+    found = rows.support([*layers, *operations], LOWERINGS)
+    of_ops = range(len(layers), len(layers) + len(operations))
+    return [replace(row, theirs=f"ops: {row.theirs}") if at in of_ops else row for at, row in enumerate(found)]

@@ -1,4 +1,4 @@
-"""The settings of a Keras layer, each checked when it is read; what nobody reads is told."""
+"""The settings of a Keras layer, each checked when it is read; what nobody reads is reported."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Config:
         found = self.value(name, accepted[0])
         if not any(found == each and type(found) is type(each) for each in accepted):
             expected = " and ".join(repr(each) for each in accepted)
-            raise Refusal(f"{name} = {short(found)} has no counterpart, only {expected}")
+            raise Refusal(f"{name} = {short(found)} is not supported, only {expected}")
 
     def unread(self) -> dict[str, Any]:
         """What nobody asked for, and is not only for training."""
@@ -128,7 +128,7 @@ class Config:
         raise Refusal(f"{name} = {short(self.values.get(name))} is not {expected}")
 
 
-#: Settings that matter in training only, that choose how something is computed, or that the inputs tell.
+#: Settings that matter in training only, that choose how something is computed, or that follow from the inputs.
 _ASIDE: Final = re.compile(
     r"name|trainable|dtype|autocast|seed|.*_(initializer|regularizer|constraint)|unit_forget_bias|implementation"
     r"|batch_input_shape|batch_size|input_length|time_major|synchronized|fused|virtual_batch_size|ragged|sparse"

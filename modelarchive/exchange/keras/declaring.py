@@ -7,9 +7,9 @@ from typing import Any
 
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.keras.config import DTYPES
+from modelarchive.exchange.keras.drawing import Known
 from modelarchive.exchange.keras.importing import leaves
 from modelarchive.exchange.keras.model import Layer, Model, Tensor
-from modelarchive.exchange.keras.scope import Known
 from modelarchive.nn import nesting
 from modelarchive.nn.evaluate import MAX_RANK, declared
 from modelarchive.store.strict import short
@@ -58,9 +58,9 @@ def _declared(layer: Layer | None, name: str, shape: list[int | None] | None) ->
                 policy = dtype.get("config")
                 dtype = policy.get("name") if isinstance(policy, dict) else policy
             if config.get("sparse") or config.get("ragged"):
-                raise ConversionError([(name, "is a sparse or ragged input, which has no counterpart")])
+                raise ConversionError([(name, "is a sparse or ragged input, which is not supported")])
     if dtype not in DTYPES:
-        raise ConversionError([(name, f"is an input of {short(dtype)}, which has no counterpart")])
+        raise ConversionError([(name, f"is an input of {short(dtype)}, which is not supported")])
     if shape is not None and not (
         len(shape) <= MAX_RANK and all(size is None or (type(size) is int and 0 < size < 2**31) for size in shape)
     ):
@@ -70,7 +70,7 @@ def _declared(layer: Layer | None, name: str, shape: list[int | None] | None) ->
 
 
 def known(each: Mapping[str, Any]) -> Known:
-    """What a declaration tells of an input."""
+    """What is known of an input by its declaration."""
     return Known(None if each["shape"] is None else declared(each["shape"], each["dtype"]))
 
 

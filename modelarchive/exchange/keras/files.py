@@ -128,7 +128,7 @@ def variables(file: MappedFile, member: Member | None = None) -> Variables:
 
 
 class _Inside:
-    """An HDF5 file in another one, for those who tell what it is."""
+    """An HDF5 file in another one, for those who find out what it is."""
 
     def __init__(self, file: MappedFile, member: Member | None, data: bytes | None) -> None:
         self.path = file.path

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from modelarchive.errors import ConversionError
-from modelarchive.exchange.bundle import Note
+from modelarchive.exchange.drawing import Description, Ref, Report
+from modelarchive.exchange.keras.drawing import HELD, UNSUPPORTED, Known, LayerBuilder, Made
 from modelarchive.exchange.keras.model import Call, Layer, Model, Parser, Tensor, mapped
-from modelarchive.exchange.keras.scope import HELD, LOST, At, Block, Known, Made, Scope
 from modelarchive.exchange.keras.storage import Storage
 from modelarchive.exchange.refusal import Refusal, refusing
 from modelarchive.store.deferred import Deferred
@@ -18,7 +18,7 @@ from modelarchive.store.deferred import Deferred
 MAX_TIMES: Final = 4
 MAX_CALLS: Final = 2_000
 
-Convert = Callable[["Importer", "Scope", Layer, Call], list[At]]
+LiftCall = Callable[["Importer", "LayerBuilder", Layer, Call], list[Ref]]
 
 
 class Importer:
@@ -28,20 +28,18 @@ class Importer:
         storage: Where the arrays are.
         parser: Reads configs inside of configs.
         version: Keras' version, as the file gives it.
-        convert: Adds one call of a layer to a graph, and gives its results.
-        problems: What has no counterpart.
-        notes: What is changed or lost.
+        lift_call: Adds one call of a layer to a graph, and gives its results.
+        report: Where it is reported what is changed, lost or not supported.
         arrays: Key -> array, of all parameters.
+        results: Block of a layer's parameters -> the node behind it that is the layer's result, where it is another.
     """
 
-    def __init__(self, storage: Storage, parser: Parser, version: str, convert: Convert) -> None:
+    def __init__(self, storage: Storage, parser: Parser, version: str, lift_call: LiftCall) -> None:
         self.storage = storage
         self.parser = parser
-        self._convert = convert
+        self._lift_call = lift_call
         self.version = version
-        self.problems: list[tuple[str, str]] = []
-        self._notes: dict[Note, None] = {}
-        #: Block of a layer's parameters -> the step behind it that is the layer's result, where it is another.
+        self.report = Report()
         self.results: dict[str, str] = {}
         self.arrays: dict[str, Deferred] = {}
         self._calls = 0
@@ -51,15 +49,6 @@ class Importer:
     def is_keras2(self) -> bool:
         """Whether the file is older than Keras 3."""
         return self.version.startswith(("1", "2"))
-
-    def note(self, where: str, what: str) -> None:
-        """Tell what is changed or lost, once."""
-        self._notes[Note(where, what)] = None
-
-    @property
-    def notes(self) -> list[Note]:
-        """What is changed or lost."""
-        return list(self._notes)
 
     def model(self, model: Model, given: Sequence[Known], *, is_trainable: bool = True) -> Made:
         """A model as a block; one that is called again on the like is not walked again.
@@ -76,74 +65,80 @@ class Importer:
         return self._models[key]
 
     def _made(self, model: Model, given: Sequence[Known], *, is_trainable: bool) -> Made:
-        scope = Scope(self, is_trainable and model.is_trainable, [layer.name for layer in model.layers])
+        builder = LayerBuilder(
+            self.report,
+            self.arrays,
+            self.results,
+            is_trainable=is_trainable and model.is_trainable,
+            layers=[layer.name for layer in model.layers],
+        )
         run = self._row if model.is_sequential else self._functional
-        outputs = run(scope, model, given)
-        known = [scope.known(each) for each in outputs]
-        if model.is_sequential and (row := scope.row(outputs)) is not None:
-            return Made(row, known, scope.size)
-        return Made(scope.graph(outputs), known, scope.size)
+        outputs = run(builder, model, given)
+        known = [builder.known_of(each) for each in outputs]
+        if model.is_sequential and (row := builder.row(outputs)) is not None:
+            return Made(row, known, builder.size)
+        return Made(builder.graph(outputs), known, builder.size)
 
-    def _row(self, scope: Scope, model: Model, given: Sequence[Known]) -> list[At]:
+    def _row(self, builder: LayerBuilder, model: Model, given: Sequence[Known]) -> list[Ref]:
         layers = model.layers
         name = "x"
         if is_layer := bool(layers) and layers[0].is_input:
             name, layers = layers[0].name, layers[1:]
         if len(given) != 1:
             raise Refusal(f"{model.name!r} is called on {len(given)} inputs, expected 1")
-        row = [scope.input(name, given[0], is_layer=is_layer)]
+        row = [builder.layer_input(name, given[0], is_layer=is_layer)]
         for layer in layers:
-            row = self.call(scope, layer, Call([row[0] if len(row) == 1 else row], {}))
+            row = self.call(builder, layer, Call([row[0] if len(row) == 1 else row], {}))
         return row
 
-    def _functional(self, scope: Scope, model: Model, given: Sequence[Known]) -> list[At]:
+    def _functional(self, builder: LayerBuilder, model: Model, given: Sequence[Known]) -> list[Ref]:
         inputs = leaves(model.inputs)
         if len(inputs) != len(given):
             raise Refusal(f"{model.name!r} is called on {len(given)} inputs, expected {len(inputs)}")
-        results: dict[tuple[str, int], list[At]] = {}
+        results: dict[tuple[str, int], list[Ref]] = {}
         for tensor, known in zip(inputs, given, strict=True):
-            results[tensor.layer, tensor.call] = [scope.input(tensor.layer, known, is_layer=True)]
+            results[tensor.layer, tensor.call] = [builder.layer_input(tensor.layer, known, is_layer=True)]
         layers = {layer.name: layer for layer in model.layers}
         counts = {name: max(len(layer.calls), 1) for name, layer in layers.items()}
-        for name, number in _ordered(model, set(results), self.problems):
+        for name, number in _ordered(model, set(results), self.report):
             call = layers[name].calls[number]
             found = Call([self._found(each, results, counts) for each in call.args],
                          {key: self._found(each, results, counts) for key, each in call.kwargs.items()})  # fmt: skip
-            results[name, number] = self.call(scope, layers[name], found)
+            results[name, number] = self.call(builder, layers[name], found)
         return [self._found(each, results, counts) for each in leaves(model.outputs)]
 
-    def _found(self, argument: Any, results: Mapping[tuple[str, int], list[At]], known: Mapping[str, int]) -> Any:
+    def _found(self, argument: Any, results: Mapping[tuple[str, int], list[Ref]], known: Mapping[str, int]) -> Any:
         """An argument with its tensors found; `known` says how many calls each layer has."""
-        told = {where for where, _ in self.parser.problems}
+        reported = {where for where, _ in self.parser.problems}
 
         def find(value: Any) -> Any:
             if not isinstance(value, Tensor):
                 return value
-            several = results.get((value.layer, value.call), [LOST])
-            if not 0 <= value.call < known.get(value.layer, 0) and value.layer[:80] not in told:
-                self.problems.append((value.layer, f"its call {value.call} is used, and is not in the file"))
-            if several == [LOST]:
-                return LOST
+            several = results.get((value.layer, value.call), [UNSUPPORTED])
+            if not 0 <= value.call < known.get(value.layer, 0) and value.layer[:80] not in reported:
+                self.report.refuse(value.layer, f"its call {value.call} is used, and is not in the file")
+            if several == [UNSUPPORTED]:
+                return UNSUPPORTED
             if not 0 <= value.index < len(several):
-                self.problems.append((value.layer, f"has {len(several)} results, but result {value.index} is used"))
-                return LOST
+                self.report.refuse(value.layer, f"has {len(several)} results, but result {value.index} is used")
+                return UNSUPPORTED
             return several[value.index]
 
         return mapped(argument, find)
 
-    def call(self, scope: Scope, layer: Layer, call: Call) -> list[At]:
-        """The results of one call of a layer; [LOST] with a problem where it has no counterpart."""
+    def call(self, builder: LayerBuilder, layer: Layer, call: Call) -> list[Ref]:
+        """The results of one call of a layer; [UNSUPPORTED] where it is reported that it is not."""
         self._calls += 1
         if self._calls > MAX_CALLS + MAX_TIMES * self.parser.calls:
             raise ConversionError([(layer.name, "models inside of models are called too often")])
         try:
-            with scope.naming(layer.name), refusing(layer.kind):
-                return scope.settled(layer.name, self._convert(self, scope, layer, call))
+            with builder.naming(layer.name), refusing(layer.kind):
+                return builder.settled(layer.name, self._lift_call(self, builder, layer, call))
         except Refusal as refusal:
-            self.problems.append((layer.name, str(refusal)))
-        return [LOST]
+            self.report.refuse(layer.name, str(refusal))
+        return [UNSUPPORTED]
 
-    def finished(self, root: Block) -> dict[str, Deferred]:
+    def finished(self, root: Description) -> dict[str, Deferred]:
         """Settle which parameters are shared; every parameter's name -> its array."""
         owners: dict[str, str] = {}
         found: dict[str, Deferred] = {}
@@ -162,7 +157,7 @@ class Importer:
         return found
 
 
-def children(block: Block) -> list[tuple[str, Block]]:
+def children(block: Description) -> list[tuple[str, Description]]:
     """The blocks inside of a container, by name."""
     if block["kind"] == "Sequential":
         return [(each["name"], each["block"]) for each in block["children"]]
@@ -176,7 +171,7 @@ def leaves(value: Any) -> list[Any]:
     return [leaf for each in value for leaf in leaves(each)] if isinstance(value, list) else [value]
 
 
-def _ordered(model: Model, known: set[tuple[str, int]], problems: list[tuple[str, str]]) -> list[tuple[str, int]]:
+def _ordered(model: Model, known: set[tuple[str, int]], report: Report) -> list[tuple[str, int]]:
     """The calls of a model in an order in which each comes behind what it takes."""
     calls = [
         (layer.name, number, call)
@@ -206,5 +201,5 @@ def _ordered(model: Model, known: set[tuple[str, int]], problems: list[tuple[str
             if not waiting[place]:
                 heapq.heappush(ready, place)
     if len(order) < len(calls):
-        problems.append((model.name, "its calls go in a circle"))
+        report.refuse(model.name, "its calls go in a circle")
     return order

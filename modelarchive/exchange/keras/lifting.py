@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
+from modelarchive.exchange import rows
 from modelarchive.exchange.keras import lifting_attention as attention
 from modelarchive.exchange.keras import lifting_layers as plain
 from modelarchive.exchange.keras import lifting_merging as merging
@@ -12,125 +14,205 @@ from modelarchive.exchange.keras import lifting_ops as ops
 from modelarchive.exchange.keras import lifting_recurrent as recurrent
 from modelarchive.exchange.keras import lifting_windows as windows
 from modelarchive.exchange.keras import weights as w
-from modelarchive.exchange.keras.row import Row
+from modelarchive.exchange.keras.lifting_context import Lift
+
+
+@dataclass(frozen=True)
+class Lifting(rows.Lifting):
+    """A class of layers, or of operations.
+
+    Attributes:
+        weights: Its variables, in the order of Keras' ``layer.weights``.
+        masks: What it does with a mask that its input carries: "pass" it on, "drop" it, or "use" it.
+    """
+
+    weights: tuple[w.Weight, ...] = ()
+    masks: str = "pass"
+
 
 _SAME: Final = "padding='same' with strides takes a known size"
 _INFERENCE: Final = "does nothing in inference, and is left out"
 
 
-def _noise(*theirs: str) -> tuple[Row, ...]:
-    return tuple(Row(each, "Identity", plain.identity, losses=_INFERENCE) for each in theirs)
+def _noise(*theirs: str) -> tuple[Lifting, ...]:
+    return tuple(Lifting(each, "Identity", plain.identity, _INFERENCE) for each in theirs)
 
 
-def _merged(theirs: str, ours: str) -> Row:
-    return Row(theirs, ours, merging.merged(ours), losses="tensors of as many axes")
+def _merged(theirs: str, ours: str) -> Lifting:
+    return Lifting(theirs, ours, merging.merged(ours), "tensors of as many axes")
 
 
-def _ranks(theirs: str, ours: str, read: Callable[[int], Any], *, upto: int = 3, losses: str = "",
-           weights: tuple[w.Weight, ...] = (), masks: str = "drop") -> tuple[Row, ...]:  # fmt: skip
+def _ranks(theirs: str, ours: str, lift: Callable[[int], Any], *, upto: int = 3, losses: str = "",
+           weights: tuple[w.Weight, ...] = (), masks: str = "drop") -> tuple[Lifting, ...]:  # fmt: skip
     return tuple(
-        Row(theirs.format(rank), ours.format(rank), read(rank), weights, losses, masks) for rank in range(1, upto + 1)
+        Lifting(theirs.format(rank), ours.format(rank), lift(rank), losses, weights=weights, masks=masks)
+        for rank in range(1, upto + 1)
     )
 
 
 _LAYERS: Final = (
-    Row("Dense", "Dense", plain.dense, w.KERNEL_AND_BIAS),
-    Row("EinsumDense", "einsum, add", plain.einsum_dense, w.EINSUM),
-    Row("Embedding", "Embedding", plain.embedding, (w.same("embeddings", "weight"),),
-        "mask_zero: its mask is refused where a layer takes it", "drop"),
-    Row("ReversibleEmbedding", "Embedding", plain.embedding, (w.same("embeddings", "weight"),),
-        "not in reverse", "drop"),
+    Lifting("Dense", "Dense", plain.dense, weights=w.KERNEL_AND_BIAS),
+    Lifting("EinsumDense", "einsum, add", plain.einsum_dense, weights=w.EINSUM),
+    Lifting(
+        "Embedding",
+        "Embedding",
+        plain.embedding,
+        "mask_zero: its mask is refused where a layer takes it",
+        weights=(w.same("embeddings", "weight"),),
+        masks="drop",
+    ),
+    Lifting(
+        "ReversibleEmbedding",
+        "Embedding",
+        plain.embedding,
+        "not in reverse",
+        weights=(w.same("embeddings", "weight"),),
+        masks="drop",
+    ),
     *_ranks("Conv{}D", "Conv{}D", windows.convolution, losses=_SAME, weights=w.KERNEL_AND_BIAS),
     *_ranks("DepthwiseConv{}D", "Conv{}D", windows.depthwise, upto=2, losses=_SAME, weights=w.DEPTHWISE),
     *_ranks("SeparableConv{}D", "Conv{0}D, Conv{0}D", windows.separable, upto=2, losses=_SAME, weights=w.SEPARABLE),
     *_ranks("Conv{}DTranspose", "Conv{}DTranspose", windows.transposed, weights=w.KERNEL_AND_BIAS),
     *_ranks("MaxPooling{}D", "MaxPool{}D", lambda rank: windows.pooling("Max", rank), losses=_SAME),
-    *_ranks("AveragePooling{}D", "AvgPool{}D", lambda rank: windows.pooling("Avg", rank),
-            losses=f"{_SAME}; where it is uneven, as TensorFlow and JAX compute it, with a note"),
+    *_ranks(
+        "AveragePooling{}D",
+        "AvgPool{}D",
+        lambda rank: windows.pooling("Avg", rank),
+        losses=f"{_SAME}; where it is uneven, as TensorFlow and JAX compute it, with a note",
+    ),
     *_ranks("GlobalMaxPooling{}D", "GlobalMaxPool{}D", lambda rank: windows.global_pooling("Max", rank)),
-    Row("GlobalAveragePooling1D", "GlobalAvgPool1D", windows.global_pooling("Avg", 1), masks="use"),
+    Lifting("GlobalAveragePooling1D", "GlobalAvgPool1D", windows.global_pooling("Avg", 1), masks="use"),
     *_ranks("GlobalAveragePooling{}D", "GlobalAvgPool{}D", lambda rank: windows.global_pooling("Avg", rank))[1:],
     *_ranks("AdaptiveAveragePooling{}D", "AdaptiveAvgPool{}D", windows.adaptive, upto=2),
     *_ranks("ZeroPadding{}D", "Pad", windows.zero_padding),
     *_ranks("Cropping{}D", "slice", windows.cropping),
     *_ranks("UpSampling{}D", "Upsample", windows.upsampling, losses="interpolation nearest and bilinear"),
-    Row("Resizing", "Upsample", windows.resizing, (), "bilinear, or nearest by whole multiples", "drop"),
-    Row("CenterCrop", "slice", windows.center_crop, (), "of images that are at least as large", "drop"),
-    Row("BatchNormalization", "BatchNorm", plain.batch_norm, (*w.NORMALISATION, *w.STATISTICS)),
-    Row("LayerNormalization", "LayerNorm", plain.layer_norm, w.NORMALISATION),
-    Row("GroupNormalization", "GroupNorm or InstanceNorm", plain.group_norm, w.NORMALISATION),
-    Row("RMSNormalization", "RMSNorm", plain.rms_norm, (w.same("scale", "weight"),)),
-    Row("UnitNormalization", "multiply, sum, rsqrt", plain.unit_norm),
-    Row("Normalization", "subtract, divide", plain.normalization, w.MOMENTS, "what it was adapted on is not kept"),
-    Row("Rescaling", "multiply, add", plain.rescaling),
-    Row("LayerScale", "multiply", plain.layer_scale, (w.same("gamma", "gamma"),)),
-    Row("CustomScaleLayer", "multiply, add", plain.scaled_sum),
-    Row("Activation", "Activation, Softmax or ops", plain.activation),
-    Row("ReLU", "Activation", plain.relu),
-    Row("LeakyReLU", "Activation", plain.leaky_relu),
-    Row("ELU", "Activation", plain.elu),
-    Row("PReLU", "PReLU", plain.prelu, w.SLOPES),
-    Row("Softmax", "Softmax", plain.softmax, masks="use"),
-    Row("Dropout", "Dropout", plain.dropout),
-    *(Row(name, "Dropout", plain.dropout, losses="a Dropout: the same in inference, another one in training")
-      for name in ("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout", "GaussianDropout")),
-    Row("Identity", "Identity", plain.identity),
+    Lifting("Resizing", "Upsample", windows.resizing, "bilinear, or nearest by whole multiples", masks="drop"),
+    Lifting("CenterCrop", "slice", windows.center_crop, "of images that are at least as large", masks="drop"),
+    Lifting("BatchNormalization", "BatchNorm", plain.batch_norm, weights=(*w.NORMALISATION, *w.STATISTICS)),
+    Lifting("LayerNormalization", "LayerNorm", plain.layer_norm, weights=w.NORMALISATION),
+    Lifting("GroupNormalization", "GroupNorm, InstanceNorm", plain.group_norm, weights=w.NORMALISATION),
+    Lifting("RMSNormalization", "RMSNorm", plain.rms_norm, weights=(w.same("scale", "weight"),)),
+    Lifting("UnitNormalization", "multiply, sum, rsqrt", plain.unit_norm),
+    Lifting(
+        "Normalization",
+        "subtract, divide",
+        plain.normalization,
+        "what it was adapted on is not kept",
+        weights=w.MOMENTS,
+    ),
+    Lifting("Rescaling", "multiply, add", plain.rescaling),
+    Lifting("LayerScale", "multiply", plain.layer_scale, weights=(w.same("gamma", "gamma"),)),
+    Lifting("CustomScaleLayer", "multiply, add", plain.scaled_sum),
+    Lifting("Activation", "Activation, Softmax, ops", plain.activation),
+    Lifting("ReLU", "Activation", plain.relu),
+    Lifting("LeakyReLU", "Activation", plain.leaky_relu),
+    Lifting("ELU", "Activation", plain.elu),
+    Lifting("PReLU", "PReLU", plain.prelu, weights=w.SLOPES),
+    Lifting("Softmax", "Softmax", plain.softmax, masks="use"),
+    Lifting("Dropout", "Dropout", plain.dropout),
+    *(
+        Lifting(name, "Dropout", plain.dropout, "a Dropout: the same in inference, another one in training")
+        for name in ("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout", "GaussianDropout")
+    ),
+    Lifting("Identity", "Identity", plain.identity),
     *_noise("GaussianNoise", "ActivityRegularization", "StochasticDepth"),
     *_noise("RandomBrightness", "RandomContrast", "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom"),
-    Row("Masking", "multiply, equal, min", plain.masking, (), "its mask is refused where a layer takes it"),
-    Row("Flatten", "Flatten", merging.flatten, masks="drop"),
-    Row("Reshape", "Reshape", merging.reshape, masks="drop"),
-    Row("Permute", "Permute", merging.permute, masks="drop"),
-    Row("RepeatVector", "broadcast_to", merging.repeat, masks="drop"),
+    Lifting("Masking", "multiply, equal, min", plain.masking, "its mask is refused where a layer takes it"),
+    Lifting("Flatten", "Flatten", merging.flatten, masks="drop"),
+    Lifting("Reshape", "Reshape", merging.reshape, masks="drop"),
+    Lifting("Permute", "Permute", merging.permute, masks="drop"),
+    Lifting("RepeatVector", "broadcast_to", merging.repeat, masks="drop"),
     _merged("Add", "add"),
     _merged("Subtract", "subtract"),
     _merged("Multiply", "multiply"),
     _merged("Maximum", "maximum"),
     _merged("Minimum", "minimum"),
-    Row("Average", "add, multiply", merging.average, losses="tensors of as many axes"),
-    Row("Concatenate", "concatenate", merging.concatenate),
-    Row("Dot", "einsum", merging.dot, masks="drop"),
-    Row("LSTM", "LSTM", recurrent.recurrence, w.recurrent(w.LSTM_GATES),
-        "activations tanh and sigmoid; not stateful", "use"),
-    Row("GRU", "GRU", recurrent.recurrence, w.recurrent(w.GRU_GATES),
-        "activations tanh and sigmoid; not stateful", "use"),
-    Row("SimpleRNN", "RNN", recurrent.recurrence, w.recurrent(w.RNN_GATES),
-        "activations tanh and relu; not stateful", "use"),
-    Row("RNN", "LSTM, GRU or RNN", recurrent.recurrence, (), "of one cell of Keras' own", "use"),
-    Row("Bidirectional", "LSTM, GRU or RNN", recurrent.bidirectional, (), "of two recurrences alike", "use"),
-    Row("TimeDistributed", "the layer inside", recurrent.time_distributed, (),
-        "of a layer that looks at more than one axis: known sizes", "use"),
-    Row("MultiHeadAttention", "MultiHeadAttention", attention.multi_head, w.ATTENTION,
-        "value_dim as key_dim; its scores are not given", "use"),
-    Row("GroupQueryAttention", "MultiHeadAttention", attention.grouped, w.GROUPED_ATTENTION,
-        "its scores are not given", "use"),
-    Row("Attention", "matmul, softmax", attention.dot, w.SCORES, "not causal, without masks", "use"),
-    Row("AdditiveAttention", "add, sum, softmax", attention.additive, w.SCALE, "not causal, without masks", "use"),
-)  # fmt: skip
+    Lifting("Average", "add, multiply", merging.average, "tensors of as many axes"),
+    Lifting("Concatenate", "concatenate", merging.concatenate),
+    Lifting("Dot", "einsum", merging.dot, masks="drop"),
+    Lifting(
+        "LSTM",
+        "LSTM",
+        recurrent.recurrence,
+        "activations tanh and sigmoid; not stateful",
+        weights=w.recurrent(w.LSTM_GATES),
+        masks="use",
+    ),
+    Lifting(
+        "GRU",
+        "GRU",
+        recurrent.recurrence,
+        "activations tanh and sigmoid; not stateful",
+        weights=w.recurrent(w.GRU_GATES),
+        masks="use",
+    ),
+    Lifting(
+        "SimpleRNN",
+        "RNN",
+        recurrent.recurrence,
+        "activations tanh and relu; not stateful",
+        weights=w.recurrent(w.RNN_GATES),
+        masks="use",
+    ),
+    Lifting("RNN", "LSTM, GRU, RNN", recurrent.recurrence, "of one cell of Keras' own", masks="use"),
+    Lifting("Bidirectional", "LSTM, GRU, RNN", recurrent.bidirectional, "of two recurrences alike", masks="use"),
+    Lifting(
+        "TimeDistributed",
+        "the layer inside",
+        recurrent.time_distributed,
+        "of a layer that looks at more than one axis: known sizes",
+        masks="use",
+    ),
+    Lifting(
+        "MultiHeadAttention",
+        "MultiHeadAttention",
+        attention.multi_head,
+        "value_dim as key_dim; its scores are not given",
+        weights=w.ATTENTION,
+        masks="use",
+    ),
+    Lifting(
+        "GroupQueryAttention GroupedQueryAttention",
+        "MultiHeadAttention",
+        attention.grouped,
+        "its scores are not given",
+        weights=w.GROUPED_ATTENTION,
+        masks="use",
+    ),
+    Lifting("Attention", "matmul, softmax", attention.dot, "not causal, without masks", weights=w.SCORES, masks="use"),
+    Lifting(
+        "AdditiveAttention",
+        "add, sum, softmax",
+        attention.additive,
+        "not causal, without masks",
+        weights=w.SCALE,
+        masks="use",
+    ),
+)
 
 #: Class -> row.
-LAYERS: Final[dict[str, Row]] = {row.theirs: row for row in _LAYERS}
-LAYERS["GroupedQueryAttention"] = LAYERS["GroupQueryAttention"]
+LAYERS: Final[Mapping[str, Lifting]] = {name: row for row in _LAYERS for name in row.names}
 
 
-def _one(theirs: str, ours: str, losses: str = "") -> Row:
-    return Row(theirs, ours, ops.unary(ours), losses=losses, masks="drop")
+def _one(theirs: str, ours: str, losses: str = "") -> Lifting:
+    return Lifting(theirs, ours, ops.unary(ours), losses, masks="drop")
 
 
-def _two(theirs: str, ours: str, losses: str = "") -> Row:
-    return Row(theirs, ours, ops.binary(ours), losses=losses, masks="drop")
+def _two(theirs: str, ours: str, losses: str = "") -> Lifting:
+    return Lifting(theirs, ours, ops.binary(ours), losses, masks="drop")
 
 
-def _reduction(theirs: str, ours: str) -> Row:
-    return Row(theirs, ours, ops.reduction(ours), masks="drop")
+def _reduction(theirs: str, ours: str) -> Lifting:
+    return Lifting(theirs, ours, ops.reduction(ours), masks="drop")
 
 
-def _activation(theirs: str, ours: str, setting: str = "", default: float = 0.0) -> Row:
-    return Row(theirs, f"Activation {ours}", ops.activated(ours, setting, default), masks="drop")
+def _activation(theirs: str, ours: str, setting: str = "", default: float = 0.0) -> Lifting:
+    return Lifting(theirs, f"Activation {ours}", ops.activated(ours, setting, default), masks="drop")
 
 
-def _other(theirs: str, ours: str, how: ops.Read, losses: str = "") -> Row:
-    return Row(theirs, ours, how, losses=losses, masks="drop")
+def _other(theirs: str, ours: str, lift: Lift, losses: str = "") -> Lifting:
+    return Lifting(theirs, ours, lift, losses, masks="drop")
 
 
 _OPERATIONS: Final = (
@@ -225,4 +307,4 @@ _OPERATIONS: Final = (
 )
 
 #: Class -> row.
-OPERATIONS: Final[dict[str, Row]] = {row.theirs: row for row in _OPERATIONS}
+OPERATIONS: Final[Mapping[str, Lifting]] = {row.theirs: row for row in _OPERATIONS}

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from modelarchive.exchange.drawing import Ref
+from modelarchive.exchange.keras.lifting_context import Context
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
-if TYPE_CHECKING:
-    from modelarchive.exchange.keras.lifting_context import Context
-    from modelarchive.exchange.keras.scope import At
-
-Add = Callable[["Context", "At", str], "At"]
+Add = Callable[[Context, Ref, str], Ref]
 
 
 @dataclass(frozen=True)
@@ -32,31 +30,34 @@ class Activation:
 
 
 def _kind(name: str, alpha: float | None = None) -> Add:
-    return lambda context, at, wish: context.plain("Activation", at, wish=wish, activation=name, alpha=alpha)
+    return lambda context, at, role: context.plain("Activation", at, role=role, activation=name, alpha=alpha)
 
 
 def _softmax(kind: str) -> Add:
-    return lambda context, at, wish: context.plain(kind, at, wish=wish, axis=-1)
+    return lambda context, at, role: context.plain(kind, at, role=role, axis=-1)
 
 
 def _op(name: str) -> Add:
-    return lambda context, at, wish: context.op(name, at, wish=wish)
+    return lambda context, at, role: context.op(name, at, role=role)
 
 
-def _tanh_shrink(context: Context, at: At, wish: str) -> At:
+def _tanh_shrink(context: Context, at: Ref, role: str) -> Ref:
     return context.op(
-        "subtract", at, context.plain("Activation", at, wish=f"{wish}_tanh", activation="tanh"), wish=wish
+        "subtract",
+        at,
+        context.plain("Activation", at, role=f"{role}_tanh".lstrip("_"), activation="tanh"),
+        role=role,
     )
 
 
-def _squareplus(context: Context, at: At, wish: str) -> At:
+def _squareplus(context: Context, at: Ref, role: str) -> Ref:
     root = context.op("sqrt", context.op("add", context.op("multiply", at, at), context.constant(4.0)))
-    return context.op("multiply", context.op("add", at, root), context.constant(0.5), wish=wish)
+    return context.op("multiply", context.op("add", at, root), context.constant(0.5), role=role)
 
 
-def _old_hard_sigmoid(context: Context, at: At, wish: str) -> At:
+def _old_hard_sigmoid(context: Context, at: Ref, role: str) -> Ref:
     steeper = context.op("add", context.op("multiply", at, context.constant(0.2)), context.constant(0.5))
-    return context.op("clip", steeper, wish=wish, low=0.0, high=1.0)
+    return context.op("clip", steeper, role=role, low=0.0, high=1.0)
 
 
 #: Of each name in Keras the name in the vocabulary, where it is the same function in a field and as a step.
@@ -96,11 +97,11 @@ ACTIVATIONS: Final = {row.name: row for row in _ROWS}
 _KERAS2: Final = {"hard_sigmoid": Activation("hard_sigmoid", None, _old_hard_sigmoid)}
 
 
-def activation_of(value: Any, *, is_keras2: bool) -> Activation:
+def activation_of(context: Context, value: Any) -> Activation:
     """The activation that a config names.
 
     Raises:
-        Refusal: It is none of Keras', or has no counterpart.
+        Refusal: It is none of Keras', or is not supported.
     """
     name = value
     if isinstance(value, dict):
@@ -117,11 +118,21 @@ def activation_of(value: Any, *, is_keras2: bool) -> Activation:
             raise Refusal(f"the activation {short(value)} is code, which is not read")
     if name is None:
         return ACTIVATIONS["linear"]
-    if is_keras2 and name in _KERAS2:
+    if context.is_keras2 and name in _KERAS2:
         return _KERAS2[name]
     if not isinstance(name, str) or name not in ACTIVATIONS:
-        raise Refusal(f"the activation {short(name)} has no counterpart")
+        raise Refusal(f"the activation {short(name)} is not supported")
     return ACTIVATIONS[name]
+
+
+def added(context: Context, found: Activation, ref: Ref, role: str | None = None) -> Ref:
+    """The function of each element of a tensor, as a node of its own; its role is its name, unless it has another."""
+    return found.add(context, ref, found.name if role is None else role) if found.add else ref
+
+
+def behind(context: Context, ref: Ref, found: Activation) -> Ref:
+    """The function behind a layer, where it is no field of it."""
+    return ref if found.field else added(context, found, ref)
 
 
 def _layer(name: str, config: dict[str, Any]) -> Activation | None:

@@ -4,44 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_context import Context
-from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.refusal import Refusal
 
 
-def multi_head(context: Context) -> At | list[At]:
+def multi_head(context: Context) -> Ref | list[Ref]:
     """MultiHeadAttention."""
     config = context.config
     size = config.integer("key_dim")
     if config.value("value_dim", None) not in (None, size):
-        raise Refusal("value_dim other than key_dim has no counterpart")
+        raise Refusal("value_dim other than key_dim is not supported")
     if config.axes("attention_axes", None) not in (None, [1]):
-        raise Refusal("attention over axes other than the second has no counterpart")
+        raise Refusal("attention over axes other than the second is not supported")
     heads = config.integer("num_heads")
     config.value("output_shape", None)
     config.value("query_shape", None), config.value("key_shape", None), config.value("value_shape", None)
     return _attention(context, heads, heads, size)
 
 
-def grouped(context: Context) -> At | list[At]:
+def grouped(context: Context) -> Ref | list[Ref]:
     """GroupQueryAttention: several heads of queries for each of keys and values."""
     config = context.config
     heads, groups = config.integer("num_query_heads"), config.integer("num_key_value_heads")
     return _attention(context, heads, groups, config.integer("head_dim"))
 
 
-def _attention(context: Context, heads: int, groups: int, size: int) -> At | list[At]:
+def _attention(context: Context, heads: int, groups: int, size: int) -> Ref | list[Ref]:
     config = context.config
     config.expect("use_gate", False)
     config.expect("sliding_window", None)
     config.value("flash_attention", None)
     use_bias = config.flag("use_bias", default=True)
     if context.argument("return_attention_scores", 7, default=False):
-        raise Refusal("is asked for its scores, which has no counterpart")
+        raise Refusal("is asked for its scores, which is not supported")
     causal = context.argument("use_causal_mask", 9, default=False)
     for name, place in (("query_mask", 3), ("value_mask", 4), ("key_mask", 5)):
         if context.argument(name, place) is not None:
-            raise Refusal(f"takes {name}, which has no counterpart")
+            raise Refusal(f"takes {name}, which is not supported")
     query, value = context.x, context.tensor("value", 1)
     key = context.tensor("key", 2) or value
     mask = context.tensor("attention_mask", 6)
@@ -70,10 +70,10 @@ def _attention(context: Context, heads: int, groups: int, size: int) -> At | lis
     inputs = [query, key, value]
     if mask is not None:
         if context.dtype(mask).kind != "b":
-            mask = context.op("cast", mask, dtype="bool", wish=f"{context.layer.name}_mask")
+            mask = context.op("cast", mask, dtype="bool", role="mask")
         rank = context.rank(mask)
         if rank == 3:  # (batch, queries, keys), the same for every head
-            mask = context.op("expand_dims", mask, axis=1, wish=f"{context.layer.name}_heads")
+            mask = context.op("expand_dims", mask, axis=1, role="heads")
         inputs.append(mask)
         context.note(
             "where a query may attend to no key the result of a head is zeros, in Keras the mean of all values"
@@ -81,7 +81,7 @@ def _attention(context: Context, heads: int, groups: int, size: int) -> At | lis
     return context.block("MultiHeadAttention", fields, *inputs, sizes=sizes)
 
 
-def dot(context: Context) -> At | list[At]:
+def dot(context: Context) -> Ref | list[Ref]:
     """Attention (Luong's): one head without projections."""
     config = context.config
     mode = config.text("score_mode", "dot")
@@ -96,11 +96,11 @@ def dot(context: Context) -> At | list[At]:
         rows = _pairs(context, query, key, context.parameter("scale", fields) if use_scale else None, inside=True)
         scores = context.op("multiply", rows, context.parameter("concat_score_weight", fields))
     else:
-        raise Refusal(f"score_mode = {mode!r} has no counterpart")
+        raise Refusal(f"score_mode = {mode!r} is not supported")
     return _weighted(context, scores, value)
 
 
-def additive(context: Context) -> At | list[At]:
+def additive(context: Context) -> Ref | list[Ref]:
     """AdditiveAttention (Bahdanau's)."""
     query, key, value = _three(context)
     use_scale = context.config.flag("use_scale", default=True)
@@ -108,35 +108,35 @@ def additive(context: Context) -> At | list[At]:
     return _weighted(context, _pairs(context, query, key, scale, inside=False), value)
 
 
-def _three(context: Context) -> tuple[At, At, At]:
+def _three(context: Context) -> tuple[Ref, Ref, Ref]:
     context.config.optional("dropout")
     several = context.xs
     if not 2 <= len(several) <= 3:
         raise Refusal(f"is called on {len(several)} tensors, expected query, value and key")
     if context.argument("use_causal_mask", 4, default=False):
-        raise Refusal("use_causal_mask has no counterpart, but in MultiHeadAttention")
+        raise Refusal("use_causal_mask is not supported, but in MultiHeadAttention")
     if any(each is not None for each in context.argument("mask", 1) or []):
-        raise Refusal("takes masks, which have no counterpart")
+        raise Refusal("takes masks, which are not supported")
     return several[0], several[2] if len(several) > 2 else several[1], several[1]
 
 
-def _swapped(context: Context, x: At) -> At:
+def _swapped(context: Context, x: Ref) -> Ref:
     axes = list(range(context.rank(x)))
     return context.op("transpose", x, axes=[*axes[:-2], axes[-1], axes[-2]])
 
 
-def _pairs(context: Context, query: At, key: At, scale: At | None, *, inside: bool) -> At:
+def _pairs(context: Context, query: Ref, key: Ref, scale: Ref | None, *, inside: bool) -> Ref:
     """sum(scale tanh(q + k)) for every query with every key; with `inside`, sum(tanh(scale (q + k)))."""
     both = context.op("add", context.op("expand_dims", query, axis=-2), context.op("expand_dims", key, axis=-3))
     if scale is not None and inside:
         both = context.op("multiply", scale, both)
-    bent = context.plain("Activation", both, wish=f"{context.layer.name}_tanh", activation="tanh")
+    bent = context.plain("Activation", both, role="tanh", activation="tanh")
     if scale is not None and not inside:
         bent = context.op("multiply", scale, bent)
     return context.op("sum", bent, axis=-1, keepdims=False)
 
 
-def _weighted(context: Context, scores: At, value: At) -> At | list[At]:
+def _weighted(context: Context, scores: Ref, value: Ref) -> Ref | list[Ref]:
     shares = context.op("softmax", scores, axis=-1)
     found = context.op("matmul", shares, value)
     return [found, shares] if context.argument("return_attention_scores", 3, default=False) else found

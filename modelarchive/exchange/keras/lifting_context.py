@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from modelarchive.exchange.budget import spend
+from modelarchive.exchange.drawing import Description, Ref, described
 from modelarchive.exchange.keras.config import DTYPES, Config, numbers
+from modelarchive.exchange.keras.drawing import HELD, UNSUPPORTED, LayerBuilder
 from modelarchive.exchange.keras.importing import Importer, leaves
-from modelarchive.exchange.keras.lifting_activations import Activation, activation_of
 from modelarchive.exchange.keras.model import Call, Layer, Literal, mapped
-from modelarchive.exchange.keras.scope import HELD, LOST, At, Block, Scope
 from modelarchive.exchange.keras.weights import Fields, Weight, present
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.kinds import KINDS
 from modelarchive.nn.parameter import dtype_name
+from modelarchive.nn.scope import json_numbers
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
@@ -30,8 +30,8 @@ FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 TRAINING_IS_DEFAULT: Final = re.compile(r"Random\w+|Resizing|CenterCrop")
 
 
-class UnknownError(Refusal):
-    """It depends on a shape that is not known."""
+#: Makes what a layer becomes: a reference, or one for each of its results.
+Lift: TypeAlias = Callable[["Context"], Ref | list[Ref]]
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Context:
 
     Attributes:
         importer: What it is a part of.
-        scope: The graph that it goes into.
+        builder: The graph that it goes into.
         layer: The layer.
         call: What it is called on; tensors are references.
         weights: The layer's variables.
@@ -48,7 +48,7 @@ class Context:
     """
 
     importer: Importer
-    scope: Scope
+    builder: LayerBuilder
     layer: Layer
     call: Call
     weights: tuple[Weight, ...] = ()
@@ -61,18 +61,23 @@ class Context:
         return self.layer.config
 
     @property
-    def xs(self) -> list[At]:
+    def is_keras2(self) -> bool:
+        """Whether the file is older than Keras 3."""
+        return self.importer.is_keras2
+
+    @property
+    def xs(self) -> list[Ref]:
         """The tensors of the first argument."""
         self._used.add(0)
         if not self.call.args:
             raise Refusal("is called on nothing")
         found = [each for each in leaves(self.call.args[0]) if each is not None]
-        if not found or not all(isinstance(each, At) for each in found):
+        if not found or not all(isinstance(each, Ref) for each in found):
             raise Refusal(f"is called on {short(self.call.args[0])}, expected tensors")
         return found
 
     @property
-    def x(self) -> At:
+    def x(self) -> Ref:
         """The only tensor of the first argument."""
         found = self.xs
         if len(found) != 1:
@@ -86,10 +91,10 @@ class Context:
             return self.call.kwargs[name]
         return self.call.args[place] if place < len(self.call.args) else default
 
-    def tensor(self, name: str, place: int) -> At | None:
+    def tensor(self, name: str, place: int) -> Ref | None:
         """An argument that is a tensor, or None."""
         found = self.argument(name, place)
-        if found is not None and not isinstance(found, At):
+        if found is not None and not isinstance(found, Ref):
             raise Refusal(f"{name} = {short(found)}, expected a tensor")
         return found
 
@@ -106,34 +111,26 @@ class Context:
         harmless = (False, True) if TRAINING_IS_DEFAULT.fullmatch(self.layer.kind) else (False,)
         return [name for name in named + placed if not (name == "training" and self.call.kwargs[name] in harmless)]
 
-    def dims(self, at: At) -> list[int | None]:
+    def dims(self, at: Ref) -> list[int | None]:
         """The shape of a tensor, None where it is free."""
-        value = self.scope.known(at).value
-        if value is None:
-            raise UnknownError(
-                f"the meaning of {self.layer.kind} depends on the shape of its input, which is not known: pass inputs="
-            )
-        return value.declared
+        return self.builder.known(at, self.layer.kind).declared
 
-    def rank(self, at: At) -> int:
+    def rank(self, at: Ref) -> int:
         """How many axes a tensor has."""
         return len(self.dims(at))
 
-    def axis(self, at: At, axis: int) -> int:
+    def axis(self, at: Ref, axis: int) -> int:
         """An axis counted from the front."""
         rank = self.rank(at)
         if not -rank <= axis < rank:
             raise Refusal(f"axis {axis} of a tensor of {rank} axes")
         return axis % rank
 
-    def dtype(self, at: At) -> np.dtype:
+    def dtype(self, at: Ref) -> np.dtype:
         """The dtype of a tensor."""
-        value = self.scope.known(at).value
-        if value is None:
-            raise UnknownError(f"the meaning of {self.layer.kind} depends on the dtype of its input: pass inputs=")
-        return value.array_dtype
+        return self.builder.known(at, self.layer.kind).array_dtype
 
-    def as_float(self, at: At) -> At:
+    def as_float(self, at: Ref) -> Ref:
         """A tensor of floats: whole numbers are cast, as Keras does."""
         return self._cast(at) if self.dtype(at).kind in "iub" else at
 
@@ -142,7 +139,7 @@ class Context:
         self.computed = dtype
 
         def cast(value: Any) -> Any:
-            known = self.scope.known(value).value if isinstance(value, At) else None
+            known = self.builder.value(value) if isinstance(value, Ref) else None
             # A number of weak dtype takes on that of the others by itself.
             found = known.dtype if known is not None else None
             is_other = isinstance(found, np.dtype) and found.name in FLOATS and found.name != dtype
@@ -150,18 +147,22 @@ class Context:
 
         self.call = Call(mapped(self.call.args, cast), mapped(self.call.kwargs, cast))
 
-    def _cast(self, at: At) -> At:
-        return self.op("cast", at, dtype=self.computed, wish=f"{self.layer.name}_cast")
+    def _cast(self, at: Ref) -> Ref:
+        return self.op("cast", at, dtype=self.computed, role="cast")
 
-    def op(self, name: str, *refs: At, wish: str = "", **arguments: Any) -> At:
+    def named(self, role: str) -> str:
+        """The preferred name of a node: the layer's, and what it is for in it."""
+        return f"{self.layer.name}_{role}" if role else self.layer.name
+
+    def op(self, name: str, *refs: Ref, role: str = "", **arguments: Any) -> Ref:
         """Add an op of the vocabulary with one result."""
-        return self.scope.op(wish or self.layer.name, name, refs, arguments)[0]
+        return self.ops(name, *refs, role=role, **arguments)[0]
 
-    def ops(self, name: str, *refs: At, **arguments: Any) -> list[At]:
+    def ops(self, name: str, *refs: Ref, role: str = "", **arguments: Any) -> list[Ref]:
         """Add an op of the vocabulary with several results."""
-        return self.scope.op(self.layer.name, name, refs, arguments)
+        return self.builder.results_of(self.builder.op(self.named(role), name, refs, arguments))
 
-    def constant(self, value: Any, dtype: str | None = None) -> At:
+    def constant(self, value: Any, dtype: str | None = None) -> Ref:
         """A number (of a weak dtype), or a small array; a large one is a parameter."""
         array = np.asarray(value)
         if array.size > 64:
@@ -169,66 +170,54 @@ class Context:
             return self._stored(array.astype(dtype or "float32"))
         if array.ndim and dtype is None:
             dtype = "float32"
-        plain = [_number(each) for each in array.reshape(-1).tolist()]
-        nested = _nested(plain, array.shape) if array.ndim else plain[0]
-        return self.op("constant", wish=f"{self.layer.name}_constant", value=nested, dtype=dtype)
+        return self.op("constant", role="constant", value=json_numbers(array.tolist()), dtype=dtype)
 
-    def _stored(self, array: np.ndarray) -> At:
+    def _stored(self, array: np.ndarray) -> Ref:
         key = f"{self.layer.place or self.layer.name}#constant{len(self.importer.arrays)}"
         self.importer.arrays[key] = Deferred.of(array)
-        at = self.scope.parameter(f"{self.layer.name}_constant", key)
-        self.scope.freeze(key)
-        return at
+        return self.builder.variable(self.named("constant"), key, is_trained=False)
 
-    def tensor_of(self, value: Any) -> At:
+    def tensor_of(self, value: Any) -> Ref:
         """An argument as a tensor: numbers and arrays become constants."""
-        if isinstance(value, At):
+        if isinstance(value, Ref):
             return value
         if isinstance(value, Literal):
             if value.dtype not in DTYPES:
-                raise Refusal(f"an array is of the dtype {short(value.dtype)}, which has no counterpart")
+                raise Refusal(f"an array is of the dtype {short(value.dtype)}, which is not supported")
             return self.constant(numbers(value.value, value.dtype), value.dtype)
         if isinstance(value, bool | int | float):
             return self.constant(value)
-        if isinstance(value, list) and not any(isinstance(each, At) for each in leaves(value)):
+        if isinstance(value, list) and not any(isinstance(each, Ref) for each in leaves(value)):
             array = numbers(value)
             return self.constant(array, "int32" if array.dtype.kind == "i" else "float32")
         raise Refusal(f"an argument is {short(value)}, expected a tensor or numbers")
 
-    def activation(self, found: Activation, at: At, wish: str = "") -> At:
-        """A function of each element, where it is no field of a layer."""
-        return found.add(self, at, wish or f"{self.layer.name}_{found.name}") if found.add else at
-
-    def activation_of(self, value: Any) -> Activation:
-        """A function by its name in the config."""
-        return activation_of(value, is_keras2=self.importer.is_keras2)
-
-    def plain(self, kind: str, *refs: At, wish: str = "", **fields: Any) -> At:
+    def plain(self, kind: str, *refs: Ref, role: str = "", **fields: Any) -> Ref:
         """Add a layer without parameters."""
-        return self.scope.block(wish or self.layer.name, described(kind, fields), refs)[0]
+        return self._added(role, described(kind, fields), refs)[0]
 
     def block(
         self,
         kind: str,
         fields: dict[str, Any],
-        *refs: At,
+        *refs: Ref,
         sizes: Callable[[Mapping[str, Deferred]], Fields] = lambda arrays: {},
         weights: Sequence[Weight] | None = None,
         layer: Layer | None = None,
         held: dict[str, str] | None = None,
-        wish: str = "",
-    ) -> list[At]:
+        role: str = "",
+    ) -> list[Ref]:
         """Add a layer with parameters.
 
         Args:
             kind: Its kind.
-            fields: Its fields, as far as they are told by the config.
+            fields: Its fields, as far as they are in the config.
             refs: What it is called on.
             sizes: Further fields, from the parameters by their own names.
             weights: The variables that they come from; None: those of the layer's row.
             layer: The layer that has them; None: this one.
             held: Own name -> key of the parameters, where they are known already.
-            wish: Its name; "": the layer's.
+            role: What it is for in the layer; "": it is the layer.
         """
         layer = layer or self.layer
         if held is None:
@@ -241,13 +230,17 @@ class Context:
         # Running statistics are never trained.
         frozen = [] if self.is_trainable(layer) else [own for own in held if not own.startswith("running_")]
         block |= ({"frozen": frozen} if frozen else {}) | ({HELD: held} if held else {})
-        return self.scope.block(wish or self.layer.name, block, refs)
+        return self._added(role, block, refs)
+
+    def _added(self, role: str, block: Description, refs: Sequence[Ref]) -> list[Ref]:
+        value = self.builder.layer_value(block, refs)
+        return self.builder.results_of(self.builder.block(self.named(role), block, refs, value))
 
     def is_trainable(self, layer: Layer | None = None) -> bool:
         """Whether training changes the layer's parameters."""
         own = self.config.flag("trainable", default=True)
         inner = layer is None or layer.config.flag("trainable", default=True)
-        return self.scope.is_trainable and own and inner
+        return self.builder.is_trainable and own and inner
 
     def held(self, fields: Fields, weights: Sequence[Weight], layer: Layer) -> dict[str, str]:
         """Own name -> key of the parameters that a layer's variables become."""
@@ -272,15 +265,15 @@ class Context:
         storage = self.importer.storage
         keys = storage.factors(layer, [f"lora_{variable}_a", f"lora_{variable}_b"])
         if keys is None:
-            self.importer.note(layer.name, f"its LoRA of rank {rank} is merged into the {variable} already")
+            self.importer.report.note(layer.name, f"its LoRA of rank {rank} is merged into the {variable} already")
             return stored
         first, second = (storage.arrays[key] for key in keys)
         if first.shape != (*stored.shape[:-1], rank) or second.shape != (rank, *stored.shape[-1:]):
             raise Refusal(f"its LoRA of rank {rank} has factors of shapes {first.shape} and {second.shape}")
         if stored.dtype.name not in FLOATS:
-            raise Refusal(f"has a LoRA beside a {variable} of {stored.dtype.name}, which has no counterpart")
+            raise Refusal(f"has a LoRA beside a {variable} of {stored.dtype.name}, which is not supported")
         times = np.float32(1 if alpha is None else alpha / rank)
-        self.importer.note(
+        self.importer.report.note(
             layer.name, f"its LoRA of rank {rank} is merged into the {variable}, from which it was apart"
         )
 
@@ -291,19 +284,16 @@ class Context:
 
         return Deferred(stored.shape, stored.dtype, read)
 
-    def parameter(self, own: str, fields: Fields | None = None, *, is_trained: bool = True) -> At:
+    def parameter(self, own: str, fields: Fields | None = None, *, is_trained: bool = True) -> Ref:
         """A variable as a result: a parameter of the graph's own.
 
         Args:
             own: What the layer's row calls it.
-            fields: What tells which variables there are.
+            fields: Those that decide which variables there are.
             is_trained: Whether training changes it.
         """
         key = self.held(fields or {}, self.weights, self.layer)[own]
-        at = self.scope.parameter(own, key)
-        if not is_trained or not self.is_trainable():
-            self.scope.freeze(key)
-        return at
+        return self.builder.variable(own, key, is_trained=is_trained and self.is_trainable())
 
     def child(self, value: Any, attribute: str) -> Layer:
         """A layer inside of this one."""
@@ -312,21 +302,16 @@ class Context:
         return layer
 
     def note(self, what: str) -> None:
-        """Tell what is changed or lost."""
-        self.importer.note(self.layer.name, what)
+        """Report what is changed or lost."""
+        self.importer.report.note(self.layer.name, what)
 
     @property
-    def is_lost(self) -> bool:
-        """Whether something that it takes could not be said."""
-        return any(each is LOST or each == LOST for each in leaves([self.call.args, self.call.kwargs]))
+    def is_unsupported(self) -> bool:
+        """Whether something that it takes is not supported."""
+        return any(each == UNSUPPORTED for each in leaves([self.call.args, self.call.kwargs]))
 
 
-def described(kind: str, fields: dict[str, Any]) -> Block:
-    """A block with all fields of its kind."""
-    return {"kind": kind, **KINDS[kind].from_config(fields).config()}
-
-
-def _check_shapes(block: Block, arrays: Mapping[str, Deferred]) -> None:
+def _check_shapes(block: Description, arrays: Mapping[str, Deferred]) -> None:
     """Whether the variables are as large as the settings say.
 
     Raises:
@@ -337,7 +322,7 @@ def _check_shapes(block: Block, arrays: Mapping[str, Deferred]) -> None:
         expected = parameter.shape
         found = arrays[own].shape if own in arrays else None
         if found is not None and expected is not None and not _fits(expected, found):
-            raise Refusal(f"its settings tell a {own} of shape {tuple(expected)}, the file has {found}")
+            raise Refusal(f"its settings ask for a {own} of shape {tuple(expected)}, the file has {found}")
 
 
 def _fits(expected: Sequence[int | None], found: Sequence[int]) -> bool:
@@ -376,16 +361,3 @@ def _turned(stored: Deferred, weight: Weight, fields: dict[str, Any], index: int
         fields=fields,
         index=index,
     )
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
-def _nested(values: list[Any], shape: tuple[int, ...]) -> list[Any]:
-    if len(shape) == 1:
-        return values
-    step = len(values) // shape[0] if shape[0] else 0
-    return [_nested(values[at * step : (at + 1) * step], shape[1:]) for at in range(shape[0])]

@@ -1,4 +1,4 @@
-"""Layers with one counterpart, and those that do nothing in inference: dense, normalising, activating, shaping."""
+"""How Keras' layers are lifted that are one of ours, or do nothing in inference: dense, normalising, activating."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.config import numbers
+from modelarchive.exchange.keras.lifting_activations import activation_of, added, behind
 from modelarchive.exchange.keras.lifting_context import Context
-from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.keras.weights import Fields
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
@@ -21,11 +22,11 @@ Arrays = Mapping[str, Deferred]
 _MANY: Final = 1 << 24
 
 
-def dense(context: Context) -> At:
+def dense(context: Context) -> Ref:
     """Dense: the last axis is mapped."""
     config = context.config
     config.expect("quantization_config", None)
-    activation = context.activation_of(config.value("activation", None))
+    activation = activation_of(context, config.value("activation", None))
     fields = {
         "units": config.integer("units"),
         "activation": activation.field,
@@ -33,14 +34,14 @@ def dense(context: Context) -> At:
         "flatten": False,
     }
     at = context.block("Dense", fields, context.as_float(context.x), sizes=_in_units)[0]
-    return at if activation.field else context.activation(activation, at)
+    return behind(context, at, activation)
 
 
 def _in_units(arrays: Arrays) -> Fields:
     return {"in_units": arrays["weight"].shape[1]}
 
 
-def einsum_dense(context: Context) -> At:
+def einsum_dense(context: Context) -> Ref:
     """EinsumDense: a product by letters with a parameter, and a bias that broadcasts."""
     config = context.config
     config.expect("quantization_config", None)
@@ -57,8 +58,8 @@ def einsum_dense(context: Context) -> At:
     fields = {"use_bias": config.value("bias_axes", None) is not None}
     at = context.op("einsum", context.as_float(context.x), context.parameter("kernel", fields), pattern=pattern)
     if fields["use_bias"]:
-        at = context.op("add", at, context.parameter("bias", fields), wish=f"{context.layer.name}_biased")
-    return context.activation(context.activation_of(config.value("activation", None)), at)
+        at = context.op("add", at, context.parameter("bias", fields), role="biased")
+    return added(context, activation_of(context, config.value("activation", None)), at)
 
 
 def _letters(pattern: str) -> tuple[str, str, str]:
@@ -67,7 +68,7 @@ def _letters(pattern: str) -> tuple[str, str, str]:
     return x, kernel, out
 
 
-def embedding(context: Context) -> At:
+def embedding(context: Context) -> Ref:
     """Embedding: the indices may come as floats."""
     config = context.config
     config.expect("quantization_config", None)
@@ -75,10 +76,10 @@ def embedding(context: Context) -> At:
     config.value("tie_weights", None)
     config.value("logit_soft_cap", None)
     if context.argument("reverse", 1) not in (None, False):
-        raise Refusal("is called in reverse, which has no counterpart")
+        raise Refusal("is called in reverse, which is not supported")
     x = context.x
     if np.dtype(context.dtype(x)).kind not in "iu":
-        x = context.op("cast", x, dtype="int32", wish=f"{context.layer.name}_cast")
+        x = context.op("cast", x, dtype="int32", role="cast")
     fields = {
         "input_dim": config.integer("input_dim"),
         "output_dim": config.integer("output_dim"),
@@ -86,12 +87,12 @@ def embedding(context: Context) -> At:
     }
     at = context.block("Embedding", fields, x)[0]
     if config.flag("mask_zero", default=False):
-        context.scope.set_mask(at, context.layer.name)
+        context.builder.set_mask(at, context.layer.name)
         context.note("mask_zero makes a mask, which changes nothing where no layer takes it, and is left out")
     return at
 
 
-def batch_norm(context: Context) -> At:
+def batch_norm(context: Context) -> Ref:
     """BatchNormalization in inference."""
     config = context.config
     config.expect("renorm", False)
@@ -114,7 +115,7 @@ def _channels(arrays: Arrays, *own: str) -> Fields:
     return {"in_channels": found[0] if len(found) == 1 else list(found)}
 
 
-def layer_norm(context: Context) -> At:
+def layer_norm(context: Context) -> Ref:
     """LayerNormalization."""
     config = context.config
     config.expect("rms_scaling", False)
@@ -128,7 +129,7 @@ def layer_norm(context: Context) -> At:
     ]
 
 
-def rms_norm(context: Context) -> At:
+def rms_norm(context: Context) -> Ref:
     """RMSNormalization."""
     fields = {"epsilon": context.config.number("epsilon", 1e-6), "scale": True}
     return context.block("RMSNorm", fields | _axes(context), context.x, sizes=lambda arrays: _sizes(context, arrays))[0]
@@ -150,7 +151,7 @@ def _sizes(context: Context, arrays: Arrays) -> Fields:
     return {"in_channels": sizes[0] if len(sizes) == 1 else sizes}
 
 
-def group_norm(context: Context) -> At:
+def group_norm(context: Context) -> Ref:
     """GroupNormalization; with as many groups as channels, InstanceNorm."""
     config = context.config
     groups = config.integer("groups", 32)
@@ -169,18 +170,18 @@ def group_norm(context: Context) -> At:
     return context.block("GroupNorm", {"num_groups": groups} | fields | known, context.x)[0]
 
 
-def unit_norm(context: Context) -> At:
+def unit_norm(context: Context) -> Ref:
     """UnitNormalization: divided by the length of the vector."""
     axes = context.config.axes("axis", -1)
     return _normalised(context, context.x, axes or [])
 
 
-def _normalised(context: Context, x: At, axes: list[int]) -> At:
+def _normalised(context: Context, x: Ref, axes: list[int]) -> Ref:
     squares = context.op("sum", context.op("multiply", x, x), axis=axes, keepdims=True)
     return context.op("multiply", x, context.op("rsqrt", context.op("maximum", squares, context.constant(1e-12))))
 
 
-def normalization(context: Context) -> At:
+def normalization(context: Context) -> Ref:
     """Normalization: by mean and variance of the data, that are stored or written in the config."""
     config = context.config
     axes = config.axes("axis", -1) or []
@@ -210,22 +211,22 @@ def normalization(context: Context) -> At:
     return context.op("divide", context.op("subtract", x, found[0]), deviation)
 
 
-def activation(context: Context) -> At:
+def activation(context: Context) -> Ref:
     """Activation."""
-    found = context.activation_of(context.config.value("activation"))
+    found = activation_of(context, context.config.value("activation"))
     if found.add is None:
         return context.plain("Identity", context.x)
-    return context.activation(found, context.x, context.layer.name)
+    return added(context, found, context.x, role="")
 
 
-def relu(context: Context) -> At:
+def relu(context: Context) -> Ref:
     """ReLU with a slope, a limit, a threshold."""
     config = context.config
     limit, slope = config.optional("max_value"), config.optional("negative_slope") or 0.0
     threshold = config.optional("threshold") or 0.0
     if threshold:
         if slope:
-            raise Refusal("a threshold with a slope below it has no counterpart")
+            raise Refusal("a threshold with a slope below it is not supported")
         x = context.x
         at = context.op("where", context.op("greater", x, context.constant(threshold)), x, context.constant(0.0))
     elif slope:
@@ -234,12 +235,10 @@ def relu(context: Context) -> At:
         return context.plain("Activation", context.x, activation="relu6")
     else:
         at = context.plain("Activation", context.x, activation="relu")
-    return (
-        at if limit is None else context.op("minimum", at, context.constant(limit), wish=f"{context.layer.name}_limit")
-    )
+    return at if limit is None else context.op("minimum", at, context.constant(limit), role="limit")
 
 
-def leaky_relu(context: Context) -> At:
+def leaky_relu(context: Context) -> Ref:
     """LeakyReLU."""
     slope = context.config.optional("negative_slope")
     old = context.config.optional("alpha")
@@ -247,12 +246,12 @@ def leaky_relu(context: Context) -> At:
     return context.plain("Activation", context.x, activation="leaky_relu", alpha=alpha)
 
 
-def elu(context: Context) -> At:
+def elu(context: Context) -> Ref:
     """ELU."""
     return context.plain("Activation", context.x, activation="elu", alpha=context.config.number("alpha", 1.0))
 
 
-def prelu(context: Context) -> At:
+def prelu(context: Context) -> Ref:
     """PReLU: slopes of one axis; others are steps of their own."""
     shared = context.config.axes("shared_axes", None) or []
     x = context.x
@@ -270,11 +269,11 @@ def _slopes(arrays: Arrays) -> Fields:
     return {"in_channels": arrays["weight"].shape[0]}
 
 
-def softmax(context: Context) -> At:
+def softmax(context: Context) -> Ref:
     """Softmax along an axis, or along several together."""
     axes = context.config.axes("axis", -1) or []
     if context.argument("mask", 1) is not None:
-        raise Refusal("takes a mask, which has no counterpart")
+        raise Refusal("takes a mask, which is not supported")
     x = context.x
     if len(axes) == 1:
         return context.plain("Softmax", x, axis=axes[0])
@@ -283,7 +282,7 @@ def softmax(context: Context) -> At:
     return context.op("divide", powers, context.op("sum", powers, axis=axes, keepdims=True))
 
 
-def dropout(context: Context) -> At:
+def dropout(context: Context) -> Ref:
     """Dropout and its relatives, which are the identity in inference."""
     if context.layer.kind != "Dropout":
         context.note(f"{context.layer.kind} is a Dropout here: the same in inference, another one in training")
@@ -291,7 +290,7 @@ def dropout(context: Context) -> At:
     return context.plain("Dropout", context.x, rate=context.config.number("rate", 0.0))
 
 
-def identity(context: Context) -> At:
+def identity(context: Context) -> Ref:
     """What changes nothing in inference."""
     if context.layer.kind != "Identity":
         context.note(f"{context.layer.kind} does nothing in inference, and is left out")
@@ -299,7 +298,7 @@ def identity(context: Context) -> At:
     return context.plain("Identity", context.x)
 
 
-def masking(context: Context) -> At:
+def masking(context: Context) -> Ref:
     """Masking: steps that hold nothing but the value become zeros."""
     x = context.x
     same_ = context.op(
@@ -307,34 +306,34 @@ def masking(context: Context) -> At:
     )
     all_ = context.op("min", same_, axis=[-1], keepdims=True)
     at = context.op("multiply", x, context.op("subtract", context.constant(1.0), all_))
-    context.scope.set_mask(at, context.layer.name)
+    context.builder.set_mask(at, context.layer.name)
     return at
 
 
-def layer_scale(context: Context) -> At:
+def layer_scale(context: Context) -> Ref:
     """LayerScale of ConvNeXt: each channel times a parameter."""
     context.config.value("init_values", None)
     context.config.value("projection_dim", None)
     return context.op("multiply", context.x, context.parameter("gamma"))
 
 
-def scaled_sum(context: Context) -> At:
+def scaled_sum(context: Context) -> Ref:
     """CustomScaleLayer of InceptionResNetV2: one tensor, and another one times a number."""
     several = context.xs
     if len(several) != 2:
         raise Refusal(f"is called on {len(several)} tensors, expected 2")
     scale = context.constant(context.config.number("scale"))
-    return context.op("add", several[0], context.op("multiply", several[1], scale, wish=f"{context.layer.name}_scaled"))
+    return context.op("add", several[0], context.op("multiply", several[1], scale, role="scaled"))
 
 
-def rescaling(context: Context) -> At:
+def rescaling(context: Context) -> Ref:
     """Rescaling: times a scale, plus an offset."""
     x = context.as_float(context.x)
     at = context.op("multiply", x, context.tensor_of(_plain(context.config.value("scale"))))
     offset = _plain(context.config.value("offset", 0.0))
     if offset in (0, 0.0):
         return at
-    return context.op("add", at, context.tensor_of(offset), wish=f"{context.layer.name}_offset")
+    return context.op("add", at, context.tensor_of(offset), role="offset")
 
 
 def _plain(value: Any) -> Any:

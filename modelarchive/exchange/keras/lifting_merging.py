@@ -5,48 +5,48 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_context import Context
-from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 
-def merged(op: str) -> Callable[[Context], At]:
+def merged(op: str) -> Callable[[Context], Ref]:
     """Add, Subtract, Multiply, Maximum, Minimum, Average: element by element, one after another."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         first, *others = _alike(context)
         for each in others:
             first = context.op(op, first, each)
         return first
 
-    return read
+    return lift
 
 
-def average(context: Context) -> At:
+def average(context: Context) -> Ref:
     """Average."""
     several = _alike(context)
     at = merged("add")(context)
-    return context.op("multiply", at, context.constant(1.0 / len(several)), wish=f"{context.layer.name}_mean")
+    return context.op("multiply", at, context.constant(1.0 / len(several)), role="mean")
 
 
-def _alike(context: Context) -> list[At]:
+def _alike(context: Context) -> list[Ref]:
     several = context.xs
     if len({context.rank(each) for each in several}) > 1:
-        raise Refusal(f"{context.layer.kind} of tensors with different numbers of axes has no counterpart")
+        raise Refusal(f"{context.layer.kind} of tensors with different numbers of axes is not supported")
     return several
 
 
-def concatenate(context: Context) -> At:
+def concatenate(context: Context) -> Ref:
     """Concatenate."""
     several = context.xs
     axis = context.config.integer("axis", -1)
     return several[0] if len(several) == 1 else context.op("concatenate", *several, axis=axis)
 
 
-def dot(context: Context) -> At:
+def dot(context: Context) -> Ref:
     """Dot: a product over one axis of each of two tensors, for every item of the batch."""
     several = context.xs
     if len(several) != 2:
@@ -58,7 +58,7 @@ def dot(context: Context) -> At:
     ranks = [context.rank(each) for each in several]
     places = [context.axis(each, axis) for each, axis in zip(several, axes, strict=True)]
     if 0 in places or sum(ranks) > len(_LETTERS):
-        raise Refusal(f"axes = {short(axes)} has no counterpart")
+        raise Refusal(f"axes = {short(axes)} is not supported")
     if context.config.flag("normalize", default=False):
         several = [_unit(context, each, place) for each, place in zip(several, places, strict=True)]
     one = list(_LETTERS[: ranks[0]])
@@ -68,15 +68,15 @@ def dot(context: Context) -> At:
         letter for letter in two[1:] if letter != one[places[0]]
     ]
     at = context.op("einsum", *several, pattern=f"{''.join(one)},{''.join(two)}->{''.join(out)}")
-    return context.op("expand_dims", at, axis=1, wish=f"{context.layer.name}_row") if len(out) == 1 else at
+    return context.op("expand_dims", at, axis=1, role="row") if len(out) == 1 else at
 
 
-def _unit(context: Context, x: At, axis: int) -> At:
+def _unit(context: Context, x: Ref, axis: int) -> Ref:
     squares = context.op("sum", context.op("multiply", x, x), axis=[axis], keepdims=True)
     return context.op("multiply", x, context.op("rsqrt", context.op("maximum", squares, context.constant(1e-12))))
 
 
-def flatten(context: Context) -> At:
+def flatten(context: Context) -> Ref:
     """Flatten, of channels that are first in the order in which they are last."""
     first = context.config.text("data_format", "channels_last") == "channels_first"
     x = context.x
@@ -84,11 +84,11 @@ def flatten(context: Context) -> At:
     if rank == 1:
         return context.op("expand_dims", x, axis=1)
     if first and rank > 2:
-        x = context.plain("Permute", x, wish=f"{context.layer.name}_order", axes=[0, *range(2, rank), 1])
+        x = context.plain("Permute", x, role="order", axes=[0, *range(2, rank), 1])
     return context.plain("Flatten", x)
 
 
-def reshape(context: Context) -> At:
+def reshape(context: Context) -> Ref:
     """Reshape."""
     target = context.config.value("target_shape")
     if not isinstance(target, list) or any(type(size) is not int for size in target):
@@ -96,7 +96,7 @@ def reshape(context: Context) -> At:
     return context.plain("Reshape", context.x, shape=[None, *target])
 
 
-def permute(context: Context) -> At:
+def permute(context: Context) -> Ref:
     """Permute."""
     dims = context.config.value("dims")
     if not isinstance(dims, list) or any(type(axis) is not int for axis in dims):
@@ -104,7 +104,7 @@ def permute(context: Context) -> At:
     return context.plain("Permute", context.x, axes=[0, *dims])
 
 
-def repeat(context: Context) -> At:
+def repeat(context: Context) -> Ref:
     """RepeatVector."""
-    x = context.op("expand_dims", context.x, axis=1, wish=f"{context.layer.name}_row")
+    x = context.op("expand_dims", context.x, axis=1, role="row")
     return context.op("broadcast_to", x, x, shape=[None, context.config.integer("n"), None])

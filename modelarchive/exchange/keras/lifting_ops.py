@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from modelarchive.exchange.budget import spend
+from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.config import DTYPES
-from modelarchive.exchange.keras.lifting_context import Context
+from modelarchive.exchange.keras.lifting_context import Context, Lift
 from modelarchive.exchange.keras.lifting_windows import spatial
-from modelarchive.exchange.keras.scope import At
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
-Read = Callable[[Context], At | list[At]]
 #: More places are not written into an architecture.
 _MANY = 1 << 20
 
 
-def one(context: Context, place: int = 0, name: str = "x") -> At:
+def one(context: Context, place: int = 0, name: str = "x") -> Ref:
     """An argument that is a tensor, or numbers."""
     found = context.argument(name, place)
     if found is None:
@@ -28,53 +26,53 @@ def one(context: Context, place: int = 0, name: str = "x") -> At:
     return context.tensor_of(found)
 
 
-def two(context: Context) -> tuple[At, At]:
+def two(context: Context) -> tuple[Ref, Ref]:
     """The two arguments of a function of two."""
     return one(context, 0, "x1"), one(context, 1, "x2")
 
 
-def unary(name: str) -> Read:
+def unary(name: str) -> Lift:
     """A function of each element."""
     return lambda context: context.op(name, one(context))
 
 
-def binary(name: str) -> Read:
+def binary(name: str) -> Lift:
     """A function of two tensors, element by element."""
     return lambda context: context.op(name, *two(context))
 
 
-def activated(name: str, setting: str = "", default: float = 0.0) -> Read:
+def activated(name: str, setting: str = "", default: float = 0.0) -> Lift:
     """An activation, with its parameter."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         alpha = context.config.number(setting, default) if setting else None
         return context.plain("Activation", one(context), activation=name, alpha=alpha)
 
-    return read
+    return lift
 
 
-def softmax(kind: str) -> Read:
+def softmax(kind: str) -> Lift:
     """softmax, log_softmax."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         axes = context.config.axes("axis", -1)
         if axes is None or len(axes) != 1:
             raise Refusal(f"axis = {short(axes)} is not one axis")
         return context.plain(kind, one(context), axis=axes[0])
 
-    return read
+    return lift
 
 
-def gelu(context: Context) -> At:
+def gelu(context: Context) -> Ref:
     """Gelu, exact or by tanh."""
     approximate = context.config.flag("approximate", default=True)
     return context.plain("Activation", one(context), activation="gelu_tanh" if approximate else "gelu")
 
 
-def reduction(name: str) -> Read:
+def reduction(name: str) -> Lift:
     """A reduction over axes."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         context.config.expect("initial", None)
         context.config.expect("dtype", None)
         axes = context.config.axes("axis", None)
@@ -83,15 +81,15 @@ def reduction(name: str) -> Read:
         return context.op(name, context.as_float(one(context)) if name in ("mean", "var") else one(context),
                        axis=axes, keepdims=keep, **more)  # fmt: skip
 
-    return read
+    return lift
 
 
-def deviation(context: Context) -> At:
+def deviation(context: Context) -> Ref:
     """Std."""
     return context.op("sqrt", reduction("var")(context))  # type: ignore[arg-type]
 
 
-def log_sum_exp(context: Context) -> At:
+def log_sum_exp(context: Context) -> Ref:
     """Logsumexp."""
     axes, keep = context.config.axes("axis", None), context.config.flag("keepdims", default=False)
     x = one(context)
@@ -102,29 +100,29 @@ def log_sum_exp(context: Context) -> At:
     return at if keep else context.op("squeeze", at, axis=places)
 
 
-def argmax(context: Context) -> At:
+def argmax(context: Context) -> Ref:
     """Argmax, whose result is int32 in Keras."""
     axis = context.config.value("axis", None)
     if axis is not None and type(axis) is not int:
         raise Refusal(f"axis = {short(axis)} is no axis")
     at = context.op("argmax", one(context), axis=axis, keepdims=context.config.flag("keepdims", default=False))
-    return context.op("cast", at, dtype="int32", wish=f"{context.layer.name}_cast")
+    return context.op("cast", at, dtype="int32", role="cast")
 
 
-def joined(name: str) -> Read:
+def joined(name: str) -> Lift:
     """Concatenate, Stack."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         several = context.argument("xs", 0)
         context.argument("x", 0)
         if not isinstance(several, list) or not several:
             raise Refusal(f"is called on {short(several)}, expected a list of tensors")
         return context.op(name, *map(context.tensor_of, several), axis=context.config.integer("axis", 0))
 
-    return read
+    return lift
 
 
-def split(context: Context) -> list[At]:
+def split(context: Context) -> list[Ref]:
     """Split, by a number of parts or at places."""
     x, wanted = one(context), context.config.value("indices_or_sections")
     axis = context.config.integer("axis", 0)
@@ -137,7 +135,7 @@ def split(context: Context) -> list[At]:
     return context.ops("split", x, sizes=[*sizes, -1], axis=axis)
 
 
-def unstack(context: Context) -> list[At]:
+def unstack(context: Context) -> list[Ref]:
     """Unstack: every slice along an axis."""
     x = one(context)
     context.config.value("num", None)
@@ -149,15 +147,15 @@ def unstack(context: Context) -> list[At]:
     return [context.op("slice", x, index=[*whole, place]) for place in range(size)]
 
 
-def cast(context: Context) -> At:
+def cast(context: Context) -> Ref:
     """Cast."""
     dtype = context.config.value("dtype")
     if dtype not in DTYPES:
-        raise Refusal(f"dtype = {short(dtype)} has no counterpart")
+        raise Refusal(f"dtype = {short(dtype)} is not supported")
     return context.op("cast", one(context), dtype=dtype)
 
 
-def reshape(context: Context) -> At:
+def reshape(context: Context) -> Ref:
     """Reshape; a size of None is that of the batch."""
     shape = context.config.value("newshape")
     if not isinstance(shape, list) or any(size is not None and type(size) is not int for size in shape):
@@ -167,12 +165,12 @@ def reshape(context: Context) -> At:
     return context.op("reshape", one(context), shape=shape)
 
 
-def transpose(context: Context) -> At:
+def transpose(context: Context) -> Ref:
     """Transpose."""
     return context.op("transpose", one(context), axes=context.config.axes("axes", None))
 
 
-def swapped(context: Context) -> At:
+def swapped(context: Context) -> Ref:
     """Swapaxes."""
     x = one(context)
     axes = list(range(context.rank(x)))
@@ -181,7 +179,7 @@ def swapped(context: Context) -> At:
     return context.op("transpose", x, axes=axes)
 
 
-def moved(context: Context) -> At:
+def moved(context: Context) -> Ref:
     """Moveaxis."""
     x = one(context)
     source, target = (context.config.axes(name) or [] for name in ("source", "destination"))
@@ -193,13 +191,13 @@ def moved(context: Context) -> At:
     return context.op("transpose", x, axes=rest)
 
 
-def expanded(context: Context) -> At:
+def expanded(context: Context) -> Ref:
     """ExpandDims."""
     axes = context.config.axes("axis") or []
     return context.op("expand_dims", one(context), axis=axes)
 
 
-def squeezed(context: Context) -> At:
+def squeezed(context: Context) -> Ref:
     """Squeeze."""
     axes = context.config.axes("axis", None)
     if axes is None:
@@ -208,30 +206,30 @@ def squeezed(context: Context) -> At:
     return context.op("squeeze", one(context), axis=axes)
 
 
-def picked(context: Context) -> At:
+def picked(context: Context) -> Ref:
     """GetItem: ranges and numbers."""
     x, given = one(context), context.argument("key", 1)
     index: list[Any] = []
     items = given if isinstance(given, list) else [given]
     taken = sum(1 for item in items if item is not None and item is not ...)
     if sum(item is ... for item in items) > 1:
-        raise Refusal("an index with two ellipses has no counterpart")
+        raise Refusal("an index with two ellipses is not supported")
     for item in items:
         if item is ...:
             index += [[None, None, None]] * (context.rank(x) - taken)
         elif isinstance(item, slice):
             bounds = [item.start, item.stop, item.step]
             if any(bound is not None and type(bound) is not int for bound in bounds):
-                raise Refusal(f"the range {short(item)} is computed, which has no counterpart")
+                raise Refusal(f"the range {short(item)} is computed, which is not supported")
             index.append(bounds)
         elif item is None or type(item) is int:
             index.append(item)
         else:
-            raise Refusal(f"the index {short(item)} has no counterpart")
+            raise Refusal(f"the index {short(item)} is not supported")
     return context.op("slice", x, index=index)
 
 
-def flipped(context: Context) -> At:
+def flipped(context: Context) -> Ref:
     """Flip."""
     x = one(context)
     axes = context.config.axes("axis", None)
@@ -242,23 +240,23 @@ def flipped(context: Context) -> At:
     return context.op("slice", x, index=index)
 
 
-def clip(context: Context) -> At:
+def clip(context: Context) -> Ref:
     """Clip."""
     low, high = (context.config.optional(name) for name in ("x_min", "x_max"))
     return context.op("clip", one(context), low=low, high=high)
 
 
-def padded(context: Context) -> At:
+def padded(context: Context) -> Ref:
     """Pad."""
     x, mode = one(context), context.config.text("mode", "constant")
     value = context.argument("constant_values", 1)
     if mode not in ("constant", "reflect") or (value is not None and type(value) not in (int, float)):
-        raise Refusal(f"mode = {mode!r} with {short(value)} has no counterpart")
+        raise Refusal(f"mode = {mode!r} with {short(value)} is not supported")
     pairs = context.config.pairs("pad_width", context.rank(x))
     return context.op("pad", x, padding=pairs, mode=mode, value=float(value or 0.0))
 
 
-def taken(context: Context) -> At:
+def taken(context: Context) -> Ref:
     """Take."""
     axis = context.config.value("axis", None)
     x, places = one(context), one(context, 1, "indices")
@@ -267,12 +265,12 @@ def taken(context: Context) -> At:
     return context.op("take", x, places, axis=axis)
 
 
-def taken_along(context: Context) -> At:
+def taken_along(context: Context) -> Ref:
     """TakeAlongAxis."""
     return context.op("gather", one(context), one(context, 1, "indices"), axis=context.config.integer("axis"))
 
 
-def einsum(context: Context) -> At:
+def einsum(context: Context) -> Ref:
     """Einsum, written out."""
     pattern = context.config.text("subscripts").replace(" ", "")
     several = [context.tensor_of(each) for each in context.call.args]
@@ -280,18 +278,18 @@ def einsum(context: Context) -> At:
     return context.op("einsum", *several, pattern=pattern)
 
 
-def dotted(context: Context) -> At:
+def dotted(context: Context) -> Ref:
     """Dot and Tensordot over the last axis of the one and the first of the other."""
     x, y = two(context)
     axes = context.config.value("axes", 1)
     if axes != 1 or not context.rank(x) or context.rank(y) not in (1, 2):
         raise Refusal(
-            f"axes = {short(axes)} of tensors of {context.rank(x)} and {context.rank(y)} axes has no counterpart"
+            f"axes = {short(axes)} of tensors of {context.rank(x)} and {context.rank(y)} axes is not supported"
         )
     return context.op("matmul", x, y)
 
 
-def cumulated(context: Context) -> At:
+def cumulated(context: Context) -> Ref:
     """Cumsum."""
     context.config.expect("dtype", None)
     axis = context.config.value("axis", None)
@@ -301,33 +299,33 @@ def cumulated(context: Context) -> At:
     return context.op("cumsum", x, axis=axis)
 
 
-def chosen(context: Context) -> At:
+def chosen(context: Context) -> Ref:
     """Where."""
     return context.op("where", one(context, 0, "condition"), one(context, 1, "x1"), one(context, 2, "x2"))
 
 
-def negated(name: str) -> Read:
+def negated(name: str) -> Lift:
     """NotEqual, GreaterEqual, LessEqual: the opposite of another comparison, but for NaN."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         true = context.op(name, *two(context))
         return context.op("equal", true, context.constant(False, "bool"))
 
-    return read
+    return lift
 
 
-def square(context: Context) -> At:
+def square(context: Context) -> Ref:
     """Square."""
     x = one(context)
     return context.op("multiply", x, x)
 
 
-def reciprocal(context: Context) -> At:
+def reciprocal(context: Context) -> Ref:
     """Reciprocal."""
     return context.op("divide", context.constant(1.0), one(context))
 
 
-def stretched(context: Context) -> At:
+def stretched(context: Context) -> Ref:
     """BroadcastTo."""
     shape = context.config.value("shape")
     if not isinstance(shape, list) or any(size is not None and type(size) is not int for size in shape):
@@ -336,7 +334,7 @@ def stretched(context: Context) -> At:
     return context.op("broadcast_to", x, x, shape=shape)
 
 
-def repeated(context: Context) -> At:
+def repeated(context: Context) -> Ref:
     """Repeat of each element along an axis."""
     x = one(context)
     axis, times = context.axis(x, context.config.integer("axis")), context.config.integer("repeats")
@@ -349,7 +347,7 @@ def repeated(context: Context) -> At:
     return context.op("take", x, context.constant(places, "int64"), axis=axis)
 
 
-def tiled(context: Context) -> At:
+def tiled(context: Context) -> Ref:
     """Tile: copies behind each other."""
     x = one(context)
     times = context.config.axes("repeats") or []
@@ -357,25 +355,25 @@ def tiled(context: Context) -> At:
     for axis, each in enumerate(times):
         if each != 1:
             if not 1 <= each <= 64:
-                raise Refusal(f"{each} copies along an axis have no counterpart")
+                raise Refusal(f"{each} copies along an axis are not supported")
             x = context.op("concatenate", *[x] * each, axis=axis)
     return x
 
 
-def untouched(context: Context) -> At:
+def untouched(context: Context) -> Ref:
     """What changes nothing in inference."""
     for name in ("dtype", "sparse", "ragged"):
         context.config.expect(name, None)
     return context.plain("Identity", one(context))
 
 
-def glu(context: Context) -> At:
+def glu(context: Context) -> Ref:
     """Glu: one half times the sigmoid of the other."""
     first, second = context.ops("split", one(context), sizes=2, axis=context.config.integer("axis", -1))
     return context.op("multiply", first, context.plain("Activation", second, activation="sigmoid"))
 
 
-def resized(context: Context) -> At:
+def resized(context: Context) -> Ref:
     """Resize of images, as the layer Resizing does."""
     for name in ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio"):
         context.config.expect(name, False)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.config import Config
+from modelarchive.exchange.keras.drawing import UNSUPPORTED
+from modelarchive.exchange.keras.lifting_activations import activation_of
 from modelarchive.exchange.keras.lifting_context import Context
 from modelarchive.exchange.keras.model import Call, Layer
-from modelarchive.exchange.keras.scope import LOST, At
 from modelarchive.exchange.keras.weights import GRU_GATES, LSTM_GATES, RNN_GATES, recurrent
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
@@ -40,7 +42,7 @@ _OLD: Final = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
 
 
 def _fields(context: Context, name: str, config: Config) -> dict[str, Any]:
-    """The fields that a cell's settings tell."""
+    """The fields of a cell, from its settings."""
     fields: dict[str, Any] = {
         "hidden_size": config.integer("units"),
         "num_layers": 1,
@@ -53,19 +55,19 @@ def _fields(context: Context, name: str, config: Config) -> dict[str, Any]:
     activation = _plain(context, config.value("activation", "tanh"))
     if name == "SimpleRNN":
         if activation not in ("tanh", "relu"):
-            raise Refusal(f"the activation {activation!r} of a recurrence has no counterpart, only tanh and relu")
+            raise Refusal(f"the activation {activation!r} of a recurrence is not supported, only tanh and relu")
         fields["activation"] = activation
         return fields
     gate = _plain(context, config.value("recurrent_activation", "sigmoid"))
     if activation != "tanh" or gate != "sigmoid":
-        raise Refusal(f"activations {activation!r} and {gate!r} have no counterpart, only 'tanh' and 'sigmoid'")
+        raise Refusal(f"activations {activation!r} and {gate!r} are not supported, only 'tanh' and 'sigmoid'")
     if name == "GRU":
-        fields["linear_before_reset"] = config.flag("reset_after", default=not context.importer.is_keras2)
+        fields["linear_before_reset"] = config.flag("reset_after", default=not context.is_keras2)
     return fields
 
 
 def _plain(context: Context, value: Any) -> str:
-    found = context.activation_of(value)
+    found = activation_of(context, value)
     return found.field or found.name if found.add else "linear"
 
 
@@ -76,7 +78,7 @@ def _class(layer: Layer) -> tuple[str, Config]:
     cell = layer.config.value("cell")
     name, config = (cell.get("class_name"), cell.get("config")) if isinstance(cell, dict) else (None, None)
     if not isinstance(name, str) or not isinstance(config, dict) or name.removesuffix("Cell") not in CELLS:
-        raise Refusal(f"a RNN of the cell {short(name)} has no counterpart")
+        raise Refusal(f"a RNN of the cell {short(name)} is not supported")
     inner = Config(config)
     return name.removesuffix("Cell"), inner
 
@@ -94,22 +96,22 @@ def _settings(config: Config) -> tuple[bool, bool, bool]:
     )
 
 
-def _states(context: Context, count: int) -> tuple[At, list[At]]:
+def _states(context: Context, count: int) -> tuple[Ref, list[Ref]]:
     """What runs through it, and the states that it starts from, each (batch, units)."""
     several = context.xs
     given = context.argument("initial_state", 1 if len(context.call.args) > 1 else 99)
     states = several[1:] if given is None else given if isinstance(given, list) else [given]
-    if states and (len(states) != count or not all(isinstance(each, At) for each in states)):
+    if states and (len(states) != count or not all(isinstance(each, Ref) for each in states)):
         raise Refusal(f"starts from {len(states)} states, expected {count}")
     return several[0], list(states)
 
 
 def _finish(inner: Config, outer: Config) -> None:
     if inner is not outer and (unread := inner.unread()):
-        raise Refusal(f"its cell has settings that have no counterpart: {short(unread)}")
+        raise Refusal(f"its cell has settings that are not supported: {short(unread)}")
 
 
-def recurrence(context: Context) -> list[At]:
+def recurrence(context: Context) -> list[Ref]:
     """SimpleRNN, LSTM, GRU, and a RNN of one of their cells."""
     name, inner = _class(context.layer)
     cell = CELLS[name]
@@ -119,14 +121,14 @@ def recurrence(context: Context) -> list[At]:
     x, states = _states(context, cell.states)
     x = context.as_float(x)
     if backwards:
-        x = context.op("slice", x, index=[[None, None, None], [None, None, -1]], wish=f"{context.layer.name}_backwards")
+        x = context.op("slice", x, index=[[None, None, None], [None, None, -1]], role="backwards")
     whole = sequences and not with_state
     fields |= {"bidirectional": False, "return_state": not whole}
-    initial = [context.op("expand_dims", state, axis=0, wish=f"{context.layer.name}_state") for state in states]
+    initial = [context.op("expand_dims", state, axis=0, role="state") for state in states]
     results = context.block(cell.kind, fields, x, *initial, weights=recurrent(cell.gates), sizes=_input_size)
     if whole:
         return results
-    last = [context.op("squeeze", at, axis=0, wish=f"{context.layer.name}_last") for at in results[1:]]
+    last = [context.op("squeeze", at, axis=0, role="last") for at in results[1:]]
     return [results[0] if sequences else last[0], *(last if with_state else ())]
 
 
@@ -134,7 +136,7 @@ def _input_size(arrays: Any) -> dict[str, int]:
     return {"input_size": arrays["weight_ih_l0"].shape[1]}
 
 
-def bidirectional(context: Context) -> list[At]:
+def bidirectional(context: Context) -> list[Ref]:
     """Bidirectional, of a recurrence."""
     config = context.config
     forward = context.child(config.value("layer"), "forward_layer")
@@ -142,47 +144,46 @@ def bidirectional(context: Context) -> list[At]:
         forward.name = f"forward_{forward.name}"
         context.importer.storage.below(context.layer, forward, "forward_layer")
     if forward.kind not in CELLS and forward.kind != "RNN":
-        raise Refusal(f"Bidirectional of a {forward.kind} has no counterpart")
+        raise Refusal(f"Bidirectional of a {forward.kind} is not supported")
     name, inner = _class(forward)
     cell = CELLS[name]
     sequences, with_state, backwards = _settings(forward.config)
     if backwards:
-        raise Refusal("Bidirectional of a layer that goes backwards has no counterpart")
+        raise Refusal("Bidirectional of a layer that goes backwards is not supported")
     fields = _fields(context, name, inner)
     backward = _backward(context, forward, fields, name)
     for each in (inner, forward.config):
         if unread := each.unread():
-            raise Refusal(f"its layer has settings that have no counterpart: {short(unread)}")
+            raise Refusal(f"its layer has settings that are not supported: {short(unread)}")
     x, states = _states(context, 2 * cell.states)
     merge = config.value("merge_mode", "concat")
     if merge not in ("concat", "sum", "mul", "ave", None):
-        raise Refusal(f"merge_mode = {short(merge)} has no counterpart")
+        raise Refusal(f"merge_mode = {short(merge)} is not supported")
     fields |= {"bidirectional": True, "return_state": with_state or not sequences}
     held = context.held(fields, recurrent(cell.gates), forward)
     held |= context.held(fields, recurrent(cell.gates, "l0_reverse"), backward)
-    wish = context.layer.name
     initial = [
-        context.op("stack", states[index], states[index + cell.states], axis=0, wish=f"{wish}_state")
+        context.op("stack", states[index], states[index + cell.states], axis=0, role="state")
         for index in range(cell.states if states else 0)
     ]
     results = context.block(cell.kind, fields, context.as_float(x), *initial, held=held, sizes=_input_size)
     units = fields["hidden_size"]
-    last = [context.op("slice", at, index=[way], wish=f"{wish}_last") for way in (0, 1) for at in results[1:]]
+    last = [context.op("slice", at, index=[way], role="last") for way in (0, 1) for at in results[1:]]
     if sequences:
         if merge == "concat":
             out = [results[0]]
         else:
             whole = [None, None, None]
             halves = [[0, units, None], [units, None, None]]
-            out = [context.op("slice", results[0], index=[whole, whole, half], wish=f"{wish}_half") for half in halves]
+            out = [context.op("slice", results[0], index=[whole, whole, half], role="half") for half in halves]
     else:
         out = [last[0], last[cell.states]]
         if merge == "concat":
-            out = [context.op("concatenate", *out, axis=-1, wish=f"{wish}_both")]
+            out = [context.op("concatenate", *out, axis=-1, role="both")]
     if len(out) == 2 and merge is not None:
-        out = [context.op("multiply" if merge == "mul" else "add", *out, wish=f"{wish}_both")]
+        out = [context.op("multiply" if merge == "mul" else "add", *out, role="both")]
     if merge == "ave":
-        out = [context.op("multiply", out[0], context.constant(0.5), wish=f"{wish}_mean")]
+        out = [context.op("multiply", out[0], context.constant(0.5), role="mean")]
     return [*out, *(last if with_state else ())]
 
 
@@ -193,9 +194,9 @@ def _backward(context: Context, forward: Layer, fields: dict[str, Any], name: st
         backward = context.child(given, "backward_layer")
         own_name, own = _class(backward)
         if own_name != name or _fields(context, own_name, own) != fields:
-            raise Refusal("its two layers have different settings, which has no counterpart")
+            raise Refusal("its two layers have different settings, which is not supported")
         if _settings(backward.config)[:2] != _settings(forward.config)[:2]:
-            raise Refusal("its two layers return different things, which has no counterpart")
+            raise Refusal("its two layers return different things, which is not supported")
         return backward
     stem = forward.name.removeprefix("forward_")
     backward = Layer(f"backward_{stem}", forward.kind, forward.module, forward.config, [])
@@ -220,11 +221,11 @@ _EVERYWHERE: Final = frozenset(
 )
 
 
-def time_distributed(context: Context) -> list[At]:
+def time_distributed(context: Context) -> list[Ref]:
     """TimeDistributed: the steps of time become items of the batch, and back."""
     inner = context.child(context.config.value("layer"), "layer")
     if context.argument("mask", 2) is not None:
-        raise Refusal("takes a mask, which has no counterpart")
+        raise Refusal("takes a mask, which is not supported")
     x = context.x
     if inner.kind in _EVERYWHERE or (
         inner.kind == "LayerNormalization" and inner.config.values.get("axis") in (-1, [-1])
@@ -235,22 +236,22 @@ def time_distributed(context: Context) -> list[At]:
     steps = dims[1] if len(dims) > 1 else None
     if steps is None or any(size is None for size in dims[2:]):
         raise Refusal(f"TimeDistributed of a {inner.kind} needs fixed sizes of all axes but the batch: pass inputs=")
-    flat = context.op("reshape", x, shape=[-1, *dims[2:]], wish=f"{context.layer.name}_items")
+    flat = context.op("reshape", x, shape=[-1, *dims[2:]], role="items")
     inner.name = context.layer.name
     found = _called(context, inner, flat)
-    if found == [LOST]:
+    if found == [UNSUPPORTED]:
         return found
     results = []
     for at in found:
         after = context.dims(at)[1:]
         if any(size is None for size in after):
-            raise Refusal(f"TimeDistributed of a {inner.kind} whose result has free sizes has no counterpart")
-        results.append(context.op("reshape", at, shape=[-1, steps, *after], wish=f"{context.layer.name}_steps"))
+            raise Refusal(f"TimeDistributed of a {inner.kind} whose result has free sizes is not supported")
+        results.append(context.op("reshape", at, shape=[-1, steps, *after], role="steps"))
     return results
 
 
-def _called(context: Context, inner: Layer, x: At) -> list[At]:
+def _called(context: Context, inner: Layer, x: Ref) -> list[Ref]:
     """The layer inside, called; what training changes in it, the one around it may forbid."""
     if not context.is_trainable():
         inner.config.values["trainable"] = False
-    return context.importer.call(context.scope, inner, Call([x], {}))
+    return context.importer.call(context.builder, inner, Call([x], {}))

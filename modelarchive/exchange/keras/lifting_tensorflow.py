@@ -94,12 +94,12 @@ def as_operation(layer: Layer, call: Call) -> tuple[Layer, Call]:
     """A TFOpLambda or SlicingOpLambda as the operation that it is, and its call.
 
     Raises:
-        Refusal: It is a function that has no counterpart, or is called with what has none.
+        Refusal: The function is not supported, or not with these arguments.
     """
     name = layer.config.values.get("function", "__operators__.getitem")
     found = FUNCTIONS.get(name) if isinstance(name, str) else None
     if found is None:
-        raise Refusal(f"TensorFlow's function {short(name)} has no counterpart")
+        raise Refusal(f"TensorFlow's function {short(name)} is not supported")
     given = {key: value for key, value in call.kwargs.items() if key != "name"}
     # TensorFlow's defaults, written out: transpose_b, conjugate, ...
     given = {
@@ -108,7 +108,7 @@ def as_operation(layer: Layer, call: Call) -> tuple[Layer, Call]:
     config = dict(found.given) | {there: given.pop(here) for here, there in found.settings.items() if here in given}
     further = [_slices(given.pop(argument)) for argument in found.arguments if argument in given]
     if given:
-        raise Refusal(f"TensorFlow's {name} is called with {short(given)}, which has no counterpart")
+        raise Refusal(f"TensorFlow's {name} is called with {short(given)}, which is not supported")
     operation = Layer(layer.name, found.operation, "keras.ops", Config({"name": layer.name, **config}), [])
     return operation, Call([*call.args, *further], {})
 

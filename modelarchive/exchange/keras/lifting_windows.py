@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from modelarchive.exchange.keras.lifting_context import Context
-from modelarchive.exchange.keras.scope import At
+from modelarchive.exchange.drawing import Ref
+from modelarchive.exchange.keras.lifting_activations import activation_of, behind
+from modelarchive.exchange.keras.lifting_context import Context, Lift
 from modelarchive.exchange.refusal import Refusal
 
-Read = Callable[[Context], At]
 _LAST: Final = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
 _FIRST: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 
@@ -22,7 +22,7 @@ def layout(context: Context, rank: int) -> str:
     return (_LAST if found == "channels_last" else _FIRST)[rank]
 
 
-def spatial(context: Context, at: At, order: str) -> list[int | None]:
+def spatial(context: Context, at: Ref, order: str) -> list[int | None]:
     """The sizes of the axes that windows move over."""
     dims = context.dims(at)
     if len(dims) != len(order):
@@ -30,7 +30,7 @@ def spatial(context: Context, at: At, order: str) -> list[int | None]:
     return dims[1:-1] if order[-1] == "C" else dims[2:]
 
 
-def padding(context: Context, at: At, order: str, window: Sequence[int], strides: Sequence[int]) -> list[list[int]]:
+def padding(context: Context, at: Ref, order: str, window: Sequence[int], strides: Sequence[int]) -> list[list[int]]:
     """The padding of a window that is moved: as much as `same` takes, which depends on the size."""
     how = context.config.text("padding", "valid")
     if how == "valid":
@@ -38,7 +38,7 @@ def padding(context: Context, at: At, order: str, window: Sequence[int], strides
     if how == "causal" and len(window) == 1:
         return [[window[0] - 1, 0]]
     if how != "same":
-        raise Refusal(f"padding = {how!r} has no counterpart")
+        raise Refusal(f"padding = {how!r} is not supported")
     if all(stride == 1 for stride in strides):
         return [[(size - 1) // 2, size - 1 - (size - 1) // 2] for size in window]
     found = []
@@ -59,14 +59,14 @@ def _window(context: Context, rank: int) -> tuple[list[int], list[int], list[int
     return kernel, config.sizes("strides", rank, 1), dilation, wide
 
 
-def convolution(rank: int) -> Read:
+def convolution(rank: int) -> Lift:
     """Conv1D, Conv2D, Conv3D."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         config = context.config
         order, x = layout(context, rank), context.as_float(context.x)
         kernel, strides, dilation, wide = _window(context, rank)
-        activation = context.activation_of(config.value("activation", None))
+        activation = activation_of(context, config.value("activation", None))
         groups = config.integer("groups", 1)
         fields = {
             "channels": config.integer("filters"),
@@ -82,23 +82,23 @@ def convolution(rank: int) -> Read:
         config.expect("quantization_config", None)
         sizes = lambda arrays: {"in_channels": arrays["weight"].shape[1] * groups}  # noqa: E731
         at = context.block(f"Conv{rank}D", fields, x, sizes=sizes)[0]
-        return at if activation.field else context.activation(activation, at)
+        return behind(context, at, activation)
 
-    return read
+    return lift
 
 
-def depthwise(rank: int) -> Read:
+def depthwise(rank: int) -> Lift:
     """DepthwiseConv1D, DepthwiseConv2D: as many groups as channels."""
 
-    def read(context: Context) -> At:
-        activation = context.activation_of(context.config.value("activation", None))
+    def lift(context: Context) -> Ref:
+        activation = activation_of(context, context.config.value("activation", None))
         at = _depthwise(context, rank, activation.field, context.config.flag("use_bias", default=True))
-        return at if activation.field else context.activation(activation, at)
+        return behind(context, at, activation)
 
-    return read
+    return lift
 
 
-def _depthwise(context: Context, rank: int, activation: str | None, use_bias: bool, wish: str = "", **more: Any) -> At:
+def _depthwise(context: Context, rank: int, activation: str | None, use_bias: bool, role: str = "", **more: Any) -> Ref:
     order, x = layout(context, rank), context.as_float(context.x)
     kernel, strides, dilation, wide = _window(context, rank)
     context.config.expect("groups", 1)
@@ -118,21 +118,21 @@ def _depthwise(context: Context, rank: int, activation: str | None, use_bias: bo
         "use_bias": use_bias,
         "in_channels": channels,
     }
-    return context.block(f"Conv{rank}D", fields, x, wish=wish, **more)[0]
+    return context.block(f"Conv{rank}D", fields, x, role=role, **more)[0]
 
 
-def separable(rank: int) -> Read:
+def separable(rank: int) -> Lift:
     """SeparableConv1D, SeparableConv2D: a convolution for each channel, and one over the channels."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         config = context.config
         use_bias = config.flag("use_bias", default=True)
-        activation = context.activation_of(config.value("activation", None))
+        activation = activation_of(context, config.value("activation", None))
         every = context.held({"use_bias": use_bias}, context.weights, context.layer)
         held = [{"weight": every["depthwise"]}, {"weight": every["pointwise"]}]
         if use_bias:
             held[1]["bias"] = every["bias"]
-        at = _depthwise(context, rank, None, False, f"{context.layer.name}_depthwise", held=held[0])
+        at = _depthwise(context, rank, None, False, "depthwise", held=held[0])
         fields = {
             "channels": config.integer("filters"),
             "kernel_size": [1] * rank,
@@ -146,22 +146,22 @@ def separable(rank: int) -> Read:
         }
         sizes = lambda arrays: {"in_channels": arrays["weight"].shape[1]}  # noqa: E731
         at = context.block(f"Conv{rank}D", fields, at, sizes=sizes, held=held[1])[0]
-        return at if activation.field else context.activation(activation, at)
+        return behind(context, at, activation)
 
-    return read
+    return lift
 
 
-def transposed(rank: int) -> Read:
+def transposed(rank: int) -> Lift:
     """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         config = context.config
         order, x = layout(context, rank), context.as_float(context.x)
         kernel, strides, dilation, wide = _window(context, rank)
-        activation = context.activation_of(config.value("activation", None))
+        activation = activation_of(context, config.value("activation", None))
         how = config.text("padding", "valid")
         if how not in ("valid", "same"):
-            raise Refusal(f"padding = {how!r} has no counterpart")
+            raise Refusal(f"padding = {how!r} is not supported")
         given = config.value("output_padding", None)
         extra = None if given is None else config.sizes("output_padding", rank)
         ends = [
@@ -183,9 +183,9 @@ def transposed(rank: int) -> Read:
         config.expect("groups", 1)
         sizes = lambda arrays: {"in_channels": arrays["weight"].shape[0]}  # noqa: E731
         at = context.block(f"Conv{rank}DTranspose", fields, x, sizes=sizes)[0]
-        return at if activation.field else context.activation(activation, at)
+        return behind(context, at, activation)
 
-    return read
+    return lift
 
 
 def _transposed_ends(how: str, size: int, stride: int, extra: int | None) -> tuple[int, int, int]:
@@ -201,10 +201,10 @@ def _transposed_ends(how: str, size: int, stride: int, extra: int | None) -> tup
     return (total // 2, total - total // 2, 0) if total > 0 else (0, 0, -total)
 
 
-def pooling(style: str, rank: int) -> Read:
+def pooling(style: str, rank: int) -> Lift:
     """MaxPooling and AveragePooling; what is padded does not count in the mean."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         config = context.config
         order, x = layout(context, rank), context.x
         window = config.sizes("pool_size", rank, 2)
@@ -224,7 +224,7 @@ def pooling(style: str, rank: int) -> Read:
         more: dict[str, Any] = {"count_include_pad": False} if style == "Avg" else {}
         return context.plain(f"{style}Pool{rank}D", x, **fields, **more)
 
-    return read
+    return lift
 
 
 def _is_uneven(pairs: Sequence[Sequence[int]], window: Sequence[int]) -> bool:
@@ -234,60 +234,60 @@ def _is_uneven(pairs: Sequence[Sequence[int]], window: Sequence[int]) -> bool:
     )
 
 
-def global_pooling(style: str, rank: int) -> Read:
+def global_pooling(style: str, rank: int) -> Lift:
     """GlobalMaxPooling, GlobalAveragePooling."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         order = layout(context, rank)
         if context.argument("mask", 1) is not None:
-            raise Refusal("takes a mask, which has no counterpart")
+            raise Refusal("takes a mask, which is not supported")
         keep = context.config.flag("keepdims", default=False)
         at = context.plain(f"Global{style}Pool{rank}D", context.x, layout=order)
-        return at if keep else context.plain("Flatten", at, wish=f"{context.layer.name}_flat")
+        return at if keep else context.plain("Flatten", at, role="flat")
 
-    return read
+    return lift
 
 
-def adaptive(rank: int) -> Read:
+def adaptive(rank: int) -> Lift:
     """AdaptiveAveragePooling1D, AdaptiveAveragePooling2D."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         sizes = context.config.sizes("output_size", rank)
         return context.plain(f"AdaptiveAvgPool{rank}D", context.x, output_size=sizes, layout=layout(context, rank))
 
-    return read
+    return lift
 
 
-def zero_padding(rank: int) -> Read:
+def zero_padding(rank: int) -> Lift:
     """ZeroPadding1D, ZeroPadding2D, ZeroPadding3D."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         order, pairs = layout(context, rank), context.config.pairs("padding", rank)
         around = [*pairs, [0, 0]] if order[-1] == "C" else pairs
         return context.plain("Pad", context.x, padding=around, mode="constant", value=0.0)
 
-    return read
+    return lift
 
 
-def cropping(rank: int) -> Read:
+def cropping(rank: int) -> Lift:
     """Cropping1D, Cropping2D, Cropping3D."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         order, pairs = layout(context, rank), context.config.pairs("cropping", rank)
         ranges: list[Any] = [[before, -after if after else None, None] for before, after in pairs]
         whole = [None, None, None]
         return context.op("slice", context.x, index=[whole, *ranges] if order[-1] == "C" else [whole, whole, *ranges])
 
-    return read
+    return lift
 
 
-def upsampling(rank: int) -> Read:
+def upsampling(rank: int) -> Lift:
     """UpSampling1D, UpSampling2D, UpSampling3D."""
 
-    def read(context: Context) -> At:
+    def lift(context: Context) -> Ref:
         mode = context.config.text("interpolation", "nearest")
         if mode not in ("nearest", "bilinear"):
-            raise Refusal(f"interpolation = {mode!r} has no counterpart, only nearest and bilinear")
+            raise Refusal(f"interpolation = {mode!r} is not supported, only nearest and bilinear")
         fields: dict[str, Any] = {
             "scale": context.config.sizes("size", rank, 2),
             "mode": "nearest" if mode == "nearest" else "linear",
@@ -297,10 +297,10 @@ def upsampling(rank: int) -> Read:
         }
         return context.plain("Upsample", context.x, **fields)
 
-    return read
+    return lift
 
 
-def resizing(context: Context) -> At:
+def resizing(context: Context) -> Ref:
     """Resizing without cropping, padding or smoothing."""
     config = context.config
     for name in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
@@ -315,14 +315,14 @@ def resizing(context: Context) -> At:
         # Frameworks differ in the place of the nearest element, but for whole multiples.
         known = spatial(context, x, order)
         if any(size is None or each % size for size, each in zip(known, wanted, strict=True)):
-            raise Refusal("interpolation = 'nearest' has a counterpart for whole multiples of known sizes only")
+            raise Refusal("interpolation = 'nearest' is supported for whole multiples of known sizes only")
     elif mode != "bilinear":
-        raise Refusal(f"interpolation = {mode!r} has no counterpart, only nearest and bilinear")
+        raise Refusal(f"interpolation = {mode!r} is not supported, only nearest and bilinear")
     fields: dict[str, Any] = {"scale": None, "size": wanted, "align_corners": False, "layout": order}
     return context.plain("Upsample", x, mode="linear" if mode == "bilinear" else "nearest", **fields)
 
 
-def center_crop(context: Context) -> At:
+def center_crop(context: Context) -> Ref:
     """CenterCrop of images that are at least as large."""
     order = layout(context, 2)
     wanted = [context.config.integer("height"), context.config.integer("width")]

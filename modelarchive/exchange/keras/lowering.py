@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from modelarchive.exchange.keras.emitting import Tensor
 from modelarchive.exchange.keras.lowering_activations import activation
 from modelarchive.exchange.keras.lowering_attention import ATTENTION
-from modelarchive.exchange.keras.lowering_context import Context, Tensor, Value
+from modelarchive.exchange.keras.lowering_context import Context, Value
 from modelarchive.exchange.keras.lowering_dense import DENSE
 from modelarchive.exchange.keras.lowering_ops import OPS
 from modelarchive.exchange.keras.lowering_recurrent import RECURRENT
@@ -21,7 +22,7 @@ from modelarchive.nn import Layer
 
 def _remembered(context: Context, layer: Layer, value: Value) -> tuple[Tensor, bool]:
     """The tensor with its channels where they were when this layer was first called."""
-    last = context.builder.first_called.setdefault(id(layer), value.last and value.rank > 2)
+    last = context.emitter.first_called.setdefault(id(layer), value.last and value.rank > 2)
     dtype = context.dtype
     return (context.moved(value, dtype) if last else context.plain(value, dtype)), last
 
@@ -76,7 +77,7 @@ def _rms_norm(context: Context, layer: Any, x: Tensor, count: int) -> Tensor:
     scaled = context.op("multiply", x, context.op("rsqrt", context.op("add", mean, float(layer.epsilon))))
     if not layer.scale:
         return scaled
-    return context.op("multiply", scaled, context.cast(context.matrix(layer.weight), x.dtype))
+    return context.op("multiply", scaled, context.cast(context.parameter(layer.weight), x.dtype))
 
 
 def _group_norm(context: Context, layer: Any, given: list[Value]) -> Value:
@@ -110,7 +111,7 @@ def _prelu(context: Context, layer: Any, given: list[Value]) -> Value:
     if rank == 1:
         raise Refusal("a PReLU of an input with one axis has no counterpart")
     channels = _axis(layer.axis, rank, last=last)
-    slopes = context.array(layer.weight)
+    slopes = layer.weight.value()
     own = channels if slopes.size > 1 else 0
     if slopes.size > 1 and channels == 0:
         raise Refusal("a PReLU with a slope for each element of the batch has no counterpart")

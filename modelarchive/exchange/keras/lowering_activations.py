@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from modelarchive.exchange.keras.lowering_context import Context, Tensor
+from modelarchive.exchange.keras.emitting import Tensor
+from modelarchive.exchange.keras.lowering_context import Context
 
 #: Activation -> the name that Keras has for the same function, as the argument of a layer.
 ACTIVATED: Final[dict[str | None, str | None]] = {

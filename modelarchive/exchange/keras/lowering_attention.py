@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.keras.lowering_context import Context, Tensor, Value
+from modelarchive.exchange.keras.emitting import Tensor
+from modelarchive.exchange.keras.lowering_context import Context, Value
 from modelarchive.exchange.keras.lowering_dense import dense
 from modelarchive.exchange.keras.lowering_shapes import sliced
 from modelarchive.exchange.keras.stored import Stored, stored
 from modelarchive.exchange.rows import Lowering
+from modelarchive.names import joined
 from modelarchive.nn import Parameter
 from modelarchive.ops.rotary import Rotary
 
@@ -45,8 +48,7 @@ def _attention(context: Context, layer: Any, given: list[Value]) -> Value:
 
 def _dense_at(context: Context, child: Any, name: str, x: Tensor) -> Tensor:
     """A Dense of this layer, named as it is."""
-    there = Context(context.builder, f"{context.path}.{name}" if context.path else name, context.known)
-    return dense(there, child, x)
+    return dense(replace(context, path=joined(context.path, name)), child, x)
 
 
 def _is_plain(layer: Any) -> bool:

@@ -1,51 +1,30 @@
-"""What the tables of the written kinds and ops work on: symbolic values, and the context of a row."""
+"""What the rows of the kinds and ops that are written as Keras' layers work on."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from modelarchive.exchange import walking
+from modelarchive.exchange.keras.emitting import Emitter, Tensor
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn import Parameter
-from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import dtype_name
-
-if TYPE_CHECKING:
-    from modelarchive.exchange.keras.exporting import Builder
-
-#: A KerasTensor: the symbolic result of a Keras layer or operation.
-Tensor = Any
 
 
 @dataclass(frozen=True)
-class Value:
-    """A value of the network while its model is built.
+class Value(walking.Value):
+    """A value of the network while its model is built; `tensor` is what Keras has for it.
 
     Attributes:
-        known: Its shapes and dtype.
-        tensor: What Keras has for it; None for a constant.
-        constant: A Python number (of weak dtype) or an array, where there is no tensor.
         last: Whether `tensor` has the channels, axis 1 of the value, as its last axis.
     """
 
-    known: Abstract
-    tensor: Tensor = None
-    constant: Any = None
     last: bool = False
-
-    @property
-    def rank(self) -> int:
-        """How many axes it has."""
-        return len(self.known.shapes[0])
-
-    @property
-    def sizes(self) -> list[int | None]:
-        """Its shape, None for sizes that are free."""
-        return self.known.declared
 
     @property
     def dtype(self) -> str:
@@ -54,34 +33,25 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Context:
-    """Where in the network Keras' layers are made.
+class Context(walking.Context[Value]):
+    """One use of a layer or op, and the layers of Keras that are made for it.
 
     Attributes:
-        builder: What makes and keeps them.
-        path: The block or node.
-        known: What is known of the results: an Abstract, or a tuple of them.
+        emitter: What makes and keeps them.
     """
 
-    builder: Builder
-    path: str
-    known: Any
+    emitter: Emitter
 
     # ------------------------------------------------------------------ results
 
     def result(self, tensor: Tensor, *, last: bool = False) -> Value:
         """The one result."""
-        return Value(self.known, tensor, last=last)
+        return Value(tensor, self.known[0], last=last)
 
     @property
     def dtype(self) -> str:
         """The dtype of the (first) result."""
-        known = self.known[0] if isinstance(self.known, tuple) else self.known
-        return dtype_name(known.array_dtype)
-
-    def note(self, what: str, where: str = "") -> None:
-        """Tell what is changed or lost."""
-        self.builder.note(where or self.path, what)
+        return dtype_name(self.known[0].array_dtype)
 
     # ------------------------------------------------------------------ layers and operations
 
@@ -106,15 +76,15 @@ class Context:
             call: Further arguments of the call.
             config: Arguments of the class.
         """
-        made = self.builder.layer(self.path, role, theirs, {**config, "dtype": dtype or self.dtype})
+        made = self.emitter.layer(self.path, role, theirs, {**config, "dtype": dtype or self.dtype})
         result = made(*inputs, **(call or {}))
         if weights:
-            self.builder.fill(made, self.path, weights)
+            self.emitter.fill(made, self.path, weights)
         return result
 
     def op(self, name: str, *inputs: Any, **arguments: Any) -> Tensor:
         """Call a function of ``keras.ops``; the operation is named after the block."""
-        result = getattr(self.builder.keras.ops, name)(*inputs, **arguments)
+        result = getattr(self.emitter.keras.ops, name)(*inputs, **arguments)
         first = result[0] if isinstance(result, list | tuple) else result
         self.named(first, name)
         if first is result and name != "cast":
@@ -127,12 +97,12 @@ class Context:
 
     def named(self, tensor: Tensor, name: str) -> Tensor:
         """The result of an operation that is named after the block: functions of keras.ops take no name."""
-        tensor._keras_history.operation.name = self.builder.free_name(self.path, name)
+        tensor._keras_history.operation.name = self.emitter.free_name(self.path, name)
         return tensor
 
     def cast(self, tensor: Tensor, dtype: str) -> Tensor:
         """The tensor in a dtype."""
-        if dtype == "uint64" and self.builder.keras.backend.backend() == "torch":
+        if dtype == "uint64" and self.emitter.keras.backend.backend() == "torch":
             raise Refusal("PyTorch, which is Keras' backend here, has no uint64")
         return tensor if tensor.dtype == dtype else self.op("cast", tensor, dtype)
 
@@ -141,7 +111,7 @@ class Context:
     def plain(self, value: Value, dtype: str = "") -> Tensor:
         """A value as a tensor with its axes in their own order, a constant made one."""
         if value.tensor is None:
-            made = self.builder.held(self, np.asarray(value.constant, value.known.array_dtype))
+            made = self.held(np.asarray(value.constant, value.known.array_dtype))
             return self.cast(made, dtype or value.dtype)
         tensor = value.tensor
         if value.last:
@@ -161,14 +131,14 @@ class Context:
         if axes == tuple(range(len(axes))):
             return tensor
         key = (id(tensor), axes)
-        if key not in self.builder.permuted:
+        if key not in self.emitter.permuted:
             if axes[0] == 0:
-                layer = self.builder.fresh(self.path, "Permute", {"dims": axes[1:], "dtype": tensor.dtype})
+                layer = self.emitter.fresh(self.path, "Permute", {"dims": axes[1:], "dtype": tensor.dtype})
                 made = layer(tensor)
             else:
                 made = self.op("transpose", tensor, axes)
-            self.builder.permuted[key] = (made, tensor)  # kept, so that the id stays its own
-        return self.builder.permuted[key][0]
+            self.emitter.permuted[key] = (made, tensor)  # kept, so that the id stays its own
+        return self.emitter.permuted[key][0]
 
     def argument(self, value: Value, dtype: str = "") -> Any:
         """A value as an operation takes it: a tensor, or a number or array as it is."""
@@ -180,19 +150,62 @@ class Context:
 
     # ------------------------------------------------------------------ parameters
 
-    def array(self, parameter: Parameter) -> np.ndarray:
-        """The values of a parameter."""
-        return parameter.value()
-
     def is_shared(self, parameter: Parameter) -> bool:
         """Whether several blocks, or nodes of a graph, use it."""
-        return id(parameter) in self.builder.shared
+        return id(parameter) in self.emitter.shared
 
-    def matrix(self, parameter: Parameter) -> Tensor:
-        """A parameter's values as a tensor."""
-        return self.builder.parameter(self, parameter)
+    def parameter(self, parameter: Parameter) -> Tensor:
+        """A parameter's values as a tensor: all rows of an Embedding, the one layer that only holds an array."""
+        key = id(parameter)
+        if key in self.emitter.tensors:
+            return self.emitter.tensors[key]
+        array = parameter.value()
+        dtype = dtype_name(array.dtype)
+        shape = array.shape
+        if not array.size:
+            raise Refusal("a parameter without elements has no counterpart")
+        if array.dtype.kind != "f" and dtype != "bfloat16":
+            self.note("a parameter of integers is a constant in the model's config")
+            self.emitter.paths.setdefault(key, self.path)
+            self.emitter.tensors[key] = self.cast(self.held(array), dtype)
+            return self.emitter.tensors[key]
+        rows = shape[0] if len(shape) > 1 else 1
+        table = self.emitter.tables.get(key)
+        if table is None:
+            flat = array.reshape(rows, -1)
+            config = {"input_dim": rows, "output_dim": flat.shape[1], "dtype": dtype}
+            table = self.emitter.fresh(self.path, "Embedding", config)
+            made = table(self.count(rows))
+            self.emitter.fill(table, self.path, [(flat, [parameter])])
+            if len(shape) == 2:
+                self.emitter.tables[key] = table
+            else:
+                made = self.op("reshape", made, shape)
+        else:
+            made = table(self.count(rows))
+        self.emitter.tensors[key] = made
+        return made
 
-    # ------------------------------------------------------------------ counting
+    # ------------------------------------------------------------------ constants and counting
+
+    def held(self, array: np.ndarray) -> Tensor:
+        """A constant as a tensor: Keras has none without an input."""
+        zero = self.zero()
+        if not array.ndim:
+            return self.op("add", self.cast(zero, _numeric(array.dtype)), array.item())
+        zeros = self.op("broadcast_to", self.cast(zero, _numeric(array.dtype)), array.shape)
+        return self.op("add", zeros, array.astype(_numeric(array.dtype)))
+
+    def zero(self) -> Tensor:
+        """A 0 without axes (int32) that depends on the first input, in its shape only."""
+        if 0 not in self.emitter.tensors:
+            self.emitter.tensors[0] = self.zeros_along(self.emitter.origin, None)
+        return self.emitter.tensors[0]
+
+    def count(self, size: int) -> Tensor:
+        """0, 1, 2, ... (int32) in a fixed number."""
+        ones = self.op("broadcast_to", self.op("add", self.zero(), 1), (size,))
+        return self.op("subtract", self.op("cumsum", ones, axis=0), 1)
 
     def zeros_along(self, tensor: Tensor, axis: int | None) -> Tensor:
         """Zeros (int32) in the sizes of an axis of a tensor, or one without axes: what is not fixed, only it knows."""
@@ -216,17 +229,6 @@ def _tensors(inputs: Sequence[Any]) -> list[Tensor]:
     return [each for each in flat if is_tensor(each)]
 
 
-def several(known: Any) -> tuple[Any, ...]:
-    """What is known of results as a tuple."""
-    return known if isinstance(known, tuple) else (known,)
-
-
-def unique(wish: str, taken: set[str]) -> str:
-    """`wish`, or `wish` with a number that makes it unique; taken from then on."""
-    name = wish
-    for number in itertools.count(1):
-        if name not in taken:
-            break
-        name = f"{wish}_{number}"
-    taken.add(name)
-    return name
+def _numeric(dtype: np.dtype[Any]) -> str:
+    """A dtype in which numbers can be added."""
+    return "int32" if dtype.kind == "b" else dtype_name(dtype)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from modelarchive.exchange.keras.emitting import Tensor
 from modelarchive.exchange.keras.lowering_activations import ACTIVATED, activated
-from modelarchive.exchange.keras.lowering_context import Context, Tensor, Value
+from modelarchive.exchange.keras.lowering_context import Context, Value
 from modelarchive.exchange.keras.lowering_shapes import pooled_flat
 from modelarchive.exchange.keras.stored import stored
 from modelarchive.exchange.rows import Lowering
@@ -21,10 +22,10 @@ def dense(context: Context, layer: Any, x: Tensor, *, role: str = "") -> Tensor:
     if context.is_shared(layer.weight):
         axes = (1, 0)
         product = context.op(
-            "matmul", x, context.op("transpose", context.cast(context.matrix(layer.weight), x.dtype), axes)
+            "matmul", x, context.op("transpose", context.cast(context.parameter(layer.weight), x.dtype), axes)
         )
         if layer.use_bias:
-            product = context.op("add", product, context.cast(context.matrix(layer.bias), x.dtype))
+            product = context.op("add", product, context.cast(context.parameter(layer.bias), x.dtype))
         return activated(context, layer.activation, product)
     fused = layer.activation in ACTIVATED
     made = context.layer(
@@ -64,14 +65,14 @@ def _embedding(context: Context, layer: Any, given: list[Value]) -> Value:
     x = context.plain(given[0])
     if x.dtype not in ("int32", "int64", "int8", "int16", "uint8"):
         x = context.cast(x, "int32")
-    table = context.builder.tables.get(id(layer.weight))
+    table = context.emitter.tables.get(id(layer.weight))
     if table is not None:
         return context.result(table(x))
     if layer.padding_idx is not None:
         context.note("which row stands for padding is left out: training in Keras changes it like any other")
     config = {"input_dim": layer.input_dim, "output_dim": layer.output_dim}
     made = context.layer("Embedding", x, weights=stored("Embedding", layer), **config)
-    context.builder.tables[id(layer.weight)] = made._keras_history.operation
+    context.emitter.tables[id(layer.weight)] = made._keras_history.operation
     return context.result(made)
 
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.keras import lowering_selection as selection
-from modelarchive.exchange.keras.lowering_context import Context, Tensor, Value, is_tensor
+from modelarchive.exchange.keras.emitting import Tensor
+from modelarchive.exchange.keras.lowering_context import Context, Value, is_tensor
 from modelarchive.exchange.keras.lowering_shapes import padded, permuted, reshape
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
@@ -85,7 +86,7 @@ def _reduced(context: Context, value: Value, axes: list[int], *, keepdims: bool)
     # What is left is in its own order: no channels, or nothing behind them.
     if 1 not in left or all(axis < 2 for axis in left):
         return value, _own(axes, value), False
-    return Value(value.known, context.plain(value)), axes, False
+    return Value(context.plain(value), value.known), axes, False
 
 
 def _reduction(name: str) -> Lower:
@@ -188,7 +189,7 @@ def _concatenate(context: Context, arguments: Arguments, given: list[Value]) -> 
     if all(each.tensor is not None for each in given) and len(given) > 1:
         last = any(each.last for each in given)
         inputs = [context.moved(each, context.dtype) if last else context.plain(each, context.dtype) for each in given]
-        own = _own([axis], Value(given[0].known, last=last))[0]
+        own = _own([axis], Value(None, given[0].known, last=last))[0]
         own = -1 if own == given[0].rank - 1 else own
         return context.result(context.layer("Concatenate", inputs, axis=own), last=last)
     inputs = [context.plain(each, context.dtype) for each in given]
@@ -240,11 +241,11 @@ def _pad(context: Context, arguments: Arguments, given: list[Value]) -> Value:
 def _broadcast_to(context: Context, arguments: Arguments, given: list[Value]) -> Value:
     """Sizes that are free come as zeros in the sizes of the second array."""
     x = context.argument(given[0])
-    sizes = context.known.declared
+    sizes = context.known[0].declared
     if given[0].tensor is not None and None not in sizes:
         return context.result(context.op("broadcast_to", x, tuple(sizes)))
     like = context.plain(given[1])
-    zeros: Tensor = context.builder.zero(context)
+    zeros: Tensor = context.zero()
     for axis, size in enumerate(sizes):
         if size is None:
             along = context.zeros_along(like, axis)
@@ -258,7 +259,7 @@ def _shape_of(context: Context, arguments: Arguments, given: list[Value]) -> Val
     value = given[0]
     if None not in value.sizes:
         sizes = np.array(value.sizes, np.int64)
-        return Value(context.known, context.cast(context.builder.held(context, sizes), "int64"))
+        return context.result(context.cast(context.held(sizes), "int64"))
     tensor = context.plain(value)
     found = []
     for axis, size in enumerate(value.sizes):
@@ -266,7 +267,7 @@ def _shape_of(context: Context, arguments: Arguments, given: list[Value]) -> Val
             ones = context.op("add", context.zeros_along(tensor, axis), 1)
             found.append(context.op("sum", ones, axis=0))
         else:
-            found.append(context.op("add", context.builder.zero(context), size))
+            found.append(context.op("add", context.zero(), size))
     return context.result(context.cast(context.op("stack", found, axis=0), "int64"))
 
 
@@ -323,7 +324,9 @@ OPS: Final[dict[str, Lowering]] = {
     "expand_dims": Lowering("ExpandDims", _expand),
     "reshape": Lowering(
         "Reshape",
-        lambda context, arguments, given: context.result(reshape(context, given[0], arguments["shape"], context.known)),
+        lambda context, arguments, given: context.result(
+            reshape(context, given[0], arguments["shape"], context.known[0])
+        ),
         "at most one size beside the batch may be free",
     ),
     "transpose": Lowering("Permute Transpose", _transpose),

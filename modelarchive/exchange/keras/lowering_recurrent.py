@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.keras.lowering_context import Context, Tensor, Value
+from modelarchive.exchange.keras.emitting import Tensor
+from modelarchive.exchange.keras.lowering_context import Context, Value
 from modelarchive.exchange.keras.lowering_shapes import sliced
 from modelarchive.exchange.keras.stored import Stored, stored
 from modelarchive.exchange.rows import Lowering
@@ -32,7 +33,7 @@ def _recurrent(context: Context, layer: Any, given: list[Value]) -> Value | tupl
     if not layer.return_state:
         return context.result(x)
     stacked = [context.op("stack", each, axis=0) for each in last]
-    return tuple(Value(known, each) for known, each in zip(context.known, [x, *stacked], strict=True))
+    return tuple(Value(each, known) for known, each in zip(context.known, [x, *stacked], strict=True))
 
 
 def _one_layer(
@@ -64,7 +65,7 @@ def _one_layer(
         made = context.layer(theirs, x, role=role, weights=weights, call=call, **config)
     else:
         dtype = context.dtype
-        inner = getattr(context.builder.keras.layers, theirs)(name="forward", dtype=dtype, **config)
+        inner = getattr(context.emitter.keras.layers, theirs)(name="forward", dtype=dtype, **config)
         made = context.layer("Bidirectional", x, role=role, weights=weights, call=call, layer=inner)
     if not layer.return_state:
         return made, [[] for _ in layer.states]

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from modelarchive.exchange.keras.lowering_context import Context, Tensor, Value, is_tensor
+from modelarchive.exchange.keras.emitting import Tensor
+from modelarchive.exchange.keras.lowering_context import Context, Value, is_tensor
 from modelarchive.exchange.keras.lowering_shapes import sliced
 from modelarchive.exchange.refusal import Refusal
 
@@ -49,7 +50,7 @@ def split(context: Context, arguments: Arguments, given: list[Value]) -> tuple[V
     else:
         sizes = [None] if isinstance(asked, int) and None in sizes else sizes
         parts = [sliced(context, tensor, (slice(None),) * axis + (part,)) for part in _parts(sizes)]
-    return tuple(Value(known, part) for known, part in zip(context.known, parts, strict=True))
+    return tuple(Value(part, known) for known, part in zip(context.known, parts, strict=True))
 
 
 def _parts(sizes: list[int | None]) -> list[slice]:
@@ -91,10 +92,10 @@ def gather(context: Context, arguments: Arguments, given: list[Value]) -> Value:
     axis = arguments["axis"] % values.rank
     chosen = _indices(context, indices, values.sizes[axis])
     if not is_tensor(chosen):
-        chosen = context.builder.held(context, chosen)
+        chosen = context.held(chosen)
     tensor = context.plain(values)
     # All axes but that one are stretched to the sizes of the result.
-    wanted = [None if at == axis else size for at, size in enumerate(context.known.declared)]
+    wanted = [None if at == axis else size for at, size in enumerate(context.known[0].declared)]
     tensor, chosen = (
         _stretched(context, each, value.sizes, [old if at == axis else new for at, (old, new) in pairs])
         for each, value in ((tensor, values), (chosen, indices))

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.keras.lowering_context import Context, Tensor, Value
+from modelarchive.exchange.keras.emitting import Tensor
+from modelarchive.exchange.keras.lowering_context import Context, Value
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.nn.evaluate import Abstract
@@ -167,13 +168,13 @@ def _resized(context: Context, x: Tensor, axis: int, old: int, new: int, *, line
 def global_pooled(context: Context, theirs: str, x: Tensor, *, last: bool, **config: Any) -> Value:
     """A pooling over everything, its axes kept; a Flatten behind it makes it one layer, see :func:`pooled_flat`."""
     made = context.layer(theirs, x, keepdims=True, **config)
-    context.builder.pooled[id(made)] = (made, theirs, x, config)
+    context.emitter.pooled[id(made)] = (made, theirs, x, config)
     return context.result(made, last=last)
 
 
 def pooled_flat(context: Context, value: Value) -> Tensor:
     """The same pooling without its axes, for a Flatten: Keras' own layer does both; None: it is no such value."""
-    found = context.builder.pooled.get(id(value.tensor))
+    found = context.emitter.pooled.get(id(value.tensor))
     return None if found is None else context.layer(found[1], found[2], **found[3])
 
 
@@ -213,7 +214,7 @@ def _shares(old: int, new: int) -> np.ndarray:
 SHAPES: Final = {
     "Reshape": Lowering(
         "Reshape",
-        lambda context, layer, given: context.result(reshape(context, given[0], layer.shape, context.known)),
+        lambda context, layer, given: context.result(reshape(context, given[0], layer.shape, context.known[0])),
         "at most one size beside the batch may be free",
     ),
     "Permute": Lowering("Permute", _permute),

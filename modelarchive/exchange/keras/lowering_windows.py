@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.keras.emitting import Tensor
 from modelarchive.exchange.keras.lowering_activations import ACTIVATED, activated
-from modelarchive.exchange.keras.lowering_context import Context, Tensor, Value
+from modelarchive.exchange.keras.lowering_context import Context, Value
 from modelarchive.exchange.keras.lowering_shapes import channels_last, global_pooled, padded_tensor, sliced, spatial
 from modelarchive.exchange.keras.stored import stored
 from modelarchive.exchange.refusal import Refusal

@@ -56,7 +56,7 @@ class Layer:
         module: Where its class comes from: "keras.layers", "keras.src.ops.numpy"; "" where the file does not say.
         config: Its settings.
         calls: Its calls, in order.
-        shared: What tells that it is the same object as one elsewhere in the file.
+        shared: What identifies the object, where it is elsewhere in the file too.
         inner: The model that it is, if it is one.
     """
 
@@ -277,7 +277,7 @@ def _listed(node: list[Any]) -> _Listed:
 
 
 def _revived(value: Any) -> Any:
-    """An argument of Keras 2: a tensor is [layer, call, index], which only its first part tells from numbers."""
+    """An argument of Keras 2: a tensor is [layer, call, index], told from numbers by its first part."""
     if isinstance(value, list):
         if len(value) == 3 and isinstance(value[0], str) and type(value[1]) is int and type(value[2]) is int:
             return Tensor(value[0], value[1], value[2])
@@ -329,7 +329,7 @@ def _plain(value: Any) -> Any:
         return ...
     if kind == "DTypePolicy" and isinstance(config, dict):
         return config.get("name")
-    raise Refusal(f"an argument is a {short(kind)}, which has no counterpart")
+    raise Refusal(f"an argument is a {short(kind)}, which is not supported")
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,12 @@ def dotted(paths: Mapping[str, Sequence[str]], notes: list[Note]) -> dict[str, s
     called = {above: block_names(several) for above, several in inside.items()}
     found: dict[str, str] = {}
     taken = names.Taken()
-    told: set[str] = set()
+    reported: set[str] = set()
     for key, parts in paths.items():
         own = [called[tuple(parts[:at])][part] for at, part in enumerate(parts)]
         for part, name in zip(parts, own, strict=True):
-            if part != name and part not in told:
-                told.add(part)
+            if part != name and part not in reported:
+                reported.add(part)
                 notes.append(Note(part, RENAMED.format(name)))
         name = taken.free(".".join(own))
         if name != ".".join(own):

@@ -63,7 +63,7 @@ def _counts(array: Deferred) -> bool:
     return not array.shape and array.dtype.kind in "iu"
 
 
-def told(found: Mapping[str, str]) -> list[Note]:
+def left_out(found: Mapping[str, str]) -> list[Note]:
     """That these are left out."""
     return [Note(kind, what) for kind, what in _ASIDE.items() if kind in found.values()]
 
@@ -72,7 +72,7 @@ def by_path(stored: files.Variables) -> tuple[Parameters, list[Note]]:
     """All parameters by their paths in the file, in the order of its layers' numbers."""
     aside = asides(stored.arrays)
     paths = sorted((path for path in stored.arrays if path not in aside), key=names.natural_key)
-    notes = told(aside)
+    notes = left_out(aside)
     called = dotted({path: without_number(path).split("/") for path in paths}, notes)
     return Parameters({called[path]: stored.arrays[path] for path in paths}), notes
 
@@ -94,7 +94,7 @@ def by_layer(stored: files.Variables, config: Mapping[str, Any] | None) -> tuple
         is_old = any(path.startswith("_layer_checkpoint_dependencies/") for path in paths)
         _label(config or {}, "", "_layer_checkpoint_dependencies" if is_old else "layers", labels, 0)
         parts = _placed(stored, sorted(paths, key=names.natural_key), labels)
-    notes = told(aside)
+    notes = left_out(aside)
     called = dotted(parts, notes)
     return Parameters({called[path]: stored.arrays[path] for path in parts}), notes
 

@@ -11,14 +11,14 @@ from typing import Any, Final
 from modelarchive.architecture import check
 from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError, counted
 from modelarchive.exchange.budget import reading
-from modelarchive.exchange.bundle import Bundle, Note, Parameters
+from modelarchive.exchange.bundle import Bundle, Note, fitted
 from modelarchive.exchange.keras import files, shards
-from modelarchive.exchange.keras.calling import converted
+from modelarchive.exchange.keras.calling import lifted
 from modelarchive.exchange.keras.declaring import Inputs, declarations_of, is_flat, known, structure_of
 from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.model import MAX_BYTES, Parser, load_json
 from modelarchive.exchange.keras.naming import block_names
-from modelarchive.exchange.keras.parameters import asides, by_layer, by_path, told
+from modelarchive.exchange.keras.parameters import asides, by_layer, by_path, left_out
 from modelarchive.exchange.keras.storage import Names, Paths, Storage
 from modelarchive.exchange.keras.unknown import unknown_keys
 from modelarchive.exchange.mapped import MappedFile
@@ -46,7 +46,7 @@ def read(
             or its content.
         inputs: Shapes of the inputs, by name or as declarations in order, None for a free axis; for models that
             were saved without sizes that their meaning depends on.
-        parameters_only: Leave the architecture out, which may be one that has no counterpart. The parameters are
+        parameters_only: Leave the architecture out, which may be one that is not supported. The parameters are
             those of the file as Keras stores them, all of them, ``conv1.kernel`` by the names that the layers have.
 
     Returns:
@@ -57,7 +57,7 @@ def read(
         OSError: The file cannot be read.
         FormatError: It is no file of Keras, or damaged.
         UnsafeFileError: It breaks a safety rule.
-        ConversionError: The model has layers without a counterpart, custom classes or code; lists all of them.
+        ConversionError: The model has layers that are not supported, custom classes or code; lists all of them.
     """
     file = MappedFile(path)
     given = _given(config)
@@ -72,7 +72,7 @@ def read(
 
 
 def _source(file: MappedFile, config: Mapping[str, Any] | None) -> _File:
-    """What is in a file, which is told by its content."""
+    """What is in a file, by its content."""
     if file.read(0, 2) == b"PK":
         return _zip(file)
     if file.read(0, min(8, file.size)) == _HDF5:
@@ -101,7 +101,7 @@ class _File:
         config: The model's JSON; None where it is not there.
         version: Keras' version.
         is_older: Whether it is of the older format, with its weights by name.
-        notes: What is told of it in any case.
+        notes: What is reported of it in any case.
         saved: When it was saved.
     """
 
@@ -137,7 +137,7 @@ def bundle_of_config(
         inputs: As in :func:`read`.
 
     Raises:
-        ConversionError: Something has no counterpart; lists all of it.
+        ConversionError: Something is not supported; lists all of it.
     """
     return bundle_of_storage(config, Paths(variables), version, inputs)
 
@@ -203,14 +203,14 @@ def _no_keras(stored: files.Variables) -> FormatError:
 
 
 def _weights(source: _File) -> Bundle:
-    """A file of weights: their names are the paths, and nothing tells what they are for."""
+    """A file of weights: their names are the paths, and what they are for is not in it."""
     parameters, notes = by_path(source.stored.checked())
     reason = f"a file of weights holds no architecture: {_WITH_CONFIG}"
     notes = [Note("(architecture)", f"left out: {_NO_CONFIG}"), *source.notes, *_behind(source.stored), *notes]
     return Bundle(parameters, reason=reason, metadata=source.metadata, notes=notes)
 
 
-#: What is said of a variable that no layer of the config asks for.
+#: What is reported of a variable that no layer of the config asks for.
 UNUSED: Final = "is not used by the model, and is left out"
 _WITH_CONFIG: Final = "convert takes config=, the file that model.to_json() was written into"
 _NO_CONFIG: Final = f"a file of weights holds none: {_WITH_CONFIG}"
@@ -230,7 +230,7 @@ def _parameters(source: _File, inputs: Inputs | None) -> Bundle:
             problems = getattr(error, "unsupported", [("", error.message)])
             listed = "; ".join(f"{where}: {what}".removeprefix(": ") for where, what in problems[:3])
             more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-            reason = f"it has no counterpart here: {listed}{more}"
+            reason = f"it is not supported here: {listed}{more}"
     first = [
         Note("(architecture)", f"left out: {reason}"),
         Note("(parameters)", "are as Keras stores them: kernels have the axes (..., in, out)"),
@@ -261,7 +261,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _behind(stored: files.Variables) -> list[Note]:
     """That bytes stand behind HDF5's own."""
-    what = f"{counted(stored.behind, 'byte')} behind the end of the HDF5 file, which nothing in it tells of: left out"
+    what = f"{counted(stored.behind, 'byte')} behind the end of the HDF5 file, which nothing in it points to: left out"
     return [Note("(file)", what)] if stored.behind else []
 
 
@@ -278,19 +278,19 @@ def _model(
 ) -> Bundle:
     parser = Parser()
     model = parser.root(config)
-    importer = Importer(storage, parser, version, converted)
+    importer = Importer(storage, parser, version, lifted)
     for note in notes:
-        importer.note(note.where, note.what)
+        importer.report.note(note.where, note.what)
     if model is None:
         raise ConversionError(parser.problems, hint=OWN)
     if unknown := [*parser.left, *unknown_keys(config)]:
-        importer.note("(config)", f"left out, as nothing is known of them: {_listed(unknown)}")
+        importer.report.note("(config)", f"left out, as nothing is known of them: {_listed(unknown)}")
     storage.assign(model, "")
     declarations = declarations_of(model, inputs)
     if not model.is_sequential and not leaves(model.outputs):
         raise FormatError(f"the model {model.name!r} has no outputs")
     block = importer.model(model, [known(each) for each in declarations]).block
-    problems = list(dict.fromkeys([*parser.problems, *importer.problems]))
+    problems = list(dict.fromkeys([*parser.problems, *importer.report.problems]))
     if problems:
         raise ConversionError(problems, hint=OWN)
     parameters = importer.finished(block)
@@ -302,7 +302,7 @@ def _model(
     is_known = all(each["shape"] is not None for each in declarations)
     architecture = {"vocabulary": 1, "inputs": declarations if is_known else [], "model": block}
     if not is_known:
-        importer.note("(inputs)", "their shapes are not in the file: pass inputs= to have them declared")
+        importer.report.note("(inputs)", "their shapes are not in the file: pass inputs= to have them declared")
     return _bundle(architecture, parameters, importer, config)
 
 
@@ -318,30 +318,22 @@ def _bundle(
         checked = check(architecture)
     except SpecError as error:
         raise ConversionError(problems_of(error)) from error
-    expected = checked.shapes
-    wrong = [
-        (name, f"expected shape {shape}, found {parameters[name].shape}")
-        for name, shape in expected.items()
-        if tuple(shape) != tuple(parameters[name].shape)
-    ]
-    if wrong:
-        raise ConversionError(wrong)
+    found = fitted(checked, parameters)
     if config.get("compile_config"):
-        importer.note(_compiled().where, _compiled().what)
-    _tell_unused(importer)
+        importer.report.note(_compiled().where, _compiled().what)
+    _report_unused(importer)
     source: dict[str, Any] = {"format": "Keras", "version": importer.version}
     if importer.results:
         source["results"] = importer.results
-    found = Parameters({name: parameters[name] for name in expected})
-    return Bundle(found, architecture, metadata={"source": source}, notes=importer.notes, known=checked)
+    return Bundle(found, architecture, metadata={"source": source}, notes=importer.report.notes, known=checked)
 
 
-def _tell_unused(importer: Importer) -> None:
+def _report_unused(importer: Importer) -> None:
     storage = importer.storage
     unused = {path: array for path, array in storage.arrays.items() if path not in storage.used}
     aside = asides(unused)
-    for note in told(aside):
-        importer.note(note.where, note.what)
+    for note in left_out(aside):
+        importer.report.note(note.where, note.what)
     for path in unused:
         if path not in aside:
-            importer.note(path, UNUSED)
+            importer.report.note(path, UNUSED)

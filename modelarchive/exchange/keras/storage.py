@@ -77,7 +77,7 @@ class Paths:
     def _same(self, layer: Layer, place: str) -> str:
         """The place of a layer that came before: what is shared is stored once, where it was first."""
         if layer.shared is not None:
-            # The first of them does not say that it will be shared; its name and class tell.
+            # The first of them does not say that it will be shared; its name and class show it.
             place = self._shared.setdefault(layer.shared, self._first.get((layer.name, layer.kind), place))
         self._first.setdefault((layer.name, layer.kind), place)
         return place

@@ -79,7 +79,7 @@ class SymbolBuilder(GraphBuilder):
         self._positions: dict[str, int] = {}
 
     def inferred(self, what: str, infer: Callable[[], Value]) -> Value:
-        """Where shapes do not fit nothing is known: the sizes of inputs may be guessed, and the check tells it."""
+        """Where shapes do not fit nothing is known: the sizes of inputs may be guessed, and the check finds it."""
         with contextlib.suppress(ValueError, LookupError):
             return infer()
         return None

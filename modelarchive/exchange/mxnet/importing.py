@@ -7,7 +7,7 @@ from typing import Any
 
 from modelarchive.exchange.drawing import Ref, Report
 from modelarchive.exchange.mxnet.drawing import SymbolBuilder
-from modelarchive.exchange.mxnet.lifting import OPERATORS
+from modelarchive.exchange.mxnet.lifting import LIFTINGS
 from modelarchive.exchange.mxnet.lifting_context import Context
 from modelarchive.exchange.mxnet.symbol import VARIABLE, SymbolGraph
 from modelarchive.exchange.refusal import Refusal, refusing
@@ -50,21 +50,21 @@ class Importer:
             results = self._lifted(context)
             for index in context.used:
                 if results and index >= len(results):
-                    self.report.refuse(node.name, f"result {index} of {node.op} has no counterpart")
+                    self.report.refuse(node.name, f"result {index} of {node.op} is not supported")
                 self.builder.results[position, index] = results[index] if index < len(results) else None
 
     def _lifted(self, context: Context) -> tuple[Any, ...]:
         """The results of one operator; none where it is reported that it is not supported."""
         node = context.node
         try:
-            if node.op not in OPERATORS:
-                raise Refusal(f"the operator {short(node.op)} has no counterpart")
+            if node.op not in LIFTINGS:
+                raise Refusal(f"the operator {short(node.op)} is not supported")
             if any(self.builder.results.get(entry, "") is None for entry in node.inputs):
                 return ()  # of what is not supported nothing can be made
             with refusing(node.op):
-                found = OPERATORS[node.op](context)
+                found = LIFTINGS[node.op].lift(context)
             if unread := node.attributes.unread():
-                raise Refusal(f"{node.op} has attributes that have no counterpart: {short(unread)}")
+                raise Refusal(f"{node.op} has attributes that are not supported: {short(unread)}")
         except Refusal as refusal:
             self.report.refuse(node.name, str(refusal))
             return ()

@@ -1,4 +1,4 @@
-"""What a symbol tells of the shapes of its inputs, which it need not say: read backwards from what takes them."""
+"""The shapes of a symbol's inputs, which need not be in it: inferred backwards from what takes them."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ USUAL: Final = (224, 299, 28, 32, 64, 96, 128, 227, 256, 331, 384, 512)
 
 
 def declared_shapes(symbol: SymbolGraph, arrays: Mapping[str, Deferred]) -> dict[str, Shape]:
-    """Name of an input -> its shape, as far as it can be told: None for an axis that is free.
+    """Name of an input -> its shape, as far as it can be inferred: None for an axis that is free.
 
-    Inputs of which not even the number of axes can be told are left out.
+    Inputs of which not even the number of axes can be inferred are left out.
     """
     wanted: dict[Entry, Shape] = {}
     for position in range(len(symbol.nodes) - 1, -1, -1):
@@ -104,7 +104,7 @@ def _weight(symbol: SymbolGraph, position: int, arrays: Mapping[str, Deferred]) 
 
 
 def _recurrent_inputs(symbol: SymbolGraph, position: int, arrays: Mapping[str, Deferred]) -> int | None:
-    """The size of a recurrence's input; None if its parameters do not tell."""
+    """The size of a recurrence's input; None if it does not follow from its parameters."""
     node = symbol.nodes[position]
     at = node.inputs[1][0] if len(node.inputs) > 1 else position
     while symbol.nodes[at].inputs and at != position:

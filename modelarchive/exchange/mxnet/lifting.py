@@ -1,34 +1,14 @@
-"""The table of MXNet's operators: what reads each, what it becomes, and what is lost; a new one is a row."""
+"""The table of MXNet's operators: what each is lifted to, how, and what is lost; a new one is a row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Final
 
 from modelarchive.exchange.mxnet import lifting_layers as layers
 from modelarchive.exchange.mxnet import lifting_ops as ops
 from modelarchive.exchange.mxnet import lifting_shapes as shapes
-from modelarchive.exchange.mxnet.lifting_layers import Operator
-from modelarchive.exchange.mxnet.lowering import LOWERINGS
-from modelarchive.exchange.rows import Support
-
-
-@dataclass(frozen=True)
-class Row:
-    """Operators of MXNet that are read alike.
-
-    Attributes:
-        names: Their names, of 1.x, of NumPy mode and of 2.x, separated by spaces.
-        read: What makes the counterpart.
-        ours: The kinds and ops that it may become, separated by commas.
-        losses: What is changed, lost or refused.
-    """
-
-    names: str
-    read: Operator
-    ours: str
-    losses: str = ""
+from modelarchive.exchange.rows import Lifting
 
 
 def _rank(kind: str) -> str:
@@ -43,42 +23,44 @@ _LOSS = "the loss is left out, and its labels are no input, with a note"
 _NO_AXES = "without NumPy's shapes, what is reduced to nothing has one axis of size 1, also here"
 _TRUTH = "gives 0 and 1 in the dtype of the arrays: with a cast"
 
-ROWS: Final = (
-    Row("FullyConnected _npx_fully_connected", layers.dense, "Dense"),
-    Row("Embedding _npx_embedding", layers.embedding, "Embedding", _RANGE),
-    Row("Convolution Convolution_v1 _npx_convolution", layers.convolution, _CONVOLUTION),
-    Row("Deconvolution _npx_deconvolution", layers.deconvolution, _TRANSPOSED),
-    Row(
+_ROWS: Final = (
+    Lifting("FullyConnected _npx_fully_connected", "Dense", layers.dense),
+    Lifting("Embedding _npx_embedding", "Embedding", layers.embedding, _RANGE),
+    Lifting("Convolution Convolution_v1 _npx_convolution", _CONVOLUTION, layers.convolution),
+    Lifting("Deconvolution _npx_deconvolution", _TRANSPOSED, layers.deconvolution),
+    Lifting(
         "Pooling Pooling_v1 _npx_pooling",
-        layers.pooling,
         _POOLING,
+        layers.pooling,
         "`full` as ceil_mode, with a note where MXNet would count a window behind the input; lp pooling is refused",
     ),
-    Row("_contrib_AdaptiveAvgPooling2D", ops.adaptive, "AdaptiveAvgPool2D"),
-    Row(
+    Lifting("_contrib_AdaptiveAvgPooling2D", "AdaptiveAvgPool2D", ops.adaptive),
+    Lifting(
         "BatchNorm BatchNorm_v1 CuDNNBatchNorm _contrib_SyncBatchNorm _npx_batch_norm",
-        layers.batch_norm,
         "BatchNorm",
+        layers.batch_norm,
         "with fix_gamma read without weight, with a note: MXNet takes it as 1",
     ),
-    Row("LayerNorm _npx_layer_norm", layers.layer_norm, "LayerNorm"),
-    Row("InstanceNorm _npx_instance_norm", layers.instance_norm, "InstanceNorm"),
-    Row(
+    Lifting("LayerNorm _npx_layer_norm", "LayerNorm", layers.layer_norm),
+    Lifting("InstanceNorm _npx_instance_norm", "InstanceNorm", layers.instance_norm),
+    Lifting(
         "GroupNorm _npx_group_norm",
-        layers.group_norm,
         "GroupNorm",
+        layers.group_norm,
         "the scale of a group, as in 1.9, is repeated for its channels, with a note; written times theirs",
     ),
-    Row("RNN _npx_rnn", layers.recurrent, "RNN, LSTM, GRU", "packed parameters are cut into their parts, with a note"),
-    Row("Activation _npx_activation", ops.activation, "Activation"),
-    Row(
+    Lifting(
+        "RNN _npx_rnn", "RNN, LSTM, GRU", layers.recurrent, "packed parameters are cut into their parts, with a note"
+    ),
+    Lifting("Activation _npx_activation", "Activation", ops.activation),
+    Lifting(
         "LeakyReLU _npx_leaky_relu",
-        ops.leaky,
         "Activation, PReLU",
+        ops.leaky,
         "rrelu has the middle of its bounds for its slope, as in inference",
     ),
     *(
-        Row(names, ops.function(name), "Activation")
+        Lifting(names, "Activation", ops.function(name))
         for name, names in {
             "relu": "relu _npx_relu",
             "sigmoid": "sigmoid _npx_sigmoid",
@@ -88,48 +70,48 @@ ROWS: Final = (
             "mish": "mish",
         }.items()
     ),
-    Row("hard_sigmoid", ops.hard_sigmoid, "multiply, add, clip"),
-    Row("softmax _npx_softmax", ops.softmax("Softmax"), "Softmax", "use_length is refused"),
-    Row("log_softmax _npx_log_softmax", ops.softmax("LogSoftmax"), "LogSoftmax"),
-    Row("SoftmaxActivation SoftmaxOutput Softmax", ops.softmax_output, "Softmax", _LOSS),
-    Row(
+    Lifting("hard_sigmoid", "multiply, add, clip", ops.hard_sigmoid),
+    Lifting("softmax _npx_softmax", "Softmax", ops.softmax("Softmax"), "use_length is refused"),
+    Lifting("log_softmax _npx_log_softmax", "LogSoftmax", ops.softmax("LogSoftmax")),
+    Lifting("SoftmaxActivation SoftmaxOutput Softmax", "Softmax", ops.softmax_output, _LOSS),
+    Lifting(
         "LinearRegressionOutput MAERegressionOutput LogisticRegressionOutput",
-        ops.regression,
         "Activation",
+        ops.regression,
         _LOSS,
     ),
-    Row(
+    Lifting(
         "Dropout _npx_dropout",
-        ops.dropout,
         "Dropout",
+        ops.dropout,
         "dropout of whole axes drops elements here, with a note; dropout in inference is refused",
     ),
-    Row(
+    Lifting(
         "_copy identity _np_copy BlockGrad stop_gradient make_loss MakeLoss",
-        ops.same,
         "Identity",
+        ops.same,
         "left out: it matters in training only",
     ),
-    Row("Flatten flatten _npx_batch_flatten", shapes.flatten, "Flatten"),
-    Row("Reshape reshape _np_reshape _npi_reshape _npx_reshape", shapes.reshape, "reshape"),
-    Row("transpose _np_transpose _npi_transpose", shapes.transpose, "transpose"),
-    Row("SwapAxis swapaxes _npi_swapaxes", shapes.swap, "transpose"),
-    Row("squeeze _np_squeeze _npi_squeeze", shapes.squeeze, "squeeze"),
-    Row("expand_dims _npi_expand_dims", shapes.expand_dims, "expand_dims"),
-    Row("slice crop", shapes.slice_, "slice"),
-    Row("slice_axis", shapes.slice_axis, "slice"),
-    Row("SliceChannel split", shapes.split, "split, squeeze"),
-    Row("stack _npi_stack", shapes.stack, "stack"),
-    Row(
+    Lifting("Flatten flatten _npx_batch_flatten", "Flatten", shapes.flatten),
+    Lifting("Reshape reshape _np_reshape _npi_reshape _npx_reshape", "reshape", shapes.reshape),
+    Lifting("transpose _np_transpose _npi_transpose", "transpose", shapes.transpose),
+    Lifting("SwapAxis swapaxes _npi_swapaxes", "transpose", shapes.swap),
+    Lifting("squeeze _np_squeeze _npi_squeeze", "squeeze", shapes.squeeze),
+    Lifting("expand_dims _npi_expand_dims", "expand_dims", shapes.expand_dims),
+    Lifting("slice crop", "slice", shapes.slice_),
+    Lifting("slice_axis", "slice", shapes.slice_axis),
+    Lifting("SliceChannel split", "split, squeeze", shapes.split),
+    Lifting("stack _npi_stack", "stack", shapes.stack),
+    Lifting(
         "Concat concat _npi_concatenate _rnn_param_concat _npi_rnn_param_concat",
-        ops.concat,
         "concatenate",
+        ops.concat,
     ),
-    Row("Pad pad", ops.padded, "pad"),
-    Row("UpSampling", ops.upsampling, "Upsample", "bilinear upsampling with weights is refused"),
-    Row("_contrib_BilinearResize2D", ops.resize, "Upsample"),
+    Lifting("Pad pad", "pad", ops.padded),
+    Lifting("UpSampling", "Upsample", ops.upsampling, "bilinear upsampling with weights is refused"),
+    Lifting("_contrib_BilinearResize2D", "Upsample", ops.resize),
     *(
-        Row(names, ops.binary(name), name)
+        Lifting(names, name, ops.binary(name))
         for name, names in {
             "add": "elemwise_add broadcast_add broadcast_plus _plus _Plus _add _grad_add _npi_add",
             "subtract": "elemwise_sub broadcast_sub broadcast_minus _minus _Minus _sub _npi_subtract",
@@ -142,7 +124,7 @@ ROWS: Final = (
         }.items()
     ),
     *(
-        Row(names, ops.scalar(name), name)
+        Lifting(names, name, ops.scalar(name))
         for name, names in {
             "add": "_plus_scalar _PlusScalar _npi_add_scalar",
             "subtract": "_minus_scalar _MinusScalar _npi_subtract_scalar",
@@ -154,7 +136,7 @@ ROWS: Final = (
         }.items()
     ),
     *(
-        Row(names, ops.scalar(name, reverse=True), name)
+        Lifting(names, name, ops.scalar(name, reverse=True))
         for name, names in {
             "subtract": "_rminus_scalar _RMinusScalar _npi_rsubtract_scalar",
             "divide": "_rdiv_scalar _RDivScalar _npi_rtrue_divide_scalar",
@@ -162,27 +144,27 @@ ROWS: Final = (
         }.items()
     ),
     *(
-        Row(f"{name} _npi_{name} _np_{name}", ops.unary(name), name)
+        Lifting(f"{name} _npi_{name} _np_{name}", name, ops.unary(name))
         for name in ("exp", "log", "sqrt", "abs", "negative", "sin", "cos")
     ),
-    Row("rsqrt", ops.unary("rsqrt"), "rsqrt"),
-    Row("erf", ops.unary("erf"), "erf"),
-    Row("square _npi_square", ops.square, "multiply"),
-    Row("reciprocal", ops.reciprocal, "divide"),
+    Lifting("rsqrt", "rsqrt", ops.unary("rsqrt")),
+    Lifting("erf", "erf", ops.unary("erf")),
+    Lifting("square _npi_square", "multiply", ops.square),
+    Lifting("reciprocal", "divide", ops.reciprocal),
     *(
-        Row(
+        Lifting(
             f"broadcast_{theirs} _{theirs} _{theirs}_scalar _npi_{ours} _npi_{ours}_scalar",
-            ops.comparison(ours),
             f"{ours}, cast",
+            ops.comparison(ours),
             _TRUTH,
         )
         for ours, theirs in {"equal": "equal", "greater": "greater", "less": "lesser"}.items()
     ),
     *(
-        Row(
+        Lifting(
             f"broadcast_{theirs} _{theirs} _{theirs}_scalar _npi_{numpy} _npi_{numpy}_scalar",
-            ops.or_equal(ours),
             f"{ours}, equal, cast, maximum",
+            ops.or_equal(ours),
             _TRUTH,
         )
         for ours, theirs, numpy in (
@@ -190,14 +172,14 @@ ROWS: Final = (
             ("less", "lesser_equal", "less_equal"),
         )
     ),
-    Row(
+    Lifting(
         "broadcast_not_equal _not_equal _not_equal_scalar _npi_not_equal _npi_not_equal_scalar",
-        ops.unequal,
         "equal, cast, subtract",
+        ops.unequal,
         _TRUTH,
     ),
     *(
-        Row(names, ops.reduction(name), name, _NO_AXES)
+        Lifting(names, name, ops.reduction(name), _NO_AXES)
         for name, names in {
             "mean": "mean _npi_mean",
             "sum": "sum sum_axis _npi_sum _np_sum",
@@ -205,40 +187,24 @@ ROWS: Final = (
             "min": "min min_axis _npi_min _np_min",
         }.items()
     ),
-    Row("add_n ElementWiseSum", ops.sum_of_all, "add"),
-    Row(
+    Lifting("add_n ElementWiseSum", "add", ops.sum_of_all),
+    Lifting(
         "dot batch_dot _npx_batch_dot linalg_gemm2 _linalg_gemm2",
-        ops.matmul,
         "matmul, transpose",
+        ops.matmul,
         "dot with a matrix only",
     ),
-    Row("_contrib_arange_like _npx_arange_like", shapes.arange_like, "broadcast_to, cumsum", "along one axis only"),
-    Row("broadcast_like", shapes.broadcast_like, "broadcast_to"),
-    Row("broadcast_to", shapes.broadcast_to, "broadcast_to"),
-    Row("cumsum _np_cumsum", shapes.cumsum, "cumsum"),
-    Row("slice_like", shapes.slice_like, "slice, take"),
-    Row("repeat", shapes.repeat, "stack, reshape", "along one axis only"),
-    Row("take", ops.take, "take", _RANGE),
-    Row("Cast cast _npx_cast", ops.cast, "cast"),
-    Row("clip _npi_clip", ops.clip, "clip"),
-    Row("where", ops.where, "where", "a condition that chooses rows is refused"),
-    Row("_zeros _npi_zeros", ops.zeros, "", "only as the states that a recurrence begins with"),
+    Lifting("_contrib_arange_like _npx_arange_like", "broadcast_to, cumsum", shapes.arange_like, "along one axis only"),
+    Lifting("broadcast_like", "broadcast_to", shapes.broadcast_like),
+    Lifting("broadcast_to", "broadcast_to", shapes.broadcast_to),
+    Lifting("cumsum _np_cumsum", "cumsum", shapes.cumsum),
+    Lifting("slice_like", "slice, take", shapes.slice_like),
+    Lifting("repeat", "stack, reshape", shapes.repeat, "along one axis only"),
+    Lifting("take", "take", ops.take, _RANGE),
+    Lifting("Cast cast _npx_cast", "cast", ops.cast),
+    Lifting("clip _npi_clip", "clip", ops.clip),
+    Lifting("where", "where", ops.where, "a condition that chooses rows is refused"),
+    Lifting("_zeros _npi_zeros", "", ops.zeros, "only as the states that a recurrence begins with"),
 )
-#: Every operator that is understood -> what makes its counterpart.
-OPERATORS: Final[dict[str, Operator]] = {name: row.read for row in ROWS for name in row.names.split()}
-
-
-def support() -> list[Support]:
-    """The table for people: rows in its order, then what is written with other operators than it is read from."""
-    return list(_support())
-
-
-def _support() -> Iterator[Support]:
-    said = set(LOWERINGS)
-    for row in ROWS:
-        ours = {name for name in row.ours.split(", ") if name}
-        said -= ours
-        written = bool(ours) and ours <= set(LOWERINGS)
-        yield Support(row.names.replace(" ", ", "), row.ours, read=True, written=written, losses=row.losses)
-    for name in sorted(said):
-        yield Support("", name, read=False, written=True, losses="with the operators above")
+#: Name of an operator -> its row.
+LIFTINGS: Final[Mapping[str, Lifting]] = {name: row for row in _ROWS for name in row.names}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from modelarchive.exchange.drawing import Ref, Report, described
 from modelarchive.exchange.mxnet.drawing import SymbolBuilder
@@ -19,6 +20,10 @@ _SUFFIX: Final = re.compile(
     r"(?:^|[._])((_unfused[._]\d+[._]([lr]_cell[._])?|[lr]\d+_)?(i2h|h2h)_(weight|bias)|parameters"
     r"|weight|bias|gamma|beta|alpha|(running|moving)_(mean|var))$"
 )
+
+
+#: Makes what an operator becomes: a reference, or one for each of its results.
+Lift: TypeAlias = Callable[["Context"], Any]
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class Context:
             node = self.builder.symbol.nodes[self._entry(index)[0]]
             if node.op == VARIABLE:
                 raise Refusal(f"the parameter {node.name!r} is not in the file of arrays")
-            raise Refusal(f"input {index} of {self.node.op} is computed, only stored parameters have a counterpart")
+            raise Refusal(f"input {index} of {self.node.op} is computed, only stored parameters are supported")
         return name, self.builder.stored[name]
 
     def rank(self, index: int) -> int:

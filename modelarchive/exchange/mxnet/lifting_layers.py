@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +13,6 @@ from modelarchive.exchange.mxnet.lifting_context import Context, elements
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
-Operator = Callable[[Context], Any]
 _LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 
 
@@ -24,7 +22,7 @@ def _windows(context: Context, *, fields: dict[str, str]) -> tuple[int, dict[str
     kernel = at.sizes("kernel")
     rank = len(kernel)
     if rank not in _LAYOUTS:
-        raise Refusal(f"a window of {rank} axes has no counterpart")
+        raise Refusal(f"a window of {rank} axes is not supported")
     config: dict[str, Any] = {fields["kernel"]: list(kernel)}
     for name, default in (("stride", 1), ("dilate", 1), ("pad", 0), ("adj", 0)):
         if name in fields:
@@ -35,7 +33,7 @@ def _windows(context: Context, *, fields: dict[str, str]) -> tuple[int, dict[str
     layout = at.text("layout", "None")
     config["layout"] = _LAYOUTS[rank] if layout == "None" else layout
     if sorted(config["layout"]) != sorted(_LAYOUTS[rank]):
-        raise Refusal(f"layout = {layout[:80]!r} has no counterpart for {rank} axes")
+        raise Refusal(f"layout = {layout[:80]!r} is not supported for {rank} axes")
     return rank, config
 
 
@@ -69,11 +67,11 @@ def deconvolution(context: Context) -> Ref:
     at = context.attributes
     rank, config = _windows(context, fields=_CONVOLUTION | {"adj": "output_padding"})
     if at.sizes("target_shape", "()"):
-        raise Refusal("target_shape has no counterpart, only pad and adj")
+        raise Refusal("target_shape is not supported, only pad and adj")
     use_bias = not at.flag("no_bias", default=True)
     stored, weight = _weight(context, rank)
     if config["layout"][-1] == "C":
-        raise Refusal("a transposed convolution with its channels last has no counterpart")
+        raise Refusal("a transposed convolution with its channels last is not supported")
     config |= {
         "kind": f"Conv{rank}DTranspose",
         "channels": at.integer("num_filter"),
@@ -143,7 +141,7 @@ def pooling(context: Context) -> Ref:
     convention = at.text("pooling_convention", "valid")
     at.expect("p_value", "None", "0", "2")
     if style not in ("max", "avg"):
-        raise Refusal(f"pool_type = {style!r} has no counterpart, only max and avg")
+        raise Refusal(f"pool_type = {style!r} is not supported, only max and avg")
     include = at.flag("count_include_pad", default=True) if at.text("count_include_pad", "None") != "None" else True
     name = style.capitalize()
     if everything:
@@ -153,12 +151,12 @@ def pooling(context: Context) -> Ref:
         kernel = at.sizes("kernel", "()")
         rank = len(layout) - 2 if layout != "None" else len(kernel) or context.rank(0) - 2
         if rank not in _LAYOUTS:
-            raise Refusal(f"pooling over {rank} axes has no counterpart")
+            raise Refusal(f"pooling over {rank} axes is not supported")
         layout = _LAYOUTS[rank] if layout == "None" else layout
         return context.block({"kind": f"Global{name}Pool{rank}D", "layout": layout}, context.ref(0))
     rank, config = _windows(context, fields={"kernel": "pool_size", "stride": "strides", "pad": "padding"})
     if convention not in ("valid", "full"):
-        raise Refusal(f"pooling_convention = {convention!r} has no counterpart, only valid and full")
+        raise Refusal(f"pooling_convention = {convention!r} is not supported, only valid and full")
     config |= {"kind": f"{name}Pool{rank}D", "ceil_mode": convention == "full"}
     if style == "avg":
         config["count_include_pad"] = include
@@ -263,7 +261,7 @@ def recurrent(context: Context) -> tuple[Ref, ...]:
     at = context.attributes
     mode = at.text("mode")
     if mode not in MODES:
-        raise Refusal(f"mode = {mode!r} has no counterpart")
+        raise Refusal(f"mode = {mode!r} is not supported")
     kind, gates, fields = MODES[mode]
     for name in ("projection_size", "lstm_state_clip_min", "lstm_state_clip_max"):
         at.expect(name, "None")
@@ -273,7 +271,7 @@ def recurrent(context: Context) -> tuple[Ref, ...]:
     layers, hidden = at.integer("num_layers"), at.integer("state_size")
     both = at.flag("bidirectional", default=False)
     if not (0 < layers <= 64 and 0 < hidden < 2**31):
-        raise Refusal(f"{layers} layers of {hidden} units have no counterpart")
+        raise Refusal(f"{layers} layers of {hidden} units are not supported")
     packed = context.raw(1)
     parts = list(packed.parts) if isinstance(packed, Packed) else [context.parameter(1)[0]]
     parameters = _unpacked(context, parts, gates * hidden, hidden, layers, 2 if both else 1)

@@ -7,41 +7,40 @@ from typing import Any, Final
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.drawing import Packed, Truth, Zeros
-from modelarchive.exchange.mxnet.lifting_context import Context
-from modelarchive.exchange.mxnet.lifting_layers import Operator
+from modelarchive.exchange.mxnet.lifting_context import Context, Lift
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import dtype_name
 
 
-def binary(name: str) -> Operator:
+def binary(name: str) -> Lift:
     """Two arrays in, one out, as NumPy broadcasts."""
 
-    def convert(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         return context.op(name, context.ref(0), context.ref(1))
 
-    return convert
+    return lift
 
 
-def scalar(name: str, *, reverse: bool = False) -> Operator:
+def scalar(name: str, *, reverse: bool = False) -> Lift:
     """An array and a number that is written in the attributes."""
 
-    def convert(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         number = context.attributes.number("scalar")
         # Whether the number is a whole one only matters where integers are computed.
         context.attributes.text("is_int", "True")
         pair = (context.constant(number), context.ref(0))
         return context.op(name, *(pair if reverse else pair[::-1]))
 
-    return convert
+    return lift
 
 
-def unary(name: str) -> Operator:
+def unary(name: str) -> Lift:
     """One array in, one out, element by element."""
     return lambda context: context.op(name, context.ref(0))
 
 
-def function(name: str) -> Operator:
+def function(name: str) -> Lift:
     """One of the activations."""
     return lambda context: context.activation(name, context.ref(0))
 
@@ -56,7 +55,7 @@ def activation(context: Context) -> Ref:
     """The activation that `act_type` names."""
     name = context.attributes.text("act_type")
     if name not in ACTIVATIONS:
-        raise Refusal(f"act_type = {name!r} has no counterpart")
+        raise Refusal(f"act_type = {name!r} is not supported")
     return context.activation(ACTIVATIONS[name], context.ref(0))
 
 
@@ -75,7 +74,7 @@ def leaky(context: Context) -> Ref:
         return context.activation(name, context.ref(0))
     if name == "elu":
         return context.activation("elu", context.ref(0), slope)
-    raise Refusal(f"act_type = {name!r} has no counterpart")
+    raise Refusal(f"act_type = {name!r} is not supported")
 
 
 def hard_sigmoid(context: Context) -> Ref:
@@ -88,16 +87,16 @@ def hard_sigmoid(context: Context) -> Ref:
 def dropout(context: Context) -> Ref:
     """Dropout in training."""
     if context.attributes.text("mode", "training") == "always":
-        raise Refusal("dropout that also drops in inference has no counterpart")
+        raise Refusal("dropout that also drops in inference is not supported")
     if context.attributes.sizes("axes", "()"):
         context.note("training drops single elements here, and whole axes in MXNet")
     return context.block({"kind": "Dropout", "rate": context.attributes.number("p", 0.5)}, context.ref(0))
 
 
-def softmax(kind: str) -> Operator:
+def softmax(kind: str) -> Lift:
     """Softmax or its logarithm, with a temperature."""
 
-    def convert(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         at = context.attributes
         axis, temperature = at.integer("axis", -1), at.text("temperature", "None")
         at.expect("use_length", "False", "0")
@@ -107,7 +106,7 @@ def softmax(kind: str) -> Operator:
             x = context.op("divide", x, context.constant(at.number("temperature")))
         return context.block({"kind": kind, "axis": axis}, x)
 
-    return convert
+    return lift
 
 
 def softmax_output(context: Context) -> Ref:
@@ -120,7 +119,7 @@ def softmax_output(context: Context) -> Ref:
     elif context.rank(0) == 2:
         axis = 1
     else:
-        raise Refusal("a softmax over several axes together has no counterpart")
+        raise Refusal("a softmax over several axes together is not supported")
     at.aside("grad_scale", "ignore_label", "use_ignore", "normalization", "out_grad", "smooth_alpha")
     at.aside("multi_output", "preserve_shape", "mode")
     if len(context) > 1:
@@ -163,10 +162,10 @@ def sum_of_all(context: Context) -> Ref:
     return total
 
 
-def reduction(name: str) -> Operator:
+def reduction(name: str) -> Lift:
     """Over axes, or over all of them."""
 
-    def convert(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         at = context.attributes
         axis, keepdims = at.axes(), at.flag("keepdims", default=False)
         at.expect("dtype", "None")
@@ -179,7 +178,7 @@ def reduction(name: str) -> Operator:
         numpy = context.node.op.startswith("_np")
         return result if numpy or axis is not None or keepdims else context.op("reshape", result, shape=[1])
 
-    return convert
+    return lift
 
 
 def matmul(context: Context) -> Ref:
@@ -193,7 +192,7 @@ def matmul(context: Context) -> Ref:
     ranks = context.rank(0), context.rank(1)
     # MXNet's dot sums over the last axis of the first and the first axis of the second.
     if context.node.op == "dot" and (ranks[1] != 2 or ranks[0] < 2 or (flips[0] and ranks[0] != 2)):
-        raise Refusal(f"a product of {ranks[0]} and {ranks[1]} axes has no counterpart, only one with a matrix")
+        raise Refusal(f"a product of {ranks[0]} and {ranks[1]} axes is not supported, only one with a matrix")
     for index, (flip, rank) in enumerate(zip(flips, ranks, strict=True)):
         axes = [*range(rank - 2), rank - 1, rank - 2]
         refs.append(context.op("transpose", context.ref(index), axes=axes) if flip else context.ref(index))
@@ -226,7 +225,7 @@ def upsampling(context: Context) -> Ref:
     at.text("num_filter", "0")
     at.expect("sample_type", "nearest")
     if len(context) != 1:
-        raise Refusal("upsampling several arrays at once has no counterpart")
+        raise Refusal("upsampling several arrays at once is not supported")
     config = {"kind": "Upsample", "scale": [scale, scale], "mode": "nearest", "align_corners": False, "size": None}
     return context.block(config | {"layout": "NCHW"}, context.ref(0))
 
@@ -242,7 +241,7 @@ def resize(context: Context) -> Ref:
     else:
         factors = [at.number("scale_height"), at.number("scale_width")]
         if any(factor < 1 or factor % 1 for factor in factors):
-            raise Refusal(f"scales of {factors} have no counterpart, only whole numbers")
+            raise Refusal(f"scales of {factors} are not supported, only whole numbers")
         scale = [int(factor) for factor in factors]
     config = {"kind": "Upsample", "scale": scale, "mode": "linear", "align_corners": corners, "size": size}
     return context.block(config | {"layout": "NCHW"}, context.ref(0))
@@ -260,29 +259,29 @@ def padded(context: Context) -> Ref:
     at = context.attributes
     widths, mode, value = at.sizes("pad_width"), at.text("mode"), at.number("constant_value", 0.0)
     if mode not in ("constant", "edge", "reflect") or len(widths) % 2:
-        raise Refusal(f"padding {mode!r} by {widths} has no counterpart")
+        raise Refusal(f"padding {mode!r} by {widths} is not supported")
     pairs = [list(pair) for pair in zip(widths[::2], widths[1::2], strict=True)]
     return context.op("pad", context.ref(0), padding=pairs, mode=mode, value=value)
 
 
-def comparison(name: str) -> Operator:
+def comparison(name: str) -> Lift:
     """MXNet's comparisons give 0 and 1 in the dtype of the arrays, NumPy's give truths."""
 
-    def convert(context: Context) -> Ref | Truth:
+    def lift(context: Context) -> Ref | Truth:
         truth = context.op(name, *_compared(context))
         return truth if context.node.op.startswith("_np") else Truth(truth, context.node.name, _dtype(context))
 
-    return convert
+    return lift
 
 
-def or_equal(name: str) -> Operator:
+def or_equal(name: str) -> Lift:
     """A comparison that holds for equals, too: either of two."""
 
-    def convert(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         pair = _compared(context)
         return context.op("maximum", *(_number(context, context.op(each, *pair)) for each in (name, "equal")))
 
-    return convert
+    return lift
 
 
 def unequal(context: Context) -> Ref:
@@ -310,7 +309,7 @@ def _dtype(context: Context) -> str:
 def where(context: Context) -> Ref:
     """One of two arrays, by a condition."""
     if context.rank(0) != context.rank(1):
-        raise Refusal("a condition with another number of axes, which chooses rows, has no counterpart")
+        raise Refusal("a condition with another number of axes, which chooses rows, is not supported")
     return context.op("where", *context.refs())
 
 

@@ -22,7 +22,7 @@ def reshape(context: Context) -> Any:
     at = context.attributes
     shape = at.sizes("shape", at.text("newshape", at.text("target_shape", "()")))
     if at.flag("reverse", default=False):
-        raise Refusal("a reshape that is read from the end has no counterpart")
+        raise Refusal("a reshape that is read from the end is not supported")
     at.flag("keep_highest", default=False)
     at.expect("order", "C")
     stored = context.variable(0)
@@ -97,7 +97,7 @@ def resolved(context: Context, shape: Sequence[int]) -> tuple[list[int | None], 
             source += 1
             at += 2
         else:
-            raise Refusal(f"the shape {tuple(shape)} has no counterpart for this input")
+            raise Refusal(f"the shape {tuple(shape)} is not supported for this input")
         at += 1
     return found, {} if is_mixed or source != len(known or ()) else kept
 
@@ -105,7 +105,7 @@ def resolved(context: Context, shape: Sequence[int]) -> tuple[list[int | None], 
 def _without_numpy_codes(shape: Sequence[int]) -> list[int]:
     """2.x's codes: -2 keeps an axis, -5 merges two; the others are refused."""
     if any(size < -2 or size == 0 for size in shape):
-        raise Refusal(f"the shape {tuple(shape)} has codes without a counterpart")
+        raise Refusal(f"the shape {tuple(shape)} has codes that are not supported")
     return [0 if size == -2 else size for size in shape]
 
 
@@ -167,7 +167,7 @@ def split(context: Context) -> tuple[Ref, ...]:
     number, axis = at.integer("num_outputs"), at.integer("axis", 1)
     squeezed = at.flag("squeeze_axis", default=False)
     if not 1 <= number <= 128:
-        raise Refusal(f"a split into {number} parts has no counterpart")
+        raise Refusal(f"a split into {number} parts is not supported")
     whole = context.op("split", context.ref(0), sizes=number, axis=axis)
     parts = whole.parts(number)
     if not squeezed:

@@ -7,20 +7,23 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.mxnet.exporting import Context, Entry, Lower, Value, entry, rank
+from modelarchive.exchange.mxnet.emitting import Entry
 from modelarchive.exchange.mxnet.lowering_activations import activated
 from modelarchive.exchange.mxnet.lowering_attention import ATTENTION
+from modelarchive.exchange.mxnet.lowering_context import Context
 from modelarchive.exchange.mxnet.lowering_ops import OPS
 from modelarchive.exchange.mxnet.lowering_recurrent import RECURRENT
 from modelarchive.exchange.mxnet.lowering_shapes import padding, reshape
 from modelarchive.exchange.mxnet.lowering_windows import WINDOWS
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lowering
+from modelarchive.exchange.walking import Value
 
 
 def _dense(context: Context, layer: Any, given: list[Value]) -> Entry:
-    inputs = [entry(given[0]), context.parameter(layer, "weight")]
+    inputs = [context.array(given[0]), context.parameter(layer.parameters["weight"])]
     if layer.use_bias:
-        inputs.append(context.parameter(layer, "bias"))
+        inputs.append(context.parameter(layer.parameters["bias"]))
     attributes = {"num_hidden": layer.units, "no_bias": not layer.use_bias, "flatten": layer.flatten}
     return activated(context, layer.activation, context.op("FullyConnected", *inputs, **attributes))
 
@@ -28,7 +31,9 @@ def _dense(context: Context, layer: Any, given: list[Value]) -> Entry:
 def _embedding(context: Context, layer: Any, given: list[Value]) -> Entry:
     sizes = {"input_dim": layer.input_dim, "output_dim": layer.output_dim}
     dtype = str(layer.parameters["weight"].dtype)
-    return context.op("Embedding", entry(given[0]), context.parameter(layer, "weight"), dtype=dtype, **sizes)
+    return context.op(
+        "Embedding", context.array(given[0]), context.parameter(layer.parameters["weight"]), dtype=dtype, **sizes
+    )
 
 
 def _affine(context: Context, layer: Any, x: Value, size: int | None = None) -> list[Entry]:
@@ -38,7 +43,7 @@ def _affine(context: Context, layer: Any, x: Value, size: int | None = None) -> 
     found = []
     for own, used, name, value in (("weight", layer.scale, "gamma", 1), ("bias", layer.center, "beta", 0)):
         if used and size is None:
-            found.append(context.parameter(layer, own))
+            found.append(context.parameter(layer.parameters[own]))
         else:
             found.append(context.made(name, np.full((channels,), value, dtype)))
     return found
@@ -58,9 +63,9 @@ def _channels(layer: Any, x: Value) -> int:
 
 
 def _batch_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
-    statistics = [context.parameter(layer, name, aux=True) for name in ("running_mean", "running_var")]
+    statistics = [context.parameter(layer.parameters[name], aux=True) for name in ("running_mean", "running_var")]
     attributes = {"eps": float(layer.epsilon), "momentum": float(layer.momentum), "axis": layer.axis}
-    inputs = [entry(given[0]), *_affine(context, layer, given[0]), *statistics]
+    inputs = [context.array(given[0]), *_affine(context, layer, given[0]), *statistics]
     return context.op("BatchNorm", *inputs, fix_gamma=not layer.scale, use_global_stats=False, **attributes)
 
 
@@ -71,14 +76,16 @@ def _layer_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
             raise Refusal("a LayerNorm over several axes together has no counterpart")
         axis = axis[0]
     return context.op(
-        "LayerNorm", entry(given[0]), *_affine(context, layer, given[0]), axis=axis, eps=float(layer.epsilon)
+        "LayerNorm", context.array(given[0]), *_affine(context, layer, given[0]), axis=axis, eps=float(layer.epsilon)
     )
 
 
 def _instance_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
     if layer.axis != 1:
         raise Refusal("an InstanceNorm with other channels than axis 1 has no counterpart")
-    return context.op("InstanceNorm", entry(given[0]), *_affine(context, layer, given[0]), eps=float(layer.epsilon))
+    return context.op(
+        "InstanceNorm", context.array(given[0]), *_affine(context, layer, given[0]), eps=float(layer.epsilon)
+    )
 
 
 def _group_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
@@ -87,59 +94,73 @@ def _group_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
         raise Refusal("a GroupNorm with other channels than axis 1 has no counterpart")
     attributes = {"num_groups": layer.num_groups, "eps": float(layer.epsilon)}
     both = [layer.parameters[name] for name in ("weight", "bias") if name in layer.parameters]
-    alike = context.exporter.grouped(both, layer.num_groups) if len(both) == 2 else None
+    alike = context.emitter.grouped(both, layer.num_groups) if len(both) == 2 else None
     if alike is not None:
-        return context.op("GroupNorm", entry(given[0]), *alike, **attributes)
-    x = context.op("GroupNorm", entry(given[0]), *_affine(context, layer, given[0], layer.num_groups), **attributes)
-    shape = [1, -1, *[1] * (rank(given[0]) - 2)]
+        return context.op("GroupNorm", context.array(given[0]), *alike, **attributes)
+    plain = _affine(context, layer, given[0], layer.num_groups)
+    x = context.op("GroupNorm", context.array(given[0]), *plain, **attributes)
+    shape = [1, -1, *[1] * (given[0].rank - 2)]
     for own, used, op in (("weight", layer.scale, "broadcast_mul"), ("bias", layer.center, "broadcast_add")):
         if used:
-            x = context.op(op, x, context.op("Reshape", context.parameter(layer, own), shape=shape))
+            x = context.op(op, x, context.op("Reshape", context.parameter(layer.parameters[own]), shape=shape))
     return x
 
 
 def _rms_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
     if layer.axis not in (-1, [-1], (-1,)):
         raise Refusal("an RMSNorm over other axes than the last has no counterpart")
-    x = entry(given[0])
+    x = context.array(given[0])
     mean = context.op("mean", context.op("square", x), axis=[-1], keepdims=True)
     inverse = context.op("rsqrt", context.op("_plus_scalar", mean, scalar=float(layer.epsilon)))
     y = context.op("broadcast_mul", x, inverse)
-    return context.op("broadcast_mul", y, context.parameter(layer, "weight")) if layer.scale else y
+    return context.op("broadcast_mul", y, context.parameter(layer.parameters["weight"])) if layer.scale else y
 
 
 def _prelu(context: Context, layer: Any, given: list[Value]) -> Entry:
     if layer.axis != 1 and layer.in_channels != 1:
         raise Refusal("a PReLU with other channels than axis 1 has no counterpart")
-    return context.op("LeakyReLU", entry(given[0]), context.parameter(layer, "weight"), act_type="prelu")
+    return context.op(
+        "LeakyReLU", context.array(given[0]), context.parameter(layer.parameters["weight"]), act_type="prelu"
+    )
 
 
-def softmax(op: str) -> Lower:
+def _softmax(op: str) -> Lowering:
     """Softmax or its logarithm."""
-    return lambda context, layer, given: context.op(op, entry(given[0]), axis=layer.axis)
+    return Lowering(op, lambda context, layer, given: context.op(op, context.array(given[0]), axis=layer.axis))
 
 
 #: Kind or op -> how it is lowered.
-LOWERINGS: Final[dict[str, Lower]] = {
-    "Dense": _dense,
-    "Embedding": _embedding,
+LOWERINGS: Final[dict[str, Lowering]] = {
+    "Dense": Lowering("FullyConnected", _dense),
+    "Embedding": Lowering("Embedding", _embedding),
     **WINDOWS,
-    "BatchNorm": _batch_norm,
-    "LayerNorm": _layer_norm,
-    "InstanceNorm": _instance_norm,
-    "GroupNorm": _group_norm,
-    "RMSNorm": _rms_norm,
-    "PReLU": _prelu,
+    "BatchNorm": Lowering("BatchNorm", _batch_norm),
+    "LayerNorm": Lowering("LayerNorm", _layer_norm),
+    "InstanceNorm": Lowering("InstanceNorm", _instance_norm),
+    "GroupNorm": Lowering("GroupNorm broadcast_mul broadcast_add", _group_norm),
+    "RMSNorm": Lowering("square mean rsqrt broadcast_mul", _rms_norm, "written as a formula"),
+    "PReLU": Lowering("LeakyReLU", _prelu),
     **RECURRENT,
-    "Activation": lambda context, layer, given: activated(context, layer.activation, entry(given[0]), layer.alpha),
-    "Softmax": softmax("softmax"),
-    "LogSoftmax": softmax("log_softmax"),
-    "Dropout": lambda context, layer, given: context.op("Dropout", entry(given[0]), p=float(layer.rate)),
-    "Identity": lambda context, layer, given: context.op("_copy", entry(given[0])),
-    "Flatten": lambda context, layer, given: context.op("Flatten", entry(given[0])),
-    "Reshape": lambda context, layer, given: reshape(context, entry(given[0]), layer.shape),
-    "Permute": lambda context, layer, given: context.op("transpose", entry(given[0]), axes=layer.axes),
-    "Pad": lambda context, layer, given: padding(context, given[0], layer.padding, layer.mode, layer.value),
+    "Activation": Lowering(
+        "Activation LeakyReLU clip hard_sigmoid",
+        lambda context, layer, given: activated(context, layer.activation, context.array(given[0]), layer.alpha),
+        "one without an operator of its own is written as several",
+    ),
+    "Softmax": _softmax("softmax"),
+    "LogSoftmax": _softmax("log_softmax"),
+    "Dropout": Lowering(
+        "Dropout", lambda context, layer, given: context.op("Dropout", context.array(given[0]), p=float(layer.rate))
+    ),
+    "Identity": Lowering("_copy", lambda context, layer, given: context.op("_copy", context.array(given[0]))),
+    "Flatten": Lowering("Flatten", lambda context, layer, given: context.op("Flatten", context.array(given[0]))),
+    "Reshape": Lowering("Reshape", lambda context, layer, given: reshape(context, given[0], layer.shape)),
+    "Permute": Lowering(
+        "transpose",
+        lambda context, layer, given: context.op("transpose", context.array(given[0]), axes=layer.axes),
+    ),
+    "Pad": Lowering(
+        "Pad", lambda context, layer, given: padding(context, given[0], layer.padding, layer.mode, layer.value)
+    ),
     **ATTENTION,
     **OPS,
 }

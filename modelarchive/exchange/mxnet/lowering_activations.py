@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from modelarchive.exchange.mxnet.exporting import Context, Entry
+from modelarchive.exchange.mxnet.emitting import Entry
+from modelarchive.exchange.mxnet.lowering_context import Context
 from modelarchive.exchange.refusal import Refusal
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.mxnet.exporting import Context, Entry, Lower, Value, entry, rank
+from modelarchive.exchange.mxnet.emitting import Entry
+from modelarchive.exchange.mxnet.lowering_context import Context
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lowering
+from modelarchive.exchange.walking import Value
 from modelarchive.nn.parameter import Parameter
 from modelarchive.ops.attention import sinusoids
 from modelarchive.ops.rotary import Rotary
@@ -20,9 +22,9 @@ _FLOAT32: Final = {"dtype": "float32"}
 
 
 def _attention(context: Context, layer: Any, given: list[Value]) -> Entry:
-    entries = [entry(each) for each in given[:3]]
+    entries = [context.array(each) for each in given[:3]]
     entries += [entries[-1]] * (3 - len(entries))
-    lengths = [_length(given[min(which, len(given) - 1)]) for which in (0, 1)]
+    lengths = [given[min(which, len(given) - 1)].sizes[1] for which in (0, 1)]
     heads = (layer.num_heads, layer.num_kv_heads, layer.num_kv_heads)
     # (batch, length, heads, head_dim) ...
     q, k, v = (
@@ -48,7 +50,7 @@ def _attention(context: Context, layer: Any, given: list[Value]) -> Entry:
 
 
 def _affine(context: Context, weight: Parameter, bias: Parameter | None, x: Entry) -> Entry:
-    inputs = [x, *(context.exporter.parameter(each) for each in (weight, bias) if each is not None)]
+    inputs = [x, *(context.parameter(each) for each in (weight, bias) if each is not None)]
     rows = weight.known_shape[0]
     return context.op("FullyConnected", *inputs, num_hidden=rows, no_bias=bias is None, flatten=False)
 
@@ -65,7 +67,7 @@ def _projected(context: Context, layer: Any, entries: list[Entry]) -> list[Entry
         begin, end = sum(rows[:index]), sum(rows[: index + 1])
         parts = [x]
         for parameter in (layer.in_proj_weight, layer.in_proj_bias) if layer.use_bias[0] else (layer.in_proj_weight,):
-            parts.append(context.op("slice_axis", context.exporter.parameter(parameter), axis=0, begin=begin, end=end))
+            parts.append(context.op("slice_axis", context.parameter(parameter), axis=0, begin=begin, end=end))
         flags = {"no_bias": not layer.use_bias[0], "flatten": False}
         found.append(context.op("FullyConnected", *parts, num_hidden=end - begin, **flags))
     return found
@@ -75,10 +77,10 @@ def _shares(context: Context, layer: Any, scores: Entry, entries: list[Entry], m
     """The softmax of the scores that count; nothing where none does."""
     allowed: list[Entry] = []
     if mask is not None:
-        given = entry(mask)
+        given = context.array(mask)
         is_bool = mask.known is not None and mask.known.array_dtype == np.bool_
         given = context.op("Cast", given, **_FLOAT32) if is_bool else given
-        for _ in range(4 - rank(mask)):
+        for _ in range(4 - mask.rank):
             given = context.op("expand_dims", given, axis=0)
         if is_bool:
             allowed.append(given)
@@ -145,11 +147,11 @@ def _waves(context: Context, x: Entry, speeds: np.ndarray, first: int = 0, axis:
 
 
 def _position(context: Context, layer: Any, given: list[Value]) -> Entry:
-    x, axes = entry(given[0]), rank(given[0])
+    x, axes = context.array(given[0]), given[0].rank
     if layer.style == "sinusoidal":
         table = _sinusoids(context, layer, given[0], axes)
     else:
-        rows = context.parameter(layer, "weight")
+        rows = context.parameter(layer.parameters["weight"])
         if layer.offset:
             rows = context.op("slice_axis", rows, axis=0, begin=layer.offset, end=None)
         if axes > 3:
@@ -162,35 +164,28 @@ def _position(context: Context, layer: Any, given: list[Value]) -> Entry:
 
 
 def _sinusoids(context: Context, layer: Any, x: Value, axes: int) -> Entry:
-    length, units = _length(x, axes - 2), _units(x)
+    length, units = x.sizes[-2], _units(x)
     if length is not None:
         return context.made(
             "waves", sinusoids(layer.offset + length, units, layer.base)[layer.offset :].astype("float32")
         )
     speeds = layer.base ** (-np.arange(0, units, 2, dtype=np.float64) / units)
-    both = context.op("stack", *_waves(context, entry(x), speeds, layer.offset, axes - 2), axis=2, num_args=2)
+    both = context.op("stack", *_waves(context, context.array(x), speeds, layer.offset, axes - 2), axis=2, num_args=2)
     table = context.op("Reshape", both, shape=[0, 2 * len(speeds)])
     return context.op("slice_axis", table, axis=1, begin=0, end=units) if units % 2 else table
 
 
-def _sizes(given: Value) -> Sequence[tuple[int, int]]:
-    """Each axis with two examples' sizes; what differs is free."""
-    if given.known is None:
-        raise Refusal("what it means depends on the input's shape, which is not known: declare the model's inputs")
-    return list(zip(*given.known.shapes, strict=True))
-
-
-def _length(given: Value, axis: int = 1) -> int | None:
-    one, other = _sizes(given)[axis]
-    return one if one == other else None
-
-
-def _units(given: Value) -> int:
-    one, other = _sizes(given)[-1]
-    if one != other:
+def _units(value: Value) -> int:
+    size = value.sizes[-1]
+    if size is None:
         raise Refusal("the size of the elements is not fixed: declare it")
-    return one
+    return size
 
 
 #: Kind -> how it is lowered.
-ATTENTION: Final[dict[str, Lower]] = {"MultiHeadAttention": _attention, "PositionalEmbedding": _position}
+ATTENTION: Final[dict[str, Lowering]] = {
+    "MultiHeadAttention": Lowering(
+        "FullyConnected batch_dot softmax", _attention, "written as a formula; dropout is left out"
+    ),
+    "PositionalEmbedding": Lowering("broadcast_add", _position, "written as a formula"),
+}

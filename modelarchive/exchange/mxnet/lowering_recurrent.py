@@ -6,8 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.mxnet.exporting import Context, Lower, Value, entry
+from modelarchive.exchange.mxnet.lowering_context import Context
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lowering
+from modelarchive.exchange.walking import Value
 
 
 def _recurrent(context: Context, layer: Any, given: list[Value]) -> Any:
@@ -18,7 +20,7 @@ def _recurrent(context: Context, layer: Any, given: list[Value]) -> Any:
     sides = ("", "_reverse") if layer.bidirectional else ("",)
     suffixes = [f"l{each}{side}" for each in range(layer.num_layers) for side in sides]
     flat = [
-        context.op("Reshape", context.parameter(layer, f"weight_{to}_{suffix}"), shape=[-1])
+        context.op("Reshape", context.parameter(layer.parameters[f"weight_{to}_{suffix}"]), shape=[-1])
         for suffix in suffixes
         for to in ("ih", "hh")
     ]
@@ -26,14 +28,18 @@ def _recurrent(context: Context, layer: Any, given: list[Value]) -> Any:
     for suffix in suffixes:
         for to in ("ih", "hh"):
             own = f"bias_{to}_{suffix}"
-            bias = context.parameter(layer, own) if layer.use_bias else context.made(own, np.zeros(rows, layer.dtype))
+            bias = (
+                context.parameter(layer.parameters[own])
+                if layer.use_bias
+                else context.made(own, np.zeros(rows, layer.dtype))
+            )
             flat.append(context.op("Reshape", bias, shape=[-1]))
     packed = context.op("_rnn_param_concat", *flat, dim=0, num_args=len(flat))
-    x = entry(given[0])
+    x = context.array(given[0])
     turned = layer.layout == "NTC"
     x = context.op("SwapAxis", x, dim1=0, dim2=1) if turned else x
     shape = (len(suffixes), 0, layer.hidden_size)
-    states = [entry(each) for each in given[1:]] or [
+    states = [context.array(each) for each in given[1:]] or [
         context.op("_zeros", shape=shape, dtype="float32") for _ in layer.states
     ]
     attributes = {
@@ -52,4 +58,4 @@ def _recurrent(context: Context, layer: Any, given: list[Value]) -> Any:
 
 
 #: Kind -> how it is lowered.
-RECURRENT: Final[dict[str, Lower]] = dict.fromkeys(("RNN", "LSTM", "GRU"), _recurrent)
+RECURRENT: Final[dict[str, Lowering]] = {kind: Lowering("RNN", _recurrent) for kind in ("RNN", "LSTM", "GRU")}

@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from modelarchive.exchange.mxnet.exporting import Context, Entry, Value, entry, rank
+from modelarchive.exchange.mxnet.emitting import Entry
+from modelarchive.exchange.mxnet.lowering_context import Context
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.walking import Value
 
 
 def padding(context: Context, x: Value, pairs: Sequence[Sequence[int]], mode: str, value: Any) -> Entry:
     """Pad, which MXNet has for the axes behind the first two of four or five: others are turned there and back."""
-    axes = rank(x)
+    axes = x.rank
     widths = [(0, 0)] * (axes - len(pairs)) + [(before, after) for before, after in pairs]
     still = [axis for axis, width in enumerate(widths) if not any(width)]
     if mode == "wrap" or isinstance(value, str):
         raise Refusal("padding that wraps around, or by something that is no number, has no counterpart")
     if len(still) == axes:
-        return entry(x)
+        return context.array(x)
     more = next((more for more in range(5) if axes + more in (4, 5) and len(still) + more >= 2), None)
     if more is None:
         raise Refusal("padding has a counterpart for at most three axes of five only")
-    found = entry(x)
+    found = context.array(x)
     for _ in range(more):
         found = context.op("expand_dims", found, axis=0)
     widths = [(0, 0)] * more + widths
@@ -37,8 +39,8 @@ def padding(context: Context, x: Value, pairs: Sequence[Sequence[int]], mode: st
     return found
 
 
-def reshape(context: Context, x: Entry, shape: Sequence[int | None]) -> Entry:
+def reshape(context: Context, x: Value, shape: Sequence[int | None]) -> Entry:
     """MXNet's 0 is what null is here; its sizes are not 0."""
     if 0 in shape or not shape:
         raise Refusal(f"the shape {list(shape)} has no counterpart")
-    return context.op("Reshape", x, shape=[0 if size is None else size for size in shape])
+    return context.op("Reshape", context.array(x), shape=[0 if size is None else size for size in shape])

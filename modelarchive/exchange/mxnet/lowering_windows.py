@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
-from modelarchive.exchange.mxnet.exporting import Context, Entry, Lower, Value, entry
+from modelarchive.exchange.mxnet.emitting import Entry
 from modelarchive.exchange.mxnet.lowering_activations import activated
+from modelarchive.exchange.mxnet.lowering_context import Context
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lowering
+from modelarchive.exchange.walking import Value
+
+#: What a row's function is.
+Lower = Callable[[Context, Any, list[Value]], Entry]
 
 
 def _first(context: Context, layer: Any, x: Entry) -> Entry:
@@ -31,7 +38,7 @@ def _padded(context: Context, layer: Any, x: Entry) -> tuple[Entry, list[int]]:
 
 
 def _convolution(context: Context, layer: Any, given: list[Value]) -> Entry:
-    x, pad = _padded(context, layer, _first(context, layer, entry(given[0])))
+    x, pad = _padded(context, layer, _first(context, layer, context.array(given[0])))
     attributes = {
         "kernel": layer.kernel_size,
         "stride": layer.strides,
@@ -47,9 +54,9 @@ def _convolution(context: Context, layer: Any, given: list[Value]) -> Entry:
         attributes["adj"] = layer.output_padding
         if any(before != after for before, after in layer.padding):
             raise Refusal("a transposed convolution with different padding before and after has no counterpart")
-    inputs = [x, context.parameter(layer, "weight")]
+    inputs = [x, context.parameter(layer.parameters["weight"])]
     if layer.use_bias:
-        inputs.append(context.parameter(layer, "bias"))
+        inputs.append(context.parameter(layer.parameters["bias"]))
     return _last(context, layer, activated(context, layer.activation, context.op(op, *inputs, **attributes)))
 
 
@@ -70,14 +77,16 @@ def _pooling(style: str) -> Lower:
         sizes = zip(layer.pool_size, layer.strides, pad, strict=True)
         if layer.ceil_mode and any(size < stride + each for size, stride, each in sizes):
             context.note("MXNet counts a last window that begins behind the input, where there is one")
-        return _last(context, layer, context.op("Pooling", _first(context, layer, entry(given[0])), **attributes))
+        return _last(
+            context, layer, context.op("Pooling", _first(context, layer, context.array(given[0])), **attributes)
+        )
 
     return lower
 
 
 def _global_pooling(style: str) -> Lower:
     def lower(context: Context, layer: Any, given: list[Value]) -> Entry:
-        x = _first(context, layer, entry(given[0]))
+        x = _first(context, layer, context.array(given[0]))
         kernel = [1] * (len(layer.layout) - 2)
         return _last(context, layer, context.op("Pooling", x, kernel=kernel, global_pool=True, pool_type=style))
 
@@ -85,19 +94,19 @@ def _global_pooling(style: str) -> Lower:
 
 
 def _adaptive(context: Context, layer: Any, given: list[Value]) -> Entry:
-    x = _first(context, layer, entry(given[0]))
+    x = _first(context, layer, context.array(given[0]))
     return _last(context, layer, context.op("_contrib_AdaptiveAvgPooling2D", x, output_size=layer.output_size))
 
 
 def _adaptive_line(context: Context, layer: Any, given: list[Value]) -> Entry:
     """One axis, as an image of one row."""
-    x = context.op("expand_dims", _first(context, layer, entry(given[0])), axis=2)
+    x = context.op("expand_dims", _first(context, layer, context.array(given[0])), axis=2)
     y = context.op("_contrib_AdaptiveAvgPooling2D", x, output_size=[1, *layer.output_size])
     return _last(context, layer, context.op("squeeze", y, axis=[2]))
 
 
 def _upsample(context: Context, layer: Any, given: list[Value]) -> Entry:
-    x = _first(context, layer, entry(given[0]))
+    x = _first(context, layer, context.array(given[0]))
     if len(layer.layout) != 4:
         raise Refusal("an Upsample of other than two axes has no counterpart")
     if layer.mode == "nearest" and layer.scale is not None and len(set(layer.scale)) == 1:
@@ -112,12 +121,18 @@ def _upsample(context: Context, layer: Any, given: list[Value]) -> Entry:
     return _last(context, layer, y)
 
 
+_RANKS: Final = (1, 2, 3)
 #: Kind -> how it is lowered.
-WINDOWS: Final[dict[str, Lower]] = {
-    **{f"Conv{n}D{kind}": _convolution for n in (1, 2, 3) for kind in ("", "Transpose")},
-    **{f"{name}Pool{n}D": _pooling(name.lower()) for n in (1, 2, 3) for name in ("Max", "Avg")},
-    **{f"Global{name}Pool{n}D": _global_pooling(name.lower()) for n in (1, 2, 3) for name in ("Max", "Avg")},
-    "AdaptiveAvgPool1D": _adaptive_line,
-    "AdaptiveAvgPool2D": _adaptive,
-    "Upsample": _upsample,
+WINDOWS: Final[dict[str, Lowering]] = {
+    **{f"Conv{n}D": Lowering("Convolution", _convolution) for n in _RANKS},
+    **{f"Conv{n}DTranspose": Lowering("Deconvolution", _convolution) for n in _RANKS},
+    **{f"{name}Pool{n}D": Lowering("Pooling", _pooling(name.lower())) for n in _RANKS for name in ("Max", "Avg")},
+    **{
+        f"Global{name}Pool{n}D": Lowering("Pooling", _global_pooling(name.lower()))
+        for n in _RANKS
+        for name in ("Max", "Avg")
+    },
+    "AdaptiveAvgPool1D": Lowering("_contrib_AdaptiveAvgPooling2D", _adaptive_line),
+    "AdaptiveAvgPool2D": Lowering("_contrib_AdaptiveAvgPooling2D", _adaptive),
+    "Upsample": Lowering("UpSampling _contrib_BilinearResize2D", _upsample),
 }

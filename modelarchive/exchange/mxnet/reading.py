@@ -48,7 +48,7 @@ def read(
             themselves, by their names in the symbol.
         inputs: Shapes of the inputs, by name or in order, None for a free axis; or declarations
             ``{"name": "data", "shape": [None, 3, 224, 224], "dtype": "float32"}``. A symbol does not say them:
-            without this they are told from what takes the inputs.
+            without this they are inferred from what takes the inputs.
 
     Returns:
         The bundle. Arrays are views of the mapped file; sparse ones are made dense when they are asked for.
@@ -57,7 +57,7 @@ def read(
         OSError: A file cannot be read.
         FormatError: A file is damaged, or neither of the two kinds.
         UnsafeFileError: A sparse array is far larger than the file when made dense.
-        ConversionError: The symbol has operators without a counterpart; lists all of them.
+        ConversionError: The symbol has operators that are not supported; lists all of them.
     """
     path = Path(os.fsdecode(path))
     start = MappedFile(path).read(0, 64)
@@ -155,7 +155,7 @@ def _model(symbol_path: Path, arrays_path: Any, inputs: Inputs | None, notes: li
         if model is not None:
             if number:
                 sizes = ", ".join(f"{name} {shape}" for name, shape in each.items())
-                notes.append(Note("(inputs)", f"the symbol does not tell their sizes; {sizes} is the first that fits"))
+                notes.append(Note("(inputs)", f"their sizes are not in the symbol; {sizes} is the first that fits"))
             return _bundle(importer, model, symbol, arrays, notes)
         first = first or (importer, problems)
     if first is None:
@@ -228,11 +228,11 @@ def _bundle(
     if not model.inputs:
         notes.append(Note("(inputs)", "their shapes are in neither file: pass inputs= to have them declared"))
     used = {_PREFIX.sub("", name).partition("[")[0] for name in importer.builder.owners}
-    told = {note.what.partition(" is left out")[0] for note in importer.report.notes}
+    reported = {note.what.partition(" is left out")[0] for note in importer.report.notes}
     notes += [
         Note(name, "is not used by the symbol, and is left out")
         for name in arrays
-        if name not in used and repr(name) not in told
+        if name not in used and repr(name) not in reported
     ]
     if unneeded := len(symbol.nodes) - len(symbol.needed()):
         notes.append(Note("(nodes)", f"{counted(unneeded, 'node')} left out: no output needs them"))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from modelarchive.errors import FormatError
-from modelarchive.exchange.budget import spend
+from modelarchive.errors import FormatError, ModelArchiveError
+from modelarchive.exchange.budget import reading, spend
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import document, short
 
@@ -109,7 +109,7 @@ class Attributes:
     def expect(self, name: str, *accepted: str) -> None:
         """Refuse every value but those that mean nothing special; absent is fine."""
         if (text := self.text(name, accepted[0])) not in accepted:
-            raise Refusal(f"{name} = {short(text)} has no counterpart, only {' and '.join(map(repr, accepted))}")
+            raise Refusal(f"{name} = {short(text)} is not supported, only {' and '.join(map(repr, accepted))}")
 
     def unread(self) -> dict[str, str]:
         """What nobody asked for."""
@@ -183,15 +183,15 @@ def read_symbol(path: str | os.PathLike[str]) -> SymbolGraph:
     """
     with Path(path).open("rb") as file:
         text = file.read(MAX_BYTES + 1)
-    if len(text) > MAX_BYTES:
-        raise FormatError(f"is larger than {MAX_BYTES >> 20} MiB, too much for a symbol", file=path)
-    try:
-        return _graph(document(text, what="the symbol", strict=True))
-    except FormatError as error:
-        error.file = str(path)
-        raise
-    except ValueError as error:
-        raise FormatError(f"is no symbol of MXNet: {error}", file=path) from error
+    with reading(path, len(text)):
+        if len(text) > MAX_BYTES:
+            raise FormatError(f"is larger than {MAX_BYTES >> 20} MiB, too much for a symbol")
+        try:
+            return _graph(document(text, what="the symbol", strict=True))
+        except ModelArchiveError:
+            raise
+        except ValueError as error:
+            raise FormatError(f"is no symbol of MXNet: {error}") from error
 
 
 def _graph(data: Any) -> SymbolGraph:
@@ -205,7 +205,7 @@ def _graph(data: Any) -> SymbolGraph:
     return SymbolGraph(read, heads, _version(data.get("attrs")), _left(data, nodes))
 
 
-#: What a symbol and its nodes hold; what is not read of it follows from the rest, or is told.
+#: What a symbol and its nodes hold; what is not read of it follows from the rest, or is reported.
 _GRAPH: Final = frozenset(("nodes", "arg_nodes", "node_row_ptr", "heads", "attrs"))
 _ATTRS: Final = frozenset(("mxnet_version", "is_np_shape", "is_np_array"))
 _NODE: Final = frozenset(("op", "name", "inputs", "attrs", "attr", "param", "backward_source_id", "subgraphs"))
@@ -228,7 +228,7 @@ def _node(data: Any, position: int) -> SymbolNode:
     if len(data["name"]) > MAX_NAME or len(data["op"]) > MAX_NAME:
         raise ValueError(f"{where} has a name, or an op, of more than {MAX_NAME:,} characters")
     if data.get("subgraphs"):
-        raise ValueError(f"{where} ({data['op']!r}) holds graphs of its own: loops and branches have no counterpart")
+        raise ValueError(f"{where} ({data['op']!r}) holds graphs of its own: loops and branches are not supported")
     texts: dict[str, str] = {}
     # Before 1.0 an operator's attributes were called param, and later attr.
     for key in ("attr", "param", "attrs"):

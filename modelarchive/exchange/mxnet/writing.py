@@ -19,7 +19,6 @@ from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of, deferred
 from modelarchive.exchange.mxnet import naming
 from modelarchive.exchange.mxnet.exporting import Exporter
-from modelarchive.exchange.mxnet.lowering import LOWERINGS
 from modelarchive.exchange.mxnet.ndarrays import DTYPES, MAGIC, MAX_AXES, V2, V3
 from modelarchive.nn.evaluate import declared
 from modelarchive.store.deferred import Deferred
@@ -70,7 +69,7 @@ def _write_model(bundle: Bundle, symbol_path: Path, arrays_path: Path, *, durabl
     network = build(bundle.checked())
     names = naming.to_gluon(bundle.parameters, kinds_of(architecture))
     entries = deferred(bundle.parameters)
-    exporter = Exporter(entries, names, LOWERINGS)
+    exporter = Exporter(entries, names)
     given: list[tuple[str, Any]] = [
         (each["name"], declared(each["shape"], each["dtype"])) for each in architecture["inputs"]
     ]
@@ -78,18 +77,19 @@ def _write_model(bundle: Bundle, symbol_path: Path, arrays_path: Path, *, durabl
         own = getattr(network, "inputs", ())
         given = [(name, None) for name in own] or [("data", None)]
     heads = exporter.run(network, given)
-    problems = exporter.problems + problems_with(exporter.arrays)
+    problems = exporter.report.problems + problems_with(exporter.emitter.arrays)
     if problems:
         raise ConversionError(problems, hint="nothing was written")
     arrays = {
-        f"{'aux' if name in exporter.auxiliary else 'arg'}:{name}": each for name, each in exporter.arrays.items()
+        f"{'aux' if name in exporter.emitter.auxiliary else 'arg'}:{name}": each
+        for name, each in exporter.emitter.arrays.items()
     }
     notes = save_arrays(arrays_path, arrays, durable=durable)
     with replacing(symbol_path, durable=durable) as temporary:
-        temporary.write_text(exporter.text(heads), "utf-8")
-    unused = [name for name, array in entries.items() if id(array) not in exporter.said]
+        temporary.write_text(exporter.emitter.text(heads), "utf-8")
+    unused = [name for name, array in entries.items() if id(array) not in exporter.emitter.used]
     notes += [Note(name, "is not used by the model's outputs, and is left out") for name in unused]
-    return exporter.notes + notes + _left_out(bundle)
+    return exporter.report.notes + notes + _left_out(bundle)
 
 
 def _left_out(bundle: Bundle) -> list[Note]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from modelarchive.exchange.onnx.lifting import OPERATORS
+from dataclasses import replace
+
+from modelarchive.exchange import rows
+from modelarchive.exchange.onnx.lifting import LIFTINGS
 from modelarchive.exchange.onnx.lowering import LOWERINGS
 from modelarchive.exchange.onnx.reading import read
 from modelarchive.exchange.onnx.writing import write
@@ -12,14 +15,7 @@ __all__ = ["read", "support", "write"]
 
 
 def support() -> list[Support]:
-    """Every operator that is read, and whether it is written; then every kind and op that is written."""
-    there = {"Constant", *(name for row in LOWERINGS.values() for name in row.names)}
-    reading = [
-        Support(row.name, row.ours, read=True, written=row.name in there, losses=row.losses)
-        for row in sorted(OPERATORS.values(), key=lambda row: row.name)
-    ]
-    writing = [
-        Support(", ".join(row.names), word, read=False, written=True, losses=row.losses)
-        for word, row in LOWERINGS.items()
-    ]
-    return [*reading, *writing, Support("Constant", "constant", read=False, written=True)]
+    """Every operator that is read, and whether it is written; then what is written as others."""
+    found = rows.support([LIFTINGS[name] for name in sorted(LIFTINGS)], LOWERINGS)
+    # Constants are written wherever they are taken, by no row.
+    return [replace(each, written=True) if each.theirs == "Constant" else each for each in found]

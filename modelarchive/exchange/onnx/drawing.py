@@ -80,7 +80,7 @@ class NestedBuilder(GraphBuilder):
     def literal(self, array: np.ndarray, preferred: str = "constant") -> Ref:
         """A small array, written into the architecture."""
         if array.dtype.kind == "c":
-            raise Refusal("a number beside complex ones has no counterpart")
+            raise Refusal("a number beside complex ones is not supported")
         if array.size == 0 and array.ndim > 1:
             # Lists cannot say of which sizes the axes are around one that is 0.
             flat = self.literal(array.reshape(-1), preferred)
@@ -117,10 +117,10 @@ class NestedBuilder(GraphBuilder):
         return self.parameter(preferred, name, array)
 
     def _own(self, constant: Constant, preferred: str) -> str:
-        """Make a constant a parameter of the graph that its name tells; the parameter's dotted name."""
+        """Make a constant a parameter of the Graph that its name leads to; the parameter's dotted name."""
         array = constant.array
         if 0 in array.shape:
-            raise Refusal(f"the stored array {constant.stored!r} without elements has no counterpart")
+            raise Refusal(f"the stored array {constant.stored!r} without elements is not supported")
         named = bool(constant.stored) and not constant.changed
         path = (path_of(constant.stored) if named else None) or scope_of(constant.stored if named else preferred)
         graph, last, name = self.find(path)
@@ -133,7 +133,7 @@ class NestedBuilder(GraphBuilder):
     def _sizes(self, array: np.ndarray, preferred: str) -> Ref:
         """Sizes as an array: those that are not fixed are asked of an input when the network runs."""
         if array.ndim > 1:
-            raise Refusal("sizes that are not fixed, in more than one axis, have no counterpart: pass inputs=")
+            raise Refusal("sizes that are not fixed, in more than one axis, are not supported: pass inputs=")
         parts: list[Ref] = []
         for each in array.reshape(-1):
             if not isinstance(each, Dim):

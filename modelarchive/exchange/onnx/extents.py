@@ -1,4 +1,4 @@
-"""What an operator will give for values that are known, told before: shapes, bounds, how many elements."""
+"""What an operator will give for values that are known, before it is computed: shapes, bounds, how many elements."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fixed(arrays: Arrays) -> Arrays:
         Refusal: One has some.
     """
     if any(each is not None and each.dtype == object for each in arrays):
-        raise Refusal("a decision by a size that is not fixed has no counterpart: pass inputs=")
+        raise Refusal("a decision by a size that is not fixed is not supported: pass inputs=")
     return arrays
 
 
@@ -130,12 +130,12 @@ def places(context: Context, arrays: Arrays) -> int:
 def triangle(context: Context, arrays: Arrays) -> int:
     """The mask has the last two axes, whatever the others are."""
     if arrays[0].ndim < 2:
-        raise Refusal(f"Trilu of {arrays[0].ndim} axes has no counterpart")
+        raise Refusal(f"Trilu of {arrays[0].ndim} axes is not supported")
     return max(int(math.prod(arrays[0].shape[-2:])), int(arrays[0].size))
 
 
 def sizes_of(array: Any) -> tuple[int, ...]:
-    """A shape, or how often to repeat, that the file tells.
+    """A shape, or how often to repeat, that is in the file.
 
     Raises:
         Refusal: They are no sizes, or of too many axes.
@@ -153,9 +153,9 @@ def bounds(start: int, end: int, by: int, size: int) -> list[int | None]:
         Refusal: The step is 0, or the end is one that runtimes take in different ways.
     """
     if by == 0:
-        raise Refusal("a Slice with step 0 has no counterpart")
+        raise Refusal("a Slice with step 0 is not supported")
     if by < 0 and end >= FAR:
-        raise Refusal("a Slice backwards to the largest integer has no counterpart: runtimes take it in two ways")
+        raise Refusal("a Slice backwards to the largest integer is not supported: runtimes take it in two ways")
     # Places are taken into the axis; going backwards, there is one before the first.
     first = min(max(start + size if start < 0 else start, 0), size if by > 0 else max(size - 1, 0))
     last = min(max(end + size if end < 0 else end, 0 if by > 0 else -1), size)

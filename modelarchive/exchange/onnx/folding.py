@@ -73,7 +73,7 @@ def _operand(context: Context, place: int, result: Any) -> Operand:
     array = np.asarray(result)
     if array.dtype == object:
         if any(not isinstance(one, Dim) and abs(one) > LARGEST for one in array.reshape(-1)):
-            raise Refusal("sizes beyond 2**63 have no counterpart")
+            raise Refusal("sizes beyond 2**63 are not supported")
         if any(isinstance(one, Dim) for one in array.reshape(-1)):
             return Sizes(array)
         array = array.astype(np.int64)

@@ -137,7 +137,7 @@ def _same_size(one: Any, two: Any) -> bool:
         if isinstance(a, Dim) and not isinstance(b, Dim) and b < 0 <= min(a.pair):
             return False
     if isinstance(one, Dim) or isinstance(two, Dim):
-        raise Refusal("a decision by a size that is not fixed has no counterpart: pass inputs=")
+        raise Refusal("a decision by a size that is not fixed is not supported: pass inputs=")
     return bool(one == two)
 
 
@@ -166,7 +166,7 @@ def real(before: np.dtype, after: np.dtype) -> np.dtype:
         Refusal: One of the two is complex: ONNX casts none.
     """
     if "c" in (before.kind, after.kind) and before != after:
-        raise Refusal(f"a cast from {before} to {after} has no counterpart")
+        raise Refusal(f"a cast from {before} to {after} is not supported")
     return after
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -15,10 +15,10 @@ from modelarchive.exchange.drawing import Ref, Report
 from modelarchive.exchange.onnx.drawing import NestedBuilder
 from modelarchive.exchange.onnx.folding import folded
 from modelarchive.exchange.onnx.folds import FOLDS
-from modelarchive.exchange.onnx.lifting_context import Context, Lift
+from modelarchive.exchange.onnx.lifting import LIFTINGS
+from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.model import Function, Graph, Model, Node
 from modelarchive.exchange.onnx.stored import moved
-from modelarchive.exchange.onnx.tensors import NoCounterpart
 from modelarchive.exchange.onnx.values import Constant, Operand, Scope, Sizes, Unsupported, needed
 from modelarchive.exchange.refusal import Refusal, refusing
 
@@ -33,16 +33,14 @@ class Importer:
 
     Args:
         model: The model.
-        operators: Name of an operator -> what makes what it becomes.
     """
 
-    def __init__(self, model: Model, operators: Mapping[str, Lift]) -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
         self.builder = NestedBuilder(model.graph.stored, is_own=model.producer.startswith("modelarchive"))
         self.report = Report()
         #: How often each value is used.
         self.uses: dict[str, int] = {}
-        self._operators = operators
         self._opset = model.opsets.get("", model.opsets.get("ai.onnx", 0))
         self._depth = 0
         self._dead: dict[str, None] = {}
@@ -55,7 +53,7 @@ class Importer:
         for name, message in graph.stored.items():
             try:
                 scope.setdefault(name, Constant(self.model.tensors.array(message), name))
-            except NoCounterpart as error:
+            except Refusal as error:
                 scope[name] = Unsupported()
                 self.report.refuse(name, f"the stored array {error}")
         names = [each.name for each in graph.outputs]
@@ -99,13 +97,13 @@ class Importer:
         if any(isinstance(each, Unsupported) for each in operands):
             # Of what is not supported nothing can be made; an operator that nobody knows is reported all the same.
             if not self._is_known(node.op):
-                self.report.refuse(where, f"the operator {node.op!r} has no counterpart")
+                self.report.refuse(where, f"the operator {node.op!r} is not supported")
             return unsupported
         while operands and operands[-1] is None:
             operands.pop()
         context = Context(
             self.builder, self.report, node, operands, scope, self.uses, self._opset, self._branch,
-            self._operators.get(node.op),
+            None if (row := LIFTINGS.get(node.op)) is None else row.lift,
         )  # fmt: skip
         try:
             with refusing(node.op):
@@ -113,7 +111,7 @@ class Importer:
             results = list(found) if isinstance(found, tuple) else [found]
             for place, name in enumerate(node.outputs):
                 if name and self.uses.get(name) and (place >= len(results) or results[place] is None):
-                    raise Refusal(f"output {place} of {node.op} has no counterpart")
+                    raise Refusal(f"output {place} of {node.op} is not supported")
         except Refusal as refusal:
             self.report.refuse(where, str(refusal))
             return unsupported
@@ -139,16 +137,16 @@ class Importer:
             with contextlib.suppress(Refusal, SpecError):
                 return folded(context)
         if context.lift is None:
-            raise Refusal(f"the operator {op!r} has no counterpart")
+            raise Refusal(f"the operator {op!r} is not supported")
         found = context.lift(context)
         if unread := context.node.unread():
-            raise Refusal(f"{op} has attributes that have no counterpart: {', '.join(unread)}")
+            raise Refusal(f"{op} has attributes that are not supported: {', '.join(unread)}")
         if unasked := context.unasked():
-            raise Refusal(f"{op} has inputs that have no counterpart: {', '.join(map(str, unasked[:4]))}")
+            raise Refusal(f"{op} has inputs that are not supported: {', '.join(map(str, unasked[:4]))}")
         return found
 
     def _is_known(self, op: str) -> bool:
-        return op in self._operators or op in self.model.functions
+        return op in LIFTINGS or op in self.model.functions
 
     def _call(self, context: Context, function: Function) -> tuple[Operand, ...]:
         """Put the nodes of a function in its place."""
@@ -172,14 +170,14 @@ class Importer:
         for name, message in graph.stored.items():
             try:
                 scope[name] = Constant(self.model.tensors.array(message), name)
-            except NoCounterpart as error:
+            except Refusal as error:
                 raise Refusal(f"the stored array {name!r} {error}") from error
         return self._inside(graph.nodes, [each.name for each in graph.outputs], scope)
 
     def _inside(self, nodes: Sequence[Node], outputs: Sequence[str], scope: Scope) -> tuple[Operand, ...]:
         """Walk the nodes of a function or branch."""
         if self._depth >= MAX_DEPTH:
-            raise Refusal(f"more than {MAX_DEPTH} functions and branches inside each other have no counterpart")
+            raise Refusal(f"more than {MAX_DEPTH} functions and branches inside each other are not supported")
         self._depth += 1
         try:
             return tuple(self._nodes(nodes, outputs, scope))

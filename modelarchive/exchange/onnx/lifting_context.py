@@ -200,7 +200,7 @@ class Context:
         return self.builder.reference(Constant(Deferred.of(array)), f"{self.name}_constant")
 
     def counting(self, size: int) -> np.ndarray:
-        """0, 1, 2, ... as int64, up to a size that the file tells."""
+        """0, 1, 2, ... as int64, up to a size that is in the file."""
         self.make(size)
         return np.arange(size, dtype=np.int64)
 
@@ -212,7 +212,7 @@ class Context:
             UnsafeFileError: They are more than a file of its size may have.
         """
         if elements < 0:
-            raise Refusal(f"{self.node.op} of {elements:,} elements has no counterpart")
+            raise Refusal(f"{self.node.op} of {elements:,} elements is not supported")
         budget.spend(f"{self.node.op} {self.name!r}", elements=elements)
 
     def as_dtype(self, ref: Ref, dtype: str) -> Ref:
@@ -225,14 +225,14 @@ class Context:
     def activation(self, activation: str, ref: Ref, alpha: float | None = None) -> Ref:
         """Add an activation."""
         if self.known_of(ref).array_dtype.kind in "biuc":
-            raise Refusal(f"{self.node.op} of integers has no counterpart")
+            raise Refusal(f"{self.node.op} of integers is not supported")
         return self.block({"kind": "Activation", "activation": activation, "alpha": alpha}, ref)
 
     def block(self, config: dict[str, Any], *refs: Ref, **parameters: Constant) -> Ref:
         """Add a layer."""
         for own, each in parameters.items():
             if each.array.dtype.kind in "biuc":
-                raise Refusal(f"{self.node.op} has a {own} of {each.array.dtype}, which has no counterpart")
+                raise Refusal(f"{self.node.op} has a {own} of {each.array.dtype}, which is not supported")
         if parameters:
             config["dtype"] = str(next(iter(parameters.values())).array.dtype.newbyteorder("="))
         preferred = self.node.name if parameters and self.node.name else self.name
@@ -251,7 +251,7 @@ class Context:
         return found.pop()
 
 
-_ONLY = "only a stored array or a constant has a counterpart"
+_ONLY = "only a stored array or a constant is supported"
 
 
 def all_of(context: Context, name: str, refs: Sequence[Ref]) -> Ref:

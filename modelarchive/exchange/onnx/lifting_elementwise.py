@@ -2,54 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
 from modelarchive.exchange.drawing import Ref
-from modelarchive.exchange.onnx.lifting_context import Context, all_of
+from modelarchive.exchange.onnx.lifting_context import Context, Lift, all_of
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.onnx.words import ACTIVATIONS, BINARY, DTYPES, UNARY
 from modelarchive.exchange.refusal import Refusal
-
-Read = Callable[[Context], Any]
-Row = tuple[str, str, Read, str]
+from modelarchive.exchange.rows import Lifting
 
 
-def unary(name: str) -> Read:
+def unary(name: str) -> Lift:
     """An op of one array that has floats."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         if context.dtype(0)[0] in "iub" and name not in ("negative", "abs"):
-            raise Refusal(f"{context.node.op} of {context.dtype(0)} has no counterpart")
+            raise Refusal(f"{context.node.op} of {context.dtype(0)} is not supported")
         return context.op(name, context.ref(0))
 
-    return read
+    return lift
 
 
-def binary(name: str) -> Read:
+def binary(name: str) -> Lift:
     """An op of two arrays of one dtype."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         dtype = context.alike(0, 1)
         if name == "divide" and dtype[0] in "iu":
-            raise Refusal("division of integers, which drops the rest, has no counterpart")
+            raise Refusal("division of integers, which drops the rest, is not supported")
         if name == "matmul":
             return context.as_dtype(context.op(name, context.ref(0), context.ref(1)), dtype)
         return context.op(name, context.ref(0), context.ref(1))
 
-    return read
+    return lift
 
 
-def several(name: str) -> Read:
+def several(name: str) -> Lift:
     """An op of two arrays, over any number of them."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         context.alike(*range(len(context)))
         return all_of(context, name, context.refs())
 
-    return read
+    return lift
 
 
 def _mean(context: Context) -> Ref:
@@ -61,9 +58,7 @@ def _power(context: Context) -> Ref:
     base, exponent = context.dtype(0), context.dtype(1)
     if base[0] in "iu":
         if base != exponent or not context.is_constant(1) or context.constant(1).min(initial=0) < 0:
-            raise Refusal(
-                f"a power of {base} by {exponent} has no counterpart, only one that is known and not negative"
-            )
+            raise Refusal(f"a power of {base} by {exponent} is not supported, only one that is known and not negative")
         return context.op("power", context.ref(0), context.ref(1))
     return context.op("power", context.ref(0), context.as_dtype(context.ref(1), base))
 
@@ -93,7 +88,7 @@ def same(context: Context) -> Any:
 def _dropout(context: Context) -> Ref | tuple[Ref, ...]:
     context.node.integer("seed", 0)
     if context.has(2) and (not context.is_constant(2) or bool(context.number(2))):
-        raise Refusal("dropout that also drops in inference has no counterpart")
+        raise Refusal("dropout that also drops in inference is not supported")
     rate = float(context.number(1)) if context.has(1) else 0.5
     result = context.block({"kind": "Dropout", "rate": rate}, context.ref(0))
     if not context.used(1):
@@ -102,12 +97,12 @@ def _dropout(context: Context) -> Ref | tuple[Ref, ...]:
     return result, mask
 
 
-def function(name: str) -> Read:
+def function(name: str) -> Lift:
     """An activation without parameters."""
     return lambda context: context.activation(name, context.ref(0))
 
 
-def _with_alpha(name: str, default: float) -> Read:
+def _with_alpha(name: str, default: float) -> Lift:
     return lambda context: context.activation(name, context.ref(0), context.node.number("alpha", default))
 
 
@@ -132,7 +127,7 @@ def _hard_sigmoid(context: Context) -> Ref:
 def _gelu(context: Context) -> Ref:
     style = context.node.text("approximate", "none")
     if style not in ("none", "tanh"):
-        raise Refusal(f"approximate = {style!r} has no counterpart")
+        raise Refusal(f"approximate = {style!r} is not supported")
     return context.activation("gelu" if style == "none" else "gelu_tanh", context.ref(0))
 
 
@@ -153,7 +148,7 @@ def _thresholded(context: Context) -> Ref:
 def _shrink(context: Context) -> Ref:
     bias, limit, dtype = context.node.number("bias", 0.0), context.node.number("lambd", 0.5), context.dtype(0)
     if dtype[0] in "iu":
-        raise Refusal(f"Shrink of {dtype} has no counterpart")
+        raise Refusal(f"Shrink of {dtype} is not supported")
     x, zero = context.ref(0), context.literal(0, dtype)
     above = context.op(
         "where", context.op("greater", x, context.literal(limit, dtype)), _less(context, x, bias, dtype), zero
@@ -200,7 +195,7 @@ def _clip(context: Context) -> Any:
 def _cast_to(context: Context, ref: Ref, to: str) -> Ref:
     before = str(context.known_of(ref).array_dtype)
     if to.startswith("float8") or before.startswith("float8"):
-        raise Refusal(f"a cast from {before} to {to} rounds in other ways, and has no counterpart")
+        raise Refusal(f"a cast from {before} to {to} rounds in other ways, and is not supported")
     if to[0] in "iu" and before[0] in "fb" and before != "bool":
         context.note("numbers beyond the range of the integers are left to the processor, here as in ONNX")
     return context.as_dtype(ref, to)
@@ -211,7 +206,7 @@ def _cast(context: Context) -> Ref:
     context.node.text("round_mode", "up")
     code = context.node.integer("to")
     if code not in DTYPES:
-        raise Refusal(f"the element type {code} has no counterpart")
+        raise Refusal(f"the element type {code} is not supported")
     return _cast_to(context, context.ref(0), DTYPES[code])
 
 
@@ -229,15 +224,15 @@ def _xor(context: Context) -> Ref:
     return context.op("equal", context.op("equal", context.ref(0), context.ref(1)), context.literal(False, "bool"))
 
 
-def _or_equal(name: str) -> Read:
+def _or_equal(name: str) -> Lift:
     """Less or equal: either of the two, and neither for NaN."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         context.alike(0, 1)
         pair = context.ref(0), context.ref(1)
         return context.op("maximum", context.op(name, *pair), context.op("equal", *pair))
 
-    return read
+    return lift
 
 
 def _is_nan(context: Context) -> Ref:
@@ -250,7 +245,7 @@ def _is_infinite(context: Context) -> Ref:
     if positive and negative:
         return context.op("equal", context.op("abs", context.ref(0)), context.literal(np.inf, dtype))
     if not positive and not negative:
-        raise Refusal("looking for no infinity at all has no counterpart")
+        raise Refusal("looking for no infinity at all is not supported")
     return context.op("equal", context.ref(0), context.literal(np.inf if positive else -np.inf, dtype))
 
 
@@ -265,7 +260,7 @@ def _dequantize(context: Context) -> Ref:
     context.node.expect("output_dtype", "i", 0)
     dtype, scales = context.dtype(1), context.rank(1)
     if block or scales > 1 or dtype != "float32" or context.dtype(0)[0] not in "iu":
-        raise Refusal("scales of blocks, or of another dtype than float32, have no counterpart")
+        raise Refusal("scales of blocks, or of another dtype than float32, are not supported")
 
     def placed(ref: Ref) -> Ref:
         if scales == 0 or (scales == 1 and context.shape(1) == [1] and context.rank(0) != 1):
@@ -280,48 +275,52 @@ def _dequantize(context: Context) -> Ref:
     return context.op("multiply", context.as_dtype(x, dtype), placed(context.ref(1)))
 
 
-_UNARY_ROWS: Final[list[Row]] = [(theirs, ours, unary(ours), "") for ours, theirs in UNARY.items()]
-_BINARY_ROWS: Final[list[Row]] = [
-    (theirs, ours, several(ours) if theirs in ("Max", "Min") else binary(ours), "") for ours, theirs in BINARY.items()
+_UNARY_ROWS: Final[list[Lifting]] = [Lifting(theirs, ours, unary(ours)) for ours, theirs in UNARY.items()]
+_BINARY_ROWS: Final[list[Lifting]] = [
+    Lifting(theirs, ours, several(ours) if theirs in ("Max", "Min") else binary(ours))
+    for ours, theirs in BINARY.items()
 ]
-_FUNCTION_ROWS: Final[list[Row]] = [(theirs, "Activation", function(ours), "") for ours, theirs in ACTIVATIONS.items()]
+_FUNCTION_ROWS: Final[list[Lifting]] = [
+    Lifting(theirs, "Activation", function(ours)) for ours, theirs in ACTIVATIONS.items()
+]
 
-#: Name, what it becomes, how, what is lost.
-ELEMENTWISE: Final[list[Row]] = [
+ELEMENTWISE: Final[list[Lifting]] = [
     *_UNARY_ROWS,
     *_BINARY_ROWS,
     *_FUNCTION_ROWS,
-    ("Pow", "power", _power, "integers only to a known power that is not negative"),
-    ("Sum", "add", several("add"), ""),
-    ("Mean", "add, divide", _mean, ""),
-    ("Reciprocal", "divide", _reciprocal, ""),
-    ("Sin", "sin", unary("sin"), ""),
-    ("Cos", "cos", unary("cos"), ""),
-    ("Tan", "sin, cos, divide", _tangent, ""),
-    ("Sign", "greater, less, subtract", _sign, ""),
-    ("Identity", "(the input)", same, ""),
-    ("Dropout", "Dropout", _dropout, "one that drops in inference too is refused"),
-    ("LeakyRelu", "Activation", _with_alpha("leaky_relu", 0.01), ""),
-    ("Elu", "Activation", _with_alpha("elu", 1.0), ""),
-    ("Celu", "Activation", _with_alpha("celu", 1.0), ""),
-    ("Selu", "Activation, elu, multiply", _selu, ""),
-    ("HardSigmoid", "Activation, multiply, add, clip", _hard_sigmoid, ""),
-    ("Gelu", "Activation, gelu_tanh", _gelu, ""),
-    ("Swish", "Activation, multiply, sigmoid", _swish, ""),
-    ("ThresholdedRelu", "greater, where", _thresholded, ""),
-    ("Shrink", "greater, less, where, add, subtract", _shrink, ""),
-    ("PRelu", "PReLU, maximum, minimum, multiply, add", _prelu, ""),
-    ("Clip", "clip, maximum, minimum", _clip, ""),
-    ("Cast", "cast", _cast, "no float8, no strings, nothing of fewer than eight bits"),
-    ("CastLike", "cast", _cast_like, "as Cast"),
-    ("Not", "equal", _not, ""),
-    ("And", "multiply", binary("multiply"), ""),
-    ("Or", "maximum", binary("maximum"), ""),
-    ("Xor", "equal", _xor, ""),
-    ("GreaterOrEqual", "greater, equal, maximum", _or_equal("greater"), ""),
-    ("LessOrEqual", "less, equal, maximum", _or_equal("less"), ""),
-    ("IsNaN", "equal", _is_nan, ""),
-    ("IsInf", "abs, equal", _is_infinite, ""),
-    ("Where", "where", _where, ""),
-    ("DequantizeLinear", "cast, subtract, multiply", _dequantize, "one scale, or one for each element of an axis"),
+    Lifting("Pow", "power", _power, "integers only to a known power that is not negative"),
+    Lifting("Sum", "add", several("add")),
+    Lifting("Mean", "add, divide", _mean),
+    Lifting("Reciprocal", "divide", _reciprocal),
+    Lifting("Sin", "sin", unary("sin")),
+    Lifting("Cos", "cos", unary("cos")),
+    Lifting("Tan", "sin, cos, divide", _tangent),
+    Lifting("Sign", "greater, less, subtract", _sign),
+    Lifting("Identity", "(the input)", same),
+    Lifting("Dropout", "Dropout", _dropout, "one that drops in inference too is refused"),
+    Lifting("LeakyRelu", "Activation", _with_alpha("leaky_relu", 0.01)),
+    Lifting("Elu", "Activation", _with_alpha("elu", 1.0)),
+    Lifting("Celu", "Activation", _with_alpha("celu", 1.0)),
+    Lifting("Selu", "Activation, elu, multiply", _selu),
+    Lifting("HardSigmoid", "Activation, multiply, add, clip", _hard_sigmoid),
+    Lifting("Gelu", "Activation, gelu_tanh", _gelu),
+    Lifting("Swish", "Activation, multiply, sigmoid", _swish),
+    Lifting("ThresholdedRelu", "greater, where", _thresholded),
+    Lifting("Shrink", "greater, less, where, add, subtract", _shrink),
+    Lifting("PRelu", "PReLU, maximum, minimum, multiply, add", _prelu),
+    Lifting("Clip", "clip, maximum, minimum", _clip),
+    Lifting("Cast", "cast", _cast, "no float8, no strings, nothing of fewer than eight bits"),
+    Lifting("CastLike", "cast", _cast_like, "as Cast"),
+    Lifting("Not", "equal", _not),
+    Lifting("And", "multiply", binary("multiply")),
+    Lifting("Or", "maximum", binary("maximum")),
+    Lifting("Xor", "equal", _xor),
+    Lifting("GreaterOrEqual", "greater, equal, maximum", _or_equal("greater")),
+    Lifting("LessOrEqual", "less, equal, maximum", _or_equal("less")),
+    Lifting("IsNaN", "equal", _is_nan),
+    Lifting("IsInf", "abs, equal", _is_infinite),
+    Lifting("Where", "where", _where),
+    Lifting(
+        "DequantizeLinear", "cast, subtract, multiply", _dequantize, "one scale, or one for each element of an axis"
+    ),
 ]

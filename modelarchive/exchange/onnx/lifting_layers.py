@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.drawing import Ref
-from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
+from modelarchive.exchange.onnx.lifting_context import Context, Lift
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lifting
 from modelarchive.ops.contraction import normal_pattern
 
 
@@ -64,7 +64,7 @@ def _gemm(context: Context) -> Ref:
     flips = context.node.flag("transA", default=False), context.node.flag("transB", default=False)
     dtype = context.alike(*(index for index in range(3) if context.has(index)))
     if dtype[0] in "iu" and not (alpha == beta == 1):
-        raise Refusal(f"Gemm of {dtype} with alpha and beta has no counterpart")
+        raise Refusal(f"Gemm of {dtype} with alpha and beta is not supported")
     a = context.op("transpose", context.ref(0), axes=[1, 0]) if flips[0] else context.ref(0)
     bias = context.operand(2) if context.has(2) else None
     if _is_matrix(context, 1) and alpha == 1:
@@ -98,7 +98,7 @@ def _einsum(context: Context) -> Ref:
 
 def _batch_norm(context: Context) -> Ref:
     if context.node.flag("training_mode", default=False):
-        raise Refusal("normalisation by the batch's own statistics has no counterpart")
+        raise Refusal("normalisation by the batch's own statistics is not supported")
     epsilon, momentum = context.node.number("epsilon", 1e-5), context.node.number("momentum", 0.9)
     context.node.integer("spatial", 1)
     names = ("weight", "bias", "running_mean", "running_var")
@@ -163,7 +163,7 @@ def _group_norm(context: Context) -> Ref:
     context.node.expect("stash_type", "i", 1)
     channels = context.shape(0)[1] if context.rank(0) > 1 else None
     if channels is None or groups < 1 or channels % groups:
-        raise Refusal(f"GroupNormalization of {channels} channels in {groups} groups has no counterpart")
+        raise Refusal(f"GroupNormalization of {channels} channels in {groups} groups is not supported")
     config = {"kind": "GroupNorm", "num_groups": groups, "epsilon": epsilon, "axis": 1}
     if context.opset >= 21 or channels == groups:
         return _affine(context, config)
@@ -187,12 +187,12 @@ def _affine(context: Context, config: dict[str, Any], *, repeats: int = 1) -> Re
     return context.block(config, context.ref(0), **found)
 
 
-def _softmax(kind: str) -> Read:
-    def read(context: Context) -> Ref:
+def _softmax(kind: str) -> Lift:
+    def lift(context: Context) -> Ref:
         axis = context.axis(context.node.integer("axis", -1))
         return context.block({"kind": kind, "axis": axis - context.rank(0)}, context.ref(0))
 
-    return read
+    return lift
 
 
 def axes_of(context: Context) -> list[int] | None:
@@ -204,13 +204,13 @@ def axes_of(context: Context) -> list[int] | None:
     return [] if none else None
 
 
-def _reduction(name: str, *, before: str = "", after: str = "") -> Read:
+def _reduction(name: str, *, before: str = "", after: str = "") -> Lift:
     """A reduction with something done to each element before, and to the result after."""
 
-    def read(context: Context) -> Ref:
+    def lift(context: Context) -> Ref:
         axes, keepdims, dtype = axes_of(context), context.node.flag("keepdims", default=True), context.dtype(0)
         if dtype[0] in "iu" and (name == "mean" or before == "exp" or after):
-            raise Refusal(f"{context.node.op} of {dtype} has no counterpart")
+            raise Refusal(f"{context.node.op} of {dtype} is not supported")
         x = context.ref(0)
         if before == "square":
             x = context.op("multiply", x, x)
@@ -223,7 +223,7 @@ def _reduction(name: str, *, before: str = "", after: str = "") -> Read:
         result = context.as_dtype(context.op(name, x, axis=axes, keepdims=keepdims), dtype)
         return context.op(after, result) if after else result
 
-    return read
+    return lift
 
 
 def _log_sum_exp(context: Context, x: Ref, axes: list[int] | None, *, keepdims: bool) -> Ref:
@@ -238,32 +238,32 @@ def _log_sum_exp(context: Context, x: Ref, axes: list[int] | None, *, keepdims: 
     return context.op("squeeze", result, axis=axes if axes is not None else list(range(context.rank(0))))
 
 
-def _arg(name: str) -> Read:
-    def read(context: Context) -> Ref:
+def _arg(name: str) -> Lift:
+    def lift(context: Context) -> Ref:
         axis, keepdims = context.axis(context.node.integer("axis", 0)), context.node.flag("keepdims", default=True)
         last, dtype = context.node.flag("select_last_index", default=False), context.dtype(0)
         x = context.ref(0)
         if name == "min":
             if dtype[0] in "iu":
-                raise Refusal(f"ArgMin of {dtype} has no counterpart")
+                raise Refusal(f"ArgMin of {dtype} is not supported")
             x = context.op("negative", x)
         if not last:
             return context.op("argmax", x, axis=axis, keepdims=keepdims)
         size = context.shape(0)[axis]
         if size is None:
-            raise Refusal("select_last_index along an axis that is not fixed has no counterpart: pass inputs=")
+            raise Refusal("select_last_index along an axis that is not fixed is not supported: pass inputs=")
         index: list[Any] = [[None, None, None]] * axis + [[None, None, -1]]
         found = context.op("argmax", context.op("slice", x, index=index), axis=axis, keepdims=keepdims)
         return context.op("subtract", context.literal(size - 1, "int64"), found)
 
-    return read
+    return lift
 
 
 def _hardmax(context: Context) -> Ref:
     axis, dtype = context.axis(context.node.integer("axis", -1)), context.dtype(0)
     size = context.shape(0)[axis]
     if size is None:
-        raise Refusal("Hardmax along an axis that is not fixed has no counterpart: pass inputs=")
+        raise Refusal("Hardmax along an axis that is not fixed is not supported: pass inputs=")
     places = context.counting(size).reshape([-1] + [1] * (context.rank(0) - axis - 1))
     largest = context.op("argmax", context.ref(0), axis=axis, keepdims=True)
     return context.as_dtype(context.op("equal", largest, context.fixed(places)), dtype)
@@ -286,7 +286,7 @@ def _cumsum(context: Context) -> Ref:
 def _lp_norm(context: Context) -> Ref:
     axis, p = context.axis(context.node.integer("axis", -1)), context.node.integer("p", 2)
     if p not in (1, 2):
-        raise Refusal(f"p = {p} has no counterpart")
+        raise Refusal(f"p = {p} is not supported")
     x = context.ref(0)
     inner = context.op("abs", x) if p == 1 else context.op("multiply", x, x)
     norm = context.op("sum", inner, axis=[axis], keepdims=True)
@@ -311,11 +311,11 @@ def _local_norm(context: Context) -> Ref:
     alpha, beta = context.node.number("alpha", 1e-4), context.node.number("beta", 0.75)
     bias, size, dtype = context.node.number("bias", 1.0), context.node.integer("size"), context.dtype(0)
     if not 1 <= size <= 64 or context.rank(0) < 2:
-        raise Refusal(f"LRN over {size} channels has no counterpart")
+        raise Refusal(f"LRN over {size} channels is not supported")
     x, rank = context.ref(0), context.rank(0)
     channels = context.shape(0)[1]
     if channels is None:
-        raise Refusal("LRN of channels that are not fixed has no counterpart: pass inputs=")
+        raise Refusal("LRN of channels that are not fixed is not supported: pass inputs=")
     pairs = [[0, 0] for _ in range(rank)]
     pairs[1] = [(size - 1) // 2, size // 2]
     squares = context.op("pad", context.op("multiply", x, x), padding=pairs, mode="constant", value=0)
@@ -328,33 +328,32 @@ def _local_norm(context: Context) -> Ref:
     return context.op("divide", x, power)
 
 
-#: Name, what it becomes, how, what is lost.
-LAYERS: Final[list[Row]] = [
-    ("MatMul", "Dense, matmul", _matmul, ""),
-    ("Add", "add", _add, ""),
-    ("Gemm", "Dense, matmul, transpose, multiply, add", _gemm, ""),
-    ("Einsum", "einsum", _einsum, ""),
-    ("BatchNormalization", "BatchNorm", _batch_norm, "parameters stored; not by the batch's own statistics"),
-    ("LayerNormalization", "LayerNorm, multiply, add, mean, var, rsqrt", _layer_norm, ""),
-    ("RMSNormalization", "RMSNorm, multiply", _rms_norm, ""),
-    ("InstanceNormalization", "InstanceNorm", _instance_norm, "parameters stored"),
-    ("GroupNormalization", "GroupNorm", _group_norm, "parameters stored"),
-    ("Softmax", "Softmax", _softmax("Softmax"), ""),
-    ("LogSoftmax", "LogSoftmax", _softmax("LogSoftmax"), ""),
-    ("ReduceSum", "sum", _reduction("sum"), ""),
-    ("ReduceMean", "mean", _reduction("mean"), "no integers"),
-    ("ReduceMax", "max", _reduction("max"), ""),
-    ("ReduceMin", "min", _reduction("min"), ""),
-    ("ReduceL1", "abs, sum", _reduction("sum", before="abs"), ""),
-    ("ReduceL2", "multiply, sum, sqrt", _reduction("sum", before="square", after="sqrt"), "no integers"),
-    ("ReduceSumSquare", "multiply, sum", _reduction("sum", before="square"), ""),
-    ("ReduceLogSum", "sum, log", _reduction("sum", after="log"), "no integers"),
-    ("ReduceLogSumExp", "max, subtract, exp, sum, log, add", _reduction("sum", before="exp"), "no integers"),
-    ("ArgMax", "argmax", _arg("max"), ""),
-    ("ArgMin", "negative, argmax", _arg("min"), "no integers"),
-    ("Hardmax", "argmax, equal, cast", _hardmax, "the size along the axis known"),
-    ("CumSum", "cumsum, slice, pad", _cumsum, ""),
-    ("LpNormalization", "abs, multiply, sum, sqrt, divide", _lp_norm, ""),
-    ("MeanVarianceNormalization", "mean, var, sqrt, divide", _variance_norm, ""),
-    ("LRN", "multiply, pad, slice, add, power, divide", _local_norm, "channels known"),
+LAYERS: Final[list[Lifting]] = [
+    Lifting("MatMul", "Dense, matmul", _matmul),
+    Lifting("Add", "add", _add),
+    Lifting("Gemm", "Dense, matmul, transpose, multiply, add", _gemm),
+    Lifting("Einsum", "einsum", _einsum),
+    Lifting("BatchNormalization", "BatchNorm", _batch_norm, "parameters stored; not by the batch's own statistics"),
+    Lifting("LayerNormalization", "LayerNorm, multiply, add, mean, var, rsqrt", _layer_norm),
+    Lifting("RMSNormalization", "RMSNorm, multiply", _rms_norm),
+    Lifting("InstanceNormalization", "InstanceNorm", _instance_norm, "parameters stored"),
+    Lifting("GroupNormalization", "GroupNorm", _group_norm, "parameters stored"),
+    Lifting("Softmax", "Softmax", _softmax("Softmax")),
+    Lifting("LogSoftmax", "LogSoftmax", _softmax("LogSoftmax")),
+    Lifting("ReduceSum", "sum", _reduction("sum")),
+    Lifting("ReduceMean", "mean", _reduction("mean"), "no integers"),
+    Lifting("ReduceMax", "max", _reduction("max")),
+    Lifting("ReduceMin", "min", _reduction("min")),
+    Lifting("ReduceL1", "abs, sum", _reduction("sum", before="abs")),
+    Lifting("ReduceL2", "multiply, sum, sqrt", _reduction("sum", before="square", after="sqrt"), "no integers"),
+    Lifting("ReduceSumSquare", "multiply, sum", _reduction("sum", before="square")),
+    Lifting("ReduceLogSum", "sum, log", _reduction("sum", after="log"), "no integers"),
+    Lifting("ReduceLogSumExp", "max, subtract, exp, sum, log, add", _reduction("sum", before="exp"), "no integers"),
+    Lifting("ArgMax", "argmax", _arg("max")),
+    Lifting("ArgMin", "negative, argmax", _arg("min"), "no integers"),
+    Lifting("Hardmax", "argmax, equal, cast", _hardmax, "the size along the axis known"),
+    Lifting("CumSum", "cumsum, slice, pad", _cumsum),
+    Lifting("LpNormalization", "abs, multiply, sum, sqrt, divide", _lp_norm),
+    Lifting("MeanVarianceNormalization", "mean, var, sqrt, divide", _variance_norm),
+    Lifting("LRN", "multiply, pad, slice, add, power, divide", _local_norm, "channels known"),
 ]

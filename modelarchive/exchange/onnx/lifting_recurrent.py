@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.drawing import Ref
-from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
+from modelarchive.exchange.onnx.lifting_context import Context, Lift
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lifting
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Cell:
     Attributes:
         kind: Its kind.
         order: Where the vocabulary's gates are in ONNX's order: i, f, g, o in i, o, f, c; r, z, n in z, r, h.
-        functions: The activations that it has unless told otherwise.
+        functions: The activations that it has by default.
         states: How many states.
     """
 
@@ -39,12 +39,12 @@ _CELLS: Final = {
 }
 
 
-def _recurrence(cell: Cell) -> Read:
-    def read(context: Context) -> tuple[Any, ...]:
+def _recurrence(cell: Cell) -> Lift:
+    def lift(context: Context) -> tuple[Any, ...]:
         node = context.node
         direction, last = node.text("direction", "forward"), node.flag("layout", default=False)
         if direction not in ("forward", "reverse", "bidirectional"):
-            raise Refusal(f"direction = {direction!r} has no counterpart")
+            raise Refusal(f"direction = {direction!r} is not supported")
         directions = 2 if direction == "bidirectional" else 1
         config = _config(context, cell, directions)
         hidden = config["hidden_size"]
@@ -65,7 +65,7 @@ def _recurrence(cell: Cell) -> Read:
                 results.append(context.op("transpose", state, axes=[1, 0, 2]) if last else state)
         return tuple(results)
 
-    return read
+    return lift
 
 
 def _config(context: Context, cell: Cell, directions: int) -> dict[str, Any]:
@@ -73,16 +73,16 @@ def _config(context: Context, cell: Cell, directions: int) -> dict[str, Any]:
     functions = node.texts("activations", list(cell.functions) * directions)
     plain = cell.kind == "RNN" and functions in (["Relu"] * directions, ["Tanh"] * directions)
     if functions != list(cell.functions) * directions and not plain:
-        raise Refusal(f"activations = {functions} have no counterpart")
+        raise Refusal(f"activations = {functions} are not supported")
     for name in ("activation_alpha", "activation_beta"):
         if node.numbers(name, None):
-            raise Refusal(f"{name} has no counterpart")
+            raise Refusal(f"{name} is not supported")
     if node.number("clip", None) is not None or node.flag("input_forget", default=False):
-        raise Refusal("clip and input_forget have no counterpart")
+        raise Refusal("clip and input_forget are not supported")
     if context.has(4):
-        raise Refusal("sequences of different lengths (sequence_lens) have no counterpart")
+        raise Refusal("sequences of different lengths (sequence_lens) are not supported")
     if context.has(7) and np.any(context.constant(7)):
-        raise Refusal("peepholes have no counterpart")
+        raise Refusal("peepholes are not supported")
     config: dict[str, Any] = {
         "kind": cell.kind,
         "hidden_size": node.integer("hidden_size", None) or context.stored(2).array.shape[-1],
@@ -144,7 +144,7 @@ def _states(context: Context, cell: Cell, *, transposed: bool) -> list[Ref]:
     refs = []
     for place in places:
         if not context.has(place):
-            raise Refusal("a recurrence with one of its two states has no counterpart")
+            raise Refusal("a recurrence with one of its two states is not supported")
         ref = context.ref(place)
         refs.append(context.op("transpose", ref, axes=[1, 0, 2]) if transposed else ref)
     return refs
@@ -169,5 +169,4 @@ def _apart(context: Context, ref: Ref, directions: int, hidden: int, *, last: bo
 
 
 _LOSSES: Final = "parameters stored; no sequences of different lengths, clip, peepholes or other activations"
-#: Name, what it becomes, how, what is lost.
-RECURRENT: Final[list[Row]] = [(name, name, _recurrence(cell), _LOSSES) for name, cell in _CELLS.items()]
+RECURRENT: Final[list[Lifting]] = [Lifting(name, name, _recurrence(cell), _LOSSES) for name, cell in _CELLS.items()]

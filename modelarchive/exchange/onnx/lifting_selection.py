@@ -10,11 +10,11 @@ from modelarchive import dtypes
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.extents import FAR, bounds
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_elementwise import Row
 from modelarchive.exchange.onnx.lifting_shapes import counted
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lifting
 from modelarchive.nn.dim import Dim, from_pair
 
 
@@ -46,9 +46,9 @@ def _range_of(start: int, end: int, by: int, size: Any) -> list[int | None]:
     if isinstance(size, int):
         return bounds(start, end, by, size)
     if by == 0:
-        raise Refusal("a Slice with step 0 has no counterpart")
+        raise Refusal("a Slice with step 0 is not supported")
     if by < 0 and (start != -1 or end > -FAR):
-        raise Refusal("a Slice backwards along an axis whose size is not fixed has no counterpart: pass inputs=")
+        raise Refusal("a Slice backwards along an axis whose size is not fixed is not supported: pass inputs=")
     if by < 0:
         return [None, None, by]
     return [start or None, None if end >= FAR else end, None if by == 1 else by]
@@ -57,17 +57,17 @@ def _range_of(start: int, end: int, by: int, size: Any) -> list[int | None]:
 def _up_to(context: Context, x: Ref, axis: int, end: Dim, size: Any, *, start: int, by: int) -> Ref:
     """The elements before one whose place is not fixed: all of them, or those that a range counts."""
     if by != 1 or start != 0:
-        raise Refusal("a Slice that ends at a size that is not fixed has no counterpart: pass inputs=")
+        raise Refusal("a Slice that ends at a size that is not fixed is not supported: pass inputs=")
     if isinstance(size, Dim) and size.pair == end.pair:
         return x
     if not isinstance(size, int):
-        raise Refusal("a Slice of one size that is not fixed by another has no counterpart: pass inputs=")
+        raise Refusal("a Slice of one size that is not fixed by another is not supported: pass inputs=")
     return context.op("take", x, counted(context, end), axis=axis)
 
 
 def _gather(context: Context) -> Ref:
     if context.rank(0) == 0:
-        raise Refusal("Gather from an array without axes has no counterpart")
+        raise Refusal("Gather from an array without axes is not supported")
     axis = context.axis(context.node.integer("axis", 0))
     if isinstance(context.operand(1), Constant) and context.rank(1) == 0:
         index: list[Any] = [[None, None, None]] * axis + [context.whole(1)]
@@ -94,14 +94,14 @@ def _gather_elements(context: Context) -> Ref:
     axis = context.axis(context.node.integer("axis", 0))
     x, indices = context.known(0).shapes[0], context.known(1).shapes[0]
     if len(x) != len(indices):
-        raise Refusal(f"GatherElements with indices of {len(indices)} axes from {len(x)} has no counterpart")
+        raise Refusal(f"GatherElements with indices of {len(indices)} axes from {len(x)} is not supported")
     ref = context.ref(0)
     # Indices may be fewer along the other axes: those elements of the array are never looked at.
     index: list[Any] = [[None, None, None] for _ in x]
     for place, (have, want) in enumerate(zip(context.shape(0), context.shape(1), strict=True)):
         if place != axis and have != want:
             if have is None or want is None:
-                raise Refusal("GatherElements with other sizes that are not fixed has no counterpart: pass inputs=")
+                raise Refusal("GatherElements with other sizes that are not fixed is not supported: pass inputs=")
             index[place] = [None, want, None]
     if any(each != [None, None, None] for each in index):
         ref = context.op("slice", ref, index=index)
@@ -111,11 +111,11 @@ def _gather_elements(context: Context) -> Ref:
 def _gather_nd(context: Context) -> Ref:
     """Places in several axes at once: those axes made one, and the places counted along it."""
     if context.node.integer("batch_dims", 0):
-        raise Refusal("GatherND with batch_dims has no counterpart")
+        raise Refusal("GatherND with batch_dims is not supported")
     sizes, places = context.shape(0), context.shape(1)
     count = places[-1] if places else None
     if not count or count > len(sizes) or any(size is None for size in sizes[1:count]):
-        raise Refusal("GatherND along axes that are not fixed has no counterpart: pass inputs=")
+        raise Refusal("GatherND along axes that are not fixed is not supported: pass inputs=")
     flat: Ref = context.op("slice", context.ref(1), index=_last(places, 0))
     for axis, size in enumerate(sizes[1:count], start=1):
         own = context.op("slice", context.ref(1), index=_last(places, axis))
@@ -125,7 +125,7 @@ def _gather_nd(context: Context) -> Ref:
         flat = context.op("add", context.op("multiply", flat, context.literal(size, context.dtype(1))), own)
     rest = sizes[count:]
     if any(size is None for size in rest):
-        raise Refusal("GatherND of parts that are not fixed has no counterpart: pass inputs=")
+        raise Refusal("GatherND of parts that are not fixed is not supported: pass inputs=")
     return context.op("take", context.op("reshape", context.ref(0), shape=[-1, *rest]), flat, axis=0)
 
 
@@ -137,7 +137,7 @@ def _last(shape: list[int | None], place: int) -> list[Any]:
 def _trilu(context: Context) -> Ref:
     upper, k = context.node.flag("upper", default=True), context.whole(1) if context.has(1) else 0
     if context.rank(0) < 2:
-        raise Refusal(f"Trilu of {context.rank(0)} axes has no counterpart")
+        raise Refusal(f"Trilu of {context.rank(0)} axes is not supported")
     both = context.known(0).shapes
     rows, columns = (from_pair(both[0][axis], both[1][axis]) for axis in (-2, -1))
     # Beyond the corners it makes no difference how far.
@@ -170,7 +170,7 @@ def _eye_like(context: Context) -> Ref:
     shape, dtype = context.shape(0), context.node.integer("dtype", 0)
     word = DTYPES.get(dtype, "") if dtype else context.dtype(0)
     if None in shape or len(shape) != 2 or word not in dtypes.DENSE:
-        raise Refusal("EyeLike of sizes that are not fixed has no counterpart: pass inputs=")
+        raise Refusal("EyeLike of sizes that are not fixed is not supported: pass inputs=")
     rows, columns = (int(size or 0) for size in shape)
     context.make(rows * columns)
     # Beyond the corners it makes no difference how far.
@@ -178,13 +178,12 @@ def _eye_like(context: Context) -> Ref:
     return context.fixed(np.eye(rows, columns, k, dtype=dtypes.DENSE[word]))
 
 
-#: Name, what it becomes, how, what is lost.
-CHOOSING: Final[list[Row]] = [
-    ("Slice", "slice, take", _slice, "starts, ends, axes and steps known"),
-    ("Gather", "Embedding, take, slice", _gather, "in an Embedding an index below 0 is an error"),
-    ("GatherElements", "gather, slice", _gather_elements, ""),
-    ("Trilu", "where", _trilu, "sizes known"),
-    ("OneHot", "equal, where", _one_hot, "depth known"),
-    ("EyeLike", "constant, parameter", _eye_like, "sizes known"),
-    ("GatherND", "slice, multiply, add, reshape, take", _gather_nd, "sizes known, but for the first"),
+SELECTION: Final[list[Lifting]] = [
+    Lifting("Slice", "slice, take", _slice, "starts, ends, axes and steps known"),
+    Lifting("Gather", "Embedding, take, slice", _gather, "in an Embedding an index below 0 is an error"),
+    Lifting("GatherElements", "gather, slice", _gather_elements),
+    Lifting("Trilu", "where", _trilu, "sizes known"),
+    Lifting("OneHot", "equal, where", _one_hot, "depth known"),
+    Lifting("EyeLike", "constant, parameter", _eye_like, "sizes known"),
+    Lifting("GatherND", "slice, multiply, add, reshape, take", _gather_nd, "sizes known, but for the first"),
 ]

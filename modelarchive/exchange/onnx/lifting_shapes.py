@@ -10,9 +10,9 @@ from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.folds import filling
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_elementwise import Row
 from modelarchive.exchange.onnx.values import Constant, Operand, Sizes
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lifting
 from modelarchive.nn.dim import Dim, from_pair, literal_shape
 from modelarchive.store.deferred import Deferred
 
@@ -28,7 +28,7 @@ def _constant(context: Context) -> Constant:
     for name, dtype in (("value_floats", np.float32), ("value_ints", np.int64)):
         if name in node.attributes:
             return Constant(Deferred.of(np.asarray(node.get(name, "floats" if dtype is np.float32 else "ints"), dtype)))
-    raise Refusal(f"a Constant with {', '.join(node.attributes) or 'nothing'} has no counterpart")
+    raise Refusal(f"a Constant with {', '.join(node.attributes) or 'nothing'} is not supported")
 
 
 def _sized(context: Context) -> np.ndarray:
@@ -112,7 +112,7 @@ def _split(context: Context) -> tuple[Any, ...]:
     else:
         total = context.shape(0)[axis]
         if total is None or not 1 <= parts <= 128:
-            raise Refusal(f"a split of an axis of size {total} into {parts} parts has no counterpart")
+            raise Refusal(f"a split of an axis of size {total} into {parts} parts is not supported")
         each = -(-total // parts)
         sizes = [max(0, min(each, total - each * place)) for place in range(parts)]
         sizes = parts if len(set(sizes)) == 1 else sizes
@@ -125,7 +125,7 @@ def counted(context: Context, size: Any) -> Ref:
     if not isinstance(size, Dim):
         return context.fixed(context.counting(int(size)))
     if size.pair not in context.builder.origins:
-        raise Refusal("a range up to a size that is not fixed has no counterpart: pass inputs=")
+        raise Refusal("a range up to a size that is not fixed is not supported: pass inputs=")
     ref, axis = context.builder.origins[size.pair]
     ones = context.op("broadcast_to", context.literal(1, "int64"), ref, shape=[1] * axis + [None])
     flat = context.op("reshape", ones, shape=[-1])
@@ -135,7 +135,7 @@ def counted(context: Context, size: Any) -> Ref:
 def _range(context: Context) -> Ref:
     start, limit, delta = (context.sizes(index)[0] for index in range(3))
     if isinstance(start, Dim) or isinstance(delta, Dim) or delta != 1:
-        raise Refusal("a range with a start or step that is not fixed has no counterpart: pass inputs=")
+        raise Refusal("a range with a start or step that is not fixed is not supported: pass inputs=")
     found = counted(context, limit - start)
     return found if start == 0 else context.op("add", found, context.literal(start, "int64"))
 
@@ -150,7 +150,7 @@ def _expand(context: Context) -> Ref:
 
 
 def stretched(context: Context, ref: Ref, shape: list[Any]) -> Ref:
-    """A result broadcast to a shape of ints and Dims: an input of the model or the array itself tells the latter."""
+    """A result broadcast to a shape of ints and Dims, which an input of the model, or the array itself, has."""
     if not any(isinstance(each, Dim) for each in shape):
         return context.op("broadcast_to", ref, ref, shape=[int(each) for each in shape])
     both = context.known_of(ref).shapes
@@ -203,12 +203,12 @@ def _constant_of_shape(context: Context) -> Ref:
 def _tile(context: Context) -> Ref:
     repeats, sizes = context.integers(1), list(_sized(context))
     if len(repeats) != len(sizes) or any(times < 1 for times in repeats):
-        raise Refusal(f"Tile with the repeats {repeats} has no counterpart")
+        raise Refusal(f"Tile with the repeats {repeats} is not supported")
     ref = context.ref(0)
     for axis, times in enumerate(repeats):
         if times > 1:
             if times > 4096:
-                raise Refusal(f"Tile {times:,} times has no counterpart")
+                raise Refusal(f"Tile {times:,} times is not supported")
             ref = context.op("concatenate", *[ref] * times, axis=axis)
     return ref
 
@@ -219,7 +219,7 @@ def _pad(context: Context) -> Ref:
         node.text("mode", "constant")
     )
     if mode is None:
-        raise Refusal(f"mode = {node.text('mode')!r} has no counterpart")
+        raise Refusal(f"mode = {node.text('mode')!r} is not supported")
     found = context.integers(1)
     axes = [context.axis(axis) for axis in context.integers(3)] if context.has(3) else list(range(rank))
     if len(found) != 2 * len(axes):
@@ -234,7 +234,7 @@ def _pad(context: Context) -> Ref:
     ref = context.ref(0)
     if any(each != [None, None, None] for each in index):
         if mode != "constant":
-            raise Refusal(f"cutting off in mode {mode!r} has no counterpart")
+            raise Refusal(f"cutting off in mode {mode!r} is not supported")
         ref = context.op("slice", ref, index=index)
     value: Any = context.number(2) if context.has(2) else 0
     if isinstance(value, float) and value - value != 0:
@@ -249,7 +249,7 @@ def _depth_to_space(context: Context) -> Ref:
     batch, channels, height, width = _four(context)
     inner = channels // (size * size) if isinstance(channels, int) and channels % (size * size) == 0 else None
     if inner is None or mode not in ("DCR", "CRD"):
-        raise Refusal(f"DepthToSpace of {channels} channels by {size} in mode {mode!r} has no counterpart")
+        raise Refusal(f"DepthToSpace of {channels} channels by {size} in mode {mode!r} is not supported")
     split = [size, size, inner] if mode == "DCR" else [inner, size, size]
     ref = _to(context, context.ref(0), [batch, *split, height, width])
     order = [0, 3, 4, 1, 5, 2] if mode == "DCR" else [0, 1, 4, 2, 5, 3]
@@ -261,7 +261,7 @@ def _space_to_depth(context: Context) -> Ref:
     context.node.expect("mode", "s", b"DCR")
     batch, channels, height, width = _four(context)
     if not all(isinstance(each, int) and each % size == 0 for each in (height, width)):
-        raise Refusal("SpaceToDepth of sizes that are not fixed has no counterpart: pass inputs=")
+        raise Refusal("SpaceToDepth of sizes that are not fixed is not supported: pass inputs=")
     ref = _to(context, context.ref(0), [batch, channels, height // size, size, width // size, size])
     moved = context.op("transpose", ref, axes=[0, 3, 5, 1, 2, 4])
     return _to(context, moved, [batch, channels * size * size, height // size, width // size])
@@ -270,27 +270,26 @@ def _space_to_depth(context: Context) -> Ref:
 def _four(context: Context) -> list[Any]:
     sizes = list(_sized(context))
     if len(sizes) != 4:
-        raise Refusal(f"{context.node.op} of {len(sizes)} axes has no counterpart")
+        raise Refusal(f"{context.node.op} of {len(sizes)} axes is not supported")
     return sizes
 
 
-#: Name, what it becomes, how, what is lost.
-MOVING: Final[list[Row]] = [
-    ("Constant", "constant, parameter", _constant, "no sparse arrays, no strings"),
-    ("ConstantOfShape", "constant, broadcast_to", _constant_of_shape, ""),
-    ("Shape", "(a constant), shape_of", _shape, ""),
-    ("Size", "(a constant), shape_of", _size, ""),
-    ("Range", "(a constant), cumsum", _range, "a step other than 1 only where all is constant"),
-    ("Reshape", "reshape", _reshape, "the shape known but for sizes that are not fixed"),
-    ("Transpose", "transpose", _transpose, ""),
-    ("Squeeze", "squeeze", _squeeze, ""),
-    ("Unsqueeze", "expand_dims", _unsqueeze, ""),
-    ("Flatten", "Flatten, reshape", _flatten, ""),
-    ("Concat", "concatenate", _concat, ""),
-    ("Split", "split", _split, ""),
-    ("Expand", "broadcast_to, multiply", _expand, ""),
-    ("Tile", "concatenate", _tile, "repeats known"),
-    ("Pad", "pad, slice", _pad, "widths and value known"),
-    ("DepthToSpace", "reshape, transpose", _depth_to_space, ""),
-    ("SpaceToDepth", "reshape, transpose", _space_to_depth, "height and width known"),
+SHAPES: Final[list[Lifting]] = [
+    Lifting("Constant", "constant, parameter", _constant, "no sparse arrays, no strings"),
+    Lifting("ConstantOfShape", "constant, broadcast_to", _constant_of_shape),
+    Lifting("Shape", "(a constant), shape_of", _shape),
+    Lifting("Size", "(a constant), shape_of", _size),
+    Lifting("Range", "(a constant), cumsum", _range, "a step other than 1 only where all is constant"),
+    Lifting("Reshape", "reshape", _reshape, "the shape known but for sizes that are not fixed"),
+    Lifting("Transpose", "transpose", _transpose),
+    Lifting("Squeeze", "squeeze", _squeeze),
+    Lifting("Unsqueeze", "expand_dims", _unsqueeze),
+    Lifting("Flatten", "Flatten, reshape", _flatten),
+    Lifting("Concat", "concatenate", _concat),
+    Lifting("Split", "split", _split),
+    Lifting("Expand", "broadcast_to, multiply", _expand),
+    Lifting("Tile", "concatenate", _tile, "repeats known"),
+    Lifting("Pad", "pad, slice", _pad, "widths and value known"),
+    Lifting("DepthToSpace", "reshape, transpose", _depth_to_space),
+    Lifting("SpaceToDepth", "reshape, transpose", _space_to_depth, "height and width known"),
 ]

@@ -8,9 +8,9 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.extents import MAX_RANK
-from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_elementwise import Read, Row
+from modelarchive.exchange.onnx.lifting_context import Context, Lift
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lifting
 from modelarchive.nn.dim import Dim
 
 LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
@@ -19,7 +19,7 @@ LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 def _spatial(context: Context) -> int:
     rank = context.rank(0) - 2
     if rank not in LAYOUTS:
-        raise Refusal(f"{context.node.op} over {rank} axes has no counterpart")
+        raise Refusal(f"{context.node.op} over {rank} axes is not supported")
     return rank
 
 
@@ -41,12 +41,12 @@ def _padding(context: Context, kernel: list[int], strides: list[int], dilation: 
     if style == "VALID":
         return [[0, 0] for _ in range(rank)]
     if style not in ("SAME_UPPER", "SAME_LOWER"):
-        raise Refusal(f"auto_pad = {style!r} has no counterpart")
+        raise Refusal(f"auto_pad = {style!r} is not supported")
     pairs = []
     for axis in range(rank):
         size = context.shape(0)[axis + 2]
         if size is None and strides[axis] != 1:
-            raise Refusal(f"auto_pad = {style!r} with sizes that are not fixed has no counterpart: pass inputs=")
+            raise Refusal(f"auto_pad = {style!r} with sizes that are not fixed is not supported: pass inputs=")
         reach = dilation[axis] * (kernel[axis] - 1) + 1
         # With a stride of 1 the size does not matter.
         steps = -(-size // strides[axis]) if size is not None else 0
@@ -97,7 +97,7 @@ def _transposed(context: Context) -> Ref:
     if wanted is not None or style.startswith("SAME"):
         sizes = context.shape(0)[2:]
         if None in sizes and wanted is not None:
-            raise Refusal("output_shape with sizes that are not fixed has no counterpart: pass inputs=")
+            raise Refusal("output_shape with sizes that are not fixed is not supported: pass inputs=")
         padding = []
         context.node.integers("pads", None)
         for axis, (size, stride, gap) in enumerate(zip(sizes, strides, dilation, strict=True)):
@@ -142,9 +142,9 @@ def _pooling(context: Context) -> Ref:
     padding = _padding(context, kernel, strides, dilation)
     dtype = context.dtype(0)
     if len(kernel) != rank or dilation != [1] * rank or (average and dtype[0] in "iu"):
-        raise Refusal(f"{node.op} of {dtype} with dilations {dilation} has no counterpart")
+        raise Refusal(f"{node.op} of {dtype} with dilations {dilation} is not supported")
     if context.used(1):
-        raise Refusal("the places of the largest elements, as a second result, have no counterpart")
+        raise Refusal("the places of the largest elements, as a second result, are not supported")
     config: dict[str, Any] = {
         "kind": f"{'Avg' if average else 'Max'}Pool{rank}D",
         "pool_size": kernel,
@@ -155,24 +155,24 @@ def _pooling(context: Context) -> Ref:
     }
     ref = context.ref(0)
     if any(max(pair) >= size for pair, size in zip(padding, kernel, strict=True)):
-        raise Refusal(f"padding {padding} that fills windows of {kernel} has no counterpart")
+        raise Refusal(f"padding {padding} that fills windows of {kernel} is not supported")
     if average:
         config["count_include_pad"] = include
     return context.block(config, ref)
 
 
-def _global(style: str) -> Read:
-    def read(context: Context) -> Ref:
+def _global(style: str) -> Lift:
+    def lift(context: Context) -> Ref:
         rank = context.rank(0) - 2
         if context.dtype(0)[0] in "iu" and style == "Avg":
-            raise Refusal(f"{context.node.op} of {context.dtype(0)} has no counterpart")
+            raise Refusal(f"{context.node.op} of {context.dtype(0)} is not supported")
         if rank in LAYOUTS:
             return context.block({"kind": f"Global{style}Pool{rank}D", "layout": LAYOUTS[rank]}, context.ref(0))
         return context.op(
             "mean" if style == "Avg" else "max", context.ref(0), axis=list(range(2, rank + 2)), keepdims=True
         )
 
-    return read
+    return lift
 
 
 def _resize(context: Context) -> Ref:
@@ -194,7 +194,7 @@ def _resize(context: Context) -> Ref:
         for axis, size in zip(axes, context.sizes(3), strict=True):
             if isinstance(size, Dim):
                 if size.pair != (both[0][axis], both[1][axis]):
-                    raise Refusal("resizing to a size that is not fixed has no counterpart: pass inputs=")
+                    raise Refusal("resizing to a size that is not fixed is not supported: pass inputs=")
                 continue
             sizes[axis] = size
             old = before[axis]
@@ -207,7 +207,7 @@ def _resize(context: Context) -> Ref:
     whole = all(scale == int(scale) and scale >= 1 for scale in scales)
     still = all(sizes[axis] == before[axis] or scales[axis] == 1 for axis in (0, 1)) and rank - 2 in LAYOUTS
     if not still or (antialias and not whole):
-        raise Refusal("resizing other axes than the spatial ones, or with antialias, has no counterpart")
+        raise Refusal("resizing other axes than the spatial ones, or with antialias, is not supported")
     exact = all(
         a is None or b is None or abs(b - a * scale) < 1e-6 for a, b, scale in zip(before, sizes, scales, strict=True)
     )
@@ -225,7 +225,7 @@ def _resize(context: Context) -> Ref:
     if not fits:
         raise Refusal(
             f"mode = {mode!r} with coordinate_transformation_mode = {place!r}, nearest_mode = {rounding!r} and the "
-            f"factors {scales} has no counterpart"
+            f"factors {scales} is not supported"
         )
     config: dict[str, Any] = {
         "kind": "Upsample",
@@ -236,24 +236,27 @@ def _resize(context: Context) -> Ref:
         "layout": LAYOUTS[rank - 2],
     }
     if mode == "linear" and context.dtype(0)[0] in "iu":
-        raise Refusal(f"linear resizing of {context.dtype(0)} has no counterpart")
+        raise Refusal(f"linear resizing of {context.dtype(0)} is not supported")
     return context.block(config, context.ref(0))
 
 
 def _factors(context: Context) -> list[float]:
     factors = context.stored(2).array
     if factors.dtype.kind != "f" or factors.ndim != 1 or factors.shape[0] > MAX_RANK:
-        raise Refusal(f"scales of {factors.dtype} {factors.shape} have no counterpart, a list of floats has")
+        raise Refusal(f"scales of {factors.dtype} {factors.shape} are not supported, only a list of floats")
     return [float(each) for each in context.constant(2)]
 
 
-#: Name, what it becomes, how, what is lost.
-WINDOWS: Final[list[Row]] = [
-    ("Conv", "Conv1D, Conv2D, Conv3D", _convolution, "weight and bias stored"),
-    ("ConvTranspose", "Conv1DTranspose, Conv2DTranspose, Conv3DTranspose", _transposed, "weight and bias stored"),
-    ("MaxPool", "MaxPool1D, MaxPool2D, MaxPool3D", _pooling, "no dilations, and not the places of the elements"),
-    ("AveragePool", "AvgPool1D, AvgPool2D, AvgPool3D", _pooling, "no dilations"),
-    ("GlobalMaxPool", "GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D", _global("Max"), ""),
-    ("GlobalAveragePool", "GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D", _global("Avg"), ""),
-    ("Resize", "Upsample", _resize, "nearest and linear, the spatial axes, where the places are those of Upsample"),
+WINDOWS: Final[list[Lifting]] = [
+    Lifting("Conv", "Conv1D, Conv2D, Conv3D", _convolution, "weight and bias stored"),
+    Lifting(
+        "ConvTranspose", "Conv1DTranspose, Conv2DTranspose, Conv3DTranspose", _transposed, "weight and bias stored"
+    ),
+    Lifting("MaxPool", "MaxPool1D, MaxPool2D, MaxPool3D", _pooling, "no dilations, and not the places of the elements"),
+    Lifting("AveragePool", "AvgPool1D, AvgPool2D, AvgPool3D", _pooling, "no dilations"),
+    Lifting("GlobalMaxPool", "GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D", _global("Max")),
+    Lifting("GlobalAveragePool", "GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D", _global("Avg")),
+    Lifting(
+        "Resize", "Upsample", _resize, "nearest and linear, the spatial axes, where the places are those of Upsample"
+    ),
 ]

@@ -6,9 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.onnx.emitting import Entry
 from modelarchive.exchange.onnx.lowering_activations import ELEMENTWISE, activated
 from modelarchive.exchange.onnx.lowering_attention import ATTENTION, affine
-from modelarchive.exchange.onnx.lowering_context import Context, Entry, Lowering, Value
+from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value
 from modelarchive.exchange.onnx.lowering_ops import OPS
 from modelarchive.exchange.onnx.lowering_recurrent import RECURRENT
 from modelarchive.exchange.onnx.lowering_shapes import indices, padded, reshaped, transposed

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.onnx.lowering_context import Context, Entry, Lowering, Value
+from modelarchive.exchange.onnx.emitting import Entry
+from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value
 from modelarchive.nn.parameter import Parameter
 from modelarchive.ops.attention import sinusoids
 from modelarchive.ops.rotary import Rotary

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.onnx.lowering_context import Context, Entry, Lowering, Value, computed
+from modelarchive.exchange.onnx.emitting import Entry
+from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value, computed
 from modelarchive.exchange.onnx.lowering_shapes import SHAPES
 from modelarchive.exchange.onnx.words import BINARY, UNARY
 from modelarchive.ops.precision import common_dtype

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.onnx.lowering_context import Context, Entry, Lowering, Value
+from modelarchive.exchange.onnx.emitting import Entry
+from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value
 from modelarchive.names import joined
 
 #: Kind -> where the gates of ONNX's order are in ours: i, o, f, c in i, f, g, o; z, r, h in r, z, n.
@@ -67,7 +68,7 @@ def _parameters(context: Context, layer: Any, number: int) -> list[Entry]:
         own = [layer.parameters[f"{name}_{suffix}"] for suffix in suffixes]
         shape = (len(own), rows, own[0].known_shape[1])
         wish = joined(context.path, f"{name}_l{number}")
-        found.append(context.graph.packed(wish, own, shape, context.dtype, ordered))
+        found.append(context.emitter.packed(wish, own, shape, context.dtype, ordered))
     if layer.use_bias:
         own = [layer.parameters[f"{name}_{suffix}"] for suffix in suffixes for name in ("bias_ih", "bias_hh")]
 
@@ -75,7 +76,7 @@ def _parameters(context: Context, layer: Any, number: int) -> list[Entry]:
             return ordered(arrays).reshape(len(suffixes), 2 * rows)
 
         wish = joined(context.path, f"bias_l{number}")
-        found.append(context.graph.packed(wish, own, (len(suffixes), 2 * rows), context.dtype, both))
+        found.append(context.emitter.packed(wish, own, (len(suffixes), 2 * rows), context.dtype, both))
     return found
 
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange.onnx.lowering_context import Context, Entry, Lowering, Value
+from modelarchive.exchange.onnx.emitting import Entry
+from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value
 from modelarchive.ops.selection import pad_value
 
 Arguments = dict[str, Any]

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.onnx.emitting import Entry
 from modelarchive.exchange.onnx.lowering_activations import activated
-from modelarchive.exchange.onnx.lowering_context import Context, Entry, Lowering, Value
+from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value
 
 Lower = Callable[[Context, Any, list[Value]], Entry]
 

@@ -16,7 +16,7 @@ from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.onnx import schema
 from modelarchive.exchange.onnx.protobuf import Message, Reader
-from modelarchive.exchange.onnx.tensors import MAX_ELEMENTS, MAX_RANK, NoCounterpart, Tensors
+from modelarchive.exchange.onnx.tensors import MAX_ELEMENTS, MAX_RANK, Tensors
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
@@ -50,7 +50,7 @@ class Value:
     Attributes:
         name: Its name.
         dtype: The vocabulary's word for its dtype; None if it has none there.
-        shape: Its sizes: a number, the name of a free one, None for one without a name; None: not told.
+        shape: Its sizes: a number, the name of a free one, None for one without a name; None: not in the file.
         problem: Why it is no array; "" if it is one.
     """
 
@@ -152,7 +152,7 @@ class Node:
         message = self.get(name, "t", None)
         try:
             return None if message is None else self.tensors.array(message)
-        except NoCounterpart as error:
+        except Refusal as error:
             raise Refusal(f"{name} {error}") from error
 
     def graph(self, name: str) -> Graph:
@@ -163,7 +163,7 @@ class Node:
         """Refuse every value but those that mean nothing special; absent is fine."""
         found = self.get(name, kind, accepted[0])
         if found not in accepted:
-            raise Refusal(f"{name} = {found!r} has no counterpart, only {' and '.join(map(repr, accepted))}")
+            raise Refusal(f"{name} = {found!r} is not supported, only {' and '.join(map(repr, accepted))}")
 
     def bound(self, given: Mapping[str, Message | None]) -> Node:
         """The node in a call of the function that it is in: with the call's attributes."""
@@ -264,7 +264,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     tensors = Tensors(file)
     problems = []
     if "training_info" in message:
-        problems.append(("training_info", "what to do in training has no counterpart"))
+        problems.append(("training_info", "what to do in training is not supported"))
     functions = {}
     for each in message.get("functions", ()):
         defaults: dict[str, Message | None] = dict.fromkeys(each.get("attribute", ()))
@@ -304,7 +304,7 @@ def graph_of(message: Message, tensors: Tensors) -> Graph:
     budget.spend("the graph", steps=steps, nbytes=_NODE_BYTES * len(nodes))
     problems = []
     if "sparse_initializer" in message:
-        problems.append(("sparse_initializer", "sparse arrays have no counterpart"))
+        problems.append(("sparse_initializer", "sparse arrays are not supported"))
     stored: dict[str, Message] = {}
     for each in message.get("initializer", ()):
         name = each.get("name", "")
@@ -347,11 +347,11 @@ def _value(message: Message) -> Value:
     name, kind = message.get("name", ""), message.get("type", {})
     if "tensor_type" not in kind:
         what = next((word for word in ("sequence", "map", "optional", "sparse_tensor") if f"{word}_type" in kind), None)
-        problem = "has no type" if what is None else f"is of type {what}, which has no counterpart"
+        problem = "has no type" if what is None else f"is of type {what}, which is not supported"
         return Value(name, None, None, problem)
     tensor = kind["tensor_type"]
     dtype = DTYPES.get(tensor.get("elem_type", 0))
-    problem = "" if dtype else f"is of the element type {tensor.get('elem_type', 0)}, which has no counterpart"
+    problem = "" if dtype else f"is of the element type {tensor.get('elem_type', 0)}, which is not supported"
     shape = None
     if "shape" in tensor:
         dims = tensor["shape"].get("dim", ())

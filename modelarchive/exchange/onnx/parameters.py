@@ -14,8 +14,9 @@ from modelarchive.errors import FormatError
 from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
 from modelarchive.exchange.onnx.model import Graph, Model, Node, graph_of, metadata_of
-from modelarchive.exchange.onnx.tensors import MAX_RANK, NoCounterpart
+from modelarchive.exchange.onnx.tensors import MAX_RANK
 from modelarchive.exchange.onnx.words import DTYPES
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
 #: Attributes of operators of ai.onnx.ml that hold what was learned, as lists of numbers.
@@ -44,21 +45,21 @@ def bundle_of_stored(model: Model, *, reason: str) -> Bundle:
     for name, function in model.functions.items():
         stored += _of_nodes(function.nodes, name)
     notes = [*model.notes, *(Note(*problem) for problem in model.graph.problems)]
-    wishes = [cleaned(name) for name, _ in stored]
+    preferred = [cleaned(name) for name, _ in stored]
     # What is the name of a block is no parameter's as well.
-    taken = {wish[:at] for wish in wishes for at, sign in enumerate(wish) if sign == "."}
+    taken = {wanted[:at] for wanted in preferred for at, sign in enumerate(wanted) if sign == "."}
     counts: dict[str, int] = {}
     found: dict[str, Deferred] = {}
-    for (name, value), wish in zip(stored, wishes, strict=True):
+    for (name, value), wanted in zip(stored, preferred, strict=True):
         try:
             array = _numbers(value) if isinstance(value, list) else model.tensors.array(value)
-        except NoCounterpart as error:
+        except Refusal as error:
             notes.append(Note(name, f"is left out: it {error}"))
             continue
-        ours = wish
+        ours = wanted
         while ours in taken:
-            counts[wish] = counts.get(wish, 1) + 1
-            ours = f"{wish}_{counts[wish]}"
+            counts[wanted] = counts.get(wanted, 1) + 1
+            ours = f"{wanted}_{counts[wanted]}"
         taken.add(ours)
         found[ours] = array
         if ours != name:

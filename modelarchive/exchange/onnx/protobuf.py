@@ -23,7 +23,7 @@ MAX_FIELDS: Final = 4_000_000
 #: Bytes of one text, and of one name.
 MAX_TEXT: Final = 1 << 24
 MAX_NAME: Final = 4096
-#: Kinds of unknown fields that are told.
+#: Kinds of unknown fields that are reported.
 MAX_UNKNOWN: Final = 20
 #: What a message, each of its fields, and a number of a list take in memory.
 _MESSAGE_BYTES: Final = 512
@@ -50,7 +50,7 @@ class Field:
     repeated: bool = False
 
 
-#: Number of a field -> what it holds; other fields are skipped, and told.
+#: Number of a field -> what it holds; other fields are skipped, and reported.
 Table: TypeAlias = dict[int, Field]
 
 

@@ -14,7 +14,7 @@ from modelarchive.errors import ConversionError, FormatError, SpecError
 from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, fitted
 from modelarchive.exchange.onnx.importing import Importer
-from modelarchive.exchange.onnx.lifting import OPERATORS, OPSETS
+from modelarchive.exchange.onnx.lifting import OPSETS
 from modelarchive.exchange.onnx.model import Model, Value, metadata_of, read_model
 from modelarchive.exchange.onnx.parameters import bundle_of_stored
 from modelarchive.exchange.onnx.values import Scope, Unsupported
@@ -55,7 +55,7 @@ def read(
         OSError: A file cannot be read.
         FormatError: It is no ONNX model, or damaged.
         UnsafeFileError: Its data is to come from outside its folder, or it is deeper or larger than a model can be.
-        ConversionError: It has operators without a counterpart, or ones that are used in a way without one; lists
+        ConversionError: It has operators, or uses of them, that are not supported; lists
             all of them.
     """
     with budget.reading(path, Path(os.fsdecode(path)).stat().st_size), np.errstate(all="ignore"):
@@ -69,7 +69,7 @@ def read(
 
 
 def _converted(model: Model, inputs: Any) -> Bundle:
-    importer = Importer(model, {name: row.read for name, row in OPERATORS.items()})
+    importer = Importer(model)
     problems = [*model.problems, *_opset(model)]
     if problems:
         raise ConversionError(problems, file=model.file.path)
@@ -87,7 +87,7 @@ def _opset(model: Model) -> list[tuple[str, str]]:
         return []
     if not version:
         domains = sorted(model.opsets)
-        what = f"is of {', '.join(domains[:4])} only" if domains else "is not told"
+        what = f"is of {', '.join(domains[:4])} only" if domains else "is not in the file"
         kinds = ", ".join(sorted({node.op.rpartition("::")[2] for node in model.graph.nodes})[:4])
         learning = ": classical machine learning, and no network" if _ML in domains else ""
         return [("(opset)", f"{what}, not of ONNX's own operators{learning} ({kinds})")]
@@ -112,7 +112,7 @@ def _inputs(model: Model, importer: Importer, given: Any) -> tuple[Scope, list[d
         shape = shapes.get(value.name, value.shape)
         if shape is None:
             scope[value.name] = Unsupported()
-            importer.report.refuse(value.name, "the model does not tell the shape of this input: pass inputs=")
+            importer.report.refuse(value.name, "the shape of this input is not in the file: pass inputs=")
             continue
         pairs = [_pair(size, axis, sizes) for axis, size in enumerate(shape)]
         abstract = Abstract((tuple(one for one, _ in pairs), tuple(two for _, two in pairs)), as_dtype(value.dtype))

@@ -16,6 +16,7 @@ from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.mapped import MappedFile, little_endian
 from modelarchive.exchange.onnx.protobuf import Message, Span, varints
 from modelarchive.exchange.onnx.words import DTYPES
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.formats import refusing
 from modelarchive.store.deferred import Deferred
 
@@ -36,10 +37,6 @@ _FIELDS: Final[dict[str, tuple[str | None, frozenset[int]]]] = {
 _BITS: Final = frozenset([10, 16, 17, 19])
 
 
-class NoCounterpart(ValueError):  # noqa: N818 - told as one of many in a ConversionError
-    """A tensor that no array can be made of: of strings, or of less than eight bits."""
-
-
 class Tensors:
     """Makes arrays of a file's tensors.
 
@@ -57,19 +54,19 @@ class Tensors:
         """The array of a tensor.
 
         Raises:
-            NoCounterpart: It is of strings, or of a dtype that the vocabulary does not have.
+            Refusal: It is of strings, or of a dtype that the vocabulary does not have.
             FormatError: It is damaged.
             UnsafeFileError: Its data is in a file that is not the model's own.
         """
         name = tensor.get("name", "")[:200]
         code, shape = tensor.get("data_type", 0), tuple(tensor.get("dims", ()))
         if code not in DTYPES:
-            raise NoCounterpart(f"is of the element type {code}, which has no counterpart")
+            raise Refusal(f"is of the element type {code}, which is not supported")
         # A size of 0 makes no other one small.
         if len(shape) > MAX_RANK or min(shape, default=0) < 0 or math.prod(filter(None, shape)) > MAX_ELEMENTS:
             raise self._damaged(name, f"has the shape {shape[:70]}")
         if "segment" in tensor:
-            raise NoCounterpart("is stored in segments")
+            raise Refusal("is stored in segments")
         dtype = little_endian(dtypes.DENSE[DTYPES[code]])
         nbytes = math.prod(shape) * dtype.itemsize
         if tensor.get("data_location", 0) == _EXTERNAL:
@@ -133,8 +130,8 @@ class Tensors:
         if numbers["length"] != nbytes:
             raise self._damaged(name, f"has {numbers['length']:,} bytes, expected {nbytes:,} for {dtype} {shape}")
         if numbers["offset"] + nbytes > file.size:
-            if told := refusing.find(file):
-                raise told
+            if mistake := refusing.find(file):
+                raise mistake
             raise self._damaged(name, f"reaches beyond the end of {location!r}, which has {file.size:,} bytes")
         self._spans.setdefault(location, set()).add((numbers["offset"], numbers["offset"] + nbytes))
         return file.array(numbers["offset"], dtype, shape)

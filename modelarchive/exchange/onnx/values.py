@@ -17,13 +17,13 @@ from modelarchive.store.deferred import Deferred
 
 #: Names that are looked at in the time that one operator takes.
 NAMES_A_STEP: Final = 32
-#: Characters up to which it is told how a stored array is changed.
+#: Characters up to which it is kept how a stored array is changed.
 MAX_CHANGES: Final = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A value that the file tells.
+    """A value that is known while the file is read.
 
     Attributes:
         array: The array.
@@ -41,7 +41,7 @@ class Constant:
 
     @property
     def key(self) -> str:
-        """What tells two of them apart; "" where nothing does."""
+        """What identifies it; "" where nothing does."""
         return f"{self.stored} {self.changed}".rstrip() if self.stored else ""
 
     def numpy(self) -> np.ndarray:
@@ -74,7 +74,7 @@ class Constant:
             Refusal: There are more than a model needs: each is done when the array is read, inside the one before.
         """
         if len(self.changed) > MAX_CHANGES:
-            raise Refusal(f"the stored array {self.stored!r} is changed too often: no counterpart")
+            raise Refusal(f"the stored array {self.stored!r} is changed too often, which is not supported")
         return f"{self.changed} {what}".lstrip()
 
 

@@ -16,9 +16,9 @@ from modelarchive.architecture.declaring import declared_inputs
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of, deferred, shared_names
 from modelarchive.exchange.onnx import encoding
-from modelarchive.exchange.onnx.exporting import Exporter, output_names, structure_of
-from modelarchive.exchange.onnx.lowering import LOWERINGS
-from modelarchive.exchange.onnx.lowering_context import Composition, Entry, Step
+from modelarchive.exchange.onnx.emitting import Emitter, Entry, Step
+from modelarchive.exchange.onnx.exporting import Exporter, output_names
+from modelarchive.exchange.walking import output_structure
 from modelarchive.nn import Block
 from modelarchive.nn.evaluate import SIZES, Abstract, declared
 from modelarchive.nn.nesting import usual
@@ -83,15 +83,14 @@ def write(
             hint="pass inputs=x, an example of what it takes",
         )
     entries = deferred(bundle.parameters)
-    composition = Composition(entries, [each["name"] for each in declarations])
-    exporter = Exporter(composition, LOWERINGS)
+    exporter = Exporter(entries, [each["name"] for each in declarations])
     given = [(each["name"], declared(each["shape"], each["dtype"])) for each in declarations]
     results = exporter.run(network, given)
-    if exporter.problems:
-        raise ConversionError(exporter.problems, hint="nothing was written")
-    graph = _graph(composition, network, declarations, results)
-    _write(path, _model(bundle), graph, composition.initialisers, external_data=external_data, durable=durable)
-    return composition.notes + _left_out(bundle, network, composition)
+    if exporter.report.problems:
+        raise ConversionError(exporter.report.problems, hint="nothing was written")
+    graph, initialisers = _graph(exporter.emitter, network, declarations, results), exporter.emitter.initialisers
+    _write(path, _model(bundle), graph, initialisers, external_data=external_data, durable=durable)
+    return exporter.report.notes + _left_out(bundle, network, exporter.emitter)
 
 
 # ------------------------------------------------------------------ the messages
@@ -112,10 +111,10 @@ def _model(bundle: Bundle) -> bytes:
 
 
 def _graph(
-    graph: Composition, network: Block, inputs: Sequence[Mapping[str, Any]], results: Sequence[tuple[Entry, Abstract]]
+    graph: Emitter, network: Block, inputs: Sequence[Mapping[str, Any]], results: Sequence[tuple[Entry, Abstract]]
 ) -> bytes:
     """A ``GraphProto`` but for its initialisers."""
-    names = _named_outputs(graph, structure_of(network, len(results)), results)
+    names = _named_outputs(graph, output_structure(network, len(results)), results)
     parts = [encoding.text(2, "model")]
     parts += [
         encoding.message(1, encoding.node(step.op, step.name, step.inputs, step.outputs, step.attributes))
@@ -141,16 +140,16 @@ def _sizes(known: Abstract) -> list[int | str | None]:
     ]
 
 
-def _named_outputs(graph: Composition, structure: Any, results: Sequence[tuple[Entry, Abstract]]) -> list[str]:
+def _named_outputs(graph: Emitter, structure: Any, results: Sequence[tuple[Entry, Abstract]]) -> list[str]:
     """Give the results the names of outputs; one that is an input, a parameter or two outputs is copied."""
-    wishes = output_names(structure)
-    if len(wishes) != len(results):
-        wishes = output_names(usual(len(results)))
+    preferred = output_names(structure)
+    if len(preferred) != len(results):
+        preferred = output_names(usual(len(results)))
     made = {name for step in graph.steps for name in step.outputs}
     new: dict[Entry, str] = {}
     names: list[str] = []
-    for wish, (entry, _) in zip(wishes, results, strict=True):
-        name = graph.free(wish)
+    for wanted, (entry, _) in zip(preferred, results, strict=True):
+        name = graph.free(wanted)
         names.append(name)
         if entry in made and entry not in new:
             new[entry] = name
@@ -258,7 +257,7 @@ def _bytes(array: Deferred) -> Iterator[memoryview]:
         yield values.reshape(-1).view(np.uint8).data
 
 
-def _left_out(bundle: Bundle, network: Block, graph: Composition) -> list[Note]:
+def _left_out(bundle: Bundle, network: Block, graph: Emitter) -> list[Note]:
     notes = []
     shared = shared_names(bundle.parameters)
     used = {name for initialiser in graph.initialisers for name in graph.sources.get(initialiser, ())}

@@ -221,7 +221,7 @@ def _lambda(config: dict[str, Any]) -> None:
     }  # fmt: skip
 
 
-def test_everything_that_has_no_counterpart_is_told_by_name(tmp_path: Path) -> None:
+def test_everything_that_is_not_supported_is_reported_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConversionError) as caught:
         exchange.read(changed(tmp_path, "new-image.keras", _lambda))
     told = dict(caught.value.unsupported)
@@ -254,7 +254,7 @@ def test_everything_that_has_no_counterpart_is_told_by_name(tmp_path: Path) -> N
         (6, {"use_bias": "no"}, "use_bias"),
     ],
 )
-def test_settings_without_a_counterpart_are_refused(
+def test_settings_that_are_not_supported_are_refused(
     tmp_path: Path, place: int, settings: dict[str, Any], words: str
 ) -> None:
     path = changed(tmp_path, "new-image.keras", lambda config: _layer(config, place)["config"].update(settings))
@@ -281,7 +281,7 @@ def test_functions_of_tensorflow_are_read_by_a_table_of_names(tmp_path: Path) ->
     change("nn.relu6", "io.read_file")
     with pytest.raises(ConversionError) as caught:
         exchange.read(path)
-    assert any("'io.read_file' has no counterpart" in what for _, what in caught.value.unsupported)
+    assert any("'io.read_file' is not supported" in what for _, what in caught.value.unsupported)
     assert len(caught.value.unsupported) == 1
 
 

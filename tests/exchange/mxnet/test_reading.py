@@ -194,7 +194,7 @@ def test_damaged_symbols_are_refused(tmp_path: Path, name: str) -> None:
         read_symbol(tmp_path, DAMAGED[name])
 
 
-def test_all_operators_without_a_counterpart_are_told(tmp_path: Path) -> None:
+def test_all_operators_that_are_not_supported_are_reported(tmp_path: Path) -> None:
     nodes = [
         *_node(),
         {"op": "Custom", "name": "mine", "attrs": {"op_type": "os.system"}, "inputs": [[1, 0]]},

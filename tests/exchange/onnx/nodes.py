@@ -162,7 +162,7 @@ def table(all_of_them: list[Outcome]) -> str:
             rest += count[name]
         else:
             lines.append(_row(name, count[name]))
-    lines.append(_row("(operators without a counterpart)", rest))
+    lines.append(_row("(operators that are not supported)", rest))
     lines.append(_row(f"all {len(all_of_them)}", Counter(each.verdict for each in all_of_them)))
     return "\n".join(lines)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from modelarchive.exchange.keras.lifting import LAYERS
-from modelarchive.exchange.mxnet.lifting import OPERATORS as MXNET
-from modelarchive.exchange.onnx.lifting import OPERATORS as ONNX
+from modelarchive.exchange.mxnet.lifting import LIFTINGS as MXNET
+from modelarchive.exchange.onnx.lifting import LIFTINGS as ONNX
 
 #: Dtypes, places, names of code, and what is none of these.
 WORDS: Final = (

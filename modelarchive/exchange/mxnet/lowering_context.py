@@ -1,0 +1,49 @@
+"""What the rows of the kinds and ops that are written for MXNet work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modelarchive.exchange import walking
+from modelarchive.exchange.mxnet.emitting import Emitter, Entry
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.walking import Value
+from modelarchive.names import joined
+from modelarchive.nn.parameter import Parameter
+
+
+@dataclass(frozen=True)
+class Context(walking.Context[Value]):
+    """One use of a layer or op, and the nodes that are made for it.
+
+    Attributes:
+        emitter: What collects the nodes.
+    """
+
+    emitter: Emitter
+
+    def op(self, op: str, *inputs: Entry, **attributes: Any) -> Entry:
+        """Add an operator."""
+        return self.emitter.operator(op, self.path, inputs, attributes)
+
+    def parameter(self, parameter: Parameter, *, aux: bool = False) -> Entry:
+        """The variable of a parameter."""
+        return self.emitter.parameter(parameter, aux=aux)
+
+    def made(self, name: str, values: np.ndarray) -> Entry:
+        """The variable of an array that the archive does not have."""
+        return self.emitter.made(joined(self.path, name), values)
+
+    def array(self, value: Value) -> Entry:
+        """The result of the symbol that a value is.
+
+        Raises:
+            Refusal: It is a number.
+        """
+        if value.tensor is None:
+            raise Refusal("a number in the place of an array has no counterpart")
+        found: Entry = value.tensor
+        return found

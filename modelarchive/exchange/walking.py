@@ -1,0 +1,236 @@
+"""A network of ours, walked block by block: each layer, and each op of a graph, is lowered by its row."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+
+from modelarchive.exchange.drawing import Report
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lowering
+from modelarchive.names import joined
+from modelarchive.nn import Block, Graph, Layer, Node, Parameter, Sequential, nesting
+from modelarchive.nn.evaluate import Evaluator
+from modelarchive.nn.graph import apply_op, constant, is_constant
+from modelarchive.ops import OPS
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of the network while it is lowered.
+
+    Attributes:
+        tensor: What the other system has for it; None for a constant that is none there.
+        known: Its shape and dtype; None where the network's inputs are not declared.
+        constant: What it is, where that is written in the architecture: a Python number (of weak dtype) or an array.
+    """
+
+    tensor: Any
+    known: Any = None
+    constant: Any = None
+
+    @property
+    def sizes(self) -> list[int | None]:
+        """Its shape, None for sizes that are free.
+
+        Raises:
+            Refusal: Nothing is known of it.
+        """
+        if self.known is None:
+            raise Refusal("what it means depends on the input's shape, which is not known: declare the model's inputs")
+        found: list[int | None] = self.known.declared
+        return found
+
+    @property
+    def rank(self) -> int:
+        """How many axes it has.
+
+        Raises:
+            Refusal: Nothing is known of it.
+        """
+        return len(self.sizes)
+
+
+V = TypeVar("V", bound=Value)
+R = TypeVar("R", bound=Lowering)
+
+
+@dataclass(frozen=True)
+class Context(Generic[V]):
+    """What a row works on: one use of a layer, or of an op.
+
+    Attributes:
+        walker: What walks the network.
+        path: The block, or the node of a graph.
+        known: Shape and dtype of each result; None where the network's inputs are not declared.
+    """
+
+    walker: Walker[V, Any]
+    path: str
+    known: Sequence[Any]
+
+    def note(self, what: str) -> None:
+        """Report what is changed or lost."""
+        self.walker.report.note(self.path or "(model)", what)
+
+    def lower(self, word: str, *inputs: V, **arguments: Any) -> V:
+        """The one result of an op of the vocabulary, by its row; arguments that are not given have their defaults."""
+        return self.lower_all(word, *inputs, **arguments)[0]
+
+    def lower_all(self, word: str, *inputs: V, **arguments: Any) -> Sequence[V]:
+        """All results of an op of the vocabulary, by its row."""
+        return self.walker.op(word, self.path, list(inputs), {**OPS[word].defaults, **arguments})
+
+    def constant(self, value: float | np.ndarray) -> V:
+        """A number, or an array, of the formula that a kind is written as."""
+        return self.walker.constant(value, self.path)
+
+
+class Walker(ABC, Generic[V, R]):
+    """Lowers a network to another system, in the order in which it is computed; what is not supported is reported.
+
+    A room's own walker says how its rows are called, and what parameters and constants are there.
+
+    Args:
+        lowerings: Kind or op -> its row.
+
+    Attributes:
+        system: What the other system is called.
+        report: What is changed or lost, and what is not supported.
+    """
+
+    system: ClassVar[str]
+
+    def __init__(self, lowerings: Mapping[str, R]) -> None:
+        self.report = Report()
+        self._lowerings = lowerings
+        self._evaluator = Evaluator()
+
+    @abstractmethod
+    def lower(self, row: R, path: str, subject: Any, inputs: list[V], known: Sequence[Any]) -> Sequence[V]:
+        """The results of one use of a layer or op.
+
+        Args:
+            row: Its row.
+            path: The block, or the node of a graph.
+            subject: The layer, or the op's literal arguments.
+            inputs: What it works on.
+            known: Shape and dtype of each result.
+
+        Raises:
+            Refusal: It is not supported.
+        """
+
+    @abstractmethod
+    def parameter(self, parameter: Parameter, path: str) -> V:
+        """A parameter that a graph itself uses; `path` is its name. Raises Refusal."""
+
+    @abstractmethod
+    def constant(self, value: Any, path: str) -> V:
+        """A Python number, or an array, that is written in the architecture."""
+
+    def walk(self, block: Block, inputs: Sequence[V]) -> list[V]:
+        """The results of a network, one after another; fewer where something is not supported."""
+        return [each for each in self._block(block, "", list(inputs)) if each is not None]
+
+    def layer(self, layer: Layer, path: str, inputs: list[V]) -> Sequence[V]:
+        """The results of a layer, by its row. Raises Refusal."""
+        known = _known(lambda: self._evaluator.layer(layer, [each.known for each in inputs]))
+        return self.lower(self._row("kind", layer.kind), path, layer, inputs, known)
+
+    def op(self, word: str, path: str, inputs: list[V], arguments: dict[str, Any]) -> Sequence[V]:
+        """The results of an op, by its row; one of constants is computed here. Raises Refusal."""
+        if word != "shape_of" and all(each.tensor is None for each in inputs):
+            found = apply_op(word, [each.constant for each in inputs], arguments)
+            return [self.constant(np.asarray(each), path) for each in (found if isinstance(found, tuple) else (found,))]
+        known = _known(lambda: self._evaluator.op(word, [each.known for each in inputs], arguments))
+        return self.lower(self._row("op", word), path, arguments, inputs, known)
+
+    def _row(self, what: str, word: str) -> R:
+        if word not in self._lowerings:
+            raise Refusal(f"the {what} {word!r} has no counterpart in {self.system}")
+        return self._lowerings[word]
+
+    def _block(self, block: Block, path: str, inputs: list[V | None]) -> list[V | None]:
+        if isinstance(block, Layer):
+            return self._lowered(path, inputs, lambda given: self.layer(block, path, given))
+        if isinstance(block, Sequential):
+            for name, child in block.children.items():
+                inputs = self._block(child, joined(path, name), inputs)
+            return inputs
+        if isinstance(block, Graph):
+            return self._graph(block, path, inputs)
+        self.report.refuse(path or "(model)", f"{type(block).__name__} is no kind of the vocabulary")
+        return [None]
+
+    def _graph(self, graph: Graph, path: str, inputs: list[V | None]) -> list[V | None]:
+        if not graph.outputs or len(inputs) != len(graph.inputs):
+            what = f"it is called with {len(inputs)} inputs" if graph.outputs else "it only declares its children"
+            self.report.refuse(path or "(model)", what)
+            return [None]
+        values: dict[str, list[V | None]] = {name: [each] for name, each in zip(graph.inputs, inputs, strict=True)}
+        for node in graph.nodes:
+            if node.inputs is not None:
+                values[node.name] = self._node(graph, node, path, [_picked(values, *ref) for ref in node.inputs])
+        return [_picked(values, *ref) for ref in graph.outputs]
+
+    def _node(self, graph: Graph, node: Node, path: str, inputs: list[V | None]) -> list[V | None]:
+        if node.verb in ("block", "call"):
+            return self._block(graph.find(node.target), joined(path, node.target), inputs)
+        if node.verb == "parameter":
+            parameter, name = graph.find_parameter(node.target), joined(path, node.target)
+            return self._lowered(name, [], lambda given: [self.parameter(parameter, name)])
+        name = joined(path, node.name)
+        if is_constant(node):
+            value = constant(node.arguments)
+            return self._lowered(name, [], lambda given: [self.constant(value, name)])
+        return self._lowered(name, inputs, lambda given: self.op(node.target, name, given, dict(node.arguments)))
+
+    def _lowered(self, path: str, inputs: list[V | None], lower: Callable[[list[V]], Sequence[V]]) -> list[V | None]:
+        given = [each for each in inputs if each is not None]
+        if len(given) < len(inputs):
+            return [None]  # what it works on is not supported, and reported
+        try:
+            return list(lower(given))
+        except Refusal as refusal:
+            self.report.refuse(path or "(model)", str(refusal))
+        return [None]
+
+
+def _known(evaluate: Callable[[], Any]) -> tuple[Any, ...]:
+    """What is known of each result. Raises Refusal."""
+    try:
+        known = evaluate()
+    except (ValueError, LookupError) as error:
+        # Inputs that were declared for a model that knows none need not fit it.
+        raise Refusal(f"the declared inputs do not fit: {error}") from error
+    return known if isinstance(known, tuple) else (known,)
+
+
+def _picked(values: Mapping[str, list[V | None]], name: str, index: int | None) -> V | None:
+    """A result of a node; None where that is not supported."""
+    several, index = values[name], index or 0
+    return several[index] if index < len(several) else None
+
+
+def owners_of(block: Block, stored: Mapping[str, Any]) -> tuple[dict[int, str], list[tuple[str, str]]]:
+    """``id`` of each parameter -> the name under which its array is stored; and what is missing, as problems."""
+    found: dict[int, str] = {}
+    missing: dict[int, str] = {}
+    for name, parameter in block.collect_params().items():
+        if name in stored:
+            found.setdefault(id(parameter), name)
+        else:
+            missing[id(parameter)] = name
+    return found, [(name, "the parameter has no values here") for key, name in missing.items() if key not in found]
+
+
+def output_structure(block: Block, outputs: int) -> Any:
+    """The containers around a network's outputs."""
+    while isinstance(block, Sequential) and block.children:
+        block = list(block.children.values())[-1]
+    return block.structure if isinstance(block, Graph) else nesting.usual(outputs)
