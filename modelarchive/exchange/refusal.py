@@ -13,7 +13,7 @@ _RAISED: Final = (ArithmeticError, AttributeError, LookupError, MemoryError, Run
 
 
 class Refusal(Exception):  # noqa: N818 - collected, and told together in a ConversionError
-    """Something that has no counterpart: in the vocabulary, or in the system that is written."""
+    """Something is not supported: in the vocabulary, or in the system that is written."""
 
 
 @contextlib.contextmanager

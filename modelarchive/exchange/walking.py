@@ -16,7 +16,6 @@ from modelarchive.names import joined
 from modelarchive.nn import Block, Graph, Layer, Node, Parameter, Sequential, nesting
 from modelarchive.nn.evaluate import Evaluator
 from modelarchive.nn.graph import apply_op, constant, is_constant
-from modelarchive.ops import OPS
 
 
 @dataclass(frozen=True)
@@ -77,18 +76,6 @@ class Context(Generic[V]):
         """Report what is changed or lost."""
         self.walker.report.note(self.path or "(model)", what)
 
-    def lower(self, word: str, *inputs: V, **arguments: Any) -> V:
-        """The one result of an op of the vocabulary, by its row; arguments that are not given have their defaults."""
-        return self.lower_all(word, *inputs, **arguments)[0]
-
-    def lower_all(self, word: str, *inputs: V, **arguments: Any) -> Sequence[V]:
-        """All results of an op of the vocabulary, by its row."""
-        return self.walker.op(word, self.path, list(inputs), {**OPS[word].defaults, **arguments})
-
-    def constant(self, value: float | np.ndarray) -> V:
-        """A number, or an array, of the formula that a kind is written as."""
-        return self.walker.constant(value, self.path)
-
 
 class Walker(ABC, Generic[V, R]):
     """Lowers a network to another system, in the order in which it is computed; what is not supported is reported.
@@ -109,6 +96,13 @@ class Walker(ABC, Generic[V, R]):
         self.report = Report()
         self._lowerings = lowerings
         self._evaluator = Evaluator()
+        #: How many rows are at work.
+        self._depth = 0
+
+    @property
+    def in_formula(self) -> bool:
+        """Whether the row at work is part of another that is a formula."""
+        return self._depth > 1
 
     @abstractmethod
     def lower(self, row: R, path: str, subject: Any, inputs: list[V], known: Sequence[Any]) -> Sequence[V]:
@@ -140,7 +134,7 @@ class Walker(ABC, Generic[V, R]):
     def layer(self, layer: Layer, path: str, inputs: list[V]) -> Sequence[V]:
         """The results of a layer, by its row. Raises Refusal."""
         known = _known(lambda: self._evaluator.layer(layer, [each.known for each in inputs]))
-        return self.lower(self._row("kind", layer.kind), path, layer, inputs, known)
+        return self._by_row("kind", layer.kind, path, layer, inputs, known)
 
     def op(self, word: str, path: str, inputs: list[V], arguments: dict[str, Any]) -> Sequence[V]:
         """The results of an op, by its row; one of constants is computed here. Raises Refusal."""
@@ -148,12 +142,18 @@ class Walker(ABC, Generic[V, R]):
             found = apply_op(word, [each.constant for each in inputs], arguments)
             return [self.constant(np.asarray(each), path) for each in (found if isinstance(found, tuple) else (found,))]
         known = _known(lambda: self._evaluator.op(word, [each.known for each in inputs], arguments))
-        return self.lower(self._row("op", word), path, arguments, inputs, known)
+        return self._by_row("op", word, path, arguments, inputs, known)
 
-    def _row(self, what: str, word: str) -> R:
+    def _by_row(
+        self, what: str, word: str, path: str, subject: Any, inputs: list[V], known: Sequence[Any]
+    ) -> Sequence[V]:
         if word not in self._lowerings:
-            raise Refusal(f"the {what} {word!r} has no counterpart in {self.system}")
-        return self._lowerings[word]
+            raise Refusal(f"the {what} {word!r} is not supported in {self.system}")
+        self._depth += 1
+        try:
+            return self.lower(self._lowerings[word], path, subject, inputs, known)
+        finally:
+            self._depth -= 1
 
     def _block(self, block: Block, path: str, inputs: list[V | None]) -> list[V | None]:
         if isinstance(block, Layer):

@@ -32,7 +32,7 @@ def model_of(block: Block, inputs: Sequence[Mapping[str, Any]], keras: Any) -> t
         The ``keras.Model``, and what was changed or lost.
 
     Raises:
-        ConversionError: Something has no counterpart; lists all of it.
+        ConversionError: Something is not supported; lists all of it.
     """
     exporter = Exporter(keras)
     model = exporter.run(block, inputs)
@@ -119,7 +119,9 @@ class Exporter(Walker[Value, Lowering]):
 
 def _as_known(context: Context, value: Value) -> Value:
     """In the dtype that NumPy's rules give, where Keras' rules differ."""
-    if value.tensor is None or (value.tensor.dtype == value.dtype and value.dtype != "float64"):
+    if value.tensor is None:
+        return value
+    if value.tensor.dtype == value.dtype and (value.dtype != "float64" or context.walker.in_formula):
         return value
     if value.dtype == "float64":
         context.walker.report.note("(float64)", "Keras' backends compute it in 32 bits in part")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from modelarchive.exchange.formulas import rms_norm
 from modelarchive.exchange.keras.emitting import Tensor
 from modelarchive.exchange.keras.lowering_activations import activation
 from modelarchive.exchange.keras.lowering_attention import ATTENTION
@@ -18,6 +19,7 @@ from modelarchive.exchange.keras.stored import stored
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.nn import Layer
+from modelarchive.nn.evaluate import Abstract
 
 
 def _remembered(context: Context, layer: Layer, value: Value) -> tuple[Tensor, bool]:
@@ -39,7 +41,7 @@ def _batch_norm(context: Context, layer: Any, given: list[Value]) -> Value:
     x, last = _remembered(context, layer, given[0])
     axis = _axis(layer.axis, given[0].rank, last=last)
     if given[0].rank == 1:
-        raise Refusal("a BatchNorm of an input with one axis has no counterpart")
+        raise Refusal("a BatchNorm of an input with one axis is not supported")
     config = {
         "axis": -1 if axis == given[0].rank - 1 else axis,
         "momentum": layer.momentum,
@@ -57,27 +59,24 @@ def _layer_norm(context: Context, layer: Any, given: list[Value]) -> Value:
     axes = [axis % rank for axis in ([layer.axis] if isinstance(layer.axis, int) else layer.axis)]
     order = [axis for axis in range(rank) if axis not in axes] + axes
     if 0 in axes:
-        raise Refusal(f"a {layer.kind} over the batch has no counterpart")
+        raise Refusal(f"a {layer.kind} over the batch is not supported")
     x = context.permuted(context.plain(given[0], context.dtype), order)
-    if layer.kind == "RMSNorm":
-        made = _rms_norm(context, layer, x, len(axes))
-    else:
-        config = {"axis": -1 if len(axes) == 1 else list(range(-len(axes), 0)), "epsilon": layer.epsilon}
+    config = {"axis": -1 if len(axes) == 1 else list(range(-len(axes), 0)), "epsilon": layer.epsilon}
+    if layer.kind == "LayerNorm":
         config |= {"center": layer.center, "scale": layer.scale}
-        made = context.layer("LayerNormalization", x, weights=stored("LayerNormalization", layer), **config)
+    theirs = f"{layer.kind.removesuffix('Norm')}Normalization"
+    made = context.layer(theirs, x, weights=stored(theirs, layer), **config)
     back = [order.index(axis) for axis in range(rank)]
     return context.result(context.permuted(made, back))
 
 
-def _rms_norm(context: Context, layer: Any, x: Tensor, count: int) -> Tensor:
-    if count == 1 and layer.scale:
-        weights = stored("RMSNormalization", layer)
-        return context.layer("RMSNormalization", x, weights=weights, axis=-1, epsilon=layer.epsilon)
-    mean = context.op("mean", context.op("multiply", x, x), axis=tuple(range(-count, 0)), keepdims=True)
-    scaled = context.op("multiply", x, context.op("rsqrt", context.op("add", mean, float(layer.epsilon))))
-    if not layer.scale:
-        return scaled
-    return context.op("multiply", scaled, context.cast(context.parameter(layer.weight), x.dtype))
+def _rms_norm(context: Context, layer: Any, given: list[Value]) -> Value:
+    """Keras' own layer, which has a scale and normalises one axis; else a formula."""
+    axes = [layer.axis] if isinstance(layer.axis, int) else layer.axis
+    if len(axes) == 1 and layer.scale:
+        return _layer_norm(context, layer, given)
+    x = context.plain(given[0], context.dtype)
+    return rms_norm(context, layer, [Value(x, Abstract(given[0].known.shapes, context.known[0].array_dtype))])
 
 
 def _group_norm(context: Context, layer: Any, given: list[Value]) -> Value:
@@ -85,12 +84,12 @@ def _group_norm(context: Context, layer: Any, given: list[Value]) -> Value:
     value = given[0]
     axis = layer.axis % value.rank
     if axis == 0:
-        raise Refusal(f"a {layer.kind} whose channels are the batch has no counterpart")
+        raise Refusal(f"a {layer.kind} whose channels are the batch is not supported")
     order = [*(each for each in range(value.rank) if each != axis), axis]
     moved = axis == 1 and value.rank > 2
     x = context.moved(value, context.dtype) if moved else context.permuted(context.plain(value, context.dtype), order)
     if value.rank == 2 and layer.kind == "InstanceNorm":
-        raise Refusal("an InstanceNorm of channels with one element has no counterpart")
+        raise Refusal("an InstanceNorm of channels with one element is not supported")
     config = {
         "groups": -1 if layer.kind == "InstanceNorm" else layer.num_groups,
         "axis": -1,
@@ -109,12 +108,12 @@ def _prelu(context: Context, layer: Any, given: list[Value]) -> Value:
     x, last = _remembered(context, layer, value)
     rank = value.rank
     if rank == 1:
-        raise Refusal("a PReLU of an input with one axis has no counterpart")
+        raise Refusal("a PReLU of an input with one axis is not supported")
     channels = _axis(layer.axis, rank, last=last)
     slopes = layer.weight.value()
     own = channels if slopes.size > 1 else 0
     if slopes.size > 1 and channels == 0:
-        raise Refusal("a PReLU with a slope for each element of the batch has no counterpart")
+        raise Refusal("a PReLU with a slope for each element of the batch is not supported")
     shared = [axis for axis in range(1, rank) if axis != own]
     alpha = slopes.reshape([slopes.size if axis == own else 1 for axis in range(1, rank)])
     weights = [(alpha, [layer.weight])]
@@ -155,7 +154,7 @@ LOWERINGS: Final[Mapping[str, Lowering]] = {
     **DENSE,
     "BatchNorm": Lowering("BatchNormalization", _batch_norm),
     "LayerNorm": Lowering("LayerNormalization", _layer_norm),
-    "RMSNorm": Lowering("RMSNormalization", _layer_norm, "operations, unless over the last axis with a scale"),
+    "RMSNorm": Lowering("RMSNormalization", _rms_norm, "operations, unless over the last axis with a scale"),
     "GroupNorm": Lowering("GroupNormalization", _group_norm),
     "InstanceNorm": Lowering("GroupNormalization", _group_norm, "as groups of one channel"),
     "PReLU": Lowering("PReLU", _prelu),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
+from modelarchive.exchange import formulas
 from modelarchive.exchange.keras.emitting import Tensor
-from modelarchive.exchange.keras.lowering_context import Context
+from modelarchive.exchange.keras.lowering_context import Context, Value
+from modelarchive.nn.evaluate import Abstract
 
 #: Activation -> the name that Keras has for the same function, as the argument of a layer.
 ACTIVATED: Final[dict[str | None, str | None]] = {
@@ -30,17 +33,11 @@ ACTIVATED: Final[dict[str | None, str | None]] = {
 }
 
 
-def _quick_gelu(context: Context, x: Tensor, alpha: float | None) -> Tensor:
-    bent = context.op("sigmoid", context.op("multiply", x, 1.702))
-    return context.op("multiply", x, bent)
-
-
 _OTHERS: Final[dict[str, Callable[[Context, Tensor, Any], Tensor]]] = {
     "gelu_tanh": lambda context, x, alpha: context.op("gelu", x, approximate=True),
     "leaky_relu": lambda context, x, alpha: context.layer(
         "LeakyReLU", x, role="activation", negative_slope=0.01 if alpha is None else alpha
     ),
-    "quick_gelu": _quick_gelu,
 }
 
 
@@ -57,4 +54,11 @@ def activation(context: Context, name: str, x: Tensor, alpha: float | None, *, r
         return context.op("celu", x, alpha=alpha)
     if name in _OTHERS:
         return _OTHERS[name](context, x, alpha)
-    return context.layer("Activation", x, role=role, activation=ACTIVATED[name])
+    if name in ACTIVATED:
+        return context.layer("Activation", x, role=role, activation=ACTIVATED[name])
+    value = Value(x, Abstract(context.known[0].shapes, context.known[0].array_dtype))
+    return formulas.activation(context, partial(_of_value, context), name, value, alpha).tensor
+
+
+def _of_value(context: Context, name: str, x: Value, alpha: float | None = None) -> Value:
+    return Value(activation(context, name, x.tensor, alpha), x.known)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.formulas import Attention, add_sinusoids
 from modelarchive.exchange.keras.emitting import Tensor
 from modelarchive.exchange.keras.lowering_context import Context, Value
 from modelarchive.exchange.keras.lowering_dense import dense
-from modelarchive.exchange.keras.lowering_shapes import sliced
 from modelarchive.exchange.keras.stored import Stored, stored
 from modelarchive.exchange.rows import Lowering
 from modelarchive.names import joined
-from modelarchive.nn import Parameter
-from modelarchive.ops.rotary import Rotary
+from modelarchive.nn.evaluate import Abstract
 
 #: Half of a score is below this only where it is minus infinity.
 _NEVER: Final = {"float16": -4e4, "float64": -1e308}
@@ -25,30 +24,63 @@ _LOWEST: Final = {"float16": -65504.0, "bfloat16": -3.3895313892515355e38, "floa
 
 def _attention(context: Context, layer: Any, given: list[Value]) -> Value:
     dtype = context.dtype
-    tensors = [context.plain(each, dtype) for each in given[:3]]
-    query, key, value = (tensors * 3)[:3] if len(tensors) == 1 else (*tensors, tensors[-1])[:3]
-    mask = given[3] if len(given) > 3 else None
-    if mask is None and _is_plain(layer):
+    if len(given) < 4 and _is_plain(layer):
+        tensors = [context.plain(each, dtype) for each in given]
+        query, key, value = [*tensors, *[tensors[-1]] * (3 - len(tensors))]
         return context.result(_keras_attention(context, layer, query, key, value))
-    sizes = (layer.num_heads, layer.num_kv_heads, layer.num_kv_heads)
-    heads = [
-        context.layer("Reshape", each, role=f"{name}_heads", target_shape=(-1, number, layer.head_dim))
-        for name, each, number in zip("qkv", _projected(context, layer, query, key, value), sizes, strict=True)
-    ]
-    if layer.rotary is not None:
-        heads[:2] = [_turned(context, each, Rotary.from_config(layer.rotary, layer.head_dim)) for each in heads[:2]]
-    times = layer.num_heads // layer.num_kv_heads
-    q, k, v = heads[0], *(each if times == 1 else context.op("repeat", each, times, axis=2) for each in heads[1:])
-    scores = context.op("multiply", context.op("einsum", "bqhd,bkhd->bhqk", q, k), float(layer.scale))
-    shares = _shares(context, layer, scores, mask)
-    found = context.op("einsum", "bhqk,bkhd->bqhd", shares, v)
-    joined = context.layer("Reshape", found, role="joined", target_shape=(-1, layer.num_heads * layer.head_dim))
-    return context.result(_dense_at(context, layer.out_proj, "out_proj", joined))
+    known = [Abstract(each.known.shapes, context.known[0].array_dtype) for each in given[:3]]
+    arrays = [Value(context.plain(each, dtype), one) for each, one in zip(given, known, strict=False)]
+    return _Attention(context, layer).lower([*arrays, *given[3:]])
 
 
-def _dense_at(context: Context, child: Any, name: str, x: Tensor) -> Tensor:
-    """A Dense of this layer, named as it is."""
-    return dense(replace(context, path=joined(context.path, name)), child, x)
+class _Attention(Attention[Value]):
+    context: Context
+
+    def _value(self, tensor: Tensor, like: Value, size: int) -> Value:
+        """A tensor that is like a value but for the size of its last axis."""
+        one, two = ((*shape[:-1], size) for shape in like.known.shapes)
+        return Value(tensor, Abstract((one, two), like.known.dtype))
+
+    def dense(self, name: str, x: Value) -> Value:
+        """A Dense layer, named as the projection is."""
+        child: Any = self.layer.children[name]
+        there = replace(self.context, path=joined(self.context.path, name))
+        return self._value(dense(there, child, x.tensor), x, child.units)
+
+    def packed(self, inputs: Sequence[Value]) -> Sequence[Value]:
+        """One Dense layer, or one for each part of the matrix."""
+        layer, context = self.layer, self.context
+        sizes = [number * layer.head_dim for number in self.heads]
+        ends = [sum(sizes[: at + 1]) for at in range(3)]
+        if all(each.tensor is inputs[0].tensor for each in inputs):
+            whole = self._rows("in_proj", inputs[0], slice(None), ends[-1])
+            return context.lower_all("split", whole, sizes=sizes, axis=-1)
+        return [
+            self._rows(f"{name}_proj", each, slice(end - size, end), size)
+            for name, each, end, size in zip("qkv", inputs, ends, sizes, strict=True)
+        ]
+
+    def _rows(self, role: str, x: Value, rows: slice, size: int) -> Value:
+        """A Dense layer with some rows of the matrix."""
+        parameters = [self.layer.in_proj_weight, *([self.layer.in_proj_bias] if self.layer.use_bias[0] else [])]
+        arrays = [parameter.value()[rows] for parameter in parameters]
+        weights: Stored = [(np.ascontiguousarray(arrays[0].T), parameters[:1])]
+        weights += [(array, parameters[1:]) for array in arrays[1:]]
+        config: dict[str, Any] = {"units": len(arrays[0]), "use_bias": len(arrays) > 1}
+        return self._value(self.context.layer("Dense", x.tensor, role=role, weights=weights, **config), x, size)
+
+    def scores(self, q: Value, k: Value) -> Value:
+        """By one product."""
+        found = self.context.lower("einsum", q, k, pattern="bqhd,bkhd->bhqk")
+        return self.context.lower("multiply", found, self.context.constant(float(self.layer.scale)))
+
+    def mixed(self, shares: Value, v: Value) -> Value:
+        """By one product."""
+        return self.context.lower("einsum", shares, v, pattern="bhqk,bkhd->bqhd")
+
+    def shares(self, scores: Value, query: Value, key: Value, mask: Value | None) -> Value:
+        """The lowest number instead of what does not count, and nothing where a query may attend to no key."""
+        return Value(_shares(self.context, self.layer, scores.tensor, mask), scores.known)
 
 
 def _is_plain(layer: Any) -> bool:
@@ -78,34 +110,7 @@ def _keras_attention(context: Context, layer: Any, query: Tensor, key: Tensor, v
     return context.layer("MultiHeadAttention", query, weights=weights, call=call, **config)
 
 
-def _projected(context: Context, layer: Any, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
-    if not layer.packed:
-        names = ("q_proj", "k_proj", "v_proj")
-        return [
-            _dense_at(context, layer.children[name], name, each)
-            for name, each in zip(names, (query, key, value), strict=True)
-        ]
-    sizes = [layer.num_heads * layer.head_dim] + [layer.num_kv_heads * layer.head_dim] * 2
-    parameters = [layer.in_proj_weight, *([layer.in_proj_bias] if layer.use_bias[0] else [])]
-    ends = [sum(sizes[: at + 1]) for at in range(3)]
-    if query is key is value:
-        whole = _packed(context, parameters, "in_proj", query, slice(None))
-        return [sliced(context, whole, (..., slice(end - size, end))) for end, size in zip(ends, sizes, strict=True)]
-    return [
-        _packed(context, parameters, f"{name}_proj", each, slice(end - size, end))
-        for name, each, end, size in zip("qkv", (query, key, value), ends, sizes, strict=True)
-    ]
-
-
-def _packed(context: Context, parameters: list[Parameter], role: str, x: Tensor, rows: slice) -> Tensor:
-    arrays = [parameter.value()[rows] for parameter in parameters]
-    weights: Stored = [(np.ascontiguousarray(arrays[0].T), parameters[:1])]
-    weights += [(array, parameters[1:]) for array in arrays[1:]]
-    return context.layer("Dense", x, role=role, weights=weights, units=len(arrays[0]), use_bias=len(arrays) > 1)
-
-
 def _shares(context: Context, layer: Any, scores: Tensor, mask: Value | None) -> Tensor:
-    """The softmax of the scores; nothing where a query may attend to no key."""
     allowed = None
     dtype = context.dtype
     if mask is not None and mask.dtype == "bool":
@@ -131,39 +136,6 @@ def _with_axes(context: Context, tensor: Tensor, rank: int) -> Tensor:
     return context.op("expand_dims", tensor, tuple(range(missing))) if missing else tensor
 
 
-def _turned(context: Context, heads: Tensor, rotary: Rotary) -> Tensor:
-    """Pairs of elements of ``(batch, length, heads, head_dim)`` turned by angles that grow with the position."""
-    angles = _angles(context, heads, 1, rotary.angles(2)[1])
-    angles = context.op("expand_dims", angles, 1)
-    cos, sin = (context.cast(context.op(name, angles), heads.dtype) for name in ("cos", "sin"))
-    half = rotary.dim // 2
-    if rotary.style == "halves":
-        one = sliced(context, heads, (..., slice(0, half)))
-        two = sliced(context, heads, (..., slice(half, rotary.dim)))
-    else:
-        one, two = (sliced(context, heads, (..., slice(first, rotary.dim, 2))) for first in (0, 1))
-    left = context.op("subtract", context.op("multiply", one, cos), context.op("multiply", two, sin))
-    right = context.op("add", context.op("multiply", two, cos), context.op("multiply", one, sin))
-    if rotary.style == "halves":
-        parts = [left, right]
-    else:
-        pairs = context.op("stack", [left, right], axis=-1)
-        role = f"{heads._keras_history.operation.name}-pairs"
-        parts = [context.layer("Reshape", pairs, role=role, target_shape=(-1, heads.shape[2], rotary.dim))]
-    if rotary.dim < heads.shape[3]:
-        parts.append(sliced(context, heads, (..., slice(rotary.dim, None))))
-    return parts[0] if len(parts) == 1 else context.op("concatenate", parts, axis=-1)
-
-
-def _angles(context: Context, tensor: Tensor, axis: int, rates: np.ndarray, offset: int = 0) -> Tensor:
-    """Position times rate for each position along an axis: ``(length, rates)`` in float64."""
-    positions = context.positions(tensor, axis)
-    if offset:
-        positions = context.op("add", positions, offset)
-    column = context.op("expand_dims", context.cast(positions, "float64"), 1)
-    return context.op("multiply", column, rates.astype(np.float64))
-
-
 def _positions(context: Context, layer: Any, given: list[Value]) -> Value:
     x = context.plain(given[0], context.dtype)
     rank = given[0].rank
@@ -175,14 +147,8 @@ def _positions(context: Context, layer: Any, given: list[Value]) -> Value:
         weights: Stored = [(layer.weight.value(), [layer.weight])]
         rows = context.layer("Embedding", places, weights=weights, **config)
         return context.result(context.op("add", x, rows))
-    units = int(x.shape[-1])
-    rates = layer.base ** (-np.arange(0, units, 2, dtype=np.float64) / units)
-    angles = _angles(context, x, rank - 2, rates, layer.offset)
-    waves = context.op("stack", [context.op("sin", angles), context.op("cos", angles)], axis=-1)
-    flat = context.op("reshape", waves, (-1, 2 * len(rates)))
-    if units % 2:
-        flat = sliced(context, flat, (slice(None), slice(0, units)))
-    return context.result(context.op("add", x, context.cast(flat, x.dtype)))
+    value = Value(x, Abstract(given[0].known.shapes, context.known[0].array_dtype))
+    return add_sinusoids(context, layer, value, int(x.shape[-1]))
 
 
 #: Kind -> how it is lowered.

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from modelarchive.exchange import walking
+from modelarchive.exchange import formulas, walking
 from modelarchive.exchange.keras.emitting import Emitter, Tensor
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.names import joined
 from modelarchive.nn import Parameter
+from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import dtype_name
+from modelarchive.ops import OPS
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,15 @@ class Value(walking.Value):
 
 
 @dataclass(frozen=True)
-class Context(walking.Context[Value]):
+class Context(formulas.Context[Value]):
     """One use of a layer or op, and the layers of Keras that are made for it.
 
     Attributes:
         emitter: What makes and keeps them.
     """
+
+    #: An array would be written into the model's config, number by number.
+    has_tables = False
 
     emitter: Emitter
 
@@ -52,6 +58,27 @@ class Context(walking.Context[Value]):
     def dtype(self) -> str:
         """The dtype of the (first) result."""
         return dtype_name(self.known[0].array_dtype)
+
+    # ------------------------------------------------------------------ formulas
+
+    def lower_all(self, word: str, *inputs: Value, **arguments: Any) -> Sequence[Value]:
+        """All results of an op of the vocabulary, by its row; its layers are named after it."""
+        return self.walker.op(word, joined(self.path, word), list(inputs), {**OPS[word].defaults, **arguments})
+
+    def weight(self, parameter: Parameter) -> Value:
+        """A parameter, in the dtype of the result."""
+        shape = parameter.known_shape
+        known = Abstract((shape, shape), self.known[0].array_dtype)
+        return Value(self.cast(self.parameter(parameter), self.dtype), known)
+
+    def waves(self, x: Value, axis: int, waves: formulas.Waves) -> Value:
+        """Sines of positions along an axis of `x`, by operations on tensors of 64 bits."""
+        positions = self.positions(x.tensor, axis)
+        positions = self.op("add", positions, waves.first) if waves.first else positions
+        column = self.op("expand_dims", self.cast(positions, "float64"), tuple(range(1, 2 + waves.new_axes)))
+        turns = self.op("add", self.op("multiply", column, waves.speeds), waves.phases)
+        one, two = ((shape[axis], *[1] * waves.new_axes, len(waves.speeds)) for shape in x.known.shapes)
+        return Value(self.cast(self.op("sin", turns), x.dtype), Abstract((one, two), x.known.array_dtype))
 
     # ------------------------------------------------------------------ layers and operations
 
@@ -163,7 +190,7 @@ class Context(walking.Context[Value]):
         dtype = dtype_name(array.dtype)
         shape = array.shape
         if not array.size:
-            raise Refusal("a parameter without elements has no counterpart")
+            raise Refusal("a parameter without elements is not supported")
         if array.dtype.kind != "f" and dtype != "bfloat16":
             self.note("a parameter of integers is a constant in the model's config")
             self.emitter.paths.setdefault(key, self.path)

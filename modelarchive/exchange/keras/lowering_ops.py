@@ -37,7 +37,7 @@ def _arithmetic(name: str, layer: str = "") -> Lower:
 
     def lower(context: Context, arguments: Arguments, given: list[Value]) -> Value:
         if name == "power" and context.dtype == "bool":
-            raise Refusal("a power of truths has no counterpart")
+            raise Refusal("a power of truths is not supported")
         inputs, last = _together(context, given, context.dtype)
         alike = all(each.tensor is not None for each in given) and len({each.known.shapes for each in given}) == 1
         if layer and alike and given[0].rank and context.dtype not in ("bool", "float64", "int64"):
@@ -135,10 +135,10 @@ def _argmax(context: Context, arguments: Arguments, given: list[Value]) -> Value
 
 def _cumsum(context: Context, arguments: Arguments, given: list[Value]) -> Value:
     found = context.op("cumsum", context.plain(given[0], context.dtype), axis=arguments["axis"])
-    return context.result(_as_said(context, found))
+    return context.result(_as_inferred(context, found))
 
 
-def _as_said(context: Context, tensor: Tensor) -> Tensor:
+def _as_inferred(context: Context, tensor: Tensor) -> Tensor:
     """A result whose dtype backends do not agree about."""
     return tensor if context.dtype == "float32" else context.op("cast", tensor, context.dtype)
 
@@ -150,10 +150,10 @@ def _matmul(context: Context, arguments: Arguments, given: list[Value]) -> Value
 def _einsum(context: Context, arguments: Arguments, given: list[Value]) -> Value:
     numbers = "int32" if context.dtype == "bool" else context.dtype
     inputs = [context.argument(each, numbers) for each in given]
-    return context.result(_as_said(context, context.op("einsum", _lowered(arguments["pattern"]), *inputs)))
+    return context.result(_as_inferred(context, context.op("einsum", _small_letters(arguments["pattern"]), *inputs)))
 
 
-def _lowered(pattern: str) -> str:
+def _small_letters(pattern: str) -> str:
     """Capital letters as other small ones, as long as there are any: Keras takes some for the ends of shapes."""
     free = [each for each in string.ascii_lowercase if each not in pattern]
     capitals = sorted({each for each in pattern if each.isupper()})
@@ -214,8 +214,8 @@ def _squeeze(context: Context, arguments: Arguments, given: list[Value]) -> Valu
     else:
         tensor = context.plain(given[0])
     # A part of a free axis: Keras cannot tell that its size is 1. The largest of one is that one.
-    if untold := tuple(at for at in axes if tensor.shape[at] is None):
-        tensor = context.op("max", tensor, axis=untold, keepdims=True)
+    if unfixed := tuple(at for at in axes if tensor.shape[at] is None):
+        tensor = context.op("max", tensor, axis=unfixed, keepdims=True)
     return context.result(context.op("squeeze", tensor, axis=tuple(axes)) if axes else tensor)
 
 

@@ -78,7 +78,7 @@ def _indices(context: Context, indices: Value, size: int | None) -> Any:
     if indices.tensor is None:
         found = np.asarray(indices.constant)
         if (found < 0).any() and size is None:
-            raise Refusal("a negative index into an axis of free size has no counterpart")
+            raise Refusal("a negative index into an axis of free size is not supported")
         return np.where(found < 0, found + (size or 0), found).astype("int32")
     chosen = context.plain(indices)
     if size is None or indices.dtype.startswith("uint"):
@@ -108,5 +108,5 @@ def _stretched(context: Context, tensor: Tensor, sizes: list[int | None], wanted
     if sizes == wanted:
         return tensor
     if None in wanted:
-        raise Refusal("a gather whose arrays are stretched to free sizes has no counterpart")
+        raise Refusal("a gather whose arrays are stretched to free sizes is not supported")
     return context.op("broadcast_to", tensor, tuple(wanted))

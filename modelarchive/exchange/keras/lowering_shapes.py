@@ -28,7 +28,7 @@ def reshape(context: Context, value: Value, shape: Sequence[int | None], known: 
         return context.layer("Reshape", tensor, dtype=tensor.dtype, target_shape=target)
     if len(free) > 1:
         raise Refusal(
-            f"a reshape to {list(shape)} with {len(free)} sizes that are free has no counterpart: "
+            f"a reshape to {list(shape)} with {len(free)} sizes that are free is not supported: "
             "declare the model's inputs with fixed sizes"
         )
     return context.op("reshape", tensor, tuple(-1 if size is None else size for size in sizes))
@@ -136,7 +136,7 @@ def _upsample(context: Context, layer: Any, given: list[Value]) -> Value:
         made = context.layer("UpSampling2D", x, size=tuple(scale), interpolation="bilinear")
         return context.result(made, last=last)
     if None in sizes:
-        raise Refusal("this Upsample of an input with free sizes has no counterpart: declare the model's inputs")
+        raise Refusal("this Upsample of an input with free sizes is not supported: declare the model's inputs")
     for axis, (old, new) in enumerate(zip(sizes, wanted, strict=True), start=1):
         x = _resized(context, x, axis, int(old or 0), int(new), linear=linear, corners=layer.align_corners)
     return context.result(x, last=last)
@@ -187,7 +187,7 @@ def _adaptive(context: Context, layer: Any, given: list[Value]) -> Value:
     if all(size == 1 for size in layer.output_size):
         return global_pooled(context, f"GlobalAveragePooling{rank}D", x, last=last)
     if None in sizes:
-        raise Refusal("adaptive pooling of an input with free sizes has no counterpart: declare the model's inputs")
+        raise Refusal("adaptive pooling of an input with free sizes is not supported: declare the model's inputs")
     fixed = [int(size or 0) for size in sizes]
     if all(old % new == 0 for old, new in zip(fixed, layer.output_size, strict=True)):
         pool = [old // new for old, new in zip(fixed, layer.output_size, strict=True)]

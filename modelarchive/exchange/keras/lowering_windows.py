@@ -160,7 +160,7 @@ def _lowest(dtype: str) -> float:
     return {"float16": -65504.0, "bfloat16": -3.3895313892515355e38}.get(dtype, -3.4028234663852886e38)
 
 
-def _pool_place(context: Context, layer: Any, given: list[Value]) -> tuple[Tensor, list[tuple[int, int]], str]:
+def _pool_input(context: Context, layer: Any, given: list[Value]) -> tuple[Tensor, list[tuple[int, int]], str]:
     """The input, how much a last partial window reaches beyond the padding, and the dtype to compute in."""
     dtype = context.dtype if context.dtype in ("float16", "bfloat16", "float32", "float64") else "float32"
     x = channels_last(context, given[0], layer.layout, dtype)
@@ -176,14 +176,14 @@ def _pool_place(context: Context, layer: Any, given: list[Value]) -> tuple[Tenso
                 reach = step - room % step
         elif layer.ceil_mode:
             if window < step + after:
-                raise Refusal("ceil_mode with free sizes has no counterpart here: declare the model's inputs")
+                raise Refusal("ceil_mode with free sizes is not supported: declare the model's inputs")
             reach = step - 1
         beyond.append((0, reach))
     return x, beyond, dtype
 
 
 def _max_pool(context: Context, layer: Any, given: list[Value]) -> Value:
-    x, beyond, dtype = _pool_place(context, layer, given)
+    x, beyond, dtype = _pool_input(context, layer, given)
     pairs = [(one[0], one[1] + two[1]) for one, two in zip(layer.padding, beyond, strict=True)]
     same = _is_same(pairs, spatial(given[0], layer.layout), layer.pool_size, layer.strides)
     if not same:
@@ -206,7 +206,7 @@ def _pool(
 
 def _avg_pool(context: Context, layer: Any, given: list[Value]) -> Value:
     """Where not every window counts all of its elements, the means of ones say how many it counts."""
-    x, beyond, dtype = _pool_place(context, layer, given)
+    x, beyond, dtype = _pool_input(context, layer, given)
     theirs = f"AveragePooling{len(beyond)}D"
     sizes = spatial(given[0], layer.layout)
     padding = any(map(any, layer.padding))

@@ -52,9 +52,9 @@ BACKENDS: Final = ("torch", "jax", "tensorflow")
 def _choose_backend() -> None:
     """Have ``KERAS_BACKEND`` name a backend that is installed."""
     installed = [name for name in BACKENDS if importlib.util.find_spec(name) is not None]
-    wish = os.environ.get("KERAS_BACKEND", "")
-    named = wish or _configured()
-    if named not in BACKENDS and wish and importlib.util.find_spec(wish.partition(".")[0]) is not None:
+    asked = os.environ.get("KERAS_BACKEND", "")
+    named = asked or _configured()
+    if named not in BACKENDS and asked and importlib.util.find_spec(asked.partition(".")[0]) is not None:
         return  # one of which only Keras knows
     if named in installed:
         return
@@ -62,10 +62,10 @@ def _choose_backend() -> None:
         raise MissingDependencyError(
             "Keras computes with torch, jax or tensorflow, and none is installed", extra="keras"
         )
-    if not wish:
+    if not asked:
         os.environ["KERAS_BACKEND"] = next((name for name in installed if name in sys.modules), installed[0])
         return
-    what = f"KERAS_BACKEND is {wish!r}, which is not installed here; installed: {', '.join(installed)}"
+    what = f"KERAS_BACKEND is {asked!r}, which is not installed here; installed: {', '.join(installed)}"
     missing = MissingDependencyError(what, extra="keras")
     missing.hint = f"set KERAS_BACKEND={installed[0]} before Python starts, or before Keras is imported"
     raise missing
@@ -94,13 +94,13 @@ def build_model(source: Source, *, inputs: Any = None) -> keras.Model:
             ``{"shape": [None, 3, 32, 32]}``, or a tuple of several.
 
     Returns:
-        The model; its parameters are copies. What was changed or lost is told in warnings.
+        The model; its parameters are copies. What was changed or lost is reported in warnings.
 
     Raises:
         MissingDependencyError: Keras is not installed.
         SpecError: There is no architecture, or an invalid one.
         ParameterError: Parameters are missing or of other shapes.
-        ConversionError: Something has no counterpart in Keras; lists all of it.
+        ConversionError: Something is not supported in Keras; lists all of it.
     """
     model, notes = build_with_notes(bundle_of(source, inputs=inputs), inputs=inputs)
     for note in notes:
@@ -137,7 +137,7 @@ def write(source: Source, path: str | os.PathLike[str], *, inputs: Any = None, d
         What was changed or lost.
 
     Raises:
-        ConversionError: Something has no counterpart in Keras; lists all of it. Nothing is written.
+        ConversionError: Something is not supported in Keras; lists all of it. Nothing is written.
         MissingDependencyError: Keras is not installed.
         ValueError: The name ends otherwise.
         OSError: The file cannot be written.

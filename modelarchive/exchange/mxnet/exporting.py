@@ -47,7 +47,7 @@ class Exporter(Walker[Value, Lowering]):
         """The variable of a parameter."""
         shape = parameter.known_shape
         if not shape:
-            raise Refusal("a parameter without axes has no counterpart")
+            raise Refusal("a parameter without axes is not supported")
         return Value(self.emitter.parameter(parameter), Abstract((shape, shape), parameter.dtype))
 
     def constant(self, value: Any, path: str) -> Value:

@@ -188,12 +188,8 @@ _ROWS: Final = (
         }.items()
     ),
     Lifting("add_n ElementWiseSum", "add", ops.sum_of_all),
-    Lifting(
-        "dot batch_dot _npx_batch_dot linalg_gemm2 _linalg_gemm2",
-        "matmul, transpose",
-        ops.matmul,
-        "dot with a matrix only",
-    ),
+    Lifting("dot batch_dot _npx_batch_dot", "matmul, transpose", ops.matmul, "dot with a matrix only"),
+    Lifting("_linalg_gemm2 linalg_gemm2", "matmul, transpose, multiply", ops.gemm2),
     Lifting("_contrib_arange_like _npx_arange_like", "broadcast_to, cumsum", shapes.arange_like, "along one axis only"),
     Lifting("broadcast_like", "broadcast_to", shapes.broadcast_like),
     Lifting("broadcast_to", "broadcast_to", shapes.broadcast_to),

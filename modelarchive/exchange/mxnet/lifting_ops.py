@@ -186,9 +186,9 @@ def matmul(context: Context) -> Ref:
     at = context.attributes
     flips = at.flag("transpose_a", default=False), at.flag("transpose_b", default=False)
     at.expect("forward_stype", "None")
-    alpha = at.number("alpha", 1.0)
-    at.expect("axis", "-2")
     refs = []
+    if context.node.op == "_linalg_gemm2" and not any(flips):
+        return context.op("matmul", context.ref(0), context.ref(1))
     ranks = context.rank(0), context.rank(1)
     # MXNet's dot sums over the last axis of the first and the first axis of the second.
     if context.node.op == "dot" and (ranks[1] != 2 or ranks[0] < 2 or (flips[0] and ranks[0] != 2)):
@@ -196,8 +196,14 @@ def matmul(context: Context) -> Ref:
     for index, (flip, rank) in enumerate(zip(flips, ranks, strict=True)):
         axes = [*range(rank - 2), rank - 1, rank - 2]
         refs.append(context.op("transpose", context.ref(index), axes=axes) if flip else context.ref(index))
-    found = context.op("matmul", *refs)
-    return found if alpha == 1 else context.op("multiply", found, context.constant(alpha))
+    return context.op("matmul", *refs)
+
+
+def gemm2(context: Context) -> Ref:
+    """A product of as many matrices as the first axes hold."""
+    context.attributes.expect("axis", "-2")
+    factor = context.attributes.number("alpha", 1.0)
+    return matmul(context) if factor == 1 else context.op("multiply", matmul(context), context.constant(factor))
 
 
 def take(context: Context) -> Ref:

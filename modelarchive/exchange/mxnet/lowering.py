@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.formulas import layer_norm, rms_norm
 from modelarchive.exchange.mxnet.emitting import Entry
 from modelarchive.exchange.mxnet.lowering_activations import activated
 from modelarchive.exchange.mxnet.lowering_attention import ATTENTION
@@ -39,7 +39,7 @@ def _embedding(context: Context, layer: Any, given: list[Value]) -> Entry:
 def _affine(context: Context, layer: Any, x: Value, size: int | None = None) -> list[Entry]:
     """Scale and shift; MXNet has no layer without them."""
     channels = _channels(layer, x) if size is None else size
-    dtype = layer.dtype if layer.dtype in ("float32", "float64", "float16") else "float32"
+    dtype = layer.dtype if x.known is None else x.known.array_dtype
     found = []
     for own, used, name, value in (("weight", layer.scale, "gamma", 1), ("bias", layer.center, "beta", 0)):
         if used and size is None:
@@ -52,7 +52,7 @@ def _affine(context: Context, layer: Any, x: Value, size: int | None = None) -> 
 def _channels(layer: Any, x: Value) -> int:
     """How many a layer has that may have no parameters to say so."""
     axis, channels = layer.axis, layer.in_channels
-    if isinstance(axis, Sequence):
+    if isinstance(axis, tuple | list):
         axis, channels = axis[0], channels[0] if channels else 0
     if not channels and x.known is not None:
         one, other = (shape[axis] for shape in x.known.shapes)
@@ -70,58 +70,54 @@ def _batch_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
 
 
 def _layer_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
-    axis = layer.axis
-    if isinstance(axis, Sequence):
-        if len(axis) != 1:
-            raise Refusal("a LayerNorm over several axes together has no counterpart")
-        axis = axis[0]
-    return context.op(
-        "LayerNorm", context.array(given[0]), *_affine(context, layer, given[0]), axis=axis, eps=float(layer.epsilon)
-    )
+    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    if len(axes) > 1:
+        made: Entry = layer_norm(context, layer, given).tensor
+        return made
+    inputs = [context.array(given[0]), *_affine(context, layer, given[0])]
+    return context.op("LayerNorm", *inputs, axis=axes[0], eps=float(layer.epsilon))
+
+
+def _second(context: Context, x: Entry, axis: int) -> Entry:
+    """The channels behind the batch, where MXNet has them; doing it again undoes it."""
+    return x if axis == 1 else context.op("SwapAxis", x, dim1=1, dim2=axis)
 
 
 def _instance_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
-    if layer.axis != 1:
-        raise Refusal("an InstanceNorm with other channels than axis 1 has no counterpart")
-    return context.op(
-        "InstanceNorm", context.array(given[0]), *_affine(context, layer, given[0]), eps=float(layer.epsilon)
-    )
+    x = _second(context, context.array(given[0]), layer.axis)
+    size = None if layer.scale or layer.center else given[0].sizes[layer.axis]
+    inputs = _affine(context, layer, given[0], size)
+    # The operator wants axes behind the channels.
+    has_none = given[0].known is not None and given[0].rank == 2
+    x = context.op("expand_dims", x, axis=2) if has_none else x
+    x = context.op("InstanceNorm", x, *inputs, eps=float(layer.epsilon))
+    x = context.op("squeeze", x, axis=[2]) if has_none else x
+    return _second(context, x, layer.axis)
 
 
 def _group_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
     """MXNet 1.x scales groups and not channels: the scale and shift of channels follow by themselves."""
-    if layer.axis != 1:
-        raise Refusal("a GroupNorm with other channels than axis 1 has no counterpart")
     attributes = {"num_groups": layer.num_groups, "eps": float(layer.epsilon)}
     both = [layer.parameters[name] for name in ("weight", "bias") if name in layer.parameters]
     alike = context.emitter.grouped(both, layer.num_groups) if len(both) == 2 else None
+    x = _second(context, context.array(given[0]), layer.axis)
     if alike is not None:
-        return context.op("GroupNorm", context.array(given[0]), *alike, **attributes)
-    plain = _affine(context, layer, given[0], layer.num_groups)
-    x = context.op("GroupNorm", context.array(given[0]), *plain, **attributes)
+        return _second(context, context.op("GroupNorm", x, *alike, **attributes), layer.axis)
+    x = context.op("GroupNorm", x, *_affine(context, layer, given[0], layer.num_groups), **attributes)
     shape = [1, -1, *[1] * (given[0].rank - 2)]
     for own, used, op in (("weight", layer.scale, "broadcast_mul"), ("bias", layer.center, "broadcast_add")):
         if used:
             x = context.op(op, x, context.op("Reshape", context.parameter(layer.parameters[own]), shape=shape))
-    return x
-
-
-def _rms_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
-    if layer.axis not in (-1, [-1], (-1,)):
-        raise Refusal("an RMSNorm over other axes than the last has no counterpart")
-    x = context.array(given[0])
-    mean = context.op("mean", context.op("square", x), axis=[-1], keepdims=True)
-    inverse = context.op("rsqrt", context.op("_plus_scalar", mean, scalar=float(layer.epsilon)))
-    y = context.op("broadcast_mul", x, inverse)
-    return context.op("broadcast_mul", y, context.parameter(layer.parameters["weight"])) if layer.scale else y
+    return _second(context, x, layer.axis)
 
 
 def _prelu(context: Context, layer: Any, given: list[Value]) -> Entry:
-    if layer.axis != 1 and layer.in_channels != 1:
-        raise Refusal("a PReLU with other channels than axis 1 has no counterpart")
-    return context.op(
-        "LeakyReLU", context.array(given[0]), context.parameter(layer.parameters["weight"]), act_type="prelu"
-    )
+    axis = layer.axis if layer.in_channels != 1 else 1
+    if axis != 1 and given[0].rank == 1:
+        raise Refusal("a PReLU of an input with one axis is not supported")
+    x = _second(context, context.array(given[0]), axis)
+    made = context.op("LeakyReLU", x, context.parameter(layer.parameters["weight"]), act_type="prelu")
+    return _second(context, made, axis)
 
 
 def _softmax(op: str) -> Lowering:
@@ -135,10 +131,14 @@ LOWERINGS: Final[dict[str, Lowering]] = {
     "Embedding": Lowering("Embedding", _embedding),
     **WINDOWS,
     "BatchNorm": Lowering("BatchNorm", _batch_norm),
-    "LayerNorm": Lowering("LayerNorm", _layer_norm),
+    "LayerNorm": Lowering("LayerNorm", _layer_norm, "written as a formula over several axes"),
     "InstanceNorm": Lowering("InstanceNorm", _instance_norm),
     "GroupNorm": Lowering("GroupNorm broadcast_mul broadcast_add", _group_norm),
-    "RMSNorm": Lowering("square mean rsqrt broadcast_mul", _rms_norm, "written as a formula"),
+    "RMSNorm": Lowering(
+        "broadcast_mul mean sqrt broadcast_div",
+        lambda context, layer, given: rms_norm(context, layer, given).tensor,
+        "written as a formula",
+    ),
     "PReLU": Lowering("LeakyReLU", _prelu),
     **RECURRENT,
     "Activation": Lowering(

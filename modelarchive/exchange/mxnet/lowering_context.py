@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from modelarchive.exchange import walking
+from modelarchive.exchange import formulas
 from modelarchive.exchange.mxnet.emitting import Emitter, Entry
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.walking import Value
 from modelarchive.names import joined
+from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import Parameter
 
 
 @dataclass(frozen=True)
-class Context(walking.Context[Value]):
+class Context(formulas.Context[Value]):
     """One use of a layer or op, and the nodes that are made for it.
 
     Attributes:
@@ -37,6 +38,14 @@ class Context(walking.Context[Value]):
         """The variable of an array that the archive does not have."""
         return self.emitter.made(joined(self.path, name), values)
 
+    def waves(self, x: Value, axis: int, waves: formulas.Waves) -> Value:
+        """Sines of positions along an axis of `x`."""
+        wide = self.op("Cast", self.array(x), dtype="float64")
+        found = self.op("_contrib_arange_like", wide, axis=axis, start=float(waves.first))
+        one, two = (shape[axis : axis + 1] for shape in x.known.shapes)
+        positions = Value(found, Abstract((one, two), np.dtype(np.float64)))
+        return formulas.sines(self, positions, waves, x)
+
     def array(self, value: Value) -> Entry:
         """The result of the symbol that a value is.
 
@@ -44,6 +53,6 @@ class Context(walking.Context[Value]):
             Refusal: It is a number.
         """
         if value.tensor is None:
-            raise Refusal("a number in the place of an array has no counterpart")
+            raise Refusal("a number in the place of an array is not supported")
         found: Entry = value.tensor
         return found

@@ -58,7 +58,7 @@ def _reduced(context: Context, name: str, x: Value, entry: Entry, axes: list[int
 
 def _var(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     if arguments["ddof"]:
-        raise Refusal("a variance with ddof has no counterpart")
+        raise Refusal("a variance with ddof is not supported")
     x, axes = context.array(given[0]), _axes(given[0], arguments["axis"])
     if not axes:
         return context.op("elemwise_sub", x, x)
@@ -83,7 +83,7 @@ def _matmul(context: Context, arguments: Arguments, given: list[Value]) -> Entry
         return context.op("batch_dot", context.array(given[0]), context.array(given[1]))
     if one == two > 3 and given[0].known.declared[1:-2] == given[1].known.declared[1:-2]:
         return context.op("_linalg_gemm2", context.array(given[0]), context.array(given[1]))
-    raise Refusal(f"a product of {one} and {two} axes has no counterpart")
+    raise Refusal(f"a product of {one} and {two} axes is not supported")
 
 
 def _slice(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
@@ -112,7 +112,7 @@ def _slice(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
         axis += 1
     if dropped:
         if len(dropped) >= given[0].rank + len(new):
-            raise Refusal("a result without axes has no counterpart")
+            raise Refusal("a result without axes is not supported")
         x = context.op("squeeze", x, axis=dropped)
     for each in new:
         x = context.op("expand_dims", x, axis=each)
@@ -127,7 +127,7 @@ def _split(context: Context, arguments: Arguments, given: list[Value]) -> tuple[
         found = context.op("SliceChannel", context.array(given[0]), num_outputs=sizes, axis=axis, squeeze_axis=False)
         return tuple([found[0], index, 0] for index in range(sizes))
     if -1 in sizes:
-        raise Refusal("a split with a size that is left open has no counterpart")
+        raise Refusal("a split with a size that is left open is not supported")
     parts, begin = [], 0
     for size in sizes:
         parts.append(context.op("slice_axis", context.array(given[0]), axis=axis, begin=begin, end=begin + size))
@@ -138,7 +138,7 @@ def _split(context: Context, arguments: Arguments, given: list[Value]) -> tuple[
 def _squeeze(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     axis = arguments["axis"]
     if axis is None:
-        raise Refusal("squeezing whichever axes have size 1 has no counterpart")
+        raise Refusal("squeezing whichever axes have size 1 is not supported")
     return context.op("squeeze", context.array(given[0]), axis=[axis] if isinstance(axis, int) else list(axis))
 
 
@@ -187,7 +187,7 @@ def _where(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     """MXNet wants three arrays of one shape, and no truths among them."""
     ranks = {each.rank for each in given}
     if len(ranks) > 1 or len({each.known.shapes for each in given}) > 1:
-        raise Refusal("a choice between arrays of different shapes has no counterpart")
+        raise Refusal("a choice between arrays of different shapes is not supported")
     condition = context.array(given[0])
     if given[0].known.array_dtype == np.bool_:
         condition = context.op("Cast", condition, dtype="float32")

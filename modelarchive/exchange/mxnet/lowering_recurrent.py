@@ -15,7 +15,7 @@ from modelarchive.exchange.walking import Value
 def _recurrent(context: Context, layer: Any, given: list[Value]) -> Any:
     """The fused operator takes all parameters as one flat array: weights first, then biases."""
     if layer.kind == "GRU" and not layer.linear_before_reset:
-        raise Refusal("a GRU that resets before the product has no counterpart")
+        raise Refusal("a GRU that resets before the product is not supported")
     mode = f"rnn_{layer.activation}" if layer.kind == "RNN" else layer.kind.lower()
     sides = ("", "_reverse") if layer.bidirectional else ("",)
     suffixes = [f"l{each}{side}" for each in range(layer.num_layers) for side in sides]

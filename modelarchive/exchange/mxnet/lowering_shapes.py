@@ -17,12 +17,12 @@ def padding(context: Context, x: Value, pairs: Sequence[Sequence[int]], mode: st
     widths = [(0, 0)] * (axes - len(pairs)) + [(before, after) for before, after in pairs]
     still = [axis for axis, width in enumerate(widths) if not any(width)]
     if mode == "wrap" or isinstance(value, str):
-        raise Refusal("padding that wraps around, or by something that is no number, has no counterpart")
+        raise Refusal("padding that wraps around, or by something that is no number, is not supported")
     if len(still) == axes:
         return context.array(x)
     more = next((more for more in range(5) if axes + more in (4, 5) and len(still) + more >= 2), None)
     if more is None:
-        raise Refusal("padding has a counterpart for at most three axes of five only")
+        raise Refusal("padding of more than three axes of five is not supported")
     found = context.array(x)
     for _ in range(more):
         found = context.op("expand_dims", found, axis=0)
@@ -42,5 +42,5 @@ def padding(context: Context, x: Value, pairs: Sequence[Sequence[int]], mode: st
 def reshape(context: Context, x: Value, shape: Sequence[int | None]) -> Entry:
     """MXNet's 0 is what null is here; its sizes are not 0."""
     if 0 in shape or not shape:
-        raise Refusal(f"the shape {list(shape)} has no counterpart")
+        raise Refusal(f"the shape {list(shape)} is not supported")
     return context.op("Reshape", context.array(x), shape=[0 if size is None else size for size in shape])

@@ -32,7 +32,7 @@ def _padded(context: Context, layer: Any, x: Entry) -> tuple[Entry, list[int]]:
     if all(before == after for before, after in layer.padding):
         return x, [before for before, _ in layer.padding]
     if len(layer.padding) < 2:
-        raise Refusal(f"padding {layer.padding} of one axis has no counterpart, only the same before and after")
+        raise Refusal(f"padding {layer.padding} of one axis is not supported, only the same before and after")
     widths = [0, 0, 0, 0, *(each for pair in layer.padding for each in pair)]
     return context.op("Pad", x, mode="constant", pad_width=widths, constant_value=0.0), [0] * len(layer.padding)
 
@@ -53,7 +53,7 @@ def _convolution(context: Context, layer: Any, given: list[Value]) -> Entry:
         op = "Deconvolution"
         attributes["adj"] = layer.output_padding
         if any(before != after for before, after in layer.padding):
-            raise Refusal("a transposed convolution with different padding before and after has no counterpart")
+            raise Refusal("a transposed convolution with different padding before and after is not supported")
     inputs = [x, context.parameter(layer.parameters["weight"])]
     if layer.use_bias:
         inputs.append(context.parameter(layer.parameters["bias"]))
@@ -63,7 +63,7 @@ def _convolution(context: Context, layer: Any, given: list[Value]) -> Entry:
 def _pooling(style: str) -> Lower:
     def lower(context: Context, layer: Any, given: list[Value]) -> Entry:
         if any(before != after for before, after in layer.padding):
-            raise Refusal("pooling with different padding before and after has no counterpart")
+            raise Refusal("pooling with different padding before and after is not supported")
         pad = [before for before, _ in layer.padding]
         attributes = {
             "kernel": layer.pool_size,
@@ -108,7 +108,7 @@ def _adaptive_line(context: Context, layer: Any, given: list[Value]) -> Entry:
 def _upsample(context: Context, layer: Any, given: list[Value]) -> Entry:
     x = _first(context, layer, context.array(given[0]))
     if len(layer.layout) != 4:
-        raise Refusal("an Upsample of other than two axes has no counterpart")
+        raise Refusal("an Upsample of other than two axes is not supported")
     if layer.mode == "nearest" and layer.scale is not None and len(set(layer.scale)) == 1:
         y = context.op("UpSampling", x, scale=layer.scale[0], sample_type="nearest", num_args=1)
     elif layer.mode == "linear":
@@ -117,7 +117,7 @@ def _upsample(context: Context, layer: Any, given: list[Value]) -> Entry:
         attributes = {**dict(zip(names, sizes, strict=True)), "align_corners": layer.align_corners}
         y = context.op("_contrib_BilinearResize2D", x, **attributes)
     else:
-        raise Refusal("of Upsample, nearest by one scale and linear have counterparts")
+        raise Refusal("this Upsample is not supported, only nearest by one scale and linear")
     return _last(context, layer, y)
 
 

@@ -42,7 +42,7 @@ def write(source: Source, path: str | os.PathLike[str], *, inputs: Any = None, d
         What was changed or lost.
 
     Raises:
-        ConversionError: Something has no counterpart in MXNet; lists all of it. Nothing is written.
+        ConversionError: Something is not supported in MXNet; lists all of it. Nothing is written.
         OSError: A file cannot be written.
     """
     path = Path(os.fsdecode(path))
@@ -134,7 +134,7 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Deferred], *,
         durable: Have the system put the file on the disk before returning.
 
     Returns:
-        What MXNet needs to be told to read it.
+        How MXNet has to be set to read it.
 
     Raises:
         ConversionError: Arrays that MXNet cannot hold; lists all of them. Nothing is written.
@@ -146,8 +146,8 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Deferred], *,
     # What has no axes, or no elements, is an array in NumPy's sense only. MXNet reads files of one sense: a version
     # 2 beside a version 3 is refused with np_shape and without.
     numpy = [name for name, array in arrays.items() if math.prod(array.shape) == 0 or not array.shape]
-    told = "so that MXNet reads the file under mx.util.np_shape() only"
-    notes = [Note(name, f"is of shape {arrays[name].shape}, {told}") for name in numpy]
+    only = "so that MXNet reads the file under mx.util.np_shape() only"
+    notes = [Note(name, f"is of shape {arrays[name].shape}, {only}") for name in numpy]
     with replacing(path, durable=durable) as temporary, temporary.open("wb") as file:
         file.write(struct.pack("<QQQ", MAGIC, 0, len(arrays)))
         for array in arrays.values():

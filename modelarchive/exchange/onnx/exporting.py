@@ -35,8 +35,6 @@ class Exporter(Walker[Value, Lowering]):
     def __init__(self, arrays: Mapping[str, Deferred], inputs: Sequence[str] = ()) -> None:
         super().__init__(LOWERINGS)
         self.emitter = Emitter(arrays, inputs, self.report)
-        #: How many rows are at work: one that is written as a formula has others.
-        self._depth = 0
 
     def run(self, block: Block, inputs: Sequence[tuple[str, Abstract]]) -> list[tuple[Entry, Abstract]]:
         """The results of a network; what is not supported is reported."""
@@ -73,12 +71,8 @@ class Exporter(Walker[Value, Lowering]):
         context = Context(self, path, known, self.emitter, computed(known[0].array_dtype))
         context = context.single() if row.single else context
         since = len(self.emitter.steps)
-        self._depth += 1
-        try:
-            entries = self._entries(row, context, subject, inputs)
-        finally:
-            self._depth -= 1
-        entries = entries if self._depth else self.emitter.rename(entries, path, since)
+        entries = self._entries(row, context, subject, inputs)
+        entries = entries if self.in_formula else self.emitter.rename(entries, path, since)
         return [Value(entry, each) for entry, each in zip(entries, known, strict=True)]
 
     def _entries(self, row: Lowering, context: Context, subject: Any, inputs: list[Value]) -> list[Entry]:

@@ -6,14 +6,16 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.formulas import rms_norm
 from modelarchive.exchange.onnx.emitting import Entry
 from modelarchive.exchange.onnx.lowering_activations import ELEMENTWISE, activated
-from modelarchive.exchange.onnx.lowering_attention import ATTENTION, affine
+from modelarchive.exchange.onnx.lowering_attention import ATTENTION
 from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value
 from modelarchive.exchange.onnx.lowering_ops import OPS
 from modelarchive.exchange.onnx.lowering_recurrent import RECURRENT
 from modelarchive.exchange.onnx.lowering_shapes import indices, padded, reshaped, transposed
 from modelarchive.exchange.onnx.lowering_windows import WINDOWS
+from modelarchive.nn.parameter import Parameter
 from modelarchive.ops.shapes import normal_axes
 
 
@@ -22,8 +24,17 @@ def _dense(context: Context, layer: Any, given: list[Value]) -> Entry:
     if layer.flatten and rank != 2:
         x, rank = context.op("Flatten", x, axis=1), 2
     return activated(
-        context, layer.activation, affine(context, layer.weight, layer.bias if layer.use_bias else None, x, rank)
+        context, layer.activation, _affine(context, layer.weight, layer.bias if layer.use_bias else None, x, rank)
     )
+
+
+def _affine(context: Context, weight: Parameter, bias: Parameter | None, x: Entry, rank: int) -> Entry:
+    """The product of a matrix, or of several, with the transposed weight, and the bias."""
+    added = [] if bias is None else [context.parameter(bias)]
+    if rank == 2:
+        return context.op("Gemm", x, context.parameter(weight), *added, transB=1)
+    product = context.op("MatMul", x, context.op("Transpose", context.parameter(weight), perm=[1, 0]))
+    return context.op("Add", product, *added) if added else product
 
 
 def _embedding(context: Context, layer: Any, given: list[Value]) -> Entry:
@@ -96,22 +107,6 @@ def _layer_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
     return x if kept else context.op("Transpose", x, perm=np.argsort(order).tolist())
 
 
-def _rms_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
-    x, rank = context.array(given[0]), given[0].rank
-    axes = normal_axes(layer.axis, rank)
-    mean = context.op("ReduceMean", context.op("Mul", x, x), context.ints(axes), keepdims=1)
-    root = context.op("Sqrt", context.op("Add", mean, context.made(layer.epsilon)))
-    y = context.op("Div", x, root)
-    if not layer.scale:
-        return y
-    weight = context.parameter(layer.weight)
-    if list(axes) != sorted(axes):
-        weight = context.op("Transpose", weight, perm=np.argsort(axes).tolist())
-    # New axes of size 1 between and behind those that are normalised.
-    new = [axis - min(axes) for axis in range(min(axes), rank) if axis not in axes]
-    return context.op("Mul", y, context.op("Unsqueeze", weight, context.ints(new)) if new else weight)
-
-
 def _instance_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
     rank = given[0].rank
     axis = layer.axis % rank
@@ -171,7 +166,11 @@ LOWERINGS: Final[dict[str, Lowering]] = {
     **WINDOWS,
     "BatchNorm": Lowering("BatchNormalization", _batch_norm),
     "LayerNorm": Lowering("LayerNormalization", _layer_norm),
-    "RMSNorm": Lowering("ReduceMean Sqrt Div Mul", _rms_norm, losses="written as a formula"),
+    "RMSNorm": Lowering(
+        "ReduceMean Sqrt Div Mul",
+        lambda context, layer, given: rms_norm(context, layer, given).tensor,
+        losses="written as a formula",
+    ),
     "InstanceNorm": Lowering("InstanceNormalization", _instance_norm, single=True),
     "GroupNorm": Lowering(
         "Reshape InstanceNormalization Mul Add", _group_norm, single=True, losses="written as a formula"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.formulas import activation
 from modelarchive.exchange.onnx.emitting import Entry
 from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value
 from modelarchive.exchange.onnx.words import ACTIVATIONS
+from modelarchive.nn.evaluate import Abstract
 from modelarchive.ops.activation import ALPHAS
 
 #: Makes the nodes of an activation without a parameter.
@@ -28,15 +31,17 @@ def activated(context: Context, name: str | None, x: Entry, alpha: float | None 
         narrow = context.single()
         found = activated(narrow, name, context.cast(x, context.dtype, narrow.dtype), alpha)
         return context.cast(found, narrow.dtype, context.dtype)
-    if name in ALPHAS:
-        return _WITH_ALPHA[name](context, x, float(ALPHAS[name] if alpha is None else alpha))
-    return _FORMULAS[name](context, x)
+    if name in _OWN_WITH_ALPHA:
+        return context.op(_OWN_WITH_ALPHA[name], x, alpha=float(ALPHAS[name] if alpha is None else alpha))
+    if name in _OWN:
+        return _OWN[name](context, x)
+    value = Value(x, Abstract(context.known[0].shapes, context.dtype))
+    made: Entry = activation(context, partial(_of_value, context), name, value, alpha).tensor
+    return made
 
 
-def _celu(context: Context, x: Entry, alpha: float) -> Entry:
-    """By Elu, for Celu takes float32 only."""
-    steep = context.made(alpha)
-    return context.op("Mul", context.op("Elu", context.op("Div", x, steep), alpha=1.0), steep)
+def _of_value(context: Context, name: str, x: Value, alpha: float | None = None) -> Value:
+    return Value(activated(context, name, x.tensor, alpha), x.known)
 
 
 def _clipped(low: float, high: float) -> _Formula:
@@ -48,21 +53,9 @@ def _relu(context: Context, x: Entry) -> Entry:
     return context.op("Relu", x) if context.dtype.kind == "f" else context.op("Max", x, context.made(0))
 
 
-def _times_sigmoid(context: Context, x: Entry, factor: float = 1.0) -> Entry:
-    scaled = x if factor == 1 else context.op("Mul", x, context.made(factor))
-    return context.op("Mul", x, context.op("Sigmoid", scaled))
-
-
-def _log_sigmoid(context: Context, x: Entry) -> Entry:
-    return context.op("Neg", context.op("Softplus", context.op("Neg", x)))
-
-
-_WITH_ALPHA: Final[dict[str, Callable[[Context, Entry, float], Entry]]] = {
-    "leaky_relu": lambda context, x, alpha: context.op("LeakyRelu", x, alpha=alpha),
-    "elu": lambda context, x, alpha: context.op("Elu", x, alpha=alpha),
-    "celu": _celu,
-}
-_FORMULAS: Final[dict[str, _Formula]] = {
+#: Celu takes float32 only.
+_OWN_WITH_ALPHA: Final = {"leaky_relu": "LeakyRelu", "elu": "Elu"}
+_OWN: Final[dict[str, _Formula]] = {
     **{name: lambda context, x, op=op: context.op(op, x) for name, op in ACTIVATIONS.items()},  # type: ignore[misc]
     "relu": _relu,
     "relu6": _clipped(0.0, 6.0),
@@ -70,9 +63,6 @@ _FORMULAS: Final[dict[str, _Formula]] = {
     "selu": lambda context, x: context.op("Selu", x, alpha=1.6732632423543772, gamma=1.0507009873554805),
     "gelu": lambda context, x: context.op("Gelu", x, approximate="none"),
     "gelu_tanh": lambda context, x: context.op("Gelu", x, approximate="tanh"),
-    "quick_gelu": lambda context, x: _times_sigmoid(context, x, 1.702),
-    "silu": _times_sigmoid,
-    "log_sigmoid": _log_sigmoid,
     "hard_sigmoid": lambda context, x: context.op("HardSigmoid", x, alpha=1 / 6, beta=0.5),
 }
 
@@ -96,7 +86,7 @@ ELEMENTWISE: Final[dict[str, Lowering]] = {
     "Activation": Lowering(
         " ".join(sorted({*ACTIVATIONS.values(), "Clip", "Elu", "Gelu", "HardSigmoid", "LeakyRelu", "Selu"})),
         lambda context, layer, given: activated(context, layer.activation, context.array(given[0]), layer.alpha),
-        losses="an activation without an operator of its own is said by several",
+        losses="an activation without an operator of its own is written as several",
     ),
     "PReLU": Lowering("PRelu", _prelu, single=True),
     "Softmax": Lowering("Softmax", normalised("Softmax")),

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from modelarchive.exchange import rows, walking
+from modelarchive.exchange import formulas, rows, walking
 from modelarchive.exchange.onnx.emitting import Emitter, Entry
+from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import Parameter
 from modelarchive.ops.precision import is_narrow
 
@@ -40,7 +41,7 @@ class Lowering(rows.Lowering):
 
 
 @dataclass(frozen=True)
-class Context(walking.Context[Value]):
+class Context(formulas.Context[Value]):
     """One use of a layer or op, and the nodes that are made for it.
 
     Attributes:
@@ -101,6 +102,19 @@ class Context(walking.Context[Value]):
     def range(self, length: Entry) -> Entry:
         """0, 1, 2, ... in a number that `length` holds, of int64."""
         return self.op("Range", self.made(0, np.int64), length, self.made(1, np.int64))
+
+    def waves(self, x: Value, axis: int, waves: formulas.Waves) -> Value:
+        """Sines of positions along an axis of `x`."""
+        found = self.range(self.length(x.tensor, axis))
+        found = self.op("Add", found, self.made(waves.first, np.int64)) if waves.first else found
+        one, two = (shape[axis : axis + 1] for shape in x.known.shapes)
+        positions = Value(self.cast(found, np.int64, np.float64), Abstract((one, two), np.dtype(np.float64)))
+        return formulas.sines(self, positions, waves, x)
+
+    def weight(self, parameter: Parameter) -> Value:
+        """A parameter, in the dtype in which the results are computed."""
+        shape = parameter.known_shape
+        return Value(self.parameter(parameter), Abstract((shape, shape), self.dtype))
 
 
 def computed(dtype: np.dtype[Any]) -> np.dtype[Any]:

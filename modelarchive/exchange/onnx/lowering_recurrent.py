@@ -67,16 +67,16 @@ def _parameters(context: Context, layer: Any, number: int) -> list[Entry]:
     for name in ("weight_ih", "weight_hh"):
         own = [layer.parameters[f"{name}_{suffix}"] for suffix in suffixes]
         shape = (len(own), rows, own[0].known_shape[1])
-        wish = joined(context.path, f"{name}_l{number}")
-        found.append(context.emitter.packed(wish, own, shape, context.dtype, ordered))
+        preferred = joined(context.path, f"{name}_l{number}")
+        found.append(context.emitter.packed(preferred, own, shape, context.dtype, ordered))
     if layer.use_bias:
         own = [layer.parameters[f"{name}_{suffix}"] for suffix in suffixes for name in ("bias_ih", "bias_hh")]
 
         def both(arrays: list[np.ndarray]) -> np.ndarray:
             return ordered(arrays).reshape(len(suffixes), 2 * rows)
 
-        wish = joined(context.path, f"bias_l{number}")
-        found.append(context.emitter.packed(wish, own, (len(suffixes), 2 * rows), context.dtype, both))
+        preferred = joined(context.path, f"bias_l{number}")
+        found.append(context.emitter.packed(preferred, own, (len(suffixes), 2 * rows), context.dtype, both))
     return found
 
 

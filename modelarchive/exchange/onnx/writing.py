@@ -63,7 +63,7 @@ def write(
         What was changed or lost.
 
     Raises:
-        ConversionError: There is no architecture, its inputs are not declared, or something has no counterpart in
+        ConversionError: There is no architecture, its inputs are not declared, or something is not supported in
             ONNX; lists all of it. Nothing is written.
         ParameterError: The parameters are not those of the architecture.
         SpecError: The architecture is invalid.
@@ -212,7 +212,7 @@ def _write_pair(
                 if each.nbytes < _SMALL:
                     tensors.append((_head(name, each), each))
                     continue
-                where = {"location": beside.name, "offset": str(_place(data, each)), "length": str(each.nbytes)}
+                where = {"location": beside.name, "offset": str(_append(data, each)), "length": str(each.nbytes)}
                 tensors.append((encoding.external_tensor(name, each.dtype, each.shape, where), None))
         with temporary.open("wb") as file:
             _stream(file, model, graph, tensors)
@@ -225,7 +225,7 @@ def _head(name: str, array: Deferred) -> bytes:
     return encoding.tensor_head(name, array.dtype, array.shape) + encoding.head(9, array.nbytes)
 
 
-def _place(data: BinaryIO, array: Deferred) -> int:
+def _append(data: BinaryIO, array: Deferred) -> int:
     """Append an array where a page begins, so that it can be mapped; its offset."""
     step = 4096 if array.nbytes >= 2**16 else 64
     data.write(bytes(-data.tell() % step))

@@ -253,7 +253,7 @@ def test_names_that_clash_or_begin_oddly_are_made_unique():
     assert [each.name for each in model.layers] == ["x", "x_1", "x_", "x-"]
 
 
-def test_all_that_has_no_counterpart_is_told_at_once():
+def test_all_that_is_not_supported_is_reported_at_once():
     class Two(nn.Block):
         def __init__(self):
             super().__init__()
