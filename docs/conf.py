@@ -23,6 +23,7 @@ version: Final = VERSION
 
 extensions: Final = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors: Final = 4
+smartquotes_action: Final = "D"  # dashes; what is quoted is typed as it stands
 default_role: Final = "code"  # `x` in a docstring is an argument's name
 
 # Signatures show types as they are written, not what NumPy's aliases stand for.
@@ -53,8 +54,14 @@ html_theme_options: Final = {
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("autodoc-process-signature", _plain)
     app.connect("missing-reference", _of_another_module)
     app.connect("warn-missing-reference", _is_a_type)
+
+
+def _plain(app: Sphinx, what: str, name: str, item: Any, options: Any, signature: str | None, returns: Any) -> Any:
+    """What a dataclass makes when it is asked is no expression, and stops links in the rest of its signature."""
+    return signature and signature.replace("<factory>", "..."), returns
 
 
 def _of_another_module(app: Sphinx, env: Any, node: Any, text: Any) -> Any:

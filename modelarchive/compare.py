@@ -39,7 +39,9 @@ class Change(NamedTuple):
 
     #: JSON pointer into the first; into the second for what the first lacks.
     where: str
+    #: The value in the first.
     a: Any
+    #: The value in the second.
     b: Any
 
 

@@ -21,6 +21,8 @@ SUPPORT = {
     "onnx": PAGES / "onnx-operators.md",
     "torch": PAGES / "pytorch-layers.md",
 }
+#: As many as a cell of a table has room for.
+MOST_NAMES = 24
 MISTAKES = PAGES / "mistakes.md"
 #: The page that lists the systems.
 OVERVIEW = ROOT / "docs" / "exchange.md"
@@ -78,11 +80,22 @@ def _row(mistake: Mistake, name: str) -> str:
 def table(rows: list[Support]) -> str:
     """Rows as a Markdown table; neighbours that differ in names alone, or in a number of axes, share a line."""
     lines = ["| theirs | here | read | written | changed, lost, refused |", "| --- | --- | --- | --- | --- |"]
+    below: list[str] = []
     for (_, read, written, losses), several in itertools.groupby(rows, key=_alike):
         together = list(several)
-        theirs, ours = (_code(", ".join(getattr(row, which) for row in together)) for which in ("theirs", "ours"))
+        theirs, ours = (_cell([getattr(row, which) for row in together], below) for which in ("theirs", "ours"))
         lines.append(f"| {theirs} | {ours} | {'yes' if read else 'no'} | {'yes' if written else 'no'} | {losses} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *below, ""])
+
+
+def _cell(rows: list[str], below: list[str]) -> str:
+    """Names as code; those that no cell of a table has room for go below it."""
+    names = _code(", ".join(rows))
+    number = names.count(", ") + 1
+    if number <= MOST_NAMES:
+        return names
+    below += ["", f"{number} names: {names}."]
+    return f"{number} names, below"
 
 
 def _alike(row: Support) -> tuple[str, bool, bool, str]:
