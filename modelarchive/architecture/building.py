@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelarchive import names, tensors
-from modelarchive.architecture.checking import Checked, check
+from modelarchive.architecture.checking import Checked, check, parameters_of
 from modelarchive.architecture.cutting import cut, declared, part_of
 from modelarchive.architecture.parts import Whole
 from modelarchive.errors import ParameterError, SpecError
@@ -66,7 +66,7 @@ def build_part(
     if block is None:
         found = part(whole.checked, path, children)
         return build(found, arrays(found.shapes))
-    _fill(block, arrays(block.collect_params()))
+    _fill(block, arrays(parameters_of(block)))
     declare(block, _InputsOfPart(whole, path, children))
     return block
 
@@ -86,7 +86,7 @@ class _InputsOfPart:
 
 def _fill(block: Block, arrays: Mapping[str, Any]) -> None:
     by_parameter: dict[int, tuple[Parameter, list[str]]] = {}
-    for name, parameter in block.collect_params().items():
+    for name, parameter in parameters_of(block).items():
         by_parameter.setdefault(id(parameter), (parameter, []))[1].append(name)
     missing: list[str] = []
     mismatched: dict[str, tuple[str, str]] = {}

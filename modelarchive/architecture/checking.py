@@ -15,12 +15,13 @@ from modelarchive.architecture.emitting import Emitter
 from modelarchive.architecture.sharing import tie
 from modelarchive.architecture.structure import Reader, TooManyError, Unknown
 from modelarchive.errors import SpecError
+from modelarchive.names import joined
 from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import Evaluator, Value, declared
 from modelarchive.nn.graph import Graph, Node
 from modelarchive.nn.layer import Layer
-from modelarchive.nn.parameter import as_dtype
+from modelarchive.nn.parameter import Parameter, as_dtype
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,18 @@ class Checked:
         0 is an axis that only the stored array can tell.
         """
         return {
-            name: tuple(axis or 0 for axis in parameter.shape or ())
-            for name, parameter in self.block.collect_params().items()
+            name: tuple([axis or 0 for axis in parameter.shape or ()])
+            for name, parameter in parameters_of(self.block).items()
         }
+
+
+def parameters_of(block: Block) -> dict[str, Parameter]:
+    """Structural name -> parameter of a network that was read: what it holds is registered, all of it."""
+    return {
+        joined(path, name): parameter
+        for path, owner in block.named_blocks()
+        for name, parameter in owner._parameters.items()
+    }
 
 
 def validate(architecture: Mapping[str, Any] | Checked) -> None:
@@ -163,19 +173,24 @@ def _default_problem(inputs: Sequence[Mapping[str, Any]], position: int, block: 
 def tell_sizes(block: Block, reader: Reader) -> None:
     """Tell parameters that are too large, alone or together."""
     total = 0
-    told: set[int] = set()
-    for _, owner in block.named_blocks():
-        for name, parameter in owner.parameters.items():
-            if id(parameter) in told:
-                continue
-            told.add(id(parameter))
-            size = math.prod(axis or 1 for axis in parameter.shape or ())
-            total += size
-            if size > limits.MAX_PARAMETER:
-                message = f"parameter {name!r}: expected at most 2**40 elements, found shape {parameter.shape}"
-                reader.tell(reader.pointers.get(id(owner), ""), "limit", message)
+    for parameter in {id(each): each for each in parameters_of(block).values()}.values():
+        size = math.prod([axis or 1 for axis in parameter.shape or ()])
+        total += size
+        if size > limits.MAX_PARAMETER:
+            _tell_size(block, parameter, reader)
     if total > limits.MAX_PARAMETERS:
         reader.tell("/model", "limit", "expected at most 2**44 elements in all parameters")
+
+
+def _tell_size(block: Block, parameter: Parameter, reader: Reader) -> None:
+    owner, name = next(
+        (owner, name)
+        for _, owner in block.named_blocks()
+        for name, each in owner._parameters.items()
+        if each is parameter
+    )
+    message = f"parameter {name!r}: expected at most 2**40 elements, found shape {parameter.shape}"
+    reader.tell(reader.pointers.get(id(owner), ""), "limit", message)
 
 
 class _Checker(Evaluator):
@@ -201,9 +216,9 @@ class _Checker(Evaluator):
         if content is None:
             return super().layer(layer, values)
         key = (content, *values)
-        if key not in self._known:
-            self._known[key] = super().layer(layer, values)
-        return self._known[key]
+        if (known := self._known.get(key)) is None:
+            known = self._known[key] = super().layer(layer, values)
+        return known
 
     def sequential(self, block: Block, values: Sequence[Value]) -> Value:
         """What others are inside of is followed once for the same shapes."""

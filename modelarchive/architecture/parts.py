@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from modelarchive.architecture import limits, schema
-from modelarchive.architecture.checking import Checked, check, tell_sizes
+from modelarchive.architecture.checking import Checked, check, parameters_of, tell_sizes
 from modelarchive.architecture.sharing import tie
 from modelarchive.architecture.structure import Reader, TooManyError
 from modelarchive.names import joined
@@ -72,7 +72,7 @@ class Whole:
         if self._may_share and any(_crosses(*each, own) for each in self._sharings):
             return None
         block = _read(data, path)
-        is_known = block is not None and all(each.is_known for each in block.collect_params().values())
+        is_known = block is not None and all(each.is_known for each in parameters_of(block).values())
         return block if is_known else None
 
     @cached_property

@@ -56,7 +56,7 @@ _encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 def _json_lines(value: Any, indent: str = "") -> str:
     """JSON as people lay it out: an object's members on lines of their own, a list of numbers on one."""
     kind = type(value)
-    if kind is int:
+    if kind is int or kind is float:
         return repr(value)
     if value is None or kind is bool:
         return "null" if value is None else "true" if value else "false"

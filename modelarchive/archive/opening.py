@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from modelarchive.nn import Block
 
 Stored = TypeVar("Stored", np.ndarray, Deferred)
+_ARCHITECTURE: Final = "/architecture/data"
 
 
 class Archive(Mapping[str, np.ndarray]):
@@ -120,7 +121,7 @@ class Archive(Mapping[str, np.ndarray]):
     @property
     def has_architecture(self) -> bool:
         """Whether the archive holds a whole model."""
-        return "/architecture/data" in self.reader.contents.texts
+        return _ARCHITECTURE in self.reader.contents.texts
 
     @cached_property
     def architecture(self) -> dict[str, Any]:
@@ -129,7 +130,8 @@ class Archive(Mapping[str, np.ndarray]):
         Raises:
             FormatError: There is none, or it is not JSON.
         """
-        return self._architecture()
+        self._require_architecture()
+        return self._json(_ARCHITECTURE)
 
     @property
     def checked(self) -> Checked:
@@ -145,10 +147,10 @@ class Archive(Mapping[str, np.ndarray]):
     def _whole(self) -> Whole:
         from modelarchive.architecture.parts import Whole
 
-        architecture = self._architecture()
-        text = self._text("/architecture/data")
+        self._require_architecture()
+        text = self._text(_ARCHITECTURE)
         # Keys may be written in escapes.
-        return Whole(architecture, may_share='"shares"' in text or "\\" in text)
+        return Whole(self._parsed(_ARCHITECTURE, text), may_share='"shares"' in text or "\\" in text)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -346,18 +348,20 @@ class Archive(Mapping[str, np.ndarray]):
         """The parameters of some names relative to a block."""
         return Parameters(self.reader, {name: names.joined(block, name) for name in relative})
 
-    def _architecture(self) -> dict[str, Any]:
+    def _require_architecture(self) -> None:
         if not self.has_architecture:
             raise FormatError(
                 "holds no architecture, only arrays",
                 file=self.path,
                 hint="save_model() stores one; load_parameters() fills a network that you have in code",
             )
-        return self._json("/architecture/data")
 
     def _json(self, path: str) -> dict[str, Any]:
+        return self._parsed(path, self._text(path))
+
+    def _parsed(self, path: str, text: str) -> dict[str, Any]:
         try:
-            return strict.loads(self._text(path), what="it", strict=True)
+            return strict.loads(text, what="it", strict=True)
         except FormatError as error:
             raise FormatError(error.message, file=self.path, path=path) from error
 

@@ -148,6 +148,8 @@ def _kinds(reader: Reader, architecture: Checked) -> dict[str, str]:
 def _compare_shapes(
     reader: Reader, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
 ) -> None:
+    if expected == found:
+        return
     damaged = {
         name: (f"shape {expected.get(name, 'none')}", f"shape {found.get(name, 'none')}")
         for name in (*expected, *found)

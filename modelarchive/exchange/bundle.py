@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Progress = Callable[[int], None]
 #: Characters of a note that are shown: a stranger chooses names.
 _LONGEST: Final = 1000
+#: Names that are listed where there are many, and characters of each.
+_FEW: Final = 8
+_FEW_LONG: Final = 100
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,13 @@ class Note:
     def __str__(self) -> str:
         """One line, of names that are not too long for it."""
         return f"{self.where[:_LONGEST]}: {self.what[:_LONGEST]}"
+
+
+def few(names: Iterable[str]) -> str:
+    """The first of several names, as notes and messages list them, and how many more there are."""
+    several = list(names)
+    listed = ", ".join(name[:_FEW_LONG] for name in several[:_FEW])
+    return listed + (f" and {len(several) - _FEW:,} more" if len(several) > _FEW else "")
 
 
 class Parameters(Mapping[str, np.ndarray]):

@@ -84,6 +84,8 @@ class GraphBuilder:
         self._inside: dict[tuple[str, ...], GraphBuilder] = {}
         #: Key of a block -> the name that it is called by.
         self._declared: dict[Hashable, str] = {}
+        #: Kind, fields and inputs of a layer -> what is known of its result.
+        self._layer_values: dict[Hashable, Value] = {}
         self._evaluator = Evaluator()
 
     def free(self, preferred: str) -> str:
@@ -205,9 +207,15 @@ class GraphBuilder:
         """
         kind = KINDS[block["kind"]]
         fields = {name: each for name, each in block.items() if name in kind.fields}
-        return self.inferred(
-            kind.kind, lambda: self._evaluator.layer(kind.from_config(fields), [self.value(ref) for ref in refs])
-        )
+        values = [self.value(ref) for ref in refs]
+        key = (kind, repr(fields), *values)
+
+        def infer() -> Value:
+            if key not in self._layer_values:
+                self._layer_values[key] = self._evaluator.layer(kind.from_config(fields), values)
+            return self._layer_values[key]
+
+        return self.inferred(kind.kind, infer)
 
     # ------------------------------------------------------ parameters, blocks
 
@@ -268,6 +276,7 @@ class GraphBuilder:
         arrays: Mapping[str, tuple[str, Deferred]],
         *,
         path: Sequence[str] = (),
+        key: str = "",
     ) -> Ref:
         """Add a layer with its arrays; a further call of one that has the same fields and arrays.
 
@@ -277,8 +286,9 @@ class GraphBuilder:
             refs: What it is called on.
             arrays: As in :meth:`keep`.
             path: Where it shall be declared, in Graphs inside of this one; (): here, under the preferred name.
+            key: What :func:`layer_key` gives, where that is known already.
         """
-        value, key = self.layer_value(block, refs), layer_key(block, arrays)
+        value, key = self.layer_value(block, refs), key or layer_key(block, arrays)
         if not path or key in self._declared:
             ref = self.block(preferred, block, refs, value, key)
             if self.nodes[-1].get("block") is block:

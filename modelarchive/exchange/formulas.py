@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 import numpy as np
 
 from modelarchive.exchange import walking
+from modelarchive.exchange.axes import several
 from modelarchive.exchange.walking import Value
 from modelarchive.names import joined
 from modelarchive.nn import Parameter
@@ -148,17 +149,13 @@ def rms_norm(context: Context[V], layer: Any, inputs: Sequence[V]) -> V:
 
 def layer_norm(context: Context[V], layer: Any, inputs: Sequence[V]) -> V:
     """LayerNorm, over any axes."""
-    mean = context.lower("mean", inputs[0], axis=_axes(layer.axis), keepdims=True)
+    mean = context.lower("mean", inputs[0], axis=several(layer.axis), keepdims=True)
     return _scaled(context, layer, _by_root(context, layer, context.lower("subtract", inputs[0], mean)), inputs[0])
-
-
-def _axes(axis: Any) -> list[int]:
-    return [axis] if isinstance(axis, int) else list(axis)
 
 
 def _by_root(context: Context[V], layer: Any, x: V) -> V:
     """An array by the root of its mean square."""
-    mean = context.lower("mean", context.lower("multiply", x, x), axis=_axes(layer.axis), keepdims=True)
+    mean = context.lower("mean", context.lower("multiply", x, x), axis=several(layer.axis), keepdims=True)
     root = context.lower("sqrt", context.lower("add", mean, context.constant(float(layer.epsilon))))
     return context.lower("divide", x, root)
 
@@ -174,13 +171,17 @@ def _scaled(context: Context[V], layer: Any, x: V, given: V) -> V:
 
 def _along(context: Context[V], parameter: V, axis: Any, x: V) -> V:
     """A parameter with its axes where those of `x` are that it belongs to, and between and behind them new ones."""
-    if _axes(axis) == [-1]:
+    if several(axis) == [-1]:
         return parameter
     axes = normal_axes(axis, x.rank)
     if list(axes) != sorted(axes):
         parameter = context.lower("transpose", parameter, axes=np.argsort(axes).tolist())
     new = [each - min(axes) for each in range(min(axes), x.rank) if each not in axes]
     return context.lower("expand_dims", parameter, axis=new) if new else parameter
+
+
+#: Kind -> its formula, for every system that has no row for it: a row wins.
+FORMULAS: Final[dict[str, Callable[[Any, Any, Any], Any]]] = {"LayerNorm": layer_norm, "RMSNorm": rms_norm}
 
 
 # ------------------------------------------------------------------ positions

@@ -12,7 +12,7 @@ from modelarchive.errors import ModelArchiveError, SpecError
 _RAISED: Final = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
-class Refusal(Exception):  # noqa: N818 - collected, and told together in a ConversionError
+class Refusal(Exception):  # noqa: N818 - collected, and reported together in a ConversionError
     """Something is not supported: in the vocabulary, or in the system that is written."""
 
 

@@ -16,7 +16,7 @@ class Lifting:
     Attributes:
         theirs: Its name there; several, separated by spaces, where they are lifted alike.
         ours: The kinds and ops that it becomes, separated by commas, or what else it becomes in a few words.
-        lift: Makes the counterpart: the context of one use -> what its results are called, or all that they are.
+        lift: Makes what it becomes: the context of one use -> the reference to its result, or one for each.
         losses: What is changed, lost or refused, in one short sentence; "" where nothing is.
     """
 

@@ -17,7 +17,7 @@ import numpy as np
 from modelarchive import dtypes, names
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.budget import reading
-from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, shared_names
+from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, few, shared_names
 from modelarchive.exchange.mapped import MappedFile, little_endian
 from modelarchive.exchange.shards import read_one_or_all
 from modelarchive.formats import explain
@@ -157,7 +157,7 @@ def _read_header(file: MappedFile) -> tuple[dict[str, Any], dict[str, str], dict
 def _unknown(header: Mapping[str, Any]) -> list[Note]:
     """What the header says of arrays that the format has no word for."""
     found = dict.fromkeys(key for entry in header.values() for key in entry if key not in _KEYS)
-    listed = ", ".join(map(short, list(found)[:8])) + (", ..." if len(found) > 8 else "")
+    listed = few(map(short, found))
     return [Note("(header)", f"left out, as nothing is known of them: {listed}")] if found else []
 
 

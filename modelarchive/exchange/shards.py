@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from modelarchive.errors import FormatError, UnsafeFileError, counted
 from modelarchive.exchange.budget import reading
-from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
+from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred, few
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.formats import explain
 from modelarchive.store.strict import document_object, short
@@ -67,13 +67,13 @@ def read_shards(index: Path, read: Callable[[Path], Bundle], *, reason: str) -> 
             )
     if absent := [shard for shard in shards if not is_there(index.parent / shard)]:
         hint = "the shards lie in the folder of their index: download those that are missing"
-        raise FormatError(f"{counted(len(absent), 'file')} not there that it names: {_listed(absent)}", file=index,
-                          hint=hint)  # fmt: skip
+        what = f"{counted(len(absent), 'file')} not there that it names: {few(map(short, absent))}"
+        raise FormatError(what, file=index, hint=hint)
     found = {shard: read(index.parent / shard) for shard in shards}
     entries = {shard: deferred(bundle.parameters) for shard, bundle in found.items()}
     if missing := [name for name, shard in weight_map.items() if name not in entries[shard]]:
         hint = "index and shards are not of one model, or two shards have changed places: take all of them again"
-        what = f"{counted(len(missing), 'array')} not in the shard that it names: {_listed(missing)}"
+        what = f"{counted(len(missing), 'array')} not in the shard that it names: {few(map(short, missing))}"
         raise FormatError(what, file=index, hint=hint)
     notes += [note for bundle in found.values() for note in bundle.notes]
     notes += [
@@ -129,8 +129,5 @@ def unknown_keys(index: Mapping[str, Any]) -> list[Note]:
     about = index.get("metadata", {})
     unknown = [key for key in index if key not in ("weight_map", "metadata")]
     unknown += [f"metadata.{key}" for key in about if key not in _ABOUT] if isinstance(about, dict) else ["metadata"]
-    return [Note("(index)", f"left out, as nothing is known of them: {_listed(unknown)}")] if unknown else []
-
-
-def _listed(several: list[str]) -> str:
-    return ", ".join(map(short, several[:8])) + (", ..." if len(several) > 8 else "")
+    listed = few(map(short, unknown))
+    return [Note("(index)", f"left out, as nothing is known of them: {listed}")] if unknown else []

@@ -229,8 +229,9 @@ def constant_value(value: Any) -> Abstract:
 
 
 def _picked(values: dict[str, Value], ref: tuple[str, int | None]) -> Value:
-    if values[ref[0]] is None:
-        return None
+    value = values[ref[0]]
+    if value is None or (type(value) is Abstract and ref[1] is None):
+        return value
     try:
         return picked(values, ref)
     except IndexError:

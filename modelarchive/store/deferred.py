@@ -62,6 +62,11 @@ class Deferred:
         return len(self.shape)
 
     @property
+    def size(self) -> int:
+        """How many elements."""
+        return math.prod(self.shape)
+
+    @property
     def itemsize(self) -> int:
         """Bytes of one element."""
         return self.dtype.itemsize
@@ -69,4 +74,4 @@ class Deferred:
     @property
     def nbytes(self) -> int:
         """Bytes of all elements."""
-        return self.dtype.itemsize * math.prod(self.shape)
+        return self.dtype.itemsize * self.size

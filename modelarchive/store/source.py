@@ -225,10 +225,12 @@ def _pool() -> ThreadPoolExecutor:
 def _batches(ranges: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
     """Neighbours together until they are worth a thread's turn."""
     batch: list[tuple[int, int]] = []
+    size = 0
     for item in ranges:
         batch.append(item)
-        if item[1] >= PIECE or len(batch) >= 256:
+        size += item[1]
+        if size >= PIECE or len(batch) >= 256:
             yield batch
-            batch = []
+            batch, size = [], 0
     if batch:
         yield batch

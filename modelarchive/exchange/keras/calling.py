@@ -1,4 +1,4 @@
-"""One call of a layer into a graph: the layer's row in the tables, its settings, its mask."""
+"""One call of a layer, lifted: by its row in the tables, with its settings and its mask."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _held(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call, r
     if layer.kind not in _HOLDERS or layer.is_operation or UNSUPPORTED in tensors:
         return None
     inner = builder.inside()
-    given = {at: inner.layer_input("x", builder.known_of(at), is_layer=False) for at in dict.fromkeys(tensors)}
+    given = {ref: inner.layer_input("x", builder.known_of(ref), is_layer=False) for ref in dict.fromkeys(tensors)}
 
     def inside(value: Any) -> Any:
         return given[value] if isinstance(value, Ref) else value
@@ -64,7 +64,7 @@ def _held(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call, r
     results = _called(importer, inner, layer, turned, row)
     if not inner.parameters or UNSUPPORTED in results:
         return None
-    values = [inner.value(at) for at in results]
+    values = [inner.value(ref) for ref in results]
     value = tuple(values) if len(values) > 1 else values[0]
     return builder.results_of(builder.block(layer.name, inner.graph(results), list(given), value))
 
@@ -113,8 +113,8 @@ def _model(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call) 
     if not made.known:
         raise Refusal("has no outputs")
     found = builder.model(layer.name, made, tensors)
-    for at, what in zip(found, made.known, strict=True):
-        builder.set_mask(at, what.mask)
+    for ref, what in zip(found, made.known, strict=True):
+        builder.set_mask(ref, what.mask)
     return found
 
 

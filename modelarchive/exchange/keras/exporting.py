@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Note
+from modelarchive.exchange.formulas import FORMULAS
 from modelarchive.exchange.keras.emitting import Emitter, Tensor
 from modelarchive.exchange.keras.lowering import LOWERINGS
-from modelarchive.exchange.keras.lowering_context import Context, Value
+from modelarchive.exchange.keras.lowering_context import Context, Value, by_formula
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.exchange.walking import Walker, output_structure
@@ -51,7 +52,7 @@ class Exporter(Walker[Value, Lowering]):
     system = "Keras"
 
     def __init__(self, keras: Any) -> None:
-        super().__init__(LOWERINGS)
+        super().__init__({**{kind: by_formula(each) for kind, each in FORMULAS.items()}, **LOWERINGS})
         self.emitter = Emitter(keras, self.report)
 
     def run(self, block: Block, inputs: Sequence[Mapping[str, Any]]) -> Any:

@@ -1,4 +1,4 @@
-"""From Keras' layers to an architecture: walks the calls of a model, and asks the tables what each layer means."""
+"""From Keras' layers to an architecture: walks the calls of a model, and lifts each by its row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of Keras' activations: fields of layers where the vocabulary has the function, else steps of their own."""
+"""How Keras' activations are lifted: to fields of layers where the vocabulary has the function, else to nodes."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ class Activation:
 
 
 def _kind(name: str, alpha: float | None = None) -> Add:
-    return lambda context, at, role: context.plain("Activation", at, role=role, activation=name, alpha=alpha)
+    return lambda context, ref, role: context.plain("Activation", ref, role=role, activation=name, alpha=alpha)
 
 
 def _softmax(kind: str) -> Add:
-    return lambda context, at, role: context.plain(kind, at, role=role, axis=-1)
+    return lambda context, ref, role: context.plain(kind, ref, role=role, axis=-1)
 
 
 def _op(name: str) -> Add:
-    return lambda context, at, role: context.op(name, at, role=role)
+    return lambda context, ref, role: context.op(name, ref, role=role)
 
 
-def _tanh_shrink(context: Context, at: Ref, role: str) -> Ref:
+def _tanh_shrink(context: Context, ref: Ref, role: str) -> Ref:
     return context.op(
         "subtract",
-        at,
-        context.plain("Activation", at, role=f"{role}_tanh".lstrip("_"), activation="tanh"),
+        ref,
+        context.plain("Activation", ref, role=f"{role}_tanh".lstrip("_"), activation="tanh"),
         role=role,
     )
 
 
-def _squareplus(context: Context, at: Ref, role: str) -> Ref:
-    root = context.op("sqrt", context.op("add", context.op("multiply", at, at), context.constant(4.0)))
-    return context.op("multiply", context.op("add", at, root), context.constant(0.5), role=role)
+def _squareplus(context: Context, ref: Ref, role: str) -> Ref:
+    root = context.op("sqrt", context.op("add", context.op("multiply", ref, ref), context.constant(4.0)))
+    return context.op("multiply", context.op("add", ref, root), context.constant(0.5), role=role)
 
 
-def _old_hard_sigmoid(context: Context, at: Ref, role: str) -> Ref:
-    steeper = context.op("add", context.op("multiply", at, context.constant(0.2)), context.constant(0.5))
+def _old_hard_sigmoid(context: Context, ref: Ref, role: str) -> Ref:
+    steeper = context.op("add", context.op("multiply", ref, context.constant(0.2)), context.constant(0.5))
     return context.op("clip", steeper, role=role, low=0.0, high=1.0)
 
 

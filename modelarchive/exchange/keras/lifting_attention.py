@@ -1,4 +1,4 @@
-"""Attention layers."""
+"""How Keras' attention layers are lifted."""
 
 from __future__ import annotations
 

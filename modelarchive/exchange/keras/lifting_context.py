@@ -1,4 +1,4 @@
-"""One call of a layer on its way into the graph: what the functions in the tables of layers work on."""
+"""One call of a layer on its way into the graph: what the functions of the tables work on."""
 
 from __future__ import annotations
 
@@ -111,28 +111,28 @@ class Context:
         harmless = (False, True) if TRAINING_IS_DEFAULT.fullmatch(self.layer.kind) else (False,)
         return [name for name in named + placed if not (name == "training" and self.call.kwargs[name] in harmless)]
 
-    def dims(self, at: Ref) -> list[int | None]:
+    def dims(self, ref: Ref) -> list[int | None]:
         """The shape of a tensor, None where it is free."""
-        return self.builder.known(at, self.layer.kind).declared
+        return self.builder.known(ref, self.layer.kind).declared
 
-    def rank(self, at: Ref) -> int:
+    def rank(self, ref: Ref) -> int:
         """How many axes a tensor has."""
-        return len(self.dims(at))
+        return len(self.dims(ref))
 
-    def axis(self, at: Ref, axis: int) -> int:
+    def axis(self, ref: Ref, axis: int) -> int:
         """An axis counted from the front."""
-        rank = self.rank(at)
+        rank = self.rank(ref)
         if not -rank <= axis < rank:
             raise Refusal(f"axis {axis} of a tensor of {rank} axes")
         return axis % rank
 
-    def dtype(self, at: Ref) -> np.dtype:
+    def dtype(self, ref: Ref) -> np.dtype:
         """The dtype of a tensor."""
-        return self.builder.known(at, self.layer.kind).array_dtype
+        return self.builder.known(ref, self.layer.kind).array_dtype
 
-    def as_float(self, at: Ref) -> Ref:
+    def as_float(self, ref: Ref) -> Ref:
         """A tensor of floats: whole numbers are cast, as Keras does."""
-        return self._cast(at) if self.dtype(at).kind in "iub" else at
+        return self._cast(ref) if self.dtype(ref).kind in "iub" else ref
 
     def compute_in(self, dtype: str) -> None:
         """Say what the layer computes in: the floats that it is called on are of this dtype from now on."""
@@ -147,8 +147,8 @@ class Context:
 
         self.call = Call(mapped(self.call.args, cast), mapped(self.call.kwargs, cast))
 
-    def _cast(self, at: Ref) -> Ref:
-        return self.op("cast", at, dtype=self.computed, role="cast")
+    def _cast(self, ref: Ref) -> Ref:
+        return self.op("cast", ref, dtype=self.computed, role="cast")
 
     def named(self, role: str) -> str:
         """The preferred name of a node: the layer's, and what it is for in it."""

@@ -33,8 +33,8 @@ def dense(context: Context) -> Ref:
         "use_bias": config.flag("use_bias", default=True),
         "flatten": False,
     }
-    at = context.block("Dense", fields, context.as_float(context.x), sizes=_in_units)[0]
-    return behind(context, at, activation)
+    ref = context.block("Dense", fields, context.as_float(context.x), sizes=_in_units)[0]
+    return behind(context, ref, activation)
 
 
 def _in_units(arrays: Arrays) -> Fields:
@@ -56,10 +56,10 @@ def einsum_dense(context: Context) -> Ref:
             raise Refusal(f"the equation {short(pattern)} does not fit its input")
         pattern = pattern.replace("...", "".join(free[:more]))
     fields = {"use_bias": config.value("bias_axes", None) is not None}
-    at = context.op("einsum", context.as_float(context.x), context.parameter("kernel", fields), pattern=pattern)
+    ref = context.op("einsum", context.as_float(context.x), context.parameter("kernel", fields), pattern=pattern)
     if fields["use_bias"]:
-        at = context.op("add", at, context.parameter("bias", fields), role="biased")
-    return added(context, activation_of(context, config.value("activation", None)), at)
+        ref = context.op("add", ref, context.parameter("bias", fields), role="biased")
+    return added(context, activation_of(context, config.value("activation", None)), ref)
 
 
 def _letters(pattern: str) -> tuple[str, str, str]:
@@ -85,11 +85,11 @@ def embedding(context: Context) -> Ref:
         "output_dim": config.integer("output_dim"),
         "padding_idx": None,
     }
-    at = context.block("Embedding", fields, x)[0]
+    ref = context.block("Embedding", fields, x)[0]
     if config.flag("mask_zero", default=False):
-        context.builder.set_mask(at, context.layer.name)
+        context.builder.set_mask(ref, context.layer.name)
         context.note("mask_zero makes a mask, which changes nothing where no layer takes it, and is left out")
-    return at
+    return ref
 
 
 def batch_norm(context: Context) -> Ref:
@@ -200,11 +200,11 @@ def normalization(context: Context) -> Ref:
     given = [config.value("mean", None), config.value("variance", None)]
     for name, value in zip(("mean", "variance"), given, strict=True):
         if value is None:
-            at = context.parameter(name, is_trained=False)
+            ref = context.parameter(name, is_trained=False)
         else:
             flat = numbers(value, "float32").reshape(-1)
-            at = context.constant(np.broadcast_to(flat, [max(math.prod(shape), 1)]) if flat.size == 1 else flat)
-        found.append(context.op("reshape", at, shape=shape))
+            ref = context.constant(np.broadcast_to(flat, [max(math.prod(shape), 1)]) if flat.size == 1 else flat)
+        found.append(context.op("reshape", ref, shape=shape))
     deviation = context.op("maximum", context.op("sqrt", found[1]), context.constant(1e-7))
     if config.flag("invert", default=False):
         return context.op("add", found[0], context.op("multiply", x, deviation))
@@ -228,14 +228,14 @@ def relu(context: Context) -> Ref:
         if slope:
             raise Refusal("a threshold with a slope below it is not supported")
         x = context.x
-        at = context.op("where", context.op("greater", x, context.constant(threshold)), x, context.constant(0.0))
+        ref = context.op("where", context.op("greater", x, context.constant(threshold)), x, context.constant(0.0))
     elif slope:
-        at = context.plain("Activation", context.x, activation="leaky_relu", alpha=slope)
+        ref = context.plain("Activation", context.x, activation="leaky_relu", alpha=slope)
     elif limit == 6:
         return context.plain("Activation", context.x, activation="relu6")
     else:
-        at = context.plain("Activation", context.x, activation="relu")
-    return at if limit is None else context.op("minimum", at, context.constant(limit), role="limit")
+        ref = context.plain("Activation", context.x, activation="relu")
+    return ref if limit is None else context.op("minimum", ref, context.constant(limit), role="limit")
 
 
 def leaky_relu(context: Context) -> Ref:
@@ -305,9 +305,9 @@ def masking(context: Context) -> Ref:
         "cast", context.op("equal", x, context.constant(context.config.number("mask_value", 0.0))), dtype="float32"
     )
     all_ = context.op("min", same_, axis=[-1], keepdims=True)
-    at = context.op("multiply", x, context.op("subtract", context.constant(1.0), all_))
-    context.builder.set_mask(at, context.layer.name)
-    return at
+    ref = context.op("multiply", x, context.op("subtract", context.constant(1.0), all_))
+    context.builder.set_mask(ref, context.layer.name)
+    return ref
 
 
 def layer_scale(context: Context) -> Ref:
@@ -329,11 +329,11 @@ def scaled_sum(context: Context) -> Ref:
 def rescaling(context: Context) -> Ref:
     """Rescaling: times a scale, plus an offset."""
     x = context.as_float(context.x)
-    at = context.op("multiply", x, context.tensor_of(_plain(context.config.value("scale"))))
+    ref = context.op("multiply", x, context.tensor_of(_plain(context.config.value("scale"))))
     offset = _plain(context.config.value("offset", 0.0))
     if offset in (0, 0.0):
-        return at
-    return context.op("add", at, context.tensor_of(offset), role="offset")
+        return ref
+    return context.op("add", ref, context.tensor_of(offset), role="offset")
 
 
 def _plain(value: Any) -> Any:

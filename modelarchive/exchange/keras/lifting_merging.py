@@ -1,4 +1,4 @@
-"""Layers that merge tensors, and those that only move elements."""
+"""How Keras' layers are lifted that merge tensors, or only move elements."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def merged(op: str) -> Callable[[Context], Ref]:
 def average(context: Context) -> Ref:
     """Average."""
     several = _alike(context)
-    at = merged("add")(context)
-    return context.op("multiply", at, context.constant(1.0 / len(several)), role="mean")
+    ref = merged("add")(context)
+    return context.op("multiply", ref, context.constant(1.0 / len(several)), role="mean")
 
 
 def _alike(context: Context) -> list[Ref]:
@@ -67,8 +67,8 @@ def dot(context: Context) -> Ref:
     out = [letter for letter in one if letter != one[places[0]]] + [
         letter for letter in two[1:] if letter != one[places[0]]
     ]
-    at = context.op("einsum", *several, pattern=f"{''.join(one)},{''.join(two)}->{''.join(out)}")
-    return context.op("expand_dims", at, axis=1, role="row") if len(out) == 1 else at
+    ref = context.op("einsum", *several, pattern=f"{''.join(one)},{''.join(two)}->{''.join(out)}")
+    return context.op("expand_dims", ref, axis=1, role="row") if len(out) == 1 else ref
 
 
 def _unit(context: Context, x: Ref, axis: int) -> Ref:

@@ -1,4 +1,4 @@
-"""Functions of ``keras.ops``: one step, or a few, for each."""
+"""How the classes behind ``keras.ops`` are lifted: to one node, or a few, for each."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def log_sum_exp(context: Context) -> Ref:
     x = one(context)
     high = context.op("max", x, axis=axes, keepdims=True)
     total = context.op("sum", context.op("exp", context.op("subtract", x, high)), axis=axes, keepdims=True)
-    at = context.op("add", context.op("log", total), high)
+    ref = context.op("add", context.op("log", total), high)
     places = list(range(context.rank(x))) if axes is None else axes
-    return at if keep else context.op("squeeze", at, axis=places)
+    return ref if keep else context.op("squeeze", ref, axis=places)
 
 
 def argmax(context: Context) -> Ref:
@@ -105,8 +105,8 @@ def argmax(context: Context) -> Ref:
     axis = context.config.value("axis", None)
     if axis is not None and type(axis) is not int:
         raise Refusal(f"axis = {short(axis)} is no axis")
-    at = context.op("argmax", one(context), axis=axis, keepdims=context.config.flag("keepdims", default=False))
-    return context.op("cast", at, dtype="int32", role="cast")
+    ref = context.op("argmax", one(context), axis=axis, keepdims=context.config.flag("keepdims", default=False))
+    return context.op("cast", ref, dtype="int32", role="cast")
 
 
 def joined(name: str) -> Lift:

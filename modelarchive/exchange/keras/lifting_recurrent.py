@@ -1,4 +1,4 @@
-"""Recurrent layers, and layers that are applied along time."""
+"""How Keras' recurrent layers are lifted, and those that are applied along time."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def recurrence(context: Context) -> list[Ref]:
     results = context.block(cell.kind, fields, x, *initial, weights=recurrent(cell.gates), sizes=_input_size)
     if whole:
         return results
-    last = [context.op("squeeze", at, axis=0, role="last") for at in results[1:]]
+    last = [context.op("squeeze", ref, axis=0, role="last") for ref in results[1:]]
     return [results[0] if sequences else last[0], *(last if with_state else ())]
 
 
@@ -168,7 +168,7 @@ def bidirectional(context: Context) -> list[Ref]:
     ]
     results = context.block(cell.kind, fields, context.as_float(x), *initial, held=held, sizes=_input_size)
     units = fields["hidden_size"]
-    last = [context.op("slice", at, index=[way], role="last") for way in (0, 1) for at in results[1:]]
+    last = [context.op("slice", ref, index=[way], role="last") for way in (0, 1) for ref in results[1:]]
     if sequences:
         if merge == "concat":
             out = [results[0]]
@@ -242,11 +242,11 @@ def time_distributed(context: Context) -> list[Ref]:
     if found == [UNSUPPORTED]:
         return found
     results = []
-    for at in found:
-        after = context.dims(at)[1:]
+    for ref in found:
+        after = context.dims(ref)[1:]
         if any(size is None for size in after):
             raise Refusal(f"TimeDistributed of a {inner.kind} whose result has free sizes is not supported")
-        results.append(context.op("reshape", at, shape=[-1, steps, *after], role="steps"))
+        results.append(context.op("reshape", ref, shape=[-1, steps, *after], role="steps"))
     return results
 
 

@@ -1,4 +1,4 @@
-"""Layers that move windows over spatial axes: convolutions, pooling, padding, cropping, resizing."""
+"""How Keras' layers over spatial axes are lifted: convolutions, pooling, padding, cropping, resizing."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def layout(context: Context, rank: int) -> str:
     return (_LAST if found == "channels_last" else _FIRST)[rank]
 
 
-def spatial(context: Context, at: Ref, order: str) -> list[int | None]:
+def spatial(context: Context, ref: Ref, order: str) -> list[int | None]:
     """The sizes of the axes that windows move over."""
-    dims = context.dims(at)
+    dims = context.dims(ref)
     if len(dims) != len(order):
         raise Refusal(f"{context.layer.kind} takes {len(order)} axes, its input has {len(dims)}")
     return dims[1:-1] if order[-1] == "C" else dims[2:]
 
 
-def padding(context: Context, at: Ref, order: str, window: Sequence[int], strides: Sequence[int]) -> list[list[int]]:
+def padding(context: Context, ref: Ref, order: str, window: Sequence[int], strides: Sequence[int]) -> list[list[int]]:
     """The padding of a window that is moved: as much as `same` takes, which depends on the size."""
     how = context.config.text("padding", "valid")
     if how == "valid":
@@ -42,7 +42,7 @@ def padding(context: Context, at: Ref, order: str, window: Sequence[int], stride
     if all(stride == 1 for stride in strides):
         return [[(size - 1) // 2, size - 1 - (size - 1) // 2] for size in window]
     found = []
-    for length, size, stride in zip(spatial(context, at, order), window, strides, strict=True):
+    for length, size, stride in zip(spatial(context, ref, order), window, strides, strict=True):
         if length is None and stride > 1:
             raise Refusal("padding='same' with strides depends on a size that is free in the file: pass inputs=")
         total = size - 1 if length is None else max((-(-length // stride) - 1) * stride + size - length, 0)
@@ -81,8 +81,8 @@ def convolution(rank: int) -> Lift:
         }
         config.expect("quantization_config", None)
         sizes = lambda arrays: {"in_channels": arrays["weight"].shape[1] * groups}  # noqa: E731
-        at = context.block(f"Conv{rank}D", fields, x, sizes=sizes)[0]
-        return behind(context, at, activation)
+        ref = context.block(f"Conv{rank}D", fields, x, sizes=sizes)[0]
+        return behind(context, ref, activation)
 
     return lift
 
@@ -92,8 +92,8 @@ def depthwise(rank: int) -> Lift:
 
     def lift(context: Context) -> Ref:
         activation = activation_of(context, context.config.value("activation", None))
-        at = _depthwise(context, rank, activation.field, context.config.flag("use_bias", default=True))
-        return behind(context, at, activation)
+        ref = _depthwise(context, rank, activation.field, context.config.flag("use_bias", default=True))
+        return behind(context, ref, activation)
 
     return lift
 
@@ -132,7 +132,7 @@ def separable(rank: int) -> Lift:
         held = [{"weight": every["depthwise"]}, {"weight": every["pointwise"]}]
         if use_bias:
             held[1]["bias"] = every["bias"]
-        at = _depthwise(context, rank, None, False, "depthwise", held=held[0])
+        ref = _depthwise(context, rank, None, False, "depthwise", held=held[0])
         fields = {
             "channels": config.integer("filters"),
             "kernel_size": [1] * rank,
@@ -145,8 +145,8 @@ def separable(rank: int) -> Lift:
             "use_bias": use_bias,
         }
         sizes = lambda arrays: {"in_channels": arrays["weight"].shape[1]}  # noqa: E731
-        at = context.block(f"Conv{rank}D", fields, at, sizes=sizes, held=held[1])[0]
-        return behind(context, at, activation)
+        ref = context.block(f"Conv{rank}D", fields, ref, sizes=sizes, held=held[1])[0]
+        return behind(context, ref, activation)
 
     return lift
 
@@ -182,8 +182,8 @@ def transposed(rank: int) -> Lift:
         }
         config.expect("groups", 1)
         sizes = lambda arrays: {"in_channels": arrays["weight"].shape[0]}  # noqa: E731
-        at = context.block(f"Conv{rank}DTranspose", fields, x, sizes=sizes)[0]
-        return behind(context, at, activation)
+        ref = context.block(f"Conv{rank}DTranspose", fields, x, sizes=sizes)[0]
+        return behind(context, ref, activation)
 
     return lift
 
@@ -242,8 +242,8 @@ def global_pooling(style: str, rank: int) -> Lift:
         if context.argument("mask", 1) is not None:
             raise Refusal("takes a mask, which is not supported")
         keep = context.config.flag("keepdims", default=False)
-        at = context.plain(f"Global{style}Pool{rank}D", context.x, layout=order)
-        return at if keep else context.plain("Flatten", at, role="flat")
+        ref = context.plain(f"Global{style}Pool{rank}D", context.x, layout=order)
+        return ref if keep else context.plain("Flatten", ref, role="flat")
 
     return lift
 

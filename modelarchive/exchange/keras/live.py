@@ -31,7 +31,7 @@ def read_model(model: Any, inputs: Any = None) -> Bundle:
         The bundle; the parameters are read from the model when they are asked for.
 
     Raises:
-        ConversionError: The model has layers without a counterpart, custom classes or code; lists all of them.
+        ConversionError: The model has layers that are not supported, custom classes or code; lists all of them.
         MissingDependencyError: Keras is not installed.
     """
     keras = keras_module()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from modelarchive.exchange.axes import several
 from modelarchive.exchange.formulas import rms_norm
 from modelarchive.exchange.keras.emitting import Tensor
 from modelarchive.exchange.keras.lowering_activations import activation
 from modelarchive.exchange.keras.lowering_attention import ATTENTION
-from modelarchive.exchange.keras.lowering_context import Context, Value
+from modelarchive.exchange.keras.lowering_context import Context, Value, by_formula
 from modelarchive.exchange.keras.lowering_dense import DENSE
 from modelarchive.exchange.keras.lowering_ops import OPS
 from modelarchive.exchange.keras.lowering_recurrent import RECURRENT
@@ -19,7 +20,6 @@ from modelarchive.exchange.keras.stored import stored
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.nn import Layer
-from modelarchive.nn.evaluate import Abstract
 
 
 def _remembered(context: Context, layer: Layer, value: Value) -> tuple[Tensor, bool]:
@@ -56,7 +56,7 @@ def _batch_norm(context: Context, layer: Any, given: list[Value]) -> Value:
 def _layer_norm(context: Context, layer: Any, given: list[Value]) -> Value:
     """Over the last axes: PyTorch's backend takes these, whatever the layer says."""
     rank = given[0].rank
-    axes = [axis % rank for axis in ([layer.axis] if isinstance(layer.axis, int) else layer.axis)]
+    axes = [axis % rank for axis in several(layer.axis)]
     order = [axis for axis in range(rank) if axis not in axes] + axes
     if 0 in axes:
         raise Refusal(f"a {layer.kind} over the batch is not supported")
@@ -72,11 +72,10 @@ def _layer_norm(context: Context, layer: Any, given: list[Value]) -> Value:
 
 def _rms_norm(context: Context, layer: Any, given: list[Value]) -> Value:
     """Keras' own layer, which has a scale and normalises one axis; else a formula."""
-    axes = [layer.axis] if isinstance(layer.axis, int) else layer.axis
-    if len(axes) == 1 and layer.scale:
+    if len(several(layer.axis)) == 1 and layer.scale:
         return _layer_norm(context, layer, given)
-    x = context.plain(given[0], context.dtype)
-    return rms_norm(context, layer, [Value(x, Abstract(given[0].known.shapes, context.known[0].array_dtype))])
+    made: Value = by_formula(rms_norm).lower(context, layer, given)
+    return made
 
 
 def _group_norm(context: Context, layer: Any, given: list[Value]) -> Value:

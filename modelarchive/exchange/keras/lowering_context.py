@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from modelarchive.exchange import formulas, walking
 from modelarchive.exchange.keras.emitting import Emitter, Tensor
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lowering
 from modelarchive.names import joined
 from modelarchive.nn import Parameter
 from modelarchive.nn.evaluate import Abstract
@@ -259,3 +261,15 @@ def _tensors(inputs: Sequence[Any]) -> list[Tensor]:
 def _numeric(dtype: np.dtype[Any]) -> str:
     """A dtype in which numbers can be added."""
     return "int32" if dtype.kind == "b" else dtype_name(dtype)
+
+
+def by_formula(formula: Callable[[Any, Any, Any], Any]) -> Lowering:
+    """The row of a kind that is written as a formula in ops of the vocabulary."""
+    return Lowering("", partial(_formula, formula), "written as a formula")
+
+
+def _formula(formula: Callable[[Any, Any, Any], Any], context: Context, layer: Any, given: list[Value]) -> Any:
+    """Inputs have their axes in their own order, and the dtype of the result."""
+    dtype = context.known[0].array_dtype
+    plain = [Value(context.plain(x, context.dtype), Abstract(x.known.shapes, dtype)) for x in given]
+    return formula(context, layer, plain)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.axes import added, several
 from modelarchive.exchange.keras import lowering_selection as selection
 from modelarchive.exchange.keras.emitting import Tensor
 from modelarchive.exchange.keras.lowering_context import Context, Value, is_tensor
@@ -65,8 +66,7 @@ def _unary(name: str) -> Lower:
 
 
 def _axes(axis: Any, rank: int) -> list[int]:
-    several = range(rank) if axis is None else [axis] if isinstance(axis, int) else axis
-    return sorted(each % rank for each in several)
+    return sorted(each % rank for each in (range(rank) if axis is None else several(axis)))
 
 
 def _own(axes: Sequence[int], value: Value) -> list[int]:
@@ -220,11 +220,8 @@ def _squeeze(context: Context, arguments: Arguments, given: list[Value]) -> Valu
 
 
 def _expand(context: Context, arguments: Arguments, given: list[Value]) -> Value:
-    axis = arguments["axis"]
-    several = [axis] if isinstance(axis, int) else list(axis)
-    total = given[0].rank + len(several)
     x = context.plain(given[0])
-    for each in sorted(one % total for one in several):
+    for each in added(arguments["axis"], given[0].rank):
         x = context.op("expand_dims", x, axis=each)
     return context.result(x)
 

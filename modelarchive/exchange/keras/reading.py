@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from modelarchive.architecture import check
 from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError, counted
 from modelarchive.exchange.budget import reading
-from modelarchive.exchange.bundle import Bundle, Note, fitted
+from modelarchive.exchange.bundle import Bundle, Note, few, fitted
 from modelarchive.exchange.keras import files, shards
 from modelarchive.exchange.keras.calling import lifted
 from modelarchive.exchange.keras.declaring import Inputs, declarations_of, is_flat, known, structure_of
@@ -161,9 +161,9 @@ def _zip(file: MappedFile) -> _File:
     notes = []
     known = (files.CONFIG, files.METADATA, files.VARIABLES)
     if others := [name for name in members if name not in known and not name.endswith("/")]:
-        notes.append(Note("(assets)", f"left out: {_listed(others)}"))
+        notes.append(Note("(assets)", f"left out: {few(others)}"))
     if unknown := [key for key in metadata if key not in ("keras_version", "date_saved")]:
-        notes.append(Note(files.METADATA, f"left out: {_listed(unknown)}"))
+        notes.append(Note(files.METADATA, f"left out: {few(unknown)}"))
     version = str(metadata.get("keras_version", "3"))[:40]
     stored = files.variables(file, members[files.VARIABLES])
     return _File(stored, config, version, notes=notes, saved=metadata.get("date_saved"))
@@ -179,7 +179,7 @@ def _hdf5(file: MappedFile, config: Mapping[str, Any] | None) -> _File:
             notes.append(_compiled())
         own = ("model_weights/", "optimizer_weights/")
         if others := [path for path in (*stored.arrays, *stored.unknown) if not path.startswith(own)]:
-            notes.append(Note("(datasets)", f"left out, as they are no weights of the model: {_listed(others)}"))
+            notes.append(Note("(datasets)", f"left out, as they are no weights of the model: {few(others)}"))
         return _File(stored.below("model_weights"), found, version or "1", is_older=True, notes=notes)
     is_older = "layer_names" in stored.groups[""]
     if not is_older and config is None and not any("vars" in path.split("/") for path in stored.arrays):
@@ -254,11 +254,6 @@ def _whole(source: _File, inputs: Inputs | None) -> Bundle:
     return bundle
 
 
-def _listed(names: Sequence[str]) -> str:
-    """A few of several names."""
-    return ", ".join(name[:80] for name in names[:8]) + (f", and {len(names) - 8:,} more" if len(names) > 8 else "")
-
-
 def _behind(stored: files.Variables) -> list[Note]:
     """That bytes stand behind HDF5's own."""
     what = f"{counted(stored.behind, 'byte')} behind the end of the HDF5 file, which nothing in it points to: left out"
@@ -284,7 +279,7 @@ def _model(
     if model is None:
         raise ConversionError(parser.problems, hint=OWN)
     if unknown := [*parser.left, *unknown_keys(config)]:
-        importer.report.note("(config)", f"left out, as nothing is known of them: {_listed(unknown)}")
+        importer.report.note("(config)", f"left out, as nothing is known of them: {few(unknown)}")
     storage.assign(model, "")
     declarations = declarations_of(model, inputs)
     if not model.is_sequential and not leaves(model.outputs):

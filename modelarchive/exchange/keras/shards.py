@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.errors import FormatError, UnsafeFileError
 from modelarchive.exchange.budget import spend
-from modelarchive.exchange.bundle import Note
+from modelarchive.exchange.bundle import Note, few
 from modelarchive.exchange.keras import files
 from modelarchive.exchange.keras.lifting import LAYERS
 from modelarchive.exchange.keras.parameters import BY_STEM
@@ -53,7 +53,7 @@ def read_index(file: MappedFile) -> tuple[files.Variables, list[Note]]:
         for path, array in stored.arrays.items():
             group = path.rpartition("/")[0]
             if shard not in named.get(group, ()):
-                other = _listed(named.get(group, ())) or "no shard"
+                other = few(named.get(group, ())) or "no shard"
                 raise FormatError(f"holds {short(path)}, which is in {other} by the index", file=place, hint=_HINT)
             if path in arrays:
                 raise FormatError(f"holds {path!r}, which another shard has too", file=place, hint=_HINT)
@@ -133,11 +133,7 @@ def _compare(
         found = numbers.get(group, set())
         lost = next((at for at in range(len(found)) if str(at) not in found), None)
         if lost is not None:
-            raise FormatError(f"{group[:200]}/{lost} is in none of {_listed(several)}", hint=_HINT)
-
-
-def _listed(shards: Sequence[str]) -> str:
-    return ", ".join(shard[:80] for shard in shards[:8]) + (", ..." if len(shards) > 8 else "")
+            raise FormatError(f"{group[:200]}/{lost} is in none of {few(several)}", hint=_HINT)
 
 
 def told_apart(file: MappedFile, stored: files.Variables) -> list[Note]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from modelarchive.exchange.formulas import FORMULAS
 from modelarchive.exchange.mxnet.emitting import Emitter, Entry
 from modelarchive.exchange.mxnet.lowering import LOWERINGS
-from modelarchive.exchange.mxnet.lowering_context import Context
+from modelarchive.exchange.mxnet.lowering_context import Context, by_formula
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.exchange.walking import Value, Walker, output_structure
@@ -29,7 +30,7 @@ class Exporter(Walker[Value, Lowering]):
     system = "MXNet"
 
     def __init__(self, arrays: Mapping[str, Deferred], names: Mapping[str, str]) -> None:
-        super().__init__(LOWERINGS)
+        super().__init__({**{kind: by_formula(each) for kind, each in FORMULAS.items()}, **LOWERINGS})
         self.emitter = Emitter(arrays, names)
 
     def run(self, block: Block, inputs: Sequence[tuple[str, Abstract | None]]) -> list[Entry]:

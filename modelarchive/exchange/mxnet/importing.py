@@ -1,17 +1,15 @@
-"""From a symbol and its arrays to an architecture: walks the nodes, and asks the table what each one means."""
+"""From a symbol and its arrays to an architecture: walks the nodes, and lifts each by its row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelarchive.exchange.drawing import Ref, Report
 from modelarchive.exchange.mxnet.drawing import SymbolBuilder
 from modelarchive.exchange.mxnet.lifting import LIFTINGS
 from modelarchive.exchange.mxnet.lifting_context import Context
-from modelarchive.exchange.mxnet.symbol import VARIABLE, SymbolGraph
+from modelarchive.exchange.mxnet.symbol import VARIABLE
 from modelarchive.exchange.refusal import Refusal, refusing
-from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
 
@@ -19,21 +17,12 @@ class Importer:
     """Makes the Graph of one symbol.
 
     Args:
-        symbol: The symbol.
-        arrays: Name in the file -> array.
-        shapes: What is known of the inputs: name -> shape.
-        dtypes: Their dtypes, where the symbol does not decide: name -> logical name.
+        builder: The Graph, nothing in it yet.
     """
 
-    def __init__(
-        self,
-        symbol: SymbolGraph,
-        arrays: Mapping[str, Deferred],
-        shapes: Mapping[str, Sequence[int | None]],
-        dtypes: Mapping[str, str],
-    ) -> None:
-        self.symbol = symbol
-        self.builder = SymbolBuilder(symbol, arrays, shapes, dtypes)
+    def __init__(self, builder: SymbolBuilder) -> None:
+        self.builder = builder
+        self.symbol = builder.symbol
         self.report = Report()
 
     def run(self) -> None:

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
 
-from modelarchive.exchange.mxnet.lifting_context import elements
 from modelarchive.exchange.mxnet.lifting_layers import MODES, packed_inputs
 from modelarchive.exchange.mxnet.symbol import VARIABLE, Attributes, Entry, SymbolGraph
 from modelarchive.exchange.refusal import Refusal
@@ -117,7 +116,7 @@ def _recurrent_inputs(symbol: SymbolGraph, position: int, arrays: Mapping[str, D
         return None
     hidden, layers = node.attributes.integer("state_size"), node.attributes.integer("num_layers")
     directions = 2 if node.attributes.flag("bidirectional", default=False) else 1
-    return packed_inputs(elements(array), max(1, mode[1] * hidden), hidden, layers, directions)
+    return packed_inputs(array.size, max(1, mode[1] * hidden), hidden, layers, directions)
 
 
 def _first_input(op: str, at: Attributes, result: Shape | None, weight: tuple[int, ...]) -> Shape | None:

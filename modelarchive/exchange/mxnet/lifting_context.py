@@ -1,8 +1,7 @@
-"""One operator of a symbol on its way into the graph: what the functions of the tables work on."""
+"""One operator of a symbol on its way into the graph: what the functions of the table work on."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -133,8 +132,3 @@ class Context:
     def note(self, what: str) -> None:
         """Report what is changed or lost."""
         self.report.note(self.node.name, what)
-
-
-def elements(array: Deferred) -> int:
-    """How many elements it has."""
-    return math.prod(array.shape)

@@ -1,4 +1,4 @@
-"""What MXNet's operators with parameters or windows mean: operator -> layer of the vocabulary."""
+"""How MXNet's operators with parameters or windows are lifted: to layers of the vocabulary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.drawing import Packed, Zeros
-from modelarchive.exchange.mxnet.lifting_context import Context, elements
+from modelarchive.exchange.mxnet.lifting_context import Context
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
@@ -185,7 +185,7 @@ def batch_norm(context: Context) -> Ref:
         "epsilon": epsilon,
         "center": True,
         "scale": not fixed,
-        "in_channels": elements(beta[1]),
+        "in_channels": beta[1].size,
     }
     if fixed:
         context.note(f"{gamma[0]!r} is left out: fix_gamma takes it as 1")
@@ -224,7 +224,7 @@ def group_norm(context: Context) -> Ref:
     groups, epsilon = at.integer("num_groups", 1), at.number("eps", 1e-5)
     at.flag("output_mean_var", default=False)
     config = {"kind": "GroupNorm", "num_groups": groups, "epsilon": epsilon, "axis": 1}
-    if elements(context.parameter(1)[1]) != groups:
+    if context.parameter(1)[1].size != groups:
         return _affine(context, config)
     channels = context.shape(0)[1] if context.rank(0) > 1 else None
     if channels is None or groups < 1 or channels % groups:
@@ -234,8 +234,8 @@ def group_norm(context: Context) -> Ref:
     found = {}
     for name, index in (("weight", 1), ("bias", 2)):
         stored, array = context.parameter(index)
-        if elements(array) != groups:
-            raise Refusal(f"{stored!r} has {elements(array)} elements for {groups} groups")
+        if array.size != groups:
+            raise Refusal(f"{stored!r} has {array.size} elements for {groups} groups")
         times = channels // groups
         found[name] = (stored, array.changed(lambda x, n=times: np.repeat(x.reshape(-1), n), [channels]))  # type: ignore[misc]
     return context.block(config | {"center": True, "scale": True, "in_channels": channels}, context.ref(0), **found)
@@ -243,7 +243,7 @@ def group_norm(context: Context) -> Ref:
 
 def _affine(context: Context, config: dict[str, Any]) -> Ref:
     weight, bias = context.parameter(1), context.parameter(2)
-    config |= {"center": True, "scale": True, "in_channels": elements(weight[1])}
+    config |= {"center": True, "scale": True, "in_channels": weight[1].size}
     return context.block(config, context.ref(0), weight=weight, bias=bias)
 
 
@@ -311,7 +311,7 @@ def _unpacked(
 ) -> dict[str, tuple[str, Deferred]]:
     """Own name -> (name in the file, array), in the order in which MXNet and cuDNN pack them."""
     arrays = [context.builder.stored[part] for part in parts]
-    total = sum(map(elements, arrays))
+    total = sum(each.size for each in arrays)
     inputs = packed_inputs(total, rows, hidden, layers, directions)
     if inputs is None:
         raise Refusal(f"the packed parameters have {total:,} elements, which do not fit the other attributes")
@@ -322,7 +322,7 @@ def _unpacked(
         shapes[f"weight_hh_{suffix}"] = (rows, hidden)
     for _, suffix in suffixes:
         shapes |= {f"bias_ih_{suffix}": (rows,), f"bias_hh_{suffix}": (rows,)}
-    if [elements(each) for each in arrays] == [math.prod(shape) for shape in shapes.values()]:
+    if [each.size for each in arrays] == [math.prod(shape) for shape in shapes.values()]:
         return {
             own: (part, array if array.shape == shape else array.changed(lambda x, s=shape: x.reshape(s), shape))  # type: ignore[misc]
             for (own, shape), part, array in zip(shapes.items(), parts, arrays, strict=True)

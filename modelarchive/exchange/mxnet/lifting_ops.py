@@ -1,4 +1,4 @@
-"""What MXNet's operators without parameters mean: operator -> ops and activations of the vocabulary."""
+"""How MXNet's operators without parameters are lifted: to ops and activations of the vocabulary."""
 
 from __future__ import annotations
 

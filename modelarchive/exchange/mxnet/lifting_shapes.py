@@ -1,4 +1,4 @@
-"""What MXNet's operators that move elements mean: Reshape and its codes, slices, splits, orders of axes."""
+"""How MXNet's operators are lifted that move elements: Reshape and its codes, slices, splits, orders of axes."""
 
 from __future__ import annotations
 

@@ -6,11 +6,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.axes import several
 from modelarchive.exchange.formulas import layer_norm, rms_norm
 from modelarchive.exchange.mxnet.emitting import Entry
 from modelarchive.exchange.mxnet.lowering_activations import activated
 from modelarchive.exchange.mxnet.lowering_attention import ATTENTION
-from modelarchive.exchange.mxnet.lowering_context import Context
+from modelarchive.exchange.mxnet.lowering_context import Context, by_formula
 from modelarchive.exchange.mxnet.lowering_ops import OPS
 from modelarchive.exchange.mxnet.lowering_recurrent import RECURRENT
 from modelarchive.exchange.mxnet.lowering_shapes import padding, reshape
@@ -70,11 +71,12 @@ def _batch_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
 
 
 def _layer_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
-    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    axes = several(layer.axis)
     if len(axes) > 1:
         made: Entry = layer_norm(context, layer, given).tensor
         return made
-    inputs = [context.array(given[0]), *_affine(context, layer, given[0])]
+    size = None if layer.scale or layer.center else given[0].sizes[axes[0]]
+    inputs = [context.array(given[0]), *_affine(context, layer, given[0], size)]
     return context.op("LayerNorm", *inputs, axis=axes[0], eps=float(layer.epsilon))
 
 
@@ -134,11 +136,7 @@ LOWERINGS: Final[dict[str, Lowering]] = {
     "LayerNorm": Lowering("LayerNorm", _layer_norm, "written as a formula over several axes"),
     "InstanceNorm": Lowering("InstanceNorm", _instance_norm),
     "GroupNorm": Lowering("GroupNorm broadcast_mul broadcast_add", _group_norm),
-    "RMSNorm": Lowering(
-        "broadcast_mul mean sqrt broadcast_div",
-        lambda context, layer, given: rms_norm(context, layer, given).tensor,
-        "written as a formula",
-    ),
+    "RMSNorm": by_formula(rms_norm, "broadcast_mul mean sqrt broadcast_div"),
     "PReLU": Lowering("LeakyReLU", _prelu),
     **RECURRENT,
     "Activation": Lowering(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from modelarchive.exchange import formulas
 from modelarchive.exchange.mxnet.emitting import Emitter, Entry
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lowering
 from modelarchive.exchange.walking import Value
 from modelarchive.names import joined
 from modelarchive.nn.evaluate import Abstract
@@ -56,3 +58,8 @@ class Context(formulas.Context[Value]):
             raise Refusal("a number in the place of an array is not supported")
         found: Entry = value.tensor
         return found
+
+
+def by_formula(formula: Callable[[Any, Any, Any], Any], theirs: str = "") -> Lowering:
+    """The row of a kind that is written as a formula in ops of the vocabulary."""
+    return Lowering(theirs, lambda context, layer, given: formula(context, layer, given).tensor, "written as a formula")

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.axes import added, several, sliced
 from modelarchive.exchange.mxnet.emitting import Entry
 from modelarchive.exchange.mxnet.lowering_context import Context
 from modelarchive.exchange.mxnet.lowering_shapes import padding, reshape
@@ -36,7 +37,7 @@ def _unary(name: str) -> Lowering:
 
 
 def _axes(x: Value, axis: Any) -> list[int]:
-    return list(range(x.rank)) if axis is None else [axis] if isinstance(axis, int) else list(axis)
+    return list(range(x.rank)) if axis is None else several(axis)
 
 
 def _reduction(name: str) -> Lowering:
@@ -89,27 +90,13 @@ def _matmul(context: Context, arguments: Arguments, given: list[Value]) -> Entry
 def _slice(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     """Ranges by slice_axis, axes that a number drops by squeeze, new ones by expand_dims."""
     x = context.array(given[0])
-    axis, dropped, new = 0, [], []
-    result = 0
-    for index in arguments["index"]:
-        if index is None:
-            new.append(result)
-            result += 1
-            continue
-        if isinstance(index, int):
-            end = None if index == -1 else index + 1
-            x = context.op("slice_axis", x, axis=axis, begin=index, end=end)
-            dropped.append(axis)
+    ranges, dropped, new = sliced(arguments["index"])
+    for axis, begin, end, by in ranges:
+        if by == 1:
+            x = context.op("slice_axis", x, axis=axis, begin=begin or 0, end=end)
         else:
-            begin, end, by = index
-            if by in (None, 1):
-                if (begin, end) != (None, None):
-                    x = context.op("slice_axis", x, axis=axis, begin=begin or 0, end=end)
-            else:
-                whole = [None] * axis
-                x = context.op("slice", x, begin=[*whole, begin], end=[*whole, end], step=[*whole, by])
-            result += 1
-        axis += 1
+            whole = [None] * axis
+            x = context.op("slice", x, begin=[*whole, begin], end=[*whole, end], step=[*whole, by])
     if dropped:
         if len(dropped) >= given[0].rank + len(new):
             raise Refusal("a result without axes is not supported")
@@ -139,15 +126,12 @@ def _squeeze(context: Context, arguments: Arguments, given: list[Value]) -> Entr
     axis = arguments["axis"]
     if axis is None:
         raise Refusal("squeezing whichever axes have size 1 is not supported")
-    return context.op("squeeze", context.array(given[0]), axis=[axis] if isinstance(axis, int) else list(axis))
+    return context.op("squeeze", context.array(given[0]), axis=several(axis))
 
 
 def _expand(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
-    axis = arguments["axis"]
-    axes = [axis] if isinstance(axis, int) else list(axis)
-    total = given[0].rank + len(axes)
     x = context.array(given[0])
-    for each in sorted(one % total for one in axes):
+    for each in added(arguments["axis"], given[0].rank):
         x = context.op("expand_dims", x, axis=each)
     return x
 

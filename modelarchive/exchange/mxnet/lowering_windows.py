@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from modelarchive.exchange.axes import channels_first, channels_last
 from modelarchive.exchange.mxnet.emitting import Entry
 from modelarchive.exchange.mxnet.lowering_activations import activated
 from modelarchive.exchange.mxnet.lowering_context import Context
@@ -18,13 +19,13 @@ Lower = Callable[[Context, Any, list[Value]], Entry]
 
 def _first(context: Context, layer: Any, x: Entry) -> Entry:
     """MXNet on a processor computes with the channels first only."""
-    last = len(layer.layout) - 1
-    return context.op("transpose", x, axes=[0, last, *range(1, last)]) if layer.layout[-1] == "C" else x
+    order = channels_first(layer.layout)
+    return x if order is None else context.op("transpose", x, axes=order)
 
 
 def _last(context: Context, layer: Any, x: Entry) -> Entry:
-    last = len(layer.layout) - 1
-    return context.op("transpose", x, axes=[0, *range(2, last + 1), 1]) if layer.layout[-1] == "C" else x
+    order = channels_last(layer.layout)
+    return x if order is None else context.op("transpose", x, axes=order)
 
 
 def _padded(context: Context, layer: Any, x: Entry) -> tuple[Entry, list[int]]:

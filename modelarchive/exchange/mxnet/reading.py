@@ -14,10 +14,10 @@ from modelarchive import dtypes
 from modelarchive.architecture import Checked, check
 from modelarchive.errors import ConversionError, FormatError, SpecError, counted
 from modelarchive.exchange.budget import reading
-from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred, fitted
+from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred, few, fitted
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.mxnet import naming
-from modelarchive.exchange.mxnet.drawing import input_position
+from modelarchive.exchange.mxnet.drawing import SymbolBuilder, input_position
 from modelarchive.exchange.mxnet.importing import Importer
 from modelarchive.exchange.mxnet.inputs import Shape, candidates, declared_shapes
 from modelarchive.exchange.mxnet.ndarrays import is_ndarray_file, read_arrays
@@ -147,7 +147,7 @@ def _model(symbol_path: Path, arrays_path: Any, inputs: Inputs | None, notes: li
     first: tuple[Importer, list[tuple[str, str]]] | None = None
     tries = candidates(shapes) if inputs is None else iter([shapes])
     for number, each in enumerate(tries):
-        importer = Importer(symbol, arrays, each, _dtypes(inputs))
+        importer = Importer(SymbolBuilder(symbol, arrays, each, _dtypes(inputs)))
         importer.run()
         model, problems = None, importer.report.problems
         if not problems:
@@ -238,9 +238,9 @@ def _bundle(
         notes.append(Note("(nodes)", f"{counted(unneeded, 'node')} left out: no output needs them"))
     variables = [node for node in symbol.nodes if node.op == VARIABLE]
     if about := list(dict.fromkeys(name for node in variables for name in node.attributes.unread())):
-        listed = ", ".join(map(short, about[:8]))
+        listed = few(map(short, about))
         notes.append(Note("(attributes)", f"left out, where they stand at inputs and parameters: {listed}"))
     if symbol.left:
-        notes.append(Note("(symbol)", f"left out, as nothing is known of them: {', '.join(symbol.left[:8])}"))
+        notes.append(Note("(symbol)", f"left out, as nothing is known of them: {few(symbol.left)}"))
     metadata = {"source": {"format": "MXNet symbol", "version": symbol.version}}
     return Bundle(parameters, model.architecture, metadata=metadata, notes=notes, known=model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -111,7 +110,7 @@ class NestedBuilder(GraphBuilder):
                 return constant.part()
         named = bool(constant.stored) and not constant.changed
         is_parameter = named and (self._is_own or (array.shape and array.dtype.kind not in "biu"))
-        if math.prod(array.shape) <= MAX_LITERAL and array.dtype.kind != "c" and not is_parameter:
+        if array.size <= MAX_LITERAL and array.dtype.kind != "c" and not is_parameter:
             return self.literal(constant.numpy(), preferred)
         name = (self.owners.get(constant.stored) if named else None) or self._own(constant, preferred)
         return self.parameter(preferred, name, array)
@@ -178,7 +177,7 @@ class NestedBuilder(GraphBuilder):
             self._without_bias.pop(self._first_result[key], None)
         is_first = key not in self._declared
         path = self._path(preferred, kind, parameters) if parameters else []
-        ref = self.layer(preferred, block, refs, arrays, path=path)
+        ref = self.layer(preferred, block, refs, arrays, path=path, key=key)
         for own, each in parameters.items():
             if each.key:
                 self.sources[names.joined(self._declared[key], own)] = (each.stored, each.changed)

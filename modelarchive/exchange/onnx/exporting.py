@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from modelarchive import dtypes
+from modelarchive.exchange.formulas import FORMULAS
 from modelarchive.exchange.onnx.emitting import Emitter, Entry
 from modelarchive.exchange.onnx.lowering import LOWERINGS
-from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value, computed
+from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value, by_formula, computed
 from modelarchive.exchange.onnx.words import CODES
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.walking import Walker
@@ -33,7 +34,7 @@ class Exporter(Walker[Value, Lowering]):
     system = "ONNX"
 
     def __init__(self, arrays: Mapping[str, Deferred], inputs: Sequence[str] = ()) -> None:
-        super().__init__(LOWERINGS)
+        super().__init__({**{kind: by_formula(each) for kind, each in FORMULAS.items()}, **LOWERINGS})
         self.emitter = Emitter(arrays, inputs, self.report)
 
     def run(self, block: Block, inputs: Sequence[tuple[str, Abstract]]) -> list[tuple[Entry, Abstract]]:

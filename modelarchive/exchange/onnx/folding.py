@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import numpy as np
@@ -55,7 +54,7 @@ def _arrays(context: Context) -> list[Any]:
 def _array(context: Context, operand: Operand) -> Any:
     if not isinstance(operand, Constant):
         return operand.array if isinstance(operand, Sizes) else None
-    size = math.prod(operand.array.shape)
+    size = operand.array.size
     if context.node.op in _SHAPES:
         return np.broadcast_to(np.zeros((), np.bool_), operand.array.shape)
     if size > MAX_FOLDED:

@@ -1,16 +1,14 @@
-"""From a graph of ONNX to an architecture: walks the nodes, and asks the table what each one means."""
+"""From a graph of ONNX to an architecture: walks the nodes, and lifts each by its row."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any, Final
 
-from modelarchive.architecture.schema import shortened
 from modelarchive.errors import SpecError
 from modelarchive.exchange import budget
-from modelarchive.exchange.bundle import Note
+from modelarchive.exchange.bundle import Note, few
 from modelarchive.exchange.drawing import Ref, Report
 from modelarchive.exchange.onnx.drawing import NestedBuilder
 from modelarchive.exchange.onnx.folding import folded
@@ -24,8 +22,8 @@ from modelarchive.exchange.refusal import Refusal, refusing
 
 #: Functions and branches inside each other.
 MAX_DEPTH: Final = 32
-#: Names that one note lists.
-_MAX_LISTED: Final = 10
+#: Nodes that no output needs, of which one note lists a few.
+_MAX_DEAD: Final = 10
 
 
 class Importer:
@@ -75,7 +73,7 @@ class Importer:
     def _nodes(self, nodes: Sequence[Node], outputs: Sequence[str], scope: Scope) -> list[Operand]:
         """Walk the nodes of a graph, a branch or a function."""
         wanted = needed(nodes, outputs, self.uses)
-        if len(wanted) < len(nodes) and len(self._dead) < _MAX_LISTED:
+        if len(wanted) < len(nodes) and len(self._dead) < _MAX_DEAD:
             kept = set(map(id, wanted))
             self._dead.update({_where(node): None for node in nodes if id(node) not in kept})
         for node in wanted:
@@ -121,9 +119,9 @@ class Importer:
         """What the outputs do not need."""
         notes = []
         if self._dead:
-            notes.append(Note(_listed(self._dead), "is left out: no output needs what it computes"))
+            notes.append(Note(few(self._dead), "is left out: no output needs what it computes"))
         if unused := [name for name in self.model.functions if name not in self._called]:
-            notes.append(Note(_listed(unused), "is a function that nothing calls, and is left out"))
+            notes.append(Note(few(unused), "is a function that nothing calls, and is left out"))
         return notes
 
     def _result(self, context: Context) -> Any:
@@ -187,9 +185,3 @@ class Importer:
 
 def _where(node: Node) -> str:
     return node.name or (node.outputs[0] if node.outputs else node.op)
-
-
-def _listed(names: Collection[str]) -> str:
-    """The first of some names."""
-    first = [shortened(name, 100) for name in islice(names, _MAX_LISTED)]
-    return ", ".join(first) + (f" and {len(names) - len(first):,} more" if len(names) > len(first) else "")

@@ -1,8 +1,7 @@
-"""One operator on its way into the graph: what the table of operators works on."""
+"""One operator on its way into the graph: what the functions of the table work on."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -105,7 +104,7 @@ class Context:
     def constant(self, index: int) -> np.ndarray:
         """The values of an input."""
         stored = self.stored(index)
-        budget.spend(f"{self.node.op} {self.name!r}", elements=math.prod(stored.array.shape))
+        budget.spend(f"{self.node.op} {self.name!r}", elements=stored.array.size)
         return stored.numpy()
 
     def stored(self, index: int) -> Constant:
@@ -118,7 +117,7 @@ class Context:
     def integers(self, index: int) -> list[int]:
         """The values of an input that is a list of integers."""
         array = self.stored(index).array
-        if array.ndim > 1 or array.dtype.kind not in "iu" or math.prod(array.shape) > 128:
+        if array.ndim > 1 or array.dtype.kind not in "iu" or array.size > 128:
             raise Refusal(f"input {index} of {self.node.op} is no list of integers")
         return [int(each) for each in self.constant(index).reshape(-1)]
 
@@ -129,7 +128,7 @@ class Context:
 
     def number(self, index: int) -> Any:
         """The value of an input with one element."""
-        if (size := math.prod(self.stored(index).array.shape)) != 1:
+        if (size := self.stored(index).array.size) != 1:
             raise Refusal(f"input {index} of {self.node.op} has {size:,} elements, expected one")
         array = self.constant(index)
         return array.reshape(-1)[0].item() if array.dtype.kind != "V" else float(array.reshape(-1)[0])

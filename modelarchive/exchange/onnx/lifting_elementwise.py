@@ -1,4 +1,4 @@
-"""What ONNX's operators mean that work element by element, or compare, choose and convert."""
+"""How ONNX's operators are lifted that work element by element, or compare, choose and convert."""
 
 from __future__ import annotations
 

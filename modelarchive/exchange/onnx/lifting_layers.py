@@ -1,8 +1,7 @@
-"""What ONNX's operators with parameters mean: products, normalisations; and what works along axes."""
+"""How ONNX's operators with parameters are lifted: products, normalisations; and those that work along axes."""
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import numpy as np
@@ -110,7 +109,7 @@ def _batch_norm(context: Context) -> Ref:
         "epsilon": epsilon,
         "center": True,
         "scale": True,
-        "in_channels": math.prod(found["weight"].array.shape),
+        "in_channels": found["weight"].array.size,
     }
     return context.block(config, context.ref(0), **found)
 
@@ -178,12 +177,12 @@ def _affine(context: Context, config: dict[str, Any], *, repeats: int = 1) -> Re
     for name, index in (("weight", 1), ("bias", 2)):
         each = context.stored(index)
         if repeats > 1:
-            size = math.prod(each.array.shape) * repeats
+            size = each.array.size * repeats
             context.make(size)
             array = each.array.changed(lambda x: np.repeat(x.reshape(-1), repeats), (size,))
             each = Constant(array, each.stored, each.then(f"repeated {repeats}"))
         found[name] = each
-    config |= {"center": True, "scale": True, "in_channels": math.prod(found["weight"].array.shape)}
+    config |= {"center": True, "scale": True, "in_channels": found["weight"].array.size}
     return context.block(config, context.ref(0), **found)
 
 

@@ -1,4 +1,4 @@
-"""What ONNX's recurrences mean: one layer of an RNN, LSTM or GRU, its gates in the vocabulary's order."""
+"""How ONNX's recurrences are lifted: one layer of an RNN, LSTM or GRU, its gates in the vocabulary's order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ONNX's operators mean that choose elements: by ranges, by indices, by masks made while reading."""
+"""How ONNX's operators are lifted that choose elements: by ranges, by indices, by masks made while reading."""
 
 from __future__ import annotations
 

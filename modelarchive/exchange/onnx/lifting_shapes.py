@@ -1,4 +1,4 @@
-"""What ONNX's operators mean that move elements, choose some, or repeat them; and those that make constants."""
+"""How ONNX's operators are lifted that move elements or repeat them; and those that make constants."""
 
 from __future__ import annotations
 

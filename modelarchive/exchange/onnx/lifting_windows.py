@@ -1,4 +1,4 @@
-"""What ONNX's convolutions and poolings mean, and what changes the size of images."""
+"""How ONNX's convolutions and poolings are lifted, and what changes the size of images."""
 
 from __future__ import annotations
 

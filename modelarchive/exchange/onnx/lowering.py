@@ -10,7 +10,7 @@ from modelarchive.exchange.formulas import rms_norm
 from modelarchive.exchange.onnx.emitting import Entry
 from modelarchive.exchange.onnx.lowering_activations import ELEMENTWISE, activated
 from modelarchive.exchange.onnx.lowering_attention import ATTENTION
-from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value
+from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value, by_formula
 from modelarchive.exchange.onnx.lowering_ops import OPS
 from modelarchive.exchange.onnx.lowering_recurrent import RECURRENT
 from modelarchive.exchange.onnx.lowering_shapes import indices, padded, reshaped, transposed
@@ -166,11 +166,7 @@ LOWERINGS: Final[dict[str, Lowering]] = {
     **WINDOWS,
     "BatchNorm": Lowering("BatchNormalization", _batch_norm),
     "LayerNorm": Lowering("LayerNormalization", _layer_norm),
-    "RMSNorm": Lowering(
-        "ReduceMean Sqrt Div Mul",
-        lambda context, layer, given: rms_norm(context, layer, given).tensor,
-        losses="written as a formula",
-    ),
+    "RMSNorm": by_formula(rms_norm, "ReduceMean Sqrt Div Mul"),
     "InstanceNorm": Lowering("InstanceNormalization", _instance_norm, single=True),
     "GroupNorm": Lowering(
         "Reshape InstanceNormalization Mul Add", _group_norm, single=True, losses="written as a formula"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -115,6 +115,13 @@ class Context(formulas.Context[Value]):
         """A parameter, in the dtype in which the results are computed."""
         shape = parameter.known_shape
         return Value(self.parameter(parameter), Abstract((shape, shape), self.dtype))
+
+
+def by_formula(formula: Callable[[Any, Any, Any], Any], theirs: str = "") -> Lowering:
+    """The row of a kind that is written as a formula in ops of the vocabulary."""
+    return Lowering(
+        theirs, lambda context, layer, given: formula(context, layer, given).tensor, losses="written as a formula"
+    )
 
 
 def computed(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.axes import several
 from modelarchive.exchange.onnx.emitting import Entry
 from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value, computed
 from modelarchive.exchange.onnx.lowering_shapes import SHAPES
@@ -46,7 +47,7 @@ def _axes(context: Context, arguments: Arguments) -> list[Entry]:
     axis = arguments["axis"]
     if axis is None:
         return []
-    return [context.ints([axis] if isinstance(axis, int) else axis)]
+    return [context.ints(several(axis))]
 
 
 def _reduction(op: str) -> Lowering:
@@ -75,11 +76,11 @@ def _var(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
 def _degrees(context: Context, given: Value, x: Entry, arguments: Arguments) -> Entry:
     """How many elements are reduced, less ddof."""
     axis = arguments["axis"]
-    several = range(given.rank) if axis is None else [axis] if isinstance(axis, int) else axis
-    sizes = [given.sizes[each] for each in several]
+    axes = range(given.rank) if axis is None else several(axis)
+    sizes = [given.sizes[each] for each in axes]
     if None not in sizes:
         return context.made(math.prod(int(size or 0) for size in sizes) - arguments["ddof"])
-    found = context.op("Gather", context.op("Shape", x), context.ints([each % given.rank for each in several]), axis=0)
+    found = context.op("Gather", context.op("Shape", x), context.ints([each % given.rank for each in axes]), axis=0)
     count = context.op("Sub", context.op("ReduceProd", found, keepdims=0), context.made(arguments["ddof"], np.int64))
     return context.cast(count, np.int64, context.dtype)
 

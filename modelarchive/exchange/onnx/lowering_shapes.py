@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.axes import several, sliced
 from modelarchive.exchange.onnx.emitting import Entry
 from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value
 from modelarchive.ops.selection import pad_value
@@ -65,18 +66,18 @@ def padded(context: Context, x: Value, pairs: Sequence[Sequence[int]], mode: str
 
 
 def _reshape(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
-    return reshaped(context, given[0], _several(arguments["shape"]))
+    return reshaped(context, given[0], several(arguments["shape"]))
 
 
 def _broadcast_to(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
-    return _shaped(context, "Expand", given[0], _several(arguments["shape"]), given[1])
+    return _shaped(context, "Expand", given[0], several(arguments["shape"]), given[1])
 
 
 def _squeeze(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     x = given[0]
     axes = [axis for axis, size in enumerate(x.sizes) if size == 1]
     if arguments["axis"] is not None:
-        axes = [axis % x.rank for axis in _several(arguments["axis"])]
+        axes = [axis % x.rank for axis in several(arguments["axis"])]
     elif None in x.sizes:
         context.note("an axis whose size is not fixed stays, also where it is 1")
     return (
@@ -87,34 +88,18 @@ def _squeeze(context: Context, arguments: Arguments, given: list[Value]) -> Entr
 
 
 def _expand_dims(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
-    return context.op("Unsqueeze", context.array(given[0]), context.ints(_several(arguments["axis"])))
+    return context.op("Unsqueeze", context.array(given[0]), context.ints(several(arguments["axis"])))
 
 
 def _slice(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     """Slice takes ranges; then the axes that a number drops go, and new ones come."""
-    ranges: list[tuple[int, int, int, int]] = []
-    dropped, new = [], []
-    axis = result = 0
-    for index in arguments["index"]:
-        if index is None:
-            new.append(result)
-            result += 1
-            continue
-        if isinstance(index, int):
-            ranges.append((axis, index, index + 1 if index != -1 else _END, 1))
-            dropped.append(axis)
-        else:
-            begin, end, step = index
-            step = 1 if step is None else step
-            begin = (0 if step > 0 else _END) if begin is None else begin
-            end = (_END if step > 0 else -_END) if end is None else end
-            if (begin, end, step) != (0, _END, 1):
-                ranges.append((axis, begin, end, step))
-            result += 1
-        axis += 1
+    ranges, dropped, new = sliced(arguments["index"])
     x = context.array(given[0])
     if ranges:
-        axes, starts, ends, steps = (list(each) for each in zip(*ranges, strict=True))
+        axes = [axis for axis, *_ in ranges]
+        steps = [step for *_, step in ranges]
+        starts = [(0 if step > 0 else _END) if start is None else start for _, start, _, step in ranges]
+        ends = [(_END if step > 0 else -_END) if stop is None else stop for _, _, stop, step in ranges]
         x = context.op("Slice", x, *map(context.ints, (starts, ends, axes, steps)))
     x = context.op("Squeeze", x, context.ints(dropped)) if dropped else x
     x = context.op("Unsqueeze", x, context.ints(new)) if new else x
@@ -193,10 +178,6 @@ def _where(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
 
 def _shape_of(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     return context.op("Shape", context.array(given[0]))
-
-
-def _several(value: Any) -> list[Any]:
-    return [value] if isinstance(value, int) else list(value)
 
 
 #: Op -> how it is lowered.

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.exchange.axes import channels_first, channels_last
 from modelarchive.exchange.onnx.emitting import Entry
 from modelarchive.exchange.onnx.lowering_activations import activated
 from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value
@@ -16,13 +17,13 @@ Lower = Callable[[Context, Any, list[Value]], Entry]
 
 def _first(context: Context, layer: Any, x: Entry) -> Entry:
     """The channels behind the batch, where ONNX has them."""
-    last = len(layer.layout) - 1
-    return context.op("Transpose", x, perm=[0, last, *range(1, last)]) if layer.layout[-1] == "C" else x
+    order = channels_first(layer.layout)
+    return x if order is None else context.op("Transpose", x, perm=order)
 
 
 def _last(context: Context, layer: Any, x: Entry) -> Entry:
-    last = len(layer.layout) - 1
-    return context.op("Transpose", x, perm=[0, *range(2, last + 1), 1]) if layer.layout[-1] == "C" else x
+    order = channels_last(layer.layout)
+    return x if order is None else context.op("Transpose", x, perm=order)
 
 
 def _spatial(layer: Any, given: Value) -> list[int | None]:

@@ -48,6 +48,11 @@ def header(messages: Sequence[bytes]) -> bytes:
     return _prefix(len(body)) + body
 
 
+def header_bytes(messages: int) -> int:
+    """Bytes of a header whose messages have so many, without its checksum."""
+    return len(_prefix(messages)) + messages
+
+
 def _prefix(size: int) -> bytes:
     width = 0 if size < 1 << 8 else 1 if size < 1 << 16 else 2
     return b"OHDR" + bytes([2, width]) + size.to_bytes(1 << width, "little")
@@ -120,6 +125,10 @@ def group(heap: bytes, tree: bytes) -> list[bytes]:
     return [_message(_LINK_INFO, b"\0\0" + heap + tree), _message(_GROUP_INFO, b"\0\0", _CONSTANT)]
 
 
+#: Bytes of the messages of :func:`group`.
+GROUP_BYTES: Final = sum(map(len, group(UNDEFINED, UNDEFINED)))
+
+
 def link(name: bytes) -> bytes:
     """What a group knows of a member, by a hard link: its address follows.
 
@@ -136,6 +145,10 @@ def link(name: bytes) -> bytes:
 def link_message(body: bytes) -> bytes:
     """A link that stands in a group's header."""
     return _message(_LINK, body)
+
+
+#: Bytes that the message of a link has beside what :func:`link` gives.
+LINK_BYTES: Final = len(link_message(b"")) + ADDRESS
 
 
 @lru_cache(4096)

@@ -12,7 +12,7 @@ from modelarchive.store.contents import Contents, Entry, Text
 from modelarchive.store.hdf5 import chunk_tree, headers
 from modelarchive.store.hdf5.attributes import Attributes, is_drawable
 from modelarchive.store.hdf5.checksum import checksums
-from modelarchive.store.hdf5.headers import ADDRESS, CHECKSUM, UNDEFINED, Header
+from modelarchive.store.hdf5.headers import ADDRESS, CHECKSUM, GROUP_BYTES, LINK_BYTES, UNDEFINED, Header
 from modelarchive.store.hdf5.links import MOST_IN_HEADER, Links
 from modelarchive.store.hdf5.types import array_type, string_type
 
@@ -44,9 +44,9 @@ class _Group:
         self._links = [headers.link(name) for name in self.members]
         if len(self._links) > MOST_IN_HEADER:
             self.outside = Links(list(self.members), [len(link) + ADDRESS for link in self._links])
-        inside = self._inside([UNDEFINED] * len(self._links))
-        header = headers.header([*headers.group(UNDEFINED, UNDEFINED), *self.attributes, *inside])
-        return [len(header) + CHECKSUM, *(self.outside.parts if self.outside else ())]
+        links = [] if self.outside else self._links
+        messages = GROUP_BYTES + sum(map(len, self.attributes)) + sum(map(len, links)) + len(links) * LINK_BYTES
+        return [headers.header_bytes(messages) + CHECKSUM, *(self.outside.parts if self.outside else ())]
 
     def _inside(self, addresses: list[bytes]) -> list[bytes]:
         """The links that are messages of the header."""

@@ -292,3 +292,14 @@ def test_zoo_networks_have_no_copies_of_shared_parameters():
     model = build_model(net, inputs=x)
     count = sum(int(np.prod(each.shape)) for each in model.weights if "seed" not in each.path)
     assert count == sum(each.size for each in _values(net))
+
+
+def test_a_kind_without_a_row_is_its_formula(monkeypatch):
+    from modelarchive.exchange.keras.lowering import LOWERINGS
+
+    rows = {word: row for word, row in LOWERINGS.items() if word not in ("LayerNorm", "RMSNorm")}
+    monkeypatch.setattr("modelarchive.exchange.keras.exporting.LOWERINGS", rows)
+    net = nn.Sequential(nn.LayerNorm((1, 2)), nn.RMSNorm((2, 1)), nn.LayerNorm(center=False))
+    net.initialize(seed=0)
+    model = same_outputs(net, np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32))
+    assert not any("Normalization" in type(each).__name__ for each in model.layers)

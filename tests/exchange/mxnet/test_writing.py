@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 import modelarchive as ma
 from modelarchive import nn, ops, zoo
 from modelarchive.exchange import mxnet
+from modelarchive.exchange.mxnet.lowering import LOWERINGS
 from modelarchive.ops.activation import ACTIVATIONS
 from tests.cases.networks import network as zoo_network
 from tests.conftest import ROOT
@@ -83,6 +85,19 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Block], tuple[np.ndarray, ...]]] = {
             nn.PReLU(),
             nn.LayerNorm(),
             nn.RMSNorm(),
+        ),
+        (IMAGE,),
+    ),
+    "normalisation of other axes": (
+        lambda: nn.Sequential(
+            nn.GroupNorm(5, axis=-1),
+            nn.InstanceNorm(axis=2),
+            nn.InstanceNorm(axis=-1, scale=True, center=True),
+            nn.LayerNorm((1, -1)),
+            nn.LayerNorm(scale=False, center=False),
+            nn.RMSNorm((3, 1)),
+            nn.RMSNorm(1, scale=False),
+            nn.PReLU(axis=-1),
         ),
         (IMAGE,),
     ),
@@ -311,3 +326,16 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     assert {"(architecture)", "metadata['license']"} <= {note.where for note in notes}
     with pytest.raises(ma.ConversionError, match="architecture"):
         mxnet.write({"x": np.zeros(3)}, tmp_path / "other-symbol.json")
+
+
+def test_a_kind_without_a_row_is_written_as_its_formula(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {word: row for word, row in LOWERINGS.items() if word not in ("LayerNorm", "RMSNorm")}
+    monkeypatch.setattr("modelarchive.exchange.mxnet.exporting.LOWERINGS", rows)
+    network = nn.Sequential(nn.LayerNorm((1, 2)), nn.RMSNorm((2, 1)), nn.LayerNorm(center=False))
+    network.initialize(seed=0)
+    mxnet.write(network, tmp_path / "net-symbol.json", inputs=SEQUENCE)
+    operators = {each["op"] for each in json.loads((tmp_path / "net-symbol.json").read_text("utf-8"))["nodes"]}
+    assert {"mean", "sqrt", "broadcast_div"} < operators
+    assert "LayerNorm" not in operators
+    bundle = mxnet.read(tmp_path / "net-0000.params", inputs=[(None, *SEQUENCE.shape[1:])])
+    close(bundle.build()(SEQUENCE), [np.asarray(network(SEQUENCE))])

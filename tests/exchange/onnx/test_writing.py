@@ -12,6 +12,7 @@ import modelarchive as ma
 from modelarchive import nn, ops
 from modelarchive.exchange.bundle import Bundle
 from modelarchive.exchange.onnx import writing
+from modelarchive.exchange.onnx.lowering import LOWERINGS
 from modelarchive.exchange.onnx.writing import write
 from tests.cases.networks import NETWORKS, network
 from tests.exchange.onnx.live import assert_close, onnx, run, same_outputs
@@ -368,3 +369,12 @@ def test_memory_holds_one_array_and_not_the_model(tmp_path, external):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 2 * 2048 * 2048 * 4, f"{int(done.stdout) / 2**24:.2f} arrays, of 10"
+
+
+def test_a_kind_without_a_row_is_written_as_its_formula(tmp_path, monkeypatch):
+    rows = {word: row for word, row in LOWERINGS.items() if word not in ("LayerNorm", "RMSNorm")}
+    monkeypatch.setattr("modelarchive.exchange.onnx.exporting.LOWERINGS", rows)
+    net = nn.Sequential(nn.LayerNorm((1, 2)), nn.RMSNorm((2, 1)), nn.LayerNorm(center=False))
+    net.initialize(seed=0)
+    path = same_outputs(net, tmp_path, np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32))
+    assert {node.op_type for node in onnx.load(path).graph.node} >= {"ReduceMean", "Sqrt", "Div"}
