@@ -11,6 +11,9 @@ from tests.documents import Runner, examples
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
+#: Those whose examples take more than a second.
+SLOW = {"README.md", "cli.md", "exchange.md", "quickstart.md", "transplant.md"}
+
 DOCUMENT = """\
 ```python
 x = 1
@@ -53,7 +56,11 @@ $ false  # exit 1
 
 # Of Keras' PyTorch backend, which is not ours.
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "document",
+    [pytest.param(each, marks=[pytest.mark.slow] if each.name in SLOW else []) for each in DOCUMENTS],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
 def test_examples_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "work"
     folder.mkdir()

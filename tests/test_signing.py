@@ -114,6 +114,7 @@ def test_another_key_or_another_file(path: Path, keys: tuple[Path, Path], tmp_pa
         signing.check(path, keys[1])
 
 
+@pytest.mark.slow
 def test_every_byte_counts(path: Path, keys: tuple[Path, Path]) -> None:
     """A bit anywhere in the file, padding included: nothing that is signed can be changed."""
     signing.sign(path, keys[0])

@@ -222,6 +222,7 @@ class TestTorch:
         for name, (_, way) in given.items():
             assert way in lines[f"data[{name!r}]"], name
 
+    @pytest.mark.slow
     def test_a_distributed_tensor_is_told_by_its_way_out(self, tmp_path):
         code = """
 import os, sys, torch, torch.distributed as dist, torch.distributed.tensor as dt

@@ -217,6 +217,7 @@ def bomb() -> dict[str, Any]:
     return block
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture",
     [
@@ -258,6 +259,7 @@ def chain(length: int) -> dict[str, Any]:
     return whole(graph(*nodes, outputs=(f"n{length - 1}",)))
 
 
+@pytest.mark.slow
 def test_time_is_linear() -> None:
     def seconds(length: int) -> float:
         architecture = chain(length)
@@ -367,12 +369,14 @@ def answer(architecture: Any) -> None:
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.mark.slow
 @FUZZ
 @given(mutated(SMALL))
 def test_any_change_gives_an_answer(architecture: Any) -> None:
     answer(architecture)
 
 
+@pytest.mark.slow
 @settings(FUZZ, max_examples=100)
 @given(mutated(SEED))
 def test_any_change_of_a_real_network_gives_an_answer(architecture: Any) -> None:

@@ -193,6 +193,7 @@ def test_they_validate() -> None:
     assert list(again["model"]["structure"]["dict"]) == ["b", "a", "c"]
 
 
+@pytest.mark.slow
 @settings(FUZZ)
 @given(mutated(LITERALS))
 def test_any_change_gives_an_answer(architecture: Any) -> None:

@@ -58,6 +58,7 @@ def test_the_examples_are_valid(name: str) -> None:
     jsonschema.Draft202012Validator(vocabulary.piece(name)).validate(PIECES[name])
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(sorted(PIECES)).flatmap(lambda name: st.tuples(st.just(name), mutated(PIECES[name]) | JSON)))
 def test_both_agree(case: tuple[str, Any]) -> None:

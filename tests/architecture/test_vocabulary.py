@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from modelarchive.nn.kinds import KINDS
 from modelarchive.ops.activation import ACTIVATIONS
 
 SCHEMAS = vocabulary.all_schemas()
-#: The two lists that grow when a word enters the vocabulary.
-GROWING = {"block-1", "op-1"}
+#: The two lists that grow when a word enters the vocabulary: which word, and where its schemas lie.
+GROWING = {"block-1": ("kind", "kinds/"), "op-1": ("op", "ops/")}
 PINNED = Path(__file__).with_name("published_schemas.json")
 
 
@@ -105,27 +106,47 @@ def test_every_keyword_is_compiled() -> None:
         compiled(f"op {name}")
 
 
+@pytest.mark.parametrize("name", GROWING)
+def test_the_lists_are_those_of_the_files(name: str) -> None:
+    assert _file(name).read_text("utf-8") == listing(name), "run: python -m tests.architecture.test_vocabulary"
+
+
 def test_published_schemas_do_not_change() -> None:
     """A published file never changes: a changed kind is a new version beside it.
 
-    After adding schemas: ``python -m tests.architecture.test_vocabulary`` pins the new ones.
+    After adding schemas: ``python -m tests.architecture.test_vocabulary`` lists and pins the new ones.
     """
     pinned = json.loads(PINNED.read_text("utf-8"))
     assert {name: digest for name, digest in digests().items() if name in pinned} == pinned
-    assert set(pinned) == set(SCHEMAS) - GROWING
+    assert set(pinned) == set(SCHEMAS) - set(GROWING)
 
 
 def digests() -> dict[str, str]:
-    found = {}
-    for name in SCHEMAS:
-        file = vocabulary.folder()
-        for part in f"{name}.json".split("/"):
-            file = file / part
-        if name not in GROWING:
-            found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
-    return found
+    return {name: hashlib.sha256(_file(name).read_bytes()).hexdigest() for name in SCHEMAS if name not in GROWING}
+
+
+def listing(name: str) -> str:
+    """A list that grows, with every kind or op that has a schema."""
+    word, folder = GROWING[name]
+    schema = json.loads(json.dumps(SCHEMAS[name]))
+    names = {each["properties"][word]["const"]: path for path, each in SCHEMAS.items() if path.startswith(folder)}
+    schema["properties"][word]["enum"] = sorted(names)
+    schema["allOf"] = [
+        {"if": {"properties": {word: {"const": each}}, "required": [word]}, "then": {"$ref": vocabulary.URN + path}}
+        for each, path in sorted(names.items())
+    ]
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _file(name: str) -> Traversable:
+    file = vocabulary.folder()
+    for part in f"{name}.json".split("/"):
+        file = file / part
+    return file
 
 
 if __name__ == "__main__":
     pinned = json.loads(PINNED.read_text("utf-8")) if PINNED.exists() else {}
     PINNED.write_text(json.dumps(digests() | pinned, indent=1) + "\n", "utf-8")
+    for each in GROWING:
+        Path(str(_file(each))).write_text(listing(each), "utf-8")

@@ -18,6 +18,7 @@ from tests.benchmarks.workloads import SIZES, WORKLOADS
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_section_runs(section: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if section == "checkpoint":

@@ -48,6 +48,7 @@ def test_a_folder_that_cannot_be_made(run: Run, tmp_path: Path) -> None:
     assert "file" in done.err
 
 
+@pytest.mark.slow
 def test_pytorch_s_chapters_hold(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     figures = run("demo", "--torch", "--folder", tmp_path / "demo", "--json").json
@@ -62,6 +63,7 @@ def test_pytorch_s_chapters_hold(run: Run, tmp_path: Path) -> None:
     assert figures["seconds"] < 60
 
 
+@pytest.mark.slow
 def test_pytorch_s_chapters_are_printed(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     done = run("demo", "--torch", "--folder", tmp_path / "demo")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,12 @@ SPELLING = re.compile(r"(?<![\w-])[a-z_]+=(?!=)")
 THEIRS = re.compile(rf"padding='same'|training=True|momentum=None|from_flax=True|dtype=torch.*|{CALL}")
 
 
-def texts() -> Iterator[tuple[Path, int, str]]:
+@functools.cache
+def texts() -> list[tuple[Path, int, str]]:
+    return list(_texts())
+
+
+def _texts() -> Iterator[tuple[Path, int, str]]:
     """Every text in the package that is no docstring, and in no `__repr__`; of an f-string, with X for its values."""
     for path in sorted(PACKAGE.rglob("*.py")):
         if "cli" in path.relative_to(PACKAGE).parts:
@@ -48,6 +54,7 @@ def texts() -> Iterator[tuple[Path, int, str]]:
                 yield path, node.lineno, node.value
 
 
+@pytest.mark.slow
 def test_every_text_of_the_package_is_said_in_options() -> None:
     known = commands()
     seen = 0
@@ -62,6 +69,7 @@ def test_every_text_of_the_package_is_said_in_options() -> None:
     assert seen > 20
 
 
+@pytest.mark.slow
 def test_the_table_is_not_stale() -> None:
     everything = "\n".join(text for _, _, text in texts())
     for sentence in SENTENCES:

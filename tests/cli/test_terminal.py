@@ -77,6 +77,7 @@ def bert(path: Path, metadata: dict[str, Any], change: Callable[[np.ndarray], np
     save_bundle(path, Bundle(changed, bundle.architecture, metadata=metadata))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 80, 100])
 @pytest.mark.parametrize(
     "arguments", [["show"], ["show", "--tree"], ["show", "--stats"], ["verify"]], ids=lambda each: "-".join(each)
@@ -100,6 +101,7 @@ def test_nothing_is_wider_than_the_terminal_and_no_number_is_cut(
         assert "characters more" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 80])
 def test_reports_fit_too(deep: Path, columns: int) -> None:
     folder = deep.parent

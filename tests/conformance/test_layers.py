@@ -20,6 +20,7 @@ SOME = settings(
 FEWER = settings(SOME, max_examples=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KIND_CASES)
 @SOME
 @given(data=st.data())

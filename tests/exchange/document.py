@@ -26,7 +26,7 @@ MOST_NAMES = 24
 MISTAKES = PAGES / "mistakes.md"
 #: The page that lists the systems.
 OVERVIEW = ROOT / "docs" / "exchange.md"
-_TABLE = re.compile(r"(<!-- (support|mistakes|systems) -->\n).*?(<!-- end -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- (support|mistakes|systems|round trips) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def supported(system: str) -> str:

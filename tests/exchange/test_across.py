@@ -26,6 +26,7 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return request.param, across.SOURCES[request.param](tmp_path_factory.mktemp("source"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", across.TARGETS)
 def test_outputs_are_those_of_the_framework(source: tuple[str, across.Model], target: str, tmp_path: Path) -> None:
     _, model = source

@@ -69,6 +69,7 @@ def save_keras(path: Path, arrays: list[np.ndarray], units: int) -> None:
         target.write(variables, "model.weights.h5")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of memory from /proc")
 @pytest.mark.parametrize(
     ("source", "target"),

@@ -34,6 +34,7 @@ def interrupted() -> Iterator[Interrupted]:
         yield interrupt(Path(folder), list(OPERATIONS), QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_interrupted_at_every_call(interrupted: Interrupted, operation: str) -> None:
     calls, records = interrupted
@@ -46,6 +47,7 @@ def test_interrupted_at_every_call(interrupted: Interrupted, operation: str) -> 
     assert sum(record["ended"] == "refused" for record in own) > len(calls[operation])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_power_cut_finds_everything_on_the_disk(interrupted: Interrupted, operation: str) -> None:
     assert unordered(interrupted[0][operation]) is None
@@ -59,6 +61,7 @@ def test_an_order_that_a_power_cut_would_show() -> None:
     assert unordered(good[:-1]) == "the folder is not synced after the rename"
 
 
+@pytest.mark.slow
 def test_what_counts_as_lost(interrupted: Interrupted) -> None:
     good = {"state": "new", "ended": "done", "after": "clean"}
     assert lost(good) is None
@@ -69,6 +72,7 @@ def test_what_counts_as_lost(interrupted: Interrupted) -> None:
     assert lost({"state": "old", "ended": "killed 9", "after": "clean"}) is None
 
 
+@pytest.mark.slow
 def test_writers_that_are_killed_and_a_reader(tmp_path: Path) -> None:
     counts = contend(tmp_path, seconds=0, kills=3)
     assert counts["kills"] == 3
@@ -76,6 +80,7 @@ def test_writers_that_are_killed_and_a_reader(tmp_path: Path) -> None:
     assert counts["wrong"] == counts["strays"] == 0
 
 
+@pytest.mark.slow
 def test_the_figures_stand_in_the_document(interrupted: Interrupted, tmp_path: Path) -> None:
     calls, records = interrupted
     counts = contend(tmp_path, seconds=0)

@@ -33,6 +33,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "mutant.h5"
 
 
+@pytest.mark.slow
 def test_a_fixed_run(found: dict[str, Sample], path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boundary, "SECONDS", 2)
     counts: Counter[str] = Counter()
@@ -117,6 +118,7 @@ def test_it_sees_other_errors(
     assert {verdict.outcome for verdict in judge.judge(path, sample)} == {"error"}
 
 
+@pytest.mark.slow
 def test_it_sees_crashes_and_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge, "SECONDS", 1)
 
@@ -130,6 +132,7 @@ def test_it_sees_crashes_and_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert judge.apart(lambda: {"a": [1]}) == ("done", {"a": [1]})
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A mutant that takes the whole process with it, and the ones behind it are judged all the same."""
     line = {"family": "f", "sample": "s", "verdicts": [["load", "equal", ""]]}

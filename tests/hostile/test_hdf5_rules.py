@@ -328,6 +328,7 @@ def test_dtypes_outside_the_list(path: Path, dtype: object) -> None:
         ma.load(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["dataset", "attribute"])
 def test_a_string_without_end(path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """A heap of strings in which the next object is the same one again: libhdf5 looks for its end for ever."""

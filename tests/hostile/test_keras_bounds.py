@@ -17,6 +17,7 @@ from tests.hostile.keras_files import called, dense, functional, model, packed, 
 from tests.hostile.test_keras_rules import little_memory, refused
 
 
+@pytest.mark.slow
 def test_a_model_that_is_written_out_again_and_again(tmp_path: Path) -> None:
     """Models that call the one before twice, in scopes of their own: what is written out doubles each time."""
     row = [called(dense(4, name="d0"), "d0", tensor("x"))]

@@ -133,6 +133,7 @@ def resealed(data: bytes, contents: Contents) -> bytes:
     return data[:at] + digest(zeroed).encode() + data[at + 64 :]
 
 
+@pytest.mark.slow
 def test_hdf5_metadata(archive: Path, tmp_path: Path) -> None:
     data = archive.read_bytes()
     # Files are padded to whole pages before the data; only what HDF5 wrote is of interest.
@@ -141,6 +142,7 @@ def test_hdf5_metadata(archive: Path, tmp_path: Path) -> None:
     assert counts["FormatError"]
 
 
+@pytest.mark.slow
 def test_hdf5_metadata_without_an_index(archive: Path, tmp_path: Path) -> None:
     contents = index_of(archive)
     data = bytes(contents.user_block) + archive.read_bytes()[contents.user_block :]
@@ -153,6 +155,7 @@ def test_hdf5_metadata_without_an_index(archive: Path, tmp_path: Path) -> None:
         assert outcome(path, verify=True) in ("IntegrityError", "FormatError", "UnsafeFileError"), what
 
 
+@pytest.mark.slow
 def test_data(archive: Path, tmp_path: Path) -> None:
     data, contents = archive.read_bytes(), index_of(archive)
     parts = {**contents.arrays, **contents.texts}

@@ -209,6 +209,7 @@ LEAVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leaf", LEAVES)
 def test_calls_of_functions_are_counted(leaf, refusal, monkeypatch):
     looked_at = 0

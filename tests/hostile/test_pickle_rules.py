@@ -200,6 +200,7 @@ BOMBS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_what_grows_is_refused_or_read_in_proportion(name: str) -> None:
     for content in (a_dict((text("w"), BOMBS[name])), a_dict((text("w"), tensor()), (text("z"), BOMBS[name])),

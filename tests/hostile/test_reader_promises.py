@@ -98,6 +98,7 @@ def test_what_reaches_outside_is_heard(tmp_path: Path) -> None:
     assert [name for name, seen in heard.items() if not seen] == []
 
 
+@pytest.mark.slow
 def test_real_files_and_changed_ones_reach_nothing(tmp_path: Path) -> None:
     found = samples()
     several = [*found.values(), *(mutators.mutant(found, 77, number) for number in range(300))]
@@ -263,6 +264,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_attacks_reach_nothing(place: Path) -> None:
     folders = []
     for name, build in ATTACKS.items():

@@ -29,6 +29,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("round-trips") / "x.h5"
 
 
+@pytest.mark.slow
 @quick
 @given(data=structures)
 def test_every_way_in_gives_the_same(path: Path, data: Any) -> None:
@@ -53,6 +54,7 @@ def test_every_way_in_gives_the_same(path: Path, data: Any) -> None:
     assert_same(data, ma.load(path, verify=True))
 
 
+@pytest.mark.slow
 @settings(quick, max_examples=30)
 @given(data=structures, size=st.sampled_from([16, 200, 1 << 20]))
 def test_compressed_every_way_in_gives_the_same(path: Path, data: Any, size: int) -> None:

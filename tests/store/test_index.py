@@ -132,6 +132,7 @@ def test_what_archives_write_is_parsed_the_fast_way(form: Path) -> None:
     assert outcome(raw, size) == entry_by_entry(raw, size)
 
 
+@pytest.mark.slow
 def test_both_ways_refuse_the_same(form: Path) -> None:
     """Every character of an index changed, dropped or doubled: the fast way takes nothing that the other refuses."""
     raw, size = raw_of(form), form.stat().st_size

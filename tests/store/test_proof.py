@@ -36,6 +36,7 @@ def save_network(path: Path, **options: Any) -> dict[str, str]:
     return {block_group(block): kind for block, kind in kinds.items()}
 
 
+@pytest.mark.slow
 def test_whatever_is_saved_is_proven_and_hdf5_agrees(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     for data in (everything(), [], np.arange(3), {f"a{at}": np.arange(at % 3) for at in range(3000)}):
@@ -64,6 +65,7 @@ def test_parameters_without_an_architecture_are_proven_by_the_kinds_of_their_ind
     assert caught.value.damaged["/parameters/1"][1] == "HDF5: Dense"
 
 
+@pytest.mark.slow
 def test_no_byte_of_the_metadata_may_differ(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     ma.save(path, {f"a{at}": np.arange(3) for at in range(10)}, durable=False)

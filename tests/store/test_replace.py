@@ -91,6 +91,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_killed_at_every_step(path: Path, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     folder.mkdir()
@@ -174,6 +175,7 @@ for size in map(int, sys.argv[2:]):
 """
 
 
+@pytest.mark.slow
 def test_file_size_limit(path: Path) -> None:
     """A disk that is full after so many bytes: in HDF5's own writing, in the text, in the data."""
     written = path.read_bytes()

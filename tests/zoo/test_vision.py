@@ -46,6 +46,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_are_pytorch_s_and_survive_the_archive(name, torch, tmp_path, request):
     from tests.zoo import vision_references

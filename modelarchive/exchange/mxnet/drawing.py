@@ -33,6 +33,21 @@ class Packed:
     parts: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Truth:
+    """What a comparison gives: truths here, in MXNet 0 and 1 in the dtype of the arrays.
+
+    Attributes:
+        ref: The truths.
+        name: The operator's.
+        dtype: That of the arrays.
+    """
+
+    ref: Ref
+    name: str
+    dtype: str
+
+
 class SymbolBuilder(GraphBuilder):
     """The Graph that a symbol becomes.
 
@@ -44,7 +59,7 @@ class SymbolBuilder(GraphBuilder):
 
     Attributes:
         declared: Name of an input -> the input, as an architecture declares it.
-        results: Result of a symbol's node -> reference, Zeros, Packed, or None: not supported, reported already.
+        results: Result of a symbol's node -> reference, Zeros, Packed, Truth, or None: not supported, reported already.
     """
 
     def __init__(
@@ -74,6 +89,8 @@ class SymbolBuilder(GraphBuilder):
         if entry not in self.results:
             self.results[entry] = self._variable(entry[0])
         found = self.results[entry]
+        if isinstance(found, Truth):
+            found = self.results[entry] = self.op(found.name, "cast", (found.ref,), {"dtype": found.dtype})
         if not isinstance(found, Ref):
             raise Refusal("zeros and packed parameters are understood as what a recurrence takes only")
         return found
@@ -109,7 +126,18 @@ class SymbolBuilder(GraphBuilder):
         self.inputs = sorted(self.declared, key=lambda name: self._positions[name])
         inputs = [self.declared[name] for name in self.inputs]
         known = all(each["shape"] is not None for each in inputs)
+        self._leave_out_unused(outputs)
         return {"vocabulary": 1, "inputs": inputs if known else [], "model": self.graph(outputs)}
+
+    def _leave_out_unused(self, outputs: Sequence[Ref]) -> None:
+        """Of some results only the shape was asked for; what computes these and nothing else is no part of it."""
+        used = {ref.name for ref in outputs}
+        kept = []
+        for node in reversed(self.nodes):
+            if node["name"] in used or "block" in node:
+                used.update(ref if isinstance(ref, str) else ref[0] for ref in node.get("inputs", ()))
+                kept.append(node)
+        self.nodes = kept[::-1]
 
 
 def input_position(name: str, position: int) -> int:

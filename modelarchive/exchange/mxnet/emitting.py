@@ -77,6 +77,20 @@ class Emitter:
                 self.auxiliary.add(name)
         return self.variable(name)
 
+    def grouped(self, parameters: Sequence[Parameter], groups: int) -> list[Entry] | None:
+        """The variables of parameters of channels, as those of groups; None where channels of a group differ."""
+        found: dict[str, np.ndarray] = {}
+        for parameter in parameters:
+            stored = self._owners[id(parameter)]
+            values = self._stored[stored].read().reshape(groups, -1)
+            if self._names[stored] in self._variables or not (values == values[:, :1]).all():
+                return None
+            found[stored] = values[:, 0].copy()
+        for stored, values in found.items():
+            self.used.add(id(self._stored[stored]))
+            self.arrays[self._names[stored]] = Deferred.of(values)
+        return [self.variable(self._names[stored]) for stored in found]
+
     def made(self, preferred: str, values: np.ndarray) -> Entry:
         """The variable of an array that the archive does not have."""
         name = self.free(preferred)

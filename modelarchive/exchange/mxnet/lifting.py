@@ -161,6 +161,24 @@ _ROWS: Final = (
         for ours, theirs in {"equal": "equal", "greater": "greater", "less": "lesser"}.items()
     ),
     *(
+        Lifting(
+            f"broadcast_{theirs} _{theirs} _{theirs}_scalar _npi_{numpy} _npi_{numpy}_scalar",
+            f"{ours}, equal, cast, maximum",
+            ops.or_equal(ours),
+            _TRUTH,
+        )
+        for ours, theirs, numpy in (
+            ("greater", "greater_equal", "greater_equal"),
+            ("less", "lesser_equal", "less_equal"),
+        )
+    ),
+    Lifting(
+        "broadcast_not_equal _not_equal _not_equal_scalar _npi_not_equal _npi_not_equal_scalar",
+        "equal, cast, subtract",
+        ops.unequal,
+        _TRUTH,
+    ),
+    *(
         Lifting(names, name, ops.reduction(name), _NO_AXES)
         for name, names in {
             "mean": "mean _npi_mean",
@@ -172,6 +190,12 @@ _ROWS: Final = (
     Lifting("add_n ElementWiseSum", "add", ops.sum_of_all),
     Lifting("dot batch_dot _npx_batch_dot", "matmul, transpose", ops.matmul, "dot with a matrix only"),
     Lifting("_linalg_gemm2 linalg_gemm2", "matmul, transpose, multiply", ops.gemm2),
+    Lifting("_contrib_arange_like _npx_arange_like", "broadcast_to, cumsum", shapes.arange_like, "along one axis only"),
+    Lifting("broadcast_like", "broadcast_to", shapes.broadcast_like),
+    Lifting("broadcast_to", "broadcast_to", shapes.broadcast_to),
+    Lifting("cumsum _np_cumsum", "cumsum", shapes.cumsum),
+    Lifting("slice_like", "slice, take", shapes.slice_like),
+    Lifting("repeat", "stack, reshape", shapes.repeat, "along one axis only"),
     Lifting("take", "take", ops.take, _RANGE),
     Lifting("Cast cast _npx_cast", "cast", ops.cast),
     Lifting("clip _npi_clip", "clip", ops.clip),

@@ -11,11 +11,12 @@ from modelarchive.exchange.drawing import Ref, Report, described
 from modelarchive.exchange.mxnet.drawing import SymbolBuilder
 from modelarchive.exchange.mxnet.symbol import VARIABLE, Entry, SymbolNode
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import dtype_name
 from modelarchive.store.deferred import Deferred
 
 _SUFFIX: Final = re.compile(
-    r"[._]((_unfused[._]\d+[._][lr]_cell[._]|[lr]\d+_)?(i2h|h2h)_(weight|bias)|parameters"
+    r"(?:^|[._])((_unfused[._]\d+[._]([lr]_cell[._])?|[lr]\d+_)?(i2h|h2h)_(weight|bias)|parameters"
     r"|weight|bias|gamma|beta|alpha|(running|moving)_(mean|var))$"
 )
 
@@ -100,7 +101,15 @@ class Context:
 
     def constant(self, value: float) -> Ref:
         """Add a number."""
-        return self.op("constant", value=value, dtype=None)
+        return self.builder.op(f"{self.node.name}_number", "constant", (), {"value": value, "dtype": None})
+
+    def whole(self, index: int) -> Ref:
+        """An input as whole numbers; MXNet takes indices as floats, too."""
+        ref = self.ref(index)
+        value = self.builder.value(ref)
+        if isinstance(value, Abstract) and value.array_dtype.kind in "iu":
+            return ref
+        return self.builder.op(f"{self.node.name}_indices", "cast", (ref,), {"dtype": "int64"})
 
     def activation(self, activation: str, ref: Ref, alpha: float | None = None) -> Ref:
         """Add an activation."""
@@ -115,7 +124,7 @@ class Context:
             parameters: Own name -> (name in the file, array).
         """
         stems = {_SUFFIX.sub("", stored) for stored, _ in parameters.values()}
-        preferred = stems.pop() if len(stems) == 1 else self.node.name
+        preferred = (stems.pop() if len(stems) == 1 else "") or self.node.name
         if parameters:
             config["dtype"] = dtype_name(next(iter(parameters.values()))[1].dtype)
         return self.builder.layer(preferred, described(config.pop("kind"), config), refs, parameters)

@@ -95,6 +95,8 @@ def dense(context: Context) -> Ref:
     """FullyConnected."""
     at = context.attributes
     units, use_bias = at.integer("num_hidden"), not at.flag("no_bias", default=False)
+    if context.variable(1) is None:
+        return _product(context, flatten=at.flag("flatten", default=True), use_bias=use_bias)
     weight = context.parameter(1)
     if len(weight[1].shape) != 2:
         raise Refusal(f"the weight {weight[0]!r} has the shape {weight[1].shape}, expected 2 axes")
@@ -110,6 +112,17 @@ def dense(context: Context) -> Ref:
     return context.block(config, context.ref(0), weight=weight, **bias)
 
 
+def _product(context: Context, *, flatten: bool, use_bias: bool) -> Ref:
+    """FullyConnected with a weight that is computed, a part of a larger one for example."""
+    x = context.ref(0)
+    if flatten and context.rank(0) > 2:
+        x = context.op("reshape", x, shape=[None, -1])
+    if context.rank(1) != 2:
+        raise Refusal(f"the weight has {context.rank(1)} axes, expected 2")
+    found = context.op("matmul", x, context.op("transpose", context.ref(1), axes=[1, 0]))
+    return context.op("add", found, context.ref(2)) if use_bias else found
+
+
 def embedding(context: Context) -> Ref:
     """Embedding: MXNet takes the indices as floats, and those outside as the nearest row."""
     at = context.attributes
@@ -117,8 +130,7 @@ def embedding(context: Context) -> Ref:
     at.text("dtype", "float32")
     config = {"kind": "Embedding", "input_dim": rows, "output_dim": width, "padding_idx": None}
     context.note("an index outside of the table is an error; MXNet takes the nearest row")
-    whole = context.op("cast", context.ref(0), dtype="int64")
-    return context.block(config, whole, weight=context.parameter(1))
+    return context.block(config, context.whole(0), weight=context.parameter(1))
 
 
 def pooling(context: Context) -> Ref:

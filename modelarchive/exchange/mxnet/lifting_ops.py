@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.drawing import Ref
-from modelarchive.exchange.mxnet.drawing import Packed, Zeros
+from modelarchive.exchange.mxnet.drawing import Packed, Truth, Zeros
 from modelarchive.exchange.mxnet.lifting_context import Context, Lift
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import dtype_name
 
 
@@ -211,12 +212,15 @@ def take(context: Context) -> Ref:
     axis = at.integer("axis", 0)
     if at.text("mode", "clip") != "raise":
         context.note("an index outside of the array is an error; MXNet takes another one")
-    return context.op("take", context.ref(0), context.op("cast", context.ref(1), dtype="int64"), axis=axis)
+    return context.op("take", context.ref(0), context.whole(1), axis=axis)
 
 
 def cast(context: Context) -> Ref:
-    """Another dtype."""
-    return context.op("cast", context.ref(0), dtype=context.attributes.text("dtype"))
+    """Another dtype; of what a comparison gave, truths are what they were."""
+    dtype, given = context.attributes.text("dtype"), context.raw(0)
+    return (
+        given.ref if isinstance(given, Truth) and dtype == "bool" else context.op("cast", context.ref(0), dtype=dtype)
+    )
 
 
 def upsampling(context: Context) -> Ref:
@@ -269,18 +273,43 @@ def padded(context: Context) -> Ref:
 def comparison(name: str) -> Lift:
     """MXNet's comparisons give 0 and 1 in the dtype of the arrays, NumPy's give truths."""
 
-    def lift(context: Context) -> Ref:
-        if len(context) == 2:
-            truth = context.op(name, context.ref(0), context.ref(1))
-        else:
-            truth = context.op(name, context.ref(0), context.constant(context.attributes.number("scalar")))
-            context.attributes.text("is_int", "True")
-        if context.node.op.startswith("_np"):
-            return truth
-        value = context.builder.value(context.ref(0))
-        return context.op("cast", truth, dtype="float32" if value is None else dtype_name(value.array_dtype))
+    def lift(context: Context) -> Ref | Truth:
+        truth = context.op(name, *_compared(context))
+        return truth if context.node.op.startswith("_np") else Truth(truth, context.node.name, _dtype(context))
 
     return lift
+
+
+def or_equal(name: str) -> Lift:
+    """A comparison that holds for equals, too: either of two."""
+
+    def lift(context: Context) -> Ref:
+        pair = _compared(context)
+        return context.op("maximum", *(_number(context, context.op(each, *pair)) for each in (name, "equal")))
+
+    return lift
+
+
+def unequal(context: Context) -> Ref:
+    """What is not equal."""
+    equal = _number(context, context.op("equal", *_compared(context)))
+    return context.op("subtract", context.constant(1.0), equal)
+
+
+def _compared(context: Context) -> tuple[Ref, Ref]:
+    if len(context) == 2:
+        return context.ref(0), context.ref(1)
+    context.attributes.text("is_int", "True")
+    return context.ref(0), context.constant(context.attributes.number("scalar"))
+
+
+def _number(context: Context, truth: Ref) -> Ref:
+    return context.op("cast", truth, dtype=_dtype(context))
+
+
+def _dtype(context: Context) -> str:
+    value = context.builder.value(context.ref(0))
+    return dtype_name(value.array_dtype) if isinstance(value, Abstract) else "float32"
 
 
 def where(context: Context) -> Ref:

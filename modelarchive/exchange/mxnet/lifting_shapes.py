@@ -9,6 +9,7 @@ from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.drawing import Packed
 from modelarchive.exchange.mxnet.lifting_context import Context
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.nn.parameter import dtype_name
 
 
 def flatten(context: Context) -> Ref:
@@ -28,40 +29,64 @@ def reshape(context: Context) -> Any:
     if shape == (-1,) and stored is not None:
         # A fused recurrence takes its parameters flat and put together.
         return Packed((stored,))
-    if context.node.op.startswith("_np") and context.node.op != "_npx_reshape":
-        codes: Sequence[int | None] = shape
-    elif context.node.op == "_npx_reshape":
-        codes = _numpy_codes(context, shape)
-    else:
-        codes = resolved(context, shape)
-    return context.op("reshape", context.ref(0), shape=list(codes))
+    if context.node.op == "_npx_reshape":
+        return _resolved(context, _without_numpy_codes(shape))
+    if context.node.op.startswith("_np"):
+        return context.op("reshape", context.ref(0), shape=list(shape))
+    return _resolved(context, shape)
 
 
-def resolved(context: Context, shape: Sequence[int]) -> list[int | None]:
-    """Sizes of the vocabulary: null keeps the axis of the same place, one -1 is inferred."""
+def _resolved(context: Context, shape: Sequence[int]) -> Ref:
+    """Where several axes are open, those that are kept go to the front, and back behind it: there they need no size."""
+    sizes, kept = resolved(context, shape)
+    if sizes.count(-1) < 2:
+        return context.op("reshape", context.ref(0), shape=sizes)
+    known = context.shape(0)
+    front = {place: axis for place, axis in kept.items() if known[axis] is None}
+    rest = [place for place in range(len(sizes)) if place not in front]
+    inner = [known[kept[place]] if place in kept else sizes[place] for place in rest]
+    if inner.count(-1) > 1:
+        raise Refusal(f"the shape {tuple(shape)} leaves several axes open: pass inputs= with fixed sizes")
+    others = [axis for axis in range(len(known)) if axis not in front.values()]
+    turned = context.op("transpose", context.ref(0), axes=[*front.values(), *others])
+    found = context.op("reshape", turned, shape=[*[None] * len(front), *inner])
+    order = [*front, *rest]
+    return context.op("transpose", found, axes=[order.index(place) for place in range(len(sizes))])
+
+
+def resolved(context: Context, shape: Sequence[int]) -> tuple[list[int | None], dict[int, int]]:
+    """What MXNet's codes are for an input.
+
+    Returns:
+        Sizes of the vocabulary: null keeps the axis of the same place, -1 is open. And place in the result -> axis of
+        the input, of those that are kept; of none where sizes are mixed, and what is kept is only a number.
+    """
     if all(size > 0 or size == -1 for size in shape):
-        return list(shape)
+        return list(shape), {}
     known = context.shape(0) if any(size < -1 for size in shape) else None
     found: list[int | None] = []
+    kept: dict[int, int] = {}
     source, at = 0, 0
+    is_mixed = False
 
-    def kept(axis: int) -> int | None:
-        if axis == len(found):
-            return None
-        size = context.shape(0)[axis] if axis < context.rank(0) else None
-        return -1 if size is None else size
+    def keep(axis: int) -> None:
+        place = len(found)
+        kept[place] = axis
+        size = context.shape(0)[axis] if place != axis and axis < context.rank(0) else None
+        found.append(None if place == axis else -1 if size is None else size)
 
     while at < len(shape):
         size = shape[at]
         if size > 0 or size == -1:
             found.append(size)
             source += 1
+            is_mixed = True
         elif size == 0:
-            found.append(kept(source))
+            keep(source)
             source += 1
         elif size == -2 and known is not None:
             while source < len(known):
-                found.append(kept(source))
+                keep(source)
                 source += 1
         elif size == -3 and known is not None and source + 1 < len(known):
             one, two = known[source : source + 2]
@@ -74,16 +99,14 @@ def resolved(context: Context, shape: Sequence[int]) -> list[int | None]:
         else:
             raise Refusal(f"the shape {tuple(shape)} is not supported for this input")
         at += 1
-    if found.count(-1) > 1:
-        raise Refusal(f"the shape {tuple(shape)} leaves several axes open: pass inputs= with fixed sizes")
-    return found
+    return found, {} if is_mixed or source != len(known or ()) else kept
 
 
-def _numpy_codes(context: Context, shape: Sequence[int]) -> list[int | None]:
+def _without_numpy_codes(shape: Sequence[int]) -> list[int]:
     """2.x's codes: -2 keeps an axis, -5 merges two; the others are refused."""
     if any(size < -2 or size == 0 for size in shape):
         raise Refusal(f"the shape {tuple(shape)} has codes that are not supported")
-    return resolved(context, [0 if size == -2 else size for size in shape])
+    return [0 if size == -2 else size for size in shape]
 
 
 def transpose(context: Context) -> Ref:
@@ -155,3 +178,103 @@ def split(context: Context) -> tuple[Ref, ...]:
 def stack(context: Context) -> Ref:
     """Side by side on a new axis."""
     return context.op("stack", *context.refs(), axis=context.attributes.integer("axis", 0))
+
+
+def repeat(context: Context) -> Ref:
+    """Each element several times, one after the other."""
+    count, axis = context.attributes.integer("repeats"), context.attributes.optional("axis")
+    shape = context.shape(0)
+    if axis is None or not (-len(shape) <= axis < len(shape) and 1 <= count <= 128):
+        raise Refusal(f"{count} repeats along axis {axis} have no counterpart")
+    axis %= len(shape)
+    if count == 1:
+        return context.ref(0)
+    beside = context.op("stack", *[context.ref(0)] * count, axis=axis + 1)
+    # Axes in front of it stay in their places; of it and those behind one may be open.
+    sizes = [None if size is None else size * (count if at == axis else 1) for at, size in enumerate(shape)]
+    open_sizes = [None if at < axis else -1 if size is None else size for at, size in enumerate(sizes)]
+    if open_sizes.count(-1) > 1:
+        raise Refusal("repeats leave several axes open: pass inputs= with fixed sizes")
+    return context.op("reshape", beside, shape=open_sizes)
+
+
+def arange_like(context: Context) -> Ref:
+    """0, 1, 2, ... as far as an axis goes."""
+    at = context.attributes
+    axis, start, step = at.optional("axis"), at.number("start", 0.0), at.number("step", 1.0)
+    at.expect("repeat", "1")
+    at.aside("ctx")
+    if axis is None:
+        raise Refusal("numbers for all elements of an array have no counterpart, only for one axis")
+    return _places(context, 0, axis, start, step)
+
+
+def _places(context: Context, index: int, axis: int, start: float = 0.0, step: float = 1.0) -> Ref:
+    """The places along an axis of an input, whatever size that has: the sums of as many ones."""
+    like = context.builder.known(context.ref(index), context.node.op)
+    rank = len(like.declared)
+    if not -rank <= axis < rank:
+        raise Refusal(f"there is no axis {axis} in {rank} axes")
+    axis %= rank
+    one: Any = 1.0
+    for _ in range(rank):
+        one = [one]
+    name = f"{context.node.name}_one"
+    single = context.builder.op(name, "constant", (), {"value": one, "dtype": dtype_name(like.array_dtype)})
+    shape = [None if each == axis else 1 for each in range(rank)]
+    ones = context.op("broadcast_to", single, context.ref(index), shape=shape)
+    found = context.op("reshape", context.op("cumsum", ones, axis=axis), shape=[-1])
+    found = found if step == 1 else context.op("multiply", found, context.constant(step))
+    return found if start == step else context.op("add", found, context.constant(start - step))
+
+
+def slice_like(context: Context) -> Ref:
+    """As many elements along some axes as another array has."""
+    shape = context.shape(1)
+    axes = context.attributes.sizes("axes", "()") or tuple(range(len(shape)))
+    if any(not -len(shape) <= axis < len(shape) for axis in axes) or len(shape) != context.rank(0):
+        raise Refusal(f"axes {axes} of {context.rank(0)} and {len(shape)} axes have no counterpart")
+    axes = tuple(axis % len(shape) for axis in axes)
+    places = {axis: _places(context, 1, axis) for axis in axes if shape[axis] is None}
+    found = context.ref(0)
+    for axis in axes:
+        if axis in places:
+            found = context.op("take", found, context.op("cast", places[axis], dtype="int64"), axis=axis)
+        else:
+            index = [[None, None, None]] * axis + [[None, shape[axis], None]]
+            found = context.op("slice", found, index=index)
+    return found
+
+
+def broadcast_like(context: Context) -> Ref:
+    """Axes stretched to the sizes that another array has."""
+    at = context.attributes
+    own, other = context.shape(0), context.shape(1)
+    axes, theirs = at.sizes("lhs_axes", "()"), at.sizes("rhs_axes", "()")
+    if not axes:
+        axes, theirs = tuple(range(len(own))), tuple(range(len(other)))
+    if len(axes) != len(theirs) or not all(-len(own) <= one < len(own) for one in axes):
+        raise Refusal(f"axes {axes} like axes {theirs} have no counterpart")
+    sizes = list(own)
+    for one, two in zip(axes, theirs, strict=True):
+        if not -len(other) <= two < len(other):
+            raise Refusal(f"there is no axis {two} in {len(other)} axes")
+        sizes[one] = None if one % len(own) == two % len(other) else other[two]
+        if sizes[one] is None and one % len(own) != two % len(other):
+            raise Refusal("a free axis like one of another place has no counterpart: pass inputs= with fixed sizes")
+    return context.op("broadcast_to", context.ref(0), context.ref(1), shape=sizes)
+
+
+def broadcast_to(context: Context) -> Ref:
+    """Axes of size 1 stretched; 0 keeps one."""
+    sizes = [size or None for size in context.attributes.sizes("shape")]
+    return context.op("broadcast_to", context.ref(0), context.ref(0), shape=sizes)
+
+
+def cumsum(context: Context) -> Ref:
+    """The sum so far along an axis."""
+    axis = context.attributes.optional("axis")
+    context.attributes.expect("dtype", "None")
+    if axis is None:
+        raise Refusal("a sum of all elements so far has no counterpart, only one along an axis")
+    return context.op("cumsum", context.ref(0), axis=axis)

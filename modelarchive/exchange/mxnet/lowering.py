@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import numpy as np
@@ -40,10 +39,7 @@ def _embedding(context: Context, layer: Any, given: list[Value]) -> Entry:
 
 def _affine(context: Context, layer: Any, x: Value, size: int | None = None) -> list[Entry]:
     """Scale and shift; MXNet has no layer without them."""
-    channels = size if size is not None else layer.in_channels
-    channels = math.prod(channels) if isinstance(channels, tuple) else channels
-    if not channels:
-        raise Refusal("the number of channels is not known: declare the model's inputs")
+    channels = _channels(layer, x) if size is None else size
     dtype = layer.dtype if x.known is None else x.known.array_dtype
     found = []
     for own, used, name, value in (("weight", layer.scale, "gamma", 1), ("bias", layer.center, "beta", 0)):
@@ -52,6 +48,19 @@ def _affine(context: Context, layer: Any, x: Value, size: int | None = None) -> 
         else:
             found.append(context.made(name, np.full((channels,), value, dtype)))
     return found
+
+
+def _channels(layer: Any, x: Value) -> int:
+    """How many a layer has that may have no parameters to say so."""
+    axis, channels = layer.axis, layer.in_channels
+    if isinstance(axis, tuple | list):
+        axis, channels = axis[0], channels[0] if channels else 0
+    if not channels and x.known is not None:
+        one, other = (shape[axis] for shape in x.known.shapes)
+        channels = one if one == other else 0
+    if not channels:
+        raise Refusal("the number of channels is not known: declare the model's inputs")
+    return int(channels)
 
 
 def _batch_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
@@ -90,9 +99,13 @@ def _instance_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
 
 def _group_norm(context: Context, layer: Any, given: list[Value]) -> Entry:
     """MXNet 1.x scales groups and not channels: the scale and shift of channels follow by themselves."""
-    plain = _affine(context, layer, given[0], layer.num_groups)
+    attributes = {"num_groups": layer.num_groups, "eps": float(layer.epsilon)}
+    both = [layer.parameters[name] for name in ("weight", "bias") if name in layer.parameters]
+    alike = context.emitter.grouped(both, layer.num_groups) if len(both) == 2 else None
     x = _second(context, context.array(given[0]), layer.axis)
-    x = context.op("GroupNorm", x, *plain, num_groups=layer.num_groups, eps=float(layer.epsilon))
+    if alike is not None:
+        return _second(context, context.op("GroupNorm", x, *alike, **attributes), layer.axis)
+    x = context.op("GroupNorm", x, *_affine(context, layer, given[0], layer.num_groups), **attributes)
     shape = [1, -1, *[1] * (given[0].rank - 2)]
     for own, used, op in (("weight", layer.scale, "broadcast_mul"), ("bias", layer.center, "broadcast_add")):
         if used:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
+
 from modelarchive.exchange.axes import added, several, sliced
 from modelarchive.exchange.mxnet.emitting import Entry
 from modelarchive.exchange.mxnet.lowering_context import Context
@@ -11,6 +13,7 @@ from modelarchive.exchange.mxnet.lowering_shapes import padding, reshape
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.exchange.walking import Value
+from modelarchive.ops import OPS as VOCABULARY
 
 Arguments = dict[str, Any]
 
@@ -58,6 +61,8 @@ def _var(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     if arguments["ddof"]:
         raise Refusal("a variance with ddof is not supported")
     x, axes = context.array(given[0]), _axes(given[0], arguments["axis"])
+    if not axes:
+        return context.op("elemwise_sub", x, x)
     off = context.op("broadcast_sub", x, context.op("mean", x, axis=axes, keepdims=True))
     return _reduced(context, "mean", given[0], context.op("square", off), axes, keepdims=arguments["keepdims"])
 
@@ -167,7 +172,9 @@ def _where(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     ranks = {each.rank for each in given}
     if len(ranks) > 1 or len({each.known.shapes for each in given}) > 1:
         raise Refusal("a choice between arrays of different shapes is not supported")
-    condition = context.op("Cast", context.array(given[0]), dtype="float32")
+    condition = context.array(given[0])
+    if given[0].known.array_dtype == np.bool_:
+        condition = context.op("Cast", condition, dtype="float32")
     return context.op("where", condition, context.array(given[1]), context.array(given[2]))
 
 
@@ -176,6 +183,34 @@ def _transpose(context: Context, arguments: Arguments, given: list[Value]) -> En
     if axes is None:
         return context.op("transpose", context.array(given[0]))
     return context.op("transpose", context.array(given[0]), axes=[axis % len(axes) for axis in axes])
+
+
+def _cumsum(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    x, axis = context.array(given[0]), arguments["axis"] % given[0].rank
+    before = np.dtype(given[0].known.array_dtype)
+    after = VOCABULARY["cumsum"].dtype(before, axis=axis)
+    if after != before:
+        x = _cast(context, {"dtype": after.name}, given)
+    return context.op("cumsum", x, axis=axis)
+
+
+def _broadcast_to(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    """Sizes that are taken of the other array by broadcast_like, those that are written by broadcast_to."""
+    shape = arguments["shape"]
+    one, like = given
+    own: list[int | None] = [1] * len(shape)
+    if one.tensor is None:
+        x = context.made("value", np.full((1,) * len(shape), one.constant, np.float32))
+    else:
+        x, own[len(shape) - one.rank :] = one.tensor, one.sizes
+        for _ in range(len(shape) - one.rank):
+            x = context.op("expand_dims", x, axis=0)
+    taken = [axis for axis, size in enumerate(shape) if size is None and like.tensor != one.tensor]
+    if taken:
+        x = context.op("broadcast_like", x, context.array(like), lhs_axes=taken, rhs_axes=taken)
+    if any(size not in (None, before) for size, before in zip(shape, own, strict=True)):
+        x = context.op("broadcast_to", x, shape=[size or 0 for size in shape])
+    return x
 
 
 #: Op -> how it is lowered.
@@ -202,6 +237,8 @@ OPS: Final[dict[str, Lowering]] = {
     "stack": Lowering("stack", _stack),
     "clip": Lowering("clip _minimum_scalar _maximum_scalar", _clip),
     "cast": Lowering("Cast", _cast),
+    "cumsum": Lowering("cumsum", _cumsum),
+    "broadcast_to": Lowering("broadcast_like broadcast_to", _broadcast_to),
     "take": Lowering("take", _take),
     "where": Lowering("where", _where),
     "transpose": Lowering("transpose", _transpose),

@@ -30,6 +30,7 @@ def same_outputs(net, module, inputs):
         assert error(one, other) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_every_class(name, transformers, tmp_path):
     module = model(name, transformers, torch)

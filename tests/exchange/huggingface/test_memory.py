@@ -56,6 +56,7 @@ def folder(path, units):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of memory from /proc")
 def test_the_largest_arrays_not_the_model(tmp_path):
     folders = [folder(tmp_path / name, units) for name, units in (("small", 8), ("large", 1024))]

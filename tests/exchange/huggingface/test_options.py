@@ -106,6 +106,7 @@ def another(cls, name):
     return next(value for value in candidates if made(cls, **{name: value}) is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [family for family in SMALL if family not in ("xlm-roberta", "camembert")])
 def test_options_count_or_are_refused(family, transformers, folders):
     """One at a time, those of the family's own class and those that all may have."""
@@ -138,6 +139,7 @@ def test_the_class_has_no_other_options(family, transformers):
     assert (config.problems, config.notes) == ([], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", SMALL)
 def test_what_is_not_said_is_as_in_transformers(family, transformers):
     """An option less at a time."""
@@ -184,6 +186,7 @@ def test_what_is_said_to_change_nothing_does_not(family, transformers, folders):
     assert huggingface.read(folder).architecture == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["bert", "llama"])
 def test_activations(family, transformers, folders):
     torch = pytest.importorskip("torch")

@@ -249,6 +249,7 @@ VALUES |= st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_any_option_of_any_value_is_read_or_refused(data, tmp_path_factory):

@@ -92,6 +92,7 @@ def folders(transformers, tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_generated_configurations(family, transformers, folders, tmp_path):
     torch = pytest.importorskip("torch")

@@ -68,6 +68,7 @@ def test_a_backend_that_is_missing_is_told_with_those_that_work(
         chosen(monkeypatch, tmp_path, [])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(writing.importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 def test_the_command_writes_keras_files_without_being_told_a_backend(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}

@@ -121,6 +121,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("small_network", [each for each in NETWORKS if each not in large])
 
 
+@pytest.mark.slow
 def test_every_network_gives_the_same_outputs(small_network, tmp_path):
     net, inputs = network(small_network)
     ma.save_model(tmp_path / "net.h5", net, inputs=inputs, durable=False)

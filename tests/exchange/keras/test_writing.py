@@ -20,6 +20,7 @@ from tests.exchange.keras.applications import model_of, sorted_values  # noqa: E
 from tests.exchange.keras.live import run, same  # noqa: E402
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["LeNet", "MobileNetV2", "U-Net, bilinear", "ViT", "BERT", "Llama", "Transformer", "GRU"]
 )
@@ -134,6 +135,7 @@ def test_a_model_in_memory_is_what_its_file_is(tmp_path):
     same(tuple(each.numpy() for each in found), wanted, 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["MobileNetV3Small", "Xception"])
 def test_keras_applications(name, tmp_path):
     model, image = model_of(name)

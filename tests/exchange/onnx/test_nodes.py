@@ -11,6 +11,7 @@ from tests.exchange.onnx import nodes, sweep
 EVERY = 4
 
 
+@pytest.mark.slow
 def test_none_is_wrong_and_most_that_take_and_give_arrays_pass():
     pytest.importorskip("onnx")
     found = list(nodes.outcomes(nodes.cases()[::EVERY]))

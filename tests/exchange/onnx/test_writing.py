@@ -23,6 +23,7 @@ def initialisers(path):
     return {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_gives_the_same_outputs(name, tmp_path):
     net, inputs = network(name)

@@ -187,6 +187,7 @@ def test_states_of_the_original_load_strictly_both_ways():
     other.load_state_dict(dict(module.state_dict()), strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*_flat_weights:UserWarning")  # of torch.nn.LSTM itself
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")

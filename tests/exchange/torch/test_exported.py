@@ -95,6 +95,7 @@ def test_layers_are_made_again_of_their_calls(name, tmp_path):
     assert dict(net.named_blocks())["part"].kind == name.partition(",")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*_flat_weights:UserWarning")  # of the export itself
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
@@ -105,6 +106,7 @@ def test_recurrent_layers(cell, batch_first, tmp_path):
     assert type(net.part) is nn.KINDS[cell]
 
 
+@pytest.mark.slow
 def test_a_residual_network_with_pooling_and_dropout(tmp_path):
     from tests.zoo import vision_references
 

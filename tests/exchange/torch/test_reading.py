@@ -40,6 +40,7 @@ def test_every_kind_goes_to_torch_and_back(kind, data):
         assert error(one, other) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_goes_to_torch_and_back(name):
     net, inputs = network(name)
@@ -70,6 +71,7 @@ VISION = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VISION)
 def test_pytorch_s_networks_are_read(name, tmp_path):
     from tests.zoo import vision_references
@@ -259,6 +261,7 @@ VIEWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VIEWS)
 def test_image_models_of_transformers_are_read(name, transformers):
     config = getattr(transformers, f"{name}Config")(num_labels=3, **VIEWS[name])
@@ -316,6 +319,7 @@ def test_what_a_network_returns_beside_tensors_is_told():
         assert note.what == "returns 3, None as well, which is left out: tensors alone are outputs"
 
 
+@pytest.mark.slow
 def test_gpt2_of_transformers_is_read_with_a_fixed_batch(transformers):
     options = {"n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 16, "bos_token_id": 0, "eos_token_id": 0}
     config = transformers.GPT2Config(vocab_size=50, use_cache=False, **options)
@@ -325,6 +329,7 @@ def test_gpt2_of_transformers_is_read_with_a_fixed_batch(transformers):
     assert error(net(IDS), wanted) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Llama", "Mistral", "Qwen2"])
 def test_llama_of_transformers_is_read_with_a_fixed_batch(name, transformers):
     config = getattr(transformers, f"{name}Config")(

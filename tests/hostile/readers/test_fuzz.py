@@ -41,6 +41,7 @@ def judged(sample: Sample, folder: Path) -> judge.Verdict:
     return judge.judge(sample.put(folder), sample, Unwatched(), show=True)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_fixed_run(tmp_path: Path) -> None:
     record = tmp_path / "counts.json"
     code = fuzz.main(["--count", str(COUNT), "--seed", str(SEED), "--record", str(record)])
@@ -54,6 +55,7 @@ def test_a_fixed_run(tmp_path: Path) -> None:
     assert {reader for reader, _, _ in result["counts"]} == set(mutators.WEIGHTS)
 
 
+@pytest.mark.slow
 def test_samples_are_whole_and_seen_alike(found: dict[str, Sample], tmp_path: Path) -> None:
     outcomes: Counter[tuple[str, str]] = Counter()
     for at, sample in enumerate(found.values()):
@@ -139,6 +141,7 @@ def test_it_sees_other_errors(
     assert judged(*_small(found, tmp_path)).outcome == "error"
 
 
+@pytest.mark.slow
 def test_it_sees_what_takes_long(found: dict[str, Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def endless(path: Path, **options: Any) -> Any:
         with contextlib.suppress(Exception):

@@ -268,6 +268,7 @@ worker.main(int(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["crash", "time", "memory"])
 def test_a_parser_that_fails_for_real(rule: str, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = boundary.read_contents(source)

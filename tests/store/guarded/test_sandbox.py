@@ -126,6 +126,7 @@ def test_memory_ends() -> None:
     assert confined(map_, LIMITS._replace(memory=2 << 30)) == "done"
 
 
+@pytest.mark.slow
 def test_time_ends() -> None:
     def loop() -> None:
         while True:

@@ -46,6 +46,7 @@ def test_every_member_is_found_by_its_name_and_in_the_list(count: int, tmp_path:
         assert "layer" not in group
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 8, 9, 46, 1150, 3000])
 def test_the_library_goes_on_with_the_file(count: int, tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
@@ -107,6 +108,7 @@ def test_a_type_is_the_librarys(dtype: str, tmp_path: Path) -> None:
         assert expected.encode()[2:] == types.array_type(dtype)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.integers(1, 70), min_size=1, max_size=3),
@@ -166,6 +168,7 @@ def test_the_order_of_a_set_plays_no_part(tmp_path: Path) -> None:
     assert len(written) == 1
 
 
+@pytest.mark.slow
 def test_every_structure_has_its_checksum(tmp_path: Path) -> None:
     ma.save(tmp_path / "x.h5", {f"a{number}": np.array([number]) for number in range(1200)}, durable=False)
     kinds = [structure.kind for structure in structures((tmp_path / "x.h5").read_bytes())]
