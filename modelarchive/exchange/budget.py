@@ -18,7 +18,7 @@ BYTES_A_STEP: Final = 16
 ELEMENTS: Final = 1 << 24
 #: Bytes that are allocated beside what is mapped or read lazily, and so many times the file.
 BYTES: Final = 64 << 20
-TIMES: Final = 64
+_TIMES: Final = 64
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Budget:
         """
         self.steps += size // BYTES_A_STEP
         self.elements += size
-        self.nbytes += TIMES * size
+        self.nbytes += _TIMES * size
 
     def spend(self, what: str, *, steps: int = 0, elements: int = 0, nbytes: int = 0) -> None:
         """Take from what is left, before the work is done or the memory asked for.

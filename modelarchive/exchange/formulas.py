@@ -76,14 +76,14 @@ class Waves:
 # ------------------------------------------------------------------ activations
 
 
-class Activate(Protocol[V]):
+class _Activate(Protocol[V]):
     """An activation function by its name, as a system has it or as a formula."""
 
     def __call__(self, name: str, x: V, alpha: float | None = None) -> V:
         """The function of `x`."""
 
 
-def _gelu_tanh(context: Context[V], activate: Activate[V], x: V) -> V:
+def _gelu_tanh(context: Context[V], activate: _Activate[V], x: V) -> V:
     cube = context.lower("multiply", context.lower("multiply", x, x), x)
     inner = context.lower("add", x, context.lower("multiply", cube, context.constant(0.044715)))
     bent = activate("tanh", context.lower("multiply", inner, context.constant(float(np.sqrt(2 / np.pi)))))
@@ -91,18 +91,18 @@ def _gelu_tanh(context: Context[V], activate: Activate[V], x: V) -> V:
     return context.lower("multiply", half, context.lower("add", bent, context.constant(1.0)))
 
 
-def _quick_gelu(context: Context[V], activate: Activate[V], x: V) -> V:
+def _quick_gelu(context: Context[V], activate: _Activate[V], x: V) -> V:
     return context.lower("multiply", x, activate("sigmoid", context.lower("multiply", x, context.constant(1.702))))
 
 
-def _log_sigmoid(context: Context[V], activate: Activate[V], x: V) -> V:
+def _log_sigmoid(context: Context[V], activate: _Activate[V], x: V) -> V:
     return context.lower("negative", activate("softplus", context.lower("negative", x)))
 
 
-def _times(*names: str) -> Callable[[Context[V], Activate[V], V], V]:
+def _times(*names: str) -> Callable[[Context[V], _Activate[V], V], V]:
     """The input times functions of it, one after the other."""
 
-    def formula(context: Context[V], activate: Activate[V], x: V) -> V:
+    def formula(context: Context[V], activate: _Activate[V], x: V) -> V:
         bent = x
         for name in names:
             bent = activate(name, bent)
@@ -121,7 +121,7 @@ _ACTIVATIONS: Final[dict[str, Callable[[Any, Any, Any], Any]]] = {
 }
 
 
-def activation(context: Context[V], activate: Activate[V], name: str, x: V, alpha: float | None = None) -> V:
+def activation(context: Context[V], activate: _Activate[V], name: str, x: V, alpha: float | None = None) -> V:
     """An activation function as a formula of others.
 
     Args:

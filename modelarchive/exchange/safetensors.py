@@ -37,7 +37,7 @@ _KEYS: Final = frozenset(("dtype", "shape", "data_offsets"))
 #: NumPy's limit on axes.
 MAX_RANK: Final = 64
 #: Bytes of a shard unless another number is given, as Hugging Face has it.
-SHARD_BYTES: Final = 5_000_000_000
+_SHARD_BYTES: Final = 5_000_000_000
 INDEX_SUFFIX: Final = ".index.json"
 
 #: Code -> dtype.
@@ -110,7 +110,7 @@ def write(
         _write_file(target, entries, metadata, durable=durable)
         return notes
     target = target if target.name.endswith(INDEX_SUFFIX) else target.with_name(target.name + INDEX_SUFFIX)
-    _write_sharded(target, entries, metadata, max_shard_bytes or SHARD_BYTES, durable=durable)
+    _write_sharded(target, entries, metadata, max_shard_bytes or _SHARD_BYTES, durable=durable)
     return notes
 
 

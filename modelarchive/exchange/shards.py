@@ -32,11 +32,11 @@ def read_one_or_all(place: Path, read: Callable[[Path], Bundle], *, reason: str)
 
     Raises:
         OSError: A file cannot be read.
-        FormatError: As :func:`read_shards`, and as `read`.
-        UnsafeFileError: As :func:`read_shards`.
+        FormatError: As :func:`_read_shards`, and as `read`.
+        UnsafeFileError: As :func:`_read_shards`.
     """
     if place.name.endswith(".json"):
-        return read_shards(place, read, reason=reason)
+        return _read_shards(place, read, reason=reason)
     bundle = read(place)
     found = _NUMBERED.fullmatch(place.name)
     if found is not None and int(found[2]) > 1:
@@ -45,7 +45,7 @@ def read_one_or_all(place: Path, read: Callable[[Path], Bundle], *, reason: str)
     return bundle
 
 
-def read_shards(index: Path, read: Callable[[Path], Bundle], *, reason: str) -> Bundle:
+def _read_shards(index: Path, read: Callable[[Path], Bundle], *, reason: str) -> Bundle:
     """The parameters of all files that an index names.
 
     Args:

@@ -18,10 +18,10 @@ from modelarchive.store.replace import replacing
 #: The only parameter of an Embedding.
 NAME: Final = "weight"
 #: No line, and no word of a binary file, is longer.
-MAX_LINE: Final = 1 << 24
-MAX_WORD: Final = 1 << 16
+_MAX_LINE: Final = 1 << 24
+_MAX_WORD: Final = 1 << 16
 #: At most so many numbers a word.
-MAX_WIDTH: Final = 1 << 20
+_MAX_WIDTH: Final = 1 << 20
 _NONE: Final = "is no file of word vectors"
 _CUT: Final = "where it is cut short, take it from where it came from again"
 #: Numbers written at a time.
@@ -133,13 +133,13 @@ def _lines(words: list[str], rows: np.ndarray) -> Iterator[bytes]:
 
 
 def _read(file: BinaryIO, size: int) -> tuple[list[bytes], np.ndarray]:
-    first = file.readline(MAX_LINE)
+    first = file.readline(_MAX_LINE)
     counts = first.split()
     if len(counts) == 2 and all(part.isdigit() for part in counts):
         count, width = (int(part[:19]) for part in counts)
         room = size - file.tell()
         # In text a number takes two bytes at least, in binary form four.
-        if not 0 < width <= MAX_WIDTH or count * (2 * width + 1) > room + 1:
+        if not 0 < width <= _MAX_WIDTH or count * (2 * width + 1) > room + 1:
             raise FormatError(f"counts {count:,} words of {width:,} numbers, and has {room:,} bytes for them")
         start = file.tell()
         line = next((each for each in _read_lines(file) if each.strip()), b"")
@@ -161,13 +161,13 @@ def _width(line: bytes) -> int:
     is_plain = line[:1] not in (b" ", b"\t")
     # With a tab in it the line has more numbers than blanks tell, or a tab inside of its word.
     for parts in (line.rstrip().replace(b"\t", b" ").split(b" "), line.rstrip().split(b" ")):
-        if is_plain and 2 <= len(parts) <= MAX_WIDTH and _numbers(line, len(parts) - 1) is not None:
+        if is_plain and 2 <= len(parts) <= _MAX_WIDTH and _numbers(line, len(parts) - 1) is not None:
             return len(parts) - 1
     raise FormatError(f"{_NONE}: its first line is not a word and numbers")
 
 
 def _read_lines(file: BinaryIO) -> Iterator[bytes]:
-    while line := file.readline(MAX_LINE):
+    while line := file.readline(_MAX_LINE):
         yield line
 
 
@@ -225,7 +225,7 @@ def _binary(file: BinaryIO, count: int, width: int, room: int) -> tuple[list[byt
     nbytes = 4 * width
     for row in range(count):
         while (at := held.find(b" ", begin)) < 0 or len(held) < at + 1 + nbytes:
-            if at < 0 and len(held) - begin > MAX_WORD:
+            if at < 0 and len(held) - begin > _MAX_WORD:
                 raise FormatError(f"has no word after {row} of {count} words")
             piece = file.read(max(nbytes, 1 << 18))
             if not piece:

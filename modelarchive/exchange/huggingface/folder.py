@@ -18,14 +18,14 @@ from modelarchive.formats import explain, refusing
 from modelarchive.store.strict import document, document_object
 
 #: Longest text that is read; tokenizers of large vocabularies take some tens of megabytes.
-MAX_TEXT_BYTES: Final = 100_000_000
+_MAX_TEXT_BYTES: Final = 100_000_000
 #: Longest config.json.
 MAX_CONFIG_BYTES: Final = 4_000_000
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 INDEX: Final = WEIGHTS + safetensors.INDEX_SUFFIX
 #: Pickled parameters, which are not read.
-PICKLES: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
+_PICKLES: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
 
 
 class Texts(ABC):
@@ -36,7 +36,7 @@ class Texts(ABC):
         """Whether there is such a text."""
 
     @abstractmethod
-    def text(self, name: str, *, most: int = MAX_TEXT_BYTES) -> str:
+    def text(self, name: str, *, most: int = _MAX_TEXT_BYTES) -> str:
         """The text; of at most so many bytes.
 
         Raises:
@@ -47,7 +47,7 @@ class Texts(ABC):
     def where(self, name: str) -> str:
         """What messages call it."""
 
-    def json(self, name: str, *, most: int = MAX_TEXT_BYTES) -> dict[str, Any]:
+    def json(self, name: str, *, most: int = _MAX_TEXT_BYTES) -> dict[str, Any]:
         """A JSON file, an object.
 
         Raises:
@@ -93,7 +93,7 @@ class Kept(Texts):
         """Whether there is such a text."""
         return name in self._texts
 
-    def text(self, name: str, *, most: int = MAX_TEXT_BYTES) -> str:
+    def text(self, name: str, *, most: int = _MAX_TEXT_BYTES) -> str:
         """The text."""
         if name not in self._texts:
             raise FormatError("is not there", file=self.where(name))
@@ -151,7 +151,7 @@ class Folder(Texts):
             raise UnsafeFileError("is no regular file", rule="own folder only", file=file)
         return True
 
-    def text(self, name: str, *, most: int = MAX_TEXT_BYTES) -> str:
+    def text(self, name: str, *, most: int = _MAX_TEXT_BYTES) -> str:
         """A text file.
 
         Raises:
@@ -214,7 +214,7 @@ class Folder(Texts):
         raise self._without_weights()
 
     def _without_weights(self) -> FormatError:
-        pickles = [name for name in PICKLES if (self.path / name).exists()]
+        pickles = [name for name in _PICKLES if (self.path / name).exists()]
         hint = "save the model with transformers' save_pretrained, which writes safetensors"
         if pickles:
             first = pickles[0]

@@ -43,11 +43,11 @@ class Settings:
 
 def trunk(settings: Settings, *, has_mask: bool = False) -> nn.Block:
     """``GPT2Model``: words ``(batch, length)``, and a mask of them, to ``(batch, length, units)``."""
-    masked = MaskedTrunk(settings)
+    masked = _MaskedTrunk(settings)
     return masked if has_mask else nn.Sequential().add(**masked.children)
 
 
-class MaskedTrunk(nn.Block):
+class _MaskedTrunk(nn.Block):
     """The trunk with a second input: 1 for words, 0 for padding, which no place looks at."""
 
     def __init__(self, settings: Settings) -> None:

@@ -66,7 +66,7 @@ class _Variable:
                 layer.trainable = False
 
 
-class ModelParameter(ForeignParameter):
+class _ModelParameter(ForeignParameter):
     """A parameter of a Keras model: a variable in the vocabulary's order of axes, or a part of one."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], variable: _Variable, index: int) -> None:
@@ -156,7 +156,7 @@ def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] 
     entries = _read(model)
     if entries is None:
         return _walked(model, owners)
-    shared: dict[tuple[int, int], ModelParameter] = {}
+    shared: dict[tuple[int, int], _ModelParameter] = {}
     variables: dict[int, _Variable] = {}
     parameters: dict[str, ForeignParameter] = {}
     for name, entry in entries.items():
@@ -169,7 +169,7 @@ def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] 
             layers = owners.get(id(variable), [])
             fields = {**(_fields(layers[0]) if layers else {}), **entry.fields}
             variables[id(variable)] = _Variable(variable, entry.weight, fields, layers)
-        parameter = ModelParameter(entry.shape, entry.dtype, variables[id(variable)], entry.index)
+        parameter = _ModelParameter(entry.shape, entry.dtype, variables[id(variable)], entry.index)
         parameters[name] = shared.setdefault((id(variable), entry.index), parameter)
     return parameters
 
@@ -223,7 +223,7 @@ def _owners(model: Any) -> dict[int, list[Any]]:
 def _walked(model: Any, owners: Mapping[int, Sequence[Any]]) -> dict[str, ForeignParameter]:
     """The parameters of a model that has layers of its author's own."""
     parameters: dict[str, ForeignParameter] = {}
-    known: dict[int, list[ModelParameter]] = {}
+    known: dict[int, list[_ModelParameter]] = {}
     taken = names.Taken()
     for path, layer in _layers(model, "", set()):
         for weight, variable, fields in _weights(layer):
@@ -231,7 +231,7 @@ def _walked(model: Any, owners: Mapping[int, Sequence[Any]]) -> dict[str, Foreig
                 held = _Variable(variable, weight, fields, owners.get(id(variable), ()))
                 dtype = dtypes.numpy_dtype(variable.dtype)
                 shapes = [each.shape for each in weight.read(np.broadcast_to(False, tuple(variable.shape)), fields)]
-                known[id(variable)] = [ModelParameter(each, dtype, held, at) for at, each in enumerate(shapes)]
+                known[id(variable)] = [_ModelParameter(each, dtype, held, at) for at, each in enumerate(shapes)]
             for own, parameter in zip(weight.ours, known[id(variable)], strict=True):
                 parameters[taken.free(names.joined(path, own))] = parameter
     return parameters

@@ -23,7 +23,7 @@ from modelarchive.store.deferred import Deferred
 
 #: A compressed member may become so many times as large, or this large in any case.
 MAX_INFLATION: Final = 16
-MAX_INFLATED: Final = 64 << 20
+_MAX_INFLATED: Final = 64 << 20
 #: Attributes of an HDF5 file's root by which other programs say what it is -> what that is.
 OTHERS: Final = {
     "PYTABLES_FORMAT_VERSION": "a file of PyTables or pandas",
@@ -33,7 +33,7 @@ OTHERS: Final = {
 #: Attributes of an HDF5 file's root by which Keras says what it is.
 ATTRIBUTES: Final = ("model_config", "keras_version", "backend", "training_config", *OTHERS)
 #: Attributes of its groups: what is in them, and what a layer is called.
-OF_GROUPS: Final = ("layer_names", "weight_names", "name")
+_OF_GROUPS: Final = ("layer_names", "weight_names", "name")
 CONFIG: Final = "config.json"
 METADATA: Final = "metadata.json"
 VARIABLES: Final = "model.weights.h5"
@@ -47,7 +47,7 @@ def members(file: MappedFile) -> dict[str, Member]:
         UnsafeFileError: Members overlap, claim more than they can hold, or are named out of the file.
     """
     found = {}
-    for member in zipped.members(file, most=lambda stored: max(MAX_INFLATED, MAX_INFLATION * stored)):
+    for member in zipped.members(file, most=lambda stored: max(_MAX_INFLATED, MAX_INFLATION * stored)):
         parts = re.split(r"[/\\]", member.name)
         if ".." in parts or parts[0] == "" or ":" in parts[0]:
             raise UnsafeFileError(f"the member {member.name[:80]!r} leads out of the file", rule="names")
@@ -109,7 +109,7 @@ def variables(file: MappedFile, member: Member | None = None) -> Variables:
     data = content(file, member) if member is not None and member.is_compressed else None
     with _part(file, member, data) as part:
         found: Foreign = boundary.call(
-            Foreign, "read_foreign", part, attributes=list(ATTRIBUTES), of_groups=list(OF_GROUPS)
+            Foreign, "read_foreign", part, attributes=list(ATTRIBUTES), of_groups=list(_OF_GROUPS)
         )
         size = part.size
     end = hdf5_end(_Inside(file, member, data))

@@ -15,10 +15,10 @@ from modelarchive.exchange.refusal import Refusal, refusing
 from modelarchive.store.deferred import Deferred
 
 #: Calls that are followed, for each one in the file, and in any case: models that call models would never end.
-MAX_TIMES: Final = 4
+_MAX_TIMES: Final = 4
 MAX_CALLS: Final = 2_000
 
-LiftCall = Callable[["Importer", "LayerBuilder", Layer, Call], list[Ref]]
+_LiftCall = Callable[["Importer", "LayerBuilder", Layer, Call], list[Ref]]
 
 
 class Importer:
@@ -34,7 +34,7 @@ class Importer:
         results: Block of a layer's parameters -> the node behind it that is the layer's result, where it is another.
     """
 
-    def __init__(self, storage: Storage, parser: Parser, version: str, lift_call: LiftCall) -> None:
+    def __init__(self, storage: Storage, parser: Parser, version: str, lift_call: _LiftCall) -> None:
         self.storage = storage
         self.parser = parser
         self._lift_call = lift_call
@@ -129,7 +129,7 @@ class Importer:
     def call(self, builder: LayerBuilder, layer: Layer, call: Call) -> list[Ref]:
         """The results of one call of a layer; [UNSUPPORTED] where it is reported that it is not."""
         self._calls += 1
-        if self._calls > MAX_CALLS + MAX_TIMES * self.parser.calls:
+        if self._calls > MAX_CALLS + _MAX_TIMES * self.parser.calls:
             raise ConversionError([(layer.name, "models inside of models are called too often")])
         try:
             with builder.naming(layer.name), refusing(layer.kind):

@@ -27,7 +27,7 @@ from modelarchive.store.strict import short
 FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 
 #: Layers that are called with ``training=True`` where nobody says otherwise.
-TRAINING_IS_DEFAULT: Final = re.compile(r"Random\w+|Resizing|CenterCrop")
+_TRAINING_IS_DEFAULT: Final = re.compile(r"Random\w+|Resizing|CenterCrop")
 
 
 #: Makes what a layer becomes: a reference, or one for each of its results.
@@ -108,7 +108,7 @@ class Context:
         ]
         # Inference is all that an architecture says; True would be training's way for ever, but for layers whose
         # default it is: Keras writes it down, and `predict` does not heed it.
-        harmless = (False, True) if TRAINING_IS_DEFAULT.fullmatch(self.layer.kind) else (False,)
+        harmless = (False, True) if _TRAINING_IS_DEFAULT.fullmatch(self.layer.kind) else (False,)
         return [name for name in named + placed if not (name == "training" and self.call.kwargs[name] in harmless)]
 
     def dims(self, ref: Ref) -> list[int | None]:

@@ -48,7 +48,7 @@ def read_model(model: Any, inputs: Any = None) -> Bundle:
         hint = f"give the layer a get_config() of what JSON can say, or {_SUBCLASSED}"
         raise ConversionError(_without_config(model, keras) or [_told(model, error)], hint=hint) from error
     try:
-        return bundle_of_storage(config, Live(model, keras), keras.__version__, _declared(inputs))
+        return bundle_of_storage(config, _Live(model, keras), keras.__version__, _declared(inputs))
     except ConversionError as error:
         error.hint = _SUBCLASSED if error.hint == OWN else error.hint
         raise
@@ -91,7 +91,7 @@ def _declared(inputs: Any) -> list[Mapping[str, Any]] | None:
     return [each if isinstance(each, Mapping) else {"shape": [None, *each.shape[1:]]} for each in several]
 
 
-class Live:
+class _Live:
     """The variables of a model in memory; a layer's place is the path of names that leads to it.
 
     Args:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import keras
 
 #: How the files end that Keras writes.
-SUFFIXES: Final = (".keras", ".weights.h5")
+_SUFFIXES: Final = (".keras", ".weights.h5")
 
 
 def keras_module() -> ModuleType:
@@ -143,9 +143,9 @@ def write(source: Source, path: str | os.PathLike[str], *, inputs: Any = None, d
         OSError: The file cannot be written.
     """
     target = Path(os.fsdecode(path))
-    suffix = next((each for each in SUFFIXES if target.name.lower().endswith(each)), None)
+    suffix = next((each for each in _SUFFIXES if target.name.lower().endswith(each)), None)
     if suffix is None:
-        raise ValueError(f"{target.name!r} ends in neither {' nor '.join(SUFFIXES)}")
+        raise ValueError(f"{target.name!r} ends in neither {' nor '.join(_SUFFIXES)}")
     bundle = bundle_of(source, inputs=inputs)
     if bundle.architecture is None:
         what = f"{bundle.reason or 'there is none'}: Keras' files hold whole models"

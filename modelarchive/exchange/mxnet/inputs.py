@@ -58,7 +58,7 @@ _SAME: Final = frozenset(
 _CONVOLUTIONS: Final = ("Convolution", "Convolution_v1", "_npx_convolution")
 _DENSE: Final = ("FullyConnected", "_npx_fully_connected")
 #: Usual sizes of images, the first that are tried.
-USUAL: Final = (224, 299, 28, 32, 64, 96, 128, 227, 256, 331, 384, 512)
+_USUAL: Final = (224, 299, 28, 32, 64, 96, 128, 227, 256, 331, 384, 512)
 
 
 def declared_shapes(symbol: SymbolGraph, arrays: Mapping[str, Deferred]) -> dict[str, Shape]:
@@ -152,7 +152,7 @@ def candidates(shapes: Mapping[str, Shape]) -> Iterator[dict[str, Shape]]:
     yield {name: list(shape) for name, shape in shapes.items()}
     if not any(None in shape[1:] and len(shape) > 2 for shape in shapes.values()):
         return
-    for size in dict.fromkeys((*USUAL, *range(8, 65, 4))):
+    for size in dict.fromkeys((*_USUAL, *range(8, 65, 4))):
         yield {
             name: [shape[0], *(size if each is None else each for each in shape[1:])] if len(shape) > 2 else list(shape)
             for name, shape in shapes.items()

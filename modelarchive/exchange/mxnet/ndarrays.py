@@ -42,12 +42,12 @@ DTYPES: Final[dict[int, np.dtype]] = {
     }.items()
 }
 #: Storage type -> (name, how many index arrays it has).
-STORAGE: Final = {0: ("default", 0), 1: ("row_sparse", 1), 2: ("csr", 2)}
+_STORAGE: Final = {0: ("default", 0), 1: ("row_sparse", 1), 2: ("csr", 2)}
 MAX_AXES: Final = 32
 MAX_ARRAYS: Final = 1_000_000
 MAX_ELEMENTS: Final = 2**56
 #: A sparse array may become this many bytes when it is made dense, beyond so many times the file's size.
-MAX_DENSE: Final = 64 << 20
+_MAX_DENSE: Final = 64 << 20
 MAX_INFLATION: Final = 400
 
 
@@ -155,9 +155,9 @@ def _array(cursor: _Cursor, what: str) -> tuple[Deferred | None, str]:
         shape = cursor.shape(axes, "q" if magic == V1 else "I", what)
         return (_dense(cursor, shape, what) if shape else None), "default"
     (code,) = cursor.numbers("<i", what)
-    if code not in STORAGE:
+    if code not in _STORAGE:
         raise cursor.wrong(f"{what} has the storage type {code}, expected 0, 1 or 2")
-    storage, indices = STORAGE[code]
+    storage, indices = _STORAGE[code]
     kept = cursor.shape(cursor.numbers("<i", what)[0], "q", what) if indices else ()
     (axes,) = cursor.numbers("<i", what)
     if axes == (0 if magic == V2 else -1):
@@ -186,7 +186,7 @@ def _sparse(
         declared.append((index_dtype, cursor.shape(axes, "q", f"indices of {what}")))
     nbytes = dtype.itemsize * math.prod(shape)
     cursor.dense += nbytes
-    if cursor.dense > max(MAX_DENSE, MAX_INFLATION * cursor.file.size):
+    if cursor.dense > max(_MAX_DENSE, MAX_INFLATION * cursor.file.size):
         raise UnsafeFileError(
             f"{what} is {storage} and would take {nbytes:,} bytes when made dense",
             rule="sparse bytes",

@@ -19,7 +19,7 @@ Entry: TypeAlias = tuple[int, int]
 MAX_BYTES: Final = 64 << 20
 MAX_NODES: Final = 100_000
 #: Results: as many as a network may have.
-MAX_HEADS: Final = 4096
+_MAX_HEADS: Final = 4096
 #: Characters of a node's name.
 MAX_NAME: Final = 1024
 #: The operator of a node that computes nothing: an input or a parameter.
@@ -200,8 +200,8 @@ def _graph(data: Any) -> SymbolGraph:
         raise ValueError(f"expected 1 to {MAX_NODES:,} nodes")
     read = [_node(each, position) for position, each in enumerate(nodes)]
     heads = [_entry(each, len(read), "heads") for each in _list(data.get("heads"), "heads")]
-    if not 0 < len(heads) <= MAX_HEADS:
-        raise ValueError(f"it has {len(heads):,} heads, expected 1 to {MAX_HEADS:,}")
+    if not 0 < len(heads) <= _MAX_HEADS:
+        raise ValueError(f"it has {len(heads):,} heads, expected 1 to {_MAX_HEADS:,}")
     return SymbolGraph(read, heads, _version(data.get("attrs")), _left(data, nodes))
 
 

@@ -59,7 +59,7 @@ def write(source: Source, path: str | os.PathLike[str], *, inputs: Any = None, d
     if bundle.architecture is not None:
         notes.append(Note("(architecture)", "left out: name the file net-0000.params to have its symbol beside it"))
     notes += _left_out(bundle)
-    return notes + save_arrays(path, {new[name]: array for name, array in entries.items()}, durable=durable)
+    return notes + _save_arrays(path, {new[name]: array for name, array in entries.items()}, durable=durable)
 
 
 def _write_model(bundle: Bundle, symbol_path: Path, arrays_path: Path, *, durable: bool) -> list[Note]:
@@ -77,14 +77,14 @@ def _write_model(bundle: Bundle, symbol_path: Path, arrays_path: Path, *, durabl
         own = getattr(network, "inputs", ())
         given = [(name, None) for name in own] or [("data", None)]
     heads = exporter.run(network, given)
-    problems = exporter.report.problems + problems_with(exporter.emitter.arrays)
+    problems = exporter.report.problems + _problems_with(exporter.emitter.arrays)
     if problems:
         raise ConversionError(problems, hint="nothing was written")
     arrays = {
         f"{'aux' if name in exporter.emitter.auxiliary else 'arg'}:{name}": each
         for name, each in exporter.emitter.arrays.items()
     }
-    notes = save_arrays(arrays_path, arrays, durable=durable)
+    notes = _save_arrays(arrays_path, arrays, durable=durable)
     with replacing(symbol_path, durable=durable) as temporary:
         temporary.write_text(exporter.emitter.text(heads), "utf-8")
     unused = [name for name, array in entries.items() if id(array) not in exporter.emitter.used]
@@ -114,7 +114,7 @@ CODES: Final = {
 }
 
 
-def problems_with(arrays: Mapping[str, Deferred]) -> list[tuple[str, str]]:
+def _problems_with(arrays: Mapping[str, Deferred]) -> list[tuple[str, str]]:
     """What MXNet cannot hold."""
     found = names.problems_with_texts(arrays)
     for name, array in arrays.items():
@@ -125,7 +125,7 @@ def problems_with(arrays: Mapping[str, Deferred]) -> list[tuple[str, str]]:
     return found
 
 
-def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Deferred], *, durable: bool) -> list[Note]:
+def _save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Deferred], *, durable: bool) -> list[Note]:
     """Write an NDArray file with names.
 
     Args:
@@ -140,7 +140,7 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Deferred], *,
         ConversionError: Arrays that MXNet cannot hold; lists all of them. Nothing is written.
         OSError: The file cannot be written.
     """
-    problems = problems_with(arrays)
+    problems = _problems_with(arrays)
     if problems:
         raise ConversionError(problems, hint="nothing was written")
     # What has no axes, or no elements, is an array in NumPy's sense only. MXNet reads files of one sense: a version

@@ -17,7 +17,7 @@ from modelarchive.store.deferred import Deferred
 #: Elements up to which constants are computed while reading, of the operands and of the result.
 MAX_FOLDED: Final = 1 << 20
 #: The same where sizes are among them that are not fixed: those are computed one by one, in Python.
-MAX_SIZES: Final = 4096
+_MAX_SIZES: Final = 4096
 #: Operators that only look at the shape.
 _SHAPES: Final = ("Shape", "Size")
 
@@ -37,7 +37,7 @@ def folded(context: Context) -> Operand | tuple[Operand, ...]:
         made = row.made(context, arrays)
         mixed = any(isinstance(each, Sizes) for each in context.operands)
         looked_at = sum(each.size for each in arrays if each is not None) if mixed else 0
-        if made + looked_at > (MAX_SIZES if mixed else MAX_FOLDED):
+        if made + looked_at > (_MAX_SIZES if mixed else MAX_FOLDED):
             raise Refusal("large results are computed when the network runs")
         budget.spend(f"{context.node.op} {context.name!r}", elements=made)
         found = row.compute(context, arrays)

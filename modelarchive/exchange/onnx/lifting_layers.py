@@ -194,7 +194,7 @@ def _softmax(kind: str) -> Lift:
     return lift
 
 
-def axes_of(context: Context) -> list[int] | None:
+def _axes_of(context: Context) -> list[int] | None:
     """The axes of a reduction; None: all; empty: none."""
     found = context.integers(1) if context.has(1) else list(context.node.integers("axes", []))
     none = context.node.flag("noop_with_empty_axes", default=False)
@@ -207,7 +207,7 @@ def _reduction(name: str, *, before: str = "", after: str = "") -> Lift:
     """A reduction with something done to each element before, and to the result after."""
 
     def lift(context: Context) -> Ref:
-        axes, keepdims, dtype = axes_of(context), context.node.flag("keepdims", default=True), context.dtype(0)
+        axes, keepdims, dtype = _axes_of(context), context.node.flag("keepdims", default=True), context.dtype(0)
         if dtype[0] in "iu" and (name == "mean" or before == "exp" or after):
             raise Refusal(f"{context.node.op} of {dtype} is not supported")
         x = context.ref(0)

@@ -39,7 +39,7 @@ def _sized(context: Context) -> np.ndarray:
     return found
 
 
-def sizes_operand(array: np.ndarray) -> Operand:
+def _sizes_operand(array: np.ndarray) -> Operand:
     """Sizes as a constant, where all of them are fixed."""
     if any(isinstance(each, Dim) for each in array.reshape(-1)):
         return Sizes(array)
@@ -48,7 +48,7 @@ def sizes_operand(array: np.ndarray) -> Operand:
 
 def _shape(context: Context) -> Operand:
     sizes = _sized(context)
-    return sizes_operand(sizes[context.node.integer("start", 0) : context.node.integer("end", None)])
+    return _sizes_operand(sizes[context.node.integer("start", 0) : context.node.integer("end", None)])
 
 
 def _size(context: Context) -> Operand:
@@ -57,7 +57,7 @@ def _size(context: Context) -> Operand:
         result = result * each
     array = np.empty((), object)
     array[()] = result
-    return sizes_operand(array)
+    return _sizes_operand(array)
 
 
 def _reshape(context: Context) -> Ref:

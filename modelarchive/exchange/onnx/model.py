@@ -270,7 +270,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
         defaults: dict[str, Message | None] = dict.fromkeys(each.get("attribute", ()))
         defaults |= {one.get("name", ""): one for one in each.get("attribute_proto", ())}
         budget.spend("a function", nbytes=_NODE_BYTES * (1 + len(each.get("node", ()))))
-        nodes = [node_of(one, tensors) for one in each.get("node", ())]
+        nodes = [_node_of(one, tensors) for one in each.get("node", ())]
         inputs, outputs = tuple(each.get("input", ())), tuple(each.get("output", ()))
         parts = len(inputs) + len(outputs) + len(defaults) + sum(2 + len(one.attributes) for one in nodes)
         steps = parts // _ATTRIBUTES_A_STEP
@@ -312,7 +312,7 @@ def graph_of(message: Message, tensors: Tensors) -> Graph:
             raise FormatError(f"the name {name[:200]!r} comes twice among the initializers", file=tensors.file.path)
         stored[name] = each
     return Graph(
-        [node_of(each, tensors) for each in nodes],
+        [_node_of(each, tensors) for each in nodes],
         [_value(each) for each in message.get("input", ())],
         [_value(each) for each in message.get("output", ())],
         stored,
@@ -320,7 +320,7 @@ def graph_of(message: Message, tensors: Tensors) -> Graph:
     )
 
 
-def node_of(message: Message, tensors: Tensors) -> Node:
+def _node_of(message: Message, tensors: Tensors) -> Node:
     """A node out of its message."""
     return Node(
         _qualified(message, "op_type"),

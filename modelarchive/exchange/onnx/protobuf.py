@@ -24,7 +24,7 @@ MAX_FIELDS: Final = 4_000_000
 MAX_TEXT: Final = 1 << 24
 MAX_NAME: Final = 4096
 #: Kinds of unknown fields that are reported.
-MAX_UNKNOWN: Final = 20
+_MAX_UNKNOWN: Final = 20
 #: What a message, each of its fields, and a number of a list take in memory.
 _MESSAGE_BYTES: Final = 512
 _FIELD_BYTES: Final = 96
@@ -107,7 +107,7 @@ class Reader:
         if number == 0:
             raise self._damaged(at, "there is a field without a number")
         key = (kind, number)
-        if key in self.unknown or len(self.unknown) < MAX_UNKNOWN:
+        if key in self.unknown or len(self.unknown) < _MAX_UNKNOWN:
             self.unknown[key] = self.unknown.get(key, 0) + 1
 
     def _put(self, found: Message, field: Field, wire: int, value: int, span: Span, depth: int) -> None:

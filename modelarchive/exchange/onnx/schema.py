@@ -11,7 +11,7 @@ _DOCUMENTATION: Final = Field("doc_string", None)
 _REMARKS: Final = Field("metadata_props", None)
 _INFERRED: Final = Field("value_info", None)
 
-PAIR: Final[Table] = {1: Field("key", "text"), 2: Field("value", "text")}
+_PAIR: Final[Table] = {1: Field("key", "text"), 2: Field("value", "text")}
 OPSET: Final[Table] = {1: Field("domain", "name"), 2: Field("version", "int")}
 TENSOR: Final[Table] = {
     1: Field("dims", "int", repeated=True),
@@ -25,7 +25,7 @@ TENSOR: Final[Table] = {
     9: Field("raw_data", "span"),
     10: Field("double_data", "data"),
     11: Field("uint64_data", "data"),
-    13: Field("external_data", PAIR, repeated=True),
+    13: Field("external_data", _PAIR, repeated=True),
     14: Field("data_location", "int"),
     12: _DOCUMENTATION,
     16: _REMARKS,
@@ -108,7 +108,7 @@ MODEL: Final[Table] = {
     6: Field("doc_string", "text"),
     7: Field("graph", GRAPH),
     8: Field("opset_import", OPSET, repeated=True),
-    14: Field("metadata_props", PAIR, repeated=True),
+    14: Field("metadata_props", _PAIR, repeated=True),
     20: Field("training_info", "span", repeated=True),
     25: Field("functions", FUNCTION, repeated=True),
     4: Field("domain", None),

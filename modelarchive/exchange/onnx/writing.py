@@ -28,7 +28,7 @@ from modelarchive.version import VERSION
 
 #: Version of ONNX's operators (2024), which has all that is written, and that of the format it came with.
 OPSET: Final = 21
-IR_VERSION: Final = 10
+_IR_VERSION: Final = 10
 #: Protocol buffers end below 2 GiB; some room for what is not data.
 _MOST: Final = 2**31 - 2**24
 #: Smaller arrays stay in the model's file also where data are beside it.
@@ -99,7 +99,7 @@ def write(
 def _model(bundle: Bundle) -> bytes:
     """A ``ModelProto`` but for its graph."""
     parts = [
-        encoding.integer(1, IR_VERSION),
+        encoding.integer(1, _IR_VERSION),
         encoding.text(2, "modelarchive"),
         encoding.text(3, VERSION),
         encoding.message(8, encoding.opset(OPSET)),

@@ -14,7 +14,7 @@ from modelarchive.exchange.torch.wrapping import placed_tensors, refuse_shards
 from modelarchive.nn.target import ForeignParameter
 
 
-class ModuleParameter(ForeignParameter):
+class _ModuleParameter(ForeignParameter):
     """A tensor of a module; one that is shared is the same under each of its names.
 
     Args:
@@ -62,10 +62,10 @@ class ModuleParameter(ForeignParameter):
         tensors.fill(self._tensor, np.asarray(array))
 
 
-def parameters_of(module: torch.nn.Module) -> dict[str, ModuleParameter]:
+def parameters_of(module: torch.nn.Module) -> dict[str, _ModuleParameter]:
     """Parameters and persistent buffers as what a transplant fills."""
     refuse_shards(module)
-    made: dict[Hashable, ModuleParameter] = {}
+    made: dict[Hashable, _ModuleParameter] = {}
     found = {}
     for name, owner, own, tensor in placed_tensors(module):
         # Two tensors may be one memory (a tied weight that was moved); one tensor is one parameter in any case.
@@ -85,9 +85,9 @@ def parameters_of(module: torch.nn.Module) -> dict[str, ModuleParameter]:
     return found
 
 
-def _accompany(parameters: Sequence[ModuleParameter]) -> None:
+def _accompany(parameters: Sequence[_ModuleParameter]) -> None:
     """A lazy module that is filled in part would initialise all of it at its first call."""
-    by_owner: dict[int, list[ModuleParameter]] = {}
+    by_owner: dict[int, list[_ModuleParameter]] = {}
     for parameter in parameters:
         if not parameter.is_initialized:
             by_owner.setdefault(id(parameter.owners[0][0]), []).append(parameter)
@@ -96,11 +96,11 @@ def _accompany(parameters: Sequence[ModuleParameter]) -> None:
             parameter.companions = several
 
 
-def _parameter(tensor: torch.Tensor, *, is_optional: bool) -> ModuleParameter:
+def _parameter(tensor: torch.Tensor, *, is_optional: bool) -> _ModuleParameter:
     name = tensors.dtype_name(tensor.dtype)
     dtype = np.dtype("float32") if name is None else dtypes.numpy_dtype(name)
     if torch.nn.parameter.is_lazy(tensor):
-        return ModuleParameter(None, dtype, tensor, is_optional=is_optional)
+        return _ModuleParameter(None, dtype, tensor, is_optional=is_optional)
     problem = ""
     if not tensor.is_meta:
         try:
@@ -109,4 +109,4 @@ def _parameter(tensor: torch.Tensor, *, is_optional: bool) -> ModuleParameter:
             problem = error.problems[0][1]
         if not problem and not tensors.is_fillable(tensor):
             problem = "an expanded tensor, whose elements are one in memory; register tensor.clone() instead"
-    return ModuleParameter(tuple(tensor.shape), dtype, tensor, problem=problem, is_optional=is_optional)
+    return _ModuleParameter(tuple(tensor.shape), dtype, tensor, problem=problem, is_optional=is_optional)

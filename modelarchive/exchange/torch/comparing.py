@@ -21,7 +21,7 @@ def leaves(value: Any) -> list[Any]:
     return [leaf for each in value for leaf in leaves(each)] if isinstance(value, tuple | list) else [value]
 
 
-def outputs_of(run: Callable[..., Any], given: list[torch.Tensor]) -> list[torch.Tensor] | None:
+def _outputs_of(run: Callable[..., Any], given: list[torch.Tensor]) -> list[torch.Tensor] | None:
     """The tensors that a module gives; None where it does not run."""
     try:
         found = leaves(run(*(each.clone() for each in given)))  # copies: it may work in place
@@ -49,7 +49,7 @@ def compared(
         ConversionError: The outputs differ, or the module does not run on the user's example.
     """
     with kept(network):  # what it counts or keeps is not for the next run, nor for what was read of it
-        wanted = outputs_of(run, given)
+        wanted = _outputs_of(run, given)
     if wanted is None:
         devices = {each.device.type for each in (*network.parameters(), *network.buffers())}
         if is_example and not devices - {"cpu"}:

@@ -13,7 +13,7 @@ from modelarchive.exchange.torch.lifting import word
 from modelarchive.exchange.torch.proxy import CannotError
 
 #: Operators that give what they are given.
-TRANSPARENT: Final = frozenset(
+_TRANSPARENT: Final = frozenset(
     {"clone", "alias", "detach", "lift_fresh", "lift_fresh_copy", "contiguous", "to", "_to_copy", "_conj",
      "resolve_conj", "resolve_neg", "positive", "type_as"}
 )  # fmt: skip
@@ -56,7 +56,7 @@ def _valued(node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> Any:
 def passed_over(program: Program) -> None:
     """Take out of a program the calls that give what they are given."""
     for node in list(program.graph.nodes):
-        if node.op != "call_function" or word(node) not in TRANSPARENT or not node.args:
+        if node.op != "call_function" or word(node) not in _TRANSPARENT or not node.args:
             continue
         first = node.args[0]
         one, other = first.meta.get("val"), node.meta.get("val")

@@ -74,16 +74,16 @@ def refuse_example(module: torch.nn.Module, inputs: Any) -> NoReturn:
     ):
         found = f"{found}, and its parameters are {NAMES.get(own, own)}"
         example = _one(None, tuple(lone.shape), NAMES.get(own, "float32"))
-        hint = f"give them as its parameters are: {call_of(module, example)}"
+        hint = f"give them as its parameters are: {_call_of(module, example)}"
     elif known is None:
-        hint = f"the first axis is the batch; an example: {call_of(module, _example(module))}"
+        hint = f"the first axis is the batch; an example: {_call_of(module, _example(module))}"
     else:
         shapes = ", ".join(f"{each['dtype']} {each['shape']}" for each in known)
         hint = f"leave inputs= out: it is known to take {shapes} (None: any size)"
     raise ConversionError([("inputs", f"the module itself does not run on them: {found}")], hint=hint)
 
 
-def call_of(module: torch.nn.Module, inputs: str) -> str:
+def _call_of(module: torch.nn.Module, inputs: str) -> str:
     """The call to type, with a name for the module that its class suggests."""
     word = re.sub(r"\W", "", type(module).__name__).lower()
     name = "net" if not word.isidentifier() or word in ("sequential", "module", "graphmodule") else word
@@ -95,7 +95,7 @@ def call_of(module: torch.nn.Module, inputs: str) -> str:
 
 def _refuse_missing(module: torch.nn.Module) -> NoReturn:
     what = f"are not known: a module does not say what its forward{_arguments(module)} takes"
-    raise ConversionError([("inputs", what)], hint=f"give an example: {call_of(module, _example(module))}")
+    raise ConversionError([("inputs", what)], hint=f"give an example: {_call_of(module, _example(module))}")
 
 
 def _is_shape(value: Any) -> bool:
@@ -142,7 +142,7 @@ def _is_example(value: Any) -> bool:
 
 def _refuse_object(module: torch.nn.Module, value: Any) -> NoReturn:
     what = f"is of type {type(value).__name__}, expected a tensor or a declaration"
-    hint = f"give an example: {call_of(module, _example(module))}"
+    hint = f"give an example: {_call_of(module, _example(module))}"
     if not isinstance(value, str | bytes) and hasattr(type(value), "__iter__"):
         hint = "give one batch of it, without the targets: inputs=next(iter(loader))[0]"
     raise ConversionError([("inputs", what)], hint=hint)
@@ -170,7 +170,7 @@ def _compare_number(module: torch.nn.Module, inputs: Any) -> None:
     except TypeError:
         plural = "input is" if number == 1 else "inputs are"
         what = f"{number} {plural} given, forward takes {signature}"
-        hint = f"give one for each: {call_of(module, f'({_names(module)})')}"
+        hint = f"give one for each: {_call_of(module, f'({_names(module)})')}"
         raise ConversionError([("inputs", what)], hint=hint) from None
     except ValueError:
         return  # it has no signature to compare with

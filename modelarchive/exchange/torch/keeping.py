@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-Restore = Callable[[], None]
+_Restore = Callable[[], None]
 
 #: How many objects are looked at, the nearest first: what a module holds may hold a whole program.
-MOST_OBJECTS: Final = 1_000_000
+_MOST_OBJECTS: Final = 1_000_000
 #: Arrays of NumPy up to so many bytes are copied.
-MOST_ARRAY_BYTES: Final = 1 << 20
+_MOST_ARRAY_BYTES: Final = 1 << 20
 _ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None), type(...), torch.dtype, torch.device})
 _CONTAINERS: Final[tuple[Any, ...]] = (OrderedDict, dict, list, set, deque)
 #: Classes of the standard library that are plain holders of what people put there.
@@ -136,11 +136,11 @@ class _Snapshot:
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
-        self.restores: list[Restore] = []
+        self.restores: list[_Restore] = []
         self.tensors: list[torch.Tensor] = []
         self._seen: dict[int, Any] = {}
         self._next: deque[Any] = deque([module])
-        while self._next and len(self._seen) < MOST_OBJECTS:
+        while self._next and len(self._seen) < _MOST_OBJECTS:
             value = self._next.popleft()
             if id(value) not in self._seen:
                 self._seen[id(value)] = value
@@ -166,7 +166,7 @@ class _Snapshot:
         elif isinstance(value, np.random.Generator):
             self.restores.append(functools.partial(setattr, value.bit_generator, "state", value.bit_generator.state))
         elif isinstance(value, np.ndarray):
-            if value.nbytes <= MOST_ARRAY_BYTES and value.flags.writeable:
+            if value.nbytes <= _MOST_ARRAY_BYTES and value.flags.writeable:
                 self.restores.append(functools.partial(value.__setitem__, ..., value.copy()))
         elif not isinstance(value, type | types.ModuleType) and _is_followed(value):
             self._object(value)
@@ -283,7 +283,7 @@ def _is_followed(value: Any) -> bool:
     return isinstance(value, torch.nn.Module) or _is_theirs(found) or name in _HOLDERS
 
 
-def _random() -> Iterator[Restore]:
+def _random() -> Iterator[_Restore]:
     """What puts the global states of random numbers back."""
     yield functools.partial(random.setstate, random.getstate())
     yield functools.partial(np.random.set_state, np.random.get_state())

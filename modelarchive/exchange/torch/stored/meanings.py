@@ -39,7 +39,7 @@ _STORAGES: Final = {
 _TENSORS: Final = ("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer")
 
 
-class StorageClass(Named):
+class _StorageClass(Named):
     """A class of storages.
 
     Args:
@@ -60,7 +60,7 @@ def meaning_of(module: str, name: str) -> Any:
         return found
     if module in ("torch", "torch.cuda", "torch.storage") and name in _STORAGES:
         dtype = _STORAGES[name]
-        return StorageClass(name, None if dtype is None else Dtype(dtype))
+        return _StorageClass(name, None if dtype is None else Dtype(dtype))
     if module == "torch" and (dtype_ := dtype_named(name)) is not None:
         return dtype_
     return Named(shown(f"{module}.{name}"))
@@ -308,6 +308,6 @@ def storage_of(identity: Any, *, of_stream: bool = False) -> tuple[Storage, Any]
     if not is_known or identity[0] not in ("storage", b"storage"):
         raise FormatError("is damaged: its pickle has a persistent id that is no storage")
     _, kind, key, _device, count, *view = identity
-    if not isinstance(kind, StorageClass) or not isinstance(key, str | int) or type(count) is not int or count < 0:
+    if not isinstance(kind, _StorageClass) or not isinstance(key, str | int) or type(count) is not int or count < 0:
         raise FormatError("is damaged: a storage in its pickle is described by what is none")
     return Storage(str(key), kind.dtype, count), view[0] if view else None

@@ -18,7 +18,7 @@ _PLAIN: Final = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4
 _MAX_AXES: Final = 64
 
 
-class NumpyDtype:
+class _NumpyDtype:
     """A dtype that is being made.
 
     Args:
@@ -93,7 +93,7 @@ class NumpyArray:
 
     def fill(self, data: Any, dtype: Any, shape: Any, order: Any) -> None:
         """Take the content."""
-        plain = dtype.dtype if isinstance(dtype, NumpyDtype) else None
+        plain = dtype.dtype if isinstance(dtype, _NumpyDtype) else None
         if plain is None or isinstance(data, list):
             return  # objects, texts, records
         data = _bytes(data)
@@ -121,8 +121,8 @@ def _bytes(data: Any) -> Any:
     return data
 
 
-def _dtype(code: Any = "", *_: Any) -> NumpyDtype:
-    return NumpyDtype(code if isinstance(code, str) else kind_of(code))
+def _dtype(code: Any = "", *_: Any) -> _NumpyDtype:
+    return _NumpyDtype(code if isinstance(code, str) else kind_of(code))
 
 
 def _started(kind: Any, *_: Any) -> NumpyArray:
@@ -138,7 +138,7 @@ def _of_buffer(data: Any, dtype: Any, shape: Any, order: Any = "C", *_: Any) -> 
 def _scalar(dtype: Any, data: Any = b"") -> Any:
     """A number of NumPy's as Python's."""
     data = _bytes(data)
-    plain = dtype.dtype if isinstance(dtype, NumpyDtype) else None
+    plain = dtype.dtype if isinstance(dtype, _NumpyDtype) else None
     if plain is None or not isinstance(data, bytes):
         return Stub("numpy scalar")
     if len(data) != plain.itemsize:

@@ -47,7 +47,7 @@ def is_module(value: Any) -> TypeGuard[Stub]:
     return isinstance(value, Stub) and all(isinstance(state_of(value).get(key), dict) for key in _OF_A_MODULE)
 
 
-def is_optimizer(value: Any) -> bool:
+def _is_optimizer(value: Any) -> bool:
     """Whether it is an optimizer, or the state of one: it holds moments, which are no parameters."""
     found = state_of(value) if isinstance(value, Stub) else value
     return isinstance(found, dict) and all(key in found for key in _OF_AN_OPTIMIZER)
@@ -55,11 +55,11 @@ def is_optimizer(value: Any) -> bool:
 
 def are_optimizers(value: Any) -> bool:
     """Whether it is one, or a list or dict of nothing else."""
-    if is_optimizer(value):
+    if _is_optimizer(value):
         return True
     if not isinstance(value, dict | list | tuple) or not 0 < len(value) <= _MANY:
         return False
-    return all(is_optimizer(each) for each in (value.values() if isinstance(value, dict) else value))
+    return all(_is_optimizer(each) for each in (value.values() if isinstance(value, dict) else value))
 
 
 def is_container(value: Any) -> bool:
