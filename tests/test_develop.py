@@ -86,6 +86,10 @@ class Copy:
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
+    def pytest(self, *arguments: str) -> None:
+        """Run tests of the copy, of itself and not of what is installed: it is imported before them."""
+        self.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "modelarchive", *arguments)
+
 
 @pytest.mark.slow
 def test_a_kind_is_added(tmp_path: Path) -> None:
@@ -93,12 +97,9 @@ def test_a_kind_is_added(tmp_path: Path) -> None:
     for what, body in steps("To add a kind"):
         copy.follow(what, body)
     own = "tests/architecture/test_vocabulary.py", "tests/cases", "tests/properties/test_models.py"
-    copy.python("-m", "pytest", "-q", "-p", "no:cacheprovider", *own, "-k", "Shift or shift or list or published")
+    copy.pytest(*own, "-k", "Shift or shift or list or published")
     conformance = ["tests/conformance/test_layers.py"] if importlib.util.find_spec("torch") else []
-    copy.python(
-        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/architecture/test_round_trip.py", *conformance),
-        *("-k", "Shift"),
-    )
+    copy.pytest("tests/architecture/test_round_trip.py", *conformance, "-k", "Shift")
 
 
 @pytest.mark.slow

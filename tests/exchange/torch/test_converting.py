@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
-from modelarchive.exchange.torch import lifting, read_module
+from modelarchive.exchange.torch import read_module
 from tests.exchange.torch.comparison import Function, Holder, X, assert_read
 
 torch = pytest.importorskip("torch")
+
+from modelarchive.exchange.torch import lifting  # noqa: E402 - it imports PyTorch
 
 
 def test_an_example_of_one_leaves_the_batch_free():
