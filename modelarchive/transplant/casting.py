@@ -58,9 +58,10 @@ def _is_lost(array: np.ndarray, found: np.ndarray) -> bool:
     if _rank(array.dtype) <= 1 or _rank(found.dtype) <= 1:
         real = found.real if found.dtype.kind == "c" else found
         if array.dtype.kind in "iu" and _rank(found.dtype) > 1:
-            # What becomes of a number behind the largest, on the way back, is for the machine to say.
-            is_behind = real.astype(np.float64) >= 2.0 ** (8 * array.itemsize - (array.dtype.kind == "i"))
-            if np.any(is_behind):
+            # What becomes of a number behind the largest, or an infinite one, on the way back, is for the machine.
+            wide = real.astype(np.float64)
+            is_behind = wide >= 2.0 ** (8 * array.itemsize - (array.dtype.kind == "i"))
+            if np.any(is_behind | ~np.isfinite(wide)):
                 return True
         return bool(np.any(real.astype(array.dtype) != array) or np.any((real < 0) != (array < 0)))
     return bool(np.any(np.isfinite(array) & ~np.isfinite(found)) or np.any(np.isnan(found) & ~np.isnan(array)))
