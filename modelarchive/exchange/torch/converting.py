@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -234,7 +234,9 @@ def _changed(program: Program) -> Iterator[Note]:
         yield Note(name, "is changed by each call of the module; its value before that is kept, and stays")
 
 
-def differences(network: torch.nn.Module, names: Names, kept: Mapping[str, Any], shared: set[str]) -> Iterator[Note]:
+def differences(
+    network: torch.nn.Module, names: Names, kept: Mapping[str, Any], shared: Container[str]
+) -> Iterator[Note]:
     """Notes of tensors that were left out, and of arrays that were none.
 
     Args:
@@ -262,7 +264,7 @@ def verify(network: torch.nn.Module, run: Any, bundle: Bundle, inputs: Any) -> N
     Args:
         network: The module.
         run: What computes its outputs.
-        bundle: What was read of it.
+        bundle: What was read of it; gets a note where the module runs on nothing that was tried.
         inputs: What it was read on.
 
     Raises:
@@ -271,9 +273,13 @@ def verify(network: torch.nn.Module, run: Any, bundle: Bundle, inputs: Any) -> N
     known = given(inputs)
     declared = bundle.architecture["inputs"] if bundle.architecture else []
     built = bundle.build()
+    is_compared = False
     if known.example is not None and all(each.device.type == "cpu" for each in known.example):
-        compared(network, run, built, known.example, is_example=True)
+        is_compared = compared(network, run, built, known.example, is_example=True)
     for side in (SIZES[1][0], SIZES[1][1], 224):
         tensors = [_random(each, side, 3) for each in declared]
         if compared(network, run, built, tensors, is_example=False):
             return
+    if not is_compared:
+        what = "was not compared with the module, which did not run on the inputs that were tried: pass an example"
+        bundle.notes.append(Note("(model)", what))

@@ -105,7 +105,8 @@ def _imitated(network: torch.nn.Module, inputs: Any, declared_inputs: Any, array
         raise ConversionError(reader.tracing.problems, hint=hint)
     parameters = initialized(block)
     wanted = model.shapes
-    notes = [*reader.notes, *reader.names.notes, *reader.differences(wanted)]
+    left_out = converting.differences(network, reader.names, wanted, shared=())
+    notes = [*reader.notes, *reader.names.notes, *left_out]
     if beside := reader.tracing.beside_arrays(network):
         what = f"returns {', '.join(dict.fromkeys(beside))} as well, which is left out: tensors alone are outputs"
         notes.append(Note("(model)", what))
@@ -253,20 +254,6 @@ class _Reader:
         ]
         if problems:
             raise ConversionError(problems, hint=hint)
-
-    def differences(self, kept: Mapping[str, Any]) -> Iterator[Note]:
-        """Notes of tensors that were left out, and of arrays that were none."""
-        state = {self.names.path(self._module, name): name for name in named_tensors(self._module)}
-        counts = [name for ours, name in state.items() if name.endswith("num_batches_tracked") and ours not in kept]
-        if counts:
-            what = "the count of batches is left out: only momentum=None uses it"
-            yield Note(counts[0] if len(counts) == 1 else f"{counts[0]} and {len(counts) - 1} more", what)
-        for ours, name in state.items():
-            if ours not in kept and name not in counts:
-                yield Note(name, "is left out: nothing in the network uses it")
-        for ours in kept:
-            if ours not in state:
-                yield Note(ours, "a constant of the code, kept as a parameter that is not trained")
 
     def _parametrised(self) -> Iterator[tuple[str, str]]:
         for path, module in walk(self._module):

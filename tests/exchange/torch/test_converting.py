@@ -88,3 +88,15 @@ def test_autocast_around_is_told():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         notes = read_module(torch.nn.Linear(6, 2), torch.from_numpy(X)).notes
     assert any("autocast" in note.what for note in notes)
+
+
+def test_what_could_not_be_compared_says_so():
+    def forward(x):
+        if not torch.compiler.is_exporting():
+            raise RuntimeError("runs where it is exported only")
+        return x * 2
+
+    bundle = read_module(Function(forward), [{"shape": [None, 4], "dtype": "float32"}])
+    assert [note.what for note in bundle.notes if "not compared" in note.what]
+    compared = read_module(Function(lambda x: x * 2), [{"shape": [None, 4], "dtype": "float32"}])
+    assert not [note.what for note in compared.notes if "not compared" in note.what]
