@@ -185,7 +185,7 @@ def repeat(context: Context) -> Ref:
     count, axis = context.attributes.integer("repeats"), context.attributes.optional("axis")
     shape = context.shape(0)
     if axis is None or not (-len(shape) <= axis < len(shape) and 1 <= count <= 128):
-        raise Refusal(f"{count} repeats along axis {axis} have no counterpart")
+        raise Refusal(f"{count} repeats along axis {axis} are not supported")
     axis %= len(shape)
     if count == 1:
         return context.ref(0)
@@ -205,7 +205,7 @@ def arange_like(context: Context) -> Ref:
     at.expect("repeat", "1")
     at.aside("ctx")
     if axis is None:
-        raise Refusal("numbers for all elements of an array have no counterpart, only for one axis")
+        raise Refusal("numbers for all elements of an array are not supported, only for one axis")
     return _places(context, 0, axis, start, step)
 
 
@@ -233,7 +233,7 @@ def slice_like(context: Context) -> Ref:
     shape = context.shape(1)
     axes = context.attributes.sizes("axes", "()") or tuple(range(len(shape)))
     if any(not -len(shape) <= axis < len(shape) for axis in axes) or len(shape) != context.rank(0):
-        raise Refusal(f"axes {axes} of {context.rank(0)} and {len(shape)} axes have no counterpart")
+        raise Refusal(f"axes {axes} of {context.rank(0)} and {len(shape)} axes are not supported")
     axes = tuple(axis % len(shape) for axis in axes)
     places = {axis: _places(context, 1, axis) for axis in axes if shape[axis] is None}
     found = context.ref(0)
@@ -254,14 +254,14 @@ def broadcast_like(context: Context) -> Ref:
     if not axes:
         axes, theirs = tuple(range(len(own))), tuple(range(len(other)))
     if len(axes) != len(theirs) or not all(-len(own) <= one < len(own) for one in axes):
-        raise Refusal(f"axes {axes} like axes {theirs} have no counterpart")
+        raise Refusal(f"axes {axes} like axes {theirs} are not supported")
     sizes = list(own)
     for one, two in zip(axes, theirs, strict=True):
         if not -len(other) <= two < len(other):
             raise Refusal(f"there is no axis {two} in {len(other)} axes")
         sizes[one] = None if one % len(own) == two % len(other) else other[two]
         if sizes[one] is None and one % len(own) != two % len(other):
-            raise Refusal("a free axis like one of another place has no counterpart: pass inputs= with fixed sizes")
+            raise Refusal("a free axis like one of another place is not supported: pass inputs= with fixed sizes")
     return context.op("broadcast_to", context.ref(0), context.ref(1), shape=sizes)
 
 
@@ -276,5 +276,5 @@ def cumsum(context: Context) -> Ref:
     axis = context.attributes.optional("axis")
     context.attributes.expect("dtype", "None")
     if axis is None:
-        raise Refusal("a sum of all elements so far has no counterpart, only one along an axis")
+        raise Refusal("a sum of all elements so far is not supported, only one along an axis")
     return context.op("cumsum", context.ref(0), axis=axis)

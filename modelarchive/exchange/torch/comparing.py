@@ -31,7 +31,13 @@ def _outputs_of(run: Callable[..., Any], given: list[torch.Tensor]) -> list[torc
 
 
 def compared(
-    network: torch.nn.Module, run: Callable[..., Any], block: Any, given: list[torch.Tensor], *, is_example: bool
+    network: torch.nn.Module,
+    run: Callable[..., Any],
+    block: Any,
+    given: list[torch.Tensor],
+    *,
+    is_example: bool,
+    is_narrow: bool = False,
 ) -> bool:
     """Compare the outputs of a module and of a network in NumPy.
 
@@ -41,6 +47,7 @@ def compared(
         block: The network in NumPy.
         given: The inputs.
         is_example: Whether they are the user's.
+        is_narrow: Whether floats of 16 bits or less are computed with on the way, whatever the outputs are.
 
     Returns:
         Whether the module runs on them.
@@ -61,14 +68,14 @@ def compared(
     if len(found) != len(wanted):
         raise ConversionError([("(model)", f"what was read gives {len(found)} outputs, the module {len(wanted)}")])
     for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
-        what = _difference(one, array_of(other.detach()))
+        what = _difference(one, array_of(other.detach()), is_narrow=is_narrow)
         if what:
             problem = f"output {number} of what was read differs from the module's {where}: {what}"
             raise ConversionError([("(model)", problem)], hint="this is a fault of modelarchive; please report it")
     return True
 
 
-def _difference(one: np.ndarray, other: np.ndarray) -> str:
+def _difference(one: np.ndarray, other: np.ndarray, *, is_narrow: bool) -> str:
     """How two outputs differ, in words; "" where they agree."""
     if one.shape != other.shape:
         return f"the shape {one.shape} is not {other.shape}"
@@ -76,8 +83,8 @@ def _difference(one: np.ndarray, other: np.ndarray) -> str:
         return f"the dtype {one.dtype} is not {other.dtype}"
     if not other.size:
         return ""
-    narrow = other.dtype.itemsize < 4 and other.dtype.kind not in "biu"
-    limit = 5e-2 if narrow else 1e-3
+    is_narrow |= other.dtype.itemsize < 4 and other.dtype.kind not in "biu"
+    limit = 5e-2 if is_narrow else 1e-3
     if other.dtype.kind == "c":
         one, other = one.view(one.real.dtype), other.view(other.real.dtype)
     one, other = one.astype(np.float64), other.astype(np.float64)

@@ -71,12 +71,12 @@ def lifted(context: Context, given: dict[str, Any]) -> Any:
     """What a call means, on arrays of the recording.
 
     Raises:
-        CannotError: It has no counterpart.
+        CannotError: It is not supported.
     """
     name = word(context.node)
     row = ROWS.get(name)
     if row is None:
-        raise CannotError(f"the operator {name!r} has no counterpart in the vocabulary")
+        raise CannotError(f"the operator {name!r} is not supported")
     if "dtype" in given and name not in ("arange", "cumsum", "softmax", "log_softmax"):
         given.pop("dtype")
     first = next(iter(given), None)

@@ -109,7 +109,7 @@ class Plan:
         for frame in self.top.frames():
             for node in frame.own():
                 if isinstance(node.target, torch._ops.OpOverload) and not is_known(node):
-                    self.tell(frame.path, f"the operator {word(node)!r} has no counterpart in the vocabulary")
+                    self.tell(frame.path, f"the operator {word(node)!r} is not supported")
 
     def inputs_of(self, node: Node) -> list[Node]:
         """What a call needs: of a layer its parameters and what it is called on, without states that are zeros."""

@@ -100,3 +100,19 @@ def test_what_could_not_be_compared_says_so():
     assert [note.what for note in bundle.notes if "not compared" in note.what]
     compared = read_module(Function(lambda x: x * 2), [{"shape": [None, 4], "dtype": "float32"}])
     assert not [note.what for note in compared.notes if "not compared" in note.what]
+
+
+def test_autocast_within_is_compared_as_closely_as_it_rounds():
+    linear = torch.nn.Linear(256, 64)
+
+    def forward(held, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            found = held(x)
+        return found.float()
+
+    module, x = Holder(linear, forward), np.random.default_rng(0).standard_normal((3, 256), np.float32)
+    bundle = read_module(module, torch.from_numpy(x))
+    found, wanted = bundle.build()(x), module(torch.from_numpy(x)).detach().numpy()
+    assert found.dtype == wanted.dtype == np.float32
+    assert np.abs(found - wanted).max() < 2**-7 * np.abs(wanted).max()
+    assert "bfloat16" in str(bundle.architecture)
