@@ -14,6 +14,7 @@ import torch
 
 from modelarchive import names, nn
 from modelarchive.architecture import Checked, describing
+from modelarchive.architecture.declaring import declared_inputs
 from modelarchive.archive.saving import initialized
 from modelarchive.errors import ConversionError, SpecError, UnsupportedDataError
 from modelarchive.exchange.bundle import Bundle, Note
@@ -31,6 +32,7 @@ from modelarchive.exchange.torch.proxy import CannotError, StopReadingError
 from modelarchive.exchange.torch.tensors import array_of
 from modelarchive.exchange.torch.tracing import ADAPTERS, Traced, Tracing
 from modelarchive.exchange.torch.wrapping import named_tensors, refuse_shards, take_off, unwrapped, walk
+from modelarchive.nn.trials import last_resort
 
 #: What may be kept of a network that cannot be read.
 _KEEPS: Final = "save(path, module.state_dict()) keeps the parameters, without an architecture"
@@ -264,7 +266,9 @@ class _Reader:
         if self.tracing.problems and not isinstance(block, Traced):
             return None
         try:
-            return describing.described(block, declared(inputs))
+            found = declared_inputs(block, declared(inputs))
+            # At the usual sizes only: what does not fit at others would be told, too.
+            return describing.described(block, found, last_resort(found).values)
         except StopReadingError:
             pass
         except SpecError as error:
