@@ -16,8 +16,8 @@ from modelarchive.cli.outcome import DONE, NO
 from modelarchive.cli.output import Column
 
 if TYPE_CHECKING:
-    from modelarchive.cli.content import Content
     from modelarchive.compare import Differences, Side
+    from modelarchive.models.content import Content
 
 #: Characters of a value that are shown; --json has all of it.
 _LONGEST: Final = 80
@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
 def diff(chosen: argparse.Namespace) -> int:
     """``modelarchive diff``: 1 if anything differs."""
     from modelarchive import compare
-    from modelarchive.cli.content import opened
+    from modelarchive.models.content import opened
 
     with opened(chosen.first) as first, opened(chosen.second) as second:
         # An archive without an architecture differs from one with it; a format that has none does not tell.
