@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from modelarchive.archive import Archive
+    from modelarchive.compare import Side
     from modelarchive.exchange.bundle import Bundle
     from modelarchive.store.contents import Entry, Text
     from modelarchive.store.deferred import Deferred
@@ -116,6 +117,17 @@ class Content:
                     yield name, running[first[id(array)]].result()
             finally:
                 pool.shutdown(cancel_futures=True)
+
+    def side(self, *, is_whole: bool = True) -> Side:
+        """As one of two that are compared; its architecture only where both have one that tells."""
+        from modelarchive import compare
+
+        if self.archive is not None:
+            side = compare.of_archive(self.archive)
+            return side if is_whole else replace(side, architecture=None)
+        leaves = {name: compare.described(leaf.dtype, leaf.shape) for name, leaf in self.leaves.items()}
+        architecture = self.architecture if is_whole else None
+        return compare.of_parameters(leaves, self.arrays, self.tokens, architecture, self.metadata)
 
     @property
     def what(self) -> str:
