@@ -96,17 +96,21 @@ def save_parameters(
         DeferredShapeError: Parameters have no values yet; lists all of them.
         OSError: The file cannot be written.
     """
-    kinds = {name: _kind(child) for name, child in block.named_blocks()}
     write_model(
         path,
         initialized(block),
-        kinds=kinds,
+        kinds=kinds_in(block),
         texts=json_texts(metadata=metadata),
         training=None if training is None else training_of(training),
         compression=compression,
         durable=durable,
         progress=progress,
     )
+
+
+def kinds_in(block: Block) -> dict[str, str]:
+    """Path -> kind of a block and of every one inside; "" is the block itself."""
+    return {name: _kind(child) for name, child in block.named_blocks()}
 
 
 def _kind(block: Block) -> str:
