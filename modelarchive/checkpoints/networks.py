@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +31,9 @@ class Network(Protocol):
 
     def frozen(self) -> set[str]:
         """The names of parameters that training does not change."""
+
+    def stored(self, order: Sequence[str]) -> dict[str, str]:
+        """Its name of a parameter -> the name in a checkpoint of these names, where that is another one."""
 
     def put(self, arrays: Mapping[str, np.ndarray], beside: Mapping[str, Any]) -> None:
         """Take the values and what was beside them; arrays that its own memory was filled with stay there."""
@@ -98,7 +102,14 @@ def described(value: Any) -> tuple[str, tuple[int, ...]]:
     return found.dtype.name, tuple(found.shape)
 
 
-class _OfBlock:
+class _Unchanged:
+    """A network whose parameters have the same names at all times."""
+
+    def stored(self, order: Sequence[str]) -> dict[str, str]:
+        return {}
+
+
+class _OfBlock(_Unchanged):
     def __init__(self, block: Block) -> None:
         self._block = block
 
@@ -119,7 +130,7 @@ class _OfBlock:
             parameter.set_data(arrays[name])
 
 
-class _OfTorch:
+class _OfTorch(_Unchanged):
     """A module of PyTorch's; its names are those without wrappers.
 
     Args:
@@ -160,6 +171,13 @@ class _OfKeras(_OfTorch):
     def values(self) -> dict[str, Any]:
         return {name: each.value() for name, each in self._room.network_of(self._module).items()}
 
+    def stored(self, order: Sequence[str]) -> dict[str, str]:
+        """Keras counts the layers of a process: `dense` in one is `dense_7` in another that made more of them."""
+        ours = list(self._room.network_of(self._module))
+        if ours != list(order) and [*map(_uncounted, ours)] == [*map(_uncounted, order)]:
+            return dict(zip(ours, order, strict=True))
+        return {}
+
     def put(self, arrays: Mapping[str, np.ndarray], beside: Mapping[str, Any]) -> None:
         for name, parameter in self._room.network_of(self._module).items():
             if not is_on(parameter.value(), arrays[name]):
@@ -167,7 +185,7 @@ class _OfKeras(_OfTorch):
         self._room.put_beside(self._module, beside)
 
 
-class _OfDict:
+class _OfDict(_Unchanged):
     """A dict of arrays, nested or not: ``{"encoder": {"weight": array}}`` has the parameter ``encoder.weight``."""
 
     def __init__(self, data: dict[Any, Any]) -> None:
@@ -203,6 +221,10 @@ class _OfDict:
 
     def put(self, arrays: Mapping[str, np.ndarray], beside: Mapping[str, Any]) -> None:
         _replace(self._data, "", arrays)
+
+
+def _uncounted(name: str) -> str:
+    return re.sub(r"_\d+(?=\.|$)", "", name)
 
 
 def _leaves(data: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Any]]:

@@ -64,13 +64,14 @@ def put(reader: Reader, model: Any, parts: Mapping[str, Any], *, random: bool = 
     record = record_of(reader)
     own = {str(path) for path in record.get("numpy", ())}
     texts = {path: reader.text(f"/{path}") for path in _leaves(contents.training or {}) if f"/{path}" in contents.texts}
-    called = states.parameter_names(model, parts)
+    network = None if model is None else network_of(model)
+    stored = {} if network is None else network.stored(contents.order)
+    called = {key: stored.get(name, name) for key, name in states.parameter_names(model, parts).items()}
     outline = _structure(reader, texts, {name: reader.deferred(name) for name in _arrays(reader)})
     _compare(reader, parts, outline, called)
-    network = None if model is None else network_of(model)
     targets = _targets_of_parts(reader, parts, called)
     if network is not None:
-        values = network.values()
+        values = {stored.get(name, name): value for name, value in network.values().items()}
         check(network, {name: contents.entry(name) for name in contents.order}, values)
         targets |= _targets(reader, values)
     wanted = [*(contents.order if network is not None else ()), *_arrays(reader)]
@@ -85,7 +86,8 @@ def put(reader: Reader, model: Any, parts: Mapping[str, Any], *, random: bool = 
         },
     )
     if network is not None:
-        network.put({name: arrays[name] for name in contents.order}, data.get(MODEL, {}))
+        ours = {theirs: name for name, theirs in stored.items()}
+        network.put({ours.get(name, name): arrays[name] for name in contents.order}, data.get(MODEL, {}))
     for name, value in parts.items():
         states.put(name, value, called, data[name])
     if random and RANDOM in data:

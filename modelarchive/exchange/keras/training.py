@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -140,11 +141,12 @@ def _placed(optimizer: Any, names: Names) -> dict[tuple[str, str], Any]:
     for variable in optimizer.variables:
         own = variable.path.rpartition("/")[2]
         prefix = max((each for each in called if own.startswith(f"{each}_")), key=len, default="")
-        place = (called[prefix], own[len(prefix) + 1 :]) if prefix else ("", own)
-        number = 1
+        # Keras counts the variables of a process that have no name: which one it is says nothing.
+        first = (called[prefix], own[len(prefix) + 1 :]) if prefix else ("", re.sub(r"_\d+$", "", own))
+        place, number = first, 1
         while place in found:
             number += 1
-            place = (place[0], f"{own}.{number}")
+            place = (first[0], f"{first[1]}.{number}")
         found[place] = variable
     return found
 
