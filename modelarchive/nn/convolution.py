@@ -12,6 +12,7 @@ from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Array, Parameter
 from modelarchive.ops.activation import checked_activation
 from modelarchive.ops.convolution import convolution_shape, convolve
+from modelarchive.ops.epilogue import Epilogue
 from modelarchive.ops.precision import float_dtype
 from modelarchive.ops.windows import checked_layout, each, pairs, split
 
@@ -167,7 +168,7 @@ class _Convolution(_ConvolutionLayer):
             dilation=self.dilation,
             groups=self.groups,
             channels_last=self._channels_last,
-            activation=self.activation,
+            epilogue=Epilogue(activation=self.activation),
         )
 
 
