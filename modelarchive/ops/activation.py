@@ -28,7 +28,7 @@ ALPHAS: Final[dict[str, float]] = {"celu": 1.0, "elu": 1.0, "leaky_relu": 0.01}
 #: Beyond these alpha has no float32.
 _SMALLEST_ALPHA: Final = 1e-30
 _LARGEST_ALPHA: Final = 1e30
-_BLOCK: Final = 1 << 15  # elements
+_BLOCK: Final = 1 << 16  # elements
 _ZEROS: Final = np.zeros(_BLOCK, np.float32)
 _ZEROS.flags.writeable = False
 _FORMULAS: Final[dict[str, Callable[..., None]]] = {}
@@ -49,7 +49,7 @@ def _activation(formula: Formula) -> Callable[..., Array]:
         @declared
         @functools.wraps(formula)
         def with_alpha(x: ArrayLike, /, alpha: float = ALPHAS[name]) -> Array:
-            return _run(name, np.asarray(x), alpha=checked_alpha(name, alpha))
+            return _run(name, np.asarray(x), checked_alpha(name, alpha))
 
         ACTIVATIONS[name] = with_alpha
         return with_alpha
@@ -63,40 +63,48 @@ def _activation(formula: Formula) -> Callable[..., Array]:
     return call
 
 
-def _run(name: str, x: Array, **arguments: Any) -> Array:
+def _run(name: str, x: Array, alpha: float | None = None) -> Array:
     if x.dtype.kind in "biu" and name not in ("relu", "relu6"):
         x = x.astype(np.float64)
     if x.dtype.kind == "b":
         return x.copy()
     source = x.astype(wide(x.dtype), order="C", copy=False)
     result = np.empty(source.shape, source.dtype)
-    into(name, source, result, **arguments)
+    into(name, source, result, alpha)
     return rounded(result, x.dtype)
 
 
-def into(name: str, x: Array, out: Array, **arguments: Any) -> None:
+def into(name: str, x: Array, out: Array, alpha: float | None = None) -> None:
     """Write the activation called `name` of one array into another, on pieces that stay in the cache.
 
     Args:
         name: A name of :data:`ACTIVATIONS`.
         x: Any shape; of a dtype that the activation keeps and that is computed in as it is.
         out: Of the same shape and dtype, `x` itself or another; no other one that shares its memory.
-        **arguments: The parameter `alpha` of those in :data:`ALPHAS`.
+        alpha: The parameter of those in :data:`ALPHAS`; None: the value there.
     """
     formula = _FORMULAS[name]
+    if name in ALPHAS:
+        formula = functools.partial(formula, alpha=ALPHAS[name] if alpha is None else alpha)
     # Where exp(-x) is infinite the quotient is 0, as it should be.
     with np.errstate(over="ignore"):
-        _in_blocks(functools.partial(formula, **arguments) if arguments else formula, x, out)
+        _in_blocks(formula, x, out)
 
 
 def _in_blocks(formula: Formula, x: Array, out: Array) -> None:
-    if x.size <= _BLOCK:
+    if x.ndim == 0:
         # NumPy's functions turn 0-d arrays into scalars, which have no in-place steps.
-        formula(np.atleast_1d(x), np.atleast_1d(out))
+        formula(x.reshape(1), out.reshape(1))
+    elif x.size <= _BLOCK:
+        formula(x, out)
     elif x.flags.c_contiguous and out.flags.c_contiguous:
         flat, target = x.reshape(-1), out.reshape(-1)
         for first in range(0, flat.size, _BLOCK):
             formula(flat[first : first + _BLOCK], target[first : first + _BLOCK])
+    elif x.size <= _BLOCK * len(x):
+        several = _BLOCK * len(x) // x.size
+        for first in range(0, len(x), several):
+            formula(x[first : first + several], out[first : first + several])
     else:
         for part, target in zip(x, out, strict=True):
             _in_blocks(formula, part, target)
@@ -189,7 +197,8 @@ def _sigmoid(x: Array, out: Array | None = None) -> Array:
     np.exp(power, out=power)
     power += 1
     # NumPy's reciprocal is slower than its quotient.
-    return np.divide(x.dtype.type(1), power, out=power)  # type: ignore[no-any-return]
+    np.divide(x.dtype.type(1), power, out=power)
+    return power
 
 
 @_activation
@@ -211,7 +220,7 @@ def silu(x: Array, out: Array) -> None:
 
 
 def _softplus(x: Array) -> Array:
-    return np.maximum(x, _zeros(x)) + np.log1p(np.exp(-np.abs(x)))  # type: ignore[no-any-return]
+    return np.maximum(x, _zeros(x)) + np.log1p(np.exp(-np.abs(x)))
 
 
 @_activation
@@ -339,8 +348,15 @@ def prelu(x: Array, weight: Array, *, axis: int) -> Array:
     """
     dtype = float_dtype(x, weight)
     wide_x, slope = widened(dtype, x, weight)
+    gentle = bool(np.all(slope <= 1) and np.all(slope != 0))
     if slope.size > 1:
         shape = [1] * x.ndim
         shape[axis] = -1
         slope = slope.reshape(shape)
-    return rounded(np.maximum(wide_x, 0) + np.minimum(wide_x, 0) * slope, dtype).reshape(x.shape)
+    if gentle:
+        # The larger of the two, for all that is steeper than the slope; twice as fast.
+        result = np.asarray(wide_x * slope)
+        np.maximum(wide_x, result, out=result)
+    else:
+        result = np.maximum(wide_x, 0) + np.minimum(wide_x, 0) * slope
+    return rounded(result, dtype).reshape(x.shape)

@@ -26,6 +26,8 @@ SMALL: Final = 256
 WASTE: Final = 1.2
 #: Taps that share a phase at least, for a layout in runs to be worth its own copy.
 REUSE: Final = 1.5
+#: Factors below this are multiplied into the weight.
+LARGE: Final = 1e6
 
 
 def convolution_shape(
@@ -114,6 +116,7 @@ def _correlate(
 ) -> None:
     """Correlate ``(batch, in_channels, *spatial)`` in the way that is fastest for these sizes."""
     kernel, sizes = weight.shape[2:], out.shape[2:]
+    epilogue, weight = _folded(epilogue, weight, out)
     matrix = weight.reshape(groups, len(weight) // groups, -1)
     if not out.size or not matrix.size:
         out.fill(0)
@@ -121,12 +124,21 @@ def _correlate(
     elif math.prod(kernel) == 1 and all(step == 1 for step in strides) and not any(map(any, padding)):
         _pointwise(x, matrix, out, epilogue)
     else:
-        runs = runs_of(kernel, strides, padding, dilation, sizes)
+        runs = runs_of(kernel, tuple(strides), padding, tuple(dilation), sizes)
         gaps = math.prod(runs.plane[1:]) / math.prod(sizes[1:])
         if math.prod(kernel) >= REUSE * len(runs.lattices) and (gaps <= WASTE or matrix.shape[1] == 1):
             _by_runs(x, matrix, out, runs, epilogue)
         else:
             _by_windows(windows(padded(x, padding), kernel, strides, dilation), matrix, out, epilogue)
+
+
+def _folded(epilogue: Epilogue, weight: Array, out: Array) -> tuple[Epilogue, Array]:
+    """The factor in the weight, where that is less work than in the output, and cannot overflow."""
+    factor = epilogue.factor
+    if factor is None or 2 * weight.size > out.size or not np.abs(factor).max(initial=0) < LARGE:
+        return epilogue, weight
+    rest = Epilogue(None, epilogue.summand, epilogue.activation, epilogue.alpha)
+    return rest, weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
 
 
 def _pointwise(x: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:
@@ -157,7 +169,7 @@ def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue
     planes = np.zeros(together * in_channels * runs.area + pieces, x.dtype)
     columns = np.empty(together * taps * (rows * row + pieces), x.dtype)
     product = np.empty(together * channels * (rows * row + pieces), x.dtype)
-    kept = tuple(slice(size) for size in runs.sizes[1:])
+    kept: Any = tuple(slice(size) for size in runs.sizes[1:])
     for image, result in zip(x, out, strict=True):
         for first in range(0, groups, together):
             some = slice(first, min(first + together, groups))

@@ -9,9 +9,9 @@ each such *phase* is an image over which the window moves in steps of one.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,12 +78,14 @@ class Runs:
         return last + 1
 
     def fill(self, x: Array, planes: Array) -> None:
-        """Lay out ``(channels, *spatial)`` in a buffer of at least ``channels * area`` elements, zeros around it."""
+        """Lay out ``(channels, *spatial)`` in a buffer of at least ``channels * area`` elements.
+
+        What lies around it is not written: it is 0 in a buffer that began with zeros and had no other layout.
+        """
         result = planes[: len(x) * self.area].reshape(len(x), len(self.lattices), *self.plane)
         for number, lattice in enumerate(self.lattices):
             target: list[Any] = [slice(None)]
             source: list[Any] = [slice(None)]
-            covered = True
             for axis, (remainder, step) in enumerate(zip(lattice.phase, self.strides, strict=True)):
                 # Element m of the phase is element m * step + offset of the image.
                 offset, size = remainder - self.before[axis], x.shape[axis + 1]
@@ -91,11 +93,7 @@ class Runs:
                 high = max(low, min(self.plane[axis], (size - 1 - offset) // step + 1))
                 target.append(slice(low, high))
                 source.append(slice(low * step + offset, max(0, (high - 1) * step + offset + 1), step))
-                covered = covered and low == 0 and high == self.plane[axis]
-            part = result[:, number]
-            if not covered:
-                part.fill(0)
-            part[tuple(target)] = x[tuple(source)]
+            result[:, number][tuple(target)] = x[tuple(source)]
 
     def gather(self, planes: Array, columns: Array, start: int) -> None:
         """Copy what each tap takes into columns.
@@ -116,9 +114,8 @@ class Runs:
             target[(slice(None), slice(None), *lattice.taps)] = view
 
 
-def runs_of(
-    kernel: Sequence[int], strides: Sequence[int], padding: Pairs, dilation: Sequence[int], sizes: Sequence[int]
-) -> Runs:
+@functools.lru_cache(maxsize=512)
+def runs_of(kernel: Shape, strides: Shape, padding: Pairs, dilation: Shape, sizes: Shape) -> Runs:
     """The layout for a window that has `sizes` places."""
     axes = list(zip(kernel, strides, dilation, sizes, strict=True))
     plane = tuple((taps - 1) * apart // step + size for taps, step, apart, size in axes)
