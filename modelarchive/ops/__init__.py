@@ -26,6 +26,7 @@ from modelarchive.ops.contraction import einsum
 from modelarchive.ops.elementwise import (
     abs,
     add,
+    atan,
     cast,
     clip,
     cos,
@@ -46,6 +47,18 @@ from modelarchive.ops.elementwise import (
     sqrt,
     subtract,
 )
+from modelarchive.ops.integers import (
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
+    floor,
+    floor_divide,
+    left_shift,
+    remainder,
+    right_shift,
+    round,
+)
+from modelarchive.ops.ordering import argsort, scatter
 from modelarchive.ops.reduction import argmax, cumsum, log_softmax, matmul, max, mean, min, softmax, sum, var
 from modelarchive.ops.registry import OPS, Op
 from modelarchive.ops.selection import broadcast_to, gather, pad, shape_of, split, take, where
@@ -65,6 +78,11 @@ __all__ = [
     "abs",
     "add",
     "argmax",
+    "argsort",
+    "atan",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
     "broadcast_to",
     "cast",
     "celu",
@@ -80,6 +98,8 @@ __all__ = [
     "exp",
     "expand_dims",
     "flatten",
+    "floor",
+    "floor_divide",
     "gather",
     "gelu",
     "gelu_tanh",
@@ -88,6 +108,7 @@ __all__ = [
     "hard_swish",
     "hard_tanh",
     "leaky_relu",
+    "left_shift",
     "less",
     "log",
     "log_sigmoid",
@@ -106,8 +127,12 @@ __all__ = [
     "quick_gelu",
     "relu",
     "relu6",
+    "remainder",
     "reshape",
+    "right_shift",
+    "round",
     "rsqrt",
+    "scatter",
     "selu",
     "shape_of",
     "sigmoid",
