@@ -98,6 +98,8 @@ def render(contents: Contents) -> bytes:
             for path, text in contents.texts.items()
         },
     }
+    if contents.texts:
+        own["utf8"] = [path for path, text in contents.texts.items() if not text.is_ascii]
     if renamed:
         own["dtypes"] = renamed
     if contents.chunks:
@@ -110,7 +112,8 @@ def render(contents: Contents) -> bytes:
         own["members"] = list(contents.members.items())
     elif contents.order != list(contents.arrays):
         own["order"] = contents.order
-    metadata = _compact({"format": "pt", "modelarchive": _compact(own)})
+    total = sum(math.prod(entry.shape) for entry in contents.arrays.values())
+    metadata = _compact({"format": "pt", "modelarchive": _compact(own), "total_parameters": str(total)})
     return ('{"__metadata__":' + metadata + "," + ",".join(lines) + "}").encode()
 
 
@@ -231,8 +234,9 @@ def _record(text: str) -> tuple[dict[str, Any], dict[str, str] | None]:
 
 
 def _texts(own: dict[str, Any], contents: Contents) -> dict[str, Text]:
-    texts = {}
+    texts: dict[str, Text] = {}
     high = contents.size - contents.user_block
+    utf8 = _utf8(own)
     for path, value in mapping(own, "texts").items():
         if not isinstance(value, dict) or not path.startswith("/"):
             fail(f"the text {short(path)} is not described by an object")
@@ -254,8 +258,21 @@ def _texts(own: dict[str, Any], contents: Contents) -> dict[str, Text]:
         offset = None
         if nbytes:
             offset = integer(value, "offset", low=0, high=high) + contents.user_block
-        texts[path] = Text(dtype, tuple(shape), itemsize, offset, digest)
+        is_ascii = dtype[0] == "S" or (utf8 is not None and path not in utf8)
+        texts[path] = Text(dtype, tuple(shape), itemsize, offset, digest, is_ascii)
+    if utf8 and not utf8 <= texts.keys():
+        fail(f"{short(min(utf8 - texts.keys()))} is said to be UTF-8 and is no text")
     return texts
+
+
+def _utf8(own: dict[str, Any]) -> set[str] | None:
+    """Paths of the texts that HDF5 calls UTF-8; None in files from before some were called ASCII."""
+    paths = own.get("utf8")
+    if paths is None:
+        return None
+    if not isinstance(paths, list) or not all(type(path) is str for path in paths):
+        fail("utf8 is no list of paths")
+    return set(paths)
 
 
 def _aliases(own: dict[str, Any], contents: Contents) -> dict[str, str]:

@@ -145,8 +145,9 @@ _ROWS: Final = (
     ),
     *(
         Lifting(f"{name} _npi_{name} _np_{name}", name, ops.unary(name))
-        for name in ("exp", "log", "sqrt", "abs", "negative", "sin", "cos")
+        for name in ("exp", "log", "sqrt", "abs", "negative", "sin", "cos", "floor")
     ),
+    Lifting("arctan _npi_arctan", "atan", ops.unary("atan")),
     Lifting("rsqrt", "rsqrt", ops.unary("rsqrt")),
     Lifting("erf", "erf", ops.unary("erf")),
     Lifting("square _npi_square", "multiply", ops.square),

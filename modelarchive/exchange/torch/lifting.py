@@ -16,7 +16,9 @@ from modelarchive.exchange.torch.lifting_matrices import MATRICES
 from modelarchive.exchange.torch.lifting_norms import NORMS
 from modelarchive.exchange.torch.lifting_places import PLACES
 from modelarchive.exchange.torch.lifting_resizing import RESIZING
+from modelarchive.exchange.torch.lifting_rounding import ROUNDING
 from modelarchive.exchange.torch.lifting_scans import SCANS
+from modelarchive.exchange.torch.lifting_scatter import SCATTERING
 from modelarchive.exchange.torch.lifting_shapes import SHAPES
 from modelarchive.exchange.torch.lifting_special import SPECIAL
 from modelarchive.exchange.torch.lifting_sums import SUMS
@@ -36,6 +38,8 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     **SCANS,
     **MATRICES,
     **SPECIAL,
+    **ROUNDING,
+    **SCATTERING,
 }
 #: Arguments that change no values here.
 _IGNORED: Final = frozenset(
