@@ -10,14 +10,26 @@ import torch
 from modelarchive.exchange.torch.lifting_context import Context
 from modelarchive.exchange.torch.lifting_creating import CREATING
 from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
+from modelarchive.exchange.torch.lifting_experts import EXPERTS
 from modelarchive.exchange.torch.lifting_layers import FIRST, LAYERS, Lifted
+from modelarchive.exchange.torch.lifting_order import ORDER
+from modelarchive.exchange.torch.lifting_picking import PICKING
 from modelarchive.exchange.torch.lifting_places import PLACES
 from modelarchive.exchange.torch.lifting_shapes import SHAPES
 from modelarchive.exchange.torch.lifting_sums import SUMS
 from modelarchive.exchange.torch.proxy import CannotError
 
 #: Operator -> what it means on arrays of a recording.
-ROWS: Final[dict[str, Callable[..., Any]]] = {**ELEMENTWISE, **CREATING, **SHAPES, **SUMS, **PLACES}
+ROWS: Final[dict[str, Callable[..., Any]]] = {
+    **ELEMENTWISE,
+    **CREATING,
+    **SHAPES,
+    **SUMS,
+    **PICKING,
+    **PLACES,
+    **ORDER,
+    **EXPERTS,
+}
 #: Arguments that change no values here.
 _IGNORED: Final = frozenset(
     {"memory_format", "pin_memory", "layout", "device", "implicit", "cudnn_enable", "cudnn_enabled", "non_blocking",
