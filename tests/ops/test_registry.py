@@ -11,7 +11,7 @@ from modelarchive.ops.registry import BY_NUMPY, KIND_FUNCTIONS, OPS
 ARITHMETIC = {"add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "negative", "abs"}
 FUNCTIONS = {"exp", "log", "sqrt", "rsqrt", "sin", "cos", "erf", "clip", "cast", "equal", "greater", "less"}
 SHAPING = {"concatenate", "stack", "reshape", "transpose", "squeeze", "expand_dims", "slice"}
-SELECTIONS = {"split", "take", "gather", "where", "pad", "broadcast_to", "shape_of"}
+SELECTIONS = {"split", "take", "gather", "where", "pad", "broadcast_to", "shape_of", "conv", "grid_sample"}
 REDUCTIONS = {"matmul", "einsum", "sum", "mean", "max", "min", "var", "argmax", "cumsum", "softmax"}
 
 

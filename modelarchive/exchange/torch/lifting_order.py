@@ -10,7 +10,7 @@ import numpy as np
 from modelarchive import ops
 from modelarchive.exchange.torch.lifting_context import Context, cast, counted, is_array
 from modelarchive.exchange.torch.lifting_picking import neighbours, place_of, product_of
-from modelarchive.exchange.torch.lifting_places import along, assigned, largest
+from modelarchive.exchange.torch.lifting_places import assigned, largest, row_along
 from modelarchive.exchange.torch.lifting_shapes import exchanged, reshaped, stretched
 from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
@@ -29,13 +29,13 @@ def _ordered(x: Any, dim: int, number: Any, *, descending: bool) -> tuple[Any, A
     rank = x.ndim + 1
     mine, other = ops.expand_dims(numbers, axis=axis + 1), ops.expand_dims(numbers, axis=axis)
     places = counted(x.shape[axis])
-    is_earlier = ops.less(along(places, rank, axis + 1), along(places, rank, axis))
+    is_earlier = ops.less(row_along(places, rank, axis + 1), row_along(places, rank, axis))
     is_before = ops.greater(other, mine) if descending else ops.less(other, mine)
     is_before = np.logical_or(is_before, np.logical_and(ops.equal(other, mine), is_earlier))
     ranks = ops.sum(cast(is_before, "int64"), axis=axis + 1)
     # The place of rank k is the sum over places of those that have it.
-    matches = ops.equal(ops.expand_dims(ranks, axis=axis), along(counted(number), rank, axis))
-    indices = ops.sum(ops.multiply(cast(matches, "int64"), along(places, rank, axis + 1)), axis=axis + 1)
+    matches = ops.equal(ops.expand_dims(ranks, axis=axis), row_along(counted(number), rank, axis))
+    indices = ops.sum(ops.multiply(cast(matches, "int64"), row_along(places, rank, axis + 1)), axis=axis + 1)
     return ops.gather(x, indices, axis=axis), indices
 
 
@@ -81,7 +81,7 @@ def _written(x: Any, axis: int, place: Any, values: Any, *, accumulate: bool) ->
     if accumulate:
         values = values if values.ndim else stretched(values, [*lead, place.shape[0], *tail])
         return ops.add(x, _summed(matches, values, axis))
-    is_hit = along(ops.greater(ops.max(cast(matches, "uint8"), axis=1), np.uint8(0)), x.ndim, axis)
+    is_hit = row_along(ops.greater(ops.max(cast(matches, "uint8"), axis=1), np.uint8(0)), x.ndim, axis)
     if not values.ndim:
         return ops.where(is_hit, values, x)
     order = ops.multiply(cast(matches, "int64"), ops.add(counted(place.shape[0]), 1))

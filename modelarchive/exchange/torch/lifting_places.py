@@ -14,7 +14,7 @@ from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 
 
-def along(values: Any, rank: int, axis: int) -> Any:
+def row_along(values: Any, rank: int, axis: int) -> Any:
     """A row of values that stands along an axis."""
     return ops.expand_dims(values, axis=tuple(at for at in range(rank) if at != axis)) if rank > 1 else values
 
@@ -30,7 +30,7 @@ def largest(x: Any, number: int, dim: int, *, largest: bool) -> tuple[Any, Any]:
         rest = ops.maximum(rest, np.asarray(lowest, rest.dtype))
     else:
         taken = np.asarray(np.iinfo(rest.dtype).min if rest.dtype.kind == "i" else -3e38, rest.dtype)
-    places = along(counted(x.shape[axis]), x.ndim, axis)
+    places = row_along(counted(x.shape[axis]), x.ndim, axis)
     found = []
     for _ in range(number):
         found.append(ops.argmax(rest, axis=axis, keepdims=True))
@@ -46,7 +46,7 @@ def _matches(x: Any, dim: int, index: Any) -> tuple[Any, int]:
         at != axis and not same(one, other) for at, (one, other) in enumerate(zip(x.shape, index.shape, strict=True))
     ):
         raise CannotError("indices of a part of the array")
-    places = along(counted(x.shape[axis]), x.ndim + 1, axis)
+    places = row_along(counted(x.shape[axis]), x.ndim + 1, axis)
     return ops.equal(places, ops.expand_dims(cast(index, "int64"), axis=axis)), axis + 1
 
 
@@ -99,7 +99,7 @@ def _index_fill(context: Context, x: Any, *, dim: int, index: Any, value: Any) -
     if not is_array(index) or not isinstance(index, np.ndarray):
         raise CannotError("elements that are filled at places that are computed")
     hit = np.isin(np.arange(x.shape[dim]), index % x.shape[dim])
-    return ops.where(along(hit, x.ndim, dim % x.ndim), context.constant(value), x)
+    return ops.where(row_along(hit, x.ndim, dim % x.ndim), context.constant(value), x)
 
 
 #: Operator -> what it means.
