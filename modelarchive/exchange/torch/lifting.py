@@ -11,9 +11,12 @@ from modelarchive.exchange.torch.lifting_complex import COMPLEX, Pairs, is_compl
 from modelarchive.exchange.torch.lifting_context import Context, uses
 from modelarchive.exchange.torch.lifting_creating import CREATING
 from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
+from modelarchive.exchange.torch.lifting_experts import EXPERTS
 from modelarchive.exchange.torch.lifting_layers import FIRST, LAYERS, Lifted
 from modelarchive.exchange.torch.lifting_matrices import MATRICES
 from modelarchive.exchange.torch.lifting_norms import NORMS
+from modelarchive.exchange.torch.lifting_order import ORDER
+from modelarchive.exchange.torch.lifting_picking import PICKING
 from modelarchive.exchange.torch.lifting_places import PLACES
 from modelarchive.exchange.torch.lifting_resizing import RESIZING
 from modelarchive.exchange.torch.lifting_rounding import ROUNDING
@@ -31,7 +34,10 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     **CREATING,
     **SHAPES,
     **SUMS,
+    **PICKING,
     **PLACES,
+    **ORDER,
+    **EXPERTS,
     **WINDOWS,
     **RESIZING,
     **NORMS,
