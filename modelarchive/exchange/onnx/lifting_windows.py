@@ -23,14 +23,15 @@ def _spatial(context: Context) -> int:
     return rank
 
 
-def _each(context: Context, name: str, default: int, rank: int) -> list[int]:
+def each_axis(context: Context, name: str, default: int, rank: int) -> list[int]:
+    """Numbers of an attribute, one for each axis of space."""
     found = list(context.node.integers(name, [default] * rank))
     if len(found) != rank:
         raise Refusal(f"{name} has {len(found)} numbers for {rank} axes")
     return found
 
 
-def _padding(context: Context, kernel: list[int], strides: list[int], dilation: list[int]) -> list[list[int]]:
+def padding_of(context: Context, kernel: list[int], strides: list[int], dilation: list[int]) -> list[list[int]]:
     """Pairs of what is added before and after, by auto_pad or pads."""
     rank, style = len(kernel), context.node.text("auto_pad", "NOTSET")
     pads = list(context.node.integers("pads", [0] * 2 * rank))
@@ -68,15 +69,17 @@ def _weight(context: Context, rank: int) -> Any:
 
 def _convolution(context: Context) -> Ref:
     rank = _spatial(context)
+    if not context.is_constant(1):
+        return _computed(context, rank)
     weight, kernel = _weight(context, rank)
-    strides, dilation = _each(context, "strides", 1, rank), _each(context, "dilations", 1, rank)
+    strides, dilation = each_axis(context, "strides", 1, rank), each_axis(context, "dilations", 1, rank)
     groups = context.node.integer("group", 1)
     config = {
         "kind": f"Conv{rank}D",
         "channels": weight.array.shape[0],
         "kernel_size": kernel,
         "strides": strides,
-        "padding": _padding(context, kernel, strides, dilation),
+        "padding": padding_of(context, kernel, strides, dilation),
         "dilation": dilation,
         "groups": groups,
         "layout": LAYOUTS[rank],
@@ -88,11 +91,45 @@ def _convolution(context: Context) -> Ref:
     return context.block(config, context.ref(0), weight=weight, **bias)
 
 
+def _computed(context: Context, rank: int) -> Ref:
+    """A convolution whose weights are computed."""
+    shape = context.shape(1)
+    if len(shape) != rank + 2 or None in shape:
+        raise Refusal("computed weights of a Conv whose shape is not known are not supported: pass inputs=")
+    kernel = [int(size or 0) for size in shape[2:]]
+    strides, dilation = each_axis(context, "strides", 1, rank), each_axis(context, "dilations", 1, rank)
+    context.node.integers("kernel_shape", kernel)
+    groups, channels = context.node.integer("group", 1), context.shape(0)[1]
+    if channels != groups * int(shape[1] or 0):
+        raise Refusal(f"Conv has {groups} groups of {shape[1]} inputs, and {channels} channels")
+    arguments = {"strides": strides, "padding": padding_of(context, kernel, strides, dilation), "dilation": dilation}
+    found = context.op("conv", context.ref(0), context.ref(1), **arguments)
+    if not context.has(2):
+        return found
+    bias = context.op("reshape", context.ref(2), shape=[-1, *[1] * rank])
+    return context.op("add", found, bias)
+
+
+_SAMPLING: Final = {"bilinear": "linear", "bicubic": "cubic"}
+
+
+def _grid_sample(context: Context) -> Ref:
+    mode = context.node.text("mode", "linear")
+    return context.op(
+        "grid_sample",
+        context.ref(0),
+        context.ref(1),
+        mode=_SAMPLING.get(mode, mode),
+        padding_mode=context.node.text("padding_mode", "zeros"),
+        align_corners=context.node.flag("align_corners", default=False),
+    )
+
+
 def _transposed(context: Context) -> Ref:
     rank = _spatial(context)
     weight, kernel = _weight(context, rank)
-    strides, dilation = _each(context, "strides", 1, rank), _each(context, "dilations", 1, rank)
-    groups, extra = context.node.integer("group", 1), _each(context, "output_padding", 0, rank)
+    strides, dilation = each_axis(context, "strides", 1, rank), each_axis(context, "dilations", 1, rank)
+    groups, extra = context.node.integer("group", 1), each_axis(context, "output_padding", 0, rank)
     style, wanted = context.node.text("auto_pad", "NOTSET"), context.node.integers("output_shape", None)
     if wanted is not None or style.startswith("SAME"):
         sizes = context.shape(0)[2:]
@@ -113,7 +150,7 @@ def _transposed(context: Context) -> Ref:
             small, large = total // 2, total - total // 2
             padding.append([large, small] if style == "SAME_LOWER" else [small, large])
     else:
-        padding = _padding(context, kernel, strides, dilation)
+        padding = padding_of(context, kernel, strides, dilation)
     config = {
         "kind": f"Conv{rank}DTranspose",
         "channels": weight.array.shape[1] * groups,
@@ -135,11 +172,11 @@ def _transposed(context: Context) -> Ref:
 def _pooling(context: Context) -> Ref:
     rank, node = _spatial(context), context.node
     average = node.op == "AveragePool"
-    kernel, strides = list(node.integers("kernel_shape")), _each(context, "strides", 1, rank)
-    dilation, ceil = _each(context, "dilations", 1, rank), node.flag("ceil_mode", default=False)
+    kernel, strides = list(node.integers("kernel_shape")), each_axis(context, "strides", 1, rank)
+    dilation, ceil = each_axis(context, "dilations", 1, rank), node.flag("ceil_mode", default=False)
     include = node.flag("count_include_pad", default=False) if average else False
     node.integer("storage_order", 0)
-    padding = _padding(context, kernel, strides, dilation)
+    padding = padding_of(context, kernel, strides, dilation)
     dtype = context.dtype(0)
     if len(kernel) != rank or dilation != [1] * rank or (average and dtype[0] in "iu"):
         raise Refusal(f"{node.op} of {dtype} with dilations {dilation} is not supported")
@@ -248,7 +285,8 @@ def _factors(context: Context) -> list[float]:
 
 
 WINDOWS: Final[list[Lifting]] = [
-    Lifting("Conv", "Conv1D, Conv2D, Conv3D", _convolution, "weight and bias stored"),
+    Lifting("Conv", "Conv1D, Conv2D, Conv3D, conv", _convolution),
+    Lifting("GridSample", "grid_sample", _grid_sample),
     Lifting(
         "ConvTranspose", "Conv1DTranspose, Conv2DTranspose, Conv3DTranspose", _transposed, "weight and bias stored"
     ),
@@ -256,6 +294,7 @@ WINDOWS: Final[list[Lifting]] = [
     Lifting("AveragePool", "AvgPool1D, AvgPool2D, AvgPool3D", _pooling, "no dilations"),
     Lifting("GlobalMaxPool", "GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D", _global("Max")),
     Lifting("GlobalAveragePool", "GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D", _global("Avg")),
+    Lifting("Upsample", "Upsample", _resize, "as Resize"),
     Lifting(
         "Resize", "Upsample", _resize, "nearest and linear, the spatial axes, where the places are those of Upsample"
     ),
