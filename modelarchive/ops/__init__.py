@@ -23,6 +23,7 @@ from modelarchive.ops.activation import (
     tanh,
 )
 from modelarchive.ops.contraction import einsum
+from modelarchive.ops.convolution import conv
 from modelarchive.ops.elementwise import (
     abs,
     add,
@@ -61,6 +62,7 @@ from modelarchive.ops.integers import (
 from modelarchive.ops.ordering import argsort, scatter
 from modelarchive.ops.reduction import argmax, cumsum, log_softmax, matmul, max, mean, min, softmax, sum, var
 from modelarchive.ops.registry import OPS, Op
+from modelarchive.ops.sampling import grid_sample
 from modelarchive.ops.selection import broadcast_to, gather, pad, shape_of, split, take, where
 from modelarchive.ops.shaping import (
     concatenate,
@@ -88,6 +90,7 @@ __all__ = [
     "celu",
     "clip",
     "concatenate",
+    "conv",
     "cos",
     "cumsum",
     "divide",
@@ -104,6 +107,7 @@ __all__ = [
     "gelu",
     "gelu_tanh",
     "greater",
+    "grid_sample",
     "hard_sigmoid",
     "hard_swish",
     "hard_tanh",

@@ -73,6 +73,22 @@ OP_CASES: dict[str, list[Case]] = {
     ],
     "argmax": [([(2, 3, 4)], {"axis": axis, "keepdims": keep}) for axis in (None, 0, -1) for keep in (False, True)],
     "cumsum": ALONG,
+    "conv": [
+        ([(2, 4, 7), (6, 2, 3)], {"strides": [2], "padding": [[1, 1]], "dilation": [1]}),
+        ([(2, 3, 6, 5), (4, 3, 3, 2)], {"strides": [1, 2], "padding": [[1, 0], [2, 2]], "dilation": [2, 1]}),
+        ([(1, 6, 5, 5), (6, 1, 3, 3)], {"strides": [1, 1], "padding": [[1, 1], [1, 1]], "dilation": [1, 1]}),
+        ([(1, 2, 4, 4, 3), (3, 2, 2, 2, 2)], {"strides": [1, 1, 1], "padding": [[0, 0]] * 3, "dilation": [1, 1, 1]}),
+    ],
+    "grid_sample": [
+        ([(2, 3, 4, 5), (2, 3, 2, 2)], {"mode": mode, "padding_mode": padding, "align_corners": corners})
+        for mode in ("linear", "nearest", "cubic")
+        for padding in ("zeros", "border", "reflection")
+        for corners in (False, True)
+    ]
+    + [
+        ([(1, 2, 3, 4, 5), (1, 2, 2, 3, 3)], {"mode": mode, "padding_mode": "zeros", "align_corners": False})
+        for mode in ("linear", "nearest")
+    ],
     "softmax": ALONG,
     "clip": [([(2, 3)], {"low": low, "high": high}) for low, high in ((1, 2), (None, 2), (1, None), (2, 1))],
     "cast": [([(2, 3)], {"dtype": name}) for name in NUMBERS],

@@ -12,7 +12,7 @@ from modelarchive.exchange.axes import added, several
 from modelarchive.exchange.keras import lowering_selection as selection
 from modelarchive.exchange.keras.emitting import Tensor
 from modelarchive.exchange.keras.lowering_context import Context, Value, is_tensor
-from modelarchive.exchange.keras.lowering_shapes import padded, permuted, reshape
+from modelarchive.exchange.keras.lowering_shapes import padded, padded_tensor, permuted, reshape
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 
@@ -166,6 +166,23 @@ def _small_letters(pattern: str) -> str:
     capitals = sorted({each for each in pattern if each.isupper()})
     small = dict(zip(capitals, free, strict=False))
     return "".join(small.get(each, each) for each in pattern)
+
+
+def _conv(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+    """By Keras' convolution, whose channels are last; the number of groups follows from shapes there too."""
+    x = context.moved(given[0], context.dtype)
+    kernel = context.permuted(context.plain(given[1], context.dtype), [*range(2, given[1].rank), 1, 0])
+    x = padded_tensor(context, x, [(0, 0), *arguments["padding"], (0, 0)])
+    found = context.op(
+        "conv",
+        x,
+        kernel,
+        strides=tuple(arguments["strides"]),
+        padding="valid",
+        data_format="channels_last",
+        dilation_rate=tuple(arguments["dilation"]),
+    )
+    return context.result(found, last=True)
 
 
 def _where(context: Context, arguments: Arguments, given: list[Value]) -> Value:
@@ -325,6 +342,7 @@ OPS: Final[dict[str, Lowering]] = {
     "cumsum": Lowering("Cumsum", _cumsum),
     "matmul": Lowering("Matmul", _matmul),
     "einsum": Lowering("Einsum", _einsum),
+    "conv": Lowering("Conv", _conv),
     "slice": Lowering("GetItem", selection.cut),
     "split": Lowering("GetItem Split", selection.split),
     "take": Lowering("Take", selection.take),

@@ -10,6 +10,7 @@ from modelarchive.exchange.axes import added, several, sliced
 from modelarchive.exchange.mxnet.emitting import Entry
 from modelarchive.exchange.mxnet.lowering_context import Context
 from modelarchive.exchange.mxnet.lowering_shapes import padding, reshape
+from modelarchive.exchange.mxnet.lowering_windows import conv
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.exchange.walking import Value
@@ -229,6 +230,7 @@ OPS: Final[dict[str, Lowering]] = {
     "equal": _comparison("equal", "equal"),
     "greater": _comparison("greater", "lesser"),
     "less": _comparison("lesser", "greater"),
+    "conv": Lowering("Convolution", conv, "into groups whose number is not fixed is refused"),
     "matmul": Lowering("dot batch_dot _linalg_gemm2", _matmul),
     "slice": Lowering("slice_axis slice squeeze expand_dims", _slice),
     "split": Lowering("SliceChannel slice_axis", _split),

@@ -242,7 +242,7 @@ def _taps(context: Context, places: np.ndarray, axis: _Axis, way: _Way) -> tuple
     if reach is None:
         raise Refusal(f"mode = {way.mode!r} is not supported")
     scale = min(axis.scale, 1.0) if way.antialias else 1.0
-    if not 0 < scale:
+    if not scale > 0:
         raise Refusal(f"a factor of {axis.scale} is not supported")
     first = math.floor(-reach / scale) + 1
     if 2 - 2 * first > _MAX_TAPS:

@@ -65,6 +65,8 @@ def _weight(context: Context, rank: int) -> Any:
 
 def _convolution(context: Context) -> Ref:
     rank = _spatial(context)
+    if not context.is_constant(1):
+        return _computed(context, rank)
     weight, kernel = _weight(context, rank)
     strides, dilation = each_axis(context, "strides", 1, rank), each_axis(context, "dilations", 1, rank)
     groups = context.node.integer("group", 1)
@@ -83,6 +85,40 @@ def _convolution(context: Context) -> Ref:
     }
     bias = {"bias": context.stored(2)} if context.has(2) else {}
     return context.block(config, context.ref(0), weight=weight, **bias)
+
+
+def _computed(context: Context, rank: int) -> Ref:
+    """A convolution whose weights are computed."""
+    shape = context.shape(1)
+    if len(shape) != rank + 2 or None in shape:
+        raise Refusal("computed weights of a Conv whose shape is not known are not supported: pass inputs=")
+    kernel = [int(size or 0) for size in shape[2:]]
+    strides, dilation = each_axis(context, "strides", 1, rank), each_axis(context, "dilations", 1, rank)
+    context.node.integers("kernel_shape", kernel)
+    groups, channels = context.node.integer("group", 1), context.shape(0)[1]
+    if channels != groups * int(shape[1] or 0):
+        raise Refusal(f"Conv has {groups} groups of {shape[1]} inputs, and {channels} channels")
+    arguments = {"strides": strides, "padding": padding_of(context, kernel, strides, dilation), "dilation": dilation}
+    found = context.op("conv", context.ref(0), context.ref(1), **arguments)
+    if not context.has(2):
+        return found
+    bias = context.op("reshape", context.ref(2), shape=[-1, *[1] * rank])
+    return context.op("add", found, bias)
+
+
+_SAMPLING: Final = {"bilinear": "linear", "bicubic": "cubic"}
+
+
+def _grid_sample(context: Context) -> Ref:
+    mode = context.node.text("mode", "linear")
+    return context.op(
+        "grid_sample",
+        context.ref(0),
+        context.ref(1),
+        mode=_SAMPLING.get(mode, mode),
+        padding_mode=context.node.text("padding_mode", "zeros"),
+        align_corners=context.node.flag("align_corners", default=False),
+    )
 
 
 def _transposed(context: Context) -> Ref:
@@ -173,7 +209,8 @@ def _global(style: str) -> Lift:
 
 
 WINDOWS: Final[list[Lifting]] = [
-    Lifting("Conv", "Conv1D, Conv2D, Conv3D", _convolution, "weight and bias stored"),
+    Lifting("Conv", "Conv1D, Conv2D, Conv3D, conv", _convolution),
+    Lifting("GridSample", "grid_sample", _grid_sample),
     Lifting(
         "ConvTranspose", "Conv1DTranspose, Conv2DTranspose, Conv3DTranspose", _transposed, "weight and bias stored"
     ),

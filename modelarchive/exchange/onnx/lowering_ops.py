@@ -12,6 +12,7 @@ from modelarchive.exchange.axes import several
 from modelarchive.exchange.onnx.emitting import Entry
 from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value, computed
 from modelarchive.exchange.onnx.lowering_shapes import SHAPES
+from modelarchive.exchange.onnx.lowering_windows import conv, grid_sample
 from modelarchive.exchange.onnx.words import BINARY, UNARY
 from modelarchive.ops.precision import common_dtype
 
@@ -240,5 +241,7 @@ OPS: Final[dict[str, Lowering]] = {
     "cast": Lowering("Cast", _cast, wide=False),
     "einsum": Lowering("Einsum", _einsum),
     "softmax": Lowering("Softmax", _softmax),
+    "conv": Lowering("Conv", conv, "into groups whose number is not fixed is refused"),
+    "grid_sample": Lowering("GridSample", grid_sample),
     **SHAPES,
 }

@@ -262,6 +262,27 @@ def _einsum(*inputs: torch.Tensor, pattern: str) -> Any:
     return torch.einsum(pattern, *inputs)
 
 
+def _conv(x: torch.Tensor, weight: torch.Tensor, strides: Any, padding: Any, dilation: Any) -> Any:
+    if any(one != other for one, other in padding):
+        x, padding = pad(x, padding, "constant", 0), [(0, 0)] * len(padding)
+    return torch.convolution(
+        x,
+        weight,
+        None,
+        list(strides),
+        [before for before, _ in padding],
+        list(dilation),
+        False,
+        [0] * len(strides),
+        x.shape[1] // weight.shape[1],
+    )
+
+
+def _grid_sample(x: torch.Tensor, grid: torch.Tensor, mode: str, padding_mode: str, align_corners: bool) -> Any:
+    word = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
+    return F.grid_sample(x, grid, word, padding_mode, align_corners)
+
+
 def _divide(x: torch.Tensor, y: torch.Tensor) -> Any:
     return torch.true_divide(x, y)
 
@@ -308,6 +329,7 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
     "cast": lambda x, dtype: torch.as_tensor(x).to(TORCH[dtype]),
     "clip": _clip,
     "concatenate": lambda *inputs, axis: torch.cat(inputs, axis),
+    "conv": _conv,
     "cos": torch.cos,
     "cumsum": _cumsum,
     "divide": _divide,
@@ -320,6 +342,7 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
     "floor_divide": torch.floor_divide,
     "gather": _gather,
     "greater": torch.gt,
+    "grid_sample": _grid_sample,
     "left_shift": torch.bitwise_left_shift,
     "less": torch.lt,
     "log": torch.log,
@@ -357,10 +380,10 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
 #: Those whose operands are brought to the dtype of the result first.
 _PROMOTING: Final = frozenset(
     {
-        "abs", "add", "atan", "bitwise_and", "bitwise_or", "bitwise_xor", "clip", "concatenate", "cos", "cumsum",
-        "divide", "einsum", "erf", "exp", "floor_divide", "left_shift", "log", "matmul", "max", "maximum", "mean",
-        "min", "minimum", "multiply", "negative", "power", "remainder", "right_shift", "rsqrt", "sin", "softmax",
-        "sqrt", "stack", "subtract", "sum", "var",
+        "abs", "add", "atan", "bitwise_and", "bitwise_or", "bitwise_xor", "clip", "concatenate", "conv", "cos",
+        "cumsum", "divide", "einsum", "erf", "exp", "floor_divide", "grid_sample", "left_shift", "log", "matmul", "max",
+        "maximum", "mean", "min", "minimum", "multiply", "negative", "power", "remainder", "right_shift", "rsqrt",
+        "sin", "softmax", "sqrt", "stack", "subtract", "sum", "var",
     }
 )  # fmt: skip
 _COMPARING: Final = frozenset({"equal", "greater", "less"})

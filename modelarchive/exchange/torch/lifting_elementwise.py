@@ -186,7 +186,8 @@ def _lerp(context: Context, x: Any, *, end: Any, weight: Any) -> Any:
     return ops.add(x, ops.multiply(weight, ops.subtract(end, x)))
 
 
-def _log1p(x: Any) -> Any:
+def log1p(x: Any) -> Any:
+    """The logarithm of 1 + x."""
     # As precise as the logarithm is: of what is added, what was lost is given back.
     y = ops.add(x, 1)
     lost = ops.divide(ops.subtract(x, ops.subtract(y, 1)), y)
@@ -242,7 +243,7 @@ ELEMENTWISE: Final[dict[str, Callable[..., Any]]] = {
     **{name: _unary(getattr(ops, name)) for name in ("exp", "log", "sqrt", "rsqrt", "sin", "cos", "erf", "abs")},
     **{name: _unary(_activation(name)) for name in ("tanh", "sigmoid")},
     "neg": _unary(ops.negative), "square": _unary(_square), "reciprocal": _unary(lambda x: ops.divide(1, x)),
-    "log1p": _unary(_log1p), "log2": _unary(_log(2)), "log10": _unary(_log(10)),
+    "log1p": _unary(log1p), "log2": _unary(_log(2)), "log10": _unary(_log(10)),
     "expm1": _unary(lambda x: ops.subtract(ops.exp(x), 1)), "exp2": _unary(lambda x: ops.power(2.0, x)),
     "erfc": _unary(lambda x: ops.subtract(1, ops.erf(x))), "tan": _unary(lambda x: ops.divide(ops.sin(x), ops.cos(x))),
     "sinh": _unary(lambda x: ops.multiply(ops.subtract(ops.exp(x), ops.exp(ops.negative(x))), 0.5)),

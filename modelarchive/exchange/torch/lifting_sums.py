@@ -61,38 +61,6 @@ def _truths(name: str) -> Callable[..., Any]:
     return row
 
 
-def _variance(
-    context: Context, x: Any, *, dim: Any = None, keepdim: bool = False, correction: Any = None, unbiased: bool = True
-) -> Any:
-    ddof = int(unbiased) if correction is None else correction
-    if ddof not in (0, 1):
-        raise CannotError(f"a variance with the correction {ddof}")
-    return ops.var(x, axis=axes(dim), keepdims=keepdim, ddof=int(ddof))
-
-
-def _deviation(context: Context, x: Any, **more: Any) -> Any:
-    return ops.sqrt(_variance(context, x, **more))
-
-
-def _variance_and_mean(context: Context, x: Any, **more: Any) -> Any:
-    mean = ops.mean(x, axis=axes(more.get("dim")), keepdims=more.get("keepdim", False))
-    return _variance(context, x, **more), mean
-
-
-def _norm(
-    context: Context, x: Any, *, ord: Any = 2, p: Any = None, dim: Any = None, keepdim: bool = False, dtype: Any = None
-) -> Any:
-    order = ord if p is None else p
-    x = cast(x, context.dtype)
-    if order == 1:
-        return ops.sum(ops.abs(x), axis=axes(dim), keepdims=keepdim)
-    if order == math.inf:
-        return ops.max(ops.abs(x), axis=axes(dim), keepdims=keepdim)
-    if order != 2:
-        raise CannotError(f"a norm of order {order}")
-    return ops.sqrt(ops.sum(ops.multiply(x, x), axis=axes(dim), keepdims=keepdim))
-
-
 def _logsumexp(context: Context, x: Any, *, dim: Any, keepdim: bool = False) -> Any:
     x = cast(x, context.dtype)
     largest = ops.max(x, axis=axes(dim), keepdims=True)
@@ -100,18 +68,6 @@ def _logsumexp(context: Context, x: Any, *, dim: Any, keepdim: bool = False) -> 
     largest = ops.where(ops.less(ops.abs(largest), np.inf), largest, np.zeros((), x.dtype))
     total = ops.add(ops.log(ops.sum(ops.exp(ops.subtract(x, largest)), axis=axes(dim), keepdims=True)), largest)
     return total if keepdim else ops.squeeze(total, axis=axes(dim))
-
-
-def _product(context: Context, x: Any, *, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
-    x = cast(x, context.dtype)
-    if dim is None or isinstance(x.shape[dim], Dim) or x.shape[dim] > 16:
-        raise CannotError("a product over an axis")
-    index = [slice(None)] * (dim % x.ndim)
-    found = None
-    for place in range(x.shape[dim]):
-        part = x[(*index, slice(place, place + 1) if keepdim else place)]
-        found = part if found is None else ops.multiply(found, part)
-    return found
 
 
 def _cumsum(context: Context, x: Any, *, dim: int, dtype: Any = None) -> Any:
@@ -379,8 +335,8 @@ def _im2col(context: Context, x: Any, *, kernel_size: Any, dilation: Any, paddin
 SUMS: Final[dict[str, Callable[..., Any]]] = {
     "sum": _reduction(ops.sum), "mean": _reduction(ops.mean), "amax": _reduction(ops.max), "amin": _reduction(ops.min),
     "max": _extreme("max"), "min": _extreme("min"), "argmax": _place("max"), "argmin": _place("min"),
-    "any": _truths("max"), "all": _truths("min"), "var": _variance, "std": _deviation, "var_mean": _variance_and_mean,
-    "linalg_vector_norm": _norm, "norm": _norm, "logsumexp": _logsumexp, "prod": _product, "cumsum": _cumsum,
+    "any": _truths("max"), "all": _truths("min"),
+    "logsumexp": _logsumexp, "cumsum": _cumsum,
     "softmax": _softmax, "_softmax": _softmax, "log_softmax": _log_softmax, "_log_softmax": _log_softmax,
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot"), _matmul), "addmm": _addmm, "baddbmm": _addmm,
     "einsum": _einsum, "linear": linear, "scaled_dot_product_attention": _attention, "glu": _glu, "gather": _gather,
