@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import torch
 
-from modelarchive.exchange.torch.functionals import adaptive, several
+from modelarchive.exchange.torch.leaves import adaptive, several
 from modelarchive.exchange.torch.proxy import CannotError
 
 #: Arguments of a call by the names of the operator's schema, without those that are its defaults.
@@ -254,7 +254,7 @@ def _softmax(kind: str) -> Lift:
 def _dropout(given: Given) -> Lifted | None:
     if given.get("train") and given["p"]:
         raise CannotError("dropout that drops in evaluation too (training=True)")
-    return Lifted("Dropout", {"rate": given["p"]}, inputs=(given["input"],))
+    return Lifted("Dropout", {"rate": given["p"]}, inputs=(given.get("input", given.get("self")),))
 
 
 def _pool(how: str, rank: int) -> Lift:
