@@ -152,7 +152,7 @@ def _pointwise(x: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:
     batch, positions = len(x), math.prod(out.shape[2:])
     source = x.reshape(batch, groups, taps, positions)
     target = out.reshape(batch, groups, channels, positions)
-    width = max(WIDTH, BLOCK // max(groups * taps, len(out[0])))
+    width = max(WIDTH, BLOCK // 4 // max(groups * taps, len(out[0])))
     images = max(1, width // positions)
     for first in range(0, batch, images):
         for start in range(0, positions, width):
