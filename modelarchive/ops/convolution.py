@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, widened
-from modelarchive.ops.registry import Array
+from modelarchive.ops.registry import Array, op
 from modelarchive.ops.runs import Runs, runs_of
 from modelarchive.ops.threads import share, team_size
-from modelarchive.ops.windows import Pairs, merged, output_sizes, padded, split, windows
+from modelarchive.ops.windows import Pairs, merged, output_sizes, padded, pairs, split, windows
 
 #: Elements of the column matrices gathered at a time, so that they stay in the cache.
 BLOCK: Final = 1 << 18
@@ -107,6 +108,79 @@ def convolve(
     if channels_last:
         result = np.ascontiguousarray(np.moveaxis(result, 1, -1))
     return rounded(result, dtype)
+
+
+def _conv_shape(
+    shape: Sequence[int],
+    weight: Sequence[int],
+    *,
+    strides: Sequence[int],
+    padding: Sequence[Sequence[int]],
+    dilation: Sequence[int],
+) -> tuple[int, ...]:
+    rank = len(weight) - 2
+    if rank not in (1, 2, 3) or len(shape) != rank + 2:
+        raise ValueError(
+            f"expected an array (batch, channels, ...) and weights (channels, inputs, ...) with one to three axes of "
+            f"space, found {tuple(shape)} and {tuple(weight)}"
+        )
+    if not len(strides) == len(padding) == len(dilation) == rank:
+        raise ValueError(f"expected strides, padding and dilation for {rank} axes of space")
+    groups = shape[1] // (weight[1] or 1)
+    if not groups or weight[1] * groups != shape[1] or weight[0] % groups:
+        raise ValueError(f"expected weights whose inputs divide {shape[1]} channels into groups, found {tuple(weight)}")
+    return convolution_shape(
+        shape,
+        channels=weight[0],
+        in_channels=shape[1],
+        kernel=weight[2:],
+        strides=strides,
+        padding=pairs(padding, rank),
+        dilation=dilation,
+        channels_last=False,
+    )
+
+
+def _conv_dtype(x: Any, weight: Any, **arguments: Any) -> np.dtype[Any]:
+    return float_dtype(x, weight)
+
+
+@op(infer=_conv_shape, dtype=_conv_dtype)
+def conv(
+    x: ArrayLike,
+    weight: ArrayLike,
+    /,
+    strides: Sequence[int],
+    padding: Sequence[Sequence[int]],
+    dilation: Sequence[int],
+) -> Array:
+    """Convolution with weights that are computed; a layer's own are a kind's, ``Conv2D``.
+
+    Args:
+        x: ``(batch, channels, *spatial)`` with one to three axes of space; a float dtype.
+        weight: ``(channels, inputs, *kernel)``; the channels of `x` divided by `inputs` are the number of groups.
+        strides: One for each axis of space.
+        padding: A pair (before, after) of zeros for each of them.
+        dilation: One for each of them.
+
+    Returns:
+        A new array ``(batch, channels, *spatial)``, in the dtype that both share.
+
+    Raises:
+        ValueError: Shapes do not fit.
+    """
+    array, kernel = np.asarray(x), np.asarray(weight)
+    _conv_shape(array.shape, kernel.shape, strides=strides, padding=padding, dilation=dilation)
+    return convolve(
+        array,
+        kernel,
+        None,
+        strides=strides,
+        padding=pairs(padding, kernel.ndim - 2),
+        dilation=dilation,
+        groups=array.shape[1] // kernel.shape[1],
+        channels_last=False,
+    )
 
 
 def _correlate(
