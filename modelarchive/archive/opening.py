@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 import numpy as np
 
@@ -15,11 +16,11 @@ from modelarchive.archive import texts
 from modelarchive.archive.parameters import Parameters, unknown
 from modelarchive.archive.structure import put_together
 from modelarchive.archive.training import load_training
-from modelarchive.archive.verifying import Progress, Report, verify, verify_block
+from modelarchive.archive.verifying import Progress, Report, verify, verify_block, verify_shards
 from modelarchive.errors import FormatError, IntegrityError
 from modelarchive.store.contents import TRAINING
 from modelarchive.store.deferred import Deferred
-from modelarchive.store.reader import Reader
+from modelarchive.store.sharded import ShardedReader, reader_of
 from modelarchive.tables import Table, aligned
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Archive(Mapping[str, np.ndarray]):
     writing into them changes memory only, and they outlive the archive. Compressed ones are read into memory.
 
     Args:
-        path: The file.
+        path: The file, or a folder of shards that is one archive.
 
     Raises:
         OSError: The file cannot be opened.
@@ -50,8 +51,8 @@ class Archive(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.reader = Reader(path)
-        self.path = self.reader.source.path
+        self.reader = reader_of(path)
+        self.path: Path = self.reader.source.path
 
     def __enter__(self) -> Self:
         """The archive itself."""
@@ -119,10 +120,8 @@ class Archive(Mapping[str, np.ndarray]):
     def parameter_count(self) -> int:
         """Numbers in all arrays, without those of training; shared ones count once."""
         arrays = self.reader.contents.arrays
-        return sum(int(np.prod(entry.shape)) for name, entry in arrays.items() if not self._is_training(name))
-
-    def _is_training(self, name: str) -> bool:
-        return self.section == "parameters" and name.startswith(TRAINING)
+        own = self.section == "arrays"
+        return sum(int(np.prod(entry.shape)) for name, entry in arrays.items() if own or not name.startswith(TRAINING))
 
     @property
     def has_architecture(self) -> bool:
@@ -346,6 +345,8 @@ class Archive(Mapping[str, np.ndarray]):
             ParameterError: There is no architecture, and no array below `block`.
         """
         # Read only when the digests agree: a damaged text shall be named, not fail to parse.
+        if isinstance(reader := cast("object", self.reader), ShardedReader):
+            return verify_shards(reader, progress)
         checked = (lambda: self.checked) if self.has_architecture else None
         if block:
             return verify_block(self.reader, block, checked, progress)
