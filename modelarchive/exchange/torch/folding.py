@@ -19,6 +19,11 @@ TRANSPARENT: Final = frozenset(
     {"clone", "alias", "detach", "lift_fresh", "lift_fresh_copy", "contiguous", "to", "_to_copy", "_conj",
      "resolve_conj", "resolve_neg", "positive", "type_as"}
 )  # fmt: skip
+#: Calls that depend on where elements lie, which is no longer so where calls were passed over.
+_SAFE: Final = {
+    torch.ops.aten.view.default: torch.ops.aten.reshape.default,
+    torch.ops.aten._unsafe_view.default: torch.ops.aten.reshape.default,
+}
 _SEEDED: Final = torch.Tag.nondeterministic_seeded
 
 
@@ -44,7 +49,7 @@ def folded(program: Program, nodes: list[torch.fx.Node]) -> dict[torch.fx.Node, 
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda each: _valued(each, values))
         if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
             args = (args[0].clone(), *args[1:])
-        values[node] = node.target(*args, **kwargs)
+        values[node] = _SAFE.get(node.target, node.target)(*args, **kwargs)
     return values
 
 

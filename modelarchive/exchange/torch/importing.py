@@ -291,13 +291,14 @@ class Importer:
 
 def _in_dtype(result: Any, value: Any) -> Any:
     if is_value(result) and isinstance(value, torch.Tensor):
-        return cast(result, numpy_dtype(value.dtype))
+        # Complex numbers are pairs of real ones.
+        return cast(result, numpy_dtype(value.dtype.to_real() if value.is_complex() else value.dtype))
     return result
 
 
 def _array(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return array_of(value)
+        return array_of(torch.view_as_real(value.resolve_conj()).contiguous() if value.is_complex() else value)
     return tuple(_array(each) for each in value) if isinstance(value, tuple | list) else value
 
 

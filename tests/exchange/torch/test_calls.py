@@ -159,7 +159,9 @@ def test_training_is_not_read_into_a_model():
     with pytest.raises(ma.ConversionError, match="dropout"):
         read_module(Function(lambda x: F.dropout(x, 0.5)), X)
     with pytest.raises(ma.ConversionError, match="statistics"):
-        read_module(torch.nn.BatchNorm1d(4, track_running_stats=False), X)
+        read_module(Function(lambda x: F.batch_norm(x, torch.zeros(4), torch.ones(4), training=True)), X)
+    # Where there are no statistics, those of the batch are meant in evaluation too.
+    assert_read(torch.nn.BatchNorm1d(4, track_running_stats=False), X)
 
 
 def test_hooks_are_read():
