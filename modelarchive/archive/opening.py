@@ -13,9 +13,11 @@ import numpy as np
 from modelarchive import names
 from modelarchive.archive.parameters import Parameters, unknown
 from modelarchive.archive.structure import put_together
+from modelarchive.archive.training import load_training
 from modelarchive.archive.verifying import Progress, Report, verify, verify_block
 from modelarchive.errors import FormatError, IntegrityError
 from modelarchive.store import strict
+from modelarchive.store.contents import TRAINING
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.reader import Reader
 from modelarchive.tables import Table, aligned
@@ -115,8 +117,12 @@ class Archive(Mapping[str, np.ndarray]):
 
     @property
     def parameter_count(self) -> int:
-        """Numbers in all arrays; shared ones count once."""
-        return sum(int(np.prod(entry.shape)) for entry in self.reader.contents.arrays.values())
+        """Numbers in all arrays, without those of training; shared ones count once."""
+        arrays = self.reader.contents.arrays
+        return sum(int(np.prod(entry.shape)) for name, entry in arrays.items() if not self._is_training(name))
+
+    def _is_training(self, name: str) -> bool:
+        return self.section == "parameters" and name.startswith(TRAINING)
 
     @property
     def has_architecture(self) -> bool:
@@ -132,6 +138,16 @@ class Archive(Mapping[str, np.ndarray]):
         """
         self._require_architecture()
         return self._json(_ARCHITECTURE)
+
+    @cached_property
+    def constants(self) -> frozenset[str]:
+        """Names of the arrays that are constants of the network's forwards, and no parameters of it."""
+        text = self._text(_ARCHITECTURE) if self.has_architecture else ""
+        if '"persistent"' not in text and "\\" not in text:  # keys may be written in escapes
+            return frozenset()
+        from modelarchive.architecture.constants import constants_of
+
+        return constants_of(self.architecture)
 
     @property
     def checked(self) -> Checked:
@@ -168,6 +184,14 @@ class Archive(Mapping[str, np.ndarray]):
                 raise FormatError(f"{path} is no list of words", file=self.path, path=path)
             found[path.removeprefix("/tokens/").replace("/", ".")] = self.reader.text(path).tolist()
         return found
+
+    @cached_property
+    def training(self) -> Any:
+        """What training goes on from, as it was saved: optimizer state, plain values; None if there is none.
+
+        Its arrays are views of the mapped file, as those of :attr:`parameters`.
+        """
+        return load_training(self.reader)
 
     def rows(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Some rows of one array: of a compressed one, too, only the bytes that hold them are read.
@@ -245,7 +269,11 @@ class Archive(Mapping[str, np.ndarray]):
     def data(self, *, mmap: bool = False, verify: bool = False) -> Any:
         """Everything, as :func:`modelarchive.load` returns it."""
         contents = self.reader.contents
-        wanted = [name for name in contents.order if name in contents.arrays or name in contents.aliases]
+        wanted = [
+            name
+            for name in contents.order
+            if (name in contents.arrays or name in contents.aliases) and name not in self.constants
+        ]
         if verify and self.is_stale:
             # HDF5 says what is there now, and nothing says that it is what was written.
             self.verify()

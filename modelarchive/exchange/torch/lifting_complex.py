@@ -10,6 +10,7 @@ import torch
 
 from modelarchive import ops
 from modelarchive.exchange.torch.lifting_context import Context, cast, is_array
+from modelarchive.exchange.torch.lifting_picking import PICKING
 from modelarchive.exchange.torch.lifting_shapes import SHAPES, picked, stretched
 from modelarchive.exchange.torch.lifting_sums import SUMS
 from modelarchive.exchange.torch.lifting_windows import along
@@ -306,7 +307,8 @@ _MOVED: Final = (
 #: Operator -> what it means on pairs.
 COMPLEX: Final[dict[str, Callable[..., Any]]] = {
     **{name: _moved(name, SHAPES[name]) for name in _MOVED},
-    **{name: _moved(name, SUMS[name]) for name in ("sum", "mean", "index_select")},
+    **{name: _moved(name, SUMS[name]) for name in ("sum", "mean")},
+    "index_select": _moved("index_select", PICKING["index_select"]),
     **dict.fromkeys(
         ("view_as_real", "view_as_complex", "clone", "contiguous", "alias", "detach", "lift_fresh_copy", "resolve_conj",
          "resolve_neg"),

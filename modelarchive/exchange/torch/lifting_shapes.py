@@ -74,13 +74,28 @@ def _regrouped(x: Any, run: tuple[int, int], sizes: list[Any]) -> Any:
     if same_shape(x.shape[first : first + number], sizes):
         return x
     if sum(isinstance(size, Dim) for size in sizes) > 1:
-        raise CannotError("a reshape that makes several axes of one that are not fixed")
+        return _numbered(x, run, sizes)
     rest = [axis for axis in range(x.ndim) if not first <= axis < first + number]
     moved = ops.transpose(x, axes=[*rest, *range(first, first + number)])
     moved = ops.reshape(moved, shape=[*moved.shape[: len(rest)], *sizes])
     back = list(range(len(rest)))
     new = list(range(len(rest), len(rest) + len(sizes)))
     return ops.transpose(moved, axes=[*back[:first], *new, *back[first:]])
+
+
+def _numbered(x: Any, run: tuple[int, int], sizes: list[Any]) -> Any:
+    """A run of axes as others of which several are not fixed: each element is taken by its number in the run."""
+    first, number = run
+    places: Any = None
+    for at, size in enumerate(sizes):
+        row = ops.expand_dims(counted(size), axis=tuple(axis for axis in range(len(sizes)) if axis != at))
+        places = row if places is None else ops.add(ops.multiply(places, size), row)
+    merged: Any = 1
+    for size in sizes:
+        merged = merged * size
+    if number != 1:
+        x = ops.reshape(x, shape=[*x.shape[:first], merged, *x.shape[first + number :]])
+    return ops.take(x, places, axis=first)
 
 
 def _permute(context: Context, x: Any, *, dims: Sequence[int]) -> Any:

@@ -1,4 +1,4 @@
-"""ATen operators over axes and pairs of arrays, in ops: sums, products of matrices, norms, attention, picking."""
+"""ATen operators over axes and pairs of arrays, in ops: sums, products of matrices, norms, attention."""
 
 from __future__ import annotations
 
@@ -151,7 +151,10 @@ def _weights(scores: Any, mask: Any) -> Any:
     if mask is None:
         return ops.softmax(scores, axis=-1)
     if mask.dtype != np.bool_:
-        return ops.softmax(ops.add(scores, cast(mask, scores.dtype)), axis=-1)
+        added = ops.add(scores, cast(mask, scores.dtype))
+        if isinstance(mask, np.ndarray) and bool((mask > -np.inf).any(-1).all()):
+            return ops.softmax(added, axis=-1)
+        return ops.where(_sees(mask), ops.softmax(added, axis=-1), np.zeros((), scores.dtype))
     if isinstance(mask, np.ndarray) and bool(mask.any(-1).all()):
         return ops.softmax(ops.where(mask, scores, np.asarray(-np.inf, scores.dtype)), axis=-1)
     lowest = np.asarray(np.finfo(scores.dtype).min if scores.dtype.kind == "f" else -3e38, scores.dtype)
@@ -159,80 +162,14 @@ def _weights(scores: Any, mask: Any) -> Any:
     return ops.where(mask, weights, np.zeros((), scores.dtype))
 
 
+def _sees(mask: Any) -> Any:
+    """Which rows of a mask that is added leave anything; PyTorch lets the others see nothing."""
+    return np.greater(ops.max(mask, axis=-1, keepdims=True), -np.inf)
+
+
 def _glu(context: Context, x: Any, *, dim: int = -1) -> Any:
     one, two = ops.split(x, sizes=2, axis=dim)
     return ops.multiply(one, context.layer("Activation", two, activation="sigmoid"))
-
-
-def _gather(context: Context, x: Any, *, dim: int, index: Any, sparse_grad: bool = False) -> Any:
-    index_shape, shape = list(index.shape), list(x.shape)
-    for axis, (size, wanted) in enumerate(zip(shape, index_shape, strict=True)):
-        if axis != dim % x.ndim and not same(size, wanted):
-            if isinstance(size, Dim) or isinstance(wanted, Dim):
-                raise CannotError("gather of a part of an axis that is not fixed")
-            x = x[(*[slice(None)] * axis, slice(0, wanted))]  # PyTorch leaves the rest
-    return ops.gather(x, index, axis=dim)
-
-
-def _index_select(context: Context, x: Any, *, dim: int, index: Any) -> Any:
-    return ops.take(x, index, axis=dim)
-
-
-def _index(context: Context, x: Any, *, indices: Sequence[Any]) -> Any:
-    indices = [part for each in indices for part in _counted_out(each)]
-    places = [axis for axis, each in enumerate(indices) if each is not None]
-    arrays = [indices[axis] for axis in places]
-    if any(each.dtype == np.bool_ for each in arrays):
-        raise CannotError("a choice of elements by truths, whose number is not known")
-    if len(arrays) == 1:
-        return ops.take(x, arrays[0], axis=places[0])
-    if places != list(range(places[0], places[-1] + 1)):
-        raise CannotError("indices at axes that are not neighbours")
-    return _taken(x, places[0], arrays)
-
-
-def _counted_out(index: Any) -> list[Any]:
-    """Constant truths as the places where they are true."""
-    if isinstance(index, np.ndarray) and index.dtype == np.bool_:
-        return list(np.nonzero(index))
-    return [index]
-
-
-def _taken(x: Any, first: int, arrays: Sequence[Any]) -> Any:
-    """Elements by several arrays of indices at neighbouring axes, as one array of places in these axes merged."""
-    sizes = x.shape[first : first + len(arrays)]
-    if any(isinstance(size, Dim) for size in sizes[1:]):
-        raise CannotError("several indices into axes that are not fixed")
-    place: Any = None
-    for size, each in zip(sizes, arrays, strict=True):
-        each = cast(each, "int64")
-        if isinstance(size, Dim):
-            if isinstance(each, np.ndarray) and (each < 0).any():
-                raise CannotError("indices from the end of an axis that is not fixed")
-        elif isinstance(each, np.ndarray):
-            each = np.where(each < 0, each + size, each)
-        else:
-            each = ops.where(ops.less(each, 0), ops.add(each, size), each)
-        place = each if place is None else ops.add(ops.multiply(place, size), each)
-    merged = reshaped(x, [*x.shape[:first], _whole(sizes), *x.shape[first + len(arrays) :]])
-    return ops.take(merged, place, axis=first)
-
-
-def _whole(sizes: Sequence[Any]) -> Any:
-    found: Any = 1
-    for size in sizes:
-        found = found * size
-    return found
-
-
-def _embedding(context: Context, weight: Any, *, indices: Any, **ignored: Any) -> Any:
-    return ops.take(weight, indices, axis=0)
-
-
-def _one_hot(context: Context, x: Any, *, num_classes: int = -1) -> Any:
-    if num_classes < 0:
-        raise CannotError("one_hot without a number of classes")
-    return ops.take(np.eye(num_classes, dtype=np.int64), x, axis=0)
 
 
 def _slice_scatter(
@@ -339,9 +276,7 @@ SUMS: Final[dict[str, Callable[..., Any]]] = {
     "logsumexp": _logsumexp, "cumsum": _cumsum,
     "softmax": _softmax, "_softmax": _softmax, "log_softmax": _log_softmax, "_log_softmax": _log_softmax,
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot"), _matmul), "addmm": _addmm, "baddbmm": _addmm,
-    "einsum": _einsum, "linear": linear, "scaled_dot_product_attention": _attention, "glu": _glu, "gather": _gather,
-    "index_select": _index_select,
-    "index": _index, "_unsafe_index": _index, "embedding": _embedding, "one_hot": _one_hot,
+    "einsum": _einsum, "linear": linear, "scaled_dot_product_attention": _attention, "glu": _glu,
     "slice_scatter": _slice_scatter, "select_scatter": _select_scatter, "unfold": _unfold, "im2col": _im2col,
     "cosine_similarity": _cosine_similarity,
 }  # fmt: skip
