@@ -21,7 +21,6 @@ from modelarchive.exchange.torch.lifting_places import PLACES
 from modelarchive.exchange.torch.lifting_resizing import RESIZING
 from modelarchive.exchange.torch.lifting_rounding import ROUNDING
 from modelarchive.exchange.torch.lifting_scans import SCANS
-from modelarchive.exchange.torch.lifting_scatter import SCATTERING
 from modelarchive.exchange.torch.lifting_shapes import SHAPES
 from modelarchive.exchange.torch.lifting_special import SPECIAL
 from modelarchive.exchange.torch.lifting_sums import SUMS
@@ -45,7 +44,6 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     **MATRICES,
     **SPECIAL,
     **ROUNDING,
-    **SCATTERING,
 }
 #: Arguments that change no values here.
 _IGNORED: Final = frozenset(
@@ -68,9 +66,12 @@ def arguments(node: torch.fx.Node) -> dict[str, Any]:
 
 def word(node: torch.fx.Node) -> str:
     """The operator without its namespace and overload; of one that works in place that which makes a new array."""
-    if not isinstance(node.target, torch._ops.OpOverload):
-        return ""
-    schema = node.target._schema
+    return word_of(node.target) if isinstance(node.target, torch._ops.OpOverload) else ""
+
+
+def word_of(operator: torch._ops.OpOverload) -> str:
+    """The same of the operator itself."""
+    schema = operator._schema
     name = str(schema.name).partition("::")[2]
     return name[:-1] if schema.is_mutable and name.endswith("_") and not name.endswith("__") else name
 
@@ -122,4 +123,16 @@ def lifted(context: Context, given: dict[str, Any]) -> Any:
     return row(context, *args, **given)
 
 
-__all__ = ["CHECKS", "FIRST", "LAYERS", "ROWS", "Lifted", "arguments", "is_known", "layer_of", "lifted", "word"]
+__all__ = [
+    "CHECKS",
+    "FIRST",
+    "LAYERS",
+    "ROWS",
+    "Lifted",
+    "arguments",
+    "is_known",
+    "layer_of",
+    "lifted",
+    "word",
+    "word_of",
+]
