@@ -12,9 +12,9 @@ ARITHMETIC = {"add", "subtract", "multiply", "divide", "power", "maximum", "mini
 FUNCTIONS = {"exp", "log", "sqrt", "rsqrt", "sin", "cos", "atan", "erf", "clip", "cast", "equal", "greater", "less"}
 SHAPING = {"concatenate", "stack", "reshape", "transpose", "squeeze", "expand_dims", "slice"}
 SELECTIONS = {"split", "take", "gather", "argsort", "scatter", "where", "pad", "broadcast_to", "shape_of"}
+SELECTIONS |= {"conv", "grid_sample"}
 INTEGERS = {"floor", "round", "floor_divide", "remainder", "left_shift", "right_shift"}
 INTEGERS |= {"bitwise_and", "bitwise_or", "bitwise_xor"}
-SELECTIONS |= {"conv", "grid_sample"}
 REDUCTIONS = {"matmul", "einsum", "sum", "mean", "max", "min", "var", "argmax", "cumsum", "softmax"}
 
 

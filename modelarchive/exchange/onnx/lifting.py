@@ -14,6 +14,7 @@ from modelarchive.exchange.onnx.lifting_losses import LOSSES
 from modelarchive.exchange.onnx.lifting_ordering import ORDERING
 from modelarchive.exchange.onnx.lifting_quantised import QUANTISED
 from modelarchive.exchange.onnx.lifting_recurrent import RECURRENT
+from modelarchive.exchange.onnx.lifting_resampling import RESAMPLING
 from modelarchive.exchange.onnx.lifting_selection import SELECTION
 from modelarchive.exchange.onnx.lifting_shapes import SHAPES
 from modelarchive.exchange.onnx.lifting_windows import WINDOWS
@@ -34,6 +35,7 @@ LIFTINGS: Final[Mapping[str, Lifting]] = {
         *LAYERS,
         *RECURRENT,
         *ATTENTION,
+        *RESAMPLING,
         *QUANTISED,
         *INTEGERS,
         *ORDERING,

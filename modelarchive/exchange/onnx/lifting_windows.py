@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
-
 from modelarchive.exchange.drawing import Ref
-from modelarchive.exchange.onnx.extents import MAX_RANK
 from modelarchive.exchange.onnx.lifting_context import Context, Lift
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
-from modelarchive.nn.dim import Dim
 
 LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 
@@ -212,78 +208,6 @@ def _global(style: str) -> Lift:
     return lift
 
 
-def _resize(context: Context) -> Ref:
-    node, rank = context.node, context.rank(0)
-    mode = node.text("mode", "nearest")
-    place = node.text("coordinate_transformation_mode", "half_pixel")
-    rounding = node.text("nearest_mode", "round_prefer_floor")
-    node.number("cubic_coeff_a", -0.75)
-    node.number("extrapolation_value", 0.0)
-    node.flag("exclude_outside", default=False)
-    node.expect("keep_aspect_ratio_policy", "s", b"stretch")
-    antialias = node.flag("antialias", default=False)
-    axes = [context.axis(axis) for axis in node.integers("axes", list(range(rank)))]
-    before = context.shape(0)
-    scales: list[float] = [1.0] * rank
-    sizes: list[int | None] = list(before)
-    if context.has(3):
-        both = context.known(0).shapes
-        for axis, size in zip(axes, context.sizes(3), strict=True):
-            if isinstance(size, Dim):
-                if size.pair != (both[0][axis], both[1][axis]):
-                    raise Refusal("resizing to a size that is not fixed is not supported: pass inputs=")
-                continue
-            sizes[axis] = size
-            old = before[axis]
-            scales[axis] = size / old if old else 0.0
-    else:
-        for axis, scale in zip(axes, _factors(context), strict=True):
-            scales[axis] = scale
-            old = before[axis]
-            sizes[axis] = None if old is None else int(np.floor(old * np.float32(scale)))
-    whole = all(scale == int(scale) and scale >= 1 for scale in scales)
-    still = all(sizes[axis] == before[axis] or scales[axis] == 1 for axis in (0, 1)) and rank - 2 in LAYOUTS
-    if not still or (antialias and not whole):
-        raise Refusal("resizing other axes than the spatial ones, or with antialias, is not supported")
-    exact = all(
-        a is None or b is None or abs(b - a * scale) < 1e-6 for a, b, scale in zip(before, sizes, scales, strict=True)
-    )
-    if mode == "nearest":
-        corner = place == "asymmetric" and rounding == "floor"
-        # Half a pixel off, whole factors take the same neighbours, whichever way a half is rounded.
-        half = place in ("half_pixel", "half_pixel_symmetric") and rounding.startswith("round")
-        half = whole and (half or (place == "tf_half_pixel_for_nn" and rounding == "floor"))
-        fits, corners = (corner and (whole or exact)) or half, False
-    else:
-        corners = place == "align_corners"
-        half = place in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric") and (whole or exact)
-        single = place == "pytorch_half_pixel" and 1 in sizes[2:]
-        fits = mode == "linear" and ((corners and (whole or exact)) or half) and not single
-    if not fits:
-        raise Refusal(
-            f"mode = {mode!r} with coordinate_transformation_mode = {place!r}, nearest_mode = {rounding!r} and the "
-            f"factors {scales} is not supported"
-        )
-    config: dict[str, Any] = {
-        "kind": "Upsample",
-        "scale": [int(scale) for scale in scales[2:]] if whole else None,
-        "mode": "nearest" if mode == "nearest" else "linear",
-        "align_corners": corners,
-        "size": None if whole else sizes[2:],
-        "layout": LAYOUTS[rank - 2],
-    }
-    if mode == "linear" and context.dtype(0)[0] in "iu":
-        raise Refusal(f"linear resizing of {context.dtype(0)} is not supported")
-    return context.block(config, context.ref(0))
-
-
-def _factors(context: Context) -> list[float]:
-    factors = context.stored(2).array
-    if factors.dtype.kind != "f" or factors.ndim != 1 or factors.shape[0] > MAX_RANK:
-        raise Refusal(f"scales of {factors.dtype} {factors.shape} are not supported, only a list of floats")
-    return [float(each) for each in context.constant(2)]
-
-
 WINDOWS: Final[list[Lifting]] = [
     Lifting("Conv", "Conv1D, Conv2D, Conv3D, conv", _convolution),
     Lifting("GridSample", "grid_sample", _grid_sample),
@@ -294,8 +218,4 @@ WINDOWS: Final[list[Lifting]] = [
     Lifting("AveragePool", "AvgPool1D, AvgPool2D, AvgPool3D", _pooling, "no dilations"),
     Lifting("GlobalMaxPool", "GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D", _global("Max")),
     Lifting("GlobalAveragePool", "GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D", _global("Avg")),
-    Lifting("Upsample", "Upsample", _resize, "as Resize"),
-    Lifting(
-        "Resize", "Upsample", _resize, "nearest and linear, the spatial axes, where the places are those of Upsample"
-    ),
 ]

@@ -381,9 +381,9 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
 _PROMOTING: Final = frozenset(
     {
         "abs", "add", "atan", "bitwise_and", "bitwise_or", "bitwise_xor", "clip", "concatenate", "conv", "cos",
-        "cumsum", "divide", "einsum", "erf", "exp", "floor_divide", "grid_sample", "left_shift", "log",
-        "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "power", "remainder",
-        "right_shift", "rsqrt", "sin", "softmax", "sqrt", "stack", "subtract", "sum", "var",
+        "cumsum", "divide", "einsum", "erf", "exp", "floor_divide", "grid_sample", "left_shift", "log", "matmul", "max",
+        "maximum", "mean", "min", "minimum", "multiply", "negative", "power", "remainder", "right_shift", "rsqrt",
+        "sin", "softmax", "sqrt", "stack", "subtract", "sum", "var",
     }
 )  # fmt: skip
 _COMPARING: Final = frozenset({"equal", "greater", "less"})
