@@ -133,6 +133,16 @@ class Archive(Mapping[str, np.ndarray]):
         self._require_architecture()
         return self._json(_ARCHITECTURE)
 
+    @cached_property
+    def constants(self) -> frozenset[str]:
+        """Names of the arrays that are constants of the network's forwards, and no parameters of it."""
+        text = self._text(_ARCHITECTURE) if self.has_architecture else ""
+        if '"persistent"' not in text and "\\" not in text:  # keys may be written in escapes
+            return frozenset()
+        from modelarchive.architecture.constants import constants_of
+
+        return constants_of(self.architecture)
+
     @property
     def checked(self) -> Checked:
         """The architecture, validated; once, however many parts are built of it.
@@ -245,7 +255,11 @@ class Archive(Mapping[str, np.ndarray]):
     def data(self, *, mmap: bool = False, verify: bool = False) -> Any:
         """Everything, as :func:`modelarchive.load` returns it."""
         contents = self.reader.contents
-        wanted = [name for name in contents.order if name in contents.arrays or name in contents.aliases]
+        wanted = [
+            name
+            for name in contents.order
+            if (name in contents.arrays or name in contents.aliases) and name not in self.constants
+        ]
         if verify and self.is_stale:
             # HDF5 says what is there now, and nothing says that it is what was written.
             self.verify()

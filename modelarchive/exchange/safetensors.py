@@ -91,7 +91,7 @@ def write(
         ConversionError: Arrays are of dtypes that safetensors has no code for; lists all of them.
         OSError: A file cannot be written.
     """
-    bundle = bundle_of(source)
+    bundle = bundle_of(source).state()
     entries = deferred(bundle.parameters)
     problems = [
         (name, f"safetensors has no code for {entry.dtype}")

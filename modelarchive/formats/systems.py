@@ -182,6 +182,18 @@ SYSTEMS: Final = {
             mistakes=True,
         ),
         System(
+            "pt2",
+            "torch.export",
+            (".pt2",),
+            "a program of torch.export (.pt2)",
+            reads="whole models, without running what the file says",
+            members=signs.program_inside,
+            models=True,
+            alone=True,
+            extra="torch",
+            frameworks=("torch",),
+        ),
+        System(
             "onnx",
             "ONNX",
             (".onnx",),

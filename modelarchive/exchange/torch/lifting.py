@@ -64,9 +64,12 @@ def arguments(node: torch.fx.Node) -> dict[str, Any]:
 
 def word(node: torch.fx.Node) -> str:
     """The operator without its namespace and overload; of one that works in place that which makes a new array."""
-    if not isinstance(node.target, torch._ops.OpOverload):
-        return ""
-    schema = node.target._schema
+    return word_of(node.target) if isinstance(node.target, torch._ops.OpOverload) else ""
+
+
+def word_of(operator: torch._ops.OpOverload) -> str:
+    """The same of the operator itself."""
+    schema = operator._schema
     name = str(schema.name).partition("::")[2]
     return name[:-1] if schema.is_mutable and name.endswith("_") and not name.endswith("__") else name
 
@@ -118,4 +121,16 @@ def lifted(context: Context, given: dict[str, Any]) -> Any:
     return row(context, *args, **given)
 
 
-__all__ = ["CHECKS", "FIRST", "LAYERS", "ROWS", "Lifted", "arguments", "is_known", "layer_of", "lifted", "word"]
+__all__ = [
+    "CHECKS",
+    "FIRST",
+    "LAYERS",
+    "ROWS",
+    "Lifted",
+    "arguments",
+    "is_known",
+    "layer_of",
+    "lifted",
+    "word",
+    "word_of",
+]

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import torch
 
-from modelarchive.exchange.torch.functionals import adaptive, several
+from modelarchive.exchange.torch.leaves import adaptive, several
 from modelarchive.exchange.torch.proxy import CannotError
 
 #: Arguments of a call by the names of the operator's schema, without those that are its defaults.

@@ -151,12 +151,20 @@ def _weights(scores: Any, mask: Any) -> Any:
     if mask is None:
         return ops.softmax(scores, axis=-1)
     if mask.dtype != np.bool_:
-        return ops.softmax(ops.add(scores, cast(mask, scores.dtype)), axis=-1)
+        added = ops.add(scores, cast(mask, scores.dtype))
+        if isinstance(mask, np.ndarray) and bool((mask > -np.inf).any(-1).all()):
+            return ops.softmax(added, axis=-1)
+        return ops.where(_sees(mask), ops.softmax(added, axis=-1), np.zeros((), scores.dtype))
     if isinstance(mask, np.ndarray) and bool(mask.any(-1).all()):
         return ops.softmax(ops.where(mask, scores, np.asarray(-np.inf, scores.dtype)), axis=-1)
     lowest = np.asarray(np.finfo(scores.dtype).min if scores.dtype.kind == "f" else -3e38, scores.dtype)
     weights = ops.softmax(ops.where(mask, scores, lowest), axis=-1)
     return ops.where(mask, weights, np.zeros((), scores.dtype))
+
+
+def _sees(mask: Any) -> Any:
+    """Which rows of a mask that is added leave anything; PyTorch lets the others see nothing."""
+    return np.greater(ops.max(mask, axis=-1, keepdims=True), -np.inf)
 
 
 def _glu(context: Context, x: Any, *, dim: int = -1) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
-from modelarchive.exchange.torch.functionals import several
+from modelarchive.exchange.torch.leaves import several
 from modelarchive.exchange.torch.lifting_context import Context, cast, counted, uses
 from modelarchive.exchange.torch.lifting_layers import sides
 from modelarchive.exchange.torch.lifting_shapes import exchanged, padded, picked, reshaped, stretched
