@@ -58,7 +58,7 @@ def described(block: Block, inputs: Any = None, values: Sequence[Value] | None =
             fit are found, and free axes that must be of one size get one name.
     """
     try:
-        expected = block.collect_params()
+        expected = block.collect_stored()
     except ValueError as error:
         raise SpecError([("/model", "unregistered", str(error))]) from error
     declarations = declared_inputs(block, inputs)

@@ -15,7 +15,7 @@ from modelarchive.exchange.torch.inputs import declared as declared_of
 from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.tensors import NAMES, TORCH, tensor_of
 from modelarchive.nn.axes import Axis, free_axes
-from modelarchive.nn.trials import Trial
+from modelarchive.nn.trials import Trial, last_resort
 
 #: The batch while a module is exported: 1 is taken for a fixed size.
 _BATCH: Final = 2
@@ -34,6 +34,19 @@ class Given:
 
     declared: list[dict[str, Any]]
     example: list[torch.Tensor] | None
+
+    def tensors(self) -> list[torch.Tensor]:
+        """The example; where there is none, random tensors that are declared so."""
+        values = last_resort(self.declared).values
+        return self.example or [
+            random(each, value.shapes[0]) for each, value in zip(self.declared, values, strict=True)
+        ]
+
+    @property
+    def free(self) -> list[list[int]]:
+        """The free axes of each input."""
+        free = free_axes(self.declared)
+        return [[axis for at, axis in free if at == number] for number in range(len(self.declared))]
 
 
 @dataclass(frozen=True)
