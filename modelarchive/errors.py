@@ -27,6 +27,7 @@ class ModelArchiveError(Exception):
         ├ DeferredShapeError(RuntimeError)    .names whose shape is not known yet
         ├ UnsupportedDataError(TypeError)     .problems: [(path, message)]
         ├ ConversionError(ValueError)         .unsupported: [(where, what)]
+        ├ CheckpointError(RuntimeError)       a run's folder cannot be used
         └ MissingDependencyError(ImportError) .extra
 
     The operating system's own refusals (no file, no permission, full disk) stay what Python
@@ -189,6 +190,10 @@ class ConversionError(ModelArchiveError, ValueError):
             lines.append(f"  and {more:,} more")
         title = f"{counted(len(self.unsupported), 'thing')} cannot be converted:"
         super().__init__("\n".join([title, *lines]), **where)
+
+
+class CheckpointError(ModelArchiveError, RuntimeError):
+    """A run's folder cannot be used: another run writes in it, or none of its checkpoints is whole."""
 
 
 class MissingDependencyError(ModelArchiveError, ImportError):

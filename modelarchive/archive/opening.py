@@ -13,9 +13,11 @@ import numpy as np
 from modelarchive import names
 from modelarchive.archive.parameters import Parameters, unknown
 from modelarchive.archive.structure import put_together
+from modelarchive.archive.training import load_training
 from modelarchive.archive.verifying import Progress, Report, verify, verify_block
 from modelarchive.errors import FormatError, IntegrityError
 from modelarchive.store import strict
+from modelarchive.store.contents import TRAINING
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.reader import Reader
 from modelarchive.tables import Table, aligned
@@ -115,8 +117,12 @@ class Archive(Mapping[str, np.ndarray]):
 
     @property
     def parameter_count(self) -> int:
-        """Numbers in all arrays; shared ones count once."""
-        return sum(int(np.prod(entry.shape)) for entry in self.reader.contents.arrays.values())
+        """Numbers in all arrays, without those of training; shared ones count once."""
+        arrays = self.reader.contents.arrays
+        return sum(int(np.prod(entry.shape)) for name, entry in arrays.items() if not self._is_training(name))
+
+    def _is_training(self, name: str) -> bool:
+        return self.section == "parameters" and name.startswith(TRAINING)
 
     @property
     def has_architecture(self) -> bool:
@@ -178,6 +184,14 @@ class Archive(Mapping[str, np.ndarray]):
                 raise FormatError(f"{path} is no list of words", file=self.path, path=path)
             found[path.removeprefix("/tokens/").replace("/", ".")] = self.reader.text(path).tolist()
         return found
+
+    @cached_property
+    def training(self) -> Any:
+        """What training goes on from, as it was saved: optimizer state, plain values; None if there is none.
+
+        Its arrays are views of the mapped file, as those of :attr:`parameters`.
+        """
+        return load_training(self.reader)
 
     def rows(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Some rows of one array: of a compressed one, too, only the bytes that hold them are read.

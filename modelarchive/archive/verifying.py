@@ -204,7 +204,9 @@ def _differences(index: Contents, hdf5: Contents) -> dict[str, tuple[str, str]]:
 
 def _claims(contents: Contents) -> dict[str, str]:
     claims = {"/": f"{contents.section} written by {contents.generator!r}"}
-    for name in contents.order:
+    known = {*contents.order}
+    training = [name for name in (*contents.arrays, *contents.aliases) if name not in known]
+    for name in (*contents.order, *training):
         if name in contents.arrays or name in contents.aliases:
             entry = contents.entry(name)
             place = f"at {entry.offset}" if entry.nbytes else "empty"
@@ -215,6 +217,7 @@ def _claims(contents: Contents) -> dict[str, str]:
     for path, text in contents.texts.items():
         place = f"at {text.offset}" if text.nbytes else "empty"
         claims[path] = f"{text.dtype} {text.shape} {text.itemsize} bytes each, {place}"
-    for path, kind in (contents.members or {}).items():
-        claims.setdefault(f"/arrays/{path}".rstrip("/"), kind)
+    for root, members in contents.structures.items():
+        for path, kind in members.items():
+            claims.setdefault(f"{root}/{path}".rstrip("/"), kind)
     return claims

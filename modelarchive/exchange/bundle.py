@@ -14,7 +14,8 @@ from modelarchive.archive import Archive
 from modelarchive.archive.choices import Choice
 from modelarchive.archive.documents import architecture_texts, json_texts, token_texts
 from modelarchive.archive.saving import initialized, kinds_of, write_dict, write_model
-from modelarchive.errors import ConversionError, ParameterError, SpecError
+from modelarchive.archive.training import training_of
+from modelarchive.errors import ConversionError, ParameterError, SpecError, UnsupportedDataError
 from modelarchive.store.deferred import Deferred
 
 if TYPE_CHECKING:
@@ -246,6 +247,7 @@ def save_bundle(
     path: str | os.PathLike[str],
     bundle: Bundle,
     *,
+    training: object = None,
     compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
@@ -255,6 +257,7 @@ def save_bundle(
     Args:
         path: The archive; an old file is replaced as a whole, or left as it was.
         bundle: What to write. Names that are no parameter names are kept as they are, in a dict of arrays.
+        training: As in :func:`modelarchive.save_model`.
         compression: As in :func:`modelarchive.save`.
         durable: As in :func:`modelarchive.save`.
         progress: As in :func:`modelarchive.save`.
@@ -286,19 +289,34 @@ def save_bundle(
         entries = {name: entries[name] for name in expected}
         kinds = kinds_of(bundle.architecture)
     elif (reason := _no_parameters(entries)) is not None:
+        if training is not None:
+            raise UnsupportedDataError(
+                [("training", f"lies beside parameters only: {reason}")], hint="nothing was written"
+            )
         return _save_as_dict(path, bundle, entries, reason, compression=compression, durable=durable, progress=progress)
     texts |= token_texts(bundle.tokens, {name: entry.shape[:1] for name, entry in entries.items()})
-    write_model(path, entries, kinds=kinds, texts=texts, compression=compression, durable=durable, progress=progress)
+    write_model(
+        path,
+        entries,
+        kinds=kinds,
+        texts=texts,
+        training=None if training is None else training_of(training),
+        compression=compression,
+        durable=durable,
+        progress=progress,
+    )
     return []
 
 
 def _of_archive(archive: Archive) -> Bundle:
+    has_training = archive.reader.contents.training is not None
     return Bundle(
         Parameters(archive.deferred(_stored_names(archive))),
         archive.architecture if archive.has_architecture else None,
         "" if archive.has_architecture else "the archive holds parameters only",
         dict(archive.metadata),
         archive.tokens,
+        [Note("(training)", "left out: what training goes on from is in the archive only")] if has_training else [],
     )
 
 

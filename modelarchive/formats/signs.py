@@ -122,7 +122,12 @@ def _are_numbers(parts: list[bytes]) -> bool:
 
 def arrays_inside(members: Collection[str]) -> bool:
     """NumPy's: arrays and nothing else."""
-    return all(name.endswith(".npy") for name in members)
+    return all(name.endswith(".npy") for name in members) and not arguments_inside(members)
+
+
+def arguments_inside(members: Collection[str]) -> bool:
+    """MXNet's, in NumPy's format: the arguments of a symbol, and what it keeps beside them."""
+    return bool(members) and all(name.startswith(("arg:", "aux:")) and name.endswith(".npy") for name in members)
 
 
 def pickle_inside(members: Collection[str]) -> bool:

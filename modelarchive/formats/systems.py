@@ -162,8 +162,10 @@ SYSTEMS: Final = {
             reads="parameters, whole models",
             writes="parameters, whole models",
             signs=(signs.begins(b"\x12\x01\0\0\0\0\0\0"), signs.symbol),
+            members=signs.arguments_inside,
             models=True,
             inputs="declared",
+            alone=True,
         ),
         System(
             "torch",

@@ -23,6 +23,7 @@ def save_model(
     inputs: Any = None,
     metadata: Mapping[str, Any] | None = None,
     tokens: Mapping[str, Sequence[str]] | None = None,
+    training: object = None,
     compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
@@ -38,6 +39,8 @@ def save_model(
             last; an exported program says them.
         metadata: Anything JSON can say, under string keys: licence, training data, measured accuracy.
         tokens: Parameter name -> the word that each of its rows belongs to, for embeddings.
+        training: What training goes on from, whatever :func:`save` takes; it lies beside the parameters, and
+            ``Archive.training`` gives it.
         compression: "deflate" compresses the arrays that shrink by it; a dict chooses by name; as in :func:`save`.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
@@ -61,6 +64,7 @@ def save_model(
             inputs=inputs,
             metadata=metadata,
             tokens=tokens,
+            training=training,
             compression=compression,
             durable=durable,
             progress=progress,
@@ -77,7 +81,8 @@ def save_model(
     bundle = replace(
         bundle, metadata=bundle.metadata | dict(metadata or {}), tokens={**bundle.tokens, **(tokens or {})}
     )
-    return [*bundle.notes, *save_bundle(path, bundle, compression=compression, durable=durable, progress=progress)]
+    notes = save_bundle(path, bundle, training=training, compression=compression, durable=durable, progress=progress)
+    return [*bundle.notes, *notes]
 
 
 def _of_framework(system: System, model: Any, inputs: Any) -> Bundle:

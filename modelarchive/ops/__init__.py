@@ -27,6 +27,7 @@ from modelarchive.ops.convolution import conv
 from modelarchive.ops.elementwise import (
     abs,
     add,
+    atan,
     cast,
     clip,
     cos,
@@ -47,6 +48,18 @@ from modelarchive.ops.elementwise import (
     sqrt,
     subtract,
 )
+from modelarchive.ops.integers import (
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
+    floor,
+    floor_divide,
+    left_shift,
+    remainder,
+    right_shift,
+    round,
+)
+from modelarchive.ops.ordering import argsort, scatter
 from modelarchive.ops.reduction import argmax, cumsum, log_softmax, matmul, max, mean, min, softmax, sum, var
 from modelarchive.ops.registry import OPS, Op
 from modelarchive.ops.sampling import grid_sample
@@ -67,6 +80,11 @@ __all__ = [
     "abs",
     "add",
     "argmax",
+    "argsort",
+    "atan",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
     "broadcast_to",
     "cast",
     "celu",
@@ -83,6 +101,8 @@ __all__ = [
     "exp",
     "expand_dims",
     "flatten",
+    "floor",
+    "floor_divide",
     "gather",
     "gelu",
     "gelu_tanh",
@@ -92,6 +112,7 @@ __all__ = [
     "hard_swish",
     "hard_tanh",
     "leaky_relu",
+    "left_shift",
     "less",
     "log",
     "log_sigmoid",
@@ -110,8 +131,12 @@ __all__ = [
     "quick_gelu",
     "relu",
     "relu6",
+    "remainder",
     "reshape",
+    "right_shift",
+    "round",
     "rsqrt",
+    "scatter",
     "selu",
     "shape_of",
     "sigmoid",

@@ -13,6 +13,9 @@ from modelarchive.errors import FormatError
 CONTAINERS: Final = ("dict", "list", "tuple", "single")
 LITERALS: Final = ("int", "float", "complex", "boolean", "none", "str")
 
+#: What the names of a training structure's arrays begin with; a parameter's name has no slash.
+TRAINING: Final = "training/"
+
 #: Memory that one stored byte may become: deflate cannot shrink more than this.
 MAX_INFLATION: Final = 1032
 #: Bytes that an array of strings may take in memory, whatever it stores.
@@ -93,6 +96,8 @@ class Contents:
     aliases: dict[str, str] = field(default_factory=dict)
     #: HDF5 path -> text.
     texts: dict[str, Text] = field(default_factory=dict)
+    #: Path of a member of the training structure -> as in `members`; None: there is none. Only beside parameters.
+    training: dict[str, str] | None = None
     #: Path of a saved structure's member -> "array", "literal" or its container; in the order saved.
     members: dict[str, str] | None = None
     #: Every name, aliases included, in the model's own order.
@@ -116,6 +121,12 @@ class Contents:
         """The entry of a name or alias; KeyError if there is none."""
         return self.arrays[self.aliases.get(name, name)]
 
+    @property
+    def structures(self) -> dict[str, dict[str, str]]:
+        """HDF5 path of each saved structure -> its members."""
+        found = {"/arrays": self.members, "/training": self.training}
+        return {path: members for path, members in found.items() if members is not None}
+
     def regions(self) -> list[tuple[int, int]]:
         """Where the file holds no dense array, as (begin, end): HDF5's own bytes and the texts."""
         return _gaps([(each.offset, each.nbytes) for each in self.arrays.values()], self.user_block, self.size)
@@ -133,11 +144,15 @@ class Contents:
 
     def name(self, hdf5_path: str) -> str:
         """The inverse of :meth:`hdf5_path`."""
+        if self.section == "parameters" and hdf5_path.startswith(f"/{TRAINING}"):
+            return hdf5_path[1:]
         name = hdf5_path.removeprefix(f"/{self.section}/")
         return name.replace("/", ".") if self.section == "parameters" else name
 
     def hdf5_path(self, name: str) -> str:
         """The HDF5 path of an array."""
+        if self.section == "parameters" and name.startswith(TRAINING):
+            return f"/{name}"
         return f"/{self.section}/" + (name.replace(".", "/") if self.section == "parameters" else name)
 
 

@@ -17,7 +17,7 @@ from modelarchive import dtypes, names
 from modelarchive.errors import FormatError, UnsupportedVersionError
 from modelarchive.formats import content
 from modelarchive.store import chunks, header
-from modelarchive.store.contents import CONTAINERS, LITERALS, Contents, Text, is_position
+from modelarchive.store.contents import CONTAINERS, LITERALS, TRAINING, Contents, Text, is_position
 from modelarchive.store.digest import HEX_LENGTH, digest, digest_pieces
 from modelarchive.store.header import HDF5_ENTRY, MAX_RANK
 from modelarchive.store.strict import fail, integer, loads, mapping, short, string
@@ -110,10 +110,14 @@ def render(contents: Contents) -> bytes:
         own["aliases"] = contents.aliases
     if contents.members is not None:
         own["members"] = list(contents.members.items())
-    elif contents.order != list(contents.arrays):
+    elif contents.order != [name for name in contents.arrays if not name.startswith(TRAINING)]:
         own["order"] = contents.order
-    total = sum(math.prod(entry.shape) for entry in contents.arrays.values())
-    metadata = _compact({"format": "pt", "modelarchive": _compact(own), "total_parameters": str(total)})
+    if contents.training is not None:
+        own["training"] = list(contents.training.items())
+    # What training goes on from is no parameter.
+    counted = (entry for name, entry in contents.arrays.items() if not name.startswith(TRAINING))
+    total = str(sum(math.prod(entry.shape) for entry in counted))
+    metadata = _compact({"format": "pt", "modelarchive": _compact(own), "total_parameters": total})
     return ('{"__metadata__":' + metadata + "," + ",".join(lines) + "}").encode()
 
 
@@ -207,11 +211,12 @@ def parse(raw: bytes, *, file_size: int) -> Contents:
         fail("a kind is no string")
     if section == "parameters":
         contents.order = _order(own, contents)
+        contents.training = _training(own, contents)
     elif flat and flat.keys() == {"", *contents.arrays} and "" not in contents.arrays:
         contents.members, contents.order = flat, [*flat][1:]
     else:
-        contents.members = flat or _listed(own)
-        _check_members(contents.members, contents)
+        contents.members = flat or _listed(own, "members")
+        _check_members(contents.members, contents, "")
         contents.order = [path for path, kind in contents.members.items() if kind == "array"]
     return contents
 
@@ -281,9 +286,9 @@ def _aliases(own: dict[str, Any], contents: Contents) -> dict[str, str]:
         if not isinstance(name, str) or name not in contents.arrays or alias in contents.arrays:
             fail(f"the alias {short(alias)} does not name one array")
     # One path, two contents: what is loaded would depend on which of them a reader asks first.
-    prefix = f"/{contents.section}/"
+    prefixes = (f"/{contents.section}/", f"/{TRAINING}")
     for path in contents.texts:
-        if path.startswith(prefix):
+        if path.startswith(prefixes):
             name = contents.name(path)
             if name in contents.arrays or name in aliases:
                 fail(f"{short(path)} is an array and a text")
@@ -291,7 +296,7 @@ def _aliases(own: dict[str, Any], contents: Contents) -> dict[str, str]:
 
 
 def _order(own: dict[str, Any], contents: Contents) -> list[str]:
-    known = [*contents.arrays, *contents.aliases]
+    known = [name for name in (*contents.arrays, *contents.aliases) if not name.startswith(TRAINING)]
     # All at once takes a tenth of the time.
     if "\n".join(known).count("\n") >= len(known) or not _PARAMETER_NAMES.fullmatch("\n".join([*known, ""])):
         for name in known:
@@ -307,20 +312,37 @@ def _order(own: dict[str, Any], contents: Contents) -> list[str]:
     return order
 
 
-def _listed(own: dict[str, Any]) -> dict[str, str]:
-    listed = own.get("members")
+def _training(own: dict[str, Any], contents: Contents) -> dict[str, str] | None:
+    """The members of the training structure; an array of it may be a parameter too, a parameter no array of it."""
+    for alias, name in contents.aliases.items():
+        if name.startswith(TRAINING) and not alias.startswith(TRAINING):
+            fail(f"the parameter {short(alias)} is another name of an array of the training structure")
+    if own.get("training") is None:
+        if found := [name for name in (*contents.arrays, *contents.aliases) if name.startswith(TRAINING)]:
+            fail(f"{short(found[0])} is no member of a training structure")
+        return None
+    members = _listed(own, "training")
+    _check_members(members, contents, TRAINING)
+    return members
+
+
+def _listed(own: dict[str, Any], what: str) -> dict[str, str]:
+    listed = own.get(what)
     try:
         members: dict[str, str] = dict(listed)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         members = {}
     if not isinstance(listed, list) or len(members) != len(listed) or not all(type(path) is str for path in members):
-        fail("members is no list of pairs that names each path once")
+        fail(f"{what} is no list of pairs that names each path once")
     if next(iter(members), None) != "" or members[""] not in CONTAINERS:
         fail("the saved structure has no root")
     return members
 
 
-def _check_members(members: dict[str, str], contents: Contents) -> None:
+def _check_members(members: dict[str, str], contents: Contents, prefix: str) -> None:
+    """Check the members of a structure; `prefix` stands before the names of its arrays."""
+    arrays = {*contents.arrays, *contents.aliases}
+    texts = "/training/" if prefix else "/arrays/"
     containers: dict[str, str] = {}
     positions: dict[str, int] = {}
     for path, kind in members.items():
@@ -332,16 +354,17 @@ def _check_members(members: dict[str, str], contents: Contents) -> None:
                 fail(f"the member {short(path)} is not listed in the order of its number")
             positions[owner] = int(name)
         if kind == "array":
-            if path not in contents.arrays and path not in contents.aliases and f"/arrays/{path}" not in contents.texts:
+            if prefix + path not in arrays and texts + path not in contents.texts:
                 fail(f"the member {short(path)} has no data")
         elif kind == "literal":
-            if contents.texts.get(f"/arrays/{path}", Text("", (), 1, None, None)).dtype not in LITERALS:
+            if contents.texts.get(texts + path, Text("", (), 1, None, None)).dtype not in LITERALS:
                 fail(f"the member {short(path)} has no value")
         elif kind in CONTAINERS:
             containers[path] = kind
         else:
             fail(f"the member {short(path)} is of the kind {short(kind)}")
-    if any(members.get(name) != "array" for name in contents.arrays):
+    own = [name.removeprefix(prefix) for name in (arrays if prefix else contents.arrays) if name.startswith(prefix)]
+    if any(members.get(name) != "array" for name in own):
         fail("an array is no member of the saved structure")
 
 

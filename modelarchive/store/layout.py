@@ -33,6 +33,7 @@ class Layout:
         aliases: Name of a shared parameter -> its canonical name.
         texts: HDF5 path -> what :func:`text` made.
         members: Members of a saved structure, as in the index; None for parameters.
+        training: Members of a training structure, whose arrays and texts are among the others; None: there is none.
         order: Every name, aliases included, in the model's own order.
         kinds: HDF5 path of a block's group -> its kind.
         stream: Gives the arrays, in any order and also in parts; `arrays` then only announces them.
@@ -45,6 +46,7 @@ class Layout:
     aliases: dict[str, str] = field(default_factory=dict)
     texts: dict[str, EncodedText] = field(default_factory=dict)
     members: dict[str, str] | None = None
+    training: dict[str, str] | None = None
     order: list[str] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
     stream: Iterable[tuple[str, np.ndarray]] | None = None

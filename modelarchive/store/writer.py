@@ -82,6 +82,7 @@ def _contents(layout: Layout, made: _Made) -> Contents:
             for path, text in layout.texts.items()
         },
         members=layout.members,
+        training=layout.training,
         order=layout.order,
         metadata_digest=_NO_DIGEST,
     )

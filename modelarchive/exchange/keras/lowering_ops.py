@@ -57,6 +57,13 @@ def _comparison(name: str) -> Lower:
     return lower
 
 
+def _bitwise(name: str) -> Lower:
+    """Of tensors only: Keras asks for their dtypes."""
+    return lambda context, arguments, given: context.result(
+        context.op(name, *(context.plain(each, context.dtype) for each in given))
+    )
+
+
 def _unary(name: str) -> Lower:
     def lower(context: Context, arguments: Arguments, given: list[Value]) -> Value:
         value = given[0]
@@ -302,6 +309,13 @@ OPS: Final[dict[str, Lowering]] = {
     "power": Lowering("Power", _arithmetic("power")),
     "maximum": Lowering("Maximum", _arithmetic("maximum", "Maximum")),
     "minimum": Lowering("Minimum", _arithmetic("minimum", "Minimum")),
+    "floor_divide": Lowering("FloorDivide", _arithmetic("floor_divide")),
+    "remainder": Lowering("Mod", _arithmetic("mod")),
+    "bitwise_and": Lowering("BitwiseAnd", _bitwise("bitwise_and")),
+    "bitwise_or": Lowering("BitwiseOr", _bitwise("bitwise_or")),
+    "bitwise_xor": Lowering("BitwiseXor", _bitwise("bitwise_xor")),
+    "left_shift": Lowering("BitwiseLeftShift", _bitwise("bitwise_left_shift")),
+    "right_shift": Lowering("BitwiseRightShift", _bitwise("bitwise_right_shift")),
     "equal": Lowering("Equal", _comparison("equal")),
     "greater": Lowering("Greater", _comparison("greater")),
     "less": Lowering("Less", _comparison("less")),
@@ -317,6 +331,9 @@ OPS: Final[dict[str, Lowering]] = {
             ("erf", "Erf", "erf"),
             ("sin", "Sin", "sin"),
             ("cos", "Cos", "cos"),
+            ("atan", "Arctan", "arctan"),
+            ("floor", "Floor", "floor"),
+            ("round", "Round", "round"),
         )
     },
     **{name: Lowering(name.title(), _reduction(name)) for name in ("sum", "mean", "max", "min")},
@@ -330,6 +347,8 @@ OPS: Final[dict[str, Lowering]] = {
     "split": Lowering("GetItem Split", selection.split),
     "take": Lowering("Take", selection.take),
     "gather": Lowering("TakeAlongAxis", selection.gather, "stretched to fixed sizes only"),
+    "argsort": Lowering("Argsort Flip", selection.argsort, "the largest first along axes of a known size only"),
+    "scatter": Lowering("ScatterUpdate", selection.scatter, "of known sizes only"),
     "where": Lowering("Where", _where),
     "clip": Lowering("Maximum Minimum", _clip),
     "cast": Lowering("Cast", _cast),

@@ -329,6 +329,8 @@ def _needs(graph: torch.fx.Graph) -> bool:
         if not isinstance(target, torch._ops.OpOverload):
             if target is operator.getitem:
                 owners[node] = owners.get(node.args[0], node)
+            if str(getattr(target, "__module__", "")).startswith("torch._functorch"):
+                return True
             continue
         if target._schema.name in _KEEPING:
             owners[node] = owners.get(node.args[0], node.args[0])

@@ -19,7 +19,9 @@ from modelarchive.exchange.torch.lifting_order import ORDER
 from modelarchive.exchange.torch.lifting_picking import PICKING
 from modelarchive.exchange.torch.lifting_places import PLACES
 from modelarchive.exchange.torch.lifting_resizing import RESIZING
+from modelarchive.exchange.torch.lifting_rounding import ROUNDING
 from modelarchive.exchange.torch.lifting_scans import SCANS
+from modelarchive.exchange.torch.lifting_scatter import SCATTERING
 from modelarchive.exchange.torch.lifting_shapes import SHAPES
 from modelarchive.exchange.torch.lifting_special import SPECIAL
 from modelarchive.exchange.torch.lifting_sums import SUMS
@@ -42,6 +44,8 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     **SCANS,
     **MATRICES,
     **SPECIAL,
+    **ROUNDING,
+    **SCATTERING,
 }
 #: Arguments that change no values here.
 _IGNORED: Final = frozenset(

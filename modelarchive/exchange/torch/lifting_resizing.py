@@ -14,6 +14,8 @@ from modelarchive.exchange.torch.lifting_windows import along
 from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 
+#: How many elements the axes have meanwhile that are not resized.
+_OTHER: Final = 3
 #: How arguments are called that hold one factor, axis by axis from the last.
 _SCALES: Final = ("scales_w", "scales_h", "scales_d")
 
@@ -38,13 +40,17 @@ def _resize(context: Context, x: Any, **given: Any) -> Any:
 
 def _matrix(context: Context, axis: int, size: int, wanted: int, rank: int) -> np.ndarray:
     """What each element of the result has of each element along one axis, ``(size, wanted)``."""
-    spatial, sizes = [1] * rank, [1] * rank
+    # The other axes stay as they are; of one element PyTorch 2.13 smooths the wrong ones.
+    spatial, sizes = [_OTHER] * rank, [_OTHER] * rank
     spatial[axis], sizes[axis] = size, wanted
+    places = [0 if at != axis else slice(None) for at in range(rank)]
     target: Any = context.node.target
     arguments = dict(zip((each.name for each in target._schema.arguments), context.node.args, strict=False))
     arguments |= context.node.kwargs
     first = next(iter(arguments))
-    arguments[first] = torch.eye(size, dtype=torch.float64).reshape(size, 1, *spatial)
+    rows = [size if at == axis else 1 for at in range(rank)]
+    eye = torch.eye(size, dtype=torch.float64).reshape(size, 1, *rows)
+    arguments[first] = eye.expand(size, 1, *spatial).contiguous()
     if arguments.get("output_size") is not None:
         arguments["output_size"] = sizes
     if arguments.get("scale_factors") is not None:
@@ -55,7 +61,7 @@ def _matrix(context: Context, axis: int, size: int, wanted: int, rank: int) -> n
             arguments[name] = None
     with torch.no_grad():
         found = target(**arguments)
-    return np.asarray(found.reshape(size, wanted).numpy())
+    return np.asarray(found[(slice(None), 0, *places)].numpy())
 
 
 #: Operator -> what it means.

@@ -117,13 +117,13 @@ def _bags(
     offsets: Any = None,
     mode: int = 0,
     per_sample_weights: Any = None,
-    padding_idx: int = -1,
+    padding_idx: Any = -1,
     include_last_offset: bool = False,
     **ignored: Any,
 ) -> Any:
     """The sum, mean or largest of the rows of each bag, of bags that are as long as each other."""
     length = _bag_length(context.node.args[2], include_last_offset=include_last_offset)
-    if padding_idx >= 0:
+    if padding_idx not in (None, -1):
         raise CannotError("an EmbeddingBag with a padding_idx")
     batch = context.shape[0]
     rows = ops.take(weight, reshaped(indices, [batch, length]), axis=0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.torch.leaves import several
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted, uses
+from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, uses
 from modelarchive.exchange.torch.lifting_layers import sides
 from modelarchive.exchange.torch.lifting_shapes import exchanged, padded, picked, reshaped, stretched
 from modelarchive.exchange.torch.proxy import CannotError
@@ -268,6 +268,21 @@ def along(x: Any, matrix: Any, axis: int) -> Any:
     return exchanged(ops.matmul(exchanged(x, axis, -1), matrix), axis, -1)
 
 
+def _max_unpool(rank: int) -> Callable[..., Any]:
+    """Elements at the places that they had."""
+
+    def row(context: Context, x: Any, *, indices: Any, output_size: Any, **ignored: Any) -> Any:
+        spatial = context.shape[-rank:]
+        if any(isinstance(size, Dim) for size in (*spatial, *x.shape[-rank:])):
+            raise CannotError("unpooling of an image whose size is not fixed: declare the input with a fixed size")
+        lead, inside = list(x.shape[:-rank]), math.prod(x.shape[-rank:])
+        empty = full([*lead, math.prod(spatial)], 0, x.dtype)
+        flat, places = reshaped(x, [*lead, inside]), reshaped(indices, [*lead, inside])
+        return reshaped(ops.scatter(empty, places, flat, axis=len(lead)), context.shape)
+
+    return row
+
+
 # ---------------------------------------------------------------------- patches
 
 
@@ -343,6 +358,7 @@ WINDOWS: Final[dict[str, Callable[..., Any]]] = {
     **{f"adaptive_avg_pool{rank}d": _adaptive_avg(rank) for rank in _RANKS},
     **{f"_adaptive_avg_pool{rank}d": _adaptive_avg(rank) for rank in (2, 3)},
     **{f"adaptive_max_pool{rank}d": _adaptive_max(rank) for rank in _RANKS},
+    **{f"max_unpool{rank}d": _max_unpool(rank) for rank in (2, 3)},
     "col2im": _fold,
     **dict.fromkeys(("grid_sampler", "grid_sampler_2d", "grid_sampler_3d"), _grid_sample),
 }

@@ -28,9 +28,10 @@ def group_attributes(contents: Contents) -> Attributes:
         weight = contents.arrays.get(contents.name(f"{group}/weight"))
         if weight is not None and is_drawable(weight):
             found[group] |= {"NX_class": "NXdata", "signal": "weight"}
-    for path, kind in (contents.members or {}).items():
-        if kind in CONTAINERS:
-            found[f"/arrays/{path}".rstrip("/")] = {"container": kind}
+    for root_path, members in contents.structures.items():
+        for path, kind in members.items():
+            if kind in CONTAINERS:
+                found[f"{root_path}/{path}".rstrip("/")] = {"container": kind}
     return found | {group: {"NX_class": "NXnote"} for group in _NOTES if f"{group}/data" in contents.texts}
 
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelarchive import dtypes, errors, formats
 from modelarchive.formats.commands import convert_line
+from modelarchive.statistics import Statistics, statistics
 
 if TYPE_CHECKING:
     import numpy as np
 
     from modelarchive.archive import Archive
+    from modelarchive.compare import Side
     from modelarchive.exchange.bundle import Bundle
     from modelarchive.store.contents import Entry, Text
+    from modelarchive.store.deferred import Deferred
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,43 @@ class Content:
         if self.archive is not None:
             return self.archive.parameter_count
         return sum(math.prod(leaf.shape) for leaf in self.leaves.values() if leaf.shares is None)
+
+    def deferred(self) -> dict[str, Deferred]:
+        """Every array, to be read piece by piece; shared ones come as one object where the file says so."""
+        if self.archive is not None:
+            reader = self.archive.reader
+            aliases = reader.contents.aliases
+            found = {name: reader.deferred(name) for name in self.arrays if name not in aliases}
+            return {name: found[aliases.get(name, name)] for name in self.arrays}
+        from modelarchive.exchange.bundle import deferred
+
+        return deferred(self.arrays)
+
+    def statistics(self) -> Iterator[tuple[str, Statistics | None]]:
+        """Each array's name and what its values are like, None for texts; shared ones are read once.
+
+        A few arrays are read at once, a piece of each in memory.
+        """
+        arrays = self.deferred()
+        first = {id(array): name for name, array in reversed(arrays.items())}
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            running = {name: pool.submit(statistics, arrays[name].flat(), arrays[name].size) for name in first.values()}
+            try:
+                for name, array in arrays.items():
+                    yield name, running[first[id(array)]].result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def side(self, *, is_whole: bool = True) -> Side:
+        """As one of two that are compared; its architecture only where both have one that tells."""
+        from modelarchive import compare
+
+        if self.archive is not None:
+            side = compare.of_archive(self.archive)
+            return side if is_whole else replace(side, architecture=None)
+        leaves = {name: compare.described(leaf.dtype, leaf.shape) for name, leaf in self.leaves.items()}
+        architecture = self.architecture if is_whole else None
+        return compare.of_parameters(leaves, self.arrays, self.tokens, architecture, self.metadata)
 
     @property
     def what(self) -> str:
