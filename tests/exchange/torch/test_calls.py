@@ -182,13 +182,13 @@ def test_what_depends_on_the_class_of_its_input_is_read():
 def test_what_comes_after_the_first_thing_that_cannot_be_said_is_told_too():
     class Late(torch.nn.Module):
         def forward(self, x):
-            y = torch.matrix_exp(torch.digamma(x)).sort().values.mean()
+            y = torch.matrix_exp(torch.lgamma(x)).sort().values.mean()
             return y.relu_().frexp(), x.unfold(0, 1, 1)
 
     with pytest.raises(ma.ConversionError) as caught:
         read_module(Late(), np.ones((2, 3, 3), np.float32))
     names = [what.split("'")[1] for _, what in caught.value.unsupported]
-    assert names == ["digamma", "matrix_exp", "frexp"]
+    assert names == ["lgamma", "matrix_exp", "frexp"]
 
 
 @pytest.mark.parametrize("use", [
