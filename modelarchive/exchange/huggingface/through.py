@@ -21,7 +21,7 @@ _LENGTH: Final = 16
 #: Samples and frames of sounds that are tried.
 _SAMPLES, _FRAMES = 4000, 128
 #: What forward may be given, in the order in which it is looked for.
-_TEXTS: Final = ("input_ids", "attention_mask", "decoder_input_ids")
+_TEXTS: Final[tuple[str, ...]] = ("input_ids", "attention_mask", "decoder_input_ids")
 
 
 def may_read(values: Mapping[str, Any], reason: ConversionError) -> bool:
