@@ -159,13 +159,13 @@ def _merged(inputs: Inputs, may: set[Axis]) -> list[Groups]:
     roles = roles_of(inputs)
     found: list[Groups] = [declared]
     for role in (roles, {at: str(at[1] == 0) for at in roles}, dict.fromkeys(roles, "")):
-        several = _united(declared, by_role({at: each for at, each in role.items() if at in may}))
+        several = united(declared, by_role({at: each for at, each in role.items() if at in may}))
         if several not in found:
             found.append(several)
     return found
 
 
-def _united(groups: Groups, more: Groups) -> Groups:
+def united(groups: Groups, more: Groups) -> Groups:
     """Groups of which those are one that have axes of one of `more`."""
     found: list[set[Axis]] = []
     for group in [*more, *groups]:
@@ -220,7 +220,7 @@ def fitting(inputs: Inputs, attempt: Attempt, several: Sequence[Groups] | None =
 def last_resort(inputs: Inputs) -> Trial:
     """The sizes at which it is told what does not fit: axes that may be one are so where both, or none, stand first."""
     unnamed = {at: str(at[1] == 0) for at, name in free_axes(inputs).items() if name is None}
-    return _trial(inputs, _united(groups_of(inputs), by_role(unnamed)), SCALES[0])
+    return _trial(inputs, united(groups_of(inputs), by_role(unnamed)), SCALES[0])
 
 
 def _without_sizes(problem: str, trial: Trial) -> str:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -216,8 +217,11 @@ def _bundle(
     """The bundle, at the first sizes of free axes that fit."""
     first: Exception | None = None
     plan: Plan | None = None
-    for scale in SCALES:
-        sizes = found.axes.sizes(scale, found.program.ranges)
+    united = found.axes.united()
+    # What PyTorch says nothing of may be one, too: what is written at places, and the places.
+    both = [found.axes] if united.groups == found.axes.groups else [found.axes, united]
+    for scale, axes in product(SCALES, both):
+        sizes = axes.sizes(scale, found.program.ranges)
         if sizes is None:
             continue
         if plan is None:

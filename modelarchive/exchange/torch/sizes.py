@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,9 @@ import sympy  # type: ignore[import-untyped, unused-ignore]
 import torch
 
 from modelarchive.exchange.torch.proxy import CannotError
-from modelarchive.nn.axes import Axis, Inputs, free_axes
+from modelarchive.nn.axes import Axis, Inputs, by_role, free_axes
 from modelarchive.nn.dim import from_pair
-from modelarchive.nn.trials import Pair, Scale, Trial, pairs_of
+from modelarchive.nn.trials import Pair, Scale, Trial, pairs_of, united
 
 #: What is known of a symbol: the least and the greatest size.
 Ranges = Mapping[Any, tuple[int, int]]
@@ -71,6 +72,13 @@ class Axes:
             called = sorted({name for at in group if (name := self._name(at)) is not None})
             if len(called) > 1:
                 raise CannotError(f"the axes {' and '.join(map(repr, called))} must be of one size: give them one name")
+
+    def united(self) -> Axes:
+        """The same, with axes for one that have no name, and either all stand first or none."""
+        found = copy.copy(self)
+        may = {at: str(at[1] == 0) for at, said in self._said.items() if said.is_Symbol and self._name(at) is None}
+        found.groups = list(united(self.groups, by_role(may)))
+        return found
 
     def sizes(self, scale: Scale, ranges: Ranges) -> Sizes | None:
         """Sizes of a scale for all symbols; None where the program does not allow them."""
