@@ -13,8 +13,7 @@ import numpy as np
 
 from modelarchive import names
 from modelarchive.archive.parameters import Parameters, unknown
-from modelarchive.archive.structure import put_together
-from modelarchive.archive.training import load_training
+from modelarchive.archive.training import assembled, load_training
 from modelarchive.archive.verifying import Progress, Report, verify, verify_block, verify_shards
 from modelarchive.errors import FormatError, IntegrityError
 from modelarchive.store import strict
@@ -138,6 +137,16 @@ class Archive(Mapping[str, np.ndarray]):
         self._require_architecture()
         return self._json(_ARCHITECTURE)
 
+    @cached_property
+    def constants(self) -> frozenset[str]:
+        """Names of the arrays that are constants of the network's forwards, and no parameters of it."""
+        text = self._text(_ARCHITECTURE) if self.has_architecture else ""
+        if '"persistent"' not in text and "\\" not in text:  # keys may be written in escapes
+            return frozenset()
+        from modelarchive.architecture.constants import constants_of
+
+        return constants_of(self.architecture)
+
     @property
     def checked(self) -> Checked:
         """The architecture, validated; once, however many parts are built of it.
@@ -258,7 +267,11 @@ class Archive(Mapping[str, np.ndarray]):
     def data(self, *, mmap: bool = False, verify: bool = False) -> Any:
         """Everything, as :func:`modelarchive.load` returns it."""
         contents = self.reader.contents
-        wanted = [name for name in contents.order if name in contents.arrays or name in contents.aliases]
+        wanted = [
+            name
+            for name in contents.order
+            if (name in contents.arrays or name in contents.aliases) and name not in self.constants
+        ]
         if verify and self.is_stale:
             # HDF5 says what is there now, and nothing says that it is what was written.
             self.verify()
@@ -269,19 +282,7 @@ class Archive(Mapping[str, np.ndarray]):
         else:
             arrays = self.reader.load(wanted, verify=verify)
         members = contents.members
-        if members is None:
-            return arrays
-        if members[""] == "dict" and len(members) == len(arrays) + 1:
-            together = "".join(arrays)
-            if "/" not in together and "%" not in together:
-                return arrays  # a dict of them, none deeper, no name encoded
-        try:
-            return put_together(
-                members, lambda path: arrays[path] if path in arrays else self.reader.text(f"/arrays/{path}")
-            )
-        except FormatError as error:
-            error.file = str(self.path)
-            raise
+        return arrays if members is None else assembled(self.reader, members, arrays)
 
     def build(
         self,

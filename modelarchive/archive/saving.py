@@ -269,13 +269,13 @@ def write_dict(
 
 
 def initialized(block: Block) -> dict[str, np.ndarray]:
-    """Structural name -> array of every parameter; a shared parameter is the same array object.
+    """Structural name -> array of all that is stored, parameters and constants; a shared one is the same object.
 
     Raises:
         DeferredShapeError: Some have no values yet; lists all of them.
         UnsupportedDataError: A name is outside the grammar.
     """
-    parameters = block.collect_params()
+    parameters = block.collect_stored()
     problems = [(name, problem) for name in parameters if (problem := names.problem_with_name(name))]
     if problems:
         raise UnsupportedDataError(problems, hint="rename the attributes")

@@ -88,7 +88,7 @@ def _verify_one(path: Path, chosen: argparse.Namespace) -> tuple[int, dict[str, 
 
 def _read_foreign(path: Path, chosen: argparse.Namespace, record: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """Read all of a file of another system, which has no digests: at most the checksums of a zip file."""
-    from modelarchive.cli.content import opened
+    from modelarchive.models.content import opened
 
     with opened(path) as content:
         arrays = {name: leaf for name, leaf in content.leaves.items() if leaf.shares is None}

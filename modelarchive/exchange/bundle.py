@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
@@ -114,6 +114,19 @@ class Bundle:
         """Keep what the architecture is now."""
         if self.known is not None:
             self.known.content  # noqa: B018 - which is kept when it is asked for first
+
+    def state(self) -> Bundle:
+        """The same without constants of the network's forwards, for formats that hold no more than parameters."""
+        from modelarchive.architecture.constants import constants_of
+
+        constants = constants_of(self.architecture or {}) & self.parameters.keys()
+        if not constants:
+            return self
+        kept = [name for name in self.parameters if name not in constants]
+        if isinstance(self.parameters, Parameters):
+            entries = self.parameters.entries
+            return replace(self, parameters=Parameters({name: entries[name] for name in kept}))
+        return replace(self, parameters={name: self.parameters[name] for name in kept})
 
     def checked(self) -> Checked:
         """The architecture, checked once for as long as it stays as it was then.

@@ -122,12 +122,24 @@ def _are_numbers(parts: list[bytes]) -> bool:
 
 def arrays_inside(members: Collection[str]) -> bool:
     """NumPy's: arrays and nothing else."""
-    return all(name.endswith(".npy") for name in members)
+    return all(name.endswith(".npy") for name in members) and not arguments_inside(members)
+
+
+def arguments_inside(members: Collection[str]) -> bool:
+    """MXNet's, in NumPy's format: the arguments of a symbol, and what it keeps beside them."""
+    return bool(members) and all(name.startswith(("arg:", "aux:")) and name.endswith(".npy") for name in members)
 
 
 def pickle_inside(members: Collection[str]) -> bool:
     """PyTorch's: the pickle that names the storages."""
     return any(name == "data.pkl" or name.endswith("/data.pkl") for name in members)
+
+
+def program_inside(members: Collection[str]) -> bool:
+    """PyTorch's exported programs: one in JSON, in the layout of 2.8 and later, or in that before."""
+    return "serialized_exported_program.json" in members or any(
+        name.partition("/")[2].startswith("models/") and name.endswith(".json") for name in members
+    )
 
 
 def config_inside(members: Collection[str]) -> bool:

@@ -42,6 +42,11 @@ def run(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
     return result
 
 
+def remember(block: Called, shape: tuple[int, ...], dtype: Any) -> None:
+    """Remember what a layer was given that ran as one with others."""
+    block.__dict__[_LAST] = ([(shape, dtype)], None)
+
+
 def _as_numpy(value: Any) -> Any:
     """A tensor of another library as an array: networks run in NumPy."""
     is_tensor = hasattr(type(value), "__dlpack__") and not isinstance(value, np.ndarray)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, wide, widened
 from modelarchive.ops.registry import Array
 
@@ -23,6 +24,7 @@ def batch_norm(
     *,
     axis: int,
     epsilon: float,
+    epilogue: Epilogue = NOTHING,
 ) -> Array:
     """``(x - running_mean) / sqrt(running_var + epsilon) * weight + bias`` along `axis`.
 
@@ -37,22 +39,37 @@ def batch_norm(
         running_var: ``(channels,)``.
         axis: The axis of the channels.
         epsilon: Added to the variance.
+        epilogue: What follows.
 
     Returns:
         A new array of the shape of `x` in the float dtype that input and parameters share.
     """
     given = [array for array in (weight, bias, running_mean, running_var) if array is not None]
     dtype = float_dtype(x, *given)
+    factor, summand = folded(weight, bias, running_mean, running_var, epsilon=epsilon, dtype=wide(dtype))
+    values = widened(dtype, x)[0]
+    result = np.empty(values.shape, values.dtype)
+    Epilogue(factor, summand, epilogue.activation, epilogue.alpha).into(values, result, axis % x.ndim)
+    return rounded(result, dtype)
+
+
+def folded(
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array,
+    running_var: Array,
+    *,
+    epsilon: float,
+    dtype: np.dtype[Any],
+) -> tuple[Array, Array]:
+    """The factor and the summand of :func:`batch_norm` for each channel, rounded once to `dtype`."""
     factor = 1 / np.sqrt(running_var.astype(np.float64) + epsilon)
     if weight is not None:
         factor = factor * weight.astype(np.float64)
     summand = -running_mean.astype(np.float64) * factor
     if bias is not None:
         summand = summand + bias.astype(np.float64)
-    shape = _along(axis, x.ndim)
-    result = widened(dtype, x)[0] * factor.astype(wide(dtype)).reshape(shape)
-    result += summand.astype(wide(dtype)).reshape(shape)
-    return rounded(result, dtype)
+    return factor.astype(dtype), summand.astype(dtype)
 
 
 def layer_norm(x: Array, weight: Array | None, bias: Array | None, *, axis: Axis, epsilon: float) -> Array:

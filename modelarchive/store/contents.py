@@ -43,7 +43,7 @@ class Piece(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A fixed-length UTF-8 string, or an array of them, in the file."""
+    """A fixed-length string, or an array of them, in the file: UTF-8, or bytes (``S<n>``)."""
 
     #: "text", "string", "U<n>", "S<n>", or one of LITERALS.
     dtype: str
@@ -52,6 +52,8 @@ class Text(NamedTuple):
     itemsize: int
     offset: int | None
     digest: str | None
+    #: Whether HDF5 calls it ASCII, which more programs read.
+    is_ascii: bool = False
 
     @property
     def nbytes(self) -> int:

@@ -100,6 +100,8 @@ def render(contents: Contents) -> bytes:
             for path, text in contents.texts.items()
         },
     }
+    if contents.texts:
+        own["utf8"] = [path for path, text in contents.texts.items() if not text.is_ascii]
     if renamed:
         own["dtypes"] = renamed
     if contents.chunks:
@@ -116,7 +118,10 @@ def render(contents: Contents) -> bytes:
         own["pieces"] = pieces.record(contents)
     if contents.training is not None:
         own["training"] = list(contents.training.items())
-    about = {"format": "pt", "modelarchive": _compact(own)}
+    # What training goes on from is no parameter.
+    counted = (entry for name, entry in contents.arrays.items() if not name.startswith(TRAINING))
+    total = str(sum(math.prod(entry.shape) for entry in counted))
+    about = {"format": "pt", "modelarchive": _compact(own), "total_parameters": total}
     if contents.pieces:
         about["DCP_SHARDING_INFO"] = _compact(pieces.sharding(contents, dense))
     metadata = _compact(about)
@@ -248,8 +253,9 @@ def _record(text: str) -> tuple[dict[str, Any], dict[str, str] | None]:
 
 
 def _texts(own: dict[str, Any], contents: Contents) -> dict[str, Text]:
-    texts = {}
+    texts: dict[str, Text] = {}
     high = contents.size - contents.user_block
+    utf8 = _utf8(own)
     for path, value in mapping(own, "texts").items():
         if not isinstance(value, dict) or not path.startswith("/"):
             fail(f"the text {short(path)} is not described by an object")
@@ -271,8 +277,21 @@ def _texts(own: dict[str, Any], contents: Contents) -> dict[str, Text]:
         offset = None
         if nbytes:
             offset = integer(value, "offset", low=0, high=high) + contents.user_block
-        texts[path] = Text(dtype, tuple(shape), itemsize, offset, digest)
+        is_ascii = dtype[0] == "S" or (utf8 is not None and path not in utf8)
+        texts[path] = Text(dtype, tuple(shape), itemsize, offset, digest, is_ascii)
+    if utf8 and not utf8 <= texts.keys():
+        fail(f"{short(min(utf8 - texts.keys()))} is said to be UTF-8 and is no text")
     return texts
+
+
+def _utf8(own: dict[str, Any]) -> set[str] | None:
+    """Paths of the texts that HDF5 calls UTF-8; None in files from before some were called ASCII."""
+    paths = own.get("utf8")
+    if paths is None:
+        return None
+    if not isinstance(paths, list) or not all(type(path) is str for path in paths):
+        fail("utf8 is no list of paths")
+    return set(paths)
 
 
 def _aliases(own: dict[str, Any], contents: Contents) -> dict[str, str]:

@@ -82,7 +82,7 @@ def _contents(layout: Layout, made: _Made) -> Contents:
         aliases=layout.aliases,
         kinds=layout.kinds,
         texts={
-            path: Text(text.dtype, text.shape, text.itemsize, None, digest(text.data))
+            path: Text(text.dtype, text.shape, text.itemsize, None, digest(text.data), text.is_ascii)
             for path, text in layout.texts.items()
         },
         members=layout.members,

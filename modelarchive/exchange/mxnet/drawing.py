@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
+
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.drawing import GraphBuilder, Ref
 from modelarchive.exchange.mxnet.ndarrays import DTYPES
 from modelarchive.exchange.mxnet.symbol import Entry, SymbolGraph, SymbolNode
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.nn.evaluate import Value, declared
-from modelarchive.nn.parameter import dtype_name
+from modelarchive.nn.evaluate import Abstract, Value, declared
+from modelarchive.nn.parameter import as_dtype, dtype_name
+from modelarchive.ops.precision import common_dtype
 from modelarchive.store.deferred import Deferred
+
+#: Elements of a constant that is written into the architecture.
+_MAX_INLINE: Final = 64
 
 
 @dataclass(frozen=True)
 class Zeros:
-    """The result of a node that makes zeros: the states that a recurrence starts from."""
+    """The result of a node that makes zeros: a recurrence that starts from them needs no state.
+
+    Attributes:
+        shape: The sizes, that of the batch too; before NumPy's shapes 0 is one that is not known.
+        dtype: Their dtype.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,8 @@ class SymbolBuilder(GraphBuilder):
         self._shapes = shapes
         self._dtypes = dtypes
         self._positions: dict[str, int] = {}
+        #: Dtypes of results of whose shapes nothing is known.
+        self._unshaped: dict[str, np.dtype] = {}
 
     def inferred(self, what: str, infer: Callable[[], Value]) -> Value:
         """Where shapes do not fit nothing is known: the sizes of inputs may be guessed, and the check finds it."""
@@ -91,9 +109,60 @@ class SymbolBuilder(GraphBuilder):
         found = self.results[entry]
         if isinstance(found, Truth):
             found = self.results[entry] = self.op(found.name, "cast", (found.ref,), {"dtype": found.dtype})
+        if isinstance(found, Zeros) and (self.symbol.is_numpy or 0 not in found.shape):
+            name = self.symbol.nodes[entry[0]].name
+            found = self.results[entry] = self.filled(name, 0.0, found.dtype, found.shape)
         if not isinstance(found, Ref):
-            raise Refusal("zeros and packed parameters are understood as what a recurrence takes only")
+            raise Refusal("zeros of a size that is not said, and packed parameters, are what a recurrence takes only")
         return found
+
+    def dtype(self, ref: Ref) -> np.dtype:
+        """The dtype of a result; where nothing is known of its shape, what its node says, else float32."""
+        value = self.value(ref)
+        if isinstance(value, Abstract):
+            return value.array_dtype
+        return self._unshaped.get(ref.name, np.dtype(np.float32))
+
+    def op(self, preferred: str, name: str, refs: Sequence[Ref], arguments: dict[str, Any]) -> Ref:
+        """Add an op of the vocabulary; its dtype is known where its shape is not, too."""
+        ref = super().op(preferred, name, refs, arguments)
+        if self.value(ref) is None:
+            self._unshaped[ref.name] = self._dtype_of(name, refs, arguments)
+        return ref
+
+    def _dtype_of(self, name: str, refs: Sequence[Ref], arguments: dict[str, Any]) -> np.dtype:
+        if name == "cast":
+            return as_dtype(arguments["dtype"])
+        if name in ("equal", "greater", "less"):
+            return np.dtype(bool)
+        if name in ("argmax", "shape_of"):
+            return np.dtype(np.int64)
+        taking = refs[1:] if name == "where" else refs[:1] if name in ("take", "gather", "broadcast_to") else refs
+        return common_dtype(*(self._weak_or_dtype(ref) for ref in taking))
+
+    def _weak_or_dtype(self, ref: Ref) -> Any:
+        value = self.value(ref)
+        return value.dtype if isinstance(value, Abstract) else self.dtype(ref)
+
+    def filled(self, preferred: str, value: float, dtype: str, shape: Sequence[int]) -> Ref:
+        """Add an array of one number."""
+        number = literal(value, dtype)
+        one = self.op(f"{preferred}_number" if shape else preferred, "constant", (), {"value": number, "dtype": dtype})
+        return self.op(preferred, "broadcast_to", (one, one), {"shape": list(shape)}) if shape else one
+
+    def made(self, preferred: str, array: np.ndarray) -> Ref:
+        """Add an array that the symbol makes; a large one is a parameter that training does not change."""
+        if array.size <= _MAX_INLINE:
+            value = literal(array.tolist(), dtype_name(array.dtype))
+            return self.op(preferred, "constant", (), {"value": value, "dtype": dtype_name(array.dtype)})
+        if (array == array.flat[0]).all():
+            return self.filled(preferred, array.flat[0].item(), dtype_name(array.dtype), array.shape)
+        spend("arrays that it makes", steps=array.size)
+        name = self.free(preferred)
+        stored = Deferred.of(array)
+        self.declare(name, stored, is_trained=False)
+        self.keep("", {name: ("", stored)})
+        return self.parameter(f"{preferred}_value", name, stored)
 
     def _variable(self, position: int) -> Ref:
         node = self.symbol.nodes[position]
@@ -113,6 +182,7 @@ class SymbolBuilder(GraphBuilder):
         dtype = DTYPES.get(int(code) if code.isascii() and code.isdigit() and len(code) < 3 else 0, DTYPES[0])
         word = self._dtypes.get(node.name, dtype_name(dtype))
         ref = self.input(node.name, None if shape is None else declared(shape, word))
+        self._unshaped[ref.name] = as_dtype(word)
         self.declared[ref.name] = {
             "name": ref.name,
             "shape": None if shape is None else list(shape),
@@ -144,3 +214,16 @@ def input_position(name: str, position: int) -> int:
     """What orders the inputs: Gluon calls several data0, data1, ...; other symbols have them in order of use."""
     several = re.fullmatch(r"data(\d{1,9})", name)
     return int(several[1]) if several else position
+
+
+def literal(value: Any, dtype: str | None = None) -> Any:
+    """A number, or lists of them, as an architecture writes them: it has no infinities, and integers are whole."""
+    if isinstance(value, list):
+        return [literal(each, dtype) for each in value]
+    if dtype is not None and dtype != "bool" and as_dtype(dtype).kind in "iu":
+        return int(value)
+    if dtype == "bool" or isinstance(value, bool | int):
+        return bool(value) if dtype == "bool" else value
+    if math.isnan(value):
+        return "NaN"
+    return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"

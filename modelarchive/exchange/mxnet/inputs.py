@@ -53,6 +53,12 @@ _SAME: Final = frozenset(
         "_npi_multiply_scalar",
         "_npi_add_scalar",
         "_npi_subtract_scalar",
+        "_npi_rsubtract_scalar",
+        "_npi_true_divide_scalar",
+        "_npi_tanh",
+        "_npx_sigmoid",
+        "_npx_softmax",
+        "masked_softmax",
     ]
 )
 _CONVOLUTIONS: Final = ("Convolution", "Convolution_v1", "_npx_convolution")
@@ -61,10 +67,15 @@ _DENSE: Final = ("FullyConnected", "_npx_fully_connected")
 _USUAL: Final = (224, 299, 28, 32, 64, 96, 128, 227, 256, 331, 384, 512)
 
 
-def declared_shapes(symbol: SymbolGraph, arrays: Mapping[str, Deferred]) -> dict[str, Shape]:
+def declared_shapes(symbol: SymbolGraph, arrays: Mapping[str, Deferred], *, guess: bool = False) -> dict[str, Shape]:
     """Name of an input -> its shape, as far as it can be inferred: None for an axis that is free.
 
     Inputs of which not even the number of axes can be inferred are left out.
+
+    Args:
+        symbol: The symbol.
+        arrays: Its parameters.
+        guess: Take what an Embedding, a Dense or a LayerNorm is given for sequences where nothing else is known.
     """
     wanted: dict[Entry, Shape] = {}
     for position in range(len(symbol.nodes) - 1, -1, -1):
@@ -79,6 +90,8 @@ def declared_shapes(symbol: SymbolGraph, arrays: Mapping[str, Deferred]) -> dict
                 shape = _first_input(node.op, node.attributes, result, _weight(symbol, position, arrays))
         except Refusal:
             continue
+        if shape is None and guess:
+            shape = _sequence(node.op, node.attributes, _weight(symbol, position, arrays))
         if shape is not None:
             wanted.setdefault(node.inputs[0], shape)
     found = {}
@@ -145,6 +158,17 @@ def _first_input(op: str, at: Attributes, result: Shape | None, weight: tuple[in
             shape[one], shape[two] = shape[two], shape[one]
             return shape
     return result if op in _SAME else None
+
+
+def _sequence(op: str, at: Attributes, weight: tuple[int, ...]) -> Shape | None:
+    """What an operator is given that sequences are given to, by far most often."""
+    if op in ("Embedding", "_npx_embedding") and len(weight) == 2:
+        return [None, None]
+    if op in _DENSE and len(weight) == 2 and not at.texts.get("flatten", "True").startswith(("T", "t", "1")):
+        return [None, None, weight[1]]
+    if op in ("LayerNorm", "_npx_layer_norm") and len(weight) == 1 and at.texts.get("axis", "-1") == "-1":
+        return [None, None, weight[0]]
+    return None
 
 
 def candidates(shapes: Mapping[str, Shape]) -> Iterator[dict[str, Shape]]:

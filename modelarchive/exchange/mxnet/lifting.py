@@ -7,7 +7,16 @@ from typing import Final
 
 from modelarchive.exchange.mxnet import lifting_layers as layers
 from modelarchive.exchange.mxnet import lifting_ops as ops
-from modelarchive.exchange.mxnet import lifting_shapes as shapes
+from modelarchive.exchange.mxnet.lifting_making import MAKING
+from modelarchive.exchange.mxnet.lifting_math import MATH
+from modelarchive.exchange.mxnet.lifting_pieces import PIECES
+from modelarchive.exchange.mxnet.lifting_products import PRODUCTS
+from modelarchive.exchange.mxnet.lifting_reductions import REDUCTIONS
+from modelarchive.exchange.mxnet.lifting_reshape import RESHAPE
+from modelarchive.exchange.mxnet.lifting_rounding import ROUNDING
+from modelarchive.exchange.mxnet.lifting_selection import SELECTION
+from modelarchive.exchange.mxnet.lifting_shapes import SHAPES
+from modelarchive.exchange.mxnet.lifting_truths import TRUTH, TRUTHS
 from modelarchive.exchange.rows import Lifting
 
 
@@ -21,7 +30,6 @@ _POOLING = ", ".join(_rank(f"{how}Pool{{}}D") for how in ("Max", "Avg", "GlobalM
 _RANGE = "an index out of range is an error here, and the nearest row in MXNet: with a note"
 _LOSS = "the loss is left out, and its labels are no input, with a note"
 _NO_AXES = "without NumPy's shapes, what is reduced to nothing has one axis of size 1, also here"
-_TRUTH = "gives 0 and 1 in the dtype of the arrays: with a cast"
 
 _ROWS: Final = (
     Lifting("FullyConnected _npx_fully_connected", "Dense", layers.dense),
@@ -65,14 +73,12 @@ _ROWS: Final = (
             "relu": "relu _npx_relu",
             "sigmoid": "sigmoid _npx_sigmoid",
             "tanh": "tanh _npi_tanh",
-            "softsign": "softsign",
+            "softsign": "softsign _npx_softsign",
             "log_sigmoid": "log_sigmoid",
             "mish": "mish",
         }.items()
     ),
     Lifting("hard_sigmoid", "multiply, add, clip", ops.hard_sigmoid),
-    Lifting("softmax _npx_softmax", "Softmax", ops.softmax("Softmax"), "use_length is refused"),
-    Lifting("log_softmax _npx_log_softmax", "LogSoftmax", ops.softmax("LogSoftmax")),
     Lifting("SoftmaxActivation SoftmaxOutput Softmax", "Softmax", ops.softmax_output, _LOSS),
     Lifting(
         "LinearRegressionOutput MAERegressionOutput LogisticRegressionOutput",
@@ -87,27 +93,11 @@ _ROWS: Final = (
         "dropout of whole axes drops elements here, with a note; dropout in inference is refused",
     ),
     Lifting(
-        "_copy identity _np_copy BlockGrad stop_gradient make_loss MakeLoss",
+        "_copy identity _np_copy _npi_copy BlockGrad stop_gradient _npx_stop_gradient make_loss MakeLoss",
         "Identity",
         ops.same,
         "left out: it matters in training only",
     ),
-    Lifting("Flatten flatten _npx_batch_flatten", "Flatten", shapes.flatten),
-    Lifting("Reshape reshape _np_reshape _npi_reshape _npx_reshape", "reshape", shapes.reshape),
-    Lifting("transpose _np_transpose _npi_transpose", "transpose", shapes.transpose),
-    Lifting("SwapAxis swapaxes _npi_swapaxes", "transpose", shapes.swap),
-    Lifting("squeeze _np_squeeze _npi_squeeze", "squeeze", shapes.squeeze),
-    Lifting("expand_dims _npi_expand_dims", "expand_dims", shapes.expand_dims),
-    Lifting("slice crop", "slice", shapes.slice_),
-    Lifting("slice_axis", "slice", shapes.slice_axis),
-    Lifting("SliceChannel split", "split, squeeze", shapes.split),
-    Lifting("stack _npi_stack", "stack", shapes.stack),
-    Lifting(
-        "Concat concat _npi_concatenate _rnn_param_concat _npi_rnn_param_concat",
-        "concatenate",
-        ops.concat,
-    ),
-    Lifting("Pad pad", "pad", ops.padded),
     Lifting("UpSampling", "Upsample", ops.upsampling, "bilinear upsampling with weights is refused"),
     Lifting("_contrib_BilinearResize2D", "Upsample", ops.resize),
     *(
@@ -118,8 +108,8 @@ _ROWS: Final = (
             "multiply": "elemwise_mul broadcast_mul _mul _Mul _npi_multiply",
             "divide": "elemwise_div broadcast_div _div _Div _npi_true_divide",
             "power": "_power _Power broadcast_power _npi_power",
-            "maximum": "_maximum _Maximum broadcast_maximum _npi_maximum",
-            "minimum": "_minimum _Minimum broadcast_minimum _npi_minimum",
+            "maximum": "_maximum _Maximum broadcast_maximum _npi_maximum _npi_fmax",
+            "minimum": "_minimum _Minimum broadcast_minimum _npi_minimum _npi_fmin",
             "matmul": "_np_matmul _npi_matmul",
         }.items()
     ),
@@ -131,8 +121,8 @@ _ROWS: Final = (
             "multiply": "_mul_scalar _MulScalar _npi_multiply_scalar",
             "divide": "_div_scalar _DivScalar _npi_true_divide_scalar",
             "power": "_power_scalar _PowerScalar _npi_power_scalar",
-            "maximum": "_maximum_scalar _MaximumScalar _npi_maximum_scalar",
-            "minimum": "_minimum_scalar _MinimumScalar _npi_minimum_scalar",
+            "maximum": "_maximum_scalar _MaximumScalar _npi_maximum_scalar _npi_fmax_scalar",
+            "minimum": "_minimum_scalar _MinimumScalar _npi_minimum_scalar _npi_fmin_scalar",
         }.items()
     ),
     *(
@@ -143,64 +133,44 @@ _ROWS: Final = (
             "power": "_rpower_scalar _RPowerScalar _npi_rpower_scalar",
         }.items()
     ),
-    *(
-        Lifting(f"{name} _npi_{name} _np_{name}", name, ops.unary(name))
-        for name in ("exp", "log", "sqrt", "abs", "negative", "sin", "cos")
-    ),
+    *(Lifting(f"{name} _npi_{name} _np_{name}", name, ops.real(name)) for name in ("exp", "log", "sqrt", "sin", "cos")),
+    Lifting("abs _npi_abs _npi_absolute _np_abs", "abs", ops.unary("abs")),
+    Lifting("negative _npi_negative _np_negative", "negative", ops.unary("negative")),
+    Lifting("arctan _npi_arctan _np_arctan", "atan", ops.real("atan")),
     Lifting("rsqrt", "rsqrt", ops.unary("rsqrt")),
-    Lifting("erf", "erf", ops.unary("erf")),
+    Lifting("erf _npx_erf", "erf", ops.unary("erf")),
     Lifting("square _npi_square", "multiply", ops.square),
-    Lifting("reciprocal", "divide", ops.reciprocal),
-    *(
-        Lifting(
-            f"broadcast_{theirs} _{theirs} _{theirs}_scalar _npi_{ours} _npi_{ours}_scalar",
-            f"{ours}, cast",
-            ops.comparison(ours),
-            _TRUTH,
-        )
-        for ours, theirs in {"equal": "equal", "greater": "greater", "less": "lesser"}.items()
-    ),
+    Lifting("reciprocal _npi_reciprocal", "divide", ops.reciprocal),
+    *ROUNDING,
+    *MATH,
+    *TRUTHS,
     *(
         Lifting(
             f"broadcast_{theirs} _{theirs} _{theirs}_scalar _npi_{numpy} _npi_{numpy}_scalar",
-            f"{ours}, equal, cast, maximum",
-            ops.or_equal(ours),
-            _TRUTH,
+            f"{', '.join(dict.fromkeys([*ours, 'equal']))}, cast",
+            ops.comparison(*ours, other=theirs == "not_equal"),
+            TRUTH,
         )
         for ours, theirs, numpy in (
-            ("greater", "greater_equal", "greater_equal"),
-            ("less", "lesser_equal", "less_equal"),
+            (("equal",), "equal", "equal"),
+            (("greater",), "greater", "greater"),
+            (("less",), "lesser", "less"),
+            (("greater", "equal"), "greater_equal", "greater_equal"),
+            (("less", "equal"), "lesser_equal", "less_equal"),
+            (("equal",), "not_equal", "not_equal"),
         )
     ),
-    Lifting(
-        "broadcast_not_equal _not_equal _not_equal_scalar _npi_not_equal _npi_not_equal_scalar",
-        "equal, cast, subtract",
-        ops.unequal,
-        _TRUTH,
-    ),
-    *(
-        Lifting(names, name, ops.reduction(name), _NO_AXES)
-        for name, names in {
-            "mean": "mean _npi_mean",
-            "sum": "sum sum_axis _npi_sum _np_sum",
-            "max": "max max_axis _npi_max _np_max",
-            "min": "min min_axis _npi_min _np_min",
-        }.items()
-    ),
-    Lifting("add_n ElementWiseSum", "add", ops.sum_of_all),
-    Lifting("dot batch_dot _npx_batch_dot", "matmul, transpose", ops.matmul, "dot with a matrix only"),
-    Lifting("_linalg_gemm2 linalg_gemm2", "matmul, transpose, multiply", ops.gemm2),
-    Lifting("_contrib_arange_like _npx_arange_like", "broadcast_to, cumsum", shapes.arange_like, "along one axis only"),
-    Lifting("broadcast_like", "broadcast_to", shapes.broadcast_like),
-    Lifting("broadcast_to", "broadcast_to", shapes.broadcast_to),
-    Lifting("cumsum _np_cumsum", "cumsum", shapes.cumsum),
-    Lifting("slice_like", "slice, take", shapes.slice_like),
-    Lifting("repeat", "stack, reshape", shapes.repeat, "along one axis only"),
-    Lifting("take", "take", ops.take, _RANGE),
-    Lifting("Cast cast _npx_cast", "cast", ops.cast),
+    Lifting("add_n ElementWiseSum _npx_add_n", "add", ops.sum_of_all),
+    Lifting("shape_array _npx_shape_array", "shape_of", ops.unary("shape_of")),
+    Lifting("Cast cast _npi_cast _npx_cast amp_cast _npi_amp_cast", "cast", ops.cast),
     Lifting("clip _npi_clip", "clip", ops.clip),
-    Lifting("where", "where", ops.where, "a condition that chooses rows is refused"),
-    Lifting("_zeros _npi_zeros", "", ops.zeros, "only as the states that a recurrence begins with"),
+    *MAKING,
+    *SELECTION,
+    *SHAPES,
+    *PIECES,
+    *PRODUCTS,
+    *REDUCTIONS,
+    *RESHAPE,
 )
 #: Name of an operator -> its row.
 LIFTINGS: Final[Mapping[str, Lifting]] = {name: row for row in _ROWS for name in row.names}

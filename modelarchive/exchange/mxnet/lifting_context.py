@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+import numpy as np
+
 from modelarchive.exchange.drawing import Ref, Report, described
-from modelarchive.exchange.mxnet.drawing import SymbolBuilder
+from modelarchive.exchange.mxnet.drawing import SymbolBuilder, literal
 from modelarchive.exchange.mxnet.symbol import VARIABLE, Entry, SymbolNode
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.nn.evaluate import Abstract
-from modelarchive.nn.parameter import dtype_name
+from modelarchive.nn.parameter import as_dtype, dtype_name
 from modelarchive.store.deferred import Deferred
 
 _SUFFIX: Final = re.compile(
@@ -87,9 +88,24 @@ class Context:
             raise Refusal(f"input {index} of {self.node.op} is computed, only stored parameters are supported")
         return name, self.builder.stored[name]
 
+    def is_known(self, index: int) -> bool:
+        """Whether anything is known of the shape of an input."""
+        return self.builder.value(self.ref(index)) is not None
+
     def rank(self, index: int) -> int:
         """How many axes an input has."""
         return len(self.shape(index))
+
+    def axis(self, axis: int, index: int = 0) -> int:
+        """An axis of an input, counted from its first.
+
+        Raises:
+            Refusal: It has none such.
+        """
+        rank = self.rank(index)
+        if not -rank <= axis < rank:
+            raise Refusal(f"there is no axis {axis} in {rank} axes")
+        return axis % rank
 
     def shape(self, index: int) -> list[int | None]:
         """The shape of an input, None where it is free."""
@@ -99,15 +115,35 @@ class Context:
         """Add an op of the vocabulary."""
         return self.builder.op(self.node.name, name, refs, arguments)
 
-    def constant(self, value: float) -> Ref:
-        """Add a number."""
-        return self.builder.op(f"{self.node.name}_number", "constant", (), {"value": value, "dtype": None})
+    @property
+    def is_numpy(self) -> bool:
+        """Whether the operator is one of NumPy's arrays: its truths are truths, and its dtypes promote."""
+        return self.node.op.startswith("_np")
+
+    def dtype(self, ref: Ref) -> np.dtype:
+        """The dtype of a result, as far as it is known."""
+        return self.builder.dtype(ref)
+
+    def cast(self, ref: Ref, dtype: Any) -> Ref:
+        """A result in another dtype; itself where that is its own."""
+        wanted = as_dtype(dtype)
+        return ref if self.dtype(ref) == wanted else self.op("cast", ref, dtype=dtype_name(wanted))
+
+    def constant(self, value: float, dtype: Any = None) -> Ref:
+        """Add a number, whose dtype is weak where none is said."""
+        word = None if dtype is None else dtype_name(as_dtype(dtype))
+        return self.builder.op(
+            f"{self.node.name}_number", "constant", (), {"value": literal(value, word), "dtype": word}
+        )
+
+    def array(self, array: np.ndarray) -> Ref:
+        """Add an array that is made while reading."""
+        return self.builder.made(f"{self.node.name}_array", array)
 
     def whole(self, index: int) -> Ref:
         """An input as whole numbers; MXNet takes indices as floats, too."""
         ref = self.ref(index)
-        value = self.builder.value(ref)
-        if isinstance(value, Abstract) and value.array_dtype.kind in "iu":
+        if self.dtype(ref).kind in "iu":
             return ref
         return self.builder.op(f"{self.node.name}_indices", "cast", (ref,), {"dtype": "int64"})
 

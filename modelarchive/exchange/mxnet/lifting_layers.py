@@ -130,6 +130,8 @@ def embedding(context: Context) -> Ref:
     at.text("dtype", "float32")
     config = {"kind": "Embedding", "input_dim": rows, "output_dim": width, "padding_idx": None}
     context.note("an index outside of the table is an error; MXNet takes the nearest row")
+    if context.variable(1) is None:
+        return context.op("take", context.ref(1), context.whole(0), axis=0)
     return context.block(config, context.whole(0), weight=context.parameter(1))
 
 
@@ -140,6 +142,7 @@ def pooling(context: Context) -> Ref:
     style = at.text("pool_type", "max")
     convention = at.text("pooling_convention", "valid")
     at.expect("p_value", "None", "0", "2")
+    at.expect("output_size", "None", "()", "[]")
     if style not in ("max", "avg"):
         raise Refusal(f"pool_type = {style!r} is not supported, only max and avg")
     include = at.flag("count_include_pad", default=True) if at.text("count_include_pad", "None") != "None" else True
@@ -265,7 +268,7 @@ def recurrent(context: Context) -> tuple[Ref, ...]:
     kind, gates, fields = MODES[mode]
     for name in ("projection_size", "lstm_state_clip_min", "lstm_state_clip_max"):
         at.expect(name, "None")
-    at.expect("use_sequence_length", "False")
+    at.off("use_sequence_length")
     at.flag("lstm_state_clip_nan", default=False)
     at.flag("state_outputs", default=False)
     layers, hidden = at.integer("num_layers"), at.integer("state_size")

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import math
+from typing import Final
 
-from modelarchive.exchange.budget import spend
+import numpy as np
+
 from modelarchive.exchange.drawing import Ref
-from modelarchive.exchange.mxnet.drawing import Packed, Truth, Zeros
+from modelarchive.exchange.mxnet.drawing import Truth
 from modelarchive.exchange.mxnet.lifting_context import Context, Lift
+from modelarchive.exchange.mxnet.lifting_dtypes import floating, is_whole, number, promoted
+from modelarchive.exchange.mxnet.lifting_truths import either, negation, reported
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.nn.evaluate import Abstract
-from modelarchive.nn.parameter import dtype_name
 
 
 def binary(name: str) -> Lift:
     """Two arrays in, one out, as NumPy broadcasts."""
 
     def lift(context: Context) -> Ref:
-        return context.op(name, context.ref(0), context.ref(1))
+        refs = [context.ref(0), context.ref(1)]
+        if context.is_numpy:
+            refs = promoted(context, refs, floats=name == "divide")
+        return context.op(name, *refs)
 
     return lift
 
@@ -26,10 +31,12 @@ def scalar(name: str, *, reverse: bool = False) -> Lift:
     """An array and a number that is written in the attributes."""
 
     def lift(context: Context) -> Ref:
-        number = context.attributes.number("scalar")
+        x, value = context.ref(0), context.attributes.real("scalar")
         # Whether the number is a whole one only matters where integers are computed.
-        context.attributes.text("is_int", "True")
-        pair = (context.constant(number), context.ref(0))
+        whole = context.attributes.flag("is_int", default=value % 1 == 0)
+        if name == "divide" and context.is_numpy and is_whole(context.dtype(x)):
+            x = context.cast(x, np.float32)
+        pair = (number(context, value, x, whole=whole), x)
         return context.op(name, *(pair if reverse else pair[::-1]))
 
     return lift
@@ -40,9 +47,63 @@ def unary(name: str) -> Lift:
     return lambda context: context.op(name, context.ref(0))
 
 
+def real(name: str) -> Lift:
+    """The same, and floats out."""
+    return lambda context: context.op(name, floating(context, context.ref(0)) if context.is_numpy else context.ref(0))
+
+
 def function(name: str) -> Lift:
     """One of the activations."""
-    return lambda context: context.activation(name, context.ref(0))
+
+    def lift(context: Context) -> Ref:
+        x = context.ref(0)
+        return context.activation(name, floating(context, x) if context.is_numpy and name == "tanh" else x)
+
+    return lift
+
+
+def square(context: Context) -> Ref:
+    """The square."""
+    x = context.ref(0)
+    return context.op("multiply", x, x)
+
+
+def reciprocal(context: Context) -> Ref:
+    """One by it."""
+    x = context.ref(0)
+    if is_whole(context.dtype(x)):
+        raise Refusal("the reciprocal of integers, which MXNet rounds, is not supported")
+    return context.op("divide", context.constant(1.0), x)
+
+
+def comparison(*names: str, other: bool = False) -> Lift:
+    """One of several comparisons holds, or none of them; truths, or 0 and 1 in the dtype of the arrays.
+
+    Args:
+        names: The comparisons.
+        other: Whether none of them shall hold.
+    """
+
+    def lift(context: Context) -> Ref | Truth:
+        pair = _compared(context)
+        if len(names) > 1 and not context.is_numpy:
+            # 0 and 1, of which the larger holds: MXNet chooses between no truths.
+            dtype = context.dtype(pair[0])
+            return context.op("maximum", *(context.cast(context.op(each, *pair), dtype) for each in names))
+        found = context.op(names[0], *pair)
+        for name in names[1:]:
+            found = either(context, found, context.op(name, *pair))
+        return reported(context, negation(context, found) if other else found)
+
+    return lift
+
+
+def _compared(context: Context) -> tuple[Ref, Ref]:
+    if len(context) == 2:
+        return context.ref(0), context.ref(1)
+    context.attributes.text("is_int", "True")
+    x, value = context.ref(0), context.attributes.real("scalar")
+    return x, number(context, value, x, whole=True)
 
 
 def same(context: Context) -> Ref:
@@ -93,22 +154,6 @@ def dropout(context: Context) -> Ref:
     return context.block({"kind": "Dropout", "rate": context.attributes.number("p", 0.5)}, context.ref(0))
 
 
-def softmax(kind: str) -> Lift:
-    """Softmax or its logarithm, with a temperature."""
-
-    def lift(context: Context) -> Ref:
-        at = context.attributes
-        axis, temperature = at.integer("axis", -1), at.text("temperature", "None")
-        at.expect("use_length", "False", "0")
-        at.expect("dtype", "None")
-        x = context.ref(0)
-        if temperature not in ("None", "1.0", "1"):
-            x = context.op("divide", x, context.constant(at.number("temperature")))
-        return context.block({"kind": kind, "axis": axis}, x)
-
-    return lift
-
-
 def softmax_output(context: Context) -> Ref:
     """The loss that old models end with: in inference a softmax, and the labels are not needed."""
     at = context.attributes
@@ -137,21 +182,14 @@ def regression(context: Context) -> Ref:
 
 def clip(context: Context) -> Ref:
     """Between two numbers."""
-    return context.op(
-        "clip", context.ref(0), low=context.attributes.number("a_min"), high=context.attributes.number("a_max")
-    )
-
-
-def concat(context: Context) -> Any:
-    """Along an axis; or the parts of a packed parameter."""
-    at = context.attributes
-    axis = at.integer("dim", at.integer("axis", 0 if context.node.op.startswith("_np") else 1))
-    flat = [context.raw(index) for index in range(len(context))]
-    if flat and all(isinstance(each, Packed) for each in flat):
-        # What is packed twice has twice as many parts.
-        spend("packed parameters", steps=sum(len(each.parts) for each in flat))
-        return Packed(tuple(part for each in flat for part in each.parts))
-    return context.op("concatenate", *context.refs(), axis=axis)
+    x = context.ref(0)
+    found = [context.attributes.real(name) for name in ("a_min", "a_max")]
+    bounds: list[float | None] = [bound if math.isfinite(bound) else None for bound in found]
+    if is_whole(context.dtype(x)):
+        if any(bound is not None and bound % 1 for bound in bounds):
+            raise Refusal(f"integers between {found} are not supported")
+        bounds = [None if bound is None else int(bound) for bound in bounds]
+    return x if bounds == [None, None] else context.op("clip", x, low=bounds[0], high=bounds[1])
 
 
 def sum_of_all(context: Context) -> Ref:
@@ -160,59 +198,6 @@ def sum_of_all(context: Context) -> Ref:
     for ref in context.refs()[1:]:
         total = context.op("add", total, ref)
     return total
-
-
-def reduction(name: str) -> Lift:
-    """Over axes, or over all of them."""
-
-    def lift(context: Context) -> Ref:
-        at = context.attributes
-        axis, keepdims = at.axes(), at.flag("keepdims", default=False)
-        at.expect("dtype", "None")
-        at.expect("initial", "None")
-        if at.flag("exclude", default=False):
-            rank = context.rank(0)
-            axis = [each for each in range(rank) if each not in [(one + rank) % rank for one in axis or range(rank)]]
-        result = context.op(name, context.ref(0), axis=axis, keepdims=keepdims)
-        # Without NumPy's shapes, what is reduced to nothing has one axis.
-        numpy = context.node.op.startswith("_np")
-        return result if numpy or axis is not None or keepdims else context.op("reshape", result, shape=[1])
-
-    return lift
-
-
-def matmul(context: Context) -> Ref:
-    """Matrix products."""
-    at = context.attributes
-    flips = at.flag("transpose_a", default=False), at.flag("transpose_b", default=False)
-    at.expect("forward_stype", "None")
-    refs = []
-    if context.node.op == "_linalg_gemm2" and not any(flips):
-        return context.op("matmul", context.ref(0), context.ref(1))
-    ranks = context.rank(0), context.rank(1)
-    # MXNet's dot sums over the last axis of the first and the first axis of the second.
-    if context.node.op == "dot" and (ranks[1] != 2 or ranks[0] < 2 or (flips[0] and ranks[0] != 2)):
-        raise Refusal(f"a product of {ranks[0]} and {ranks[1]} axes is not supported, only one with a matrix")
-    for index, (flip, rank) in enumerate(zip(flips, ranks, strict=True)):
-        axes = [*range(rank - 2), rank - 1, rank - 2]
-        refs.append(context.op("transpose", context.ref(index), axes=axes) if flip else context.ref(index))
-    return context.op("matmul", *refs)
-
-
-def gemm2(context: Context) -> Ref:
-    """A product of as many matrices as the first axes hold."""
-    context.attributes.expect("axis", "-2")
-    factor = context.attributes.number("alpha", 1.0)
-    return matmul(context) if factor == 1 else context.op("multiply", matmul(context), context.constant(factor))
-
-
-def take(context: Context) -> Ref:
-    """Rows by their numbers."""
-    at = context.attributes
-    axis = at.integer("axis", 0)
-    if at.text("mode", "clip") != "raise":
-        context.note("an index outside of the array is an error; MXNet takes another one")
-    return context.op("take", context.ref(0), context.whole(1), axis=axis)
 
 
 def cast(context: Context) -> Ref:
@@ -258,82 +243,6 @@ def adaptive(context: Context) -> Ref:
     found = context.attributes.sizes("output_size", "()") or (1,)
     size = list(found) * (2 // len(found))
     return context.block({"kind": "AdaptiveAvgPool2D", "output_size": size, "layout": "NCHW"}, context.ref(0))
-
-
-def padded(context: Context) -> Ref:
-    """Wider at the edges."""
-    at = context.attributes
-    widths, mode, value = at.sizes("pad_width"), at.text("mode"), at.number("constant_value", 0.0)
-    if mode not in ("constant", "edge", "reflect") or len(widths) % 2:
-        raise Refusal(f"padding {mode!r} by {widths} is not supported")
-    pairs = [list(pair) for pair in zip(widths[::2], widths[1::2], strict=True)]
-    return context.op("pad", context.ref(0), padding=pairs, mode=mode, value=value)
-
-
-def comparison(name: str) -> Lift:
-    """MXNet's comparisons give 0 and 1 in the dtype of the arrays, NumPy's give truths."""
-
-    def lift(context: Context) -> Ref | Truth:
-        truth = context.op(name, *_compared(context))
-        return truth if context.node.op.startswith("_np") else Truth(truth, context.node.name, _dtype(context))
-
-    return lift
-
-
-def or_equal(name: str) -> Lift:
-    """A comparison that holds for equals, too: either of two."""
-
-    def lift(context: Context) -> Ref:
-        pair = _compared(context)
-        return context.op("maximum", *(_number(context, context.op(each, *pair)) for each in (name, "equal")))
-
-    return lift
-
-
-def unequal(context: Context) -> Ref:
-    """What is not equal."""
-    equal = _number(context, context.op("equal", *_compared(context)))
-    return context.op("subtract", context.constant(1.0), equal)
-
-
-def _compared(context: Context) -> tuple[Ref, Ref]:
-    if len(context) == 2:
-        return context.ref(0), context.ref(1)
-    context.attributes.text("is_int", "True")
-    return context.ref(0), context.constant(context.attributes.number("scalar"))
-
-
-def _number(context: Context, truth: Ref) -> Ref:
-    return context.op("cast", truth, dtype=_dtype(context))
-
-
-def _dtype(context: Context) -> str:
-    value = context.builder.value(context.ref(0))
-    return dtype_name(value.array_dtype) if isinstance(value, Abstract) else "float32"
-
-
-def where(context: Context) -> Ref:
-    """One of two arrays, by a condition."""
-    if context.rank(0) != context.rank(1):
-        raise Refusal("a condition with another number of axes, which chooses rows, is not supported")
-    return context.op("where", *context.refs())
-
-
-def zeros(context: Context) -> Any:
-    """A state that begins at zero."""
-    context.attributes.aside("shape", "dtype", "value", "order")
-    return Zeros()
-
-
-def square(context: Context) -> Ref:
-    """The square."""
-    x = context.ref(0)
-    return context.op("multiply", x, x)
-
-
-def reciprocal(context: Context) -> Ref:
-    """One by it."""
-    return context.op("divide", context.constant(1.0), context.ref(0))
 
 
 #: act_type of MXNet -> activation of the vocabulary.

@@ -1,252 +1,39 @@
-"""How MXNet's operators are lifted that move elements: Reshape and its codes, slices, splits, orders of axes."""
+"""How MXNet's operators are lifted that set axes in order and stretch them, and count along them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
+
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.drawing import Ref
-from modelarchive.exchange.mxnet.drawing import Packed
-from modelarchive.exchange.mxnet.lifting_context import Context
+from modelarchive.exchange.mxnet.lifting_context import Context, Lift
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.nn.parameter import dtype_name
+from modelarchive.exchange.rows import Lifting
 
 
-def flatten(context: Context) -> Ref:
+def _flatten(context: Context) -> Ref:
     """All axes but the first made one."""
     return context.block({"kind": "Flatten"}, context.ref(0))
 
 
-def reshape(context: Context) -> Any:
-    """Reshape with its codes 0 to -4."""
-    at = context.attributes
-    shape = at.sizes("shape", at.text("newshape", at.text("target_shape", "()")))
-    if at.flag("reverse", default=False):
-        raise Refusal("a reshape that is read from the end is not supported")
-    at.flag("keep_highest", default=False)
-    at.expect("order", "C")
-    stored = context.variable(0)
-    if shape == (-1,) and stored is not None:
-        # A fused recurrence takes its parameters flat and put together.
-        return Packed((stored,))
-    if context.node.op == "_npx_reshape":
-        return _resolved(context, _without_numpy_codes(shape))
-    if context.node.op.startswith("_np"):
-        return context.op("reshape", context.ref(0), shape=list(shape))
-    return _resolved(context, shape)
-
-
-def _resolved(context: Context, shape: Sequence[int]) -> Ref:
-    """Where several axes are open, those that are kept go to the front, and back behind it: there they need no size."""
-    sizes, kept = resolved(context, shape)
-    if sizes.count(-1) < 2:
-        return context.op("reshape", context.ref(0), shape=sizes)
-    known = context.shape(0)
-    front = {place: axis for place, axis in kept.items() if known[axis] is None}
-    rest = [place for place in range(len(sizes)) if place not in front]
-    inner = [known[kept[place]] if place in kept else sizes[place] for place in rest]
-    if inner.count(-1) > 1:
-        raise Refusal(f"the shape {tuple(shape)} leaves several axes open: pass inputs= with fixed sizes")
-    others = [axis for axis in range(len(known)) if axis not in front.values()]
-    turned = context.op("transpose", context.ref(0), axes=[*front.values(), *others])
-    found = context.op("reshape", turned, shape=[*[None] * len(front), *inner])
-    order = [*front, *rest]
-    return context.op("transpose", found, axes=[order.index(place) for place in range(len(sizes))])
-
-
-def resolved(context: Context, shape: Sequence[int]) -> tuple[list[int | None], dict[int, int]]:
-    """What MXNet's codes are for an input.
-
-    Returns:
-        Sizes of the vocabulary: null keeps the axis of the same place, -1 is open. And place in the result -> axis of
-        the input, of those that are kept; of none where sizes are mixed, and what is kept is only a number.
-    """
-    if all(size > 0 or size == -1 for size in shape):
-        return list(shape), {}
-    known = context.shape(0) if any(size < -1 for size in shape) else None
-    found: list[int | None] = []
-    kept: dict[int, int] = {}
-    source, at = 0, 0
-    is_mixed = False
-
-    def keep(axis: int) -> None:
-        place = len(found)
-        kept[place] = axis
-        size = context.shape(0)[axis] if place != axis and axis < context.rank(0) else None
-        found.append(None if place == axis else -1 if size is None else size)
-
-    while at < len(shape):
-        size = shape[at]
-        if size > 0 or size == -1:
-            found.append(size)
-            source += 1
-            is_mixed = True
-        elif size == 0:
-            keep(source)
-            source += 1
-        elif size == -2 and known is not None:
-            while source < len(known):
-                keep(source)
-                source += 1
-        elif size == -3 and known is not None and source + 1 < len(known):
-            one, two = known[source : source + 2]
-            found.append(-1 if one is None or two is None else one * two)
-            source += 2
-        elif size == -4 and at + 2 < len(shape):
-            found += shape[at + 1 : at + 3]
-            source += 1
-            at += 2
-        else:
-            raise Refusal(f"the shape {tuple(shape)} is not supported for this input")
-        at += 1
-    return found, {} if is_mixed or source != len(known or ()) else kept
-
-
-def _without_numpy_codes(shape: Sequence[int]) -> list[int]:
-    """2.x's codes: -2 keeps an axis, -5 merges two; the others are refused."""
-    if any(size < -2 or size == 0 for size in shape):
-        raise Refusal(f"the shape {tuple(shape)} has codes that are not supported")
-    return [0 if size == -2 else size for size in shape]
-
-
-def transpose(context: Context) -> Ref:
+def _transpose(context: Context) -> Ref:
     """Axes in another order."""
     return context.op("transpose", context.ref(0), axes=list(context.attributes.sizes("axes", "()")) or None)
 
 
-def swap(context: Context) -> Ref:
-    """Two axes change places."""
-    rank = context.rank(0)
-    one, two = context.attributes.integer("dim1", 0), context.attributes.integer("dim2", 0)
-    if not (-rank <= one < rank and -rank <= two < rank):
-        raise Refusal(f"axes {one} and {two} of {rank} cannot change places")
-    axes = list(range(rank))
-    axes[one], axes[two] = axes[two], axes[one]
-    return context.op("transpose", context.ref(0), axes=axes)
-
-
-def squeeze(context: Context) -> Ref:
+def _squeeze(context: Context) -> Ref:
     """Without axes of size 1."""
     return context.op("squeeze", context.ref(0), axis=context.attributes.axes())
 
 
-def expand_dims(context: Context) -> Ref:
+def _expand_dims(context: Context) -> Ref:
     """With one more axis."""
     return context.op("expand_dims", context.ref(0), axis=context.attributes.integer("axis"))
 
 
-def slice_axis(context: Context) -> Ref:
-    """A range along one axis."""
-    at = context.attributes
-    axis, begin, end = at.integer("axis"), at.integer("begin"), at.optional("end")
-    return _sliced(context, axis, begin, end)
-
-
-def _sliced(context: Context, axis: int, begin: int | None, end: int | None) -> Ref:
-    if axis < 0:
-        axis += context.rank(0)
-    if not 0 <= axis < 64:
-        raise Refusal(f"there is no axis {axis}")
-    index: list[Any] = [[None, None, None]] * axis + [[begin, end, None]]
-    return context.op("slice", context.ref(0), index=index)
-
-
-def slice_(context: Context) -> Ref:
-    """Ranges along the first axes."""
-    at = context.attributes
-    begin, end = at.items("begin"), at.items("end")
-    by: tuple[int | None, ...] = at.items("step", "()") or (None,) * len(begin)
-    if not len(begin) == len(end) == len(by):
-        raise Refusal("begin, end and step are of different lengths")
-    return context.op("slice", context.ref(0), index=[list(each) for each in zip(begin, end, by, strict=True)])
-
-
-def split(context: Context) -> tuple[Ref, ...]:
-    """Equal parts along an axis."""
-    at = context.attributes
-    number, axis = at.integer("num_outputs"), at.integer("axis", 1)
-    squeezed = at.flag("squeeze_axis", default=False)
-    if not 1 <= number <= 128:
-        raise Refusal(f"a split into {number} parts is not supported")
-    whole = context.op("split", context.ref(0), sizes=number, axis=axis)
-    parts = whole.parts(number)
-    if not squeezed:
-        return parts
-    return tuple(context.op("squeeze", part, axis=axis) if part.index in context.used else part for part in parts)
-
-
-def stack(context: Context) -> Ref:
-    """Side by side on a new axis."""
-    return context.op("stack", *context.refs(), axis=context.attributes.integer("axis", 0))
-
-
-def repeat(context: Context) -> Ref:
-    """Each element several times, one after the other."""
-    count, axis = context.attributes.integer("repeats"), context.attributes.optional("axis")
-    shape = context.shape(0)
-    if axis is None or not (-len(shape) <= axis < len(shape) and 1 <= count <= 128):
-        raise Refusal(f"{count} repeats along axis {axis} are not supported")
-    axis %= len(shape)
-    if count == 1:
-        return context.ref(0)
-    beside = context.op("stack", *[context.ref(0)] * count, axis=axis + 1)
-    # Axes in front of it stay in their places; of it and those behind one may be open.
-    sizes = [None if size is None else size * (count if at == axis else 1) for at, size in enumerate(shape)]
-    open_sizes = [None if at < axis else -1 if size is None else size for at, size in enumerate(sizes)]
-    if open_sizes.count(-1) > 1:
-        raise Refusal("repeats leave several axes open: pass inputs= with fixed sizes")
-    return context.op("reshape", beside, shape=open_sizes)
-
-
-def arange_like(context: Context) -> Ref:
-    """0, 1, 2, ... as far as an axis goes."""
-    at = context.attributes
-    axis, start, step = at.optional("axis"), at.number("start", 0.0), at.number("step", 1.0)
-    at.expect("repeat", "1")
-    at.aside("ctx")
-    if axis is None:
-        raise Refusal("numbers for all elements of an array are not supported, only for one axis")
-    return _places(context, 0, axis, start, step)
-
-
-def _places(context: Context, index: int, axis: int, start: float = 0.0, step: float = 1.0) -> Ref:
-    """The places along an axis of an input, whatever size that has: the sums of as many ones."""
-    like = context.builder.known(context.ref(index), context.node.op)
-    rank = len(like.declared)
-    if not -rank <= axis < rank:
-        raise Refusal(f"there is no axis {axis} in {rank} axes")
-    axis %= rank
-    one: Any = 1.0
-    for _ in range(rank):
-        one = [one]
-    name = f"{context.node.name}_one"
-    single = context.builder.op(name, "constant", (), {"value": one, "dtype": dtype_name(like.array_dtype)})
-    shape = [None if each == axis else 1 for each in range(rank)]
-    ones = context.op("broadcast_to", single, context.ref(index), shape=shape)
-    found = context.op("reshape", context.op("cumsum", ones, axis=axis), shape=[-1])
-    found = found if step == 1 else context.op("multiply", found, context.constant(step))
-    return found if start == step else context.op("add", found, context.constant(start - step))
-
-
-def slice_like(context: Context) -> Ref:
-    """As many elements along some axes as another array has."""
-    shape = context.shape(1)
-    axes = context.attributes.sizes("axes", "()") or tuple(range(len(shape)))
-    if any(not -len(shape) <= axis < len(shape) for axis in axes) or len(shape) != context.rank(0):
-        raise Refusal(f"axes {axes} of {context.rank(0)} and {len(shape)} axes are not supported")
-    axes = tuple(axis % len(shape) for axis in axes)
-    places = {axis: _places(context, 1, axis) for axis in axes if shape[axis] is None}
-    found = context.ref(0)
-    for axis in axes:
-        if axis in places:
-            found = context.op("take", found, context.op("cast", places[axis], dtype="int64"), axis=axis)
-        else:
-            index = [[None, None, None]] * axis + [[None, shape[axis], None]]
-            found = context.op("slice", found, index=index)
-    return found
-
-
-def broadcast_like(context: Context) -> Ref:
+def _broadcast_like(context: Context) -> Ref:
     """Axes stretched to the sizes that another array has."""
     at = context.attributes
     own, other = context.shape(0), context.shape(1)
@@ -265,16 +52,135 @@ def broadcast_like(context: Context) -> Ref:
     return context.op("broadcast_to", context.ref(0), context.ref(1), shape=sizes)
 
 
-def broadcast_to(context: Context) -> Ref:
-    """Axes of size 1 stretched; 0 keeps one."""
-    sizes = [size or None for size in context.attributes.sizes("shape")]
+def _swap(context: Context) -> Ref:
+    """Two axes change places."""
+    rank = context.rank(0)
+    one, two = context.attributes.integer("dim1", 0), context.attributes.integer("dim2", 0)
+    if not (-rank <= one < rank and -rank <= two < rank):
+        raise Refusal(f"axes {one} and {two} of {rank} cannot change places")
+    axes = list(range(rank))
+    axes[one], axes[two] = axes[two], axes[one]
+    return context.op("transpose", context.ref(0), axes=axes)
+
+
+def _move(context: Context) -> Ref:
+    """Axes moved to other places."""
+    at = context.attributes
+    sources = [context.axis(axis) for axis in at.sizes("source")]
+    targets = [context.axis(axis) for axis in at.sizes("destination")]
+    if len(sources) != len(targets) or len({*sources}) != len(sources) or len({*targets}) != len(targets):
+        raise Refusal(f"axes {sources} cannot be moved to {targets}")
+    axes = [axis for axis in range(context.rank(0)) if axis not in sources]
+    for target, source in sorted(zip(targets, sources, strict=True)):
+        axes.insert(target, source)
+    return context.op("transpose", context.ref(0), axes=axes)
+
+
+def _roll_axis(context: Context) -> Ref:
+    """One axis moved in front of another."""
+    axis, start, rank = context.axis(context.attributes.integer("axis")), context.attributes.integer("start", 0), 0
+    rank = context.rank(0)
+    start += rank if start < 0 else 0
+    if not 0 <= start <= rank:
+        raise Refusal(f"there is no axis {start} in {rank} axes")
+    axes = [each for each in range(rank) if each != axis]
+    axes.insert(start - 1 if axis < start else start, axis)
+    return context.op("transpose", context.ref(0), axes=axes)
+
+
+def _at_least(rank: int) -> Lift:
+    """Arrays with so many axes at least, as NumPy adds them."""
+
+    def lift(context: Context) -> tuple[Ref, ...]:
+        return tuple(_widened(context, index, rank) for index in range(len(context)))
+
+    return lift
+
+
+def _widened(context: Context, index: int, rank: int) -> Ref:
+    found = context.rank(index)
+    if found >= rank:
+        return context.ref(index)
+    new = {(0, 1): [0], (0, 2): [0, 1], (1, 2): [0], (0, 3): [0, 1, 2], (1, 3): [0, 2], (2, 3): [2]}[found, rank]
+    return context.op("expand_dims", context.ref(index), axis=new)
+
+
+def _diagonal(context: Context) -> Ref:
+    """The diagonal of two axes, as the last one."""
+    at = context.attributes
+    shape = context.shape(0)
+    one, two = context.axis(at.integer("axis1", 0)), context.axis(at.integer("axis2", 1))
+    rows, columns, offset = shape[one], shape[two], at.integer("offset", 0)
+    if rows is None or columns is None or one == two:
+        raise Refusal("the diagonal of axes whose sizes are not known is not supported: pass inputs= with fixed sizes")
+    count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
+    spend("diagonals", steps=count)
+    first = offset if offset > 0 else -offset * columns
+    others = [axis for axis in range(len(shape)) if axis not in (one, two)]
+    turned = context.op("transpose", context.ref(0), axes=[*others, one, two])
+    flat = context.op("reshape", turned, shape=[*[None] * len(others), rows * columns])
+    # Down a diagonal each element is a row and a column on.
+    numbers = context.array(first + np.arange(count, dtype=np.int64) * (columns + 1))
+    return context.op("take", flat, numbers, axis=len(others))
+
+
+def _trace(context: Context) -> Ref:
+    """The sum of a diagonal."""
+    return context.op("sum", _diagonal(context), axis=-1, keepdims=False)
+
+
+def _arange_like(context: Context) -> Ref:
+    """0, 1, 2, ... as far as an axis goes."""
+    at = context.attributes
+    axis, start, step = at.optional("axis"), at.number("start", 0.0), at.number("step", 1.0)
+    at.expect("repeat", "1")
+    at.aside("ctx")
+    if axis is None:
+        raise Refusal("numbers for all elements of an array are not supported, only for one axis")
+    x = context.ref(0)
+    found = _counted(context, x, axis, context.dtype(x))
+    found = found if step == 1 else context.op("multiply", found, context.constant(step))
+    return found if start == step else context.op("add", found, context.constant(start - step))
+
+
+def places(context: Context, ref: Ref, axis: int, dtype: Any = np.int64) -> Ref:
+    """The places along an axis of an array, whatever size that has: the sums of as many ones, less one."""
+    return context.op("subtract", _counted(context, ref, axis, dtype), context.constant(1, dtype))
+
+
+def _counted(context: Context, ref: Ref, axis: int, dtype: Any) -> Ref:
+    """1, 2, 3, ... as far as an axis goes."""
+    rank = len(context.builder.known(ref, context.node.op).declared)
+    if not -rank <= axis < rank:
+        raise Refusal(f"there is no axis {axis} in {rank} axes")
+    axis %= rank
+    single = context.builder.made(f"{context.node.name}_one", np.ones((1,) * rank, dtype))
+    shape = [None if each == axis else 1 for each in range(rank)]
+    ones = context.op("broadcast_to", single, ref, shape=shape)
+    return context.op("reshape", context.op("cumsum", ones, axis=axis), shape=[-1])
+
+
+def _broadcast_to(context: Context) -> Ref:
+    """Axes of size 1 stretched; 0, or in NumPy's mode -2, keeps one."""
+    given = context.attributes.sizes("shape")
+    sizes = [None if size == (-2 if context.is_numpy else 0) else size for size in given]
+    if any(size is not None and size < 0 for size in sizes) or (None in sizes and len(sizes) != context.rank(0)):
+        raise Refusal(f"the shape {given} is not supported for {context.rank(0)} axes")
     return context.op("broadcast_to", context.ref(0), context.ref(0), shape=sizes)
 
 
-def cumsum(context: Context) -> Ref:
-    """The sum so far along an axis."""
-    axis = context.attributes.optional("axis")
-    context.attributes.expect("dtype", "None")
-    if axis is None:
-        raise Refusal("a sum of all elements so far is not supported, only one along an axis")
-    return context.op("cumsum", context.ref(0), axis=axis)
+SHAPES: Final = (
+    Lifting("Flatten flatten _npx_batch_flatten", "Flatten", _flatten),
+    Lifting("transpose _np_transpose _npi_transpose", "transpose", _transpose),
+    Lifting("SwapAxis swapaxes _npi_swapaxes", "transpose", _swap),
+    Lifting("squeeze _np_squeeze _npi_squeeze", "squeeze", _squeeze),
+    Lifting("expand_dims _npi_expand_dims", "expand_dims", _expand_dims),
+    Lifting("_contrib_arange_like _npx_arange_like", "broadcast_to, cumsum", _arange_like, "along one axis only"),
+    Lifting("broadcast_like _npx_broadcast_like", "broadcast_to", _broadcast_like),
+    Lifting("broadcast_to _npi_broadcast_to _np_broadcast_to", "broadcast_to", _broadcast_to),
+    Lifting("_npi_moveaxis _np_moveaxis", "transpose", _move),
+    Lifting("_npi_rollaxis", "transpose", _roll_axis),
+    Lifting("_npi_diagonal _np_diagonal", "reshape, take", _diagonal, "sizes known"),
+    Lifting("_npi_trace _np_trace", "take, sum", _trace, "sizes known"),
+    *(Lifting(f"_npi_atleast_{rank}d _np_atleast_{rank}d", "expand_dims", _at_least(rank)) for rank in (1, 2, 3)),
+)

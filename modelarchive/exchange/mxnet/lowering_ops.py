@@ -10,6 +10,7 @@ from modelarchive.exchange.axes import added, several, sliced
 from modelarchive.exchange.mxnet.emitting import Entry
 from modelarchive.exchange.mxnet.lowering_context import Context
 from modelarchive.exchange.mxnet.lowering_shapes import padding, reshape
+from modelarchive.exchange.mxnet.lowering_windows import conv
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.exchange.walking import Value
@@ -156,10 +157,14 @@ def _clip(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
 _CASTS: Final = ("float16", "float32", "float64", "uint8", "int8", "int32", "int64", "bool")
 
 
+def _expected(dtype: str) -> str:
+    if dtype not in _CASTS:
+        raise Refusal(f"MXNet has no {dtype}")
+    return dtype
+
+
 def _cast(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
-    if arguments["dtype"] not in _CASTS:
-        raise Refusal(f"MXNet has no {arguments['dtype']}")
-    return context.op("Cast", context.array(given[0]), dtype=arguments["dtype"])
+    return context.op("Cast", context.array(given[0]), dtype=_expected(arguments["dtype"]))
 
 
 def _take(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
@@ -169,13 +174,33 @@ def _take(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
 
 def _where(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     """MXNet wants three arrays of one shape, and no truths among them."""
-    ranks = {each.rank for each in given}
-    if len(ranks) > 1 or len({each.known.shapes for each in given}) > 1:
-        raise Refusal("a choice between arrays of different shapes is not supported")
-    condition = context.array(given[0])
-    if given[0].known.array_dtype == np.bool_:
-        condition = context.op("Cast", condition, dtype="float32")
-    return context.op("where", condition, context.array(given[1]), context.array(given[2]))
+    dtype = np.dtype(VOCABULARY["where"].dtype(*(each.known.dtype for each in given)))
+    inner = "float32" if dtype.kind == "b" else _expected(dtype.name)
+    entries: list[tuple[Entry, str, Any]] = []
+    for at, each in enumerate(given):
+        own = each.known.array_dtype
+        wanted = "float32" if at == 0 and own.kind == "b" else inner if at else own.name
+        if each.tensor is None:
+            made = context.made("value", np.full((1,), each.constant, wanted))
+            entries.append((made, wanted, ((1,), (1,))))
+            continue
+        entry = context.op("Cast", each.tensor, dtype=wanted) if own.name != wanted else each.tensor
+        entries.append((entry, wanted, each.known.shapes))
+    most = max(len(shapes[0]) for _, _, shapes in entries)
+    for at, (entry, wanted, shapes) in enumerate(entries):
+        for _ in range(most - len(shapes[0])):
+            entry = context.op("expand_dims", entry, axis=0)
+        entries[at] = entry, wanted, shapes
+    stretched = []
+    for entry, wanted, shapes in entries:
+        for other, its, theirs in entries:
+            if theirs != shapes:
+                zeros = context.op("zeros_like", other)
+                zeros = zeros if its == wanted else context.op("Cast", zeros, dtype=wanted)
+                entry = context.op("broadcast_add", entry, zeros)
+        stretched.append(entry)
+    found = context.op("where", *stretched)
+    return context.op("Cast", found, dtype="bool") if dtype.kind == "b" else found
 
 
 def _transpose(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
@@ -222,12 +247,14 @@ OPS: Final[dict[str, Lowering]] = {
     "power": _binary("broadcast_power", "_power_scalar", "_rpower_scalar"),
     "maximum": _binary("broadcast_maximum", "_maximum_scalar", "_maximum_scalar"),
     "minimum": _binary("broadcast_minimum", "_minimum_scalar", "_minimum_scalar"),
-    **{name: _unary(name) for name in ("negative", "abs", "exp", "log", "sqrt", "rsqrt", "erf", "sin", "cos")},
+    **{name: _unary(name) for name in ("negative", "abs", "exp", "log", "sqrt", "rsqrt", "erf", "sin", "cos", "floor")},
+    "atan": _unary("arctan"),
     **{name: _reduction(name) for name in ("sum", "mean", "max", "min")},
     "var": Lowering("broadcast_sub square mean", _var, "written as a formula; with ddof refused"),
     "equal": _comparison("equal", "equal"),
     "greater": _comparison("greater", "lesser"),
     "less": _comparison("lesser", "greater"),
+    "conv": Lowering("Convolution", conv, "into groups whose number is not fixed is refused"),
     "matmul": Lowering("dot batch_dot _linalg_gemm2", _matmul),
     "slice": Lowering("slice_axis slice squeeze expand_dims", _slice),
     "split": Lowering("SliceChannel slice_axis", _split),
@@ -240,7 +267,7 @@ OPS: Final[dict[str, Lowering]] = {
     "cumsum": Lowering("cumsum", _cumsum),
     "broadcast_to": Lowering("broadcast_like broadcast_to", _broadcast_to),
     "take": Lowering("take", _take),
-    "where": Lowering("where", _where),
+    "where": Lowering("where zeros_like broadcast_add", _where),
     "transpose": Lowering("transpose", _transpose),
     "reshape": Lowering("Reshape", lambda context, arguments, given: reshape(context, given[0], arguments["shape"])),
     "pad": Lowering(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.architecture import Checked, check
 from modelarchive.errors import ConversionError, FormatError, SpecError, counted
+from modelarchive.exchange import npz
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred, few, fitted
 from modelarchive.exchange.mapped import MappedFile
@@ -37,18 +39,20 @@ def read(
     *,
     parameters: str | os.PathLike[str] | Mapping[str, np.ndarray] | None = None,
     inputs: Inputs | None = None,
+    parameters_only: bool = False,
 ) -> Bundle:
     """Read a file of MXNet, without MXNet.
 
     Args:
         path: A symbol (``net-symbol.json``) or a file of arrays (``net-0000.params``, ``net.params``, what
-            ``nd.save`` wrote). Symbol and parameters that ``export`` wrote side by side are found from each
-            other and give a whole model; other files of arrays give parameters.
+            ``nd.save`` wrote, the npz of MXNet 2). Symbol and parameters that ``export`` wrote side by side are
+            found from each other and give a whole model; other files of arrays give parameters.
         parameters: The file of arrays that belongs to a symbol, if it is not found by its name; or the arrays
             themselves, by their names in the symbol.
         inputs: Shapes of the inputs, by name or in order, None for a free axis; or declarations
             ``{"name": "data", "shape": [None, 3, 224, 224], "dtype": "float32"}``. A symbol does not say them:
             without this they are inferred from what takes the inputs.
+        parameters_only: Leave the architecture out, which may be one that is not supported.
 
     Returns:
         The bundle. Arrays are views of the mapped file; sparse ones are made dense when they are asked for.
@@ -62,7 +66,7 @@ def read(
     path = Path(os.fsdecode(path))
     start = MappedFile(path).read(0, 64)
     notes: list[Note] = []
-    if is_ndarray_file(start):
+    if is_ndarray_file(start) or _is_npz(start):
         exported = _EXPORTED.fullmatch(path.name)
         symbol = path.with_name(f"{exported['prefix']}-symbol.json") if exported else None
         arrays: Any = path
@@ -70,14 +74,19 @@ def read(
         symbol = path
         arrays = _beside(path, notes) if parameters is None else parameters
     else:
-        raise FormatError("is neither an NDArray file nor a symbol of MXNet", file=path)
+        raise FormatError("is neither a file of arrays nor a symbol of MXNet", file=path)
     files = [
         each for each in (symbol, arrays) if isinstance(each, str | os.PathLike) and Path(os.fsdecode(each)).is_file()
     ]
     with reading(path, sum(Path(os.fsdecode(each)).stat().st_size for each in files)):
-        if symbol is None or not symbol.is_file():
-            return _parameters(path)
+        if parameters_only or symbol is None or not symbol.is_file():
+            return _parameters(arrays, is_asked=symbol is not None and symbol.is_file())
         return _model(symbol, arrays, inputs, notes)
+
+
+def _is_npz(start: bytes) -> bool:
+    """Whether it is a zip file, with arrays in it or without; MXNet 2 writes such files."""
+    return start.startswith((b"PK\3\4", b"PK\5\6"))
 
 
 def _beside(path: Path, notes: list[Note]) -> Path:
@@ -101,13 +110,13 @@ def _beside(path: Path, notes: list[Note]) -> Path:
     return latest
 
 
-def _parameters(path: Path) -> Bundle:
-    arrays, notes = _arrays(path)
+def _parameters(source: Any, *, is_asked: bool) -> Bundle:
+    arrays, notes = _arrays(source)
     new = naming.from_gluon(arrays)
     notes += [Note(name, f"is called {other!r}") for name, other in new.items() if name != other]
     return Bundle(
         Parameters({new[name]: array for name, array in arrays.items()}),
-        reason="a file of arrays holds no architecture",
+        reason="only the parameters were asked for" if is_asked else "a file of arrays holds no architecture",
         notes=notes,
     )
 
@@ -116,10 +125,10 @@ def _arrays(source: str | os.PathLike[str] | Mapping[str, np.ndarray]) -> tuple[
     if isinstance(source, Mapping):
         return {_PREFIX.sub("", name): array for name, array in deferred(source).items()}, []
     path = Path(os.fsdecode(source))
-    with path.open("rb") as file:
-        if file.read(4) == b"PK\x03\x04":
-            hint = "in NumPy mode MXNet 2 writes an npz: pass parameters=exchange.numpy.read(path).parameters"
-            raise FormatError("is a zip file, no NDArray file", file=path, hint=hint)
+    file = MappedFile(path)
+    if _is_npz(file.read(0, 4)):
+        members, notes = npz.supported(npz.members(file))
+        return {_PREFIX.sub("", name): array for name, array in members.items()}, notes
     contents = read_arrays(path)
     stored = contents.names or [str(position) for position in range(len(contents.arrays))]
     notes = []
@@ -146,7 +155,10 @@ def _model(symbol_path: Path, arrays_path: Any, inputs: Inputs | None, notes: li
     shapes = declared_shapes(symbol, arrays) | _given(symbol, arrays, inputs)
     first: tuple[Importer, list[tuple[str, str]]] | None = None
     tries = candidates(shapes) if inputs is None else iter([shapes])
-    for number, each in enumerate(tries):
+    guesses = (each for each in [declared_shapes(symbol, arrays, guess=True)] if each != shapes)
+    for number, each in enumerate(itertools.chain(tries, guesses)):
+        if number and each.keys() != shapes.keys() and (inputs is not None or not first or not _wants_inputs(first[1])):
+            break
         importer = Importer(SymbolBuilder(symbol, arrays, each, _dtypes(inputs)))
         importer.run()
         model, problems = None, importer.report.problems
@@ -165,7 +177,19 @@ def _model(symbol_path: Path, arrays_path: Any, inputs: Inputs | None, notes: li
         model, _ = _checked(importer.architecture() | {"inputs": []})
         if model is not None:
             return _bundle(importer, model, symbol, arrays, notes)
-    raise ConversionError(problems, file=symbol_path)
+    raise ConversionError(problems, file=symbol_path, hint=_hint(problems))
+
+
+def _hint(problems: list[tuple[str, str]]) -> str:
+    """The next step where a symbol is refused."""
+    alone = "its parameters still come: `modelarchive convert FILE OUT.h5 --parameters-only`, or load()"
+    if _wants_inputs(problems):
+        return f"declare what the symbol does not say, the shapes and dtypes of its inputs; {alone}"
+    return f"a symbol is read whole or not at all; {alone}"
+
+
+def _wants_inputs(problems: list[tuple[str, str]]) -> bool:
+    return any("inputs=" in what for _, what in problems)
 
 
 def _given(symbol: SymbolGraph, arrays: Mapping[str, Deferred], inputs: Inputs | None) -> dict[str, Shape]:

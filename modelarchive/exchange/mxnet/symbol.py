@@ -66,14 +66,17 @@ class Attributes:
 
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number."""
-        text = self.text(name, None if default is None else repr(default))
-        try:
-            found = float(text)
-        except ValueError:
-            raise self._wrong(name, "a number") from None
+        found = self.real(name, default)
         if found - found != 0:
             raise self._wrong(name, "a finite number")
         return found
+
+    def real(self, name: str, default: float | None = None) -> float:
+        """A number, an infinity or NaN."""
+        try:
+            return float(self.text(name, None if default is None else repr(default)))
+        except ValueError:
+            raise self._wrong(name, "a number") from None
 
     def optional(self, name: str) -> int | None:
         """A whole number, or None."""
@@ -91,11 +94,25 @@ class Attributes:
         return tuple(None if word == "None" else int(word.rstrip("lL")) for word in words)
 
     def sizes(self, name: str, default: str | None = None) -> tuple[int, ...]:
-        """The same without None."""
-        found = self.items(name, default)
+        """The same without None in it; None itself, as MXNet 2 spells what is not given, is the default."""
+        is_given = self.text(name, default).strip() != "None"
+        found = self.items(name, default) if is_given or default is None else ()
         if any(each is None for each in found):
             raise self._wrong(name, "a list of integers")
         return tuple(each for each in found if each is not None)
+
+    def pairs(self, name: str) -> list[list[int]]:
+        """Pairs of whole numbers, in parentheses or brackets."""
+        inner = re.sub(r"[()\[\]\s]", "", self.text(name)).strip(",").split(",")
+        if len(inner) % 2 or len(inner) > 64 or not all(re.fullmatch(r"[+-]?\d{1,18}", word) for word in inner):
+            raise self._wrong(name, "a list of pairs")
+        numbers = list(map(int, inner))
+        return [list(pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
+
+    def off(self, name: str) -> None:
+        """Refuse a flag that is set; absent is fine."""
+        if self.text(name, "False") != "None" and self.flag(name, default=False):
+            raise Refusal(f"{name} = {short(self.text(name))} is not supported")
 
     def axes(self, name: str = "axis") -> list[int] | None:
         """Axes of a reduction; None (or an empty list) is all."""
@@ -157,6 +174,7 @@ class SymbolGraph:
         nodes: In an order in which they can be computed.
         heads: What it returns.
         version: The MXNet that wrote it, "1.9.1"; "" if it does not say.
+        is_numpy: Whether shapes are NumPy's in it: () is a number, and 0 a size.
         left: What is in the file and is not read, in words.
     """
 
@@ -164,6 +182,7 @@ class SymbolGraph:
     heads: list[Entry]
     version: str
     left: list[str]
+    is_numpy: bool = False
 
     def needed(self) -> list[int]:
         """Positions of the nodes that the heads depend on, in order."""
@@ -202,7 +221,8 @@ def _graph(data: Any) -> SymbolGraph:
     heads = [_entry(each, len(read), "heads") for each in _list(data.get("heads"), "heads")]
     if not 0 < len(heads) <= _MAX_HEADS:
         raise ValueError(f"it has {len(heads):,} heads, expected 1 to {_MAX_HEADS:,}")
-    return SymbolGraph(read, heads, _version(data.get("attrs")), _left(data, nodes))
+    about = data.get("attrs")
+    return SymbolGraph(read, heads, _version(about), _left(data, nodes), is_numpy=_is_numpy(about))
 
 
 #: What a symbol and its nodes hold; what is not read of it follows from the rest, or is reported.
@@ -253,6 +273,14 @@ def _entry(value: Any, limit: int, where: str) -> Entry:
     if not 0 <= value[0] < limit or not 0 <= value[1] < MAX_NODES:
         raise ValueError(f"{where}: there is no earlier node {value[0]}")
     return value[0], value[1]
+
+
+def _is_numpy(attrs: Any) -> bool:
+    try:
+        _, flag = attrs["is_np_shape"]
+    except (TypeError, KeyError, ValueError):
+        return False
+    return flag in (True, 1)
 
 
 def _version(attrs: Any) -> str:

@@ -63,7 +63,7 @@ class Emitter:
     def own(self, block: Block) -> None:
         """Find the stored array of each parameter, whose dtype wins; report what is missing or does not fit."""
         self._owners, missing = owners_of(block, self._stored)
-        for name, parameter in block.collect_params().items():
+        for name, parameter in block.collect_stored().items():
             if self._owners.get(id(parameter)) == name:
                 try:
                     parameter.shape = self._stored[name].shape

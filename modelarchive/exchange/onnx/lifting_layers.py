@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context, Lift
+from modelarchive.exchange.onnx.lifting_shapes import shaped, sizes_of
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
@@ -99,7 +101,6 @@ def _batch_norm(context: Context) -> Ref:
     if context.node.flag("training_mode", default=False):
         raise Refusal("normalisation by the batch's own statistics is not supported")
     epsilon, momentum = context.node.number("epsilon", 1e-5), context.node.number("momentum", 0.9)
-    context.node.integer("spatial", 1)
     names = ("weight", "bias", "running_mean", "running_var")
     found = {name: context.stored(index) for index, name in enumerate(names, start=1)}
     config = {
@@ -186,10 +187,30 @@ def _affine(context: Context, config: dict[str, Any], *, repeats: int = 1) -> Re
     return context.block(config, context.ref(0), **found)
 
 
+#: The opset from which on these work along one axis; before, on a matrix of what is before an axis and the rest.
+_ALONG: Final = 13
+
+
+def _axis_of_matrix(context: Context) -> int:
+    return context.axis(context.node.integer("axis", -1 if context.opset >= _ALONG else 1))
+
+
+def flattened(context: Context, axis: int, lift: Callable[[Ref], Ref]) -> Ref:
+    """What is done along all axes from one on, as if they were one."""
+    x, rank = context.ref(0), context.rank(0)
+    if axis == rank - 1:
+        return lift(x)
+    sizes = sizes_of(context)
+    # The axes before stay apart, so that those that are free stay what they are.
+    return shaped(context, lift(shaped(context, x, [*sizes[:axis], -1])), list(sizes))
+
+
 def _softmax(kind: str) -> Lift:
     def lift(context: Context) -> Ref:
-        axis = context.axis(context.node.integer("axis", -1))
-        return context.block({"kind": kind, "axis": axis - context.rank(0)}, context.ref(0))
+        axis = _axis_of_matrix(context)
+        if context.opset >= _ALONG:
+            return context.block({"kind": kind, "axis": axis - context.rank(0)}, context.ref(0))
+        return flattened(context, axis, lambda x: context.block({"kind": kind, "axis": -1}, x))
 
     return lift
 
@@ -259,13 +280,21 @@ def _arg(name: str) -> Lift:
 
 
 def _hardmax(context: Context) -> Ref:
-    axis, dtype = context.axis(context.node.integer("axis", -1)), context.dtype(0)
-    size = context.shape(0)[axis]
+    axis = _axis_of_matrix(context)
+    if context.opset < _ALONG:
+        return flattened(context, axis, lambda x: _hottest(context, x, axis))
+    return _hottest(context, context.ref(0), axis)
+
+
+def _hottest(context: Context, x: Ref, axis: int) -> Ref:
+    """1 where the first of the largest elements along an axis is, else 0."""
+    known = context.known_of(x)
+    rank, size = len(known.shapes[0]), known.declared[axis]
     if size is None:
         raise Refusal("Hardmax along an axis that is not fixed is not supported: pass inputs=")
-    places = context.counting(size).reshape([-1] + [1] * (context.rank(0) - axis - 1))
-    largest = context.op("argmax", context.ref(0), axis=axis, keepdims=True)
-    return context.as_dtype(context.op("equal", largest, context.fixed(places)), dtype)
+    places = context.counting(size).reshape([-1] + [1] * (rank - axis - 1))
+    largest = context.op("argmax", x, axis=axis, keepdims=True)
+    return context.as_dtype(context.op("equal", largest, context.fixed(places)), str(known.array_dtype))
 
 
 def _cumsum(context: Context) -> Ref:

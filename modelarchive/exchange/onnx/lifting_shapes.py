@@ -31,7 +31,7 @@ def _constant(context: Context) -> Constant:
     raise Refusal(f"a Constant with {', '.join(node.attributes) or 'nothing'} is not supported")
 
 
-def _sized(context: Context) -> np.ndarray:
+def sizes_of(context: Context) -> np.ndarray:
     """The sizes of the first input: ints, and Dims where they are not fixed."""
     both = context.known(0).shapes
     found = np.empty(len(both[0]), object)
@@ -47,13 +47,13 @@ def _sizes_operand(array: np.ndarray) -> Operand:
 
 
 def _shape(context: Context) -> Operand:
-    sizes = _sized(context)
+    sizes = sizes_of(context)
     return _sizes_operand(sizes[context.node.integer("start", 0) : context.node.integer("end", None)])
 
 
 def _size(context: Context) -> Operand:
     result: Any = 1
-    for each in _sized(context):
+    for each in sizes_of(context):
         result = result * each
     array = np.empty((), object)
     array[()] = result
@@ -67,7 +67,7 @@ def _reshape(context: Context) -> Ref:
     return context.op("reshape", context.ref(0), shape=literal_shape(wanted, context.known(0).shapes))
 
 
-def _to(context: Context, ref: Ref, sizes: list[Any]) -> Ref:
+def shaped(context: Context, ref: Ref, sizes: list[Any]) -> Ref:
     """A result in another shape, of ints and Dims."""
     return context.op("reshape", ref, shape=literal_shape(sizes, context.known_of(ref).shapes))
 
@@ -88,14 +88,14 @@ def _flatten(context: Context) -> Ref:
     axis = context.axis(context.node.integer("axis", 1), extra=1)
     if axis == 1:
         return context.block({"kind": "Flatten"}, context.ref(0))
-    sizes = list(_sized(context))
+    sizes = list(sizes_of(context))
     if axis == 0:
         return context.op("reshape", context.ref(0), shape=[1, -1])
     if any(isinstance(each, Dim) for each in sizes[axis:]):
         rows: Any = 1
         for each in sizes[:axis]:
             rows = rows * each
-        return _to(context, context.ref(0), [rows, -1])
+        return shaped(context, context.ref(0), [rows, -1])
     return context.op("reshape", context.ref(0), shape=[-1, int(np.prod([int(each) for each in sizes[axis:]]))])
 
 
@@ -126,7 +126,14 @@ def counted(context: Context, size: Any) -> Ref:
         return context.fixed(context.counting(int(size)))
     if size.pair not in context.builder.origins:
         raise Refusal("a range up to a size that is not fixed is not supported: pass inputs=")
-    ref, axis = context.builder.origins[size.pair]
+    return along(context, *context.builder.origins[size.pair])
+
+
+def along(context: Context, ref: Ref, axis: int) -> Ref:
+    """0, 1, 2, ... as int64, as many as a result has elements along an axis."""
+    one, two = (shape[axis] for shape in context.known_of(ref).shapes)
+    if one == two:
+        return context.fixed(context.counting(one))
     ones = context.op("broadcast_to", context.literal(1, "int64"), ref, shape=[1] * axis + [None])
     flat = context.op("reshape", ones, shape=[-1])
     return context.op("subtract", context.op("cumsum", flat, axis=0), context.literal(1, "int64"))
@@ -141,7 +148,7 @@ def _range(context: Context) -> Ref:
 
 
 def _expand(context: Context) -> Ref:
-    wanted, have = context.sizes(1), list(_sized(context))
+    wanted, have = context.sizes(1), list(sizes_of(context))
     rank = max(len(wanted), len(have))
     wanted = [1] * (rank - len(wanted)) + wanted
     aligned = [1] * (rank - len(have)) + have
@@ -201,7 +208,7 @@ def _constant_of_shape(context: Context) -> Ref:
 
 
 def _tile(context: Context) -> Ref:
-    repeats, sizes = context.integers(1), list(_sized(context))
+    repeats, sizes = context.integers(1), list(sizes_of(context))
     if len(repeats) != len(sizes) or any(times < 1 for times in repeats):
         raise Refusal(f"Tile with the repeats {repeats} is not supported")
     ref = context.ref(0)
@@ -251,9 +258,9 @@ def _depth_to_space(context: Context) -> Ref:
     if inner is None or mode not in ("DCR", "CRD"):
         raise Refusal(f"DepthToSpace of {channels} channels by {size} in mode {mode!r} is not supported")
     split = [size, size, inner] if mode == "DCR" else [inner, size, size]
-    ref = _to(context, context.ref(0), [batch, *split, height, width])
+    ref = shaped(context, context.ref(0), [batch, *split, height, width])
     order = [0, 3, 4, 1, 5, 2] if mode == "DCR" else [0, 1, 4, 2, 5, 3]
-    return _to(context, context.op("transpose", ref, axes=order), [batch, inner, height * size, width * size])
+    return shaped(context, context.op("transpose", ref, axes=order), [batch, inner, height * size, width * size])
 
 
 def _space_to_depth(context: Context) -> Ref:
@@ -262,13 +269,13 @@ def _space_to_depth(context: Context) -> Ref:
     batch, channels, height, width = _four(context)
     if not all(isinstance(each, int) and each % size == 0 for each in (height, width)):
         raise Refusal("SpaceToDepth of sizes that are not fixed is not supported: pass inputs=")
-    ref = _to(context, context.ref(0), [batch, channels, height // size, size, width // size, size])
+    ref = shaped(context, context.ref(0), [batch, channels, height // size, size, width // size, size])
     moved = context.op("transpose", ref, axes=[0, 3, 5, 1, 2, 4])
-    return _to(context, moved, [batch, channels * size * size, height // size, width // size])
+    return shaped(context, moved, [batch, channels * size * size, height // size, width // size])
 
 
 def _four(context: Context) -> list[Any]:
-    sizes = list(_sized(context))
+    sizes = list(sizes_of(context))
     if len(sizes) != 4:
         raise Refusal(f"{context.node.op} of {len(sizes)} axes is not supported")
     return sizes

@@ -13,19 +13,14 @@ from modelarchive.exchange.torch.lifting_shapes import stretched
 from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 
-#: Elements that are found one after the other.
-_MOST: Final = 16
 
-
-def _along(values: Any, rank: int, axis: int) -> Any:
+def row_along(values: Any, rank: int, axis: int) -> Any:
     """A row of values that stands along an axis."""
     return ops.expand_dims(values, axis=tuple(at for at in range(rank) if at != axis)) if rank > 1 else values
 
 
-def _largest(x: Any, number: Any, dim: int, *, largest: bool) -> tuple[Any, Any]:
+def largest(x: Any, number: int, dim: int, *, largest: bool) -> tuple[Any, Any]:
     """The largest elements along an axis, in their order, and their places: one after the other."""
-    if isinstance(number, Dim) or number > _MOST:
-        raise CannotError(f"more than {_MOST} elements in the order of their size")
     axis = dim % x.ndim
     rest = cast(x, "int64") if x.dtype.kind in "bu" else x
     rest = rest if largest else ops.negative(rest)
@@ -35,25 +30,13 @@ def _largest(x: Any, number: Any, dim: int, *, largest: bool) -> tuple[Any, Any]
         rest = ops.maximum(rest, np.asarray(lowest, rest.dtype))
     else:
         taken = np.asarray(np.iinfo(rest.dtype).min if rest.dtype.kind == "i" else -3e38, rest.dtype)
-    places = _along(counted(x.shape[axis]), x.ndim, axis)
+    places = row_along(counted(x.shape[axis]), x.ndim, axis)
     found = []
     for _ in range(number):
         found.append(ops.argmax(rest, axis=axis, keepdims=True))
         rest = ops.where(ops.equal(places, found[-1]), taken, rest)
     indices = ops.concatenate(found, axis=axis)
     return ops.gather(x, indices, axis=axis), indices
-
-
-def _topk(context: Context, x: Any, *, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
-    return _largest(x, k, dim, largest=largest)
-
-
-def _sort(context: Context, x: Any, *, stable: Any = None, dim: int = -1, descending: bool = False) -> Any:
-    return _largest(x, x.shape[dim], dim, largest=descending)
-
-
-def _argsort(context: Context, x: Any, **more: Any) -> Any:
-    return _sort(context, x, **more)[1]
 
 
 def _matches(x: Any, dim: int, index: Any) -> tuple[Any, int]:
@@ -63,7 +46,7 @@ def _matches(x: Any, dim: int, index: Any) -> tuple[Any, int]:
         at != axis and not same(one, other) for at, (one, other) in enumerate(zip(x.shape, index.shape, strict=True))
     ):
         raise CannotError("indices of a part of the array")
-    places = _along(counted(x.shape[axis]), x.ndim + 1, axis)
+    places = row_along(counted(x.shape[axis]), x.ndim + 1, axis)
     return ops.equal(places, ops.expand_dims(cast(index, "int64"), axis=axis)), axis + 1
 
 
@@ -85,7 +68,8 @@ def _scatter_add(context: Context, x: Any, *, dim: int, index: Any, src: Any) ->
     return ops.add(x, _spread(matches, axis, src, x.dtype))
 
 
-def _index_put(context: Context, x: Any, *, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
+def assigned(context: Context, x: Any, *, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
+    """An array with a part replaced that is known, or where something is true."""
     places = [axis for axis, each in enumerate(indices) if each is not None]
     if len(places) != 1:
         raise CannotError("elements that are assigned by several arrays of indices")
@@ -115,11 +99,10 @@ def _index_fill(context: Context, x: Any, *, dim: int, index: Any, value: Any) -
     if not is_array(index) or not isinstance(index, np.ndarray):
         raise CannotError("elements that are filled at places that are computed")
     hit = np.isin(np.arange(x.shape[dim]), index % x.shape[dim])
-    return ops.where(_along(hit, x.ndim, dim % x.ndim), context.constant(value), x)
+    return ops.where(row_along(hit, x.ndim, dim % x.ndim), context.constant(value), x)
 
 
 #: Operator -> what it means.
 PLACES: Final[dict[str, Callable[..., Any]]] = {
-    "topk": _topk, "sort": _sort, "argsort": _argsort, "scatter": _scatter, "scatter_add": _scatter_add,
-    "index_put": _index_put, "_unsafe_index_put": _index_put, "index_fill": _index_fill,
+    "scatter": _scatter, "scatter_add": _scatter_add, "index_fill": _index_fill,
 }  # fmt: skip

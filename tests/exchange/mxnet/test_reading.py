@@ -76,13 +76,10 @@ def test_a_symbol_alone_is_no_model(tmp_path: Path) -> None:
 
 def test_parameters_may_come_from_elsewhere(tmp_path: Path) -> None:
     stored = mxnet.read(written(tmp_path, (OPERATORS / "numpy-0000.params").read_bytes())).parameters
-    np.savez(tmp_path / "net-0000.params", **stored)
-    (tmp_path / "net-0000.params.npz").rename(tmp_path / "net-0000.params")
+    np.savez(tmp_path / "other.npz", **stored)
     (tmp_path / "net-symbol.json").write_bytes((OPERATORS / "numpy-symbol.json").read_bytes())
-    with pytest.raises(ma.FormatError, match="npz"):
-        mxnet.read(tmp_path / "net-symbol.json")
-    parameters = numpy.read(tmp_path / "net-0000.params").parameters
-    check(mxnet.read(tmp_path / "net-symbol.json", parameters=parameters).build(), OPERATORS / "numpy")
+    for parameters in (stored, numpy.read(tmp_path / "other.npz").parameters, tmp_path / "other.npz"):
+        check(mxnet.read(tmp_path / "net-symbol.json", parameters=parameters).build(), OPERATORS / "numpy")
 
 
 def test_shapes_of_inputs_are_told_from_what_takes_them() -> None:
@@ -203,7 +200,7 @@ def test_all_operators_that_are_not_supported_are_reported(tmp_path: Path) -> No
         {"op": "relu", "name": "more", "attrs": {"unheard": "of"}, "inputs": [[0, 0]]},
         {"op": "_plus_scalar", "name": "number", "attrs": {"scalar": "__import__('os')"}, "inputs": [[0, 0]]},
         {"op": "add_n", "name": "sum", "inputs": [[2, 0], [3, 0], [4, 0], [5, 0], [6, 0]]},
-        {"op": "topk", "name": "behind", "inputs": [[7, 0]]},
+        {"op": "CTCLoss", "name": "behind", "inputs": [[7, 0]]},
     ]
     with pytest.raises(ma.ConversionError) as caught:
         read_symbol(tmp_path, symbol(nodes=nodes, heads=[[8, 0, 0]]))
