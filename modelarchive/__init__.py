@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from modelarchive.architecture.describing import describe
     from modelarchive.archive import Archive, Report, save, save_stream
     from modelarchive.archive import open_archive as open
+    from modelarchive.checkpoints import Checkpoints, DamagedCheckpointWarning
     from modelarchive.errors import (
+        CheckpointError,
         ConversionError,
         DeferredShapeError,
         FormatError,
@@ -40,7 +42,10 @@ __version__ = VERSION
 
 __all__ = [
     "Archive",
+    "CheckpointError",
+    "Checkpoints",
     "ConversionError",
+    "DamagedCheckpointWarning",
     "Deferred",
     "DeferredShapeError",
     "FormatError",
@@ -75,6 +80,8 @@ __all__ = [
 #: array does not wait for layers, nor a network for other formats.
 _ROOMS: Final = {
     "Archive": "archive",
+    "Checkpoints": "checkpoints",
+    "DamagedCheckpointWarning": "checkpoints",
     "Deferred": "store.deferred",
     "Report": "archive",
     "StaleIndexWarning": "store.opening",

@@ -27,6 +27,7 @@ class ModelArchiveError(Exception):
         ├ DeferredShapeError(RuntimeError)    .names whose shape is not known yet
         ├ UnsupportedDataError(TypeError)     .problems: [(path, message)]
         ├ ConversionError(ValueError)         .unsupported: [(where, what)]
+        ├ CheckpointError(RuntimeError)       a run's folder cannot be used
         └ MissingDependencyError(ImportError) .extra
 
     The operating system's own refusals (no file, no permission, full disk) stay what Python
@@ -52,6 +53,10 @@ class ModelArchiveError(Exception):
         self.file = None if file is None else str(file)
         self.path = path
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process as it is: its constructor takes other things than it keeps."""
+        return _again, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
         """File, message and hint."""
@@ -191,6 +196,10 @@ class ConversionError(ModelArchiveError, ValueError):
         super().__init__("\n".join([title, *lines]), **where)
 
 
+class CheckpointError(ModelArchiveError, RuntimeError):
+    """A run's folder cannot be used: another run writes in it, or none of its checkpoints is whole."""
+
+
 class MissingDependencyError(ModelArchiveError, ImportError):
     """An optional framework is needed and not installed.
 
@@ -201,6 +210,12 @@ class MissingDependencyError(ModelArchiveError, ImportError):
     def __init__(self, message: str, *, extra: str) -> None:
         super().__init__(message, hint=f"pip install 'modelarchive[{extra}]'")
         self.extra = extra
+
+
+def _again(kind: type[ModelArchiveError], args: tuple[Any, ...], state: dict[str, Any]) -> ModelArchiveError:
+    found = kind.__new__(kind, *args)
+    found.__dict__.update(state)
+    return found
 
 
 def counted(number: int, noun: str) -> str:

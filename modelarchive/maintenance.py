@@ -134,6 +134,7 @@ def repack(
             archive,
             arrays=arrays,
             architecture=architecture,
+            training=True,
             compression=compression,
             durable=durable,
             progress=progress,

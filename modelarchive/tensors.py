@@ -136,6 +136,39 @@ def fill(target: Any, array: np.ndarray) -> None:
         target.assign(array)
 
 
+def memory_of(value: Any) -> np.ndarray | None:
+    """The array on a value's own memory that bytes can be read into; None where there is no such memory."""
+    if isinstance(value, np.ndarray):
+        array = value
+    else:
+        try:
+            found = foreign(value)
+        except UnsupportedDataError:
+            return None
+        if found is None or not found.is_plain:
+            return None
+        array = found.read()
+    plain = array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative
+    return array if plain and is_fillable(value) else None
+
+
+def is_torch(value: object) -> bool:
+    """Whether it is a tensor of PyTorch's."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, getattr(torch, "Tensor", ()))
+
+
+def has_torch() -> bool:
+    """Whether PyTorch is in use."""
+    return hasattr(sys.modules.get("torch"), "Tensor")
+
+
+def as_torch(array: np.ndarray) -> Any:
+    """A tensor of PyTorch's on the memory of an array; the array itself where PyTorch is not in use."""
+    torch = sys.modules.get("torch")
+    return array if torch is None else torch_tensor(array, torch)
+
+
 def torch_tensor(array: Any, torch: Any) -> Any:
     """A tensor on the memory of `array`; on a copy only where that is read-only or has a foreign byte order.
 
@@ -180,6 +213,8 @@ def _of_torch(tensor: Any, torch: Any) -> Foreign:
     def read() -> np.ndarray:
         try:
             with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+                if is_plain and not _needs_carrier(name):
+                    return tensor.detach().numpy()  # type: ignore[no-any-return]
                 dense = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
                 dense = dense.clone() if is_zero else dense
                 if not _needs_carrier(name):

@@ -218,9 +218,9 @@ def test_every_released_format_has_archives() -> None:
 
 
 def test_the_document_shows_a_real_index() -> None:
-    raw = (DATA / "format-1" / "one-2.h5").read_bytes()
+    raw = (DATA / "format-1" / "one-3.h5").read_bytes()
     start = 8 + struct.unpack_from("<Q", raw)[0]
-    assert block_after("index of tests/data/format-1/one-2.h5", "json") == raw[8:start].rstrip(b" ").decode() + "\n"
+    assert block_after("index of tests/data/format-1/one-3.h5", "json") == raw[8:start].rstrip(b" ").decode() + "\n"
     shown = re.findall(r"^([0-9a-f]{8}):((?: [0-9a-f]{2}){16})", DOCUMENT, re.MULTILINE)
     assert len(shown) >= 4
     for at, digits in shown:
@@ -379,10 +379,17 @@ def test_more_than_an_index_holds_is_refused(tmp_path: Path, monkeypatch: pytest
 
 
 def test_character_sets_are_declared(tmp_path: Path) -> None:
-    ma.save(tmp_path / "a.h5", {"é": np.arange(2), "e": np.array([b"\xff"]), "u": np.array(["ü"])})
+    ma.save(
+        tmp_path / "a.h5",
+        {"é": np.arange(2), "e": np.array([b"\xff"]), "u": np.array(["ü"]), "a": np.array(["plain"]), "n": 3},
+    )
     with h5py.File(tmp_path / "a.h5") as file:
         group = file["arrays"]
         links = group.id.links
         assert [links.get_info(name.encode()).cset for name in ("é", "e")] == [h5py.h5t.CSET_UTF8, h5py.h5t.CSET_ASCII]
-        sets = [file[f"arrays/{name}"].id.get_type().get_cset() for name in ("e", "u")]
-        assert sets == [h5py.h5t.CSET_ASCII, h5py.h5t.CSET_UTF8]
+        sets = [file[f"arrays/{name}"].id.get_type().get_cset() for name in ("e", "u", "a", "n")]
+        assert sets == [h5py.h5t.CSET_ASCII, h5py.h5t.CSET_UTF8, h5py.h5t.CSET_ASCII, h5py.h5t.CSET_ASCII]
+        assert file["arrays/u"].asstr()[0] == "ü"
+        assert file["arrays/a"].asstr()[0] == "plain"
+    with ma.open(tmp_path / "a.h5") as archive:
+        archive.verify()

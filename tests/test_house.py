@@ -31,7 +31,10 @@ SOURCES = sorted(
 #: What users import. A name added or taken away is a decision: change it here and in docs/changelog.md.
 EXPORTED = {
     "Archive",
+    "CheckpointError",
+    "Checkpoints",
     "ConversionError",
+    "DamagedCheckpointWarning",
     "Deferred",
     "DeferredShapeError",
     "FormatError",

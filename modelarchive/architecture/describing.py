@@ -44,7 +44,7 @@ def describe(block: Block, inputs: Any = None) -> dict[str, Any]:
 def described(block: Block, inputs: Any = None) -> Checked:
     """What :func:`describe` returns, checked."""
     try:
-        expected = block.collect_params()
+        expected = block.collect_stored()
     except ValueError as error:
         raise SpecError([("/model", "unregistered", str(error))]) from error
     declarations = declared_inputs(block, inputs)

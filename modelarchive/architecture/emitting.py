@@ -70,7 +70,7 @@ class Emitter:
         frozen = [
             name
             for name, each in _own(block).items()
-            if not each.trainable and (each.born_trainable or not is_kind(block))
+            if not each.trainable and each.persistent and (each.born_trainable or not is_kind(block))
         ]
         shares = self._shares(block, path)
         return data | ({"frozen": frozen} if frozen else {}) | ({"shares": shares} if shares else {})
@@ -143,4 +143,5 @@ def _ref(ref: Ref) -> Any:
 
 
 def _declared(parameter: Parameter) -> dict[str, Any]:
-    return {"shape": list(parameter.known_shape), "dtype": dtype_name(parameter.dtype)}
+    data: dict[str, Any] = {"shape": list(parameter.known_shape), "dtype": dtype_name(parameter.dtype)}
+    return data if parameter.persistent else data | {"persistent": False}

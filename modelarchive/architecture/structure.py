@@ -178,7 +178,8 @@ class Reader:
     def _freeze(self, block: Block, data: dict[str, Any], pointer: str) -> None:
         if "frozen" not in data:
             return
-        own = block.parameters if isinstance(block, Graph) else block.collect_params()
+        stored = block.parameters if isinstance(block, Graph) else block.collect_stored()
+        own = {name: each for name, each in stored.items() if each.persistent}
         before: set[str] = set()
         for position, name in enumerate(data["frozen"]):
             if name in before:
@@ -323,7 +324,8 @@ class Reader:
             if problem is not None:
                 self.tell(where, "name", problem)
             else:
-                found[name] = Parameter(declared["shape"], declared["dtype"])
+                kept = declared.get("persistent", True)
+                found[name] = Parameter(declared["shape"], declared["dtype"], trainable=kept, persistent=kept)
         return found
 
     def _resolved(

@@ -97,7 +97,7 @@ def piece(name: str) -> Schema:
         schema = _read("kinds/sequential-1.json")
         schema = {**schema["$defs"]["child"], "$defs": {}}
     elif name == "node":
-        schema = _read("kinds/graph-1.json")
+        schema = _read("kinds/graph-2.json")
         schema = {**schema["$defs"]["node"], "$defs": schema["$defs"]}
     elif name.startswith("op "):
         schema = _read(op_schemas()[name.removeprefix("op ")] + ".json")

@@ -97,7 +97,8 @@ def load_parameters(
         raise ValueError(f"dtype_source is {dtype_source!r}, expected 'current' or 'saved'")
     with Archive(path) as archive:
         parameters = block.collect_params()
-        entries = {name: archive.reader.contents.entry(name) for name in archive.parameters}
+        own = (name for name in archive.parameters if name not in archive.constants)
+        entries = {name: archive.reader.contents.entry(name) for name in own}
         wanted = [name for name in parameters if name in entries]
         missing = [] if allow_missing else [name for name in parameters if name not in entries]
         unexpected = [] if ignore_extra else [name for name in entries if name not in parameters]

@@ -12,6 +12,8 @@ from modelarchive.archive.choices import DEFLATE, KEEP, Choice, choose, compress
 from modelarchive.archive.documents import json_texts
 from modelarchive.archive.opening import Archive
 from modelarchive.archive.saving import generator, kinds_of, write_model
+from modelarchive.archive.training import Training
+from modelarchive.store.contents import TRAINING
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.text import padded
 
@@ -23,6 +25,7 @@ def write_archive(
     block: str = "",
     arrays: Mapping[str, np.ndarray | Deferred] | None = None,
     architecture: Mapping[str, Any] | None = None,
+    training: bool = False,
     compression: Choice = KEEP,
     durable: bool = True,
     progress: Callable[[int], None] | None = None,
@@ -35,6 +38,7 @@ def write_archive(
         block: Only the parameters and tokens below this block, their names relative to it.
         arrays: What to write instead of the archive's parameters, names already relative.
         architecture: What to write instead of the archive's architecture text; only with parameters.
+        training: Write the archive's training structure too.
         compression: As in :func:`modelarchive.save`, and "keep": compressed where it is in the archive.
         durable: As in :func:`modelarchive.save`.
         progress: As in :func:`modelarchive.save`.
@@ -56,6 +60,7 @@ def write_archive(
         arrays,
         kinds=kinds,
         texts=texts,
+        training=_training(archive) if training else None,
         compression=_resolved(archive, compression, {name: prefix + name for name in arrays}),
         durable=durable,
         progress=progress,
@@ -81,11 +86,32 @@ def _resolved(archive: Archive, compression: Choice, stored: Mapping[str, str]) 
     }
 
 
+def _training(archive: Archive) -> Training | None:
+    """The training structure as it lies in an archive, its arrays to be read when it is their turn."""
+    contents = archive.reader.contents
+    if contents.training is None:
+        return None
+    stored = [name for name in (*contents.arrays, *contents.aliases) if name.startswith(TRAINING)]
+    aliases = {name: contents.aliases[name] for name in stored if contents.aliases.get(name, "").startswith(TRAINING)}
+    return Training(
+        contents.training,
+        {name: archive.reader.deferred(name) for name in stored if name not in aliases},
+        aliases,
+        {
+            path: padded(text.dtype, text.shape, archive.reader.text_bytes(path))
+            for path, text in contents.texts.items()
+            if path.startswith(f"/{TRAINING}")
+        },
+    )
+
+
 def _texts(archive: Archive, prefix: str, arrays: Container[str]) -> dict[str, Any]:
-    """The texts as they are, but for tokens of parameters that are left out."""
+    """The texts of the model as they are, but for tokens of parameters that are left out."""
     texts = {}
     tokens = "/tokens/" + prefix.replace(".", "/")
     for path, text in archive.reader.contents.texts.items():
+        if path.startswith(f"/{TRAINING}"):
+            continue
         new = path
         if path.startswith("/tokens/"):
             name = path.removeprefix(tokens)
@@ -100,10 +126,14 @@ def _kinds(archive: Archive, block: str) -> dict[str, str]:
     """Block path, relative -> kind: from the architecture, or else from the HDF5 groups."""
     if archive.has_architecture and not block:
         return kinds_of(archive.checked.architecture)
-    from modelarchive.store.guarded import boundary
-
     root = "/parameters" + "".join(f"/{part}" for part in block.split(".") if part)
-    found = boundary.read_kinds(archive.reader.source, root)
+    if archive.path.is_dir():
+        kinds = archive.reader.contents.kinds
+        found = {path: kind for path, kind in kinds.items() if f"{path}/".startswith(f"{root}/")}
+    else:
+        from modelarchive.store.guarded import boundary
+
+        found = boundary.read_kinds(archive.reader.source, root)
     return {path.removeprefix(root).removeprefix("/").replace("/", "."): kind for path, kind in found.items()}
 
 

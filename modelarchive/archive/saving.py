@@ -11,11 +11,11 @@ import numpy as np
 from modelarchive import names
 from modelarchive.archive.choices import Choice, compressed
 from modelarchive.archive.documents import architecture_texts, json_texts, token_texts
-from modelarchive.archive.structure import place, take_apart
+from modelarchive.archive.structure import encoded, take_apart
+from modelarchive.archive.training import Training, training_of
 from modelarchive.errors import DeferredShapeError, UnsupportedDataError, counted
 from modelarchive.store.contents import block_group
 from modelarchive.store.deferred import Deferred
-from modelarchive.store.text import encode, encode_array
 from modelarchive.version import VERSION
 
 if TYPE_CHECKING:
@@ -58,26 +58,12 @@ def save(
     from modelarchive.store.layout import Layout
 
     members = take_apart(data)
-    texts = {}
-    problems = []
-    for name, array in members.strings.items():
-        try:
-            texts[f"/arrays/{name}"] = encode_array(array)
-        except ValueError as error:
-            problems.append((place(members.kinds, name), str(error)))
-    if problems:
-        raise UnsupportedDataError(problems, hint="nothing was written")
-    for name, (dtype, value) in members.literals.items():
-        texts[f"/arrays/{name}"] = encode(value, dtype=dtype)
-    # In the order of the structure, as it will be read and written again.
-    places = [f"/arrays/{name}" for name in members.kinds]
-    texts = {member: texts[member] for member in places if member in texts}
     layout = Layout(
         section="arrays",
         generator=generator(),
         arrays=members.arrays,
         aliases=members.aliases,
-        texts=texts,
+        texts=encoded(members, "/arrays/"),
         members=members.kinds,
         order=[member for member in members.kinds if member in members.arrays or member in members.aliases],
         compressed=compressed(compression, members.arrays),
@@ -90,6 +76,7 @@ def save_parameters(
     path: str | os.PathLike[str],
     *,
     metadata: Mapping[str, Any] | None = None,
+    training: object = None,
     compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
@@ -100,6 +87,7 @@ def save_parameters(
         block: An initialised block. A shared parameter is stored once, under all of its names.
         path: The file; an old one is replaced as a whole, or left as it was.
         metadata: Anything JSON can say, under string keys.
+        training: As in :func:`save_model`.
         compression: As in :func:`save`; names are the structural ones.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
@@ -108,16 +96,21 @@ def save_parameters(
         DeferredShapeError: Parameters have no values yet; lists all of them.
         OSError: The file cannot be written.
     """
-    kinds = {name: _kind(child) for name, child in block.named_blocks()}
     write_model(
         path,
         initialized(block),
-        kinds=kinds,
+        kinds=kinds_in(block),
         texts=json_texts(metadata=metadata),
+        training=None if training is None else training_of(training),
         compression=compression,
         durable=durable,
         progress=progress,
     )
+
+
+def kinds_in(block: Block) -> dict[str, str]:
+    """Path -> kind of a block and of every one inside; "" is the block itself."""
+    return {name: _kind(child) for name, child in block.named_blocks()}
 
 
 def _kind(block: Block) -> str:
@@ -136,6 +129,7 @@ def save_model(
     inputs: Any = None,
     metadata: Mapping[str, Any] | None = None,
     tokens: Mapping[str, Sequence[str]] | None = None,
+    training: object = None,
     compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
@@ -149,6 +143,7 @@ def save_model(
             was called what it was given last.
         metadata: Anything JSON can say, under string keys: licence, training data, measured accuracy.
         tokens: Parameter name -> the word that each of its rows belongs to, for embeddings.
+        training: What training goes on from, whatever :func:`save` takes; it lies beside the parameters.
         compression: As in :func:`save`; names are the structural ones.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
@@ -174,6 +169,7 @@ def save_model(
         parameters,
         kinds=kinds_of(described.architecture),
         texts=texts,
+        training=None if training is None else training_of(training),
         compression=compression,
         durable=durable,
         progress=progress,
@@ -186,6 +182,7 @@ def write_model(
     *,
     kinds: Mapping[str, str],
     texts: Mapping[str, Any],
+    training: Training | None = None,
     compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
@@ -198,6 +195,7 @@ def write_model(
         parameters: Structural name -> array, or one to be read when it is its turn; in the model's order.
         kinds: Block path -> kind; "" is the model itself.
         texts: HDF5 path -> encoded text.
+        training: What lies beside the parameters.
         compression: As in :func:`save`; a shared parameter goes by the first of its names.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
@@ -215,12 +213,18 @@ def write_model(
         else:
             canonical[id(array)] = name
             arrays[name] = array
+    texts = dict(texts)
+    if training is not None:
+        arrays |= training.arrays
+        aliases |= training.aliases
+        texts |= training.texts
     layout = Layout(
         section="parameters",
         generator=generator(),
         arrays=arrays,
         aliases=aliases,
-        texts=dict(texts),
+        texts=texts,
+        training=None if training is None else training.members,
         order=list(parameters),
         kinds={block_group(path): kind for path, kind in kinds.items()},
         stream=stream,
@@ -265,13 +269,13 @@ def write_dict(
 
 
 def initialized(block: Block) -> dict[str, np.ndarray]:
-    """Structural name -> array of every parameter; a shared parameter is the same array object.
+    """Structural name -> array of all that is stored, parameters and constants; a shared one is the same object.
 
     Raises:
         DeferredShapeError: Some have no values yet; lists all of them.
         UnsupportedDataError: A name is outside the grammar.
     """
-    parameters = block.collect_params()
+    parameters = block.collect_stored()
     problems = [(name, problem) for name in parameters if (problem := names.problem_with_name(name))]
     if problems:
         raise UnsupportedDataError(problems, hint="rename the attributes")

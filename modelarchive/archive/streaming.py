@@ -108,7 +108,7 @@ def _entry(name: str, shape: Sequence[int], dtype: np.dtype) -> Deferred:
 
 def _declared(checked: Checked, announced: dict[str, Deferred] | None) -> dict[str, Deferred]:
     """The parameters of an architecture; a shared one is the same object under each of its names."""
-    parameters = checked.block.collect_params()
+    parameters = checked.block.collect_stored()
     entries: dict[int, Deferred] = {}
     found = {}
     mismatched = {}

@@ -13,6 +13,7 @@ from modelarchive import dtypes, names, tensors
 from modelarchive.errors import FormatError, UnsupportedDataError
 from modelarchive.store.contents import CONTAINERS, is_flat_dict
 from modelarchive.store.deferred import Deferred
+from modelarchive.store.text import EncodedText, encode, encode_array
 
 #: Structures nest at most so deep; the guard's limit on HDF5 groups is the same.
 MAX_DEPTH: Final = names.MAX_PARTS
@@ -41,11 +42,12 @@ class Members:
     places: dict[Hashable, str] = field(default_factory=dict)
 
 
-def take_apart(data: object) -> Members:
+def take_apart(data: object, *, where: str = "data") -> Members:
     """Take a structure apart.
 
     Args:
         data: An array, number, string or None, or a list, tuple or dict (its keys strings or integers) of such.
+        where: What it is called in errors.
 
     Raises:
         UnsupportedDataError: Something in it cannot be stored; all such places are listed.
@@ -55,12 +57,37 @@ def take_apart(data: object) -> Members:
     root = _container(data)
     if root is None:
         members.kinds[""] = "single"
-        _take(data, SINGLE, "data", members, problems, above=())
+        _take(data, SINGLE, where, members, problems, above=())
     else:
-        _take(data, "", "data", members, problems, above=())
+        _take(data, "", where, members, problems, above=())
     if problems:
         raise UnsupportedDataError(problems, hint="nothing was written")
     return members
+
+
+def encoded(members: Members, root: str, *, where: str = "data") -> dict[str, EncodedText]:
+    """HDF5 path -> encoded text of every string and literal, in the order of the structure.
+
+    Args:
+        members: The structure.
+        root: What their HDF5 paths begin with, ``/arrays/``.
+        where: What the structure is called in errors.
+
+    Raises:
+        UnsupportedDataError: Strings cannot be stored; all such places are listed.
+    """
+    texts = {}
+    problems = []
+    for path, array in members.strings.items():
+        try:
+            texts[path] = encode_array(array)
+        except ValueError as error:
+            problems.append((place(members.kinds, path, where), str(error)))
+    if problems:
+        raise UnsupportedDataError(problems, hint="nothing was written")
+    texts |= {path: encode(value, dtype=dtype) for path, (dtype, value) in members.literals.items()}
+    # In the order of the structure, as it will be read and written again.
+    return {root + path: texts[path] for path in members.kinds if path in texts}
 
 
 def put_together(kinds: Mapping[str, str], leaf: Callable[[str], Any]) -> Any:
@@ -103,9 +130,9 @@ def put_together(kinds: Mapping[str, str], leaf: Callable[[str], Any]) -> Any:
     return built[""][0]
 
 
-def place(kinds: Mapping[str, str], path: str) -> str:
+def place(kinds: Mapping[str, str], path: str, where: str = "data") -> str:
     """A member's path as Python writes it: ``data['a'][0]``."""
-    words = "data"
+    words = where
     links = path.split("/") if kinds[""] != "single" else []
     for number, link in enumerate(links):
         owner = kinds["/".join(links[:number])]

@@ -11,6 +11,7 @@ from modelarchive.errors import IntegrityError, ModelArchiveError
 from modelarchive.store.contents import Contents, block_group
 from modelarchive.store.digest import digest
 from modelarchive.store.reader import Reader
+from modelarchive.store.sharded import ShardedReader
 
 if TYPE_CHECKING:
     from modelarchive.architecture import Checked
@@ -83,6 +84,27 @@ def verify(reader: Reader, architecture: Callable[[], Checked] | None, progress:
         + sum(text.nbytes for text in contents.texts.values()),
         has_architecture=architecture is not None,
         foreign=tuple(foreign),
+    )
+
+
+def verify_shards(reader: ShardedReader, progress: Progress | None = None) -> Report:
+    """Check every shard of an open folder; that they are those of its index and cover each array is known by then."""
+    damaged: dict[str, tuple[str, str]] = {}
+    reports = []
+    for name, shard in reader.shards.items():
+        try:
+            reports.append(verify(shard, None, progress))
+        except IntegrityError as error:
+            damaged |= {f"{name}: {part}": said for part, said in error.damaged.items()}
+    if damaged:
+        raise IntegrityError(damaged, file=reader.source.path, hint=_AGAIN)
+    return Report(
+        file=str(reader.source.path),
+        arrays=len(reader.contents.arrays),
+        texts=len(reader.contents.texts),
+        nbytes=sum(report.nbytes for report in reports),
+        has_architecture=False,
+        foreign=tuple(f"{report.file}: {path}" for report in reports for path in report.foreign),
     )
 
 
@@ -204,7 +226,9 @@ def _differences(index: Contents, hdf5: Contents) -> dict[str, tuple[str, str]]:
 
 def _claims(contents: Contents) -> dict[str, str]:
     claims = {"/": f"{contents.section} written by {contents.generator!r}"}
-    for name in contents.order:
+    known = {*contents.order}
+    training = [name for name in (*contents.arrays, *contents.aliases) if name not in known]
+    for name in (*contents.order, *training):
         if name in contents.arrays or name in contents.aliases:
             entry = contents.entry(name)
             place = f"at {entry.offset}" if entry.nbytes else "empty"
@@ -215,6 +239,7 @@ def _claims(contents: Contents) -> dict[str, str]:
     for path, text in contents.texts.items():
         place = f"at {text.offset}" if text.nbytes else "empty"
         claims[path] = f"{text.dtype} {text.shape} {text.itemsize} bytes each, {place}"
-    for path, kind in (contents.members or {}).items():
-        claims.setdefault(f"/arrays/{path}".rstrip("/"), kind)
+    for root, members in contents.structures.items():
+        for path, kind in members.items():
+            claims.setdefault(f"{root}/{path}".rstrip("/"), kind)
     return claims

@@ -16,7 +16,7 @@ from modelarchive.cli.options import COMMANDS
 from modelarchive.cli.outcome import DONE, INTERRUPTED, WRONG_USE, complain, failed
 
 #: The modules that bring the commands, in the order of the help. Each has `add(commands)`.
-_GROUPS: Final = ("look", "check", "difference", "sign", "parts", "convert", "upkeep", "forward", "demo")
+_GROUPS: Final = ("look", "view", "check", "difference", "sign", "parts", "convert", "upkeep", "forward", "demo")
 
 _EPILOG: Final = """\
 exit codes: 0 done; 1 the answer is no (damaged, different, not verified);

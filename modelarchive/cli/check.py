@@ -33,7 +33,9 @@ def verify(chosen: argparse.Namespace) -> int:
         raise WrongUseError("--signature is for one FILE and a --key")
     records = []
     worst = DONE
-    for path in chosen.files:
+    from modelarchive.cli.runs import checkpoints_in
+
+    for path in (each for file in chosen.files for each in list(checkpoints_in(file).values()) or [file]):
         code, record = _verify_one(path, chosen)
         records.append(record)
         worst = max(worst, code)
@@ -86,7 +88,7 @@ def _verify_one(path: Path, chosen: argparse.Namespace) -> tuple[int, dict[str, 
 
 def _read_foreign(path: Path, chosen: argparse.Namespace, record: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """Read all of a file of another system, which has no digests: at most the checksums of a zip file."""
-    from modelarchive.cli.content import opened
+    from modelarchive.models.content import opened
 
     with opened(path) as content:
         arrays = {name: leaf for name, leaf in content.leaves.items() if leaf.shares is None}

@@ -51,8 +51,8 @@ def add(commands: Commands) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """``modelarchive convert``."""
     from modelarchive import formats, models
-    from modelarchive.cli.content import size_of
     from modelarchive.models import reading
+    from modelarchive.models.content import size_of
 
     size = size_of(chosen.source)
     inputs = [_declaration(text) for text in chosen.input] if chosen.input else None

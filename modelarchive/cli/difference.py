@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,8 +15,8 @@ from modelarchive.cli.outcome import DONE, NO
 from modelarchive.cli.output import Column
 
 if TYPE_CHECKING:
-    from modelarchive.cli.content import Content
-    from modelarchive.compare import Differences, Side
+    from modelarchive.compare import Differences
+    from modelarchive.models.content import Content
 
 #: Characters of a value that are shown; --json has all of it.
 _LONGEST: Final = 80
@@ -33,13 +32,13 @@ def add(commands: Commands) -> None:
 def diff(chosen: argparse.Namespace) -> int:
     """``modelarchive diff``: 1 if anything differs."""
     from modelarchive import compare
-    from modelarchive.cli.content import opened
+    from modelarchive.models.content import opened
 
     with opened(chosen.first) as first, opened(chosen.second) as second:
         # An archive without an architecture differs from one with it; a format that has none does not tell.
         both = (first, second)
         is_whole = all(each.archive is not None for each in both) or all(each.architecture is not None for each in both)
-        found = compare.diff(*(_side(each, is_whole=is_whole) for each in both))
+        found = compare.diff(*(each.side(is_whole=is_whole) for each in both))
     remarks = [remark for each in both for remark in _remarks(each, is_whole=is_whole)]
     if chosen.json:
         output.as_json({"is_equal": not found, **_record(found), "remarks": remarks})
@@ -65,17 +64,6 @@ def diff(chosen: argparse.Namespace) -> int:
     for remark in remarks:
         output.say(f"  {remark}", style="yellow")
     return NO if found else DONE
-
-
-def _side(content: Content, *, is_whole: bool) -> Side:
-    from modelarchive import compare
-
-    if content.archive is not None:
-        side = compare.of_archive(content.archive)
-        return side if is_whole else replace(side, architecture=None)
-    leaves = {name: compare.described(leaf.dtype, leaf.shape) for name, leaf in content.leaves.items()}
-    architecture = content.architecture if is_whole else None
-    return compare.of_parameters(leaves, content.arrays, content.tokens, architecture, content.metadata)
 
 
 def _remarks(content: Content, *, is_whole: bool) -> Iterator[str]:

@@ -36,7 +36,7 @@ def add(commands: Commands) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """``modelarchive run``."""
     import modelarchive
-    from modelarchive.cli.content import refuse_foreign
+    from modelarchive.models.content import refuse_foreign
 
     refuse_foreign(chosen.file)
     with modelarchive.open(chosen.file) as archive:
@@ -136,8 +136,8 @@ def _write(path: Path, results: dict[str, np.ndarray]) -> None:
 
 
 def _record(array: np.ndarray) -> dict[str, Any]:
-    from modelarchive.cli.look import stats
+    from modelarchive.statistics import statistics
 
-    found = stats(array)
-    ends = {end: found[end] for end in ("least", "greatest")}
+    found = statistics([array.reshape(-1)], array.size)
+    ends = {end: getattr(found, end, None) for end in ("least", "greatest")}
     return {"dtype": str(array.dtype), "shape": list(array.shape), **ends}

@@ -41,14 +41,15 @@ class Column:
 
 
 class Signs(NamedTuple):
-    """What the terminal can show for the middle of a name, and for the line below titles."""
+    """What the terminal can show for the middle of a name, for the line below titles, and for bars from none up."""
 
     ellipsis: str
     rule: str
+    bars: str
 
 
-UNICODE: Final = Signs("…", "─")
-ASCII: Final = Signs("...", "-")
+UNICODE: Final = Signs("…", "─", " ▁▂▃▄▅▆▇█")
+ASCII: Final = Signs("...", "-", " .:-=+*#@")
 
 
 def folded(line: str, columns: int, *, hang: int | None = None) -> list[str]:

@@ -16,16 +16,12 @@ from modelarchive.cli.outcome import DONE, complain, spelled
 from modelarchive.cli.output import Column
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from modelarchive.cli.content import Content, Leaf
+    from modelarchive.models.content import Content, Leaf
 
 #: Lines of notes that a terminal shows.
 _MOST_NOTES: Final = 20
 #: Characters of a text that stands in the table.
 _LONGEST_VALUE: Final = 40
-#: Numbers looked at together by `--stats`.
-_PIECE: Final = 1 << 20
 
 
 def add(commands: Commands) -> None:
@@ -36,13 +32,18 @@ def add(commands: Commands) -> None:
     show.add_argument("file", type=Path, metavar="FILE")
     how = show.add_mutually_exclusive_group()
     how.add_argument("--tree", action="store_true", help="the tree of blocks instead of the table")
-    how.add_argument("--stats", action="store_true", help="the values too: least, greatest, mean, deviation, NaNs")
+    how.add_argument(
+        "--stats", action="store_true", help="the values too: least, greatest, mean, deviation, histogram, NaNs"
+    )
 
 
 def run(chosen: argparse.Namespace) -> int:
     """``modelarchive show``."""
-    from modelarchive.cli.content import opened
+    from modelarchive.cli import runs
+    from modelarchive.models.content import opened
 
+    if found := runs.checkpoints_in(chosen.file):
+        return runs.show(chosen.file, found, as_json=chosen.json)
     with opened(chosen.file) as content:
         if chosen.json:
             output.as_json(_record(content, with_stats=chosen.stats))
@@ -54,7 +55,7 @@ def run(chosen: argparse.Namespace) -> int:
         if chosen.tree:
             _tree(content, network)
         elif chosen.stats:
-            _stats_table(content.arrays)
+            _stats_table(content)
         else:
             _table(content, network.kinds)
         if content.archive is None:
@@ -82,6 +83,10 @@ def _facts(content: Content, network: Network) -> Iterator[tuple[str, list[str]]
         yield "compressed", [f"{count}, {output.size(before)} -> {output.size(after)}"]
     if archive is not None:
         yield "written by", [archive.reader.contents.generator or "unknown"]
+        from modelarchive.cli.runs import training_lines
+
+        if beside := list(training_lines(archive)):
+            yield "training", beside
     else:
         yield "digests", ["none: nothing tells whether it is as it was written"]
     yield from _model(content, network)
@@ -150,53 +155,21 @@ def _shortened(leaf: Leaf) -> str:
     return text if is_whole else f"{text[: _LONGEST_VALUE - 3]}..."
 
 
-def _stats_table(arrays: Mapping[str, np.ndarray]) -> None:
+def _stats_table(content: Content) -> None:
     names = ["least", "greatest", "mean", "deviation"]
     rows = []
     is_finite = True
-    for name, array in arrays.items():
-        found = stats(array)
-        cells = ["" if found[each] is None else f"{found[each]:.4g}" for each in names]
-        bad = found["not_finite"]
+    for name, found in content.statistics():
+        if found is None:
+            continue
+        cells = ["" if (value := getattr(found, each)) is None else f"{value:.4g}" for each in names]
+        bad = found.not_finite
         is_finite = is_finite and not bad
-        rows.append((name, *cells, f"{found['zeros']:,}", (f"{bad:,}", "bold red" if bad else "")))
+        drawn = output.bars(found.histogram.counts) if found.histogram else ""
+        rows.append((name, *cells, f"{found.zeros:,}", drawn, (f"{bad:,}", "bold red" if bad else "")))
     columns = [Column("name", is_name=True), *(Column(title, is_number=True) for title in [*names, "zeros"])]
+    columns.append(Column("histogram", is_optional=True))
     output.table([*columns, Column("not finite", is_number=True, is_optional=is_finite)], rows)
-
-
-def stats(array: np.ndarray) -> dict[str, Any]:
-    """Least, greatest, mean and deviation of the finite values, and counts of zeros and of values not finite.
-
-    The four are None where there is no finite value, and for complex numbers.
-    """
-    import numpy as np
-
-    flat = array.reshape(-1)
-    is_complex = flat.dtype.kind == "c"
-    zeros = finite = 0
-    total, least, greatest = 0.0, np.inf, -np.inf
-    with np.errstate(over="ignore", invalid="ignore"):
-        for piece in _pieces(flat):
-            good = piece[np.isfinite(piece)]
-            zeros += int(np.count_nonzero(piece == 0))
-            finite += good.size
-            if good.size and not is_complex:
-                total += float(good.sum())
-                least, greatest = min(least, float(good.min())), max(greatest, float(good.max()))
-        found: dict[str, Any] = dict.fromkeys(("least", "greatest", "mean", "deviation"))
-        found |= {"zeros": zeros, "not_finite": int(flat.size - finite)}
-        if finite and not is_complex:
-            mean = total / finite
-            squares = sum(float(np.square(piece[np.isfinite(piece)] - mean).sum()) for piece in _pieces(flat))
-            found |= {"least": least, "greatest": greatest, "mean": mean, "deviation": float(np.sqrt(squares / finite))}
-    return found
-
-
-def _pieces(flat: np.ndarray) -> Iterator[np.ndarray]:
-    """Runs of the values in double precision: a large array is not copied as a whole."""
-    for start in range(0, flat.size, _PIECE):
-        piece = flat[start : start + _PIECE]
-        yield piece if piece.dtype.kind == "c" else piece.astype("float64")
 
 
 def _tree(content: Content, network: Network) -> None:
@@ -279,8 +252,9 @@ def _record(content: Content, *, with_stats: bool) -> dict[str, Any]:
             "digest": leaf.digest,
             "shares": leaf.shares,
         }
-        if with_stats and name in content.arrays:
-            arrays[name]["stats"] = stats(content.arrays[name])
+    if with_stats:
+        for name, found in content.statistics():
+            arrays[name]["stats"] = None if found is None else found.as_json() | {"not_finite": found.not_finite}
     record = {
         "file": str(content.path),
         "format": content.format,

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from modelarchive.cli.layout import ASCII, UNICODE, Grid, Line, Signs, folded, shortened
@@ -150,6 +151,15 @@ def size(nbytes: int) -> str:
 def shape(lengths: Sequence[object]) -> str:
     """``shape((6, 1, 5, 5))`` is ``"6 x 1 x 5 x 5"``; a scalar's is empty brackets."""
     return " x ".join(map(str, lengths)) if lengths else "()"
+
+
+def bars(counts: Sequence[int], columns: int = 16) -> str:
+    """Counts as a row of bars, neighbours taken together; a bar is there wherever anything is."""
+    steps = UNICODE.bars if _has_unicode(sys.stdout) else ASCII.bars
+    edges = [round(at * len(counts) / columns) for at in range(columns + 1)]
+    sums = [sum(counts[start:stop]) for start, stop in pairwise(edges)]
+    most = max(max(sums), 1)
+    return "".join(steps[-(-each * (len(steps) - 1) // most)] for each in sums)
 
 
 def width(stream: IO[str]) -> int | None:

@@ -9,9 +9,9 @@ from typing import Any
 from modelarchive import errors
 from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command, add_output, add_patterns, children, pairs
-from modelarchive.cli.content import refuse_foreign
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.cli.output import Column
+from modelarchive.models.content import refuse_foreign
 
 _STYLES = {"copied": "green", "frozen": "cyan", "mismatched": "red", "unexpected": "yellow"}
 

@@ -32,7 +32,7 @@ def sign(chosen: argparse.Namespace) -> int:
     """``modelarchive sign``."""
     import modelarchive
     from modelarchive import signing
-    from modelarchive.cli.content import refuse_foreign
+    from modelarchive.models.content import refuse_foreign
 
     refuse_foreign(chosen.file)
     if chosen.message:

@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
 def repack(chosen: argparse.Namespace) -> int:
     """``modelarchive repack``."""
     from modelarchive import maintenance
-    from modelarchive.cli.content import refuse_foreign
+    from modelarchive.models.content import refuse_foreign
 
     refuse_foreign(chosen.file)
     before = chosen.file.stat().st_size
@@ -89,7 +89,7 @@ def _conversions(converted: list[Conversion]) -> None:
 def reindex(chosen: argparse.Namespace) -> int:
     """``modelarchive reindex``."""
     from modelarchive import maintenance
-    from modelarchive.cli.content import refuse_foreign
+    from modelarchive.models.content import refuse_foreign
 
     for path in chosen.files:
         refuse_foreign(path)

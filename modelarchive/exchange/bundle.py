@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from modelarchive import dtypes, names, tensors
+from modelarchive import dtypes, markup, names, tensors
 from modelarchive.archive import Archive
 from modelarchive.archive.choices import Choice
 from modelarchive.archive.documents import architecture_texts, json_texts, token_texts
 from modelarchive.archive.saving import initialized, kinds_of, write_dict, write_model
-from modelarchive.errors import ConversionError, ParameterError, SpecError
+from modelarchive.archive.training import training_of
+from modelarchive.errors import ConversionError, ParameterError, SpecError, UnsupportedDataError
 from modelarchive.store.deferred import Deferred
 
 if TYPE_CHECKING:
@@ -113,6 +114,27 @@ class Bundle:
         """Keep what the architecture is now."""
         if self.known is not None:
             self.known.content  # noqa: B018 - which is kept when it is asked for first
+
+    def _repr_html_(self) -> str:
+        """Its arrays as a tree, and what was changed or lost, for a notebook."""
+        found = {name: f"{each.dtype} {each.shape}" for name, each in deferred(self.parameters).items()}
+        shown = markup.tree("Bundle", {"": f"{len(found)} arrays"} | found)
+        return shown + (
+            markup.table(("where", "what"), [(note.where, note.what) for note in self.notes]) if self.notes else ""
+        )
+
+    def state(self) -> Bundle:
+        """The same without constants of the network's forwards, for formats that hold no more than parameters."""
+        from modelarchive.architecture.constants import constants_of
+
+        constants = constants_of(self.architecture or {}) & self.parameters.keys()
+        if not constants:
+            return self
+        kept = [name for name in self.parameters if name not in constants]
+        if isinstance(self.parameters, Parameters):
+            entries = self.parameters.entries
+            return replace(self, parameters=Parameters({name: entries[name] for name in kept}))
+        return replace(self, parameters={name: self.parameters[name] for name in kept})
 
     def checked(self) -> Checked:
         """The architecture, checked once for as long as it stays as it was then.
@@ -233,6 +255,7 @@ def save_bundle(
     path: str | os.PathLike[str],
     bundle: Bundle,
     *,
+    training: object = None,
     compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
@@ -242,6 +265,7 @@ def save_bundle(
     Args:
         path: The archive; an old file is replaced as a whole, or left as it was.
         bundle: What to write. Names that are no parameter names are kept as they are, in a dict of arrays.
+        training: As in :func:`modelarchive.save_model`.
         compression: As in :func:`modelarchive.save`.
         durable: As in :func:`modelarchive.save`.
         progress: As in :func:`modelarchive.save`.
@@ -273,19 +297,34 @@ def save_bundle(
         entries = {name: entries[name] for name in expected}
         kinds = kinds_of(bundle.architecture)
     elif (reason := _no_parameters(entries)) is not None:
+        if training is not None:
+            raise UnsupportedDataError(
+                [("training", f"lies beside parameters only: {reason}")], hint="nothing was written"
+            )
         return _save_as_dict(path, bundle, entries, reason, compression=compression, durable=durable, progress=progress)
     texts |= token_texts(bundle.tokens, {name: entry.shape[:1] for name, entry in entries.items()})
-    write_model(path, entries, kinds=kinds, texts=texts, compression=compression, durable=durable, progress=progress)
+    write_model(
+        path,
+        entries,
+        kinds=kinds,
+        texts=texts,
+        training=None if training is None else training_of(training),
+        compression=compression,
+        durable=durable,
+        progress=progress,
+    )
     return []
 
 
 def _of_archive(archive: Archive) -> Bundle:
+    has_training = archive.reader.contents.training is not None
     return Bundle(
         Parameters(archive.deferred(_stored_names(archive))),
         archive.architecture if archive.has_architecture else None,
         "" if archive.has_architecture else "the archive holds parameters only",
         dict(archive.metadata),
         archive.tokens,
+        [Note("(training)", "left out: what training goes on from is in the archive only")] if has_training else [],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import mmap
 import os
@@ -9,6 +10,7 @@ import stat
 import sys
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,6 +72,14 @@ class MappedFile:
         """A descriptor of the same file, for the caller to close; its position is the file's own."""
         return os.dup(self._descriptor)
 
+    def stream(self) -> io.BufferedIOBase | io.RawIOBase:
+        """The same file, to be read from anywhere, for the caller to close."""
+        return os.fdopen(self.open(), "rb")
+
+    def part(self, offset: int, size: int) -> FilePart:
+        """A part of the file as a file of its own; the caller has checked that it is inside."""
+        return FilePart(self, offset, size)
+
     def array(self, offset: int, dtype: np.dtype, shape: tuple[int, ...], order: str = "C") -> Deferred:
         """The array at `offset`, whose extent the caller has checked: a view of the map, or read on its own."""
         return Deferred(
@@ -101,3 +111,56 @@ class MappedFile:
             if not count:
                 raise OSError(f"{self.path} became shorter while it was read")
             done += count
+
+
+class FilePart:
+    """A file that lies in another one as it is, such as a member of a zip file.
+
+    Attributes:
+        path: The file that it is in.
+        size: Its bytes.
+    """
+
+    def __init__(self, whole: MappedFile, offset: int, size: int) -> None:
+        self._whole = whole
+        self._offset = offset
+        self.path = whole.path
+        self.size = size
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Up to `nbytes` bytes from `offset`; fewer at its end."""
+        return self._whole.read(self._offset + offset, max(0, min(nbytes, self.size - offset)))
+
+    def stream(self) -> io.RawIOBase:
+        """The same, to be read from anywhere, for the caller to close."""
+        return _Stream(self)
+
+
+class _Stream(io.RawIOBase):
+    """A part of a file as zipfile reads it."""
+
+    def __init__(self, part: FilePart) -> None:
+        self._part = part
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._part.size}[whence]
+        if start + offset < 0:
+            raise ValueError("a position before the beginning")
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        found = self._part.read(self._position, len(buffer))
+        buffer[: len(found)] = found
+        self._position += len(found)
+        return len(found)

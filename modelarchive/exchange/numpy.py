@@ -78,7 +78,7 @@ def write(
         ConversionError: Several arrays into an .npy file, or a dtype that NumPy has no code for.
         OSError: The file cannot be written.
     """
-    bundle = bundle_of(source)
+    bundle = bundle_of(source).state()
     entries = deferred(bundle.parameters)
     is_single = Path(os.fsdecode(path)).suffix == ".npy"
     if is_single and len(entries) != 1:

@@ -91,7 +91,7 @@ def write(
         ConversionError: Arrays are of dtypes that safetensors has no code for; lists all of them.
         OSError: A file cannot be written.
     """
-    bundle = bundle_of(source)
+    bundle = bundle_of(source).state()
     entries = deferred(bundle.parameters)
     problems = [
         (name, f"safetensors has no code for {entry.dtype}")
@@ -124,7 +124,7 @@ def _read_file(path: Path) -> Bundle:
     notes = _unknown(header)
     if "modelarchive" in metadata:
         # An archive is a safetensors file too; HDF5's own bytes are declared in it as arrays.
-        metadata = {key: value for key, value in metadata.items() if key != "modelarchive"}
+        metadata = {key: value for key, value in metadata.items() if key not in ("modelarchive", "total_parameters")}
         entries = {name: entry for name, entry in entries.items() if not name.startswith("__hdf5__.")}
         what = "is a model archive, of which the arrays alone are read: modelarchive.open() gives all of it"
         notes.append(Note("(archive)", what))

@@ -221,7 +221,7 @@ def owners_of(block: Block, stored: Mapping[str, Any]) -> tuple[dict[int, str], 
     """``id`` of each parameter -> the name under which its array is stored; and what is missing, as problems."""
     found: dict[int, str] = {}
     missing: dict[int, str] = {}
-    for name, parameter in block.collect_params().items():
+    for name, parameter in block.collect_stored().items():
         if name in stored:
             found.setdefault(id(parameter), name)
         else:

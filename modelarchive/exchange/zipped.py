@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zipfile
 import zlib
@@ -10,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from modelarchive.errors import FormatError, UnsafeFileError
-from modelarchive.exchange.mapped import MappedFile
+from modelarchive.exchange.mapped import FilePart, MappedFile
 from modelarchive.formats.refusing import refusal
 
 #: Bytes moved at a time.
@@ -52,7 +51,7 @@ class Member(NamedTuple):
     checksum: int
 
 
-def members(file: MappedFile, *, most: Callable[[int], int]) -> list[Member]:
+def members(file: MappedFile | FilePart, *, most: Callable[[int], int]) -> list[Member]:
     """The members of a zip file, in its order.
 
     Args:
@@ -64,7 +63,7 @@ def members(file: MappedFile, *, most: Callable[[int], int]) -> list[Member]:
         UnsafeFileError: Members overlap, or claim more than they may.
     """
     try:
-        with os.fdopen(file.open(), "rb") as stream, zipfile.ZipFile(stream) as archive:
+        with file.stream() as stream, zipfile.ZipFile(stream) as archive:
             infos, behind = archive.infolist(), archive.start_dir
             is_remarked = bool(archive.comment) or any(info.comment for info in infos)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError, OverflowError) as error:
@@ -89,7 +88,7 @@ def members(file: MappedFile, *, most: Callable[[int], int]) -> list[Member]:
     return list(found.values())
 
 
-def _said_count(file: MappedFile) -> int:
+def _said_count(file: MappedFile | FilePart) -> int:
     """How many members a zip file says that it has.
 
     Raises:
@@ -125,7 +124,7 @@ def _expect_no_gaps(infos: list[zipfile.ZipInfo], found: Mapping[str, Member], b
             position, room = member.offset + member.stored, own
 
 
-def _member(file: MappedFile, info: zipfile.ZipInfo, most: Callable[[int], int]) -> Member:
+def _member(file: MappedFile | FilePart, info: zipfile.ZipInfo, most: Callable[[int], int]) -> Member:
     where = info.filename[:80]
     if "\0" in info.orig_filename:
         raise FormatError(f"{info.orig_filename[:80]!r} has a zero in its name, where some readers end it", hint=_AGAIN)
@@ -155,7 +154,7 @@ def _member(file: MappedFile, info: zipfile.ZipInfo, most: Callable[[int], int])
     return Member(info.filename, start, info.compress_size, info.file_size, is_compressed, info.CRC)
 
 
-def content(file: MappedFile, member: Member) -> bytes:
+def content(file: MappedFile | FilePart, member: Member) -> bytes:
     """The bytes of a member; never more than it claims.
 
     Raises:
@@ -171,7 +170,7 @@ def content(file: MappedFile, member: Member) -> bytes:
     return stored
 
 
-def inflate(file: MappedFile, member: Member, out: bytearray | memoryview, *, is_whole: bool) -> None:
+def inflate(file: MappedFile | FilePart, member: Member, out: bytearray | memoryview, *, is_whole: bool) -> None:
     """Inflate a deflated member into a buffer, as much as fits.
 
     Args:
@@ -202,5 +201,5 @@ def inflate(file: MappedFile, member: Member, out: bytearray | memoryview, *, is
         raise _damaged(file, member, "its checksum or size differs")
 
 
-def _damaged(file: MappedFile, member: Member, reason: str) -> FormatError:
+def _damaged(file: MappedFile | FilePart, member: Member, reason: str) -> FormatError:
     return FormatError(f"{member.name[:80]!r} is damaged: {reason}", file=file.path)

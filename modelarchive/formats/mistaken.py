@@ -187,11 +187,11 @@ FILES: Final[tuple[Mistake, ...]] = (
         "torch.save(torch.jit.load({name!r}).state_dict(), '{stem}-parameters.pt') keeps its parameters",
     ),
     Mistake(
-        "pt2",
-        "`torch.export` (`.pt2`)",
-        mistakes.zipped("archive_format", "serialized_exported_program.json"),
-        "is a program of torch.export (.pt2)",
-        "modelarchive.save_model('{stem}.h5', torch.export.load({name!r})) makes an archive of it",
+        "aotinductor",
+        "a package of compiled code (`.pt2` of AOTInductor)",
+        mistakes.zipped("archive_format"),
+        "is a package of compiled code (.pt2), without the program that it was made of",
+        "save that: torch.export.save(torch.export.export(model, (x,)), '{stem}-program.pt2')",
     ),
     Mistake(
         "zipped",

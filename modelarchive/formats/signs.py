@@ -135,9 +135,25 @@ def pickle_inside(members: Collection[str]) -> bool:
     return any(name == "data.pkl" or name.endswith("/data.pkl") for name in members)
 
 
+def program_inside(members: Collection[str]) -> bool:
+    """PyTorch's exported programs: one in JSON, in the layout of 2.8 and later, or in that before."""
+    return "serialized_exported_program.json" in members or any(
+        name.partition("/")[2].startswith("models/") and name.endswith(".json") for name in members
+    )
+
+
 def config_inside(members: Collection[str]) -> bool:
     """Keras': a configuration and weights."""
     return "config.json" in members and any(name.startswith("model.weights.") for name in members)
+
+
+def shards_of_archive(folder: Path) -> bool:
+    """An archive in several files: its index says so."""
+    try:
+        with (folder / "model.safetensors.index.json").open("rb") as file:
+            return b'"modelarchive"' in file.read(4096)
+    except OSError:
+        return False
 
 
 def weights_inside(folder: Path) -> bool:

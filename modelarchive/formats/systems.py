@@ -122,6 +122,7 @@ SYSTEMS: Final = {
             reads="everything",
             writes="everything",
             signs=(signs.archive,),
+            folder=signs.shards_of_archive,
         ),
         System(
             "safetensors",
@@ -182,6 +183,18 @@ SYSTEMS: Final = {
             extra="torch",
             frameworks=("torch",),
             mistakes=True,
+        ),
+        System(
+            "pt2",
+            "torch.export",
+            (".pt2",),
+            "a program of torch.export (.pt2)",
+            reads="whole models, without running what the file says",
+            members=signs.program_inside,
+            models=True,
+            alone=True,
+            extra="torch",
+            frameworks=("torch",),
         ),
         System(
             "onnx",

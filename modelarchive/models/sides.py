@@ -70,6 +70,7 @@ def _opened_file(path: str | os.PathLike[str], target: Any) -> Iterator[tuple[So
 def _of_archive(archive: Archive) -> tuple[Source, Inputs]:
     stored, notes = _network_in(archive)
     inputs = (lambda: list(archive.checked.inputs)) if archive.has_architecture else list
+    stored = {name: own for name, own in stored.items() if own not in archive.constants}
     return Source(archive.deferred(stored), archive.tokens, notes), inputs
 
 
@@ -96,7 +97,7 @@ def _key(path: str) -> str:
 def _of_bundle(bundle: Bundle) -> tuple[Source, Inputs]:
     notes = [str(note) for note in bundle.notes if note.where == "(architecture)"]
     inputs = list if bundle.architecture is None else lambda: list(bundle.checked().inputs)
-    return Source(deferred(bundle.parameters), bundle.tokens, notes), inputs
+    return Source(deferred(bundle.state().parameters), bundle.tokens, notes), inputs
 
 
 def _mistaken(target: Any) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from modelarchive.nn import check
 from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Array, Parameter
 from modelarchive.ops.activation import activate, checked_activation, checked_alpha, prelu
+from modelarchive.ops.epilogue import Epilogue
 from modelarchive.ops.precision import common_dtype, float_dtype
 from modelarchive.ops.reduction import log_softmax, softmax
 from modelarchive.ops.shapes import normal_axis
@@ -56,6 +57,10 @@ class Activation(_Elementwise):
         """The dtype of the input; integers become float64 but in relu and relu6, as in NumPy."""
         keeps = found[0].kind not in "biu" or self.activation in ("relu", "relu6")
         return found[0] if keeps else common_dtype(np.dtype(np.float64))
+
+    def joined(self, epilogue: Epilogue, dtype: np.dtype[Any]) -> Epilogue:
+        """What comes of an epilogue with this layer behind it."""
+        return epilogue.activated(self.activation, self.alpha)
 
     def forward(self, x: Array) -> Array:
         """Run the layer; a new array."""

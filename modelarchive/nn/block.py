@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from modelarchive import names
+from modelarchive import markup, names
 from modelarchive.errors import ParameterError
 from modelarchive.nn.calling import run
 from modelarchive.nn.parameter import Parameter, as_dtype, dtype_name, shape_text, unify
@@ -133,7 +133,7 @@ class Block:
             ]
 
     def collect_params(self, select: Patterns = None) -> dict[str, Parameter]:
-        """The parameters of this block and all below it.
+        """The parameters of this block and all below it, without constants of their forwards.
 
         Args:
             select: A pattern or several (``"features.*"``); None: all.
@@ -145,6 +145,18 @@ class Block:
             ValueError: A list or dict attribute holds blocks that are registered nowhere, so that
                 their parameters would be lost.
         """
+        found = {name: each for name, each in self.collect_stored().items() if each.persistent}
+        return found if select is None else {name: found[name] for name in names.select(found, select)}
+
+    def collect_stored(self) -> dict[str, Parameter]:
+        """All that is stored of this block and those below it: parameters, and constants of their forwards.
+
+        Returns:
+            As :meth:`collect_params`.
+
+        Raises:
+            ValueError: As :meth:`collect_params`.
+        """
         found: dict[str, Parameter] = {}
         blocks = list(self.named_blocks())
         registered = {id(block) for _, block in blocks}
@@ -152,7 +164,7 @@ class Block:
             block._refuse_unregistered(path, registered)
             for name, parameter in block._parameters.items():
                 found[f"{path}.{name}" if path else name] = parameter
-        return found if select is None else {name: found[name] for name in names.select(found, select)}
+        return found
 
     def _refuse_unregistered(self, path: str, registered: set[int]) -> None:
         for attribute, value in self.__dict__.items():
@@ -206,7 +218,7 @@ class Block:
 
     def cast(self, dtype: Any) -> None:
         """Convert all floating-point parameters to `dtype` ("float16", "bfloat16", ...)."""
-        for parameter in {id(found): found for found in self.collect_params().values()}.values():
+        for parameter in {id(found): found for found in self.collect_stored().values()}.values():
             if parameter.dtype.kind not in "biuc":
                 parameter.cast(dtype)
         for _, block in self.named_blocks():
@@ -308,6 +320,15 @@ class Block:
     def extra_repr(self) -> str:
         """What stands in the parentheses in the printed tree."""
         return ", ".join(f"{name}={shape_text(found.shape)}" for name, found in self._parameters.items())
+
+    def _repr_html_(self) -> str:
+        """The tree of blocks and parameters, for a notebook."""
+        found = {}
+        for path, block in self.named_blocks():
+            found[path] = type(block).__name__ if path else ""
+            for name, each in block._parameters.items():
+                found[names.joined(path, name)] = f"{dtype_name(each.dtype)} {shape_text(each.shape)}"
+        return markup.tree(type(self).__name__, found)
 
     def __repr__(self) -> str:
         """The tree of blocks, indented."""

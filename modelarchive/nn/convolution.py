@@ -12,6 +12,7 @@ from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Array, Parameter
 from modelarchive.ops.activation import checked_activation
 from modelarchive.ops.convolution import convolution_shape, convolve
+from modelarchive.ops.epilogue import Epilogue
 from modelarchive.ops.precision import float_dtype
 from modelarchive.ops.windows import checked_layout, each, pairs, split
 
@@ -79,6 +80,14 @@ class _ConvolutionLayer(Layer):
             if not found or found % self.groups:
                 raise ValueError(f"expected input channels that {self.groups} groups divide, found {found}")
             self.weight.shape = self._weight_shape(found)
+
+    def channel_axis(self, rank: int) -> int:
+        """The axis of the channels of an output of so many axes."""
+        return rank - 1 if self._channels_last else 1
+
+    def forward(self, x: Array) -> Array:
+        """Run the layer; a new array."""
+        return self.finished(x, Epilogue(activation=self.activation))
 
     def result_dtype(self, *found: np.dtype[Any]) -> np.dtype[Any]:
         """The float dtype that input and parameters share."""
@@ -156,8 +165,8 @@ class _Convolution(_ConvolutionLayer):
         self._learn(shape)
         return result
 
-    def forward(self, x: Array) -> Array:
-        """Run the layer; a new array."""
+    def finished(self, x: Array, epilogue: Epilogue) -> Array:
+        """Run the layer and what follows; a new array."""
         return convolve(
             x,
             self.weight.data(),
@@ -167,7 +176,7 @@ class _Convolution(_ConvolutionLayer):
             dilation=self.dilation,
             groups=self.groups,
             channels_last=self._channels_last,
-            activation=self.activation,
+            epilogue=epilogue,
         )
 
 

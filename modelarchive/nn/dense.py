@@ -11,6 +11,7 @@ from modelarchive.nn import check
 from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Array, Parameter
 from modelarchive.ops.activation import checked_activation
+from modelarchive.ops.epilogue import Epilogue
 from modelarchive.ops.linear import linear
 from modelarchive.ops.normalisation import embed
 from modelarchive.ops.precision import float_dtype
@@ -88,10 +89,14 @@ class Dense(Layer):
 
     def forward(self, x: Array) -> Array:
         """Run the layer; a new array."""
+        return self.finished(x, Epilogue(activation=self.activation))
+
+    def finished(self, x: Array, epilogue: Epilogue) -> Array:
+        """Run the layer and what follows; a new array."""
         if self.flatten:
             x = x.reshape(len(x), self.in_units)
         bias = self.bias.data() if self.use_bias else None
-        return linear(x, self.weight.data(), bias, activation=self.activation)
+        return linear(x, self.weight.data(), bias, epilogue=epilogue)
 
 
 class Embedding(Layer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -13,8 +14,10 @@ from modelarchive import ops
 from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
 from modelarchive.nn.calling import at_node
+from modelarchive.nn.fusing import MAKER_OPS, activated, makes_new, over, run_as_one, together
 from modelarchive.nn.parameter import Parameter, as_dtype
 from modelarchive.nn.recording import RECORDER
+from modelarchive.nn.sequential import Sequential
 
 #: The result of a node or input by its name; with an index where it has several.
 Ref: TypeAlias = tuple[str, int | None]
@@ -79,6 +82,7 @@ class Graph(Block):
         self._nodes = tuple(nodes)
         self._outputs = tuple(outputs)
         self._drops = _last_uses(self._nodes, self._outputs)
+        self._plan = _planned(self._nodes, self._outputs)
         self._constants = {node.name: constant(node.arguments) for node in self._nodes if is_constant(node)}
         for name, parameter in (parameters or {}).items():
             self.adopt(name, parameter)
@@ -128,10 +132,20 @@ class Graph(Block):
         if len(inputs) != len(self._inputs):
             raise TypeError(f"expected {len(self._inputs)} inputs {list(self._inputs)}, found {len(inputs)}")
         values: dict[str, Any] = dict(zip(self._inputs, inputs, strict=True))
+        fuses = RECORDER.get() is None
+        done = -1
         try:
-            for node, drops in zip(self._nodes, self._drops, strict=True):
+            for position, (node, drops) in enumerate(zip(self._nodes, self._drops, strict=True)):
+                if position > done and node.inputs is not None:
+                    given = [picked(values, ref) for ref in node.inputs]
+                    result, more = self._fused(position, given) if fuses else (None, 0)
+                    done = position + more
+                    result = self._run(node, given) if result is None else result
+                    # A value that is dropped is freed before the next step, and not held by this list.
+                    del given
+                    values[self._nodes[done].name] = nesting.flattened(result)
+                    del result
                 if node.inputs is not None:
-                    values[node.name] = nesting.flattened(self._run(node, [picked(values, ref) for ref in node.inputs]))
                     for name in drops:
                         values.pop(name, None)
         except Exception as error:
@@ -139,6 +153,35 @@ class Graph(Block):
                 at_node(error, node.name, node.target, _explained(error, node, values))
             raise
         return nesting.nested(self._structure, [picked(values, ref) for ref in self._outputs])
+
+    def _fused(self, position: int, given: list[Any]) -> tuple[Any, int]:
+        """What a node and those that run with it give, or a node that writes over its input; and how many more ran.
+
+        None as the result where it runs by itself.
+        """
+        node, step = self._nodes[position], self._plan[position]
+        if node.verb == "op":
+            spare = step.spare if step.spare is not None and self._is_new(step.maker) else None
+            return (None, 0) if spare is None else (over(node.target, given, spare), 0)
+        if node.verb == "parameter":
+            return None, 0
+        block = self.find(node.target)
+        if step.followers:
+            blocks = [block, *(self.find(each) for each in step.followers)]
+            count = together(blocks)
+            if count > 1:
+                return run_as_one(blocks[:count], given[0]), count - 1
+        if step.spare is not None and self._is_new(step.maker):
+            return activated(block, given[step.spare]), 0
+        return None, 0
+
+    def _is_new(self, maker: Node | None) -> bool:
+        """Whether the result of a node is an array that nobody else holds."""
+        if maker is None or maker.verb == "parameter":
+            return False
+        if maker.verb == "op":
+            return maker.target in MAKER_OPS
+        return gives_new(self.find(maker.target))
 
     def _run(self, node: Node, inputs: list[Any]) -> Any:
         if node.verb == "op":
@@ -260,6 +303,55 @@ def picked(values: Mapping[str, Any], ref: Ref) -> Any:
         has = f"{len(value)} outputs, choose one by [name, index]" if index is None else "one output"
         raise ValueError(f"{name!r} has {has}")
     return value if index is None else value[index]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What can be saved at a node.
+
+    Attributes:
+        followers: The blocks of the next nodes, at most two, while each works on nothing but the result before it, and
+            nothing else does.
+        spare: The place of an input that nothing else uses, neither another node nor the caller.
+        maker: The node that made it.
+    """
+
+    followers: tuple[str, ...] = ()
+    spare: int | None = None
+    maker: Node | None = None
+
+
+def _planned(nodes: Sequence[Node], outputs: Sequence[Ref]) -> list[_Step]:
+    """For each node what can be saved there."""
+    uses = Counter(name for node in nodes for name, _ in node.inputs or ())
+    uses.update(name for name, _ in outputs)
+    makers = {node.name: node for node in nodes if node.inputs is not None and uses[node.name] == 1}
+    steps = []
+    for position, node in enumerate(nodes):
+        followers: list[str] = []
+        last = node
+        for each in nodes[position + 1 : position + 3]:
+            alone = each.inputs == ((last.name, None),) and last.name in makers
+            if not alone or each.verb not in ("block", "call") or len(node.inputs or ()) != 1:
+                break
+            followers.append(each.target)
+            last = each
+        places = [at for at, (name, index) in enumerate(node.inputs or ()) if name in makers and index is None]
+        spare = places[0] if places else None
+        maker = None if spare is None else makers[(node.inputs or ())[spare][0]]
+        steps.append(_Step(tuple(followers), spare, maker))
+    return steps
+
+
+def gives_new(block: Block) -> bool:
+    """Whether the result of a block is an array that nobody else holds, as far as its structure tells."""
+    if type(block) is Sequential:
+        return bool(block._children) and gives_new(next(reversed(block._children.values())))
+    if type(block) is Graph:
+        makers = {node.name: node for node in block._nodes if node.inputs is not None}
+        name, index = block._outputs[0] if len(block._outputs) == 1 else ("", None)
+        return index is None and block._is_new(makers.get(name))
+    return makes_new(block)
 
 
 def _last_uses(nodes: Sequence[Node], outputs: Sequence[Ref]) -> tuple[list[str], ...]:

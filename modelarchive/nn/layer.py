@@ -12,6 +12,7 @@ from modelarchive.dtypes import is_float
 from modelarchive.nn.block import Block
 from modelarchive.nn.parameter import Array, dtype_name
 from modelarchive.nn.signature import positional
+from modelarchive.ops.epilogue import Epilogue
 
 
 class Layer(Block):
@@ -75,6 +76,10 @@ class Layer(Block):
         arrays: list[Array] = [tensors.asarray(value) for value in self.ordered(inputs, named)]
         self.infer(*(array.shape for array in arrays))
         return self.forward(*arrays)
+
+    def finished(self, x: Array, epilogue: Epilogue) -> Array:
+        """What ``forward`` gives for `x`, and what follows done to it; see :mod:`modelarchive.nn.fusing`."""
+        raise NotImplementedError(f"{type(self).__name__} takes no epilogue")
 
     def extra_repr(self) -> str:
         """The fields as the constructor takes them."""

@@ -10,7 +10,8 @@ import numpy as np
 from modelarchive.nn import check
 from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Array, Parameter
-from modelarchive.ops.normalisation import batch_norm, group_norm, layer_norm, rms_norm
+from modelarchive.ops.epilogue import NOTHING, Epilogue
+from modelarchive.ops.normalisation import batch_norm, folded, group_norm, layer_norm, rms_norm
 from modelarchive.ops.precision import float_dtype
 from modelarchive.ops.shapes import normal_axis
 
@@ -37,6 +38,10 @@ class _Normalisation(Layer):
             self.weight = Parameter(shape, self.dtype, gamma_initializer)
         if self.center:
             self.bias = Parameter(shape, self.dtype, beta_initializer)
+
+    def _given(self) -> tuple[Array | None, Array | None]:
+        """The values of weight and bias."""
+        return self.weight.data() if self.scale else None, self.bias.data() if self.center else None
 
     @property
     def in_channels(self) -> Any:
@@ -123,15 +128,18 @@ class BatchNorm(_Normalisation):
 
     def forward(self, x: Array) -> Array:
         """Run the layer with the running statistics; a new array."""
-        return batch_norm(
-            x,
-            self.weight.data() if self.scale else None,
-            self.bias.data() if self.center else None,
-            self.running_mean.data(),
-            self.running_var.data(),
-            axis=self.axis,
-            epsilon=self.epsilon,
-        )
+        return self.finished(x, NOTHING)
+
+    def finished(self, x: Array, epilogue: Epilogue) -> Array:
+        """Run the layer and an activation; a new array."""
+        return batch_norm(x, *self._statistics(), axis=self.axis, epsilon=self.epsilon, epilogue=epilogue)
+
+    def joined(self, epilogue: Epilogue, dtype: np.dtype[Any]) -> Epilogue:
+        """What comes of an epilogue with this layer behind it."""
+        return epilogue.scaled(*folded(*self._statistics(), epsilon=self.epsilon, dtype=dtype))
+
+    def _statistics(self) -> tuple[Array | None, Array | None, Array, Array]:
+        return (*self._given(), self.running_mean.data(), self.running_var.data())
 
 
 class _OverAxes(_Normalisation):
@@ -222,13 +230,7 @@ class LayerNorm(_OverAxes):
 
     def forward(self, x: Array) -> Array:
         """Run the layer; a new array."""
-        return layer_norm(
-            x,
-            self.weight.data() if self.scale else None,
-            self.bias.data() if self.center else None,
-            axis=self.axis,
-            epsilon=self.epsilon,
-        )
+        return layer_norm(x, *self._given(), axis=self.axis, epsilon=self.epsilon)
 
 
 class RMSNorm(_OverAxes):
@@ -293,14 +295,8 @@ class _GroupNormalisation(_Normalisation):
 
     def forward(self, x: Array) -> Array:
         """Run the layer; a new array."""
-        return group_norm(
-            x,
-            self.weight.data() if self.scale else None,
-            self.bias.data() if self.center else None,
-            groups=self._groups(x.shape[self.axis]),
-            axis=self.axis,
-            epsilon=self.epsilon,
-        )
+        groups = self._groups(x.shape[self.axis])
+        return group_norm(x, *self._given(), groups=groups, axis=self.axis, epsilon=self.epsilon)
 
 
 class GroupNorm(_GroupNormalisation):

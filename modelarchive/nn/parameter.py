@@ -41,9 +41,11 @@ class Parameter:
         init: The initializer of this parameter (a name, a number or a callable); None: what
             :meth:`Block.initialize` is given.
         trainable: False for what training does not change, such as running statistics.
+        persistent: False for a constant of a forward, which is stored with the network and is no parameter of it:
+            :meth:`Block.collect_params` leaves it out.
     """
 
-    __slots__ = ("_data", "_dtype", "_pending", "_shape", "born_trainable", "init", "name", "trainable")
+    __slots__ = ("_data", "_dtype", "_pending", "_shape", "born_trainable", "init", "name", "persistent", "trainable")
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class Parameter:
         init: Any = None,
         *,
         trainable: bool = True,
+        persistent: bool = True,
     ) -> None:
         self._shape = None if shape is None else tuple([axis or None for axis in shape])
         self._dtype = as_dtype(dtype)
@@ -61,6 +64,7 @@ class Parameter:
         self.trainable = trainable
         #: What ``trainable`` was at the start, so that unfreezing leaves running statistics alone.
         self.born_trainable = trainable
+        self.persistent = persistent
         #: The attribute under which a block first registered it, for messages; "" before that.
         self.name = ""
 
@@ -71,6 +75,7 @@ class Parameter:
         found._data = found._pending = None
         found.init, found.name = self.init, self.name
         found.trainable, found.born_trainable = self.trainable, self.born_trainable
+        found.persistent = self.persistent
         return found
 
     @property

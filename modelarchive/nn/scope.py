@@ -27,7 +27,7 @@ from modelarchive.nn.symbol import Symbol
 
 #: What a block may be given beside arrays: it decides what forward does, and is not in the architecture.
 _LITERALS = (str, int, float, type(None), Dim, type, np.dtype)
-#: Larger constant arrays are stored as parameters.
+#: Larger constant arrays are stored beside the parameters.
 MAX_CONSTANT = 64
 SHAPES = "check the shapes and the declared inputs (a batch of any size is tried with 12 and 20)"
 
@@ -138,7 +138,7 @@ class Scope:
         return self._constants[key]
 
     def _stored_constant(self, array: Array) -> Symbol:
-        """A large constant: a parameter of this block, not trained, which an earlier recording may have made."""
+        """A large constant, stored beside the parameters of this block, where an earlier recording may have put it."""
         name = dtypes.dense_name(array.dtype)
         if name is None:
             refuse("constant", f"a constant array of dtype {dtype_name(array.dtype)}", "use an array of numbers")

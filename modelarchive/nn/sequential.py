@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any, Self, overload
 
 from modelarchive.nn.block import Block
+from modelarchive.nn.fusing import run_as_one, together
+from modelarchive.nn.recording import RECORDER
 
 
 class Sequential(Block):
@@ -46,8 +48,14 @@ class Sequential(Block):
         A tuple goes on as several inputs; without children, the inputs are the outputs.
         """
         values = inputs
-        for child in self._children.values():
-            result = child(*values)
+        children = list(self._children.values())
+        recorded = RECORDER.get() is not None
+        place = 0
+        while place < len(children):
+            count = 1 if recorded or len(values) != 1 else together(children[place : place + 3])
+            some = children[place : place + count]
+            result = run_as_one(some, values[0]) if count > 1 else some[0](*values)
+            place += count
             values = result if isinstance(result, tuple) else (result,)
         return values[0] if len(values) == 1 else values
 

@@ -22,7 +22,7 @@ def record(block: Block, inputs: Sequence[tuple[Sequence[int | None], str]]) -> 
     """Run `block` twice on symbolic arrays, and compare.
 
     Unknown parameter shapes below `block` are learned from the inputs, as at a first call. Constant arrays
-    that are too large to be written into an architecture become parameters of the blocks that use them.
+    that are too large to be written into an architecture are stored beside the parameters of the blocks that use them.
 
     Args:
         block: The network.
@@ -42,7 +42,7 @@ def record(block: Block, inputs: Sequence[tuple[Sequence[int | None], str]]) -> 
             raise refusal("differs", "two recordings differ (random numbers, or changing state?)", _ADVICE, where)
     for owner, recorded in first.values():
         for name, array in recorded.arrays.items():
-            parameter = Parameter(array.shape, array.dtype, trainable=False)
+            parameter = Parameter(array.shape, array.dtype, trainable=False, persistent=False)
             parameter.set_data(array)
             owner.adopt(name, parameter)
     return {key: recorded for key, (_, recorded) in first.items()}

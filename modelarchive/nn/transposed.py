@@ -7,6 +7,7 @@ from typing import Any
 from modelarchive.nn import check
 from modelarchive.nn.convolution import Padding, Shape, Sizes, _ConvolutionLayer
 from modelarchive.nn.parameter import Array
+from modelarchive.ops.epilogue import Epilogue
 from modelarchive.ops.transposed import convolve_transposed, transposed_shape
 from modelarchive.ops.windows import each
 
@@ -94,14 +95,14 @@ class _Transposed(_ConvolutionLayer):
         self._learn(shape)
         return result
 
-    def forward(self, x: Array) -> Array:
-        """Run the layer; a new array."""
+    def finished(self, x: Array, epilogue: Epilogue) -> Array:
+        """Run the layer and what follows; a new array."""
         return convolve_transposed(
             x,
             self.weight.data(),
             self.bias.data() if self.use_bias else None,
             groups=self.groups,
-            activation=self.activation,
+            epilogue=epilogue,
             **self._geometry(),
         )
 

@@ -23,9 +23,11 @@ from modelarchive.ops.activation import (
     tanh,
 )
 from modelarchive.ops.contraction import einsum
+from modelarchive.ops.convolution import conv
 from modelarchive.ops.elementwise import (
     abs,
     add,
+    atan,
     cast,
     clip,
     cos,
@@ -46,8 +48,21 @@ from modelarchive.ops.elementwise import (
     sqrt,
     subtract,
 )
+from modelarchive.ops.integers import (
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
+    floor,
+    floor_divide,
+    left_shift,
+    remainder,
+    right_shift,
+    round,
+)
+from modelarchive.ops.ordering import argsort, scatter
 from modelarchive.ops.reduction import argmax, cumsum, log_softmax, matmul, max, mean, min, softmax, sum, var
 from modelarchive.ops.registry import OPS, Op
+from modelarchive.ops.sampling import grid_sample
 from modelarchive.ops.selection import broadcast_to, gather, pad, shape_of, split, take, where
 from modelarchive.ops.shaping import (
     concatenate,
@@ -65,11 +80,17 @@ __all__ = [
     "abs",
     "add",
     "argmax",
+    "argsort",
+    "atan",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
     "broadcast_to",
     "cast",
     "celu",
     "clip",
     "concatenate",
+    "conv",
     "cos",
     "cumsum",
     "divide",
@@ -80,14 +101,18 @@ __all__ = [
     "exp",
     "expand_dims",
     "flatten",
+    "floor",
+    "floor_divide",
     "gather",
     "gelu",
     "gelu_tanh",
     "greater",
+    "grid_sample",
     "hard_sigmoid",
     "hard_swish",
     "hard_tanh",
     "leaky_relu",
+    "left_shift",
     "less",
     "log",
     "log_sigmoid",
@@ -106,8 +131,12 @@ __all__ = [
     "quick_gelu",
     "relu",
     "relu6",
+    "remainder",
     "reshape",
+    "right_shift",
+    "round",
     "rsqrt",
+    "scatter",
     "selu",
     "shape_of",
     "sigmoid",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from modelarchive.ops import shapes
-from modelarchive.ops.precision import float_dtype, in_float32, rounded, widened
+from modelarchive.ops.precision import float_dtype, rounded, wide, widened
 from modelarchive.ops.registry import Array, op
 from modelarchive.ops.special import erfc
 
@@ -28,88 +28,125 @@ ALPHAS: Final[dict[str, float]] = {"celu": 1.0, "elu": 1.0, "leaky_relu": 0.01}
 #: Beyond these alpha has no float32.
 _SMALLEST_ALPHA: Final = 1e-30
 _LARGEST_ALPHA: Final = 1e30
-_BLOCK: Final = 1 << 15  # elements
+_BLOCK: Final = 1 << 16  # elements
+_ZEROS: Final = np.zeros(_BLOCK, np.float32)
+_ZEROS.flags.writeable = False
+_FORMULAS: Final[dict[str, Callable[..., None]]] = {}
 
 
-def _activation(function: Callable[..., Any]) -> Callable[..., Array]:
-    """Register a formula for wide floats under its name, with the dtype rules of this module."""
-    name = function.__name__
+#: A formula: from an array of wide floats into another of its shape, which may be the same one.
+Formula = Callable[..., None]
+
+
+def _activation(formula: Formula) -> Callable[..., Array]:
+    """Register a formula under its name, with the dtype rules of this module."""
+    name = formula.__name__
+    _FORMULAS[name] = formula
     declared = op(infer=shapes.unchanged, kind="Activation", config={"activation": name})
 
     if name in ALPHAS:
 
         @declared
-        @functools.wraps(function)
+        @functools.wraps(formula)
         def with_alpha(x: ArrayLike, /, alpha: float = ALPHAS[name]) -> Array:
-            return _run(function, np.asarray(x), alpha=checked_alpha(name, alpha))
+            return _run(name, np.asarray(x), checked_alpha(name, alpha))
 
         ACTIVATIONS[name] = with_alpha
         return with_alpha
 
     @declared
-    @functools.wraps(function)
+    @functools.wraps(formula)
     def call(x: ArrayLike, /) -> Array:
-        return _run(function, np.asarray(x))
+        return _run(name, np.asarray(x))
 
     ACTIVATIONS[name] = call
     return call
 
 
-def _run(function: Callable[..., Any], x: Array, **arguments: Any) -> Array:
-    if x.dtype.kind in "biu" and function.__name__ not in ("relu", "relu6"):
+def _run(name: str, x: Array, alpha: float | None = None) -> Array:
+    if x.dtype.kind in "biu" and name not in ("relu", "relu6"):
         x = x.astype(np.float64)
-    # NumPy's functions turn 0-d arrays into scalars, which have no in-place steps.
-    return np.reshape(in_float32(function, np.atleast_1d(x), **arguments), x.shape)
+    if x.dtype.kind == "b":
+        return x.copy()
+    source = x.astype(wide(x.dtype), order="C", copy=False)
+    result = np.empty(source.shape, source.dtype)
+    into(name, source, result, alpha)
+    return rounded(result, x.dtype)
 
 
-def _in_blocks(formula: Callable[..., Any]) -> Callable[..., Any]:
-    """Run a formula of many steps on pieces that stay in the cache; their temporaries cost most of its time."""
+def into(name: str, x: Array, out: Array, alpha: float | None = None) -> None:
+    """Write the activation called `name` of one array into another, on pieces that stay in the cache.
 
-    @functools.wraps(formula)
-    def call(x: Array, **arguments: float) -> Any:
-        if x.size <= _BLOCK:
-            return formula(x, **arguments)
-        flat = x.reshape(-1)
-        result = np.empty_like(flat)
+    Args:
+        name: A name of :data:`ACTIVATIONS`.
+        x: Any shape; of a dtype that the activation keeps and that is computed in as it is.
+        out: Of the same shape and dtype, `x` itself or another; no other one that shares its memory.
+        alpha: The parameter of those in :data:`ALPHAS`; None: the value there.
+    """
+    formula = _FORMULAS[name]
+    if name in ALPHAS:
+        formula = functools.partial(formula, alpha=ALPHAS[name] if alpha is None else alpha)
+    # Where exp(-x) is infinite the quotient is 0, as it should be.
+    with np.errstate(over="ignore"):
+        _in_blocks(formula, x, out)
+
+
+def _in_blocks(formula: Formula, x: Array, out: Array) -> None:
+    if x.ndim == 0:
+        # NumPy's functions turn 0-d arrays into scalars, which have no in-place steps.
+        formula(x.reshape(1), out.reshape(1))
+    elif x.size <= _BLOCK:
+        formula(x, out)
+    elif x.flags.c_contiguous and out.flags.c_contiguous:
+        flat, target = x.reshape(-1), out.reshape(-1)
         for first in range(0, flat.size, _BLOCK):
-            result[first : first + _BLOCK] = formula(flat[first : first + _BLOCK], **arguments)
-        return result.reshape(x.shape)
+            formula(flat[first : first + _BLOCK], target[first : first + _BLOCK])
+    elif x.size <= _BLOCK * len(x):
+        several = _BLOCK * len(x) // x.size
+        for first in range(0, len(x), several):
+            formula(x[first : first + several], out[first : first + several])
+    else:
+        for part, target in zip(x, out, strict=True):
+            _in_blocks(formula, part, target)
 
-    return call
+
+def _zeros(x: Array) -> Array:
+    """As many zeros as `x` has along its last axis: with arrays, maximum is three times as fast as with a number."""
+    size = x.shape[-1]
+    return _ZEROS[:size] if x.dtype == np.float32 and size <= _BLOCK else np.zeros(size, x.dtype)
 
 
 @_activation
-def relu(x: Array) -> Any:
+def relu(x: Array, out: Array) -> None:
     """``max(x, 0)``."""
-    return np.maximum(x, x.dtype.type(0))
+    np.maximum(x, _zeros(x), out=out)
 
 
 @_activation
-def relu6(x: Array) -> Any:
+def relu6(x: Array, out: Array) -> None:
     """``min(max(x, 0), 6)``."""
-    return np.minimum(np.maximum(x, x.dtype.type(0)), x.dtype.type(6))
+    np.clip(x, x.dtype.type(0), x.dtype.type(6), out=out)
 
 
 @_activation
-def leaky_relu(x: Array, *, alpha: float) -> Any:
+def leaky_relu(x: Array, out: Array, *, alpha: float) -> None:
     """`x` where positive, else ``alpha x``."""
     if 0 < alpha <= 1:
-        return np.maximum(x, x * x.dtype.type(alpha))
-    return np.where(x > 0, x, np.minimum(x, 0) * x.dtype.type(alpha))
+        np.maximum(x, x * x.dtype.type(alpha), out=out)
+    else:
+        out[...] = np.where(x > 0, x, np.minimum(x, 0) * x.dtype.type(alpha))
 
 
 @_activation
-@_in_blocks
-def elu(x: Array, *, alpha: float) -> Any:
+def elu(x: Array, out: Array, *, alpha: float) -> None:
     """`x` where positive, else ``alpha (exp(x) - 1)`` (Clevert et al. 2015, arXiv:1511.07289)."""
-    return np.where(x > 0, x, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0)))
+    out[...] = np.where(x > 0, x, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0)))
 
 
 @_activation
-@_in_blocks
-def celu(x: Array, *, alpha: float) -> Any:
+def celu(x: Array, out: Array, *, alpha: float) -> None:
     """`x` where positive, else ``alpha (exp(x / alpha) - 1)`` (Barron 2017, arXiv:1704.07483)."""
-    return np.where(x > 0, x, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0) / x.dtype.type(alpha)))
+    out[...] = np.where(x > 0, x, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0) / x.dtype.type(alpha)))
 
 
 _SELU_ALPHA: Final = 1.6732632423543772
@@ -117,15 +154,13 @@ _SELU_SCALE: Final = 1.0507009873554805
 
 
 @_activation
-@_in_blocks
-def selu(x: Array) -> Any:
+def selu(x: Array, out: Array) -> None:
     """Scaled :func:`elu` with fixed constants (Klambauer et al. 2017, arXiv:1706.02515)."""
-    return np.where(x > 0, x * _SELU_SCALE, np.expm1(np.minimum(x, 0)) * (_SELU_SCALE * _SELU_ALPHA))
+    out[...] = np.where(x > 0, x * _SELU_SCALE, np.expm1(np.minimum(x, 0)) * (_SELU_SCALE * _SELU_ALPHA))
 
 
 @_activation
-@_in_blocks
-def gelu(x: Array) -> Any:
+def gelu(x: Array, out: Array) -> None:
     """``x/2 (1 + erf(x / sqrt 2))`` (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
     # The same as max(x, 0) - |x|/2 erfc(|x| / sqrt 2), where nothing cancels for negative x.
     size = np.abs(x)
@@ -133,100 +168,108 @@ def gelu(x: Array) -> Any:
     # Where erfc is 0 the size does not matter, and may be infinite.
     tail *= np.minimum(size, 100, out=size)
     tail *= 0.5
-    return np.subtract(np.maximum(x, 0), tail, out=tail)
+    np.maximum(x, _zeros(x), out=out)
+    out -= tail
 
 
 @_activation
-@_in_blocks
-def gelu_tanh(x: Array) -> Any:
+def gelu_tanh(x: Array, out: Array) -> None:
     """The approximation ``x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`` of :func:`gelu`."""
     inner = x * x
     inner *= 0.044715
     inner += 1
     inner *= x
     inner *= math.sqrt(2 / math.pi)
-    result = np.tanh(inner, out=inner)
-    result += 1
-    result *= x
-    result *= 0.5
+    np.tanh(inner, out=inner)
+    inner += 1
+    inner *= x
+    np.multiply(inner, x.dtype.type(0.5), out=out)
+
+
+@_activation
+def quick_gelu(x: Array, out: Array) -> None:
+    """The approximation ``x sigmoid(1.702 x)`` of :func:`gelu`, as CLIP uses it."""
+    np.multiply(x, _sigmoid(x * x.dtype.type(1.702)), out=out)
+
+
+def _sigmoid(x: Array, out: Array | None = None) -> Array:
+    power: Array = np.negative(x, out=out)
+    np.exp(power, out=power)
+    power += 1
+    # NumPy's reciprocal is slower than its quotient.
+    np.divide(x.dtype.type(1), power, out=power)
+    return power
+
+
+@_activation
+def sigmoid(x: Array, out: Array) -> None:
+    """``1 / (1 + exp(-x))``."""
+    _sigmoid(x, out)
+
+
+@_activation
+def log_sigmoid(x: Array, out: Array) -> None:
+    """``-log(1 + exp(-x))``."""
+    np.subtract(np.minimum(x, 0), np.log1p(np.exp(-np.abs(x))), out=out)
+
+
+@_activation
+def silu(x: Array, out: Array) -> None:
+    """``x sigmoid(x)``, also called swish."""
+    np.multiply(x, _sigmoid(x), out=out)
+
+
+def _softplus(x: Array) -> Array:
+    return np.maximum(x, _zeros(x)) + np.log1p(np.exp(-np.abs(x)))
+
+
+@_activation
+def softplus(x: Array, out: Array) -> None:
+    """``log(1 + exp(x))``."""
+    out[...] = _softplus(x)
+
+
+@_activation
+def mish(x: Array, out: Array) -> None:
+    """``x tanh(softplus(x))`` (Misra 2019, arXiv:1908.08681)."""
+    np.multiply(x, np.tanh(_softplus(x)), out=out)
+
+
+@_activation
+def softsign(x: Array, out: Array) -> None:
+    """``x / (1 + |x|)``."""
+    np.divide(x, 1 + np.abs(x), out=out)
+
+
+def _hard_sigmoid(x: Array, out: Array | None = None) -> Array:
+    result: Array = np.add(x, x.dtype.type(3), out=out)
+    np.clip(result, x.dtype.type(0), x.dtype.type(6), out=result)
+    result /= 6
     return result
 
 
 @_activation
-@_in_blocks
-def quick_gelu(x: Array) -> Any:
-    """The approximation ``x sigmoid(1.702 x)`` of :func:`gelu`, as CLIP uses it."""
-    return x * ACTIVATIONS["sigmoid"](x * x.dtype.type(1.702))
-
-
-@_activation
-@_in_blocks
-def sigmoid(x: Array) -> Any:
-    """``1 / (1 + exp(-x))``."""
-    # exp of -|x| never overflows, and keeps all digits of the small side.
-    power = np.exp(-np.abs(x))
-    return np.where(x >= 0, x.dtype.type(1), power) / (1 + power)
-
-
-@_activation
-@_in_blocks
-def log_sigmoid(x: Array) -> Any:
-    """``-log(1 + exp(-x))``."""
-    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
-
-
-@_activation
-@_in_blocks
-def silu(x: Array) -> Any:
-    """``x sigmoid(x)``, also called swish."""
-    return x * ACTIVATIONS["sigmoid"](x)
-
-
-@_activation
-@_in_blocks
-def softplus(x: Array) -> Any:
-    """``log(1 + exp(x))``."""
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
-
-
-@_activation
-@_in_blocks
-def mish(x: Array) -> Any:
-    """``x tanh(softplus(x))`` (Misra 2019, arXiv:1908.08681)."""
-    return x * np.tanh(ACTIVATIONS["softplus"](x))
-
-
-@_activation
-@_in_blocks
-def softsign(x: Array) -> Any:
-    """``x / (1 + |x|)``."""
-    return x / (1 + np.abs(x))
-
-
-@_activation
-@_in_blocks
-def hard_sigmoid(x: Array) -> Any:
+def hard_sigmoid(x: Array, out: Array) -> None:
     """``min(max(x + 3, 0), 6) / 6``."""
-    return np.clip(x + 3, 0, 6) / 6
+    _hard_sigmoid(x, out)
 
 
 @_activation
-@_in_blocks
-def hard_swish(x: Array) -> Any:
+def hard_swish(x: Array, out: Array) -> None:
     """``x hard_sigmoid(x)`` (Howard et al. 2019, arXiv:1905.02244)."""
-    return x * ACTIVATIONS["hard_sigmoid"](x)
+    np.multiply(x, _hard_sigmoid(x), out=out)
 
 
 @_activation
-def hard_tanh(x: Array) -> Any:
+def hard_tanh(x: Array, out: Array) -> None:
     """``min(max(x, -1), 1)``."""
-    return np.clip(x, -1, 1)
+    np.clip(x, x.dtype.type(-1), x.dtype.type(1), out=out)
 
 
 @_activation
-def tanh(x: Array) -> Any:
+def tanh(x: Array, out: Array) -> None:
     """Hyperbolic tangent."""
-    return np.tanh(x)
+    np.tanh(x, out=out)
 
 
 def activate(name: str | None, x: Array, alpha: float | None = None) -> Array:
@@ -305,8 +348,15 @@ def prelu(x: Array, weight: Array, *, axis: int) -> Array:
     """
     dtype = float_dtype(x, weight)
     wide_x, slope = widened(dtype, x, weight)
+    gentle = bool(np.all(slope <= 1) and np.all(slope != 0))
     if slope.size > 1:
         shape = [1] * x.ndim
         shape[axis] = -1
         slope = slope.reshape(shape)
-    return rounded(np.maximum(wide_x, 0) + np.minimum(wide_x, 0) * slope, dtype).reshape(x.shape)
+    if gentle:
+        # The larger of the two, for all that is steeper than the slope; twice as fast.
+        result = np.asarray(wide_x * slope)
+        np.maximum(wide_x, result, out=result)
+    else:
+        result = np.maximum(wide_x, 0) + np.minimum(wide_x, 0) * slope
+    return rounded(result, dtype).reshape(x.shape)

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from modelarchive.ops.activation import activate
+from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, widened
-from modelarchive.ops.registry import Array
-from modelarchive.ops.windows import Pairs, merged, output_sizes, padded, split, windows
+from modelarchive.ops.registry import Array, op
+from modelarchive.ops.runs import Runs, runs_of
+from modelarchive.ops.threads import share, team_size
+from modelarchive.ops.windows import Pairs, merged, output_sizes, padded, pairs, split, windows
 
-#: Elements of the column matrices gathered at a time; bounds memory and stays near the cache.
-BLOCK: Final = 1 << 21
+#: Elements of the column matrices gathered at a time, so that they stay in the cache.
+BLOCK: Final = 1 << 18
+#: They are no fewer than this.
+LEAST: Final = 1 << 17
+#: Elements of input and output from which on threads are worth their start.
+WORTH: Final = 1 << 17
+#: Columns of one product at least, where there are as many: shorter products keep BLAS less busy.
+WIDTH: Final = 256
+#: Columns at most where a group has one output channel: for longer vectors BLAS takes threads, and waits for them.
+SINGLE: Final = 960
 #: Images of at most so many output positions share one matrix product.
 SMALL: Final = 256
+#: Elements between the rows of a run cost time in the product; up to so many to one they are worth it.
+WASTE: Final = 1.2
+#: Taps that share a phase at least, for a layout in runs to be worth its own copy.
+REUSE: Final = 1.5
+#: Factors below this are multiplied into the weight.
+LARGE: Final = 1e6
 
 
 def convolution_shape(
@@ -52,7 +69,7 @@ def convolve(
     dilation: Sequence[int],
     groups: int,
     channels_last: bool,
-    activation: str | None = None,
+    epilogue: Epilogue = NOTHING,
 ) -> Array:
     """Cross-correlation as ``torch.nn.functional.conv2d`` defines it, in 1, 2, 3 dimensions.
 
@@ -65,7 +82,7 @@ def convolve(
         dilation: One for each spatial axis.
         groups: Into how many independent groups the channels fall.
         channels_last: Whether the channels of input and output are the last axis.
-        activation: Name of an activation that follows, or None.
+        epilogue: What follows.
 
     Returns:
         A new array of the layout of `x`, in the float dtype that input and parameters share; computed in
@@ -73,62 +90,233 @@ def convolve(
     """
     dtype = float_dtype(x, weight, *(() if bias is None else (bias,)))
     wide_x, wide_weight = widened(dtype, x, weight)
+    if bias is not None:
+        epilogue = epilogue.after_bias(widened(dtype, bias)[0])
     kernel = weight.shape[2:]
     if channels_last and groups == 1 and math.prod(kernel) == 1 and not any(map(any, padding)):
         steps = [slice(None, None, step) for step in strides]
-        result: Array = wide_x[(slice(None), *steps)] @ wide_weight.reshape(weight.shape[:2]).T
-        if bias is not None:
-            result += widened(dtype, bias)[0]
-        return rounded(activate(activation, result), dtype)
+        last: Array = wide_x[(slice(None), *steps)] @ wide_weight.reshape(weight.shape[:2]).T
+        if epilogue:
+            epilogue.into(last, last, last.ndim - 1)
+        return rounded(last, dtype)
     if channels_last:
         wide_x = np.moveaxis(wide_x, -1, 1)
-    source = padded(wide_x, padding)
-    sizes = output_sizes(source.shape[2:], kernel, strides, ((0, 0),) * len(kernel), dilation)
-    result = _correlated(source, wide_weight, sizes, strides, dilation, groups)
-    if bias is not None:
-        result += widened(dtype, bias)[0].reshape(-1, *[1] * len(kernel))
+    sizes = output_sizes(wide_x.shape[2:], kernel, strides, padding, dilation)
+    result = np.empty((len(x), len(weight), *sizes), wide_x.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # between the rows of a run stands what no window has
+        _correlate(wide_x, wide_weight, result, strides, padding, dilation, groups, epilogue)
     if channels_last:
         result = np.ascontiguousarray(np.moveaxis(result, 1, -1))
-    return rounded(activate(activation, result), dtype)
+    return rounded(result, dtype)
 
 
-def _correlated(
+def _conv_shape(
+    shape: Sequence[int],
+    weight: Sequence[int],
+    *,
+    strides: Sequence[int],
+    padding: Sequence[Sequence[int]],
+    dilation: Sequence[int],
+) -> tuple[int, ...]:
+    rank = len(weight) - 2
+    if rank not in (1, 2, 3) or len(shape) != rank + 2:
+        raise ValueError(
+            f"expected an array (batch, channels, ...) and weights (channels, inputs, ...) with one to three axes of "
+            f"space, found {tuple(shape)} and {tuple(weight)}"
+        )
+    if not len(strides) == len(padding) == len(dilation) == rank:
+        raise ValueError(f"expected strides, padding and dilation for {rank} axes of space")
+    groups = shape[1] // (weight[1] or 1)
+    if not groups or weight[1] * groups != shape[1] or weight[0] % groups:
+        raise ValueError(f"expected weights whose inputs divide {shape[1]} channels into groups, found {tuple(weight)}")
+    return convolution_shape(
+        shape,
+        channels=weight[0],
+        in_channels=shape[1],
+        kernel=weight[2:],
+        strides=strides,
+        padding=pairs(padding, rank),
+        dilation=dilation,
+        channels_last=False,
+    )
+
+
+def _conv_dtype(x: Any, weight: Any, **arguments: Any) -> np.dtype[Any]:
+    return float_dtype(x, weight)
+
+
+@op(infer=_conv_shape, dtype=_conv_dtype)
+def conv(
+    x: ArrayLike,
+    weight: ArrayLike,
+    /,
+    strides: Sequence[int],
+    padding: Sequence[Sequence[int]],
+    dilation: Sequence[int],
+) -> Array:
+    """Convolution with weights that are computed; a layer's own are a kind's, ``Conv2D``.
+
+    Args:
+        x: ``(batch, channels, *spatial)`` with one to three axes of space; a float dtype.
+        weight: ``(channels, inputs, *kernel)``; the channels of `x` divided by `inputs` are the number of groups.
+        strides: One for each axis of space.
+        padding: A pair (before, after) of zeros for each of them.
+        dilation: One for each of them.
+
+    Returns:
+        A new array ``(batch, channels, *spatial)``, in the dtype that both share.
+
+    Raises:
+        ValueError: Shapes do not fit.
+    """
+    array, kernel = np.asarray(x), np.asarray(weight)
+    _conv_shape(array.shape, kernel.shape, strides=strides, padding=padding, dilation=dilation)
+    return convolve(
+        array,
+        kernel,
+        None,
+        strides=strides,
+        padding=pairs(padding, kernel.ndim - 2),
+        dilation=dilation,
+        groups=array.shape[1] // kernel.shape[1],
+        channels_last=False,
+    )
+
+
+def _correlate(
     x: Array,
     weight: Array,
-    sizes: tuple[int, ...],
+    out: Array,
     strides: Sequence[int],
+    padding: Pairs,
     dilation: Sequence[int],
     groups: int,
-) -> Array:
-    """Correlate a padded ``(batch, in_channels, *spatial)``: column matrices (taps, positions), block by block."""
-    batch, kernel = x.shape[0], weight.shape[2:]
-    channels, taps, positions = len(weight), math.prod(weight.shape[1:]), math.prod(sizes)
-    matrix = weight.reshape(groups, channels // groups, taps)
-    if math.prod(kernel) == 1 and all(step == 1 for step in strides):
-        # A kernel of one tap needs no columns: the input is the matrix already.
-        product: Array = np.matmul(matrix, x.reshape(batch, groups, taps, positions))
-        return product.reshape(batch, channels, *sizes)
-    view = windows(x, kernel, strides, dilation)
-    result = np.empty((batch, groups, channels // groups, positions), x.dtype)
+    epilogue: Epilogue,
+) -> None:
+    """Correlate ``(batch, in_channels, *spatial)`` in the way that is fastest for these sizes."""
+    kernel, sizes = weight.shape[2:], out.shape[2:]
+    epilogue, weight = _folded(epilogue, weight, out)
+    matrix = weight.reshape(groups, len(weight) // groups, -1)
+    if not out.size or not matrix.size:
+        out.fill(0)
+        epilogue.into(out, out, 1)
+    elif math.prod(kernel) == 1 and all(step == 1 for step in strides) and not any(map(any, padding)):
+        _pointwise(x, matrix, out, epilogue)
+    else:
+        runs = runs_of(kernel, tuple(strides), padding, tuple(dilation), sizes)
+        gaps = math.prod(runs.plane[1:]) / math.prod(sizes[1:])
+        if math.prod(kernel) >= REUSE * len(runs.lattices) and (gaps <= WASTE or matrix.shape[1] == 1):
+            _by_runs(x, matrix, out, runs, epilogue)
+        else:
+            _by_windows(windows(padded(x, padding), kernel, strides, dilation), matrix, out, epilogue)
+
+
+def _folded(epilogue: Epilogue, weight: Array, out: Array) -> tuple[Epilogue, Array]:
+    """The factor in the weight, where that is less work than in the output, and cannot overflow."""
+    factor = epilogue.factor
+    if factor is None or 2 * weight.size > out.size or not np.abs(factor).max(initial=0) < LARGE:
+        return epilogue, weight
+    rest = Epilogue(None, epilogue.summand, epilogue.activation, epilogue.alpha)
+    return rest, weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def _pointwise(x: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:
+    """A kernel of one tap needs no columns: the input is the matrix already."""
+    groups, channels, taps = matrix.shape
+    batch, positions = len(x), math.prod(out.shape[2:])
+    source = x.reshape(batch, groups, taps, positions)
+    target = out.reshape(batch, groups, channels, positions)
+    width = max(WIDTH, BLOCK // 4 // max(groups * taps, len(out[0])))
+    images = max(1, width // positions)
+    for first in range(0, batch, images):
+        for start in range(0, positions, width):
+            part: Any = (slice(first, first + images), ..., slice(start, start + width))
+            np.matmul(matrix, source[part], out=target[part])
+            if epilogue:
+                block = out.reshape(batch, -1, positions)[part]
+                epilogue.into(block, block, 1)
+
+
+def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue) -> None:
+    """Columns copied run by run; with them the product has what lies between the rows, which is left out after it."""
+    groups, channels, taps = matrix.shape
+    row, in_channels = runs.row, x.shape[1] // groups
+    # The buffers stay small beside input and output.
+    block = min(BLOCK, max(LEAST, (x[0].size + out[0].size) // 8))
+    rows = min(runs.sizes[0], max(1, max(WIDTH, (block if groups == 1 else block // 2) // taps) // row))
+    wide = len(runs.lattices) * in_channels * row
+    height = rows if groups > 1 else min(runs.sizes[0], max(1, block // (wide * rows)) * rows)
+    laid = runs.slab(height)
+    together = min(groups, max(1, block // max(taps * rows * row, 2 * in_channels * laid.area) // team_size()))
+    # BLAS multiplies vectors piece by piece.
+    pieces = -(-rows * row // SINGLE) if channels == 1 else 1
+    kept: Any = tuple(slice(size) for size in runs.sizes[1:])
+
+    def begin() -> Callable[[tuple[int, int]], None]:
+        planes = np.zeros(together * in_channels * laid.area + pieces, x.dtype)
+        columns = np.empty(together * taps * (rows * row + pieces), x.dtype)
+        product = np.empty(together * channels * (rows * row + pieces), x.dtype)
+
+        def correlate(item: tuple[int, int]) -> None:
+            image, first = item
+            some = slice(first, min(first + together, groups))
+            count = some.stop - some.start
+            source = x[image, some.start * in_channels : some.stop * in_channels]
+            place = slice(some.start * channels, some.stop * channels)
+            finish = epilogue.part(place)
+            for start in range(0, runs.sizes[0], rows):
+                if start % height == 0:
+                    laid.fill(source, planes, start)
+                stop = min(start + rows, runs.sizes[0])
+                piece = -(-runs.length(stop - start) // pieces)
+                gathered = columns[: count * taps * pieces * piece].reshape(count * in_channels, pieces, -1, piece)
+                laid.gather(planes, gathered, start % height)
+                total = max(pieces * piece, (stop - start) * row)
+                found = product[: count * channels * total].reshape(count * channels, total)
+                if pieces > 1:
+                    target = found[:, : pieces * piece].reshape(count, pieces, 1, piece)
+                    np.matmul(matrix[some, None], gathered, out=target)
+                else:
+                    target = found.reshape(count, channels, total)[..., :piece]
+                    np.matmul(matrix[some], gathered.reshape(count, taps, piece), out=target)
+                shaped = found[:, : (stop - start) * row].reshape(count * channels, stop - start, *runs.plane[1:])
+                finish.into(shaped[(..., *kept)], out[image, place, start:stop], 0)
+
+        return correlate
+
+    items = [(image, first) for image in range(len(x)) for first in range(0, groups, together)]
+    # Products of matrices have the threads of BLAS.
+    share(begin, items, alone=channels > 1 or x.size + out.size < WORTH)
+
+
+def _by_windows(view: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:
+    """Columns copied window by window, from a view ``(batch, in_channels, *kernel, *positions)``."""
+    groups, channels, taps = matrix.shape
+    batch, sizes = len(out), out.shape[2:]
+    positions = math.prod(sizes)
     row = positions // sizes[0]
-    buffer = np.empty(min(BLOCK, batch * groups * taps * positions), x.dtype)
+    result = out.reshape(batch, groups, channels, positions)
+    buffer = np.empty(min(BLOCK, batch * groups * taps * positions), out.dtype)
     for images, rows in _blocks(batch, sizes[0], groups * taps * row):
-        part = view[(images, slice(None), *[slice(None)] * len(kernel), rows)]
+        rest: list[Any] = [slice(None)] * (len(sizes) - 1)
+        part = view[(images, ..., rows, *rest)]
         count = len(part)
         # Small images side by side make one product that is worth it, instead of one each.
         together = count > 1 and positions <= SMALL
         if together:
-            part = np.moveaxis(part, 0, 1 + len(kernel))
-        columns = buffer[: part.size] if part.size <= buffer.size else np.empty(part.size, x.dtype)
+            part = np.moveaxis(part, 0, -len(sizes) - 1)
+        columns = buffer[: part.size] if part.size <= buffer.size else np.empty(part.size, out.dtype)
         np.copyto(columns.reshape(part.shape), part)
+        place = slice(rows.start * row, rows.stop * row)
         if together:
             product = np.matmul(matrix, columns.reshape(groups, taps, count * positions))
-            apart = product.reshape(groups, channels // groups, count, positions)
+            apart = product.reshape(groups, channels, count, positions)
             result[images] = apart.transpose(2, 0, 1, 3)
         else:
-            place = slice(rows.start * row, rows.stop * row)
             np.matmul(matrix, columns.reshape(count, groups, taps, -1), out=result[images, :, :, place])
-    return result.reshape(batch, channels, *sizes)
+        if epilogue:
+            block = out.reshape(batch, -1, positions)[images, :, place]
+            epilogue.into(block, block, 1)
 
 
 def _blocks(batch: int, rows: int, row: int) -> Iterator[tuple[slice, slice]]:

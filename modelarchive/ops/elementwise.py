@@ -128,6 +128,12 @@ def cos(x: ArrayLike, /) -> Array:
     return in_float32(np.cos, x)  # type: ignore[no-any-return]
 
 
+@op(infer=shapes.unchanged, dtype=_probed(np.arctan), numpy=[np.arctan])
+def atan(x: ArrayLike, /) -> Array:
+    """Arc tangent in radians, between -pi/2 and pi/2; shapes and dtypes as in :func:`exp`."""
+    return in_float32(np.arctan, x)  # type: ignore[no-any-return]
+
+
 def _reciprocal_root(x: Any) -> Any:
     return 1 / np.sqrt(x)
 

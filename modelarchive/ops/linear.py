@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from modelarchive.ops.activation import activate
+from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, widened
 from modelarchive.ops.registry import Array
 
 
-def linear(x: Array, weight: Array, bias: Array | None, *, activation: str | None = None) -> Array:
-    """``activation(x @ weight.T + bias)``, the product as in ``torch.nn.functional.linear``.
+def linear(x: Array, weight: Array, bias: Array | None, *, epilogue: Epilogue = NOTHING) -> Array:
+    """``x @ weight.T + bias`` and what follows, the product as in ``torch.nn.functional.linear``.
 
     Args:
         x: ``(..., in_units)``.
         weight: ``(units, in_units)``.
         bias: ``(units,)`` or None.
-        activation: Name of an activation, or None.
+        epilogue: What follows.
 
     Returns:
         A new array ``(..., units)`` in the float dtype that input and parameters share; computed in
@@ -26,5 +26,7 @@ def linear(x: Array, weight: Array, bias: Array | None, *, activation: str | Non
     # One product of two matrices: a stack of them would be one call of BLAS each.
     result = wide_x.reshape(-1, weight.shape[1]) @ wide_weight.T if x.ndim > 2 else wide_x @ wide_weight.T
     if bias is not None:
-        result += widened(dtype, bias)[0]
-    return rounded(activate(activation, result), dtype).reshape(*x.shape[:-1], len(weight))
+        epilogue = epilogue.after_bias(widened(dtype, bias)[0])
+    if epilogue:
+        epilogue.into(result, result, result.ndim - 1)
+    return rounded(result, dtype).reshape(*x.shape[:-1], len(weight))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, wide, widened
 from modelarchive.ops.registry import Array
 
+#: Elements that stay in the cache from one step to the next.
+BLOCK: Final = 1 << 17
 #: One axis, or several.
 Axis: TypeAlias = int | tuple[int, ...]
 
@@ -23,6 +26,7 @@ def batch_norm(
     *,
     axis: int,
     epsilon: float,
+    epilogue: Epilogue = NOTHING,
 ) -> Array:
     """``(x - running_mean) / sqrt(running_var + epsilon) * weight + bias`` along `axis`.
 
@@ -37,22 +41,37 @@ def batch_norm(
         running_var: ``(channels,)``.
         axis: The axis of the channels.
         epsilon: Added to the variance.
+        epilogue: What follows.
 
     Returns:
         A new array of the shape of `x` in the float dtype that input and parameters share.
     """
     given = [array for array in (weight, bias, running_mean, running_var) if array is not None]
     dtype = float_dtype(x, *given)
+    factor, summand = folded(weight, bias, running_mean, running_var, epsilon=epsilon, dtype=wide(dtype))
+    values = widened(dtype, x)[0]
+    result = np.empty(values.shape, values.dtype)
+    Epilogue(factor, summand, epilogue.activation, epilogue.alpha).into(values, result, axis % x.ndim)
+    return rounded(result, dtype)
+
+
+def folded(
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array,
+    running_var: Array,
+    *,
+    epsilon: float,
+    dtype: np.dtype[Any],
+) -> tuple[Array, Array]:
+    """The factor and the summand of :func:`batch_norm` for each channel, rounded once to `dtype`."""
     factor = 1 / np.sqrt(running_var.astype(np.float64) + epsilon)
     if weight is not None:
         factor = factor * weight.astype(np.float64)
     summand = -running_mean.astype(np.float64) * factor
     if bias is not None:
         summand = summand + bias.astype(np.float64)
-    shape = _along(axis, x.ndim)
-    result = widened(dtype, x)[0] * factor.astype(wide(dtype)).reshape(shape)
-    result += summand.astype(wide(dtype)).reshape(shape)
-    return rounded(result, dtype)
+    return factor.astype(dtype), summand.astype(dtype)
 
 
 def layer_norm(x: Array, weight: Array | None, bias: Array | None, *, axis: Axis, epsilon: float) -> Array:
@@ -127,8 +146,12 @@ def group_norm(x: Array, weight: Array | None, bias: Array | None, *, groups: in
     if not x.size:
         return values.astype(dtype)
     moved = np.moveaxis(values, axis, 1)
-    grouped = moved.reshape(len(x), groups, -1)
-    result = np.moveaxis(_standardised(grouped, 2, epsilon).reshape(moved.shape), 1, axis)
+    rows = moved.reshape(len(x) * groups, -1)
+    whole = np.empty(rows.shape, rows.dtype)
+    several = max(1, BLOCK // rows.shape[1])
+    for first in range(0, len(rows), several):
+        _standardised(rows[first : first + several], 1, epsilon, whole[first : first + several])
+    result = np.moveaxis(whole.reshape(moved.shape), 1, axis)
     shape = _along(axis, x.ndim)
     if weight is not None:
         result *= widened(dtype, weight)[0].reshape(shape)
@@ -159,16 +182,29 @@ def embed(indices: Array, weight: Array) -> Array:
     return np.take(weight, indices, axis=0)
 
 
-def _standardised(values: Array, axis: Axis, epsilon: float) -> Array:
-    """``(values - mean) / sqrt(var + epsilon)`` along `axis`; a new array."""
+def _standardised(values: Array, axis: Axis, epsilon: float, out: Array | None = None) -> Array:
+    """``(values - mean) / sqrt(var + epsilon)`` along `axis`, in `out` or a new array."""
     if not values.size:
         return values.copy()
-    result: Array = values - np.mean(values, axis=axis, keepdims=True)
+    result: Array = np.subtract(values, np.mean(values, axis=axis, keepdims=True), out=out)
     # Again, for the first mean is rounded: where all values are alike, that error would be all that remains.
     result -= np.mean(result, axis=axis, keepdims=True)
-    variance = np.mean(np.square(result), axis=axis, keepdims=True)
-    result /= np.sqrt(variance + values.dtype.type(epsilon))
+    result /= np.sqrt(_mean_square(result, axis) + values.dtype.type(epsilon))
     return result
+
+
+def _mean_square(values: Array, axis: Axis) -> Array:
+    """The mean of the squares along `axis`, which is kept; of one long axis piece by piece, without all squares."""
+    if values.size <= BLOCK or axis not in (-1, values.ndim - 1):
+        mean: Array = np.mean(np.square(values), axis=axis, keepdims=True)
+        return mean
+    size = values.shape[-1]
+    piece = max(1, BLOCK * size // values.size)
+    total = np.zeros((*values.shape[:-1], 1))
+    for first in range(0, size, piece):
+        total += np.sum(np.square(values[..., first : first + piece]), axis=-1, keepdims=True)
+    rounded_once: Array = (total / size).astype(values.dtype)
+    return rounded_once
 
 
 def _along(axis: int, rank: int) -> Sequence[int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from modelarchive.ops.activation import activate
+from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, widened
 from modelarchive.ops.registry import Array
 from modelarchive.ops.windows import Pairs, Shape, merged, split
@@ -73,7 +73,7 @@ def convolve_transposed(
     dilation: Sequence[int],
     groups: int,
     channels_last: bool,
-    activation: str | None = None,
+    epilogue: Epilogue = NOTHING,
 ) -> Array:
     """The transpose of a convolution, as ``torch.nn.functional.conv_transpose2d`` in 1, 2, 3 dimensions.
 
@@ -89,7 +89,7 @@ def convolve_transposed(
         dilation: One for each spatial axis.
         groups: Into how many independent groups the channels fall.
         channels_last: Whether the channels of input and output are the last axis.
-        activation: Name of an activation that follows, or None.
+        epilogue: What follows.
 
     Returns:
         A new array of the layout of `x`, in the float dtype that input and parameters share; computed in
@@ -101,10 +101,12 @@ def convolve_transposed(
         wide_x = np.moveaxis(wide_x, -1, 1)
     result = _spread(wide_x, wide_weight, strides, padding, output_padding, dilation, groups)
     if bias is not None:
-        result += widened(dtype, bias)[0].reshape(-1, *[1] * (x.ndim - 2))
+        epilogue = epilogue.after_bias(widened(dtype, bias)[0])
+    if epilogue:
+        epilogue.into(result, result, 1)
     if channels_last:
         result = np.moveaxis(result, 1, -1)
-    return rounded(activate(activation, np.ascontiguousarray(result)), dtype)
+    return rounded(np.ascontiguousarray(result), dtype)
 
 
 def _spread(
@@ -125,6 +127,8 @@ def _spread(
     )
     columns = x.reshape(batch, groups, in_channels // groups, math.prod(spatial))
     result = np.zeros((batch, channels, *sizes), x.dtype)
+    # Taps that meet at no element of the output need no sum.
+    apart = all(step >= gap * (size - 1) + 1 for step, gap, size in zip(strides, dilation, kernel, strict=True))
     for matrix, tap in zip(taps, itertools.product(*map(range, kernel)), strict=True):
         inside = [
             _inside(size, strides[axis], dilation[axis] * tap[axis] - padding[axis][0], sizes[axis])
@@ -135,7 +139,10 @@ def _spread(
         product = np.matmul(matrix, columns).reshape(batch, channels, *spatial)
         taken: tuple[Any, ...] = (..., *(each for each, _ in inside))
         target: tuple[Any, ...] = (..., *(each for _, each in inside))
-        result[target] += product[taken]
+        if apart:
+            np.copyto(result[target], product[taken])
+        else:
+            result[target] += product[taken]
     return result
 
 

@@ -13,6 +13,9 @@ from modelarchive.errors import FormatError
 CONTAINERS: Final = ("dict", "list", "tuple", "single")
 LITERALS: Final = ("int", "float", "complex", "boolean", "none", "str")
 
+#: What the names of a training structure's arrays begin with; a parameter's name has no slash.
+TRAINING: Final = "training/"
+
 #: Memory that one stored byte may become: deflate cannot shrink more than this.
 MAX_INFLATION: Final = 1032
 #: Bytes that an array of strings may take in memory, whatever it stores.
@@ -30,8 +33,17 @@ class Entry(NamedTuple):
     digest: str | None
 
 
+class Piece(NamedTuple):
+    """What part of a whole array an entry is, whose other parts are in other files."""
+
+    #: Where it begins, along each axis.
+    offsets: tuple[int, ...]
+    #: The shape of the whole.
+    shape: tuple[int, ...]
+
+
 class Text(NamedTuple):
-    """A fixed-length UTF-8 string, or an array of them, in the file."""
+    """A fixed-length string, or an array of them, in the file: UTF-8, or bytes (``S<n>``)."""
 
     #: "text", "string", "U<n>", "S<n>", or one of LITERALS.
     dtype: str
@@ -40,6 +52,8 @@ class Text(NamedTuple):
     itemsize: int
     offset: int | None
     digest: str | None
+    #: Whether HDF5 calls it ASCII, which more programs read.
+    is_ascii: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -91,10 +105,14 @@ class Contents:
     aliases: dict[str, str] = field(default_factory=dict)
     #: HDF5 path -> text.
     texts: dict[str, Text] = field(default_factory=dict)
+    #: Path of a member of the training structure -> as in `members`; None: there is none. Only beside parameters.
+    training: dict[str, str] | None = None
     #: Path of a saved structure's member -> "array", "literal" or its container; in the order saved.
     members: dict[str, str] | None = None
     #: Every name, aliases included, in the model's own order.
     order: list[str] = field(default_factory=list)
+    #: Name of an array that is a part of a whole -> which part.
+    pieces: dict[str, Piece] = field(default_factory=dict)
     #: HDF5 path of a block's group -> its kind. An index says it where no architecture does.
     kinds: dict[str, str] = field(default_factory=dict)
     #: HDF5 paths of objects that are no part of an archive; only the guard fills it.
@@ -114,6 +132,12 @@ class Contents:
         """The entry of a name or alias; KeyError if there is none."""
         return self.arrays[self.aliases.get(name, name)]
 
+    @property
+    def structures(self) -> dict[str, dict[str, str]]:
+        """HDF5 path of each saved structure -> its members."""
+        found = {"/arrays": self.members, "/training": self.training}
+        return {path: members for path, members in found.items() if members is not None}
+
     def regions(self) -> list[tuple[int, int]]:
         """Where the file holds no dense array, as (begin, end): HDF5's own bytes and the texts."""
         return _gaps([(each.offset, each.nbytes) for each in self.arrays.values()], self.user_block, self.size)
@@ -131,11 +155,15 @@ class Contents:
 
     def name(self, hdf5_path: str) -> str:
         """The inverse of :meth:`hdf5_path`."""
+        if self.section == "parameters" and hdf5_path.startswith(f"/{TRAINING}"):
+            return hdf5_path[1:]
         name = hdf5_path.removeprefix(f"/{self.section}/")
         return name.replace("/", ".") if self.section == "parameters" else name
 
     def hdf5_path(self, name: str) -> str:
         """The HDF5 path of an array."""
+        if self.section == "parameters" and name.startswith(TRAINING):
+            return f"/{name}"
         return f"/{self.section}/" + (name.replace(".", "/") if self.section == "parameters" else name)
 
 

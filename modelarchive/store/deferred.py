@@ -56,6 +56,16 @@ class Deferred:
             None if view is None else lambda: function(view()),
         )
 
+    def flat(self) -> Iterator[np.ndarray]:
+        """Its values in order, as flat arrays that are valid until the next one is asked for.
+
+        Of an array that lies in the file as it is, or compressed, no more than one of them is in memory.
+        """
+        if self.pieces is not None and self.dtype.byteorder != ">":
+            yield from _whole_elements(self.pieces(), self.dtype)
+        else:
+            yield (self.read() if self.view is None else self.view()).reshape(-1)
+
     @property
     def ndim(self) -> int:
         """How many axes."""
@@ -75,3 +85,16 @@ class Deferred:
     def nbytes(self) -> int:
         """Bytes of all elements."""
         return self.dtype.itemsize * self.size
+
+
+def _whole_elements(pieces: Iterator[memoryview], dtype: np.dtype) -> Iterator[np.ndarray]:
+    """Bytes as numbers, where a piece may end within one."""
+    rest = b""
+    for piece in pieces:
+        if rest or len(piece) % dtype.itemsize:
+            joined = rest + bytes(piece)
+            whole = len(joined) - len(joined) % dtype.itemsize
+            yield np.frombuffer(joined[:whole], dtype)
+            rest = joined[whole:]
+        else:
+            yield np.frombuffer(piece, dtype)

@@ -23,7 +23,7 @@ HDF5_ENTRY: Final = "__hdf5__."
 
 #: How an index begins, as archives write it; the record follows, and what :data:`_BEHIND` is, and the entries.
 _BEGIN: Final = '{"__metadata__":{"format":"pt","modelarchive":"'
-_BEHIND: Final = "},"
+_BEHIND: Final = re.compile(r'(?:,"total_parameters":"[0-9]+")?},')
 #: An entry as archives write it: name, dtype with shape, begin, end; and whatever is no such entry, to the end.
 _ENTRY: Final = re.compile(
     r'"([^"\\\x00-\x1f]+)":\{([^]]+)\],"data_offsets":\[([0-9]+),([0-9]+)\]\}(?:,|\}\Z)|(.+)', re.DOTALL
@@ -90,10 +90,11 @@ def _as_written(raw: bytes) -> tuple[Columns, Any] | None:
         record, end = scanstring(text, len(_BEGIN), True)
     except ValueError:
         return None  # and the strict way says what is wrong
-    if not text.startswith(_BEHIND, end):
+    behind = _BEHIND.match(text, end)
+    if behind is None:
         return None
     # One flat list: findall's thousands of tuples take as long again.
-    parts = _ENTRY.split(text[end + len(_BEHIND) :])
+    parts = _ENTRY.split(text[behind.end() :])
     between, names, kinds, begins, ends, rest = (parts[at :: _ENTRY.groups + 1] for at in range(_ENTRY.groups + 1))
     if any(between) or any(rest) or len({*names}) < len(names) or "__metadata__" in names:
         return None

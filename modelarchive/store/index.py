@@ -16,8 +16,8 @@ from typing import Any, Final
 from modelarchive import dtypes, names
 from modelarchive.errors import FormatError, UnsupportedVersionError
 from modelarchive.formats import content
-from modelarchive.store import chunks, header
-from modelarchive.store.contents import CONTAINERS, LITERALS, Contents, Text, is_position
+from modelarchive.store import chunks, header, pieces
+from modelarchive.store.contents import CONTAINERS, LITERALS, TRAINING, Contents, Text, is_position
 from modelarchive.store.digest import HEX_LENGTH, digest, digest_pieces
 from modelarchive.store.header import HDF5_ENTRY, MAX_RANK
 from modelarchive.store.strict import fail, integer, loads, mapping, short, string
@@ -36,6 +36,8 @@ _PARAMETER_NAMES: Final = re.compile(rf"(?:{_PARAMETER_NAME.pattern}\n)*")
 #: Codes of texts.
 TEXT_DTYPE: Final = re.compile(r"text|string|U\d{1,9}|S\d{1,9}|" + "|".join(LITERALS))
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+#: How a record begins, inside of the JSON string that holds it.
+_OWN_DIGEST: Final = re.compile(rb'\{\\"index_digest\\":\\"([0-9a-f]{64})')
 #: How the members of a dict of arrays are written, none deeper; what stands between two; how they end.
 _FLAT_DICT: Final = ',"members":[["","dict"],["'
 _NEXT_ARRAY: Final = '","array"],["'
@@ -98,6 +100,8 @@ def render(contents: Contents) -> bytes:
             for path, text in contents.texts.items()
         },
     }
+    if contents.texts:
+        own["utf8"] = [path for path, text in contents.texts.items() if not text.is_ascii]
     if renamed:
         own["dtypes"] = renamed
     if contents.chunks:
@@ -108,10 +112,27 @@ def render(contents: Contents) -> bytes:
         own["aliases"] = contents.aliases
     if contents.members is not None:
         own["members"] = list(contents.members.items())
-    elif contents.order != list(contents.arrays):
+    elif contents.order != [name for name in contents.arrays if not name.startswith(TRAINING)]:
         own["order"] = contents.order
-    metadata = _compact({"format": "pt", "modelarchive": _compact(own)})
+    if contents.pieces:
+        own["pieces"] = pieces.record(contents)
+    if contents.training is not None:
+        own["training"] = list(contents.training.items())
+    about = {"format": "pt", "modelarchive": _compact(own)}
+    if contents.pieces:
+        about["DCP_SHARDING_INFO"] = _compact(pieces.sharding(contents, dense))
+    else:
+        # What training goes on from is no parameter.
+        counted = (entry for name, entry in contents.arrays.items() if not name.startswith(TRAINING))
+        about["total_parameters"] = str(sum(math.prod(entry.shape) for entry in counted))
+    metadata = _compact(about)
     return ('{"__metadata__":' + metadata + "," + ",".join(lines) + "}").encode()
+
+
+def digest_in(head: bytes) -> str:
+    """The digest of itself that a written index carries."""
+    found = _OWN_DIGEST.search(head)
+    return "" if found is None else found[1].decode()
 
 
 def framed(contents: Contents) -> bytes:
@@ -199,16 +220,18 @@ def parse(raw: bytes, *, file_size: int) -> Contents:
     contents.arrays |= compressed
     contents.texts = _texts(own, contents)
     contents.aliases = _aliases(own, contents)
+    contents.pieces = pieces.parse(own, contents)
     contents.kinds = mapping(own, "kinds")
     if not all(type(kind) is str for kind in contents.kinds.values()):
         fail("a kind is no string")
     if section == "parameters":
         contents.order = _order(own, contents)
+        contents.training = _training(own, contents)
     elif flat and flat.keys() == {"", *contents.arrays} and "" not in contents.arrays:
         contents.members, contents.order = flat, [*flat][1:]
     else:
-        contents.members = flat or _listed(own)
-        _check_members(contents.members, contents)
+        contents.members = flat or _listed(own, "members")
+        _check_members(contents.members, contents, "")
         contents.order = [path for path, kind in contents.members.items() if kind == "array"]
     return contents
 
@@ -231,8 +254,9 @@ def _record(text: str) -> tuple[dict[str, Any], dict[str, str] | None]:
 
 
 def _texts(own: dict[str, Any], contents: Contents) -> dict[str, Text]:
-    texts = {}
+    texts: dict[str, Text] = {}
     high = contents.size - contents.user_block
+    utf8 = _utf8(own)
     for path, value in mapping(own, "texts").items():
         if not isinstance(value, dict) or not path.startswith("/"):
             fail(f"the text {short(path)} is not described by an object")
@@ -254,8 +278,21 @@ def _texts(own: dict[str, Any], contents: Contents) -> dict[str, Text]:
         offset = None
         if nbytes:
             offset = integer(value, "offset", low=0, high=high) + contents.user_block
-        texts[path] = Text(dtype, tuple(shape), itemsize, offset, digest)
+        is_ascii = dtype[0] == "S" or (utf8 is not None and path not in utf8)
+        texts[path] = Text(dtype, tuple(shape), itemsize, offset, digest, is_ascii)
+    if utf8 and not utf8 <= texts.keys():
+        fail(f"{short(min(utf8 - texts.keys()))} is said to be UTF-8 and is no text")
     return texts
+
+
+def _utf8(own: dict[str, Any]) -> set[str] | None:
+    """Paths of the texts that HDF5 calls UTF-8; None in files from before some were called ASCII."""
+    paths = own.get("utf8")
+    if paths is None:
+        return None
+    if not isinstance(paths, list) or not all(type(path) is str for path in paths):
+        fail("utf8 is no list of paths")
+    return set(paths)
 
 
 def _aliases(own: dict[str, Any], contents: Contents) -> dict[str, str]:
@@ -264,9 +301,9 @@ def _aliases(own: dict[str, Any], contents: Contents) -> dict[str, str]:
         if not isinstance(name, str) or name not in contents.arrays or alias in contents.arrays:
             fail(f"the alias {short(alias)} does not name one array")
     # One path, two contents: what is loaded would depend on which of them a reader asks first.
-    prefix = f"/{contents.section}/"
+    prefixes = (f"/{contents.section}/", f"/{TRAINING}")
     for path in contents.texts:
-        if path.startswith(prefix):
+        if path.startswith(prefixes):
             name = contents.name(path)
             if name in contents.arrays or name in aliases:
                 fail(f"{short(path)} is an array and a text")
@@ -274,7 +311,7 @@ def _aliases(own: dict[str, Any], contents: Contents) -> dict[str, str]:
 
 
 def _order(own: dict[str, Any], contents: Contents) -> list[str]:
-    known = [*contents.arrays, *contents.aliases]
+    known = [name for name in (*contents.arrays, *contents.aliases) if not name.startswith(TRAINING)]
     # All at once takes a tenth of the time.
     if "\n".join(known).count("\n") >= len(known) or not _PARAMETER_NAMES.fullmatch("\n".join([*known, ""])):
         for name in known:
@@ -290,20 +327,37 @@ def _order(own: dict[str, Any], contents: Contents) -> list[str]:
     return order
 
 
-def _listed(own: dict[str, Any]) -> dict[str, str]:
-    listed = own.get("members")
+def _training(own: dict[str, Any], contents: Contents) -> dict[str, str] | None:
+    """The members of the training structure; an array of it may be a parameter too, a parameter no array of it."""
+    for alias, name in contents.aliases.items():
+        if name.startswith(TRAINING) and not alias.startswith(TRAINING):
+            fail(f"the parameter {short(alias)} is another name of an array of the training structure")
+    if own.get("training") is None:
+        if found := [name for name in (*contents.arrays, *contents.aliases) if name.startswith(TRAINING)]:
+            fail(f"{short(found[0])} is no member of a training structure")
+        return None
+    members = _listed(own, "training")
+    _check_members(members, contents, TRAINING)
+    return members
+
+
+def _listed(own: dict[str, Any], what: str) -> dict[str, str]:
+    listed = own.get(what)
     try:
         members: dict[str, str] = dict(listed)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         members = {}
     if not isinstance(listed, list) or len(members) != len(listed) or not all(type(path) is str for path in members):
-        fail("members is no list of pairs that names each path once")
+        fail(f"{what} is no list of pairs that names each path once")
     if next(iter(members), None) != "" or members[""] not in CONTAINERS:
         fail("the saved structure has no root")
     return members
 
 
-def _check_members(members: dict[str, str], contents: Contents) -> None:
+def _check_members(members: dict[str, str], contents: Contents, prefix: str) -> None:
+    """Check the members of a structure; `prefix` stands before the names of its arrays."""
+    arrays = {*contents.arrays, *contents.aliases}
+    texts = "/training/" if prefix else "/arrays/"
     containers: dict[str, str] = {}
     positions: dict[str, int] = {}
     for path, kind in members.items():
@@ -315,16 +369,17 @@ def _check_members(members: dict[str, str], contents: Contents) -> None:
                 fail(f"the member {short(path)} is not listed in the order of its number")
             positions[owner] = int(name)
         if kind == "array":
-            if path not in contents.arrays and path not in contents.aliases and f"/arrays/{path}" not in contents.texts:
+            if prefix + path not in arrays and texts + path not in contents.texts:
                 fail(f"the member {short(path)} has no data")
         elif kind == "literal":
-            if contents.texts.get(f"/arrays/{path}", Text("", (), 1, None, None)).dtype not in LITERALS:
+            if contents.texts.get(texts + path, Text("", (), 1, None, None)).dtype not in LITERALS:
                 fail(f"the member {short(path)} has no value")
         elif kind in CONTAINERS:
             containers[path] = kind
         else:
             fail(f"the member {short(path)} is of the kind {short(kind)}")
-    if any(members.get(name) != "array" for name in contents.arrays):
+    own = [name.removeprefix(prefix) for name in (arrays if prefix else contents.arrays) if name.startswith(prefix)]
+    if any(members.get(name) != "array" for name in own):
         fail("an array is no member of the saved structure")
 
 

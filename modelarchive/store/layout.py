@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from modelarchive.store import index
-from modelarchive.store.contents import Contents
+from modelarchive.store.contents import Contents, Piece
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.text import EncodedText
 
@@ -33,9 +33,11 @@ class Layout:
         aliases: Name of a shared parameter -> its canonical name.
         texts: HDF5 path -> what :func:`text` made.
         members: Members of a saved structure, as in the index; None for parameters.
+        training: Members of a training structure, whose arrays and texts are among the others; None: there is none.
         order: Every name, aliases included, in the model's own order.
         kinds: HDF5 path of a block's group -> its kind.
         stream: Gives the arrays, in any order and also in parts; `arrays` then only announces them.
+        pieces: Name of an array that is a part of a whole -> which part.
         compressed: Names of arrays to compress; those of them that shrink are.
     """
 
@@ -45,9 +47,11 @@ class Layout:
     aliases: dict[str, str] = field(default_factory=dict)
     texts: dict[str, EncodedText] = field(default_factory=dict)
     members: dict[str, str] | None = None
+    training: dict[str, str] | None = None
     order: list[str] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
     stream: Iterable[tuple[str, np.ndarray]] | None = None
+    pieces: dict[str, Piece] = field(default_factory=dict)
     compressed: frozenset[str] = frozenset()
 
 

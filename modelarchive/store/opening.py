@@ -9,7 +9,7 @@ from pathlib import Path
 from modelarchive.errors import FormatError
 from modelarchive.formats.content import HDF5_SIGNATURE, hdf5_start
 from modelarchive.store import index
-from modelarchive.store.contents import Contents
+from modelarchive.store.contents import TRAINING, Contents
 from modelarchive.store.digest import digest_pieces
 from modelarchive.store.index import NotAnArchive
 from modelarchive.store.source import Source
@@ -39,7 +39,10 @@ def contents_of(source: Source) -> tuple[Contents, Contents | None]:
 
 def recorded_order(contents: Contents | None) -> dict[str, int]:
     """Name -> position in an index, for the guard to keep."""
-    return {name: at for at, name in enumerate(contents.members or contents.order)} if contents else {}
+    if contents is None:
+        return {}
+    training = [TRAINING + path for path in contents.training or ()]
+    return {name: at for at, name in enumerate([*(contents.members or contents.order), *training])}
 
 
 def read_index(source: Source) -> tuple[Contents | None, str | None]:

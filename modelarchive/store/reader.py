@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -69,15 +69,24 @@ class Reader:
         found = dict(zip(placed, self.source.views(list(placed.values())), strict=True))
         return self._named(names, canonical, found)
 
-    def load(self, wanted: Iterable[str], *, verify: bool = False) -> dict[str, np.ndarray]:
+    def load(
+        self, wanted: Iterable[str], *, verify: bool = False, into: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]:
         """The named arrays in memory of their own; a shared one is one array under each of its names.
+
+        Args:
+            wanted: The names.
+            verify: Compare each array with its digest while reading, and the texts with theirs.
+            into: With `verify`, canonical name -> an array of the same dtype and shape, in C order, to be filled and
+                given back. Where bytes are damaged it is filled with them.
 
         Raises:
             IntegrityError: With `verify`, an array's bytes differ from its digest.
         """
         names, canonical, placed = self._placed(wanted)
         if verify:
-            arrays, digests = self.source.load_with_digests(list(placed.values()))
+            targets = [into.get(name) for name in placed] if into else None
+            arrays, digests = self.source.load_with_digests(list(placed.values()), targets)
             found = dict(zip(placed, arrays, strict=True))
             packed = [name for name in dict.fromkeys(canonical) if name in self.contents.chunks]
             inflated, damaged = self._inflated(packed) if packed else ({}, {})

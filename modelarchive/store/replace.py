@@ -63,7 +63,7 @@ def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
         os.close(descriptor)
     if durable:
         try:
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         except OSError as error:
             words = f"{error.strerror} while syncing the folder; the new file is there, a power cut may undo that"
             raise OSError(error.errno, words, os.fsdecode(path)) from error
@@ -126,7 +126,8 @@ def _remove_abandoned(target: Path) -> None:
                 os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the system put a folder's names on the disk, where it can."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     # Some file systems cannot sync a folder, and one that may not be listed cannot be opened for it.

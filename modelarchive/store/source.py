@@ -114,9 +114,16 @@ class Source:
         self._run(self._read_all, jobs)
         return arrays
 
-    def load_with_digests(self, entries: Sequence[Entry]) -> tuple[list[np.ndarray], list[str]]:
-        """Like :meth:`load`, with each array's BLAKE3 digest, taken piece by piece while reading."""
-        arrays, jobs = self._allocated(entries)
+    def load_with_digests(
+        self, entries: Sequence[Entry], into: Sequence[np.ndarray | None] | None = None
+    ) -> tuple[list[np.ndarray], list[str]]:
+        """Like :meth:`load`, with each array's BLAKE3 digest, taken piece by piece while reading.
+
+        Args:
+            entries: What to read.
+            into: For each of them an array of its dtype and shape, in C order, to be filled; None: a new one.
+        """
+        arrays, jobs = self._allocated(entries, into)
         digests = iter(self._run(self._fill_with_digest, jobs))
         return arrays, [
             # Of small arrays a copy is made faster than a view of bytes.
@@ -160,7 +167,9 @@ class Source:
                 self._is_unmappable = True
         return self._map
 
-    def _allocated(self, entries: Sequence[Entry]) -> tuple[list[np.ndarray], list[tuple[memoryview, int]]]:
+    def _allocated(
+        self, entries: Sequence[Entry], into: Sequence[np.ndarray | None] | None = None
+    ) -> tuple[list[np.ndarray], list[tuple[memoryview, int]]]:
         """An array for each entry: small ones are filled, large ones come with (their bytes, the offset) too.
 
         All memory is asked for by one thread, so that the allocator can give again what was freed before;
@@ -168,12 +177,15 @@ class Source:
         """
         arrays: list[np.ndarray] = []
         jobs = []
-        for dtype, shape, offset, nbytes, _ in entries:
+        for (dtype, shape, offset, nbytes, _), given in zip(entries, into or repeat(None), strict=False):
             mapped = (self._map or self._mapped()) if nbytes < SMALL else None
             if mapped is not None:
-                arrays.append(np.ndarray(shape, dtypes.LITTLE[dtype], mapped, offset or 0).copy())
+                view: np.ndarray = np.ndarray(shape, dtypes.LITTLE[dtype], mapped, offset or 0)
+                arrays.append(view.copy() if given is None else given)
+                if given is not None:
+                    given[...] = view
                 continue
-            arrays.append(np.empty(shape, dtypes.LITTLE[dtype]))
+            arrays.append(np.empty(shape, dtypes.LITTLE[dtype]) if given is None else given)
             job = (_flat(arrays[-1]), offset or 0)
             if nbytes < SMALL:
                 self._read_all(*job)

@@ -24,6 +24,11 @@ class EncodedText:
     itemsize: int
     data: bytes
 
+    @property
+    def is_ascii(self) -> bool:
+        """Whether HDF5 shall call it ASCII; it has no name for bytes in no known encoding, ``S<n>``, but that."""
+        return self.dtype[0] == "S" or self.data.isascii()
+
 
 def encode(value: str, *, dtype: str = "text") -> EncodedText:
     """One string as UTF-8.

@@ -49,7 +49,9 @@ def test_schemas_are_valid_and_documented(name: str) -> None:
 
 def test_every_kind_has_a_schema_and_every_schema_a_kind() -> None:
     assert set(vocabulary.kind_schemas()) == {*KINDS, *vocabulary.CONTAINERS}
-    assert set(vocabulary.kind_schemas().values()) == {name for name in SCHEMAS if name.startswith("kinds/")}
+    # Of several versions the newest is the one that is listed: those before are parts of it.
+    newest = {name.rpartition("-")[0]: name for name in SCHEMAS if name.startswith("kinds/")}
+    assert set(vocabulary.kind_schemas().values()) == set(newest.values())
     assert all(SCHEMAS[path]["title"] == kind for kind, path in vocabulary.kind_schemas().items())
     assert SCHEMAS["block-1"]["properties"]["kind"]["enum"] == sorted(vocabulary.kind_schemas())
 

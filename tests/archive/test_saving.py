@@ -44,6 +44,29 @@ def test_hdf5_mirrors_the_block_tree(path: Path) -> None:
         assert list(archive.parameters) == list(net.collect_params())
 
 
+def test_viewers_draw_matrices_and_kernels(path: Path) -> None:
+    net = nn.Sequential(nn.Conv2D(4, 3, in_channels=2), nn.BatchNorm(in_channels=4), nn.Flatten(), nn.Dense(3))
+    ma.save_model(path, ready(net, x=np.zeros((1, 2, 5, 5), "f4")), inputs=np.zeros((1, 2, 5, 5), "f4"))
+    with h5py.File(path) as file:
+        blocks = file["parameters"]
+        assert {name: block.attrs.get("signal") for name, block in blocks.items()} == {
+            "0": b"weight",
+            "1": None,
+            "2": None,
+            "3": b"weight",
+        }
+        assert {name for name, block in blocks.items() if "interpretation" in block.get("weight", block).attrs} == {"3"}
+
+
+def test_the_header_counts_the_elements_of_all_arrays(path: Path) -> None:
+    net = ready(Tied(), x=np.zeros((1, 6), "f4"))
+    ma.save_model(path, net, inputs=np.zeros((1, 6), "f4"), compression="deflate")
+    distinct = {id(parameter): parameter.data().size for parameter in net.collect_params().values()}
+    raw = path.read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    assert header["__metadata__"]["total_parameters"] == str(sum(distinct.values()))
+
+
 def test_a_shared_parameter_is_stored_once(path: Path) -> None:
     x = np.zeros((1, 6), "f4")
     net = ready(Tied(), x=x)

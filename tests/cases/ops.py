@@ -50,7 +50,20 @@ NUMBERS = ("float32", "float64", "int64", "int32", "uint8", "int8", "bool")
 OP_CASES: dict[str, list[Case]] = {
     **dict.fromkeys(["add", "subtract", "multiply", "divide", "power", "maximum", "minimum"], PAIRS),
     **dict.fromkeys(["equal", "greater", "less"], PAIRS),
-    **dict.fromkeys(["negative", "abs", "exp", "log", "sqrt", "rsqrt", "erf", "sin", "cos"], ONE),
+    **dict.fromkeys(["negative", "abs", "exp", "log", "sqrt", "rsqrt", "erf", "sin", "cos", "atan"], ONE),
+    **dict.fromkeys(["floor", "round"], ONE),
+    **dict.fromkeys(["floor_divide", "remainder", "bitwise_and", "bitwise_or", "bitwise_xor"], PAIRS),
+    **dict.fromkeys(["left_shift", "right_shift"], PAIRS),
+    "argsort": [([(2, 3, 4)], {"axis": axis, "descending": turn}) for axis in (0, 1, -1) for turn in (False, True)],
+    "scatter": [
+        ([shape, ("indices", places), written], {"axis": axis, "reduction": reduction})
+        for shape, places, written, axis, reductions in (
+            ((5, 3), (4, 3), (4, 3), 0, ("add", "multiply", "maximum", "minimum")),
+            ((2, 5, 3), (1, 1, 3), (1, 1, 3), 1, ("none", "add")),
+            ((3, 5), (2, 1), (), -1, ("none", "maximum")),
+        )
+        for reduction in reductions
+    ],
     **dict.fromkeys(["sum", "mean", "max", "min"], REDUCED),
     "var": [
         (inputs, arguments | {"ddof": ddof})
@@ -60,6 +73,22 @@ OP_CASES: dict[str, list[Case]] = {
     ],
     "argmax": [([(2, 3, 4)], {"axis": axis, "keepdims": keep}) for axis in (None, 0, -1) for keep in (False, True)],
     "cumsum": ALONG,
+    "conv": [
+        ([(2, 4, 7), (6, 2, 3)], {"strides": [2], "padding": [[1, 1]], "dilation": [1]}),
+        ([(2, 3, 6, 5), (4, 3, 3, 2)], {"strides": [1, 2], "padding": [[1, 0], [2, 2]], "dilation": [2, 1]}),
+        ([(1, 6, 5, 5), (6, 1, 3, 3)], {"strides": [1, 1], "padding": [[1, 1], [1, 1]], "dilation": [1, 1]}),
+        ([(1, 2, 4, 4, 3), (3, 2, 2, 2, 2)], {"strides": [1, 1, 1], "padding": [[0, 0]] * 3, "dilation": [1, 1, 1]}),
+    ],
+    "grid_sample": [
+        ([(2, 3, 4, 5), (2, 3, 2, 2)], {"mode": mode, "padding_mode": padding, "align_corners": corners})
+        for mode in ("linear", "nearest", "cubic")
+        for padding in ("zeros", "border", "reflection")
+        for corners in (False, True)
+    ]
+    + [
+        ([(1, 2, 3, 4, 5), (1, 2, 2, 3, 3)], {"mode": mode, "padding_mode": "zeros", "align_corners": False})
+        for mode in ("linear", "nearest")
+    ],
     "softmax": ALONG,
     "clip": [([(2, 3)], {"low": low, "high": high}) for low, high in ((1, 2), (None, 2), (1, None), (2, 1))],
     "cast": [([(2, 3)], {"dtype": name}) for name in NUMBERS],
@@ -111,6 +140,10 @@ OP_CASES: dict[str, list[Case]] = {
 }
 
 
+#: Ops of integers: where floats are asked for, they are tried with those.
+OF_INTEGERS = {"bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift"}
+
+
 def op_architecture(op: str, case: Case, dtype: str, *, free: bool = False) -> tuple[dict[str, Any], list[np.ndarray]]:
     """A graph of one op, and arrays for its inputs; narrow floats are cast from float32 and back.
 
@@ -121,6 +154,7 @@ def op_architecture(op: str, case: Case, dtype: str, *, free: bool = False) -> t
         free: Whether the sizes of the inputs are left open.
     """
     given, arguments = case
+    dtype = "int32" if op in OF_INTEGERS and dtype.startswith(("float", "bfloat")) else dtype
     rng = np.random.default_rng(0)
     narrow = dtype in ("float16", "bfloat16", "float8_e4m3fn")
     declared, nodes, arrays, refs = [], [], [], []

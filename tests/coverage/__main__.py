@@ -8,11 +8,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.coverage import constructs, language, pictures
+from tests.coverage import constructs, language, pictures, semantics
 from tests.coverage.judging import VERDICTS, Verdict, judged
 
 SETS = {
     "constructs": constructs.constructs,
+    "semantics": semantics.semantics,
     "torchvision": pictures.torchvision,
     "timm": pictures.timm,
     "transformers": language.transformers,

@@ -136,11 +136,13 @@ def _wrong(module: Any, bundle: Any, inputs: Any, wanted: list[torch.Tensor], be
         not torch.equal(after[name], each) for name, each in before.items() if not each.isnan().any()
     ):
         return "the module is another one afterwards"
+    # Before the module runs again: what it changes in its buffers is seen in the arrays, which share their memory.
+    outputs = bundle.build()(*map(array_of, inputs))
     with torch.no_grad():
         again = tensors(module(*inputs))
     if any(not torch.equal(one, other) for one, other in zip(again, wanted, strict=True) if not one.isnan().any()):
         return "the module gives something else afterwards"
-    found = [tensor_of(np.array(each)) for each in arrays(bundle.build()(*map(array_of, inputs)))]
+    found = [tensor_of(np.array(each)) for each in arrays(outputs)]
     if len(found) != len(wanted):
         return f"{len(found)} outputs, not {len(wanted)}"
     for number, (one, other) in enumerate(zip(found, wanted, strict=True)):

@@ -33,7 +33,7 @@ _TORCHVISION = {
     "mobilenet_v3_small": (2, 3, 64, 64), "mvit_v1_b": (1, 3, 16, 224, 224), "mvit_v2_s": (1, 3, 16, 224, 224),
     "r2plus1d_18": (2, 3, 4, 32, 32), "r3d_18": (2, 3, 4, 32, 32), "raft_small": (1, 3, 128, 128),
     "regnet_x_400mf": (2, 3, 64, 64), "regnet_y_400mf": (2, 3, 64, 64), "resnet18": (2, 3, 64, 64),
-    "resnet50": (2, 3, 64, 64), "resnext50_32x4d": (2, 3, 64, 64), "s3d": (1, 3, 16, 64, 64),
+    "resnet50": (2, 3, 64, 64), "resnext50_32x4d": (2, 3, 64, 64), "s3d": (1, 3, 16, 224, 224),
     "shufflenet_v2_x0_5": (2, 3, 64, 64), "squeezenet1_0": (2, 3, 64, 64), "squeezenet1_1": (2, 3, 64, 64),
     "swin3d_t": (1, 3, 4, 64, 64), "swin_t": (2, 3, 64, 64), "swin_v2_t": (2, 3, 64, 64), "vgg11": (1, 3, 64, 64),
     "vgg11_bn": (1, 3, 64, 64), "vit_b_16": (1, 3, 224, 224), "wide_resnet50_2": (2, 3, 64, 64),
@@ -41,6 +41,10 @@ _TORCHVISION = {
     "retinanet_resnet50_fpn": (1, 3, 64, 64), "ssd300_vgg16": (1, 3, 64, 64),
     "ssdlite320_mobilenet_v3_large": (1, 3, 64, 64), "keypointrcnn_resnet50_fpn": (1, 3, 64, 64),
 }  # fmt: skip
+
+
+#: Those whose sums and activations are modules, for what quantises them.
+_QUANTIZABLE = ("googlenet", "inception_v3", "mobilenet_v2", "mobilenet_v3_large", "resnet18", "shufflenet_v2_x0_5")
 
 
 def torchvision() -> Iterator[Network]:
@@ -60,6 +64,15 @@ def torchvision() -> Iterator[Network]:
             return network, inputs
 
         yield Network("torchvision", name, make)
+    for name in _QUANTIZABLE:
+        yield Network(
+            "torchvision",
+            f"quantization.{name}",
+            lambda name=name: (
+                getattr(models.quantization, name)(weights=None, quantize=False),
+                (_image(2, 3, 96, 96),),
+            ),
+        )
 
 
 # ---------------------------------------------------------------------- timm
@@ -77,12 +90,16 @@ def timm() -> Iterator[Network]:
 
         def make(name: str = name) -> Any:
             network, side = _shallow(library.create_model, name)
-            channels, *sides = network.default_cfg["input_size"]
+            channels, *usual = network.default_cfg["input_size"]
+            sides = usual
             if side is not None:
                 sides = [side, side]
             elif not network.default_cfg.get("fixed_input_size") and _is_convolutional(network):
                 sides = [96, 96]
-            return network, (_image(2, channels, *sides),)
+            image = _image(2, channels, *sides)
+            if sides != usual and not _takes(network, image):
+                network, image = library.create_model(name, pretrained=False), _image(2, channels, *usual)
+            return network, (image,)
 
         yield Network("timm", f"{module}: {name}", make)
 
@@ -96,6 +113,16 @@ def _shallow(create: Any, name: str) -> tuple[Any, int | None]:
             continue
         return network, options.get("img_size")
     return create(name, pretrained=False), None
+
+
+def _takes(network: torch.nn.Module, image: torch.Tensor) -> bool:
+    """Whether a network runs on images of this size, which is not its own."""
+    try:
+        with torch.no_grad():
+            network.eval()(image)
+    except Exception:  # whatever its functions raise
+        return False
+    return True
 
 
 def _rank(name: str) -> int:

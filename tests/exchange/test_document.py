@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelarchive.formats import FORMATS
+from modelarchive.models.rooms import room
 from tests.exchange.document import MISTAKES, OVERVIEW, PAGES, SUPPORT, mistaken, overview, page_of, supported
 
 
@@ -15,7 +16,7 @@ def test_the_overview_has_every_system() -> None:
         if name != "archive":
             assert (PAGES / f"{page_of(known)}.md").exists(), f"docs/exchange/{page_of(known)}.md is to be written"
             assert known.reads, f"the row of {name} says what is read"
-            assert known.writes, f"the row of {name} says what is written"
+            assert known.writes or not hasattr(room(name), "write"), f"the row of {name} says what is written"
 
 
 @pytest.mark.parametrize("system", SUPPORT)

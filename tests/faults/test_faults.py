@@ -175,7 +175,7 @@ def test_a_folder_that_fails_to_sync_says_what_is_there(tmp_path: Path, monkeypa
     def refuse(folder: Path) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(replace, "_sync_folder", refuse)
+    monkeypatch.setattr(replace, "sync_folder", refuse)
     with pytest.raises(OSError, match="the new file is there") as caught:
         ma.save(tmp_path / TARGET, NEW)
     assert caught.value.filename == str(tmp_path / TARGET)

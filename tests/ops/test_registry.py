@@ -9,9 +9,12 @@ from modelarchive import ops
 from modelarchive.ops.registry import BY_NUMPY, KIND_FUNCTIONS, OPS
 
 ARITHMETIC = {"add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "negative", "abs"}
-FUNCTIONS = {"exp", "log", "sqrt", "rsqrt", "sin", "cos", "erf", "clip", "cast", "equal", "greater", "less"}
+FUNCTIONS = {"exp", "log", "sqrt", "rsqrt", "sin", "cos", "atan", "erf", "clip", "cast", "equal", "greater", "less"}
 SHAPING = {"concatenate", "stack", "reshape", "transpose", "squeeze", "expand_dims", "slice"}
-SELECTIONS = {"split", "take", "gather", "where", "pad", "broadcast_to", "shape_of"}
+SELECTIONS = {"split", "take", "gather", "argsort", "scatter", "where", "pad", "broadcast_to", "shape_of"}
+SELECTIONS |= {"conv", "grid_sample"}
+INTEGERS = {"floor", "round", "floor_divide", "remainder", "left_shift", "right_shift"}
+INTEGERS |= {"bitwise_and", "bitwise_or", "bitwise_xor"}
 REDUCTIONS = {"matmul", "einsum", "sum", "mean", "max", "min", "var", "argmax", "cumsum", "softmax"}
 
 
@@ -26,7 +29,7 @@ class Recorder:
 
 
 def test_the_vocabulary_is_complete_and_closed():
-    assert set(OPS) == ARITHMETIC | FUNCTIONS | SHAPING | SELECTIONS | REDUCTIONS
+    assert set(OPS) == ARITHMETIC | FUNCTIONS | SHAPING | SELECTIONS | REDUCTIONS | INTEGERS
 
 
 def test_public_names_are_the_ops_and_the_functions_of_kinds():

@@ -46,7 +46,7 @@ def wrap(owner, name):
     setattr(owner, name, wrapped)
 for owner, name in [(os, 'fsync'), (Path, 'replace'), (Path, 'chmod'), (fill, 'write_all'), (writer, '_reserve'),
                     (writer, '_write_texts'), (writer, '_write_head'), (replace, '_locked'),
-                    (replace, '_remove_abandoned'), (replace, '_sync_folder')]:
+                    (replace, '_remove_abandoned'), (replace, 'sync_folder')]:
     wrap(owner, name)
 new = {'a': np.arange(400_000, dtype='f8'), 'b': np.arange(3), 't': 'text'}
 folder, old = Path(sys.argv[1]), Path(sys.argv[2])

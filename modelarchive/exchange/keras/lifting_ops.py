@@ -246,6 +246,13 @@ def clip(context: Context) -> Ref:
     return context.op("clip", one(context), low=low, high=high)
 
 
+def rounded(context: Context) -> Ref:
+    """Round."""
+    if decimals := context.config.optional("decimals"):
+        raise Refusal(f"Round to {decimals} decimals is not supported, only to whole numbers")
+    return context.op("round", one(context))
+
+
 def padded(context: Context) -> Ref:
     """Pad."""
     x, mode = one(context), context.config.text("mode", "constant")

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from modelarchive.nn import Parameter
 from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import dtype_name
 from modelarchive.ops import OPS
+
+#: Elements of a constant that are written into a model's config; more of them are weights that are not trained.
+_MOST_WRITTEN: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -193,8 +196,10 @@ class Context(formulas.Context[Value]):
         shape = array.shape
         if not array.size:
             raise Refusal("a parameter without elements is not supported")
-        if array.dtype.kind != "f" and dtype != "bfloat16":
-            self.note("a parameter of integers is a constant in the model's config")
+        is_integer = array.dtype.kind != "f" and dtype != "bfloat16"
+        if is_integer or (not parameter.persistent and array.size <= _MOST_WRITTEN):
+            if is_integer and parameter.persistent:
+                self.note("a parameter of integers is a constant in the model's config")
             self.emitter.paths.setdefault(key, self.path)
             self.emitter.tensors[key] = self.cast(self.held(array), dtype)
             return self.emitter.tensors[key]

@@ -12,7 +12,7 @@ from modelarchive.exchange.axes import added, several
 from modelarchive.exchange.keras import lowering_selection as selection
 from modelarchive.exchange.keras.emitting import Tensor
 from modelarchive.exchange.keras.lowering_context import Context, Value, is_tensor
-from modelarchive.exchange.keras.lowering_shapes import padded, permuted, reshape
+from modelarchive.exchange.keras.lowering_shapes import padded, padded_tensor, permuted, reshape
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 
@@ -55,6 +55,13 @@ def _comparison(name: str) -> Lower:
         return context.result(context.op(name, *inputs), last=last)
 
     return lower
+
+
+def _bitwise(name: str) -> Lower:
+    """Of tensors only: Keras asks for their dtypes."""
+    return lambda context, arguments, given: context.result(
+        context.op(name, *(context.plain(each, context.dtype) for each in given))
+    )
 
 
 def _unary(name: str) -> Lower:
@@ -159,6 +166,23 @@ def _small_letters(pattern: str) -> str:
     capitals = sorted({each for each in pattern if each.isupper()})
     small = dict(zip(capitals, free, strict=False))
     return "".join(small.get(each, each) for each in pattern)
+
+
+def _conv(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+    """By Keras' convolution, whose channels are last; the number of groups follows from shapes there too."""
+    x = context.moved(given[0], context.dtype)
+    kernel = context.permuted(context.plain(given[1], context.dtype), [*range(2, given[1].rank), 1, 0])
+    x = padded_tensor(context, x, [(0, 0), *arguments["padding"], (0, 0)])
+    found = context.op(
+        "conv",
+        x,
+        kernel,
+        strides=tuple(arguments["strides"]),
+        padding="valid",
+        data_format="channels_last",
+        dilation_rate=tuple(arguments["dilation"]),
+    )
+    return context.result(found, last=True)
 
 
 def _where(context: Context, arguments: Arguments, given: list[Value]) -> Value:
@@ -285,6 +309,13 @@ OPS: Final[dict[str, Lowering]] = {
     "power": Lowering("Power", _arithmetic("power")),
     "maximum": Lowering("Maximum", _arithmetic("maximum", "Maximum")),
     "minimum": Lowering("Minimum", _arithmetic("minimum", "Minimum")),
+    "floor_divide": Lowering("FloorDivide", _arithmetic("floor_divide")),
+    "remainder": Lowering("Mod", _arithmetic("mod")),
+    "bitwise_and": Lowering("BitwiseAnd", _bitwise("bitwise_and")),
+    "bitwise_or": Lowering("BitwiseOr", _bitwise("bitwise_or")),
+    "bitwise_xor": Lowering("BitwiseXor", _bitwise("bitwise_xor")),
+    "left_shift": Lowering("BitwiseLeftShift", _bitwise("bitwise_left_shift")),
+    "right_shift": Lowering("BitwiseRightShift", _bitwise("bitwise_right_shift")),
     "equal": Lowering("Equal", _comparison("equal")),
     "greater": Lowering("Greater", _comparison("greater")),
     "less": Lowering("Less", _comparison("less")),
@@ -300,6 +331,9 @@ OPS: Final[dict[str, Lowering]] = {
             ("erf", "Erf", "erf"),
             ("sin", "Sin", "sin"),
             ("cos", "Cos", "cos"),
+            ("atan", "Arctan", "arctan"),
+            ("floor", "Floor", "floor"),
+            ("round", "Round", "round"),
         )
     },
     **{name: Lowering(name.title(), _reduction(name)) for name in ("sum", "mean", "max", "min")},
@@ -308,10 +342,13 @@ OPS: Final[dict[str, Lowering]] = {
     "cumsum": Lowering("Cumsum", _cumsum),
     "matmul": Lowering("Matmul", _matmul),
     "einsum": Lowering("Einsum", _einsum),
+    "conv": Lowering("Conv", _conv),
     "slice": Lowering("GetItem", selection.cut),
     "split": Lowering("GetItem Split", selection.split),
     "take": Lowering("Take", selection.take),
     "gather": Lowering("TakeAlongAxis", selection.gather, "stretched to fixed sizes only"),
+    "argsort": Lowering("Argsort Flip", selection.argsort, "the largest first along axes of a known size only"),
+    "scatter": Lowering("ScatterUpdate", selection.scatter, "of known sizes only"),
     "where": Lowering("Where", _where),
     "clip": Lowering("Maximum Minimum", _clip),
     "cast": Lowering("Cast", _cast),

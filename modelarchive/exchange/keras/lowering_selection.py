@@ -110,3 +110,46 @@ def _stretched(context: Context, tensor: Tensor, sizes: list[int | None], wanted
     if None in wanted:
         raise Refusal("a gather whose arrays are stretched to free sizes is not supported")
     return context.op("broadcast_to", tensor, tuple(wanted))
+
+
+def argsort(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+    """From behind where the largest comes first, so that equal ones stay in their order."""
+    value = given[0]
+    axis = arguments["axis"] % value.rank
+    x = context.plain(value)
+    x = context.cast(x, "int32") if value.dtype == "bool" else x
+    if not arguments["descending"]:
+        return context.result(context.cast(context.op("argsort", x, axis=axis), "int64"))
+    size = value.sizes[axis]
+    if size is None:
+        raise Refusal("an order of sizes that are free, the largest first, is not supported")
+    turned = context.op("flip", context.op("argsort", context.op("flip", x, axis=axis), axis=axis), axis=axis)
+    return context.result(context.cast(context.op("subtract", size - 1, turned), "int64"))
+
+
+_SCATTERED = {"none": None, "add": "add", "multiply": "mul", "maximum": "max", "minimum": "min"}
+
+
+def scatter(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+    """Keras writes at places in all axes."""
+    x, indices, updates = given
+    axis = arguments["axis"] % x.rank
+    sizes = indices.sizes
+    if None in sizes or None in x.sizes:
+        raise Refusal("elements written into sizes that are free are not supported")
+    shape = tuple(int(size or 0) for size in sizes)
+    chosen = _indices(context, indices, x.sizes[axis])
+    chosen = chosen if is_tensor(chosen) else context.held(np.asarray(chosen))
+    grid = np.indices(shape).reshape(len(shape), -1)
+    columns = [
+        context.op("reshape", context.cast(chosen, "int32"), (-1,)) if at == axis else context.held(one.astype("int32"))
+        for at, one in enumerate(grid)
+    ]
+    places = context.op("stack", columns, axis=-1)
+    written = context.op("broadcast_to", context.plain(updates, context.dtype), shape)
+    reduction = _SCATTERED[arguments["reduction"]]
+    found = context.op(
+        "scatter_update", context.plain(x, context.dtype), places, context.op("reshape", written, (-1,)),
+        **({} if reduction is None else {"reduction": reduction}),
+    )  # fmt: skip
+    return context.result(found)

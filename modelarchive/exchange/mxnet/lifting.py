@@ -136,6 +136,7 @@ _ROWS: Final = (
     *(Lifting(f"{name} _npi_{name} _np_{name}", name, ops.real(name)) for name in ("exp", "log", "sqrt", "sin", "cos")),
     Lifting("abs _npi_abs _npi_absolute _np_abs", "abs", ops.unary("abs")),
     Lifting("negative _npi_negative _np_negative", "negative", ops.unary("negative")),
+    Lifting("arctan _npi_arctan _np_arctan", "atan", ops.real("atan")),
     Lifting("rsqrt", "rsqrt", ops.unary("rsqrt")),
     Lifting("erf _npx_erf", "erf", ops.unary("erf")),
     Lifting("square _npi_square", "multiply", ops.square),

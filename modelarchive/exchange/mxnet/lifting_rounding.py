@@ -27,11 +27,7 @@ def truncated(context: Context, x: Ref) -> Ref:
 
 def floor(context: Context, x: Ref) -> Ref:
     """Rounded down."""
-    dtype = context.dtype(x)
-    if is_whole(dtype):
-        return x
-    whole = truncated(context, x)
-    return context.op("subtract", whole, context.cast(context.op("greater", whole, x), dtype))
+    return x if is_whole(context.dtype(x)) else context.op("floor", x)
 
 
 def _ceiling(context: Context, x: Ref) -> Ref:
@@ -89,7 +85,6 @@ def sign(context: Context, x: Ref) -> Ref:
 
 
 _NUMBERS: Final[dict[str, Formula]] = {
-    "floor": floor,
     "ceil": _ceiling,
     "trunc": truncated,
     "fix": truncated,
@@ -97,6 +92,7 @@ _NUMBERS: Final[dict[str, Formula]] = {
 }
 
 ROUNDING: Final = (
+    Lifting("floor _npi_floor _np_floor", "floor", of_numbers(floor)),
     *(Lifting(f"{name} _npi_{name}", "a formula in ops", of_numbers(formula)) for name, formula in _NUMBERS.items()),
     Lifting("rint _npi_rint", "a formula in ops", of_reals(_half_down), "a half is rounded down, as MXNet does"),
     Lifting("round", "a formula in ops", of_numbers(_half_out)),

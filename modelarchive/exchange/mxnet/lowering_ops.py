@@ -10,6 +10,7 @@ from modelarchive.exchange.axes import added, several, sliced
 from modelarchive.exchange.mxnet.emitting import Entry
 from modelarchive.exchange.mxnet.lowering_context import Context
 from modelarchive.exchange.mxnet.lowering_shapes import padding, reshape
+from modelarchive.exchange.mxnet.lowering_windows import conv
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.exchange.walking import Value
@@ -246,12 +247,14 @@ OPS: Final[dict[str, Lowering]] = {
     "power": _binary("broadcast_power", "_power_scalar", "_rpower_scalar"),
     "maximum": _binary("broadcast_maximum", "_maximum_scalar", "_maximum_scalar"),
     "minimum": _binary("broadcast_minimum", "_minimum_scalar", "_minimum_scalar"),
-    **{name: _unary(name) for name in ("negative", "abs", "exp", "log", "sqrt", "rsqrt", "erf", "sin", "cos")},
+    **{name: _unary(name) for name in ("negative", "abs", "exp", "log", "sqrt", "rsqrt", "erf", "sin", "cos", "floor")},
+    "atan": _unary("arctan"),
     **{name: _reduction(name) for name in ("sum", "mean", "max", "min")},
     "var": Lowering("broadcast_sub square mean", _var, "written as a formula; with ddof refused"),
     "equal": _comparison("equal", "equal"),
     "greater": _comparison("greater", "lesser"),
     "less": _comparison("lesser", "greater"),
+    "conv": Lowering("Convolution", conv, "into groups whose number is not fixed is refused"),
     "matmul": Lowering("dot batch_dot _linalg_gemm2", _matmul),
     "slice": Lowering("slice_axis slice squeeze expand_dims", _slice),
     "split": Lowering("SliceChannel slice_axis", _split),

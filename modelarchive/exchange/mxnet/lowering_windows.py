@@ -61,6 +61,26 @@ def _convolution(context: Context, layer: Any, given: list[Value]) -> Entry:
     return _last(context, layer, activated(context, layer.activation, context.op(op, *inputs, **attributes)))
 
 
+def conv(context: Context, arguments: dict[str, Any], given: list[Value]) -> Entry:
+    """A convolution with weights that are computed."""
+    x, weight = given
+    pad = [before for before, _ in arguments["padding"]]
+    if None in (x.sizes[1], *weight.sizes):
+        raise Refusal("a convolution with computed weights whose sizes are not fixed is not supported")
+    if any(before != after for before, after in arguments["padding"]):
+        raise Refusal("a convolution with computed weights and different padding before and after is not supported")
+    attributes = {
+        "kernel": weight.sizes[2:],
+        "stride": arguments["strides"],
+        "dilate": arguments["dilation"],
+        "pad": pad,
+        "num_filter": weight.sizes[0],
+        "num_group": (x.sizes[1] or 0) // (weight.sizes[1] or 1),
+        "no_bias": True,
+    }
+    return context.op("Convolution", context.array(x), context.array(weight), **attributes)
+
+
 def _pooling(style: str) -> Lower:
     def lower(context: Context, layer: Any, given: list[Value]) -> Entry:
         if any(before != after for before, after in layer.padding):

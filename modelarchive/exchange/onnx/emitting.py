@@ -63,7 +63,7 @@ class Emitter:
     def own(self, block: Block) -> None:
         """Find the stored array of each parameter, whose dtype wins; report what is missing or does not fit."""
         self._owners, missing = owners_of(block, self._stored)
-        for name, parameter in block.collect_params().items():
+        for name, parameter in block.collect_stored().items():
             if self._owners.get(id(parameter)) == name:
                 try:
                     parameter.shape = self._stored[name].shape
@@ -106,8 +106,10 @@ class Emitter:
         if found == wanted:
             return entry
         if (entry, wanted) not in self._casts:
-            to = CODES[str(dtypes.dense_name(wanted))]
-            self._casts[entry, wanted] = self.operator("Cast", path, [entry], 1, {"to": to})[0]
+            name = str(dtypes.dense_name(wanted))
+            # What is beyond a float8 is infinite or NaN, as here.
+            attributes = {"to": CODES[name], **({"saturate": 0} if name.startswith("float8") else {})}
+            self._casts[entry, wanted] = self.operator("Cast", path, [entry], 1, attributes)[0]
         return self._casts[entry, wanted]
 
     def parameter(self, parameter: Parameter) -> Entry:

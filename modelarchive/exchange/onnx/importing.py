@@ -16,6 +16,7 @@ from modelarchive.exchange.onnx.folds import FOLDS
 from modelarchive.exchange.onnx.lifting import LIFTINGS
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.model import Function, Graph, Model, Node
+from modelarchive.exchange.onnx.older import renewed
 from modelarchive.exchange.onnx.stored import moved
 from modelarchive.exchange.onnx.values import Constant, Operand, Scope, Sizes, Unsupported, needed
 from modelarchive.exchange.refusal import Refusal, refusing
@@ -99,13 +100,9 @@ class Importer:
             return unsupported
         while operands and operands[-1] is None:
             operands.pop()
-        context = Context(
-            self.builder, self.report, node, operands, scope, self.uses, self._opset, self._branch,
-            None if (row := LIFTINGS.get(node.op)) is None else row.lift,
-        )  # fmt: skip
         try:
             with refusing(node.op):
-                found = self._result(context)
+                found = self._result(self._context(node, operands, scope))
             results = list(found) if isinstance(found, tuple) else [found]
             for place, name in enumerate(node.outputs):
                 if name and self.uses.get(name) and (place >= len(results) or results[place] is None):
@@ -114,6 +111,16 @@ class Importer:
             self.report.refuse(where, str(refusal))
             return unsupported
         return results
+
+    def _context(self, node: Node, operands: list[Operand], scope: Scope) -> Context:
+        """An operator in its newest form."""
+        if node.op not in self.model.functions:
+            node, operands = renewed(node, operands, self._opset)
+        row = LIFTINGS.get(node.op)
+        return Context(
+            self.builder, self.report, node, operands, scope, self.uses, self._opset, self._branch,
+            None if row is None else row.lift,
+        )  # fmt: skip
 
     def left_out(self) -> list[Note]:
         """What the outputs do not need."""

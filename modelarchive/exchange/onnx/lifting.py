@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from modelarchive.exchange import budget
-from modelarchive.exchange.onnx.lifting_context import Context
+from modelarchive.exchange.onnx.lifting_attention import ATTENTION
+from modelarchive.exchange.onnx.lifting_control import CONTROL
 from modelarchive.exchange.onnx.lifting_elementwise import ELEMENTWISE
+from modelarchive.exchange.onnx.lifting_integers import INTEGERS
 from modelarchive.exchange.onnx.lifting_layers import LAYERS
+from modelarchive.exchange.onnx.lifting_losses import LOSSES
+from modelarchive.exchange.onnx.lifting_normalisation import NORMALISATION
+from modelarchive.exchange.onnx.lifting_ordering import ORDERING
+from modelarchive.exchange.onnx.lifting_pooling import POOLING
+from modelarchive.exchange.onnx.lifting_quantised import QUANTISED
 from modelarchive.exchange.onnx.lifting_recurrent import RECURRENT
+from modelarchive.exchange.onnx.lifting_resampling import RESAMPLING
 from modelarchive.exchange.onnx.lifting_selection import SELECTION
 from modelarchive.exchange.onnx.lifting_shapes import SHAPES
+from modelarchive.exchange.onnx.lifting_taps import TAPS
 from modelarchive.exchange.onnx.lifting_windows import WINDOWS
-from modelarchive.exchange.onnx.values import NAMES_A_STEP
 from modelarchive.exchange.rows import Lifting
 
-#: The opsets whose operators are known.
-OPSETS: Final = range(13, 29)
-
-
-def _branch(context: Context) -> Any:
-    """If, where it is known while reading which branch is taken."""
-    taken = context.node.graph("then_branch" if bool(context.number(0)) else "else_branch")
-    context.node.used.update(("then_branch", "else_branch"))
-    # The branch sees what is around it.
-    budget.spend(f"If {context.name!r}", steps=len(context.scope) // NAMES_A_STEP)
-    return context.branch(taken, context.scope)
+#: The opsets whose operators are known; of those before 7, the operators that mean the same today.
+OPSETS: Final = range(1, 29)
 
 
 #: Name of an operator -> its row.
@@ -38,7 +36,16 @@ LIFTINGS: Final[Mapping[str, Lifting]] = {
         *SELECTION,
         *WINDOWS,
         *LAYERS,
+        *NORMALISATION,
         *RECURRENT,
-        Lifting("If", "(one of its branches)", _branch, "a condition that is known while reading"),
+        *ATTENTION,
+        *TAPS,
+        *POOLING,
+        *RESAMPLING,
+        *QUANTISED,
+        *INTEGERS,
+        *ORDERING,
+        *LOSSES,
+        *CONTROL,
     )
 }

@@ -6,12 +6,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive import dtypes
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context, Lift, all_of
-from modelarchive.exchange.onnx.values import Constant
-from modelarchive.exchange.onnx.words import ACTIVATIONS, BINARY, DTYPES, UNARY
+from modelarchive.exchange.onnx.values import Constant, Sizes
+from modelarchive.exchange.onnx.words import ACTIVATIONS, BINARY, DTYPES, LARGEST, UNARY
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
+from modelarchive.store.deferred import Deferred
 
 
 def unary(name: str) -> Lift:
@@ -30,8 +32,6 @@ def binary(name: str) -> Lift:
 
     def lift(context: Context) -> Ref:
         dtype = context.alike(0, 1)
-        if name == "divide" and dtype[0] in "iu":
-            raise Refusal("division of integers, which drops the rest, is not supported")
         if name == "matmul":
             return context.as_dtype(context.op(name, context.ref(0), context.ref(1)), dtype)
         return context.op(name, context.ref(0), context.ref(1))
@@ -57,8 +57,8 @@ def _mean(context: Context) -> Ref:
 def _power(context: Context) -> Ref:
     base, exponent = context.dtype(0), context.dtype(1)
     if base[0] in "iu":
-        if base != exponent or not context.is_constant(1) or context.constant(1).min(initial=0) < 0:
-            raise Refusal(f"a power of {base} by {exponent} is not supported, only one that is known and not negative")
+        if base != exponent or (context.is_constant(1) and context.constant(1).min(initial=0) < 0):
+            raise Refusal(f"a power of {base} by {exponent} is not supported, only one that is not negative")
         return context.op("power", context.ref(0), context.ref(1))
     return context.op("power", context.ref(0), context.as_dtype(context.ref(1), base))
 
@@ -87,14 +87,15 @@ def same(context: Context) -> Any:
 
 def _dropout(context: Context) -> Ref | tuple[Ref, ...]:
     context.node.integer("seed", 0)
-    if context.has(2) and (not context.is_constant(2) or bool(context.number(2))):
+    rate = float(context.number(1)) if context.is_constant(1) else 0.5
+    if context.has(2) and rate and (not context.is_constant(2) or bool(context.number(2))):
         raise Refusal("dropout that also drops in inference is not supported")
-    rate = float(context.number(1)) if context.has(1) else 0.5
     result = context.block({"kind": "Dropout", "rate": rate}, context.ref(0))
     if not context.used(1):
         return result
-    mask = context.op("broadcast_to", context.literal(True, "bool"), context.ref(0), shape=context.shape(0))
-    return result, mask
+    if context.opset < 12:
+        raise Refusal("the mask of Dropout before opset 12 is not supported: runtimes give it in two ways")
+    return result, context.op("broadcast_to", context.literal(True, "bool"), context.ref(0), shape=context.shape(0))
 
 
 def function(name: str) -> Lift:
@@ -192,28 +193,36 @@ def _clip(context: Context) -> Any:
     return x
 
 
-def _cast_to(context: Context, ref: Ref, to: str) -> Ref:
+def _cast_to(context: Context, ref: Ref, to: str, *, saturate: bool) -> Ref:
     before = str(context.known_of(ref).array_dtype)
-    if to.startswith("float8") or before.startswith("float8"):
-        raise Refusal(f"a cast from {before} to {to} rounds in other ways, and is not supported")
+    if to in LARGEST and before != to:
+        ref = context.as_dtype(ref, "float64" if before == "float64" else "float32")
+        if saturate:
+            ref = context.op("clip", ref, low=-LARGEST[to], high=LARGEST[to])
     if to[0] in "iu" and before[0] in "fb" and before != "bool":
         context.note("numbers beyond the range of the integers are left to the processor, here as in ONNX")
     return context.as_dtype(ref, to)
 
 
 def _cast(context: Context) -> Ref:
-    context.node.integer("saturate", 1)
+    saturate = context.node.flag("saturate", default=True)
     context.node.text("round_mode", "up")
     code = context.node.integer("to")
     if code not in DTYPES:
         raise Refusal(f"the element type {code} is not supported")
-    return _cast_to(context, context.ref(0), DTYPES[code])
+    found = _cast_to(context, context.ref(0), DTYPES[code], saturate=saturate)
+    if isinstance(sizes := context.operand(0), Sizes):
+        context.builder.casts[found] = sizes
+    return found
 
 
-def _cast_like(context: Context) -> Ref:
-    context.node.integer("saturate", 1)
+def _cast_like(context: Context) -> Any:
+    saturate = context.node.flag("saturate", default=True)
     context.node.text("round_mode", "up")
-    return _cast_to(context, context.ref(0), context.dtype(1))
+    to = context.dtype(1)
+    if context.is_constant(0) and not context.stored(0).stored and not to.startswith("float8"):
+        return Constant(Deferred.of(context.constant(0).astype(dtypes.DENSE[to])))
+    return _cast_to(context, context.ref(0), to, saturate=saturate)
 
 
 def _not(context: Context) -> Ref:
@@ -254,31 +263,11 @@ def _where(context: Context) -> Ref:
     return context.op("where", context.ref(0), context.ref(1), context.ref(2))
 
 
-def _dequantize(context: Context) -> Ref:
-    """(x - zero point) times scale, for one scale or one for each element of an axis."""
-    axis, block = context.node.integer("axis", 1), context.node.integer("block_size", 0)
-    context.node.expect("output_dtype", "i", 0)
-    dtype, scales = context.dtype(1), context.rank(1)
-    if block or scales > 1 or dtype != "float32" or context.dtype(0)[0] not in "iu":
-        raise Refusal("scales of blocks, or of another dtype than float32, are not supported")
-
-    def placed(ref: Ref) -> Ref:
-        if scales == 0 or (scales == 1 and context.shape(1) == [1] and context.rank(0) != 1):
-            return ref
-        shape = [1] * context.rank(0)
-        shape[context.axis(axis)] = -1
-        return context.op("reshape", ref, shape=shape)
-
-    x = context.as_dtype(context.ref(0), "int32")
-    if context.has(2):
-        x = context.op("subtract", x, context.as_dtype(placed(context.ref(2)), "int32"))
-    return context.op("multiply", context.as_dtype(x, dtype), placed(context.ref(1)))
-
-
 _UNARY_ROWS: Final[list[Lifting]] = [Lifting(theirs, ours, unary(ours)) for ours, theirs in UNARY.items()]
 _BINARY_ROWS: Final[list[Lifting]] = [
     Lifting(theirs, ours, several(ours) if theirs in ("Max", "Min") else binary(ours))
     for ours, theirs in BINARY.items()
+    if ours != "divide"
 ]
 _FUNCTION_ROWS: Final[list[Lifting]] = [
     Lifting(theirs, "Activation", function(ours)) for ours, theirs in ACTIVATIONS.items()
@@ -288,7 +277,7 @@ ELEMENTWISE: Final[list[Lifting]] = [
     *_UNARY_ROWS,
     *_BINARY_ROWS,
     *_FUNCTION_ROWS,
-    Lifting("Pow", "power", _power, "integers only to a known power that is not negative"),
+    Lifting("Pow", "power", _power, "of integers one that is negative is an error"),
     Lifting("Sum", "add", several("add")),
     Lifting("Mean", "add, divide", _mean),
     Lifting("Reciprocal", "divide", _reciprocal),
@@ -309,7 +298,7 @@ ELEMENTWISE: Final[list[Lifting]] = [
     Lifting("Shrink", "greater, less, where, add, subtract", _shrink),
     Lifting("PRelu", "PReLU, maximum, minimum, multiply, add", _prelu),
     Lifting("Clip", "clip, maximum, minimum", _clip),
-    Lifting("Cast", "cast", _cast, "no float8, no strings, nothing of fewer than eight bits"),
+    Lifting("Cast", "cast", _cast, "no texts, nothing of fewer than eight bits"),
     Lifting("CastLike", "cast", _cast_like, "as Cast"),
     Lifting("Not", "equal", _not),
     Lifting("And", "multiply", binary("multiply")),
@@ -320,7 +309,4 @@ ELEMENTWISE: Final[list[Lifting]] = [
     Lifting("IsNaN", "equal", _is_nan),
     Lifting("IsInf", "abs, equal", _is_infinite),
     Lifting("Where", "where", _where),
-    Lifting(
-        "DequantizeLinear", "cast, subtract, multiply", _dequantize, "one scale, or one for each element of an axis"
-    ),
 ]

@@ -31,7 +31,7 @@ def _constant(context: Context) -> Constant:
     raise Refusal(f"a Constant with {', '.join(node.attributes) or 'nothing'} is not supported")
 
 
-def _sized(context: Context) -> np.ndarray:
+def sizes_of(context: Context) -> np.ndarray:
     """The sizes of the first input: ints, and Dims where they are not fixed."""
     both = context.known(0).shapes
     found = np.empty(len(both[0]), object)
@@ -47,13 +47,16 @@ def _sizes_operand(array: np.ndarray) -> Operand:
 
 
 def _shape(context: Context) -> Operand:
-    sizes = _sized(context)
+    sizes = sizes_of(context)
+    for axis, size in enumerate(sizes):
+        if isinstance(size, Dim):
+            context.builder.origins.setdefault(size.pair, (context.ref(0), axis))
     return _sizes_operand(sizes[context.node.integer("start", 0) : context.node.integer("end", None)])
 
 
 def _size(context: Context) -> Operand:
     result: Any = 1
-    for each in _sized(context):
+    for each in sizes_of(context):
         result = result * each
     array = np.empty((), object)
     array[()] = result
@@ -67,7 +70,7 @@ def _reshape(context: Context) -> Ref:
     return context.op("reshape", context.ref(0), shape=literal_shape(wanted, context.known(0).shapes))
 
 
-def _to(context: Context, ref: Ref, sizes: list[Any]) -> Ref:
+def shaped(context: Context, ref: Ref, sizes: list[Any]) -> Ref:
     """A result in another shape, of ints and Dims."""
     return context.op("reshape", ref, shape=literal_shape(sizes, context.known_of(ref).shapes))
 
@@ -88,14 +91,14 @@ def _flatten(context: Context) -> Ref:
     axis = context.axis(context.node.integer("axis", 1), extra=1)
     if axis == 1:
         return context.block({"kind": "Flatten"}, context.ref(0))
-    sizes = list(_sized(context))
+    sizes = list(sizes_of(context))
     if axis == 0:
         return context.op("reshape", context.ref(0), shape=[1, -1])
     if any(isinstance(each, Dim) for each in sizes[axis:]):
         rows: Any = 1
         for each in sizes[:axis]:
             rows = rows * each
-        return _to(context, context.ref(0), [rows, -1])
+        return shaped(context, context.ref(0), [rows, -1])
     return context.op("reshape", context.ref(0), shape=[-1, int(np.prod([int(each) for each in sizes[axis:]]))])
 
 
@@ -121,27 +124,65 @@ def _split(context: Context) -> tuple[Any, ...]:
 
 
 def counted(context: Context, size: Any) -> Ref:
-    """0, 1, 2, ... as int64, as many as a size says; one that is not fixed is that of an input's axis."""
+    """0, 1, 2, ... as int64, as many as a size says; one that is not fixed is that of an axis, or of two together."""
     if not isinstance(size, Dim):
         return context.fixed(context.counting(int(size)))
-    if size.pair not in context.builder.origins:
-        raise Refusal("a range up to a size that is not fixed is not supported: pass inputs=")
-    ref, axis = context.builder.origins[size.pair]
+    origins = context.builder.origins
+    if size.pair in origins:
+        return along(context, *origins[size.pair])
+    budget.spend(f"{context.node.op} {context.name!r}", steps=len(origins))
+    for one, place in origins.items():
+        if all(many and not pair % many for pair, many in zip(size.pair, one, strict=True)):
+            rest = size.pair[0] // one[0], size.pair[1] // one[1]
+            if rest in origins or rest[0] == rest[1]:
+                return _of_both(context, along(context, *place), rest)
+    raise Refusal("a range up to a size that is not fixed is not supported: pass inputs=")
+
+
+def _of_both(context: Context, rows: Ref, rest: tuple[int, int]) -> Ref:
+    """0, 1, 2, ... as many as rows times a number, or times the elements along another axis."""
+    if rest[0] == rest[1]:
+        columns, width = context.fixed(context.counting(rest[0])), context.literal(rest[0], "int64")
+    else:
+        columns = along(context, *context.builder.origins[rest])
+        width = context.op("slice", context.op("shape_of", columns), index=[0])
+    first = context.op("multiply", context.op("expand_dims", rows, axis=[1]), width)
+    return context.op("reshape", context.op("add", first, columns), shape=[-1])
+
+
+def along(context: Context, ref: Ref, axis: int) -> Ref:
+    """0, 1, 2, ... as int64, as many as a result has elements along an axis."""
+    one, two = (shape[axis] for shape in context.known_of(ref).shapes)
+    if one == two:
+        return context.fixed(context.counting(one))
     ones = context.op("broadcast_to", context.literal(1, "int64"), ref, shape=[1] * axis + [None])
     flat = context.op("reshape", ones, shape=[-1])
     return context.op("subtract", context.op("cumsum", flat, axis=0), context.literal(1, "int64"))
 
 
 def _range(context: Context) -> Ref:
-    start, limit, delta = (context.sizes(index)[0] for index in range(3))
-    if isinstance(start, Dim) or isinstance(delta, Dim) or delta != 1:
+    limit = _limit(context)
+    start, delta = (context.number(index) if context.is_constant(index) else None for index in (0, 2))
+    if delta != 1 or start is None or start != int(start):
         raise Refusal("a range with a start or step that is not fixed is not supported: pass inputs=")
-    found = counted(context, limit - start)
-    return found if start == 0 else context.op("add", found, context.literal(start, "int64"))
+    found, dtype = counted(context, limit - int(start)), context.dtype(0)
+    found = found if start == 0 else context.op("add", found, context.literal(int(start), "int64"))
+    return context.as_dtype(found, dtype)
+
+
+def _limit(context: Context) -> Any:
+    """Where a range ends: a size, also one that became a float."""
+    operand = context.operand(1)
+    behind = context.builder.casts.get(operand) if isinstance(operand, Ref) else None
+    if behind is not None and behind.array.size == 1:
+        return behind.array.reshape(-1)[0]
+    if isinstance(operand, Constant):
+        return int(np.ceil(context.number(1)))
+    return context.sizes(1)[0]
 
 
 def _expand(context: Context) -> Ref:
-    wanted, have = context.sizes(1), list(_sized(context))
+    wanted, have = context.sizes(1), list(sizes_of(context))
     rank = max(len(wanted), len(have))
     wanted = [1] * (rank - len(wanted)) + wanted
     aligned = [1] * (rank - len(have)) + have
@@ -201,7 +242,7 @@ def _constant_of_shape(context: Context) -> Ref:
 
 
 def _tile(context: Context) -> Ref:
-    repeats, sizes = context.integers(1), list(_sized(context))
+    repeats, sizes = context.integers(1), list(sizes_of(context))
     if len(repeats) != len(sizes) or any(times < 1 for times in repeats):
         raise Refusal(f"Tile with the repeats {repeats} is not supported")
     ref = context.ref(0)
@@ -251,9 +292,9 @@ def _depth_to_space(context: Context) -> Ref:
     if inner is None or mode not in ("DCR", "CRD"):
         raise Refusal(f"DepthToSpace of {channels} channels by {size} in mode {mode!r} is not supported")
     split = [size, size, inner] if mode == "DCR" else [inner, size, size]
-    ref = _to(context, context.ref(0), [batch, *split, height, width])
+    ref = shaped(context, context.ref(0), [batch, *split, height, width])
     order = [0, 3, 4, 1, 5, 2] if mode == "DCR" else [0, 1, 4, 2, 5, 3]
-    return _to(context, context.op("transpose", ref, axes=order), [batch, inner, height * size, width * size])
+    return shaped(context, context.op("transpose", ref, axes=order), [batch, inner, height * size, width * size])
 
 
 def _space_to_depth(context: Context) -> Ref:
@@ -262,13 +303,13 @@ def _space_to_depth(context: Context) -> Ref:
     batch, channels, height, width = _four(context)
     if not all(isinstance(each, int) and each % size == 0 for each in (height, width)):
         raise Refusal("SpaceToDepth of sizes that are not fixed is not supported: pass inputs=")
-    ref = _to(context, context.ref(0), [batch, channels, height // size, size, width // size, size])
+    ref = shaped(context, context.ref(0), [batch, channels, height // size, size, width // size, size])
     moved = context.op("transpose", ref, axes=[0, 3, 5, 1, 2, 4])
-    return _to(context, moved, [batch, channels * size * size, height // size, width // size])
+    return shaped(context, moved, [batch, channels * size * size, height // size, width // size])
 
 
 def _four(context: Context) -> list[Any]:
-    sizes = list(_sized(context))
+    sizes = list(sizes_of(context))
     if len(sizes) != 4:
         raise Refusal(f"{context.node.op} of {len(sizes)} axes is not supported")
     return sizes

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
-
 from modelarchive.exchange.drawing import Ref
-from modelarchive.exchange.onnx.extents import MAX_RANK
-from modelarchive.exchange.onnx.lifting_context import Context, Lift
+from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
-from modelarchive.nn.dim import Dim
 
 LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 
 
-def _spatial(context: Context) -> int:
+def spatial(context: Context) -> int:
+    """How many axes of space the input has."""
     rank = context.rank(0) - 2
     if rank not in LAYOUTS:
         raise Refusal(f"{context.node.op} over {rank} axes is not supported")
     return rank
 
 
-def _each(context: Context, name: str, default: int, rank: int) -> list[int]:
+def each_axis(context: Context, name: str, default: int, rank: int) -> list[int]:
+    """Numbers of an attribute, one for each axis of space."""
     found = list(context.node.integers(name, [default] * rank))
     if len(found) != rank:
         raise Refusal(f"{name} has {len(found)} numbers for {rank} axes")
     return found
 
 
-def _padding(context: Context, kernel: list[int], strides: list[int], dilation: list[int]) -> list[list[int]]:
+def padding_of(context: Context, kernel: list[int], strides: list[int], dilation: list[int]) -> list[list[int]]:
     """Pairs of what is added before and after, by auto_pad or pads."""
     rank, style = len(kernel), context.node.text("auto_pad", "NOTSET")
     pads = list(context.node.integers("pads", [0] * 2 * rank))
@@ -67,16 +65,18 @@ def _weight(context: Context, rank: int) -> Any:
 
 
 def _convolution(context: Context) -> Ref:
-    rank = _spatial(context)
+    rank = spatial(context)
+    if not context.is_constant(1):
+        return _computed(context, rank)
     weight, kernel = _weight(context, rank)
-    strides, dilation = _each(context, "strides", 1, rank), _each(context, "dilations", 1, rank)
+    strides, dilation = each_axis(context, "strides", 1, rank), each_axis(context, "dilations", 1, rank)
     groups = context.node.integer("group", 1)
     config = {
         "kind": f"Conv{rank}D",
         "channels": weight.array.shape[0],
         "kernel_size": kernel,
         "strides": strides,
-        "padding": _padding(context, kernel, strides, dilation),
+        "padding": padding_of(context, kernel, strides, dilation),
         "dilation": dilation,
         "groups": groups,
         "layout": LAYOUTS[rank],
@@ -88,11 +88,45 @@ def _convolution(context: Context) -> Ref:
     return context.block(config, context.ref(0), weight=weight, **bias)
 
 
+def _computed(context: Context, rank: int) -> Ref:
+    """A convolution whose weights are computed."""
+    shape = context.shape(1)
+    if len(shape) != rank + 2 or None in shape:
+        raise Refusal("computed weights of a Conv whose shape is not known are not supported: pass inputs=")
+    kernel = [int(size or 0) for size in shape[2:]]
+    strides, dilation = each_axis(context, "strides", 1, rank), each_axis(context, "dilations", 1, rank)
+    context.node.integers("kernel_shape", kernel)
+    groups, channels = context.node.integer("group", 1), context.shape(0)[1]
+    if channels != groups * int(shape[1] or 0):
+        raise Refusal(f"Conv has {groups} groups of {shape[1]} inputs, and {channels} channels")
+    arguments = {"strides": strides, "padding": padding_of(context, kernel, strides, dilation), "dilation": dilation}
+    found = context.op("conv", context.ref(0), context.ref(1), **arguments)
+    if not context.has(2):
+        return found
+    bias = context.op("reshape", context.ref(2), shape=[-1, *[1] * rank])
+    return context.op("add", found, bias)
+
+
+_SAMPLING: Final = {"bilinear": "linear", "bicubic": "cubic"}
+
+
+def _grid_sample(context: Context) -> Ref:
+    mode = context.node.text("mode", "linear")
+    return context.op(
+        "grid_sample",
+        context.ref(0),
+        context.ref(1),
+        mode=_SAMPLING.get(mode, mode),
+        padding_mode=context.node.text("padding_mode", "zeros"),
+        align_corners=context.node.flag("align_corners", default=False),
+    )
+
+
 def _transposed(context: Context) -> Ref:
-    rank = _spatial(context)
+    rank = spatial(context)
     weight, kernel = _weight(context, rank)
-    strides, dilation = _each(context, "strides", 1, rank), _each(context, "dilations", 1, rank)
-    groups, extra = context.node.integer("group", 1), _each(context, "output_padding", 0, rank)
+    strides, dilation = each_axis(context, "strides", 1, rank), each_axis(context, "dilations", 1, rank)
+    groups, extra = context.node.integer("group", 1), each_axis(context, "output_padding", 0, rank)
     style, wanted = context.node.text("auto_pad", "NOTSET"), context.node.integers("output_shape", None)
     if wanted is not None or style.startswith("SAME"):
         sizes = context.shape(0)[2:]
@@ -113,7 +147,7 @@ def _transposed(context: Context) -> Ref:
             small, large = total // 2, total - total // 2
             padding.append([large, small] if style == "SAME_LOWER" else [small, large])
     else:
-        padding = _padding(context, kernel, strides, dilation)
+        padding = padding_of(context, kernel, strides, dilation)
     config = {
         "kind": f"Conv{rank}DTranspose",
         "channels": weight.array.shape[1] * groups,
@@ -132,131 +166,10 @@ def _transposed(context: Context) -> Ref:
     return context.block(config, context.ref(0), weight=weight, **bias)
 
 
-def _pooling(context: Context) -> Ref:
-    rank, node = _spatial(context), context.node
-    average = node.op == "AveragePool"
-    kernel, strides = list(node.integers("kernel_shape")), _each(context, "strides", 1, rank)
-    dilation, ceil = _each(context, "dilations", 1, rank), node.flag("ceil_mode", default=False)
-    include = node.flag("count_include_pad", default=False) if average else False
-    node.integer("storage_order", 0)
-    padding = _padding(context, kernel, strides, dilation)
-    dtype = context.dtype(0)
-    if len(kernel) != rank or dilation != [1] * rank or (average and dtype[0] in "iu"):
-        raise Refusal(f"{node.op} of {dtype} with dilations {dilation} is not supported")
-    if context.used(1):
-        raise Refusal("the places of the largest elements, as a second result, are not supported")
-    config: dict[str, Any] = {
-        "kind": f"{'Avg' if average else 'Max'}Pool{rank}D",
-        "pool_size": kernel,
-        "strides": strides,
-        "padding": padding,
-        "layout": LAYOUTS[rank],
-        "ceil_mode": ceil,
-    }
-    ref = context.ref(0)
-    if any(max(pair) >= size for pair, size in zip(padding, kernel, strict=True)):
-        raise Refusal(f"padding {padding} that fills windows of {kernel} is not supported")
-    if average:
-        config["count_include_pad"] = include
-    return context.block(config, ref)
-
-
-def _global(style: str) -> Lift:
-    def lift(context: Context) -> Ref:
-        rank = context.rank(0) - 2
-        if context.dtype(0)[0] in "iu" and style == "Avg":
-            raise Refusal(f"{context.node.op} of {context.dtype(0)} is not supported")
-        if rank in LAYOUTS:
-            return context.block({"kind": f"Global{style}Pool{rank}D", "layout": LAYOUTS[rank]}, context.ref(0))
-        return context.op(
-            "mean" if style == "Avg" else "max", context.ref(0), axis=list(range(2, rank + 2)), keepdims=True
-        )
-
-    return lift
-
-
-def _resize(context: Context) -> Ref:
-    node, rank = context.node, context.rank(0)
-    mode = node.text("mode", "nearest")
-    place = node.text("coordinate_transformation_mode", "half_pixel")
-    rounding = node.text("nearest_mode", "round_prefer_floor")
-    node.number("cubic_coeff_a", -0.75)
-    node.number("extrapolation_value", 0.0)
-    node.flag("exclude_outside", default=False)
-    node.expect("keep_aspect_ratio_policy", "s", b"stretch")
-    antialias = node.flag("antialias", default=False)
-    axes = [context.axis(axis) for axis in node.integers("axes", list(range(rank)))]
-    before = context.shape(0)
-    scales: list[float] = [1.0] * rank
-    sizes: list[int | None] = list(before)
-    if context.has(3):
-        both = context.known(0).shapes
-        for axis, size in zip(axes, context.sizes(3), strict=True):
-            if isinstance(size, Dim):
-                if size.pair != (both[0][axis], both[1][axis]):
-                    raise Refusal("resizing to a size that is not fixed is not supported: pass inputs=")
-                continue
-            sizes[axis] = size
-            old = before[axis]
-            scales[axis] = size / old if old else 0.0
-    else:
-        for axis, scale in zip(axes, _factors(context), strict=True):
-            scales[axis] = scale
-            old = before[axis]
-            sizes[axis] = None if old is None else int(np.floor(old * np.float32(scale)))
-    whole = all(scale == int(scale) and scale >= 1 for scale in scales)
-    still = all(sizes[axis] == before[axis] or scales[axis] == 1 for axis in (0, 1)) and rank - 2 in LAYOUTS
-    if not still or (antialias and not whole):
-        raise Refusal("resizing other axes than the spatial ones, or with antialias, is not supported")
-    exact = all(
-        a is None or b is None or abs(b - a * scale) < 1e-6 for a, b, scale in zip(before, sizes, scales, strict=True)
-    )
-    if mode == "nearest":
-        corner = place == "asymmetric" and rounding == "floor"
-        # Half a pixel off, whole factors take the same neighbours, whichever way a half is rounded.
-        half = place in ("half_pixel", "half_pixel_symmetric") and rounding.startswith("round")
-        half = whole and (half or (place == "tf_half_pixel_for_nn" and rounding == "floor"))
-        fits, corners = (corner and (whole or exact)) or half, False
-    else:
-        corners = place == "align_corners"
-        half = place in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric") and (whole or exact)
-        single = place == "pytorch_half_pixel" and 1 in sizes[2:]
-        fits = mode == "linear" and ((corners and (whole or exact)) or half) and not single
-    if not fits:
-        raise Refusal(
-            f"mode = {mode!r} with coordinate_transformation_mode = {place!r}, nearest_mode = {rounding!r} and the "
-            f"factors {scales} is not supported"
-        )
-    config: dict[str, Any] = {
-        "kind": "Upsample",
-        "scale": [int(scale) for scale in scales[2:]] if whole else None,
-        "mode": "nearest" if mode == "nearest" else "linear",
-        "align_corners": corners,
-        "size": None if whole else sizes[2:],
-        "layout": LAYOUTS[rank - 2],
-    }
-    if mode == "linear" and context.dtype(0)[0] in "iu":
-        raise Refusal(f"linear resizing of {context.dtype(0)} is not supported")
-    return context.block(config, context.ref(0))
-
-
-def _factors(context: Context) -> list[float]:
-    factors = context.stored(2).array
-    if factors.dtype.kind != "f" or factors.ndim != 1 or factors.shape[0] > MAX_RANK:
-        raise Refusal(f"scales of {factors.dtype} {factors.shape} are not supported, only a list of floats")
-    return [float(each) for each in context.constant(2)]
-
-
 WINDOWS: Final[list[Lifting]] = [
-    Lifting("Conv", "Conv1D, Conv2D, Conv3D", _convolution, "weight and bias stored"),
+    Lifting("Conv", "Conv1D, Conv2D, Conv3D, conv", _convolution),
+    Lifting("GridSample", "grid_sample", _grid_sample),
     Lifting(
         "ConvTranspose", "Conv1DTranspose, Conv2DTranspose, Conv3DTranspose", _transposed, "weight and bias stored"
-    ),
-    Lifting("MaxPool", "MaxPool1D, MaxPool2D, MaxPool3D", _pooling, "no dilations, and not the places of the elements"),
-    Lifting("AveragePool", "AvgPool1D, AvgPool2D, AvgPool3D", _pooling, "no dilations"),
-    Lifting("GlobalMaxPool", "GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D", _global("Max")),
-    Lifting("GlobalAveragePool", "GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D", _global("Avg")),
-    Lifting(
-        "Resize", "Upsample", _resize, "nearest and linear, the spatial axes, where the places are those of Upsample"
     ),
 ]

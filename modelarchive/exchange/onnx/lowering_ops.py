@@ -12,6 +12,7 @@ from modelarchive.exchange.axes import several
 from modelarchive.exchange.onnx.emitting import Entry
 from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value, computed
 from modelarchive.exchange.onnx.lowering_shapes import SHAPES
+from modelarchive.exchange.onnx.lowering_windows import conv, grid_sample
 from modelarchive.exchange.onnx.words import BINARY, UNARY
 from modelarchive.ops.precision import common_dtype
 
@@ -124,6 +125,85 @@ def _einsum(context: Context, arguments: Arguments, given: list[Value]) -> Entry
     return context.op("Einsum", *map(context.array, given), equation=arguments["pattern"])
 
 
+def _rounded(op: str) -> Lower:
+    """An operator of floats; integers are whole already."""
+    return lambda context, arguments, given: context.op(
+        op if context.dtype.kind == "f" else "Identity", context.array(given[0])
+    )
+
+
+def _remainder(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    return _rest(context, *map(context.array, given))
+
+
+def _rest(context: Context, x: Entry, y: Entry) -> Entry:
+    """With the sign of the divisor, which Mod of floats does not have."""
+    if context.dtype.kind != "f":
+        return context.op("Mod", x, y, fmod=0)
+    rest, zero = context.op("Mod", x, y, fmod=1), context.made(0)
+    other = context.op("Xor", context.op("Less", rest, zero), context.op("Less", y, zero))
+    some = context.op("Not", context.op("Equal", rest, zero))
+    return context.op("Where", context.op("And", other, some), context.op("Add", rest, y), rest)
+
+
+def _floor_divide(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    x, y = map(context.array, given)
+    quotient = context.op("Div", context.op("Sub", x, _rest(context, x, y)), y)
+    return context.op("Round", quotient) if context.dtype.kind == "f" else quotient
+
+
+def _bitwise(op: str, of_truths: str) -> Lower:
+    def lower(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+        if context.known[0].array_dtype != np.bool_:
+            return context.op(f"Bitwise{op}", *map(context.array, given))
+        truths = [context.cast(context.array(each), context.dtype, np.bool_) for each in given]
+        return context.cast(context.op(of_truths, *truths), np.bool_, context.dtype)
+
+    return lower
+
+
+def _shift(direction: str) -> Lower:
+    """By BitShift, which is of numbers without a sign."""
+
+    def lower(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+        x, y = map(context.array, given)
+        unsigned = np.dtype(f"u{context.dtype.name}") if context.dtype.kind == "i" else context.dtype
+        places = context.cast(y, context.dtype, unsigned)
+        negative = context.op("Less", x, context.made(0))
+        if direction == "RIGHT":
+            # Turned over, so that zeros come in from above, and turned back.
+            x = context.op("Where", negative, context.op("BitwiseNot", x), x)
+        moved = context.op("BitShift", context.cast(x, context.dtype, unsigned), places, direction=direction)
+        found = context.cast(moved, unsigned, context.dtype)
+        if direction == "RIGHT":
+            found = context.op("Where", negative, context.op("BitwiseNot", found), found)
+        return found
+
+    return lower
+
+
+def _argsort(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    x, axis, descending = given[0], arguments["axis"] % given[0].rank, arguments["descending"]
+    array = context.array(x, computed(x.dtype) if x.dtype.kind in "biuf" else np.dtype(np.float32))
+    size = context.size(array, axis)
+    return context.ops("TopK", 2, array, size, axis=axis, largest=int(descending), sorted=1)[1]
+
+
+_SCATTERED: Final = {"none": "none", "add": "add", "multiply": "mul", "maximum": "max", "minimum": "min"}
+
+
+def _scatter(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    x, indices, updates = given
+    dtype = context.known[0].array_dtype
+    places = context.array(indices, np.dtype(np.int64))
+    written = context.array(updates, context.dtype)
+    if updates.known.shapes != indices.known.shapes:
+        written = context.op("Expand", written, context.op("Shape", places))
+    source = context.array(x, context.dtype)
+    attributes = {"axis": arguments["axis"], "reduction": _SCATTERED[arguments["reduction"]]}
+    return context.cast(context.op("ScatterElements", source, places, written, **attributes), context.dtype, dtype)
+
+
 def _softmax(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     return context.op("Softmax", context.array(given[0]), axis=arguments["axis"])
 
@@ -138,6 +218,18 @@ OPS: Final[dict[str, Lowering]] = {
     "rsqrt": Lowering("Sqrt Reciprocal", _rsqrt),
     "sin": _plain("Sin"),
     "cos": _plain("Cos"),
+    "atan": Lowering("Atan", _plain("Atan").lower, single=True),
+    "floor": Lowering("Floor", _rounded("Floor")),
+    "round": Lowering("Round", _rounded("Round")),
+    "floor_divide": Lowering("Mod Sub Div", _floor_divide),
+    "remainder": Lowering("Mod", _remainder),
+    "bitwise_and": Lowering("BitwiseAnd And", _bitwise("And", "And")),
+    "bitwise_or": Lowering("BitwiseOr Or", _bitwise("Or", "Or")),
+    "bitwise_xor": Lowering("BitwiseXor Xor", _bitwise("Xor", "Xor")),
+    "left_shift": Lowering("BitShift", _shift("LEFT")),
+    "right_shift": Lowering("BitShift", _shift("RIGHT")),
+    "argsort": Lowering("TopK", _argsort, wide=False),
+    "scatter": Lowering("ScatterElements", _scatter, wide=False),
     "sum": _reduction("ReduceSum"),
     "mean": _reduction("ReduceMean"),
     "max": _reduction("ReduceMax"),
@@ -149,5 +241,7 @@ OPS: Final[dict[str, Lowering]] = {
     "cast": Lowering("Cast", _cast, wide=False),
     "einsum": Lowering("Einsum", _einsum),
     "softmax": Lowering("Softmax", _softmax),
+    "conv": Lowering("Conv", conv, "into groups whose number is not fixed is refused"),
+    "grid_sample": Lowering("GridSample", grid_sample),
     **SHAPES,
 }

@@ -11,6 +11,7 @@ from modelarchive.exchange.axes import channels_first, channels_last
 from modelarchive.exchange.onnx.emitting import Entry
 from modelarchive.exchange.onnx.lowering_activations import activated
 from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value
+from modelarchive.exchange.refusal import Refusal
 
 Lower = Callable[[Context, Any, list[Value]], Entry]
 
@@ -57,6 +58,35 @@ def _convolution(context: Context, layer: Any, given: list[Value]) -> Entry:
         inputs.append(context.parameter(layer.bias))
     found = context.op("Conv", *inputs, **_geometry(layer, layer.padding))
     return _last(context, layer, activated(context, layer.activation, found))
+
+
+def conv(context: Context, arguments: dict[str, Any], given: list[Value]) -> Entry:
+    """A convolution with weights that are computed."""
+    x, weight = given
+    channels, inputs, kernel = x.sizes[1], weight.sizes[1], weight.sizes[2:]
+    if channels is None or inputs is None or None in kernel:
+        raise Refusal("a convolution with computed weights whose sizes are not fixed is not supported")
+    return context.op(
+        "Conv",
+        context.array(x, context.dtype),
+        context.array(weight, context.dtype),
+        kernel_shape=list(kernel),
+        strides=list(arguments["strides"]),
+        pads=_sides(arguments["padding"]),
+        dilations=list(arguments["dilation"]),
+        group=channels // (inputs or 1),
+    )
+
+
+def grid_sample(context: Context, arguments: dict[str, Any], given: list[Value]) -> Entry:
+    """Elements of images between places."""
+    return context.op(
+        "GridSample",
+        *(context.array(each, context.dtype) for each in given),
+        mode=arguments["mode"],
+        padding_mode=arguments["padding_mode"],
+        align_corners=int(arguments["align_corners"]),
+    )
 
 
 def _transposed(context: Context, layer: Any, given: list[Value]) -> Entry:

@@ -160,7 +160,7 @@ def write(source: Source, path: str | os.PathLike[str], *, durable: bool = True)
         MissingDependencyError: PyTorch is not installed.
         ConversionError: Arrays are of dtypes that PyTorch has not; lists all of them.
     """
-    notes: list[Note] = _part("writing").write(bundle_of(source), path, durable=durable)
+    notes: list[Note] = _part("writing").write(bundle_of(source).state(), path, durable=durable)
     return notes
 
 

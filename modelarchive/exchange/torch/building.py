@@ -31,7 +31,7 @@ def module_of(block: nn.Block, *, device: Any = None, dtype: Any = None) -> torc
     initialized(block)
     # A name that PyTorch keeps for every module's mode.
     taken = [
-        path for path in (*dict(block.named_blocks()), *block.collect_params()) if path.split(".")[-1] == "training"
+        path for path in (*dict(block.named_blocks()), *block.collect_stored()) if path.split(".")[-1] == "training"
     ]
     if taken:
         what = "PyTorch keeps the name 'training' for the mode of a module"
@@ -93,6 +93,8 @@ class _Builder:
         else:
             module._parameters.pop(name, None)
             module._buffers[name] = tensor
+            if not parameter.persistent:
+                module._non_persistent_buffers_set.add(name)
 
 
 def _is_own(block: nn.Block, child: nn.Block) -> bool:

@@ -6,9 +6,13 @@ import contextlib
 import io
 import logging
 import operator
+import os
+import re
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -17,6 +21,7 @@ import torch.fx
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
+from modelarchive.exchange.torch.comparing import slow_attention
 from modelarchive.exchange.torch.lifting import is_known, layer_of, word
 from modelarchive.exchange.torch.proxy import CannotError
 
@@ -101,11 +106,36 @@ def captured(network: torch.nn.Module, example: Sequence[torch.Tensor], free: Se
     except CannotError:
         raise
     except Exception as error:  # anything may be raised by somebody's forward, and by PyTorch
-        raise CannotError(f"torch.export cannot follow it: {_reason(error)}") from error
+        raise CannotError(_reason(error)) from error
 
 
-def program_of(exported: torch.export.ExportedProgram) -> Program:
+def exported_module(
+    module: torch.nn.Module, example: Sequence[torch.Tensor], free: Sequence[Sequence[int]]
+) -> torch.export.ExportedProgram:
+    """Export a module that takes and returns tensors in a row, as :func:`captured` does.
+
+    Raises:
+        CannotError: PyTorch cannot export it, with its reason.
+    """
+    axes = tuple(dict.fromkeys(each, torch.export.Dim.AUTO) for each in free)
+    try:
+        with _quiet():
+            return torch.export.export(module, tuple(example), dynamic_shapes=axes, strict=False)
+    except Exception as error:  # whatever PyTorch raises
+        raise CannotError(_reason(error)) from error
+
+
+def program_of(
+    exported: torch.export.ExportedProgram,
+    fill: Callable[[Sequence[Any]], Any] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Program:
     """A program that somebody exported.
+
+    Args:
+        exported: The program.
+        fill: Puts what it returns into containers; None: those that it says.
+        names: Name of a parameter or buffer -> another, by which it is known.
 
     Raises:
         CannotError: It cannot be brought into the form that is read.
@@ -116,14 +146,16 @@ def program_of(exported: torch.export.ExportedProgram) -> Program:
     except CannotError:
         raise
     except Exception as error:  # whatever PyTorch raises
-        raise CannotError(f"PyTorch cannot take it apart: {_reason(error)}") from error
+        raise CannotError(_reason(error)) from error
     spec = exported.call_spec.out_spec
-    program = _program(exported, None, "")
-    program = _copied(program)
+    program = _copied(_program(exported, None, ""))
+    program.targets = {node: (names or {}).get(target, target) for node, target in program.targets.items()}
+    program.changed = [(names or {}).get(target, target) for target in program.changed]
     arrays = [each for each in program.outputs if _is_array(each)]
     numbers = iter(range(len(arrays)))
     leaves = [Place(next(numbers)) if _is_array(each) else _literal(each) for each in program.outputs]
-    program.structure, program.outputs = pytree.tree_unflatten(leaves, spec), arrays
+    program.structure = pytree.tree_unflatten(leaves, spec) if fill is None else fill(leaves)
+    program.outputs = arrays
     return program
 
 
@@ -215,26 +247,39 @@ def _quiet() -> Iterator[None]:
         for name in ("torch.export", "torch._export", "torch.fx", "torch._subclasses.fake_tensor")
     ]
     levels = [each.level for each in logs]
-    fast = torch.backends.mha.get_fastpath_enabled()
     try:
         for each in logs:
             each.setLevel(logging.CRITICAL)
-        torch.backends.mha.set_fastpath_enabled(False)
         # What PyTorch cannot export it prints, call by call.
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), slow_attention():
             warnings.simplefilter("ignore")
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
         for each, level in zip(logs, levels, strict=True):
             each.setLevel(level)
 
 
 def _reason(error: Exception) -> str:
-    """The first lines of what PyTorch says, which may be pages."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    """The first lines of what PyTorch says, which may be pages; what it says most is said in our words."""
+    if type(error).__name__ in ("GuardOnDataDependentSymNode", "DataDependentOutputException") or (
+        "data-dependent" in str(error)
+    ):
+        return f"what it does depends on the values of an array{_line_of(error)}"
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in plain.strip().splitlines() if line.strip()]
     text = " ".join(lines[:2])
-    return f"{type(error).__name__}: {text[:400]}" if text else type(error).__name__
+    return f"torch.export cannot follow it: {type(error).__name__}{': ' if text else ''}{text[:400]}"
+
+
+def _line_of(error: Exception) -> str:
+    """Where in somebody's own code an error was raised."""
+    own = [each for each in traceback.extract_tb(error.__traceback__) if not _IS_PYTORCH.search(each.filename)]
+    ours = [at for at, each in enumerate(own) if f"{os.sep}exchange{os.sep}torch{os.sep}" in each.filename]
+    theirs = own[ours[-1] + 1 :] if ours else own
+    return f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
+
+
+_IS_PYTORCH: Final = re.compile(r"[\\/](torch|sympy)[\\/]|^<")
 
 
 def _functional(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
@@ -285,6 +330,8 @@ def _needs(graph: torch.fx.Graph) -> bool:
         if not isinstance(target, torch._ops.OpOverload):
             if target is operator.getitem:
                 owners[node] = owners.get(node.args[0], node)
+            if str(getattr(target, "__module__", "")).startswith("torch._functorch"):
+                return True
             continue
         if target._schema.name in _KEEPING:
             owners[node] = owners.get(node.args[0], node.args[0])
@@ -337,9 +384,10 @@ def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) 
         node = nodes[spec.arg.name]
         target = (spec.target or "").removeprefix(prefix)
         if spec.kind is InputKind.USER_INPUT:
-            if not isinstance(node.meta.get("val"), torch.Tensor):
-                raise CannotError("an input of it is no tensor; export it with tensors only")
-            inputs.append(node)
+            if isinstance(node.meta.get("val"), torch.Tensor):
+                inputs.append(node)
+            elif node.users:
+                raise CannotError(f"its input {node.name!r} is a number; export it with tensors only")
         elif spec.kind is InputKind.PARAMETER or (spec.kind is InputKind.BUFFER and spec.persistent):
             targets[node] = target
         elif spec.kind in (InputKind.BUFFER, InputKind.CONSTANT_TENSOR):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,42 @@ def leaves(value: Any) -> list[Any]:
     return [leaf for each in value for leaf in leaves(each)] if isinstance(value, tuple | list) else [value]
 
 
-def _outputs_of(run: Callable[..., Any], given: list[torch.Tensor]) -> list[torch.Tensor] | None:
-    """The tensors that a module gives; None where it does not run."""
+@contextlib.contextmanager
+def slow_attention() -> Iterator[None]:
+    """Without kernels that hide what layers of attention do."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        found = leaves(run(*(each.clone() for each in given)))  # copies: it may work in place
-    except Exception:  # anything may be raised by somebody's forward
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def outputs_of(
+    network: torch.nn.Module, given: list[torch.Tensor], *, is_example: bool, run: Callable[..., Any] | None = None
+) -> list[torch.Tensor] | None:
+    """The tensors that a module gives; None where it does not run.
+
+    Args:
+        network: The module.
+        given: The inputs.
+        is_example: Whether they are the user's.
+        run: What computes its outputs; None: itself.
+
+    Raises:
+        ConversionError: The module does not run on the user's example.
+    """
+    try:
+        # What it counts or keeps is not for the next run, nor for what was read of it; and without kernels that have
+        # rows of attention that see nothing otherwise.
+        with kept(network), slow_attention():
+            found = leaves((run or network)(*(each.clone() for each in given)))  # copies: it may work in place
+            return [each.detach().clone() for each in found if torch.is_tensor(each)]
+    except Exception as error:  # anything may be raised by somebody's forward
+        devices = {each.device.type for each in (*network.parameters(), *network.buffers())}
+        if is_example and not devices - {"cpu"} and "not implemented for" not in str(error):
+            refuse_example(network, given)
         return None
-    return [each.detach().clone() for each in found if torch.is_tensor(each)]
 
 
 def compared(
@@ -55,12 +85,8 @@ def compared(
     Raises:
         ConversionError: The outputs differ, or the module does not run on the user's example.
     """
-    with kept(network):  # what it counts or keeps is not for the next run, nor for what was read of it
-        wanted = _outputs_of(run, given)
+    wanted = outputs_of(network, given, is_example=is_example, run=run)
     if wanted is None:
-        devices = {each.device.type for each in (*network.parameters(), *network.buffers())}
-        if is_example and not devices - {"cpu"}:
-            refuse_example(network, given)
         return False
     with np.errstate(all="ignore"):
         found = leaves(block(*(array_of(each.clone()) for each in given)))

@@ -87,6 +87,15 @@ class Graph(torch.nn.Module):
             module = module._modules[part]
         return module
 
+    @property
+    def constants(self) -> frozenset[str]:
+        """The buffers that are written into the architecture."""
+        return frozenset(self._constants.values())
+
+    def block(self) -> nn.Graph:
+        """The Graph of the architecture, without its children and parameters."""
+        return nn.Graph(self._inputs, self._nodes, self._outputs, structure=self._structure)
+
     # ------------------------------------------------------------------ layers that are this module's own functions
 
     def own(self, names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from modelarchive.archive.saving import initialized
 from modelarchive.errors import ConversionError, ModelArchiveError, SpecError
 from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.torch.capturing import Program, captured, program_of
-from modelarchive.exchange.torch.comparing import compared
+from modelarchive.exchange.torch.comparing import compared, outputs_of
 from modelarchive.exchange.torch.importing import Importer
 from modelarchive.exchange.torch.inputs import declared as declared_of
 from modelarchive.exchange.torch.keeping import kept
@@ -45,6 +45,10 @@ class Given:
 
     declared: list[dict[str, Any]]
     example: list[torch.Tensor] | None
+
+    def tensors(self) -> list[torch.Tensor]:
+        """The example; where there is none, random tensors that are declared so."""
+        return self.example or [_random(each, _SIDES[0]) for each in self.declared]
 
     @property
     def free(self) -> list[list[int]]:
@@ -95,15 +99,26 @@ def bundle_of(network: torch.nn.Module, inputs: Any, arrays: Mapping[int, np.nda
         return _bundle(network, program, known, found, arrays, [*notes, *more])
 
 
-def bundle_of_program(exported: torch.export.ExportedProgram) -> Bundle:
+def bundle_of_program(
+    exported: torch.export.ExportedProgram,
+    *,
+    fill: Callable[[Sequence[Any]], Any] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Bundle:
     """A program of torch.export as a bundle.
+
+    Args:
+        exported: The program.
+        fill: Puts what it returns into containers; None: those that it says.
+        names: Name of a parameter or buffer -> another, by which the model knows it.
 
     Raises:
         ConversionError: Something is not supported; lists all that was found.
         CannotError: PyTorch cannot take it apart.
     """
-    program = program_of(exported)
-    network = skeleton(exported, program)
+    program = program_of(exported, fill, names)
+    state = {(names or {}).get(name, name): tensor for name, tensor in exported.state_dict.items()}
+    network = skeleton(state, program)
     declared = [
         {
             "name": node.name,
@@ -216,7 +231,7 @@ def _bundle(
             f"returns {', '.join(dict.fromkeys(program.beside))} as well, which is left out: tensors alone are outputs"
         )
         notes.append(Note("(model)", what))
-    notes += [*names.notes, *_changed(program), *differences(network, names, wanted, importer.shared)]
+    notes += [*names.notes, *_changed(program), *differences(network, names, wanted)]
     return Bundle({name: parameters[name] for name in wanted}, model.architecture, notes=notes, known=model)
 
 
@@ -235,16 +250,13 @@ def _changed(program: Program) -> Iterator[Note]:
         yield Note(name, "is changed by each call of the module; its value before that is kept, and stays")
 
 
-def differences(
-    network: torch.nn.Module, names: Names, kept: Mapping[str, Any], shared: Container[str]
-) -> Iterator[Note]:
-    """Notes of tensors that were left out, and of arrays that were none.
+def differences(network: torch.nn.Module, names: Names, kept: Mapping[str, Any]) -> Iterator[Note]:
+    """Notes of tensors that were left out.
 
     Args:
         network: The module.
         names: What its parts are called.
         kept: The parameters of the architecture.
-        shared: Those of them that are others under another name.
     """
     state = {names.path(network, name): name for name in named_tensors(network)}
     counts = [name for ours, name in state.items() if name.endswith("num_batches_tracked") and ours not in kept]
@@ -254,12 +266,22 @@ def differences(
     for ours, name in state.items():
         if ours not in kept and name not in counts:
             yield Note(name, "is left out: nothing in the network uses it")
-    for ours in kept:
-        if ours not in state and ours not in shared:
-            yield Note(ours, "a constant of the code, kept as a parameter that is not trained")
 
 
-def verify(network: torch.nn.Module, run: Any, bundle: Bundle, inputs: Any) -> None:
+def refuse_unfit(network: torch.nn.Module, inputs: Any) -> None:
+    """Refuse an example that the module itself does not run on.
+
+    Raises:
+        ConversionError: It does not.
+    """
+    example = given(inputs).example
+    if example is not None and all(each.device.type == "cpu" for each in example):
+        outputs_of(network, example, is_example=True)
+
+
+def verify(
+    network: torch.nn.Module, run: Any, bundle: Bundle, inputs: Any, example: list[torch.Tensor] | None = None
+) -> None:
     """Run both on the example, and on one more size where axes are free.
 
     Args:
@@ -267,11 +289,13 @@ def verify(network: torch.nn.Module, run: Any, bundle: Bundle, inputs: Any) -> N
         run: What computes its outputs.
         bundle: What was read of it; gets a note where the module runs on nothing that was tried.
         inputs: What it was read on.
+        example: Tensors to compare it on first; None: those among `inputs`.
 
     Raises:
         ConversionError: The outputs differ; says by how much.
     """
     known = given(inputs)
+    known.example = example or known.example
     declared = bundle.architecture["inputs"] if bundle.architecture else []
     built = bundle.build()
     # Casts to them are in it; rounded to so few bits, sums in another order differ.

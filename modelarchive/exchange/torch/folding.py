@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any, Final
 
 import torch
 
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.torch.capturing import Program
 from modelarchive.exchange.torch.frames import is_array
 from modelarchive.exchange.torch.lifting import word
 from modelarchive.exchange.torch.proxy import CannotError
 
 #: Operators that give what they are given.
-_TRANSPARENT: Final = frozenset(
+TRANSPARENT: Final = frozenset(
     {"clone", "alias", "detach", "lift_fresh", "lift_fresh_copy", "contiguous", "to", "_to_copy", "_conj",
      "resolve_conj", "resolve_neg", "positive", "type_as"}
 )  # fmt: skip
+#: Calls that depend on where elements lie, which is no longer so where calls were passed over.
+_SAFE: Final = {
+    torch.ops.aten.view.default: torch.ops.aten.reshape.default,
+    torch.ops.aten._unsafe_view.default: torch.ops.aten.reshape.default,
+}
 _SEEDED: Final = torch.Tag.nondeterministic_seeded
 
 
@@ -36,13 +43,29 @@ def folded(program: Program, nodes: list[torch.fx.Node]) -> dict[torch.fx.Node, 
             continue
         if not isinstance(node.target, torch._ops.OpOverload) and node.target is not operator.getitem:
             continue
-        if isinstance(node.target, torch._ops.OpOverload) and _SEEDED in node.target.tags:
+        if isinstance(node.target, torch._ops.OpOverload) and _is_random(node):
             raise CannotError(f"{word(node)} gives random numbers, and an architecture has none")
+        _spend(node)
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda each: _valued(each, values))
         if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
             args = (args[0].clone(), *args[1:])
-        values[node] = node.target(*args, **kwargs)
+        values[node] = _SAFE.get(node.target, node.target)(*args, **kwargs)
     return values
+
+
+def _spend(node: torch.fx.Node) -> None:
+    """Count what is computed, where it is for a file."""
+    value = node.meta.get("val")
+    for each in value if isinstance(value, tuple | list) else [value]:
+        if isinstance(each, torch.Tensor):
+            spend(f"a constant of shape {tuple(each.shape)}", elements=math.prod(map(int, each.shape)))
+
+
+def _is_random(node: torch.fx.Node) -> bool:
+    """Whether a call draws numbers: dropout does not, in evaluation."""
+    if word(node) in ("dropout", "alpha_dropout", "feature_dropout") and len(node.args) == 3:
+        return bool(node.args[1] and node.args[2])
+    return _SEEDED in node.target.tags  # type: ignore[union-attr]
 
 
 def _is_known(node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> bool:
@@ -56,7 +79,7 @@ def _valued(node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> Any:
 def passed_over(program: Program) -> None:
     """Take out of a program the calls that give what they are given."""
     for node in list(program.graph.nodes):
-        if node.op != "call_function" or word(node) not in _TRANSPARENT or not node.args:
+        if node.op != "call_function" or word(node) not in TRANSPARENT or not node.args:
             continue
         first = node.args[0]
         one, other = first.meta.get("val"), node.meta.get("val")

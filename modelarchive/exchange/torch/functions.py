@@ -262,6 +262,27 @@ def _einsum(*inputs: torch.Tensor, pattern: str) -> Any:
     return torch.einsum(pattern, *inputs)
 
 
+def _conv(x: torch.Tensor, weight: torch.Tensor, strides: Any, padding: Any, dilation: Any) -> Any:
+    if any(one != other for one, other in padding):
+        x, padding = pad(x, padding, "constant", 0), [(0, 0)] * len(padding)
+    return torch.convolution(
+        x,
+        weight,
+        None,
+        list(strides),
+        [before for before, _ in padding],
+        list(dilation),
+        False,
+        [0] * len(strides),
+        x.shape[1] // weight.shape[1],
+    )
+
+
+def _grid_sample(x: torch.Tensor, grid: torch.Tensor, mode: str, padding_mode: str, align_corners: bool) -> Any:
+    word = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
+    return F.grid_sample(x, grid, word, padding_mode, align_corners)
+
+
 def _divide(x: torch.Tensor, y: torch.Tensor) -> Any:
     return torch.true_divide(x, y)
 
@@ -270,14 +291,45 @@ def _negated(x: torch.Tensor) -> Any:
     return torch.neg(x)
 
 
+def _whole(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A function that rounds; of integers PyTorch has it for some."""
+    return lambda x: function(x) if x.is_floating_point() else x.clone()
+
+
+def _argsort(x: torch.Tensor, axis: int, descending: bool) -> Any:
+    x = x.to(torch.uint8) if x.dtype == torch.bool else x
+    return torch.sort(x, dim=axis, descending=descending, stable=True).indices
+
+
+_SCATTERED: Final = {"add": "sum", "multiply": "prod", "maximum": "amax", "minimum": "amin"}
+
+
+def _scatter(x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, axis: int, reduction: str) -> Any:
+    indices = indices.long()
+    indices = torch.where(indices < 0, indices + x.shape[axis], indices)
+    updates = updates.to(x.dtype).expand(indices.shape)
+    if reduction == "none":
+        return x.scatter(axis, indices, updates)
+    if x.dtype == torch.bool:
+        found = x.to(torch.uint8).scatter_reduce(axis, indices, updates.to(torch.uint8), _SCATTERED[reduction])
+        return found != 0
+    return x.scatter_reduce(axis, indices, updates, _SCATTERED[reduction])
+
+
 _TABLE: Final[dict[str, Callable[..., Any]]] = {
     "abs": torch.abs,
     "add": torch.add,
     "argmax": _argmax,
+    "argsort": _argsort,
+    "atan": torch.atan,
+    "bitwise_and": torch.bitwise_and,
+    "bitwise_or": torch.bitwise_or,
+    "bitwise_xor": torch.bitwise_xor,
     "broadcast_to": _broadcast_to,
     "cast": lambda x, dtype: torch.as_tensor(x).to(TORCH[dtype]),
     "clip": _clip,
     "concatenate": lambda *inputs, axis: torch.cat(inputs, axis),
+    "conv": _conv,
     "cos": torch.cos,
     "cumsum": _cumsum,
     "divide": _divide,
@@ -286,8 +338,12 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
     "erf": torch.erf,
     "exp": torch.exp,
     "expand_dims": _expand_dims,
+    "floor": _whole(torch.floor),
+    "floor_divide": torch.floor_divide,
     "gather": _gather,
     "greater": torch.gt,
+    "grid_sample": _grid_sample,
+    "left_shift": torch.bitwise_left_shift,
     "less": torch.lt,
     "log": torch.log,
     "matmul": torch.matmul,
@@ -300,8 +356,12 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
     "negative": _negated,
     "pad": pad,
     "power": _power,
+    "remainder": torch.remainder,
     "reshape": reshape,
+    "right_shift": torch.bitwise_right_shift,
+    "round": _whole(torch.round),
     "rsqrt": torch.rsqrt,
+    "scatter": _scatter,
     "shape_of": _shape_of,
     "sin": torch.sin,
     "slice": _slice,
@@ -320,9 +380,10 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
 #: Those whose operands are brought to the dtype of the result first.
 _PROMOTING: Final = frozenset(
     {
-        "abs", "add", "clip", "concatenate", "cos", "cumsum", "divide", "einsum", "erf", "exp", "log", "matmul",
-        "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "power", "rsqrt", "sin", "softmax",
-        "sqrt", "stack", "subtract", "sum", "var",
+        "abs", "add", "atan", "bitwise_and", "bitwise_or", "bitwise_xor", "clip", "concatenate", "conv", "cos",
+        "cumsum", "divide", "einsum", "erf", "exp", "floor_divide", "grid_sample", "left_shift", "log", "matmul", "max",
+        "maximum", "mean", "min", "minimum", "multiply", "negative", "power", "remainder", "right_shift", "rsqrt",
+        "sin", "softmax", "sqrt", "stack", "subtract", "sum", "var",
     }
 )  # fmt: skip
 _COMPARING: Final = frozenset({"equal", "greater", "less"})

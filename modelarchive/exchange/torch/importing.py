@@ -14,16 +14,20 @@ from torch.fx import Node
 from modelarchive import names as naming
 from modelarchive import nn
 from modelarchive.errors import ModelArchiveError, SpecError
+from modelarchive.exchange.torch.adopting import Adopted
 from modelarchive.exchange.torch.capturing import Place
+from modelarchive.exchange.torch.counting import counted_from, has_array
 from modelarchive.exchange.torch.frames import Frame, is_array
 from modelarchive.exchange.torch.leaves import LEAVES
 from modelarchive.exchange.torch.lifting import FIRST, Lifted, arguments, layer_of, lifted, word
 from modelarchive.exchange.torch.lifting_context import Context, cast
 from modelarchive.exchange.torch.lifting_context import is_array as is_value
+from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan, own_tensors
 from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.tensors import array_of, numpy_dtype
+from modelarchive.nn.dim import Dim
 from modelarchive.nn.signature import free_name
 
 #: Operators whose layers are said in ops as well where they are no module's.
@@ -53,7 +57,6 @@ class Importer:
         self._names = names
         self._parameters: dict[int, nn.Parameter] = {}
         self._blocks: dict[int, nn.Block] = {}
-        self._own_layers: list[nn.Block] = []
         self._layers: dict[Node, tuple[nn.Block, Lifted]] = {}
         self._environments: list[dict[Node, Any]] = []
 
@@ -172,20 +175,7 @@ class Importer:
             layer.adopt(name, self._parameters[id(self._plan.tensors[node])])
         name = free_name(call.kind.lower(), {*block.children, *block.parameters})
         block.adopt(name, layer)
-        self._own_layers.append(layer)
         return layer
-
-    @property
-    def shared(self) -> set[str]:
-        """The names of parameters in layers that are no modules: they are those of a module."""
-        own = set(map(id, self._own_layers))
-        root = self._blocks[id(self._plan.network)]
-        return {
-            naming.joined(path, name)
-            for path, block in root.named_blocks()
-            if id(block) in own
-            for name in block.parameters
-        }
 
     # ------------------------------------------------------------------ while it is recorded
 
@@ -281,8 +271,15 @@ class Importer:
         if as_layer is not None and not as_layer.parts:
             found = context.layer(as_layer.kind, *(self._given(each) for each in as_layer.inputs), **as_layer.fields)
             return (found,) if word(node) in FIRST else found
-        given = {name: self._given(value) for name, value in arguments(node).items()}
+        given = {name: self._operand(node, value) for name, value in arguments(node).items()}
         return lifted(context, given)
+
+    def _operand(self, node: Node, value: Any) -> Any:
+        """An argument; one of an operator on numbers is computed where no array has it as its size."""
+        found = self._given(value)
+        if isinstance(found, Dim) and word(node) in ELEMENTWISE and not has_array(found):
+            return counted_from(value.meta["val"].node.expr, self._plan.sizes.of_symbol)
+        return found
 
     def _checked(self, node: Node, result: Any) -> Any:
         """The result in the dtype that PyTorch gives it."""
@@ -294,13 +291,14 @@ class Importer:
 
 def _in_dtype(result: Any, value: Any) -> Any:
     if is_value(result) and isinstance(value, torch.Tensor):
-        return cast(result, numpy_dtype(value.dtype))
+        # Complex numbers are pairs of real ones.
+        return cast(result, numpy_dtype(value.dtype.to_real() if value.is_complex() else value.dtype))
     return result
 
 
 def _array(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return array_of(value)
+        return array_of(torch.view_as_real(value.resolve_conj()).contiguous() if value.is_complex() else value)
     return tuple(_array(each) for each in value) if isinstance(value, tuple | list) else value
 
 
@@ -330,6 +328,8 @@ def _declared(module: torch.nn.Module) -> nn.Layer | None:
 
 
 def _arguments(module: torch.nn.Module) -> list[str]:
+    if isinstance(module, Adopted):
+        return module.names
     try:
         found = inspect.signature(module.forward).parameters.values()
     except (TypeError, ValueError):

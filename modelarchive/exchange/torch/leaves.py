@@ -10,7 +10,6 @@ from typing import Any, Final
 import torch
 
 from modelarchive import nn
-from modelarchive.exchange.torch.functionals import adaptive, several
 from modelarchive.exchange.torch.proxy import CannotError
 
 Make = Callable[[Any], nn.Layer | None]
@@ -97,6 +96,27 @@ def _pooling(kind: str, module: Any, rank: int, **more: Any) -> nn.Layer:
         "ceil_mode": module.ceil_mode,
     }
     return nn.KINDS[kind].from_config({**fields, **more})
+
+
+def several(value: Any, rank: int) -> list[int]:
+    """One int for each spatial axis."""
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    return items * rank if len(items) == 1 else items
+
+
+def adaptive(how: str, rank: int, output_size: Any) -> tuple[str, dict[str, Any]]:
+    """The kind and fields of adaptive pooling.
+
+    Raises:
+        CannotError: The vocabulary has none for this size.
+    """
+    sizes = several(output_size, rank)
+    layout = "NC" + "DHW"[3 - rank :]
+    if all(size == 1 for size in sizes):
+        return f"Global{how}Pool{rank}D", {"layout": layout}
+    if how == "Max" or rank == 3 or None in sizes:
+        raise CannotError(f"adaptive {how.lower()} pooling of {rank} axes to {output_size}")
+    return f"AdaptiveAvgPool{rank}D", {"output_size": sizes, "layout": layout}
 
 
 def _adaptive(how: str, rank: int) -> Make:

@@ -7,17 +7,44 @@ from typing import Any, Final
 
 import torch
 
-from modelarchive.exchange.torch.lifting_context import Context
+from modelarchive.exchange.torch.lifting_complex import COMPLEX, Pairs, is_complex, refuse_ends
+from modelarchive.exchange.torch.lifting_context import Context, uses
 from modelarchive.exchange.torch.lifting_creating import CREATING
 from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
+from modelarchive.exchange.torch.lifting_experts import EXPERTS
 from modelarchive.exchange.torch.lifting_layers import FIRST, LAYERS, Lifted
+from modelarchive.exchange.torch.lifting_matrices import MATRICES
+from modelarchive.exchange.torch.lifting_norms import NORMS
+from modelarchive.exchange.torch.lifting_order import ORDER
+from modelarchive.exchange.torch.lifting_picking import PICKING
 from modelarchive.exchange.torch.lifting_places import PLACES
+from modelarchive.exchange.torch.lifting_resizing import RESIZING
+from modelarchive.exchange.torch.lifting_rounding import ROUNDING
+from modelarchive.exchange.torch.lifting_scans import SCANS
 from modelarchive.exchange.torch.lifting_shapes import SHAPES
+from modelarchive.exchange.torch.lifting_special import SPECIAL
 from modelarchive.exchange.torch.lifting_sums import SUMS
+from modelarchive.exchange.torch.lifting_windows import WINDOWS
 from modelarchive.exchange.torch.proxy import CannotError
 
 #: Operator -> what it means on arrays of a recording.
-ROWS: Final[dict[str, Callable[..., Any]]] = {**ELEMENTWISE, **CREATING, **SHAPES, **SUMS, **PLACES}
+ROWS: Final[dict[str, Callable[..., Any]]] = {
+    **ELEMENTWISE,
+    **CREATING,
+    **SHAPES,
+    **SUMS,
+    **PICKING,
+    **PLACES,
+    **ORDER,
+    **EXPERTS,
+    **WINDOWS,
+    **RESIZING,
+    **NORMS,
+    **SCANS,
+    **MATRICES,
+    **SPECIAL,
+    **ROUNDING,
+}
 #: Arguments that change no values here.
 _IGNORED: Final = frozenset(
     {"memory_format", "pin_memory", "layout", "device", "implicit", "cudnn_enable", "cudnn_enabled", "non_blocking",
@@ -39,9 +66,12 @@ def arguments(node: torch.fx.Node) -> dict[str, Any]:
 
 def word(node: torch.fx.Node) -> str:
     """The operator without its namespace and overload; of one that works in place that which makes a new array."""
-    if not isinstance(node.target, torch._ops.OpOverload):
-        return ""
-    schema = node.target._schema
+    return word_of(node.target) if isinstance(node.target, torch._ops.OpOverload) else ""
+
+
+def word_of(operator: torch._ops.OpOverload) -> str:
+    """The same of the operator itself."""
+    schema = operator._schema
     name = str(schema.name).partition("::")[2]
     return name[:-1] if schema.is_mutable and name.endswith("_") and not name.endswith("__") else name
 
@@ -49,11 +79,15 @@ def word(node: torch.fx.Node) -> str:
 def layer_of(node: torch.fx.Node) -> Lifted | None:
     """A call as that of a layer; None: it is none."""
     lift = LAYERS.get(word(node))
-    return None if lift is None else lift(arguments(node))
+    if lift is None or (word(node) in FIRST and uses(node, 1)) or is_complex(node):
+        return None
+    return lift(arguments(node))
 
 
 def is_known(node: torch.fx.Node) -> bool:
     """Whether the table has an operator, as it is called here."""
+    if is_complex(node):
+        return word(node) in COMPLEX
     if word(node) in ROWS:
         return True
     try:
@@ -74,7 +108,12 @@ def lifted(context: Context, given: dict[str, Any]) -> Any:
         CannotError: It is not supported.
     """
     name = word(context.node)
-    row = ROWS.get(name)
+    if is_complex(context.node):
+        refuse_ends(context.node)
+        row = COMPLEX.get(name)
+        context = Pairs(context.node, context.sizes)
+    else:
+        row = ROWS.get(name)
     if row is None:
         raise CannotError(f"the operator {name!r} is not supported")
     if "dtype" in given and name not in ("arange", "cumsum", "softmax", "log_softmax"):
@@ -84,4 +123,16 @@ def lifted(context: Context, given: dict[str, Any]) -> Any:
     return row(context, *args, **given)
 
 
-__all__ = ["CHECKS", "FIRST", "LAYERS", "ROWS", "Lifted", "arguments", "is_known", "layer_of", "lifted", "word"]
+__all__ = [
+    "CHECKS",
+    "FIRST",
+    "LAYERS",
+    "ROWS",
+    "Lifted",
+    "arguments",
+    "is_known",
+    "layer_of",
+    "lifted",
+    "word",
+    "word_of",
+]

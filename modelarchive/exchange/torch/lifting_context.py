@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -40,6 +41,11 @@ def same_shape(one: Sequence[Any], other: Sequence[Any]) -> bool:
     return len(one) == len(other) and all(map(same, one, other))
 
 
+def uses(node: torch.fx.Node, number: int) -> bool:
+    """Whether anything uses a result of a call that has several."""
+    return any(user.target is operator.getitem and user.args[1] == number and user.users for user in node.users)
+
+
 class Context:
     """One call.
 
@@ -51,7 +57,7 @@ class Context:
     def __init__(self, node: torch.fx.Node, sizes: Callable[[Any], Any]) -> None:
         self.node = node
         self.value: Any = node.meta.get("val")
-        self._sizes = sizes
+        self.sizes = sizes
 
     @property
     def name(self) -> str:
@@ -68,11 +74,11 @@ class Context:
     def shape(self) -> list[Any]:
         """The shape of the result; of the first one of several."""
         value = self.value[0] if isinstance(self.value, tuple | list) else self.value
-        return [self._sizes(size) for size in value.shape]
+        return [self.sizes(size) for size in value.shape]
 
     def shape_of(self, node: Any) -> list[Any]:
         """The shape of another call's result."""
-        return [self._sizes(size) for size in node.meta["val"].shape]
+        return [self.sizes(size) for size in node.meta["val"].shape]
 
     def operands(self, *values: Any) -> list[Any]:
         """Values in the dtype of the result; numbers stay numbers."""
@@ -97,6 +103,8 @@ class Context:
         kind = self.dtype.kind
         if isinstance(value, bool):
             return bool(value) if kind == "b" else int(value)
+        if kind in "iu" and isinstance(value, int):
+            return int(np.asarray(value).astype(self.dtype))  # it goes round, as PyTorch's does
         return float(value) if kind not in "biu" and isinstance(value, int) else value
 
     def constant(self, value: Any) -> Any:

@@ -11,7 +11,6 @@ import torch
 
 from modelarchive import ops
 from modelarchive.exchange.torch.lifting_context import Context, cast, is_array
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.activation import ACTIVATIONS
 
@@ -62,85 +61,8 @@ def truth(x: Any) -> Any:
     return x if x.dtype == np.bool_ else np.logical_not(ops.equal(x, np.zeros((), x.dtype)))
 
 
-def _bitwise(function: Callable[..., Any]) -> Callable[..., Any]:
-    def row(context: Context, x: Any, other: Any) -> Any:
-        if context.dtype != np.bool_:
-            raise CannotError("bits of integers")
-        return function(truth(x), truth(other))
-
-    return row
-
-
 def _not(context: Context, x: Any) -> Any:
     return np.logical_not(truth(x))
-
-
-def _bitwise_not(context: Context, x: Any) -> Any:
-    return np.logical_not(x) if x.dtype == np.bool_ else ops.subtract(ops.negative(x), 1)
-
-
-def _divide(context: Context, x: Any, other: Any, *, rounding_mode: Any = None) -> Any:
-    if rounding_mode is None:
-        return ops.divide(*context.operands(x, other))
-    quotient = _quotient(context, x, other)
-    return cast(floor(quotient) if rounding_mode == "floor" else truncated(quotient), context.dtype)
-
-
-def _quotient(context: Context, x: Any, other: Any) -> Any:
-    one, two = context.operands(x, other)
-    if isinstance(one, Dim) and isinstance(two, Dim):
-        raise CannotError("a quotient of two sizes that are not fixed")
-    if context.dtype.kind in "iu":  # in float64, whatever NumPy makes of two integers
-        one, two = (
-            each if isinstance(each, Dim) else cast(each, "float64") if is_array(each) else each for each in (one, two)
-        )
-    return ops.divide(one, two)
-
-
-def _floor_divide(context: Context, x: Any, other: Any) -> Any:
-    return cast(floor(_quotient(context, x, other)), context.dtype)
-
-
-def _remainder(context: Context, x: Any, other: Any) -> Any:
-    one, two = context.operands(x, other)
-    whole = cast(floor(_quotient(context, x, other)), context.dtype)
-    return ops.subtract(one, ops.multiply(whole, two))
-
-
-def truncated(x: Any) -> Any:
-    """Rounded towards zero, as far as integers of 64 bits go."""
-    return cast(cast(x, "int64"), x.dtype) if x.dtype.kind == "f" or x.dtype.kind == "V" else x
-
-
-def floor(x: Any) -> Any:
-    """Rounded down, as far as integers of 64 bits go."""
-    if x.dtype.kind in "biu":
-        return x
-    whole = truncated(x)
-    return ops.subtract(whole, cast(ops.greater(whole, x), x.dtype))
-
-
-def _floor(context: Context, x: Any) -> Any:
-    return floor(x)
-
-
-def _ceil(context: Context, x: Any) -> Any:
-    return ops.negative(floor(ops.negative(x)))
-
-
-def _trunc(context: Context, x: Any) -> Any:
-    return truncated(x)
-
-
-def _round(context: Context, x: Any, *, decimals: int = 0) -> Any:
-    if decimals:
-        raise CannotError("rounding to decimals")
-    low = floor(x)
-    rest = ops.subtract(x, low)
-    half = ops.divide(low, 2)
-    odd = np.logical_not(ops.equal(floor(half), half))
-    up = np.logical_or(ops.greater(rest, 0.5), np.logical_and(ops.equal(rest, 0.5), odd))
-    return ops.add(low, cast(up, x.dtype))
 
 
 def _sign(context: Context, x: Any) -> Any:
@@ -148,8 +70,16 @@ def _sign(context: Context, x: Any) -> Any:
     return ops.subtract(cast(ops.greater(x, zero), x.dtype), cast(ops.less(x, zero), x.dtype))
 
 
+def _is_number(value: Any, number: float) -> bool:
+    return isinstance(value, float) and value == number
+
+
 def _clamp(context: Context, x: Any, *, min: Any = None, max: Any = None) -> Any:
     x = cast(x, context.dtype)
+    min = None if _is_number(min, -math.inf) else min
+    max = None if _is_number(max, math.inf) else max
+    if min is None and max is None:
+        return x
     if not any(is_array(bound) or isinstance(bound, Dim) for bound in (min, max)):
         low, high = (None if bound is None else context.number(bound) for bound in (min, max))
         return ops.clip(x, low=low, high=high)
@@ -186,7 +116,8 @@ def _lerp(context: Context, x: Any, *, end: Any, weight: Any) -> Any:
     return ops.add(x, ops.multiply(weight, ops.subtract(end, x)))
 
 
-def _log1p(x: Any) -> Any:
+def log1p(x: Any) -> Any:
+    """The logarithm of 1 + x."""
     # As precise as the logarithm is: of what is added, what was lost is given back.
     y = ops.add(x, 1)
     lost = ops.divide(ops.subtract(x, ops.subtract(y, 1)), y)
@@ -242,27 +173,21 @@ ELEMENTWISE: Final[dict[str, Callable[..., Any]]] = {
     **{name: _unary(getattr(ops, name)) for name in ("exp", "log", "sqrt", "rsqrt", "sin", "cos", "erf", "abs")},
     **{name: _unary(_activation(name)) for name in ("tanh", "sigmoid")},
     "neg": _unary(ops.negative), "square": _unary(_square), "reciprocal": _unary(lambda x: ops.divide(1, x)),
-    "log1p": _unary(_log1p), "log2": _unary(_log(2)), "log10": _unary(_log(10)),
-    "expm1": _unary(lambda x: ops.subtract(ops.exp(x), 1)), "exp2": _unary(lambda x: ops.power(2.0, x)),
+    "log1p": _unary(log1p), "log2": _unary(_log(2)), "log10": _unary(_log(10)),
+    "exp2": _unary(lambda x: ops.power(2.0, x)),
     "erfc": _unary(lambda x: ops.subtract(1, ops.erf(x))), "tan": _unary(lambda x: ops.divide(ops.sin(x), ops.cos(x))),
-    "sinh": _unary(lambda x: ops.multiply(ops.subtract(ops.exp(x), ops.exp(ops.negative(x))), 0.5)),
     "cosh": _unary(lambda x: ops.multiply(ops.add(ops.exp(x), ops.exp(ops.negative(x))), 0.5)),
     "add": _binary(ops.add), "sub": _binary(ops.subtract), "mul": _binary(ops.multiply),
     "rsub": _reversed(ops.subtract),
-    "maximum": _binary(ops.maximum), "minimum": _binary(ops.minimum), "fmax": _binary(ops.maximum),
-    "div": _divide, "true_divide": _divide, "floor_divide": _floor_divide, "remainder": _remainder, "pow": _power,
+    "maximum": _binary(ops.maximum), "minimum": _binary(ops.minimum),
+    "pow": _power,
     "eq": _comparison(lambda x, y: np.equal(x, y)), "ne": _comparison(lambda x, y: np.not_equal(x, y)),
     "gt": _comparison(lambda x, y: np.greater(x, y)), "ge": _comparison(lambda x, y: np.greater_equal(x, y)),
     "lt": _comparison(lambda x, y: np.less(x, y)), "le": _comparison(lambda x, y: np.less_equal(x, y)),
     "logical_and": _logical(lambda x, y: np.logical_and(x, y)),
     "logical_or": _logical(lambda x, y: np.logical_or(x, y)),
-    "logical_xor": _logical(lambda x, y: np.logical_xor(x, y)), "logical_not": _not, "bitwise_not": _bitwise_not,
-    "bitwise_and": _bitwise(lambda x, y: np.logical_and(x, y)),
-    "bitwise_or": _bitwise(lambda x, y: np.logical_or(x, y)),
-    "bitwise_xor": _bitwise(lambda x, y: np.logical_xor(x, y)),
-    "__xor__": _bitwise(lambda x, y: np.logical_xor(x, y)),
-    "__and__": _bitwise(lambda x, y: np.logical_and(x, y)), "__or__": _bitwise(lambda x, y: np.logical_or(x, y)),
-    "floor": _floor, "ceil": _ceil, "trunc": _trunc, "round": _round, "sign": _sign, "sgn": _sign,
+    "logical_xor": _logical(lambda x, y: np.logical_xor(x, y)), "logical_not": _not,
+    "sign": _sign, "sgn": _sign,
     "clamp": _clamp, "clip": _clamp, "clamp_min": _clamp, "clamp_max": _clamp, "hardtanh": _hard_tanh,
     "softplus": _softplus,
     "where": _where, "masked_fill": _masked_fill, "addcmul": _addcmul, "addcdiv": _addcdiv, "lerp": _lerp,

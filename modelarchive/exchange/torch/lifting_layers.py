@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import torch
 
-from modelarchive.exchange.torch.functionals import adaptive, several
+from modelarchive.exchange.torch.leaves import adaptive, several
 from modelarchive.exchange.torch.proxy import CannotError
 
 #: Arguments of a call by the names of the operator's schema, without those that are its defaults.
@@ -76,7 +76,7 @@ def _convolution(rank: int | None) -> Lift:
         fields = {
             "kernel_size": kernel,
             "strides": several(given.get("stride", 1), axes),
-            "padding": _padding(given.get("padding", 0), axes, kernel, dilation),
+            "padding": sides(given.get("padding", 0), axes, kernel, dilation),
             "dilation": dilation,
             "groups": groups,
             "use_bias": "bias" in parts,
@@ -89,12 +89,12 @@ def _convolution(rank: int | None) -> Lift:
     return lift
 
 
-def _padding(padding: Any, axes: int, kernel: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]]:
+def sides(padding: Any, axes: int, kernel: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]]:
+    """Padding as pairs (before, after), from numbers or the words "same" and "valid"."""
     if padding == "same":
         whole = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
         return [(each // 2, each - each // 2) for each in whole]
-    sizes = several(0 if padding == "valid" else padding, axes)
-    return [(each, each) for each in sizes]
+    return [(each, each) for each in several(0 if padding == "valid" else padding, axes)]
 
 
 def _transposed_fields(given: Given, fields: dict[str, Any], parts: dict[str, Any], axes: int) -> Lifted:
@@ -113,7 +113,9 @@ def _transposed(rank: int) -> Lift:
 
 
 def _batch_norm(given: Given) -> Lifted | None:
-    if given.get("training") or given.get("running_mean") is None:
+    if given.get("running_mean") is None:
+        return None
+    if given.get("training"):
         raise CannotError("normalisation by the batch's own statistics: export the module in evaluation, module.eval()")
     parts = _parts(given, "weight", "bias", "running_mean", "running_var")
     fields = {
@@ -254,16 +256,14 @@ def _softmax(kind: str) -> Lift:
 def _dropout(given: Given) -> Lifted | None:
     if given.get("train") and given["p"]:
         raise CannotError("dropout that drops in evaluation too (training=True)")
-    return Lifted("Dropout", {"rate": given["p"]}, inputs=(given["input"],))
+    return Lifted("Dropout", {"rate": given["p"]}, inputs=(given.get("input", given.get("self")),))
 
 
 def _pool(how: str, rank: int) -> Lift:
     def lift(given: Given) -> Lifted | None:
         if any(each != 1 for each in several(given.get("dilation", 1), rank)):
-            raise CannotError("max pooling with dilation")
-        if given.get("divisor_override") is not None:
-            raise CannotError("average pooling with a divisor of its own")
-        if len(shape(given["self"])) != rank + 2:
+            return None
+        if given.get("divisor_override") is not None or len(shape(given["self"])) != rank + 2:
             return None
         size = several(given["kernel_size"], rank)
         fields: dict[str, Any] = {
@@ -283,7 +283,10 @@ def _adaptive(how: str, rank: int) -> Lift:
     def lift(given: Given) -> Lifted | None:
         if len(shape(given["self"])) != rank + 2:
             return None
-        kind, fields = adaptive(how, rank, given["output_size"])
+        try:
+            kind, fields = adaptive(how, rank, given["output_size"])
+        except CannotError:
+            return None  # in ops
         return Lifted(kind, fields, inputs=(given["self"],))
 
     return lift

@@ -74,13 +74,28 @@ def _regrouped(x: Any, run: tuple[int, int], sizes: list[Any]) -> Any:
     if same_shape(x.shape[first : first + number], sizes):
         return x
     if sum(isinstance(size, Dim) for size in sizes) > 1:
-        raise CannotError("a reshape that makes several axes of one that are not fixed")
+        return _numbered(x, run, sizes)
     rest = [axis for axis in range(x.ndim) if not first <= axis < first + number]
     moved = ops.transpose(x, axes=[*rest, *range(first, first + number)])
     moved = ops.reshape(moved, shape=[*moved.shape[: len(rest)], *sizes])
     back = list(range(len(rest)))
     new = list(range(len(rest), len(rest) + len(sizes)))
     return ops.transpose(moved, axes=[*back[:first], *new, *back[first:]])
+
+
+def _numbered(x: Any, run: tuple[int, int], sizes: list[Any]) -> Any:
+    """A run of axes as others of which several are not fixed: each element is taken by its number in the run."""
+    first, number = run
+    places: Any = None
+    for at, size in enumerate(sizes):
+        row = ops.expand_dims(counted(size), axis=tuple(axis for axis in range(len(sizes)) if axis != at))
+        places = row if places is None else ops.add(ops.multiply(places, size), row)
+    merged: Any = 1
+    for size in sizes:
+        merged = merged * size
+    if number != 1:
+        x = ops.reshape(x, shape=[*x.shape[:first], merged, *x.shape[first + number :]])
+    return ops.take(x, places, axis=first)
 
 
 def _permute(context: Context, x: Any, *, dims: Sequence[int]) -> Any:
@@ -274,7 +289,8 @@ def _flip(context: Context, x: Any, *, dims: Sequence[int]) -> Any:
 
 def _roll(context: Context, x: Any, *, shifts: Any, dims: Any = ()) -> Any:
     if not _several(dims):
-        raise CannotError("roll over all elements")
+        flat = reshaped(x, [x.size])
+        return reshaped(_roll(context, flat, shifts=shifts, dims=0), list(x.shape))
     for shift, dim in zip(_several(shifts), _several(dims), strict=True):
         size = x.shape[dim]
         shift = shift if isinstance(size, Dim) else shift % size
@@ -286,7 +302,11 @@ def _roll(context: Context, x: Any, *, shifts: Any, dims: Any = ()) -> Any:
 def _pad(context: Context, x: Any, *, pad: Sequence[Any], mode: str = "constant", value: Any = None) -> Any:
     if any(isinstance(size, Dim) for size in pad):
         raise CannotError("padding by a size that is not fixed")
-    pairs = [(pad[at], pad[at + 1]) for at in range(0, len(pad), 2)][::-1]
+    return padded(x, [(pad[at], pad[at + 1]) for at in range(0, len(pad), 2)][::-1], mode, value)
+
+
+def padded(x: Any, pairs: Sequence[tuple[int, int]], mode: str = "constant", value: Any = None) -> Any:
+    """More elements along the last axes, or fewer where numbers are negative; modes by PyTorch's words."""
     words = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
     if any(size < 0 for pair in pairs for size in pair):
         x = x[(..., *(slice(-min(one, 0), min(other, 0) or None) for one, other in pairs))]
@@ -323,12 +343,6 @@ def _channel_shuffle(context: Context, x: Any, *, groups: int) -> Any:
     return reshaped(exchanged(reshaped(x, [batch, groups, channels // groups, *spatial]), 1, 2), context.shape)
 
 
-def _diagonal(context: Context, x: Any, *, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
-    if offset or x.ndim != 2:
-        raise CannotError("a diagonal beside the middle, or of more than a matrix")
-    return ops.einsum([x], pattern="aa->a")
-
-
 def _size(context: Context, x: Any, *, dim: int) -> Any:
     return x.shape[dim]
 
@@ -350,5 +364,5 @@ SHAPES: Final[dict[str, Callable[..., Any]]] = {
     "pixel_shuffle": _pixel_shuffle,
     "pixel_unshuffle": _pixel_unshuffle, "channel_shuffle": _channel_shuffle,
     "native_channel_shuffle": _channel_shuffle,
-    "diagonal": _diagonal, "sym_size": _size,
+    "sym_size": _size,
 }  # fmt: skip

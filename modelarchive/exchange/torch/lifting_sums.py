@@ -1,4 +1,4 @@
-"""ATen operators over axes and pairs of arrays, in ops: sums, products of matrices, norms, attention, picking."""
+"""ATen operators over axes and pairs of arrays, in ops: sums, products of matrices, norms, attention."""
 
 from __future__ import annotations
 
@@ -61,38 +61,6 @@ def _truths(name: str) -> Callable[..., Any]:
     return row
 
 
-def _variance(
-    context: Context, x: Any, *, dim: Any = None, keepdim: bool = False, correction: Any = None, unbiased: bool = True
-) -> Any:
-    ddof = int(unbiased) if correction is None else correction
-    if ddof not in (0, 1):
-        raise CannotError(f"a variance with the correction {ddof}")
-    return ops.var(x, axis=axes(dim), keepdims=keepdim, ddof=int(ddof))
-
-
-def _deviation(context: Context, x: Any, **more: Any) -> Any:
-    return ops.sqrt(_variance(context, x, **more))
-
-
-def _variance_and_mean(context: Context, x: Any, **more: Any) -> Any:
-    mean = ops.mean(x, axis=axes(more.get("dim")), keepdims=more.get("keepdim", False))
-    return _variance(context, x, **more), mean
-
-
-def _norm(
-    context: Context, x: Any, *, ord: Any = 2, p: Any = None, dim: Any = None, keepdim: bool = False, dtype: Any = None
-) -> Any:
-    order = ord if p is None else p
-    x = cast(x, context.dtype)
-    if order == 1:
-        return ops.sum(ops.abs(x), axis=axes(dim), keepdims=keepdim)
-    if order == math.inf:
-        return ops.max(ops.abs(x), axis=axes(dim), keepdims=keepdim)
-    if order != 2:
-        raise CannotError(f"a norm of order {order}")
-    return ops.sqrt(ops.sum(ops.multiply(x, x), axis=axes(dim), keepdims=keepdim))
-
-
 def _logsumexp(context: Context, x: Any, *, dim: Any, keepdim: bool = False) -> Any:
     x = cast(x, context.dtype)
     largest = ops.max(x, axis=axes(dim), keepdims=True)
@@ -100,18 +68,6 @@ def _logsumexp(context: Context, x: Any, *, dim: Any, keepdim: bool = False) -> 
     largest = ops.where(ops.less(ops.abs(largest), np.inf), largest, np.zeros((), x.dtype))
     total = ops.add(ops.log(ops.sum(ops.exp(ops.subtract(x, largest)), axis=axes(dim), keepdims=True)), largest)
     return total if keepdim else ops.squeeze(total, axis=axes(dim))
-
-
-def _product(context: Context, x: Any, *, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
-    x = cast(x, context.dtype)
-    if dim is None or isinstance(x.shape[dim], Dim) or x.shape[dim] > 16:
-        raise CannotError("a product over an axis")
-    index = [slice(None)] * (dim % x.ndim)
-    found = None
-    for place in range(x.shape[dim]):
-        part = x[(*index, slice(place, place + 1) if keepdim else place)]
-        found = part if found is None else ops.multiply(found, part)
-    return found
 
 
 def _cumsum(context: Context, x: Any, *, dim: int, dtype: Any = None) -> Any:
@@ -195,7 +151,10 @@ def _weights(scores: Any, mask: Any) -> Any:
     if mask is None:
         return ops.softmax(scores, axis=-1)
     if mask.dtype != np.bool_:
-        return ops.softmax(ops.add(scores, cast(mask, scores.dtype)), axis=-1)
+        added = ops.add(scores, cast(mask, scores.dtype))
+        if isinstance(mask, np.ndarray) and bool((mask > -np.inf).any(-1).all()):
+            return ops.softmax(added, axis=-1)
+        return ops.where(_sees(mask), ops.softmax(added, axis=-1), np.zeros((), scores.dtype))
     if isinstance(mask, np.ndarray) and bool(mask.any(-1).all()):
         return ops.softmax(ops.where(mask, scores, np.asarray(-np.inf, scores.dtype)), axis=-1)
     lowest = np.asarray(np.finfo(scores.dtype).min if scores.dtype.kind == "f" else -3e38, scores.dtype)
@@ -203,80 +162,14 @@ def _weights(scores: Any, mask: Any) -> Any:
     return ops.where(mask, weights, np.zeros((), scores.dtype))
 
 
+def _sees(mask: Any) -> Any:
+    """Which rows of a mask that is added leave anything; PyTorch lets the others see nothing."""
+    return np.greater(ops.max(mask, axis=-1, keepdims=True), -np.inf)
+
+
 def _glu(context: Context, x: Any, *, dim: int = -1) -> Any:
     one, two = ops.split(x, sizes=2, axis=dim)
     return ops.multiply(one, context.layer("Activation", two, activation="sigmoid"))
-
-
-def _gather(context: Context, x: Any, *, dim: int, index: Any, sparse_grad: bool = False) -> Any:
-    index_shape, shape = list(index.shape), list(x.shape)
-    for axis, (size, wanted) in enumerate(zip(shape, index_shape, strict=True)):
-        if axis != dim % x.ndim and not same(size, wanted):
-            if isinstance(size, Dim) or isinstance(wanted, Dim):
-                raise CannotError("gather of a part of an axis that is not fixed")
-            x = x[(*[slice(None)] * axis, slice(0, wanted))]  # PyTorch leaves the rest
-    return ops.gather(x, index, axis=dim)
-
-
-def _index_select(context: Context, x: Any, *, dim: int, index: Any) -> Any:
-    return ops.take(x, index, axis=dim)
-
-
-def _index(context: Context, x: Any, *, indices: Sequence[Any]) -> Any:
-    indices = [part for each in indices for part in _counted_out(each)]
-    places = [axis for axis, each in enumerate(indices) if each is not None]
-    arrays = [indices[axis] for axis in places]
-    if any(each.dtype == np.bool_ for each in arrays):
-        raise CannotError("a choice of elements by truths, whose number is not known")
-    if len(arrays) == 1:
-        return ops.take(x, arrays[0], axis=places[0])
-    if places != list(range(places[0], places[-1] + 1)):
-        raise CannotError("indices at axes that are not neighbours")
-    return _taken(x, places[0], arrays)
-
-
-def _counted_out(index: Any) -> list[Any]:
-    """Constant truths as the places where they are true."""
-    if isinstance(index, np.ndarray) and index.dtype == np.bool_:
-        return list(np.nonzero(index))
-    return [index]
-
-
-def _taken(x: Any, first: int, arrays: Sequence[Any]) -> Any:
-    """Elements by several arrays of indices at neighbouring axes, as one array of places in these axes merged."""
-    sizes = x.shape[first : first + len(arrays)]
-    if any(isinstance(size, Dim) for size in sizes[1:]):
-        raise CannotError("several indices into axes that are not fixed")
-    place: Any = None
-    for size, each in zip(sizes, arrays, strict=True):
-        each = cast(each, "int64")
-        if isinstance(size, Dim):
-            if isinstance(each, np.ndarray) and (each < 0).any():
-                raise CannotError("indices from the end of an axis that is not fixed")
-        elif isinstance(each, np.ndarray):
-            each = np.where(each < 0, each + size, each)
-        else:
-            each = ops.where(ops.less(each, 0), ops.add(each, size), each)
-        place = each if place is None else ops.add(ops.multiply(place, size), each)
-    merged = reshaped(x, [*x.shape[:first], _whole(sizes), *x.shape[first + len(arrays) :]])
-    return ops.take(merged, place, axis=first)
-
-
-def _whole(sizes: Sequence[Any]) -> Any:
-    found: Any = 1
-    for size in sizes:
-        found = found * size
-    return found
-
-
-def _embedding(context: Context, weight: Any, *, indices: Any, **ignored: Any) -> Any:
-    return ops.take(weight, indices, axis=0)
-
-
-def _one_hot(context: Context, x: Any, *, num_classes: int = -1) -> Any:
-    if num_classes < 0:
-        raise CannotError("one_hot without a number of classes")
-    return ops.take(np.eye(num_classes, dtype=np.int64), x, axis=0)
 
 
 def _slice_scatter(
@@ -379,13 +272,11 @@ def _im2col(context: Context, x: Any, *, kernel_size: Any, dilation: Any, paddin
 SUMS: Final[dict[str, Callable[..., Any]]] = {
     "sum": _reduction(ops.sum), "mean": _reduction(ops.mean), "amax": _reduction(ops.max), "amin": _reduction(ops.min),
     "max": _extreme("max"), "min": _extreme("min"), "argmax": _place("max"), "argmin": _place("min"),
-    "any": _truths("max"), "all": _truths("min"), "var": _variance, "std": _deviation, "var_mean": _variance_and_mean,
-    "linalg_vector_norm": _norm, "norm": _norm, "logsumexp": _logsumexp, "prod": _product, "cumsum": _cumsum,
+    "any": _truths("max"), "all": _truths("min"),
+    "logsumexp": _logsumexp, "cumsum": _cumsum,
     "softmax": _softmax, "_softmax": _softmax, "log_softmax": _log_softmax, "_log_softmax": _log_softmax,
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot"), _matmul), "addmm": _addmm, "baddbmm": _addmm,
-    "einsum": _einsum, "linear": linear, "scaled_dot_product_attention": _attention, "glu": _glu, "gather": _gather,
-    "index_select": _index_select,
-    "index": _index, "_unsafe_index": _index, "embedding": _embedding, "one_hot": _one_hot,
+    "einsum": _einsum, "linear": linear, "scaled_dot_product_attention": _attention, "glu": _glu,
     "slice_scatter": _slice_scatter, "select_scatter": _select_scatter, "unfold": _unfold, "im2col": _im2col,
     "cosine_similarity": _cosine_similarity,
 }  # fmt: skip

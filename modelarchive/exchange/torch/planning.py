@@ -28,6 +28,7 @@ from modelarchive.exchange.torch.lifting import Lifted, is_known, layer_of, word
 from modelarchive.exchange.torch.programs import Part
 from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.sizes import Sizes
+from modelarchive.nn.dim import Dim
 
 #: Calls of operators in a module of somebody's own up to which it is taken for the layer that it calls.
 _FEW: Final = 4
@@ -76,6 +77,7 @@ class Plan:
         self._choose_leaves()
         self._place_constants()
         self._wire()
+        self._dissolve_sizeless()
         self._separate()
         for frame in self.top.frames():
             self.frames[id(self.module(frame.path))].append(frame)
@@ -235,6 +237,21 @@ class Plan:
             self._below[id(module)] = {id(each) for each in (*module.parameters(), *module.buffers())}
         return self._below[id(module)]
 
+    def _dissolve_sizeless(self) -> None:
+        """Calls of modules that make arrays of sizes which nothing that they are given has go into those around."""
+        found = [frame for frame in self.top.frames() if frame.parent is not None and self._lacks_sizes(frame)]
+        for frame in found:
+            dissolve(frame)
+        if found:
+            self._place_constants()
+            self._wire()
+
+    def _lacks_sizes(self, frame: Frame) -> bool:
+        given = {self.sizes(size) for each in frame.externals for size in _sizes_of(each)}
+        made = [node for node in frame.nodes() if not any(is_array(each) for each in self.inputs_of(node))]
+        wanted = {self.sizes(size) for node in made for size in _sizes_of(node)}
+        return any(isinstance(size, Dim) for size in wanted - given)
+
     def _separate(self) -> None:
         """Calls of one module that do different things become one block's and, for the others, steps around."""
         first: dict[str, str] = {}
@@ -307,6 +324,12 @@ class Plan:
         problem = (path or "(model)", what)
         if problem not in self.problems:
             self.problems.append(problem)
+
+
+def _sizes_of(node: Node) -> list[Any]:
+    value = node.meta["val"]
+    several = value if isinstance(value, tuple | list) else [value]
+    return [size for each in several if isinstance(each, torch.Tensor) for size in each.shape]
 
 
 def _common(one: Frame, other: Frame) -> Frame:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import torch
 
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.torch.capturing import Program, calls
-from modelarchive.exchange.torch.exported import is_aten
 from modelarchive.exchange.torch.wrapping import walk
 
 _ORIGINAL: Final = "pass the module that it was made of: save_model(path, module, inputs=x)"
-_EXPORTED: Final = "is a graph of ATen calls; what torch.export.export gives is read, as a whole model"
 _QUANTISED: Final = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
 
@@ -37,8 +35,6 @@ def _programs(module: torch.nn.Module) -> Iterator[str]:
     if isinstance(module, torch.jit.ScriptModule):
         made = "traced" if isinstance(module, torch.jit.TopLevelTracedModule) else "scripted"
         yield f"is a TorchScript program ({made} by torch.jit), not a module"
-    elif is_aten(module) or type(module).__module__.startswith("torch.export.unflatten"):
-        yield _EXPORTED
     elif (name := f"{type(module).__module__}.{type(module).__qualname__}").startswith(_QUANTISED):
         yield f"is {name}, {_PACKED}"
 
@@ -59,8 +55,13 @@ def _part(kind: str) -> torch.nn.Module:
     return torch.nn.Sequential() if kind == "torch.nn.modules.container.Sequential" else Part(kind)
 
 
-def skeleton(exported: torch.export.ExportedProgram, program: Program) -> torch.nn.Module:
-    """The modules that an exported program was made of: their names, and their parameters and buffers."""
+def skeleton(state: Mapping[str, torch.Tensor], program: Program) -> torch.nn.Module:
+    """The modules that an exported program was made of: their names, and their parameters and buffers.
+
+    Args:
+        state: The parameters and buffers by name.
+        program: The program.
+    """
     kinds = {call.path: call.kind for node in program.graph.nodes for call in calls(node, root=True)}
     root = _part(kinds.get("", ""))
 
@@ -76,9 +77,8 @@ def skeleton(exported: torch.export.ExportedProgram, program: Program) -> torch.
 
     for path in kinds:
         part(path)
-    for target in exported.state_dict:
+    for target, tensor in state.items():
         where, _, name = target.rpartition(".")
-        tensor = exported.state_dict[target]
         if isinstance(tensor, torch.nn.Parameter):
             part(where)._parameters[name] = tensor
         else:

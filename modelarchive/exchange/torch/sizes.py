@@ -74,6 +74,10 @@ class Sizes:
             return self._known[expression]
         return value
 
+    def of_symbol(self, symbol: Any) -> Any:
+        """The size that a symbol stands for: an int, or a Dim."""
+        return from_pair(*(known[symbol] for known in self._tried))
+
     def _evaluated(self, expression: Any, value: Any) -> Any:
         both: list[Any] = []
         for known in self._tried:

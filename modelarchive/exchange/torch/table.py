@@ -6,10 +6,9 @@ from modelarchive import nn, ops
 from modelarchive.exchange.rows import Support
 from modelarchive.exchange.torch import lifting
 from modelarchive.exchange.torch.building import MODULES
-from modelarchive.exchange.torch.functionals import FUNCTIONALS
 from modelarchive.exchange.torch.leaves import ROWS
 
-_OWN = "a module of this package; read from functions"
+_OWN = "a module of this package; read from operators"
 
 
 def support() -> list[Support]:
@@ -24,8 +23,6 @@ def support() -> list[Support]:
     found += [Support("", kind, read=False, written=True, losses=_OWN) for kind in rest]
     operators = ", ".join(sorted({*lifting.ROWS, *lifting.LAYERS}))
     found.append(Support(operators, "", read=True, written=False, losses="ATen operators"))
-    names = ", ".join(sorted(FUNCTIONALS))
-    found.append(Support(names, "", read=True, written=False, losses="functions and methods, where torch.export ends"))
     every = ", ".join(sorted(ops.OPS))
     found.append(Support("", every, read=False, written=True, losses="functions in the forward of a Graph"))
     return found

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from modelarchive import names
 from modelarchive.errors import FormatError
-from modelarchive.store.contents import CONTAINERS, LITERALS, Chunks, Contents, Entry, Text, is_position
+from modelarchive.store.contents import CONTAINERS, LITERALS, TRAINING, Chunks, Contents, Entry, Text, is_position
 
 #: Where an archive keeps texts, besides those among saved arrays.
 _TEXTS: Final = ("/architecture/", "/metadata/", "/tokens/")
@@ -52,25 +52,26 @@ def assemble(objects: Iterable[Dataset | Group], generator: str, order: dict[str
     contents = Contents(section=section, generator=generator, user_block=0, arrays={})
     contents.kinds = {g.path: g.kind for g in found if isinstance(g, Group) and g.kind}
     prefix = f"/{section}/"
+    # Beside parameters the training structure is a part of the archive too.
+    structures = ("/arrays",) if section == "arrays" else ("/training",) if "/training" in groups else ()
+    inside = (prefix, *(f"{root}/" for root in structures))
 
     def position(path: str) -> tuple[Any, ...]:
         """By the old index where it knew the name, then as people count."""
-        name = path.removeprefix(prefix)
-        name = name.replace("/", ".") if section == "parameters" else name
-        return (order.get(name, len(order)), names.natural_key(path))
+        return (order.get(contents.name(path), len(order)), names.natural_key(path))
 
     canonical: dict[int, str] = {}
     datasets = sorted((d for d in found if isinstance(d, Dataset)), key=lambda d: position(d.path))
     for path, address, content, chunks in datasets:
-        if isinstance(content, Text) and path.startswith((*_TEXTS, "/arrays/")):
+        if isinstance(content, Text) and path.startswith((*_TEXTS, "/arrays/", *structures)):
             contents.texts[path] = content
-        elif isinstance(content, Entry) and path.startswith(prefix):
-            name = path.removeprefix(prefix)
-            if section == "parameters":
-                name = name.replace("/", ".")
-                if problem := names.problem_with_name(name):
-                    raise FormatError(f"is no parameter: {problem}", path=path)
-            contents.order.append(name)
+        elif isinstance(content, Entry) and path.startswith(inside):
+            name = contents.name(path)
+            is_training = section == "parameters" and name.startswith(TRAINING)
+            if section == "parameters" and not is_training and (problem := names.problem_with_name(name)):
+                raise FormatError(f"is no parameter: {problem}", path=path)
+            if not is_training:
+                contents.order.append(name)
             if address in canonical:
                 contents.aliases[name] = canonical[address]
             else:
@@ -78,54 +79,57 @@ def assemble(objects: Iterable[Dataset | Group], generator: str, order: dict[str
                 contents.arrays[name] = content
                 if chunks is not None:
                     contents.chunks[name] = chunks
-        elif path.startswith(prefix):
+        elif path.startswith(inside):
             raise FormatError(f"{path} has a dtype that archives do not hold there", path=path)
         else:
             contents.foreign.append(path)
     if section == "arrays":
-        contents.members = _members(groups, contents, position)
+        contents.members = _members("/arrays", groups, contents, position)
+    elif structures:
+        contents.training = _members("/training", groups, contents, position)
     return contents
 
 
-def _members(groups: dict[str, str], contents: Contents, position: Position) -> dict[str, str]:
+def _members(root: str, groups: dict[str, str], contents: Contents, position: Position) -> dict[str, str]:
     """The members of a saved structure, parents first, siblings in order."""
+    inside = f"{root}/"
     kinds = {
         path: kind if kind in CONTAINERS else "dict"
         for path, kind in groups.items()
-        if path == "/arrays" or path.startswith("/arrays/")
+        if path == root or path.startswith(inside)
     }
-    for name in contents.order:
-        kinds[f"/arrays/{name}"] = "array"
+    arrays = [contents.hdf5_path(name) for name in (*contents.arrays, *contents.aliases)]
+    kinds |= {path: "array" for path in arrays if path.startswith(inside)}
     for path, text in contents.texts.items():
-        if path.startswith("/arrays/"):
+        if path.startswith(inside):
             kinds[path] = "literal" if text.dtype in LITERALS else "array"
-    kinds.setdefault("/arrays", "dict")
-    children = _children(kinds)
-    _keep_foreign_names(kinds, children)
+    kinds.setdefault(root, "dict")
+    children = _children(kinds, root)
+    _keep_foreign_names(kinds, children, root)
     members = {}
-    pending = ["/arrays"]
+    pending = [root]
     while pending:
         path = pending.pop()
-        members[path.removeprefix("/arrays").removeprefix("/")] = kinds[path]
+        members[path.removeprefix(root).removeprefix("/")] = kinds[path]
         # A list's order is that of its numbers, whatever an index said.
         by = names.natural_key if kinds[path] in ("list", "tuple") else position
         pending += sorted(children.get(path, ()), key=by, reverse=True)
     return members
 
 
-def _children(kinds: dict[str, str]) -> dict[str, list[str]]:
+def _children(kinds: dict[str, str], root: str) -> dict[str, list[str]]:
     """Path of each container -> paths of what is in it."""
     children: dict[str, list[str]] = {path: [] for path, kind in kinds.items() if kind in CONTAINERS}
     for path in kinds:
-        if path != "/arrays":
+        if path != root:
             children[path.rpartition("/")[0]].append(path)
     return children
 
 
-def _keep_foreign_names(kinds: dict[str, str], children: dict[str, list[str]]) -> None:
+def _keep_foreign_names(kinds: dict[str, str], children: dict[str, list[str]], root: str) -> None:
     """Where a tool added or renamed members so that they have no place in a list, it becomes a dict."""
     for owner, paths in children.items():
-        is_single = owner == "/arrays" and len(paths) == 1
+        is_single = owner == root and len(paths) == 1
         in_order = all(is_position(path.rpartition("/")[2]) for path in paths)
         if not (is_single if kinds[owner] == "single" else in_order):
             kinds[owner] = "dict"

@@ -376,7 +376,8 @@ def _describe_text(dataset: h5d.DatasetID, type_: h5t.TypeStringID, shape: tuple
     code = attribute(dataset, "dtype")
     if not isinstance(code, str) or not index.TEXT_DTYPE.fullmatch(code) or (shape and code in (*LITERALS, "text")):
         code = "string" if shape else "text"
-    return Text(code, shape, type_.get_size(), offset if is_padded_with_nul else None, None)
+    is_ascii = type_.get_cset() == h5t.CSET_ASCII
+    return Text(code, shape, type_.get_size(), offset if is_padded_with_nul else None, None, is_ascii)
 
 
 #: Dtypes that are stored as their uint8 codes.

@@ -28,12 +28,19 @@ def group_attributes(contents: Contents) -> Attributes:
         weight = contents.arrays.get(contents.name(f"{group}/weight"))
         if weight is not None and is_drawable(weight):
             found[group] |= {"NX_class": "NXdata", "signal": "weight"}
-    for path, kind in (contents.members or {}).items():
-        if kind in CONTAINERS:
-            found[f"/arrays/{path}".rstrip("/")] = {"container": kind}
+    for root_path, members in contents.structures.items():
+        for path, kind in members.items():
+            if kind in CONTAINERS:
+                found[f"{root_path}/{path}".rstrip("/")] = {"container": kind}
     return found | {group: {"NX_class": "NXnote"} for group in _NOTES if f"{group}/data" in contents.texts}
 
 
+def is_image(entry: Entry) -> bool:
+    """Whether viewers shall draw the array itself as an image; kernels are drawn by their group, a slice at a time."""
+    return len(entry.shape) == 2 and is_drawable(entry)
+
+
 def is_drawable(entry: Entry) -> bool:
-    """Whether viewers shall draw the array as an image: not float8, which is stored as its codes."""
-    return len(entry.shape) == 2 and min(entry.shape) > 1 and not entry.dtype.startswith(("complex", "bool", "float8"))
+    """Whether viewers can draw a slice of the array: not of float8, which is stored as its codes."""
+    longer = [length for length in entry.shape if length > 1]
+    return len(longer) > 1 and 0 not in entry.shape and not entry.dtype.startswith(("complex", "bool", "float8"))

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from modelarchive import dtypes
 from modelarchive.store.contents import Contents, Entry, Text
 from modelarchive.store.hdf5 import chunk_tree, headers
-from modelarchive.store.hdf5.attributes import Attributes, is_drawable
+from modelarchive.store.hdf5.attributes import Attributes, is_image
 from modelarchive.store.hdf5.checksum import checksums
 from modelarchive.store.hdf5.headers import ADDRESS, CHECKSUM, GROUP_BYTES, LINK_BYTES, UNDEFINED, Header
 from modelarchive.store.hdf5.links import MOST_IN_HEADER, Links
@@ -195,14 +195,13 @@ def _datasets(contents: Contents) -> dict[str, Header]:
 
 
 def _text(text: Text) -> Header:
-    # The bytes of an S array are in no known encoding; HDF5 calls that ASCII.
-    type_ = string_type(text.itemsize, is_utf8=text.dtype[0] != "S")
+    type_ = string_type(text.itemsize, is_utf8=not text.is_ascii)
     return headers.dense(type_, text.shape, text.nbytes, headers.attributes({"dtype": text.dtype}))
 
 
 def _array(entry: Entry, chunk: tuple[int, ...] | None, links: int) -> Header:
     attributes = {"dtype": entry.dtype} if entry.dtype in _STORED_DTYPE else {}
-    if is_drawable(entry):
+    if is_image(entry):
         attributes["interpretation"] = "image"
     more = [*headers.attributes(attributes), *headers.reference_count(links)]
     type_ = array_type(entry.dtype)

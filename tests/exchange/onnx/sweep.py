@@ -85,11 +85,15 @@ class Generator:
 
     def resizing(self) -> Case:
         rank = self.pick.randint(1, 2)
-        places = ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]
-        attributes = {"mode": self.pick.choice(["nearest", "linear"])}
+        places = ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric"]
+        attributes: dict[str, Any] = {"mode": self.pick.choice(["nearest", "linear", "cubic"])}
         attributes["coordinate_transformation_mode"] = self.pick.choice(places)
         if attributes["mode"] == "nearest":
             attributes["nearest_mode"] = self.pick.choice(["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"])
+        if attributes["mode"] == "cubic":
+            attributes["cubic_coeff_a"] = self.pick.choice([-0.5, -0.75])
+            attributes["exclude_outside"] = self.pick.randint(0, 1)
+            rank = 2
         x = {"x": self.floats(2, 3, *self.sizes(rank, 3, 7))}
         if self.pick.random() < 0.5:
             scales = [1.0, 1.0] + [self.pick.choice([1, 2, 3, 4, 0.5, 1.5]) for _ in range(rank)]

@@ -40,8 +40,11 @@ def compared(path, *inputs, limit=1e-5, **options):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_networks_of_the_onnx_package(name, tmp_path):
-    model = onnx.version_converter.convert_version(onnx.load(LIGHT / f"{name}.onnx"), 13)
+@pytest.mark.parametrize("opset", [0, 13])
+def test_networks_of_the_onnx_package(name, opset, tmp_path):
+    """As they are, of opset 9, and made newer."""
+    model = onnx.load(LIGHT / f"{name}.onnx")
+    model = onnx.version_converter.convert_version(model, opset) if opset else model
     for node in model.graph.node:
         if node.op_type == "ConstantOfShape" and node.attribute[0].t.data_type == onnx.TensorProto.FLOAT:
             # As large as they are, the logits come to 1e9, and the last bit of a sum decides what softmax gives.
@@ -51,11 +54,6 @@ def test_networks_of_the_onnx_package(name, tmp_path):
     size = next(value for value in model.graph.input if len(value.type.tensor_type.shape.dim) == 4)
     shape = [each.dim_value for each in size.type.tensor_type.shape.dim]
     compared(tmp_path / "m.onnx", np.random.default_rng(0).standard_normal(shape, np.float32))
-
-
-def test_an_old_opset_is_refused_with_the_way_out():
-    with pytest.raises(ma.ConversionError, match=r"version_converter"):
-        exchange.read(LIGHT / "light_squeezenet.onnx")
 
 
 def make(tmp_path, nodes, inputs, outputs, stored=(), *, opset=21, **options):
@@ -117,9 +115,9 @@ def test_numbers_of_variable_length():
 def test_everything_unsupported_is_told_at_once(tmp_path):
     nodes = [
         onnx.helper.make_node("Mod", ["x", "x"], ["a"], name="first"),
-        onnx.helper.make_node("TopK", ["x", "k"], ["b", "c"], name="second"),
+        onnx.helper.make_node("Unique", ["x", "k"], ["b", "c"], name="second"),
         onnx.helper.make_node("Softmax", ["x"], ["d"], name="third"),
-        onnx.helper.make_node("Conv", ["d", "x"], ["e"], name="fourth", domain=""),
+        onnx.helper.make_node("NonZero", ["d"], ["e"], name="fourth", domain=""),
         onnx.helper.make_node("Mine", ["x"], ["f"], name="fifth", domain="my.own"),
         onnx.helper.make_node("Sum", ["a", "b", "e", "f"], ["y"], name="last"),
     ]
@@ -128,17 +126,8 @@ def test_everything_unsupported_is_told_at_once(tmp_path):
         exchange.read(path)
     told = dict(caught.value.unsupported)
     assert list(told) == ["first", "second", "fourth", "fifth"]
-    assert "'TopK'" in told["second"]
+    assert "'Unique'" in told["second"]
     assert "'my.own::Mine'" in told["fifth"]
-
-
-def test_loops_are_refused_by_name(tmp_path):
-    body = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "b", [], [])
-    nodes = [onnx.helper.make_node(op, ["x"], [op], name=op, body=body) for op in ("Loop", "Scan")]
-    nodes.append(onnx.helper.make_node("Add", ["Loop", "Scan"], ["y"]))
-    with pytest.raises(ma.ConversionError) as caught:
-        exchange.read(make(tmp_path, nodes, {"x": ([2], "f")}, {"y": ([2], "f")}))
-    assert [where for where, _ in caught.value.unsupported] == ["Loop", "Scan"]
 
 
 @pytest.mark.parametrize("taken", [True, False])

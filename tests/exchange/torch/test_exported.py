@@ -211,22 +211,34 @@ def test_what_cannot_be_said_is_listed(tmp_path):
     program = exported(One(narrowed), X)
     found = read_module(program).build()(X)
     np.testing.assert_allclose(found.astype(np.float32), program.module()(torch.from_numpy(X)).float(), rtol=2e-2)
-    with pytest.raises(ma.ConversionError, match="no tensor"):
-        read_module(torch.export.export(Two(), (torch.ones(2), 3)))
-    with pytest.raises(ma.ConversionError, match="graph of ATen calls"):
-        read_module(torch.nn.Sequential(exported(torch.nn.Linear(6, 2), X).module()), torch.from_numpy(X))
+
+
+def test_inputs_that_were_fixed_are_told(tmp_path):
+    class Options(torch.nn.Module):
+        def forward(self, x, times, mask=None):
+            return x * times if mask is None else x
+
+    program = torch.export.export(Options(), (torch.ones(2), 3))
+    notes = ma.save_model(tmp_path / "net.h5", program)
+    assert any("is fixed to 3" in note.what for note in notes)
+    np.testing.assert_array_equal(ma.load_model(tmp_path / "net.h5")(np.ones(2, np.float32)), [3, 3])
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
-def test_other_graphs_of_aten_are_told(tmp_path):
+def test_other_graphs_of_aten_are_read(tmp_path):
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    graph = make_fx(torch.nn.Linear(6, 2))(torch.from_numpy(X))
-    with pytest.raises(ma.ConversionError, match=r"what torch\.export\.export gives is read"):
-        ma.save_model(tmp_path / "net.h5", graph, inputs=torch.from_numpy(X))
-    flat_graph = torch.export.unflatten(exported(torch.nn.Sequential(torch.nn.Linear(6, 2)), X))
-    with pytest.raises(ma.ConversionError, match=r"what torch\.export\.export gives is read"):
-        ma.save_model(tmp_path / "net.h5", flat_graph, inputs=torch.from_numpy(X))
+    module = torch.nn.Sequential(torch.nn.Linear(6, 2))
+    wanted = module(torch.from_numpy(X)).detach().numpy()
+    program = exported(module, X)
+    for each in (
+        make_fx(module)(torch.from_numpy(X)),
+        torch.export.unflatten(program),
+        program.module(),
+        torch.nn.Sequential(program.module(), torch.nn.Identity()),
+    ):
+        ma.save_model(tmp_path / "net.h5", each, inputs=torch.from_numpy(X))
+        np.testing.assert_allclose(ma.load_model(tmp_path / "net.h5")(X), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_a_program_for_training_is_refused(tmp_path):

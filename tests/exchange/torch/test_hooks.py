@@ -11,6 +11,7 @@ from tests.exchange.torch.comparison import X
 from tests.exchange.torch.refusals import refused
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("torch.nn.utils.prune")
 
 
 def symmetric(module):

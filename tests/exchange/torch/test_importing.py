@@ -163,7 +163,64 @@ def test_a_program_of_another_process_gives_the_same_as_its_module(tmp_path):
 
 
 def test_what_cannot_be_said_is_listed_with_the_module_that_does_it():
-    module = torch.nn.Sequential(Function(torch.fft.fft), Function(lambda x: x.real.cumprod(-1)))
+    module = torch.nn.Sequential(Function(torch.lgamma), Function(torch.special.bessel_j0))
     with pytest.raises(ma.ConversionError) as caught:
         read_module(module, X)
     assert [where for where, _ in caught.value.unsupported] == ["0", "1"]
+
+
+class Masked(torch.nn.Module):
+    """A mask that is made in the forward, a table that is in no state_dict, and one that is."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(16, 16)
+        self.register_buffer("table", torch.randn(16, 16), persistent=False)
+        self.register_buffer("scale", torch.rand(16, 16))
+
+    def forward(self, x):
+        mask = torch.triu(torch.ones(16, 16, dtype=torch.bool), 1)
+        return ((self.linear(x) + self.table) * self.scale).masked_fill(mask, -1e9).softmax(-1)
+
+
+def test_constants_are_no_parameters(tmp_path):
+    module = Masked().eval()
+    x = torch.randn(2, 16, 16)
+    notes = ma.save_model(tmp_path / "net.h5", module, inputs=x)
+    assert not notes
+    net = ma.load_model(tmp_path / "net.h5")
+    wanted = module(x).detach().numpy()
+    np.testing.assert_allclose(net(x.numpy()), wanted, rtol=1e-5)
+    state = set(module.state_dict())
+    assert set(net.collect_params()) == set(ma.load(tmp_path / "net.h5")) == state
+    built = ma.load_model(tmp_path / "net.h5", backend="torch")
+    built.load_state_dict(module.state_dict(), strict=True)
+    module.load_state_dict(built.state_dict(), strict=True)
+    np.testing.assert_allclose(built(x).detach().numpy(), wanted, rtol=1e-5)
+    # and again, from what this package built, through files of parameters, and into what has them
+    ma.save_model(tmp_path / "again.h5", built)
+    assert ma.load_model(tmp_path / "again.h5", backend="torch").state_dict().keys() == state
+    for name in ("net.pt", "net.safetensors", "net.npz"):
+        ma.convert(tmp_path / "net.h5", tmp_path / name)
+        assert set(ma.load(tmp_path / name)) == state
+    report = ma.transplant(tmp_path / "net.h5", Masked())
+    assert not report.unexpected
+
+
+def test_constants_go_with_a_part_and_through_other_systems(tmp_path):
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = Masked()
+            self.last = torch.nn.Linear(16, 2)
+
+        def forward(self, x):
+            return self.last(self.first(x))
+
+    module = Two().eval()
+    x = torch.randn(2, 16, 16)
+    ma.save_model(tmp_path / "net.h5", module, inputs=x)
+    part = ma.load_model(tmp_path / "net.h5", block="first")
+    np.testing.assert_allclose(part(x.numpy()), module.first(x).detach().numpy(), rtol=1e-5)
+    ma.convert(tmp_path / "net.h5", tmp_path / "net.onnx")
+    np.testing.assert_allclose(ma.load_model(tmp_path / "net.onnx")(x.numpy()), module(x).detach().numpy(), rtol=1e-4)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from modelarchive.errors import FormatError, UnsafeFileError
 from modelarchive.exchange.bundle import Note
-from modelarchive.exchange.mapped import MappedFile
+from modelarchive.exchange.mapped import FilePart, MappedFile
 from modelarchive.exchange.torch.stored.machine import CutShortError
 from modelarchive.exchange.torch.stored.meanings import meaning_of, storage_of
 from modelarchive.exchange.torch.stored.pickles import follow
@@ -43,7 +43,7 @@ class Stored:
         return [Note("(storages)", f"{count:,} bytes are left out that no tensor shows")] if count else []
 
 
-def read_zip(file: MappedFile) -> Stored:
+def read_zip(file: MappedFile | FilePart) -> Stored:
     """What a zip file of PyTorch holds.
 
     Raises:
@@ -133,7 +133,7 @@ def _prefix(names: Iterable[str]) -> str:
     return prefixes[0]
 
 
-def _is_big_endian(file: MappedFile, member: Member | None) -> bool:
+def _is_big_endian(file: MappedFile | FilePart, member: Member | None) -> bool:
     if member is None:
         return False
     said = file.read(member.offset, min(member.size, 16))

@@ -1,0 +1,168 @@
+"""The folder of a run: which checkpoints lie in it, who writes in it, what goes and what stays."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from modelarchive.errors import CheckpointError
+from modelarchive.store.replace import sync_folder
+
+try:
+    import fcntl
+except ImportError:  # Windows: who writes in a folder is known within one process only
+    fcntl = None  # type: ignore[assignment]
+
+#: A checkpoint's name: a file, or a folder of shards.
+_NAME: Final = re.compile(r"step-([0-9]{8,18})(\.h5)?")
+#: What a save that was killed leaves behind, and a removal.
+_LEFTOVER: Final = re.compile(r"\.step-[0-9]{8,18}(\.h5)?\..*(partial|tmp|old)")
+_LOCK: Final = ".writing"
+#: Folders that a run of this process writes in.
+_WRITING: set[str] = set()
+
+
+def file_name(step: int) -> str:
+    """The name of a checkpoint that is one file."""
+    return f"step-{step:08d}.h5"
+
+
+def folder_name(step: int) -> str:
+    """The name of a checkpoint that is a folder of shards."""
+    return f"step-{step:08d}"
+
+
+def checkpoints(folder: Path) -> dict[int, Path]:
+    """Step -> the file or folder of each checkpoint, the first step first; whole or not."""
+    found: dict[int, Path] = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _NAME.fullmatch(entry.name)
+            if match is not None and entry.is_dir() == (match[2] is None):
+                step = int(match[1])
+                # Of a file and a folder of one step, the one that was written last counts.
+                if step not in found or entry.stat().st_mtime > found[step].stat().st_mtime:
+                    found[step] = Path(entry.path)
+    return dict(sorted(found.items()))
+
+
+class Writer:
+    """The right to write in a folder: one run at a time has it, until it ends in whatever way.
+
+    The lock is the process's own: those that it has forked, to load data, do not keep it when it is killed.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        CheckpointError: Another run writes in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._key = os.path.realpath(folder)
+        self._descriptor = -1
+        if self._key in _WRITING:
+            raise _refusal(folder, "another Checkpoints of this process")
+        if fcntl is not None:
+            descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            except OSError as error:
+                owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+                os.close(descriptor)
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    raise _refusal(folder, f"another process ({owner or 'unknown'})") from None
+                # Some file systems have no locks.
+                if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+            else:
+                self._descriptor = descriptor
+        _WRITING.add(self._key)
+
+    def close(self) -> None:
+        """Give the right back."""
+        _WRITING.discard(self._key)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _refusal(folder: Path, who: str) -> CheckpointError:
+    return CheckpointError(
+        f"{who} is writing checkpoints here",
+        file=folder,
+        hint="end it, or give this run a folder of its own; restore() and load() may be used meanwhile",
+    )
+
+
+def clean(folder: Path) -> None:
+    """Remove what saves and removals that were killed have left; nobody else may write in the folder."""
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if _LEFTOVER.fullmatch(entry.name)]
+    for entry in found:
+        with contextlib.suppress(OSError):
+            original = folder / entry.name[1:].partition(".")[0]
+            if entry.name.endswith(".old") and entry.is_dir() and not original.exists():
+                Path(entry.path).rename(original)  # killed between the two renames of one that takes its place
+            elif entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                Path(entry.path).unlink()
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint: a folder goes out of sight as a whole first."""
+    if path.is_dir():
+        old = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
+        path.rename(old)
+        shutil.rmtree(old)
+    else:
+        path.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def superfluous(
+    steps: Iterable[int],
+    *,
+    keep: int | None,
+    keep_every: int | None,
+    metrics: Mapping[int, float],
+    best: str,
+    always: Iterable[int],
+) -> list[int]:
+    """The steps that need not stay.
+
+    Args:
+        steps: All of them.
+        keep: How many of the newest stay; None: all.
+        keep_every: Those that are a multiple of it stay, too.
+        metrics: Step -> the number by which the best one is told.
+        best: "max" or "min".
+        always: Steps that stay in any case.
+    """
+    several = sorted(steps)
+    if keep is None:
+        return []
+    stay = {*several[-keep:], *always}
+    if keep_every is not None:
+        stay |= {step for step in several if step % keep_every == 0}
+    if (first := best_of(metrics, best)) is not None:
+        stay.add(first)
+    return [step for step in several if step not in stay]
+
+
+def best_of(metrics: Mapping[int, float], best: str) -> int | None:
+    """The step with the largest or smallest number, the last of several; NaN is none."""
+    known = {step: value for step, value in metrics.items() if value == value}
+    if not known:
+        return None
+    sign = 1 if best == "max" else -1
+    return max(known, key=lambda step: (sign * known[step], step))

@@ -1,0 +1,217 @@
+"""Put a checkpoint back into the objects of a run: into the memory that is there, every digest compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from modelarchive import names, tensors
+from modelarchive.archive import Archive
+from modelarchive.archive.structure import put_together, take_apart
+from modelarchive.checkpoints import randomness, states, together
+from modelarchive.checkpoints.networks import check, framework_of, network_of
+from modelarchive.checkpoints.snapshot import MODEL, RANDOM, RECORD
+from modelarchive.errors import FormatError, IntegrityError, ParameterError, UnsupportedDataError
+from modelarchive.store.contents import TRAINING
+from modelarchive.store.deferred import Deferred
+from modelarchive.store.reader import Reader
+
+
+def record_of(reader: Reader) -> dict[str, Any]:
+    """What an open checkpoint says of itself: its step, its metrics.
+
+    Raises:
+        FormatError: It is no checkpoint.
+        IntegrityError: What it says is damaged.
+    """
+    prefix = f"{RECORD}/"
+    members = {path: kind for path, kind in (reader.contents.training or {}).items() if path.startswith(prefix)}
+    texts = {path for path in reader.contents.texts if path.startswith(f"/{TRAINING}{prefix}")}
+    if damaged := reader.damaged(only=texts):
+        raise IntegrityError(damaged, file=reader.source.path)
+    below = {path.removeprefix(prefix): kind for path, kind in members.items()}
+    record = put_together({"": "dict", **below}, lambda path: reader.text(f"/{TRAINING}{prefix}{path}"))
+    if type(record.get("step")) is not int or not isinstance(record.get("metrics"), dict):
+        raise FormatError("is an archive, but no checkpoint of a run", file=reader.source.path)
+    return record  # type: ignore[no-any-return]
+
+
+def metrics_of(archive: Archive) -> dict[str, float]:
+    """The metrics that a checkpoint was saved with.
+
+    Raises:
+        FormatError: It is no checkpoint.
+        IntegrityError: What it says of itself is damaged.
+    """
+    found: dict[str, float] = record_of(archive.reader)["metrics"]
+    return found
+
+
+def put(
+    reader: Reader, model: Any, parts: Mapping[str, Any], *, random: bool = True, group: Any = None
+) -> dict[str, Any]:
+    """Put a checkpoint into the objects of a run.
+
+    Arrays are read into the memory that is there. Where something does not fit nothing is changed; where bytes turn
+    out to be damaged they have been read into that memory by then.
+
+    Args:
+        reader: The open checkpoint.
+        model: The network, or None.
+        parts: Name -> optimizer, object with ``load_state_dict``, or structure, as it was saved.
+        random: Set random states, too.
+        group: The processes of the run: each puts its own parts of distributed tensors, and what is its own.
+
+    Returns:
+        Name -> what was saved under it, arrays as tensors where they were such.
+
+    Raises:
+        ParameterError: An object does not take what the checkpoint has; lists everything.
+        IntegrityError: The checkpoint is damaged; names all of it.
+        FormatError: It is none, or its structure is damaged.
+    """
+    contents = reader.contents
+    # Before a word of it is believed.
+    if damaged := reader.damaged(only={*contents.texts}):
+        raise IntegrityError(damaged, file=reader.source.path)
+    record_of(reader)
+    texts = {path: reader.text(f"/{path}") for path in _leaves(contents.training or {}) if f"/{path}" in contents.texts}
+    network = None if model is None else network_of(model)
+    stored = {} if network is None else network.stored(contents.order)
+    called = {key: stored.get(name, name) for key, name in states.parameter_names(model, parts).items()}
+    likes: dict[str, Any] = {}
+    if group is not None:
+        likes = together.likes_of(reader, model, parts, called, lambda value: states.taken(value, called))
+        reader = cast("Reader", together.LocalReader(reader, likes, group.rank))
+        contents = reader.contents
+    outline = _structure(reader, texts, {name: reader.deferred(name) for name in _arrays(reader)})
+    were_tensors = _tensors(outline, _arrays(reader))
+    outline = _own(outline, parts, group)
+    _compare(reader, parts, outline, called)
+    targets = _targets_of_parts(reader, parts, called)
+    if network is not None:
+        values = {stored.get(name, name): value for name, value in network.values().items()}
+        check(network, {name: contents.entry(name) for name in contents.order}, values)
+        targets |= _targets(reader, values)
+    wanted = [*(contents.order if network is not None else ()), *_arrays(reader)]
+    arrays = reader.load(wanted, verify=True, into=targets)
+    data = _structure(
+        reader,
+        texts,
+        {name: tensors.as_torch(arrays[name]) if name in were_tensors else arrays[name] for name in _arrays(reader)}
+        | {
+            name: together.sharing().shared(tensors.as_torch(arrays[name]), like)
+            for name, like in likes.items()
+            if name.startswith(TRAINING)
+        },
+    )
+    data = _own(data, parts, group)
+    if network is not None:
+        ours = {theirs: name for name, theirs in stored.items()}
+        network.put({ours.get(name, name): arrays[name] for name in contents.order}, data.get(MODEL, {}))
+    for name, value in parts.items():
+        states.put(name, value, called, data[name])
+    if random and RANDOM in data:
+        randomness.put_random_states(data[RANDOM])
+    return data
+
+
+def _own(data: dict[str, Any], parts: Mapping[str, Any], group: Any) -> dict[str, Any]:
+    """The structure with what is a process's own in place of the first one's, where there is such."""
+    mine = data.get(together.RANKS, {}).get(str(group.rank), {}) if group is not None and group.rank else {}
+    if group is not None and group.rank and RANDOM not in mine:
+        data = {name: value for name, value in data.items() if name != RANDOM}  # another process's are none of its
+    return {**data, **{name: value for name, value in mine.items() if name in parts or name == RANDOM}}
+
+
+def _tensors(outline: Mapping[str, Any], arrays: Iterable[str]) -> set[str]:
+    """Those of the arrays that were tensors of PyTorch's when they were saved, as each process has told of its own."""
+    found = set()
+    ranks = outline.get(together.RANKS, {})
+    own = {rank: {*map(str, each.get(RECORD, {}).get("numpy", ()))} for rank, each in {"": outline, **ranks}.items()}
+    for name in arrays:
+        path, rank, part = name.removeprefix(TRAINING), "", outline
+        if path.startswith(f"{together.RANKS}/"):
+            _, rank, path = path.split("/", 2)
+            part = ranks[rank]
+        is_torch = part.get(RECORD, {}).get("tensors") == "torch"
+        if is_torch and path not in own[rank] and path.partition("/")[0] not in (RANDOM, RECORD):
+            found.add(name)
+    return found
+
+
+def _leaves(members: Mapping[str, str]) -> list[str]:
+    return [TRAINING + path for path, kind in members.items() if kind in ("array", "literal")]
+
+
+def _arrays(reader: Reader) -> list[str]:
+    """The names of the training structure's arrays."""
+    contents = reader.contents
+    return [name for name in (*contents.arrays, *contents.aliases) if name.startswith(TRAINING)]
+
+
+def _structure(reader: Reader, texts: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
+    def leaf(path: str) -> Any:
+        name = TRAINING + path
+        return arrays[name] if name in arrays else texts[name]
+
+    try:
+        return put_together(reader.contents.training or {"": "dict"}, leaf)  # type: ignore[no-any-return]
+    except FormatError as error:
+        error.file = str(reader.source.path)
+        raise
+
+
+def _compare(reader: Reader, parts: Mapping[str, Any], outline: Mapping[str, Any], called: states.Names) -> None:
+    """Refuse objects that the checkpoint has nothing for, or something else."""
+    missing = [name for name in parts if name not in outline]
+    if missing:
+        near = names.remarks_on(missing, list(outline))
+        there = ", ".join(name for name in outline if name not in (RECORD, RANDOM, MODEL)) or "nothing else"
+        raise ParameterError(
+            title="the checkpoint has no such part",
+            missing=missing,
+            remarks=near,
+            file=reader.source.path,
+            hint=f"beside the model it has: {there}",
+        )
+    for name, value in parts.items():
+        for problem in states.misfits(name, value, called, outline[name]):
+            problem.file = str(reader.source.path)
+            raise problem
+
+
+def _targets(reader: Reader, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Canonical name in the checkpoint -> memory of the value that is filled with it."""
+    contents = reader.contents
+    found: dict[str, np.ndarray] = {}
+    for name, value in values.items():
+        canonical = contents.aliases.get(name, name)
+        entry = contents.arrays.get(canonical)
+        memory = None if entry is None or canonical in found else tensors.memory_of(value)
+        if entry is not None and memory is not None and _takes(memory, entry.dtype, entry.shape):
+            found[canonical] = memory
+    return found
+
+
+def _takes(memory: np.ndarray, dtype: str, shape: tuple[int, ...]) -> bool:
+    return memory.dtype.name == dtype and memory.shape == tuple(shape)
+
+
+def _targets_of_parts(reader: Reader, parts: Mapping[str, Any], called: states.Names) -> dict[str, np.ndarray]:
+    """The same of optimizers and networks beside the model: their state is theirs alone."""
+    found: dict[str, np.ndarray] = {}
+    for name, value in parts.items():
+        if framework_of(value) is None:
+            continue
+        try:
+            state = states.taken(value, called)
+            members = take_apart(together.sharing().localised(state) if tensors.has_torch() else state)
+        except UnsupportedDataError:
+            continue
+        prefix = f"{TRAINING}{names.encode_key(name)}/"
+        arrays = {prefix + path: array for path, array in members.arrays.items() if not isinstance(array, Deferred)}
+        found |= _targets(reader, arrays)
+    return found

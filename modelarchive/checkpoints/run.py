@@ -1,0 +1,382 @@
+"""A run that is saved while it goes on: checkpoints in a folder, written behind the training, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from modelarchive.archive import Archive
+from modelarchive.checkpoints import folder as folders
+from modelarchive.checkpoints import restoring, snapshot, together
+from modelarchive.checkpoints.incremental import Shards
+from modelarchive.checkpoints.snapshot import RESERVED, Snapshot
+from modelarchive.checkpoints.staging import Staging
+from modelarchive.errors import CheckpointError, FormatError, IntegrityError, ModelArchiveError, UnsafeFileError
+from modelarchive.store.opening import StaleIndexWarning
+
+
+class DamagedCheckpointWarning(UserWarning):
+    """A checkpoint is damaged, and was passed over."""
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    ::
+
+        run = ma.Checkpoints("run", keep=3, best=("accuracy", "max"))
+        with run:
+            step = run.restore(model=net, optimizer=optimizer) or 0
+            while step < total:
+                train(step); step += 1
+                if step % 100 == 0:
+                    run.save(step, model=net, optimizer=optimizer, metrics={"accuracy": accuracy})
+
+    Each checkpoint is an archive, ``run/step-00000100.h5``, which everything takes that takes archives.
+
+    Args:
+        folder: Where they lie; it is made at the first save.
+        keep: How many of the newest stay; None: all.
+        keep_every: Those whose step is a multiple of it stay, too.
+        best: A metric and "max" or "min": the checkpoint that is best by it stays, too.
+        incremental: Write only what changed: a checkpoint is a folder of shards then, and files whose arrays are all
+            as they were in the last one are taken over by a hard link. Each stays whole by itself, whatever is
+            removed. Every array is compared by its digest.
+        asynchronous: Write behind the training: :meth:`save` returns once the state is copied. The copies are kept
+            for the next save; memory beyond the state is one copy of it.
+        process_group: The processes of a distributed run, PyTorch's group or True for all of them: each makes this
+            object, and calls its methods with the others. A checkpoint is a folder of shards then, in which
+            distributed tensors (FSDP2, DTensor) lie in pieces; it is restored on any number of processes. The model
+            and optimizers are all processes' together, everything else is each one's own.
+        random: Save and restore the random states of Python, NumPy and the frameworks in use, too.
+        durable: Have the system put each checkpoint on the disk before it counts.
+
+    Attributes:
+        folder: The folder.
+        waited: Seconds for which :meth:`save` has waited for the checkpoint before to be written.
+        restored: What was saved beside the model, by name, in the checkpoint that :meth:`restore` took; its
+            metrics are ``restored["checkpoint"]["metrics"]``.
+
+    Raises:
+        ValueError: A number or `best` is none that can be.
+        NotADirectoryError: `folder` is a file.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        keep: int | None = None,
+        keep_every: int | None = None,
+        best: tuple[str, str] | None = None,
+        incremental: bool = False,
+        asynchronous: bool = True,
+        process_group: Any = None,
+        random: bool = True,
+        durable: bool = True,
+    ) -> None:
+        for name, number in (("keep", keep), ("keep_every", keep_every)):
+            if number is not None and (type(number) is not int or number < 1):
+                raise ValueError(f"{name} is {number!r}, expected a number from 1 on, or None")
+        if best is not None and (not isinstance(best, tuple | list) or len(best) != 2 or best[1] not in ("max", "min")):
+            raise ValueError(f"best is {best!r}, expected a metric and 'max' or 'min', as in ('accuracy', 'max')")
+        self.folder = Path(os.fsdecode(folder))
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError(20, "is a file, expected the folder of a run", str(self.folder))
+        self.waited = 0.0
+        self.restored: dict[str, Any] = {}
+        self._keep, self._keep_every, self._best = keep, keep_every, best
+        self._asynchronous, self._random, self._durable = asynchronous, random, durable
+        if incremental and process_group is not None:
+            raise ValueError("incremental=True is for runs of one process: give process_group or incremental")
+        self._group = None if process_group is None else together.sharing().Group(process_group)
+        self._shards = Shards() if incremental else None
+        self._staging = Staging()
+        self._writer: folders.Writer | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: Future[Path] | None = None
+        self._latest: int | None = None
+        #: Step -> its metrics, of checkpoints that this run has written or read.
+        self._metrics: dict[int, dict[str, float]] = {}
+        #: The last step that is known to be whole.
+        self._whole: int | None = None
+        #: Those that are known to be damaged: they stay.
+        self._damaged: set[int] = set()
+
+    def __enter__(self) -> Self:
+        """The run itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Wait for what is being written; raise what failed, unless an error is on its way already."""
+        try:
+            self.close()
+        except Exception as failed:
+            if error is None:
+                raise
+            error.add_note(f"the last checkpoint was not written: {failed}")
+
+    def close(self) -> None:
+        """Wait for what is being written, and give memory and folder back; the run may go on all the same.
+
+        Raises:
+            OSError: The last checkpoint could not be written.
+        """
+        try:
+            self.wait()
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown()
+                self._pool = None
+            self._staging.close()
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is written.
+
+        Raises:
+            OSError: It could not be; what was there before is there still.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def save(
+        self,
+        step: int,
+        *,
+        model: Any = None,
+        metrics: Mapping[str, Any] | None = None,
+        **parts: Any,
+    ) -> Future[Path]:
+        """Save a checkpoint.
+
+        Args:
+            step: How far the run is; a checkpoint of the same step is replaced.
+            model: A ``torch.nn.Module``, a ``keras.Model``, a Block, or a dict of arrays.
+            metrics: Name -> number.
+            **parts: All else that training goes on from, under any names: optimizers, schedulers, scalers, loaders,
+                whatever has ``state_dict`` and ``load_state_dict``; further networks; structures of such, and of
+                anything that :func:`modelarchive.save` takes.
+
+        Returns:
+            A handle: ``done()``, and ``result()``, which waits and gives the path. The state may be changed as soon
+            as it is returned. What could not be written is raised by the next call too.
+
+        Raises:
+            UnsupportedDataError: Something cannot be stored; lists all of it with its place.
+            CheckpointError: Another run writes in the folder.
+            OSError: The checkpoint before this one could not be written, or this one where it is written in place.
+        """
+        if type(step) is not int or step < 0:
+            raise ValueError(f"step is {step!r}, expected a number from 0 on")
+        began = time.perf_counter()
+        self.wait()
+        self.waited += time.perf_counter() - began
+        self._begin()
+        self._latest = step
+        if self._group is None:
+            taken = snapshot.take(step, model, parts, metrics or {}, random=self._random)
+        else:
+            taken = together.take_share(self._group, step, model, parts, metrics or {}, random=self._random)
+        if self._asynchronous:
+            taken = taken.on(self._staging.copied(taken.arrays))
+            self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+            self._pending = self._pool.submit(self._write, taken)
+            return self._pending
+        handle: Future[Path] = Future()
+        handle.set_result(self._write(taken))
+        return handle
+
+    def restore(self, *, step: int | None = None, model: Any = None, **parts: Any) -> int | None:
+        """Put the newest checkpoint that is whole into the objects of the run.
+
+        Every digest is compared while it is read. A damaged checkpoint is passed over, with a warning that names
+        what is damaged, and is never removed.
+
+        Args:
+            step: This step, and no other; None: the newest.
+            model: What :meth:`save` was given; it is filled where it stands.
+            **parts: The same, by name. A dict or a list of plain values gets what was saved in place of its own.
+
+        Returns:
+            The step; None if there is no checkpoint.
+
+        Raises:
+            CheckpointError: There are checkpoints, and none is whole; what was given may hold parts of them.
+            ParameterError: An object does not take what the checkpoint has: other names, shapes, dtypes, another
+                optimizer; lists everything. Nothing was changed.
+            KeyError: There is no such step.
+        """
+        reserved = [name for name in parts if name in RESERVED]
+        if reserved:
+            raise TypeError(f"{reserved[0]} is a name that checkpoints use themselves")
+        self.wait()
+        found = folders.checkpoints(self.folder)
+        if step is not None:
+            found = {step: self.path(step)}
+        if self._group is not None:
+            found = self._group.told(found)
+        damaged: dict[int, str] = {}
+        for number, path in reversed(found.items()):
+            if (problem := self._put(number, path, model, parts)) is not None:
+                damaged[number] = problem
+                continue
+            self._whole = number
+            if self._shards is not None and path.is_dir():
+                self._shards.read(path)
+            self._damaged = {*damaged}
+            if damaged:
+                words = "\n".join(["damaged checkpoints were passed over:", *damaged.values()])
+                warnings.warn(words, DamagedCheckpointWarning, stacklevel=2)
+            return number
+        if damaged:
+            several = "the checkpoint is not whole:" if len(damaged) == 1 else "no checkpoint is whole:"
+            raise CheckpointError(
+                "\n".join([several, *damaged.values()]),
+                file=self.folder,
+                hint="what was given to restore() may hold parts of them: make it anew before training",
+            )
+        return None
+
+    def _put(self, number: int, path: Path, model: Any, parts: Mapping[str, Any]) -> str | None:
+        """Put one checkpoint into the objects; what is damaged in it, for any of the processes, or None."""
+        problem: str | None = None
+        failed: Exception | None = None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", StaleIndexWarning)
+                archive = Archive(path)
+            with archive:
+                self._note(number, archive)
+                self.restored = restoring.put(archive.reader, model, parts, random=self._random, group=self._group)
+        except (FormatError, IntegrityError, UnsafeFileError, StaleIndexWarning) as error:
+            problem = str(error)
+        except Exception as error:
+            failed = error
+        if self._group is not None:
+            several = self._group.gathered((problem, failed))
+            problem = problem or next((words for words, _ in several if words is not None), None)
+            failed = failed or next((error for _, error in several if error is not None), None)
+        if failed is not None:
+            raise failed
+        return problem
+
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints, the first one first; whether they are whole is not looked at."""
+        return list(folders.checkpoints(self.folder))
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of a step lies; one that is being written is waited for.
+
+        Raises:
+            KeyError: There is none.
+        """
+        if self._pending is not None and step == self._latest:
+            wait([self._pending])
+        found = folders.checkpoints(self.folder)
+        if step not in found:
+            there = ", ".join(map(str, found)) or "none"
+            raise KeyError(f"{self.folder} has no checkpoint of step {step}; there are: {there}")
+        return found[step]
+
+    def load(self, step: int) -> Archive:
+        """The checkpoint of a step as an open archive, as :func:`modelarchive.open` gives it.
+
+        Raises:
+            KeyError: There is none.
+            FormatError: It is damaged.
+        """
+        return Archive(self.path(step))
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """The metrics that a checkpoint was saved with.
+
+        Raises:
+            KeyError: There is no such step.
+            FormatError: It is damaged.
+        """
+        if step not in self._metrics or step not in folders.checkpoints(self.folder):
+            with self.load(step) as archive:
+                self._note(step, archive)
+        return dict(self._metrics[step])
+
+    def best(self) -> int | None:
+        """The step that is best by the metric of `best`; None where no checkpoint has that metric.
+
+        Raises:
+            ValueError: The run was made without `best`.
+        """
+        if self._best is None:
+            raise ValueError("which is best is not known: Checkpoints(folder, best=('accuracy', 'max')) says so")
+        return folders.best_of(self._known(), self._best[1])
+
+    def _known(self) -> dict[int, float]:
+        """Step -> the metric of `best`, of all checkpoints that have it and can be read."""
+        found: dict[int, float] = {}
+        for step in self.steps() if self._best is not None else ():
+            try:
+                metrics = self.metrics(step)
+            except (ModelArchiveError, OSError):
+                continue
+            if self._best is not None and self._best[0] in metrics:
+                found[step] = metrics[self._best[0]]
+        return found
+
+    def _note(self, step: int, archive: Archive) -> None:
+        record = restoring.record_of(archive.reader)
+        if record["step"] != step:
+            raise FormatError(f"is the checkpoint of step {record['step']} under another name", file=archive.path)
+        self._metrics[step] = record["metrics"]
+
+    def _begin(self) -> None:
+        """Take the right to write in the folder, and remove what a killed run has left there."""
+        if self._writer is None and (self._group is None or self._group.rank == 0):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._writer = folders.Writer(self.folder)
+            folders.clean(self.folder)
+
+    def _write(self, taken: Snapshot) -> Path:
+        if self._group is not None:
+            path = self.folder / folders.folder_name(taken.step)
+            together.write(
+                self._group, path, taken, durable=self._durable, finished=lambda: self._finished(taken.step, taken)
+            )
+            return path
+        if self._shards is None:
+            path = self.folder / folders.file_name(taken.step)
+            taken.write(path, durable=self._durable)
+        else:
+            path = self.folder / folders.folder_name(taken.step)
+            self._shards.write(path, taken, durable=self._durable)
+        self._finished(taken.step, taken)
+        return path
+
+    def _finished(self, step: int, taken: Snapshot) -> None:
+        self._whole = step
+        self._metrics[step] = taken.metrics
+        self._damaged.discard(step)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove what need not stay, the new checkpoint being in its place."""
+        found = folders.checkpoints(self.folder)
+        for step in folders.superfluous(
+            found.keys() - self._damaged,
+            keep=self._keep,
+            keep_every=self._keep_every,
+            metrics=self._known(),
+            best="max" if self._best is None else self._best[1],
+            always=[] if self._whole is None else [self._whole],
+        ):
+            folders.remove(found[step])

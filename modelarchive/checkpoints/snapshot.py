@@ -1,0 +1,156 @@
+"""A checkpoint as a value: what is taken of a run's objects at a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import names, tensors
+from modelarchive.archive.saving import write_model
+from modelarchive.archive.structure import take_apart
+from modelarchive.archive.training import Training, training_of
+from modelarchive.checkpoints import randomness, states
+from modelarchive.checkpoints.networks import network_of
+from modelarchive.errors import UnsupportedDataError
+from modelarchive.store.contents import Piece
+from modelarchive.store.deferred import Deferred
+
+#: What a checkpoint says of itself, and what random functions go on from.
+RECORD: Final = "checkpoint"
+RANDOM: Final = "random"
+MODEL: Final = "model"
+RESERVED: Final = (RECORD, RANDOM, MODEL, "metrics", "step")
+
+Arrays = dict[str, np.ndarray | Deferred]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint holds.
+
+    Attributes:
+        step: The step.
+        parameters: Name of each parameter -> array; shared ones are one object.
+        kinds: Path of a block -> its kind.
+        training: All else.
+        metrics: Name -> number.
+        data: All else as it was taken.
+        texts: HDF5 path -> encoded text of an architecture.
+        pieces: Name of an array that is a part of a distributed tensor -> which part.
+        order: The names of all parameters of the network.
+    """
+
+    step: int
+    parameters: Arrays
+    kinds: dict[str, str]
+    training: Training
+    metrics: dict[str, float] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    texts: dict[str, Any] = field(default_factory=dict)
+    pieces: dict[str, Piece] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
+
+    @property
+    def arrays(self) -> Arrays:
+        """Every array once, by its first name."""
+        found: Arrays = {}
+        seen: set[int] = set()
+        for name, array in self.parameters.items():
+            if id(array) not in seen:
+                seen.add(id(array))
+                found[name] = array
+        return found | self.training.arrays
+
+    def on(self, copies: Mapping[str, np.ndarray]) -> Snapshot:
+        """The same on copies of its arrays."""
+        made = {id(array): copies[name] for name, array in self.arrays.items()}
+        parameters: Arrays = {name: made[id(array)] for name, array in self.parameters.items()}
+        arrays: Arrays = {name: copies[name] for name in self.training.arrays}
+        return replace(self, parameters=parameters, training=self.training._replace(arrays=arrays))
+
+    def write(self, path: Any, *, durable: bool = True) -> None:
+        """Write it as one archive."""
+        write_model(path, self.parameters, kinds=self.kinds, texts=self.texts, training=self.training, durable=durable)
+
+
+def take(
+    step: int,
+    model: Any,
+    parts: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    *,
+    random: bool = True,
+    called: states.Names | None = None,
+) -> Snapshot:
+    """Take what a run's objects hold at a step, on their own memory.
+
+    Args:
+        step: The step.
+        model: The network, or None.
+        parts: Name -> optimizer, object with a ``state_dict``, or structure of such and of plain values.
+        metrics: Name -> number.
+        random: Take random states, too.
+        called: What parameters are called, where `model` and `parts` do not tell.
+
+    Raises:
+        UnsupportedDataError: Something cannot be stored; lists all of it with its place.
+    """
+    reserved = [(name, "is a name that checkpoints use themselves") for name in parts if name in RESERVED]
+    if reserved:
+        raise UnsupportedDataError(reserved, hint="nothing was written")
+    called = states.parameter_names(model, parts) if called is None else called
+    numbers = _numbers(metrics)
+    data: dict[str, Any] = {RECORD: {"step": step, "metrics": numbers}}
+    if random:
+        data[RANDOM] = randomness.random_states()
+    parameters: Arrays = {}
+    kinds: dict[str, str] = {}
+    if model is not None:
+        network = network_of(model)
+        members = take_apart(network.values(), where="model")
+        stored = {names.decode_key(path): path for path in members.kinds if path}
+        parameters = {str(name): members.arrays[members.aliases.get(path, path)] for name, path in stored.items()}
+        kinds = network.kinds()
+        if beside := network.beside():
+            data[MODEL] = beside
+    data |= {name: states.taken(value, called) for name, value in parts.items()}
+    data[RECORD] |= _kinds_of_arrays({name: data[name] for name in (*parts, MODEL) if name in data})
+    return Snapshot(step, parameters, kinds, training_of(data), numbers, data)
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    problems = []
+    found = {}
+    for name, value in metrics.items():
+        try:
+            found[name] = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            problems.append((f"metrics[{name!r}]", f"is {type(value).__name__}, expected a number"))
+    if problems:
+        raise UnsupportedDataError(problems, hint="nothing was written")
+    return found
+
+
+def _kinds_of_arrays(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether arrays come back as tensors, and the places of those that are NumPy's all the same."""
+    several = list(_arrays(data, ""))
+    if not any(is_tensor for _, is_tensor in several):
+        return {}
+    own = [path for path, is_tensor in several if not is_tensor]
+    return {"tensors": "torch", **({"numpy": np.array(own, np.dtypes.StringDType())} if own else {})}
+
+
+def _arrays(data: Any, path: str) -> Iterator[tuple[str, bool]]:
+    """(path, whether it is a tensor of PyTorch's) of every array."""
+    if isinstance(data, Mapping | list | tuple):
+        for key, value in data.items() if isinstance(data, Mapping) else enumerate(data):
+            link = names.encode_key(key) if isinstance(data, Mapping) else str(key)
+            yield from _arrays(value, f"{path}/{link}" if path else link)
+    elif isinstance(data, np.ndarray | np.generic):
+        if not isinstance(data, np.str_) and np.asarray(data).dtype.kind not in "SUT":
+            yield path, False
+    elif data is not None and not isinstance(data, str | int | float | complex) and hasattr(data, "__array__"):
+        yield path, tensors.is_torch(data)

@@ -1,0 +1,146 @@
+"""What objects of a run say of themselves: state that is saved, and state that they take again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from modelarchive.checkpoints.networks import framework_of
+from modelarchive.errors import ModelArchiveError, ParameterError
+
+#: Variable or tensor, by ``id`` -> the name of the parameter.
+Names = Mapping[int, str]
+
+
+def parameter_names(model: Any, parts: Mapping[str, Any]) -> dict[int, str]:
+    """The names of the parameters of all networks of a run: the model's as they are, others' with their own before."""
+    found: dict[int, str] = {}
+    for part, value in {"": model, **parts}.items():
+        room = framework_of(value)
+        if room is not None and room.is_module(value):
+            for key, name in room.names_of(value).items():
+                found.setdefault(key, f"{part}:{name}" if part else name)
+    return found
+
+
+def taken(value: Any, names: Names) -> Any:
+    """The state of an object, or of every one in a structure of such; plain values stay what they are."""
+    room = framework_of(value)
+    if room is not None and room.is_optimizer(value):
+        return room.optimizer_state(value, names)
+    if is_stateful(value):
+        return value.state_dict()
+    if isinstance(value, Mapping):
+        return {key: taken(each, names) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(taken(each, names) for each in value)
+    return value
+
+
+def misfits(part: str, value: Any, names: Names, state: Any) -> Iterator[ParameterError]:
+    """Why objects cannot take a state, as far as that can be told before anything is changed."""
+    room = framework_of(value)
+    if room is not None and room.is_optimizer(value):
+        problem = room.misfit(value, names, state) if isinstance(state, Mapping) else _other(part, value, state)
+        if problem is not None:
+            problem.message = f"{part}: {problem.message}"
+            yield problem
+    elif is_stateful(value):
+        return
+    elif isinstance(value, dict) and any(map(_holds_state, value.values())):
+        if not isinstance(state, Mapping) or [*value] != [*state]:
+            yield _other(part, value, state)
+        else:
+            for key, each in value.items():
+                yield from misfits(f"{part}[{key!r}]", each, names, state[key])
+    elif isinstance(value, list | tuple) and any(map(_holds_state, value)):
+        if not isinstance(state, list | tuple) or len(value) != len(state):
+            yield _other(part, value, state)
+        else:
+            for at, each in enumerate(value):
+                yield from misfits(f"{part}[{at}]", each, names, state[at])
+
+
+def _other(part: str, value: Any, state: Any) -> ParameterError:
+    def said(each: Any) -> str:
+        return f"a {type(each).__name__}" + (f" of {len(each)}" if isinstance(each, Mapping | list | tuple) else "")
+
+    return ParameterError(f"{part} is {said(value)}, the checkpoint has {said(state)}")
+
+
+def _holds_state(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_state, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_holds_state, value))
+    return is_stateful(value) or framework_of(value) is not None
+
+
+def put(part: str, value: Any, names: Names, state: Any) -> None:
+    """Have an object, or every one in a structure, take its state again; a dict or list of plain values is filled.
+
+    Raises:
+        ParameterError: The object does not take it.
+    """
+    room = framework_of(value)
+    if room is not None and room.is_optimizer(value):
+        room.put_optimizer_state(value, names, state)
+    elif is_stateful(value):
+        try:
+            value.load_state_dict(alike(value.state_dict(), state))
+        except ModelArchiveError:
+            raise
+        except Exception as error:  # each class raises its own
+            words = next(iter(str(error).strip().splitlines()), type(error).__name__)[:500]
+            raise ParameterError(
+                f"{part}: {type(value).__name__} does not take what was saved of it: {words}"
+            ) from error
+    elif _holds_state(value):
+        for key, each in value.items() if isinstance(value, Mapping) else enumerate(value):
+            put(f"{part}[{key!r}]", each, names, state[key])
+    elif isinstance(value, dict):
+        value.clear()
+        value.update(state)
+    elif isinstance(value, list):
+        value[:] = state
+    elif isinstance(value, np.ndarray):
+        if value.ctypes.data != state.ctypes.data:
+            value[...] = state
+    else:
+        raise ParameterError(
+            f"{part} is {type(value).__name__}, which cannot be filled",
+            hint=f"give a dict or an object with load_state_dict(), or take run.restored[{part!r}]",
+        )
+
+
+def is_stateful(value: Any) -> bool:
+    """Whether an object says its state and takes it again."""
+    is_own = not isinstance(value, type)
+    return is_own and all(callable(getattr(value, name, None)) for name in ("state_dict", "load_state_dict"))
+
+
+def alike(present: Any, loaded: Any) -> Any:
+    """What was loaded, in the classes of what is there: a Counter for a Counter, a number for a number of NumPy's."""
+    if isinstance(present, Mapping) and isinstance(loaded, dict):
+        found = {key: alike(present[key], value) if key in present else value for key, value in loaded.items()}
+        if isinstance(present, defaultdict):
+            return defaultdict(present.default_factory, found)
+        return found if type(present) is dict else _made(type(present), found)
+    if isinstance(present, tuple) and isinstance(loaded, tuple) and len(present) == len(loaded):
+        several = tuple(map(alike, present, loaded))
+        return several if type(present) is tuple else _made(getattr(type(present), "_make", type(present)), several)
+    if isinstance(present, list) and isinstance(loaded, list) and len(present) == len(loaded):
+        return [*map(alike, present, loaded)]
+    if isinstance(present, np.generic) and isinstance(loaded, np.ndarray) and not loaded.shape:
+        return loaded[()]
+    return loaded
+
+
+def _made(kind: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return kind(value)
+    except Exception:  # a class whose constructor takes something else
+        return value

@@ -1,0 +1,38 @@
+"""``view``: a file, or what changed between two, as one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import webbrowser
+from pathlib import Path
+
+from modelarchive.cli import output
+from modelarchive.cli.arguments import Commands, add_command, add_output
+from modelarchive.cli.outcome import DONE
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    view = add_command(commands, "view", run, "Look at a file, or at what changed between two, in a browser")
+    view.add_argument("file", type=Path, metavar="FILE")
+    view.add_argument("other", type=Path, metavar="OTHER", nargs="?", help="a second file, compared with the first")
+    add_output(view, required=False, text="the HTML file to write; without it the browser opens one")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """``modelarchive view``."""
+    from modelarchive import page
+    from modelarchive.models.content import size_of
+
+    target = chosen.output or Path(tempfile.mkdtemp(prefix="modelarchive-")) / f"{chosen.file.name}.html"
+    files = [chosen.file] if chosen.other is None else [chosen.file, chosen.other]
+    with output.progress("looking", sum(map(size_of, files))) as progress:
+        page.write(chosen.file, target, other=chosen.other, progress=progress)
+    opened = chosen.output is None and webbrowser.open(target.absolute().as_uri())
+    if chosen.json:
+        output.as_json({"page": str(target), "bytes": target.stat().st_size, "opened": opened})
+    else:
+        how = "opened in the browser" if opened else "open it in any browser"
+        output.say(f"{target}: {output.size(target.stat().st_size)}, {how}")
+    return DONE

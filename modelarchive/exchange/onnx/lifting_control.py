@@ -1,0 +1,155 @@
+"""How ONNX's control flow is lifted: branches that are decided or chosen between, loops of a known count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive.exchange import budget
+from modelarchive.exchange.drawing import Ref
+from modelarchive.exchange.onnx.lifting_context import Context
+from modelarchive.exchange.onnx.model import Graph
+from modelarchive.exchange.onnx.values import NAMES_A_STEP, Constant, Operand, Sizes, Unsupported
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lifting
+from modelarchive.store.deferred import Deferred
+
+#: Rounds of a loop that are written out.
+MAX_ROUNDS: Final = 4096
+_WHOLE: Final = [None, None, None]
+
+
+def _inside(context: Context, graph: Graph, given: Sequence[Operand] = ()) -> tuple[Operand, ...]:
+    """The results of a graph inside of the node, which sees what is around it."""
+    budget.spend(f"{context.node.op} {context.name!r}", steps=1 + len(context.scope) // NAMES_A_STEP)
+    if len(given) > len(graph.inputs):
+        raise Refusal(f"the graph in {context.node.op} takes {len(graph.inputs)} inputs, found {len(given)}")
+    names = [value.name for value in graph.inputs]
+    return context.branch(graph, {**context.scope, **dict(zip(names, given, strict=False))})
+
+
+def _branch(context: Context) -> Any:
+    """The branch that is taken; where only the network knows, both are computed, and their results chosen from."""
+    node = context.node
+    node.used.update(("then_branch", "else_branch"))
+    if context.is_constant(0):
+        return _inside(context, node.graph("then_branch" if bool(context.number(0)) else "else_branch"))
+    if isinstance(context.operand(0), Sizes):
+        raise Refusal("a branch by a size that is not fixed is not supported: pass inputs=")
+    condition = context.op("reshape", context.ref(0), shape=[])
+    sides = [_inside(context, node.graph(name)) for name in ("then_branch", "else_branch")]
+    if any(isinstance(each, Unsupported) for side in sides for each in side):
+        return (Unsupported(),) * len(node.outputs)
+    found = [[_ref(context, each) for each in side] for side in sides]
+    for one, other in zip(*found, strict=True):
+        before, after = context.known_of(one), context.known_of(other)
+        if before != after:
+            raise Refusal(
+                "a branch by a value that is computed is supported where both give arrays of one shape and dtype, "
+                f"found {before.array_dtype} {before.declared} and {after.array_dtype} {after.declared}: "
+                "a value for the input that it depends on decides it (inputs=, --input NAME=VALUE)"
+            )
+    context.note("both branches are computed, and the results of one are taken")
+    return tuple(context.op("where", condition, one, other) for one, other in zip(*found, strict=True))
+
+
+def _ref(context: Context, operand: Operand) -> Ref:
+    return context.builder.reference(operand, context.name)
+
+
+def _loop(context: Context) -> Any:
+    """The body as often as its count and its condition say, both of which have to be known."""
+    body = context.node.graph("body")
+    most = _count(context) if context.has(0) else MAX_ROUNDS + 1
+    goes_on = bool(context.number(1)) if context.has(1) else True
+    carried = [context.operands[index] for index in range(2, len(context))]
+    context.asked.update(range(len(context)))
+    kept: list[list[Operand]] = [[] for _ in body.outputs[1 + len(carried) :]]
+    done = 0
+    while goes_on and done < most:
+        if done >= MAX_ROUNDS:
+            raise Refusal(f"a Loop of more than {MAX_ROUNDS:,} rounds is not supported")
+        number = Constant(Deferred.of(np.asarray(done, np.int64)))
+        results = _inside(context, body, [number, _truth(value=True), *carried])
+        if any(isinstance(each, Unsupported) for each in results):
+            return (Unsupported(),) * len(context.node.outputs)
+        goes_on = _known_truth(results[0])
+        carried = list(results[1 : 1 + len(carried)])
+        for rows, each in zip(kept, results[1 + len(carried) :], strict=True):
+            rows.append(each)
+        done += 1
+    return (*carried, *(_stacked(context, rows, 0) for rows in kept))
+
+
+def _count(context: Context) -> int:
+    if not context.is_constant(0):
+        raise Refusal("a Loop whose count is computed is not supported: a value for the input that it depends on, or "
+                      "fixed sizes, decide it (inputs=)")  # fmt: skip
+    return min(context.whole(0), MAX_ROUNDS + 1)
+
+
+def _truth(*, value: bool) -> Constant:
+    return Constant(Deferred.of(np.asarray(value, np.bool_)))
+
+
+def _known_truth(operand: Operand) -> bool:
+    if not isinstance(operand, Constant) or operand.array.size != 1:
+        raise Refusal("a Loop whose end depends on values is not supported")
+    return bool(operand.numpy().reshape(-1)[0])
+
+
+def _stacked(context: Context, rows: list[Operand], axis: int) -> Ref | None:
+    """The results of all rounds side by side; None where there was no round."""
+    if not rows:
+        return None
+    return context.op("stack", *(_ref(context, each) for each in rows), axis=axis)
+
+
+def _scan(context: Context) -> Any:
+    """The body for each part of the inputs that are passed through, of which there is a known number."""
+    node, body = context.node, context.node.graph("body")
+    count = node.integer("num_scan_inputs")
+    states = len(context) - count
+    if context.opset < 9 or count < 1 or states < 0:
+        raise Refusal(f"Scan of opset {context.opset} over {count} inputs is not supported")
+    ahead = node.integers("scan_input_axes", [0] * count), node.integers("scan_input_directions", [0] * count)
+    outputs = len(body.outputs) - states
+    behind = node.integers("scan_output_axes", [0] * outputs), node.integers("scan_output_directions", [0] * outputs)
+    axes = [context.axis(axis, index) for index, axis in enumerate(ahead[0], states)]
+    rounds = {context.shape(index)[axis] for index, axis in enumerate(axes, states)}
+    total = rounds.pop() if len(rounds) == 1 else None
+    if total is None or not 1 <= total <= MAX_ROUNDS:
+        raise Refusal(f"Scan over {total} rounds is not supported, only over 1 to {MAX_ROUNDS:,}, fixed: pass inputs=")
+    carried = [context.operands[index] for index in range(states)]
+    context.asked.update(range(len(context)))
+    kept: list[list[Operand]] = [[] for _ in range(outputs)]
+    for place in range(total):
+        parts = [
+            context.op("slice", context.ref(index), index=[*[_WHOLE] * axis, total - 1 - place if turned else place])
+            for index, (axis, turned) in enumerate(zip(axes, ahead[1], strict=True), states)
+        ]
+        results = _inside(context, body, [*carried, *parts])
+        if any(isinstance(each, Unsupported) for each in results):
+            return (Unsupported(),) * len(node.outputs)
+        carried = list(results[:states])
+        for rows, each in zip(kept, results[states:], strict=True):
+            rows.append(each)
+    stacked = [
+        _stacked(context, rows[::-1] if turned else rows, axis)
+        for rows, axis, turned in zip(kept, *behind, strict=True)
+    ]
+    return (*carried, *stacked)
+
+
+CONTROL: Final[list[Lifting]] = [
+    Lifting(
+        "If",
+        "(one of its branches), where",
+        _branch,
+        "where only the network knows the condition, both branches are computed and have to be of one shape",
+    ),
+    Lifting("Loop", "(its rounds), stack", _loop, "count and condition known while reading"),
+    Lifting("Scan", "slice, (its rounds), stack", _scan, "a known number of rounds"),
+]

@@ -1,0 +1,329 @@
+"""ATen operators of complex numbers, in ops on real ones: real and imaginary parts stand on a last axis of two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from modelarchive import ops
+from modelarchive.exchange.torch.lifting_context import Context, cast, is_array
+from modelarchive.exchange.torch.lifting_picking import PICKING
+from modelarchive.exchange.torch.lifting_shapes import SHAPES, picked, stretched
+from modelarchive.exchange.torch.lifting_sums import SUMS
+from modelarchive.exchange.torch.lifting_windows import along
+from modelarchive.exchange.torch.proxy import CannotError
+from modelarchive.exchange.torch.tensors import numpy_dtype
+from modelarchive.nn.dim import Dim
+from modelarchive.ops.contraction import normal_pattern
+
+#: Elements along an axis up to which a Fourier transform is said by its matrix.
+_LONGEST: Final = 4096
+#: Arguments that name axes.
+_AXES: Final = frozenset({"dim", "dims", "dim0", "dim1", "axis0", "axis1", "source", "destination", "start_dim"})
+
+
+def _values(node: torch.fx.Node) -> list[Any]:
+    value = node.meta.get("val")
+    return list(value) if isinstance(value, tuple | list) else [value]
+
+
+def _is_complex(node: Any) -> bool:
+    return isinstance(node, torch.fx.Node) and any(
+        isinstance(each, torch.Tensor) and each.is_complex() for each in _values(node)
+    )
+
+
+def is_complex(node: torch.fx.Node) -> bool:
+    """Whether a call takes or gives complex numbers."""
+    return _is_complex(node) or any(map(_is_complex, node.all_input_nodes))
+
+
+def refuse_ends(node: torch.fx.Node) -> None:
+    """Refuse complex numbers where a network, or its parameters, begin or end.
+
+    Raises:
+        CannotError: There are some.
+    """
+    if any(each.op == "placeholder" and _is_complex(each) for each in node.all_input_nodes):
+        constants = [each for each in node.all_input_nodes if each.op == "placeholder" and _is_complex(each)]
+        if any(not str(each.name).startswith("c_") for each in constants):
+            raise CannotError(
+                "complex numbers as an input or a parameter: let it be real, with two numbers on a last axis, and "
+                "take torch.view_as_complex of it in forward"
+            )
+    if _is_complex(node) and any(user.op == "output" for user in node.users):
+        raise CannotError("complex numbers as a result: return torch.view_as_real of it")
+
+
+class Pairs(Context):
+    """A call whose complex results are pairs of real numbers."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the real and imaginary parts."""
+        (first, *_) = _values(self.node)
+        return numpy_dtype(first.dtype.to_real() if first.is_complex() else first.dtype)
+
+    @property
+    def shape(self) -> list[Any]:
+        """The shape, with the pair."""
+        (first, *_) = _values(self.node)
+        return [*super().shape, 2] if first.is_complex() else super().shape
+
+
+def _pair(real: Any, imaginary: Any) -> Any:
+    return ops.stack([real, imaginary], axis=-1)
+
+
+def _real(context: Context, x: Any) -> Any:
+    return picked(x, -1, 0)
+
+
+def _imaginary(context: Context, x: Any) -> Any:
+    return picked(x, -1, 1)
+
+
+def _parts(context: Pairs, at: int, value: Any) -> tuple[Any, Any]:
+    """The parts of an operand, None for imaginary ones of real numbers."""
+    given = context.node.args[at]
+    if isinstance(value, complex):
+        return value.real, value.imag
+    if _is_complex(given):
+        return picked(value, -1, 0), picked(value, -1, 1)
+    return (cast(value, context.dtype) if is_array(value) else value), None
+
+
+def _joined(context: Pairs, real: Any, imaginary: Any) -> Any:
+    shape = context.shape[:-1]
+    found = [
+        stretched(cast(each, context.dtype) if is_array(each) else np.asarray(each, context.dtype), shape)
+        for each in (real, imaginary)
+    ]
+    return _pair(*found)
+
+
+def _sum(sign: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def row(context: Pairs, x: Any, other: Any, *, alpha: Any = 1) -> Any:
+        (a, b), (c, d) = _parts(context, 0, x), _parts(context, 1, other)
+        c, d = (each if alpha == 1 or each is None else ops.multiply(each, alpha) for each in (c, d))
+        zero = np.zeros((), context.dtype)
+        b, d = (zero if each is None else each for each in (b, d))
+        return _joined(context, sign(a, c), sign(b, d))
+
+    return row
+
+
+def _product(context: Pairs, x: Any, other: Any) -> Any:
+    (a, b), (c, d) = _parts(context, 0, x), _parts(context, 1, other)
+    if b is None:
+        (a, b), (c, d) = (c, d), (a, b)
+    if d is None:
+        return _joined(context, ops.multiply(a, c), ops.multiply(b, c))
+    real = ops.subtract(ops.multiply(a, c), ops.multiply(b, d))
+    return _joined(context, real, ops.add(ops.multiply(a, d), ops.multiply(b, c)))
+
+
+def _quotient(context: Pairs, x: Any, other: Any) -> Any:
+    (a, b), (c, d) = _parts(context, 0, x), _parts(context, 1, other)
+    b = np.zeros((), context.dtype) if b is None else b
+    if d is None:
+        return _joined(context, ops.divide(a, c), ops.divide(b, c))
+    size = ops.add(ops.multiply(c, c), ops.multiply(d, d))
+    real = ops.divide(ops.add(ops.multiply(a, c), ops.multiply(b, d)), size)
+    return _joined(context, real, ops.divide(ops.subtract(ops.multiply(b, c), ops.multiply(a, d)), size))
+
+
+def _power(context: Pairs, x: Any, exponent: Any) -> Any:
+    if exponent != 2:
+        raise CannotError(f"a power of complex numbers by {exponent!r}")
+    a, b = _parts(context, 0, x)
+    twice = ops.multiply(ops.multiply(a, b), 2)
+    return _pair(ops.subtract(ops.multiply(a, a), ops.multiply(b, b)), twice)
+
+
+def _modulus(context: Pairs, x: Any) -> Any:
+    a, b = ops.abs(picked(x, -1, 0)), ops.abs(picked(x, -1, 1))
+    large, small = ops.maximum(a, b), ops.minimum(a, b)
+    share = ops.divide(small, ops.where(ops.greater(large, 0), large, np.ones((), large.dtype)))
+    return ops.multiply(large, ops.sqrt(ops.add(ops.multiply(share, share), 1)))
+
+
+def _conjugate(context: Pairs, x: Any) -> Any:
+    return ops.multiply(x, np.array([1, -1], x.dtype))
+
+
+def _polar(context: Pairs, size: Any, angle: Any) -> Any:
+    return _joined(context, ops.multiply(size, ops.cos(angle)), ops.multiply(size, ops.sin(angle)))
+
+
+def _exponential(context: Pairs, x: Any) -> Any:
+    return _polar(context, ops.exp(picked(x, -1, 0)), picked(x, -1, 1))
+
+
+def _matrix_product(context: Pairs, x: Any, other: Any = None, mat2: Any = None, **more: Any) -> Any:
+    other = other if other is not None else mat2 if mat2 is not None else next(iter(more.values()))
+    (a, b), (c, d) = _parts(context, 0, x), _parts(context, 1, other)
+    return _bilinear(ops.matmul, (a, b), (c, d))
+
+
+def _bilinear(function: Callable[[Any, Any], Any], one: tuple[Any, Any], other: tuple[Any, Any]) -> Any:
+    (a, b), (c, d) = one, other
+    if b is None:
+        return _pair(function(a, c), function(a, d))
+    if d is None:
+        return _pair(function(a, c), function(b, c))
+    real = ops.subtract(function(a, c), function(b, d))
+    return _pair(real, ops.add(function(a, d), function(b, c)))
+
+
+def _einsum(context: Pairs, equation: str, *, tensors: Sequence[Any], path: Any = None) -> Any:
+    given: Any = context.node.args[1]
+    if len(tensors) != 2:
+        raise CannotError(f"einsum of {len(tensors)} arrays with complex numbers")
+    both = [
+        (picked(each, -1, 0), picked(each, -1, 1)) if _is_complex(node) else (cast(each, context.dtype), None)
+        for each, node in zip(tensors, given, strict=True)
+    ]
+    pattern = normal_pattern(equation, [each[0].ndim for each in both])
+    return _bilinear(lambda x, y: ops.einsum([x, y], pattern=pattern), *both)
+
+
+def _to(context: Pairs, x: Any, **ignored: Any) -> Any:
+    given, wanted = _is_complex(context.node.args[0]), _is_complex(context.node)
+    if given and not wanted:
+        return cast(picked(x, -1, 0), context.dtype)
+    x = cast(x, context.dtype)
+    return x if given else _pair(x, np.zeros(()) if not is_array(x) else ops.multiply(x, 0))
+
+
+def _same(context: Pairs, x: Any, **ignored: Any) -> Any:
+    return x
+
+
+def _moved(name: str, row: Callable[..., Any]) -> Callable[..., Any]:
+    """A row that moves elements or reduces axes, the pair at its place."""
+    more = name in ("unsqueeze", "stack")
+
+    def pairs(context: Pairs, x: Any, **given: Any) -> Any:
+        rank = (x[0] if isinstance(x, list | tuple) else x).ndim - 1
+        for key in _AXES & given.keys():
+            value = given[key]
+            given[key] = (
+                [each % (rank + more) for each in value]
+                if isinstance(value, list | tuple)
+                else value % max(rank + more, 1)
+            )
+        if name == "permute":
+            given["dims"] = [*given["dims"], rank]
+        if name in ("squeeze", "sum", "mean") and given.get("dim") in (None, []):
+            given["dim"] = list(range(rank))
+        if name == "repeat":
+            given["repeats"] = [*given["repeats"], 1]
+        if name in ("pad", "constant_pad_nd"):
+            given["pad"] = [0, 0, *given["pad"]]
+        if name == "numpy_T":
+            return ops.transpose(x, axes=[*reversed(range(rank)), rank])
+        if name == "t":
+            return ops.transpose(x, axes=[1, 0, 2]) if rank == 2 else x
+        return row(context, x, **given)
+
+    return pairs
+
+
+# ---------------------------------------------------------------------- Fourier transforms
+
+
+def _angles(size: int, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(size, Dim) or size > _LONGEST:
+        raise CannotError(f"a Fourier transform of an axis whose size is not fixed, or is more than {_LONGEST}")
+    # Whole turns are taken away while they are integers.
+    turns = np.outer(np.arange(rows), np.arange(columns)) % size
+    return np.cos(2 * np.pi * turns / size), np.sin(2 * np.pi * turns / size)
+
+
+def _transformed(real: Any, imaginary: Any, axis: int, *, forward: bool) -> tuple[Any, Any]:
+    size = real.shape[axis]
+    cosine, sine = (each.astype(real.dtype) for each in _angles(size, size, size))
+    sine = sine if forward else -sine
+    return (
+        ops.add(along(real, cosine, axis), along(imaginary, sine, axis)),
+        ops.subtract(along(imaginary, cosine, axis), along(real, sine, axis)),
+    )
+
+
+def _scaled(x: Any, sizes: Sequence[int], normalization: int) -> Any:
+    factor = float(np.prod([float(size) for size in sizes])) ** -{0: 0.0, 1: 0.5, 2: 1.0}[normalization]
+    return x if factor == 1 else ops.multiply(x, factor)
+
+
+def _of_complex(context: Pairs, x: Any, *, dim: Sequence[int], normalization: int, forward: bool) -> Any:
+    real, imaginary = picked(x, -1, 0), picked(x, -1, 1)
+    axes = [each % real.ndim for each in dim]
+    sizes = [real.shape[axis] for axis in axes]
+    for axis in axes:
+        real, imaginary = _transformed(real, imaginary, axis, forward=forward)
+    return _scaled(_pair(real, imaginary), sizes, normalization)
+
+
+def _of_real(context: Pairs, x: Any, *, dim: Sequence[int], normalization: int, onesided: bool) -> Any:
+    axes = [each % x.ndim for each in dim]
+    sizes = [x.shape[axis] for axis in axes]
+    last, size = axes[-1], sizes[-1]
+    cosine, sine = (each.astype(x.dtype) for each in _angles(size, size, size // 2 + 1 if onesided else size))
+    real, imaginary = along(x, cosine, last), ops.negative(along(x, sine, last))
+    for axis in axes[:-1]:
+        real, imaginary = _transformed(real, imaginary, axis, forward=True)
+    return _scaled(_pair(real, imaginary), sizes, normalization)
+
+
+def _to_real(context: Pairs, x: Any, *, dim: Sequence[int], normalization: int, last_dim_size: int) -> Any:
+    real, imaginary = picked(x, -1, 0), picked(x, -1, 1)
+    axes = [each % real.ndim for each in dim]
+    sizes = [real.shape[axis] for axis in axes[:-1]] + [last_dim_size]
+    for axis in axes[:-1]:
+        real, imaginary = _transformed(real, imaginary, axis, forward=False)
+    half = last_dim_size // 2 + 1
+    cosine, sine = _angles(last_dim_size, half, last_dim_size)
+    # What is left out stands for its mirror image too, but for the first and, of even sizes, the last.
+    times = np.full((half, 1), 2.0)
+    times[0] = 1
+    times[last_dim_size // 2 :] = 1 if last_dim_size % 2 == 0 else 2
+    if last_dim_size == 1:
+        times[:] = 1
+    cosine, sine = ((each * times).astype(real.dtype) for each in (cosine, sine))
+    found = ops.subtract(along(real, cosine, axes[-1]), along(imaginary, sine, axes[-1]))
+    return _scaled(found, sizes, normalization)
+
+
+_MOVED: Final = (
+    *("view", "_unsafe_view", "reshape", "flatten", "unflatten", "view_as", "reshape_as", "permute", "transpose", "t"),
+    *("swapaxes", "swapdims", "numpy_T", "movedim", "unsqueeze", "squeeze", "expand", "expand_as", "broadcast_to"),
+    *("repeat", "cat", "concat", "stack", "split", "split_with_sizes", "chunk", "unbind", "select", "slice", "narrow"),
+    *("flip", "roll", "pad", "constant_pad_nd"),
+)
+#: Operator -> what it means on pairs.
+COMPLEX: Final[dict[str, Callable[..., Any]]] = {
+    **{name: _moved(name, SHAPES[name]) for name in _MOVED},
+    **{name: _moved(name, SUMS[name]) for name in ("sum", "mean")},
+    "index_select": _moved("index_select", PICKING["index_select"]),
+    **dict.fromkeys(
+        ("view_as_real", "view_as_complex", "clone", "contiguous", "alias", "detach", "lift_fresh_copy", "resolve_conj",
+         "resolve_neg"),
+        _same,
+    ),
+    **dict.fromkeys(("to", "_to_copy", "type_as"), _to),
+    "neg": lambda context, x: ops.negative(x),
+    "real": _real, "imag": _imaginary, "abs": _modulus, "polar": _polar,
+    "complex": lambda context, real, imag: _joined(context, real, imag),
+    **dict.fromkeys(("_conj", "conj", "_conj_physical", "conj_physical"), _conjugate),
+    "add": _sum(ops.add), "sub": _sum(ops.subtract), "mul": _product, "div": _quotient, "exp": _exponential,
+    "square": lambda context, x: _power(context, x, 2), "pow": _power,
+    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot"), _matrix_product), "einsum": _einsum,
+    "_fft_c2c": _of_complex, "_fft_r2c": _of_real, "_fft_c2r": _to_real,
+}  # fmt: skip
+
+
+__all__ = ["COMPLEX", "Pairs", "is_complex", "refuse_ends"]

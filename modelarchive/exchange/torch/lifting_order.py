@@ -1,0 +1,82 @@
+"""ATen operators that put elements in order, in ops: the largest few, sorting, medians, places among boundaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import ops
+from modelarchive.exchange.torch.lifting_context import Context, cast, counted, is_array
+from modelarchive.exchange.torch.lifting_shapes import picked, reshaped
+from modelarchive.exchange.torch.proxy import CannotError
+from modelarchive.nn.dim import Dim
+
+
+def _order(x: Any, dim: int, *, descending: bool) -> Any:
+    return ops.argsort(cast(x, "uint8") if x.dtype == np.bool_ else x, axis=dim, descending=descending)
+
+
+def _sort(context: Context, x: Any, *, stable: Any = None, dim: int = -1, descending: bool = False) -> Any:
+    if not x.ndim:
+        return x, np.zeros((), np.int64)
+    order = _order(x, dim, descending=descending)
+    return ops.gather(x, order, axis=dim), order
+
+
+def _argsort(context: Context, x: Any, *, stable: Any = None, dim: int = -1, descending: bool = False) -> Any:
+    return _order(x, dim, descending=descending) if x.ndim else np.zeros((), np.int64)
+
+
+def _topk(context: Context, x: Any, *, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    if not x.ndim:
+        return x, np.zeros((), np.int64)
+    order = _order(x, dim, descending=largest)
+    order = picked(order, dim, slice(0, k)) if isinstance(k, int) else ops.take(order, counted(k), axis=dim % x.ndim)
+    return ops.gather(x, order, axis=dim), order
+
+
+def _at_rank(x: Any, place: int, dim: int, *, keepdim: bool) -> tuple[Any, Any]:
+    """The element with so many smaller ones along an axis, and its place."""
+    order = picked(_order(x, dim, descending=False), dim, slice(place, place + 1))
+    found = ops.gather(x, order, axis=dim)
+    return (found, order) if keepdim else (ops.squeeze(found, axis=dim), ops.squeeze(order, axis=dim))
+
+
+def _kth_value(context: Context, x: Any, *, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    return _at_rank(x, k - 1, dim, keepdim=keepdim)
+
+
+def _median(context: Context, x: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
+    whole = dim is None
+    if whole:
+        x, dim = reshaped(x, [x.size]), 0
+    size = x.shape[dim]
+    if isinstance(size, Dim):
+        raise CannotError("the median along an axis whose size is not fixed: declare it with a fixed size")
+    found, order = _at_rank(x, (size - 1) // 2, dim, keepdim=keepdim)
+    if x.dtype.kind not in "biu":
+        found = _or_nan(x, found, dim, keepdim=keepdim)
+    return found if whole else (found, order)
+
+
+def _or_nan(x: Any, found: Any, dim: int, *, keepdim: bool) -> Any:
+    """What was found along an axis, or NaN where there is one."""
+    missing = ops.max(cast(np.not_equal(x, x), "uint8"), axis=dim, keepdims=keepdim)
+    return ops.where(ops.equal(missing, np.uint8(1)), np.asarray(np.nan, x.dtype), found)
+
+
+def _searched(context: Context, x: Any, *, boundaries: Any, out_int32: bool = False, right: bool = False) -> Any:
+    if not is_array(x):
+        raise CannotError("a number among boundaries")
+    behind = ops.expand_dims(x, axis=x.ndim)
+    found = np.less_equal(boundaries, behind) if right else ops.less(boundaries, behind)
+    return ops.sum(cast(found, context.dtype), axis=-1)
+
+
+#: Operator -> what it means.
+ORDER: Final[dict[str, Callable[..., Any]]] = {
+    "sort": _sort, "argsort": _argsort, "topk": _topk, "kthvalue": _kth_value, "median": _median,
+    "bucketize": _searched,
+}  # fmt: skip

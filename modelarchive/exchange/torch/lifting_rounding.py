@@ -1,0 +1,153 @@
+"""ATen operators that round, divide to whole numbers and work on bits, in ops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import ops
+from modelarchive.exchange.torch.lifting_context import Context, cast, is_array
+from modelarchive.exchange.torch.proxy import CannotError
+from modelarchive.nn.dim import Dim
+
+
+def _rounded(function: Callable[[Any], Any]) -> Callable[..., Any]:
+    return lambda context, x: x if x.dtype.kind in "biu" else function(x)
+
+
+def ceil(x: Any) -> Any:
+    """Rounded up."""
+    return ops.negative(ops.floor(ops.negative(x)))
+
+
+def truncated(x: Any) -> Any:
+    """Rounded towards zero."""
+    return x if x.dtype.kind in "biu" else ops.where(ops.less(x, 0), ceil(x), ops.floor(x))
+
+
+def _round(context: Context, x: Any, *, decimals: int = 0) -> Any:
+    if x.dtype.kind in "biu":
+        return x
+    if not decimals:
+        return ops.round(x)
+    factor = 10.0 ** abs(decimals)
+    if decimals > 0:
+        return ops.divide(ops.round(ops.multiply(x, factor)), factor)
+    return ops.multiply(ops.round(ops.divide(x, factor)), factor)
+
+
+def _numbers(context: Context, x: Any, other: Any) -> list[Any]:
+    one, two = context.operands(x, other)
+    if isinstance(one, Dim) and isinstance(two, Dim):
+        raise CannotError("a quotient of two sizes that are not fixed")
+    return [one, two]
+
+
+def _floor_divide(context: Context, x: Any, other: Any) -> Any:
+    return ops.floor_divide(*_numbers(context, x, other))
+
+
+def _divide(context: Context, x: Any, other: Any, *, rounding_mode: Any = None) -> Any:
+    if rounding_mode == "floor":
+        return _floor_divide(context, x, other)
+    if rounding_mode == "trunc" and context.dtype.kind in "iu":
+        one, two = _numbers(context, x, other)
+        # Towards zero: what is left has the sign of the first.
+        return ops.floor_divide(ops.subtract(one, _rest(one, two)), two)
+    quotient = ops.divide(*_numbers(context, x, other))
+    return quotient if rounding_mode is None else truncated(quotient)
+
+
+def _remainder(context: Context, x: Any, other: Any) -> Any:
+    return ops.remainder(*_numbers(context, x, other))
+
+
+def _rest(x: Any, other: Any) -> Any:
+    """What is left of a division towards zero, with the sign of what is divided."""
+    size = abs(other) if not is_array(other) else ops.abs(other)
+    found = ops.remainder(ops.abs(x), size)
+    return ops.where(ops.less(x, 0), ops.negative(found), found)
+
+
+def _fmod(context: Context, x: Any, other: Any) -> Any:
+    one, two = _numbers(context, x, other)
+    if context.dtype.kind == "u":
+        return ops.remainder(one, two)
+    return _rest(one if is_array(one) else np.asarray(one, context.dtype), two)
+
+
+def _bits(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    return lambda context, x, other: function(*context.operands(x, other))
+
+
+def _not(context: Context, x: Any) -> Any:
+    return np.logical_not(x) if x.dtype == np.bool_ else ops.subtract(ops.negative(x), np.ones((), x.dtype))
+
+
+def _frac(context: Context, x: Any) -> Any:
+    return ops.subtract(x, truncated(x))
+
+
+# ---------------------------------------------------------------------- angles
+
+
+def _angle(y: Any, x: Any) -> Any:
+    """The angle of a point (x, y), between -pi and pi."""
+    share = ops.divide(*_infinities_as_ones(y, x))
+    found = ops.atan(ops.where(np.logical_and(ops.equal(x, 0), ops.equal(y, 0)), np.zeros((), x.dtype), share))
+    turn = np.asarray(math.pi, x.dtype)
+    away = ops.where(_is_below(y), ops.negative(turn), turn)
+    # To the left; a 0 is that where its sign says so, and no other place is asked for.
+    is_left = np.logical_or(
+        ops.less(x, 0), np.logical_and(np.logical_and(ops.equal(x, 0), ops.equal(y, 0)), _is_below(x))
+    )
+    return ops.where(is_left, ops.add(found, away), found)
+
+
+def _is_below(x: Any) -> Any:
+    """Whether a number has a minus, 0 too."""
+    return ops.where(ops.equal(x, 0), ops.less(ops.divide(1.0, x), 0), ops.less(x, 0))
+
+
+def _infinities_as_ones(y: Any, x: Any) -> list[Any]:
+    """Two infinities have the angle of their signs."""
+    both = np.logical_and(ops.equal(ops.abs(x), np.inf), ops.equal(ops.abs(y), np.inf))
+    return [
+        ops.where(both, ops.where(ops.less(each, 0), np.asarray(-1, x.dtype), np.asarray(1, x.dtype)), each)
+        for each in (y, x)
+    ]
+
+
+def _atan2(context: Context, y: Any, other: Any) -> Any:
+    y, x = (each if is_array(each) else np.asarray(each, context.dtype) for each in context.operands(y, other))
+    return _angle(y, x)
+
+
+def _asin(x: Any) -> Any:
+    return ops.atan(ops.divide(x, ops.sqrt(ops.multiply(ops.subtract(1, x), ops.add(x, 1)))))
+
+
+def _acos(x: Any) -> Any:
+    return ops.multiply(ops.atan(ops.divide(ops.sqrt(ops.subtract(1, x)), ops.sqrt(ops.add(x, 1)))), 2)
+
+
+def _unary(function: Callable[[Any], Any]) -> Callable[..., Any]:
+    return lambda context, x: function(cast(x, context.dtype))
+
+
+#: Operator -> what it means.
+ROUNDING: Final[dict[str, Callable[..., Any]]] = {
+    "floor": _rounded(ops.floor), "ceil": _rounded(ceil), "trunc": lambda context, x: truncated(x),
+    "fix": lambda context, x: truncated(x), "round": _round, "frac": _frac,
+    "div": _divide, "true_divide": _divide, "floor_divide": _floor_divide, "remainder": _remainder, "fmod": _fmod,
+    **dict.fromkeys(("bitwise_and", "__and__"), _bits(ops.bitwise_and)),
+    **dict.fromkeys(("bitwise_or", "__or__"), _bits(ops.bitwise_or)),
+    **dict.fromkeys(("bitwise_xor", "__xor__"), _bits(ops.bitwise_xor)),
+    "bitwise_not": _not,
+    **dict.fromkeys(("bitwise_left_shift", "__lshift__"), _bits(ops.left_shift)),
+    **dict.fromkeys(("bitwise_right_shift", "__rshift__"), _bits(ops.right_shift)),
+    "atan": _unary(ops.atan), "atan2": _atan2, "asin": _unary(_asin), "acos": _unary(_acos),
+}  # fmt: skip

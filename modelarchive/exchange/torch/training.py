@@ -1,0 +1,238 @@
+"""What PyTorch's training goes on from: optimizer state under the names of parameters, and random states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from modelarchive import tensors
+from modelarchive.errors import ParameterError
+from modelarchive.exchange.torch.sharing import own_part
+from modelarchive.exchange.torch.wrapping import placed_tensors, refuse_shards, walk
+
+#: Tensor, by ``id`` -> what a parameter is called.
+Names = Mapping[int, str]
+
+
+def is_module(value: object) -> bool:
+    """Whether it is a network."""
+    return isinstance(value, torch.nn.Module)
+
+
+def is_optimizer(value: object) -> bool:
+    """Whether it is an optimizer, whose state belongs to parameters."""
+    return isinstance(value, torch.optim.Optimizer)
+
+
+def names_of(module: torch.nn.Module) -> dict[int, str]:
+    """``id`` of each parameter -> its name in the network without its wrappers; a shared one has its first."""
+    found: dict[int, str] = {}
+    for name, _, _, tensor in placed_tensors(module):
+        found.setdefault(id(tensor), name)
+    return found
+
+
+def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and persistent buffers by name, those of wrappers not among them; of distributed ones its part.
+
+    Raises:
+        ConversionError: Parameters are shards of FullyShardedDataParallel.
+    """
+    refuse_shards(module)
+    return {name: own_part(tensor) for name, tensor in whole_tensors_of(module).items()}
+
+
+def whole_tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The same with distributed tensors as they are."""
+    return {name: tensor for name, _, _, tensor in placed_tensors(module)}
+
+
+def beside(module: torch.nn.Module) -> dict[str, Any]:
+    """What a module keeps beside parameters: what ``get_extra_state`` gives, and the buffers of wrappers."""
+    own = {
+        path: each.get_extra_state()
+        for path, each in walk(module)
+        if type(each).get_extra_state is not torch.nn.Module.get_extra_state
+    }
+    around = {name: tensor for name, tensor in _around(module).items() if tensor is not None}
+    found = {"extra_state": own, "wrappers": around}
+    return {name: value for name, value in found.items() if value}
+
+
+def put_beside(module: torch.nn.Module, state: Mapping[str, Any]) -> None:
+    """Give a module back what :func:`beside` took."""
+    modules = dict(walk(module))
+    for path, value in state.get("extra_state", {}).items():
+        modules[path].set_extra_state(value)
+    around = _around(module)
+    for name, value in state.get("wrappers", {}).items():
+        with torch.no_grad():
+            around[name].copy_(value)
+
+
+def _around(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The wrappers' own buffers, as AveragedModel has one: depth and name -> tensor."""
+    inside = {id(tensor) for _, _, _, tensor in placed_tensors(module)}
+    inner = {id(each) for _, each in walk(module)}
+    outer = [each for each in module.modules() if id(each) not in inner]
+    found = {f"{depth}.{name}": tensor for depth, each in enumerate(outer) for name, tensor in each._buffers.items()}
+    return {name: tensor for name, tensor in found.items() if tensor is not None and id(tensor) not in inside}
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, names: Names) -> dict[str, Any]:
+    """An optimizer's ``state_dict`` with the names of parameters in place of their numbers.
+
+    It is asked for its state as it is: no step is taken, and nothing is made that is not there yet.
+
+    Args:
+        optimizer: The optimizer.
+        names: What parameters are called.
+    """
+    optimizer = _inside(optimizer)
+    state = optimizer.state_dict()
+    called = _numbered(optimizer, names)
+    groups = [
+        {**group, "params": np.array([called[number] for number in group["params"]], np.dtypes.StringDType())}
+        for group in state["param_groups"]
+    ]
+    of_parameters = {called[key]: value for key, value in state["state"].items() if key in called}
+    others = {key: value for key, value in state["state"].items() if key not in called}
+    more = {key: value for key, value in state.items() if key not in ("state", "param_groups")}
+    found = {"class": type(optimizer).__name__, "param_groups": groups, "state": of_parameters}
+    return found | ({"others": others} if others else {}) | ({"more": more} if more else {})
+
+
+def misfit(optimizer: torch.optim.Optimizer, names: Names, state: Mapping[str, Any]) -> ParameterError | None:
+    """Why an optimizer cannot take a state, or None: another class, or other parameters in its groups."""
+    optimizer = _inside(optimizer)
+    found, expected = state.get("class"), type(optimizer).__name__
+    if found != expected:
+        return ParameterError(f"the optimizer is {expected}, the checkpoint has the state of {found}")
+    ours = _groups(optimizer, names)
+    theirs = [list(map(str, group["params"])) for group in state["param_groups"]]
+    if sorted(map(sorted, ours)) == sorted(map(sorted, theirs)):
+        return None
+    here, there = ({name for group in several for name in group} for several in (ours, theirs))
+    if here == there:
+        sizes = f"{[len(group) for group in ours]} in its groups, {[len(group) for group in theirs]} in the checkpoint"
+        return ParameterError(f"the optimizer has the same parameters in other groups: {sizes}")
+    return ParameterError(
+        title="the optimizer does not have the parameters of the checkpoint",
+        missing=sorted(here - there),
+        unexpected=sorted(there - here),
+    )
+
+
+def put_optimizer_state(optimizer: torch.optim.Optimizer, names: Names, state: Mapping[str, Any]) -> None:
+    """Give an optimizer back the state that :func:`optimizer_state` took; :func:`misfit` has found none.
+
+    Args:
+        optimizer: The optimizer; its groups may list their parameters in another order.
+        names: What its parameters are called.
+        state: The state, with tensors.
+    """
+    optimizer = _inside(optimizer)
+    called = _numbered(optimizer, names)
+    numbers = {name: number for number, name in called.items()}
+    by_names = {frozenset(map(str, group["params"])): group for group in reversed(state["param_groups"])}
+    groups = []
+    for at, ours in enumerate(_groups(optimizer, names)):
+        same_place = state["param_groups"][at]
+        theirs = same_place if {*map(str, same_place["params"])} == {*ours} else by_names[frozenset(ours)]
+        groups.append({**theirs, "params": [numbers[name] for name in ours]})
+    of_parameters = {numbers[name]: value for name, value in state["state"].items()}
+    optimizer.load_state_dict(
+        {**state.get("more", {}), "state": {**of_parameters, **state.get("others", {})}, "param_groups": groups}
+    )
+    for number, parameter in _parameters(optimizer):
+        if called[number] in state["state"]:
+            taken = optimizer.state[parameter]
+            optimizer.state[parameter] = _exact(taken, state["state"][called[number]])
+
+
+def _exact(taken: Any, saved: Any) -> Any:
+    """What an optimizer took, its tensors in the dtype they were saved in: it casts them to their parameter's."""
+    if isinstance(saved, torch.Tensor) and isinstance(taken, torch.Tensor):
+        return taken if taken.dtype == saved.dtype else saved.to(taken.device)
+    if isinstance(saved, dict) and isinstance(taken, dict):
+        for key, value in saved.items():
+            if key in taken:
+                taken[key] = _exact(taken[key], value)
+    elif isinstance(saved, list) and isinstance(taken, list) and len(saved) == len(taken):
+        taken[:] = [_exact(one, other) for one, other in zip(taken, saved, strict=True)]
+    return taken
+
+
+def _inside(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The optimizer inside of one that another library has wrapped around it."""
+    while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
+        optimizer = inner
+    return optimizer
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[tuple[int, torch.Tensor]]:
+    """(number in its ``state_dict``, parameter), once each."""
+    seen: set[int] = set()
+    start = 0
+    for group in optimizer.param_groups:
+        for number, parameter in enumerate(group["params"], start):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield number, parameter
+        start += len(group["params"])
+
+
+def _numbered(optimizer: torch.optim.Optimizer, names: Names) -> dict[int, str]:
+    """Number in its ``state_dict`` -> name: the network's, else the optimizer's own, else its place."""
+    own: dict[int, str] = {}
+    for at, group in enumerate(optimizer.param_groups):
+        listed = group.get("param_names") or [f"group{at}.{place}" for place in range(len(group["params"]))]
+        for parameter, name in zip(group["params"], listed, strict=True):
+            own.setdefault(id(parameter), name)
+    found: dict[int, str] = {}
+    taken: set[str] = set()
+    for number, parameter in _parameters(optimizer):
+        name = names.get(id(parameter), own[id(parameter)])
+        found[number] = name if name not in taken else f"{name} ({number})"
+        taken.add(found[number])
+    return found
+
+
+def _groups(optimizer: torch.optim.Optimizer, names: Names) -> list[list[str]]:
+    """The names of each group's parameters, in its order."""
+    called = _numbered(optimizer, names)
+    numbers = {id(parameter): number for number, parameter in _parameters(optimizer)}
+    return [[called[numbers[id(each)]] for each in group["params"]] for group in optimizer.param_groups]
+
+
+def random_states() -> dict[str, Any]:
+    """The random state of the CPU, and of each device that is in use."""
+    found: dict[str, Any] = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        found["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        found["mps"] = torch.mps.get_rng_state()
+    return found
+
+
+def put_random_states(states: Mapping[str, Any]) -> None:
+    """Set them again; those of devices that are not here are left out."""
+    torch.set_rng_state(_bytes(states["cpu"]))
+    for number, state in enumerate(states.get("cuda", ())):
+        if torch.cuda.is_available() and number < torch.cuda.device_count():
+            torch.cuda.set_rng_state(_bytes(state), number)
+    if "mps" in states and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(_bytes(states["mps"]))
+
+
+def _bytes(state: Any) -> torch.Tensor:
+    return torch.as_tensor(np.array(state), dtype=torch.uint8)
+
+
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor on the memory of an array."""
+    found: torch.Tensor = tensors.torch_tensor(array, torch)
+    return found

@@ -1,0 +1,115 @@
+"""What the page shows of a file, as JSON: facts, blocks with their graphs, arrays with their statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from modelarchive import errors
+from modelarchive.models.content import Content
+from modelarchive.page import graphs, thumbnails
+from modelarchive.statistics import Statistics
+
+#: The version of what is described here; `schemas/page-1.json` says what it is.
+VERSION: Final = 1
+#: Arrays that are drawn small, if there are no more: the page stays light.
+_MOST_THUMBNAILS: Final = 1500
+#: Characters of a text of the metadata.
+_LONGEST: Final = 2000
+
+
+def described(content: Content, progress: Callable[[int], None] | None = None) -> dict[str, Any]:
+    """Everything that the page shows; arrays are read once, in pieces.
+
+    Args:
+        content: An open file.
+        progress: Called with the bytes of each array that was looked at.
+    """
+    blocks, problem = _blocks(content)
+    return {
+        "version": VERSION,
+        "title": content.path.name,
+        "format": content.format,
+        "what": "model archive" if content.archive else content.what,
+        "bytes": content.size,
+        "count": content.count,
+        "facts": list(_facts(content)),
+        "metadata": _metadata(content.metadata),
+        "inputs": _inputs(content) if blocks else [],
+        "reason": problem or content.reason,
+        "notes": [[where, what] for where, what in [*content.refused, *content.notes]],
+        "blocks": blocks,
+        "arrays": list(_arrays(content, progress)),
+    }
+
+
+def _facts(content: Content) -> Iterator[tuple[str, str]]:
+    archive = content.archive
+    if archive is not None:
+        yield "written by", archive.reader.contents.generator or "unknown"
+        whole = "the index holds: nothing but values can have been changed since it was written"
+        yield "checked", "an HDF5 program changed it: modelarchive reindex" if archive.is_stale else whole
+    else:
+        yield "checked", "it has no digests: nothing tells whether it is as it was written"
+    for name, words in content.tokens.items():
+        yield "tokens", f"{name}: {errors.counted(len(words), 'word')}"
+
+
+def _metadata(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    import json
+
+    texts = {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in found.items()}
+    return [(str(key), text[:_LONGEST] + ("…" if len(text) > _LONGEST else "")) for key, text in texts.items()]
+
+
+def _inputs(content: Content) -> list[str]:
+    from modelarchive.architecture import input_texts
+
+    return input_texts(content.architecture or {})
+
+
+def _blocks(content: Content) -> tuple[list[dict[str, Any]], str]:
+    if content.architecture is None:
+        return [], ""
+    try:
+        return graphs.blocks(content.architecture), ""
+    except errors.SpecError as error:
+        return [], f"its architecture is invalid ({errors.counted(len(error.problems), 'problem')})"
+
+
+def _arrays(content: Content, progress: Callable[[int], None] | None) -> Iterator[dict[str, Any]]:
+    found = dict[str, Statistics | None]()
+    for name, each in content.statistics():
+        found[name] = each
+        if progress is not None and content.leaves[name].shares is None:
+            progress(content.leaves[name].nbytes)
+    few = len(content.arrays) <= _MOST_THUMBNAILS
+    for name, leaf in content.leaves.items():
+        record: dict[str, Any] = {"name": name, "dtype": leaf.dtype, "shape": list(leaf.shape), "bytes": leaf.nbytes}
+        if leaf.compressed is not None:
+            record["compressed"] = leaf.compressed
+        if leaf.digest is not None:
+            record["digest"] = leaf.digest
+        if leaf.shares is not None:
+            record["shares"] = leaf.shares
+        if leaf.value is not None:
+            record["value"] = leaf.value[:_LONGEST]
+        statistics = found.get(name)
+        if statistics is not None:
+            record["statistics"] = _numbers(statistics)
+            if few and leaf.shares is None and (drawn := thumbnails.drawn(content, name)) is not None:
+                record["thumbnail"] = drawn
+        yield record
+
+
+def _numbers(found: Statistics) -> dict[str, Any]:
+    """Short numbers: a page has thousands of them, and shows four digits."""
+    record: dict[str, Any] = {"zeros": found.zeros, "nans": found.nans, "infinities": found.infinities}
+    for key in ("least", "greatest", "mean", "deviation"):
+        value = getattr(found, key)
+        if value is not None:
+            record[key] = f"{value:.5g}"
+    if found.histogram is not None:
+        record["histogram"] = thumbnails.heights(found.histogram.counts)
+        record["sample"] = found.histogram.is_sample
+    return record

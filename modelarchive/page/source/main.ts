@@ -1,0 +1,98 @@
+/** The page: what is shown is read from it, and laid out; a block's link is the page's address with its name. */
+
+import { Index, isBad, isDead, Shown } from "./content";
+import { ofArray, ofBlock } from "./details";
+import { button, html } from "./elements";
+import { Graph } from "./graph";
+import { Table } from "./table";
+import { Tree } from "./tree";
+import { bytes, counted } from "./words";
+
+const shown = JSON.parse(document.getElementById("content")!.textContent!) as Shown;
+const model = shown.models[shown.models.length - 1];
+const index = new Index(model, shown.changes);
+const page = document.getElementById("page")!;
+const details = html("aside", { class: "details", "aria-label": "Selected", "aria-live": "polite", tabindex: 0 });
+
+const chooseBlock = (at: number): void => {
+  details.replaceChildren(ofBlock(index, at, chooseArray));
+  tree.select(at);
+  graph?.select(at);
+  history.replaceState(null, "", `#${encodeURIComponent(model.blocks[at].path)}`);
+};
+const chooseArray = (name: string): void => {
+  const array = model.arrays.find((each) => each.name === name);
+  if (!array) return;
+  details.replaceChildren(ofArray(index, array, chooseBlock));
+  table.select(name);
+  const owner = index.owner(name);
+  if (owner !== undefined && model.blocks.length) {
+    tree.select(owner);
+    graph?.select(owner);
+  }
+  history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+};
+
+const tree = new Tree(index, chooseBlock, chooseArray);
+const graph = model.blocks.length ? new Graph(index, chooseBlock) : undefined;
+const table = new Table(index, chooseArray);
+
+function head(): HTMLElement {
+  const facts = [`${model.what}`, bytes(model.bytes), `${counted(model.count)} ${model.blocks.length ? "parameters" : "numbers"}`, `${counted(model.arrays.length)} arrays`,
+    [...new Set(model.arrays.filter((each) => each.statistics).map((each) => each.dtype))].sort().join(", ")].filter(Boolean);
+  const made = html("header", {}, html("h1", {}, shown.models.map((each) => each.title).join(" → ")), html("p", {}, facts.join(" · ")));
+  for (const input of model.inputs) made.append(html("p", { class: "input" }, html("span", { class: "kind" }, "input "), input));
+  const alarms = html("p", { class: "alarms" });
+  for (const [found, what] of [[model.arrays.filter(isBad), "not finite"], [model.arrays.filter(isDead), "nothing but zeros"]] as const) {
+    if (!found.length) continue;
+    alarms.append(html("strong", { class: "bad" }, `${counted(found.length)} ${found.length > 1 ? "arrays" : "array"}: ${what}`), " ");
+    for (const each of found.slice(0, 5)) alarms.append(button(each.name, () => chooseArray(each.name)), " ");
+    if (found.length > 5) alarms.append(`and ${counted(found.length - 5)} more `);
+  }
+  if (alarms.childNodes.length) made.append(alarms);
+  if (shown.changes) made.append(changes());
+  const more = html("details", {}, html("summary", {}, "about the file"));
+  const list = html("dl");
+  for (const [key, value] of [...model.facts, ...model.metadata]) list.append(html("dt", {}, key), html("dd", {}, value));
+  if (model.reason) list.append(html("dt", {}, "architecture"), html("dd", {}, model.reason));
+  for (const [where, what] of model.notes) list.append(html("dt", {}, where), html("dd", {}, what));
+  more.append(list);
+  made.append(more);
+  return made;
+}
+
+function changes(): HTMLElement {
+  const found = shown.changes!;
+  const states = Object.values(found.arrays).map((each) => each.state);
+  const said = (["changed", "replaced", "added", "removed"] as const)
+    .map((state) => [state, states.filter((each) => each === state).length] as const).filter(([, count]) => count)
+    .map(([state, count]) => `${counted(count)} ${state}`);
+  const made = html("section", { class: "changes", "aria-label": "Changes" },
+    html("p", {}, html("strong", {}, [...said, `${counted(found.equal)} arrays equal`].join(", "))));
+  const removed = Object.entries(found.arrays).filter(([, each]) => each.state === "removed").map(([name]) => name);
+  if (removed.length) made.append(html("p", { class: "removed" }, `removed: ${removed.slice(0, 20).join(", ")}${removed.length > 20 ? ` and ${counted(removed.length - 20)} more` : ""}`));
+  for (const [title, rows] of [["architecture", found.architecture], ["metadata", found.metadata]] as const) {
+    if (!rows.length) continue;
+    const body = rows.slice(0, 200).map(([where, before, after]) => html("tr", {}, html("th", { scope: "row" }, where), html("td", {}, before), html("td", {}, after)));
+    made.append(html("details", {}, html("summary", {}, `${counted(rows.length)} ${rows.length > 1 ? "changes" : "change"} of the ${title}`),
+      html("table", {}, html("thead", {}, html("tr", {}, ...["where", "before", "after"].map((each) => html("th", { scope: "col" }, each)))), html("tbody", {}, ...body))));
+  }
+  return made;
+}
+
+const middle = html("main", {}, tree.element, ...(graph ? [graph.element] : []), details);
+if (!graph) middle.classList.add("bare");
+page.append(head(), middle, table.element);
+table.draw();
+graph?.fit();
+
+function follow(): void {
+  const name = decodeURIComponent(location.hash.slice(1));
+  const at = index.places.get(name);
+  if (at !== undefined && model.blocks.length && (name || !location.hash)) chooseBlock(at);
+  else if (name) chooseArray(name);
+  else if (model.arrays.length) details.replaceChildren(ofArray(index, model.arrays[0], chooseBlock));
+}
+addEventListener("hashchange", follow);
+follow();
+document.documentElement.dataset.ready = "yes";

@@ -1,0 +1,86 @@
+"""The page itself: script, style and what is shown, in one HTML file that loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import os
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+from modelarchive.models.content import opened
+from modelarchive.page.describing import described
+from modelarchive.store.replace import replacing
+
+#: Where the page's frame, script and style lie, as `npm run build` makes them.
+_BUILT: Final = "built"
+
+
+def write(
+    path: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    other: str | os.PathLike[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Path:
+    """Write the page of a file that `modelarchive convert` reads.
+
+    Args:
+        path: An archive, or a file of another system; nothing in it is run.
+        target: The HTML file; what is there is replaced at once, when the new one is whole.
+        other: A second file, to be compared with the first.
+        progress: Called with the bytes of each array that was looked at.
+
+    Raises:
+        OSError: A file cannot be read or written.
+        FormatError: A file is of no known format, or damaged.
+    """
+    text = render(path, other=other, progress=progress)
+    with replacing(target, durable=False) as temporary:
+        temporary.write_text(text, "utf-8", newline="\n")
+    return Path(target)
+
+
+def render(
+    path: str | os.PathLike[str],
+    *,
+    other: str | os.PathLike[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> str:
+    """The page's text; see :func:`write`."""
+    with opened(Path(path)) as content:
+        shown: dict[str, Any] = {"models": [described(content, progress)]}
+        if other is not None:
+            from modelarchive.page import comparing
+
+            with opened(Path(other)) as second:
+                shown["models"].append(described(second, progress))
+                shown["changes"] = comparing.changes(content, second)
+    script, style = _built("page.js"), _built("page.css")
+    return Template(_built("page.html")).substitute(
+        title=html.escape(" → ".join(each["title"] for each in shown["models"])),
+        script=script,
+        style=style,
+        script_hash=_hash(script),
+        style_hash=_hash(style),
+        content=_embedded(shown),
+    )
+
+
+def _built(name: str) -> str:
+    return (resources.files("modelarchive.page") / _BUILT / name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _embedded(shown: Any) -> str:
+    """JSON that no HTML parser finds a tag in, whatever a stranger's names say."""
+    text = json.dumps(shown, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,0 +1,54 @@
+"""Whatever happens to a save, at whichever call, the run goes on from a whole checkpoint."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.checkpoints.faulting import SAVES, interrupt
+from tests.conftest import ROOT
+from tests.faults.injection import QUICK, is_possible, place
+
+
+@pytest.mark.slow
+def test_a_save_that_is_interrupted_at_every_call() -> None:
+    if not is_possible():
+        pytest.skip("needs a C compiler, and Linux")
+    with tempfile.TemporaryDirectory(dir=place()) as folder:
+        records = interrupt(Path(folder), QUICK)
+    for name in SAVES:
+        own = [record for record in records if record["save"] == name]
+        assert len(own) >= 30
+        # The test would see nothing if nothing were interrupted.
+        assert {record["ended"] for record in own} >= {"killed", "refused"}
+        assert {record["step"] for record in own} == {2, 3}
+    wrong = [
+        record
+        for record in records
+        if not record["whole"]
+        or record["strays"]
+        or record["ended"].startswith("wrong")
+        or (record["ended"] == "done" and record["step"] != 3)
+        or record["steps"] != [record["step"], 4]
+    ]
+    assert wrong == []
+
+
+@pytest.mark.slow
+def test_runs_that_are_killed_end_as_if_nothing_had_happened() -> None:
+    """A few here; ``python -m tests.checkpoints.killing 200`` takes minutes."""
+    pytest.importorskip("torch")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.checkpoints.killing", "6", "12"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"6 processes killed .* each of [1-9]\d* runs ended as the one", done.stdout)

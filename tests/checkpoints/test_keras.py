@@ -1,0 +1,109 @@
+"""Keras goes on from a checkpoint as if nothing had happened: models, seeds, every optimizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import modelarchive as ma
+from modelarchive.errors import ParameterError
+from tests.checkpoints.training import digits
+
+keras = pytest.importorskip("keras")
+
+#: Those that go around another optimizer, or several.
+AROUND = ("LossScaleOptimizer", "MultiOptimizer", "OptimizerMap", "Optimizer")
+OPTIMIZERS = sorted(
+    name
+    for name, kind in vars(keras.optimizers).items()
+    if isinstance(kind, type) and issubclass(kind, keras.optimizers.Optimizer) and name not in AROUND
+)
+
+
+def lenet(optimizer: Any) -> Any:
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(8, 3, padding="same"),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.MaxPooling2D(2),
+            layers.Flatten(),
+            layers.Dropout(0.3),
+            layers.Dense(10),
+        ]
+    )
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def trained(model: Any, start: int, stop: int) -> None:
+    images, labels = digits()
+    images = images.transpose(0, 2, 3, 1)
+    for step in range(start, stop):
+        chosen = slice(step * 16 % 320, step * 16 % 320 + 16)
+        model.train_on_batch(images[chosen], labels[chosen])
+
+
+def arrays(variables: Any) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(each).copy() for each in variables]
+
+
+def same(left: Any, right: Any) -> bool:
+    return all(np.array_equal(one, two) for one, two in zip(left, right, strict=True))
+
+
+def goes_on(folder: Path, make: Any, steps: int) -> None:
+    model = lenet(make())
+    trained(model, 0, 3)
+    with ma.Checkpoints(folder) as run:
+        run.save(3, model=model, optimizer=model.optimizer)
+    trained(model, 3, steps)
+    other = lenet(make())
+    trained(other, 0, 1)
+    assert ma.Checkpoints(folder).restore(model=other, optimizer=other.optimizer) == 3
+    trained(other, 3, steps)
+    assert same(arrays(model.variables), arrays(other.variables))
+    assert same(arrays(model.optimizer.variables), arrays(other.optimizer.variables))
+
+
+@pytest.mark.slow
+def test_a_run_on_digits(tmp_path: Path) -> None:
+    schedule = keras.optimizers.schedules.CosineDecay
+    goes_on(tmp_path, lambda: keras.optimizers.AdamW(schedule(0.01, 40)), 30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_goes_on(tmp_path: Path, name: str) -> None:
+    goes_on(tmp_path, lambda: getattr(keras.optimizers, name)(learning_rate=0.01), 13)
+
+
+def test_state_lies_under_the_names_of_parameters(tmp_path: Path) -> None:
+    model = lenet(keras.optimizers.Adam())
+    trained(model, 0, 1)
+    with ma.Checkpoints(tmp_path) as run:
+        run.save(1, model=model, optimizer=model.optimizer)
+        with run.load(1) as archive:
+            names = list(archive)
+            training = archive.training
+            archive.verify()
+    assert set(training["optimizer"]["state"]) < set(names)
+    assert set(training["optimizer"]["others"]) == {"iteration", "learning_rate"}
+    assert training["optimizer"]["class"] == "Adam"
+
+
+def test_an_optimizer_that_is_not_built_is_said_so(tmp_path: Path) -> None:
+    model = lenet(keras.optimizers.Adam())
+    trained(model, 0, 1)
+    with ma.Checkpoints(tmp_path) as run:
+        run.save(1, model=model, optimizer=model.optimizer)
+    with pytest.raises(ParameterError, match=r"not built\n  hint: optimizer.build"):
+        ma.Checkpoints(tmp_path).restore(model=lenet(keras.optimizers.Adam()), optimizer=keras.optimizers.Adam())
+    with pytest.raises(ParameterError, match="the optimizer is SGD, the checkpoint has the state of Adam"):
+        ma.Checkpoints(tmp_path).restore(model=model, optimizer=keras.optimizers.SGD())

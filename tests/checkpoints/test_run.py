@@ -1,0 +1,337 @@
+"""Checkpoints of a run: what stays, what is passed over, what fails when, and who may write."""
+
+from __future__ import annotations
+
+import collections
+import random
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import modelarchive as ma
+from modelarchive import nn
+from modelarchive.checkpoints import run as module
+from modelarchive.errors import CheckpointError, ParameterError, UnsupportedDataError
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    net = nn.Sequential(nn.Dense(3, in_units=4), nn.Activation("relu"), nn.Dense(2, in_units=3))
+    net.initialize(seed=seed)
+    return net
+
+
+def values(net: nn.Block) -> dict[str, np.ndarray]:
+    return {name: each.value() for name, each in net.collect_params().items()}
+
+
+def same(left: nn.Block, right: nn.Block) -> bool:
+    return all(np.array_equal(one, two) for one, two in zip(values(left).values(), values(right).values(), strict=True))
+
+
+def saved(folder: Path, *steps: int, **options: Any) -> ma.Checkpoints:
+    run = ma.Checkpoints(folder, **options)
+    with run:
+        for step in steps:
+            run.save(step, model=network(step), metrics={"loss": abs(step - 3)}, data={"at": step})
+    return run
+
+
+def damage(path: Path) -> None:
+    """Change one byte of the first parameter."""
+    with ma.open(path) as archive:
+        offset = archive.reader.contents.arrays["0.weight"].offset
+    raw = bytearray(path.read_bytes())
+    raw[offset + 5] ^= 1
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_there_and_back(tmp_path: Path, asynchronous: bool) -> None:
+    run = ma.Checkpoints(tmp_path / "a" / "run", asynchronous=asynchronous)
+    net, data = network(1), {"at": 7, "order": np.arange(5)}
+    assert run.restore(model=net, data=data) is None
+    with run:
+        handle = run.save(100, model=net, data=data, metrics={"loss": np.float32(0.5), "nan": float("nan")})
+        assert handle.result() == tmp_path / "a" / "run" / "step-00000100.h5"
+        assert handle.done()
+    other, again = network(2), {"more": 1}
+    fresh = ma.Checkpoints(tmp_path / "a" / "run")
+    assert fresh.restore(model=other, data=again) == 100
+    assert same(net, other)
+    assert again["at"] == 7
+    assert np.array_equal(again["order"], np.arange(5))
+    assert list(again) == ["at", "order"]
+    assert fresh.restored["checkpoint"]["metrics"]["loss"] == 0.5
+    assert fresh.metrics(100)["loss"] == 0.5
+    with fresh.load(100) as archive:
+        archive.verify()
+        assert same(net, other)
+    assert list(ma.load(fresh.path(100))) == [*values(net)]
+
+
+def test_what_is_saved_is_what_was_there_at_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    write = module.Snapshot.write
+    monkeypatch.setattr(module.Snapshot, "write", lambda *a, **k: (go_on.wait(60), write(*a, **k)))
+    array = np.zeros(1000)
+    with ma.Checkpoints(tmp_path) as run:
+        handle = run.save(1, model={"w": array})
+        array[:] = 1
+        assert not handle.done()
+        assert run.steps() == []
+        go_on.set()
+        assert np.array_equal(ma.load(handle.result())["w"], np.zeros(1000))
+        run.save(2, model={"w": array})
+    assert np.array_equal(ma.load(run.path(2))["w"], np.ones(1000))
+
+
+def test_random_states_go_on(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+
+    def drawn() -> list[Any]:
+        normal = np.random.normal(size=3).tolist()
+        return [random.random(), random.gauss(0, 1), normal, torch.rand(3).tolist()]
+
+    random.gauss(0, 1)
+    with ma.Checkpoints(tmp_path) as run:
+        run.save(1)
+    expected = drawn()
+    drawn()
+    ma.Checkpoints(tmp_path, random=False).restore()
+    assert drawn() != expected
+    ma.Checkpoints(tmp_path).restore()
+    assert drawn() == expected
+
+
+def test_what_stays(tmp_path: Path) -> None:
+    run = saved(tmp_path, *range(1, 11), keep=2, keep_every=4, best=("loss", "min"))
+    assert run.steps() == [3, 4, 8, 9, 10]
+    assert run.best() == 3
+    assert saved(tmp_path / "all", 1, 2, 3).steps() == [1, 2, 3]
+    again = ma.Checkpoints(tmp_path, keep=1, best=("loss", "min"))
+    with again:
+        again.save(11, metrics={"loss": float("nan")})
+    assert again.steps() == [3, 11]
+    assert again.best() == 3
+
+
+def test_the_best_of_several_is_the_last(tmp_path: Path) -> None:
+    with ma.Checkpoints(tmp_path, keep=1, best=("accuracy", "max")) as run:
+        for step, accuracy in enumerate([0.1, 0.9, 0.9, 0.2]):
+            run.save(step, metrics={"accuracy": accuracy})
+    assert run.steps() == [2, 3]
+    with pytest.raises(ValueError, match="which is best is not known"):
+        ma.Checkpoints(tmp_path).best()
+
+
+def test_a_damaged_one_is_passed_over_and_stays(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 2, 3)
+    damage(tmp_path / "step-00000003.h5")
+    (tmp_path / "step-00000004.h5").write_bytes((tmp_path / "step-00000002.h5").read_bytes()[:3000])
+    (tmp_path / "step-00000005.h5").write_bytes(b"")
+    ma.save(tmp_path / "step-00000006.h5", {"x": 1})
+    (tmp_path / "step-00000007.h5").write_bytes((tmp_path / "step-00000002.h5").read_bytes())
+    net, run = network(9), ma.Checkpoints(tmp_path, keep=1)
+    with pytest.warns(ma.DamagedCheckpointWarning) as caught:
+        assert run.restore(model=net) == 2
+    words = str(caught[0].message)
+    assert len(caught) == 1
+    for name in ("step-00000003.h5", "0.weight", "step-00000004.h5", "step-00000005.h5", "step-00000006.h5"):
+        assert name in words
+    assert "step-00000007.h5: is the checkpoint of step 2 under another name" in words
+    assert same(net, network(2))
+    with run:
+        run.save(8, model=net)
+    assert run.steps() == [3, 4, 5, 6, 7, 8]
+
+
+def test_where_none_is_whole_nothing_is_begun_anew_in_silence(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 2)
+    for step in (1, 2):
+        damage(tmp_path / f"step-0000000{step}.h5")
+    with pytest.raises(CheckpointError, match="no checkpoint is whole") as error:
+        ma.Checkpoints(tmp_path).restore(model=network())
+    assert "0.weight" in str(error.value)
+    with pytest.raises(CheckpointError, match="the checkpoint is not whole"):
+        ma.Checkpoints(tmp_path).restore(step=1, model=network())
+
+
+def test_a_file_that_a_tool_has_changed_is_passed_over(tmp_path: Path) -> None:
+    import h5py
+
+    saved(tmp_path, 1, 2)
+    with h5py.File(tmp_path / "step-00000002.h5", "r+") as file:
+        file.attrs["note"] = "looked at"
+    with pytest.warns(ma.DamagedCheckpointWarning, match="reindex"):
+        assert ma.Checkpoints(tmp_path).restore(model=network()) == 1
+
+
+def test_what_does_not_fit_is_said_before_anything_is_changed(tmp_path: Path) -> None:
+    saved(tmp_path, 1)
+    run = ma.Checkpoints(tmp_path)
+    net = nn.Sequential(nn.Dense(3, in_units=4), nn.Activation("relu"), nn.Dense(5, in_units=3))
+    net.initialize(seed=3)
+    before = {name: value.copy() for name, value in values(net).items()}
+    with pytest.raises(ParameterError) as error:
+        run.restore(model=net)
+    assert set(error.value.mismatched) == {"2.weight", "2.bias"}
+    with pytest.raises(ParameterError, match="schedule") as error:
+        run.restore(model=network(), schedule={})
+    assert "beside the model it has: data" in str(error.value)
+    assert all(np.array_equal(before[name], value) for name, value in values(net).items())
+    with pytest.raises(KeyError, match="no checkpoint of step 5; there are: 1"):
+        run.restore(step=5)
+
+
+def test_what_cannot_be_saved_is_said_at_once_with_its_place(tmp_path: Path) -> None:
+    with ma.Checkpoints(tmp_path) as run:
+        with pytest.raises(UnsupportedDataError, match=r"training\['state'\]\['f'\]"):
+            run.save(1, state={"f": lambda: 0})
+        with pytest.raises(UnsupportedDataError, match="random: is a name that checkpoints use"):
+            run.save(1, random={})
+        with pytest.raises(UnsupportedDataError, match=r"metrics\['loss'\]"):
+            run.save(1, metrics={"loss": "low"})
+        with pytest.raises(UnsupportedDataError, match="model: is list"):
+            run.save(1, model=[1])
+        with pytest.raises(ValueError, match="step is -1"):
+            run.save(-1)
+    assert run.steps() == []
+
+
+def test_a_failed_write_raises_at_the_next_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = saved(tmp_path, 1)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device", "step")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Snapshot, "write", full)
+        run.save(2, model=network())
+        with pytest.raises(OSError, match="No space left"):
+            run.save(3, model=network())
+        run.save(3, model=network())
+        with pytest.raises(OSError, match="No space left"), run:
+            pass
+        run.save(4, model=network())
+        with pytest.raises(RuntimeError, match="its own") as error, run:
+            raise RuntimeError("its own")
+        assert "No space left" in error.value.__notes__[0]
+    assert run.steps() == [1]
+    with run:
+        run.save(5, model=network())
+    assert run.steps() == [1, 5]
+
+
+def test_two_runs_on_one_folder(tmp_path: Path) -> None:
+    with ma.Checkpoints(tmp_path) as run:
+        run.save(1, model=network())
+        run.wait()
+        with pytest.raises(CheckpointError, match="another Checkpoints of this process is writing"):
+            ma.Checkpoints(tmp_path).save(2)
+        code = f"import modelarchive as ma; ma.Checkpoints({str(tmp_path)!r}).save(2)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "CheckpointError" in done.stderr
+        assert "another process" in done.stderr
+        assert ma.Checkpoints(tmp_path).restore(model=network()) == 1
+    with ma.Checkpoints(tmp_path) as run:
+        run.save(2)
+    assert run.steps() == [1, 2]
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    saved(tmp_path, 1)
+    left = [
+        tmp_path / ".step-00000002.h5.abc.partial",
+        tmp_path / ".step-00000003.12.old",
+        tmp_path / ".step-00000004.tmp",
+    ]
+    left[0].write_bytes(b"x")
+    for folder in left[1:]:
+        folder.mkdir()
+        (folder / "x").write_bytes(b"x")
+    (tmp_path / "notes.txt").write_text("mine")
+    saved(tmp_path, 5)
+    assert not any(path.exists() for path in left)
+    assert (tmp_path / "notes.txt").exists()
+
+
+class Counted:
+    """A state in classes of its own."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {
+            "counter": collections.Counter("aab"),
+            "ordered": collections.OrderedDict(a=1),
+            "default": collections.defaultdict(list, x=[1]),
+            "number": np.float32(0.1),
+            "list": [1, (2, None)],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+
+def test_classes_come_back_as_the_object_has_them(tmp_path: Path) -> None:
+    one, two = Counted(), Counted()
+    one.state["counter"]["z"] = 5
+    with ma.Checkpoints(tmp_path) as run:
+        run.save(1, data=one, several=[one, {"x": one}])
+    ma.Checkpoints(tmp_path).restore(data=two, several=[two, {"x": two}])
+    assert two.state == one.state
+    assert [type(each) for each in two.state.values()] == [type(each) for each in one.state.values()]
+
+
+def test_objects_that_refuse_are_named(tmp_path: Path) -> None:
+    class Refusing(Counted):
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            raise KeyError("position")
+
+    with ma.Checkpoints(tmp_path) as run:
+        run.save(1, data=Refusing(), lone=(1, 2))
+    with pytest.raises(ParameterError, match=r"data: Refusing does not take what was saved of it: 'position'"):
+        ma.Checkpoints(tmp_path).restore(data=Refusing())
+    with pytest.raises(ParameterError, match=r"run.restored\['lone'\]"):
+        ma.Checkpoints(tmp_path).restore(lone=(0, 0))
+
+
+def test_a_dict_of_arrays_is_a_model(tmp_path: Path) -> None:
+    data = {"encoder": {"weight": np.ones((2, 3)), "bias": np.zeros(3)}, "head.weight": np.arange(3)}
+    with ma.Checkpoints(tmp_path) as run:
+        run.save(1, model=data)
+    assert list(ma.load(run.path(1))) == ["encoder.weight", "encoder.bias", "head.weight"]
+    other = {"encoder": {"weight": np.zeros((2, 3)), "bias": np.ones(3)}, "head.weight": np.zeros(3, int)}
+    weight = other["encoder"]["weight"]
+    ma.Checkpoints(tmp_path).restore(model=other)
+    assert np.array_equal(weight, np.ones((2, 3)))
+    assert np.array_equal(other["head.weight"], np.arange(3))
+
+
+def test_bad_settings() -> None:
+    for options, message in [
+        ({"keep": 0}, "keep is 0"),
+        ({"keep_every": 1.5}, "keep_every is 1.5"),
+        ({"best": "accuracy"}, "best is 'accuracy'"),
+        ({"best": ("accuracy", "high")}, "'max' or 'min'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ma.Checkpoints("run", **options)
+
+
+def test_nothing_is_made_before_the_first_save(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with ma.Checkpoints(tmp_path / "run") as run:
+            assert run.restore(model=network()) is None
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        ma.Checkpoints(tmp_path / "file")

@@ -1,0 +1,75 @@
+"""Files whose pages are looked at: networks, hostile names, many arrays, trouble, two of one network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import modelarchive as ma
+from modelarchive import nn, zoo
+from modelarchive.zoo.resnet import Bottleneck, ResNet
+
+#: Names that would do something, were they markup or script.
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(2)</script>",
+    "<!--",
+    "\u2028line",
+    "&amp;",
+    '" onload="alert(3)',
+    "${alert(4)}",
+    "__proto__",
+    "constructor",
+)
+
+
+def networks(folder: Path) -> dict[str, Path]:
+    """Name -> archive of a network with random weights."""
+    made = {
+        "lenet": (zoo.LeNet(), np.zeros((1, 1, 28, 28), np.float32)),
+        "encoder": (zoo.TransformerEncoder(12, 32, 4, 64), np.zeros((1, 7, 32), np.float32)),
+        "resnet": (ResNet(Bottleneck, [3, 4, 6, 3], classes=10), np.zeros((1, 3, 64, 64), np.float32)),
+        "unet": (zoo.UNet(), np.zeros((1, 3, 32, 32), np.float32)),
+        "classifier": (zoo.LSTMClassifier(50, 8, 8, 3), np.zeros((1, 5), np.int64)),
+    }
+    found = {}
+    for name, (network, inputs) in made.items():
+        network.initialize(seed=0)
+        ma.save_model(folder / f"{name}.h5", network, inputs=inputs, metadata={"licence": "MIT"}, durable=False)
+        found[name] = folder / f"{name}.h5"
+    return found
+
+
+def hostile(path: Path) -> Path:
+    """Names and values that a careless page would run."""
+    ma.save(path, {name: {"array": np.ones((2, 2)), "text": name} for name in HOSTILE})
+    return path
+
+
+def many(path: Path, count: int) -> Path:
+    """So many small arrays."""
+    random = np.random.default_rng(0)
+    ma.save(path, {f"layer.{at}.weight": random.standard_normal((4, 5), np.float32) for at in range(count)})
+    return path
+
+
+def troubled(path: Path) -> Path:
+    """400 arrays, of which one holds one NaN, and one is nothing but zeros."""
+    random = np.random.default_rng(0)
+    arrays = {f"layer.{at}.weight": random.standard_normal((8, 8), np.float32) for at in range(400)}
+    arrays["layer.277.weight"][3, 4] = np.nan
+    arrays["layer.100.weight"][:] = 0
+    ma.save(path, arrays)
+    return path
+
+
+def two(folder: Path) -> tuple[Path, Path]:
+    """A network, and the same after its last layer was trained further."""
+    network = nn.Sequential(nn.Dense(4, in_units=3), nn.Dense(2, in_units=4))
+    network.initialize(seed=0)
+    ma.save_model(folder / "before.h5", network, inputs=np.zeros((1, 3), np.float32), metadata={"step": 1})
+    weight = network[1].weight
+    weight.set_data(weight.data() + np.float32(0.25))
+    ma.save_model(folder / "after.h5", network, inputs=np.zeros((1, 3), np.float32), metadata={"step": 2})
+    return folder / "before.h5", folder / "after.h5"

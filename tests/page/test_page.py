@@ -1,0 +1,194 @@
+"""The page says what the file holds, in JSON that no parser of HTML finds a tag in, and runs no script but its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html.parser
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import modelarchive as ma
+from modelarchive import page
+from modelarchive.page.thumbnails import LETTERS, heights
+from tests.cli.conftest import Run as Run
+from tests.cli.conftest import run as run
+from tests.page import samples
+
+
+class _Parser(html.parser.HTMLParser):
+    """The elements of a page, as a browser finds them, and their texts."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self._open = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open = dict(attrs).get("id") or tag
+        self.texts.setdefault(self._open, []).append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = ""
+
+    def handle_data(self, data: str) -> None:
+        self.texts.setdefault(self._open, [""])[-1] += data
+
+
+def parsed(path: Path, other: Path | None = None) -> tuple[_Parser, dict[str, Any]]:
+    parser = _Parser()
+    parser.feed(page.render(path, other=other))
+    shown: dict[str, Any] = json.loads(parser.texts["content"][0])
+    return parser, shown
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return samples.networks(tmp_path_factory.mktemp("networks"))
+
+
+def test_it_loads_nothing_and_runs_its_own_script_alone(networks: dict[str, Path]) -> None:
+    parser, _ = parsed(networks["lenet"])
+    assert [tag for tag, _ in parser.tags] == [
+        "html", "head", "meta", "meta", "meta", "meta", "title", "style", "body", "noscript", "div", "script", "script"
+    ]  # fmt: skip
+    policy = next(found["content"] for _, found in parser.tags if "http-equiv" in found)
+    assert policy is not None
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    for tag in ("script", "style"):
+        digest = hashlib.sha256(parser.texts[tag][-1].encode()).digest()
+        assert rules[f"{tag}-src"] == f"'sha256-{base64.b64encode(digest).decode()}'"
+    assert not [found for _, found in parser.tags if {"src", "href"} & found.keys()]
+    text = "".join(parser.texts["script"]) + "".join(parser.texts["style"])
+    assert not re.search(
+        r"\bfetch\(|XMLHttpRequest|@import|url\(|\beval\(|innerHTML|document\.write|new Function", text
+    )
+
+
+def test_nothing_of_a_file_is_markup(tmp_path: Path) -> None:
+    clean, _ = parsed(samples.many(tmp_path / "many.h5", 3))
+    path = samples.hostile(tmp_path / "<b>hostile&amp;.h5")
+    parser, shown = parsed(path)
+    assert [tag for tag, _ in parser.tags] == [tag for tag, _ in clean.tags]
+    assert parser.texts["title"] == [path.name]
+    values = [each["value"] for each in shown["models"][0]["arrays"] if "value" in each]
+    assert values == list(samples.HOSTILE)
+    raw = page.render(path).partition('id="content">')[2].partition("</script>")[0]
+    assert not set("<>&\u2028\u2029") & set(raw)
+
+
+@pytest.mark.parametrize("name", ["lenet", "encoder", "resnet", "unet", "classifier"])
+def test_blocks_steps_and_arrays(networks: dict[str, Path], name: str) -> None:
+    shown = parsed(networks[name])[1]["models"][0]
+    network = ma.load_model(networks[name])
+    blocks = shown["blocks"]
+    assert [block["path"] for block in blocks] == [
+        path for path, _ in network.named_blocks() if not path.endswith("out_proj")
+    ]
+    assert [each["name"] for each in shown["arrays"]] == list(network.collect_params())
+    seen = set()
+    for at, block in enumerate(blocks):
+        for child in block.get("children", ()):
+            assert child > at
+            seen.add(child)
+        steps = block.get("nodes", ())
+        for start, end, _ in block.get("edges", ()):
+            assert 0 <= start < end < len(steps)
+        assert {step["role"] for step in steps} <= {"input", "output", "block", "call", "op", "parameter"}
+        assert not steps or "children" in block
+    assert seen == set(range(1, len(blocks)))
+    drawn = [step["block"] for block in blocks for step in block.get("nodes", ()) if step["role"] == "block"]
+    assert len(drawn) == len(set(drawn)), "a block is drawn once, and called again elsewhere"
+
+
+def test_shapes_stand_on_edges(networks: dict[str, Path]) -> None:
+    shown = parsed(networks["lenet"])[1]["models"][0]
+    features = next(block for block in shown["blocks"] if block["path"] == "features")
+    assert [label.split(" x ", 1)[-1] for *_, label in features["edges"]][1:] == [
+        "6 x 28 x 28", "6 x 14 x 14", "16 x 10 x 10", "16 x 5 x 5"
+    ]  # fmt: skip
+
+
+def test_blocks_built_alike_have_one_number(networks: dict[str, Path]) -> None:
+    blocks = {block["path"]: block for block in parsed(networks["encoder"])[1]["models"][0]["blocks"]}
+    assert len({blocks[f"layers.{at}"]["alike"] for at in range(12)}) == 1
+    assert blocks["layers.0.linear1"]["alike"] != blocks["layers.0.linear2"]["alike"]
+
+
+def test_trouble_is_in_the_numbers(tmp_path: Path) -> None:
+    arrays = {
+        each["name"]: each["statistics"]
+        for each in parsed(samples.troubled(tmp_path / "x.h5"))[1]["models"][0]["arrays"]
+    }
+    assert [name for name, each in arrays.items() if each["nans"]] == ["layer.277.weight"]
+    assert [name for name, each in arrays.items() if each["zeros"] == 64] == ["layer.100.weight"]
+
+
+def test_two_files(tmp_path: Path) -> None:
+    shown = parsed(*samples.two(tmp_path))[1]
+    assert [each["title"] for each in shown["models"]] == ["before.h5", "after.h5"]
+    changes = shown["changes"]
+    assert changes["equal"] == 3
+    assert list(changes["arrays"]) == ["1.weight"]
+    before = ma.load(tmp_path / "before.h5")["1.weight"].astype(np.float64)
+    relative = np.sqrt(before.size * 0.25**2) / np.sqrt(np.square(before).sum())
+    assert float(changes["arrays"]["1.weight"]["relative"]) == pytest.approx(relative, rel=1e-3)
+    assert changes["metadata"] == [["/step", "1", "2"]]
+    assert changes["architecture"] == []
+
+
+def test_files_of_other_systems(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", w=np.eye(3))
+    shown = parsed(tmp_path / "x.npz")[1]["models"][0]
+    assert shown["blocks"] == []
+    assert "NumPy" in shown["what"]
+    assert shown["arrays"][0]["statistics"]["zeros"] == 6
+
+
+def test_pictures_of_odd_arrays(tmp_path: Path) -> None:
+    odd = {
+        "kernels": np.arange(2 * 3 * 9, dtype=np.float32).reshape(2, 3, 3, 3),
+        "nothing": np.zeros((0, 4)),
+        "row": np.ones((1, 9)),
+        "cube": np.random.default_rng(0).standard_normal((3, 4, 5)),
+        "bad": np.array([[np.nan, 1], [np.inf, -1]]),
+        "bits": np.eye(3, dtype=bool),
+        "phases": np.ones((3, 3), np.complex64),
+    }
+    ma.save(tmp_path / "x.h5", odd)
+    found = {each["name"]: each.get("thumbnail") for each in parsed(tmp_path / "x.h5")[1]["models"][0]["arrays"]}
+    assert {name for name, each in found.items() if each is None} == {"nothing", "row", "phases"}
+    assert found["bad"] == {"width": 2, "shades": f"!{LETTERS[62]}!{LETTERS[0]}"}
+    assert found["kernels"] is not None
+    assert len(found["kernels"]["shades"]) % found["kernels"]["width"] == 0
+
+
+def test_a_histogram_shows_the_single_value() -> None:
+    assert heights([0, 1, 1_000_000]) == "AB" + LETTERS[63]
+
+
+def test_the_command(run: Run, tmp_path: Path) -> None:
+    first, second = samples.two(tmp_path)
+    done = run("view", first, second, "-o", tmp_path / "x.html", "--json")
+    assert done.code == 0
+    assert done.json == {
+        "page": str(tmp_path / "x.html"),
+        "bytes": (tmp_path / "x.html").stat().st_size,
+        "opened": False,
+    }
+    assert run("view", tmp_path / "none.h5", "-o", tmp_path / "y.html").code == 4
+    assert not (tmp_path / "y.html").exists()
+
+
+@pytest.mark.parametrize("count", [1, 2000])
+def test_many_arrays_stay_small(tmp_path: Path, count: int) -> None:
+    size = len(page.render(samples.many(tmp_path / "many.h5", count)))
+    assert size < 100_000 + 600 * count + 1000
