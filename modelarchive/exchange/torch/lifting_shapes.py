@@ -289,7 +289,8 @@ def _flip(context: Context, x: Any, *, dims: Sequence[int]) -> Any:
 
 def _roll(context: Context, x: Any, *, shifts: Any, dims: Any = ()) -> Any:
     if not _several(dims):
-        raise CannotError("roll over all elements")
+        flat = reshaped(x, [x.size])
+        return reshaped(_roll(context, flat, shifts=shifts, dims=0), list(x.shape))
     for shift, dim in zip(_several(shifts), _several(dims), strict=True):
         size = x.shape[dim]
         shift = shift if isinstance(size, Dim) else shift % size
