@@ -266,6 +266,7 @@ def _reason(error: Exception) -> str:
     ):
         return f"what it does depends on the values of an array{_line_of(error)}"
     plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    plain = plain.partition("While executing")[0]  # what follows are names of PyTorch's own
     lines = [line.strip() for line in plain.strip().splitlines() if line.strip()]
     text = " ".join(lines[:2])
     return f"torch.export cannot follow it: {type(error).__name__}{': ' if text else ''}{text[:400]}"
