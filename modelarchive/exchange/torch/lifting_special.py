@@ -203,6 +203,13 @@ def _random(context: Context, *ignored: Any, **more: Any) -> Any:
     )
 
 
+def _of_values(context: Context, *ignored: Any, **more: Any) -> Any:
+    raise CannotError(
+        f"{context.name} gives an array whose size depends on values, and an architecture says all sizes: compute with "
+        f"masks (torch.where, sums of truths), or leave it to what calls the network"
+    )
+
+
 #: Operator -> what it means.
 SPECIAL: Final[dict[str, Callable[..., Any]]] = {
     "expm1": _unary(_expm1), "sinh": _unary(_sinh), "asinh": _unary(_asinh), "acosh": _unary(_acosh),
@@ -215,5 +222,9 @@ SPECIAL: Final[dict[str, Callable[..., Any]]] = {
         ("rand", "randn", "randint", "rand_like", "randn_like", "randint_like", "bernoulli", "normal", "uniform",
          "multinomial", "randperm", "native_dropout"),
         _random,
+    ),
+    **dict.fromkeys(
+        ("nonzero", "_unique", "_unique2", "unique_dim", "unique_consecutive", "masked_select", "bincount", "nms"),
+        _of_values,
     ),
 }  # fmt: skip
