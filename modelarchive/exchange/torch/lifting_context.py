@@ -95,7 +95,7 @@ class Context:
             for each in given
         ]
         dtype = numpy_dtype(torch.result_type(*metas))
-        return [cast(each, dtype) if is_array(each) else each for each in (x, other)]
+        return [cast(each, dtype) if is_array(each) else _wrapped(each, dtype) for each in (x, other)]
 
     def number(self, value: Any) -> Any:
         """A Python number as one of the result's sort, so that it does not decide the dtype."""
@@ -105,7 +105,7 @@ class Context:
         if isinstance(value, bool):
             return bool(value) if kind == "b" else int(value)
         if kind in "iu" and isinstance(value, int):
-            return int(np.asarray(value).astype(self.dtype))  # it goes round, as PyTorch's does
+            return _wrapped(value, self.dtype)
         return float(value) if kind not in "biu" and isinstance(value, int) else value
 
     def constant(self, value: Any) -> Any:
@@ -118,6 +118,13 @@ class Context:
         """Call a layer of the vocabulary that has no parameters."""
         first = scope().symbol(inputs[0])
         return first.__record_block__(kind, (first, *inputs[1:]), fields)
+
+
+def _wrapped(value: Any, dtype: np.dtype[Any]) -> Any:
+    """A number as one of an integer dtype, where it goes round as PyTorch's does."""
+    if dtype.kind not in "iu" or isinstance(value, bool) or not isinstance(value, int):
+        return value
+    return int(np.asarray(value).astype(dtype))
 
 
 def _plain(value: torch.Tensor) -> torch.Tensor:

@@ -193,8 +193,7 @@ def _as_strided(
 
 def _heaviside(context: Context, x: Any, values: Any) -> Any:
     x, values = context.operands(x, values)
-    found = ops.where(ops.equal(x, 0), values, cast(ops.greater(x, 0), context.dtype))
-    return found if x.dtype.kind in "biu" else ops.where(ops.equal(x, x), found, x)
+    return ops.where(ops.equal(x, 0), values, cast(ops.greater(x, 0), context.dtype))
 
 
 def _random(context: Context, *ignored: Any, **more: Any) -> Any:
