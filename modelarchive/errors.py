@@ -54,6 +54,10 @@ class ModelArchiveError(Exception):
         self.path = path
         self.hint = hint
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process as it is: its constructor takes other things than it keeps."""
+        return _again, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         """File, message and hint."""
         text = self.message if self.file is None else f"{self.file}: {self.message}"
@@ -206,6 +210,12 @@ class MissingDependencyError(ModelArchiveError, ImportError):
     def __init__(self, message: str, *, extra: str) -> None:
         super().__init__(message, hint=f"pip install 'modelarchive[{extra}]'")
         self.extra = extra
+
+
+def _again(kind: type[ModelArchiveError], args: tuple[Any, ...], state: dict[str, Any]) -> ModelArchiveError:
+    found = kind.__new__(kind, *args)
+    found.__dict__.update(state)
+    return found
 
 
 def counted(number: int, noun: str) -> str:

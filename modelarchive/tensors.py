@@ -136,10 +136,31 @@ def fill(target: Any, array: np.ndarray) -> None:
         target.assign(array)
 
 
+def memory_of(value: Any) -> np.ndarray | None:
+    """The array on a value's own memory that bytes can be read into; None where there is no such memory."""
+    if isinstance(value, np.ndarray):
+        array = value
+    else:
+        try:
+            found = foreign(value)
+        except UnsupportedDataError:
+            return None
+        if found is None or not found.is_plain:
+            return None
+        array = found.read()
+    plain = array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative
+    return array if plain and is_fillable(value) else None
+
+
 def is_torch(value: object) -> bool:
     """Whether it is a tensor of PyTorch's."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, getattr(torch, "Tensor", ()))
+
+
+def has_torch() -> bool:
+    """Whether PyTorch is in use."""
+    return hasattr(sys.modules.get("torch"), "Tensor")
 
 
 def as_torch(array: np.ndarray) -> Any:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 import numpy as np
 
-from modelarchive import names
+from modelarchive import markup, names
+from modelarchive.archive import texts
 from modelarchive.archive.parameters import Parameters, unknown
 from modelarchive.archive.structure import put_together
 from modelarchive.archive.training import load_training
-from modelarchive.archive.verifying import Progress, Report, verify, verify_block
+from modelarchive.archive.verifying import Progress, Report, verify, verify_block, verify_shards
 from modelarchive.errors import FormatError, IntegrityError
-from modelarchive.store import strict
 from modelarchive.store.contents import TRAINING
 from modelarchive.store.deferred import Deferred
-from modelarchive.store.reader import Reader
+from modelarchive.store.sharded import ShardedReader, reader_of
 from modelarchive.tables import Table, aligned
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Archive(Mapping[str, np.ndarray]):
     writing into them changes memory only, and they outlive the archive. Compressed ones are read into memory.
 
     Args:
-        path: The file.
+        path: The file, or a folder of shards that is one archive.
 
     Raises:
         OSError: The file cannot be opened.
@@ -50,8 +51,8 @@ class Archive(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.reader = Reader(path)
-        self.path = self.reader.source.path
+        self.reader = reader_of(path)
+        self.path: Path = self.reader.source.path
 
     def __enter__(self) -> Self:
         """The archive itself."""
@@ -119,10 +120,8 @@ class Archive(Mapping[str, np.ndarray]):
     def parameter_count(self) -> int:
         """Numbers in all arrays, without those of training; shared ones count once."""
         arrays = self.reader.contents.arrays
-        return sum(int(np.prod(entry.shape)) for name, entry in arrays.items() if not self._is_training(name))
-
-    def _is_training(self, name: str) -> bool:
-        return self.section == "parameters" and name.startswith(TRAINING)
+        own = self.section == "arrays"
+        return sum(int(np.prod(entry.shape)) for name, entry in arrays.items() if own or not name.startswith(TRAINING))
 
     @property
     def has_architecture(self) -> bool:
@@ -137,12 +136,12 @@ class Archive(Mapping[str, np.ndarray]):
             FormatError: There is none, or it is not JSON.
         """
         self._require_architecture()
-        return self._json(_ARCHITECTURE)
+        return texts.document(self.reader, _ARCHITECTURE)
 
     @cached_property
     def constants(self) -> frozenset[str]:
         """Names of the arrays that are constants of the network's forwards, and no parameters of it."""
-        text = self._text(_ARCHITECTURE) if self.has_architecture else ""
+        text = texts.text(self.reader, _ARCHITECTURE) if self.has_architecture else ""
         if '"persistent"' not in text and "\\" not in text:  # keys may be written in escapes
             return frozenset()
         from modelarchive.architecture.constants import constants_of
@@ -164,26 +163,19 @@ class Archive(Mapping[str, np.ndarray]):
         from modelarchive.architecture.parts import Whole
 
         self._require_architecture()
-        text = self._text(_ARCHITECTURE)
+        text = texts.text(self.reader, _ARCHITECTURE)
         # Keys may be written in escapes.
-        return Whole(self._parsed(_ARCHITECTURE, text), may_share='"shares"' in text or "\\" in text)
+        return Whole(texts.parsed(self.reader, _ARCHITECTURE, text), may_share='"shares"' in text or "\\" in text)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """The user's metadata; empty if there is none."""
-        return self._json("/metadata/data") if "/metadata/data" in self.reader.contents.texts else {}
+        return texts.document(self.reader, "/metadata/data") if "/metadata/data" in self.reader.contents.texts else {}
 
     @cached_property
     def tokens(self) -> Mapping[str, list[str]]:
         """Parameter name -> the word that each of its rows belongs to."""
-        found = {}
-        for path, text in self.reader.contents.texts.items():
-            if not path.startswith("/tokens/"):
-                continue
-            if len(text.shape) != 1:
-                raise FormatError(f"{path} is no list of words", file=self.path, path=path)
-            found[path.removeprefix("/tokens/").replace("/", ".")] = self.reader.text(path).tolist()
-        return found
+        return texts.tokens(self.reader)
 
     @cached_property
     def training(self) -> Any:
@@ -353,6 +345,8 @@ class Archive(Mapping[str, np.ndarray]):
             ParameterError: There is no architecture, and no array below `block`.
         """
         # Read only when the digests agree: a damaged text shall be named, not fail to parse.
+        if isinstance(reader := cast("object", self.reader), ShardedReader):
+            return verify_shards(reader, progress)
         checked = (lambda: self.checked) if self.has_architecture else None
         if block:
             return verify_block(self.reader, block, checked, progress)
@@ -367,6 +361,14 @@ class Archive(Mapping[str, np.ndarray]):
         ]
         lines = aligned([("name", "shape", "dtype", "bytes"), *rows], right=[3])
         return Table("\n".join([*lines, f"{self.parameter_count:,} parameters, {self.size:,} bytes"]))
+
+    def _repr_html_(self) -> str:
+        """Its arrays as a tree, for a notebook."""
+        contents = self.reader.contents
+        entries = {name: contents.entry(name) for name in self.parameters}
+        found = {name: f"{entry.dtype} {entry.shape}" for name, entry in entries.items()}
+        sign = "/" if contents.members is not None else "."
+        return markup.tree(self.path.name, {"": f"{len(found)} arrays, {self.size:,} bytes"} | found, sign=sign)
 
     def __repr__(self) -> str:
         """Path and size."""
@@ -383,21 +385,6 @@ class Archive(Mapping[str, np.ndarray]):
                 file=self.path,
                 hint="save_model() stores one; load_parameters() fills a network that you have in code",
             )
-
-    def _json(self, path: str) -> dict[str, Any]:
-        return self._parsed(path, self._text(path))
-
-    def _parsed(self, path: str, text: str) -> dict[str, Any]:
-        try:
-            return strict.loads(text, what="it", strict=True)
-        except FormatError as error:
-            raise FormatError(error.message, file=self.path, path=path) from error
-
-    def _text(self, path: str) -> str:
-        text = self.reader.text(path)
-        if not isinstance(text, str):
-            raise FormatError("is no text", file=self.path, path=path)
-        return text
 
 
 def open_archive(path: str | os.PathLike[str]) -> Archive:

@@ -126,10 +126,14 @@ def _kinds(archive: Archive, block: str) -> dict[str, str]:
     """Block path, relative -> kind: from the architecture, or else from the HDF5 groups."""
     if archive.has_architecture and not block:
         return kinds_of(archive.checked.architecture)
-    from modelarchive.store.guarded import boundary
-
     root = "/parameters" + "".join(f"/{part}" for part in block.split(".") if part)
-    found = boundary.read_kinds(archive.reader.source, root)
+    if archive.path.is_dir():
+        kinds = archive.reader.contents.kinds
+        found = {path: kind for path, kind in kinds.items() if f"{path}/".startswith(f"{root}/")}
+    else:
+        from modelarchive.store.guarded import boundary
+
+        found = boundary.read_kinds(archive.reader.source, root)
     return {path.removeprefix(root).removeprefix("/").replace("/", "."): kind for path, kind in found.items()}
 
 

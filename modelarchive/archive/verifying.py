@@ -11,6 +11,7 @@ from modelarchive.errors import IntegrityError, ModelArchiveError
 from modelarchive.store.contents import Contents, block_group
 from modelarchive.store.digest import digest
 from modelarchive.store.reader import Reader
+from modelarchive.store.sharded import ShardedReader
 
 if TYPE_CHECKING:
     from modelarchive.architecture import Checked
@@ -83,6 +84,27 @@ def verify(reader: Reader, architecture: Callable[[], Checked] | None, progress:
         + sum(text.nbytes for text in contents.texts.values()),
         has_architecture=architecture is not None,
         foreign=tuple(foreign),
+    )
+
+
+def verify_shards(reader: ShardedReader, progress: Progress | None = None) -> Report:
+    """Check every shard of an open folder; that they are those of its index and cover each array is known by then."""
+    damaged: dict[str, tuple[str, str]] = {}
+    reports = []
+    for name, shard in reader.shards.items():
+        try:
+            reports.append(verify(shard, None, progress))
+        except IntegrityError as error:
+            damaged |= {f"{name}: {part}": said for part, said in error.damaged.items()}
+    if damaged:
+        raise IntegrityError(damaged, file=reader.source.path, hint=_AGAIN)
+    return Report(
+        file=str(reader.source.path),
+        arrays=len(reader.contents.arrays),
+        texts=len(reader.contents.texts),
+        nbytes=sum(report.nbytes for report in reports),
+        has_architecture=False,
+        foreign=tuple(f"{report.file}: {path}" for report in reports for path in report.foreign),
     )
 
 

@@ -109,7 +109,10 @@ def clean(folder: Path) -> None:
         found = [entry for entry in entries if _LEFTOVER.fullmatch(entry.name)]
     for entry in found:
         with contextlib.suppress(OSError):
-            if entry.is_dir(follow_symlinks=False):
+            original = folder / entry.name[1:].partition(".")[0]
+            if entry.name.endswith(".old") and entry.is_dir() and not original.exists():
+                Path(entry.path).rename(original)  # killed between the two renames of one that takes its place
+            elif entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path)
             else:
                 Path(entry.path).unlink()
@@ -118,7 +121,7 @@ def clean(folder: Path) -> None:
 def remove(path: Path) -> None:
     """Remove a checkpoint: a folder goes out of sight as a whole first."""
     if path.is_dir():
-        old = path.with_name(f".{path.name}.{os.urandom(4).hex()}.old")
+        old = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
         path.rename(old)
         shutil.rmtree(old)
     else:

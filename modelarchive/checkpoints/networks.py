@@ -29,9 +29,6 @@ class Network(Protocol):
     def beside(self) -> dict[str, Any]:
         """What it keeps beside parameters."""
 
-    def frozen(self) -> set[str]:
-        """The names of parameters that training does not change."""
-
     def stored(self, order: Sequence[str]) -> dict[str, str]:
         """Its name of a parameter -> the name in a checkpoint of these names, where that is another one."""
 
@@ -122,9 +119,6 @@ class _OfBlock(_Unchanged):
     def beside(self) -> dict[str, Any]:
         return {}
 
-    def frozen(self) -> set[str]:
-        return {name for name, each in self._block.collect_params().items() if not each.trainable}
-
     def put(self, arrays: Mapping[str, np.ndarray], beside: Mapping[str, Any]) -> None:
         for name, parameter in self._block.collect_params().items():
             parameter.set_data(arrays[name])
@@ -154,9 +148,6 @@ class _OfTorch(_Unchanged):
 
     def beside(self) -> dict[str, Any]:
         return self._room.beside(self._module)  # type: ignore[no-any-return]
-
-    def frozen(self) -> set[str]:
-        return self._room.frozen(self._module)  # type: ignore[no-any-return]
 
     def put(self, arrays: Mapping[str, np.ndarray], beside: Mapping[str, Any]) -> None:
         for name, tensor in self._room.tensors_of(self._module).items():
@@ -216,9 +207,6 @@ class _OfDict(_Unchanged):
     def beside(self) -> dict[str, Any]:
         return {}
 
-    def frozen(self) -> set[str]:
-        return set()
-
     def put(self, arrays: Mapping[str, np.ndarray], beside: Mapping[str, Any]) -> None:
         _replace(self._data, "", arrays)
 
@@ -248,23 +236,7 @@ def _replace(data: dict[Any, Any], path: str, arrays: Mapping[str, np.ndarray]) 
                 data[key] = arrays[name]
 
 
-def memory_of(value: Any) -> np.ndarray | None:
-    """The array on a value's own memory that bytes can be read into; None where there is no such memory."""
-    if isinstance(value, np.ndarray):
-        array = value
-    else:
-        try:
-            found = tensors.foreign(value)
-        except ModelArchiveError:
-            return None
-        if found is None or not found.is_plain:
-            return None
-        array = found.read()
-    plain = array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative
-    return array if plain and tensors.is_fillable(value) else None
-
-
 def is_on(value: Any, array: np.ndarray) -> bool:
     """Whether an array is on the memory of a value: then it has been filled already."""
-    memory = memory_of(value)
+    memory = tensors.memory_of(value)
     return memory is not None and memory.ctypes.data == array.ctypes.data and memory.nbytes == array.nbytes > 0

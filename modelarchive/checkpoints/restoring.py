@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 import numpy as np
 
 from modelarchive import names, tensors
+from modelarchive.archive import Archive
 from modelarchive.archive.structure import put_together, take_apart
-from modelarchive.checkpoints import randomness, states
-from modelarchive.checkpoints.networks import check, framework_of, memory_of, network_of
+from modelarchive.checkpoints import randomness, states, together
+from modelarchive.checkpoints.networks import check, framework_of, network_of
 from modelarchive.checkpoints.snapshot import MODEL, RANDOM, RECORD
 from modelarchive.errors import FormatError, IntegrityError, ParameterError, UnsupportedDataError
 from modelarchive.store.contents import TRAINING
@@ -37,7 +38,20 @@ def record_of(reader: Reader) -> dict[str, Any]:
     return record  # type: ignore[no-any-return]
 
 
-def put(reader: Reader, model: Any, parts: Mapping[str, Any], *, random: bool = True) -> dict[str, Any]:
+def metrics_of(archive: Archive) -> dict[str, float]:
+    """The metrics that a checkpoint was saved with.
+
+    Raises:
+        FormatError: It is no checkpoint.
+        IntegrityError: What it says of itself is damaged.
+    """
+    found: dict[str, float] = record_of(archive.reader)["metrics"]
+    return found
+
+
+def put(
+    reader: Reader, model: Any, parts: Mapping[str, Any], *, random: bool = True, group: Any = None
+) -> dict[str, Any]:
     """Put a checkpoint into the objects of a run.
 
     Arrays are read into the memory that is there. Where something does not fit nothing is changed; where bytes turn
@@ -48,6 +62,7 @@ def put(reader: Reader, model: Any, parts: Mapping[str, Any], *, random: bool = 
         model: The network, or None.
         parts: Name -> optimizer, object with ``load_state_dict``, or structure, as it was saved.
         random: Set random states, too.
+        group: The processes of the run: each puts its own parts of distributed tensors, and what is its own.
 
     Returns:
         Name -> what was saved under it, arrays as tensors where they were such.
@@ -61,13 +76,19 @@ def put(reader: Reader, model: Any, parts: Mapping[str, Any], *, random: bool = 
     # Before a word of it is believed.
     if damaged := reader.damaged(only={*contents.texts}):
         raise IntegrityError(damaged, file=reader.source.path)
-    record = record_of(reader)
-    own = {str(path) for path in record.get("numpy", ())}
+    record_of(reader)
     texts = {path: reader.text(f"/{path}") for path in _leaves(contents.training or {}) if f"/{path}" in contents.texts}
     network = None if model is None else network_of(model)
     stored = {} if network is None else network.stored(contents.order)
     called = {key: stored.get(name, name) for key, name in states.parameter_names(model, parts).items()}
+    likes: dict[str, Any] = {}
+    if group is not None:
+        likes = together.likes_of(reader, model, parts, called, lambda value: states.taken(value, called))
+        reader = cast("Reader", together.LocalReader(reader, likes, group.rank))
+        contents = reader.contents
     outline = _structure(reader, texts, {name: reader.deferred(name) for name in _arrays(reader)})
+    were_tensors = _tensors(outline, _arrays(reader))
+    outline = _own(outline, parts, group)
     _compare(reader, parts, outline, called)
     targets = _targets_of_parts(reader, parts, called)
     if network is not None:
@@ -76,15 +97,17 @@ def put(reader: Reader, model: Any, parts: Mapping[str, Any], *, random: bool = 
         targets |= _targets(reader, values)
     wanted = [*(contents.order if network is not None else ()), *_arrays(reader)]
     arrays = reader.load(wanted, verify=True, into=targets)
-    is_torch = record.get("tensors") == "torch"
     data = _structure(
         reader,
         texts,
-        {
-            name: tensors.as_torch(arrays[name]) if is_torch and _is_tensor(name, own) else arrays[name]
-            for name in _arrays(reader)
+        {name: tensors.as_torch(arrays[name]) if name in were_tensors else arrays[name] for name in _arrays(reader)}
+        | {
+            name: together.sharing().shared(tensors.as_torch(arrays[name]), like)
+            for name, like in likes.items()
+            if name.startswith(TRAINING)
         },
     )
+    data = _own(data, parts, group)
     if network is not None:
         ours = {theirs: name for name, theirs in stored.items()}
         network.put({ours.get(name, name): arrays[name] for name in contents.order}, data.get(MODEL, {}))
@@ -95,9 +118,28 @@ def put(reader: Reader, model: Any, parts: Mapping[str, Any], *, random: bool = 
     return data
 
 
-def _is_tensor(name: str, own: set[str]) -> bool:
-    path = name.removeprefix(TRAINING)
-    return path not in own and path.partition("/")[0] not in (RANDOM, RECORD)
+def _own(data: dict[str, Any], parts: Mapping[str, Any], group: Any) -> dict[str, Any]:
+    """The structure with what is a process's own in place of the first one's, where there is such."""
+    mine = data.get(together.RANKS, {}).get(str(group.rank), {}) if group is not None and group.rank else {}
+    if group is not None and group.rank and RANDOM not in mine:
+        data = {name: value for name, value in data.items() if name != RANDOM}  # another process's are none of its
+    return {**data, **{name: value for name, value in mine.items() if name in parts or name == RANDOM}}
+
+
+def _tensors(outline: Mapping[str, Any], arrays: Iterable[str]) -> set[str]:
+    """Those of the arrays that were tensors of PyTorch's when they were saved, as each process has told of its own."""
+    found = set()
+    ranks = outline.get(together.RANKS, {})
+    own = {rank: {*map(str, each.get(RECORD, {}).get("numpy", ()))} for rank, each in {"": outline, **ranks}.items()}
+    for name in arrays:
+        path, rank, part = name.removeprefix(TRAINING), "", outline
+        if path.startswith(f"{together.RANKS}/"):
+            _, rank, path = path.split("/", 2)
+            part = ranks[rank]
+        is_torch = part.get(RECORD, {}).get("tensors") == "torch"
+        if is_torch and path not in own[rank] and path.partition("/")[0] not in (RANDOM, RECORD):
+            found.add(name)
+    return found
 
 
 def _leaves(members: Mapping[str, str]) -> list[str]:
@@ -148,7 +190,7 @@ def _targets(reader: Reader, values: Mapping[str, Any]) -> dict[str, np.ndarray]
     for name, value in values.items():
         canonical = contents.aliases.get(name, name)
         entry = contents.arrays.get(canonical)
-        memory = None if entry is None or canonical in found else memory_of(value)
+        memory = None if entry is None or canonical in found else tensors.memory_of(value)
         if entry is not None and memory is not None and _takes(memory, entry.dtype, entry.shape):
             found[canonical] = memory
     return found
@@ -165,7 +207,8 @@ def _targets_of_parts(reader: Reader, parts: Mapping[str, Any], called: states.N
         if framework_of(value) is None:
             continue
         try:
-            members = take_apart(states.taken(value, called))
+            state = states.taken(value, called)
+            members = take_apart(together.sharing().localised(state) if tensors.has_torch() else state)
         except UnsupportedDataError:
             continue
         prefix = f"{TRAINING}{names.encode_key(name)}/"

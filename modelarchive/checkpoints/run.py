@@ -13,7 +13,8 @@ from typing import Any, Self
 
 from modelarchive.archive import Archive
 from modelarchive.checkpoints import folder as folders
-from modelarchive.checkpoints import restoring, snapshot
+from modelarchive.checkpoints import restoring, snapshot, together
+from modelarchive.checkpoints.incremental import Shards
 from modelarchive.checkpoints.snapshot import RESERVED, Snapshot
 from modelarchive.checkpoints.staging import Staging
 from modelarchive.errors import CheckpointError, FormatError, IntegrityError, ModelArchiveError, UnsafeFileError
@@ -44,8 +45,15 @@ class Checkpoints:
         keep: How many of the newest stay; None: all.
         keep_every: Those whose step is a multiple of it stay, too.
         best: A metric and "max" or "min": the checkpoint that is best by it stays, too.
+        incremental: Write only what changed: a checkpoint is a folder of shards then, and files whose arrays are all
+            as they were in the last one are taken over by a hard link. Each stays whole by itself, whatever is
+            removed. Every array is compared by its digest.
         asynchronous: Write behind the training: :meth:`save` returns once the state is copied. The copies are kept
             for the next save; memory beyond the state is one copy of it.
+        process_group: The processes of a distributed run, PyTorch's group or True for all of them: each makes this
+            object, and calls its methods with the others. A checkpoint is a folder of shards then, in which
+            distributed tensors (FSDP2, DTensor) lie in pieces; it is restored on any number of processes. The model
+            and optimizers are all processes' together, everything else is each one's own.
         random: Save and restore the random states of Python, NumPy and the frameworks in use, too.
         durable: Have the system put each checkpoint on the disk before it counts.
 
@@ -67,7 +75,9 @@ class Checkpoints:
         keep: int | None = None,
         keep_every: int | None = None,
         best: tuple[str, str] | None = None,
+        incremental: bool = False,
         asynchronous: bool = True,
+        process_group: Any = None,
         random: bool = True,
         durable: bool = True,
     ) -> None:
@@ -83,6 +93,10 @@ class Checkpoints:
         self.restored: dict[str, Any] = {}
         self._keep, self._keep_every, self._best = keep, keep_every, best
         self._asynchronous, self._random, self._durable = asynchronous, random, durable
+        if incremental and process_group is not None:
+            raise ValueError("incremental=True is for runs of one process: give process_group or incremental")
+        self._group = None if process_group is None else together.sharing().Group(process_group)
+        self._shards = Shards() if incremental else None
         self._staging = Staging()
         self._writer: folders.Writer | None = None
         self._pool: ThreadPoolExecutor | None = None
@@ -171,7 +185,10 @@ class Checkpoints:
         self.waited += time.perf_counter() - began
         self._begin()
         self._latest = step
-        taken = snapshot.take(step, model, parts, metrics or {}, random=self._random)
+        if self._group is None:
+            taken = snapshot.take(step, model, parts, metrics or {}, random=self._random)
+        else:
+            taken = together.take_share(self._group, step, model, parts, metrics or {}, random=self._random)
         if self._asynchronous:
             taken = taken.on(self._staging.copied(taken.arrays))
             self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
@@ -208,19 +225,16 @@ class Checkpoints:
         found = folders.checkpoints(self.folder)
         if step is not None:
             found = {step: self.path(step)}
+        if self._group is not None:
+            found = self._group.told(found)
         damaged: dict[int, str] = {}
         for number, path in reversed(found.items()):
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("error", StaleIndexWarning)
-                    archive = Archive(path)
-                with archive:
-                    self._note(number, archive)
-                    self.restored = restoring.put(archive.reader, model, parts, random=self._random)
-            except (FormatError, IntegrityError, UnsafeFileError, StaleIndexWarning) as error:
-                damaged[number] = str(error)
+            if (problem := self._put(number, path, model, parts)) is not None:
+                damaged[number] = problem
                 continue
             self._whole = number
+            if self._shards is not None and path.is_dir():
+                self._shards.read(path)
             self._damaged = {*damaged}
             if damaged:
                 words = "\n".join(["damaged checkpoints were passed over:", *damaged.values()])
@@ -234,6 +248,29 @@ class Checkpoints:
                 hint="what was given to restore() may hold parts of them: make it anew before training",
             )
         return None
+
+    def _put(self, number: int, path: Path, model: Any, parts: Mapping[str, Any]) -> str | None:
+        """Put one checkpoint into the objects; what is damaged in it, for any of the processes, or None."""
+        problem: str | None = None
+        failed: Exception | None = None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", StaleIndexWarning)
+                archive = Archive(path)
+            with archive:
+                self._note(number, archive)
+                self.restored = restoring.put(archive.reader, model, parts, random=self._random, group=self._group)
+        except (FormatError, IntegrityError, UnsafeFileError, StaleIndexWarning) as error:
+            problem = str(error)
+        except Exception as error:
+            failed = error
+        if self._group is not None:
+            several = self._group.gathered((problem, failed))
+            problem = problem or next((words for words, _ in several if words is not None), None)
+            failed = failed or next((error for _, error in several if error is not None), None)
+        if failed is not None:
+            raise failed
+        return problem
 
     def steps(self) -> list[int]:
         """The steps of all checkpoints, the first one first; whether they are whole is not looked at."""
@@ -304,19 +341,32 @@ class Checkpoints:
 
     def _begin(self) -> None:
         """Take the right to write in the folder, and remove what a killed run has left there."""
-        if self._writer is None:
+        if self._writer is None and (self._group is None or self._group.rank == 0):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._writer = folders.Writer(self.folder)
             folders.clean(self.folder)
 
     def _write(self, taken: Snapshot) -> Path:
-        path = self.folder / folders.file_name(taken.step)
-        taken.write(path, durable=self._durable)
-        self._whole = taken.step
-        self._metrics[taken.step] = taken.metrics
-        self._damaged.discard(taken.step)
-        self._tidy()
+        if self._group is not None:
+            path = self.folder / folders.folder_name(taken.step)
+            together.write(
+                self._group, path, taken, durable=self._durable, finished=lambda: self._finished(taken.step, taken)
+            )
+            return path
+        if self._shards is None:
+            path = self.folder / folders.file_name(taken.step)
+            taken.write(path, durable=self._durable)
+        else:
+            path = self.folder / folders.folder_name(taken.step)
+            self._shards.write(path, taken, durable=self._durable)
+        self._finished(taken.step, taken)
         return path
+
+    def _finished(self, step: int, taken: Snapshot) -> None:
+        self._whole = step
+        self._metrics[step] = taken.metrics
+        self._damaged.discard(step)
+        self._tidy()
 
     def _tidy(self) -> None:
         """Remove what need not stay, the new checkpoint being in its place."""

@@ -15,6 +15,7 @@ from modelarchive.archive.training import Training, training_of
 from modelarchive.checkpoints import randomness, states
 from modelarchive.checkpoints.networks import network_of
 from modelarchive.errors import UnsupportedDataError
+from modelarchive.store.contents import Piece
 from modelarchive.store.deferred import Deferred
 
 #: What a checkpoint says of itself, and what random functions go on from.
@@ -36,7 +37,10 @@ class Snapshot:
         kinds: Path of a block -> its kind.
         training: All else.
         metrics: Name -> number.
+        data: All else as it was taken.
         texts: HDF5 path -> encoded text of an architecture.
+        pieces: Name of an array that is a part of a distributed tensor -> which part.
+        order: The names of all parameters of the network.
     """
 
     step: int
@@ -44,7 +48,10 @@ class Snapshot:
     kinds: dict[str, str]
     training: Training
     metrics: dict[str, float] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
     texts: dict[str, Any] = field(default_factory=dict)
+    pieces: dict[str, Piece] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
 
     @property
     def arrays(self) -> Arrays:
@@ -70,7 +77,13 @@ class Snapshot:
 
 
 def take(
-    step: int, model: Any, parts: Mapping[str, Any], metrics: Mapping[str, Any], *, random: bool = True
+    step: int,
+    model: Any,
+    parts: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    *,
+    random: bool = True,
+    called: states.Names | None = None,
 ) -> Snapshot:
     """Take what a run's objects hold at a step, on their own memory.
 
@@ -80,6 +93,7 @@ def take(
         parts: Name -> optimizer, object with a ``state_dict``, or structure of such and of plain values.
         metrics: Name -> number.
         random: Take random states, too.
+        called: What parameters are called, where `model` and `parts` do not tell.
 
     Raises:
         UnsupportedDataError: Something cannot be stored; lists all of it with its place.
@@ -87,7 +101,7 @@ def take(
     reserved = [(name, "is a name that checkpoints use themselves") for name in parts if name in RESERVED]
     if reserved:
         raise UnsupportedDataError(reserved, hint="nothing was written")
-    called = states.parameter_names(model, parts)
+    called = states.parameter_names(model, parts) if called is None else called
     numbers = _numbers(metrics)
     data: dict[str, Any] = {RECORD: {"step": step, "metrics": numbers}}
     if random:
@@ -104,7 +118,7 @@ def take(
             data[MODEL] = beside
     data |= {name: states.taken(value, called) for name, value in parts.items()}
     data[RECORD] |= _kinds_of_arrays({name: data[name] for name in (*parts, MODEL) if name in data})
-    return Snapshot(step, parameters, kinds, training_of(data), numbers)
+    return Snapshot(step, parameters, kinds, training_of(data), numbers, data)
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

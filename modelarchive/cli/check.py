@@ -33,7 +33,9 @@ def verify(chosen: argparse.Namespace) -> int:
         raise WrongUseError("--signature is for one FILE and a --key")
     records = []
     worst = DONE
-    for path in chosen.files:
+    from modelarchive.cli.runs import checkpoints_in
+
+    for path in (each for file in chosen.files for each in list(checkpoints_in(file).values()) or [file]):
         code, record = _verify_one(path, chosen)
         records.append(record)
         worst = max(worst, code)

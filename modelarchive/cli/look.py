@@ -39,8 +39,11 @@ def add(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """``modelarchive show``."""
+    from modelarchive.cli import runs
     from modelarchive.models.content import opened
 
+    if found := runs.checkpoints_in(chosen.file):
+        return runs.show(chosen.file, found, as_json=chosen.json)
     with opened(chosen.file) as content:
         if chosen.json:
             output.as_json(_record(content, with_stats=chosen.stats))
@@ -80,6 +83,10 @@ def _facts(content: Content, network: Network) -> Iterator[tuple[str, list[str]]
         yield "compressed", [f"{count}, {output.size(before)} -> {output.size(after)}"]
     if archive is not None:
         yield "written by", [archive.reader.contents.generator or "unknown"]
+        from modelarchive.cli.runs import training_lines
+
+        if beside := list(training_lines(archive)):
+            yield "training", beside
     else:
         yield "digests", ["none: nothing tells whether it is as it was written"]
     yield from _model(content, network)

@@ -147,6 +147,15 @@ def config_inside(members: Collection[str]) -> bool:
     return "config.json" in members and any(name.startswith("model.weights.") for name in members)
 
 
+def shards_of_archive(folder: Path) -> bool:
+    """An archive in several files: its index says so."""
+    try:
+        with (folder / "model.safetensors.index.json").open("rb") as file:
+            return b'"modelarchive"' in file.read(4096)
+    except OSError:
+        return False
+
+
 def weights_inside(folder: Path) -> bool:
     """Hugging Face's: a config.json, or parameters as such folders hold them."""
     if (folder / "config.json").exists():

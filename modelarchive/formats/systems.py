@@ -122,6 +122,7 @@ SYSTEMS: Final = {
             reads="everything",
             writes="everything",
             signs=(signs.archive,),
+            folder=signs.shards_of_archive,
         ),
         System(
             "safetensors",

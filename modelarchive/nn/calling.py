@@ -14,6 +14,7 @@ from modelarchive import tensors
 from modelarchive.errors import ModelArchiveError, counted
 from modelarchive.nn.axes import described
 from modelarchive.nn.signature import Called, input_names, positional
+from modelarchive.ops.threads import has_team, team
 
 #: Attribute under which a built network keeps the inputs that its architecture declares, or what finds them.
 DECLARED: Final = "_declared_inputs"
@@ -31,7 +32,11 @@ def run(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
             inputs = [_as_numpy(x) for x in inputs]
         if named:
             named = {name: _as_numpy(x) for name, x in named.items()}
-        result = block.execute(*inputs, **named)
+        if has_team():
+            result = block.execute(*inputs, **named)
+        else:
+            with team():
+                result = block.execute(*inputs, **named)
     except Exception as error:
         _locate(error, block, inputs, named)
         raise

@@ -33,6 +33,15 @@ class Entry(NamedTuple):
     digest: str | None
 
 
+class Piece(NamedTuple):
+    """What part of a whole array an entry is, whose other parts are in other files."""
+
+    #: Where it begins, along each axis.
+    offsets: tuple[int, ...]
+    #: The shape of the whole.
+    shape: tuple[int, ...]
+
+
 class Text(NamedTuple):
     """A fixed-length string, or an array of them, in the file: UTF-8, or bytes (``S<n>``)."""
 
@@ -102,6 +111,8 @@ class Contents:
     members: dict[str, str] | None = None
     #: Every name, aliases included, in the model's own order.
     order: list[str] = field(default_factory=list)
+    #: Name of an array that is a part of a whole -> which part.
+    pieces: dict[str, Piece] = field(default_factory=dict)
     #: HDF5 path of a block's group -> its kind. An index says it where no architecture does.
     kinds: dict[str, str] = field(default_factory=dict)
     #: HDF5 paths of objects that are no part of an archive; only the guard fills it.

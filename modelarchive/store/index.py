@@ -16,7 +16,7 @@ from typing import Any, Final
 from modelarchive import dtypes, names
 from modelarchive.errors import FormatError, UnsupportedVersionError
 from modelarchive.formats import content
-from modelarchive.store import chunks, header
+from modelarchive.store import chunks, header, pieces
 from modelarchive.store.contents import CONTAINERS, LITERALS, TRAINING, Contents, Text, is_position
 from modelarchive.store.digest import HEX_LENGTH, digest, digest_pieces
 from modelarchive.store.header import HDF5_ENTRY, MAX_RANK
@@ -36,6 +36,8 @@ _PARAMETER_NAMES: Final = re.compile(rf"(?:{_PARAMETER_NAME.pattern}\n)*")
 #: Codes of texts.
 TEXT_DTYPE: Final = re.compile(r"text|string|U\d{1,9}|S\d{1,9}|" + "|".join(LITERALS))
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+#: How a record begins, inside of the JSON string that holds it.
+_OWN_DIGEST: Final = re.compile(rb'\{\\"index_digest\\":\\"([0-9a-f]{64})')
 #: How the members of a dict of arrays are written, none deeper; what stands between two; how they end.
 _FLAT_DICT: Final = ',"members":[["","dict"],["'
 _NEXT_ARRAY: Final = '","array"],["'
@@ -112,13 +114,25 @@ def render(contents: Contents) -> bytes:
         own["members"] = list(contents.members.items())
     elif contents.order != [name for name in contents.arrays if not name.startswith(TRAINING)]:
         own["order"] = contents.order
+    if contents.pieces:
+        own["pieces"] = pieces.record(contents)
     if contents.training is not None:
         own["training"] = list(contents.training.items())
-    # What training goes on from is no parameter.
-    counted = (entry for name, entry in contents.arrays.items() if not name.startswith(TRAINING))
-    total = str(sum(math.prod(entry.shape) for entry in counted))
-    metadata = _compact({"format": "pt", "modelarchive": _compact(own), "total_parameters": total})
+    about = {"format": "pt", "modelarchive": _compact(own)}
+    if contents.pieces:
+        about["DCP_SHARDING_INFO"] = _compact(pieces.sharding(contents, dense))
+    else:
+        # What training goes on from is no parameter.
+        counted = (entry for name, entry in contents.arrays.items() if not name.startswith(TRAINING))
+        about["total_parameters"] = str(sum(math.prod(entry.shape) for entry in counted))
+    metadata = _compact(about)
     return ('{"__metadata__":' + metadata + "," + ",".join(lines) + "}").encode()
+
+
+def digest_in(head: bytes) -> str:
+    """The digest of itself that a written index carries."""
+    found = _OWN_DIGEST.search(head)
+    return "" if found is None else found[1].decode()
 
 
 def framed(contents: Contents) -> bytes:
@@ -206,6 +220,7 @@ def parse(raw: bytes, *, file_size: int) -> Contents:
     contents.arrays |= compressed
     contents.texts = _texts(own, contents)
     contents.aliases = _aliases(own, contents)
+    contents.pieces = pieces.parse(own, contents)
     contents.kinds = mapping(own, "kinds")
     if not all(type(kind) is str for kind in contents.kinds.values()):
         fail("a kind is no string")

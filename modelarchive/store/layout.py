@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from modelarchive.store import index
-from modelarchive.store.contents import Contents
+from modelarchive.store.contents import Contents, Piece
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.text import EncodedText
 
@@ -37,6 +37,7 @@ class Layout:
         order: Every name, aliases included, in the model's own order.
         kinds: HDF5 path of a block's group -> its kind.
         stream: Gives the arrays, in any order and also in parts; `arrays` then only announces them.
+        pieces: Name of an array that is a part of a whole -> which part.
         compressed: Names of arrays to compress; those of them that shrink are.
     """
 
@@ -50,6 +51,7 @@ class Layout:
     order: list[str] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
     stream: Iterable[tuple[str, np.ndarray]] | None = None
+    pieces: dict[str, Piece] = field(default_factory=dict)
     compressed: frozenset[str] = frozenset()
 
 

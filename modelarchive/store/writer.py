@@ -38,7 +38,7 @@ def write(
     *,
     durable: bool = True,
     progress: Callable[[int], None] | None = None,
-) -> None:
+) -> Contents:
     """Write an archive in place of whatever is at `path`: the old file or the new one, never a mixture.
 
     Args:
@@ -46,6 +46,9 @@ def write(
         layout: What to write. The same layout gives the same bytes.
         durable: Ask the system to put the file and its name on the disk before returning (fsync).
         progress: Called with the number of array bytes written since the last call.
+
+    Returns:
+        What the file holds, with all digests.
 
     Raises:
         OSError: The folder is missing or read-only, the disk is full. The old file is as it was.
@@ -60,6 +63,7 @@ def write(
         _write_dense(temporary, contents, layout, progress)
         _append_chunks(temporary, contents, layout, made, progress)
         _write_head(temporary, contents, metadata)
+    return contents
 
 
 def _contents(layout: Layout, made: _Made) -> Contents:
@@ -83,6 +87,7 @@ def _contents(layout: Layout, made: _Made) -> Contents:
         },
         members=layout.members,
         training=layout.training,
+        pieces=layout.pieces,
         order=layout.order,
         metadata_digest=_NO_DIGEST,
     )
@@ -176,4 +181,6 @@ def _write_head(path: Path, contents: Contents, metadata: Metadata) -> None:
         file.seek(begin)
         file.write(rendered)
         file.seek(0)
-        file.write(index.framed(contents))
+        head = index.framed(contents)
+        file.write(head)
+    contents.index_digest = index.digest_in(head)

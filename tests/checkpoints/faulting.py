@@ -35,6 +35,7 @@ def _save(folder: Path, **options: Any) -> None:
 SAVES: dict[str, Callable[[Path], None]] = {
     "in place": lambda folder: _save(folder, asynchronous=False),
     "behind": lambda folder: _save(folder),
+    "incremental": lambda folder: _save(folder, incremental=True, asynchronous=False),
     "with removal": lambda folder: _save(folder, keep=1, best=("loss", "max"), asynchronous=False),
 }
 

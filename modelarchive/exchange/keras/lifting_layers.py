@@ -10,8 +10,10 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.config import numbers
+from modelarchive.exchange.keras.drawing import Mask
 from modelarchive.exchange.keras.lifting_activations import activation_of, added, behind
 from modelarchive.exchange.keras.lifting_context import Context
+from modelarchive.exchange.keras.lifting_masks import large_negative, mask_of, unequal_to
 from modelarchive.exchange.keras.weights import Fields
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
@@ -87,8 +89,7 @@ def embedding(context: Context) -> Ref:
     }
     ref = context.block("Embedding", fields, x)[0]
     if config.flag("mask_zero", default=False):
-        context.builder.set_mask(ref, context.layer.name)
-        context.note("mask_zero makes a mask, which changes nothing where no layer takes it, and is left out")
+        context.builder.set_mask(ref, Mask(context.layer.name, lambda: unequal_to(context, x, 0)))
     return ref
 
 
@@ -272,9 +273,16 @@ def _slopes(arrays: Arrays) -> Fields:
 def softmax(context: Context) -> Ref:
     """Softmax along an axis, or along several together."""
     axes = context.config.axes("axis", -1) or []
-    if context.argument("mask", 1) is not None:
-        raise Refusal("takes a mask, which is not supported")
-    x = context.x
+    x, mask = context.x, mask_of(context, place=1)
+    if mask is not None:
+        if context.rank(mask) > context.rank(x):
+            raise Refusal(f"takes a mask of {context.rank(mask)} axes for a tensor of {context.rank(x)}")
+        x = context.op("where", mask, x, context.constant(large_negative(context.dtype(x))), role="kept")
+        return context.op("where", mask, _softmax(context, x, axes), context.constant(0.0))
+    return _softmax(context, x, axes)
+
+
+def _softmax(context: Context, x: Ref, axes: list[int]) -> Ref:
     if len(axes) == 1:
         return context.plain("Softmax", x, axis=axes[0])
     high = context.op("max", x, axis=axes, keepdims=True)
@@ -300,13 +308,13 @@ def identity(context: Context) -> Ref:
 
 def masking(context: Context) -> Ref:
     """Masking: steps that hold nothing but the value become zeros."""
-    x = context.x
-    same_ = context.op(
-        "cast", context.op("equal", x, context.constant(context.config.number("mask_value", 0.0))), dtype="float32"
-    )
+    x, value = context.x, _plain(context.config.value("mask_value", 0.0))
+    if not isinstance(value, int | float):
+        raise Refusal(f"mask_value = {short(value)} is not supported, only a number")
+    same_ = context.op("cast", context.op("equal", x, context.constant(value)), dtype="float32")
     all_ = context.op("min", same_, axis=[-1], keepdims=True)
     ref = context.op("multiply", x, context.op("subtract", context.constant(1.0), all_))
-    context.builder.set_mask(ref, context.layer.name)
+    context.builder.set_mask(ref, Mask(context.layer.name, lambda: unequal_to(context, x, value, over=-1)))
     return ref
 
 

@@ -43,11 +43,6 @@ def names_of(model: Any) -> dict[int, str]:
     return found
 
 
-def frozen(model: Any) -> set[str]:
-    """The names of what training does not change."""
-    return {name for name, parameter in parameters_of(model).items() if not parameter.trainable}
-
-
 def beside(model: Any) -> dict[str, Any]:
     """The variables that are no weights, as the seeds of dropout are, in the model's order."""
     found = [tensors.asarray(each).copy() for each in _others(model)]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 from modelarchive.exchange.drawing import Ref
-from modelarchive.exchange.onnx.lifting_context import Context, Lift
+from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 
 LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 
 
-def _spatial(context: Context) -> int:
+def spatial(context: Context) -> int:
+    """How many axes of space the input has."""
     rank = context.rank(0) - 2
     if rank not in LAYOUTS:
         raise Refusal(f"{context.node.op} over {rank} axes is not supported")
@@ -64,7 +65,7 @@ def _weight(context: Context, rank: int) -> Any:
 
 
 def _convolution(context: Context) -> Ref:
-    rank = _spatial(context)
+    rank = spatial(context)
     if not context.is_constant(1):
         return _computed(context, rank)
     weight, kernel = _weight(context, rank)
@@ -122,7 +123,7 @@ def _grid_sample(context: Context) -> Ref:
 
 
 def _transposed(context: Context) -> Ref:
-    rank = _spatial(context)
+    rank = spatial(context)
     weight, kernel = _weight(context, rank)
     strides, dilation = each_axis(context, "strides", 1, rank), each_axis(context, "dilations", 1, rank)
     groups, extra = context.node.integer("group", 1), each_axis(context, "output_padding", 0, rank)
@@ -165,57 +166,10 @@ def _transposed(context: Context) -> Ref:
     return context.block(config, context.ref(0), weight=weight, **bias)
 
 
-def _pooling(context: Context) -> Ref:
-    rank, node = _spatial(context), context.node
-    average = node.op == "AveragePool"
-    kernel, strides = list(node.integers("kernel_shape")), each_axis(context, "strides", 1, rank)
-    dilation, ceil = each_axis(context, "dilations", 1, rank), node.flag("ceil_mode", default=False)
-    include = node.flag("count_include_pad", default=False) if average else False
-    node.integer("storage_order", 0)
-    padding = padding_of(context, kernel, strides, dilation)
-    dtype = context.dtype(0)
-    if len(kernel) != rank or dilation != [1] * rank or (average and dtype[0] in "iu"):
-        raise Refusal(f"{node.op} of {dtype} with dilations {dilation} is not supported")
-    if context.used(1):
-        raise Refusal("the places of the largest elements, as a second result, are not supported")
-    config: dict[str, Any] = {
-        "kind": f"{'Avg' if average else 'Max'}Pool{rank}D",
-        "pool_size": kernel,
-        "strides": strides,
-        "padding": padding,
-        "layout": LAYOUTS[rank],
-        "ceil_mode": ceil,
-    }
-    ref = context.ref(0)
-    if any(max(pair) >= size for pair, size in zip(padding, kernel, strict=True)):
-        raise Refusal(f"padding {padding} that fills windows of {kernel} is not supported")
-    if average:
-        config["count_include_pad"] = include
-    return context.block(config, ref)
-
-
-def _global(style: str) -> Lift:
-    def lift(context: Context) -> Ref:
-        rank = context.rank(0) - 2
-        if context.dtype(0)[0] in "iu" and style == "Avg":
-            raise Refusal(f"{context.node.op} of {context.dtype(0)} is not supported")
-        if rank in LAYOUTS:
-            return context.block({"kind": f"Global{style}Pool{rank}D", "layout": LAYOUTS[rank]}, context.ref(0))
-        return context.op(
-            "mean" if style == "Avg" else "max", context.ref(0), axis=list(range(2, rank + 2)), keepdims=True
-        )
-
-    return lift
-
-
 WINDOWS: Final[list[Lifting]] = [
     Lifting("Conv", "Conv1D, Conv2D, Conv3D, conv", _convolution),
     Lifting("GridSample", "grid_sample", _grid_sample),
     Lifting(
         "ConvTranspose", "Conv1DTranspose, Conv2DTranspose, Conv3DTranspose", _transposed, "weight and bias stored"
     ),
-    Lifting("MaxPool", "MaxPool1D, MaxPool2D, MaxPool3D", _pooling, "no dilations, and not the places of the elements"),
-    Lifting("AveragePool", "AvgPool1D, AvgPool2D, AvgPool3D", _pooling, "no dilations"),
-    Lifting("GlobalMaxPool", "GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D", _global("Max")),
-    Lifting("GlobalAveragePool", "GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D", _global("Avg")),
 ]

@@ -265,7 +265,8 @@ def _reason(error: Exception) -> str:
         "data-dependent" in str(error)
     ):
         return f"what it does depends on the values of an array{_line_of(error)}"
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in plain.strip().splitlines() if line.strip()]
     text = " ".join(lines[:2])
     return f"torch.export cannot follow it: {type(error).__name__}{': ' if text else ''}{text[:400]}"
 

@@ -14,6 +14,7 @@ from torch.fx import Node
 from modelarchive import names as naming
 from modelarchive import nn
 from modelarchive.errors import ModelArchiveError, SpecError
+from modelarchive.exchange.torch.adopting import Adopted
 from modelarchive.exchange.torch.capturing import Place
 from modelarchive.exchange.torch.counting import counted_from, has_array
 from modelarchive.exchange.torch.frames import Frame, is_array
@@ -334,6 +335,8 @@ def _declared(module: torch.nn.Module) -> nn.Layer | None:
 
 
 def _arguments(module: torch.nn.Module) -> list[str]:
+    if isinstance(module, Adopted):
+        return module.names
     try:
         found = inspect.signature(module.forward).parameters.values()
     except (TypeError, ValueError):

@@ -70,8 +70,16 @@ def _sign(context: Context, x: Any) -> Any:
     return ops.subtract(cast(ops.greater(x, zero), x.dtype), cast(ops.less(x, zero), x.dtype))
 
 
+def _is_number(value: Any, number: float) -> bool:
+    return isinstance(value, float) and value == number
+
+
 def _clamp(context: Context, x: Any, *, min: Any = None, max: Any = None) -> Any:
     x = cast(x, context.dtype)
+    min = None if _is_number(min, -math.inf) else min
+    max = None if _is_number(max, math.inf) else max
+    if min is None and max is None:
+        return x
     if not any(is_array(bound) or isinstance(bound, Dim) for bound in (min, max)):
         low, high = (None if bound is None else context.number(bound) for bound in (min, max))
         return ops.clip(x, low=low, high=high)

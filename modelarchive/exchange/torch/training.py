@@ -10,6 +10,7 @@ import torch
 
 from modelarchive import tensors
 from modelarchive.errors import ParameterError
+from modelarchive.exchange.torch.sharing import own_part
 from modelarchive.exchange.torch.wrapping import placed_tensors, refuse_shards, walk
 
 #: Tensor, by ``id`` -> what a parameter is called.
@@ -35,22 +36,18 @@ def names_of(module: torch.nn.Module) -> dict[int, str]:
 
 
 def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and persistent buffers by name, those of wrappers not among them.
+    """Parameters and persistent buffers by name, those of wrappers not among them; of distributed ones its part.
 
     Raises:
         ConversionError: Parameters are shards of FullyShardedDataParallel.
     """
     refuse_shards(module)
+    return {name: own_part(tensor) for name, tensor in whole_tensors_of(module).items()}
+
+
+def whole_tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The same with distributed tensors as they are."""
     return {name: tensor for name, _, _, tensor in placed_tensors(module)}
-
-
-def frozen(module: torch.nn.Module) -> set[str]:
-    """The names of what training does not change: parameters without gradients."""
-    return {
-        name
-        for name, _, _, tensor in placed_tensors(module)
-        if isinstance(tensor, torch.nn.Parameter) and not tensor.requires_grad
-    }
 
 
 def beside(module: torch.nn.Module) -> dict[str, Any]:

@@ -262,12 +262,13 @@ def test_settings_that_are_not_supported_are_refused(
         exchange.read(path)
 
 
-def test_a_mask_that_a_layer_takes_is_refused(tmp_path: Path) -> None:
+def test_a_mask_changes_what_a_layer_gives_that_takes_it(tmp_path: Path) -> None:
     def mask(config: dict[str, Any]) -> None:
         _layer(config, 1)["config"]["mask_zero"] = True
 
-    with pytest.raises(ConversionError, match="takes the mask that 'embedding' makes"):
-        exchange.read(changed(tmp_path, "new-text.keras", mask))
+    network = exchange.read(changed(tmp_path, "new-text.keras", mask)).build()
+    found = network(np.array([[3, 5, 0, 0, 0], [0, 3, 0, 5, 0]], "int32"))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
 
 
 def test_functions_of_tensorflow_are_read_by_a_table_of_names(tmp_path: Path) -> None:

@@ -1,0 +1,161 @@
+"""Checkpoints that share what did not change: folders of shards, whose files the next one takes over by a link."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from modelarchive.archive.sharding import write_shard
+from modelarchive.checkpoints.snapshot import Snapshot
+from modelarchive.errors import ModelArchiveError
+from modelarchive.store.contents import TRAINING, Contents, Entry
+from modelarchive.store.deferred import Deferred
+from modelarchive.store.digest import digest_pieces
+from modelarchive.store.fill import THREADS, pieces_of
+from modelarchive.store.replace import sync_folder
+from modelarchive.store.sharded import ShardedReader
+from modelarchive.store.shards import put_in_place, write_index
+
+#: Files that the arrays of a first checkpoint are divided into at most.
+MOST_SHARDS: Final = 32
+_VALUES: Final = "values"
+
+
+class Shards:
+    """What the last checkpoint of a run lies in, and what of it the next one can take over.
+
+    Attributes:
+        path: The last checkpoint; None: there is none.
+        files: File name -> what it holds.
+    """
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+        self.files: dict[str, Contents] = {}
+
+    def read(self, path: Path) -> None:
+        """Know the shards of a checkpoint that is there; one that cannot be read is as none."""
+        self.path, self.files = None, {}
+        with contextlib.suppress(ModelArchiveError, OSError):
+            reader = ShardedReader(path)
+            reader.source.close()
+            self.path, self.files = path, {name: each.contents for name, each in reader.shards.items()}
+
+    def write(self, path: Path, taken: Snapshot, *, durable: bool = True) -> None:
+        """Write a checkpoint; files whose arrays are all as they were are linked.
+
+        Args:
+            path: The folder to be.
+            taken: What it shall hold.
+            durable: Have the system put it on the disk before it takes its place.
+        """
+        arrays = taken.arrays
+        found = _entries(arrays)
+        temporary = path.with_name(f".{path.name}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            files = self._take_over(temporary, found)
+            for group in self._groups(arrays, found, kept=files):
+                files |= _write(temporary, taken, group, with_texts=False, durable=durable)
+            files |= _write(temporary, taken, [], with_texts=True, durable=durable)
+            write_index(temporary, files, list(taken.parameters), durable=durable)
+            put_in_place(temporary, path, durable=durable)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        self.path, self.files = path, files
+
+    def _take_over(self, temporary: Path, found: Mapping[str, Entry]) -> dict[str, Contents]:
+        """Link the files of the last checkpoint that hold nothing but what is as it was."""
+        kept: dict[str, Contents] = {}
+        for name, contents in self.files.items():
+            if self.path is None or contents.texts or not contents.arrays:
+                continue
+            if all(array in found and _same(found[array], entry) for array, entry in contents.arrays.items()):
+                try:
+                    _link(self.path / name, temporary / name)
+                except OSError:
+                    continue  # it was removed meanwhile, or is of another system: it is written anew
+                kept[name] = contents
+        return kept
+
+    def _groups(
+        self, arrays: Mapping[str, np.ndarray | Deferred], found: Mapping[str, Entry], *, kept: Mapping[str, Contents]
+    ) -> list[list[str]]:
+        """What is to be written, and what of it goes into one file."""
+        there = {name for contents in kept.values() for name in contents.arrays}
+        before = {name: entry for contents in self.files.values() for name, entry in contents.arrays.items()}
+        groups: dict[tuple[bool, str], list[str]] = {}
+        for name in arrays:
+            if name not in there:
+                stays = name in before and _same(found[name], before[name])
+                # Of a first checkpoint nobody knows what will change; blocks do as a whole, mostly.
+                key = (stays, "" if before else _block(name))
+                groups.setdefault(key, []).append(name)
+        several = list(groups.values())
+        while len(several) > MOST_SHARDS:
+            several = [[*itertools.chain(*several[at : at + 2])] for at in range(0, len(several), 2)]
+        return several
+
+
+def _block(name: str) -> str:
+    """The outermost block that an array belongs to, an optimizer's state to that of its parameter."""
+    part, _, path = name.removeprefix(TRAINING).partition("/state/")
+    if name.startswith(TRAINING):
+        return f"{part}/{path.partition('.')[0]}"
+    return name.partition(".")[0]
+
+
+def _entries(arrays: Mapping[str, np.ndarray | Deferred]) -> dict[str, Entry]:
+    """Name -> dtype, shape and digest of each array."""
+
+    def entry(array: np.ndarray | Deferred) -> Entry:
+        return Entry(array.dtype.name, array.shape, None, array.nbytes, digest_pieces(pieces_of(array)))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(zip(arrays, pool.map(entry, arrays.values()), strict=True))
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    return (one.dtype, tuple(one.shape), one.digest) == (other.dtype, tuple(other.shape), other.digest)
+
+
+def _write(
+    folder: Path, taken: Snapshot, names: Iterable[str], *, with_texts: bool, durable: bool
+) -> dict[str, Contents]:
+    """Write one shard; its name comes from its content, so that no two files of a run have one name."""
+    made = folder / f"{_VALUES if with_texts else 'model'}.new"
+    contents = write_shard(
+        made,
+        taken.parameters,
+        taken.training,
+        {*names},
+        with_texts=with_texts,
+        kinds=taken.kinds,
+        texts=taken.texts,
+        durable=durable,
+    )
+    name = f"{_VALUES if with_texts else 'model'}-{contents.index_digest[:16]}.safetensors"
+    made.rename(folder / name)
+    return {name: contents}
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)  # a file system without hard links
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+        sync_folder(target.parent)

@@ -1,0 +1,282 @@
+"""A checkpoint of several processes: each writes its parts, one makes them a checkpoint, all hear what came of it."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive import dtypes, names
+from modelarchive.archive.sharding import write_shard
+from modelarchive.archive.training import Training, training_of
+from modelarchive.checkpoints import states
+from modelarchive.checkpoints.networks import framework_of
+from modelarchive.checkpoints.snapshot import Snapshot, take
+from modelarchive.errors import CheckpointError
+from modelarchive.store.contents import TRAINING, Contents, Piece
+from modelarchive.store.deferred import Deferred
+from modelarchive.store.reader import Reader
+from modelarchive.store.sharded import ShardedReader
+from modelarchive.store.shards import put_in_place, write_index
+
+#: Where lies what each process has of its own, but for the first one.
+RANKS: Final = "ranks"
+
+
+def sharing() -> Any:
+    """PyTorch's part in it."""
+    return importlib.import_module("modelarchive.exchange.torch.sharing")
+
+
+def take_share(
+    group: Any, step: int, model: Any, parts: Mapping[str, Any], metrics: Mapping[str, Any], *, random: bool = True
+) -> Snapshot:
+    """The same of a run of several processes: what this one saves of it.
+
+    The model, optimizers and further networks are all processes' together; everything else is each one's own.
+    """
+    distributed = sharing()
+    whole = {name: value for name, value in parts.items() if framework_of(value) is not None}
+    own = {name: value for name, value in parts.items() if name not in whole}
+    called = states.parameter_names(model, parts)
+    taken_whole = {name: states.taken(value, called) for name, value in whole.items()}
+    local = {
+        f"{TRAINING}{names.encode_key(name)}/{path}": distributed.local(tensor)
+        for name, state in taken_whole.items()
+        for path, tensor in distributed.distributed(state)
+    }
+    room = framework_of(model)
+    if room is not None and hasattr(room, "whole_tensors_of"):
+        tensors_of = room.whole_tensors_of(model)
+        local |= {name: found for name, each in tensors_of.items() if (found := distributed.local(each)) is not None}
+    if group.rank == 0:
+        taken = take(step, model, own | distributed.localised(taken_whole), metrics, random=random)
+    else:
+        mine = take(step, None, own, metrics, random=random, called=called).data
+        shared = take(step, model, distributed.localised(taken_whole), metrics, random=False)
+        data = {**{name: shared.data[name] for name in whole}, RANKS: {str(group.rank): mine}}
+        taken = replace(shared, training=training_of(data))
+    owned = {name for name in taken.arrays if (local[name].is_own if name in local else group.rank == 0)}
+    owned |= {name for name in taken.arrays if name.startswith(f"{TRAINING}{RANKS}/")}
+    return replace(
+        taken,
+        parameters={name: array for name, array in taken.parameters.items() if name in owned},
+        training=own_share(taken.training, owned, group.rank),
+        pieces={name: each.piece for name, each in local.items() if name in owned and each.piece is not None},
+        order=tuple(taken.parameters),
+    )
+
+
+def own_share(training: Training, owned: set[str], rank: int) -> Training:
+    """What one process writes of a training structure that all of them have taken: the first one all that is shared."""
+    if rank == 0:
+        arrays = {name: array for name, array in training.arrays.items() if name in owned}
+        return training._replace(arrays=arrays, members=_without(training.members, training.arrays.keys() - owned))
+    inside = f"{RANKS}/{rank}"
+    paths = {path for path in training.members if path == inside or path.startswith(f"{inside}/")}
+    paths |= {name.removeprefix(TRAINING) for name in owned if name.startswith(TRAINING)}
+    above = {""}
+    for path in paths:
+        while path := path.rpartition("/")[0]:
+            above.add(path)
+    members = {path: kind for path, kind in training.members.items() if path in paths or path in above}
+    known = {TRAINING + path for path in members}
+    return Training(
+        members,
+        {name: array for name, array in training.arrays.items() if name in known},
+        {alias: name for alias, name in training.aliases.items() if alias in known and name in known},
+        {path: text for path, text in training.texts.items() if path[1:] in known},
+    )
+
+
+def _without(members: Mapping[str, str], gone: set[str]) -> dict[str, str]:
+    return {path: kind for path, kind in members.items() if TRAINING + path not in gone}
+
+
+def write(group: Any, path: Path, taken: Snapshot, *, durable: bool, finished: Callable[[], None]) -> None:
+    """Write the checkpoint of all processes; each of them calls this.
+
+    Args:
+        group: The processes.
+        path: The folder to be.
+        taken: What this process holds, its own parts only.
+        durable: Have the system put it on the disk before it takes its place.
+        finished: Called by the first process once the checkpoint is in its place.
+
+    Raises:
+        CheckpointError: A process could not write its part; says which, and why. There is no checkpoint then.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+
+    def begin() -> None:
+        if group.rank == 0:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+
+    def part() -> str:
+        file = f"model-{group.rank + 1:05d}-of-{group.size:05d}.safetensors"
+        written: Contents = write_shard(
+            temporary / file,
+            taken.parameters,
+            taken.training,
+            {*taken.arrays},
+            with_texts=True,
+            kinds=taken.kinds if group.rank == 0 else {},
+            texts=taken.texts,
+            pieces={name: piece for name, piece in taken.pieces.items() if name in taken.arrays},
+            durable=durable,
+        )
+        return f"{file} {written.index_digest}"
+
+    def commit(files: list[str]) -> None:
+        if group.rank == 0:
+            readers = {file: Reader(temporary / file) for file in (each.partition(" ")[0] for each in files)}
+            for reader in readers.values():
+                reader.source.close()
+            contents = {file: reader.contents for file, reader in readers.items()}
+            write_index(temporary, contents, taken.order, durable=durable)
+            put_in_place(temporary, path, durable=durable)
+            finished()
+
+    _all(group, begin)
+    files = _all(group, part)
+    _all(group, lambda: commit(files))
+
+
+def _all(group: Any, act: Callable[[], Any]) -> list[Any]:
+    """Have each process do something; what each gave, or the failures of all.
+
+    Raises:
+        CheckpointError: Some failed.
+    """
+    found: tuple[Any, Exception | None]
+    try:
+        found = (act(), None)
+    except Exception as error:
+        found = (None, error)
+    several = group.gathered(found)
+    failed = [f"process {rank}: {error}" for rank, (_, error) in enumerate(several) if error is not None]
+    if failed:
+        raise CheckpointError("\n".join(["the checkpoint was not written:", *failed])) from found[1]
+    return [value for value, _ in several]
+
+
+class LocalReader:
+    """An open checkpoint as one process sees it: of distributed tensors its own part.
+
+    Args:
+        reader: The checkpoint.
+        likes: Name of an array in it -> the distributed tensor that is filled with it.
+        rank: The number of the process.
+    """
+
+    def __init__(self, reader: Any, likes: Mapping[str, Any], rank: int) -> None:
+        self._reader = reader
+        self.source = reader.source
+        self.boxes: dict[str, Piece] = {}
+        arrays = dict(reader.contents.arrays)
+        for name, like in likes.items():
+            part = sharing().local(like)
+            entry = arrays[name]
+            if part.piece is not None and tuple(part.piece.shape) == tuple(entry.shape):
+                shape = tuple(part.tensor.shape)
+                self.boxes[name] = part.piece
+                nbytes = int(np.prod(shape)) * dtypes.DENSE[entry.dtype].itemsize
+                arrays[name] = entry._replace(shape=shape, nbytes=nbytes)
+        self.contents = replace(reader.contents, arrays=arrays)
+
+    def load(self, wanted: Any, *, verify: bool, into: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The named arrays, or this process's parts of them."""
+        several = list(wanted)
+        plain = [name for name in several if name not in self.boxes]
+        found: dict[str, np.ndarray] = self._reader.load(plain, verify=verify, into=into)
+        for name in self.boxes.keys() & {*several}:
+            entry = self.contents.arrays[name]
+            target = into.get(name)
+            found[name] = np.empty(entry.shape, dtypes.numpy_dtype(entry.dtype)) if target is None else target
+            self._fill(found[name], name, verify=verify)
+        return {name: found[name] for name in several}
+
+    def _fill(self, target: np.ndarray, name: str, *, verify: bool) -> None:
+        begins = self.boxes[name].offsets
+        for part in self._reader.parts[name] if isinstance(self._reader, ShardedReader) else ():
+            if part.piece.offsets == begins and part.shape == target.shape and target.flags.c_contiguous:
+                part.reader.load([name], verify=verify, into={name: target})
+                return
+        for begin, shape, read in _stored(self._reader, name, verify=verify):
+            low = [max(one, two) for one, two in zip(begin, begins, strict=True)]
+            high = [min(one + n, two + m) for one, n, two, m in zip(begin, shape, begins, target.shape, strict=True)]
+            if all(one < two for one, two in zip(low, high, strict=True)):
+                there = tuple(slice(a - at, b - at) for a, b, at in zip(low, high, begin, strict=True))
+                here = tuple(slice(a - at, b - at) for a, b, at in zip(low, high, begins, strict=True))
+                target[here] = read()[there]
+
+    def deferred(self, name: str) -> Deferred:
+        """One array, of which only shape and dtype are asked for."""
+        entry = self.contents.entry(name)
+        return Deferred(tuple(entry.shape), dtypes.numpy_dtype(entry.dtype), lambda: self._reader.load([name])[name])
+
+    def text(self, hdf5_path: str) -> Any:
+        """A text."""
+        return self._reader.text(hdf5_path)
+
+    def damaged(self, progress: Any = None, *, only: Any = None) -> dict[str, tuple[str, str]]:
+        """Compare digests, as the checkpoint's reader does."""
+        found: dict[str, tuple[str, str]] = self._reader.damaged(progress, only=only)
+        return found
+
+
+def _stored(reader: Any, name: str, *, verify: bool) -> list[tuple[tuple[int, ...], tuple[int, ...], Any]]:
+    """(begin, shape, what reads it) of each stored part of an array."""
+    if isinstance(reader, ShardedReader):
+        return [
+            (part.piece.offsets, part.shape, lambda part=part: part.reader.load([name], verify=verify)[name])
+            for part in reader.parts[name]
+        ]
+    shape = tuple(reader.contents.arrays[name].shape)
+    return [((0,) * len(shape), shape, lambda: reader.load([name], verify=verify)[name])]
+
+
+def likes_of(
+    reader: Any, model: Any, parts: Mapping[str, Any], called: Mapping[int, str], taken: Any
+) -> dict[str, Any]:
+    """Name in a checkpoint -> the distributed tensor of this process that is filled with it.
+
+    Args:
+        reader: The open checkpoint.
+        model: The network, or None.
+        parts: Name -> object.
+        called: Tensor, by ``id`` -> the name of the parameter.
+        taken: Gives the state of an object.
+    """
+    contents = reader.contents
+    found: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+    for part, value in {"": model, **parts}.items():
+        room = framework_of(value)
+        if room is not None and room.is_module(value) and hasattr(room, "whole_tensors_of"):
+            for name, tensor in room.whole_tensors_of(value).items():
+                if hasattr(tensor, "full_tensor"):
+                    parameters.setdefault(called.get(id(tensor), name), tensor)
+                    if not part and name in contents.arrays:
+                        found[name] = tensor
+    for part, value in parts.items():
+        prefix = f"{TRAINING}{names.encode_key(part)}/"
+        if (room := framework_of(value)) is None:
+            continue
+        for path, tensor in sharing().distributed(taken(value)):
+            if prefix + path in contents.arrays:
+                found[prefix + path] = tensor
+        if room.is_optimizer(value):
+            # A new optimizer has no state: what is of a parameter's shape is divided as the parameter is.
+            for name, tensor in parameters.items():
+                inside = f"{prefix}state/{names.encode_key(name)}/"
+                for array, entry in contents.arrays.items():
+                    if array.startswith(inside) and tuple(entry.shape) == tuple(tensor.shape):
+                        found.setdefault(array, tensor)
+    return found

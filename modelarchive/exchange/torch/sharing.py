@@ -1,0 +1,110 @@
+"""What several processes share: a group to agree in, and the parts of distributed tensors that each of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.distributed as dist
+
+from modelarchive import names
+from modelarchive.store.contents import Piece
+
+
+class Group:
+    """The processes of a run, which agree over the CPU and apart from what training exchanges.
+
+    Args:
+        group: A process group of PyTorch's; True: all processes.
+
+    Attributes:
+        rank: The number of this process.
+        size: How many there are.
+    """
+
+    def __init__(self, group: Any) -> None:
+        ranks = None if group is True else dist.get_process_group_ranks(group)
+        self._group = dist.new_group(ranks, backend="gloo")
+        self.rank = dist.get_rank(self._group)
+        self.size = dist.get_world_size(self._group)
+
+    def gathered(self, value: Any) -> list[Any]:
+        """What each process gives, by rank: all of them have come to this point."""
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, value, group=self._group)
+        return found
+
+    def told(self, value: Any) -> Any:
+        """What the first process gives."""
+        return self.gathered(value)[0]
+
+
+class Local(NamedTuple):
+    """The part of a tensor that this process has.
+
+    Attributes:
+        tensor: The part.
+        piece: Its place in the whole; None: it is the whole.
+        is_own: Whether this process is the one that saves it: others may have the same.
+    """
+
+    tensor: torch.Tensor
+    piece: Piece | None
+    is_own: bool
+
+
+def local(tensor: torch.Tensor) -> Local | None:
+    """The part of a distributed tensor; None of a tensor of any other kind."""
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    if not isinstance(tensor, DTensor):
+        return None
+    part = tensor.detach().to_local()
+    mesh, placements = tensor.device_mesh, tensor.placements
+    _, offsets = compute_local_shape_and_global_offset(tensor.shape, mesh, placements)
+    coordinate = mesh.get_coordinate() or [0] * mesh.ndim
+    is_own = all(at == 0 or each.is_shard() for at, each in zip(coordinate, placements, strict=True))
+    shape = tuple(tensor.shape)
+    if tuple(part.shape) == shape:
+        return Local(part, None, is_own)
+    # A part without elements may say that it begins behind the end.
+    begins = tuple(min(at, size) for at, size in zip(offsets, shape, strict=True))
+    return Local(part, Piece(begins, shape), is_own)
+
+
+def shared(part: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A distributed tensor of a part, divided as another one is."""
+    from torch.distributed.tensor import DTensor
+
+    whole = cast("DTensor", like)
+    mesh, placements = whole.device_mesh, whole.placements
+    return DTensor.from_local(part, mesh, placements, run_check=False, shape=like.shape, stride=like.stride())
+
+
+def distributed(data: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """(path, tensor) of every distributed tensor in a structure."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            link = names.encode_key(key)
+            yield from distributed(value, f"{path}/{link}" if path else link)
+    elif isinstance(data, list | tuple):
+        for at, value in enumerate(data):
+            yield from distributed(value, f"{path}/{at}" if path else str(at))
+    elif isinstance(data, torch.Tensor) and hasattr(data, "full_tensor"):
+        yield path, data
+
+
+def own_part(tensor: torch.Tensor) -> torch.Tensor:
+    """The part of a tensor that this process has, on its memory; the tensor itself where it is not distributed."""
+    return tensor.detach().to_local() if hasattr(tensor, "full_tensor") else tensor
+
+
+def localised(data: Any) -> Any:
+    """The same structure with this process's parts in place of distributed tensors."""
+    if isinstance(data, Mapping):
+        return {key: localised(value) for key, value in data.items()}
+    if type(data) in (list, tuple):
+        return type(data)(localised(each) for each in data)
+    return own_part(data) if isinstance(data, torch.Tensor) else data

@@ -1,0 +1,47 @@
+"""Runs of several processes: killed and resumed, on other numbers of them, damage and failure heard by all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import modelarchive as ma
+from tests.conftest import ROOT
+
+pytest.importorskip("torch")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fsdp", "ddp"])
+def test_together(kind: str, tmp_path: Path) -> None:
+    scenarios = [
+        *("whole:2", "killed:2", "resumed:2", "resharded:1", "resharded:2", "resharded:3"),
+        *(("whole:4", "damaged:2", "refused:2") if kind == "fsdp" else ()),
+    ]
+    wanted = [f"{kind}:{each}" for each in scenarios]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.checkpoints.ranks", str(tmp_path), *wanted],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == wanted
+    # What one process was killed in ends as what nobody disturbed, file by file and byte for byte.
+    whole, run = (tmp_path / f"{kind}-{name}-2" / "step-00000008" for name in ("whole", "run"))
+    assert {path.name for path in whole.iterdir()} == {path.name for path in run.iterdir()}
+    for path in whole.iterdir():
+        assert path.read_bytes() == (run / path.name).read_bytes(), path.name
+    with ma.open(run) as archive:
+        archive.verify()
+        assert archive["0.weight"].shape == (10, 3)
+        assert set(archive.training) == {"checkpoint", "random", "optimizer", "data", "ranks"}
+        assert set(archive.training["ranks"]) == {"1"}
+        assert set(archive.training["ranks"]["1"]) == {"checkpoint", "random", "data"}
+    assert sorted(path.name for path in run.parent.iterdir()) == [".writing", "step-00000007", "step-00000008"]
+    ma.convert(run, tmp_path / "one.h5")
+    assert ma.load(tmp_path / "one.h5")["2.bias"].shape == (5,)
