@@ -136,7 +136,7 @@ class Archive(Mapping[str, np.ndarray]):
             FormatError: There is none, or it is not JSON.
         """
         self._require_architecture()
-        return self._json(_ARCHITECTURE)
+        return texts.document(self.reader, _ARCHITECTURE)
 
     @cached_property
     def constants(self) -> frozenset[str]:
@@ -170,7 +170,7 @@ class Archive(Mapping[str, np.ndarray]):
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """The user's metadata; empty if there is none."""
-        return self._json("/metadata/data") if "/metadata/data" in self.reader.contents.texts else {}
+        return texts.document(self.reader, "/metadata/data") if "/metadata/data" in self.reader.contents.texts else {}
 
     @cached_property
     def tokens(self) -> Mapping[str, list[str]]:
@@ -385,9 +385,6 @@ class Archive(Mapping[str, np.ndarray]):
                 file=self.path,
                 hint="save_model() stores one; load_parameters() fills a network that you have in code",
             )
-
-    def _json(self, path: str) -> dict[str, Any]:
-        return texts.parsed(self.reader, path, texts.text(self.reader, path))
 
 
 def open_archive(path: str | os.PathLike[str]) -> Archive:

@@ -137,8 +137,8 @@ def _declared(
     known = {name: _shape(name, config, length) for name in inspect.signature(type(module).forward).parameters}
     if inputs is None:
         main = module.main_input_name
-        words = [name for name in _TEXTS if name in known] if main in _TEXTS else []
-        names = words or [main, *(["decoder_input_ids"] if "decoder_input_ids" in known else [])]
+        words: list[str] = [name for name in _TEXTS if name in known] if main in _TEXTS else []
+        names: list[str] = words or [main, *(["decoder_input_ids"] if "decoder_input_ids" in known else [])]
     else:
         names = list(inputs)
     unknown = [name for name in names if known.get(name) is None]
