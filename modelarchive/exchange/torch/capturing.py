@@ -27,8 +27,6 @@ from modelarchive.exchange.torch.proxy import CannotError
 
 #: Where the network stands in the module that is exported.
 _NETWORK: Final = "network"
-
-
 #: How often operators are taken apart, of which others come.
 _ROUNDS: Final = 4
 
