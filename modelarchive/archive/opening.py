@@ -14,8 +14,7 @@ import numpy as np
 from modelarchive import markup, names
 from modelarchive.archive import texts
 from modelarchive.archive.parameters import Parameters, unknown
-from modelarchive.archive.structure import put_together
-from modelarchive.archive.training import load_training
+from modelarchive.archive.training import assembled, load_training
 from modelarchive.archive.verifying import Progress, Report, verify, verify_block, verify_shards
 from modelarchive.errors import FormatError, IntegrityError
 from modelarchive.store.contents import TRAINING
@@ -136,7 +135,7 @@ class Archive(Mapping[str, np.ndarray]):
             FormatError: There is none, or it is not JSON.
         """
         self._require_architecture()
-        return self._json(_ARCHITECTURE)
+        return texts.document(self.reader, _ARCHITECTURE)
 
     @cached_property
     def constants(self) -> frozenset[str]:
@@ -170,7 +169,7 @@ class Archive(Mapping[str, np.ndarray]):
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """The user's metadata; empty if there is none."""
-        return self._json("/metadata/data") if "/metadata/data" in self.reader.contents.texts else {}
+        return texts.document(self.reader, "/metadata/data") if "/metadata/data" in self.reader.contents.texts else {}
 
     @cached_property
     def tokens(self) -> Mapping[str, list[str]]:
@@ -276,19 +275,7 @@ class Archive(Mapping[str, np.ndarray]):
         else:
             arrays = self.reader.load(wanted, verify=verify)
         members = contents.members
-        if members is None:
-            return arrays
-        if members[""] == "dict" and len(members) == len(arrays) + 1:
-            together = "".join(arrays)
-            if "/" not in together and "%" not in together:
-                return arrays  # a dict of them, none deeper, no name encoded
-        try:
-            return put_together(
-                members, lambda path: arrays[path] if path in arrays else self.reader.text(f"/arrays/{path}")
-            )
-        except FormatError as error:
-            error.file = str(self.path)
-            raise
+        return arrays if members is None else assembled(self.reader, members, arrays)
 
     def build(
         self,
@@ -385,9 +372,6 @@ class Archive(Mapping[str, np.ndarray]):
                 file=self.path,
                 hint="save_model() stores one; load_parameters() fills a network that you have in code",
             )
-
-    def _json(self, path: str) -> dict[str, Any]:
-        return texts.parsed(self.reader, path, texts.text(self.reader, path))
 
 
 def open_archive(path: str | os.PathLike[str]) -> Archive:

@@ -21,6 +21,15 @@ def text(reader: Reader, path: str) -> str:
     return found
 
 
+def document(reader: Reader, path: str) -> dict[str, Any]:
+    """A text as the JSON object that it is.
+
+    Raises:
+        FormatError: It is none.
+    """
+    return parsed(reader, path, text(reader, path))
+
+
 def parsed(reader: Reader, path: str, content: str) -> dict[str, Any]:
     """A text that was read as the JSON object that it is.
 

@@ -21,7 +21,7 @@ _LENGTH: Final = 16
 #: Samples and frames of sounds that are tried.
 _SAMPLES, _FRAMES = 4000, 128
 #: What forward may be given, in the order in which it is looked for.
-_TEXTS: Final = ("input_ids", "attention_mask", "decoder_input_ids")
+_TEXTS: Final[tuple[str, ...]] = ("input_ids", "attention_mask", "decoder_input_ids")
 
 
 def may_read(values: Mapping[str, Any], reason: ConversionError) -> bool:
@@ -74,10 +74,10 @@ def _class_of(values: Mapping[str, Any]) -> Any:
 
     names = values.get("architectures")
     name = names[0] if isinstance(names, list) and names else None
-    kind = getattr(transformers, name, None) if isinstance(name, str) and name.isidentifier() else None
+    kind: Any = getattr(transformers, name, None) if isinstance(name, str) and name.isidentifier() else None
     if not inspect.isclass(kind) or not issubclass(kind, transformers.PreTrainedModel):
         return None
-    its = kind.config_class
+    its = getattr(kind, "config_class", None)
     return kind if its is not None and its.model_type == values.get("model_type") else None
 
 
@@ -137,8 +137,8 @@ def _declared(
     known = {name: _shape(name, config, length) for name in inspect.signature(type(module).forward).parameters}
     if inputs is None:
         main = module.main_input_name
-        words = [name for name in _TEXTS if name in known] if main in _TEXTS else []
-        names = words or [main, *(["decoder_input_ids"] if "decoder_input_ids" in known else [])]
+        words: list[str] = [name for name in _TEXTS if name in known] if main in _TEXTS else []
+        names: list[str] = words or [main, *(["decoder_input_ids"] if "decoder_input_ids" in known else [])]
     else:
         names = list(inputs)
     unknown = [name for name in names if known.get(name) is None]

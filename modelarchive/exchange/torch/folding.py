@@ -65,7 +65,7 @@ def _is_random(node: torch.fx.Node) -> bool:
     """Whether a call draws numbers: dropout does not, in evaluation."""
     if word(node) in ("dropout", "alpha_dropout", "feature_dropout") and len(node.args) == 3:
         return bool(node.args[1] and node.args[2])
-    return _SEEDED in node.target.tags  # type: ignore[union-attr]
+    return _SEEDED in node.target.tags
 
 
 def _is_known(node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> bool:

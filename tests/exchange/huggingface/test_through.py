@@ -78,7 +78,7 @@ def test_inputs_by_name(transformers, tmp_path):
         wanted = module(torch.from_numpy(ids)).logits.numpy()
     found = bundle.build()(ids)
     assert error(found["logits"] if isinstance(found, dict) else found, wanted) < 1e-5
-    with pytest.raises(ma.ConversionError, match="head_mask.*whose shape is not known"):
+    with pytest.raises(ma.ConversionError, match=r"head_mask.*whose shape is not known"):
         huggingface.read(tmp_path / "neox", inputs=["input_ids", "head_mask"])
 
 
