@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 import numpy as np
 
-from modelarchive import names
+from modelarchive import markup, names
+from modelarchive.archive import texts
 from modelarchive.archive.parameters import Parameters, unknown
 from modelarchive.archive.training import assembled, load_training
 from modelarchive.archive.verifying import Progress, Report, verify, verify_block, verify_shards
 from modelarchive.errors import FormatError, IntegrityError
-from modelarchive.store import strict
 from modelarchive.store.contents import TRAINING
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.sharded import ShardedReader, reader_of
@@ -135,12 +135,12 @@ class Archive(Mapping[str, np.ndarray]):
             FormatError: There is none, or it is not JSON.
         """
         self._require_architecture()
-        return self._json(_ARCHITECTURE)
+        return texts.document(self.reader, _ARCHITECTURE)
 
     @cached_property
     def constants(self) -> frozenset[str]:
         """Names of the arrays that are constants of the network's forwards, and no parameters of it."""
-        text = self._text(_ARCHITECTURE) if self.has_architecture else ""
+        text = texts.text(self.reader, _ARCHITECTURE) if self.has_architecture else ""
         if '"persistent"' not in text and "\\" not in text:  # keys may be written in escapes
             return frozenset()
         from modelarchive.architecture.constants import constants_of
@@ -162,26 +162,19 @@ class Archive(Mapping[str, np.ndarray]):
         from modelarchive.architecture.parts import Whole
 
         self._require_architecture()
-        text = self._text(_ARCHITECTURE)
+        text = texts.text(self.reader, _ARCHITECTURE)
         # Keys may be written in escapes.
-        return Whole(self._parsed(_ARCHITECTURE, text), may_share='"shares"' in text or "\\" in text)
+        return Whole(texts.parsed(self.reader, _ARCHITECTURE, text), may_share='"shares"' in text or "\\" in text)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """The user's metadata; empty if there is none."""
-        return self._json("/metadata/data") if "/metadata/data" in self.reader.contents.texts else {}
+        return texts.document(self.reader, "/metadata/data") if "/metadata/data" in self.reader.contents.texts else {}
 
     @cached_property
     def tokens(self) -> Mapping[str, list[str]]:
         """Parameter name -> the word that each of its rows belongs to."""
-        found = {}
-        for path, text in self.reader.contents.texts.items():
-            if not path.startswith("/tokens/"):
-                continue
-            if len(text.shape) != 1:
-                raise FormatError(f"{path} is no list of words", file=self.path, path=path)
-            found[path.removeprefix("/tokens/").replace("/", ".")] = self.reader.text(path).tolist()
-        return found
+        return texts.tokens(self.reader)
 
     @cached_property
     def training(self) -> Any:
@@ -356,6 +349,14 @@ class Archive(Mapping[str, np.ndarray]):
         lines = aligned([("name", "shape", "dtype", "bytes"), *rows], right=[3])
         return Table("\n".join([*lines, f"{self.parameter_count:,} parameters, {self.size:,} bytes"]))
 
+    def _repr_html_(self) -> str:
+        """Its arrays as a tree, for a notebook."""
+        contents = self.reader.contents
+        entries = {name: contents.entry(name) for name in self.parameters}
+        found = {name: f"{entry.dtype} {entry.shape}" for name, entry in entries.items()}
+        sign = "/" if contents.members is not None else "."
+        return markup.tree(self.path.name, {"": f"{len(found)} arrays, {self.size:,} bytes"} | found, sign=sign)
+
     def __repr__(self) -> str:
         """Path and size."""
         return f"<Archive {str(self.path)!r}: {len(self.parameters)} arrays, {self.size:,} bytes>"
@@ -371,21 +372,6 @@ class Archive(Mapping[str, np.ndarray]):
                 file=self.path,
                 hint="save_model() stores one; load_parameters() fills a network that you have in code",
             )
-
-    def _json(self, path: str) -> dict[str, Any]:
-        return self._parsed(path, self._text(path))
-
-    def _parsed(self, path: str, text: str) -> dict[str, Any]:
-        try:
-            return strict.loads(text, what="it", strict=True)
-        except FormatError as error:
-            raise FormatError(error.message, file=self.path, path=path) from error
-
-    def _text(self, path: str) -> str:
-        text = self.reader.text(path)
-        if not isinstance(text, str):
-            raise FormatError("is no text", file=self.path, path=path)
-        return text
 
 
 def open_archive(path: str | os.PathLike[str]) -> Archive:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from modelarchive import dtypes, names, tensors
+from modelarchive import dtypes, markup, names, tensors
 from modelarchive.archive import Archive
 from modelarchive.archive.choices import Choice
 from modelarchive.archive.documents import architecture_texts, json_texts, token_texts
@@ -114,6 +114,14 @@ class Bundle:
         """Keep what the architecture is now."""
         if self.known is not None:
             self.known.content  # noqa: B018 - which is kept when it is asked for first
+
+    def _repr_html_(self) -> str:
+        """Its arrays as a tree, and what was changed or lost, for a notebook."""
+        found = {name: f"{each.dtype} {each.shape}" for name, each in deferred(self.parameters).items()}
+        shown = markup.tree("Bundle", {"": f"{len(found)} arrays"} | found)
+        return shown + (
+            markup.table(("where", "what"), [(note.where, note.what) for note in self.notes]) if self.notes else ""
+        )
 
     def state(self) -> Bundle:
         """The same without constants of the network's forwards, for formats that hold no more than parameters."""

@@ -33,6 +33,12 @@ def system_of(model: object, *, receiving: bool = False) -> System | None:
     return found[min(found, key=nearest.index)] if found else None
 
 
+def systems_of(model: object) -> list[System]:
+    """Every system whose model an object in memory is: a Keras model on PyTorch is a module, too."""
+    kinds = type(model).__mro__
+    return [system for system in SYSTEMS.values() if any(_imported(each) in kinds for each in system.classes)]
+
+
 def _imported(known: ModelClass) -> Any:
     """The class itself, if somebody has imported it: who has a model has."""
     return getattr(sys.modules.get(known.module), known.name, None)

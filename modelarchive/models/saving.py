@@ -13,7 +13,7 @@ from modelarchive.archive.choices import Choice
 from modelarchive.errors import ConversionError, UnsupportedDataError
 from modelarchive.exchange.bundle import Bundle, Note, Progress, save_bundle
 from modelarchive.formats.systems import SYSTEMS, System
-from modelarchive.models.rooms import expected, room, system_of
+from modelarchive.models.rooms import expected, room, system_of, systems_of
 
 
 def save_model(
@@ -86,14 +86,39 @@ def save_model(
 
 
 def _of_framework(system: System, model: Any, inputs: Any) -> Bundle:
-    """A framework's model; one that is refused may belong to a library whose folders are read as a whole."""
+    """A framework's model; one that is refused may be another one's too, or belong to a library of folders."""
     try:
         return getattr(room(system.name), system.reader)(model, inputs)  # type: ignore[no-any-return]
     except ConversionError as error:
+        for other in systems_of(model):
+            if other is not system:
+                return _of_other(other, model, inputs, error)
         for name, other in SYSTEMS.items():
             if other.library in sys.modules:
                 error.hint = room(name).way_for(model) or error.hint
         raise
+
+
+def _of_other(system: System, model: Any, inputs: Any, first: ConversionError) -> Bundle:
+    """A model that its nearer system refuses, as one of another: of Keras on PyTorch as a module.
+
+    Raises:
+        ConversionError: That refuses it too; lists what both say.
+    """
+    try:
+        bundle: Bundle = getattr(room(system.name), system.reader)(model, inputs)
+    except ConversionError as error:
+        as_other = [(where, f"as a model of {system.called}: {what}") for where, what in error.unsupported]
+        hint = first.hint if inputs is not None else f"give an example: save_model(path, model, inputs=x); {first.hint}"
+        raise ConversionError([*first.unsupported, *as_other], hint=hint) from error
+    bundle.notes.append(Note("(model)", f"is read as a model of {system.called}: {_shown(first)}"))
+    return bundle
+
+
+def _shown(error: ConversionError) -> str:
+    where, what = error.unsupported[0]
+    more = len(error.unsupported) - 1
+    return f"{where} {what[:200]}" + (f", and {more} more" if more else "")
 
 
 def _refuse(model: object) -> NoReturn:

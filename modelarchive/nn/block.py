@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from modelarchive import names
+from modelarchive import markup, names
 from modelarchive.errors import ParameterError
 from modelarchive.nn.calling import run
 from modelarchive.nn.parameter import Parameter, as_dtype, dtype_name, shape_text, unify
@@ -320,6 +320,15 @@ class Block:
     def extra_repr(self) -> str:
         """What stands in the parentheses in the printed tree."""
         return ", ".join(f"{name}={shape_text(found.shape)}" for name, found in self._parameters.items())
+
+    def _repr_html_(self) -> str:
+        """The tree of blocks and parameters, for a notebook."""
+        found = {}
+        for path, block in self.named_blocks():
+            found[path] = type(block).__name__ if path else ""
+            for name, each in block._parameters.items():
+                found[names.joined(path, name)] = f"{dtype_name(each.dtype)} {shape_text(each.shape)}"
+        return markup.tree(type(self).__name__, found)
 
     def __repr__(self) -> str:
         """The tree of blocks, indented."""

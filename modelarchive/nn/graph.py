@@ -82,7 +82,7 @@ class Graph(Block):
         self._nodes = tuple(nodes)
         self._outputs = tuple(outputs)
         self._drops = _last_uses(self._nodes, self._outputs)
-        self._plan = _planned(self._nodes, self._outputs)
+        self._plan: tuple[_Step, ...] | None = None
         self._constants = {node.name: constant(node.arguments) for node in self._nodes if is_constant(node)}
         for name, parameter in (parameters or {}).items():
             self.adopt(name, parameter)
@@ -133,6 +133,9 @@ class Graph(Block):
             raise TypeError(f"expected {len(self._inputs)} inputs {list(self._inputs)}, found {len(inputs)}")
         values: dict[str, Any] = dict(zip(self._inputs, inputs, strict=True))
         fuses = RECORDER.get() is None
+        if fuses and self._plan is None:
+            # At the first call: most graphs that are built are not run.
+            self.__dict__["_plan"] = _planned(self._nodes, self._outputs)
         done = -1
         try:
             for position, (node, drops) in enumerate(zip(self._nodes, self._drops, strict=True)):
@@ -159,7 +162,7 @@ class Graph(Block):
 
         None as the result where it runs by itself.
         """
-        node, step = self._nodes[position], self._plan[position]
+        node, step = self._nodes[position], (self._plan or ())[position]
         if node.verb == "op":
             spare = step.spare if step.spare is not None and self._is_new(step.maker) else None
             return (None, 0) if spare is None else (over(node.target, given, spare), 0)
@@ -321,7 +324,7 @@ class _Step:
     maker: Node | None = None
 
 
-def _planned(nodes: Sequence[Node], outputs: Sequence[Ref]) -> list[_Step]:
+def _planned(nodes: Sequence[Node], outputs: Sequence[Ref]) -> tuple[_Step, ...]:
     """For each node what can be saved there."""
     uses = Counter(name for node in nodes for name, _ in node.inputs or ())
     uses.update(name for name, _ in outputs)
@@ -340,7 +343,7 @@ def _planned(nodes: Sequence[Node], outputs: Sequence[Ref]) -> list[_Step]:
         spare = places[0] if places else None
         maker = None if spare is None else makers[(node.inputs or ())[spare][0]]
         steps.append(_Step(tuple(followers), spare, maker))
-    return steps
+    return tuple(steps)
 
 
 def gives_new(block: Block) -> bool:
@@ -348,9 +351,10 @@ def gives_new(block: Block) -> bool:
     if type(block) is Sequential:
         return bool(block._children) and gives_new(next(reversed(block._children.values())))
     if type(block) is Graph:
-        makers = {node.name: node for node in block._nodes if node.inputs is not None}
         name, index = block._outputs[0] if len(block._outputs) == 1 else ("", None)
-        return index is None and block._is_new(makers.get(name))
+        # The last nodes first: there the output is, as a rule.
+        maker = next((node for node in reversed(block._nodes) if node.name == name), None)
+        return index is None and block._is_new(maker)
     return makes_new(block)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,10 +13,15 @@ from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, widened
 from modelarchive.ops.registry import Array, op
 from modelarchive.ops.runs import Runs, runs_of
+from modelarchive.ops.threads import share, team_size
 from modelarchive.ops.windows import Pairs, merged, output_sizes, padded, pairs, split, windows
 
 #: Elements of the column matrices gathered at a time, so that they stay in the cache.
 BLOCK: Final = 1 << 18
+#: They are no fewer than this.
+LEAST: Final = 1 << 17
+#: Elements of input and output from which on threads are worth their start.
+WORTH: Final = 1 << 17
 #: Columns of one product at least, where there are as many: shorter products keep BLAS less busy.
 WIDTH: Final = 256
 #: Columns at most where a group has one output channel: for longer vectors BLAS takes threads, and waits for them.
@@ -221,7 +226,7 @@ def _pointwise(x: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:
     batch, positions = len(x), math.prod(out.shape[2:])
     source = x.reshape(batch, groups, taps, positions)
     target = out.reshape(batch, groups, channels, positions)
-    width = max(WIDTH, BLOCK // max(groups * taps, len(out[0])))
+    width = max(WIDTH, BLOCK // 4 // max(groups * taps, len(out[0])))
     images = max(1, width // positions)
     for first in range(0, batch, images):
         for start in range(0, positions, width):
@@ -236,26 +241,36 @@ def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue
     """Columns copied run by run; with them the product has what lies between the rows, which is left out after it."""
     groups, channels, taps = matrix.shape
     row, in_channels = runs.row, x.shape[1] // groups
-    rows = min(runs.sizes[0], max(1, max(WIDTH, (BLOCK if groups == 1 else BLOCK // 2) // taps) // row))
-    together = min(groups, max(1, BLOCK // max(taps * rows * row, 2 * in_channels * runs.area)))
+    # The buffers stay small beside input and output.
+    block = min(BLOCK, max(LEAST, (x[0].size + out[0].size) // 8))
+    rows = min(runs.sizes[0], max(1, max(WIDTH, (block if groups == 1 else block // 2) // taps) // row))
+    wide = len(runs.lattices) * in_channels * row
+    height = rows if groups > 1 else min(runs.sizes[0], max(1, block // (wide * rows)) * rows)
+    laid = runs.slab(height)
+    together = min(groups, max(1, block // max(taps * rows * row, 2 * in_channels * laid.area) // team_size()))
     # BLAS multiplies vectors piece by piece.
     pieces = -(-rows * row // SINGLE) if channels == 1 else 1
-    planes = np.zeros(together * in_channels * runs.area + pieces, x.dtype)
-    columns = np.empty(together * taps * (rows * row + pieces), x.dtype)
-    product = np.empty(together * channels * (rows * row + pieces), x.dtype)
     kept: Any = tuple(slice(size) for size in runs.sizes[1:])
-    for image, result in zip(x, out, strict=True):
-        for first in range(0, groups, together):
+
+    def begin() -> Callable[[tuple[int, int]], None]:
+        planes = np.zeros(together * in_channels * laid.area + pieces, x.dtype)
+        columns = np.empty(together * taps * (rows * row + pieces), x.dtype)
+        product = np.empty(together * channels * (rows * row + pieces), x.dtype)
+
+        def correlate(item: tuple[int, int]) -> None:
+            image, first = item
             some = slice(first, min(first + together, groups))
             count = some.stop - some.start
-            runs.fill(image[some.start * in_channels : some.stop * in_channels], planes)
+            source = x[image, some.start * in_channels : some.stop * in_channels]
             place = slice(some.start * channels, some.stop * channels)
             finish = epilogue.part(place)
             for start in range(0, runs.sizes[0], rows):
+                if start % height == 0:
+                    laid.fill(source, planes, start)
                 stop = min(start + rows, runs.sizes[0])
                 piece = -(-runs.length(stop - start) // pieces)
                 gathered = columns[: count * taps * pieces * piece].reshape(count * in_channels, pieces, -1, piece)
-                runs.gather(planes, gathered, start)
+                laid.gather(planes, gathered, start % height)
                 total = max(pieces * piece, (stop - start) * row)
                 found = product[: count * channels * total].reshape(count * channels, total)
                 if pieces > 1:
@@ -265,7 +280,13 @@ def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue
                     target = found.reshape(count, channels, total)[..., :piece]
                     np.matmul(matrix[some], gathered.reshape(count, taps, piece), out=target)
                 shaped = found[:, : (stop - start) * row].reshape(count * channels, stop - start, *runs.plane[1:])
-                finish.into(shaped[(..., *kept)], result[place, start:stop], 0)
+                finish.into(shaped[(..., *kept)], out[image, place, start:stop], 0)
+
+        return correlate
+
+    items = [(image, first) for image in range(len(x)) for first in range(0, groups, together)]
+    # Products of matrices have the threads of BLAS.
+    share(begin, items, alone=channels > 1 or x.size + out.size < WORTH)
 
 
 def _by_windows(view: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:

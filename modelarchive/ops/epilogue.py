@@ -9,9 +9,12 @@ import numpy as np
 
 from modelarchive.ops import activation
 from modelarchive.ops.registry import Array
+from modelarchive.ops.threads import share
 
 #: Elements that stay in the cache from one step to the next.
 BLOCK: Final = 1 << 17
+#: Elements from which on threads are worth their start.
+WORTH: Final = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,18 @@ class Epilogue:
             axis: The axis of the channels.
         """
         if x.size > BLOCK and x.ndim > 1:
-            if axis == 0:
-                several = max(1, BLOCK * len(x) // x.size)
-                for first in range(0, len(x), several):
-                    some = slice(first, first + several)
+            several = max(1, BLOCK * len(x) // x.size)
+
+            def finish(first: int) -> None:
+                some = slice(first, first + several)
+                if axis == 0:
                     self.part(some)._at_once(x[some], out[some], 0)
-            else:
-                for part, target in zip(x, out, strict=True):
-                    self.into(part, target, axis - 1)
+                elif several > 1:
+                    self._at_once(x[some], out[some], axis)
+                else:
+                    self.into(x[first], out[first], axis - 1)
+
+            share(lambda: finish, range(0, len(x), several), alone=x.size < WORTH)
         else:
             self._at_once(x, out, axis)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, wide, widened
 from modelarchive.ops.registry import Array
 
+#: Elements that stay in the cache from one step to the next.
+BLOCK: Final = 1 << 17
 #: One axis, or several.
 Axis: TypeAlias = int | tuple[int, ...]
 
@@ -144,8 +146,12 @@ def group_norm(x: Array, weight: Array | None, bias: Array | None, *, groups: in
     if not x.size:
         return values.astype(dtype)
     moved = np.moveaxis(values, axis, 1)
-    grouped = moved.reshape(len(x), groups, -1)
-    result = np.moveaxis(_standardised(grouped, 2, epsilon).reshape(moved.shape), 1, axis)
+    rows = moved.reshape(len(x) * groups, -1)
+    whole = np.empty(rows.shape, rows.dtype)
+    several = max(1, BLOCK // rows.shape[1])
+    for first in range(0, len(rows), several):
+        _standardised(rows[first : first + several], 1, epsilon, whole[first : first + several])
+    result = np.moveaxis(whole.reshape(moved.shape), 1, axis)
     shape = _along(axis, x.ndim)
     if weight is not None:
         result *= widened(dtype, weight)[0].reshape(shape)
@@ -176,16 +182,29 @@ def embed(indices: Array, weight: Array) -> Array:
     return np.take(weight, indices, axis=0)
 
 
-def _standardised(values: Array, axis: Axis, epsilon: float) -> Array:
-    """``(values - mean) / sqrt(var + epsilon)`` along `axis`; a new array."""
+def _standardised(values: Array, axis: Axis, epsilon: float, out: Array | None = None) -> Array:
+    """``(values - mean) / sqrt(var + epsilon)`` along `axis`, in `out` or a new array."""
     if not values.size:
         return values.copy()
-    result: Array = values - np.mean(values, axis=axis, keepdims=True)
+    result: Array = np.subtract(values, np.mean(values, axis=axis, keepdims=True), out=out)
     # Again, for the first mean is rounded: where all values are alike, that error would be all that remains.
     result -= np.mean(result, axis=axis, keepdims=True)
-    variance = np.mean(np.square(result), axis=axis, keepdims=True)
-    result /= np.sqrt(variance + values.dtype.type(epsilon))
+    result /= np.sqrt(_mean_square(result, axis) + values.dtype.type(epsilon))
     return result
+
+
+def _mean_square(values: Array, axis: Axis) -> Array:
+    """The mean of the squares along `axis`, which is kept; of one long axis piece by piece, without all squares."""
+    if values.size <= BLOCK or axis not in (-1, values.ndim - 1):
+        mean: Array = np.mean(np.square(values), axis=axis, keepdims=True)
+        return mean
+    size = values.shape[-1]
+    piece = max(1, BLOCK * size // values.size)
+    total = np.zeros((*values.shape[:-1], 1))
+    for first in range(0, size, piece):
+        total += np.sum(np.square(values[..., first : first + piece]), axis=-1, keepdims=True)
+    rounded_once: Array = (total / size).astype(values.dtype)
+    return rounded_once
 
 
 def _along(axis: int, rank: int) -> Sequence[int]:

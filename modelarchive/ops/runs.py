@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,23 +77,35 @@ class Runs:
             last = last * plane + size - 1
         return last + 1
 
-    def fill(self, x: Array, planes: Array) -> None:
-        """Lay out ``(channels, *spatial)`` in a buffer of at least ``channels * area`` elements.
+    def slab(self, rows: int) -> Runs:
+        """The layout for so many places along the first axis at a time."""
+        return replace(self, plane=(rows + self.plane[0] - self.sizes[0], *self.plane[1:]))
 
-        What lies around it is not written: it is 0 in a buffer that began with zeros and had no other layout.
+    def fill(self, x: Array, planes: Array, start: int) -> None:
+        """Lay out what the window takes of ``(channels, *spatial)`` from its place `start` along the first axis on.
+
+        What lies beside the image is not written: it is 0 in a buffer that began with zeros and has this layout only.
+
+        Args:
+            x: The image.
+            planes: At least ``channels * area`` elements.
+            start: The place.
         """
         result = planes[: len(x) * self.area].reshape(len(x), len(self.lattices), *self.plane)
         for number, lattice in enumerate(self.lattices):
-            target: list[Any] = [slice(None)]
-            source: list[Any] = [slice(None)]
+            target: list[Any] = []
+            source: list[Any] = []
             for axis, (remainder, step) in enumerate(zip(lattice.phase, self.strides, strict=True)):
                 # Element m of the phase is element m * step + offset of the image.
-                offset, size = remainder - self.before[axis], x.shape[axis + 1]
-                low = max(0, -(offset // step))
+                offset, size = remainder - self.before[axis] + (0 if axis else start * step), x.shape[axis + 1]
+                low = min(self.plane[axis], max(0, -(offset // step)))
                 high = max(low, min(self.plane[axis], (size - 1 - offset) // step + 1))
                 target.append(slice(low, high))
                 source.append(slice(low * step + offset, max(0, (high - 1) * step + offset + 1), step))
-            result[:, number][tuple(target)] = x[tuple(source)]
+            part = result[:, number]
+            part[:, : target[0].start] = 0
+            part[:, target[0].stop :] = 0
+            part[(slice(None), *target)] = x[(slice(None), *source)]
 
     def gather(self, planes: Array, columns: Array, start: int) -> None:
         """Copy what each tap takes into columns.
@@ -101,7 +113,7 @@ class Runs:
         Args:
             planes: What :meth:`fill` filled, with as many elements more as the last piece is too long.
             columns: ``(channels, pieces, taps, length of a piece)``: the run is cut into pieces of one length.
-            start: The place along the first axis at which the run begins.
+            start: The place along the first axis at which the run begins, from the first that is laid out.
         """
         channels, pieces, _, piece = columns.shape
         target = columns.reshape(channels, pieces, *self.kernel, piece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from modelarchive import markup
 from modelarchive.tables import aligned
 
 
@@ -44,13 +45,21 @@ class Transplant:
         found += [(name, "kept", "", "nothing selected for it") for name in self.missing if name not in skipped]
         return found + [("", "unexpected", name, "the target has no such parameter") for name in self.unexpected]
 
+    def _repr_html_(self) -> str:
+        """The same table, for a notebook."""
+        head = ("target", "state", "source", "note")
+        return markup.table(head, self.rows(), below="; ".join([self._total(), *self.notes]))
+
+    def _total(self) -> str:
+        verb = "would be copied" if self.dry_run else "copied"
+        return (
+            f"{len(self.copied)} {verb}, {len(self.frozen)} frozen, {len(self.mismatched)} mismatched, "
+            f"{len(self.missing)} kept, {len(self.unexpected)} unexpected"
+        )
+
     def __str__(self) -> str:
         """A table."""
         header = ("target", "state", "source", "note")
         lines = aligned([header, *self.rows()])
-        verb = "would be copied" if self.dry_run else "copied"
-        lines.append(
-            f"{len(self.copied)} {verb}, {len(self.frozen)} frozen, {len(self.mismatched)} mismatched, "
-            f"{len(self.missing)} kept, {len(self.unexpected)} unexpected"
-        )
+        lines.append(self._total())
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

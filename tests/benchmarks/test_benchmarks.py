@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks import checked, growing, report
+from tests.benchmarks import checked, growing, report, running
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.measure import OPERATIONS, OURS, Row, measure
 from tests.benchmarks.networks import Timed, growth_plot
@@ -49,6 +49,36 @@ def test_two_versions_are_compared(
     assert all(len(row["before"]) == len(row["now"]) == 2 and min(row["now"]) > 0 for row in rows)
     assert "| row of 20 | save_model |" in capsys.readouterr().out
     assert "| row of 20 | save_model |" in document.read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_networks_run_in_every_system(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime")
+    document = tmp_path / "benchmarks.md"
+    document.write_text((ROOT / "docs" / "benchmarks.md").read_text("utf-8"), "utf-8")
+    monkeypatch.setattr(report, "DOCUMENT", document)
+    record = tmp_path / "record.json"
+    arguments = ["--against", str(ROOT), "--small", "--rounds", "2", "--threads", "1", "--json", str(record), "--write"]
+    assert running.main(arguments) == 0
+    rows = json.loads(record.read_text())
+    assert len(rows) == 8
+    assert all(row["clock"].keys() == {running.OURS, *running.PEERS} for row in rows)
+    assert all(len(times) == 2 and min(times) > 0 for row in rows for times in row["processor"].values())
+    assert "| text recogniser |" in capsys.readouterr().out
+    assert "| text recogniser |" in document.read_text("utf-8")
+
+
+def test_ratios_of_running() -> None:
+    clock = {"now": [2.0, 3.0], "before": [8.0, 9.0], "torch": [4.0, 2.0], "onnxruntime": [1.0, 1.5]}
+    row = running.Row("net", clock, clock)
+    assert row.ratio("torch", "clock") == 1
+    assert row.median("torch", "clock") == 1
+    assert row.ratio("before", "clock") == 0.25
+    table = running.table([row], "abc", "clock")
+    assert "| mark |  | 2: met | 1: met | 0.625: met |" in table
 
 
 def test_a_checkout_that_is_none_is_noticed(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ FILES: dict[str, tuple[str | None, Callable[[], bytes]]] = {
     "distcp": ("__0_0.distcp", lambda: _zip("archive/data.pkl", "archive/data/0") * 2),
     "streams": (None, lambda: _npz(a=np.ones(3)) + _npz(b=np.zeros(2))),
     "torchscript": (None, lambda: _zip("net/data.pkl", "net/constants.pkl", "net/code/__torch__.py")),
-    "pt2": (None, lambda: _zip("net/archive_format", "net/models/model.json")),
+    "aotinductor": (None, lambda: _zip("net/archive_format", "net/data/aotinductor/model/model.so")),
     "zipped": (None, lambda: _zip("net.mlpackage/Manifest.json", "net.mlpackage/Data/model.mlmodel")),
     "zip": (None, lambda: _zip("notes.doc")),
     "pieces": (None, lambda: _PIECES),

@@ -12,6 +12,7 @@ from modelarchive.architecture import Checked, describing
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
+from modelarchive.exchange.huggingface import through
 from modelarchive.exchange.huggingface.bert import POOLINGS, Pooling
 from modelarchive.exchange.huggingface.config import Config
 from modelarchive.exchange.huggingface.families import FAMILIES, Family, Variant, head_of
@@ -40,7 +41,27 @@ def read_folder(
     folder = Folder(path)
     folder.expect(CONFIG)
     with reading(folder.path, folder.size()):
-        return _read(folder, folder.json(CONFIG, most=MAX_CONFIG_BYTES), inputs, sentences)
+        values = folder.json(CONFIG, most=MAX_CONFIG_BYTES)
+        try:
+            return _read(folder, values, inputs, sentences)
+        except ConversionError as error:
+            if sentences or not through.may_read(values, error):
+                raise
+            return _of_any_class(folder, values, inputs, error)
+
+
+def _of_any_class(
+    folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, reason: ConversionError
+) -> Bundle:
+    """A network of no family that is read here, as transformers builds it."""
+    try:
+        bundle = through.read(folder, values, inputs)
+    except ConversionError as error:
+        raise ConversionError([*reason.unsupported, *error.unsupported], hint=error.hint or reason.hint) from error
+    kept, notes = _kept(folder, None)
+    bundle.metadata[KEY] = {"config": values, "files": kept}
+    bundle.notes += notes
+    return bundle
 
 
 def read_parameters(path: str | os.PathLike[str]) -> Bundle:

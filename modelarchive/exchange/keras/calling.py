@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from modelarchive.exchange.drawing import Ref, UnknownError
-from modelarchive.exchange.keras.drawing import UNSUPPORTED, LayerBuilder
+from modelarchive.exchange.keras.drawing import UNSUPPORTED, LayerBuilder, Mask
 from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.lifting import LAYERS, OPERATIONS, Lifting
 from modelarchive.exchange.keras.lifting_context import FLOATS, Context
+from modelarchive.exchange.keras.lifting_masks import passed
 from modelarchive.exchange.keras.lifting_tensorflow import as_operation
 from modelarchive.exchange.keras.model import Call, Layer, mapped
+from modelarchive.exchange.keras.quantized import POLICIES, quantized
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
@@ -18,6 +21,8 @@ from modelarchive.store.strict import short
 _CODE = ("Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
 #: Classes that are operations on parameters of their own.
 _HOLDERS = ("EinsumDense", "Normalization", "LayerScale", "PReLU", "Attention", "AdditiveAttention")
+#: Classes whose quantised kernels are known.
+_QUANTIZED = ("Dense", "EinsumDense", "Embedding")
 #: Classes that call a function of TensorFlow, by its name.
 _FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
 
@@ -39,14 +44,28 @@ def lifted(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call) 
     if row is None:
         raise Refusal(_unknown(layer))
     results = _held(importer, builder, layer, call, row) or _called(importer, builder, layer, call, row)
-    if UNSUPPORTED not in results and row.masks == "pass" and (mask := _mask(builder, call)):
-        for each in results:
+    if UNSUPPORTED in results or row.masks == "drop":
+        return results
+    tensors = [each for each in leaves(call.args[:1]) if isinstance(each, Ref)]
+    mask = passed(Context(importer, builder, layer, call), call, tensors)
+    if mask is not None and builder.mask(results[0]) is None:
+        for each in results if row.masks == "pass" else results[: _with_mask(layer, call)]:
             builder.set_mask(each, mask)
     return results
 
 
-def _mask(builder: LayerBuilder, call: Call) -> str:
-    return next((mask for each in _tensors(call) if (mask := builder.mask(each))), "")
+def _with_mask(layer: Layer, call: Call) -> int:
+    """How many results of a layer that uses a mask have it themselves."""
+    if layer.kind in ("MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention", "Softmax"):
+        return 1
+    if layer.kind in ("Attention", "AdditiveAttention"):
+        return 1
+    inner = layer.config.values.get("layer") if layer.kind == "Bidirectional" else None
+    settings = inner["config"] if isinstance(inner, dict) and isinstance(inner.get("config"), dict) else None
+    settings = layer.config.values if settings is None else settings
+    if not settings.get("return_sequences"):
+        return 0
+    return 2 if layer.kind == "Bidirectional" and layer.config.values.get("merge_mode", "concat") is None else 1
 
 
 def _held(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call, row: Lifting) -> list[Ref] | None:
@@ -56,6 +75,13 @@ def _held(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call, r
         return None
     inner = builder.inside()
     given = {ref: inner.layer_input("x", builder.known_of(ref), is_layer=False) for ref in dict.fromkeys(tensors)}
+    masks = {ref: mask for ref in tensors if row.masks == "use" and (mask := builder.mask(ref)) is not None}
+    for ref, mask in list(masks.items()):
+        # What a mask is made of stands around the block: it is one of its inputs.
+        made = builder.made(mask)
+        inside_ref = given.get(made) or inner.layer_input("mask", builder.known_of(made), is_layer=False)
+        given[made] = inside_ref
+        inner.set_mask(given[ref], Mask(mask.layer, lambda found=inside_ref: found))  # type: ignore[misc]
 
     def inside(value: Any) -> Any:
         return given[value] if isinstance(value, Ref) else value
@@ -75,14 +101,14 @@ def _called(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call,
     if not layer.is_operation:
         _follow_policy(context)
         _report_training(context)
+    if context.quantized is not None and layer.kind not in _QUANTIZED:
+        raise Refusal(f"a quantised {layer.kind} is not supported")
     try:
         found = row.lift(context)
     except (UnknownError, ValueError):
         if context.is_unsupported:
             return [UNSUPPORTED]
         raise
-    if row.masks == "use" and (mask := _mask(builder, call)):
-        raise Refusal(f"takes the mask that {mask!r} makes, which is not supported")
     results = found if isinstance(found, list) else [found]
     if unread := context.config.unread() if not layer.is_operation or layer.config.values else {}:
         raise Refusal(f"{layer.kind} has settings that are not supported: {short(unread)}")
@@ -96,12 +122,13 @@ def _called(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call,
 def _model(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call) -> list[Ref]:
     """A model inside of a model: a block of its own."""
     wrong = [name for name, value in call.kwargs.items() if value is not None and name not in ("mask", "training")]
+    explicit = _explicit_masks(call)
     tensors = [each for each in leaves(call.args) if each is not None]
-    if wrong or call.kwargs.get("mask") is not None or call.kwargs.get("training") or layer.inner is None:
-        raise Refusal(f"is called with {', '.join(wrong) or 'mask or training'}, which is not supported")
+    if wrong or call.kwargs.get("training") or layer.inner is None:
+        raise Refusal(f"is called with {', '.join(wrong) or 'training'}, which is not supported")
     if not all(isinstance(each, Ref) for each in tensors):
         raise Refusal(f"is called on {short(call.args)}, expected tensors")
-    if UNSUPPORTED in tensors:
+    if UNSUPPORTED in (*tensors, *explicit.values()):
         for each in layer.inner.layers:  # what else is wrong is reported with it
             if not each.is_input and each.inner is None:
                 table = OPERATIONS if each.is_operation else LAYERS
@@ -109,13 +136,23 @@ def _model(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call) 
                     importer.report.refuse(each.name, _unknown(each))
         return [UNSUPPORTED]
     given = [builder.known_of(each) for each in tensors]
+    given = [replace(known, mask="mask") if at in explicit else known for at, known in enumerate(given)]
     made = importer.model(layer.inner, given, is_trainable=builder.is_trainable)
     if not made.known:
         raise Refusal("has no outputs")
-    found = builder.model(layer.name, made, tensors)
+    masks = {at: mask for at, each in enumerate(tensors) if (mask := builder.mask(each)) is not None}
+    more = [explicit[at] if at in explicit else builder.made(masks[at]) for at in made.masks]
+    found = builder.model(layer.name, made, [*tensors, *more])
     for ref, what in zip(found, made.known, strict=True):
-        builder.set_mask(ref, what.mask)
+        builder.set_mask(ref, Mask(what.mask) if what.mask else None)
     return found
+
+
+def _explicit_masks(call: Call) -> dict[int, Ref]:
+    """Place of an input -> the mask that it is given with, as a tensor."""
+    given = call.kwargs.get("mask")
+    several = given if isinstance(given, list) else [given]
+    return {at: each for at, each in enumerate(several) if isinstance(each, Ref)}
 
 
 def _unknown(layer: Layer) -> str:
@@ -132,6 +169,9 @@ def _tensors(call: Call) -> list[Ref]:
 def _follow_policy(context: Context) -> None:
     """What dtype a layer computes in: floats of another one are cast before it, as Keras does."""
     policy: Any = context.config.values.get("dtype")
+    if isinstance(policy, dict) and policy.get("class_name") in POLICIES:
+        context.quantized = quantized(policy, context.layer.name)
+        return
     if isinstance(policy, dict):
         if policy.get("class_name") not in ("DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"):
             raise Refusal(f"its dtype policy is a {short(policy.get('class_name'))}, which is not supported")

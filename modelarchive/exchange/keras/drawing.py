@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+import numpy as np
 
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.drawing import NODE_STEPS, Description, GraphBuilder, Ref, Report
 from modelarchive.exchange.keras.naming import RENAMED, block_names
-from modelarchive.nn.evaluate import Value
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.nn.evaluate import Abstract, Value
 from modelarchive.store.deferred import Deferred
 
 #: Where a block under construction keeps what its own parameters are: own name -> key of the array.
@@ -20,6 +23,19 @@ HELD: Final = "(held)"
 _CONTAINERS: Final = ("Graph", "Sequential")
 #: The result of a call that is not supported, which is reported already.
 UNSUPPORTED: Final = Ref("?")
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which steps of a tensor count.
+
+    Attributes:
+        layer: The layer that says so.
+        make: Adds it to the graph, truths of ``(batch, steps)``, when somebody takes it; None: it is of another graph.
+    """
+
+    layer: str
+    make: Callable[[], Ref] | None = None
 
 
 @dataclass(frozen=True)
@@ -43,11 +59,13 @@ class Made:
         block: The block.
         known: What is known of its outputs.
         size: How many nodes there are in it, those of blocks inside of it included.
+        masks: The places of those of its inputs whose masks are inputs, too, behind the others.
     """
 
     block: Description
     known: list[Known]
     size: int
+    masks: Sequence[int] = ()
 
 
 class LayerBuilder(GraphBuilder):
@@ -83,7 +101,10 @@ class LayerBuilder(GraphBuilder):
         #: Name of a parameter of its own -> key of the array; and back.
         self._held: dict[str, str] = {}
         self._owns: dict[str, str] = {}
-        self._masks: dict[Ref, str] = {}
+        self._masks: dict[Ref, Mask | None] = {}
+        self._made: dict[Mask, Ref] = {}
+        #: Places of the inputs whose masks are asked for: these are inputs behind them, in this order.
+        self.mask_inputs: list[int] = []
         #: Name of a block -> its keys: the inverse of what is declared.
         self._keys: dict[str, list[Hashable]] = {}
 
@@ -171,20 +192,43 @@ class LayerBuilder(GraphBuilder):
             ref = self.input(preferred, known.value)
         if is_layer and ref.name != preferred:
             self.report.note(preferred, RENAMED.format(ref.name))
-        self.set_mask(ref, known.mask)
+        place = len(self.inputs) - 1
+        if known.mask:
+            self.set_mask(ref, Mask(known.mask, lambda: self._mask_input(place, known)))
         return ref
+
+    def _mask_input(self, place: int, known: Known) -> Ref:
+        """The mask of an input, which is an input of its own."""
+        if not isinstance(known.value, Abstract):
+            raise Refusal("takes a mask of an input whose shape is not known: pass inputs=")
+        self.mask_inputs.append(place)
+        one, two = (shape[:2] for shape in known.value.shapes)
+        return self.input("mask", Abstract((one, two), np.dtype(bool)))
 
     def known_of(self, ref: Ref) -> Known:
         """What is known of a tensor."""
-        return Known(self.value(ref), self.mask(ref))
+        mask = self.mask(ref)
+        return Known(self.value(ref), "" if mask is None else mask.layer)
 
-    def mask(self, ref: Ref) -> str:
-        """The layer whose mask goes with a tensor; "": there is none."""
-        return self._masks.get(ref, "")
+    def mask(self, ref: Ref) -> Mask | None:
+        """The mask that goes with a tensor."""
+        return self._masks.get(ref)
 
-    def set_mask(self, ref: Ref, mask: str) -> None:
-        """Say that the mask of a layer goes with a tensor."""
+    def set_mask(self, ref: Ref, mask: Mask | None) -> None:
+        """Say which mask goes with a tensor."""
         self._masks[ref] = mask
+
+    def made(self, mask: Mask) -> Ref:
+        """A mask as a tensor.
+
+        Raises:
+            Refusal: It is of another model, around this one or inside of it.
+        """
+        if mask.make is None:
+            raise Refusal(f"takes the mask that {mask.layer!r} makes in another model, which is not supported")
+        if mask not in self._made:
+            self._made[mask] = mask.make()
+        return self._made[mask]
 
     def variable(self, preferred: str, key: str, *, is_trained: bool) -> Ref:
         """A parameter of the Graph's own, as a tensor.

@@ -77,7 +77,7 @@ class Importer:
         known = [builder.known_of(each) for each in outputs]
         if model.is_sequential and (row := builder.row(outputs)) is not None:
             return Made(row, known, builder.size)
-        return Made(builder.graph(outputs), known, builder.size)
+        return Made(builder.graph(outputs), known, builder.size, builder.mask_inputs)
 
     def _row(self, builder: LayerBuilder, model: Model, given: Sequence[Known]) -> list[Ref]:
         layers = model.layers

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from modelarchive.exchange import rows
 from modelarchive.exchange.keras import lifting_attention as attention
+from modelarchive.exchange.keras import lifting_constants as constants
 from modelarchive.exchange.keras import lifting_layers as plain
 from modelarchive.exchange.keras import lifting_merging as merging
 from modelarchive.exchange.keras import lifting_ops as ops
@@ -31,6 +32,8 @@ class Lifting(rows.Lifting):
 
 
 _SAME: Final = "padding='same' with strides takes a known size"
+_GATED: Final = "activations tanh and sigmoid; not stateful; the cell behind a mask for at most 128 steps"
+_PLAIN: Final = "activations tanh and relu; not stateful"
 _INFERENCE: Final = "does nothing in inference, and is left out"
 
 
@@ -52,12 +55,12 @@ def _ranks(theirs: str, ours: str, lift: Callable[[int], Any], *, upto: int = 3,
 
 _LAYERS: Final = (
     Lifting("Dense", "Dense", plain.dense, weights=w.KERNEL_AND_BIAS),
-    Lifting("EinsumDense", "einsum, add", plain.einsum_dense, weights=w.EINSUM),
+    Lifting("EinsumDense", "einsum, add", plain.einsum_dense, weights=w.EINSUM, masks="drop"),
     Lifting(
         "Embedding",
         "Embedding",
         plain.embedding,
-        "mask_zero: its mask is refused where a layer takes it",
+        "mask_zero makes a mask, which is followed to where a layer takes it",
         weights=(w.same("embeddings", "weight"),),
         masks="drop",
     ),
@@ -92,7 +95,7 @@ _LAYERS: Final = (
     Lifting("BatchNormalization", "BatchNorm", plain.batch_norm, weights=(*w.NORMALISATION, *w.STATISTICS)),
     Lifting("LayerNormalization", "LayerNorm", plain.layer_norm, weights=w.NORMALISATION),
     Lifting("GroupNormalization", "GroupNorm, InstanceNorm", plain.group_norm, weights=w.NORMALISATION),
-    Lifting("RMSNormalization", "RMSNorm", plain.rms_norm, weights=(w.same("scale", "weight"),)),
+    Lifting("RMSNormalization", "RMSNorm", plain.rms_norm, weights=(w.same("scale", "weight"),), masks="drop"),
     Lifting("UnitNormalization", "multiply, sum, rsqrt", plain.unit_norm),
     Lifting(
         "Normalization",
@@ -118,7 +121,7 @@ _LAYERS: Final = (
     Lifting("Identity", "Identity", plain.identity),
     *_noise("GaussianNoise", "ActivityRegularization", "StochasticDepth"),
     *_noise("RandomBrightness", "RandomContrast", "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom"),
-    Lifting("Masking", "multiply, equal, min", plain.masking, "its mask is refused where a layer takes it"),
+    Lifting("Masking", "multiply, equal, min", plain.masking, "its mask is followed to where a layer takes it"),
     Lifting("Flatten", "Flatten", merging.flatten, masks="drop"),
     Lifting("Reshape", "Reshape", merging.reshape, masks="drop"),
     Lifting("Permute", "Permute", merging.permute, masks="drop"),
@@ -135,7 +138,7 @@ _LAYERS: Final = (
         "LSTM",
         "LSTM",
         recurrent.recurrence,
-        "activations tanh and sigmoid; not stateful",
+        _GATED,
         weights=w.recurrent(w.LSTM_GATES),
         masks="use",
     ),
@@ -143,7 +146,7 @@ _LAYERS: Final = (
         "GRU",
         "GRU",
         recurrent.recurrence,
-        "activations tanh and sigmoid; not stateful",
+        _GATED,
         weights=w.recurrent(w.GRU_GATES),
         masks="use",
     ),
@@ -151,7 +154,7 @@ _LAYERS: Final = (
         "SimpleRNN",
         "RNN",
         recurrent.recurrence,
-        "activations tanh and relu; not stateful",
+        _PLAIN,
         weights=w.recurrent(w.RNN_GATES),
         masks="use",
     ),
@@ -162,7 +165,6 @@ _LAYERS: Final = (
         "the layer inside",
         recurrent.time_distributed,
         "of a layer that looks at more than one axis: known sizes",
-        masks="use",
     ),
     Lifting(
         "MultiHeadAttention",
@@ -180,12 +182,11 @@ _LAYERS: Final = (
         weights=w.GROUPED_ATTENTION,
         masks="use",
     ),
-    Lifting("Attention", "matmul, softmax", attention.dot, "not causal, without masks", weights=w.SCORES, masks="use"),
+    Lifting("Attention", "matmul, softmax", attention.dot, weights=w.SCORES, masks="use"),
     Lifting(
         "AdditiveAttention",
         "add, sum, softmax",
         attention.additive,
-        "not causal, without masks",
         weights=w.SCALE,
         masks="use",
     ),
@@ -261,6 +262,10 @@ _OPERATIONS: Final = (
     _reduction("Max", "max"),
     _reduction("Min", "min"),
     _reduction("Amax", "max"),
+    _other("Any", "max", constants.quantified("max")),
+    _other("All", "min", constants.quantified("min")),
+    _other("ZerosLike", "broadcast_to", constants.filled(0.0)),
+    _other("OnesLike", "broadcast_to", constants.filled(1.0)),
     _reduction("Amin", "min"),
     _reduction("Var", "var"),
     _other("Std", "var, sqrt", ops.deviation),

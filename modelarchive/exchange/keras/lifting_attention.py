@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_context import Context
+from modelarchive.exchange.keras.lifting_masks import attended, both, causal, mask_of
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.store.strict import short
 
 
 def multi_head(context: Context) -> Ref | list[Ref]:
@@ -38,21 +42,21 @@ def _attention(context: Context, heads: int, groups: int, size: int) -> Ref | li
     use_bias = config.flag("use_bias", default=True)
     if context.argument("return_attention_scores", 7, default=False):
         raise Refusal("is asked for its scores, which is not supported")
-    causal = context.argument("use_causal_mask", 9, default=False)
-    for name, place in (("query_mask", 3), ("value_mask", 4), ("key_mask", 5)):
-        if context.argument(name, place) is not None:
-            raise Refusal(f"takes {name}, which is not supported")
-    query, value = context.x, context.tensor("value", 1)
-    key = context.tensor("key", 2) or value
+    causal_ = bool(context.argument("use_causal_mask", 9, default=False))
+    query, value, given = context.x, context.tensor("value", 1), context.tensor("key", 2)
+    key = given or value
     mask = context.tensor("attention_mask", 6)
     if value is None or key is None:
         raise Refusal("is called without a value")
+    parts = [(mask_of(context, "query_mask", 3, query), -1), (mask_of(context, "value_mask", 4, value), -2)]
+    parts.append((mask_of(context, "key_mask", 5, given) if given or context.argument("key_mask", 5) else None, -2))
+    counted = attended(context, parts)
     fields = {
         "num_heads": heads,
         "num_kv_heads": groups,
         "head_dim": size,
         "use_bias": [use_bias] * 4,
-        "causal": bool(causal),
+        "causal": causal_,
         "scale": 1.0 / float(size) ** 0.5,
         "rotary": None,
         "packed": False,
@@ -68,17 +72,29 @@ def _attention(context: Context, heads: int, groups: int, size: int) -> Ref | li
         }
 
     inputs = [query, key, value]
+    if mask is not None and context.dtype(mask).kind != "b":
+        mask = context.op("cast", mask, dtype="bool", role="mask")
+    if counted is not None:
+        mask = counted if mask is None else both(context, mask, counted)
+    if mask is not None and causal_:
+        mask, fields["causal"] = both(context, mask, causal(context, query, key)), False
     if mask is not None:
-        if context.dtype(mask).kind != "b":
-            mask = context.op("cast", mask, dtype="bool", role="mask")
         rank = context.rank(mask)
         if rank == 3:  # (batch, queries, keys), the same for every head
             mask = context.op("expand_dims", mask, axis=1, role="heads")
-        inputs.append(mask)
-        context.note(
-            "where a query may attend to no key the result of a head is zeros, in Keras the mean of all values"
-        )
+        inputs.append(mask if fields["dropout"] else _added_mask(context, query, mask))
     return context.block("MultiHeadAttention", fields, *inputs, sizes=sizes)
+
+
+def _added_mask(context: Context, query: Ref, mask: Ref) -> Ref:
+    """What Keras adds to scores where it fuses attention: of a query that may attend to no key, the mean of all values.
+
+    A layer with dropout computes its scores by themselves, and there the result of such a query is zeros.
+    """
+    dtype = context.dtype(query)
+    lowest = np.finfo(dtype.name).max * -0.7 if dtype.name in ("float16", "float32", "float64") else -1e9
+    zero, low = (context.constant(float(each), dtype.name) for each in (0.0, lowest))
+    return context.op("where", mask, zero, low, role="added")
 
 
 def dot(context: Context) -> Ref | list[Ref]:
@@ -113,10 +129,6 @@ def _three(context: Context) -> tuple[Ref, Ref, Ref]:
     several = context.xs
     if not 2 <= len(several) <= 3:
         raise Refusal(f"is called on {len(several)} tensors, expected query, value and key")
-    if context.argument("use_causal_mask", 4, default=False):
-        raise Refusal("use_causal_mask is not supported, but in MultiHeadAttention")
-    if any(each is not None for each in context.argument("mask", 1) or []):
-        raise Refusal("takes masks, which are not supported")
     return several[0], several[2] if len(several) > 2 else several[1], several[1]
 
 
@@ -137,6 +149,23 @@ def _pairs(context: Context, query: Ref, key: Ref, scale: Ref | None, *, inside:
 
 
 def _weighted(context: Context, scores: Ref, value: Ref) -> Ref | list[Ref]:
+    several = context.xs
+    given = context.argument("mask", 1) or [None, None]
+    if not isinstance(given, list) or len(given) < 2:
+        raise Refusal(f"mask = {short(given)}, expected those of query and value")
+    masks = []
+    for explicit, ref in zip(given[:2], several[:2], strict=True):
+        mask = context.builder.mask(ref)
+        masks.append(explicit if explicit is not None or mask is None else context.builder.made(mask))
+    kept = attended(context, [(masks[1], -2)])
+    if context.argument("use_causal_mask", 4, default=False):
+        before = causal(context, several[0], several[2] if len(several) > 2 else several[1])
+        kept = before if kept is None else both(context, before, kept)
+    if kept is not None:
+        least = 65504.0 if context.dtype(scores).name == "float16" else 1e9
+        scores = context.op("where", kept, scores, context.op("subtract", scores, context.constant(least)), role="kept")
     shares = context.op("softmax", scores, axis=-1)
     found = context.op("matmul", shares, value)
+    if masks[0] is not None:
+        found = context.op("where", context.op("expand_dims", masks[0], axis=-1), found, context.constant(0.0))
     return [found, shares] if context.argument("return_attention_scores", 3, default=False) else found

@@ -10,8 +10,12 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.config import numbers
+from modelarchive.exchange.keras.drawing import Mask
 from modelarchive.exchange.keras.lifting_activations import activation_of, added, behind
 from modelarchive.exchange.keras.lifting_context import Context
+from modelarchive.exchange.keras.lifting_masks import large_negative, mask_of, unequal_to
+from modelarchive.exchange.keras.lifting_quantized import given
+from modelarchive.exchange.keras.quantized import Spread
 from modelarchive.exchange.keras.weights import Fields
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
@@ -25,7 +29,6 @@ _MANY: Final = 1 << 24
 def dense(context: Context) -> Ref:
     """Dense: the last axis is mapped."""
     config = context.config
-    config.expect("quantization_config", None)
     activation = activation_of(context, config.value("activation", None))
     fields = {
         "units": config.integer("units"),
@@ -33,7 +36,14 @@ def dense(context: Context) -> Ref:
         "use_bias": config.flag("use_bias", default=True),
         "flatten": False,
     }
-    ref = context.block("Dense", fields, context.as_float(context.x), sizes=_in_units)[0]
+    x = context.as_float(context.x)
+    if context.quantized is not None:
+        size = context.dims(x)[-1]
+        if size is None:
+            raise Refusal("is quantised, and the size of what it is called on is not known: pass inputs=")
+        context.kernel = (size, config.integer("units"))
+    x = given(context, x, [-1], fields)
+    ref = context.block("Dense", fields, x, sizes=_in_units)[0]
     return behind(context, ref, activation)
 
 
@@ -44,8 +54,7 @@ def _in_units(arrays: Arrays) -> Fields:
 def einsum_dense(context: Context) -> Ref:
     """EinsumDense: a product by letters with a parameter, and a bias that broadcasts."""
     config = context.config
-    config.expect("quantization_config", None)
-    config.value("output_shape", None)
+    shape = config.value("output_shape", None)
     pattern = config.text("equation").replace(" ", "")
     if "..." in pattern:
         x, kernel, out = _letters(pattern)
@@ -56,10 +65,29 @@ def einsum_dense(context: Context) -> Ref:
             raise Refusal(f"the equation {short(pattern)} does not fit its input")
         pattern = pattern.replace("...", "".join(free[:more]))
     fields = {"use_bias": config.value("bias_axes", None) is not None}
-    ref = context.op("einsum", context.as_float(context.x), context.parameter("kernel", fields), pattern=pattern)
+    tensor = context.as_float(context.x)
+    if context.quantized is not None:
+        _know_kernel(context, pattern, tensor, shape)
+    taken_letters, kernel_letters, _ = _letters(pattern)
+    tensor = given(context, tensor, [at for at, letter in enumerate(taken_letters) if letter in kernel_letters], fields)
+    ref = context.op("einsum", tensor, context.parameter("kernel", fields), pattern=pattern)
     if fields["use_bias"]:
         ref = context.op("add", ref, context.parameter("bias", fields), role="biased")
     return added(context, activation_of(context, config.value("activation", None)), ref)
+
+
+def _know_kernel(context: Context, pattern: str, x: Ref, shape: Any) -> None:
+    """The shape of a quantised kernel, and how its scales stand beside it: as its axes do in the result."""
+    taken, kernel, out = _letters(pattern)
+    sizes = dict(zip(taken, context.dims(x), strict=False))
+    given_sizes = shape if isinstance(shape, list) else [shape]
+    sizes |= {letter: size for letter, size in zip(out[::-1], given_sizes[::-1], strict=False) if size is not None}
+    found = [sizes.get(letter) for letter in kernel]
+    if any(type(size) is not int for size in found):
+        raise Refusal("is quantised, and the sizes of its kernel are not known: pass inputs=")
+    context.kernel = [size for size in found if size is not None]
+    context.spread = Spread(0, [out.index(each) - len(out) if each in out and each not in taken else None
+                                for each in kernel])  # fmt: skip
 
 
 def _letters(pattern: str) -> tuple[str, str, str]:
@@ -71,7 +99,13 @@ def _letters(pattern: str) -> tuple[str, str, str]:
 def embedding(context: Context) -> Ref:
     """Embedding: the indices may come as floats."""
     config = context.config
-    config.expect("quantization_config", None)
+    if context.quantized is None:
+        config.value("quantization_config", None)  # of a model of which other layers are quantised
+    else:
+        context.kernel = (config.integer("input_dim"), config.integer("output_dim"))
+        context.spread = Spread(-1, (-1, None))
+        config.value("quantization_config", None)
+        context.note(f"its {context.quantized.mode} rows are kept as the floats that they stand for")
     config.expect("reverse_dtype", None)
     config.value("tie_weights", None)
     config.value("logit_soft_cap", None)
@@ -87,8 +121,7 @@ def embedding(context: Context) -> Ref:
     }
     ref = context.block("Embedding", fields, x)[0]
     if config.flag("mask_zero", default=False):
-        context.builder.set_mask(ref, context.layer.name)
-        context.note("mask_zero makes a mask, which changes nothing where no layer takes it, and is left out")
+        context.builder.set_mask(ref, Mask(context.layer.name, lambda: unequal_to(context, x, 0)))
     return ref
 
 
@@ -272,9 +305,16 @@ def _slopes(arrays: Arrays) -> Fields:
 def softmax(context: Context) -> Ref:
     """Softmax along an axis, or along several together."""
     axes = context.config.axes("axis", -1) or []
-    if context.argument("mask", 1) is not None:
-        raise Refusal("takes a mask, which is not supported")
-    x = context.x
+    x, mask = context.x, mask_of(context, place=1)
+    if mask is not None:
+        if context.rank(mask) > context.rank(x):
+            raise Refusal(f"takes a mask of {context.rank(mask)} axes for a tensor of {context.rank(x)}")
+        x = context.op("where", mask, x, context.constant(large_negative(context.dtype(x))), role="kept")
+        return context.op("where", mask, _softmax(context, x, axes), context.constant(0.0))
+    return _softmax(context, x, axes)
+
+
+def _softmax(context: Context, x: Ref, axes: list[int]) -> Ref:
     if len(axes) == 1:
         return context.plain("Softmax", x, axis=axes[0])
     high = context.op("max", x, axis=axes, keepdims=True)
@@ -300,13 +340,13 @@ def identity(context: Context) -> Ref:
 
 def masking(context: Context) -> Ref:
     """Masking: steps that hold nothing but the value become zeros."""
-    x = context.x
-    same_ = context.op(
-        "cast", context.op("equal", x, context.constant(context.config.number("mask_value", 0.0))), dtype="float32"
-    )
+    x, value = context.x, _plain(context.config.value("mask_value", 0.0))
+    if not isinstance(value, int | float):
+        raise Refusal(f"mask_value = {short(value)} is not supported, only a number")
+    same_ = context.op("cast", context.op("equal", x, context.constant(value)), dtype="float32")
     all_ = context.op("min", same_, axis=[-1], keepdims=True)
     ref = context.op("multiply", x, context.op("subtract", context.constant(1.0), all_))
-    context.builder.set_mask(ref, context.layer.name)
+    context.builder.set_mask(ref, Mask(context.layer.name, lambda: unequal_to(context, x, value, over=-1)))
     return ref
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from modelarchive.exchange.drawing import Ref
+from modelarchive.exchange.keras import lifting_masks as masks
 from modelarchive.exchange.keras.config import Config
 from modelarchive.exchange.keras.drawing import UNSUPPORTED
 from modelarchive.exchange.keras.lifting_activations import activation_of
 from modelarchive.exchange.keras.lifting_context import Context
+from modelarchive.exchange.keras.lifting_masks import Skipping, mask_of
 from modelarchive.exchange.keras.model import Call, Layer
 from modelarchive.exchange.keras.weights import GRU_GATES, LSTM_GATES, RNN_GATES, recurrent
 from modelarchive.exchange.refusal import Refusal
@@ -86,7 +89,7 @@ def _class(layer: Layer) -> tuple[str, Config]:
 def _settings(config: Config) -> tuple[bool, bool, bool]:
     """Whether it returns sequences, whether it returns states, whether it goes backwards."""
     config.expect("stateful", False)
-    for name in ("unroll", "zero_output_for_mask", "use_cudnn", "time_major"):
+    for name in ("unroll", "use_cudnn", "time_major"):
         config.flag(name, default=False) if name != "use_cudnn" else config.value(name, "auto")
     config.expect("time_major", False)
     return (
@@ -119,17 +122,51 @@ def recurrence(context: Context) -> list[Ref]:
     fields = _fields(context, name, inner)
     _finish(inner, context.config)
     x, states = _states(context, cell.states)
+    mask = mask_of(context, place=2)
+    zeros = context.config.flag("zero_output_for_mask", default=False)
     x = context.as_float(x)
     if backwards:
-        x = context.op("slice", x, index=[[None, None, None], [None, None, -1]], role="backwards")
+        x = masks.backwards(context, x)
+        mask = None if mask is None else masks.backwards(context, mask)
+    initial = [context.op("expand_dims", state, axis=0, role="state") for state in states]
+    if mask is not None:
+        held = context.held(fields, recurrent(cell.gates), context.layer)
+        way = _skipping(context, cell, fields, held, mask, zeros=zeros)
+        return _skipped(way, cell, x, initial, sequences=sequences, with_state=with_state)
     whole = sequences and not with_state
     fields |= {"bidirectional": False, "return_state": not whole}
-    initial = [context.op("expand_dims", state, axis=0, role="state") for state in states]
     results = context.block(cell.kind, fields, x, *initial, weights=recurrent(cell.gates), sizes=_input_size)
     if whole:
         return results
     last = [context.op("squeeze", ref, axis=0, role="last") for ref in results[1:]]
     return [results[0] if sequences else last[0], *(last if with_state else ())]
+
+
+def _skipping(
+    context: Context,
+    cell: Cell,
+    fields: dict[str, Any],
+    held: dict[str, str],
+    mask: Ref,
+    *,
+    zeros: bool,
+    role: str = "",
+) -> Skipping:
+    """One way of a recurrence behind a mask."""
+
+    def run(part: Ref, states: Sequence[Ref]) -> list[Ref]:
+        own = {**fields, "bidirectional": False, "return_state": True}
+        return context.block(cell.kind, own, part, *states, held=held, sizes=_input_size, role=role)
+
+    return Skipping(context, run, mask, role or "steps", zeros)
+
+
+def _skipped(way: Skipping, cell: Cell, x: Ref, initial: list[Ref], *, sequences: bool, with_state: bool) -> list[Ref]:
+    """What one way gives: its outputs or the last, and its states."""
+    given, last, end = way.outputs(x, initial)
+    # The second state is known for single steps only; the first is what is given.
+    ends = [] if not with_state else way.states(x, initial) if cell.states > 1 else [end]
+    return [given if sequences else last, *ends]
 
 
 def _input_size(arrays: Any) -> dict[str, int]:
@@ -152,13 +189,29 @@ def bidirectional(context: Context) -> list[Ref]:
         raise Refusal("Bidirectional of a layer that goes backwards is not supported")
     fields = _fields(context, name, inner)
     backward = _backward(context, forward, fields, name)
+    zeros = [each.config.flag("zero_output_for_mask", default=False) for each in (forward, backward)]
     for each in (inner, forward.config):
         if unread := each.unread():
             raise Refusal(f"its layer has settings that are not supported: {short(unread)}")
     x, states = _states(context, 2 * cell.states)
+    mask = mask_of(context, place=2)
     merge = config.value("merge_mode", "concat")
     if merge not in ("concat", "sum", "mul", "ave", None):
         raise Refusal(f"merge_mode = {short(merge)} is not supported")
+    if mask is not None:
+        initial = [context.op("expand_dims", state, axis=0, role="state") for state in states]
+        ways = []
+        x = context.as_float(x)
+        for turned, layer in enumerate((forward, backward)):
+            held = context.held(fields, recurrent(cell.gates), layer)
+            given, counts = (masks.backwards(context, each) if turned else each for each in (x, mask))
+            role = "backward" if turned else "forward"
+            way = _skipping(context, cell, fields, held, counts, zeros=zeros[turned], role=role)
+            own = initial[turned * cell.states :][: cell.states]
+            ways.append(_skipped(way, cell, given, own, sequences=sequences, with_state=with_state))
+            if turned and sequences:
+                ways[1][0] = masks.backwards(context, ways[1][0])
+        return _merged(context, merge, [way[0] for way in ways]) + [state for way in ways for state in way[1:]]
     fields |= {"bidirectional": True, "return_state": with_state or not sequences}
     held = context.held(fields, recurrent(cell.gates), forward)
     held |= context.held(fields, recurrent(cell.gates, "l0_reverse"), backward)
@@ -169,22 +222,26 @@ def bidirectional(context: Context) -> list[Ref]:
     results = context.block(cell.kind, fields, context.as_float(x), *initial, held=held, sizes=_input_size)
     units = fields["hidden_size"]
     last = [context.op("slice", ref, index=[way], role="last") for way in (0, 1) for ref in results[1:]]
-    if sequences:
-        if merge == "concat":
-            out = [results[0]]
-        else:
-            whole = [None, None, None]
-            halves = [[0, units, None], [units, None, None]]
-            out = [context.op("slice", results[0], index=[whole, whole, half], role="half") for half in halves]
-    else:
+    if sequences and merge == "concat":
+        return [results[0], *(last if with_state else ())]
+    if not sequences:
         out = [last[0], last[cell.states]]
-        if merge == "concat":
-            out = [context.op("concatenate", *out, axis=-1, role="both")]
-    if len(out) == 2 and merge is not None:
+    else:
+        whole = [None, None, None]
+        halves = [[0, units, None], [units, None, None]]
+        out = [context.op("slice", results[0], index=[whole, whole, half], role="half") for half in halves]
+    return [*_merged(context, merge, out), *(last if with_state else ())]
+
+
+def _merged(context: Context, merge: str | None, out: list[Ref]) -> list[Ref]:
+    """What the two ways give, as one."""
+    if merge == "concat":
+        return [context.op("concatenate", *out, axis=-1, role="both")]
+    if merge is not None:
         out = [context.op("multiply" if merge == "mul" else "add", *out, role="both")]
     if merge == "ave":
         out = [context.op("multiply", out[0], context.constant(0.5), role="mean")]
-    return [*out, *(last if with_state else ())]
+    return out
 
 
 def _backward(context: Context, forward: Layer, fields: dict[str, Any], name: str) -> Layer:
@@ -221,11 +278,16 @@ _EVERYWHERE: Final = frozenset(
 )
 
 
+#: Layers that do something with a mask.
+_TAKES_MASKS: Final = (*CELLS, *_OLD, "RNN", "Bidirectional", "Softmax", "GlobalAveragePooling1D", "MultiHeadAttention")
+
+
 def time_distributed(context: Context) -> list[Ref]:
     """TimeDistributed: the steps of time become items of the batch, and back."""
     inner = context.child(context.config.value("layer"), "layer")
-    if context.argument("mask", 2) is not None:
-        raise Refusal("takes a mask, which is not supported")
+    mask = mask_of(context, place=2)
+    if mask is not None and inner.kind in _TAKES_MASKS:
+        raise Refusal(f"gives its mask to a {inner.kind}, which is not supported")
     x = context.x
     if inner.kind in _EVERYWHERE or (
         inner.kind == "LayerNormalization" and inner.config.values.get("axis") in (-1, [-1])

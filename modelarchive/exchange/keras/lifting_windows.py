@@ -8,6 +8,7 @@ from typing import Any, Final
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_activations import activation_of, behind
 from modelarchive.exchange.keras.lifting_context import Context, Lift
+from modelarchive.exchange.keras.lifting_masks import mask_of
 from modelarchive.exchange.refusal import Refusal
 
 _LAST: Final = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
@@ -239,13 +240,22 @@ def global_pooling(style: str, rank: int) -> Lift:
 
     def lift(context: Context) -> Ref:
         order = layout(context, rank)
-        if context.argument("mask", 1) is not None:
-            raise Refusal("takes a mask, which is not supported")
         keep = context.config.flag("keepdims", default=False)
+        if style == "Avg" and rank == 1 and (mask := mask_of(context, place=1)) is not None:
+            return _counted_mean(context, mask, order, keepdims=keep)
         ref = context.plain(f"Global{style}Pool{rank}D", context.x, layout=order)
         return ref if keep else context.plain("Flatten", ref, role="flat")
 
     return lift
+
+
+def _counted_mean(context: Context, mask: Ref, order: str, *, keepdims: bool) -> Ref:
+    """The mean of the steps that count; NaN where none does, as in Keras."""
+    x, axis = context.as_float(context.x), order.index("W")
+    wide = context.op("expand_dims", mask, axis=3 - axis, role="mask")
+    kept = context.op("sum", context.op("where", wide, x, context.constant(0.0)), axis=[axis], keepdims=keepdims)
+    numbers = context.op("cast", wide, dtype=context.dtype(x).name, role="count")
+    return context.op("divide", kept, context.op("sum", numbers, axis=[axis], keepdims=keepdims, role="count"))
 
 
 def adaptive(rank: int) -> Lift:

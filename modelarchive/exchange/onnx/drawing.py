@@ -45,6 +45,8 @@ class NestedBuilder(GraphBuilder):
         self._prefixes = {".".join(path[:size]) for path in paths for size in range(1, len(path))}
         self.origins: dict[tuple[int, int], tuple[Ref, int]] = {}
         self.sources: dict[str, tuple[str, str]] = {}
+        #: Result -> the sizes that it is in another dtype.
+        self.casts: dict[Ref, Sizes] = {}
         #: Result of a Dense without bias -> the block, and what it is known by; and back.
         self._without_bias: dict[Ref, tuple[Description, str]] = {}
         self._first_result: dict[str, Ref] = {}

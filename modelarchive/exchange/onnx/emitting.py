@@ -106,8 +106,10 @@ class Emitter:
         if found == wanted:
             return entry
         if (entry, wanted) not in self._casts:
-            to = CODES[str(dtypes.dense_name(wanted))]
-            self._casts[entry, wanted] = self.operator("Cast", path, [entry], 1, {"to": to})[0]
+            name = str(dtypes.dense_name(wanted))
+            # What is beyond a float8 is infinite or NaN, as here.
+            attributes = {"to": CODES[name], **({"saturate": 0} if name.startswith("float8") else {})}
+            self._casts[entry, wanted] = self.operator("Cast", path, [entry], 1, attributes)[0]
         return self._casts[entry, wanted]
 
     def parameter(self, parameter: Parameter) -> Entry:

@@ -11,12 +11,15 @@ from modelarchive.exchange.onnx.lifting_elementwise import ELEMENTWISE
 from modelarchive.exchange.onnx.lifting_integers import INTEGERS
 from modelarchive.exchange.onnx.lifting_layers import LAYERS
 from modelarchive.exchange.onnx.lifting_losses import LOSSES
+from modelarchive.exchange.onnx.lifting_normalisation import NORMALISATION
 from modelarchive.exchange.onnx.lifting_ordering import ORDERING
+from modelarchive.exchange.onnx.lifting_pooling import POOLING
 from modelarchive.exchange.onnx.lifting_quantised import QUANTISED
 from modelarchive.exchange.onnx.lifting_recurrent import RECURRENT
 from modelarchive.exchange.onnx.lifting_resampling import RESAMPLING
 from modelarchive.exchange.onnx.lifting_selection import SELECTION
 from modelarchive.exchange.onnx.lifting_shapes import SHAPES
+from modelarchive.exchange.onnx.lifting_taps import TAPS
 from modelarchive.exchange.onnx.lifting_windows import WINDOWS
 from modelarchive.exchange.rows import Lifting
 
@@ -33,8 +36,11 @@ LIFTINGS: Final[Mapping[str, Lifting]] = {
         *SELECTION,
         *WINDOWS,
         *LAYERS,
+        *NORMALISATION,
         *RECURRENT,
         *ATTENTION,
+        *TAPS,
+        *POOLING,
         *RESAMPLING,
         *QUANTISED,
         *INTEGERS,

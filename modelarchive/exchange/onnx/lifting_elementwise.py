@@ -9,8 +9,8 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context, Lift, all_of
-from modelarchive.exchange.onnx.values import Constant
-from modelarchive.exchange.onnx.words import ACTIVATIONS, BINARY, DTYPES, UNARY
+from modelarchive.exchange.onnx.values import Constant, Sizes
+from modelarchive.exchange.onnx.words import ACTIVATIONS, BINARY, DTYPES, LARGEST, UNARY
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 from modelarchive.store.deferred import Deferred
@@ -193,31 +193,36 @@ def _clip(context: Context) -> Any:
     return x
 
 
-def _cast_to(context: Context, ref: Ref, to: str) -> Ref:
+def _cast_to(context: Context, ref: Ref, to: str, *, saturate: bool) -> Ref:
     before = str(context.known_of(ref).array_dtype)
-    if to.startswith("float8") or before.startswith("float8"):
-        raise Refusal(f"a cast from {before} to {to} rounds in other ways, and is not supported")
+    if to in LARGEST and before != to:
+        ref = context.as_dtype(ref, "float64" if before == "float64" else "float32")
+        if saturate:
+            ref = context.op("clip", ref, low=-LARGEST[to], high=LARGEST[to])
     if to[0] in "iu" and before[0] in "fb" and before != "bool":
         context.note("numbers beyond the range of the integers are left to the processor, here as in ONNX")
     return context.as_dtype(ref, to)
 
 
 def _cast(context: Context) -> Ref:
-    context.node.integer("saturate", 1)
+    saturate = context.node.flag("saturate", default=True)
     context.node.text("round_mode", "up")
     code = context.node.integer("to")
     if code not in DTYPES:
         raise Refusal(f"the element type {code} is not supported")
-    return _cast_to(context, context.ref(0), DTYPES[code])
+    found = _cast_to(context, context.ref(0), DTYPES[code], saturate=saturate)
+    if isinstance(sizes := context.operand(0), Sizes):
+        context.builder.casts[found] = sizes
+    return found
 
 
 def _cast_like(context: Context) -> Any:
-    context.node.integer("saturate", 1)
+    saturate = context.node.flag("saturate", default=True)
     context.node.text("round_mode", "up")
     to = context.dtype(1)
     if context.is_constant(0) and not context.stored(0).stored and not to.startswith("float8"):
         return Constant(Deferred.of(context.constant(0).astype(dtypes.DENSE[to])))
-    return _cast_to(context, context.ref(0), to)
+    return _cast_to(context, context.ref(0), to, saturate=saturate)
 
 
 def _not(context: Context) -> Ref:
@@ -293,7 +298,7 @@ ELEMENTWISE: Final[list[Lifting]] = [
     Lifting("Shrink", "greater, less, where, add, subtract", _shrink),
     Lifting("PRelu", "PReLU, maximum, minimum, multiply, add", _prelu),
     Lifting("Clip", "clip, maximum, minimum", _clip),
-    Lifting("Cast", "cast", _cast, "no float8, no strings, nothing of fewer than eight bits"),
+    Lifting("Cast", "cast", _cast, "no texts, nothing of fewer than eight bits"),
     Lifting("CastLike", "cast", _cast_like, "as Cast"),
     Lifting("Not", "equal", _not),
     Lifting("And", "multiply", binary("multiply")),

@@ -1,11 +1,9 @@
-"""How ONNX's operators with parameters are lifted: products, normalisations; and those that work along axes."""
+"""How ONNX's operators with parameters are lifted: products; and those that work along axes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
-
-import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context, Lift
@@ -97,96 +95,6 @@ def _einsum(context: Context) -> Ref:
     return context.as_dtype(context.op("einsum", *context.refs(), pattern=pattern), dtype)
 
 
-def _batch_norm(context: Context) -> Ref:
-    if context.node.flag("training_mode", default=False):
-        raise Refusal("normalisation by the batch's own statistics is not supported")
-    epsilon, momentum = context.node.number("epsilon", 1e-5), context.node.number("momentum", 0.9)
-    names = ("weight", "bias", "running_mean", "running_var")
-    found = {name: context.stored(index) for index, name in enumerate(names, start=1)}
-    config = {
-        "kind": "BatchNorm",
-        "axis": 1,
-        "momentum": momentum,
-        "epsilon": epsilon,
-        "center": True,
-        "scale": True,
-        "in_channels": found["weight"].array.size,
-    }
-    return context.block(config, context.ref(0), **found)
-
-
-def _layer_norm(context: Context) -> Any:
-    if not context.used(1) and not context.used(2):
-        return _normalised(context, "LayerNorm")
-    axis, epsilon = context.axis(context.node.integer("axis", -1)), context.node.number("epsilon", 1e-5)
-    axes = list(range(axis, context.rank(0)))
-    x = context.as_dtype(context.ref(0), "float32") if context.dtype(0) in ("float16", "bfloat16") else context.ref(0)
-    variance = context.op("var", x, axis=axes, keepdims=True, ddof=0)
-    inverse = context.op(
-        "rsqrt", context.op("add", variance, context.literal(epsilon, str(context.known_of(x).array_dtype)))
-    )
-    return _normalised(context, "LayerNorm"), context.op("mean", x, axis=axes, keepdims=True), inverse
-
-
-def _rms_norm(context: Context) -> Ref:
-    return _normalised(context, "RMSNorm")
-
-
-def _normalised(context: Context, kind: str) -> Ref:
-    rank = context.rank(0)
-    axis, epsilon = context.axis(context.node.integer("axis", -1)), context.node.number("epsilon", 1e-5)
-    context.node.expect("stash_type", "i", 1)
-    axes = [place - rank for place in range(axis, rank)]
-    sizes = [size or 0 for size in context.shape(0)[axis:]]
-    known = [index for index in (1, 2) if context.has(index)]
-    dtype = context.alike(0, *known)
-    plain = all(context.is_constant(index) and list(context.known(index).shapes[0]) == sizes for index in known)
-    config: dict[str, Any] = {"kind": kind, "axis": axes[0] if len(axes) == 1 else axes, "epsilon": epsilon}
-    if kind == "LayerNorm":
-        config["center"] = plain and context.has(2)
-    config |= {"scale": plain, "in_channels": sizes[0] if len(sizes) == 1 else sizes}
-    if plain:
-        bias = {"bias": context.stored(2)} if context.has(2) else {}
-        return context.block(config, context.ref(0), weight=context.stored(1), **bias)
-    # Scales of another shape broadcast, or are computed: spelled out.
-    config["dtype"] = dtype
-    result = context.op("multiply", context.block(config, context.ref(0)), context.ref(1))
-    return context.op("add", result, context.ref(2)) if context.has(2) else result
-
-
-def _instance_norm(context: Context) -> Ref:
-    return _affine(context, {"kind": "InstanceNorm", "axis": 1, "epsilon": context.node.number("epsilon", 1e-5)})
-
-
-def _group_norm(context: Context) -> Ref:
-    groups, epsilon = context.node.integer("num_groups"), context.node.number("epsilon", 1e-5)
-    context.node.expect("stash_type", "i", 1)
-    channels = context.shape(0)[1] if context.rank(0) > 1 else None
-    if channels is None or groups < 1 or channels % groups:
-        raise Refusal(f"GroupNormalization of {channels} channels in {groups} groups is not supported")
-    config = {"kind": "GroupNorm", "num_groups": groups, "epsilon": epsilon, "axis": 1}
-    if context.opset >= 21 or channels == groups:
-        return _affine(context, config)
-    # Until opset 20 the scale is that of a group.
-    times = channels // groups
-    context.note(f"the scale and bias of each group are repeated for each of its {times} channels")
-    return _affine(context, config, repeats=times)
-
-
-def _affine(context: Context, config: dict[str, Any], *, repeats: int = 1) -> Ref:
-    found = {}
-    for name, index in (("weight", 1), ("bias", 2)):
-        each = context.stored(index)
-        if repeats > 1:
-            size = each.array.size * repeats
-            context.make(size)
-            array = each.array.changed(lambda x: np.repeat(x.reshape(-1), repeats), (size,))
-            each = Constant(array, each.stored, each.then(f"repeated {repeats}"))
-        found[name] = each
-    config |= {"center": True, "scale": True, "in_channels": found["weight"].array.size}
-    return context.block(config, context.ref(0), **found)
-
-
 #: The opset from which on these work along one axis; before, on a matrix of what is before an axis and the rest.
 _ALONG: Final = 13
 
@@ -258,6 +166,26 @@ def _log_sum_exp(context: Context, x: Ref, axes: list[int] | None, *, keepdims: 
     return context.op("squeeze", result, axis=axes if axes is not None else list(range(context.rank(0))))
 
 
+def _product(context: Context) -> Ref:
+    """Halves of an axis times each other, until one element is left."""
+    axes, keepdims = _axes_of(context), context.node.flag("keepdims", default=True)
+    axes = list(range(context.rank(0))) if axes is None else axes
+    x, whole = context.ref(0), [None, None, None]
+    for axis in axes:
+        size = context.known_of(x).declared[axis]
+        if size is None or size < 1:
+            raise Refusal("ReduceProd along an axis that is not fixed is not supported: pass inputs=")
+        while size > 1:
+            half = size // 2
+            parts = [[None, half, None], [half, 2 * half, None], [2 * half, None, None]]
+            one, two, rest = (context.op("slice", x, index=[*[whole] * axis, part]) for part in parts)
+            x = context.op("multiply", one, two)
+            x = context.op("concatenate", x, rest, axis=axis) if size % 2 else x
+            size = half + size % 2
+    x = context.as_dtype(x, context.dtype(0))
+    return x if keepdims or not axes else context.op("squeeze", x, axis=axes)
+
+
 def _arg(name: str) -> Lift:
     def lift(context: Context) -> Ref:
         axis, keepdims = context.axis(context.node.integer("axis", 0)), context.node.flag("keepdims", default=True)
@@ -311,64 +239,15 @@ def _cumsum(context: Context) -> Ref:
     return context.op("slice", result, index=backwards) if reverse else result
 
 
-def _lp_norm(context: Context) -> Ref:
-    axis, p = context.axis(context.node.integer("axis", -1)), context.node.integer("p", 2)
-    if p not in (1, 2):
-        raise Refusal(f"p = {p} is not supported")
-    x = context.ref(0)
-    inner = context.op("abs", x) if p == 1 else context.op("multiply", x, x)
-    norm = context.op("sum", inner, axis=[axis], keepdims=True)
-    norm = norm if p == 1 else context.op("sqrt", norm)
-    zero = context.literal(0, context.dtype(0))
-    # Where all is 0 the result is 0, and no quotient of zeros.
-    safe = context.op("where", context.op("equal", norm, zero), context.literal(1, context.dtype(0)), norm)
-    return context.op("divide", x, safe)
-
-
-def _variance_norm(context: Context) -> Ref:
-    axes = [context.axis(axis) for axis in context.node.integers("axes", [0, 2, 3])]
-    x, dtype = context.ref(0), context.dtype(0)
-    mean = context.op("mean", x, axis=axes, keepdims=True)
-    variance = context.op("var", x, axis=axes, keepdims=True, ddof=0)
-    deviation = context.op("add", context.op("sqrt", variance), context.literal(1e-9, dtype))
-    return context.op("divide", context.op("subtract", x, mean), deviation)
-
-
-def _local_norm(context: Context) -> Ref:
-    """LRN: each channel by the squares of its neighbours."""
-    alpha, beta = context.node.number("alpha", 1e-4), context.node.number("beta", 0.75)
-    bias, size, dtype = context.node.number("bias", 1.0), context.node.integer("size"), context.dtype(0)
-    if not 1 <= size <= 64 or context.rank(0) < 2:
-        raise Refusal(f"LRN over {size} channels is not supported")
-    x, rank = context.ref(0), context.rank(0)
-    channels = context.shape(0)[1]
-    if channels is None:
-        raise Refusal("LRN of channels that are not fixed is not supported: pass inputs=")
-    pairs = [[0, 0] for _ in range(rank)]
-    pairs[1] = [(size - 1) // 2, size // 2]
-    squares = context.op("pad", context.op("multiply", x, x), padding=pairs, mode="constant", value=0)
-    whole: list[Any] = [None, None, None]
-    total = context.op("slice", squares, index=[whole, [0, channels, None]])
-    for place in range(1, size):
-        total = context.op("add", total, context.op("slice", squares, index=[whole, [place, place + channels, None]]))
-    scaled = context.op("multiply", total, context.literal(alpha / size, dtype))
-    power = context.op("power", context.op("add", scaled, context.literal(bias, dtype)), context.literal(beta, dtype))
-    return context.op("divide", x, power)
-
-
 LAYERS: Final[list[Lifting]] = [
     Lifting("MatMul", "Dense, matmul", _matmul),
     Lifting("Add", "add", _add),
     Lifting("Gemm", "Dense, matmul, transpose, multiply, add", _gemm),
     Lifting("Einsum", "einsum", _einsum),
-    Lifting("BatchNormalization", "BatchNorm", _batch_norm, "parameters stored; not by the batch's own statistics"),
-    Lifting("LayerNormalization", "LayerNorm, multiply, add, mean, var, rsqrt", _layer_norm),
-    Lifting("RMSNormalization", "RMSNorm, multiply", _rms_norm),
-    Lifting("InstanceNormalization", "InstanceNorm", _instance_norm, "parameters stored"),
-    Lifting("GroupNormalization", "GroupNorm", _group_norm, "parameters stored"),
     Lifting("Softmax", "Softmax", _softmax("Softmax")),
     Lifting("LogSoftmax", "LogSoftmax", _softmax("LogSoftmax")),
     Lifting("ReduceSum", "sum", _reduction("sum")),
+    Lifting("ReduceProd", "slice, multiply, concatenate", _product, "sizes along the axes known"),
     Lifting("ReduceMean", "mean", _reduction("mean"), "no integers"),
     Lifting("ReduceMax", "max", _reduction("max")),
     Lifting("ReduceMin", "min", _reduction("min")),
@@ -381,7 +260,4 @@ LAYERS: Final[list[Lifting]] = [
     Lifting("ArgMin", "negative, argmax", _arg("min"), "no integers"),
     Lifting("Hardmax", "argmax, equal, cast", _hardmax, "the size along the axis known"),
     Lifting("CumSum", "cumsum, slice, pad", _cumsum),
-    Lifting("LpNormalization", "abs, multiply, sum, sqrt, divide", _lp_norm),
-    Lifting("MeanVarianceNormalization", "mean, var, sqrt, divide", _variance_norm),
-    Lifting("LRN", "multiply, pad, slice, add, power, divide", _local_norm, "channels known"),
 ]

@@ -13,15 +13,13 @@ from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.lifting_windows import LAYOUTS, each_axis, padding_of
-from modelarchive.exchange.onnx.words import DTYPES
+from modelarchive.exchange.onnx.words import DTYPES, LARGEST
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 
 _WHOLE: Final = [None, None, None]
 #: Letters of the axes of space in a pattern.
 _SPACE: Final = "xyz"
-#: Float8 -> the largest number, where what is beyond it is held down to.
-LARGEST: Final = {"float8_e4m3fn": 448.0, "float8_e5m2": 57344.0}
 #: Taps of a kernel of integers, each of which is a product of its own.
 _MAX_TAPS: Final = 1024
 
@@ -85,16 +83,16 @@ def saturated(context: Context, rounded: Ref, zero: Ref | None, dtype: str) -> R
 
 
 def _dynamic(context: Context) -> tuple[Ref, Ref, Ref]:
-    """Quantised to 0 to 255, by the largest and the smallest element."""
+    """Quantised to 0 to 255, by the largest and the smallest element; of zeros the scale is 1, as in runtimes."""
     x = context.ref(0)
     if context.dtype(0) != "float32":
         raise Refusal(f"DynamicQuantizeLinear of {context.dtype(0)} is not supported")
-    zero, one = context.literal(0, "float32"), context.literal(1, "float32")
+    zero, steps = context.literal(0, "float32"), context.literal(255, "float32")
     high = context.op("maximum", context.op("max", x, axis=None, keepdims=False), zero)
     low = context.op("minimum", context.op("min", x, axis=None, keepdims=False), zero)
     span = context.op("subtract", high, low)
-    span = context.op("where", context.op("equal", span, zero), one, span)
-    scale = context.op("divide", span, context.literal(255, "float32"))
+    span = context.op("where", context.op("equal", span, zero), steps, span)
+    scale = context.op("divide", span, steps)
     place = context.op("divide", context.op("negative", low), scale)
     point = context.op("round", context.op("clip", place, low=0, high=255))
     found = saturated(context, context.op("round", context.op("divide", x, scale)), point, "uint8")

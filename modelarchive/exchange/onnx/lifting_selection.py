@@ -10,7 +10,7 @@ from modelarchive import dtypes
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.extents import FAR, bounds
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_shapes import counted
+from modelarchive.exchange.onnx.lifting_shapes import along, counted
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal
@@ -135,9 +135,12 @@ def _last(shape: list[int | None], place: int) -> list[Any]:
 
 
 def _trilu(context: Context) -> Ref:
-    upper, k = context.node.flag("upper", default=True), context.whole(1) if context.has(1) else 0
+    upper = context.node.flag("upper", default=True)
     if context.rank(0) < 2:
         raise Refusal(f"Trilu of {context.rank(0)} axes is not supported")
+    if context.has(1) and not context.is_constant(1):
+        return _trilu_by_value(context, upper=upper)
+    k = context.whole(1) if context.has(1) else 0
     both = context.known(0).shapes
     rows, columns = (from_pair(both[0][axis], both[1][axis]) for axis in (-2, -1))
     # Beyond the corners it makes no difference how far.
@@ -150,6 +153,16 @@ def _trilu(context: Context) -> Ref:
         mask = context.fixed(~np.tri(rows, columns, k - 1 if upper else k, dtype=np.bool_))
     zero = context.literal(0, context.dtype(0))
     return context.op("where", mask, context.ref(0), zero) if upper else context.op("where", mask, zero, context.ref(0))
+
+
+def _trilu_by_value(context: Context, *, upper: bool) -> Ref:
+    """The diagonal is computed: elements are compared with it when the network runs."""
+    rank = context.rank(0)
+    rows = context.op("expand_dims", along(context, context.ref(0), rank - 2), axis=[1])
+    diagonal = context.op("reshape", context.as_dtype(context.ref(1), "int64"), shape=[])
+    line = context.op("add", rows, diagonal)
+    outside = context.op("less" if upper else "greater", along(context, context.ref(0), rank - 1), line)
+    return context.op("where", outside, context.literal(0, context.dtype(0)), context.ref(0))
 
 
 def _one_hot(context: Context) -> Ref:
@@ -182,7 +195,7 @@ SELECTION: Final[list[Lifting]] = [
     Lifting("Slice", "slice, take", _slice, "starts, ends, axes and steps known"),
     Lifting("Gather", "Embedding, take, slice", _gather, "in an Embedding an index below 0 is an error"),
     Lifting("GatherElements", "gather, slice", _gather_elements),
-    Lifting("Trilu", "where", _trilu, "sizes known"),
+    Lifting("Trilu", "where", _trilu),
     Lifting("OneHot", "equal, where", _one_hot, "depth known"),
     Lifting("EyeLike", "constant, parameter", _eye_like, "sizes known"),
     Lifting("GatherND", "slice, multiply, add, reshape, take", _gather_nd, "sizes known, but for the first"),

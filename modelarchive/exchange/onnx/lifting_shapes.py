@@ -48,6 +48,9 @@ def _sizes_operand(array: np.ndarray) -> Operand:
 
 def _shape(context: Context) -> Operand:
     sizes = sizes_of(context)
+    for axis, size in enumerate(sizes):
+        if isinstance(size, Dim):
+            context.builder.origins.setdefault(size.pair, (context.ref(0), axis))
     return _sizes_operand(sizes[context.node.integer("start", 0) : context.node.integer("end", None)])
 
 
@@ -121,12 +124,30 @@ def _split(context: Context) -> tuple[Any, ...]:
 
 
 def counted(context: Context, size: Any) -> Ref:
-    """0, 1, 2, ... as int64, as many as a size says; one that is not fixed is that of an input's axis."""
+    """0, 1, 2, ... as int64, as many as a size says; one that is not fixed is that of an axis, or of two together."""
     if not isinstance(size, Dim):
         return context.fixed(context.counting(int(size)))
-    if size.pair not in context.builder.origins:
-        raise Refusal("a range up to a size that is not fixed is not supported: pass inputs=")
-    return along(context, *context.builder.origins[size.pair])
+    origins = context.builder.origins
+    if size.pair in origins:
+        return along(context, *origins[size.pair])
+    budget.spend(f"{context.node.op} {context.name!r}", steps=len(origins))
+    for one, place in origins.items():
+        if all(many and not pair % many for pair, many in zip(size.pair, one, strict=True)):
+            rest = size.pair[0] // one[0], size.pair[1] // one[1]
+            if rest in origins or rest[0] == rest[1]:
+                return _of_both(context, along(context, *place), rest)
+    raise Refusal("a range up to a size that is not fixed is not supported: pass inputs=")
+
+
+def _of_both(context: Context, rows: Ref, rest: tuple[int, int]) -> Ref:
+    """0, 1, 2, ... as many as rows times a number, or times the elements along another axis."""
+    if rest[0] == rest[1]:
+        columns, width = context.fixed(context.counting(rest[0])), context.literal(rest[0], "int64")
+    else:
+        columns = along(context, *context.builder.origins[rest])
+        width = context.op("slice", context.op("shape_of", columns), index=[0])
+    first = context.op("multiply", context.op("expand_dims", rows, axis=[1]), width)
+    return context.op("reshape", context.op("add", first, columns), shape=[-1])
 
 
 def along(context: Context, ref: Ref, axis: int) -> Ref:
@@ -140,11 +161,24 @@ def along(context: Context, ref: Ref, axis: int) -> Ref:
 
 
 def _range(context: Context) -> Ref:
-    start, limit, delta = (context.sizes(index)[0] for index in range(3))
-    if isinstance(start, Dim) or isinstance(delta, Dim) or delta != 1:
+    limit = _limit(context)
+    start, delta = (context.number(index) if context.is_constant(index) else None for index in (0, 2))
+    if delta != 1 or start is None or start != int(start):
         raise Refusal("a range with a start or step that is not fixed is not supported: pass inputs=")
-    found = counted(context, limit - start)
-    return found if start == 0 else context.op("add", found, context.literal(start, "int64"))
+    found, dtype = counted(context, limit - int(start)), context.dtype(0)
+    found = found if start == 0 else context.op("add", found, context.literal(int(start), "int64"))
+    return context.as_dtype(found, dtype)
+
+
+def _limit(context: Context) -> Any:
+    """Where a range ends: a size, also one that became a float."""
+    operand = context.operand(1)
+    behind = context.builder.casts.get(operand) if isinstance(operand, Ref) else None
+    if behind is not None and behind.array.size == 1:
+        return behind.array.reshape(-1)[0]
+    if isinstance(operand, Constant):
+        return int(np.ceil(context.number(1)))
+    return context.sizes(1)[0]
 
 
 def _expand(context: Context) -> Ref:

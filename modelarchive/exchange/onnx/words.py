@@ -27,6 +27,9 @@ DTYPES: Final[dict[int, str]] = {
 #: The vocabulary's word for a dtype -> code of ``TensorProto.DataType``.
 CODES: Final[dict[str, int]] = {name: code for code, name in DTYPES.items()}
 
+#: Float8 -> the largest number, where what is beyond it is held down to.
+LARGEST: Final[dict[str, float]] = {"float8_e4m3fn": 448.0, "float8_e5m2": 57344.0}
+
 #: Ops of one array that keep its shape -> operator of ONNX that means the same.
 UNARY: Final[dict[str, str]] = {
     "negative": "Neg",

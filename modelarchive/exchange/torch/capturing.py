@@ -27,8 +27,6 @@ from modelarchive.exchange.torch.proxy import CannotError
 
 #: Where the network stands in the module that is exported.
 _NETWORK: Final = "network"
-
-
 #: How often operators are taken apart, of which others come.
 _ROUNDS: Final = 4
 
@@ -60,6 +58,7 @@ class Program:
         outputs: The arrays that are returned.
         structure: What is returned, with numbers in the place of the arrays.
         changed: Names of buffers that a call changes.
+        ranges: Symbol of a size -> the least and the greatest one that is allowed.
     """
 
     graph: torch.fx.Graph
@@ -70,6 +69,7 @@ class Program:
     structure: Any
     root: str = ""
     changed: list[str] = field(default_factory=list)
+    ranges: dict[Any, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def beside(self) -> list[str]:
@@ -265,7 +265,9 @@ def _reason(error: Exception) -> str:
         "data-dependent" in str(error)
     ):
         return f"what it does depends on the values of an array{_line_of(error)}"
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    plain = plain.partition("While executing")[0]  # what follows are names of PyTorch's own
+    lines = [line.strip() for line in plain.strip().splitlines() if line.strip()]
     text = " ".join(lines[:2])
     return f"torch.export cannot follow it: {type(error).__name__}{': ' if text else ''}{text[:400]}"
 
@@ -397,4 +399,13 @@ def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) 
             outputs.append(nodes[spec.arg.name] if hasattr(spec.arg, "name") and spec.arg.name in nodes else spec.arg)
         elif spec.kind is OutputKind.BUFFER_MUTATION and spec.target is not None:
             changed.append(spec.target.removeprefix(prefix))
-    return Program(exported.graph, inputs, targets, constants, outputs, structure, root, changed)
+    ranges = {
+        symbol: (_bound(each.lower, 0), _bound(each.upper, 2**62))
+        for symbol, each in exported.range_constraints.items()
+    }
+    return Program(exported.graph, inputs, targets, constants, outputs, structure, root, changed, ranges)
+
+
+def _bound(value: Any, otherwise: int) -> int:
+    """A bound of a size as a number; `otherwise` where there is none."""
+    return int(value) if isinstance(value, int) or getattr(value, "is_Integer", False) else otherwise

@@ -43,7 +43,7 @@ def folded(program: Program, nodes: list[torch.fx.Node]) -> dict[torch.fx.Node, 
             continue
         if not isinstance(node.target, torch._ops.OpOverload) and node.target is not operator.getitem:
             continue
-        if isinstance(node.target, torch._ops.OpOverload) and _SEEDED in node.target.tags:
+        if isinstance(node.target, torch._ops.OpOverload) and _is_random(node):
             raise CannotError(f"{word(node)} gives random numbers, and an architecture has none")
         _spend(node)
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda each: _valued(each, values))
@@ -59,6 +59,13 @@ def _spend(node: torch.fx.Node) -> None:
     for each in value if isinstance(value, tuple | list) else [value]:
         if isinstance(each, torch.Tensor):
             spend(f"a constant of shape {tuple(each.shape)}", elements=math.prod(map(int, each.shape)))
+
+
+def _is_random(node: torch.fx.Node) -> bool:
+    """Whether a call draws numbers: dropout does not, in evaluation."""
+    if word(node) in ("dropout", "alpha_dropout", "feature_dropout") and len(node.args) == 3:
+        return bool(node.args[1] and node.args[2])
+    return _SEEDED in node.target.tags
 
 
 def _is_known(node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> bool:

@@ -21,7 +21,6 @@ from modelarchive.exchange.torch.lifting_places import PLACES
 from modelarchive.exchange.torch.lifting_resizing import RESIZING
 from modelarchive.exchange.torch.lifting_rounding import ROUNDING
 from modelarchive.exchange.torch.lifting_scans import SCANS
-from modelarchive.exchange.torch.lifting_scatter import SCATTERING
 from modelarchive.exchange.torch.lifting_shapes import SHAPES
 from modelarchive.exchange.torch.lifting_special import SPECIAL
 from modelarchive.exchange.torch.lifting_sums import SUMS
@@ -45,7 +44,6 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     **MATRICES,
     **SPECIAL,
     **ROUNDING,
-    **SCATTERING,
 }
 #: Arguments that change no values here.
 _IGNORED: Final = frozenset(

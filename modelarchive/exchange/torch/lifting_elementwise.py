@@ -70,8 +70,16 @@ def _sign(context: Context, x: Any) -> Any:
     return ops.subtract(cast(ops.greater(x, zero), x.dtype), cast(ops.less(x, zero), x.dtype))
 
 
+def _is_number(value: Any, number: float) -> bool:
+    return isinstance(value, float) and value == number
+
+
 def _clamp(context: Context, x: Any, *, min: Any = None, max: Any = None) -> Any:
     x = cast(x, context.dtype)
+    min = None if _is_number(min, -math.inf) else min
+    max = None if _is_number(max, math.inf) else max
+    if min is None and max is None:
+        return x
     if not any(is_array(bound) or isinstance(bound, Dim) for bound in (min, max)):
         low, high = (None if bound is None else context.number(bound) for bound in (min, max))
         return ops.clip(x, low=low, high=high)
@@ -113,7 +121,8 @@ def log1p(x: Any) -> Any:
     # As precise as the logarithm is: of what is added, what was lost is given back.
     y = ops.add(x, 1)
     lost = ops.divide(ops.subtract(x, ops.subtract(y, 1)), y)
-    return ops.where(ops.less(y, np.inf), ops.add(ops.log(y), lost), y)
+    is_within = np.logical_and(ops.less(y, np.inf), ops.greater(y, 0))
+    return ops.where(is_within, ops.add(ops.log(y), lost), ops.log(y))
 
 
 def _log(base: float) -> Callable[..., Any]:
@@ -145,7 +154,7 @@ def _nan_to_num(context: Context, x: Any, *, nan: Any = None, posinf: Any = None
 
 
 def _threshold(context: Context, x: Any, *, threshold: Any, value: Any) -> Any:
-    return ops.where(ops.greater(x, threshold), x, np.asarray(value, x.dtype))
+    return ops.where(np.less_equal(x, threshold), np.asarray(value, x.dtype), x)
 
 
 def _softplus(context: Context, x: Any, *, beta: Any = 1, threshold: Any = 20) -> Any:

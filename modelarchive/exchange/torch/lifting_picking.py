@@ -30,6 +30,9 @@ def _index_select(context: Context, x: Any, *, dim: int, index: Any) -> Any:
 
 def _index(context: Context, x: Any, *, indices: Sequence[Any]) -> Any:
     indices = [part for each in indices for part in _counted_out(each)]
+    if not are_neighbours(indices):
+        order, indices = to_the_front(indices, x.ndim)
+        x = ops.transpose(x, axes=order)
     first, arrays = neighbours(indices)
     if len(arrays) == 1:
         return ops.take(x, arrays[0], axis=first)
@@ -55,6 +58,18 @@ def neighbours(indices: Sequence[Any]) -> tuple[int, list[Any]]:
     if places != list(range(places[0], places[-1] + 1)):
         raise CannotError("indices at axes that are not neighbours")
     return places[0], arrays
+
+
+def are_neighbours(indices: Sequence[Any]) -> bool:
+    """Whether all arrays among indices stand at axes beside each other."""
+    places = [axis for axis, each in enumerate(indices) if each is not None]
+    return places == list(range(places[0], places[-1] + 1))
+
+
+def to_the_front(indices: Sequence[Any], rank: int) -> tuple[list[int], list[Any]]:
+    """The order of axes in which those with indices come first, as PyTorch has them where they are apart; those."""
+    places = [axis for axis, each in enumerate(indices) if each is not None]
+    return [*places, *(axis for axis in range(rank) if axis not in places)], [indices[axis] for axis in places]
 
 
 def _counted_out(index: Any) -> list[Any]:
@@ -103,6 +118,11 @@ def product_of(sizes: Sequence[Any]) -> Any:
     return found
 
 
+def _take(context: Context, x: Any, *, index: Any) -> Any:
+    flat = reshaped(x, [product_of(x.shape)])
+    return ops.take(flat, place_of([flat.shape[0]], [index]), axis=0)
+
+
 def _embedding(context: Context, weight: Any, *, indices: Any, **ignored: Any) -> Any:
     return ops.take(weight, indices, axis=0)
 
@@ -116,5 +136,5 @@ def _one_hot(context: Context, x: Any, *, num_classes: int = -1) -> Any:
 #: Operator -> what it means.
 PICKING: Final[dict[str, Callable[..., Any]]] = {
     "gather": _gather, "index_select": _index_select, "index": _index, "_unsafe_index": _index,
-    "embedding": _embedding, "one_hot": _one_hot,
+    "take": _take, "embedding": _embedding, "one_hot": _one_hot,
 }  # fmt: skip

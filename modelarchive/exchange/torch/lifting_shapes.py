@@ -214,6 +214,8 @@ def _split(context: Context, x: Any, *, split_size: Any = None, split_sizes: Any
         if isinstance(total, Dim):
             if len(context.value) == 1:
                 return (x,)
+            if isinstance(sizes, Dim) and same(sizes * len(context.value), total):
+                return ops.split(x, sizes=len(context.value), axis=dim)
             raise CannotError("an axis that is not fixed, split into parts of a size")
         sizes = [min(sizes, total - start) for start in range(0, total, sizes)]
     free = [at for at, size in enumerate(sizes) if isinstance(size, Dim)]
@@ -289,7 +291,8 @@ def _flip(context: Context, x: Any, *, dims: Sequence[int]) -> Any:
 
 def _roll(context: Context, x: Any, *, shifts: Any, dims: Any = ()) -> Any:
     if not _several(dims):
-        raise CannotError("roll over all elements")
+        flat = reshaped(x, [x.size])
+        return reshaped(_roll(context, flat, shifts=shifts, dims=0), list(x.shape))
     for shift, dim in zip(_several(shifts), _several(dims), strict=True):
         size = x.shape[dim]
         shift = shift if isinstance(size, Dim) else shift % size

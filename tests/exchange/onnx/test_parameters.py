@@ -63,14 +63,14 @@ def test_an_old_opset_and_unknown_operators(tmp_path: Path) -> None:
     nodes = [wire.node("Mystery", ["x", "layer.w"], ["h"], domain="com.example"), wire.node("Add", ["h", "b"], ["y"])]
     graph = wire.graph(nodes, [_tensor("layer.w", W), _tensor("b", B)], [wire.value("x", [2])], [wire.value("y", [3])])
     path = _model(tmp_path / "old.onnx", graph, **{"": 6, "com_example": 1})
-    with pytest.raises(ma.ConversionError, match="is 6, expected 13") as caught:
+    with pytest.raises(ma.ConversionError, match=r"operator 'com\.example::Mystery' is not supported") as caught:
         exchange.read(path)
     assert caught.value.hint is None
-    with pytest.raises(ma.ConversionError, match="is 6, expected 13") as caught:
+    with pytest.raises(ma.ConversionError, match=r"operator 'com\.example::Mystery' is not supported") as caught:
         ma.load_model(path)
     assert "--parameters-only" in str(caught.value.hint)
     assert "load()" in str(caught.value.hint)
-    with pytest.warns(UserWarning, match=r"\(architecture\): there is none, only the arrays.*is 6, expected"):
+    with pytest.warns(UserWarning, match=r"\(architecture\): there is none, only the arrays.*Mystery"):
         found = ma.load(path)
     assert list(found) == ["layer.w", "b"]
     assert np.array_equal(found["layer.w"], W)

@@ -117,7 +117,7 @@ def test_everything_unsupported_is_told_at_once(tmp_path):
         onnx.helper.make_node("Mod", ["x", "x"], ["a"], name="first"),
         onnx.helper.make_node("Unique", ["x", "k"], ["b", "c"], name="second"),
         onnx.helper.make_node("Softmax", ["x"], ["d"], name="third"),
-        onnx.helper.make_node("Conv", ["d", "x"], ["e"], name="fourth", domain=""),
+        onnx.helper.make_node("NonZero", ["d"], ["e"], name="fourth", domain=""),
         onnx.helper.make_node("Mine", ["x"], ["f"], name="fifth", domain="my.own"),
         onnx.helper.make_node("Sum", ["a", "b", "e", "f"], ["y"], name="last"),
     ]

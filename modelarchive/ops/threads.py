@@ -1,0 +1,124 @@
+"""Threads that share the work on one array, for as long as a forward pass lasts.
+
+BLAS has threads of its own for products; these are for what is no product. NumPy lets go of the interpreter while it
+computes, so they run side by side. Every part of a result is computed by the same steps whoever computes it: the
+number of threads changes no bit of what these functions do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+#: More threads than this would wait for memory.
+MOST: Final = 8
+
+
+def allowed() -> int:
+    """How many threads a computation may take: as many as ``OMP_NUM_THREADS`` says, or as there are processors."""
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if given.isdecimal() and int(given):
+        return min(int(given), MOST)
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(processors or 1, MOST)
+
+
+class _Team:
+    """Threads that begin with the first work and end with the team."""
+
+    def __init__(self) -> None:
+        self.size = allowed()
+        self._process = os.getpid()
+        self._executor: Any = None
+
+    def run(self, begin: Callable[[], Callable[[T], object]], items: list[T]) -> None:
+        """Let the threads, this one among them, take the items one after another."""
+        if self._executor is None:
+            from concurrent.futures import ThreadPoolExecutor  # takes long to import
+
+            self._executor = ThreadPoolExecutor(self.size - 1, "modelarchive")
+        left = deque(items)
+
+        def work() -> None:
+            do = begin()
+            while True:
+                try:
+                    item = left.popleft()
+                except IndexError:
+                    return
+                do(item)
+
+        # How NumPy treats floating-point errors belongs to the context.
+        helpers = [self._executor.submit(copy_context().run, work) for _ in range(min(self.size, len(items)) - 1)]
+        try:
+            work()
+        finally:
+            left.clear()
+            for helper in helpers:
+                helper.exception()
+        for helper in helpers:
+            helper.result()
+
+    def is_here(self) -> bool:
+        """Whether the threads are of this process: a fork has none of them."""
+        return self._process == os.getpid()
+
+    def end(self) -> None:
+        """Wait for the threads to end."""
+        if self._executor is not None and self.is_here():
+            self._executor.shutdown()
+
+
+#: The team of the forward pass that runs in this thread or task.
+_TEAM: Final[ContextVar[_Team | None]] = ContextVar("modelarchive_threads", default=None)
+
+
+@contextmanager
+def team() -> Iterator[None]:
+    """Threads for the time of a forward pass; none are left behind."""
+    found = _Team()
+    token = _TEAM.set(found)
+    try:
+        yield
+    finally:
+        _TEAM.reset(token)
+        found.end()
+
+
+def has_team() -> bool:
+    """Whether there is one already."""
+    return _TEAM.get() is not None
+
+
+def team_size() -> int:
+    """How many threads share work now."""
+    found = _TEAM.get()
+    return 1 if found is None else found.size
+
+
+def share(begin: Callable[[], Callable[[T], object]], items: Iterable[T], *, alone: bool = False) -> None:
+    """Work on items that do not depend on each other, in threads where there is a team.
+
+    Args:
+        begin: Called once in each thread that takes part: it makes the buffers, and returns what works on an item.
+        items: The items; they are begun in their order.
+        alone: Whether this thread does all of it, because there is too little to share.
+    """
+    found, waiting = _TEAM.get(), list(items)
+    if not alone and found is not None and found.size > 1 and len(waiting) > 1 and found.is_here():
+        # Work within the work is done where it is.
+        token = _TEAM.set(None)
+        try:
+            found.run(begin, waiting)
+        finally:
+            _TEAM.reset(token)
+        return
+    do = begin()
+    for item in waiting:
+        do(item)

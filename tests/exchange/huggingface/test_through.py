@@ -1,0 +1,121 @@
+"""Folders of classes that are read through transformers: its outputs, and what a folder cannot make it do."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import modelarchive as ma
+from modelarchive.exchange import huggingface
+from tests.zoo.comparison import error
+from tests.zoo.conftest import transformers
+
+__all__ = ["transformers"]  # the fixture
+torch = pytest.importorskip("torch")
+
+_T5 = {"vocab_size": 30, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "use_cache": False}
+_VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+        "image_size": 16, "patch_size": 8, "num_labels": 3}  # fmt: skip
+_GPT = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 32, "max_position_embeddings": 600}  # fmt: skip
+
+
+def saved(transformers, folder, name, **options):
+    """A folder as transformers writes it, and the module."""
+    kind = getattr(transformers, name)
+    torch.manual_seed(0)
+    module = kind(kind.config_class(**options)).eval()
+    module.save_pretrained(folder)
+    return module
+
+
+def altered(folder, **options):
+    values = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(values | options), "utf-8")
+
+
+def test_texts_of_any_number_and_length(transformers, tmp_path):
+    module = saved(transformers, tmp_path / "t5", "T5Model", **_T5)
+    ma.convert(tmp_path / "t5", tmp_path / "t5.h5")
+    net = ma.load_model(tmp_path / "t5.h5")
+    with ma.open(tmp_path / "t5.h5") as archive:
+        assert archive.metadata["huggingface"]["config"]["model_type"] == "t5"
+        declared = archive.architecture["inputs"]
+    assert [each["name"] for each in declared] == ["input_ids", "attention_mask", "decoder_input_ids"]
+    assert all(each["shape"] == [None, None] for each in declared)
+    rng = np.random.default_rng(0)
+    for batch, length in ((1, 5), (3, 9)):
+        ids, others = rng.integers(0, 30, (batch, length)), rng.integers(0, 30, (batch, 4))
+        mask = (np.arange(length) < length - 1).astype(np.int64) * np.ones((batch, 1), np.int64)
+        with torch.no_grad():
+            wanted = module(*map(torch.from_numpy, (ids, mask, others)))
+        with np.errstate(divide="ignore", invalid="ignore"):  # distances of 0 have a logarithm, which is not used
+            found = net(ids, mask, others)
+        assert error(found["last_hidden_state"], wanted.last_hidden_state.numpy()) < 1e-5
+
+
+def test_pictures_and_the_names_of_parameters(transformers, tmp_path):
+    module = saved(transformers, tmp_path / "vit", "ViTForImageClassification", **_VIT)
+    bundle = huggingface.read(tmp_path / "vit")
+    assert bundle.architecture["inputs"][0]["shape"] == [None, 3, 16, 16]
+    assert set(bundle.parameters) == set(module.state_dict())
+    x = np.random.default_rng(0).standard_normal((2, 3, 16, 16), np.float32)
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(x)).logits.numpy()
+    found = bundle.build()(x)
+    assert error(found["logits"] if isinstance(found, dict) else found, wanted) < 1e-5
+
+
+def test_inputs_by_name(transformers, tmp_path):
+    module = saved(transformers, tmp_path / "neox", "GPTNeoXForCausalLM", **_GPT)
+    bundle = huggingface.read(tmp_path / "neox", inputs=["input_ids"])
+    assert [each["name"] for each in bundle.architecture["inputs"]] == ["input_ids"]
+    ids = np.random.default_rng(0).integers(0, 30, (2, 7))
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(ids)).logits.numpy()
+    found = bundle.build()(ids)
+    assert error(found["logits"] if isinstance(found, dict) else found, wanted) < 1e-5
+    with pytest.raises(ma.ConversionError, match=r"head_mask.*whose shape is not known"):
+        huggingface.read(tmp_path / "neox", inputs=["input_ids", "head_mask"])
+
+
+def test_code_of_a_folder_is_never_run(transformers, tmp_path):
+    saved(transformers, tmp_path / "vit", "ViTModel", **_VIT)
+    (tmp_path / "vit" / "evil.py").write_text("raise SystemExit('was run')\n")
+    altered(tmp_path / "vit", auto_map={"AutoConfig": "evil.Config", "AutoModel": "evil.Model"})
+    huggingface.read(tmp_path / "vit")
+    altered(tmp_path / "vit", model_type="evil", architectures=["Evil"])
+    with pytest.raises(ma.ConversionError, match="'evil' is none of"):
+        huggingface.read(tmp_path / "vit")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers.*the files hold"),
+        ({"hidden_size": 2**20, "num_attention_heads": 2}, "means a network of .* parameters, and the files hold"),
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised weights"),
+        ({"architectures": ["torch.nn.Linear"]}, "is none of"),
+        ({"architectures": ["AutoModel"]}, "is none of"),
+        ({"model_type": "deit"}, "'deit' is none of"),
+    ],
+)
+def test_a_configuration_that_is_not_of_its_files_is_refused(transformers, options, told, tmp_path):
+    saved(transformers, tmp_path / "vit", "ViTModel", **_VIT)
+    altered(tmp_path / "vit", **options)
+    with pytest.raises(ma.ConversionError, match=told):
+        huggingface.read(tmp_path / "vit")
+
+
+def test_what_is_missing_in_the_files_is_told(transformers, tmp_path):
+    saved(transformers, tmp_path / "vit", "ViTModel", **_VIT)
+    arrays = load_file(tmp_path / "vit" / "model.safetensors")
+    lost = next(name for name in arrays if name.endswith("layernorm.weight"))
+    arrays["another"] = np.zeros(10_000, np.float32)
+    del arrays[lost]
+    save_file(arrays, tmp_path / "vit" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ma.ConversionError, match=f"{lost}: is missing"):
+        huggingface.read(tmp_path / "vit")

@@ -1,0 +1,119 @@
+"""Quantised operators: what ONNX Runtime gives, to the last integer, from weights that stay integers."""
+
+import numpy as np
+import pytest
+
+from modelarchive.exchange import onnx as exchange
+from tests.exchange.onnx.test_reading_live import compared, make, onnx, session
+
+helper = onnx.helper
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((2, 6, 8, 8)).astype(np.float32)
+
+
+def bytes_of(*shape, dtype=np.uint8):
+    info = np.iinfo(dtype)
+    return RNG.integers(info.min, info.max + 1, shape).astype(dtype)
+
+
+def exact(path, *inputs):
+    """Every integer is ONNX Runtime's, and written once more it is so still."""
+    bundle = compared(path, *inputs, limit=0)
+    again = path.with_name("again.onnx")
+    exchange.write(bundle, again)
+    wanted = session(path).run(None, dict(zip([each.name for each in session(path).get_inputs()], inputs, strict=True)))
+    found = session(again).run(
+        None, dict(zip([each.name for each in session(again).get_inputs()], inputs, strict=True))
+    )
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+    return bundle
+
+
+@pytest.mark.parametrize(
+    ("group", "kernel", "strides"), [(1, [3, 3], [1, 2]), (2, [2, 3], [1, 1]), (6, [3, 3], [2, 1])]
+)
+def test_convolutions_of_integers(group, kernel, strides, tmp_path):
+    x, weight = bytes_of(2, 6, 8, 8), bytes_of(6, 6 // group, *kernel)
+    one = helper.make_node("ConvInteger", ["x", "w", "p", "q"], ["y"], group=group, strides=strides,
+                           pads=[1, 0, 1, 1], kernel_shape=kernel)  # fmt: skip
+    stored = {"w": weight, "p": np.uint8(131), "q": np.uint8(7)}
+    bundle = exact(make(tmp_path, [one], {"x": ([2, 6, 8, 8], "B")}, {"y": (None, "i")}, stored), x)
+    if group < 6:  # small ones stand in the architecture
+        assert np.asarray(bundle.parameters["w"]).dtype == np.uint8
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_products_of_integers(dtype, tmp_path):
+    a, b = bytes_of(5, 7), bytes_of(7, 30, dtype=dtype)
+    one = helper.make_node("MatMulInteger", ["a", "b", "p", "q"], ["y"])
+    stored = {"b": b, "p": np.uint8(128), "q": np.zeros(30, dtype) + dtype(3)}
+    exact(make(tmp_path, [one], {"a": (["n", 7], "B")}, {"y": (None, "i")}, stored), a)
+
+
+def test_a_quantised_product(tmp_path):
+    one = helper.make_node("QLinearMatMul", ["a", "s", "p", "b", "t", "q", "u", "r"], ["y"])
+    stored = {
+        "s": np.float32(0.02), "p": np.uint8(120), "b": bytes_of(7, 30), "t": np.float32(0.03), "q": np.uint8(99),
+        "u": np.float32(0.5), "r": np.uint8(11),
+    }  # fmt: skip
+    exact(make(tmp_path, [one], {"a": ([5, 7], "B")}, {"y": (None, "B")}, stored), bytes_of(5, 7))
+
+
+def test_a_quantised_convolution_with_a_scale_for_each_channel(tmp_path):
+    one = helper.make_node("QLinearConv", ["x", "s", "p", "w", "t", "q", "u", "r", "b"], ["y"], pads=[1, 1, 1, 1])
+    stored = {
+        "s": np.float32(0.02), "p": np.uint8(120), "w": bytes_of(4, 6, 3, 3, dtype=np.int8),
+        "t": np.array([0.01, 0.02, 0.03, 0.04], np.float32), "q": np.zeros(4, np.int8), "u": np.float32(0.7),
+        "r": np.uint8(100), "b": np.array([100, -5, 0, 7], np.int32),
+    }  # fmt: skip
+    exact(make(tmp_path, [one], {"x": ([2, 6, 8, 8], "B")}, {"y": (None, "B")}, stored), bytes_of(2, 6, 8, 8))
+
+
+def test_dynamic_quantisation(tmp_path):
+    one = helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "s", "z"])
+    path = make(tmp_path, [one], {"x": (["n", 6, 8, 8], "f")}, {"y": (None, "B"), "s": (None, "f"), "z": (None, "B")})
+    exact(path, X)
+    exact(path, np.zeros((1, 6, 8, 8), np.float32))
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_there_and_back_with_one_scale_and_with_several(axis, dtype, tmp_path):
+    size = X.shape[axis]
+    stored = {"s": np.linspace(0.01, 0.05, size, dtype=np.float32), "z": np.full(size, 5, dtype)}
+    nodes = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], axis=axis),
+             helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], axis=axis)]  # fmt: skip
+    outputs = {"q": (None, np.dtype(dtype).char), "y": (None, "f")}
+    exact(make(tmp_path, nodes, {"x": (X.shape, "f")}, outputs, stored), X)
+
+
+def test_weights_that_are_dequantised_stay_integers_in_the_archive(tmp_path):
+    """What quantisation tools write: a convolution of weights that are computed from integers."""
+    nodes = [helper.make_node("DequantizeLinear", ["w", "s", "z"], ["v"], axis=0),
+             helper.make_node("Conv", ["x", "v"], ["y"], pads=[1, 1, 1, 1])]  # fmt: skip
+    stored = {"w": bytes_of(4, 6, 3, 3, dtype=np.int8), "s": np.full(4, 0.02, np.float32), "z": np.zeros(4, np.int8)}
+    bundle = compared(make(tmp_path, nodes, {"x": (["n", 6, 8, 8], "f")}, {"y": (None, "f")}, stored), X)
+    assert np.asarray(bundle.parameters["w"]).dtype == np.int8
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("with_zero", [False, True])
+def test_matrices_of_four_and_eight_bits(bits, with_zero, tmp_path):
+    columns, inner, block = 24, 64, 32
+    blocks = inner // block
+    stored = {
+        "b": bytes_of(columns, blocks, block * bits // 8),
+        "s": RNG.uniform(0.01, 0.1, columns * blocks).astype(np.float32),
+    }
+    if with_zero:
+        stored["z"] = bytes_of(columns * -(-blocks * bits // 8))
+    one = helper.make_node("MatMulNBits", ["x", *stored], ["y"], domain="com.microsoft", K=inner, N=columns, bits=bits,
+                           block_size=block)  # fmt: skip
+    path = make(tmp_path, [one], {"x": (["n", inner], "f")}, {"y": (None, "f")}, stored)
+    model = onnx.load(path)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, path)
+    x = RNG.standard_normal((3, inner)).astype(np.float32)
+    bundle = compared(path, x, limit=1e-5)
+    assert np.asarray(bundle.parameters["b"]).dtype == np.uint8
