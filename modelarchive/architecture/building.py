@@ -148,7 +148,7 @@ def part(
     given = whole.seen.get(id(block))
     if children is not None:
         block, given = _sliced(block, path, children, whole)
-    return cut(part_of(whole, block, _inputs(block, given), given), until=until, after=after)
+    return cut(part_of(whole, block, _inputs(block, given, whole), given), until=until, after=after)
 
 
 def _find(block: Block, path: str) -> Block:
@@ -173,8 +173,8 @@ def _sliced(block: Block, path: str, children: slice, whole: Checked) -> tuple[B
     return kept, whole.seen.get(id(first))
 
 
-def _inputs(block: Block, given: Any) -> list[dict[str, Any]]:
+def _inputs(block: Block, given: Any, whole: Checked) -> list[dict[str, Any]]:
     if not given:
         return []
     named = block.inputs if isinstance(block, Graph) else [f"x_{at}" if at else "x" for at in range(len(given))]
-    return declared(list(zip(named, given, strict=True)))
+    return declared(list(zip(named, given, strict=True)), whole.trial)

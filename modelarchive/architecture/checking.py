@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,16 +12,19 @@ import numpy as np
 
 from modelarchive.architecture import limits, vocabulary
 from modelarchive.architecture.emitting import Emitter
+from modelarchive.architecture.fitting import fitting_trial
 from modelarchive.architecture.sharing import tie
 from modelarchive.architecture.structure import Reader, TooManyError, Unknown
 from modelarchive.errors import SpecError
 from modelarchive.names import joined
 from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
-from modelarchive.nn.evaluate import Evaluator, Value, declared
+from modelarchive.nn.evaluate import Evaluator, Value
 from modelarchive.nn.graph import Graph, Node
 from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Parameter, as_dtype
+from modelarchive.nn.state import taking_back
+from modelarchive.nn.trials import NoFit, Trial, advice, first_trial, last_resort
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Checked:
         block: The network, its parameters without values and their shapes inferred. It belongs to this object:
             :func:`modelarchive.build` gives others like it.
         inputs: What the architecture declares.
+        trial: The sizes of their free axes at which shapes were followed.
         seen: ``id(block)`` -> what the first call of each block is given.
         returned: ``id(block)`` -> what that call returns.
         results: ``(id(graph), name of a node)`` -> what the node gives, in a tuple where it is several.
@@ -39,6 +43,7 @@ class Checked:
 
     block: Block
     inputs: list[dict[str, Any]]
+    trial: Trial = field(repr=False)
     seen: dict[int, Sequence[Value]] = field(repr=False)
     returned: dict[int, Value] = field(repr=False)
     results: dict[tuple[int, str], Value] = field(repr=False)
@@ -114,40 +119,79 @@ def check(architecture: Any) -> Checked:
     if problems:
         raise SpecError(problems)
     reader = Reader()
-    evaluator = _Checker(reader)
+    followed: _Followed | None = None
     block: Block = Unknown()
     try:
         reader.fits("architecture", architecture, "")
         if isinstance(architecture, dict):
             block = reader.block(architecture.get("model"), "/model", "")
             tie(block, reader.sharings, reader.tell)
-            _infer(architecture, block, evaluator, reader)
+            followed = _infer(architecture, block, reader)
             tell_sizes(block, reader)
     except TooManyError:
         pass
-    if reader.problems:
-        raise SpecError(reader.problems)
-    found = Checked(block, architecture["inputs"], evaluator.seen, evaluator.returned, evaluator.results)
+    if reader.problems or followed is None:
+        raise SpecError(reader.problems, hint=None if followed is None else followed.hint)
+    by, trial = followed.by, followed.trial
+    found = Checked(block, architecture["inputs"], trial, by.seen, by.returned, by.results)
     found.__dict__["architecture"] = architecture  # as it was given: it need not be written again
     return found
 
 
-def _infer(architecture: dict[str, Any], block: Block, evaluator: _Checker, reader: Reader) -> None:
-    """Follow the declared inputs through the network."""
+@dataclass(frozen=True)
+class _Followed:
+    """How the declared inputs were followed through the network.
+
+    Attributes:
+        by: What did.
+        trial: The sizes of free axes.
+        hint: The next step, where none fit.
+    """
+
+    by: _Checker
+    trial: Trial
+    hint: str | None = None
+
+
+def _infer(architecture: dict[str, Any], block: Block, reader: Reader) -> _Followed:
+    """Follow the declared inputs through the network, at sizes of free axes that fit it."""
     inputs = architecture.get("inputs")
+    nothing = _Followed(_Checker(reader), first_trial([]))
     if reader.problems and any(pointer.startswith("/inputs") for pointer, _, _ in reader.problems):
-        return
+        return nothing
     if not isinstance(inputs, list) or not inputs:
-        return
+        return nothing
     taken: set[str] = set()
     for position, each in enumerate(inputs):
         reader.named(each["name"], taken, f"/inputs/{position}")
         if (problem := _default_problem(inputs, position, block)) is not None:
             reader.tell(f"/inputs/{position}/default", "default", problem)
+    if reader.problems:
+        return _followed(block, last_resort(inputs), reader)
+    take_back = taking_back(block)
     try:
-        evaluator.block(block, [declared(each["shape"], each["dtype"]) for each in inputs])
+        found = _followed(block, first_trial(inputs), reader)
+    except TooManyError:
+        found = nothing
+    if not reader.problems or any(rule != "shape" for _, rule, _ in reader.problems):
+        return found
+    reader.forget()
+    hint = None
+    try:
+        trial = fitting_trial(block, inputs, take_back)
+    except NoFit as none:
+        trial, hint = last_resort(inputs), advice(inputs) if none.by_size else None
+    take_back()
+    return replace(_followed(block, trial, reader), hint=hint)
+
+
+def _followed(block: Block, trial: Trial, reader: Reader) -> _Followed:
+    checker = _Checker(reader)
+    try:
+        checker.block(block, trial.values)
     except ValueError as error:
         reader.tell("/model", "shape", str(error))
+    return _Followed(checker, trial)
 
 
 def _default_problem(inputs: Sequence[Mapping[str, Any]], position: int, block: Block) -> str | None:

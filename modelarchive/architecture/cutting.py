@@ -13,12 +13,14 @@ from modelarchive.architecture.emitting import Emitter
 from modelarchive.architecture.subgraphs import crossing, needed, next_place, sequential, subgraph
 from modelarchive.errors import SpecError
 from modelarchive.names import joined
-from modelarchive.nn import evaluate, nesting
+from modelarchive.nn import nesting
+from modelarchive.nn.axes import Axis, free_axes
 from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import Abstract, Value
 from modelarchive.nn.graph import Graph, Node, Ref
 from modelarchive.nn.parameter import dtype_name
 from modelarchive.nn.sequential import Sequential
+from modelarchive.nn.trials import Pair, Trial, first_trial
 
 
 def cut(architecture: Mapping[str, Any] | Checked, *, until: str | None = None, after: str | None = None) -> Checked:
@@ -45,7 +47,7 @@ def cut(architecture: Mapping[str, Any] | Checked, *, until: str | None = None, 
         whole = _followed(head.block, _kept([whole.inputs[at] for at in kept] if whole.inputs else []))
     if after is not None:
         tail = Cutter(whole).tail(whole.block, after)
-        whole = _followed(tail.block, declared(tail.inputs))
+        whole = _followed(tail.block, declared(tail.inputs, whole.trial))
     return whole
 
 
@@ -73,11 +75,11 @@ def part_of(whole: Checked, block: Block, inputs: list[dict[str, Any]], given: S
         inputs: What is declared of its inputs.
         given: What the network gives it.
     """
-    tried = [evaluate.declared(each["shape"], each["dtype"]) for each in inputs]
-    if inputs and tried != list(given or ()):
+    trial = first_trial(inputs)
+    if inputs and trial.values != list(given or ()):
         return _followed(block, inputs)
     # Its shapes were followed from these very sizes, in the whole.
-    return replace(whole, block=block, inputs=inputs)
+    return replace(whole, block=block, inputs=inputs, trial=trial)
 
 
 def _kept(inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -90,11 +92,31 @@ def _kept(inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def declared(inputs: Sequence[tuple[str, Value]]) -> list[dict[str, Any]]:
-    """What an architecture declares of inputs: names, and what is known; nothing where one is not known."""
+def declared(inputs: Sequence[tuple[str, Value]], trial: Trial) -> list[dict[str, Any]]:
+    """What an architecture declares of inputs: names, and what is known; nothing where one is not known.
+
+    Args:
+        inputs: Name of each input, and what is known of it.
+        trial: The sizes at which the whole was followed: an axis that is one with a named one of its inputs has that
+            name, and axes that are one with each other have a name as well.
+    """
     if not inputs or not all(isinstance(value, Abstract) for _, value in inputs):
         return []
-    return [{"name": name, "shape": value.declared, "dtype": dtype_name(value.array_dtype)} for name, value in inputs]
+    called = {trial.sizes[at]: name for at, name in free_axes(trial.inputs).items() if name is not None}
+    found = [
+        {
+            "name": name,
+            "shape": [one if one == two else called.get((one, two)) for one, two in zip(*value.shapes, strict=True)],
+            "dtype": dtype_name(value.array_dtype),
+        }
+        for name, value in inputs
+    ]
+    pairs: dict[Pair, set[Axis]] = {}
+    for number, axis in free_axes(found):
+        shapes = inputs[number][1].shapes
+        pairs.setdefault((shapes[0][axis], shapes[1][axis]), set()).add((number, axis))
+    sizes = {at: pair for pair, group in pairs.items() for at in group}
+    return Trial(found, list(pairs.values()), sizes).named()
 
 
 @dataclass(frozen=True)

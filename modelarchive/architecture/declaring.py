@@ -10,6 +10,7 @@ import numpy as np
 
 from modelarchive import dtypes, tensors
 from modelarchive.errors import SpecError
+from modelarchive.nn.axes import Size, is_axis_name
 from modelarchive.nn.block import Block
 from modelarchive.nn.calling import declarations_of, last_inputs, was_called
 from modelarchive.nn.signature import free_name, input_names
@@ -27,11 +28,7 @@ def declared_inputs(block: Block, inputs: Any) -> list[dict[str, Any]]:
         raise _refused(f"inputs is {inputs!r:.80}, which is no array", _advice(block))
     if is_shape(inputs) and isinstance(inputs, tuple) and not _takes(block, len(inputs)):
         raise shape_given(inputs)
-    several = list(inputs) if isinstance(inputs, tuple | list) else [inputs]
-    while isinstance(inputs, tuple) and len(several) > 1 and several[-1] is None:
-        several.pop()  # an optional input that is not given
-    if isinstance(inputs, list) and not any(hasattr(each, "shape") or _is_declaration(each) for each in inputs):
-        several = [inputs]  # nested lists of numbers are one array
+    several = _several(inputs)
     taken: set[str] = set()
     own = getattr(block, "inputs", ())
     try:
@@ -39,6 +36,27 @@ def declared_inputs(block: Block, inputs: Any) -> list[dict[str, Any]]:
     except ValueError as error:
         raise _refused(str(error), _advice(block)) from error
     return [_declaration(each, name, taken, block) for each, name in zip(several, named, strict=True)]
+
+
+def _several(inputs: Any) -> list[Any]:
+    """The inputs one by one."""
+    several = list(inputs) if isinstance(inputs, tuple | list) else [inputs]
+    while isinstance(inputs, tuple) and len(several) > 1 and several[-1] is None:
+        several.pop()  # an optional input that is not given
+    if isinstance(inputs, list) and not any(hasattr(each, "shape") or _is_declaration(each) for each in inputs):
+        return [inputs]  # nested lists of numbers are one array
+    return several
+
+
+def example_shapes(block: Block, inputs: Any) -> list[Sequence[int]] | None:
+    """The shapes of the arrays that are the example, or were given at the last call; None: shapes were declared."""
+    if inputs is None:
+        last = None if declarations_of(block) else last_inputs(block)
+        return None if last is None else [shape for shape, _ in last]
+    several = _several(inputs)
+    if any(_is_declaration(each) for each in several):
+        return None
+    return [tuple(each.shape) if hasattr(each, "shape") else np.shape(each) for each in several]
 
 
 def _remembered(block: Block) -> list[dict[str, Any]]:
@@ -146,11 +164,13 @@ def given_inputs(inputs: Any) -> list[Any]:
 
 
 def declaration(given: Mapping[str, Any] | str) -> dict[str, Any]:
-    """What a declaration says: ``name``, ``shape`` (None for an axis of any size), ``dtype``, ``default``.
+    """What a declaration says: ``name``, ``shape``, ``dtype``, ``default``.
+
+    None is an axis of any size, and so is a name: all axes of that name are of one.
 
     Args:
-        given: A dict, of which anything may be left out, or text: ``x``, ``x:?,3,224,224`` or
-            ``x:?,3,224,224:float32``.
+        given: A dict, of which anything may be left out, or text: ``x``, ``x:?,3,224,224``,
+            ``x:batch,3,height,width`` or ``x:?,3,224,224:float32``.
 
     Raises:
         SpecError: It cannot be read.
@@ -162,10 +182,7 @@ def declaration(given: Mapping[str, Any] | str) -> dict[str, Any]:
         sizes = said["shape"]
         if not isinstance(sizes, Sequence) or isinstance(sizes, str):
             raise _refused("a declaration of an input has no shape", f"write {_DICT}")
-        if not all(size is None or hasattr(size, "__index__") for size in sizes):
-            wrong = f"a declaration of an input has the shape {list(sizes)!r:.200}"
-            raise _refused(wrong, f"write {_DICT}; None is any size")
-        said["shape"] = [None if size is None else int(size) for size in sizes]
+        said["shape"] = [_size(each, sizes) for each in sizes]
     if "dtype" in said:
         name = _name_of(said["dtype"])
         if name is None:
@@ -174,19 +191,35 @@ def declaration(given: Mapping[str, Any] | str) -> dict[str, Any]:
     return said
 
 
+def _size(size: Any, sizes: Sequence[Any]) -> Size:
+    """One axis of a shape; -1 is any size, as in other systems."""
+    if size is None or is_axis_name(size):
+        return size  # type: ignore[no-any-return]
+    if isinstance(size, str) or not hasattr(size, "__index__") or int(size) < -1:
+        wrong = f"a declaration of an input has the shape {list(sizes)!r:.200}"
+        raise _refused(wrong, f"write {_DICT}; None is any size, and axes of one name are of one size")
+    return None if int(size) == -1 else int(size)
+
+
 def _of_text(text: str) -> dict[str, Any]:
     name, _, rest = text.partition(":")
     shape, _, dtype = rest.partition(":")
-    advice = f"write {_TEXT}, with ? for an axis of any size"
+    advice = (
+        f"write {_TEXT}, with ? for an axis of any size, or a name where several are of one: x:batch,3,height,width"
+    )
     if not name:
         raise _refused(f"{text!r:.200} has no name", advice)
     found: dict[str, Any] = {"name": name}
     if rest:
         sizes = shape.split(",") if shape else []
-        if not all(size == "?" or (size.isascii() and size.isdigit()) for size in sizes):
+        if not all(size in ("?", "-1") or is_axis_name(size) or _is_number(size) for size in sizes):
             raise _refused(f"{text!r:.200}: {shape!r:.200} is no shape", advice)
-        found["shape"] = [None if size == "?" else int(size) for size in sizes]
+        found["shape"] = [None if size in ("?", "-1") else size if is_axis_name(size) else int(size) for size in sizes]
     return found | ({"dtype": dtype} if dtype else {})
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _name_of(dtype: Any) -> str | None:

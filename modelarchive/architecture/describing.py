@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from modelarchive.architecture import vocabulary
 from modelarchive.architecture.checking import Checked, check
-from modelarchive.architecture.declaring import declared_inputs, is_shape, shape_given
+from modelarchive.architecture.declaring import declared_inputs, example_shapes, is_shape, shape_given
 from modelarchive.architecture.emitting import Emitter
+from modelarchive.architecture.examples import Shapes, agreeing, with_states
 from modelarchive.errors import SpecError
+from modelarchive.nn.axes import groups_of
 from modelarchive.nn.block import Block
+from modelarchive.nn.evaluate import Value
+from modelarchive.nn.scope import Recorded
+from modelarchive.nn.state import taking_back
 from modelarchive.nn.trace import record
+from modelarchive.nn.trials import Groups, NoFit, Trial, advice, finest, fitting, last_resort
 
 
 def describe(block: Block, inputs: Any = None) -> dict[str, Any]:
@@ -41,15 +48,25 @@ def describe(block: Block, inputs: Any = None) -> dict[str, Any]:
     return described(block, inputs).architecture
 
 
-def described(block: Block, inputs: Any = None) -> Checked:
-    """What :func:`describe` returns, checked."""
+def described(block: Block, inputs: Any = None, values: Sequence[Value] | None = None) -> Checked:
+    """What :func:`describe` returns, checked.
+
+    Args:
+        block: The network.
+        inputs: As :func:`describe` takes them.
+        values: What is known of each input, with the sizes of free axes that it is to be recorded at; None: such that
+            fit are found, and free axes that must be of one size get one name.
+    """
     try:
         expected = block.collect_stored()
     except ValueError as error:
         raise SpecError([("/model", "unregistered", str(error))]) from error
     declarations = declared_inputs(block, inputs)
     try:
-        recorded = record(block, [(each["shape"], each["dtype"]) for each in declarations])
+        if values is None:
+            declarations, recorded = _recorded(block, declarations, example_shapes(block, inputs))
+        else:
+            recorded = record(block, values)
     except SpecError as error:
         if is_shape(inputs):  # which may be numbers that the network takes
             raise shape_given(inputs) from error
@@ -67,3 +84,85 @@ def described(block: Block, inputs: Any = None) -> Checked:
             hint="only blocks with a forward of their own take more children and parameters than they are made with",
         )
     return found
+
+
+def _recorded(
+    block: Block, declarations: list[dict[str, Any]], shapes: Shapes | None
+) -> tuple[list[dict[str, Any]], dict[int, Recorded]]:
+    """The recording at sizes of free axes that fit, and the declarations.
+
+    Args:
+        block: The network.
+        declarations: Its inputs.
+        shapes: Those of the example, whose first axes are free, and have a name where they must be of one size; None:
+            it was declared which are free, and what they are called.
+    """
+    search = _Search(block)
+    if shapes is None:
+        if search.fitting(declarations) is None:
+            raise search.error(declarations)
+        return declarations, search.recordings[-1]
+    found = search.finest(declarations, agreeing(declarations, shapes))
+    if found is None:
+        others = (search.finest(each) for each in with_states(declarations, shapes))
+        found = next((each for each in others if each is not None), None)
+    if found is not None:
+        return found.named(), search.recordings[-1]
+    if search.fitting(declarations) is None:
+        raise search.error(declarations)
+    # Axes that are of several sizes in the example have no name in common.
+    return declarations, search.recordings[-1]
+
+
+class _Search:
+    """Records a network at sizes that fit.
+
+    Args:
+        block: The network.
+
+    Attributes:
+        recordings: What was recorded, the last one only.
+    """
+
+    def __init__(self, block: Block) -> None:
+        self.recordings: list[dict[int, Recorded]] = []
+        self._block = block
+        self._take_back = taking_back(block)
+        self._errors: list[SpecError] = []
+        self._by_size = False
+
+    def attempt(self, trial: Trial) -> list[str]:
+        """What does not fit."""
+        self._take_back()
+        try:
+            self.recordings[:] = [record(self._block, trial.values)]
+        except SpecError as error:
+            if any(rule != "shape" for _, rule, _ in error.problems):
+                raise
+            self._errors.append(error)
+            return [message for _, _, message in error.problems]
+        return []
+
+    def fitting(self, declarations: list[dict[str, Any]], several: Sequence[Groups] | None = None) -> Trial | None:
+        """Sizes that fit; None: there are none."""
+        try:
+            return fitting(declarations, self.attempt, several)
+        except NoFit as none:
+            self._by_size = none.by_size
+            return None
+
+    def finest(self, declarations: list[dict[str, Any]], several: Sequence[Groups] | None = None) -> Trial | None:
+        """The same, with axes that need not be of one size told apart."""
+        found = self.fitting(declarations, several)
+        if found is not None and len(found.groups) < len(groups_of(declarations)):
+            found = finest(found, lambda trial: not self.attempt(trial))
+            self.attempt(found)
+        return found
+
+    def error(self, declarations: list[dict[str, Any]]) -> SpecError:
+        """What did not fit at the usual sizes."""
+        self.attempt(last_resort(declarations))
+        error = self._errors[-1]
+        if self._by_size:
+            error.hint = "; ".join(filter(None, [error.hint, advice(declarations)]))
+        return error

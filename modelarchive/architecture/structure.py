@@ -26,8 +26,7 @@ from modelarchive.nn.sequential import Sequential
 #: The grammar of names as schemas write it, which cannot say all of it.
 _SCHEMA_NAME = re.compile("^[A-Za-z0-9_-]{1,128}$")
 _META = ("kind", "frozen", "shares")
-#: Parameters have names of at most names.MAX_PARTS parts, so blocks of one less.
-_MAX_BLOCK_PARTS = names.MAX_PARTS - 1
+_MAX_BLOCK_PARTS = names.MAX_PARTS - 1  # a parameter of it has one part more
 
 
 class TooManyError(Exception):
@@ -90,6 +89,10 @@ class Reader:
         self.problems.append(problem)
         if len(self.problems) >= limits.MAX_PROBLEMS:
             self.stop("", f"{limits.MAX_PROBLEMS} problems are told, there may be more")
+
+    def forget(self) -> None:
+        """Forget the problems of sizes that others take the place of."""
+        self.problems, self._told = [], set()
 
     def stop(self, pointer: str, message: str) -> NoReturn:
         """Note a broken limit, and give up.

@@ -92,7 +92,7 @@ def piece(name: str) -> Schema:
     open_object: Schema = {"type": "object"}
     inner = {f"{URN}block-1": open_object, f"{URN}op-1": {}}
     if name == "architecture":
-        schema = _read("architecture-2.json")  # of which version 1 is a part
+        schema = _read("architecture-3.json")  # of which versions 1 and 2 are parts
     elif name == "child":
         schema = _read("kinds/sequential-1.json")
         schema = {**schema["$defs"]["child"], "$defs": {}}

@@ -30,7 +30,8 @@ def add(commands: Commands) -> None:
         "--input",
         action="append",
         metavar="NAME:SHAPE:DTYPE",
-        help="an input of the model, where IN does not say: x:?,3,224,224:float32; again for each further one",
+        help="an input of the model, where IN does not say: x:?,3,224,224:float32, ? for any size, or a name "
+        "(x:batch,3,height,width), which is one size in all inputs; again for each further one",
     )
     parser.add_argument(
         "--parameters-only",

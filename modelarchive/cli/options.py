@@ -16,7 +16,7 @@ class Option(NamedTuple):
     Attributes:
         flag: The option.
         form: What is written behind it where the text gives no value that the command line takes; "": nothing.
-        takes: The values that it takes as Python does: str, or dict of str for ``OLD=NEW``.
+        takes: The values that it takes as Python does: str, dict of str for ``OLD=NEW``, or list of declarations.
     """
 
     flag: str
@@ -36,7 +36,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "compression": Option("--compression", "CHOICE", str),
     "dry_run": Option("--dry-run"),
     "freeze": Option("--freeze"),
-    "inputs": Option("--input", "x:1,3,224,224:float32"),
+    "inputs": Option("--input", "x:1,3,224,224:float32", list),
     "mismatch": Option("--mismatch", "CHOICE", str),
     "parameters_only": Option("--parameters-only"),
     "rename": Option("--rename", "OLD=NEW", dict),
@@ -100,6 +100,9 @@ def _written(option: Option, value: str) -> str:
     given = _literal(value)
     if option.takes is dict and isinstance(given, dict) and all(isinstance(each, str) for each in given.values()):
         return " ".join(f"{option.flag} {shlex.quote(f'{old}={new}')}" for old, new in given.items())
+    if option.takes is list and isinstance(given, dict) and "name" in given and "shape" in given:
+        sizes = ",".join("?" if size is None else str(size) for size in given["shape"])
+        return f"{option.flag} {given['name']}:{sizes}"
     if option.takes is str and isinstance(given, str):
         return f"{option.flag} {shlex.quote(given)}"
     if option.takes is str and value.startswith('"'):

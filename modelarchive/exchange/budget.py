@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from modelarchive.errors import ModelArchiveError, UnsafeFileError
@@ -91,6 +91,27 @@ def reading(path: str | os.PathLike[str], size: int) -> Iterator[Budget]:
     except ModelArchiveError as error:
         error.file = error.file or os.fsdecode(path)
         raise
+    finally:
+        _CURRENT.reset(token)
+
+
+@contextlib.contextmanager
+def attempt() -> Iterator[Callable[[], int]]:
+    """Read inside of it what may be read again otherwise: where it raises, nothing was spent.
+
+    Yields:
+        What tells afterwards how many steps were spent.
+    """
+    outer = _CURRENT.get()
+    if outer is None:
+        yield lambda: 0
+        return
+    inner = replace(outer)
+    before = outer.steps
+    token = _CURRENT.set(inner)
+    try:
+        yield lambda: before - inner.steps
+        outer.__dict__.update(inner.__dict__)
     finally:
         _CURRENT.reset(token)
 

@@ -12,12 +12,14 @@ import numpy as np
 
 from modelarchive import tensors
 from modelarchive.errors import ModelArchiveError, counted
-from modelarchive.nn.axes import described
+from modelarchive.nn.axes import described, named_axes, unequal
 from modelarchive.nn.signature import Called, input_names, positional
 from modelarchive.ops.threads import has_team, team
 
 #: Attribute under which a built network keeps the inputs that its architecture declares, or what finds them.
 DECLARED: Final = "_declared_inputs"
+#: Attribute that says that axes of several inputs, or several of one, are one by name.
+_NAMED: Final = "_named_axes"
 #: Attribute under which a block keeps the shapes and dtypes of the last call.
 _LAST: Final = "_last_call"
 #: Attribute of an error on its way up.
@@ -27,6 +29,8 @@ _TOLD: Final = (ValueError, TypeError, IndexError)
 
 def run(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
     """Execute a block, and remember what it was given; an error gets the block's path and the inputs' shapes."""
+    if _NAMED in block.__dict__:
+        _compare_axes(block, inputs, named)
     try:
         if any(type(x) is not np.ndarray for x in inputs):
             inputs = [_as_numpy(x) for x in inputs]
@@ -69,6 +73,9 @@ def _noted(value: Any) -> Any:
 def declare(block: Called, inputs: list[dict[str, Any]] | Callable[[], list[dict[str, Any]]]) -> None:
     """Let a network remember the inputs that its architecture declares, or what finds them when they are asked for."""
     block.__dict__[DECLARED] = inputs
+    block.__dict__.pop(_NAMED, None)
+    if not callable(inputs) and named_axes(inputs):
+        block.__dict__[_NAMED] = True
 
 
 def declarations_of(block: Called) -> list[dict[str, Any]] | None:
@@ -79,7 +86,8 @@ def declarations_of(block: Called) -> list[dict[str, Any]] | None:
     """
     found = block.__dict__.get(DECLARED)
     if callable(found):
-        found = block.__dict__[DECLARED] = found()
+        found = found()
+        declare(block, found)
     return found
 
 
@@ -258,10 +266,25 @@ def _differences(
         if shape is None or dtype is None:
             continue
         fits = len(shape) == len(each["shape"]) and all(
-            size in (None, found) for size, found in zip(each["shape"], shape, strict=True)
+            not isinstance(size, int) or size == found for size, found in zip(each["shape"], shape, strict=True)
         )
         if not fits or _sort(dtype) != _sort(each["dtype"]):
             yield f"input {name}: expected {text}, found {dtype} {tuple(shape)}"
+
+
+def _compare_axes(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> None:
+    """See to it that axes of one name are of one size, which NumPy would not say of sizes of 1.
+
+    Raises:
+        ValueError: They are not.
+    """
+    declared = _known_declarations(block)
+    own = getattr(block, "inputs", ())
+    called = list(own) if len(own) == len(declared) else [each["name"] for each in declared]
+    given = dict(zip(called, inputs, strict=False)) | dict(named)
+    problem = next(unequal(declared, called, [getattr(given.get(each), "shape", None) for each in called]), None)
+    if problem is not None and _misfit(block, inputs, named) is None:
+        raise ValueError(problem)
 
 
 def _sort(dtype: Any) -> str:

@@ -1,7 +1,7 @@
 """Shapes and dtypes through a network without running it.
 
-Sizes that are not fixed (the batch) are tried twice, as :data:`SIZES`: every shape is computed for both,
-in plain ints, and an axis on which the two differ is one that depends on them.
+Sizes that are not fixed (the batch) are tried twice, as :mod:`modelarchive.nn.trials` chooses them: every shape is
+computed for both, in plain ints, and an axis on which the two differ is one that depends on them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,10 @@ from modelarchive.nn.block import Block
 from modelarchive.nn.graph import Graph, Node, constant, is_constant, picked
 from modelarchive.nn.kinds import KINDS
 from modelarchive.nn.layer import Layer
-from modelarchive.nn.parameter import as_dtype
 from modelarchive.nn.sequential import Sequential
 
 Shape: TypeAlias = tuple[int, ...]
 
-#: The two sizes tried for a free first axis (the batch), and for a free axis elsewhere (height, length):
-#: distinct and even; the second pair with room for the strides and poolings of image networks, and within the
-#: positions that language models learn.
-SIZES: Final = ((12, 20), (64, 96))
 MAX_RANK: Final = 64
 MAX_ELEMENTS: Final = 2**40
 
@@ -67,14 +62,6 @@ class Abstract:
     def array_dtype(self) -> np.dtype[Any]:
         """The dtype as an array of its own."""
         return self.dtype if isinstance(self.dtype, np.dtype) else np.asarray(self.dtype).dtype
-
-
-def declared(shape: Sequence[int | None], dtype: str) -> Abstract:
-    """An input of a declared shape, None for an axis that is not fixed."""
-    both = tuple(
-        tuple(SIZES[axis > 0][which] if size is None else size for axis, size in enumerate(shape)) for which in (0, 1)
-    )
-    return Abstract((both[0], both[1]), as_dtype(dtype))
 
 
 #: An Abstract, containers of them (several outputs), or None: unknown, told already.

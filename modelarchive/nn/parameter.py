@@ -225,6 +225,17 @@ class Parameter:
             raise ValueError(f"initializer of {self.name!r}: expected {shape}, found {values.shape}")
         self._data, self._pending = values.astype(self._dtype, copy=False), None
 
+    def as_it_is(self) -> tuple[Any, ...]:
+        """What it knows and holds, for :meth:`put_back`."""
+        random = None if self._pending is None else self._pending[1].bit_generator.state
+        return self._shape, self._data, self._pending, random
+
+    def put_back(self, before: tuple[Any, ...]) -> None:
+        """Forget what was learned since; what is waiting to be filled gets the numbers that it would have got."""
+        self._shape, self._data, self._pending, random = before
+        if self._pending is not None:
+            self._pending[1].bit_generator.state = random
+
     def cast(self, dtype: Any) -> None:
         """Convert the values, or those still to come, to `dtype`."""
         self._tell("cast")

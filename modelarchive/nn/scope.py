@@ -29,7 +29,7 @@ from modelarchive.nn.symbol import Symbol
 _LITERALS = (str, int, float, type(None), Dim, type, np.dtype)
 #: Larger constant arrays are stored beside the parameters.
 MAX_CONSTANT = 64
-SHAPES = "check the shapes and the declared inputs (a batch of any size is tried with 12 and 20)"
+SHAPES = "check the shapes and the declared inputs (a free axis is tried at several sizes, a batch with 12 and 20)"
 
 
 @dataclass(frozen=True)

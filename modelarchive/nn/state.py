@@ -1,9 +1,9 @@
-"""Snapshots of the Python state of blocks, to see whether a forward changed it."""
+"""Snapshots of the state of blocks: to see whether a forward changed it, and to take back what was learned."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -40,6 +40,23 @@ def changed(before: Snapshot, after: Snapshot) -> Iterator[tuple[Block, str]]:
         for name in attributes.keys() | now.keys():
             if attributes.get(name) != now.get(name):
                 yield block, name
+
+
+def taking_back(root: Block) -> Callable[[], None]:
+    """What takes back, each time, what parameters below `root` learned of their shapes since now."""
+    waiting = {
+        id(parameter): parameter
+        for _, block in root.named_blocks()
+        for parameter in block._parameters.values()
+        if not parameter.is_known
+    }
+    kept = [(each, each.as_it_is()) for each in waiting.values()]
+
+    def take_back() -> None:
+        for parameter, before in kept:
+            parameter.put_back(before)
+
+    return take_back
 
 
 def _frozen(value: Any, depth: int) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from modelarchive.errors import ModelArchiveError
 from modelarchive.nn.block import Block
-from modelarchive.nn.evaluate import Evaluator, Value, declared
+from modelarchive.nn.evaluate import Evaluator, Value
 from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Parameter
 from modelarchive.nn.recording import RECORDER
@@ -18,7 +18,7 @@ from modelarchive.nn.state import changed, snapshot
 _ADVICE = "make forward the same function of its inputs at every call"
 
 
-def record(block: Block, inputs: Sequence[tuple[Sequence[int | None], str]]) -> dict[int, Recorded]:
+def record(block: Block, inputs: Sequence[Value]) -> dict[int, Recorded]:
     """Run `block` twice on symbolic arrays, and compare.
 
     Unknown parameter shapes below `block` are learned from the inputs, as at a first call. Constant arrays
@@ -26,7 +26,7 @@ def record(block: Block, inputs: Sequence[tuple[Sequence[int | None], str]]) -> 
 
     Args:
         block: The network.
-        inputs: Shape (None where it is not fixed) and dtype name of each input.
+        inputs: What is known of each input.
 
     Returns:
         ``id(block)`` -> what it did, for each block below whose forward is Python code and was called.
@@ -48,7 +48,7 @@ def record(block: Block, inputs: Sequence[tuple[Sequence[int | None], str]]) -> 
     return {key: recorded for key, (_, recorded) in first.items()}
 
 
-def _run(block: Block, inputs: Sequence[tuple[Sequence[int | None], str]]) -> dict[int, tuple[Block, Recorded]]:
+def _run(block: Block, inputs: Sequence[Value]) -> dict[int, tuple[Block, Recorded]]:
     try:
         before = snapshot(block)
     except ValueError as error:
@@ -56,7 +56,7 @@ def _run(block: Block, inputs: Sequence[tuple[Sequence[int | None], str]]) -> di
     tracer = Tracer(block)
     token = RECORDER.set(tracer)
     try:
-        tracer.block(block, [declared(shape, dtype) for shape, dtype in inputs])
+        tracer.block(block, list(inputs))
     except ModelArchiveError:
         raise
     except ValueError as error:

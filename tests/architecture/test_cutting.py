@@ -79,7 +79,7 @@ def foreign(name: str, form: str) -> tuple[Bundle, list[np.ndarray]]:
     rng = np.random.default_rng(0)
     assert bundle.architecture is not None
     declared = bundle.architecture["inputs"]
-    inputs = [rng.random([size or 2 for size in each["shape"]]) * 2 for each in declared]
+    inputs = [rng.random([size if isinstance(size, int) else 2 for size in each["shape"]]) * 2 for each in declared]
     return bundle, [array.astype(each["dtype"]) for array, each in zip(inputs, declared, strict=True)]
 
 

@@ -63,7 +63,7 @@ def test_a_network_that_was_called_is_saved_as_it_is(tmp_path: Path) -> None:
 def test_by_name_and_without_what_is_optional() -> None:
     masked = Masked()
     masked(zeros(2, 3), mask=zeros(2, 3, dtype="bool"))
-    assert inputs_of(masked) == [("words", [None, 3], "float32"), ("mask", [None, 3], "bool")]
+    assert inputs_of(masked) == [("words", ["batch", 3], "float32"), ("mask", ["batch", 3], "bool")]
     masked(mask=zeros(2, 3), words=zeros(2, 3), bias=zeros(2, 1))
     assert [name for name, _, _ in inputs_of(masked)] == ["words", "mask", "bias"]
     masked(zeros(2, 3), zeros(2, 3), None)
@@ -155,7 +155,8 @@ def test_numbers_that_a_network_takes_are_no_shape() -> None:
         ({"x": zeros(1, 3, 8, 8)}, "inputs is a dict of arrays (x)", "inputs=x)"),
         ({"shape": 3}, "has no shape", '{"shape": [None, 20]'),
         ({"shape": "3"}, "has no shape", '{"shape": [None, 20]'),
-        ({"shape": ["batch", 3]}, "has the shape ['batch', 3]", "None is any size"),
+        ({"shape": ["the batch", 3]}, "has the shape ['the batch', 3]", "None is any size"),
+        ({"shape": [-2, 3]}, "has the shape [-2, 3]", "None is any size"),
         ({"shape": [None, 3], "dtype": "float33"}, "has the dtype 'float33'", '"dtype": "float32"'),
         ((zeros(1),) * 3, "found 3 inputs", "inputs=x)"),
         (np.array(["a"]), "input 'x' has dtype <U1", "pass an array of numbers"),
@@ -197,6 +198,9 @@ def test_an_example_of_another_framework() -> None:
         ("x", {"name": "x"}),
         ("x:", {"name": "x"}),
         ("x:?,3,224", {"name": "x", "shape": [None, 3, 224]}),
+        ("x:batch,3,height", {"name": "x", "shape": ["batch", 3, "height"]}),
+        ("x:-1,3", {"name": "x", "shape": [None, 3]}),
+        ({"shape": ["batch", -1]}, {"shape": ["batch", None]}),
         ("x:?,3:float64", {"name": "x", "shape": [None, 3], "dtype": "float64"}),
         ("x::int64", {"name": "x", "shape": [], "dtype": "int64"}),
         ({"shape": (None, np.int64(3)), "dtype": np.float16}, {"shape": [None, 3], "dtype": "float16"}),
@@ -211,8 +215,8 @@ def test_a_declaration_is_read_in_one_place(given: Any, said: dict[str, Any]) ->
     ("given", "found"),
     [
         (":3", "':3' has no name"),
-        ("x:a,3", "'x:a,3': 'a,3' is no shape"),
-        ("x:-1,3", "'x:-1,3': '-1,3' is no shape"),
+        ("x:1a,3", "'x:1a,3': '1a,3' is no shape"),
+        ("x:-2,3", "'x:-2,3': '-2,3' is no shape"),
         ("x:3:float31", "a declaration of an input has the dtype 'float31'"),
         ({"shape": 3}, "a declaration of an input has no shape"),
         ({"shape": "3,4"}, "a declaration of an input has no shape"),

@@ -102,7 +102,9 @@ def test_an_onnx_model_until_a_node(tmp_path: Path) -> None:
     with ma.open(path) as archive:
         declared = archive.architecture["inputs"][0]
         nodes = [node["name"] for node in archive.architecture["model"]["nodes"] if "inputs" in node]
-        x = np.random.default_rng(0).random([size or 2 for size in declared["shape"]], np.float32)
+        x = np.random.default_rng(0).random(
+            [size if isinstance(size, int) else 2 for size in declared["shape"]], np.float32
+        )
         tried = 0
         for node in model.graph.node:
             name = re.sub(r"[^A-Za-z0-9_-]", "_", node.name)

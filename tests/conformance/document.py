@@ -73,7 +73,7 @@ def document() -> str:
     names = sorted([*ops.OPS, "constant"])
     shared = _table({name: dense[name] for name in ("frozen", "shares")}, dense)
     parts = [INTRODUCTION, *_index(families, names), SHARED, *shared, ""]
-    architecture = schemas["architecture-2"]
+    architecture = schemas["architecture-3"]
     parts += ["## Architecture", "", architecture["description"], ""]
     parts += [*_table(architecture["properties"], architecture.get("$defs", {})), ""]
     parts += _definitions(architecture)

@@ -14,7 +14,7 @@ from modelarchive.exchange.bundle import Bundle, fitted
 from modelarchive.exchange.drawing import MAX_PROBLEMS, GraphBuilder, Ref, Report, described
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.names import problem_with_name
-from modelarchive.nn.evaluate import declared
+from modelarchive.nn.trials import first_trial
 from modelarchive.store.deferred import Deferred
 
 DENSE = {"units": 4, "use_bias": False, "in_units": 4}
@@ -28,7 +28,7 @@ def array(number: float = 1.0, shape: tuple[int, ...] = (4, 4)) -> Deferred:
 
 def started() -> tuple[GraphBuilder, Ref]:
     builder = GraphBuilder()
-    return builder, builder.input("x", declared([None, 4], "float32"))
+    return builder, builder.input("x", first_trial([{"shape": [None, 4], "dtype": "float32"}]).values[0])
 
 
 def whole(builder: GraphBuilder, *outputs: Ref) -> dict:

@@ -12,8 +12,7 @@ import pytest
 from modelarchive import nn, ops
 from modelarchive.errors import SpecError
 from modelarchive.nn.recording import RECORDER
-from modelarchive.nn.trace import record
-from tests.nn.test_trace import INPUT, traced
+from tests.nn.test_trace import INPUT, record, traced
 
 
 def _swallowed(self: Any, x: Any) -> Any:

@@ -7,15 +7,15 @@ from typing import Any
 
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.keras.config import DTYPES
-from modelarchive.exchange.keras.drawing import Known
 from modelarchive.exchange.keras.importing import leaves
 from modelarchive.exchange.keras.model import Layer, Model, Tensor
 from modelarchive.nn import nesting
-from modelarchive.nn.evaluate import MAX_RANK, declared
+from modelarchive.nn.axes import Size
+from modelarchive.nn.evaluate import MAX_RANK
 from modelarchive.store.strict import short
 
 #: Inputs as an architecture declares them, or shapes by name.
-Inputs = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[int | None]]
+Inputs = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Size]]
 
 
 def declarations_of(model: Model, inputs: Inputs | None) -> list[dict[str, Any]]:
@@ -30,19 +30,26 @@ def declarations_of(model: Model, inputs: Inputs | None) -> list[dict[str, Any]]
         if wrong:
             raise FormatError(f"an input of {model.name!r} is no layer of it")
         found = [_declared(layers[each.layer], each.layer, None) for each in tensors]
-    if inputs is None:
-        return found
+    return found if inputs is None else _instead(found, inputs)
+
+
+def _instead(found: list[dict[str, Any]], inputs: Inputs) -> list[dict[str, Any]]:
+    """The declarations with the shapes that are given."""
     own = [each["name"] for each in found]
     if not isinstance(inputs, Mapping):
         if len(inputs) != len(found):
             raise ValueError(f"inputs declares {len(inputs)} inputs, the model has {own}")
         return [
-            each | {"shape": list(new["shape"]), "dtype": new.get("dtype", each["dtype"])}
+            each | {"shape": _sizes(new["shape"]), "dtype": new.get("dtype", each["dtype"])}
             for each, new in zip(found, inputs, strict=True)
         ]
     if unknown := [name for name in inputs if name not in own]:
         raise ValueError(f"inputs names {unknown}, the model has {own}")
-    return [each | ({"shape": list(inputs[each["name"]])} if each["name"] in inputs else {}) for each in found]
+    return [each | ({"shape": _sizes(inputs[each["name"]])} if each["name"] in inputs else {}) for each in found]
+
+
+def _sizes(shape: Sequence[Size]) -> list[Size]:
+    return [None if size == -1 else size for size in shape]
 
 
 def _declared(layer: Layer | None, name: str, shape: list[int | None] | None) -> dict[str, Any]:
@@ -51,7 +58,7 @@ def _declared(layer: Layer | None, name: str, shape: list[int | None] | None) ->
         config = layer.config.values
         stated = config.get("batch_shape", config.get("batch_input_shape"))
         if isinstance(stated, list):
-            shape = stated
+            shape = [None if type(size) is int and size == -1 else size for size in stated]
         if layer.is_input:
             name, dtype = layer.name, config.get("dtype", "float32")
             if isinstance(dtype, dict):
@@ -67,11 +74,6 @@ def _declared(layer: Layer | None, name: str, shape: list[int | None] | None) ->
         raise ConversionError([(name, f"has the shape {short(shape)}")])
     # The first axis is the batch: that it was fixed while the model was made says nothing of its meaning.
     return {"name": name, "shape": None if shape is None else list(shape), "dtype": dtype}
-
-
-def known(each: Mapping[str, Any]) -> Known:
-    """What is known of an input by its declaration."""
-    return Known(None if each["shape"] is None else declared(each["shape"], each["dtype"]))
 
 
 def is_flat(outputs: Any) -> bool:

@@ -15,18 +15,19 @@ from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.exchange.walking import Walker, output_structure
 from modelarchive.nn import Block, Layer, Parameter, nesting
-from modelarchive.nn.evaluate import Abstract, constant_value, declared
+from modelarchive.nn.evaluate import Abstract, constant_value
+from modelarchive.nn.trials import Trial
 
 #: What Keras raises when a layer or operation does not take what it is given.
 _REFUSALS: Final = (ValueError, TypeError, NotImplementedError, RuntimeError, AttributeError, KeyError)
 
 
-def model_of(block: Block, inputs: Sequence[Mapping[str, Any]], keras: Any) -> tuple[Any, list[Note]]:
+def model_of(block: Block, trial: Trial, keras: Any) -> tuple[Any, list[Note]]:
     """The functional model of a network.
 
     Args:
         block: The network; its parameters have values.
-        inputs: Declarations of its inputs, as an architecture has them.
+        trial: Its inputs, as its architecture declares them, with sizes for free axes.
         keras: The module.
 
     Returns:
@@ -36,7 +37,7 @@ def model_of(block: Block, inputs: Sequence[Mapping[str, Any]], keras: Any) -> t
         ConversionError: Something is not supported; lists all of it.
     """
     exporter = Exporter(keras)
-    model = exporter.run(block, inputs)
+    model = exporter.run(block, trial)
     if exporter.report.problems:
         raise ConversionError(exporter.report.problems, hint="nothing was built")
     return model, exporter.report.notes
@@ -55,10 +56,10 @@ class Exporter(Walker[Value, Lowering]):
         super().__init__({**{kind: by_formula(each) for kind, each in FORMULAS.items()}, **LOWERINGS})
         self.emitter = Emitter(keras, self.report)
 
-    def run(self, block: Block, inputs: Sequence[Mapping[str, Any]]) -> Any:
+    def run(self, block: Block, trial: Trial) -> Any:
         """The model; None where something is not supported, which is reported."""
         self.emitter.find_shared(block)
-        given = [self._input(each) for each in inputs]
+        given = [self._input(each, value) for each, value in zip(trial.inputs, trial.values, strict=True)]
         if not given:
             self.report.refuse("(inputs)", "a Keras model has at least one input, the network has none")
             return None
@@ -73,10 +74,9 @@ class Exporter(Walker[Value, Lowering]):
         self.emitter.note_unused(block)
         return model
 
-    def _input(self, declaration: Mapping[str, Any]) -> Value:
+    def _input(self, declaration: Mapping[str, Any], known: Any) -> Value:
         name = self.emitter.unique(declaration["name"].replace(".", "-"))
-        known = declared(declaration["shape"], declaration["dtype"])
-        shape = tuple(declaration["shape"])
+        shape = tuple([size if isinstance(size, int) else None for size in declaration["shape"]])
         return Value(self.emitter.keras.Input(batch_shape=shape, dtype=declaration["dtype"], name=name), known)
 
     def _output(self, at: int, value: Value, given: Sequence[Value]) -> Tensor:

@@ -14,16 +14,19 @@ from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, few, fitted
 from modelarchive.exchange.keras import files, shards
 from modelarchive.exchange.keras.calling import lifted
-from modelarchive.exchange.keras.declaring import Inputs, declarations_of, is_flat, known, structure_of
+from modelarchive.exchange.keras.declaring import Inputs, declarations_of, is_flat, structure_of
+from modelarchive.exchange.keras.drawing import Known
 from modelarchive.exchange.keras.importing import Importer, leaves
-from modelarchive.exchange.keras.model import MAX_BYTES, Parser, load_json
+from modelarchive.exchange.keras.model import MAX_BYTES, Model, Parser, load_json
 from modelarchive.exchange.keras.naming import block_names
 from modelarchive.exchange.keras.parameters import asides, by_layer, by_path, left_out
 from modelarchive.exchange.keras.storage import Names, Paths, Storage
 from modelarchive.exchange.keras.unknown import unknown_keys
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.refusal import problems_of
+from modelarchive.exchange.trying import read_fitting
 from modelarchive.exchange.zipped import content
+from modelarchive.nn.trials import Trial
 from modelarchive.store.deferred import Deferred
 
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
@@ -273,18 +276,28 @@ def _model(
 ) -> Bundle:
     parser = Parser()
     model = parser.root(config)
-    importer = Importer(storage, parser, version, lifted)
-    for note in notes:
-        importer.report.note(note.where, note.what)
     if model is None:
         raise ConversionError(parser.problems, hint=OWN)
     if unknown := [*parser.left, *unknown_keys(config)]:
-        importer.report.note("(config)", f"left out, as nothing is known of them: {few(unknown)}")
+        notes = [*notes, Note("(config)", f"left out, as nothing is known of them: {few(unknown)}")]
     storage.assign(model, "")
     declarations = declarations_of(model, inputs)
     if not model.is_sequential and not leaves(model.outputs):
         raise FormatError(f"the model {model.name!r} has no outputs")
-    block = importer.model(model, [known(each) for each in declarations]).block
+
+    def read_at(trial: Trial) -> Bundle:
+        importer = Importer(storage, parser, version, lifted)
+        for note in notes:
+            importer.report.note(note.where, note.what)
+        return _model_at(trial, model, importer, config)
+
+    return read_fitting(declarations, read_at)
+
+
+def _model_at(trial: Trial, model: Model, importer: Importer, config: Mapping[str, Any]) -> Bundle:
+    """The model at some sizes of its free axes."""
+    parser, declarations = importer.parser, trial.renamed()
+    block = importer.model(model, [Known(value) for value in trial.values]).block
     problems = list(dict.fromkeys([*parser.problems, *importer.report.problems]))
     if problems:
         raise ConversionError(problems, hint=OWN)

@@ -12,9 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from modelarchive.architecture import check
 from modelarchive.architecture.declaring import declared_inputs
-from modelarchive.errors import ConversionError, MissingDependencyError
+from modelarchive.errors import ConversionError, MissingDependencyError, SpecError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of
+from modelarchive.exchange.refusal import problems_of
 from modelarchive.nn import Block
 from modelarchive.store.replace import replacing
 
@@ -114,13 +116,17 @@ def build_with_notes(bundle: Bundle, *, inputs: Any = None) -> tuple[keras.Model
     from modelarchive.exchange.keras.exporting import model_of
 
     block: Block = bundle.build()
-    architecture = bundle.architecture or {}
-    declarations = architecture.get("inputs") or (declared_inputs(block, inputs) if inputs is not None else [])
-    if not declarations:
+    checked = bundle.checked()
+    if not checked.inputs and inputs is not None:
+        try:
+            checked = check(checked.architecture | {"inputs": declared_inputs(block, inputs)})
+        except SpecError as error:
+            raise ConversionError(problems_of(error), hint=error.hint) from error
+    if not checked.inputs:
         what = "the shapes of the model's inputs are not known, and Keras' layers are made for shapes"
         hint = 'pass inputs={"shape": [None, 3, 32, 32]}, with the sizes of what it takes'
         raise ConversionError([("(inputs)", what)], hint=hint)
-    return model_of(block, declarations, keras)
+    return model_of(block, checked.trial, keras)
 
 
 def write(source: Source, path: str | os.PathLike[str], *, inputs: Any = None, durable: bool = True) -> list[Note]:

@@ -13,11 +13,11 @@ import numpy as np
 
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.drawing import GraphBuilder, Ref
-from modelarchive.exchange.mxnet.ndarrays import DTYPES
 from modelarchive.exchange.mxnet.symbol import Entry, SymbolGraph, SymbolNode
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.nn.evaluate import Abstract, Value, declared
+from modelarchive.nn.evaluate import Abstract, Value
 from modelarchive.nn.parameter import as_dtype, dtype_name
+from modelarchive.nn.trials import Trial
 from modelarchive.ops.precision import common_dtype
 from modelarchive.store.deferred import Deferred
 
@@ -70,8 +70,7 @@ class SymbolBuilder(GraphBuilder):
     Args:
         symbol: The symbol.
         stored: Name in the file -> array.
-        shapes: What is known of the inputs: name -> shape.
-        dtypes: Their dtypes, where the symbol does not decide: name -> logical name.
+        trial: Its inputs, as far as they are known, with sizes for free axes.
 
     Attributes:
         declared: Name of an input -> the input, as an architecture declares it.
@@ -82,16 +81,14 @@ class SymbolBuilder(GraphBuilder):
         self,
         symbol: SymbolGraph,
         stored: Mapping[str, Deferred],
-        shapes: Mapping[str, Sequence[int | None]],
-        dtypes: Mapping[str, str],
+        trial: Trial,
     ) -> None:
         super().__init__()
         self.symbol = symbol
         self.stored = stored
         self.declared: dict[str, dict[str, Any]] = {}
         self.results: dict[Entry, Any] = {}
-        self._shapes = shapes
-        self._dtypes = dtypes
+        self._inputs = {each["name"]: (each, value) for each, value in zip(trial.renamed(), trial.values, strict=True)}
         self._positions: dict[str, int] = {}
         #: Dtypes of results of whose shapes nothing is known.
         self._unshaped: dict[str, np.dtype] = {}
@@ -177,17 +174,10 @@ class SymbolBuilder(GraphBuilder):
         return self.parameter(f"{node.name}_value", name, self.arrays[name])
 
     def _input(self, node: SymbolNode, position: int) -> Ref:
-        shape = self._shapes.get(node.name)
-        code = node.attributes.texts.get("__dtype__", "0")
-        dtype = DTYPES.get(int(code) if code.isascii() and code.isdigit() and len(code) < 3 else 0, DTYPES[0])
-        word = self._dtypes.get(node.name, dtype_name(dtype))
-        ref = self.input(node.name, None if shape is None else declared(shape, word))
-        self._unshaped[ref.name] = as_dtype(word)
-        self.declared[ref.name] = {
-            "name": ref.name,
-            "shape": None if shape is None else list(shape),
-            "dtype": word,
-        }
+        declared, value = self._inputs[node.name]
+        ref = self.input(node.name, value)
+        self._unshaped[ref.name] = as_dtype(declared["dtype"])
+        self.declared[ref.name] = declared | {"name": ref.name}
         self._positions[ref.name] = input_position(node.name, position)
         return ref
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from modelarchive.exchange.mxnet.lifting_layers import MODES, packed_inputs
+from modelarchive.exchange.mxnet.ndarrays import DTYPES
 from modelarchive.exchange.mxnet.symbol import VARIABLE, Attributes, Entry, SymbolGraph
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.nn.axes import Size
+from modelarchive.nn.parameter import dtype_name
 from modelarchive.store.deferred import Deferred
 
-Shape: TypeAlias = list[int | None]
+Shape: TypeAlias = list[Size]
 
 #: Operators whose first input has the shape of the result.
 _SAME: Final = frozenset(
@@ -100,11 +103,40 @@ def declared_shapes(symbol: SymbolGraph, arrays: Mapping[str, Deferred], *, gues
             continue
         shape = wanted.get((position, 0))
         if "__shape__" in node.attributes.texts:
-            # Before NumPy's shapes a size of 0 is one that is not known.
+            # Before NumPy's shapes a size of 0 is one that is not known; with them it is -1.
             with contextlib.suppress(Refusal):
-                shape = [size or None for size in node.attributes.sizes("__shape__")]
-        if shape is not None and all(size is None or size > 0 for size in shape):
+                shape = [size if size > 0 else None for size in node.attributes.sizes("__shape__") if size >= -1]
+        if shape is not None and all(not isinstance(size, int) or size > 0 for size in shape):
             found[node.name] = [None, *shape[1:]]
+    return found
+
+
+def declared_inputs(
+    symbol: SymbolGraph, arrays: Mapping[str, Deferred], shapes: Mapping[str, Shape], dtypes: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The inputs that the outputs need, as an architecture declares them; shape None where it is not known.
+
+    Args:
+        symbol: The symbol.
+        arrays: The parameters.
+        shapes: Name -> shape, as far as it is known.
+        dtypes: Name -> dtype, where the symbol does not decide.
+    """
+    found = []
+    for position in symbol.needed():
+        node = symbol.nodes[position]
+        if node.op != VARIABLE or node.name in arrays:
+            continue
+        code = node.attributes.texts.get("__dtype__", "0")
+        dtype = DTYPES.get(int(code) if code.isascii() and code.isdigit() and len(code) < 3 else 0, DTYPES[0])
+        shape = shapes.get(node.name)
+        found.append(
+            {
+                "name": node.name,
+                "shape": None if shape is None else list(shape),
+                "dtype": dtypes.get(node.name, dtype_name(dtype)),
+            }
+        )
     return found
 
 

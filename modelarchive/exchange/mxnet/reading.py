@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -21,14 +22,17 @@ from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.mxnet import naming
 from modelarchive.exchange.mxnet.drawing import SymbolBuilder, input_position
 from modelarchive.exchange.mxnet.importing import Importer
-from modelarchive.exchange.mxnet.inputs import Shape, candidates, declared_shapes
+from modelarchive.exchange.mxnet.inputs import Shape, candidates, declared_inputs, declared_shapes
 from modelarchive.exchange.mxnet.ndarrays import is_ndarray_file, read_arrays
 from modelarchive.exchange.mxnet.symbol import VARIABLE, SymbolGraph, read_symbol
 from modelarchive.exchange.refusal import problems_of
+from modelarchive.exchange.trying import read_fitting
+from modelarchive.nn.axes import Size
+from modelarchive.nn.trials import Trial, last_resort
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
-Inputs = Mapping[str, Sequence[int | None]] | Sequence[Sequence[int | None]] | Sequence[Mapping[str, Any]]
+Inputs = Mapping[str, Sequence[Size]] | Sequence[Sequence[Size]] | Sequence[Mapping[str, Any]]
 _EXPORTED: Final = re.compile(r"(?P<prefix>.*)-(?P<epoch>\d{4,})\.params", re.DOTALL)
 _SYMBOL: Final = re.compile(r"(?P<prefix>.*?)(-symbol)?\.json", re.DOTALL)
 _PREFIX: Final = re.compile("^(arg|aux):")
@@ -153,57 +157,79 @@ def _model(symbol_path: Path, arrays_path: Any, inputs: Inputs | None, notes: li
     arrays, more = _arrays(arrays_path)
     notes = [*notes, *more]
     shapes = declared_shapes(symbol, arrays) | _given(symbol, arrays, inputs)
-    first: tuple[Importer, list[tuple[str, str]]] | None = None
+    dtypes_given = _dtypes(inputs)
+    first: ConversionError | None = None
     tries = candidates(shapes) if inputs is None else iter([shapes])
     guesses = (each for each in [declared_shapes(symbol, arrays, guess=True)] if each != shapes)
     for number, each in enumerate(itertools.chain(tries, guesses)):
-        if number and each.keys() != shapes.keys() and (inputs is not None or not first or not _wants_inputs(first[1])):
+        if number and each.keys() != shapes.keys() and (inputs is not None or not first or not _wants_inputs(first)):
             break
-        importer = Importer(SymbolBuilder(symbol, arrays, each, _dtypes(inputs)))
-        importer.run()
-        model, problems = None, importer.report.problems
-        if not problems:
-            model, problems = _checked(importer.architecture())
-        if model is not None:
-            if number:
-                sizes = ", ".join(f"{name} {shape}" for name, shape in each.items())
-                notes.append(Note("(inputs)", f"their sizes are not in the symbol; {sizes} is the first that fits"))
-            return _bundle(importer, model, symbol, arrays, notes)
-        first = first or (importer, problems)
+        declared = declared_inputs(symbol, arrays, each, dtypes_given)
+        try:
+            bundle = read_fitting(declared, lambda trial: _read_at(trial, symbol, arrays, notes))
+        except ConversionError as error:
+            first = first or error
+            continue
+        if number:
+            sizes = ", ".join(f"{name} {shape}" for name, shape in each.items())
+            what = f"their sizes are not in the symbol; {sizes} is the first that fits"
+            bundle.notes.insert(len(notes), Note("(inputs)", what))
+        return bundle
+    if inputs is None:
+        trial = last_resort(declared_inputs(symbol, arrays, shapes, {}))
+        with contextlib.suppress(ConversionError):
+            return _read_at(trial, symbol, arrays, notes, is_declared=False)
     if first is None:
         raise FormatError("there is nothing to read", file=symbol_path)
-    importer, problems = first
-    if not importer.report.problems and inputs is None:
-        model, _ = _checked(importer.architecture() | {"inputs": []})
-        if model is not None:
-            return _bundle(importer, model, symbol, arrays, notes)
-    raise ConversionError(problems, file=symbol_path, hint=_hint(problems))
+    first.file = first.file or str(symbol_path)
+    first.hint = first.hint or _hint(first)
+    raise first
 
 
-def _hint(problems: list[tuple[str, str]]) -> str:
+def _hint(error: ConversionError) -> str:
     """The next step where a symbol is refused."""
     alone = "its parameters still come: `modelarchive convert FILE OUT.h5 --parameters-only`, or load()"
-    if _wants_inputs(problems):
+    if _wants_inputs(error):
         return f"declare what the symbol does not say, the shapes and dtypes of its inputs; {alone}"
     return f"a symbol is read whole or not at all; {alone}"
 
 
-def _wants_inputs(problems: list[tuple[str, str]]) -> bool:
-    return any("inputs=" in what for _, what in problems)
+def _wants_inputs(error: ConversionError) -> bool:
+    return any("inputs=" in what for _, what in error.unsupported)
+
+
+def _read_at(
+    trial: Trial, symbol: SymbolGraph, arrays: Mapping[str, Deferred], notes: list[Note], *, is_declared: bool = True
+) -> Bundle:
+    """The model at some sizes of its free axes, or without inputs that are declared.
+
+    Raises:
+        ConversionError: Something is not supported, or does not fit.
+    """
+    importer = Importer(SymbolBuilder(symbol, arrays, trial))
+    importer.run()
+    architecture = importer.architecture()
+    if importer.report.problems:
+        raise ConversionError(importer.report.problems)
+    try:
+        model = check(architecture if is_declared else architecture | {"inputs": []})
+    except SpecError as error:
+        raise ConversionError(problems_of(error)) from error
+    return _bundle(importer, model, symbol, arrays, notes)
 
 
 def _given(symbol: SymbolGraph, arrays: Mapping[str, Deferred], inputs: Inputs | None) -> dict[str, Shape]:
     if inputs is None:
         return {}
     if isinstance(inputs, Mapping):
-        return {name: list(shape) for name, shape in inputs.items()}
+        return {name: _sizes(shape) for name, shape in inputs.items()}
     if declared := [each for each in inputs if isinstance(each, Mapping)]:
         _check_dtypes(declared)
         names = {node.name for node in symbol.nodes if node.op == VARIABLE and node.name not in arrays}
         unknown = [str(each.get("name")) for each in declared if each.get("name") not in names]
         if unknown:
             raise ValueError(f"inputs names {', '.join(unknown)}, the symbol has {', '.join(sorted(names))}")
-        return {each["name"]: list(each["shape"]) for each in declared if "shape" in each}
+        return {each["name"]: _sizes(each["shape"]) for each in declared if "shape" in each}
     places = [
         (input_position(node.name, position), node.name)
         for position, node in enumerate(symbol.nodes)
@@ -215,7 +241,11 @@ def _given(symbol: SymbolGraph, arrays: Mapping[str, Deferred], inputs: Inputs |
             f"inputs has {len(inputs)} shapes, the symbol the inputs {[name for _, name in sorted(places)]}"
         )
     shapes = [each for each in inputs if not isinstance(each, Mapping)]
-    return {name: list(shape) for (_, name), shape in zip(sorted(places), shapes, strict=False)}
+    return {name: _sizes(shape) for (_, name), shape in zip(sorted(places), shapes, strict=False)}
+
+
+def _sizes(shape: Sequence[Size]) -> Shape:
+    return [None if size == -1 else size for size in shape]
 
 
 def _check_dtypes(declared: Sequence[Mapping[str, Any]]) -> None:
@@ -230,14 +260,6 @@ def _dtypes(inputs: Inputs | None) -> dict[str, str]:
     if inputs is None or isinstance(inputs, Mapping):
         return {}
     return {each["name"]: str(each["dtype"]) for each in inputs if isinstance(each, Mapping) and "dtype" in each}
-
-
-def _checked(architecture: dict[str, Any]) -> tuple[Checked | None, list[tuple[str, str]]]:
-    """The model, or what is wrong with it."""
-    try:
-        return check(architecture), []
-    except SpecError as error:
-        return None, problems_of(error)
 
 
 def _bundle(

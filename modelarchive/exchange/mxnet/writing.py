@@ -20,7 +20,6 @@ from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of, deferr
 from modelarchive.exchange.mxnet import naming
 from modelarchive.exchange.mxnet.exporting import Exporter
 from modelarchive.exchange.mxnet.ndarrays import DTYPES, MAGIC, MAX_AXES, V2, V3
-from modelarchive.nn.evaluate import declared
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.replace import replacing
 
@@ -66,12 +65,13 @@ def _write_model(bundle: Bundle, symbol_path: Path, arrays_path: Path, *, durabl
     if bundle.architecture is None:
         raise ConversionError([("(architecture)", bundle.reason or "there is none")], hint="nothing was written")
     architecture: Mapping[str, Any] = bundle.architecture
-    network = build(bundle.checked())
+    checked = bundle.checked()
+    network = build(checked)
     names = naming.to_gluon(bundle.parameters, kinds_of(architecture))
     entries = deferred(bundle.parameters)
     exporter = Exporter(entries, names)
     given: list[tuple[str, Any]] = [
-        (each["name"], declared(each["shape"], each["dtype"])) for each in architecture["inputs"]
+        (each["name"], value) for each, value in zip(checked.inputs, checked.trial.values, strict=True)
     ]
     if not given:
         own = getattr(network, "inputs", ())

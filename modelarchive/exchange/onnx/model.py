@@ -355,7 +355,8 @@ def _value(message: Message) -> Value:
     shape = None
     if "shape" in tensor:
         dims = tensor["shape"].get("dim", ())
-        shape = tuple(each.get("dim_value", each.get("dim_param") or None) for each in dims)
+        sizes = [each.get("dim_value", each.get("dim_param") or None) for each in dims]
+        shape = tuple([None if size == -1 else size for size in sizes])
         fixed = [size for size in shape if isinstance(size, int)]
         if len(shape) > MAX_RANK or min(fixed, default=0) < 0 or math.prod(filter(None, fixed)) > MAX_ELEMENTS:
             problem = f"has the shape {shape[:8]}"

@@ -14,21 +14,20 @@ from modelarchive.errors import ConversionError, FormatError, SpecError
 from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, fitted
 from modelarchive.exchange.onnx.importing import Importer
+from modelarchive.exchange.onnx.inputs import declared_inputs, inputs_of
 from modelarchive.exchange.onnx.lifting import OPSETS
-from modelarchive.exchange.onnx.model import Model, Value, metadata_of, read_model
+from modelarchive.exchange.onnx.model import Model, metadata_of, read_model
 from modelarchive.exchange.onnx.parameters import bundle_of_stored
 from modelarchive.exchange.onnx.values import Scope, Unsupported
 from modelarchive.exchange.refusal import problems_of
+from modelarchive.exchange.trying import read_fitting
 from modelarchive.formats import explain
-from modelarchive.nn.evaluate import Abstract
-from modelarchive.nn.parameter import as_dtype
+from modelarchive.nn.axes import Size
+from modelarchive.nn.trials import Trial
 
-Shape = Sequence[int | None]
+Shape = Sequence[Size]
 _ML: Final = "ai.onnx.ml"
 _ALONE: Final = "only the arrays were asked for, not the graph"
-#: Pairs of sizes that are tried for axes that are free: the first for batches, then one for each name.
-_BATCH: Final = (12, 20)
-_FREE: Final = ((64, 96), (80, 112), (48, 144), (128, 160), (176, 208), (192, 240), (224, 272), (288, 304))
 
 
 def read(
@@ -41,8 +40,9 @@ def read(
 
     Args:
         path: The model. Files with its data lie in its folder.
-        inputs: Shapes of the inputs, by name, in order or as declarations, None for a free axis; instead of those
-            that the model declares. A fixed size where the model has a free one lets more be converted.
+        inputs: Shapes of the inputs, by name, in order or as declarations, instead of those that the model declares:
+            None for an axis that stays as free as it is there, or a name. A fixed size where the model has a free one
+            fixes all axes of its name, and lets more be converted.
         parameters_only: Read no graph, only what is stored: initialisers, constants that may be weights, those of
             branches and loops under the names of their nodes, and what ai.onnx.ml keeps in lists; of any opset,
             and whatever the operators are. Their names are those in the file, with a note on each that had to
@@ -69,11 +69,19 @@ def read(
 
 
 def _converted(model: Model, inputs: Any) -> Bundle:
-    importer = Importer(model)
     problems = [*model.problems, *_opset(model)]
     if problems:
         raise ConversionError(problems, file=model.file.path)
-    scope, declared = _inputs(model, importer, inputs)
+    notes: list[Note] = []
+    return read_fitting(declared_inputs(model, inputs, notes), lambda trial: _read_at(trial, model, notes))
+
+
+def _read_at(trial: Trial, model: Model, notes: Sequence[Note]) -> Bundle:
+    """The model at some sizes of its free axes."""
+    importer = Importer(model)
+    for note in notes:
+        importer.report.note(note.where, note.what)
+    scope, declared = _inputs(model, importer, trial)
     outputs = importer.run(model.graph, scope)
     if importer.report.problems:
         raise ConversionError(importer.report.problems, file=model.file.path)
@@ -94,62 +102,31 @@ def _opset(model: Model) -> list[tuple[str, str]]:
     return [("(opset)", f"is {version}, and {OPSETS.stop - 1} is the newest whose operators are known")]
 
 
-def _inputs(model: Model, importer: Importer, given: Any) -> tuple[Scope, list[dict[str, Any]]]:
+def _inputs(model: Model, importer: Importer, trial: Trial) -> tuple[Scope, list[dict[str, Any]]]:
     """What the names of the inputs stand for, and the inputs as an architecture declares them."""
-    values = [value for value in model.graph.inputs if value.name not in model.graph.stored]
-    shapes = _given(values, given)
-    sizes: dict[str, tuple[int, int]] = {}
     scope: Scope = {}
+    known = {
+        each["name"]: (each, value)
+        for each, value in zip(trial.renamed(), trial.values, strict=True)
+        if value is not None
+    }
     declared = []
-    for value in values:
+    for value in inputs_of(model):
         if value.problem or value.dtype is None:
             scope[value.name] = Unsupported()
             importer.report.refuse(value.name, f"the input {value.problem}")
             continue
-        shape = shapes.get(value.name, value.shape)
-        if shape is None:
+        if value.name not in known:
             scope[value.name] = Unsupported()
             importer.report.refuse(value.name, "the shape of this input is not in the file: pass inputs=")
             continue
-        pairs = [_pair(size, axis, sizes) for axis, size in enumerate(shape)]
-        abstract = Abstract((tuple(one for one, _ in pairs), tuple(two for _, two in pairs)), as_dtype(value.dtype))
+        each, abstract = known[value.name]
         ref = importer.builder.input(value.name, abstract)
         scope[value.name] = ref
-        declared.append({"name": ref.name, "shape": abstract.declared, "dtype": value.dtype})
+        declared.append(each | {"name": ref.name})
         if ref.name != value.name:
             importer.report.note(value.name, f"the input is called {ref.name!r}")
     return scope, declared
-
-
-def _pair(size: int | str | None, axis: int, sizes: dict[str, tuple[int, int]]) -> tuple[int, int]:
-    """The two sizes that stand for a free one; the same for the same name."""
-    if isinstance(size, int):
-        return size, size
-    key = size or ("" if axis == 0 else f" {len(sizes)}")
-    if key not in sizes:
-        many = len(sizes)
-        # Beyond all of them nothing is left to look for.
-        taken = set(sizes.values()) if many <= 2 * len(_FREE) else {_BATCH, *_FREE}
-        free = [pair for pair in (_BATCH, *_FREE) if pair not in taken and (pair != _BATCH or axis == 0)]
-        sizes[key] = free[0] if free else (320 + 16 * many, 352 + 32 * many)
-    return sizes[key]
-
-
-def _given(values: Sequence[Value], given: Any) -> dict[str, Shape]:
-    names = [value.name for value in values]
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping) and all(isinstance(each, Mapping) for each in given):
-        given = {each["name"]: each["shape"] for each in given}
-    shapes = dict(given) if isinstance(given, Mapping) else dict(zip(names, given, strict=False))
-    if unknown := [name for name in shapes if name not in names]:
-        raise ValueError(f"inputs names {unknown}, the model has the inputs {names}")
-    if not isinstance(given, Mapping) and len(given) > len(names):
-        raise ValueError(f"inputs has {len(given)} shapes, the model the inputs {names}")
-    for value in values:
-        if value.name in shapes and value.shape is not None and len(shapes[value.name]) != len(value.shape):
-            raise ValueError(f"inputs: {value.name} has {len(value.shape)} axes, found {tuple(shapes[value.name])}")
-    return {name: list(shape) for name, shape in shapes.items()}
 
 
 def _bundle(model: Model, importer: Importer, architecture: dict[str, Any]) -> Bundle:

@@ -11,17 +11,20 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
-from modelarchive.architecture import build
+from modelarchive.architecture import Checked, build, check
 from modelarchive.architecture.declaring import declared_inputs
-from modelarchive.errors import ConversionError
+from modelarchive.errors import ConversionError, SpecError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of, deferred, shared_names
 from modelarchive.exchange.onnx import encoding
 from modelarchive.exchange.onnx.emitting import Emitter, Entry, Step
 from modelarchive.exchange.onnx.exporting import Exporter, output_names
+from modelarchive.exchange.refusal import problems_of
 from modelarchive.exchange.walking import output_structure
 from modelarchive.nn import Block
-from modelarchive.nn.evaluate import SIZES, Abstract, declared
+from modelarchive.nn.axes import axis_names, groups_of
+from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.nesting import usual
+from modelarchive.nn.trials import Trial
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.replace import replacing
 from modelarchive.version import VERSION
@@ -47,7 +50,7 @@ def write(
 
     Parameters are initialisers under their names, as they are, and those that are shared stand there once; only
     recurrences have theirs packed and reordered. Dtypes narrower than float32 are computed in float32, as they are
-    here. The batch, and every other axis that the architecture leaves open, is symbolic.
+    here. Every axis that the architecture leaves open is symbolic: its name, or what it usually is (``batch``).
 
     Args:
         source: A bundle with an architecture, an open archive, the path of an archive, or a network.
@@ -73,10 +76,11 @@ def write(
     bundle = bundle_of(source, inputs=inputs if isinstance(source, Block) else None)
     if bundle.architecture is None:
         raise ConversionError([("(architecture)", bundle.reason or "there is none")], hint="nothing was written")
-    network = build(bundle.checked())
-    declarations = bundle.architecture["inputs"]
+    checked = bundle.checked()
+    network = build(checked)
     if inputs is not None and not isinstance(source, Block):
-        declarations = declared_inputs(network, inputs)
+        checked = _with_inputs(bundle.architecture, declared_inputs(network, inputs))
+    declarations = checked.inputs
     if not declarations:
         raise ConversionError(
             [("(inputs)", "shapes and dtypes of the inputs are not declared, and ONNX needs them")],
@@ -84,13 +88,21 @@ def write(
         )
     entries = deferred(bundle.parameters)
     exporter = Exporter(entries, [each["name"] for each in declarations])
-    given = [(each["name"], declared(each["shape"], each["dtype"])) for each in declarations]
+    given = [(each["name"], value) for each, value in zip(declarations, checked.trial.values, strict=True)]
     results = exporter.run(network, given)
     if exporter.report.problems:
         raise ConversionError(exporter.report.problems, hint="nothing was written")
-    graph, initialisers = _graph(exporter.emitter, network, declarations, results), exporter.emitter.initialisers
+    graph, initialisers = _graph(exporter.emitter, network, checked.trial, results), exporter.emitter.initialisers
     _write(path, _model(bundle), graph, initialisers, external_data=external_data, durable=durable)
     return exporter.report.notes + _left_out(bundle, network, exporter.emitter)
+
+
+def _with_inputs(architecture: Mapping[str, Any], inputs: list[dict[str, Any]]) -> Checked:
+    """The architecture with other inputs, checked."""
+    try:
+        return check({**architecture, "inputs": inputs})
+    except SpecError as error:
+        raise ConversionError(problems_of(error), hint=error.hint) from error
 
 
 # ------------------------------------------------------------------ the messages
@@ -110,9 +122,7 @@ def _model(bundle: Bundle) -> bytes:
     return b"".join(parts)
 
 
-def _graph(
-    graph: Emitter, network: Block, inputs: Sequence[Mapping[str, Any]], results: Sequence[tuple[Entry, Abstract]]
-) -> bytes:
+def _graph(graph: Emitter, network: Block, trial: Trial, results: Sequence[tuple[Entry, Abstract]]) -> bytes:
     """A ``GraphProto`` but for its initialisers."""
     names = _named_outputs(graph, output_structure(network, len(results)), results)
     parts = [encoding.text(2, "model")]
@@ -120,24 +130,23 @@ def _graph(
         encoding.message(1, encoding.node(step.op, step.name, step.inputs, step.outputs, step.attributes))
         for step in graph.needed(names)
     ]
-    for each in inputs:
-        sizes = [_symbol(each["name"], axis) if size is None else size for axis, size in enumerate(each["shape"])]
-        dtype = declared(each["shape"], each["dtype"]).array_dtype
-        parts.append(encoding.message(11, encoding.value_info(each["name"], dtype, sizes)))
+    # A name is a promise: axes that are one by need, and may be of size 1, have none.
+    declared = groups_of(trial.inputs)
+    words = axis_names(trial.inputs, declared)
+    symbols = {
+        trial.sizes[number, axis]: words[number][axis]
+        for number, axis in map(min, (group for group in declared if group in trial.groups))
+    }
+    for each, value in zip(trial.inputs, trial.values, strict=True):
+        parts.append(encoding.message(11, encoding.value_info(each["name"], value.array_dtype, _sizes(value, symbols))))
     for name, (_, known) in zip(names, results, strict=True):
-        parts.append(encoding.message(12, encoding.value_info(name, known.array_dtype, _sizes(known))))
+        parts.append(encoding.message(12, encoding.value_info(name, known.array_dtype, _sizes(known, symbols))))
     return b"".join(parts)
 
 
-def _symbol(name: str, axis: int) -> str:
-    return "batch" if axis == 0 else f"{name}_{axis}"
-
-
-def _sizes(known: Abstract) -> list[int | str | None]:
-    return [
-        one if one == two else "batch" if (one, two) == SIZES[0] else None
-        for one, two in zip(*known.shapes, strict=True)
-    ]
+def _sizes(known: Abstract, symbols: Mapping[tuple[int, int], str]) -> list[int | str | None]:
+    """A shape with names for the axes that are one with a free axis of an input."""
+    return [one if one == two else symbols.get((one, two)) for one, two in zip(*known.shapes, strict=True)]
 
 
 def _named_outputs(graph: Emitter, structure: Any, results: Sequence[tuple[Entry, Abstract]]) -> list[str]:

@@ -60,6 +60,7 @@ class Program:
         outputs: The arrays that are returned.
         structure: What is returned, with numbers in the place of the arrays.
         changed: Names of buffers that a call changes.
+        ranges: Symbol of a size -> the least and the greatest one that is allowed.
     """
 
     graph: torch.fx.Graph
@@ -70,6 +71,7 @@ class Program:
     structure: Any
     root: str = ""
     changed: list[str] = field(default_factory=list)
+    ranges: dict[Any, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def beside(self) -> list[str]:
@@ -398,4 +400,13 @@ def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) 
             outputs.append(nodes[spec.arg.name] if hasattr(spec.arg, "name") and spec.arg.name in nodes else spec.arg)
         elif spec.kind is OutputKind.BUFFER_MUTATION and spec.target is not None:
             changed.append(spec.target.removeprefix(prefix))
-    return Program(exported.graph, inputs, targets, constants, outputs, structure, root, changed)
+    ranges = {
+        symbol: (_bound(each.lower, 0), _bound(each.upper, 2**62))
+        for symbol, each in exported.range_constraints.items()
+    }
+    return Program(exported.graph, inputs, targets, constants, outputs, structure, root, changed, ranges)
+
+
+def _bound(value: Any, otherwise: int) -> int:
+    """A bound of a size as a number; `otherwise` where there is none."""
+    return int(value) if isinstance(value, int) or getattr(value, "is_Integer", False) else otherwise

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -17,67 +18,20 @@ from modelarchive.errors import ConversionError, ModelArchiveError, SpecError
 from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.torch.capturing import Program, captured, program_of
 from modelarchive.exchange.torch.comparing import compared, outputs_of
+from modelarchive.exchange.torch.given import Example, Given, examples, given, made_up, random
 from modelarchive.exchange.torch.importing import Importer
-from modelarchive.exchange.torch.inputs import declared as declared_of
 from modelarchive.exchange.torch.keeping import kept
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan
 from modelarchive.exchange.torch.programs import skeleton
 from modelarchive.exchange.torch.proxy import CannotError
-from modelarchive.exchange.torch.sizes import Sizes, trial_shapes
-from modelarchive.exchange.torch.tensors import NAMES, TORCH, tensor_of
+from modelarchive.exchange.torch.sizes import Axes
+from modelarchive.exchange.torch.tensors import NAMES
 from modelarchive.exchange.torch.wrapping import named_tensors
-from modelarchive.nn.evaluate import SIZES
+from modelarchive.nn.trials import SCALES, NoFit, Trial, advice, fitting, merged
 
-#: Sizes of free axes while a module is exported: the first axis, and the others in the order in which they are tried.
-_BATCH: Final = 2
-_SIDES: Final = (64, 224, 512)
-
-
-@dataclass
-class Given:
-    """What a module is read on.
-
-    Attributes:
-        declared: Shape, None for an axis that is free, and dtype of each input.
-        example: The tensors that were given; None: only declared.
-    """
-
-    declared: list[dict[str, Any]]
-    example: list[torch.Tensor] | None
-
-    def tensors(self) -> list[torch.Tensor]:
-        """The example; where there is none, random tensors that are declared so."""
-        return self.example or [_random(each, _SIDES[0]) for each in self.declared]
-
-    @property
-    def free(self) -> list[list[int]]:
-        """The free axes of each input."""
-        return [[axis for axis, size in enumerate(each["shape"]) if size is None] for each in self.declared]
-
-
-def given(inputs: Any) -> Given:
-    """Inputs as the user gives them: tensors, arrays, declarations."""
-    several = list(inputs) if isinstance(inputs, tuple) else inputs if _is_list(inputs) else [inputs]
-    declared, example = [], []
-    for each in several:
-        if isinstance(each, Mapping):
-            declared.append({"shape": list(each["shape"]), "dtype": each.get("dtype", "float32"), **_named(each)})
-            continue
-        tensor = each if isinstance(each, torch.Tensor) else tensor_of(np.asarray(each))
-        if tensor.dtype not in NAMES:
-            raise CannotError(f"an input of dtype {tensor.dtype}")
-        declared.append(declared_of(tensor))
-        example.append(tensor)
-    return Given(declared, example if len(example) == len(declared) else None)
-
-
-def _named(each: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: each[name] for name in ("name", "default") if name in each}
-
-
-def _is_list(inputs: Any) -> bool:
-    return isinstance(inputs, list) and any(hasattr(each, "shape") or isinstance(each, Mapping) for each in inputs)
+#: Elements of an input that the module and what was read are compared on, beside the example.
+_MOST: Final = 2**22
 
 
 def bundle_of(network: torch.nn.Module, inputs: Any, arrays: Mapping[int, np.ndarray], notes: Sequence[Note]) -> Bundle:
@@ -93,10 +47,9 @@ def bundle_of(network: torch.nn.Module, inputs: Any, arrays: Mapping[int, np.nda
         ConversionError: Something is not supported; lists all that was found.
         CannotError: PyTorch cannot export it.
     """
-    known = given(inputs)
-    found, program, more = _exported(network, known)
+    found = _exported(network, given(inputs))
     with _understood():
-        return _bundle(network, program, known, found, arrays, [*notes, *more])
+        return _bundle(network, found, arrays, [*notes, *found.notes])
 
 
 def bundle_of_program(
@@ -127,10 +80,23 @@ def bundle_of_program(
         }
         for node in program.inputs
     ]
-    known = Given(declared, None)
-    sizes = Sizes(program.inputs, trial_shapes(declared, SIZES))
     with _understood():
-        return _bundle(network, program, known, sizes, {}, [])
+        return _bundle(network, _Exported(program, Axes(program.inputs, declared)), {}, [])
+
+
+@dataclass
+class _Exported:
+    """A module's program.
+
+    Attributes:
+        program: The program.
+        axes: What it says of its inputs' axes.
+        notes: What is fixed of them.
+    """
+
+    program: Program
+    axes: Axes
+    notes: list[Note] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -144,88 +110,141 @@ def _understood() -> Iterator[None]:
         raise CannotError(f"its program is not understood: {type(error).__name__}: {error}") from error
 
 
-def _exported(network: torch.nn.Module, known: Given) -> tuple[Sizes, Program, list[Note]]:
-    """The program of a module, and its sizes; axes that nobody declared free are fixed where the module fixes them."""
+def _exported(network: torch.nn.Module, known: Given) -> _Exported:
+    """The program of a module; axes that nobody declared free are fixed where the module fixes them."""
     if known.example is None:
-        return (*_of_declared(network, known), [])
-    example, repeated = _several(known.example)
-    program = _captured(network, example, known.free)
-    sizes = Sizes(program.inputs, trial_shapes(known.declared, SIZES))
-    if sizes.fixed and repeated:
-        example = known.example
-        program = _captured(network, example, [[] for _ in example])
-        sizes = Sizes(program.inputs, trial_shapes([{"shape": list(each.shape)} for each in example], SIZES))
-        for each, tensor in zip(known.declared, example, strict=True):
-            each["shape"] = list(tensor.shape)
-        return sizes, program, [_fixed(range(len(example)), known)]
-    for (number, axis), size in sizes.fixed.items():
-        known.declared[number]["shape"][axis] = size
-    return sizes, program, [_fixed(sorted({number for number, _ in sizes.fixed}), known)] if sizes.fixed else []
+        return _of_declared(network, known.declared)
+    for example in examples(known.example):
+        try:
+            return _of_example(network, known.declared, example, is_made_up=example.is_made_up)
+        except CannotError:
+            continue
+    # As it is: an error is PyTorch's own then.
+    declared = [
+        each | {"shape": list(tensor.shape)} for each, tensor in zip(known.declared, known.example, strict=True)
+    ]
+    program = _captured(network, Example(known.example, frozenset()))
+    return _Exported(program, Axes(program.inputs, declared), [_fixed(range(len(declared)), declared)])
 
 
-def _captured(network: torch.nn.Module, example: list[torch.Tensor], free: list[list[int]]) -> Program:
+def _of_example(
+    network: torch.nn.Module, declared: list[dict[str, Any]], example: Example, *, is_made_up: bool
+) -> _Exported:
+    """The program, and what it says of the axes of an example.
+
+    Raises:
+        CannotError: PyTorch cannot export it, or it fixes an axis that was made up.
+    """
+    program = _captured(network, example)
+    sizes = [node.meta["val"].shape for node in program.inputs]
+    batch = _expression(sizes[0][0]) if len(sizes[0]) else None
+    shapes: list[list[Any]] = [list(each["shape"]) for each in declared]
+    for at, axis in example.batch:
+        is_one = _expression(sizes[at][axis]) == batch
+        shapes[at][axis] = None if is_one else int(example.tensors[at].shape[axis])
+    found = [each | {"shape": shape} for each, shape in zip(declared, shapes, strict=True)]
+    axes = Axes(program.inputs, found)
+    if not axes.fixed:
+        axes.sizes(SCALES[0], {})  # which refuses what cannot be said
+        return _Exported(program, axes)
+    if is_made_up and any(at not in {(number, 0) for number, _ in example.batch} for at in axes.fixed):
+        raise CannotError("the module decides by a size that was made up")
+    for (number, axis), size in axes.fixed.items():
+        found[number]["shape"][axis] = size
+    # A state that has the batch second is no surprise.
+    surprising = sorted({number for number, _ in axes.fixed if not any(map(_is_free, found[number]["shape"]))})
+    notes = [_fixed(surprising, found)] if surprising else []
+    return _Exported(program, Axes(program.inputs, found), notes)
+
+
+def _is_free(size: Any) -> bool:
+    return not isinstance(size, int)
+
+
+def _expression(size: Any) -> Any:
+    return size if isinstance(size, int) else size.node.expr
+
+
+def _captured(network: torch.nn.Module, example: Example) -> Program:
     """The program of a module, which is as it was afterwards: what its forward kept meanwhile is gone."""
     with kept(network):
-        return captured(network, example, free)
+        return captured(network, example.tensors, example.axes)
 
 
-def _fixed(numbers: Sequence[int], known: Given) -> Note:
-    sizes = ", ".join(f"input {number} {known.declared[number]['shape']}" for number in numbers)
+def _fixed(numbers: Sequence[int], declared: Sequence[Mapping[str, Any]]) -> Note:
+    sizes = ", ".join(f"input {number} {declared[number]['shape']}" for number in numbers)
     return Note("inputs", f"are of fixed sizes, which the module decides by: {sizes}")
 
 
-def _of_declared(network: torch.nn.Module, known: Given) -> tuple[Sizes, Program]:
-    last: CannotError | None = None
-    for side in _SIDES if any(axis for each in known.free for axis in each) else _SIDES[:1]:
-        example = [_random(each, side) for each in known.declared]
+def _of_declared(network: torch.nn.Module, declared: list[dict[str, Any]]) -> _Exported:
+    """The program of a module whose inputs are declared, at the first sizes that it runs at and leaves free."""
+    found: list[_Exported] = []
+    errors: list[CannotError] = []
+
+    def attempt(trial: Trial) -> list[str]:
         try:
-            program = _captured(network, example, known.free)
+            program = _captured(network, made_up(trial))
+            axes = Axes(program.inputs, declared)
+            for (number, axis), size in axes.fixed.items():
+                name = declared[number].get("name", f"input {number}")
+                raise CannotError(
+                    f"axis {axis} of {name} cannot be of any size: the module decides by it; declare it as {size}, say"
+                )
         except CannotError as error:
-            last = last or error
-            continue
-        sizes = Sizes(program.inputs, trial_shapes(known.declared, SIZES))
-        if not sizes.fixed:
-            return sizes, program
-        (number, axis), size = next(iter(sizes.fixed.items()))
-        last = CannotError(
-            f"axis {axis} of input {number} cannot be of any size: the module decides by it; declare it as {size}, say"
-        )
-    raise last or CannotError("no size was tried")
+            errors.append(error)
+            return [str(error)]
+        found.append(_Exported(program, axes))
+        return []
+
+    # PyTorch tells axes of one size apart: most modules run where those of one role have one.
+    own, *others = merged(declared)
+    try:
+        fitting(declared, attempt, [*others[:1], own, *others[1:]])
+    except NoFit as none:
+        hint = f"; {advice(named)}" if none.by_size and (named := _called(declared)) else ""
+        raise CannotError(f"{errors[0]}{hint}") from errors[0]
+    return found[-1]
 
 
-def _random(declared: Mapping[str, Any], side: int, batch: int = _BATCH) -> torch.Tensor:
-    shape = [(side if axis else batch) if size is None else size for axis, size in enumerate(declared["shape"])]
-    dtype = TORCH[declared["dtype"]]
-    generator = torch.Generator().manual_seed(0)
-    if dtype.is_floating_point or dtype.is_complex:
-        return torch.randn(shape, generator=generator).to(dtype)
-    return torch.randint(0, 2, shape, generator=generator).to(dtype)
-
-
-def _several(example: list[torch.Tensor]) -> tuple[list[torch.Tensor], bool]:
-    """An example whose batch is more than 1, which PyTorch would take for a fixed size."""
-    if not all(each.ndim and each.shape[0] == 1 for each in example):
-        return example, False
-    return [torch.cat([each] * _BATCH) for each in example], True
+def _called(declared: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{"name": f"input {number}", **each} for number, each in enumerate(declared)]
 
 
 def _bundle(
-    network: torch.nn.Module,
-    program: Program,
-    known: Given,
-    sizes: Sizes,
-    arrays: Mapping[int, np.ndarray],
-    notes: list[Note],
+    network: torch.nn.Module, found: _Exported, arrays: Mapping[int, np.ndarray], notes: Sequence[Note]
+) -> Bundle:
+    """The bundle, at the first sizes of free axes that fit."""
+    first: Exception | None = None
+    plan: Plan | None = None
+    for scale in SCALES:
+        sizes = found.axes.sizes(scale, found.program.ranges)
+        if sizes is None:
+            continue
+        if plan is None:
+            plan = Plan(found.program, network, sizes)
+        plan.sizes = sizes
+        if plan.problems and first is None:
+            raise ConversionError(plan.problems)
+        plan.problems = []
+        try:
+            return _bundle_at(network, found.program, plan, arrays, notes)
+        except (ConversionError, CannotError) as error:
+            if not sizes.trial.sizes or (first is not None and str(error) == str(first)):
+                raise first or error from None
+            first = first or error
+    raise first or CannotError("no size that was tried is one that the module takes")
+
+
+def _bundle_at(
+    network: torch.nn.Module, program: Program, plan: Plan, arrays: Mapping[int, np.ndarray], before: Sequence[Note]
 ) -> Bundle:
     names = Names()
-    plan = Plan(program, network, sizes)
-    if plan.problems:
-        raise ConversionError(plan.problems)
     importer = Importer(plan, arrays, names)
     block = importer.block()
-    model = _described(block, plan, known.declared)
+    model = _described(block, plan)
     parameters = initialized(block)
     wanted = model.shapes
+    notes = list(before)
     if program.beside:
         what = (
             f"returns {', '.join(dict.fromkeys(program.beside))} as well, which is left out: tensors alone are outputs"
@@ -235,14 +254,15 @@ def _bundle(
     return Bundle({name: parameters[name] for name in wanted}, model.architecture, notes=notes, known=model)
 
 
-def _described(block: Any, plan: Plan, declared: list[dict[str, Any]]) -> Checked:
+def _described(block: Any, plan: Plan) -> Checked:
+    trial = plan.sizes.trial
     try:
-        return describing.described(block, declared)
+        return describing.described(block, trial.named(), trial.values)
     except (CannotError, ModelArchiveError) as error:
         problems = plan.problems
         if not problems and isinstance(error, SpecError):
             problems = [("(model)", message) for _, _, message in error.problems]
-        raise ConversionError(problems or [("(model)", str(error))]) from error
+        raise ConversionError(problems or [("(model)", str(error))], hint=getattr(error, "hint", None)) from error
 
 
 def _changed(program: Program) -> Iterator[Note]:
@@ -296,17 +316,30 @@ def verify(
     """
     known = given(inputs)
     known.example = example or known.example
-    declared = bundle.architecture["inputs"] if bundle.architecture else []
     built = bundle.build()
     # Casts to them are in it; rounded to so few bits, sums in another order differ.
     is_narrow = "float16" in json.dumps(bundle.architecture)
     is_compared = False
     if known.example is not None and all(each.device.type == "cpu" for each in known.example):
         is_compared = compared(network, run, built, known.example, is_example=True, is_narrow=is_narrow)
-    for side in (SIZES[1][0], SIZES[1][1], 224):
-        tensors = [_random(each, side, 3) for each in declared]
+    for tensors in _more(bundle):
         if compared(network, run, built, tensors, is_example=False, is_narrow=is_narrow):
             return
     if not is_compared:
         what = "was not compared with the module, which did not run on the inputs that were tried: pass an example"
         bundle.notes.append(Note("(model)", what))
+
+
+def _more(bundle: Bundle) -> Iterator[list[torch.Tensor]]:
+    """Inputs of the sizes that fit the network, with a small batch; none that are large."""
+    trial = bundle.checked().trial
+    for which in (0, 1):
+        sizes = {at: pair[which] for at, pair in trial.sizes.items()}
+        small = {size: 2 + place for place, size in enumerate(dict.fromkeys(sizes[at] for at in sizes if at[1] == 0))}
+        sizes = {at: small[size] if size < 100 and size in small else size for at, size in sizes.items()}
+        shapes = [
+            [size if isinstance(size, int) else sizes[number, axis] for axis, size in enumerate(each["shape"])]
+            for number, each in enumerate(trial.inputs)
+        ]
+        if all(math.prod(shape) <= _MOST for shape in shapes):
+            yield [random(each, shape) for each, shape in zip(trial.inputs, shapes, strict=True)]

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.torch import converting
 from modelarchive.exchange.torch.capturing import exported_module
+from modelarchive.exchange.torch.given import given as given_inputs
 from modelarchive.exchange.torch.inputs import refuse_example, remember
 from modelarchive.exchange.torch.lifting import CHECKS, word
 from modelarchive.exchange.torch.proxy import CannotError
@@ -76,7 +77,7 @@ def bundle_of_exported(model: Any, inputs: Any) -> Bundle:
     """
     flat = flattened(model.module() if isinstance(model, torch.export.ExportedProgram) else model)
     if inputs is not None:
-        known = converting.given(inputs)
+        known = given_inputs(inputs)
         _refuse_others(model, flat, known.tensors())
         flat.example, flat.free = known.tensors(), known.free
         return bundle_of_flat(flat)
@@ -173,7 +174,7 @@ def _compared(bundle: Bundle, flat: Flat) -> Bundle:
     fixed = [
         f"{each['name']} {each['shape']}"
         for each, free in zip(declared, flat.free, strict=True)
-        if any(each["shape"][axis] is not None for axis in free)
+        if any(isinstance(each["shape"][axis], int) for axis in free)
     ]
     if fixed:
         bundle.notes.append(Note("inputs", f"are of fixed sizes, which the program decides by: {', '.join(fixed)}"))

@@ -9,57 +9,134 @@ import sympy  # type: ignore[import-untyped, unused-ignore]
 import torch
 
 from modelarchive.exchange.torch.proxy import CannotError
+from modelarchive.nn.axes import Axis, Inputs, free_axes
 from modelarchive.nn.dim import from_pair
+from modelarchive.nn.trials import Pair, Scale, Trial, pairs_of
+
+#: What is known of a symbol: the least and the greatest size.
+Ranges = Mapping[Any, tuple[int, int]]
 
 
-class Sizes:
-    """Gives each symbol of a program the sizes that are tried.
+class Axes:
+    """What a program says of the axes of its inputs: which are numbers, and which are one.
 
     Args:
         inputs: The inputs of the program.
-        tried: For each of them its shape with the first and with the second of the tried sizes.
+        declared: How they are declared. Of an axis that is not declared free the size is the declared one.
 
     Attributes:
-        fixed: (input, axis) -> the size that the program needs there, of axes that were to be free.
+        fixed: The size that the program needs at an axis that is declared free.
+        groups: The free axes that are one, by what the program says and by their names.
+
+    Raises:
+        CannotError: Axes depend on each other in a way that no name says.
     """
 
-    def __init__(self, inputs: Sequence[torch.fx.Node], tried: Sequence[tuple[Sequence[int], Sequence[int]]]) -> None:
-        self._tried: tuple[dict[Any, int], dict[Any, int]] = ({}, {})
-        self._known: dict[Any, Any] = {}
-        self.fixed: dict[tuple[int, int], int] = {}
-        later = []
-        for number, (node, shapes) in enumerate(zip(inputs, tried, strict=True)):
+    def __init__(self, inputs: Sequence[torch.fx.Node], declared: Inputs) -> None:
+        self.declared = declared
+        self.fixed: dict[Axis, int] = {}
+        self._said: dict[Axis, Any] = {}
+        self._given: dict[Any, int] = {}
+        free = free_axes(declared)
+        for number, node in enumerate(inputs):
             for axis, size in enumerate(node.meta["val"].shape):
-                pair = (shapes[0][axis], shapes[1][axis])
-                if isinstance(size, int) or size.node.expr.is_number:
-                    if pair != (int(size), int(size)):
-                        self.fixed[number, axis] = int(size)
-                elif size.node.expr.is_Symbol:
-                    self._learn(size.node.expr, pair, number, axis)
+                expression = sympy.Integer(size) if isinstance(size, int) else size.node.expr
+                if (number, axis) not in free:
+                    if expression.is_Symbol:
+                        self._given[expression] = int(declared[number]["shape"][axis])
+                elif expression.is_number:
+                    self.fixed[number, axis] = int(expression)
                 else:
-                    later.append((size.node.expr, pair, number, axis))
-        for expression, pair, number, axis in later:
-            self._derive(expression, pair, number, axis)
+                    self._said[number, axis] = expression
+        self.groups = self._grouped()
+        self._refuse_two_names()
 
-    def _learn(self, symbol: Any, pair: tuple[int, int], number: int, axis: int) -> None:
-        for known, size in zip(self._tried, pair, strict=True):
-            if known.setdefault(symbol, size) != size:
-                raise CannotError(
-                    f"axis {axis} of input {number} must be of one size with another axis; fix the sizes of both"
-                )
+    def _grouped(self) -> list[set[Axis]]:
+        groups: list[set[Axis]] = []
+        for at, expression in self._said.items():
+            name = self._name(at)
+            alike = [
+                each
+                for each in groups
+                if any(self._said[one] == expression or (name and self._name(one) == name) for one in each)
+            ]
+            groups = [each for each in groups if each not in alike] + [set().union({at}, *alike)]
+        return groups
 
-    def _derive(self, expression: Any, pair: tuple[int, int], number: int, axis: int) -> None:
-        """An axis that is a multiple of something, say."""
-        unknown = [each for each in expression.free_symbols if each not in self._tried[0]]
-        for known, size in zip(self._tried, pair, strict=True):
-            here = expression.xreplace({each: sympy.Integer(known[each]) for each in known})
-            if unknown:
-                found = [each for each in sympy.solve(here - size, unknown[0]) if each.is_Integer and each > 0]
-                if len(unknown) > 1 or not found:
-                    raise CannotError(f"axis {axis} of input {number} is {expression}, and cannot be {size}")
-                known[unknown[0]] = int(found[0])
-            elif int(here) != size:
-                raise CannotError(f"axis {axis} of input {number} is {expression}, and cannot be {size}")
+    def _name(self, at: Axis) -> Any:
+        return self.declared[at[0]]["shape"][at[1]]
+
+    def _refuse_two_names(self) -> None:
+        for group in self.groups:
+            called = sorted({name for at in group if (name := self._name(at)) is not None})
+            if len(called) > 1:
+                raise CannotError(f"the axes {' and '.join(map(repr, called))} must be of one size: give them one name")
+
+    def sizes(self, scale: Scale, ranges: Ranges) -> Sizes | None:
+        """Sizes of a scale for all symbols; None where the program does not allow them."""
+        known: tuple[dict[Any, int], dict[Any, int]] = (dict(self._given), dict(self._given))
+        found: dict[Axis, Pair] = {}
+        for group, pair in pairs_of(self.groups, scale):
+            # A plain symbol is settled before what is computed from it.
+            for at in sorted(group, key=lambda at: (not self._said[at].is_Symbol, at)):
+                settled = found.get(min(group))
+                found[at] = self._settled(self._said[at], settled or pair, known, at, is_free=settled is None)
+                found.setdefault(min(group), found[at])
+            if len({found[at] for at in group}) > 1:
+                raise CannotError(f"{self._text(min(group))} and others of its name cannot be of one size")
+        trial = Trial(self.declared, self.groups, found)
+        tried = [(size, *ranges[symbol]) for each in known for symbol, size in each.items() if symbol in ranges]
+        if not all(low <= size <= high for size, low, high in tried):
+            return None
+        return Sizes(known, trial)
+
+    def _settled(
+        self, expression: Any, pair: Pair, known: tuple[dict[Any, int], dict[Any, int]], at: Axis, *, is_free: bool
+    ) -> Pair:
+        """The sizes of an axis, which settle its symbol if that is not settled."""
+        unknown = [each for each in expression.free_symbols if each not in known[0]]
+        if len(unknown) > 1:
+            raise CannotError(f"{self._text(at)} is {expression}, which depends on more than one size")
+        if unknown:
+            solutions = [_solved(expression, unknown[0], size, each) for size, each in zip(pair, known, strict=True)]
+            if None in solutions and is_free:  # a multiple of something odd, say: any other will do
+                solutions = list(pair)
+            for each, solution in zip(known, solutions, strict=True):
+                if solution is None:
+                    raise CannotError(f"{self._text(at)} is {expression}, and cannot be {pair[0]}")
+                each[unknown[0]] = solution
+        elif is_free:
+            raise CannotError(f"{self._text(at)} is {expression}, as the size of another axis decides")
+        one, two = (int(_put(expression, each)) for each in known)
+        return one, two
+
+    def _text(self, at: Axis) -> str:
+        number, axis = at
+        name = self.declared[number].get("name", f"input {number}")
+        return f"axis {axis} of {name}"
+
+
+def _put(expression: Any, known: Mapping[Any, int]) -> Any:
+    return expression.xreplace({each: sympy.Integer(size) for each, size in known.items()})
+
+
+def _solved(expression: Any, symbol: Any, size: int, known: Mapping[Any, int]) -> int | None:
+    """The size of a symbol at which an expression is a size."""
+    found = sympy.solve(_put(expression, known) - size, symbol)
+    return next((int(each) for each in found if each.is_Integer and each > 0), None)
+
+
+class Sizes:
+    """Gives each size of a program what is tried for it.
+
+    Attributes:
+        trial: The sizes of the free axes of its inputs.
+    """
+
+    def __init__(self, known: tuple[Mapping[Any, int], Mapping[Any, int]], trial: Trial) -> None:
+        self.trial = trial
+        self._tried = known
+        self._known: dict[Any, Any] = {}
 
     def __call__(self, value: Any) -> Any:
         """A size as an int, or as a Dim where it is not fixed.
@@ -81,7 +158,7 @@ class Sizes:
     def _evaluated(self, expression: Any, value: Any) -> Any:
         both: list[Any] = []
         for known in self._tried:
-            found = expression.xreplace({each: sympy.Integer(size) for each, size in known.items()})
+            found = _put(expression, known)
             if getattr(found, "free_symbols", ()):
                 raise CannotError("a size that depends on the values of an array")
             both.append(
@@ -96,14 +173,3 @@ class Sizes:
         if both[0] != both[1]:
             raise CannotError("a number that depends on sizes that are not fixed")
         return both[0]
-
-
-def trial_shapes(declared: Sequence[Mapping[str, Any]], sizes: Any) -> list[tuple[list[int], list[int]]]:
-    """The shapes of declared inputs for both tried sizes."""
-    return [
-        tuple(
-            [sizes[axis > 0][which] if size is None else size for axis, size in enumerate(each["shape"])]
-            for which in (0, 1)
-        )  # type: ignore[misc]
-        for each in declared
-    ]

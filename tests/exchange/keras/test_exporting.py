@@ -280,7 +280,7 @@ def test_without_declared_inputs_the_error_says_what_to_pass():
         build_model(bundle)
     assert caught.value.unsupported[0][0] == "(inputs)"
     assert build_model(bundle, inputs={"shape": [None, 3]}).output_shape == (None, 2)
-    with pytest.raises(ma.ConversionError, match="do not fit"):
+    with pytest.raises(ma.ConversionError, match="expected 3 input features, found 4"):
         build_model(bundle, inputs={"shape": [None, 4]})
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from modelarchive.exchange.onnx.drawing import NestedBuilder
 from modelarchive.exchange.onnx.values import Constant
-from modelarchive.nn.evaluate import declared
+from modelarchive.nn.trials import first_trial
 from modelarchive.store.deferred import Deferred
 
 
@@ -17,7 +17,7 @@ def _array(number: float) -> Deferred:
 
 def test_layers_of_other_computed_constants_are_other_layers() -> None:
     builder = NestedBuilder({})
-    x = builder.input("x", declared([None, 4], "float32"))
+    x = builder.input("x", first_trial([{"shape": [None, 4], "dtype": "float32"}]).values[0])
     fields = {"units": 4, "use_bias": False, "in_units": 4}
     arrays = [_array(number) for number in range(50)]
     for array in arrays:  # each constant is gone before the next comes, and leaves it its place in memory
@@ -28,7 +28,7 @@ def test_layers_of_other_computed_constants_are_other_layers() -> None:
 
 def test_a_layer_of_the_same_constant_is_called_again() -> None:
     builder = NestedBuilder({})
-    x = builder.input("x", declared([None, 4], "float32"))
+    x = builder.input("x", first_trial([{"shape": [None, 4], "dtype": "float32"}]).values[0])
     weight = Constant(_array(1))
     fields = {"units": 4, "use_bias": False, "in_units": 4}
     for _ in range(3):

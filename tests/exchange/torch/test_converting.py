@@ -17,12 +17,11 @@ def test_an_example_of_one_leaves_the_batch_free():
     assert bundle.architecture["inputs"][0]["shape"] == [None, 4, 6]
 
 
-def test_a_state_as_an_input_fixes_the_sizes_with_a_note():
+def test_a_state_as_an_input_has_the_batch_of_the_first():
     module = Holder(torch.nn.GRU(6, 5, batch_first=True), lambda held, x, state: held(x, state))
     bundle = assert_read(module, X, np.zeros((1, 2, 5), np.float32))
-    assert [each["shape"] for each in bundle.architecture["inputs"]] == [[2, 4, 6], [1, 2, 5]]
-    (note,) = [note for note in bundle.notes if note.where == "inputs"]
-    assert "fixed sizes" in note.what
+    assert [each["shape"] for each in bundle.architecture["inputs"]] == [["batch", 4, 6], [1, "batch", 5]]
+    assert not bundle.notes
 
 
 def test_a_matrix_beside_the_batch_keeps_its_own_size():

@@ -1,0 +1,134 @@
+"""What a module is read on: declared or given as an example, and the examples that a module is exported with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from modelarchive.architecture.declaring import declaration
+from modelarchive.exchange.torch.inputs import declared as declared_of
+from modelarchive.exchange.torch.proxy import CannotError
+from modelarchive.exchange.torch.tensors import NAMES, TORCH, tensor_of
+from modelarchive.nn.axes import Axis, free_axes
+from modelarchive.nn.trials import Trial, last_resort
+
+#: The batch while a module is exported: 1 is taken for a fixed size.
+_BATCH: Final = 2
+#: Elements of an input that is made up.
+_MOST: Final = 2**28
+
+
+@dataclass
+class Given:
+    """What a module is read on.
+
+    Attributes:
+        declared: Shape and dtype of each input.
+        example: The tensors that were given; None: only declared.
+    """
+
+    declared: list[dict[str, Any]]
+    example: list[torch.Tensor] | None
+
+    def tensors(self) -> list[torch.Tensor]:
+        """The example; where there is none, random tensors that are declared so."""
+        values = last_resort(self.declared).values
+        return self.example or [
+            random(each, value.shapes[0]) for each, value in zip(self.declared, values, strict=True)
+        ]
+
+    @property
+    def free(self) -> list[list[int]]:
+        """The free axes of each input."""
+        free = free_axes(self.declared)
+        return [[axis for at, axis in free if at == number] for number in range(len(self.declared))]
+
+
+@dataclass(frozen=True)
+class Example:
+    """Tensors that a module is exported with.
+
+    Attributes:
+        tensors: The tensors.
+        free: The axes that may have any size.
+        batch: Those of them that may if they are one with the first axis of the first input.
+        is_made_up: Whether they are not the user's own.
+    """
+
+    tensors: list[torch.Tensor]
+    free: frozenset[Axis]
+    batch: frozenset[Axis] = frozenset()
+    is_made_up: bool = False
+
+    @property
+    def axes(self) -> list[list[int]]:
+        """The axes of each input that PyTorch is asked about."""
+        asked = self.free | self.batch
+        return [[axis for axis in range(each.ndim) if (at, axis) in asked] for at, each in enumerate(self.tensors)]
+
+
+def given(inputs: Any) -> Given:
+    """Inputs as the user gives them: tensors, arrays, declarations."""
+    several = list(inputs) if isinstance(inputs, tuple) else inputs if _is_list(inputs) else [inputs]
+    declared, example = [], []
+    for each in several:
+        if isinstance(each, Mapping):
+            declared.append({"dtype": "float32", **declaration(each)})
+            continue
+        tensor = each if isinstance(each, torch.Tensor) else tensor_of(np.asarray(each))
+        if tensor.dtype not in NAMES:
+            raise CannotError(f"an input of dtype {tensor.dtype}")
+        declared.append(declared_of(tensor))
+        example.append(tensor)
+    return Given(declared, example if len(example) == len(declared) else None)
+
+
+def _is_list(inputs: Any) -> bool:
+    return isinstance(inputs, list) and any(hasattr(each, "shape") or isinstance(each, Mapping) for each in inputs)
+
+
+def examples(tensors: Sequence[torch.Tensor]) -> Iterator[Example]:
+    """The examples that a module is exported with in place of the user's: with a batch of more than 1.
+
+    The first axis of each input may have any size. A state has the batch second: an axis that is as long as the batch
+    is one with it if the module says so.
+    """
+    free = frozenset((at, 0) for at, each in enumerate(tensors) if each.ndim)
+    if not all(each.ndim and each.shape[0] == 1 for each in tensors):
+        size = tensors[0].shape[0] if tensors[0].ndim else None
+        batch = {
+            (at, axis) for at, each in enumerate(tensors) for axis in range(1, min(2, each.ndim))
+            if at and size != 1 and each.shape[axis] == size
+        }  # fmt: skip
+        yield Example(list(tensors), free, frozenset(batch))
+        return
+    yield Example([torch.cat([each] * _BATCH) for each in tensors], free, is_made_up=True)
+    second = {at for at, each in enumerate(tensors) if at and each.ndim > 2 and each.shape[1] == 1}
+    if second:
+        repeated = [torch.cat([each] * _BATCH, int(at in second)) for at, each in enumerate(tensors)]
+        yield Example(repeated, free, frozenset((at, 1) for at in second), is_made_up=True)
+
+
+def made_up(trial: Trial) -> Example:
+    """Tensors of the shapes that a trial has, of whatever values."""
+    tensors = []
+    for each, value in zip(trial.inputs, trial.values, strict=True):
+        shape = () if value is None else value.shapes[0]
+        if math.prod(shape) > _MOST:
+            raise CannotError(f"an example of shape {shape} is too large to be tried")
+        tensors.append(torch.empty(shape, dtype=TORCH[each["dtype"]]))
+    return Example(tensors, frozenset(free_axes(trial.inputs)))
+
+
+def random(declared: Mapping[str, Any], shape: Sequence[int]) -> torch.Tensor:
+    """A tensor of random numbers, the same ones each time; of whole numbers 0 and 1."""
+    dtype = TORCH[declared["dtype"]]
+    generator = torch.Generator().manual_seed(0)
+    if dtype.is_floating_point or dtype.is_complex:
+        return torch.randn(tuple(shape), generator=generator).to(dtype)
+    return torch.randint(0, 2, tuple(shape), generator=generator).to(dtype)
