@@ -119,9 +119,8 @@ class Bundle:
         """Its arrays as a tree, and what was changed or lost, for a notebook."""
         found = {name: f"{each.dtype} {each.shape}" for name, each in deferred(self.parameters).items()}
         shown = markup.tree("Bundle", {"": f"{len(found)} arrays"} | found)
-        return shown + (
-            markup.table(("where", "what"), [(note.where, note.what) for note in self.notes]) if self.notes else ""
-        )
+        notes = [(note.where, note.what) for note in self.notes]
+        return shown + markup.table(("where", "what"), notes) if notes else shown
 
     def state(self) -> Bundle:
         """The same without constants of the network's forwards, for formats that hold no more than parameters."""
