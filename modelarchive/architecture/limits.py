@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 from modelarchive.architecture.schema import Problem
@@ -104,3 +105,8 @@ def _scalar(value: Any) -> str | None:
     if type(value) is float:
         return None if math.isfinite(value) else f"expected finite numbers, found {value}"
     return f"expected JSON values, found {type(value).__module__}.{type(value).__qualname__}"
+
+
+def listed(arguments: Mapping[str, Any]) -> int:
+    """How many values the literal arguments of an op have in lists."""
+    return sum([len(each) for each in arguments.values() if type(each) is list]) if arguments else 0

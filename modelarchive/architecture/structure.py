@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -362,15 +361,10 @@ class Reader:
     def _steps_of(self, graph: Graph, node: Node) -> int:
         if node.inputs is None:
             return 0
-        own = 1 + (len(node.inputs) + _listed(node.arguments)) // limits.REFERENCES_A_STEP
+        own = 1 + (len(node.inputs) + limits.listed(node.arguments)) // limits.REFERENCES_A_STEP
         if node.verb in ("op", "parameter") or node.target == UNKNOWN:
             return own
         return own + self.steps.get(id(graph.find(node.target)), 0)
-
-
-def _listed(arguments: Mapping[str, Any]) -> int:
-    """How many values the literal arguments of an op have in lists."""
-    return sum([len(each) for each in arguments.values() if type(each) is list]) if arguments else 0
 
 
 def _ref(data: Any) -> Ref:

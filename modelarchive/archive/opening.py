@@ -14,8 +14,7 @@ import numpy as np
 from modelarchive import markup, names
 from modelarchive.archive import texts
 from modelarchive.archive.parameters import Parameters, unknown
-from modelarchive.archive.structure import put_together
-from modelarchive.archive.training import load_training
+from modelarchive.archive.training import assembled, load_training
 from modelarchive.archive.verifying import Progress, Report, verify, verify_block, verify_shards
 from modelarchive.errors import FormatError, IntegrityError
 from modelarchive.store.contents import TRAINING
@@ -276,19 +275,7 @@ class Archive(Mapping[str, np.ndarray]):
         else:
             arrays = self.reader.load(wanted, verify=verify)
         members = contents.members
-        if members is None:
-            return arrays
-        if members[""] == "dict" and len(members) == len(arrays) + 1:
-            together = "".join(arrays)
-            if "/" not in together and "%" not in together:
-                return arrays  # a dict of them, none deeper, no name encoded
-        try:
-            return put_together(
-                members, lambda path: arrays[path] if path in arrays else self.reader.text(f"/arrays/{path}")
-            )
-        except FormatError as error:
-            error.file = str(self.path)
-            raise
+        return arrays if members is None else assembled(self.reader, members, arrays)
 
     def build(
         self,

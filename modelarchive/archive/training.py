@@ -69,9 +69,29 @@ def load_training(reader: Reader, *, mmap: bool = True, verify: bool = False) ->
     stored = [*reader.contents.arrays, *reader.contents.aliases]
     names = [name for name in stored if name.startswith(TRAINING)]
     arrays = reader.views(names) if mmap else reader.load(names, verify=verify)
+    return assembled(reader, members, arrays, TRAINING)
+
+
+def assembled(reader: Reader, members: dict[str, str], arrays: dict[str, np.ndarray], prefix: str = "") -> Any:
+    """A structure out of its arrays and the texts of a file.
+
+    Args:
+        reader: The open file.
+        members: The structure's members.
+        arrays: Name -> array.
+        prefix: What the names of its arrays begin with.
+
+    Raises:
+        FormatError: The structure is damaged.
+    """
+    if not prefix and members[""] == "dict" and len(members) == len(arrays) + 1:
+        together = "".join(arrays)
+        if "/" not in together and "%" not in together:
+            return arrays  # a dict of them, none deeper, no name encoded
+    root = f"/{prefix}" if prefix else "/arrays/"
 
     def leaf(path: str) -> Any:
-        return arrays[TRAINING + path] if TRAINING + path in arrays else reader.text(f"/{TRAINING}{path}")
+        return arrays[prefix + path] if prefix + path in arrays else reader.text(root + path)
 
     try:
         return put_together(members, leaf)

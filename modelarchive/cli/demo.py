@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from modelarchive.cli import demo_torch
+from modelarchive.cli import demo_run, demo_torch
 from modelarchive.cli.arguments import Commands, add_command
 from modelarchive.cli.demo_stage import Stage
 from modelarchive.cli.outcome import DONE
@@ -64,6 +64,7 @@ def run(chosen: argparse.Namespace) -> int:
         chapter()
     if chosen.torch:
         demo_torch.TorchStory(story).run()
+        demo_run.chapter(story, 16)
     story.figures["seconds"] = round(time.perf_counter() - started, 1)
     story.tell(f"\nAll of this took {story.figures['seconds']} s. The files are in {chosen.folder}/.")
     if chosen.json:

@@ -15,7 +15,7 @@ from modelarchive.archive.choices import Choice
 from modelarchive.archive.documents import architecture_texts, json_texts, token_texts
 from modelarchive.archive.saving import initialized, kinds_of, write_dict, write_model
 from modelarchive.archive.training import training_of
-from modelarchive.errors import ConversionError, ParameterError, SpecError, UnsupportedDataError
+from modelarchive.errors import ConversionError, FormatError, ParameterError, SpecError, UnsupportedDataError
 from modelarchive.store.deferred import Deferred
 
 if TYPE_CHECKING:
@@ -119,9 +119,8 @@ class Bundle:
         """Its arrays as a tree, and what was changed or lost, for a notebook."""
         found = {name: f"{each.dtype} {each.shape}" for name, each in deferred(self.parameters).items()}
         shown = markup.tree("Bundle", {"": f"{len(found)} arrays"} | found)
-        return shown + (
-            markup.table(("where", "what"), [(note.where, note.what) for note in self.notes]) if self.notes else ""
-        )
+        notes = [(note.where, note.what) for note in self.notes]
+        return shown + markup.table(("where", "what"), notes) if notes else shown
 
     def state(self) -> Bundle:
         """The same without constants of the network's forwards, for formats that hold no more than parameters."""
@@ -318,6 +317,12 @@ def save_bundle(
 
 def _of_archive(archive: Archive) -> Bundle:
     has_training = archive.reader.contents.training is not None
+    if piece := next(iter(archive.reader.contents.pieces), None):
+        raise FormatError(
+            f"is one shard of a model: its arrays, as {piece!r}, are pieces of larger ones",
+            file=archive.path,
+            hint="give the folder that it lies in, which joins them",
+        )
     return Bundle(
         Parameters(archive.deferred(_stored_names(archive))),
         archive.architecture if archive.has_architecture else None,

@@ -28,8 +28,9 @@ WIDTH: Final = 256
 SINGLE: Final = 960
 #: Images of at most so many output positions share one matrix product.
 SMALL: Final = 256
-#: Elements between the rows of a run cost time in the product; up to so many to one they are worth it.
-WASTE: Final = 1.2
+#: Elements between the rows of a run cost time in the product, for each output channel; up to so many to one that are
+#: copied faster they are worth it.
+WASTE: Final = 12
 #: Taps that share a phase at least, for a layout in runs to be worth its own copy.
 REUSE: Final = 1.5
 #: Factors below this are multiplied into the weight.
@@ -205,7 +206,7 @@ def _correlate(
     else:
         runs = runs_of(kernel, tuple(strides), padding, tuple(dilation), sizes)
         gaps = math.prod(runs.plane[1:]) / math.prod(sizes[1:])
-        if math.prod(kernel) >= REUSE * len(runs.lattices) and (gaps <= WASTE or matrix.shape[1] == 1):
+        if math.prod(kernel) >= REUSE * len(runs.lattices) and (gaps - 1) * matrix.shape[1] <= WASTE:
             _by_runs(x, matrix, out, runs, epilogue)
         else:
             _by_windows(windows(padded(x, padding), kernel, strides, dilation), matrix, out, epilogue)
@@ -297,7 +298,7 @@ def _by_windows(view: Array, matrix: Array, out: Array, epilogue: Epilogue) -> N
     row = positions // sizes[0]
     result = out.reshape(batch, groups, channels, positions)
     buffer = np.empty(min(BLOCK, batch * groups * taps * positions), out.dtype)
-    for images, rows in _blocks(batch, sizes[0], groups * taps * row):
+    for images, rows in _blocks(batch, sizes[0], groups * taps * row, -(-WIDTH // row)):
         rest: list[Any] = [slice(None)] * (len(sizes) - 1)
         part = view[(images, ..., rows, *rest)]
         count = len(part)
@@ -319,14 +320,14 @@ def _by_windows(view: Array, matrix: Array, out: Array, epilogue: Epilogue) -> N
             epilogue.into(block, block, 1)
 
 
-def _blocks(batch: int, rows: int, row: int) -> Iterator[tuple[slice, slice]]:
-    """Cut a batch into whole images, or images too large for that into rows of output."""
+def _blocks(batch: int, rows: int, row: int, least: int) -> Iterator[tuple[slice, slice]]:
+    """Cut a batch into whole images, or images too large for that into rows of output, at least so many."""
     if rows * row <= BLOCK:
         images = max(1, BLOCK // max(rows * row, 1))
         for first in range(0, batch, images):
             yield slice(first, min(first + images, batch)), slice(0, rows)
         return
-    step = max(1, BLOCK // row)
+    step = max(least, BLOCK // row)
     for image in range(batch):
         for first in range(0, rows, step):
             yield slice(image, image + 1), slice(first, min(first + step, rows))

@@ -118,13 +118,12 @@ def render(contents: Contents) -> bytes:
         own["pieces"] = pieces.record(contents)
     if contents.training is not None:
         own["training"] = list(contents.training.items())
-    about = {"format": "pt", "modelarchive": _compact(own)}
+    # What training goes on from is no parameter.
+    counted = (entry for name, entry in contents.arrays.items() if not name.startswith(TRAINING))
+    total = str(sum(math.prod(entry.shape) for entry in counted))
+    about = {"format": "pt", "modelarchive": _compact(own), "total_parameters": total}
     if contents.pieces:
         about["DCP_SHARDING_INFO"] = _compact(pieces.sharding(contents, dense))
-    else:
-        # What training goes on from is no parameter.
-        counted = (entry for name, entry in contents.arrays.items() if not name.startswith(TRAINING))
-        about["total_parameters"] = str(sum(math.prod(entry.shape) for entry in counted))
     metadata = _compact(about)
     return ('{"__metadata__":' + metadata + "," + ",".join(lines) + "}").encode()
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import checkpoint, compressed, growing, large, report
+from tests.benchmarks import checkpoint, compressed, growing, large, report, runs
 from tests.benchmarks.measure import OPERATIONS, measure
 from tests.benchmarks.networks import Timed, growth_plot, networks, table
 from tests.benchmarks.processes import Peak, peaks, starts
@@ -73,6 +73,9 @@ def _run(section: str, size_name: str, rounds: int, folder: Path, operations: li
     if section == "checkpoint":
         bytes_, taken = checkpoint.checkpoint(size_name, rounds, folder, progress=_progress)
         return checkpoint.table(bytes_, taken), [each.as_json() for each in taken]
+    if section == "runs":
+        state, times, written = runs.runs(size_name, rounds, folder, progress=_progress)
+        return runs.table(state, times, written), {"bytes": state, "seconds": times, "written": written}
     if section == "networks":
         timed = networks(size_name, rounds, folder)
         return table(timed), [each.as_json() for each in timed]
@@ -80,8 +83,8 @@ def _run(section: str, size_name: str, rounds: int, folder: Path, operations: li
         packed = list(compressed.compressed(size, rounds, folder, progress=_progress))
         return compressed.table(packed), compressed.as_json(packed)
     if section == "large":
-        runs = list(large.runs(size_name, folder, progress=_progress))
-        return large.table(runs), [run.as_json() for run in runs]
+        limited = list(large.runs(size_name, folder, progress=_progress))
+        return large.table(limited), [each.as_json() for each in limited]
     systems = list(installed())
     if section == "growth":
         found_curves = growing.curves(size_name, rounds, systems, folder, progress=_progress)

@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 @pytest.mark.slow
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_section_runs(section: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if section == "checkpoint":
+    if section in ("checkpoint", "runs"):
         pytest.importorskip("torch")
     record = tmp_path / "record.json"
     assert main(["--size", "tiny", "--folder", str(tmp_path), "--only", section, "--json", str(record)]) == 0

@@ -132,6 +132,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    import torch  # noqa: F401 - once, and not in each process
+    # Once, and not in each process.
+    import torch  # noqa: F401
+
+    import modelarchive.checkpoints
+    import modelarchive.cli.demo_torch
+    import modelarchive.exchange.torch.training  # noqa: F401
 
     main()

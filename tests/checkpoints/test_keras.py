@@ -107,3 +107,35 @@ def test_an_optimizer_that_is_not_built_is_said_so(tmp_path: Path) -> None:
         ma.Checkpoints(tmp_path).restore(model=lenet(keras.optimizers.Adam()), optimizer=keras.optimizers.Adam())
     with pytest.raises(ParameterError, match="the optimizer is SGD, the checkpoint has the state of Adam"):
         ma.Checkpoints(tmp_path).restore(model=model, optimizer=keras.optimizers.SGD())
+
+
+def fitted(folder: Path, epochs: int, **options: Any) -> Any:
+    from modelarchive.exchange.keras.callbacks import CheckpointCallback
+
+    images, labels = digits()
+    model = lenet(keras.optimizers.AdamW(0.01))
+    with ma.Checkpoints(folder, **options) as run:
+        callback = CheckpointCallback(run)
+        model.fit(images[:64].transpose(0, 2, 3, 1), labels[:64], batch_size=16, epochs=epochs, verbose=0,
+                  callbacks=[callback])  # fmt: skip
+    return model
+
+
+@pytest.mark.slow
+def test_fit_goes_on_where_it_was_ended(tmp_path: Path) -> None:
+    whole = fitted(tmp_path / "whole", 4)
+    fitted(tmp_path / "run", 2)
+    resumed = fitted(tmp_path / "run", 4, best=("loss", "min"))
+    assert same(arrays(whole.variables), arrays(resumed.variables))
+    assert same(arrays(whole.optimizer.variables), arrays(resumed.optimizer.variables))
+    run = ma.Checkpoints(tmp_path / "run", best=("loss", "min"))
+    assert run.steps() == [1, 2, 3, 4]
+    assert run.metrics(4) == pytest.approx(ma.Checkpoints(tmp_path / "whole").metrics(4), rel=0)
+    assert run.best() in (3, 4)
+
+
+def test_a_callback_takes_epochs(tmp_path: Path) -> None:
+    from modelarchive.exchange.keras.callbacks import CheckpointCallback
+
+    with pytest.raises(ValueError, match="every is 0"):
+        CheckpointCallback(ma.Checkpoints(tmp_path), every=0)

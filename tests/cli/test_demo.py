@@ -60,7 +60,9 @@ def test_pytorch_s_chapters_hold(run: Run, tmp_path: Path) -> None:
     assert figures["torch_transplanted"] == 12
     assert figures["torch_layers_identical"] is True
     assert figures["torch_readers_agree"] is True
-    assert figures["seconds"] < 60
+    assert figures["run_killed"] == 12
+    assert 0 < figures["run_resumed"] <= 12
+    assert figures["run_identical"] is True
 
 
 @pytest.mark.slow
@@ -69,7 +71,7 @@ def test_pytorch_s_chapters_are_printed(run: Run, tmp_path: Path) -> None:
     done = run("demo", "--torch", "--folder", tmp_path / "demo")
     assert (done.code, done.err) == (0, "")
     assert "NO" not in done.out.split()
-    for chapter in range(1, 16):
+    for chapter in range(1, 17):
         assert f"\n{chapter}. " in done.out
     assert "features.1.num_batches_tracked" in done.out
 

@@ -1,4 +1,4 @@
-"""The command: read the networks of each set, print the table, write what came of each."""
+"""The command: read the networks of each set, print the table, record what came of each and write the page of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.coverage import constructs, language, pictures, semantics
+from tests.coverage import constructs, language, pictures, recording, semantics
 from tests.coverage.judging import VERDICTS, Verdict, judged
 
 SETS = {
@@ -27,13 +27,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", help="networks whose name contains this")
     parser.add_argument("--every", type=int, default=1, help="each so many-th network")
     parser.add_argument("--first", type=int, default=0, help="begin at this one")
+    parser.add_argument("--missing", action="store_true", help="those that are not recorded as whole")
     parser.add_argument("--limit", type=int, default=180, help="seconds that a network may take")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what came of each network")
+    parser.add_argument("--write", action="store_true", help="keep what came of each, and write docs/coverage.md")
     chosen = parser.parse_args(arguments)
 
     found: list[Verdict] = []
+    known = recording.recorded()
     for name in chosen.sets or ["constructs"]:
         networks = [each for each in SETS[name]() if chosen.only is None or chosen.only in each.name]
+        if chosen.missing:
+            whole = {key for key, each in known.get(name, {}).get("networks", {}).items() if each["verdict"] == "whole"}
+            networks = [each for each in networks if each.name not in whole]
         for network in networks[chosen.first :: chosen.every]:
             verdict = judged(network, limit=chosen.limit)
             found.append(verdict)
@@ -45,6 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
             if chosen.record:
                 chosen.record.write_text(json.dumps([each.plain() for each in found], indent=1) + "\n")
     print(table(found))
+    if chosen.write:
+        recording.record(found)
+        recording.write()
     return int(any(each.verdict == "wrong" for each in found))
 
 

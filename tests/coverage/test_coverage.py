@@ -7,6 +7,8 @@ torch = pytest.importorskip("torch")
 from tests.coverage.__main__ import main, table  # noqa: E402 - they import PyTorch
 from tests.coverage.constructs import FLAT, MODULES, constructs  # noqa: E402
 from tests.coverage.judging import Network, Verdict, difference, judged  # noqa: E402
+from tests.coverage.recording import DOCUMENT, document, recorded  # noqa: E402
+from tests.coverage.semantics import LINES, PARTS, semantics  # noqa: E402
 
 #: Constructs of which each was read wrongly once, or not at all.
 ONCE_WRONG = [
@@ -17,6 +19,54 @@ ONCE_WRONG = [
     "attention to nothing", "weights of MultiheadAttention", "a buffer of float64 without axes",
     "a scalar time step", "a temperature", "one block in two ways", "LayerNorm of channels",
 ]  # fmt: skip
+
+
+#: One of each kind of row: rounding, bits, order, places, scans, norms, complex numbers, windows, sizes, weights.
+OF_EACH_KIND = [
+    "uint8 and a negative number", "floor division of negatives", "remainder of floats", "fmod of integers",
+    "division of large integers", "floor of infinity", "bits xor", "shift right", "argmin of ties", "cummax",
+    "logcumsumexp", "norm of order 3", "variance with correction 2", "pdist", "asin", "fmax with nan",
+    "rfft and irfft", "filter of frequencies", "rotary positions", "add_ of a view of a view", "index_copy_",
+    "scatter_reduce", "index_put_ that adds", "index apart", "masked_scatter", "diagonal beside", "roll of all",
+    "vmap", "checkpoint", "weights of each image", "weights normalised by batch_norm",
+    "a transposed convolution in groups", "a convolution without a batch", "LayerNorm of computed weights",
+    "GroupNorm of computed weights", "batch_norm of the batch", "max pooling with dilation that rounds up",
+    "places of max pooling", "average pooling by a number", "adaptive pooling to many",
+    "adaptive max pooling of volumes", "nearest-exact", "bicubic without ripples", "area", "trilinear",
+    "grid_sample that reflects", "fold with dilation", "windows of Swin", "EmbeddingBag, mean", "a running total",
+]  # fmt: skip
+#: What is refused -> words of the reason.
+REFUSED = {
+    "nonzero": "size depends on values", "unique": "size depends on values", "random numbers": "draw them outside",
+    "parameters of complex numbers": "view_as_complex", "dropout that drops": "dropout that drops",
+    "branch on values": "value",
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", OF_EACH_KIND)
+def test_what_is_said_in_ops_comes_in_right(name):
+    (network,) = [each for each in semantics() if each.name == name]
+    found = judged(network)
+    assert found.verdict in ("whole", "fixed"), found.why
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_says_why(name):
+    (network,) = [each for each in semantics() if each.name == name]
+    found = judged(network)
+    assert found.verdict == "refused"
+    assert REFUSED[name] in found.why
+
+
+def test_the_page_is_what_is_recorded():
+    known = recorded()
+    assert DOCUMENT.read_text("utf-8") == document(known)
+    for name, each in known.items():
+        assert not [key for key, every in each["networks"].items() if every["verdict"] == "wrong"], name
+    assert known["semantics"]["networks"].keys() == {*LINES, *PARTS}
+    assert known["constructs"]["networks"].keys() == {*FLAT, *MODULES}
 
 
 @pytest.mark.filterwarnings("ignore")

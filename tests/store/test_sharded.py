@@ -138,3 +138,9 @@ def test_damage_is_named_with_its_shard(tmp_path: Path) -> None:
             archive.verify()
         with pytest.raises(IntegrityError, match=r"  w: expected"):
             archive.load(verify=True)
+
+
+def test_one_shard_is_not_taken_for_the_model(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "x", ROWS)
+    with pytest.raises(FormatError, match="is one shard of a model: its arrays, as 'w', are pieces of larger ones"):
+        ma.convert(folder / "model-00001.safetensors", tmp_path / "y.h5")

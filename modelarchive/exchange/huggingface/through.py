@@ -74,10 +74,10 @@ def _class_of(values: Mapping[str, Any]) -> Any:
 
     names = values.get("architectures")
     name = names[0] if isinstance(names, list) and names else None
-    kind = getattr(transformers, name, None) if isinstance(name, str) and name.isidentifier() else None
+    kind: Any = getattr(transformers, name, None) if isinstance(name, str) and name.isidentifier() else None
     if not inspect.isclass(kind) or not issubclass(kind, transformers.PreTrainedModel):
         return None
-    its = kind.config_class
+    its = getattr(kind, "config_class", None)
     return kind if its is not None and its.model_type == values.get("model_type") else None
 
 

@@ -13,6 +13,7 @@ from modelarchive.exchange.keras.lifting_context import FLOATS, Context
 from modelarchive.exchange.keras.lifting_masks import passed
 from modelarchive.exchange.keras.lifting_tensorflow import as_operation
 from modelarchive.exchange.keras.model import Call, Layer, mapped
+from modelarchive.exchange.keras.quantized import POLICIES, quantized
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
@@ -20,6 +21,8 @@ from modelarchive.store.strict import short
 _CODE = ("Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
 #: Classes that are operations on parameters of their own.
 _HOLDERS = ("EinsumDense", "Normalization", "LayerScale", "PReLU", "Attention", "AdditiveAttention")
+#: Classes whose quantised kernels are known.
+_QUANTIZED = ("Dense", "EinsumDense", "Embedding")
 #: Classes that call a function of TensorFlow, by its name.
 _FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
 
@@ -98,6 +101,8 @@ def _called(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call,
     if not layer.is_operation:
         _follow_policy(context)
         _report_training(context)
+    if context.quantized is not None and layer.kind not in _QUANTIZED:
+        raise Refusal(f"a quantised {layer.kind} is not supported")
     try:
         found = row.lift(context)
     except (UnknownError, ValueError):
@@ -164,6 +169,9 @@ def _tensors(call: Call) -> list[Ref]:
 def _follow_policy(context: Context) -> None:
     """What dtype a layer computes in: floats of another one are cast before it, as Keras does."""
     policy: Any = context.config.values.get("dtype")
+    if isinstance(policy, dict) and policy.get("class_name") in POLICIES:
+        context.quantized = quantized(policy, context.layer.name)
+        return
     if isinstance(policy, dict):
         if policy.get("class_name") not in ("DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"):
             raise Refusal(f"its dtype policy is a {short(policy.get('class_name'))}, which is not supported")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from modelarchive.exchange.keras.config import DTYPES, Config, numbers
 from modelarchive.exchange.keras.drawing import HELD, UNSUPPORTED, LayerBuilder
 from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.model import Call, Layer, Literal, mapped
+from modelarchive.exchange.keras.quantized import SPREAD, Quantized, Spread
 from modelarchive.exchange.keras.weights import Fields, Weight, present
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.kinds import KINDS
@@ -45,6 +47,9 @@ class Context:
         call: What it is called on; tensors are references.
         weights: The layer's variables.
         computed: The dtype that the layer computes in.
+        quantized: How its kernel is quantised; None: it is not.
+        spread: How the scales of a quantised kernel stand beside it.
+        kernel: The shape of a quantised kernel.
     """
 
     importer: Importer
@@ -53,6 +58,9 @@ class Context:
     call: Call
     weights: tuple[Weight, ...] = ()
     computed: str = "float32"
+    quantized: Quantized | None = None
+    spread: Spread = SPREAD
+    kernel: Sequence[int] | None = None
     _used: set[str | int] = field(default_factory=set)
 
     @property
@@ -250,12 +258,40 @@ class Context:
         # What a LoRA adds is asked for when all of the layer's own are known.
         for weight, path in zip(wanted, keys, strict=True):
             stored = self._merged(weight.theirs, self.importer.storage.arrays[path], layer)
+            if self.quantized is not None and weight.theirs in ("kernel", "embeddings"):
+                stored = self._floats(self.quantized, stored, self.extra(fields))
+            elif self.quantized is not None and weight.theirs == "bias":
+                stored = self.quantized.bias(stored)
             for index, own in enumerate(weight.ours):
                 key = f"{path}#{own}"
                 if key not in self.importer.arrays:
                     self.importer.arrays[key] = _turned(stored, weight, dict(fields), index)
                 found[own] = key
         return found
+
+    def extra(self, fields: Fields) -> list[Deferred]:
+        """The further variables of a quantised layer."""
+        if self.quantized is None:
+            return []
+        more = self.quantized.variables(self.layer.kind)
+        own = [each.theirs for each in present(self.weights, fields)]
+        storage = self.importer.storage
+        history = [each for each in more if each.endswith("amax_history")]
+        keys = storage.find(self.layer, [*own, *more])[len(own) :]
+        if history:
+            # What training goes on with is not missed.
+            for path in storage.arrays:
+                if path.startswith(f"{self.layer.place}/vars/"):
+                    storage.used.add(path)
+        return [storage.arrays[key] for key in keys]
+
+    def _floats(self, how: Quantized, stored: Deferred, more: list[Deferred]) -> Deferred:
+        if self.layer.config.value("lora_rank", None) is not None:
+            raise Refusal("is quantised and has a LoRA, which is not supported")
+        if self.kernel is None:
+            raise Refusal(f"a quantised {self.layer.kind} is not supported")
+        spend("a quantised kernel", elements=math.prod(self.kernel))
+        return how.floats(stored, more, self.kernel, self.spread)
 
     def _merged(self, variable: str, stored: Deferred, layer: Layer) -> Deferred:
         """A variable with the product of its LoRA's factors added, as Keras computes."""

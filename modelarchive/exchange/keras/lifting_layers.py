@@ -14,6 +14,8 @@ from modelarchive.exchange.keras.drawing import Mask
 from modelarchive.exchange.keras.lifting_activations import activation_of, added, behind
 from modelarchive.exchange.keras.lifting_context import Context
 from modelarchive.exchange.keras.lifting_masks import large_negative, mask_of, unequal_to
+from modelarchive.exchange.keras.lifting_quantized import given
+from modelarchive.exchange.keras.quantized import Spread
 from modelarchive.exchange.keras.weights import Fields
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
@@ -27,7 +29,6 @@ _MANY: Final = 1 << 24
 def dense(context: Context) -> Ref:
     """Dense: the last axis is mapped."""
     config = context.config
-    config.expect("quantization_config", None)
     activation = activation_of(context, config.value("activation", None))
     fields = {
         "units": config.integer("units"),
@@ -35,7 +36,14 @@ def dense(context: Context) -> Ref:
         "use_bias": config.flag("use_bias", default=True),
         "flatten": False,
     }
-    ref = context.block("Dense", fields, context.as_float(context.x), sizes=_in_units)[0]
+    x = context.as_float(context.x)
+    if context.quantized is not None:
+        size = context.dims(x)[-1]
+        if size is None:
+            raise Refusal("is quantised, and the size of what it is called on is not known: pass inputs=")
+        context.kernel = (size, config.integer("units"))
+    x = given(context, x, [-1], fields)
+    ref = context.block("Dense", fields, x, sizes=_in_units)[0]
     return behind(context, ref, activation)
 
 
@@ -46,8 +54,7 @@ def _in_units(arrays: Arrays) -> Fields:
 def einsum_dense(context: Context) -> Ref:
     """EinsumDense: a product by letters with a parameter, and a bias that broadcasts."""
     config = context.config
-    config.expect("quantization_config", None)
-    config.value("output_shape", None)
+    shape = config.value("output_shape", None)
     pattern = config.text("equation").replace(" ", "")
     if "..." in pattern:
         x, kernel, out = _letters(pattern)
@@ -58,10 +65,29 @@ def einsum_dense(context: Context) -> Ref:
             raise Refusal(f"the equation {short(pattern)} does not fit its input")
         pattern = pattern.replace("...", "".join(free[:more]))
     fields = {"use_bias": config.value("bias_axes", None) is not None}
-    ref = context.op("einsum", context.as_float(context.x), context.parameter("kernel", fields), pattern=pattern)
+    tensor = context.as_float(context.x)
+    if context.quantized is not None:
+        _know_kernel(context, pattern, tensor, shape)
+    taken_letters, kernel_letters, _ = _letters(pattern)
+    tensor = given(context, tensor, [at for at, letter in enumerate(taken_letters) if letter in kernel_letters], fields)
+    ref = context.op("einsum", tensor, context.parameter("kernel", fields), pattern=pattern)
     if fields["use_bias"]:
         ref = context.op("add", ref, context.parameter("bias", fields), role="biased")
     return added(context, activation_of(context, config.value("activation", None)), ref)
+
+
+def _know_kernel(context: Context, pattern: str, x: Ref, shape: Any) -> None:
+    """The shape of a quantised kernel, and how its scales stand beside it: as its axes do in the result."""
+    taken, kernel, out = _letters(pattern)
+    sizes = dict(zip(taken, context.dims(x), strict=False))
+    given_sizes = shape if isinstance(shape, list) else [shape]
+    sizes |= {letter: size for letter, size in zip(out[::-1], given_sizes[::-1], strict=False) if size is not None}
+    found = [sizes.get(letter) for letter in kernel]
+    if any(type(size) is not int for size in found):
+        raise Refusal("is quantised, and the sizes of its kernel are not known: pass inputs=")
+    context.kernel = [size for size in found if size is not None]
+    context.spread = Spread(0, [out.index(each) - len(out) if each in out and each not in taken else None
+                                for each in kernel])  # fmt: skip
 
 
 def _letters(pattern: str) -> tuple[str, str, str]:
@@ -73,7 +99,13 @@ def _letters(pattern: str) -> tuple[str, str, str]:
 def embedding(context: Context) -> Ref:
     """Embedding: the indices may come as floats."""
     config = context.config
-    config.expect("quantization_config", None)
+    if context.quantized is None:
+        config.value("quantization_config", None)  # of a model of which other layers are quantised
+    else:
+        context.kernel = (config.integer("input_dim"), config.integer("output_dim"))
+        context.spread = Spread(-1, (-1, None))
+        config.value("quantization_config", None)
+        context.note(f"its {context.quantized.mode} rows are kept as the floats that they stand for")
     config.expect("reverse_dtype", None)
     config.value("tie_weights", None)
     config.value("logit_soft_cap", None)

@@ -166,6 +166,26 @@ def _log_sum_exp(context: Context, x: Ref, axes: list[int] | None, *, keepdims: 
     return context.op("squeeze", result, axis=axes if axes is not None else list(range(context.rank(0))))
 
 
+def _product(context: Context) -> Ref:
+    """Halves of an axis times each other, until one element is left."""
+    axes, keepdims = _axes_of(context), context.node.flag("keepdims", default=True)
+    axes = list(range(context.rank(0))) if axes is None else axes
+    x, whole = context.ref(0), [None, None, None]
+    for axis in axes:
+        size = context.known_of(x).declared[axis]
+        if size is None or size < 1:
+            raise Refusal("ReduceProd along an axis that is not fixed is not supported: pass inputs=")
+        while size > 1:
+            half = size // 2
+            parts = [[None, half, None], [half, 2 * half, None], [2 * half, None, None]]
+            one, two, rest = (context.op("slice", x, index=[*[whole] * axis, part]) for part in parts)
+            x = context.op("multiply", one, two)
+            x = context.op("concatenate", x, rest, axis=axis) if size % 2 else x
+            size = half + size % 2
+    x = context.as_dtype(x, context.dtype(0))
+    return x if keepdims or not axes else context.op("squeeze", x, axis=axes)
+
+
 def _arg(name: str) -> Lift:
     def lift(context: Context) -> Ref:
         axis, keepdims = context.axis(context.node.integer("axis", 0)), context.node.flag("keepdims", default=True)
@@ -227,6 +247,7 @@ LAYERS: Final[list[Lifting]] = [
     Lifting("Softmax", "Softmax", _softmax("Softmax")),
     Lifting("LogSoftmax", "LogSoftmax", _softmax("LogSoftmax")),
     Lifting("ReduceSum", "sum", _reduction("sum")),
+    Lifting("ReduceProd", "slice, multiply, concatenate", _product, "sizes along the axes known"),
     Lifting("ReduceMean", "mean", _reduction("mean"), "no integers"),
     Lifting("ReduceMax", "max", _reduction("max")),
     Lifting("ReduceMin", "min", _reduction("min")),

@@ -124,30 +124,12 @@ def _grid_sample(context: Context) -> Ref:
 
 def _transposed(context: Context) -> Ref:
     rank = spatial(context)
+    if not context.is_constant(1):
+        return _transposed_computed(context, rank)
     weight, kernel = _weight(context, rank)
     strides, dilation = each_axis(context, "strides", 1, rank), each_axis(context, "dilations", 1, rank)
-    groups, extra = context.node.integer("group", 1), each_axis(context, "output_padding", 0, rank)
-    style, wanted = context.node.text("auto_pad", "NOTSET"), context.node.integers("output_shape", None)
-    if wanted is not None or style.startswith("SAME"):
-        sizes = context.shape(0)[2:]
-        if None in sizes and wanted is not None:
-            raise Refusal("output_shape with sizes that are not fixed is not supported: pass inputs=")
-        padding = []
-        context.node.integers("pads", None)
-        for axis, (size, stride, gap) in enumerate(zip(sizes, strides, dilation, strict=True)):
-            # Whatever the size, "same" is the size times the stride.
-            base = 0 if size is None else size
-            full = stride * (base - 1) + extra[axis] + (kernel[axis] - 1) * gap + 1
-            total = full - (base * stride if wanted is None else wanted[len(wanted) - rank + axis])
-            if total < 0 and wanted is None:
-                raise Refusal(f"auto_pad = {style!r} of a window smaller than the stride: runtimes take it in two ways")
-            if total < 0:
-                extra[axis] -= total
-                total = 0
-            small, large = total // 2, total - total // 2
-            padding.append([large, small] if style == "SAME_LOWER" else [small, large])
-    else:
-        padding = padding_of(context, kernel, strides, dilation)
+    groups = context.node.integer("group", 1)
+    padding, extra = _cut(context, kernel, strides, dilation)
     config = {
         "kind": f"Conv{rank}DTranspose",
         "channels": weight.array.shape[1] * groups,
@@ -166,10 +148,91 @@ def _transposed(context: Context) -> Ref:
     return context.block(config, context.ref(0), weight=weight, **bias)
 
 
+def _cut(
+    context: Context, kernel: list[int], strides: list[int], dilation: list[int]
+) -> tuple[list[list[int]], list[int]]:
+    """What is cut off the result before and after along each axis, and what it has more at the end."""
+    rank, extra = len(kernel), each_axis(context, "output_padding", 0, len(kernel))
+    style, wanted = context.node.text("auto_pad", "NOTSET"), context.node.integers("output_shape", None)
+    if wanted is None and not style.startswith("SAME"):
+        return padding_of(context, kernel, strides, dilation), extra
+    sizes = context.shape(0)[2:]
+    if None in sizes and wanted is not None:
+        raise Refusal("output_shape with sizes that are not fixed is not supported: pass inputs=")
+    padding = []
+    context.node.integers("pads", None)
+    for axis, (size, stride, gap) in enumerate(zip(sizes, strides, dilation, strict=True)):
+        # Whatever the size, "same" is the size times the stride.
+        base = 0 if size is None else size
+        full = stride * (base - 1) + extra[axis] + (kernel[axis] - 1) * gap + 1
+        total = full - (base * stride if wanted is None else wanted[len(wanted) - rank + axis])
+        if total < 0 and wanted is None:
+            raise Refusal(f"auto_pad = {style!r} of a window smaller than the stride: runtimes take it in two ways")
+        if total < 0:
+            extra[axis] -= total
+            total = 0
+        small, large = total // 2, total - total // 2
+        padding.append([large, small] if style == "SAME_LOWER" else [small, large])
+    return padding, extra
+
+
+def _transposed_computed(context: Context, rank: int) -> Ref:
+    """A convolution of the input with zeros between its elements, by the weights turned round."""
+    shape, sizes = context.shape(1), context.shape(0)
+    if len(shape) != rank + 2 or None in shape or None in sizes[1:]:
+        raise Refusal("computed weights of a ConvTranspose over sizes that are not fixed are not supported")
+    channels, each, *kernel = (int(size or 0) for size in shape)
+    strides, dilation = each_axis(context, "strides", 1, rank), each_axis(context, "dilations", 1, rank)
+    groups = context.node.integer("group", 1)
+    context.node.integers("kernel_shape", kernel)
+    padding, extra = _cut(context, kernel, strides, dilation)
+    if groups < 1 or channels % groups:
+        raise Refusal(f"ConvTranspose of {channels} channels in {groups} groups is not supported")
+    x = context.ref(0)
+    for axis, (stride, gap) in enumerate(zip(strides, dilation, strict=True)):
+        reach = gap * (kernel[axis] - 1)
+        room = [reach - padding[axis][0], reach - padding[axis][1] + extra[axis]]
+        x = _apart(context, x, axis + 2, stride, room)
+    turned = context.op("slice", context.ref(1), index=[[None] * 3] * 2 + [[None, None, -1]] * rank)
+    split = context.op("reshape", turned, shape=[groups, channels // groups, each, *kernel])
+    swapped = context.op("transpose", split, axes=[0, 2, 1, *range(3, 3 + rank)])
+    weight = context.op("reshape", swapped, shape=[groups * each, channels // groups, *kernel])
+    found = context.op("conv", x, weight, strides=[1] * rank, padding=[[0, 0]] * rank, dilation=dilation)
+    if not context.has(2):
+        return found
+    return context.op("add", found, context.op("reshape", context.ref(2), shape=[-1, *[1] * rank]))
+
+
+def _apart(context: Context, x: Ref, axis: int, stride: int, room: list[int]) -> Ref:
+    """Zeros between the elements of an axis, and around them; less than none cuts them off."""
+    sizes = context.known_of(x).declared
+    size = int(sizes[axis] or 0)
+    if stride > 1:
+        rank = len(sizes)
+        apart = context.op("expand_dims", x, axis=[axis + 1])
+        pairs = [[0, 0] for _ in range(rank + 1)]
+        pairs[axis + 1] = [0, stride - 1]
+        apart = context.op("pad", apart, padding=pairs, mode="constant", value=0)
+        size = (size - 1) * stride + 1
+        whole = [None, *(int(each or 0) for each in sizes[1:])]
+        whole[axis] = -1
+        x = context.op("reshape", apart, shape=whole)
+        x = context.op("slice", x, index=[*[[None] * 3] * axis, [None, size, None]])
+    cut = [max(-each, 0) for each in room]
+    if any(cut):
+        x = context.op("slice", x, index=[*[[None] * 3] * axis, [cut[0] or None, size - cut[1], None]])
+    pairs = [[0, 0] for _ in sizes]
+    pairs[axis] = [max(each, 0) for each in room]
+    return context.op("pad", x, padding=pairs, mode="constant", value=0) if any(pairs[axis]) else x
+
+
 WINDOWS: Final[list[Lifting]] = [
     Lifting("Conv", "Conv1D, Conv2D, Conv3D, conv", _convolution),
     Lifting("GridSample", "grid_sample", _grid_sample),
     Lifting(
-        "ConvTranspose", "Conv1DTranspose, Conv2DTranspose, Conv3DTranspose", _transposed, "weight and bias stored"
+        "ConvTranspose",
+        "Conv1DTranspose, Conv2DTranspose, Conv3DTranspose, conv",
+        _transposed,
+        "with computed weights of fixed sizes only",
     ),
 ]

@@ -241,7 +241,9 @@ OPS: Final[dict[str, Lowering]] = {
     "cast": Lowering("Cast", _cast, wide=False),
     "einsum": Lowering("Einsum", _einsum),
     "softmax": Lowering("Softmax", _softmax),
-    "conv": Lowering("Conv", conv, "into groups whose number is not fixed is refused"),
-    "grid_sample": Lowering("GridSample", grid_sample),
+    "conv": Lowering("Conv", conv, "into groups whose number is not fixed is refused", single=True),
+    "grid_sample": Lowering(
+        "GridSample", grid_sample, "of two elements as near to a mirrored place, runtimes take the other one"
+    ),
     **SHAPES,
 }

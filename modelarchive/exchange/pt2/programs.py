@@ -22,6 +22,7 @@ from modelarchive.exchange.pt2.literals import LITERALS, number
 from modelarchive.exchange.pt2.records import Record
 from modelarchive.exchange.torch.exported import Flat, bundle_of_flat, mark_constants
 from modelarchive.exchange.torch.operators import operator_named
+from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.stored.tensors import Tensor
 from modelarchive.exchange.torch.tensors import tensor_of
 
@@ -41,7 +42,14 @@ def bundle_of(package: Package) -> Bundle:
         ConversionError: It does what the vocabulary cannot say; lists all that was found.
     """
     flat = _Builder(package).built()
-    bundle = bundle_of_flat(flat)
+    try:
+        with torch.no_grad():
+            bundle = bundle_of_flat(flat)
+    except CannotError as error:
+        raise ConversionError([("(model)", str(error))], hint=_HINT) from error
+    except ConversionError as error:
+        error.hint = error.hint or _HINT
+        raise
     bundle.notes[:0] = package.notes
     return bundle
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import operator
 import os
 import re
 import traceback
@@ -22,15 +21,11 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from modelarchive.exchange.torch.comparing import slow_attention
-from modelarchive.exchange.torch.lifting import is_known, layer_of, word
+from modelarchive.exchange.torch.decomposing import functional
 from modelarchive.exchange.torch.proxy import CannotError
 
 #: Where the network stands in the module that is exported.
 _NETWORK: Final = "network"
-
-
-#: How often operators are taken apart, of which others come.
-_ROUNDS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -103,7 +98,7 @@ def captured(network: torch.nn.Module, example: Sequence[torch.Tensor], free: Se
         with _quiet():
             axes = tuple(dict.fromkeys(each, torch.export.Dim.AUTO) for each in free)
             exported = torch.export.export(whole, tuple(example), dynamic_shapes=(axes,), strict=False)
-            exported = _functional(exported)
+            exported = functional(exported)
             return _program(exported, whole.returned.structure, _NETWORK)
     except CannotError:
         raise
@@ -144,7 +139,7 @@ def program_of(
     """
     try:
         with _quiet():
-            exported = _functional(exported)
+            exported = functional(exported)
     except CannotError:
         raise
     except Exception as error:  # whatever PyTorch raises
@@ -268,6 +263,7 @@ def _reason(error: Exception) -> str:
     ):
         return f"what it does depends on the values of an array{_line_of(error)}"
     plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    plain = plain.partition("While executing")[0]  # what follows are names of PyTorch's own
     lines = [line.strip() for line in plain.strip().splitlines() if line.strip()]
     text = " ".join(lines[:2])
     return f"torch.export cannot follow it: {type(error).__name__}{': ' if text else ''}{text[:400]}"
@@ -282,100 +278,6 @@ def _line_of(error: Exception) -> str:
 
 
 _IS_PYTORCH: Final = re.compile(r"[\\/](torch|sympy)[\\/]|^<")
-
-
-def _functional(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """The program without regions and without calls that change views, in operators of the table as far as may be."""
-    for node in exported.graph.nodes:
-        if word(node) == "batch_norm":
-            layer_of(node)  # before it is taken apart: it may be refused
-    if _needs(exported.graph):
-        exported = exported.run_decompositions({})
-    found = exported
-    for _ in range(_ROUNDS):
-        table = _taken_apart(found.graph)
-        if not table:
-            break
-        found = found.run_decompositions(table)
-    # What is refused is told by the names that people know.
-    return exported if _unknown(found.graph) else found
-
-
-def _unknown(graph: torch.fx.Graph) -> set[Any]:
-    """Operators that the table lacks."""
-    return {
-        node.target
-        for node in graph.nodes
-        if isinstance(node.target, torch._ops.OpOverload) and node.users and not is_known(node)
-    }
-
-
-def _taken_apart(graph: torch.fx.Graph) -> dict[Any, Callable[..., Any]]:
-    """Operators that the table lacks -> PyTorch's own way of saying them by others."""
-    unknown = _unknown(graph)
-    if not unknown:
-        return {}
-    usual, more = torch.export.default_decompositions(), torch._decomp.decomposition_table
-    found = {target: usual[target] if target in usual else more.get(target) for target in unknown}
-    return {target: each for target, each in found.items() if each is not None}
-
-
-def _needs(graph: torch.fx.Graph) -> bool:
-    """Whether something is changed through one name and used through another, or a region is entered."""
-    owners: dict[torch.fx.Node, torch.fx.Node] = {}
-    order = {node: at for at, node in enumerate(graph.nodes)}
-    written: list[tuple[torch.fx.Node, torch.fx.Node]] = []
-    for node in graph.nodes:
-        target = node.target
-        if isinstance(target, torch._ops.HigherOrderOperator):
-            return True
-        if not isinstance(target, torch._ops.OpOverload):
-            if target is operator.getitem:
-                owners[node] = owners.get(node.args[0], node)
-            if str(getattr(target, "__module__", "")).startswith("torch._functorch"):
-                return True
-            continue
-        if target._schema.name in _KEEPING:
-            owners[node] = owners.get(node.args[0], node.args[0])
-            continue
-        if target._schema.is_mutable:
-            if target._schema.name in _NO_CHANGE:
-                continue
-            if not in_place(target):
-                return True
-            written.append((node, node.args[0]))
-        if any(each.alias_info is not None for each in target._schema.returns):
-            first = next((each for each in node.all_input_nodes), node)
-            owners[node] = owners.get(first, first)
-    for node, first in written:
-        owner = owners.get(first, first)
-        if owner.op == "placeholder":
-            return True
-        family = [each for each, its in owners.items() if its is owner] + [owner]
-        later = {
-            user for each in family if order[each] < order[node] for user in each.users if order[user] > order[node]
-        }
-        if later - {user for user in first.users if owner is first}:
-            return True
-    return False
-
-
-#: Calls that give what they are given.
-_KEEPING: Final = frozenset({"aten::detach_", "aten::detach", "aten::alias", "aten::lift_fresh"})
-#: What their schema says to be written is not, in evaluation.
-_NO_CHANGE: Final = frozenset({"aten::batch_norm", "aten::instance_norm"})
-
-
-def in_place(target: Any) -> bool:
-    """Whether a call changes its first argument and returns it, and nothing else."""
-    written = [each for each in target._schema.arguments if each.alias_info is not None and each.alias_info.is_write]
-    first = target._schema.arguments[0]
-    return (
-        len(written) == 1
-        and first.alias_info is not None
-        and first.alias_info.is_write
-        and not target._schema.name.endswith("copy_")
-    )
 
 
 def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) -> Program:

@@ -19,7 +19,7 @@ from modelarchive.exchange.torch.capturing import Place
 from modelarchive.exchange.torch.counting import counted_from, has_array
 from modelarchive.exchange.torch.frames import Frame, is_array
 from modelarchive.exchange.torch.leaves import LEAVES
-from modelarchive.exchange.torch.lifting import FIRST, Lifted, arguments, layer_of, lifted, word
+from modelarchive.exchange.torch.lifting import FIRST, ROWS, Lifted, arguments, layer_of, lifted, word
 from modelarchive.exchange.torch.lifting_context import Context, cast
 from modelarchive.exchange.torch.lifting_context import is_array as is_value
 from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
@@ -157,7 +157,7 @@ class Importer:
                 owner = self._plan.leaf_of.get(node)
                 if owner is not None:
                     self._layers[node] = self._blocks[id(owner)], call
-                elif call.parts and word(node) not in _IN_OPS:
+                elif call.parts and word(node) not in _IN_OPS and not self._is_renamed(node, call):
                     key = (
                         id(block),
                         call.kind,
@@ -167,6 +167,11 @@ class Importer:
                     if key not in made:
                         made[key] = self._shared_layer(block, call)
                     self._layers[node] = made[key], call
+
+    def _is_renamed(self, node: Node, call: Lifted) -> bool:
+        """Whether a call has parameters that a layer would call otherwise, and can be said in ops."""
+        targets = self._plan.program.targets
+        return word(node) in ROWS and any(targets[each].rpartition(".")[2] != name for name, each in call.parts.items())
 
     def _shared_layer(self, block: nn.Block, call: Lifted) -> nn.Block:
         """A layer whose parameters are those of a module that does more."""
@@ -245,7 +250,9 @@ class Importer:
             whole = self._value(node.args[0])
             return whole[node.args[1]]
         if not isinstance(node.target, torch._ops.OpOverload):
-            raise CannotError(f"a region of the program that runs by {getattr(node.target, '__name__', node.target)!r}")
+            what = f"a region of the program that runs by {getattr(node.target, '__name__', node.target)!r}"
+            self._plan.tell(frame.path, what)
+            raise CannotError(what)
         try:
             return self._checked(node, self._computed(node))
         except CannotError as error:

@@ -83,6 +83,7 @@ class Context:
     def operands(self, *values: Any) -> list[Any]:
         """Values in the dtype of the result; numbers stay numbers."""
         dtype = self.dtype
+        values = tuple(calculated(each) if isinstance(each, Dim) else each for each in values)
         found = [cast(each, dtype) if is_array(each) else self.number(each) for each in values]
         return found if any(map(is_array, found)) else [np.asarray(found[0], dtype), *found[1:]]
 
@@ -94,7 +95,7 @@ class Context:
             for each in given
         ]
         dtype = numpy_dtype(torch.result_type(*metas))
-        return [cast(each, dtype) if is_array(each) else each for each in (x, other)]
+        return [cast(each, dtype) if is_array(each) else _wrapped(each, dtype) for each in (x, other)]
 
     def number(self, value: Any) -> Any:
         """A Python number as one of the result's sort, so that it does not decide the dtype."""
@@ -104,7 +105,7 @@ class Context:
         if isinstance(value, bool):
             return bool(value) if kind == "b" else int(value)
         if kind in "iu" and isinstance(value, int):
-            return int(np.asarray(value).astype(self.dtype))  # it goes round, as PyTorch's does
+            return _wrapped(value, self.dtype)
         return float(value) if kind not in "biu" and isinstance(value, int) else value
 
     def constant(self, value: Any) -> Any:
@@ -117,6 +118,13 @@ class Context:
         """Call a layer of the vocabulary that has no parameters."""
         first = scope().symbol(inputs[0])
         return first.__record_block__(kind, (first, *inputs[1:]), fields)
+
+
+def _wrapped(value: Any, dtype: np.dtype[Any]) -> Any:
+    """A number as one of an integer dtype, where it goes round as PyTorch's does."""
+    if dtype.kind not in "iu" or isinstance(value, bool) or not isinstance(value, int):
+        return value
+    return int(np.asarray(value).astype(dtype))
 
 
 def _plain(value: torch.Tensor) -> torch.Tensor:
@@ -160,6 +168,30 @@ def row_of(size: Dim) -> Any:
                 row = each[tuple(slice(None) if at == axis else 0 for at in range(each.ndim))]
                 return ops.equal(row, row)
     raise CannotError("a new array of a size that is not fixed, and that no array has")
+
+
+def calculated(size: Dim) -> Any:
+    """A size that is not fixed: itself where an array has it, else calculated from those that arrays have."""
+    known = list(
+        dict.fromkeys(
+            pair
+            for each in scope()._symbols
+            for pair in zip(*each.abstract.shapes, strict=True)
+            if pair[0] != pair[1] and all(pair)
+        )
+    )
+    if size.pair in known:
+        return size
+    one, two = size.pair
+    for first, second in known:
+        own = scope().size(Dim(first, second), ())
+        if one % first == two % second == 0 and one // first == two // second:
+            return ops.multiply(own, one // first)
+        if one - first == two - second:
+            return ops.add(own, one - first)
+        if one % first == two % second == 0 and (one // first, two // second) in known:
+            return ops.multiply(own, scope().size(Dim(one // first, two // second), ()))
+    return size
 
 
 def full(shape: Sequence[Any], value: Any, dtype: Any) -> Any:

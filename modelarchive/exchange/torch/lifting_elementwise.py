@@ -121,7 +121,8 @@ def log1p(x: Any) -> Any:
     # As precise as the logarithm is: of what is added, what was lost is given back.
     y = ops.add(x, 1)
     lost = ops.divide(ops.subtract(x, ops.subtract(y, 1)), y)
-    return ops.where(ops.less(y, np.inf), ops.add(ops.log(y), lost), y)
+    is_within = np.logical_and(ops.less(y, np.inf), ops.greater(y, 0))
+    return ops.where(is_within, ops.add(ops.log(y), lost), ops.log(y))
 
 
 def _log(base: float) -> Callable[..., Any]:
@@ -153,7 +154,7 @@ def _nan_to_num(context: Context, x: Any, *, nan: Any = None, posinf: Any = None
 
 
 def _threshold(context: Context, x: Any, *, threshold: Any, value: Any) -> Any:
-    return ops.where(ops.greater(x, threshold), x, np.asarray(value, x.dtype))
+    return ops.where(np.less_equal(x, threshold), np.asarray(value, x.dtype), x)
 
 
 def _softplus(context: Context, x: Any, *, beta: Any = 1, threshold: Any = 20) -> Any:

@@ -72,6 +72,8 @@ def _convolution(rank: int | None) -> Lift:
         if len(shape(given["input"])) != axes + 2:
             return None  # without a batch
         groups = given.get("groups", 1)
+        if not isinstance(groups, int):
+            return None
         dilation = several(given.get("dilation", 1), axes)
         fields = {
             "kernel_size": kernel,

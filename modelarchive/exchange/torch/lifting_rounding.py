@@ -55,8 +55,8 @@ def _divide(context: Context, x: Any, other: Any, *, rounding_mode: Any = None) 
         return _floor_divide(context, x, other)
     if rounding_mode == "trunc" and context.dtype.kind in "iu":
         one, two = _numbers(context, x, other)
-        # Towards zero: what is left has the sign of the first.
-        return ops.floor_divide(ops.subtract(one, _rest(one, two)), two)
+        quotient = ops.floor_divide(one, two)
+        return ops.where(_is_too_low(one, two), ops.add(quotient, 1), quotient)
     quotient = ops.divide(*_numbers(context, x, other))
     return quotient if rounding_mode is None else truncated(quotient)
 
@@ -72,10 +72,17 @@ def _rest(x: Any, other: Any) -> Any:
     return ops.where(ops.less(x, 0), ops.negative(found), found)
 
 
+def _is_too_low(x: Any, other: Any) -> Any:
+    """Whether integers divided and rounded down are one less than rounded towards zero."""
+    is_turned = np.not_equal(ops.less(x, 0), ops.less(other, 0))
+    return np.logical_and(is_turned, np.not_equal(ops.remainder(x, other), 0))
+
+
 def _fmod(context: Context, x: Any, other: Any) -> Any:
     one, two = _numbers(context, x, other)
-    if context.dtype.kind == "u":
-        return ops.remainder(one, two)
+    if context.dtype.kind in "iu":
+        rest = ops.remainder(one, two)
+        return ops.where(_is_too_low(one, two), ops.subtract(rest, two), rest)
     return _rest(one if is_array(one) else np.asarray(one, context.dtype), two)
 
 
@@ -99,12 +106,13 @@ def _angle(y: Any, x: Any) -> Any:
     share = ops.divide(*_infinities_as_ones(y, x))
     found = ops.atan(ops.where(np.logical_and(ops.equal(x, 0), ops.equal(y, 0)), np.zeros((), x.dtype), share))
     turn = np.asarray(math.pi, x.dtype)
-    away = ops.where(_is_below(y), ops.negative(turn), turn)
-    # To the left; a 0 is that where its sign says so, and no other place is asked for.
-    is_left = np.logical_or(
-        ops.less(x, 0), np.logical_and(np.logical_and(ops.equal(x, 0), ops.equal(y, 0)), _is_below(x))
-    )
-    return ops.where(is_left, ops.add(found, away), found)
+    is_below, is_upright = _is_below(y), ops.equal(x, 0)
+    # To the left, of both 0 where the sign of the first says so.
+    is_left = np.logical_or(ops.less(x, 0), np.logical_and(np.logical_and(is_upright, ops.equal(y, 0)), _is_below(x)))
+    found = ops.where(is_left, ops.add(found, ops.where(is_below, ops.negative(turn), turn)), found)
+    is_upright = np.logical_and(is_upright, np.logical_not(ops.equal(y, 0)))
+    straight = ops.where(ops.less(y, 0), np.asarray(-math.pi / 2, x.dtype), np.asarray(math.pi / 2, x.dtype))
+    return ops.where(np.logical_and(is_upright, ops.equal(y, y)), straight, found)
 
 
 def _is_below(x: Any) -> Any:
@@ -149,5 +157,6 @@ ROUNDING: Final[dict[str, Callable[..., Any]]] = {
     "bitwise_not": _not,
     **dict.fromkeys(("bitwise_left_shift", "__lshift__"), _bits(ops.left_shift)),
     **dict.fromkeys(("bitwise_right_shift", "__rshift__"), _bits(ops.right_shift)),
+    "signbit": lambda context, x: _is_below(x),
     "atan": _unary(ops.atan), "atan2": _atan2, "asin": _unary(_asin), "acos": _unary(_acos),
 }  # fmt: skip

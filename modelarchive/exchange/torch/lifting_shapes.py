@@ -214,6 +214,8 @@ def _split(context: Context, x: Any, *, split_size: Any = None, split_sizes: Any
         if isinstance(total, Dim):
             if len(context.value) == 1:
                 return (x,)
+            if isinstance(sizes, Dim) and same(sizes * len(context.value), total):
+                return ops.split(x, sizes=len(context.value), axis=dim)
             raise CannotError("an axis that is not fixed, split into parts of a size")
         sizes = [min(sizes, total - start) for start in range(0, total, sizes)]
     free = [at for at, size in enumerate(sizes) if isinstance(size, Dim)]

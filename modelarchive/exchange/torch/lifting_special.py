@@ -193,13 +193,19 @@ def _as_strided(
 
 def _heaviside(context: Context, x: Any, values: Any) -> Any:
     x, values = context.operands(x, values)
-    found = ops.where(ops.equal(x, 0), values, cast(ops.greater(x, 0), context.dtype))
-    return found if x.dtype.kind in "biu" else ops.where(ops.equal(x, x), found, x)
+    return ops.where(ops.equal(x, 0), values, cast(ops.greater(x, 0), context.dtype))
 
 
 def _random(context: Context, *ignored: Any, **more: Any) -> Any:
     raise CannotError(
         f"{context.name} gives random numbers, and an architecture has none: draw them outside and pass them in"
+    )
+
+
+def _of_values(context: Context, *ignored: Any, **more: Any) -> Any:
+    raise CannotError(
+        f"{context.name} gives an array whose size depends on values, and an architecture says all sizes: compute with "
+        f"masks (torch.where, sums of truths), or leave it to what calls the network"
     )
 
 
@@ -215,5 +221,9 @@ SPECIAL: Final[dict[str, Callable[..., Any]]] = {
         ("rand", "randn", "randint", "rand_like", "randn_like", "randint_like", "bernoulli", "normal", "uniform",
          "multinomial", "randperm", "native_dropout"),
         _random,
+    ),
+    **dict.fromkeys(
+        ("nonzero", "_unique", "_unique2", "unique_dim", "unique_consecutive", "masked_select", "bincount", "nms"),
+        _of_values,
     ),
 }  # fmt: skip

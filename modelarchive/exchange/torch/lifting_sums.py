@@ -38,7 +38,7 @@ def _extreme(name: str) -> Callable[..., Any]:
             return pair(*context.operands(x, other))
         if dim is None:
             return whole(x)
-        places = ops.argmax(x if name == "max" else ops.negative(x), axis=dim, keepdims=keepdim)
+        places = ops.argmax(x if name == "max" else _turned(x), axis=dim, keepdims=keepdim)
         return whole(x, axis=dim, keepdims=keepdim), places
 
     return row
@@ -47,9 +47,16 @@ def _extreme(name: str) -> Callable[..., Any]:
 def _place(name: str) -> Callable[..., Any]:
     def row(context: Context, x: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
         x = cast(x, "int64") if x.dtype.kind == "b" else x
-        return ops.argmax(x if name == "max" else ops.negative(x), axis=dim, keepdims=keepdim)
+        return ops.argmax(x if name == "max" else _turned(x), axis=dim, keepdims=keepdim)
 
     return row
+
+
+def _turned(x: Any) -> Any:
+    """The largest as the smallest; of integers without a number that has no negative."""
+    if x.dtype.kind not in "biu":
+        return ops.negative(x)
+    return ops.subtract(-1, cast(x, "int64"))
 
 
 def _truths(name: str) -> Callable[..., Any]:

@@ -30,6 +30,8 @@ from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.sizes import Sizes
 from modelarchive.nn.dim import Dim
 
+#: Operators that give an array a size that it did not have.
+_STRETCHING: Final = frozenset({"expand", "repeat", "tile", "broadcast_to"})
 #: Calls of operators in a module of somebody's own up to which it is taken for the layer that it calls.
 _FEW: Final = 4
 
@@ -248,9 +250,15 @@ class Plan:
 
     def _lacks_sizes(self, frame: Frame) -> bool:
         given = {self.sizes(size) for each in frame.externals for size in _sizes_of(each)}
-        made = [node for node in frame.nodes() if not any(is_array(each) for each in self.inputs_of(node))]
-        wanted = {self.sizes(size) for node in made for size in _sizes_of(node)}
-        return any(isinstance(size, Dim) for size in wanted - given)
+        for node in frame.nodes():
+            arrays = [each for each in self.inputs_of(node) if is_array(each)]
+            if arrays and word(node) not in _STRETCHING:
+                continue
+            own = {self.sizes(size) for each in arrays for size in _sizes_of(each)}
+            wanted = {self.sizes(size) for size in _sizes_of(node)}
+            if any(isinstance(size, Dim) for size in wanted - own - given):
+                return True
+        return False
 
     def _separate(self) -> None:
         """Calls of one module that do different things become one block's and, for the others, steps around."""

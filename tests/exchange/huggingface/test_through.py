@@ -48,7 +48,7 @@ def test_texts_of_any_number_and_length(transformers, tmp_path):
     assert all(each["shape"] == [None, None] for each in declared)
     rng = np.random.default_rng(0)
     for batch, length in ((1, 5), (3, 9)):
-        ids, others = rng.integers(0, 30, (batch, length)), rng.integers(0, 30, (batch, 4))
+        ids, others = rng.integers(0, 30, (batch, length)), rng.integers(0, 30, (batch, length))
         mask = (np.arange(length) < length - 1).astype(np.int64) * np.ones((batch, 1), np.int64)
         with torch.no_grad():
             wanted = module(*map(torch.from_numpy, (ids, mask, others)))

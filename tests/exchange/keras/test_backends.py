@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
+from modelarchive import nn
 from modelarchive.errors import ConversionError, MissingDependencyError
 from modelarchive.exchange import keras as exchange
 from modelarchive.exchange.keras import writing
@@ -212,3 +213,61 @@ def test_a_lora_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         del file["model_weights/head"][name]
     with pytest.raises(ConversionError, match="head: its weight 'lora_kernel_a' is not in the file"):
         exchange.read(path)
+
+
+# ---------------------------------------------------------------------- JAX
+
+ON_JAX = """
+import sys
+import numpy as np
+import modelarchive as ma
+from modelarchive.exchange import keras as exchange
+model = ma.load_model(sys.argv[1], backend="keras")
+import keras
+with np.load(sys.argv[2]) as io:
+    found = np.asarray(model(io["x"], training=False))
+    np.testing.assert_allclose(found, io["y"], atol=1e-5)
+exchange.write(sys.argv[1], sys.argv[3])
+again = exchange.read(sys.argv[3]).build()
+with np.load(sys.argv[2]) as io:
+    np.testing.assert_allclose(again(io["x"]), io["y"], atol=1e-5)
+print(keras.backend.backend(), sorted(name for name in ("torch", "tensorflow", "jax") if name in sys.modules))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["image", "text"])
+def test_archives_are_built_in_keras_on_jax(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("jax")
+    if name == "image":
+        layers = [
+            nn.Conv2D(4, 3, padding=1, activation="relu"),
+            nn.BatchNorm(),
+            nn.MaxPool2D(2),
+            nn.Flatten(),
+            nn.Dense(3),
+        ]
+        x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype("float32")
+    else:
+        layers = [
+            nn.LSTM(4, layout="NTC", bidirectional=True),
+            nn.MultiHeadAttention(8, 2),
+            nn.LayerNorm(),
+            nn.Dense(3, flatten=False),
+        ]
+        x = np.random.default_rng(0).normal(size=(2, 5, 6)).astype("float32")
+    network = nn.Sequential(*layers)
+    network.initialize(seed=0)
+    y = network(x)
+    ma.save_model(tmp_path / "net.h5", network, inputs=x)
+    np.savez(tmp_path / "io.npz", x=x, y=y)
+    done = subprocess.run(
+        [sys.executable, "-c", ON_JAX, tmp_path / "net.h5", tmp_path / "io.npz", tmp_path / "net.keras"],
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split()[0] == "jax"

@@ -244,7 +244,7 @@ def test_everything_that_is_not_supported_is_reported_by_name(tmp_path: Path) ->
         (1, {"activation": {"module": "mine", "class_name": "F", "config": {}}}, "'F'"),
         (1, {"activation": {"value": ["4wEAAA==", None, None]}}, "is code"),  # so Keras stores a lambda
         (1, {"activation": {}}, "is code"),
-        (1, {"dtype": {"class_name": "QuantizedDTypePolicy", "config": {}}}, "QuantizedDTypePolicy"),
+        (1, {"dtype": {"class_name": "QuantizedDTypePolicy", "config": {}}}, "quantised as 'None'"),
         (1, {"groups": 7}, "conv2d"),
         (1, {"filters": 5}, "conv2d"),
         (2, {"renorm": True}, "renorm"),

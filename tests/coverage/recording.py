@@ -1,0 +1,97 @@
+"""What came of each network, kept beside this file, and the page of the documents that it makes."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tests.coverage.judging import VERDICTS, Verdict
+
+RECORD = Path(__file__).with_name("found.json")
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "coverage.md"
+#: Set -> what it is, and the packages whose versions count.
+SETS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "constructs": ("what people write in a forward, one construct a network", ()),
+    "semantics": ("what PyTorch means by a line: dtypes, views and writing in place, windows, hooks, modes", ()),
+    "torchvision": ("one network of each family of torchvision", ("torchvision",)),
+    "timm": ("the smallest network of each module of timm", ("timm",)),
+    "transformers": ("the base of each type of transformers, and one head of it", ("transformers",)),
+}
+_HEAD = """\
+# Coverage
+
+Written by `python -m tests.coverage --write`; do not edit.
+
+How many networks that people have come in whole from PyTorch: each is made with random weights, read with
+`modelarchive.save_model`'s reader, and its outputs in NumPy are compared with PyTorch's own. *Whole* is read with a
+free batch, *fixed* with the sizes of the example only, *refused* ends in an error that says what and where. A network
+whose outputs differ, or that is changed by being read, is *wrong*. The last column counts those of the first two whose
+`state_dict` is the module's own, strictly, both ways.
+
+"""
+
+
+def recorded() -> dict[str, Any]:
+    """Set -> when, with which versions, and what came of each network."""
+    found: dict[str, Any] = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else {}
+    return found
+
+
+def record(found: list[Verdict]) -> None:
+    """Keep what came of networks, beside what is known of others of the same sets."""
+    known = recorded()
+    for name in dict.fromkeys(each.set for each in found):
+        packages = ("torch", *SETS[name][1])
+        versions = {each: importlib.metadata.version(each).partition("+")[0] for each in packages}
+        networks = known.get(name, {}).get("networks", {})
+        for each in found:
+            if each.set == name:
+                networks[each.name] = {"verdict": each.verdict, "strict": each.strict, "why": _without_paths(each.why)}
+        known[name] = {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "versions": {**versions, "python": platform.python_version()},
+            "networks": networks,
+        }
+    known = {name: known[name] for name in SETS if name in known}
+    RECORD.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _without_paths(why: str) -> str:
+    """A reason without the places of files on this machine."""
+    return " ".join(word for word in why.split() if "/" not in word or word.count("/") < 2)
+
+
+def document(known: dict[str, Any]) -> str:
+    """The whole page."""
+    lines = [
+        "| set | networks | whole | fixed | refused | wrong | states load strictly | with |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, each in known.items():
+        mine = [every for every in each["networks"].values() if every["verdict"] != "failed"]
+        counts = Counter(every["verdict"] for every in mine)
+        strict = sum(every["strict"] for every in mine if every["verdict"] in VERDICTS[:2])
+        versions = ", ".join(f"{package} {version}" for package, version in each["versions"].items())
+        cells = [name, len(mine), *(counts[verdict] for verdict in VERDICTS[:4]), strict, f"{each['date']}: {versions}"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    lines += ["", *(f"- **{name}**: {SETS[name][0]}." for name in known), ""]
+    for name, each in known.items():
+        rest = {key: every for key, every in each["networks"].items() if every["verdict"] in VERDICTS[1:4]}
+        if not rest:
+            continue
+        lines += [f"## Not whole: {name}", "", "| network | what came | why |", "| --- | --- | --- |"]
+        for key, every in rest.items():
+            why = every["why"].replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")
+            lines.append(f"| {key.replace('_', chr(92) + '_')} | {every['verdict']} | {why} |")
+        lines.append("")
+    return _HEAD + "\n".join(lines)
+
+
+def write() -> None:
+    """Write the page from what is recorded."""
+    DOCUMENT.write_text(document(recorded()), "utf-8")

@@ -1,0 +1,104 @@
+"""Operators that become ops of the vocabulary: what ONNX Runtime gives, as read and as written once more."""
+
+import numpy as np
+import pytest
+
+import modelarchive as ma
+from modelarchive.exchange import onnx as exchange
+from tests.exchange.onnx.test_attention import there_and_back
+from tests.exchange.onnx.test_reading_live import make, onnx
+
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+IMAGE = RNG.standard_normal((2, 4, 9, 8)).astype(np.float32)
+ROWS = RNG.standard_normal((3, 5)).astype(np.float32)
+WHOLE = RNG.integers(-20, 20, (3, 5)).astype(np.int32)
+SMALL = RNG.uniform(-0.9, 0.9, (3, 5)).astype(np.float32)
+
+
+def node(op, *inputs, outputs=("y",), **attributes):
+    return onnx.helper.make_node(op, inputs, outputs, **attributes)
+
+
+def of(op, *inputs, opset=21, stored=(), outputs=("y",), **attributes):
+    """The inputs that are given when it runs, those that are stored, and the node."""
+    names = [f"x{place}" for place in range(len(inputs))]
+    kept = {f"x{place}": inputs[place] for place in stored}
+    given = {name: each for name, each in zip(names, inputs, strict=True) if name not in kept}
+    return opset, node(op, *names, outputs=outputs, **attributes), given, kept
+
+
+CASES = {
+    "convolution of computed weights": of("Conv", IMAGE, normal(6, 2, 3, 2), group=2, pads=[1, 0, 1, 1]),
+    "transposed, of computed weights": of(
+        "ConvTranspose", IMAGE, normal(4, 3, 3, 2), strides=[2, 1], group=2,
+        output_padding=[1, 0], pads=[1, 0, 0, 1]),
+    "transposed with gaps": of("ConvTranspose", IMAGE, normal(4, 3, 2, 2), dilations=[2, 3]),
+    "pooling with gaps": of("MaxPool", IMAGE, kernel_shape=[2, 3], dilations=[2, 2], pads=[1, 1, 1, 1], strides=[1, 2]),
+    "mean with gaps": of("AveragePool", IMAGE, kernel_shape=[2, 3], dilations=[2, 2], pads=[1, 1, 0, 1],
+                         count_include_pad=1, ceil_mode=1, strides=[2, 2]),
+    "mean with gaps, of what is inside": of(
+        "AveragePool", IMAGE, kernel_shape=[2, 2], dilations=[2, 3], pads=[1, 1, 1, 1]),
+    "norm of windows": of("LpPool", IMAGE, kernel_shape=[2, 3], p=2, strides=[2, 1], opset=18),
+    "third norm of all": of("GlobalLpPool", IMAGE, p=3),
+    "product of axes": of("ReduceProd", SMALL, np.array([1]), stored=[1], keepdims=0),
+    "product of all": of("ReduceProd", SMALL),
+    "transform": of("DFT", normal(2, 9, 1), opset=17, axis=1, onesided=1),
+    "transform of complex numbers": of("DFT", normal(2, 9, 2), opset=17, axis=1),
+    "largest": of("TopK", ROWS, np.array([3]), stored=[1], outputs=("y", "z"), axis=1),
+    "smallest of few": of("TopK", ROWS, np.array([2]), stored=[1], outputs=("y", "z"), axis=0, largest=0),
+    "written elements": of("ScatterElements", ROWS, np.array([[1, -1]]), np.array([[5, 6]], "f"), axis=1),
+    "added elements": of("ScatterElements", ROWS, np.array([[1, 1]]), np.array([[5, 6]], "f"), axis=1, reduction="add"),
+    "written rows": of("ScatterND", ROWS, np.array([[2], [0]]), normal(2, 5)),
+    "added places": of("ScatterND", ROWS, np.array([[2, 1], [2, -1]]), np.array([1, 2], "f"), reduction="add"),
+    "diagonal": of("Trilu", ROWS, np.array(1), upper=0),
+    "diagonal of the upper part": of("Trilu", ROWS, np.array(-1)),
+    "turned sequences": of("ReverseSequence", IMAGE[:, :, :, 0], np.array([3, 1]), time_axis=1, batch_axis=0),
+    "quotient of integers": of("Div", WHOLE, np.full((3, 5), -3, np.int32)),
+    "rest of integers": of("Mod", WHOLE, np.full((3, 5), 7, np.int32)),
+    "rest with the sign of the dividend": of("Mod", ROWS, np.full((3, 5), -0.7, "f"), fmod=1),
+    "bits": of("BitwiseXor", WHOLE, WHOLE[::-1].copy()),
+    "no bits": of("BitwiseNot", WHOLE),
+    "bits moved up": of("BitShift", WHOLE.astype(np.uint8), np.full((3, 5), 3, np.uint8), direction="LEFT"),
+    "bits moved down": of("BitShift", WHOLE.astype(np.uint32), np.full((3, 5), 3, np.uint32), direction="RIGHT"),
+    **{f"{op} of numbers": of(op, SMALL) for op in ("Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Atanh")},
+    "area cosine": of("Acosh", np.abs(ROWS) + 1),
+    **{f"{op} of halves": of(op, np.round(ROWS * 4) / 2) for op in ("Floor", "Ceil", "Round")},
+    "cross entropy": of("SoftmaxCrossEntropyLoss", ROWS, np.array([1, 4, 0]), outputs=("y", "z"), opset=13,
+                        ignore_index=4),
+    "likelihood": of(
+        "NegativeLogLikelihoodLoss", ROWS, np.array([1, 4, 0]), np.abs(ROWS[0]), opset=13, reduction="sum"),
+    "computed scales of channels": of("BatchNormalization", IMAGE, *np.abs(normal(4, 4))),
+    "computed scales of instances": of("InstanceNormalization", IMAGE, *normal(2, 4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_onnx_runtime_s(case, tmp_path):
+    opset, one, given, kept = CASES[case]
+    declared = {name: (each.shape, each.dtype.char) for name, each in given.items()}
+    first = next(iter(given.values())).dtype.char
+    kinds = {"z": "q" if one.op_type == "TopK" else first}
+    outputs = {name: (None, kinds.get(name, first)) for name in one.output}
+    there_and_back(make(tmp_path, [one], declared, outputs, kept, opset=opset), *given.values())
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (node("TopK", "x", "k"), "is computed"),
+        (node("ReduceProd", "x", axes=[0]), "not fixed"),
+        (node("DFT", "x", inverse=1, axis=1), "inverse DFT"),
+        (node("Mod", "x", "x"), "without fmod"),
+        (node("BitShift", "x", "x", direction="LEFT"), "BitShift of float32"),
+    ],
+)
+def test_what_is_not_known_is_refused_by_name(one, words, tmp_path):
+    inputs = {"x": (["n", 4, 2], "f")} | ({"k": ([1], "q")} if "k" in one.input else {})
+    with pytest.raises(ma.ConversionError, match=words):
+        exchange.read(make(tmp_path, [one], inputs, {"y": (None, "f")}, opset=17))
