@@ -206,9 +206,6 @@ MEANINGS: Final[dict[Any, Callable[..., Any]]] = {
     np.logical_or: _logical(ops.maximum),
     np.logical_xor: _logical(lambda x, y: _not(ops.equal(x, y))),
     np.logical_not: _not,
-    np.bitwise_and: _logical(ops.minimum),
-    np.bitwise_or: _logical(ops.maximum),
-    np.bitwise_xor: _logical(lambda x, y: _not(ops.equal(x, y))),
     np.invert: _not,
 }
 

@@ -249,8 +249,8 @@ def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue
     height = rows if groups > 1 else min(runs.sizes[0], max(1, block // (wide * rows)) * rows)
     laid = runs.slab(height)
     together = min(groups, max(1, block // max(taps * rows * row, 2 * in_channels * laid.area) // team_size()))
-    # BLAS multiplies vectors piece by piece.
-    pieces = -(-rows * row // SINGLE) if channels == 1 else 1
+    # BLAS multiplies vectors piece by piece; pieces of several input channels would lie apart.
+    pieces = -(-rows * row // SINGLE) if channels == in_channels == 1 else 1
     kept: Any = tuple(slice(size) for size in runs.sizes[1:])
 
     def begin() -> Callable[[tuple[int, int]], None]:

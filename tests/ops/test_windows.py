@@ -87,6 +87,21 @@ def test_blocks_of_columns_do_not_change_the_result(block, monkeypatch):
     np.testing.assert_allclose(found, by_definition(x, weight, groups=2, **geometry), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("inputs", [1, 2, 3])
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("spatial", [(2500,), (44, 45), (14, 14, 14)])
+def test_more_positions_than_one_product_of_vectors_takes(inputs, outputs, spatial):
+    rank = len(spatial)
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((1, inputs, *spatial)), rng.standard_normal((outputs, inputs, *[3] * rank))
+    geometry = {"strides": (1,) * rank, "padding": ((0, 0),) * rank, "dilation": (1,) * rank}
+    found = convolve(x, weight, None, groups=1, channels_last=False, **geometry)
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3,) * rank, tuple(range(2, 2 + rank)))
+    letters = "xyz"[:rank], "ijk"[:rank]
+    expected = np.einsum(f"bc{letters[0]}{letters[1]},oc{letters[1]}->bo{letters[0]}", windows, weight)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
 def pooled(x, reduce, kernel, strides, padding, sizes):
     """Pooling, one window at a time: `reduce` gets the elements inside and the size with padding."""
     result = np.empty((*x.shape[:2], *sizes))

@@ -23,6 +23,7 @@ from torch.utils import _pytree as pytree
 from modelarchive.exchange.torch.comparing import slow_attention
 from modelarchive.exchange.torch.decomposing import functional
 from modelarchive.exchange.torch.proxy import CannotError
+from modelarchive.exchange.torch.recurrences import whole_recurrences
 
 #: Where the network stands in the module that is exported.
 _NETWORK: Final = "network"
@@ -248,7 +249,12 @@ def _quiet() -> Iterator[None]:
         for each in logs:
             each.setLevel(logging.CRITICAL)
         # What PyTorch cannot export it prints, call by call.
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), slow_attention():
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stderr(io.StringIO()),
+            slow_attention(),
+            whole_recurrences(),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

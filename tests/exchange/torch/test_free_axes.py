@@ -90,3 +90,22 @@ def test_two_names_for_one_size_are_refused():
     with pytest.raises(ma.ConversionError):
         read_module(module, {"shape": ["batch", "rows", "columns"]})
     assert shapes(read_module(module, {"shape": ["batch", "rows", "rows"]})) == [["batch", "rows", "rows"]]
+
+
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+@pytest.mark.parametrize("both", [False, True])
+def test_recurrences_of_any_length(kind, both):
+    module = Of(lambda layer, x: layer(x)[0], kind(8, 4, 2, batch_first=True, bidirectional=both)).eval()
+    bundle = read_module(module, {"shape": ["batch", "time", 8]})
+    assert shapes(bundle) == [["batch", "time", 8]]
+    same(module, bundle, torch.randn(3, 11, 8))
+    with torch.no_grad():  # PyTorch's own is as it was
+        assert module(torch.randn(3, 2, 8)).shape == (3, 2, 8 if both else 4)
+
+
+def test_a_recurrence_with_its_states_time_first():
+    module = Of(lambda layer, x, h, c: layer(x, (h, c))[0], torch.nn.LSTM(8, 4, 2)).eval()
+    declared = [{"shape": ["time", "batch", 8]}, {"shape": [2, "batch", 4]}, {"shape": [2, "batch", 4]}]
+    bundle = read_module(module, tuple(declared))
+    assert shapes(bundle) == [each["shape"] for each in declared]
+    same(module, bundle, torch.randn(5, 3, 8), torch.randn(2, 3, 4), torch.randn(2, 3, 4))

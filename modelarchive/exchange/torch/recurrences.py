@@ -1,0 +1,42 @@
+"""Recurrences while a module is exported: one call each, of sequences of any length."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+
+@contextlib.contextmanager
+def whole_recurrences() -> Iterator[None]:
+    """Recurrences give the shapes of their results, where PyTorch would go through all steps, and fix their number."""
+    several = [getattr(torch.ops.aten, name).input for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")]
+    kept = [dict(each.py_kernels) for each in several]
+    try:
+        for each in several:
+            each.py_kernels.update(dict.fromkeys(each.py_kernels, _results))
+            each._dispatch_cache.clear()
+        yield
+    finally:
+        for each, before in zip(several, kept, strict=True):
+            each.py_kernels.update(before)
+            each._dispatch_cache.clear()
+
+
+def _results(
+    x: torch.Tensor,
+    states: torch.Tensor | Sequence[torch.Tensor],
+    parameters: Any,
+    has_biases: Any,
+    layers: Any,
+    dropout: Any,
+    trains: Any,
+    is_bidirectional: Any,
+    batch_first: Any,
+) -> tuple[torch.Tensor, ...]:
+    """The outputs of all steps, and the last states, without values."""
+    several = [states] if isinstance(states, torch.Tensor) else list(states)
+    features = several[0].shape[2] * (2 if is_bidirectional else 1)
+    return x.new_empty((*x.shape[:2], features)), *(torch.empty_like(each) for each in several)
