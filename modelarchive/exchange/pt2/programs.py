@@ -20,9 +20,9 @@ from modelarchive.exchange.pt2.files import Package, Stored
 from modelarchive.exchange.pt2.inputs import Inputs
 from modelarchive.exchange.pt2.literals import LITERALS, number
 from modelarchive.exchange.pt2.records import Record
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.exported import Flat, bundle_of_flat, mark_constants
 from modelarchive.exchange.torch.operators import operator_named
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.stored.tensors import Tensor
 from modelarchive.exchange.torch.tensors import tensor_of
 
@@ -45,7 +45,7 @@ def bundle_of(package: Package) -> Bundle:
     try:
         with torch.no_grad():
             bundle = bundle_of_flat(flat)
-    except CannotError as error:
+    except Refusal as error:
         raise ConversionError([("(model)", str(error))], hint=_HINT) from error
     except ConversionError as error:
         error.hint = error.hint or _HINT

@@ -20,9 +20,9 @@ import torch.fx
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.comparing import slow_attention
 from modelarchive.exchange.torch.decomposing import functional
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.recurrences import whole_recurrences
 
 #: Where the network stands in the module that is exported.
@@ -92,7 +92,7 @@ def captured(network: torch.nn.Module, example: Sequence[torch.Tensor], free: Se
         free: The axes of each input that may have any size.
 
     Raises:
-        CannotError: PyTorch cannot export it, with its reason.
+        Refusal: PyTorch cannot export it, with its reason.
     """
     whole = _Whole(network)
     try:
@@ -101,10 +101,10 @@ def captured(network: torch.nn.Module, example: Sequence[torch.Tensor], free: Se
             exported = torch.export.export(whole, tuple(example), dynamic_shapes=(axes,), strict=False)
             exported = functional(exported)
             return _program(exported, whole.returned.structure, _NETWORK)
-    except CannotError:
+    except Refusal:
         raise
     except Exception as error:  # anything may be raised by somebody's forward, and by PyTorch
-        raise CannotError(_reason(error)) from error
+        raise Refusal(_reason(error)) from error
 
 
 def exported_module(
@@ -113,14 +113,14 @@ def exported_module(
     """Export a module that takes and returns tensors in a row, as :func:`captured` does.
 
     Raises:
-        CannotError: PyTorch cannot export it, with its reason.
+        Refusal: PyTorch cannot export it, with its reason.
     """
     axes = tuple(dict.fromkeys(each, torch.export.Dim.AUTO) for each in free)
     try:
         with _quiet():
             return torch.export.export(module, tuple(example), dynamic_shapes=axes, strict=False)
     except Exception as error:  # whatever PyTorch raises
-        raise CannotError(_reason(error)) from error
+        raise Refusal(_reason(error)) from error
 
 
 def program_of(
@@ -136,15 +136,15 @@ def program_of(
         names: Name of a parameter or buffer -> another, by which it is known.
 
     Raises:
-        CannotError: It cannot be brought into the form that is read.
+        Refusal: It cannot be brought into the form that is read.
     """
     try:
         with _quiet():
             exported = functional(exported)
-    except CannotError:
+    except Refusal:
         raise
     except Exception as error:  # whatever PyTorch raises
-        raise CannotError(_reason(error)) from error
+        raise Refusal(_reason(error)) from error
     spec = exported.call_spec.out_spec
     program = _copied(_program(exported, None, ""))
     program.targets = {node: (names or {}).get(target, target) for node, target in program.targets.items()}
@@ -297,7 +297,7 @@ def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) 
             if isinstance(node.meta.get("val"), torch.Tensor):
                 inputs.append(node)
             elif node.users:
-                raise CannotError(f"its input {node.name!r} is a number; export it with tensors only")
+                raise Refusal(f"its input {node.name!r} is a number; export it with tensors only")
         elif spec.kind is InputKind.PARAMETER or (spec.kind is InputKind.BUFFER and spec.persistent):
             targets[node] = target
         elif spec.kind in (InputKind.BUFFER, InputKind.CONSTANT_TENSOR):

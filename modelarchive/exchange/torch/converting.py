@@ -17,6 +17,7 @@ from modelarchive.architecture import Checked, describing
 from modelarchive.archive.saving import initialized
 from modelarchive.errors import ConversionError, ModelArchiveError, SpecError
 from modelarchive.exchange.bundle import Bundle, Note
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.capturing import Program, captured, program_of
 from modelarchive.exchange.torch.comparing import compared, outputs_of
 from modelarchive.exchange.torch.given import Example, Given, examples, given, made_up, random
@@ -25,7 +26,6 @@ from modelarchive.exchange.torch.keeping import kept
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan
 from modelarchive.exchange.torch.programs import skeleton
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.sizes import Axes
 from modelarchive.exchange.torch.tensors import NAMES
 from modelarchive.exchange.torch.wrapping import named_tensors
@@ -46,7 +46,7 @@ def bundle_of(network: torch.nn.Module, inputs: Any, arrays: Mapping[int, np.nda
 
     Raises:
         ConversionError: Something is not supported; lists all that was found.
-        CannotError: PyTorch cannot export it.
+        Refusal: PyTorch cannot export it.
     """
     found = _exported(network, given(inputs))
     with _understood():
@@ -68,7 +68,7 @@ def bundle_of_program(
 
     Raises:
         ConversionError: Something is not supported; lists all that was found.
-        CannotError: PyTorch cannot take it apart.
+        Refusal: PyTorch cannot take it apart.
     """
     program = program_of(exported, fill, names)
     state = {(names or {}).get(name, name): tensor for name, tensor in exported.state_dict.items()}
@@ -102,13 +102,13 @@ class _Exported:
 
 @contextlib.contextmanager
 def _understood() -> Iterator[None]:
-    """A program that is not as those are that are known gives a CannotError, whatever it is read by stumbles over."""
+    """A program that is not as those are that are known gives a Refusal, whatever it is read by stumbles over."""
     try:
         yield
     except ModelArchiveError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise CannotError(f"its program is not understood: {type(error).__name__}: {error}") from error
+        raise Refusal(f"its program is not understood: {type(error).__name__}: {error}") from error
 
 
 def _exported(network: torch.nn.Module, known: Given) -> _Exported:
@@ -118,7 +118,7 @@ def _exported(network: torch.nn.Module, known: Given) -> _Exported:
     for example in examples(known.example):
         try:
             return _of_example(network, known.declared, example, is_made_up=example.is_made_up)
-        except CannotError:
+        except Refusal:
             continue
     # As it is: an error is PyTorch's own then.
     declared = [
@@ -134,7 +134,7 @@ def _of_example(
     """The program, and what it says of the axes of an example.
 
     Raises:
-        CannotError: PyTorch cannot export it, or it fixes an axis that was made up.
+        Refusal: PyTorch cannot export it, or it fixes an axis that was made up.
     """
     program = _captured(network, example)
     sizes = [node.meta["val"].shape for node in program.inputs]
@@ -149,7 +149,7 @@ def _of_example(
         axes.sizes(SCALES[0], {})  # which refuses what cannot be said
         return _Exported(program, axes)
     if is_made_up and any(at not in {(number, 0) for number, _ in example.batch} for at in axes.fixed):
-        raise CannotError("the module decides by a size that was made up")
+        raise Refusal("the module decides by a size that was made up")
     for (number, axis), size in axes.fixed.items():
         found[number]["shape"][axis] = size
     # A state that has the batch second is no surprise.
@@ -180,7 +180,7 @@ def _fixed(numbers: Sequence[int], declared: Sequence[Mapping[str, Any]]) -> Not
 def _of_declared(network: torch.nn.Module, declared: list[dict[str, Any]]) -> _Exported:
     """The program of a module whose inputs are declared, at the first sizes that it runs at and leaves free."""
     found: list[_Exported] = []
-    errors: list[CannotError] = []
+    errors: list[Refusal] = []
 
     def attempt(trial: Trial) -> list[str]:
         try:
@@ -188,10 +188,10 @@ def _of_declared(network: torch.nn.Module, declared: list[dict[str, Any]]) -> _E
             axes = Axes(program.inputs, declared)
             for (number, axis), size in axes.fixed.items():
                 name = declared[number].get("name", f"input {number}")
-                raise CannotError(
+                raise Refusal(
                     f"axis {axis} of {name} cannot be of any size: the module decides by it; declare it as {size}, say"
                 )
-        except CannotError as error:
+        except Refusal as error:
             errors.append(error)
             return [str(error)]
         found.append(_Exported(program, axes))
@@ -203,7 +203,7 @@ def _of_declared(network: torch.nn.Module, declared: list[dict[str, Any]]) -> _E
         fitting(declared, attempt, [*others[:1], own, *others[1:]])
     except NoFit as none:
         hint = f"; {advice(named)}" if none.by_size and (named := _called(declared)) else ""
-        raise CannotError(f"{errors[0]}{hint}") from errors[0]
+        raise Refusal(f"{errors[0]}{hint}") from errors[0]
     return found[-1]
 
 
@@ -232,11 +232,11 @@ def _bundle(
         plan.problems = []
         try:
             return _bundle_at(network, found.program, plan, arrays, notes)
-        except (ConversionError, CannotError) as error:
+        except (ConversionError, Refusal) as error:
             if not sizes.trial.sizes or (first is not None and str(error) == str(first)):
                 raise first or error from None
             first = first or error
-    raise first or CannotError("no size that was tried is one that the module takes")
+    raise first or Refusal("no size that was tried is one that the module takes")
 
 
 def _bundle_at(
@@ -262,7 +262,7 @@ def _described(block: Any, plan: Plan) -> Checked:
     trial = plan.sizes.trial
     try:
         return describing.described(block, trial.named(), trial.values)
-    except (CannotError, ModelArchiveError) as error:
+    except (Refusal, ModelArchiveError) as error:
         problems = plan.problems
         if not problems and isinstance(error, SpecError):
             problems = [("(model)", message) for _, _, message in error.problems]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import scope
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 
 
@@ -25,20 +25,20 @@ def counted_from(expression: Any, size_of: Callable[[Any], Any]) -> Any:
         size_of: The size that a symbol stands for.
 
     Raises:
-        CannotError: It is another one, or no array has the size of a symbol.
+        Refusal: It is another one, or no array has the size of a symbol.
     """
     if expression.is_Integer:
         return int(expression)
     if expression.is_Symbol:
         size = size_of(expression)
         if isinstance(size, Dim) and not has_array(size):
-            raise CannotError("a size that no array has")
+            raise Refusal("a size that no array has")
         return scope().size(size, []) if isinstance(size, Dim) else size
     parts = [counted_from(each, size_of) for each in expression.args]
     if expression.is_Pow and isinstance(parts[1], int) and parts[1] > 0:
         parts = [parts[0]] * parts[1]
     elif not expression.is_Add and not expression.is_Mul:
-        raise CannotError(f"a number that is computed of sizes that are not fixed: {expression}")
+        raise Refusal(f"a number that is computed of sizes that are not fixed: {expression}")
     combine = ops.add if expression.is_Add else ops.multiply
     found = parts[0]
     for each in parts[1:]:

@@ -13,12 +13,12 @@ import torch.fx
 from torch.utils import _pytree as pytree
 
 from modelarchive.exchange.bundle import Bundle, Note
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch import converting
 from modelarchive.exchange.torch.capturing import exported_module
 from modelarchive.exchange.torch.given import given as given_inputs
 from modelarchive.exchange.torch.inputs import refuse_example, remember
 from modelarchive.exchange.torch.lifting import CHECKS, word
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.tensors import NAMES
 
 #: Stands for an input that is given.
@@ -187,7 +187,7 @@ def flattened(model: torch.fx.GraphModule) -> Flat:
     """The module of a program, without what it checks of its inputs, and what they were fixed to.
 
     Raises:
-        CannotError: An input is a number that is not fixed.
+        Refusal: An input is a number that is not fixed.
     """
     graph = torch.fx.Graph()
     made: dict[torch.fx.Node, Any] = {}
@@ -201,7 +201,7 @@ def flattened(model: torch.fx.GraphModule) -> Flat:
         value = node.meta.get("val")
         if node.op == "placeholder" and not isinstance(value, torch.Tensor):
             if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
-                raise CannotError(f"its input {node.name!r} is a number; export it with tensors only")
+                raise Refusal(f"its input {node.name!r} is a number; export it with tensors only")
             notes.append(Note(node.name, f"is fixed to {value!r}, as it was when the program was exported"))
             made[node] = value
             row.append(value)

@@ -9,10 +9,10 @@ from typing import Any, Final
 import torch
 
 from modelarchive.exchange.budget import spend
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.capturing import Program
 from modelarchive.exchange.torch.frames import is_array
 from modelarchive.exchange.torch.lifting import word
-from modelarchive.exchange.torch.proxy import CannotError
 
 #: Operators that give what they are given.
 TRANSPARENT: Final = frozenset(
@@ -35,7 +35,7 @@ def folded(program: Program, nodes: list[torch.fx.Node]) -> dict[torch.fx.Node, 
         nodes: The calls that are needed, in order.
 
     Raises:
-        CannotError: A constant is random.
+        Refusal: A constant is random.
     """
     values: dict[torch.fx.Node, Any] = dict(program.constants)
     for node in nodes:
@@ -44,7 +44,7 @@ def folded(program: Program, nodes: list[torch.fx.Node]) -> dict[torch.fx.Node, 
         if not isinstance(node.target, torch._ops.OpOverload) and node.target is not operator.getitem:
             continue
         if isinstance(node.target, torch._ops.OpOverload) and _is_random(node):
-            raise CannotError(f"{word(node)} gives random numbers, and an architecture has none")
+            raise Refusal(f"{word(node)} gives random numbers, and an architecture has none")
         _spend(node)
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda each: _valued(each, values))
         if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:

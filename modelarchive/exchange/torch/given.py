@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from modelarchive.architecture.declaring import declaration
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.inputs import declared as declared_of
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.tensors import NAMES, TORCH, tensor_of
 from modelarchive.nn.axes import Axis, free_axes
 from modelarchive.nn.trials import Trial, last_resort
@@ -82,7 +82,7 @@ def given(inputs: Any) -> Given:
             continue
         tensor = each if isinstance(each, torch.Tensor) else tensor_of(np.asarray(each))
         if tensor.dtype not in NAMES:
-            raise CannotError(f"an input of dtype {tensor.dtype}")
+            raise Refusal(f"an input of dtype {tensor.dtype}")
         declared.append(declared_of(tensor))
         example.append(tensor)
     return Given(declared, example if len(example) == len(declared) else None)
@@ -120,7 +120,7 @@ def made_up(trial: Trial) -> Example:
     for each, value in zip(trial.inputs, trial.values, strict=True):
         shape = () if value is None else value.shapes[0]
         if math.prod(shape) > _MOST:
-            raise CannotError(f"an example of shape {shape} is too large to be tried")
+            raise Refusal(f"an example of shape {shape} is too large to be tried")
         tensors.append(torch.empty(shape, dtype=TORCH[each["dtype"]]))
     return Example(tensors, frozenset(free_axes(trial.inputs)))
 

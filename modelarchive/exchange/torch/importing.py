@@ -14,6 +14,7 @@ from torch.fx import Node
 from modelarchive import names as naming
 from modelarchive import nn
 from modelarchive.errors import ModelArchiveError, SpecError
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.adopting import Adopted
 from modelarchive.exchange.torch.capturing import Place
 from modelarchive.exchange.torch.counting import counted_from, has_array
@@ -25,7 +26,6 @@ from modelarchive.exchange.torch.lifting_context import is_array as is_value
 from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan, own_tensors
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.tensors import array_of, numpy_dtype
 from modelarchive.nn.dim import Dim
 from modelarchive.nn.signature import free_name
@@ -234,7 +234,7 @@ class Importer:
             return found
         if not is_array(node):
             return self._plan.sizes(node.meta["val"])
-        raise CannotError(f"{node.name} is used before it is computed")
+        raise Refusal(f"{node.name} is used before it is computed")
 
     def _given(self, value: Any) -> Any:
         if isinstance(value, Node):
@@ -252,10 +252,10 @@ class Importer:
         if not isinstance(node.target, torch._ops.OpOverload):
             what = f"a region of the program that runs by {getattr(node.target, '__name__', node.target)!r}"
             self._plan.tell(frame.path, what)
-            raise CannotError(what)
+            raise Refusal(what)
         try:
             return self._checked(node, self._computed(node))
-        except CannotError as error:
+        except Refusal as error:
             self._plan.tell(frame.path, str(error))
             raise
         except SpecError as error:
@@ -266,7 +266,7 @@ class Importer:
             raise
         except (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError) as error:
             self._plan.tell(frame.path, f"{word(node)}: {type(error).__name__}: {error}")
-            raise CannotError(str(error)) from error
+            raise Refusal(str(error)) from error
 
     def _computed(self, node: Node) -> Any:
         context = Context(node, self._plan.sizes)
@@ -329,7 +329,7 @@ def _declared(module: torch.nn.Module) -> nn.Layer | None:
         if make is not None and getattr(each, "forward", None) is forward:
             try:
                 return make(module)
-            except CannotError:
+            except Refusal:
                 return None
     return None
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from modelarchive import nn
-from modelarchive.exchange.torch.proxy import CannotError
+from modelarchive.exchange.refusal import Refusal
 
 Make = Callable[[Any], nn.Layer | None]
 
@@ -21,14 +21,14 @@ def _linear(module: Any) -> nn.Layer:
 
 def _embedding(module: Any) -> nn.Layer:
     if module.max_norm is not None:
-        raise CannotError("max_norm changes the table while it is read")
+        raise Refusal("max_norm changes the table while it is read")
     return nn.Embedding(module.num_embeddings, module.embedding_dim, padding_idx=module.padding_idx)
 
 
 def _convolution(rank: int) -> Make:
     def make(module: Any) -> nn.Layer:
         if module.padding_mode != "zeros":
-            raise CannotError(f"padding_mode {module.padding_mode!r}; put a padding layer before the convolution")
+            raise Refusal(f"padding_mode {module.padding_mode!r}; put a padding layer before the convolution")
         padding = module.padding
         if padding == "valid":
             padding = (0,) * rank
@@ -73,7 +73,7 @@ def _transposed(rank: int) -> Make:
 def _max_pool(rank: int) -> Make:
     def make(module: Any) -> nn.Layer:
         if module.return_indices or any(each != 1 for each in several(module.dilation, rank)):
-            raise CannotError("max pooling with dilation or indices")
+            raise Refusal("max pooling with dilation or indices")
         return _pooling(f"MaxPool{rank}D", module, rank)
 
     return make
@@ -82,7 +82,7 @@ def _max_pool(rank: int) -> Make:
 def _avg_pool(rank: int) -> Make:
     def make(module: Any) -> nn.Layer:
         if getattr(module, "divisor_override", None) is not None:
-            raise CannotError("average pooling with a divisor of its own")
+            raise Refusal("average pooling with a divisor of its own")
         return _pooling(f"AvgPool{rank}D", module, rank, count_include_pad=module.count_include_pad)
 
     return make
@@ -108,21 +108,21 @@ def adaptive(how: str, rank: int, output_size: Any) -> tuple[str, dict[str, Any]
     """The kind and fields of adaptive pooling.
 
     Raises:
-        CannotError: The vocabulary has none for this size.
+        Refusal: The vocabulary has none for this size.
     """
     sizes = several(output_size, rank)
     layout = "NC" + "DHW"[3 - rank :]
     if all(size == 1 for size in sizes):
         return f"Global{how}Pool{rank}D", {"layout": layout}
     if how == "Max" or rank == 3 or None in sizes:
-        raise CannotError(f"adaptive {how.lower()} pooling of {rank} axes to {output_size}")
+        raise Refusal(f"adaptive {how.lower()} pooling of {rank} axes to {output_size}")
     return f"AdaptiveAvgPool{rank}D", {"output_size": sizes, "layout": layout}
 
 
 def _adaptive(how: str, rank: int) -> Make:
     def make(module: Any) -> nn.Layer:
         if getattr(module, "return_indices", False):
-            raise CannotError("pooling that returns indices")
+            raise Refusal("pooling that returns indices")
         kind, fields = adaptive(how, rank, module.output_size)
         return nn.KINDS[kind](**fields)
 
@@ -131,7 +131,7 @@ def _adaptive(how: str, rank: int) -> Make:
 
 def _batch_norm(module: Any) -> nn.Layer:
     if module.running_mean is None:
-        raise CannotError("no running statistics: it normalises by those of the batch, in evaluation too")
+        raise Refusal("no running statistics: it normalises by those of the batch, in evaluation too")
     momentum = 0.1 if module.momentum is None else module.momentum
     flags = (module.bias is not None, module.weight is not None)
     return nn.BatchNorm(1, 1 - momentum, module.eps, *flags, in_channels=module.num_features)
@@ -153,7 +153,7 @@ def _layer_norm(module: Any) -> nn.Layer:
 
 def _rms_norm(module: Any) -> nn.Layer:
     if module.eps is None and module.weight is None:
-        raise CannotError("eps is None, which is that of the input's dtype")
+        raise Refusal("eps is None, which is that of the input's dtype")
     eps = torch.finfo(module.weight.dtype).eps if module.eps is None else module.eps
     return nn.RMSNorm(epsilon=eps, **_sizes(module))
 
@@ -173,7 +173,7 @@ def _instance_norm(module: Any) -> nn.Layer:
 def _recurrent(kind: Any) -> Make:
     def make(module: Any) -> nn.Layer:
         if module.proj_size:
-            raise CannotError("proj_size: projected states are no kind of the vocabulary")
+            raise Refusal("proj_size: projected states are no kind of the vocabulary")
         more = {"activation": module.nonlinearity} if kind is nn.RNN else {}
         layer: nn.Layer = kind(
             module.hidden_size,
@@ -193,9 +193,9 @@ def _recurrent(kind: Any) -> Make:
 
 def _attention(module: Any) -> nn.Layer:
     if module.bias_k is not None or module.add_zero_attn:
-        raise CannotError("add_bias_kv and add_zero_attn are not in the vocabulary")
+        raise Refusal("add_bias_kv and add_zero_attn are not in the vocabulary")
     if module.in_proj_weight is None:
-        raise CannotError("kdim or vdim other than embed_dim; use projections of your own")
+        raise Refusal("kdim or vdim other than embed_dim; use projections of your own")
     bias = module.in_proj_bias is not None
     return nn.MultiHeadAttention(
         module.embed_dim,
@@ -220,7 +220,7 @@ def _gelu(module: Any) -> nn.Layer:
 
 def _softplus(module: Any) -> nn.Layer:
     if module.beta != 1:
-        raise CannotError(f"softplus with beta {module.beta}")
+        raise Refusal(f"softplus with beta {module.beta}")
     return nn.Activation("softplus")
 
 
@@ -231,7 +231,7 @@ def _hard_tanh(module: Any) -> nn.Layer | None:
 def _softmax(kind: Any) -> Make:
     def make(module: Any) -> nn.Layer:
         if module.dim is None:
-            raise CannotError("softmax without dim")
+            raise Refusal("softmax without dim")
         layer: nn.Layer = kind(module.dim)
         return layer
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import torch
 
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_complex import COMPLEX, Pairs, is_complex, refuse_ends
 from modelarchive.exchange.torch.lifting_context import Context, uses
 from modelarchive.exchange.torch.lifting_creating import CREATING
@@ -25,7 +26,6 @@ from modelarchive.exchange.torch.lifting_shapes import SHAPES
 from modelarchive.exchange.torch.lifting_special import SPECIAL
 from modelarchive.exchange.torch.lifting_sums import SUMS
 from modelarchive.exchange.torch.lifting_windows import WINDOWS
-from modelarchive.exchange.torch.proxy import CannotError
 
 #: Operator -> what it means on arrays of a recording.
 ROWS: Final[dict[str, Callable[..., Any]]] = {
@@ -92,7 +92,7 @@ def is_known(node: torch.fx.Node) -> bool:
         return True
     try:
         call = layer_of(node)
-    except CannotError:
+    except Refusal:
         return True  # told when it is its turn
     return call is not None and (bool(call.parts) or not _has_weights(node))
 
@@ -105,7 +105,7 @@ def lifted(context: Context, given: dict[str, Any]) -> Any:
     """What a call means, on arrays of the recording.
 
     Raises:
-        CannotError: It is not supported.
+        Refusal: It is not supported.
     """
     name = word(context.node)
     if is_complex(context.node):
@@ -115,7 +115,7 @@ def lifted(context: Context, given: dict[str, Any]) -> Any:
     else:
         row = ROWS.get(name)
     if row is None:
-        raise CannotError(f"the operator {name!r} is not supported")
+        raise Refusal(f"the operator {name!r} is not supported")
     if "dtype" in given and name not in ("arange", "cumsum", "softmax", "log_softmax"):
         given.pop("dtype")
     first = next(iter(given), None)

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast, is_array
 from modelarchive.exchange.torch.lifting_picking import PICKING
 from modelarchive.exchange.torch.lifting_shapes import SHAPES, picked, stretched
 from modelarchive.exchange.torch.lifting_sums import SUMS
 from modelarchive.exchange.torch.lifting_windows import along
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.tensors import numpy_dtype
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.contraction import normal_pattern
@@ -45,17 +45,17 @@ def refuse_ends(node: torch.fx.Node) -> None:
     """Refuse complex numbers where a network, or its parameters, begin or end.
 
     Raises:
-        CannotError: There are some.
+        Refusal: There are some.
     """
     if any(each.op == "placeholder" and _is_complex(each) for each in node.all_input_nodes):
         constants = [each for each in node.all_input_nodes if each.op == "placeholder" and _is_complex(each)]
         if any(not str(each.name).startswith("c_") for each in constants):
-            raise CannotError(
+            raise Refusal(
                 "complex numbers as an input or a parameter: let it be real, with two numbers on a last axis, and "
                 "take torch.view_as_complex of it in forward"
             )
     if _is_complex(node) and any(user.op == "output" for user in node.users):
-        raise CannotError("complex numbers as a result: return torch.view_as_real of it")
+        raise Refusal("complex numbers as a result: return torch.view_as_real of it")
 
 
 class Pairs(Context):
@@ -138,7 +138,7 @@ def _quotient(context: Pairs, x: Any, other: Any) -> Any:
 
 def _power(context: Pairs, x: Any, exponent: Any) -> Any:
     if exponent != 2:
-        raise CannotError(f"a power of complex numbers by {exponent!r}")
+        raise Refusal(f"a power of complex numbers by {exponent!r}")
     a, b = _parts(context, 0, x)
     twice = ops.multiply(ops.multiply(a, b), 2)
     return _pair(ops.subtract(ops.multiply(a, a), ops.multiply(b, b)), twice)
@@ -182,7 +182,7 @@ def _bilinear(function: Callable[[Any, Any], Any], one: tuple[Any, Any], other: 
 def _einsum(context: Pairs, equation: str, *, tensors: Sequence[Any], path: Any = None) -> Any:
     given: Any = context.node.args[1]
     if len(tensors) != 2:
-        raise CannotError(f"einsum of {len(tensors)} arrays with complex numbers")
+        raise Refusal(f"einsum of {len(tensors)} arrays with complex numbers")
     both = [
         (picked(each, -1, 0), picked(each, -1, 1)) if _is_complex(node) else (cast(each, context.dtype), None)
         for each, node in zip(tensors, given, strict=True)
@@ -238,7 +238,7 @@ def _moved(name: str, row: Callable[..., Any]) -> Callable[..., Any]:
 
 def _angles(size: int, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(size, Dim) or size > _LONGEST:
-        raise CannotError(f"a Fourier transform of an axis whose size is not fixed, or is more than {_LONGEST}")
+        raise Refusal(f"a Fourier transform of an axis whose size is not fixed, or is more than {_LONGEST}")
     # Whole turns are taken away while they are integers.
     turns = np.outer(np.arange(rows), np.arange(columns)) % size
     return np.cos(2 * np.pi * turns / size), np.sin(2 * np.pi * turns / size)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from modelarchive import dtypes, ops
-from modelarchive.exchange.torch.proxy import CannotError
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.tensors import numpy_dtype
 from modelarchive.nn.dim import Dim
 from modelarchive.nn.parameter import as_dtype, dtype_name
@@ -111,7 +111,7 @@ class Context:
     def constant(self, value: Any) -> Any:
         """A value as an array of the result's dtype."""
         if isinstance(value, Dim):
-            raise CannotError("a size that is not fixed, in an array of its own")
+            raise Refusal("a size that is not fixed, in an array of its own")
         return cast(value, self.dtype) if is_array(value) else np.asarray(value, self.dtype)
 
     def layer(self, kind: str, *inputs: Any, **fields: Any) -> Any:
@@ -141,7 +141,7 @@ def with_sizes(shape: Sequence[Any]) -> Any:
     """An array that has the free sizes of `shape` at their axes, for what is to be stretched to it.
 
     Raises:
-        CannotError: No array has one of the sizes.
+        Refusal: No array has one of the sizes.
     """
     here = scope()
     like = here.with_shape(shape)
@@ -159,7 +159,7 @@ def row_of(size: Dim) -> Any:
     """An array of truths with one axis, of a size that is not fixed.
 
     Raises:
-        CannotError: No array has it.
+        Refusal: No array has it.
     """
     here = scope()
     for each in here._symbols:
@@ -167,7 +167,7 @@ def row_of(size: Dim) -> Any:
             if pair == size.pair:
                 row = each[tuple(slice(None) if at == axis else 0 for at in range(each.ndim))]
                 return ops.equal(row, row)
-    raise CannotError("a new array of a size that is not fixed, and that no array has")
+    raise Refusal("a new array of a size that is not fixed, and that no array has")
 
 
 def calculated(size: Dim) -> Any:

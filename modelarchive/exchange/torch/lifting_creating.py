@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, is_array, scope
 from modelarchive.exchange.torch.lifting_shapes import stretched
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 
 
@@ -33,7 +33,7 @@ def _fill(context: Context, x: Any, *, value: Any) -> Any:
 
 def _array(value: Any) -> Any:
     if isinstance(value, Dim):
-        raise CannotError("an array of a size that is not fixed")
+        raise Refusal("an array of a size that is not fixed")
     return value
 
 
@@ -41,7 +41,7 @@ def _arange(context: Context, *args: Any, start: Any = 0, end: Any = None, step:
     first = args[0] if args else 0
     start, end = (start, first) if end is None else (first if args else start, end)
     if isinstance(step, Dim) or isinstance(start, Dim):
-        raise CannotError("a range whose start is not fixed")
+        raise Refusal("a range whose start is not fixed")
     places = counted(context.shape[0])
     if step != 1:
         places = ops.multiply(places, step)

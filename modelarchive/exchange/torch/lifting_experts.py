@@ -8,14 +8,14 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast, counted
-from modelarchive.exchange.torch.proxy import CannotError
 
 
 def _counts(context: Context, x: Any, *, bins: int = 100, min: float = 0, max: float = 0) -> Any:
     """How many elements fall into each of some parts of an interval, whose end belongs to the last one."""
     if min == max:
-        raise CannotError("a histogram between the smallest and the largest element")
+        raise Refusal("a histogram between the smallest and the largest element")
     x = ops.reshape(x, shape=[-1])
     place = cast(ops.multiply(ops.subtract(x, min), bins / (max - min)), "int64")
     place = ops.minimum(place, bins - 1)
@@ -40,7 +40,7 @@ def _product_of_groups(
     """
     weight = mat2 if weight is None else weight
     if offs is None or bias is not None or x.ndim != 2 or weight.ndim != 3:
-        raise CannotError(
+        raise Refusal(
             "a product by groups that is not one of rows (rows, inputs) and weights (groups, inputs, outputs)"
         )
     rows = counted(x.shape[0])

@@ -8,8 +8,8 @@ from typing import Any, Final, TypeAlias
 
 import torch
 
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.leaves import adaptive, several
-from modelarchive.exchange.torch.proxy import CannotError
 
 #: Arguments of a call by the names of the operator's schema, without those that are its defaults.
 Given: TypeAlias = Mapping[str, Any]
@@ -118,7 +118,7 @@ def _batch_norm(given: Given) -> Lifted | None:
     if given.get("running_mean") is None:
         return None
     if given.get("training"):
-        raise CannotError("normalisation by the batch's own statistics: export the module in evaluation, module.eval()")
+        raise Refusal("normalisation by the batch's own statistics: export the module in evaluation, module.eval()")
     parts = _parts(given, "weight", "bias", "running_mean", "running_var")
     fields = {
         "axis": 1,
@@ -196,7 +196,7 @@ def _recurrent(kind: str, **more: Any) -> Lift:
         ways = ("", "_reverse") if given["bidirectional"] else ("",)
         names = [f"{name}_l{at}{way}" for at in range(given["num_layers"]) for way in ways for name in each]
         if len(names) != len(given["params"]):
-            raise CannotError("projected states (proj_size) are no kind of the vocabulary")
+            raise Refusal("projected states (proj_size) are no kind of the vocabulary")
         parts = dict(zip(names, given["params"], strict=True))
         fields = {
             "hidden_size": shape(parts["weight_hh_l0"])[1],
@@ -257,7 +257,7 @@ def _softmax(kind: str) -> Lift:
 
 def _dropout(given: Given) -> Lifted | None:
     if given.get("train") and given["p"]:
-        raise CannotError("dropout that drops in evaluation too (training=True)")
+        raise Refusal("dropout that drops in evaluation too (training=True)")
     return Lifted("Dropout", {"rate": given["p"]}, inputs=(given.get("input", given.get("self")),))
 
 
@@ -287,7 +287,7 @@ def _adaptive(how: str, rank: int) -> Lift:
             return None
         try:
             kind, fields = adaptive(how, rank, given["output_size"])
-        except CannotError:
+        except Refusal:
             return None  # in ops
         return Lifted(kind, fields, inputs=(given["self"],))
 

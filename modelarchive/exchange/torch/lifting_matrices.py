@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast
 from modelarchive.exchange.torch.lifting_shapes import picked, stretched
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.contraction import normal_pattern
 
@@ -25,7 +25,7 @@ def _diagonal(context: Context, x: Any, *, offset: int = 0, dim1: int = 0, dim2:
     height, width = x.shape[-2:]
     if isinstance(height, Dim) or isinstance(width, Dim):
         if not (isinstance(height, Dim) and isinstance(width, Dim) and height == width):
-            raise CannotError("a diagonal of a matrix whose size is not fixed")
+            raise Refusal("a diagonal of a matrix whose size is not fixed")
     else:
         side = min(height, width)
         x = x[(..., slice(0, side), slice(0, side))]

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast, is_array
 from modelarchive.exchange.torch.lifting_shapes import reshaped
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.precision import wide
 
@@ -133,7 +133,7 @@ def _norm(
     axis = None if dim is None or dim == [] else tuple(dim) if isinstance(dim, list | tuple) else dim
     order = ord if p is None else p
     if not isinstance(order, int | float):
-        raise CannotError(f"a norm of order {order!r}")
+        raise Refusal(f"a norm of order {order!r}")
     return length(cast(x, context.dtype), order, axis, keepdims=keepdim)
 
 
@@ -151,7 +151,7 @@ def _all_pairs(context: Context, x: Any, *, p: float = 2.0) -> Any:
     """The distance of each row from each later one."""
     number = x.shape[0]
     if isinstance(number, Dim):
-        raise CannotError("pdist of rows whose number is not fixed")
+        raise Refusal("pdist of rows whose number is not fixed")
     one, other = np.triu_indices(number, 1)
     away = ops.subtract(ops.take(x, one, axis=0), ops.take(x, other, axis=0))
     return length(away, p, -1, keepdims=False)
@@ -167,7 +167,7 @@ def _variance(
         return ops.var(x, axis=axis, keepdims=keepdim, ddof=int(correction))
     sizes = x.shape if axis is None else [x.shape[at] for at in (axis if isinstance(axis, tuple) else (axis,))]
     if any(isinstance(size, Dim) for size in sizes):
-        raise CannotError(f"a variance with the correction {correction} over an axis whose size is not fixed")
+        raise Refusal(f"a variance with the correction {correction} over an axis whose size is not fixed")
     number = math.prod(sizes)
     found = ops.var(x, axis=axis, keepdims=keepdim, ddof=0)
     return ops.multiply(found, number / max(number - correction, 0) if number > correction else math.inf)

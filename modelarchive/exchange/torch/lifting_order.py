@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast, counted, is_array
 from modelarchive.exchange.torch.lifting_shapes import picked, reshaped
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 
 
@@ -54,7 +54,7 @@ def _median(context: Context, x: Any, *, dim: Any = None, keepdim: bool = False)
         x, dim = reshaped(x, [x.size]), 0
     size = x.shape[dim]
     if isinstance(size, Dim):
-        raise CannotError("the median along an axis whose size is not fixed: declare it with a fixed size")
+        raise Refusal("the median along an axis whose size is not fixed: declare it with a fixed size")
     found, order = _at_rank(x, (size - 1) // 2, dim, keepdim=keepdim)
     if x.dtype.kind not in "biu":
         found = _or_nan(x, found, dim, keepdim=keepdim)
@@ -69,7 +69,7 @@ def _or_nan(x: Any, found: Any, dim: int, *, keepdim: bool) -> Any:
 
 def _searched(context: Context, x: Any, *, boundaries: Any, out_int32: bool = False, right: bool = False) -> Any:
     if not is_array(x):
-        raise CannotError("a number among boundaries")
+        raise Refusal("a number among boundaries")
     behind = ops.expand_dims(x, axis=x.ndim)
     found = np.less_equal(boundaries, behind) if right else ops.less(boundaries, behind)
     return ops.sum(cast(found, context.dtype), axis=-1)

@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast, same, scope
 from modelarchive.exchange.torch.lifting_shapes import reshaped
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 
 
@@ -19,7 +19,7 @@ def _gather(context: Context, x: Any, *, dim: int, index: Any, sparse_grad: bool
     for axis, (size, wanted) in enumerate(zip(shape, index_shape, strict=True)):
         if axis != dim % x.ndim and not same(size, wanted):
             if isinstance(size, Dim) or isinstance(wanted, Dim):
-                raise CannotError("gather of a part of an axis that is not fixed")
+                raise Refusal("gather of a part of an axis that is not fixed")
             x = x[(*[slice(None)] * axis, slice(0, wanted))]  # PyTorch leaves the rest
     return ops.gather(x, index, axis=dim)
 
@@ -48,15 +48,15 @@ def neighbours(indices: Sequence[Any]) -> tuple[int, list[Any]]:
     """The first axis that is indexed by an array, and the arrays.
 
     Raises:
-        CannotError: They stand at axes that are not neighbours, or are truths.
+        Refusal: They stand at axes that are not neighbours, or are truths.
     """
     indices = [part for each in indices for part in _counted_out(each)]
     places = [axis for axis, each in enumerate(indices) if each is not None]
     arrays = [indices[axis] for axis in places]
     if any(each.dtype == np.bool_ for each in arrays):
-        raise CannotError("a choice of elements by truths, whose number is not known")
+        raise Refusal("a choice of elements by truths, whose number is not known")
     if places != list(range(places[0], places[-1] + 1)):
-        raise CannotError("indices at axes that are not neighbours")
+        raise Refusal("indices at axes that are not neighbours")
     return places[0], arrays
 
 
@@ -129,7 +129,7 @@ def _embedding(context: Context, weight: Any, *, indices: Any, **ignored: Any) -
 
 def _one_hot(context: Context, x: Any, *, num_classes: int = -1) -> Any:
     if num_classes < 0:
-        raise CannotError("one_hot without a number of classes")
+        raise Refusal("one_hot without a number of classes")
     return ops.take(np.eye(num_classes, dtype=np.int64), x, axis=0)
 
 

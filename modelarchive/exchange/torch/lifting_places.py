@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast, full, is_array
 from modelarchive.exchange.torch.lifting_picking import are_neighbours, neighbours, place_of, product_of, to_the_front
 from modelarchive.exchange.torch.lifting_shapes import picked, reshaped, stretched
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 
 
@@ -115,18 +115,18 @@ def _assigned(context: Context, x: Any, *, indices: Sequence[Any], values: Any, 
     """An array with a part replaced that is known, or where something is true."""
     places = [axis for axis, each in enumerate(indices) if each is not None]
     if len(places) != 1:
-        raise CannotError("elements that are assigned by several arrays of indices")
+        raise Refusal("elements that are assigned by several arrays of indices")
     axis, index = places[0], indices[places[0]]
     values = cast(values, x.dtype)
     if index.dtype == np.bool_:
         if values.ndim and not all(not isinstance(size, Dim) and size == 1 for size in values.shape):
-            raise CannotError("several values that are assigned by truths")
+            raise Refusal("several values that are assigned by truths")
         mask = ops.expand_dims(index, axis=tuple(range(axis))) if axis else index
         rest = x.ndim - mask.ndim
         mask = ops.expand_dims(mask, axis=tuple(range(mask.ndim, mask.ndim + rest))) if rest else mask
         return ops.where(mask, ops.add(x, values) if accumulate else values, x)
     if not isinstance(index, np.ndarray) or index.ndim > 1 or isinstance(x.shape[axis], Dim) or accumulate:
-        raise CannotError("elements that are assigned at places that are computed")
+        raise Refusal("elements that are assigned at places that are computed")
     return _replaced(x, axis, np.atleast_1d(index) % x.shape[axis], values)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast
 from modelarchive.exchange.torch.lifting_windows import along
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 
 #: How many elements the axes have meanwhile that are not resized.
@@ -25,7 +25,7 @@ def _resize(context: Context, x: Any, **given: Any) -> Any:
     for axis, wanted in enumerate(context.shape[2:]):
         size = x.shape[axis + 2]
         if isinstance(size, Dim) or isinstance(wanted, Dim):
-            raise CannotError(
+            raise Refusal(
                 f"{context.name} of an image whose size is not fixed: declare the input with a fixed height and width"
             )
         matrix = _matrix(context, axis, size, wanted, rank)

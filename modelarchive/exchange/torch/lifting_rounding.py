@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast, is_array
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 
 
@@ -42,7 +42,7 @@ def _round(context: Context, x: Any, *, decimals: int = 0) -> Any:
 def _numbers(context: Context, x: Any, other: Any) -> list[Any]:
     one, two = context.operands(x, other)
     if isinstance(one, Dim) and isinstance(two, Dim):
-        raise CannotError("a quotient of two sizes that are not fixed")
+        raise Refusal("a quotient of two sizes that are not fixed")
     return [one, two]
 
 

@@ -9,17 +9,17 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast, counted
 from modelarchive.exchange.torch.lifting_elementwise import log1p
 from modelarchive.exchange.torch.lifting_shapes import picked, reshaped
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 
 
 def _length(context: Context, x: Any, dim: int) -> int:
     size = x.shape[dim]
     if isinstance(size, Dim):
-        raise CannotError(f"{context.name} along an axis whose size is not fixed: declare it with a fixed size")
+        raise Refusal(f"{context.name} along an axis whose size is not fixed: declare it with a fixed size")
     return int(size)
 
 
@@ -29,7 +29,7 @@ def _product(context: Context, x: Any, *, dim: Any = None, dims: Any = None, kee
     dim = dims if dim is None else dim
     if dim is None:
         if any(isinstance(size, Dim) for size in x.shape):
-            raise CannotError("a product of all elements of an array whose size is not fixed")
+            raise Refusal("a product of all elements of an array whose size is not fixed")
         x, dim = reshaped(x, [math.prod(x.shape)]), 0
     for axis in sorted(each % max(x.ndim, 1) for each in (dim if isinstance(dim, list | tuple) else [dim]))[::-1]:
         x = _one_product(context, x, axis, keepdim=keepdim) if x.ndim else x
@@ -39,7 +39,7 @@ def _product(context: Context, x: Any, *, dim: Any = None, dims: Any = None, kee
 def _one_product(context: Context, x: Any, axis: int, *, keepdim: bool) -> Any:
     size = _length(context, x, axis)
     if size == 0:
-        raise CannotError("a product of no elements")
+        raise Refusal("a product of no elements")
     while size > 1:
         half, rest = divmod(size, 2)
         found = ops.multiply(picked(x, axis, slice(0, half)), picked(x, axis, slice(half, 2 * half)))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import (
     Context,
     cast,
@@ -15,7 +16,6 @@ from modelarchive.exchange.torch.lifting_context import (
     same_shape,
     with_sizes,
 )
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 
 #: How ATen writes "to the end".
@@ -31,7 +31,7 @@ def reshaped(x: Any, shape: Sequence[Any]) -> Any:
     """In another shape, with any number of axes that are not fixed as far as neighbours are merged or split.
 
     Raises:
-        CannotError: An axis is split into several that are not fixed.
+        Refusal: An axis is split into several that are not fixed.
     """
     if same_shape(x.shape, shape):
         return x
@@ -63,7 +63,7 @@ def _groups(before: list[Any], after: list[Any]) -> list[tuple[tuple[int, int], 
             elif j:
                 j -= 1
             if i < 0:
-                raise CannotError("a reshape that mixes axes that are not fixed")
+                raise Refusal("a reshape that mixes axes that are not fixed")
         found.append(((i, start - i), after[j:end]))
     return found
 
@@ -174,10 +174,10 @@ def _repeat(context: Context, x: Any, *, repeats: Sequence[Any]) -> Any:
     for axis, times in enumerate(repeats):
         if isinstance(times, Dim):
             if isinstance(x.shape[axis], Dim) or x.shape[axis] != 1:
-                raise CannotError("an axis that is repeated a number of times that is not fixed")
+                raise Refusal("an axis that is repeated a number of times that is not fixed")
             x = stretched(x, [times if at == axis else size for at, size in enumerate(x.shape)])
         elif times == 0:
-            raise CannotError("an array that is repeated 0 times")
+            raise Refusal("an array that is repeated 0 times")
         elif times != 1:
             x = ops.concatenate([x] * times, axis=axis)
     return x
@@ -189,7 +189,7 @@ def _tile(context: Context, x: Any, *, dims: Sequence[Any]) -> Any:
 
 def _repeat_interleave(context: Context, x: Any, *, repeats: Any, dim: Any = None, output_size: Any = None) -> Any:
     if not isinstance(repeats, int):
-        raise CannotError("repeats that are an array")
+        raise Refusal("repeats that are an array")
     x, dim = (reshaped(x, [x.size]), 0) if dim is None else (x, dim % x.ndim)
     wide = ops.expand_dims(x, axis=dim + 1)
     wide = stretched(wide, [repeats if at == dim + 1 else size for at, size in enumerate(wide.shape)])
@@ -216,11 +216,11 @@ def _split(context: Context, x: Any, *, split_size: Any = None, split_sizes: Any
                 return (x,)
             if isinstance(sizes, Dim) and same(sizes * len(context.value), total):
                 return ops.split(x, sizes=len(context.value), axis=dim)
-            raise CannotError("an axis that is not fixed, split into parts of a size")
+            raise Refusal("an axis that is not fixed, split into parts of a size")
         sizes = [min(sizes, total - start) for start in range(0, total, sizes)]
     free = [at for at, size in enumerate(sizes) if isinstance(size, Dim)]
     if len(free) > 1:
-        raise CannotError("an axis split into several parts that are not fixed")
+        raise Refusal("an axis split into several parts that are not fixed")
     return ops.split(x, sizes=[-1 if isinstance(size, Dim) else size for size in sizes], axis=dim)
 
 
@@ -229,13 +229,13 @@ def _chunk(context: Context, x: Any, *, chunks: int, dim: int = 0) -> Any:
     if isinstance(total, Dim):
         if total // chunks * chunks == total:
             return ops.split(x, sizes=chunks, axis=dim)
-        raise CannotError("an axis that is not fixed, cut into parts")
+        raise Refusal("an axis that is not fixed, cut into parts")
     return _split(context, x, split_size=-(-total // chunks), dim=dim)
 
 
 def _unbind(context: Context, x: Any, *, dim: int = 0) -> Any:
     if isinstance(x.shape[dim], Dim):
-        raise CannotError("the parts of an axis that is not fixed")
+        raise Refusal("the parts of an axis that is not fixed")
     return tuple(picked(x, dim, place) for place in range(x.shape[dim]))
 
 
@@ -249,7 +249,7 @@ def _select(context: Context, x: Any, *, dim: int, index: Any) -> Any:
         total = x.shape[dim]
         if isinstance(total, Dim) and (total - index).__class__ is int:
             return picked(x, dim, -(total - index))
-        raise CannotError("a part at a place that is not fixed")
+        raise Refusal("a part at a place that is not fixed")
     return picked(x, dim, index)
 
 
@@ -275,7 +275,7 @@ def _bound(place: Any, total: Any) -> Any:
 def _cut(x: Any, dim: int, start: Any, end: Any, step: int) -> Any:
     """A run of an axis whose bounds are sizes that are not fixed: its elements are taken by their places."""
     if step != 1 or isinstance(start, Dim) or not isinstance(end, Dim):
-        raise CannotError("a part of an array whose bounds are not fixed")
+        raise Refusal("a part of an array whose bounds are not fixed")
     places = counted(end - start if start else end)
     return ops.take(x, places if not start else ops.add(places, start), axis=dim)
 
@@ -303,7 +303,7 @@ def _roll(context: Context, x: Any, *, shifts: Any, dims: Any = ()) -> Any:
 
 def _pad(context: Context, x: Any, *, pad: Sequence[Any], mode: str = "constant", value: Any = None) -> Any:
     if any(isinstance(size, Dim) for size in pad):
-        raise CannotError("padding by a size that is not fixed")
+        raise Refusal("padding by a size that is not fixed")
     return padded(x, [(pad[at], pad[at + 1]) for at in range(0, len(pad), 2)][::-1], mode, value)
 
 

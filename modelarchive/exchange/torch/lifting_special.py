@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast
 from modelarchive.exchange.torch.lifting_elementwise import log1p
 from modelarchive.exchange.torch.lifting_shapes import picked, reshaped
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.activation import ACTIVATIONS
 
@@ -83,7 +83,7 @@ def _rrelu(
     context: Context, x: Any, *, lower: float = 1 / 8, upper: float = 1 / 3, training: Any = False, **ignored: Any
 ) -> Any:
     if training:
-        raise CannotError("rrelu that draws its slopes in evaluation too (training=True)")
+        raise Refusal("rrelu that draws its slopes in evaluation too (training=True)")
     return context.layer("Activation", x, activation="leaky_relu", alpha=(lower + upper) / 2)
 
 
@@ -124,7 +124,7 @@ def _bags(
     """The sum, mean or largest of the rows of each bag, of bags that are as long as each other."""
     length = _bag_length(context.node.args[2], include_last_offset=include_last_offset)
     if padding_idx not in (None, -1):
-        raise CannotError("an EmbeddingBag with a padding_idx")
+        raise Refusal("an EmbeddingBag with a padding_idx")
     batch = context.shape[0]
     rows = ops.take(weight, reshaped(indices, [batch, length]), axis=0)
     if per_sample_weights is not None:
@@ -140,7 +140,7 @@ def _bag_length(offsets: Any, *, include_last_offset: bool) -> int:
         start, _, step, *_ = offsets.args
         if start == 0 and isinstance(step, int):
             return step
-    raise CannotError("an EmbeddingBag whose bags are of several lengths: call it on indices (batch, length)")
+    raise Refusal("an EmbeddingBag whose bags are of several lengths: call it on indices (batch, length)")
 
 
 def _tensor_split(
@@ -157,7 +157,7 @@ def _tensor_split(
         sections, indices = (int(found), None) if found.ndim == 0 else (None, found.tolist())
     size = x.shape[dim]
     if isinstance(size, Dim):
-        raise CannotError("tensor_split of an axis whose size is not fixed")
+        raise Refusal("tensor_split of an axis whose size is not fixed")
     if indices is None:
         long = size % sections
         lengths = [size // sections + (at < long) for at in range(sections)]
@@ -173,16 +173,16 @@ def _as_strided(
     """Elements by the places where they lie, of an array that lies in one piece."""
     value = context.node.args[0].meta["val"]
     if not value.is_contiguous() or any(not isinstance(each, int) for each in (*stride, storage_offset or 0)):
-        raise CannotError("as_strided of an array that does not lie in one piece, or by strides that are not fixed")
+        raise Refusal("as_strided of an array that does not lie in one piece, or by strides that are not fixed")
     shape, lead = context.shape, 0
     # A first axis that is kept stays where it is.
     if x.ndim and isinstance(shape[0] if shape else 0, Dim):
         inside = math.prod(x.shape[1:]) if not any(isinstance(each, Dim) for each in x.shape[1:]) else 0
         if not isinstance(x.shape[0], Dim) or shape[0] != x.shape[0] or stride[0] != inside or storage_offset:
-            raise CannotError("as_strided of an array whose size is not fixed")
+            raise Refusal("as_strided of an array whose size is not fixed")
         lead = 1
     if any(isinstance(each, Dim) for each in (*shape[lead:], *x.shape[lead:])):
-        raise CannotError("as_strided of an array whose size is not fixed")
+        raise Refusal("as_strided of an array whose size is not fixed")
     places = np.full([1] * (len(shape) - lead), storage_offset or 0, np.int64)
     for axis, (length, step) in enumerate(zip(shape[lead:], stride[lead:], strict=True)):
         row = np.arange(length) * step
@@ -197,13 +197,13 @@ def _heaviside(context: Context, x: Any, values: Any) -> Any:
 
 
 def _random(context: Context, *ignored: Any, **more: Any) -> Any:
-    raise CannotError(
+    raise Refusal(
         f"{context.name} gives random numbers, and an architecture has none: draw them outside and pass them in"
     )
 
 
 def _of_values(context: Context, *ignored: Any, **more: Any) -> Any:
-    raise CannotError(
+    raise Refusal(
         f"{context.name} gives an array whose size depends on values, and an architecture says all sizes: compute with "
         f"masks (torch.where, sums of truths), or leave it to what calls the network"
     )

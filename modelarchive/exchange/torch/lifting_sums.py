@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast, counted, same
 from modelarchive.exchange.torch.lifting_elementwise import truth
 from modelarchive.exchange.torch.lifting_shapes import exchanged, reshaped, stretched
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 
 
@@ -135,12 +135,12 @@ def _attention(
     enable_gqa: bool = False,
 ) -> Any:
     if dropout_p:
-        raise CannotError("attention that drops in evaluation too")
+        raise Refusal("attention that drops in evaluation too")
     if enable_gqa and not same(query.shape[-3], key.shape[-3]):
         several = np.repeat(np.arange(key.shape[-3]), query.shape[-3] // key.shape[-3])
         key, value = (ops.take(each, several, axis=each.ndim - 3) for each in (key, value))
     if isinstance(query.shape[-1], Dim):
-        raise CannotError("attention over features that are not fixed")
+        raise Refusal("attention over features that are not fixed")
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = ops.multiply(ops.matmul(query, exchanged(key, -2, -1)), scale)
     if is_causal:
@@ -199,7 +199,7 @@ def _between(x: Any, src: Any, dim: int, start: Any, end: Any, total: Any) -> An
     """`src` between what stays before and behind."""
     if not isinstance(total, Dim):
         if isinstance(start, Dim) or isinstance(end, Dim):
-            raise CannotError("a part that is assigned between places that are not fixed")
+            raise Refusal("a part that is assigned between places that are not fixed")
         start, end = (min(each + total if each < 0 else each, total) for each in (start, end))
     index = (slice(None),) * (dim % x.ndim)
     parts = []
@@ -208,7 +208,7 @@ def _between(x: Any, src: Any, dim: int, start: Any, end: Any, total: Any) -> An
     parts.append(src)
     if not same(end, total):
         if isinstance(end, Dim):
-            raise CannotError("a part that is assigned up to a place that is not fixed")
+            raise Refusal("a part that is assigned up to a place that is not fixed")
         parts.append(x[(*index, slice(end, None))])
     return ops.concatenate(parts, axis=dim) if len(parts) > 1 else src
 
@@ -216,7 +216,7 @@ def _between(x: Any, src: Any, dim: int, start: Any, end: Any, total: Any) -> An
 def _strided(x: Any, src: Any, dim: int, start: Any, end: Any, step: int) -> Any:
     total = x.shape[dim]
     if any(isinstance(each, Dim) for each in (total, start, end)):
-        raise CannotError("every so many parts of an axis that is not fixed, assigned")
+        raise Refusal("every so many parts of an axis that is not fixed, assigned")
     places = np.arange(total)
     taken = range(*slice(start, end, step).indices(total))
     order = np.where(np.isin(places, taken), 0, places + len(taken))
@@ -227,7 +227,7 @@ def _strided(x: Any, src: Any, dim: int, start: Any, end: Any, step: int) -> Any
 def _select_scatter(context: Context, x: Any, src: Any, *, dim: int, index: Any) -> Any:
     total = x.shape[dim]
     if isinstance(index, Dim) or (isinstance(total, Dim) and index < 0):
-        raise CannotError("a part that is assigned at a place that is not fixed")
+        raise Refusal("a part that is assigned at a place that is not fixed")
     index = index if isinstance(total, Dim) else index % total
     part = ops.expand_dims(cast(src, x.dtype), axis=dim % x.ndim)
     part = stretched(part, _with_size(context.shape, dim, 1))
@@ -237,7 +237,7 @@ def _select_scatter(context: Context, x: Any, src: Any, *, dim: int, index: Any)
 def _unfold(context: Context, x: Any, *, dimension: int, size: int, step: int) -> Any:
     total = x.shape[dimension]
     if isinstance(total, Dim):
-        raise CannotError("windows of an axis that is not fixed")
+        raise Refusal("windows of an axis that is not fixed")
     places = np.arange(0, total - size + 1, step)[:, None] + np.arange(size)
     found = ops.take(x, places, axis=dimension)
     axis = dimension % x.ndim
@@ -261,7 +261,7 @@ def _im2col(context: Context, x: Any, *, kernel_size: Any, dilation: Any, paddin
     x = ops.pad(x, padding=pairs, mode="constant", value=0) if any(padding) else x
     height, width = x.shape[-2:]
     if isinstance(height, Dim) or isinstance(width, Dim):
-        raise CannotError("windows of an image that is not fixed")
+        raise Refusal("windows of an image that is not fixed")
     rows, columns = (
         (np.arange(kernel)[:, None] * gap + np.arange(0, size - gap * (kernel - 1), step))
         for kernel, gap, step, size in zip(kernel_size, dilation, stride, (height, width), strict=True)

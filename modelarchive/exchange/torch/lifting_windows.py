@@ -10,11 +10,11 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.leaves import several
 from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, uses
 from modelarchive.exchange.torch.lifting_layers import sides
 from modelarchive.exchange.torch.lifting_shapes import exchanged, padded, picked, reshaped, stretched
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.nn.dim import Dim
 
 #: Elements of a window that are looked at one after the other.
@@ -126,7 +126,7 @@ def _max_pool(rank: int, *, gives_places: bool = False) -> Callable[..., Any]:
         windows, steps = several(kernel_size, rank), several(stride or kernel_size, rank)
         gaps, before = several(dilation, rank), several(padding, rank)
         if math.prod(windows) > _MOST:
-            raise CannotError(f"max pooling with places or dilation, of windows of more than {_MOST} elements")
+            raise Refusal(f"max pooling with places or dilation, of windows of more than {_MOST} elements")
         extent = context.shape[-rank:]
         around = [
             (each, _behind(size, whole, window, step, gap, each, is_cut_off=ceil_mode))
@@ -162,7 +162,7 @@ def _behind(size: Any, whole: Any, window: int, step: int, gap: int, before: int
     if not is_cut_off:
         return before
     if isinstance(size, Dim) or isinstance(whole, Dim):
-        raise CannotError("pooling with ceil_mode of an image whose size is not fixed")
+        raise Refusal("pooling with ceil_mode of an image whose size is not fixed")
     return max(before, (int(whole) - 1) * step + gap * (window - 1) + 1 - int(size) - before)
 
 
@@ -196,7 +196,7 @@ def _avg_pool(rank: int) -> Callable[..., Any]:
     ) -> Any:
         size = several(kernel_size, rank)
         if divisor_override is not None and ceil_mode:
-            raise CannotError("average pooling with ceil_mode and a divisor of its own")
+            raise Refusal("average pooling with ceil_mode and a divisor of its own")
         found = context.layer(
             f"AvgPool{rank}D",
             x,
@@ -214,7 +214,7 @@ def _avg_pool(rank: int) -> Callable[..., Any]:
 def _bins(size: Any, parts: int) -> list[range]:
     """The parts of an axis, as equal as may be, which may overlap."""
     if isinstance(size, Dim):
-        raise CannotError(
+        raise Refusal(
             f"adaptive pooling to {parts} of an axis whose size is not fixed: declare the input with a fixed size"
         )
     return [range(at * size // parts, -((at + 1) * size // -parts)) for at in range(parts)]
@@ -242,7 +242,7 @@ def _adaptive_max(rank: int) -> Callable[..., Any]:
     def row(context: Context, x: Any, *, output_size: Any) -> Any:
         value = context.value
         if isinstance(value, tuple | list) and uses(context.node, 1):
-            raise CannotError("adaptive max pooling that gives places")
+            raise Refusal("adaptive max pooling that gives places")
         for axis, parts in enumerate(context.shape[-rank:], start=-rank):
             size = x.shape[axis]
             if isinstance(parts, Dim) or (not isinstance(size, Dim) and size == parts):
@@ -274,7 +274,7 @@ def _max_unpool(rank: int) -> Callable[..., Any]:
     def row(context: Context, x: Any, *, indices: Any, output_size: Any, **ignored: Any) -> Any:
         spatial = context.shape[-rank:]
         if any(isinstance(size, Dim) for size in (*spatial, *x.shape[-rank:])):
-            raise CannotError("unpooling of an image whose size is not fixed: declare the input with a fixed size")
+            raise Refusal("unpooling of an image whose size is not fixed: declare the input with a fixed size")
         lead, inside = list(x.shape[:-rank]), math.prod(x.shape[-rank:])
         empty = full([*lead, math.prod(spatial)], 0, x.dtype)
         flat, places = reshaped(x, [*lead, inside]), reshaped(indices, [*lead, inside])
@@ -303,7 +303,7 @@ def _fold(
         return ops.squeeze(shifted, axis=0)
     height, width = output_size
     if any(isinstance(size, Dim) for size in (height, width)) or math.prod(kernel_size) > _MOST:
-        raise CannotError("patches that are put together to an image whose size is not fixed")
+        raise Refusal("patches that are put together to an image whose size is not fixed")
     rows, columns = (
         (size + 2 * around - gap * (window - 1) - 1) // step + 1
         for size, window, gap, around, step in zip(output_size, kernel_size, dilation, padding, stride, strict=True)

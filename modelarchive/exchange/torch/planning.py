@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 from torch.fx import Node
 
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.capturing import Place, Program
 from modelarchive.exchange.torch.folding import folded, passed_over
 from modelarchive.exchange.torch.frames import (
@@ -26,7 +27,6 @@ from modelarchive.exchange.torch.frames import (
 from modelarchive.exchange.torch.leaves import LEAVES
 from modelarchive.exchange.torch.lifting import Lifted, is_known, layer_of, word
 from modelarchive.exchange.torch.programs import Part
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.sizes import Sizes
 from modelarchive.nn.dim import Dim
 
@@ -101,7 +101,7 @@ class Plan:
             for node in frame.own():
                 try:
                     call = layer_of(node)
-                except CannotError as error:
+                except Refusal as error:
                     self.tell(frame.path, str(error))
                     continue
                 if call is not None and all(each in self.tensors for each in call.parts.values()):

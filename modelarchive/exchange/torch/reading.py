@@ -14,6 +14,7 @@ from modelarchive.architecture import describing
 from modelarchive.archive.saving import initialized
 from modelarchive.errors import ConversionError, ModelArchiveError, UnsupportedDataError
 from modelarchive.exchange.bundle import Bundle, Note
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch import converting
 from modelarchive.exchange.torch.adopting import adopted, is_of_keras
 from modelarchive.exchange.torch.exported import bundle_of_exported, is_exported
@@ -24,7 +25,6 @@ from modelarchive.exchange.torch.leaves import OTHER_DROPOUTS
 from modelarchive.exchange.torch.mistakes import refuse_without_forward
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.programs import refuse_program
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.restoring import has_ours, restored
 from modelarchive.exchange.torch.tensors import array_of
 from modelarchive.exchange.torch.wrapping import named_tensors, refuse_shards, take_off, unwrapped, walk
@@ -68,7 +68,7 @@ def _of_network(network: torch.nn.Module, known: Any, arrays: Mapping[int, Any],
     try:
         bundle = converting.bundle_of(network, known, arrays, notes)
         converting.verify(network, network, bundle, known)
-    except (CannotError, ConversionError) as error:
+    except (Refusal, ConversionError) as error:
         converting.refuse_unfit(network, known)  # an example that does not fit is the cause of all the rest
         computed = [each for path, module in walk(network) for each in parametrised(module, path)]
         if computed:
@@ -90,7 +90,7 @@ def _hinted(hint: str) -> Iterator[None]:
     """What cannot be read as a refusal, with the next step."""
     try:
         yield
-    except CannotError as error:
+    except Refusal as error:
         raise ConversionError([("(model)", str(error))], hint=hint) from error
     except ConversionError as error:
         error.hint = error.hint or hint

@@ -10,11 +10,11 @@ import torch
 
 from modelarchive import names as naming
 from modelarchive import nn
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch import containers, layers
 from modelarchive.exchange.torch.hooks import is_changed
 from modelarchive.exchange.torch.leaves import LEAVES
 from modelarchive.exchange.torch.naming import Names
-from modelarchive.exchange.torch.proxy import CannotError
 from modelarchive.exchange.torch.tensors import array_of
 from modelarchive.exchange.torch.wrapping import walk
 
@@ -103,7 +103,7 @@ def _layer(module: torch.nn.Module) -> nn.Layer | None:
         return None
     try:
         return LEAVES[type(module)](module)
-    except CannotError:
+    except Refusal:
         return None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import sympy  # type: ignore[import-untyped, unused-ignore]
 import torch
 
-from modelarchive.exchange.torch.proxy import CannotError
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.axes import Axis, Inputs, by_role, free_axes
 from modelarchive.nn.dim import from_pair
 from modelarchive.nn.trials import Pair, Scale, Trial, pairs_of, united
@@ -30,7 +30,7 @@ class Axes:
         groups: The free axes that are one, by what the program says and by their names.
 
     Raises:
-        CannotError: Axes depend on each other in a way that no name says.
+        Refusal: Axes depend on each other in a way that no name says.
     """
 
     def __init__(self, inputs: Sequence[torch.fx.Node], declared: Inputs) -> None:
@@ -71,7 +71,7 @@ class Axes:
         for group in self.groups:
             called = sorted({name for at in group if (name := self._name(at)) is not None})
             if len(called) > 1:
-                raise CannotError(f"the axes {' and '.join(map(repr, called))} must be of one size: give them one name")
+                raise Refusal(f"the axes {' and '.join(map(repr, called))} must be of one size: give them one name")
 
     def united(self) -> Axes:
         """The same, with axes for one that have no name, and either all stand first or none."""
@@ -91,7 +91,7 @@ class Axes:
                 found[at] = self._settled(self._said[at], settled or pair, known, at, is_free=settled is None)
                 found.setdefault(min(group), found[at])
             if len({found[at] for at in group}) > 1:
-                raise CannotError(f"{self._text(min(group))} and others of its name cannot be of one size")
+                raise Refusal(f"{self._text(min(group))} and others of its name cannot be of one size")
         trial = Trial(self.declared, self.groups, found)
         tried = [(size, *ranges[symbol]) for each in known for symbol, size in each.items() if symbol in ranges]
         if not all(low <= size <= high for size, low, high in tried):
@@ -104,17 +104,17 @@ class Axes:
         """The sizes of an axis, which settle its symbol if that is not settled."""
         unknown = [each for each in expression.free_symbols if each not in known[0]]
         if len(unknown) > 1:
-            raise CannotError(f"{self._text(at)} is {expression}, which depends on more than one size")
+            raise Refusal(f"{self._text(at)} is {expression}, which depends on more than one size")
         if unknown:
             solutions = [_solved(expression, unknown[0], size, each) for size, each in zip(pair, known, strict=True)]
             if None in solutions and is_free:  # a multiple of something odd, say: any other will do
                 solutions = list(pair)
             for each, solution in zip(known, solutions, strict=True):
                 if solution is None:
-                    raise CannotError(f"{self._text(at)} is {expression}, and cannot be {pair[0]}")
+                    raise Refusal(f"{self._text(at)} is {expression}, and cannot be {pair[0]}")
                 each[unknown[0]] = solution
         elif is_free:
-            raise CannotError(f"{self._text(at)} is {expression}, as the size of another axis decides")
+            raise Refusal(f"{self._text(at)} is {expression}, as the size of another axis decides")
         one, two = (int(_put(expression, each)) for each in known)
         return one, two
 
@@ -150,7 +150,7 @@ class Sizes:
         """A size as an int, or as a Dim where it is not fixed.
 
         Raises:
-            CannotError: It depends on values.
+            Refusal: It depends on values.
         """
         if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
             expression = value.node.expr
@@ -168,7 +168,7 @@ class Sizes:
         for known in self._tried:
             found = _put(expression, known)
             if getattr(found, "free_symbols", ()):
-                raise CannotError("a size that depends on the values of an array")
+                raise Refusal("a size that depends on the values of an array")
             both.append(
                 bool(found)
                 if isinstance(value, torch.SymBool)
@@ -179,5 +179,5 @@ class Sizes:
         if isinstance(value, torch.SymInt):
             return from_pair(*both)
         if both[0] != both[1]:
-            raise CannotError("a number that depends on sizes that are not fixed")
+            raise Refusal("a number that depends on sizes that are not fixed")
         return both[0]
