@@ -25,34 +25,31 @@ def tree(title: str, found: Mapping[str, str], *, sign: str = ".") -> str:
         parts = each.split(sign) if each else []
         for depth in range(len(parts)):
             branches.setdefault(sign.join(parts[:depth]), {})[sign.join(parts[: depth + 1])] = None
-    lines = [_DIV, f"<details open><summary><b>{escape(title)}</b> {escape(found.get('', ''))}</summary>"]
+    lines = [f"<div><details open><summary><b>{escape(title)}</b> {escape(found.get('', ''))}</summary><ul>"]
     # Depth first, without recursion: a stranger's names may be nested as deep as they like.
     pending: list[str | None] = [*reversed(branches.get("", {}))]
     while pending:
         name: str | None = pending.pop()
         if name is None:
-            lines.append("</details>")
+            lines.append("</ul></details></li>")
             continue
         text = f"<b>{escape(name.rpartition(sign)[2])}</b> {escape(found.get(name, ''))}"
         inside = branches.get(name)
         if inside is None:
-            lines.append(f'<div style="margin-left: 1.2em">{text}</div>')
+            lines.append(f"<li>{text}</li>")
             continue
         is_open = " open" if len(found) <= _FEW else ""
-        lines.append(f'<details style="margin-left: 1.2em"{is_open}><summary>{text}</summary>')
+        lines.append(f"<li><details{is_open}><summary>{text}</summary><ul>")
         pending += [None, *reversed(inside)]
-    lines.append("</details>")
+    lines.append("</ul></details>")
     return "\n".join([*lines, _more(len(found)), "</div>"])
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, below: str = "") -> str:
     """Rows under their titles, and a line below them."""
     found = list(rows)
-    lines = [_DIV, "<table><thead>", _row("th", head), "</thead><tbody>", *(_row("td", row) for row in found[:MOST])]
+    lines = ["<div><table><thead>", _row("th", head), "</thead><tbody>", *(_row("td", row) for row in found[:MOST])]
     return "\n".join([*lines, "</tbody></table>", f"<p>{escape(below)}</p>", _more(len(found)), "</div>"])
-
-
-_DIV: Final = '<div style="font-family: monospace">'
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:

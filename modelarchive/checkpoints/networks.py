@@ -198,7 +198,7 @@ class _OfDict(_Unchanged):
                 problems.append((name, problem))
             found[name] = value
         if problems:
-            raise UnsupportedDataError(problems, hint="give another structure under a name of its own, as state=")
+            raise UnsupportedDataError(problems, hint="give another structure under a name of its own, such as `state`")
         return found
 
     def kinds(self) -> dict[str, str]:

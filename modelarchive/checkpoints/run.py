@@ -94,7 +94,7 @@ class Checkpoints:
         self._keep, self._keep_every, self._best = keep, keep_every, best
         self._asynchronous, self._random, self._durable = asynchronous, random, durable
         if incremental and process_group is not None:
-            raise ValueError("incremental=True is for runs of one process: give process_group or incremental")
+            raise ValueError("an incremental run is of one process: give process_group or incremental, not both")
         self._group = None if process_group is None else together.sharing().Group(process_group)
         self._shards = Shards() if incremental else None
         self._staging = Staging()

@@ -74,7 +74,8 @@ def test_the_page_is_what_is_recorded():
 def test_what_was_read_wrongly_comes_in_whole(name):
     (network,) = [each for each in constructs() if each.name == name]
     found = judged(network)
-    assert (found.verdict, found.strict) == ("whole", True), found.why
+    assert found.verdict in ("whole", "fixed"), found.why
+    assert found.strict
 
 
 def test_nothing_is_wrong_in_a_part_of_the_constructs(capsys, tmp_path):

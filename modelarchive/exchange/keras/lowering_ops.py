@@ -169,7 +169,16 @@ def _small_letters(pattern: str) -> str:
 
 
 def _conv(context: Context, arguments: Arguments, given: list[Value]) -> Value:
-    """By Keras' convolution, whose channels are last; the number of groups follows from shapes there too."""
+    """By Keras' convolution, whose channels are last and in one group.
+
+    Raises:
+        Refusal: There are several groups, or free sizes.
+    """
+    if given[0].known.shapes[0][1] != given[1].known.shapes[0][1]:
+        raise Refusal("a convolution of computed weights in several groups is not supported in Keras")
+    one, other = given[0].known.shapes
+    if one[2:] != other[2:]:
+        raise Refusal("a convolution of computed weights over sizes that are free is not supported in Keras")
     x = context.moved(given[0], context.dtype)
     kernel = context.permuted(context.plain(given[1], context.dtype), [*range(2, given[1].rank), 1, 0])
     x = padded_tensor(context, x, [(0, 0), *arguments["padding"], (0, 0)])

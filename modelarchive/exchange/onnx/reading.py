@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,7 +73,24 @@ def _converted(model: Model, inputs: Any) -> Bundle:
     if problems:
         raise ConversionError(problems, file=model.file.path)
     notes: list[Note] = []
-    return read_fitting(declared_inputs(model, inputs, notes), lambda trial: _read_at(trial, model, notes))
+    declared = declared_inputs(model, inputs, notes)
+    bundle = read_fitting(declared, lambda trial: _read_at(trial, model, notes))
+    bundle.notes.extend(_made_one(declared, (bundle.architecture or {}).get("inputs", [])))
+    return bundle
+
+
+def _made_one(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> Iterator[Note]:
+    """Axes of several names that have one now, because the model was read with no other sizes."""
+    names: dict[str, set[str]] = {}
+    for old, new in zip(before, after, strict=True):
+        for one, other in zip(old["shape"] or (), new["shape"] or (), strict=False):
+            if isinstance(one, str) and isinstance(other, str):
+                names.setdefault(other, set()).add(one)
+    for name, found in names.items():
+        if len(found) > 1:
+            yield Note(
+                name, f"is one axis for {', '.join(sorted(found))}: the model is read for equal sizes of them only"
+            )
 
 
 def _read_at(trial: Trial, model: Model, notes: Sequence[Note]) -> Bundle:

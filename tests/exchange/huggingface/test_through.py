@@ -45,7 +45,7 @@ def test_texts_of_any_number_and_length(transformers, tmp_path):
         assert archive.metadata["huggingface"]["config"]["model_type"] == "t5"
         declared = archive.architecture["inputs"]
     assert [each["name"] for each in declared] == ["input_ids", "attention_mask", "decoder_input_ids"]
-    assert all(each["shape"] == [None, None] for each in declared)
+    assert not any(isinstance(axis, int) for each in declared for axis in each["shape"])
     rng = np.random.default_rng(0)
     for batch, length in ((1, 5), (3, 9)):
         ids, others = rng.integers(0, 30, (batch, length)), rng.integers(0, 30, (batch, length))

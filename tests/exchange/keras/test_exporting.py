@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:You are using a softmax over axi
 def test_the_tables_are_the_vocabulary():
     from modelarchive.exchange.keras.lowering import LOWERINGS
 
-    assert set(LOWERINGS) == set(nn.KINDS) | set(ops.OPS)
+    assert set(LOWERINGS) == (set(nn.KINDS) | set(ops.OPS)) - {"grid_sample"}
 
 
 def unsupported(kind, error):
@@ -99,7 +99,8 @@ def test_every_op(op, dtype):
             same_outputs(net, *arrays, declared=declared)
         except ma.ConversionError as error:
             refused = [what for _, what in error.unsupported]
-            assert all("truths" in what or "sizes that are free" in what for what in refused)
+            told = ("truths", "sizes that are free", "in several groups", "'grid_sample' is not supported")
+            assert all(any(each in what for each in told) for what in refused)
         tried += 1
     assert tried
 

@@ -17,7 +17,7 @@ _TOP: Final = 76
 _HEIGHT: Final = 28
 #: Between two rows, for the arrows; between two rooms; between two arrows that go past a room side by side.
 _BETWEEN: Final = 30
-_GAP: Final = 10
+_GAP: Final = 8
 _LANE: Final = 6
 #: A chip: a room in the large room.
 _CHIP: Final = 22
