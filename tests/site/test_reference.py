@@ -23,6 +23,11 @@ def test_every_name_is_there(page: Path) -> None:
     for directive, name in found:
         if directive in ("module", "currentmodule", "automodule"):
             module = name
-            importlib.import_module(module)
+            try:
+                importlib.import_module(module)
+            except ModuleNotFoundError as error:
+                if error.name not in ("torch", "keras"):
+                    raise
+                pytest.skip(f"{module} needs {error.name}")
         else:
             pkgutil.resolve_name(name if name.startswith("modelarchive") else f"{module}.{name}")
