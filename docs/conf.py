@@ -37,8 +37,9 @@ python_maximum_signature_line_length: Final = 90
 napoleon_use_rtype: Final = False
 
 nitpicky: Final = True
-#: What belongs to other libraries is named, not linked: the site is built without the network.
-nitpick_ignore_regex: Final = [("py:.*", r"(numpy|np|os|collections|typing)\..*")]
+#: What belongs to other libraries is named, not linked, as the site is built without the network; and what is no
+#: public name.
+nitpick_ignore_regex: Final = [("py:.*", r"(numpy|np|os|collections|typing)\..*|modelarchive\.nn\.trials\..*")]
 
 html_theme: Final = "furo"
 html_title: Final = "modelarchive"

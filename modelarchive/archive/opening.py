@@ -178,7 +178,7 @@ class Archive(Mapping[str, np.ndarray]):
 
     @cached_property
     def training(self) -> Any:
-        """What training goes on from, as it was saved: optimizer state, plain values; None if there is none.
+        """The training structure as it was saved, optimizer state and plain values; None if there is none.
 
         Its arrays are views of the mapped file, as those of :attr:`parameters`.
         """

@@ -78,7 +78,7 @@ class Layer(Block):
         return self.forward(*arrays)
 
     def finished(self, x: Array, epilogue: Epilogue) -> Array:
-        """What ``forward`` gives for `x`, and what follows done to it; see :mod:`modelarchive.nn.fusing`."""
+        """What ``forward`` gives for `x`, and what follows done to it; see ``nn/fusing.py``."""
         raise NotImplementedError(f"{type(self).__name__} takes no epilogue")
 
     def extra_repr(self) -> str:
