@@ -70,9 +70,10 @@ def compared(net, module, torch, *inputs, call=None, limits=LIMITS):
 
 
 def rebuilt(net, folder, *inputs, **options):
-    """`net` from its archive: no class but the vocabulary's, the same hierarchy, the same outputs.
+    """`net` from its archive: no class but the vocabulary's, the same hierarchy, the same bits.
 
-    In a graph normalisation is multiplied into convolutions before it, which a `forward` in Python leaves apart.
+    Where there is a BatchNorm outputs are as close as rounding: in a graph it is multiplied into the convolution before
+    it, which a `forward` in Python leaves apart.
     """
     path = folder / "model.h5"
     save_model(path, net, inputs=inputs, durable=False, **options)
@@ -85,6 +86,7 @@ def rebuilt(net, folder, *inputs, **options):
         if isinstance(block, nn.Layer):
             assert block.config() == others[name].config()
     assert set(net.collect_params()) == set(again.collect_params())
+    is_fused = any(isinstance(block, nn.BatchNorm) for block in ours.values())
     for one, other in zip(results(net(*inputs)), results(again(*inputs)), strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * max(np.abs(one).max(), 1.0))
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(one).max() if is_fused else 0)
     return again

@@ -234,7 +234,7 @@ def _dtype(module: torch.nn.Module) -> torch.dtype:
 
 
 def _runs(module: torch.nn.Module, guess: tuple[int | None, tuple[int, ...]], number: int) -> bool:
-    """Whether the module runs on stand-ins without values, of such shapes."""
+    """Whether the module runs on fake tensors, without values, of such shapes."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     limit, shape = guess
