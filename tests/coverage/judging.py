@@ -120,7 +120,8 @@ def _judged(
             reason = reason or _words(error)
             continue
         seconds = time.perf_counter() - start
-        is_free = any(None in each["shape"] for each in bundle.architecture["inputs"])
+        # Free axes are null, or have a name.
+        is_free = any(not isinstance(axis, int) for each in bundle.architecture["inputs"] for axis in each["shape"])
         found = Verdict(network.set, network.name, "whole" if is_free else "fixed", reason, seconds=seconds)
         found.why = _wrong(module, bundle, inputs, wanted, before) or reason
         if found.why and found.why != reason:

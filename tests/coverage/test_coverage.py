@@ -74,9 +74,7 @@ def test_the_page_is_what_is_recorded():
 def test_what_was_read_wrongly_comes_in_whole(name):
     (network,) = [each for each in constructs() if each.name == name]
     found = judged(network)
-    # A mask for one image is no batch of masks: its sizes stay those of the example.
-    expected = "fixed" if name == "attention to nothing" else "whole"
-    assert (found.verdict, found.strict) == (expected, True), found.why
+    assert (found.verdict, found.strict) == ("whole", True), found.why
 
 
 def test_nothing_is_wrong_in_a_part_of_the_constructs(capsys, tmp_path):
