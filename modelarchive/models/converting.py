@@ -10,6 +10,7 @@ from modelarchive.archive import Archive
 from modelarchive.archive.choices import Choice
 from modelarchive.exchange.bundle import Bundle, Note, Progress, bundle_of, save_bundle
 from modelarchive.formats import FORMATS, format_of_name
+from modelarchive.formats.systems import listed
 from modelarchive.models.reading import Inputs, declared, format_of_file, notes_of, read, without_architecture
 from modelarchive.models.rooms import room
 
@@ -21,6 +22,7 @@ def convert(
     inputs: Inputs | None = None,
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    dtype: str | None = None,
     compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
@@ -38,6 +40,9 @@ def convert(
         parameters_only: Leave the architecture out. So the parameters come too where it cannot be said: those of
             a Keras or ONNX file, or of a Hugging Face folder, under the names that they have there.
         config: For Keras' files of weights: the file that ``model.to_json()`` was written into, or its content.
+        dtype: Where the target is a GGUF file: what its matrices are stored as, "f16", "bf16", "q8_0", "f32" or
+            another type of :func:`modelarchive.exchange.gguf.write`. Where the source is one and the target is none:
+            what floats are read as, "float32", "float16" or "bfloat16".
         compression: As in :func:`save`; only where the target is an archive.
         durable: As in :func:`save`.
         progress: As in :func:`save`; called only where the target is an archive.
@@ -51,21 +56,38 @@ def convert(
         FormatError: The source is of no format that is known, or damaged.
         SpecError: The model does not take such `inputs`.
         ValueError: The target's suffix names no format, or one that has no `compression`; or the source takes no
-            `config`.
+            `config`; or neither takes such a `dtype`.
     """
     name = format_of_name(target)
     if compression is not None and name != "archive":
         raise ValueError(f"compression is {compression!r}, and only archives are compressed, not {FORMATS[name].what}")
     kind = format_of_file(source)
+    stored = _written_as(name, dtype)
+    if dtype is not None and stored is None and not FORMATS[kind].reads_as:
+        files = listed(each.what for each in FORMATS.values() if each.reads_as or each.writes_as)
+        raise ValueError(f"dtype is {dtype!r}, and is for {files} only")
     if kind == "archive" and config is None:
         with Archive(source) as opened:
             bundle = bundle_of(opened)
             bundle = declared(without_architecture(bundle) if parameters_only else bundle, inputs)
-            written = _write(name, bundle, target, compression=compression, durable=durable, progress=progress)
+            written = _write(
+                name, bundle, target, stored=stored, compression=compression, durable=durable, progress=progress
+            )
             return [*notes_of(kind, bundle), *written]
-    bundle = read(source, inputs=inputs, parameters_only=parameters_only, config=config)
-    written = _write(name, bundle, target, compression=compression, durable=durable, progress=progress)
+    wanted = dtype if stored is None else None
+    bundle = read(source, inputs=inputs, parameters_only=parameters_only, config=config, dtype=wanted)
+    written = _write(name, bundle, target, stored=stored, compression=compression, durable=durable, progress=progress)
     return [*notes_of(kind, bundle), *written]
+
+
+def _written_as(name: str, dtype: str | None) -> str | None:
+    """What the target's arrays are stored as; None: as they are."""
+    known = FORMATS[name].writes_as
+    if dtype is None or not known:
+        return None
+    if dtype not in known:
+        raise ValueError(f"dtype is {dtype!r}, expected {listed(map(repr, known), last='or')}")
+    return dtype
 
 
 def _write(
@@ -73,11 +95,13 @@ def _write(
     bundle: Bundle,
     target: str | os.PathLike[str],
     *,
+    stored: str | None,
     compression: Choice,
     durable: bool,
     progress: Progress | None,
 ) -> list[Note]:
     if name == "archive":
         return save_bundle(target, bundle, compression=compression, durable=durable, progress=progress)
-    notes: list[Note] = room(name).write(bundle, target, durable=durable)
+    options = {} if stored is None else {"dtype": stored}
+    notes: list[Note] = room(name).write(bundle, target, durable=durable, **options)
     return notes
