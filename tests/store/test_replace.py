@@ -398,16 +398,3 @@ def test_not_durable_syncs_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os, "fsync", fail_with(errno.EIO))
     ma.save(path, NEW, durable=False)
     assert_same(NEW, ma.load(path))
-
-
-def test_two_folders_change_places(tmp_path: Path) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    for each in (one, other):
-        each.mkdir()
-        (each / each.name).touch()
-    if not replace.exchange(one, other):
-        pytest.skip("this system has no such step")
-    assert [path.name for path in one.iterdir()] == ["other"]
-    assert [path.name for path in other.iterdir()] == ["one"]
-    with pytest.raises(FileNotFoundError, match="missing"):
-        replace.exchange(one, tmp_path / "missing")
