@@ -253,6 +253,8 @@ def put_random_states(states: Mapping[str, Any]) -> None:
 
 
 def _bytes(state: Any) -> torch.Tensor:
+    if isinstance(state, torch.Tensor):
+        return state
     return torch.as_tensor(np.array(state), dtype=torch.uint8)
 
 
