@@ -70,12 +70,7 @@ def save_model(
             progress=progress,
         )
         return None
-    if isinstance(model, Bundle):
-        bundle = model
-    elif (system := system_of(model)) is not None:
-        bundle = _of_framework(system, model, inputs)
-    else:
-        _refuse(model)
+    bundle = bundle_of(model, inputs)
     if bundle.architecture is None:
         raise ConversionError([("(architecture)", bundle.reason or "there is none")])
     bundle = replace(
@@ -83,6 +78,20 @@ def save_model(
     )
     notes = save_bundle(path, bundle, training=training, compression=compression, durable=durable, progress=progress)
     return [*bundle.notes, *notes]
+
+
+def bundle_of(model: Any, inputs: Any = None) -> Bundle:
+    """A network of any framework, with its architecture.
+
+    Raises:
+        ConversionError: It does what the vocabulary cannot say; lists all of it.
+        UnsupportedDataError: It is no network; a TypeError.
+    """
+    if isinstance(model, Bundle):
+        return model
+    if (system := system_of(model)) is None:
+        _refuse(model)
+    return _of_framework(system, model, inputs)
 
 
 def _of_framework(system: System, model: Any, inputs: Any) -> Bundle:

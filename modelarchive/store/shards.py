@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any, Final
 
 from modelarchive.errors import FormatError, UnsafeFileError
 from modelarchive.store.contents import Contents
-from modelarchive.store.replace import replacing, sync_folder
+from modelarchive.store.replace import exchange, replacing, sync_folder
 from modelarchive.store.strict import document_object, short
 
 #: The file that makes a folder of shards an archive; it is written last.
@@ -19,6 +21,7 @@ INDEX: Final = "model.safetensors.index.json"
 #: The archive's part of it.
 RECORD: Final = "modelarchive"
 MAX_INDEX_BYTES: Final = 100_000_000
+_SET_ASIDE: Final = re.compile(r"\.(.+)\.[0-9a-f]{8}\.old")
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -73,15 +76,39 @@ def write_index(
 
 
 def put_in_place(temporary: Path, path: Path, *, durable: bool) -> None:
-    """Give a folder that is complete its name; one of that name goes out of sight first, and is removed last."""
+    """Give a folder that is complete its name; one of that name changes places with it, and is removed last.
+
+    Where the system cannot exchange two folders in one step, there is a moment in which the old one is there under
+    the name that :func:`set_aside` knows, and none under its own.
+
+    Raises:
+        NotADirectoryError: There is a file of that name.
+        OSError: The folder cannot be renamed; the old one is as it was.
+    """
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "is a file, expected a folder or nothing", str(path))
     if durable:
         sync_folder(temporary)
     old = None
-    if path.exists():
+    if not path.exists():
+        temporary.rename(path)
+    elif exchange(temporary, path):
+        old = temporary
+    else:
         old = path.with_name(f".{path.name}.{os.urandom(4).hex()}.old")
         path.rename(old)
-    temporary.rename(path)
+        try:
+            temporary.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
     if durable:
         sync_folder(path.parent)
     if old is not None:
         shutil.rmtree(old)
+
+
+def set_aside(name: str) -> str | None:
+    """The name that a folder had before :func:`put_in_place` renamed it; None of any other name."""
+    match = _SET_ASIDE.fullmatch(name)
+    return None if match is None else match[1]
