@@ -63,6 +63,7 @@ EXPORTED = {
     "transplant",
     "trusted",
     "validate",
+    "verify",
 }
 
 #: What `import modelarchive` must not bring along: slow to import, or not installed everywhere.

@@ -332,11 +332,11 @@ class Archive(Mapping[str, np.ndarray]):
             ParameterError: There is no architecture, and no array below `block`.
         """
         # Read only when the digests agree: a damaged text shall be named, not fail to parse.
-        if isinstance(reader := cast("object", self.reader), ShardedReader):
-            return verify_shards(reader, progress)
         checked = (lambda: self.checked) if self.has_architecture else None
         if block:
             return verify_block(self.reader, block, checked, progress)
+        if isinstance(reader := cast("object", self.reader), ShardedReader):
+            return verify_shards(reader, checked, progress)
         return verify(self.reader, checked, progress)
 
     def summary(self) -> str:

@@ -157,6 +157,11 @@ class Reader:
         wanted = Entry(dtype, (stop - start, *shape[1:]), offset + start * row, (stop - start) * row, None)
         return self.source.load([wanted])[0]
 
+    def is_compressed(self, name: str) -> bool:
+        """Whether an array, by its canonical name, does not lie in the file as it is in memory."""
+        entry = self.contents.arrays[name]
+        return entry.offset is None and entry.nbytes > 0
+
     def text(self, hdf5_path: str) -> Any:
         """A text: ``str`` for one string, an array for several, the value of a literal.
 
