@@ -246,6 +246,12 @@ class Archive(Mapping[str, np.ndarray]):
         """
         return self._shared(stored, self.reader.deferred)
 
+    def held(self, stored: Mapping[str, str]) -> dict[str, Deferred]:
+        """As :meth:`deferred`, on views that are taken now, and outlive the archive."""
+        views, known = self.views(stored), self.deferred(stored)
+        made = {id(views[name]): Deferred.of(views[name], each.place) for name, each in known.items()}
+        return {name: made[id(view)] for name, view in views.items()}
+
     def _shared(self, stored: Mapping[str, str], get: Callable[[str], Stored]) -> dict[str, Stored]:
         aliases = self.reader.contents.aliases
         found: dict[str, Stored] = {}

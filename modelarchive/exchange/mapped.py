@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from modelarchive.errors import FormatError
-from modelarchive.store.deferred import Deferred
+from modelarchive.store.deferred import Deferred, Place
 
 
 def little_endian(dtype: np.dtype) -> np.dtype:
@@ -46,7 +46,9 @@ class MappedFile:
         with self.path.open("rb", buffering=0) as file:
             self._descriptor = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._descriptor)
-        self.size = os.fstat(self._descriptor).st_size
+        status = os.fstat(self._descriptor)
+        self.size = status.st_size
+        self._identity = (status.st_dev, status.st_ino)
         self._map = self._mapped() if self.size else None
 
     def _mapped(self) -> mmap.mmap | bytearray:
@@ -87,6 +89,7 @@ class MappedFile:
             dtype,
             lambda: self._loaded(offset, dtype, shape, order),
             lambda: self._view(offset, dtype, shape, order),
+            place=Place(self.path, offset, self._identity) if order == "C" and dtype.str[0] != ">" else None,
         )
 
     def _view(self, offset: int, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:

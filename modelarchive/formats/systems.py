@@ -46,11 +46,13 @@ class Backend:
         build: The room's function that makes a network of a Bundle; "": a Block, which needs no room.
         options: What that takes besides.
         arrays: The room's function that makes its own arrays of NumPy's for ``load``; None: there is none.
+        runs: Whether its networks take NumPy's arrays and give them, so that ``modelarchive run`` runs them.
     """
 
     build: str
     options: tuple[str, ...] = ()
     arrays: str | None = None
+    runs: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ SYSTEMS: Final = {
             signs=(signs.begins(b"\x93NUMPY"),),
             members=signs.arrays_inside,
             bare=signs.begins(b"\x93NUMPY"),
-            backend=Backend("", arrays=""),
+            backend=Backend("", arrays="", runs=True),
         ),
         System(
             "vectors",
@@ -227,6 +229,13 @@ SYSTEMS: Final = {
             extra="keras",
             frameworks=("keras",),
             fits="keras",
+        ),
+        System(
+            "onnxruntime",
+            "ONNX Runtime",
+            backend=Backend("build_network", ("inputs", "threads", "providers", "session_options"), runs=True),
+            extra="onnxruntime",
+            frameworks=("onnxruntime",),
         ),
         System(
             "huggingface",

@@ -101,9 +101,12 @@ def load_model(
         until: The layer in it to end with: its output is the network's, see :meth:`Archive.build`.
         after: The layer in it to begin after: its output is the network's input.
         backend: "numpy" gives a Block, "torch" a ``torch.nn.Module`` with the original names, "keras" a
-            functional ``keras.Model`` on the backend that Keras is set to.
+            functional ``keras.Model`` on the backend that Keras is set to, "onnxruntime" a network that is called as
+            the Block is, and that ONNX Runtime computes.
         verify: Check the file first, of a block no more than its own arrays (:meth:`Archive.verify`); archives only.
-        **options: `device` and `dtype` for "torch"; `inputs` for "keras", where the architecture has none.
+        **options: `device` and `dtype` for "torch"; `inputs` for "keras" and "onnxruntime", where the architecture
+            has none; `threads`, `providers` and `session_options` for "onnxruntime", see
+            :func:`modelarchive.exchange.onnxruntime.build_network`.
 
     Returns:
         The network, its parameters views of the mapped file, copy-on-write.

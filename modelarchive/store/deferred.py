@@ -5,8 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+
+
+class Place(NamedTuple):
+    """Where the bytes of an array lie in a file as they are: one after the other, the least byte of each first.
+
+    Attributes:
+        path: The file.
+        offset: The first byte.
+        file: Which file that was when it was opened, by the system's numbers for device and file.
+    """
+
+    path: Path
+    offset: int
+    file: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +37,7 @@ class Deferred:
         pieces: Gives its bytes one piece after another, in C order, little-endian, from any thread: the writer
             then holds none of it as a whole, and several are read at once. None: as `read` does.
         rows: Gives its rows from one to another in memory of their own. None: of the whole.
+        place: Where it lies in a file, for programs that read there themselves. None: nowhere as it is.
     """
 
     shape: tuple[int, ...]
@@ -29,11 +46,12 @@ class Deferred:
     view: Callable[[], np.ndarray] | None = None
     pieces: Callable[[], Iterator[memoryview]] | None = None
     rows: Callable[[int, int], np.ndarray] | None = None
+    place: Place | None = None
 
     @classmethod
-    def of(cls, array: np.ndarray) -> Deferred:
+    def of(cls, array: np.ndarray, place: Place | None = None) -> Deferred:
         """An array that is there already: itself, whoever asks."""
-        return cls(array.shape, array.dtype, lambda: array, lambda: array)
+        return cls(array.shape, array.dtype, lambda: array, lambda: array, place=place)
 
     def changed(
         self,

@@ -129,6 +129,7 @@ class Reader:
             lambda: self.view(name),
             self._pieces(self.contents.aliases.get(name, name)),
             (lambda start, stop: self.rows(name, start, stop)) if entry.shape else None,
+            None if entry.offset is None else self.source.place(entry.offset),
         )
 
     def _pieces(self, name: str) -> Callable[[], Iterator[memoryview]] | None:

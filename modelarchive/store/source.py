@@ -20,6 +20,7 @@ from blake3 import blake3
 from modelarchive import dtypes
 from modelarchive.errors import FormatError
 from modelarchive.store.contents import Entry
+from modelarchive.store.deferred import Place
 from modelarchive.store.digest import PIECE, WORTH_THREADS, digest
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class Source:
             # Opening a pipe would wait for a writer; a device has no size.
             raise FormatError("is no regular file", file=self.path)
         self._file = self.path.open("rb", buffering=0)
-        self.size = os.fstat(self._file.fileno()).st_size
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size
+        self._identity = (status.st_dev, status.st_ino)
         self._map: mmap.mmap | None = None
         self._is_unmappable = False
 
@@ -67,6 +70,10 @@ class Source:
     def descriptor(self) -> int:
         """The open file, for the operating system."""
         return self._file.fileno()
+
+    def place(self, offset: int) -> Place:
+        """Where a byte of the file is found by other programs."""
+        return Place(self.path, offset, self._identity)
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Up to `nbytes` bytes from `offset`; fewer at the end of the file."""
