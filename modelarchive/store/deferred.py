@@ -5,8 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """Where an array lies in a file as it is in memory: in C order, little-endian.
+
+    Attributes:
+        fill: Fills a buffer with its bytes from one on, from any thread.
+        digest: The BLAKE3 digest of all of them; None: the file has none.
+        file: The file, for messages.
+    """
+
+    fill: Callable[[memoryview, int], None]
+    digest: str | None
+    file: Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +37,7 @@ class Deferred:
         pieces: Gives its bytes one piece after another, in C order, little-endian, from any thread: the writer
             then holds none of it as a whole, and several are read at once. None: as `read` does.
         rows: Gives its rows from one to another in memory of their own. None: of the whole.
+        extent: Where it lies in a file as it is; None: nowhere.
     """
 
     shape: tuple[int, ...]
@@ -29,6 +46,7 @@ class Deferred:
     view: Callable[[], np.ndarray] | None = None
     pieces: Callable[[], Iterator[memoryview]] | None = None
     rows: Callable[[int, int], np.ndarray] | None = None
+    extent: Extent | None = None
 
     @classmethod
     def of(cls, array: np.ndarray) -> Deferred:
