@@ -41,6 +41,7 @@ EXPORTED = {
     "IntegrityError",
     "MissingDependencyError",
     "ModelArchiveError",
+    "OutOfMemoryError",
     "ParameterError",
     "Report",
     "SpecError",

@@ -45,7 +45,8 @@ class Backend:
     Attributes:
         build: The room's function that makes a network of a Bundle; "": a Block, which needs no room.
         options: What that takes besides.
-        arrays: The room's function that makes its own arrays of NumPy's for ``load``; None: there is none.
+        arrays: The room's function that makes its own arrays of NumPy's for ``load``; None: there is none. A room
+            that has one also has ``is_elsewhere(device)``, and ``tensors_on(device, arrays)`` for such a device.
         runs: Whether its networks take NumPy's arrays and give them, so that ``modelarchive run`` runs them.
     """
 
