@@ -46,11 +46,13 @@ class Backend:
         build: The room's function that makes a network of a Bundle; "": a Block, which needs no room.
         options: What that takes besides.
         arrays: The room's function that makes its own arrays of NumPy's for ``load``; None: there is none.
+        of_blocks: Whether it is made of a Block, so that of an archive no more than that is built.
     """
 
     build: str
     options: tuple[str, ...] = ()
     arrays: str | None = None
+    of_blocks: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ SYSTEMS: Final = {
             signs=(signs.begins(b"\x93NUMPY"),),
             members=signs.arrays_inside,
             bare=signs.begins(b"\x93NUMPY"),
-            backend=Backend("", arrays=""),
+            backend=Backend("", arrays="", of_blocks=True),
         ),
         System(
             "vectors",
@@ -179,7 +181,7 @@ SYSTEMS: Final = {
             members=signs.pickle_inside,
             classes=(ModelClass("torch.nn", "Module"), ModelClass("torch.export", "ExportedProgram", receives=False)),
             reader="read_module",
-            backend=Backend("build_module", ("device", "dtype"), arrays="tensors_of"),
+            backend=Backend("build_module", ("device", "dtype"), arrays="tensors_of", of_blocks=True),
             extra="torch",
             frameworks=("torch",),
             mistakes=True,

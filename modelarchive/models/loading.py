@@ -124,8 +124,10 @@ def load_model(
             way = f"give backend={takers[0]!r}" if takers else "no backend does"
             raise TypeError(f"load_model() got {option}=, which backend={backend!r} does not take: {way}")
     name = format_of_file(path)
-    if name == "archive" and backend == "numpy":
-        return archive.load_model(path, block=block, until=until, after=after, verify=verify)
+    build = BACKENDS[backend].build
+    if name == "archive" and BACKENDS[backend].of_blocks:
+        network = archive.load_model(path, block=block, until=until, after=after, verify=verify)
+        return getattr(room(backend), build)(network, **options) if build else network
     if verify and name != "archive":
         refuse_verify(path, name)
     if verify:
@@ -136,7 +138,6 @@ def load_model(
         what = f"{FORMATS[name].what} without an architecture: {bundle.reason}"
         raise FormatError(f"is {what}", file=path, hint="load() gives its arrays")
     part = _part(bundle, block, until, after)
-    build = BACKENDS[backend].build
     return getattr(room(backend), build)(part, **options) if build else part.build()
 
 

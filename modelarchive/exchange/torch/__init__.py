@@ -49,7 +49,8 @@ def build_module(source: Source, *, inputs: Any = None, device: Any = None, dtyp
     block = source if isinstance(source, Block) and _is_declared(source) else bundle_of(source, inputs=inputs).build()
     module: torch.nn.Module = building.module_of(block, device=device, dtype=dtype)
     if inputs is not None or hasattr(block, DECLARED):
-        known = declared_inputs(block, None if hasattr(block, DECLARED) else inputs)
+        own = getattr(block, DECLARED, None)
+        known = own if callable(own) else declared_inputs(block, inputs if own is None else None)
         _part("inputs").remember(module, known)
     return module
 
