@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from modelarchive.nn import Block
 
 Stored = TypeVar("Stored", np.ndarray, Deferred)
+Load = Callable[[Iterable[str]], Mapping[str, Any]]
 _ARCHITECTURE: Final = "/architecture/data"
 
 
@@ -246,6 +247,13 @@ class Archive(Mapping[str, np.ndarray]):
         """
         return self._shared(stored, self.reader.deferred)
 
+    def held(self, stored: Mapping[str, str]) -> dict[str, Deferred]:
+        """As :meth:`deferred`, on views that are taken now, and outlive the archive."""
+        views, known = self.views(stored), self.deferred(stored)
+        places = {name: each.place and each.place._replace(fill=None) for name, each in known.items()}
+        made = {id(views[name]): Deferred.of(views[name], place) for name, place in places.items()}
+        return {name: made[id(view)] for name, view in views.items()}
+
     def _shared(self, stored: Mapping[str, str], get: Callable[[str], Stored]) -> dict[str, Stored]:
         aliases = self.reader.contents.aliases
         found: dict[str, Stored] = {}
@@ -257,13 +265,7 @@ class Archive(Mapping[str, np.ndarray]):
                 found[canonical] = get(canonical)
         return {name: found[aliases.get(other, other)] for name, other in stored.items()}
 
-    def data(
-        self,
-        *,
-        mmap: bool = False,
-        verify: bool = False,
-        load: Callable[[Iterable[str]], Mapping[str, Any]] | None = None,
-    ) -> Any:
+    def data(self, *, mmap: bool = False, verify: bool = False, load: Load | None = None) -> Any:
         """Everything, as :func:`modelarchive.load` returns it; `load` gives the named arrays where it is given."""
         contents = self.reader.contents
         wanted = [

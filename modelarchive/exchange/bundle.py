@@ -204,8 +204,7 @@ def bundle_of(source: Source, *, inputs: Any = None) -> Bundle:
         with Archive(source) as archive:
             bundle = _of_archive(archive)
             # Views outlive the archive; what is read later would not.
-            views = archive.views(_stored_names(archive))
-            return Bundle(views, bundle.architecture, bundle.reason, bundle.metadata, bundle.tokens, bundle.notes)
+            return replace(bundle, parameters=Parameters(archive.held(_stored_names(archive))))
     raise TypeError(f"source is {type(source).__name__}, expected a Bundle, an Archive, a Block, a mapping or a path")
 
 

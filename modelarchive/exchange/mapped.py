@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from modelarchive.errors import FormatError, OutOfMemoryError
-from modelarchive.store.deferred import Deferred, Extent
+from modelarchive.store.deferred import Deferred, Place
 
 
 def little_endian(dtype: np.dtype) -> np.dtype:
@@ -46,7 +46,9 @@ class MappedFile:
         with self.path.open("rb", buffering=0) as file:
             self._descriptor = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._descriptor)
-        self.size = os.fstat(self._descriptor).st_size
+        status = os.fstat(self._descriptor)
+        self.size = status.st_size
+        self._identity = (status.st_dev, status.st_ino)
         self._map = self._mapped() if self.size else None
 
     def _mapped(self) -> mmap.mmap | bytearray:
@@ -91,13 +93,14 @@ class MappedFile:
             dtype,
             lambda: self._loaded(offset, dtype, shape, order),
             lambda: self._view(offset, dtype, shape, order),
-            extent=self._extent(offset, dtype, order),
+            place=self._place(offset, dtype) if order == "C" else None,
         )
 
-    def _extent(self, offset: int, dtype: np.dtype, order: str) -> Extent | None:
-        if order != "C" or dtype.byteorder == ">" or not hasattr(os, "preadv"):
+    def _place(self, offset: int, dtype: np.dtype) -> Place | None:
+        if dtype.str[0] == ">":
             return None
-        return Extent(lambda buffer, at: self._fill(buffer, offset + at), None, self.path)
+        fill = (lambda buffer, at: self._fill(buffer, offset + at)) if hasattr(os, "preadv") else None
+        return Place(self.path, offset, self._identity, fill)
 
     def _view(self, offset: int, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
         if self._map is None or not math.prod(shape):

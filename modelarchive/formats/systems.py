@@ -47,11 +47,13 @@ class Backend:
         options: What that takes besides.
         arrays: The room's function that makes its own arrays of NumPy's for ``load``; None: there is none. A room
             that has one also has ``is_elsewhere(device)``, and ``tensors_on(device, arrays)`` for such a device.
+        runs: Whether its networks take NumPy's arrays and give them, so that ``modelarchive run`` runs them.
     """
 
     build: str
     options: tuple[str, ...] = ()
     arrays: str | None = None
+    runs: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ SYSTEMS: Final = {
             signs=(signs.begins(b"\x93NUMPY"),),
             members=signs.arrays_inside,
             bare=signs.begins(b"\x93NUMPY"),
-            backend=Backend("", arrays=""),
+            backend=Backend("", arrays="", runs=True),
         ),
         System(
             "vectors",
@@ -228,6 +230,13 @@ SYSTEMS: Final = {
             extra="keras",
             frameworks=("keras",),
             fits="keras",
+        ),
+        System(
+            "onnxruntime",
+            "ONNX Runtime",
+            backend=Backend("build_network", ("inputs", "threads", "providers", "session_options"), runs=True),
+            extra="onnxruntime",
+            frameworks=("onnxruntime",),
         ),
         System(
             "huggingface",

@@ -6,23 +6,27 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 
-@dataclass(frozen=True, eq=False)
-class Extent:
-    """Where an array lies in a file as it is in memory: in C order, little-endian.
+class Place(NamedTuple):
+    """Where the bytes of an array lie in a file as they are: one after the other, the least byte of each first.
 
     Attributes:
-        fill: Fills a buffer with its bytes from one on, from any thread.
-        digest: The BLAKE3 digest of all of them; None: the file has none.
-        file: The file, for messages.
+        path: The file.
+        offset: The first byte.
+        file: Which file that was when it was opened, by the system's numbers for device and file.
+        fill: Fills a buffer with bytes of the array from one on, from any thread; None: the file is closed.
+        digest: The BLAKE3 digest of all of its bytes; None: the file has none.
     """
 
-    fill: Callable[[memoryview, int], None]
-    digest: str | None
-    file: Path
+    path: Path
+    offset: int
+    file: tuple[int, int]
+    fill: Callable[[memoryview, int], None] | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +41,7 @@ class Deferred:
         pieces: Gives its bytes one piece after another, in C order, little-endian, from any thread: the writer
             then holds none of it as a whole, and several are read at once. None: as `read` does.
         rows: Gives its rows from one to another in memory of their own. None: of the whole.
-        extent: Where it lies in a file as it is; None: nowhere.
+        place: Where it lies in a file, for programs that read there themselves. None: nowhere as it is.
     """
 
     shape: tuple[int, ...]
@@ -46,12 +50,12 @@ class Deferred:
     view: Callable[[], np.ndarray] | None = None
     pieces: Callable[[], Iterator[memoryview]] | None = None
     rows: Callable[[int, int], np.ndarray] | None = None
-    extent: Extent | None = None
+    place: Place | None = None
 
     @classmethod
-    def of(cls, array: np.ndarray) -> Deferred:
+    def of(cls, array: np.ndarray, place: Place | None = None) -> Deferred:
         """An array that is there already: itself, whoever asks."""
-        return cls(array.shape, array.dtype, lambda: array, lambda: array)
+        return cls(array.shape, array.dtype, lambda: array, lambda: array, place=place)
 
     def changed(
         self,

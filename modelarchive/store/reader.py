@@ -12,7 +12,7 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.errors import FormatError, IntegrityError, ModelArchiveError
 from modelarchive.store.contents import Entry, least_itemsize
-from modelarchive.store.deferred import Deferred, Extent
+from modelarchive.store.deferred import Deferred
 from modelarchive.store.opening import contents_of, opened
 from modelarchive.store.text import decode
 
@@ -129,15 +129,8 @@ class Reader:
             lambda: self.view(name),
             self._pieces(self.contents.aliases.get(name, name)),
             (lambda start, stop: self.rows(name, start, stop)) if entry.shape else None,
-            self._extent(entry),
+            None if entry.offset is None else self.source.place(entry.offset, entry.digest),
         )
-
-    def _extent(self, entry: Entry) -> Extent | None:
-        """Where an array lies in the file as it is; None: nowhere."""
-        offset = entry.offset
-        if offset is None:
-            return None
-        return Extent(lambda buffer, at: self.source.fill(buffer, offset + at), entry.digest, self.source.path)
 
     def _pieces(self, name: str) -> Callable[[], Iterator[memoryview]] | None:
         """What gives an array's bytes piece by piece; None where only HDF5 can read it."""

@@ -20,6 +20,7 @@ from blake3 import blake3
 from modelarchive import dtypes
 from modelarchive.errors import FormatError, OutOfMemoryError
 from modelarchive.store.contents import Entry
+from modelarchive.store.deferred import Place
 from modelarchive.store.digest import PIECE, WORTH_THREADS, digest
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class Source:
             # Opening a pipe would wait for a writer; a device has no size.
             raise FormatError("is no regular file", file=self.path)
         self._file = self.path.open("rb", buffering=0)
-        self.size = os.fstat(self._file.fileno()).st_size
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size
+        self._identity = (status.st_dev, status.st_ino)
         self._map: mmap.mmap | None = None
         self._is_unmappable = False
 
@@ -68,6 +71,10 @@ class Source:
         """The open file, for the operating system."""
         return self._file.fileno()
 
+    def place(self, offset: int, digest: str | None = None) -> Place:
+        """Where an array lies that begins at a byte of the file; `digest` is what the file says of it."""
+        return Place(self.path, offset, self._identity, lambda buffer, at: self._read_all(buffer, offset + at), digest)
+
     def read(self, offset: int, nbytes: int) -> bytes:
         """Up to `nbytes` bytes from `offset`; fewer at the end of the file."""
         if hasattr(os, "pread"):
@@ -82,14 +89,6 @@ class Source:
         data = memoryview(self._room(count, lambda: bytearray(count)))
         self._read_all(data, offset)
         return data
-
-    def fill(self, buffer: memoryview, offset: int) -> None:
-        """Fill a buffer with the bytes from `offset` on, from any thread.
-
-        Raises:
-            OSError: The file ends before.
-        """
-        self._read_all(buffer, offset)
 
     def pieces(self, offset: int, nbytes: int) -> Iterator[memoryview]:
         """The same bytes, 1 MiB at a time; each piece is good until the next is asked for.
