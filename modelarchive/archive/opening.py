@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from modelarchive.nn import Block
 
 Stored = TypeVar("Stored", np.ndarray, Deferred)
-Load = Callable[[Iterable[str]], Mapping[str, Any]]
 _ARCHITECTURE: Final = "/architecture/data"
 
 
@@ -250,8 +249,7 @@ class Archive(Mapping[str, np.ndarray]):
     def held(self, stored: Mapping[str, str]) -> dict[str, Deferred]:
         """As :meth:`deferred`, on views that are taken now, and outlive the archive."""
         views, known = self.views(stored), self.deferred(stored)
-        places = {name: each.place and each.place._replace(fill=None) for name, each in known.items()}
-        made = {id(views[name]): Deferred.of(views[name], place) for name, place in places.items()}
+        made = {id(views[name]): Deferred.of(views[name], each.extent) for name, each in known.items()}
         return {name: made[id(view)] for name, view in views.items()}
 
     def _shared(self, stored: Mapping[str, str], get: Callable[[str], Stored]) -> dict[str, Stored]:
@@ -265,7 +263,13 @@ class Archive(Mapping[str, np.ndarray]):
                 found[canonical] = get(canonical)
         return {name: found[aliases.get(other, other)] for name, other in stored.items()}
 
-    def data(self, *, mmap: bool = False, verify: bool = False, load: Load | None = None) -> Any:
+    def data(
+        self,
+        *,
+        mmap: bool = False,
+        verify: bool = False,
+        load: Callable[[Iterable[str]], Mapping[str, Any]] | None = None,
+    ) -> Any:
         """Everything, as :func:`modelarchive.load` returns it; `load` gives the named arrays where it is given."""
         contents = self.reader.contents
         wanted = [

@@ -52,7 +52,7 @@ def repack(chosen: argparse.Namespace) -> int:
     out: Path = chosen.output or chosen.file
     compression = choice(chosen.compression or ["keep"], _COMPRESSIONS, option="--compression", without="keep")
     dtype = choice(chosen.dtype, _DTYPES, option="--dtype", without=None) if chosen.dtype else None
-    with output.progress(f"repack {chosen.file.name}", before * (1 if dtype is None else 2)) as advance:
+    with output.progress(f"repack {chosen.file.name}", before) as advance:
         done = maintenance.repack(
             chosen.file,
             out,

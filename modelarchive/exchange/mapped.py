@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from modelarchive.errors import FormatError, OutOfMemoryError
-from modelarchive.store.deferred import Deferred, Place
+from modelarchive.store.deferred import Deferred, Extent, Place
 
 
 def little_endian(dtype: np.dtype) -> np.dtype:
@@ -93,14 +93,14 @@ class MappedFile:
             dtype,
             lambda: self._loaded(offset, dtype, shape, order),
             lambda: self._view(offset, dtype, shape, order),
-            place=self._place(offset, dtype) if order == "C" else None,
+            extent=self._extent(offset, dtype, order),
         )
 
-    def _place(self, offset: int, dtype: np.dtype) -> Place | None:
-        if dtype.str[0] == ">":
+    def _extent(self, offset: int, dtype: np.dtype, order: str) -> Extent | None:
+        if order != "C" or dtype.byteorder == ">" or not hasattr(os, "preadv"):
             return None
-        fill = (lambda buffer, at: self._fill(buffer, offset + at)) if hasattr(os, "preadv") else None
-        return Place(self.path, offset, self._identity, fill)
+        place = Place(self.path, offset, self._identity)
+        return Extent(place, lambda buffer, at: self._fill(buffer, offset + at))
 
     def _view(self, offset: int, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
         if self._map is None or not math.prod(shape):

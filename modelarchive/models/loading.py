@@ -103,7 +103,7 @@ def _verify_before(archive: Archive, entries: Mapping[str, Deferred]) -> None:
     Raises:
         IntegrityError: Something is damaged; names all of it.
     """
-    if archive.is_stale or any(entry.place is None for entry in entries.values()):
+    if archive.is_stale or any(entry.extent is None for entry in entries.values()):
         archive.verify()
     elif damaged := archive.reader.damaged(only={*archive.reader.contents.texts}):
         raise IntegrityError(damaged, file=archive.path)
@@ -178,8 +178,10 @@ def load_model(
             way = f"give backend={takers[0]!r}" if takers else "no backend does"
             raise TypeError(f"load_model() got {option}=, which backend={backend!r} does not take: {way}")
     name = format_of_file(path)
-    if name == "archive" and backend == "numpy":
-        return archive.load_model(path, block=block, until=until, after=after, verify=verify)
+    build = BACKENDS[backend].build
+    if name == "archive" and BACKENDS[backend].of_blocks and not _takes_bytes(backend, options.get("device")):
+        network = archive.load_model(path, block=block, until=until, after=after, verify=verify)
+        return getattr(room(backend), build)(network, **options) if build else network
     if name == "archive":
         with Archive(path) as opened:
             is_taken = _takes_bytes(backend, options.get("device"))

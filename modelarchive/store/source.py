@@ -71,9 +71,9 @@ class Source:
         """The open file, for the operating system."""
         return self._file.fileno()
 
-    def place(self, offset: int, digest: str | None = None) -> Place:
-        """Where an array lies that begins at a byte of the file; `digest` is what the file says of it."""
-        return Place(self.path, offset, self._identity, lambda buffer, at: self._read_all(buffer, offset + at), digest)
+    def place(self, offset: int) -> Place:
+        """Where a byte of the file is found by other programs."""
+        return Place(self.path, offset, self._identity)
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Up to `nbytes` bytes from `offset`; fewer at the end of the file."""
@@ -89,6 +89,14 @@ class Source:
         data = memoryview(self._room(count, lambda: bytearray(count)))
         self._read_all(data, offset)
         return data
+
+    def fill(self, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer with the bytes from `offset` on, from any thread.
+
+        Raises:
+            OSError: The file ends before.
+        """
+        self._read_all(buffer, offset)
 
     def pieces(self, offset: int, nbytes: int) -> Iterator[memoryview]:
         """The same bytes, 1 MiB at a time; each piece is good until the next is asked for.

@@ -63,7 +63,8 @@ def build_module(
         tensors = tensors_on(device, deferred(bundle.parameters), verify=verify) if elsewhere else {}
     module: torch.nn.Module = building.module_of(block, device=device, dtype=dtype, tensors=tensors)
     if inputs is not None or hasattr(block, DECLARED):
-        known = declared_inputs(block, None if hasattr(block, DECLARED) else inputs)
+        own = getattr(block, DECLARED, None)
+        known = own if callable(own) else declared_inputs(block, inputs if own is None else None)
         _part("inputs").remember(module, known)
     return module
 

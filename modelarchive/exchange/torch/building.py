@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from modelarchive import nn
 from modelarchive.archive.saving import initialized
@@ -66,7 +67,7 @@ class _Builder:
             module = containers.Sequential() if _has_several(block) else torch.nn.Sequential()
         elif is_kind(block):
             # Without memory: every parameter is set below.
-            with torch.device("meta"):
+            with torch.device("meta"), _Unfilled():
                 module = MODULES[block.kind](block, block.config())
         else:
             raise TypeError(f"{type(block).__name__} is no kind of the vocabulary; describe the network first")
@@ -103,6 +104,20 @@ def _parameter(parameter: nn.Parameter, tensor: torch.Tensor) -> torch.Tensor:
     if parameter.born_trainable and (is_float(dtype) or dtype.kind == "c"):
         return torch.nn.Parameter(tensor, requires_grad=parameter.trainable)
     return tensor
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the initialisers: of tensors without memory some of them import PyTorch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if func in _FILLING or getattr(func, "__module__", None) == torch.nn.init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
+#: What the functions of ``torch.nn.init`` fill a tensor with.
+_FILLING: Final = frozenset(getattr(torch.Tensor, name) for name in ("fill_", "normal_", "uniform_", "zero_"))
 
 
 def _is_own(block: nn.Block, child: nn.Block) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,26 +33,20 @@ class _Move:
     Attributes:
         name: Its name, for messages.
         array: Where it comes from.
-        fill: Fills a buffer with its bytes from one on.
         target: The tensor on the device, as bytes.
         found: The digest of what was read; None: nobody asked.
     """
 
     name: str
     array: Deferred
-    fill: Callable[[memoryview, int], None]
     target: torch.Tensor
     found: str | None = None
 
     @property
     def is_damaged(self) -> bool:
         """Whether it is not what its digest says."""
-        return None not in (self.digest, self.found) and self.digest != self.found
-
-    @property
-    def digest(self) -> str | None:
-        """What its file says of it."""
-        return None if self.array.place is None else self.array.place.digest
+        expected = None if self.array.extent is None else self.array.extent.digest
+        return None not in (expected, self.found) and expected != self.found
 
 
 def tensors_on(device: Any, arrays: Mapping[str, Deferred], *, verify: bool = False) -> dict[str, torch.Tensor]:
@@ -75,18 +69,20 @@ def tensors_on(device: Any, arrays: Mapping[str, Deferred], *, verify: bool = Fa
         if id(array) in tensors:
             continue
         dtype = dtypes.dense_name(array.dtype)
-        if array.place is None or array.place.fill is None or dtype is None:
+        if array.extent is None or dtype is None:
             tensors[id(array)] = tensor_of(array.read() if array.view is None else array.view()).to(place)
             continue
         tensor = tensors[id(array)] = _allocated(array.shape, TORCH[dtype], place, arrays)
-        moves.append(
-            _Move(name, array, array.place.fill, tensor.reshape(-1).view(torch.uint8) if array.nbytes else tensor)
-        )
+        moves.append(_Move(name, array, tensor.reshape(-1).view(torch.uint8) if array.nbytes else tensor))
     _carry_out(moves, place, verify=verify)
-    if damaged := {move.name: (str(move.digest), str(move.found)) for move in moves if move.is_damaged}:
-        files = {arrays[name].place for name in damaged}
-        raise IntegrityError(damaged, file=next((place.path for place in files if place is not None), None))
+    if damaged := {move.name: (str(_digest(move)), str(move.found)) for move in moves if move.is_damaged}:
+        first = next(move.array.extent for move in moves if move.name in damaged)
+        raise IntegrityError(damaged, file=None if first is None else first.place.path)
     return {name: tensors[id(array)] for name, array in arrays.items()}
+
+
+def _digest(move: _Move) -> str | None:
+    return None if move.array.extent is None else move.array.extent.digest
 
 
 def _allocated(
@@ -180,9 +176,12 @@ def _together(moves: Sequence[_Move], lane: Lane, *, verify: bool) -> None:
 
 def _read(move: _Move, memory: np.ndarray, start: int, hasher: Any, *, piece: int) -> None:
     """Fill memory with a part of an array, and hash it while it is in the cache."""
+    extent = move.array.extent
+    if extent is None:
+        return
     data = memory.data
     for at in range(0, len(data), piece):
         part = data[at : at + piece]
-        move.fill(part, start + at)
+        extent.fill(part, start + at)
         if hasher is not None:
             hasher.update(part)
