@@ -90,6 +90,7 @@ def repack(
     *,
     compression: Choice = KEEP,
     dtype: Choice = None,
+    max_shard_size: int | str | None = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> Repacked:
@@ -102,6 +103,7 @@ def repack(
             as it is in the archive; a dict chooses by name, the first pattern that matches.
         dtype: What arrays of floating-point numbers become: "bfloat16", "float16", "float32" or "float64"; a
             dict chooses by name. None: what they are. The architecture's own declarations follow.
+        max_shard_size: As in :func:`modelarchive.save`.
         durable: As in :func:`modelarchive.save`.
         progress: As in :func:`modelarchive.save`.
 
@@ -130,6 +132,7 @@ def repack(
                 architecture=architecture,
                 training=True,
                 compression=compression,
+                max_shard_size=max_shard_size,
                 durable=durable,
                 progress=progress,
             )

@@ -13,7 +13,7 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.errors import FormatError, IntegrityError, ModelArchiveError
 from modelarchive.store.contents import Entry, least_itemsize
-from modelarchive.store.deferred import Deferred
+from modelarchive.store.deferred import Deferred, Extent
 from modelarchive.store.opening import contents_of, opened
 from modelarchive.store.text import decode
 
@@ -146,6 +146,11 @@ class Reader:
         row = nbytes // shape[0]
         wanted = Entry(dtype, (stop - start, *shape[1:]), offset + start * row, (stop - start) * row, None)
         return self.source.load([wanted])[0]
+
+    def is_compressed(self, name: str) -> bool:
+        """Whether an array, by its canonical name, does not lie in the file as it is in memory."""
+        entry = self.contents.arrays[name]
+        return entry.offset is None and entry.nbytes > 0
 
     def text(self, hdf5_path: str) -> Any:
         """A text: ``str`` for one string, an array for several, the value of a literal.
@@ -282,12 +287,12 @@ class _Stored(Deferred):
 
     def __init__(self, reader: Reader, name: str, entry: Entry) -> None:
         self.__dict__.update(
-            shape=entry.shape, dtype=dtypes.DENSE[entry.dtype], _reader=reader, _name=name, _offset=entry.offset
+            shape=entry.shape, dtype=dtypes.DENSE[entry.dtype], _reader=reader, _name=name, _entry=entry
         )
 
     _reader: Reader
     _name: str
-    _offset: int | None
+    _entry: Entry
 
     def read(self) -> np.ndarray:
         return self._reader.load([self._name])[self._name]
@@ -299,8 +304,15 @@ class _Stored(Deferred):
     def pieces(self) -> Callable[[], Iterator[memoryview]] | None:
         contents = self._reader.contents
         name = contents.aliases.get(self._name, self._name)
-        return partial(self._reader.pieces, name) if self._offset is not None or name in contents.chunks else None
+        return partial(self._reader.pieces, name) if self._entry.offset is not None or name in contents.chunks else None
 
     @property
     def rows(self) -> Callable[[int, int], np.ndarray] | None:
         return partial(self._reader.rows, self._name) if self.shape else None
+
+    @property
+    def extent(self) -> Extent | None:
+        offset, source = self._entry.offset, self._reader.source
+        if offset is None:
+            return None
+        return Extent(source.place(offset), lambda buffer, at: source.fill(buffer, offset + at), self._entry.digest)

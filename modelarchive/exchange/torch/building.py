@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
@@ -17,13 +17,16 @@ from modelarchive.exchange.torch.tensors import tensor_of, torch_dtype
 from modelarchive.nn.evaluate import is_kind
 
 
-def module_of(block: nn.Block, *, device: Any = None, dtype: Any = None) -> torch.nn.Module:
+def module_of(
+    block: nn.Block, *, device: Any = None, dtype: Any = None, tensors: Mapping[str, torch.Tensor] | None = None
+) -> torch.nn.Module:
     """The module tree of a network that is made of kinds, Sequential and Graph.
 
     Args:
         block: The network; its parameters have values.
         device: Where to move the parameters; None: they stay on the arrays' memory.
         dtype: The dtype of all floating-point parameters; None: their own.
+        tensors: Name -> parameter, of those that are where they belong already.
 
     Raises:
         DeferredShapeError: Parameters have no values yet.
@@ -37,7 +40,7 @@ def module_of(block: nn.Block, *, device: Any = None, dtype: Any = None) -> torc
     if taken:
         what = "PyTorch keeps the name 'training' for the mode of a module"
         raise ConversionError([(path, what) for path in taken], hint="rename the attribute")
-    module = _Builder().module(block)
+    module = _Builder(block, tensors or {}).module(block)
     module.eval()
     if device is not None or dtype is not None:
         module.to(device=device, dtype=None if dtype is None else torch_dtype(dtype))
@@ -45,9 +48,10 @@ def module_of(block: nn.Block, *, device: Any = None, dtype: Any = None) -> torc
 
 
 class _Builder:
-    def __init__(self) -> None:
+    def __init__(self, block: nn.Block, tensors: Mapping[str, torch.Tensor]) -> None:
         self._modules: dict[int, torch.nn.Module] = {}
-        self._tensors: dict[int, torch.Tensor] = {}
+        stored = block.collect_stored() if tensors else {}
+        self._tensors = {id(each): _parameter(each, tensors[name]) for name, each in stored.items() if name in tensors}
 
     def module(self, block: nn.Block) -> torch.nn.Module:
         """The module of a block, the same one for the same block."""
@@ -80,11 +84,7 @@ class _Builder:
 
     def _set(self, module: torch.nn.Module, name: str, parameter: nn.Parameter) -> None:
         if id(parameter) not in self._tensors:
-            array = parameter.value()
-            tensor = tensor_of(array)
-            if parameter.born_trainable and (is_float(array.dtype) or array.dtype.kind == "c"):
-                tensor = torch.nn.Parameter(tensor, requires_grad=parameter.trainable)
-            self._tensors[id(parameter)] = tensor
+            self._tensors[id(parameter)] = _parameter(parameter, tensor_of(parameter.value()))
         tensor = self._tensors[id(parameter)]
         if isinstance(module, torch.nn.RNNBase):
             setattr(module, name, tensor)  # it keeps a list of them beside
@@ -96,6 +96,14 @@ class _Builder:
             module._buffers[name] = tensor
             if not parameter.persistent:
                 module._non_persistent_buffers_set.add(name)
+
+
+def _parameter(parameter: nn.Parameter, tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor as a module has it: what is trained, or may be, is a parameter."""
+    dtype = parameter.value().dtype
+    if parameter.born_trainable and (is_float(dtype) or dtype.kind == "c"):
+        return torch.nn.Parameter(tensor, requires_grad=parameter.trainable)
+    return tensor
 
 
 class _Unfilled(TorchFunctionMode):
