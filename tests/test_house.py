@@ -42,6 +42,7 @@ EXPORTED = {
     "MissingDependencyError",
     "ModelArchiveError",
     "ParameterError",
+    "RemoteError",
     "Report",
     "SpecError",
     "StaleIndexWarning",

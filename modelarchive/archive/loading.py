@@ -62,7 +62,7 @@ def load_model(
         ParameterError: Parameters are missing or of other shapes than it declares.
     """
     with Archive(path) as archive:
-        if verify:
+        if verify and not archive.is_remote:
             archive.verify(block=block)
         return archive.build(block, until=until, after=after)
 
@@ -119,7 +119,8 @@ def load_parameters(
                 hint=ways_out(missing, unexpected, mismatched),
             )
         unique = list({id(parameters[name]): name for name in reversed(wanted)}.values())
-        arrays = {name: archive.parameters[name] for name in unique} if mmap else archive.reader.load(unique)
+        is_mapped = mmap and not archive.is_remote
+        arrays = {name: archive.parameters[name] for name in unique} if is_mapped else archive.reader.load(unique)
     for name in unique:
         parameter, array = parameters[name], arrays[name]
         if array.dtype != parameter.dtype and dtype_source == "current":

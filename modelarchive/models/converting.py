@@ -8,10 +8,12 @@ from typing import Any
 
 from modelarchive.archive import Archive
 from modelarchive.archive.choices import Choice
-from modelarchive.exchange.bundle import Bundle, Note, Progress, bundle_of, save_bundle
+from modelarchive.exchange.bundle import Bundle, Note, Progress, bundle_of, deferred, save_bundle
 from modelarchive.formats import FORMATS, format_of_name
 from modelarchive.models.reading import Inputs, declared, format_of_file, notes_of, read, without_architecture
 from modelarchive.models.rooms import room
+from modelarchive.remote import located
+from modelarchive.store.deferred import expect
 
 
 def convert(
@@ -24,11 +26,14 @@ def convert(
     compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: str | Mapping[str, Any] | None = None,
 ) -> list[Note]:
     """Convert a file into another format: from what its content says, to what the target's suffix says.
 
     Args:
-        source: A file of any format that is known, or a Hugging Face folder.
+        source: A file of any format that is known, or a Hugging Face folder; or the URL of an archive or a
+            safetensors file.
         target: The file to write; an old one is replaced as a whole, or left as it was. A folder that is there,
             or a name that ends in a slash, is a Hugging Face folder.
         inputs: What the model takes, in order: ``{"name": "x", "shape": [None, 3, 224, 224], "dtype": "float32"}``,
@@ -41,6 +46,8 @@ def convert(
         compression: As in :func:`save`; only where the target is an archive.
         durable: As in :func:`save`.
         progress: As in :func:`save`; called only where the target is an archive.
+        storage_options: As :class:`modelarchive.Archive` takes it, where `source` is a URL.
+        cache: As there.
 
     Returns:
         Everything that was changed or lost, in reading and in writing; and that there is no architecture, and why,
@@ -56,6 +63,7 @@ def convert(
     name = format_of_name(target)
     if compression is not None and name != "archive":
         raise ValueError(f"compression is {compression!r}, and only archives are compressed, not {FORMATS[name].what}")
+    source = located(source, storage_options, cache)
     kind = format_of_file(source)
     if kind == "archive" and config is None:
         with Archive(source) as opened:
@@ -79,5 +87,6 @@ def _write(
 ) -> list[Note]:
     if name == "archive":
         return save_bundle(target, bundle, compression=compression, durable=durable, progress=progress)
+    expect(deferred(bundle.parameters).values())
     notes: list[Note] = room(name).write(bundle, target, durable=durable)
     return notes

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from modelarchive.models.content import opened
 from modelarchive.page.describing import described
+from modelarchive.remote import RemoteFile, located
 from modelarchive.store.replace import replacing
 
 #: Where the page's frame, script and style lie, as `npm run build` makes them.
@@ -53,12 +54,12 @@ def render(
     progress: Callable[[int], None] | None = None,
 ) -> str:
     """The page's text; see :func:`write`."""
-    with opened(Path(path)) as content:
+    with opened(_place(path)) as content:
         shown: dict[str, Any] = {"models": [described(content, progress)]}
         if other is not None:
             from modelarchive.page import comparing
 
-            with opened(Path(other)) as second:
+            with opened(_place(other)) as second:
                 shown["models"].append(described(second, progress))
                 shown["changes"] = comparing.changes(content, second)
     script, style = _built("page.js"), _built("page.css")
@@ -70,6 +71,11 @@ def render(
         style_hash=_hash(style),
         content=_embedded(shown),
     )
+
+
+def _place(path: str | os.PathLike[str]) -> Any:
+    found = located(path)
+    return found if isinstance(found, RemoteFile) else Path(found)
 
 
 def _built(name: str) -> str:

@@ -14,10 +14,13 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.errors import FormatError, IntegrityError
 from modelarchive.formats.signs import shards_of_archive
+from modelarchive.remote import RemoteFile, located
+from modelarchive.remote.file import run
 from modelarchive.store.contents import Contents, Entry, Piece, is_position
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.reader import Reader
-from modelarchive.store.shards import INDEX, read_index
+from modelarchive.store.remote_reader import RemoteReader
+from modelarchive.store.shards import INDEX, read_index, size_of
 from modelarchive.store.strict import short
 
 #: Pieces of one array that are compared with each other; where all are cut along one axis there may be any number.
@@ -47,7 +50,7 @@ class Folder:
 
     def __init__(self, path: Path, files: Sequence[Reader]) -> None:
         self.path = path
-        self.size = (path / INDEX).stat().st_size + sum(reader.source.size for reader in files)
+        self.size = size_of(path / INDEX) + sum(reader.source.size for reader in files)
         self._files = files
 
     def close(self) -> None:
@@ -79,8 +82,10 @@ class ShardedReader:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        folder = Path(os.fsdecode(path))
+        folder: Any = path if isinstance(path, RemoteFile) else Path(os.fsdecode(path))
         record = read_index(folder)
+        if isinstance(folder, RemoteFile):
+            run(lambda name: folder.__truediv__(name).head(1), list(record["shards"]))
         self.shards: dict[str, Reader] = {}
         try:
             for name, digest in record["shards"].items():
@@ -129,6 +134,12 @@ class ShardedReader:
             IntegrityError: Always.
         """
         raise IntegrityError(damaged, file=self.source.path)
+
+    def expect(self, wanted: Iterable[str]) -> None:
+        """Say which arrays will be asked for, one after another."""
+        names = {self.contents.aliases.get(name, name) for name in wanted}
+        for reader in self.shards.values():
+            reader.expect(names & reader.contents.arrays.keys())
 
     def view(self, name: str) -> np.ndarray:
         """One array: a view of the mapped file where it lies in one, else joined in memory."""
@@ -240,9 +251,12 @@ def reader_of(path: str | os.PathLike[str]) -> Reader:
         FormatError: It is no archive, or damaged.
         UnsafeFileError: It breaks a safety rule.
     """
-    place = Path(os.fsdecode(path))
-    is_sharded = place.is_dir() and shards_of_archive(place)
-    return cast("Reader", ShardedReader(place)) if is_sharded else Reader(path)
+    place: Any = located(path)
+    is_remote = isinstance(place, RemoteFile)
+    folder = place if is_remote else Path(os.fsdecode(place))
+    if folder.is_dir() and shards_of_archive(folder):
+        return cast("Reader", ShardedReader(folder))
+    return RemoteReader(place) if is_remote else Reader(place)
 
 
 def _opened(folder: Path, name: str, digest: str) -> Reader:
@@ -252,7 +266,8 @@ def _opened(folder: Path, name: str, digest: str) -> Reader:
         FormatError: It is not there, damaged, or another one than the index names.
     """
     try:
-        reader = Reader(folder / name)
+        file: Any = folder / name
+        reader = RemoteReader(file) if isinstance(file, RemoteFile) else Reader(file)
     except FileNotFoundError as error:
         raise FormatError(f"the shard {short(name)} is not there", file=folder) from error
     if reader.contents.is_stale or reader.contents.index_digest != digest:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.errors import FormatError, UnsafeFileError
+from modelarchive.remote import RemoteFile
 from modelarchive.store.contents import Contents
 from modelarchive.store.replace import replacing, sync_folder
 from modelarchive.store.strict import document_object, short
@@ -21,7 +22,7 @@ RECORD: Final = "modelarchive"
 MAX_INDEX_BYTES: Final = 100_000_000
 
 
-def read_index(folder: Path) -> dict[str, Any]:
+def read_index(folder: Path | RemoteFile) -> dict[str, Any]:
     """The archive's part of a folder's index; its ``shards`` are file names with the digest of each shard's index.
 
     Raises:
@@ -30,11 +31,11 @@ def read_index(folder: Path) -> dict[str, Any]:
         UnsafeFileError: It names a file that is not in the folder.
     """
     path = folder / INDEX
-    size = path.stat().st_size
+    size = size_of(path)
     if size > MAX_INDEX_BYTES:
         raise FormatError(f"has {size:,} bytes: it is no index of shards", file=path)
     try:
-        whole = document_object(path.read_bytes(), what="the index of shards", strict=True)
+        whole = document_object(_bytes(path, size), what="the index of shards", strict=True)
     except FormatError as error:
         error.file = str(path)
         raise
@@ -49,6 +50,15 @@ def read_index(folder: Path) -> dict[str, Any]:
                 f"names the file {short(name)}, which is not in its own folder", rule="own folder only", file=path
             )
     return {**record, "shards": shards} if isinstance(record, dict) else {}
+
+
+def size_of(path: Path | RemoteFile) -> int:
+    """Bytes of a file, wherever it lies."""
+    return path.size if isinstance(path, RemoteFile) else path.stat().st_size
+
+
+def _bytes(path: Path | RemoteFile, size: int) -> bytes:
+    return path.read(0, size) if isinstance(path, RemoteFile) else path.read_bytes()
 
 
 def write_index(
