@@ -41,6 +41,7 @@ EXPORTED = {
     "IntegrityError",
     "MissingDependencyError",
     "ModelArchiveError",
+    "OutOfMemoryError",
     "ParameterError",
     "RemoteError",
     "Report",
@@ -64,6 +65,7 @@ EXPORTED = {
     "transplant",
     "trusted",
     "validate",
+    "verify",
 }
 
 #: What `import modelarchive` must not bring along: slow to import, or not installed everywhere.

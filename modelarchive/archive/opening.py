@@ -20,7 +20,8 @@ from modelarchive.errors import FormatError, IntegrityError
 from modelarchive.remote import RemoteFile, located
 from modelarchive.store.contents import TRAINING
 from modelarchive.store.deferred import Deferred
-from modelarchive.store.sharded import ShardedReader, reader_of
+from modelarchive.store.readers import reader_of
+from modelarchive.store.sharded import ShardedReader
 
 if TYPE_CHECKING:
     from modelarchive.architecture import Checked
@@ -262,6 +263,12 @@ class Archive(Mapping[str, np.ndarray]):
         """
         return self._shared(stored, self.reader.deferred)
 
+    def held(self, stored: Mapping[str, str]) -> dict[str, Deferred]:
+        """As :meth:`deferred`, on views that are taken now, and outlive the archive."""
+        views, known = self.views(stored), self.deferred(stored)
+        made = {id(views[name]): Deferred.of(views[name], each.extent) for name, each in known.items()}
+        return {name: made[id(view)] for name, view in views.items()}
+
     def _shared(self, stored: Mapping[str, str], get: Callable[[str], Stored]) -> dict[str, Stored]:
         aliases = self.reader.contents.aliases
         found: dict[str, Stored] = {}
@@ -273,8 +280,14 @@ class Archive(Mapping[str, np.ndarray]):
                 found[canonical] = get(canonical)
         return {name: found[aliases.get(other, other)] for name, other in stored.items()}
 
-    def data(self, *, mmap: bool = False, verify: bool = False) -> Any:
-        """Everything, as :func:`modelarchive.load` returns it."""
+    def data(
+        self,
+        *,
+        mmap: bool = False,
+        verify: bool = False,
+        load: Callable[[Iterable[str]], Mapping[str, Any]] | None = None,
+    ) -> Any:
+        """Everything, as :func:`modelarchive.load` returns it; `load` gives the named arrays where it is given."""
         contents = self.reader.contents
         wanted = [
             name
@@ -284,7 +297,10 @@ class Archive(Mapping[str, np.ndarray]):
         if verify and self.is_stale:
             # HDF5 says what is there now, and nothing says that it is what was written.
             self.verify()
-        if mmap and not self.is_remote:
+        arrays: dict[str, Any]
+        if load is not None:
+            arrays = dict(load(wanted))
+        elif mmap and not self.is_remote:
             arrays = self.reader.views(wanted)
             if verify and (damaged := self.reader.damaged()):
                 raise IntegrityError(damaged, file=self.path)
@@ -349,11 +365,11 @@ class Archive(Mapping[str, np.ndarray]):
             ParameterError: There is no architecture, and no array below `block`.
         """
         # Read only when the digests agree: a damaged text shall be named, not fail to parse.
-        if isinstance(reader := cast("object", self.reader), ShardedReader):
-            return verify_shards(reader, progress)
         checked = (lambda: self.checked) if self.has_architecture else None
         if block:
             return verify_block(self.reader, block, checked, progress)
+        if isinstance(reader := cast("object", self.reader), ShardedReader):
+            return verify_shards(reader, checked, progress)
         return verify(self.reader, checked, progress)
 
     def summary(self) -> str:
@@ -381,19 +397,3 @@ class Archive(Mapping[str, np.ndarray]):
                 file=self.path,
                 hint="save_model() stores one; load_parameters() fills a network that you have in code",
             )
-
-
-def open_archive(
-    path: str | os.PathLike[str],
-    *,
-    storage_options: Mapping[str, Any] | None = None,
-    cache: str | Mapping[str, Any] | None = None,
-) -> Archive:
-    """Open an archive: ``with modelarchive.open("mlp.h5") as archive: ...``.
-
-    Args:
-        path: As :class:`Archive` takes it, as all that follow: a file, a folder of shards, or a URL.
-        storage_options: Likewise.
-        cache: Likewise.
-    """
-    return Archive(path, storage_options=storage_options, cache=cache)

@@ -13,6 +13,7 @@ from typing import Final
 
 from modelarchive.errors import CheckpointError
 from modelarchive.store.replace import sync_folder
+from modelarchive.store.shards import set_aside
 
 try:
     import fcntl
@@ -39,17 +40,24 @@ def folder_name(step: int) -> str:
 
 
 def checkpoints(folder: Path) -> dict[int, Path]:
-    """Step -> the file or folder of each checkpoint, the first step first; whole or not."""
+    """Step -> the file or folder of each checkpoint, the first step first; whole or not.
+
+    One that was to be replaced when the run was killed counts where it has no successor.
+    """
     found: dict[int, Path] = {}
+    aside: dict[int, Path] = {}
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             match = _NAME.fullmatch(entry.name)
+            before = _NAME.fullmatch(set_aside(entry.name) or "")
+            if before is not None and entry.is_dir():
+                aside[int(before[1])] = Path(entry.path)
             if match is not None and entry.is_dir() == (match[2] is None):
                 step = int(match[1])
                 # Of a file and a folder of one step, the one that was written last counts.
                 if step not in found or entry.stat().st_mtime > found[step].stat().st_mtime:
                     found[step] = Path(entry.path)
-    return dict(sorted(found.items()))
+    return dict(sorted((aside | found).items()))
 
 
 class Writer:
@@ -109,9 +117,9 @@ def clean(folder: Path) -> None:
         found = [entry for entry in entries if _LEFTOVER.fullmatch(entry.name)]
     for entry in found:
         with contextlib.suppress(OSError):
-            original = folder / entry.name[1:].partition(".")[0]
-            if entry.name.endswith(".old") and entry.is_dir() and not original.exists():
-                Path(entry.path).rename(original)  # killed between the two renames of one that takes its place
+            before = set_aside(entry.name)
+            if before is not None and entry.is_dir() and not (folder / before).exists():
+                Path(entry.path).rename(folder / before)  # killed before its successor had its name
             elif entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path)
             else:

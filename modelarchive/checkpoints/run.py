@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,7 @@ from typing import Any, Self
 from modelarchive.archive import Archive
 from modelarchive.checkpoints import folder as folders
 from modelarchive.checkpoints import restoring, snapshot, together
+from modelarchive.checkpoints.describing import Architecture
 from modelarchive.checkpoints.incremental import Shards
 from modelarchive.checkpoints.snapshot import RESERVED, Snapshot
 from modelarchive.checkpoints.staging import Staging
@@ -54,6 +56,9 @@ class Checkpoints:
             object, and calls its methods with the others. A checkpoint is a folder of shards then, in which
             distributed tensors (FSDP2, DTensor) lie in pieces; it is restored on any number of processes. The model
             and optimizers are all processes' together, everything else is each one's own.
+        inputs: An example of the network's inputs, as :func:`modelarchive.save_model` takes it: with it each
+            checkpoint is a whole model, which :func:`modelarchive.load_model` loads. The network is described once, at
+            the first save; one that cannot be is told by a warning, and its parameters are saved alone.
         random: Save and restore the random states of Python, NumPy and the frameworks in use, too.
         durable: Have the system put each checkpoint on the disk before it counts.
 
@@ -78,6 +83,7 @@ class Checkpoints:
         incremental: bool = False,
         asynchronous: bool = True,
         process_group: Any = None,
+        inputs: Any = None,
         random: bool = True,
         durable: bool = True,
     ) -> None:
@@ -97,6 +103,7 @@ class Checkpoints:
             raise ValueError("an incremental run is of one process: give process_group or incremental, not both")
         self._group = None if process_group is None else together.sharing().Group(process_group)
         self._shards = Shards() if incremental else None
+        self._architecture = Architecture(inputs)
         self._staging = Staging()
         self._writer: folders.Writer | None = None
         self._pool: ThreadPoolExecutor | None = None
@@ -157,6 +164,7 @@ class Checkpoints:
         *,
         model: Any = None,
         metrics: Mapping[str, Any] | None = None,
+        inputs: Any = None,
         **parts: Any,
     ) -> Future[Path]:
         """Save a checkpoint.
@@ -165,6 +173,7 @@ class Checkpoints:
             step: How far the run is; a checkpoint of the same step is replaced.
             model: A ``torch.nn.Module``, a ``keras.Model``, a Block, or a dict of arrays.
             metrics: Name -> number.
+            inputs: At the first save: an example of the network's inputs, where the run was made without.
             **parts: All else that training goes on from, under any names: optimizers, schedulers, scalers, loaders,
                 whatever has ``state_dict`` and ``load_state_dict``; further networks; structures of such, and of
                 anything that :func:`modelarchive.save` takes.
@@ -185,10 +194,9 @@ class Checkpoints:
         self.waited += time.perf_counter() - began
         self._begin()
         self._latest = step
-        if self._group is None:
-            taken = snapshot.take(step, model, parts, metrics or {}, random=self._random)
-        else:
-            taken = together.take_share(self._group, step, model, parts, metrics or {}, random=self._random)
+        share = snapshot.take if self._group is None else partial(together.take_share, self._group)
+        describe = partial(self._architecture.of, inputs=inputs)
+        taken = share(step, model, parts, metrics or {}, random=self._random, describe=describe)
         if self._asynchronous:
             taken = taken.on(self._staging.copied(taken.arrays))
             self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="checkpoints")

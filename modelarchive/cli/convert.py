@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, choice, place
+from modelarchive.cli.arguments import SHARD_HELP, Commands, add_command, choice, place
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.errors import SpecError
 from modelarchive.formats.systems import FORMATS, listed
@@ -48,18 +48,21 @@ def add(commands: Commands) -> None:
         help="where OUT is an archive: deflate or none (default); with a pattern of names for some, several times",
     )
 
+    parser.add_argument("--max-shard-size", metavar="SIZE", help=SHARD_HELP)
+
 
 def run(chosen: argparse.Namespace) -> int:
     """``modelarchive convert``."""
     from modelarchive import formats, models
     from modelarchive.models import reading
     from modelarchive.models.content import size_of
+    from modelarchive.models.converting import format_of_target
 
     size = size_of(chosen.source)
     inputs = [_declaration(text) for text in chosen.input] if chosen.input else None
     target = Path(chosen.target)
     try:
-        name = formats.format_of_name(chosen.target)
+        name = format_of_target(chosen.target, chosen.max_shard_size)
     except ValueError as error:
         raise WrongUseError(str(error), hint="the suffix of OUT says into which format") from error
     if chosen.compression and name != "archive":
@@ -78,14 +81,18 @@ def run(chosen: argparse.Namespace) -> int:
             parameters_only=chosen.parameters_only,
             config=chosen.config,
             compression=compression,
+            max_shard_size=chosen.max_shard_size,
             progress=advance,
         )
     written = size_of(target)
+    what = formats.FORMATS[name].what
+    if target.is_dir() and not (target / "config.json").exists():
+        what = "an archive in shards"
     if chosen.json:
         record = {"file": str(target), "format": name, "bytes": written}
         output.as_json(record | {"notes": [{"where": note.where, "what": note.what} for note in notes]})
         return DONE
-    output.say(f"{target}: {formats.FORMATS[name].what}, {output.size(written)}")
+    output.say(f"{target}: {what}, {output.size(written)}")
     for note in notes:
         output.say(f"  {spelled(str(note), 'convert')}", style="yellow")
     return DONE

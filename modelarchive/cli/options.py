@@ -37,6 +37,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "dry_run": Option("--dry-run"),
     "freeze": Option("--freeze"),
     "inputs": Option("--input", "x:1,3,224,224:float32", list),
+    "max_shard_size": Option("--max-shard-size", "5GB", str),
     "mismatch": Option("--mismatch", "CHOICE", str),
     "parameters_only": Option("--parameters-only"),
     "rename": Option("--rename", "OLD=NEW", dict),

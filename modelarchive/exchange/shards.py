@@ -73,7 +73,7 @@ def _read_shards(index: Path, read: Callable[[Path], Bundle], *, reason: str) ->
         raise FormatError(what, file=index, hint=hint)
     if isinstance(index, RemoteFile):
         folder = index.parent
-        run(lambda shard: folder.__truediv__(shard).head(1), shards)
+        run(lambda shard: (folder / shard).head(1), shards)
     found = {shard: read(index.parent / shard) for shard in shards}
     entries = {shard: deferred(bundle.parameters) for shard, bundle in found.items()}
     if missing := [name for name, shard in weight_map.items() if name not in entries[shard]]:

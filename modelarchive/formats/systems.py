@@ -45,12 +45,17 @@ class Backend:
     Attributes:
         build: The room's function that makes a network of a Bundle; "": a Block, which needs no room.
         options: What that takes besides.
-        arrays: The room's function that makes its own arrays of NumPy's for ``load``; None: there is none.
+        arrays: The room's function that makes its own arrays of NumPy's for ``load``; None: there is none. A room
+            that has one also has ``is_elsewhere(device)``, and ``tensors_on(device, arrays)`` for such a device.
+        runs: Whether its networks take NumPy's arrays and give them, so that ``modelarchive run`` runs them.
+        of_blocks: Whether it is made of a Block, so that of an archive no more than that is built.
     """
 
     build: str
     options: tuple[str, ...] = ()
     arrays: str | None = None
+    runs: bool = False
+    of_blocks: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ SYSTEMS: Final = {
             signs=(signs.begins(b"\x93NUMPY"),),
             members=signs.arrays_inside,
             bare=signs.begins(b"\x93NUMPY"),
-            backend=Backend("", arrays=""),
+            backend=Backend("", arrays="", runs=True, of_blocks=True),
         ),
         System(
             "vectors",
@@ -179,7 +184,7 @@ SYSTEMS: Final = {
             members=signs.pickle_inside,
             classes=(ModelClass("torch.nn", "Module"), ModelClass("torch.export", "ExportedProgram", receives=False)),
             reader="read_module",
-            backend=Backend("build_module", ("device", "dtype"), arrays="tensors_of"),
+            backend=Backend("build_module", ("device", "dtype"), arrays="tensors_of", of_blocks=True),
             extra="torch",
             frameworks=("torch",),
             mistakes=True,
@@ -227,6 +232,13 @@ SYSTEMS: Final = {
             extra="keras",
             frameworks=("keras",),
             fits="keras",
+        ),
+        System(
+            "onnxruntime",
+            "ONNX Runtime",
+            backend=Backend("build_network", ("inputs", "threads", "providers", "session_options"), runs=True),
+            extra="onnxruntime",
+            frameworks=("onnxruntime",),
         ),
         System(
             "huggingface",

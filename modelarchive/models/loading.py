@@ -9,15 +9,15 @@ from typing import Any, Final
 
 from modelarchive import archive
 from modelarchive.archive import Archive
-from modelarchive.errors import FormatError
-from modelarchive.exchange.bundle import Bundle, Parameters, deferred
+from modelarchive.errors import FormatError, IntegrityError
+from modelarchive.exchange.bundle import Bundle, Parameters, bundle_of, deferred
 from modelarchive.formats import is_bare
 from modelarchive.formats.systems import BACKENDS, FORMATS, listed
 from modelarchive.models.reading import arrays_of, format_of_file, read_as, refuse_verify
 from modelarchive.models.rooms import room
 from modelarchive.names import joined
-from modelarchive.remote import RemoteFile, located
-from modelarchive.store.deferred import expect
+from modelarchive.remote import located
+from modelarchive.store.deferred import Deferred, expect
 
 #: Backends that `load` has arrays of.
 _ARRAYS: Final = {name: known.arrays for name, known in BACKENDS.items() if known.arrays is not None}
@@ -44,7 +44,8 @@ def load(
         verify: Compare each array with its digest while reading; only archives have digests.
         backend: "numpy" gives arrays, "torch" tensors of the same dtypes: views of the mapped file, copy-on-write,
             where they stay on the CPU.
-        device: For "torch": where the tensors go, as PyTorch takes it; None: the CPU.
+        device: For "torch": where the tensors go, as PyTorch takes it; None: the CPU. To a device they are read by
+            several threads, hashed on the way with `verify`, and copied meanwhile.
         storage_options: As :class:`modelarchive.Archive` takes it, where `path` is a URL.
         cache: As there.
 
@@ -55,11 +56,14 @@ def load(
         IntegrityError: With `verify`, bytes differ from their digest; names all of them.
         ConversionError: It holds arrays that NumPy has no word for; lists all of them.
         MissingDependencyError: The backend is not installed.
+        ValueError: There is no such backend, or no such device.
     """
     if backend not in _ARRAYS:
         raise ValueError(f"backend is {backend!r}, expected {_named(_ARRAYS)}")
     path = located(path, storage_options, cache)
     if function := _ARRAYS[backend]:
+        if _takes_bytes(backend, device):
+            return _onto(path, backend, device, verify=verify)
         return getattr(room(backend), function)(_arrays(path, mmap=True, verify=verify), device=device)
     if device is not None:
         takers = _named(name for name, function in _ARRAYS.items() if function)
@@ -71,6 +75,48 @@ def _named(backends: Iterable[str]) -> str:
     return listed(map(repr, backends), last="or")
 
 
+def _takes_bytes(backend: str, device: Any) -> bool:
+    """Whether a backend takes arrays to a device straight from the file."""
+    return bool(_ARRAYS.get(backend)) and room(backend).is_elsewhere(device)
+
+
+def _onto(path: str | os.PathLike[str], backend: str, device: Any, *, verify: bool) -> Any:
+    """What :func:`load` gives, its arrays on a device."""
+    name = format_of_file(path)
+    place = room(backend).tensors_on
+    if name == "archive":
+        with Archive(path) as opened:
+
+            def load(names: Iterable[str]) -> Any:
+                entries = opened.deferred({name: name for name in names})
+                expect(entries.values())
+                if verify:
+                    _verify_before(opened, entries)
+                return place(device, entries, verify=verify)
+
+            return opened.data(load=load)
+    if verify:
+        refuse_verify(path, name)
+    entries = deferred(_noted(name, path).parameters)
+    expect(entries.values())
+    found = place(device, entries)
+    return next(iter(found.values())) if is_bare(path, name) else found
+
+
+def _verify_before(archive: Archive, entries: Mapping[str, Deferred]) -> None:
+    """Check what is not compared on the way to a device: texts, and all of a file of which HDF5 or deflate give arrays.
+
+    Raises:
+        IntegrityError: Something is damaged; names all of it.
+    """
+    if archive.is_remote:
+        return  # all of it is compared as it is read
+    if archive.is_stale or any(entry.extent is None for entry in entries.values()):
+        archive.verify()
+    elif damaged := archive.reader.damaged(only={*archive.reader.contents.texts}):
+        raise IntegrityError(damaged, file=archive.path)
+
+
 def _arrays(path: str | os.PathLike[str], *, mmap: bool, verify: bool) -> Any:
     """What :func:`load` gives, in NumPy."""
     name = format_of_file(path)
@@ -78,9 +124,7 @@ def _arrays(path: str | os.PathLike[str], *, mmap: bool, verify: bool) -> Any:
         return archive.load(path, mmap=mmap, verify=verify)
     if verify:
         refuse_verify(path, name)
-    bundle = arrays_of(name, path)
-    for note in bundle.notes:
-        warnings.warn(f"{path}: {note}", stacklevel=3)
+    bundle = _noted(name, path)
     arrays: dict[int, Any] = {}
     found = {}
     expect(deferred(bundle.parameters).values())
@@ -89,6 +133,14 @@ def _arrays(path: str | os.PathLike[str], *, mmap: bool, verify: bool) -> Any:
             arrays[id(entry)] = bundle.parameters[key] if mmap else entry.read()
         found[key] = arrays[id(entry)]
     return next(iter(found.values())) if is_bare(path, name) else found
+
+
+def _noted(name: str, path: str | os.PathLike[str]) -> Bundle:
+    """The arrays of another format's file, with a warning of each thing that was changed or lost."""
+    bundle = arrays_of(name, path)
+    for note in bundle.notes:
+        warnings.warn(f"{path}: {note}", stacklevel=4)
+    return bundle
 
 
 def load_model(
@@ -112,11 +164,14 @@ def load_model(
         until: The layer in it to end with: its output is the network's, see :meth:`Archive.build`.
         after: The layer in it to begin after: its output is the network's input.
         backend: "numpy" gives a Block, "torch" a ``torch.nn.Module`` with the original names, "keras" a
-            functional ``keras.Model`` on the backend that Keras is set to.
+            functional ``keras.Model`` on the backend that Keras is set to, "onnxruntime" a network that is called as
+            the Block is, and that ONNX Runtime computes.
         verify: Check the file first, of a block no more than its own arrays (:meth:`Archive.verify`); archives only.
         storage_options: As :class:`modelarchive.Archive` takes it, where `path` is a URL.
         cache: As there.
-        **options: `device` and `dtype` for "torch"; `inputs` for "keras", where the architecture has none.
+        **options: `device` and `dtype` for "torch"; `inputs` for "keras" and "onnxruntime", where the architecture
+            has none; `threads`, `providers` and `session_options` for "onnxruntime", see
+            :func:`modelarchive.exchange.onnxruntime.build_network`.
 
     Returns:
         The network, its parameters views of the mapped file, copy-on-write.
@@ -138,21 +193,39 @@ def load_model(
             raise TypeError(f"load_model() got {option}=, which backend={backend!r} does not take: {way}")
     path = located(path, storage_options, cache)
     name = format_of_file(path)
-    if name == "archive" and backend == "numpy":
-        return archive.load_model(path, block=block, until=until, after=after, verify=verify)
-    if verify and name != "archive":
-        refuse_verify(path, name)
-    if verify and not isinstance(path, RemoteFile):  # what comes from there is compared as it is read
+    build = BACKENDS[backend].build
+    if name == "archive" and BACKENDS[backend].of_blocks and not _takes_bytes(backend, options.get("device")):
+        network = archive.load_model(path, block=block, until=until, after=after, verify=verify)
+        return getattr(room(backend), build)(network, **options) if build else network
+    if name == "archive":
         with Archive(path) as opened:
-            opened.verify(block=block)
-    bundle = read_as(name, path)
+            bundle = bundle_of(opened)
+            if verify and _takes_bytes(backend, options.get("device")):
+                _verify_before(opened, deferred(bundle.parameters))
+                options["verify"] = True
+            elif verify and not opened.is_remote:  # what comes from there is compared as it is read
+                opened.verify(block=block)
+            return _built(path, name, bundle, (block, until, after), backend, options)
+    if verify:
+        refuse_verify(path, name)
+    return _built(path, name, read_as(name, path), (block, until, after), backend, options)
+
+
+def _built(
+    path: str | os.PathLike[str],
+    name: str,
+    bundle: Bundle,
+    part: tuple[str, str | None, str | None],
+    backend: str,
+    options: Mapping[str, Any],
+) -> Any:
     if bundle.architecture is None:
         what = f"{FORMATS[name].what} without an architecture: {bundle.reason}"
         raise FormatError(f"is {what}", file=path, hint="load() gives its arrays")
-    part = _part(bundle, block, until, after)
-    expect(deferred(part.parameters).values())
+    chosen = _part(bundle, *part)
+    expect(deferred(chosen.parameters).values())
     build = BACKENDS[backend].build
-    return getattr(room(backend), build)(part, **options) if build else part.build()
+    return getattr(room(backend), build)(chosen, **options) if build else chosen.build()
 
 
 def _part(bundle: Bundle, block: str, until: str | None, after: str | None) -> Bundle:

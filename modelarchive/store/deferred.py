@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,6 +16,35 @@ class Origin(Protocol):
 
     def expect(self, wanted: Iterable[str]) -> None:
         """Say which arrays will be asked for, one after another."""
+
+
+class Place(NamedTuple):
+    """Where a byte of a file is found by programs that read there themselves.
+
+    Attributes:
+        path: The file.
+        offset: The byte.
+        file: Which file that was when it was opened, by the system's numbers for device and file.
+    """
+
+    path: Path
+    offset: int
+    file: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """Where an array lies in a file as it is in memory: in C order, little-endian.
+
+    Attributes:
+        place: Where its first byte is.
+        fill: Fills a buffer with its bytes from one on, from any thread.
+        digest: The BLAKE3 digest of all of them; None: the file has none.
+    """
+
+    place: Place
+    fill: Callable[[memoryview, int], None]
+    digest: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +59,7 @@ class Deferred:
         pieces: Gives its bytes one piece after another, in C order, little-endian, from any thread: the writer
             then holds none of it as a whole, and several are read at once. None: as `read` does.
         rows: Gives its rows from one to another in memory of their own. None: of the whole.
+        extent: Where it lies in a file as it is; None: nowhere.
         origin: What it is read from, and its name there; None: nobody needs to know.
     """
 
@@ -38,12 +69,13 @@ class Deferred:
     view: Callable[[], np.ndarray] | None = None
     pieces: Callable[[], Iterator[memoryview]] | None = None
     rows: Callable[[int, int], np.ndarray] | None = None
+    extent: Extent | None = None
     origin: tuple[Origin, str] | None = None
 
     @classmethod
-    def of(cls, array: np.ndarray) -> Deferred:
+    def of(cls, array: np.ndarray, extent: Extent | None = None) -> Deferred:
         """An array that is there already: itself, whoever asks."""
-        return cls(array.shape, array.dtype, lambda: array, lambda: array)
+        return cls(array.shape, array.dtype, lambda: array, lambda: array, extent=extent)
 
     def changed(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -129,15 +129,14 @@ class RemoteReader(Reader):
                 raise IntegrityError({hdf5_path: (text.digest, found)}, file=self.source.path)
         return super().text_bytes(hdf5_path)
 
-    def _pieces(self, name: str) -> Callable[[], Iterator[memoryview]] | None:
+    def pieces(self, name: str) -> Iterator[memoryview]:
+        """An array's bytes piece by piece; that they differ from its digest is said in place of their end."""
         entry = self.contents.arrays[name]
         if entry.offset is not None and entry.nbytes <= BATCH:
-            return lambda: iter([self.load([name])[name].reshape(-1).view(np.uint8).data])
-        given = super()._pieces(name)
-        return None if given is None else lambda: self._compared(name, given())
+            return iter([self.load([name])[name].reshape(-1).view(np.uint8).data])
+        return self._compared(name, super().pieces(name))
 
     def _compared(self, name: str, pieces: Iterator[memoryview]) -> Iterator[memoryview]:
-        """Pieces of an array as they come; where all of them have come and differ, that is said in place of an end."""
         expected = self.contents.arrays[name].digest
         hasher = blake3()
         for piece in pieces:

@@ -33,6 +33,8 @@ class RemoteSource(Source):
         RemoteError: It cannot be read.
     """
 
+    is_elsewhere = True
+
     def __init__(self, file: RemoteFile) -> None:
         self.file = file
         self.path: Any = file

@@ -119,6 +119,27 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [".writing", "step-00000001", "step-00000002"]
 
 
+def test_a_file_where_the_folder_shall_be_stays(tmp_path: Path) -> None:
+    (tmp_path / "step-00000001").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        saved(tmp_path, 1)
+    assert (tmp_path / "step-00000001").read_text() == "mine"
+
+
+def test_one_that_was_to_be_replaced_when_the_run_was_killed_counts(tmp_path: Path) -> None:
+    """On a system that cannot have two folders change places: between two renames."""
+    run = saved(tmp_path, 1)
+    aside = tmp_path / ".step-00000001.0123abcd.old"
+    run.path(1).rename(aside)
+    model, run = state(0), ma.Checkpoints(tmp_path, incremental=True)
+    assert run.steps() == [1]
+    assert run.restore(model=model) == 1
+    assert np.array_equal(model["head"]["weight"], state(1)["head"]["weight"])
+    with run:
+        run.save(2, model=model)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".writing", "step-00000001", "step-00000002"]
+
+
 def test_other_programs_read_the_shards(tmp_path: Path) -> None:
     run = saved(tmp_path, 1)
     found: dict[str, np.ndarray] = {}
@@ -129,7 +150,7 @@ def test_other_programs_read_the_shards(tmp_path: Path) -> None:
 
 def damaged(path: Path, name: str) -> None:
     with ma.open(path) as archive:
-        (shard,) = {part.reader.source.path for part in archive.reader.parts[name]}
+        (shard,) = {part.reader.source.path for part in archive.reader.parts(name)}
         with ma.open(shard) as inner:
             offset = inner.reader.contents.arrays[name].offset
     raw = bytearray(shard.read_bytes())

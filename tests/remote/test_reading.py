@@ -234,6 +234,37 @@ def test_safetensors_in_several_files(server: Server, model: Path, tmp_path: Pat
         ma.load(server.url + "/")
 
 
+def test_a_folder_of_shards(server: Server, net: nn.Block, x: np.ndarray, model: Path) -> None:
+    """Of a block, the shards that hold it."""
+    folder = server.folder / "parts"
+    ma.save_model(folder, net, inputs=x, max_shard_size=1_500_000)
+    url = f"{server.url}/parts/"
+    assert np.array_equal(ma.load_model(url)(x), net(x))
+    with ma.open(url) as archive:
+        server.reset()
+        assert np.array_equal(archive.build("1").weight.value(), net[1].weight.value())
+        assert {each.path for each in server.requests} == {f"/parts/{_shard(folder, '1.weight')}"}
+        assert not compare.diff(archive, folder)
+        archive.verify()
+    damaged = folder / _shard(folder, "2.weight")
+    data = bytearray(damaged.read_bytes())
+    data[-1] ^= 1
+    damaged.write_bytes(data)
+    with pytest.raises(ma.IntegrityError):
+        ma.open(url).verify()
+    damaged.unlink()
+    assert ma.load_model(url, block="0") is not None
+    with pytest.raises(ma.RemoteError, match="no such file") as caught:
+        ma.load_model(url, block="2")
+    assert damaged.name in str(caught.value)
+
+
+def _shard(folder: Path, name: str) -> str:
+    index = json.loads((folder / "model.safetensors.index.json").read_text("utf-8"))
+    found: str = index["weight_map"][name]
+    return found
+
+
 def test_an_index_of_shards_makes_no_request_elsewhere(server: Server) -> None:
     """What it names are files of its folder."""
     index = server.folder / "model.safetensors.index.json"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from modelarchive.archive.folders import Counterpart
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange import safetensors
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred
@@ -95,6 +96,28 @@ def write_folder(
             with replacing(folder / name, durable=durable) as temporary:
                 temporary.write_text(text, "utf-8", newline="")
     return notes
+
+
+def counterpart_of(bundle: Bundle) -> tuple[Counterpart | None, list[Note]]:
+    """See :func:`modelarchive.exchange.huggingface.counterpart`."""
+    model, notes = _recognised(bundle, None)
+    family, variant = model.family, model.variant
+    first: dict[int, str] = {}
+    for name, entry in deferred(bundle.parameters).items():
+        first.setdefault(id(entry), name)
+    stored = {name: family.theirs(name, is_flat=variant.is_flat) for name in first.values()}
+    turned_round = [name for name in stored if family.is_transposed(name)]
+    # Where nothing is tied transformers has this one twice, and an archive has each array once.
+    twice = [name for name in stored if not variant.is_tied and f"{family.guesses.get(variant.head)}.bias" == name]
+    if turned_round or any(stored[name] != name for name in twice):
+        what = "lies the other way" if turned_round else "stands twice"
+        return None, [Note((turned_round or twice)[0], f"{what} in transformers' files")]
+    others = {*deferred(bundle.parameters)} - stored.keys()
+    if clash := [name for name, theirs in stored.items() if theirs in others]:
+        return None, [Note(clash[0], "has a name in transformers' files that another parameter has here")]
+    texts, told = _texts(model)
+    files = {CONFIG: json.dumps(model.config, indent=2) + "\n", **texts}
+    return Counterpart({name: theirs for name, theirs in stored.items() if theirs != name}, files), notes + told
 
 
 def _recognised(bundle: Bundle, given: Mapping[str, Any] | None) -> tuple[Model, list[Note]]:
