@@ -85,11 +85,11 @@ def _described(model: Any, values: Mapping[str, Any], inputs: Any) -> Descriptio
         checked = describing.described(model, inputs)
         stored: Mapping[str, Any] = {name: each.value() for name, each in model.collect_stored().items()}
     else:
-        from modelarchive.models.saving import bundle_of
+        from modelarchive.models.saving import bundle_of_model
 
         if any(hasattr(each, "full_tensor") for each in values.values()):
             return "its parameters are distributed; save_model() describes the network before it is divided"
-        bundle = bundle_of(model, inputs)
+        bundle = bundle_of_model(model, inputs)
         if bundle.architecture is None:
             return bundle.reason
         checked, stored = bundle.checked(), bundle.parameters

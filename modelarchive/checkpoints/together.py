@@ -211,7 +211,7 @@ class LocalReader:
 
     def _fill(self, target: np.ndarray, name: str, *, verify: bool) -> None:
         begins = self.boxes[name].offsets
-        for part in self._reader.parts[name] if isinstance(self._reader, ShardedReader) else ():
+        for part in self._reader.parts(name) if isinstance(self._reader, ShardedReader) else ():
             if part.piece.offsets == begins and part.shape == target.shape and target.flags.c_contiguous:
                 part.reader.load([name], verify=verify, into={name: target})
                 return
@@ -243,7 +243,7 @@ def _stored(reader: Any, name: str, *, verify: bool) -> list[tuple[tuple[int, ..
     if isinstance(reader, ShardedReader):
         return [
             (part.piece.offsets, part.shape, lambda part=part: part.reader.load([name], verify=verify)[name])
-            for part in reader.parts[name]
+            for part in reader.parts(name)
         ]
     shape = tuple(reader.contents.arrays[name].shape)
     return [((0,) * len(shape), shape, lambda: reader.load([name], verify=verify)[name])]

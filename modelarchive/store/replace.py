@@ -164,6 +164,39 @@ def sync_files(paths: Sequence[Path]) -> None:
         list(pool.map(sync, paths))
 
 
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder that is being written, which tells it from what a killed save has left."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Where the file system has no locks, nobody takes the folder for abandoned either.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether nobody holds the lock of a folder that was being written."""
+    if fcntl is None:
+        return False
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def sync_folder(folder: Path) -> None:
     """Have the system put a folder's names on the disk, where it can."""
     if not hasattr(os, "O_DIRECTORY"):

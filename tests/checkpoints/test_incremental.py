@@ -185,7 +185,7 @@ def test_other_programs_read_the_shards(tmp_path: Path) -> None:
 
 def damaged(path: Path, name: str) -> None:
     with ma.open(path) as archive:
-        (shard,) = {part.reader.source.path for part in archive.reader.parts[name]}
+        (shard,) = {part.reader.source.path for part in archive.reader.parts(name)}
         with ma.open(shard) as inner:
             offset = inner.reader.contents.arrays[name].offset
     raw = bytearray(shard.read_bytes())

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from modelarchive import dtypes
 from modelarchive.store.contents import Contents, Entry, Text
 from modelarchive.store.hdf5 import chunk_tree, headers
 from modelarchive.store.hdf5.attributes import Attributes, is_image
 from modelarchive.store.hdf5.checksum import checksums
+from modelarchive.store.hdf5.datasets import Datasets
 from modelarchive.store.hdf5.headers import ADDRESS, CHECKSUM, GROUP_BYTES, LINK_BYTES, UNDEFINED, Header
 from modelarchive.store.hdf5.links import MOST_IN_HEADER, Links
 from modelarchive.store.hdf5.types import array_type, string_type
@@ -41,7 +44,7 @@ class _Group:
 
     def plan(self) -> list[int]:
         """Bytes of the header, and of each part that keeps the links outside of it."""
-        self._links = [headers.link(name) for name in self.members]
+        self._links = headers.links(list(self.members))
         if len(self._links) > MOST_IN_HEADER:
             self.outside = Links(list(self.members), [len(link) + ADDRESS for link in self._links])
         links = [] if self.outside else self._links
@@ -67,8 +70,7 @@ class _Group:
             heap, _, tree, *_ = (part.to_bytes(ADDRESS, "little") for part in parts)
         yield _Sealed(headers.header([*headers.group(heap, tree), *self.attributes, *self._inside(addresses)]))
         if self.outside:
-            links = [link + address for link, address in zip(self._links, addresses, strict=True)]
-            (first, *others), block = self.outside.render(links, parts)
+            (first, *others), block = self.outside.render(self._links, addresses, parts)
             yield _Sealed(first)
             yield block
             for part, length in zip(others, self.outside.parts[2:], strict=True):
@@ -97,14 +99,15 @@ class Metadata:
         aliases = {contents.hdf5_path(alias): contents.hdf5_path(name) for alias, name in contents.aliases.items()}
         for path in attributes:
             self._add_group(path.rstrip("/"))
-        for path in (*self._datasets, *aliases):
-            self._add_group(path.rpartition("/")[0])
+        for path in dict.fromkeys(path.rpartition("/")[0] for path in (*self._datasets, *aliases)):
+            self._add_group(path)
         first = len(self._groups)
         numbers = dict(zip(self._datasets, range(first, first + len(self._datasets)), strict=True))
         for path, number in numbers.items():
             self._link(path, number)
         for alias, path in aliases.items():
             self._link(alias, numbers[path])
+        self._headers = Datasets(list(self._datasets.values()))
         self._place(contents)
 
     def _add_group(self, path: str) -> None:
@@ -134,9 +137,8 @@ class Metadata:
             sizes = group.plan()
             self._places.append(at)
             *self._parts[path], at = accumulate(sizes[1:], initial=at + sizes[0])
-        for header in self._datasets.values():
-            self._places.append(at)
-            at += header.nbytes
+        *places, at = accumulate(self._headers.lengths, initial=at)
+        self._places += places
         self._trees = {}
         for name, chunks in contents.chunks.items():
             self._trees[name] = at
@@ -158,19 +160,22 @@ class Metadata:
 
     def _render(self, contents: Contents) -> Iterator[_Sealed | bytes]:
         base = contents.user_block
-        addresses = [place.to_bytes(ADDRESS, "little") for place in self._places]
+        addresses: list[bytes] = np.array(self._places, "<u8").view(f"V{ADDRESS}").tolist()
         # The end of the file is the one place that counts from its start.
         places = base.to_bytes(8, "little") + UNDEFINED + contents.size.to_bytes(8, "little") + addresses[0]
         yield _Sealed(b"\x89HDF\r\n\x1a\n" + bytes([2, ADDRESS, 8, 0]) + places)
         for path, group in self._groups.items():
             yield from group.render(addresses, self._parts[path])
         begins = [text.offset for text in contents.texts.values()]
-        for name, entry in contents.arrays.items():
-            # HDF5 gives a place to what has bytes, an index to all.
-            dense = entry.offset if entry.nbytes else None
-            begins.append(self._trees[name] + base if name in self._trees else dense)
-        for header, begin in zip(self._datasets.values(), begins, strict=True):
-            yield _Sealed(header.at(UNDEFINED if begin is None else (begin - base).to_bytes(ADDRESS, "little")))
+        # HDF5 gives a place to what has bytes, an index to all.
+        begins += [entry.offset if entry.nbytes else None for entry in contents.arrays.values()]
+        if self._trees:
+            trees = [self._trees.get(name) for name in contents.arrays]
+            first = len(contents.texts)
+            begins[first:] = [
+                begin if tree is None else tree + base for begin, tree in zip(begins[first:], trees, strict=True)
+            ]
+        yield self._headers.render([None if begin is None else begin - base for begin in begins])
         for name, place in self._trees.items():
             entry, chunks = contents.arrays[name], contents.chunks[name]
             itemsize = dtypes.DENSE[entry.dtype].itemsize
@@ -184,7 +189,7 @@ def _datasets(contents: Contents) -> dict[str, Header]:
     known: dict[tuple[object, ...], Header] = {}
     for name, entry in contents.arrays.items():
         chunks = contents.chunks.get(name)
-        key = (entry.dtype, entry.shape, chunks and chunks.shape, links[name])
+        key = (entry[0], entry[1], chunks and chunks.shape, links.get(name, 0))
         header = known.get(key)
         if header is None:
             header = known[key] = _array(entry, chunks and chunks.shape, links[name] + 1)
