@@ -18,7 +18,7 @@ from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import digest
 from modelarchive.store.joining import Part, joined, joined_members, part_of
 from modelarchive.store.reader import Reader
-from modelarchive.store.shards import INDEX, ShardMap, read_index
+from modelarchive.store.shards import INDEX, ShardMap, read_beside, read_index
 from modelarchive.store.strict import short
 
 
@@ -332,8 +332,8 @@ class ShardedReader:
         """The index, and the files that are no shards, if they are not as they were written: name -> (then, now)."""
         found = {} if self.index.is_intact else {INDEX: (self.index.digest, "changed since by another tool")}
         for name, expected in self.index.files.items():
-            path = self.source.path / name
-            now = digest(path.read_bytes()) if path.is_file() else "no such file"
+            content = read_beside(self.source.path, name)
+            now = "no such file" if content is None else digest(content)
             if now != expected:
                 found[name] = (expected, now)
         return found

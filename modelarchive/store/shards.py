@@ -181,6 +181,25 @@ def _is_of_strings(value: object) -> TypeGuard[dict[str, str]]:
     return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
 
+def read_beside(folder: Path, name: str) -> bytes | None:
+    """A file that lies beside the shards; None where there is none.
+
+    Raises:
+        UnsafeFileError: It is a link out of the folder, but for the Hub's cache.
+        FormatError: It is too large to be one.
+    """
+    path = folder / name
+    own, real = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
+    places = [own, own.parent.parent / "blobs"] if own.parent.name == "snapshots" else [own]
+    if not any(real.is_relative_to(place) for place in places):
+        raise UnsafeFileError("is a link out of its own folder", rule="own folder only", file=path)
+    if not path.is_file():
+        return None
+    if (size := path.stat().st_size) > MAX_INDEX_BYTES:
+        raise FormatError(f"has {size:,} bytes, expected a text beside shards", file=path)
+    return path.read_bytes()
+
+
 def write_index(
     folder: Path, shards: Mapping[str, Contents], order: Sequence[str], *, durable: bool = True, more: Any = None
 ) -> None:
@@ -229,18 +248,20 @@ def replacing_folder(path: str | os.PathLike[str], *, durable: bool) -> Iterator
     stem = f".{os.fsdecode(os.fsencode(target.name)[:200])}."
     _remove_abandoned(target, stem)
     temporary = target.with_name(f"{stem}{os.urandom(6).hex()}.partial")
+    number = -1
     try:
         temporary.mkdir()
+        number = temporary.stat().st_ino
         with lock_folder(temporary):
             yield temporary
             put_in_place(temporary, target, durable=durable)
     except BaseException as error:
+        is_there = target.exists() and target.stat().st_ino == number
         shutil.rmtree(temporary, ignore_errors=True)
-        inside = isinstance(error, OSError) and os.fsdecode(error.filename or temporary).startswith(str(temporary))
-        if isinstance(error, OSError) and inside:
-            number = error.errno or errno.EIO
-            words = os.strerror(number) if error.errno else str(error)
-            raise OSError(number, f"{words} while saving; nothing was changed", str(target)) from error
+        if isinstance(error, OSError) and str(target.parent) in os.fsdecode(error.filename or target):
+            words = os.strerror(error.errno) if error.errno else str(error)
+            what = "the new folder is there, a power cut may undo that" if is_there else "nothing was changed"
+            raise OSError(error.errno or errno.EIO, f"{words} while saving; {what}", str(target)) from error
         raise
 
 
@@ -268,8 +289,9 @@ def _remove_abandoned(target: Path, stem: str) -> None:
     with contextlib.suppress(PermissionError), os.scandir(target.parent) as entries:
         found = [Path(each.path) for each in entries if each.name.startswith(stem) and each.is_dir()]
         for each in found:
-            is_old = each.suffix == ".old" and target.exists()
-            if is_old or (each.suffix == ".partial" and is_abandoned(each)):
+            if set_aside(each.name) == target.name and not target.exists():
+                each.rename(target)
+            elif each.suffix in (".partial", ".old") and is_abandoned(each):
                 shutil.rmtree(each, ignore_errors=True)
 
 
