@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from modelarchive import archive
 from modelarchive.archive import Archive
@@ -17,6 +17,9 @@ from modelarchive.models.reading import arrays_of, format_of_file, read_as, refu
 from modelarchive.models.rooms import room
 from modelarchive.names import joined
 from modelarchive.store.deferred import Deferred
+
+if TYPE_CHECKING:
+    from modelarchive.architecture import Checked
 
 #: Backends that `load` has arrays of.
 _ARRAYS: Final = {name: known.arrays for name, known in BACKENDS.items() if known.arrays is not None}
@@ -181,43 +184,81 @@ def load_model(
         return getattr(room(backend), build)(network, **options) if build else network
     if name == "archive":
         with Archive(path) as opened:
-            bundle = bundle_of(opened)
-            if verify and _takes_bytes(backend, options.get("device")):
+            is_taken = _takes_bytes(backend, options.get("device"))
+            bundle = _of_archive(opened, path, block, until, after, is_open=is_taken)
+            if verify and is_taken:
                 _verify_before(opened, deferred(bundle.parameters))
                 options["verify"] = True
             elif verify:
                 opened.verify(block=block)
-            return _built(path, name, bundle, (block, until, after), backend, options)
+            return _built(bundle, backend, options)
     if verify:
         refuse_verify(path, name)
-    return _built(path, name, read_as(name, path), (block, until, after), backend, options)
+    bundle = read_as(name, path)
+    _require_architecture(path, name, bundle)
+    if block or until is not None or after is not None:
+        entries = deferred(bundle.parameters)
+        stored = lambda names: {name: entries[other] for name, other in names.items()}  # noqa: E731
+        bundle = _part(bundle.checked(), bundle.metadata, stored, block, until, after)
+    return _built(bundle, backend, options)
 
 
-def _built(
+def _of_archive(
+    archive: Archive,
     path: str | os.PathLike[str],
-    name: str,
-    bundle: Bundle,
-    part: tuple[str, str | None, str | None],
-    backend: str,
-    options: Mapping[str, Any],
-) -> Any:
+    block: str,
+    until: str | None,
+    after: str | None,
+    *,
+    is_open: bool,
+) -> Bundle:
+    """An archive's network, or a part of it, whose shards alone are opened.
+
+    Args:
+        archive: The archive.
+        path: Its path.
+        block: The part, as all that follow.
+        until: Likewise.
+        after: Likewise.
+        is_open: Whether the bundle is used up before the archive is closed; else it has views, which outlive it.
+    """
+    if not archive.has_architecture:
+        _require_architecture(path, "archive", bundle_of(archive))
+    if block or until is not None or after is not None:
+        get = archive.deferred if is_open else archive.held
+        return _part(archive.checked, archive.metadata, get, block, until, after)
+    return bundle_of(archive) if is_open else read_as("archive", path)
+
+
+def _require_architecture(path: str | os.PathLike[str], name: str, bundle: Bundle) -> None:
+    """Refuse what is no whole model.
+
+    Raises:
+        FormatError: It has no architecture; says why.
+    """
     if bundle.architecture is None:
         what = f"{FORMATS[name].what} without an architecture: {bundle.reason}"
         raise FormatError(f"is {what}", file=path, hint="load() gives its arrays")
-    chosen = _part(bundle, *part)
-    build = BACKENDS[backend].build
-    return getattr(room(backend), build)(chosen, **options) if build else chosen.build()
 
 
-def _part(bundle: Bundle, block: str, until: str | None, after: str | None) -> Bundle:
-    """A part of a bundle as a bundle of its own."""
-    if bundle.architecture is None or not (block or until is not None or after is not None):
-        return bundle
+def _part(
+    checked: Checked,
+    metadata: Mapping[str, Any],
+    get: Callable[[dict[str, str]], Mapping[str, Deferred]],
+    block: str,
+    until: str | None,
+    after: str | None,
+) -> Bundle:
+    """A part of a model as a bundle of its own; `get` takes names in it and in the whole, and gives the arrays."""
     from modelarchive.architecture import building
     from modelarchive.architecture.places import result_of
 
-    until, after = (name and result_of(name, bundle.metadata) for name in (until, after))
-    part = building.part(bundle.checked(), block, until=until, after=after)
-    entries = deferred(bundle.parameters)
-    found = {name: entries[joined(block, name)] for name in part.shapes}
+    until, after = (name and result_of(name, metadata) for name in (until, after))
+    part = building.part(checked, block, until=until, after=after)
+    found = get({name: joined(block, name) for name in part.shapes})
     return Bundle(Parameters(found), part.architecture, known=part)
+
+
+def _built(bundle: Bundle, backend: str, options: Mapping[str, Any]) -> Any:
+    build = BACKENDS[backend].build
+    return getattr(room(backend), build)(bundle, **options) if build else bundle.build()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,8 +65,13 @@ class Deferred:
 
     @classmethod
     def of(cls, array: np.ndarray, extent: Extent | None = None) -> Deferred:
-        """An array that is there already: itself, whoever asks."""
-        return cls(array.shape, array.dtype, lambda: array, lambda: array, extent=extent)
+        """An array that is there already: itself, whoever asks; `extent` is where it lies in a file, open or not."""
+
+        def fill(buffer: memoryview, at: int) -> None:
+            buffer[:] = array.reshape(-1).view(np.uint8).data[at : at + len(buffer)]
+
+        own = None if extent is None else replace(extent, fill=fill)
+        return cls(array.shape, array.dtype, lambda: array, lambda: array, extent=own)
 
     def changed(
         self,

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 import modelarchive as ma
 from modelarchive import dtypes, nn
 from modelarchive.errors import FormatError, IntegrityError, OutOfMemoryError
-from modelarchive.exchange.torch import devices, staging
+from modelarchive.exchange.bundle import bundle_of
+from modelarchive.exchange.torch import build_module, devices, staging
 from modelarchive.store.source import Source
 
 SIZE = 1 << 12
@@ -190,6 +191,14 @@ def test_a_block_reads_its_own_arrays(tmp_path: Path, lane: Any) -> None:
         assert sum(each.bytes for each in Late.lanes) == own
     with pytest.raises(IntegrityError, match=r"c\.weight"):
         ma.load_model(tmp_path / "m.h5", backend="torch", device="cpu", verify=True)
+
+
+def test_a_module_of_a_path(tmp_path: Path, lane: Any) -> None:
+    ma.save_model(tmp_path / "m.h5", network(), inputs=X, durable=False)
+    expected = build_module(tmp_path / "m.h5").state_dict()
+    for source in (tmp_path / "m.h5", ma.load_model(tmp_path / "m.h5"), bundle_of(tmp_path / "m.h5")):
+        found = build_module(source, device="cpu", verify=True).state_dict()
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 def test_shared_parameters_stay_shared(tmp_path: Path, lane: Any) -> None:
