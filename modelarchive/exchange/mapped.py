@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from modelarchive.errors import FormatError
-from modelarchive.store.deferred import Deferred, Place
+from modelarchive.errors import FormatError, OutOfMemoryError
+from modelarchive.store.deferred import Deferred, Extent, Place
 
 
 def little_endian(dtype: np.dtype) -> np.dtype:
@@ -56,7 +56,11 @@ class MappedFile:
         try:
             return mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY)
         except OSError:
-            whole = bytearray(self.size)
+            try:
+                whole = bytearray(self.size)
+            except MemoryError as error:
+                what = f"cannot be mapped here, and the system gives no {self.size:,} bytes of memory to read it into"
+                raise OutOfMemoryError(what, file=self.path) from error
             self._fill(memoryview(whole), 0)
             return whole
 
@@ -89,8 +93,14 @@ class MappedFile:
             dtype,
             lambda: self._loaded(offset, dtype, shape, order),
             lambda: self._view(offset, dtype, shape, order),
-            place=Place(self.path, offset, self._identity) if order == "C" and dtype.str[0] != ">" else None,
+            extent=self._extent(offset, dtype, order),
         )
+
+    def _extent(self, offset: int, dtype: np.dtype, order: str) -> Extent | None:
+        if order != "C" or dtype.byteorder == ">" or not hasattr(os, "preadv"):
+            return None
+        place = Place(self.path, offset, self._identity)
+        return Extent(place, lambda buffer, at: self._fill(buffer, offset + at))
 
     def _view(self, offset: int, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
         if self._map is None or not math.prod(shape):

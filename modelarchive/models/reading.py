@@ -15,6 +15,7 @@ from modelarchive.formats import FORMATS, explain, is_certain, recognise
 from modelarchive.formats.commands import convert_line
 from modelarchive.formats.systems import listed
 from modelarchive.models.rooms import room
+from modelarchive.remote import located
 from modelarchive.store.source import Source
 
 #: What a model takes: declarations in order, as dicts or text, or shapes by name.
@@ -27,6 +28,7 @@ def read(
     inputs: Inputs | None = None,
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    dtype: str | None = None,
 ) -> Bundle:
     """Read a file of any format that is known, recognised by its content.
 
@@ -35,6 +37,7 @@ def read(
         inputs: As in :func:`convert`.
         parameters_only: As in :func:`convert`.
         config: As in :func:`convert`.
+        dtype: As in :func:`convert`, of a source.
 
     Returns:
         Architecture (or why there is none), parameters, metadata, and notes of what was changed or lost.
@@ -45,10 +48,13 @@ def read(
         UnsafeFileError: It breaks a safety rule.
         ConversionError: It holds what cannot be read; lists all of it.
     """
+    path = located(path)
     name = format_of_file(path)
     options: dict[str, Any] = {}
     if config is not None:
         options["config"] = _belonging(name, config)
+    if dtype is not None:
+        options["dtype"] = _read_as(name, dtype)
     takes = FORMATS[name].inputs
     if inputs is None or not takes or parameters_only:
         return declared(read_as(name, path, parameters_only=parameters_only, **options), inputs)
@@ -153,6 +159,17 @@ def _belonging(name: str, config: Any) -> Any:
         files = listed(known.config for known in FORMATS.values() if known.config)
         raise ValueError(f"config is for {files}, the source is {FORMATS[name].what}")
     return config
+
+
+def _read_as(name: str, dtype: str) -> str:
+    """A dtype, if the file's reader takes one."""
+    known = FORMATS[name].reads_as
+    if not known:
+        files = listed(each.what for each in FORMATS.values() if each.reads_as)
+        raise ValueError(f"dtype is for {files}, the source is {FORMATS[name].what}")
+    if dtype not in known:
+        raise ValueError(f"dtype is {dtype!r}, expected {listed(map(repr, known), last='or')}")
+    return dtype
 
 
 def declared(bundle: Bundle, inputs: Inputs | None) -> Bundle:

@@ -89,22 +89,7 @@ def _read(folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, 
     if family is None or head is None or config.problems:
         raise ConversionError(config.problems, hint=config.hint)
     weights = folder.weights()
-    ties = values.get("tie_word_embeddings", family.is_tied) is True
-    found, notes = _named(deferred(weights.parameters), family, head, ties=ties)
-    variant = Variant(
-        head,
-        _chosen(inputs, family, values, pooling),
-        has_pooler="pooler.dense.weight" in found,
-        is_tied=_tied(found, family, head, notes) if ties else None,
-        pooling=pooling,
-    )
-    network = family.make(config, variant, len(found))
-    if network is None:
-        raise ConversionError(config.problems, hint=config.hint)
-    notes += config.notes + _of_dtype(values, dtype := float_dtype(found))
-    network.cast(dtype)
-    model = described(network, variant.inputs, config)
-    entries = _fitting(found, network, model.shapes, notes)
+    model, entries, notes = assembled(config, family, head, deferred(weights.parameters), inputs, pooling=pooling)
     embedding = embedding_of(family, head)
     vocabulary, told = words(folder, entries[embedding].shape[0], embedding)
     notes += told
@@ -116,6 +101,47 @@ def _read(folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, 
     metadata = {KEY: {"config": values, "files": kept}}
     tokens = {} if vocabulary is None else {embedding: vocabulary}
     return Bundle(Parameters(entries), model.architecture, "", metadata, tokens, notes, model)
+
+
+def assembled(
+    config: Config,
+    family: Family,
+    head: str,
+    arrays: Mapping[str, Deferred],
+    inputs: Sequence[str] | None,
+    *,
+    pooling: Pooling | None = None,
+) -> tuple[Checked, dict[str, Deferred], list[Note]]:
+    """The network that options mean, and its parameters out of arrays by transformers' names, lying as they do there.
+
+    Args:
+        config: The options.
+        family: Their family.
+        head: End of the class name.
+        arrays: Name -> array.
+        inputs: What the network takes; None: what is usual.
+        pooling: How sentence-transformers goes on behind it.
+
+    Raises:
+        ConversionError: Options cannot be expressed, or parameters are missing; lists all of it.
+        ValueError: `inputs` are none of the family's.
+    """
+    ties = config.values.get("tie_word_embeddings", family.is_tied) is True
+    found, notes = _named(arrays, family, head, ties=ties)
+    variant = Variant(
+        head,
+        _chosen(inputs, family, config.values, pooling),
+        has_pooler="pooler.dense.weight" in found,
+        is_tied=_tied(found, family, head, notes) if ties else None,
+        pooling=pooling,
+    )
+    network = family.make(config, variant, len(found))
+    if network is None:
+        raise ConversionError(config.problems, hint=config.hint)
+    notes += config.notes + _of_dtype(config.values, dtype := float_dtype(found))
+    network.cast(dtype)
+    model = described(network, variant.inputs, config)
+    return model, _fitting(found, network, model.shapes, notes), notes
 
 
 def family_of(config: Config) -> tuple[Family | None, str | None]:

@@ -6,12 +6,14 @@ import importlib.util
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.errors import ConversionError, ModelArchiveError
 from modelarchive.exchange import torch as modules
 from modelarchive.exchange.bundle import Bundle, Note, deferred
 from modelarchive.exchange.huggingface.folder import Folder
+from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
 #: Options that count what is built one after the other, by a part of their names.
@@ -56,9 +58,35 @@ def read(folder: Folder, values: Mapping[str, Any], inputs: Sequence[str] | None
     _refuse_counts(values, len(stored))
     config = kind.config_class.from_pretrained(folder.path, local_files_only=True)
     _refuse_size(kind, config, sum(math.prod(entry.shape) for entry in stored.values()))
+    return _recorded(kind, config, inputs, folder.path, use_safetensors=True)
+
+
+def assembled(values: Mapping[str, Any], arrays: Mapping[str, Deferred], inputs: Sequence[str] | None) -> Bundle:
+    """Build the network of a configuration with transformers, around arrays that were read elsewhere, and read it.
+
+    Args:
+        values: What config.json would say, of a class for which :func:`may_read` holds.
+        arrays: The parameters by transformers' names, lying as they do there; those that are tied to others may be
+            left out.
+        inputs: As in :func:`read`.
+
+    Raises:
+        ConversionError: Parameters are missing, or PyTorch does not export the network.
+    """
+    kind = _class_of(values)
+    _refuse_counts(values, len(arrays))
+    config = kind.config_class.from_dict(dict(values))
+    _refuse_size(kind, config, sum(math.prod(entry.shape) for entry in arrays.values()))
+    _refuse_shapes(kind, config, arrays)
+    state = modules.tensors_of({name: entry.read() for name, entry in arrays.items()})
+    return _recorded(kind, config, inputs, None, state_dict=state)
+
+
+def _recorded(kind: Any, config: Any, inputs: Sequence[str] | None, path: Path | None, **options: Any) -> Bundle:
+    """A network that transformers loads, as PyTorch runs it."""
     module, info = kind.from_pretrained(
-        folder.path, config=config, local_files_only=True, trust_remote_code=False, use_safetensors=True,
-        dtype="auto", output_loading_info=True, attn_implementation="sdpa" if kind._supports_sdpa else "eager",
+        path, config=config, local_files_only=True, trust_remote_code=False, dtype="auto", output_loading_info=True,
+        attn_implementation="sdpa" if kind._supports_sdpa else "eager", **options,
     )  # fmt: skip
     if missing := sorted(info["missing_keys"]):
         raise ConversionError([(name, "is missing: transformers would make it at random") for name in missing])
@@ -100,6 +128,21 @@ def _refuse_size(kind: Any, config: Any, stored: int) -> None:
     if wanted > stored:
         what = f"means a network of {wanted:,} parameters, and the files hold {stored:,}"
         raise ConversionError([("config.json", what)])
+
+
+def _refuse_shapes(kind: Any, config: Any, arrays: Mapping[str, Deferred]) -> None:
+    """Refuse arrays of other shapes than the network has."""
+    import torch
+
+    with torch.device("meta"):
+        wanted = {name: tuple(each.shape) for name, each in kind(config).state_dict().items()}
+    wrong = [
+        (name, f"has the shape {entry.shape}, its configuration makes it {wanted[name]}")
+        for name, entry in arrays.items()
+        if name in wanted and wanted[name] != entry.shape
+    ]
+    if wrong:
+        raise ConversionError(wrong)
 
 
 def _read(module: Any, config: Any, inputs: Sequence[str] | None) -> Bundle:

@@ -90,7 +90,7 @@ def session_of(model: Assembled, settings: Settings) -> onnxruntime.InferenceSes
         mapped = {name for name, each in model.initialisers.items() if _mappable(each, folder)}
         session = _made(model, settings, mapped, folder)
         # Another file may have taken the place of the one that was opened.
-        if all(_is_there(model.initialisers[name].place) for name in mapped):
+        if all(_is_there(_place(model.initialisers[name])) for name in mapped):
             return session
     return _made(model, settings, set(), None)
 
@@ -99,13 +99,17 @@ def _folder(arrays: Mapping[str, Deferred]) -> Path | None:
     """The folder that most bytes lie in: ONNX Runtime looks into one."""
     found: Counter[Path] = Counter()
     for each in arrays.values():
-        if each.place is not None:
-            found[each.place.path.resolve().parent] += each.nbytes
+        if each.extent is not None:
+            found[each.extent.place.path.resolve().parent] += each.nbytes
     return max(found, key=found.__getitem__) if found else None
 
 
+def _place(array: Deferred) -> Place | None:
+    return None if array.extent is None else array.extent.place
+
+
 def _mappable(array: Deferred, folder: Path) -> bool:
-    place = array.place
+    place = _place(array)
     if place is None or array.nbytes < SMALL or place.offset % array.itemsize:
         return False
     return place.path.resolve().parent == folder and _is_there(place)
@@ -125,8 +129,9 @@ def _made(model: Assembled, settings: Settings, mapped: set[str], folder: Path |
     tensors: list[Tensor] = []
     given: dict[str, onnxruntime.OrtValue] = {}
     for name, each in model.initialisers.items():
-        if name in mapped and each.place is not None:
-            tensors.append(outside(name, each, each.place.path.resolve().name, each.place.offset))
+        place = _place(each)
+        if name in mapped and place is not None:
+            tensors.append(outside(name, each, place.path.resolve().name, place.offset))
         elif each.nbytes < SMALL:
             tensors.append(inside(name, each))
         else:
