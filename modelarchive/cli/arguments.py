@@ -13,7 +13,7 @@ from modelarchive.remote import located
 
 Commands = Any  # argparse's own type for this is private
 
-SHARD_HELP: Final = "write a folder of shards of so many bytes of arrays: 5GB, 512MiB (for folders 5GB unless said)"
+_SHARDS: Final = "write a folder of shards of so many bytes of arrays: 5GB, 512MiB (for folders 5GB unless said)"
 
 
 def add_command(
@@ -56,6 +56,20 @@ def add_output(parser: argparse.ArgumentParser, *, required: bool, text: str = "
 def add_patterns(parser: argparse.ArgumentParser, option: str, text: str) -> None:
     """An option that is given once or several times, each time with a pattern of names."""
     parser.add_argument(option, action="append", metavar="PATTERN", help=text)
+
+
+def add_shard_size(parser: argparse.ArgumentParser) -> None:
+    """``--max-shard-size SIZE``."""
+    parser.add_argument("--max-shard-size", type=_shard_size, metavar="SIZE", help=_SHARDS)
+
+
+def _shard_size(text: str) -> int:
+    from modelarchive.archive.folders import shard_bytes
+
+    try:
+        return shard_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: 5GB, 512MiB, or bytes") from error
 
 
 def pairs(texts: list[str] | None, *, option: str) -> dict[str, str]:

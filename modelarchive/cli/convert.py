@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import SHARD_HELP, Commands, add_command, choice, place
+from modelarchive.cli.arguments import Commands, add_command, add_shard_size, choice, place
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.errors import SpecError
 from modelarchive.formats.systems import FORMATS, System, listed
@@ -58,7 +58,7 @@ def add(commands: Commands) -> None:
         help="where OUT is an archive: deflate or none (default); with a pattern of names for some, several times",
     )
 
-    parser.add_argument("--max-shard-size", metavar="SIZE", help=SHARD_HELP)
+    add_shard_size(parser)
 
 
 def run(chosen: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import SHARD_HELP, Commands, add_command, add_output, choice, on_disk
+from modelarchive.cli.arguments import Commands, add_command, add_output, add_shard_size, choice, on_disk
 from modelarchive.cli.outcome import DONE
 from modelarchive.cli.output import Column
 
@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
         metavar="[PATTERN=]CHOICE",
         help=f"convert floating-point arrays: {', '.join(_DTYPES)}; with a pattern for some, several times",
     )
-    packed.add_argument("--max-shard-size", metavar="SIZE", help=SHARD_HELP)
+    add_shard_size(packed)
     indexed = add_command(commands, "reindex", reindex, "Refresh the index after an HDF5 tool changed the file")
     indexed.add_argument("files", nargs="+", type=on_disk, metavar="FILE")
 

@@ -109,8 +109,8 @@ def format_of_target(target: str | os.PathLike[str], max_shard_size: int | str |
             raise
         return FOLDER
     if name not in (FOLDER, "safetensors"):
-        what = "a file: shards lie in a folder" if name == "archive" else f"{FORMATS[name].what}, which has no shards"
-        raise ValueError(f"max_shard_size is {max_shard_size!r}, and {os.fsdecode(target)!r} would be {what}")
+        why = "and shards lie in a folder" if name == "archive" else "which has no shards"
+        raise ValueError(f"{os.fsdecode(target)!r} would be a file ({FORMATS[name].what}), {why}")
     return name
 
 

@@ -319,6 +319,10 @@ class _Stored(Deferred):
     _name: str
     _entry: Entry
 
+    @property
+    def nbytes(self) -> int:
+        return self._entry.nbytes
+
     def read(self) -> np.ndarray:
         return self._reader.load([self._name])[self._name]
 

@@ -20,7 +20,7 @@ from modelarchive.store.digest import digest
 from modelarchive.store.joining import Part, joined, joined_members, part_of
 from modelarchive.store.reader import Reader
 from modelarchive.store.remote_reader import RemoteReader
-from modelarchive.store.shards import INDEX, ShardIndex, ShardMap, read_index, size_of
+from modelarchive.store.shards import INDEX, ShardIndex, ShardMap, read_beside, read_index, size_of
 from modelarchive.store.strict import short
 
 
@@ -352,8 +352,8 @@ class ShardedReader:
         """The index, and the files that are no shards, if they are not as they were written: name -> (then, now)."""
         found = {} if self.index.is_intact else {INDEX: (self.index.digest, "changed since by another tool")}
         for name, expected in self.index.files.items():
-            path = self.source.path / name
-            now = digest(path.read_bytes()) if path.is_file() else "no such file"
+            content = read_beside(self.source.path, name)
+            now = "no such file" if content is None else digest(content)
             if now != expected:
                 found[name] = (expected, now)
         return found

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
-from modelarchive.errors import FormatError, ModelArchiveError, UnsafeFileError
+from modelarchive.errors import FormatError, ModelArchiveError, RemoteError, UnsafeFileError
 from modelarchive.remote import RemoteFile
 from modelarchive.store.contents import TRAINING, Contents
 from modelarchive.store.digest import HEX_LENGTH, digest_pieces
@@ -25,6 +25,8 @@ INDEX: Final = "model.safetensors.index.json"
 #: The archive's part of it.
 RECORD: Final = "modelarchive"
 MAX_INDEX_BYTES: Final = 100_000_000
+#: HTTP's status for what is not there.
+_NOT_FOUND: Final = 404
 _SET_ASIDE: Final = re.compile(r"\.(.+)\.[0-9a-f]{8}\.old")
 #: Stands where the index's own digest will.
 _NO_DIGEST: Final = "0" * HEX_LENGTH
@@ -195,6 +197,43 @@ def size_of(path: Path | RemoteFile) -> int:
     return path.size if isinstance(path, RemoteFile) else path.stat().st_size
 
 
+def read_beside(folder: Path | RemoteFile, name: str) -> bytes | None:
+    """A file that lies beside the shards; None where there is none.
+
+    Raises:
+        UnsafeFileError: It is a link out of the folder, but for the Hub's cache.
+        FormatError: It is too large to be one.
+        RemoteError: It lies elsewhere, and does not come.
+    """
+    if isinstance(folder, RemoteFile):
+        return _read_elsewhere(folder / name)
+    path = folder / name
+    own, real = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
+    places = [own, own.parent.parent / "blobs"] if own.parent.name == "snapshots" else [own]
+    if not any(real.is_relative_to(place) for place in places):
+        raise UnsafeFileError("is a link out of its own folder", rule="own folder only", file=path)
+    if not path.is_file():
+        return None
+    _refuse_large(path.stat().st_size, path)
+    return path.read_bytes()
+
+
+def _read_elsewhere(path: RemoteFile) -> bytes | None:
+    try:
+        size = path.size
+    except RemoteError as error:
+        if error.status == _NOT_FOUND:
+            return None
+        raise
+    _refuse_large(size, path)
+    return path.read(0, size)
+
+
+def _refuse_large(size: int, path: Path | RemoteFile) -> None:
+    if size > MAX_INDEX_BYTES:
+        raise FormatError(f"has {size:,} bytes, expected a text beside shards", file=path)
+
+
 def write_index(
     folder: Path, shards: Mapping[str, Contents], order: Sequence[str], *, durable: bool = True, more: Any = None
 ) -> None:
@@ -243,18 +282,20 @@ def replacing_folder(path: str | os.PathLike[str], *, durable: bool) -> Iterator
     stem = f".{os.fsdecode(os.fsencode(target.name)[:200])}."
     _remove_abandoned(target, stem)
     temporary = target.with_name(f"{stem}{os.urandom(6).hex()}.partial")
+    number = -1
     try:
         temporary.mkdir()
+        number = temporary.stat().st_ino
         with lock_folder(temporary):
             yield temporary
             put_in_place(temporary, target, durable=durable)
     except BaseException as error:
+        is_there = target.exists() and target.stat().st_ino == number
         shutil.rmtree(temporary, ignore_errors=True)
-        inside = isinstance(error, OSError) and os.fsdecode(error.filename or temporary).startswith(str(temporary))
-        if isinstance(error, OSError) and inside:
-            number = error.errno or errno.EIO
-            words = os.strerror(number) if error.errno else str(error)
-            raise OSError(number, f"{words} while saving; nothing was changed", str(target)) from error
+        if isinstance(error, OSError) and str(target.parent) in os.fsdecode(error.filename or target):
+            words = os.strerror(error.errno) if error.errno else str(error)
+            what = "the new folder is there, a power cut may undo that" if is_there else "nothing was changed"
+            raise OSError(error.errno or errno.EIO, f"{words} while saving; {what}", str(target)) from error
         raise
 
 
@@ -282,8 +323,9 @@ def _remove_abandoned(target: Path, stem: str) -> None:
     with contextlib.suppress(PermissionError), os.scandir(target.parent) as entries:
         found = [Path(each.path) for each in entries if each.name.startswith(stem) and each.is_dir()]
         for each in found:
-            is_old = each.suffix == ".old" and target.exists()
-            if is_old or (each.suffix == ".partial" and is_abandoned(each)):
+            if set_aside(each.name) == target.name and not target.exists():
+                each.rename(target)
+            elif each.suffix in (".partial", ".old") and is_abandoned(each):
                 shutil.rmtree(each, ignore_errors=True)
 
 
