@@ -16,6 +16,7 @@ from tests.benchmarks.report import SECTIONS
 from tests.benchmarks.systems import System
 from tests.benchmarks.workloads import SIZES, WORKLOADS
 from tests.conftest import ROOT
+from tests.remote.nginx import PROGRAM
 
 
 @pytest.mark.slow
@@ -23,6 +24,10 @@ from tests.conftest import ROOT
 def test_every_section_runs(section: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if section in ("checkpoint", "runs"):
         pytest.importorskip("torch")
+    if section == "remote":
+        pytest.importorskip("aiohttp")
+        if PROGRAM is None:
+            pytest.skip("nginx is not installed")
     record = tmp_path / "record.json"
     assert main(["--size", "tiny", "--folder", str(tmp_path), "--only", section, "--json", str(record)]) == 0
     assert "|" in capsys.readouterr().out
