@@ -199,9 +199,8 @@ def test_the_same_input_gives_the_same_bytes_today(archive: Path, tmp_path: Path
 
 
 def test_the_format_is_frozen() -> None:
-    """What was written otherwise before the freeze is a closed list; nothing is added to it."""
-    superseded = module_of(DATA / "format-1" / "one.h5").SUPERSEDED
-    assert len(superseded) == 15, "what format 1 writes does not change any more (docs/format.md, section 9)"
+    closed = module_of(DATA / "format-1" / "one.h5").SUPERSEDED
+    assert len(closed) == 15, "what format 1 writes does not change any more (docs/format.md, section 9)"
 
 
 def test_neither_process_nor_time_leaves_a_trace(tmp_path: Path) -> None:

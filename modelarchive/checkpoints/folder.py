@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from modelarchive.errors import CheckpointError
-from modelarchive.store.replace import sync_folder
 from modelarchive.store.shards import set_aside
 
 try:
@@ -27,6 +26,10 @@ _LEFTOVER: Final = re.compile(r"\.step-[0-9]{8,18}(\.h5)?\..*(partial|tmp|old)")
 _LOCK: Final = ".writing"
 #: Folders that a run of this process writes in.
 _WRITING: set[str] = set()
+
+
+class DamagedCheckpointWarning(UserWarning):
+    """A checkpoint is damaged, and was passed over."""
 
 
 def file_name(step: int) -> str:
@@ -126,15 +129,20 @@ def clean(folder: Path) -> None:
                 Path(entry.path).unlink()
 
 
+def hide(path: Path) -> Path:
+    """Take a checkpoint out of sight, as a whole and at once; where it lies until it is removed."""
+    hidden = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
+    path.rename(hidden)  # and no more: after a power cut it may be there again, which harms nobody
+    return hidden
+
+
 def remove(path: Path) -> None:
-    """Remove a checkpoint: a folder goes out of sight as a whole first."""
-    if path.is_dir():
-        old = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
-        path.rename(old)
-        shutil.rmtree(old)
-    else:
-        path.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    """Remove what is out of sight; what cannot be removed now :func:`clean` removes."""
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def superfluous(

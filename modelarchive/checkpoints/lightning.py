@@ -20,8 +20,8 @@ import numpy as np
 from modelarchive import names, tensors
 from modelarchive.archive import Archive
 from modelarchive.checkpoints import restoring, snapshot
+from modelarchive.checkpoints.folder import DamagedCheckpointWarning
 from modelarchive.checkpoints.networks import framework_of
-from modelarchive.checkpoints.run import DamagedCheckpointWarning
 from modelarchive.checkpoints.staging import Staging
 from modelarchive.errors import CheckpointError, FormatError, MissingDependencyError, ModelArchiveError
 from modelarchive.store.opening import StaleIndexWarning

@@ -45,6 +45,7 @@ class Snapshot:
         texts: HDF5 path -> encoded text of an architecture.
         pieces: Name of an array that is a part of a distributed tensor -> which part.
         order: The names of all parameters of the network.
+        digests: Name of an array -> its digest, as far as they are known: whoever finds one puts it there.
     """
 
     step: int
@@ -56,6 +57,7 @@ class Snapshot:
     texts: dict[str, Any] = field(default_factory=dict)
     pieces: dict[str, Piece] = field(default_factory=dict)
     order: tuple[str, ...] = ()
+    digests: dict[str, str] = field(default_factory=dict)
 
     @property
     def arrays(self) -> Arrays:
@@ -68,12 +70,13 @@ class Snapshot:
                 found[name] = array
         return found | self.training.arrays
 
-    def on(self, copies: Mapping[str, np.ndarray]) -> Snapshot:
-        """The same on copies of its arrays."""
+    def on(self, copies: Mapping[str, np.ndarray], digests: dict[str, str] | None = None) -> Snapshot:
+        """The same on copies of its arrays, of which some may be known."""
         made = {id(array): copies[name] for name, array in self.arrays.items()}
         parameters: Arrays = {name: made[id(array)] for name, array in self.parameters.items()}
         arrays: Arrays = {name: copies[name] for name in self.training.arrays}
-        return replace(self, parameters=parameters, training=self.training._replace(arrays=arrays))
+        training = self.training._replace(arrays=arrays)
+        return replace(self, parameters=parameters, training=training, digests={} if digests is None else digests)
 
     def write(self, path: Any, *, durable: bool = True) -> None:
         """Write it as one archive."""

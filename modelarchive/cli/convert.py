@@ -10,7 +10,7 @@ from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command, add_shard_size, choice
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.errors import SpecError
-from modelarchive.formats.systems import FORMATS, listed
+from modelarchive.formats.systems import FORMATS, System, listed
 
 _COMPRESSIONS: Final = {"deflate": "deflate", "none": None}
 
@@ -42,6 +42,16 @@ def add(commands: Commands) -> None:
         "--config", type=Path, metavar="JSON", help=f"for {configured}: what model.to_json() gave, as a file"
     )
     parser.add_argument(
+        "--dtype",
+        metavar="DTYPE",
+        help="; ".join(
+            f"where OUT is {each.what}: how its matrices are stored ({', '.join(each.writes_as)}), where IN is one and "
+            f"OUT is not: what its floats become ({', '.join(each.reads_as)})"
+            for each in known
+            if each.writes_as
+        ),
+    )
+    parser.add_argument(
         "--compression",
         action="append",
         metavar="[PATTERN=]CHOICE",
@@ -71,6 +81,8 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.config is not None and not (found := formats.FORMATS[reading.format_of_file(chosen.source)]).config:
         files = listed(each.config for each in FORMATS.values() if each.config)
         raise WrongUseError(f"--config is for {files}, IN is {found.what}")
+    if chosen.dtype is not None:
+        _check_dtype(chosen.dtype, formats.FORMATS[reading.format_of_file(chosen.source)], formats.FORMATS[name])
     words = chosen.compression
     compression = choice(words, _COMPRESSIONS, option="--compression", without=None) if words else None
     with output.progress(f"convert {chosen.source.name}", size) as advance:
@@ -80,6 +92,7 @@ def run(chosen: argparse.Namespace) -> int:
             inputs=inputs,
             parameters_only=chosen.parameters_only,
             config=chosen.config,
+            dtype=chosen.dtype,
             compression=compression,
             max_shard_size=chosen.max_shard_size,
             progress=advance,
@@ -96,6 +109,16 @@ def run(chosen: argparse.Namespace) -> int:
     for note in notes:
         output.say(f"  {spelled(str(note), 'convert')}", style="yellow")
     return DONE
+
+
+def _check_dtype(dtype: str, source: System, target: System) -> None:
+    """Refuse a dtype that neither file takes."""
+    known = target.writes_as or source.reads_as
+    if not known:
+        files = listed(each.what for each in FORMATS.values() if each.reads_as or each.writes_as)
+        raise WrongUseError(f"--dtype is for {files}, IN is {source.what} and OUT {target.what}")
+    if dtype not in known:
+        raise WrongUseError(f"--dtype is {dtype!r}, expected {listed(known, last='or')}")
 
 
 def _declaration(text: str) -> dict[str, Any]:

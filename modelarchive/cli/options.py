@@ -34,6 +34,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "children": Option("--children", "A:B"),
     "config": Option("--config", "model.json"),
     "compression": Option("--compression", "CHOICE", str),
+    "dtype": Option("--dtype", "DTYPE", str),
     "dry_run": Option("--dry-run"),
     "freeze": Option("--freeze"),
     "inputs": Option("--input", "x:1,3,224,224:float32", list),

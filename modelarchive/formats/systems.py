@@ -79,6 +79,8 @@ class System:
         alone: Whether its reader takes `parameters_only`: the parameters under the names that the file has.
         inputs: What its reader takes as `inputs`: declarations, or names only; "": nothing, they are declared after.
         config: The files for which its reader takes a `config`, in words; "": none.
+        reads_as: What its reader takes as `dtype`; none: it takes none.
+        writes_as: What its writer takes as `dtype`, likewise.
         classes: Classes of models in memory.
         reader: The room's function that reads them.
         backend: What networks can be rebuilt as.
@@ -105,6 +107,8 @@ class System:
     alone: bool = False
     inputs: Literal["", "declared", "names"] = ""
     config: str = ""
+    reads_as: tuple[str, ...] = ()
+    writes_as: tuple[str, ...] = ()
     classes: tuple[ModelClass, ...] = ()
     reader: str = "read_model"
     backend: Backend | None = None
@@ -232,6 +236,22 @@ SYSTEMS: Final = {
             extra="keras",
             frameworks=("keras",),
             fits="keras",
+        ),
+        System(
+            "gguf",
+            "GGUF",
+            (".gguf",),
+            "a GGUF file",
+            reads="parameters, metadata, words; whole models of these families",
+            writes="the same, as it is or quantised",
+            signs=(signs.begins(b"GGUF"),),
+            models=True,
+            alone=True,
+            inputs="names",
+            reads_as=("float32", "float16", "bfloat16"),
+            writes_as=("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "tq1_0", "tq2_0", "mxfp4"),
+            extra="gguf",
+            frameworks=("gguf",),
         ),
         System(
             "onnxruntime",

@@ -12,6 +12,7 @@ from modelarchive.archive.choices import Choice
 from modelarchive.archive.folders import shard_bytes
 from modelarchive.exchange.bundle import Bundle, Note, Progress, bundle_of, save_bundle
 from modelarchive.formats import FORMATS, format_of_name
+from modelarchive.formats.systems import listed
 from modelarchive.models.folders import FOLDER, save_folder
 from modelarchive.models.reading import Inputs, declared, format_of_file, notes_of, read, without_architecture
 from modelarchive.models.rooms import room
@@ -24,6 +25,7 @@ def convert(
     inputs: Inputs | None = None,
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    dtype: str | None = None,
     compression: Choice = None,
     max_shard_size: int | str | None = None,
     durable: bool = True,
@@ -42,6 +44,9 @@ def convert(
         parameters_only: Leave the architecture out. So the parameters come too where it cannot be said: those of
             a Keras or ONNX file, or of a Hugging Face folder, under the names that they have there.
         config: For Keras' files of weights: the file that ``model.to_json()`` was written into, or its content.
+        dtype: Where the target is a GGUF file: what its matrices are stored as, "f16", "bf16", "q8_0", "f32" or
+            another type of :func:`modelarchive.exchange.gguf.write`. Where the source is one and the target is none:
+            what floats are read as, "float32", "float16" or "bfloat16".
         compression: As in :func:`save`; only where the target is an archive.
         max_shard_size: As in :func:`save`, for folders and for several safetensors files. Given, it makes a folder
             of any model, an archive in shards; transformers loads those that it has a class for.
@@ -57,21 +62,26 @@ def convert(
         FormatError: The source is of no format that is known, or damaged.
         SpecError: The model does not take such `inputs`.
         ValueError: The target's suffix names no format, or one that has no `compression` or no shards; or the source
-            takes no `config`.
+            takes no `config`; or neither takes such a `dtype`.
     """
     name = format_of_target(target, max_shard_size)
     if compression is not None and name != "archive":
         raise ValueError(f"compression is {compression!r}, and only archives are compressed, not {FORMATS[name].what}")
     options: dict[str, Any] = {"max_shard_size": max_shard_size, "durable": durable, "progress": progress}
     kind = format_of_file(source)
+    stored = _written_as(name, dtype)
+    if dtype is not None and stored is None and not FORMATS[kind].reads_as:
+        files = listed(each.what for each in FORMATS.values() if each.reads_as or each.writes_as)
+        raise ValueError(f"dtype is {dtype!r}, and is for {files} only")
     if kind == "archive" and config is None:
         with Archive(source) as opened:
             bundle = bundle_of(opened)
             bundle = declared(without_architecture(bundle) if parameters_only else bundle, inputs)
-            written = _write(name, bundle, target, compression=compression, **options)
+            written = _write(name, bundle, target, stored=stored, compression=compression, **options)
             return [*notes_of(kind, bundle), *written]
-    bundle = read(source, inputs=inputs, parameters_only=parameters_only, config=config)
-    written = _write(name, bundle, target, compression=compression, **options)
+    wanted = dtype if stored is None else None
+    bundle = read(source, inputs=inputs, parameters_only=parameters_only, config=config, dtype=wanted)
+    written = _write(name, bundle, target, stored=stored, compression=compression, **options)
     return [*notes_of(kind, bundle), *written]
 
 
@@ -96,11 +106,22 @@ def format_of_target(target: str | os.PathLike[str], max_shard_size: int | str |
     return name
 
 
+def _written_as(name: str, dtype: str | None) -> str | None:
+    """What the target's arrays are stored as; None: as they are."""
+    known = FORMATS[name].writes_as
+    if dtype is None or not known:
+        return None
+    if dtype not in known:
+        raise ValueError(f"dtype is {dtype!r}, expected {listed(map(repr, known), last='or')}")
+    return dtype
+
+
 def _write(
     name: str,
     bundle: Bundle,
     target: str | os.PathLike[str],
     *,
+    stored: str | None,
     compression: Choice,
     max_shard_size: int | str | None,
     durable: bool,
@@ -110,6 +131,7 @@ def _write(
         return save_bundle(target, bundle, compression=compression, durable=durable, progress=progress)
     if name == FOLDER:
         return save_folder(target, bundle, max_shard_size=max_shard_size, durable=durable, progress=progress)
+    encoding = {} if stored is None else {"dtype": stored}
     limit = {} if max_shard_size is None else {"max_shard_bytes": shard_bytes(max_shard_size)}
-    notes: list[Note] = room(name).write(bundle, target, durable=durable, **limit)
+    notes: list[Note] = room(name).write(bundle, target, durable=durable, **limit, **encoding)
     return notes

@@ -27,6 +27,7 @@ def read(
     inputs: Inputs | None = None,
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    dtype: str | None = None,
 ) -> Bundle:
     """Read a file of any format that is known, recognised by its content.
 
@@ -35,6 +36,7 @@ def read(
         inputs: As in :func:`convert`.
         parameters_only: As in :func:`convert`.
         config: As in :func:`convert`.
+        dtype: As in :func:`convert`, of a source.
 
     Returns:
         Architecture (or why there is none), parameters, metadata, and notes of what was changed or lost.
@@ -49,6 +51,8 @@ def read(
     options: dict[str, Any] = {}
     if config is not None:
         options["config"] = _belonging(name, config)
+    if dtype is not None:
+        options["dtype"] = _read_as(name, dtype)
     takes = FORMATS[name].inputs
     if inputs is None or not takes or parameters_only:
         return declared(read_as(name, path, parameters_only=parameters_only, **options), inputs)
@@ -153,6 +157,17 @@ def _belonging(name: str, config: Any) -> Any:
         files = listed(known.config for known in FORMATS.values() if known.config)
         raise ValueError(f"config is for {files}, the source is {FORMATS[name].what}")
     return config
+
+
+def _read_as(name: str, dtype: str) -> str:
+    """A dtype, if the file's reader takes one."""
+    known = FORMATS[name].reads_as
+    if not known:
+        files = listed(each.what for each in FORMATS.values() if each.reads_as)
+        raise ValueError(f"dtype is for {files}, the source is {FORMATS[name].what}")
+    if dtype not in known:
+        raise ValueError(f"dtype is {dtype!r}, expected {listed(map(repr, known), last='or')}")
+    return dtype
 
 
 def declared(bundle: Bundle, inputs: Inputs | None) -> Bundle:

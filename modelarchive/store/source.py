@@ -21,7 +21,7 @@ from modelarchive import dtypes
 from modelarchive.errors import FormatError, OutOfMemoryError
 from modelarchive.store.contents import Entry
 from modelarchive.store.deferred import Place
-from modelarchive.store.digest import PIECE, WORTH_THREADS, digest
+from modelarchive.store.digest import PIECE, WORTH_THREADS, digest, digest_pieces
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -127,7 +127,7 @@ class Source:
     def load(self, entries: Sequence[Entry]) -> list[np.ndarray]:
         """Read the arrays into memory of their own, large ones by several threads."""
         arrays, jobs = self._allocated(entries)
-        self._run(self._read_all, jobs)
+        self._run(self._read_all, list(_shared_out(jobs)))
         return arrays
 
     def load_with_digests(
@@ -140,7 +140,12 @@ class Source:
             into: For each of them an array of its dtype and shape, in C order, to be filled; None: a new one.
         """
         arrays, jobs = self._allocated(entries, into)
-        digests = iter(self._run(self._fill_with_digest, jobs))
+        if len(jobs) < THREADS:
+            # Nothing to do beside each other: each is read by all threads, and then hashed by all.
+            self._run(self._read_all, list(_shared_out(jobs)))
+            digests = iter([digest_pieces([buffer], threads=THREADS) for buffer, _ in jobs])
+        else:
+            digests = iter(self._run(self._fill_with_digest, jobs))
         return arrays, [
             # Of small arrays a copy is made faster than a view of bytes.
             next(digests) if entry.nbytes >= SMALL else digest(array.tobytes())
@@ -254,6 +259,14 @@ class Source:
             if not count:
                 raise OSError(f"{self.path} became shorter while it was read")
             done += count
+
+
+def _shared_out(jobs: Sequence[tuple[memoryview, int]]) -> Iterator[tuple[memoryview, int]]:
+    """The same bytes in parts, so that every thread has as much to read: none waits for a large array."""
+    part = max(PIECE, -(-sum(len(buffer) for buffer, _ in jobs) // THREADS))
+    for buffer, offset in jobs:
+        for start in range(0, len(buffer), part):
+            yield buffer[start : start + part], offset + start
 
 
 def _flat(array: np.ndarray) -> memoryview:

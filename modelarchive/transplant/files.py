@@ -58,7 +58,8 @@ def write_with(
         if report.frozen and not receiver.has_architecture:
             raise ValueError("freeze needs a target with an architecture, which keeps it")
         if not dry_run:
-            architecture = receiver.architecture if receiver.has_architecture else None
+            # Where nothing is frozen its text is copied as it is.
+            architecture = receiver.architecture if report.frozen else None
             if architecture is not None:
                 _freeze(architecture, report.frozen)
             # A shared parameter is one object, and stays one.

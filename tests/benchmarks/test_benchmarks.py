@@ -44,8 +44,9 @@ def test_two_versions_are_compared(
     arguments = ["--against", str(ROOT), "--size", "tiny", "--rounds", "2", "--json", str(record), "--write"]
     assert checked.main(arguments) == 0
     rows = json.loads(record.read_text())
-    assert {row["operation"] for row in rows if row["network"] == "tiny DenseNet"} == checked.OPERATIONS.keys()
-    assert {row["operation"] for row in rows if row["network"] == "row of 20"} == {*checked.ROWS}
+    assert {row["operation"] for row in rows if row["network"] == "tiny DenseNet"} == {*checked.OF[""]}
+    assert {row["operation"] for row in rows if row["network"] == "row of 20"} == {*checked.OF["row"]}
+    assert {row["operation"] for row in rows if row["network"] == "10 arrays"} == {*checked.OF["arrays"]}
     assert all(len(row["before"]) == len(row["now"]) == 2 and min(row["now"]) > 0 for row in rows)
     assert "| row of 20 | save_model |" in capsys.readouterr().out
     assert "| row of 20 | save_model |" in document.read_text("utf-8")

@@ -83,8 +83,8 @@ def write_folder(
     target = Path(os.fsdecode(path))
     _check_place(target)
     bundle = bundle_of(source)
-    model, notes = _recognised(bundle, config)
-    entries, told = _theirs(model)
+    model, notes = recognised(bundle, config)
+    entries, told = theirs(model)
     notes += told
     texts, told = _texts(model)
     notes += told
@@ -101,7 +101,7 @@ def write_folder(
 
 def counterpart_of(bundle: Bundle) -> tuple[Counterpart | None, list[Note]]:
     """See :func:`modelarchive.exchange.huggingface.counterpart`."""
-    model, notes = _recognised(bundle, None)
+    model, notes = recognised(bundle, None)
     family, variant = model.family, model.variant
     first: dict[int, str] = {}
     for name, entry in deferred(bundle.parameters).items():
@@ -122,7 +122,7 @@ def counterpart_of(bundle: Bundle) -> tuple[Counterpart | None, list[Note]]:
     return Counterpart({name: theirs for name, theirs in stored.items() if theirs != name}, beside), notes + told
 
 
-def _recognised(bundle: Bundle, given: Mapping[str, Any] | None) -> tuple[Model, list[Note]]:
+def recognised(bundle: Bundle, given: Mapping[str, Any] | None) -> tuple[Model, list[Note]]:
     """The model with its configuration, once what that means was compared with the architecture.
 
     Raises:
@@ -193,10 +193,10 @@ def _compared(
             pooling=each,
             is_flat=is_flat,
         )
-        differences = _differences(bundle, config, family, variant)
-        if not differences:
+        found = differences(bundle, config, family, variant)
+        if not found:
             return Model(bundle, family, variant, values, _with_pooling(texts, each, pooling))
-        first = first or differences
+        first = first or found
     return first
 
 
@@ -252,7 +252,7 @@ def _with_dtype(values: dict[str, Any], dtype: str) -> tuple[dict[str, Any], lis
     return values | {key: dtype}, notes
 
 
-def _differences(bundle: Bundle, config: Config, family: Family, variant: Variant) -> list[tuple[str, str]]:
+def differences(bundle: Bundle, config: Config, family: Family, variant: Variant) -> list[tuple[str, str]]:
     """Where the architecture is another one than the configuration says."""
     found = bundle.architecture or {}
     declared = [str(each["name"]) for each in found["inputs"]]
@@ -295,7 +295,7 @@ def _unlike(expected: Any, found: Any, where: str) -> Iterator[tuple[str, str]]:
         yield where, f"is {short(found)}, {CONFIG} makes it {short(expected)}"
 
 
-def _theirs(model: Model) -> tuple[dict[str, Deferred], list[Note]]:
+def theirs(model: Model) -> tuple[dict[str, Deferred], list[Note]]:
     """The arrays by transformers' names, lying as theirs do; one of several that are shared."""
     family = model.family
     entries: dict[str, Deferred] = {}
@@ -305,10 +305,10 @@ def _theirs(model: Model) -> tuple[dict[str, Deferred], list[Note]]:
         if id(entry) in written:
             continue
         written.add(id(entry))
-        theirs = family.theirs(name, is_flat=model.variant.is_flat)
+        there = family.theirs(name, is_flat=model.variant.is_flat)
         found = turned(entry) if family.is_transposed(name) else entry
-        entries[theirs] = found
-        if theirs != name and not model.variant.is_tied and f"{family.guesses.get(model.variant.head)}.bias" == name:
+        entries[there] = found
+        if there != name and not model.variant.is_tied and f"{family.guesses.get(model.variant.head)}.bias" == name:
             entries[name] = copy.copy(found)  # where nothing is tied this one counts, of which transformers writes two
     notes += [Note(name, "its words are left out") for name in model.bundle.tokens if name != model.embedding]
     return entries, notes

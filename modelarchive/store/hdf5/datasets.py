@@ -32,14 +32,19 @@ class Datasets:
         known = {header: header.nbytes for header in self._rows}
         self.lengths = [known[header] for header in headers]
 
-    def render(self, addresses: Sequence[int | None]) -> bytes:
-        """All headers, sealed.
+    def contents(self, addresses: Sequence[int | None]) -> list[bytes] | None:
+        """Each header without its checksum; None where many are alike, and :meth:`sealed` makes them faster.
 
         Args:
             addresses: Where each dataset's bytes, or the tree of its chunks, lie; None: it has none.
         """
-        # As many ones as an unsigned number has bits: the address that is none.
-        numbers = np.array([-1 if at is None else at for at in addresses], "<i8")
+        if any(len(rows) >= _WORTH_TABLE for rows in self._rows.values()):
+            return None
+        return self._at(range(len(addresses)), _numbers(addresses))
+
+    def sealed(self, addresses: Sequence[int | None]) -> bytes:
+        """All headers with their checksums."""
+        numbers = _numbers(addresses)
         begins = np.cumsum(self.lengths) - self.lengths
         found = np.zeros(sum(self.lengths), np.uint8)
         single: list[int] = []
@@ -50,12 +55,21 @@ class Datasets:
             # Each window of the file that a header fills, as a row.
             windows = np.lib.stride_tricks.sliding_window_view(found, header.nbytes, writeable=True)
             windows[begins[rows]] = _table(header, numbers[rows])
-        places = numbers.tobytes()
-        contents = [self._headers[at].at(places[ADDRESS * at : ADDRESS * (at + 1)]) for at in single]
+        contents = self._at(single, numbers)
         for at, content, seal in zip(single, contents, checksums(contents), strict=True):
-            sealed = content + seal.to_bytes(CHECKSUM, "little")
-            found[begins[at] : begins[at] + len(sealed)] = np.frombuffer(sealed, np.uint8)
+            whole = content + seal.to_bytes(CHECKSUM, "little")
+            found[begins[at] : begins[at] + len(whole)] = np.frombuffer(whole, np.uint8)
         return found.tobytes()
+
+    def _at(self, rows: Sequence[int], numbers: np.ndarray) -> list[bytes]:
+        """Some of the headers, with their addresses."""
+        places = numbers.tobytes()
+        return [self._headers[at].at(places[ADDRESS * at : ADDRESS * (at + 1)]) for at in rows]
+
+
+def _numbers(addresses: Sequence[int | None]) -> np.ndarray:
+    # Minus one has all bits of the address that is none.
+    return np.array([-1 if at is None else at for at in addresses], "<i8")
 
 
 def _table(header: Header, addresses: np.ndarray) -> np.ndarray:

@@ -160,12 +160,8 @@ _LINKS: Final = [b"\1\0" + bytes([length]) for length in range(1 << 8)]
 
 
 def link_message(body: bytes) -> bytes:
-    """A link that stands in a group's header."""
-    return _message(_LINK, body)
-
-
-#: Bytes that the message of a link has beside what :func:`link` gives.
-LINK_BYTES: Final = len(link_message(b"")) + ADDRESS
+    """A link that stands in a group's header: its address follows."""
+    return _message(_LINK, body, more=ADDRESS)
 
 
 @lru_cache(4096)
