@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from modelarchive.archive import Archive, write_archive
 from modelarchive.archive.choices import KEEP, Choice, choose
-from modelarchive.archive.converting import FLOATS, Conversion, Converted, OutOfRange, redeclared
+from modelarchive.archive.converting import FLOATS, Conversion, Converted, OutOfRange, redeclare
 from modelarchive.archive.parameters import no_block
 from modelarchive.names import joined
 from modelarchive.store import reindexing
@@ -123,7 +123,8 @@ def repack(
         converted = _converted(archive, dtype)
         architecture = None
         if converted is not None and archive.has_architecture:
-            architecture = redeclared(archive.architecture, converted.changed)
+            architecture = archive.architecture
+            redeclare(architecture, converted.changed)
         try:
             write_archive(
                 path if out is None else out,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -89,14 +88,18 @@ class OutOfRange(Exception):  # noqa: N818 - a signal to whoever writes: Convert
     """A finite value would become infinite."""
 
 
-def redeclared(architecture: Mapping[str, Any], conversions: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-    """The architecture with the new dtypes where it declares those of parameters not yet loaded."""
-    changed: dict[str, Any] = copy.deepcopy(dict(architecture))
+def redeclare(architecture: dict[str, Any], conversions: Mapping[str, tuple[str, str]]) -> None:
+    """Write the new dtypes into an architecture, where it declares those of parameters not yet loaded.
+
+    Args:
+        architecture: It is changed.
+        conversions: Name of a parameter -> (dtype, new dtype).
+    """
     by_block: dict[str, dict[str, tuple[str, str]]] = {}
     for full, pair in conversions.items():
         path, _, name = full.rpartition(".")
         by_block.setdefault(path, {})[name] = pair
-    for path, block in blocks_of(changed):
+    for path, block in blocks_of(architecture):
         own = by_block.get(path)
         if own is None:
             continue
@@ -105,7 +108,6 @@ def redeclared(architecture: Mapping[str, Any], conversions: Mapping[str, tuple[
         for name, declared in block.get("parameters", {}).items():
             if name in own and declared["dtype"] == own[name][0]:
                 declared["dtype"] = own[name][1]
-    return changed
 
 
 def _greatest(dtype: np.dtype) -> float:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from modelarchive.cli.options import COMMANDS
 from modelarchive.cli.outcome import WrongUseError
+from modelarchive.remote import located
 
 Commands = Any  # argparse's own type for this is private
 
@@ -29,9 +30,27 @@ def add_command(
     return parser
 
 
+def place(text: str) -> Any:
+    """A file: on a disk, or elsewhere, where its name is a URL."""
+    found = located(text)
+    return Path(found) if isinstance(found, str) else found
+
+
+def on_disk(text: str) -> Path:
+    """A file that has to be on a disk.
+
+    Raises:
+        argparse.ArgumentTypeError: It is elsewhere.
+    """
+    found = place(text)
+    if isinstance(found, Path):
+        return found
+    raise argparse.ArgumentTypeError(f"{found} lies elsewhere, and this needs a file on a disk: download it first")
+
+
 def add_output(parser: argparse.ArgumentParser, *, required: bool, text: str = "the archive to write") -> None:
     """``-o OUT``."""
-    parser.add_argument("-o", "--output", type=Path, metavar="OUT", required=required, help=text)
+    parser.add_argument("-o", "--output", type=on_disk, metavar="OUT", required=required, help=text)
 
 
 def add_patterns(parser: argparse.ArgumentParser, option: str, text: str) -> None:
