@@ -43,6 +43,7 @@ EXPORTED = {
     "ModelArchiveError",
     "OutOfMemoryError",
     "ParameterError",
+    "RemoteError",
     "Report",
     "SpecError",
     "StaleIndexWarning",

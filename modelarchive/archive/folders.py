@@ -40,11 +40,11 @@ class Counterpart:
 
     Attributes:
         stored: Name of an array -> what it is called in the shards, where that is another name.
-        files: Name of a file beside the shards -> its text.
+        files: Name of a file beside the shards -> what is in it.
     """
 
     stored: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def shard_bytes(size: int | str) -> int:
@@ -74,7 +74,7 @@ def is_for_shards(path: str | os.PathLike[str], max_shard_size: int | str | None
         return text.endswith((os.sep, "/")) or shards_of_archive(Path(text))
     shard_bytes(max_shard_size)
     if text.endswith((".h5", ".hdf5", ".safetensors")) and not Path(text).is_dir():
-        raise ValueError(f"max_shard_size is {max_shard_size!r}, and {text!r} is a file: shards lie in a folder")
+        raise ValueError(f"{text!r} would be a file, and shards lie in a folder")
     return True
 
 
@@ -115,15 +115,15 @@ def write_folder(
         with ThreadPoolExecutor(min(THREADS, 2)) as pool:
             jobs = [*zip(files, shares, strict=True), (_TEXTS, _without_arrays(layout))]
             written = dict(zip([*files, _TEXTS], pool.map(write, jobs), strict=True))
-        for name, text in seen.files.items():
+        for name, content in seen.files.items():
             (folder / name).parent.mkdir(exist_ok=True)
             with replacing(folder / name, durable=durable) as temporary:
-                temporary.write_text(text, "utf-8", newline="")
+                temporary.write_bytes(content)
         known = ShardMap(
             _TEXTS, {}, layout.aliases, layout.members, layout.training,
             {name: other for name, other in seen.stored.items() if name != other and name in layout.arrays},
         )  # fmt: skip
-        beside = {name: digest(text.encode()) for name, text in seen.files.items()}
+        beside = {name: digest(content) for name, content in seen.files.items()}
         more = map_record(known) | ({"files": beside} if beside else {})
         write_index(folder, written, layout.order, durable=durable, more=more)
 

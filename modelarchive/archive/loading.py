@@ -1,4 +1,4 @@
-"""Load arrays, parameters into a block, and whole models."""
+"""Open archives; load arrays, parameters into a block, and whole models."""
 
 from __future__ import annotations
 
@@ -16,6 +16,22 @@ from modelarchive.store.contents import Entry
 
 if TYPE_CHECKING:
     from modelarchive.nn import Block, Parameter
+
+
+def open_archive(
+    path: str | os.PathLike[str],
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: str | Mapping[str, Any] | None = None,
+) -> Archive:
+    """Open an archive: ``with modelarchive.open("mlp.h5") as archive: ...``.
+
+    Args:
+        path: As :class:`Archive` takes it, as all that follow: a file, a folder of shards, or a URL.
+        storage_options: Likewise.
+        cache: Likewise.
+    """
+    return Archive(path, storage_options=storage_options, cache=cache)
 
 
 def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = False) -> Any:
@@ -84,7 +100,7 @@ def load_model(
         ParameterError: Parameters are missing or of other shapes than it declares.
     """
     with Archive(path) as archive:
-        if verify:
+        if verify and not archive.is_remote:
             archive.verify(block=block)
         return archive.build(block, until=until, after=after)
 
@@ -141,7 +157,8 @@ def load_parameters(
                 hint=ways_out(missing, unexpected, mismatched),
             )
         unique = list({id(parameters[name]): name for name in reversed(wanted)}.values())
-        arrays = {name: archive.parameters[name] for name in unique} if mmap else archive.reader.load(unique)
+        is_mapped = mmap and not archive.is_remote
+        arrays = {name: archive.parameters[name] for name in unique} if is_mapped else archive.reader.load(unique)
     for name in unique:
         parameter, array = parameters[name], arrays[name]
         if array.dtype != parameter.dtype and dtype_source == "current":

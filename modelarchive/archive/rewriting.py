@@ -16,6 +16,7 @@ from modelarchive.archive.saving import generator, kinds_of, write, write_model
 from modelarchive.archive.training import Training
 from modelarchive.store.contents import TRAINING
 from modelarchive.store.deferred import Deferred
+from modelarchive.store.shards import read_beside
 from modelarchive.store.text import padded
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def _counterpart(archive: Archive, arrays: Mapping[str, object]) -> Counterpart 
     index = cast("ShardedReader", archive.reader).index if archive.path.is_dir() else None
     if index is None or index.map is None or arrays.keys() != archive.parameters.keys():
         return None
-    return Counterpart(index.map.stored, {name: (archive.path / name).read_text("utf-8") for name in index.files})
+    beside = {name: read_beside(archive.path, name) for name in index.files}
+    return Counterpart(index.map.stored, {name: each for name, each in beside.items() if each is not None})
 
 
 def _training(archive: Archive) -> Training | None:

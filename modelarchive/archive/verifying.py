@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from modelarchive.archive.parameters import no_block
 from modelarchive.errors import FormatError, IntegrityError, ModelArchiveError
+from modelarchive.remote import RemoteFile
 from modelarchive.store.contents import Contents, block_group
 from modelarchive.store.digest import digest
 from modelarchive.store.joining import joined_members
@@ -68,7 +69,8 @@ def verify(reader: Reader, architecture: Callable[[], Checked] | None, progress:
             kinds = _kinds(reader, architecture())
         except ModelArchiveError as error:
             problem = error  # which may come of an index that tells another story than HDF5, and that is said first
-    if contents.is_stale or damaged or problem or not is_as_written(reader.source, contents, kinds):
+    is_told = bool(damaged or problem) and isinstance(reader.source.path, RemoteFile)  # HDF5 cannot be asked there
+    if not is_told and (contents.is_stale or damaged or problem or not is_as_written(reader.source, contents, kinds)):
         foreign, differences = _compared(reader, kinds)
         damaged |= differences
     if damaged:

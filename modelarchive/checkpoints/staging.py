@@ -61,11 +61,13 @@ class Staging:
 
         Args:
             arrays: Name -> array.
-            is_frozen: Whether an array is said never to change: it is compared once, and by :meth:`changed` then.
+            is_frozen: Whether an array is said never to change: it is compared once, and by :meth:`compare` then.
 
         Raises:
             CheckpointError: What is said never to change has changed.
         """
+        # Whatever interrupts this: a digest that is there is that of the copy.
+        digests, self.digests = self.digests, {}
         found: dict[str, np.ndarray] = {}
         pairs: list[_Pair] = []
         owners: list[str] = []
@@ -77,17 +79,15 @@ class Staging:
             read = array.read() if isinstance(array, Deferred) else array
             if found[name] is not known or not read.flags.c_contiguous or not read.ndim:
                 _copy(found[name], read)
-                self.digests.pop(name, None)
+                digests.pop(name, None)
                 continue
             several = list(zip(_parts(found[name]), _parts(read), strict=True))
             pairs += several
             owners += [name] * len(several)
         self._buffers = dict(found)
-        self.digests = {name: digest for name, digest in self.digests.items() if name in found}
         same = self._each(_copied_if_other, pairs)
         others = {name for name, is_same in zip(owners, same, strict=True) if not is_same}
-        for name in others:
-            self.digests.pop(name, None)
+        self.digests = {name: digest for name, digest in digests.items() if name in found and name not in others}
         compared = [name for name in dict.fromkeys(owners) if is_frozen(name)]
         self._refuse([name for name in compared if name in others])
         self._frozen = {name: array for name, array in self._frozen.items() if name in found}
@@ -112,9 +112,7 @@ class Staging:
 
     def _refuse(self, changed: Iterable[str]) -> None:
         if several := list(changed):
-            for name in several:
-                self.digests.pop(name, None)
-                self._frozen.pop(name, None)
+            self._frozen = {}
             raise CheckpointError(
                 f"{counted(len(several), 'array')} changed that `frozen` says never change: {', '.join(several[:5])}",
                 hint="leave them out of `frozen`; checkpoints of this run may have old values of them",
@@ -129,7 +127,13 @@ class Staging:
         def run(batch: list[_Pair]) -> list[Any]:
             return [act(buffer, array) for buffer, array in batch]
 
-        return [result for several in self._pool.map(run, _batches(pairs)) for result in several]
+        try:
+            return [result for several in self._pool.map(run, _batches(pairs)) for result in several]
+        except BaseException:
+            # Nobody writes into the copies any more when the next save does.
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+            raise
 
     def _buffer(self, name: str, array: np.ndarray | Deferred) -> np.ndarray:
         known = self._buffers.get(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import SHARD_HELP, Commands, add_command, choice
+from modelarchive.cli.arguments import Commands, add_command, add_shard_size, choice, place
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.errors import SpecError
 from modelarchive.formats.systems import FORMATS, System, listed
@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
     parser = add_command(
         commands, "convert", run, "Convert between formats: IN by its content, OUT by its suffix; says what was lost"
     )
-    parser.add_argument("source", type=Path, metavar="IN")
+    parser.add_argument("source", type=place, metavar="IN", help="a file, a folder or a URL")
     parser.add_argument("target", metavar="OUT", help=f"a name with a format's suffix; DIR/ is {folders}")
     parser.add_argument(
         "--input",
@@ -58,7 +58,7 @@ def add(commands: Commands) -> None:
         help="where OUT is an archive: deflate or none (default); with a pattern of names for some, several times",
     )
 
-    parser.add_argument("--max-shard-size", metavar="SIZE", help=SHARD_HELP)
+    add_shard_size(parser)
 
 
 def run(chosen: argparse.Namespace) -> int:

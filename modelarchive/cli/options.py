@@ -50,12 +50,16 @@ OPTIONS: Final[Mapping[str, Option]] = {
 
 #: Arguments that only Python has.
 PYTHON_ONLY: Final = frozenset(
-    {"allow_missing", "backend", "block", "external_data", "ignore_extra", "name", "parameters", "tokens",
-     "verify"}
+    {"allow_missing", "backend", "block", "cache", "external_data", "ignore_extra", "name", "parameters",
+     "storage_options", "tokens", "verify"}
 )  # fmt: skip
 
 #: What the command line says instead, where another word for the argument would not do.
 SENTENCES: Final[Mapping[str, str]] = {
+    "credentials are passed as storage_options=, or in the URL": "credentials stand in fsspec's configuration, "
+    "the environment or the URL",
+    "a signed URL may have expired; credentials are passed as storage_options=, or in the URL": "a signed URL may "
+    "have expired; credentials stand in fsspec's configuration, the environment or the URL",
     "pass parameters=, the file that holds the arrays": "put the file that holds the arrays beside it",
 }
 

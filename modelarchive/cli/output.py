@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import sys
@@ -13,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from modelarchive.cli.layout import ASCII, UNICODE, Grid, Line, Signs, folded, shortened
 from modelarchive.cli.layout import Column as Column
+from modelarchive.remote import RemoteFile
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -130,17 +132,55 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     if total == 0 or not sys.stderr.isatty():
         yield lambda done: None
         return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=_console(sys.stderr), transient=True) as shown:
         task = shown.add_task(printable(what), total=total)
         yield lambda done: shown.advance(task, done)
+
+
+@contextmanager
+def transfers(*files: object) -> Iterator[None]:
+    """Bytes that come and their rate, on standard error, for those of the files that lie elsewhere: on a terminal only.
+
+    Nothing may be printed meanwhile.
+    """
+    remote = [file for file in files if isinstance(file, RemoteFile)]
+    if not remote or not sys.stderr.isatty():
+        yield
+        return
+    from rich.progress import DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+    )
+    console = _console(sys.stderr)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as shown:
+        for file in remote:
+            task = shown.add_task(printable(file.name), total=None)
+            file.advance = functools.partial(shown.advance, task)
+        try:
+            yield
+        finally:
+            for file in remote:
+                file.advance = lambda nbytes: None
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import SHARD_HELP, Commands, add_command, add_output, choice
+from modelarchive.cli.arguments import Commands, add_command, add_output, add_shard_size, choice, on_disk
 from modelarchive.cli.outcome import DONE
 from modelarchive.cli.output import Column
 
@@ -23,7 +23,7 @@ _DTYPES: Final = {"bfloat16": "bfloat16", "float16": "float16", "float32": "floa
 def add(commands: Commands) -> None:
     """Add the commands."""
     packed = add_command(commands, "repack", repack, "Write an archive anew: indexed, aligned, without holes")
-    packed.add_argument("file", type=Path)
+    packed.add_argument("file", type=on_disk)
     add_output(packed, required=False, text="the archive to write (default: in place of FILE)")
     packed.add_argument(
         "--compression",
@@ -37,9 +37,9 @@ def add(commands: Commands) -> None:
         metavar="[PATTERN=]CHOICE",
         help=f"convert floating-point arrays: {', '.join(_DTYPES)}; with a pattern for some, several times",
     )
-    packed.add_argument("--max-shard-size", metavar="SIZE", help=SHARD_HELP)
+    add_shard_size(packed)
     indexed = add_command(commands, "reindex", reindex, "Refresh the index after an HDF5 tool changed the file")
-    indexed.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    indexed.add_argument("files", nargs="+", type=on_disk, metavar="FILE")
 
 
 def repack(chosen: argparse.Namespace) -> int:

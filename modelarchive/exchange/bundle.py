@@ -16,7 +16,7 @@ from modelarchive.archive.documents import architecture_texts, json_texts, token
 from modelarchive.archive.saving import initialized, kinds_of, write_dict, write_model
 from modelarchive.archive.training import training_of
 from modelarchive.errors import ConversionError, FormatError, ParameterError, SpecError, UnsupportedDataError
-from modelarchive.store.deferred import Deferred
+from modelarchive.store.deferred import Deferred, expect
 
 if TYPE_CHECKING:
     from modelarchive.architecture import Checked
@@ -162,6 +162,7 @@ class Bundle:
 
         arrays: dict[int, np.ndarray] = {}
         found = {}
+        expect(deferred(self.parameters).values())
         for name, entry in deferred(self.parameters).items():
             if id(entry) not in arrays:
                 arrays[id(entry)] = self.parameters[name]
@@ -201,10 +202,10 @@ def bundle_of(source: Source, *, inputs: Any = None) -> Bundle:
     if isinstance(source, Mapping):
         return Bundle(tensors.arrays_of(source), reason="only arrays were given")
     if isinstance(source, str | os.PathLike):
-        with Archive(source) as archive:
-            bundle = _of_archive(archive)
-            # Views outlive the archive; what is read later would not.
-            return replace(bundle, parameters=Parameters(archive.held(_stored_names(archive))))
+        if (archive := Archive(source)).is_remote:
+            return _of_archive(archive)  # nothing is open there that would have to be closed
+        with archive:  # views outlive it; what is read later would not
+            return replace(_of_archive(archive), parameters=Parameters(archive.held(_stored_names(archive))))
     raise TypeError(f"source is {type(source).__name__}, expected a Bundle, an Archive, a Block, a mapping or a path")
 
 

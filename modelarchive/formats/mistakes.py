@@ -22,6 +22,7 @@ from modelarchive.formats.content import (
     zip_members,
 )
 from modelarchive.formats.systems import FORMATS, system_inside
+from modelarchive.remote import RemoteFile
 
 _HEAD: Final = 4096
 #: Longest JSON that is looked into.
@@ -269,6 +270,8 @@ def behind(content: Content) -> Found:
 
 def distributed(content: Content) -> Found:
     """A shard of a distributed checkpoint of PyTorch: by its name, or by what lies beside it."""
+    if isinstance(content.path, RemoteFile):
+        return None  # it is no zip file, and nobody asks what lies beside it
     folder = content.path.absolute().parent
     if content.path.suffix == ".distcp" or (behind(content) is not None and (folder / ".metadata").exists()):
         return {"folder": folder.name}

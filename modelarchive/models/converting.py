@@ -10,12 +10,14 @@ from typing import Any
 from modelarchive.archive import Archive
 from modelarchive.archive.choices import Choice
 from modelarchive.archive.folders import shard_bytes
-from modelarchive.exchange.bundle import Bundle, Note, Progress, bundle_of, save_bundle
+from modelarchive.exchange.bundle import Bundle, Note, Progress, bundle_of, deferred, save_bundle
 from modelarchive.formats import FORMATS, format_of_name
 from modelarchive.formats.systems import listed
 from modelarchive.models.folders import FOLDER, save_folder
 from modelarchive.models.reading import Inputs, declared, format_of_file, notes_of, read, without_architecture
 from modelarchive.models.rooms import room
+from modelarchive.remote import located
+from modelarchive.store.deferred import expect
 
 
 def convert(
@@ -30,11 +32,14 @@ def convert(
     max_shard_size: int | str | None = None,
     durable: bool = True,
     progress: Progress | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: str | Mapping[str, Any] | None = None,
 ) -> list[Note]:
     """Convert a file into another format: from what its content says, to what the target's suffix says.
 
     Args:
-        source: A file of any format that is known, or a Hugging Face folder.
+        source: A file of any format that is known, or a Hugging Face folder; or the URL of an archive or a
+            safetensors file.
         target: The file to write; an old one is replaced as a whole, or left as it was. A folder that is there,
             or a name that ends in a slash, is a Hugging Face folder and an archive in shards at the same time.
         inputs: What the model takes, in order: ``{"name": "x", "shape": [None, 3, 224, 224], "dtype": "float32"}``,
@@ -52,6 +57,8 @@ def convert(
             of any model, an archive in shards; transformers loads those that it has a class for.
         durable: As in :func:`save`.
         progress: As in :func:`save`; called only where the target is an archive.
+        storage_options: As :class:`modelarchive.Archive` takes it, where `source` is a URL.
+        cache: As there.
 
     Returns:
         Everything that was changed or lost, in reading and in writing; and that there is no architecture, and why,
@@ -67,6 +74,7 @@ def convert(
     name = format_of_target(target, max_shard_size)
     if compression is not None and name != "archive":
         raise ValueError(f"compression is {compression!r}, and only archives are compressed, not {FORMATS[name].what}")
+    source = located(source, storage_options, cache)
     options: dict[str, Any] = {"max_shard_size": max_shard_size, "durable": durable, "progress": progress}
     kind = format_of_file(source)
     stored = _written_as(name, dtype)
@@ -101,8 +109,8 @@ def format_of_target(target: str | os.PathLike[str], max_shard_size: int | str |
             raise
         return FOLDER
     if name not in (FOLDER, "safetensors"):
-        what = "a file: shards lie in a folder" if name == "archive" else f"{FORMATS[name].what}, which has no shards"
-        raise ValueError(f"max_shard_size is {max_shard_size!r}, and {os.fsdecode(target)!r} would be {what}")
+        why = "and shards lie in a folder" if name == "archive" else "which has no shards"
+        raise ValueError(f"{os.fsdecode(target)!r} would be a file ({FORMATS[name].what}), {why}")
     return name
 
 
@@ -131,6 +139,7 @@ def _write(
         return save_bundle(target, bundle, compression=compression, durable=durable, progress=progress)
     if name == FOLDER:
         return save_folder(target, bundle, max_shard_size=max_shard_size, durable=durable, progress=progress)
+    expect(deferred(bundle.parameters).values())
     encoding = {} if stored is None else {"dtype": stored}
     limit = {} if max_shard_size is None else {"max_shard_bytes": shard_bytes(max_shard_size)}
     notes: list[Note] = room(name).write(bundle, target, durable=durable, **limit, **encoding)

@@ -16,7 +16,8 @@ from modelarchive.formats.systems import BACKENDS, FORMATS, listed
 from modelarchive.models.reading import arrays_of, format_of_file, read_as, refuse_verify
 from modelarchive.models.rooms import room
 from modelarchive.names import joined
-from modelarchive.store.deferred import Deferred
+from modelarchive.remote import located
+from modelarchive.store.deferred import Deferred, expect
 
 if TYPE_CHECKING:
     from modelarchive.architecture import Checked
@@ -32,20 +33,24 @@ def load(
     verify: bool = False,
     backend: str = "numpy",
     device: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: str | Mapping[str, Any] | None = None,
 ) -> Any:
     """Load what :func:`save` stored, or the arrays of another format's file, which is recognised by its content.
 
     Args:
-        path: An archive: the same structure, dtypes, shapes and bits come back. One with a network, and a
-            safetensors, npz, MXNet or PyTorch file, give the dict of their parameters; an npy file its array. A Keras
-            or ONNX file, or a Hugging Face folder, whose architecture cannot be said gives its parameters under the
-            names that they have there, with a warning.
+        path: A file, or the URL of an archive or a safetensors file. An archive: the same structure, dtypes, shapes
+            and bits come back. One with a network, and a safetensors, npz, MXNet or PyTorch file, give the dict of
+            their parameters; an npy file its array. A Keras or ONNX file, or a Hugging Face folder, whose
+            architecture cannot be said gives its parameters under the names that they have there, with a warning.
         mmap: Return views of the mapped file, copy-on-write, where the format allows, instead of reading it.
         verify: Compare each array with its digest while reading; only archives have digests.
         backend: "numpy" gives arrays, "torch" tensors of the same dtypes: views of the mapped file, copy-on-write,
             where they stay on the CPU.
         device: For "torch": where the tensors go, as PyTorch takes it; None: the CPU. To a device they are read by
             several threads, hashed on the way with `verify`, and copied meanwhile.
+        storage_options: As :class:`modelarchive.Archive` takes it, where `path` is a URL.
+        cache: As there.
 
     Raises:
         OSError: The file cannot be read.
@@ -58,6 +63,7 @@ def load(
     """
     if backend not in _ARRAYS:
         raise ValueError(f"backend is {backend!r}, expected {_named(_ARRAYS)}")
+    path = located(path, storage_options, cache)
     if function := _ARRAYS[backend]:
         if _takes_bytes(backend, device):
             return _onto(path, backend, device, verify=verify)
@@ -86,6 +92,7 @@ def _onto(path: str | os.PathLike[str], backend: str, device: Any, *, verify: bo
 
             def load(names: Iterable[str]) -> Any:
                 entries = opened.deferred({name: name for name in names})
+                expect(entries.values())
                 if verify:
                     _verify_before(opened, entries)
                 return place(device, entries, verify=verify)
@@ -93,7 +100,9 @@ def _onto(path: str | os.PathLike[str], backend: str, device: Any, *, verify: bo
             return opened.data(load=load)
     if verify:
         refuse_verify(path, name)
-    found = place(device, deferred(_noted(name, path).parameters))
+    entries = deferred(_noted(name, path).parameters)
+    expect(entries.values())
+    found = place(device, entries)
     return next(iter(found.values())) if is_bare(path, name) else found
 
 
@@ -103,6 +112,8 @@ def _verify_before(archive: Archive, entries: Mapping[str, Deferred]) -> None:
     Raises:
         IntegrityError: Something is damaged; names all of it.
     """
+    if archive.is_remote:
+        return  # all of it is compared as it is read
     if archive.is_stale or any(entry.extent is None for entry in entries.values()):
         archive.verify()
     elif damaged := archive.reader.damaged(only={*archive.reader.contents.texts}):
@@ -119,6 +130,7 @@ def _arrays(path: str | os.PathLike[str], *, mmap: bool, verify: bool) -> Any:
     bundle = _noted(name, path)
     arrays: dict[int, Any] = {}
     found = {}
+    expect(deferred(bundle.parameters).values())
     for key, entry in deferred(bundle.parameters).items():
         if id(entry) not in arrays:
             arrays[id(entry)] = bundle.parameters[key] if mmap else entry.read()
@@ -142,12 +154,15 @@ def load_model(
     after: str | None = None,
     backend: str = "numpy",
     verify: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: str | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
     """Rebuild a network, or one block of it, from its architecture; no class of the original is needed.
 
     Args:
-        path: An archive that :func:`save_model` wrote, or another format's file that holds an architecture.
+        path: An archive that :func:`save_model` wrote, or its URL, or another format's file that holds an
+            architecture.
         block: Path of the block to rebuild; "" is the whole model. Only that block's bytes are read.
         until: The layer in it to end with: its output is the network's, see :meth:`Archive.build`.
         after: The layer in it to begin after: its output is the network's input.
@@ -155,6 +170,8 @@ def load_model(
             functional ``keras.Model`` on the backend that Keras is set to, "onnxruntime" a network that is called as
             the Block is, and that ONNX Runtime computes.
         verify: Check the file first, of a block no more than its own arrays (:meth:`Archive.verify`); archives only.
+        storage_options: As :class:`modelarchive.Archive` takes it, where `path` is a URL.
+        cache: As there.
         **options: `device` and `dtype` for "torch"; `inputs` for "keras" and "onnxruntime", where the architecture
             has none; `threads`, `providers` and `session_options` for "onnxruntime", see
             :func:`modelarchive.exchange.onnxruntime.build_network`.
@@ -177,6 +194,7 @@ def load_model(
             takers = [other for other, known in BACKENDS.items() if option in known.options]
             way = f"give backend={takers[0]!r}" if takers else "no backend does"
             raise TypeError(f"load_model() got {option}=, which backend={backend!r} does not take: {way}")
+    path = located(path, storage_options, cache)
     name = format_of_file(path)
     build = BACKENDS[backend].build
     if name == "archive" and BACKENDS[backend].of_blocks and not _takes_bytes(backend, options.get("device")):
@@ -189,7 +207,7 @@ def load_model(
             if verify and is_taken:
                 _verify_before(opened, deferred(bundle.parameters))
                 options["verify"] = True
-            elif verify:
+            elif verify and not opened.is_remote:  # what comes from there is compared as it is read
                 opened.verify(block=block)
             return _built(bundle, backend, options)
     if verify:
@@ -260,5 +278,6 @@ def _part(
 
 
 def _built(bundle: Bundle, backend: str, options: Mapping[str, Any]) -> Any:
+    expect(deferred(bundle.parameters).values())
     build = BACKENDS[backend].build
     return getattr(room(backend), build)(bundle, **options) if build else bundle.build()

@@ -15,6 +15,7 @@ from modelarchive.formats import FORMATS, explain, is_certain, recognise
 from modelarchive.formats.commands import convert_line
 from modelarchive.formats.systems import listed
 from modelarchive.models.rooms import room
+from modelarchive.remote import located
 from modelarchive.store.source import Source
 
 #: What a model takes: declarations in order, as dicts or text, or shapes by name.
@@ -47,6 +48,7 @@ def read(
         UnsafeFileError: It breaks a safety rule.
         ConversionError: It holds what cannot be read; lists all of it.
     """
+    path = located(path)
     name = format_of_file(path)
     options: dict[str, Any] = {}
     if config is not None:

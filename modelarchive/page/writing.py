@@ -16,6 +16,7 @@ from typing import Any, Final
 from modelarchive.checkpoints import checkpoints_in
 from modelarchive.models.content import opened
 from modelarchive.page.describing import described
+from modelarchive.remote import RemoteFile, located
 from modelarchive.store.replace import replacing
 
 #: Where the page's frame, script and style lie, as `npm run build` makes them.
@@ -56,7 +57,7 @@ def render(
     progress: Callable[[int], None] | None = None,
 ) -> str:
     """The page's text; see :func:`write`."""
-    shown = _shown(Path(path), None if other is None else Path(other), progress)
+    shown = _shown(_place(path), None if other is None else _place(other), progress)
     titles = [shown["run"]["title"]] if "run" in shown else [each["title"] for each in shown["models"]]
     script, style = _built("page.js"), _built("page.css")
     return Template(_built("page.html")).substitute(
@@ -69,8 +70,13 @@ def render(
     )
 
 
-def _shown(path: Path, other: Path | None, progress: Callable[[int], None] | None) -> dict[str, Any]:
-    found = checkpoints_in(path) if other is None and path.is_dir() else {}
+def _place(path: str | os.PathLike[str]) -> Any:
+    found = located(path)
+    return found if isinstance(found, RemoteFile) else Path(found)
+
+
+def _shown(path: Any, other: Any, progress: Callable[[int], None] | None) -> dict[str, Any]:
+    found = checkpoints_in(path) if other is None and isinstance(path, Path) and path.is_dir() else {}
     if found:
         from modelarchive.page.runs import shown_run
 

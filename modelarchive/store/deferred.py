@@ -6,9 +6,16 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+
+
+class Origin(Protocol):
+    """What arrays are read from, which may read several at once if it knows which will be wanted."""
+
+    def expect(self, wanted: Iterable[str]) -> None:
+        """Say which arrays will be asked for, one after another."""
 
 
 class Place(NamedTuple):
@@ -53,6 +60,7 @@ class Deferred:
             then holds none of it as a whole, and several are read at once. None: as `read` does.
         rows: Gives its rows from one to another in memory of their own. None: of the whole.
         extent: Where it lies in a file as it is; None: nowhere.
+        origin: What it is read from, and its name there; None: nobody needs to know.
     """
 
     shape: tuple[int, ...]
@@ -62,6 +70,7 @@ class Deferred:
     pieces: Callable[[], Iterator[memoryview]] | None = None
     rows: Callable[[int, int], np.ndarray] | None = None
     extent: Extent | None = None
+    origin: tuple[Origin, str] | None = None
 
     @classmethod
     def of(cls, array: np.ndarray, extent: Extent | None = None) -> Deferred:
@@ -92,6 +101,7 @@ class Deferred:
             self.dtype if dtype is None else dtype,
             lambda: function(self.read()),
             None if view is None else lambda: function(view()),
+            origin=self.origin,
         )
 
     def flat(self) -> Iterator[np.ndarray]:
@@ -123,6 +133,21 @@ class Deferred:
     def nbytes(self) -> int:
         """Bytes of all elements."""
         return self.dtype.itemsize * self.size
+
+
+def expect(arrays: Iterable[object]) -> None:
+    """Say which arrays will be read, one after another, to whatever they come from.
+
+    Args:
+        arrays: The arrays; those that are there already may be among them.
+    """
+    wanted: dict[int, tuple[Origin, list[str]]] = {}
+    for array in arrays:
+        if isinstance(array, Deferred) and array.origin is not None:
+            origin, name = array.origin
+            wanted.setdefault(id(origin), (origin, []))[1].append(name)
+    for origin, names in wanted.values():
+        origin.expect(names)
 
 
 def _whole_elements(pieces: Iterator[memoryview], dtype: np.dtype) -> Iterator[np.ndarray]:

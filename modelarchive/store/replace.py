@@ -12,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from modelarchive.errors import RemoteError
+from modelarchive.remote.address import is_url, shown
+
 try:
     import fcntl
 except ImportError:  # Windows: no advisory locks, and files left by a killed save stay until removed by hand
@@ -30,11 +33,15 @@ def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
 
     Raises:
         TypeError: It is no path.
+        RemoteError: It is a URL.
         OSError: The target is a directory or a device, its folder is missing or read-only, the disk is full.
     """
     if not isinstance(path, str | bytes | os.PathLike):
         expected = "expected str or os.PathLike: it comes first, as in save(path, data)"
         raise TypeError(f"the path is {type(path).__name__}, {expected}")
+    if is_url(path):
+        hint = "save it on a disk, and upload the file"
+        raise RemoteError("files elsewhere are read and not written", url=shown(str(path)), hint=hint)
     target = Path(os.path.realpath(os.fsdecode(path)))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a directory, expected a file name", os.fsdecode(path))
@@ -59,6 +66,8 @@ def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
         # A disk that takes nothing any more may not let go of anything either: the next save removes it.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, RemoteError):
+            raise  # it tells of what was read
         if isinstance(error, OSError) and error.filename in (None, str(temporary), os.fsencode(temporary)):
             raise _about(error, path) from error
         raise

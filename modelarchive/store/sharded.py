@@ -12,13 +12,15 @@ import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.errors import FormatError, IntegrityError
-from modelarchive.formats.signs import shards_of_archive
+from modelarchive.remote import RemoteFile
+from modelarchive.remote.file import run
 from modelarchive.store.contents import Contents, Entry
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import digest
 from modelarchive.store.joining import Part, joined, joined_members, part_of
 from modelarchive.store.reader import Reader
-from modelarchive.store.shards import INDEX, ShardMap, read_index
+from modelarchive.store.remote_reader import RemoteReader
+from modelarchive.store.shards import INDEX, ShardIndex, ShardMap, read_beside, read_index, size_of
 from modelarchive.store.strict import short
 
 
@@ -27,19 +29,22 @@ class Folder:
 
     Args:
         path: The folder.
-        names: Its files.
+        index: What its index says.
         opened: Those of them that are open, by name; more may come.
 
     Raises:
         FormatError: A shard is not there.
     """
 
-    def __init__(self, path: Path, names: Iterable[str], opened: Mapping[str, Reader]) -> None:
+    def __init__(self, path: Any, index: ShardIndex, opened: Mapping[str, Reader]) -> None:
         self.path = path
-        self.size = (path / INDEX).stat().st_size
+        self.size = size_of(path / INDEX)
         self.is_closed = False
         self._opened = opened
-        for name in names:
+        if isinstance(path, RemoteFile):
+            self.size += index.total_size  # a file is asked for when something in it is
+            return
+        for name in index.shards:
             try:
                 self.size += (path / name).stat().st_size
             except FileNotFoundError as error:
@@ -97,11 +102,13 @@ class ShardedReader:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        folder = Path(os.fsdecode(path))
+        folder: Any = path if isinstance(path, RemoteFile) else Path(os.fsdecode(path))
         self.index = read_index(folder)
+        if isinstance(folder, RemoteFile) and self.index.map is None:
+            run(lambda name: (folder / name).head(1), list(self.index.shards))
         self._opened: dict[str, Reader] = {}
         self._lock = RLock()
-        self.source = Folder(folder, self.index.shards, self._opened)
+        self.source = Folder(folder, self.index, self._opened)
         self._parts: dict[str, list[Part]] = {}
         self._texts: dict[str, Reader] = {}
         try:
@@ -215,6 +222,19 @@ class ShardedReader:
             IntegrityError: Always.
         """
         raise IntegrityError(damaged, file=self.source.path)
+
+    def expect(self, wanted: Iterable[str]) -> None:
+        """Say which arrays will be asked for, one after another."""
+        if not isinstance(folder := self.source.path, RemoteFile):
+            return
+        names = {self.contents.aliases.get(name, name) for name in wanted}
+        if (known := self.index.map) is not None:
+            run(lambda file: (folder / file).head(1), list({known.places[name] for name in names}))
+        expected: dict[int, tuple[Reader, list[str]]] = {}
+        for part in (part for name in names for part in self.parts(name)):
+            expected.setdefault(id(part.reader), (part.reader, []))[1].append(part.name)
+        for reader, own in expected.values():
+            reader.expect(own)
 
     def view(self, name: str) -> np.ndarray:
         """One array: a view of the mapped file where it lies in one, else joined in memory."""
@@ -332,8 +352,8 @@ class ShardedReader:
         """The index, and the files that are no shards, if they are not as they were written: name -> (then, now)."""
         found = {} if self.index.is_intact else {INDEX: (self.index.digest, "changed since by another tool")}
         for name, expected in self.index.files.items():
-            path = self.source.path / name
-            now = digest(path.read_bytes()) if path.is_file() else "no such file"
+            content = read_beside(self.source.path, name)
+            now = "no such file" if content is None else digest(content)
             if now != expected:
                 found[name] = (expected, now)
         return found
@@ -350,26 +370,14 @@ class _Stored(Container[str]):
         return self._ours.get(cast("str", name), name) in self._names
 
 
-def reader_of(path: str | os.PathLike[str]) -> Reader:
-    """The reader of an archive: of a file, or of a folder of shards, which answers in the same way.
-
-    Raises:
-        OSError: It cannot be opened.
-        FormatError: It is no archive, or damaged.
-        UnsafeFileError: It breaks a safety rule.
-    """
-    place = Path(os.fsdecode(path))
-    is_sharded = place.is_dir() and shards_of_archive(place)
-    return cast("Reader", ShardedReader(place)) if is_sharded else Reader(path)
-
-
 def _opened(folder: Path, name: str, expected: str) -> Reader:
     """One shard.
 
     Raises:
         FormatError: It is damaged, or another one than the index names.
     """
-    reader = Reader(folder / name)
+    file: Any = folder / name
+    reader = RemoteReader(file) if isinstance(file, RemoteFile) else Reader(file)
     if reader.contents.is_stale or reader.contents.index_digest != expected:
         reader.source.close()
         raise FormatError(

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
-from modelarchive.errors import FormatError, ModelArchiveError, UnsafeFileError
+from modelarchive.errors import FormatError, ModelArchiveError, RemoteError, UnsafeFileError
+from modelarchive.remote import RemoteFile
 from modelarchive.store.contents import TRAINING, Contents
 from modelarchive.store.digest import HEX_LENGTH, digest_pieces
 from modelarchive.store.replace import exchange, is_abandoned, lock_folder, replacing, sync_folder
@@ -24,6 +25,8 @@ INDEX: Final = "model.safetensors.index.json"
 #: The archive's part of it.
 RECORD: Final = "modelarchive"
 MAX_INDEX_BYTES: Final = 100_000_000
+#: HTTP's status for what is not there.
+_NOT_FOUND: Final = 404
 _SET_ASIDE: Final = re.compile(r"\.(.+)\.[0-9a-f]{8}\.old")
 #: Stands where the index's own digest will.
 _NO_DIGEST: Final = "0" * HEX_LENGTH
@@ -42,9 +45,10 @@ class ShardIndex:
         files: Name of a file that is no shard -> its digest.
         digest: Digest of the index itself; "": it carries none.
         is_intact: Whether it is as it was written.
+        total_size: Bytes of all arrays.
     """
 
-    path: Path
+    path: Path | RemoteFile
     shards: dict[str, str]
     order: list[str] | None
     objects: dict[str, Any]
@@ -52,6 +56,7 @@ class ShardIndex:
     files: dict[str, str]
     digest: str
     is_intact: bool
+    total_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class ShardMap:
     stored: dict[str, str] = field(default_factory=dict)
 
 
-def read_index(folder: Path) -> ShardIndex:
+def read_index(folder: Path | RemoteFile) -> ShardIndex:
     """The index of a folder of shards.
 
     Raises:
@@ -84,10 +89,10 @@ def read_index(folder: Path) -> ShardIndex:
         UnsafeFileError: It names a file that is not in the folder.
     """
     path = folder / INDEX
-    size = path.stat().st_size
+    size = size_of(path)
     if size > MAX_INDEX_BYTES:
         raise FormatError(f"has {size:,} bytes: it is no index of shards", file=path)
-    raw = path.read_bytes()
+    raw = path.read(0, size) if isinstance(path, RemoteFile) else path.read_bytes()
     try:
         return _parsed(raw, path)
     except FormatError as error:
@@ -95,7 +100,7 @@ def read_index(folder: Path) -> ShardIndex:
         raise
 
 
-def _parsed(raw: bytes, path: Path) -> ShardIndex:
+def _parsed(raw: bytes, path: Path | RemoteFile) -> ShardIndex:
     whole = document_object(raw, what="the index of shards", strict=True)
     about = whole.get("metadata")
     record = about.get(RECORD) if isinstance(about, dict) else None
@@ -119,10 +124,16 @@ def _parsed(raw: bytes, path: Path) -> ShardIndex:
         files,
         digest,
         bool(digest) and digest_pieces((raw.replace(digest.encode(), _NO_DIGEST.encode(), 1),)) == digest,
+        _total(about),
     )
 
 
-def _check_place(name: str, path: Path, *, is_shard: bool) -> None:
+def _total(about: object) -> int:
+    total = about.get("total_size") if isinstance(about, dict) else None
+    return total if type(total) is int and total >= 0 else 0
+
+
+def _check_place(name: str, path: Path | RemoteFile, *, is_shard: bool) -> None:
     """Refuse the name of a file that is not in the folder, or, of one beside the shards, in a folder of that."""
     parts = [name] if is_shard else name.split("/")
     if any(part in ("", ".", "..") or any(sign in part for sign in "/\\:\0") for part in parts):
@@ -181,6 +192,48 @@ def _is_of_strings(value: object) -> TypeGuard[dict[str, str]]:
     return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
 
+def size_of(path: Path | RemoteFile) -> int:
+    """Bytes of a file, wherever it lies."""
+    return path.size if isinstance(path, RemoteFile) else path.stat().st_size
+
+
+def read_beside(folder: Path | RemoteFile, name: str) -> bytes | None:
+    """A file that lies beside the shards; None where there is none.
+
+    Raises:
+        UnsafeFileError: It is a link out of the folder, but for the Hub's cache.
+        FormatError: It is too large to be one.
+        RemoteError: It lies elsewhere, and does not come.
+    """
+    if isinstance(folder, RemoteFile):
+        return _read_elsewhere(folder / name)
+    path = folder / name
+    own, real = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
+    places = [own, own.parent.parent / "blobs"] if own.parent.name == "snapshots" else [own]
+    if not any(real.is_relative_to(place) for place in places):
+        raise UnsafeFileError("is a link out of its own folder", rule="own folder only", file=path)
+    if not path.is_file():
+        return None
+    _refuse_large(path.stat().st_size, path)
+    return path.read_bytes()
+
+
+def _read_elsewhere(path: RemoteFile) -> bytes | None:
+    try:
+        size = path.size
+    except RemoteError as error:
+        if error.status == _NOT_FOUND:
+            return None
+        raise
+    _refuse_large(size, path)
+    return path.read(0, size)
+
+
+def _refuse_large(size: int, path: Path | RemoteFile) -> None:
+    if size > MAX_INDEX_BYTES:
+        raise FormatError(f"has {size:,} bytes, expected a text beside shards", file=path)
+
+
 def write_index(
     folder: Path, shards: Mapping[str, Contents], order: Sequence[str], *, durable: bool = True, more: Any = None
 ) -> None:
@@ -229,18 +282,20 @@ def replacing_folder(path: str | os.PathLike[str], *, durable: bool) -> Iterator
     stem = f".{os.fsdecode(os.fsencode(target.name)[:200])}."
     _remove_abandoned(target, stem)
     temporary = target.with_name(f"{stem}{os.urandom(6).hex()}.partial")
+    number = -1
     try:
         temporary.mkdir()
+        number = temporary.stat().st_ino
         with lock_folder(temporary):
             yield temporary
             put_in_place(temporary, target, durable=durable)
     except BaseException as error:
+        is_there = target.exists() and target.stat().st_ino == number
         shutil.rmtree(temporary, ignore_errors=True)
-        inside = isinstance(error, OSError) and os.fsdecode(error.filename or temporary).startswith(str(temporary))
-        if isinstance(error, OSError) and inside:
-            number = error.errno or errno.EIO
-            words = os.strerror(number) if error.errno else str(error)
-            raise OSError(number, f"{words} while saving; nothing was changed", str(target)) from error
+        if isinstance(error, OSError) and str(target.parent) in os.fsdecode(error.filename or target):
+            words = os.strerror(error.errno) if error.errno else str(error)
+            what = "the new folder is there, a power cut may undo that" if is_there else "nothing was changed"
+            raise OSError(error.errno or errno.EIO, f"{words} while saving; {what}", str(target)) from error
         raise
 
 
@@ -268,8 +323,9 @@ def _remove_abandoned(target: Path, stem: str) -> None:
     with contextlib.suppress(PermissionError), os.scandir(target.parent) as entries:
         found = [Path(each.path) for each in entries if each.name.startswith(stem) and each.is_dir()]
         for each in found:
-            is_old = each.suffix == ".old" and target.exists()
-            if is_old or (each.suffix == ".partial" and is_abandoned(each)):
+            if set_aside(each.name) == target.name and not target.exists():
+                each.rename(target)
+            elif each.suffix in (".partial", ".old") and is_abandoned(each):
                 shutil.rmtree(each, ignore_errors=True)
 
 

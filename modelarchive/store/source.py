@@ -44,6 +44,9 @@ class Source:
         FormatError: It is a pipe or a device.
     """
 
+    #: Whether its bytes are on no disk of this machine.
+    is_elsewhere = False
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(os.fsdecode(path))
         mode = self.path.stat().st_mode

@@ -333,3 +333,19 @@ def test_repacked_in_place_and_anew(folder: Path, tmp_path: Path) -> None:
         archive.verify()
         assert archive["first.weight"].dtype == np.float64
         assert archive.training["step"] == 3
+
+
+def test_a_link_out_of_the_folder_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (folder / "config.json").symlink_to(tmp_path / "secret")
+    _change(folder, lambda found: found["metadata"]["modelarchive"].update(files={"config.json": "0" * 64}))
+    with pytest.raises(UnsafeFileError, match="is a link out of its own folder"), ma.open(folder) as archive:
+        archive.verify()
+    with pytest.raises(UnsafeFileError, match="is a link out of its own folder"):
+        maintenance.repack(folder, tmp_path / "n", max_shard_size="1GB", durable=False)
+    assert not (tmp_path / "n").exists()
+    (folder / "config.json").unlink()
+    with (folder / "config.json").open("wb") as file:
+        file.truncate(200_000_000)
+    with pytest.raises(FormatError, match="expected a text beside shards"), ma.open(folder) as archive:
+        archive.verify()

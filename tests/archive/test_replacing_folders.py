@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 import modelarchive as ma
 from modelarchive.archive import folders
 from modelarchive.store import shards, writer
+from tests.archive.folder_faulting import ACTS, interrupt
 from tests.archive.test_folders import DATA, X, folder, network
+from tests.faults.injection import QUICK, is_possible, place
 
 __all__ = ["folder"]  # the fixture
 
@@ -82,3 +85,28 @@ def test_what_is_no_archive_is_not_overwritten(folder: Path, tmp_path: Path) -> 
     ma.save(tmp_path / "link", [3], max_shard_size=100, durable=False)
     assert (tmp_path / "link").is_symlink()
     assert ma.load(tmp_path / "empty") == [3]
+
+
+@pytest.mark.slow
+def test_interrupted_at_every_call() -> None:
+    if not is_possible():
+        pytest.skip("needs a C compiler, and Linux")
+    with tempfile.TemporaryDirectory(dir=place()) as where:
+        records = interrupt(Path(where), QUICK)
+    for act in ACTS:
+        own = [record for record in records if record["act"] == act]
+        assert len(own) >= 100
+        # The test would see nothing if nothing were interrupted.
+        assert {record["ended"] for record in own} >= {"killed 9", "refused"}
+        assert {record["state"] for record in own} >= {1, 2}
+    wrong = [
+        record
+        for record in records
+        # Where two folders cannot change places in one step, there is a moment with none, which the next save mends.
+        if (record["state"] is None and (record["act"] == "save" or record["action"] == "refuse"))
+        or (record["ended"] == "done" and record["state"] != 2)
+        or record["ended"].startswith("wrong")
+        or record["after"] != 3
+        or record["strays"]
+    ]
+    assert wrong == []

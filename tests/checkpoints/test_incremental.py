@@ -115,6 +115,30 @@ def test_what_is_frozen_is_compared_twice(tmp_path: Path, asynchronous: bool) ->
             moved.save(4, model=model)
 
 
+def test_a_save_that_is_interrupted_while_it_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies that were renewed by then are not taken for those whose digests are known."""
+    from modelarchive.checkpoints import staging
+
+    model = {"a": np.zeros(3_000_000), "b": np.zeros(3_000_000)}
+    act = staging._copied_if_other
+
+    def interrupted(buffer: np.ndarray, array: np.ndarray) -> bool:
+        act(buffer, array)
+        raise KeyboardInterrupt
+
+    with ma.Checkpoints(tmp_path, incremental=True) as run:
+        run.save(1, model=model).result()
+        model["a"] += 1
+        with monkeypatch.context() as patch:
+            patch.setattr(staging, "_copied_if_other", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run.save(2, model=model)
+        run.save(3, model=model)
+    with run.load(3) as archive:
+        archive.verify()
+        assert archive["a"].min() == 1
+
+
 def test_each_is_whole_whatever_is_removed(tmp_path: Path) -> None:
     run = saved(tmp_path, *range(1, 7), keep=1)
     assert run.steps() == [6]

@@ -127,6 +127,18 @@ def from_transformers(family: str, **options: Any) -> Callable[[Path], Model]:
     return source
 
 
+def from_gguf(name: str) -> Callable[[Path], Model]:
+    """What llama.cpp's converter wrote, and transformers computed before."""
+
+    def source(folder: Path) -> Model:
+        with np.load(FOREIGN / "gguf" / f"{name}.npz") as io:
+            inputs, outputs = (io["x"],), [io["y"]]
+        ma.convert(FOREIGN / "gguf" / f"{name}.gguf", folder / "model.h5", durable=False)
+        return Model(folder / "model.h5", inputs, outputs)
+
+    return source
+
+
 def to_numpy(model: Model, folder: Path) -> list[np.ndarray]:
     return flat(ma.load_model(model.archive)(*model.inputs))
 
@@ -237,6 +249,8 @@ SOURCES: dict[str, Callable[[Path], Model]] = {
     "Hugging Face: BERT": from_transformers("Bert", **TINY),
     "Hugging Face: GPT-2": from_transformers("GPT2", n_embd=24, n_layer=2, n_head=4, n_positions=16),
     "Hugging Face: Llama": from_transformers("Llama", num_key_value_heads=2, **TINY),
+    "GGUF: Llama 3": from_gguf("llama"),
+    "GGUF: GPT-2": from_gguf("gpt2"),
 }
 TARGETS: dict[str, Callable[[Model, Path], list[np.ndarray]]] = {
     "NumPy": to_numpy,

@@ -16,6 +16,7 @@ NEEDS = {
     "ONNX": ["onnx", "onnxruntime", "onnxscript", "torch"],
     "ONNX Runtime": ["onnxruntime"],
     "Hugging Face": ["torch", "transformers"],
+    "GGUF": [],
     "NumPy": [],
 }
 

@@ -57,17 +57,18 @@ def read_file(
         raise ValueError(f"dtype is {dtype!r}, expected {', '.join(DTYPES)}")
     file = MappedFile(path)
     with reading(file.path, file.size):
-        found = _whole(file)
+        found, lone = _whole(file)
         if any(each.encoding.dtype is None and each.encoding.name != "Q8_K" for each in found.tensors.values()):
             package()
         wanted = None if dtype is None else DTYPES[dtype]
         kept, notes = _kept(found)
+        notes += lone
         if found.unused:
             notes.append(Note("(file)", f"{found.unused:,} bytes that belong to no tensor are left out"))
-        name = found.values.get("general.architecture")
-        architecture = ARCHITECTURES.get(name) if isinstance(name, str) else None
+        kind = found.values.get("general.architecture")
+        architecture = ARCHITECTURES.get(kind) if isinstance(kind, str) else None
         if parameters_only or architecture is None or EMBEDDING not in found.tensors:
-            return _alone(found, wanted, kept, notes, _reason(found, name, parameters_only=parameters_only))
+            return _alone(found, wanted, kept, notes, _reason(found, kind, parameters_only=parameters_only))
         return _model(architecture, found, inputs, wanted, kept, notes)
 
 
@@ -156,13 +157,13 @@ def _in_gguf(error: ConversionError, architecture: Architecture) -> ConversionEr
 # ---------------------------------------------------------------------- files that are split
 
 
-def _whole(file: MappedFile) -> Contents:
+def _whole(file: MappedFile) -> tuple[Contents, list[Note]]:
     """What a file holds, or all files that a model is split into, whichever of them was given."""
     found = contents(file)
-    count = found.values.get("split.count", 1)
+    count, name = found.values.get("split.count", 1), _SPLIT.fullmatch(file.path.name)
     if type(count) is not int or count <= 1:
-        return found
-    name = _SPLIT.fullmatch(file.path.name)
+        what = "is one of several by its name, and does not say so: what the others hold is not read"
+        return found, [Note("(file)", what)] if name is not None and int(name[3]) > 1 else []
     if name is None or int(name[3]) != count or count > _MOST_SPLITS:
         hint = "call the files as llama.cpp does, NAME-00001-of-00002.gguf and so on, and give one of them"
         raise FormatError(f"is one of {count:,} files of a model, and not called so", file=file.path, hint=hint)
@@ -170,7 +171,7 @@ def _whole(file: MappedFile) -> Contents:
     if absent := [each.name for each in places if not is_there(each)]:
         hint = "the files of a model lie in one folder: download those that are missing"
         raise FormatError(f"the other files are not all there: {few(absent)}", file=file.path, hint=hint)
-    return _joined(list(_parts(file, found, places)), places)
+    return _joined(list(_parts(file, found, places)), places), []
 
 
 def _parts(file: MappedFile, found: Contents, places: Sequence[Path]) -> Iterator[Contents]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import itertools
 import json
@@ -117,7 +118,8 @@ def counterpart_of(bundle: Bundle) -> tuple[Counterpart | None, list[Note]]:
         return None, [Note(clash[0], "has a name in transformers' files that another parameter has here")]
     texts, told = _texts(model)
     files = {CONFIG: json.dumps(model.config, indent=2) + "\n", **texts}
-    return Counterpart({name: theirs for name, theirs in stored.items() if theirs != name}, files), notes + told
+    beside = {name: text.encode() for name, text in files.items()}
+    return Counterpart({name: theirs for name, theirs in stored.items() if theirs != name}, beside), notes + told
 
 
 def recognised(bundle: Bundle, given: Mapping[str, Any] | None) -> tuple[Model, list[Note]]:
@@ -307,7 +309,7 @@ def theirs(model: Model) -> tuple[dict[str, Deferred], list[Note]]:
         found = turned(entry) if family.is_transposed(name) else entry
         entries[there] = found
         if there != name and not model.variant.is_tied and f"{family.guesses.get(model.variant.head)}.bias" == name:
-            entries[name] = replace(found)  # where nothing is tied this one counts, of which transformers writes two
+            entries[name] = copy.copy(found)  # where nothing is tied this one counts, of which transformers writes two
     notes += [Note(name, "its words are left out") for name in model.bundle.tokens if name != model.embedding]
     return entries, notes
 

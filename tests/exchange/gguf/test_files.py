@@ -209,3 +209,8 @@ def test_files_of_a_model_that_are_missing_or_called_otherwise(tmp_path: Path) -
     (tmp_path / "other.gguf").rename(first)
     with pytest.raises(ma.FormatError, match="is not file 1 of 2"):
         gguf.read(first)
+
+
+def test_a_file_that_is_one_of_several_by_its_name_alone(tmp_path: Path) -> None:
+    (note,) = gguf.read(put(tmp_path, wire.whole([], ONE, DATA), "m-00001-of-00003.gguf")).notes
+    assert "several" in note.what

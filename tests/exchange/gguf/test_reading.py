@@ -195,7 +195,22 @@ def test_factors_that_are_of_nothing_known() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["llama-q8", "qwen2", "gpt2"])
+@pytest.mark.parametrize("name", ["qwen3", "gemma", "gemma2", "gemma3", "phi3"])
+def test_a_network_that_transformers_may_have_to_build(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch"), pytest.importorskip("transformers")
+    bundle = gguf.read(FOREIGN / f"{name}.gguf")
+    network = bundle.build()
+
+    def called(words: np.ndarray) -> np.ndarray:
+        found = network(words)
+        return np.asarray(found["logits"] if isinstance(found, dict) else found)
+
+    assert outputs(name, called) < 1e-5
+    assert any(list(words)[:1] == ["word0"] for words in bundle.tokens.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llama-q8", "qwen2"])
 def test_transformers_reads_the_same(name: str, tmp_path: Path) -> None:
     """Its own reader of GGUF, on files that have no factors of frequencies, which it does not look at."""
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")

