@@ -10,7 +10,7 @@ from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command, choice
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.errors import SpecError
-from modelarchive.formats.systems import FORMATS, listed
+from modelarchive.formats.systems import FORMATS, System, listed
 
 _COMPRESSIONS: Final = {"deflate": "deflate", "none": None}
 
@@ -41,6 +41,10 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="JSON", help=f"for {configured}: what model.to_json() gave, as a file"
     )
+    based = listed(each.base for each in known if each.base)
+    parser.add_argument(
+        "--base", type=Path, metavar="DIR", help=f"for {based}: the model that IN is merged into, a folder"
+    )
     parser.add_argument(
         "--compression",
         action="append",
@@ -65,9 +69,9 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.compression and name != "archive":
         what = formats.FORMATS[name].what
         raise WrongUseError(f"--compression is for archives, OUT is {what}", hint="name OUT .h5, or leave it out")
-    if chosen.config is not None and not (found := formats.FORMATS[reading.format_of_file(chosen.source)]).config:
-        files = listed(each.config for each in FORMATS.values() if each.config)
-        raise WrongUseError(f"--config is for {files}, IN is {found.what}")
+    for option in ("config", "base"):
+        if getattr(chosen, option) is not None:
+            _refuse_needless(option, formats.FORMATS[reading.format_of_file(chosen.source)])
     words = chosen.compression
     compression = choice(words, _COMPRESSIONS, option="--compression", without=None) if words else None
     with output.progress(f"convert {chosen.source.name}", size) as advance:
@@ -77,6 +81,7 @@ def run(chosen: argparse.Namespace) -> int:
             inputs=inputs,
             parameters_only=chosen.parameters_only,
             config=chosen.config,
+            base=chosen.base,
             compression=compression,
             progress=advance,
         )
@@ -89,6 +94,13 @@ def run(chosen: argparse.Namespace) -> int:
     for note in notes:
         output.say(f"  {spelled(str(note), 'convert')}", style="yellow")
     return DONE
+
+
+def _refuse_needless(option: str, found: System) -> None:
+    """Refuse what the reader of a format does not take."""
+    if not getattr(found, option):
+        files = listed(taken for each in FORMATS.values() if (taken := getattr(each, option)))
+        raise WrongUseError(f"--{option} is for {files}, IN is {found.what}")
 
 
 def _declaration(text: str) -> dict[str, Any]:

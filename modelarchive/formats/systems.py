@@ -74,6 +74,7 @@ class System:
         alone: Whether its reader takes `parameters_only`: the parameters under the names that the file has.
         inputs: What its reader takes as `inputs`: declarations, or names only; "": nothing, they are declared after.
         config: The files for which its reader takes a `config`, in words; "": none.
+        base: Those for which it takes a `base`, likewise.
         classes: Classes of models in memory.
         reader: The room's function that reads them.
         backend: What networks can be rebuilt as.
@@ -100,6 +101,7 @@ class System:
     alone: bool = False
     inputs: Literal["", "declared", "names"] = ""
     config: str = ""
+    base: str = ""
     classes: tuple[ModelClass, ...] = ()
     reader: str = "read_model"
     backend: Backend | None = None
@@ -239,6 +241,7 @@ SYSTEMS: Final = {
             models=True,
             alone=True,
             inputs="names",
+            base="PEFT adapters",
             extra="transformers",
             frameworks=("torch", "transformers"),
             fits="torch",

@@ -21,6 +21,7 @@ def convert(
     inputs: Inputs | None = None,
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    base: str | os.PathLike[str] | None = None,
     compression: Choice = None,
     durable: bool = True,
     progress: Progress | None = None,
@@ -38,6 +39,7 @@ def convert(
         parameters_only: Leave the architecture out. So the parameters come too where it cannot be said: those of
             a Keras or ONNX file, or of a Hugging Face folder, under the names that they have there.
         config: For Keras' files of weights: the file that ``model.to_json()`` was written into, or its content.
+        base: For PEFT adapters: the folder of the model that the adapter was made for, and is merged into.
         compression: As in :func:`save`; only where the target is an archive.
         durable: As in :func:`save`.
         progress: As in :func:`save`; called only where the target is an archive.
@@ -51,19 +53,19 @@ def convert(
         FormatError: The source is of no format that is known, or damaged.
         SpecError: The model does not take such `inputs`.
         ValueError: The target's suffix names no format, or one that has no `compression`; or the source takes no
-            `config`.
+            `config` or `base`.
     """
     name = format_of_name(target)
     if compression is not None and name != "archive":
         raise ValueError(f"compression is {compression!r}, and only archives are compressed, not {FORMATS[name].what}")
     kind = format_of_file(source)
-    if kind == "archive" and config is None:
+    if kind == "archive" and config is None and base is None:
         with Archive(source) as opened:
             bundle = bundle_of(opened)
             bundle = declared(without_architecture(bundle) if parameters_only else bundle, inputs)
             written = _write(name, bundle, target, compression=compression, durable=durable, progress=progress)
             return [*notes_of(kind, bundle), *written]
-    bundle = read(source, inputs=inputs, parameters_only=parameters_only, config=config)
+    bundle = read(source, inputs=inputs, parameters_only=parameters_only, config=config, base=base)
     written = _write(name, bundle, target, compression=compression, durable=durable, progress=progress)
     return [*notes_of(kind, bundle), *written]
 
