@@ -179,7 +179,7 @@ def family_of(config: Config) -> tuple[Family | None, str | None]:
         return None, None
     head = head_of(config.values, family)
     if head is None:
-        known = ", ".join(family.classes + each for each in family.heads)
+        known = ", ".join(family.names)
         config.refuse("architectures", f"{short(config.get('architectures'))} is none of {known}")
     return family, head
 

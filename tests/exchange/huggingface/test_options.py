@@ -22,12 +22,20 @@ __all__ = ["transformers"]  # the fixture
 
 #: Options of which not every value fits, and another one that does.
 ALTERED = {
-    "_attn_implementation": "eager", "attn_implementation": "eager", "chunk_size_feed_forward": 3, "dtype": "float32",
+    "_attn_implementation": "eager", "cache_implementation": "hybrid",
+    "attn_implementation": "eager", "chunk_size_feed_forward": 3, "dtype": "float32",
     "id2label": {"0": "a"}, "label2id": {"a": 0}, "output_attentions": False, "problem_type": "regression",
     "torch_dtype": "float32", "return_dict": True,
 }  # fmt: skip
 #: Options of which we take values that transformers does not.
-LENIENT = ("head_dim", "hidden_size", "num_attention_heads", "pad_token_id")
+LENIENT = (
+    "final_logit_softcapping",
+    "head_dim",
+    "hidden_size",
+    "num_attention_heads",
+    "pad_token_id",
+    "sliding_window",
+)
 #: Options that shared code of transformers asks for, whatever the family.
 SHARED = {
     "is_causal": (True, False),
