@@ -28,6 +28,7 @@ class ModelArchiveError(Exception):
         ├ UnsupportedDataError(TypeError)     .problems: [(path, message)]
         ├ ConversionError(ValueError)         .unsupported: [(where, what)]
         ├ CheckpointError(RuntimeError)       a run's folder cannot be used
+        ├ OutOfMemoryError(MemoryError)       arrays have no room where they shall go
         └ MissingDependencyError(ImportError) .extra
 
     The operating system's own refusals (no file, no permission, full disk) stay what Python
@@ -200,6 +201,10 @@ class CheckpointError(ModelArchiveError, RuntimeError):
     """A run's folder cannot be used: another run writes in it, or none of its checkpoints is whole."""
 
 
+class OutOfMemoryError(ModelArchiveError, MemoryError):
+    """Arrays have no room where they shall go: in memory, where a file cannot be mapped, or on a device."""
+
+
 class MissingDependencyError(ModelArchiveError, ImportError):
     """An optional framework is needed and not installed.
 
@@ -213,7 +218,8 @@ class MissingDependencyError(ModelArchiveError, ImportError):
 
 
 def _again(kind: type[ModelArchiveError], args: tuple[Any, ...], state: dict[str, Any]) -> ModelArchiveError:
-    found = kind.__new__(kind, *args)
+    # That of the class whose memory it has: another one of its bases may not make it.
+    found = (kind.__base__ or kind).__new__(kind, *args)
     found.__dict__.update(state)
     return found
 

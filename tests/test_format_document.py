@@ -198,6 +198,11 @@ def test_the_same_input_gives_the_same_bytes_today(archive: Path, tmp_path: Path
     assert (tmp_path / "fresh.h5").read_bytes() == archive.read_bytes()
 
 
+def test_the_format_is_frozen() -> None:
+    closed = module_of(DATA / "format-1" / "one.h5").SUPERSEDED
+    assert len(closed) == 15, "what format 1 writes does not change any more (docs/format.md, section 9)"
+
+
 def test_neither_process_nor_time_leaves_a_trace(tmp_path: Path) -> None:
     script = DATA / f"format-{FORMAT_VERSION}" / "make.py"
     code = (

@@ -41,6 +41,7 @@ EXPORTED = {
     "IntegrityError",
     "MissingDependencyError",
     "ModelArchiveError",
+    "OutOfMemoryError",
     "ParameterError",
     "Report",
     "SpecError",
@@ -63,6 +64,7 @@ EXPORTED = {
     "transplant",
     "trusted",
     "validate",
+    "verify",
 }
 
 #: What `import modelarchive` must not bring along: slow to import, or not installed everywhere.

@@ -1,6 +1,6 @@
 """The roof: save and load arrays, blocks and whole models, open archives, verify them."""
 
-from modelarchive.archive.loading import load, load_model, load_parameters
+from modelarchive.archive.loading import load, load_model, load_parameters, verify
 from modelarchive.archive.opening import Archive, open_archive
 from modelarchive.archive.parameters import Parameters
 from modelarchive.archive.rewriting import write_archive
@@ -20,5 +20,6 @@ __all__ = [
     "save_model",
     "save_parameters",
     "save_stream",
+    "verify",
     "write_archive",
 ]

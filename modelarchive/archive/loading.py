@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from modelarchive import names
 from modelarchive.archive.opening import Archive
+from modelarchive.archive.verifying import Report
 from modelarchive.errors import ParameterError
 from modelarchive.store.contents import Entry
 
@@ -33,6 +34,27 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = Fal
     """
     with Archive(path) as archive:
         return archive.data(mmap=mmap, verify=verify)
+
+
+def verify(path: str | os.PathLike[str], *, block: str = "", progress: Callable[[int], None] | None = None) -> Report:
+    """Check an archive before it is used, by us or by another program: every digest, as fast as the disk gives it.
+
+    Args:
+        path: The archive: a file, or a folder of shards.
+        block: Path of a block to check alone, see :meth:`Archive.verify`.
+        progress: Called with the number of bytes checked since the last call.
+
+    Returns:
+        What was checked, and found whole.
+
+    Raises:
+        IntegrityError: Something is damaged; names all of it.
+        FormatError: It is no archive, or a shard is missing or another one; names it.
+        SpecError: The architecture is invalid, or has no such block.
+        OSError: The file cannot be read.
+    """
+    with Archive(path) as archive:
+        return archive.verify(progress, block=block)
 
 
 def load_model(

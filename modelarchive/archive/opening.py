@@ -246,6 +246,12 @@ class Archive(Mapping[str, np.ndarray]):
         """
         return self._shared(stored, self.reader.deferred)
 
+    def held(self, stored: Mapping[str, str]) -> dict[str, Deferred]:
+        """As :meth:`deferred`, on views that are taken now, and outlive the archive."""
+        views, known = self.views(stored), self.deferred(stored)
+        made = {id(views[name]): Deferred.of(views[name], each.extent) for name, each in known.items()}
+        return {name: made[id(view)] for name, view in views.items()}
+
     def _shared(self, stored: Mapping[str, str], get: Callable[[str], Stored]) -> dict[str, Stored]:
         aliases = self.reader.contents.aliases
         found: dict[str, Stored] = {}
@@ -257,8 +263,14 @@ class Archive(Mapping[str, np.ndarray]):
                 found[canonical] = get(canonical)
         return {name: found[aliases.get(other, other)] for name, other in stored.items()}
 
-    def data(self, *, mmap: bool = False, verify: bool = False) -> Any:
-        """Everything, as :func:`modelarchive.load` returns it."""
+    def data(
+        self,
+        *,
+        mmap: bool = False,
+        verify: bool = False,
+        load: Callable[[Iterable[str]], Mapping[str, Any]] | None = None,
+    ) -> Any:
+        """Everything, as :func:`modelarchive.load` returns it; `load` gives the named arrays where it is given."""
         contents = self.reader.contents
         wanted = [
             name
@@ -268,7 +280,10 @@ class Archive(Mapping[str, np.ndarray]):
         if verify and self.is_stale:
             # HDF5 says what is there now, and nothing says that it is what was written.
             self.verify()
-        if mmap:
+        arrays: dict[str, Any]
+        if load is not None:
+            arrays = dict(load(wanted))
+        elif mmap:
             arrays = self.reader.views(wanted)
             if verify and (damaged := self.reader.damaged()):
                 raise IntegrityError(damaged, file=self.path)
@@ -332,11 +347,11 @@ class Archive(Mapping[str, np.ndarray]):
             ParameterError: There is no architecture, and no array below `block`.
         """
         # Read only when the digests agree: a damaged text shall be named, not fail to parse.
-        if isinstance(reader := cast("object", self.reader), ShardedReader):
-            return verify_shards(reader, progress)
         checked = (lambda: self.checked) if self.has_architecture else None
         if block:
             return verify_block(self.reader, block, checked, progress)
+        if isinstance(reader := cast("object", self.reader), ShardedReader):
+            return verify_shards(reader, checked, progress)
         return verify(self.reader, checked, progress)
 
     def summary(self) -> str:

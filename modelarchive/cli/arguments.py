@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from modelarchive.cli.options import COMMANDS
 from modelarchive.cli.outcome import WrongUseError
 
 Commands = Any  # argparse's own type for this is private
+
+SHARD_HELP: Final = "write a folder of shards of so many bytes of arrays: 5GB, 512MiB (for folders 5GB unless said)"
 
 
 def add_command(

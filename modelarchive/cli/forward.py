@@ -12,6 +12,7 @@ from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command, add_output
 from modelarchive.cli.outcome import DONE, WrongUseError
 from modelarchive.cli.output import Column
+from modelarchive.formats.systems import BACKENDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +31,12 @@ def add(commands: Commands) -> None:
         help="an input: .npy, or .npz with one array; again for each further input, in their order",
     )
     ran.add_argument("--block", default="", help="run this block of the model alone (a dotted path)")
+    ran.add_argument(
+        "--backend",
+        default="numpy",
+        choices=[name for name, known in BACKENDS.items() if known.runs],
+        help="what computes it (default: numpy)",
+    )
     add_output(ran, required=False, text="write the output here: .npy, or .npz for several")
 
 
@@ -42,7 +49,9 @@ def run(chosen: argparse.Namespace) -> int:
     with modelarchive.open(chosen.file) as archive:
         arrays = [_read(path) for path in chosen.input]
         _check_inputs(archive.architecture if archive.has_architecture else None, arrays, chosen)
-        network = archive.build(chosen.block)
+        network = archive.build(chosen.block) if chosen.backend == "numpy" else None
+    if network is None:
+        network = modelarchive.load_model(chosen.file, block=chosen.block, backend=chosen.backend)
     start = time.perf_counter()
     try:
         result = network(*arrays)

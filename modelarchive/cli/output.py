@@ -7,7 +7,8 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import groupby, islice, pairwise
+from operator import itemgetter
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from modelarchive.cli.layout import ASCII, UNICODE, Grid, Line, Signs, folded, shortened
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _PIPE_WIDTH: Final = 100_000
 #: Columns that the labels of facts take.
 _LABEL: Final = 13
+#: Lines that are given to the terminal at once.
+_TOGETHER: Final = 500
 
 
 def say(text: str = "", *, style: str | None = None) -> None:
@@ -65,13 +68,27 @@ def print_lines(lines: Iterable[Line]) -> None:
         for line in lines:
             print("".join(text for text, _ in line).rstrip())
         return
-    from rich.text import Text
+    from rich.segment import Segment, Segments
 
     console = _console(sys.stdout)
-    for line in lines:
-        shown = Text.assemble(*line)
-        shown.rstrip()
-        console.print(shown, soft_wrap=True)
+    left = iter(lines)
+    while several := list(islice(left, _TOGETHER)):
+        parts = [part for line in several for part in (*_stripped(line), ("\n", ""))]
+        runs = [(style, "".join(text for text, _ in run)) for style, run in groupby(parts, key=itemgetter(1))]
+        # What rich makes of a text takes longer than the text: it is measured, split and wrapped.
+        console.print(
+            Segments([Segment(text, console.get_style(style)) for style, text in runs]), soft_wrap=True, end=""
+        )
+
+
+def _stripped(line: Line) -> Line:
+    """A line without the blanks at its end."""
+    kept = list(line)
+    while kept:
+        text, style = kept.pop()
+        if text := text.rstrip():
+            return [*kept, (text, style)]
+    return kept
 
 
 def fitting(names: Sequence[str], *, indent: int) -> list[str]:

@@ -11,7 +11,7 @@ from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command, add_output, add_patterns, children, pairs
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.cli.output import Column
-from modelarchive.models.content import refuse_foreign
+from modelarchive.models.content import refuse_foreign, size_of
 
 _STYLES = {"copied": "green", "frozen": "cyan", "mismatched": "red", "unexpected": "yellow"}
 
@@ -116,7 +116,7 @@ def transplant(chosen: argparse.Namespace) -> int:
         "rows": {name: _words(Path(path)) for name, path in pairs(chosen.rows, option="--rows").items()},
         "dry_run": chosen.dry_run,
     }
-    size = chosen.target.stat().st_size
+    size = size_of(chosen.target)
     try:
         with output.progress(f"write {chosen.output}", 0 if chosen.dry_run else size) as advance:
             out = chosen.target if chosen.output is None else chosen.output

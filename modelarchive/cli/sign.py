@@ -54,6 +54,7 @@ def sign(chosen: argparse.Namespace) -> int:
 def _sign(chosen: argparse.Namespace) -> Path:
     """Sign, with the key's password asked for if it has one."""
     from modelarchive import signing
+    from modelarchive.models.content import size_of
 
     password = os.environ.get(PASSWORD)
     try:
@@ -64,7 +65,7 @@ def _sign(chosen: argparse.Namespace) -> Path:
         from getpass import getpass
 
         password = getpass(f"Password of {chosen.key}: ")
-    with output.progress(f"verify {chosen.file.name}", chosen.file.stat().st_size) as advance:
+    with output.progress(f"verify {chosen.file.name}", size_of(chosen.file)) as advance:
         return signing.sign(
             chosen.file,
             chosen.key,

@@ -22,11 +22,11 @@ FILES: Final[tuple[Mistake, ...]] = (
         "run `git lfs pull` in the repository, or download the file itself",
     ),
     Mistake(
-        "gguf",
-        "GGUF, and GGML before it (llama.cpp)",
-        mistakes.begins(b"GGUF", b"lmgg", b"tjgg", b"fmgg", b"algg"),
-        "is a GGUF or GGML file of llama.cpp, which is not read",
-        "take the model's safetensors files, which it was made of",
+        "ggml",
+        "GGML, which llama.cpp had before GGUF",
+        mistakes.begins(b"lmgg", b"tjgg", b"fmgg", b"algg"),
+        "is a GGML file of llama.cpp's first months, which is not read",
+        "take the model's GGUF file, or the safetensors files that it was made of",
     ),
     Mistake(
         "tflite",

@@ -28,6 +28,7 @@ def read(
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     base: str | os.PathLike[str] | None = None,
+    dtype: str | None = None,
 ) -> Bundle:
     """Read a file of any format that is known, recognised by its content.
 
@@ -37,6 +38,7 @@ def read(
         parameters_only: As in :func:`convert`.
         config: As in :func:`convert`.
         base: As in :func:`convert`.
+        dtype: As in :func:`convert`, of a source.
 
     Returns:
         Architecture (or why there is none), parameters, metadata, and notes of what was changed or lost.
@@ -52,6 +54,8 @@ def read(
     for option, value in (("config", config), ("base", base)):
         if value is not None:
             options[option] = _belonging(name, option, value)
+    if dtype is not None:
+        options["dtype"] = _read_as(name, dtype)
     takes = FORMATS[name].inputs
     if inputs is None or not takes or parameters_only:
         return declared(read_as(name, path, parameters_only=parameters_only, **options), inputs)
@@ -156,6 +160,17 @@ def _belonging(name: str, option: str, value: Any) -> Any:
         files = listed(found for known in FORMATS.values() if (found := getattr(known, option)))
         raise ValueError(f"{option} is for {files}, the source is {FORMATS[name].what}")
     return value
+
+
+def _read_as(name: str, dtype: str) -> str:
+    """A dtype, if the file's reader takes one."""
+    known = FORMATS[name].reads_as
+    if not known:
+        files = listed(each.what for each in FORMATS.values() if each.reads_as)
+        raise ValueError(f"dtype is for {files}, the source is {FORMATS[name].what}")
+    if dtype not in known:
+        raise ValueError(f"dtype is {dtype!r}, expected {listed(map(repr, known), last='or')}")
+    return dtype
 
 
 def declared(bundle: Bundle, inputs: Inputs | None) -> Bundle:

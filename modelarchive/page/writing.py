@@ -13,6 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
+from modelarchive.checkpoints import checkpoints_in
 from modelarchive.models.content import opened
 from modelarchive.page.describing import described
 from modelarchive.store.replace import replacing
@@ -28,10 +29,11 @@ def write(
     other: str | os.PathLike[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
-    """Write the page of a file that `modelarchive convert` reads.
+    """Write the page of a file that `modelarchive convert` reads, or of a run.
 
     Args:
-        path: An archive, or a file of another system; nothing in it is run.
+        path: An archive, a file of another system, or the folder of :class:`~modelarchive.Checkpoints`; nothing in it
+            is run.
         target: The HTML file; what is there is replaced at once, when the new one is whole.
         other: A second file, to be compared with the first.
         progress: Called with the bytes of each array that was looked at.
@@ -39,6 +41,7 @@ def write(
     Raises:
         OSError: A file cannot be read or written.
         FormatError: A file is of no known format, or damaged.
+        CheckpointError: Of a run, no checkpoint is whole.
     """
     text = render(path, other=other, progress=progress)
     with replacing(target, durable=False) as temporary:
@@ -53,23 +56,34 @@ def render(
     progress: Callable[[int], None] | None = None,
 ) -> str:
     """The page's text; see :func:`write`."""
-    with opened(Path(path)) as content:
-        shown: dict[str, Any] = {"models": [described(content, progress)]}
-        if other is not None:
-            from modelarchive.page import comparing
-
-            with opened(Path(other)) as second:
-                shown["models"].append(described(second, progress))
-                shown["changes"] = comparing.changes(content, second)
+    shown = _shown(Path(path), None if other is None else Path(other), progress)
+    titles = [shown["run"]["title"]] if "run" in shown else [each["title"] for each in shown["models"]]
     script, style = _built("page.js"), _built("page.css")
     return Template(_built("page.html")).substitute(
-        title=html.escape(" → ".join(each["title"] for each in shown["models"])),
+        title=html.escape(" → ".join(titles)),
         script=script,
         style=style,
         script_hash=_hash(script),
         style_hash=_hash(style),
         content=_embedded(shown),
     )
+
+
+def _shown(path: Path, other: Path | None, progress: Callable[[int], None] | None) -> dict[str, Any]:
+    found = checkpoints_in(path) if other is None and path.is_dir() else {}
+    if found:
+        from modelarchive.page.runs import shown_run
+
+        return shown_run(path, found, progress)
+    with opened(path) as content:
+        shown: dict[str, Any] = {"models": [described(content, progress)]}
+        if other is not None:
+            from modelarchive.page import comparing
+
+            with opened(other) as second:
+                shown["models"].append(described(second, progress))
+                shown["changes"] = comparing.changes(content, second)
+    return shown
 
 
 def _built(name: str) -> str:

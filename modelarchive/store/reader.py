@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.errors import FormatError, IntegrityError, ModelArchiveError
 from modelarchive.store.contents import Entry, least_itemsize
-from modelarchive.store.deferred import Deferred
+from modelarchive.store.deferred import Deferred, Extent
 from modelarchive.store.opening import contents_of, opened
 from modelarchive.store.text import decode
 
@@ -121,27 +122,16 @@ class Reader:
 
     def deferred(self, name: str) -> Deferred:
         """One array to be read later, piece by piece where it lies in the file as one; shared ones each on its own."""
-        entry = self.contents.entry(name)
-        return Deferred(
-            entry.shape,
-            dtypes.numpy_dtype(entry.dtype),
-            lambda: self.load([name])[name],
-            lambda: self.view(name),
-            self._pieces(self.contents.aliases.get(name, name)),
-            (lambda start, stop: self.rows(name, start, stop)) if entry.shape else None,
-        )
+        return _Stored(self, name, self.contents.entry(name))
 
-    def _pieces(self, name: str) -> Callable[[], Iterator[memoryview]] | None:
-        """What gives an array's bytes piece by piece; None where only HDF5 can read it."""
-        entry = self.contents.arrays[name]
-        offset, nbytes = entry.offset, entry.nbytes
+    def pieces(self, name: str) -> Iterator[memoryview]:
+        """An array's bytes piece by piece, by its canonical name; one that only HDF5 can read has none."""
+        _, _, offset, nbytes, _ = self.contents.arrays[name]
         if offset is not None:
-            return lambda: self.source.pieces(offset, nbytes)
-        if name in self.contents.chunks:
-            from modelarchive.store import inflating
+            return self.source.pieces(offset, nbytes)
+        from modelarchive.store import inflating
 
-            return lambda: inflating.passed(self.source, self._packed(name))
-        return None
+        return inflating.passed(self.source, self._packed(name))
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows of one array, in memory of their own; of a compressed one only the chunks that hold them are read."""
@@ -156,6 +146,11 @@ class Reader:
         row = nbytes // shape[0]
         wanted = Entry(dtype, (stop - start, *shape[1:]), offset + start * row, (stop - start) * row, None)
         return self.source.load([wanted])[0]
+
+    def is_compressed(self, name: str) -> bool:
+        """Whether an array, by its canonical name, does not lie in the file as it is in memory."""
+        entry = self.contents.arrays[name]
+        return entry.offset is None and entry.nbytes > 0
 
     def text(self, hdf5_path: str) -> Any:
         """A text: ``str`` for one string, an array for several, the value of a literal.
@@ -285,3 +280,39 @@ class Reader:
         if not entry.nbytes:
             return np.empty(entry.shape, dtypes.numpy_dtype(entry.dtype))
         return boundary.read_array(self.source, self.contents.hdf5_path(name), entry)
+
+
+class _Stored(Deferred):
+    """An array of an archive: one object, where functions for each way to read it would be five of thousands."""
+
+    def __init__(self, reader: Reader, name: str, entry: Entry) -> None:
+        self.__dict__.update(
+            shape=entry.shape, dtype=dtypes.DENSE[entry.dtype], _reader=reader, _name=name, _entry=entry
+        )
+
+    _reader: Reader
+    _name: str
+    _entry: Entry
+
+    def read(self) -> np.ndarray:
+        return self._reader.load([self._name])[self._name]
+
+    def view(self) -> np.ndarray:
+        return self._reader.view(self._name)
+
+    @property
+    def pieces(self) -> Callable[[], Iterator[memoryview]] | None:
+        contents = self._reader.contents
+        name = contents.aliases.get(self._name, self._name)
+        return partial(self._reader.pieces, name) if self._entry.offset is not None or name in contents.chunks else None
+
+    @property
+    def rows(self) -> Callable[[int, int], np.ndarray] | None:
+        return partial(self._reader.rows, self._name) if self.shape else None
+
+    @property
+    def extent(self) -> Extent | None:
+        offset, source = self._entry.offset, self._reader.source
+        if offset is None:
+            return None
+        return Extent(source.place(offset), lambda buffer, at: source.fill(buffer, offset + at), self._entry.digest)

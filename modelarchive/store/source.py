@@ -18,9 +18,10 @@ import numpy as np
 from blake3 import blake3
 
 from modelarchive import dtypes
-from modelarchive.errors import FormatError
+from modelarchive.errors import FormatError, OutOfMemoryError
 from modelarchive.store.contents import Entry
-from modelarchive.store.digest import PIECE, WORTH_THREADS, digest
+from modelarchive.store.deferred import Place
+from modelarchive.store.digest import PIECE, WORTH_THREADS, digest, digest_pieces
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,9 @@ class Source:
             # Opening a pipe would wait for a writer; a device has no size.
             raise FormatError("is no regular file", file=self.path)
         self._file = self.path.open("rb", buffering=0)
-        self.size = os.fstat(self._file.fileno()).st_size
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size
+        self._identity = (status.st_dev, status.st_ino)
         self._map: mmap.mmap | None = None
         self._is_unmappable = False
 
@@ -68,6 +71,10 @@ class Source:
         """The open file, for the operating system."""
         return self._file.fileno()
 
+    def place(self, offset: int) -> Place:
+        """Where a byte of the file is found by other programs."""
+        return Place(self.path, offset, self._identity)
+
     def read(self, offset: int, nbytes: int) -> bytes:
         """Up to `nbytes` bytes from `offset`; fewer at the end of the file."""
         if hasattr(os, "pread"):
@@ -78,9 +85,18 @@ class Source:
 
     def buffer(self, offset: int, nbytes: int) -> memoryview:
         """The same bytes in memory of their own, from any thread."""
-        data = memoryview(bytearray(max(0, min(nbytes, self.size - offset))))
+        count = max(0, min(nbytes, self.size - offset))
+        data = memoryview(self._room(count, lambda: bytearray(count)))
         self._read_all(data, offset)
         return data
+
+    def fill(self, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer with the bytes from `offset` on, from any thread.
+
+        Raises:
+            OSError: The file ends before.
+        """
+        self._read_all(buffer, offset)
 
     def pieces(self, offset: int, nbytes: int) -> Iterator[memoryview]:
         """The same bytes, 1 MiB at a time; each piece is good until the next is asked for.
@@ -111,7 +127,7 @@ class Source:
     def load(self, entries: Sequence[Entry]) -> list[np.ndarray]:
         """Read the arrays into memory of their own, large ones by several threads."""
         arrays, jobs = self._allocated(entries)
-        self._run(self._read_all, jobs)
+        self._run(self._read_all, list(_shared_out(jobs)))
         return arrays
 
     def load_with_digests(
@@ -124,7 +140,12 @@ class Source:
             into: For each of them an array of its dtype and shape, in C order, to be filled; None: a new one.
         """
         arrays, jobs = self._allocated(entries, into)
-        digests = iter(self._run(self._fill_with_digest, jobs))
+        if len(jobs) < THREADS:
+            # Nothing to do beside each other: each is read by all threads, and then hashed by all.
+            self._run(self._read_all, list(_shared_out(jobs)))
+            digests = iter([digest_pieces([buffer], threads=THREADS) for buffer, _ in jobs])
+        else:
+            digests = iter(self._run(self._fill_with_digest, jobs))
         return arrays, [
             # Of small arrays a copy is made faster than a view of bytes.
             next(digests) if entry.nbytes >= SMALL else digest(array.tobytes())
@@ -185,13 +206,30 @@ class Source:
                 if given is not None:
                     given[...] = view
                 continue
-            arrays.append(np.empty(shape, dtypes.LITTLE[dtype]) if given is None else given)
+            arrays.append(self._new(shape, dtypes.LITTLE[dtype], nbytes) if given is None else given)
             job = (_flat(arrays[-1]), offset or 0)
             if nbytes < SMALL:
                 self._read_all(*job)
             else:
                 jobs.append(job)
         return arrays, jobs
+
+    def _new(self, shape: tuple[int, ...], dtype: np.dtype, nbytes: int) -> np.ndarray:
+        return self._room(nbytes, lambda: np.empty(shape, dtype))
+
+    def _room(self, nbytes: int, take: Callable[[], Result]) -> Result:
+        """Memory, or an error that says for what.
+
+        Raises:
+            OutOfMemoryError: The system does not give so much.
+        """
+        try:
+            return take()
+        except MemoryError as error:
+            why = ", and the file cannot be mapped here" if self._is_unmappable else ""
+            hint = "a part takes less: load_model(path, block=...), open(path) and its arrays one by one"
+            what = f"the system gives no {nbytes:,} bytes of memory for an array of it{why}"
+            raise OutOfMemoryError(what, file=self.path, hint=hint) from error
 
     def _run(
         self, function: Callable[[memoryview, int], Result], jobs: Sequence[tuple[memoryview, int]]
@@ -221,6 +259,14 @@ class Source:
             if not count:
                 raise OSError(f"{self.path} became shorter while it was read")
             done += count
+
+
+def _shared_out(jobs: Sequence[tuple[memoryview, int]]) -> Iterator[tuple[memoryview, int]]:
+    """The same bytes in parts, so that every thread has as much to read: none waits for a large array."""
+    part = max(PIECE, -(-sum(len(buffer) for buffer, _ in jobs) // THREADS))
+    for buffer, offset in jobs:
+        for start in range(0, len(buffer), part):
+            yield buffer[start : start + part], offset + start
 
 
 def _flat(array: np.ndarray) -> memoryview:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks import checked, growing, report, running
+from tests.benchmarks import checked, growing, report, running, runtime
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.measure import OPERATIONS, OURS, Row, measure
 from tests.benchmarks.networks import Timed, growth_plot
@@ -44,8 +44,9 @@ def test_two_versions_are_compared(
     arguments = ["--against", str(ROOT), "--size", "tiny", "--rounds", "2", "--json", str(record), "--write"]
     assert checked.main(arguments) == 0
     rows = json.loads(record.read_text())
-    assert {row["operation"] for row in rows if row["network"] == "tiny DenseNet"} == checked.OPERATIONS.keys()
-    assert {row["operation"] for row in rows if row["network"] == "row of 20"} == {*checked.ROWS}
+    assert {row["operation"] for row in rows if row["network"] == "tiny DenseNet"} == {*checked.OF[""]}
+    assert {row["operation"] for row in rows if row["network"] == "row of 20"} == {*checked.OF["row"]}
+    assert {row["operation"] for row in rows if row["network"] == "10 arrays"} == {*checked.OF["arrays"]}
     assert all(len(row["before"]) == len(row["now"]) == 2 and min(row["now"]) > 0 for row in rows)
     assert "| row of 20 | save_model |" in capsys.readouterr().out
     assert "| row of 20 | save_model |" in document.read_text("utf-8")
@@ -69,6 +70,22 @@ def test_networks_run_in_every_system(
     assert all(len(times) == 2 and min(times) > 0 for row in rows for times in row["processor"].values())
     assert "| text recogniser |" in capsys.readouterr().out
     assert "| text recogniser |" in document.read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_calls_and_processes_of_onnx_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("onnx", "onnxruntime"):
+        pytest.importorskip(module)
+    document = ROOT / "docs" / "exchange" / "onnxruntime.md"
+    monkeypatch.setattr(runtime, "DOCUMENT", tmp_path / document.name)
+    monkeypatch.setattr(runtime, "ROOT", tmp_path)
+    runtime.DOCUMENT.write_text(document.read_text("utf-8"), "utf-8")
+    assert runtime.main(["--small", "--rounds", "1", "--write"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    assert lines[2] in runtime.DOCUMENT.read_text("utf-8")
 
 
 def test_ratios_of_running() -> None:

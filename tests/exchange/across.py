@@ -161,6 +161,11 @@ def onnx_outputs(path: Path, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]
     return session.run(None, {each.name: array for each, array in zip(session.get_inputs(), inputs, strict=True)})
 
 
+def to_runtime(model: Model, folder: Path) -> list[np.ndarray]:
+    """In memory, without a file of ONNX."""
+    return flat(ma.load_model(model.archive, backend="onnxruntime")(*model.inputs))
+
+
 def to_mxnet(model: Model, folder: Path) -> list[np.ndarray]:
     ma.convert(model.archive, folder / "out-symbol.json", durable=False)
     np.savez(folder / "out-inputs.npz", **{f"x{at}": each for at, each in enumerate(model.inputs)})
@@ -238,6 +243,7 @@ TARGETS: dict[str, Callable[[Model, Path], list[np.ndarray]]] = {
     "PyTorch": to_torch,
     "Keras": to_keras,
     "ONNX": to_onnx,
+    "ONNX Runtime": to_runtime,
     "MXNet": to_mxnet,
 }
 

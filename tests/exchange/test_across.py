@@ -14,6 +14,7 @@ NEEDS = {
     "Keras": ["keras", "torch"],
     "MXNet": [],
     "ONNX": ["onnx", "onnxruntime", "onnxscript", "torch"],
+    "ONNX Runtime": ["onnxruntime"],
     "Hugging Face": ["torch", "transformers"],
     "NumPy": [],
 }

@@ -85,7 +85,7 @@ def _hdf5() -> bytes:
 FILES: dict[str, tuple[str | None, Callable[[], bytes]]] = {
     "empty": (None, lambda: b""),
     "lfs": (None, POINTER.encode),
-    "gguf": (None, lambda: b"GGUF\3\0\0\0" + bytes(16)),
+    "ggml": (None, lambda: b"tjgg\3\0\0\0" + bytes(16)),
     "tflite": (None, lambda: b"\x1c\0\0\0TFL3" + bytes(100)),
     "ort": (None, lambda: b"\x24\0\0\0ORTM" + bytes(100)),
     "packed": (None, lambda: gzip.compress(b"something")),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelarchive.exchange.bundle import Bundle, Note, Source
 
-__all__ = ["fitting", "read", "way_for", "write"]
+if TYPE_CHECKING:
+    from modelarchive.archive.folders import Counterpart
+
+__all__ = ["counterpart", "fitting", "read", "way_for", "write"]
 
 
 def read(
@@ -50,7 +53,8 @@ def read(
             missing; lists all of it.
         ValueError: `inputs` are none of the family's.
     """
-    from modelarchive.exchange.huggingface.reading import read_folder, read_parameters
+    from modelarchive.exchange.huggingface.alone import read_parameters
+    from modelarchive.exchange.huggingface.reading import read_folder
 
     if parameters_only:
         return read_parameters(path)
@@ -87,6 +91,24 @@ def write(
     from modelarchive.exchange.huggingface.writing import write_folder
 
     return write_folder(source, path, config=config, max_shard_bytes=max_shard_bytes, durable=durable)
+
+
+def counterpart(bundle: Bundle) -> tuple[Counterpart | None, list[Note]]:
+    """What makes an archive in shards a folder that ``from_pretrained`` of transformers loads, too.
+
+    Args:
+        bundle: A model of one of the families.
+
+    Returns:
+        The names that transformers has, config.json and the tokenizer's files, and what was changed or lost. None
+        where its files have arrays otherwise than an archive has them, and which.
+
+    Raises:
+        ConversionError: As :func:`write`.
+    """
+    from modelarchive.exchange.huggingface.writing import counterpart_of
+
+    return counterpart_of(bundle)
 
 
 def fitting(model: Any, path: str | os.PathLike[str], bundle: Bundle) -> Bundle:

@@ -9,32 +9,11 @@ from typing import Any, Final
 
 from modelarchive import nn
 from modelarchive.exchange.huggingface import bert, gemma_options, gpt2, llama, modernbert
-from modelarchive.exchange.huggingface.bert import Pooling
 from modelarchive.exchange.huggingface.config import Config, as_a_decoder, as_an_encoder
 from modelarchive.exchange.huggingface.heads import HEADS, Headed
 from modelarchive.exchange.huggingface.rotary import rotary_of
+from modelarchive.exchange.huggingface.variant import Variant
 from modelarchive.exchange.huggingface.windows import windows_of
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What a file tells beside its config.json.
-
-    Attributes:
-        head: End of the class name in transformers: "Model", "ForMaskedLM", ...
-        inputs: What the network takes.
-        has_pooler: Whether the file has the parameters of a pooler.
-        is_tied: Whether the layer that guesses words shares the embedding's weight; None: as the configuration says.
-        pooling: None; or how sentence-transformers makes one vector of a text.
-        is_flat: Whether trunk and head are one Sequential, as in :mod:`modelarchive.zoo`.
-    """
-
-    head: str
-    inputs: tuple[str, ...]
-    has_pooler: bool = True
-    is_tied: bool | None = None
-    pooling: Pooling | None = None
-    is_flat: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 from modelarchive.exchange.huggingface import gemma
 from modelarchive.exchange.huggingface.config import Config, as_a_decoder
 from modelarchive.exchange.huggingface.rotary import one_of, rotary_of_layers
+from modelarchive.exchange.huggingface.variant import Variant
 from modelarchive.exchange.huggingface.windows import kinds_of, windows_of
 from modelarchive.ops.rotary import Rotary
 
 if TYPE_CHECKING:
     from modelarchive import nn
-    from modelarchive.exchange.huggingface.families import Variant
 
 #: Option -> its value where a configuration says none, family by family.
 _USUAL: Final[dict[str, dict[str, Any]]] = {

@@ -8,8 +8,8 @@ from typing import Any
 
 from modelarchive.exchange import torch
 from modelarchive.exchange.bundle import Bundle, deferred
+from modelarchive.exchange.huggingface.alone import read_parameters
 from modelarchive.exchange.huggingface.families import FAMILIES
-from modelarchive.exchange.huggingface.reading import read_parameters
 
 
 def way_for(model: object) -> str | None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from modelarchive import nn, ops
 from modelarchive.exchange.huggingface.config import Config, as_an_encoder
 from modelarchive.exchange.huggingface.gemma import angles_of, turned
 from modelarchive.exchange.huggingface.rotary import rotary_of_layers
+from modelarchive.exchange.huggingface.variant import Variant
 from modelarchive.exchange.huggingface.windows import kinds_of
 from modelarchive.ops.rotary import Rotary
-
-if TYPE_CHECKING:
-    from modelarchive.exchange.huggingface.families import Variant
 
 #: Ends of the class names that are read.
 HEADS: Final = ("Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")

@@ -14,18 +14,18 @@ from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
 from modelarchive.exchange.huggingface import through
 from modelarchive.exchange.huggingface.adapters import ADAPTER, Adapter
+from modelarchive.exchange.huggingface.alone import KEY, without_config
 from modelarchive.exchange.huggingface.bert import POOLINGS, Pooling
 from modelarchive.exchange.huggingface.config import Config
-from modelarchive.exchange.huggingface.families import FAMILIES, Family, Variant, head_of
+from modelarchive.exchange.huggingface.families import FAMILIES, Family, head_of
 from modelarchive.exchange.huggingface.folder import CONFIG, MAX_CONFIG_BYTES, Folder, Texts
+from modelarchive.exchange.huggingface.variant import Variant
 from modelarchive.exchange.huggingface.words import TEXTS, VOCABULARY, lines, words
 from modelarchive.nn import Block, Sequential
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import pieces
 from modelarchive.store.strict import short
 
-#: Under which key of the metadata config.json and the tokenizer's files travel.
-KEY: Final = "huggingface"
 #: What models for sentences consist of.
 MODULES: Final = "modules.json"
 POOLING: Final = "1_Pooling/config.json"
@@ -45,7 +45,7 @@ def read_folder(
     """See :func:`modelarchive.exchange.huggingface.read`."""
     folder = Folder(path)
     if base is None and not folder.has(CONFIG):
-        return _without_config(folder)
+        return without_config(folder)
     adapter = None
     if base is not None:
         folder.expect(ADAPTER)
@@ -87,35 +87,6 @@ def _metadata(values: dict[str, Any], kept: dict[str, str], adapter: Adapter | N
     return {"config": values, "files": kept} | ({} if adapter is None else {"adapter": adapter.values})
 
 
-def _without_config(folder: Folder) -> Bundle:
-    """The parameters of a folder that does not say of what network they are.
-
-    Raises:
-        FormatError: It has none.
-    """
-    bundle = read_parameters(folder.path)
-    if folder.has(ADAPTER):
-        bundle.notes = [note for note in bundle.notes if note.where != "(adapter)"]
-        bundle.reason = "this is a PEFT adapter, what is added to a model: give base=, the model's folder, to merge it"
-    return bundle
-
-
-def read_parameters(path: str | os.PathLike[str]) -> Bundle:
-    """The parameters of a folder alone, of whatever network they are."""
-    folder = Folder(path)
-    bundle = folder.weights(folder.weights_name())
-    values = folder.json(CONFIG, most=MAX_CONFIG_BYTES) if folder.has(CONFIG) else None
-    if values is not None:
-        bundle.metadata[KEY] = {"config": values, "files": {}}
-    elif folder.has(ADAPTER):
-        bundle.metadata[KEY] = {"adapter": folder.json(ADAPTER, most=MAX_CONFIG_BYTES)}
-    bundle.reason = "only the parameters were asked for" if values is not None else f"the folder has no {CONFIG}"
-    left = folder.others({CONFIG, ADAPTER, *folder.weights_files()})
-    if left:
-        bundle.notes.append(Note("(files)", f"left out: {', '.join(left[:8])}" + (", ..." if len(left) > 8 else "")))
-    return bundle
-
-
 def _read(
     folder: Folder,
     values: dict[str, Any],
@@ -133,27 +104,12 @@ def _read(
     if family is None or head is None or config.problems:
         raise ConversionError(config.problems, hint=config.hint)
     weights = folder.weights()
-    ties = values.get("tie_word_embeddings", family.is_tied) is True
     stored: Mapping[str, Deferred] = deferred(weights.parameters)
-    notes: list[Note] = []
+    merged: list[Note] = []
     if adapter is not None:
-        stored, notes = _merged(adapter, stored, values, family, head, ties=ties)
-    found, told = _named(stored, family, head, ties=ties)
-    notes += told
-    variant = Variant(
-        head,
-        _chosen(inputs, family, values, pooling),
-        has_pooler="pooler.dense.weight" in found,
-        is_tied=_tied(found, family, head, notes) if ties else None,
-        pooling=pooling,
-    )
-    network = family.make(config, variant, len(found))
-    if network is None:
-        raise ConversionError(config.problems, hint=config.hint)
-    notes += config.notes + _of_dtype(values, dtype := float_dtype(found))
-    network.cast(dtype)
-    model = described(network, variant.inputs, config)
-    entries = _fitting(found, network, model.shapes, notes)
+        stored, merged = _merged(adapter, stored, values, family, head)
+    model, entries, notes = assembled(config, family, head, stored, inputs, pooling=pooling)
+    notes += merged
     if adapter is not None:
         adapter.refuse_unused(name for name in adapter.replaced if family.ours(name, head) not in model.shapes)
     embedding = embedding_of(family, head)
@@ -168,6 +124,47 @@ def _read(
     metadata = {KEY: _metadata(values, kept, adapter)}
     tokens = {} if vocabulary is None else {embedding: vocabulary}
     return Bundle(Parameters(entries), model.architecture, "", metadata, tokens, notes, model)
+
+
+def assembled(
+    config: Config,
+    family: Family,
+    head: str,
+    arrays: Mapping[str, Deferred],
+    inputs: Sequence[str] | None,
+    *,
+    pooling: Pooling | None = None,
+) -> tuple[Checked, dict[str, Deferred], list[Note]]:
+    """The network that options mean, and its parameters out of arrays by transformers' names, lying as they do there.
+
+    Args:
+        config: The options.
+        family: Their family.
+        head: End of the class name.
+        arrays: Name -> array.
+        inputs: What the network takes; None: what is usual.
+        pooling: How sentence-transformers goes on behind it.
+
+    Raises:
+        ConversionError: Options cannot be expressed, or parameters are missing; lists all of it.
+        ValueError: `inputs` are none of the family's.
+    """
+    ties = config.values.get("tie_word_embeddings", family.is_tied) is True
+    found, notes = _named(arrays, family, head, ties=ties)
+    variant = Variant(
+        head,
+        _chosen(inputs, family, config.values, pooling),
+        has_pooler="pooler.dense.weight" in found,
+        is_tied=_tied(found, family, head, notes) if ties else None,
+        pooling=pooling,
+    )
+    network = family.make(config, variant, len(found))
+    if network is None:
+        raise ConversionError(config.problems, hint=config.hint)
+    notes += config.notes + _of_dtype(config.values, dtype := float_dtype(found))
+    network.cast(dtype)
+    model = described(network, variant.inputs, config)
+    return model, _fitting(found, network, model.shapes, notes), notes
 
 
 def family_of(config: Config) -> tuple[Family | None, str | None]:
@@ -377,10 +374,9 @@ def _merged(
     values: Mapping[str, Any],
     family: Family,
     head: str,
-    *,
-    ties: bool,
 ) -> tuple[dict[str, Deferred], list[Note]]:
     """The arrays of the files with an adapter merged into them."""
+    ties = values.get("tie_word_embeddings", family.is_tied) is True
 
     def key(name: str) -> str:
         return family.ours(_today(name), head)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from modelarchive.errors import ConversionError, ModelArchiveError
 from modelarchive.exchange import torch as modules
-from modelarchive.exchange.bundle import Bundle, Note, deferred
+from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
 from modelarchive.exchange.huggingface.adapters import Adapter
 from modelarchive.exchange.huggingface.arguments import Argument, arguments
 from modelarchive.store.deferred import Deferred
@@ -109,6 +109,27 @@ def _merge(adapter: Adapter, module: Any, kind: object) -> list[Note]:
     return notes
 
 
+def assembled(values: Mapping[str, Any], arrays: Mapping[str, Deferred], inputs: Sequence[str] | None) -> Bundle:
+    """Build the network of a configuration with transformers, around arrays that were read elsewhere, and read it.
+
+    Args:
+        values: What config.json would say, of a class for which :func:`may_read` holds.
+        arrays: The parameters by transformers' names, lying as they do there; those that are tied to others may be
+            left out.
+        inputs: As in :func:`read`.
+
+    Raises:
+        ConversionError: Parameters are missing, or PyTorch does not export the network.
+    """
+    kind = _class_of(values)
+    _refuse_counts(values, max(_FEW, len(arrays)))
+    with _quietly():
+        config = kind.config_class.from_dict(dict(values))
+        _refuse_size(kind, config, len(arrays), list(arrays.values()))
+        _refuse_shapes(kind, config, arrays)
+    return read(Bundle(Parameters(arrays)), values, inputs, None)
+
+
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """Without what transformers says of its own options, and the bars with which it shows how far it is."""
@@ -170,6 +191,21 @@ def _refuse_size(kind: Any, config: Any, arrays: int, entries: Sequence[Deferred
     if wanted > stored:
         what = f"means a network of {wanted:,} parameters, and the files hold {stored:,}"
         raise ConversionError([("config.json", what)])
+
+
+def _refuse_shapes(kind: Any, config: Any, arrays: Mapping[str, Deferred]) -> None:
+    """Refuse arrays of other shapes than the network has."""
+    import torch
+
+    with torch.device("meta"):
+        wanted = {name: tuple(each.shape) for name, each in kind(config).state_dict().items()}
+    wrong = [
+        (name, f"has the shape {entry.shape}, its configuration makes it {wanted[name]}")
+        for name, entry in arrays.items()
+        if name in wanted and wanted[name] != entry.shape
+    ]
+    if wrong:
+        raise ConversionError(wrong)
 
 
 def _read(module: Any, config: Any, inputs: Sequence[str] | None) -> Bundle:

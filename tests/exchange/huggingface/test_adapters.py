@@ -129,7 +129,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         np.testing.assert_allclose(after[name].data(), expected, 1e-6, 1e-6)
     with ma.open("merged.h5") as archive:
         assert archive.metadata["huggingface"]["adapter"]["lora_alpha"] == 4
-    assert ma.convert("merged.h5", "merged/") == []
+    assert huggingface.write("merged.h5", "merged", durable=False) == []
     assert main(["convert", "base", "x.h5", "--base", "base"]) == 4
     assert "adapter_config.json" in capsys.readouterr().err
     assert main(["convert", "merged.h5", "x.h5", "--base", "base"]) == 2

@@ -11,8 +11,9 @@ import pytest
 import modelarchive as ma
 from modelarchive.exchange import huggingface
 from modelarchive.exchange.huggingface.config import ACTIVATIONS, Config
-from modelarchive.exchange.huggingface.families import FAMILIES, Variant
+from modelarchive.exchange.huggingface.families import FAMILIES
 from modelarchive.exchange.huggingface.harmless import harmless
+from modelarchive.exchange.huggingface.variant import Variant
 from tests.exchange.huggingface.models import SMALL, WORDS, logits, saved
 from tests.exchange.huggingface.test_reading import FOREIGN, copied
 from tests.zoo.comparison import error
