@@ -19,6 +19,7 @@ from modelarchive.exchange.gguf.lifting import Options, options_of
 from modelarchive.exchange.gguf.lowering import OF_KIND, metadata_of, without_window
 from modelarchive.exchange.huggingface import reading as folders
 from modelarchive.exchange.huggingface import through
+from modelarchive.exchange.huggingface.alone import KEY
 from modelarchive.exchange.huggingface.config import Config
 from modelarchive.exchange.huggingface.recognising import configurations
 from modelarchive.exchange.huggingface.writing import Model, differences, recognised, theirs
@@ -87,7 +88,7 @@ def _of_transformers(bundle: Bundle) -> Exported | None:
     Raises:
         Refusal: It builds another one.
     """
-    kept = bundle.metadata.get(folders.KEY)
+    kept = bundle.metadata.get(KEY)
     config = kept.get("config") if isinstance(kept, dict) else None
     architecture = OF_KIND.get(str(config.get("model_type"))) if isinstance(config, dict) else None
     if not isinstance(config, dict) or architecture is None or not through.may_read(config, _NO_FAMILY):

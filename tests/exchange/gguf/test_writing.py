@@ -221,8 +221,9 @@ def test_a_window_is_left_out_with_a_note(tmp_path: Path) -> None:
         "sliding_window": 3, "rms_norm_eps": 1e-5,
     }  # fmt: skip
     from modelarchive.exchange.huggingface.config import Config
-    from modelarchive.exchange.huggingface.families import FAMILIES, Variant
+    from modelarchive.exchange.huggingface.families import FAMILIES
     from modelarchive.exchange.huggingface.reading import described
+    from modelarchive.exchange.huggingface.variant import Variant
 
     network = FAMILIES["mistral"].make(Config(config), Variant("ForCausalLM", ("input_ids",)), 100)
     assert network is not None
