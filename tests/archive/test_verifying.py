@@ -268,9 +268,9 @@ def test_a_block_is_verified_from_its_own_bytes(
         read: list[tuple[int, int]] = []
         read_all = Source._read_all
 
-        def noted(self: Source, buffer: memoryview, offset: int) -> None:
+        def noted(self: Source, buffer: memoryview, offset: int, *descriptor: int) -> None:
             read.append((offset, len(buffer)))
-            read_all(self, buffer, offset)
+            read_all(self, buffer, offset, *descriptor)
 
         monkeypatch.setattr(Source, "_read_all", noted)
         archive.verify(block="5")

@@ -114,9 +114,9 @@ def test_bytes_are_read_once(tmp_path: Path, lane: Any, monkeypatch: pytest.Monk
     read: list[tuple[int, int]] = []
     original = Source._read_all
 
-    def note(self: Source, buffer: memoryview, offset: int) -> None:
+    def note(self: Source, buffer: memoryview, offset: int, *descriptor: int) -> None:
         read.append((offset, len(buffer)))
-        original(self, buffer, offset)
+        original(self, buffer, offset, *descriptor)
 
     monkeypatch.setattr(Source, "_read_all", note)
     ma.load(tmp_path / "x.h5", backend="torch", device="cpu", verify=True)
