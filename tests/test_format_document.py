@@ -376,7 +376,7 @@ def test_more_than_an_index_holds_is_refused(tmp_path: Path, monkeypatch: pytest
     path = tmp_path / "a.h5"
     ma.save(path, [1])
     before = path.read_bytes()
-    monkeypatch.setattr("modelarchive.store.index.MAX_INDEX_BYTES", 2040)
+    monkeypatch.setattr("modelarchive.store.writer.MAX_INDEX_BYTES", 2040)
     with pytest.raises(ma.UnsupportedDataError, match="more than one index holds"):
         ma.save(path, list(range(100)))
     assert path.read_bytes() == before

@@ -105,4 +105,5 @@ def _same(value: Any, stored: np.ndarray) -> bool:
     found = tensors.asarray(value)
     if found.dtype != stored.dtype or found.shape != stored.shape:
         return False
-    return np.ascontiguousarray(found).tobytes() == np.ascontiguousarray(stored).tobytes()
+    one, other = (np.ascontiguousarray(each).reshape(-1).view(np.uint8) for each in (found, stored))
+    return np.array_equal(one, other)

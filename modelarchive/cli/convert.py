@@ -41,6 +41,10 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="JSON", help=f"for {configured}: what model.to_json() gave, as a file"
     )
+    based = listed(each.base for each in known if each.base)
+    parser.add_argument(
+        "--base", type=Path, metavar="DIR", help=f"for {based}: the model that IN is merged into, a folder"
+    )
     parser.add_argument(
         "--dtype",
         metavar="DTYPE",
@@ -78,9 +82,9 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.compression and name != "archive":
         what = formats.FORMATS[name].what
         raise WrongUseError(f"--compression is for archives, OUT is {what}", hint="name OUT .h5, or leave it out")
-    if chosen.config is not None and not (found := formats.FORMATS[reading.format_of_file(chosen.source)]).config:
-        files = listed(each.config for each in FORMATS.values() if each.config)
-        raise WrongUseError(f"--config is for {files}, IN is {found.what}")
+    for option in ("config", "base"):
+        if getattr(chosen, option) is not None:
+            _refuse_needless(option, formats.FORMATS[reading.format_of_file(chosen.source)])
     if chosen.dtype is not None:
         _check_dtype(chosen.dtype, formats.FORMATS[reading.format_of_file(chosen.source)], formats.FORMATS[name])
     words = chosen.compression
@@ -92,6 +96,7 @@ def run(chosen: argparse.Namespace) -> int:
             inputs=inputs,
             parameters_only=chosen.parameters_only,
             config=chosen.config,
+            base=chosen.base,
             dtype=chosen.dtype,
             compression=compression,
             max_shard_size=chosen.max_shard_size,
@@ -109,6 +114,13 @@ def run(chosen: argparse.Namespace) -> int:
     for note in notes:
         output.say(f"  {spelled(str(note), 'convert')}", style="yellow")
     return DONE
+
+
+def _refuse_needless(option: str, found: System) -> None:
+    """Refuse what the reader of a format does not take."""
+    if not getattr(found, option):
+        files = listed(taken for each in FORMATS.values() if (taken := getattr(each, option)))
+        raise WrongUseError(f"--{option} is for {files}, IN is {found.what}")
 
 
 def _check_dtype(dtype: str, source: System, target: System) -> None:

@@ -32,6 +32,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "after": Option("--from", "LAYER", str),
     "cast_dtype": Option("--cast-dtype"),
     "children": Option("--children", "A:B"),
+    "base": Option("--base", "DIR", str),
     "config": Option("--config", "model.json"),
     "compression": Option("--compression", "CHOICE", str),
     "dtype": Option("--dtype", "DTYPE", str),

@@ -330,6 +330,4 @@ def weights(folder: Path) -> Found:
     found = next((each for end in endings for each in inside if each.endswith(end)), None)
     if found is None:
         return None
-    is_whole = ".safetensors" in found
-    command = convert_line(folder if is_whole else folder / found, parameters_only=is_whole)
-    return {"weights": found, "command": command}
+    return {"weights": found, "command": convert_line(folder / found)}

@@ -166,4 +166,5 @@ def weights_inside(folder: Path) -> bool:
     # Folders of other kinds have safetensors too; what they have beside them tells.
     if any((folder / name).exists() for name in ("model_index.json", "saved_model.pb", ".metadata")):
         return False
-    return any(each.name.endswith((".safetensors", ".safetensors.index.json")) for each in folder.iterdir())
+    ends = (".safetensors", ".safetensors.index.json", "_model.bin", "_model.bin.index.json")
+    return any(each.name.endswith(ends) for each in folder.iterdir())

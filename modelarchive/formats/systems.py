@@ -79,6 +79,7 @@ class System:
         alone: Whether its reader takes `parameters_only`: the parameters under the names that the file has.
         inputs: What its reader takes as `inputs`: declarations, or names only; "": nothing, they are declared after.
         config: The files for which its reader takes a `config`, in words; "": none.
+        base: Those for which it takes a `base`, likewise.
         reads_as: What its reader takes as `dtype`; none: it takes none.
         writes_as: What its writer takes as `dtype`, likewise.
         classes: Classes of models in memory.
@@ -107,6 +108,7 @@ class System:
     alone: bool = False
     inputs: Literal["", "declared", "names"] = ""
     config: str = ""
+    base: str = ""
     reads_as: tuple[str, ...] = ()
     writes_as: tuple[str, ...] = ()
     classes: tuple[ModelClass, ...] = ()
@@ -271,6 +273,7 @@ SYSTEMS: Final = {
             models=True,
             alone=True,
             inputs="names",
+            base="PEFT adapters",
             extra="transformers",
             frameworks=("torch", "transformers"),
             fits="torch",

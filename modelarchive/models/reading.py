@@ -28,6 +28,7 @@ def read(
     inputs: Inputs | None = None,
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    base: str | os.PathLike[str] | None = None,
     dtype: str | None = None,
 ) -> Bundle:
     """Read a file of any format that is known, recognised by its content.
@@ -37,6 +38,7 @@ def read(
         inputs: As in :func:`convert`.
         parameters_only: As in :func:`convert`.
         config: As in :func:`convert`.
+        base: As in :func:`convert`.
         dtype: As in :func:`convert`, of a source.
 
     Returns:
@@ -51,8 +53,9 @@ def read(
     path = located(path)
     name = format_of_file(path)
     options: dict[str, Any] = {}
-    if config is not None:
-        options["config"] = _belonging(name, config)
+    for option, value in (("config", config), ("base", base)):
+        if value is not None:
+            options[option] = _belonging(name, option, value)
     if dtype is not None:
         options["dtype"] = _read_as(name, dtype)
     takes = FORMATS[name].inputs
@@ -153,12 +156,12 @@ def _of_the_parameters(bundle: Bundle) -> list[Note]:
     return [note for note in bundle.notes if bundle.architecture is not None or note.where != "(architecture)"]
 
 
-def _belonging(name: str, config: Any) -> Any:
-    """A configuration beside the file, if its reader takes one."""
-    if not FORMATS[name].config:
-        files = listed(known.config for known in FORMATS.values() if known.config)
-        raise ValueError(f"config is for {files}, the source is {FORMATS[name].what}")
-    return config
+def _belonging(name: str, option: str, value: Any) -> Any:
+    """What lies beside the file, if its reader takes such."""
+    if not getattr(FORMATS[name], option):
+        files = listed(found for known in FORMATS.values() if (found := getattr(known, option)))
+        raise ValueError(f"{option} is for {files}, the source is {FORMATS[name].what}")
+    return value
 
 
 def _read_as(name: str, dtype: str) -> str:

@@ -6,6 +6,7 @@ is read instead: what would have been views are copies then.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import stat
@@ -106,13 +107,16 @@ class Source:
 
         Read, not mapped: pages of a map count as the process's memory for as long as the system likes.
         """
+        return self._pieces(offset, nbytes, self._file.fileno())
+
+    def _pieces(self, offset: int, nbytes: int, descriptor: int) -> Iterator[memoryview]:
         end = min(offset + nbytes, self.size)
         if offset >= end:
             return
         buffer = memoryview(bytearray(min(PIECE, end - offset)))
         for start in range(offset, end, PIECE):
             piece = buffer[: min(PIECE, end - start)]
-            self._read_all(piece, start)
+            self._read_all(piece, start, descriptor)
             yield piece
 
     def views(self, entries: Sequence[Entry]) -> list[np.ndarray]:
@@ -130,7 +134,7 @@ class Source:
     def load(self, entries: Sequence[Entry]) -> list[np.ndarray]:
         """Read the arrays into memory of their own, large ones by several threads."""
         arrays, jobs = self._allocated(entries)
-        self._run(self._read_all, list(_shared_out(jobs)))
+        self._run(self._fill, list(_shared_out(jobs)))
         return arrays
 
     def load_with_digests(
@@ -145,7 +149,7 @@ class Source:
         arrays, jobs = self._allocated(entries, into)
         if len(jobs) < THREADS:
             # Nothing to do beside each other: each is read by all threads, and then hashed by all.
-            self._run(self._read_all, list(_shared_out(jobs)))
+            self._run(self._fill, list(_shared_out(jobs)))
             digests = iter([digest_pieces([buffer], threads=THREADS) for buffer, _ in jobs])
         else:
             digests = iter(self._run(self._fill_with_digest, jobs))
@@ -170,10 +174,11 @@ class Source:
             found = []
             for offset, nbytes in job:
                 hasher = blake3(max_threads=hash_threads)
-                for piece in self.pieces(offset, nbytes):
-                    hasher.update(piece)
-                    if progress is not None:
-                        progress(len(piece))
+                with self._opened_again() as descriptor:
+                    for piece in self._pieces(offset, nbytes, descriptor):
+                        hasher.update(piece)
+                        if progress is not None:
+                            progress(len(piece))
                 found.append(hasher.hexdigest())
             return found
 
@@ -242,23 +247,49 @@ class Source:
         with _pool() as pool:
             return list(pool.map(function, *zip(*jobs, strict=True)))
 
+    def _fill(self, buffer: memoryview, offset: int) -> None:
+        if len(buffer) < PIECE:
+            self._read_all(buffer, offset)
+            return
+        with self._opened_again() as descriptor:
+            self._read_all(buffer, offset, descriptor)
+
     def _fill_with_digest(self, buffer: memoryview, offset: int) -> str:
         hasher = blake3()
-        for start in range(0, len(buffer), PIECE):
-            piece = buffer[start : start + PIECE]
-            self._read_all(piece, offset + start)
-            hasher.update(piece)
+        with self._opened_again() as descriptor:
+            for start in range(0, len(buffer), PIECE):
+                piece = buffer[start : start + PIECE]
+                self._read_all(piece, offset + start, descriptor)
+                hasher.update(piece)
         return hasher.hexdigest()
 
-    def _read_all(self, buffer: memoryview, offset: int) -> None:
+    @contextlib.contextmanager
+    def _opened_again(self) -> Iterator[int]:
+        """A descriptor of the same file for one thread; where the system has none, that of all threads.
+
+        The system reads ahead by what it was asked for through one open file. Where several threads ask for their
+        pieces in turn, that looks like no order at all.
+        """
+        try:
+            descriptor = os.open(f"/proc/self/fd/{self._file.fileno()}", os.O_RDONLY)
+        except OSError:
+            yield self._file.fileno()
+            return
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _read_all(self, buffer: memoryview, offset: int, descriptor: int | None = None) -> None:
         """Fill the buffer from an offset, from any thread."""
         if not hasattr(os, "preadv"):  # Windows
             mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
             buffer[:] = memoryview(mapped)[offset : offset + len(buffer)]
             return
+        descriptor = self._file.fileno() if descriptor is None else descriptor
         done = 0
         while done < len(buffer):
-            count = os.preadv(self._file.fileno(), [buffer[done:]], offset + done)
+            count = os.preadv(descriptor, [buffer[done:]], offset + done)
             if not count:
                 raise OSError(f"{self.path} became shorter while it was read")
             done += count

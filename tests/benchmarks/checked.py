@@ -171,6 +171,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--commit", default=BEFORE, help=f"what to compare with (default: {BEFORE})")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="a folder to compare with instead")
     parser.add_argument("--size", choices=NETWORKS, default="full")
+    parser.add_argument("--only", nargs="+", metavar="NETWORK", help="of these alone")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every time measured")
     parser.add_argument("--write", action="store_true", help=f"write the table into docs/{report.DOCUMENT.name}")
@@ -178,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows: list[Row] = []
 
     def take(other: Path) -> None:
-        for row in measured(other, NETWORKS[chosen.size], chosen.rounds):
+        for row in measured(other, chosen.only or NETWORKS[chosen.size], chosen.rounds):
             rows.append(row)
             print(f"{row.network}: {OPERATIONS[row.operation][0]}: {row.ratio:.2f}", file=sys.stderr)
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
 PROGRAM = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 _CONFIGURATION = """
@@ -73,7 +71,7 @@ class Nginx:
 def serving(folder: Path) -> Iterator[Nginx]:
     """nginx on a free port, serving ``served`` in a folder."""
     if PROGRAM is None:
-        pytest.skip("nginx is not installed")
+        raise FileNotFoundError("nginx is not installed: `apt-get install nginx-light`")
     served = folder / "served"
     served.mkdir(exist_ok=True)
     with socket.socket() as free:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import modelarchive as ma
-from tests.remote.nginx import Nginx, serving
+from tests.remote.nginx import PROGRAM, Nginx, serving
 from tests.remote.sparse import BLOCK, SIDE, WIDTH, sparse_model
 
 SLACK = 64 << 10
@@ -17,6 +17,8 @@ SLACK = 64 << 10
 @pytest.fixture
 def nginx(tmp_path: Path) -> Iterator[Nginx]:
     pytest.importorskip("aiohttp")
+    if PROGRAM is None:
+        pytest.skip("nginx is not installed")
     with serving(tmp_path) as found:
         yield found
 

@@ -10,14 +10,16 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.errors import ConversionError
-from modelarchive.exchange.bundle import Bundle, Note
+from modelarchive.exchange.bundle import Bundle, Note, deferred
 from modelarchive.exchange.gguf.architectures import Architecture
 from modelarchive.exchange.gguf.encodings import BY_NAME
 from modelarchive.exchange.gguf.files import Contents, Tensor
 from modelarchive.exchange.gguf.importing import together
-from modelarchive.exchange.gguf.lifting import options_of
+from modelarchive.exchange.gguf.lifting import Options, options_of
 from modelarchive.exchange.gguf.lowering import OF_KIND, metadata_of, without_window
 from modelarchive.exchange.huggingface import reading as folders
+from modelarchive.exchange.huggingface import through
+from modelarchive.exchange.huggingface.alone import KEY
 from modelarchive.exchange.huggingface.config import Config
 from modelarchive.exchange.huggingface.recognising import configurations
 from modelarchive.exchange.huggingface.writing import Model, differences, recognised, theirs
@@ -25,6 +27,8 @@ from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
 _PLACES: Final = 3
+#: Why transformers is asked: nobody here reads networks of that type.
+_NO_FAMILY: Final = ConversionError([("model_type", "is of no family that is read by itself")])
 _ROPE: Final = ("rope_parameters", "rope_scaling", "rope_theta", "original_max_position_embeddings")
 
 
@@ -54,6 +58,8 @@ def exported(bundle: Bundle) -> Exported:
     try:
         model, notes = recognised(bundle, None)
     except ConversionError as error:
+        if (found := _of_transformers(bundle)) is not None:
+            return found
         raise Refusal(f"it is no network of a family that is known: {_listed(error.unsupported)}") from error
     architecture = OF_KIND.get(model.family.name)
     if architecture is None:
@@ -74,6 +80,57 @@ def exported(bundle: Bundle) -> Exported:
     arrays |= {name: Deferred.of(array) for name, array in made.items()}
     _compare(architecture, model, metadata, arrays, config, is_without_windows=bool(windows))
     return Exported(metadata, arrays, model.embedding, notes)
+
+
+def _of_transformers(bundle: Bundle) -> Exported | None:
+    """A network that transformers built, and which it builds again from what would be written; None: it is none.
+
+    Raises:
+        Refusal: It builds another one.
+    """
+    kept = bundle.metadata.get(KEY)
+    config = kept.get("config") if isinstance(kept, dict) else None
+    architecture = OF_KIND.get(str(config.get("model_type"))) if isinstance(config, dict) else None
+    if not isinstance(config, dict) or architecture is None or not through.may_read(config, _NO_FAMILY):
+        return None
+    first = {id(entry): name for name, entry in reversed(deferred(bundle.parameters).items())}
+    named = {name: entry for name, entry in deferred(bundle.parameters).items() if first[id(entry)] == name}
+    try:
+        metadata, made, notes = metadata_of(architecture, config)
+        arrays = _arrays(architecture, named, config) | {name: Deferred.of(each) for name, each in made.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refusal(f"its configuration says too little: {error}") from error
+    options = _options(architecture, metadata, arrays)
+    inputs = [str(each["name"]) for each in (bundle.architecture or {})["inputs"]]
+    try:
+        again = through.assembled(options.config, named, inputs)
+    except ConversionError as error:
+        raise Refusal(_listed(error.unsupported)) from error
+    if again.architecture != bundle.architecture:
+        raise Refusal(f"{architecture.name} means another network than it is")
+    embedding = architecture.names["token_embd"] + ".weight"
+    return Exported(metadata, arrays, embedding, notes)
+
+
+def _options(
+    architecture: Architecture, metadata: Mapping[str, tuple[str, Any]], arrays: Mapping[str, Deferred]
+) -> Options:
+    """What would be read of what would be written.
+
+    Raises:
+        Refusal: It could not be read.
+    """
+    plain = BY_NAME["f32"]
+    contents = Contents(
+        {key: value for key, (_, value) in metadata.items()},
+        {key: kind for key, (kind, _) in metadata.items()},
+        {name: Tensor(each.shape, plain, each) for name, each in arrays.items()},
+        0,
+    )
+    options = options_of(architecture, contents)
+    if options.problems:
+        raise Refusal(_listed(options.problems))
+    return options
 
 
 def _arrays(
@@ -114,16 +171,7 @@ def _compare(
     Raises:
         Refusal: The metadata mean another one.
     """
-    plain = BY_NAME["f32"]
-    contents = Contents(
-        {key: value for key, (_, value) in metadata.items()},
-        {key: kind for key, (kind, _) in metadata.items()},
-        {name: Tensor(each.shape, plain, each) for name, each in arrays.items()},
-        0,
-    )
-    options = options_of(architecture, contents)
-    if options.problems:
-        raise Refusal(_listed(options.problems))
+    options = _options(architecture, metadata, arrays)
     if "rope_freqs.weight" in arrays:
         # Settings that are found for these factors mean the same, and may be others.
         options.config |= {key: config[key] for key in _ROPE if key in config}

@@ -21,8 +21,8 @@ from modelarchive.exchange.gguf.encodings import package
 from modelarchive.exchange.gguf.files import Contents, Tensor, contents
 from modelarchive.exchange.gguf.importing import arrays_of
 from modelarchive.exchange.gguf.lifting import Options, options_of
+from modelarchive.exchange.huggingface import alone, through
 from modelarchive.exchange.huggingface import reading as folders
-from modelarchive.exchange.huggingface import through
 from modelarchive.exchange.huggingface.config import Config
 from modelarchive.exchange.huggingface.families import FAMILIES
 from modelarchive.exchange.mapped import MappedFile
@@ -114,7 +114,7 @@ def _model(
     notes += told
     tokens = {} if table is None else {embedding: table}
     config = {key: value for key, value in options.config.items() if value is not None}
-    metadata = _without(kept, tokens) | {folders.KEY: {"config": config, "files": {}}}
+    metadata = _without(kept, tokens) | {alone.KEY: {"config": config, "files": {}}}
     return Bundle(bundle.parameters, bundle.architecture, "", metadata, tokens, notes, bundle.known)
 
 

@@ -19,7 +19,7 @@ from modelarchive.exchange.gguf.encodings import ALIASES, BY_NAME, ENCODINGS, WR
 from modelarchive.exchange.gguf.exporting import exported
 from modelarchive.exchange.gguf.files import MAX_RANK
 from modelarchive.exchange.gguf.reading import EMBEDDING, KEY, OTHERS, WORDS
-from modelarchive.exchange.huggingface.reading import KEY as FOLDER
+from modelarchive.exchange.huggingface.alone import KEY as FOLDER
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import fill

@@ -20,11 +20,15 @@ def read(
     inputs: Sequence[str] | None = None,
     sentences: bool | None = None,
     parameters_only: bool = False,
+    base: str | os.PathLike[str] | None = None,
 ) -> Bundle:
     """Read a folder with ``config.json``, ``model.safetensors`` (one file or shards) and a tokenizer's files.
 
+    The parameters may be in ``pytorch_model.bin``, too: its arrays are read as data, and nothing else of it.
+
     Args:
-        path: The folder, as ``save_pretrained`` writes it and the Hub's cache holds it.
+        path: The folder, as ``save_pretrained`` writes it and the Hub's cache holds it; one of weights alone, or of
+            a PEFT adapter, gives its parameters.
         inputs: What the network takes: the first of ``input_ids``, ``attention_mask`` and ``token_type_ids``;
             None: all that the family has, but ``input_ids`` alone of networks like GPT-2 and Llama, which take a mask
             only where it is named. Each is an int64 array ``(batch, length)``; a mask has 1 for words and 0 for
@@ -33,6 +37,8 @@ def read(
             says; None: where there is such a file. Segments are left out then unless `inputs` names them.
         parameters_only: Read the parameters alone, under the names that the files give: of a model of any type, of a
             folder without config.json, of an adapter. What else is in the folder stays there, but for config.json.
+        base: Of a PEFT adapter the folder of the model that it was made for: the adapter is merged into it, as
+            ``merge_and_unload`` of peft does. Only LoRA is, with its options; others are refused by name.
 
     Returns:
         The whole model: architecture, parameters as views of the mapped files (GPT-2's dense layers, which lie
@@ -47,11 +53,12 @@ def read(
             missing; lists all of it.
         ValueError: `inputs` are none of the family's.
     """
-    from modelarchive.exchange.huggingface.reading import read_folder, read_parameters
+    from modelarchive.exchange.huggingface.alone import read_parameters
+    from modelarchive.exchange.huggingface.reading import read_folder
 
     if parameters_only:
         return read_parameters(path)
-    return read_folder(path, inputs=inputs, sentences=sentences)
+    return read_folder(path, inputs=inputs, sentences=sentences, base=base)
 
 
 def write(

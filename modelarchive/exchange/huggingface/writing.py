@@ -18,12 +18,12 @@ from modelarchive.archive.folders import Counterpart
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange import safetensors
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred
+from modelarchive.exchange.huggingface.alone import KEY
 from modelarchive.exchange.huggingface.bert import POOLINGS, Pooling
 from modelarchive.exchange.huggingface.config import Config
-from modelarchive.exchange.huggingface.families import FAMILIES, Family, Variant
+from modelarchive.exchange.huggingface.families import FAMILIES, Family
 from modelarchive.exchange.huggingface.folder import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, Kept
 from modelarchive.exchange.huggingface.reading import (
-    KEY,
     MODULES,
     POOLING,
     described,
@@ -34,6 +34,7 @@ from modelarchive.exchange.huggingface.reading import (
     turned,
 )
 from modelarchive.exchange.huggingface.recognising import configurations
+from modelarchive.exchange.huggingface.variant import Variant
 from modelarchive.exchange.huggingface.words import TEXTS, VOCABULARY, words
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.replace import replacing
