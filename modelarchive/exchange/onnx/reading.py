@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -85,7 +86,8 @@ def _fitted(declared: list[dict[str, Any]], read: Callable[[Trial], Bundle]) -> 
         return read_fitting(declared, read)
     except ConversionError as error:
         single = [_of_one(each) for each in declared]
-        if single == declared or any("not supported" in what for _, what in error.unsupported):
+        # What is refused for another reason than two sizes that differ has no other meaning at 1.
+        if single == declared or not all(_DIFFERS.search(what) for _, what in error.unsupported):
             raise
         try:
             bundle = read_fitting(single, read)
@@ -94,6 +96,10 @@ def _fitted(declared: list[dict[str, Any]], read: Callable[[Trial], Bundle]) -> 
     what = "its first axis is 1: the file lets it be of any size, and the model fits no other that was tried"
     bundle.notes.extend(Note(each["name"], what) for each in declared if _of_one(each) != each)
     return bundle
+
+
+#: Two shapes that are told, of which one should be the other.
+_DIFFERS: Final = re.compile(r"expected .*\(\d.*found \(\d")
 
 
 def _of_one(declared: dict[str, Any]) -> dict[str, Any]:
