@@ -8,12 +8,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.coverage import constructs, language, pictures, recording, semantics
+from tests.coverage import blocks, constructs, language, pictures, recording, semantics
 from tests.coverage.judging import VERDICTS, Verdict, judged
 
 SETS = {
     "constructs": constructs.constructs,
     "semantics": semantics.semantics,
+    "blocks": blocks.blocks,
     "torchvision": pictures.torchvision,
     "timm": pictures.timm,
     "transformers": language.transformers,
