@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from modelarchive.architecture.building import build
     from modelarchive.architecture.checking import validate
     from modelarchive.architecture.describing import describe
-    from modelarchive.archive import Archive, Report, save, save_stream
+    from modelarchive.archive import Archive, Report, save, save_stream, verify
     from modelarchive.archive import open_archive as open
     from modelarchive.checkpoints import Checkpoints, DamagedCheckpointWarning
     from modelarchive.errors import (
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
         IntegrityError,
         MissingDependencyError,
         ModelArchiveError,
+        OutOfMemoryError,
         ParameterError,
+        RemoteError,
         SpecError,
         UnsafeFileError,
         UnsupportedDataError,
@@ -52,7 +54,9 @@ __all__ = [
     "IntegrityError",
     "MissingDependencyError",
     "ModelArchiveError",
+    "OutOfMemoryError",
     "ParameterError",
+    "RemoteError",
     "Report",
     "SpecError",
     "StaleIndexWarning",
@@ -74,6 +78,7 @@ __all__ = [
     "transplant",
     "trusted",
     "validate",
+    "verify",
 ]
 
 #: Where each public name comes from, if not from `errors`: it is imported at its first use, so that loading an
@@ -98,6 +103,7 @@ _ROOMS: Final = {
     "transplant": "models",
     "trusted": "store.guarded.trust",
     "validate": "architecture",
+    "verify": "archive",
 }
 _NAMES: Final = {"open": "open_archive"}
 #: What is reached as an attribute without being imported by its own name.

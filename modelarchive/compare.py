@@ -12,6 +12,8 @@ import numpy as np
 
 from modelarchive import dtypes, errors, tensors
 from modelarchive.archive import Archive
+from modelarchive.store.digest import digest_pieces
+from modelarchive.store.fill import pieces
 
 #: An array, the bytes of texts, or the words of a parameter's rows.
 Value: TypeAlias = "np.ndarray | list[bytes] | list[str]"
@@ -54,12 +56,14 @@ class Side:
         read: Gives an array, the bytes of texts, or the words of a parameter's rows.
         architecture: None: there is none, or it is not compared.
         metadata: What JSON can say.
+        digests: Name -> digest of the arrays that lie elsewhere, which are compared by it and not read.
     """
 
     leaves: Mapping[str, str]
     read: Callable[[str], Value]
     architecture: Any = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 #: What can be compared.
@@ -72,7 +76,8 @@ class Differences:
 
     Attributes:
         equal: Names of arrays with the same dtype, shape and bits.
-        changed: Name -> largest absolute difference; NaN if only NaNs or strings differ.
+        changed: Name -> largest absolute difference; NaN if only NaNs or strings differ, None where digests were
+            compared, since one of the two lies elsewhere.
         reshaped: Name -> (dtype and shape in a, in b).
         only_a: Names that only the first has.
         only_b: Names that only the second has.
@@ -81,7 +86,7 @@ class Differences:
     """
 
     equal: list[str] = field(default_factory=list)
-    changed: dict[str, float] = field(default_factory=dict)
+    changed: dict[str, float | None] = field(default_factory=dict)
     reshaped: dict[str, tuple[str, str]] = field(default_factory=dict)
     only_a: list[str] = field(default_factory=list)
     only_b: list[str] = field(default_factory=list)
@@ -97,7 +102,7 @@ def diff(a: Comparable, b: Comparable) -> Differences:
     """Compare two archives, or arrays in memory.
 
     Args:
-        a: The path of an archive, an open one, a mapping of arrays or tensors such as a ``state_dict``, or a
+        a: The path or URL of an archive, an open one, a mapping of arrays or tensors such as a ``state_dict``, or a
             :class:`Side`. Arrays in memory have neither architecture nor metadata, and neither is compared then.
         b: Likewise.
 
@@ -122,6 +127,11 @@ def diff(a: Comparable, b: Comparable) -> Differences:
                 continue
             if ours[name] != theirs[name]:
                 found.reshaped[name] = (ours[name], theirs[name])
+            elif name in first.digests or name in second.digests:
+                if _digest(first, name) == _digest(second, name):
+                    found.equal.append(name)
+                else:
+                    found.changed[name] = None
             elif (change := _distance(first.read(name), second.read(name))) is None:
                 found.equal.append(name)
             else:
@@ -160,7 +170,9 @@ def of_archive(archive: Archive) -> Side:
             return archive.tokens[name.removeprefix(_TOKENS)]
         return archive.reader.text_bytes(f"/arrays/{name}")
 
-    return Side(leaves, read, archive.architecture if archive.has_architecture else None, archive.metadata)
+    elsewhere = {name: entry.digest for name, entry in entries.items() if entry.digest} if archive.is_remote else {}
+    architecture = archive.architecture if archive.has_architecture else None
+    return Side(leaves, read, architecture, archive.metadata, elsewhere)
 
 
 def of_parameters(
@@ -190,6 +202,12 @@ def described(dtype: str, shape: tuple[int, ...]) -> str:
 
 def _whole(architecture: Any) -> Any:
     return ABSENT if architecture is None else architecture
+
+
+def _digest(side: Side, name: str) -> str:
+    """The digest of an array: as the index says where it lies elsewhere, else of its bytes."""
+    value = side.digests.get(name)
+    return value if value is not None else digest_pieces(pieces(np.asarray(side.read(name))))
 
 
 def _distance(ours: Value, theirs: Value) -> float | None:

@@ -28,6 +28,8 @@ class ModelArchiveError(Exception):
         ├ UnsupportedDataError(TypeError)     .problems: [(path, message)]
         ├ ConversionError(ValueError)         .unsupported: [(where, what)]
         ├ CheckpointError(RuntimeError)       a run's folder cannot be used
+        ├ OutOfMemoryError(MemoryError)       arrays have no room where they shall go
+        ├ RemoteError(OSError)                .url .status: a file elsewhere cannot be read
         └ MissingDependencyError(ImportError) .extra
 
     The operating system's own refusals (no file, no permission, full disk) stay what Python
@@ -200,6 +202,24 @@ class CheckpointError(ModelArchiveError, RuntimeError):
     """A run's folder cannot be used: another run writes in it, or none of its checkpoints is whole."""
 
 
+class OutOfMemoryError(ModelArchiveError, MemoryError):
+    """Arrays have no room where they shall go: in memory, where a file cannot be mapped, or on a device."""
+
+
+class RemoteError(ModelArchiveError, OSError):
+    """A file that lies elsewhere cannot be read: its server, or the way to it, does not give it.
+
+    Attributes:
+        url: The URL without credentials.
+        status: The server's number for what happened; None: there was none.
+    """
+
+    def __init__(self, message: str, *, url: object, status: int | None = None, **where: Any) -> None:
+        super().__init__(message, file=url, **where)
+        self.url = str(url)
+        self.status = status
+
+
 class MissingDependencyError(ModelArchiveError, ImportError):
     """An optional framework is needed and not installed.
 
@@ -213,7 +233,9 @@ class MissingDependencyError(ModelArchiveError, ImportError):
 
 
 def _again(kind: type[ModelArchiveError], args: tuple[Any, ...], state: dict[str, Any]) -> ModelArchiveError:
-    found = kind.__new__(kind, *args)
+    # That of the class whose memory it has: another one of its bases may not make it.
+    found = (kind.__base__ or kind).__new__(kind, *args)
+    found.args = args  # which an OSError takes in its constructor only
     found.__dict__.update(state)
     return found
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 from modelarchive.archive import Archive, write_archive
 from modelarchive.archive.choices import KEEP, Choice, choose
-from modelarchive.archive.converting import FLOATS, Conversion, convert, redeclared
+from modelarchive.archive.converting import FLOATS, Conversion, Converted, OutOfRange, redeclare
 from modelarchive.archive.parameters import no_block
 from modelarchive.names import joined
 from modelarchive.store import reindexing
-from modelarchive.store.deferred import Deferred
 from modelarchive.store.opening import StaleIndexWarning
 
 Progress = Callable[[int], None]
@@ -91,6 +90,7 @@ def repack(
     *,
     compression: Choice = KEEP,
     dtype: Choice = None,
+    max_shard_size: int | str | None = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> Repacked:
@@ -103,15 +103,16 @@ def repack(
             as it is in the archive; a dict chooses by name, the first pattern that matches.
         dtype: What arrays of floating-point numbers become: "bfloat16", "float16", "float32" or "float64"; a
             dict chooses by name. None: what they are. The architecture's own declarations follow.
+        max_shard_size: As in :func:`modelarchive.save`.
         durable: As in :func:`modelarchive.save`.
-        progress: As in :func:`modelarchive.save`; arrays to be converted are looked at first, which counts too.
+        progress: As in :func:`modelarchive.save`.
 
     Returns:
         What was left out, and what the conversion cost.
 
     Raises:
-        UnsupportedDataError: Values are beyond the range of their new dtype; lists all such arrays. Nothing is
-            written.
+        UnsupportedDataError: Values are beyond the range of their new dtype; lists all such arrays. No file is
+            written, the old one is as it was.
         ValueError: `compression` or `dtype` is unknown.
         ParameterError: They name an array that is not there.
     """
@@ -119,27 +120,37 @@ def repack(
         warnings.simplefilter("ignore", StaleIndexWarning)
         archive = Archive(path)
     with archive:
-        arrays: dict[str, Deferred] | None = None
+        converted = _converted(archive, dtype)
         architecture = None
-        converted: list[Conversion] = []
-        if dtype is not None:
-            names_of_arrays = list(archive.parameters)
-            arrays = archive.deferred({name: name for name in names_of_arrays})
-            chosen = choose(dtype, names_of_arrays, FLOATS, what="dtype")
-            arrays, converted = convert(arrays, chosen, progress)
-            if archive.has_architecture:
-                architecture = redeclared(archive.architecture, converted)
-        write_archive(
-            path if out is None else out,
-            archive,
-            arrays=arrays,
-            architecture=architecture,
-            training=True,
-            compression=compression,
-            durable=durable,
-            progress=progress,
-        )
-        return Repacked(archive.reader.contents.foreign, converted)
+        if converted is not None and archive.has_architecture:
+            architecture = archive.architecture
+            redeclare(architecture, converted.changed)
+        try:
+            write_archive(
+                path if out is None else out,
+                archive,
+                arrays=None if converted is None else converted.arrays,
+                architecture=architecture,
+                training=True,
+                compression=compression,
+                max_shard_size=max_shard_size,
+                durable=durable,
+                progress=progress,
+            )
+        except OutOfRange:
+            if converted is None:
+                raise
+            raise converted.refusal() from None
+        return Repacked(archive.reader.contents.foreign, [] if converted is None else converted.done())
+
+
+def _converted(archive: Archive, dtype: Choice) -> Converted | None:
+    """The archive's arrays, those of them converted that are chosen; None: nothing is."""
+    if dtype is None:
+        return None
+    several = list(archive.parameters)
+    chosen = choose(dtype, several, FLOATS, what="dtype")
+    return Converted(archive.deferred(dict(zip(several, several, strict=True))), chosen)
 
 
 def reindex(path: Path, *, durable: bool = True, progress: Progress | None = None) -> None:

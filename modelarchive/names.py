@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
@@ -105,6 +105,13 @@ def encode_key(key: str | int) -> str:
     if key.startswith(RESERVED):
         return "%5F" + encode_key(key[1:])
     return _ENCODED.sub(lambda found: quote(found[0].encode("utf-8", "surrogatepass"), safe=""), key)
+
+
+def are_links(keys: Collection[str]) -> bool:
+    """Whether :func:`encode_key` leaves every one of the keys as it is."""
+    if {"", ".", ".."} & {*keys} or any(key.startswith(RESERVED) for key in keys):
+        return False
+    return not _ENCODED.search("".join(keys))
 
 
 def decode_key(link: str) -> str | int:

@@ -111,6 +111,7 @@ def message(archive: Archive) -> bytes:
 
     Raises:
         IntegrityError: The archive's index does not hold any more, so there is no digest to sign.
+        FormatError: It is a folder of shards from before their index carried a digest.
     """
     if archive.is_stale:
         raise IntegrityError(
@@ -118,6 +119,9 @@ def message(archive: Archive) -> bytes:
             file=archive.path,
             hint=f"`modelarchive reindex {archive.path.name}` comes before",
         )
+    if not archive.reader.contents.index_digest:
+        hint = "`modelarchive repack` writes one that carries it"
+        raise FormatError("is a folder whose index carries no digest to sign", file=archive.path, hint=hint)
     return f"modelarchive signature 1\n{archive.reader.contents.index_digest}\n".encode()
 
 

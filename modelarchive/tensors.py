@@ -212,9 +212,10 @@ def _of_torch(tensor: Any, torch: Any) -> Foreign:
 
     def read() -> np.ndarray:
         try:
-            with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+            with torch._C.DisableTorchFunctionSubclass():
                 if is_plain and not _needs_carrier(name):
                     return tensor.detach().numpy()  # type: ignore[no-any-return]
+            with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
                 dense = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
                 dense = dense.clone() if is_zero else dense
                 if not _needs_carrier(name):

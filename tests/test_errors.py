@@ -43,6 +43,7 @@ def test_one_parameter_does_not_fit() -> None:
         UnsupportedDataError([("data['f']", "is a function")], hint="nothing was written"),
         ParameterError(missing=["a"]),
         errors.MissingDependencyError("no PyTorch", extra="torch"),
+        errors.OutOfMemoryError("no room", file="x.h5"),
         errors.DeferredShapeError("no shape", names=["a"]),
     ],
     ids=lambda error: type(error).__name__,

@@ -198,6 +198,11 @@ def test_the_same_input_gives_the_same_bytes_today(archive: Path, tmp_path: Path
     assert (tmp_path / "fresh.h5").read_bytes() == archive.read_bytes()
 
 
+def test_the_format_is_frozen() -> None:
+    closed = module_of(DATA / "format-1" / "one.h5").SUPERSEDED
+    assert len(closed) == 15, "what format 1 writes does not change any more (docs/format.md, section 9)"
+
+
 def test_neither_process_nor_time_leaves_a_trace(tmp_path: Path) -> None:
     script = DATA / f"format-{FORMAT_VERSION}" / "make.py"
     code = (
@@ -371,7 +376,7 @@ def test_more_than_an_index_holds_is_refused(tmp_path: Path, monkeypatch: pytest
     path = tmp_path / "a.h5"
     ma.save(path, [1])
     before = path.read_bytes()
-    monkeypatch.setattr("modelarchive.store.index.MAX_INDEX_BYTES", 2040)
+    monkeypatch.setattr("modelarchive.store.writer.MAX_INDEX_BYTES", 2040)
     with pytest.raises(ma.UnsupportedDataError, match="more than one index holds"):
         ma.save(path, list(range(100)))
     assert path.read_bytes() == before

@@ -41,7 +41,9 @@ EXPORTED = {
     "IntegrityError",
     "MissingDependencyError",
     "ModelArchiveError",
+    "OutOfMemoryError",
     "ParameterError",
+    "RemoteError",
     "Report",
     "SpecError",
     "StaleIndexWarning",
@@ -63,6 +65,7 @@ EXPORTED = {
     "transplant",
     "trusted",
     "validate",
+    "verify",
 }
 
 #: What `import modelarchive` must not bring along: slow to import, or not installed everywhere.

@@ -1,7 +1,7 @@
 """The roof: save and load arrays, blocks and whole models, open archives, verify them."""
 
-from modelarchive.archive.loading import load, load_model, load_parameters
-from modelarchive.archive.opening import Archive, open_archive
+from modelarchive.archive.loading import load, load_model, load_parameters, open_archive, verify
+from modelarchive.archive.opening import Archive
 from modelarchive.archive.parameters import Parameters
 from modelarchive.archive.rewriting import write_archive
 from modelarchive.archive.saving import save, save_model, save_parameters
@@ -20,5 +20,6 @@ __all__ = [
     "save_model",
     "save_parameters",
     "save_stream",
+    "verify",
     "write_archive",
 ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -46,61 +46,68 @@ class Conversion:
         return f"{self.name}: {self.before} -> {self.after}, largest error {self.largest_error:.3g}{lost}"
 
 
-def convert(
-    arrays: Mapping[str, Deferred], chosen: Mapping[str, str | None], progress: Callable[[int], None] | None = None
-) -> tuple[dict[str, Deferred], list[Conversion]]:
-    """Arrays that come converted when they are read.
-
-    All of them are read once before, to know the errors.
+class Converted:
+    """Arrays that are converted, and looked at, while they are read: once, when they are written.
 
     Args:
         arrays: Name -> array; shared ones as one object.
         chosen: Name -> dtype; None, and arrays that are no floating-point numbers: as it is.
-        progress: Called with the number of bytes looked at since the last call.
 
-    Returns:
-        The arrays, shared ones as one object, and what was done to each.
-
-    Raises:
-        UnsupportedDataError: Finite values lie outside the new dtype's range; lists all such arrays.
+    Attributes:
+        arrays: Name -> what is to be written, shared ones as one object.
+        changed: Name -> (dtype, new dtype) of each array that is converted; a shared one has its first name.
     """
-    made: dict[int, Deferred] = {}
-    done: list[Conversion] = []
-    problems: list[tuple[str, str]] = []
-    for name, array in arrays.items():
-        after = chosen.get(name)
-        before = dtypes.dense_name(array.dtype)
-        if id(array) in made:
-            continue
-        made[id(array)] = array
-        if after is None or after == before or before not in FLOATS:
-            continue
-        dtype = dtypes.DENSE[after]
-        found, largest = _measured(name, array, dtype, progress)
-        if largest is not None:
-            problems.append((name, f"{largest:.6g} is beyond {after}, which ends at {_greatest(dtype):.6g}"))
-        done.append(found)
-        made[id(array)] = _converted(array, dtype)
-    if problems:
-        raise UnsupportedDataError(
-            problems, hint="nothing was written; bfloat16 has the range of float32, and a pattern leaves arrays out"
-        )
-    return {name: made[id(array)] for name, array in arrays.items()}, done
+
+    def __init__(self, arrays: Mapping[str, Deferred], chosen: Mapping[str, str | None]) -> None:
+        self.changed: dict[str, tuple[str, str]] = {}
+        self._conversions: dict[str, _Conversion] = {}
+        made: dict[int, Deferred] = {}
+        for name, array in arrays.items():
+            after, before = chosen.get(name), str(dtypes.dense_name(array.dtype))
+            if id(array) in made:
+                continue
+            made[id(array)] = array
+            if after is not None and after != before and before in FLOATS:
+                self.changed[name] = (before, after)
+                self._conversions[name] = _Conversion(name, array, dtypes.DENSE[after])
+                made[id(array)] = self._conversions[name].converted()
+        self.arrays = {name: made[id(array)] for name, array in arrays.items()}
+
+    def done(self) -> list[Conversion]:
+        """What became of the arrays, all of which have been read by now."""
+        return [each.measured() for each in self._conversions.values()]
+
+    def refusal(self) -> UnsupportedDataError:
+        """What lies outside its new dtype's range, in all of the arrays; some may not have been read yet."""
+        problems = [(name, problem) for name, each in self._conversions.items() if (problem := each.problem())]
+        hint = "nothing was written; bfloat16 has the range of float32, and a pattern leaves arrays out"
+        return UnsupportedDataError(problems, hint=hint)
 
 
-def redeclared(architecture: Mapping[str, Any], conversions: list[Conversion]) -> dict[str, Any]:
-    """The architecture with the new dtypes where it declares those of parameters not yet loaded."""
-    changed: dict[str, Any] = copy.deepcopy(dict(architecture))
-    after = {each.name: each for each in conversions}
-    for path, block in blocks_of(changed):
-        prefix = f"{path}." if path else ""
-        own = [each for name, each in after.items() if name.rpartition(".")[0] == path]
-        if isinstance(block.get("dtype"), str) and own and {each.before for each in own} == {block["dtype"]}:
-            block["dtype"] = own[0].after  # type: ignore[index]
+class OutOfRange(Exception):  # noqa: N818 - a signal to whoever writes: Converted.refusal() says what it is
+    """A finite value would become infinite."""
+
+
+def redeclare(architecture: dict[str, Any], conversions: Mapping[str, tuple[str, str]]) -> None:
+    """Write the new dtypes into an architecture, where it declares those of parameters not yet loaded.
+
+    Args:
+        architecture: It is changed.
+        conversions: Name of a parameter -> (dtype, new dtype).
+    """
+    by_block: dict[str, dict[str, tuple[str, str]]] = {}
+    for full, pair in conversions.items():
+        path, _, name = full.rpartition(".")
+        by_block.setdefault(path, {})[name] = pair
+    for path, block in blocks_of(architecture):
+        own = by_block.get(path)
+        if own is None:
+            continue
+        if isinstance(block.get("dtype"), str) and {before for before, _ in own.values()} == {block["dtype"]}:
+            block["dtype"] = next(after for _, after in own.values())  # type: ignore[index]
         for name, declared in block.get("parameters", {}).items():
-            if prefix + name in after and declared["dtype"] == after[prefix + name].before:
-                declared["dtype"] = after[prefix + name].after
-    return changed
+            if name in own and declared["dtype"] == own[name][0]:
+                declared["dtype"] = own[name][1]
 
 
 def _greatest(dtype: np.dtype) -> float:
@@ -109,53 +116,90 @@ def _greatest(dtype: np.dtype) -> float:
     return float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
 
 
-def _measured(
-    name: str, array: Deferred, dtype: np.dtype, progress: Callable[[int], None] | None
-) -> tuple[Conversion, float | None]:
-    """What the conversion does, and the largest value that is beyond the new dtype."""
-    wide: Any = np.float64 if array.dtype.itemsize == 8 or dtype.itemsize == 8 else np.float32
-    largest = relative = 0.0
-    zeroed = 0
-    beyond: float | None = None
-    for values in _values(array):
+class _Conversion:
+    """The conversion of one array."""
+
+    def __init__(self, name: str, array: Deferred, dtype: np.dtype) -> None:
+        self._name, self._array, self._dtype = name, array, dtype
+        self._loss: _Loss | None = None
+
+    def converted(self) -> Deferred:
+        """The array as it shall be; to read all of it, piece by piece, tells what that costs.
+
+        Its pieces raise :class:`OutOfRange` behind the last one.
+        """
+        read, rows = self._array.read, self._array.rows
+        return Deferred(
+            self._array.shape,
+            self._dtype,
+            lambda: self._cast(read()),
+            None,
+            self._pieces,
+            None if rows is None else lambda start, stop: self._cast(rows(start, stop)),
+        )
+
+    def measured(self) -> Conversion:
+        """What the conversion did; the array is read now if it was not before."""
+        loss = self._known()
+        was, becomes = str(dtypes.dense_name(self._array.dtype)), str(dtypes.dense_name(self._dtype))
+        return Conversion(self._name, was, becomes, loss.largest, loss.relative, loss.zeroed)
+
+    def problem(self) -> str | None:
+        """Which value is beyond the new dtype, in words."""
+        beyond = self._known().beyond
+        if beyond is None:
+            return None
+        return f"{beyond:.6g} is beyond {dtypes.dense_name(self._dtype)}, which ends at {_greatest(self._dtype):.6g}"
+
+    def _known(self) -> _Loss:
+        if self._loss is None:
+            with contextlib.suppress(OutOfRange):
+                for _ in self._pieces():
+                    pass
+        return cast("_Loss", self._loss)
+
+    def _pieces(self) -> Iterator[memoryview]:
+        loss = _Loss()
+        for values in _values(self._array):
+            found = self._cast(values)
+            loss.add(values, found)
+            yield found.view(np.uint8).data
+        self._loss = loss
+        if loss.beyond is not None:
+            raise OutOfRange
+
+    def _cast(self, values: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            before, after = values.astype(wide), values.astype(dtype).astype(wide)
+            return values.astype(self._dtype)
+
+
+@dataclass
+class _Loss:
+    """What numbers lose that become others; `beyond`: the largest that the others end before."""
+
+    largest: float = 0.0
+    relative: float = 0.0
+    zeroed: int = 0
+    beyond: float | None = None
+
+    def add(self, values: np.ndarray, found: np.ndarray) -> None:
+        """Compare numbers with what they became."""
+        wide: Any = np.float64 if 8 in (values.dtype.itemsize, found.dtype.itemsize) else np.float32
+        with np.errstate(all="ignore"):
+            before, after = values.astype(wide), found.astype(wide)
             error, size = np.abs(before - after), np.abs(before)
             # A number that is not finite comes through all of these.
             if not np.isfinite(error.max(initial=0) + size.max(initial=0)):
                 is_finite = np.isfinite(before)
                 lost = is_finite & ~np.isfinite(after)
                 if lost.any():
-                    beyond = max(beyond or 0.0, float(size[lost].max()))
+                    self.beyond = max(self.beyond or 0.0, float(size[lost].max()))
                 error[~is_finite | lost] = 0
-            largest = max(largest, float(error.max(initial=0)))
+            self.largest = max(self.largest, float(error.max(initial=0)))
             # Nothing over nothing is no number, and left out.
-            relative = max(relative, float(np.fmax.reduce(np.divide(error, size, out=size), initial=0)))
-        zeroed += int(np.count_nonzero(before)) - int(np.count_nonzero(after))
-        if progress is not None:
-            progress(values.nbytes)
-    was, becomes = str(dtypes.dense_name(array.dtype)), str(dtypes.dense_name(dtype))
-    return Conversion(name, was, becomes, largest, relative, zeroed), beyond
-
-
-def _converted(array: Deferred, dtype: np.dtype) -> Deferred:
-    def cast(values: np.ndarray) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            return values.astype(dtype)
-
-    def pieces() -> Iterator[memoryview]:
-        for values in _values(array):
-            yield cast(values).view(np.uint8).data
-
-    rows = array.rows
-    return Deferred(
-        array.shape,
-        dtype,
-        lambda: cast(array.read()),
-        None,
-        pieces,
-        None if rows is None else lambda start, stop: cast(rows(start, stop)),
-    )
+            relative = np.fmax.reduce(np.divide(error, size, out=size), initial=0)
+            self.relative = max(self.relative, float(relative))
+        self.zeroed += int(np.count_nonzero(before)) - int(np.count_nonzero(after))
 
 
 def _values(array: Deferred) -> Iterator[np.ndarray]:

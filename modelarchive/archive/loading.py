@@ -1,20 +1,37 @@
-"""Load arrays, parameters into a block, and whole models."""
+"""Open archives; load arrays, parameters into a block, and whole models."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from modelarchive import names
 from modelarchive.archive.opening import Archive
+from modelarchive.archive.verifying import Report
 from modelarchive.errors import ParameterError
 from modelarchive.store.contents import Entry
 
 if TYPE_CHECKING:
     from modelarchive.nn import Block, Parameter
+
+
+def open_archive(
+    path: str | os.PathLike[str],
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: str | Mapping[str, Any] | None = None,
+) -> Archive:
+    """Open an archive: ``with modelarchive.open("mlp.h5") as archive: ...``.
+
+    Args:
+        path: As :class:`Archive` takes it, as all that follow: a file, a folder of shards, or a URL.
+        storage_options: Likewise.
+        cache: Likewise.
+    """
+    return Archive(path, storage_options=storage_options, cache=cache)
 
 
 def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = False) -> Any:
@@ -33,6 +50,27 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = Fal
     """
     with Archive(path) as archive:
         return archive.data(mmap=mmap, verify=verify)
+
+
+def verify(path: str | os.PathLike[str], *, block: str = "", progress: Callable[[int], None] | None = None) -> Report:
+    """Check an archive before it is used, by us or by another program: every digest, as fast as the disk gives it.
+
+    Args:
+        path: The archive: a file, or a folder of shards.
+        block: Path of a block to check alone, see :meth:`Archive.verify`.
+        progress: Called with the number of bytes checked since the last call.
+
+    Returns:
+        What was checked, and found whole.
+
+    Raises:
+        IntegrityError: Something is damaged; names all of it.
+        FormatError: It is no archive, or a shard is missing or another one; names it.
+        SpecError: The architecture is invalid, or has no such block.
+        OSError: The file cannot be read.
+    """
+    with Archive(path) as archive:
+        return archive.verify(progress, block=block)
 
 
 def load_model(
@@ -62,7 +100,7 @@ def load_model(
         ParameterError: Parameters are missing or of other shapes than it declares.
     """
     with Archive(path) as archive:
-        if verify:
+        if verify and not archive.is_remote:
             archive.verify(block=block)
         return archive.build(block, until=until, after=after)
 
@@ -119,7 +157,8 @@ def load_parameters(
                 hint=ways_out(missing, unexpected, mismatched),
             )
         unique = list({id(parameters[name]): name for name in reversed(wanted)}.values())
-        arrays = {name: archive.parameters[name] for name in unique} if mmap else archive.reader.load(unique)
+        is_mapped = mmap and not archive.is_remote
+        arrays = {name: archive.parameters[name] for name in unique} if is_mapped else archive.reader.load(unique)
     for name in unique:
         parameter, array = parameters[name], arrays[name]
         if array.dtype != parameter.dtype and dtype_source == "current":

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 import numpy as np
 
-from modelarchive import markup, names
-from modelarchive.archive import texts
+from modelarchive import names
+from modelarchive.archive import showing, texts
 from modelarchive.archive.parameters import Parameters, unknown
 from modelarchive.archive.training import assembled, load_training
 from modelarchive.archive.verifying import Progress, Report, verify, verify_block, verify_shards
 from modelarchive.errors import FormatError, IntegrityError
+from modelarchive.remote import RemoteFile, located
 from modelarchive.store.contents import TRAINING
 from modelarchive.store.deferred import Deferred
-from modelarchive.store.sharded import ShardedReader, reader_of
-from modelarchive.tables import Table, aligned
+from modelarchive.store.readers import reader_of
+from modelarchive.store.sharded import ShardedReader
 
 if TYPE_CHECKING:
     from modelarchive.architecture import Checked
@@ -41,7 +42,11 @@ class Archive(Mapping[str, np.ndarray]):
     writing into them changes memory only, and they outlive the archive. Compressed ones are read into memory.
 
     Args:
-        path: The file, or a folder of shards that is one archive.
+        path: The file, or a folder of shards that is one archive; or the URL of one, a folder's with a slash at its
+            end. Of a file elsewhere what is used is read, and compared with its digest, see docs/remote.md.
+        storage_options: Options for fsspec's file system, where `path` is a URL: credentials say.
+        cache: The cache of fsspec's that keeps what was read, by its name ("blockcache", "filecache",
+            "simplecache") or as a dict of its options with `protocol`; None: nothing is kept.
 
     Raises:
         OSError: The file cannot be opened.
@@ -49,9 +54,15 @@ class Archive(Mapping[str, np.ndarray]):
         UnsafeFileError: It breaks a safety rule.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.reader = reader_of(path)
-        self.path: Path = self.reader.source.path
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        cache: str | Mapping[str, Any] | None = None,
+    ) -> None:
+        self.reader = reader_of(located(path, storage_options, cache))
+        self.path: Path = self.reader.source.path  # a RemoteFile, which stands where paths do
 
     def __enter__(self) -> Self:
         """The archive itself."""
@@ -104,6 +115,11 @@ class Archive(Mapping[str, np.ndarray]):
     def section(self) -> str:
         """``"parameters"`` of a network, or ``"arrays"`` that :func:`modelarchive.save` stored."""
         return self.reader.contents.section
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it lies elsewhere, so that nothing is mapped and all that is read is compared with its digest."""
+        return isinstance(self.path, RemoteFile)
 
     @property
     def is_stale(self) -> bool:
@@ -236,6 +252,7 @@ class Archive(Mapping[str, np.ndarray]):
         Raises:
             ParameterError: A stored name is not there.
         """
+        self.reader.expect(stored.values())
         return self._shared(stored, self.parameters.__getitem__)
 
     def deferred(self, stored: Mapping[str, str]) -> dict[str, Deferred]:
@@ -245,6 +262,12 @@ class Archive(Mapping[str, np.ndarray]):
             ParameterError: A stored name is not there.
         """
         return self._shared(stored, self.reader.deferred)
+
+    def held(self, stored: Mapping[str, str]) -> dict[str, Deferred]:
+        """As :meth:`deferred`, on views that are taken now, and outlive the archive."""
+        views, known = self.views(stored), self.deferred(stored)
+        made = {id(views[name]): Deferred.of(views[name], each.extent) for name, each in known.items()}
+        return {name: made[id(view)] for name, view in views.items()}
 
     def _shared(self, stored: Mapping[str, str], get: Callable[[str], Stored]) -> dict[str, Stored]:
         aliases = self.reader.contents.aliases
@@ -257,8 +280,14 @@ class Archive(Mapping[str, np.ndarray]):
                 found[canonical] = get(canonical)
         return {name: found[aliases.get(other, other)] for name, other in stored.items()}
 
-    def data(self, *, mmap: bool = False, verify: bool = False) -> Any:
-        """Everything, as :func:`modelarchive.load` returns it."""
+    def data(
+        self,
+        *,
+        mmap: bool = False,
+        verify: bool = False,
+        load: Callable[[Iterable[str]], Mapping[str, Any]] | None = None,
+    ) -> Any:
+        """Everything, as :func:`modelarchive.load` returns it; `load` gives the named arrays where it is given."""
         contents = self.reader.contents
         wanted = [
             name
@@ -268,7 +297,10 @@ class Archive(Mapping[str, np.ndarray]):
         if verify and self.is_stale:
             # HDF5 says what is there now, and nothing says that it is what was written.
             self.verify()
-        if mmap:
+        arrays: dict[str, Any]
+        if load is not None:
+            arrays = dict(load(wanted))
+        elif mmap and not self.is_remote:
             arrays = self.reader.views(wanted)
             if verify and (damaged := self.reader.damaged()):
                 raise IntegrityError(damaged, file=self.path)
@@ -311,6 +343,7 @@ class Archive(Mapping[str, np.ndarray]):
         if block == "" and (children, until, after) == (None, None, None):
             # Nobody else has what is checked for this: it becomes the network.
             whole = self._whole
+            self.reader.expect(self.parameters)
             return building.build(whole.checked if whole.is_checked else whole.architecture, self.parameters)
         if until is None and after is None:
             return building.build_part(self._whole, block, children, lambda names: self._below(block, names))
@@ -332,30 +365,20 @@ class Archive(Mapping[str, np.ndarray]):
             ParameterError: There is no architecture, and no array below `block`.
         """
         # Read only when the digests agree: a damaged text shall be named, not fail to parse.
-        if isinstance(reader := cast("object", self.reader), ShardedReader):
-            return verify_shards(reader, progress)
         checked = (lambda: self.checked) if self.has_architecture else None
         if block:
             return verify_block(self.reader, block, checked, progress)
+        if isinstance(reader := cast("object", self.reader), ShardedReader):
+            return verify_shards(reader, checked, progress)
         return verify(self.reader, checked, progress)
 
     def summary(self) -> str:
         """What is in it, as text to print: names, shapes, dtypes, sizes."""
-        rows = [
-            (name, str(entry.shape), entry.dtype, f"{entry.nbytes:,}")
-            for name in self.parameters
-            for entry in [self.reader.contents.entry(name)]
-        ]
-        lines = aligned([("name", "shape", "dtype", "bytes"), *rows], right=[3])
-        return Table("\n".join([*lines, f"{self.parameter_count:,} parameters, {self.size:,} bytes"]))
+        return showing.summary(self.reader, self.parameters, self.parameter_count)
 
     def _repr_html_(self) -> str:
         """Its arrays as a tree, for a notebook."""
-        contents = self.reader.contents
-        entries = {name: contents.entry(name) for name in self.parameters}
-        found = {name: f"{entry.dtype} {entry.shape}" for name, entry in entries.items()}
-        sign = "/" if contents.members is not None else "."
-        return markup.tree(self.path.name, {"": f"{len(found)} arrays, {self.size:,} bytes"} | found, sign=sign)
+        return showing.as_html(self.reader, self.parameters)
 
     def __repr__(self) -> str:
         """Path and size."""
@@ -363,7 +386,9 @@ class Archive(Mapping[str, np.ndarray]):
 
     def _below(self, block: str, relative: Iterable[str]) -> Parameters:
         """The parameters of some names relative to a block."""
-        return Parameters(self.reader, {name: names.joined(block, name) for name in relative})
+        found = Parameters(self.reader, {name: names.joined(block, name) for name in relative})
+        self.reader.expect(found.stored)
+        return found
 
     def _require_architecture(self) -> None:
         if not self.has_architecture:
@@ -372,14 +397,3 @@ class Archive(Mapping[str, np.ndarray]):
                 file=self.path,
                 hint="save_model() stores one; load_parameters() fills a network that you have in code",
             )
-
-
-def open_archive(path: str | os.PathLike[str]) -> Archive:
-    """Open an archive: ``with modelarchive.open("mlp.h5") as archive: ...``.
-
-    Raises:
-        OSError: The file cannot be opened.
-        FormatError: It is no archive, or damaged.
-        UnsafeFileError: It breaks a safety rule.
-    """
-    return Archive(path)

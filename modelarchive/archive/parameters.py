@@ -28,6 +28,11 @@ class Parameters(Mapping[str, np.ndarray]):
             wanted = dict(zip(several, several, strict=True))
         self._stored = {name: other for name, other in wanted.items() if other in arrays or other in aliases}
 
+    @property
+    def stored(self) -> list[str]:
+        """What the offered names are stored as."""
+        return list(self._stored.values())
+
     def __getitem__(self, name: str) -> np.ndarray:
         """The array, a copy-on-write view of the mapped file."""
         if name not in self._stored:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from modelarchive.archive.choices import DEFLATE, KEEP, Choice, choose, compressed
 from modelarchive.archive.documents import json_texts
+from modelarchive.archive.folders import Counterpart
 from modelarchive.archive.opening import Archive
-from modelarchive.archive.saving import generator, kinds_of, write_model
+from modelarchive.archive.saving import generator, kinds_of, write, write_model
 from modelarchive.archive.training import Training
 from modelarchive.store.contents import TRAINING
 from modelarchive.store.deferred import Deferred
+from modelarchive.store.shards import read_beside
 from modelarchive.store.text import padded
+
+if TYPE_CHECKING:
+    from modelarchive.store.sharded import ShardedReader
 
 
 def write_archive(
@@ -27,6 +32,7 @@ def write_archive(
     architecture: Mapping[str, Any] | None = None,
     training: bool = False,
     compression: Choice = KEEP,
+    max_shard_size: int | str | None = None,
     durable: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> None:
@@ -40,15 +46,26 @@ def write_archive(
         architecture: What to write instead of the archive's architecture text; only with parameters.
         training: Write the archive's training structure too.
         compression: As in :func:`modelarchive.save`, and "keep": compressed where it is in the archive.
+        max_shard_size: As in :func:`modelarchive.save`. A folder that another library loads too stays one, if its
+            parameters keep their names.
         durable: As in :func:`modelarchive.save`.
         progress: As in :func:`modelarchive.save`.
     """
     if archive.section == "arrays":
-        _write_arrays(out, archive, arrays or {}, compression=compression, durable=durable, progress=progress)
+        _write_arrays(
+            out,
+            archive,
+            arrays or {},
+            compression=compression,
+            max_shard_size=max_shard_size,
+            durable=durable,
+            progress=progress,
+        )
         return
     prefix = f"{block}." if block else ""
     if arrays is None:
         arrays = {**archive.deferred({name.removeprefix(prefix): name for name in archive.select(prefix + "*")})}
+    counterpart = None if block else _counterpart(archive, arrays)
     texts = _texts(archive, prefix, arrays)
     if architecture is not None:
         texts |= json_texts(architecture=architecture)
@@ -62,6 +79,8 @@ def write_archive(
         texts=texts,
         training=_training(archive) if training else None,
         compression=_resolved(archive, compression, {name: prefix + name for name in arrays}),
+        max_shard_size=max_shard_size,
+        counterpart=counterpart,
         durable=durable,
         progress=progress,
     )
@@ -77,13 +96,22 @@ def _resolved(archive: Archive, compression: Choice, stored: Mapping[str, str]) 
     """
     if compression is None:
         return None
-    contents = archive.reader.contents
-    packed = {name for name, entry in contents.arrays.items() if entry.offset is None and entry.nbytes}
-    packed |= {alias for alias, name in contents.aliases.items() if name in packed}
+    aliases = archive.reader.contents.aliases
     chosen = choose(compression, stored, [DEFLATE, KEEP], what="compression")
-    return {
-        name: (DEFLATE if stored[name] in packed else None) if each == KEEP else each for name, each in chosen.items()
-    }
+
+    def kept(name: str) -> str | None:
+        return DEFLATE if archive.reader.is_compressed(aliases.get(stored[name], stored[name])) else None
+
+    return {name: kept(name) if each == KEEP else each for name, each in chosen.items()}
+
+
+def _counterpart(archive: Archive, arrays: Mapping[str, object]) -> Counterpart | None:
+    """What makes a folder another library's, if the archive is one and its parameters keep their names."""
+    index = cast("ShardedReader", archive.reader).index if archive.path.is_dir() else None
+    if index is None or index.map is None or arrays.keys() != archive.parameters.keys():
+        return None
+    beside = {name: read_beside(archive.path, name) for name in index.files}
+    return Counterpart(index.map.stored, {name: each for name, each in beside.items() if each is not None})
 
 
 def _training(archive: Archive) -> Training | None:
@@ -128,7 +156,7 @@ def _kinds(archive: Archive, block: str) -> dict[str, str]:
         return kinds_of(archive.checked.architecture)
     root = "/parameters" + "".join(f"/{part}" for part in block.split(".") if part)
     if archive.path.is_dir():
-        kinds = archive.reader.contents.kinds
+        kinds = cast("ShardedReader", archive.reader).kinds()
         found = {path: kind for path, kind in kinds.items() if f"{path}/".startswith(f"{root}/")}
     else:
         from modelarchive.store.guarded import boundary
@@ -143,10 +171,10 @@ def _write_arrays(
     arrays: Mapping[str, np.ndarray | Deferred],
     *,
     compression: Choice,
+    max_shard_size: int | str | None,
     durable: bool,
     progress: Callable[[int], None] | None,
 ) -> None:
-    from modelarchive.store import writer
     from modelarchive.store.layout import Layout
 
     contents = archive.reader.contents
@@ -168,4 +196,4 @@ def _write_arrays(
             _resolved(archive, compression, {name: name for name in contents.arrays}), contents.arrays
         ),
     )
-    writer.write(out, layout, durable=durable, progress=progress)
+    write(out, layout, max_shard_size=max_shard_size, durable=durable, progress=progress)

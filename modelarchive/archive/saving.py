@@ -19,7 +19,9 @@ from modelarchive.store.deferred import Deferred
 from modelarchive.version import VERSION
 
 if TYPE_CHECKING:
+    from modelarchive.archive.folders import Counterpart
     from modelarchive.nn import Block
+    from modelarchive.store.layout import Layout
 
 Progress = Callable[[int], None]
 
@@ -29,6 +31,7 @@ def save(
     data: object,
     *,
     compression: Choice = None,
+    max_shard_size: int | str | None = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> None:
@@ -44,17 +47,18 @@ def save(
         compression: "deflate" compresses the arrays that shrink by it, with HDF5's own filters; a dict chooses by
             name, the first pattern that matches: ``{"*.bias": None, "*": "deflate"}``. None: they stay as they
             are, and can be mapped.
+        max_shard_size: Write a folder of shards, a new one where one would have more bytes of arrays: "5GB", "512MiB"
+            or a number. A `path` that ends in a slash is such a folder, of 5 GB each. None: one file.
         durable: Have the system put the file on the disk before returning; without it a power cut within
             the next seconds can lose the new file, never damage the old one.
         progress: Called with the number of bytes written since the last call.
 
     Raises:
         UnsupportedDataError: A value cannot be stored; lists all of them; no file is touched.
-        ValueError: `compression` is unknown.
+        ValueError: `compression` is unknown, or `max_shard_size` no size.
         ParameterError: It names an array that is not there.
         OSError: The file cannot be written.
     """
-    from modelarchive.store import writer
     from modelarchive.store.layout import Layout
 
     members = take_apart(data)
@@ -68,7 +72,37 @@ def save(
         order=[member for member in members.kinds if member in members.arrays or member in members.aliases],
         compressed=compressed(compression, members.arrays),
     )
-    writer.write(path, layout, durable=durable, progress=progress)
+    write(path, layout, max_shard_size=max_shard_size, durable=durable, progress=progress)
+
+
+def write(
+    path: str | os.PathLike[str],
+    layout: Layout,
+    *,
+    max_shard_size: int | str | None = None,
+    counterpart: Counterpart | None = None,
+    durable: bool = True,
+    progress: Progress | None = None,
+) -> None:
+    """Write an archive: as one file, or as a folder of shards where a size is given or the name ends in a slash.
+
+    Args:
+        path: The file or the folder.
+        layout: What to write.
+        max_shard_size: As in :func:`save`.
+        counterpart: What makes the folder another library's, too.
+        durable: As in :func:`save`.
+        progress: As in :func:`save`.
+    """
+    from modelarchive.archive import folders
+    from modelarchive.store import writer
+
+    if not folders.is_for_shards(path, max_shard_size):
+        writer.write(path, layout, durable=durable, progress=progress)
+        return
+    folders.write_folder(
+        path, layout, max_shard_size=max_shard_size, counterpart=counterpart, durable=durable, progress=progress
+    )
 
 
 def save_parameters(
@@ -78,6 +112,7 @@ def save_parameters(
     metadata: Mapping[str, Any] | None = None,
     training: object = None,
     compression: Choice = None,
+    max_shard_size: int | str | None = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> None:
@@ -89,6 +124,7 @@ def save_parameters(
         metadata: Anything JSON can say, under string keys.
         training: As in :func:`save_model`.
         compression: As in :func:`save`; names are the structural ones.
+        max_shard_size: As in :func:`save`.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
 
@@ -103,6 +139,7 @@ def save_parameters(
         texts=json_texts(metadata=metadata),
         training=None if training is None else training_of(training),
         compression=compression,
+        max_shard_size=max_shard_size,
         durable=durable,
         progress=progress,
     )
@@ -184,6 +221,8 @@ def write_model(
     texts: Mapping[str, Any],
     training: Training | None = None,
     compression: Choice = None,
+    max_shard_size: int | str | None = None,
+    counterpart: Counterpart | None = None,
     durable: bool = True,
     progress: Progress | None = None,
     stream: Iterable[tuple[str, np.ndarray]] | None = None,
@@ -197,11 +236,12 @@ def write_model(
         texts: HDF5 path -> encoded text.
         training: What lies beside the parameters.
         compression: As in :func:`save`; a shared parameter goes by the first of its names.
+        max_shard_size: As in :func:`save`.
+        counterpart: As in :func:`write`.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
         stream: Gives the arrays, by the first name of shared ones; `parameters` then only announces them.
     """
-    from modelarchive.store import writer
     from modelarchive.store.layout import Layout
 
     canonical: dict[int, str] = {}
@@ -230,7 +270,14 @@ def write_model(
         stream=stream,
         compressed=compressed(compression, parameters),
     )
-    writer.write(path, layout, durable=durable, progress=progress)
+    write(
+        path,
+        layout,
+        max_shard_size=max_shard_size,
+        counterpart=counterpart,
+        durable=durable,
+        progress=progress,
+    )
 
 
 def write_dict(
@@ -239,6 +286,7 @@ def write_dict(
     *,
     texts: Mapping[str, Any],
     compression: Choice = None,
+    max_shard_size: int | str | None = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> None:
@@ -249,10 +297,10 @@ def write_dict(
         arrays: Key, any string -> array.
         texts: HDF5 path -> encoded text.
         compression: As in :func:`save`.
+        max_shard_size: As in :func:`save`.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
     """
-    from modelarchive.store import writer
     from modelarchive.store.layout import Layout
 
     encoded = {names.encode_key(key): array for key, array in arrays.items()}
@@ -265,7 +313,7 @@ def write_dict(
         order=list(encoded),
         compressed=compressed(compression, encoded),
     )
-    writer.write(path, layout, durable=durable, progress=progress)
+    write(path, layout, max_shard_size=max_shard_size, durable=durable, progress=progress)
 
 
 def initialized(block: Block) -> dict[str, np.ndarray]:

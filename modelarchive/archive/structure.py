@@ -17,6 +17,8 @@ from modelarchive.store.text import EncodedText, encode, encode_array
 
 #: Structures nest at most so deep; the guard's limit on HDF5 groups is the same.
 MAX_DEPTH: Final = names.MAX_PARTS
+#: HDF5's limit on the rank of an array.
+_MOST_AXES: Final = 32
 #: The name of a lone array.
 SINGLE: Final = "array"
 
@@ -52,6 +54,8 @@ def take_apart(data: object, *, where: str = "data") -> Members:
     Raises:
         UnsupportedDataError: Something in it cannot be stored; all such places are listed.
     """
+    if (flat := _flat(data)) is not None:
+        return flat
     members = Members()
     problems: list[tuple[str, str]] = []
     root = _container(data)
@@ -63,6 +67,21 @@ def take_apart(data: object, *, where: str = "data") -> Members:
     if problems:
         raise UnsupportedDataError(problems, hint="nothing was written")
     return members
+
+
+def _flat(data: object) -> Members | None:
+    """A plain dict of plain arrays, whose keys are links as they are, in a fraction of the time; else None."""
+    if type(data) is not dict or not all(type(each) is np.ndarray for each in data.values()):
+        return None
+    if not all(type(key) is str for key in data):
+        return None
+    longest = max(map(len, data), default=0)
+    axes = max((array.ndim for array in data.values()), default=0)
+    if 4 * longest > names.MAX_LINK_BYTES or axes > _MOST_AXES or not names.are_links(data):
+        return None
+    if None in {dtypes.dense_name(array.dtype) for array in data.values()}:
+        return None
+    return Members(kinds={"": "dict"} | dict.fromkeys(data, "array"), arrays=dict(data))
 
 
 def encoded(members: Members, root: str, *, where: str = "data") -> dict[str, EncodedText]:
@@ -269,8 +288,8 @@ def _take_array(array: np.ndarray | Deferred, path: str, members: Members) -> st
     elif dtypes.dense_name(array.dtype) is None:
         advice = "; convert it with .astype()" if array.dtype.kind == "O" else ""
         return f"an array of dtype {array.dtype} cannot be stored{advice}"
-    elif array.ndim > 32:
-        return f"an array of {array.ndim} axes, HDF5 stores at most 32"
+    elif array.ndim > _MOST_AXES:
+        return f"an array of {array.ndim} axes, HDF5 stores at most {_MOST_AXES}"
     else:
         members.arrays[path] = array
     members.kinds[path] = "array"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from modelarchive.archive.parameters import no_block
-from modelarchive.errors import IntegrityError, ModelArchiveError
+from modelarchive.errors import FormatError, IntegrityError, ModelArchiveError
+from modelarchive.remote import RemoteFile
 from modelarchive.store.contents import Contents, block_group
 from modelarchive.store.digest import digest
+from modelarchive.store.joining import joined_members
 from modelarchive.store.reader import Reader
 from modelarchive.store.sharded import ShardedReader
 
@@ -67,7 +69,8 @@ def verify(reader: Reader, architecture: Callable[[], Checked] | None, progress:
             kinds = _kinds(reader, architecture())
         except ModelArchiveError as error:
             problem = error  # which may come of an index that tells another story than HDF5, and that is said first
-    if contents.is_stale or damaged or problem or not is_as_written(reader.source, contents, kinds):
+    is_told = bool(damaged or problem) and isinstance(reader.source.path, RemoteFile)  # HDF5 cannot be asked there
+    if not is_told and (contents.is_stale or damaged or problem or not is_as_written(reader.source, contents, kinds)):
         foreign, differences = _compared(reader, kinds)
         damaged |= differences
     if damaged:
@@ -87,25 +90,45 @@ def verify(reader: Reader, architecture: Callable[[], Checked] | None, progress:
     )
 
 
-def verify_shards(reader: ShardedReader, progress: Progress | None = None) -> Report:
-    """Check every shard of an open folder; that they are those of its index and cover each array is known by then."""
-    damaged: dict[str, tuple[str, str]] = {}
+def verify_shards(
+    reader: ShardedReader, architecture: Callable[[], Checked] | None, progress: Progress | None = None
+) -> Report:
+    """Check every shard of an open folder, its index, and the files beside them.
+
+    That the shards are those of the index, hold what it says and cover each array is known once they are open.
+    """
+    damaged = reader.damaged_beside()
     reports = []
-    for name, shard in reader.shards.items():
+    for name in reader.index.shards:
         try:
-            reports.append(verify(shard, None, progress))
+            reports.append(verify(reader.shard(name), None, progress))
         except IntegrityError as error:
             damaged |= {f"{name}: {part}": said for part, said in error.damaged.items()}
+        except FormatError as error:
+            damaged[name] = ("as the index names it", error.message)
     if damaged:
         raise IntegrityError(damaged, file=reader.source.path, hint=_AGAIN)
+    for which in ("members", "training"):
+        _check_structure(reader, which)
+    merged = cast("Reader", reader)
+    if architecture is not None:
+        _kinds(merged, architecture())
+    _check_tokens(merged)
     return Report(
         file=str(reader.source.path),
         arrays=len(reader.contents.arrays),
         texts=len(reader.contents.texts),
         nbytes=sum(report.nbytes for report in reports),
-        has_architecture=False,
+        has_architecture=architecture is not None,
         foreign=tuple(f"{report.file}: {path}" for report in reports for path in report.foreign),
     )
+
+
+def _check_structure(reader: ShardedReader, which: str) -> None:
+    """That the structure which the index tells is the one that the shards hold together."""
+    found = joined_members([getattr(shard.contents, which) for shard in reader.shards.values()])
+    if found != getattr(reader.contents, which):
+        raise IntegrityError({which: ("as in the index", "another structure in the shards")}, file=reader.source.path)
 
 
 def verify_block(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from modelarchive.errors import CheckpointError
-from modelarchive.store.replace import sync_folder
+from modelarchive.store.shards import set_aside
 
 try:
     import fcntl
@@ -28,6 +28,10 @@ _LOCK: Final = ".writing"
 _WRITING: set[str] = set()
 
 
+class DamagedCheckpointWarning(UserWarning):
+    """A checkpoint is damaged, and was passed over."""
+
+
 def file_name(step: int) -> str:
     """The name of a checkpoint that is one file."""
     return f"step-{step:08d}.h5"
@@ -39,17 +43,24 @@ def folder_name(step: int) -> str:
 
 
 def checkpoints(folder: Path) -> dict[int, Path]:
-    """Step -> the file or folder of each checkpoint, the first step first; whole or not."""
+    """Step -> the file or folder of each checkpoint, the first step first; whole or not.
+
+    One that was to be replaced when the run was killed counts where it has no successor.
+    """
     found: dict[int, Path] = {}
+    aside: dict[int, Path] = {}
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             match = _NAME.fullmatch(entry.name)
+            before = _NAME.fullmatch(set_aside(entry.name) or "")
+            if before is not None and entry.is_dir():
+                aside[int(before[1])] = Path(entry.path)
             if match is not None and entry.is_dir() == (match[2] is None):
                 step = int(match[1])
                 # Of a file and a folder of one step, the one that was written last counts.
                 if step not in found or entry.stat().st_mtime > found[step].stat().st_mtime:
                     found[step] = Path(entry.path)
-    return dict(sorted(found.items()))
+    return dict(sorted((aside | found).items()))
 
 
 class Writer:
@@ -109,24 +120,29 @@ def clean(folder: Path) -> None:
         found = [entry for entry in entries if _LEFTOVER.fullmatch(entry.name)]
     for entry in found:
         with contextlib.suppress(OSError):
-            original = folder / entry.name[1:].partition(".")[0]
-            if entry.name.endswith(".old") and entry.is_dir() and not original.exists():
-                Path(entry.path).rename(original)  # killed between the two renames of one that takes its place
+            before = set_aside(entry.name)
+            if before is not None and entry.is_dir() and not (folder / before).exists():
+                Path(entry.path).rename(folder / before)  # killed before its successor had its name
             elif entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path)
             else:
                 Path(entry.path).unlink()
 
 
+def hide(path: Path) -> Path:
+    """Take a checkpoint out of sight, as a whole and at once; where it lies until it is removed."""
+    hidden = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
+    path.rename(hidden)  # and no more: after a power cut it may be there again, which harms nobody
+    return hidden
+
+
 def remove(path: Path) -> None:
-    """Remove a checkpoint: a folder goes out of sight as a whole first."""
-    if path.is_dir():
-        old = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
-        path.rename(old)
-        shutil.rmtree(old)
-    else:
-        path.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    """Remove what is out of sight; what cannot be removed now :func:`clean` removes."""
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def superfluous(

@@ -13,16 +13,18 @@ from typing import Final
 
 import numpy as np
 
+from modelarchive import names
 from modelarchive.archive.sharding import write_shard
 from modelarchive.checkpoints.snapshot import Snapshot
+from modelarchive.checkpoints.staging import Staging
 from modelarchive.errors import ModelArchiveError
 from modelarchive.store.contents import TRAINING, Contents, Entry
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import digest_pieces
 from modelarchive.store.fill import THREADS, pieces_of
-from modelarchive.store.replace import sync_folder
+from modelarchive.store.replace import sync_files, sync_folder
 from modelarchive.store.sharded import ShardedReader
-from modelarchive.store.shards import put_in_place, write_index
+from modelarchive.store.shards import INDEX, put_in_place, write_index
 
 #: Files that the arrays of a first checkpoint are divided into at most.
 MOST_SHARDS: Final = 32
@@ -32,14 +34,38 @@ _VALUES: Final = "values"
 class Shards:
     """What the last checkpoint of a run lies in, and what of it the next one can take over.
 
+    Args:
+        frozen: Patterns of names of arrays that never change.
+
     Attributes:
         path: The last checkpoint; None: there is none.
         files: File name -> what it holds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, frozen: str | Iterable[str] | None = None) -> None:
         self.path: Path | None = None
         self.files: dict[str, Contents] = {}
+        self._staging = Staging()
+        self._is_frozen = names.matcher(() if frozen is None else frozen).match
+
+    def staged(self, taken: Snapshot) -> Snapshot:
+        """A snapshot on copies that are kept, with the digests of those that are as they were.
+
+        Raises:
+            CheckpointError: What never changes has changed.
+        """
+        return taken.on(self._staging.renewed(taken.arrays, self._is_frozen), self._staging.digests)
+
+    def close(self) -> None:
+        """Let go of the memory.
+
+        Raises:
+            CheckpointError: What never changes has changed.
+        """
+        try:
+            self._staging.compare()
+        finally:
+            self._staging.close()
 
     def read(self, path: Path) -> None:
         """Know the shards of a checkpoint that is there; one that cannot be read is as none."""
@@ -58,16 +84,21 @@ class Shards:
             durable: Have the system put it on the disk before it takes its place.
         """
         arrays = taken.arrays
-        found = _entries(arrays)
+        found = _entries(arrays, taken.digests)
         temporary = path.with_name(f".{path.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
             files = self._take_over(temporary, found)
-            for group in self._groups(arrays, found, kept=files):
-                files |= _write(temporary, taken, group, with_texts=False, durable=durable)
-            files |= _write(temporary, taken, [], with_texts=True, durable=durable)
-            write_index(temporary, files, list(taken.parameters), durable=durable)
+            written: dict[str, Contents] = {}
+            *others, last = self._groups(arrays, found, kept=files)
+            for group in others:
+                written |= _write(temporary, taken, group, with_texts=False)
+            written |= _write(temporary, taken, last, with_texts=True)
+            files |= written
+            write_index(temporary, files, list(taken.parameters), durable=False)
+            if durable:
+                sync_files([temporary / name for name in (*written, INDEX)])
             put_in_place(temporary, path, durable=durable)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -91,7 +122,7 @@ class Shards:
     def _groups(
         self, arrays: Mapping[str, np.ndarray | Deferred], found: Mapping[str, Entry], *, kept: Mapping[str, Contents]
     ) -> list[list[str]]:
-        """What is to be written, and what of it goes into one file."""
+        """What is to be written, and what of it goes into one file; last what goes with the texts: what changes."""
         there = {name for contents in kept.values() for name in contents.arrays}
         before = {name: entry for contents in self.files.values() for name, entry in contents.arrays.items()}
         groups: dict[tuple[bool, str], list[str]] = {}
@@ -101,10 +132,11 @@ class Shards:
                 # Of a first checkpoint nobody knows what will change; blocks do as a whole, mostly.
                 key = (stays, "" if before else _block(name))
                 groups.setdefault(key, []).append(name)
+        changed = groups.pop((False, ""), []) if before else []
         several = list(groups.values())
         while len(several) > MOST_SHARDS:
             several = [[*itertools.chain(*several[at : at + 2])] for at in range(0, len(several), 2)]
-        return several
+        return [*several, changed]
 
 
 def _block(name: str) -> str:
@@ -115,23 +147,22 @@ def _block(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _entries(arrays: Mapping[str, np.ndarray | Deferred]) -> dict[str, Entry]:
-    """Name -> dtype, shape and digest of each array."""
-
-    def entry(array: np.ndarray | Deferred) -> Entry:
-        return Entry(array.dtype.name, array.shape, None, array.nbytes, digest_pieces(pieces_of(array)))
-
+def _entries(arrays: Mapping[str, np.ndarray | Deferred], digests: dict[str, str]) -> dict[str, Entry]:
+    """Name -> dtype, shape and digest of each array; digests that are not known are found, and put among them."""
+    unknown = {name: array for name, array in arrays.items() if name not in digests}
     with ThreadPoolExecutor(THREADS) as pool:
-        return dict(zip(arrays, pool.map(entry, arrays.values()), strict=True))
+        made = pool.map(lambda array: digest_pieces(pieces_of(array)), unknown.values())
+        digests.update(zip(unknown, made, strict=True))
+    return {
+        name: Entry(array.dtype.name, array.shape, None, array.nbytes, digests[name]) for name, array in arrays.items()
+    }
 
 
 def _same(one: Entry, other: Entry) -> bool:
     return (one.dtype, tuple(one.shape), one.digest) == (other.dtype, tuple(other.shape), other.digest)
 
 
-def _write(
-    folder: Path, taken: Snapshot, names: Iterable[str], *, with_texts: bool, durable: bool
-) -> dict[str, Contents]:
+def _write(folder: Path, taken: Snapshot, names: Iterable[str], *, with_texts: bool) -> dict[str, Contents]:
     """Write one shard; its name comes from its content, so that no two files of a run have one name."""
     made = folder / f"{_VALUES if with_texts else 'model'}.new"
     contents = write_shard(
@@ -142,7 +173,7 @@ def _write(
         with_texts=with_texts,
         kinds=taken.kinds,
         texts=taken.texts,
-        durable=durable,
+        durable=False,
     )
     name = f"{_VALUES if with_texts else 'model'}-{contents.index_digest[:16]}.safetensors"
     made.rename(folder / name)

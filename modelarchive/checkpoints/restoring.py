@@ -12,7 +12,7 @@ from modelarchive.archive import Archive
 from modelarchive.archive.structure import put_together, take_apart
 from modelarchive.checkpoints import randomness, states, together
 from modelarchive.checkpoints.networks import check, framework_of, network_of
-from modelarchive.checkpoints.snapshot import MODEL, RANDOM, RECORD
+from modelarchive.checkpoints.snapshot import BEYOND, MODEL, RANDOM, RECORD
 from modelarchive.errors import FormatError, IntegrityError, ParameterError, UnsupportedDataError
 from modelarchive.store.contents import TRAINING
 from modelarchive.store.deferred import Deferred
@@ -79,7 +79,8 @@ def put(
     record_of(reader)
     texts = {path: reader.text(f"/{path}") for path in _leaves(contents.training or {}) if f"/{path}" in contents.texts}
     network = None if model is None else network_of(model)
-    stored = {} if network is None else network.stored(contents.order)
+    places = _places(reader)
+    stored = {} if network is None else network.stored(list(places))
     called = {key: stored.get(name, name) for key, name in states.parameter_names(model, parts).items()}
     likes: dict[str, Any] = {}
     if group is not None:
@@ -93,9 +94,10 @@ def put(
     targets = _targets_of_parts(reader, parts, called)
     if network is not None:
         values = {stored.get(name, name): value for name, value in network.values().items()}
-        check(network, {name: contents.entry(name) for name in contents.order}, values)
-        targets |= _targets(reader, values)
-    wanted = [*(contents.order if network is not None else ()), *_arrays(reader)]
+        check(network, {name: contents.entry(place) for name, place in places.items()}, values)
+        targets |= _targets(reader, {places[name]: value for name, value in values.items()})
+    parameters = [place for place in places.values() if network is not None and not place.startswith(TRAINING)]
+    wanted = [*parameters, *_arrays(reader)]
     arrays = reader.load(wanted, verify=True, into=targets)
     data = _structure(
         reader,
@@ -110,7 +112,7 @@ def put(
     data = _own(data, parts, group)
     if network is not None:
         ours = {theirs: name for name, theirs in stored.items()}
-        network.put({ours.get(name, name): arrays[name] for name in contents.order}, data.get(MODEL, {}))
+        network.put({ours.get(name, name): arrays[place] for name, place in places.items()}, data.get(MODEL, {}))
     for name, value in parts.items():
         states.put(name, value, called, data[name])
     if random and RANDOM in data:
@@ -140,6 +142,18 @@ def _tensors(outline: Mapping[str, Any], arrays: Iterable[str]) -> set[str]:
         if is_torch and path not in own[rank] and path.partition("/")[0] not in (RANDOM, RECORD):
             found.add(name)
     return found
+
+
+def _places(reader: Reader) -> dict[str, str]:
+    """Name of each parameter of the network that was saved -> name of the array that has its value."""
+    contents = reader.contents
+    listed = f"/{TRAINING}{RECORD}/constants"
+    constants = {*map(str, reader.text(listed))} if listed in contents.texts else set()
+    prefix = f"{TRAINING}{MODEL}/{BEYOND}/"
+    beyond = {
+        str(names.decode_key(name.removeprefix(prefix))): name for name in _arrays(reader) if name.startswith(prefix)
+    }
+    return {name: name for name in contents.order if name not in constants} | beyond
 
 
 def _leaves(members: Mapping[str, str]) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,15 +15,13 @@ from typing import Any, Self
 from modelarchive.archive import Archive
 from modelarchive.checkpoints import folder as folders
 from modelarchive.checkpoints import restoring, snapshot, together
+from modelarchive.checkpoints.describing import Architecture
+from modelarchive.checkpoints.folder import DamagedCheckpointWarning
 from modelarchive.checkpoints.incremental import Shards
 from modelarchive.checkpoints.snapshot import RESERVED, Snapshot
 from modelarchive.checkpoints.staging import Staging
 from modelarchive.errors import CheckpointError, FormatError, IntegrityError, ModelArchiveError, UnsafeFileError
 from modelarchive.store.opening import StaleIndexWarning
-
-
-class DamagedCheckpointWarning(UserWarning):
-    """A checkpoint is damaged, and was passed over."""
 
 
 class Checkpoints:
@@ -47,13 +46,18 @@ class Checkpoints:
         best: A metric and "max" or "min": the checkpoint that is best by it stays, too.
         incremental: Write only what changed: a checkpoint is a folder of shards then, and files whose arrays are all
             as they were in the last one are taken over by a hard link. Each stays whole by itself, whatever is
-            removed. Every array is compared by its digest.
+            removed. Every array is compared, bit by bit, with a copy that is kept.
+        frozen: With `incremental`: patterns of names of arrays that never change, ``"backbone.*"``: they are compared
+            at the second save and at the end only, which raises if they did change.
         asynchronous: Write behind the training: :meth:`save` returns once the state is copied. The copies are kept
             for the next save; memory beyond the state is one copy of it.
         process_group: The processes of a distributed run, PyTorch's group or True for all of them: each makes this
             object, and calls its methods with the others. A checkpoint is a folder of shards then, in which
             distributed tensors (FSDP2, DTensor) lie in pieces; it is restored on any number of processes. The model
             and optimizers are all processes' together, everything else is each one's own.
+        inputs: An example of the network's inputs, as :func:`modelarchive.save_model` takes it: with it each
+            checkpoint is a whole model, which :func:`modelarchive.load_model` loads. The network is described once, at
+            the first save; one that cannot be is told by a warning, and its parameters are saved alone.
         random: Save and restore the random states of Python, NumPy and the frameworks in use, too.
         durable: Have the system put each checkpoint on the disk before it counts.
 
@@ -76,8 +80,10 @@ class Checkpoints:
         keep_every: int | None = None,
         best: tuple[str, str] | None = None,
         incremental: bool = False,
+        frozen: str | Iterable[str] | None = None,
         asynchronous: bool = True,
         process_group: Any = None,
+        inputs: Any = None,
         random: bool = True,
         durable: bool = True,
     ) -> None:
@@ -93,10 +99,13 @@ class Checkpoints:
         self.restored: dict[str, Any] = {}
         self._keep, self._keep_every, self._best = keep, keep_every, best
         self._asynchronous, self._random, self._durable = asynchronous, random, durable
+        if frozen is not None and not incremental:
+            raise ValueError("frozen says what an incremental run need not compare: give incremental=True, too")
         if incremental and process_group is not None:
             raise ValueError("an incremental run is of one process: give process_group or incremental, not both")
         self._group = None if process_group is None else together.sharing().Group(process_group)
-        self._shards = Shards() if incremental else None
+        self._shards = Shards(frozen) if incremental else None
+        self._architecture = Architecture(inputs)
         self._staging = Staging()
         self._writer: folders.Writer | None = None
         self._pool: ThreadPoolExecutor | None = None
@@ -104,31 +113,29 @@ class Checkpoints:
         self._latest: int | None = None
         #: Step -> its metrics, of checkpoints that this run has written or read.
         self._metrics: dict[int, dict[str, float]] = {}
-        #: The last step that is known to be whole.
+        #: The last step that is known to be whole; those that are known to be damaged, which stay.
         self._whole: int | None = None
-        #: Those that are known to be damaged: they stay.
         self._damaged: set[int] = set()
 
     def __enter__(self) -> Self:
         """The run itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: TracebackType | None) -> None:
         """Wait for what is being written; raise what failed, unless an error is on its way already."""
         try:
             self.close()
         except Exception as failed:
             if error is None:
                 raise
-            error.add_note(f"the last checkpoint was not written: {failed}")
+            error.add_note(f"the last checkpoint failed: {failed}")
 
     def close(self) -> None:
         """Wait for what is being written, and give memory and folder back; the run may go on all the same.
 
         Raises:
             OSError: The last checkpoint could not be written.
+            CheckpointError: What is `frozen` has changed.
         """
         try:
             self.wait()
@@ -140,12 +147,14 @@ class Checkpoints:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
+            if self._shards is not None:
+                self._shards.close()
 
     def wait(self) -> None:
         """Wait until the last checkpoint is written.
 
         Raises:
-            OSError: It could not be; what was there before is there still.
+            OSError: It could not be; what was there is there still.
         """
         pending, self._pending = self._pending, None
         if pending is not None:
@@ -157,6 +166,7 @@ class Checkpoints:
         *,
         model: Any = None,
         metrics: Mapping[str, Any] | None = None,
+        inputs: Any = None,
         **parts: Any,
     ) -> Future[Path]:
         """Save a checkpoint.
@@ -165,6 +175,7 @@ class Checkpoints:
             step: How far the run is; a checkpoint of the same step is replaced.
             model: A ``torch.nn.Module``, a ``keras.Model``, a Block, or a dict of arrays.
             metrics: Name -> number.
+            inputs: At the first save: an example of the network's inputs, where the run was made without.
             **parts: All else that training goes on from, under any names: optimizers, schedulers, scalers, loaders,
                 whatever has ``state_dict`` and ``load_state_dict``; further networks; structures of such, and of
                 anything that :func:`modelarchive.save` takes.
@@ -185,14 +196,15 @@ class Checkpoints:
         self.waited += time.perf_counter() - began
         self._begin()
         self._latest = step
-        if self._group is None:
-            taken = snapshot.take(step, model, parts, metrics or {}, random=self._random)
-        else:
-            taken = together.take_share(self._group, step, model, parts, metrics or {}, random=self._random)
-        if self._asynchronous:
+        share = snapshot.take if self._group is None else partial(together.take_share, self._group)
+        describe = partial(self._architecture.of, inputs=inputs)
+        taken = share(step, model, parts, metrics or {}, random=self._random, describe=describe)
+        if self._shards is not None:
+            taken = self._shards.staged(taken)
+        elif self._asynchronous:
             taken = taken.on(self._staging.copied(taken.arrays))
-            self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
-            self._pending = self._pool.submit(self._write, taken)
+        if self._asynchronous:
+            self._pending = self._behind().submit(self._write, taken)
             return self._pending
         handle: Future[Path] = Future()
         handle.set_result(self._write(taken))
@@ -346,6 +358,11 @@ class Checkpoints:
             self._writer = folders.Writer(self.folder)
             folders.clean(self.folder)
 
+    def _behind(self) -> ThreadPoolExecutor:
+        """What is done behind the training, one thing after another."""
+        self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        return self._pool
+
     def _write(self, taken: Snapshot) -> Path:
         if self._group is not None:
             path = self.folder / folders.folder_name(taken.step)
@@ -369,7 +386,7 @@ class Checkpoints:
         self._tidy()
 
     def _tidy(self) -> None:
-        """Remove what need not stay, the new checkpoint being in its place."""
+        """Remove what need not stay, the new checkpoint being in its place: giving memory back takes a while."""
         found = folders.checkpoints(self.folder)
         for step in folders.superfluous(
             found.keys() - self._damaged,
@@ -379,4 +396,4 @@ class Checkpoints:
             best="max" if self._best is None else self._best[1],
             always=[] if self._whole is None else [self._whole],
         ):
-            folders.remove(found[step])
+            self._behind().submit(folders.remove, folders.hide(found[step]))

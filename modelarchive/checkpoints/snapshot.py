@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from modelarchive.archive.saving import write_model
 from modelarchive.archive.structure import take_apart
 from modelarchive.archive.training import Training, training_of
 from modelarchive.checkpoints import randomness, states
+from modelarchive.checkpoints.describing import Description
 from modelarchive.checkpoints.networks import network_of
 from modelarchive.errors import UnsupportedDataError
 from modelarchive.store.contents import Piece
@@ -22,9 +23,12 @@ from modelarchive.store.deferred import Deferred
 RECORD: Final = "checkpoint"
 RANDOM: Final = "random"
 MODEL: Final = "model"
+#: Of the network, what is no parameter of its architecture: counts of batches, say.
+BEYOND: Final = "beyond"
 RESERVED: Final = (RECORD, RANDOM, MODEL, "metrics", "step")
 
 Arrays = dict[str, np.ndarray | Deferred]
+Describe = Callable[[Any, Mapping[str, Any]], Description | None]
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Snapshot:
         texts: HDF5 path -> encoded text of an architecture.
         pieces: Name of an array that is a part of a distributed tensor -> which part.
         order: The names of all parameters of the network.
+        digests: Name of an array -> its digest, as far as they are known: whoever finds one puts it there.
     """
 
     step: int
@@ -52,6 +57,7 @@ class Snapshot:
     texts: dict[str, Any] = field(default_factory=dict)
     pieces: dict[str, Piece] = field(default_factory=dict)
     order: tuple[str, ...] = ()
+    digests: dict[str, str] = field(default_factory=dict)
 
     @property
     def arrays(self) -> Arrays:
@@ -64,12 +70,13 @@ class Snapshot:
                 found[name] = array
         return found | self.training.arrays
 
-    def on(self, copies: Mapping[str, np.ndarray]) -> Snapshot:
-        """The same on copies of its arrays."""
+    def on(self, copies: Mapping[str, np.ndarray], digests: dict[str, str] | None = None) -> Snapshot:
+        """The same on copies of its arrays, of which some may be known."""
         made = {id(array): copies[name] for name, array in self.arrays.items()}
         parameters: Arrays = {name: made[id(array)] for name, array in self.parameters.items()}
         arrays: Arrays = {name: copies[name] for name in self.training.arrays}
-        return replace(self, parameters=parameters, training=self.training._replace(arrays=arrays))
+        training = self.training._replace(arrays=arrays)
+        return replace(self, parameters=parameters, training=training, digests={} if digests is None else digests)
 
     def write(self, path: Any, *, durable: bool = True) -> None:
         """Write it as one archive."""
@@ -84,6 +91,7 @@ def take(
     *,
     random: bool = True,
     called: states.Names | None = None,
+    describe: Describe = lambda model, values: None,
 ) -> Snapshot:
     """Take what a run's objects hold at a step, on their own memory.
 
@@ -94,6 +102,7 @@ def take(
         metrics: Name -> number.
         random: Take random states, too.
         called: What parameters are called, where `model` and `parts` do not tell.
+        describe: Gives the description of the network, with which the checkpoint is a whole model.
 
     Raises:
         UnsupportedDataError: Something cannot be stored; lists all of it with its place.
@@ -108,17 +117,24 @@ def take(
         data[RANDOM] = randomness.random_states()
     parameters: Arrays = {}
     kinds: dict[str, str] = {}
+    texts: dict[str, Any] = {}
     if model is not None:
         network = network_of(model)
-        members = take_apart(network.values(), where="model")
+        values, kinds, beside = network.values(), network.kinds(), network.beside()
+        if (description := describe(model, values)) is not None:
+            kinds, texts = description.kinds, description.texts
+            beyond = {name: value for name, value in values.items() if name not in description.names}
+            values = {name: value for name, value in values.items() if name not in beyond} | description.constants
+            beside |= {BEYOND: beyond} if beyond else {}
+            data[RECORD] |= _listed("constants", description.constants)
+        members = take_apart(values, where="model")
         stored = {names.decode_key(path): path for path in members.kinds if path}
         parameters = {str(name): members.arrays[members.aliases.get(path, path)] for name, path in stored.items()}
-        kinds = network.kinds()
-        if beside := network.beside():
+        if beside:
             data[MODEL] = beside
     data |= {name: states.taken(value, called) for name, value in parts.items()}
     data[RECORD] |= _kinds_of_arrays({name: data[name] for name in (*parts, MODEL) if name in data})
-    return Snapshot(step, parameters, kinds, training_of(data), numbers, data)
+    return Snapshot(step, parameters, kinds, training_of(data), numbers, data, texts)
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -140,7 +156,12 @@ def _kinds_of_arrays(data: Mapping[str, Any]) -> dict[str, Any]:
     if not any(is_tensor for _, is_tensor in several):
         return {}
     own = [path for path, is_tensor in several if not is_tensor]
-    return {"tensors": "torch", **({"numpy": np.array(own, np.dtypes.StringDType())} if own else {})}
+    return {"tensors": "torch", **_listed("numpy", own)}
+
+
+def _listed(name: str, several: Iterable[str]) -> dict[str, Any]:
+    listed = list(several)
+    return {name: np.array(listed, np.dtypes.StringDType())} if listed else {}
 
 
 def _arrays(data: Any, path: str) -> Iterator[tuple[str, bool]]:

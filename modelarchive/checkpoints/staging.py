@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
+from modelarchive.errors import CheckpointError, counted
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import THREADS
 
+#: A copy, and the array that it is of.
+_Pair = tuple[np.ndarray, np.ndarray]
 #: Bytes that one thread copies at a time, and below which one thread copies all.
 _PART = 16 << 20
+#: Bytes that are compared at a time: they and what is found of them stay in the cache.
+_COMPARED = 1 << 18
 
 
 class Staging:
-    """One copy of each array of a run, under its name; memory is asked for at the first save only."""
+    """One copy of each array of a run, under its name; memory is asked for at the first save only.
+
+    Attributes:
+        digests: Name -> digest of its copy, as far as they are known: whoever finds one puts it there.
+    """
 
     def __init__(self) -> None:
+        self.digests: dict[str, str] = {}
         self._buffers: dict[str, np.ndarray] = {}
+        #: Those that are taken to stay as they are.
+        self._frozen: dict[str, np.ndarray | Deferred] = {}
         self._pool: ThreadPoolExecutor | None = None
 
     def copied(self, arrays: Mapping[str, np.ndarray | Deferred]) -> dict[str, np.ndarray]:
@@ -27,26 +40,100 @@ class Staging:
         Args:
             arrays: Name -> array, or one on a device, say, that is read first.
         """
-        found = {}
-        pairs: list[tuple[np.ndarray, np.ndarray]] = []
+        self.digests.clear()
+        found = {name: self._buffer(name, array) for name, array in arrays.items()}
+        pairs: list[_Pair] = []
         for name, array in arrays.items():
-            buffer = self._buffer(name, array)
-            found[name] = buffer
             if isinstance(array, Deferred):
-                _copy(buffer, array.read())
+                _copy(found[name], array.read())
             elif array.nbytes <= _PART or not array.flags.c_contiguous:
-                pairs.append((buffer, array))
+                pairs.append((found[name], array))
             else:
-                pairs += zip(_parts(buffer), _parts(array), strict=True)
+                pairs += zip(_parts(found[name]), _parts(array), strict=True)
         self._buffers = dict(found)
-        if sum(array.nbytes for _, array in pairs) < _PART:
-            for buffer, array in pairs:
-                _copy(buffer, array)
-            return found
-        self._pool = self._pool or ThreadPoolExecutor(THREADS)
-        for _ in self._pool.map(_copy_all, _batches(pairs)):
-            pass
+        self._each(_copy, pairs)
         return found
+
+    def renewed(
+        self, arrays: Mapping[str, np.ndarray | Deferred], is_frozen: Callable[[str], object] = lambda name: False
+    ) -> dict[str, np.ndarray]:
+        """The same, where most arrays are as they were: those are only compared, and keep their digest.
+
+        Args:
+            arrays: Name -> array.
+            is_frozen: Whether an array is said never to change: it is compared once, and by :meth:`compare` then.
+
+        Raises:
+            CheckpointError: What is said never to change has changed.
+        """
+        # Whatever interrupts this: a digest that is there is that of the copy.
+        digests, self.digests = self.digests, {}
+        found: dict[str, np.ndarray] = {}
+        pairs: list[_Pair] = []
+        owners: list[str] = []
+        for name, array in arrays.items():
+            known = self._buffers.get(name)
+            found[name] = self._buffer(name, array)
+            if name in self._frozen and found[name] is known and _is_at(array, self._frozen[name]):
+                continue
+            read = array.read() if isinstance(array, Deferred) else array
+            if found[name] is not known or not read.flags.c_contiguous or not read.ndim:
+                _copy(found[name], read)
+                digests.pop(name, None)
+                continue
+            several = list(zip(_parts(found[name]), _parts(read), strict=True))
+            pairs += several
+            owners += [name] * len(several)
+        self._buffers = dict(found)
+        same = self._each(_copied_if_other, pairs)
+        others = {name for name, is_same in zip(owners, same, strict=True) if not is_same}
+        self.digests = {name: digest for name, digest in digests.items() if name in found and name not in others}
+        compared = [name for name in dict.fromkeys(owners) if is_frozen(name)]
+        self._refuse([name for name in compared if name in others])
+        self._frozen = {name: array for name, array in self._frozen.items() if name in found}
+        self._frozen |= {name: arrays[name] for name in compared}
+        return found
+
+    def compare(self) -> None:
+        """Compare what was taken to stay as it is.
+
+        Raises:
+            CheckpointError: Something of it has changed.
+        """
+        frozen, self._frozen = self._frozen, {}
+        pairs, owners = [], []
+        for name, array in frozen.items():
+            read = array.read() if isinstance(array, Deferred) else array
+            several = list(zip(_parts(self._buffers[name]), _parts(read), strict=True))
+            pairs += several
+            owners += [name] * len(several)
+        same = self._each(_copied_if_other, pairs)
+        self._refuse(dict.fromkeys(name for name, is_same in zip(owners, same, strict=True) if not is_same))
+
+    def _refuse(self, changed: Iterable[str]) -> None:
+        if several := list(changed):
+            self._frozen = {}
+            raise CheckpointError(
+                f"{counted(len(several), 'array')} changed that `frozen` says never change: {', '.join(several[:5])}",
+                hint="leave them out of `frozen`; checkpoints of this run may have old values of them",
+            )
+
+    def _each(self, act: Callable[[np.ndarray, np.ndarray], Any], pairs: list[_Pair]) -> list[Any]:
+        """Do it with each pair of a copy and an array, by several threads where it is worth them."""
+        if sum(array.nbytes for _, array in pairs) < _PART:
+            return [act(buffer, array) for buffer, array in pairs]
+        self._pool = self._pool or ThreadPoolExecutor(THREADS)
+
+        def run(batch: list[_Pair]) -> list[Any]:
+            return [act(buffer, array) for buffer, array in batch]
+
+        try:
+            return [result for several in self._pool.map(run, _batches(pairs)) for result in several]
+        except BaseException:
+            # Nobody writes into the copies any more when the next save does.
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+            raise
 
     def _buffer(self, name: str, array: np.ndarray | Deferred) -> np.ndarray:
         known = self._buffers.get(name)
@@ -56,10 +143,17 @@ class Staging:
 
     def close(self) -> None:
         """Let go of the memory."""
-        self._buffers = {}
+        self._buffers, self.digests, self._frozen = {}, {}, {}
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
+
+
+def _is_at(array: np.ndarray | Deferred, before: np.ndarray | Deferred) -> bool:
+    """Whether an array lies where it did; of one on a device nobody tells."""
+    if isinstance(array, Deferred) or isinstance(before, Deferred):
+        return isinstance(array, Deferred) and isinstance(before, Deferred)
+    return bool(array.__array_interface__["data"] == before.__array_interface__["data"])
 
 
 def _parts(array: np.ndarray) -> list[np.ndarray]:
@@ -67,9 +161,9 @@ def _parts(array: np.ndarray) -> list[np.ndarray]:
     return [flat[start : start + _PART] for start in range(0, flat.size, _PART)]
 
 
-def _batches(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+def _batches(pairs: list[_Pair]) -> list[list[_Pair]]:
     """Pairs together until they are worth a thread's turn."""
-    batches: list[list[tuple[np.ndarray, np.ndarray]]] = [[]]
+    batches: list[list[_Pair]] = [[]]
     size = 0
     for pair in pairs:
         if size >= _PART:
@@ -80,14 +174,23 @@ def _batches(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[list[tuple[np.n
     return batches
 
 
-def _copy_all(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    for buffer, array in pairs:
-        _copy(buffer, array)
-
-
 def _copy(buffer: np.ndarray, array: np.ndarray) -> None:
     if array.flags.c_contiguous and array.dtype == buffer.dtype and array.ndim:
         # As bytes: NumPy copies them without holding the interpreter's lock, whatever the dtype.
         buffer.reshape(-1).view(np.uint8)[:] = array.reshape(-1).view(np.uint8)
     else:
         buffer[...] = array
+
+
+def _copied_if_other(buffer: np.ndarray, array: np.ndarray) -> bool:
+    """Whether a copy has the array's bytes already; it has them now."""
+    whole = buffer.size // 8 * 8
+    is_same = np.array_equal(buffer[whole:], array[whole:])
+    for start in range(0, whole, _COMPARED):
+        stop = min(start + _COMPARED, whole)
+        if not is_same or not np.array_equal(buffer[start:stop].view(np.uint64), array[start:stop].view(np.uint64)):
+            buffer[start:] = array[start:]
+            return False
+    if not is_same:
+        buffer[whole:] = array[whole:]
+    return is_same

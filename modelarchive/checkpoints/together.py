@@ -16,7 +16,7 @@ from modelarchive.archive.sharding import write_shard
 from modelarchive.archive.training import Training, training_of
 from modelarchive.checkpoints import states
 from modelarchive.checkpoints.networks import framework_of
-from modelarchive.checkpoints.snapshot import Snapshot, take
+from modelarchive.checkpoints.snapshot import Describe, Snapshot, take
 from modelarchive.errors import CheckpointError
 from modelarchive.store.contents import TRAINING, Contents, Piece
 from modelarchive.store.deferred import Deferred
@@ -34,7 +34,14 @@ def sharing() -> Any:
 
 
 def take_share(
-    group: Any, step: int, model: Any, parts: Mapping[str, Any], metrics: Mapping[str, Any], *, random: bool = True
+    group: Any,
+    step: int,
+    model: Any,
+    parts: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    *,
+    random: bool = True,
+    describe: Describe = lambda model, values: None,
 ) -> Snapshot:
     """The same of a run of several processes: what this one saves of it.
 
@@ -55,7 +62,7 @@ def take_share(
         tensors_of = room.whole_tensors_of(model)
         local |= {name: found for name, each in tensors_of.items() if (found := distributed.local(each)) is not None}
     if group.rank == 0:
-        taken = take(step, model, own | distributed.localised(taken_whole), metrics, random=random)
+        taken = take(step, model, own | distributed.localised(taken_whole), metrics, random=random, describe=describe)
     else:
         mine = take(step, None, own, metrics, random=random, called=called).data
         shared = take(step, model, distributed.localised(taken_whole), metrics, random=False)
@@ -204,7 +211,7 @@ class LocalReader:
 
     def _fill(self, target: np.ndarray, name: str, *, verify: bool) -> None:
         begins = self.boxes[name].offsets
-        for part in self._reader.parts[name] if isinstance(self._reader, ShardedReader) else ():
+        for part in self._reader.parts(name) if isinstance(self._reader, ShardedReader) else ():
             if part.piece.offsets == begins and part.shape == target.shape and target.flags.c_contiguous:
                 part.reader.load([name], verify=verify, into={name: target})
                 return
@@ -236,7 +243,7 @@ def _stored(reader: Any, name: str, *, verify: bool) -> list[tuple[tuple[int, ..
     if isinstance(reader, ShardedReader):
         return [
             (part.piece.offsets, part.shape, lambda part=part: part.reader.load([name], verify=verify)[name])
-            for part in reader.parts[name]
+            for part in reader.parts(name)
         ]
     shape = tuple(reader.contents.arrays[name].shape)
     return [((0,) * len(shape), shape, lambda: reader.load([name], verify=verify)[name])]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from modelarchive.cli.options import COMMANDS
 from modelarchive.cli.outcome import WrongUseError
+from modelarchive.remote import located
 
 Commands = Any  # argparse's own type for this is private
+
+_SHARDS: Final = "write a folder of shards of so many bytes of arrays: 5GB, 512MiB (for folders 5GB unless said)"
 
 
 def add_command(
@@ -27,14 +30,46 @@ def add_command(
     return parser
 
 
+def place(text: str) -> Any:
+    """A file: on a disk, or elsewhere, where its name is a URL."""
+    found = located(text)
+    return Path(found) if isinstance(found, str) else found
+
+
+def on_disk(text: str) -> Path:
+    """A file that has to be on a disk.
+
+    Raises:
+        argparse.ArgumentTypeError: It is elsewhere.
+    """
+    found = place(text)
+    if isinstance(found, Path):
+        return found
+    raise argparse.ArgumentTypeError(f"{found} lies elsewhere, and this needs a file on a disk: download it first")
+
+
 def add_output(parser: argparse.ArgumentParser, *, required: bool, text: str = "the archive to write") -> None:
     """``-o OUT``."""
-    parser.add_argument("-o", "--output", type=Path, metavar="OUT", required=required, help=text)
+    parser.add_argument("-o", "--output", type=on_disk, metavar="OUT", required=required, help=text)
 
 
 def add_patterns(parser: argparse.ArgumentParser, option: str, text: str) -> None:
     """An option that is given once or several times, each time with a pattern of names."""
     parser.add_argument(option, action="append", metavar="PATTERN", help=text)
+
+
+def add_shard_size(parser: argparse.ArgumentParser) -> None:
+    """``--max-shard-size SIZE``."""
+    parser.add_argument("--max-shard-size", type=_shard_size, metavar="SIZE", help=_SHARDS)
+
+
+def _shard_size(text: str) -> int:
+    from modelarchive.archive.folders import shard_bytes
+
+    try:
+        return shard_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: 5GB, 512MiB, or bytes") from error
 
 
 def pairs(texts: list[str] | None, *, option: str) -> dict[str, str]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelarchive import errors, formats
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command
+from modelarchive.cli.arguments import Commands, add_command, place
 from modelarchive.cli.outcome import DONE, NO, WrongUseError, failed, spelled
+from modelarchive.remote import RemoteFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,7 @@ _PAGE: Final = 4096
 def add(commands: Commands) -> None:
     """Add the command."""
     checked = add_command(commands, "verify", verify, "Check every digest, every schema and the index against HDF5")
-    checked.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    checked.add_argument("files", nargs="+", type=place, metavar="FILE", help="a file, a folder or a URL")
     checked.add_argument("--key", type=Path, metavar="KEY", help="a public key: refuse what was not signed with it")
     checked.add_argument("--signature", type=Path, metavar="SIG", help="the signature's file (default: FILE.sig)")
 
@@ -31,6 +32,8 @@ def verify(chosen: argparse.Namespace) -> int:
     """``modelarchive verify``: the worst of the files' exit codes."""
     if chosen.signature and (chosen.key is None or len(chosen.files) > 1):
         raise WrongUseError("--signature is for one FILE and a --key")
+    if chosen.key and not chosen.signature and any(isinstance(file, RemoteFile) for file in chosen.files):
+        raise WrongUseError("the signature of a URL is not looked for there", hint="--signature SIG, a file on a disk")
     records = []
     worst = DONE
     from modelarchive.cli.runs import checkpoints_in
@@ -123,7 +126,7 @@ def damaged_member(path: Path) -> str | None:
     import zipfile
     import zlib
 
-    if not path.is_file():
+    if isinstance(path, RemoteFile) or not path.is_file():
         return None
     with path.open("rb") as file:
         if file.read(2) != b"PK":

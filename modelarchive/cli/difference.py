@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command
+from modelarchive.cli.arguments import Commands, add_command, place
 from modelarchive.cli.layout import as_text
 from modelarchive.cli.outcome import DONE, NO
 from modelarchive.cli.output import Column
@@ -25,8 +24,8 @@ _LONGEST: Final = 80
 def add(commands: Commands) -> None:
     """Add the command."""
     compared = add_command(commands, "diff", diff, "Compare two models: architecture, parameters, metadata")
-    compared.add_argument("first", type=Path, metavar="A")
-    compared.add_argument("second", type=Path, metavar="B")
+    compared.add_argument("first", type=place, metavar="A", help="a file, a folder or a URL")
+    compared.add_argument("second", type=place, metavar="B")
 
 
 def diff(chosen: argparse.Namespace) -> int:
@@ -34,7 +33,7 @@ def diff(chosen: argparse.Namespace) -> int:
     from modelarchive import compare
     from modelarchive.models.content import opened
 
-    with opened(chosen.first) as first, opened(chosen.second) as second:
+    with output.transfers(chosen.first, chosen.second), opened(chosen.first) as first, opened(chosen.second) as second:
         # An archive without an architecture differs from one with it; a format that has none does not tell.
         both = (first, second)
         is_whole = all(each.archive is not None for each in both) or all(each.architecture is not None for each in both)
@@ -96,7 +95,9 @@ def _shown(value: Any) -> str:
     return as_text(value, _LONGEST)
 
 
-def _by(greatest: float) -> str:
+def _by(greatest: float | None) -> str:
+    if greatest is None:
+        return "by its digest"
     return "in NaNs or texts only" if math.isnan(greatest) else f"by at most {greatest:.6g}"
 
 
@@ -108,5 +109,5 @@ def _record(found: Differences) -> dict[str, Any]:
         changes = [change._asdict() for change in getattr(found, part)]
         record[part] = [{key: each for key, each in change.items() if each is not ABSENT} for change in changes]
     # JSON has no NaN: no number says that only strings, or only NaNs, differ.
-    record["changed"] = {name: None if math.isnan(by) else by for name, by in found.changed.items()}
+    record["changed"] = {name: None if by is None or math.isnan(by) else by for name, by in found.changed.items()}
     return record

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output
+from modelarchive.cli.arguments import Commands, add_command, add_output, place
 from modelarchive.cli.outcome import DONE, WrongUseError
 from modelarchive.cli.output import Column
+from modelarchive.formats.systems import BACKENDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command."""
     ran = add_command(commands, "run", run, "Run the network in an archive forward on arrays")
-    ran.add_argument("file", type=Path)
+    ran.add_argument("file", type=place, help="an archive of a whole model, or its URL")
     ran.add_argument(
         "--input",
         action="append",
@@ -30,6 +31,12 @@ def add(commands: Commands) -> None:
         help="an input: .npy, or .npz with one array; again for each further input, in their order",
     )
     ran.add_argument("--block", default="", help="run this block of the model alone (a dotted path)")
+    ran.add_argument(
+        "--backend",
+        default="numpy",
+        choices=[name for name, known in BACKENDS.items() if known.runs],
+        help="what computes it (default: numpy)",
+    )
     add_output(ran, required=False, text="write the output here: .npy, or .npz for several")
 
 
@@ -38,11 +45,14 @@ def run(chosen: argparse.Namespace) -> int:
     import modelarchive
     from modelarchive.models.content import refuse_foreign
 
-    refuse_foreign(chosen.file)
-    with modelarchive.open(chosen.file) as archive:
+    with output.transfers(chosen.file):
+        refuse_foreign(chosen.file)
+    with output.transfers(chosen.file), modelarchive.open(chosen.file) as archive:
         arrays = [_read(path) for path in chosen.input]
         _check_inputs(archive.architecture if archive.has_architecture else None, arrays, chosen)
-        network = archive.build(chosen.block)
+        network = archive.build(chosen.block) if chosen.backend == "numpy" else None
+    if network is None:
+        network = modelarchive.load_model(chosen.file, block=chosen.block, backend=chosen.backend)
     start = time.perf_counter()
     try:
         result = network(*arrays)

@@ -241,33 +241,39 @@ def shortened(names: Sequence[str], longest: int, signs: Signs = UNICODE) -> lis
     room = longest - wide(signs.ellipsis)
     if room < 1:
         return None
-    different = len(set(names))
+    different = dict.fromkeys(names)
     for between in (True, False):
         for share in _CUTS:
             head = int(room * share)
-            cut = [
-                each if wide(each) <= longest else _middle_out(each, head, room - head, signs, between=between)
-                for each in names
-            ]
-            if len(set(cut)) == different:
-                return cut
+            found: dict[str, str] = {}
+            for name in different:
+                cut = name if wide(name) <= longest else _middle_out(name, head, room - head, signs, between=between)
+                if found.setdefault(cut, name) != name:
+                    break
+            else:
+                made = {name: cut for cut, name in found.items()}
+                return [made[name] for name in names]
     return None
 
 
 def _middle_out(name: str, head: int, tail: int, signs: Signs, *, between: bool) -> str:
     """The beginning and the end of a name, each so wide at most; `between`: cut between its parts."""
-    start = end = ""
-    # Some signs are two columns wide.
-    for sign in name:
-        if wide(start + sign) > head:
-            break
-        start += sign
-    for sign in reversed(name):
-        if wide(sign + end) > tail:
-            break
-        end = sign + end
+    start, end = _beginning(name, head), _beginning(name[::-1], tail)[::-1]
     if between:
         start = start[: max(start.rfind(".") + 1, start.rfind("/") + 1)]
         found = _PART.search(end)
         end = end[found.end() :] if found and len(name) > len(end) and name[-len(end) - 1] not in "./" else end
     return start + signs.ellipsis + end
+
+
+def _beginning(name: str, columns: int) -> str:
+    """The beginning of a name, so wide at most."""
+    if name.isascii():
+        return name[:columns]
+    start = ""
+    # Some signs are two columns wide.
+    for sign in name:
+        if wide(start + sign) > columns:
+            break
+        start += sign
+    return start

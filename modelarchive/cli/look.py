@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from modelarchive import errors
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command
+from modelarchive.cli.arguments import Commands, add_command, place
 from modelarchive.cli.layout import as_text, laid_out
 from modelarchive.cli.outcome import DONE, complain, spelled
 from modelarchive.cli.output import Column
@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
     show = add_command(
         commands, "show", run, "Show what is in an archive, or in a file of another system, which is not run"
     )
-    show.add_argument("file", type=Path, metavar="FILE")
+    show.add_argument("file", type=place, metavar="FILE", help="a file, a folder or a URL")
     how = show.add_mutually_exclusive_group()
     how.add_argument("--tree", action="store_true", help="the tree of blocks instead of the table")
     how.add_argument(
@@ -44,9 +44,12 @@ def run(chosen: argparse.Namespace) -> int:
 
     if found := runs.checkpoints_in(chosen.file):
         return runs.show(chosen.file, found, as_json=chosen.json)
-    with opened(chosen.file) as content:
-        if chosen.json:
-            output.as_json(_record(content, with_stats=chosen.stats))
+    with ExitStack() as stack:
+        with output.transfers(chosen.file):
+            content = stack.enter_context(opened(chosen.file))
+            record = _record(content, with_stats=chosen.stats) if chosen.json else None
+        if record is not None:
+            output.as_json(record)
             return DONE
         network = _network(content)
         output.say(str(content.path), style="bold")
@@ -159,7 +162,9 @@ def _stats_table(content: Content) -> None:
     names = ["least", "greatest", "mean", "deviation"]
     rows = []
     is_finite = True
-    for name, found in content.statistics():
+    with output.transfers(content.path):
+        several = list(content.statistics())
+    for name, found in several:
         if found is None:
             continue
         cells = ["" if (value := getattr(found, each)) is None else f"{value:.4g}" for each in names]

@@ -32,11 +32,14 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "after": Option("--from", "LAYER", str),
     "cast_dtype": Option("--cast-dtype"),
     "children": Option("--children", "A:B"),
+    "base": Option("--base", "DIR", str),
     "config": Option("--config", "model.json"),
     "compression": Option("--compression", "CHOICE", str),
+    "dtype": Option("--dtype", "DTYPE", str),
     "dry_run": Option("--dry-run"),
     "freeze": Option("--freeze"),
     "inputs": Option("--input", "x:1,3,224,224:float32", list),
+    "max_shard_size": Option("--max-shard-size", "5GB", str),
     "mismatch": Option("--mismatch", "CHOICE", str),
     "parameters_only": Option("--parameters-only"),
     "rename": Option("--rename", "OLD=NEW", dict),
@@ -48,12 +51,16 @@ OPTIONS: Final[Mapping[str, Option]] = {
 
 #: Arguments that only Python has.
 PYTHON_ONLY: Final = frozenset(
-    {"allow_missing", "backend", "block", "external_data", "ignore_extra", "name", "parameters", "tokens",
-     "verify"}
+    {"allow_missing", "backend", "block", "cache", "external_data", "ignore_extra", "name", "parameters",
+     "storage_options", "tokens", "verify"}
 )  # fmt: skip
 
 #: What the command line says instead, where another word for the argument would not do.
 SENTENCES: Final[Mapping[str, str]] = {
+    "credentials are passed as storage_options=, or in the URL": "credentials stand in fsspec's configuration, "
+    "the environment or the URL",
+    "a signed URL may have expired; credentials are passed as storage_options=, or in the URL": "a signed URL may "
+    "have expired; credentials stand in fsspec's configuration, the environment or the URL",
     "pass parameters=, the file that holds the arrays": "put the file that holds the arrays beside it",
 }
 

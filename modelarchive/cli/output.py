@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import groupby, islice, pairwise
+from operator import itemgetter
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from modelarchive.cli.layout import ASCII, UNICODE, Grid, Line, Signs, folded, shortened
 from modelarchive.cli.layout import Column as Column
+from modelarchive.remote import RemoteFile
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 _PIPE_WIDTH: Final = 100_000
 #: Columns that the labels of facts take.
 _LABEL: Final = 13
+#: Lines that are given to the terminal at once.
+_TOGETHER: Final = 500
 
 
 def say(text: str = "", *, style: str | None = None) -> None:
@@ -65,13 +70,27 @@ def print_lines(lines: Iterable[Line]) -> None:
         for line in lines:
             print("".join(text for text, _ in line).rstrip())
         return
-    from rich.text import Text
+    from rich.segment import Segment, Segments
 
     console = _console(sys.stdout)
-    for line in lines:
-        shown = Text.assemble(*line)
-        shown.rstrip()
-        console.print(shown, soft_wrap=True)
+    left = iter(lines)
+    while several := list(islice(left, _TOGETHER)):
+        parts = [part for line in several for part in (*_stripped(line), ("\n", ""))]
+        runs = [(style, "".join(text for text, _ in run)) for style, run in groupby(parts, key=itemgetter(1))]
+        # What rich makes of a text takes longer than the text: it is measured, split and wrapped.
+        console.print(
+            Segments([Segment(text, console.get_style(style)) for style, text in runs]), soft_wrap=True, end=""
+        )
+
+
+def _stripped(line: Line) -> Line:
+    """A line without the blanks at its end."""
+    kept = list(line)
+    while kept:
+        text, style = kept.pop()
+        if text := text.rstrip():
+            return [*kept, (text, style)]
+    return kept
 
 
 def fitting(names: Sequence[str], *, indent: int) -> list[str]:
@@ -113,17 +132,55 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     if total == 0 or not sys.stderr.isatty():
         yield lambda done: None
         return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=_console(sys.stderr), transient=True) as shown:
         task = shown.add_task(printable(what), total=total)
         yield lambda done: shown.advance(task, done)
+
+
+@contextmanager
+def transfers(*files: object) -> Iterator[None]:
+    """Bytes that come and their rate, on standard error, for those of the files that lie elsewhere: on a terminal only.
+
+    Nothing may be printed meanwhile.
+    """
+    remote = [file for file in files if isinstance(file, RemoteFile)]
+    if not remote or not sys.stderr.isatty():
+        yield
+        return
+    from rich.progress import DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+    )
+    console = _console(sys.stderr)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as shown:
+        for file in remote:
+            task = shown.add_task(printable(file.name), total=None)
+            file.advance = functools.partial(shown.advance, task)
+        try:
+            yield
+        finally:
+            for file in remote:
+                file.advance = lambda nbytes: None
 
 
 def printable(text: str) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 
 from modelarchive import errors
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output, add_patterns, children, pairs
+from modelarchive.cli.arguments import Commands, add_command, add_output, add_patterns, children, pairs, place
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.cli.output import Column
-from modelarchive.models.content import refuse_foreign
+from modelarchive.models.content import refuse_foreign, size_of
 
 _STYLES = {"copied": "green", "frozen": "cyan", "mismatched": "red", "unexpected": "yellow"}
 
@@ -19,7 +19,7 @@ _STYLES = {"copied": "green", "frozen": "cyan", "mismatched": "red", "unexpected
 def add(commands: Commands) -> None:
     """Add the commands."""
     cut = add_command(commands, "extract", extract, "Write a part as an archive of its own, reading that part alone")
-    cut.add_argument("file", type=Path)
+    cut.add_argument("file", type=place, help="an archive, or its URL")
     cut.add_argument(
         "block", nargs="?", metavar="BLOCK", help='a dotted path as `show --tree` shows it; "" is the model'
     )
@@ -33,8 +33,8 @@ def add(commands: Commands) -> None:
     add_output(cut, required=True)
 
     moved = add_command(commands, "transplant", transplant, "Copy parameters of SRC into a copy of DST")
-    moved.add_argument("source", type=Path, metavar="SRC")
-    moved.add_argument("target", type=Path, metavar="DST")
+    moved.add_argument("source", type=place, metavar="SRC", help="a file, a folder or a URL")
+    moved.add_argument("target", type=place, metavar="DST", help="an archive, or its URL")
     add_output(moved, required=False)
     add_patterns(moved, "--select", "which parameters of SRC: 'features.*'; again for more (default: all that DST has)")
     moved.add_argument(
@@ -116,7 +116,7 @@ def transplant(chosen: argparse.Namespace) -> int:
         "rows": {name: _words(Path(path)) for name, path in pairs(chosen.rows, option="--rows").items()},
         "dry_run": chosen.dry_run,
     }
-    size = chosen.target.stat().st_size
+    size = size_of(chosen.target)
     try:
         with output.progress(f"write {chosen.output}", 0 if chosen.dry_run else size) as advance:
             out = chosen.target if chosen.output is None else chosen.output

@@ -21,7 +21,7 @@ def checkpoints_in(path: Path) -> dict[int, Path]:
     """Step -> checkpoint, of a folder that is a run's; empty for all else."""
     from modelarchive.checkpoints import checkpoints_in as found
 
-    return found(path) if path.is_dir() else {}
+    return found(path) if isinstance(path, Path) and path.is_dir() else {}
 
 
 def show(folder: Path, found: dict[int, Path], *, as_json: bool) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output
+from modelarchive.cli.arguments import Commands, add_command, add_output, on_disk
 from modelarchive.cli.outcome import DONE, WrongUseError
 from modelarchive.errors import FormatError
 
@@ -20,7 +20,7 @@ PASSWORD: Final = "MODELARCHIVE_KEY_PASSWORD"
 def add(commands: Commands) -> None:
     """Add the command."""
     signed = add_command(commands, "sign", sign, "Sign an archive with an Ed25519 key; FILE stays as it is")
-    signed.add_argument("file", type=Path, metavar="FILE")
+    signed.add_argument("file", type=on_disk, metavar="FILE")
     signed.add_argument("--key", type=Path, metavar="KEY", help="the private key's file: PEM, or OpenSSH's")
     signed.add_argument(
         "--message", action="store_true", help="print what is signed instead, for other programs to sign or check"
@@ -54,6 +54,7 @@ def sign(chosen: argparse.Namespace) -> int:
 def _sign(chosen: argparse.Namespace) -> Path:
     """Sign, with the key's password asked for if it has one."""
     from modelarchive import signing
+    from modelarchive.models.content import size_of
 
     password = os.environ.get(PASSWORD)
     try:
@@ -64,7 +65,7 @@ def _sign(chosen: argparse.Namespace) -> Path:
         from getpass import getpass
 
         password = getpass(f"Password of {chosen.key}: ")
-    with output.progress(f"verify {chosen.file.name}", chosen.file.stat().st_size) as advance:
+    with output.progress(f"verify {chosen.file.name}", size_of(chosen.file)) as advance:
         return signing.sign(
             chosen.file,
             chosen.key,

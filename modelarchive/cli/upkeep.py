@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output, choice
+from modelarchive.cli.arguments import Commands, add_command, add_output, add_shard_size, choice, on_disk
 from modelarchive.cli.outcome import DONE
 from modelarchive.cli.output import Column
 
@@ -23,7 +23,7 @@ _DTYPES: Final = {"bfloat16": "bfloat16", "float16": "float16", "float32": "floa
 def add(commands: Commands) -> None:
     """Add the commands."""
     packed = add_command(commands, "repack", repack, "Write an archive anew: indexed, aligned, without holes")
-    packed.add_argument("file", type=Path)
+    packed.add_argument("file", type=on_disk)
     add_output(packed, required=False, text="the archive to write (default: in place of FILE)")
     packed.add_argument(
         "--compression",
@@ -37,23 +37,31 @@ def add(commands: Commands) -> None:
         metavar="[PATTERN=]CHOICE",
         help=f"convert floating-point arrays: {', '.join(_DTYPES)}; with a pattern for some, several times",
     )
+    add_shard_size(packed)
     indexed = add_command(commands, "reindex", reindex, "Refresh the index after an HDF5 tool changed the file")
-    indexed.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    indexed.add_argument("files", nargs="+", type=on_disk, metavar="FILE")
 
 
 def repack(chosen: argparse.Namespace) -> int:
     """``modelarchive repack``."""
     from modelarchive import maintenance
-    from modelarchive.models.content import refuse_foreign
+    from modelarchive.models.content import refuse_foreign, size_of
 
     refuse_foreign(chosen.file)
-    before = chosen.file.stat().st_size
+    before = size_of(chosen.file)
     out: Path = chosen.output or chosen.file
     compression = choice(chosen.compression or ["keep"], _COMPRESSIONS, option="--compression", without="keep")
     dtype = choice(chosen.dtype, _DTYPES, option="--dtype", without=None) if chosen.dtype else None
-    with output.progress(f"repack {chosen.file.name}", before * (1 if dtype is None else 2)) as advance:
-        done = maintenance.repack(chosen.file, out, compression=compression, dtype=dtype, progress=advance)
-    after = out.stat().st_size
+    with output.progress(f"repack {chosen.file.name}", before) as advance:
+        done = maintenance.repack(
+            chosen.file,
+            out,
+            compression=compression,
+            dtype=dtype,
+            max_shard_size=chosen.max_shard_size,
+            progress=advance,
+        )
+    after = size_of(out)
     if chosen.json:
         record = {"file": str(out), "bytes_before": before, "bytes": after, "left_out": done.left_out}
         output.as_json(record | {"converted": [asdict(each) for each in done.converted]})

@@ -16,10 +16,11 @@ from modelarchive.archive.documents import architecture_texts, json_texts, token
 from modelarchive.archive.saving import initialized, kinds_of, write_dict, write_model
 from modelarchive.archive.training import training_of
 from modelarchive.errors import ConversionError, FormatError, ParameterError, SpecError, UnsupportedDataError
-from modelarchive.store.deferred import Deferred
+from modelarchive.store.deferred import Deferred, expect
 
 if TYPE_CHECKING:
     from modelarchive.architecture import Checked
+    from modelarchive.archive.folders import Counterpart
     from modelarchive.nn import Block
 
 Progress = Callable[[int], None]
@@ -161,6 +162,7 @@ class Bundle:
 
         arrays: dict[int, np.ndarray] = {}
         found = {}
+        expect(deferred(self.parameters).values())
         for name, entry in deferred(self.parameters).items():
             if id(entry) not in arrays:
                 arrays[id(entry)] = self.parameters[name]
@@ -200,11 +202,10 @@ def bundle_of(source: Source, *, inputs: Any = None) -> Bundle:
     if isinstance(source, Mapping):
         return Bundle(tensors.arrays_of(source), reason="only arrays were given")
     if isinstance(source, str | os.PathLike):
-        with Archive(source) as archive:
-            bundle = _of_archive(archive)
-            # Views outlive the archive; what is read later would not.
-            views = archive.views(_stored_names(archive))
-            return Bundle(views, bundle.architecture, bundle.reason, bundle.metadata, bundle.tokens, bundle.notes)
+        if (archive := Archive(source)).is_remote:
+            return _of_archive(archive)  # nothing is open there that would have to be closed
+        with archive:  # views outlive it; what is read later would not
+            return replace(_of_archive(archive), parameters=Parameters(archive.held(_stored_names(archive))))
     raise TypeError(f"source is {type(source).__name__}, expected a Bundle, an Archive, a Block, a mapping or a path")
 
 
@@ -256,6 +257,8 @@ def save_bundle(
     *,
     training: object = None,
     compression: Choice = None,
+    max_shard_size: int | str | None = None,
+    counterpart: Counterpart | None = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> list[Note]:
@@ -266,6 +269,8 @@ def save_bundle(
         bundle: What to write. Names that are no parameter names are kept as they are, in a dict of arrays.
         training: As in :func:`modelarchive.save_model`.
         compression: As in :func:`modelarchive.save`.
+        max_shard_size: As in :func:`modelarchive.save`.
+        counterpart: What makes a folder of shards another library's.
         durable: As in :func:`modelarchive.save`.
         progress: As in :func:`modelarchive.save`.
 
@@ -286,6 +291,7 @@ def save_bundle(
     ]
     if problems:
         raise ConversionError(problems, hint="nothing was written")
+    how: Any = {"compression": compression, "max_shard_size": max_shard_size, "durable": durable, "progress": progress}
     texts = json_texts(metadata=bundle.metadata or None)
     kinds: dict[str, str] = {}
     if bundle.architecture is not None:
@@ -297,10 +303,9 @@ def save_bundle(
         kinds = kinds_of(bundle.architecture)
     elif (reason := _no_parameters(entries)) is not None:
         if training is not None:
-            raise UnsupportedDataError(
-                [("training", f"lies beside parameters only: {reason}")], hint="nothing was written"
-            )
-        return _save_as_dict(path, bundle, entries, reason, compression=compression, durable=durable, progress=progress)
+            problem = ("training", f"lies beside parameters only: {reason}")
+            raise UnsupportedDataError([problem], hint="nothing was written")
+        return _save_as_dict(path, bundle, entries, reason, how)
     texts |= token_texts(bundle.tokens, {name: entry.shape[:1] for name, entry in entries.items()})
     write_model(
         path,
@@ -308,9 +313,8 @@ def save_bundle(
         kinds=kinds,
         texts=texts,
         training=None if training is None else training_of(training),
-        compression=compression,
-        durable=durable,
-        progress=progress,
+        counterpart=counterpart,
+        **how,
     )
     return []
 
@@ -383,18 +387,11 @@ def _no_parameters(entries: Mapping[str, Deferred]) -> str | None:
 
 
 def _save_as_dict(
-    path: str | os.PathLike[str],
-    bundle: Bundle,
-    entries: Mapping[str, Deferred],
-    reason: str,
-    *,
-    compression: Choice,
-    durable: bool,
-    progress: Progress | None,
+    path: str | os.PathLike[str], bundle: Bundle, entries: Mapping[str, Deferred], reason: str, how: Mapping[str, Any]
 ) -> list[Note]:
     notes = [Note("(names)", f"kept as the keys of a dict, not as parameters: {reason}")]
     if bundle.tokens:
         notes.append(Note(", ".join(bundle.tokens), "their words are left out: a dict of arrays holds none"))
     texts = json_texts(metadata=bundle.metadata or None)
-    write_dict(path, entries, texts=texts, compression=compression, durable=durable, progress=progress)
+    write_dict(path, entries, texts=texts, **how)
     return notes

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from modelarchive.errors import FormatError
-from modelarchive.store.deferred import Deferred
+from modelarchive.errors import FormatError, OutOfMemoryError
+from modelarchive.store.deferred import Deferred, Extent, Place
 
 
 def little_endian(dtype: np.dtype) -> np.dtype:
@@ -46,7 +46,9 @@ class MappedFile:
         with self.path.open("rb", buffering=0) as file:
             self._descriptor = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._descriptor)
-        self.size = os.fstat(self._descriptor).st_size
+        status = os.fstat(self._descriptor)
+        self.size = status.st_size
+        self._identity = (status.st_dev, status.st_ino)
         self._map = self._mapped() if self.size else None
 
     def _mapped(self) -> mmap.mmap | bytearray:
@@ -54,7 +56,11 @@ class MappedFile:
         try:
             return mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY)
         except OSError:
-            whole = bytearray(self.size)
+            try:
+                whole = bytearray(self.size)
+            except MemoryError as error:
+                what = f"cannot be mapped here, and the system gives no {self.size:,} bytes of memory to read it into"
+                raise OutOfMemoryError(what, file=self.path) from error
             self._fill(memoryview(whole), 0)
             return whole
 
@@ -87,7 +93,14 @@ class MappedFile:
             dtype,
             lambda: self._loaded(offset, dtype, shape, order),
             lambda: self._view(offset, dtype, shape, order),
+            extent=self._extent(offset, dtype, order),
         )
+
+    def _extent(self, offset: int, dtype: np.dtype, order: str) -> Extent | None:
+        if order != "C" or dtype.byteorder == ">" or not hasattr(os, "preadv"):
+            return None
+        place = Place(self.path, offset, self._identity)
+        return Extent(place, lambda buffer, at: self._fill(buffer, offset + at))
 
     def _view(self, offset: int, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
         if self._map is None or not math.prod(shape):

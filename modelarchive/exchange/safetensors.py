@@ -19,9 +19,11 @@ from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, few, shared_names
 from modelarchive.exchange.mapped import MappedFile, little_endian
+from modelarchive.exchange.remote import RemoteArrays
 from modelarchive.exchange.shards import read_one_or_all
 from modelarchive.formats import explain
 from modelarchive.formats.mistakes import SHARDING, pieces
+from modelarchive.remote import RemoteFile
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import Fill, fill
 from modelarchive.store.replace import replacing
@@ -63,7 +65,10 @@ def read(path: str | os.PathLike[str]) -> Bundle:
         UnsafeFileError: The index names a file outside its folder.
         ConversionError: Arrays are of dtypes that NumPy has no word for; lists all of them.
     """
-    return read_one_or_all(Path(os.fsdecode(path)), _read_file, reason=_REASON)
+    place: Any = path if isinstance(path, RemoteFile) else Path(os.fsdecode(path))
+    if isinstance(place, RemoteFile) and place.is_dir():
+        place /= f"model.safetensors{INDEX_SUFFIX}"
+    return read_one_or_all(place, _read_file, reason=_REASON)
 
 
 def write(
@@ -115,8 +120,8 @@ def write(
 
 
 def _read_file(path: Path) -> Bundle:
-    file = MappedFile(path)
-    with reading(file.path, file.size):
+    file: Any = RemoteArrays(path) if isinstance(path, RemoteFile) else MappedFile(path)
+    with reading(str(file.path), file.size):
         try:
             header, metadata, entries = _read_header(file)
         except FormatError as error:
@@ -163,6 +168,8 @@ def _unknown(header: Mapping[str, Any]) -> list[Note]:
 
 def _is_named(path: Path) -> bool:
     """Whether an index beside a file names it: no index is written of the files of several processes."""
+    if isinstance(path, RemoteFile):
+        return False
     name = json.dumps(path.name).encode()
     return any(
         index.is_file() and index.stat().st_size <= MAX_HEADER_BYTES and name in index.read_bytes()

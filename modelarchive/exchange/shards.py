@@ -12,6 +12,8 @@ from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred, few
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.formats import explain
+from modelarchive.remote import RemoteFile
+from modelarchive.remote.file import run
 from modelarchive.store.strict import document_object, short
 
 #: How Hugging Face numbers the files of a set; their index has the name without the numbers.
@@ -69,6 +71,9 @@ def _read_shards(index: Path, read: Callable[[Path], Bundle], *, reason: str) ->
         hint = "the shards lie in the folder of their index: download those that are missing"
         what = f"{counted(len(absent), 'file')} not there that it names: {few(map(short, absent))}"
         raise FormatError(what, file=index, hint=hint)
+    if isinstance(index, RemoteFile):
+        folder = index.parent
+        run(lambda shard: (folder / shard).head(1), shards)
     found = {shard: read(index.parent / shard) for shard in shards}
     entries = {shard: deferred(bundle.parameters) for shard, bundle in found.items()}
     if missing := [name for name, shard in weight_map.items() if name not in entries[shard]]:
@@ -98,6 +103,8 @@ def is_own(name: str) -> bool:
 
 def is_there(path: Path) -> bool:
     """Whether there is such a file; none is where the system has no such names."""
+    if isinstance(path, RemoteFile):
+        return True  # and who reads it says that it is not
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -106,10 +113,10 @@ def is_there(path: Path) -> bool:
 
 def _weight_map(index: Path) -> tuple[Mapping[str, str], list[Note]]:
     """Name of an array -> the file that has it; and what else the index says."""
-    file = MappedFile(index)
+    file: Any = index if isinstance(index, RemoteFile) else MappedFile(index)
     if file.size > MAX_INDEX_BYTES:
         raise FormatError(f"has {file.size:,} bytes: it is no index of shards", file=index)
-    with reading(index, file.size):
+    with reading(str(index), file.size):
         try:
             whole = document_object(file.read(0, file.size), what="the index of shards", strict=True)
             found = whole.get("weight_map")

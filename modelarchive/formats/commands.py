@@ -6,11 +6,12 @@ import shlex
 from pathlib import Path
 
 from modelarchive.formats.systems import FORMATS
+from modelarchive.remote import RemoteFile
 
 
-def convert_line(path: Path, *, parameters_only: bool = False) -> str:
+def convert_line(path: Path | RemoteFile, *, parameters_only: bool = False) -> str:
     """The command that makes an archive of a file: beside nothing that is there already."""
-    name = path.resolve().name
+    name = path.name if isinstance(path, RemoteFile) else path.resolve().name
     endings = [suffix for known in FORMATS.values() for suffix in known.suffixes]
     ending = max((each for each in endings if name.lower().endswith(each)), key=len, default="")
     stem = name[: len(name) - len(ending)] or name

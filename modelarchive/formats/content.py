@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
+from modelarchive.remote import RemoteFile
+
 #: The header of a safetensors file, and so the index of an archive, is not longer.
 MAX_HEADER_BYTES: Final = 100_000_000
 #: HDF5 looks for its superblock at 0, here, and at twice the place before.
@@ -66,6 +68,35 @@ class OnDisk:
         """Up to so many bytes from `offset`; fewer at the end."""
         self._file.seek(offset)
         return self._file.read(nbytes) or b""
+
+
+class Beginning:
+    """What came of a remote file with the first request; nothing more is asked for.
+
+    Args:
+        file: The file.
+    """
+
+    def __init__(self, file: RemoteFile) -> None:
+        self.path: Any = file
+        self.size = file.size
+        self._file = file
+
+    def __enter__(self) -> Self:
+        """The file itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing is open."""
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Up to so many bytes from `offset`; fewer at the end of what is there."""
+        return self._file.kept(offset, nbytes)
+
+
+def opened(path: Any) -> OnDisk | Beginning:
+    """A file that is open while it is looked at, in a ``with`` statement; of a remote one, its beginning."""
+    return Beginning(path) if isinstance(path, RemoteFile) else OnDisk(path)
 
 
 class Stream(io.RawIOBase):

@@ -10,6 +10,7 @@ from modelarchive.formats.commands import convert_line
 from modelarchive.formats.content import Content, OnDisk
 from modelarchive.formats.recognising import recognise, recognised
 from modelarchive.formats.systems import FORMATS
+from modelarchive.remote import RemoteFile
 
 
 def explain(error: FormatError, path: str | os.PathLike[str]) -> FormatError:
@@ -19,7 +20,7 @@ def explain(error: FormatError, path: str | os.PathLike[str]) -> FormatError:
         error: What the reader says; its file may be another than was asked for, one of several shards say.
         path: What was asked for, file or folder.
     """
-    if isinstance(error, UnsupportedVersionError):
+    if isinstance(error, UnsupportedVersionError) or isinstance(path, RemoteFile):
         return error
     from modelarchive.formats import refusing
 

@@ -22,11 +22,11 @@ FILES: Final[tuple[Mistake, ...]] = (
         "run `git lfs pull` in the repository, or download the file itself",
     ),
     Mistake(
-        "gguf",
-        "GGUF, and GGML before it (llama.cpp)",
-        mistakes.begins(b"GGUF", b"lmgg", b"tjgg", b"fmgg", b"algg"),
-        "is a GGUF or GGML file of llama.cpp, which is not read",
-        "take the model's safetensors files, which it was made of",
+        "ggml",
+        "GGML, which llama.cpp had before GGUF",
+        mistakes.begins(b"lmgg", b"tjgg", b"fmgg", b"algg"),
+        "is a GGML file of llama.cpp's first months, which is not read",
+        "take the model's GGUF file, or the safetensors files that it was made of",
     ),
     Mistake(
         "tflite",
@@ -98,7 +98,7 @@ FILES: Final[tuple[Mistake, ...]] = (
         "`adapter_config.json` of PEFT",
         mistakes.document("peft_type"),
         "is the configuration of a PEFT adapter, and holds no parameters",
-        "give adapter_model.safetensors for the adapter's own arrays, or merge the adapter into its model first",
+        "give its folder: `modelarchive convert FOLDER out.h5 --base MODEL` merges it into the folder of its model",
     ),
     Mistake(
         "tensorflowjs",
@@ -310,15 +310,6 @@ FOLDERS: Final[tuple[Mistake, ...]] = (
         mistakes.folder_with(".metadata", ends=".distcp"),
         "is a folder of torch.distributed.checkpoint, whose files are pieces",
         "torch.distributed.checkpoint.format_utils.dcp_to_torch_save({name!r}, 'model.pt') puts it together",
-    ),
-    Mistake(
-        "adapter",
-        "a PEFT adapter (`adapter_config.json`)",
-        mistakes.folder_with("adapter_config.json"),
-        "is a PEFT adapter: what is added to a model, and not the model",
-        "merge it into its model first: PeftModel.from_pretrained(model, {name!r}).merge_and_unload()"
-        ".save_pretrained('merged'); `modelarchive convert {name} {name}.h5 --parameters-only` keeps the adapter's "
-        "own arrays",
     ),
     Mistake(
         "mlpackage",

@@ -22,6 +22,7 @@ from modelarchive.formats.content import (
     zip_members,
 )
 from modelarchive.formats.systems import FORMATS, system_inside
+from modelarchive.remote import RemoteFile
 
 _HEAD: Final = 4096
 #: Longest JSON that is looked into.
@@ -269,6 +270,8 @@ def behind(content: Content) -> Found:
 
 def distributed(content: Content) -> Found:
     """A shard of a distributed checkpoint of PyTorch: by its name, or by what lies beside it."""
+    if isinstance(content.path, RemoteFile):
+        return None  # it is no zip file, and nobody asks what lies beside it
     folder = content.path.absolute().parent
     if content.path.suffix == ".distcp" or (behind(content) is not None and (folder / ".metadata").exists()):
         return {"folder": folder.name}
@@ -327,6 +330,4 @@ def weights(folder: Path) -> Found:
     found = next((each for end in endings for each in inside if each.endswith(end)), None)
     if found is None:
         return None
-    is_whole = ".safetensors" in found
-    command = convert_line(folder if is_whole else folder / found, parameters_only=is_whole)
-    return {"weights": found, "command": command}
+    return {"weights": found, "command": convert_line(folder / found)}

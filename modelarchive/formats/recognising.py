@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Final
 
-from modelarchive.formats.content import Content, Look, OnDisk, zip_members
-from modelarchive.formats.signs import Sign
+from modelarchive.errors import FormatError
+from modelarchive.formats.content import Beginning, Content, Look, OnDisk, opened, zip_members
+from modelarchive.formats.signs import Sign, shards_of_archive
 from modelarchive.formats.systems import FORMATS, system_inside
+from modelarchive.remote import RemoteFile
+
+#: Systems whose files are read where they lie.
+ELSEWHERE: Final = ("archive", "safetensors")
 
 
 def recognise(path: str | os.PathLike[str]) -> str:
@@ -18,6 +24,8 @@ def recognise(path: str | os.PathLike[str]) -> str:
         OSError: The file cannot be read.
         FormatError: It is a zip file of a format that is not known.
     """
+    if isinstance(path, RemoteFile):
+        return _recognised_elsewhere(path)
     place = Path(os.fsdecode(path))
     try:
         found = place.stat()
@@ -29,6 +37,26 @@ def recognise(path: str | os.PathLike[str]) -> str:
         return "archive"
     with OnDisk(place) as content:
         return recognised(content)
+
+
+def _recognised_elsewhere(file: RemoteFile) -> str:
+    """The same of a remote file.
+
+    Raises:
+        RemoteError: It cannot be read.
+        FormatError: It is of a format that is read from a disk only.
+    """
+    if file.is_dir():
+        return "archive" if shards_of_archive(file) else "safetensors"
+    content = Beginning(file)
+    head = Look(content).head
+    found = "a zip file" if head.startswith(b"PK") else None
+    if found is None:
+        if (name := recognised(content)) in ELSEWHERE:
+            return name
+        found = FORMATS[name].what
+    what = f"is {found}: only archives and safetensors files are read from elsewhere"
+    raise FormatError(what, file=file, hint="download it first")
 
 
 def recognised(content: Content) -> str:
@@ -63,7 +91,7 @@ def is_bare(path: str | os.PathLike[str], name: str) -> bool:
 def _has(path: str | os.PathLike[str], sign: Sign | None, *, otherwise: bool) -> bool:
     if sign is None:
         return otherwise
-    with OnDisk(path) as content:
+    with opened(path) as content:
         return sign(Look(content))
 
 

@@ -1,15 +1,16 @@
-"""Asks the tables of mistakes what a file or folder is."""
+"""Asks the tables of mistakes what a file or folder is; they are imported when the first is asked about."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelarchive.errors import FormatError
 from modelarchive.formats.content import Content, OnDisk
-from modelarchive.formats.mistaken import FILES, FOLDERS
-from modelarchive.formats.mistakes import Mistake
+
+if TYPE_CHECKING:
+    from modelarchive.formats.mistakes import Mistake
 
 
 def find(content: Content, *, is_known: bool = False) -> FormatError | None:
@@ -21,6 +22,8 @@ def find(content: Content, *, is_known: bool = False) -> FormatError | None:
         content: The file.
         is_known: Whether it has the sign of a system, so that it is not just any text.
     """
+    from modelarchive.formats.mistaken import FILES
+
     return _first([each for each in FILES if not (is_known and each.is_vague)], content, content.path)
 
 
@@ -31,6 +34,8 @@ def refusal(content: Content, otherwise: str, hint: str | None = None) -> Format
 
 def find_folder(folder: Path) -> FormatError | None:
     """The refusal of a folder, likewise."""
+    from modelarchive.formats.mistaken import FOLDERS
+
     return _first(FOLDERS, folder, folder)
 
 
@@ -43,5 +48,7 @@ def _first(table: Iterable[Mistake], asked: Any, path: Path) -> FormatError | No
 
 def of_text(path: Path) -> FormatError | None:
     """The refusal of a text that stands for another file, or is the page of a server; None: it may be meant."""
+    from modelarchive.formats.mistaken import FILES
+
     with OnDisk(path) as content:
         return _first([each for each in FILES if each.key in ("lfs", "page")], content, path)

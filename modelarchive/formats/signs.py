@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 from modelarchive.formats import protobuf
 from modelarchive.formats.content import HDF5_SIGNATURE, MAX_HEADER_BYTES, Look, hdf5_start, is_torch_stream
+from modelarchive.remote import RemoteFile
 
 #: Whether a file is a system's; and whether a zip file is, by the names of its members.
 Sign: TypeAlias = Callable[[Look], bool]
@@ -147,8 +148,10 @@ def config_inside(members: Collection[str]) -> bool:
     return "config.json" in members and any(name.startswith("model.weights.") for name in members)
 
 
-def shards_of_archive(folder: Path) -> bool:
+def shards_of_archive(folder: Path | RemoteFile) -> bool:
     """An archive in several files: its index says so."""
+    if isinstance(folder, RemoteFile):
+        return b'"modelarchive"' in bytes((folder / "model.safetensors.index.json").head(4096))
     try:
         with (folder / "model.safetensors.index.json").open("rb") as file:
             return b'"modelarchive"' in file.read(4096)
@@ -163,4 +166,5 @@ def weights_inside(folder: Path) -> bool:
     # Folders of other kinds have safetensors too; what they have beside them tells.
     if any((folder / name).exists() for name in ("model_index.json", "saved_model.pb", ".metadata")):
         return False
-    return any(each.name.endswith((".safetensors", ".safetensors.index.json")) for each in folder.iterdir())
+    ends = (".safetensors", ".safetensors.index.json", "_model.bin", "_model.bin.index.json")
+    return any(each.name.endswith(ends) for each in folder.iterdir())

@@ -45,12 +45,17 @@ class Backend:
     Attributes:
         build: The room's function that makes a network of a Bundle; "": a Block, which needs no room.
         options: What that takes besides.
-        arrays: The room's function that makes its own arrays of NumPy's for ``load``; None: there is none.
+        arrays: The room's function that makes its own arrays of NumPy's for ``load``; None: there is none. A room
+            that has one also has ``is_elsewhere(device)``, and ``tensors_on(device, arrays)`` for such a device.
+        runs: Whether its networks take NumPy's arrays and give them, so that ``modelarchive run`` runs them.
+        of_blocks: Whether it is made of a Block, so that of an archive no more than that is built.
     """
 
     build: str
     options: tuple[str, ...] = ()
     arrays: str | None = None
+    runs: bool = False
+    of_blocks: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,9 @@ class System:
         alone: Whether its reader takes `parameters_only`: the parameters under the names that the file has.
         inputs: What its reader takes as `inputs`: declarations, or names only; "": nothing, they are declared after.
         config: The files for which its reader takes a `config`, in words; "": none.
+        base: Those for which it takes a `base`, likewise.
+        reads_as: What its reader takes as `dtype`; none: it takes none.
+        writes_as: What its writer takes as `dtype`, likewise.
         classes: Classes of models in memory.
         reader: The room's function that reads them.
         backend: What networks can be rebuilt as.
@@ -100,6 +108,9 @@ class System:
     alone: bool = False
     inputs: Literal["", "declared", "names"] = ""
     config: str = ""
+    base: str = ""
+    reads_as: tuple[str, ...] = ()
+    writes_as: tuple[str, ...] = ()
     classes: tuple[ModelClass, ...] = ()
     reader: str = "read_model"
     backend: Backend | None = None
@@ -144,7 +155,7 @@ SYSTEMS: Final = {
             signs=(signs.begins(b"\x93NUMPY"),),
             members=signs.arrays_inside,
             bare=signs.begins(b"\x93NUMPY"),
-            backend=Backend("", arrays=""),
+            backend=Backend("", arrays="", runs=True, of_blocks=True),
         ),
         System(
             "vectors",
@@ -179,7 +190,7 @@ SYSTEMS: Final = {
             members=signs.pickle_inside,
             classes=(ModelClass("torch.nn", "Module"), ModelClass("torch.export", "ExportedProgram", receives=False)),
             reader="read_module",
-            backend=Backend("build_module", ("device", "dtype"), arrays="tensors_of"),
+            backend=Backend("build_module", ("device", "dtype"), arrays="tensors_of", of_blocks=True),
             extra="torch",
             frameworks=("torch",),
             mistakes=True,
@@ -229,6 +240,29 @@ SYSTEMS: Final = {
             fits="keras",
         ),
         System(
+            "gguf",
+            "GGUF",
+            (".gguf",),
+            "a GGUF file",
+            reads="parameters, metadata, words; whole models of these families",
+            writes="the same, as it is or quantised",
+            signs=(signs.begins(b"GGUF"),),
+            models=True,
+            alone=True,
+            inputs="names",
+            reads_as=("float32", "float16", "bfloat16"),
+            writes_as=("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "tq1_0", "tq2_0", "mxfp4"),
+            extra="gguf",
+            frameworks=("gguf",),
+        ),
+        System(
+            "onnxruntime",
+            "ONNX Runtime",
+            backend=Backend("build_network", ("inputs", "threads", "providers", "session_options"), runs=True),
+            extra="onnxruntime",
+            frameworks=("onnxruntime",),
+        ),
+        System(
             "huggingface",
             "Hugging Face",
             ("/",),
@@ -239,6 +273,7 @@ SYSTEMS: Final = {
             models=True,
             alone=True,
             inputs="names",
+            base="PEFT adapters",
             extra="transformers",
             frameworks=("torch", "transformers"),
             fits="torch",

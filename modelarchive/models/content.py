@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelarchive import dtypes, errors, formats
 from modelarchive.formats.commands import convert_line
+from modelarchive.remote import RemoteFile
 from modelarchive.statistics import Statistics, statistics
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ def _foreign(path: Path, name: str) -> Content:
     return Content(
         path,
         name,
-        size_of(path),
+        size_of(path) or sum(leaf.nbytes for leaf in leaves.values()),
         leaves,
         bundle.parameters,
         architecture=bundle.architecture,
@@ -263,7 +264,9 @@ def read_bundle(path: Path) -> tuple[Bundle, list[tuple[str, str]]]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
+    """Bytes of a file, or of all files of a folder; 0 of one elsewhere, which does not say."""
+    if isinstance(path, RemoteFile):
+        return 0 if path.is_dir() else path.size
     if not path.is_dir():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

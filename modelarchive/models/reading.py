@@ -15,6 +15,7 @@ from modelarchive.formats import FORMATS, explain, is_certain, recognise
 from modelarchive.formats.commands import convert_line
 from modelarchive.formats.systems import listed
 from modelarchive.models.rooms import room
+from modelarchive.remote import located
 from modelarchive.store.source import Source
 
 #: What a model takes: declarations in order, as dicts or text, or shapes by name.
@@ -27,6 +28,8 @@ def read(
     inputs: Inputs | None = None,
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    base: str | os.PathLike[str] | None = None,
+    dtype: str | None = None,
 ) -> Bundle:
     """Read a file of any format that is known, recognised by its content.
 
@@ -35,6 +38,8 @@ def read(
         inputs: As in :func:`convert`.
         parameters_only: As in :func:`convert`.
         config: As in :func:`convert`.
+        base: As in :func:`convert`.
+        dtype: As in :func:`convert`, of a source.
 
     Returns:
         Architecture (or why there is none), parameters, metadata, and notes of what was changed or lost.
@@ -45,10 +50,14 @@ def read(
         UnsafeFileError: It breaks a safety rule.
         ConversionError: It holds what cannot be read; lists all of it.
     """
+    path = located(path)
     name = format_of_file(path)
     options: dict[str, Any] = {}
-    if config is not None:
-        options["config"] = _belonging(name, config)
+    for option, value in (("config", config), ("base", base)):
+        if value is not None:
+            options[option] = _belonging(name, option, value)
+    if dtype is not None:
+        options["dtype"] = _read_as(name, dtype)
     takes = FORMATS[name].inputs
     if inputs is None or not takes or parameters_only:
         return declared(read_as(name, path, parameters_only=parameters_only, **options), inputs)
@@ -147,12 +156,23 @@ def _of_the_parameters(bundle: Bundle) -> list[Note]:
     return [note for note in bundle.notes if bundle.architecture is not None or note.where != "(architecture)"]
 
 
-def _belonging(name: str, config: Any) -> Any:
-    """A configuration beside the file, if its reader takes one."""
-    if not FORMATS[name].config:
-        files = listed(known.config for known in FORMATS.values() if known.config)
-        raise ValueError(f"config is for {files}, the source is {FORMATS[name].what}")
-    return config
+def _belonging(name: str, option: str, value: Any) -> Any:
+    """What lies beside the file, if its reader takes such."""
+    if not getattr(FORMATS[name], option):
+        files = listed(found for known in FORMATS.values() if (found := getattr(known, option)))
+        raise ValueError(f"{option} is for {files}, the source is {FORMATS[name].what}")
+    return value
+
+
+def _read_as(name: str, dtype: str) -> str:
+    """A dtype, if the file's reader takes one."""
+    known = FORMATS[name].reads_as
+    if not known:
+        files = listed(each.what for each in FORMATS.values() if each.reads_as)
+        raise ValueError(f"dtype is for {files}, the source is {FORMATS[name].what}")
+    if dtype not in known:
+        raise ValueError(f"dtype is {dtype!r}, expected {listed(map(repr, known), last='or')}")
+    return dtype
 
 
 def declared(bundle: Bundle, inputs: Inputs | None) -> Bundle:

@@ -10,9 +10,11 @@ from typing import Any, NoReturn
 
 from modelarchive import archive
 from modelarchive.archive.choices import Choice
+from modelarchive.archive.folders import SHARD_BYTES, is_for_shards
 from modelarchive.errors import ConversionError, UnsupportedDataError
-from modelarchive.exchange.bundle import Bundle, Note, Progress, save_bundle
+from modelarchive.exchange.bundle import Bundle, Note, Progress, bundle_of, save_bundle
 from modelarchive.formats.systems import SYSTEMS, System
+from modelarchive.models.folders import save_folder
 from modelarchive.models.rooms import expected, room, system_of, systems_of
 
 
@@ -25,6 +27,7 @@ def save_model(
     tokens: Mapping[str, Sequence[str]] | None = None,
     training: object = None,
     compression: Choice = None,
+    max_shard_size: int | str | None = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> list[Note] | None:
@@ -42,6 +45,9 @@ def save_model(
         training: What training goes on from, whatever :func:`save` takes; it lies beside the parameters, and
             ``Archive.training`` gives it.
         compression: "deflate" compresses the arrays that shrink by it; a dict chooses by name; as in :func:`save`.
+        max_shard_size: Write a folder of shards, a new one where one would have more bytes of arrays: "5GB", "512MiB"
+            or a number. A `path` that ends in a slash is such a folder, of 5 GB each. If transformers has a class for
+            the model, its ``from_pretrained`` loads the folder.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
 
@@ -57,7 +63,8 @@ def save_model(
     """
     from modelarchive.nn import Block
 
-    if isinstance(model, Block):
+    in_shards = is_for_shards(path, max_shard_size)
+    if isinstance(model, Block) and not in_shards:
         archive.save_model(
             path,
             model,
@@ -70,19 +77,37 @@ def save_model(
             progress=progress,
         )
         return None
-    if isinstance(model, Bundle):
-        bundle = model
-    elif (system := system_of(model)) is not None:
-        bundle = _of_framework(system, model, inputs)
-    else:
-        _refuse(model)
+    bundle = bundle_of_model(model, inputs)
     if bundle.architecture is None:
         raise ConversionError([("(architecture)", bundle.reason or "there is none")])
     bundle = replace(
         bundle, metadata=bundle.metadata | dict(metadata or {}), tokens={**bundle.tokens, **(tokens or {})}
     )
-    notes = save_bundle(path, bundle, training=training, compression=compression, durable=durable, progress=progress)
-    return [*bundle.notes, *notes]
+    options: dict[str, Any] = {"training": training, "compression": compression, "durable": durable}
+    if in_shards:
+        size = max_shard_size or SHARD_BYTES
+        notes = save_folder(path, bundle, max_shard_size=size, progress=progress, **options)
+    else:
+        notes = save_bundle(path, bundle, progress=progress, **options)
+    return [*bundle.notes, *notes] or (None if isinstance(model, Block) else [])
+
+
+def bundle_of_model(model: Any, inputs: Any = None) -> Bundle:
+    """A network of any framework, with its architecture.
+
+    Raises:
+        ConversionError: It does what the vocabulary cannot say; lists all of it.
+        UnsupportedDataError: It is no network; a TypeError.
+    """
+    from modelarchive.nn import Block
+
+    if isinstance(model, Block):
+        return bundle_of(model, inputs=inputs)
+    if isinstance(model, Bundle):
+        return model
+    if (system := system_of(model)) is None:
+        _refuse(model)
+    return _of_framework(system, model, inputs)
 
 
 def _of_framework(system: System, model: Any, inputs: Any) -> Bundle:

@@ -34,7 +34,7 @@ def opened_source(source: Any, target: Any) -> Iterator[tuple[Source, Inputs]]:
             with _opened_file(source, target) as found:
                 yield found
         except ParameterError as error:
-            error.file = error.file or os.fsdecode(source)
+            error.file = error.file or str(source)
             raise
     elif isinstance(source, Archive):
         yield _of_archive(source)

@@ -11,6 +11,7 @@ from modelarchive.archive.loading import ways_out
 from modelarchive.errors import ParameterError
 from modelarchive.models.rooms import room, system_of
 from modelarchive.models.sides import opened_source, parameters_of
+from modelarchive.remote import located
 from modelarchive.transplant.files import write_with
 from modelarchive.transplant.options import Options, Patterns, Rows
 from modelarchive.transplant.plan import Plan
@@ -30,11 +31,13 @@ def transplant(
     cast_dtype: bool = False,
     resize: Mapping[str, How] | None = None,
     dry_run: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: str | Mapping[str, Any] | None = None,
 ) -> Transplant:
     """Copy parameters of one network into another of a different architecture: all that match, or nothing.
 
     Args:
-        source: The path of any file that :func:`modelarchive.load` reads, an open archive, a network (a Block, a
+        source: The path or URL of any file that :func:`modelarchive.load` reads, an open archive, a network (a Block, a
             ``torch.nn.Module``, an ``ExportedProgram``, a ``keras.Model``), or a mapping of arrays or tensors such
             as a ``state_dict``. Only the selected arrays are read.
         target: The network that receives: a Block, a ``torch.nn.Module``, a ``keras.Model``, or a ``state_dict``.
@@ -55,6 +58,8 @@ def transplant(
             one axis, or two axes), "linear" (a length), "interpolate" (the one that the shapes tell), or
             ("bicubic", (rows, columns) of the source, of the target).
         dry_run: Report only.
+        storage_options: As :class:`modelarchive.Archive` takes it, where `source` is a URL.
+        cache: As there.
 
     Returns:
         What was copied into where.
@@ -67,7 +72,7 @@ def transplant(
             matches nothing.
     """
     options = Options(select, rename or {}, mismatch, rows or {}, cast_dtype, resize or {})
-    with opened_source(source, target) as (opened, inputs):
+    with opened_source(located(source, storage_options, cache), target) as (opened, inputs):
         plan = Plan(opened, parameters_of(target, inputs), options)
         report = plan.report(freeze=freeze, dry_run=dry_run)
         if report.frozen and isinstance(target, Mapping):
@@ -86,6 +91,8 @@ def load_parameters(
     allow_missing: bool = False,
     ignore_extra: bool = False,
     cast_dtype: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: str | Mapping[str, Any] | None = None,
 ) -> Transplant:
     """Load all parameters of a network that is there in code, by their names: all of them, or none.
 
@@ -95,6 +102,8 @@ def load_parameters(
         allow_missing: Leave alone the parameters that the source lacks.
         ignore_extra: Skip what the source has and the network lacks.
         cast_dtype: Convert what has another dtype.
+        storage_options: As :class:`modelarchive.Archive` takes it, where `path` is a URL.
+        cache: As there.
 
     Returns:
         What was copied, with what wrappers' prefixes were taken off.
@@ -102,7 +111,7 @@ def load_parameters(
     Raises:
         ParameterError: With every missing, unexpected and mismatched name; the network is as it was.
     """
-    with opened_source(path, target) as (opened, inputs):
+    with opened_source(located(path, storage_options, cache), target) as (opened, inputs):
         parameters = parameters_of(target, inputs)
         try:
             plan = Plan(opened, parameters, Options(cast_dtype=cast_dtype))
@@ -166,7 +175,7 @@ def transplant_file(
         ValueError: Freezing was asked for, and the target has no architecture that could keep it.
     """
     options = Options(select, rename or {}, mismatch, rows or {}, cast_dtype, resize or {})
-    with opened_source(source, None) as (opened, _):
+    with opened_source(located(source), None) as (opened, _):
         return write_with(
             opened, target, out, options, freeze=freeze, dry_run=dry_run, durable=durable, progress=progress
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -12,7 +12,8 @@ import numpy as np
 
 from modelarchive import tensors
 from modelarchive.errors import ModelArchiveError, counted
-from modelarchive.nn.axes import described, named_axes, unequal
+from modelarchive.nn.axes import named_axes, unequal
+from modelarchive.nn.fitting import called_names, misfit
 from modelarchive.nn.signature import Called, input_names, positional
 from modelarchive.ops.threads import has_team, team
 
@@ -238,38 +239,7 @@ def _text(value: Any) -> str:
 def _misfit(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> str | None:
     """Where the inputs are not those that the architecture of a built network declares."""
     declared = _known_declarations(block)
-    if not declared:
-        return None
-    # A Graph goes by its own names where the declared ones are others.
-    own = getattr(block, "inputs", ())
-    names = list(own) if len(own) == len(declared) else [each["name"] for each in declared]
-    if unknown := [name for name in named if name not in names]:
-        return f"there is no input {', '.join(map(repr, unknown))}: the network takes {', '.join(names)}"
-    if twice := [name for name in named if name in names[: len(inputs)]]:
-        return f"the input {', '.join(map(repr, twice))} is given twice: the network takes {', '.join(names)}"
-    if len(inputs) + len(named) > len(names):
-        return f"expected {len(names)} inputs ({', '.join(names)}), found {len(inputs) + len(named)}"
-    given = dict(zip(names, inputs, strict=False)) | dict(named)
-    if missing := [
-        name for name, each in zip(names, declared, strict=True) if name not in given and "default" not in each
-    ]:
-        return f"the input {', '.join(map(repr, missing))} is missing: the network takes {', '.join(names)}"
-    return next(_differences(names, declared, given), None)
-
-
-def _differences(
-    names: Sequence[str], declared: Sequence[Mapping[str, Any]], given: Mapping[str, Any]
-) -> Iterator[str]:
-    for name, each, text in zip(names, declared, described(declared), strict=True):
-        value = given.get(name)
-        shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-        if shape is None or dtype is None:
-            continue
-        fits = len(shape) == len(each["shape"]) and all(
-            not isinstance(size, int) or size == found for size, found in zip(each["shape"], shape, strict=True)
-        )
-        if not fits or _sort(dtype) != _sort(each["dtype"]):
-            yield f"input {name}: expected {text}, found {dtype} {tuple(shape)}"
+    return misfit(declared, called_names(block, declared), inputs, named) if declared else None
 
 
 def _compare_axes(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> None:
@@ -279,15 +249,8 @@ def _compare_axes(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]
         ValueError: They are not.
     """
     declared = _known_declarations(block)
-    own = getattr(block, "inputs", ())
-    called = list(own) if len(own) == len(declared) else [each["name"] for each in declared]
+    called = called_names(block, declared)
     given = dict(zip(called, inputs, strict=False)) | dict(named)
     problem = next(unequal(declared, called, [getattr(given.get(each), "shape", None) for each in called]), None)
     if problem is not None and _misfit(block, inputs, named) is None:
         raise ValueError(problem)
-
-
-def _sort(dtype: Any) -> str:
-    """Whole numbers, real ones, or others: within these a network takes any."""
-    name = str(dtype)
-    return next((sort for sort in ("int", "float", "complex", "bool") if sort in name), name)

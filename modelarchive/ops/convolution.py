@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -13,15 +14,13 @@ from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, widened
 from modelarchive.ops.registry import Array, op
 from modelarchive.ops.runs import Runs, runs_of
-from modelarchive.ops.threads import share, team_size
+from modelarchive.ops.threads import WORTH, share, team_size
 from modelarchive.ops.windows import Pairs, merged, output_sizes, padded, pairs, split, windows
 
 #: Elements of the column matrices gathered at a time, so that they stay in the cache.
-BLOCK: Final = 1 << 18
-#: They are no fewer than this.
-LEAST: Final = 1 << 17
-#: Elements of input and output from which on threads are worth their start.
-WORTH: Final = 1 << 17
+BLOCK: Final = 1 << 17
+#: Parts into which one product is cut, for several threads.
+PARTS: Final = 8
 #: Columns of one product at least, where there are as many: shorter products keep BLAS less busy.
 WIDTH: Final = 256
 #: Columns at most where a group has one output channel: for longer vectors BLAS takes threads, and waits for them.
@@ -227,51 +226,52 @@ def _pointwise(x: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:
     batch, positions = len(x), math.prod(out.shape[2:])
     source = x.reshape(batch, groups, taps, positions)
     target = out.reshape(batch, groups, channels, positions)
-    width = max(WIDTH, BLOCK // 4 // max(groups * taps, len(out[0])))
+    width = max(WIDTH, min(BLOCK // 2 // max(groups * taps, len(out[0])), -(-positions // PARTS)))
     images = max(1, width // positions)
-    for first in range(0, batch, images):
-        for start in range(0, positions, width):
-            part: Any = (slice(first, first + images), ..., slice(start, start + width))
-            np.matmul(matrix, source[part], out=target[part])
-            if epilogue:
-                block = out.reshape(batch, -1, positions)[part]
-                epilogue.into(block, block, 1)
+
+    def multiply(part: Any) -> None:
+        np.matmul(matrix, source[part], out=target[part])
+        if epilogue:
+            block = out.reshape(batch, -1, positions)[part]
+            epilogue.into(block, block, 1)
+
+    starts = itertools.product(range(0, batch, images), range(0, positions, width))
+    parts = [(slice(first, first + images), ..., slice(start, start + width)) for first, start in starts]
+    share(lambda: multiply, parts, alone=_work(matrix, out) < WORTH)
 
 
 def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue) -> None:
     """Columns copied run by run; with them the product has what lies between the rows, which is left out after it."""
     groups, channels, taps = matrix.shape
     row, in_channels = runs.row, x.shape[1] // groups
-    # The buffers stay small beside input and output.
-    block = min(BLOCK, max(LEAST, (x[0].size + out[0].size) // 8))
-    rows = min(runs.sizes[0], max(1, max(WIDTH, (block if groups == 1 else block // 2) // taps) // row))
+    rows = min(runs.sizes[0], max(1, max(WIDTH, (BLOCK if groups == 1 else BLOCK // 2) // taps) // row))
     wide = len(runs.lattices) * in_channels * row
-    height = rows if groups > 1 else min(runs.sizes[0], max(1, block // (wide * rows)) * rows)
+    height = rows if groups > 1 else min(runs.sizes[0], max(1, BLOCK // (wide * rows)) * rows)
+    height = min(height, -(-runs.sizes[0] // (rows * 2 * team_size())) * rows)
     laid = runs.slab(height)
-    together = min(groups, max(1, block // max(taps * rows * row, 2 * in_channels * laid.area) // team_size()))
+    together = min(groups, max(1, BLOCK // max(taps * rows * row, 2 * in_channels * laid.area) // team_size()))
     # BLAS multiplies vectors piece by piece; pieces of several input channels would lie apart.
     pieces = -(-rows * row // SINGLE) if channels == in_channels == 1 else 1
     kept: Any = tuple(slice(size) for size in runs.sizes[1:])
 
-    def begin() -> Callable[[tuple[int, int]], None]:
+    def begin() -> Callable[[tuple[int, int, int]], None]:
         planes = np.zeros(together * in_channels * laid.area + pieces, x.dtype)
         columns = np.empty(together * taps * (rows * row + pieces), x.dtype)
         product = np.empty(together * channels * (rows * row + pieces), x.dtype)
 
-        def correlate(item: tuple[int, int]) -> None:
-            image, first = item
+        def correlate(item: tuple[int, int, int]) -> None:
+            image, first, slab = item
             some = slice(first, min(first + together, groups))
             count = some.stop - some.start
             source = x[image, some.start * in_channels : some.stop * in_channels]
             place = slice(some.start * channels, some.stop * channels)
             finish = epilogue.part(place)
-            for start in range(0, runs.sizes[0], rows):
-                if start % height == 0:
-                    laid.fill(source, planes, start)
+            laid.fill(source, planes, slab)
+            for start in range(slab, min(slab + height, runs.sizes[0]), rows):
                 stop = min(start + rows, runs.sizes[0])
                 piece = -(-runs.length(stop - start) // pieces)
                 gathered = columns[: count * taps * pieces * piece].reshape(count * in_channels, pieces, -1, piece)
-                laid.gather(planes, gathered, start % height)
+                laid.gather(planes, gathered, start - slab)
                 total = max(pieces * piece, (stop - start) * row)
                 found = product[: count * channels * total].reshape(count * channels, total)
                 if pieces > 1:
@@ -285,9 +285,8 @@ def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue
 
         return correlate
 
-    items = [(image, first) for image in range(len(x)) for first in range(0, groups, together)]
-    # Products of matrices have the threads of BLAS.
-    share(begin, items, alone=channels > 1 or x.size + out.size < WORTH)
+    items = itertools.product(range(len(x)), range(0, groups, together), range(0, runs.sizes[0], height))
+    share(begin, items, alone=_work(matrix, out) < WORTH)
 
 
 def _by_windows(view: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:
@@ -297,27 +296,41 @@ def _by_windows(view: Array, matrix: Array, out: Array, epilogue: Epilogue) -> N
     positions = math.prod(sizes)
     row = positions // sizes[0]
     result = out.reshape(batch, groups, channels, positions)
-    buffer = np.empty(min(BLOCK, batch * groups * taps * positions), out.dtype)
-    for images, rows in _blocks(batch, sizes[0], groups * taps * row, -(-WIDTH // row)):
-        rest: list[Any] = [slice(None)] * (len(sizes) - 1)
-        part = view[(images, ..., rows, *rest)]
-        count = len(part)
-        # Small images side by side make one product that is worth it, instead of one each.
-        together = count > 1 and positions <= SMALL
-        if together:
-            part = np.moveaxis(part, 0, -len(sizes) - 1)
-        columns = buffer[: part.size] if part.size <= buffer.size else np.empty(part.size, out.dtype)
-        np.copyto(columns.reshape(part.shape), part)
-        place = slice(rows.start * row, rows.stop * row)
-        if together:
-            product = np.matmul(matrix, columns.reshape(groups, taps, count * positions))
-            apart = product.reshape(groups, channels, count, positions)
-            result[images] = apart.transpose(2, 0, 1, 3)
-        else:
-            np.matmul(matrix, columns.reshape(count, groups, taps, -1), out=result[images, :, :, place])
-        if epilogue:
-            block = out.reshape(batch, -1, positions)[images, :, place]
-            epilogue.into(block, block, 1)
+    rest: list[Any] = [slice(None)] * (len(sizes) - 1)
+
+    def begin() -> Callable[[tuple[slice, slice]], None]:
+        buffer = np.empty(min(BLOCK, batch * groups * taps * positions), out.dtype)
+
+        def correlate(item: tuple[slice, slice]) -> None:
+            images, rows = item
+            part = view[(images, ..., rows, *rest)]
+            count = len(part)
+            # Small images side by side make one product that is worth it, instead of one each.
+            together = count > 1 and positions <= SMALL
+            if together:
+                part = np.moveaxis(part, 0, -len(sizes) - 1)
+            columns = buffer[: part.size] if part.size <= buffer.size else np.empty(part.size, out.dtype)
+            np.copyto(columns.reshape(part.shape), part)
+            place = slice(rows.start * row, rows.stop * row)
+            if together:
+                product = np.matmul(matrix, columns.reshape(groups, taps, count * positions))
+                apart = product.reshape(groups, channels, count, positions)
+                result[images] = apart.transpose(2, 0, 1, 3)
+            else:
+                np.matmul(matrix, columns.reshape(count, groups, taps, -1), out=result[images, :, :, place])
+            if epilogue:
+                block = out.reshape(batch, -1, positions)[images, :, place]
+                epilogue.into(block, block, 1)
+
+        return correlate
+
+    items = _blocks(batch, sizes[0], groups * taps * row, -(-WIDTH // row))
+    share(begin, items, alone=_work(matrix, out) < WORTH)
+
+
+def _work(matrix: Array, out: Array) -> int:
+    """Multiplications."""
+    return int(out.size * matrix.shape[2])
 
 
 def _blocks(batch: int, rows: int, row: int, least: int) -> Iterator[tuple[slice, slice]]:

@@ -1,8 +1,9 @@
 """Threads that share the work on one array, for as long as a forward pass lasts.
 
-BLAS has threads of its own for products; these are for what is no product. NumPy lets go of the interpreter while it
-computes, so they run side by side. Every part of a result is computed by the same steps whoever computes it: the
-number of threads changes no bit of what these functions do.
+NumPy lets go of the interpreter while it computes, so they run side by side: each gathers, multiplies and finishes a
+part of its own while that is in its cache. BLAS, whose own threads would come together at the end of each small
+product, keeps to one meanwhile. Every part of a result is computed by the same steps whoever computes it: the number
+of threads changes no bit of what these functions do.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Any, Final, TypeVar
 
+from modelarchive.ops.blas import one_thread
+
 T = TypeVar("T")
 
 #: More threads than this would wait for memory.
 MOST: Final = 8
+#: Multiplications from which on threads are worth their start.
+WORTH: Final = 1 << 20
 
 
 def allowed() -> int:
@@ -46,13 +51,14 @@ class _Team:
         left = deque(items)
 
         def work() -> None:
-            do = begin()
-            while True:
-                try:
-                    item = left.popleft()
-                except IndexError:
-                    return
-                do(item)
+            with one_thread():
+                do = begin()
+                while True:
+                    try:
+                        item = left.popleft()
+                    except IndexError:
+                        return
+                    do(item)
 
         # How NumPy treats floating-point errors belongs to the context.
         helpers = [self._executor.submit(copy_context().run, work) for _ in range(min(self.size, len(items)) - 1)]

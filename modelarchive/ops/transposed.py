@@ -5,14 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, widened
 from modelarchive.ops.registry import Array
+from modelarchive.ops.threads import WORTH, share
 from modelarchive.ops.windows import Pairs, Shape, merged, split
+
+#: Elements of one product at most, as far as rows of the input go, so that it stays in the cache.
+BLOCK: Final = 1 << 18
 
 
 def transposed_sizes(
@@ -129,20 +133,32 @@ def _spread(
     result = np.zeros((batch, channels, *sizes), x.dtype)
     # Taps that meet at no element of the output need no sum.
     apart = all(step >= gap * (size - 1) + 1 for step, gap, size in zip(strides, dilation, kernel, strict=True))
-    for matrix, tap in zip(taps, itertools.product(*map(range, kernel)), strict=True):
+
+    row = math.prod(spatial[1:])
+    height = min(spatial[0], max(1, BLOCK // max(batch * channels * row, 1)))
+
+    def add(item: tuple[tuple[Array, tuple[int, ...]], int]) -> None:
+        (matrix, tap), start = item
+        rows = min(height, spatial[0] - start)
         inside = [
             _inside(size, strides[axis], dilation[axis] * tap[axis] - padding[axis][0], sizes[axis])
             for axis, size in enumerate(spatial)
         ]
+        inside[0] = _within(inside[0], start, start + rows, strides[0])
         if any(source.start >= source.stop for source, _ in inside):
-            continue
-        product = np.matmul(matrix, columns).reshape(batch, channels, *spatial)
+            return
+        product = np.matmul(matrix, columns[..., start * row : (start + rows) * row])
         taken: tuple[Any, ...] = (..., *(each for each, _ in inside))
         target: tuple[Any, ...] = (..., *(each for _, each in inside))
+        part = product.reshape(batch, channels, rows, *spatial[1:])[taken]
         if apart:
-            np.copyto(result[target], product[taken])
+            np.copyto(result[target], part)
         else:
-            result[target] += product[taken]
+            result[target] += part
+
+    each_tap = zip(taps, itertools.product(*map(range, kernel)), strict=True)
+    items = itertools.product(each_tap, range(0, spatial[0], height))
+    share(lambda: add, items, alone=not apart or columns.size * channels * len(taps) < WORTH * groups)
     return result
 
 
@@ -152,3 +168,11 @@ def _inside(size: int, step: int, offset: int, limit: int) -> tuple[slice, slice
     last = min(size, (limit - 1 - offset) // step + 1)
     start = first * step + offset
     return slice(first, last), slice(start, start + max(0, last - first - 1) * step + 1, step)
+
+
+def _within(inside: tuple[slice, slice], start: int, stop: int, step: int) -> tuple[slice, slice]:
+    """What :func:`_inside` found, of the input elements from `start` to `stop` only, counted from `start`."""
+    source, target = inside
+    first, last = max(source.start, start), min(source.stop, stop)
+    place = target.start + (first - source.start) * step
+    return slice(first - start, last - start), slice(place, place + max(0, last - first - 1) * step + 1, step)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -45,24 +47,37 @@ def _values(change: compare.Change) -> list[str]:
 def _change(first: Content, second: Content, name: str) -> dict[str, Any]:
     """The norm of the difference, relative to that of the first, and how the difference is distributed."""
     record: dict[str, Any] = {"state": "changed"}
-    if name not in first.arrays or name not in second.arrays:
-        return record
-    ours, theirs = (each.arrays[name].reshape(-1) for each in (first, second))
-    if ours.dtype.kind not in "biufV" or ours.size != theirs.size:
+    if name not in first.arrays or name not in second.arrays or not _has_differences(first, second, name):
         return record
     squares = own = 0.0
     pieces = []
-    with np.errstate(all="ignore"):
-        for start in range(0, ours.size, _PIECE):
-            before = ours[start : start + _PIECE].astype(np.float64)
-            difference = theirs[start : start + _PIECE].astype(np.float64) - before
-            good = np.isfinite(difference)
-            squares += float(np.square(difference[good]).sum())
-            own += float(np.square(before[np.isfinite(before)]).sum())
-            pieces.append(difference.astype(np.float32))
-        spread = statistics(pieces, ours.size)
-    record["relative"] = f"{np.sqrt(squares / own):.4g}" if own else "inf"
+    for before, difference in differences(first.arrays[name], second.arrays[name]):
+        squares, own = squares + square(difference), own + square(before)
+        pieces.append(difference.astype(np.float32))
+    record["relative"] = f"{math.sqrt(squares / own):.4g}" if own else "inf"
+    spread = statistics(pieces, first.arrays[name].size)
     if spread is not None and spread.histogram is not None:
         record |= {"least": f"{spread.least:.4g}", "greatest": f"{spread.greatest:.4g}"}
         record["histogram"] = heights(spread.histogram.counts)
     return record
+
+
+def _has_differences(first: Content, second: Content, name: str) -> bool:
+    ours, theirs = first.arrays[name], second.arrays[name]
+    return ours.dtype.kind in "biufV" and theirs.dtype.kind in "biufV" and ours.size == theirs.size
+
+
+def differences(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Two arrays of as many real numbers, piece by piece: the first, and what the second has more, in float64."""
+    ours, theirs = first.reshape(-1), second.reshape(-1)
+    for start in range(0, ours.size, _PIECE):
+        before = ours[start : start + _PIECE].astype(np.float64)
+        with np.errstate(all="ignore"):
+            difference = theirs[start : start + _PIECE].astype(np.float64) - before
+        yield before, difference
+
+
+def square(numbers: np.ndarray) -> float:
+    """The sum of the squares of what is finite."""
+    with np.errstate(over="ignore"):
+        return float(np.square(numbers[np.isfinite(numbers)]).sum())

@@ -10,7 +10,7 @@ from modelarchive.models.content import Content
 from modelarchive.page import graphs, thumbnails
 from modelarchive.statistics import Statistics
 
-#: The version of what is described here; `schemas/page-1.json` says what it is.
+#: The version of what is described here; `schemas/page/page-1.json` says what it is.
 VERSION: Final = 1
 #: Arrays that are drawn small, if there are no more: the page stays light.
 _MOST_THUMBNAILS: Final = 1500

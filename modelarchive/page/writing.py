@@ -13,8 +13,10 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
+from modelarchive.checkpoints import checkpoints_in
 from modelarchive.models.content import opened
 from modelarchive.page.describing import described
+from modelarchive.remote import RemoteFile, located
 from modelarchive.store.replace import replacing
 
 #: Where the page's frame, script and style lie, as `npm run build` makes them.
@@ -28,10 +30,11 @@ def write(
     other: str | os.PathLike[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
-    """Write the page of a file that `modelarchive convert` reads.
+    """Write the page of a file that `modelarchive convert` reads, or of a run.
 
     Args:
-        path: An archive, or a file of another system; nothing in it is run.
+        path: An archive, a file of another system, or the folder of :class:`~modelarchive.Checkpoints`; nothing in it
+            is run.
         target: The HTML file; what is there is replaced at once, when the new one is whole.
         other: A second file, to be compared with the first.
         progress: Called with the bytes of each array that was looked at.
@@ -39,6 +42,7 @@ def write(
     Raises:
         OSError: A file cannot be read or written.
         FormatError: A file is of no known format, or damaged.
+        CheckpointError: Of a run, no checkpoint is whole.
     """
     text = render(path, other=other, progress=progress)
     with replacing(target, durable=False) as temporary:
@@ -53,23 +57,39 @@ def render(
     progress: Callable[[int], None] | None = None,
 ) -> str:
     """The page's text; see :func:`write`."""
-    with opened(Path(path)) as content:
-        shown: dict[str, Any] = {"models": [described(content, progress)]}
-        if other is not None:
-            from modelarchive.page import comparing
-
-            with opened(Path(other)) as second:
-                shown["models"].append(described(second, progress))
-                shown["changes"] = comparing.changes(content, second)
+    shown = _shown(_place(path), None if other is None else _place(other), progress)
+    titles = [shown["run"]["title"]] if "run" in shown else [each["title"] for each in shown["models"]]
     script, style = _built("page.js"), _built("page.css")
     return Template(_built("page.html")).substitute(
-        title=html.escape(" → ".join(each["title"] for each in shown["models"])),
+        title=html.escape(" → ".join(titles)),
         script=script,
         style=style,
         script_hash=_hash(script),
         style_hash=_hash(style),
         content=_embedded(shown),
     )
+
+
+def _place(path: str | os.PathLike[str]) -> Any:
+    found = located(path)
+    return found if isinstance(found, RemoteFile) else Path(found)
+
+
+def _shown(path: Any, other: Any, progress: Callable[[int], None] | None) -> dict[str, Any]:
+    found = checkpoints_in(path) if other is None and isinstance(path, Path) and path.is_dir() else {}
+    if found:
+        from modelarchive.page.runs import shown_run
+
+        return shown_run(path, found, progress)
+    with opened(path) as content:
+        shown: dict[str, Any] = {"models": [described(content, progress)]}
+        if other is not None:
+            from modelarchive.page import comparing
+
+            with opened(other) as second:
+                shown["models"].append(described(second, progress))
+                shown["changes"] = comparing.changes(content, second)
+    return shown
 
 
 def _built(name: str) -> str:

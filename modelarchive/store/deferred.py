@@ -4,9 +4,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
+
+
+class Origin(Protocol):
+    """What arrays are read from, which may read several at once if it knows which will be wanted."""
+
+    def expect(self, wanted: Iterable[str]) -> None:
+        """Say which arrays will be asked for, one after another."""
+
+
+class Place(NamedTuple):
+    """Where a byte of a file is found by programs that read there themselves.
+
+    Attributes:
+        path: The file.
+        offset: The byte.
+        file: Which file that was when it was opened, by the system's numbers for device and file.
+    """
+
+    path: Path
+    offset: int
+    file: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """Where an array lies in a file as it is in memory: in C order, little-endian.
+
+    Attributes:
+        place: Where its first byte is.
+        fill: Fills a buffer with its bytes from one on, from any thread.
+        digest: The BLAKE3 digest of all of them; None: the file has none.
+    """
+
+    place: Place
+    fill: Callable[[memoryview, int], None]
+    digest: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +59,8 @@ class Deferred:
         pieces: Gives its bytes one piece after another, in C order, little-endian, from any thread: the writer
             then holds none of it as a whole, and several are read at once. None: as `read` does.
         rows: Gives its rows from one to another in memory of their own. None: of the whole.
+        extent: Where it lies in a file as it is; None: nowhere.
+        origin: What it is read from, and its name there; None: nobody needs to know.
     """
 
     shape: tuple[int, ...]
@@ -29,11 +69,18 @@ class Deferred:
     view: Callable[[], np.ndarray] | None = None
     pieces: Callable[[], Iterator[memoryview]] | None = None
     rows: Callable[[int, int], np.ndarray] | None = None
+    extent: Extent | None = None
+    origin: tuple[Origin, str] | None = None
 
     @classmethod
-    def of(cls, array: np.ndarray) -> Deferred:
-        """An array that is there already: itself, whoever asks."""
-        return cls(array.shape, array.dtype, lambda: array, lambda: array)
+    def of(cls, array: np.ndarray, extent: Extent | None = None) -> Deferred:
+        """An array that is there already: itself, whoever asks; `extent` is where it lies in a file, open or not."""
+
+        def fill(buffer: memoryview, at: int) -> None:
+            buffer[:] = array.reshape(-1).view(np.uint8).data[at : at + len(buffer)]
+
+        own = None if extent is None else replace(extent, fill=fill)
+        return cls(array.shape, array.dtype, lambda: array, lambda: array, extent=own)
 
     def changed(
         self,
@@ -54,6 +101,7 @@ class Deferred:
             self.dtype if dtype is None else dtype,
             lambda: function(self.read()),
             None if view is None else lambda: function(view()),
+            origin=self.origin,
         )
 
     def flat(self) -> Iterator[np.ndarray]:
@@ -85,6 +133,21 @@ class Deferred:
     def nbytes(self) -> int:
         """Bytes of all elements."""
         return self.dtype.itemsize * self.size
+
+
+def expect(arrays: Iterable[object]) -> None:
+    """Say which arrays will be read, one after another, to whatever they come from.
+
+    Args:
+        arrays: The arrays; those that are there already may be among them.
+    """
+    wanted: dict[int, tuple[Origin, list[str]]] = {}
+    for array in arrays:
+        if isinstance(array, Deferred) and array.origin is not None:
+            origin, name = array.origin
+            wanted.setdefault(id(origin), (origin, []))[1].append(name)
+    for origin, names in wanted.values():
+        origin.expect(names)
 
 
 def _whole_elements(pieces: Iterator[memoryview], dtype: np.dtype) -> Iterator[np.ndarray]:

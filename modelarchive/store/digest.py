@@ -13,6 +13,8 @@ PIECE: Final = 1 << 20
 WORTH_THREADS: Final = 8 << 20
 #: Hexadecimal digits of a digest.
 HEX_LENGTH: Final = 64
+#: Stands where a digest will.
+NO_DIGEST: Final = "0" * HEX_LENGTH
 
 
 def digest(data: bytes | bytearray | memoryview) -> str:

@@ -11,7 +11,7 @@ from typing import BinaryIO, Final, NamedTuple, TypeGuard
 import numpy as np
 from blake3 import blake3
 
-from modelarchive.store.deferred import Deferred
+from modelarchive.store.deferred import Deferred, expect
 from modelarchive.store.digest import PIECE, WORTH_THREADS, digest
 
 #: Threads that write; more than a few only contend for memory bandwidth.
@@ -34,6 +34,7 @@ def fill(path: Path, fills: Sequence[Fill], *, progress: Callable[[int], None] |
         progress: Called from any of the threads with the number of bytes written.
     """
     jobs = list(_jobs(fills))
+    expect(each.array for each in fills)
     # One array's digest is one chain of updates: where arrays are fewer than threads, BLAKE3's own help.
     hash_threads = max(1, THREADS // max(1, len(jobs)))
 

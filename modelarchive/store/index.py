@@ -6,20 +6,18 @@ The index is at the same time the header of a safetensors file; docs/format.md i
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import re
 from collections.abc import Iterable
-from json.encoder import encode_basestring
 from typing import Any, Final
 
-from modelarchive import dtypes, names
+from modelarchive import names
 from modelarchive.errors import FormatError, UnsupportedVersionError
 from modelarchive.formats import content
 from modelarchive.store import chunks, header, pieces
 from modelarchive.store.contents import CONTAINERS, LITERALS, TRAINING, Contents, Text, is_position
-from modelarchive.store.digest import HEX_LENGTH, digest, digest_pieces
-from modelarchive.store.header import HDF5_ENTRY, MAX_RANK
+from modelarchive.store.digest import HEX_LENGTH, NO_DIGEST, digest_pieces
+from modelarchive.store.header import MAX_RANK
 from modelarchive.store.strict import fail, integer, loads, mapping, short, string
 
 #: The format that this package writes, and the newest that it reads. When it changes: add archives of the
@@ -36,8 +34,6 @@ _PARAMETER_NAMES: Final = re.compile(rf"(?:{_PARAMETER_NAME.pattern}\n)*")
 #: Codes of texts.
 TEXT_DTYPE: Final = re.compile(r"text|string|U\d{1,9}|S\d{1,9}|" + "|".join(LITERALS))
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-#: How a record begins, inside of the JSON string that holds it.
-_OWN_DIGEST: Final = re.compile(rb'\{\\"index_digest\\":\\"([0-9a-f]{64})')
 #: How the members of a dict of arrays are written, none deeper; what stands between two; how they end.
 _FLAT_DICT: Final = ',"members":[["","dict"],["'
 _NEXT_ARRAY: Final = '","array"],["'
@@ -46,122 +42,16 @@ _FLAT_DICT_END: Final = '","array"]]}'
 _SPECIAL: Final = re.compile(r'["\\/\x00-\x1f]')
 
 
-def user_block_size(index_bytes: int) -> int:
-    """The smallest HDF5 user block (512 times a power of two) that holds an index of so many bytes."""
-    needed = -(-(index_bytes + 8) // MIN_USER_BLOCK)
-    return MIN_USER_BLOCK << (needed - 1).bit_length()
-
-
 def is_user_block_size(size: int) -> bool:
     """Whether an HDF5 superblock may stand at this offset."""
     return size >= MIN_USER_BLOCK and size % MIN_USER_BLOCK == 0 and (size & (size - 1)) == 0
-
-
-def render(contents: Contents) -> bytes:
-    """The index as JSON, without padding."""
-    start = contents.user_block
-    lines = []
-    renamed = {}
-    kinds: dict[tuple[str, tuple[int, ...]], str] = {}
-    dense = contents.arrays
-    if contents.chunks:
-        dense = {name: entry for name, entry in dense.items() if name not in contents.chunks}
-    for name, (dtype, shape, offset, nbytes, _) in dense.items():
-        kind = kinds.get((dtype, shape))
-        if kind is None:
-            sizes = [*shape, 2] if dtype.startswith("complex") else list(shape)
-            kind = f'"dtype":"{dtypes.SAFETENSORS[dtype]}","shape":{_compact(sizes)},"data_offsets"'
-            kinds[dtype, shape] = kind
-        if dtype.startswith("complex"):
-            renamed[name] = dtype
-        begin = (contents.size if offset is None else offset) - start
-        lines.append(f"{encode_basestring(name)}:{{{kind}:[{begin},{begin + nbytes}]}}")
-    for number, (begin, end) in enumerate(contents.regions()):
-        lines.append(
-            f'"{HDF5_ENTRY}{number}":{{"dtype":"U8","shape":[{end - begin}],'
-            f'"data_offsets":[{begin - start},{end - start}]}}'
-        )
-    own: dict[str, Any] = {
-        "index_digest": _NO_DIGEST,
-        "format_version": FORMAT_VERSION,
-        "generator": contents.generator,
-        "section": contents.section,
-        "file_size": contents.size,
-        "metadata_digest": contents.metadata_digest,
-        "digests": "".join(entry.digest or "" for entry in dense.values()),
-        "texts": {
-            path: {
-                "dtype": text.dtype,
-                "shape": list(text.shape),
-                "itemsize": text.itemsize,
-                "offset": None if text.offset is None else text.offset - start,
-                "digest": text.digest,
-            }
-            for path, text in contents.texts.items()
-        },
-    }
-    if contents.texts:
-        own["utf8"] = [path for path, text in contents.texts.items() if not text.is_ascii]
-    if renamed:
-        own["dtypes"] = renamed
-    if contents.chunks:
-        own["compressed"] = chunks.record(contents)
-    if contents.kinds and "/architecture/data" not in contents.texts:
-        own["kinds"] = contents.kinds
-    if contents.aliases:
-        own["aliases"] = contents.aliases
-    if contents.members is not None:
-        own["members"] = list(contents.members.items())
-    elif contents.order != [name for name in contents.arrays if not name.startswith(TRAINING)]:
-        own["order"] = contents.order
-    if contents.pieces:
-        own["pieces"] = pieces.record(contents)
-    if contents.training is not None:
-        own["training"] = list(contents.training.items())
-    # What training goes on from is no parameter.
-    counted = (entry for name, entry in contents.arrays.items() if not name.startswith(TRAINING))
-    total = str(sum(math.prod(entry.shape) for entry in counted))
-    about = {"format": "pt", "modelarchive": _compact(own), "total_parameters": total}
-    if contents.pieces:
-        about["DCP_SHARDING_INFO"] = _compact(pieces.sharding(contents, dense))
-    metadata = _compact(about)
-    return ('{"__metadata__":' + metadata + "," + ",".join(lines) + "}").encode()
-
-
-def digest_in(head: bytes) -> str:
-    """The digest of itself that a written index carries."""
-    found = _OWN_DIGEST.search(head)
-    return "" if found is None else found[1].decode()
-
-
-def framed(contents: Contents) -> bytes:
-    """The bytes of the user block: length, index, padding; its own digest filled in.
-
-    Raises:
-        ValueError: The index is longer than the user block.
-    """
-    length = contents.user_block - 8
-    raw = render(contents)
-    if len(raw) > length:
-        raise ValueError(f"its index needs {len(raw)} bytes, the user block has {length}")
-    padded = raw.ljust(length)
-    sealed = padded.replace(_NO_DIGEST.encode(), digest(padded).encode(), 1)
-    return length.to_bytes(8, "little") + sealed
 
 
 def is_intact(raw: bytes, contents: Contents) -> bool:
     """Whether an index is as it was written: it carries the digest of itself with sixty-four zeros there."""
     at = raw.find(contents.index_digest.encode())
     parts = memoryview(raw)
-    return digest_pieces((parts[:at], _NO_DIGEST.encode(), parts[at + HEX_LENGTH :])) == contents.index_digest
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-#: Stands where the index's own digest will.
-_NO_DIGEST: Final = "0" * HEX_LENGTH
+    return digest_pieces((parts[:at], NO_DIGEST.encode(), parts[at + HEX_LENGTH :])) == contents.index_digest
 
 
 class NotAnArchive(Exception):  # noqa: N818 - a signal between reader and index, never seen by users

@@ -1,4 +1,4 @@
-"""What an archive shall hold, in which order its data lies, and how much room the index needs."""
+"""What an archive shall hold, and in which order its data lies."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from modelarchive.store import index
-from modelarchive.store.contents import Contents, Piece
+from modelarchive.store.contents import Piece
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.text import EncodedText
 
@@ -17,9 +16,6 @@ from modelarchive.store.text import EncodedText
 DATA_ALIGNMENT: Final = 4096
 #: Arrays whose size is a multiple of this come first: each of them is then aligned to it.
 ARRAY_ALIGNMENT: Final = 64
-
-#: What the index spends at most on declaring bytes that are no array.
-_REGION_COST: Final = 160
 
 
 @dataclass
@@ -53,23 +49,6 @@ class Layout:
     stream: Iterable[tuple[str, np.ndarray]] | None = None
     pieces: dict[str, Piece] = field(default_factory=dict)
     compressed: frozenset[str] = frozenset()
-
-
-def index_bound(contents: Contents) -> int:
-    """The length of the index if every offset were as long as the largest."""
-    largest = contents.size
-    rendered = index.render(
-        Contents(
-            **{
-                **vars(contents),
-                "user_block": 0,
-                "texts": {path: text._replace(offset=largest) for path, text in contents.texts.items()},
-                "chunks": {name: chunks._replace(offset=largest) for name, chunks in contents.chunks.items()},
-            }
-        )
-    )
-    # Nothing has a place yet, so all is one region without arrays; chunks behind the arrays are a second one.
-    return len(rendered) + (_REGION_COST if contents.chunks else 0)
 
 
 def data_order(array: np.ndarray | Deferred) -> tuple[int, int]:

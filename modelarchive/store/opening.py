@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from modelarchive.errors import FormatError
-from modelarchive.formats.content import HDF5_SIGNATURE, hdf5_start
+from modelarchive.formats.content import HDF5_SIGNATURE, Content, hdf5_start
 from modelarchive.store import index
 from modelarchive.store.contents import TRAINING, Contents
 from modelarchive.store.digest import digest_pieces
@@ -45,7 +47,14 @@ def recorded_order(contents: Contents | None) -> dict[str, int]:
     return {name: at for at, name in enumerate([*(contents.members or contents.order), *training])}
 
 
-def read_index(source: Source) -> tuple[Contents | None, str | None]:
+class _Readable(Content, Protocol):
+    """What an index is read from."""
+
+    def pieces(self, offset: int, nbytes: int) -> Iterator[memoryview]:
+        """Bytes from `offset`, one piece after another."""
+
+
+def read_index(source: _Readable) -> tuple[Contents | None, str | None]:
     """The contents that the index tells, and why they do not hold (None: they do)."""
     head = source.read(0, 16)
     if len(head) < 16:
@@ -81,7 +90,7 @@ def read_index(source: Source) -> tuple[Contents | None, str | None]:
     return contents, None
 
 
-def _change(source: Source, what: str) -> str:
+def _change(source: Content, what: str) -> str:
     """Why an index does not hold that describes another `what`."""
     from modelarchive.store.hdf5.superblock import is_left_open
 
@@ -90,7 +99,7 @@ def _change(source: Source, what: str) -> str:
     return f"{what} changed since its index was written"
 
 
-def _without_index(source: Source) -> tuple[None, str]:
+def _without_index(source: Content) -> tuple[None, str]:
     """Leave the file to HDF5 if it is one; else say what it is."""
     if hdf5_start(source) is not None:
         return None, "its index cannot be read"

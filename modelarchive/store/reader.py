@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,14 @@ import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.errors import FormatError, IntegrityError, ModelArchiveError
-from modelarchive.store.contents import Entry, least_itemsize
-from modelarchive.store.deferred import Deferred
+from modelarchive.store.contents import Contents, Entry, least_itemsize
+from modelarchive.store.deferred import Deferred, Extent, Origin
 from modelarchive.store.opening import contents_of, opened
 from modelarchive.store.text import decode
 
 if TYPE_CHECKING:
     from modelarchive.store import inflating
+    from modelarchive.store.source import Source
 
 _offset = attrgetter("offset")
 
@@ -39,9 +41,9 @@ class Reader:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.source = opened(path)
+        self.source = self._opened(path)
         try:
-            self.contents, self.recorded = contents_of(self.source)
+            self.contents, self.recorded = self._described()
         except FormatError as error:
             from modelarchive import formats
 
@@ -55,6 +57,19 @@ class Reader:
         except BaseException:
             self.source.close()
             raise
+
+    def _opened(self, path: Any) -> Source:
+        return opened(path)
+
+    def _described(self) -> tuple[Contents, Contents | None]:
+        return contents_of(self.source)
+
+    def expect(self, wanted: Iterable[str]) -> None:
+        """Say which arrays will be asked for, one after another; of a file on a disk nobody needs to know.
+
+        Args:
+            wanted: Their names.
+        """
 
     def view(self, name: str) -> np.ndarray:
         """One array, a copy-on-write view of the mapped file where its layout allows it."""
@@ -93,7 +108,7 @@ class Reader:
             for (name, entry), value in zip(placed.items(), digests, strict=True):
                 if entry.digest is not None and entry.digest != value:
                     damaged[name] = (entry.digest, value)
-            damaged |= self._compare(self._texts_expected())
+            damaged |= self._damaged_texts()
             if damaged:
                 raise IntegrityError(damaged, file=self.source.path)
             found |= inflated
@@ -121,27 +136,16 @@ class Reader:
 
     def deferred(self, name: str) -> Deferred:
         """One array to be read later, piece by piece where it lies in the file as one; shared ones each on its own."""
-        entry = self.contents.entry(name)
-        return Deferred(
-            entry.shape,
-            dtypes.numpy_dtype(entry.dtype),
-            lambda: self.load([name])[name],
-            lambda: self.view(name),
-            self._pieces(self.contents.aliases.get(name, name)),
-            (lambda start, stop: self.rows(name, start, stop)) if entry.shape else None,
-        )
+        return _Stored(self, name, self.contents.entry(name))
 
-    def _pieces(self, name: str) -> Callable[[], Iterator[memoryview]] | None:
-        """What gives an array's bytes piece by piece; None where only HDF5 can read it."""
-        entry = self.contents.arrays[name]
-        offset, nbytes = entry.offset, entry.nbytes
+    def pieces(self, name: str) -> Iterator[memoryview]:
+        """An array's bytes piece by piece, by its canonical name; one that only HDF5 can read has none."""
+        _, _, offset, nbytes, _ = self.contents.arrays[name]
         if offset is not None:
-            return lambda: self.source.pieces(offset, nbytes)
-        if name in self.contents.chunks:
-            from modelarchive.store import inflating
+            return self.source.pieces(offset, nbytes)
+        from modelarchive.store import inflating
 
-            return lambda: inflating.passed(self.source, self._packed(name))
-        return None
+        return inflating.passed(self._chunked(name), self._packed(name))
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows of one array, in memory of their own; of a compressed one only the chunks that hold them are read."""
@@ -149,13 +153,18 @@ class Reader:
         if name in self.contents.chunks:
             from modelarchive.store import inflating
 
-            return inflating.rows(self.source, self._packed(name), start, stop)
+            return inflating.rows(self._chunked(name, start, stop), self._packed(name), start, stop)
         dtype, shape, offset, nbytes, _ = self.contents.arrays[name]
         if offset is None or not nbytes:
             return self.view(name)[start:stop].copy()
         row = nbytes // shape[0]
         wanted = Entry(dtype, (stop - start, *shape[1:]), offset + start * row, (stop - start) * row, None)
         return self.source.load([wanted])[0]
+
+    def is_compressed(self, name: str) -> bool:
+        """Whether an array, by its canonical name, does not lie in the file as it is in memory."""
+        entry = self.contents.arrays[name]
+        return entry.offset is None and entry.nbytes > 0
 
     def text(self, hdf5_path: str) -> Any:
         """A text: ``str`` for one string, an array for several, the value of a literal.
@@ -203,6 +212,10 @@ class Reader:
             packed = [name for name in packed if name in only]
         return self._compare(expected, progress) | self._damaged_chunks(packed, progress)
 
+    def _damaged_texts(self) -> dict[str, tuple[str, str]]:
+        """Of the texts, those that differ from their digests; an array's words and shape are told by some of them."""
+        return self._compare(self._texts_expected())
+
     def _inflated(self, wanted: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
         """Compressed arrays, and which of them are damaged."""
         from modelarchive.store import inflating
@@ -227,7 +240,7 @@ class Reader:
 
             old = self.recorded.arrays.get(name) if self.recorded else None
             try:
-                found = inflating.digest_of(self.source, self._packed(name), progress)
+                found = inflating.digest_of(self._chunked(name), self._packed(name), progress)
             except FormatError as error:
                 damaged[name] = ("compressed", error.args[0])
                 continue
@@ -263,6 +276,10 @@ class Reader:
             if value != other
         }
 
+    def _chunked(self, name: str, start: int = 0, stop: int | None = None) -> Source:
+        """Where the chunks of a compressed array are read from, or of some rows of it."""
+        return self.source
+
     def _packed(self, name: str) -> inflating.Packed:
         from modelarchive.store.inflating import Packed
 
@@ -273,10 +290,13 @@ class Reader:
         packed = [name for name in wanted if name in self.contents.chunks]
         arrays = {name: self._read_through_hdf5(name) for name in wanted if name not in self.contents.chunks}
         if packed:
-            from modelarchive.store import inflating
-
-            arrays |= zip(packed, inflating.load(self.source, [self._packed(name) for name in packed]), strict=True)
+            arrays |= zip(packed, self._inflate(packed), strict=True)
         return arrays
+
+    def _inflate(self, names: Sequence[str]) -> list[np.ndarray]:
+        from modelarchive.store import inflating
+
+        return inflating.load(self.source, [self._packed(name) for name in names])
 
     def _read_through_hdf5(self, name: str) -> np.ndarray:
         from modelarchive.store.guarded import boundary
@@ -285,3 +305,47 @@ class Reader:
         if not entry.nbytes:
             return np.empty(entry.shape, dtypes.numpy_dtype(entry.dtype))
         return boundary.read_array(self.source, self.contents.hdf5_path(name), entry)
+
+
+class _Stored(Deferred):
+    """An array of an archive: one object, where functions for each way to read it would be five of thousands."""
+
+    def __init__(self, reader: Reader, name: str, entry: Entry) -> None:
+        self.__dict__.update(
+            shape=entry.shape, dtype=dtypes.DENSE[entry.dtype], _reader=reader, _name=name, _entry=entry
+        )
+
+    _reader: Reader
+    _name: str
+    _entry: Entry
+
+    @property
+    def nbytes(self) -> int:
+        return self._entry.nbytes
+
+    def read(self) -> np.ndarray:
+        return self._reader.load([self._name])[self._name]
+
+    def view(self) -> np.ndarray:
+        return self._reader.view(self._name)
+
+    @property
+    def pieces(self) -> Callable[[], Iterator[memoryview]] | None:
+        contents = self._reader.contents
+        name = contents.aliases.get(self._name, self._name)
+        return partial(self._reader.pieces, name) if self._entry.offset is not None or name in contents.chunks else None
+
+    @property
+    def rows(self) -> Callable[[int, int], np.ndarray] | None:
+        return partial(self._reader.rows, self._name) if self.shape else None
+
+    @property
+    def origin(self) -> tuple[Origin, str]:
+        return self._reader, self._name
+
+    @property
+    def extent(self) -> Extent | None:
+        offset, source = self._entry.offset, self._reader.source
+        if offset is None or source.is_elsewhere:
+            return None
+        return Extent(source.place(offset), lambda buffer, at: source.fill(buffer, offset + at), self._entry.digest)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 from modelarchive.errors import FormatError, ModelArchiveError, UnsupportedVersionError
 from modelarchive.formats.content import hdf5_start
-from modelarchive.store import index
 from modelarchive.store.contents import Contents, Entry, Text, data_position
 from modelarchive.store.digest import digest_pieces
+from modelarchive.store.drafting import framed
 from modelarchive.store.guarded import boundary
 from modelarchive.store.hdf5 import superblock
+from modelarchive.store.index import is_user_block_size
 from modelarchive.store.inflating import Packed, digest_of
 from modelarchive.store.opening import read_index, recorded_order
 from modelarchive.store.replace import replacing
@@ -46,7 +47,7 @@ def reindex(
         own = (piece for start, end in ranges for piece in source.pieces(start, end - start))
         contents.metadata_digest = digest_pieces(itertools.chain([closed], own))
         try:
-            head = index.framed(contents)
+            head = framed(contents)
         except ValueError as error:
             raise _refusal(str(error), source) from error
         with replacing(path, durable=durable) as temporary, temporary.open("r+b") as file:
@@ -78,7 +79,7 @@ def _recorded(source: Source) -> Contents | None:
 
 
 def _check(contents: Contents, source: Source) -> None:
-    if not index.is_user_block_size(contents.user_block):
+    if not is_user_block_size(contents.user_block):
         raise _refusal("it has no user block for an index", source)
     parts: dict[str, Entry | Text] = {**contents.arrays, **contents.texts}
     for name, part in parts.items():

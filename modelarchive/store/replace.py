@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
+
+from modelarchive.errors import RemoteError
+from modelarchive.remote.address import is_url, shown
 
 try:
     import fcntl
@@ -27,11 +33,15 @@ def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
 
     Raises:
         TypeError: It is no path.
+        RemoteError: It is a URL.
         OSError: The target is a directory or a device, its folder is missing or read-only, the disk is full.
     """
     if not isinstance(path, str | bytes | os.PathLike):
         expected = "expected str or os.PathLike: it comes first, as in save(path, data)"
         raise TypeError(f"the path is {type(path).__name__}, {expected}")
+    if is_url(path):
+        hint = "save it on a disk, and upload the file"
+        raise RemoteError("files elsewhere are read and not written", url=shown(str(path)), hint=hint)
     target = Path(os.path.realpath(os.fsdecode(path)))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a directory, expected a file name", os.fsdecode(path))
@@ -56,6 +66,8 @@ def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
         # A disk that takes nothing any more may not let go of anything either: the next save removes it.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, RemoteError):
+            raise  # it tells of what was read
         if isinstance(error, OSError) and error.filename in (None, str(temporary), os.fsencode(temporary)):
             raise _about(error, path) from error
         raise
@@ -124,6 +136,74 @@ def _remove_abandoned(target: Path) -> None:
                 Path(name).unlink()
             finally:
                 os.close(descriptor)
+
+
+#: Linux' renameat2: paths are as in any other call; the two change places.
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
+_NO_EXCHANGE: Final = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Have two files or folders change places, in one step; False where the system has no such step.
+
+    Raises:
+        OSError: One is not there, or the folder is read-only.
+    """
+    library = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+    call = getattr(library, "renameat2", None)
+    if call is None:
+        return False
+    if call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NO_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), str(one), None, str(other))
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder that is being written, which tells it from what a killed save has left."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Where the file system has no locks, nobody takes the folder for abandoned either.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether nobody holds the lock of a folder that was being written."""
+    if fcntl is None:
+        return False
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def sync_files(paths: Sequence[Path]) -> None:
+    """Have the system put files on the disk, all at once: it waits for the disk once, not for each."""
+
+    def sync(path: Path) -> None:
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+    with ThreadPoolExecutor(max(1, min(8, len(paths)))) as pool:
+        list(pool.map(sync, paths))
 
 
 def sync_folder(folder: Path) -> None:

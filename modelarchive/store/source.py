@@ -6,6 +6,7 @@ is read instead: what would have been views are copies then.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import stat
@@ -18,9 +19,10 @@ import numpy as np
 from blake3 import blake3
 
 from modelarchive import dtypes
-from modelarchive.errors import FormatError
+from modelarchive.errors import FormatError, OutOfMemoryError
 from modelarchive.store.contents import Entry
-from modelarchive.store.digest import PIECE, WORTH_THREADS, digest
+from modelarchive.store.deferred import Place
+from modelarchive.store.digest import PIECE, WORTH_THREADS, digest, digest_pieces
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +44,9 @@ class Source:
         FormatError: It is a pipe or a device.
     """
 
+    #: Whether its bytes are on no disk of this machine.
+    is_elsewhere = False
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(os.fsdecode(path))
         mode = self.path.stat().st_mode
@@ -49,7 +54,9 @@ class Source:
             # Opening a pipe would wait for a writer; a device has no size.
             raise FormatError("is no regular file", file=self.path)
         self._file = self.path.open("rb", buffering=0)
-        self.size = os.fstat(self._file.fileno()).st_size
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size
+        self._identity = (status.st_dev, status.st_ino)
         self._map: mmap.mmap | None = None
         self._is_unmappable = False
 
@@ -68,6 +75,10 @@ class Source:
         """The open file, for the operating system."""
         return self._file.fileno()
 
+    def place(self, offset: int) -> Place:
+        """Where a byte of the file is found by other programs."""
+        return Place(self.path, offset, self._identity)
+
     def read(self, offset: int, nbytes: int) -> bytes:
         """Up to `nbytes` bytes from `offset`; fewer at the end of the file."""
         if hasattr(os, "pread"):
@@ -78,22 +89,34 @@ class Source:
 
     def buffer(self, offset: int, nbytes: int) -> memoryview:
         """The same bytes in memory of their own, from any thread."""
-        data = memoryview(bytearray(max(0, min(nbytes, self.size - offset))))
+        count = max(0, min(nbytes, self.size - offset))
+        data = memoryview(self._room(count, lambda: bytearray(count)))
         self._read_all(data, offset)
         return data
+
+    def fill(self, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer with the bytes from `offset` on, from any thread.
+
+        Raises:
+            OSError: The file ends before.
+        """
+        self._read_all(buffer, offset)
 
     def pieces(self, offset: int, nbytes: int) -> Iterator[memoryview]:
         """The same bytes, 1 MiB at a time; each piece is good until the next is asked for.
 
         Read, not mapped: pages of a map count as the process's memory for as long as the system likes.
         """
+        return self._pieces(offset, nbytes, self._file.fileno())
+
+    def _pieces(self, offset: int, nbytes: int, descriptor: int) -> Iterator[memoryview]:
         end = min(offset + nbytes, self.size)
         if offset >= end:
             return
         buffer = memoryview(bytearray(min(PIECE, end - offset)))
         for start in range(offset, end, PIECE):
             piece = buffer[: min(PIECE, end - start)]
-            self._read_all(piece, start)
+            self._read_all(piece, start, descriptor)
             yield piece
 
     def views(self, entries: Sequence[Entry]) -> list[np.ndarray]:
@@ -111,7 +134,7 @@ class Source:
     def load(self, entries: Sequence[Entry]) -> list[np.ndarray]:
         """Read the arrays into memory of their own, large ones by several threads."""
         arrays, jobs = self._allocated(entries)
-        self._run(self._read_all, jobs)
+        self._run(self._fill, list(_shared_out(jobs)))
         return arrays
 
     def load_with_digests(
@@ -124,7 +147,12 @@ class Source:
             into: For each of them an array of its dtype and shape, in C order, to be filled; None: a new one.
         """
         arrays, jobs = self._allocated(entries, into)
-        digests = iter(self._run(self._fill_with_digest, jobs))
+        if len(jobs) < THREADS:
+            # Nothing to do beside each other: each is read by all threads, and then hashed by all.
+            self._run(self._fill, list(_shared_out(jobs)))
+            digests = iter([digest_pieces([buffer], threads=THREADS) for buffer, _ in jobs])
+        else:
+            digests = iter(self._run(self._fill_with_digest, jobs))
         return arrays, [
             # Of small arrays a copy is made faster than a view of bytes.
             next(digests) if entry.nbytes >= SMALL else digest(array.tobytes())
@@ -146,10 +174,11 @@ class Source:
             found = []
             for offset, nbytes in job:
                 hasher = blake3(max_threads=hash_threads)
-                for piece in self.pieces(offset, nbytes):
-                    hasher.update(piece)
-                    if progress is not None:
-                        progress(len(piece))
+                with self._opened_again() as descriptor:
+                    for piece in self._pieces(offset, nbytes, descriptor):
+                        hasher.update(piece)
+                        if progress is not None:
+                            progress(len(piece))
                 found.append(hasher.hexdigest())
             return found
 
@@ -185,13 +214,30 @@ class Source:
                 if given is not None:
                     given[...] = view
                 continue
-            arrays.append(np.empty(shape, dtypes.LITTLE[dtype]) if given is None else given)
+            arrays.append(self._new(shape, dtypes.LITTLE[dtype], nbytes) if given is None else given)
             job = (_flat(arrays[-1]), offset or 0)
             if nbytes < SMALL:
                 self._read_all(*job)
             else:
                 jobs.append(job)
         return arrays, jobs
+
+    def _new(self, shape: tuple[int, ...], dtype: np.dtype, nbytes: int) -> np.ndarray:
+        return self._room(nbytes, lambda: np.empty(shape, dtype))
+
+    def _room(self, nbytes: int, take: Callable[[], Result]) -> Result:
+        """Memory, or an error that says for what.
+
+        Raises:
+            OutOfMemoryError: The system does not give so much.
+        """
+        try:
+            return take()
+        except MemoryError as error:
+            why = ", and the file cannot be mapped here" if self._is_unmappable else ""
+            hint = "a part takes less: load_model(path, block=...), open(path) and its arrays one by one"
+            what = f"the system gives no {nbytes:,} bytes of memory for an array of it{why}"
+            raise OutOfMemoryError(what, file=self.path, hint=hint) from error
 
     def _run(
         self, function: Callable[[memoryview, int], Result], jobs: Sequence[tuple[memoryview, int]]
@@ -201,26 +247,60 @@ class Source:
         with _pool() as pool:
             return list(pool.map(function, *zip(*jobs, strict=True)))
 
+    def _fill(self, buffer: memoryview, offset: int) -> None:
+        if len(buffer) < PIECE:
+            self._read_all(buffer, offset)
+            return
+        with self._opened_again() as descriptor:
+            self._read_all(buffer, offset, descriptor)
+
     def _fill_with_digest(self, buffer: memoryview, offset: int) -> str:
         hasher = blake3()
-        for start in range(0, len(buffer), PIECE):
-            piece = buffer[start : start + PIECE]
-            self._read_all(piece, offset + start)
-            hasher.update(piece)
+        with self._opened_again() as descriptor:
+            for start in range(0, len(buffer), PIECE):
+                piece = buffer[start : start + PIECE]
+                self._read_all(piece, offset + start, descriptor)
+                hasher.update(piece)
         return hasher.hexdigest()
 
-    def _read_all(self, buffer: memoryview, offset: int) -> None:
+    @contextlib.contextmanager
+    def _opened_again(self) -> Iterator[int]:
+        """A descriptor of the same file for one thread; where the system has none, that of all threads.
+
+        The system reads ahead by what it was asked for through one open file. Where several threads ask for their
+        pieces in turn, that looks like no order at all.
+        """
+        try:
+            descriptor = os.open(f"/proc/self/fd/{self._file.fileno()}", os.O_RDONLY)
+        except OSError:
+            yield self._file.fileno()
+            return
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _read_all(self, buffer: memoryview, offset: int, descriptor: int | None = None) -> None:
         """Fill the buffer from an offset, from any thread."""
         if not hasattr(os, "preadv"):  # Windows
             mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
             buffer[:] = memoryview(mapped)[offset : offset + len(buffer)]
             return
+        descriptor = self._file.fileno() if descriptor is None else descriptor
         done = 0
         while done < len(buffer):
-            count = os.preadv(self._file.fileno(), [buffer[done:]], offset + done)
+            count = os.preadv(descriptor, [buffer[done:]], offset + done)
             if not count:
                 raise OSError(f"{self.path} became shorter while it was read")
             done += count
+
+
+def _shared_out(jobs: Sequence[tuple[memoryview, int]]) -> Iterator[tuple[memoryview, int]]:
+    """The same bytes in parts, so that every thread has as much to read: none waits for a large array."""
+    part = max(PIECE, -(-sum(len(buffer) for buffer, _ in jobs) // THREADS))
+    for buffer, offset in jobs:
+        for start in range(0, len(buffer), part):
+            yield buffer[start : start + part], offset + start
 
 
 def _flat(array: np.ndarray) -> memoryview:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from modelarchive import names
 from modelarchive.archive import Archive, write_archive
+from modelarchive.archive.saving import blocks_of
 from modelarchive.errors import FormatError
-from modelarchive.nn import Block, Parameter
 from modelarchive.transplant.options import Options, Source
 from modelarchive.transplant.plan import Plan
 from modelarchive.transplant.report import Transplant
@@ -52,21 +52,19 @@ def write_with(
         _check(receiver)
         if receiver.has_architecture:
             receiver.checked  # noqa: B018 - says whether it is valid
-        plan = Plan(source, _skeleton(receiver).collect_params(), options)
+        parameters = _parameters(receiver)
+        plan = Plan(source, parameters, options)
         report = plan.report(freeze=freeze, dry_run=dry_run)
         if report.frozen and not receiver.has_architecture:
             raise ValueError("freeze needs a target with an architecture, which keeps it")
         if not dry_run:
-            architecture = receiver.architecture if receiver.has_architecture else None
+            # Where nothing is frozen its text is copied as it is.
+            architecture = receiver.architecture if report.frozen else None
             if architecture is not None:
                 _freeze(architecture, report.frozen)
             # A shared parameter is one object, and stays one.
             moved = {id(plan.parameters[name]): move.values for name, move in plan.moves.items()}
-            arrays = {
-                name: moved.get(id(parameter)) or parameter.stored
-                for name, parameter in plan.parameters.items()
-                if isinstance(parameter, Stored)
-            }
+            arrays = {name: moved.get(id(each)) or each.stored for name, each in parameters.items()}
             write_archive(out, receiver, arrays=arrays, architecture=architecture, durable=durable, progress=progress)
     return report
 
@@ -84,28 +82,26 @@ def _check(archive: Archive) -> None:
             raise FormatError(f"holds no parameters that could receive: {problem}", file=archive.path, hint=hint)
 
 
-def _skeleton(archive: Archive) -> Block:
-    """Blocks with the archive's parameters and names, and no forward."""
-    root = Block()
-    made: dict[int, Parameter] = {}
+def _parameters(archive: Archive) -> dict[str, Stored]:
+    """The archive's parameters, each read when it is asked for; a shared one is one object under all of its names."""
+    made: dict[int, Stored] = {}
+    found = {}
     for name, stored in archive.deferred({name: name for name in archive.parameters}).items():
-        block = root
-        *parts, last = name.split(".")
-        for part in parts:
-            if part not in block.children:
-                block.adopt(part, Block())
-            block = block.children[part]
-        block.adopt(last, made.setdefault(id(stored), Stored(stored)))
-    return root
+        parameter = made.get(id(stored))
+        if parameter is None:
+            parameter = made[id(stored)] = Stored(stored)
+            parameter.name = name.rpartition(".")[2]
+        found[name] = parameter
+    return found
 
 
 def _freeze(architecture: dict[str, Any], frozen_names: Iterable[str]) -> None:
+    blocks = dict(blocks_of(architecture))
     for name in frozen_names:
-        block: Mapping[str, Any] = architecture["model"]
-        *parts, last = name.split(".")
-        for part in parts:
-            children = [*block.get("children", ()), *block.get("nodes", ())]
-            block = next(child["block"] for child in children if child["name"] == part and "block" in child)
-        frozen = block.setdefault("frozen", [])  # type: ignore[attr-defined]
-        if last not in frozen:
-            frozen.append(last)
+        path, _, parameter = name.rpartition(".")
+        while path not in blocks:  # a kind of several layers, which speaks of their parameters
+            path, _, inner = path.rpartition(".")
+            parameter = f"{inner}.{parameter}"
+        frozen = blocks[path].setdefault("frozen", [])  # type: ignore[attr-defined]
+        if parameter not in frozen:
+            frozen.append(parameter)

@@ -11,7 +11,7 @@ from modelarchive import names
 from modelarchive.nn import Parameter
 from modelarchive.nn.parameter import dtype_name, shape_text
 from modelarchive.nn.target import TargetParameter
-from modelarchive.store.deferred import Deferred
+from modelarchive.store.deferred import Deferred, expect
 from modelarchive.transplant import casting, refusing
 from modelarchive.transplant.matches import Matches, Move
 from modelarchive.transplant.options import Options, Source, several
@@ -235,6 +235,7 @@ class Plan(Matches):
         A parameter that is shared, and filled under several names, is filled once.
         """
         first = {id(self.parameters[name]): name for name in reversed(self.moves)}
+        expect(self.moves[name].values for name in first.values())
         values = {name: self._taken(name) for name in first.values()}
         for name, array in values.items():
             self.parameters[name].set_data(array)

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import checkpoint, compressed, growing, large, report, runs
+from tests.benchmarks import checkpoint, compressed, growing, large, remote, report, runs
 from tests.benchmarks.measure import OPERATIONS, measure
 from tests.benchmarks.networks import Timed, growth_plot, networks, table
 from tests.benchmarks.processes import Peak, peaks, starts
@@ -18,7 +18,7 @@ from tests.benchmarks.systems import installed
 from tests.benchmarks.workloads import SIZES, WORKLOADS
 
 #: Sections of whole processes whose memory is measured.
-ONCE = ("memory", "large")
+ONCE = ("memory", "large", "remote")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,6 +85,9 @@ def _run(section: str, size_name: str, rounds: int, folder: Path, operations: li
     if section == "large":
         limited = list(large.runs(size_name, folder, progress=_progress))
         return large.table(limited), [each.as_json() for each in limited]
+    if section == "remote":
+        far = list(remote.reads(size_name, folder, progress=_progress))
+        return remote.table(far), [each.as_json() for each in far]
     systems = list(installed())
     if section == "growth":
         found_curves = growing.curves(size_name, rounds, systems, folder, progress=_progress)

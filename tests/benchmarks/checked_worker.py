@@ -7,9 +7,13 @@ else of the tests.
 from __future__ import annotations
 
 import gc
+import io
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from blake3 import blake3
 
 import modelarchive as ma
 from modelarchive import nn, zoo
+from modelarchive.cli import main as command
 
 #: A network, an example of its input, and the path of the part that is built.
 Made = tuple[nn.Block, Any, str]
@@ -43,6 +48,20 @@ def _row(blocks: int) -> Made:
     return net, np.zeros((1, 4), np.float32), str(blocks // 2)
 
 
+def _words(count: int) -> Made:
+    net = nn.Sequential(nn.Embedding(count, 512), nn.Dense(512, in_units=512, flatten=False))
+    return net, np.zeros((1, 8), np.int64), "0"
+
+
+#: Seconds of processor time that a process takes to load a module, when PyTorch is there already.
+_TORCH = """
+import sys, time, torch
+import modelarchive as ma
+start = time.process_time()
+kept = ma.load_model(sys.argv[1], backend="torch")
+print(time.process_time() - start)
+"""
+
 #: Network -> what makes it.
 NETWORKS: dict[str, Callable[[], Made]] = {
     "DenseNet-121": partial(_densenet, layers=(6, 12, 24, 16)),
@@ -50,13 +69,15 @@ NETWORKS: dict[str, Callable[[], Made]] = {
     "encoder of 12 layers": partial(_encoder, 12, 128),
     "row of 1,000": partial(_row, 1_000),
     "row of 10,000": partial(_row, 10_000),
+    "words": partial(_words, 50_000),
+    "few words": partial(_words, 10),
     "tiny DenseNet": partial(_densenet, layers=(1, 1), growth=2, channels=4, classes=3),
     "row of 20": partial(_row, 20),
 }
 
 
 class Worker:
-    """One network at a time, its files in a folder.
+    """One network at a time, or a dict of arrays, and its files in a folder.
 
     Args:
         folder: The folder.
@@ -67,17 +88,27 @@ class Worker:
 
     def network(self, name: str) -> None:
         """Make a network and its files."""
+        if name.endswith("arrays"):
+            count = int(name.split()[0].replace(",", ""))
+            self.arrays = {f"layer{at}.weight": np.full(64, at, np.float32) for at in range(count)}
+            ma.save(self.archive, self.arrays, durable=False)
+            return
         self.net, self.example, self.path = NETWORKS[name]()
         self.net.initialize(seed=0)
         self.net(self.example)
         ma.save_model(self.archive, self.net, inputs=self.example, durable=False)
-        if "row" not in name:
+        if "row" not in name and "words" not in name:
             ma.convert(self.archive, self.onnx, durable=False)
         self.opened = ma.open(self.archive)
         self.opened.build(self.path)
 
     def timed(self, operation: str) -> float:
         """Seconds of processor time, of all threads, for one operation."""
+        if operation == "torch":
+            run = [sys.executable, "-S", "-P", "-c", _TORCH, str(self.archive)]
+            # Without what would have every process compile the same source again.
+            kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+            return float(subprocess.run(run, env=kept, check=True, stdout=subprocess.PIPE, text=True).stdout)
         call = getattr(self, operation)
         gc.collect()
         gc.disable()
@@ -114,9 +145,48 @@ class Worker:
         """Build a whole model."""
         return ma.load_model(self.archive)
 
+    def show(self) -> Any:
+        """Print what is in an archive."""
+        return _commanded("show", self.archive)
+
+    def transplant(self) -> Any:
+        """Write an archive with the parameters of another, all of them frozen."""
+        return _commanded("transplant", self.archive, self.archive, "-o", self.out, "--freeze")
+
+    def repack(self) -> Any:
+        """Write an archive in another dtype."""
+        return _commanded("repack", self.archive, "-o", self.out, "--dtype", "float16")
+
+    def save_arrays(self) -> Any:
+        """Save arrays in a new file."""
+        self.out.unlink(missing_ok=True)
+        return ma.save(self.out, self.arrays, durable=False)
+
+    def load_verified(self) -> Any:
+        """Load arrays, each compared with its digest."""
+        return ma.load(self.archive, verify=True)
+
+    def mapped(self) -> Any:
+        """Views of all arrays."""
+        return ma.load(self.archive, mmap=True)
+
+    def one(self) -> Any:
+        """Open an archive, and read one array."""
+        with ma.open(self.archive) as archive:
+            return archive.load(next(iter(self.arrays)))
+
     def digests(self) -> Any:
         """Read all bytes of the archive and hash them, which is no matter of architectures."""
         return blake3(self.archive.read_bytes()).digest()
+
+
+def _commanded(*arguments: object) -> str:
+    """What a command prints."""
+    said = io.StringIO()
+    with redirect_stdout(said):
+        if command([str(each) for each in arguments]):
+            raise RuntimeError(f"{arguments[0]} failed")
+    return said.getvalue()
 
 
 def main() -> None:

@@ -19,9 +19,20 @@ from tests.benchmarks.workloads import WORKLOADS, Arrays
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOCUMENT: Final = ROOT / "docs" / "benchmarks.md"
 #: What `python -m tests.benchmarks` measures.
-SECTIONS: Final = [*WORKLOADS, "compressed", "memory", "start", "checkpoint", "runs", "networks", "large", "growth"]
+SECTIONS: Final = [
+    *WORKLOADS,
+    "compressed",
+    "memory",
+    "start",
+    "checkpoint",
+    "runs",
+    "networks",
+    "large",
+    "remote",
+    "growth",
+]
 #: All sections of the document.
-ORDER: Final = ["machine", *SECTIONS[:-1], "checked", "running", SECTIONS[-1]]
+ORDER: Final = ["machine", *SECTIONS[:-1], "cold", "checked", "running", SECTIONS[-1]]
 BEGIN: Final = "<!-- measured: begin -->"
 END: Final = "<!-- measured: end -->"
 

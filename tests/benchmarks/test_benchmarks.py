@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks import checked, growing, report, running
+from tests.benchmarks import checked, cold, growing, report, running, runtime
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.measure import OPERATIONS, OURS, Row, measure
 from tests.benchmarks.networks import Timed, growth_plot
@@ -16,6 +17,7 @@ from tests.benchmarks.report import SECTIONS
 from tests.benchmarks.systems import System
 from tests.benchmarks.workloads import SIZES, WORKLOADS
 from tests.conftest import ROOT
+from tests.remote.nginx import PROGRAM
 
 
 @pytest.mark.slow
@@ -23,6 +25,10 @@ from tests.conftest import ROOT
 def test_every_section_runs(section: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if section in ("checkpoint", "runs"):
         pytest.importorskip("torch")
+    if section == "remote":
+        pytest.importorskip("aiohttp")
+        if PROGRAM is None:
+            pytest.skip("nginx is not installed")
     record = tmp_path / "record.json"
     assert main(["--size", "tiny", "--folder", str(tmp_path), "--only", section, "--json", str(record)]) == 0
     assert "|" in capsys.readouterr().out
@@ -44,8 +50,9 @@ def test_two_versions_are_compared(
     arguments = ["--against", str(ROOT), "--size", "tiny", "--rounds", "2", "--json", str(record), "--write"]
     assert checked.main(arguments) == 0
     rows = json.loads(record.read_text())
-    assert {row["operation"] for row in rows if row["network"] == "tiny DenseNet"} == checked.OPERATIONS.keys()
-    assert {row["operation"] for row in rows if row["network"] == "row of 20"} == {*checked.ROWS}
+    assert {row["operation"] for row in rows if row["network"] == "tiny DenseNet"} == {*checked.OF[""]}
+    assert {row["operation"] for row in rows if row["network"] == "row of 20"} == {*checked.OF["row"]}
+    assert {row["operation"] for row in rows if row["network"] == "10 arrays"} == {*checked.OF["arrays"]}
     assert all(len(row["before"]) == len(row["now"]) == 2 and min(row["now"]) > 0 for row in rows)
     assert "| row of 20 | save_model |" in capsys.readouterr().out
     assert "| row of 20 | save_model |" in document.read_text("utf-8")
@@ -69,6 +76,35 @@ def test_networks_run_in_every_system(
     assert all(len(times) == 2 and min(times) > 0 for row in rows for times in row["processor"].values())
     assert "| text recogniser |" in capsys.readouterr().out
     assert "| text recogniser |" in document.read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_calls_and_processes_of_onnx_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("onnx", "onnxruntime"):
+        pytest.importorskip(module)
+    document = ROOT / "docs" / "exchange" / "onnxruntime.md"
+    monkeypatch.setattr(runtime, "DOCUMENT", tmp_path / document.name)
+    monkeypatch.setattr(runtime, "ROOT", tmp_path)
+    runtime.DOCUMENT.write_text(document.read_text("utf-8"), "utf-8")
+    assert runtime.main(["--small", "--rounds", "1", "--write"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    assert lines[2] in runtime.DOCUMENT.read_text("utf-8")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="only Linux is asked to forget a file")
+def test_what_is_read_from_the_disk_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = tmp_path / "benchmarks.md"
+    document.write_text((ROOT / "docs" / "benchmarks.md").read_text("utf-8"), "utf-8")
+    monkeypatch.setattr(report, "DOCUMENT", document)
+    assert cold.main(["--megabytes", "64", "--rounds", "1", "--folder", str(tmp_path), "--write"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[2] for line in lines[2:]] == ["67.1", "67.1", "67.1", "33.6", "33.6"]
+    assert all(line in document.read_text("utf-8") for line in lines)
 
 
 def test_ratios_of_running() -> None:

@@ -9,16 +9,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import modelarchive as ma
+from modelarchive.store import shards
 from tests.conftest import ROOT
 from tests.faults.injection import build
-from tests.faults.runner import ACTIONS, ERRORS
+from tests.faults.runner import ACTIONS, ended_of, interruptions
 
 
 def state(step: int) -> dict[str, np.ndarray]:
@@ -26,23 +27,50 @@ def state(step: int) -> dict[str, np.ndarray]:
     return {"a.w": np.full(150_000, float(step)), "b.w": np.full((30, 30), step, "f4"), "c.w": np.full(3, step)}
 
 
-def _save(folder: Path, **options: Any) -> None:
+class Save(NamedTuple):
+    """What is interrupted.
+
+    Attributes:
+        act: Saves the state of step 3.
+        options: Of the run that has saved two checkpoints before.
+        step: The step that it is saved as.
+    """
+
+    act: Callable[[Path], None]
+    options: Mapping[str, Any] = {}
+    step: int = 3
+
+
+def _save(folder: Path, step: int = 3, **options: Any) -> None:
     with ma.Checkpoints(folder, **options) as run:
-        run.save(3, model=state(3), metrics={"loss": 3.0}, data={"at": 3})
+        run.save(step, model=state(3), metrics={"loss": 3.0}, data={"at": 3})
 
 
-#: What is interrupted: in place, behind the training, and with a checkpoint that is removed after it.
-SAVES: dict[str, Callable[[Path], None]] = {
-    "in place": lambda folder: _save(folder, asynchronous=False),
-    "behind": lambda folder: _save(folder),
-    "incremental": lambda folder: _save(folder, incremental=True, asynchronous=False),
-    "with removal": lambda folder: _save(folder, keep=1, best=("loss", "max"), asynchronous=False),
+def _without_exchange(folder: Path) -> None:
+    """As on a system that cannot have two folders change places."""
+    shards.exchange = lambda one, other: False
+    _save(folder, 2, incremental=True, asynchronous=False)
+
+
+#: In place, behind the training, with a checkpoint that is removed after it, and one of a step that is there.
+SAVES: dict[str, Save] = {
+    "in place": Save(lambda folder: _save(folder, asynchronous=False)),
+    "behind": Save(_save),
+    "incremental": Save(lambda folder: _save(folder, incremental=True, asynchronous=False)),
+    "incremental, of another": Save(
+        lambda folder: _save(folder, incremental=True, asynchronous=False), {"incremental": True}
+    ),
+    "with removal": Save(lambda folder: _save(folder, keep=1, best=("loss", "max"), asynchronous=False)),
+    "of a step that is there": Save(
+        lambda folder: _save(folder, 2, incremental=True, asynchronous=False), {"incremental": True}, 2
+    ),
+    "of a step that is there, without exchange": Save(_without_exchange, {"incremental": True}, 2),
 }
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, options: Mapping[str, Any]) -> None:
     """Two checkpoints before."""
-    with ma.Checkpoints(folder, durable=False) as run:
+    with ma.Checkpoints(folder, durable=False, **options) as run:
         for step in (1, 2):
             run.save(step, model=state(step), metrics={"loss": float(step)}, data={"at": step})
 
@@ -66,51 +94,32 @@ def interrupt(folder: Path, ways: Sequence[tuple[str, int | None]]) -> list[dict
 
 def _interrupted(name: str, folder: Path, ways: list[list[Any]], shim: ctypes.CDLL) -> None:
     pristine = folder / "pristine"
-    prepare(pristine)
+    prepare(pristine, SAVES[name].options)
     watched = Path(shutil.copytree(pristine, folder / "watched"))
     shim.faults_arm(os.fsencode(watched), -1, 0, 0)
-    SAVES[name](watched)
+    SAVES[name].act(watched)
     calls = shim.faults_journal().decode().splitlines()
     shim.faults_disarm()
-    for action, error in ways:
-        for at in range(len(calls)):
-            number = ERRORS[at % len(ERRORS)] if error is None else error
-            shutil.rmtree(watched)
-            shutil.copytree(pristine, watched)
-            found = _once(name, watched, (at, ACTIONS[action], number), shim)
-            print(json.dumps({"save": name, "action": action, "call": calls[at], **found}), flush=True)
+    for action, at, number in interruptions(ways, calls):
+        shutil.rmtree(watched)
+        shutil.copytree(pristine, watched)
+        found = _once(SAVES[name], watched, (at, ACTIONS[action], number), shim)
+        print(json.dumps({"save": name, "action": action, "call": calls[at], **found}), flush=True)
 
 
-def _once(name: str, folder: Path, how: tuple[int, int, int], shim: ctypes.CDLL) -> dict[str, Any]:
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        shim.faults_arm(os.fsencode(folder), *how)
-        said = "done"
-        try:
-            SAVES[name](folder)
-        except OSError as error:
-            said = "refused" if error.errno else f"wrong: {error!r}"
-        except BaseException as error:
-            said = f"wrong: {error!r}"
-        shim.faults_disarm()
-        os.write(writing, said.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as file:
-        ended = file.read().decode()
-    os.waitpid(child, 0)
+def _once(save: Save, folder: Path, how: tuple[int, int, int], shim: ctypes.CDLL) -> dict[str, Any]:
+    ended = ended_of(lambda: save.act(folder), folder, how, shim)
     data: dict[str, Any] = {}
     model = {name: np.zeros_like(value) for name, value in state(0).items()}
     with ma.Checkpoints(folder, keep=2) as run:
         step = run.restore(model=model, data=data)
-        whole = step == data.get("at") and all(
-            np.array_equal(value, model[name]) for name, value in state(step or 0).items()
-        )
+        at = data.get("at")
+        whole = step == (save.step if at == 3 else at)
+        whole = whole and all(np.array_equal(value, model[name]) for name, value in state(at or 0).items())
         run.save(4, model=model, data={"at": 4})
     names = sorted(path.name for path in folder.iterdir())
     strays = [each for each in names if not each.startswith("step-") and each != ".writing"]
-    return {"ended": ended or "killed", "step": step, "whole": bool(whole), "strays": strays, "steps": run.steps()}
+    return {"ended": ended, "step": step, "at": at, "whole": bool(whole), "strays": strays, "steps": run.steps()}
 
 
 def main() -> None:

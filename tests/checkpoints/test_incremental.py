@@ -80,6 +80,65 @@ def test_a_change_of_one_bit_is_seen(tmp_path: Path) -> None:
     assert np.signbit(ma.load(run.path(2))["w"][77_777])
 
 
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_what_is_frozen_is_compared_twice(tmp_path: Path, asynchronous: bool) -> None:
+    """At the second save, where what changes at each step is found, and at the end."""
+    model = state(0)
+
+    def run(folder: str, *changes: float) -> ma.Checkpoints:
+        made = ma.Checkpoints(tmp_path / folder, incremental=True, frozen="backbone.*", asynchronous=asynchronous)
+        with made:
+            for step, change in enumerate(changes):
+                model["backbone"]["weight"][-1] += change
+                model["head"]["weight"][:] = step
+                made.save(step, model=model)
+        return made
+
+    made = run("good", 0, 0, 0, 0)
+    assert written(made.path(3)) < 60_000
+    assert ma.load(made.path(3))["head.weight"][0, 0] == 3
+    assert ma.load(made.path(3))["backbone.weight"][-1] == model["backbone"]["weight"][-1]
+    with pytest.raises(CheckpointError, match=r"1 array changed that `frozen` says never change: backbone.weight"):
+        run("at once", 0, 1)
+    assert ma.Checkpoints(tmp_path / "at once").steps() == [0]
+    with pytest.raises(CheckpointError, match=r"backbone.weight"):
+        run("late", 0, 0, 1, 1)
+    with pytest.raises(ValueError, match="give incremental=True"):
+        ma.Checkpoints(tmp_path / "none", frozen="backbone.*")
+    # Other memory under the same name is looked at.
+    with ma.Checkpoints(tmp_path / "moved", incremental=True, frozen="backbone.*") as moved:
+        for step in range(4):
+            model["backbone"]["weight"] = model["backbone"]["weight"].copy()
+            moved.save(step, model=model)
+        model["backbone"]["weight"] = model["backbone"]["weight"] + 1
+        with pytest.raises(CheckpointError, match=r"backbone.weight"):
+            moved.save(4, model=model)
+
+
+def test_a_save_that_is_interrupted_while_it_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies that were renewed by then are not taken for those whose digests are known."""
+    from modelarchive.checkpoints import staging
+
+    model = {"a": np.zeros(3_000_000), "b": np.zeros(3_000_000)}
+    act = staging._copied_if_other
+
+    def interrupted(buffer: np.ndarray, array: np.ndarray) -> bool:
+        act(buffer, array)
+        raise KeyboardInterrupt
+
+    with ma.Checkpoints(tmp_path, incremental=True) as run:
+        run.save(1, model=model).result()
+        model["a"] += 1
+        with monkeypatch.context() as patch:
+            patch.setattr(staging, "_copied_if_other", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run.save(2, model=model)
+        run.save(3, model=model)
+    with run.load(3) as archive:
+        archive.verify()
+        assert archive["a"].min() == 1
+
+
 def test_each_is_whole_whatever_is_removed(tmp_path: Path) -> None:
     run = saved(tmp_path, *range(1, 7), keep=1)
     assert run.steps() == [6]
@@ -119,6 +178,27 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [".writing", "step-00000001", "step-00000002"]
 
 
+def test_a_file_where_the_folder_shall_be_stays(tmp_path: Path) -> None:
+    (tmp_path / "step-00000001").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        saved(tmp_path, 1)
+    assert (tmp_path / "step-00000001").read_text() == "mine"
+
+
+def test_one_that_was_to_be_replaced_when_the_run_was_killed_counts(tmp_path: Path) -> None:
+    """On a system that cannot have two folders change places: between two renames."""
+    run = saved(tmp_path, 1)
+    aside = tmp_path / ".step-00000001.0123abcd.old"
+    run.path(1).rename(aside)
+    model, run = state(0), ma.Checkpoints(tmp_path, incremental=True)
+    assert run.steps() == [1]
+    assert run.restore(model=model) == 1
+    assert np.array_equal(model["head"]["weight"], state(1)["head"]["weight"])
+    with run:
+        run.save(2, model=model)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".writing", "step-00000001", "step-00000002"]
+
+
 def test_other_programs_read_the_shards(tmp_path: Path) -> None:
     run = saved(tmp_path, 1)
     found: dict[str, np.ndarray] = {}
@@ -129,7 +209,7 @@ def test_other_programs_read_the_shards(tmp_path: Path) -> None:
 
 def damaged(path: Path, name: str) -> None:
     with ma.open(path) as archive:
-        (shard,) = {part.reader.source.path for part in archive.reader.parts[name]}
+        (shard,) = {part.reader.source.path for part in archive.reader.parts(name)}
         with ma.open(shard) as inner:
             offset = inner.reader.contents.arrays[name].offset
     raw = bytearray(shard.read_bytes())

@@ -25,9 +25,9 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 class Loader:
     """Batches in an order of its own, which goes on where it stood."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = 3) -> None:
         self.images, self.labels = digits()
-        self.random = np.random.default_rng(3)
+        self.random = np.random.default_rng(seed)
         self.order = self.random.permutation(len(self.labels))
         self.at = 0
 
@@ -57,9 +57,10 @@ def train(
         total: The last step.
         event: Told when a save begins, and when it has returned.
         ballast: Numbers that are saved beside, so that writing takes its time.
-        **options: Of the run.
+        **options: Of the run. With a `process_group` the network is all processes', and each has images of its own.
     """
     import torch
+    import torch.distributed as dist
 
     from modelarchive.cli.demo_torch import network
 
@@ -67,9 +68,13 @@ def train(
     np.random.seed(0)
     torch.manual_seed(0)
     net = network(torch).train()
+    rank, size = 0, 1
+    if "process_group" in options:
+        rank, size = dist.get_rank(), dist.get_world_size()
+        torch.manual_seed(rank)
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=total + 1)
-    loader = Loader()
+    loader = Loader(3 + rank)
     with ma.Checkpoints(folder, keep=2, **options) as run:
         step = run.restore(model=net, optimizer=optimizer, scheduler=scheduler, data=loader) or 0
         while step < total:
@@ -77,6 +82,11 @@ def train(
             loss = torch.nn.functional.cross_entropy(net(torch.from_numpy(images)), torch.from_numpy(labels))
             optimizer.zero_grad()
             loss.backward()
+            # One by one: DistributedDataParallel joins them anew behind its first step, wherever that is, and sums of
+            # three and more come out otherwise.
+            for parameter in net.parameters() if size > 1 else ():
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= size
             optimizer.step()
             scheduler.step()
             step += 1

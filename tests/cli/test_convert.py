@@ -38,7 +38,11 @@ def test_a_folder_in_and_out(run: Run, tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert "bert: a Hugging Face folder, " in done.out
     assert (tmp_path / "bert" / "vocab.txt").is_file()
+    # It is an archive too, which takes an old one's place and no other folder's.
+    assert run("convert", tmp_path / "bert.h5", tmp_path / "bert").code == 0
+    (tmp_path / "bert" / "mine.txt").write_text("mine")
     assert run("convert", tmp_path / "bert.h5", tmp_path / "bert").code == 4
+    assert (tmp_path / "bert" / "mine.txt").is_file()
     few = run("convert", FOREIGN / "huggingface" / "bert", tmp_path / "few.h5", "--input", "input_ids")
     assert few.code == 0
     with ma.open(tmp_path / "few.h5") as archive:

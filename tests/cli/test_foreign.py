@@ -284,9 +284,10 @@ def test_the_command_for_the_folder_where_one_stands_works(
 ) -> None:
     folder = tmp_path / "weights"
     folder.mkdir()
-    ma.convert(_arrays(tmp_path / "x.h5"), folder / "x.safetensors")
+    ma.convert(_arrays(tmp_path / "x.h5"), folder / "model.safetensors")
+    (folder / "config.json").write_text('{"model_type": "odd"}')
     monkeypatch.chdir(folder)
-    told = run("show", ".").err
+    told = run("convert", ".", "weights.h5").err
     command = told[told.index("`") + 1 : told.rindex("`")]
     assert command == "modelarchive convert --parameters-only . weights.h5"
     assert run(*shlex.split(command)[1:]).code == outcome.DONE

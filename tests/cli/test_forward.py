@@ -30,6 +30,20 @@ def test_forward(run: Run, model: Path, given: Path, tmp_path: Path, net: ma.nn.
     assert found["written"] is None
 
 
+def test_in_onnx_runtime(run: Run, model: Path, given: Path, tmp_path: Path, net: ma.nn.Block, x: np.ndarray) -> None:
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / "y.npy"
+    assert run("run", model, "--backend", "onnxruntime", "--input", given, "-o", out).code == 0
+    np.testing.assert_allclose(np.load(out), net(x), atol=1e-6)
+    assert run("run", model, "--backend", "onnxruntime", "--block", "features", "--input", given, "-o", out).code == 0
+    np.testing.assert_allclose(np.load(out), net.features(x), atol=1e-6)
+    wide = tmp_path / "wide.npy"
+    np.save(wide, np.ones((2, 99), np.float32))
+    done = run("run", model, "--backend", "onnxruntime", "--input", wide)
+    assert (done.code, done.out) == (2, "")
+    assert "the network does not take float32 2 x 99: input x: expected float32" in done.err
+
+
 def test_a_block_alone(run: Run, model: Path, given: Path, tmp_path: Path, net: ma.nn.Block, x: np.ndarray) -> None:
     out = tmp_path / "y.npz"
     assert run("run", model, "--block", "features", "--input", given, "-o", out).code == 0

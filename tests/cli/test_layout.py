@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelarchive.cli import layout
 from modelarchive.cli.layout import ASCII, Column, Grid, folded, laid_out, shortened, wide
 
 WORDS = st.text(st.sampled_from("ab.漢_0-"), min_size=1, max_size=60)
@@ -72,3 +75,18 @@ def test_metadata_is_laid_out() -> None:
     many = list(laid_out({str(number): number for number in range(1000)}))
     assert len(many) == 21
     assert many[-1] == "... and 980 more"
+
+
+def test_a_cut_that_makes_two_names_one_is_given_up_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+    middle_out = layout._middle_out
+
+    def counted(*arguments: Any, **options: Any) -> str:
+        nonlocal made
+        made += 1
+        return middle_out(*arguments, **options)
+
+    monkeypatch.setattr(layout, "_middle_out", counted)
+    names = [f"encoder.{'x' * 40}.{at}.{'y' * 40}.weight" for at in range(1000)]
+    assert layout.shortened(names, 30) is None
+    assert made < 100

@@ -8,8 +8,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.coverage import blocks, constructs, language, pictures, recording, semantics
-from tests.coverage.judging import VERDICTS, Verdict, judged
+from tests.coverage import blocks, constructs, folders, language, pictures, recording, semantics
+from tests.coverage.judging import VERDICTS, Verdict, judged, judged_as_module
 
 SETS = {
     "constructs": constructs.constructs,
@@ -18,7 +18,10 @@ SETS = {
     "torchvision": pictures.torchvision,
     "timm": pictures.timm,
     "transformers": language.transformers,
+    "folders": folders.folders,
 }
+#: How networks of a set are judged; those of the others are read as modules.
+JUDGES = {"folders": folders.judge}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
             whole = {key for key, each in known.get(name, {}).get("networks", {}).items() if each["verdict"] == "whole"}
             networks = [each for each in networks if each.name not in whole]
         for network in networks[chosen.first :: chosen.every]:
-            verdict = judged(network, limit=chosen.limit)
+            verdict = judged(network, limit=chosen.limit, judge=JUDGES.get(name, judged_as_module))
             found.append(verdict)
             strict = "" if verdict.strict else " (state not strict)"
             print(

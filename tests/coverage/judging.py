@@ -82,13 +82,15 @@ def _within(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def judged(network: Network, *, limit: int = 180) -> Verdict:
+def judged(network: Network, *, limit: int = 180, judge: Callable[..., Verdict] | None = None) -> Verdict:
     """Make a network, read it, and compare what was read with it.
 
     Args:
         network: The network.
         limit: Seconds that it may take.
+        judge: (network, its module, an example, the module's outputs) -> what came of it; None: it is read as a module.
     """
+    judge = judge or judged_as_module
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -101,16 +103,17 @@ def judged(network: Network, *, limit: int = 180) -> Verdict:
             return Verdict(network.set, network.name, "failed", _words(error))
         try:
             with _within(limit):
-                return _judged(network, module, inputs, wanted)
+                return judge(network, module, inputs, wanted)
         except _TooLongError as error:
             return Verdict(network.set, network.name, "refused", str(error))
         except Exception as error:  # what is no error of ours is a fault of ours
             return Verdict(network.set, network.name, "wrong", f"{type(error).__name__}: {_words(error)}")
 
 
-def _judged(
+def judged_as_module(
     network: Network, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], wanted: list[torch.Tensor]
 ) -> Verdict:
+    """Read a module, and compare what was read with it."""
     before = {name: each.clone() for name, each in module.state_dict().items()}
     fixed = tuple({"shape": list(each.shape), "dtype": str(each.dtype).removeprefix("torch.")} for each in inputs)
     reason = ""

@@ -22,6 +22,10 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "torchvision": ("one network of each family of torchvision", ("torchvision",)),
     "timm": ("the smallest network of each module of timm", ("timm",)),
     "transformers": ("the base of each type of transformers, and one head of it", ("transformers",)),
+    "folders": (
+        "the base of the types of transformers that people have most, and one head of it, as folders of transformers",
+        ("transformers",),
+    ),
 }
 _HEAD = """\
 # Coverage

@@ -127,6 +127,18 @@ def from_transformers(family: str, **options: Any) -> Callable[[Path], Model]:
     return source
 
 
+def from_gguf(name: str) -> Callable[[Path], Model]:
+    """What llama.cpp's converter wrote, and transformers computed before."""
+
+    def source(folder: Path) -> Model:
+        with np.load(FOREIGN / "gguf" / f"{name}.npz") as io:
+            inputs, outputs = (io["x"],), [io["y"]]
+        ma.convert(FOREIGN / "gguf" / f"{name}.gguf", folder / "model.h5", durable=False)
+        return Model(folder / "model.h5", inputs, outputs)
+
+    return source
+
+
 def to_numpy(model: Model, folder: Path) -> list[np.ndarray]:
     return flat(ma.load_model(model.archive)(*model.inputs))
 
@@ -159,6 +171,11 @@ def onnx_outputs(path: Path, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return session.run(None, {each.name: array for each, array in zip(session.get_inputs(), inputs, strict=True)})
+
+
+def to_runtime(model: Model, folder: Path) -> list[np.ndarray]:
+    """In memory, without a file of ONNX."""
+    return flat(ma.load_model(model.archive, backend="onnxruntime")(*model.inputs))
 
 
 def to_mxnet(model: Model, folder: Path) -> list[np.ndarray]:
@@ -232,12 +249,15 @@ SOURCES: dict[str, Callable[[Path], Model]] = {
     "Hugging Face: BERT": from_transformers("Bert", **TINY),
     "Hugging Face: GPT-2": from_transformers("GPT2", n_embd=24, n_layer=2, n_head=4, n_positions=16),
     "Hugging Face: Llama": from_transformers("Llama", num_key_value_heads=2, **TINY),
+    "GGUF: Llama 3": from_gguf("llama"),
+    "GGUF: GPT-2": from_gguf("gpt2"),
 }
 TARGETS: dict[str, Callable[[Model, Path], list[np.ndarray]]] = {
     "NumPy": to_numpy,
     "PyTorch": to_torch,
     "Keras": to_keras,
     "ONNX": to_onnx,
+    "ONNX Runtime": to_runtime,
     "MXNet": to_mxnet,
 }
 

@@ -14,7 +14,9 @@ NEEDS = {
     "Keras": ["keras", "torch"],
     "MXNet": [],
     "ONNX": ["onnx", "onnxruntime", "onnxscript", "torch"],
+    "ONNX Runtime": ["onnxruntime"],
     "Hugging Face": ["torch", "transformers"],
+    "GGUF": [],
     "NumPy": [],
 }
 

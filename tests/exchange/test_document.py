@@ -31,4 +31,4 @@ def test_the_support_tables_are_those_of_the_code(system: str) -> None:
 def test_the_table_of_mistakes_is_that_of_the_code() -> None:
     text = MISTAKES.read_text("utf-8")
     assert mistaken() == text, "run python -m tests.exchange.document"
-    assert "| GGUF, and GGML before it (llama.cpp) |" in text
+    assert "| GGML, which llama.cpp had before GGUF |" in text

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,16 +51,21 @@ def _interrupted(name: str, folder: Path, ways: list[list[Any]], shim: ctypes.CD
     shim.faults_disarm()
     new = (watched / TARGET).read_bytes()
     yield {"operation": name, "calls": [call.replace(str(watched), "") for call in calls], "differs": old != new}
+    for action, at, number in interruptions(ways, calls):
+        yield {
+            "operation": name,
+            "action": action,
+            "error": errno.errorcode.get(number, "") if action.startswith("refuse") else "",
+            "call": calls[at].partition(" ")[0],
+            **_once(operation, _copy(pristine, watched), (at, ACTIONS[action], number), shim, old, new),
+        }
+
+
+def interruptions(ways: Sequence[Sequence[Any]], calls: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    """(action, number of the call, number of the error) of each way at each call."""
     for action, error in ways:
         for at in range(len(calls)):
-            number = ERRORS[at % len(ERRORS)] if error is None else error
-            yield {
-                "operation": name,
-                "action": action,
-                "error": errno.errorcode.get(number, "") if action.startswith("refuse") else "",
-                "call": calls[at].partition(" ")[0],
-                **_once(operation, _copy(pristine, watched), (at, ACTIONS[action], number), shim, old, new),
-            }
+            yield action, at, ERRORS[at % len(ERRORS)] if error is None else error
 
 
 def _copy(pristine: Path, to: Path) -> Path:
@@ -72,6 +77,35 @@ def _once(
     operation: Operation, folder: Path, how: tuple[int, int, int], shim: ctypes.CDLL, old: bytes, new: bytes
 ) -> dict[str, Any]:
     target = folder / TARGET
+    ended = ended_of(lambda: operation.act(folder), folder, how, shim, lambda error: str(target) in str(error))
+    found = target.read_bytes() if target.exists() else b""
+    state = "old" if found == old else "new" if found == new else "neither"
+    strays = _strays(folder)
+    # Whatever happened, the next one succeeds and leaves nothing behind.
+    operation.act(folder)
+    after = "clean" if target.read_bytes() and not _strays(folder) else "strays"
+    return {"ended": ended, "state": state, "strays": strays, "after": after}
+
+
+def ended_of(
+    act: Callable[[], object],
+    folder: Path,
+    how: tuple[int, int, int],
+    shim: ctypes.CDLL,
+    is_refusal: Callable[[OSError], bool] = lambda error: True,
+) -> str:
+    """How a process ended that did something while one of its calls was interrupted.
+
+    Args:
+        act: What it does.
+        folder: The folder whose calls count.
+        how: Number of the call, action, number of the error.
+        shim: Stands before the C library.
+        is_refusal: Whether an error of the system is told as it should be.
+
+    Returns:
+        "done", "refused", "wrong: ..." or "killed 9".
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -79,9 +113,9 @@ def _once(
         shim.faults_arm(os.fsencode(folder), *how)
         said = "done"
         try:
-            operation.act(folder)
+            act()
         except OSError as error:
-            said = "refused" if str(target) in str(error) and error.errno else f"wrong: {error!r}"
+            said = "refused" if error.errno and is_refusal(error) else f"wrong: {error!r}"
         except BaseException as error:
             said = f"wrong: {error!r}"
         shim.faults_disarm()
@@ -91,13 +125,7 @@ def _once(
     with os.fdopen(reading, "rb") as file:
         ended = file.read().decode()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    found = target.read_bytes() if target.exists() else b""
-    state = "old" if found == old else "new" if found == new else "neither"
-    strays = _strays(folder)
-    # Whatever happened, the next one succeeds and leaves nothing behind.
-    operation.act(folder)
-    after = "clean" if target.read_bytes() and not _strays(folder) else "strays"
-    return {"ended": ended or f"killed {-status}", "state": state, "strays": strays, "after": after}
+    return ended or f"killed {-status}"
 
 
 def _strays(folder: Path) -> int:

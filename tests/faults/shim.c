@@ -192,6 +192,22 @@ int rename(const char *old, const char *new) { PASS("rename", new, -1, REAL(rena
 
 int renameat(int a, const char *old, int b, const char *new) { PASS("rename", new, -1, REAL(renameat)(a, old, b, new)); }
 
+int renameat2(int a, const char *old, int b, const char *new, unsigned flags)
+{
+    PASS("exchange", new, -1, REAL(renameat2)(a, old, b, new, flags));
+}
+
+int link(const char *old, const char *new) { PASS("link", new, -1, REAL(link)(old, new)); }
+
+int linkat(int a, const char *old, int b, const char *new, int flags)
+{
+    PASS("link", new, -1, REAL(linkat)(a, old, b, new, flags));
+}
+
+int mkdir(const char *path, mode_t mode) { PASS("mkdir", path, -1, REAL(mkdir)(path, mode)); }
+
+int rmdir(const char *path) { PASS("rmdir", path, -1, REAL(rmdir)(path)); }
+
 int unlink(const char *path) { PASS("unlink", path, -1, REAL(unlink)(path)); }
 
 int unlinkat(int at, const char *path, int flags) { PASS("unlink", path, -1, REAL(unlinkat)(at, path, flags)); }

@@ -85,7 +85,7 @@ def _hdf5() -> bytes:
 FILES: dict[str, tuple[str | None, Callable[[], bytes]]] = {
     "empty": (None, lambda: b""),
     "lfs": (None, POINTER.encode),
-    "gguf": (None, lambda: b"GGUF\3\0\0\0" + bytes(16)),
+    "ggml": (None, lambda: b"tjgg\3\0\0\0" + bytes(16)),
     "tflite": (None, lambda: b"\x1c\0\0\0TFL3" + bytes(100)),
     "ort": (None, lambda: b"\x24\0\0\0ORTM" + bytes(100)),
     "packed": (None, lambda: gzip.compress(b"something")),
@@ -147,13 +147,12 @@ FOLDERS: dict[str, tuple[dict[str, str], dict[str, dict[str, np.ndarray]]]] = {
     "savedmodel": ({"saved_model.pb": "x", "variables/variables.index": "x"}, {}),
     "diffusers": ({"model_index.json": "{}", "unet/config.json": '{"_class_name": "UNet2DConditionModel"}'}, {}),
     "checkpoint": ({".metadata": "x", "__0_0.distcp": "x"}, {}),
-    "adapter": ({"adapter_config.json": '{"peft_type": "LORA"}'}, {"adapter_model": ARRAYS}),
     "mlpackage": ({"Manifest.json": "{}", "Data/com.apple.CoreML/model.mlmodel": "x"}, {}),
     "tensorflowjs-folder": ({"model.json": "{}", "group1-shard1of1.bin": "x"}, {}),
     "tensorflow-checkpoint": ({"checkpoint": "x", "model.ckpt.index": "x"}, {}),
     "deepspeed": ({"zero_to_fp32.py": "x", "latest": "x"}, {}),
     "orbax": ({"_METADATA": "{}", "manifest.ocdbt": "x"}, {}),
-    "weights": ({"README.md": "x"}, {"model": ARRAYS}),
+    "weights": ({"README.md": "x", "model.onnx": "x"}, {}),
 }
 
 

@@ -85,7 +85,7 @@ def test_it_is_told(door: str, make: Callable[[str, Path], Path], key: str, tmp_
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt", "onnx", "keras", "npz", "bin", "params", "txt", ""])
-@pytest.mark.parametrize("key", ["lfs", "page", "empty", "gguf", "cut-zip", "cut-safetensors", "xml"])
+@pytest.mark.parametrize("key", ["lfs", "page", "empty", "ggml", "cut-zip", "cut-safetensors", "xml"])
 def test_whatever_it_is_called(key: str, suffix: str, tmp_path: Path) -> None:
     path = mistakes.file(key, tmp_path, f"x.{suffix}")
     for door in (ma.load, models.read):

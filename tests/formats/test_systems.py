@@ -164,7 +164,7 @@ def test_errors_know_of_it(toy: System, tmp_path: Path) -> None:
         ma.open(tmp_path / "net.toy")
     with pytest.raises(ma.FormatError, match="is a toy, which has no digests"):
         ma.load(tmp_path / "net.toy", verify=True)
-    with pytest.raises(ValueError, match=r"expected 'numpy', 'torch', 'keras' or 'toy'"):
+    with pytest.raises(ValueError, match=r"expected 'numpy', 'torch', 'keras', 'onnxruntime' or 'toy'"):
         ma.load_model(tmp_path / "net.h5", backend="wood")
     with pytest.raises(TypeError, match="color=, which backend='numpy' does not take: give backend='toy'"):
         ma.load_model(tmp_path / "net.h5", color="red")

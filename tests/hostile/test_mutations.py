@@ -18,7 +18,7 @@ import pytest
 
 import modelarchive as ma
 from modelarchive.store.contents import Contents
-from modelarchive.store.index import framed
+from modelarchive.store.drafting import framed
 from tests.structures import index_of, same
 
 CASES = int(os.environ.get("MODELARCHIVE_FUZZ", "200"))

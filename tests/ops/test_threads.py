@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -48,8 +49,24 @@ def test_what_says_nothing_means_all_processors(said: str, monkeypatch: pytest.M
     assert 1 <= threads.allowed() <= min(os.cpu_count() or 1, threads.MOST)
 
 
-def test_the_same_bits_however_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, x = network(), image()
+def dense_network() -> nn.Sequential:
+    """Convolutions with runs, with windows and with one tap, and a transposed one."""
+    layers = [
+        nn.Conv2D(96, 3, padding=1),
+        nn.Activation("relu"),
+        nn.Conv2D(64, 1),
+        nn.Conv2D(32, 7, strides=4, padding=3),
+        nn.BatchNorm(),
+        nn.Conv2DTranspose(48, 2, strides=2),
+    ]
+    net = nn.Sequential(*layers)
+    net.initialize(seed=1)
+    return net
+
+
+@pytest.mark.parametrize("made", [network, dense_network])
+def test_the_same_bits_however_many(made: Callable[[], nn.Sequential], monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = made(), image()
     found = []
     for number in ("1", "2", "5"):
         monkeypatch.setenv("OMP_NUM_THREADS", number)

@@ -75,6 +75,7 @@ def _pages(folder: Path) -> Iterator[tuple[str, Path, list[Act]]]:
     yield "many", page.write(many, folder / "many.html"), [_searches, _scrolls]
     yield "troubled", page.write(samples.troubled(folder / "troubled.h5"), folder / "troubled.html"), [_names_trouble]
     before, after = samples.two(folder)
+    yield "run", page.write(samples.run(folder / "run"), folder / "run.html"), [_shows_run]
     yield "two", page.write(before, folder / "two.html", other=after), [_shows_change]
 
 
@@ -160,6 +161,15 @@ def _shows_change(tab: Any) -> list[str]:
     said = tab.locator(".changes").inner_text()
     boxes = tab.locator(".box.changed").count()
     return [] if "1 changed, 3 arrays equal" in said and boxes else [f"the change is not shown: {said}, {boxes} boxes"]
+
+
+def _shows_run(tab: Any) -> list[str]:
+    said = tab.locator(".run").inner_text()
+    curves = tab.locator(".run .curve").count()
+    tab.locator(".arrays").get_by_role("button", name="classifier.1.weight").click()
+    of_array = tab.locator(".details .curve").count()
+    is_right = "5 checkpoints, steps 100 to 500" in said and "damaged: classifier.2.weight" in said
+    return [] if is_right and (curves, of_array) == (4, 2) else [f"the run is not shown: {said}, {curves}, {of_array}"]
 
 
 def _axe(tab: Any, script: Path) -> list[str]:

@@ -73,3 +73,22 @@ def two(folder: Path) -> tuple[Path, Path]:
     weight.set_data(weight.data() + np.float32(0.25))
     ma.save_model(folder / "after.h5", network, inputs=np.zeros((1, 3), np.float32), metadata={"step": 2})
     return folder / "before.h5", folder / "after.h5"
+
+
+def run(folder: Path) -> Path:
+    """Five checkpoints of a network that learns; one of them is damaged."""
+    random = np.random.default_rng(0)
+    network = zoo.LeNet()
+    network.initialize(seed=0)
+    network(np.zeros((1, 1, 28, 28), np.float32))
+    with ma.Checkpoints(folder, keep=None, asynchronous=False) as found:
+        for step in range(100, 600, 100):
+            for name, parameter in network.collect_params().items():
+                if "features.0" not in name:
+                    parameter.set_data(parameter.data() + random.standard_normal(parameter.shape, np.float32) / step)
+            found.save(step, model=network, metrics={"accuracy": 1 - 40 / step, "loss": 90 / step})
+        damaged = found.path(300)
+    content = bytearray(damaged.read_bytes())
+    content[-100] ^= 1
+    damaged.write_bytes(content)
+    return folder

@@ -7,9 +7,11 @@ import hashlib
 import html.parser
 import json
 import re
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -19,6 +21,10 @@ from modelarchive.page.thumbnails import LETTERS, heights
 from tests.cli.conftest import Run as Run
 from tests.cli.conftest import run as run
 from tests.page import samples
+
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads((resources.files("modelarchive.schemas") / "page" / "page-1.json").read_text("utf-8"))
+)
 
 
 class _Parser(html.parser.HTMLParser):
@@ -46,6 +52,7 @@ def parsed(path: Path, other: Path | None = None) -> tuple[_Parser, dict[str, An
     parser = _Parser()
     parser.feed(page.render(path, other=other))
     shown: dict[str, Any] = json.loads(parser.texts["content"][0])
+    SCHEMA.validate(shown)
     return parser, shown
 
 
@@ -143,6 +150,49 @@ def test_two_files(tmp_path: Path) -> None:
     assert float(changes["arrays"]["1.weight"]["relative"]) == pytest.approx(relative, rel=1e-3)
     assert changes["metadata"] == [["/step", "1", "2"]]
     assert changes["architecture"] == []
+
+
+def test_a_run(tmp_path: Path) -> None:
+    folder = samples.run(tmp_path / "run")
+    shown = parsed(folder)[1]
+    run = shown["run"]
+    assert [each["title"] for each in shown["models"]] == ["step-00000500.h5"]
+    assert [each["step"] for each in run["checkpoints"]] == [100, 200, 300, 400, 500]
+    assert [each["problem"] for each in run["checkpoints"]] == ["", "", "damaged: classifier.2.weight", "", ""]
+    assert [each["metrics"].get("accuracy") for each in run["checkpoints"]] == [0.6, 0.8, None, 0.9, 0.92]
+    whole = {step: ma.load(folder / f"step-00000{step}.h5") for step in (100, 200, 400, 500)}
+    flat = {step: np.concatenate([each.ravel() for each in found.values()]) for step, found in whole.items()}
+    norms = [np.linalg.norm(each.astype(np.float64)) for each in flat.values()]
+    assert [each for each in run["norm"] if each is not None] == pytest.approx(norms, rel=1e-4)
+    assert run["norm"][2] is run["move"][0] is run["move"][2] is None
+    for before, after, at in ((100, 200, 1), (200, 400, 3), (400, 500, 4)):
+        moved = np.linalg.norm(flat[after] - flat[before]) / np.linalg.norm(flat[before])
+        assert run["move"][at] == pytest.approx(moved, rel=1e-3)
+    assert run["moves"]["features.0.weight"] == [None, 0, None, 0, 0]
+    name = "classifier.1.weight"
+    moved = np.linalg.norm(whole[500][name] - whole[400][name]) / np.linalg.norm(whole[400][name])
+    assert run["moves"][name][4] == pytest.approx(moved, rel=1e-3)
+    assert run["norms"][name][1] == pytest.approx(np.linalg.norm(whole[200][name]), rel=1e-4)
+
+
+def test_a_run_of_which_nothing_is_whole(tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "step-00000001.h5").write_bytes(b"nothing")
+    with pytest.raises(ma.errors.CheckpointError, match="no checkpoint here is whole"):
+        page.render(folder)
+    assert run("view", folder, "-o", tmp_path / "x.html").code != 0
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_metrics_that_are_no_number(tmp_path: Path) -> None:
+    with ma.Checkpoints(tmp_path / "run", asynchronous=False) as found:
+        found.save(1, model={"w": np.zeros((2, 2), np.float32)}, metrics={"loss": float("nan")})
+        found.save(2, model={"w": np.ones((2, 2), np.float32), "new": np.ones(3)}, metrics={"loss": float("inf")})
+    run = parsed(tmp_path / "run")[1]["run"]
+    assert [each["metrics"] for each in run["checkpoints"]] == [{"loss": "nan"}, {"loss": "inf"}]
+    assert run["moves"] == {"w": [None, None]}
+    assert run["norms"] == {"w": [0, 2], "new": [None, pytest.approx(3**0.5, rel=1e-4)]}
 
 
 def test_files_of_other_systems(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import modelarchive as ma
-from modelarchive.store import header, index, strict
+from modelarchive.store import drafting, header, index, strict
 from modelarchive.store.contents import Contents, Entry
 from tests.hostile.index_attacks import ATTACKS, parts_of
 from tests.structures import every_dtype, everything, index_of
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_render_inverts_parse(path: Path) -> None:
     contents = index_of(path)
-    assert index.framed(contents) == path.read_bytes()[: contents.user_block]
+    assert drafting.framed(contents) == path.read_bytes()[: contents.user_block]
 
 
 def test_it_is_a_safetensors_header(path: Path) -> None:
@@ -48,7 +48,7 @@ def test_it_is_a_safetensors_header(path: Path) -> None:
 
 @given(st.integers(0, 200_000))
 def test_the_user_block_is_the_smallest_that_fits(nbytes: int) -> None:
-    size = index.user_block_size(nbytes)
+    size = drafting.user_block_size(nbytes)
     assert index.is_user_block_size(size)
     assert size >= nbytes + 8
     assert size == index.MIN_USER_BLOCK or size // 2 < nbytes + 8
@@ -72,7 +72,7 @@ def test_an_index_too_long_for_its_user_block() -> None:
     entry = Entry("uint8", (8,), 512, 8, "0" * 64)
     contents = Contents("arrays", "x" * 400, 512, {"a": entry}, size=520, members={"": "dict", "a": "array"})
     with pytest.raises(ValueError, match="user block has 504"):
-        index.framed(contents)
+        drafting.framed(contents)
 
 
 def test_arrays_of_no_elements_have_digests_too(tmp_path: Path) -> None:

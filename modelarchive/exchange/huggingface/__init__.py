@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelarchive.exchange.bundle import Bundle, Note, Source
 
-__all__ = ["fitting", "read", "way_for", "write"]
+if TYPE_CHECKING:
+    from modelarchive.archive.folders import Counterpart
+
+__all__ = ["counterpart", "fitting", "read", "way_for", "write"]
 
 
 def read(
@@ -17,11 +20,15 @@ def read(
     inputs: Sequence[str] | None = None,
     sentences: bool | None = None,
     parameters_only: bool = False,
+    base: str | os.PathLike[str] | None = None,
 ) -> Bundle:
     """Read a folder with ``config.json``, ``model.safetensors`` (one file or shards) and a tokenizer's files.
 
+    The parameters may be in ``pytorch_model.bin``, too: its arrays are read as data, and nothing else of it.
+
     Args:
-        path: The folder, as ``save_pretrained`` writes it and the Hub's cache holds it.
+        path: The folder, as ``save_pretrained`` writes it and the Hub's cache holds it; one of weights alone, or of
+            a PEFT adapter, gives its parameters.
         inputs: What the network takes: the first of ``input_ids``, ``attention_mask`` and ``token_type_ids``;
             None: all that the family has, but ``input_ids`` alone of networks like GPT-2 and Llama, which take a mask
             only where it is named. Each is an int64 array ``(batch, length)``; a mask has 1 for words and 0 for
@@ -30,6 +37,8 @@ def read(
             says; None: where there is such a file. Segments are left out then unless `inputs` names them.
         parameters_only: Read the parameters alone, under the names that the files give: of a model of any type, of a
             folder without config.json, of an adapter. What else is in the folder stays there, but for config.json.
+        base: Of a PEFT adapter the folder of the model that it was made for: the adapter is merged into it, as
+            ``merge_and_unload`` of peft does. Only LoRA is, with its options; others are refused by name.
 
     Returns:
         The whole model: architecture, parameters as views of the mapped files (GPT-2's dense layers, which lie
@@ -44,11 +53,12 @@ def read(
             missing; lists all of it.
         ValueError: `inputs` are none of the family's.
     """
-    from modelarchive.exchange.huggingface.reading import read_folder, read_parameters
+    from modelarchive.exchange.huggingface.alone import read_parameters
+    from modelarchive.exchange.huggingface.reading import read_folder
 
     if parameters_only:
         return read_parameters(path)
-    return read_folder(path, inputs=inputs, sentences=sentences)
+    return read_folder(path, inputs=inputs, sentences=sentences, base=base)
 
 
 def write(
@@ -81,6 +91,24 @@ def write(
     from modelarchive.exchange.huggingface.writing import write_folder
 
     return write_folder(source, path, config=config, max_shard_bytes=max_shard_bytes, durable=durable)
+
+
+def counterpart(bundle: Bundle) -> tuple[Counterpart | None, list[Note]]:
+    """What makes an archive in shards a folder that ``from_pretrained`` of transformers loads, too.
+
+    Args:
+        bundle: A model of one of the families.
+
+    Returns:
+        The names that transformers has, config.json and the tokenizer's files, and what was changed or lost. None
+        where its files have arrays otherwise than an archive has them, and which.
+
+    Raises:
+        ConversionError: As :func:`write`.
+    """
+    from modelarchive.exchange.huggingface.writing import counterpart_of
+
+    return counterpart_of(bundle)
 
 
 def fitting(model: Any, path: str | os.PathLike[str], bundle: Bundle) -> Bundle:

@@ -169,3 +169,19 @@ def everywhere(config: Config) -> None:
     config.only("auto_map", why="it names code to be imported, and none is run")
     config.only("configuration_files", why="it names other files that transformers takes for config.json")
     config.only("transformers_weights", why="it names another file of parameters")
+
+
+def as_an_encoder(config: Config) -> None:
+    """Refuse what makes decoders of networks like BERT."""
+    everywhere(config)
+    config.only("is_decoder", False, why="the family is read as an encoder")
+    config.only("is_causal", False, why="the family is read as an encoder")
+
+
+def as_a_decoder(config: Config) -> None:
+    """Refuse what makes other networks of those like GPT-2 and Llama."""
+    everywhere(config)
+    config.get("is_decoder")  # they are, whatever is said
+    config.only("is_causal", True, why="the family is read as a decoder")
+    for name in ("rope_interleaved", "use_mrope"):
+        config.only(name, False)

@@ -8,33 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from modelarchive import nn
-from modelarchive.exchange.huggingface import bert, gpt2, llama
-from modelarchive.exchange.huggingface.bert import Pooling
-from modelarchive.exchange.huggingface.config import Config, everywhere
+from modelarchive.exchange.huggingface import bert, gemma_options, gpt2, llama, modernbert
+from modelarchive.exchange.huggingface.config import Config, as_a_decoder, as_an_encoder
 from modelarchive.exchange.huggingface.heads import HEADS, Headed
 from modelarchive.exchange.huggingface.rotary import rotary_of
+from modelarchive.exchange.huggingface.variant import Variant
 from modelarchive.exchange.huggingface.windows import windows_of
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What a file tells beside its config.json.
-
-    Attributes:
-        head: End of the class name in transformers: "Model", "ForMaskedLM", ...
-        inputs: What the network takes.
-        has_pooler: Whether the file has the parameters of a pooler.
-        is_tied: Whether the layer that guesses words shares the embedding's weight; None: as the configuration says.
-        pooling: None; or how sentence-transformers makes one vector of a text.
-        is_flat: Whether trunk and head are one Sequential, as in :mod:`modelarchive.zoo`.
-    """
-
-    head: str
-    inputs: tuple[str, ...]
-    has_pooler: bool = True
-    is_tied: bool | None = None
-    pooling: Pooling | None = None
-    is_flat: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +34,7 @@ class Family:
         is_tied: Whether it has where config.json does not say.
         unused: Names there that transformers itself does not read.
         usual: How many inputs its networks take where nobody says; None: all.
+        trunk: End of the name of the class without a head.
     """
 
     name: str
@@ -70,6 +50,12 @@ class Family:
     is_tied: bool = True
     unused: str = r"(?!)"
     usual: int | None = None
+    trunk: str = "Model"
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Name of each class of transformers -> its head."""
+        return {self.classes + (self.trunk if head == "Model" else head): head for head in self.heads}
 
     def ours(self, name: str, head: str) -> str:
         """A name of transformers as it is here; with or without the prefix, whichever the file has."""
@@ -100,8 +86,8 @@ class Family:
 #: Blocks beside a trunk.
 _HEAD_BLOCKS: Final = frozenset(
     {
-        "classifier", "cls", "discriminator_predictions", "generator_lm_head", "generator_predictions",
-        "lm_head", "pre_classifier", "qa_outputs", "vocab_layer_norm", "vocab_projector", "vocab_transform",
+        "classifier", "cls", "decoder", "discriminator_predictions", "generator_lm_head", "generator_predictions",
+        "head", "lm_head", "pre_classifier", "qa_outputs", "vocab_layer_norm", "vocab_projector", "vocab_transform",
     }
 )  # fmt: skip
 
@@ -110,7 +96,7 @@ def _encoder(
     config: Config, variant: Variant, most_layers: int, *, name: str, kind: str, prefix: str
 ) -> nn.Block | None:
     """BERT, RoBERTa or ELECTRA."""
-    _as_an_encoder(config)
+    as_an_encoder(config)
     config.only("position_embedding_type", "absolute", why="positions relative to each other are not read")
     units = config.size("hidden_size", default=256 if kind == "electra" else 768)
     vocabulary = config.size("vocab_size", default=50265 if name == "roberta" else 30522)
@@ -137,7 +123,7 @@ def _encoder(
 
 
 def _distilbert(config: Config, variant: Variant, most_layers: int) -> nn.Block | None:
-    _as_an_encoder(config)
+    as_an_encoder(config)
     units = config.size("dim", "hidden_size", default=768)
     vocabulary = config.size("vocab_size", default=30522)
     settings = bert.Settings(
@@ -158,22 +144,6 @@ def _distilbert(config: Config, variant: Variant, most_layers: int) -> nn.Block 
     return _network(config, settings, variant, "distilbert", "distilbert")
 
 
-def _as_an_encoder(config: Config) -> None:
-    """Refuse what makes decoders of networks like BERT."""
-    everywhere(config)
-    config.only("is_decoder", False, why="the family is read as an encoder")
-    config.only("is_causal", False, why="the family is read as an encoder")
-
-
-def _as_a_decoder(config: Config) -> None:
-    """Refuse what makes other networks of those like GPT-2 and Llama."""
-    everywhere(config)
-    config.get("is_decoder")  # they are, whatever is said
-    config.only("is_causal", True, why="the family is read as a decoder")
-    for name in ("rope_interleaved", "use_mrope"):
-        config.only(name, False)
-
-
 def _network(config: Config, settings: bert.Settings, variant: Variant, kind: str, prefix: str) -> nn.Block | None:
     config.refuse_unknown(kind)
     if not settings.segments and len(variant.inputs) > 2:
@@ -189,7 +159,7 @@ def _network(config: Config, settings: bert.Settings, variant: Variant, kind: st
 
 
 def _gpt2(config: Config, variant: Variant, most_layers: int) -> nn.Block | None:
-    _as_a_decoder(config)
+    as_a_decoder(config)
     units = config.size("n_embd", "hidden_size", default=768)
     tied = config.flag("tie_word_embeddings", default=True)
     settings = gpt2.Settings(
@@ -215,7 +185,7 @@ def _gpt2(config: Config, variant: Variant, most_layers: int) -> nn.Block | None
 
 
 def _llama(config: Config, variant: Variant, most_layers: int, *, kind: str) -> nn.Block | None:
-    _as_a_decoder(config)
+    as_a_decoder(config)
     units = config.size("hidden_size", default=4096)
     vocabulary = config.size("vocab_size", default=151936 if kind == "qwen2" else 32000)
     heads = config.size("num_attention_heads", default=32)
@@ -292,6 +262,16 @@ def _bert_like(name: str, classes: str, *, kind: str, prefix: str) -> Family:
     )
 
 
+def _gemma_like(name: str, classes: str, *, trunk: str = "Model") -> Family:
+    return replace(
+        _llama_like(name, classes),
+        make=lambda config, variant, most: gemma_options.network(config, variant, most, kind=name),
+        renames=(),
+        is_tied=name != "qwen3",
+        trunk=trunk,
+    )
+
+
 def _llama_like(name: str, classes: str) -> Family:
     return Family(
         name=name,
@@ -341,6 +321,16 @@ FAMILIES: Final[dict[str, Family]] = {
             unused=r"(.*\.)?embeddings\.position_ids",
         ),
         Family(
+            name="modernbert",
+            classes="ModernBert",
+            prefix="model",
+            heads=modernbert.HEADS,
+            make=modernbert.network,
+            inputs=bert.INPUTS[:2],
+            embedding="embeddings.tok_embeddings.weight",
+            guesses={"ForMaskedLM": "decoder"},
+        ),
+        Family(
             name="gpt2",
             classes="GPT2",
             prefix="transformer",
@@ -361,6 +351,9 @@ FAMILIES: Final[dict[str, Family]] = {
         _llama_like("llama", "Llama"),
         _llama_like("mistral", "Mistral"),
         _llama_like("qwen2", "Qwen2"),
+        _gemma_like("qwen3", "Qwen3"),
+        _gemma_like("gemma2", "Gemma2"),
+        _gemma_like("gemma3_text", "Gemma3", trunk="TextModel"),
     )
 }
 
@@ -370,6 +363,5 @@ def head_of(config: Mapping[str, Any], family: Family) -> str | None:
     named = config.get("architectures")
     if not named:
         return "Model"
-    known = {family.classes + head: head for head in family.heads}
     name = named[0] if isinstance(named, list) else named
-    return known.get(name) if isinstance(name, str) else None
+    return family.names.get(name) if isinstance(name, str) else None

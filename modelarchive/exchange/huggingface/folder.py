@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,12 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.errors import FormatError, UnsafeFileError
-from modelarchive.exchange import safetensors
+from modelarchive.exchange import safetensors, torch
 from modelarchive.exchange.budget import reading
-from modelarchive.exchange.bundle import Bundle
+from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.shards import is_own, is_there
 from modelarchive.formats import explain, refusing
-from modelarchive.store.strict import document, document_object
+from modelarchive.store.strict import document, document_object, short
 
 #: Longest text that is read; tokenizers of large vocabularies take some tens of megabytes.
 _MAX_TEXT_BYTES: Final = 100_000_000
@@ -24,8 +25,21 @@ MAX_CONFIG_BYTES: Final = 4_000_000
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 INDEX: Final = WEIGHTS + safetensors.INDEX_SUFFIX
-#: Pickled parameters, which are not read.
-_PICKLES: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
+#: How parameters are called, the likeliest first; of pickles the arrays alone are read, as data.
+_USUAL: Final = (WEIGHTS, INDEX, "pytorch_model.bin", f"pytorch_model.bin{safetensors.INDEX_SUFFIX}")
+#: The same of what transformers calls a variant: model.fp16.safetensors, model.safetensors.index.fp16.json.
+_VARIANTS: Final = tuple(
+    re.compile(each)
+    for each in (
+        r"model\.[a-z]\w*\.safetensors", r"model\.safetensors\.index\.\w+\.json",
+        r"pytorch_model\.[a-z]\w*\.bin", r"pytorch_model\.bin\.index\.\w+\.json",
+    )
+)  # fmt: skip
+#: Any others, where one alone is there.
+_ANY: Final = tuple(map(re.compile, (r".*\.safetensors\.index\.json", r".*\.safetensors", r".*_model\.bin")))
+_INDEX: Final = re.compile(r".*\.index(\.\w+)?\.json")
+#: Parameters of other frameworks, which are not read here.
+_OTHERS: Final = ("tf_model.h5", "flax_model.msgpack")
 
 
 class Texts(ABC):
@@ -128,7 +142,8 @@ class Folder(Texts):
         """
         if self.has(name):
             return
-        error = FormatError(f"has no {name}", file=self.path, hint="it says which model the parameters are of")
+        hint = "it says which model the parameters are of" if name == CONFIG else "an adapter of peft has one"
+        error = FormatError(f"has no {name}", file=self.path, hint=hint)
         raise explain(error, self.path)
 
     def explained(self, error: FormatError, name: str) -> FormatError:
@@ -182,18 +197,19 @@ class Folder(Texts):
         """The parameters, of one file or of several, as the files have them.
 
         Args:
-            name: The file, or the index of several; None: as transformers calls it.
+            name: The file, or the index of several; None: the one that there is.
 
         Raises:
-            FormatError: There are none.
+            FormatError: There are none, or several that are not of one model.
             UnsafeFileError: A shard lies elsewhere.
         """
-        found = name or next((each for each in (WEIGHTS, INDEX) if self.has(each)), None)
-        if found is None:
-            raise self._without_weights()
+        found = name or self.weights_name()
         for each in self._shards(found):
-            self.has(each)  # refuses links that lead out; safetensors refuses other names
-        return safetensors.read(self.path / found)
+            self.has(each)  # refuses links that lead out; the readers of shards refuse other names
+        bundle: Bundle = (safetensors if ".safetensors" in found else torch).read(self.path / found)
+        if name is None and found not in _USUAL:
+            bundle.notes.append(Note("(files)", f"the parameters are those of {short(found)}"))
+        return bundle
 
     def weights_name(self) -> str:
         """The file of the parameters, or the index of several, whatever they are called.
@@ -201,11 +217,12 @@ class Folder(Texts):
         Raises:
             FormatError: There are none, or several that are not of one index.
         """
+        usual = next((name for name in _USUAL if self.has(name)), None)
+        if usual is not None:
+            return usual
         inside = sorted(entry.name for entry in self.path.iterdir())
-        usual = [name for name in (WEIGHTS, INDEX) if name in inside]
-        indices = [name for name in inside if name.endswith(f".safetensors{safetensors.INDEX_SUFFIX}")]
-        alone = [name for name in inside if name.endswith(".safetensors")]
-        for several in (usual[:1], indices, alone):
+        for pattern in (*_VARIANTS, *_ANY):
+            several = [name for name in inside if pattern.fullmatch(name)]
             if len(several) == 1 and self.has(several[0]):
                 return several[0]
             if several:
@@ -214,19 +231,14 @@ class Folder(Texts):
         raise self._without_weights()
 
     def _without_weights(self) -> FormatError:
-        pickles = [name for name in _PICKLES if (self.path / name).exists()]
         hint = "save the model with transformers' save_pretrained, which writes safetensors"
-        if pickles:
-            first = pickles[0]
-            if first.startswith("pytorch_model"):
-                name = self.path.name
-                hint += f"; `modelarchive convert {name}/{first} {name}.h5` keeps the parameters alone"
-            return FormatError(f"has {', '.join(pickles)}, but no {WEIGHTS}", file=self.path, hint=hint)
+        if others := [name for name in _OTHERS if (self.path / name).exists()]:
+            return FormatError(f"has {', '.join(others)}, but no {WEIGHTS}", file=self.path, hint=hint)
         return explain(FormatError(f"has no {WEIGHTS}, nor {INDEX}", file=self.path, hint=hint), self.path)
 
     def _shards(self, name: str) -> list[str]:
         """The files that an index names; the file itself if it is none."""
-        if not name.endswith(safetensors.INDEX_SUFFIX):
+        if not _INDEX.fullmatch(name):
             return [name]
         named = self.json(name).get("weight_map")
         several = (
@@ -236,7 +248,7 @@ class Folder(Texts):
 
     def weights_files(self) -> list[str]:
         """Names of the files that the parameters are in, the index among them."""
-        name = next((each for each in (WEIGHTS, INDEX) if self.has(each)), None) or self.weights_name()
+        name = self.weights_name()
         return [name, *self._shards(name)]
 
     def others(self, known: set[str]) -> list[str]:

@@ -54,10 +54,18 @@ _LABELS: Final = ("id2label", "label2id", "num_labels")  # the heads that have l
 _OF_ONE: Final[dict[str, tuple[str, ...]]] = {
     "distilbert": ("sinusoidal_pos_embds",),  # says how the table of positions was begun
     "gpt2": (*_LABELS, "n_ctx", "n_special", "pad_token_id", "predict_special_tokens"),
+    "gemma2": (*_LABELS, "cache_implementation", "hidden_act"),  # the gate has hidden_activation
+    "gemma3_text": (*_LABELS, "cache_implementation", "hidden_act"),
     "llama": _LABELS,
     "mistral": _LABELS,
+    "modernbert": (
+        "deterministic_flash_attn", "embedding_dropout", "initializer_cutoff_factor", "layer_norm_eps", "mlp_dropout",
+        "position_embedding_type", "reference_compile", "repad_logits_with_grad", "sparse_pred_ignore_index",
+        "sparse_prediction",
+    ),
+    "qwen3": _LABELS,
     "qwen2": (*_LABELS, "attention_bias"),  # its projections have biases, or not, whatever is said
-}
+}  # fmt: skip
 
 
 def harmless(family: str) -> frozenset[str]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from modelarchive.exchange import torch
 from modelarchive.exchange.bundle import Bundle, deferred
+from modelarchive.exchange.huggingface.alone import read_parameters
 from modelarchive.exchange.huggingface.families import FAMILIES
-from modelarchive.exchange.huggingface.reading import read_parameters
 
 
 def way_for(model: object) -> str | None:
@@ -18,7 +18,7 @@ def way_for(model: object) -> str | None:
     if kind is None or not isinstance(model, kind):
         return None
     family = FAMILIES.get(model.config.model_type)
-    if family is None or type(model).__name__ not in {family.classes + head for head in family.heads}:
+    if family is None or type(model).__name__ not in family.names:
         return None
     folder = 'model.save_pretrained("folder"), then convert("folder", "model.h5")'
     return f"transformers' own way is read as a whole: {folder}"

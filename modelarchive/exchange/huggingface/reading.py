@@ -13,18 +13,19 @@ from modelarchive.errors import ConversionError
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
 from modelarchive.exchange.huggingface import through
+from modelarchive.exchange.huggingface.adapters import ADAPTER, Adapter
+from modelarchive.exchange.huggingface.alone import KEY, without_config
 from modelarchive.exchange.huggingface.bert import POOLINGS, Pooling
 from modelarchive.exchange.huggingface.config import Config
-from modelarchive.exchange.huggingface.families import FAMILIES, Family, Variant, head_of
-from modelarchive.exchange.huggingface.folder import CONFIG, INDEX, MAX_CONFIG_BYTES, WEIGHTS, Folder, Texts
+from modelarchive.exchange.huggingface.families import FAMILIES, Family, head_of
+from modelarchive.exchange.huggingface.folder import CONFIG, MAX_CONFIG_BYTES, Folder, Texts
+from modelarchive.exchange.huggingface.variant import Variant
 from modelarchive.exchange.huggingface.words import TEXTS, VOCABULARY, lines, words
 from modelarchive.nn import Block, Sequential
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import pieces
 from modelarchive.store.strict import short
 
-#: Under which key of the metadata config.json and the tokenizer's files travel.
-KEY: Final = "huggingface"
 #: What models for sentences consist of.
 MODULES: Final = "modules.json"
 POOLING: Final = "1_Pooling/config.json"
@@ -35,50 +36,64 @@ _OLD: Final = ((".gamma", ".weight"), (".beta", ".bias"))
 
 
 def read_folder(
-    path: str | os.PathLike[str], *, inputs: Sequence[str] | None = None, sentences: bool | None = None
+    path: str | os.PathLike[str],
+    *,
+    inputs: Sequence[str] | None = None,
+    sentences: bool | None = None,
+    base: str | os.PathLike[str] | None = None,
 ) -> Bundle:
     """See :func:`modelarchive.exchange.huggingface.read`."""
     folder = Folder(path)
-    folder.expect(CONFIG)
+    if base is None and not folder.has(CONFIG):
+        return without_config(folder)
+    adapter = None
+    if base is not None:
+        folder.expect(ADAPTER)
+        with reading(folder.path, folder.size()):
+            adapter = Adapter(folder)
+        folder = Folder(base)
+        folder.expect(CONFIG)
     with reading(folder.path, folder.size()):
         values = folder.json(CONFIG, most=MAX_CONFIG_BYTES)
+        if adapter is not None:
+            values = adapter.configured(values)
         try:
-            return _read(folder, values, inputs, sentences)
+            return _read(folder, values, inputs, sentences, adapter)
         except ConversionError as error:
             if sentences or not through.may_read(values, error):
                 raise
-            return _of_any_class(folder, values, inputs, error)
+            return _of_any_class(folder, values, inputs, adapter, error)
 
 
 def _of_any_class(
-    folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, reason: ConversionError
+    folder: Folder,
+    values: dict[str, Any],
+    inputs: Sequence[str] | None,
+    adapter: Adapter | None,
+    reason: ConversionError,
 ) -> Bundle:
     """A network of no family that is read here, as transformers builds it."""
     try:
-        bundle = through.read(folder, values, inputs)
+        bundle = through.read(folder.weights(), values, inputs, adapter)
     except ConversionError as error:
         raise ConversionError([*reason.unsupported, *error.unsupported], hint=error.hint or reason.hint) from error
-    kept, notes = _kept(folder, None)
-    bundle.metadata[KEY] = {"config": values, "files": kept}
+    kept, notes = _kept(folder, None, adapter)
+    bundle.metadata[KEY] = _metadata(values, kept, adapter)
     bundle.notes += notes
     return bundle
 
 
-def read_parameters(path: str | os.PathLike[str]) -> Bundle:
-    """The parameters of a folder alone, of whatever network they are."""
-    folder = Folder(path)
-    bundle = folder.weights(folder.weights_name())
-    values = folder.json(CONFIG, most=MAX_CONFIG_BYTES) if folder.has(CONFIG) else None
-    if values is not None:
-        bundle.metadata[KEY] = {"config": values, "files": {}}
-    bundle.reason = "only the parameters were asked for" if values is not None else f"the folder has no {CONFIG}"
-    left = folder.others({CONFIG, *folder.weights_files()})
-    if left:
-        bundle.notes.append(Note("(files)", f"left out: {', '.join(left[:8])}" + (", ..." if len(left) > 8 else "")))
-    return bundle
+def _metadata(values: dict[str, Any], kept: dict[str, str], adapter: Adapter | None) -> dict[str, Any]:
+    return {"config": values, "files": kept} | ({} if adapter is None else {"adapter": adapter.values})
 
 
-def _read(folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, sentences: bool | None) -> Bundle:
+def _read(
+    folder: Folder,
+    values: dict[str, Any],
+    inputs: Sequence[str] | None,
+    sentences: bool | None,
+    adapter: Adapter | None,
+) -> Bundle:
     config = Config(values)
     family, head = family_of(config)
     pooling = pooling_of(folder, config, head) if sentences is not False else None
@@ -89,11 +104,56 @@ def _read(folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, 
     if family is None or head is None or config.problems:
         raise ConversionError(config.problems, hint=config.hint)
     weights = folder.weights()
-    ties = values.get("tie_word_embeddings", family.is_tied) is True
-    found, notes = _named(deferred(weights.parameters), family, head, ties=ties)
+    stored: Mapping[str, Deferred] = deferred(weights.parameters)
+    merged: list[Note] = []
+    if adapter is not None:
+        stored, merged = _merged(adapter, stored, values, family, head)
+    model, entries, notes = assembled(config, family, head, stored, inputs, pooling=pooling)
+    notes += merged
+    if adapter is not None:
+        adapter.refuse_unused(name for name in adapter.replaced if family.ours(name, head) not in model.shapes)
+    embedding = embedding_of(family, head)
+    texts = folder if adapter is None or not adapter.has_words else adapter.folder
+    vocabulary, told = words(texts, entries[embedding].shape[0], embedding)
+    notes += told
+    kept, told = _kept(folder, vocabulary, adapter)
+    notes += told
+    if about := [key for key in weights.metadata if key != "format"]:
+        notes.append(Note("(metadata)", f"left out of the safetensors files: {', '.join(map(short, about[:8]))}"))
+    notes += [note for note in weights.notes if note not in notes]
+    metadata = {KEY: _metadata(values, kept, adapter)}
+    tokens = {} if vocabulary is None else {embedding: vocabulary}
+    return Bundle(Parameters(entries), model.architecture, "", metadata, tokens, notes, model)
+
+
+def assembled(
+    config: Config,
+    family: Family,
+    head: str,
+    arrays: Mapping[str, Deferred],
+    inputs: Sequence[str] | None,
+    *,
+    pooling: Pooling | None = None,
+) -> tuple[Checked, dict[str, Deferred], list[Note]]:
+    """The network that options mean, and its parameters out of arrays by transformers' names, lying as they do there.
+
+    Args:
+        config: The options.
+        family: Their family.
+        head: End of the class name.
+        arrays: Name -> array.
+        inputs: What the network takes; None: what is usual.
+        pooling: How sentence-transformers goes on behind it.
+
+    Raises:
+        ConversionError: Options cannot be expressed, or parameters are missing; lists all of it.
+        ValueError: `inputs` are none of the family's.
+    """
+    ties = config.values.get("tie_word_embeddings", family.is_tied) is True
+    found, notes = _named(arrays, family, head, ties=ties)
     variant = Variant(
         head,
-        _chosen(inputs, family, values, pooling),
+        _chosen(inputs, family, config.values, pooling),
         has_pooler="pooler.dense.weight" in found,
         is_tied=_tied(found, family, head, notes) if ties else None,
         pooling=pooling,
@@ -101,21 +161,10 @@ def _read(folder: Folder, values: dict[str, Any], inputs: Sequence[str] | None, 
     network = family.make(config, variant, len(found))
     if network is None:
         raise ConversionError(config.problems, hint=config.hint)
-    notes += config.notes + _of_dtype(values, dtype := float_dtype(found))
+    notes += config.notes + _of_dtype(config.values, dtype := float_dtype(found))
     network.cast(dtype)
     model = described(network, variant.inputs, config)
-    entries = _fitting(found, network, model.shapes, notes)
-    embedding = embedding_of(family, head)
-    vocabulary, told = words(folder, entries[embedding].shape[0], embedding)
-    notes += told
-    kept, told = _kept(folder, vocabulary)
-    notes += told
-    if about := [key for key in weights.metadata if key != "format"]:
-        notes.append(Note("(metadata)", f"left out of the safetensors files: {', '.join(map(short, about[:8]))}"))
-    notes += [note for note in weights.notes if note not in notes]
-    metadata = {KEY: {"config": values, "files": kept}}
-    tokens = {} if vocabulary is None else {embedding: vocabulary}
-    return Bundle(Parameters(entries), model.architecture, "", metadata, tokens, notes, model)
+    return model, _fitting(found, network, model.shapes, notes), notes
 
 
 def family_of(config: Config) -> tuple[Family | None, str | None]:
@@ -127,7 +176,7 @@ def family_of(config: Config) -> tuple[Family | None, str | None]:
         return None, None
     head = head_of(config.values, family)
     if head is None:
-        known = ", ".join(family.classes + each for each in family.heads)
+        known = ", ".join(family.names)
         config.refuse("architectures", f"{short(config.get('architectures'))} is none of {known}")
     return family, head
 
@@ -211,10 +260,7 @@ def _named(
         if family.is_unused(name):
             notes.append(Note(name, "left out: transformers does not use it either"))
             continue
-        ours = name
-        for old, new in _OLD:
-            ours = ours.removesuffix(old) + new if ours.endswith(old) else ours
-        ours = family.ours(ours, head)
+        ours = family.ours(_today(name), head)
         if family.is_transposed(ours) and entry.ndim == 2:
             entry = turned(entry)
         other = sources.get(ours)
@@ -305,18 +351,43 @@ def _fitting(
     return entries
 
 
-def _kept(folder: Folder, vocabulary: list[str] | None) -> tuple[dict[str, str], list[Note]]:
+def _kept(folder: Folder, vocabulary: list[str] | None, adapter: Adapter | None) -> tuple[dict[str, str], list[Note]]:
     """The texts that travel in the metadata, and what stays behind."""
     kept = {}
     for name in TEXTS:
-        if not folder.has(name):
+        source = adapter.folder if adapter is not None and adapter.folder.has(name) else folder
+        if not source.has(name):
             continue
-        text = folder.text(name)
+        text = source.text(name)
         if name == VOCABULARY and vocabulary is not None and lines(text) == vocabulary and text.endswith("\n"):
             continue  # the words say the same
         kept[name] = text
-    shards = set(folder.weights_files())
-    others = folder.others({CONFIG, WEIGHTS, INDEX, *TEXTS, POOLING.partition("/")[0], *shards})
-    others = [name for name in others if not name.startswith(".") and name != "2_Normalize"]
+    known = {CONFIG, *TEXTS, POOLING.partition("/")[0], *folder.weights_files()}
+    others = [name for name in folder.others(known) if not name.startswith(".") and name != "2_Normalize"]
     notes = [Note("(files)", f"left out: {', '.join(map(short, others))}")] if others else []
     return kept, notes
+
+
+def _merged(
+    adapter: Adapter,
+    stored: Mapping[str, Deferred],
+    values: Mapping[str, Any],
+    family: Family,
+    head: str,
+) -> tuple[dict[str, Deferred], list[Note]]:
+    """The arrays of the files with an adapter merged into them."""
+    ties = values.get("tie_word_embeddings", family.is_tied) is True
+
+    def key(name: str) -> str:
+        return family.ours(_today(name), head)
+
+    embedding = next((name for name in stored if key(name) == embedding_of(family, head)), None)
+    tied = {f"{family.guesses[head]}.weight": embedding} if ties and head in family.guesses and embedding else {}
+    return adapter.merged(stored, kind=values.get("model_type"), key=key, tied=tied)
+
+
+def _today(name: str) -> str:
+    """A name of an old file as it is today."""
+    for old, new in _OLD:
+        name = name.removesuffix(old) + new if name.endswith(old) else name
+    return name

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelarchive.exchange.huggingface.config import Config
+from modelarchive.ops.rotary import Rotary
 from modelarchive.store.strict import short
 
 _OLDER: Final = "rope_scaling"
@@ -54,6 +55,57 @@ def rotary_of(config: Config, head_dim: int, *, longest: int) -> dict[str, Any]:
     if not config.problems:
         _note_what_does_not_count(config, name, found, settings, longest)
     return plain | {"base": base, "scaling": scaling}
+
+
+def one_of(config: Config, head_dim: int, *, longest: int) -> Rotary:
+    """The same as what turns queries and keys, of an even part of a head."""
+    size = head_dim - head_dim % 2 or 2
+    return Rotary.from_config({**rotary_of(config, head_dim, longest=longest), "dim": size}, size)
+
+
+def rotary_of_layers(
+    config: Config,
+    head_dim: int,
+    windowed: tuple[bool, ...],
+    *,
+    longest: int,
+    bases: tuple[str, str],
+    usual: tuple[float, float],
+    scales_both: bool,
+) -> tuple[Rotary, ...]:
+    """What turns queries and keys layer by layer, where layers with a window have positions of their own.
+
+    Args:
+        config: Refuses what cannot be expressed.
+        head_dim: Elements of a head.
+        windowed: Which layers have a window.
+        longest: ``max_position_embeddings``.
+        bases: Options of old files for the base of the layers without a window, and of those with one.
+        usual: The bases where nothing says them.
+        scales_both: Whether `rope_scaling` of old files is of both.
+    """
+    said, scaling = config.get(_NEWER), config.get(_OLDER)
+    for name, value in ((_NEWER, said), (_OLDER, scaling)):
+        if value is not None and not isinstance(value, Mapping):
+            config.refuse(name, f"is {short(value)}, expected an object")
+            return ()
+    parts = dict(said or {})
+    kinds = ("full_attention", "sliding_attention")
+    if unknown := [each for each in parts if each not in kinds]:
+        config.refuse(_NEWER, f"has {short(unknown)}, expected {' and '.join(kinds)}")
+    found = []
+    for kind, option, base in zip(kinds, bases, usual, strict=True):
+        part = parts.get(kind) or {}
+        if not isinstance(part, Mapping):
+            config.refuse(_NEWER, f"has {short(part)} for {kind}, expected an object")
+            return ()
+        more = scaling or {} if scales_both or kind == kinds[0] else {}
+        theta = config.get(option, default=base)
+        own = Config({_NEWER: {_BASE: theta, **part, **more}, "max_position_embeddings": longest})
+        found.append(one_of(own, head_dim, longest=longest))
+        config.problems += own.problems
+        config.notes += own.notes
+    return tuple(found[is_windowed] for is_windowed in windowed)
 
 
 def _settled(config: Config, found: Mapping[str, Any], longest: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import itertools
 import json
@@ -13,15 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from modelarchive.archive.folders import Counterpart
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange import safetensors
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred
+from modelarchive.exchange.huggingface.alone import KEY
 from modelarchive.exchange.huggingface.bert import POOLINGS, Pooling
 from modelarchive.exchange.huggingface.config import Config
-from modelarchive.exchange.huggingface.families import FAMILIES, Family, Variant
+from modelarchive.exchange.huggingface.families import FAMILIES, Family
 from modelarchive.exchange.huggingface.folder import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, Kept
 from modelarchive.exchange.huggingface.reading import (
-    KEY,
     MODULES,
     POOLING,
     described,
@@ -32,6 +34,7 @@ from modelarchive.exchange.huggingface.reading import (
     turned,
 )
 from modelarchive.exchange.huggingface.recognising import configurations
+from modelarchive.exchange.huggingface.variant import Variant
 from modelarchive.exchange.huggingface.words import TEXTS, VOCABULARY, words
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.replace import replacing
@@ -81,8 +84,8 @@ def write_folder(
     target = Path(os.fsdecode(path))
     _check_place(target)
     bundle = bundle_of(source)
-    model, notes = _recognised(bundle, config)
-    entries, told = _theirs(model)
+    model, notes = recognised(bundle, config)
+    entries, told = theirs(model)
     notes += told
     texts, told = _texts(model)
     notes += told
@@ -97,7 +100,30 @@ def write_folder(
     return notes
 
 
-def _recognised(bundle: Bundle, given: Mapping[str, Any] | None) -> tuple[Model, list[Note]]:
+def counterpart_of(bundle: Bundle) -> tuple[Counterpart | None, list[Note]]:
+    """See :func:`modelarchive.exchange.huggingface.counterpart`."""
+    model, notes = recognised(bundle, None)
+    family, variant = model.family, model.variant
+    first: dict[int, str] = {}
+    for name, entry in deferred(bundle.parameters).items():
+        first.setdefault(id(entry), name)
+    stored = {name: family.theirs(name, is_flat=variant.is_flat) for name in first.values()}
+    turned_round = [name for name in stored if family.is_transposed(name)]
+    # Where nothing is tied transformers has this one twice, and an archive has each array once.
+    twice = [name for name in stored if not variant.is_tied and f"{family.guesses.get(variant.head)}.bias" == name]
+    if turned_round or any(stored[name] != name for name in twice):
+        what = "lies the other way" if turned_round else "stands twice"
+        return None, [Note((turned_round or twice)[0], f"{what} in transformers' files")]
+    others = {*deferred(bundle.parameters)} - stored.keys()
+    if clash := [name for name, theirs in stored.items() if theirs in others]:
+        return None, [Note(clash[0], "has a name in transformers' files that another parameter has here")]
+    texts, told = _texts(model)
+    files = {CONFIG: json.dumps(model.config, indent=2) + "\n", **texts}
+    beside = {name: text.encode() for name, text in files.items()}
+    return Counterpart({name: theirs for name, theirs in stored.items() if theirs != name}, beside), notes + told
+
+
+def recognised(bundle: Bundle, given: Mapping[str, Any] | None) -> tuple[Model, list[Note]]:
     """The model with its configuration, once what that means was compared with the architecture.
 
     Raises:
@@ -168,10 +194,10 @@ def _compared(
             pooling=each,
             is_flat=is_flat,
         )
-        differences = _differences(bundle, config, family, variant)
-        if not differences:
+        found = differences(bundle, config, family, variant)
+        if not found:
             return Model(bundle, family, variant, values, _with_pooling(texts, each, pooling))
-        first = first or differences
+        first = first or found
     return first
 
 
@@ -227,7 +253,7 @@ def _with_dtype(values: dict[str, Any], dtype: str) -> tuple[dict[str, Any], lis
     return values | {key: dtype}, notes
 
 
-def _differences(bundle: Bundle, config: Config, family: Family, variant: Variant) -> list[tuple[str, str]]:
+def differences(bundle: Bundle, config: Config, family: Family, variant: Variant) -> list[tuple[str, str]]:
     """Where the architecture is another one than the configuration says."""
     found = bundle.architecture or {}
     declared = [str(each["name"]) for each in found["inputs"]]
@@ -270,7 +296,7 @@ def _unlike(expected: Any, found: Any, where: str) -> Iterator[tuple[str, str]]:
         yield where, f"is {short(found)}, {CONFIG} makes it {short(expected)}"
 
 
-def _theirs(model: Model) -> tuple[dict[str, Deferred], list[Note]]:
+def theirs(model: Model) -> tuple[dict[str, Deferred], list[Note]]:
     """The arrays by transformers' names, lying as theirs do; one of several that are shared."""
     family = model.family
     entries: dict[str, Deferred] = {}
@@ -280,11 +306,11 @@ def _theirs(model: Model) -> tuple[dict[str, Deferred], list[Note]]:
         if id(entry) in written:
             continue
         written.add(id(entry))
-        theirs = family.theirs(name, is_flat=model.variant.is_flat)
+        there = family.theirs(name, is_flat=model.variant.is_flat)
         found = turned(entry) if family.is_transposed(name) else entry
-        entries[theirs] = found
-        if theirs != name and not model.variant.is_tied and f"{family.guesses.get(model.variant.head)}.bias" == name:
-            entries[name] = replace(found)  # where nothing is tied this one counts, of which transformers writes two
+        entries[there] = found
+        if there != name and not model.variant.is_tied and f"{family.guesses.get(model.variant.head)}.bias" == name:
+            entries[name] = copy.copy(found)  # where nothing is tied this one counts, of which transformers writes two
     notes += [Note(name, "its words are left out") for name in model.bundle.tokens if name != model.embedding]
     return entries, notes
 

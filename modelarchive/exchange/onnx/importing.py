@@ -17,7 +17,9 @@ from modelarchive.exchange.onnx.lifting import LIFTINGS
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.model import Function, Graph, Model, Node
 from modelarchive.exchange.onnx.older import renewed
+from modelarchive.exchange.onnx.protobuf import Message
 from modelarchive.exchange.onnx.stored import moved
+from modelarchive.exchange.onnx.tensors import PACKED
 from modelarchive.exchange.onnx.values import Constant, Operand, Scope, Sizes, Unsupported, needed
 from modelarchive.exchange.refusal import Refusal, refusing
 
@@ -25,6 +27,9 @@ from modelarchive.exchange.refusal import Refusal, refusing
 MAX_DEPTH: Final = 32
 #: Nodes that no output needs, of which one note lists a few.
 _MAX_DEAD: Final = 10
+
+#: Operators that take numbers of fewer than eight bits, and give none.
+_OF_PACKED: Final = frozenset({"Cast", "DequantizeLinear"})
 
 
 class Importer:
@@ -44,6 +49,8 @@ class Importer:
         self._depth = 0
         self._dead: dict[str, None] = {}
         self._called: set[str] = set()
+        #: Stored arrays of fewer than eight bits, by ``id``.
+        self._packed: dict[int, Constant] = {}
 
     def run(self, graph: Graph, scope: Scope) -> list[Ref]:
         """Walk the nodes that the outputs need; what is not supported is reported."""
@@ -51,7 +58,7 @@ class Importer:
             self.report.refuse(where, what)
         for name, message in graph.stored.items():
             try:
-                scope.setdefault(name, Constant(self.model.tensors.array(message), name))
+                scope.setdefault(name, self._stored(name, message))
             except Refusal as error:
                 scope[name] = Unsupported()
                 self.report.refuse(name, f"the stored array {error}")
@@ -64,12 +71,25 @@ class Importer:
         for name, operand in zip(names, found, strict=True):
             if operand is None or isinstance(operand, Unsupported):
                 continue
+            if id(operand) in self._packed:
+                self.report.refuse(name, "is an output of fewer than eight bits, which is not supported")
+                continue
             try:
                 with refusing(name):
                     refs.append(self.builder.reference(operand, name))
             except Refusal as refusal:
                 self.report.refuse(name, str(refusal))
         return refs
+
+    def _stored(self, name: str, message: Message) -> Constant:
+        """A stored array; of fewer than eight bits as one of eight, which few operators may have."""
+        code = message.get("data_type", 0)
+        if code not in PACKED:
+            return Constant(self.model.tensors.array(message), name)
+        found = Constant(self.model.tensors.unpacked(message), name)
+        self._packed[id(found)] = found
+        self.report.note(name, f"its numbers of {PACKED[code][0]} bits are kept in eight each")
+        return found
 
     def _nodes(self, nodes: Sequence[Node], outputs: Sequence[str], scope: Scope) -> list[Operand]:
         """Walk the nodes of a graph, a branch or a function."""
@@ -100,6 +120,9 @@ class Importer:
             return unsupported
         while operands and operands[-1] is None:
             operands.pop()
+        if node.op not in _OF_PACKED and any(id(each) in self._packed for each in operands):
+            self.report.refuse(where, f"{node.op} of numbers of fewer than eight bits is not supported")
+            return unsupported
         try:
             with refusing(node.op):
                 found = self._result(self._context(node, operands, scope))
@@ -174,7 +197,7 @@ class Importer:
         scope = dict(around)
         for name, message in graph.stored.items():
             try:
-                scope[name] = Constant(self.model.tensors.array(message), name)
+                scope[name] = self._stored(name, message)
             except Refusal as error:
                 raise Refusal(f"the stored array {name!r} {error}") from error
         return self._inside(graph.nodes, [each.name for each in graph.outputs], scope)

@@ -17,8 +17,10 @@ from modelarchive.exchange.onnx.lifting_pooling import POOLING
 from modelarchive.exchange.onnx.lifting_quantised import QUANTISED
 from modelarchive.exchange.onnx.lifting_recurrent import RECURRENT
 from modelarchive.exchange.onnx.lifting_resampling import RESAMPLING
+from modelarchive.exchange.onnx.lifting_scans import SCANS
 from modelarchive.exchange.onnx.lifting_selection import SELECTION
 from modelarchive.exchange.onnx.lifting_shapes import SHAPES
+from modelarchive.exchange.onnx.lifting_signals import SIGNALS
 from modelarchive.exchange.onnx.lifting_taps import TAPS
 from modelarchive.exchange.onnx.lifting_windows import WINDOWS
 from modelarchive.exchange.rows import Lifting
@@ -45,6 +47,8 @@ LIFTINGS: Final[Mapping[str, Lifting]] = {
         *QUANTISED,
         *INTEGERS,
         *ORDERING,
+        *SCANS,
+        *SIGNALS,
         *LOSSES,
         *CONTROL,
     )

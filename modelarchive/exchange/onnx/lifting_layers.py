@@ -225,20 +225,6 @@ def _hottest(context: Context, x: Ref, axis: int) -> Ref:
     return context.as_dtype(context.op("equal", largest, context.fixed(places)), str(known.array_dtype))
 
 
-def _cumsum(context: Context) -> Ref:
-    axis, dtype = context.axis(context.whole(1)), context.dtype(0)
-    exclusive, reverse = context.node.flag("exclusive", default=False), context.node.flag("reverse", default=False)
-    backwards: list[Any] = [[None, None, None]] * axis + [[None, None, -1]]
-    x = context.op("slice", context.ref(0), index=backwards) if reverse else context.ref(0)
-    if exclusive:
-        pairs = [[0, 0] for _ in range(context.rank(0))]
-        pairs[axis] = [1, 0]
-        index: list[Any] = [[None, None, None]] * axis + [[None, -1, None]]
-        x = context.op("slice", context.op("pad", x, padding=pairs, mode="constant", value=0), index=index)
-    result = context.as_dtype(context.op("cumsum", x, axis=axis), dtype)
-    return context.op("slice", result, index=backwards) if reverse else result
-
-
 LAYERS: Final[list[Lifting]] = [
     Lifting("MatMul", "Dense, matmul", _matmul),
     Lifting("Add", "add", _add),
@@ -259,5 +245,4 @@ LAYERS: Final[list[Lifting]] = [
     Lifting("ArgMax", "argmax", _arg("max")),
     Lifting("ArgMin", "negative, argmax", _arg("min"), "no integers"),
     Lifting("Hardmax", "argmax, equal, cast", _hardmax, "the size along the axis known"),
-    Lifting("CumSum", "cumsum, slice, pad", _cumsum),
 ]

@@ -297,14 +297,20 @@ def _depth_to_space(context: Context) -> Ref:
     return shaped(context, context.op("transpose", ref, axes=order), [batch, inner, height * size, width * size])
 
 
+#: Mode -> the order of batch, channels, rows of blocks, in one, columns of blocks, in one.
+_PLACES: Final = {"DCR": [0, 3, 5, 1, 2, 4], "CRD": [0, 1, 3, 5, 2, 4]}
+
+
 def _space_to_depth(context: Context) -> Ref:
     size = context.node.integer("blocksize")
-    context.node.expect("mode", "s", b"DCR")
+    mode = context.node.text("mode", "DCR")
+    if mode not in _PLACES:
+        raise Refusal(f"SpaceToDepth in the mode {mode!r} is not supported")
     batch, channels, height, width = _four(context)
     if not all(isinstance(each, int) and each % size == 0 for each in (height, width)):
         raise Refusal("SpaceToDepth of sizes that are not fixed is not supported: pass inputs=")
     ref = shaped(context, context.ref(0), [batch, channels, height // size, size, width // size, size])
-    moved = context.op("transpose", ref, axes=[0, 3, 5, 1, 2, 4])
+    moved = context.op("transpose", ref, axes=_PLACES[mode])
     return shaped(context, moved, [batch, channels * size * size, height // size, width // size])
 
 

@@ -1,4 +1,4 @@
-"""How ONNX's windows are lifted that no layer has: tap by tap, and as products with tables of waves."""
+"""How ONNX's windows are lifted that no layer has: tap by tap."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from modelarchive import dtypes
 from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_shapes import sizes_of
 from modelarchive.exchange.onnx.lifting_windows import LAYOUTS, each_axis, padding_of
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
-from modelarchive.nn.dim import Dim
 
 _WHOLE: Final = [None, None, None]
 #: Elements of one window, each of which is a part of its own.
@@ -177,40 +175,8 @@ def _causal(context: Context) -> tuple[Ref, Ref]:
     return found, context.op("slice", x, index=index)
 
 
-def _fourier(context: Context) -> Ref:
-    """The discrete Fourier transform along one axis, as a product with a table of waves."""
-    node, rank = context.node, context.rank(0)
-    axis = node.integer("axis", 1) if context.opset < 20 else context.whole(2) if context.has(2) else -2
-    axis, onesided = context.axis(axis), node.flag("onesided", default=False)
-    last, size = context.shape(0)[-1], sizes_of(context)[axis]
-    length = context.whole(1) if context.has(1) else size
-    if node.flag("inverse", default=False) or (onesided and last == 2):
-        raise Refusal("an inverse DFT, or one side of that of complex numbers, is not supported")
-    if last not in (1, 2) or axis == rank - 1 or isinstance(size, Dim) or isinstance(length, Dim) or length < 1:
-        raise Refusal("DFT along an axis that is not fixed, or of other numbers, is not supported: pass inputs=")
-    count, taken = length // 2 + 1 if onesided else length, min(size, length)
-    context.make(2 * taken * count)
-    angles = 2 * np.pi * (np.outer(np.arange(taken), np.arange(count)) % length) / length
-    # In float64: small results are differences of large ones.
-    waves = [context.fixed(each) for each in (np.cos(angles), np.sin(angles))]
-    x = context.as_dtype(context.ref(0), "float64")
-    if taken < size:
-        x = context.op("slice", x, index=[*[_WHOLE] * axis, [None, taken, None]])
-    letters = "abcdefghijklmnop"[: rank - 1]
-    pattern = f"{letters},{letters[axis]}z->{letters.replace(letters[axis], 'z')}"
-    parts = [context.op("slice", x, index=[*[_WHOLE] * (rank - 1), place]) for place in range(int(last))]
-    # (a + ib)(cos - i sin)
-    products = [[context.op("einsum", part, wave, pattern=pattern) for wave in waves] for part in parts]
-    real, imaginary = products[0][0], context.op("negative", products[0][1])
-    if last == 2:
-        real = context.op("add", real, products[1][1])
-        imaginary = context.op("add", imaginary, products[1][0])
-    return context.as_dtype(context.op("stack", real, imaginary, axis=rank - 1), context.dtype(0))
-
-
 TAPS: Final[list[Lifting]] = [
     Lifting("LpPool", "multiply, pad, slice, add, sqrt", _lp_pool),
     Lifting("GlobalLpPool", "multiply, sum, sqrt", _global_lp_pool),
     Lifting("CausalConvWithState", "conv, concatenate, pad, slice", _causal),
-    Lifting("DFT", "einsum, stack", _fourier, "a known length; not the inverse"),
 ]

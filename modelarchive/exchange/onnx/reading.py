@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from modelarchive.architecture import check
-from modelarchive.errors import ConversionError, FormatError, SpecError
+from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError
 from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, fitted
 from modelarchive.exchange.onnx.importing import Importer
@@ -74,9 +74,32 @@ def _converted(model: Model, inputs: Any) -> Bundle:
         raise ConversionError(problems, file=model.file.path)
     notes: list[Note] = []
     declared = declared_inputs(model, inputs, notes)
-    bundle = read_fitting(declared, lambda trial: _read_at(trial, model, notes))
+    bundle = _fitted(declared, lambda trial: _read_at(trial, model, notes))
     bundle.notes.extend(_made_one(declared, (bundle.architecture or {}).get("inputs", [])))
     return bundle
+
+
+def _fitted(declared: list[dict[str, Any]], read: Callable[[Trial], Bundle]) -> Bundle:
+    """The model at sizes that fit it; where none does, as a file may say "any" of what it has for one only, at 1."""
+    try:
+        return read_fitting(declared, read)
+    except ConversionError as error:
+        single = [_of_one(each) for each in declared]
+        if single == declared or any("not supported" in what for _, what in error.unsupported):
+            raise
+        try:
+            bundle = read_fitting(single, read)
+        except (ConversionError, UnsafeFileError):
+            raise error from None
+    what = "its first axis is 1: the file lets it be of any size, and the model fits no other that was tried"
+    bundle.notes.extend(Note(each["name"], what) for each in declared if _of_one(each) != each)
+    return bundle
+
+
+def _of_one(declared: dict[str, Any]) -> dict[str, Any]:
+    """An input with one thing in its batch."""
+    shape = declared["shape"]
+    return declared if not shape or isinstance(shape[0], int) else declared | {"shape": [1, *shape[1:]]}
 
 
 def _made_one(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> Iterator[Note]:

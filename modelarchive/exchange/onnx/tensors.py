@@ -36,6 +36,15 @@ _FIELDS: Final[dict[str, tuple[str | None, frozenset[int]]]] = {
 #: Those whose bits are kept in the lower bits of an int32.
 _BITS: Final = frozenset([10, 16, 17, 19])
 
+#: Element types of which several are in a byte, the first in its lowest bits -> bits of one, and its dtype here.
+PACKED: Final[dict[int, tuple[int, np.dtype]]] = {
+    21: (4, np.dtype(np.uint8)),
+    22: (4, np.dtype(np.int8)),
+    25: (2, np.dtype(np.uint8)),
+    26: (2, np.dtype(np.int8)),
+}
+_BYTE: Final = 2
+
 
 class Tensors:
     """Makes arrays of a file's tensors.
@@ -62,9 +71,7 @@ class Tensors:
         code, shape = tensor.get("data_type", 0), tuple(tensor.get("dims", ()))
         if code not in DTYPES:
             raise Refusal(f"is of the element type {code}, which is not supported")
-        # A size of 0 makes no other one small.
-        if len(shape) > MAX_RANK or min(shape, default=0) < 0 or math.prod(filter(None, shape)) > MAX_ELEMENTS:
-            raise self._damaged(name, f"has the shape {shape[:70]}")
+        self._check_shape(name, shape)
         if "segment" in tensor:
             raise Refusal("is stored in segments")
         dtype = little_endian(dtypes.DENSE[DTYPES[code]])
@@ -84,6 +91,36 @@ class Tensors:
                 raise self._damaged(name, f"has {length:,} bytes, expected {nbytes:,} for {dtype} {shape}")
             return self.file.array(offset, dtype, shape)
         return self._listed(name, filled[0], tensor[filled[0]], code, dtype, shape)
+
+    def unpacked(self, tensor: Message) -> Deferred:
+        """The array of a tensor of four or two bits, several of which are in a byte, as integers of eight.
+
+        Raises:
+            Refusal: It is of no such type.
+            FormatError: It is damaged.
+            UnsafeFileError: Its data is in a file that is not the model's own.
+        """
+        name, shape = tensor.get("name", "")[:200], tuple(tensor.get("dims", ()))
+        bits, dtype = PACKED[tensor.get("data_type", 0)]
+        self._check_shape(name, shape)
+        count = math.prod(shape)
+        budget.spend(f"the tensor {name!r}", elements=count)
+        whole = self.array({**tensor, "data_type": _BYTE, "dims": (-(-count * bits // 8),)})
+
+        def unpack(content: np.ndarray) -> np.ndarray:
+            parts = [content >> np.uint8(low) & np.uint8(2**bits - 1) for low in range(0, 8, bits)]
+            numbers = np.stack(parts, axis=1).reshape(-1)[:count].reshape(shape)
+            if dtype.kind == "u":
+                return numbers
+            half = np.int8(2 ** (bits - 1))
+            return (numbers.view(np.int8) ^ half) - half
+
+        return whole.changed(unpack, shape, dtype)
+
+    def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        # A size of 0 makes no other one small.
+        if len(shape) > MAX_RANK or min(shape, default=0) < 0 or math.prod(filter(None, shape)) > MAX_ELEMENTS:
+            raise self._damaged(name, f"has the shape {shape[:70]}")
 
     def _listed(
         self, name: str, field: str, spans: list[Span], code: int, dtype: np.dtype, shape: tuple[int, ...]

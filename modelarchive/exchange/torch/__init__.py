@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from modelarchive.errors import MissingDependencyError
-from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of
+from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of, deferred
 from modelarchive.exchange.rows import Support
 from modelarchive.tensors import arrays_of as as_arrays
 
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     import torch
 
     from modelarchive.nn import Block
+    from modelarchive.store.deferred import Deferred
 
 
-def build_module(source: Source, *, inputs: Any = None, device: Any = None, dtype: Any = None) -> torch.nn.Module:
+def build_module(
+    source: Source, *, inputs: Any = None, device: Any = None, dtype: Any = None, verify: bool = False
+) -> torch.nn.Module:
     """A model as a real ``torch.nn.Module`` tree, with the names of the architecture.
 
     PyTorch's own classes stand where they say what the kind says, else small subclasses and modules of this
@@ -29,8 +32,10 @@ def build_module(source: Source, *, inputs: Any = None, device: Any = None, dtyp
     Args:
         source: The path of an archive, an open one, a bundle with an architecture, or a network in NumPy.
         inputs: For a network that is Python code: an example of what it takes.
-        device: Where the parameters go; None: they stay where they are.
+        device: Where the parameters go, from the file through small buffers of several threads; None: they stay where
+            they are.
         dtype: The dtype of all floating-point parameters, PyTorch's or a name; None: their own.
+        verify: Compare each parameter that has a digest with it, on its way to the device.
 
     Returns:
         The module, in evaluation mode.
@@ -39,6 +44,8 @@ def build_module(source: Source, *, inputs: Any = None, device: Any = None, dtyp
         MissingDependencyError: PyTorch is not installed.
         SpecError: There is no architecture, or an invalid one.
         ParameterError: Parameters are missing or of other shapes.
+        IntegrityError: With `verify`, bytes differ from their digest; names all of them.
+        ValueError: There is no such device.
     """
     # Not needed to read parameters, which shall not wait for networks.
     from modelarchive.architecture.declaring import declared_inputs
@@ -46,10 +53,18 @@ def build_module(source: Source, *, inputs: Any = None, device: Any = None, dtyp
     from modelarchive.nn.calling import DECLARED
 
     building = _part("building")
-    block = source if isinstance(source, Block) and _is_declared(source) else bundle_of(source, inputs=inputs).build()
-    module: torch.nn.Module = building.module_of(block, device=device, dtype=dtype)
+    elsewhere = is_elsewhere(device)
+    tensors: dict[str, torch.Tensor] = {}
+    if isinstance(source, Block) and _is_declared(source):
+        block = source
+    else:
+        bundle = bundle_of(source, inputs=inputs)
+        block = bundle.build()
+        tensors = tensors_on(device, deferred(bundle.parameters), verify=verify) if elsewhere else {}
+    module: torch.nn.Module = building.module_of(block, device=device, dtype=dtype, tensors=tensors)
     if inputs is not None or hasattr(block, DECLARED):
-        known = declared_inputs(block, None if hasattr(block, DECLARED) else inputs)
+        own = getattr(block, DECLARED, None)
+        known = own if callable(own) else declared_inputs(block, inputs if own is None else None)
         _part("inputs").remember(module, known)
     return module
 
@@ -118,6 +133,35 @@ def tensors_of(data: Any, *, device: Any = None) -> Any:
         MissingDependencyError: PyTorch is not installed.
     """
     return _part("tensors").tensors_of(data, device)
+
+
+def is_elsewhere(device: Any) -> bool:
+    """Whether tensors on a device have memory of their own there, which bytes are to be copied to.
+
+    Raises:
+        MissingDependencyError: PyTorch is not installed.
+        ValueError: There is no such device.
+    """
+    found: bool = _part("devices").is_elsewhere(device)
+    return found
+
+
+def tensors_on(device: Any, arrays: Mapping[str, Deferred], *, verify: bool = False) -> dict[str, torch.Tensor]:
+    """Arrays of files as tensors on a device: read by several threads, hashed on the way, and copied meanwhile.
+
+    Args:
+        device: Where they go, as PyTorch takes it.
+        arrays: Name -> array; the same object under two names is one tensor.
+        verify: Compare each array that has a digest with it.
+
+    Raises:
+        MissingDependencyError: PyTorch is not installed.
+        ValueError: There is no such device.
+        IntegrityError: With `verify`, bytes differ from their digest; names all of them.
+        OutOfMemoryError: The device has no room for them.
+    """
+    found: dict[str, torch.Tensor] = _part("staging").tensors_on(device, arrays, verify=verify)
+    return found
 
 
 def read(path: str | os.PathLike[str]) -> Bundle:
@@ -207,6 +251,7 @@ __all__ = [
     "Bundle",
     "arrays_of",
     "build_module",
+    "is_elsewhere",
     "mistaken",
     "named_tensors",
     "parameters_of",
@@ -215,5 +260,6 @@ __all__ = [
     "remarks_on_freezing",
     "support",
     "tensors_of",
+    "tensors_on",
     "write",
 ]

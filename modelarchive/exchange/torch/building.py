@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from modelarchive import nn
 from modelarchive.archive.saving import initialized
@@ -16,13 +17,16 @@ from modelarchive.exchange.torch.tensors import tensor_of, torch_dtype
 from modelarchive.nn.evaluate import is_kind
 
 
-def module_of(block: nn.Block, *, device: Any = None, dtype: Any = None) -> torch.nn.Module:
+def module_of(
+    block: nn.Block, *, device: Any = None, dtype: Any = None, tensors: Mapping[str, torch.Tensor] | None = None
+) -> torch.nn.Module:
     """The module tree of a network that is made of kinds, Sequential and Graph.
 
     Args:
         block: The network; its parameters have values.
         device: Where to move the parameters; None: they stay on the arrays' memory.
         dtype: The dtype of all floating-point parameters; None: their own.
+        tensors: Name -> parameter, of those that are where they belong already.
 
     Raises:
         DeferredShapeError: Parameters have no values yet.
@@ -36,7 +40,7 @@ def module_of(block: nn.Block, *, device: Any = None, dtype: Any = None) -> torc
     if taken:
         what = "PyTorch keeps the name 'training' for the mode of a module"
         raise ConversionError([(path, what) for path in taken], hint="rename the attribute")
-    module = _Builder().module(block)
+    module = _Builder(block, tensors or {}).module(block)
     module.eval()
     if device is not None or dtype is not None:
         module.to(device=device, dtype=None if dtype is None else torch_dtype(dtype))
@@ -44,9 +48,10 @@ def module_of(block: nn.Block, *, device: Any = None, dtype: Any = None) -> torc
 
 
 class _Builder:
-    def __init__(self) -> None:
+    def __init__(self, block: nn.Block, tensors: Mapping[str, torch.Tensor]) -> None:
         self._modules: dict[int, torch.nn.Module] = {}
-        self._tensors: dict[int, torch.Tensor] = {}
+        stored = block.collect_stored() if tensors else {}
+        self._tensors = {id(each): _parameter(each, tensors[name]) for name, each in stored.items() if name in tensors}
 
     def module(self, block: nn.Block) -> torch.nn.Module:
         """The module of a block, the same one for the same block."""
@@ -62,7 +67,7 @@ class _Builder:
             module = containers.Sequential() if _has_several(block) else torch.nn.Sequential()
         elif is_kind(block):
             # Without memory: every parameter is set below.
-            with torch.device("meta"):
+            with torch.device("meta"), _Unfilled():
                 module = MODULES[block.kind](block, block.config())
         else:
             raise TypeError(f"{type(block).__name__} is no kind of the vocabulary; describe the network first")
@@ -79,11 +84,7 @@ class _Builder:
 
     def _set(self, module: torch.nn.Module, name: str, parameter: nn.Parameter) -> None:
         if id(parameter) not in self._tensors:
-            array = parameter.value()
-            tensor = tensor_of(array)
-            if parameter.born_trainable and (is_float(array.dtype) or array.dtype.kind == "c"):
-                tensor = torch.nn.Parameter(tensor, requires_grad=parameter.trainable)
-            self._tensors[id(parameter)] = tensor
+            self._tensors[id(parameter)] = _parameter(parameter, tensor_of(parameter.value()))
         tensor = self._tensors[id(parameter)]
         if isinstance(module, torch.nn.RNNBase):
             setattr(module, name, tensor)  # it keeps a list of them beside
@@ -102,6 +103,28 @@ def _own_names(block: nn.Block, child: nn.Block) -> dict[str, str]:
     names = {id(each): name for name, each in block.parameters.items()}
     found = {name: names[id(each)] for name, each in child.parameters.items() if id(each) in names}
     return found if isinstance(child, nn.Layer) and len(found) == len(child.parameters) else {}
+
+
+def _parameter(parameter: nn.Parameter, tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor as a module has it: what is trained, or may be, is a parameter."""
+    dtype = parameter.value().dtype
+    if parameter.born_trainable and (is_float(dtype) or dtype.kind == "c"):
+        return torch.nn.Parameter(tensor, requires_grad=parameter.trainable)
+    return tensor
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the initialisers: of tensors without memory some of them import PyTorch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if func in _FILLING or getattr(func, "__module__", None) == torch.nn.init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
+#: What the functions of ``torch.nn.init`` fill a tensor with.
+_FILLING: Final = frozenset(getattr(torch.Tensor, name) for name in ("fill_", "normal_", "uniform_", "zero_"))
 
 
 def _has_several(block: nn.Sequential) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+import torch.backends.opt_einsum  # no part of torch by itself
 import torch.export
 import torch.fx
 from torch.export.graph_signature import InputKind, OutputKind

@@ -98,8 +98,11 @@ def compared(
     wanted = outputs_of(network, given, is_example=is_example, run=run)
     if wanted is None:
         return False
-    with np.errstate(all="ignore"):
-        found = leaves(block(*(array_of(each.clone()) for each in given)))
+    try:
+        with np.errstate(all="ignore"):
+            found = leaves(block(*(array_of(each.clone()) for each in given)))
+    except IndexError as error:  # a table of positions that the module makes longer, say
+        raise ConversionError([("(model)", f"what was read does not run where the module does: {error}")]) from error
     where = "on the example input" if is_example else f"on inputs of the shapes {[list(each.shape) for each in given]}"
     if len(found) != len(wanted):
         raise ConversionError([("(model)", f"what was read gives {len(found)} outputs, the module {len(wanted)}")])

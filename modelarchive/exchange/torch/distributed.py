@@ -257,12 +257,12 @@ class ArchiveReader(StorageReader):
             return self._theirs.read_metadata()
         reader = ShardedReader(self.path)
         found: dict[str, Any] = {}
-        for name, parts in reader.parts.items():
+        for name in reader.contents.arrays:
             fqn = _fqn(name)
             if fqn is None:
                 continue
             chunks = []
-            for part in parts:
+            for part in reader.parts(name):
                 chunks.append(ChunkStorageMetadata(torch.Size(part.piece.offsets), torch.Size(part.shape)))
                 self._pieces[fqn, tuple(part.piece.offsets)] = (part.reader, name)
             entry = reader.contents.arrays[name]
@@ -273,7 +273,7 @@ class ArchiveReader(StorageReader):
         training = load_training(cast("Reader", reader), mmap=False) if reader.contents.training else {}
         self._values = {str(fqn): value for fqn, value in training.get(_VALUES, {}).items()}
         found |= {fqn: BytesStorageMetadata() for fqn in self._values}
-        paths = read_index(self.path).get("objects", {})
+        paths = read_index(self.path).objects
         data = {name: tuple(path) for name, path in paths.items() if isinstance(path, list)} if paths else None
         return Metadata(found, data, {}, StorageMeta(load_id=self._load_id))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -18,9 +18,19 @@ from modelarchive.nn.calling import DECLARED
 from modelarchive.nn.parameter import dtype_name
 
 
-def remember(module: torch.nn.Module, declarations: list[dict[str, Any]]) -> None:
-    """Let a module know the inputs that its architecture declares, as blocks do."""
-    object.__setattr__(module, DECLARED, [dict(each) for each in declarations])
+def remember(module: torch.nn.Module, declarations: list[dict[str, Any]] | Callable[[], list[dict[str, Any]]]) -> None:
+    """Let a module know the inputs that its architecture declares, or what finds them, as blocks do."""
+    kept = declarations if callable(declarations) else [dict(each) for each in declarations]
+    object.__setattr__(module, DECLARED, kept)
+
+
+def _remembered(module: torch.nn.Module) -> list[dict[str, Any]] | None:
+    """The inputs that a module remembers; None: it remembers none."""
+    found = getattr(module, DECLARED, None)
+    if callable(found):
+        found = found() or None  # of a part whose inputs the whole does not tell
+        object.__setattr__(module, DECLARED, found)
+    return found
 
 
 def known_inputs(module: torch.nn.Module, inputs: Any) -> Any:
@@ -30,7 +40,7 @@ def known_inputs(module: torch.nn.Module, inputs: Any) -> Any:
         ConversionError: They are not known, are shapes and not examples, named, or more or fewer than forward takes.
     """
     if inputs is None:
-        remembered = getattr(module, DECLARED, None)
+        remembered = _remembered(module)
         if remembered is None:
             _refuse_missing(module)
         return tuple(remembered)
@@ -63,7 +73,7 @@ def refuse_example(module: torch.nn.Module, inputs: Any) -> NoReturn:
     """
     several = inputs if isinstance(inputs, tuple | list) else [inputs]
     found = ", ".join(f"{NAMES.get(each.dtype, each.dtype)} {tuple(each.shape)}" for each in several)
-    known = getattr(module, DECLARED, None)
+    known = _remembered(module)
     own = _dtype(module)
     lone = several[0] if len(several) == 1 else None
     if (

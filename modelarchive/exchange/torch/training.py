@@ -91,9 +91,18 @@ def optimizer_state(optimizer: torch.optim.Optimizer, names: Names) -> dict[str,
         optimizer: The optimizer.
         names: What parameters are called.
     """
-    optimizer = _inside(optimizer)
-    state = optimizer.state_dict()
-    called = _numbered(optimizer, names)
+    return {"class": type(_inside(optimizer)).__name__, **named(_inside(optimizer).state_dict(), optimizer, names)}
+
+
+def named(state: Mapping[str, Any], optimizer: torch.optim.Optimizer, names: Names) -> dict[str, Any]:
+    """What an optimizer's ``state_dict`` gave, with the names of parameters in place of their numbers.
+
+    Args:
+        state: It.
+        optimizer: The optimizer, which tells whose numbers they are.
+        names: What parameters are called.
+    """
+    called = _numbered(_inside(optimizer), names)
     groups = [
         {**group, "params": np.array([called[number] for number in group["params"]], np.dtypes.StringDType())}
         for group in state["param_groups"]
@@ -101,8 +110,23 @@ def optimizer_state(optimizer: torch.optim.Optimizer, names: Names) -> dict[str,
     of_parameters = {called[key]: value for key, value in state["state"].items() if key in called}
     others = {key: value for key, value in state["state"].items() if key not in called}
     more = {key: value for key, value in state.items() if key not in ("state", "param_groups")}
-    found = {"class": type(optimizer).__name__, "param_groups": groups, "state": of_parameters}
+    found = {"param_groups": groups, "state": of_parameters}
     return found | ({"others": others} if others else {}) | ({"more": more} if more else {})
+
+
+def numbered(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`named` was given: PyTorch numbers parameters by their places in the groups, shared ones once."""
+    numbers: dict[str, int] = {}
+    groups = []
+    place = 0
+    for group in state["param_groups"]:
+        names = list(map(str, group["params"]))
+        for at, name in enumerate(names, place):
+            numbers.setdefault(name, at)
+        place += len(names)
+        groups.append({**group, "params": [numbers[name] for name in names]})
+    of_parameters = {numbers[name]: value for name, value in state["state"].items()}
+    return {**state.get("more", {}), "state": {**of_parameters, **state.get("others", {})}, "param_groups": groups}
 
 
 def misfit(optimizer: torch.optim.Optimizer, names: Names, state: Mapping[str, Any]) -> ParameterError | None:
@@ -229,6 +253,8 @@ def put_random_states(states: Mapping[str, Any]) -> None:
 
 
 def _bytes(state: Any) -> torch.Tensor:
+    if isinstance(state, torch.Tensor):
+        return state
     return torch.as_tensor(np.array(state), dtype=torch.uint8)
 
 

@@ -74,9 +74,28 @@ export interface Changes {
   metadata: string[][];
 }
 
+export interface Checkpoint {
+  step: number;
+  name: string;
+  bytes: number;
+  metrics: Record<string, number | string>;
+  problem: string;
+}
+
+/** What is known of each checkpoint, in their order; null where it is not. */
+export interface Run {
+  title: string;
+  checkpoints: Checkpoint[];
+  norm: (number | null)[];
+  move: (number | null)[];
+  norms: Record<string, (number | null)[]>;
+  moves: Record<string, (number | null)[]>;
+}
+
 export interface Shown {
   models: Model[];
   changes?: Changes;
+  run?: Run;
 }
 
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -103,7 +122,7 @@ export class Index {
   readonly totals: number[];
   readonly troubled: boolean[];
 
-  constructor(readonly model: Model, readonly changes?: Changes) {
+  constructor(readonly model: Model, readonly changes?: Changes, readonly run?: Run) {
     model.blocks.forEach((block, at) => {
       this.places.set(block.path, at);
       for (const child of block.children ?? []) this.parents.set(child, at);

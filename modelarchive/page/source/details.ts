@@ -2,6 +2,7 @@
 
 import { ArrayRecord, Index, isBad, isDead, size } from "./content";
 import { button, html } from "./elements";
+import { chart } from "./run";
 import { histogram, thumbnail } from "./pictures";
 import { bytes, counted, field, shape } from "./words";
 
@@ -36,6 +37,8 @@ export function ofArray(index: Index, array: ArrayRecord, choose: (at: number) =
   const made = html("div", {}, html("h2", {}, array.name), pairs(rows));
   if (found?.histogram) made.append(html("h3", {}, found.sample ? "histogram, of a sample" : "histogram"), histogram(found.histogram, 288, 80, `histogram of ${array.name}, from ${found.least} to ${found.greatest}`));
   if (change?.histogram) made.append(html("h3", {}, "histogram of the difference"), histogram(change.histogram, 288, 80, `histogram of the change of ${array.name}`));
+  const run = index.run;
+  if (run) made.append(...chart(run, "norm over steps", run.norms[array.name] ?? []), ...chart(run, "moved since the checkpoint before", run.moves[array.name] ?? []));
   if (array.thumbnail) made.append(html("h3", {}, array.shape.length === 4 ? "kernels" : "values, thinned out"), thumbnail(array.thumbnail, Math.max(5, Math.min(14, Math.floor(288 / array.thumbnail.width))), `values of ${array.name}`));
   const owner = index.owner(array.name);
   if (owner !== undefined) made.append(html("p", {}, button("its block", () => choose(owner))));

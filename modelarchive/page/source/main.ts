@@ -4,13 +4,14 @@ import { Index, isBad, isDead, Shown } from "./content";
 import { ofArray, ofBlock } from "./details";
 import { button, html } from "./elements";
 import { Graph } from "./graph";
+import { ofRun } from "./run";
 import { Table } from "./table";
 import { Tree } from "./tree";
 import { bytes, counted } from "./words";
 
 const shown = JSON.parse(document.getElementById("content")!.textContent!) as Shown;
 const model = shown.models[shown.models.length - 1];
-const index = new Index(model, shown.changes);
+const index = new Index(model, shown.changes, shown.run);
 const page = document.getElementById("page")!;
 const details = html("aside", { class: "details", "aria-label": "Selected", "aria-live": "polite", tabindex: 0 });
 
@@ -40,7 +41,7 @@ const table = new Table(index, chooseArray);
 function head(): HTMLElement {
   const facts = [`${model.what}`, bytes(model.bytes), `${counted(model.count)} ${model.blocks.length ? "parameters" : "numbers"}`, `${counted(model.arrays.length)} arrays`,
     [...new Set(model.arrays.filter((each) => each.statistics).map((each) => each.dtype))].sort().join(", ")].filter(Boolean);
-  const made = html("header", {}, html("h1", {}, shown.models.map((each) => each.title).join(" → ")), html("p", {}, facts.join(" · ")));
+  const made = html("header", {}, html("h1", {}, shown.run ? `${shown.run.title} → ${model.title}` : shown.models.map((each) => each.title).join(" → ")), html("p", {}, facts.join(" · ")));
   for (const input of model.inputs) made.append(html("p", { class: "input" }, html("span", { class: "kind" }, "input "), input));
   const alarms = html("p", { class: "alarms" });
   for (const [found, what] of [[model.arrays.filter(isBad), "not finite"], [model.arrays.filter(isDead), "nothing but zeros"]] as const) {
@@ -51,6 +52,7 @@ function head(): HTMLElement {
   }
   if (alarms.childNodes.length) made.append(alarms);
   if (shown.changes) made.append(changes());
+  if (shown.run) made.append(ofRun(shown.run));
   const more = html("details", {}, html("summary", {}, "about the file"));
   const list = html("dl");
   for (const [key, value] of [...model.facts, ...model.metadata]) list.append(html("dt", {}, key), html("dd", {}, value));

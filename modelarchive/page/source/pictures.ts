@@ -1,7 +1,8 @@
-/** Histograms, matrices and kernels, drawn small. */
+/** Histograms, matrices, kernels and curves, drawn small. */
 
 import { numbers } from "./content";
 import { svg } from "./elements";
+import { counted, figure } from "./words";
 
 export function histogram(letters: string, width: number, height: number, label: string): SVGSVGElement {
   const heights = numbers(letters);
@@ -31,4 +32,24 @@ export function thumbnail(picture: { width: number; shades: string }, cell: numb
     }
   });
   return drawn;
+}
+
+/** Numbers over steps: a line with a gap where there is none, its least and greatest value and its ends in words. */
+export function curve(steps: number[], values: (number | null)[], width: number, height: number, label: string): SVGSVGElement {
+  const known = values.filter((each): each is number => each !== null);
+  const [least, greatest] = [Math.min(...known), Math.max(...known)];
+  const [first, last] = [steps[0], steps[steps.length - 1]];
+  const [left, right, top, bottom] = [8, width - 8, 18, height - 20];
+  const x = (step: number): number => (last > first ? left + ((step - first) / (last - first)) * (right - left) : (left + right) / 2);
+  const y = (value: number): number => (greatest > least ? bottom - ((value - least) / (greatest - least)) * (bottom - top) : (top + bottom) / 2);
+  let path = "";
+  values.forEach((value, at) => {
+    if (value !== null) path += `${at && values[at - 1] !== null ? "L" : "M"}${x(steps[at]).toFixed(1)} ${y(value).toFixed(1)}`;
+  });
+  const dots = values.flatMap((value, at) => (value === null ? [] : [svg("circle", { cx: x(steps[at]).toFixed(1), cy: y(value).toFixed(1), r: 2.5 }, svg("title", {}, `step ${counted(steps[at])}: ${figure(value)}`))]));
+  const say = (text: string, at: number, line: number, anchor: string): SVGElement => svg("text", { x: at, y: line, "text-anchor": anchor }, text);
+  return svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, class: "curve", role: "img", "aria-label": `${label}: from ${figure(known[0])} to ${figure(known[known.length - 1])}, least ${figure(least)}, greatest ${figure(greatest)}` },
+    svg("path", { d: path }), ...dots,
+    say(figure(greatest), left, 11, "start"), say(figure(least), left, height - 8, "start"),
+    say(`step ${counted(first)} to ${counted(last)}`, right, height - 8, "end"));
 }

@@ -3,7 +3,7 @@
 import { ArrayRecord, Change, Index, isBad, size } from "./content";
 import { html } from "./elements";
 import { histogram } from "./pictures";
-import { bytes, counted, shape, share } from "./words";
+import { bytes, counted, figure, shape, share } from "./words";
 
 const ROW = 30;
 const SPARE = 8;
@@ -66,6 +66,10 @@ export class Table {
         title: "change", isNumber: false, order: (array) => (change(array) ? Number(change(array)!.relative ?? Infinity) : -1),
         cell: (array) => { const found = change(array); return found ? (found.relative === "inf" ? "changed from 0" : found.relative ? `changed by ${found.relative}` : found.state) : "equal"; },
       });
+    }
+    if (index.run) {
+      const moved = (array: ArrayRecord): number | null => (index.run!.moves[array.name] ?? []).reduce((last, each) => each ?? last, null);
+      this.columns.splice(1, 0, { title: "moved", isNumber: true, order: (array) => moved(array) ?? -1, cell: (array) => figure(moved(array)) });
     }
     this.columns.forEach((column, at) => {
       const sort = html("button", { type: "button" }, column.title);

@@ -23,6 +23,10 @@ export function short(count: number): string {
 export const share = (part: number): string =>
   part === 1 ? "100 %" : part > 0.99 ? "> 99 %" : part < 0.01 ? "< 1 %" : `${Math.round(100 * part)} %`;
 
+/** A number of a metric or a norm. */
+export const figure = (value: number | string | null | undefined): string =>
+  typeof value === "number" ? String(Number(value.toPrecision(5))) : (value ?? "");
+
 export const shape = (lengths: number[]): string => (lengths.length ? lengths.join(" x ") : "()");
 
 export const field = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));

@@ -142,13 +142,26 @@ def link(name: bytes) -> bytes:
     return (b"\1" + bytes([width]) if name.isascii() else bytes([1, 0x10 | width, _UTF8])) + length + name
 
 
+def links(names: Sequence[bytes]) -> list[bytes]:
+    """:func:`link` of several names.
+
+    Raises:
+        ValueError: As there.
+    """
+    text = b"".join(names)
+    plain = text.isascii() and b"\0" not in text and not {b"", b"."}.intersection(names)
+    if plain and max(map(len, names), default=0) < len(_LINKS):
+        return [_LINKS[len(name)] + name for name in names]
+    return [link(name) for name in names]
+
+
+#: What stands before a name of ASCII, by its length.
+_LINKS: Final = [b"\1\0" + bytes([length]) for length in range(1 << 8)]
+
+
 def link_message(body: bytes) -> bytes:
-    """A link that stands in a group's header."""
-    return _message(_LINK, body)
-
-
-#: Bytes that the message of a link has beside what :func:`link` gives.
-LINK_BYTES: Final = len(link_message(b"")) + ADDRESS
+    """A link that stands in a group's header: its address follows."""
+    return _message(_LINK, body, more=ADDRESS)
 
 
 @lru_cache(4096)

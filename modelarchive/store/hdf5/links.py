@@ -7,6 +7,7 @@ takes; HDF5's library reads both and goes on with them when it changes the group
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -73,11 +74,14 @@ class Links:
         in_root = (self._node - _NODE_FRAME - self._pointer) // (_RECORD_BYTES + self._pointer)
         return count <= in_root + (in_root + 1) * self._per_leaf
 
-    def render(self, links: Sequence[bytes], places: Sequence[int]) -> tuple[list[bytes], bytes]:
+    def render(
+        self, links: Sequence[bytes], addresses: Sequence[bytes], places: Sequence[int]
+    ) -> tuple[list[bytes], bytes]:
         """The parts to be sealed with a checksum, and the block, which has none.
 
         Args:
-            links: The links, in the order of their names.
+            links: The links, in the order of their names, without the addresses that they end with.
+            addresses: These.
             places: Where each of :attr:`parts` lies.
 
         Returns:
@@ -89,7 +93,7 @@ class Links:
         head = b"BTHD\0" + bytes([_BY_NAME]) + self._node.to_bytes(4, "little") + _RECORD_BYTES.to_bytes(2, "little")
         head += (self._leaves > 1).to_bytes(2, "little") + bytes([100, 40]) + root + root_records.to_bytes(2, "little")
         head += count.to_bytes(8, "little")
-        content = b"FHDB\0" + heap + bytes(4) + b"".join(links)
+        content = b"FHDB\0" + heap + bytes(4) + b"".join(chain.from_iterable(zip(links, addresses, strict=True)))
         return [self._heap(block), head, *self._nodes(count, nodes)], content.ljust(self._block, b"\0")
 
     def _nodes(self, count: int, places: Sequence[bytes]) -> list[bytes]:
@@ -130,10 +134,11 @@ class Links:
 
 def _records(hashes: Sequence[int], names: Sequence[bytes], lengths: Sequence[int]) -> bytes:
     """What the tree holds, in its order: the hash of a name, and where its link lies in the heap."""
-    keys = list(zip(hashes, names, strict=True))
-    order = sorted(range(len(names)), key=keys.__getitem__)
     found = np.zeros(len(names), _RECORD)
     found["hash"] = hashes
+    order = np.argsort(found["hash"], kind="stable")
+    if len({*hashes}) < len(hashes):  # names of one hash stand in the order of the names
+        order = np.array(sorted(order.tolist(), key=lambda at: (hashes[at], names[at])))
     found["length"] = lengths
     found["begin"] = _BLOCK_HEAD + np.cumsum(lengths) - lengths
     return found[order].tobytes()

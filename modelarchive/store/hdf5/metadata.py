@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, chain, count
+from operator import itemgetter
 from typing import Final, NamedTuple
+
+import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.store.contents import Contents, Entry, Text
 from modelarchive.store.hdf5 import chunk_tree, headers
 from modelarchive.store.hdf5.attributes import Attributes, is_image
 from modelarchive.store.hdf5.checksum import checksums
-from modelarchive.store.hdf5.headers import ADDRESS, CHECKSUM, GROUP_BYTES, LINK_BYTES, UNDEFINED, Header
+from modelarchive.store.hdf5.datasets import Datasets
+from modelarchive.store.hdf5.headers import ADDRESS, CHECKSUM, GROUP_BYTES, UNDEFINED, Header
 from modelarchive.store.hdf5.links import MOST_IN_HEADER, Links
 from modelarchive.store.hdf5.types import array_type, string_type
 
@@ -41,18 +45,15 @@ class _Group:
 
     def plan(self) -> list[int]:
         """Bytes of the header, and of each part that keeps the links outside of it."""
-        self._links = [headers.link(name) for name in self.members]
-        if len(self._links) > MOST_IN_HEADER:
-            self.outside = Links(list(self.members), [len(link) + ADDRESS for link in self._links])
-        links = [] if self.outside else self._links
-        messages = GROUP_BYTES + sum(map(len, self.attributes)) + sum(map(len, links)) + len(links) * LINK_BYTES
+        links = headers.links(list(self.members))
+        messages = GROUP_BYTES + sum(map(len, self.attributes))
+        if len(links) > MOST_IN_HEADER:
+            self.outside = Links(list(self.members), [len(link) + ADDRESS for link in links])
+            self._links = links
+        else:
+            self._links = list(map(headers.link_message, links))
+            messages += sum(map(len, self._links)) + len(links) * ADDRESS
         return [headers.header_bytes(messages) + CHECKSUM, *(self.outside.parts if self.outside else ())]
-
-    def _inside(self, addresses: list[bytes]) -> list[bytes]:
-        """The links that are messages of the header."""
-        if self.outside:
-            return []
-        return [headers.link_message(link + address) for link, address in zip(self._links, addresses, strict=True)]
 
     def render(self, places: list[bytes], parts: list[int]) -> Iterator[_Sealed | bytes]:
         """The header, and the parts outside of it, in the order of :meth:`plan`.
@@ -65,10 +66,10 @@ class _Group:
         heap, tree = UNDEFINED, UNDEFINED
         if self.outside:
             heap, _, tree, *_ = (part.to_bytes(ADDRESS, "little") for part in parts)
-        yield _Sealed(headers.header([*headers.group(heap, tree), *self.attributes, *self._inside(addresses)]))
+        inside = () if self.outside else chain.from_iterable(zip(self._links, addresses, strict=True))
+        yield _Sealed(headers.header([*headers.group(heap, tree), *self.attributes, *inside]))
         if self.outside:
-            links = [link + address for link, address in zip(self._links, addresses, strict=True)]
-            (first, *others), block = self.outside.render(links, parts)
+            (first, *others), block = self.outside.render(self._links, addresses, parts)
             yield _Sealed(first)
             yield block
             for part, length in zip(others, self.outside.parts[2:], strict=True):
@@ -97,33 +98,37 @@ class Metadata:
         aliases = {contents.hdf5_path(alias): contents.hdf5_path(name) for alias, name in contents.aliases.items()}
         for path in attributes:
             self._add_group(path.rstrip("/"))
-        for path in (*self._datasets, *aliases):
-            self._add_group(path.rpartition("/")[0])
+        places = [path.rpartition("/") for path in (*self._datasets, *aliases)]
+        for group in dict.fromkeys(map(itemgetter(0), places)):
+            self._add_group(group)
         first = len(self._groups)
-        numbers = dict(zip(self._datasets, range(first, first + len(self._datasets)), strict=True))
-        for path, number in numbers.items():
-            self._link(path, number)
-        for alias, path in aliases.items():
-            self._link(alias, numbers[path])
+        numbers = dict(zip(self._datasets, count(first), strict=False))
+        leads = [*numbers.values(), *(numbers[path] for path in aliases.values())]
+        for (group, _, name), number in zip(places, leads, strict=True):
+            if self._groups[group].members.setdefault(name.encode(), number) != number:
+                raise _two_things(f"{group}/{name}")
+        self._headers = Datasets(list(self._datasets.values()))
         self._place(contents)
 
     def _add_group(self, path: str) -> None:
         """Add a group that is not there yet, after those above it."""
+        # Not by calling itself: a stranger's index may name groups as deep as it likes.
         above = []
-        while path not in self._groups and path:
+        while path not in self._groups:
             above.append(path)
+            if not path:
+                break
             path = path.rpartition("/")[0]
-        for path in ("", *reversed(above)):
-            if path not in self._groups:
-                attributes = headers.attributes(self._attributes.get(path or "/", {}))
-                self._groups[path] = _Group(len(self._groups), attributes)
-                if path:
-                    self._link(path, self._groups[path].number)
+        for each in reversed(above):
+            group = _Group(len(self._groups), headers.attributes(self._attributes.get(each or "/", {})))
+            self._groups[each] = group
+            if each:
+                self._link(each, group.number)
 
     def _link(self, path: str, number: int) -> None:
         parent, _, name = path.rpartition("/")
         if self._groups[parent].members.setdefault(name.encode(), number) != number:
-            raise ValueError(f"{path} leads to two things")
+            raise _two_things(path)
 
     def _place(self, contents: Contents) -> None:
         """Give each object its place: groups, then datasets, then the trees of chunks."""
@@ -134,9 +139,8 @@ class Metadata:
             sizes = group.plan()
             self._places.append(at)
             *self._parts[path], at = accumulate(sizes[1:], initial=at + sizes[0])
-        for header in self._datasets.values():
-            self._places.append(at)
-            at += header.nbytes
+        *places, at = accumulate(self._headers.lengths, initial=at)
+        self._places += places
         self._trees = {}
         for name, chunks in contents.chunks.items():
             self._trees[name] = at
@@ -158,23 +162,35 @@ class Metadata:
 
     def _render(self, contents: Contents) -> Iterator[_Sealed | bytes]:
         base = contents.user_block
-        addresses = [place.to_bytes(ADDRESS, "little") for place in self._places]
+        addresses: list[bytes] = np.array(self._places, "<u8").view(f"V{ADDRESS}").tolist()
         # The end of the file is the one place that counts from its start.
         places = base.to_bytes(8, "little") + UNDEFINED + contents.size.to_bytes(8, "little") + addresses[0]
         yield _Sealed(b"\x89HDF\r\n\x1a\n" + bytes([2, ADDRESS, 8, 0]) + places)
         for path, group in self._groups.items():
             yield from group.render(addresses, self._parts[path])
         begins = [text.offset for text in contents.texts.values()]
-        for name, entry in contents.arrays.items():
-            # HDF5 gives a place to what has bytes, an index to all.
-            dense = entry.offset if entry.nbytes else None
-            begins.append(self._trees[name] + base if name in self._trees else dense)
-        for header, begin in zip(self._datasets.values(), begins, strict=True):
-            yield _Sealed(header.at(UNDEFINED if begin is None else (begin - base).to_bytes(ADDRESS, "little")))
+        # HDF5 gives a place to what has bytes, an index to all.
+        begins += [entry.offset if entry.nbytes else None for entry in contents.arrays.values()]
+        if self._trees:
+            trees = [self._trees.get(name) for name in contents.arrays]
+            first = len(contents.texts)
+            begins[first:] = [
+                begin if tree is None else tree + base for begin, tree in zip(begins[first:], trees, strict=True)
+            ]
+        places_of_data = [None if begin is None else begin - base for begin in begins]
+        contents_of_headers = self._headers.contents(places_of_data)
+        if contents_of_headers is None:
+            yield self._headers.sealed(places_of_data)
+        else:
+            yield from map(_Sealed, contents_of_headers)
         for name, place in self._trees.items():
             entry, chunks = contents.arrays[name], contents.chunks[name]
             itemsize = dtypes.DENSE[entry.dtype].itemsize
             yield chunk_tree.render(entry.shape, itemsize, chunks, base=base, place=place)
+
+
+def _two_things(path: str) -> ValueError:
+    return ValueError(f"{path} leads to two things")
 
 
 def _datasets(contents: Contents) -> dict[str, Header]:
@@ -182,13 +198,14 @@ def _datasets(contents: Contents) -> dict[str, Header]:
     found = {path: _text(text) for path, text in contents.texts.items()}
     links = Counter(contents.aliases.values())
     known: dict[tuple[object, ...], Header] = {}
+    path = "/arrays/".__add__ if contents.section == "arrays" else contents.hdf5_path
     for name, entry in contents.arrays.items():
         chunks = contents.chunks.get(name)
-        key = (entry.dtype, entry.shape, chunks and chunks.shape, links[name])
+        key = (entry[0], entry[1], chunks and chunks.shape, links.get(name, 0))
         header = known.get(key)
         if header is None:
             header = known[key] = _array(entry, chunks and chunks.shape, links[name] + 1)
-        found[contents.hdf5_path(name)] = header
+        found[path(name)] = header
     if len(found) != len(contents.texts) + len(contents.arrays):
         raise ValueError("two datasets have one path")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+from safetensors.numpy import load_file
 
 RNG = np.random.default_rng(0)
 VOCABULARY = 40
@@ -33,6 +34,8 @@ _LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8,
 }  # fmt: skip
+_GEMMA = _LLAMA | {"head_dim": 8, "num_hidden_layers": 4, "sliding_window": 4, "query_pre_attn_scalar": 12}
+_MODERN = _BERT | {"num_hidden_layers": 4, "local_attention": 6, "pad_token_id": 0, "norm_bias": True}
 _ANSWERS = {"num_labels": 2}
 
 #: Case -> (class of transformers, options of its configuration).
@@ -87,6 +90,46 @@ CASES = {
         "Qwen2ForCausalLM",
         _LLAMA | {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
     ),
+    "ModernBertModel": ("ModernBertModel", _MODERN),
+    "ModernBertForMaskedLM": ("ModernBertForMaskedLM", _MODERN | {"norm_bias": False}),
+    "ModernBertForMaskedLM, every option": (
+        "ModernBertForMaskedLM",
+        _MODERN | {"attention_bias": True, "mlp_bias": True, "decoder_bias": False, "classifier_bias": True,
+                   "classifier_activation": "relu", "hidden_activation": "silu", "tie_word_embeddings": False,
+                   "layer_types": ["sliding_attention", "full_attention"] * 2, "norm_eps": 1e-3,
+                   "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5},
+                                       "sliding_attention": {"rope_type": "default", "rope_theta": 1e3}}},
+    ),
+    "ModernBertForSequenceClassification": ("ModernBertForSequenceClassification", _MODERN),
+    "ModernBertForSequenceClassification, mean": (
+        "ModernBertForSequenceClassification", _MODERN | {"classifier_pooling": "mean"},
+    ),
+    "ModernBertForTokenClassification": ("ModernBertForTokenClassification", _MODERN),
+    "ModernBertForQuestionAnswering": ("ModernBertForQuestionAnswering", _MODERN | _ANSWERS),
+    "Qwen3Model": ("Qwen3Model", _LLAMA | {"head_dim": 8}),
+    "Qwen3ForCausalLM": ("Qwen3ForCausalLM", _LLAMA | {"head_dim": 6, "tie_word_embeddings": True}),
+    "Qwen3ForCausalLM, every option": (
+        "Qwen3ForCausalLM",
+        _LLAMA | {"head_dim": 8, "attention_bias": True, "hidden_act": "gelu", "use_sliding_window": True,
+                  "sliding_window": 4, "max_window_layers": 1, "rope_parameters": _LLAMA3},
+    ),
+    "Gemma2Model": ("Gemma2Model", _GEMMA),
+    "Gemma2ForCausalLM": (
+        "Gemma2ForCausalLM", _GEMMA | {"final_logit_softcapping": 2.0, "attn_logit_softcapping": 1.5},
+    ),
+    "Gemma2ForCausalLM, every option": (
+        "Gemma2ForCausalLM",
+        _GEMMA | {"attention_bias": True, "hidden_activation": "silu", "final_logit_softcapping": None,
+                  "attn_logit_softcapping": None, "tie_word_embeddings": False,
+                  "layer_types": ["full_attention"] * 3 + ["sliding_attention"]},
+    ),
+    "Gemma3TextModel": ("Gemma3TextModel", _GEMMA | {"sliding_window_pattern": 2}),
+    "Gemma3ForCausalLM": (
+        "Gemma3ForCausalLM",
+        _GEMMA | {"final_logit_softcapping": 2.0, "layer_types": ["full_attention", "sliding_attention"] * 2,
+                  "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5e5},
+                                      "sliding_attention": {"rope_type": "default", "rope_theta": 1e3}}},
+    ),
 }  # fmt: skip
 
 
@@ -130,9 +173,14 @@ SMALL = {
     "camembert": ("CamembertForMaskedLM", _BERT),
     "electra": ("ElectraForMaskedLM", _BERT | {"embedding_size": 12}),
     "distilbert": ("DistilBertForMaskedLM", _DISTIL),
+    "modernbert": ("ModernBertForMaskedLM", _MODERN | {"num_hidden_layers": 3}),
     "gpt2": ("GPT2LMHeadModel", _GPT2),
     "llama": ("LlamaForCausalLM", _LLAMA),
     "mistral": ("MistralForCausalLM", _LLAMA | {"sliding_window": 5}),
+    "qwen3": ("Qwen3ForCausalLM", _LLAMA | {"head_dim": 8, "use_sliding_window": True, "sliding_window": 5,
+                                            "max_window_layers": 1}),
+    "gemma2": ("Gemma2ForCausalLM", _GEMMA | {"num_hidden_layers": 3}),
+    "gemma3_text": ("Gemma3ForCausalLM", _GEMMA | {"num_hidden_layers": 3, "sliding_window_pattern": 2}),
     "qwen2": ("Qwen2ForCausalLM", _LLAMA | {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
 }  # fmt: skip
 
@@ -151,6 +199,27 @@ def saved(family, transformers, torch, folder):
 def logits(folder, words, transformers, torch):
     """What transformers computes for words, of the model in a folder."""
     values = json.loads((folder / "config.json").read_text("utf-8"))
-    module = getattr(transformers, values["architectures"][0]).from_pretrained(folder).eval()
+    # With layer_types it is another network to AutoModel, which is the one that people use.
+    is_another = values["model_type"] == "mistral" and values.get("layer_types")
+    cls = transformers.AutoModelForCausalLM if is_another else getattr(transformers, values["architectures"][0])
+    module = cls.from_pretrained(folder).eval()
     with torch.no_grad():
         return module(torch.from_numpy(words)).logits.numpy()
+
+
+def stored(folder):
+    """The arrays in a folder's file, but for HDF5's own bytes in those that are archives too."""
+    return {
+        key: array for key, array in load_file(folder / "model.safetensors").items() if not key.startswith("__hdf5__.")
+    }
+
+
+def complaints(info):
+    """What transformers says of a folder that it has loaded, but for HDF5's own bytes, which it leaves alone."""
+    found = info | {"unexpected_keys": {key for key in info["unexpected_keys"] if not key.startswith("__hdf5__.")}}
+    return {key: value for key, value in found.items() if value}
+
+
+def losses(notes):
+    """Notes but for the one on folders that are no archives: GPT-2's arrays lie otherwise there."""
+    return [note for note in notes if note.where != "(archive)"]

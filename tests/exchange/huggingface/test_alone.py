@@ -62,23 +62,33 @@ def test_a_type_that_is_not_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("beside", "name", "told"),
     [
-        ({}, "model.safetensors", "is a folder of weights without config.json"),
-        ({}, "pytorch_model.safetensors", "is a folder of weights without config.json"),
-        ({"adapter_config.json": '{"peft_type": "LORA"}'}, "adapter_model.safetensors", "is a PEFT adapter"),
-        ({"config.json": '{"_class_name": "UNet"}'}, "diffusion_pytorch_model.safetensors", "1 thing cannot be"),
+        ({}, "model.safetensors", "the folder has no config.json"),
+        ({}, "pytorch_model.safetensors", "the folder has no config.json"),
+        ({}, "model.fp16.safetensors", "the folder has no config.json"),
+        ({"adapter_config.json": '{"peft_type": "LORA"}'}, "adapter_model.safetensors", "this is a PEFT adapter"),
     ],
 )
-def test_the_hint_is_followed(
-    beside: dict[str, str], name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from modelarchive.cli import main
-
+def test_weights_alone_are_read(beside: dict[str, str], name: str, told: str, tmp_path: Path) -> None:
     folder = _folder(tmp_path / "net", name)
     for each, text in beside.items():
         (folder / each).write_text(text)
-    with pytest.raises(ValueError, match=told) as caught:
-        models_read(folder)
-    assert "--parameters-only" in str(caught.value.hint)  # type: ignore[attr-defined]
+    notes = ma.convert(folder, tmp_path / "net.h5")
+    assert str(notes[0]).startswith(f"(architecture): there is none: {told}")
+    assert np.array_equal(ma.load(tmp_path / "net.h5")["encoder.weight"], ARRAYS["encoder.weight"])
+    with pytest.raises(ma.FormatError, match=told):
+        ma.load_model(folder)
+    with ma.open(tmp_path / "net.h5") as archive:
+        kept = archive.metadata.get("huggingface", {})
+    assert kept.get("adapter") == (json.loads(beside["adapter_config.json"]) if beside else None)
+
+
+def test_the_hint_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from modelarchive.cli import main
+
+    _folder(tmp_path / "net", "diffusion_pytorch_model.safetensors", _class_name="UNet")
+    with pytest.raises(ma.ConversionError, match="1 thing cannot be") as caught:
+        models_read(tmp_path / "net")
+    assert "--parameters-only" in str(caught.value.hint)
     monkeypatch.chdir(tmp_path)
     assert main(["convert", "net", "net.h5", "--parameters-only"]) == 0
     assert np.array_equal(ma.load("net.h5")["encoder.weight"], ARRAYS["encoder.weight"])
@@ -108,18 +118,60 @@ def test_several_files_that_are_not_of_one_model(tmp_path: Path) -> None:
         huggingface.read(folder, parameters_only=True)
 
 
-def test_pickles_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("several", [False, True])
+def test_arrays_out_of_pickles(several: bool, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
+    stored = load_file(FOREIGN / "gpt2" / "model.safetensors")
+    folder = shutil.copytree(FOREIGN / "gpt2", tmp_path / "gpt2")
+    (folder / "model.safetensors").unlink()
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in stored.items()}
+    if several:
+        names = sorted(tensors)
+        parts = {"pytorch_model-00001-of-00002.bin": names[::2], "pytorch_model-00002-of-00002.bin": names[1::2]}
+        for part, inside in parts.items():
+            torch.save({name: tensors[name] for name in inside}, folder / part)
+        index = {"weight_map": {name: part for part, inside in parts.items() for name in inside}}
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    else:
+        torch.save(tensors, folder / "pytorch_model.bin")
+    found, expected = huggingface.read(folder), huggingface.read(FOREIGN / "gpt2")
+    assert found.architecture == expected.architecture
+    assert all(found.parameters[name].tobytes() == array.tobytes() for name, array in expected.parameters.items())
+    assert "pytorch_model" not in str(found.notes)
+    (folder / "config.json").unlink()
+    alone = huggingface.read(folder)
+    assert (alone.reason, set(alone.parameters)) == ("the folder has no config.json", set(stored))
+
+
+def test_a_variant_is_read_where_it_is_the_only_one(tmp_path: Path) -> None:
+    folder = shutil.copytree(FOREIGN / "gpt2", tmp_path / "gpt2")
+    (folder / "model.safetensors").rename(folder / "model.fp16.safetensors")
+    found = huggingface.read(folder)
+    assert found.architecture == huggingface.read(FOREIGN / "gpt2").architecture
+    assert "the parameters are those of 'model.fp16.safetensors'" in str(found.notes)
+    shutil.copy(folder / "model.fp16.safetensors", folder / "model.bf16.safetensors")
+    with pytest.raises(ma.FormatError, match=r"several files of parameters: model\.bf16"):
+        huggingface.read(folder)
+    shutil.copy(folder / "model.fp16.safetensors", folder / "model.safetensors")
+    assert "those of" not in str(huggingface.read(folder).notes)
+
+
+def test_others_weights_only(tmp_path: Path) -> None:
     folder = tmp_path / "net"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "gpt2", "vocab_size": 8}')
-    torch.save({name: torch.from_numpy(array) for name, array in ARRAYS.items()}, folder / "pytorch_model.bin")
+    (folder / "flax_model.msgpack").write_bytes(b"x")
     for options in ({}, {"parameters_only": True}):
-        with pytest.raises(ma.FormatError, match=r"has pytorch_model\.bin") as caught:
+        with pytest.raises(ma.FormatError, match=r"has flax_model\.msgpack, but no model\.safetensors"):
             huggingface.read(folder, **options)
-        assert "convert net/pytorch_model.bin net.h5" in str(caught.value.hint)
-    ma.convert(folder / "pytorch_model.bin", tmp_path / "net.h5")
-    assert list(ma.load(tmp_path / "net.h5")) == list(ARRAYS)
+
+
+def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
+    folder = tmp_path / "net"
+    folder.mkdir()
+    (folder / "pytorch_model.bin").write_bytes(b"cposix\nsystem\n(S'touch was_run'\ntR.")
+    with pytest.raises(ma.ModelArchiveError):
+        huggingface.read(folder)
 
 
 def test_a_link_out_of_the_folder_is_none_of_it(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 import modelarchive as ma
 from modelarchive.exchange import huggingface
 from modelarchive.exchange.huggingface.config import ACTIVATIONS, Config
-from modelarchive.exchange.huggingface.families import FAMILIES, Variant
+from modelarchive.exchange.huggingface.families import FAMILIES
 from modelarchive.exchange.huggingface.harmless import harmless
+from modelarchive.exchange.huggingface.variant import Variant
 from tests.exchange.huggingface.models import SMALL, WORDS, logits, saved
 from tests.exchange.huggingface.test_reading import FOREIGN, copied
 from tests.zoo.comparison import error
@@ -22,12 +23,20 @@ __all__ = ["transformers"]  # the fixture
 
 #: Options of which not every value fits, and another one that does.
 ALTERED = {
-    "_attn_implementation": "eager", "attn_implementation": "eager", "chunk_size_feed_forward": 3, "dtype": "float32",
+    "_attn_implementation": "eager", "cache_implementation": "hybrid",
+    "attn_implementation": "eager", "chunk_size_feed_forward": 3, "dtype": "float32",
     "id2label": {"0": "a"}, "label2id": {"a": 0}, "output_attentions": False, "problem_type": "regression",
     "torch_dtype": "float32", "return_dict": True,
 }  # fmt: skip
 #: Options of which we take values that transformers does not.
-LENIENT = ("head_dim", "hidden_size", "num_attention_heads", "pad_token_id")
+LENIENT = (
+    "final_logit_softcapping",
+    "head_dim",
+    "hidden_size",
+    "num_attention_heads",
+    "pad_token_id",
+    "sliding_window",
+)
 #: Options that shared code of transformers asks for, whatever the family.
 SHARED = {
     "is_causal": (True, False),

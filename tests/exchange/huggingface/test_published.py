@@ -8,8 +8,9 @@ import pytest
 
 from modelarchive.architecture import parameter_shapes
 from modelarchive.exchange.huggingface.config import Config
-from modelarchive.exchange.huggingface.families import FAMILIES, Variant, head_of
+from modelarchive.exchange.huggingface.families import FAMILIES, head_of
 from modelarchive.exchange.huggingface.reading import described
+from modelarchive.exchange.huggingface.variant import Variant
 
 _LLAMA3 = {
     "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,

@@ -5,6 +5,7 @@ import pytest
 
 import modelarchive as ma
 from modelarchive.exchange import onnx as exchange
+from tests.exchange.onnx import nodes
 from tests.exchange.onnx.test_attention import there_and_back
 from tests.exchange.onnx.test_reading_live import make, onnx
 
@@ -50,6 +51,11 @@ CASES = {
     "product of all": of("ReduceProd", SMALL),
     "transform": of("DFT", normal(2, 9, 1), opset=17, axis=1, onesided=1),
     "transform of complex numbers": of("DFT", normal(2, 9, 2), opset=17, axis=1),
+    "frames": of("STFT", normal(2, 40, 1), np.array(6), normal(12), opset=17, stored=[1, 2]),
+    # 16 of them: ONNX Runtime's transforms of other numbers than powers of two are off by 1e-5 and more.
+    "frames of complex numbers": of(
+        "STFT", normal(2, 40, 2), np.array(7), normal(16), opset=17, stored=[1, 2], onesided=0),
+    "blocks as channels": of("SpaceToDepth", normal(2, 3, 4, 6), blocksize=2),
     "largest": of("TopK", ROWS, np.array([3]), stored=[1], outputs=("y", "z"), axis=1),
     "smallest of few": of("TopK", ROWS, np.array([2]), stored=[1], outputs=("y", "z"), axis=0, largest=0),
     "written elements": of("ScatterElements", ROWS, np.array([[1, -1]]), np.array([[5, 6]], "f"), axis=1),
@@ -94,6 +100,7 @@ def test_it_is_onnx_runtime_s(case, tmp_path):
         (node("TopK", "x", "k"), "is computed"),
         (node("ReduceProd", "x", axes=[0]), "not fixed"),
         (node("DFT", "x", inverse=1, axis=1), "inverse DFT"),
+        (node("STFT", "x", "k"), "is computed"),
         (node("Mod", "x", "x"), "without fmod"),
         (node("BitShift", "x", "x", direction="LEFT"), "BitShift of float32"),
     ],
@@ -102,3 +109,24 @@ def test_what_is_not_known_is_refused_by_name(one, words, tmp_path):
     inputs = {"x": (["n", 4, 2], "f")} | ({"k": ([1], "q")} if "k" in one.input else {})
     with pytest.raises(ma.ConversionError, match=words):
         exchange.read(make(tmp_path, [one], inputs, {"y": (None, "f")}, opset=17))
+
+
+@pytest.mark.parametrize("name", ["cumprod", "stft", "irfft", "hannwindow", "blackman", "spacetodepth"])
+def test_it_is_what_onnx_says(name):
+    """Operators that ONNX Runtime does not have, or not in this way, by ONNX's own tests."""
+    found = list(nodes.outcomes([case for case in nodes.cases() if name in case.name]))
+    assert found
+    assert [each for each in found if each.verdict in ("refused", "wrong")] == []
+
+
+def test_frames_of_a_free_number(tmp_path):
+    kept = {"step": np.array(4), "window": np.hanning(16).astype(np.float32)}
+    one = node("STFT", "x", "step", "window")
+    path = make(tmp_path, [one], {"x": (["batch", "length", 1], "f")}, {"y": (None, "f")}, kept, opset=17)
+    network = exchange.read(path).build()
+    for length in (16, 61, 200):
+        x = normal(2, length, 1)
+        wanted = np.stack([np.fft.rfft(x[:, at : at + 16, 0] * kept["window"]) for at in range(0, length - 15, 4)], 1)
+        found = network(x)
+        assert found.shape == (*wanted.shape, 2)
+        np.testing.assert_allclose(found[..., 0] + 1j * found[..., 1], wanted, atol=1e-5)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import modelarchive as ma
 from modelarchive.exchange import onnx as exchange
 from tests.exchange.onnx.test_reading_live import compared, make, onnx, session
 
@@ -117,3 +118,61 @@ def test_matrices_of_four_and_eight_bits(bits, with_zero, tmp_path):
     x = RNG.standard_normal((3, inner)).astype(np.float32)
     bundle = compared(path, x, limit=1e-5)
     assert np.asarray(bundle.parameters["b"]).dtype == np.uint8
+
+
+def packed(name, code, values, bits, *, raw=True):
+    """A tensor of fewer than eight bits, several of which are in a byte."""
+    each = 8 // bits
+    flat = np.concatenate([values.reshape(-1), np.zeros(-values.size % each, values.dtype)]).astype(np.int64)
+    content = sum((flat[at::each] & 2**bits - 1) << bits * at for at in range(each)).astype(np.uint8)
+    tensor = onnx.TensorProto(name=name, data_type=code, dims=values.shape)
+    if raw:
+        tensor.raw_data = content.tobytes()
+    else:
+        tensor.int32_data.extend(content.tolist())
+    return tensor
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize(("code", "low"), [(21, 0), (22, -8)])
+def test_weights_of_four_bits(code, low, raw, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    from onnx import numpy_helper
+
+    rng = np.random.default_rng(0)
+    weights = rng.integers(low, low + 16, (32, 5))
+    zero = rng.integers(low, low + 16, (2, 5))
+    scale = rng.uniform(0.1, 0.2, (2, 5)).astype(np.float32)
+    stored = [packed("w", code, weights, 4, raw=raw), packed("z", code, zero, 4), numpy_helper.from_array(scale, "s")]
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["m"], axis=0, block_size=16),
+        helper.make_node("MatMul", ["x", "m"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info("x", 1, ["n", 32])], [helper.make_tensor_value_info("y", 1, ["n", 5])]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", *values, stored), opset_imports=[helper.make_opsetid("", 21)], ir_version=10
+    )
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    x = rng.standard_normal((3, 32)).astype(np.float32)
+    bundle = exchange.read(path)
+    assert "w: its numbers of 4 bits are kept in eight each" in [str(note) for note in bundle.notes]
+    np.testing.assert_array_equal(bundle.parameters["w"], weights)
+    again = tmp_path / "again.onnx"
+    exchange.write(bundle, again, durable=False)
+    # Optimised, ONNX Runtime rounds what such a matrix is multiplied with to eight bits.
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    wanted = runtime.InferenceSession(path, options).run(None, {"x": x})[0]
+    np.testing.assert_allclose(bundle.build()(x), wanted, atol=1e-5)
+    np.testing.assert_allclose(runtime.InferenceSession(again).run(None, {"x": x})[0], wanted, atol=1e-5)
+
+    del model.graph.node[1:]
+    model.graph.node[0].CopyFrom(helper.make_node("Transpose", ["w"], ["y"]))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ma.ConversionError, match="Transpose of numbers of fewer than eight bits is not supported"):
+        exchange.read(path)
+    model.graph.initializer[0].CopyFrom(onnx.TensorProto(name="w", data_type=code, dims=[32, 5], raw_data=b"12"))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ma.FormatError, match="has 2 bytes, expected 80"):
+        exchange.read(path)

@@ -11,7 +11,7 @@ import pytest
 import modelarchive as ma
 from modelarchive import nn, ops
 from modelarchive.exchange.bundle import Bundle
-from modelarchive.exchange.onnx import writing
+from modelarchive.exchange.onnx import assembling, writing
 from modelarchive.exchange.onnx.lowering import LOWERINGS
 from modelarchive.exchange.onnx.writing import write
 from tests.cases.networks import NETWORKS, network
@@ -77,7 +77,7 @@ def test_an_archive_is_written_as_its_network(tmp_path):
     assert_close(run(tmp_path / "net.onnx", *inputs)[0], net(*inputs))
     model = onnx.load(tmp_path / "net.onnx")
     assert {each.key: each.value for each in model.metadata_props} == {"license": "MIT", "classes": "10"}
-    assert (model.producer_name, model.opset_import[0].version) == ("modelarchive", writing.OPSET)
+    assert (model.producer_name, model.opset_import[0].version) == ("modelarchive", assembling.OPSET)
     (given,) = model.graph.input
     assert [each.dim_param or each.dim_value for each in given.type.tensor_type.shape.dim] == ["batch", 1, 28, 28]
     with ma.open(tmp_path / "net.h5") as archive:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import modelarchive as ma
 from modelarchive import nn, ops, zoo
+from modelarchive.architecture import structure
 from modelarchive.exchange.torch import build_module
 from tests.cases.case import error, set_values, several, values
 from tests.cases.kinds import KIND_CASES
@@ -275,3 +276,46 @@ def test_a_part_of_an_archive_is_a_module(tmp_path):
     part = ma.load_model(tmp_path / "net.h5", block="layer1", backend="torch")
     x = np.random.default_rng(0).standard_normal((1, 64, 8, 8), np.float32)
     assert_same_outputs(part, net.layer1, x)
+
+
+def test_of_a_block_of_an_archive_nothing_else_is_checked_until_its_inputs_are_asked_for(tmp_path, monkeypatch):
+    net = nn.Sequential(*(nn.Dense(4, in_units=4) for _ in range(30)))
+    net.initialize(seed=0)
+    x = np.ones((1, 4), np.float32)
+    ma.save_model(tmp_path / "net.h5", net, inputs=x, durable=False)
+    built = []
+    read = structure.Reader.block
+
+    def counted(self, data, *where):
+        built.append(data["kind"])
+        return read(self, data, *where)
+
+    monkeypatch.setattr(structure.Reader, "block", counted)
+    part = ma.load_model(tmp_path / "net.h5", block="7", backend="torch")
+    assert built == ["Dense"]
+    assert_same_outputs(part, net[7], x)
+    ma.save_model(tmp_path / "part.h5", copy.deepcopy(part), durable=False)
+    with ma.open(tmp_path / "part.h5") as archive:
+        assert archive.architecture["inputs"] == [{"name": "x", "shape": [None, 4], "dtype": "float32"}]
+
+
+def test_no_compiler_is_imported_to_make_modules(tmp_path):
+    net = nn.Sequential(
+        nn.Embedding(10, 4),
+        nn.Dense(4, in_units=4, flatten=False),
+        nn.LayerNorm(in_channels=4),
+        nn.LSTM(4, input_size=4),
+        nn.PReLU(in_channels=3),
+    )
+    net.initialize(seed=0)
+    ma.save_model(tmp_path / "net.h5", net, inputs=np.zeros((1, 3), np.int64), durable=False)
+    code = (
+        "import sys, torch\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "import modelarchive as ma\n"
+        "before = set(sys.modules)\n"
+        "ma.load_model('net.h5', backend='torch')\n"
+        "print(*sorted(name for name in set(sys.modules) - before if name.startswith(('torch.', 'sympy'))))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    assert done.stdout.split() == [b"torch.utils._device"]

@@ -41,7 +41,7 @@ def test_every_sharding_on_any_number_of_processes(folder: Path) -> None:
     with ma.open(folder / "saved") as archive:
         archive.verify()
         assert len(list((folder / "saved").glob("*.safetensors"))) == 5
-        assert len(archive.reader.parts["sharded.rows10.float32"]) == 4
+        assert len(archive.reader.parts("sharded.rows10.float32")) == 4
         assert archive["sharded.rows10.float32"].shape == (10, 3)
         assert np.array_equal(archive["sharded.rows10.float32"], archive["columns.rows10.float32"])
         assert archive.training["values"]["plain.step"] == 7

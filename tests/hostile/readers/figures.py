@@ -17,6 +17,7 @@ _NAMES: Final = {
     "safetensors": "safetensors",
     "huggingface": "Hugging Face folders",
     "torch": "PyTorch",
+    "gguf": "GGUF",
     "vectors": "word vectors",
     "none": "no format that is read",
 }

@@ -34,7 +34,7 @@ _GROWN: Final = 0.01
 #: How often files of a reader are taken: those that are read fast more often.
 WEIGHTS: Final = {
     "onnx": 20, "torch": 16, "mxnet": 12, "safetensors": 12, "numpy": 12, "keras": 10, "none": 8, "vectors": 6,
-    "huggingface": 4,
+    "huggingface": 4, "gguf": 8,
 }  # fmt: skip
 
 

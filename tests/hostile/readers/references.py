@@ -238,6 +238,33 @@ def by_struct(path: Path) -> View:
     return arrays_of({name: array for name, array in named if array is not None})
 
 
+def by_gguf(path: Path) -> View:
+    """The package of llama.cpp; a model in several files is read file by file."""
+    import gguf
+
+    found = re.fullmatch(r"(.*)-\d{5}-of-(\d{5})\.gguf", path.name)
+    several = [path]
+    if found and int(found[2]) < 10:
+        several = [path.with_name(f"{found[1]}-{at:05}-of-{found[2]}.gguf") for at in range(1, int(found[2]) + 1)]
+    view: View = {}
+    with np.errstate(all="ignore"), contextlib.redirect_stdout(io.StringIO()):
+        for each in several:
+            for tensor in gguf.GGUFReader(each).tensors:
+                view[tensor.name] = array_view(_numbers(gguf, tensor))
+    return view
+
+
+def _numbers(package: Any, tensor: Any) -> np.ndarray:
+    """As they are stored, or what blocks mean; the package keeps bfloat16 as bytes."""
+    shape = tuple(map(int, tensor.shape[::-1]))
+    name = tensor.tensor_type.name
+    if name == "BF16":
+        return np.frombuffer(tensor.data.tobytes(), ml_dtypes.bfloat16).reshape(shape)
+    if tensor.data.dtype != np.uint8:
+        return np.asarray(tensor.data).reshape(shape)
+    return np.asarray(package.quants.dequantize(tensor.data, tensor.tensor_type)).reshape(shape)
+
+
 _MXNET: Final = ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8", "?", "<i2", "<u2", "<u4", "<u8", ml_dtypes.bfloat16)
 
 
@@ -267,6 +294,7 @@ REFERENCES: Final = {
     "onnx": Reference(by_onnx, is_apart=True, is_named=False, needs="onnx"),
     "keras": Reference(by_h5py, is_apart=True, is_named=False, needs="h5py"),
     "torch": Reference(by_torch, is_apart=True, is_named=False, needs="torch"),
+    "gguf": Reference(by_gguf, is_apart=True, is_named=False, needs="gguf"),
 }
 
 

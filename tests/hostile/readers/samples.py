@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from tests.conftest import ROOT
+from tests.exchange.gguf import wire as gguf
 from tests.exchange.onnx import wire
 from tests.formats import mistakes
 from tests.hostile import keras_files
@@ -67,7 +68,7 @@ def kept(folder: Path) -> Sample:
 
 def samples() -> dict[str, Sample]:
     """All of them, by reader and name."""
-    found = [*_arrays(), *_onnx(), *_keras(), *_torch(), *_folders(), *_checked_in(), *_mistakes()]
+    found = [*_arrays(), *_gguf(), *_onnx(), *_keras(), *_torch(), *_folders(), *_checked_in(), *_mistakes()]
     return {f"{each.reader}/{each.name}": each for each in found}
 
 
@@ -97,6 +98,18 @@ def _arrays() -> Iterator[Sample]:
     yield _one("numpy", "small.npz", out.getvalue())
     yield _one("vectors", "tabs.vec", b"2 3\nthe 1 2 3\na\t0.5 -1e-3\t4\n")
     yield _one("vectors", "lone.txt", b"word 1.0 2.0\n two words 1 2\n")
+
+
+def _gguf() -> Iterator[Sample]:
+    """Metadata of every type, a network of one layer, and blocks."""
+    yield _one("gguf", "small.gguf", gguf.small())
+    yield _one("gguf", "network.gguf", gguf.network())
+    blocks = np.arange(2 * (18 + 34 + 144), dtype=np.uint16).astype(np.uint8).tobytes()
+    infos = [gguf.info("q4", (32, 2), 2), gguf.info("q8", (32, 2), 8, 64), gguf.info("k", (256, 2), 12, 160)]
+    data = blocks[:36].ljust(64, b"\0") + blocks[36:104].ljust(96, b"\0") + blocks[104:]
+    yield _one("gguf", "blocks.gguf", gguf.whole([], infos, data))
+    for at, path in enumerate(("m-00001-of-00002.gguf", "m-00002-of-00002.gguf")):
+        yield Sample(f"split {at}", "gguf", path, gguf.split())
 
 
 def _attribute(name: str, value: int | float | bytes | list[int] | dict[str, bytes]) -> bytes:

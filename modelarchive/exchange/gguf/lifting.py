@@ -1,0 +1,232 @@
+"""What metadata of an architecture mean: the options of transformers' configuration, one by one."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from modelarchive.exchange.bundle import Note
+from modelarchive.exchange.gguf.architectures import Architecture
+from modelarchive.exchange.gguf.files import Contents
+from modelarchive.exchange.gguf.frequencies import factors_of, scaling_of
+from modelarchive.store.strict import short
+
+#: Keys without the architecture's name that change nothing of what is computed.
+_IDLE: Final = frozenset(("vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "pooling_type"))
+#: Keys that say nothing unless they have another value.
+_USUAL: Final[Mapping[str, tuple[Any, ...]]] = {
+    "attention.causal": (True,),
+    "expert_count": (0,),
+    "expert_used_count": (0,),
+    "use_parallel_residual": (False,),
+}
+#: Kinds of scaling of rotary positions, beside none.
+_LINEAR: Final = "linear"
+#: Of which numbers of layers llama.cpp scales scores by the width of a head as the network's width has it, rather
+#: than by a head's own: the 27B of each.
+_WIDE: Final = {"gemma2": 46, "gemma3": 62}
+#: What Gemma 3 turns the heads of layers with a window by, where the metadata do not say.
+_LOCAL_BASE: Final = 10000.0
+
+
+class Options:
+    """The metadata of a network, read key by key.
+
+    Args:
+        architecture: What they are of.
+        contents: What the file holds.
+
+    Attributes:
+        config: What config.json would say.
+        problems: What cannot be expressed, or is no valid value: (key, what).
+        notes: What does not count, though it is said.
+    """
+
+    def __init__(self, architecture: Architecture, contents: Contents) -> None:
+        self.architecture = architecture
+        self.contents = contents
+        self.config: dict[str, Any] = {
+            "model_type": architecture.kind,
+            "architectures": [architecture.model],
+            **architecture.fixed,
+        }
+        self.problems: list[tuple[str, str]] = []
+        self.notes: list[Note] = []
+        self._asked: set[str] = set()
+
+    def key(self, name: str) -> str:
+        """A key with the architecture's name."""
+        return f"{self.architecture.name}.{name}"
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a key; of a list with a value for each layer, which are all alike, that value."""
+        self._asked.add(name)
+        found = self.contents.values.get(self.key(name), default)
+        if isinstance(found, list):
+            if not found or any(each != found[0] for each in found):
+                self.refuse(name, f"is {short(found)}: layers of different sizes are not read")
+                return default
+            found = found[0]
+        return _shortest(found) if self.contents.types.get(self.key(name), "").endswith("float32") else found
+
+    def refuse(self, name: str, what: str) -> None:
+        """Note what cannot be expressed."""
+        self.problems.append((self.key(name), what))
+
+    def number(self, name: str) -> float | None:
+        """A number; None: it is not there, or none."""
+        found = self.get(name)
+        if found is None:
+            return None
+        if type(found) not in (int, float) or not math.isfinite(found):
+            self.refuse(name, f"is {short(found)}, expected a number")
+            return None
+        return float(found)
+
+    def refuse_unknown(self) -> None:
+        """Refuse keys of the architecture that nobody has asked for, unless they are known to change nothing."""
+        prefix = f"{self.architecture.name}."
+        for key in self.contents.values:
+            name = key.removeprefix(prefix)
+            if name == key or name in self._asked or name in _IDLE:
+                continue
+            if self.contents.values[key] not in _USUAL.get(name, ()):
+                value = short(self.contents.values[key])
+                self.refuse(name, f"is {value}: no key that is known, and it may change what is computed")
+
+
+def options_of(architecture: Architecture, contents: Contents) -> Options:
+    """The configuration that a file's metadata mean; what they cannot mean is in its problems."""
+    options = Options(architecture, contents)
+    for key, (option, _) in architecture.keys.items():
+        value = options.get(key)
+        if value is not None:
+            options.config[option] = value
+    tensors = contents.tensors
+    if (words := tensors.get("token_embd.weight")) is not None and words.shape:
+        options.config["vocab_size"] = words.shape[0]
+    options.config["tie_word_embeddings"] = "output.weight" not in tensors
+    if architecture.name == "gpt2":
+        _of_gpt2(options)
+    else:
+        _of_rotary(options)
+        _of_sizes(options)
+    if architecture.name.startswith("gemma"):
+        _of_gemma(options)
+    if architecture.name == "phi3":
+        options.config["sliding_window"] = options.config.get("sliding_window") or None
+    options.refuse_unknown()
+    return options
+
+
+def _shortest(value: Any) -> Any:
+    """The number with the fewest digits that float32 holds as the same: 1e-05, not 9.999999747378752e-06."""
+    return float(str(np.float32(value))) if isinstance(value, float) and math.isfinite(value) else value
+
+
+def _of_sizes(options: Options) -> None:
+    """Sizes of heads, biases, and what networks like Llama leave out where it is as usual."""
+    config, tensors = options.config, options.contents.tensors
+    heads = config.get("num_attention_heads")
+    config.setdefault("num_key_value_heads", heads)
+    usual = config["hidden_size"] // heads if _positive(config.get("hidden_size")) and _positive(heads) else None
+    length, other = options.get("attention.key_length", usual), options.get("attention.value_length", usual)
+    if length != other:
+        options.refuse("attention.value_length", f"is {short(other)}, and attention.key_length is {short(length)}")
+    turned = options.get("rope.dimension_count", length)
+    if turned != length:
+        options.refuse("rope.dimension_count", f"is {short(turned)}: heads of {short(length)} are turned in part")
+    if length is not None:
+        config["head_dim"] = length
+    if options.architecture.name == "llama":
+        config["attention_bias"] = any(re.fullmatch(r"blk\.\d+\.attn_q\.bias", name) for name in tensors)
+        config["mlp_bias"] = any(re.fullmatch(r"blk\.\d+\.ffn_gate\.bias", name) for name in tensors)
+
+
+def _positive(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _of_rotary(options: Options) -> None:
+    """Rotary positions: their base, and how they are stretched."""
+    base = options.config.pop("rope_theta", 10000.0)
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": base}
+    kind = options.get("rope.scaling.type", _LINEAR)
+    factor = options.number("rope.scaling.factor") or options.number("rope.scale_linear") or 1.0
+    longest = options.get("rope.scaling.original_context_length")
+    if kind == _LINEAR and factor != 1:
+        rope |= {"rope_type": _LINEAR, "factor": factor}
+    elif kind not in (_LINEAR, "none"):
+        options.refuse("rope.scaling.type", f"is {short(kind)}, expected none or {_LINEAR}")
+    elif kind == "none" and longest is not None:
+        options.notes.append(Note(options.key("rope.scaling.original_context_length"), "does not count: none scales"))
+    if (attention := options.number("rope.scaling.attn_factor")) not in (None, 1.0):
+        options.refuse("rope.scaling.attn_factor", f"is {attention}, expected 1")
+    if (stored := options.contents.tensors.get("rope_freqs.weight")) is not None:
+        factors = factors_of(stored)
+        found = None if factors is None else scaling_of(factors, base)
+        if found is None or rope["rope_type"] != "default":
+            options.problems.append(("rope_freqs.weight", "divides frequencies as no rotary positions that are known"))
+        else:
+            rope |= found
+    for part in ("long", "short"):
+        if f"rope_factors_{part}.weight" in options.contents.tensors:
+            options.problems.append((f"rope_factors_{part}.weight", "rotary positions of LongRoPE are not read"))
+    _said(options.config, rope)
+
+
+def _said(config: dict[str, Any], rope: dict[str, Any]) -> None:
+    """Write rotary positions in the spelling of transformers 5, and in that of 4 beside it."""
+    config["rope_parameters"] = rope
+    config["rope_theta"] = rope["rope_theta"]
+    if rope["rope_type"] != "default":
+        config["rope_scaling"] = rope
+
+
+def _of_gemma(options: Options) -> None:
+    """What llama.cpp knows of Gemma without being told."""
+    config, name = options.config, options.architecture.name
+    layers, heads = config.get("num_hidden_layers"), config.get("num_attention_heads")
+    length = config.get("head_dim")
+    if name == "gemma" or not (_positive(layers) and _positive(heads)):
+        return
+    config["query_pre_attn_scalar"] = config["hidden_size"] // heads if layers == _WIDE[name] else length
+    every = options.get("attention.sliding_window_pattern", options.architecture.window)
+    if every != options.architecture.window:
+        options.refuse("attention.sliding_window_pattern", f"is {short(every)}, expected {options.architecture.window}")
+    is_windowed = bool(config.get("sliding_window"))
+    if type(layers) is int and layers <= len(options.contents.tensors):
+        kinds = ("full_attention", "sliding_attention")
+        config["layer_types"] = [
+            kinds[is_windowed and (at + 1) % options.architecture.window != 0] for at in range(layers)
+        ]
+    for cap in ("final_logit_softcapping", "attn_logit_softcapping"):
+        if config.get(cap) is None:
+            config[cap] = None
+    if name == "gemma3":
+        full = config.pop("rope_parameters")
+        config["rope_local_base_freq"] = local = config.get("rope_local_base_freq", _LOCAL_BASE)
+        config["rope_parameters"] = {
+            "full_attention": full,
+            "sliding_attention": {"rope_type": "default", "rope_theta": local},
+        }
+
+
+def _of_gpt2(options: Options) -> None:
+    """GPT-2's positions have a row each, whatever the metadata say of texts' lengths."""
+    table = options.contents.tensors.get("position_embd.weight")
+    if table is None or not table.shape:
+        return
+    said = options.config.get("n_positions")
+    if said not in (None, table.shape[0]):
+        what = f"does not count: position_embd.weight has {table.shape[0]:,} rows"
+        options.notes.append(Note(options.key("context_length"), what))
+    options.config["n_positions"] = table.shape[0]
+    # The converter of llama.cpp writes four times the width, whatever the network has.
+    wide = options.contents.tensors.get("blk.0.ffn_up.weight")
+    if wide is not None and len(wide.shape) == 2:
+        options.config["n_inner"] = wide.shape[0]

