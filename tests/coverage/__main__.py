@@ -8,12 +8,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.coverage import constructs, folders, language, pictures, recording, semantics
+from tests.coverage import blocks, constructs, folders, language, pictures, recording, semantics
 from tests.coverage.judging import VERDICTS, Verdict, judged, judged_as_module
 
 SETS = {
     "constructs": constructs.constructs,
     "semantics": semantics.semantics,
+    "blocks": blocks.blocks,
     "torchvision": pictures.torchvision,
     "timm": pictures.timm,
     "transformers": language.transformers,

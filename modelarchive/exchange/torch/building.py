@@ -79,7 +79,7 @@ class _Builder:
         for name, parameter in block.parameters.items():
             self._set(module, name, parameter)
         if isinstance(module, containers.Graph):
-            module.own([name for name, child in block.children.items() if _is_own(block, child)])
+            module.own({name: own for name, child in block.children.items() if (own := _own_names(block, child))})
         return module
 
     def _set(self, module: torch.nn.Module, name: str, parameter: nn.Parameter) -> None:
@@ -96,6 +96,13 @@ class _Builder:
             module._buffers[name] = tensor
             if not parameter.persistent:
                 module._non_persistent_buffers_set.add(name)
+
+
+def _own_names(block: nn.Block, child: nn.Block) -> dict[str, str]:
+    """What a graph calls the parameters of a layer, all of which are its own; empty where they are not."""
+    names = {id(each): name for name, each in block.parameters.items()}
+    found = {name: names[id(each)] for name, each in child.parameters.items() if id(each) in names}
+    return found if isinstance(child, nn.Layer) and len(found) == len(child.parameters) else {}
 
 
 def _parameter(parameter: nn.Parameter, tensor: torch.Tensor) -> torch.Tensor:
@@ -118,12 +125,6 @@ class _Unfilled(TorchFunctionMode):
 
 #: What the functions of ``torch.nn.init`` fill a tensor with.
 _FILLING: Final = frozenset(getattr(torch.Tensor, name) for name in ("fill_", "normal_", "uniform_", "zero_"))
-
-
-def _is_own(block: nn.Block, child: nn.Block) -> bool:
-    """Whether a child is a layer whose parameters are all its graph's own, under the same names."""
-    own = child.parameters
-    return isinstance(child, nn.Layer) and bool(own) and all(block.parameters.get(name) is own[name] for name in own)
 
 
 def _has_several(block: nn.Sequential) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 import re
 import traceback
 import warnings
@@ -15,14 +14,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+import torch.backends.opt_einsum  # no part of torch by itself
 import torch.export
 import torch.fx
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.comparing import slow_attention
+from modelarchive.exchange.torch.branching import PYTORCH, CheckError, Checks, Ways, is_of_values, share
+from modelarchive.exchange.torch.comparing import contained, slow_attention
 from modelarchive.exchange.torch.decomposing import functional
+from modelarchive.exchange.torch.packing import padded_sequences
 from modelarchive.exchange.torch.recurrences import whole_recurrences
 
 #: Where the network stands in the module that is exported.
@@ -56,6 +58,7 @@ class Program:
         outputs: The arrays that are returned.
         structure: What is returned, with numbers in the place of the arrays.
         changed: Names of buffers that a call changes.
+        checks: Lines of code that raise errors for some values.
         ranges: Symbol of a size -> the least and the greatest one that is allowed.
     """
 
@@ -67,6 +70,7 @@ class Program:
     structure: Any
     root: str = ""
     changed: list[str] = field(default_factory=list)
+    checks: tuple[str, ...] = ()
     ranges: dict[Any, tuple[int, int]] = field(default_factory=dict)
 
     @property
@@ -83,6 +87,10 @@ class Place:
     number: int
 
 
+class OfValues(Refusal):
+    """What a forward does depends on the values of an array: other sizes do not help."""
+
+
 def captured(network: torch.nn.Module, example: Sequence[torch.Tensor], free: Sequence[Sequence[int]]) -> Program:
     """Export a module.
 
@@ -92,19 +100,37 @@ def captured(network: torch.nn.Module, example: Sequence[torch.Tensor], free: Se
         free: The axes of each input that may have any size.
 
     Raises:
+        OfValues: It does other things for other values.
         Refusal: PyTorch cannot export it, with its reason.
     """
-    whole = _Whole(network)
-    try:
-        with _quiet():
-            axes = tuple(dict.fromkeys(each, torch.export.Dim.AUTO) for each in free)
-            exported = torch.export.export(whole, tuple(example), dynamic_shapes=(axes,), strict=False)
-            exported = functional(exported)
-            return _program(exported, whole.returned.structure, _NETWORK)
-    except Refusal:
-        raise
-    except Exception as error:  # anything may be raised by somebody's forward, and by PyTorch
-        raise Refusal(_reason(error)) from error
+    checks: Checks = {}
+    by_values = False
+    while True:
+        whole = _Whole(network, checks if by_values else None)
+        try:
+            return _captured(whole, example, free)
+        except Refusal:
+            raise
+        except CheckError:
+            continue
+        except Exception as error:  # anything may be raised by somebody's forward, and by PyTorch
+            if not is_of_values(error):
+                raise Refusal(_reason(error)) from error
+            if by_values:
+                raise OfValues(_reason(error)) from error
+            by_values = True
+
+
+def _captured(whole: _Whole, example: Sequence[torch.Tensor], free: Sequence[Sequence[int]]) -> Program:
+    by_values = whole.returned.checks is not None
+    with _quiet():
+        axes = tuple(dict.fromkeys(each, torch.export.Dim.AUTO) for each in free)
+        exported = torch.export.export(whole, tuple(example), dynamic_shapes=(axes,), strict=False)
+        exported = functional(exported, by_values=by_values)
+        if by_values:
+            share(exported.graph)
+        found = _program(exported, whole.returned.structure, _NETWORK)
+        return replace(found, checks=tuple(dict.fromkeys((whole.returned.checks or {}).values())))
 
 
 def exported_module(
@@ -203,19 +229,32 @@ class _Returned:
 
     structure: Any = None
 
+    def __init__(self, checks: Checks | None) -> None:
+        self.checks = checks
+
 
 class _Whole(torch.nn.Module):
-    """A network that returns its arrays in one tuple, whatever it returns them in."""
+    """A network that returns its arrays in one tuple, whatever it returns them in.
 
-    def __init__(self, network: torch.nn.Module) -> None:
+    Args:
+        network: The network.
+        checks: Each way is gone that values may send its forward, but for these; None: values are not asked for.
+    """
+
+    def __init__(self, network: torch.nn.Module, checks: Checks | None) -> None:
         super().__init__()
         self.network = network
-        self.returned = _Returned()
+        self.returned = _Returned(checks)
 
     def forward(self, *inputs: Any) -> Any:
-        arrays: list[Any] = []
-        self.returned.structure = _numbered(self.network(*inputs), arrays)
-        return tuple(arrays)
+        def run() -> tuple[tuple[torch.Tensor, ...], Any]:
+            arrays: list[Any] = []
+            structure = _numbered(self.network(*inputs), arrays)
+            return tuple(arrays), structure
+
+        checks = self.returned.checks
+        arrays, self.returned.structure = run() if checks is None else Ways(self.network, inputs, run, checks).results()
+        return arrays
 
 
 def _numbered(value: Any, arrays: list[Any]) -> Any:
@@ -223,6 +262,7 @@ def _numbered(value: Any, arrays: list[Any]) -> Any:
     if isinstance(value, torch.Tensor):
         arrays.append(value)
         return Place(len(arrays) - 1)
+    value = contained(value)
     if isinstance(value, Mapping):
         return {key: _numbered(item, arrays) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -240,6 +280,7 @@ def _leaves(value: Any) -> list[Any]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without PyTorch's warnings about modules, and without kernels that hide what attention does."""
+    checked, ordered = torch.distributions.Distribution._validate_args, torch.backends.opt_einsum.enabled
     logs = [
         logging.getLogger(name)
         for name in ("torch.export", "torch._export", "torch.fx", "torch._subclasses.fake_tensor")
@@ -248,26 +289,32 @@ def _quiet() -> Iterator[None]:
     try:
         for each in logs:
             each.setLevel(logging.CRITICAL)
+        # Checks of arguments branch on values, and the best order of products fixes the sizes that it is chosen by.
+        torch.distributions.Distribution._validate_args = torch.backends.opt_einsum.enabled = False
         # What PyTorch cannot export it prints, call by call.
         with (
             warnings.catch_warnings(),
             contextlib.redirect_stderr(io.StringIO()),
             slow_attention(),
             whole_recurrences(),
+            padded_sequences(),
         ):
             warnings.simplefilter("ignore")
             yield
     finally:
+        torch.distributions.Distribution._validate_args, torch.backends.opt_einsum.enabled = checked, ordered
         for each, level in zip(logs, levels, strict=True):
             each.setLevel(level)
 
 
 def _reason(error: Exception) -> str:
     """The first lines of what PyTorch says, which may be pages; what it says most is said in our words."""
-    if type(error).__name__ in ("GuardOnDataDependentSymNode", "DataDependentOutputException") or (
-        "data-dependent" in str(error)
-    ):
-        return f"what it does depends on the values of an array{_line_of(error)}"
+    if is_of_values(error):
+        where = _line_of(error)
+        return (
+            f"what it does depends on the values of an array{where}: compute with masks there (torch.where, sums of "
+            f"truths), or leave that part to what calls the network"
+        )
     plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     plain = plain.partition("While executing")[0]  # what follows are names of PyTorch's own
     lines = [line.strip() for line in plain.strip().splitlines() if line.strip()]
@@ -277,13 +324,17 @@ def _reason(error: Exception) -> str:
 
 def _line_of(error: Exception) -> str:
     """Where in somebody's own code an error was raised."""
-    own = [each for each in traceback.extract_tb(error.__traceback__) if not _IS_PYTORCH.search(each.filename)]
-    ours = [at for at, each in enumerate(own) if f"{os.sep}exchange{os.sep}torch{os.sep}" in each.filename]
-    theirs = own[ours[-1] + 1 :] if ours else own
-    return f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
+    own = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(PYTORCH)]
+    begin = next((at for at, each in enumerate(own) if each.filename.startswith(_OURS)), 0)
+    theirs = [each for each in own[begin:] if not each.filename.startswith(_OURS)]
+    if not theirs:
+        return ""
+    last = theirs[-1]
+    code = f": {last.line}" if last.line else ""
+    return f" ({last.name} in {Path(last.filename).name}, line {last.lineno}{code[:120]})"
 
 
-_IS_PYTORCH: Final = re.compile(r"[\\/](torch|sympy)[\\/]|^<")
+_OURS: Final = str(Path(__file__).parent)
 
 
 def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) -> Program:
@@ -312,7 +363,7 @@ def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) 
         symbol: (_bound(each.lower, 0), _bound(each.upper, 2**62))
         for symbol, each in exported.range_constraints.items()
     }
-    return Program(exported.graph, inputs, targets, constants, outputs, structure, root, changed, ranges)
+    return Program(exported.graph, inputs, targets, constants, outputs, structure, root, changed, ranges=ranges)
 
 
 def _bound(value: Any, otherwise: int) -> int:

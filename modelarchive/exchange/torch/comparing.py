@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,8 +17,16 @@ from modelarchive.exchange.torch.keeping import kept
 from modelarchive.exchange.torch.tensors import array_of
 
 
+def contained(value: Any) -> Any:
+    """What a forward returned as containers that an architecture has: an object of named fields is a dict of them."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type | Mapping):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    return vars(value) if isinstance(value, types.SimpleNamespace) else value
+
+
 def leaves(value: Any) -> list[Any]:
     """What is inside the containers, dicts by their sorted keys."""
+    value = contained(value)
     if isinstance(value, Mapping):
         return [leaf for key in sorted(value) for leaf in leaves(value[key])]
     return [leaf for each in value for leaf in leaves(each)] if isinstance(value, tuple | list) else [value]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -39,7 +39,7 @@ class Graph(torch.nn.Module):
         self._defaults = {name: (number, torch_dtype(dtype)) for name, (number, dtype) in graph.defaults.items()}
         self._numbers: dict[str, Any] = {}
         self._constants: dict[str, str] = {}
-        self._own_layers: tuple[str, ...] = ()
+        self._own_layers: dict[str, Mapping[str, str]] = {}
         taken = names.Taken([*graph.children, *graph.parameters])
         for node in graph.nodes:
             if is_constant(node):
@@ -98,22 +98,26 @@ class Graph(torch.nn.Module):
 
     # ------------------------------------------------------------------ layers that are this module's own functions
 
-    def own(self, names: Sequence[str]) -> None:
+    def own(self, layers: Mapping[str, Mapping[str, str]]) -> None:
         """Take layers whose parameters are this module's own for its functions: they are in no state_dict.
 
         Args:
-            names: The children.
+            layers: Child -> name of each of its parameters -> what it is called here.
         """
-        self._own_layers = tuple(names)
+        self._own_layers = dict(layers)
         self._link()
 
     def _link(self) -> None:
-        for child in self._own_layers:
+        for child, own in self._own_layers.items():
             module: Any = self._modules[child]
-            for tensors, mine in ((module._parameters, self._parameters), (module._buffers, self._buffers)):
-                tensors.update(
-                    {name: mine[name] for name, each in tensors.items() if each is not None and name in mine}
-                )
+            for name, mine in own.items():
+                tensor = self._parameters[mine] if mine in self._parameters else self._buffers[mine]
+                if isinstance(module, torch.nn.RNNBase):
+                    setattr(module, name, tensor)  # it keeps a list of them beside
+                elif name in module._parameters:
+                    module._parameters[name] = tensor
+                else:
+                    module._buffers[name] = tensor
 
     def state_dict(self, *args: Any, **named: Any) -> Any:
         """As of every module, without the other names of what this one has."""
@@ -125,11 +129,10 @@ class Graph(torch.nn.Module):
         return found
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        for child in self._own_layers:
-            module: Any = self._modules[child]
-            for name in (*module._parameters, *module._buffers):
-                if f"{prefix}{name}" in state_dict:
-                    state_dict[f"{prefix}{child}.{name}"] = state_dict[f"{prefix}{name}"]
+        for child, own in self._own_layers.items():
+            for name, mine in own.items():
+                if f"{prefix}{mine}" in state_dict:
+                    state_dict[f"{prefix}{child}.{name}"] = state_dict[f"{prefix}{mine}"]
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _apply(self, *args: Any, **named: Any) -> Any:

@@ -18,7 +18,7 @@ from modelarchive.archive.saving import initialized
 from modelarchive.errors import ConversionError, ModelArchiveError, SpecError
 from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.capturing import Program, captured, program_of
+from modelarchive.exchange.torch.capturing import OfValues, Program, captured, program_of
 from modelarchive.exchange.torch.comparing import compared, outputs_of
 from modelarchive.exchange.torch.given import Example, Given, examples, given, made_up, random
 from modelarchive.exchange.torch.importing import Importer
@@ -118,6 +118,8 @@ def _exported(network: torch.nn.Module, known: Given) -> _Exported:
     for example in examples(known.example):
         try:
             return _of_example(network, known.declared, example, is_made_up=example.is_made_up)
+        except OfValues:
+            raise
         except Refusal:
             continue
     # As it is: an error is PyTorch's own then.
@@ -191,6 +193,8 @@ def _of_declared(network: torch.nn.Module, declared: list[dict[str, Any]]) -> _E
                 raise Refusal(
                     f"axis {axis} of {name} cannot be of any size: the module decides by it; declare it as {size}, say"
                 )
+        except OfValues:
+            raise
         except Refusal as error:
             errors.append(error)
             return [str(error)]
@@ -270,6 +274,8 @@ def _described(block: Any, plan: Plan) -> Checked:
 
 
 def _changed(program: Program) -> Iterator[Note]:
+    for line in program.checks:
+        yield Note("(model)", f"a check of values that raises an error is left out ({line})")
     for name in program.changed:
         yield Note(name, "is changed by each call of the module; its value before that is kept, and stays")
 
@@ -282,14 +288,18 @@ def differences(network: torch.nn.Module, names: Names, kept: Mapping[str, Any])
         names: What its parts are called.
         kept: The parameters of the architecture.
     """
-    state = {names.path(network, name): name for name in named_tensors(network)}
+    state_of = named_tensors(network)
+    state = {names.path(network, name): name for name in state_of}
     counts = [name for ours, name in state.items() if name.endswith("num_batches_tracked") and ours not in kept]
     if counts:
         what = "the count of batches is left out: only momentum=None uses it"
         yield Note(counts[0] if len(counts) == 1 else f"{counts[0]} and {len(counts) - 1} more", what)
     for ours, name in state.items():
         if ours not in kept and name not in counts:
-            yield Note(name, "is left out: nothing in the network uses it")
+            what = "nothing in the network uses it" if state_of[name].numel() else "it has no elements"
+            yield Note(name, f"is left out: {what}")
+        elif state_of[name].is_complex():
+            yield Note(name, "is of complex numbers, and is kept as pairs of real ones on a last axis")
 
 
 def refuse_unfit(network: torch.nn.Module, inputs: Any) -> None:

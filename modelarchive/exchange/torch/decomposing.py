@@ -16,21 +16,38 @@ from modelarchive.exchange.torch.lifting import is_known, layer_of, word
 _ROUNDS: Final = 4
 
 
-def functional(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """The program without regions and without calls that change views, in operators of the table as far as may be."""
+def functional(exported: torch.export.ExportedProgram, *, by_values: bool = False) -> torch.export.ExportedProgram:
+    """The program without regions and without calls that change views, in operators of the table as far as may be.
+
+    Args:
+        exported: The program.
+        by_values: Whether nothing may be changed in place at all.
+    """
     for node in exported.graph.nodes:
         if word(node) == "batch_norm":
             layer_of(node)  # before it is taken apart: it may be refused
-    if _needs(exported.graph):
-        exported = exported.run_decompositions({})
+    if by_values or _needs(exported.graph):
+        exported = _decomposed(exported, {})
     found = exported
     for _ in range(_ROUNDS):
         table = _taken_apart(found.graph)
         if not table:
             break
-        found = found.run_decompositions(table)
+        found = _decomposed(found, table)
     # What is refused is told by the names that people know.
     return exported if _unknown(found.graph) else found
+
+
+def _decomposed(exported: torch.export.ExportedProgram, table: Any) -> torch.export.ExportedProgram:
+    kept: Any = exported._example_inputs
+    # With them the checks of an input's sizes are retraced too, which fails where a size is used in two ways.
+    exported._example_inputs = None
+    try:
+        found = exported.run_decompositions(table)
+    finally:
+        exported._example_inputs = kept
+    found._example_inputs = kept
+    return found
 
 
 def _unknown(graph: torch.fx.Graph) -> set[Any]:

@@ -13,6 +13,7 @@ from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.capturing import Program
 from modelarchive.exchange.torch.frames import is_array
 from modelarchive.exchange.torch.lifting import word
+from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
 
 #: Operators that give what they are given.
 TRANSPARENT: Final = frozenset(
@@ -77,8 +78,10 @@ def _valued(node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> Any:
 
 
 def passed_over(program: Program) -> None:
-    """Take out of a program the calls that give what they are given."""
+    """Take out of a program the calls that give what they are given; a number of an array is an array without axes."""
     for node in list(program.graph.nodes):
+        if word(node) in ("item", "_local_scalar_dense"):
+            node.replace_all_uses_with(node.args[0], delete_user_cb=lambda user: word(user) in ELEMENTWISE)
         if node.op != "call_function" or word(node) not in TRANSPARENT or not node.args:
             continue
         first = node.args[0]

@@ -21,7 +21,7 @@ from modelarchive.exchange.torch.counting import counted_from, has_array
 from modelarchive.exchange.torch.frames import Frame, is_array
 from modelarchive.exchange.torch.leaves import LEAVES
 from modelarchive.exchange.torch.lifting import FIRST, ROWS, Lifted, arguments, layer_of, lifted, word
-from modelarchive.exchange.torch.lifting_context import Context, cast
+from modelarchive.exchange.torch.lifting_context import Context, cast, scope
 from modelarchive.exchange.torch.lifting_context import is_array as is_value
 from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
 from modelarchive.exchange.torch.naming import Names
@@ -136,6 +136,8 @@ class Importer:
             block.adopt(name, known)
             return
         array = self._arrays[id(tensor)] if id(tensor) in self._arrays else array_of(tensor)
+        if array.dtype.kind == "c":
+            array = array.view(array.real.dtype).reshape(*array.shape, 2)
         parameter = block.parameters.get(name)
         if parameter is None:
             parameter = nn.Parameter(array.shape, array.dtype)
@@ -204,7 +206,12 @@ class Importer:
         self._environments.append(dict(zip(self._plan.program.inputs, inputs, strict=True)))
         self._items(self._plan.top)
         outputs = [self._value(each) if isinstance(each, Node) else each for each in self._plan.program.outputs]
-        return _filled(self._plan.program.structure, outputs)
+        found = _filled(self._plan.program.structure, outputs)
+        if found is None:
+            what = f"returns {', '.join(self._plan.program.beside)} and no tensors"
+            self._plan.tell("", f"{what}: let it return tensors, in tuples, lists, dicts or dataclasses")
+            raise Refusal(what)
+        return found
 
     def _items(self, frame: Frame) -> None:
         here = self._environments[-1]
@@ -229,6 +236,8 @@ class Importer:
             return self._parameters[id(self._plan.tensors[node])].data()
         if node in self._plan.values:
             found = _array(self._plan.values[node])
+            if isinstance(found, np.ndarray) and found.ndim > 1 and not found.size:
+                found = _without_elements(found)
             if self._plan.is_large(node):
                 here[node] = found
             return found
@@ -309,6 +318,12 @@ def _array(value: Any) -> Any:
     return tuple(_array(each) for each in value) if isinstance(value, tuple | list) else value
 
 
+def _without_elements(array: np.ndarray) -> Any:
+    """An array of several axes without elements: a list of none says no sizes, a part of an array does."""
+    one = scope().symbol(np.zeros([size or 1 for size in array.shape], array.dtype))
+    return one[tuple(slice(0, size) if not size else slice(None) for size in array.shape)]
+
+
 def _filled(structure: Any, arrays: list[Any]) -> Any:
     """What a network returns: its structure with the arrays; what is none is left out."""
     if isinstance(structure, Place):
@@ -329,7 +344,7 @@ def _declared(module: torch.nn.Module) -> nn.Layer | None:
         if make is not None and getattr(each, "forward", None) is forward:
             try:
                 return make(module)
-            except Refusal:
+            except (Refusal, ValueError):  # it has no elements, say
                 return None
     return None
 

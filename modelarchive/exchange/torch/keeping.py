@@ -55,6 +55,11 @@ def kept(module: torch.nn.Module) -> Iterator[Writes]:
         writes.undo()
 
 
+def python_state(module: torch.nn.Module) -> list[_Restore]:
+    """What puts back what :func:`kept` does, but for the values of tensors."""
+    return _Snapshot(module).restores
+
+
 class Writes(TorchDispatchMode):
     """Copies the memory of known tensors before it is written for the first time; nothing is copied else.
 
@@ -112,7 +117,8 @@ def _is_plain(value: Any) -> bool:
 def _arguments(func: Any) -> tuple[tuple[str, ...], frozenset[str]]:
     """The names of a function's arguments, and of those that it writes."""
     arguments = func._schema.arguments if hasattr(func, "_schema") else ()
-    return tuple(each.name for each in arguments), frozenset(each.name for each in arguments if each.is_write)
+    written = frozenset(each.name for each in arguments if each.alias_info is not None and each.alias_info.is_write)
+    return tuple(each.name for each in arguments), written
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> Iterator[torch.Tensor]:

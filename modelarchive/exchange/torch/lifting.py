@@ -8,7 +8,8 @@ from typing import Any, Final
 import torch
 
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_complex import COMPLEX, Pairs, is_complex, refuse_ends
+from modelarchive.exchange.torch.lifting_bags import BAGS
+from modelarchive.exchange.torch.lifting_complex import COMPLEX, Pairs, is_complex, refuse_result
 from modelarchive.exchange.torch.lifting_context import Context, uses
 from modelarchive.exchange.torch.lifting_creating import CREATING
 from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
@@ -34,6 +35,7 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     **SHAPES,
     **SUMS,
     **PICKING,
+    **BAGS,
     **PLACES,
     **ORDER,
     **EXPERTS,
@@ -109,7 +111,7 @@ def lifted(context: Context, given: dict[str, Any]) -> Any:
     """
     name = word(context.node)
     if is_complex(context.node):
-        refuse_ends(context.node)
+        refuse_result(context.node)
         row = COMPLEX.get(name)
         context = Pairs(context.node, context.sizes)
     else:

@@ -12,6 +12,7 @@ from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast, is_array
 from modelarchive.exchange.torch.lifting_picking import PICKING
+from modelarchive.exchange.torch.lifting_rounding import angle
 from modelarchive.exchange.torch.lifting_shapes import SHAPES, picked, stretched
 from modelarchive.exchange.torch.lifting_sums import SUMS
 from modelarchive.exchange.torch.lifting_windows import along
@@ -41,19 +42,12 @@ def is_complex(node: torch.fx.Node) -> bool:
     return _is_complex(node) or any(map(_is_complex, node.all_input_nodes))
 
 
-def refuse_ends(node: torch.fx.Node) -> None:
-    """Refuse complex numbers where a network, or its parameters, begin or end.
+def refuse_result(node: torch.fx.Node) -> None:
+    """Refuse complex numbers as what a network gives.
 
     Raises:
         Refusal: There are some.
     """
-    if any(each.op == "placeholder" and _is_complex(each) for each in node.all_input_nodes):
-        constants = [each for each in node.all_input_nodes if each.op == "placeholder" and _is_complex(each)]
-        if any(not str(each.name).startswith("c_") for each in constants):
-            raise Refusal(
-                "complex numbers as an input or a parameter: let it be real, with two numbers on a last axis, and "
-                "take torch.view_as_complex of it in forward"
-            )
     if _is_complex(node) and any(user.op == "output" for user in node.users):
         raise Refusal("complex numbers as a result: return torch.view_as_real of it")
 
@@ -203,6 +197,41 @@ def _same(context: Pairs, x: Any, **ignored: Any) -> Any:
     return x
 
 
+def _as_pairs(value: Any, node: Any, dtype: Any) -> Any:
+    """Numbers or an array, real or complex, as pairs."""
+    if not is_array(value):
+        return np.asarray([complex(value).real, complex(value).imag], dtype)
+    return cast(value, dtype) if _is_complex(node) else _pair(cast(value, dtype), np.zeros((), dtype))
+
+
+def _filled(context: Pairs, *ignored: Any, **more: Any) -> Any:
+    value = more.get("fill_value", more.get("value", 1 if context.name.startswith(("ones", "new_ones")) else 0))
+    return stretched(_as_pairs(value, context.node, context.dtype), context.shape)
+
+
+def _copy(context: Pairs, x: Any, *, src: Any) -> Any:
+    return stretched(_as_pairs(src, context.node.args[1], context.dtype), context.shape)
+
+
+def _where(context: Pairs, condition: Any, self: Any = 1, other: Any = 0) -> Any:
+    both = zip((self, other), context.node.args[1:], strict=True)
+    one, two = (_as_pairs(value, node, context.dtype) for value, node in both)
+    return ops.where(ops.expand_dims(condition, axis=condition.ndim), one, two)
+
+
+def _masked_fill(context: Pairs, x: Any, *, mask: Any, value: Any) -> Any:
+    value = _as_pairs(value, context.node.args[2], context.dtype)
+    return ops.where(ops.expand_dims(mask, axis=mask.ndim), value, x)
+
+
+def _logarithm(context: Pairs, x: Any) -> Any:
+    return _pair(ops.log(_modulus(context, x)), _angle(context, x))
+
+
+def _angle(context: Pairs, x: Any) -> Any:
+    return angle(picked(x, -1, 1), picked(x, -1, 0))
+
+
 def _moved(name: str, row: Callable[..., Any]) -> Callable[..., Any]:
     """A row that moves elements or reduces axes, the pair at its place."""
     more = name in ("unsqueeze", "stack")
@@ -241,7 +270,8 @@ def _angles(size: int, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]
         raise Refusal(f"a Fourier transform of an axis whose size is not fixed, or is more than {_LONGEST}")
     # Whole turns are taken away while they are integers.
     turns = np.outer(np.arange(rows), np.arange(columns)) % size
-    return np.cos(2 * np.pi * turns / size), np.sin(2 * np.pi * turns / size)
+    sine = np.where(2 * turns % size == 0, 0.0, np.sin(2 * np.pi * turns / size))
+    return np.cos(2 * np.pi * turns / size), sine
 
 
 def _transformed(real: Any, imaginary: Any, axis: int, *, forward: bool) -> tuple[Any, Any]:
@@ -273,7 +303,7 @@ def _of_real(context: Pairs, x: Any, *, dim: Sequence[int], normalization: int, 
     sizes = [x.shape[axis] for axis in axes]
     last, size = axes[-1], sizes[-1]
     cosine, sine = (each.astype(x.dtype) for each in _angles(size, size, size // 2 + 1 if onesided else size))
-    real, imaginary = along(x, cosine, last), ops.negative(along(x, sine, last))
+    real, imaginary = along(x, cosine, last), ops.subtract(0.0, along(x, sine, last))  # no minus 0
     for axis in axes[:-1]:
         real, imaginary = _transformed(real, imaginary, axis, forward=True)
     return _scaled(_pair(real, imaginary), sizes, normalization)
@@ -302,11 +332,11 @@ _MOVED: Final = (
     *("view", "_unsafe_view", "reshape", "flatten", "unflatten", "view_as", "reshape_as", "permute", "transpose", "t"),
     *("swapaxes", "swapdims", "numpy_T", "movedim", "unsqueeze", "squeeze", "expand", "expand_as", "broadcast_to"),
     *("repeat", "cat", "concat", "stack", "split", "split_with_sizes", "chunk", "unbind", "select", "slice", "narrow"),
-    *("flip", "roll", "pad", "constant_pad_nd"),
+    *("flip", "roll", "pad", "constant_pad_nd", "slice_scatter", "select_scatter", "index"),
 )
 #: Operator -> what it means on pairs.
 COMPLEX: Final[dict[str, Callable[..., Any]]] = {
-    **{name: _moved(name, SHAPES[name]) for name in _MOVED},
+    **{name: _moved(name, (SHAPES | SUMS | PICKING)[name]) for name in _MOVED},
     **{name: _moved(name, SUMS[name]) for name in ("sum", "mean")},
     "index_select": _moved("index_select", PICKING["index_select"]),
     **dict.fromkeys(
@@ -315,6 +345,12 @@ COMPLEX: Final[dict[str, Callable[..., Any]]] = {
         _same,
     ),
     **dict.fromkeys(("to", "_to_copy", "type_as"), _to),
+    **dict.fromkeys(
+        ("zeros", "zeros_like", "new_zeros", "empty", "empty_like", "new_empty", "ones", "ones_like", "new_ones",
+         "full", "full_like", "new_full", "fill", "scalar_tensor"),
+        _filled,
+    ),
+    "copy": _copy, "where": _where, "masked_fill": _masked_fill, "log": _logarithm, "angle": _angle,
     "neg": lambda context, x: ops.negative(x),
     "real": _real, "imag": _imaginary, "abs": _modulus, "polar": _polar,
     "complex": lambda context, real, imag: _joined(context, real, imag),
@@ -326,4 +362,4 @@ COMPLEX: Final[dict[str, Callable[..., Any]]] = {
 }  # fmt: skip
 
 
-__all__ = ["COMPLEX", "Pairs", "is_complex", "refuse_ends"]
+__all__ = ["COMPLEX", "Pairs", "is_complex", "refuse_result"]

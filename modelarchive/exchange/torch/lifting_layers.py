@@ -217,6 +217,8 @@ def _recurrent(kind: str, **more: Any) -> Lift:
 
 
 def _is_zeros(node: Any) -> bool:
+    while getattr(node, "target", None) is torch.ops.aten.slice.Tensor:
+        node = node.args[0]  # of a layer among several
     return getattr(node, "target", None) in (torch.ops.aten.zeros.default, torch.ops.aten.new_zeros.default)
 
 

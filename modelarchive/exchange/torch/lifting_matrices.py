@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast
-from modelarchive.exchange.torch.lifting_shapes import picked, stretched
+from modelarchive.exchange.torch.lifting_shapes import picked, reshaped, stretched
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.contraction import normal_pattern
 
@@ -51,10 +51,23 @@ def _cross(context: Context, x: Any, *, other: Any, dim: int = -1) -> Any:
     return ops.subtract(one, ops.multiply(ops.take(x, back, axis=axis), ops.take(other, turn, axis=axis)))
 
 
+def _cartesian(context: Context, tensors: Sequence[Any]) -> Any:
+    """All combinations of elements of rows, a combination a row."""
+    if len(tensors) == 1:
+        return tensors[0]
+    sizes = [each.shape[0] for each in tensors]
+    rows = [
+        stretched(ops.expand_dims(each, axis=tuple(range(1, len(sizes) - at))), [*sizes[at:]])
+        for at, each in enumerate(tensors)
+    ]
+    return reshaped(ops.stack([stretched(each, sizes) for each in rows], axis=-1), context.shape)
+
+
 #: Operator -> what it means.
 MATRICES: Final[dict[str, Callable[..., Any]]] = {
     "diagonal": _diagonal,
     "diagonal_copy": _diagonal,
+    "cartesian_prod": _cartesian,
     "trace": _trace,
     "bilinear": _bilinear,
     "linalg_cross": _cross,

@@ -9,7 +9,7 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted, is_array
+from modelarchive.exchange.torch.lifting_context import Context, cast, counted, is_array, uses
 from modelarchive.exchange.torch.lifting_shapes import picked, reshaped
 from modelarchive.nn.dim import Dim
 
@@ -61,6 +61,18 @@ def _median(context: Context, x: Any, *, dim: Any = None, keepdim: bool = False)
     return found if whole else (found, order)
 
 
+def _mode(context: Context, x: Any, *, dim: int = -1, keepdim: bool = False) -> Any:
+    """The smallest of the elements that are there most often."""
+    if uses(context.node, 1):
+        raise Refusal("the places of mode, of which PyTorch does not say which it takes")
+    axis = dim % max(x.ndim, 1)
+    alike = ops.equal(ops.expand_dims(x, axis=axis + 1), ops.expand_dims(x, axis=axis))
+    counts = ops.sum(cast(alike, "int64"), axis=axis + 1)
+    often = ops.equal(counts, ops.max(counts, axis=axis, keepdims=True))
+    most = np.iinfo(x.dtype).max if x.dtype.kind in "iu" else np.inf
+    return ops.min(ops.where(often, x, np.asarray(most, x.dtype)), axis=axis, keepdims=keepdim), None
+
+
 def _or_nan(x: Any, found: Any, dim: int, *, keepdim: bool) -> Any:
     """What was found along an axis, or NaN where there is one."""
     missing = ops.max(cast(np.not_equal(x, x), "uint8"), axis=dim, keepdims=keepdim)
@@ -78,5 +90,5 @@ def _searched(context: Context, x: Any, *, boundaries: Any, out_int32: bool = Fa
 #: Operator -> what it means.
 ORDER: Final[dict[str, Callable[..., Any]]] = {
     "sort": _sort, "argsort": _argsort, "topk": _topk, "kthvalue": _kth_value, "median": _median,
-    "bucketize": _searched,
+    "mode": _mode, "bucketize": _searched,
 }  # fmt: skip

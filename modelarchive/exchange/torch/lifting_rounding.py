@@ -101,7 +101,7 @@ def _frac(context: Context, x: Any) -> Any:
 # ---------------------------------------------------------------------- angles
 
 
-def _angle(y: Any, x: Any) -> Any:
+def angle(y: Any, x: Any) -> Any:
     """The angle of a point (x, y), between -pi and pi."""
     share = ops.divide(*_infinities_as_ones(y, x))
     found = ops.atan(ops.where(np.logical_and(ops.equal(x, 0), ops.equal(y, 0)), np.zeros((), x.dtype), share))
@@ -131,7 +131,7 @@ def _infinities_as_ones(y: Any, x: Any) -> list[Any]:
 
 def _atan2(context: Context, y: Any, other: Any) -> Any:
     y, x = (each if is_array(each) else np.asarray(each, context.dtype) for each in context.operands(y, other))
-    return _angle(y, x)
+    return angle(y, x)
 
 
 def _asin(x: Any) -> Any:
@@ -140,6 +140,28 @@ def _asin(x: Any) -> Any:
 
 def _acos(x: Any) -> Any:
     return ops.multiply(ops.atan(ops.divide(ops.sqrt(ops.subtract(1, x)), ops.sqrt(ops.add(x, 1)))), 2)
+
+
+def _on_steps(
+    context: Context,
+    x: Any,
+    *,
+    scale: Any,
+    zero_point: Any,
+    quant_min: int,
+    quant_max: int,
+    axis: Any = None,
+    **ignored: Any,
+) -> Any:
+    """Rounded to whole steps of `scale`, of which there are few, as numbers are that will be quantised."""
+    if axis is not None:
+        others = tuple(at for at in range(x.ndim) if at != axis % x.ndim)
+        scale, zero_point = (ops.expand_dims(each, axis=others) for each in (scale, zero_point))
+    scale, zero_point = (
+        cast(each, x.dtype) if is_array(each) else np.asarray(each, x.dtype) for each in (scale, zero_point)
+    )
+    steps = ops.add(ops.round(ops.multiply(x, ops.divide(np.ones((), x.dtype), scale))), zero_point)
+    return ops.multiply(ops.subtract(ops.clip(steps, low=quant_min, high=quant_max), zero_point), scale)
 
 
 def _unary(function: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -157,6 +179,7 @@ ROUNDING: Final[dict[str, Callable[..., Any]]] = {
     "bitwise_not": _not,
     **dict.fromkeys(("bitwise_left_shift", "__lshift__"), _bits(ops.left_shift)),
     **dict.fromkeys(("bitwise_right_shift", "__rshift__"), _bits(ops.right_shift)),
+    **dict.fromkeys(("fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine"), _on_steps),
     "signbit": lambda context, x: _is_below(x),
     "atan": _unary(ops.atan), "atan2": _atan2, "asin": _unary(_asin), "acos": _unary(_acos),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""ATen operators of single elements that are put together of several ops: inverse functions, sums of bags."""
+"""ATen operators of single elements that are put together of several ops: inverse functions, strides."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast
 from modelarchive.exchange.torch.lifting_elementwise import log1p
 from modelarchive.exchange.torch.lifting_shapes import picked, reshaped
+from modelarchive.exchange.torch.packing import cells_at_the_end
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.activation import ACTIVATIONS
 
@@ -109,40 +109,6 @@ def _either(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     return row
 
 
-def _bags(
-    context: Context,
-    weight: Any,
-    *,
-    indices: Any,
-    offsets: Any = None,
-    mode: int = 0,
-    per_sample_weights: Any = None,
-    padding_idx: Any = -1,
-    include_last_offset: bool = False,
-    **ignored: Any,
-) -> Any:
-    """The sum, mean or largest of the rows of each bag, of bags that are as long as each other."""
-    length = _bag_length(context.node.args[2], include_last_offset=include_last_offset)
-    if padding_idx not in (None, -1):
-        raise Refusal("an EmbeddingBag with a padding_idx")
-    batch = context.shape[0]
-    rows = ops.take(weight, reshaped(indices, [batch, length]), axis=0)
-    if per_sample_weights is not None:
-        rows = ops.multiply(rows, ops.expand_dims(reshaped(per_sample_weights, [batch, length]), axis=2))
-    found = (ops.sum, ops.mean, ops.max)[mode](rows, axis=1, keepdims=False)
-    return found, None, None, None
-
-
-def _bag_length(offsets: Any, *, include_last_offset: bool) -> int:
-    """How long bags are whose beginnings were counted out in forward."""
-    target = getattr(offsets, "target", None)
-    if target is torch.ops.aten.arange.start_step and not include_last_offset:
-        start, _, step, *_ = offsets.args
-        if start == 0 and isinstance(step, int):
-            return step
-    raise Refusal("an EmbeddingBag whose bags are of several lengths: call it on indices (batch, length)")
-
-
 def _tensor_split(
     context: Context,
     x: Any,
@@ -215,8 +181,7 @@ SPECIAL: Final[dict[str, Callable[..., Any]]] = {
     "atanh": _unary(_atanh), "hypot": _hypot, "erfinv": _unary(_erfinv), "rrelu": _rrelu,
     "copysign": _copysign, "heaviside": _heaviside,
     "fmax": _either(ops.maximum), "fmin": _either(ops.minimum),
-    "embedding_bag": _bags, "_embedding_bag": _bags, "_embedding_bag_forward_only": _bags,
-    "tensor_split": _tensor_split, "as_strided": _as_strided,
+    "cells_at_the_end": cells_at_the_end, "tensor_split": _tensor_split, "as_strided": _as_strided,
     **dict.fromkeys(
         ("rand", "randn", "randint", "rand_like", "randn_like", "randint_like", "bernoulli", "normal", "uniform",
          "multinomial", "randperm", "native_dropout"),

@@ -62,6 +62,9 @@ class Plan:
         self.sizes = sizes
         self.problems: list[tuple[str, str]] = []
         self.tensors = {node: _tensor(network, target) for node, target in program.targets.items()}
+        empty = {node: each.detach() for node, each in self.tensors.items() if not each.numel()}
+        program.constants |= empty  # no architecture has parameters without elements
+        self.tensors = {node: each for node, each in self.tensors.items() if node not in empty}
         self.leaves: dict[int, Lifted] = {}
         self.leaf_of: dict[Node, torch.nn.Module] = {}
         self.rows: set[int] = set()
@@ -75,6 +78,7 @@ class Plan:
         self.top = framed([node for node in nodes if node not in self.values], program.root)
         self.calls = self._lift()
         self._tell_unknown()
+        self._tell_complex_inputs()
         self._drop_unused()
         self._choose_leaves()
         self._place_constants()
@@ -114,6 +118,12 @@ class Plan:
             for node in frame.own():
                 if isinstance(node.target, torch._ops.OpOverload) and not is_known(node):
                     self.tell(frame.path, f"the operator {word(node)!r} is not supported")
+
+    def _tell_complex_inputs(self) -> None:
+        for node in self.program.inputs:
+            if node.meta["val"].is_complex():
+                what = "is of complex numbers: let it be real, with two numbers on a last axis, and take"
+                self.tell("", f"the input {node.name!r} {what} torch.view_as_complex of it in forward")
 
     def inputs_of(self, node: Node) -> list[Node]:
         """What a call needs: of a layer its parameters and what it is called on, without states that are zeros."""
@@ -352,9 +362,9 @@ def _tensor(network: torch.nn.Module, target: str) -> torch.Tensor:
 
 
 def own_tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """The parameters and persistent buffers of a module itself, by name."""
+    """The parameters and persistent buffers of a module itself, by name; those without elements are constants."""
     for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-        if tensor is not None and name not in module._non_persistent_buffers_set:
+        if tensor is not None and tensor.numel() and name not in module._non_persistent_buffers_set:
             yield name, tensor
 
 

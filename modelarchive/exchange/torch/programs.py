@@ -13,6 +13,8 @@ from modelarchive.exchange.torch.wrapping import walk
 
 _ORIGINAL: Final = "pass the module that it was made of: save_model(path, module, inputs=x)"
 _QUANTISED: Final = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+#: Modules among them that compute with floats, for a network that is still to be quantised.
+_OF_FLOATS: Final = (".FloatFunctional", ".FXFloatFunctional")
 
 
 def refuse_program(model: torch.nn.Module) -> None:
@@ -35,7 +37,9 @@ def _programs(module: torch.nn.Module) -> Iterator[str]:
     if isinstance(module, torch.jit.ScriptModule):
         made = "traced" if isinstance(module, torch.jit.TopLevelTracedModule) else "scripted"
         yield f"is a TorchScript program ({made} by torch.jit), not a module"
-    elif (name := f"{type(module).__module__}.{type(module).__qualname__}").startswith(_QUANTISED):
+        return
+    name = f"{type(module).__module__}.{type(module).__qualname__}"
+    if name.startswith(_QUANTISED) and not name.endswith(_OF_FLOATS):
         yield f"is {name}, {_PACKED}"
 
 

@@ -154,7 +154,7 @@ def fail(module, x, memory):
 def depend_on_values(module, x, memory):
     keep_in_objects(module, x, memory)
     keep_beside(module, x, memory)
-    if x.sum() > 0:
+    for _ in range(int(x.sum())):
         module.row.append(1)
 
 
