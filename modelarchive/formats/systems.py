@@ -46,7 +46,7 @@ class Backend:
         build: The room's function that makes a network of a Bundle; "": a Block, which needs no room.
         options: What that takes besides.
         arrays: The room's function that makes its own arrays of NumPy's for ``load``; None: there is none. A room
-            that has one also has ``is_elsewhere(device)``, and ``tensors_on(device, arrays)`` for such a device.
+            that has one and takes a `device` also has ``is_elsewhere(device)``, and ``tensors_on(device, arrays)``.
         runs: Whether its networks take NumPy's arrays and give them, so that ``modelarchive run`` runs them.
         of_blocks: Whether it is made of a Block, so that of an archive no more than that is built.
     """

@@ -80,7 +80,7 @@ def _named(backends: Iterable[str]) -> str:
 
 def _takes_bytes(backend: str, device: Any) -> bool:
     """Whether a backend takes arrays to a device straight from the file."""
-    return bool(_ARRAYS.get(backend)) and room(backend).is_elsewhere(device)
+    return device is not None and bool(_ARRAYS.get(backend)) and room(backend).is_elsewhere(device)
 
 
 def _onto(path: str | os.PathLike[str], backend: str, device: Any, *, verify: bool) -> Any:
