@@ -93,7 +93,7 @@ class ArchiveCheckpointIO:
             raise CheckpointError(
                 "is saved by another thread than the one that trains, whose random states are later ones",
                 file=target,
-                hint="ArchiveCheckpointIO(model, asynchronous=True) in place of AsyncCheckpointIO, or random=False",
+                hint="ArchiveCheckpointIO(model, asynchronous=True) in place of AsyncCheckpointIO",
             )
         self._wait()
         taken = self._taken(checkpoint)
