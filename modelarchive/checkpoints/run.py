@@ -100,7 +100,7 @@ class Checkpoints:
         self._keep, self._keep_every, self._best = keep, keep_every, best
         self._asynchronous, self._random, self._durable = asynchronous, random, durable
         if frozen is not None and not incremental:
-            raise ValueError("frozen says what an incremental run need not compare: give incremental=True, too")
+            raise ValueError("frozen says what an incremental run need not compare, and this one is not incremental")
         if incremental and process_group is not None:
             raise ValueError("an incremental run is of one process: give process_group or incremental, not both")
         self._group = None if process_group is None else together.sharing().Group(process_group)

@@ -103,7 +103,7 @@ def test_what_is_frozen_is_compared_twice(tmp_path: Path, asynchronous: bool) ->
     assert ma.Checkpoints(tmp_path / "at once").steps() == [0]
     with pytest.raises(CheckpointError, match=r"backbone.weight"):
         run("late", 0, 0, 1, 1)
-    with pytest.raises(ValueError, match="give incremental=True"):
+    with pytest.raises(ValueError, match="this one is not incremental"):
         ma.Checkpoints(tmp_path / "none", frozen="backbone.*")
     # Other memory under the same name is looked at.
     with ma.Checkpoints(tmp_path / "moved", incremental=True, frozen="backbone.*") as moved:

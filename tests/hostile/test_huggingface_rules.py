@@ -156,8 +156,9 @@ def test_files_in_metadata_are_not_written_elsewhere(folder, tmp_path):
     ma.convert(tmp_path / "model.h5", f"{tmp_path / 'out'}/", durable=False)
     assert not (tmp_path / "stolen").exists()
     assert {file.name for file in (tmp_path / "out").iterdir()} == {
-        "config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt",
-    }  # fmt: skip
+        *("config.json", "tokenizer_config.json", "vocab.txt"),
+        *("model.h5", "model.safetensors", "model.safetensors.index.json"),
+    }
     assert all("stolen" not in file.read_text("utf-8") for file in (tmp_path / "out").glob("*.json"))
 
 

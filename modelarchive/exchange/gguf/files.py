@@ -273,7 +273,7 @@ def _tensors(
         extents.append((offset, offset + nbytes, name))
         stored = (shape, little_endian(encoding.dtype)) if encoding.dtype else ((nbytes,), np.dtype(np.uint8))
         tensors[name] = Tensor(shape, encoding, file.array(start + offset, stored[1], stored[0]))
-    return Contents(values, types, tensors, _unused(extents, max(0, file.size - start), alignment))
+    return Contents(values, types, tensors, _unused(extents, file.buffer()[start:], alignment))
 
 
 def _nbytes(name: str, shape: tuple[int, ...], encoding: Encoding) -> int:
@@ -288,13 +288,17 @@ def _nbytes(name: str, shape: tuple[int, ...], encoding: Encoding) -> int:
     return math.prod(shape) // encoding.block * encoding.nbytes
 
 
-def _unused(extents: list[tuple[int, int, str]], room: int, alignment: int) -> int:
-    """How many bytes belong to no tensor, and pad none."""
+def _unused(extents: list[tuple[int, int, str]], data: memoryview, alignment: int) -> int:
+    """How many bytes belong to no tensor, and are no zeros that pad one to the end of its last unit."""
     position = unused = 0
     last = ""
     for begin, end, name in sorted(extent for extent in extents if extent[0] != extent[1]):
         if begin < position:
             raise FormatError(f"{short(name)} and {short(last)} overlap")
-        unused += begin - (position + -position % alignment)
+        unused += _beyond_padding(data[position:begin], -position % alignment)
         position, last = end, name
-    return unused + max(0, room - (position + -position % alignment))
+    return unused + _beyond_padding(data[position:], -position % alignment)
+
+
+def _beyond_padding(gap: memoryview, padding: int) -> int:
+    return len(gap) if len(gap) < padding or any(gap[:padding]) else len(gap) - padding

@@ -12,8 +12,8 @@ from torch.nn.modules.rnn import RNNBase
 from modelarchive.exchange.refusal import Refusal
 
 _BY_VALUES: Final = (
-    "pad_packed_sequence gives as many steps as the longest sequence has, which depends on values: pass "
-    "total_length=x.shape[1]"
+    "pad_packed_sequence gives as many steps as the longest sequence has, which depends on values: give it "
+    "total_length, x.shape[1] say"
 )
 
 

@@ -81,7 +81,7 @@ def small() -> bytes:
         array("b.texts", STRING, ["", "one", "zwölf"]),
         array("b.none", STRING, []),
     ]
-    data = numbers(2, 3).tobytes().ljust(32, b"\0") + numbers(4).tobytes()
+    data = numbers(2, 3).tobytes().ljust(32, b"\0") + numbers(4).tobytes().ljust(32, b"\0")
     return whole(pairs, [info("w", (3, 2)), info("v", (4,), offset=32)], data)
 
 
@@ -120,5 +120,5 @@ def split() -> dict[str, bytes]:
             pair("split.count", UINT16, 2),
             pair("split.tensors.count", INT32, 2),
         ]
-        files[f"m-0000{at + 1}-of-00002.gguf"] = whole(pairs, [info(name, (4,))], numbers(4).tobytes())
+        files[f"m-0000{at + 1}-of-00002.gguf"] = whole(pairs, [info(name, (4,))], numbers(4).tobytes().ljust(32, b"\0"))
     return files

@@ -100,7 +100,7 @@ class Doing(torch.nn.Module):
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (lambda self, packed, x: unpack(self.layer(packed)[0], batch_first=True)[0], "pass total_length=x.shape"),
+        (lambda self, packed, x: unpack(self.layer(packed)[0], batch_first=True)[0], "give it total_length, x.shape"),
         (lambda self, packed, x: self.layer(packed)[1][1], "the cells of an LSTM"),
         (lambda self, packed, x: packed.data.relu(), "choice of elements by truths|depends on"),
         (lambda self, packed, x: self.layer(packed)[0].data.sum(), "choice of elements by truths|depends on"),
