@@ -14,7 +14,7 @@ import torch
 
 from modelarchive.checkpoints.lightning import ArchiveCheckpointIO
 from modelarchive.cli.demo_torch import network
-from tests.checkpoints.training import digits
+from tests.checkpoints.training import digits, one_thread
 
 
 def made(pl: Any, **hyper: Any) -> Any:
@@ -66,7 +66,8 @@ def fit(package: str, folder: Path, epochs: int, *, kill: int | None = None, **o
     net = made(pl, width=8)
     saving = ArchiveCheckpointIO(net, **options)
     trainer = trainer_of(pl, saving, folder, epochs, Killed())
-    trainer.fit(net, loader(), ckpt_path=saving.newest(folder))
+    with one_thread():
+        trainer.fit(net, loader(), ckpt_path=saving.newest(folder))
     return net, trainer
 
 

@@ -16,7 +16,7 @@ from transformers.training_args import TrainingArguments
 
 import modelarchive as ma
 from modelarchive.exchange.huggingface.callbacks import CheckpointCallback
-from tests.checkpoints.training import digits
+from tests.checkpoints.training import digits, one_thread
 
 
 class Config(PreTrainedConfig):  # type: ignore[misc]
@@ -81,7 +81,7 @@ def train(folder: Path, steps: int, *, kill: int | None = None, every: int = 3, 
         restore_callback_states_from_checkpoint=True,
         **options,
     )
-    with ma.Checkpoints(folder, keep=2) as run:
+    with one_thread(), ma.Checkpoints(folder, keep=2) as run:
         saving = CheckpointCallback(run, every=every)
         trainer = Trainer(
             Model(Config()),

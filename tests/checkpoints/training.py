@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,19 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     with np.load(ROOT / "modelarchive" / "cli" / "digits" / "digits-test.npz") as file:
         images, labels = (file[name] for name in ("images", "labels"))
     return images.astype(np.float32).reshape(-1, 1, 8, 8), labels.astype(np.int64)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: another number, which other tests may have left, gives other last bits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Loader:

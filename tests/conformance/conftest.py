@@ -5,6 +5,4 @@ import pytest
 
 @pytest.fixture(scope="session")
 def torch():
-    module = pytest.importorskip("torch")
-    module.set_num_threads(2)
-    return module
+    return pytest.importorskip("torch")
