@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks import checked, cold, growing, report, running, runtime
+from tests.benchmarks import checked, cold, growing, looking, report, running, runtime
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.measure import OPERATIONS, OURS, Row, measure
 from tests.benchmarks.networks import Timed, growth_plot
@@ -105,6 +105,15 @@ def test_what_is_read_from_the_disk_is_measured(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert [line.split(" | ")[2] for line in lines[2:]] == ["67.1", "67.1", "67.1", "33.6", "33.6"]
     assert all(line in document.read_text("utf-8") for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_statistics_beside_numpy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert looking.main(["--megabytes", "64", "--folder", str(tmp_path)]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
+    assert [row[0].removeprefix("| ") for row in rows] == [*looking.WAYS]
+    assert float(rows[0][-1].rstrip(" |")) < float(rows[1][-1].rstrip(" |"))
 
 
 def test_ratios_of_running() -> None:
