@@ -43,6 +43,7 @@ def test_every_section_runs(section: str, tmp_path: Path, capsys: pytest.Capture
 def test_two_versions_are_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("torch")
     document = tmp_path / "benchmarks.md"
     document.write_text((ROOT / "docs" / "benchmarks.md").read_text("utf-8"), "utf-8")
     monkeypatch.setattr(report, "DOCUMENT", document)

@@ -24,6 +24,8 @@ _HARMLESS: Final = frozenset(
 _PROGRAM: Final = tuple(
     {os.path.realpath(each) for each in (sys.prefix, sys.base_prefix, *filter(None, sys.path), *modelarchive.__path__)}
 )
+#: Libraries that readers themselves name, and import where they are installed.
+_LIBRARIES: Final = frozenset(("gguf",))
 #: Flags of open(2) with which a file is changed.
 _CHANGING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -76,7 +78,8 @@ class Watch:
 
     def _imported(self, folder: str, arguments: tuple[Any, ...]) -> bool:
         # A part of something that is there already; a file that could name a module would name another.
-        return str(arguments[0]).partition(".")[0] in sys.modules
+        name = str(arguments[0]).partition(".")[0]
+        return name in sys.modules or name in _LIBRARIES
 
     def _run(self, folder: str, arguments: tuple[Any, ...]) -> bool:
         name = getattr(arguments[0], "co_filename", "")
