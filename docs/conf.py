@@ -39,7 +39,10 @@ napoleon_use_rtype: Final = False
 nitpicky: Final = True
 #: What belongs to other libraries is named, not linked, as the site is built without the network; and what is no
 #: public name.
-nitpick_ignore_regex: Final = [("py:.*", r"(numpy|np|os|collections|typing)\..*|modelarchive\.nn\.trials\..*")]
+nitpick_ignore_regex: Final = [
+    ("py:.*", r"(numpy|np|os|collections|typing)\..*|modelarchive\.nn\.trials\..*"),
+    ("py:class", r"modelarchive\.store\.deferred\.(Extent|Origin)"),
+]
 
 html_theme: Final = "furo"
 html_title: Final = "modelarchive"
