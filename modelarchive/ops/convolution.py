@@ -18,7 +18,9 @@ from modelarchive.ops.threads import WORTH, share, team_size
 from modelarchive.ops.windows import Pairs, merged, output_sizes, padded, pairs, split, windows
 
 #: Elements of the column matrices gathered at a time, so that they stay in the cache.
-BLOCK: Final = 1 << 17
+BLOCK: Final = 1 << 18
+#: They are no fewer than this.
+LEAST: Final = 1 << 17
 #: Parts into which one product is cut, for several threads.
 PARTS: Final = 8
 #: Columns of one product at least, where there are as many: shorter products keep BLAS less busy.
@@ -226,7 +228,7 @@ def _pointwise(x: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:
     batch, positions = len(x), math.prod(out.shape[2:])
     source = x.reshape(batch, groups, taps, positions)
     target = out.reshape(batch, groups, channels, positions)
-    width = max(WIDTH, min(BLOCK // 2 // max(groups * taps, len(out[0])), -(-positions // PARTS)))
+    width = max(WIDTH, min(BLOCK // 4 // max(groups * taps, len(out[0])), -(-positions // PARTS)))
     images = max(1, width // positions)
 
     def multiply(part: Any) -> None:
@@ -244,9 +246,11 @@ def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue
     """Columns copied run by run; with them the product has what lies between the rows, which is left out after it."""
     groups, channels, taps = matrix.shape
     row, in_channels = runs.row, x.shape[1] // groups
-    rows = min(runs.sizes[0], max(1, max(WIDTH, (BLOCK if groups == 1 else BLOCK // 2) // taps) // row))
+    # The buffers of all threads stay small beside input and output.
+    block = BLOCK // 2 if groups > 1 else min(BLOCK, max(LEAST, (x[0].size + out[0].size) // 16))
+    rows = min(runs.sizes[0], max(1, max(WIDTH, block // taps) // row))
     wide = len(runs.lattices) * in_channels * row
-    height = rows if groups > 1 else min(runs.sizes[0], max(1, BLOCK // (wide * rows)) * rows)
+    height = rows if groups > 1 else min(runs.sizes[0], max(1, BLOCK // 4 // (wide * rows)) * rows)
     height = min(height, -(-runs.sizes[0] // (rows * 2 * team_size())) * rows)
     laid = runs.slab(height)
     together = min(groups, max(1, BLOCK // max(taps * rows * row, 2 * in_channels * laid.area) // team_size()))
