@@ -193,4 +193,5 @@ def _compare(
 
 def _listed(problems: list[tuple[str, str]]) -> str:
     more = "; ..." if len(problems) > _PLACES else ""
-    return "; ".join(f"{where} {what}" for where, what in problems[:_PLACES]) + more
+    said = (what if where == "(architecture)" else f"{where} {what}" for where, what in problems[:_PLACES])
+    return "; ".join(said) + more
