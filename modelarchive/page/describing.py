@@ -18,12 +18,18 @@ _MOST_THUMBNAILS: Final = 1500
 _LONGEST: Final = 2000
 
 
-def described(content: Content, progress: Callable[[int], None] | None = None) -> dict[str, Any]:
+def described(
+    content: Content,
+    progress: Callable[[int], None] | None = None,
+    *,
+    known: Mapping[str, Statistics | None] | None = None,
+) -> dict[str, Any]:
     """Everything that the page shows; arrays are read once, in pieces.
 
     Args:
         content: An open file.
         progress: Called with the bytes of each array that was looked at.
+        known: What its arrays are like, where they have been looked at; they are not again.
     """
     blocks, problem = _blocks(content)
     return {
@@ -39,7 +45,7 @@ def described(content: Content, progress: Callable[[int], None] | None = None) -
         "reason": problem or content.reason,
         "notes": [[where, what] for where, what in [*content.refused, *content.notes]],
         "blocks": blocks,
-        "arrays": list(_arrays(content, progress)),
+        "arrays": list(_arrays(content, progress, known)),
     }
 
 
@@ -77,9 +83,11 @@ def _blocks(content: Content) -> tuple[list[dict[str, Any]], str]:
         return [], f"its architecture is invalid ({errors.counted(len(error.problems), 'problem')})"
 
 
-def _arrays(content: Content, progress: Callable[[int], None] | None) -> Iterator[dict[str, Any]]:
-    found = dict[str, Statistics | None]()
-    for name, each in content.statistics():
+def _arrays(
+    content: Content, progress: Callable[[int], None] | None, known: Mapping[str, Statistics | None] | None
+) -> Iterator[dict[str, Any]]:
+    found = dict(known or {})
+    for name, each in content.statistics() if known is None else ():
         found[name] = each
         if progress is not None and content.leaves[name].shares is None:
             progress(content.leaves[name].nbytes)

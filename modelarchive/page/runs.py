@@ -13,6 +13,7 @@ from modelarchive.checkpoints import metrics_of
 from modelarchive.models.content import Content, opened, size_of
 from modelarchive.page.comparing import differences, square
 from modelarchive.page.describing import described
+from modelarchive.statistics import Statistics
 
 Numbers = dict[str, list[float | None]]
 
@@ -48,7 +49,10 @@ def shown_run(folder: Path, found: Mapping[int, Path], progress: Callable[[int],
             raise errors.CheckpointError(
                 "no checkpoint here is whole", file=folder, hint=f"`modelarchive show {folder}` says what is damaged"
             )
-        return {"models": [described(newest)], "run": {"title": folder.resolve().name, **run.as_json()}}
+        return {
+            "models": [described(newest, known=run.newest)],
+            "run": {"title": folder.resolve().name, **run.as_json()},
+        }
 
 
 def _said(error: Exception) -> str:
@@ -76,6 +80,7 @@ class _Run:
         self.moves: Numbers = {}
         self.norm: list[float | None] = []
         self.move: list[float | None] = []
+        self.newest: dict[str, Statistics | None] = {}
 
     def add_damaged(self, record: dict[str, Any]) -> None:
         """A checkpoint of which nothing is believed."""
@@ -90,7 +95,9 @@ class _Run:
         place = len(self.records)
         self.records.append(record)
         squares = 0.0
+        self.newest = {}
         for name, found in content.statistics():
+            self.newest[name] = found
             leaf = content.leaves[name]
             if progress is not None and leaf.shares is None:
                 progress(leaf.nbytes)
