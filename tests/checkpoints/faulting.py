@@ -6,7 +6,6 @@ import ctypes
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +16,7 @@ import numpy as np
 
 import modelarchive as ma
 from modelarchive.store import shards
-from tests.conftest import ROOT
-from tests.faults.injection import build
+from tests.faults.injection import under_shim
 from tests.faults.runner import ACTIONS, ended_of, interruptions
 
 
@@ -77,19 +75,7 @@ def prepare(folder: Path, options: Mapping[str, Any]) -> None:
 
 def interrupt(folder: Path, ways: Sequence[tuple[str, int | None]]) -> list[dict[str, Any]]:
     """Interrupt each save at each call in each way; one record of each."""
-    environment = os.environ | {"LD_PRELOAD": str(build(folder)), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.checkpoints.faulting"],
-        input=json.dumps({"folder": str(folder), "ways": list(ways)}),
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        cwd=ROOT,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return under_shim("tests.checkpoints.faulting", folder, ways)
 
 
 def _interrupted(name: str, folder: Path, ways: list[list[Any]], shim: ctypes.CDLL) -> None:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,23 +62,32 @@ def interrupt(
         The calls of each operation; and one record for each interruption.
     """
     # HDF5 in the same process: what only reads is not what is interrupted, and takes most of the time otherwise.
-    quiet = {"MODELARCHIVE_TRUSTED": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    environment = os.environ | quiet | {"LD_PRELOAD": str(build(folder))}
-    wanted = {"operations": list(operations), "ways": list(ways), "folder": str(folder)}
+    quiet = {"MODELARCHIVE_TRUSTED": "1", "OMP_NUM_THREADS": "1"}
+    records = under_shim("tests.faults.runner", folder, ways, quiet, operations=list(operations))
+    calls = {record["operation"]: record["calls"] for record in records if "calls" in record}
+    return calls, [record for record in records if "calls" not in record]
+
+
+def under_shim(
+    module: str,
+    folder: Path,
+    ways: Sequence[tuple[str, int | None]],
+    environment: Mapping[str, str] | None = None,
+    **wanted: Any,
+) -> list[dict[str, Any]]:
+    """The records that a module prints, run in a process of its own under the shim; it reads what is wanted as JSON."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.runner"],
-        input=json.dumps(wanted),
+        [sys.executable, "-m", module],
+        input=json.dumps({"folder": str(folder), "ways": list(ways), **wanted}),
         capture_output=True,
         text=True,
         check=False,
-        env=environment,
+        env={**os.environ, **(environment or {}), "LD_PRELOAD": str(build(folder)), "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
-    records = [json.loads(line) for line in done.stdout.splitlines()]
-    calls = {record["operation"]: record["calls"] for record in records if "calls" in record}
-    return calls, [record for record in records if "calls" not in record]
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def lost(record: dict[str, Any]) -> str | None:
