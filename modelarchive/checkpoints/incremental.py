@@ -25,6 +25,7 @@ from modelarchive.store.fill import THREADS, pieces_of
 from modelarchive.store.replace import sync_files, sync_folder
 from modelarchive.store.sharded import ShardedReader
 from modelarchive.store.shards import INDEX, put_in_place, write_index
+from modelarchive.store.writeback import begin_writeback
 
 #: Files that the arrays of a first checkpoint are divided into at most.
 MOST_SHARDS: Final = 32
@@ -93,8 +94,8 @@ class Shards:
             written: dict[str, Contents] = {}
             *others, last = self._groups(arrays, found, kept=files)
             for group in others:
-                written |= _write(temporary, taken, group, with_texts=False)
-            written |= _write(temporary, taken, last, with_texts=True)
+                written |= _write(temporary, taken, group, with_texts=False, durable=durable)
+            written |= _write(temporary, taken, last, with_texts=True, durable=durable)
             files |= written
             write_index(temporary, files, list(taken.parameters), durable=False)
             if durable:
@@ -162,7 +163,9 @@ def _same(one: Entry, other: Entry) -> bool:
     return (one.dtype, tuple(one.shape), one.digest) == (other.dtype, tuple(other.shape), other.digest)
 
 
-def _write(folder: Path, taken: Snapshot, names: Iterable[str], *, with_texts: bool) -> dict[str, Contents]:
+def _write(
+    folder: Path, taken: Snapshot, names: Iterable[str], *, with_texts: bool, durable: bool
+) -> dict[str, Contents]:
     """Write one shard; its name comes from its content, so that no two files of a run have one name."""
     made = folder / f"{_VALUES if with_texts else 'model'}.new"
     contents = write_shard(
@@ -175,6 +178,9 @@ def _write(folder: Path, taken: Snapshot, names: Iterable[str], *, with_texts: b
         texts=taken.texts,
         durable=False,
     )
+    if durable:
+        with made.open("rb") as file:
+            begin_writeback(file.fileno())  # all are waited for together, at the end
     name = f"{_VALUES if with_texts else 'model'}-{contents.index_digest[:16]}.safetensors"
     made.rename(folder / name)
     return {name: contents}

@@ -14,6 +14,7 @@ from typing import Final
 
 from modelarchive.errors import RemoteError
 from modelarchive.remote.address import is_url, shown
+from modelarchive.store.writeback import writeback
 
 try:
     import fcntl
@@ -58,7 +59,8 @@ def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
     try:
         if target.exists():
             temporary.chmod(target.stat().st_mode & 0o7777)
-        yield temporary
+        with writeback(descriptor) if durable else contextlib.nullcontext():
+            yield temporary
         if durable:
             os.fsync(descriptor)
         temporary.replace(target)
