@@ -53,12 +53,12 @@ def shaped(context: Context, ref: Ref, sizes: Sequence[Any]) -> Ref:
     both = context.known_of(ref).shapes
     try:
         literal = literal_shape(list(sizes), both)
-    except SpecError as error:
+    except SpecError:
         # Several axes that are not fixed leave their places: one group of axes is reshaped after the other.
         before, after = list(zip(*both, strict=True)), _resolved(sizes, both)
         groups = None if after is None else _groups(before, after)
         if after is None or groups is None:
-            raise Refusal(str(error.problems[0][1]) if error.problems else str(error)) from error
+            raise
         for (start, end), (first, last) in reversed(groups):
             if before[start:end] != after[first:last]:
                 ref = _regrouped(context, ref, start, end, [from_pair(*pair) for pair in after[first:last]])
