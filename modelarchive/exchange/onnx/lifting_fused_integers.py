@@ -80,9 +80,10 @@ def _where(context: Context) -> Ref:
 def _gemm(context: Context) -> Ref:
     node = context.node
     alpha = node.number("alpha", 1.0)
-    a, b = less_zero(context, 0, 2, None, 2), less_zero(context, 3, 5, None, 2)
-    a = context.op("transpose", a, axes=[1, 0]) if node.flag("transA", default=False) else a
-    b = context.op("transpose", b, axes=[1, 0]) if node.flag("transB", default=False) else b
+    flips = node.flag("transA", default=False), node.flag("transB", default=False)
+    a, b = less_zero(context, 0, 2, None, 2), less_zero(context, 3, 5, 0 if flips[1] else 1, 2)
+    a = context.op("transpose", a, axes=[1, 0]) if flips[0] else a
+    b = context.op("transpose", b, axes=[1, 0]) if flips[1] else b
     found = context.op("matmul", a, b)
     found = context.op("add", found, context.ref(6)) if context.has(6) else found
     scale = context.op("multiply", context.ref(1), context.ref(4))

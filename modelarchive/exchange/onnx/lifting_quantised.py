@@ -29,7 +29,7 @@ def _spread(context: Context, index: int, axis: int, block: int) -> Ref:
     """A scale or zero point beside the input: one number, one for each place along an axis, or one for a block."""
     ref, rank = context.ref(index), context.rank(0)
     sizes = context.shape(index)
-    if not sizes or (sizes == [1] and rank != 1):
+    if not sizes or (sizes == [1] and rank and not block):
         return ref
     axis = context.axis(axis)
     if len(sizes) == 1 and not block:

@@ -123,6 +123,9 @@ CASES = {
                   given=slice(2, 3), axis=1, limit=1),
     "gemm of integers": case("QGemm", whole(4, 6), f(0.02), np.uint8(120), whole(6, 7), f(0.03), np.uint8(7),
                              np.arange(7, dtype=np.int32), f(1.5), np.uint8(100), alpha=0.5, limit=1),
+    "gemm of a scale for each column": case(
+        "QGemm", whole(4, 6), f(0.02), np.uint8(120), whole(7, 6), np.abs(normal(7)), whole(7),
+        np.arange(7, dtype=np.int32), f(1.5), np.uint8(100), transB=1, limit=1),
     "gemm to floats": case("QGemm", whole(4, 6), f(0.02), np.uint8(120), whole(7, 6, dtype=np.int8), f(0.03),
                            np.int8(0), transB=1),
     "product of integers as floats": case("MatMulIntegerToFloat", Q, whole(WIDTH, 7, dtype=np.int8), f(0.02),

@@ -78,6 +78,15 @@ def test_dynamic_quantisation(tmp_path):
     exact(path, np.zeros((1, 6, 8, 8), np.float32))
 
 
+def test_one_scale_in_a_list_for_a_vector(tmp_path):
+    """As quantisers write the biases of 16-bit models: of the axis 1, that a vector does not have."""
+    one = helper.make_node("DequantizeLinear", ["b", "s", "z"], ["d"])
+    add = helper.make_node("Add", ["x", "d"], ["y"])
+    stored = {"b": np.arange(8, dtype=np.int32) - 3, "s": np.float32([0.25]), "z": np.int32([0])}
+    path = make(tmp_path, [one, add], {"x": (["n", 8], "f")}, {"y": (None, "f")}, stored)
+    exact(path, RNG.standard_normal((3, 8)).astype(np.float32))
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
 def test_there_and_back_with_one_scale_and_with_several(axis, dtype, tmp_path):
