@@ -18,6 +18,7 @@ _LEAST_RATE: Final = 8 << 10
 WHOLE: Final = 1 << 18
 _RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _DOWNLOAD: Final = "download the file, or ask for a server that gives ranges: it must answer 206"
+_OPTIONS: Final = 'expected {"headers": {...}} or {"client_kwargs": {...}}, see fsspec\'s documentation'
 
 
 class HttpTransport:
@@ -37,8 +38,15 @@ class HttpTransport:
         """One request, see :class:`modelarchive.remote.transport.Transport`."""
         from fsspec.asyn import sync
 
-        answer: Answer = sync(self._system.loop, self._fill, start, buffer)
-        return answer
+        try:
+            answer: Answer = sync(self._system.loop, self._fill, start, buffer)
+        except (TypeError, AttributeError):
+            # The client looks at its options when it asks.
+            if not self._system.kwargs and not self._system.client_kwargs:
+                raise
+        else:
+            return answer
+        raise Failure("storage_options= has what HTTP does not take", hint=_OPTIONS)
 
     async def _fill(self, start: int, buffer: memoryview) -> Answer:
         import aiohttp
