@@ -227,8 +227,10 @@ class RemoteFile(os.PathLike[str]):
         done = failures = 0
         while done < len(buffer):
             found = self._attempt(start + done, buffer[done:])
+            # What came before a connection was cut counts as well: the next answer may be of another file.
+            if (answer := found if isinstance(found, Answer) else found.answer) is not None:
+                self._compare(answer.size, answer.version)
             if isinstance(found, Answer):
-                self._compare(found.size, found.version)
                 done += found.nbytes
                 if not found.nbytes or start + done >= (self._size or 0):
                     break

@@ -195,7 +195,9 @@ class ShardedReader:
                 raise FormatError(f"{short(name)} holds {contents.section}, others {merged.section}", file=folder)
             for array in contents.arrays:
                 self._parts.setdefault(array, []).append(part_of(reader, array))
-            merged.aliases |= contents.aliases
+            for alias, canonical in contents.aliases.items():
+                if merged.aliases.setdefault(alias, canonical) != canonical:
+                    raise FormatError(f"{short(alias)} is another name of two arrays", file=folder)
             for text in contents.texts:
                 if text in self._texts:
                     raise FormatError(f"the text {short(text)} is in two shards", file=folder)
@@ -206,7 +208,7 @@ class ShardedReader:
         if both := merged.aliases.keys() & merged.arrays.keys():
             raise FormatError(f"{short(min(both))} is an array of its own and another name", file=folder)
         known = list(dict.fromkeys(name for reader in readers.values() for name in reader.contents.order))
-        merged.order = order if order is not None and sorted(map(str, order)) == sorted(known) else known
+        merged.order = order if order is not None and sorted(order) == sorted(known) else known
         merged.members = joined_members([reader.contents.members for reader in readers.values()])
         merged.training = joined_members([reader.contents.training for reader in readers.values()])
         return merged
