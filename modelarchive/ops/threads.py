@@ -25,7 +25,7 @@ T = TypeVar("T")
 MOST: Final = 8
 #: Elements of NumPy's buffer: it copies into it, and back, all rows of which it holds several, where they do not follow
 #: one another. A part of an image has rows of some hundred elements, on which it computes four times as fast in place.
-BUFFER: Final = 256
+BUFFER: Final = 512
 #: Multiplications from which on threads are worth their start.
 WORTH: Final = 1 << 20
 
