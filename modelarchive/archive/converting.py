@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Final, cast
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.archive.saving import blocks_of
 from modelarchive.errors import UnsupportedDataError
+from modelarchive.store import strict
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import pieces_of
 
@@ -108,6 +111,35 @@ def redeclare(architecture: dict[str, Any], conversions: Mapping[str, tuple[str,
         for name, declared in block.get("parameters", {}).items():
             if name in own and declared["dtype"] == own[name][0]:
                 declared["dtype"] = own[name][1]
+
+
+def redeclare_config(raw: bytes, arrays: Iterable[np.ndarray | Deferred]) -> bytes:
+    """Another library's configuration that says the dtype of the parameters, as it is for these.
+
+    Args:
+        raw: The JSON of its file; what is none, or says no dtype, stays as it is, byte for byte.
+        arrays: The parameters; the dtype is the one that most of their bytes have.
+
+    Raises:
+        FormatError: It is nested too deeply, or has a number out of bounds.
+    """
+    sizes: dict[str, int] = {}
+    for array in {id(each): each for each in arrays}.values():
+        name = str(dtypes.dense_name(array.dtype))
+        if name in FLOATS:
+            sizes[name] = sizes.get(name, 0) + array.nbytes
+    config = strict.document(raw, what="config.json", strict=False)
+    if not sizes or not isinstance(config, dict) or not _declare(config, max(sizes, key=lambda name: sizes[name])):
+        return raw
+    return json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _declare(config: dict[str, Any], dtype: str) -> bool:
+    """Say a dtype in a configuration and those within it; whether another one stood somewhere."""
+    stale = [key for key in ("dtype", "torch_dtype") if isinstance(config.get(key), str) and config[key] != dtype]
+    config |= dict.fromkeys(stale, dtype)
+    inner = [each for key, each in config.items() if key.endswith("_config") and isinstance(each, dict)]
+    return bool(stale) | any(list(map(_declare, inner, repeat(dtype))))
 
 
 def _greatest(dtype: np.dtype) -> float:

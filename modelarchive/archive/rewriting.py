@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
+from modelarchive import dtypes
 from modelarchive.archive.choices import DEFLATE, KEEP, Choice, choose, compressed
+from modelarchive.archive.converting import redeclare_config
 from modelarchive.archive.documents import json_texts
 from modelarchive.archive.folders import Counterpart
 from modelarchive.archive.opening import Archive
@@ -21,6 +23,9 @@ from modelarchive.store.text import padded
 
 if TYPE_CHECKING:
     from modelarchive.store.sharded import ShardedReader
+
+#: The file of a folder that tells another library what the model is.
+_CONFIG: Final = "config.json"
 
 
 def write_archive(
@@ -105,13 +110,17 @@ def _resolved(archive: Archive, compression: Choice, stored: Mapping[str, str]) 
     return {name: kept(name) if each == KEEP else each for name, each in chosen.items()}
 
 
-def _counterpart(archive: Archive, arrays: Mapping[str, object]) -> Counterpart | None:
+def _counterpart(archive: Archive, arrays: Mapping[str, np.ndarray | Deferred]) -> Counterpart | None:
     """What makes a folder another library's, if the archive is one and its parameters keep their names."""
     index = cast("ShardedReader", archive.reader).index if archive.path.is_dir() else None
     if index is None or index.map is None or arrays.keys() != archive.parameters.keys():
         return None
     beside = {name: read_beside(archive.path, name) for name in index.files}
-    return Counterpart(index.map.stored, {name: each for name, each in beside.items() if each is not None})
+    files = {name: each for name, each in beside.items() if each is not None}
+    entry = archive.reader.contents.entry
+    if _CONFIG in files and any(array.dtype != dtypes.DENSE[entry(name).dtype] for name, array in arrays.items()):
+        files[_CONFIG] = redeclare_config(files[_CONFIG], arrays.values())
+    return Counterpart(index.map.stored, files)
 
 
 def _training(archive: Archive) -> Training | None:

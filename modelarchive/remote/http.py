@@ -24,6 +24,7 @@ _MOVED: Final = frozenset((301, 302, 303, 307, 308))
 _PUBLIC_HEADERS: Final = frozenset(("range", "accept-encoding", "user-agent"))
 _SECRETS: Final = ("auth", "cookies", "headers")
 _DOWNLOAD: Final = "download the file, or ask for a server that gives ranges: it must answer 206"
+_OPTIONS: Final = 'expected {"headers": {...}} or {"client_kwargs": {...}}, see fsspec\'s documentation'
 
 
 class HttpTransport:
@@ -43,8 +44,15 @@ class HttpTransport:
         """One request, see :class:`modelarchive.remote.transport.Transport`."""
         from fsspec.asyn import sync
 
-        answer: Answer = sync(self._system.loop, self._fill, start, buffer)
-        return answer
+        try:
+            answer: Answer = sync(self._system.loop, self._fill, start, buffer)
+        except (TypeError, AttributeError):
+            # The client looks at its options when it asks.
+            if not self._system.kwargs and not self._system.client_kwargs:
+                raise
+        else:
+            return answer
+        raise Failure("storage_options= has what HTTP does not take", hint=_OPTIONS)
 
     async def _fill(self, start: int, buffer: memoryview) -> Answer:
         import aiohttp

@@ -28,9 +28,7 @@ MAX_INDEX_BYTES: Final = content.MAX_HEADER_BYTES
 #: The smallest HDF5 user block; larger ones are this times a power of two.
 MIN_USER_BLOCK: Final = content.MIN_USER_BLOCK
 
-_PART: Final = rf"(?!{'|'.join(names.RESERVED)}){names.PART.pattern}"
-_PARAMETER_NAME: Final = re.compile(rf"{_PART}(?:\.{_PART}){{0,{names.MAX_PARTS - 1}}}")
-_PARAMETER_NAMES: Final = re.compile(rf"(?:{_PARAMETER_NAME.pattern}\n)*")
+_PARAMETER_NAMES: Final = re.compile(rf"(?:{names.NAME.pattern}\n)*")
 #: Codes of texts.
 TEXT_DTYPE: Final = re.compile(r"text|string|U\d{1,9}|S\d{1,9}|" + "|".join(LITERALS))
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -204,7 +202,7 @@ def _order(own: dict[str, Any], contents: Contents) -> list[str]:
     # All at once takes a tenth of the time.
     if "\n".join(known).count("\n") >= len(known) or not _PARAMETER_NAMES.fullmatch("\n".join([*known, ""])):
         for name in known:
-            if not _PARAMETER_NAME.fullmatch(name):
+            if not names.NAME.fullmatch(name):
                 fail(f"{short(name)} is no parameter name")
     if both := _blocks(known) & {*known}:
         fail(f"{short(min(both))} is a parameter and a block")

@@ -120,9 +120,9 @@ def test_blocks_steps_and_arrays(networks: dict[str, Path], name: str) -> None:
 def test_shapes_stand_on_edges(networks: dict[str, Path]) -> None:
     shown = parsed(networks["lenet"])[1]["models"][0]
     features = next(block for block in shown["blocks"] if block["path"] == "features")
-    assert [label.split(" x ", 1)[-1] for *_, label in features["edges"]][1:] == [
-        "6 x 28 x 28", "6 x 14 x 14", "16 x 10 x 10", "16 x 5 x 5"
-    ]  # fmt: skip
+    assert [label for *_, label in features["edges"]] == [
+        f"batch x {each}" for each in ("1 x 28 x 28", "6 x 28 x 28", "6 x 14 x 14", "16 x 10 x 10", "16 x 5 x 5")
+    ]
 
 
 def test_blocks_built_alike_have_one_number(networks: dict[str, Path]) -> None:

@@ -14,7 +14,7 @@ from modelarchive.errors import SpecError
 from modelarchive.exchange.drawing import Description, GraphBuilder, Ref, described, layer_key
 from modelarchive.exchange.onnx.naming import block_path, part, path_of, scope_of
 from modelarchive.exchange.onnx.protobuf import Message
-from modelarchive.exchange.onnx.values import Constant, Operand, Sizes, Unsupported
+from modelarchive.exchange.onnx.values import Constant, Operand, Several, Sizes, Unsupported
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.dim import Dim
 from modelarchive.nn.evaluate import Value
@@ -96,10 +96,13 @@ class NestedBuilder(GraphBuilder):
     def reference(self, operand: Operand, preferred: str = "constant") -> Ref:
         """The reference to a value; constants come into the graph when they are first asked for."""
         if isinstance(operand, Sizes):
-            return self._sizes(operand.array, preferred)
+            found = self._sizes(operand.array, preferred)
+            return found if operand.dtype == "int64" else self.op(preferred, "cast", [found], {"dtype": operand.dtype})
         if not isinstance(operand, Constant):
             if operand is None or isinstance(operand, Unsupported):
                 raise Refusal("an input is left out that has to be there")
+            if isinstance(operand, Several):
+                raise Refusal("a sequence is not supported where an array is expected")
             return operand
         if id(operand) not in self._emitted:
             self._emitted[id(operand)] = (operand, self._constant(operand, preferred))

@@ -261,6 +261,8 @@ def _pad(context: Context) -> Ref:
     )
     if mode is None:
         raise Refusal(f"mode = {node.text('mode')!r} is not supported")
+    if isinstance(context.operand(1), Sizes):
+        return _pad_by_size(context, mode)
     found = context.integers(1)
     axes = [context.axis(axis) for axis in context.integers(3)] if context.has(3) else list(range(rank))
     if len(found) != 2 * len(axes):
@@ -274,8 +276,6 @@ def _pad(context: Context) -> Ref:
             index[axis] = [-before if before < 0 else None, after if after < 0 else None, None]
     ref = context.ref(0)
     if any(each != [None, None, None] for each in index):
-        if mode != "constant":
-            raise Refusal(f"cutting off in mode {mode!r} is not supported")
         ref = context.op("slice", ref, index=index)
     value: Any = context.number(2) if context.has(2) else 0
     if isinstance(value, float) and value - value != 0:
@@ -283,6 +283,42 @@ def _pad(context: Context) -> Ref:
     if isinstance(value, bool):
         value = int(value)
     return context.op("pad", ref, padding=pairs, mode=mode, value=value)
+
+
+def _pad_by_size(context: Context, mode: str) -> Ref:
+    """What is added or cut off depends on a size: each element of the result is taken from its place, or the value."""
+    found, sizes = context.sizes(1), list(sizes_of(context))
+    axes = [context.axis(axis) for axis in context.integers(3)] if context.has(3) else list(range(len(sizes)))
+    if mode != "constant" or len(found) != 2 * len(axes):
+        raise Refusal(f"Pad by sizes that are not fixed in the mode {mode!r} is not supported: pass inputs=")
+    ref, dtype = context.ref(0), context.dtype(0)
+    value = context.as_dtype(context.ref(2), dtype) if context.has(2) else context.literal(0, dtype)
+    value = context.op("reshape", value, shape=[])
+    for place, axis in enumerate(axes):
+        before, after = found[place], found[place + len(axes)]
+        if _is_zero(before) and _is_zero(after):
+            continue
+        places = counted(context, before + sizes[axis] + after)
+        places = context.op("subtract", places, context.builder.reference(_sizes_operand(_one(before)), context.name))
+        count = context.builder.reference(_sizes_operand(_one(sizes[axis])), context.name)
+        last = context.op("subtract", count, context.literal(1, "int64"))
+        zero = context.literal(0, "int64")
+        held = context.op("maximum", context.op("minimum", places, last), zero)
+        inside = context.op("equal", held, places)
+        tail = [1] * (len(sizes) - axis - 1)
+        ref = context.op("take", ref, held, axis=axis)
+        ref = context.op("where", context.op("reshape", inside, shape=[-1, *tail]), ref, value)
+    return ref
+
+
+def _one(size: Any) -> np.ndarray:
+    array = np.empty((), object)
+    array[()] = size
+    return array
+
+
+def _is_zero(size: Any) -> bool:
+    return not isinstance(size, Dim) and size == 0
 
 
 def _depth_to_space(context: Context) -> Ref:
@@ -336,7 +372,7 @@ SHAPES: Final[list[Lifting]] = [
     Lifting("Split", "split", _split),
     Lifting("Expand", "broadcast_to, multiply", _expand),
     Lifting("Tile", "concatenate", _tile, "repeats known"),
-    Lifting("Pad", "pad, slice", _pad, "widths and value known"),
+    Lifting("Pad", "pad, slice, take, where", _pad, "widths known, but for sizes that are not fixed"),
     Lifting("DepthToSpace", "reshape, transpose", _depth_to_space),
     Lifting("SpaceToDepth", "reshape, transpose", _space_to_depth, "height and width known"),
 ]
