@@ -16,7 +16,7 @@ from typing import Any, Final, TypeGuard
 from modelarchive.errors import FormatError, ModelArchiveError, RemoteError, UnsafeFileError
 from modelarchive.remote import RemoteFile
 from modelarchive.store.contents import TRAINING, Contents
-from modelarchive.store.digest import HEX_LENGTH, digest_pieces
+from modelarchive.store.digest import NO_DIGEST, digest_pieces
 from modelarchive.store.replace import exchange, is_abandoned, lock_folder, replacing, sync_folder
 from modelarchive.store.source import Source
 from modelarchive.store.strict import document_object, short
@@ -31,8 +31,6 @@ _LONGEST_NAME: Final = 255
 #: HTTP's status for what is not there.
 _NOT_FOUND: Final = 404
 _SET_ASIDE: Final = re.compile(r"\.(.+)\.[0-9a-f]{8}\.old")
-#: Stands where the index's own digest will.
-_NO_DIGEST: Final = "0" * HEX_LENGTH
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def _parsed(raw: bytes, path: Path | RemoteFile) -> ShardIndex:
     listed, objects, digest = record.get("order"), record.get("objects"), record.get("digest", "")
     order = listed if isinstance(listed, list) and all(isinstance(each, str) for each in listed) else None
     if not isinstance(digest, str) or not digest.isascii():
-        raise FormatError("digest is none")
+        raise FormatError("digest is no string in ASCII")
     return ShardIndex(
         path,
         shards,
@@ -124,7 +122,7 @@ def _parsed(raw: bytes, path: Path | RemoteFile) -> ShardIndex:
         _map(record, order, whole.get("weight_map"), shards),
         files,
         digest,
-        bool(digest) and digest_pieces((raw.replace(digest.encode(), _NO_DIGEST.encode(), 1),)) == digest,
+        bool(digest) and digest_pieces((raw.replace(digest.encode(), NO_DIGEST.encode(), 1),)) == digest,
         _total(about),
     )
 
@@ -254,11 +252,11 @@ def write_index(
     weight_map = {name: file for file, contents in shards.items() for name in contents.arrays}
     total = sum(entry.nbytes for contents in shards.values() for entry in contents.arrays.values())
     digests = {file: contents.index_digest for file, contents in shards.items()}
-    record = {"digest": _NO_DIGEST, "shards": digests, "order": list(order)} | (more or {})
+    record = {"digest": NO_DIGEST, "shards": digests, "order": list(order)} | (more or {})
     document = {"metadata": {"total_size": total, RECORD: record}, "weight_map": weight_map}
     raw = json.dumps(document).encode()
     with replacing(folder / INDEX, durable=durable) as temporary:
-        temporary.write_bytes(raw.replace(_NO_DIGEST.encode(), digest_pieces((raw,)).encode(), 1))
+        temporary.write_bytes(raw.replace(NO_DIGEST.encode(), digest_pieces((raw,)).encode(), 1))
 
 
 def map_record(shards: ShardMap) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from modelarchive.errors import FormatError, IntegrityError, UnsafeFileError
 from modelarchive.store.contents import Piece
 from modelarchive.store.sharded import ShardedReader
 from modelarchive.store.shards import INDEX, read_index, write_index
-from tests.hostile.index_attacks import forge
+from tests.hostile.index_attacks import forge, signed
 
 WHOLE = np.arange(10 * 6, dtype="f4").reshape(10, 6)
 
@@ -79,7 +79,7 @@ def test_pieces_of_several_dtypes_are_refused(tmp_path: Path) -> None:
     shards["model-00001.safetensors"] = json.loads((other / INDEX).read_text())["metadata"]["modelarchive"]["shards"][
         "model-00001.safetensors"
     ]
-    (folder / INDEX).write_text(json.dumps(about))
+    (folder / INDEX).write_bytes(signed(json.dumps(about).encode()))
     with pytest.raises(FormatError, match="several shapes or dtypes"):
         ma.open(folder)
 
@@ -135,7 +135,7 @@ def test_a_digest_that_is_none(tmp_path: Path, digest: Any) -> None:
     about = json.loads((folder / INDEX).read_text())
     about["metadata"]["modelarchive"]["digest"] = digest
     (folder / INDEX).write_text(json.dumps(about))
-    with pytest.raises(FormatError, match="digest is none"):
+    with pytest.raises(FormatError, match="digest is no string"):
         ma.open(folder)
 
 
@@ -143,7 +143,7 @@ def test_an_order_of_what_are_no_names(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "x", ROWS, name="1")
     about = json.loads((folder / INDEX).read_text())
     about["metadata"]["modelarchive"]["order"] = [1]
-    (folder / INDEX).write_text(json.dumps(about))
+    (folder / INDEX).write_bytes(signed(json.dumps(about).encode()))
     with ma.open(folder) as archive:
         assert list(archive) == ["1"]
 
