@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from modelarchive.errors import SpecError
@@ -13,7 +13,7 @@ from modelarchive.exchange.drawing import Ref, Report
 from modelarchive.exchange.onnx.drawing import NestedBuilder
 from modelarchive.exchange.onnx.folding import folded
 from modelarchive.exchange.onnx.folds import FOLDS
-from modelarchive.exchange.onnx.lifting import LIFTINGS, REASONS
+from modelarchive.exchange.onnx.lifting import LIFTINGS
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.model import Function, Graph, Model, Node
 from modelarchive.exchange.onnx.older import renewed
@@ -30,6 +30,18 @@ _MAX_DEAD: Final = 10
 
 #: Operators that take numbers of fewer than eight bits, and give none.
 _OF_PACKED: Final = frozenset({"Cast", "DequantizeLinear", "com.microsoft::DequantizeLinear"})
+
+_BY_VALUE: Final = (
+    "how many results it gives depends on values, and an architecture has shapes that depend on sizes only"
+)
+#: Operators that no row could lift -> why.
+_REASONS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("NonMaxSuppression", "NonZero", "Unique", "StringSplit", "com.microsoft::Unique"), _BY_VALUE),
+    **dict.fromkeys(
+        ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"),
+        "it gives other numbers each time",
+    ),
+}
 
 
 class Importer:
@@ -218,5 +230,5 @@ def _where(node: Node) -> str:
 
 
 def _unknown(op: str) -> str:
-    reason = f": {REASONS[op]}" if op in REASONS else ""
+    reason = f": {_REASONS[op]}" if op in _REASONS else ""
     return f"the operator {op!r} is not supported{reason}"

@@ -249,13 +249,22 @@ class Context:
             raise Refusal(f"{self.node.op} has inputs of the dtypes {', '.join(sorted(found))}, expected one")
         return found.pop()
 
+    def all_of(self, name: str, refs: Sequence[Ref]) -> Ref:
+        """An op of two arrays over several, from the left."""
+        result = refs[0]
+        for ref in refs[1:]:
+            result = self.op(name, result, ref)
+        return result
+
+    def is_matrix(self, index: int) -> bool:
+        """Whether an input is a stored matrix of floats."""
+        operand = self.operand(index)
+        return (
+            isinstance(operand, Constant)
+            and len(operand.array.shape) == 2
+            and 0 not in operand.array.shape
+            and operand.array.dtype.kind not in "biuc"
+        )
+
 
 _ONLY = "only a stored array or a constant is supported"
-
-
-def all_of(context: Context, name: str, refs: Sequence[Ref]) -> Ref:
-    """An op of two arrays over several, from the left."""
-    result = refs[0]
-    for ref in refs[1:]:
-        result = context.op(name, result, ref)
-    return result

@@ -8,7 +8,7 @@ import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.exchange.drawing import Ref
-from modelarchive.exchange.onnx.lifting_context import Context, Lift, all_of
+from modelarchive.exchange.onnx.lifting_context import Context, Lift
 from modelarchive.exchange.onnx.values import Constant, Sizes
 from modelarchive.exchange.onnx.words import ACTIVATIONS, BINARY, DTYPES, LARGEST, UNARY
 from modelarchive.exchange.refusal import Refusal
@@ -44,14 +44,14 @@ def several(name: str) -> Lift:
 
     def lift(context: Context) -> Ref:
         context.alike(*range(len(context)))
-        return all_of(context, name, context.refs())
+        return context.all_of(name, context.refs())
 
     return lift
 
 
 def _mean(context: Context) -> Ref:
     dtype = context.alike(*range(len(context)))
-    return context.op("divide", all_of(context, "add", context.refs()), context.literal(len(context), dtype))
+    return context.op("divide", context.all_of("add", context.refs()), context.literal(len(context), dtype))
 
 
 def _power(context: Context) -> Ref:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_layers import dense, gemm, is_matrix
+from modelarchive.exchange.onnx.lifting_layers import dense, gemm
 from modelarchive.exchange.onnx.lifting_normalisation import normalised
 from modelarchive.exchange.onnx.lifting_sizes import along
 from modelarchive.exchange.onnx.lifting_windows import convolution
@@ -88,7 +88,7 @@ def _fused_matmul(context: Context) -> Ref:
     last = [node.flag(f"trans{side}", default=False) for side in "AB"]
     batch = [node.flag(f"transBatch{side}", default=False) for side in "AB"]
     a = _turned(context, 0, last=last[0], batch=batch[0])
-    if is_matrix(context, 1) and not context.is_constant(0) and not any(batch):
+    if context.is_matrix(1) and not context.is_constant(0) and not any(batch):
         weight = context.stored(1)
         found = dense(context, a, weight if last[1] else weight.transposed((1, 0)), None)
     else:

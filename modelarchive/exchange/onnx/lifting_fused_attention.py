@@ -18,7 +18,7 @@ from modelarchive.exchange.onnx.lifting_attention import (
 )
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.lifting_integers import negated
-from modelarchive.exchange.onnx.lifting_layers import dense, is_matrix
+from modelarchive.exchange.onnx.lifting_layers import dense
 from modelarchive.exchange.onnx.lifting_sizes import along
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
@@ -46,6 +46,22 @@ class Parts:
     k: Ref
     v: Ref
     past: Any = 0
+
+    @staticmethod
+    def with_past(context: Context, index: int, k: Ref, v: Ref) -> tuple[Ref, Ref, Any]:
+        """Keys and values behind those of the past, two arrays or both in one; and how many those are."""
+        packed = context.rank(index) == 5
+        before = (
+            [context.op("slice", context.ref(index), index=[place]) for place in (0, 1)]
+            if packed
+            else [context.ref(index), context.ref(index + 1)]
+        )
+        size = free_sizes(context, before[0])[2]
+        past: Any = size
+        if isinstance(size, Dim):
+            past = context.op("slice", context.op("shape_of", before[0]), index=[2])
+        k, v = (context.op("concatenate", one, two, axis=2) for one, two in zip(before, (k, v), strict=True))
+        return k, v, past
 
     def scores(self) -> Ref:
         """The scaled products of queries and keys."""
@@ -76,22 +92,6 @@ class Parts:
         later = context.op("greater", along(context, scores, 3), self.rows())
         least = float(np.finfo(np.float16 if self.dtype == "float16" else np.float32).min)
         return context.op("where", later, context.literal(least, self.dtype), scores)
-
-
-def with_past(context: Context, index: int, k: Ref, v: Ref) -> tuple[Ref, Ref, Any]:
-    """Keys and values behind those of the past, two arrays or both in one; and how many those are."""
-    packed = context.rank(index) == 5
-    before = (
-        [context.op("slice", context.ref(index), index=[place]) for place in (0, 1)]
-        if packed
-        else [context.ref(index), context.ref(index + 1)]
-    )
-    size = free_sizes(context, before[0])[2]
-    past: Any = size
-    if isinstance(size, Dim):
-        past = context.op("slice", context.op("shape_of", before[0]), index=[2])
-    k, v = (context.op("concatenate", one, two, axis=2) for one, two in zip(before, (k, v), strict=True))
-    return k, v, past
 
 
 def _padding(context: Context, index: int, scores: Ref, dtype: str) -> Ref:
@@ -129,7 +129,7 @@ def _packed_attention(context: Context) -> tuple[Any, ...]:
     sizes = list(parts) if parts else [int(total or 0) // 3] * 3
     if heads < 1 or sum(sizes) != total or any(each % heads for each in sizes):
         raise Refusal(f"Attention of {sizes} columns in {heads} heads is not supported")
-    if is_matrix(context, 1) and (not context.has(2) or context.is_constant(2)):
+    if context.is_matrix(1) and (not context.has(2) or context.is_constant(2)):
         bias = context.stored(2) if context.has(2) else None
         mixed = dense(context, context.ref(0), context.stored(1).transposed((1, 0)), bias)
     else:
@@ -138,7 +138,7 @@ def _packed_attention(context: Context) -> tuple[Any, ...]:
     q, k, v = (split_heads(context, each, heads) for each in context.op("split", mixed, sizes=sizes, axis=2).parts(3))
     past: Any = 0
     if context.has(4):
-        k, v, past = with_past(context, 4, k, v)
+        k, v, past = Parts.with_past(context, 4, k, v)
     if context.has(6):
         context.asked.add(6)
     return attended(Parts(context, q, k, v, past), mask=3, bias=5, dtype=dtype, packed=True)
@@ -168,7 +168,7 @@ def _multi_head(context: Context) -> tuple[Any, ...]:
     q, k, v = _three(context, heads)
     past: Any = 0
     if context.has(6):
-        k, v, past = with_past(context, 6, k, v)
+        k, v, past = Parts.with_past(context, 6, k, v)
     if context.has(8):
         raise Refusal("MultiHeadAttention into a buffer (past_sequence_length) is not supported")
     return attended(Parts(context, q, k, v, past), mask=4, bias=5, dtype=dtype, packed=False)
@@ -335,7 +335,7 @@ def _rotary(context: Context) -> Ref:
 
 _MS: Final = "com.microsoft::"
 
-FUSED_ATTENTION: Final[list[Lifting]] = [
+FUSED: Final[list[Lifting]] = [
     Lifting(
         f"{_MS}Attention",
         "Dense, split, matmul, where, softmax",

@@ -11,7 +11,7 @@ from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_attention import split_heads
 from modelarchive.exchange.onnx.lifting_context import Context, Lift
 from modelarchive.exchange.onnx.lifting_elementwise import ELEMENTWISE
-from modelarchive.exchange.onnx.lifting_fused_attention import Parts, attended, with_past
+from modelarchive.exchange.onnx.lifting_fused_attention import Parts, attended
 from modelarchive.exchange.onnx.lifting_layers import LAYERS
 from modelarchive.exchange.onnx.lifting_pooling import POOLING
 from modelarchive.exchange.onnx.lifting_quantised import QUANTISED as _ONNX_S
@@ -124,7 +124,7 @@ def _attention(context: Context) -> tuple[Any, ...]:
     q, k, v = (split_heads(context, each, heads) for each in three)
     past: Any = 0
     if context.has(8):
-        k, v, past = with_past(context, 8, k, v)
+        k, v, past = Parts.with_past(context, 8, k, v)
     return attended(Parts(context, q, k, v, past), mask=5, bias=None, dtype="float32", packed=True)
 
 
@@ -228,7 +228,7 @@ def _gather_blocks(context: Context) -> Ref:
 
 _TIES: Final = "where a result lies between two integers, ONNX Runtime may take the other one"
 
-FUSED_INTEGERS: Final[list[Lifting]] = [
+FUSED: Final[list[Lifting]] = [
     Lifting(f"{_MS}QuantizeLinear", "divide, round, add, clip, cast", _OF_FLOATS["QuantizeLinear"]),
     Lifting(f"{_MS}DequantizeLinear", "cast, subtract, multiply", _OF_FLOATS["DequantizeLinear"]),
     Lifting(f"{_MS}QLinearAdd", "multiply, add, round, clip", _between("Sum", (0, 3), 6), _TIES),

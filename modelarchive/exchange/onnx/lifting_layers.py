@@ -28,20 +28,9 @@ def dense(context: Context, x: Ref, weight: Constant, bias: Constant | None) -> 
     return context.block(config, x, weight=weight, **({} if bias is None else {"bias": bias}))
 
 
-def is_matrix(context: Context, index: int) -> bool:
-    """Whether an input is a stored matrix of floats."""
-    operand = context.operand(index)
-    return (
-        isinstance(operand, Constant)
-        and len(operand.array.shape) == 2
-        and 0 not in operand.array.shape
-        and operand.array.dtype.kind not in "biuc"
-    )
-
-
 def _matmul(context: Context) -> Ref:
     dtype = context.alike(0, 1)
-    if is_matrix(context, 1) and context.rank(0) >= 1 and not context.is_constant(0):
+    if context.is_matrix(1) and context.rank(0) >= 1 and not context.is_constant(0):
         return dense(context, context.ref(0), context.stored(1).transposed((1, 0)), None)
     return context.as_dtype(context.op("matmul", context.ref(0), context.ref(1)), dtype)
 
@@ -69,7 +58,7 @@ def gemm(context: Context) -> Ref:
         raise Refusal(f"Gemm of {dtype} with alpha and beta is not supported")
     a = context.op("transpose", context.ref(0), axes=[1, 0]) if flips[0] else context.ref(0)
     bias = context.operand(2) if context.has(2) else None
-    if is_matrix(context, 1) and alpha == 1:
+    if context.is_matrix(1) and alpha == 1:
         weight = context.stored(1) if flips[1] else context.stored(1).transposed((1, 0))
         units = weight.array.shape[0]
         if bias is None:

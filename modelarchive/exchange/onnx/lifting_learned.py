@@ -13,93 +13,97 @@ from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 
-ML: Final = "ai.onnx.ml::"
+_ML: Final = "ai.onnx.ml::"
 
 
-def floats(context: Context, index: int = 0) -> Ref:
-    """An input as float32, as these operators compute."""
-    return context.as_dtype(context.ref(index), "float32")
+class Learned:
+    """What the operators have in common: features, learned numbers, scores and labels."""
 
+    @staticmethod
+    def floats(context: Context, index: int = 0) -> Ref:
+        """An input as float32, as these operators compute."""
+        return context.as_dtype(context.ref(index), "float32")
 
-def learned(context: Context, name: str, default: Any = None) -> np.ndarray | None:
-    """A list of floats of the file; None where it is left out."""
-    found = context.node.numbers(name, default)
-    if found is None or not len(found):
+    @staticmethod
+    def numbers(context: Context, name: str, default: Any = None) -> np.ndarray | None:
+        """A list of floats of the file; None where it is left out."""
+        found = context.node.numbers(name, default)
+        if found is None or not len(found):
+            return None
+        array = np.asarray(found, np.float32)
+        context.make(array.size)
+        return array
+
+    @staticmethod
+    def transformed(context: Context, scores: Ref) -> Ref:
+        """Scores (batch, classes) as the file has them: as they are, or as probabilities."""
+        style = context.node.text("post_transform", "NONE")
+        if style == "NONE":
+            return scores
+        if style == "LOGISTIC":
+            return context.activation("sigmoid", scores)
+        if style == "SOFTMAX":
+            return context.op("softmax", scores, axis=-1)
+        raise Refusal(f"post_transform = {style!r} is not supported")
+
+    @staticmethod
+    def labels_of(context: Context, *names: str) -> np.ndarray | None:
+        """The whole numbers that classes are called by; None where they are called by texts."""
+        for name in names:
+            found = context.node.integers(name, None)
+            if found:
+                context.make(len(found))
+                return np.asarray(found, np.int64)
         return None
-    array = np.asarray(found, np.float32)
-    context.make(array.size)
-    return array
 
-
-def transformed(context: Context, scores: Ref) -> Ref:
-    """Scores (batch, classes) as the file has them: as they are, or as probabilities."""
-    style = context.node.text("post_transform", "NONE")
-    if style == "NONE":
-        return scores
-    if style == "LOGISTIC":
-        return context.activation("sigmoid", scores)
-    if style == "SOFTMAX":
-        return context.op("softmax", scores, axis=-1)
-    raise Refusal(f"post_transform = {style!r} is not supported")
-
-
-def labels_of(context: Context, *names: str) -> np.ndarray | None:
-    """The whole numbers that classes are called by; None where they are called by texts."""
-    for name in names:
-        found = context.node.integers(name, None)
-        if found:
-            context.make(len(found))
-            return np.asarray(found, np.int64)
-    return None
-
-
-def labelled(context: Context, places: Ref, labels: np.ndarray | None) -> Ref | None:
-    """The labels of classes by their places."""
-    if labels is None:
-        if context.used(0):
-            raise Refusal(f"labels of {context.node.op} that are texts are not supported: its scores are")
-        return None
-    if np.array_equal(labels, np.arange(labels.size)):
-        return places
-    return context.op("take", context.fixed(labels), places, axis=0)
+    @staticmethod
+    def labelled(context: Context, places: Ref, labels: np.ndarray | None) -> Ref | None:
+        """The labels of classes by their places."""
+        if labels is None:
+            if context.used(0):
+                raise Refusal(f"labels of {context.node.op} that are texts are not supported: its scores are")
+            return None
+        if np.array_equal(labels, np.arange(labels.size)):
+            return places
+        return context.op("take", context.fixed(labels), places, axis=0)
 
 
 def _linear(context: Context, count: int) -> Ref:
     """Rows of features times learned rows, and what is added."""
-    weights, added = learned(context, "coefficients"), learned(context, "intercepts")
+    weights, added = Learned.numbers(context, "coefficients"), Learned.numbers(context, "intercepts")
     width = context.shape(0)[-1]
     if weights is None or width is None or count < 1 or weights.size != count * width or context.rank(0) != 2:
         raise Refusal(f"{context.node.op} of {count} rows over {width} features is not supported")
-    found = context.op("matmul", floats(context), context.fixed(weights.reshape(count, width).T.copy()))
+    found = context.op("matmul", Learned.floats(context), context.fixed(weights.reshape(count, width).T.copy()))
     return found if added is None else context.op("add", found, context.fixed(added.reshape(1, -1)))
 
 
 def _linear_classifier(context: Context) -> tuple[Any, ...]:
     node = context.node
-    labels, texts = labels_of(context, "classlabels_ints"), node.texts("classlabels_strings", [])
+    labels, texts = Learned.labels_of(context, "classlabels_ints"), node.texts("classlabels_strings", [])
     node.integer("multi_class", 0)
     count = len(texts) if labels is None else labels.size
     if count < 2:
         raise Refusal(f"LinearClassifier of {count} classes is not supported")
     scores = _linear(context, count)
     places = context.op("argmax", scores, axis=1, keepdims=False)
-    return labelled(context, places, labels), transformed(context, scores)
+    return Learned.labelled(context, places, labels), Learned.transformed(context, scores)
 
 
 def _linear_regressor(context: Context) -> Ref:
-    return transformed(context, _linear(context, context.node.integer("targets", 1)))
+    return Learned.transformed(context, _linear(context, context.node.integer("targets", 1)))
 
 
 def _scaler(context: Context) -> Ref:
-    offset, scale = learned(context, "offset"), learned(context, "scale")
-    x = floats(context)
+    offset, scale = Learned.numbers(context, "offset"), Learned.numbers(context, "scale")
+    x = Learned.floats(context)
     x = x if offset is None else context.op("subtract", x, context.fixed(offset))
     return x if scale is None else context.op("multiply", x, context.fixed(scale))
 
 
 def _normalizer(context: Context) -> Ref:
     """Each row by its largest element, its sum, or its length; a row of zeros stays."""
-    style, x = context.node.text("norm", "MAX"), floats(context)
+    style, x = context.node.text("norm", "MAX"), Learned.floats(context)
     if style == "L1":
         size = context.op("sum", context.op("abs", x), axis=[-1], keepdims=True)
     elif style == "L2":
@@ -122,7 +126,10 @@ def _imputer(context: Context) -> Ref:
     """What is missing, by what was learned for its column."""
     dtype = context.dtype(0)
     if dtype[0] == "f":
-        values, missing = learned(context, "imputed_value_floats"), context.node.get("replaced_value_float", "f", 0.0)
+        values, missing = (
+            Learned.numbers(context, "imputed_value_floats"),
+            context.node.get("replaced_value_float", "f", 0.0),
+        )
     else:
         whole = context.node.integers("imputed_value_int64s", None)
         values, missing = None if whole is None else np.asarray(whole), context.node.integer("replaced_value_int64", 0)
@@ -139,7 +146,7 @@ def _imputer(context: Context) -> Ref:
 def _features(context: Context) -> Ref:
     """Columns side by side."""
     sizes = list(context.node.integers("inputdimensions"))
-    parts = [floats(context, index) for index in range(len(context))]
+    parts = [Learned.floats(context, index) for index in range(len(context))]
     found = [context.known_of(part).declared for part in parts]
     if any(len(shape) != 2 or shape[1] != size for shape, size in zip(found, sizes, strict=False)):
         raise Refusal(f"FeatureVectorizer of columns {sizes} from the shapes {found} is not supported")
@@ -155,7 +162,7 @@ def _columns(context: Context) -> Ref:
 
 
 def _one_hot(context: Context) -> Ref:
-    kinds = labels_of(context, "cats_int64s")
+    kinds = Learned.labels_of(context, "cats_int64s")
     if kinds is None or not context.node.flag("zeros", default=True):
         raise Refusal("OneHotEncoder of texts, or that fails on what it does not know, is not supported")
     x = context.op("expand_dims", context.as_dtype(context.ref(0), "int64"), axis=[-1])
@@ -210,8 +217,8 @@ def _zip_map(context: Context) -> Ref:
 def _support_vectors(context: Context) -> Ref:
     """SVMRegressor: kernels of each row with the support vectors, weighed."""
     node = context.node
-    vectors, weights = learned(context, "support_vectors"), learned(context, "coefficients")
-    rho, kernel = learned(context, "rho"), node.text("kernel_type", "LINEAR")
+    vectors, weights = Learned.numbers(context, "support_vectors"), Learned.numbers(context, "coefficients")
+    rho, kernel = Learned.numbers(context, "rho"), node.text("kernel_type", "LINEAR")
     count, width = node.integer("n_supports", 0), context.shape(0)[-1]
     node.expect("one_class", "i", 0)
     numbers = list(node.numbers("kernel_params", [])) or [1.0, 0.0, 3.0]
@@ -219,7 +226,7 @@ def _support_vectors(context: Context) -> Ref:
         raise Refusal("SVMRegressor without support vectors is not supported")
     if vectors.size != count * width or weights.size != count or len(numbers) != 3:
         raise Refusal(f"SVMRegressor of {count} vectors of {width} features is not supported")
-    x, rows = floats(context), vectors.reshape(count, width)
+    x, rows = Learned.floats(context), vectors.reshape(count, width)
     gamma, more, degree = (context.literal(each, "float32") for each in numbers)
     if kernel == "RBF":
         apart = context.op("subtract", context.op("expand_dims", x, axis=[1]), context.fixed(rows))
@@ -236,22 +243,22 @@ def _support_vectors(context: Context) -> Ref:
         elif kernel != "LINEAR":
             raise Refusal(f"kernel_type = {kernel!r} is not supported")
     found = context.op("matmul", found, context.fixed(weights.reshape(count, 1)))
-    return transformed(context, context.op("add", found, context.fixed(rho.reshape(1, -1)[:, :1])))
+    return Learned.transformed(context, context.op("add", found, context.fixed(rho.reshape(1, -1)[:, :1])))
 
 
 _TEXTS: Final = "no texts"
 
 LEARNED: Final[list[Lifting]] = [
-    Lifting(f"{ML}Scaler", "subtract, multiply", _scaler),
-    Lifting(f"{ML}Normalizer", "abs, sum, divide", _normalizer),
-    Lifting(f"{ML}Binarizer", "greater, cast", _binarizer),
-    Lifting(f"{ML}Imputer", "where", _imputer),
-    Lifting(f"{ML}FeatureVectorizer", "concatenate", _features),
-    Lifting(f"{ML}ArrayFeatureExtractor", "take", _columns),
-    Lifting(f"{ML}OneHotEncoder", "equal, cast", _one_hot, _TEXTS),
-    Lifting(f"{ML}LabelEncoder", "equal, argmax, take, where", _encoder, _TEXTS),
-    Lifting(f"{ML}LinearClassifier", "matmul, add, argmax", _linear_classifier, "no labels that are texts"),
-    Lifting(f"{ML}LinearRegressor", "matmul, add", _linear_regressor),
-    Lifting(f"{ML}SVMRegressor", "matmul, exp, power", _support_vectors),
-    Lifting(f"{ML}ZipMap", "(the input)", _zip_map, "an array, not one map for each row"),
+    Lifting(f"{_ML}Scaler", "subtract, multiply", _scaler),
+    Lifting(f"{_ML}Normalizer", "abs, sum, divide", _normalizer),
+    Lifting(f"{_ML}Binarizer", "greater, cast", _binarizer),
+    Lifting(f"{_ML}Imputer", "where", _imputer),
+    Lifting(f"{_ML}FeatureVectorizer", "concatenate", _features),
+    Lifting(f"{_ML}ArrayFeatureExtractor", "take", _columns),
+    Lifting(f"{_ML}OneHotEncoder", "equal, cast", _one_hot, _TEXTS),
+    Lifting(f"{_ML}LabelEncoder", "equal, argmax, take, where", _encoder, _TEXTS),
+    Lifting(f"{_ML}LinearClassifier", "matmul, add, argmax", _linear_classifier, "no labels that are texts"),
+    Lifting(f"{_ML}LinearRegressor", "matmul, add", _linear_regressor),
+    Lifting(f"{_ML}SVMRegressor", "matmul, exp, power", _support_vectors),
+    Lifting(f"{_ML}ZipMap", "(the input)", _zip_map, "an array, not one map for each row"),
 ]

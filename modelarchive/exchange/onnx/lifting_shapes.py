@@ -9,7 +9,7 @@ import numpy as np
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.folds import filling
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_sizes import counted, is_one, one, shaped, sizes_of, sizes_operand, stretched
+from modelarchive.exchange.onnx.lifting_sizes import counted, one, shaped, sizes_of, sizes_operand, stretched
 from modelarchive.exchange.onnx.values import Constant, Operand, Sizes
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
@@ -129,7 +129,7 @@ def _expand(context: Context) -> Ref:
     rank = max(len(wanted), len(have))
     wanted = [1] * (rank - len(wanted)) + wanted
     aligned = [1] * (rank - len(have)) + have
-    shape = [old if is_one(new) else new for old, new in zip(aligned, wanted, strict=True)]
+    shape = [old if not isinstance(new, Dim) and new == 1 else new for old, new in zip(aligned, wanted, strict=True)]
     return stretched(context, context.ref(0), shape)
 
 

@@ -18,7 +18,7 @@ from modelarchive.nn.dim import Dim, from_pair, literal_shape
 from modelarchive.store.deferred import Deferred
 
 #: A size for each of the two tried ones.
-Pair: TypeAlias = tuple[int, int]
+_Pair: TypeAlias = tuple[int, int]
 
 
 def sizes_of(context: Context) -> np.ndarray:
@@ -43,7 +43,7 @@ def one(size: Any) -> np.ndarray:
     return array
 
 
-def is_one(size: Any) -> bool:
+def _is_one(size: Any) -> bool:
     """Whether a size is 1 for sure."""
     return not isinstance(size, Dim) and size == 1
 
@@ -66,9 +66,9 @@ def shaped(context: Context, ref: Ref, sizes: Sequence[Any]) -> Ref:
     return context.op("reshape", ref, shape=literal)
 
 
-def _resolved(sizes: Sequence[Any], both: tuple[Sequence[int], ...]) -> list[Pair] | None:
+def _resolved(sizes: Sequence[Any], both: tuple[Sequence[int], ...]) -> list[_Pair] | None:
     """The sizes of a shape, what follows from the others among them."""
-    found: list[Pair | None] = []
+    found: list[_Pair | None] = []
     for place, size in enumerate(sizes):
         if size is None and place >= len(both[0]):
             return None
@@ -86,7 +86,7 @@ def _resolved(sizes: Sequence[Any], both: tuple[Sequence[int], ...]) -> list[Pai
     return [each for each in found if each is not None]
 
 
-def _groups(before: Sequence[Pair], after: Sequence[Pair]) -> list[tuple[tuple[int, int], tuple[int, int]]] | None:
+def _groups(before: Sequence[_Pair], after: Sequence[_Pair]) -> list[tuple[tuple[int, int], tuple[int, int]]] | None:
     """Axes that become axes of as many elements, as few at a time as can be; None: there are none."""
     found = []
     start = first = end = last = 0

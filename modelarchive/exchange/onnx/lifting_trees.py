@@ -11,17 +11,18 @@ import numpy as np
 from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_learned import ML, floats, labelled, labels_of, learned, transformed
+from modelarchive.exchange.onnx.lifting_learned import Learned
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 
+_ML: Final = "ai.onnx.ml::"
 #: Levels of a tree, the most.
 _MAX_DEPTH: Final = 128
 _LEAF: Final = "LEAF"
 
 
 @dataclass(frozen=True)
-class Forest:
+class _Forest:
     """The trees of a file, their nodes counted through.
 
     Attributes:
@@ -53,13 +54,13 @@ def _whole(context: Context, name: str, count: int | None = None, default: Any =
     return array
 
 
-def _forest(context: Context) -> Forest:
+def _forest(context: Context) -> _Forest:
     trees = _whole(context, "nodes_treeids")
     count = trees.size
     context.make(16 * count)
     ids, features = _whole(context, "nodes_nodeids", count), _whole(context, "nodes_featureids", count)
     modes = context.node.texts("nodes_modes")
-    limits = learned(context, "nodes_values")
+    limits = Learned.numbers(context, "nodes_values")
     context.node.numbers("nodes_hitrates", None)
     missing = _whole(context, "nodes_missing_value_tracks_true", default=[0] * count)
     missing = missing if missing.size else np.zeros(count, np.int64)
@@ -88,7 +89,7 @@ def _forest(context: Context) -> Forest:
     features = np.where(leaf, 0, features)
     if roots.size != len(set(trees.tolist())) or features.min(initial=0) < 0:
         raise Refusal(f"{context.node.op} of trees with several roots is not supported")
-    return Forest(roots, features, limits, (ways[0], ways[1]), missing != 0, mode, depth, numbers)
+    return _Forest(roots, features, limits, (ways[0], ways[1]), missing != 0, mode, depth, numbers)
 
 
 def _depth(context: Context, roots: np.ndarray, ways: tuple[np.ndarray, np.ndarray], leaf: np.ndarray) -> int:
@@ -115,9 +116,9 @@ _COMPARED: Final[dict[str, tuple[str, bool]]] = {
 }
 
 
-def _leaves(context: Context, forest: Forest) -> Ref:
+def _leaves(context: Context, forest: _Forest) -> Ref:
     """The leaf of each tree for each row: (batch, trees)."""
-    x = floats(context)
+    x = Learned.floats(context)
     width = context.shape(0)[-1]
     if context.rank(0) != 2 or width is None or forest.features.max(initial=0) >= width:
         raise Refusal(f"{context.node.op} over {width} features is not supported")
@@ -144,11 +145,11 @@ def _leaves(context: Context, forest: Forest) -> Ref:
     return node
 
 
-def _weighed(context: Context, forest: Forest, prefix: str, count: int) -> Ref:
+def _weighed(context: Context, forest: _Forest, prefix: str, count: int) -> Ref:
     """What the leaves of each row add to each target: (batch, targets)."""
     ids = _whole(context, f"{prefix}_ids")
     trees, places = (_whole(context, f"{prefix}_{name}", ids.size) for name in ("treeids", "nodeids"))
-    weights = learned(context, f"{prefix}_weights")
+    weights = Learned.numbers(context, f"{prefix}_weights")
     context.make(len(forest.features) * count)
     if weights is None or weights.size != ids.size or not 0 <= ids.min(initial=0) <= ids.max(initial=0) < count:
         raise Refusal(f"{context.node.op} of {ids.size:,} weights for {count} targets is not supported")
@@ -171,19 +172,19 @@ def _weighed(context: Context, forest: Forest, prefix: str, count: int) -> Ref:
 
 
 def _regressor(context: Context) -> Ref:
-    count, base = context.node.integer("n_targets", 1), learned(context, "base_values")
+    count, base = context.node.integer("n_targets", 1), Learned.numbers(context, "base_values")
     if not 1 <= count <= 4096:
         raise Refusal(f"TreeEnsembleRegressor of {count} targets is not supported")
     found = _weighed(context, _forest(context), "target", count)
     found = found if base is None else context.op("add", found, context.fixed(base.reshape(1, -1)))
-    return transformed(context, found)
+    return Learned.transformed(context, found)
 
 
 def _classifier(context: Context) -> tuple[Any, ...]:
     """Scores of the classes and the label of the largest; of two classes the file may weigh one only."""
     node = context.node
-    labels, texts = labels_of(context, "classlabels_int64s"), node.texts("classlabels_strings", [])
-    count, base = len(texts) if labels is None else labels.size, learned(context, "base_values")
+    labels, texts = Learned.labels_of(context, "classlabels_int64s"), node.texts("classlabels_strings", [])
+    count, base = len(texts) if labels is None else labels.size, Learned.numbers(context, "base_values")
     if not 2 <= count <= 4096:
         raise Refusal(f"TreeEnsembleClassifier of {count} classes is not supported")
     weighed = set(_whole(context, "class_ids").tolist())
@@ -194,12 +195,12 @@ def _classifier(context: Context) -> tuple[Any, ...]:
         raise Refusal(f"TreeEnsembleClassifier of {count} classes with {base.size} base values is not supported")
     found = found if base is None else context.op("add", found, context.fixed(base.reshape(1, -1)))
     places = context.op("argmax", found, axis=1, keepdims=False)
-    return labelled(context, places, labels), transformed(context, found)
+    return Learned.labelled(context, places, labels), Learned.transformed(context, found)
 
 
 def _of_two(context: Context, labels: np.ndarray | None, base: np.ndarray | None, weighed: set[int]) -> tuple[Any, ...]:
     """One score: a probability where all weights are positive, else how much it speaks for the second class."""
-    style, weights = context.node.text("post_transform", "NONE"), learned(context, "class_weights")
+    style, weights = context.node.text("post_transform", "NONE"), Learned.numbers(context, "class_weights")
     if weighed != {0} or weights is None or (base is not None and base.size != 1) or style not in ("NONE", "LOGISTIC"):
         raise Refusal("TreeEnsembleClassifier of two classes is supported where the first one is weighed alone, as "
                       "converters write it: else runtimes take it in several ways")  # fmt: skip
@@ -211,12 +212,15 @@ def _of_two(context: Context, labels: np.ndarray | None, base: np.ndarray | None
     logistic = style == "LOGISTIC"
     whole = context.literal(1 if positive and not logistic else 0, "float32")
     found = context.op("concatenate", context.op("subtract", whole, score), score, axis=1)
-    return labelled(context, places, labels), context.activation("sigmoid", found) if logistic else found
+    return Learned.labelled(context, places, labels), context.activation("sigmoid", found) if logistic else found
 
 
-TREES: Final[list[Lifting]] = [
-    Lifting(f"{ML}TreeEnsembleRegressor", "take, gather, less, where, sum", _regressor),
+LEARNED: Final[list[Lifting]] = [
+    Lifting(f"{_ML}TreeEnsembleRegressor", "take, gather, less, where, sum", _regressor),
     Lifting(
-        f"{ML}TreeEnsembleClassifier", "take, gather, less, where, sum, argmax", _classifier, "no labels that are texts"
+        f"{_ML}TreeEnsembleClassifier",
+        "take, gather, less, where, sum, argmax",
+        _classifier,
+        "no labels that are texts",
     ),
 ]
