@@ -163,7 +163,9 @@ def _made(model: Assembled, settings: Settings, mapped: set[str], folder: Path |
 
 def value_of(array: np.ndarray) -> onnxruntime.OrtValue:
     """An array as ONNX Runtime has it, on the same memory."""
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=") if array.dtype.kind in "iufc" else array.dtype)
+    # Not np.ascontiguousarray, which gives an array without axes one.
+    dtype = array.dtype.newbyteorder("=") if array.dtype.kind in "iufc" else array.dtype
+    array = np.asarray(array, dtype, order="C")
     if not is_foreign(array.dtype):
         return onnxruntime.OrtValue.ortvalue_from_numpy(array)
     bits = array.view(np.dtype(f"u{array.itemsize}"))

@@ -250,3 +250,15 @@ class TestRefusals:
             ma.load_model(archive, backend="onnxruntime")
         assert caught.value.extra == "onnxruntime"
         assert caught.value.hint == "pip install 'modelarchive[onnxruntime]'"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float8_e4m3fn"])
+def test_an_input_without_axes_gets_none(dtype, tmp_path):
+    """Values of dtypes that NumPy does not have go another way to ONNX Runtime, and those beside them too."""
+    net, index = nn.Embedding(3, 2), np.array(1)
+    net.initialize(seed=0)
+    net.cast(dtype)
+    ma.save_model(tmp_path / "m.h5", net, inputs=index, durable=False)
+    found = ma.load_model(tmp_path / "m.h5", backend="onnxruntime", threads=1)(index)
+    assert found.shape == net(index).shape == (2,)
+    assert found.tobytes() == net(index).tobytes()
