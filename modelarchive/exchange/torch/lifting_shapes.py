@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from modelarchive import ops
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import (
     Context,
@@ -179,6 +180,7 @@ def _repeat(context: Context, x: Any, *, repeats: Sequence[Any]) -> Any:
         elif times == 0:
             raise Refusal("an array that is repeated 0 times")
         elif times != 1:
+            spend(f"an array that is repeated {times:,} times", steps=times)
             x = ops.concatenate([x] * times, axis=axis)
     return x
 
