@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -154,6 +155,14 @@ def is_of_values(error: BaseException) -> bool:
     """Whether PyTorch says that it would need values."""
     names = ("GuardOnDataDependentSymNode", "DataDependentOutputException")
     return type(error).__name__ in names or "data-dependent" in str(error)
+
+
+def is_of_truth(error: BaseException) -> bool:
+    """Whether the value that PyTorch would need may be a truth, so that both ways can be gone, and no size."""
+    if not is_of_values(error):
+        return False
+    asked = re.search(r"data-dependent expression ([^\n(]*(?:\([^\n]*?\))?)", str(error))
+    return asked is None or re.fullmatch(r"(Eq|Ne)\(u\d+, [01]\)", asked[1].strip()) is not None
 
 
 def _is_check(error: Exception) -> bool:

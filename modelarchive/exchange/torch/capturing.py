@@ -21,7 +21,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.branching import PYTORCH, CheckError, Checks, Ways, is_of_values, share
+from modelarchive.exchange.torch.branching import PYTORCH, CheckError, Checks, Ways, is_of_truth, is_of_values, share
 from modelarchive.exchange.torch.comparing import contained, slow_attention
 from modelarchive.exchange.torch.decomposing import functional
 from modelarchive.exchange.torch.packing import padded_sequences
@@ -104,21 +104,30 @@ def captured(network: torch.nn.Module, example: Sequence[torch.Tensor], free: Se
         Refusal: PyTorch cannot export it, with its reason.
     """
     checks: Checks = {}
-    by_values = False
+    first: Exception | None = None  # what asked for values
     while True:
-        whole = _Whole(network, checks if by_values else None)
+        whole = _Whole(network, None if first is None else checks)
         try:
             return _captured(whole, example, free)
-        except Refusal:
-            raise
         except CheckError:
             continue
         except Exception as error:  # anything may be raised by somebody's forward, and by PyTorch
-            if not is_of_values(error):
-                raise Refusal(_reason(error)) from error
-            if by_values:
-                raise OfValues(_reason(error)) from error
-            by_values = True
+            if first is None and is_of_truth(error):
+                first = error
+                continue
+            if isinstance(error, Refusal) and first is None:
+                raise
+            if first is not None or is_of_values(error):
+                # By values or without them, another size of the example changes nothing.
+                raise OfValues(_of_values(error, first)) from error
+            raise Refusal(_reason(error)) from error
+
+
+def _of_values(error: Exception, first: Exception | None) -> str:
+    """Why a forward that asks for values cannot be followed; what it stumbled over when it got none is no reason."""
+    if isinstance(error, Refusal):
+        return str(error)
+    return _reason(error if first is None or is_of_values(error) else first)
 
 
 def _captured(whole: _Whole, example: Sequence[torch.Tensor], free: Sequence[Sequence[int]]) -> Program:

@@ -17,6 +17,7 @@ from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch import converting
 from modelarchive.exchange.torch.adopting import adopted, is_of_keras
+from modelarchive.exchange.torch.capturing import OfValues
 from modelarchive.exchange.torch.exported import bundle_of_exported, is_exported
 from modelarchive.exchange.torch.hooks import parametrised
 from modelarchive.exchange.torch.inputs import declared, known_inputs
@@ -69,7 +70,8 @@ def _of_network(network: torch.nn.Module, known: Any, arrays: Mapping[int, Any],
         bundle = converting.bundle_of(network, known, arrays, notes)
         converting.verify(network, network, bundle, known)
     except (Refusal, ConversionError) as error:
-        converting.refuse_unfit(network, known)  # an example that does not fit is the cause of all the rest
+        if not isinstance(error, OfValues):  # which has come further than an example would that does not fit
+            converting.refuse_unfit(network, known)  # the cause of all the rest
         computed = [each for path, module in walk(network) for each in parametrised(module, path)]
         if computed:
             raise ConversionError(computed) from error

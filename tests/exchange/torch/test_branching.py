@@ -143,3 +143,17 @@ def test_a_refusal_says_the_line_and_what_to_do():
         read_module(Function(lambda x: x[: int(x.max())]), X)
     assert "test_branching.py, line " in str(caught.value)
     assert "torch.where" in str(caught.value)
+
+
+def test_a_size_that_depends_on_values_is_refused_at_once(monkeypatch):
+    gone = []
+    export = torch.export.export
+    monkeypatch.setattr(torch.export, "export", lambda *given, **more: gone.append(1) or export(*given, **more))
+
+    def chosen(x):
+        found = x[x > 0]
+        return found if found.numel() > 3 else x
+
+    with pytest.raises(ma.ConversionError, match=r"chosen in test_branching.py, line \d+: return found if found.numel"):
+        read_module(Function(chosen), X)
+    assert len(gone) == 1  # another size of the example, or both ways, would not help
