@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -20,8 +19,7 @@ from modelarchive.errors import UnsupportedDataError
 _TAKEN: Final = "taken as an array"
 
 
-@dataclass(frozen=True)
-class Foreign:
+class Foreign(NamedTuple):
     """An array of another library.
 
     Attributes:
@@ -197,8 +195,11 @@ def _needs_carrier(name: str) -> bool:
 
 def dtype_name(dtype: Any) -> str | None:
     """The logical name of another library's dtype object, "float32" of ``torch.float32``; None if it is none."""
-    if type(dtype).__module__.partition(".")[0] != "torch":
-        return None
+    return _name_in_torch(dtype) if type(dtype).__module__.partition(".")[0] == "torch" else None
+
+
+@cache
+def _name_in_torch(dtype: Any) -> str | None:
     name = str(dtype).removeprefix("torch.")
     return name if dtypes.is_dense(name) else None
 

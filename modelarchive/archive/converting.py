@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
@@ -193,8 +194,10 @@ class _Conversion:
     def _pieces(self) -> Iterator[memoryview]:
         loss = _Loss()
         for values in _values(self._array):
-            found = self._cast(values)
-            loss.add(values, found)
+            # Setting what NumPy does with floats takes as long as the rest of a small array.
+            with np.errstate(all="ignore"):
+                found = values.astype(self._dtype)
+                loss.add(values, found)
             yield found.view(np.uint8).data
         self._loss = loss
         if loss.beyond is not None:
@@ -215,22 +218,23 @@ class _Loss:
     beyond: float | None = None
 
     def add(self, values: np.ndarray, found: np.ndarray) -> None:
-        """Compare numbers with what they became."""
+        """Compare numbers with what they became, where NumPy says nothing of floats."""
         wide: Any = np.float64 if 8 in (values.dtype.itemsize, found.dtype.itemsize) else np.float32
-        with np.errstate(all="ignore"):
-            before, after = values.astype(wide), found.astype(wide)
-            error, size = np.abs(before - after), np.abs(before)
-            # A number that is not finite comes through all of these.
-            if not np.isfinite(error.max(initial=0) + size.max(initial=0)):
-                is_finite = np.isfinite(before)
-                lost = is_finite & ~np.isfinite(after)
-                if lost.any():
-                    self.beyond = max(self.beyond or 0.0, float(size[lost].max()))
-                error[~is_finite | lost] = 0
-            self.largest = max(self.largest, float(error.max(initial=0)))
-            # Nothing over nothing is no number, and left out.
-            relative = np.fmax.reduce(np.divide(error, size, out=size), initial=0)
-            self.relative = max(self.relative, float(relative))
+        before, after = values.astype(wide), found.astype(wide)
+        error, size = np.abs(before - after), np.abs(before)
+        # A number that is not finite comes through all of these.
+        largest = float(error.max(initial=0))
+        if not math.isfinite(largest + float(size.max(initial=0))):
+            is_finite = np.isfinite(before)
+            lost = is_finite & ~np.isfinite(after)
+            if lost.any():
+                self.beyond = max(self.beyond or 0.0, float(size[lost].max()))
+            error[~is_finite | lost] = 0
+            largest = float(error.max(initial=0))
+        self.largest = max(self.largest, largest)
+        # Nothing over nothing is no number, and left out.
+        relative = np.fmax.reduce(np.divide(error, size, out=size), initial=0)
+        self.relative = max(self.relative, float(relative))
         self.zeroed += int(np.count_nonzero(before)) - int(np.count_nonzero(after))
 
 

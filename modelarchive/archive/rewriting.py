@@ -11,7 +11,7 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.archive.choices import DEFLATE, KEEP, Choice, choose, compressed
 from modelarchive.archive.converting import redeclare_config
-from modelarchive.archive.documents import json_texts
+from modelarchive.archive.documents import architecture_texts
 from modelarchive.archive.folders import Counterpart
 from modelarchive.archive.opening import Archive
 from modelarchive.archive.saving import generator, kinds_of, write, write_model
@@ -48,7 +48,7 @@ def write_archive(
         archive: The source of arrays and texts.
         block: Only the parameters and tokens below this block, their names relative to it.
         arrays: What to write instead of the archive's parameters, names already relative.
-        architecture: What to write instead of the archive's architecture text; only with parameters.
+        architecture: What to write instead of the archive's architecture text, as JSON; only with parameters.
         training: Write the archive's training structure too.
         compression: As in :func:`modelarchive.save`, and "keep": compressed where it is in the archive.
         max_shard_size: As in :func:`modelarchive.save`. A folder that another library loads too stays one, if its
@@ -73,7 +73,7 @@ def write_archive(
     counterpart = None if block else _counterpart(archive, arrays)
     texts = _texts(archive, prefix, arrays)
     if architecture is not None:
-        texts |= json_texts(architecture=architecture)
+        texts |= architecture_texts(architecture)
         kinds = kinds_of(architecture)
     else:
         kinds = _kinds(archive, block)
@@ -99,7 +99,8 @@ def _resolved(archive: Archive, compression: Choice, stored: Mapping[str, str]) 
         compression: What was chosen.
         stored: Name -> name in the archive.
     """
-    if compression is None:
+    there = archive.reader.contents.arrays
+    if compression is None or (compression == KEEP and not any(map(archive.reader.is_compressed, there))):
         return None
     aliases = archive.reader.contents.aliases
     chosen = choose(compression, stored, [DEFLATE, KEEP], what="compression")

@@ -29,7 +29,7 @@ MAX_DEPTH: Final = 32
 _MAX_DEAD: Final = 10
 
 #: Operators that take numbers of fewer than eight bits, and give none.
-_OF_PACKED: Final = frozenset({"Cast", "DequantizeLinear"})
+_OF_PACKED: Final = frozenset({"Cast", "DequantizeLinear", "com.microsoft::DequantizeLinear"})
 
 
 class Importer:

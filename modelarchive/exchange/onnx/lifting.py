@@ -13,6 +13,7 @@ from modelarchive.exchange.onnx.lifting_fused_attention import FUSED_ATTENTION
 from modelarchive.exchange.onnx.lifting_fused_integers import FUSED_INTEGERS
 from modelarchive.exchange.onnx.lifting_integers import INTEGERS
 from modelarchive.exchange.onnx.lifting_layers import LAYERS
+from modelarchive.exchange.onnx.lifting_learned import LEARNED
 from modelarchive.exchange.onnx.lifting_losses import LOSSES
 from modelarchive.exchange.onnx.lifting_normalisation import NORMALISATION
 from modelarchive.exchange.onnx.lifting_ordering import ORDERING
@@ -28,6 +29,7 @@ from modelarchive.exchange.onnx.lifting_sequences import SEQUENCES
 from modelarchive.exchange.onnx.lifting_shapes import SHAPES
 from modelarchive.exchange.onnx.lifting_signals import SIGNALS
 from modelarchive.exchange.onnx.lifting_taps import TAPS
+from modelarchive.exchange.onnx.lifting_trees import TREES
 from modelarchive.exchange.onnx.lifting_windows import WINDOWS
 from modelarchive.exchange.rows import Lifting
 
@@ -60,6 +62,8 @@ LIFTINGS: Final[Mapping[str, Lifting]] = {
         *SEQUENCES,
         *REGIONS,
         *PLACING,
+        *LEARNED,
+        *TREES,
         *FUSED,
         *FUSED_ATTENTION,
         *FUSED_INTEGERS,

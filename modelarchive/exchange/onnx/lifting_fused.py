@@ -8,7 +8,7 @@ from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.lifting_layers import dense, gemm, is_matrix
 from modelarchive.exchange.onnx.lifting_normalisation import normalised
-from modelarchive.exchange.onnx.lifting_shapes import along
+from modelarchive.exchange.onnx.lifting_sizes import along
 from modelarchive.exchange.onnx.lifting_windows import convolution
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting

@@ -19,7 +19,7 @@ from modelarchive.exchange.onnx.lifting_attention import (
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.lifting_integers import negated
 from modelarchive.exchange.onnx.lifting_layers import dense, is_matrix
-from modelarchive.exchange.onnx.lifting_shapes import along
+from modelarchive.exchange.onnx.lifting_sizes import along
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 from modelarchive.nn.dim import Dim

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context, Lift
-from modelarchive.exchange.onnx.lifting_shapes import shaped, sizes_of
+from modelarchive.exchange.onnx.lifting_sizes import shaped, sizes_of
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting

@@ -11,7 +11,7 @@ import numpy as np
 from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_shapes import along
+from modelarchive.exchange.onnx.lifting_sizes import along
 from modelarchive.exchange.onnx.lifting_windows import each_axis
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting

@@ -10,7 +10,7 @@ from modelarchive import dtypes
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.extents import FAR, bounds
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_shapes import along, counted
+from modelarchive.exchange.onnx.lifting_sizes import along, counted, one, shaped, sizes_of, sizes_operand
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal
@@ -115,8 +115,8 @@ def _gather_nd(context: Context) -> Ref:
     sizes, places, batch = context.shape(0), context.shape(1), context.node.integer("batch_dims", 0)
     own = places[-1] if places else None
     count = batch + (own or 0)
-    if not own or batch < 0 or count > len(sizes) or any(size is None for size in sizes[1:count]):
-        raise Refusal("GatherND along axes that are not fixed is not supported: pass inputs=")
+    if not own or batch < 0 or count > len(sizes) or not sizes:
+        raise Refusal(f"GatherND at places of {own} numbers in {len(sizes)} axes is not supported")
     flat: Ref | None = None
     for axis in range(count):
         # Each of the first axes is gone along; in the others places are given.
@@ -128,15 +128,14 @@ def _gather_nd(context: Context) -> Ref:
         if flat is None:
             flat = index
             continue
-        size = context.literal(int(sizes[axis] or 0), "int64")
+        size = context.builder.reference(sizes_operand(one(sizes_of(context)[axis])), context.name)
         # Along the first axis a place below 0 counts from the end of all of them, which is the same.
         below = context.op("less", index, context.literal(0, "int64"))
         index = context.op("where", below, context.op("add", index, size), index) if axis >= batch else index
         flat = context.op("add", context.op("multiply", flat, size), index)
-    rest = sizes[count:]
-    if flat is None or any(size is None for size in rest):
-        raise Refusal("GatherND of parts that are not fixed is not supported: pass inputs=")
-    return context.op("take", context.op("reshape", context.ref(0), shape=[-1, *rest]), flat, axis=0)
+    if flat is None:
+        raise Refusal("GatherND without places is not supported")
+    return context.op("take", shaped(context, context.ref(0), [-1, *sizes_of(context)[count:]]), flat, axis=0)
 
 
 def _last(shape: list[int | None], place: int) -> list[Any]:

@@ -358,7 +358,7 @@ SHAPES: Final[dict[str, Callable[..., Any]]] = {
     ),
     "permute": _permute, "transpose": _transpose, "swapaxes": _swapaxes, "swapdims": _transpose, "t": _t,
     "numpy_T": lambda context, x: ops.transpose(x),
-    "mT": _swap, "adjoint": _swap, "movedim": _movedim, "unsqueeze": _unsqueeze, "squeeze": _squeeze,
+    **dict.fromkeys(("mT", "mH", "adjoint"), _swap), "movedim": _movedim, "unsqueeze": _unsqueeze, "squeeze": _squeeze,
     "copy": _copy, "expand": _expand, "expand_as": _expand, "broadcast_to": _expand, "repeat": _repeat, "tile": _tile,
     "repeat_interleave": _repeat_interleave, "cat": _cat, "concat": _cat, "stack": _stack, "split": _split,
     "split_with_sizes": _split, "chunk": _chunk, "unbind": _unbind, "select": _select, "slice": _slice,
