@@ -49,11 +49,11 @@ from modelarchive.store.deferred import Deferred
 #: Parts of a Split that are made while reading.
 MAX_PARTS: Final = 4096
 
-Compute: TypeAlias = Callable[[Context, Arrays], Any]
+_Compute: TypeAlias = Callable[[Context, Arrays], Any]
 
 
 @dataclass(frozen=True)
-class Fold:
+class _Fold:
     """One row: what an operator gives for values that are known.
 
     Attributes:
@@ -63,13 +63,13 @@ class Fold:
         made: How many elements the result has, before it is computed.
     """
 
-    compute: Compute
+    compute: _Compute
     least: int
     most: int
     made: Callable[[Context, Arrays], int]
 
 
-def _plain(function: Callable[..., Any]) -> Compute:
+def _plain(function: Callable[..., Any]) -> _Compute:
     """A function of NumPy that keeps ONNX's dtype: that of its first operand."""
 
     def fold(context: Context, arrays: Arrays) -> Any:
@@ -79,7 +79,7 @@ def _plain(function: Callable[..., Any]) -> Compute:
     return fold
 
 
-def _truth(function: Callable[..., Any]) -> Compute:
+def _truth(function: Callable[..., Any]) -> _Compute:
     return lambda context, arrays: np.asarray(function(*_alike(fixed(arrays))), np.bool_)
 
 
@@ -91,11 +91,11 @@ def _alike(arrays: Arrays) -> Arrays:
     return arrays
 
 
-def _fixed_only(fold: Compute) -> Compute:
+def _fixed_only(fold: _Compute) -> _Compute:
     return lambda context, arrays: fold(context, fixed(arrays))
 
 
-def _floats(function: Callable[..., Any]) -> Compute:
+def _floats(function: Callable[..., Any]) -> _Compute:
     """A function of floats, computed in float32 where they are narrower."""
 
     def fold(context: Context, arrays: Arrays) -> Any:
@@ -254,7 +254,7 @@ def _range(context: Context, arrays: Arrays) -> Any:
     return (start + np.arange(counted(context, arrays)) * delta).astype(arrays[0].dtype)
 
 
-def _reduction(function: Callable[..., Any]) -> Compute:
+def _reduction(function: Callable[..., Any]) -> _Compute:
     def fold(context: Context, arrays: Arrays) -> Any:
         x, axes = arrays[0], reduced_axes(context, arrays)
         result = np.asarray(function(x, axis=axes, keepdims=context.node.flag("keepdims", default=True)))
@@ -280,7 +280,7 @@ def _trilu(context: Context, arrays: Arrays) -> Any:
     return (np.triu if context.node.flag("upper", default=True) else np.tril)(arrays[0], k)
 
 
-def _several(function: Callable[..., Any]) -> Compute:
+def _several(function: Callable[..., Any]) -> _Compute:
     def fold(context: Context, arrays: Arrays) -> Any:
         result = _alike(fixed(arrays))[0]
         for each in arrays[1:]:
@@ -319,16 +319,16 @@ MOVES: Final = ("Transpose", "Reshape", "Squeeze", "Unsqueeze")
 _ANY: Final = 1 << 31
 
 
-def _one(compute: Compute) -> Fold:
-    return Fold(compute, 1, 1, as_first)
+def _one(compute: _Compute) -> _Fold:
+    return _Fold(compute, 1, 1, as_first)
 
 
-def _two(compute: Compute) -> Fold:
-    return Fold(compute, 2, 2, broadcast)
+def _two(compute: _Compute) -> _Fold:
+    return _Fold(compute, 2, 2, broadcast)
 
 
 #: Operator of ONNX -> what it gives for values that are known.
-FOLDS: Final[dict[str, Fold]] = {
+FOLDS: Final[dict[str, _Fold]] = {
     "Add": _two(_plain(np.add)),
     "Sub": _two(_plain(np.subtract)),
     "Mul": _two(_plain(np.multiply)),
@@ -347,8 +347,8 @@ FOLDS: Final[dict[str, Fold]] = {
     "Cos": _one(_floats(np.cos)),
     "Reciprocal": _one(_floats(np.reciprocal)),
     "Pow": _two(_power),
-    "Min": Fold(_several(np.minimum), 1, _ANY, broadcast_all),
-    "Max": Fold(_several(np.maximum), 1, _ANY, broadcast_all),
+    "Min": _Fold(_several(np.minimum), 1, _ANY, broadcast_all),
+    "Max": _Fold(_several(np.maximum), 1, _ANY, broadcast_all),
     "Equal": _two(_equal),
     "Greater": _two(_truth(np.greater)),
     "GreaterOrEqual": _two(_truth(np.greater_equal)),
@@ -358,29 +358,29 @@ FOLDS: Final[dict[str, Fold]] = {
     "Or": _two(_truth(np.logical_or)),
     "Xor": _two(_truth(np.logical_xor)),
     "Not": _one(_truth(np.logical_not)),
-    "Where": Fold(_where, 3, 3, broadcast),
+    "Where": _Fold(_where, 3, 3, broadcast),
     "Cast": _one(_cast),
-    "Gather": Fold(_gather, 2, 2, gathered),
-    "GatherND": Fold(_fixed_only(_gather_nd), 2, 2, gathered_nd),
-    "ScatterND": Fold(_fixed_only(_scatter_nd), 3, 3, all_of_them),
-    "Concat": Fold(_concat, 1, _ANY, all_of_them),
-    "Split": Fold(_split, 1, 2, view),
-    "Slice": Fold(_slice, 3, 5, view),
-    "Reshape": Fold(_reshape, 2, 2, as_first),
-    "Transpose": Fold(_transpose, 1, 1, view),
-    "Squeeze": Fold(squeezed, 1, 2, view),
-    "Unsqueeze": Fold(unsqueezed, 2, 2, view),
-    "Expand": Fold(_expand, 2, 2, expanded),
-    "Tile": Fold(_tile, 2, 2, tiled),
-    "ConstantOfShape": Fold(_constant_of_shape, 1, 1, view),
-    "Range": Fold(_range, 3, 3, counted),
-    "ReduceSum": Fold(_reduction(np.sum), 1, 2, reduced),
-    "ReduceProd": Fold(_reduction(np.prod), 1, 2, reduced),
-    "ReduceMax": Fold(_fixed_only(_reduction(np.max)), 1, 2, reduced),
-    "ReduceMin": Fold(_fixed_only(_reduction(np.min)), 1, 2, reduced),
-    "Shape": Fold(_shape, 1, 1, view),
-    "Size": Fold(lambda context, arrays: np.asarray(arrays[0].size, np.int64), 1, 1, view),
-    "CumSum": Fold(_fixed_only(_cumsum), 2, 2, as_first),
-    "Trilu": Fold(_fixed_only(_trilu), 1, 2, triangle),
-    "NonZero": Fold(lambda context, arrays: np.argwhere(fixed(arrays)[0]).T.astype(np.int64), 1, 1, places),
+    "Gather": _Fold(_gather, 2, 2, gathered),
+    "GatherND": _Fold(_fixed_only(_gather_nd), 2, 2, gathered_nd),
+    "ScatterND": _Fold(_fixed_only(_scatter_nd), 3, 3, all_of_them),
+    "Concat": _Fold(_concat, 1, _ANY, all_of_them),
+    "Split": _Fold(_split, 1, 2, view),
+    "Slice": _Fold(_slice, 3, 5, view),
+    "Reshape": _Fold(_reshape, 2, 2, as_first),
+    "Transpose": _Fold(_transpose, 1, 1, view),
+    "Squeeze": _Fold(squeezed, 1, 2, view),
+    "Unsqueeze": _Fold(unsqueezed, 2, 2, view),
+    "Expand": _Fold(_expand, 2, 2, expanded),
+    "Tile": _Fold(_tile, 2, 2, tiled),
+    "ConstantOfShape": _Fold(_constant_of_shape, 1, 1, view),
+    "Range": _Fold(_range, 3, 3, counted),
+    "ReduceSum": _Fold(_reduction(np.sum), 1, 2, reduced),
+    "ReduceProd": _Fold(_reduction(np.prod), 1, 2, reduced),
+    "ReduceMax": _Fold(_fixed_only(_reduction(np.max)), 1, 2, reduced),
+    "ReduceMin": _Fold(_fixed_only(_reduction(np.min)), 1, 2, reduced),
+    "Shape": _Fold(_shape, 1, 1, view),
+    "Size": _Fold(lambda context, arrays: np.asarray(arrays[0].size, np.int64), 1, 1, view),
+    "CumSum": _Fold(_fixed_only(_cumsum), 2, 2, as_first),
+    "Trilu": _Fold(_fixed_only(_trilu), 1, 2, triangle),
+    "NonZero": _Fold(lambda context, arrays: np.argwhere(fixed(arrays)[0]).T.astype(np.int64), 1, 1, places),
 }

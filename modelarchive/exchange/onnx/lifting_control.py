@@ -17,7 +17,7 @@ from modelarchive.exchange.rows import Lifting
 from modelarchive.store.deferred import Deferred
 
 #: Rounds of a loop that are written out.
-MAX_ROUNDS: Final = 4096
+_MAX_ROUNDS: Final = 4096
 _WHOLE: Final = [None, None, None]
 
 
@@ -62,15 +62,15 @@ def _ref(context: Context, operand: Operand) -> Ref:
 def _loop(context: Context) -> Any:
     """The body as often as its count and its condition say, both of which have to be known."""
     body = context.node.graph("body")
-    most = _count(context) if context.has(0) else MAX_ROUNDS + 1
+    most = _count(context) if context.has(0) else _MAX_ROUNDS + 1
     goes_on = bool(context.number(1)) if context.has(1) else True
     carried = [context.operands[index] for index in range(2, len(context))]
     context.asked.update(range(len(context)))
     kept: list[list[Operand]] = [[] for _ in body.outputs[1 + len(carried) :]]
     done = 0
     while goes_on and done < most:
-        if done >= MAX_ROUNDS:
-            raise Refusal(f"a Loop of more than {MAX_ROUNDS:,} rounds is not supported")
+        if done >= _MAX_ROUNDS:
+            raise Refusal(f"a Loop of more than {_MAX_ROUNDS:,} rounds is not supported")
         number = Constant(Deferred.of(np.asarray(done, np.int64)))
         results = _inside(context, body, [number, _truth(value=True), *carried])
         if any(isinstance(each, Unsupported) for each in results):
@@ -87,7 +87,7 @@ def _count(context: Context) -> int:
     if not context.is_constant(0):
         raise Refusal("a Loop whose count is computed is not supported: a value for the input that it depends on, or "
                       "fixed sizes, decide it (inputs=)")  # fmt: skip
-    return min(context.whole(0), MAX_ROUNDS + 1)
+    return min(context.whole(0), _MAX_ROUNDS + 1)
 
 
 def _truth(*, value: bool) -> Constant:
@@ -120,8 +120,8 @@ def _scan(context: Context) -> Any:
     axes = [context.axis(axis, index) for index, axis in enumerate(ahead[0], states)]
     rounds = {context.shape(index)[axis] for index, axis in enumerate(axes, states)}
     total = rounds.pop() if len(rounds) == 1 else None
-    if total is None or not 1 <= total <= MAX_ROUNDS:
-        raise Refusal(f"Scan over {total} rounds is not supported, only over 1 to {MAX_ROUNDS:,}, fixed: pass inputs=")
+    if total is None or not 1 <= total <= _MAX_ROUNDS:
+        raise Refusal(f"Scan over {total} rounds is not supported, only over 1 to {_MAX_ROUNDS:,}, fixed: pass inputs=")
     carried = [context.operands[index] for index in range(states)]
     context.asked.update(range(len(context)))
     kept: list[list[Operand]] = [[] for _ in range(outputs)]

@@ -125,10 +125,10 @@ def _linear_matmul(context: Context) -> Ref:
     rank = context.rank(0)
     product = context.op("matmul", less_zero(context, 0, 2, rank - 2, rank), less_zero(context, 3, 5, None, 2))
     ratio = context.op("multiply", context.ref(1), context.ref(4))
-    return requantised(context, product, context.op("divide", ratio, context.ref(6)), 7)
+    return _requantised(context, product, context.op("divide", ratio, context.ref(6)), 7)
 
 
-def requantised(context: Context, product: Ref, ratio: Ref, zero: int) -> Ref:
+def _requantised(context: Context, product: Ref, ratio: Ref, zero: int) -> Ref:
     """Whole numbers times a ratio, as integers around a zero point."""
     scaled = context.op("multiply", context.as_dtype(product, "float32"), context.as_dtype(ratio, "float32"))
     point = context.ref(zero) if context.has(zero) else None
@@ -150,7 +150,7 @@ def _linear_conv(context: Context) -> Ref:
     weight = context.ref(4)
     weight = context.op("reshape", weight, shape=each) if context.shape(4) not in ([], [1]) else weight
     ratio = context.op("divide", context.op("multiply", context.ref(1), weight), context.ref(6))
-    return requantised(context, found, ratio, 7)
+    return _requantised(context, found, ratio, 7)
 
 
 def _correlated(context: Context, x: Ref, weight: Ref, index: int) -> Ref:

@@ -22,7 +22,7 @@ _WHOLE: Final = [None, None, None]
 _MAX_TAPS: Final = 1024
 
 
-def tapped(
+def _tapped(
     context: Context, ref: Ref, window: tuple[list[int], ...], pairs: list[list[int]], fill: Any, name: str
 ) -> Ref:
     """An op of two arrays over all elements of each window.
@@ -87,9 +87,9 @@ def dilated_pooling(context: Context) -> Ref:
     reaching, dtype = _reaching(context, window, pairs), context.dtype(0)
     if context.node.op == "MaxPool":
         least: Any = "-Infinity" if dtype[0] not in "iu" else int(np.iinfo(dtypes.DENSE[dtype]).min)
-        return tapped(context, context.ref(0), window, reaching, least, "maximum")
+        return _tapped(context, context.ref(0), window, reaching, least, "maximum")
     include = context.node.flag("count_include_pad", default=False)
-    total = tapped(context, context.ref(0), window, reaching, 0, "add")
+    total = _tapped(context, context.ref(0), window, reaching, 0, "add")
     if not any(map(any, reaching)):
         return context.op("divide", total, context.literal(math.prod(window[0]), dtype))
     return context.op("divide", total, _counts(context, window, pairs, reaching, dtype, include=include))
@@ -144,7 +144,7 @@ def _norm(context: Context, x: Ref, add: Callable[[Ref], Ref]) -> Ref:
 def _lp_pool(context: Context) -> Ref:
     window, pairs = _window(context)
     reaching = _reaching(context, window, pairs)
-    return _norm(context, context.ref(0), lambda x: tapped(context, x, window, reaching, 0, "add"))
+    return _norm(context, context.ref(0), lambda x: _tapped(context, x, window, reaching, 0, "add"))
 
 
 def _global_lp_pool(context: Context) -> Ref:

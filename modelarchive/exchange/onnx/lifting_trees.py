@@ -21,7 +21,7 @@ _LEAF: Final = "LEAF"
 
 
 @dataclass(frozen=True)
-class Forest:
+class _Forest:
     """The trees of a file, their nodes counted through.
 
     Attributes:
@@ -53,7 +53,7 @@ def _whole(context: Context, name: str, count: int | None = None, default: Any =
     return array
 
 
-def _forest(context: Context) -> Forest:
+def _forest(context: Context) -> _Forest:
     trees = _whole(context, "nodes_treeids")
     count = trees.size
     context.make(16 * count)
@@ -88,7 +88,7 @@ def _forest(context: Context) -> Forest:
     features = np.where(leaf, 0, features)
     if roots.size != len(set(trees.tolist())) or features.min(initial=0) < 0:
         raise Refusal(f"{context.node.op} of trees with several roots is not supported")
-    return Forest(roots, features, limits, (ways[0], ways[1]), missing != 0, mode, depth, numbers)
+    return _Forest(roots, features, limits, (ways[0], ways[1]), missing != 0, mode, depth, numbers)
 
 
 def _depth(context: Context, roots: np.ndarray, ways: tuple[np.ndarray, np.ndarray], leaf: np.ndarray) -> int:
@@ -115,7 +115,7 @@ _COMPARED: Final[dict[str, tuple[str, bool]]] = {
 }
 
 
-def _leaves(context: Context, forest: Forest) -> Ref:
+def _leaves(context: Context, forest: _Forest) -> Ref:
     """The leaf of each tree for each row: (batch, trees)."""
     x = floats(context)
     width = context.shape(0)[-1]
@@ -144,7 +144,7 @@ def _leaves(context: Context, forest: Forest) -> Ref:
     return node
 
 
-def _weighed(context: Context, forest: Forest, prefix: str, count: int) -> Ref:
+def _weighed(context: Context, forest: _Forest, prefix: str, count: int) -> Ref:
     """What the leaves of each row add to each target: (batch, targets)."""
     ids = _whole(context, f"{prefix}_ids")
     trees, places = (_whole(context, f"{prefix}_{name}", ids.size) for name in ("treeids", "nodeids"))

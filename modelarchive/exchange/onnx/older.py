@@ -28,7 +28,7 @@ EARLY: Final = frozenset(_EARLY.split())
 
 
 @dataclass
-class Older:
+class _Older:
     """One use of an operator, on its way to the newest form.
 
     Attributes:
@@ -62,13 +62,13 @@ class Older:
             self.node.attributes.setdefault(name, {"name": name, kind: value})
 
 
-Change: TypeAlias = Callable[[Older], None]
+Change: TypeAlias = Callable[[_Older], None]
 
 
 def _inputs(*moved: tuple[str, int, str, Any]) -> Change:
     """Attributes that became inputs: the name, which input, the field of the attribute, and the dtype."""
 
-    def change(older: Older) -> None:
+    def change(older: _Older) -> None:
         for name, place, kind, dtype in moved:
             if name in older.node.attributes:
                 older.give(
@@ -82,7 +82,7 @@ def _dtype_of(operand: Operand) -> Any:
     return operand.array.dtype.newbyteorder("=") if isinstance(operand, Constant) else None
 
 
-def _clip(older: Older) -> None:
+def _clip(older: _Older) -> None:
     for place, name in ((1, "min"), (2, "max")):
         value = older.take(name, "f")
         # Beyond what a float has: no bound.
@@ -90,7 +90,7 @@ def _clip(older: Older) -> None:
             older.give(place, name, value, np.float32)
 
 
-def _slice(older: Older) -> None:
+def _slice(older: _Older) -> None:
     starts, ends = older.take("starts", "ints"), older.take("ends", "ints")
     if starts is None or ends is None:
         raise Refusal("Slice without starts and ends is not supported")
@@ -99,14 +99,14 @@ def _slice(older: Older) -> None:
     older.give(3, "axes", older.take("axes", "ints"), np.int64)
 
 
-def _resize_of_ten(older: Older) -> None:
+def _resize_of_ten(older: _Older) -> None:
     """Resize of opset 10, and Upsample: the scales are the second input, and places are multiplied by them."""
     older.operands.insert(1, None)
     older.node.inputs = (older.node.inputs[0], "", *older.node.inputs[1:])
     older.say(coordinate_transformation_mode=b"asymmetric", nearest_mode=b"floor")
 
 
-def _upsample(older: Older) -> None:
+def _upsample(older: _Older) -> None:
     if len(older.operands) < 2:
         older.give(1, "scales", older.take("scales", "floats"), np.float32)
     if older.node.text("mode", "nearest") == "bilinear":
@@ -115,36 +115,36 @@ def _upsample(older: Older) -> None:
     _resize_of_ten(older)
 
 
-def _dropout(older: Older) -> None:
+def _dropout(older: _Older) -> None:
     older.give(1, "ratio", older.take("ratio", "f"), np.float32)
 
 
-def _batch_norm(older: Older) -> None:
+def _batch_norm(older: _Older) -> None:
     if not older.node.get("spatial", "i", 1):
         raise Refusal("BatchNormalization with statistics for each element (spatial = 0) is not supported")
     older.node.attributes.pop("spatial", None)
 
 
-def _scatter(older: Older) -> None:
+def _scatter(older: _Older) -> None:
     older.node.op = "ScatterElements"
 
 
-def _trained(older: Older) -> None:
+def _trained(older: _Older) -> None:
     """Before opset 7 what is no test is training."""
     if not older.take("is_test", "i", 0):
         raise Refusal(f"{older.node.op} of opset 6 and older without is_test trains, which is not supported")
     older.node.attributes.pop("consumed_inputs", None)
 
 
-def _axis_of_concat(older: Older) -> None:
+def _axis_of_concat(older: _Older) -> None:
     older.say(axis=1)
 
 
-def _reshape(older: Older) -> None:
+def _reshape(older: _Older) -> None:
     older.give(1, "shape", older.take("shape", "ints"), np.int64)
 
 
-def _pads(older: Older) -> None:
+def _pads(older: _Older) -> None:
     if "paddings" in older.node.attributes:
         older.give(1, "pads", older.take("paddings", "ints"), np.int64)
 
@@ -152,7 +152,7 @@ def _pads(older: Older) -> None:
 _AXES: Final = _inputs(("axes", 1, "ints", np.int64))
 
 #: Operator -> (the opset that has another form, what makes that of the older one), the oldest first.
-OLDER: Final[dict[str, Sequence[tuple[int, Change]]]] = {
+_OLDER: Final[dict[str, Sequence[tuple[int, Change]]]] = {
     "Squeeze": [(13, _AXES)],
     "Unsqueeze": [(13, _AXES)],
     "Split": [(13, _inputs(("split", 1, "ints", np.int64)))],
@@ -176,13 +176,13 @@ def renewed(node: Node, operands: list[Operand], opset: int) -> tuple[Node, list
     Raises:
         Refusal: The older form is not supported.
     """
-    changes = [change for before, change in OLDER.get(node.op, ()) if opset < before]
+    changes = [change for before, change in _OLDER.get(node.op, ()) if opset < before]
     if opset < FIRST and "::" not in node.op and node.op not in EARLY:
         raise Refusal(f"{node.op} of opset {opset} is not supported, only from opset {FIRST} on")
     if not changes:
         return node, operands
     copy = replace(node, attributes=dict(node.attributes), used=set())
-    older = Older(copy, list(operands))
+    older = _Older(copy, list(operands))
     for change in changes:
         change(older)
     return older.node, older.operands

@@ -79,7 +79,7 @@ class Lane:
             self.wait(turn)
 
 
-class CudaLane(Lane):
+class _CudaLane(Lane):
     """The same through page-locked memory, on a stream of its own."""
 
     def __init__(self, device: torch.device, behind: Any) -> None:
@@ -116,4 +116,4 @@ def work_on(device: torch.device) -> Any:
 
 def lane_to(device: torch.device, behind: Any) -> Lane:
     """What a thread copies through to a device, behind the work of the thread that has asked for it."""
-    return CudaLane(device, behind) if device.type == "cuda" else Lane(device, behind)
+    return _CudaLane(device, behind) if device.type == "cuda" else Lane(device, behind)
