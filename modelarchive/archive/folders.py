@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 
 from modelarchive.formats.signs import shards_of_archive
 from modelarchive.store import writer
-from modelarchive.store.contents import CONTAINERS, TRAINING, Contents, block_group
+from modelarchive.store.contents import CONTAINERS, TRAINING, Contents, block_group, members_of
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import digest
 from modelarchive.store.fill import THREADS
@@ -170,8 +170,8 @@ def _share(layout: Layout, own: Container[str], stored: Mapping[str, str]) -> La
         generator=layout.generator,
         arrays=arrays,
         aliases=aliases,
-        members=None if layout.members is None else _above(layout.members, names),
-        training=_above(layout.training, inside) if layout.training is not None and inside else None,
+        members=None if layout.members is None else members_of(layout.members, names),
+        training=members_of(layout.training, inside) if layout.training is not None and inside else None,
         order=[name for name in order if name in names],
         kinds={group: kind for group, kind in layout.kinds.items() if group in groups},
         compressed=frozenset(map(name_of, layout.compressed)) & arrays.keys(),
@@ -195,13 +195,3 @@ def _without_arrays(layout: Layout) -> Layout:
 def _leaves(members: Mapping[str, str], texts: Container[str], root: str) -> dict[str, str]:
     """The members of a structure that are texts or containers."""
     return {path: kind for path, kind in members.items() if kind in CONTAINERS or root + path in texts}
-
-
-def _above(members: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    """Some members of a structure, and the containers above them."""
-    wanted = {""}
-    for path in names:
-        while path and path not in wanted:
-            wanted.add(path)
-            path = path.rpartition("/")[0]
-    return {path: kind for path, kind in members.items() if path in wanted}

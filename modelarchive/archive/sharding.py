@@ -11,7 +11,7 @@ import numpy as np
 from modelarchive.archive.saving import generator
 from modelarchive.archive.training import Training
 from modelarchive.store import writer
-from modelarchive.store.contents import TRAINING, Contents, Piece, block_group
+from modelarchive.store.contents import TRAINING, Contents, Piece, block_group, members_of
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.layout import Layout
 
@@ -80,13 +80,7 @@ def _members(training: Training, names: Container[str], *, with_texts: bool) -> 
         for path, kind in training.members.items()
         if TRAINING + path in names or (with_texts and (f"/{TRAINING}{path}" in training.texts or _is_empty(kind)))
     }
-    if not own and not with_texts:
-        return None
-    above = {""}
-    for path in own:
-        while path := path.rpartition("/")[0]:
-            above.add(path)
-    return {path: kind for path, kind in training.members.items() if path in own or path in above}
+    return members_of(training.members, own) if own or with_texts else None
 
 
 def _is_empty(kind: str) -> bool:

@@ -18,7 +18,7 @@ from modelarchive.checkpoints import states
 from modelarchive.checkpoints.networks import framework_of
 from modelarchive.checkpoints.snapshot import Describe, Snapshot, take
 from modelarchive.errors import CheckpointError
-from modelarchive.store.contents import TRAINING, Piece
+from modelarchive.store.contents import TRAINING, Piece, members_of
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.reader import Reader
 from modelarchive.store.sharded import ShardedReader
@@ -87,11 +87,7 @@ def own_share(training: Training, owned: set[str], rank: int) -> Training:
     inside = f"{RANKS}/{rank}"
     paths = {path for path in training.members if path == inside or path.startswith(f"{inside}/")}
     paths |= {name.removeprefix(TRAINING) for name in owned if name.startswith(TRAINING)}
-    above = {""}
-    for path in paths:
-        while path := path.rpartition("/")[0]:
-            above.add(path)
-    members = {path: kind for path, kind in training.members.items() if path in paths or path in above}
+    members = members_of(training.members, paths)
     known = {TRAINING + path for path in members}
     return Training(
         members,

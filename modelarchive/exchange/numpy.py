@@ -22,7 +22,7 @@ from modelarchive.store.fill import pieces
 from modelarchive.store.replace import replacing
 
 #: The name of a lone array.
-SINGLE: Final = "array"
+_SINGLE: Final = "array"
 
 #: NumPy has no code for these; the wider dtype holds every value of them exactly.
 _WIDENED: Final[dict[np.dtype, np.dtype]] = {
@@ -51,7 +51,7 @@ def read(path: str | os.PathLike[str]) -> Bundle:
     file = MappedFile(path)
     with reading(file.path, file.size):
         if file.read(0, 6) == npz.MAGIC:
-            found = {SINGLE: npz.array_at(file, 0, file.size)}
+            found = {_SINGLE: npz.array_at(file, 0, file.size)}
         elif file.read(0, 2) == b"PK":
             found = npz.members(file)
         else:

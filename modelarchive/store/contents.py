@@ -212,3 +212,13 @@ def least_itemsize(dtype: str, count: int) -> int:
         return 1
     nbytes = int(dtype[1:]) * count * (4 if dtype[0] == "U" else 1)
     return max(1, -(-(nbytes - FREE_WIDTH) // (count * MAX_INFLATION))) if count else 1
+
+
+def members_of(members: Mapping[str, str], paths: Iterable[str]) -> dict[str, str]:
+    """Some members of a structure, and the containers above them."""
+    wanted = {""}
+    for path in paths:
+        while path and path not in wanted:
+            wanted.add(path)
+            path = path.rpartition("/")[0]
+    return {path: kind for path, kind in members.items() if path in wanted}

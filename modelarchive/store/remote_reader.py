@@ -61,7 +61,7 @@ def _bring(source: RemoteSource) -> None:
 class RemoteReader(Reader):
     """An open archive that lies elsewhere, as :class:`modelarchive.store.reader.Reader` is one on a disk.
 
-    Whatever is read whole is compared with its digest. Rows of an array have none.
+    Whatever is read whole is compared with its digest. Of rows only their own bytes come, which no digest is of.
     """
 
     source: RemoteSource
@@ -111,10 +111,6 @@ class RemoteReader(Reader):
         entries = [self.contents.arrays[name] for name in names]
         for entry, array, found in zip(entries, *self.source.load_with_digests(entries), strict=True):
             yield array, None if entry.digest in (None, found) else (str(entry.digest), found)
-
-    def rows(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows of one array: only their bytes come, which no digest is of."""
-        return super().rows(name, start, stop)
 
     def text_bytes(self, hdf5_path: str) -> list[bytes]:
         """The strings of a text, compared with its digest.

@@ -18,7 +18,7 @@ from modelarchive.store.strict import short
 
 MAGIC: Final = b"GGUF"
 #: Versions that are read: 2 has the same layout as 3, which also knows big-endian files.
-VERSIONS: Final = (2, 3)
+_VERSIONS: Final = (2, 3)
 #: What tensors are aligned to where metadata do not say.
 ALIGNMENT: Final = 32
 _MOST_ALIGNMENT: Final = 1 << 16
@@ -154,9 +154,9 @@ def _refuse_version(version: int) -> None:
     if version and not version & 0xFFFF:
         hint = "`python -m gguf.scripts.gguf_convert_endian FILE little` of the package gguf turns it round"
         raise FormatError("is a big-endian GGUF file, expected a little-endian one", hint=hint)
-    if version not in VERSIONS:
-        known = " and ".join(map(str, VERSIONS))
-        way = "an older file is made anew of the model's safetensors files" if version < VERSIONS[0] else ""
+    if version not in _VERSIONS:
+        known = " and ".join(map(str, _VERSIONS))
+        way = "an older file is made anew of the model's safetensors files" if version < _VERSIONS[0] else ""
         raise FormatError(f"is of GGUF version {version:,}, those that are read are {known}", hint=way or None)
 
 

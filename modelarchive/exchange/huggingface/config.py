@@ -158,7 +158,7 @@ class Config:
         return f"if {names} {verb} known to change no output, take {them} out of config.json in a copy of the folder"
 
 
-def everywhere(config: Config) -> None:
+def _everywhere(config: Config) -> None:
     """Refuse what no family here can express."""
     config.only("is_encoder_decoder", False, why="networks of two parts are not read")
     config.only("add_cross_attention", False, why="networks of two parts are not read")
@@ -173,14 +173,14 @@ def everywhere(config: Config) -> None:
 
 def as_an_encoder(config: Config) -> None:
     """Refuse what makes decoders of networks like BERT."""
-    everywhere(config)
+    _everywhere(config)
     config.only("is_decoder", False, why="the family is read as an encoder")
     config.only("is_causal", False, why="the family is read as an encoder")
 
 
 def as_a_decoder(config: Config) -> None:
     """Refuse what makes other networks of those like GPT-2 and Llama."""
-    everywhere(config)
+    _everywhere(config)
     config.get("is_decoder")  # they are, whatever is said
     config.only("is_causal", True, why="the family is read as a decoder")
     for name in ("rope_interleaved", "use_mrope"):

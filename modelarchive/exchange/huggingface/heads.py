@@ -11,7 +11,7 @@ from modelarchive.exchange.huggingface.bert import Settings, Trunk
 
 
 @dataclass(frozen=True)
-class Head:
+class _Head:
     """What stands behind a trunk for one task.
 
     Attributes:
@@ -36,7 +36,7 @@ class Headed(nn.Block):
         head: The head.
     """
 
-    def __init__(self, settings: Settings, prefix: str, head: Head) -> None:
+    def __init__(self, settings: Settings, prefix: str, head: _Head) -> None:
         super().__init__()
         trunk = Trunk(settings)
         setattr(self, prefix, trunk)
@@ -167,34 +167,34 @@ def _electra_words(settings: Settings) -> dict[str, nn.Block]:
     }
 
 
-_TOKENS: Final = Head(
+_TOKENS: Final = _Head(
     lambda settings: {"classifier": _dense(settings.labels)}, lambda net, places, whole=None: net.classifier(places)
 )
-_ANSWERS: Final = Head(
+_ANSWERS: Final = _Head(
     lambda settings: {"qa_outputs": _dense(2)}, lambda net, places, whole=None: _parts(net.qa_outputs(places))
 )
 
 #: Family -> end of transformers' class name -> head; "Model" is the trunk alone.
-HEADS: Final[dict[str, Mapping[str, Head | None]]] = {
+HEADS: Final[dict[str, Mapping[str, _Head | None]]] = {
     "bert": {
         "Model": None,
-        "ForMaskedLM": Head(
+        "ForMaskedLM": _Head(
             lambda settings: {"cls": _Heads(settings)},
             lambda net, places: net.cls(places),
             guesses="cls.predictions.decoder",
         ),
-        "ForPreTraining": Head(
+        "ForPreTraining": _Head(
             lambda settings: {"cls": _Heads(settings, follows=True)},
             lambda net, places, whole: net.cls(places, whole),
             pools=True,
             guesses="cls.predictions.decoder",
         ),
-        "ForNextSentencePrediction": Head(
+        "ForNextSentencePrediction": _Head(
             lambda settings: {"cls": _Heads(settings, words=False, follows=True)},
             lambda net, places, whole: net.cls(places, whole),
             pools=True,
         ),
-        "ForSequenceClassification": Head(
+        "ForSequenceClassification": _Head(
             lambda settings: {"classifier": nn.Dense(settings.labels)},
             lambda net, places, whole: net.classifier(whole),
             pools=True,
@@ -204,12 +204,12 @@ HEADS: Final[dict[str, Mapping[str, Head | None]]] = {
     },
     "roberta": {
         "Model": None,
-        "ForMaskedLM": Head(
+        "ForMaskedLM": _Head(
             lambda settings: {"lm_head": _WordHead(settings)},
             lambda net, places: net.lm_head(places),
             guesses="lm_head.decoder",
         ),
-        "ForSequenceClassification": Head(
+        "ForSequenceClassification": _Head(
             lambda settings: {"classifier": _FirstWordHead(settings, "tanh")},
             lambda net, places: net.classifier(places),
         ),
@@ -218,12 +218,12 @@ HEADS: Final[dict[str, Mapping[str, Head | None]]] = {
     },
     "distilbert": {
         "Model": None,
-        "ForMaskedLM": Head(
+        "ForMaskedLM": _Head(
             _distilbert_words,
             lambda net, places: net.vocab_projector(net.vocab_layer_norm(net.vocab_transform(places))),
             guesses="vocab_projector",
         ),
-        "ForSequenceClassification": Head(
+        "ForSequenceClassification": _Head(
             lambda settings: {
                 "pre_classifier": nn.Dense(settings.units, "relu"),
                 "classifier": nn.Dense(settings.labels),
@@ -235,16 +235,16 @@ HEADS: Final[dict[str, Mapping[str, Head | None]]] = {
     },
     "electra": {
         "Model": None,
-        "ForPreTraining": Head(
+        "ForPreTraining": _Head(
             lambda settings: {"discriminator_predictions": _Discriminator(settings)},
             lambda net, places: net.discriminator_predictions(places),
         ),
-        "ForMaskedLM": Head(
+        "ForMaskedLM": _Head(
             _electra_words,
             lambda net, places: net.generator_lm_head(net.generator_predictions(places)),
             guesses="generator_lm_head",
         ),
-        "ForSequenceClassification": Head(
+        "ForSequenceClassification": _Head(
             lambda settings: {"classifier": _FirstWordHead(settings, "gelu")},
             lambda net, places: net.classifier(places),
         ),

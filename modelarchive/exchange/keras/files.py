@@ -31,7 +31,7 @@ OTHERS: Final = {
     "encoding-type": "a file of AnnData",
 }
 #: Attributes of an HDF5 file's root by which Keras says what it is.
-ATTRIBUTES: Final = ("model_config", "keras_version", "backend", "training_config", *OTHERS)
+_ATTRIBUTES: Final = ("model_config", "keras_version", "backend", "training_config", *OTHERS)
 #: Attributes of its groups: what is in them, and what a layer is called.
 _OF_GROUPS: Final = ("layer_names", "weight_names", "name")
 CONFIG: Final = "config.json"
@@ -109,7 +109,7 @@ def variables(file: MappedFile, member: Member | None = None) -> Variables:
     data = content(file, member) if member is not None and member.is_compressed else None
     with _part(file, member, data) as part:
         found: Foreign = boundary.call(
-            Foreign, "read_foreign", part, attributes=list(ATTRIBUTES), of_groups=list(_OF_GROUPS)
+            Foreign, "read_foreign", part, attributes=list(_ATTRIBUTES), of_groups=list(_OF_GROUPS)
         )
         size = part.size
     end = hdf5_end(_Inside(file, member, data))

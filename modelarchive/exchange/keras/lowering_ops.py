@@ -16,8 +16,8 @@ from modelarchive.exchange.keras.lowering_shapes import padded, padded_tensor, p
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 
-Arguments = dict[str, Any]
-Lower = Callable[[Context, Arguments, list[Value]], Any]
+_Arguments = dict[str, Any]
+_Lower = Callable[[Context, _Arguments, list[Value]], Any]
 
 
 def _together(context: Context, given: list[Value], dtype: str) -> tuple[list[Any], bool]:
@@ -33,10 +33,10 @@ def _together(context: Context, given: list[Value], dtype: str) -> tuple[list[An
     return [context.argument(each, dtype) for each in given], False
 
 
-def _arithmetic(name: str, layer: str = "") -> Lower:
+def _arithmetic(name: str, layer: str = "") -> _Lower:
     """An operation in the dtype of its result, or the layer of that name where arrays of one shape meet."""
 
-    def lower(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+    def lower(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
         if name == "power" and context.dtype == "bool":
             raise Refusal("a power of truths is not supported")
         inputs, last = _together(context, given, context.dtype)
@@ -48,8 +48,8 @@ def _arithmetic(name: str, layer: str = "") -> Lower:
     return lower
 
 
-def _comparison(name: str) -> Lower:
-    def lower(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _comparison(name: str) -> _Lower:
+    def lower(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
         common = np.result_type(*(each.known.dtype for each in given))
         inputs, last = _together(context, given, str(common))
         return context.result(context.op(name, *inputs), last=last)
@@ -57,15 +57,15 @@ def _comparison(name: str) -> Lower:
     return lower
 
 
-def _bitwise(name: str) -> Lower:
+def _bitwise(name: str) -> _Lower:
     """Of tensors only: Keras asks for their dtypes."""
     return lambda context, arguments, given: context.result(
         context.op(name, *(context.plain(each, context.dtype) for each in given))
     )
 
 
-def _unary(name: str) -> Lower:
-    def lower(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _unary(name: str) -> _Lower:
+    def lower(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
         value = given[0]
         return context.result(context.op(name, context.cast(value.tensor, context.dtype)), last=value.last)
 
@@ -96,8 +96,8 @@ def _reduced(context: Context, value: Value, axes: list[int], *, keepdims: bool)
     return Value(context.plain(value), value.known), axes, False
 
 
-def _reduction(name: str) -> Lower:
-    def lower(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _reduction(name: str) -> _Lower:
+    def lower(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
         value, axes, last = _reduced(
             context, given[0], _axes(arguments["axis"], given[0].rank), keepdims=arguments["keepdims"]
         )
@@ -113,7 +113,7 @@ def _reduction(name: str) -> Lower:
     return lower
 
 
-def _var(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _var(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     keepdims = arguments["keepdims"]
     value, axes, last = _reduced(context, given[0], _axes(arguments["axis"], given[0].rank), keepdims=keepdims)
     x = context.cast(value.tensor, context.dtype)
@@ -129,7 +129,7 @@ def _var(context: Context, arguments: Arguments, given: list[Value]) -> Value:
     return context.result(found, last=last)
 
 
-def _argmax(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _argmax(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     x = context.plain(given[0])
     if given[0].dtype == "bool":
         x = context.cast(x, "int32")
@@ -140,7 +140,7 @@ def _argmax(context: Context, arguments: Arguments, given: list[Value]) -> Value
     return context.result(context.op("argmax", x, axis=axis, keepdims=keepdims))
 
 
-def _cumsum(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _cumsum(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     found = context.op("cumsum", context.plain(given[0], context.dtype), axis=arguments["axis"])
     return context.result(_as_inferred(context, found))
 
@@ -150,11 +150,11 @@ def _as_inferred(context: Context, tensor: Tensor) -> Tensor:
     return tensor if context.dtype == "float32" else context.op("cast", tensor, context.dtype)
 
 
-def _matmul(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _matmul(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     return context.result(context.op("matmul", *(context.argument(each, context.dtype) for each in given)))
 
 
-def _einsum(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _einsum(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     numbers = "int32" if context.dtype == "bool" else context.dtype
     inputs = [context.argument(each, numbers) for each in given]
     return context.result(_as_inferred(context, context.op("einsum", _small_letters(arguments["pattern"]), *inputs)))
@@ -168,7 +168,7 @@ def _small_letters(pattern: str) -> str:
     return "".join(small.get(each, each) for each in pattern)
 
 
-def _conv(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _conv(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     """By Keras' convolution, whose channels are last and in one group.
 
     Raises:
@@ -194,7 +194,7 @@ def _conv(context: Context, arguments: Arguments, given: list[Value]) -> Value:
     return context.result(found, last=True)
 
 
-def _where(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _where(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     inputs, last = _together(context, given, "")
     chosen = [
         context.cast(each, context.dtype) if is_tensor(each) else np.asarray(each, context.dtype) for each in inputs[1:]
@@ -203,7 +203,7 @@ def _where(context: Context, arguments: Arguments, given: list[Value]) -> Value:
     return context.result(context.op("where", first, *chosen), last=last)
 
 
-def _clip(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _clip(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     x, last = context.cast(given[0].tensor, context.dtype), given[0].last
     low, high = arguments["low"], arguments["high"]
     if low is not None:
@@ -213,11 +213,11 @@ def _clip(context: Context, arguments: Arguments, given: list[Value]) -> Value:
     return context.result(x, last=last)
 
 
-def _cast(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _cast(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     return context.result(context.cast(given[0].tensor, context.dtype), last=given[0].last)
 
 
-def _concatenate(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _concatenate(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     axis = arguments["axis"] % given[0].rank
     if all(each.tensor is not None for each in given) and len(given) > 1:
         last = any(each.last for each in given)
@@ -229,13 +229,13 @@ def _concatenate(context: Context, arguments: Arguments, given: list[Value]) -> 
     return context.result(inputs[0] if len(given) == 1 else context.op("concatenate", inputs, axis=axis))
 
 
-def _stack(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _stack(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     return context.result(
         context.op("stack", [context.plain(each, context.dtype) for each in given], axis=arguments["axis"])
     )
 
 
-def _squeeze(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _squeeze(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     rank = given[0].rank
     axis = arguments["axis"]
     ones = [at for at, size in enumerate(given[0].sizes) if size == 1]
@@ -252,23 +252,23 @@ def _squeeze(context: Context, arguments: Arguments, given: list[Value]) -> Valu
     return context.result(context.op("squeeze", tensor, axis=tuple(axes)) if axes else tensor)
 
 
-def _expand(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _expand(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     x = context.plain(given[0])
     for each in added(arguments["axis"], given[0].rank):
         x = context.op("expand_dims", x, axis=each)
     return context.result(x)
 
 
-def _transpose(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _transpose(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     axes = arguments["axes"]
     return permuted(context, given[0], range(given[0].rank)[::-1] if axes is None else axes)
 
 
-def _pad(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _pad(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     return padded(context, given[0], arguments["padding"], arguments["mode"], float(arguments["value"]))
 
 
-def _broadcast_to(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _broadcast_to(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     """Sizes that are free come as zeros in the sizes of the second array."""
     x = context.argument(given[0])
     sizes = context.known[0].declared
@@ -285,7 +285,7 @@ def _broadcast_to(context: Context, arguments: Arguments, given: list[Value]) ->
     return context.result(context.op("where", chosen, x, x))
 
 
-def _shape_of(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _shape_of(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     value = given[0]
     if None not in value.sizes:
         sizes = np.array(value.sizes, np.int64)
@@ -301,7 +301,7 @@ def _shape_of(context: Context, arguments: Arguments, given: list[Value]) -> Val
     return context.result(context.cast(context.op("stack", found, axis=0), "int64"))
 
 
-def _softmax(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def _softmax(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     value = given[0]
     axis = _own([arguments["axis"] % value.rank], value)[0]
     x = context.cast(value.tensor, context.dtype)

@@ -11,10 +11,10 @@ from modelarchive.exchange.keras.lowering_context import Context, Value, is_tens
 from modelarchive.exchange.keras.lowering_shapes import sliced
 from modelarchive.exchange.refusal import Refusal
 
-Arguments = dict[str, Any]
+_Arguments = dict[str, Any]
 
 
-def cut(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def cut(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     """Axes that are passed backwards are turned round first."""
     x = context.plain(given[0])
     index: list[Any] = []
@@ -38,7 +38,7 @@ def cut(context: Context, arguments: Arguments, given: list[Value]) -> Value:
     return context.result(sliced(context, x, tuple(index)) if index else x)
 
 
-def split(context: Context, arguments: Arguments, given: list[Value]) -> tuple[Value, ...]:
+def split(context: Context, arguments: _Arguments, given: list[Value]) -> tuple[Value, ...]:
     """Parts one after another; slices, unless only Keras knows how large equal parts are."""
     value = given[0]
     axis = arguments["axis"] % value.rank
@@ -66,7 +66,7 @@ def _parts(sizes: list[int | None]) -> list[slice]:
     ]
 
 
-def take(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def take(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     """Slices along an axis, in any order."""
     values, indices = given
     chosen = _indices(context, indices, values.sizes[arguments["axis"]])
@@ -86,7 +86,7 @@ def _indices(context: Context, indices: Value, size: int | None) -> Any:
     return context.op("where", context.op("less", chosen, 0), context.op("add", chosen, size), chosen)
 
 
-def gather(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def gather(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     """An element for each index."""
     values, indices = given
     axis = arguments["axis"] % values.rank
@@ -112,7 +112,7 @@ def _stretched(context: Context, tensor: Tensor, sizes: list[int | None], wanted
     return context.op("broadcast_to", tensor, tuple(wanted))
 
 
-def argsort(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def argsort(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     """From behind where the largest comes first, so that equal ones stay in their order."""
     value = given[0]
     axis = arguments["axis"] % value.rank
@@ -130,7 +130,7 @@ def argsort(context: Context, arguments: Arguments, given: list[Value]) -> Value
 _SCATTERED = {"none": None, "add": "add", "multiply": "mul", "maximum": "max", "minimum": "min"}
 
 
-def scatter(context: Context, arguments: Arguments, given: list[Value]) -> Value:
+def scatter(context: Context, arguments: _Arguments, given: list[Value]) -> Value:
     """Keras writes at places in all axes."""
     x, indices, updates = given
     axis = arguments["axis"] % x.rank

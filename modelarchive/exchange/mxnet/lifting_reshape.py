@@ -26,7 +26,7 @@ class Split(NamedTuple):
 
 
 #: What stands in a shape: a size (-1: what is left), a word, or an axis that becomes two.
-Code: TypeAlias = int | str | Split
+_Code: TypeAlias = int | str | Split
 _OLD: Final = {0: "keep", -2: "rest", -3: "merge"}
 #: Those of ``npx.reshape``.
 _NUMPY: Final = {-2: "keep", -3: "drop", -4: "rest", -5: "merge"}
@@ -52,7 +52,7 @@ def _reshape(context: Context) -> Any:
     return _reshaped(context, codes, shape, reverse=reverse)
 
 
-def _codes(shape: Sequence[int], words: dict[int, str], split: int) -> Iterator[Code]:
+def _codes(shape: Sequence[int], words: dict[int, str], split: int) -> Iterator[_Code]:
     at = 0
     while at < len(shape):
         if shape[at] == split:
@@ -69,7 +69,7 @@ def _codes(shape: Sequence[int], words: dict[int, str], split: int) -> Iterator[
         at += 1
 
 
-def _reshaped(context: Context, codes: list[Code], shape: Sequence[int], *, reverse: bool) -> Ref:
+def _reshaped(context: Context, codes: list[_Code], shape: Sequence[int], *, reverse: bool) -> Ref:
     """Where several axes are open, those that are kept go to the front, and back behind it: there they need no size."""
     if all(isinstance(code, int) for code in codes) and not reverse:
         return context.op("reshape", context.ref(0), shape=codes)
@@ -114,7 +114,7 @@ def _size(context: Context, place: int, entry: Any) -> int | None:
     return -1 if size is None else size
 
 
-def _entries(codes: Sequence[Code], known: Sequence[int | None] | None) -> list[Any]:
+def _entries(codes: Sequence[_Code], known: Sequence[int | None] | None) -> list[Any]:
     """What the codes are for an input: sizes, and axes that are kept."""
     found: list[Any] = []
     source = 0

@@ -16,13 +16,13 @@ from modelarchive.exchange.rows import Lowering
 from modelarchive.exchange.walking import Value
 from modelarchive.ops import OPS as VOCABULARY
 
-Arguments = dict[str, Any]
+_Arguments = dict[str, Any]
 
 
 def _binary(arrays: str, right: str, left: str) -> Lowering:
     """An operator for two arrays, one for a number on the right, one for a number on the left."""
 
-    def lower(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    def lower(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
         one, two = given
         if one.tensor is not None and two.tensor is not None:
             return context.op(arrays, one.tensor, two.tensor)
@@ -42,7 +42,7 @@ def _axes(x: Value, axis: Any) -> list[int]:
 
 
 def _reduction(name: str) -> Lowering:
-    def lower(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    def lower(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
         axes, keep = _axes(given[0], arguments["axis"]), arguments["keepdims"]
         return _reduced(context, name, given[0], context.array(given[0]), axes, keepdims=keep)
 
@@ -58,7 +58,7 @@ def _reduced(context: Context, name: str, x: Value, entry: Entry, axes: list[int
     return context.op(name, entry, axis=axes, keepdims=keepdims)
 
 
-def _var(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _var(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     if arguments["ddof"]:
         raise Refusal("a variance with ddof is not supported")
     x, axes = context.array(given[0]), _axes(given[0], arguments["axis"])
@@ -77,7 +77,7 @@ def _comparison(name: str, mirrored: str) -> Lowering:
     )
 
 
-def _matmul(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _matmul(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     one, two = given[0].rank, given[1].rank
     if one >= 2 and two == 2:
         return context.op("dot", context.array(given[0]), context.array(given[1]))
@@ -88,7 +88,7 @@ def _matmul(context: Context, arguments: Arguments, given: list[Value]) -> Entry
     raise Refusal(f"a product of {one} and {two} axes is not supported")
 
 
-def _slice(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _slice(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     """Ranges by slice_axis, axes that a number drops by squeeze, new ones by expand_dims."""
     x = context.array(given[0])
     ranges, dropped, new = sliced(arguments["index"])
@@ -107,7 +107,7 @@ def _slice(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     return x
 
 
-def _split(context: Context, arguments: Arguments, given: list[Value]) -> tuple[Entry, ...]:
+def _split(context: Context, arguments: _Arguments, given: list[Value]) -> tuple[Entry, ...]:
     sizes, axis = arguments["sizes"], arguments["axis"]
     if isinstance(sizes, int):
         if sizes == 1:
@@ -123,29 +123,29 @@ def _split(context: Context, arguments: Arguments, given: list[Value]) -> tuple[
     return tuple(parts)
 
 
-def _squeeze(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _squeeze(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     axis = arguments["axis"]
     if axis is None:
         raise Refusal("squeezing whichever axes have size 1 is not supported")
     return context.op("squeeze", context.array(given[0]), axis=several(axis))
 
 
-def _expand(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _expand(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     x = context.array(given[0])
     for each in added(arguments["axis"], given[0].rank):
         x = context.op("expand_dims", x, axis=each)
     return x
 
 
-def _concatenate(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _concatenate(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     return context.op("Concat", *map(context.array, given), dim=arguments["axis"], num_args=len(given))
 
 
-def _stack(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _stack(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     return context.op("stack", *map(context.array, given), axis=arguments["axis"], num_args=len(given))
 
 
-def _clip(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _clip(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     low, high = arguments["low"], arguments["high"]
     x = context.array(given[0])
     if low is None or high is None:
@@ -163,16 +163,16 @@ def _expected(dtype: str) -> str:
     return dtype
 
 
-def _cast(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _cast(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     return context.op("Cast", context.array(given[0]), dtype=_expected(arguments["dtype"]))
 
 
-def _take(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _take(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     context.note("an index outside of the array is taken as the nearest one")
     return context.op("take", context.array(given[0]), context.array(given[1]), axis=arguments["axis"], mode="clip")
 
 
-def _where(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _where(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     """MXNet wants three arrays of one shape, and no truths among them."""
     dtype = np.dtype(VOCABULARY["where"].dtype(*(each.known.dtype for each in given)))
     inner = "float32" if dtype.kind == "b" else _expected(dtype.name)
@@ -203,14 +203,14 @@ def _where(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     return context.op("Cast", found, dtype="bool") if dtype.kind == "b" else found
 
 
-def _transpose(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _transpose(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     axes = arguments["axes"]
     if axes is None:
         return context.op("transpose", context.array(given[0]))
     return context.op("transpose", context.array(given[0]), axes=[axis % len(axes) for axis in axes])
 
 
-def _cumsum(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _cumsum(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     x, axis = context.array(given[0]), arguments["axis"] % given[0].rank
     before = np.dtype(given[0].known.array_dtype)
     after = VOCABULARY["cumsum"].dtype(before, axis=axis)
@@ -219,7 +219,7 @@ def _cumsum(context: Context, arguments: Arguments, given: list[Value]) -> Entry
     return context.op("cumsum", x, axis=axis)
 
 
-def _broadcast_to(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _broadcast_to(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     """Sizes that are taken of the other array by broadcast_like, those that are written by broadcast_to."""
     shape = arguments["shape"]
     one, like = given

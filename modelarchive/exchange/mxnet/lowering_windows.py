@@ -14,7 +14,7 @@ from modelarchive.exchange.rows import Lowering
 from modelarchive.exchange.walking import Value
 
 #: What a row's function is.
-Lower = Callable[[Context, Any, list[Value]], Entry]
+_Lower = Callable[[Context, Any, list[Value]], Entry]
 
 
 def _first(context: Context, layer: Any, x: Entry) -> Entry:
@@ -81,7 +81,7 @@ def conv(context: Context, arguments: dict[str, Any], given: list[Value]) -> Ent
     return context.op("Convolution", context.array(x), context.array(weight), **attributes)
 
 
-def _pooling(style: str) -> Lower:
+def _pooling(style: str) -> _Lower:
     def lower(context: Context, layer: Any, given: list[Value]) -> Entry:
         if any(before != after for before, after in layer.padding):
             raise Refusal("pooling with different padding before and after is not supported")
@@ -105,7 +105,7 @@ def _pooling(style: str) -> Lower:
     return lower
 
 
-def _global_pooling(style: str) -> Lower:
+def _global_pooling(style: str) -> _Lower:
     def lower(context: Context, layer: Any, given: list[Value]) -> Entry:
         x = _first(context, layer, context.array(given[0]))
         kernel = [1] * (len(layer.layout) - 2)

@@ -44,7 +44,7 @@ DTYPES: Final[dict[int, np.dtype]] = {
 #: Storage type -> (name, how many index arrays it has).
 _STORAGE: Final = {0: ("default", 0), 1: ("row_sparse", 1), 2: ("csr", 2)}
 MAX_AXES: Final = 32
-MAX_ARRAYS: Final = 1_000_000
+_MAX_ARRAYS: Final = 1_000_000
 MAX_ELEMENTS: Final = 2**56
 #: A sparse array may become this many bytes when it is made dense, beyond so many times the file's size.
 _MAX_DENSE: Final = 64 << 20
@@ -83,7 +83,7 @@ def read_arrays(path: str | os.PathLike[str]) -> Contents:
     magic, _, count = cursor.numbers("<QQQ", "header")
     if magic != MAGIC:
         raise cursor.wrong("is no NDArray file of MXNet")
-    if count > min(MAX_ARRAYS, cursor.left // 4):
+    if count > min(_MAX_ARRAYS, cursor.left // 4):
         raise cursor.wrong(f"declares {count:,} arrays, and has {cursor.left:,} bytes for them")
     spend("its arrays", steps=count)
     arrays: list[Deferred | None] = []

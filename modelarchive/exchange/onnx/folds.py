@@ -49,7 +49,7 @@ from modelarchive.store.deferred import Deferred
 #: Parts of a Split that are made while reading.
 MAX_PARTS: Final = 4096
 
-Compute: TypeAlias = Callable[[Context, Arrays], Any]
+_Compute: TypeAlias = Callable[[Context, Arrays], Any]
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class _Fold:
         made: How many elements the result has, before it is computed.
     """
 
-    compute: Compute
+    compute: _Compute
     least: int
     most: int
     made: Callable[[Context, Arrays], int]
 
 
-def _plain(function: Callable[..., Any]) -> Compute:
+def _plain(function: Callable[..., Any]) -> _Compute:
     """A function of NumPy that keeps ONNX's dtype: that of its first operand."""
 
     def fold(context: Context, arrays: Arrays) -> Any:
@@ -79,7 +79,7 @@ def _plain(function: Callable[..., Any]) -> Compute:
     return fold
 
 
-def _truth(function: Callable[..., Any]) -> Compute:
+def _truth(function: Callable[..., Any]) -> _Compute:
     return lambda context, arrays: np.asarray(function(*_alike(fixed(arrays))), np.bool_)
 
 
@@ -91,11 +91,11 @@ def _alike(arrays: Arrays) -> Arrays:
     return arrays
 
 
-def _fixed_only(fold: Compute) -> Compute:
+def _fixed_only(fold: _Compute) -> _Compute:
     return lambda context, arrays: fold(context, fixed(arrays))
 
 
-def _floats(function: Callable[..., Any]) -> Compute:
+def _floats(function: Callable[..., Any]) -> _Compute:
     """A function of floats, computed in float32 where they are narrower."""
 
     def fold(context: Context, arrays: Arrays) -> Any:
@@ -254,7 +254,7 @@ def _range(context: Context, arrays: Arrays) -> Any:
     return (start + np.arange(counted(context, arrays)) * delta).astype(arrays[0].dtype)
 
 
-def _reduction(function: Callable[..., Any]) -> Compute:
+def _reduction(function: Callable[..., Any]) -> _Compute:
     def fold(context: Context, arrays: Arrays) -> Any:
         x, axes = arrays[0], reduced_axes(context, arrays)
         result = np.asarray(function(x, axis=axes, keepdims=context.node.flag("keepdims", default=True)))
@@ -280,7 +280,7 @@ def _trilu(context: Context, arrays: Arrays) -> Any:
     return (np.triu if context.node.flag("upper", default=True) else np.tril)(arrays[0], k)
 
 
-def _several(function: Callable[..., Any]) -> Compute:
+def _several(function: Callable[..., Any]) -> _Compute:
     def fold(context: Context, arrays: Arrays) -> Any:
         result = _alike(fixed(arrays))[0]
         for each in arrays[1:]:
@@ -319,11 +319,11 @@ MOVES: Final = ("Transpose", "Reshape", "Squeeze", "Unsqueeze")
 _ANY: Final = 1 << 31
 
 
-def _one(compute: Compute) -> _Fold:
+def _one(compute: _Compute) -> _Fold:
     return _Fold(compute, 1, 1, as_first)
 
 
-def _two(compute: Compute) -> _Fold:
+def _two(compute: _Compute) -> _Fold:
     return _Fold(compute, 2, 2, broadcast)
 
 

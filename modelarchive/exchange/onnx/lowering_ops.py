@@ -16,8 +16,8 @@ from modelarchive.exchange.onnx.lowering_windows import conv, grid_sample
 from modelarchive.exchange.onnx.words import BINARY, UNARY
 from modelarchive.ops.precision import common_dtype
 
-Arguments = dict[str, Any]
-Lower = Callable[[Context, Arguments, list[Value]], Entry]
+_Arguments = dict[str, Any]
+_Lower = Callable[[Context, _Arguments, list[Value]], Entry]
 
 _COMPARISONS: Final = ("equal", "greater", "less")
 
@@ -27,24 +27,24 @@ def _plain(op: str) -> Lowering:
     return Lowering(op, lambda context, arguments, given: context.op(op, *map(context.array, given)))
 
 
-def _compared(op: str) -> Lower:
-    def lower(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _compared(op: str) -> _Lower:
+    def lower(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
         dtype = computed(common_dtype(*(each.known.dtype for each in given)))
         return context.op(op, *(context.array(each, dtype) for each in given))
 
     return lower
 
 
-def _negative(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _negative(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     x = context.array(given[0])
     return context.op("Neg", x) if context.dtype.kind != "u" else context.op("Sub", context.made(0), x)
 
 
-def _rsqrt(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _rsqrt(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     return context.op("Reciprocal", context.op("Sqrt", context.array(given[0])))
 
 
-def _axes(context: Context, arguments: Arguments) -> list[Entry]:
+def _axes(context: Context, arguments: _Arguments) -> list[Entry]:
     axis = arguments["axis"]
     if axis is None:
         return []
@@ -52,7 +52,7 @@ def _axes(context: Context, arguments: Arguments) -> list[Entry]:
 
 
 def _reduction(op: str) -> Lowering:
-    def lower(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    def lower(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
         x = context.array(given[0])
         if arguments["axis"] == [] or arguments["axis"] == ():
             return context.op("Identity", x)
@@ -61,7 +61,7 @@ def _reduction(op: str) -> Lowering:
     return Lowering(op, lower)
 
 
-def _var(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _var(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     x = context.array(given[0])
     if arguments["axis"] in ([], ()):
         return context.op("Sub", x, x)
@@ -74,7 +74,7 @@ def _var(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     return context.op("Div", total, _degrees(context, given[0], x, arguments))
 
 
-def _degrees(context: Context, given: Value, x: Entry, arguments: Arguments) -> Entry:
+def _degrees(context: Context, given: Value, x: Entry, arguments: _Arguments) -> Entry:
     """How many elements are reduced, less ddof."""
     axis = arguments["axis"]
     axes = range(given.rank) if axis is None else several(axis)
@@ -86,7 +86,7 @@ def _degrees(context: Context, given: Value, x: Entry, arguments: Arguments) -> 
     return context.cast(count, np.int64, context.dtype)
 
 
-def _argmax(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _argmax(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     x, axis, keep = given[0], arguments["axis"], int(arguments["keepdims"])
     # Runtimes have no kernel for 64-bit integers, nor for the narrow floats.
     dtype = np.dtype(np.float64) if x.dtype.kind in "iu" and x.dtype.itemsize > 4 else computed(x.dtype)
@@ -101,11 +101,11 @@ def _argmax(context: Context, arguments: Arguments, given: list[Value]) -> Entry
     return context.op("Reshape", context.op("ArgMax", flat, axis=0, keepdims=0), context.ints(shape))
 
 
-def _cumsum(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _cumsum(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     return context.op("CumSum", context.array(given[0]), context.made(arguments["axis"], np.int64))
 
 
-def _clip(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _clip(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     """By Max and Min, which runtimes have for more dtypes than Clip, and which keep NaN."""
     dtype = context.known[0].array_dtype
     x = context.array(given[0])
@@ -115,24 +115,24 @@ def _clip(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     return x
 
 
-def _cast(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _cast(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     wanted = context.known[0].array_dtype
     x = context.array(given[0])
     return context.cast(x, given[0].dtype, wanted) if given[0].dtype != wanted else context.op("Identity", x)
 
 
-def _einsum(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _einsum(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     return context.op("Einsum", *map(context.array, given), equation=arguments["pattern"])
 
 
-def _rounded(op: str) -> Lower:
+def _rounded(op: str) -> _Lower:
     """An operator of floats; integers are whole already."""
     return lambda context, arguments, given: context.op(
         op if context.dtype.kind == "f" else "Identity", context.array(given[0])
     )
 
 
-def _remainder(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _remainder(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     return _rest(context, *map(context.array, given))
 
 
@@ -146,14 +146,14 @@ def _rest(context: Context, x: Entry, y: Entry) -> Entry:
     return context.op("Where", context.op("And", other, some), context.op("Add", rest, y), rest)
 
 
-def _floor_divide(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _floor_divide(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     x, y = map(context.array, given)
     quotient = context.op("Div", context.op("Sub", x, _rest(context, x, y)), y)
     return context.op("Round", quotient) if context.dtype.kind == "f" else quotient
 
 
-def _bitwise(op: str, of_truths: str) -> Lower:
-    def lower(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _bitwise(op: str, of_truths: str) -> _Lower:
+    def lower(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
         if context.known[0].array_dtype != np.bool_:
             return context.op(f"Bitwise{op}", *map(context.array, given))
         truths = [context.cast(context.array(each), context.dtype, np.bool_) for each in given]
@@ -162,10 +162,10 @@ def _bitwise(op: str, of_truths: str) -> Lower:
     return lower
 
 
-def _shift(direction: str) -> Lower:
+def _shift(direction: str) -> _Lower:
     """By BitShift, which is of numbers without a sign."""
 
-    def lower(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+    def lower(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
         x, y = map(context.array, given)
         unsigned = np.dtype(f"u{context.dtype.name}") if context.dtype.kind == "i" else context.dtype
         places = context.cast(y, context.dtype, unsigned)
@@ -182,7 +182,7 @@ def _shift(direction: str) -> Lower:
     return lower
 
 
-def _argsort(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _argsort(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     x, axis, descending = given[0], arguments["axis"] % given[0].rank, arguments["descending"]
     array = context.array(x, computed(x.dtype) if x.dtype.kind in "biuf" else np.dtype(np.float32))
     size = context.size(array, axis)
@@ -192,7 +192,7 @@ def _argsort(context: Context, arguments: Arguments, given: list[Value]) -> Entr
 _SCATTERED: Final = {"none": "none", "add": "add", "multiply": "mul", "maximum": "max", "minimum": "min"}
 
 
-def _scatter(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _scatter(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     x, indices, updates = given
     dtype = context.known[0].array_dtype
     places = context.array(indices, np.dtype(np.int64))
@@ -204,7 +204,7 @@ def _scatter(context: Context, arguments: Arguments, given: list[Value]) -> Entr
     return context.cast(context.op("ScatterElements", source, places, written, **attributes), context.dtype, dtype)
 
 
-def _softmax(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _softmax(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     return context.op("Softmax", context.array(given[0]), axis=arguments["axis"])
 
 

@@ -12,7 +12,7 @@ from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value
 from modelarchive.names import joined
 
 #: Kind -> where the gates of ONNX's order are in ours: i, o, f, c in i, f, g, o; z, r, h in r, z, n.
-GATES: Final[dict[str, tuple[int, ...]]] = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
+_GATES: Final[dict[str, tuple[int, ...]]] = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 
 
 def _recurrent(context: Context, layer: Any, given: list[Value]) -> Any:
@@ -62,7 +62,7 @@ def _parameters(context: Context, layer: Any, number: int) -> list[Entry]:
     """W, R and B of one layer: both directions, with ONNX's order of gates."""
     suffixes = [f"l{number}", f"l{number}_reverse"][: 2 if layer.bidirectional else 1]
     rows = layer.gates * layer.hidden_size
-    ordered = _in_order(layer.gates, GATES[layer.kind])
+    ordered = _in_order(layer.gates, _GATES[layer.kind])
     found = []
     for name in ("weight_ih", "weight_hh"):
         own = [layer.parameters[f"{name}_{suffix}"] for suffix in suffixes]
@@ -95,5 +95,5 @@ RECURRENT: Final[dict[str, Lowering]] = {
     kind: Lowering(
         kind, _recurrent, single=True, losses="dropout between layers is left out; gates are put in ONNX's order"
     )
-    for kind in GATES
+    for kind in _GATES
 }

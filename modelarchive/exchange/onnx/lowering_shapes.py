@@ -12,7 +12,7 @@ from modelarchive.exchange.onnx.emitting import Entry
 from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value
 from modelarchive.ops.selection import pad_value
 
-Arguments = dict[str, Any]
+_Arguments = dict[str, Any]
 
 #: What stands for "to the end" in a slice, and for "to before the first" where the step is negative.
 _END: Final = 2**63 - 1
@@ -65,15 +65,15 @@ def padded(context: Context, x: Value, pairs: Sequence[Sequence[int]], mode: str
     return context.cast(context.op("Pad", *inputs, mode=mode), context.dtype, x.dtype)
 
 
-def _reshape(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _reshape(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     return reshaped(context, given[0], several(arguments["shape"]))
 
 
-def _broadcast_to(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _broadcast_to(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     return _shaped(context, "Expand", given[0], several(arguments["shape"]), given[1])
 
 
-def _squeeze(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _squeeze(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     x = given[0]
     axes = [axis for axis, size in enumerate(x.sizes) if size == 1]
     if arguments["axis"] is not None:
@@ -87,11 +87,11 @@ def _squeeze(context: Context, arguments: Arguments, given: list[Value]) -> Entr
     )
 
 
-def _expand_dims(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _expand_dims(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     return context.op("Unsqueeze", context.array(given[0]), context.ints(several(arguments["axis"])))
 
 
-def _slice(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _slice(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     """Slice takes ranges; then the axes that a number drops go, and new ones come."""
     ranges, dropped, new = sliced(arguments["index"])
     x = context.array(given[0])
@@ -106,7 +106,7 @@ def _slice(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     return x if ranges or new else context.op("Identity", x)
 
 
-def _split(context: Context, arguments: Arguments, given: list[Value]) -> tuple[Entry, ...]:
+def _split(context: Context, arguments: _Arguments, given: list[Value]) -> tuple[Entry, ...]:
     axis = arguments["axis"] % given[0].rank
     found = [each.declared[axis] for each in context.known]
     x = context.array(given[0])
@@ -126,12 +126,12 @@ def _split(context: Context, arguments: Arguments, given: list[Value]) -> tuple[
     )
 
 
-def _concatenate(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _concatenate(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     dtype = context.known[0].array_dtype
     return context.op("Concat", *(context.array(each, dtype) for each in given), axis=arguments["axis"])
 
 
-def _stack(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _stack(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     dtype, axis = context.known[0].array_dtype, arguments["axis"] % (given[0].rank + 1)
     rows = [context.op("Unsqueeze", context.array(each, dtype), context.ints([axis])) for each in given]
     return context.op("Concat", *rows, axis=axis)
@@ -143,11 +143,11 @@ def indices(context: Context, given: Value) -> Entry:
     return context.array(given, given.dtype if keeps else np.dtype(np.int64))
 
 
-def _take(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _take(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     return context.op("Gather", context.array(given[0]), indices(context, given[1]), axis=arguments["axis"])
 
 
-def _gather(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _gather(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     """GatherElements does not broadcast, so that the other axes are stretched before."""
     x, where = given
     axis = arguments["axis"] % x.rank
@@ -167,7 +167,7 @@ def _gather(context: Context, arguments: Arguments, given: list[Value]) -> Entry
     return context.op("GatherElements", values, places, axis=axis)
 
 
-def _where(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _where(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     wanted = context.known[0].array_dtype
     condition = context.array(given[0], np.dtype(np.bool_))
     found = context.op(
@@ -176,7 +176,7 @@ def _where(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
     return context.cast(found, context.dtype, wanted)
 
 
-def _shape_of(context: Context, arguments: Arguments, given: list[Value]) -> Entry:
+def _shape_of(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     return context.op("Shape", context.array(given[0]))
 
 

@@ -13,7 +13,7 @@ from modelarchive.exchange.onnx.lowering_activations import activated
 from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value
 from modelarchive.exchange.refusal import Refusal
 
-Lower = Callable[[Context, Any, list[Value]], Entry]
+_Lower = Callable[[Context, Any, list[Value]], Entry]
 
 
 def _first(context: Context, layer: Any, x: Entry) -> Entry:
@@ -195,7 +195,7 @@ def _partial_means(context: Context, layer: Any, given: Value, x: Entry) -> Entr
     return context.op("Mul", means, context.made(factors))
 
 
-def _global(style: str) -> Lower:
+def _global(style: str) -> _Lower:
     def lower(context: Context, layer: Any, given: list[Value]) -> Entry:
         rank = len(layer.layout)
         if layer.layout[-1] != "C" and context.dtype == np.float32:

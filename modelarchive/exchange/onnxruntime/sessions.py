@@ -86,14 +86,10 @@ def session_of(model: Assembled, settings: Settings) -> onnxruntime.InferenceSes
     Raises:
         ConversionError: ONNX Runtime does not take the model.
     """
-    folder = _folder(model.initialisers)
-    if folder is not None:
-        mapped = {name for name, each in model.initialisers.items() if _mappable(each, folder)}
-        session = _made(model, settings, mapped, folder)
-        # Another file may have taken the place of the one that was opened.
-        if all(_is_there(_place(model.initialisers[name])) for name in mapped):
-            return session
-    return _made(model, settings, set(), None)
+    mapped = _mapped(model.initialisers)
+    session = _made(model, settings, mapped)
+    # Another file may have taken the place of the one that was opened.
+    return session if all(map(_is_there, mapped.values())) else _made(model, settings, {})
 
 
 def not_started(session: onnxruntime.InferenceSession, settings: Settings) -> list[Note]:
@@ -104,50 +100,47 @@ def not_started(session: onnxruntime.InferenceSession, settings: Settings) -> li
     return [Note(f"providers[{name!r}]", what) for name in asked if name not in there]
 
 
-def _folder(arrays: Mapping[str, Deferred]) -> Path | None:
-    """The folder that most bytes lie in: ONNX Runtime looks into one."""
-    found: Counter[Path] = Counter()
-    for each in arrays.values():
-        if each.extent is not None:
-            found[each.extent.place.path.resolve().parent] += each.nbytes
-    return max(found, key=found.__getitem__) if found else None
+def _mapped(arrays: Mapping[str, Deferred]) -> dict[str, Place]:
+    """Where arrays lie that can be mapped: in the folder that most bytes are in, as ONNX Runtime looks into one."""
+    places = {
+        name: each.extent.place
+        for name, each in arrays.items()
+        if each.extent is not None and each.nbytes >= SMALL and not each.extent.place.offset % each.itemsize
+    }
+    nbytes: Counter[Path] = Counter()
+    for name, place in places.items():
+        nbytes[_folder(place)] += arrays[name].nbytes
+    folder = max(nbytes, key=nbytes.__getitem__, default=None)
+    return {name: place for name, place in places.items() if _folder(place) == folder and _is_there(place)}
 
 
-def _place(array: Deferred) -> Place | None:
-    return None if array.extent is None else array.extent.place
+def _folder(place: Place) -> Path:
+    return place.path.resolve().parent
 
 
-def _mappable(array: Deferred, folder: Path) -> bool:
-    place = _place(array)
-    if place is None or array.nbytes < SMALL or place.offset % array.itemsize:
-        return False
-    return place.path.resolve().parent == folder and _is_there(place)
-
-
-def _is_there(place: Place | None) -> bool:
+def _is_there(place: Place) -> bool:
     """Whether the file of a place is still the one that was opened."""
     try:
-        status = None if place is None else place.path.stat()
+        status = place.path.stat()
     except OSError:
         return False
-    return status is None or place is None or (status.st_dev, status.st_ino) == place.file
+    return (status.st_dev, status.st_ino) == place.file
 
 
-def _made(model: Assembled, settings: Settings, mapped: set[str], folder: Path | None) -> onnxruntime.InferenceSession:
+def _made(model: Assembled, settings: Settings, mapped: Mapping[str, Place]) -> onnxruntime.InferenceSession:
     options = settings.options()
     tensors: list[Tensor] = []
     given: dict[str, onnxruntime.OrtValue] = {}
     for name, each in model.initialisers.items():
-        place = _place(each)
-        if name in mapped and place is not None:
+        if (place := mapped.get(name)) is not None:
             tensors.append(outside(name, each, place.path.resolve().name, place.offset))
         elif each.nbytes < SMALL:
             tensors.append(inside(name, each))
         else:
             tensors.append(outside(name, each, _NOWHERE, 0))
             given[name] = value_of(each.read() if each.view is None else each.view())
-    if folder is not None and mapped:
-        options.add_session_config_entry(_FOLDER, str(folder))
+    if mapped:
+        options.add_session_config_entry(_FOLDER, str(_folder(next(iter(mapped.values())))))
     if given:
         options.add_external_initializers(list(given), list(given.values()))
     content = io.BytesIO()

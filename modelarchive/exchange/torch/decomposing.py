@@ -92,7 +92,7 @@ def _needs(graph: torch.fx.Graph) -> bool:
         if target._schema.is_mutable:
             if target._schema.name in _NO_CHANGE:
                 continue
-            if not in_place(target):
+            if not _in_place(target):
                 return True
             written.append((node, node.args[0]))
         if any(each.alias_info is not None for each in target._schema.returns):
@@ -117,7 +117,7 @@ _KEEPING: Final = frozenset({"aten::detach_", "aten::detach", "aten::alias", "at
 _NO_CHANGE: Final = frozenset({"aten::batch_norm", "aten::instance_norm"})
 
 
-def in_place(target: Any) -> bool:
+def _in_place(target: Any) -> bool:
     """Whether a call changes its first argument and returns it, and nothing else."""
     written = [each for each in target._schema.arguments if each.alias_info is not None and each.alias_info.is_write]
     first = target._schema.arguments[0]

@@ -45,9 +45,10 @@ class Lane:
 
     Args:
         device: Where the bytes go.
+        behind: What is to be over on the device before the first of them comes, see :func:`work_on`.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, behind: Any = None) -> None:
         self.device = device
         self._buffers = [self.allocate() for _ in range(2)]
         self._turn = 0
@@ -78,14 +79,14 @@ class Lane:
             self.wait(turn)
 
 
-class CudaLane(Lane):
+class _CudaLane(Lane):
     """The same through page-locked memory, on a stream of its own."""
 
-    def __init__(self, device: torch.device) -> None:
-        super().__init__(device)
+    def __init__(self, device: torch.device, behind: Any) -> None:
+        super().__init__(device, behind)
         self._stream: Any = torch.cuda.Stream(device)
         # The tensors' memory may have belonged to others, whose work on it may not be done.
-        self._stream.wait_stream(torch.cuda.current_stream(device))
+        self._stream.wait_stream(behind)
         self._events: list[Any] = [None, None]
 
     def allocate(self) -> torch.Tensor:
@@ -108,6 +109,11 @@ class CudaLane(Lane):
             event.synchronize()
 
 
-def lane_to(device: torch.device) -> Lane:
-    """What a thread copies through to a device."""
-    return CudaLane(device) if device.type == "cuda" else Lane(device)
+def work_on(device: torch.device) -> Any:
+    """The stream that the calling thread has its work on a device in, which other threads do not see; None: none."""
+    return torch.cuda.current_stream(device) if device.type == "cuda" else None
+
+
+def lane_to(device: torch.device, behind: Any) -> Lane:
+    """What a thread copies through to a device, behind the work of the thread that has asked for it."""
+    return _CudaLane(device, behind) if device.type == "cuda" else Lane(device, behind)

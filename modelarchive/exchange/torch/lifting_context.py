@@ -83,7 +83,7 @@ class Context:
     def operands(self, *values: Any) -> list[Any]:
         """Values in the dtype of the result; numbers stay numbers."""
         dtype = self.dtype
-        values = tuple(calculated(each) if isinstance(each, Dim) else each for each in values)
+        values = tuple(_calculated(each) if isinstance(each, Dim) else each for each in values)
         found = [cast(each, dtype) if is_array(each) else self.number(each) for each in values]
         return found if any(map(is_array, found)) else [np.asarray(found[0], dtype), *found[1:]]
 
@@ -150,12 +150,12 @@ def with_sizes(shape: Sequence[Any]) -> Any:
     found = None
     for axis, size in enumerate(shape):
         if isinstance(size, Dim):
-            row = ops.expand_dims(row_of(size), axis=tuple(at for at in range(len(shape)) if at != axis))
+            row = ops.expand_dims(_row_of(size), axis=tuple(at for at in range(len(shape)) if at != axis))
             found = row if found is None else np.logical_or(found, row)
     return found
 
 
-def row_of(size: Dim) -> Any:
+def _row_of(size: Dim) -> Any:
     """An array of truths with one axis, of a size that is not fixed.
 
     Raises:
@@ -170,7 +170,7 @@ def row_of(size: Dim) -> Any:
     raise Refusal("a new array of a size that is not fixed, and that no array has")
 
 
-def calculated(size: Dim) -> Any:
+def _calculated(size: Dim) -> Any:
     """A size that is not fixed: itself where an array has it, else calculated from those that arrays have."""
     known = list(
         dict.fromkeys(

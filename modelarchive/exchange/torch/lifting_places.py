@@ -15,7 +15,7 @@ from modelarchive.exchange.torch.lifting_shapes import picked, reshaped, stretch
 from modelarchive.nn.dim import Dim
 
 
-def row_along(values: Any, rank: int, axis: int) -> Any:
+def _row_along(values: Any, rank: int, axis: int) -> Any:
     """A row of values that stands along an axis."""
     return ops.expand_dims(values, axis=tuple(at for at in range(rank) if at != axis)) if rank > 1 else values
 
@@ -82,7 +82,7 @@ def _spread(index: Any, dim: int, source: Any) -> Any:
     axis = dim % max(source.ndim, 1)
     if not index.ndim:
         index = ops.expand_dims(index, axis=0)
-    return stretched(row_along(index, source.ndim, axis), source.shape)
+    return stretched(_row_along(index, source.ndim, axis), source.shape)
 
 
 def _index_add(context: Context, x: Any, *, dim: int, index: Any, source: Any, alpha: Any = 1) -> Any:
@@ -104,9 +104,9 @@ def _index_fill(context: Context, x: Any, *, dim: int, index: Any, value: Any) -
     axis = dim % x.ndim
     if isinstance(index, np.ndarray) and not isinstance(x.shape[axis], Dim):
         hit = np.isin(np.arange(x.shape[axis]), index % x.shape[axis])
-        return ops.where(row_along(hit, x.ndim, axis), context.constant(value), x)
+        return ops.where(_row_along(hit, x.ndim, axis), context.constant(value), x)
     places = index if index.ndim else ops.expand_dims(index, axis=0)
-    places = row_along(places, x.ndim, axis)
+    places = _row_along(places, x.ndim, axis)
     places = stretched(places, [places.shape[axis] if at == axis else size for at, size in enumerate(x.shape)])
     return ops.scatter(x, places, context.constant(value), axis=dim)
 

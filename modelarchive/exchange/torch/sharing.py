@@ -40,7 +40,7 @@ class Group:
         return self.gathered(value)[0]
 
 
-class Local(NamedTuple):
+class _Local(NamedTuple):
     """The part of a tensor that this process has.
 
     Attributes:
@@ -54,7 +54,7 @@ class Local(NamedTuple):
     is_own: bool
 
 
-def local(tensor: torch.Tensor) -> Local | None:
+def local(tensor: torch.Tensor) -> _Local | None:
     """The part of a distributed tensor; None of a tensor of any other kind."""
     from torch.distributed.tensor import DTensor
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
@@ -68,10 +68,10 @@ def local(tensor: torch.Tensor) -> Local | None:
     is_own = all(at == 0 or each.is_shard() for at, each in zip(coordinate, placements, strict=True))
     shape = tuple(tensor.shape)
     if tuple(part.shape) == shape:
-        return Local(part, None, is_own)
+        return _Local(part, None, is_own)
     # A part without elements may say that it begins behind the end.
     begins = tuple(min(at, size) for at, size in zip(offsets, shape, strict=True))
-    return Local(part, Piece(begins, shape), is_own)
+    return _Local(part, Piece(begins, shape), is_own)
 
 
 def shared(part: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from modelarchive.nn.dim import from_pair
 from modelarchive.nn.trials import Pair, Scale, Trial, pairs_of, united
 
 #: What is known of a symbol: the least and the greatest size.
-Ranges = Mapping[Any, tuple[int, int]]
+_Ranges = Mapping[Any, tuple[int, int]]
 
 
 class Axes:
@@ -80,7 +80,7 @@ class Axes:
         found.groups = list(united(self.groups, by_role(may)))
         return found
 
-    def sizes(self, scale: Scale, ranges: Ranges) -> Sizes | None:
+    def sizes(self, scale: Scale, ranges: _Ranges) -> Sizes | None:
         """Sizes of a scale for all symbols; None where the program does not allow them."""
         known: tuple[dict[Any, int], dict[Any, int]] = (dict(self._given), dict(self._given))
         found: dict[Axis, Pair] = {}

@@ -104,15 +104,19 @@ def _carry_out(moves: Sequence[_Move], device: torch.device, *, verify: bool) ->
     # One array's digest is one chain of updates: where arrays are fewer than threads, BLAKE3's own help.
     hash_threads = max(1, THREADS // len(jobs))
     pending = iter(jobs)
+    behind = devices.work_on(device)
 
     def run(_: int) -> None:
-        lane = devices.lane_to(device)
+        lane = devices.lane_to(device, behind)
         try:
             for job in iter(lambda: next(pending, None), None):
                 if len(job) > 1:
                     _together(job, lane, verify=verify)
                 else:
                     _alone(job[0], lane, hash_threads if verify else 0)
+        except BaseException:
+            jobs.clear()  # the others read no more than what they have begun
+            raise
         finally:
             lane.close()
 

@@ -30,8 +30,9 @@ class Late(devices.Lane):
 
     lanes: list[Late] = []  # noqa: RUF012 - of the test that runs
 
-    def __init__(self, device: Any) -> None:
-        super().__init__(device)
+    def __init__(self, device: Any, behind: Any = None) -> None:
+        super().__init__(device, behind)
+        self.behind = behind
         self.begun: list[list[Any]] = [[], []]
         self.bytes = self.copies = 0
         self.thread = threading.get_ident()
@@ -140,6 +141,33 @@ def test_a_damaged_array_is_named(tmp_path: Path, lane: Any) -> None:
         ma.load(tmp_path / "x.h5", backend="torch", device="cpu", verify=True)
     assert {*caught.value.damaged} == {"30", "3000"}
     assert caught.value.file == str(tmp_path / "x.h5")
+
+
+def test_copies_wait_for_the_work_of_who_asks(tmp_path: Path, lane: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread has a stream of its own in CUDA: what the caller has begun only the caller's thread can tell."""
+    monkeypatch.setattr(devices, "work_on", lambda device: threading.get_ident())
+    ma.save(tmp_path / "x.h5", {str(at): np.ones(2 * SIZE, "u1") for at in range(9)}, durable=False)
+    ma.load(tmp_path / "x.h5", backend="torch", device="cpu")
+    assert {each.behind for each in Late.lanes} <= {threading.get_ident()}
+    assert not Late.lanes or {each.thread for each in Late.lanes} != {threading.get_ident()}
+
+
+def test_the_first_failure_ends_the_reading(tmp_path: Path, lane: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ma.save(tmp_path / "x.h5", {str(at): np.ones(2 * SIZE, "u1") for at in range(200)}, durable=False)
+    fill, failed, count = Source.fill, threading.Event(), [0]
+
+    def failing(self: Source, buffer: memoryview, offset: int) -> None:
+        count[0] += 1
+        if count[0] == 1:
+            failed.set()
+            raise OSError("the disk said no")
+        failed.wait(10)
+        fill(self, buffer, offset)
+
+    monkeypatch.setattr(Source, "fill", failing)
+    with pytest.raises(OSError, match="the disk said no"):
+        ma.load(tmp_path / "x.h5", backend="torch", device="cpu")
+    assert count[0] < 150
 
 
 def test_a_file_that_ends_before(tmp_path: Path, lane: Any, monkeypatch: pytest.MonkeyPatch) -> None:
