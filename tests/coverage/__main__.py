@@ -8,20 +8,21 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.coverage import blocks, constructs, folders, language, pictures, recording, semantics
+from tests.coverage import blocks, constructs, folders, language, networks, pictures, recording, semantics, travelling
 from tests.coverage.judging import VERDICTS, Verdict, judged, judged_as_module
 
 SETS = {
     "constructs": constructs.constructs,
     "semantics": semantics.semantics,
     "blocks": blocks.blocks,
+    "networks": networks.networks,
     "torchvision": pictures.torchvision,
     "timm": pictures.timm,
     "transformers": language.transformers,
     "folders": folders.folders,
 }
 #: How networks of a set are judged; those of the others are read as modules.
-JUDGES = {"folders": folders.judge}
+JUDGES = {"folders": folders.judge, "networks": travelling.judge}
 
 
 def main(arguments: list[str] | None = None) -> int:
