@@ -291,7 +291,7 @@ def one_hot(context: Context, x: Ref, classes: int, axis: int, dtype: str) -> Re
     return found
 
 
-def dtype_of(context: Context, default: str = "float32") -> str:
+def _dtype_of(context: Context, default: str = "float32") -> str:
     """The dtype that an operation's result is asked for in."""
     dtype = context.config.value("dtype", None)
     if dtype is not None and dtype not in DTYPES:
@@ -303,7 +303,7 @@ def _one_hot(context: Context) -> Ref:
     config = context.config
     config.expect("sparse", False)
     classes, axis = config.integer("num_classes"), config.integer("axis", -1)
-    return one_hot(context, one(context), classes, axis, dtype_of(context))
+    return one_hot(context, one(context), classes, axis, _dtype_of(context))
 
 
 def _multi_hot(context: Context) -> Ref:
@@ -311,7 +311,7 @@ def _multi_hot(context: Context) -> Ref:
     config = context.config
     config.expect("sparse", False)
     x, axis = one(context, 0, "inputs"), config.integer("axis", -1)
-    found = one_hot(context, x, config.integer("num_classes"), axis, dtype_of(context))
+    found = one_hot(context, x, config.integer("num_classes"), axis, _dtype_of(context))
     return context.op("max", found, axis=[1 if context.rank(found) > 2 else 0], keepdims=False)
 
 
