@@ -148,15 +148,30 @@ def _quietly() -> Iterator[None]:
 
 def _class_of(values: Mapping[str, Any]) -> Any:
     """The class of the library's own that config.json names, of the type that it says; None: there is none."""
-    import transformers
-
     names = values.get("architectures")
     name = names[0] if isinstance(names, list) and names else None
-    kind: Any = getattr(transformers, name, None) if isinstance(name, str) and name.isidentifier() else None
+    # Nothing is imported for what can be no class.
+    if not isinstance(name, str) or not name.isidentifier() or not _is_modelled(name):
+        return None
+    import transformers
+
+    kind: Any = getattr(transformers, name, None)
     if not inspect.isclass(kind) or not issubclass(kind, transformers.PreTrainedModel):
         return None
     its = getattr(kind, "config_class", None)
     return kind if its is not None and its.model_type == values.get("model_type") else None
+
+
+def _is_modelled(name: str) -> bool:
+    """Whether transformers' own table has a class of that name in a module of models, which alone is imported.
+
+    A name in a file would import any other part of the library as well: trainers, tools, what they need.
+    """
+    import transformers
+
+    places = getattr(transformers, "_class_to_module", None)
+    place = places.get(name) if isinstance(places, dict) else None
+    return isinstance(place, str) and re.fullmatch(r"models(\.\w+)*\.modeling_\w+", place) is not None
 
 
 def _refuse_counts(values: Mapping[str, Any], most: int) -> None:

@@ -15,12 +15,12 @@ from modelarchive.exchange.keras import lifting_recurrent as recurrent
 from modelarchive.exchange.keras import lifting_steps as steps
 from modelarchive.exchange.keras import lifting_windows as windows
 from modelarchive.exchange.keras import weights as w
-from modelarchive.exchange.keras.lifting_bidirectional import bidirectional
-from modelarchive.exchange.keras.lifting_functions import FUNCTIONS
-from modelarchive.exchange.keras.lifting_images import IMAGES
-from modelarchive.exchange.keras.lifting_math import MATH
+from modelarchive.exchange.keras.lifting_distributed import time_distributed
+from modelarchive.exchange.keras.lifting_functions import WINDOWS
+from modelarchive.exchange.keras.lifting_images import RESAMPLING
+from modelarchive.exchange.keras.lifting_math import ELEMENTWISE
 from modelarchive.exchange.keras.lifting_ordering import ORDERING
-from modelarchive.exchange.keras.lifting_rearranging import REARRANGING
+from modelarchive.exchange.keras.lifting_rearranging import SHAPES
 from modelarchive.exchange.keras.lifting_softmax import softmax
 from modelarchive.exchange.keras.row import Lifting, operation
 
@@ -82,8 +82,6 @@ _LAYERS: Final = (
     Lifting("GlobalAveragePooling1D", "GlobalAvgPool1D", windows.global_pooling("Avg", 1), masks="use"),
     *_ranks("GlobalAveragePooling{}D", "GlobalAvgPool{}D", lambda rank: windows.global_pooling("Avg", rank))[1:],
     *_ranks("AdaptiveAveragePooling{}D", "AdaptiveAvgPool{}D", windows.adaptive, upto=2),
-    *_ranks("AdaptiveMaxPooling{}D", "max", preprocessing.adaptive_max, losses="of known sizes"),
-    Lifting("AdaptiveAveragePooling3D", "mean", preprocessing.adaptive_max(3), "of known sizes", masks="drop"),
     *_ranks("ZeroPadding{}D", "Pad", windows.zero_padding),
     *_ranks("Cropping{}D", "slice", windows.cropping),
     *_ranks("UpSampling{}D", "Upsample", windows.upsampling, losses="interpolation nearest and bilinear"),
@@ -118,18 +116,8 @@ _LAYERS: Final = (
     Lifting("Identity", "Identity", plain.identity),
     *_noise("GaussianNoise", "ActivityRegularization", "StochasticDepth"),
     *_noise(*preprocessing.RANDOM),
-    Lifting("RandomCrop", "Identity", preprocessing.random_crop, "does nothing in `predict`, and is left out"),
-    Lifting("Discretization", "less, sum", preprocessing.discretization, masks="drop"),
-    Lifting("CategoryEncoding", "equal, sum", preprocessing.category_encoding, masks="drop"),
-    Lifting("AutoContrast", "min, max, clip", preprocessing.auto_contrast, masks="drop"),
-    Lifting("Pipeline", "the layers inside", preprocessing.pipeline, masks="drop"),
-    Lifting(
-        "SpectralNormalization",
-        "the layer inside",
-        preprocessing.spectral,
-        "not normalised in training",
-        weights=(w.same("kernel", "kernel"), w.same("vector_u", "vector_u")),
-    ),
+    *preprocessing.LAYERS,
+    *steps.LAYERS,
     Lifting("Masking", "multiply, equal, min", plain.masking, "its mask is followed to where a layer takes it"),
     Lifting("Flatten", "Flatten", merging.flatten, masks="drop"),
     Lifting("Reshape", "Reshape", merging.reshape, masks="drop"),
@@ -168,12 +156,11 @@ _LAYERS: Final = (
         masks="use",
     ),
     Lifting("RNN", "LSTM, GRU, RNN", recurrent.recurrence, "of Keras' own cells", masks="use"),
-    *_ranks("ConvLSTM{}D", "Conv{}D", steps.convolved, losses="over known steps, at most 128", weights=steps.CONVOLVED),
-    Lifting("Bidirectional", "LSTM, GRU, RNN", bidirectional, "of two recurrences alike", masks="use"),
+    Lifting("Bidirectional", "LSTM, GRU, RNN", recurrent.bidirectional, "of two recurrences alike", masks="use"),
     Lifting(
         "TimeDistributed",
         "the layer inside",
-        recurrent.time_distributed,
+        time_distributed,
         "of a layer that looks at more than one axis: known sizes",
     ),
     Lifting(
@@ -324,11 +311,11 @@ _OPERATIONS: Final = (
     operation("Softmax", "Softmax", ops.softmax("Softmax")),
     operation("LogSoftmax", "LogSoftmax", ops.softmax("LogSoftmax")),
     operation("Resize", "Upsample", ops.resized, "bilinear, without cropping or smoothing"),
-    *MATH,
+    *ELEMENTWISE,
     *ORDERING,
-    *REARRANGING,
-    *IMAGES,
-    *FUNCTIONS,
+    *SHAPES,
+    *RESAMPLING,
+    *WINDOWS,
 )
 
 #: Class -> row.

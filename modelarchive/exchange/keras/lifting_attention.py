@@ -8,7 +8,7 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_context import Context
-from modelarchive.exchange.keras.lifting_heads import Heads, axes_of
+from modelarchive.exchange.keras.lifting_heads import Heads
 from modelarchive.exchange.keras.lifting_masks import attended, both, causal, mask_of
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
@@ -46,7 +46,7 @@ def _attention(context: Context, heads: int, groups: int, size: int, value_size:
     key = given or value
     if value is None or key is None:
         raise Refusal("is called without a value")
-    axes = axes_of(context, query)
+    axes = Heads.axes_in(context, query)
     mask = _mask(context, query, value, given)
     is_fused = not dropout and not scores and context.rank(query) == 3
     if not scores and axes == [1] and context.rank(query) == 3 and value_size == size:

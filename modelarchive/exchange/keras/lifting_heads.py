@@ -90,15 +90,15 @@ class Heads:
         fields: dict[str, Any] = {"units": units, "in_units": width, "activation": None, "flatten": False}
         return self.context.block("Dense", fields | {"use_bias": "bias" in keys}, x, held=keys, role=role)[0]
 
+    @staticmethod
+    def axes_in(context: Context, x: Ref) -> list[int]:
+        """The axes that are attended over: those given, or all between batch and units.
 
-def axes_of(context: Context, x: Ref) -> list[int]:
-    """The axes that are attended over: those given, or all between batch and units.
-
-    Raises:
-        Refusal: They are none of these, or too many.
-    """
-    given, rank = context.config.axes("attention_axes", None), context.rank(x)
-    found = list(range(1, rank - 1)) if given is None else sorted(context.axis(x, each) for each in given)
-    if not found or not 3 <= rank <= len(_LETTERS) or not all(1 <= axis < rank - 1 for axis in found):
-        raise Refusal(f"attends over the axes {found} of a tensor of {rank}")
-    return found
+        Raises:
+            Refusal: They are none of these, or too many.
+        """
+        given, rank = context.config.axes("attention_axes", None), context.rank(x)
+        found = list(range(1, rank - 1)) if given is None else sorted(context.axis(x, each) for each in given)
+        if not found or not 3 <= rank <= len(_LETTERS) or not all(1 <= axis < rank - 1 for axis in found):
+            raise Refusal(f"attends over the axes {found} of a tensor of {rank}")
+        return found

@@ -127,7 +127,7 @@ def _patches(context: Context) -> Ref:
 
 
 #: Operations on images.
-IMAGES: Final[tuple[Lifting, ...]] = (
+RESAMPLING: Final[tuple[Lifting, ...]] = (
     operation("DepthToSpace", "reshape, transpose", _blocks(deep=True), "of known sizes"),
     operation("SpaceToDepth", "reshape, transpose", _blocks(deep=False), "of known sizes"),
     operation("PadImages", "pad", _padded),

@@ -11,6 +11,8 @@ from modelarchive.exchange.keras.lifting_context import Context, Lift
 from modelarchive.exchange.keras.lifting_ordering import digitized, known_size, one_hot
 from modelarchive.exchange.keras.lifting_windows import layout, spatial
 from modelarchive.exchange.keras.model import Call
+from modelarchive.exchange.keras.row import Lifting
+from modelarchive.exchange.keras.weights import same
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
@@ -23,7 +25,7 @@ RANDOM: Final = (
 )  # fmt: skip
 
 
-def discretization(context: Context) -> Ref:
+def _discretization(context: Context) -> Ref:
     """Discretization: how many boundaries lie at or below each number, as a class."""
     config = context.config
     bounds = numbers(config.value("bin_boundaries", None) or [], "float32").reshape(-1)
@@ -35,7 +37,7 @@ def discretization(context: Context) -> Ref:
     return _encoded(context, found, bounds.size + 1, config.text("output_mode", "int"))
 
 
-def category_encoding(context: Context) -> Ref:
+def _category_encoding(context: Context) -> Ref:
     """CategoryEncoding: classes as ones among zeros, or counted."""
     config = context.config
     weights = context.tensor("count_weights", 1)
@@ -63,14 +65,14 @@ def _encoded(context: Context, x: Ref, classes: int, mode: str, weights: Ref | N
     return context.op("sum" if mode == "count" else "max", found, axis=[axis], keepdims=False)
 
 
-def random_crop(context: Context) -> Ref:
+def _random_crop(context: Context) -> Ref:
     """RandomCrop, of which ``predict`` leaves images as they are."""
     context.note(f"{context.layer.kind} does nothing in inference, and is left out")
     context.config.used.update(context.config.values)
     return context.plain("Identity", context.as_float(context.x))
 
 
-def auto_contrast(context: Context) -> Ref:
+def _auto_contrast(context: Context) -> Ref:
     """AutoContrast: the darkest place of each image and colour becomes black, the brightest white."""
     low, high = numbers(context.config.value("value_range", [0, 255]), "float64").reshape(-1).tolist()
     context.config.value("data_format", None)
@@ -86,7 +88,7 @@ def auto_contrast(context: Context) -> Ref:
     return found.is_number.where(found, given).ref
 
 
-def pipeline(context: Context) -> list[Ref]:
+def _pipeline(context: Context) -> list[Ref]:
     """Pipeline: layers one after the other."""
     several = context.config.value("layers")
     if not isinstance(several, list):
@@ -98,7 +100,7 @@ def pipeline(context: Context) -> list[Ref]:
     return found
 
 
-def adaptive_max(rank: int) -> Lift:
+def _adaptive_max(rank: int) -> Lift:
     """AdaptiveMaxPooling1D to 3D, and the mean of three axes: windows that share an axis, of known sizes."""
 
     def lift(context: Context) -> Ref:
@@ -128,7 +130,7 @@ def _pooled(context: Context, x: Ref, axis: int, wanted: int, name: str) -> Ref:
     return parts[0] if wanted == 1 else context.op("concatenate", *parts, axis=axis)
 
 
-def spectral(context: Context) -> list[Ref]:
+def _spectral(context: Context) -> list[Ref]:
     """SpectralNormalization: in inference the layer inside, whose kernel was normalised when it was trained."""
     child = context.child(context.config.value("layer"), "layer")
     context.config.value("power_iterations", 1)
@@ -140,3 +142,25 @@ def spectral(context: Context) -> list[Ref]:
     if not context.is_trainable():
         child.config.values["trainable"] = False
     return context.importer.call(context.builder, child, Call([context.x], {}))
+
+
+#: Layers that are read as others.
+LAYERS: Final[tuple[Lifting, ...]] = (
+    *(
+        Lifting(f"AdaptiveMaxPooling{rank}D", "max", _adaptive_max(rank), "of known sizes", masks="drop")
+        for rank in (1, 2, 3)
+    ),
+    Lifting("AdaptiveAveragePooling3D", "mean", _adaptive_max(3), "of known sizes", masks="drop"),
+    Lifting("RandomCrop", "Identity", _random_crop, "does nothing in `predict`, and is left out"),
+    Lifting("Discretization", "less, sum", _discretization, masks="drop"),
+    Lifting("CategoryEncoding", "equal, sum", _category_encoding, masks="drop"),
+    Lifting("AutoContrast", "min, max, clip", _auto_contrast, masks="drop"),
+    Lifting("Pipeline", "the layers inside", _pipeline, masks="drop"),
+    Lifting(
+        "SpectralNormalization",
+        "the layer inside",
+        _spectral,
+        "not normalised in training",
+        weights=(same("kernel", "kernel"), same("vector_u", "vector_u")),
+    ),
+)

@@ -263,7 +263,7 @@ def _overwritten(context: Context) -> Ref:
 
 
 #: Operations that move elements.
-REARRANGING: Final[tuple[Lifting, ...]] = (
+SHAPES: Final[tuple[Lifting, ...]] = (
     operation("Ravel", "reshape", _raveled),
     operation("Hstack", "concatenate", _joined(1, 1)),
     operation("Vstack", "concatenate", _joined(0, 2)),

@@ -11,7 +11,6 @@ from modelarchive.exchange.keras import lifting_masks as masks
 from modelarchive.exchange.keras import lifting_steps as steps
 from modelarchive.exchange.keras.config import Config
 from modelarchive.exchange.keras.drawing import UNSUPPORTED
-from modelarchive.exchange.keras.importing import leaves
 from modelarchive.exchange.keras.lifting_activations import activation_of
 from modelarchive.exchange.keras.lifting_context import Context
 from modelarchive.exchange.keras.lifting_masks import Skipping, mask_of
@@ -42,11 +41,9 @@ CELLS: Final = {
     "GRU": Cell("GRU", GRU_GATES, 1),
     "SimpleRNN": Cell("RNN", RNN_GATES, 1),
 }
-#: Classes that older versions had for the same.
-_OLD: Final = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
 
 
-def fields_of(context: Context, name: str, config: Config) -> dict[str, Any]:
+def _fields_of(context: Context, name: str, config: Config) -> dict[str, Any]:
     """The fields of a cell, from its settings."""
     fields: dict[str, Any] = {
         "hidden_size": config.integer("units"),
@@ -76,7 +73,7 @@ def _plain(context: Context, value: Any) -> str:
     return found.field or found.name if found.add else "linear"
 
 
-def class_of(layer: Layer) -> tuple[str, Config]:
+def _class_of(layer: Layer) -> tuple[str, Config]:
     """The class of a recurrence, and its settings; a RNN of one cell is the layer of that cell."""
     if layer.kind != "RNN":
         return layer.kind, layer.config
@@ -90,7 +87,7 @@ def class_of(layer: Layer) -> tuple[str, Config]:
     return name.removesuffix("Cell"), inner
 
 
-def settings_of(config: Config) -> tuple[bool, bool, bool]:
+def _settings_of(config: Config) -> tuple[bool, bool, bool]:
     """Whether it returns sequences, whether it returns states, whether it goes backwards."""
     config.expect("stateful", False)
     for name in ("unroll", "use_cudnn", "time_major"):
@@ -103,7 +100,7 @@ def settings_of(config: Config) -> tuple[bool, bool, bool]:
     )
 
 
-def states_of(context: Context, count: int) -> tuple[Ref, list[Ref]]:
+def _states_of(context: Context, count: int) -> tuple[Ref, list[Ref]]:
     """What runs through it, and the states that it starts from, each (batch, units)."""
     several = context.xs
     given = context.argument("initial_state", 1 if len(context.call.args) > 1 else 99)
@@ -118,7 +115,7 @@ def _finish(inner: Config, outer: Config) -> None:
         raise Refusal(f"its cell has settings that are not supported: {short(unread)}")
 
 
-def is_of_several(layer: Layer) -> bool:
+def _is_of_several(layer: Layer) -> bool:
     """Whether it is a RNN of cells one upon the other."""
     cell = layer.config.values.get("cell")
     return isinstance(cell, dict) and cell.get("class_name") == "StackedRNNCells"
@@ -149,7 +146,7 @@ def _steps_of(context: Context, kind: str, config: Config, layer: Layer, *, role
     return steps.Plain(kind, held, fields, gate, new, units, context, role)
 
 
-def is_a_kind(context: Context, name: str, config: Config) -> bool:
+def _is_a_kind(context: Context, name: str, config: Config) -> bool:
     """Whether the vocabulary has a recurrence with these activations."""
     activation = _plain(context, config.values.get("activation", "tanh"))
     if name == "SimpleRNN":
@@ -157,32 +154,18 @@ def is_a_kind(context: Context, name: str, config: Config) -> bool:
     return (activation, _plain(context, config.values.get("recurrent_activation", "sigmoid"))) == ("tanh", "sigmoid")
 
 
-def _by_steps(context: Context, cells: list[steps.Plain]) -> list[Ref]:
-    """Cells that are run step by step."""
-    row = steps.Row.of(context.config)
-    if mask_of(context, place=2) is not None:
-        raise Refusal("takes a mask, which is supported for one cell with Keras' usual activations only")
-    count = sum(cell.count for cell in cells)
-    several = context.argument("initial_state", 1 if len(context.call.args) > 1 else 99)
-    given = [*context.xs[1:], *(each for each in leaves([several]) if each is not None)]
-    if given and (len(given) != count or not all(isinstance(each, Ref) for each in given)):
-        raise Refusal(f"starts from {len(given)} states, expected {count}")
-    x = context.as_float(context.xs[0])
-    return steps.stepped(context, x, given or [None] * count, steps.chained(cells), row)
-
-
 def recurrence(context: Context) -> list[Ref]:
     """SimpleRNN, LSTM, GRU, and a RNN of their cells."""
-    if is_of_several(context.layer):
-        return _by_steps(context, _cells(context))
-    name, inner = class_of(context.layer)
-    if not is_a_kind(context, name, inner):
-        return _by_steps(context, [_steps_of(context, name, inner, context.layer)])
+    if _is_of_several(context.layer):
+        return steps.by_steps(context, _cells(context))
+    name, inner = _class_of(context.layer)
+    if not _is_a_kind(context, name, inner):
+        return steps.by_steps(context, [_steps_of(context, name, inner, context.layer)])
     cell = CELLS[name]
-    sequences, with_state, backwards = settings_of(context.config)
-    fields = fields_of(context, name, inner)
+    sequences, with_state, backwards = _settings_of(context.config)
+    fields = _fields_of(context, name, inner)
     _finish(inner, context.config)
-    x, states = states_of(context, cell.states)
+    x, states = _states_of(context, cell.states)
     mask = mask_of(context, place=2)
     zeros = context.config.flag("zero_output_for_mask", default=False)
     x = context.as_float(x)
@@ -192,18 +175,18 @@ def recurrence(context: Context) -> list[Ref]:
     initial = [context.op("expand_dims", state, axis=0, role="state") for state in states]
     if mask is not None:
         held = context.held(fields, recurrent(cell.gates), context.layer)
-        way = skipping(context, cell, fields, held, mask, zeros=zeros)
-        return skipped(way, cell, x, initial, sequences=sequences, with_state=with_state)
+        way = _skipping(context, cell, fields, held, mask, zeros=zeros)
+        return _skipped(way, cell, x, initial, sequences=sequences, with_state=with_state)
     whole = sequences and not with_state
     fields |= {"bidirectional": False, "return_state": not whole}
-    results = context.block(cell.kind, fields, x, *initial, weights=recurrent(cell.gates), sizes=input_size)
+    results = context.block(cell.kind, fields, x, *initial, weights=recurrent(cell.gates), sizes=_input_size)
     if whole:
         return results
     last = [context.op("squeeze", ref, axis=0, role="last") for ref in results[1:]]
     return [results[0] if sequences else last[0], *(last if with_state else ())]
 
 
-def skipping(
+def _skipping(
     context: Context,
     cell: Cell,
     fields: dict[str, Any],
@@ -217,12 +200,12 @@ def skipping(
 
     def run(part: Ref, states: Sequence[Ref]) -> list[Ref]:
         own = {**fields, "bidirectional": False, "return_state": True}
-        return context.block(cell.kind, own, part, *states, held=held, sizes=input_size, role=role)
+        return context.block(cell.kind, own, part, *states, held=held, sizes=_input_size, role=role)
 
     return Skipping(context, run, mask, role or "steps", zeros)
 
 
-def skipped(way: Skipping, cell: Cell, x: Ref, initial: list[Ref], *, sequences: bool, with_state: bool) -> list[Ref]:
+def _skipped(way: Skipping, cell: Cell, x: Ref, initial: list[Ref], *, sequences: bool, with_state: bool) -> list[Ref]:
     """What one way gives: its outputs or the last, and its states."""
     given, last, end = way.outputs(x, initial)
     # The second state is known for single steps only; the first is what is given.
@@ -230,64 +213,139 @@ def skipped(way: Skipping, cell: Cell, x: Ref, initial: list[Ref], *, sequences:
     return [given if sequences else last, *ends]
 
 
-def input_size(arrays: Any) -> dict[str, int]:
+def _input_size(arrays: Any) -> dict[str, int]:
     """The width of what a recurrence takes."""
     return {"input_size": arrays["weight_ih_l0"].shape[1]}
 
 
-#: Layers that treat every place of a tensor alike, however many axes there are.
-_EVERYWHERE: Final = frozenset(
-    (
-        "Dense",
-        "Activation",
-        "Dropout",
-        "ReLU",
-        "LeakyReLU",
-        "ELU",
-        "Identity",
-        "Rescaling",
-        "Embedding",
-        "ThresholdedReLU",
-    )
-)
-
-
-#: Layers that do something with a mask.
-_TAKES_MASKS: Final = (*CELLS, *_OLD, "RNN", "Bidirectional", "Softmax", "GlobalAveragePooling1D", "MultiHeadAttention")
-
-
-def time_distributed(context: Context) -> list[Ref]:
-    """TimeDistributed: the steps of time become items of the batch, and back."""
-    inner = context.child(context.config.value("layer"), "layer")
+def bidirectional(context: Context) -> list[Ref]:
+    """Bidirectional, of a recurrence."""
+    config = context.config
+    forward = context.child(config.value("layer"), "forward_layer")
+    if not forward.name.startswith("forward_"):  # so it is renamed when it is made
+        forward.name = f"forward_{forward.name}"
+        context.importer.storage.below(context.layer, forward, "forward_layer")
+    if forward.kind not in CELLS and forward.kind != "RNN":
+        raise Refusal(f"Bidirectional of a {forward.kind} is not supported")
+    if not _are_alike(context, forward):
+        return _apart(context, forward)
+    name, inner = _class_of(forward)
+    cell = CELLS[name]
+    sequences, with_state, backwards = _settings_of(forward.config)
+    if backwards:
+        raise Refusal("Bidirectional of a layer that goes backwards is not supported")
+    fields = _fields_of(context, name, inner)
+    backward = _backward(context, forward, fields, name)
+    zeros = [each.config.flag("zero_output_for_mask", default=False) for each in (forward, backward)]
+    for each in (inner, forward.config):
+        if unread := each.unread():
+            raise Refusal(f"its layer has settings that are not supported: {short(unread)}")
+    x, states = _states_of(context, 2 * cell.states)
     mask = mask_of(context, place=2)
-    if mask is not None and inner.kind in _TAKES_MASKS:
-        raise Refusal(f"gives its mask to a {inner.kind}, which is not supported")
-    x = context.x
-    if inner.kind in _EVERYWHERE or (
-        inner.kind == "LayerNormalization" and inner.config.values.get("axis") in (-1, [-1])
-    ):
-        inner.name = context.layer.name
-        return _called(context, inner, x)
-    dims = context.dims(x)
-    steps = dims[1] if len(dims) > 1 else None
-    if steps is None or any(size is None for size in dims[2:]):
-        raise Refusal(f"TimeDistributed of a {inner.kind} needs fixed sizes of all axes but the batch: pass inputs=")
-    flat = context.op("reshape", x, shape=[-1, *dims[2:]], role="items")
-    inner.name = context.layer.name
-    found = _called(context, inner, flat)
-    if found == [UNSUPPORTED]:
-        return found
-    results = []
-    for ref in found:
-        after = context.dims(ref)[1:]
-        if any(size is None for size in after):
-            raise Refusal(f"TimeDistributed of a {inner.kind} whose result has free sizes is not supported")
-        results.append(context.op("reshape", ref, shape=[-1, steps, *after], role="steps"))
-    return results
+    merge = config.value("merge_mode", "concat")
+    if merge not in ("concat", "sum", "mul", "ave", None):
+        raise Refusal(f"merge_mode = {short(merge)} is not supported")
+    if mask is not None:
+        initial = [context.op("expand_dims", state, axis=0, role="state") for state in states]
+        ways = []
+        x = context.as_float(x)
+        for turned, layer in enumerate((forward, backward)):
+            held = context.held(fields, recurrent(cell.gates), layer)
+            given, counts = (masks.backwards(context, each) if turned else each for each in (x, mask))
+            role = "backward" if turned else "forward"
+            way = _skipping(context, cell, fields, held, counts, zeros=zeros[turned], role=role)
+            own = initial[turned * cell.states :][: cell.states]
+            ways.append(_skipped(way, cell, given, own, sequences=sequences, with_state=with_state))
+            if turned and sequences:
+                ways[1][0] = masks.backwards(context, ways[1][0])
+        return _merged(context, merge, [way[0] for way in ways]) + [state for way in ways for state in way[1:]]
+    fields |= {"bidirectional": True, "return_state": with_state or not sequences}
+    held = context.held(fields, recurrent(cell.gates), forward)
+    held |= context.held(fields, recurrent(cell.gates, "l0_reverse"), backward)
+    initial = [
+        context.op("stack", states[index], states[index + cell.states], axis=0, role="state")
+        for index in range(cell.states if states else 0)
+    ]
+    results = context.block(cell.kind, fields, context.as_float(x), *initial, held=held, sizes=_input_size)
+    units = fields["hidden_size"]
+    last = [context.op("slice", ref, index=[way], role="last") for way in (0, 1) for ref in results[1:]]
+    if sequences and merge == "concat":
+        return [results[0], *(last if with_state else ())]
+    if not sequences:
+        out = [last[0], last[cell.states]]
+    else:
+        whole = [None, None, None]
+        halves = [[0, units, None], [units, None, None]]
+        out = [context.op("slice", results[0], index=[whole, whole, half], role="half") for half in halves]
+    return [*_merged(context, merge, out), *(last if with_state else ())]
 
 
-def _called(context: Context, inner: Layer, x: Ref) -> list[Ref]:
-    """The layer inside, called; what training changes in it, the one around it may forbid."""
-    if not context.is_trainable():
-        inner.config.values["trainable"] = False
-    return context.importer.call(context.builder, inner, Call([x], {}))
+def _are_alike(context: Context, forward: Layer) -> bool:
+    """Whether the two ways are one recurrence of the vocabulary, each with parameters of its own."""
+    if _is_of_several(forward) or not _is_a_kind(context, *_class_of(forward)):
+        return False
+    other = context.config.values.get("backward_layer")
+    if not isinstance(other, dict) or not isinstance(other.get("config"), dict):
+        return True
+    if forward.kind == "RNN":
+        return other.get("class_name") == "RNN"
+    names = ("units", "activation", "recurrent_activation", "use_bias", "reset_after")
+    ways = ((forward.kind, forward.config.values), (other.get("class_name"), other["config"]))
+    one, two = ((kind, *(values.get(name) for name in names)) for kind, values in ways)
+    return one == two
+
+
+def _apart(context: Context, forward: Layer) -> list[Ref]:
+    """Two recurrences that are not alike, each lifted by itself."""
+    merge = context.config.value("merge_mode", "concat")
+    if merge not in ("concat", "sum", "mul", "ave", None):
+        raise Refusal(f"merge_mode = {short(merge)} is not supported")
+    given = context.config.value("backward_layer", None)
+    if given is None:
+        settings = {**forward.config.values, "go_backwards": True}
+        stem = forward.name.removeprefix("forward_")
+        backward = Layer(f"backward_{stem}", forward.kind, forward.module, Config(settings), [])
+        context.importer.storage.below(context.layer, backward, "backward_layer")
+    else:
+        backward = context.child(given, "backward_layer")
+    if len(context.xs) > 1 or context.argument("initial_state", 1) is not None:
+        raise Refusal("is called with initial states, which is supported for two layers alike only")
+    context.argument("mask", 2)
+    ways = []
+    for layer in (forward, backward):
+        layer.name = f"{context.layer.name}_{'backward' if layer is backward else 'forward'}"
+        found = context.importer.call(context.builder, layer, Call([context.x], {}))
+        if UNSUPPORTED in found:
+            return [UNSUPPORTED]
+        ways.append(found)
+    if backward.config.values.get("return_sequences"):
+        ways[1][0] = masks.backwards(context, ways[1][0])
+    return _merged(context, merge, [way[0] for way in ways]) + [state for way in ways for state in way[1:]]
+
+
+def _merged(context: Context, merge: str | None, out: list[Ref]) -> list[Ref]:
+    """What the two ways give, as one."""
+    if merge == "concat":
+        return [context.op("concatenate", *out, axis=-1, role="both")]
+    if merge is not None:
+        out = [context.op("multiply" if merge == "mul" else "add", *out, role="both")]
+    if merge == "ave":
+        out = [context.op("multiply", out[0], context.constant(0.5), role="mean")]
+    return out
+
+
+def _backward(context: Context, forward: Layer, fields: dict[str, Any], name: str) -> Layer:
+    """The layer that runs backwards: its own, or one with the settings of the other."""
+    given = context.config.value("backward_layer", None)
+    if given is not None:
+        backward = context.child(given, "backward_layer")
+        own_name, own = _class_of(backward)
+        if own_name != name or _fields_of(context, own_name, own) != fields:
+            raise Refusal("its two layers have different settings, which is not supported")
+        if _settings_of(backward.config)[:2] != _settings_of(forward.config)[:2]:
+            raise Refusal("its two layers return different things, which is not supported")
+        return backward
+    stem = forward.name.removeprefix("forward_")
+    backward = Layer(f"backward_{stem}", forward.kind, forward.module, forward.config, [])
+    context.importer.storage.below(context.layer, backward, "backward_layer")
+    return backward

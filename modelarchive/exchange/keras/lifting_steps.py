@@ -9,21 +9,23 @@ from typing import Any, Final
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.config import Config
 from modelarchive.exchange.keras.formulas import Term
+from modelarchive.exchange.keras.importing import leaves
 from modelarchive.exchange.keras.lifting_activations import Activation, activation_of, added
 from modelarchive.exchange.keras.lifting_context import Context, Lift
 from modelarchive.exchange.keras.lifting_masks import mask_of
 from modelarchive.exchange.keras.lifting_windows import layout, padding
+from modelarchive.exchange.keras.row import Lifting
 from modelarchive.exchange.keras.weights import Weight, same, swapped
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
 #: Of more steps each would be written down.
-MAX_STEPS: Final = 128
+_MAX_STEPS: Final = 128
 #: What a step gives: its output and the states behind it.
-Step = Callable[[Ref, Sequence[Ref | None]], tuple[Ref, list[Ref]]]
+_Step = Callable[[Ref, Sequence[Ref | None]], tuple[Ref, list[Ref]]]
 
 #: The variables of a ConvLSTM: kernels ``(*window, in, 4 out)`` of the four gates i, f, c, o side by side.
-CONVOLVED: Final[tuple[Weight, ...]] = (
+_CONVOLVED: Final[tuple[Weight, ...]] = (
     swapped("cell/kernel", "kernel"),
     swapped("cell/recurrent_kernel", "recurrent_kernel"),
     same("cell/bias", "bias", when="use_bias"),
@@ -31,7 +33,7 @@ CONVOLVED: Final[tuple[Weight, ...]] = (
 
 
 @dataclass(frozen=True)
-class Row:
+class _Row:
     """What a recurrence gives, from its settings.
 
     Attributes:
@@ -45,7 +47,7 @@ class Row:
     backwards: bool
 
     @classmethod
-    def of(cls, config: Config) -> Row:
+    def of(cls, config: Config) -> _Row:
         """The settings of a layer."""
         config.expect("stateful", False)
         config.expect("time_major", False)
@@ -56,12 +58,12 @@ class Row:
         return cls(*(config.flag(name, default=False) for name in names))
 
 
-def stepped(context: Context, x: Ref, states: Sequence[Ref | None], step: Step, row: Row) -> list[Ref]:
+def _stepped(context: Context, x: Ref, states: Sequence[Ref | None], step: _Step, row: _Row) -> list[Ref]:
     """Run a cell over the steps of axis 1."""
     steps = context.dims(x)[1]
-    if steps is None or not 1 <= steps <= MAX_STEPS:
+    if steps is None or not 1 <= steps <= _MAX_STEPS:
         what = "of which the number is not known" if steps is None else f"that are {steps:,}"
-        raise Refusal(f"is written step by step, over steps {what}: pass inputs= with at most {MAX_STEPS}")
+        raise Refusal(f"is written step by step, over steps {what}: pass inputs= with at most {_MAX_STEPS}")
     whole: list[Any] = [None, None, None]
     outputs = []
     for number in reversed(range(steps)) if row.backwards else range(steps):
@@ -72,12 +74,12 @@ def stepped(context: Context, x: Ref, states: Sequence[Ref | None], step: Step, 
     return results + [each for each in states if row.states and each is not None]
 
 
-def convolved(rank: int) -> Lift:
+def _convolved(rank: int) -> Lift:
     """ConvLSTM1D, ConvLSTM2D, ConvLSTM3D."""
 
     def lift(context: Context) -> list[Ref]:
         config = context.config
-        row, order = Row.of(config), layout(context, rank)
+        row, order = _Row.of(config), layout(context, rank)
         if mask_of(context, place=2) is not None:
             raise Refusal("takes a mask, which is not supported")
         if context.argument("initial_state", 1) is not None:
@@ -86,7 +88,7 @@ def convolved(rank: int) -> Lift:
         inner, outer = (activation_of(context, config.value(name, usual)) for name, usual in
                         (("recurrent_activation", "sigmoid"), ("activation", "tanh")))  # fmt: skip
         filters, use_bias = config.integer("filters"), config.flag("use_bias", default=True)
-        held = context.held({"use_bias": use_bias}, CONVOLVED, context.layer)
+        held = context.held({"use_bias": use_bias}, _CONVOLVED, context.layer)
         x = context.as_float(context.x)
         steps, *sizes = context.dims(x)[1:]
         if steps is None or any(size is None for size in sizes):
@@ -102,7 +104,7 @@ def convolved(rank: int) -> Lift:
             parts = context.ops("split", summed, sizes=4, axis=axis, role="gates")
             return _lstm(context, parts, c, inner, outer)
 
-        return stepped(context, gates, [None, None], step, row)
+        return _stepped(context, gates, [None, None], step, row)
 
     return lift
 
@@ -219,7 +221,7 @@ class Plain:
         return found, [found]
 
 
-def chained(cells: Sequence[Plain]) -> Step:
+def _chained(cells: Sequence[Plain]) -> _Step:
     """Cells one upon the other: each takes what the one below it gives."""
 
     def step(x: Ref, states: Sequence[Ref | None]) -> tuple[Ref, list[Ref]]:
@@ -247,3 +249,27 @@ def settings(context: Context, config: Config, kind: str) -> tuple[dict[str, Any
     if unread := config.unread() if config is not context.config else {}:
         raise Refusal(f"its cell has settings that are not supported: {short(unread)}")
     return fields, inner, outer, units
+
+
+def by_steps(context: Context, cells: Sequence[Plain]) -> list[Ref]:
+    """Cells that are run step by step."""
+    row = _Row.of(context.config)
+    if mask_of(context, place=2) is not None:
+        raise Refusal("takes a mask, which is supported for one cell with Keras' usual activations only")
+    count = sum(cell.count for cell in cells)
+    several = context.argument("initial_state", 1 if len(context.call.args) > 1 else 99)
+    given = [*context.xs[1:], *(each for each in leaves([several]) if each is not None)]
+    if given and (len(given) != count or not all(isinstance(each, Ref) for each in given)):
+        raise Refusal(f"starts from {len(given)} states, expected {count}")
+    x = context.as_float(context.xs[0])
+    return _stepped(context, x, given or [None] * count, _chained(cells), row)
+
+
+#: Layers that are run step by step.
+LAYERS: Final[tuple[Lifting, ...]] = tuple(
+    Lifting(
+        f"ConvLSTM{rank}D", f"Conv{rank}D", _convolved(rank), "over known steps, at most 128",
+        weights=_CONVOLVED, masks="drop",
+    )
+    for rank in (1, 2, 3)
+)  # fmt: skip

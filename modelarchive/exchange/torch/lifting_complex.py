@@ -330,7 +330,8 @@ def _to_real(context: Pairs, x: Any, *, dim: Sequence[int], normalization: int, 
 
 _MOVED: Final = (
     *("view", "_unsafe_view", "reshape", "flatten", "unflatten", "view_as", "reshape_as", "permute", "transpose", "t"),
-    *("swapaxes", "swapdims", "numpy_T", "movedim", "unsqueeze", "squeeze", "expand", "expand_as", "broadcast_to"),
+    *("swapaxes", "swapdims", "numpy_T", "movedim", "moveaxis", "unsqueeze", "squeeze", "expand"),
+    *("expand_as", "broadcast_to"),
     *("repeat", "cat", "concat", "stack", "split", "split_with_sizes", "chunk", "unbind", "select", "slice", "narrow"),
     *("flip", "roll", "pad", "constant_pad_nd", "slice_scatter", "select_scatter", "index"),
 )

@@ -92,6 +92,19 @@ def test_code_of_a_folder_is_never_run(transformers, tmp_path):
         huggingface.read(tmp_path / "vit")
 
 
+@pytest.mark.parametrize("name", ["Trainer", "TrainingArguments", "pipeline", "AutoConfig", "BertTokenizerFast"])
+def test_a_name_in_a_folder_imports_nothing_but_models(transformers, name, tmp_path, monkeypatch):
+    saved(transformers, tmp_path / "vit", "ViTModel", **_VIT)
+    altered(tmp_path / "vit", architectures=[name])
+    reached = []
+    kind = type(transformers)
+    known = kind.__getattr__
+    monkeypatch.setattr(kind, "__getattr__", lambda self, each: reached.append(each) or known(self, each))
+    with pytest.raises(ma.ConversionError, match="'vit' is none of"):
+        huggingface.read(tmp_path / "vit")
+    assert name not in reached
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

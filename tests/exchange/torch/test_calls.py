@@ -27,7 +27,7 @@ FUNCTIONS = [
     (lambda x: x.view(x.shape[0], -1).unsqueeze(1).squeeze(1), X),
     (lambda x: torch.reshape(x, (x.size(0), 2, 2, 6)).flatten(2), X),
     (lambda x: x.reshape(-1, 6).t().T.unflatten(0, (-1, 4)), X),
-    (lambda x: x.permute(0, 2, 1).transpose(1, 2).movedim(1, 2).mT, X),
+    (lambda x: x.permute(0, 2, 1).transpose(1, 2).movedim(1, 2).moveaxis(1, 2).mT, X),
     (lambda x: torch.cat([x, x.flip(1)], dim=1)[:, 1:-1, ::2], X),
     (lambda x: torch.stack(x.unbind(1), 2) + torch.stack(tuple(x.transpose(0, 1)), -1), X),
     (lambda x: [*x.split(2, dim=1), *x.chunk(4, -1), *torch.split(x, [1, 3], 1)], X),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import modelarchive as ma
 from modelarchive.store.guarded import boundary
@@ -17,6 +19,8 @@ from tests.hostile.readers.watching import Watch
 
 #: Every so many files another program reads it too where that takes a process, and `show` looks at it.
 _COMPARED, _SHOWN = 16, 8
+#: Libraries that are asked whether they have a class that a folder names.
+LIBRARIES: Final = ("torch", "transformers")
 
 
 class Judge:
@@ -37,6 +41,9 @@ class Judge:
         boundary.SECONDS = 2  # type: ignore[misc]  # small files, and thousands of them
         with contextlib.suppress(ma.SpecError):
             ma.validate({})
+        for name in LIBRARIES:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
         for sample in found.values():
             with self._there(sample) as path:
                 judging.judge(path, sample, self.watch, show=True)

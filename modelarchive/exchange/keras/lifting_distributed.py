@@ -1,0 +1,72 @@
+"""How layers are lifted that are applied to every step of a sequence."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from modelarchive.exchange.drawing import Ref
+from modelarchive.exchange.keras.drawing import UNSUPPORTED
+from modelarchive.exchange.keras.lifting_context import Context
+from modelarchive.exchange.keras.lifting_masks import mask_of
+from modelarchive.exchange.keras.model import Call, Layer
+from modelarchive.exchange.refusal import Refusal
+
+#: Layers that treat every place of a tensor alike, however many axes there are.
+_EVERYWHERE: Final = frozenset(
+    (
+        "Dense",
+        "Activation",
+        "Dropout",
+        "ReLU",
+        "LeakyReLU",
+        "ELU",
+        "Identity",
+        "Rescaling",
+        "Embedding",
+        "ThresholdedReLU",
+    )
+)
+
+
+#: Layers that do something with a mask.
+_TAKES_MASKS: Final = (
+    *("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "RNN", "Bidirectional", "Softmax"),
+    *("GlobalAveragePooling1D", "MultiHeadAttention"),
+)
+
+
+def time_distributed(context: Context) -> list[Ref]:
+    """TimeDistributed: the steps of time become items of the batch, and back."""
+    inner = context.child(context.config.value("layer"), "layer")
+    mask = mask_of(context, place=2)
+    if mask is not None and inner.kind in _TAKES_MASKS:
+        raise Refusal(f"gives its mask to a {inner.kind}, which is not supported")
+    x = context.x
+    if inner.kind in _EVERYWHERE or (
+        inner.kind == "LayerNormalization" and inner.config.values.get("axis") in (-1, [-1])
+    ):
+        inner.name = context.layer.name
+        return _called(context, inner, x)
+    dims = context.dims(x)
+    steps = dims[1] if len(dims) > 1 else None
+    if steps is None or any(size is None for size in dims[2:]):
+        raise Refusal(f"TimeDistributed of a {inner.kind} needs fixed sizes of all axes but the batch: pass inputs=")
+    flat = context.op("reshape", x, shape=[-1, *dims[2:]], role="items")
+    inner.name = context.layer.name
+    found = _called(context, inner, flat)
+    if found == [UNSUPPORTED]:
+        return found
+    results = []
+    for ref in found:
+        after = context.dims(ref)[1:]
+        if any(size is None for size in after):
+            raise Refusal(f"TimeDistributed of a {inner.kind} whose result has free sizes is not supported")
+        results.append(context.op("reshape", ref, shape=[-1, steps, *after], role="steps"))
+    return results
+
+
+def _called(context: Context, inner: Layer, x: Ref) -> list[Ref]:
+    """The layer inside, called; what training changes in it, the one around it may forbid."""
+    if not context.is_trainable():
+        inner.config.values["trainable"] = False
+    return context.importer.call(context.builder, inner, Call([x], {}))
