@@ -65,7 +65,12 @@ def apply(name: str, inputs: Sequence[Any], arguments: Mapping[str, Any]) -> Any
 
 
 def _frozen(arguments: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, tuple(each) if isinstance(each, list) else each) for name, each in arguments.items())
+    return tuple((name, _hashable(each)) for name, each in arguments.items())
+
+
+def _hashable(value: Any) -> Any:
+    """A literal with tuples in the place of its lists, and of those in them: pairs of padding, say."""
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 @functools.lru_cache(4096)
