@@ -20,6 +20,9 @@ MAX_NUMBER: Final = 2**63 - 1
 CHECKPOINT_KEYS: Final = ("state_dict", "model_state_dict", "model", "module", "net", "params")
 #: A name that starts so would collide with safetensors' own entries.
 RESERVED: Final = ("__metadata__", "__hdf5__")
+_PART_OF_NAME: Final = rf"(?!{'|'.join(RESERVED)}){PART.pattern}"
+#: A whole parameter name, of which nothing is wrong.
+NAME: Final = re.compile(rf"{_PART_OF_NAME}(?:\.{_PART_OF_NAME}){{0,{MAX_PARTS - 1}}}")
 
 
 def problem_with_part(part: str) -> str | None:
@@ -33,6 +36,8 @@ def problem_with_part(part: str) -> str | None:
 
 def problem_with_name(name: str) -> str | None:
     """What is wrong with a dotted parameter name, or None."""
+    if NAME.fullmatch(name):
+        return None
     parts = name.split(".")
     if len(parts) > MAX_PARTS:
         return f"{name[:60]!r}... has more than {MAX_PARTS} parts"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ from modelarchive.errors import UnsupportedDataError
 _TAKEN: Final = "taken as an array"
 
 
-@dataclass(frozen=True)
-class Foreign:
+class Foreign(NamedTuple):
     """An array of another library.
 
     Attributes:
@@ -155,7 +154,8 @@ def memory_of(value: Any) -> np.ndarray | None:
 def is_torch(value: object) -> bool:
     """Whether it is a tensor of PyTorch's."""
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, getattr(torch, "Tensor", ()))
+    # A subclass may answer by code of its own what its class is.
+    return torch is not None and issubclass(type(value), getattr(torch, "Tensor", ()))
 
 
 def has_torch() -> bool:
@@ -195,13 +195,23 @@ def _needs_carrier(name: str) -> bool:
 
 def dtype_name(dtype: Any) -> str | None:
     """The logical name of another library's dtype object, "float32" of ``torch.float32``; None if it is none."""
-    if type(dtype).__module__.partition(".")[0] != "torch":
-        return None
+    return _name_in_torch(dtype) if type(dtype).__module__.partition(".")[0] == "torch" else None
+
+
+@cache
+def _name_in_torch(dtype: Any) -> str | None:
     name = str(dtype).removeprefix("torch.")
     return name if dtypes.is_dense(name) else None
 
 
 def _of_torch(tensor: Any, torch: Any) -> Foreign:
+    if _is_usual(tensor, torch) and (name := dtype_name(tensor.dtype)) is not None and not _needs_carrier(name):
+        shape, start, memory = tuple(tensor.shape), tensor.storage_offset(), None
+        storage = tensor.untyped_storage()
+        if (start + tensor.numel()) * tensor.itemsize <= storage.nbytes():
+            if 0 not in shape:
+                memory = ("cpu", storage.data_ptr(), start, shape, tensor.stride(), name, False, False)
+            return Foreign(shape, dtypes.DENSE[name], lambda: tensor.detach().numpy(), is_plain=True, memory=memory)
     if (why := _without_values(tensor, torch)) is not None:
         raise _refused(why)
     name = dtype_name(tensor.dtype)
@@ -235,6 +245,23 @@ def _of_torch(tensor: Any, torch: Any) -> Foreign:
         place = (start, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), name)
         memory = (str(tensor.device), *place, tensor.is_conj(), tensor.is_neg())
     return Foreign(tuple(tensor.shape), dtype, read, is_plain, memory)
+
+
+def _is_usual(tensor: Any, torch: Any) -> bool:
+    """Whether a tensor is what most are, dense and one after another in the machine's memory, asked as a whole."""
+    if type(tensor) is not torch.Tensor and type(tensor) is not torch.nn.Parameter:
+        return False
+    keys = torch._C._dispatch_keys(tensor).raw_repr()
+    return bool(keys == _usual_keys(torch) and tensor.is_contiguous())
+
+
+@cache
+def _usual_keys(torch: Any) -> int:
+    """By these PyTorch decides who handles a tensor: what is elsewhere, sparse, lazy, wrapped ... has others."""
+    key, several = torch._C.DispatchKey, torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
+    for name in ("ADInplaceOrView", "AutogradCPU", "AutocastCPU"):
+        several = several.add(getattr(key, name))
+    return int(several.raw_repr())
 
 
 def _without_values(tensor: Any, torch: Any) -> str | None:

@@ -159,6 +159,32 @@ class TestTorch:
             given = torch.arange(3.0).as_subclass(Stubborn)
         assert self._saved(tmp_path, {"x": given})["x"].tolist() == [0, 1, 2]
 
+    def test_what_most_are_is_seen_as_all_others_are(self, monkeypatch):
+        torch = self.torch
+        base = torch.arange(24.0)
+        several = [
+            base,
+            base[3:],
+            base.reshape(4, 6),
+            base.reshape(4, 6).T,
+            base[:0],
+            base[5],
+            torch.nn.Parameter(base),
+        ]
+        several += [base.to(torch.int64), base.bfloat16(), torch.ones(2, dtype=torch.complex64).conj(), base.half()]
+        several += [torch.nn.Parameter(base, requires_grad=False), base.requires_grad_() * 2, torch._neg_view(base)]
+        with torch.inference_mode():
+            several.append(torch.ones(3))
+
+        def seen(tensor):
+            found = tensors.foreign(tensor)
+            return (found.shape, found.dtype, found.is_plain, found.memory, found.read().tobytes())
+
+        usual = [seen(each) for each in several]
+        assert sum(tensors._is_usual(each, torch) for each in several) > 6
+        monkeypatch.setattr(tensors, "_is_usual", lambda tensor, torch: False)
+        assert usual == [seen(each) for each in several]
+
     def test_memory_that_was_given_back_is_never_read(self, tmp_path):
         torch = self.torch
         gone, short = torch.ones(1000), torch.ones(1000)

@@ -85,7 +85,8 @@ class Emitter:
         firsts = {name: self._first[id(parameter)] for name, parameter in own.items()}
         shares = {name: first for name, first in firsts.items() if first != joined(path, name)}
         sources = {first.removesuffix(f".{name}") for name, first in shares.items()}
-        if len(shares) == len(own) and len(sources) == 1:
+        # A path speaks of all that is below it, and the blocks below speak for themselves.
+        if len(shares) == len(own) == len(block.collect_params()) and len(sources) == 1:
             source = sources.pop()
             same_names = all(first == joined(source, name) for name, first in shares.items())
             if same_names and source in self._owners and _own(self._owners[source]).keys() == own.keys():

@@ -46,6 +46,8 @@ def choose(choice: Choice, wanted: Iterable[str], allowed: Iterable[str], *, wha
                 missing=[pattern],
                 hint=f"did you mean {near!r}?" if near else "`*` and `?` in a pattern match several names, or none",
             )
+    if [*rules] == ["*"]:
+        return dict.fromkeys(several, rules["*"])
     # The rules may be as many as the arrays: those that are names are looked up, not tried one after another.
     places = {pattern: at for at, pattern in enumerate(rules)}
     wild = [(at, names.matcher(pattern).match) for pattern, at in places.items() if _is_wild(pattern)]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Final, cast
 
 import numpy as np
@@ -12,6 +15,7 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.archive.saving import blocks_of
 from modelarchive.errors import UnsupportedDataError
+from modelarchive.store import strict
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import pieces_of
 
@@ -110,6 +114,35 @@ def redeclare(architecture: dict[str, Any], conversions: Mapping[str, tuple[str,
                 declared["dtype"] = own[name][1]
 
 
+def redeclare_config(raw: bytes, arrays: Iterable[np.ndarray | Deferred]) -> bytes:
+    """Another library's configuration that says the dtype of the parameters, as it is for these.
+
+    Args:
+        raw: The JSON of its file; what is none, or says no dtype, stays as it is, byte for byte.
+        arrays: The parameters; the dtype is the one that most of their bytes have.
+
+    Raises:
+        FormatError: It is nested too deeply, or has a number out of bounds.
+    """
+    sizes: dict[str, int] = {}
+    for array in {id(each): each for each in arrays}.values():
+        name = str(dtypes.dense_name(array.dtype))
+        if name in FLOATS:
+            sizes[name] = sizes.get(name, 0) + array.nbytes
+    config = strict.document(raw, what="config.json", strict=False)
+    if not sizes or not isinstance(config, dict) or not _declare(config, max(sizes, key=lambda name: sizes[name])):
+        return raw
+    return json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _declare(config: dict[str, Any], dtype: str) -> bool:
+    """Say a dtype in a configuration and those within it; whether another one stood somewhere."""
+    stale = [key for key in ("dtype", "torch_dtype") if isinstance(config.get(key), str) and config[key] != dtype]
+    config |= dict.fromkeys(stale, dtype)
+    inner = [each for key, each in config.items() if key.endswith("_config") and isinstance(each, dict)]
+    return bool(stale) | any(list(map(_declare, inner, repeat(dtype))))
+
+
 def _greatest(dtype: np.dtype) -> float:
     import ml_dtypes
 
@@ -161,8 +194,10 @@ class _Conversion:
     def _pieces(self) -> Iterator[memoryview]:
         loss = _Loss()
         for values in _values(self._array):
-            found = self._cast(values)
-            loss.add(values, found)
+            # Setting what NumPy does with floats takes as long as the rest of a small array.
+            with np.errstate(all="ignore"):
+                found = values.astype(self._dtype)
+                loss.add(values, found)
             yield found.view(np.uint8).data
         self._loss = loss
         if loss.beyond is not None:
@@ -183,22 +218,23 @@ class _Loss:
     beyond: float | None = None
 
     def add(self, values: np.ndarray, found: np.ndarray) -> None:
-        """Compare numbers with what they became."""
+        """Compare numbers with what they became, where NumPy says nothing of floats."""
         wide: Any = np.float64 if 8 in (values.dtype.itemsize, found.dtype.itemsize) else np.float32
-        with np.errstate(all="ignore"):
-            before, after = values.astype(wide), found.astype(wide)
-            error, size = np.abs(before - after), np.abs(before)
-            # A number that is not finite comes through all of these.
-            if not np.isfinite(error.max(initial=0) + size.max(initial=0)):
-                is_finite = np.isfinite(before)
-                lost = is_finite & ~np.isfinite(after)
-                if lost.any():
-                    self.beyond = max(self.beyond or 0.0, float(size[lost].max()))
-                error[~is_finite | lost] = 0
-            self.largest = max(self.largest, float(error.max(initial=0)))
-            # Nothing over nothing is no number, and left out.
-            relative = np.fmax.reduce(np.divide(error, size, out=size), initial=0)
-            self.relative = max(self.relative, float(relative))
+        before, after = values.astype(wide), found.astype(wide)
+        error, size = np.abs(before - after), np.abs(before)
+        # A number that is not finite comes through all of these.
+        largest = float(error.max(initial=0))
+        if not math.isfinite(largest + float(size.max(initial=0))):
+            is_finite = np.isfinite(before)
+            lost = is_finite & ~np.isfinite(after)
+            if lost.any():
+                self.beyond = max(self.beyond or 0.0, float(size[lost].max()))
+            error[~is_finite | lost] = 0
+            largest = float(error.max(initial=0))
+        self.largest = max(self.largest, largest)
+        # Nothing over nothing is no number, and left out.
+        relative = np.fmax.reduce(np.divide(error, size, out=size), initial=0)
+        self.relative = max(self.relative, float(relative))
         self.zeroed += int(np.count_nonzero(before)) - int(np.count_nonzero(after))
 
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from json.encoder import encode_basestring
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from modelarchive import names, tensors
 from modelarchive.dtypes import is_float
 from modelarchive.errors import UnsupportedDataError
 from modelarchive.store.text import encode, encode_array
-
-if TYPE_CHECKING:
-    from modelarchive.architecture import Checked
 
 
 def json_texts(**documents: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -38,12 +35,12 @@ def json_texts(**documents: Mapping[str, Any] | None) -> dict[str, Any]:
     return texts
 
 
-def architecture_texts(architecture: Checked) -> dict[str, Any]:
-    """The same of an architecture: one that is checked is JSON."""
-    return _text("architecture", architecture.architecture)
+def architecture_texts(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of an architecture, which is JSON: it was checked, or read."""
+    return _text("architecture", architecture)
 
 
-def _text(name: str, document: dict[str, Any]) -> dict[str, Any]:
+def _text(name: str, document: Mapping[str, Any]) -> dict[str, Any]:
     # A lone surrogate is a legal Python string and JSON escape, and no UTF-8.
     plain = _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", _json_lines(document))
     return {f"/{name}/data": encode(plain), f"/{name}/type": encode("application/json")}

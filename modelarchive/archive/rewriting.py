@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
+from modelarchive import dtypes
 from modelarchive.archive.choices import DEFLATE, KEEP, Choice, choose, compressed
-from modelarchive.archive.documents import json_texts
+from modelarchive.archive.converting import redeclare_config
+from modelarchive.archive.documents import architecture_texts
 from modelarchive.archive.folders import Counterpart
 from modelarchive.archive.opening import Archive
 from modelarchive.archive.saving import generator, kinds_of, write, write_model
@@ -21,6 +23,9 @@ from modelarchive.store.text import padded
 
 if TYPE_CHECKING:
     from modelarchive.store.sharded import ShardedReader
+
+#: The file of a folder that tells another library what the model is.
+_CONFIG: Final = "config.json"
 
 
 def write_archive(
@@ -43,7 +48,7 @@ def write_archive(
         archive: The source of arrays and texts.
         block: Only the parameters and tokens below this block, their names relative to it.
         arrays: What to write instead of the archive's parameters, names already relative.
-        architecture: What to write instead of the archive's architecture text; only with parameters.
+        architecture: What to write instead of the archive's architecture text, as JSON; only with parameters.
         training: Write the archive's training structure too.
         compression: As in :func:`modelarchive.save`, and "keep": compressed where it is in the archive.
         max_shard_size: As in :func:`modelarchive.save`. A folder that another library loads too stays one, if its
@@ -68,7 +73,7 @@ def write_archive(
     counterpart = None if block else _counterpart(archive, arrays)
     texts = _texts(archive, prefix, arrays)
     if architecture is not None:
-        texts |= json_texts(architecture=architecture)
+        texts |= architecture_texts(architecture)
         kinds = kinds_of(architecture)
     else:
         kinds = _kinds(archive, block)
@@ -94,7 +99,8 @@ def _resolved(archive: Archive, compression: Choice, stored: Mapping[str, str]) 
         compression: What was chosen.
         stored: Name -> name in the archive.
     """
-    if compression is None:
+    there = archive.reader.contents.arrays
+    if compression is None or (compression == KEEP and not any(map(archive.reader.is_compressed, there))):
         return None
     aliases = archive.reader.contents.aliases
     chosen = choose(compression, stored, [DEFLATE, KEEP], what="compression")
@@ -105,13 +111,17 @@ def _resolved(archive: Archive, compression: Choice, stored: Mapping[str, str]) 
     return {name: kept(name) if each == KEEP else each for name, each in chosen.items()}
 
 
-def _counterpart(archive: Archive, arrays: Mapping[str, object]) -> Counterpart | None:
+def _counterpart(archive: Archive, arrays: Mapping[str, np.ndarray | Deferred]) -> Counterpart | None:
     """What makes a folder another library's, if the archive is one and its parameters keep their names."""
     index = cast("ShardedReader", archive.reader).index if archive.path.is_dir() else None
     if index is None or index.map is None or arrays.keys() != archive.parameters.keys():
         return None
     beside = {name: read_beside(archive.path, name) for name in index.files}
-    return Counterpart(index.map.stored, {name: each for name, each in beside.items() if each is not None})
+    files = {name: each for name, each in beside.items() if each is not None}
+    entry = archive.reader.contents.entry
+    if _CONFIG in files and any(array.dtype != dtypes.DENSE[entry(name).dtype] for name, array in arrays.items()):
+        files[_CONFIG] = redeclare_config(files[_CONFIG], arrays.values())
+    return Counterpart(index.map.stored, files)
 
 
 def _training(archive: Archive) -> Training | None:

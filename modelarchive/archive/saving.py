@@ -199,7 +199,7 @@ def save_model(
     values = initialized(block)
     # In the architecture's order, which a rebuilt network has too: saved again, it gives the same bytes.
     parameters = {name: values[name] for name in described.shapes}
-    texts = architecture_texts(described) | json_texts(metadata=metadata)
+    texts = architecture_texts(described.architecture) | json_texts(metadata=metadata)
     texts |= token_texts(tokens or {}, {name: parameter.shape[:1] for name, parameter in parameters.items()})
     write_model(
         path,

@@ -62,7 +62,7 @@ def save_stream(
         checked = check(architecture)
         entries = _declared(checked, entries if announced is not None else None)
         kinds = kinds_of(checked.architecture)
-        texts = architecture_texts(checked)
+        texts = architecture_texts(checked.architecture)
     texts |= json_texts(metadata=metadata)
     texts |= token_texts(tokens or {}, {name: entry.shape[:1] for name, entry in entries.items()})
     stream = _once(arrays.items() if isinstance(arrays, Mapping) else arrays, entries)

@@ -70,18 +70,30 @@ def take_apart(data: object, *, where: str = "data") -> Members:
 
 
 def _flat(data: object) -> Members | None:
-    """A plain dict of plain arrays, whose keys are links as they are, in a fraction of the time; else None."""
-    if type(data) is not dict or not all(type(each) is np.ndarray for each in data.values()):
+    """A plain dict of arrays and tensors, whose keys are links as they are, in a fraction of the time; else None."""
+    if type(data) is not dict or not all(type(each) is np.ndarray or tensors.is_torch(each) for each in data.values()):
         return None
     if not all(type(key) is str for key in data):
         return None
     longest = max(map(len, data), default=0)
-    axes = max((array.ndim for array in data.values()), default=0)
-    if 4 * longest > names.MAX_LINK_BYTES or axes > _MOST_AXES or not names.are_links(data):
+    if 4 * longest > names.MAX_LINK_BYTES or not names.are_links(data):
         return None
-    if None in {dtypes.dense_name(array.dtype) for array in data.values()}:
+    found = Members(kinds={"": "dict"} | dict.fromkeys(data, "array"))
+    for key, value in data.items():
+        if type(value) is np.ndarray:
+            found.arrays[key] = value
+            continue
+        try:
+            tensor = tensors.foreign(value)
+        except UnsupportedDataError:
+            return None  # where it lies is said of the whole
+        if tensor is None or _take_tensor(tensor, key, found) is not None:
+            return None
+    several = found.arrays.values()
+    axes = max((len(array.shape) for array in several), default=0)
+    if axes > _MOST_AXES or None in {dtypes.dense_name(array.dtype) for array in several}:
         return None
-    return Members(kinds={"": "dict"} | dict.fromkeys(data, "array"), arrays=dict(data))
+    return found
 
 
 def encoded(members: Members, root: str, *, where: str = "data") -> dict[str, EncodedText]:

@@ -97,7 +97,7 @@ def _described(model: Any, values: Mapping[str, Any], inputs: Any) -> Descriptio
     if others := [name for name in checked.shapes if name in values and not _same(values[name], stored[name])]:
         return f"an archive of the model has {others[0]} in another way than the network in memory"
     return Description(
-        architecture_texts(checked), kinds_of(checked.architecture), frozenset(checked.shapes), constants
+        architecture_texts(checked.architecture), kinds_of(checked.architecture), frozenset(checked.shapes), constants
     )
 
 

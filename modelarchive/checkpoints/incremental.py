@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ from modelarchive import names
 from modelarchive.archive.sharding import write_shard
 from modelarchive.checkpoints.snapshot import Snapshot
 from modelarchive.checkpoints.staging import Staging
+from modelarchive.dtypes import dense_name
 from modelarchive.errors import ModelArchiveError
 from modelarchive.store.contents import TRAINING, Contents, Entry
 from modelarchive.store.deferred import Deferred
@@ -85,7 +86,9 @@ class Shards:
             durable: Have the system put it on the disk before it takes its place.
         """
         arrays = taken.arrays
-        found = _entries(arrays, taken.digests)
+        # What is known to be another than before, or has none before it, is hashed while it is written.
+        known_by_writing = self._staging.changed if self.files else arrays.keys()
+        found = _entries(arrays, taken.digests, but=known_by_writing)
         temporary = path.with_name(f".{path.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
@@ -97,6 +100,9 @@ class Shards:
                 written |= _write(temporary, taken, group, with_texts=False, durable=durable)
             written |= _write(temporary, taken, last, with_texts=True, durable=durable)
             files |= written
+            taken.digests.update(
+                (name, str(entry.digest)) for each in written.values() for name, entry in each.arrays.items()
+            )
             write_index(temporary, files, list(taken.parameters), durable=False)
             if durable:
                 sync_files([temporary / name for name in (*written, INDEX)])
@@ -148,15 +154,24 @@ def _block(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _entries(arrays: Mapping[str, np.ndarray | Deferred], digests: dict[str, str]) -> dict[str, Entry]:
-    """Name -> dtype, shape and digest of each array; digests that are not known are found, and put among them."""
-    unknown = {name: array for name, array in arrays.items() if name not in digests}
-    with ThreadPoolExecutor(THREADS) as pool:
-        made = pool.map(lambda array: digest_pieces(pieces_of(array)), unknown.values())
-        digests.update(zip(unknown, made, strict=True))
+def _entries(
+    arrays: Mapping[str, np.ndarray | Deferred], digests: dict[str, str], *, but: Container[str]
+) -> dict[str, Entry]:
+    """Name -> dtype, shape and digest of each array; digests not known are found but of some, and put among them."""
+    unknown = {name: array for name, array in arrays.items() if name not in digests and name not in but}
+    if len(unknown) < 2:
+        digests |= {name: _digest(array) for name, array in unknown.items()}
+    else:
+        with ThreadPoolExecutor(THREADS) as pool:
+            digests.update(zip(unknown, pool.map(_digest, unknown.values()), strict=True))
     return {
-        name: Entry(array.dtype.name, array.shape, None, array.nbytes, digests[name]) for name, array in arrays.items()
+        name: Entry(str(dense_name(array.dtype)), array.shape, None, array.nbytes, digests.get(name))
+        for name, array in arrays.items()
     }
+
+
+def _digest(array: np.ndarray | Deferred) -> str:
+    return digest_pieces(pieces_of(array))
 
 
 def _same(one: Entry, other: Entry) -> bool:

@@ -133,7 +133,12 @@ class ArchiveCheckpointIO:
             found = archive.reader.load(order, verify=True, into={})
         if _REST not in data:
             raise FormatError("is an archive, but no checkpoint of Lightning", file=archive.path)
-        return _put_together(data, {name: tensors.as_torch(found[name]) for name in order}, map_location)
+        try:
+            checkpoint = _put_together(data, {name: tensors.as_torch(found[name]) for name in order})
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            what = "is no whole checkpoint of Lightning: what it says of its own parts is not so"
+            raise FormatError(what, file=archive.path) from error
+        return checkpoint if map_location is None else _on(checkpoint, map_location)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Remove a checkpoint, behind those that are being written; Lightning calls it."""
@@ -284,7 +289,7 @@ def _parameters(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     return found, {name: value for name, value in state.items() if name not in found}
 
 
-def _put_together(data: Mapping[str, Any], parameters: Mapping[str, Any], device: Any) -> dict[str, Any]:
+def _put_together(data: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     record = data[_REST]
     checkpoint: dict[str, Any] = _with_classes(record["checkpoint"], record["classes"])
     if "optimizers" in data:
@@ -295,7 +300,7 @@ def _put_together(data: Mapping[str, Any], parameters: Mapping[str, Any], device
         state = OrderedDict((str(name), several[name]) for name in about["order"])
         state._metadata = about["metadata"]  # type: ignore[attr-defined]
         checkpoint[_STATE] = state
-    return checkpoint if device is None else _on(checkpoint, device)
+    return checkpoint
 
 
 def _on(value: Any, device: Any) -> Any:
@@ -323,12 +328,13 @@ def _classes(value: Any, keys: tuple[Any, ...] = ()) -> Iterator[_Class]:
 
 
 def _with_classes(data: Any, classes: list[_Class]) -> Any:
-    made: dict[str, Callable[[Any], Any]] = {"Counter": Counter, "OrderedDict": OrderedDict, "number": np.ndarray.item}
+    made: dict[str, Callable[[Any], Any]] = {
+        "Counter": Counter, "OrderedDict": OrderedDict, "number": lambda value: value[()],
+    }  # fmt: skip
     for keys, name in classes:
         above = data
         for key in keys[:-1]:
             above = above[key]
         if keys and isinstance(above, dict | list):
-            value = above[keys[-1]]
-            above[keys[-1]] = value[()] if name == "number" else made[name](value)
+            above[keys[-1]] = made[name](above[keys[-1]])
     return data

@@ -187,7 +187,7 @@ class _OfDict(_Unchanged):
         problems = []
         for name, value in _leaves(self._data, ""):
             problem = names.problem_with_name(name)
-            if problem is None and not isinstance(value, np.ndarray):
+            if problem is None and not isinstance(value, np.ndarray) and not tensors.is_torch(value):
                 try:
                     problem = None if tensors.foreign(value) else f"is {type(value).__name__}, expected an array"
                 except ModelArchiveError as error:

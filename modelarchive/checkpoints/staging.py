@@ -25,10 +25,12 @@ class Staging:
 
     Attributes:
         digests: Name -> digest of its copy, as far as they are known: whoever finds one puts it there.
+        changed: Names of those that :meth:`renewed` has found to be others than at its last call.
     """
 
     def __init__(self) -> None:
         self.digests: dict[str, str] = {}
+        self.changed: set[str] = set()
         self._buffers: dict[str, np.ndarray] = {}
         #: Those that are taken to stay as they are.
         self._frozen: dict[str, np.ndarray | Deferred] = {}
@@ -46,10 +48,8 @@ class Staging:
         for name, array in arrays.items():
             if isinstance(array, Deferred):
                 _copy(found[name], array.read())
-            elif array.nbytes <= _PART or not array.flags.c_contiguous:
-                pairs.append((found[name], array))
             else:
-                pairs += zip(_parts(found[name]), _parts(array), strict=True)
+                pairs += _in_parts(found[name], array)
         self._buffers = dict(found)
         self._each(_copy, pairs)
         return found
@@ -69,6 +69,7 @@ class Staging:
         # Whatever interrupts this: a digest that is there is that of the copy.
         digests, self.digests = self.digests, {}
         found: dict[str, np.ndarray] = {}
+        new: list[_Pair] = []
         pairs: list[_Pair] = []
         owners: list[str] = []
         for name, array in arrays.items():
@@ -78,16 +79,21 @@ class Staging:
                 continue
             read = array.read() if isinstance(array, Deferred) else array
             if found[name] is not known or not read.flags.c_contiguous or not read.ndim:
-                _copy(found[name], read)
+                if isinstance(array, Deferred):
+                    _copy(found[name], read)
+                else:
+                    new += _in_parts(found[name], read)
                 digests.pop(name, None)
                 continue
             several = list(zip(_parts(found[name]), _parts(read), strict=True))
             pairs += several
             owners += [name] * len(several)
         self._buffers = dict(found)
+        self._each(_copy, new)
         same = self._each(_copied_if_other, pairs)
         others = {name for name, is_same in zip(owners, same, strict=True) if not is_same}
         self.digests = {name: digest for name, digest in digests.items() if name in found and name not in others}
+        self.changed = others
         compared = [name for name in dict.fromkeys(owners) if is_frozen(name)]
         self._refuse([name for name in compared if name in others])
         self._frozen = {name: array for name, array in self._frozen.items() if name in found}
@@ -159,6 +165,12 @@ def _is_at(array: np.ndarray | Deferred, before: np.ndarray | Deferred) -> bool:
 def _parts(array: np.ndarray) -> list[np.ndarray]:
     flat = array.reshape(-1).view(np.uint8)
     return [flat[start : start + _PART] for start in range(0, flat.size, _PART)]
+
+
+def _in_parts(buffer: np.ndarray, array: np.ndarray) -> list[_Pair]:
+    if array.nbytes <= _PART or not array.flags.c_contiguous:
+        return [(buffer, array)]
+    return list(zip(_parts(buffer), _parts(array), strict=True))
 
 
 def _batches(pairs: list[_Pair]) -> list[list[_Pair]]:

@@ -18,7 +18,7 @@ from modelarchive.checkpoints import states
 from modelarchive.checkpoints.networks import framework_of
 from modelarchive.checkpoints.snapshot import Describe, Snapshot, take
 from modelarchive.errors import CheckpointError
-from modelarchive.store.contents import TRAINING, Contents, Piece
+from modelarchive.store.contents import TRAINING, Piece
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.reader import Reader
 from modelarchive.store.sharded import ShardedReader
@@ -127,7 +127,7 @@ def write(group: Any, path: Path, taken: Snapshot, *, durable: bool, finished: C
 
     def part() -> str:
         file = f"model-{group.rank + 1:05d}-of-{group.size:05d}.safetensors"
-        written: Contents = write_shard(
+        write_shard(
             temporary / file,
             taken.parameters,
             taken.training,
@@ -138,11 +138,11 @@ def write(group: Any, path: Path, taken: Snapshot, *, durable: bool, finished: C
             pieces={name: piece for name, piece in taken.pieces.items() if name in taken.arrays},
             durable=durable,
         )
-        return f"{file} {written.index_digest}"
+        return file
 
     def commit(files: list[str]) -> None:
         if group.rank == 0:
-            readers = {file: Reader(temporary / file) for file in (each.partition(" ")[0] for each in files)}
+            readers = {file: Reader(temporary / file) for file in files}
             for reader in readers.values():
                 reader.source.close()
             contents = {file: reader.contents for file, reader in readers.items()}
@@ -161,16 +161,17 @@ def _all(group: Any, act: Callable[[], Any]) -> list[Any]:
     Raises:
         CheckpointError: Some failed.
     """
-    found: tuple[Any, Exception | None]
+    value = problem = None
     try:
-        found = (act(), None)
+        value = act()
     except Exception as error:
-        found = (None, error)
-    several = group.gathered(found)
-    failed = [f"process {rank}: {error}" for rank, (_, error) in enumerate(several) if error is not None]
+        problem = error
+    # Words alone: not every exception goes to another process, and all would wait for it.
+    several = group.gathered((value, None if problem is None else str(problem) or type(problem).__name__))
+    failed = [f"process {rank}: {what}" for rank, (_, what) in enumerate(several) if what is not None]
     if failed:
-        raise CheckpointError("\n".join(["the checkpoint was not written:", *failed])) from found[1]
-    return [value for value, _ in several]
+        raise CheckpointError("\n".join(["the checkpoint was not written:", *failed])) from problem
+    return [each for each, _ in several]
 
 
 class LocalReader:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NoReturn
 
+from modelarchive.cli.arguments import with_remote_options
 from modelarchive.cli.options import COMMANDS
 from modelarchive.cli.outcome import DONE, INTERRUPTED, WRONG_USE, complain, failed
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     with _warnings_as_lines():
         try:
-            code: int = chosen.command(chosen)
+            code: int = chosen.command(with_remote_options(chosen))
             sys.stdout.flush()
         except BrokenPipeError:
             # The reader of the pipe has seen enough (`| head`); what is still buffered goes nowhere.

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.cli.options import COMMANDS
 from modelarchive.cli.outcome import WrongUseError
-from modelarchive.remote import located
+from modelarchive.remote import CACHES, RemoteFile, located
 
 Commands = Any  # argparse's own type for this is private
 
+#: Where `--storage-option` and `--cache` are kept.
+_REMOTE: Final = ("storage_option", "cache")
 _SHARDS: Final = "write a folder of shards of so many bytes of arrays: 5GB, 512MiB (for folders 5GB unless said)"
 
 
@@ -36,6 +40,73 @@ def place(text: str) -> Any:
     return Path(found) if isinstance(found, str) else found
 
 
+def add_place(parser: argparse.ArgumentParser, name: str, **more: Any) -> None:
+    """A file that may lie elsewhere, and, with the first one, how URLs are read."""
+    parser.add_argument(name, type=place, **more)
+    if parser.get_default("is_remote"):
+        return
+    parser.set_defaults(is_remote=True)
+    parser.add_argument(
+        "--storage-option",
+        action="append",
+        type=_storage_option,
+        metavar="KEY=VALUE",
+        help="an option of fsspec's for the URL: anon=true, endpoint_url=https://...; again for more. VALUE is JSON "
+        "where it can be. Other users may see what a command is given: credentials stand better in fsspec's "
+        "configuration",
+    )
+    parser.add_argument(
+        "--cache",
+        type=_cache,
+        metavar="KIND[=FOLDER]",
+        help=f"keep what is read of the URL: {', '.join(CACHES)} (in ~/.cache/modelarchive unless FOLDER is given)",
+    )
+
+
+def with_remote_options(chosen: argparse.Namespace) -> argparse.Namespace:
+    """What was chosen, each URL read as `--storage-option` and `--cache` say.
+
+    Raises:
+        WrongUseError: They are given, and no URL.
+    """
+    given = [name for name in _REMOTE if getattr(chosen, name, None) is not None]
+    if not given:
+        return chosen
+    options, has_url = dict(chosen.storage_option or []), False
+
+    def opened(value: Any) -> Any:
+        nonlocal has_url
+        if isinstance(value, list):
+            return [opened(each) for each in value]
+        if not isinstance(value, RemoteFile):
+            return value
+        has_url = True
+        return located(value, options, chosen.cache)
+
+    found = argparse.Namespace(**{name: opened(value) for name, value in vars(chosen).items()})
+    if not has_url:
+        raise WrongUseError(f"--{given[0].replace('_', '-')} is for URLs, and none is given", hint="leave it out")
+    return found
+
+
+def _storage_option(text: str) -> tuple[str, Any]:
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        # The text may be a credential, and is not repeated.
+        raise argparse.ArgumentTypeError("expected KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except (ValueError, RecursionError):
+        return key, value
+
+
+def _cache(text: str) -> dict[str, str]:
+    kind, sign, folder = text.partition("=")
+    if kind not in CACHES or (sign and not folder):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected {', '.join(CACHES)}, or one of them with =FOLDER")
+    return {"protocol": kind} | ({"cache_storage": folder} if folder else {})
+
+
 def on_disk(text: str) -> Path:
     """A file that has to be on a disk.
 
@@ -48,9 +119,21 @@ def on_disk(text: str) -> Path:
     raise argparse.ArgumentTypeError(f"{found} lies elsewhere, and this needs a file on a disk: download it first")
 
 
-def add_output(parser: argparse.ArgumentParser, *, required: bool, text: str = "the archive to write") -> None:
-    """``-o OUT``."""
+def add_output(parser: argparse.ArgumentParser, *, required: bool, text: str) -> None:
+    """``-o OUT``: a file to write."""
     parser.add_argument("-o", "--output", type=on_disk, metavar="OUT", required=required, help=text)
+
+
+def add_archive_output(parser: argparse.ArgumentParser, *, required: bool, text: str = "the archive to write") -> None:
+    """``-o OUT``: an archive to write, or DIR/, a folder of shards."""
+    more = f"{text}; DIR/ is a folder of shards"
+    parser.add_argument("-o", "--output", type=_archive, metavar="OUT", required=required, help=more)
+
+
+def _archive(text: str) -> Path | str:
+    # A Path has lost the slash.
+    path = on_disk(text)
+    return f"{path}/" if text.endswith(("/", os.sep)) else path
 
 
 def add_patterns(parser: argparse.ArgumentParser, option: str, text: str) -> None:

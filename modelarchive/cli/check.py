@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelarchive import errors, formats
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, place
+from modelarchive.cli.arguments import Commands, add_command, add_place
 from modelarchive.cli.outcome import DONE, NO, WrongUseError, failed, spelled
 from modelarchive.remote import RemoteFile
 
@@ -23,7 +23,7 @@ _PAGE: Final = 4096
 def add(commands: Commands) -> None:
     """Add the command."""
     checked = add_command(commands, "verify", verify, "Check every digest, every schema and the index against HDF5")
-    checked.add_argument("files", nargs="+", type=place, metavar="FILE", help="a file, a folder or a URL")
+    add_place(checked, "files", nargs="+", metavar="FILE", help="a file, a folder or a URL")
     checked.add_argument("--key", type=Path, metavar="KEY", help="a public key: refuse what was not signed with it")
     checked.add_argument("--signature", type=Path, metavar="SIG", help="the signature's file (default: FILE.sig)")
 

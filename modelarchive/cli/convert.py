@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_shard_size, choice, place
+from modelarchive.cli.arguments import Commands, add_command, add_place, add_shard_size, choice
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.errors import SpecError
 from modelarchive.formats.systems import FORMATS, System, listed
@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
     parser = add_command(
         commands, "convert", run, "Convert between formats: IN by its content, OUT by its suffix; says what was lost"
     )
-    parser.add_argument("source", type=place, metavar="IN", help="a file, a folder or a URL")
+    add_place(parser, "source", metavar="IN", help="a file, a folder or a URL")
     parser.add_argument("target", metavar="OUT", help=f"a name with a format's suffix; DIR/ is {folders}")
     parser.add_argument(
         "--input",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, place
+from modelarchive.cli.arguments import Commands, add_command, add_place
 from modelarchive.cli.layout import as_text
 from modelarchive.cli.outcome import DONE, NO
 from modelarchive.cli.output import Column
@@ -24,8 +24,8 @@ _LONGEST: Final = 80
 def add(commands: Commands) -> None:
     """Add the command."""
     compared = add_command(commands, "diff", diff, "Compare two models: architecture, parameters, metadata")
-    compared.add_argument("first", type=place, metavar="A", help="a file, a folder or a URL")
-    compared.add_argument("second", type=place, metavar="B")
+    add_place(compared, "first", metavar="A", help="a file, a folder or a URL")
+    add_place(compared, "second", metavar="B")
 
 
 def diff(chosen: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output, place
+from modelarchive.cli.arguments import Commands, add_command, add_output, add_place
 from modelarchive.cli.outcome import DONE, WrongUseError
 from modelarchive.cli.output import Column
 from modelarchive.formats.systems import BACKENDS
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command."""
     ran = add_command(commands, "run", run, "Run the network in an archive forward on arrays")
-    ran.add_argument("file", type=place, help="an archive of a whole model, or its URL")
+    add_place(ran, "file", help="an archive of a whole model, or its URL")
     ran.add_argument(
         "--input",
         action="append",

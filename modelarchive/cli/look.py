@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from modelarchive import errors
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, place
+from modelarchive.cli.arguments import Commands, add_command, add_place
 from modelarchive.cli.layout import as_text, laid_out
 from modelarchive.cli.outcome import DONE, complain, spelled
 from modelarchive.cli.output import Column
@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
     show = add_command(
         commands, "show", run, "Show what is in an archive, or in a file of another system, which is not run"
     )
-    show.add_argument("file", type=place, metavar="FILE", help="a file, a folder or a URL")
+    add_place(show, "file", metavar="FILE", help="a file, a folder or a URL")
     how = show.add_mutually_exclusive_group()
     how.add_argument("--tree", action="store_true", help="the tree of blocks instead of the table")
     how.add_argument(

@@ -34,6 +34,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "children": Option("--children", "A:B"),
     "base": Option("--base", "DIR", str),
     "config": Option("--config", "model.json"),
+    "cache": Option("--cache", "blockcache", str),
     "compression": Option("--compression", "CHOICE", str),
     "dtype": Option("--dtype", "DTYPE", str),
     "dry_run": Option("--dry-run"),
@@ -46,21 +47,19 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "resize": Option("--resize", "PATTERN=HOW", dict),
     "rows": Option("--rows", "NAME=WORDS.txt"),
     "select": Option("--select", "PATTERN", str),
+    "storage_options": Option("--storage-option", "KEY=VALUE", dict),
     "until": Option("--until", "LAYER", str),
 }
 
 #: Arguments that only Python has.
 PYTHON_ONLY: Final = frozenset(
-    {"allow_missing", "backend", "block", "cache", "external_data", "ignore_extra", "name", "parameters",
-     "storage_options", "tokens", "verify"}
+    {"allow_missing", "backend", "block", "external_data", "ignore_extra", "name", "parameters", "tokens", "verify"}
 )  # fmt: skip
 
 #: What the command line says instead, where another word for the argument would not do.
 SENTENCES: Final[Mapping[str, str]] = {
     "credentials are passed as storage_options=, or in the URL": "credentials stand in fsspec's configuration, "
-    "the environment or the URL",
-    "a signed URL may have expired; credentials are passed as storage_options=, or in the URL": "a signed URL may "
-    "have expired; credentials stand in fsspec's configuration, the environment or the URL",
+    "the environment, the URL or --storage-option KEY=VALUE",
     "pass parameters=, the file that holds the arrays": "put the file that holds the arrays beside it",
 }
 

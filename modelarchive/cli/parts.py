@@ -8,7 +8,15 @@ from typing import Any
 
 from modelarchive import errors
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output, add_patterns, children, pairs, place
+from modelarchive.cli.arguments import (
+    Commands,
+    add_archive_output,
+    add_command,
+    add_patterns,
+    add_place,
+    children,
+    pairs,
+)
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.cli.output import Column
 from modelarchive.models.content import refuse_foreign, size_of
@@ -19,7 +27,7 @@ _STYLES = {"copied": "green", "frozen": "cyan", "mismatched": "red", "unexpected
 def add(commands: Commands) -> None:
     """Add the commands."""
     cut = add_command(commands, "extract", extract, "Write a part as an archive of its own, reading that part alone")
-    cut.add_argument("file", type=place, help="an archive, or its URL")
+    add_place(cut, "file", help="an archive, or its URL")
     cut.add_argument(
         "block", nargs="?", metavar="BLOCK", help='a dotted path as `show --tree` shows it; "" is the model'
     )
@@ -30,12 +38,12 @@ def add(commands: Commands) -> None:
     cut.add_argument(
         "--from", dest="after", metavar="LAYER", help="begin after this layer: its output is the new network's input"
     )
-    add_output(cut, required=True)
+    add_archive_output(cut, required=True)
 
     moved = add_command(commands, "transplant", transplant, "Copy parameters of SRC into a copy of DST")
-    moved.add_argument("source", type=place, metavar="SRC", help="a file, a folder or a URL")
-    moved.add_argument("target", type=place, metavar="DST", help="an archive, or its URL")
-    add_output(moved, required=False)
+    add_place(moved, "source", metavar="SRC", help="a file, a folder or a URL")
+    add_place(moved, "target", metavar="DST", help="an archive, or its URL")
+    add_archive_output(moved, required=False)
     add_patterns(moved, "--select", "which parameters of SRC: 'features.*'; again for more (default: all that DST has)")
     moved.add_argument(
         "--rename", action="append", metavar="OLD=NEW", help="where they go in DST: 'features.*=backbone.*'"

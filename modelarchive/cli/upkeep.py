@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output, add_shard_size, choice, on_disk
+from modelarchive.cli.arguments import Commands, add_archive_output, add_command, add_shard_size, choice, on_disk
 from modelarchive.cli.outcome import DONE
 from modelarchive.cli.output import Column
 
@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
     """Add the commands."""
     packed = add_command(commands, "repack", repack, "Write an archive anew: indexed, aligned, without holes")
     packed.add_argument("file", type=on_disk)
-    add_output(packed, required=False, text="the archive to write (default: in place of FILE)")
+    add_archive_output(packed, required=False, text="the archive to write (default: in place of FILE)")
     packed.add_argument(
         "--compression",
         action="append",
@@ -49,7 +49,7 @@ def repack(chosen: argparse.Namespace) -> int:
 
     refuse_foreign(chosen.file)
     before = size_of(chosen.file)
-    out: Path = chosen.output or chosen.file
+    out: Path | str = chosen.output or chosen.file
     compression = choice(chosen.compression or ["keep"], _COMPRESSIONS, option="--compression", without="keep")
     dtype = choice(chosen.dtype, _DTYPES, option="--dtype", without=None) if chosen.dtype else None
     with output.progress(f"repack {chosen.file.name}", before) as advance:
@@ -61,7 +61,7 @@ def repack(chosen: argparse.Namespace) -> int:
             max_shard_size=chosen.max_shard_size,
             progress=advance,
         )
-    after = size_of(out)
+    after = size_of(Path(out))
     if chosen.json:
         record = {"file": str(out), "bytes_before": before, "bytes": after, "left_out": done.left_out}
         output.as_json(record | {"converted": [asdict(each) for each in done.converted]})

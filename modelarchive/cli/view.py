@@ -8,15 +8,15 @@ import webbrowser
 from pathlib import Path
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output, place
+from modelarchive.cli.arguments import Commands, add_command, add_output, add_place
 from modelarchive.cli.outcome import DONE
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     view = add_command(commands, "view", run, "Look at a file, a run, or what changed between two files, in a browser")
-    view.add_argument("file", type=place, metavar="FILE", help="a file, a folder or a URL; all of it is read")
-    view.add_argument("other", type=place, metavar="OTHER", nargs="?", help="a second file, compared with the first")
+    add_place(view, "file", metavar="FILE", help="a file, a folder or a URL; all of it is read")
+    add_place(view, "other", metavar="OTHER", nargs="?", help="a second file, compared with the first")
     add_output(view, required=False, text="the HTML file to write; without it the browser opens one")
 
 

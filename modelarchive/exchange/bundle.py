@@ -296,7 +296,7 @@ def save_bundle(
     kinds: dict[str, str] = {}
     if bundle.architecture is not None:
         checked = bundle.checked()
-        texts = architecture_texts(checked) | texts
+        texts = architecture_texts(checked.architecture) | texts
         expected = checked.shapes
         _compare(expected, entries)
         entries = {name: entries[name] for name in expected}

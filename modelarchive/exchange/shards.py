@@ -14,6 +14,7 @@ from modelarchive.exchange.mapped import MappedFile
 from modelarchive.formats import explain
 from modelarchive.remote import RemoteFile
 from modelarchive.remote.file import run
+from modelarchive.store.shards import is_own
 from modelarchive.store.strict import document_object, short
 
 #: How Hugging Face numbers the files of a set; their index has the name without the numbers.
@@ -94,11 +95,6 @@ def _read_shards(index: Path, read: Callable[[Path], Bundle], *, reason: str) ->
                 notes.append(Note(f"metadata[{short(key)}]", f"left out of {shard}: another shard says otherwise"))
     parameters = Parameters({name: entries[shard][name] for name, shard in weight_map.items()})
     return Bundle(parameters, reason=reason, metadata=metadata, notes=notes)
-
-
-def is_own(name: str) -> bool:
-    """Whether it is the name of a file in the folder itself."""
-    return name not in ("", ".", "..") and not any(sign in name for sign in "/\\:\0")
 
 
 def is_there(path: Path) -> bool:

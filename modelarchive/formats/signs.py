@@ -152,8 +152,11 @@ def shards_of_archive(folder: Path | RemoteFile) -> bool:
     """An archive in several files: its index says so."""
     if isinstance(folder, RemoteFile):
         return b'"modelarchive"' in bytes((folder / "model.safetensors.index.json").head(4096))
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return False
     try:
-        with (folder / "model.safetensors.index.json").open("rb") as file:
+        with index.open("rb") as file:
             return b'"modelarchive"' in file.read(4096)
     except OSError:
         return False

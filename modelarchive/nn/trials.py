@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from itertools import combinations
 from typing import Any, Final, TypeAlias
@@ -81,6 +82,17 @@ class Trial:
         pairs = [(size, size) if isinstance(size, int) else self.sizes[number, axis] for axis, size in enumerate(shape)]
         return Abstract((tuple([one for one, _ in pairs]), tuple([two for _, two in pairs])), as_dtype(dtype))
 
+    def words(self, value: Abstract) -> list[str]:
+        """Each axis of what was followed: a number, or a free axis in terms of one of the inputs', "·" where in none.
+
+        Returns:
+            ``["batch", "64", "height / 2", "length + 1"]``: what holds at both sizes, rounding left out.
+        """
+        called = axis_names(self.inputs, self.groups)
+        known = {pair: (called[number][axis], axis) for (number, axis), pair in self.sizes.items()}
+        both = zip(*value.shapes, strict=True)
+        return [str(one) if one == two else _in_terms((one, two), known) for one, two in both]
+
     def renamed(self) -> list[dict[str, Any]]:
         """The declarations, with the name that one of several axes that are one has for all of them."""
         names = free_axes(self.inputs)
@@ -105,6 +117,21 @@ class Trial:
             ]}
             for number, each in enumerate(map(dict, self.inputs))
         ]  # fmt: skip
+
+
+def _in_terms(sizes: Pair, known: Mapping[Pair, tuple[str, int]]) -> str:
+    """What sizes are of those of one free axis: the same, a multiple, a part, or so many more or fewer."""
+    for pair, (name, _) in known.items():
+        times = Fraction(sizes[0], pair[0])
+        if times == Fraction(sizes[1], pair[1]) and 1 in (times.numerator, times.denominator):
+            return name if times == 1 else f"{times} {name}" if times > 1 else f"{name} / {times.denominator}"
+    # Parts and multiples may be moved, too. Batches are not, and where two axes could be meant none is.
+    grown = {pair: Fraction(sizes[1] - sizes[0], pair[1] - pair[0]) for pair, (_, axis) in known.items() if axis}
+    moved = [pair for pair, by in grown.items() if by > 0 and 1 in (by.numerator, by.denominator)]
+    if len(moved) == 1 and grown[moved[0]] == 1:
+        further = sizes[0] - moved[0][0]
+        return f"{known[moved[0]][0]} {'+' if further > 0 else '-'} {abs(further)}"
+    return "·"
 
 
 def first_trial(inputs: Inputs) -> Trial:

@@ -14,6 +14,7 @@ from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, widened
 from modelarchive.ops.registry import Array, op
 from modelarchive.ops.runs import Runs, runs_of
+from modelarchive.ops.taps import adds_less, by_taps
 from modelarchive.ops.threads import WORTH, share, team_size
 from modelarchive.ops.windows import Pairs, merged, output_sizes, padded, pairs, split, windows
 
@@ -204,6 +205,8 @@ def _correlate(
         epilogue.into(out, out, 1)
     elif math.prod(kernel) == 1 and all(step == 1 for step in strides) and not any(map(any, padding)):
         _pointwise(x, matrix, out, epilogue)
+    elif groups == 1 and all(step == 1 for step in strides) and adds_less(len(weight), x.shape[1], sizes):
+        by_taps(x, weight, out, padding, tuple(dilation), epilogue, alone=_work(matrix, out) < WORTH)
     else:
         runs = runs_of(kernel, tuple(strides), padding, tuple(dilation), sizes)
         gaps = math.prod(runs.plane[1:]) / math.prod(sizes[1:])

@@ -29,14 +29,25 @@ def upsample(x: Array, *, sizes: Sequence[int], linear: bool, align_corners: boo
     first = 1 if channels_last else 2
     if not linear:
         result = x
-        for axis, size in enumerate(sizes, start=first):
-            result = np.take(result, np.arange(size) * x.shape[axis] // size, axis=axis)
+        for axis, size in reversed(list(enumerate(sizes, start=first))):
+            result = _nearest(result, axis, size)
         return result
     dtype = float_dtype(x)
     (result,) = widened(dtype, x)
     for axis, size in enumerate(sizes, start=first):
         result = _interpolated(result, axis, size, align_corners=align_corners)
     return rounded(result, dtype)
+
+
+def _nearest(x: Array, axis: int, size: int) -> Array:
+    old = x.shape[axis]
+    if not old or size % old:
+        taken: Array = np.take(x, np.arange(size) * old // size, axis=axis)
+        return taken
+    result = np.empty((*x.shape[: axis + 1], size // old, *x.shape[axis + 1 :]), x.dtype)
+    for place in range(size // old):
+        result[(slice(None),) * (axis + 1) + (place,)] = x
+    return result.reshape(*x.shape[:axis], size, *x.shape[axis + 1 :])
 
 
 def _interpolated(x: Array, axis: int, size: int, *, align_corners: bool) -> Array:

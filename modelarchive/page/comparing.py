@@ -53,7 +53,8 @@ def _change(first: Content, second: Content, name: str) -> dict[str, Any]:
     pieces = []
     for before, difference in differences(first.arrays[name], second.arrays[name]):
         squares, own = squares + square(difference), own + square(before)
-        pieces.append(difference.astype(np.float32))
+        with np.errstate(over="ignore"):
+            pieces.append(difference.astype(np.float32))
     record["relative"] = f"{math.sqrt(squares / own):.4g}" if own else "inf"
     spread = statistics(pieces, first.arrays[name].size)
     if spread is not None and spread.histogram is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from modelarchive.archive.saving import blocks_of
 from modelarchive.names import joined
 from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import Abstract
+from modelarchive.nn.trials import Trial
 
 #: Fields of a block in an architecture that say what is in it.
 _PARTS = frozenset(("kind", "children", "inputs", "nodes", "outputs", "structure", "parameters", "shares", "name"))
@@ -37,7 +39,7 @@ def blocks(architecture: Mapping[str, Any]) -> list[dict[str, Any]]:
             record["children"] = children
         network = networks.get(path)
         if network is not None:
-            record["output"] = ", ".join(_shapes(checked.returned.get(id(network))))
+            record["output"] = ", ".join(_shapes(checked.returned.get(id(network)), checked.trial))
         records.append(record)
         if checked.returned and id(network) not in checked.returned:
             continue  # never called: what is in it is called from elsewhere
@@ -54,16 +56,16 @@ def _children(block: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield from (node for node in block.get("nodes", ()) if "block" in node)
 
 
-def _shapes(value: Any) -> Iterator[str]:
-    """The shapes of what a step gives, in words; free axes are dots."""
+def _shapes(value: Any, trial: Trial) -> Iterator[str]:
+    """The shapes of what a step gives, in words; free axes are those of the inputs, by name."""
     if isinstance(value, Abstract):
-        yield " x ".join("·" if axis is None else str(axis) for axis in value.declared) or "()"
+        yield " x ".join(trial.words(value)) or "()"
     elif isinstance(value, Mapping):
         for each in value.values():
-            yield from _shapes(each)
+            yield from _shapes(each, trial)
     elif isinstance(value, list | tuple):
         for each in value:
-            yield from _shapes(each)
+            yield from _shapes(each, trial)
 
 
 class _Alike:
@@ -103,7 +105,9 @@ class _Steps:
         """Children that are called one after another."""
         names = [each["name"] for each in architecture["inputs"]] if architecture else []
         self.nodes = [{"label": name, "role": "input"} for name in names] or [{"label": "input", "role": "input"}]
-        sources = [[at, ""] for at in range(len(self.nodes))]
+        given = self.checked.seen.get(id(self.network), ())
+        labels = [", ".join(_shapes(value, self.checked.trial)) for value in given]
+        sources = [[at, labels[at] if at < len(labels) else ""] for at in range(len(self.nodes))]
         paths = list(self.places)
         networks = dict(self.network.named_blocks()) if self.network is not None else {}
         for place in children:
@@ -112,7 +116,7 @@ class _Steps:
             at = len(self.nodes) - 1
             self.edges += [[source, at, label] for source, label in sources]
             returned = self.checked.returned.get(id(networks.get(name)))
-            sources = [[at, ", ".join(_shapes(returned))]]
+            sources = [[at, ", ".join(_shapes(returned, self.checked.trial))]]
         self.nodes.append({"label": "output", "role": "output"})
         self.edges += [[source, len(self.nodes) - 1, label] for source, label in sources]
         return {"nodes": self.nodes, "edges": self.edges}
@@ -123,8 +127,10 @@ class _Steps:
         self.direct = {step["name"] for step in block["nodes"] if "block" in step and "inputs" in step}
         at: dict[str, int] = {}
         shapes: dict[str, str] = {}
-        for name in block["inputs"]:
+        given = self.checked.seen.get(id(self.network), ())
+        for name, value in itertools.zip_longest(block["inputs"], given[: len(block["inputs"])]):
             at[name] = self._node(label=name, role="input")
+            shapes[name] = ", ".join(_shapes(value, self.checked.trial))
         called = set[str]()
         for step in block["nodes"]:
             name = step["name"]
@@ -132,7 +138,7 @@ class _Steps:
                 continue  # declared, and called by others
             at[name] = self._node(**self._step(step, is_again=step.get("call") in called))
             called.add(step.get("call", ""))
-            shapes[name] = ", ".join(_shapes(self.checked.results.get((id(self.network), name))))
+            shapes[name] = ", ".join(_shapes(self.checked.results.get((id(self.network), name)), self.checked.trial))
             for ref in step.get("inputs", ()):
                 self._edge(ref, at[name], at, shapes)
         for number, ref in enumerate(block["outputs"]):

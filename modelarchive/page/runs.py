@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,16 @@ def shown_run(folder: Path, found: Mapping[int, Path], progress: Callable[[int],
         CheckpointError: No checkpoint is whole.
     """
     run = _Run()
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         newest: Content | None = None
         for step, path in found.items():
-            opening = ExitStack()
+            opening = contextlib.ExitStack()
             try:
                 content = opening.enter_context(opened(path))
-                record = _record(step, path, content)
+                record = _record(step, path) | {"metrics": _metrics(content)}
             except (errors.ModelArchiveError, OSError) as error:
                 opening.close()
-                run.add_damaged(_record(step, path, None) | {"problem": _said(error)})
+                run.add_damaged(_record(step, path) | {"problem": _said(error)})
                 continue
             run.add(record, content, newest, progress)
             stack.close()  # the one before
@@ -61,14 +61,21 @@ def _said(error: Exception) -> str:
     return next(iter(getattr(error, "message", str(error)).splitlines()), "") or type(error).__name__
 
 
-def _record(step: int, path: Path, content: Content | None) -> dict[str, Any]:
-    """One checkpoint; every digest is compared."""
-    record: dict[str, Any] = {"step": step, "name": path.name, "bytes": size_of(path), "metrics": {}, "problem": ""}
-    if content is not None and content.archive is not None:
-        metrics = metrics_of(content.archive).items()
-        record["metrics"] = {name: value if math.isfinite(value) else str(value) for name, value in metrics}
-        content.archive.verify()
-    return record
+def _record(step: int, path: Path) -> dict[str, Any]:
+    """One checkpoint, which a run that goes on may have removed meanwhile."""
+    nbytes = 0
+    with contextlib.suppress(OSError):
+        nbytes = size_of(path)
+    return {"step": step, "name": path.name, "bytes": nbytes, "metrics": {}, "problem": ""}
+
+
+def _metrics(content: Content) -> dict[str, float | str]:
+    """The metrics of a checkpoint; every digest is compared."""
+    if content.archive is None:
+        return {}
+    content.archive.verify()
+    metrics = metrics_of(content.archive).items()
+    return {name: value if math.isfinite(value) else str(value) for name, value in metrics}
 
 
 class _Run:
@@ -94,7 +101,7 @@ class _Run:
         """A whole checkpoint, and the whole one before it."""
         place = len(self.records)
         self.records.append(record)
-        squares = 0.0
+        several = []
         self.newest = {}
         for name, found in content.statistics():
             self.newest[name] = found
@@ -103,10 +110,10 @@ class _Run:
                 progress(leaf.nbytes)
             if found is None or found.mean is None or found.deviation is None:
                 continue
-            square = (found.size - found.not_finite) * (found.mean**2 + found.deviation**2)
-            _put(self.norms, name, place, math.sqrt(square))
-            squares += 0 if leaf.shares is not None else square
-        self.norm.append(_rounded(math.sqrt(squares)))
+            norm = math.sqrt(found.size - found.not_finite) * math.hypot(found.mean, found.deviation)
+            _put(self.norms, name, place, norm)
+            several += [] if leaf.shares is not None else [norm]
+        self.norm.append(_rounded(math.hypot(*several)))
         self.move.append(None if before is None else self._moved(place, before, content))
 
     def _moved(self, place: int, before: Content, content: Content) -> float | None:
@@ -121,7 +128,8 @@ class _Run:
                 for was, difference in differences(before.arrays[name], content.arrays[name]):
                     apart, norm = apart + square(difference), norm + square(was)
             else:
-                norm = next(each for each in reversed(self.norms[name][:place]) if each is not None) ** 2
+                last = next((each for each in reversed(self.norms[name][:place]) if each is not None), 0.0)
+                norm = last * last
             _put(self.moves, name, place, math.sqrt(apart / norm) if norm else 0.0 if not apart else None)
             if leaf.shares is None:
                 squares, own = squares + apart, own + norm

@@ -6,6 +6,6 @@ the first one is made.
 """
 
 from modelarchive.remote.address import is_url
-from modelarchive.remote.file import RemoteFile, located
+from modelarchive.remote.file import CACHES, RemoteFile, located
 
-__all__ = ["RemoteFile", "is_url", "located"]
+__all__ = ["CACHES", "RemoteFile", "is_url", "located"]

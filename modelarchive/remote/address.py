@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 #: A scheme of two letters at least, since one is a drive; behind it perhaps others, as fsspec chains them.
 _URL: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+::)*[A-Za-z][A-Za-z0-9+.-]+://")
@@ -75,6 +75,8 @@ def is_folder(url: str) -> bool:
 def within(url: str, name: str) -> str:
     """The URL of a file in a folder; a query stays, for it may be what opens the folder."""
     front, sign, query = url.partition("?")
+    if front.rpartition("::")[2].startswith(("http://", "https://")):
+        name = quote(name)  # "%2e%2e" and "a?b" are names there, and no way out of the folder
     return f"{front.rstrip('/')}/{name}{sign}{query}"
 
 

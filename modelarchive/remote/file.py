@@ -73,6 +73,12 @@ class RemoteFile(os.PathLike[str]):
         # What was read of the index of a folder is not asked for again.
         self._near: dict[str, RemoteFile] = {}
 
+    def opened_with(
+        self, storage_options: Mapping[str, Any] | None, cache: str | Mapping[str, Any] | None
+    ) -> RemoteFile:
+        """The same file, read with these options."""
+        return RemoteFile(self._url, storage_options, cache)
+
     def __fspath__(self) -> str:
         """There is none.
 
@@ -221,8 +227,10 @@ class RemoteFile(os.PathLike[str]):
         done = failures = 0
         while done < len(buffer):
             found = self._attempt(start + done, buffer[done:])
+            # What came before a connection was cut counts as well: the next answer may be of another file.
+            if (answer := found if isinstance(found, Answer) else found.answer) is not None:
+                self._compare(answer.size, answer.version)
             if isinstance(found, Answer):
-                self._compare(found.size, found.version)
                 done += found.nbytes
                 if not found.nbytes or start + done >= (self._size or 0):
                     break
@@ -287,7 +295,9 @@ def located(
         if path.startswith("file://") and not storage_options and cache is None:
             return url2pathname(path.removeprefix("file://"))
         return RemoteFile(path, storage_options, cache)
-    if (storage_options or cache is not None) and not isinstance(path, RemoteFile):
+    if storage_options or cache is not None:
+        if isinstance(path, RemoteFile):
+            return path.opened_with(storage_options, cache)
         given = "storage_options" if storage_options else "cache"
         what = path if isinstance(path, str) else os.fsdecode(path) if isinstance(path, os.PathLike) else type(path)
         raise ValueError(f"{given} is for URLs, found {str(what)!r}{_lost_slash(str(what))}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from modelarchive.remote.transport import ADVICE, LATER, PASSING, Answer, Failure, range_header
@@ -16,8 +16,15 @@ _CONNECT: Final = 30.0
 _LEAST_RATE: Final = 8 << 10
 #: A file of so many bytes is taken whole from a server that gives no ranges.
 WHOLE: Final = 1 << 18
-_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
+#: Redirects that are followed, and the statuses of such.
+_REDIRECTS: Final = 10
+_MOVED: Final = frozenset((301, 302, 303, 307, 308))
+#: Of the caller's headers and options what another server may know, too; all else may be a credential.
+_PUBLIC_HEADERS: Final = frozenset(("range", "accept-encoding", "user-agent"))
+_SECRETS: Final = ("auth", "cookies", "headers")
 _DOWNLOAD: Final = "download the file, or ask for a server that gives ranges: it must answer 206"
+_OPTIONS: Final = 'expected {"headers": {...}} or {"client_kwargs": {...}}, see fsspec\'s documentation'
 
 
 class HttpTransport:
@@ -37,8 +44,15 @@ class HttpTransport:
         """One request, see :class:`modelarchive.remote.transport.Transport`."""
         from fsspec.asyn import sync
 
-        answer: Answer = sync(self._system.loop, self._fill, start, buffer)
-        return answer
+        try:
+            answer: Answer = sync(self._system.loop, self._fill, start, buffer)
+        except (TypeError, AttributeError):
+            # The client looks at its options when it asks.
+            if not self._system.kwargs and not self._system.client_kwargs:
+                raise
+        else:
+            return answer
+        raise Failure("storage_options= has what HTTP does not take", hint=_OPTIONS)
 
     async def _fill(self, start: int, buffer: memoryview) -> Answer:
         import aiohttp
@@ -52,27 +66,75 @@ class HttpTransport:
         if "timeout" not in options and "timeout" not in self._system.client_kwargs:
             total = _SILENCE + len(buffer) / _LEAST_RATE
             options["timeout"] = aiohttp.ClientTimeout(total=total, sock_connect=_CONNECT, sock_read=_SILENCE)
-        received = 0
+        body = _Body(buffer, self.advance)
         try:
-            session = await self._system.set_session()
-            async with session.get(self._system.encode_url(self._url), **options) as response:
-                answer = _checked(response, start, len(buffer))
-                async for chunk in response.content.iter_any():
-                    if received + len(chunk) > answer.nbytes:
-                        raise Failure(f"the server sends more than the {answer.nbytes:,} bytes that it announced")
-                    buffer[received : received + len(chunk)] = chunk
-                    received += len(chunk)
-                    self.advance(len(chunk))
-        except (ValueError, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects) as error:
+            url = self._system.encode_url(self._url)
+            async with contextlib.AsyncExitStack() as stack:
+                session = await self._system.set_session()
+                for _ in range(_REDIRECTS + 1):
+                    async with session.get(url, allow_redirects=False, **options) as response:
+                        if (target := _led_to(response)) is None:
+                            return await body.received(response, start)
+                    if not _is_same_server(url, target):
+                        session, options = await self._anonymous(stack, session, options)
+                    elif target.user is None:
+                        target = target.with_user(url.user).with_password(url.password)
+                    url = target
+        except (ValueError, aiohttp.NonHttpUrlClientError) as error:
             raise Failure(_words(error)) from None
         except TimeoutError:
-            raise Failure("the server is silent, or too slow", again=True, received=received, hint=LATER) from None
+            raise body.cut("the server is silent, or too slow") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Failure(_words(error), again=not _is_final(error), received=received, hint=LATER) from None
-        if received < answer.nbytes:
-            what = f"{received:,} of {answer.nbytes:,} bytes came"
-            raise Failure(what, again=True, received=received, hint=LATER)
+            raise body.cut(_words(error), again=not _is_final(error)) from None
+        raise Failure("the server leads in a circle: too many redirects")
+
+    async def _anonymous(
+        self, stack: contextlib.AsyncExitStack, session: Any, options: Mapping[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        """A session and options that tell nothing of who asks, for a server that the caller has not named."""
+        headers = {name: value for name, value in options["headers"].items() if name.lower() in _PUBLIC_HEADERS}
+        rest = {name: value for name, value in options.items() if name not in _SECRETS}
+        settings = self._system.client_kwargs
+        if settings.keys() & set(_SECRETS):
+            others = {name: value for name, value in settings.items() if name not in _SECRETS}
+            session = await stack.enter_async_context(await self._system.get_client(loop=self._system.loop, **others))
+        return session, {**rest, "headers": headers}
+
+
+class _Body:
+    """What came of one answer.
+
+    Args:
+        buffer: Where it goes.
+        advance: Called with the number of bytes whenever some came.
+    """
+
+    def __init__(self, buffer: memoryview, advance: Callable[[int], None]) -> None:
+        self._buffer = buffer
+        self._advance = advance
+        self._nbytes = 0
+        self._answer: Answer | None = None
+
+    async def received(self, response: Any, start: int) -> Answer:
+        """All of it.
+
+        Raises:
+            Failure: It is not what was asked for.
+        """
+        self._answer = answer = _checked(response, start, len(self._buffer))
+        async for chunk in response.content.iter_any():
+            if self._nbytes + len(chunk) > answer.nbytes:
+                raise Failure(f"the server sends more than the {answer.nbytes:,} bytes that it announced")
+            self._buffer[self._nbytes : self._nbytes + len(chunk)] = chunk
+            self._nbytes += len(chunk)
+            self._advance(len(chunk))
+        if self._nbytes < answer.nbytes:
+            raise self.cut(f"{self._nbytes:,} of {answer.nbytes:,} bytes came")
         return answer
+
+    def cut(self, what: str, *, again: bool = True) -> Failure:
+        """That no more came."""
+        return Failure(what, again=again, received=self._nbytes, answer=self._answer, hint=LATER)
 
 
 def _words(error: Exception) -> str:
@@ -86,7 +148,6 @@ def _words(error: Exception) -> str:
         aiohttp.ClientConnectorError: "the server cannot be reached",
         aiohttp.ServerDisconnectedError: "the server closed the connection",
         aiohttp.ClientPayloadError: "the connection was cut",
-        aiohttp.TooManyRedirects: "the server leads in a circle: too many redirects",
         aiohttp.NonHttpUrlClientError: "the server leads elsewhere than to HTTP",
         ValueError: "it is no URL that can be asked for",
     }
@@ -99,6 +160,29 @@ def _is_final(error: Exception) -> bool:
     return isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorDNSError)
 
 
+def _led_to(response: Any) -> Any:
+    """The URL that a server redirects to; None: this is its answer.
+
+    Raises:
+        Failure: It is none that may be asked for.
+    """
+    location = response.headers.get("Location")
+    if response.status not in _MOVED or location is None:
+        return None
+    target = response.url.join(type(response.url)(location))
+    if target.scheme not in ("http", "https"):
+        raise Failure("the server leads elsewhere than to HTTP")
+    if response.url.scheme == "https" != target.scheme:
+        raise Failure("the server leads from HTTPS to a connection that is not secure", status=response.status)
+    return target
+
+
+def _is_same_server(one: Any, other: Any) -> bool:
+    """Whether two URLs are of one server, the second one perhaps by HTTPS in place of HTTP."""
+    is_secured = (one.scheme, other.scheme) == ("http", "https") and one.host == other.host
+    return bool(one.origin() == other.origin() or is_secured)
+
+
 def _checked(response: Any, start: int, wanted: int) -> Answer:
     """What a response announces, once it is what was asked for.
 
@@ -106,8 +190,6 @@ def _checked(response: Any, start: int, wanted: int) -> Answer:
         Failure: It is not.
     """
     status = response.status
-    if response.history and response.history[0].url.scheme == "https" != response.url.scheme:
-        raise Failure("the server leads from HTTPS to a connection that is not secure", status=status)
     if status not in (200, 206):
         return _refused(response, start)
     encoding = response.headers.get("Content-Encoding", "identity").lower()

@@ -11,6 +11,7 @@ from modelarchive.remote.transport import LATER, Answer, Failure, range_header
 
 #: Bytes that are taken at a time.
 _CHUNK: Final = 1 << 18
+_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII)
 
 
 class S3Transport:
@@ -52,17 +53,20 @@ class S3Transport:
             **more,
             **self._system.req_kw,
         )
-        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.get("ContentRange") or "")
+        found = _RANGE.fullmatch(response.get("ContentRange") or "")
         if found is None or int(found[1]) != start or not 0 <= int(found[2]) - start < len(buffer):
             raise Failure("the server does not send the range that was asked for")
         nbytes = int(found[2]) + 1 - start
-        received = await self._received(response["Body"], buffer[:nbytes])
-        if received < nbytes:
-            raise Failure(f"{received:,} of {nbytes:,} bytes came", again=True, received=received, hint=LATER)
-        return Answer(nbytes, int(found[3]), response.get("ETag"))
+        answer = Answer(nbytes, int(found[3]), response.get("ETag"))
+        await self._received(response["Body"], buffer[:nbytes], answer)
+        return answer
 
-    async def _received(self, body: Any, buffer: memoryview) -> int:
-        """Bytes of an answer, until it ends or is cut."""
+    async def _received(self, body: Any, buffer: memoryview, answer: Answer) -> None:
+        """All bytes of an answer.
+
+        Raises:
+            Failure: There are more, or it is cut.
+        """
         received = 0
         problem: Exception | None = None
         try:
@@ -78,7 +82,7 @@ class S3Transport:
             problem = error
         finally:
             body.close()
-        if problem is not None:
-            found = failure(problem, self._options)
-            raise Failure(found.what, again=True, received=received, hint=LATER)
-        return received
+        if received < len(buffer):
+            cut = f"{received:,} of {len(buffer):,} bytes came"
+            what = cut if problem is None else failure(problem, self._options).what
+            raise Failure(what, again=True, received=received, answer=answer, hint=LATER)

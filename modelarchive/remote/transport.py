@@ -41,6 +41,7 @@ class Failure(Exception):  # noqa: N818 - a signal between transport and file, n
         status: The server's number for it; None: there is none.
         again: Whether another attempt may help.
         received: Bytes that came before.
+        answer: What the server had announced; None: nothing.
         pause: Seconds that the server asks to wait.
         hint: The next step for the user.
     """
@@ -52,6 +53,7 @@ class Failure(Exception):  # noqa: N818 - a signal between transport and file, n
         status: int | None = None,
         again: bool = False,
         received: int = 0,
+        answer: Answer | None = None,
         pause: float | None = None,
         hint: str | None = None,
     ) -> None:
@@ -60,6 +62,7 @@ class Failure(Exception):  # noqa: N818 - a signal between transport and file, n
         self.status = status
         self.again = again
         self.received = received
+        self.answer = answer
         self.pause = pause
         self.hint = hint
 

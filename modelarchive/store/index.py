@@ -28,9 +28,7 @@ MAX_INDEX_BYTES: Final = content.MAX_HEADER_BYTES
 #: The smallest HDF5 user block; larger ones are this times a power of two.
 MIN_USER_BLOCK: Final = content.MIN_USER_BLOCK
 
-_PART: Final = rf"(?!{'|'.join(names.RESERVED)}){names.PART.pattern}"
-_PARAMETER_NAME: Final = re.compile(rf"{_PART}(?:\.{_PART}){{0,{names.MAX_PARTS - 1}}}")
-_PARAMETER_NAMES: Final = re.compile(rf"(?:{_PARAMETER_NAME.pattern}\n)*")
+_PARAMETER_NAMES: Final = re.compile(rf"(?:{names.NAME.pattern}\n)*")
 #: Codes of texts.
 TEXT_DTYPE: Final = re.compile(r"text|string|U\d{1,9}|S\d{1,9}|" + "|".join(LITERALS))
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -200,20 +198,25 @@ def _aliases(own: dict[str, Any], contents: Contents) -> dict[str, str]:
 
 
 def _order(own: dict[str, Any], contents: Contents) -> list[str]:
-    known = [name for name in (*contents.arrays, *contents.aliases) if not name.startswith(TRAINING)]
+    known = [*contents.arrays, *contents.aliases]
+    together = "\n".join([*known, ""])
+    if "/" in together:
+        known = [name for name in known if not name.startswith(TRAINING)]
+        together = "\n".join([*known, ""])
     # All at once takes a tenth of the time.
-    if "\n".join(known).count("\n") >= len(known) or not _PARAMETER_NAMES.fullmatch("\n".join([*known, ""])):
+    if together.count("\n") > len(known) or not _PARAMETER_NAMES.fullmatch(together):
         for name in known:
-            if not _PARAMETER_NAME.fullmatch(name):
+            if not names.NAME.fullmatch(name):
                 fail(f"{short(name)} is no parameter name")
-    if both := _blocks(known) & {*known}:
+    if both := [block for block in _blocks(known) if block in contents.arrays or block in contents.aliases]:
         fail(f"{short(min(both))} is a parameter and a block")
     order = own.get("order")
     if order is None:
         return known
-    if not isinstance(order, list) or sorted(map(str, order)) != sorted(known):
+    is_listed = isinstance(order, list) and len(order) == len(known) and set(map(type, order)) <= {str}
+    if not is_listed or {*order} != {*known}:
         fail("order does not list every parameter once")
-    return order
+    return list(order)
 
 
 def _training(own: dict[str, Any], contents: Contents) -> dict[str, str] | None:
@@ -275,8 +278,7 @@ def _check_members(members: dict[str, str], contents: Contents, prefix: str) -> 
 def _blocks(parameters: Iterable[str]) -> set[str]:
     """The dotted paths above the parameters."""
     blocks: set[str] = set()
-    for name in parameters:
-        block = name.rpartition(".")[0]
+    for block in {name.rpartition(".")[0] for name in parameters}:
         while block and block not in blocks:
             blocks.add(block)
             block = block.rpartition(".")[0]

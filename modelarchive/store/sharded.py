@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import RLock
-from typing import Any, NoReturn, cast
+from typing import Any, Final, NoReturn, cast
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from modelarchive.store.reader import Reader
 from modelarchive.store.remote_reader import RemoteReader
 from modelarchive.store.shards import INDEX, ShardIndex, ShardMap, read_beside, read_index, size_of
 from modelarchive.store.strict import short
+
+_CHANGED: Final = "changed since by another tool"
 
 
 class Folder:
@@ -97,6 +99,7 @@ class ShardedReader:
 
     Raises:
         OSError: A file cannot be read.
+        IntegrityError: The index is not as it was written.
         FormatError: A shard is missing, is another one than the index names, or the pieces leave a gap.
         UnsafeFileError: The index names a file elsewhere.
     """
@@ -104,6 +107,9 @@ class ShardedReader:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         folder: Any = path if isinstance(path, RemoteFile) else Path(os.fsdecode(path))
         self.index = read_index(folder)
+        if self.index.digest and not self.index.is_intact:
+            # It alone says which shards there are, and what arrays are called.
+            raise IntegrityError({INDEX: (self.index.digest, _CHANGED)}, file=folder)
         if isinstance(folder, RemoteFile) and self.index.map is None:
             run(lambda name: (folder / name).head(1), list(self.index.shards))
         self._opened: dict[str, Reader] = {}
@@ -195,7 +201,9 @@ class ShardedReader:
                 raise FormatError(f"{short(name)} holds {contents.section}, others {merged.section}", file=folder)
             for array in contents.arrays:
                 self._parts.setdefault(array, []).append(part_of(reader, array))
-            merged.aliases |= contents.aliases
+            for alias, canonical in contents.aliases.items():
+                if merged.aliases.setdefault(alias, canonical) != canonical:
+                    raise FormatError(f"{short(alias)} is another name of two arrays", file=folder)
             for text in contents.texts:
                 if text in self._texts:
                     raise FormatError(f"the text {short(text)} is in two shards", file=folder)
@@ -206,7 +214,7 @@ class ShardedReader:
         if both := merged.aliases.keys() & merged.arrays.keys():
             raise FormatError(f"{short(min(both))} is an array of its own and another name", file=folder)
         known = list(dict.fromkeys(name for reader in readers.values() for name in reader.contents.order))
-        merged.order = order if order is not None and sorted(map(str, order)) == sorted(known) else known
+        merged.order = order if order is not None and sorted(order) == sorted(known) else known
         merged.members = joined_members([reader.contents.members for reader in readers.values()])
         merged.training = joined_members([reader.contents.training for reader in readers.values()])
         return merged
@@ -350,7 +358,7 @@ class ShardedReader:
 
     def damaged_beside(self) -> dict[str, tuple[str, str]]:
         """The index, and the files that are no shards, if they are not as they were written: name -> (then, now)."""
-        found = {} if self.index.is_intact else {INDEX: (self.index.digest, "changed since by another tool")}
+        found = {} if self.index.is_intact else {INDEX: (self.index.digest, _CHANGED)}
         for name, expected in self.index.files.items():
             content = read_beside(self.source.path, name)
             now = "no such file" if content is None else digest(content)

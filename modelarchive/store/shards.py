@@ -16,8 +16,9 @@ from typing import Any, Final, TypeGuard
 from modelarchive.errors import FormatError, ModelArchiveError, RemoteError, UnsafeFileError
 from modelarchive.remote import RemoteFile
 from modelarchive.store.contents import TRAINING, Contents
-from modelarchive.store.digest import HEX_LENGTH, digest_pieces
+from modelarchive.store.digest import NO_DIGEST, digest_pieces
 from modelarchive.store.replace import exchange, is_abandoned, lock_folder, replacing, sync_folder
+from modelarchive.store.source import Source
 from modelarchive.store.strict import document_object, short
 
 #: The file that makes a folder of shards an archive; it is written last.
@@ -25,11 +26,11 @@ INDEX: Final = "model.safetensors.index.json"
 #: The archive's part of it.
 RECORD: Final = "modelarchive"
 MAX_INDEX_BYTES: Final = 100_000_000
+#: Bytes of the longest name that file systems have.
+_LONGEST_NAME: Final = 255
 #: HTTP's status for what is not there.
 _NOT_FOUND: Final = 404
 _SET_ASIDE: Final = re.compile(r"\.(.+)\.[0-9a-f]{8}\.old")
-#: Stands where the index's own digest will.
-_NO_DIGEST: Final = "0" * HEX_LENGTH
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,7 @@ def read_index(folder: Path | RemoteFile) -> ShardIndex:
         UnsafeFileError: It names a file that is not in the folder.
     """
     path = folder / INDEX
-    size = size_of(path)
-    if size > MAX_INDEX_BYTES:
-        raise FormatError(f"has {size:,} bytes: it is no index of shards", file=path)
-    raw = path.read(0, size) if isinstance(path, RemoteFile) else path.read_bytes()
+    raw = _content(path)
     try:
         return _parsed(raw, path)
     except FormatError as error:
@@ -112,18 +110,19 @@ def _parsed(raw: bytes, path: Path | RemoteFile) -> ShardIndex:
         raise FormatError("files is no object of names and digests")
     for name in (*shards, *files):
         _check_place(name, path, is_shard=name in shards)
-    order, objects, digest = record.get("order"), record.get("objects"), record.get("digest", "")
-    if not isinstance(digest, str):
-        raise FormatError("digest is no string")
+    listed, objects, digest = record.get("order"), record.get("objects"), record.get("digest", "")
+    order = listed if isinstance(listed, list) and all(isinstance(each, str) for each in listed) else None
+    if not isinstance(digest, str) or not digest.isascii():
+        raise FormatError("digest is no string in ASCII")
     return ShardIndex(
         path,
         shards,
-        order if isinstance(order, list) else None,
+        order,
         objects if isinstance(objects, dict) else {},
-        _map(record, whole.get("weight_map"), shards),
+        _map(record, order, whole.get("weight_map"), shards),
         files,
         digest,
-        bool(digest) and digest_pieces((raw.replace(digest.encode(), _NO_DIGEST.encode(), 1),)) == digest,
+        bool(digest) and digest_pieces((raw.replace(digest.encode(), NO_DIGEST.encode(), 1),)) == digest,
         _total(about),
     )
 
@@ -136,13 +135,25 @@ def _total(about: object) -> int:
 def _check_place(name: str, path: Path | RemoteFile, *, is_shard: bool) -> None:
     """Refuse the name of a file that is not in the folder, or, of one beside the shards, in a folder of that."""
     parts = [name] if is_shard else name.split("/")
-    if any(part in ("", ".", "..") or any(sign in part for sign in "/\\:\0") for part in parts):
+    if not all(map(is_own, parts)):
         raise UnsafeFileError(
             f"names the file {short(name)}, which is not in its own folder", rule="own folder only", file=path
         )
 
 
-def _map(record: dict[str, Any], weight_map: object, shards: Mapping[str, str]) -> ShardMap | None:
+def is_own(name: str) -> bool:
+    """Whether it is the name of a file in the folder itself, on any system."""
+    return (
+        name not in ("", ".", "..")
+        and not any(sign in name for sign in "/\\:\0")
+        and len(name.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME
+        and not any("\ud800" <= sign <= "\udfff" for sign in name)
+    )
+
+
+def _map(
+    record: dict[str, Any], order: Sequence[str] | None, weight_map: object, shards: Mapping[str, str]
+) -> ShardMap | None:
     """What each shard holds, if the index says it; nothing of it names what is not there.
 
     Raises:
@@ -150,7 +161,7 @@ def _map(record: dict[str, Any], weight_map: object, shards: Mapping[str, str]) 
     """
     if "texts" not in record:
         return None
-    texts, order = record["texts"], record.get("order")
+    texts = record["texts"]
     aliases, stored = record.get("aliases", {}), record.get("stored", {})
     if (
         not _is_of_strings(weight_map)
@@ -167,11 +178,7 @@ def _map(record: dict[str, Any], weight_map: object, shards: Mapping[str, str]) 
     known = [name for name in (*places, *aliases) if members is not None or not name.startswith(TRAINING)]
     if len(places) < len(weight_map) or aliases.keys() & places.keys() or {*aliases.values()} - places.keys():
         raise FormatError("an alias does not name one array, or two arrays have one name")
-    if (
-        not isinstance(order, list)
-        or not all(isinstance(each, str) for each in order)
-        or sorted(order) != sorted(known)
-    ):
+    if order is None or sorted(order) != sorted(known):
         raise FormatError("order does not list every parameter once")
     return ShardMap(texts, places, aliases, members, training, stored)
 
@@ -206,32 +213,28 @@ def read_beside(folder: Path | RemoteFile, name: str) -> bytes | None:
         RemoteError: It lies elsewhere, and does not come.
     """
     if isinstance(folder, RemoteFile):
-        return _read_elsewhere(folder / name)
+        try:
+            return _content(folder / name)
+        except RemoteError as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise
     path = folder / name
     own, real = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
     places = [own, own.parent.parent / "blobs"] if own.parent.name == "snapshots" else [own]
     if not any(real.is_relative_to(place) for place in places):
         raise UnsafeFileError("is a link out of its own folder", rule="own folder only", file=path)
-    if not path.is_file():
-        return None
-    _refuse_large(path.stat().st_size, path)
-    return path.read_bytes()
+    return _content(path) if path.is_file() else None
 
 
-def _read_elsewhere(path: RemoteFile) -> bytes | None:
-    try:
-        size = path.size
-    except RemoteError as error:
-        if error.status == _NOT_FOUND:
-            return None
-        raise
-    _refuse_large(size, path)
-    return path.read(0, size)
-
-
-def _refuse_large(size: int, path: Path | RemoteFile) -> None:
-    if size > MAX_INDEX_BYTES:
-        raise FormatError(f"has {size:,} bytes, expected a text beside shards", file=path)
+def _content(path: Path | RemoteFile) -> bytes:
+    """A whole file, which is no pipe and no device, and not too large for a text."""
+    source: Any = path if isinstance(path, RemoteFile) else Source(path)
+    with contextlib.nullcontext() if source is path else contextlib.closing(source):
+        if source.size > MAX_INDEX_BYTES:
+            raise FormatError(f"has {source.size:,} bytes, expected a text beside shards", file=path)
+        content: bytes = source.read(0, source.size)
+        return content
 
 
 def write_index(
@@ -249,11 +252,11 @@ def write_index(
     weight_map = {name: file for file, contents in shards.items() for name in contents.arrays}
     total = sum(entry.nbytes for contents in shards.values() for entry in contents.arrays.values())
     digests = {file: contents.index_digest for file, contents in shards.items()}
-    record = {"digest": _NO_DIGEST, "shards": digests, "order": list(order)} | (more or {})
+    record = {"digest": NO_DIGEST, "shards": digests, "order": list(order)} | (more or {})
     document = {"metadata": {"total_size": total, RECORD: record}, "weight_map": weight_map}
     raw = json.dumps(document).encode()
     with replacing(folder / INDEX, durable=durable) as temporary:
-        temporary.write_bytes(raw.replace(_NO_DIGEST.encode(), digest_pieces((raw,)).encode(), 1))
+        temporary.write_bytes(raw.replace(NO_DIGEST.encode(), digest_pieces((raw,)).encode(), 1))
 
 
 def map_record(shards: ShardMap) -> dict[str, Any]:

@@ -202,3 +202,22 @@ def test_recorded_functions_give_the_same_bits(function: Any, dtype: str) -> Non
     found = clone(x)
     assert found.dtype == expected.dtype
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_block_of_own_parameters_and_parts_stands_in_two_places() -> None:
+    class Scaled(nn.Block):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = nn.Dense(3, in_units=3)
+            self.scale = nn.Parameter((3,))
+
+        def forward(self, x: Any) -> Any:
+            return self.part(x) * self.scale.data()
+
+    block = Scaled()
+    net = nn.Sequential(block, nn.Activation("tanh"), block)
+    net.initialize(seed=0)
+    x = np.ones((2, 3), np.float32)
+    clone = build(describe(net, x), {name: each.data() for name, each in net.collect_params().items()})
+    np.testing.assert_array_equal(clone(x), net(x))
+    assert clone.children["2"].parameters["scale"] is clone.children["0"].parameters["scale"]

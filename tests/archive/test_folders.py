@@ -20,6 +20,7 @@ from modelarchive.errors import FormatError, IntegrityError, UnsafeFileError
 from modelarchive.models import transplant_file
 from modelarchive.store.shards import INDEX
 from modelarchive.store.source import Source
+from tests.hostile.index_attacks import signed
 from tests.structures import assert_same
 
 X = np.ones((2, 6), "f4")
@@ -69,12 +70,12 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The names of the files that are opened, in order."""
+    """The names of the files that are opened, in order; but for the index."""
     found: list[str] = []
     original = Source.__init__
 
     def note(self: Source, path: Any) -> None:
-        found.append(Path(path).name)
+        found.extend({Path(path).name} - {INDEX})
         original(self, path)
 
     monkeypatch.setattr(Source, "__init__", note)
@@ -224,14 +225,17 @@ def test_two_shards_that_changed_places(folder: Path) -> None:
 def _change(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     found = record(folder)
     change(found)
-    (folder / INDEX).write_text(json.dumps(found))
+    (folder / INDEX).write_bytes(signed(json.dumps(found).encode()))
 
 
 def test_an_index_that_was_changed_is_named(folder: Path) -> None:
-    _change(folder, lambda found: found["metadata"].__setitem__("total_size", 1))
-    with ma.open(folder) as archive, pytest.raises(IntegrityError) as caught:
-        archive.verify()
-    assert [*caught.value.damaged] == [INDEX]
+    found = record(folder)
+    found["metadata"]["total_size"] = 1
+    (folder / INDEX).write_text(json.dumps(found))
+    for read in (ma.open, ma.load, ma.verify):
+        with pytest.raises(IntegrityError) as caught:
+            read(folder)
+        assert [*caught.value.damaged] == [INDEX]
 
 
 @pytest.mark.parametrize(

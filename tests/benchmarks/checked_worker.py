@@ -55,8 +55,9 @@ def _words(count: int) -> Made:
 
 #: Seconds of processor time that a process takes to load a module, when PyTorch is there already.
 _TORCH = """
-import sys, time, torch
+import gc, sys, time, torch
 import modelarchive as ma
+gc.disable()  # of the objects that importing PyTorch has made, one collection takes as long as all the rest
 start = time.process_time()
 kept = ma.load_model(sys.argv[1], backend="torch")
 print(time.process_time() - start)

@@ -32,7 +32,7 @@ SECTIONS: Final = [
     "growth",
 ]
 #: All sections of the document.
-ORDER: Final = ["machine", *SECTIONS[:-1], "cold", "looking", "checked", "running", SECTIONS[-1]]
+ORDER: Final = ["machine", *SECTIONS[:-1], "cold", "looking", "checked", "bounds", "running", SECTIONS[-1]]
 BEGIN: Final = "<!-- measured: begin -->"
 END: Final = "<!-- measured: end -->"
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks import checked, cold, growing, looking, report, running, runtime
+from tests.benchmarks import bounds, checked, cold, growing, looking, report, running, runtime
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.measure import OPERATIONS, OURS, Row, measure
 from tests.benchmarks.networks import Timed, growth_plot
@@ -186,3 +186,14 @@ def test_growth_is_plotted() -> None:
     # Linear growth is a straight line, also with logarithms on both axes.
     (x1, y1), (x2, y2), (x3, y3) = points
     assert abs((y2 - y1) / (x2 - x1) - (y3 - y2) / (x3 - x2)) < 0.01
+
+
+@pytest.mark.slow
+def test_what_parts_take(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bounds.main(["--size", "tiny", "--rounds", "1"]) == 0
+    rows = [each.split(" | ") for each in capsys.readouterr().out.splitlines() if " | " in each][1:]
+    assert {row[0].removeprefix("| ") for row in rows if "---" not in row[0]} == {
+        "open, build one of 20 blocks",
+        "transplant of files, 20 blocks",
+        "save of 10 arrays",
+    }

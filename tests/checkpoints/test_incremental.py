@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import modelarchive as ma
+from modelarchive.checkpoints import incremental
 from modelarchive.errors import CheckpointError, FormatError, IntegrityError
 
 
@@ -69,6 +70,51 @@ def test_what_changes_together_with_what_stays_is_taken_apart(tmp_path: Path) ->
         run.wait()
         assert written(run.path(1)) > 800_000
         assert written(run.path(3)) < 60_000
+
+
+@pytest.mark.parametrize("when", [1, 2])
+def test_what_follows_a_save_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: int) -> None:
+    model = {"a": np.arange(100_000.0), "b": np.zeros(5)}
+    put = incremental.put_in_place
+
+    def refused(*given: Any, **options: Any) -> None:
+        raise OSError("no room")
+
+    with ma.Checkpoints(tmp_path, incremental=True, asynchronous=False) as run:
+        for step in range(1, 6):
+            model["b"][:] = step
+            model["a"][0] = step if step < 3 else model["a"][0]
+            monkeypatch.setattr(incremental, "put_in_place", refused if step == when else put)
+            if step == when:
+                with pytest.raises(OSError, match="no room"):
+                    run.save(step, model=model)
+                continue
+            run.save(step, model=model)
+            with run.load(step) as archive:
+                archive.verify()
+                assert archive["a"][0] == model["a"][0]
+                assert np.array_equal(archive["b"], model["b"])
+        assert written(run.path(5)) < 60_000
+
+
+def test_each_array_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[int] = []
+    digest_pieces = incremental.digest_pieces
+    monkeypatch.setattr(
+        incremental, "digest_pieces", lambda pieces: (hashed.append(1), digest_pieces(pieces))[1], raising=True
+    )
+    model = state(0)
+    with ma.Checkpoints(tmp_path, incremental=True, random=False) as run:
+        for step in (1, 2, 3):
+            run.save(step, model=model)
+            model["head"]["weight"] += 1
+    # Beside writing: what a resumed run has not compared yet, and whether it is as it was.
+    assert not hashed
+    with ma.Checkpoints(tmp_path, incremental=True, random=False) as run:
+        assert run.restore(model=model) == 3
+        run.save(4, model=model)
+    assert len(hashed) == 4
+    assert written(run.path(4)) < 60_000
 
 
 def test_a_change_of_one_bit_is_seen(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ pytest.importorskip("lightning")
 pytest.importorskip("pytorch_lightning")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+from modelarchive.checkpoints import snapshot  # noqa: E402
 from modelarchive.checkpoints.lightning import ArchiveCheckpointIO  # noqa: E402
 from tests.checkpoints import lightning_run  # noqa: E402
 
@@ -216,3 +217,25 @@ def test_fabric(tmp_path: Path) -> None:
     assert state["step"] == 1
     assert all(map(torch.equal, kept, net.state_dict().values()))
     assert {int(each["step"]) for each in optimizer.optimizer.state.values()} == {1}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"checkpoint": {}},
+        {"checkpoint": {}, "classes": [[["a"], "Counter"]]},
+        {"checkpoint": {"a": 1}, "classes": [[["a"], "Popen"]]},
+        {"checkpoint": {"a": 1}, "classes": [[["a"], "number"]]},
+        {"checkpoint": {"a": 1}, "classes": [1]},
+        {"checkpoint": [], "classes": []},
+        {"checkpoint": {"state_dict": {"order": ["w"], "others": {}, "metadata": {}}}, "classes": []},
+        {"checkpoint": {"state_dict": {"order": 1, "others": {}, "metadata": {}}}, "classes": []},
+        "text",
+    ],
+)
+def test_what_says_something_impossible_is_refused(tmp_path: Path, record: Any) -> None:
+    path = tmp_path / "x.ckpt"
+    snapshot.take(1, None, {"lightning": record}, {}, random=False).write(path, durable=False)
+    with pytest.raises(FormatError, match="is no whole checkpoint of Lightning") as caught:
+        ArchiveCheckpointIO().load_checkpoint(path)
+    assert caught.value.file == str(path)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import modelarchive as ma
+from modelarchive.checkpoints import together
 from tests.conftest import ROOT
 
 pytest.importorskip("torch")
@@ -45,3 +49,31 @@ def test_together(kind: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in run.parent.iterdir()) == [".writing", "step-00000007", "step-00000008"]
     ma.convert(run, tmp_path / "one.h5")
     assert ma.load(tmp_path / "one.h5")["2.bias"].shape == (5,)
+
+
+class Group:
+    """Two processes, of which this is the first: what they tell each other is pickled, as PyTorch does it."""
+
+    rank, size = 0, 2
+
+    def gathered(self, value: Any) -> list[Any]:
+        raw = pickle.dumps(value)
+        return [pickle.loads(raw), (None, None)]
+
+
+class UnpickledError(Exception):
+    """Goes to no other process, as many errors of other libraries do not."""
+
+    def __init__(self, message: str, *, lock: Any) -> None:
+        super().__init__(message)
+        self.lock = lock
+
+
+def test_an_error_that_goes_to_no_other_process_is_told_to_all() -> None:
+    def act() -> None:
+        raise UnpickledError("the disk said no", lock=threading.Lock())
+
+    with pytest.raises(ma.CheckpointError, match="process 0: the disk said no") as caught:
+        together._all(Group(), act)
+    assert isinstance(caught.value.__cause__, UnpickledError)
+    assert together._all(Group(), lambda: 3) == [3, None]

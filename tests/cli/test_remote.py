@@ -94,6 +94,59 @@ def test_a_server_that_refuses(run: Run, server: Server, url: str) -> None:
     assert found.err.startswith(f"modelarchive: {url}: the server refuses it (403)\n")
     assert "geheim" not in found.err
     assert "storage_options" not in found.err
+    assert "--storage-option KEY=VALUE" in found.err
+
+
+def test_options_go_to_the_server(run: Run, server: Server, url: str, model: Path) -> None:
+    headers = '{"X-Model": "geheim"}'
+    found = run("show", url, "--storage-option", f"headers={headers}", "--storage-option", "block_size=65536")
+    assert (found.code, found.err) == (0, "")
+    assert all(each.headers["X-Model"] == "geheim" for each in server.requests)
+    server.requests.clear()
+    assert run("diff", "--storage-option", f"headers={headers}", url, model).code == 0
+    assert server.requests[0].headers["X-Model"] == "geheim"
+
+
+@pytest.mark.parametrize("option", ["--storage-option=nonsense=true", "--storage-option=headers=geheim"])
+def test_options_that_do_not_fit_are_refused_without_their_values(run: Run, url: str, option: str) -> None:
+    found = run("show", url, option)
+    assert found.code == 4
+    assert "geheim" not in found.err
+    assert "unexpected" not in found.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--storage-option", "geheim"], "argument --storage-option: expected KEY=VALUE"),
+        (["--storage-option", "=geheim"], "argument --storage-option: expected KEY=VALUE"),
+        (["--cache", "memory"], "argument --cache: 'memory', expected blockcache, filecache, simplecache"),
+        (["--cache", "filecache="], "argument --cache: 'filecache=', expected blockcache"),
+    ],
+)
+def test_options_that_are_none(run: Run, url: str, server: Server, options: list[str], words: str) -> None:
+    found = run("show", url, *options)
+    assert (found.code, server.requests) == (2, [])
+    assert words in found.err
+    assert "geheim" not in found.err
+
+
+def test_options_without_a_url(run: Run, model: Path) -> None:
+    for option, value in (("--storage-option", "anon=true"), ("--cache", "blockcache")):
+        found = run("show", model, option, value)
+        assert (found.code, found.out) == (2, "")
+        assert f"{option} is for URLs, and none is given" in found.err
+
+
+def test_what_is_cached_is_not_asked_for_again(run: Run, server: Server, url: str, tmp_path: Path) -> None:
+    option = f"--cache=filecache={tmp_path / 'kept'}"
+    first = run("show", url, option)
+    assert first.code == 0
+    sent = server.nbytes
+    assert sent
+    assert run("show", url, option).out == first.out
+    assert server.nbytes == sent
+    assert any((tmp_path / "kept").iterdir())
 
 
 def test_a_signature_is_not_looked_for_elsewhere(run: Run, server: Server, url: str, tmp_path: Path) -> None:

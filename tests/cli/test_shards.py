@@ -66,6 +66,24 @@ def test_parts(run: Run, pair: tuple[Path, Path], tmp_path: Path) -> None:
     assert run("verify", pair[1]).code == 0
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["extract", "FILE", "--children", "0:2"], ["repack", "FILE"], ["transplant", "FILE", "FILE"]],
+    ids=lambda command: command[0],
+)
+def test_an_output_that_ends_in_a_slash_is_a_folder(
+    run: Run, pair: tuple[Path, Path], tmp_path: Path, command: list[str]
+) -> None:
+    done = run(*[pair[0] if word == "FILE" else word for word in command], "-o", f"{tmp_path}/out/")
+    assert (done.code, done.err) == (0, "")
+    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == [
+        "model.h5",
+        "model.safetensors",
+        "model.safetensors.index.json",
+    ]
+    assert run("verify", tmp_path / "out").code == 0
+
+
 def test_repack_and_convert(run: Run, pair: tuple[Path, Path], tmp_path: Path) -> None:
     assert run("repack", pair[1], "-o", tmp_path / "y.h5").code == 0
     assert (tmp_path / "y.h5").read_bytes() == pair[0].read_bytes()

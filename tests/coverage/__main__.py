@@ -14,10 +14,12 @@ from tests.coverage import (
     constructs,
     folders,
     language,
+    networks,
     packages,
     pictures,
     recording,
     semantics,
+    travelling,
 )
 from tests.coverage.judging import VERDICTS, Verdict, judged, judged_as_module
 
@@ -25,6 +27,7 @@ SETS = {
     "constructs": constructs.constructs,
     "semantics": semantics.semantics,
     "blocks": blocks.blocks,
+    "networks": networks.networks,
     "torchvision": pictures.torchvision,
     "timm": pictures.timm,
     "transformers": language.transformers,
@@ -32,7 +35,7 @@ SETS = {
     "packages": packages.packages,
 }
 #: How networks of a set are judged; those of the others are read as modules.
-JUDGES = {"folders": folders.judge, "packages": archives.judge}
+JUDGES = {"folders": folders.judge, "networks": travelling.judge, "packages": archives.judge}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,6 +21,7 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "constructs": ("what people write in a forward, one construct a network", ()),
     "semantics": ("what PyTorch means by a line: dtypes, views and writing in place, windows, hooks, modes", ()),
     "blocks": ("blocks as people write them in their repositories, one idea a network", ()),
+    "networks": ("small networks as papers publish them, whole, one network a kind", ()),
     "torchvision": ("one network of each family of torchvision", ("torchvision",)),
     "timm": ("the smallest network of each module of timm", ("timm",)),
     "transformers": ("the base of each type of transformers, and one head of it", ("transformers",)),

@@ -8,8 +8,10 @@ from tests.coverage.__main__ import main, table  # noqa: E402 - they import PyTo
 from tests.coverage.blocks import BLOCKS, blocks  # noqa: E402
 from tests.coverage.constructs import FLAT, MODULES, constructs  # noqa: E402
 from tests.coverage.judging import Network, Verdict, difference, judged  # noqa: E402
+from tests.coverage.networks import NETWORKS, networks  # noqa: E402
 from tests.coverage.recording import DOCUMENT, document, recorded  # noqa: E402
 from tests.coverage.semantics import LINES, PARTS, semantics  # noqa: E402
+from tests.coverage.travelling import judge  # noqa: E402
 
 #: Constructs of which each was read wrongly once, or not at all.
 ONCE_WRONG = [
@@ -69,6 +71,22 @@ def test_blocks_that_people_write_come_in_whole(name):
     assert found.verdict == "whole", found.why
 
 
+#: Networks of which each was refused once.
+ONCE_MISSING = [
+    "a flow of splines", "a Gaussian process", "a series taken apart", "orthogonal by an exponential",
+    "orthogonal by Cayley", "weight norm of one layer twice", "kernels mixed by the picture",
+    "elements that are written", "an LSTM with projections in layers", "buffers that a forward updates",
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ONCE_MISSING)
+def test_networks_that_papers_publish_travel(name):
+    (network,) = [each for each in networks() if each.name == name]
+    found = judged(network, judge=judge)
+    assert found.verdict == "whole", found.why
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_says_why(name):
@@ -85,6 +103,7 @@ def test_the_page_is_what_is_recorded():
         assert not [key for key, every in each["networks"].items() if every["verdict"] == "wrong"], name
     assert known["semantics"]["networks"].keys() == {*LINES, *PARTS}
     assert known["blocks"]["networks"].keys() == {*BLOCKS}
+    assert known["networks"]["networks"].keys() == {*NETWORKS}
     assert known["constructs"]["networks"].keys() == {*FLAT, *MODULES}
 
 

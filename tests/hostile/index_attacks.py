@@ -165,3 +165,17 @@ ATTACKS: dict[str, tuple[Change, str, str]] = {
     "path is a list": (own("members", [["", "dict"], [["a"], "array"]]), "no list of pairs", PAIRS),
     "twice": (twice, "each path once", "lie"),
 }
+
+
+def signed(raw: bytes) -> bytes:
+    """The index of a folder of shards with its digest again, where it has a place for one."""
+    try:
+        document = json.loads(raw)
+        own = document["metadata"]["modelarchive"]
+        if len(own["digest"]) != len(ZEROS):
+            return raw
+        own["digest"] = ZEROS
+        raw = json.dumps(document).encode("utf-8", "surrogatepass")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return raw
+    return raw.replace(ZEROS.encode(), digest(raw).encode(), 1)

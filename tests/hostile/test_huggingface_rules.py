@@ -13,6 +13,7 @@ import pytest
 import modelarchive as ma
 from modelarchive.exchange import huggingface
 from tests.conftest import ROOT
+from tests.hostile.readers.samples import safetensors
 
 FOREIGN = ROOT / "tests" / "data" / "foreign" / "huggingface"
 SECRET = "the secret of the house"
@@ -209,3 +210,59 @@ def test_what_fails_half_way_leaves_nothing(folder, tmp_path, monkeypatch):
             with pytest.raises(OSError, match="No space"):
                 writing.write_folder(bundle, tmp_path / "out", config=None, max_shard_bytes=None, durable=False)
         assert sorted(file.name for file in tmp_path.iterdir()) == before
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    """Writes an adapter; reads it with a model."""
+    base = shutil.copytree(FOREIGN / "gpt2", tmp_path / "base")
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+
+    def read(arrays, **options):
+        values = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, **options}
+        (folder / "adapter_config.json").write_text(json.dumps(values))
+        named = {f"base_model.model.{name}": array for name, array in arrays.items()}
+        (folder / "adapter_model.safetensors").write_bytes(safetensors(named))
+        return huggingface.read(folder, base=base)
+
+    return read
+
+
+def low_rank(path="transformer.h.0.attn.c_attn"):
+    return {f"{path}.lora_A.weight": np.zeros((1, 8), "f4"), f"{path}.lora_B.weight": np.zeros((24, 1), "f4")}
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(a|a)" * 38 + "b", "(a|aa)*b", "a*" * 30 + "b", r"(\\\\*)" * 20 + "b", "(" * 10 + "a|a" + ")+" * 10]
+)
+def test_a_pattern_of_names_that_takes_very_long_is_not_tried(adapter, pattern):
+    with pytest.raises(ma.ConversionError, match="name the modules one by one"):
+        adapter(low_rank("a" * 60), rank_pattern={pattern: 1})
+
+
+def test_patterns_that_take_long_together_are_not_all_tried(adapter):
+    layers = [f"transformer.h.{at}.{part}" for at in (0, 1) for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc")]
+    several = {name: array for layer in layers for name, array in low_rank(layer).items()}
+    patterns = {f".*{at}b": 1 for at in range(4000)}
+    with pytest.raises(ma.UnsafeFileError, match="a pattern of names"):
+        adapter(several, rank_pattern=patterns)
+    with pytest.raises(ma.ConversionError, match="at most 4,096"):
+        adapter(low_rank(), alpha_pattern={str(at): 1 for at in range(5000)})
+
+
+def test_patterns_that_choose_are_tried(adapter):
+    found = adapter(low_rank(), alpha_pattern={r".*\.h\.0\.attn\.c_attn": 2, "(c_proj|c_fc|c_attn)": 3})
+    assert found.architecture == huggingface.read(FOREIGN / "gpt2").architecture
+
+
+@pytest.mark.parametrize("shape", [(2**40, 0), (2**27, 0), ()])
+def test_labels_take_no_more_memory_than_the_files_have(adapter, shape):
+    with pytest.raises((ma.UnsafeFileError, ma.ConversionError)):
+        adapter({"score.weight": np.zeros(shape, "f4")}, task_type="SEQ_CLS")
+
+
+def test_rows_of_what_has_none(adapter):
+    path = "transformer.wte"
+    with pytest.raises(ma.ConversionError):
+        adapter({f"{path}.token_adapter.trainable_tokens_delta": np.zeros((), "f4")}, trainable_token_indices=[0])

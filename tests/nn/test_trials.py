@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import modelarchive as ma
 from modelarchive import nn, ops
+from modelarchive.architecture import check
 from modelarchive.nn.axes import axis_names, groups_of, is_axis_name, unequal
 from modelarchive.nn.trials import SCALES, NoFit, advice, finest, first_trial, fitting, groupings, merged, pairs_of
 
@@ -204,3 +205,30 @@ def test_what_no_size_fits_says_what_was_tried_and_how_to_fix_it() -> None:
         ma.describe(Window(), {"shape": [None, 1, None]})
     assert "length with 64, 256" in str(caught.value.hint)
     assert 'inputs={"name": "x", "shape": [None, 1, 128]}' in str(caught.value.hint)
+
+
+@given(inputs=INPUTS)
+def test_what_is_given_has_the_words_of_its_declaration(inputs: list[dict[str, Any]]) -> None:
+    trial = first_trial(inputs)
+    assert [trial.words(value) for value in trial.values] == axis_names(inputs, trial.groups)
+
+
+def test_axes_within_a_network_are_told_in_terms_of_the_inputs_own() -> None:
+    net = nn.Sequential(
+        nn.Conv2D(8, 3, strides=2, padding=1),
+        nn.Conv2D(8, 1, strides=2),
+        nn.Upsample([8, 4]),
+        nn.Conv2D(4, 3),
+        nn.Conv2D(4, 3, strides=2, padding=1),
+        nn.Flatten(),
+    )
+    net.initialize(seed=0)
+    net(np.zeros((1, 3, 64, 64), np.float32))
+    architecture = ma.describe(net, inputs=np.zeros((1, 3, 64, 64), np.float32))
+    architecture["inputs"][0]["shape"] = ["batch", 3, "height", "width"]
+    checked = check(architecture)
+    found = [checked.trial.words(checked.returned[id(each)]) for each in checked.block]
+    assert [each[0] for each in found] == ["batch"] * len(found)
+    assert [each[-1] for each in found[:4]] == ["width / 2", "width / 4", "width", "width - 2"]
+    assert [each[2] for each in found[:4]] == ["height / 2", "height / 4", "2 height", "·"]
+    assert found[-1][1] == "·"  # an area

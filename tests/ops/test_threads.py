@@ -50,9 +50,10 @@ def test_what_says_nothing_means_all_processors(said: str, monkeypatch: pytest.M
 
 
 def dense_network() -> nn.Sequential:
-    """Convolutions with runs, with windows and with one tap, and a transposed one."""
+    """Convolutions with runs, tap by tap, with windows and with one tap, and a transposed one."""
     layers = [
         nn.Conv2D(96, 3, padding=1),
+        nn.Conv2D(24, 3, padding=1),
         nn.Activation("relu"),
         nn.Conv2D(64, 1),
         nn.Conv2D(32, 7, strides=4, padding=3),

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
-from modelarchive import page
+from modelarchive import nn, page
+from modelarchive.page import runs
 from modelarchive.page.thumbnails import LETTERS, heights
 from tests.cli.conftest import Run as Run
 from tests.cli.conftest import run as run
@@ -119,9 +120,9 @@ def test_blocks_steps_and_arrays(networks: dict[str, Path], name: str) -> None:
 def test_shapes_stand_on_edges(networks: dict[str, Path]) -> None:
     shown = parsed(networks["lenet"])[1]["models"][0]
     features = next(block for block in shown["blocks"] if block["path"] == "features")
-    assert [label.split(" x ", 1)[-1] for *_, label in features["edges"]][1:] == [
-        "6 x 28 x 28", "6 x 14 x 14", "16 x 10 x 10", "16 x 5 x 5"
-    ]  # fmt: skip
+    assert [label for *_, label in features["edges"]] == [
+        f"batch x {each}" for each in ("1 x 28 x 28", "6 x 28 x 28", "6 x 14 x 14", "16 x 10 x 10", "16 x 5 x 5")
+    ]
 
 
 def test_blocks_built_alike_have_one_number(networks: dict[str, Path]) -> None:
@@ -173,6 +174,35 @@ def test_a_run(tmp_path: Path) -> None:
     moved = np.linalg.norm(whole[500][name] - whole[400][name]) / np.linalg.norm(whole[400][name])
     assert run["moves"][name][4] == pytest.approx(moved, rel=1e-3)
     assert run["norms"][name][1] == pytest.approx(np.linalg.norm(whole[200][name]), rel=1e-4)
+
+
+def test_a_run_that_goes_beyond_all_bounds(tmp_path: Path) -> None:
+    """A run that diverges is looked at most of all: its squares are larger than any number."""
+    net = nn.Dense(2, in_units=2, dtype="float64")
+    net.initialize()
+    with ma.Checkpoints(tmp_path / "run") as checkpoints:
+        for step, value in enumerate((1e200, 1e200, -1e200, 1.7e308, 1.7e308)):
+            net.weight.set_data(np.full((2, 2), value))
+            checkpoints.save(step, model=net)
+    run = parsed(tmp_path / "run")[1]["run"]
+    assert run["norm"] == [2e200, 2e200, 2e200, None, None]
+    assert run["moves"]["weight"][:2] == [None, 0]
+    assert [each["problem"] for each in run["checkpoints"]] == [""] * 5
+
+
+def test_a_checkpoint_that_is_removed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = samples.run(tmp_path / "run")
+    gone = folder / "step-00000200.h5"
+    look = runs.opened
+
+    def opened(path: Path) -> Any:
+        if path == gone:
+            gone.unlink()
+        return look(path)
+
+    monkeypatch.setattr(runs, "opened", opened)
+    shown = parsed(folder)[1]["run"]["checkpoints"]
+    assert [bool(each["problem"]) for each in shown] == [False, True, True, False, False]
 
 
 def test_a_run_of_which_nothing_is_whole(tmp_path: Path, run: Run) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
 
 import modelarchive as ma
-from modelarchive.remote import RemoteFile, is_url, located
+from modelarchive.remote import RemoteFile, address, is_url, located
 from modelarchive.remote.address import scrubbed, shown
 
 
@@ -65,6 +66,16 @@ def test_options_are_for_urls(tmp_path: Path) -> None:
         ma.open(Path("https://example.org/x.h5"), cache="blockcache")
     with pytest.raises(ValueError, match="'filecache'"):
         ma.open("https://example.org/x.h5", cache="mycache")
+
+
+@pytest.mark.parametrize("name", ["%2e%2e", "..%2fx", "a?b", "a#b", "a b"])
+def test_a_name_in_a_folder_is_a_name_there(name: str) -> None:
+    for folder in ("https://example.org/in/", "blockcache::http://example.org/in/?token=x"):
+        path = urlsplit(str(address.within(folder, name))).path
+        assert path.rpartition("/")[0].endswith("/in")
+        assert unquote(path.rpartition("/")[2]) == name
+        assert (RemoteFile(folder) / name).name == name
+    assert address.within("s3://bucket/in/", name) == f"s3://bucket/in/{name}"
 
 
 def test_nothing_is_written_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

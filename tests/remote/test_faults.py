@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import modelarchive as ma
 from modelarchive.remote import file, http
 from modelarchive.remote.file import ATTEMPTS, FIRST, LONGEST_PAUSE
+from tests.hostile.readers.samples import safetensors
 from tests.remote import server as faults
 from tests.remote.server import Fault, Handler, Server
 
@@ -169,6 +171,34 @@ def test_a_file_that_is_replaced_is_never_mixed(server: Server, url: str, header
             archive["1.weight"]
 
 
+def test_a_file_that_is_replaced_while_it_comes_is_never_mixed(server: Server) -> None:
+    """The first answer is cut, and the rest would be another file's; a plain safetensors file has no digests."""
+    path = server.folder / "plain.safetensors"
+    path.write_bytes(safetensors({"w": np.zeros(50_000, "<f4")}))
+    other = safetensors({"w": np.ones(50_000, "<f4")})
+
+    def replaced(handler: Handler, data: bytes, start: int, stop: int) -> bool:
+        if not start:
+            return False
+        headers = {"Content-Range": f"bytes {start}-{stop - 1}/{len(other)}", "ETag": '"2"'}
+        handler.give(206, other[start:stop], headers)
+        return True
+
+    server.fault = lambda *given: faults.cut(100_000)(*given) if not given[2] else replaced(*given)
+    with pytest.raises(ma.RemoteError, match="was replaced by another file"):
+        ma.load(f"{server.url}/plain.safetensors")
+
+
+def test_a_size_of_thousands_of_digits(server: Server, url: str) -> None:
+    def endless(handler: Handler, data: bytes, start: int, stop: int) -> bool:
+        handler.give(206, data[start:stop], {"Content-Range": f"bytes {start}-{stop - 1}/{'9' * 5000}"})
+        return True
+
+    server.fault = endless
+    with pytest.raises(ma.RemoteError, match="does not say which range"):
+        ma.open(url)
+
+
 def test_a_file_that_is_replaced_unseen_is_found_by_its_digest(server: Server, url: str, model: Path) -> None:
     with ma.open(url) as archive:
         model.write_bytes(bytes(model.stat().st_size))  # of the same size, with the same ETag
@@ -262,13 +292,38 @@ def test_credentials_are_never_shown(
     assert f"http://{host}/model.h5?..." in said[0]
 
 
-def test_authorization_does_not_follow_a_redirect_elsewhere(server: Server, model: Path, tmp_path: Path) -> None:
+SECRETS = {"Authorization": "Bearer geheim", "X-Api-Key": "geheim", "Cookie": "a=geheim", "PRIVATE-TOKEN": "geheim"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"headers": SECRETS},
+        {"client_kwargs": {"headers": SECRETS}},
+        {"client_kwargs": {"cookies": {"a": "geheim"}}},
+        {"cookies": {"a": "geheim"}},
+        {},
+    ],
+)
+def test_no_credentials_follow_a_redirect_elsewhere(server: Server, model: Path, options: dict[str, Any]) -> None:
+    """Whatever the caller calls them: a server that was named is not one that it names."""
+    user = "" if options else "user:geheim@"
+    url = f"http://{user}{server.url.removeprefix('http://')}/moved/model.h5"
+    agent = {"headers": {"User-Agent": "mine", **options.get("headers", {})}}
     with faults.serving(server.folder) as other:
         server.fault = faults.redirect(other.url)
-        host = server.url.removeprefix("http://")
-        ma.open(f"http://user:geheim@{host}/moved/model.h5")
-        assert "Authorization" in server.requests[0].headers
-        assert "Authorization" not in other.requests[0].headers
+        ma.open(url, storage_options=options | agent)
+        first, second = server.requests[0].headers, other.requests[0].headers
+    assert any("geheim" in value or value.startswith("Basic") for value in first.values())
+    assert not any("geheim" in value or value.startswith("Basic") for value in second.values())
+    assert second["User-Agent"] == "mine"
+    server.reset()
+    server.fault = faults.redirect(server.url)
+    ma.open(url, storage_options=options | agent)
+    assert [each.path for each in server.requests] == ["/moved/model.h5", "/model.h5"]
+    changing = {"Host", "Range"}
+    one, other_headers = ({k: v for k, v in each.headers.items() if k not in changing} for each in server.requests)
+    assert one == other_headers
 
 
 def test_inside_of_an_event_loop(url: str, expected: np.ndarray) -> None:

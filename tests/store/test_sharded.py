@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from modelarchive.archive.sharding import write_shard
 from modelarchive.archive.training import training_of
 from modelarchive.errors import FormatError, IntegrityError, UnsafeFileError
 from modelarchive.store.contents import Piece
-from modelarchive.store.shards import INDEX, write_index
-from tests.hostile.index_attacks import forge
+from modelarchive.store.sharded import ShardedReader
+from modelarchive.store.shards import INDEX, read_index, write_index
+from tests.hostile.index_attacks import forge, signed
 
 WHOLE = np.arange(10 * 6, dtype="f4").reshape(10, 6)
 
@@ -77,7 +79,7 @@ def test_pieces_of_several_dtypes_are_refused(tmp_path: Path) -> None:
     shards["model-00001.safetensors"] = json.loads((other / INDEX).read_text())["metadata"]["modelarchive"]["shards"][
         "model-00001.safetensors"
     ]
-    (folder / INDEX).write_text(json.dumps(about))
+    (folder / INDEX).write_bytes(signed(json.dumps(about).encode()))
     with pytest.raises(FormatError, match="several shapes or dtypes"):
         ma.open(folder)
 
@@ -112,7 +114,7 @@ def test_impossible_pieces_are_refused(tmp_path: Path, piece: Any, message: str)
 def test_an_index_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "x", ROWS)
     about = json.loads((folder / INDEX).read_text())
-    for name in ("../x/model-00000.safetensors", "/etc/passwd", "..", "", "a\0"):
+    for name in ("../x/model-00000.safetensors", "/etc/passwd", "..", "", "a\0", "\ud800", "\udc80", "a" * 256):
         about["metadata"]["modelarchive"]["shards"] = {name: "0" * 64}
         (folder / INDEX).write_text(json.dumps(about))
         with pytest.raises(UnsafeFileError, match="own folder"):
@@ -124,6 +126,52 @@ def test_an_index_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
             ma.open(folder)
     (folder / INDEX).write_text('{"modelarchive": ')
     with pytest.raises(FormatError):
+        ma.open(folder)
+
+
+@pytest.mark.parametrize("digest", ["\ud800", "é", 1, None])
+def test_a_digest_that_is_none(tmp_path: Path, digest: Any) -> None:
+    folder = folder_of(tmp_path / "x", ROWS)
+    about = json.loads((folder / INDEX).read_text())
+    about["metadata"]["modelarchive"]["digest"] = digest
+    (folder / INDEX).write_text(json.dumps(about))
+    with pytest.raises(FormatError, match="digest is no string"):
+        ma.open(folder)
+
+
+def test_an_order_of_what_are_no_names(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "x", ROWS, name="1")
+    about = json.loads((folder / INDEX).read_text())
+    about["metadata"]["modelarchive"]["order"] = [1]
+    (folder / INDEX).write_bytes(signed(json.dumps(about).encode()))
+    with ma.open(folder) as archive:
+        assert list(archive) == ["1"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Opening one for reading waits until somebody writes."""
+    folder = folder_of(tmp_path / "x", ROWS)
+    for name in ("model-00001.safetensors", INDEX):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        with pytest.raises(FormatError):
+            ma.open(folder)
+        with pytest.raises(FormatError, match="no regular file"):
+            read_index(folder) if name == INDEX else ShardedReader(folder)
+
+
+def test_a_name_of_two_arrays_is_refused(tmp_path: Path) -> None:
+    """Each shard says that `c` is another name of its own array: a model has it once."""
+    folder = tmp_path / "x"
+    folder.mkdir()
+    files = {}
+    for at, name in enumerate("ab"):
+        array, file = np.full(3, at, "f4"), f"model-{at}.safetensors"
+        parameters = {name: array, "c": array}
+        files[file] = write_shard(folder / file, parameters, training_of({}), {name}, with_texts=not at, durable=False)
+    write_index(folder, files, ["a", "b", "c"], durable=False)
+    with pytest.raises(FormatError, match="'c' is another name of two arrays"):
         ma.open(folder)
 
 

@@ -67,7 +67,10 @@ def _lines(factors: np.ndarray, factor: float, frequencies: np.ndarray) -> Itera
     between = (left > 1e-6) & (left < 1 - 1e-6)
     low, high, _ = _USUAL
     if between.sum() > 1:
-        slope, at_zero = np.polyfit(inverse[between], left[between], 1)
+        x, y = inverse[between], left[between]
+        away = x - x.mean()
+        slope = away @ y / (away @ away)
+        at_zero = y.mean() - slope * x.mean()
         if slope > 0 > at_zero:
             span = -1 / at_zero
             yield low, low + _round(span), _round(slope * span)

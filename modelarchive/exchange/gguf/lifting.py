@@ -29,6 +29,9 @@ _LINEAR: Final = "linear"
 #: Of which numbers of layers llama.cpp scales scores by the width of a head as the network's width has it, rather
 #: than by a head's own: the 27B of each.
 _WIDE: Final = {"gemma2": 46, "gemma3": 62}
+#: The base of rotary positions where the metadata do not say, and the largest that means anything.
+_BASE: Final = 10000.0
+_MOST_BASE: Final = 1e12
 #: What Gemma 3 turns the heads of layers with a window by, where the metadata do not say.
 _LOCAL_BASE: Final = 10000.0
 
@@ -135,7 +138,7 @@ def _of_sizes(options: Options) -> None:
     config.setdefault("num_key_value_heads", heads)
     usual = config["hidden_size"] // heads if _positive(config.get("hidden_size")) and _positive(heads) else None
     length, other = options.get("attention.key_length", usual), options.get("attention.value_length", usual)
-    if length != other:
+    if length != other is not None:
         options.refuse("attention.value_length", f"is {short(other)}, and attention.key_length is {short(length)}")
     turned = options.get("rope.dimension_count", length)
     if turned != length:
@@ -153,7 +156,10 @@ def _positive(value: Any) -> bool:
 
 def _of_rotary(options: Options) -> None:
     """Rotary positions: their base, and how they are stretched."""
-    base = options.config.pop("rope_theta", 10000.0)
+    base = options.config.pop("rope_theta", _BASE)
+    if type(base) not in (int, float) or not 1 < base <= _MOST_BASE:
+        options.refuse("rope.freq_base", f"is {short(base)}, expected a number above 1, and at most {_MOST_BASE:g}")
+        base = _BASE
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": base}
     kind = options.get("rope.scaling.type", _LINEAR)
     factor = options.number("rope.scaling.factor") or options.number("rope.scale_linear") or 1.0
@@ -190,16 +196,16 @@ def _said(config: dict[str, Any], rope: dict[str, Any]) -> None:
 def _of_gemma(options: Options) -> None:
     """What llama.cpp knows of Gemma without being told."""
     config, name = options.config, options.architecture.name
-    layers, heads = config.get("num_hidden_layers"), config.get("num_attention_heads")
-    length = config.get("head_dim")
-    if name == "gemma" or not (_positive(layers) and _positive(heads)):
+    sizes: list[Any] = [config.get(key) for key in ("num_hidden_layers", "num_attention_heads", "hidden_size")]
+    if name == "gemma" or not all(map(_positive, sizes)):
         return
-    config["query_pre_attn_scalar"] = config["hidden_size"] // heads if layers == _WIDE[name] else length
+    layers, heads, units = sizes
+    config["query_pre_attn_scalar"] = units // heads if layers == _WIDE[name] else config.get("head_dim")
     every = options.get("attention.sliding_window_pattern", options.architecture.window)
     if every != options.architecture.window:
         options.refuse("attention.sliding_window_pattern", f"is {short(every)}, expected {options.architecture.window}")
     is_windowed = bool(config.get("sliding_window"))
-    if type(layers) is int and layers <= len(options.contents.tensors):
+    if layers <= len(options.contents.tensors):
         kinds = ("full_attention", "sliding_attention")
         config["layer_types"] = [
             kinds[is_windowed and (at + 1) % options.architecture.window != 0] for at in range(layers)

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from modelarchive.errors import ConversionError, FormatError
-from modelarchive.exchange.budget import grow, reading
+from modelarchive.exchange.budget import grow, reading, spend
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, few
 from modelarchive.exchange.gguf.architectures import ARCHITECTURES, Architecture
 from modelarchive.exchange.gguf.encodings import package
@@ -35,6 +35,8 @@ KEY: Final = "gguf"
 #: The words that rows of the embedding belong to.
 WORDS: Final = "tokenizer.ggml.tokens"
 EMBEDDING: Final = "token_embd.weight"
+#: Memory that the place of a word takes in a list.
+_WORD_BYTES: Final = 8
 #: Under which key metadata that were not GGUF's own are written, and come back.
 OTHERS: Final = "modelarchive.metadata"
 #: What floats can be read as.
@@ -258,6 +260,7 @@ def _words(found: Contents) -> tuple[list[str] | None, list[Note]]:
     if embedding is None or not embedding.shape or found.types.get(WORDS) != "array of string":
         return None, []
     rows = embedding.shape[0]
+    spend("a word for each row", nbytes=_WORD_BYTES * rows)
     if any(word.endswith("\0") or (not word.isascii() and _SURROGATE.search(word)) for word in table or ()):
         return None, [Note(WORDS, "are no words of rows: some are no UTF-8, or end in NUL")]
     notes = []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from modelarchive.errors import ConversionError, FormatError
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.bundle import Note, deferred, few
 from modelarchive.exchange.huggingface.folder import MAX_CONFIG_BYTES, Folder
 from modelarchive.exchange.huggingface.merging import LowRank, added, with_rows
@@ -45,9 +46,28 @@ _TASKS: Final = {
 #: Names of what tells labels apart, and of the rows of words.
 _LABELS: Final = re.compile(r"(^|\.)(classifier|score|out_proj)\.weight$")
 _WORDS: Final = re.compile(r"(^|\.)(embed_tokens|word_embeddings|wte|shared|embed_in|lm_head|tok_embeddings)\.weight$")
-#: What may be repeated in a pattern of names: once, as more can take a very long time.
-_REPEATED: Final = re.compile(r"(?<!\\)[*+?{]")
-_LONGEST_PATTERN, _LONGEST_NAME = 200, 300
+#: What a pattern of names repeats, and between what it chooses: one of them, as both together take very long.
+_ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
+_REPEATED: Final = re.compile(r"[*+?{]")
+_MOST_CHOICES: Final = 8
+_LONGEST_PATTERN, _LONGEST_NAME, _MOST_PATTERNS = 200, 300, 4096
+#: Tries of a pattern that cost as much as a step of reading; memory that a label takes.
+_TRIES: Final = 500
+_LABEL_BYTES: Final = 300
+
+
+class Pattern(NamedTuple):
+    """What an option is for modules of some names.
+
+    Attributes:
+        text: The pattern.
+        tries: How often it may be tried at one place of a name.
+        value: What the option is for them.
+    """
+
+    text: re.Pattern[str]
+    tries: int
+    value: float
 
 
 class Adapter:
@@ -73,7 +93,7 @@ class Adapter:
         self._check_options()
         self._rank = self._number("r", 8)
         self._alpha = self._number("lora_alpha", 8)
-        self._patterns = {name: self._pattern(name) for name in ("rank_pattern", "alpha_pattern")}
+        self._patterns = {name: list(self._pattern(name)) for name in ("rank_pattern", "alpha_pattern")}
         name = next((each for each in WEIGHTS if folder.has(each)), None)
         if name is None:
             raise FormatError(f"has no {WEIGHTS[0]}", file=folder.path, hint="save_pretrained of peft writes it")
@@ -107,28 +127,37 @@ class Adapter:
             return 1
         return float(value)
 
-    def _pattern(self, option: str) -> list[tuple[re.Pattern[str], float]]:
+    def _pattern(self, option: str) -> Iterator[Pattern]:
         """Patterns of module names, as PEFT matches them: at the end of a name, behind a dot or alone."""
-        found: list[tuple[re.Pattern[str], float]] = []
         given = self.values.get(option) or {}
-        if not isinstance(given, Mapping):
-            self._problems.append((option, f"is {short(given)}, expected an object of numbers"))
-            return []
+        if not isinstance(given, Mapping) or len(given) > _MOST_PATTERNS:
+            what = f"is {short(given)}, expected an object of numbers, at most {_MOST_PATTERNS:,} of them"
+            self._problems.append((option, what))
+            return
         for text, value in given.items():
             where = f"{option}.{text[:_LONGEST_PATTERN]}"
             if type(value) not in (int, float) or not 0 < value <= 1e9:
                 self._problems.append((where, f"is {short(value)}, expected a number above 0"))
-            elif len(text) > _LONGEST_PATTERN or len(_REPEATED.findall(text)) > 1:
-                self._problems.append((where, "repeats more than one part: name the modules one by one"))
+                continue
+            bare = _ESCAPED.sub("", text)
+            repeats, choices = len(_REPEATED.findall(bare)), bare.count("|")
+            if len(text) > _LONGEST_PATTERN or repeats > 1 or choices > _MOST_CHOICES or (repeats and choices):
+                what = f"repeats more than one part, or chooses among more than {_MOST_CHOICES}"
+                self._problems.append((where, f"{what}: name the modules one by one"))
+                continue
+            try:
+                pattern = re.compile(rf"(.*\.)?({text})$")
+            except (re.error, RecursionError, OverflowError) as error:
+                self._problems.append((where, f"is no pattern of names: {error}"))
             else:
-                try:
-                    found.append((re.compile(rf"(.*\.)?({text})$"), float(value)))
-                except (re.error, RecursionError, OverflowError) as error:
-                    self._problems.append((where, f"is no pattern of names: {error}"))
-        return found
+                yield Pattern(pattern, _LONGEST_NAME if repeats else 2**choices, float(value))
 
     def _of(self, option: str, path: str, usual: float) -> float:
-        return next((value for pattern, value in self._patterns[option] if pattern.match(path)), usual)
+        for pattern in self._patterns[option]:
+            spend("a pattern of names", steps=pattern.tries * (1 + path.count(".")) // _TRIES)
+            if pattern.text.match(path):
+                return pattern.value
+        return usual
 
     # ------------------------------------------------------------------ arrays
 
@@ -193,9 +222,10 @@ class Adapter:
         own = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
         name = self._class_for(own)
         changed: dict[str, Any] = {"architectures": [name]} if name != own else {}
-        heads = [each for path, each in self.replaced.items() if _LABELS.search(path)]
+        heads = [each for path, each in self.replaced.items() if _LABELS.search(path) and each.ndim]
         if name.endswith(("ForSequenceClassification", "ForTokenClassification")) and heads:
             labels = heads[-1].shape[0]
+            spend("a name for each label", nbytes=_LABEL_BYTES * labels)
             known = values.get("id2label")
             if not isinstance(known, Mapping) or len(known) != labels:
                 changed["id2label"] = {str(at): f"LABEL_{at}" for at in range(labels)}
@@ -293,7 +323,8 @@ class Adapter:
         if isinstance(given, Mapping):
             given = next((each for name, each in given.items() if path == name or path.endswith(f".{name}")), None)
         shape = found[where].shape
-        if not isinstance(given, list) or not all(type(each) is int and 0 <= each < shape[0] for each in given):
+        count = shape[0] if shape else 0
+        if not isinstance(given, list) or not all(type(each) is int and 0 <= each < count for each in given):
             self._problems.append(("trainable_token_indices", f"is {short(given)}, expected rows of {path}"))
         elif rows.shape != (len(given), *shape[1:]):
             self._problems.append((path, f"has {rows.shape} for {len(given)} rows of a parameter of shape {shape}"))

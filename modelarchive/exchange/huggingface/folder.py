@@ -14,8 +14,9 @@ from modelarchive.errors import FormatError, UnsafeFileError
 from modelarchive.exchange import safetensors, torch
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note
-from modelarchive.exchange.shards import is_own, is_there
+from modelarchive.exchange.shards import is_there
 from modelarchive.formats import explain, refusing
+from modelarchive.store.shards import is_own
 from modelarchive.store.strict import document, document_object, short
 
 #: Longest text that is read; tokenizers of large vocabularies take some tens of megabytes.

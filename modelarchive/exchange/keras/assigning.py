@@ -13,9 +13,9 @@ from modelarchive import dtypes, names, tensors
 from modelarchive.errors import ConversionError, ParameterError
 from modelarchive.exchange.bundle import Bundle, deferred
 from modelarchive.exchange.keras.lifting import LAYERS
-from modelarchive.exchange.keras.lifting_context import Turned
 from modelarchive.exchange.keras.live import Held, read_model
 from modelarchive.exchange.keras.reading import UNUSED, read
+from modelarchive.exchange.keras.turned import Turned
 from modelarchive.exchange.keras.weights import Fields, Weight, same
 from modelarchive.nn.target import ForeignParameter
 from modelarchive.store.deferred import Deferred

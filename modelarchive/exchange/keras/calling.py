@@ -8,17 +8,20 @@ from typing import Any
 from modelarchive.exchange.drawing import Ref, UnknownError
 from modelarchive.exchange.keras.drawing import UNSUPPORTED, LayerBuilder, Mask
 from modelarchive.exchange.keras.importing import Importer, leaves
-from modelarchive.exchange.keras.lifting import LAYERS, OPERATIONS, Lifting
+from modelarchive.exchange.keras.lifting import LAYERS, OPERATIONS
 from modelarchive.exchange.keras.lifting_context import FLOATS, Context
 from modelarchive.exchange.keras.lifting_masks import passed
 from modelarchive.exchange.keras.lifting_tensorflow import as_operation
 from modelarchive.exchange.keras.model import Call, Layer, mapped
 from modelarchive.exchange.keras.quantized import POLICIES, quantized
+from modelarchive.exchange.keras.row import Lifting
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
 #: Classes that run code of their author's, which the file holds or names.
 _CODE = ("Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
+#: Classes that look texts or numbers up, or hash them.
+_WORDS = ("StringLookup", "IntegerLookup", "TextVectorization", "Hashing", "HashedCrossing")
 #: Classes that are operations on parameters of their own.
 _HOLDERS = ("EinsumDense", "Normalization", "LayerScale", "PReLU", "Attention", "AdditiveAttention")
 #: Classes whose quantised kernels are known.
@@ -159,6 +162,11 @@ def _unknown(layer: Layer) -> str:
     what = "operation" if layer.is_operation else "layer"
     if layer.kind in _CODE:
         return f"{layer.kind} is code, which is not read"
+    if layer.kind in _WORDS:
+        return (
+            f"{layer.kind} looks words up, and a network here takes numbers: save the model behind it, "
+            f"keras.Model(layer.output, model.output), and give that what the layer gives"
+        )
     return f"the {what} {layer.kind!r} is not supported"
 
 

@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-from modelarchive.exchange import rows
 from modelarchive.exchange.keras import lifting_attention as attention
 from modelarchive.exchange.keras import lifting_constants as constants
 from modelarchive.exchange.keras import lifting_layers as plain
 from modelarchive.exchange.keras import lifting_merging as merging
 from modelarchive.exchange.keras import lifting_ops as ops
+from modelarchive.exchange.keras import lifting_preprocessing as preprocessing
 from modelarchive.exchange.keras import lifting_recurrent as recurrent
+from modelarchive.exchange.keras import lifting_steps as steps
 from modelarchive.exchange.keras import lifting_windows as windows
 from modelarchive.exchange.keras import weights as w
-from modelarchive.exchange.keras.lifting_context import Lift
-
-
-@dataclass(frozen=True)
-class Lifting(rows.Lifting):
-    """A class of layers, or of operations.
-
-    Attributes:
-        weights: Its variables, in the order of Keras' ``layer.weights``.
-        masks: What it does with a mask that its input carries: "pass" it on, "drop" it, or "use" it.
-    """
-
-    weights: tuple[w.Weight, ...] = ()
-    masks: str = "pass"
-
+from modelarchive.exchange.keras.lifting_bidirectional import bidirectional
+from modelarchive.exchange.keras.lifting_functions import FUNCTIONS
+from modelarchive.exchange.keras.lifting_images import IMAGES
+from modelarchive.exchange.keras.lifting_math import MATH
+from modelarchive.exchange.keras.lifting_ordering import ORDERING
+from modelarchive.exchange.keras.lifting_rearranging import REARRANGING
+from modelarchive.exchange.keras.lifting_softmax import softmax
+from modelarchive.exchange.keras.row import Lifting, operation
 
 _SAME: Final = "padding='same' with strides takes a known size"
-_GATED: Final = "activations tanh and sigmoid; not stateful; the cell behind a mask for at most 128 steps"
-_PLAIN: Final = "activations tanh and relu; not stateful"
+_GATED: Final = (
+    "not stateful; other activations than tanh and sigmoid, and the cell behind a mask, over at most 128 steps"
+)
+_PLAIN: Final = "not stateful; other activations than tanh and relu over at most 128 steps"
 _INFERENCE: Final = "does nothing in inference, and is left out"
 
 
@@ -68,7 +63,7 @@ _LAYERS: Final = (
         "ReversibleEmbedding",
         "Embedding",
         plain.embedding,
-        "not in reverse",
+        "the way back by the same matrix only",
         weights=(w.same("embeddings", "weight"),),
         masks="drop",
     ),
@@ -87,6 +82,8 @@ _LAYERS: Final = (
     Lifting("GlobalAveragePooling1D", "GlobalAvgPool1D", windows.global_pooling("Avg", 1), masks="use"),
     *_ranks("GlobalAveragePooling{}D", "GlobalAvgPool{}D", lambda rank: windows.global_pooling("Avg", rank))[1:],
     *_ranks("AdaptiveAveragePooling{}D", "AdaptiveAvgPool{}D", windows.adaptive, upto=2),
+    *_ranks("AdaptiveMaxPooling{}D", "max", preprocessing.adaptive_max, losses="of known sizes"),
+    Lifting("AdaptiveAveragePooling3D", "mean", preprocessing.adaptive_max(3), "of known sizes", masks="drop"),
     *_ranks("ZeroPadding{}D", "Pad", windows.zero_padding),
     *_ranks("Cropping{}D", "slice", windows.cropping),
     *_ranks("UpSampling{}D", "Upsample", windows.upsampling, losses="interpolation nearest and bilinear"),
@@ -112,7 +109,7 @@ _LAYERS: Final = (
     Lifting("LeakyReLU", "Activation", plain.leaky_relu),
     Lifting("ELU", "Activation", plain.elu),
     Lifting("PReLU", "PReLU", plain.prelu, weights=w.SLOPES),
-    Lifting("Softmax", "Softmax", plain.softmax, masks="use"),
+    Lifting("Softmax", "Softmax", softmax, masks="use"),
     Lifting("Dropout", "Dropout", plain.dropout),
     *(
         Lifting(name, "Dropout", plain.dropout, "a Dropout: the same in inference, another one in training")
@@ -120,7 +117,19 @@ _LAYERS: Final = (
     ),
     Lifting("Identity", "Identity", plain.identity),
     *_noise("GaussianNoise", "ActivityRegularization", "StochasticDepth"),
-    *_noise("RandomBrightness", "RandomContrast", "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom"),
+    *_noise(*preprocessing.RANDOM),
+    Lifting("RandomCrop", "Identity", preprocessing.random_crop, "does nothing in `predict`, and is left out"),
+    Lifting("Discretization", "less, sum", preprocessing.discretization, masks="drop"),
+    Lifting("CategoryEncoding", "equal, sum", preprocessing.category_encoding, masks="drop"),
+    Lifting("AutoContrast", "min, max, clip", preprocessing.auto_contrast, masks="drop"),
+    Lifting("Pipeline", "the layers inside", preprocessing.pipeline, masks="drop"),
+    Lifting(
+        "SpectralNormalization",
+        "the layer inside",
+        preprocessing.spectral,
+        "not normalised in training",
+        weights=(w.same("kernel", "kernel"), w.same("vector_u", "vector_u")),
+    ),
     Lifting("Masking", "multiply, equal, min", plain.masking, "its mask is followed to where a layer takes it"),
     Lifting("Flatten", "Flatten", merging.flatten, masks="drop"),
     Lifting("Reshape", "Reshape", merging.reshape, masks="drop"),
@@ -158,8 +167,9 @@ _LAYERS: Final = (
         weights=w.recurrent(w.RNN_GATES),
         masks="use",
     ),
-    Lifting("RNN", "LSTM, GRU, RNN", recurrent.recurrence, "of one cell of Keras' own", masks="use"),
-    Lifting("Bidirectional", "LSTM, GRU, RNN", recurrent.bidirectional, "of two recurrences alike", masks="use"),
+    Lifting("RNN", "LSTM, GRU, RNN", recurrent.recurrence, "of Keras' own cells", masks="use"),
+    *_ranks("ConvLSTM{}D", "Conv{}D", steps.convolved, losses="over known steps, at most 128", weights=steps.CONVOLVED),
+    Lifting("Bidirectional", "LSTM, GRU, RNN", bidirectional, "of two recurrences alike", masks="use"),
     Lifting(
         "TimeDistributed",
         "the layer inside",
@@ -170,7 +180,7 @@ _LAYERS: Final = (
         "MultiHeadAttention",
         "MultiHeadAttention",
         attention.multi_head,
-        "value_dim as key_dim; its scores are not given",
+        "masks of attention over several axes",
         weights=w.ATTENTION,
         masks="use",
     ),
@@ -178,7 +188,6 @@ _LAYERS: Final = (
         "GroupQueryAttention GroupedQueryAttention",
         "MultiHeadAttention",
         attention.grouped,
-        "its scores are not given",
         weights=w.GROUPED_ATTENTION,
         masks="use",
     ),
@@ -197,23 +206,19 @@ LAYERS: Final[Mapping[str, Lifting]] = {name: row for row in _LAYERS for name in
 
 
 def _one(theirs: str, ours: str, losses: str = "") -> Lifting:
-    return Lifting(theirs, ours, ops.unary(ours), losses, masks="drop")
+    return operation(theirs, ours, ops.unary(ours), losses)
 
 
 def _two(theirs: str, ours: str, losses: str = "") -> Lifting:
-    return Lifting(theirs, ours, ops.binary(ours), losses, masks="drop")
+    return operation(theirs, ours, ops.binary(ours), losses)
 
 
 def _reduction(theirs: str, ours: str) -> Lifting:
-    return Lifting(theirs, ours, ops.reduction(ours), masks="drop")
+    return operation(theirs, ours, ops.reduction(ours))
 
 
 def _activation(theirs: str, ours: str, setting: str = "", default: float = 0.0) -> Lifting:
-    return Lifting(theirs, f"Activation {ours}", ops.activated(ours, setting, default), masks="drop")
-
-
-def _other(theirs: str, ours: str, lift: Lift, losses: str = "") -> Lifting:
-    return Lifting(theirs, ours, lift, losses, masks="drop")
+    return operation(theirs, f"Activation {ours}", ops.activated(ours, setting, default))
 
 
 _OPERATIONS: Final = (
@@ -229,12 +234,12 @@ _OPERATIONS: Final = (
     _two("Equal", "equal"),
     _two("Greater", "greater"),
     _two("Less", "less"),
-    _other("NotEqual", "equal", ops.negated("equal")),
-    _other("GreaterEqual", "less, equal", ops.negated("less"), "true for NaN, where Keras says false"),
-    _other("LessEqual", "greater, equal", ops.negated("greater"), "true for NaN, where Keras says false"),
+    operation("NotEqual", "equal", ops.negated("equal")),
+    operation("GreaterEqual", "less, equal", ops.negated("less"), "true for NaN, where Keras says false"),
+    operation("LessEqual", "greater, equal", ops.negated("greater"), "true for NaN, where Keras says false"),
     _two("LogicalAnd", "minimum", "of truths only"),
     _two("LogicalOr", "maximum", "of truths only"),
-    _other("LogicalNot", "equal", lambda step: step.op("equal", ops.one(step), step.constant(False, "bool"))),
+    operation("LogicalNot", "equal", lambda step: step.op("equal", ops.one(step), step.constant(False, "bool"))),
     _one("Negative", "negative"),
     _one("Absolute", "abs"),
     _one("Abs", "abs"),
@@ -247,7 +252,7 @@ _OPERATIONS: Final = (
     _one("Cos", "cos"),
     _one("Arctan", "atan"),
     _one("Floor", "floor"),
-    _other("Round", "round", ops.rounded, "to whole numbers only"),
+    operation("Round", "round", ops.rounded, "to whole numbers only"),
     _two("FloorDivide", "floor_divide"),
     _two("Mod", "remainder"),
     _two("BitwiseAnd", "bitwise_and"),
@@ -255,50 +260,50 @@ _OPERATIONS: Final = (
     _two("BitwiseXor", "bitwise_xor"),
     _two("BitwiseLeftShift", "left_shift"),
     _two("BitwiseRightShift", "right_shift"),
-    _other("Square", "multiply", ops.square),
-    _other("Reciprocal", "divide", ops.reciprocal),
+    operation("Square", "multiply", ops.square),
+    operation("Reciprocal", "divide", ops.reciprocal),
     _reduction("Sum", "sum"),
     _reduction("Mean", "mean"),
     _reduction("Max", "max"),
     _reduction("Min", "min"),
     _reduction("Amax", "max"),
-    _other("Any", "max", constants.quantified("max")),
-    _other("All", "min", constants.quantified("min")),
-    _other("ZerosLike", "broadcast_to", constants.filled(0.0)),
-    _other("OnesLike", "broadcast_to", constants.filled(1.0)),
+    operation("Any", "max", constants.quantified("max")),
+    operation("All", "min", constants.quantified("min")),
+    operation("ZerosLike", "broadcast_to", constants.filled(0.0)),
+    operation("OnesLike", "broadcast_to", constants.filled(1.0)),
     _reduction("Amin", "min"),
     _reduction("Var", "var"),
-    _other("Std", "var, sqrt", ops.deviation),
-    _other("Logsumexp", "max, exp, sum, log", ops.log_sum_exp),
-    _other("Argmax", "argmax", ops.argmax),
-    _other("Cumsum", "cumsum", ops.cumulated),
-    _other("Concatenate", "concatenate", ops.joined("concatenate")),
-    _other("Stack", "stack", ops.joined("stack")),
-    _other("Split", "split", ops.split),
-    _other("Unstack", "slice", ops.unstack, "of axes of a known size"),
-    _other("Reshape", "reshape", ops.reshape),
-    _other("Transpose", "transpose", ops.transpose),
-    _other("Swapaxes", "transpose", ops.swapped),
-    _other("Moveaxis", "transpose", ops.moved),
-    _other("ExpandDims", "expand_dims", ops.expanded),
-    _other("Squeeze", "squeeze", ops.squeezed),
-    _other("GetItem", "slice", ops.picked, "ranges and numbers; computed indices are refused"),
-    _other("Flip", "slice", ops.flipped),
-    _other("Pad", "pad", ops.padded, "modes constant and reflect"),
-    _other("Clip", "clip", ops.clip),
-    _other("Where", "where", ops.chosen),
-    _other("Take", "take", ops.taken),
-    _other("TakeAlongAxis", "gather", ops.taken_along),
-    _other("Repeat", "take", ops.repeated, "along axes of a known size"),
-    _other("Tile", "concatenate", ops.tiled, "at most 64 copies along an axis"),
-    _other("BroadcastTo", "broadcast_to", ops.stretched),
-    _other("Einsum", "einsum", ops.einsum, "patterns that are written out, with ->"),
-    _other("Dot", "matmul", ops.dotted, "of a second tensor of one or two axes"),
-    _other("Tensordot", "matmul", ops.dotted, "over one axis"),
-    _other("Cast", "cast", ops.cast),
-    _other("StopGradient", "Identity", ops.untouched, "gradients pass"),
-    _other("Copy", "Identity", ops.untouched),
-    _other("ConvertToTensor", "Identity", ops.untouched),
+    operation("Std", "var, sqrt", ops.deviation),
+    operation("Logsumexp", "max, exp, sum, log", ops.log_sum_exp),
+    operation("Argmax", "argmax", ops.argmax),
+    operation("Cumsum", "cumsum", ops.cumulated),
+    operation("Concatenate", "concatenate", ops.joined("concatenate")),
+    operation("Stack", "stack", ops.joined("stack")),
+    operation("Split", "split", ops.split),
+    operation("Unstack", "slice", ops.unstack, "of axes of a known size"),
+    operation("Reshape", "reshape", ops.reshape),
+    operation("Transpose", "transpose", ops.transpose),
+    operation("Swapaxes", "transpose", ops.swapped),
+    operation("Moveaxis", "transpose", ops.moved),
+    operation("ExpandDims", "expand_dims", ops.expanded),
+    operation("Squeeze", "squeeze", ops.squeezed),
+    operation("GetItem", "slice", ops.picked, "ranges and numbers; computed indices are refused"),
+    operation("Flip", "slice", ops.flipped),
+    operation("Pad", "pad", ops.padded, "modes constant and reflect"),
+    operation("Clip", "clip", ops.clip),
+    operation("Where", "where", ops.chosen),
+    operation("Take", "take", ops.taken),
+    operation("TakeAlongAxis", "gather", ops.taken_along),
+    operation("Repeat", "take", ops.repeated, "along axes of a known size"),
+    operation("Tile", "concatenate", ops.tiled, "at most 64 copies along an axis"),
+    operation("BroadcastTo", "broadcast_to", ops.stretched),
+    operation("Einsum", "einsum", ops.einsum, "patterns that are written out, with ->"),
+    operation("Dot", "matmul", ops.dotted, "of a second tensor of one or two axes"),
+    operation("Tensordot", "matmul", ops.dotted, "over one axis"),
+    operation("Cast", "cast", ops.cast),
+    operation("StopGradient", "Identity", ops.untouched, "gradients pass"),
+    operation("Copy", "Identity", ops.untouched),
+    operation("ConvertToTensor", "Identity", ops.untouched),
     _activation("Relu", "relu"),
     _activation("Relu6", "relu6"),
     _activation("Sigmoid", "sigmoid"),
@@ -314,11 +319,16 @@ _OPERATIONS: Final = (
     _activation("Elu", "elu", "alpha", 1.0),
     _activation("Celu", "celu", "alpha", 1.0),
     _activation("Selu", "selu"),
-    _other("Gelu", "Activation gelu or gelu_tanh", ops.gelu),
-    _other("Glu", "split, multiply", ops.glu),
-    _other("Softmax", "Softmax", ops.softmax("Softmax")),
-    _other("LogSoftmax", "LogSoftmax", ops.softmax("LogSoftmax")),
-    _other("Resize", "Upsample", ops.resized, "bilinear, without cropping or smoothing"),
+    operation("Gelu", "Activation gelu or gelu_tanh", ops.gelu),
+    operation("Glu", "split, multiply", ops.glu),
+    operation("Softmax", "Softmax", ops.softmax("Softmax")),
+    operation("LogSoftmax", "LogSoftmax", ops.softmax("LogSoftmax")),
+    operation("Resize", "Upsample", ops.resized, "bilinear, without cropping or smoothing"),
+    *MATH,
+    *ORDERING,
+    *REARRANGING,
+    *IMAGES,
+    *FUNCTIONS,
 )
 
 #: Class -> row.

@@ -8,6 +8,7 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_context import Context
+from modelarchive.exchange.keras.lifting_heads import Heads, axes_of
 from modelarchive.exchange.keras.lifting_masks import attended, both, causal, mask_of
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
@@ -17,53 +18,86 @@ def multi_head(context: Context) -> Ref | list[Ref]:
     """MultiHeadAttention."""
     config = context.config
     size = config.integer("key_dim")
-    if config.value("value_dim", None) not in (None, size):
-        raise Refusal("value_dim other than key_dim is not supported")
-    if config.axes("attention_axes", None) not in (None, [1]):
-        raise Refusal("attention over axes other than the second is not supported")
+    value_size = size if config.value("value_dim", None) is None else config.integer("value_dim")
     heads = config.integer("num_heads")
-    config.value("output_shape", None)
+    if len(config.axes("output_shape", None) or [0]) != 1:
+        raise Refusal("output_shape of several axes is not supported")
     config.value("query_shape", None), config.value("key_shape", None), config.value("value_shape", None)
-    return _attention(context, heads, heads, size)
+    return _attention(context, heads, heads, size, value_size)
 
 
 def grouped(context: Context) -> Ref | list[Ref]:
     """GroupQueryAttention: several heads of queries for each of keys and values."""
     config = context.config
     heads, groups = config.integer("num_query_heads"), config.integer("num_key_value_heads")
-    return _attention(context, heads, groups, config.integer("head_dim"))
+    size = config.integer("head_dim")
+    return _attention(context, heads, groups, size, size)
 
 
-def _attention(context: Context, heads: int, groups: int, size: int) -> Ref | list[Ref]:
+def _attention(context: Context, heads: int, groups: int, size: int, value_size: int) -> Ref | list[Ref]:
     config = context.config
     config.expect("use_gate", False)
     config.expect("sliding_window", None)
     config.value("flash_attention", None)
-    use_bias = config.flag("use_bias", default=True)
-    if context.argument("return_attention_scores", 7, default=False):
-        raise Refusal("is asked for its scores, which is not supported")
-    causal_ = bool(context.argument("use_causal_mask", 9, default=False))
+    use_bias, dropout = config.flag("use_bias", default=True), config.number("dropout", 0.0)
+    scores = context.argument("return_attention_scores", 7, default=False) is True
+    is_causal = bool(context.argument("use_causal_mask", 9, default=False))
     query, value, given = context.x, context.tensor("value", 1), context.tensor("key", 2)
     key = given or value
-    mask = context.tensor("attention_mask", 6)
     if value is None or key is None:
         raise Refusal("is called without a value")
+    axes = axes_of(context, query)
+    mask = _mask(context, query, value, given)
+    is_fused = not dropout and not scores and context.rank(query) == 3
+    if not scores and axes == [1] and context.rank(query) == 3 and value_size == size:
+        return _as_kind(context, [query, key, value], (heads, groups, size), mask, is_causal=is_causal)
+    if (mask is not None or is_causal) and (axes != [1] or context.rank(query) != 3):
+        raise Refusal("a mask of attention over several axes is not supported")
+    if is_causal:
+        before = causal(context, query, key)
+        mask = before if mask is None else both(context, mask, before)
+    if mask is not None and context.rank(mask) == 3:
+        mask = context.op("expand_dims", mask, axis=1, role="heads")
+    added = _added_mask(context, query, mask) if mask is not None and is_fused else None
+    layer = Heads(context, heads, groups, size, value_size, axes, use_bias, is_fused)
+    found = layer.attended(query, key, value, None if is_fused else mask, added)
+    return found if scores else found[0]
+
+
+def _mask(context: Context, query: Ref, value: Ref, given: Ref | None) -> Ref | None:
+    """Which keys each query may attend to, as truths; None: all."""
+    mask = context.tensor("attention_mask", 6)
     parts = [(mask_of(context, "query_mask", 3, query), -1), (mask_of(context, "value_mask", 4, value), -2)]
     parts.append((mask_of(context, "key_mask", 5, given) if given or context.argument("key_mask", 5) else None, -2))
     counted = attended(context, parts)
+    if mask is not None and context.dtype(mask).kind != "b":
+        mask = context.op("cast", mask, dtype="bool", role="mask")
+    if counted is not None:
+        mask = counted if mask is None else both(context, mask, counted)
+    return mask
+
+
+def _as_kind(
+    context: Context, inputs: list[Ref], sizes: tuple[int, int, int], mask: Ref | None, *, is_causal: bool
+) -> Ref | list[Ref]:
+    """The kind of the vocabulary, on query, key and value."""
+    heads, groups, size = sizes
+    dropout = context.config.number("dropout", 0.0)
+    if mask is not None and is_causal:
+        mask, is_causal = both(context, mask, causal(context, *inputs[:2])), False
     fields = {
         "num_heads": heads,
         "num_kv_heads": groups,
         "head_dim": size,
-        "use_bias": [use_bias] * 4,
-        "causal": causal_,
+        "use_bias": [context.config.flag("use_bias", default=True)] * 4,
+        "causal": is_causal,
         "scale": 1.0 / float(size) ** 0.5,
         "rotary": None,
         "packed": False,
-        "dropout": config.number("dropout", 0.0),
+        "dropout": dropout,
     }
 
-    def sizes(arrays: Any) -> dict[str, int]:
+    def units(arrays: Any) -> dict[str, int]:
         return {
             "units": arrays["out_proj.weight"].shape[0],
             "in_units": arrays["q_proj.weight"].shape[1],
@@ -71,19 +105,11 @@ def _attention(context: Context, heads: int, groups: int, size: int) -> Ref | li
             "value_units": arrays["v_proj.weight"].shape[1],
         }
 
-    inputs = [query, key, value]
-    if mask is not None and context.dtype(mask).kind != "b":
-        mask = context.op("cast", mask, dtype="bool", role="mask")
-    if counted is not None:
-        mask = counted if mask is None else both(context, mask, counted)
-    if mask is not None and causal_:
-        mask, fields["causal"] = both(context, mask, causal(context, query, key)), False
     if mask is not None:
-        rank = context.rank(mask)
-        if rank == 3:  # (batch, queries, keys), the same for every head
+        if context.rank(mask) == 3:  # (batch, queries, keys), the same for every head
             mask = context.op("expand_dims", mask, axis=1, role="heads")
-        inputs.append(mask if fields["dropout"] else _added_mask(context, query, mask))
-    return context.block("MultiHeadAttention", fields, *inputs, sizes=sizes)
+        inputs = [*inputs, mask if dropout else _added_mask(context, inputs[0], mask)]
+    return context.block("MultiHeadAttention", fields, *inputs, sizes=units)
 
 
 def _added_mask(context: Context, query: Ref, mask: Ref) -> Ref:

@@ -17,6 +17,8 @@ from modelarchive.exchange.keras.drawing import HELD, UNSUPPORTED, LayerBuilder
 from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.model import Call, Layer, Literal, mapped
 from modelarchive.exchange.keras.quantized import SPREAD, Quantized, Spread
+from modelarchive.exchange.keras.storage import member_names
+from modelarchive.exchange.keras.turned import turned
 from modelarchive.exchange.keras.weights import Fields, Weight, present
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.kinds import KINDS
@@ -265,7 +267,7 @@ class Context:
             for index, own in enumerate(weight.ours):
                 key = f"{path}#{own}"
                 if key not in self.importer.arrays:
-                    self.importer.arrays[key] = _turned(stored, weight, dict(fields), index)
+                    self.importer.arrays[key] = turned(stored, weight, dict(fields), index)
                 found[own] = key
         return found
 
@@ -337,6 +339,13 @@ class Context:
         self.importer.storage.below(self.layer, layer, attribute)
         return layer
 
+    def children(self, values: Sequence[Any], attribute: str) -> list[Layer]:
+        """The layers of a list inside of this one."""
+        found = [self.importer.parser.layer(value, 1) for value in values]
+        for layer, name in zip(found, member_names([layer.kind for layer in found]), strict=True):
+            self.importer.storage.below(self.layer, layer, f"{attribute}/{name}")
+        return found
+
     def note(self, what: str) -> None:
         """Report what is changed or lost."""
         self.importer.report.note(self.layer.name, what)
@@ -363,37 +372,3 @@ def _check_shapes(block: Description, arrays: Mapping[str, Deferred]) -> None:
 
 def _fits(expected: Sequence[int | None], found: Sequence[int]) -> bool:
     return len(expected) == len(found) and all(one in (0, None, two) for one, two in zip(expected, found, strict=True))
-
-
-@dataclass(frozen=True, eq=False)
-class Turned(Deferred):
-    """A variable, or a part of one, in the vocabulary's order of axes.
-
-    Attributes:
-        stored: The variable as Keras has it.
-        weight: How the two come from each other.
-        fields: The kind's fields.
-        index: Which of the arrays that the variable becomes.
-    """
-
-    stored: Deferred | None = None
-    weight: Weight | None = None
-    fields: Fields = field(default_factory=dict)
-    index: int = 0
-
-
-def _turned(stored: Deferred, weight: Weight, fields: dict[str, Any], index: int) -> Deferred:
-    """A variable as the vocabulary has it: in another order of axes, mostly a view."""
-    # What the function does to the shape, tried on an array that takes no memory.
-    shape = weight.read(np.broadcast_to(np.bool_(), stored.shape), fields)[index].shape
-    view = stored.view
-    return Turned(
-        tuple(shape),
-        stored.dtype,
-        lambda: weight.read(stored.read(), fields)[index],
-        None if view is None else lambda: weight.read(view(), fields)[index],
-        stored=stored,
-        weight=weight,
-        fields=fields,
-        index=index,
-    )

@@ -13,7 +13,7 @@ from modelarchive.exchange.keras.config import numbers
 from modelarchive.exchange.keras.drawing import Mask
 from modelarchive.exchange.keras.lifting_activations import activation_of, added, behind
 from modelarchive.exchange.keras.lifting_context import Context
-from modelarchive.exchange.keras.lifting_masks import large_negative, mask_of, unequal_to
+from modelarchive.exchange.keras.lifting_masks import unequal_to
 from modelarchive.exchange.keras.lifting_quantized import given
 from modelarchive.exchange.keras.quantized import Spread
 from modelarchive.exchange.keras.weights import Fields
@@ -107,11 +107,12 @@ def embedding(context: Context) -> Ref:
         config.value("quantization_config", None)
         context.note(f"its {context.quantized.mode} rows are kept as the floats that they stand for")
     config.expect("reverse_dtype", None)
-    config.value("tie_weights", None)
-    config.value("logit_soft_cap", None)
-    if context.argument("reverse", 1) not in (None, False):
-        raise Refusal("is called in reverse, which is not supported")
+    tied, cap = config.value("tie_weights", None), config.optional("logit_soft_cap")
     x = context.x
+    if context.argument("reverse", 1) not in (None, False):
+        return _reversed(context, x, cap, is_tied=tied is not False)
+    if tied is False:
+        raise Refusal("has another matrix for the way back, which is not supported")
     if np.dtype(context.dtype(x)).kind not in "iu":
         x = context.op("cast", x, dtype="int32", role="cast")
     fields = {
@@ -122,6 +123,23 @@ def embedding(context: Context) -> Ref:
     ref = context.block("Embedding", fields, x)[0]
     if config.flag("mask_zero", default=False):
         context.builder.set_mask(ref, Mask(context.layer.name, lambda: unequal_to(context, x, 0)))
+    return ref
+
+
+def _reversed(context: Context, x: Ref, cap: float | None, *, is_tied: bool) -> Ref:
+    """A ReversibleEmbedding's way back: how much each row is like what it is called on."""
+    if not is_tied or context.quantized is not None:
+        raise Refusal("is called in reverse with a matrix of its own, or quantised, which is not supported")
+    fields: dict[str, Any] = {
+        "units": context.config.integer("input_dim"),
+        "in_units": context.config.integer("output_dim"),
+    }
+    fields |= {"activation": None, "use_bias": False, "flatten": False}
+    context.config.flag("mask_zero", default=False)
+    ref = context.block("Dense", fields, x)[0]
+    if cap:
+        bent = context.plain("Activation", context.op("divide", ref, context.constant(cap)), activation="tanh")
+        ref = context.op("multiply", bent, context.constant(cap))
     return ref
 
 
@@ -258,10 +276,12 @@ def relu(context: Context) -> Ref:
     limit, slope = config.optional("max_value"), config.optional("negative_slope") or 0.0
     threshold = config.optional("threshold") or 0.0
     if threshold:
-        if slope:
-            raise Refusal("a threshold with a slope below it is not supported")
         x = context.x
-        ref = context.op("where", context.op("greater", x, context.constant(threshold)), x, context.constant(0.0))
+        below = context.constant(0.0)
+        if slope:
+            apart = context.op("subtract", x, context.constant(threshold), role="apart")
+            below = context.op("multiply", apart, context.constant(slope), role="below")
+        ref = context.op("where", context.op("greater", x, context.constant(threshold)), x, below)
     elif slope:
         ref = context.plain("Activation", context.x, activation="leaky_relu", alpha=slope)
     elif limit == 6:
@@ -300,26 +320,6 @@ def prelu(context: Context) -> Ref:
 
 def _slopes(arrays: Arrays) -> Fields:
     return {"in_channels": arrays["weight"].shape[0]}
-
-
-def softmax(context: Context) -> Ref:
-    """Softmax along an axis, or along several together."""
-    axes = context.config.axes("axis", -1) or []
-    x, mask = context.x, mask_of(context, place=1)
-    if mask is not None:
-        if context.rank(mask) > context.rank(x):
-            raise Refusal(f"takes a mask of {context.rank(mask)} axes for a tensor of {context.rank(x)}")
-        x = context.op("where", mask, x, context.constant(large_negative(context.dtype(x))), role="kept")
-        return context.op("where", mask, _softmax(context, x, axes), context.constant(0.0))
-    return _softmax(context, x, axes)
-
-
-def _softmax(context: Context, x: Ref, axes: list[int]) -> Ref:
-    if len(axes) == 1:
-        return context.plain("Softmax", x, axis=axes[0])
-    high = context.op("max", x, axis=axes, keepdims=True)
-    powers = context.op("exp", context.op("subtract", x, high))
-    return context.op("divide", powers, context.op("sum", powers, axis=axes, keepdims=True))
 
 
 def dropout(context: Context) -> Ref:

@@ -10,7 +10,7 @@ from modelarchive.exchange.budget import spend
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.config import DTYPES
 from modelarchive.exchange.keras.lifting_context import Context, Lift
-from modelarchive.exchange.keras.lifting_windows import spatial
+from modelarchive.exchange.keras.lifting_windows import scaled
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
@@ -385,9 +385,8 @@ def resized(context: Context) -> Ref:
     for name in ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio"):
         context.config.expect(name, False)
     context.config.value("fill_mode", None), context.config.value("fill_value", None)
-    context.config.expect("interpolation", "bilinear")
+    mode = context.config.text("interpolation", "bilinear")
     order = "NCHW" if context.config.value("data_format", None) == "channels_first" else "NHWC"
     x = context.as_float(one(context))
-    spatial(context, x, order)
     size = context.config.sizes("size", 2)
-    return context.plain("Upsample", x, scale=None, size=size, mode="linear", align_corners=False, layout=order)
+    return scaled(context, x, size, mode, order)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras import lifting_masks as masks
+from modelarchive.exchange.keras import lifting_steps as steps
 from modelarchive.exchange.keras.config import Config
 from modelarchive.exchange.keras.drawing import UNSUPPORTED
+from modelarchive.exchange.keras.importing import leaves
 from modelarchive.exchange.keras.lifting_activations import activation_of
 from modelarchive.exchange.keras.lifting_context import Context
 from modelarchive.exchange.keras.lifting_masks import Skipping, mask_of
@@ -44,7 +46,7 @@ CELLS: Final = {
 _OLD: Final = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
 
 
-def _fields(context: Context, name: str, config: Config) -> dict[str, Any]:
+def fields_of(context: Context, name: str, config: Config) -> dict[str, Any]:
     """The fields of a cell, from its settings."""
     fields: dict[str, Any] = {
         "hidden_size": config.integer("units"),
@@ -74,19 +76,21 @@ def _plain(context: Context, value: Any) -> str:
     return found.field or found.name if found.add else "linear"
 
 
-def _class(layer: Layer) -> tuple[str, Config]:
+def class_of(layer: Layer) -> tuple[str, Config]:
     """The class of a recurrence, and its settings; a RNN of one cell is the layer of that cell."""
     if layer.kind != "RNN":
         return layer.kind, layer.config
     cell = layer.config.value("cell")
     name, config = (cell.get("class_name"), cell.get("config")) if isinstance(cell, dict) else (None, None)
     if not isinstance(name, str) or not isinstance(config, dict) or name.removesuffix("Cell") not in CELLS:
+        if ">" in str(cell.get("registered_name") if isinstance(cell, dict) else ""):
+            raise Refusal(f"a RNN of {short(name)}, a cell of its author's own, which only its code can say")
         raise Refusal(f"a RNN of the cell {short(name)} is not supported")
     inner = Config(config)
     return name.removesuffix("Cell"), inner
 
 
-def _settings(config: Config) -> tuple[bool, bool, bool]:
+def settings_of(config: Config) -> tuple[bool, bool, bool]:
     """Whether it returns sequences, whether it returns states, whether it goes backwards."""
     config.expect("stateful", False)
     for name in ("unroll", "use_cudnn", "time_major"):
@@ -99,7 +103,7 @@ def _settings(config: Config) -> tuple[bool, bool, bool]:
     )
 
 
-def _states(context: Context, count: int) -> tuple[Ref, list[Ref]]:
+def states_of(context: Context, count: int) -> tuple[Ref, list[Ref]]:
     """What runs through it, and the states that it starts from, each (batch, units)."""
     several = context.xs
     given = context.argument("initial_state", 1 if len(context.call.args) > 1 else 99)
@@ -114,14 +118,71 @@ def _finish(inner: Config, outer: Config) -> None:
         raise Refusal(f"its cell has settings that are not supported: {short(unread)}")
 
 
+def is_of_several(layer: Layer) -> bool:
+    """Whether it is a RNN of cells one upon the other."""
+    cell = layer.config.values.get("cell")
+    return isinstance(cell, dict) and cell.get("class_name") == "StackedRNNCells"
+
+
+def _cells(context: Context) -> list[steps.Plain]:
+    """The cells of a RNN that stand one upon the other."""
+    stack = context.child(context.config.value("cell"), "cell")
+    stack.config.values.pop("name", None)
+    several = stack.config.value("cells")
+    if not isinstance(several, list) or not 1 <= len(several) <= 64:
+        raise Refusal(f"cells = {short(several)}, expected a list of cells")
+    outer = replace(context, layer=stack)
+    found = []
+    for at, child in enumerate(outer.children(several, "cells")):
+        kind = child.kind.removesuffix("Cell")
+        if kind not in CELLS:
+            raise Refusal(f"a RNN of the cell {short(child.kind)} is not supported")
+        found.append(_steps_of(context, kind, child.config, child, role=f"cell{at}"))
+    return found
+
+
+def _steps_of(context: Context, kind: str, config: Config, layer: Layer, *, role: str = "") -> steps.Plain:
+    """A cell that is run step by step."""
+    fields, gate, new, units = steps.settings(context, config, kind)
+    prefix = "" if layer is not context.layer else "cell/"
+    held = context.held(fields, recurrent(CELLS[kind].gates, prefix=prefix), layer)
+    return steps.Plain(kind, held, fields, gate, new, units, context, role)
+
+
+def is_a_kind(context: Context, name: str, config: Config) -> bool:
+    """Whether the vocabulary has a recurrence with these activations."""
+    activation = _plain(context, config.values.get("activation", "tanh"))
+    if name == "SimpleRNN":
+        return activation in ("tanh", "relu")
+    return (activation, _plain(context, config.values.get("recurrent_activation", "sigmoid"))) == ("tanh", "sigmoid")
+
+
+def _by_steps(context: Context, cells: list[steps.Plain]) -> list[Ref]:
+    """Cells that are run step by step."""
+    row = steps.Row.of(context.config)
+    if mask_of(context, place=2) is not None:
+        raise Refusal("takes a mask, which is supported for one cell with Keras' usual activations only")
+    count = sum(cell.count for cell in cells)
+    several = context.argument("initial_state", 1 if len(context.call.args) > 1 else 99)
+    given = [*context.xs[1:], *(each for each in leaves([several]) if each is not None)]
+    if given and (len(given) != count or not all(isinstance(each, Ref) for each in given)):
+        raise Refusal(f"starts from {len(given)} states, expected {count}")
+    x = context.as_float(context.xs[0])
+    return steps.stepped(context, x, given or [None] * count, steps.chained(cells), row)
+
+
 def recurrence(context: Context) -> list[Ref]:
-    """SimpleRNN, LSTM, GRU, and a RNN of one of their cells."""
-    name, inner = _class(context.layer)
+    """SimpleRNN, LSTM, GRU, and a RNN of their cells."""
+    if is_of_several(context.layer):
+        return _by_steps(context, _cells(context))
+    name, inner = class_of(context.layer)
+    if not is_a_kind(context, name, inner):
+        return _by_steps(context, [_steps_of(context, name, inner, context.layer)])
     cell = CELLS[name]
-    sequences, with_state, backwards = _settings(context.config)
-    fields = _fields(context, name, inner)
+    sequences, with_state, backwards = settings_of(context.config)
+    fields = fields_of(context, name, inner)
     _finish(inner, context.config)
-    x, states = _states(context, cell.states)
+    x, states = states_of(context, cell.states)
     mask = mask_of(context, place=2)
     zeros = context.config.flag("zero_output_for_mask", default=False)
     x = context.as_float(x)
@@ -131,18 +192,18 @@ def recurrence(context: Context) -> list[Ref]:
     initial = [context.op("expand_dims", state, axis=0, role="state") for state in states]
     if mask is not None:
         held = context.held(fields, recurrent(cell.gates), context.layer)
-        way = _skipping(context, cell, fields, held, mask, zeros=zeros)
-        return _skipped(way, cell, x, initial, sequences=sequences, with_state=with_state)
+        way = skipping(context, cell, fields, held, mask, zeros=zeros)
+        return skipped(way, cell, x, initial, sequences=sequences, with_state=with_state)
     whole = sequences and not with_state
     fields |= {"bidirectional": False, "return_state": not whole}
-    results = context.block(cell.kind, fields, x, *initial, weights=recurrent(cell.gates), sizes=_input_size)
+    results = context.block(cell.kind, fields, x, *initial, weights=recurrent(cell.gates), sizes=input_size)
     if whole:
         return results
     last = [context.op("squeeze", ref, axis=0, role="last") for ref in results[1:]]
     return [results[0] if sequences else last[0], *(last if with_state else ())]
 
 
-def _skipping(
+def skipping(
     context: Context,
     cell: Cell,
     fields: dict[str, Any],
@@ -156,12 +217,12 @@ def _skipping(
 
     def run(part: Ref, states: Sequence[Ref]) -> list[Ref]:
         own = {**fields, "bidirectional": False, "return_state": True}
-        return context.block(cell.kind, own, part, *states, held=held, sizes=_input_size, role=role)
+        return context.block(cell.kind, own, part, *states, held=held, sizes=input_size, role=role)
 
     return Skipping(context, run, mask, role or "steps", zeros)
 
 
-def _skipped(way: Skipping, cell: Cell, x: Ref, initial: list[Ref], *, sequences: bool, with_state: bool) -> list[Ref]:
+def skipped(way: Skipping, cell: Cell, x: Ref, initial: list[Ref], *, sequences: bool, with_state: bool) -> list[Ref]:
     """What one way gives: its outputs or the last, and its states."""
     given, last, end = way.outputs(x, initial)
     # The second state is known for single steps only; the first is what is given.
@@ -169,96 +230,9 @@ def _skipped(way: Skipping, cell: Cell, x: Ref, initial: list[Ref], *, sequences
     return [given if sequences else last, *ends]
 
 
-def _input_size(arrays: Any) -> dict[str, int]:
+def input_size(arrays: Any) -> dict[str, int]:
+    """The width of what a recurrence takes."""
     return {"input_size": arrays["weight_ih_l0"].shape[1]}
-
-
-def bidirectional(context: Context) -> list[Ref]:
-    """Bidirectional, of a recurrence."""
-    config = context.config
-    forward = context.child(config.value("layer"), "forward_layer")
-    if not forward.name.startswith("forward_"):  # so it is renamed when it is made
-        forward.name = f"forward_{forward.name}"
-        context.importer.storage.below(context.layer, forward, "forward_layer")
-    if forward.kind not in CELLS and forward.kind != "RNN":
-        raise Refusal(f"Bidirectional of a {forward.kind} is not supported")
-    name, inner = _class(forward)
-    cell = CELLS[name]
-    sequences, with_state, backwards = _settings(forward.config)
-    if backwards:
-        raise Refusal("Bidirectional of a layer that goes backwards is not supported")
-    fields = _fields(context, name, inner)
-    backward = _backward(context, forward, fields, name)
-    zeros = [each.config.flag("zero_output_for_mask", default=False) for each in (forward, backward)]
-    for each in (inner, forward.config):
-        if unread := each.unread():
-            raise Refusal(f"its layer has settings that are not supported: {short(unread)}")
-    x, states = _states(context, 2 * cell.states)
-    mask = mask_of(context, place=2)
-    merge = config.value("merge_mode", "concat")
-    if merge not in ("concat", "sum", "mul", "ave", None):
-        raise Refusal(f"merge_mode = {short(merge)} is not supported")
-    if mask is not None:
-        initial = [context.op("expand_dims", state, axis=0, role="state") for state in states]
-        ways = []
-        x = context.as_float(x)
-        for turned, layer in enumerate((forward, backward)):
-            held = context.held(fields, recurrent(cell.gates), layer)
-            given, counts = (masks.backwards(context, each) if turned else each for each in (x, mask))
-            role = "backward" if turned else "forward"
-            way = _skipping(context, cell, fields, held, counts, zeros=zeros[turned], role=role)
-            own = initial[turned * cell.states :][: cell.states]
-            ways.append(_skipped(way, cell, given, own, sequences=sequences, with_state=with_state))
-            if turned and sequences:
-                ways[1][0] = masks.backwards(context, ways[1][0])
-        return _merged(context, merge, [way[0] for way in ways]) + [state for way in ways for state in way[1:]]
-    fields |= {"bidirectional": True, "return_state": with_state or not sequences}
-    held = context.held(fields, recurrent(cell.gates), forward)
-    held |= context.held(fields, recurrent(cell.gates, "l0_reverse"), backward)
-    initial = [
-        context.op("stack", states[index], states[index + cell.states], axis=0, role="state")
-        for index in range(cell.states if states else 0)
-    ]
-    results = context.block(cell.kind, fields, context.as_float(x), *initial, held=held, sizes=_input_size)
-    units = fields["hidden_size"]
-    last = [context.op("slice", ref, index=[way], role="last") for way in (0, 1) for ref in results[1:]]
-    if sequences and merge == "concat":
-        return [results[0], *(last if with_state else ())]
-    if not sequences:
-        out = [last[0], last[cell.states]]
-    else:
-        whole = [None, None, None]
-        halves = [[0, units, None], [units, None, None]]
-        out = [context.op("slice", results[0], index=[whole, whole, half], role="half") for half in halves]
-    return [*_merged(context, merge, out), *(last if with_state else ())]
-
-
-def _merged(context: Context, merge: str | None, out: list[Ref]) -> list[Ref]:
-    """What the two ways give, as one."""
-    if merge == "concat":
-        return [context.op("concatenate", *out, axis=-1, role="both")]
-    if merge is not None:
-        out = [context.op("multiply" if merge == "mul" else "add", *out, role="both")]
-    if merge == "ave":
-        out = [context.op("multiply", out[0], context.constant(0.5), role="mean")]
-    return out
-
-
-def _backward(context: Context, forward: Layer, fields: dict[str, Any], name: str) -> Layer:
-    """The layer that runs backwards: its own, or one with the settings of the other."""
-    given = context.config.value("backward_layer", None)
-    if given is not None:
-        backward = context.child(given, "backward_layer")
-        own_name, own = _class(backward)
-        if own_name != name or _fields(context, own_name, own) != fields:
-            raise Refusal("its two layers have different settings, which is not supported")
-        if _settings(backward.config)[:2] != _settings(forward.config)[:2]:
-            raise Refusal("its two layers return different things, which is not supported")
-        return backward
-    stem = forward.name.removeprefix("forward_")
-    backward = Layer(f"backward_{stem}", forward.kind, forward.module, forward.config, [])
-    context.importer.storage.below(context.layer, backward, "backward_layer")
-    return backward
 
 
 #: Layers that treat every place of a tensor alike, however many axes there are.

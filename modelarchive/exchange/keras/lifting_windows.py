@@ -11,8 +11,8 @@ from modelarchive.exchange.keras.lifting_context import Context, Lift
 from modelarchive.exchange.keras.lifting_masks import mask_of
 from modelarchive.exchange.refusal import Refusal
 
-_LAST: Final = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
-_FIRST: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
+#: Axes of space -> the order of all axes where the channels come first, and where they come last.
+ORDERS: Final = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
 
 
 def layout(context: Context, rank: int) -> str:
@@ -20,7 +20,7 @@ def layout(context: Context, rank: int) -> str:
     found = context.config.text("data_format", "channels_last")
     if found not in ("channels_last", "channels_first"):
         raise Refusal(f"data_format = {found!r} is neither channels_last nor channels_first")
-    return (_LAST if found == "channels_last" else _FIRST)[rank]
+    return ORDERS[rank][found == "channels_last"]
 
 
 def spatial(context: Context, ref: Ref, order: str) -> list[int | None]:
@@ -311,9 +311,9 @@ def upsampling(rank: int) -> Lift:
 
 
 def resizing(context: Context) -> Ref:
-    """Resizing without cropping, padding or smoothing."""
+    """Resizing without padding or smoothing."""
     config = context.config
-    for name in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
+    for name in ("pad_to_aspect_ratio", "antialias"):
         config.expect(name, False)
     config.value("fill_mode", None)
     config.value("fill_value", None)
@@ -321,9 +321,33 @@ def resizing(context: Context) -> Ref:
     wanted = [config.integer("height"), config.integer("width")]
     mode = config.text("interpolation", "bilinear")
     x = context.as_float(context.x)
+    if config.flag("crop_to_aspect_ratio", default=False):
+        x = _shaped(context, x, wanted, order)
+    return scaled(context, x, wanted, mode, order)
+
+
+def _shaped(context: Context, x: Ref, wanted: list[int], order: str) -> Ref:
+    """The middle of images, with the aspect ratio of another size."""
+    height, width = spatial(context, x, order)
+    if height is None or width is None or min(wanted) < 1:
+        raise Refusal("crop_to_aspect_ratio needs images of a known size: pass inputs=")
+    kept = [
+        max(min(height, int(width * wanted[0] / wanted[1])), 1),
+        max(min(width, int(height * wanted[1] / wanted[0])), 1),
+    ]
+    ranges: list[Any] = []
+    for size, each in zip((height, width), kept, strict=True):
+        begin = int((size - max(each, 1)) / 2)
+        ranges.append([begin, begin + max(each, 1), None])
+    whole = [None, None, None]
+    return context.op("slice", x, index=[whole, *ranges] if order[-1] == "C" else [whole, whole, *ranges])
+
+
+def scaled(context: Context, x: Ref, wanted: list[int], mode: str, order: str) -> Ref:
+    """Images in another size."""
+    known = spatial(context, x, order)
     if mode == "nearest":
         # Frameworks differ in the place of the nearest element, but for whole multiples.
-        known = spatial(context, x, order)
         if any(size is None or each % size for size, each in zip(known, wanted, strict=True)):
             raise Refusal("interpolation = 'nearest' is supported for whole multiples of known sizes only")
     elif mode != "bilinear":

@@ -14,6 +14,7 @@ from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Bundle
 from modelarchive.exchange.keras.model import Layer, Model
 from modelarchive.exchange.keras.reading import OWN, bundle_of_storage
+from modelarchive.exchange.keras.storage import member_names
 from modelarchive.exchange.keras.writing import keras_module
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
@@ -169,6 +170,11 @@ def _layer(owner: Any, name: str) -> Any:
 
 
 def _attribute(owner: Any, name: str) -> Any:
+    """What stands in a layer under a name; of a list of layers one, by what Keras' files call it."""
+    group, _, member = name.partition("/")
+    if member:
+        several = _attribute(owner, group)
+        return dict(zip(member_names([type(each).__name__ for each in several]), several, strict=True)).get(member)
     found = getattr(owner, name, None)
     found = getattr(owner, f"_{name}", None) if found is None else found
     if found is None:

@@ -75,7 +75,8 @@ class Layer:
         """Whether it is a function of ``keras.ops``: it has no variables, and no place in the file."""
         if self.module:
             return ".ops." in f"{self.module}."
-        is_layer = {"trainable", "batch_shape", "batch_input_shape", "layers"} & self.config.values.keys()
+        marks = {"trainable", "batch_shape", "batch_input_shape", "layers", "bin_boundaries"}
+        is_layer = marks & self.config.values.keys()
         return not is_layer and not self.kind.startswith("SpatialDropout")  # whose config says no more
 
     @property
@@ -171,7 +172,8 @@ class Parser:
         calls = [self._call(node) for node in nodes] if isinstance(nodes, list) else []
         shared = data.get("shared_object_id")
         layer = Layer(name, kind, str(module), Config(config), calls, shared if type(shared) is int else None)
-        if (kind in ("Sequential", "Functional", "Model") and not layer.is_operation) or "layers" in config:
+        is_model = kind in ("Sequential", "Functional", "Model") and not layer.is_operation
+        if is_model or ("layers" in config and (kind, module) != ("Pipeline", "keras.layers")):
             if kind not in ("Sequential", "Functional", "Model"):
                 raise Refusal(f"{short(kind)} is a model of its author's own class, which only its code can say")
             layer.inner = self._model(layer, data, depth)

@@ -14,8 +14,9 @@ from modelarchive.exchange.keras import files
 from modelarchive.exchange.keras.lifting import LAYERS
 from modelarchive.exchange.keras.parameters import BY_STEM
 from modelarchive.exchange.mapped import MappedFile
-from modelarchive.exchange.shards import is_own, is_there, unknown_keys
+from modelarchive.exchange.shards import is_there, unknown_keys
 from modelarchive.store.deferred import Deferred
+from modelarchive.store.shards import is_own
 from modelarchive.store.strict import document_object, short
 
 MAX_BYTES: Final = 64 << 20
@@ -161,7 +162,7 @@ def told_apart(file: MappedFile, stored: files.Variables) -> list[Note]:
 def _others(index: Path) -> list[str]:
     """The shards that an index names; none if it cannot be read."""
     try:
-        weight_map = document_object(index.read_bytes()[:MAX_BYTES], what=index.name, strict=False)["weight_map"]
+        weight_map = document_object(MappedFile(index).read(0, MAX_BYTES), what=index.name, strict=False)["weight_map"]
         several = [each if isinstance(each, list) else [each] for each in weight_map.values()]
         return list(dict.fromkeys(each for row in several for each in row if isinstance(each, str)))
     except (OSError, ValueError, KeyError, AttributeError):

@@ -65,12 +65,8 @@ class Paths:
         layers = [layer for layer in model.layers if not layer.is_operation]
         if model.is_sequential and layers and layers[0].is_input:
             layers = layers[1:]
-        counts: dict[str, int] = {}
-        for layer in layers:
-            stem = snake_case(CLASSES.get(layer.kind, layer.kind))
-            number = counts[stem] = counts.get(stem, -1) + 1
-            place = f"{prefix}{self._layers}/{stem}_{number}" if number else f"{prefix}{self._layers}/{stem}"
-            layer.place = self._same(layer, place)
+        for layer, name in zip(layers, member_names([layer.kind for layer in layers]), strict=True):
+            layer.place = self._same(layer, f"{prefix}{self._layers}/{name}")
             if layer.inner is not None:
                 self.assign(layer.inner, f"{layer.place}/")
 
@@ -194,6 +190,17 @@ class Names:
         if len(fitting) > 1:
             fitting = [path for path in fitting if without_number(path) == f"{top}/{whole}"] or fitting
         return fitting
+
+
+def member_names(kinds: Sequence[str]) -> list[str]:
+    """What Keras calls the layers of a list in its files: by their classes, with numbers from the second on."""
+    counts: dict[str, int] = {}
+    found = []
+    for kind in kinds:
+        stem = snake_case(CLASSES.get(kind, kind))
+        number = counts[stem] = counts.get(stem, -1) + 1
+        found.append(f"{stem}_{number}" if number else stem)
+    return found
 
 
 def plain_path(path: str) -> str:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from modelarchive import names
 from modelarchive.errors import SpecError
+from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Description, GraphBuilder, Ref, described, layer_key
 from modelarchive.exchange.onnx.naming import block_path, part, path_of, scope_of
 from modelarchive.exchange.onnx.protobuf import Message
-from modelarchive.exchange.onnx.values import Constant, Operand, Sizes, Unsupported
+from modelarchive.exchange.onnx.values import Constant, Operand, Several, Sizes, Unsupported
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.dim import Dim
-from modelarchive.nn.evaluate import Value
+from modelarchive.nn.evaluate import Abstract, Value
 from modelarchive.nn.scope import json_numbers
 
 #: Elements up to which an array may stand in the architecture.
@@ -96,10 +97,13 @@ class NestedBuilder(GraphBuilder):
     def reference(self, operand: Operand, preferred: str = "constant") -> Ref:
         """The reference to a value; constants come into the graph when they are first asked for."""
         if isinstance(operand, Sizes):
-            return self._sizes(operand.array, preferred)
+            found = self._sizes(operand.array, preferred)
+            return found if operand.dtype == "int64" else self.op(preferred, "cast", [found], {"dtype": operand.dtype})
         if not isinstance(operand, Constant):
             if operand is None or isinstance(operand, Unsupported):
                 raise Refusal("an input is left out that has to be there")
+            if isinstance(operand, Several):
+                raise Refusal("a sequence is not supported where an array is expected")
             return operand
         if id(operand) not in self._emitted:
             self._emitted[id(operand)] = (operand, self._constant(operand, preferred))
@@ -140,12 +144,23 @@ class NestedBuilder(GraphBuilder):
             if not isinstance(each, Dim):
                 parts.append(self.literal(np.asarray(each, np.int64), preferred))
                 continue
-            if each.pair not in self.origins:
+            found = self.origins.get(each.pair) or next(self.with_axis(each.pair), None)
+            if found is None:
                 raise Refusal("depends on sizes that are not fixed: pass inputs= with fixed ones")
-            ref, axis = self.origins[each.pair]
+            ref, axis = found
             shape = self.op(preferred, "shape_of", [ref], {})
             parts.append(self.op(preferred, "slice", [shape], {"index": [axis]}))
         return parts[0] if array.ndim == 0 else self.op(preferred, "stack", parts, {"axis": 0})
+
+    def with_axis(self, pair: tuple[int, int]) -> Iterator[tuple[Ref, int]]:
+        """The first result that has an axis of a size, and which one."""
+        budget.spend("a size", steps=1 + len(self._values) // 8)
+        for name, value in self._values.items():
+            if isinstance(value, Abstract):
+                for axis, each in enumerate(zip(*value.shapes, strict=True)):
+                    if each == pair:
+                        yield Ref(name), axis
+                        return
 
     # ---------------------------------------------------------------- layers
 

@@ -10,6 +10,7 @@ from modelarchive.exchange import budget
 from modelarchive.exchange.onnx.folds import FOLDS, MOVES, PARTS
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.values import Constant, Operand, Sizes
+from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal, refusing
 from modelarchive.nn.dim import LARGEST, Dim
 from modelarchive.store.deferred import Deferred
@@ -73,9 +74,10 @@ def _operand(context: Context, place: int, result: Any) -> Operand:
     if array.dtype == object:
         if any(not isinstance(one, Dim) and abs(one) > LARGEST for one in array.reshape(-1)):
             raise Refusal("sizes beyond 2**63 are not supported")
+        dtype = _dtype(context)
         if any(isinstance(one, Dim) for one in array.reshape(-1)):
-            return Sizes(array)
-        array = array.astype(np.int64)
+            return Sizes(array, dtype)
+        array = array.astype(dtype)
     source = context.operands[0] if context.operands else None
     # A part of a parameter stays one: when the network needs it, it is taken out of the parameter.
     is_part = isinstance(source, Constant) and (
@@ -83,3 +85,14 @@ def _operand(context: Context, place: int, result: Any) -> Operand:
         or (source.part is not None and context.node.op in (*PARTS, *MOVES))
     )
     return Constant(Deferred.of(array), part=context.part(place) if is_part and array.dtype.kind not in "biu" else None)
+
+
+def _dtype(context: Context) -> str:
+    """The dtype of what is made of sizes: that of the others, as ONNX's arithmetic has one."""
+    if context.node.op == "Cast":
+        return DTYPES[context.node.integer("to")]
+    # A condition, and places, stand before what is chosen.
+    for operand in reversed(context.operands) if context.node.op == "Where" else context.operands:
+        if isinstance(operand, Sizes):
+            return operand.dtype
+    return "int64"

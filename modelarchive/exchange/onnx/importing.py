@@ -13,7 +13,7 @@ from modelarchive.exchange.drawing import Ref, Report
 from modelarchive.exchange.onnx.drawing import NestedBuilder
 from modelarchive.exchange.onnx.folding import folded
 from modelarchive.exchange.onnx.folds import FOLDS
-from modelarchive.exchange.onnx.lifting import LIFTINGS
+from modelarchive.exchange.onnx.lifting import LIFTINGS, REASONS
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.model import Function, Graph, Model, Node
 from modelarchive.exchange.onnx.older import renewed
@@ -29,7 +29,7 @@ MAX_DEPTH: Final = 32
 _MAX_DEAD: Final = 10
 
 #: Operators that take numbers of fewer than eight bits, and give none.
-_OF_PACKED: Final = frozenset({"Cast", "DequantizeLinear"})
+_OF_PACKED: Final = frozenset({"Cast", "DequantizeLinear", "com.microsoft::DequantizeLinear"})
 
 
 class Importer:
@@ -116,7 +116,7 @@ class Importer:
         if any(isinstance(each, Unsupported) for each in operands):
             # Of what is not supported nothing can be made; an operator that nobody knows is reported all the same.
             if not self._is_known(node.op):
-                self.report.refuse(where, f"the operator {node.op!r} is not supported")
+                self.report.refuse(where, _unknown(node.op))
             return unsupported
         while operands and operands[-1] is None:
             operands.pop()
@@ -165,7 +165,7 @@ class Importer:
             with contextlib.suppress(Refusal, SpecError):
                 return folded(context)
         if context.lift is None:
-            raise Refusal(f"the operator {op!r} is not supported")
+            raise Refusal(_unknown(op))
         found = context.lift(context)
         if unread := context.node.unread():
             raise Refusal(f"{op} has attributes that are not supported: {', '.join(unread)}")
@@ -215,3 +215,8 @@ class Importer:
 
 def _where(node: Node) -> str:
     return node.name or (node.outputs[0] if node.outputs else node.op)
+
+
+def _unknown(op: str) -> str:
+    reason = f": {REASONS[op]}" if op in REASONS else ""
+    return f"the operator {op!r} is not supported{reason}"

@@ -10,7 +10,7 @@ import numpy as np
 from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_shapes import along
+from modelarchive.exchange.onnx.lifting_sizes import along
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
@@ -21,28 +21,28 @@ MAX_STEPS: Final = 1024
 _WHOLE: Final = [None, None, None]
 
 
-def _heads(context: Context, ref: Ref, heads: int) -> Ref:
+def split_heads(context: Context, ref: Ref, heads: int) -> Ref:
     """(batch, length, heads times size) as (batch, heads, length, size)."""
     if heads < 1:
         raise Refusal(f"{context.node.op} of three axes without the number of heads is not supported")
     return context.op("transpose", context.op("reshape", ref, shape=[None, None, heads, -1]), axes=[0, 2, 1, 3])
 
 
-def _joined(context: Context, ref: Ref) -> Ref:
-    """:func:`_heads` undone."""
+def joined_heads(context: Context, ref: Ref) -> Ref:
+    """:func:`split_heads` undone."""
     return context.op("reshape", context.op("transpose", ref, axes=[0, 2, 1, 3]), shape=[None, None, -1])
 
 
-def _sizes(context: Context, ref: Ref) -> list[Any]:
+def free_sizes(context: Context, ref: Ref) -> list[Any]:
     """The sizes of a result: ints, and Dims where they are not fixed."""
     return [from_pair(one, two) for one, two in zip(*context.known_of(ref).shapes, strict=True)]
 
 
-def _repeated(context: Context, ref: Ref, times: int) -> Ref:
+def repeated_heads(context: Context, ref: Ref, times: int) -> Ref:
     """Each head several times, one after the other."""
     if times == 1:
         return ref
-    heads = _sizes(context, ref)[1]
+    heads = free_sizes(context, ref)[1]
     return context.op("take", ref, context.fixed(np.repeat(context.counting(int(heads)), times)), axis=1)
 
 
@@ -57,17 +57,17 @@ def _attention(context: Context) -> tuple[Any, ...]:
     flat = context.rank(0) == 3
     heads, kv_heads = node.integer("q_num_heads", 0), node.integer("kv_num_heads", 0)
     if flat:
-        q, k, v = _heads(context, q, heads), _heads(context, k, kv_heads), _heads(context, v, kv_heads)
+        q, k, v = split_heads(context, q, heads), split_heads(context, k, kv_heads), split_heads(context, v, kv_heads)
     past: Any = 0
     if context.has(4):
         k = context.op("concatenate", context.ref(4), k, axis=2)
         v = context.op("concatenate", context.ref(5), v, axis=2)
-        past = _sizes(context, context.ref(4))[2]
+        past = free_sizes(context, context.ref(4))[2]
     present = k, v
-    heads, kv_heads, width = (_sizes(context, each)[axis] for each, axis in ((q, 1), (k, 1), (q, 3)))
+    heads, kv_heads, width = (free_sizes(context, each)[axis] for each, axis in ((q, 1), (k, 1), (q, 3)))
     if any(isinstance(each, Dim) for each in (heads, kv_heads, width)) or heads % kv_heads:
         raise Refusal(f"Attention of {heads} heads over {kv_heads} is not supported")
-    k, v = _repeated(context, k, heads // kv_heads), _repeated(context, v, heads // kv_heads)
+    k, v = repeated_heads(context, k, heads // kv_heads), repeated_heads(context, v, heads // kv_heads)
     root = math.sqrt(node.number("scale", 0.0) or 1 / math.sqrt(width))
     turned = context.op("transpose", k, axes=[0, 1, 3, 2])
     scaled = [context.op("multiply", each, context.literal(root, dtype)) for each in (q, turned)]
@@ -78,7 +78,7 @@ def _attention(context: Context) -> tuple[Any, ...]:
     stages.append(_weights(context, stages[2], dtype, may_be_dead=may_be_dead))
     result = context.op("matmul", stages[3], v)
     mode = node.integer("qk_matmul_output_mode", 0)
-    return (_joined(context, result) if flat else result), *present, stages[mode]
+    return (joined_heads(context, result) if flat else result), *present, stages[mode]
 
 
 def _capped(context: Context, scores: Ref, cap: float, dtype: str) -> Ref:
@@ -121,7 +121,7 @@ def _offset(context: Context, rows: Ref, scores: Ref, past: Any) -> Ref:
     """The places of the queries among the keys: behind those that are there already."""
     if context.has(6) and not context.has(4):
         lengths = context.op("reshape", context.as_dtype(context.ref(6), "int64"), shape=[-1, 1, 1, 1])
-        queries = _sizes(context, scores)[2]
+        queries = free_sizes(context, scores)[2]
         if isinstance(queries, Dim):
             raise Refusal("Attention with nonpad_kv_seqlen of queries that are not fixed is not supported")
         return context.op("add", rows, context.op("subtract", lengths, context.literal(int(queries), "int64")))
@@ -133,8 +133,8 @@ def _offset(context: Context, rows: Ref, scores: Ref, past: Any) -> Ref:
 
 def _masked(context: Context, scores: Ref, *, padding: Any) -> Ref:
     """The mask that is given, as long as there are keys."""
-    mask, keys = context.ref(3), _sizes(context, scores)[3]
-    size = _sizes(context, mask)[-1]
+    mask, keys = context.ref(3), free_sizes(context, scores)[3]
+    size = free_sizes(context, mask)[-1]
     if isinstance(size, Dim) or isinstance(keys, Dim):
         if not (isinstance(size, Dim) and isinstance(keys, Dim) and size.pair == keys.pair):
             raise Refusal("a mask of other keys than there are, of sizes that are not fixed, is not supported")
@@ -172,31 +172,43 @@ def _rotary(context: Context) -> Ref:
     else:
         node.integer("num_heads", 0)
         x = context.op("transpose", x, axes=[0, 2, 1, 3])
-    width = _sizes(context, x)[3]
-    turned = node.integer("rotary_embedding_dim", 0) or width
-    if isinstance(width, Dim) or not 0 < turned <= width or turned % 2:
-        raise Refusal(f"RotaryEmbedding of {turned} of {width} elements is not supported")
     waves = []
     for index in (1, 2):
         each = context.op("take", context.ref(index), context.ref(3), axis=0) if context.has(3) else context.ref(index)
         waves.append(context.op("expand_dims", each, axis=[2]))
-    cos, sin = waves
-    rest = context.op("slice", x, index=[_WHOLE] * 3 + [[turned, None, None]]) if turned < width else None
     pairs = node.flag("interleaved", default=False)
-    ways = [[0, turned, 2], [1, turned, 2]] if pairs else [[0, turned // 2, None], [turned // 2, turned, None]]
+    found = turned(context, x, waves[0], waves[1], width=node.integer("rotary_embedding_dim", 0), pairs=pairs)
+    if flat:
+        return context.op("reshape", found, shape=[None, None, -1])
+    return context.op("transpose", found, axes=[0, 2, 1, 3])
+
+
+def turned(context: Context, x: Ref, cos: Ref, sin: Ref, *, width: int = 0, pairs: bool) -> Ref:
+    """Elements turned in pairs.
+
+    Args:
+        context: The operator.
+        x: (batch, length, heads, size).
+        cos: (batch, length, 1, half of what is turned).
+        sin: The same.
+        width: How many elements of a head are turned; 0: all.
+        pairs: Whether pairs lie side by side, and not half a head apart.
+    """
+    whole = free_sizes(context, x)[3]
+    width = width or whole
+    if isinstance(whole, Dim) or not 0 < width <= whole or width % 2:
+        raise Refusal(f"{context.node.op} of {width} of {whole} elements is not supported")
+    rest = context.op("slice", x, index=[_WHOLE] * 3 + [[width, None, None]]) if width < whole else None
+    ways = [[0, width, 2], [1, width, 2]] if pairs else [[0, width // 2, None], [width // 2, width, None]]
     one, two = (context.op("slice", x, index=[*[_WHOLE] * 3, way]) for way in ways)
     real = context.op("subtract", context.op("multiply", cos, one), context.op("multiply", sin, two))
     imaginary = context.op("add", context.op("multiply", sin, one), context.op("multiply", cos, two))
     if pairs:
         both = context.op("stack", real, imaginary, axis=4)
-        found = context.op("reshape", both, shape=[None, None, None, turned])
+        found = context.op("reshape", both, shape=[None, None, None, width])
     else:
         found = context.op("concatenate", real, imaginary, axis=3)
-    if rest is not None:
-        found = context.op("concatenate", found, rest, axis=3)
-    if flat:
-        return context.op("reshape", found, shape=[None, None, -1])
-    return context.op("transpose", found, axes=[0, 2, 1, 3])
+    return found if rest is None else context.op("concatenate", found, rest, axis=3)
 
 
 def _no_heads() -> int:
@@ -222,14 +234,14 @@ def _linear_attention(context: Context) -> tuple[Ref, Ref]:
     if min(heads, kv_heads) < 1 or heads % kv_heads:
         raise Refusal(f"LinearAttention of {heads} heads over {kv_heads} is not supported")
     q, k, v = (
-        context.as_dtype(_heads(context, context.ref(index), count), "float32")
+        context.as_dtype(split_heads(context, context.ref(index), count), "float32")
         for index, count in enumerate((heads, kv_heads, kv_heads))
     )
-    steps, width = _sizes(context, q)[2], _sizes(context, q)[3]
+    steps, width = free_sizes(context, q)[2], free_sizes(context, q)[3]
     if isinstance(steps, Dim) or steps > MAX_STEPS or isinstance(width, Dim):
         raise Refusal(f"LinearAttention over {steps} steps is not supported, only over at most {MAX_STEPS}, fixed")
     decay = _gates(context, 4, kv_heads) if context.has(4) else None
-    beta = _gates(context, 5, min(kv_heads, _sizes(context, context.ref(5))[-1])) if context.has(5) else None
+    beta = _gates(context, 5, min(kv_heads, free_sizes(context, context.ref(5))[-1])) if context.has(5) else None
     scale = node.number("scale", 0.0) or 1 / math.sqrt(width)
     state: Ref | None = context.as_dtype(context.ref(3), "float32") if context.has(3) else None
     results = []
@@ -244,11 +256,11 @@ def _linear_attention(context: Context) -> tuple[Ref, Ref]:
     found = context.op("stack", *results, axis=2)
     found = context.op("multiply", found, context.literal(scale, "float32"))
     ends = context.dtype(3) if context.has(3) else dtype
-    return context.as_dtype(_joined(context, found), dtype), context.as_dtype(state, ends)
+    return context.as_dtype(joined_heads(context, found), dtype), context.as_dtype(state, ends)
 
 
 def _gates(context: Context, index: int, heads: Any) -> Ref:
-    found = _heads(context, context.ref(index), int(heads))
+    found = split_heads(context, context.ref(index), int(heads))
     return context.as_dtype(found, "float32")
 
 
@@ -269,7 +281,7 @@ def _step(context: Context, state: Ref | None, now: list[Ref], gates: list[Ref |
     column, row = context.op("expand_dims", k, axis=[3]), context.op("expand_dims", v, axis=[2])
     written = context.op("multiply", column, row)
     state = written if state is None else context.op("add", state, written)
-    return state, context.op("einsum", q, _repeated(context, state, times), pattern="bhd,bhdm->bhm")
+    return state, context.op("einsum", q, repeated_heads(context, state, times), pattern="bhd,bhdm->bhm")
 
 
 ATTENTION: Final[list[Lifting]] = [

@@ -7,14 +7,15 @@ from typing import Any, Final
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context, Lift
-from modelarchive.exchange.onnx.lifting_shapes import shaped, sizes_of
+from modelarchive.exchange.onnx.lifting_sizes import shaped, sizes_of
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 from modelarchive.ops.contraction import normal_pattern
 
 
-def _dense(context: Context, x: Ref, weight: Constant, bias: Constant | None) -> Ref:
+def dense(context: Context, x: Ref, weight: Constant, bias: Constant | None) -> Ref:
+    """The layer of a stored matrix (units, inputs), and of a bias where there is one."""
     units, inputs = weight.array.shape
     config = {
         "kind": "Dense",
@@ -27,7 +28,8 @@ def _dense(context: Context, x: Ref, weight: Constant, bias: Constant | None) ->
     return context.block(config, x, weight=weight, **({} if bias is None else {"bias": bias}))
 
 
-def _is_matrix(context: Context, index: int) -> bool:
+def is_matrix(context: Context, index: int) -> bool:
+    """Whether an input is a stored matrix of floats."""
     operand = context.operand(index)
     return (
         isinstance(operand, Constant)
@@ -39,8 +41,8 @@ def _is_matrix(context: Context, index: int) -> bool:
 
 def _matmul(context: Context) -> Ref:
     dtype = context.alike(0, 1)
-    if _is_matrix(context, 1) and context.rank(0) >= 1 and not context.is_constant(0):
-        return _dense(context, context.ref(0), context.stored(1).transposed((1, 0)), None)
+    if is_matrix(context, 1) and context.rank(0) >= 1 and not context.is_constant(0):
+        return dense(context, context.ref(0), context.stored(1).transposed((1, 0)), None)
     return context.as_dtype(context.op("matmul", context.ref(0), context.ref(1)), dtype)
 
 
@@ -58,7 +60,8 @@ def _add(context: Context) -> Ref:
     return context.op("add", context.ref(0), context.ref(1))
 
 
-def _gemm(context: Context) -> Ref:
+def gemm(context: Context) -> Ref:
+    """A product of matrices, turned and scaled, and what is added to it."""
     alpha, beta = context.node.number("alpha", 1.0), context.node.number("beta", 1.0)
     flips = context.node.flag("transA", default=False), context.node.flag("transB", default=False)
     dtype = context.alike(*(index for index in range(3) if context.has(index)))
@@ -66,14 +69,14 @@ def _gemm(context: Context) -> Ref:
         raise Refusal(f"Gemm of {dtype} with alpha and beta is not supported")
     a = context.op("transpose", context.ref(0), axes=[1, 0]) if flips[0] else context.ref(0)
     bias = context.operand(2) if context.has(2) else None
-    if _is_matrix(context, 1) and alpha == 1:
+    if is_matrix(context, 1) and alpha == 1:
         weight = context.stored(1) if flips[1] else context.stored(1).transposed((1, 0))
         units = weight.array.shape[0]
         if bias is None:
-            return _dense(context, a, weight, None)
+            return dense(context, a, weight, None)
         if isinstance(bias, Constant) and beta == 1 and bias.array.shape in ((units,), (1, units)):
-            return _dense(context, a, weight, bias.reshaped((units,)))
-        product = _dense(context, a, weight, None)
+            return dense(context, a, weight, bias.reshaped((units,)))
+        product = dense(context, a, weight, None)
     else:
         b = context.op("transpose", context.ref(1), axes=[1, 0]) if flips[1] else context.ref(1)
         product = context.as_dtype(context.op("matmul", a, b), dtype)
@@ -228,7 +231,7 @@ def _hottest(context: Context, x: Ref, axis: int) -> Ref:
 LAYERS: Final[list[Lifting]] = [
     Lifting("MatMul", "Dense, matmul", _matmul),
     Lifting("Add", "add", _add),
-    Lifting("Gemm", "Dense, matmul, transpose, multiply, add", _gemm),
+    Lifting("Gemm", "Dense, matmul, transpose, multiply, add", gemm),
     Lifting("Einsum", "einsum", _einsum),
     Lifting("Softmax", "Softmax", _softmax("Softmax")),
     Lifting("LogSoftmax", "LogSoftmax", _softmax("LogSoftmax")),

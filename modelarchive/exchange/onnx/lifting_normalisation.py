@@ -83,25 +83,43 @@ def _rms_norm(context: Context) -> Ref:
 
 
 def _normalised(context: Context, kind: str) -> Ref:
-    rank = context.rank(0)
     axis, epsilon = context.axis(context.node.integer("axis", -1)), context.node.number("epsilon", 1e-5)
     context.node.expect("stash_type", "i", 1)
+    return normalised(context, kind, context.ref(0), axis=axis, epsilon=epsilon)
+
+
+def normalised(
+    context: Context, kind: str, x: Ref, *, axis: int, epsilon: float, weight: int = 1, bias: int | None = 2
+) -> Ref:
+    """LayerNorm or RMSNorm of a result of the first input's shape.
+
+    Args:
+        context: The operator.
+        kind: Which of the two.
+        x: What is normalised.
+        axis: From which axis on, counted from the front.
+        epsilon: What is added to the variance.
+        weight: Which input scales.
+        bias: Which input is added, where it is given; None: there is none.
+    """
+    rank = context.rank(0)
     axes = [place - rank for place in range(axis, rank)]
     sizes = [size or 0 for size in context.shape(0)[axis:]]
-    known = [index for index in (1, 2) if context.has(index)]
+    known = [index for index in (weight, bias) if index is not None and context.has(index)]
+    shift = known[1] if len(known) > 1 else None
     dtype = context.alike(0, *known)
     plain = all(context.is_constant(index) and list(context.known(index).shapes[0]) == sizes for index in known)
     config: dict[str, Any] = {"kind": kind, "axis": axes[0] if len(axes) == 1 else axes, "epsilon": epsilon}
     if kind == "LayerNorm":
-        config["center"] = plain and context.has(2)
+        config["center"] = plain and shift is not None
     config |= {"scale": plain, "in_channels": sizes[0] if len(sizes) == 1 else sizes}
     if plain:
-        bias = {"bias": context.stored(2)} if context.has(2) else {}
-        return context.block(config, context.ref(0), weight=context.stored(1), **bias)
+        added = {} if shift is None else {"bias": context.stored(shift)}
+        return context.block(config, x, weight=context.stored(weight), **added)
     # Scales of another shape broadcast, or are computed: spelled out.
     config["dtype"] = dtype
-    result = context.op("multiply", context.block(config, context.ref(0)), context.ref(1))
-    return context.op("add", result, context.ref(2)) if context.has(2) else result
+    result = context.op("multiply", context.block(config, x), context.ref(weight))
+    return result if shift is None else context.op("add", result, context.ref(shift))
 
 
 def _instance_norm(context: Context) -> Ref:
@@ -202,6 +220,7 @@ NORMALISATION: Final[list[Lifting]] = [
     Lifting("BatchNormalization", "BatchNorm, mean, var, rsqrt, multiply, add", _batch_norm),
     Lifting("LayerNormalization", "LayerNorm, multiply, add, mean, var, rsqrt", _layer_norm),
     Lifting("RMSNormalization", "RMSNorm, multiply", _rms_norm),
+    Lifting("SimplifiedLayerNormalization", "RMSNorm, multiply", _rms_norm, "ONNX Runtime's name for it"),
     Lifting("InstanceNormalization", "InstanceNorm, multiply, add", _instance_norm),
     Lifting("GroupNormalization", "GroupNorm, multiply, add", _group_norm),
     Lifting("LpNormalization", "abs, multiply, sum, sqrt, divide", _lp_norm),

@@ -6,25 +6,41 @@ from typing import Any, Final
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context, Lift
+from modelarchive.exchange.onnx.lifting_placing import largest_places
 from modelarchive.exchange.onnx.lifting_taps import dilated_pooling
 from modelarchive.exchange.onnx.lifting_windows import LAYOUTS, each_axis, padding_of, spatial
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 
 
-def _pooling(context: Context) -> Ref:
+def _pooling(context: Context) -> Ref | tuple[Ref, Ref]:
     rank, node = spatial(context), context.node
     average = node.op == "AveragePool"
     kernel, strides = list(node.integers("kernel_shape")), each_axis(context, "strides", 1, rank)
-    dilation, ceil = each_axis(context, "dilations", 1, rank), node.flag("ceil_mode", default=False)
-    include = node.flag("count_include_pad", default=False) if average else False
+    dilation = each_axis(context, "dilations", 1, rank)
     node.integer("storage_order", 0)
     padding = padding_of(context, kernel, strides, dilation)
     dtype = context.dtype(0)
     if len(kernel) != rank or (average and dtype[0] in "iu"):
         raise Refusal(f"{node.op} of {dtype} in windows of {kernel} is not supported")
     if context.used(1):
-        raise Refusal("the places of the largest elements, as a second result, are not supported")
+        return _with_places(context, kernel, padding)
+    return _layer(context, rank, kernel, padding)
+
+
+def _with_places(context: Context, kernel: list[int], padding: list[list[int]]) -> tuple[Ref, Ref]:
+    """The largest elements are those at the places where they are."""
+    places = largest_places(context, kernel, padding)
+    flat = context.op("reshape", context.ref(0), shape=[-1])
+    return context.op("take", flat, places, axis=0), places
+
+
+def _layer(context: Context, rank: int, kernel: list[int], padding: list[list[int]]) -> Ref:
+    node = context.node
+    average = node.op == "AveragePool"
+    strides, dilation = each_axis(context, "strides", 1, rank), each_axis(context, "dilations", 1, rank)
+    ceil = node.flag("ceil_mode", default=False)
+    include = node.flag("count_include_pad", default=False) if average else False
     if dilation != [1] * rank:
         return dilated_pooling(context)
     config: dict[str, Any] = {
@@ -58,7 +74,12 @@ def _global(style: str) -> Lift:
 
 
 POOLING: Final[list[Lifting]] = [
-    Lifting("MaxPool", "MaxPool1D, MaxPool2D, MaxPool3D, maximum", _pooling, "not the places of the elements"),
+    Lifting(
+        "MaxPool",
+        "MaxPool1D, MaxPool2D, MaxPool3D, maximum, where, take",
+        _pooling,
+        "places of elements of known sizes only",
+    ),
     Lifting("AveragePool", "AvgPool1D, AvgPool2D, AvgPool3D, add, divide", _pooling),
     Lifting("GlobalMaxPool", "GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D", _global("Max")),
     Lifting("GlobalAveragePool", "GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D", _global("Avg")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -83,10 +84,13 @@ def saturated(context: Context, rounded: Ref, zero: Ref | None, dtype: str) -> R
 
 
 def _dynamic(context: Context) -> tuple[Ref, Ref, Ref]:
-    """Quantised to 0 to 255, by the largest and the smallest element; of zeros the scale is 1, as in runtimes."""
-    x = context.ref(0)
     if context.dtype(0) != "float32":
         raise Refusal(f"DynamicQuantizeLinear of {context.dtype(0)} is not supported")
+    return dynamic(context, context.ref(0))
+
+
+def dynamic(context: Context, x: Ref) -> tuple[Ref, Ref, Ref]:
+    """Quantised to 0 to 255, by the largest and the smallest element; of zeros the scale is 1, as in runtimes."""
     zero, steps = context.literal(0, "float32"), context.literal(255, "float32")
     high = context.op("maximum", context.op("max", x, axis=None, keepdims=False), zero)
     low = context.op("minimum", context.op("min", x, axis=None, keepdims=False), zero)
@@ -99,7 +103,7 @@ def _dynamic(context: Context) -> tuple[Ref, Ref, Ref]:
     return found, scale, context.as_dtype(point, "uint8")
 
 
-def _less(context: Context, index: int, zero: int, axis: int | None, rank: int) -> Ref:
+def less_zero(context: Context, index: int, zero: int, axis: int | None, rank: int) -> Ref:
     """Integers as int32, less their zero point: one, or one for each place along an axis."""
     x = context.as_dtype(context.ref(index), "int32")
     if not context.has(zero):
@@ -112,19 +116,20 @@ def _less(context: Context, index: int, zero: int, axis: int | None, rank: int) 
 
 def _matmul_integer(context: Context) -> Ref:
     rank = context.rank(0)
-    a, b = _less(context, 0, 2, rank - 2, rank), _less(context, 1, 3, None, 2)
+    a, b = less_zero(context, 0, 2, rank - 2, rank), less_zero(context, 1, 3, None, 2)
     return context.op("matmul", a, b)
 
 
 def _linear_matmul(context: Context) -> Ref:
     """a, its scale and zero point; b, likewise; those of the result."""
     rank = context.rank(0)
-    product = context.op("matmul", _less(context, 0, 2, rank - 2, rank), _less(context, 3, 5, None, 2))
+    product = context.op("matmul", less_zero(context, 0, 2, rank - 2, rank), less_zero(context, 3, 5, None, 2))
     ratio = context.op("multiply", context.ref(1), context.ref(4))
-    return _requantised(context, product, context.op("divide", ratio, context.ref(6)), 7)
+    return requantised(context, product, context.op("divide", ratio, context.ref(6)), 7)
 
 
-def _requantised(context: Context, product: Ref, ratio: Ref, zero: int) -> Ref:
+def requantised(context: Context, product: Ref, ratio: Ref, zero: int) -> Ref:
+    """Whole numbers times a ratio, as integers around a zero point."""
     scaled = context.op("multiply", context.as_dtype(product, "float32"), context.as_dtype(ratio, "float32"))
     point = context.ref(zero) if context.has(zero) else None
     to = context.dtype(zero) if context.has(zero) else context.dtype(0)
@@ -132,20 +137,20 @@ def _requantised(context: Context, product: Ref, ratio: Ref, zero: int) -> Ref:
 
 
 def _conv_integer(context: Context) -> Ref:
-    return _correlated(context, _less(context, 0, 2, None, 0), _less(context, 1, 3, 0, context.rank(1)), 1)
+    return _correlated(context, less_zero(context, 0, 2, None, 0), less_zero(context, 1, 3, 0, context.rank(1)), 1)
 
 
 def _linear_conv(context: Context) -> Ref:
     """x, its scale and zero point; the weight, likewise; those of the result; a bias of int32."""
     rank = context.rank(0)
-    found = _correlated(context, _less(context, 0, 2, None, 0), _less(context, 3, 5, 0, rank), 3)
+    found = _correlated(context, less_zero(context, 0, 2, None, 0), less_zero(context, 3, 5, 0, rank), 3)
     each = [1, -1] + [1] * (rank - 2)
     if context.has(8):
         found = context.op("add", found, context.op("reshape", context.ref(8), shape=each))
     weight = context.ref(4)
     weight = context.op("reshape", weight, shape=each) if context.shape(4) not in ([], [1]) else weight
     ratio = context.op("divide", context.op("multiply", context.ref(1), weight), context.ref(6))
-    return _requantised(context, found, ratio, 7)
+    return requantised(context, found, ratio, 7)
 
 
 def _correlated(context: Context, x: Ref, weight: Ref, index: int) -> Ref:
@@ -209,13 +214,13 @@ def _matmul_of_bits(context: Context) -> Ref:
         raise Refusal(f"MatMulNBits of {bits} bits in blocks of {block}, or with g_idx, is not supported")
     blocks = -(-inner // block)
     dtype = context.dtype(0)
-    whole = _unpacked(context, context.ref(1), bits, [columns, blocks, block])
+    whole = unpacked(context, context.ref(1), bits, [columns, blocks, block])
     scale = context.op("reshape", context.ref(2), shape=[columns, blocks, 1])
     zero: Ref = context.literal(2 ** (bits - 1), "float32")
     if context.has(3):
         packed = context.dtype(3) == "uint8"
         zero = (
-            _unpacked(context, context.ref(3), bits, [columns, -1])
+            unpacked(context, context.ref(3), bits, [columns, -1])
             if packed
             else context.op("reshape", context.ref(3), shape=[columns, -1])
         )
@@ -230,7 +235,7 @@ def _matmul_of_bits(context: Context) -> Ref:
     return context.op("add", found, context.ref(5)) if context.has(5) else found
 
 
-def _unpacked(context: Context, ref: Ref, bits: int, shape: list[int]) -> Ref:
+def unpacked(context: Context, ref: Ref, bits: int, shape: Sequence[int | None]) -> Ref:
     """Bytes as the numbers in them, the lowest bits first."""
     if bits < 8:
         mask = context.literal(2**bits - 1, "uint8")
@@ -239,7 +244,7 @@ def _unpacked(context: Context, ref: Ref, bits: int, shape: list[int]) -> Ref:
             moved = context.op("right_shift", ref, context.literal(low, "uint8")) if low else ref
             parts.append(context.op("bitwise_and", moved, mask))
         ref = context.op("stack", *parts, axis=len(context.known_of(ref).shapes[0]))
-    return context.op("reshape", ref, shape=shape)
+    return context.op("reshape", ref, shape=list(shape))
 
 
 QUANTISED: Final[list[Lifting]] = [

@@ -8,7 +8,7 @@ from typing import Any, Final
 from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_shapes import sizes_of
+from modelarchive.exchange.onnx.lifting_sizes import sizes_of
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 from modelarchive.nn.dim import Dim

@@ -10,7 +10,7 @@ from modelarchive import dtypes
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.extents import FAR, bounds
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_shapes import along, counted
+from modelarchive.exchange.onnx.lifting_sizes import along, counted, one, shaped, sizes_of, sizes_operand
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal
@@ -47,10 +47,12 @@ def _range_of(start: int, end: int, by: int, size: Any) -> list[int | None]:
         return bounds(start, end, by, size)
     if by == 0:
         raise Refusal("a Slice with step 0 is not supported")
-    if by < 0 and (start != -1 or end > -FAR):
-        raise Refusal("a Slice backwards along an axis whose size is not fixed is not supported: pass inputs=")
+    if by < 0 and end >= FAR:
+        raise Refusal("a Slice backwards to the largest integer is not supported: runtimes take it in two ways")
+    if by < 0 and start < 0 and -start > min(size.pair):
+        raise Refusal("a Slice backwards from before the beginning is not supported: pass inputs=")
     if by < 0:
-        return [None, None, by]
+        return [None if start == -1 or start >= FAR else start, None if end <= -FAR else end, by]
     return [start or None, None if end >= FAR else end, None if by == 1 else by]
 
 
@@ -60,8 +62,8 @@ def _up_to(context: Context, x: Ref, axis: int, end: Dim, size: Any, *, start: i
         raise Refusal("a Slice that ends at a size that is not fixed is not supported: pass inputs=")
     if isinstance(size, Dim) and size.pair == end.pair:
         return x
-    if not isinstance(size, int):
-        raise Refusal("a Slice of one size that is not fixed by another is not supported: pass inputs=")
+    if not isinstance(size, int) and any(last > most for last, most in zip(end.pair, size.pair, strict=True)):
+        raise Refusal("a Slice of one size that is not fixed by a larger one is not supported: pass inputs=")
     return context.op("take", x, counted(context, end), axis=axis)
 
 
@@ -110,23 +112,30 @@ def _gather_elements(context: Context) -> Ref:
 
 def _gather_nd(context: Context) -> Ref:
     """Places in several axes at once: those axes made one, and the places counted along it."""
-    if context.node.integer("batch_dims", 0):
-        raise Refusal("GatherND with batch_dims is not supported")
-    sizes, places = context.shape(0), context.shape(1)
-    count = places[-1] if places else None
-    if not count or count > len(sizes) or any(size is None for size in sizes[1:count]):
-        raise Refusal("GatherND along axes that are not fixed is not supported: pass inputs=")
-    flat: Ref = context.op("slice", context.ref(1), index=_last(places, 0))
-    for axis, size in enumerate(sizes[1:count], start=1):
-        own = context.op("slice", context.ref(1), index=_last(places, axis))
+    sizes, places, batch = context.shape(0), context.shape(1), context.node.integer("batch_dims", 0)
+    own = places[-1] if places else None
+    count = batch + (own or 0)
+    if not own or batch < 0 or count > len(sizes) or not sizes:
+        raise Refusal(f"GatherND at places of {own} numbers in {len(sizes)} axes is not supported")
+    flat: Ref | None = None
+    for axis in range(count):
+        # Each of the first axes is gone along; in the others places are given.
+        if axis < batch:
+            shape = [-1 if place == axis else 1 for place in range(len(places) - 1)]
+            index = context.as_dtype(context.op("reshape", along(context, context.ref(1), axis), shape=shape), "int64")
+        else:
+            index = context.as_dtype(context.op("slice", context.ref(1), index=_last(places, axis - batch)), "int64")
+        if flat is None:
+            flat = index
+            continue
+        size = context.builder.reference(sizes_operand(one(sizes_of(context)[axis])), context.name)
         # Along the first axis a place below 0 counts from the end of all of them, which is the same.
-        below = context.op("less", own, context.literal(0, context.dtype(1)))
-        own = context.op("where", below, context.op("add", own, context.literal(size, context.dtype(1))), own)
-        flat = context.op("add", context.op("multiply", flat, context.literal(size, context.dtype(1))), own)
-    rest = sizes[count:]
-    if any(size is None for size in rest):
-        raise Refusal("GatherND of parts that are not fixed is not supported: pass inputs=")
-    return context.op("take", context.op("reshape", context.ref(0), shape=[-1, *rest]), flat, axis=0)
+        below = context.op("less", index, context.literal(0, "int64"))
+        index = context.op("where", below, context.op("add", index, size), index) if axis >= batch else index
+        flat = context.op("add", context.op("multiply", flat, size), index)
+    if flat is None:
+        raise Refusal("GatherND without places is not supported")
+    return context.op("take", shaped(context, context.ref(0), [-1, *sizes_of(context)[count:]]), flat, axis=0)
 
 
 def _last(shape: list[int | None], place: int) -> list[Any]:

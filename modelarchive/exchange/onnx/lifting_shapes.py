@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.folds import filling
 from modelarchive.exchange.onnx.lifting_context import Context
+from modelarchive.exchange.onnx.lifting_sizes import counted, is_one, one, shaped, sizes_of, sizes_operand, stretched
 from modelarchive.exchange.onnx.values import Constant, Operand, Sizes
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
-from modelarchive.nn.dim import Dim, from_pair, literal_shape
+from modelarchive.nn.dim import Dim, from_pair
 from modelarchive.store.deferred import Deferred
 
 
@@ -31,27 +31,12 @@ def _constant(context: Context) -> Constant:
     raise Refusal(f"a Constant with {', '.join(node.attributes) or 'nothing'} is not supported")
 
 
-def sizes_of(context: Context) -> np.ndarray:
-    """The sizes of the first input: ints, and Dims where they are not fixed."""
-    both = context.known(0).shapes
-    found = np.empty(len(both[0]), object)
-    found[:] = [from_pair(one, two) for one, two in zip(*both, strict=True)]
-    return found
-
-
-def _sizes_operand(array: np.ndarray) -> Operand:
-    """Sizes as a constant, where all of them are fixed."""
-    if any(isinstance(each, Dim) for each in array.reshape(-1)):
-        return Sizes(array)
-    return Constant(Deferred.of(array.astype(np.int64)))
-
-
 def _shape(context: Context) -> Operand:
     sizes = sizes_of(context)
     for axis, size in enumerate(sizes):
         if isinstance(size, Dim):
             context.builder.origins.setdefault(size.pair, (context.ref(0), axis))
-    return _sizes_operand(sizes[context.node.integer("start", 0) : context.node.integer("end", None)])
+    return sizes_operand(sizes[context.node.integer("start", 0) : context.node.integer("end", None)])
 
 
 def _size(context: Context) -> Operand:
@@ -60,19 +45,14 @@ def _size(context: Context) -> Operand:
         result = result * each
     array = np.empty((), object)
     array[()] = result
-    return _sizes_operand(array)
+    return sizes_operand(array)
 
 
 def _reshape(context: Context) -> Ref:
     wanted: list[Any] = context.sizes(1)
     if not context.node.flag("allowzero", default=False):
         wanted = [None if not isinstance(size, Dim) and size == 0 else size for size in wanted]
-    return context.op("reshape", context.ref(0), shape=literal_shape(wanted, context.known(0).shapes))
-
-
-def shaped(context: Context, ref: Ref, sizes: list[Any]) -> Ref:
-    """A result in another shape, of ints and Dims."""
-    return context.op("reshape", ref, shape=literal_shape(sizes, context.known_of(ref).shapes))
+    return shaped(context, context.ref(0), wanted)
 
 
 def _transpose(context: Context) -> Ref:
@@ -123,43 +103,6 @@ def _split(context: Context) -> tuple[Any, ...]:
     return whole.parts(len(context.node.outputs))
 
 
-def counted(context: Context, size: Any) -> Ref:
-    """0, 1, 2, ... as int64, as many as a size says; one that is not fixed is that of an axis, or of two together."""
-    if not isinstance(size, Dim):
-        return context.fixed(context.counting(int(size)))
-    origins = context.builder.origins
-    if size.pair in origins:
-        return along(context, *origins[size.pair])
-    budget.spend(f"{context.node.op} {context.name!r}", steps=len(origins))
-    for one, place in origins.items():
-        if all(many and not pair % many for pair, many in zip(size.pair, one, strict=True)):
-            rest = size.pair[0] // one[0], size.pair[1] // one[1]
-            if rest in origins or rest[0] == rest[1]:
-                return _of_both(context, along(context, *place), rest)
-    raise Refusal("a range up to a size that is not fixed is not supported: pass inputs=")
-
-
-def _of_both(context: Context, rows: Ref, rest: tuple[int, int]) -> Ref:
-    """0, 1, 2, ... as many as rows times a number, or times the elements along another axis."""
-    if rest[0] == rest[1]:
-        columns, width = context.fixed(context.counting(rest[0])), context.literal(rest[0], "int64")
-    else:
-        columns = along(context, *context.builder.origins[rest])
-        width = context.op("slice", context.op("shape_of", columns), index=[0])
-    first = context.op("multiply", context.op("expand_dims", rows, axis=[1]), width)
-    return context.op("reshape", context.op("add", first, columns), shape=[-1])
-
-
-def along(context: Context, ref: Ref, axis: int) -> Ref:
-    """0, 1, 2, ... as int64, as many as a result has elements along an axis."""
-    one, two = (shape[axis] for shape in context.known_of(ref).shapes)
-    if one == two:
-        return context.fixed(context.counting(one))
-    ones = context.op("broadcast_to", context.literal(1, "int64"), ref, shape=[1] * axis + [None])
-    flat = context.op("reshape", ones, shape=[-1])
-    return context.op("subtract", context.op("cumsum", flat, axis=0), context.literal(1, "int64"))
-
-
 def _range(context: Context) -> Ref:
     limit = _limit(context)
     start, delta = (context.number(index) if context.is_constant(index) else None for index in (0, 2))
@@ -186,54 +129,8 @@ def _expand(context: Context) -> Ref:
     rank = max(len(wanted), len(have))
     wanted = [1] * (rank - len(wanted)) + wanted
     aligned = [1] * (rank - len(have)) + have
-    shape = [old if _is_one(new) else new for old, new in zip(aligned, wanted, strict=True)]
+    shape = [old if is_one(new) else new for old, new in zip(aligned, wanted, strict=True)]
     return stretched(context, context.ref(0), shape)
-
-
-def stretched(context: Context, ref: Ref, shape: list[Any]) -> Ref:
-    """A result broadcast to a shape of ints and Dims, which an input of the model, or the array itself, has."""
-    if not any(isinstance(each, Dim) for each in shape):
-        return context.op("broadcast_to", ref, ref, shape=[int(each) for each in shape])
-    both = context.known_of(ref).shapes
-    for like, pairs in [(ref, list(zip(*both, strict=True))), *_inputs(context)]:
-        literal = [
-            (None if place < len(pairs) and pairs[place] == each.pair else -1) if isinstance(each, Dim) else int(each)
-            for place, each in enumerate(shape)
-        ]
-        if -1 not in literal:
-            return context.op("broadcast_to", ref, like, shape=literal)
-    # Axis by axis, each one stretched at a place where an input has it.
-    missing = len(shape) - len(both[0])
-    result = context.op("expand_dims", ref, axis=list(range(missing))) if missing else ref
-    for place, size in enumerate(shape):
-        if isinstance(size, Dim):
-            template = counted(context, size)
-            zeros = context.op("multiply", template, context.literal(0, "int64"))
-            ones = context.op("add", zeros, context.literal(1, "int64"))
-            tail = [1] * (len(shape) - place - 1)
-            factor = context.as_dtype(
-                context.op("reshape", ones, shape=[-1, *tail]), str(context.known_of(ref).array_dtype)
-            )
-            result = context.op("multiply", result, factor)
-        elif size != 1:
-            sizes = [int(size)] + [1] * (len(shape) - place - 1)
-            dtype = str(context.known_of(ref).array_dtype)
-            one = context.op("broadcast_to", context.literal(1, dtype), context.literal(1, dtype), shape=sizes)
-            result = context.op("multiply", result, one)
-    return result
-
-
-def _inputs(context: Context) -> list[tuple[Ref, list[tuple[int, int]]]]:
-    found = []
-    budget.spend(f"{context.node.op} {context.name!r}", steps=len(context.builder.origins) // 4)
-    for ref, _ in context.builder.origins.values():
-        value = context.builder.value(ref)
-        found.append((ref, list(zip(*value.shapes, strict=True))))
-    return found
-
-
-def _is_one(size: Any) -> bool:
-    return not isinstance(size, Dim) and size == 1
 
 
 def _constant_of_shape(context: Context) -> Ref:
@@ -242,16 +139,27 @@ def _constant_of_shape(context: Context) -> Ref:
 
 
 def _tile(context: Context) -> Ref:
-    repeats, sizes = context.integers(1), list(sizes_of(context))
-    if len(repeats) != len(sizes) or any(times < 1 for times in repeats):
+    repeats, sizes = context.sizes(1), list(sizes_of(context))
+    if len(repeats) != len(sizes) or any(not isinstance(times, Dim) and times < 1 for times in repeats):
         raise Refusal(f"Tile with the repeats {repeats} is not supported")
     ref = context.ref(0)
     for axis, times in enumerate(repeats):
-        if times > 1:
+        if isinstance(times, Dim):
+            ref = _tiled_by_size(context, ref, axis, times)
+        elif times > 1:
             if times > 4096:
                 raise Refusal(f"Tile {times:,} times is not supported")
             ref = context.op("concatenate", *[ref] * times, axis=axis)
     return ref
+
+
+def _tiled_by_size(context: Context, ref: Ref, axis: int, times: Dim) -> Ref:
+    """An axis as often as a size says, which is not fixed."""
+    both = context.known_of(ref).shapes
+    line = counted(context, from_pair(both[0][axis], both[1][axis]))
+    none = context.op("multiply", counted(context, times), context.literal(0, "int64"))
+    places = context.op("add", context.op("expand_dims", none, axis=[1]), line)
+    return context.op("take", ref, context.op("reshape", places, shape=[-1]), axis=axis)
 
 
 def _pad(context: Context) -> Ref:
@@ -261,6 +169,8 @@ def _pad(context: Context) -> Ref:
     )
     if mode is None:
         raise Refusal(f"mode = {node.text('mode')!r} is not supported")
+    if isinstance(context.operand(1), Sizes):
+        return _pad_by_size(context, mode)
     found = context.integers(1)
     axes = [context.axis(axis) for axis in context.integers(3)] if context.has(3) else list(range(rank))
     if len(found) != 2 * len(axes):
@@ -274,8 +184,6 @@ def _pad(context: Context) -> Ref:
             index[axis] = [-before if before < 0 else None, after if after < 0 else None, None]
     ref = context.ref(0)
     if any(each != [None, None, None] for each in index):
-        if mode != "constant":
-            raise Refusal(f"cutting off in mode {mode!r} is not supported")
         ref = context.op("slice", ref, index=index)
     value: Any = context.number(2) if context.has(2) else 0
     if isinstance(value, float) and value - value != 0:
@@ -283,6 +191,36 @@ def _pad(context: Context) -> Ref:
     if isinstance(value, bool):
         value = int(value)
     return context.op("pad", ref, padding=pairs, mode=mode, value=value)
+
+
+def _pad_by_size(context: Context, mode: str) -> Ref:
+    """What is added or cut off depends on a size: each element of the result is taken from its place, or the value."""
+    found, sizes = context.sizes(1), list(sizes_of(context))
+    axes = [context.axis(axis) for axis in context.integers(3)] if context.has(3) else list(range(len(sizes)))
+    if mode != "constant" or len(found) != 2 * len(axes):
+        raise Refusal(f"Pad by sizes that are not fixed in the mode {mode!r} is not supported: pass inputs=")
+    ref, dtype = context.ref(0), context.dtype(0)
+    value = context.as_dtype(context.ref(2), dtype) if context.has(2) else context.literal(0, dtype)
+    value = context.op("reshape", value, shape=[])
+    for place, axis in enumerate(axes):
+        before, after = found[place], found[place + len(axes)]
+        if _is_zero(before) and _is_zero(after):
+            continue
+        places = counted(context, before + sizes[axis] + after)
+        places = context.op("subtract", places, context.builder.reference(sizes_operand(one(before)), context.name))
+        count = context.builder.reference(sizes_operand(one(sizes[axis])), context.name)
+        last = context.op("subtract", count, context.literal(1, "int64"))
+        zero = context.literal(0, "int64")
+        held = context.op("maximum", context.op("minimum", places, last), zero)
+        inside = context.op("equal", held, places)
+        tail = [1] * (len(sizes) - axis - 1)
+        ref = context.op("take", ref, held, axis=axis)
+        ref = context.op("where", context.op("reshape", inside, shape=[-1, *tail]), ref, value)
+    return ref
+
+
+def _is_zero(size: Any) -> bool:
+    return not isinstance(size, Dim) and size == 0
 
 
 def _depth_to_space(context: Context) -> Ref:
@@ -335,8 +273,8 @@ SHAPES: Final[list[Lifting]] = [
     Lifting("Concat", "concatenate", _concat),
     Lifting("Split", "split", _split),
     Lifting("Expand", "broadcast_to, multiply", _expand),
-    Lifting("Tile", "concatenate", _tile, "repeats known"),
-    Lifting("Pad", "pad, slice", _pad, "widths and value known"),
+    Lifting("Tile", "concatenate, take", _tile, "repeats known, or sizes"),
+    Lifting("Pad", "pad, slice, take, where", _pad, "widths known, but for sizes that are not fixed"),
     Lifting("DepthToSpace", "reshape, transpose", _depth_to_space),
     Lifting("SpaceToDepth", "reshape, transpose", _space_to_depth, "height and width known"),
 ]

@@ -10,7 +10,7 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context, Lift
-from modelarchive.exchange.onnx.lifting_shapes import sizes_of
+from modelarchive.exchange.onnx.lifting_sizes import sizes_of
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal

@@ -64,7 +64,8 @@ def _weight(context: Context, rank: int) -> Any:
     return weight, kernel
 
 
-def _convolution(context: Context) -> Ref:
+def convolution(context: Context) -> Ref:
+    """A convolution: the layer, where its weights are stored."""
     rank = spatial(context)
     if not context.is_constant(1):
         return _computed(context, rank)
@@ -227,7 +228,7 @@ def _apart(context: Context, x: Ref, axis: int, stride: int, room: list[int]) ->
 
 
 WINDOWS: Final[list[Lifting]] = [
-    Lifting("Conv", "Conv1D, Conv2D, Conv3D, conv", _convolution),
+    Lifting("Conv", "Conv1D, Conv2D, Conv3D, conv", convolution),
     Lifting("GridSample", "grid_sample", _grid_sample),
     Lifting(
         "ConvTranspose",

@@ -16,7 +16,7 @@ from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, fitted
 from modelarchive.exchange.onnx.importing import Importer
 from modelarchive.exchange.onnx.inputs import declared_inputs, inputs_of
-from modelarchive.exchange.onnx.lifting import OPSETS
+from modelarchive.exchange.onnx.lifting import LIFTINGS, OPSETS
 from modelarchive.exchange.onnx.model import Model, metadata_of, read_model
 from modelarchive.exchange.onnx.parameters import bundle_of_stored
 from modelarchive.exchange.onnx.values import Scope, Unsupported
@@ -140,6 +140,8 @@ def _opset(model: Model) -> list[tuple[str, str]]:
     if version in OPSETS:
         return []
     if not version:
+        if model.graph.nodes and all(node.op in LIFTINGS and "::" in node.op for node in model.graph.nodes):
+            return []
         domains = sorted(model.opsets)
         what = f"is of {', '.join(domains[:4])} only" if domains else "is not in the file"
         kinds = ", ".join(sorted({node.op.rpartition("::")[2] for node in model.graph.nodes})[:4])

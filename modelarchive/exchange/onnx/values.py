@@ -84,9 +84,22 @@ class Sizes:
 
     Attributes:
         array: Ints and Dims, as an array of objects.
+        dtype: The word for the dtype that the file has them in.
     """
 
     array: np.ndarray
+    dtype: str = "int64"
+
+
+@dataclass(frozen=True, eq=False)
+class Several:
+    """A sequence.
+
+    Attributes:
+        parts: What is in it.
+    """
+
+    parts: tuple[Operand, ...]
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,7 @@ class Unsupported:
 
 
 #: What the name of a value stands for; None: an input that is left out.
-Operand: TypeAlias = Ref | Constant | Sizes | Unsupported | None
+Operand: TypeAlias = Ref | Constant | Sizes | Several | Unsupported | None
 Scope: TypeAlias = dict[str, Operand]
 
 

@@ -16,6 +16,7 @@ from modelarchive.exchange.onnxruntime.sessions import (
     Settings,
     is_foreign,
     is_runtimes,
+    not_started,
     session_of,
     value_of,
     words,
@@ -47,6 +48,7 @@ class RuntimeNetwork:
         self.parameters = parameters
         self.notes: list[Note] = list(model.notes)
         self.session: onnxruntime.InferenceSession = session_of(model, settings)
+        self.notes += not_started(self.session, settings)
         self._called = tuple(model.called)
         self._declared = [dtypes.DENSE[each["dtype"]] for each in self.inputs]
         #: Of each input the number of axes, and the fixed ones with their sizes.

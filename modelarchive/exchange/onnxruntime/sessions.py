@@ -14,6 +14,7 @@ import onnxruntime
 
 from modelarchive import dtypes
 from modelarchive.errors import ConversionError
+from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.onnx.assembling import Assembled
 from modelarchive.exchange.onnx.streaming import SMALL, Tensor, inside, outside, stream
 from modelarchive.exchange.onnx.words import CODES
@@ -93,6 +94,14 @@ def session_of(model: Assembled, settings: Settings) -> onnxruntime.InferenceSes
         if all(_is_there(_place(model.initialisers[name])) for name in mapped):
             return session
     return _made(model, settings, set(), None)
+
+
+def not_started(session: onnxruntime.InferenceSession, settings: Settings) -> list[Note]:
+    """Which providers ONNX Runtime went on without, which it says in its log alone."""
+    asked = [each if isinstance(each, str) else each[0] for each in settings.providers]
+    there = session.get_providers()
+    what = f"was not started: the network runs on {', '.join(there)}"
+    return [Note(f"providers[{name!r}]", what) for name in asked if name not in there]
 
 
 def _folder(arrays: Mapping[str, Deferred]) -> Path | None:

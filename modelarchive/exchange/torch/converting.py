@@ -15,7 +15,7 @@ import torch
 
 from modelarchive.architecture import Checked, describing
 from modelarchive.archive.saving import initialized
-from modelarchive.errors import ConversionError, ModelArchiveError, SpecError
+from modelarchive.errors import ConversionError, ModelArchiveError, SpecError, UnsafeFileError
 from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.capturing import OfValues, Program, captured, program_of
@@ -266,6 +266,8 @@ def _described(block: Any, plan: Plan) -> Checked:
     trial = plan.sizes.trial
     try:
         return describing.described(block, trial.named(), trial.values)
+    except UnsafeFileError:
+        raise
     except (Refusal, ModelArchiveError) as error:
         problems = plan.problems
         if not problems and isinstance(error, SpecError):

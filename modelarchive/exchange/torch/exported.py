@@ -12,6 +12,8 @@ import torch.export
 import torch.fx
 from torch.utils import _pytree as pytree
 
+from modelarchive.errors import UnsafeFileError
+from modelarchive.exchange.budget import attempt, spend
 from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch import converting
@@ -129,23 +131,34 @@ def bundle_of_flat(flat: Flat) -> Bundle:
         Note(name, "is changed by each call of the module; its value before that is kept, and stays")
         for name in flat.changed
     ]
-    if flat.is_foreign and (work := _work(program)) > _MOST_WORK:
-        bundle.notes.append(Note("(model)", f"was not compared with the program, whose call takes {work:.1g} steps"))
-        return bundle
+    if flat.is_foreign:
+        work, nbytes = _cost(program)
+        try:
+            with attempt():
+                spend("a call of the program", steps=work // _WORK_A_STEP, nbytes=nbytes)
+        except UnsafeFileError:
+            what = f"whose call takes {work:.1g} steps, and {nbytes >> 20:,} MiB for one array"
+            bundle.notes.append(Note("(model)", f"was not compared with the program, {what}"))
+            return bundle
     return _compared(bundle, flat)
 
 
-def _work(program: torch.export.ExportedProgram) -> int:
-    """How many numbers a call computes, and products for them; about, and rather too many."""
-    found = 0
+def _cost(program: torch.export.ExportedProgram) -> tuple[int, int]:
+    """How many numbers a call computes, and products for them; and the bytes of the largest array on the way.
+
+    Both are about right, and rather too many.
+    """
+    work = nbytes = 0
     for node in program.graph.nodes:
         value = node.meta.get("val")
-        count = sum(_count(each) for each in (value if isinstance(value, tuple | list) else [value]))
+        results = value if isinstance(value, tuple | list) else [value]
         given = [each.meta.get("val") for each in node.all_input_nodes]
         # What is summed over is an axis of the second operand, or several.
         is_product = word(node).startswith(_PRODUCTS) and len(given) > 1
-        found += count * (max(map(_count, given)) // max(_least(given[1]), 1) if is_product else 1)
-    return found
+        times = max(map(_count, given)) // max(_least(given[1]), 1) if is_product else 1
+        work += sum(map(_count, results)) * times
+        nbytes = max([nbytes, *(_count(each) * each.itemsize for each in results if isinstance(each, torch.Tensor))])
+    return work, nbytes
 
 
 def _count(value: Any) -> int:
@@ -161,8 +174,8 @@ def _hint(size: Any) -> int:
     return size if isinstance(size, int) else int(size.node.hint or 1)
 
 
-#: Numbers and products that a call may take to be run for comparison; a ResNet-50 takes some 1e11 by this count.
-_MOST_WORK: Final = 1 << 40
+#: Numbers and products that are one step of reading; a call of a ResNet-50 takes some 1e11.
+_WORK_A_STEP: Final = 1 << 20
 _PRODUCTS: Final = (
     "linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "conv", "einsum", "bilinear", "scaled_dot_product",
     "lstm", "gru", "rnn", "tensordot",

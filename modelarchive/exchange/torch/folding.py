@@ -18,7 +18,7 @@ from modelarchive.exchange.torch.lines_of_code import line_of_call
 
 #: Operators that give what they are given.
 TRANSPARENT: Final = frozenset(
-    {"clone", "alias", "detach", "lift_fresh", "lift_fresh_copy", "contiguous", "to", "_to_copy", "_conj",
+    {"clone", "alias", "detach", "lift_fresh", "lift_fresh_copy", "contiguous", "to", "_to_copy",
      "resolve_conj", "resolve_neg", "positive", "type_as"}
 )  # fmt: skip
 #: Calls that depend on where elements lie, which is no longer so where calls were passed over.

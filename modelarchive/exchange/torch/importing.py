@@ -24,6 +24,7 @@ from modelarchive.exchange.torch.lifting import FIRST, ROWS, Lifted, arguments, 
 from modelarchive.exchange.torch.lifting_context import Context, cast, scope
 from modelarchive.exchange.torch.lifting_context import is_array as is_value
 from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
+from modelarchive.exchange.torch.lifting_recurrences import RECURRENCES
 from modelarchive.exchange.torch.lines_of_code import line_of_call
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan, own_tensors
@@ -174,7 +175,9 @@ class Importer:
     def _is_renamed(self, node: Node, call: Lifted) -> bool:
         """Whether a call has parameters that a layer would call otherwise, and can be said in ops."""
         targets = self._plan.program.targets
-        return word(node) in ROWS and any(targets[each].rpartition(".")[2] != name for name, each in call.parts.items())
+        return word(node) in ROWS.keys() - RECURRENCES.keys() and any(
+            targets[each].rpartition(".")[2] != name for name, each in call.parts.items()
+        )
 
     def _shared_layer(self, block: nn.Block, call: Lifted) -> nn.Block:
         """A layer whose parameters are those of a module that does more."""

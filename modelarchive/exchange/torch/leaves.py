@@ -285,7 +285,7 @@ def _ranked(name: str, ours: str, make: Callable[[int], Make], losses: str = "")
 
 _ADAPTIVE: Final = "an output size of 1 is global pooling; in three axes only that"
 _BATCHES: Final = "num_batches_tracked is left out, with a note; without running statistics it is refused"
-_STATES: Final = "proj_size is refused"
+_STATES: Final = "with computed weights, or proj_size: step by step, where their number is fixed"
 
 #: The table. A new class is a row.
 ROWS: Final = (

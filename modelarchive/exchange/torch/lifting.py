@@ -15,11 +15,13 @@ from modelarchive.exchange.torch.lifting_creating import CREATING
 from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
 from modelarchive.exchange.torch.lifting_experts import EXPERTS
 from modelarchive.exchange.torch.lifting_layers import FIRST, LAYERS, Lifted
+from modelarchive.exchange.torch.lifting_linalg import LINALG
 from modelarchive.exchange.torch.lifting_matrices import MATRICES
 from modelarchive.exchange.torch.lifting_norms import NORMS
 from modelarchive.exchange.torch.lifting_order import ORDER
 from modelarchive.exchange.torch.lifting_picking import PICKING
 from modelarchive.exchange.torch.lifting_places import PLACES
+from modelarchive.exchange.torch.lifting_recurrences import RECURRENCES
 from modelarchive.exchange.torch.lifting_resizing import RESIZING
 from modelarchive.exchange.torch.lifting_rounding import ROUNDING
 from modelarchive.exchange.torch.lifting_scans import SCANS
@@ -44,6 +46,8 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     **NORMS,
     **SCANS,
     **MATRICES,
+    **LINALG,
+    **RECURRENCES,
     **SPECIAL,
     **ROUNDING,
 }
@@ -96,11 +100,7 @@ def is_known(node: torch.fx.Node) -> bool:
         call = layer_of(node)
     except Refusal:
         return True  # told when it is its turn
-    return call is not None and (bool(call.parts) or not _has_weights(node))
-
-
-def _has_weights(node: torch.fx.Node) -> bool:
-    return word(node) in ("batch_norm", "prelu", "lstm", "gru", "rnn_tanh", "rnn_relu")
+    return call is not None and (bool(call.parts) or word(node) not in ("batch_norm", "prelu"))
 
 
 def lifted(context: Context, given: dict[str, Any]) -> Any:

@@ -351,7 +351,7 @@ COMPLEX: Final[dict[str, Callable[..., Any]]] = {
         _filled,
     ),
     "copy": _copy, "where": _where, "masked_fill": _masked_fill, "log": _logarithm, "angle": _angle,
-    "neg": lambda context, x: ops.negative(x),
+    **dict.fromkeys(("neg", "_neg_view"), lambda context, x: ops.negative(x)),
     "real": _real, "imag": _imaginary, "abs": _modulus, "polar": _polar,
     "complex": lambda context, real, imag: _joined(context, real, imag),
     **dict.fromkeys(("_conj", "conj", "_conj_physical", "conj_physical"), _conjugate),

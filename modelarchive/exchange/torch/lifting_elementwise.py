@@ -173,7 +173,8 @@ def _square(x: Any) -> Any:
 ELEMENTWISE: Final[dict[str, Callable[..., Any]]] = {
     **{name: _unary(getattr(ops, name)) for name in ("exp", "log", "sqrt", "rsqrt", "sin", "cos", "erf", "abs")},
     **{name: _unary(_activation(name)) for name in ("tanh", "sigmoid")},
-    "neg": _unary(ops.negative), "square": _unary(_square), "reciprocal": _unary(lambda x: ops.divide(1, x)),
+    "neg": _unary(ops.negative), "_neg_view": _unary(ops.negative),
+    "square": _unary(_square), "reciprocal": _unary(lambda x: ops.divide(1, x)),
     "log1p": _unary(log1p), "log2": _unary(_log(2)), "log10": _unary(_log(10)),
     "exp2": _unary(lambda x: ops.power(2.0, x)),
     "erfc": _unary(lambda x: ops.subtract(1, ops.erf(x))), "tan": _unary(lambda x: ops.divide(ops.sin(x), ops.cos(x))),

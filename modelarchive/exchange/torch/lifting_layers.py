@@ -196,7 +196,7 @@ def _recurrent(kind: str, **more: Any) -> Lift:
         ways = ("", "_reverse") if given["bidirectional"] else ("",)
         names = [f"{name}_l{at}{way}" for at in range(given["num_layers"]) for way in ways for name in each]
         if len(names) != len(given["params"]):
-            raise Refusal("projected states (proj_size) are no kind of the vocabulary")
+            return None  # projected states, which are no kind: step by step
         parts = dict(zip(names, given["params"], strict=True))
         fields = {
             "hidden_size": shape(parts["weight_hh_l0"])[1],
@@ -210,13 +210,14 @@ def _recurrent(kind: str, **more: Any) -> Lift:
             **more,
         }
         states = given["hx"] if isinstance(given["hx"], list | tuple) else [given["hx"]]
-        given_states = () if all(map(_is_zeros, states)) else tuple(states)
+        given_states = () if all(map(is_zeros, states)) else tuple(states)
         return Lifted(kind, fields, parts, (given["input"], *given_states), several=True)
 
     return lift
 
 
-def _is_zeros(node: Any) -> bool:
+def is_zeros(node: Any) -> bool:
+    """Whether an argument is an array of zeros."""
     while getattr(node, "target", None) is torch.ops.aten.slice.Tensor:
         node = node.args[0]  # of a layer among several
     return getattr(node, "target", None) in (torch.ops.aten.zeros.default, torch.ops.aten.new_zeros.default)
@@ -372,6 +373,8 @@ LAYERS: Final[dict[str, Lift]] = {
     "upsample_bilinear2d": _upsample("linear", 2),
     "upsample_trilinear3d": _upsample("linear", 3),
 }
+#: Operators that go through all steps of an axis.
+RECURRENT: Final = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 #: Operators of several results, of which a layer gives the first.
 FIRST: Final = frozenset(
     {"_native_batch_norm_legit_no_training", "native_layer_norm", "native_group_norm",

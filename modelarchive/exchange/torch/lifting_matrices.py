@@ -9,7 +9,7 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast
+from modelarchive.exchange.torch.lifting_context import Context, cast, counted, same
 from modelarchive.exchange.torch.lifting_shapes import picked, reshaped, stretched
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.contraction import normal_pattern
@@ -30,6 +30,23 @@ def _diagonal(context: Context, x: Any, *, offset: int = 0, dim1: int = 0, dim2:
         side = min(height, width)
         x = x[(..., slice(0, side), slice(0, side))]
     return ops.einsum([x], pattern=normal_pattern("...aa->...a", [x.ndim]))
+
+
+def _diagonal_scatter(context: Context, x: Any, *, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    """Elements with the same place along two axes, replaced."""
+    rows, columns = dim1 % x.ndim, dim2 % x.ndim
+    rest = [axis for axis in range(x.ndim) if axis not in (rows, columns)]
+    height, width = (counted(x.shape[axis]) for axis in (rows, columns))
+    is_there = ops.equal(ops.subtract(width, ops.expand_dims(height, axis=1)), np.asarray(offset))
+    length, side = src.shape[-1], x.shape[rows if offset >= 0 else columns]
+    if not same(length, side):
+        if isinstance(length, Dim) or isinstance(side, Dim):
+            raise Refusal("a diagonal of a matrix whose size is not fixed")
+        src = ops.pad(src, padding=[(0, 0)] * (src.ndim - 1) + [(0, side - length)])
+    src = ops.expand_dims(src, axis=src.ndim - (0 if offset >= 0 else 1))
+    back = np.argsort([*rest, rows, columns]).tolist()
+    found = ops.where(is_there, cast(src, x.dtype), ops.transpose(x, axes=[*rest, rows, columns]))
+    return ops.transpose(found, axes=back)
 
 
 def _trace(context: Context, x: Any) -> Any:
@@ -67,6 +84,7 @@ def _cartesian(context: Context, tensors: Sequence[Any]) -> Any:
 MATRICES: Final[dict[str, Callable[..., Any]]] = {
     "diagonal": _diagonal,
     "diagonal_copy": _diagonal,
+    "diagonal_scatter": _diagonal_scatter,
     "cartesian_prod": _cartesian,
     "trace": _trace,
     "bilinear": _bilinear,

@@ -87,8 +87,19 @@ def _searched(context: Context, x: Any, *, boundaries: Any, out_int32: bool = Fa
     return ops.sum(cast(found, context.dtype), axis=-1)
 
 
+def _among(context: Context, boundaries: Any, values: Any, *, side: Any = None, sorter: Any = None, **more: Any) -> Any:
+    """Places among boundaries that each row of values has of its own."""
+    if sorter is not None:
+        boundaries = ops.gather(boundaries, sorter, axis=-1)
+    more["right"] = more.get("right", False) or side == "right"
+    if is_array(boundaries) and boundaries.ndim > 1:
+        boundaries = ops.expand_dims(boundaries, axis=boundaries.ndim - 1)
+    return _searched(context, values, boundaries=boundaries, **more)
+
+
 #: Operator -> what it means.
 ORDER: Final[dict[str, Callable[..., Any]]] = {
     "sort": _sort, "argsort": _argsort, "topk": _topk, "kthvalue": _kth_value, "median": _median,
     "mode": _mode, "bucketize": _searched,
+    "searchsorted": lambda context, x, **given: _among(context, x, given.pop("self"), **given),
 }  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from modelarchive import ops
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import (
     Context,
@@ -179,6 +180,7 @@ def _repeat(context: Context, x: Any, *, repeats: Sequence[Any]) -> Any:
         elif times == 0:
             raise Refusal("an array that is repeated 0 times")
         elif times != 1:
+            spend(f"an array that is repeated {times:,} times", steps=times)
             x = ops.concatenate([x] * times, axis=axis)
     return x
 
@@ -356,7 +358,7 @@ SHAPES: Final[dict[str, Callable[..., Any]]] = {
     ),
     "permute": _permute, "transpose": _transpose, "swapaxes": _swapaxes, "swapdims": _transpose, "t": _t,
     "numpy_T": lambda context, x: ops.transpose(x),
-    "mT": _swap, "adjoint": _swap, "movedim": _movedim, "unsqueeze": _unsqueeze, "squeeze": _squeeze,
+    **dict.fromkeys(("mT", "mH", "adjoint"), _swap), "movedim": _movedim, "unsqueeze": _unsqueeze, "squeeze": _squeeze,
     "copy": _copy, "expand": _expand, "expand_as": _expand, "broadcast_to": _expand, "repeat": _repeat, "tile": _tile,
     "repeat_interleave": _repeat_interleave, "cat": _cat, "concat": _cat, "stack": _stack, "split": _split,
     "split_with_sizes": _split, "chunk": _chunk, "unbind": _unbind, "select": _select, "slice": _slice,

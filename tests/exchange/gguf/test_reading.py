@@ -144,6 +144,17 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a tensor is missing": ({"without": "blk.1.ffn_up.weight"}, "blk.1.ffn_up.weight"),
     "a tensor too many": ({"renamed": ("blk.1.ffn_up", "blk.1.ffn_sideways")}, "blk.1.ffn_sideways.weight"),
+    "a base that is a text": ({"llama__rope__freq_base": (wire.STRING, "x")}, "llama.rope.freq_base"),
+    "a base below zero": ({"llama__rope__freq_base": (wire.FLOAT32, -5.0)}, "llama.rope.freq_base"),
+    "a base without end": ({"llama__rope__freq_base": (wire.FLOAT32, np.inf)}, "llama.rope.freq_base"),
+    "a width that is a text": (
+        {"name": "gemma2", "gemma2__block_count": (wire.UINT32, 46), "gemma2__embedding_length": (wire.STRING, "wide")},
+        "gemma2.embedding_length",
+    ),
+    "no width": (
+        {"name": "gemma2", "gemma2__block_count": (wire.UINT32, 46), "gemma2__embedding_length": (wire.UINT32, None)},
+        "gemma2.",
+    ),
     "another width": ({"llama__embedding_length": (wire.UINT32, 64)}, "token_embd.weight"),
 }
 
@@ -188,6 +199,15 @@ def test_factors_of_frequencies_are_understood(
         np.testing.assert_allclose(llama3_factors(head_dim, base, found), expected, rtol=3e-6)
     else:
         assert (expected == 1).all()
+
+
+@pytest.mark.parametrize("rows", [2**28, 2**40])
+def test_rows_without_numbers_have_no_words(rows: int, tmp_path: Path) -> None:
+    """An embedding of no width takes no byte of the file, and may have any number of rows."""
+    words = wire.array("tokenizer.ggml.tokens", wire.STRING, ["a"])
+    path = put(tmp_path, wire.whole([words], [wire.info("token_embd.weight", (0, rows))]))
+    with pytest.raises(ma.UnsafeFileError, match="a word for each row"):
+        gguf.read(path)
 
 
 def test_factors_that_are_of_nothing_known() -> None:

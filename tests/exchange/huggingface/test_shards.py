@@ -69,6 +69,26 @@ def test_a_network_saved_in_shards(theirs, tmp_path):
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("key", ["dtype", "torch_dtype"])
+def test_repacked_in_another_dtype_transformers_is_told_so(transformers, tmp_path, key):
+    module = model("LlamaModel", transformers, torch)
+    module.save_pretrained(tmp_path / "theirs")
+    config = tmp_path / "theirs" / "config.json"
+    values = json.loads(config.read_text())
+    values.pop("dtype", None)
+    config.write_text(json.dumps(values | {key: "float32"}))
+    ma.convert(tmp_path / "theirs", tmp_path / "both", max_shard_size="8KB", durable=False)
+    written = (tmp_path / "both" / "config.json").read_bytes()
+    maintenance.repack(tmp_path / "both", tmp_path / "same", max_shard_size="1GB", durable=False)
+    assert (tmp_path / "same" / "config.json").read_bytes() == written
+    maintenance.repack(tmp_path / "both", dtype="bfloat16", max_shard_size="1GB", durable=False)
+    ma.verify(tmp_path / "both")
+    values = json.loads(written)
+    assert json.loads((tmp_path / "both" / "config.json").read_bytes()) == values | {key: "bfloat16"}
+    again = type(module).from_pretrained(tmp_path / "both")
+    assert {each.dtype for each in again.parameters()} == {torch.bfloat16}
+
+
 def test_a_damaged_byte_is_served_and_the_guard_names_it(transformers, tmp_path):
     module = model("LlamaModel", transformers, torch)
     module.save_pretrained(tmp_path / "theirs")

@@ -9,39 +9,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-Make = Callable[[], Any]
-
-
-def sequential(shape: tuple[int | None, ...], *makes: Callable[[], Any], dtype: str = "float32") -> Make:
-    """A row of layers."""
-    return lambda: keras.Sequential([keras.Input(shape, dtype=dtype), *(make() for make in makes)])
-
-
-def layer(shape: tuple[int | None, ...], kind: str, *args: Any, dtype: str = "float32", **config: Any) -> Make:
-    """One layer."""
-    return sequential(shape, lambda: getattr(layers, kind)(*args, **config), dtype=dtype)
-
-
-def function(shape: tuple[int | None, ...], call: Callable[[Any], Any], dtype: str = "float32") -> Make:
-    """A functional model of one input."""
-
-    def make() -> Any:
-        x = keras.Input(shape, dtype=dtype)
-        return keras.Model(x, call(x))
-
-    return make
-
-
-def several(shapes: list[tuple[int | None, ...]], call: Callable[..., Any], dtypes: list[str] | None = None) -> Make:
-    """A functional model of several inputs."""
-
-    def make() -> Any:
-        each = dtypes or ["float32"] * len(shapes)
-        xs = [keras.Input(shape, dtype=dtype) for shape, dtype in zip(shapes, each, strict=True)]
-        return keras.Model(xs, call(*xs))
-
-    return make
-
+from tests.exchange.keras.further_cases import FURTHER
+from tests.exchange.keras.making import Make, function, layer, sequential, several
+from tests.exchange.keras.operation_cases import FORMULAS, IMAGES
 
 IMAGE = (7, 8, 3)
 TEXT = (5, 6)
@@ -362,11 +332,12 @@ def together(calls: list[Callable[[Any], Any]]) -> Any:
     return keras.Model(x, [call(x) for call in calls])
 
 
-OPERATIONS = _OPERATIONS
+OPERATIONS = {**_OPERATIONS, **FORMULAS}
 
 
 def _operations() -> dict[str, Make]:
-    found = {f"op {name}": function(TEXT, call) for name, call in _OPERATIONS.items()}
+    found = {f"op {name}": function(TEXT, call) for name, call in OPERATIONS.items()}
+    found |= {f"on images {name}": function((8, 8, 8), call) for name, call in IMAGES.items()}
     found["op Resize"] = function(IMAGE, lambda x: ops.image.resize(x, (9, 5)))
     return found
 
@@ -379,4 +350,5 @@ CASES: dict[str, Make] = {
     **_sequences(),
     **_attention(),
     **_operations(),
+    **FURTHER,
 }

@@ -232,6 +232,14 @@ def test_everything_that_is_not_supported_is_reported_by_name(tmp_path: Path) ->
     assert str(tmp_path) in str(caught.value)
 
 
+def test_what_looks_words_up_is_refused_with_the_way_round(tmp_path: Path) -> None:
+    def change(config: dict[str, Any]) -> None:
+        _layer(config, 2).update(class_name="TextVectorization")
+
+    with pytest.raises(ConversionError, match=r"TextVectorization looks words up.*keras\.Model\(layer\.output"):
+        exchange.read(changed(tmp_path, "new-image.keras", change))
+
+
 @pytest.mark.parametrize(
     ("place", "settings", "words"),
     [

@@ -202,6 +202,17 @@ class TestSettings:
         assert (options.intra_op_num_threads, options.graph_optimization_level) == (2, level)
         assert options.get_session_config_entry("session.disable_prepacking") == "1"
 
+    def test_a_provider_that_does_not_start_is_told(self, archive, monkeypatch):
+        """ONNX Runtime goes on without one whose libraries are not there."""
+        known = ["CUDAExecutionProvider", *onnxruntime.get_available_providers()]
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: known)
+        with pytest.warns(UserWarning, match="CUDAExecutionProvider"):
+            fast = ma.load_model(
+                archive, backend="onnxruntime", providers=["CUDAExecutionProvider", "CPUExecutionProvider"]
+            )
+        told = [note.what for note in fast.notes if note.where == "providers['CUDAExecutionProvider']"]
+        assert told == ["was not started: the network runs on CPUExecutionProvider"]
+
     @pytest.mark.parametrize(
         ("wrong", "words"),
         [

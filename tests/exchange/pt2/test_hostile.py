@@ -163,3 +163,35 @@ def test_changed_programs_are_read_or_refused(seed, path):
 
     with contextlib.suppress(ModelArchiveError):  # any other error is a fault
         assert read(changed(path, change)).architecture
+
+
+class Wide(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = self.linear(x).unsqueeze(-1)
+        return torch.relu(x.expand(-1, 4, 7)).sum(), x.repeat(1, 1, 7).sum()
+
+
+def test_sizes_that_take_more_than_the_file_has(tmp_path):
+    """A file of some kilobytes may name a size of any memory, and any time."""
+    path = saved(exported(Wide(), (torch.randn(3, 4),)), tmp_path / "net.pt2")
+
+    def enlarge(operator, name, size):
+        def change(program):
+            (node,) = [each for each in nodes(program) if f".{operator}." in each["target"]]
+            (given,) = [each for each in node["inputs"] if each["name"] == name]
+            sizes = given["arg"]["as_ints"]
+            sizes[-1] = size
+
+        return changed(path, change)
+
+    assert not [each for each in read(path).notes if "not compared" in each.what]
+    bundle = read(enlarge("expand", "size", 2**28))
+    (note,) = [each.what for each in bundle.notes if each.where == "(model)"]
+    assert "was not compared with the program" in note
+    assert bundle.architecture is not None
+    with pytest.raises(ma.UnsafeFileError, match="repeated 4,194,304 times"):
+        read(enlarge("repeat", "repeats", 2**22))

@@ -319,3 +319,19 @@ def test_no_compiler_is_imported_to_make_modules(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=300)
     assert done.stdout.split() == [b"torch.utils._device"]
+
+
+def test_ops_with_lists_of_lists_run_as_they_come_from_a_file(tmp_path):
+    class Padded(nn.Block):
+        def __init__(self):
+            super().__init__()
+            self.kernel = nn.Parameter((4, 3, 3, 3))
+
+        def forward(self, x):
+            x = ops.pad(x, padding=[[1, 0], [0, 2]], mode="edge")
+            return ops.conv(x, self.kernel.data(), strides=[1, 2], padding=[[1, 1], [0, 1]], dilation=[1, 1])
+
+    net, x = Padded(), np.random.default_rng(0).standard_normal((2, 3, 6, 5), np.float32)
+    net.initialize(seed=0)
+    ma.save_model(tmp_path / "net.h5", net, inputs=x)
+    assert_same_outputs(ma.load_model(tmp_path / "net.h5", backend="torch"), net, x)

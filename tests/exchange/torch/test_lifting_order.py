@@ -38,6 +38,12 @@ FUNCTIONS = {
     "masked_scatter": lambda x, places: x.masked_scatter(x > 0, x * 2),
     "bucketize": lambda x, places: torch.bucketize(x, torch.tensor([-2.0, 0.0, 1.0])),
     "bucketize from the right": lambda x, places: torch.bucketize(x, torch.tensor([-2.0, 0.0, 1.0]), right=True),
+    "searchsorted": lambda x, places: torch.searchsorted(x.sort(-1)[0], x * 2 + 0.5),
+    "searchsorted from the right": lambda x, places: torch.searchsorted(
+        x.sort(-1)[0], x * 2, side="right", out_int32=True
+    ),
+    "searchsorted of what is in no order": lambda x, places: torch.searchsorted(x, x * 2, sorter=x.argsort(-1)),
+    "searchsorted in one row": lambda x, places: torch.searchsorted(torch.tensor([-2.0, 0.0, 1.0]), x),
     "indices into both axes": lambda x, places: x[torch.arange(x.shape[0])[:, None], places - 1],
     "a grid of indices": lambda x, places: x[torch.arange(x.shape[0])[:, None, None], torch.tensor([3, -1])],
     "one place in each row": lambda x, places: x[torch.arange(x.shape[0]), (places > 1).int().argmax(-1)],

@@ -18,6 +18,7 @@ _NAMES: Final = {
     "huggingface": "Hugging Face folders",
     "torch": "PyTorch",
     "gguf": "GGUF",
+    "pt2": "torch.export (the parameters)",
     "vectors": "word vectors",
     "none": "no format that is read",
 }

@@ -74,7 +74,7 @@ def run(folder: Path, count: int, seed: int, tell: Callable[[Sample, Verdict], N
 def packed(sample: Sample) -> bytes:
     """A sample as one run of bytes, as libFuzzer keeps it."""
     lengths = [[name, len(data)] for name, data in sample.files.items()]
-    head = [sample.name, sample.reader, sample.path, sample.config, lengths]
+    head = [sample.name, sample.reader, sample.path, sample.beside, lengths]
     raw = json.dumps(head).encode()
     return struct.pack("<I", len(raw)) + raw + b"".join(sample.files.values())
 
@@ -85,11 +85,11 @@ def unpacked(data: bytes) -> Sample | None:
 
     try:
         at = 4 + struct.unpack_from("<I", data)[0]
-        name, reader, path, config, lengths = json.loads(data[4:at])
+        name, reader, path, beside, lengths = json.loads(data[4:at])
     except (ValueError, struct.error):
         return None
     files = {}
     for each, length in lengths:
         files[each] = data[at : at + length]
         at += length
-    return Sample(name, reader, path, files, config)
+    return Sample(name, reader, path, files, beside)

@@ -72,9 +72,9 @@ def judge(path: Path, sample: Sample, watch: Watch, *, compare: bool = True, sho
     """
     size = sum(map(len, sample.files.values()))
     limit = SECONDS * max(1.0, size / BYTES_A_TIME)
-    config = path.parent / sample.config if sample.config else None
+    beside = path.parent / sample.beside if sample.beside else None
     before = _peak(reset=True)
-    verdict, found = _steps(path, limit, config, watch, show=show)
+    verdict, found = _steps(path, limit, beside, watch, show=show)
     taken = _peak() - before
     if verdict.outcome in GOOD and taken > ROOM * max(1.0, size / BYTES_A_ROOM):
         return Verdict("memory", f"{taken >> 20:,} MiB for {size:,} bytes ({verdict.outcome} {verdict.why})")
@@ -84,15 +84,16 @@ def judge(path: Path, sample: Sample, watch: Watch, *, compare: bool = True, sho
 
 
 def _steps(
-    path: Path, limit: float, config: Path | None, watch: Watch, *, show: bool
+    path: Path, limit: float, beside: Path | None, watch: Watch, *, show: bool
 ) -> tuple[Verdict, dict[str, Any]]:
     """What came of every step together, and what was read."""
     found: dict[str, Any] = {}
 
     def whole() -> None:
         # Given for anything else it is the caller's mistake, and told as that.
-        is_keras = config is not None and format_of_file(path) == "keras"
-        found["whole"] = models.read(path, config=config if is_keras else None)
+        is_keras = beside is not None and not beside.is_dir() and format_of_file(path) == "keras"
+        config = beside if is_keras else None
+        found["whole"] = models.read(path, config=config, base=base, parameters_only=is_program)
 
     def parts() -> None:
         found["parts"] = models.read(path, parameters_only=True)
@@ -110,10 +111,14 @@ def _steps(
         with contextlib.redirect_stdout(io.StringIO()):
             look.run(argparse.Namespace(file=path, json=False, tree=False, stats=False, command=None, name="show"))
 
+    # A program is exported anew by PyTorch, which compiles and imports: `tests/exchange/pt2` changes the calls in it.
+    is_program = path.suffix == ".pt2"
+    base = beside if beside is not None and beside.is_dir() else None
+    place = path if path.is_dir() and base is None else path.parent
     refused = ""
-    with watch.over(path if path.is_dir() else path.parent) as seen:
-        for step in (whole, parts, arrays, build, *([shown] if show else [])):
-            verdict = _judged(step, limit, path, is_named=step is not build)
+    with watch.over(place) as seen:
+        for step in (whole, parts, arrays, build, *([shown] if show and not is_program else [])):
+            verdict = _judged(step, limit, path, place, is_named=step is not build)
             if verdict.outcome in BAD:
                 return verdict, found
             refused = refused or verdict.why
@@ -124,15 +129,15 @@ def _steps(
     return Verdict("read", ""), found
 
 
-def _judged(step: Callable[[], None], limit: float, path: Path, *, is_named: bool) -> Verdict:
-    """What came of one step: "read" where nothing was raised."""
+def _judged(step: Callable[[], None], limit: float, path: Path, place: Path, *, is_named: bool) -> Verdict:
+    """What came of one step on a path, whose files lie in a folder: "read" where nothing was raised."""
     began = time.process_time()
     try:
         with warnings.catch_warnings(), _alarm(limit + 1.0):
             warnings.simplefilter("ignore")
             step()
     except ma.ModelArchiveError as error:
-        if is_named and str(path if path.is_dir() else path.parent) not in str(error):
+        if is_named and str(place) not in str(error):
             return Verdict("error", f"{type(error).__name__} that names no file: {error} {_frames(error)}")
         verdict = Verdict("refused", f"{type(error).__name__}: {getattr(error, 'rule', '')}".removesuffix(": "))
     except IsADirectoryError as error:  # the system's own refusal, of a folder without a model

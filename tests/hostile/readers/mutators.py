@@ -1,7 +1,7 @@
 """Ways to change files of other systems: what they are written in is taken apart, changed and put together again.
 
-JSON, Protocol Buffers, zip files, pickles, NumPy's headers, lines of text and HDF5 each have a way; bytes anywhere,
-cuts and stretches of other files go with every file.
+JSON, Protocol Buffers, GGUF's metadata, zip files, pickles, NumPy's headers, lines of text and HDF5 each have a way;
+bytes anywhere, cuts and stretches of other files go with every file.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tests.hostile.mutators import NUMBERS, bytes_changed, mutate_json
+from tests.hostile.readers.keys import gguf
 from tests.hostile.readers.messages import protobuf
 from tests.hostile.readers.opcodes import opcodes
 from tests.hostile.readers.samples import Sample
@@ -34,7 +35,7 @@ _GROWN: Final = 0.01
 #: How often files of a reader are taken: those that are read fast more often.
 WEIGHTS: Final = {
     "onnx": 20, "torch": 16, "mxnet": 12, "safetensors": 12, "numpy": 12, "keras": 10, "none": 8, "vectors": 6,
-    "huggingface": 4, "gguf": 8,
+    "huggingface": 4, "gguf": 8, "pt2": 6,
 }  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def mutated(sample: Sample, rng: random.Random, others: list[bytes] | None = Non
     for _ in range(rng.choice((1, 1, 1, 1, 2, 2, 3, 4))):
         how = rng.random()
         if len(files) > 1 and how < 0.03:
-            _among(files, (sample.path, sample.config), rng)
+            _among(files, (sample.path, sample.beside), rng)
             continue
         name = rng.choices(list(files), [1 + len(data) ** 0.5 for data in files.values()])[0]
         beside = others or list(files.values())
@@ -61,7 +62,7 @@ def mutated(sample: Sample, rng: random.Random, others: list[bytes] | None = Non
             if data is not None and data != files[name]:
                 files[name] = data[:LONGEST]
                 break
-    return Sample(sample.name, sample.reader, sample.path, files, sample.config)
+    return Sample(sample.name, sample.reader, sample.path, files, sample.beside)
 
 
 def _among(files: dict[str, bytes], given: tuple[str, ...], rng: random.Random) -> None:
@@ -313,6 +314,8 @@ WAYS: Final[tuple[tuple[Callable[[bytes], bool], Mutator], ...]] = (
     (lambda data: data[:1] in (b"{", b"["), json_tree),
     (lambda data: data[8:9] == b"{", headed_json),
     (lambda data: data.startswith(b"\x93NUMPY"), npy_header),
+    (lambda data: data.startswith(b"GGUF"), gguf),
+    (lambda data: data.startswith(b"GGUF"), gguf),
     (lambda data: data.startswith(b"PK"), zip_members),
     (lambda data: data.startswith(b"PK"), zip_members),
     (lambda data: data.startswith(b"PK"), zip_fields),

@@ -34,14 +34,14 @@ class Sample:
         reader: The room of `exchange` that reads it; "none" where it is to be refused.
         path: Which of its files is opened; "" is the folder that they lie in.
         files: Path in the folder -> bytes.
-        config: Which of its files is given as the configuration of Keras' weights; "" is none.
+        beside: What is given with it, the configuration of Keras' weights, or the model of an adapter; "" is nothing.
     """
 
     name: str
     reader: str
     path: str
     files: dict[str, bytes]
-    config: str = ""
+    beside: str = ""
 
     def put(self, folder: Path) -> Path:
         """Write the files into a folder; what is to be opened."""
@@ -55,7 +55,7 @@ class Sample:
         """Write the files, and what they are, to be judged again."""
         (folder / "files").mkdir(parents=True, exist_ok=True)
         self.put(folder / "files")
-        record = {"name": self.name, "reader": self.reader, "path": self.path, "config": self.config}
+        record = {"name": self.name, "reader": self.reader, "path": self.path, "beside": self.beside}
         (folder / "sample.json").write_text(json.dumps(record), "utf-8")
 
 
@@ -108,6 +108,8 @@ def _gguf() -> Iterator[Sample]:
     infos = [gguf.info("q4", (32, 2), 2), gguf.info("q8", (32, 2), 8, 64), gguf.info("k", (256, 2), 12, 160)]
     data = blocks[:36].ljust(64, b"\0") + blocks[36:104].ljust(96, b"\0") + blocks[104:]
     yield _one("gguf", "blocks.gguf", gguf.whole([], infos, data))
+    for name in ("gemma2", "qwen3", "quantised"):
+        yield _one("gguf", f"{name}.gguf", (FOREIGN / "gguf" / f"{name}.gguf").read_bytes())
     for at, path in enumerate(("m-00001-of-00002.gguf", "m-00002-of-00002.gguf")):
         yield Sample(f"split {at}", "gguf", path, gguf.split())
 
@@ -215,7 +217,7 @@ def _keras() -> Iterator[Sample]:
             path = keras_files.packed(Path(folder) / f"{name}.keras", config, weights, **{"metadata.json": b"{}"})
             yield _one("keras", path.name, path.read_bytes())
             files = {"w.weights.h5": weights, "config.json": json.dumps(config).encode()}
-            yield Sample(f"{name} apart", "keras", "w.weights.h5", files, config="config.json")
+            yield Sample(f"{name} apart", "keras", "w.weights.h5", files, beside="config.json")
     yield _one("keras", "small.weights.h5", weights)
     yield _one("keras", "older.h5", keras_files.weights(_older))
     names = ["w_00000.weights.h5", "w_00001.weights.h5"]
@@ -260,6 +262,18 @@ def _folders() -> Iterator[Sample]:
     more = {"modules.json": modules, "1_Pooling/config.json": pooling, "config.json": config}
     files = bert.files | {name: json.dumps(each).encode() for name, each in more.items()}
     yield Sample("sentences", "huggingface", "", files)
+    base = _several("huggingface", "huggingface/gpt2", "*.[jst]*", "")
+    layer = "base_model.model.transformer.h.0.attn.c_attn"
+    arrays = {f"{layer}.lora_A.weight": (2, 8), f"{layer}.lora_B.weight": (24, 2)}
+    values = {"peft_type": "LORA", "r": 4, "lora_alpha": 4, "rank_pattern": {r".*\.h\.0\.attn\.c_attn": 2},
+              "alpha_pattern": {"c_attn": 3}, "target_modules": ["c_attn"]}  # fmt: skip
+    files = {f"base/{name}": data for name, data in base.files.items()}
+    files["adapter/adapter_config.json"] = json.dumps(values).encode()
+    numbers = {name: np.linspace(-1, 1, int(np.prod(shape)), dtype="<f4") for name, shape in arrays.items()}
+    files["adapter/adapter_model.safetensors"] = safetensors(
+        {name: each.reshape(arrays[name]) for name, each in numbers.items()}
+    )
+    yield Sample("adapter", "huggingface", "adapter", files, beside="base")
 
 
 def _checked_in() -> Iterator[Sample]:
@@ -270,6 +284,7 @@ def _checked_in() -> Iterator[Sample]:
         ("onnx", "torch-image.onnx"),
         ("onnx", "keras-image.onnx"),
         ("keras", "new-narrow.keras"),
+        ("pt2", "*.pt2"),
     ):
         for path in sorted((FOREIGN / reader).glob(pattern)):
             if path.stat().st_size < _LARGEST:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,9 @@ class Judge:
         self.folder = folder
         self.count = 0
         self.watch = Watch()
+        # Folders of no family that is known here are built by transformers' own classes, whose modules do what they
+        # do when they are imported: what reads files here is judged without it.
+        sys.modules["transformers"] = None  # type: ignore[assignment]
         boundary.SECONDS = 2  # type: ignore[misc]  # small files, and thousands of them
         with contextlib.suppress(ma.SpecError):
             ma.validate({})

@@ -1,0 +1,92 @@
+"""Convolution to fewer channels than it has: one product for all taps, of which each is added where it belongs.
+
+What a tap gives depends on one place of the input, so the input is the matrix, as it lies. Columns would hold each
+of its elements once for each tap; here the results, which are fewer, are added instead ("kn2row" of Vasudevan, Anderson
+and Gregg, arXiv:1704.04428).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from modelarchive.ops.epilogue import Epilogue
+from modelarchive.ops.registry import Array
+from modelarchive.ops.threads import share, team_size
+from modelarchive.ops.windows import Pairs, Shape
+
+#: Elements of the products made at a time, so that they stay in the cache until they are added.
+BLOCK: Final = 1 << 18
+#: Places along the last axis from which on it takes less time to add rows than to begin with them.
+WIDTH: Final = 12
+#: Input rows that are multiplied twice, one by each of two threads, to those of a thread: one in so many.
+TWICE: Final = 8
+
+
+def adds_less(channels: int, in_channels: int, sizes: Shape) -> bool:
+    """Whether adding results takes less time than copying inputs."""
+    return 2 * channels <= in_channels and sizes[-1] >= WIDTH
+
+
+def by_taps(
+    x: Array, weight: Array, out: Array, padding: Pairs, dilation: Shape, epilogue: Epilogue, *, alone: bool
+) -> None:
+    """Correlate with strides of one, in one group.
+
+    Args:
+        x: ``(batch, in_channels, *spatial)``.
+        weight: ``(channels, in_channels, *kernel)``.
+        out: ``(batch, channels, *spatial)``, filled here.
+        padding: A pair (before, after) of zeros for each spatial axis.
+        dilation: One for each spatial axis.
+        epilogue: What follows.
+        alone: Whether one thread does all of it.
+    """
+    channels, in_channels, *kernel = weight.shape
+    height, inner = x.shape[2], x.shape[3:]
+    matrix = np.ascontiguousarray(np.moveaxis(weight, (0, 1), (-2, -1))).reshape(-1, in_channels)
+    rows = min(height, max(1, BLOCK // (max(matrix.shape) * math.prod(inner))))
+    reach = (kernel[0] - 1) * dilation[0]
+    part = max(-(-out.shape[2] // (2 * team_size())), TWICE * reach)
+    shifts = [
+        (tap, tuple(before - place * apart for place, apart, (before, _) in zip(tap, dilation, padding, strict=True)))
+        for tap in itertools.product(*map(range, kernel))
+    ]
+
+    def begin() -> Callable[[tuple[int, int]], None]:
+        buffer = np.empty(len(matrix) * rows * math.prod(inner), x.dtype)
+
+        def correlate(item: tuple[int, int]) -> None:
+            image, first = item
+            target = out[image, :, first : first + part]
+            target.fill(0)
+            start = max(0, first - padding[0][0])
+            end = min(height, first + target.shape[1] - padding[0][0] + reach)
+            for low in range(start, end, rows):
+                source = x[image, :, low : min(low + rows, end)]
+                product = buffer[: len(matrix) * source[0].size].reshape(len(matrix), -1)
+                np.matmul(matrix, source.reshape(in_channels, -1), out=product)
+                results = product.reshape(*kernel, channels, *source.shape[1:])
+                # The taps of a row one after another, and the rows likewise: each element is the sum of its taps in
+                # their order, wherever the input is cut.
+                for tap, (down, *across) in shifts:
+                    _add(results[tap], target, (low + down - first, *across))
+            if epilogue:
+                epilogue.into(target, target, 0)
+
+        return correlate
+
+    share(begin, list(itertools.product(range(len(x)), range(0, out.shape[2], part))), alone=alone)
+
+
+def _add(result: Array, target: Array, shift: Shape) -> None:
+    """Add to ``target[:, place + shift]`` what stands at ``result[:, place]``, as far as it is within."""
+    sizes = zip(shift, result.shape[1:], target.shape[1:], strict=True)
+    bounds = [(max(0, -by), min(size, room - by), by) for by, size, room in sizes]
+    if all(low < high for low, high, _ in bounds):
+        place = target[(slice(None), *(slice(low + by, high + by) for low, high, by in bounds))]
+        np.add(place, result[(slice(None), *(slice(low, high) for low, high, _ in bounds))], out=place)

@@ -1,0 +1,87 @@
+"""Convolutions to fewer channels: against the definition, wherever the input is cut, and the same bits."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelarchive.ops import taps, threads
+from modelarchive.ops.convolution import convolve
+from modelarchive.ops.epilogue import Epilogue
+
+#: (batch, in_channels, spatial), channels, kernel, padding, dilation.
+CASES: Any = [
+    ((1, 6, 40, 33), 3, (3, 3), ((1, 1), (1, 1)), (1, 1)),
+    ((2, 8, 17, 20), 1, (5, 3), ((2, 2), (1, 1)), (1, 1)),
+    ((1, 4, 30, 30), 2, (3, 3), ((2, 2), (2, 2)), (2, 2)),
+    ((3, 9, 50), 4, (7,), ((0, 6),), (1,)),
+    ((1, 4, 400), 2, (3,), ((8, 0),), (4,)),
+    ((1, 5, 9, 8, 16), 2, (3, 2, 3), ((1, 1), (1, 0), (0, 0)), (1, 2, 1)),
+    ((2, 4, 3, 14), 2, (3, 3), ((4, 5), (3, 3)), (1, 1)),  # windows that see nothing but padding
+    ((1, 4, 12, 16), 1, (12, 4), ((0, 0), (0, 0)), (1, 1)),  # one row of windows
+]
+
+
+def by_definition(x: np.ndarray, weight: np.ndarray, padding: Any, dilation: Any) -> np.ndarray:
+    """Every output element as the sum that it is, in float64."""
+    padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *padding])
+    kernel = weight.shape[2:]
+    sizes = [size - (taken - 1) * apart for size, taken, apart in zip(padded.shape[2:], kernel, dilation, strict=True)]
+    out = np.zeros((len(x), len(weight), *sizes))
+    for tap in itertools.product(*map(range, kernel)):
+        moved = padded[(..., *(slice(k * d, k * d + size) for k, d, size in zip(tap, dilation, sizes, strict=True)))]
+        out += np.einsum("nc...,oc->no...", moved, weight[(..., *tap)].astype(np.float64))
+    return out
+
+
+@pytest.mark.parametrize("block", [1, 1 << 10, 1 << 18])
+@pytest.mark.parametrize(("shape", "channels", "kernel", "padding", "dilation"), CASES)
+def test_it_is_the_sum_of_its_taps(
+    monkeypatch: pytest.MonkeyPatch, block: int, shape: Any, channels: int, kernel: Any, padding: Any, dilation: Any
+) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal(shape, np.float32)
+    weight = rng.standard_normal((channels, shape[1], *kernel), np.float32)
+    bias = rng.standard_normal(channels, np.float32)
+    monkeypatch.setattr(taps, "BLOCK", block)
+    monkeypatch.setattr("modelarchive.ops.convolution.WORTH", 1)
+    used: list[bool] = []
+    by_taps = taps.by_taps
+    monkeypatch.setattr("modelarchive.ops.convolution.by_taps", lambda *a, **k: (used.append(True), by_taps(*a, **k)))
+    expected = np.maximum(by_definition(x, weight, padding, dilation) + bias.reshape(-1, *[1] * len(kernel)), 0)
+    found = []
+    for number in ("1", "2", "5"):
+        monkeypatch.setenv("OMP_NUM_THREADS", number)
+        with threads.team():
+            found.append(
+                convolve(
+                    x,
+                    weight,
+                    bias,
+                    strides=(1,) * len(kernel),
+                    padding=padding,
+                    dilation=dilation,
+                    groups=1,
+                    channels_last=False,
+                    epilogue=Epilogue(activation="relu"),
+                )
+            )
+    assert used
+    np.testing.assert_allclose(found[0], expected, atol=1e-5 * math.sqrt(weight[0].size), rtol=1e-5)
+    for each in found[1:]:
+        np.testing.assert_array_equal(each, found[0])
+
+
+def test_what_is_no_number_spoils_its_windows_only() -> None:
+    x = np.zeros((1, 4, 40, 40), np.float32)
+    x[0, 1, 7, 30] = np.nan
+    weight = np.ones((2, 4, 3, 3), np.float32)
+    options: Any = {"strides": (1, 1), "dilation": (1, 1), "groups": 1, "channels_last": False}
+    found = convolve(x, weight, None, padding=((1, 1), (1, 1)), **options)
+    expected = np.zeros_like(found)
+    expected[:, :, 6:9, 29:32] = np.nan
+    np.testing.assert_array_equal(found, expected)
