@@ -57,7 +57,8 @@ def record(found: list[Verdict]) -> None:
     """Keep what came of networks, beside what is known of others of the same sets."""
     known = recorded()
     for name in dict.fromkeys(each.set for each in found):
-        packages = ("torch", *(installed() if name == "packages" else SETS[name][1]))
+        seen = {each.name.partition(": ")[0] for each in found if each.set == name}
+        packages = ("torch", *(sorted(seen & installed().keys()) if name == "packages" else SETS[name][1]))
         versions = {each: importlib.metadata.version(each).partition("+")[0] for each in packages}
         networks = known.get(name, {}).get("networks", {})
         for each in found:
@@ -67,7 +68,7 @@ def record(found: list[Verdict]) -> None:
                     networks[each.name] |= {"seconds": round(each.seconds, 2), "export": round(each.export, 2)}
         known[name] = {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "versions": {**versions, "python": platform.python_version()},
+            "versions": {**known.get(name, {}).get("versions", {}), **versions, "python": platform.python_version()},
             "networks": networks,
         }
     known = {name: known[name] for name in SETS if name in known}
@@ -95,7 +96,7 @@ def document(known: dict[str, Any]) -> str:
     lines += ["", *(f"- **{name}**: {SETS[name][0]}." for name in known), ""]
     for name, each in known.items():
         if (times := _times(each["networks"])) is not None:
-            lines += [times.format(name), "", f"Packages of {name}: {_versions(each['versions'])}.", ""]
+            lines += [times.format(name), "", f"The {name}: {_versions(each['versions'])}.", ""]
     for name, each in known.items():
         rest = {key: every for key, every in each["networks"].items() if every["verdict"] in VERDICTS[1:4]}
         if not rest:
