@@ -8,7 +8,19 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.coverage import blocks, constructs, folders, language, networks, pictures, recording, semantics, travelling
+from tests.coverage import (
+    archives,
+    blocks,
+    constructs,
+    folders,
+    language,
+    networks,
+    packages,
+    pictures,
+    recording,
+    semantics,
+    travelling,
+)
 from tests.coverage.judging import VERDICTS, Verdict, judged, judged_as_module
 
 SETS = {
@@ -20,9 +32,10 @@ SETS = {
     "timm": pictures.timm,
     "transformers": language.transformers,
     "folders": folders.folders,
+    "packages": packages.packages,
 }
 #: How networks of a set are judged; those of the others are read as modules.
-JUDGES = {"folders": folders.judge, "networks": travelling.judge}
+JUDGES = {"folders": folders.judge, "networks": travelling.judge, "packages": archives.judge}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,10 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
             verdict = judged(network, limit=chosen.limit, judge=JUDGES.get(name, judged_as_module))
             found.append(verdict)
             strict = "" if verdict.strict else " (state not strict)"
-            print(
-                f"{verdict.verdict:8} {verdict.seconds:6.1f} s  {name} {verdict.name}{strict}  {verdict.why}",
-                flush=True,
-            )
+            took = f"{verdict.verdict:8} {verdict.seconds:6.1f} s{_beside(verdict)}"
+            print(f"{took}  {name} {verdict.name}{strict}  {verdict.why}", flush=True)
             if chosen.record:
                 chosen.record.write_text(json.dumps([each.plain() for each in found], indent=1) + "\n")
     print(table(found))
@@ -60,6 +71,11 @@ def main(arguments: list[str] | None = None) -> int:
         recording.record(found)
         recording.write()
     return int(any(each.verdict == "wrong" for each in found))
+
+
+def _beside(verdict: Verdict) -> str:
+    """How long torch.export alone takes, where that is known."""
+    return f" (export {verdict.export:.1f} s)" if verdict.export else ""
 
 
 def table(found: list[Verdict]) -> str:

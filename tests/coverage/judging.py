@@ -50,6 +50,7 @@ class Verdict:
         why: Why it was refused, or what is wrong.
         strict: Whether states load strictly both ways.
         seconds: How long reading took.
+        export: How long ``torch.export`` alone took; less than none where it failed.
     """
 
     set: str
@@ -58,6 +59,7 @@ class Verdict:
     why: str = ""
     strict: bool = True
     seconds: float = 0.0
+    export: float = 0.0
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
@@ -100,14 +102,14 @@ def judged(network: Network, *, limit: int = 180, judge: Callable[..., Verdict] 
                 module = randomised(module).eval()
                 wanted = tensors(copy.deepcopy(module)(*inputs))
         except (Exception, _TooLongError) as error:  # somebody's network, whatever it raises
-            return Verdict(network.set, network.name, "failed", _words(error))
+            return Verdict(network.set, network.name, "failed", words(error))
         try:
             with _within(limit):
                 return judge(network, module, inputs, wanted)
         except _TooLongError as error:
             return Verdict(network.set, network.name, "refused", str(error))
         except Exception as error:  # what is no error of ours is a fault of ours
-            return Verdict(network.set, network.name, "wrong", f"{type(error).__name__}: {_words(error)}")
+            return Verdict(network.set, network.name, "wrong", f"{type(error).__name__}: {words(error)}")
 
 
 def judged_as_module(
@@ -122,7 +124,7 @@ def judged_as_module(
         try:
             bundle = read_module(module, declared)
         except ModelArchiveError as error:
-            reason = reason or _words(error)
+            reason = reason or words(error)
             continue
         seconds = time.perf_counter() - start
         # Free axes are null, or have a name.
@@ -131,7 +133,7 @@ def judged_as_module(
         found.why = _wrong(module, bundle, inputs, wanted, before) or reason
         if found.why and found.why != reason:
             found.verdict = "wrong"
-        found.strict = found.verdict == "wrong" or _is_strict(module, bundle)
+        found.strict = found.verdict == "wrong" or is_strict(module, bundle)
         return found
     return Verdict(network.set, network.name, "refused", reason)
 
@@ -179,10 +181,10 @@ def difference(one: torch.Tensor, other: torch.Tensor, limit: float = 2e-3) -> s
     return f"differs by {float((one - other).abs().nan_to_num().max()):.2g} of {float(scale):.2g}"
 
 
-def _is_strict(module: torch.nn.Module, bundle: Any) -> bool:
-    """Whether states load strictly both ways."""
+def is_strict(module: torch.nn.Module, source: Any) -> bool:
+    """Whether states load strictly both ways into what is built of an archive or a bundle, and back."""
     try:
-        rebuilt = build_module(bundle)
+        rebuilt = build_module(source)
         rebuilt.load_state_dict(module.state_dict(), strict=True)
         copy.deepcopy(module).load_state_dict(rebuilt.state_dict(), strict=True)
     except Exception:  # whatever PyTorch raises
@@ -217,7 +219,8 @@ def arrays(value: Any) -> list[np.ndarray]:
     return [leaf for each in value for leaf in arrays(each)] if isinstance(value, tuple | list) else [value]
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
+    """The first line of an error that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     first = [line for line in lines if not line.endswith("cannot be converted:")]
     return (first[0] if first else type(error).__name__)[:300]

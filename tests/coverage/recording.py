@@ -6,11 +6,13 @@ import datetime
 import importlib.metadata
 import json
 import platform
+import statistics
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tests.coverage.judging import VERDICTS, Verdict
+from tests.coverage.packages import installed
 
 RECORD = Path(__file__).with_name("found.json")
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "coverage.md"
@@ -27,7 +29,10 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
         "the base of the types of transformers that people have most, and one head of it, as folders of transformers",
         ("transformers",),
     ),
+    "packages": ("networks of packages of PyPI, saved and loaded in NumPy and PyTorch at two batches", ()),
 }
+#: Versions that the table names in full.
+_FEW = 4
 _HEAD = """\
 # Coverage
 
@@ -52,15 +57,18 @@ def record(found: list[Verdict]) -> None:
     """Keep what came of networks, beside what is known of others of the same sets."""
     known = recorded()
     for name in dict.fromkeys(each.set for each in found):
-        packages = ("torch", *SETS[name][1])
+        seen = {each.name.partition(": ")[0] for each in found if each.set == name}
+        packages = ("torch", *(sorted(seen & installed().keys()) if name == "packages" else SETS[name][1]))
         versions = {each: importlib.metadata.version(each).partition("+")[0] for each in packages}
         networks = known.get(name, {}).get("networks", {})
         for each in found:
             if each.set == name:
                 networks[each.name] = {"verdict": each.verdict, "strict": each.strict, "why": _without_paths(each.why)}
+                if each.export:
+                    networks[each.name] |= {"seconds": round(each.seconds, 2), "export": round(each.export, 2)}
         known[name] = {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "versions": {**versions, "python": platform.python_version()},
+            "versions": {**known.get(name, {}).get("versions", {}), **versions, "python": platform.python_version()},
             "networks": networks,
         }
     known = {name: known[name] for name in SETS if name in known}
@@ -82,10 +90,13 @@ def document(known: dict[str, Any]) -> str:
         mine = [every for every in each["networks"].values() if every["verdict"] != "failed"]
         counts = Counter(every["verdict"] for every in mine)
         strict = sum(every["strict"] for every in mine if every["verdict"] in VERDICTS[:2])
-        versions = ", ".join(f"{package} {version}" for package, version in each["versions"].items())
+        versions = _with(each["versions"])
         cells = [name, len(mine), *(counts[verdict] for verdict in VERDICTS[:4]), strict, f"{each['date']}: {versions}"]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += ["", *(f"- **{name}**: {SETS[name][0]}." for name in known), ""]
+    for name, each in known.items():
+        if (times := _times(each["networks"])) is not None:
+            lines += [times.format(name), "", f"The {name}: {_versions(each['versions'])}.", ""]
     for name, each in known.items():
         rest = {key: every for key, every in each["networks"].items() if every["verdict"] in VERDICTS[1:4]}
         if not rest:
@@ -96,6 +107,32 @@ def document(known: dict[str, Any]) -> str:
             lines.append(f"| {key.replace('_', chr(92) + '_')} | {every['verdict']} | {why} |")
         lines.append("")
     return _HEAD + "\n".join(lines)
+
+
+def _with(versions: dict[str, str]) -> str:
+    """The versions; of many those that count for all."""
+    if len(versions) <= _FEW:
+        return _versions(versions)
+    counting = {name: versions[name] for name in ("torch", "python")}
+    return f"{_versions(counting)}, {len(versions) - len(counting)} packages"
+
+
+def _versions(versions: dict[str, str]) -> str:
+    return ", ".join(f"{package} {version}" for package, version in versions.items())
+
+
+def _times(networks: dict[str, Any]) -> str | None:
+    """How long saving took beside what torch.export takes by itself, where that was measured."""
+    found = sorted(
+        each["seconds"] / each["export"] for each in networks.values() if each.get("export", 0) > 0 < each["seconds"]
+    )
+    if not found:
+        return None
+    middle, late = statistics.median(found), found[len(found) * 9 // 10]
+    took = (
+        f"{middle:.1f} times what `torch.export` takes by itself in the median, at most {late:.1f} times in nine of ten"
+    )
+    return f"Saving a network of {{}} took {took} (time of the processor)."
 
 
 def write() -> None:

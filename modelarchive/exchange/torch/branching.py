@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import sympy  # type: ignore[import-untyped, unused-ignore]
 import torch
 import torch.fx
 from torch._subclasses.fake_tensor import FakeTensor
@@ -17,12 +16,12 @@ from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.overrides import TorchFunctionMode
 
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.torch.flags import Flags
 from modelarchive.exchange.torch.keeping import python_state
+from modelarchive.exchange.torch.lines_of_code import PYTORCH
 
 #: Ways through a forward that are gone at most: each is a whole network.
 _MOST_WAYS: Final = 8
-#: Where the code of PyTorch lies, and what it calls.
-PYTORCH: Final = (str(Path(torch.__file__).parent), str(Path(sympy.__file__).parent), "<")
 
 
 class CheckError(Exception):
@@ -42,12 +41,16 @@ class Ways:
         inputs: What it is given.
         run: The forward, which returns a row of arrays and what they stand in.
         checks: The ways that are known to end in an error; those that are found are added.
+        flags: The module's flags, with values.
+        decided: Names of flags that something was decided by; those that are found are added.
     """
 
     network: torch.nn.Module
     inputs: Sequence[torch.Tensor]
     run: Callable[[], tuple[tuple[torch.Tensor, ...], Any]]
     checks: Checks
+    flags: Mapping[str, torch.Tensor]
+    decided: dict[str, None]
     _gone: int = 0
 
     def results(self) -> tuple[tuple[torch.Tensor, ...], Any]:
@@ -62,7 +65,7 @@ class Ways:
 
     def _behind(self, choices: tuple[bool, ...]) -> Any:
         """The results behind some choices."""
-        truths = _Truths(choices, self.checks)
+        truths = _Truths(choices, self.checks, Flags(self.network, self.flags, self.decided))
         found = self._gone_once(truths)
         for at in reversed(range(len(choices), len(truths.met))):
             other = (*truths.answers[:at], False)
@@ -119,24 +122,30 @@ class _Truths(TorchFunctionMode):
     Args:
         choices: The first answers.
         checks: The ways that end in an error.
+        flags: What is known of the values of flags.
 
     Attributes:
         met: The arrays that were asked for.
         answers: What was answered.
     """
 
-    def __init__(self, choices: Sequence[bool], checks: Checks) -> None:
+    def __init__(self, choices: Sequence[bool], checks: Checks, flags: Flags) -> None:
         super().__init__()
+        self._flags = flags
         self.met: list[torch.Tensor] = []
         self.answers: list[bool] = []
         self._choices, self._checks = choices, checks
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         """Run a function of PyTorch, or answer."""
+        if func in _DECIDING:
+            is_known, value = self._flags.answer(func, args, kwargs or {})
+            if is_known:
+                return value
         truth = _ASKED.get(func)
         tensors = [each for each in args if isinstance(each, torch.Tensor)]
         if truth is None or (func is torch.Tensor.item and args[0].dtype != torch.bool) or all(map(_is_known, tensors)):
-            return func(*args, **(kwargs or {}))
+            return self._flags.followed(func, args, kwargs or {})
         number = len(self.met)
         self.met.append(truth(*args, **(kwargs or {})).reshape(()))
         is_open = (*self.answers, True) not in self._checks
@@ -195,6 +204,10 @@ _ASKED: Final[dict[Any, Callable[..., torch.Tensor]]] = {
     torch.allclose: _close,
     torch.Tensor.allclose: _close,
 }
+#: What gives Python a value to decide by.
+_DECIDING: Final = frozenset(
+    {*_ASKED, torch.Tensor.__int__, torch.Tensor.__float__, torch.Tensor.__index__, torch.Tensor.tolist}
+)
 
 
 def share(graph: torch.fx.Graph) -> None:

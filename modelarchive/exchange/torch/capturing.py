@@ -6,11 +6,9 @@ import contextlib
 import io
 import logging
 import re
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -21,9 +19,11 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.branching import PYTORCH, CheckError, Checks, Ways, is_of_truth, is_of_values, share
+from modelarchive.exchange.torch.branching import CheckError, Checks, Ways, is_of_truth, is_of_values, share
 from modelarchive.exchange.torch.comparing import contained, slow_attention
 from modelarchive.exchange.torch.decomposing import functional
+from modelarchive.exchange.torch.flags import flags_of
+from modelarchive.exchange.torch.lines_of_code import line_of
 from modelarchive.exchange.torch.packing import padded_sequences
 from modelarchive.exchange.torch.recurrences import whole_recurrences
 
@@ -59,6 +59,7 @@ class Program:
         structure: What is returned, with numbers in the place of the arrays.
         changed: Names of buffers that a call changes.
         checks: Lines of code that raise errors for some values.
+        decided: Names of buffers whose values decided what was called.
         ranges: Symbol of a size -> the least and the greatest one that is allowed.
     """
 
@@ -71,6 +72,7 @@ class Program:
     root: str = ""
     changed: list[str] = field(default_factory=list)
     checks: tuple[str, ...] = ()
+    decided: tuple[str, ...] = ()
     ranges: dict[Any, tuple[int, int]] = field(default_factory=dict)
 
     @property
@@ -139,7 +141,8 @@ def _captured(whole: _Whole, example: Sequence[torch.Tensor], free: Sequence[Seq
         if by_values:
             share(exported.graph)
         found = _program(exported, whole.returned.structure, _NETWORK)
-        return replace(found, checks=tuple(dict.fromkeys((whole.returned.checks or {}).values())))
+        checks = tuple(dict.fromkeys((whole.returned.checks or {}).values()))
+        return replace(found, checks=checks, decided=tuple(whole.returned.decided))
 
 
 def exported_module(
@@ -238,8 +241,9 @@ class _Returned:
 
     structure: Any = None
 
-    def __init__(self, checks: Checks | None) -> None:
-        self.checks = checks
+    def __init__(self, checks: Checks | None, flags: Mapping[str, torch.Tensor]) -> None:
+        self.checks, self.flags = checks, flags
+        self.decided: dict[str, None] = {}
 
 
 class _Whole(torch.nn.Module):
@@ -253,7 +257,7 @@ class _Whole(torch.nn.Module):
     def __init__(self, network: torch.nn.Module, checks: Checks | None) -> None:
         super().__init__()
         self.network = network
-        self.returned = _Returned(checks)
+        self.returned = _Returned(checks, flags_of(network))
 
     def forward(self, *inputs: Any) -> Any:
         def run() -> tuple[tuple[torch.Tensor, ...], Any]:
@@ -262,7 +266,11 @@ class _Whole(torch.nn.Module):
             return tuple(arrays), structure
 
         checks = self.returned.checks
-        arrays, self.returned.structure = run() if checks is None else Ways(self.network, inputs, run, checks).results()
+        if checks is None:
+            arrays, self.returned.structure = run()
+        else:
+            ways = Ways(self.network, inputs, run, checks, self.returned.flags, self.returned.decided)
+            arrays, self.returned.structure = ways.results()
         return arrays
 
 
@@ -319,7 +327,7 @@ def _quiet() -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """The first lines of what PyTorch says, which may be pages; what it says most is said in our words."""
     if is_of_values(error):
-        where = _line_of(error)
+        where = line_of(error)
         return (
             f"what it does depends on the values of an array{where}: compute with masks there (torch.where, sums of "
             f"truths), or leave that part to what calls the network"
@@ -329,21 +337,6 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in plain.strip().splitlines() if line.strip()]
     text = " ".join(lines[:2])
     return f"torch.export cannot follow it: {type(error).__name__}{': ' if text else ''}{text[:400]}"
-
-
-def _line_of(error: Exception) -> str:
-    """Where in somebody's own code an error was raised."""
-    own = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(PYTORCH)]
-    begin = next((at for at, each in enumerate(own) if each.filename.startswith(_OURS)), 0)
-    theirs = [each for each in own[begin:] if not each.filename.startswith(_OURS)]
-    if not theirs:
-        return ""
-    last = theirs[-1]
-    code = f": {last.line}" if last.line else ""
-    return f" ({last.name} in {Path(last.filename).name}, line {last.lineno}{code[:120]})"
-
-
-_OURS: Final = str(Path(__file__).parent)
 
 
 def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) -> Program:

@@ -278,6 +278,8 @@ def _described(block: Any, plan: Plan) -> Checked:
 def _changed(program: Program) -> Iterator[Note]:
     for line in program.checks:
         yield Note("(model)", f"a check of values that raises an error is left out ({line})")
+    for name in program.decided:
+        yield Note(name, "decides what the forward does; it is read as it does by the value that there is now")
     for name in program.changed:
         yield Note(name, "is changed by each call of the module; its value before that is kept, and stays")
 

@@ -14,6 +14,7 @@ from modelarchive.exchange.torch.capturing import Program
 from modelarchive.exchange.torch.frames import is_array
 from modelarchive.exchange.torch.lifting import word
 from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
+from modelarchive.exchange.torch.lines_of_code import line_of_call
 
 #: Operators that give what they are given.
 TRANSPARENT: Final = frozenset(
@@ -45,7 +46,8 @@ def folded(program: Program, nodes: list[torch.fx.Node]) -> dict[torch.fx.Node, 
         if not isinstance(node.target, torch._ops.OpOverload) and node.target is not operator.getitem:
             continue
         if isinstance(node.target, torch._ops.OpOverload) and _is_random(node):
-            raise Refusal(f"{word(node)} gives random numbers, and an architecture has none")
+            what = "gives random numbers, and an architecture has none: draw them outside and pass them in"
+            raise Refusal(f"{word(node)} {what}{line_of_call(node)}")
         _spend(node)
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda each: _valued(each, values))
         if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:

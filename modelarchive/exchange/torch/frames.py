@@ -140,6 +140,20 @@ def dissolve(frame: Frame) -> None:
             item.parent = parent
 
 
+def dissolve_foreign(top: Frame, is_part: Callable[[Frame, Frame], bool]) -> None:
+    """Let calls of modules that are no parts of the module that calls them be steps of that one.
+
+    A bias that each layer of attention is given, say, or what no module has as a part.
+
+    Args:
+        top: The network.
+        is_part: Whether the module of a frame is the one of the frame around, or below it.
+    """
+    for frame in list(top.frames()):
+        if frame.parent is not None and not is_part(frame.parent, frame):
+            dissolve(frame)
+
+
 def wire(
     top: Frame,
     outputs: list[Any],

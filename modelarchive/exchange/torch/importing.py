@@ -25,6 +25,7 @@ from modelarchive.exchange.torch.lifting_context import Context, cast, scope
 from modelarchive.exchange.torch.lifting_context import is_array as is_value
 from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
 from modelarchive.exchange.torch.lifting_recurrences import RECURRENCES
+from modelarchive.exchange.torch.lines_of_code import line_of_call
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan, own_tensors
 from modelarchive.exchange.torch.tensors import array_of, numpy_dtype
@@ -268,11 +269,12 @@ class Importer:
         try:
             return self._checked(node, self._computed(node))
         except Refusal as error:
-            self._plan.tell(frame.path, str(error))
+            self._plan.tell(frame.path, f"{error}{line_of_call(node)}")
             raise
         except SpecError as error:
             for _, _, message in error.problems:
-                self._plan.tell(frame.path, f"{word(node)}: {message}")
+                said = message.removeprefix(f"{error.path}: ")  # a place in code of ours
+                self._plan.tell(frame.path, f"{word(node)}: {said}{line_of_call(node)}")
             raise
         except ModelArchiveError:
             raise

@@ -260,7 +260,12 @@ class _Snapshot:
             self.restores.append(lambda: slot.__delete__(value) if hasattr(value, slot.__name__) else None)
             return
         self._next.append(content)
-        self.restores.append(functools.partial(slot.__set__, value, content))
+
+        def restore() -> None:
+            with contextlib.suppress(AttributeError):  # what nobody may write: a member of a class in C
+                slot.__set__(value, content)
+
+        self.restores.append(restore)
 
 
 def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:

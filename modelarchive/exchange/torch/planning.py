@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 from torch.fx import Node
 
+from modelarchive.errors import ConversionError
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.capturing import Place, Program
 from modelarchive.exchange.torch.folding import folded, passed_over
@@ -17,6 +18,7 @@ from modelarchive.exchange.torch.frames import (
     MAX_LITERAL,
     Frame,
     dissolve,
+    dissolve_foreign,
     framed,
     is_array,
     needed,
@@ -26,12 +28,16 @@ from modelarchive.exchange.torch.frames import (
 )
 from modelarchive.exchange.torch.leaves import LEAVES
 from modelarchive.exchange.torch.lifting import Lifted, is_known, layer_of, word
+from modelarchive.exchange.torch.lines_of_code import line_of_call
 from modelarchive.exchange.torch.programs import Part
 from modelarchive.exchange.torch.sizes import Sizes
+from modelarchive.exchange.torch.sizes_of_values import sizes_of_values
 from modelarchive.nn.dim import Dim
 
 #: Operators that give an array a size that it did not have.
-_STRETCHING: Final = frozenset({"expand", "repeat", "tile", "broadcast_to"})
+_STRETCHING: Final = frozenset(
+    {"expand", "repeat", "tile", "broadcast_to", "new_zeros", "new_ones", "new_full", "new_empty"}
+)
 #: Calls of operators in a module of somebody's own up to which it is taken for the layer that it calls.
 _FEW: Final = 4
 
@@ -71,14 +77,20 @@ class Plan:
         self.frames: dict[int, list[Frame]] = defaultdict(list)
         self._modules: dict[str, torch.nn.Module] = {}
         self._below: dict[int, set[int]] = {}
+        self._parts: dict[str, set[int]] = {}
         resolve(program)
         passed_over(program)
         nodes = needed(program)
         self.values = folded(program, nodes)
         self.top = framed([node for node in nodes if node not in self.values], program.root)
+        dissolve_foreign(self.top, lambda around, frame: self._has_part(around, self.module(frame.path)))
         self.calls = self._lift()
         self._tell_unknown()
         self._tell_complex_inputs()
+        for path, what in sizes_of_values(nodes, program.root):
+            self.tell(path, what)
+        if self.problems:
+            raise ConversionError(self.problems)
         self._drop_unused()
         self._choose_leaves()
         self._place_constants()
@@ -97,6 +109,12 @@ class Plan:
         if path not in self._modules:
             self._modules[path] = self.network.get_submodule(path)
         return self._modules[path]
+
+    def _has_part(self, frame: Frame, module: torch.nn.Module) -> bool:
+        """Whether a module is the one of a frame, or below it."""
+        if frame.path not in self._parts:
+            self._parts[frame.path] = set(map(id, self.module(frame.path).modules()))
+        return id(module) in self._parts[frame.path]
 
     def _lift(self) -> dict[Node, Lifted]:
         """Calls that are those of layers, each argument that is a parameter of the layer one of the network."""
@@ -117,7 +135,7 @@ class Plan:
         for frame in self.top.frames():
             for node in frame.own():
                 if isinstance(node.target, torch._ops.OpOverload) and not is_known(node):
-                    self.tell(frame.path, f"the operator {word(node)!r} is not supported")
+                    self.tell(frame.path, f"the operator {word(node)!r} is not supported{line_of_call(node)}")
 
     def _tell_complex_inputs(self) -> None:
         for node in self.program.inputs:
@@ -179,6 +197,8 @@ class Plan:
             places.append(self.program.targets[first].rpartition(".")[0])
         for path in places:
             module = self.module(path)
+            if not self._has_part(frame, module):
+                continue
             own = {
                 name: each
                 for name, each in (*module._parameters.items(), *module._buffers.items())

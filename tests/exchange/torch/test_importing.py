@@ -224,3 +224,91 @@ def test_constants_go_with_a_part_and_through_other_systems(tmp_path):
     np.testing.assert_allclose(part(x.numpy()), module.first(x).detach().numpy(), rtol=1e-5)
     ma.convert(tmp_path / "net.h5", tmp_path / "net.onnx")
     np.testing.assert_allclose(ma.load_model(tmp_path / "net.onnx")(x.numpy()), module(x).detach().numpy(), rtol=1e-4)
+
+
+class Biased(torch.nn.Module):
+    """Attention that is given its bias, which is a part of the network around."""
+
+    def __init__(self, bias):
+        super().__init__()
+        self.project = torch.nn.Linear(6, 6)
+        self.bias = [bias] if bias is not None else []  # in a list: no part
+
+    def forward(self, x, bias=None):
+        found = bias or self.bias[0]
+        return (self.project(x)[:, None] * found(x)).softmax(-1).sum(1)
+
+
+class Places(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Embedding(6, 6)
+        self.scale = torch.nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.scale(self.table(torch.arange(6))) * x.mean()
+
+
+@pytest.mark.parametrize("is_passed", [True, False])
+def test_a_module_called_by_one_that_it_is_no_part_of(is_passed):
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.places = Places()
+            self.first, self.second = (Biased(None if is_passed else self.places) for _ in range(2))
+
+        def forward(self, x):
+            given = (self.places,) if is_passed else ()
+            return self.second(self.first(x, *given), *given)
+
+    torch.manual_seed(0)
+    module = Network()
+    bundle = assert_read(module, X[:, 0].copy())
+    assert set(bundle.parameters) == set(module.state_dict())
+    strict(module, bundle)
+
+
+def test_a_module_that_is_no_part_of_anything_leaves_its_parameters_where_they_are():
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            one = torch.nn.Linear(6, 6)
+            self.__dict__["shape_of_it"] = one
+            self.rows = torch.nn.ParameterDict({"weight": one.weight, "bias": one.bias})
+
+        def forward(self, x):
+            return self.shape_of_it(x)
+
+    module = Network()
+    bundle = assert_read(module, X[:, 0].copy())
+    assert set(bundle.parameters) == set(module.state_dict())
+
+
+def test_an_array_of_a_size_that_values_decide_is_refused_with_its_line():
+    class Picked(torch.nn.Module):
+        def forward(self, x):
+            kept = x[x[:, 0] > 0]
+            return kept.exp().sum(0)
+
+    with pytest.raises(
+        ma.ConversionError, match=r"index gives an array whose size depends on values.*test_importing\.py, line "
+    ) as it:
+        read_module(Picked(), X[:, 0].copy())
+    assert "kept = x[x[:, 0] > 0]" in str(it.value)
+    assert str(it.value).count("size depends on values") == 1
+
+
+def test_sums_of_neighbours_of_a_graph_are_read():
+    class Sum(torch.nn.Module):
+        def forward(self, given, index, number):
+            return given.new_zeros(number, given.shape[1]).index_add(0, index, given)
+
+    class Graph(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.sum = torch.nn.Linear(6, 6), Sum()
+
+        def forward(self, x, edges):
+            return self.sum(self.layer(x)[edges[0]], edges[1], len(x))
+
+    assert_read(Graph(), X.reshape(8, 6)[:3], np.asarray([[0, 1, 2, 1, 0], [1, 0, 0, 2, 2]]))

@@ -353,3 +353,18 @@ def test_inside_of_inference_mode_and_with_gradients(tmp_path):
     np.testing.assert_allclose(ma.load_model(tmp_path / "net.h5")(X), net(x).detach().numpy(), atol=1e-6)
     assert ma.save_model(tmp_path / "net.h5", net, inputs=x.clone().requires_grad_() * 2) == []
     assert torch.is_grad_enabled()
+
+
+def test_objects_in_c_whose_members_nobody_may_write_are_left_alone():
+    class Spaced(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.kind = np.dtype([("a", np.float32, (300,)), ("b", np.int8)])
+            self.spaces = {"x": SimpleNamespace(dtype=np.dtype("float32"), low=np.zeros(3))}
+
+        def forward(self, x):
+            return x * self.kind.itemsize
+
+    module = Spaced()
+    np.testing.assert_allclose(read_module(module, X).build()(X), X * 1201)
+    assert module.kind.itemsize == 1201

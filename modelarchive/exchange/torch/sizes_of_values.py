@@ -1,0 +1,35 @@
+"""Calls of a program that give arrays whose sizes depend on values, which no architecture can say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.fx import Node
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+
+from modelarchive.exchange.torch.capturing import calls
+from modelarchive.exchange.torch.lifting import word
+from modelarchive.exchange.torch.lines_of_code import line_of_call
+
+_ADVICE = "compute with masks (torch.where, sums of truths), or leave it to what calls the network"
+
+
+def sizes_of_values(nodes: list[Node], root: str) -> Iterator[tuple[str, str]]:
+    """(path of the module, what it does) of each such call; what is computed of what these give is no news.
+
+    Args:
+        nodes: The calls that are needed, in order.
+        root: The path of the network in the exported module.
+    """
+    known: set[Any] = set()
+    for node in nodes:
+        value = node.meta.get("val")
+        several = value if isinstance(value, tuple | list) else [value]
+        sizes = {size for each in several if isinstance(each, torch.Tensor) for size in free_unbacked_symbols(each)}
+        if sizes - known:
+            path = next((each.path for each in reversed(calls(node))), root)
+            what = f"{word(node)} gives an array whose size depends on values, and an architecture says all sizes"
+            yield path.removeprefix(root).removeprefix("."), f"{what}: {_ADVICE}{line_of_call(node)}"
+        known |= sizes
