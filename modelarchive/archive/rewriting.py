@@ -99,14 +99,14 @@ def _resolved(archive: Archive, compression: Choice, stored: Mapping[str, str]) 
         compression: What was chosen.
         stored: Name -> name in the archive.
     """
-    there = archive.reader.contents.arrays
-    if compression is None or (compression == KEEP and not any(map(archive.reader.is_compressed, there))):
+    aliases, is_compressed = archive.reader.contents.aliases, archive.reader.is_compressed
+    own = {name: aliases.get(there, there) for name, there in stored.items()}
+    if compression is None or (compression == KEEP and not any(map(is_compressed, own.values()))):
         return None
-    aliases = archive.reader.contents.aliases
     chosen = choose(compression, stored, [DEFLATE, KEEP], what="compression")
 
     def kept(name: str) -> str | None:
-        return DEFLATE if archive.reader.is_compressed(aliases.get(stored[name], stored[name])) else None
+        return DEFLATE if is_compressed(own[name]) else None
 
     return {name: kept(name) if each == KEEP else each for name, each in chosen.items()}
 

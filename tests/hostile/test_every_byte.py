@@ -43,7 +43,9 @@ def seen(sample: Sample) -> tuple[Any, ...] | None:
     with tempfile.TemporaryDirectory() as folder:
         path = sample.put(Path(folder))
         try:
-            bundle = models.read(path, config=path.parent / sample.config if sample.config else None)
+            beside = path.parent / sample.beside if sample.beside else None
+            option = {} if beside is None else {"base" if beside.is_dir() else "config": beside}
+            bundle = models.read(path, **option)
         except ma.ModelArchiveError:
             return None
         view = {name: array_view(array) for name, array in bundle.parameters.items()}

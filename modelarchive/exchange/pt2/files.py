@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -148,8 +148,7 @@ def _archive(file: MappedFile, found: dict[str, Member]) -> Package:
         constants = _of_pickle(file, inside[f"data/constants/{name}.pt"])
     else:
         constants = _of_config(file, inside, "data/constants", f"{name}_constants_config.json")
-    extra = [each for each in inside if each.startswith("extra/") and inside[each].size]
-    notes = [Note("(file)", f"{len(extra)} extra files beside the program are left out")] if extra else []
+    notes = _left_out(found, [f"{root}/{each}" for each in _OWN], extra=f"{root}/extra/")
     example = inside.get(f"data/sample_inputs/{name}.pt")
     program = _program(file, found[models[0]])
     return Package(file, program, state, constants, _value(file, example), notes)
@@ -161,10 +160,21 @@ def _legacy(file: MappedFile, found: dict[str, Member], program: Member) -> Pack
         if name not in found:
             raise FormatError(f"is damaged: {name} is not in it", hint=_AGAIN)
     state, constants = (_of_pickle(file, found[f"serialized_{name}.pt"]) for name in ("state_dict", "constants"))
-    extra = [name for name in found if name.startswith("extra_files/") and found[name].size]
-    notes = [Note("(file)", f"{len(extra)} extra files beside the program are left out")] if extra else []
+    notes = _left_out(found, _OWN_BEFORE, extra="extra_files/")
     example = _value(file, found.get("serialized_example_inputs.pt"))
     return Package(file, _program(file, program), state, constants, example, notes)
+
+
+#: How the names of members begin that PyTorch itself writes, since 2.8 and before.
+_OWN: Final = ("models/", "data/", ".data/", "archive_format", "archive_version", "byteorder", "version")
+_OWN_BEFORE: Final = ("serialized_", "version")
+
+
+def _left_out(found: Mapping[str, Member], own: Sequence[str], *, extra: str) -> list[Note]:
+    """A note on files that lie beside the program; empty ones of the user's own are none."""
+    others = [name for name in found if not name.startswith(tuple(own))]
+    count = sum(not name.startswith(extra) or found[name].size > 0 for name in others)
+    return [Note("(file)", f"{count} extra files beside the program are left out")] if count else []
 
 
 def _program(file: MappedFile, member: Member) -> Record:

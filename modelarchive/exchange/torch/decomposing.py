@@ -64,8 +64,7 @@ def _taken_apart(graph: torch.fx.Graph) -> dict[Any, Callable[..., Any]]:
     unknown = _unknown(graph)
     if not unknown:
         return {}
-    # PyTorch 2.5 has them under another name.
-    usual = getattr(torch.export, "default_decompositions", torch._decomp.core_aten_decompositions)()
+    usual = torch.export.default_decompositions()
     more = torch._decomp.decomposition_table
     found = {target: usual[target] if target in usual else more.get(target) for target in unknown}
     return {target: each for target, each in found.items() if each is not None}
