@@ -205,7 +205,7 @@ def _correlate(
         epilogue.into(out, out, 1)
     elif math.prod(kernel) == 1 and all(step == 1 for step in strides) and not any(map(any, padding)):
         _pointwise(x, matrix, out, epilogue)
-    elif groups == 1 and all(step == 1 for step in strides) and adds_less(len(weight), x.shape[1], sizes):
+    elif groups == 1 and all(step == 1 for step in strides) and adds_less(weight.shape, sizes):
         by_taps(x, weight, out, padding, tuple(dilation), epilogue, alone=_work(matrix, out) < WORTH)
     else:
         runs = runs_of(kernel, tuple(strides), padding, tuple(dilation), sizes)

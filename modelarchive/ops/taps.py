@@ -23,13 +23,24 @@ from modelarchive.ops.windows import Pairs, Shape
 BLOCK: Final = 1 << 18
 #: Places along the last axis from which on it takes less time to add rows than to begin with them.
 WIDTH: Final = 12
+#: Elements of the input, for each tap of a block, from which on copying them takes longer than to begin an addition.
+LEAST: Final = 1 << 15
 #: Input rows that are multiplied twice, one by each of two threads, to those of a thread: one in so many.
 TWICE: Final = 8
 
 
-def adds_less(channels: int, in_channels: int, sizes: Shape) -> bool:
-    """Whether adding results takes less time than copying inputs."""
-    return 2 * channels <= in_channels and sizes[-1] >= WIDTH
+def adds_less(weight: Shape, sizes: Shape) -> bool:
+    """Whether adding results takes less time than copying inputs.
+
+    Args:
+        weight: ``(channels, in_channels, *kernel)``.
+        sizes: The spatial sizes of the output.
+    """
+    channels, in_channels, *kernel = weight
+    results = math.prod(kernel) * channels
+    at_once = min(math.prod(sizes), BLOCK // max(results, in_channels))
+    is_narrow = 2 * channels <= in_channels and sizes[-1] >= WIDTH
+    return is_narrow and in_channels * at_once >= LEAST and results * math.prod(sizes[1:]) <= 4 * BLOCK
 
 
 def by_taps(

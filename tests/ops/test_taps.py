@@ -48,6 +48,7 @@ def test_it_is_the_sum_of_its_taps(
     weight = rng.standard_normal((channels, shape[1], *kernel), np.float32)
     bias = rng.standard_normal(channels, np.float32)
     monkeypatch.setattr(taps, "BLOCK", block)
+    monkeypatch.setattr("modelarchive.ops.convolution.adds_less", lambda *_: True)
     monkeypatch.setattr("modelarchive.ops.convolution.WORTH", 1)
     used: list[bool] = []
     by_taps = taps.by_taps
@@ -76,11 +77,26 @@ def test_it_is_the_sum_of_its_taps(
         np.testing.assert_array_equal(each, found[0])
 
 
+@pytest.mark.parametrize(
+    ("weight", "sizes", "expected"),
+    [
+        ((24, 96, 3, 3), (160, 160), True),
+        ((24, 40, 3, 3), (160, 160), False),  # hardly fewer channels
+        ((1, 4, 10_001), (10_100,), False),  # a block of few results for each tap
+        ((8, 16, 3, 3), (14, 14), False),
+        ((64, 128, 5, 5), (8, 4096), False),  # a row of products that is larger than the cache
+    ],
+)
+def test_where_it_is_used(weight: Any, sizes: Any, expected: bool) -> None:
+    assert taps.adds_less(weight, sizes) is expected
+
+
 def test_what_is_no_number_spoils_its_windows_only() -> None:
-    x = np.zeros((1, 4, 40, 40), np.float32)
+    x = np.zeros((1, 32, 40, 40), np.float32)
     x[0, 1, 7, 30] = np.nan
-    weight = np.ones((2, 4, 3, 3), np.float32)
+    weight = np.ones((2, 32, 3, 3), np.float32)
     options: Any = {"strides": (1, 1), "dilation": (1, 1), "groups": 1, "channels_last": False}
+    assert taps.adds_less(weight.shape, (40, 40))
     found = convolve(x, weight, None, padding=((1, 1), (1, 1)), **options)
     expected = np.zeros_like(found)
     expected[:, :, 6:9, 29:32] = np.nan
