@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -105,9 +104,7 @@ class _Steps:
         """Children that are called one after another."""
         names = [each["name"] for each in architecture["inputs"]] if architecture else []
         self.nodes = [{"label": name, "role": "input"} for name in names] or [{"label": "input", "role": "input"}]
-        given = self.checked.seen.get(id(self.network), ())
-        labels = [", ".join(_shapes(value, self.checked.trial)) for value in given]
-        sources = [[at, labels[at] if at < len(labels) else ""] for at in range(len(self.nodes))]
+        sources = [[at, label] for at, label in enumerate(self._given(len(self.nodes)))]
         paths = list(self.places)
         networks = dict(self.network.named_blocks()) if self.network is not None else {}
         for place in children:
@@ -127,10 +124,9 @@ class _Steps:
         self.direct = {step["name"] for step in block["nodes"] if "block" in step and "inputs" in step}
         at: dict[str, int] = {}
         shapes: dict[str, str] = {}
-        given = self.checked.seen.get(id(self.network), ())
-        for name, value in itertools.zip_longest(block["inputs"], given[: len(block["inputs"])]):
+        for name, label in zip(block["inputs"], self._given(len(block["inputs"])), strict=True):
             at[name] = self._node(label=name, role="input")
-            shapes[name] = ", ".join(_shapes(value, self.checked.trial))
+            shapes[name] = label
         called = set[str]()
         for step in block["nodes"]:
             name = step["name"]
@@ -145,6 +141,12 @@ class _Steps:
             several = len(block["outputs"]) > 1
             self._edge(ref, self._node(label=f"output {number}" if several else "output", role="output"), at, shapes)
         return {"nodes": self.nodes, "edges": self.edges}
+
+    def _given(self, count: int) -> list[str]:
+        """The shapes of so many inputs, in words; "" where a block is given fewer, or is never called."""
+        given = self.checked.seen.get(id(self.network), ())
+        labels = [", ".join(_shapes(value, self.checked.trial)) for value in given[:count]]
+        return labels + [""] * (count - len(labels))
 
     def _node(self, **record: Any) -> int:
         self.nodes.append(record)
