@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 import modelarchive as ma
 from modelarchive.errors import ModelArchiveError
 from modelarchive.exchange.torch.tensors import array_of, tensor_of
-from tests.coverage.judging import Network, Verdict, arrays, difference, is_strict, tensors, words
+from tests.coverage.judging import Network, Verdict, arrays, changed, differences, is_strict, limit_of, tensors, words
 
 
 def judge(
@@ -37,7 +36,7 @@ def judge(
         found.seconds = time.process_time() - start
         if found.verdict == "refused":
             return found
-        problem = _changed(module, before) or _wrong(path, module, inputs, wanted, found)
+        problem = changed(module, before) or _wrong(path, module, inputs, wanted, found)
     if problem:
         found.verdict, found.why = "wrong", problem
     return found
@@ -64,20 +63,11 @@ class _Whole(torch.nn.Module):
         return tuple(tensors(self.network(*inputs)))
 
 
-def _changed(module: torch.nn.Module, before: dict[str, torch.Tensor]) -> str:
-    after = module.state_dict()
-    same = after.keys() == before.keys() and all(
-        torch.equal(after[name], each) or each.isnan().any() for name, each in before.items()
-    )
-    return "" if same else "the module is another one afterwards"
-
-
 def _wrong(
     path: Path, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], wanted: list[torch.Tensor], found: Verdict
 ) -> str:
     with ma.open(path) as opened:
         architecture = opened.architecture
-    limit = 2e-2 if "float16" in json.dumps(architecture) else 2e-3
     shapes = [each["shape"] for each in architecture["inputs"]]
     free = [at for at, shape in enumerate(shapes) if shape and not isinstance(shape[0], int)]
     if all(isinstance(axis, int) for shape in shapes for axis in shape):
@@ -97,11 +87,8 @@ def _wrong(
         with torch.no_grad():
             rebuilt = tensors(built(*(each.clone() for each in given)))
         for what, ours in (("NumPy", outputs), ("PyTorch", rebuilt)):
-            if len(ours) != len(expected):
-                return f"{what}: {len(ours)} outputs, not {len(expected)}"
-            for number, (one, other) in enumerate(zip(ours, expected, strict=True)):
-                if problem := difference(one, other, limit):
-                    return f"{what}, batch {len(given[0]) if given[0].ndim else 1}: output {number}: {problem}"
+            if problem := differences(ours, expected, limit_of(architecture)):
+                return f"{what}, batch {len(given[0]) if given[0].ndim else 1}: {problem}"
     found.strict = is_strict(module, path)
     return _block(path, [name for name, _ in read.named_blocks() if name])
 

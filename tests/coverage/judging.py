@@ -139,11 +139,8 @@ def judged_as_module(
 
 
 def _wrong(module: Any, bundle: Any, inputs: Any, wanted: list[torch.Tensor], before: dict[str, torch.Tensor]) -> str:
-    after = module.state_dict()
-    if after.keys() != before.keys() or any(
-        not torch.equal(after[name], each) for name, each in before.items() if not each.isnan().any()
-    ):
-        return "the module is another one afterwards"
+    if problem := changed(module, before):
+        return problem
     # Before the module runs again: what it changes in its buffers is seen in the arrays, which share their memory.
     outputs = bundle.build()(*map(array_of, inputs))
     with torch.no_grad():
@@ -151,10 +148,27 @@ def _wrong(module: Any, bundle: Any, inputs: Any, wanted: list[torch.Tensor], be
     if any(not torch.equal(one, other) for one, other in zip(again, wanted, strict=True) if not one.isnan().any()):
         return "the module gives something else afterwards"
     found = [tensor_of(np.array(each)) for each in arrays(outputs)]
+    return differences(found, wanted, limit_of(bundle.architecture))
+
+
+def changed(module: torch.nn.Module, before: dict[str, torch.Tensor]) -> str:
+    """Whether a module's state is another one than before, in words; "" if it is the same."""
+    after = module.state_dict()
+    same = after.keys() == before.keys() and all(
+        torch.equal(after[name], each) for name, each in before.items() if not each.isnan().any()
+    )
+    return "" if same else "the module is another one afterwards"
+
+
+def limit_of(architecture: Any) -> float:
+    """How much outputs may differ: rounded to few bits on the way, sums in another order differ more."""
+    return 2e-2 if "float16" in json.dumps(architecture) else 2e-3
+
+
+def differences(found: list[torch.Tensor], wanted: list[torch.Tensor], limit: float) -> str:
+    """How the outputs of two networks differ; "" where they agree."""
     if len(found) != len(wanted):
         return f"{len(found)} outputs, not {len(wanted)}"
-    # Rounded to so few bits on the way, sums in another order differ.
-    limit = 2e-2 if "float16" in json.dumps(bundle.architecture) else 2e-3
     for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
         if problem := difference(one, other, limit):
             return f"output {number}: {problem}"

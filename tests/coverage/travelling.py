@@ -13,7 +13,7 @@ import torch
 import modelarchive as ma
 from modelarchive.errors import ModelArchiveError
 from modelarchive.exchange.torch.tensors import array_of, tensor_of
-from tests.coverage.judging import Network, Verdict, arrays, difference, judged_as_module, tensors
+from tests.coverage.judging import Network, Verdict, arrays, differences, judged_as_module, tensors
 
 
 def judge(
@@ -44,11 +44,8 @@ def _of_archive(path: Path, module: torch.nn.Module, inputs: Any, wanted: list[t
     with torch.no_grad():
         in_torch = tensors(rebuilt(*inputs))
     for place, several in (("NumPy", [tensor_of(np.array(each)) for each in in_numpy]), ("PyTorch", in_torch)):
-        if len(several) != len(wanted):
-            return f"of an archive, in {place}: {len(several)} outputs, not {len(wanted)}"
-        for number, (one, other) in enumerate(zip(several, wanted, strict=True)):
-            if problem := difference(one, other, limit):
-                return f"of an archive, in {place}, output {number}: {problem}"
+        if problem := differences(several, wanted, limit):
+            return f"of an archive, in {place}: {problem}"
     return ""
 
 
