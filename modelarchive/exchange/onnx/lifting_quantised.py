@@ -77,8 +77,8 @@ def _quantize(context: Context) -> Ref:
 def saturated(context: Context, rounded: Ref, zero: Ref | None, dtype: str) -> Ref:
     """Whole numbers of float32 with a zero point, as integers; what is beyond those is the last one.
 
-    NaN is the lowest one, as in runtimes: softmax of a row without a key is NaN, and exporters put 0 in its place behind
-    the quantisation.
+    NaN is the lowest one, as in runtimes: softmax of a row without a key is NaN, and exporters put 0 in its place
+    behind the quantisation.
     """
     if dtype not in dtypes.DENSE or dtype[0] not in "iu" or dtypes.DENSE[dtype].itemsize > 2:
         raise Refusal(f"{context.node.op} to {dtype} is not supported")
