@@ -320,10 +320,15 @@ def write_dict(
         max_shard_size: As in :func:`save`.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
+
+    Raises:
+        UnsupportedDataError: Keys are longer than HDF5's names may be; lists all of them.
     """
     from modelarchive.store.layout import Layout
 
     encoded = {names.encode_key(key): array for key, array in arrays.items()}
+    if problems := [(f"{key[:40]!r}...", names.TOO_LONG) for key in encoded if names.is_too_long(key)]:
+        raise UnsupportedDataError(problems, hint="nothing was written")
     layout = Layout(
         section="arrays",
         generator=generator(),

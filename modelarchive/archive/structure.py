@@ -223,8 +223,8 @@ def _take(
             problems.append((f"{where}[{key!r}]" if type(key) is not int else f"{where}[{hex(key)[:40]}]", problem))
             continue
         link = names.encode_key(key) if kind == "dict" else str(key)
-        if len(link.encode()) > names.MAX_LINK_BYTES:
-            problems.append((f"{where}[{key[:20]!r}...]", f"the key takes more than {names.MAX_LINK_BYTES:,} bytes"))
+        if names.is_too_long(link):
+            problems.append((f"{where}[{key[:20]!r}...]", names.TOO_LONG))
             continue
         _take(value, prefix + link, f"{where}[{key!r}]", members, problems, above=above)
 

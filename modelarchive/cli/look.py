@@ -14,6 +14,7 @@ from modelarchive.cli.arguments import Commands, add_command, add_place
 from modelarchive.cli.layout import as_text, laid_out
 from modelarchive.cli.outcome import DONE, complain, spelled
 from modelarchive.cli.output import Column
+from modelarchive.names import MAX_PARTS
 
 if TYPE_CHECKING:
     from modelarchive.models.content import Content, Leaf
@@ -185,7 +186,7 @@ def _tree(content: Content, network: Network) -> None:
     # The parts of a name -> what stands behind the last of them.
     found = {tuple(path.split(".")): f": {described(block)}" for path, block in blocks.items() if path}
     for name, leaf in content.leaves.items():
-        parts = tuple(name.split(content.sign))
+        parts = tuple(name.split(content.sign, MAX_PARTS - 1))  # deeper ones take the square of their depth
         for depth in range(1, len(parts)):
             found.setdefault(parts[:depth], "")
         found[parts] = f"  {leaf.dtype} {output.shape(leaf.shape) if leaf.value is None else _shortened(leaf)}"
