@@ -19,7 +19,7 @@ from tests.exchange.mxnet.files import FOREIGN, OPERATORS, dense, file_of, writt
 NETWORKS = ["lenet", "resnet", "spam"]
 FAMILIES = sorted(path.name.removesuffix("-symbol.json") for path in OPERATORS.glob("*-symbol.json"))
 #: What cannot be understood without the shapes of the inputs.
-NEED_SHAPES = ("moving", "products", "normalisation")
+NEED_SHAPES = ("moving", "products", "normalisation", "sequences", "scaling")
 
 
 def recorded(stem: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
