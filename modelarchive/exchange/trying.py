@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from modelarchive.errors import ConversionError, UnsafeFileError
 from modelarchive.exchange import budget
-from modelarchive.nn.axes import Inputs, groups_of
+from modelarchive.nn.axes import Axis, Inputs, groups_of
 from modelarchive.nn.trials import (
     NoFit,
     Trial,
@@ -31,6 +31,8 @@ _STEPS: Final = 10 * budget.STEPS
 _FIXED: Final = 64
 #: Sizes that models are made for whose files let an axis be of any.
 _MADE_FOR: Final = (48, 512, 224, 32, 64, 128, 256, 16)
+#: Sizes of images with which all axes but the batch are tried at once.
+_IMAGES: Final = (640, 224, 320, 512)
 
 
 #: Words of JSON that Python has others for, and the texts between them.
@@ -96,12 +98,15 @@ def read_fitting(
 
 
 def _changed(inputs: Inputs, fixed: Inputs) -> list[dict[str, Any]]:
-    """The first declaration that differs, which stands for all axes of its name; None for what stays as it is."""
+    """The declarations that differ, each name of an axis once; None for what stays as it is."""
+    found, said = [], set[str]()
     for old, new in zip(inputs, fixed, strict=True):
-        if old != new:
+        now = {one for one, two in zip(old["shape"] or (), new["shape"] or (), strict=True) if one != two} - said
+        if now:
             shape = [size if isinstance(size, int) else None for size in new["shape"]]
-            return [{"name": new["name"], "shape": shape}]
-    return []
+            found.append({"name": new["name"], "shape": shape})
+            said |= {each for each in now if isinstance(each, str)}
+    return found
 
 
 def as_argument(given: Sequence[Mapping[str, Any]]) -> str:
@@ -153,7 +158,10 @@ class _Search(Generic[T]):
         return any(not self.attempt(trial) for trial in usual_trials(inputs))
 
     def fixing(self, inputs: Inputs, sizes: Sequence[int]) -> tuple[Inputs | None, bool]:
-        """The first declarations with one axis fixed with which the model can be read; and whether no others fit."""
+        """The first declarations with one axis fixed with which the model can be read; and whether no others fit.
+
+        Where one is not enough, all axes but the batch at once.
+        """
         left = _FIXED
         found: Inputs | None = None
         with contextlib.suppress(_SpentError):
@@ -170,4 +178,9 @@ class _Search(Generic[T]):
                         found = changed
                 if found is not None:
                     return found, True
+            sides = set[Axis]().union(*(group for group in groups_of(inputs) if min(group)[1]))
+            for size in _IMAGES if sides else ():
+                changed = fixed_at(inputs, sides, size)
+                if self.attempted(changed):
+                    return changed, False
         return found, False

@@ -131,8 +131,8 @@ def _fitted(
     return bundle
 
 
-#: Two shapes that are told, of which one should be the other.
-_DIFFERS: Final = re.compile(r"expected .*\(\d.*found \(\d")
+#: Two shapes that are told, of which one should be the other, or as large.
+_DIFFERS: Final = re.compile(r"expected .*\(\d.*found \(\d|expected a shape of \d+ elements, found")
 
 
 def _of_one(declared: dict[str, Any]) -> dict[str, Any]:

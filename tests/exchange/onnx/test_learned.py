@@ -79,6 +79,35 @@ def test_linear_classes(labels, style, tmp_path):
     compared(path, X)
 
 
+@pytest.mark.parametrize("kernel", ["LINEAR", "POLY", "RBF", "SIGMOID"])
+@pytest.mark.parametrize("labels", [[0, 1], [5, -3], [4, 9, 2], [0, 1, 2, 3, 4]])
+def test_classes_of_support_vectors(kernel, labels, tmp_path):
+    counts = [int(each) for each in RNG.integers(1, 5, len(labels))]
+    pairs = len(labels) * (len(labels) - 1) // 2
+    path = file(tmp_path, "SVMClassifier", [X], ("y", "z"), "qf", support_vectors=numbers(sum(counts), 4),
+                coefficients=numbers(len(labels) - 1, sum(counts)), rho=numbers(pairs), vectors_per_class=counts,
+                classlabels_ints=labels, kernel_type=kernel, kernel_params=[0.3, 0.5, 2.0])  # fmt: skip
+    compared(path, X)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"prob_a": [1.0] * 3, "prob_b": [0.0] * 3}, "with probabilities"),
+        ({"vectors_per_class": [2, 2]}, "3 classes with 2 groups"),
+        ({"vectors_per_class": [2, 2, 9]}, "of 13 vectors"),
+        ({"rho": [1.0]}, "of 6 vectors"),
+        ({"kernel_type": "OWN"}, "kernel_type = 'OWN'"),
+        ({"kernel_params": [1.0]}, "1 numbers of a kernel"),
+    ],
+)
+def test_classes_of_support_vectors_that_are_damaged(change, said, tmp_path):
+    whole = {"support_vectors": numbers(6, 4), "coefficients": numbers(2, 6), "rho": numbers(3),
+             "vectors_per_class": [2, 2, 2], "classlabels_ints": [0, 1, 2]}  # fmt: skip
+    with pytest.raises(ma.ConversionError, match=said):
+        exchange.read(file(tmp_path, "SVMClassifier", [X], ("y", "z"), "qf", **(whole | change)))
+
+
 def trees(prefix, targets, *, mode="BRANCH_LEQ", track=0, count=5, positive=False, depth=3):
     """Full trees of random splits, with a weight for one or more targets at each leaf."""
     nodes = {key: [] for key in ("treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids",
@@ -244,6 +273,6 @@ def test_texts_and_what_is_damaged_are_refused_by_name(tmp_path):
         path = file(tmp_path, "TreeEnsembleRegressor", [X], n_targets=1, **(whole | change))
         with pytest.raises(ma.ConversionError, match=words):
             exchange.read(path)
-    path = file(tmp_path, "SVMClassifier", [X], ("y", "z"), "qf", classlabels_ints=[0, 1])
+    path = file(tmp_path, "DictVectorizer", [X], int64_vocabulary=[0, 1, 2, 3])
     with pytest.raises(ma.ConversionError, match="classical machine learning"):
         exchange.read(path)
