@@ -36,10 +36,11 @@ def tree(title: str, found: Mapping[str, str], *, sign: str = ".") -> str:
     # Depth first, without recursion: a stranger's names may be nested as deep as they like.
     pending: list[tuple[str, ...] | None] = [*reversed(inside.get((), {}))]
     while pending:
-        parts = pending.pop()
-        if parts is None:
+        opened = pending.pop()
+        if opened is None:
             lines.append("</ul></details></li>")
             continue
+        parts = opened
         text = f"<b>{escape(parts[-1])}</b> {said(parts)}"
         if parts not in inside:
             lines.append(f"<li>{text}</li>")
