@@ -25,6 +25,8 @@ class Architecture:
         permuted: Whether the rows of queries and keys lie in pairs, for rotary positions of neighbours.
         shifted: Whether norms are stored with 1 added.
         turned: Names, as a pattern, of matrices that lie the other way in transformers' files.
+        joined: Transformers' array of all experts -> the tensors that lie behind each other in its second axis.
+        lone: Names, as a pattern, of matrices of one row, which some converters have written as vectors.
         window: Of which number one layer has no window, where the metadata say how far layers look; 0: no layer has
             one, as llama.cpp runs it.
     """
@@ -40,6 +42,8 @@ class Architecture:
     permuted: bool = False
     shifted: bool = False
     turned: str = r"(?!)"
+    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    lone: str = r"(?!)"
     window: int = 0
 
     def theirs(self, name: str) -> str | None:
@@ -60,6 +64,22 @@ class Architecture:
         if found is None:
             return None
         return f"{found.replace('N', layer[1]) if layer else found}.{end}"
+
+    def joint(self, name: str) -> tuple[str, int, int] | None:
+        """Of which array of transformers' a tensor is a part, which one, and of how many; None: of none."""
+        layer = _LAYER.match(name)
+        if layer is None:
+            return None
+        for theirs, several in self.joined.items():
+            if (spelled := _LAYER.sub("blk.N.", name)) in several:
+                return theirs.replace("N", layer[1]), several.index(spelled), len(several)
+        return None
+
+    def parts(self, name: str) -> list[str]:
+        """The tensors of which transformers' array is made, in their order; none of an array that is one itself."""
+        layer = _NUMBER.search(name)
+        several = self.joined.get(_NUMBER.sub(".N.", name, count=1), ()) if layer else ()
+        return [each.replace("N", layer[1]) for each in several] if layer else []
 
 
 _LAYER: Final = re.compile(r"blk\.(\d{1,9})\.")
@@ -103,6 +123,18 @@ _AROUND: Final = {
     "blk.N.post_ffw_norm": "model.layers.N.post_feedforward_layernorm",
 }
 _LLAMA_NAMES: Final = {**_OUTSIDE, **_ATTENTION, **_BEHIND, **_GATED}
+_MIXED: Final = {**_OUTSIDE, **_ATTENTION, **_BEHIND, "blk.N.ffn_gate_inp": "model.layers.N.mlp.gate"}
+_EXPERTS: Final = {
+    "model.layers.N.mlp.experts.gate_up_proj": ("blk.N.ffn_gate_exps.weight", "blk.N.ffn_up_exps.weight"),
+    "model.layers.N.mlp.experts.down_proj": ("blk.N.ffn_down_exps.weight",),
+}
+_QWEN_EXPERTS: Final = {
+    "expert_count": ("num_experts", "uint32"),
+    "expert_used_count": ("num_experts_per_tok", "uint32"),
+    "expert_feed_forward_length": ("moe_intermediate_size", "uint32"),
+}
+#: Each layer has experts, and nothing but them.
+_ALL_LAYERS: Final = {"decoder_sparse_step": 1, "mlp_only_layers": []}
 
 #: ``general.architecture`` -> what it is. A new one is a row.
 ARCHITECTURES: Final[dict[str, Architecture]] = {
@@ -127,6 +159,35 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             {**_SIZES, "attention.key_length": ("head_dim", "uint32")},
             {**_LLAMA_NAMES, **_NORMED},
             fixed={"hidden_act": "silu", "attention_bias": False},
+        ),
+        Architecture(
+            "qwen2moe",
+            "qwen2_moe",
+            "Qwen2MoeForCausalLM",
+            {
+                **_SIZES,
+                **_QWEN_EXPERTS,
+                "expert_shared_feed_forward_length": ("shared_expert_intermediate_size", "uint32"),
+            },
+            {
+                **_MIXED,
+                "blk.N.ffn_gate_inp_shexp": "model.layers.N.mlp.shared_expert_gate",
+                "blk.N.ffn_gate_shexp": "model.layers.N.mlp.shared_expert.gate_proj",
+                "blk.N.ffn_up_shexp": "model.layers.N.mlp.shared_expert.up_proj",
+                "blk.N.ffn_down_shexp": "model.layers.N.mlp.shared_expert.down_proj",
+            },
+            fixed={"hidden_act": "silu", "norm_topk_prob": False, **_ALL_LAYERS},
+            joined=_EXPERTS,
+            lone=r".*\.shared_expert_gate\.weight",
+        ),
+        Architecture(
+            "qwen3moe",
+            "qwen3_moe",
+            "Qwen3MoeForCausalLM",
+            {**_SIZES, **_QWEN_EXPERTS, "attention.key_length": ("head_dim", "uint32")},
+            {**_MIXED, **_NORMED},
+            fixed={"hidden_act": "silu", "attention_bias": False, "norm_topk_prob": True, **_ALL_LAYERS},
+            joined=_EXPERTS,
         ),
         Architecture(
             "gemma",
@@ -207,3 +268,27 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
         ),
     )
 }
+
+#: What llama.cpp calls llama, too, where the metadata count experts.
+MIXTRAL: Final = Architecture(
+    "llama",
+    "mixtral",
+    "MixtralForCausalLM",
+    {
+        **_SIZES,
+        "expert_count": ("num_local_experts", "uint32"),
+        "expert_used_count": ("num_experts_per_tok", "uint32"),
+    },
+    _MIXED,
+    fixed={"hidden_act": "silu"},
+    permuted=True,
+    joined=_EXPERTS,
+)
+
+
+def architecture_of(values: Mapping[str, Any]) -> Architecture | None:
+    """The architecture that a file's metadata name; None: none that is known."""
+    name = values.get("general.architecture")
+    if name == MIXTRAL.name and values.get(f"{name}.expert_count", 0) != 0:
+        return MIXTRAL
+    return ARCHITECTURES.get(name) if isinstance(name, str) else None

@@ -26,6 +26,8 @@ _USUAL: Final[Mapping[str, tuple[Any, ...]]] = {
 }
 #: Kinds of scaling of rotary positions, beside none.
 _LINEAR: Final = "linear"
+_YARN: Final = "yarn"
+_BETAS: Final = {"yarn_beta_fast": "beta_fast", "yarn_beta_slow": "beta_slow"}
 #: Of which numbers of layers llama.cpp scales scores by the width of a head as the network's width has it, rather
 #: than by a head's own: the 27B of each.
 _WIDE: Final = {"gemma2": 46, "gemma3": 62}
@@ -166,8 +168,10 @@ def _of_rotary(options: Options) -> None:
     longest = options.get("rope.scaling.original_context_length")
     if kind == _LINEAR and factor != 1:
         rope |= {"rope_type": _LINEAR, "factor": factor}
+    elif kind == _YARN:
+        rope |= _of_yarn(options, factor, longest)
     elif kind not in (_LINEAR, "none"):
-        options.refuse("rope.scaling.type", f"is {short(kind)}, expected none or {_LINEAR}")
+        options.refuse("rope.scaling.type", f"is {short(kind)}, expected none, {_LINEAR} or {_YARN}")
     elif kind == "none" and longest is not None:
         options.notes.append(Note(options.key("rope.scaling.original_context_length"), "does not count: none scales"))
     if (attention := options.number("rope.scaling.attn_factor")) not in (None, 1.0):
@@ -183,6 +187,25 @@ def _of_rotary(options: Options) -> None:
         if f"rope_factors_{part}.weight" in options.contents.tensors:
             options.problems.append((f"rope_factors_{part}.weight", "rotary positions of LongRoPE are not read"))
     _said(options.config, rope)
+
+
+def _of_yarn(options: Options, factor: float, longest: Any) -> dict[str, Any]:
+    """YaRN, whose scores llama.cpp scales as its authors do; of another scale there is another key, which is refused.
+
+    Source: Peng et al., YaRN (2023); llama.cpp, where `original_context_length` is the context's own if it is absent.
+    """
+    found = {
+        "rope_type": _YARN,
+        "factor": factor,
+        "original_max_position_embeddings": options.get("context_length") if longest is None else longest,
+    }
+    for key, option in _BETAS.items():
+        if (value := options.number(f"rope.scaling.{key}")) is not None:
+            found[option] = value
+    for name, value in found.items():
+        if name != "rope_type" and (type(value) not in (int, float) or not 0 < value <= _MOST_BASE):
+            options.refuse("rope.scaling.type", f"is yarn, with {name} {short(value)}, expected a number above 0")
+    return found
 
 
 def _said(config: dict[str, Any], rope: dict[str, Any]) -> None:
