@@ -78,6 +78,7 @@ class System:
         models: Whether its files hold whole models, so that it is said where there is none.
         alone: Whether its reader takes `parameters_only`: the parameters under the names that the file has.
         inputs: What its reader takes as `inputs`: declarations, or names only; "": nothing, they are declared after.
+        values: Whether one of these may give the value of an input, with which the model is read.
         config: The files for which its reader takes a `config`, in words; "": none.
         base: Those for which it takes a `base`, likewise.
         reads_as: What its reader takes as `dtype`; none: it takes none.
@@ -107,6 +108,7 @@ class System:
     models: bool = False
     alone: bool = False
     inputs: Literal["", "declared", "names"] = ""
+    values: bool = False
     config: str = ""
     base: str = ""
     reads_as: tuple[str, ...] = ()
@@ -218,6 +220,7 @@ SYSTEMS: Final = {
             models=True,
             alone=True,
             inputs="declared",
+            values=True,
         ),
         System(
             "keras",
