@@ -27,6 +27,7 @@ class Architecture:
         turned: Names, as a pattern, of matrices that lie the other way in transformers' files.
         joined: Transformers' array of all experts -> the tensors that lie behind each other in its second axis.
         lone: Names, as a pattern, of matrices of one row, which some converters have written as vectors.
+        is_written: Whether networks are written as it.
         window: Of which number one layer has no window, where the metadata say how far layers look; 0: no layer has
             one, as llama.cpp runs it.
     """
@@ -44,6 +45,7 @@ class Architecture:
     turned: str = r"(?!)"
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lone: str = r"(?!)"
+    is_written: bool = True
     window: int = 0
 
     def theirs(self, name: str) -> str | None:
@@ -53,7 +55,7 @@ class Architecture:
         found = self.names.get(_LAYER.sub("blk.N.", part))
         if found is None or end not in ("weight", "bias"):
             return None
-        return f"{found.replace('N', layer[1]) if layer else found}.{end}"
+        return f"{_in(layer, found)}.{end}"
 
     def ours(self, name: str) -> str | None:
         """The name in GGUF of transformers' tensor; None: it has none."""
@@ -63,7 +65,7 @@ class Architecture:
         found = spelled.get(_NUMBER.sub(".N.", part, count=1))
         if found is None:
             return None
-        return f"{found.replace('N', layer[1]) if layer else found}.{end}"
+        return f"{_in(layer, found)}.{end}"
 
     def joint(self, name: str) -> tuple[str, int, int] | None:
         """Of which array of transformers' a tensor is a part, which one, and of how many; None: of none."""
@@ -72,14 +74,19 @@ class Architecture:
             return None
         for theirs, several in self.joined.items():
             if (spelled := _LAYER.sub("blk.N.", name)) in several:
-                return theirs.replace("N", layer[1]), several.index(spelled), len(several)
+                return _in(layer, theirs), several.index(spelled), len(several)
         return None
 
     def parts(self, name: str) -> list[str]:
         """The tensors of which transformers' array is made, in their order; none of an array that is one itself."""
         layer = _NUMBER.search(name)
         several = self.joined.get(_NUMBER.sub(".N.", name, count=1), ()) if layer else ()
-        return [each.replace("N", layer[1]) for each in several] if layer else []
+        return [_in(layer, each) for each in several]
+
+
+def _in(layer: re.Match[str] | None, name: str) -> str:
+    """A name with the number of its layer, where it is in one."""
+    return name if layer is None else name.replace(".N.", f".{layer[1]}.")
 
 
 _LAYER: Final = re.compile(r"blk\.(\d{1,9})\.")
@@ -265,6 +272,35 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             },
             fixed={"activation_function": "gelu_new"},
             turned=r".*\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight",
+        ),
+        Architecture(
+            "bert",
+            "bert",
+            "BertModel",
+            {
+                "context_length": ("max_position_embeddings", "uint32"),
+                "embedding_length": ("hidden_size", "uint32"),
+                "block_count": ("num_hidden_layers", "uint32"),
+                "feed_forward_length": ("intermediate_size", "uint32"),
+                "attention.head_count": ("num_attention_heads", "uint32"),
+                "attention.layer_norm_epsilon": ("layer_norm_eps", "float32"),
+            },
+            {
+                "token_embd": "embeddings.word_embeddings",
+                "token_types": "embeddings.token_type_embeddings",
+                "position_embd": "embeddings.position_embeddings",
+                "token_embd_norm": "embeddings.LayerNorm",
+                "blk.N.attn_q": "encoder.layer.N.attention.self.query",
+                "blk.N.attn_k": "encoder.layer.N.attention.self.key",
+                "blk.N.attn_v": "encoder.layer.N.attention.self.value",
+                "blk.N.attn_output": "encoder.layer.N.attention.output.dense",
+                "blk.N.attn_output_norm": "encoder.layer.N.attention.output.LayerNorm",
+                "blk.N.ffn_up": "encoder.layer.N.intermediate.dense",
+                "blk.N.ffn_down": "encoder.layer.N.output.dense",
+                "blk.N.layer_output_norm": "encoder.layer.N.output.LayerNorm",
+            },
+            fixed={"hidden_act": "gelu"},
+            is_written=False,
         ),
     )
 }

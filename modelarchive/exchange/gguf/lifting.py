@@ -13,6 +13,7 @@ from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.gguf.architectures import Architecture
 from modelarchive.exchange.gguf.files import Contents
 from modelarchive.exchange.gguf.frequencies import factors_of, scaling_of
+from modelarchive.exchange.huggingface.bert import Pooling
 from modelarchive.store.strict import short
 
 #: Keys without the architecture's name that change nothing of what is computed.
@@ -34,6 +35,8 @@ _WIDE: Final = {"gemma2": 46, "gemma3": 62}
 #: The base of rotary positions where the metadata do not say, and the largest that means anything.
 _BASE: Final = 10000.0
 _MOST_BASE: Final = 1e12
+#: How BERT's places become one vector, by llama.cpp's numbers.
+_POOLINGS: Final = ("", "pooling_mode_mean_tokens", "pooling_mode_cls_token")
 #: What Gemma 3 turns the heads of layers with a window by, where the metadata do not say.
 _LOCAL_BASE: Final = 10000.0
 
@@ -49,6 +52,7 @@ class Options:
         config: What config.json would say.
         problems: What cannot be expressed, or is no valid value: (key, what).
         notes: What does not count, though it is said.
+        pooling: How the places of a text become one vector; None: they do not.
     """
 
     def __init__(self, architecture: Architecture, contents: Contents) -> None:
@@ -61,6 +65,7 @@ class Options:
         }
         self.problems: list[tuple[str, str]] = []
         self.notes: list[Note] = []
+        self.pooling: Pooling | None = None
         self._asked: set[str] = set()
 
     def key(self, name: str) -> str:
@@ -115,7 +120,9 @@ def options_of(architecture: Architecture, contents: Contents) -> Options:
     if (words := tensors.get("token_embd.weight")) is not None and words.shape:
         options.config["vocab_size"] = words.shape[0]
     options.config["tie_word_embeddings"] = "output.weight" not in tensors
-    if architecture.name == "gpt2":
+    if architecture.name == "bert":
+        _of_bert(options)
+    elif architecture.name == "gpt2":
         _of_gpt2(options)
     else:
         _of_rotary(options)
@@ -243,6 +250,24 @@ def _of_gemma(options: Options) -> None:
             "full_attention": full,
             "sliding_attention": {"rope_type": "default", "rope_theta": local},
         }
+
+
+def _of_bert(options: Options) -> None:
+    """BERT's segments, and what its places become: the embedding of a text that llama.cpp gives, not normalised."""
+    config, tensors = options.config, options.contents.tensors
+    if options.get("attention.causal", False) is not False:
+        options.refuse("attention.causal", f"is {short(options.get('attention.causal'))}, expected false")
+    if (shared := options.get("attention.head_count_kv")) not in (None, config.get("num_attention_heads")):
+        options.refuse("attention.head_count_kv", f"is {short(shared)}, and BERT's heads share nothing")
+    kind = options.get("pooling_type", 0)
+    if type(kind) is not int or not 0 <= kind < len(_POOLINGS):
+        options.refuse("pooling_type", f"is {short(kind)}, expected 0 (none), 1 (mean) or 2 (the first place)")
+    elif mode := _POOLINGS[kind]:
+        options.pooling = Pooling((mode,), is_normalised=False)
+    for name, option in (("token_types", "type_vocab_size"), ("position_embd", "max_position_embeddings")):
+        table = tensors.get(f"{name}.weight")
+        if table is not None and table.shape:
+            config[option] = table.shape[0]
 
 
 def _of_gpt2(options: Options) -> None:

@@ -15,7 +15,7 @@ from modelarchive.exchange.gguf.frequencies import llama3_factors
 _CONTEXT: Final = 2048
 #: ``model_type`` of transformers -> architecture.
 OF_KIND: Final[dict[str, Architecture]] = {
-    kind: each for each in (*ARCHITECTURES.values(), MIXTRAL) for kind in (each.kind, *each.also)
+    kind: each for each in (*ARCHITECTURES.values(), MIXTRAL) for kind in (each.kind, *each.also) if each.is_written
 }
 #: Options of transformers that say how far layers look.
 _WINDOWS: Final = ("sliding_window", "use_sliding_window", "max_window_layers", "layer_types")

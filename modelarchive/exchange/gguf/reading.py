@@ -126,7 +126,7 @@ def _assembled(options: Options, arrays: dict[str, Deferred], inputs: Sequence[s
             its, head = folders.family_of(config)
             if its is None or head is None:
                 raise ConversionError(config.problems, hint=config.hint)
-            model, entries, notes = folders.assembled(config, its, head, arrays, inputs)
+            model, entries, notes = folders.assembled(config, its, head, arrays, inputs, pooling=options.pooling)
             bundle = Bundle(Parameters(entries), model.architecture, notes=notes, known=model)
             return bundle, its.embedding_of(head)
         reason = ConversionError([("model_type", f"{values['model_type']} is of no family that is read by itself")])

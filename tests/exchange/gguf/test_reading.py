@@ -18,7 +18,7 @@ from tests.exchange.gguf.test_files import FOREIGN, put
 
 pytest.importorskip("gguf")
 #: Largest difference, relative to the largest output: of numbers as they are, and as they are rounded in the file.
-NEAR = {"llama": 1e-5, "qwen2": 1e-5, "gpt2": 1e-5, "half": 1e-2, "quantised": 0.3}
+NEAR = {"llama": 1e-5, "qwen2": 1e-5, "gpt2": 1e-5, "bert": 1e-5, "half": 1e-2, "quantised": 0.3}
 
 
 def outputs(name: str, network: Any) -> float:
@@ -296,3 +296,21 @@ def test_a_gate_of_one_row_that_was_written_as_a_vector(tmp_path: Path) -> None:
     writer.write_tensors_to_file()
     writer.close()
     assert outputs("qwen2moe", gguf.read(tmp_path / "x.gguf").build()) < 1e-5
+
+
+@pytest.mark.parametrize(("kind", "pooled"), [(1, lambda y: y.mean(1)), (2, lambda y: y[:, 0])])
+def test_places_of_bert_become_one_vector(kind: int, pooled: Any, tmp_path: Path) -> None:
+    path = changed(tmp_path, "bert", bert__pooling_type=(wire.UINT32, kind))
+    with np.load(FOREIGN / "bert.npz") as known:
+        found = gguf.read(path).build()(known["x"], np.ones_like(known["x"]))
+        np.testing.assert_allclose(found, pooled(known["y"]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("pooling_type", (wire.UINT32, 3)), ("attention.causal", (wire.BOOL, 1)),
+     ("attention.head_count_kv", (wire.UINT32, 2))],
+)  # fmt: skip
+def test_another_bert(key: str, value: tuple[int, Any], tmp_path: Path) -> None:
+    with pytest.raises(ma.ConversionError, match=f"bert.{key}"):
+        gguf.read(changed(tmp_path, "bert", **{f"bert.{key}": value}))
