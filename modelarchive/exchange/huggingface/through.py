@@ -84,8 +84,7 @@ def read(weights: Bundle, values: Mapping[str, Any], inputs: Sequence[str] | Non
         except ModelArchiveError:
             raise
         except Exception as error:  # whatever its classes raise that are not made of such options or arrays
-            words = " ".join(str(error).split())[:300]
-            raise ConversionError([("config.json", f"transformers cannot build it: {words}")]) from error
+            raise _cannot_be_built(error) from error
         names = set(modules.named_tensors(module))
         lost = {*info["missing_keys"], *(each[0] for each in info["mismatched_keys"])} - (given.keys() & names)
         if lost:
@@ -96,6 +95,10 @@ def read(weights: Bundle, values: Mapping[str, Any], inputs: Sequence[str] | Non
     bundle.notes += [*notes, *weights.notes]
     bundle.notes += [Note(name, "left out: transformers does not use it either") for name in info["unexpected_keys"]]
     return bundle
+
+
+def _cannot_be_built(error: Exception) -> ConversionError:
+    return ConversionError([("config.json", f"transformers cannot build it: {' '.join(str(error).split())[:300]}")])
 
 
 def _merge(adapter: Adapter, module: Any, kind: object) -> list[Note]:
@@ -135,9 +138,14 @@ def assembled(values: Mapping[str, Any], arrays: Mapping[str, Deferred], inputs:
     kind = _class_of(values)
     _refuse_counts(values, max(_FEW, len(arrays)))
     with _quietly():
-        config = kind.config_class.from_dict(dict(values))
-        _refuse_size(kind, config, len(arrays), list(arrays.values()))
-        _refuse_shapes(kind, config, arrays)
+        try:
+            config = kind.config_class.from_dict(dict(values))
+            _refuse_size(kind, config, len(arrays), list(arrays.values()))
+            _refuse_shapes(kind, config, arrays)
+        except ModelArchiveError:
+            raise
+        except Exception as error:  # whatever its classes raise that are not made of such options
+            raise _cannot_be_built(error) from error
     return read(Bundle(Parameters(arrays)), values, inputs, None)
 
 
@@ -220,7 +228,7 @@ def _refuse_size(kind: Any, config: Any, arrays: int, entries: Sequence[Deferred
 
 
 def _refuse_shapes(kind: Any, config: Any, arrays: Mapping[str, Deferred]) -> None:
-    """Refuse arrays of other shapes than the network has."""
+    """Refuse arrays that the network has no place for, or in other shapes."""
     import torch
 
     with torch.device("meta"):
@@ -230,6 +238,7 @@ def _refuse_shapes(kind: Any, config: Any, arrays: Mapping[str, Deferred]) -> No
         for name, entry in arrays.items()
         if name in wanted and wanted[name] != entry.shape
     ]
+    wrong += [(name, "has no place in the network") for name in arrays if name not in wanted]
     if wrong:
         raise ConversionError(wrong)
 
