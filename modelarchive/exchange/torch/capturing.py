@@ -19,6 +19,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.torch.aliases import Aliases
 from modelarchive.exchange.torch.branching import CheckError, Checks, Ways, is_of_truth, is_of_values, share
 from modelarchive.exchange.torch.comparing import contained
 from modelarchive.exchange.torch.decomposing import functional
@@ -65,6 +66,7 @@ class Program:
         decided: Names of buffers whose values decided what was called.
         ranges: Symbol of a size -> the least and the greatest one that is allowed.
         guards: What held of the sizes of its inputs.
+        aliased: Names of parameters of which constants are other views.
     """
 
     graph: torch.fx.Graph
@@ -79,6 +81,7 @@ class Program:
     decided: tuple[str, ...] = ()
     ranges: dict[Any, tuple[int, int]] = field(default_factory=dict)
     guards: Guards = field(default_factory=Guards)
+    aliased: tuple[str, ...] = ()
 
     @property
     def beside(self) -> list[str]:
@@ -349,6 +352,7 @@ def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) 
     prefix = f"{root}." if root else ""
     nodes = {node.name: node for node in exported.graph.nodes}
     inputs, targets, constants = [], {}, {}
+    aliases = Aliases(exported.state_dict)
     for spec in exported.graph_signature.input_specs:
         node = nodes[spec.arg.name]
         target = (spec.target or "").removeprefix(prefix)
@@ -360,7 +364,12 @@ def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) 
         elif spec.kind is InputKind.PARAMETER or (spec.kind is InputKind.BUFFER and spec.persistent):
             targets[node] = target
         elif spec.kind in (InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
-            constants[node] = exported.constants[spec.target]
+            constant = exported.constants[spec.target]
+            name = aliases.name_of(constant)
+            if name is None:
+                constants[node] = constant
+            else:
+                targets[node] = name.removeprefix(prefix)
     outputs, changed = [], []
     # In their order: what a region gave has other names since.
     results = exported.graph.output_node().args[0]
@@ -376,6 +385,7 @@ def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) 
     return Program(
         exported.graph, inputs, targets, constants, outputs, structure, root, changed,
         ranges=ranges, guards=guards_of(exported, inputs),
+        aliased=tuple(name.removeprefix(prefix) for name in aliases.partial),
     )  # fmt: skip
 
 

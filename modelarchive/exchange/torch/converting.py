@@ -285,6 +285,8 @@ def _changed(program: Program) -> Iterator[Note]:
         yield Note("(model)", f"a check of values that raises an error is left out ({line})")
     for name in program.decided:
         yield Note(name, "decides what the forward does; it is read as it does by the value that there is now")
+    for name in program.aliased:
+        yield Note(name, "is seen by the forward through another view of its memory, which is kept as it is now")
     for name in program.changed:
         yield Note(name, "is changed by each call of the module; its value before that is kept, and stays")
 
