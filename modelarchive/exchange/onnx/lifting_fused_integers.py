@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import numpy as np
+
 from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_attention import split_heads
@@ -63,6 +65,13 @@ def _between(op: str, inputs: Sequence[int], result: int) -> Lift:
         return _quantised(context, found, result, result + 1, context.dtype(inputs[0]))
 
     return lift
+
+
+def _softmax(context: Context) -> Any:
+    """Where scores were calibrated with -inf among them, their scale is infinite, and no runtime has a meaning."""
+    if context.is_constant(1) and not np.isfinite(context.constant(1)).all():
+        raise Refusal("QLinearSoftmax of a scale that is not finite is not supported: what runtimes give is undefined")
+    return _between("Softmax", (0,), 3)(context)
 
 
 def _concat(context: Context) -> Ref:
@@ -235,7 +244,7 @@ FUSED: Final[list[Lifting]] = [
     Lifting(f"{_MS}QLinearMul", "multiply, round, clip", _between("Mul", (0, 3), 6), _TIES),
     Lifting(f"{_MS}QLinearSigmoid", "Activation, round, clip", _between("Sigmoid", (0,), 3), _TIES),
     Lifting(f"{_MS}QLinearLeakyRelu", "Activation, round, clip", _between("LeakyRelu", (0,), 3), _TIES),
-    Lifting(f"{_MS}QLinearSoftmax", "Softmax, round, clip", _between("Softmax", (0,), 3), _TIES),
+    Lifting(f"{_MS}QLinearSoftmax", "Softmax, round, clip", _softmax, _TIES),
     Lifting(f"{_MS}QLinearAveragePool", "AvgPool1D, AvgPool2D, round, clip", _between("AveragePool", (0,), 3), _TIES),
     Lifting(
         f"{_MS}QLinearGlobalAveragePool", "GlobalAvgPool2D, round, clip", _between("GlobalAveragePool", (0,), 3), _TIES
