@@ -300,16 +300,24 @@ def format_of_name(path: str | os.PathLike[str]) -> str:
     text = os.fsdecode(path)
     # A folder is known by what it is, or by the slash at its end, which a Path has lost.
     is_folder = text.endswith((os.sep, "/")) or Path(text).is_dir()
-    name = Path(text).name.lower() + ("/" if is_folder else "")
-    endings = {suffix: known for known in FORMATS.values() for suffix in known.suffixes}
-    fitting = [suffix for suffix in endings if name.endswith(suffix)]
-    if not fitting:
-        written = (suffix for suffix, known in endings.items() if known.writes)
+    found = system_of_name(Path(text).name.lower() + ("/" if is_folder else ""))
+    if found is None:
+        written = (suffix for known in FORMATS.values() if known.writes for suffix in known.suffixes)
         raise ValueError(f"{os.fsdecode(path)!r} ends in none of {', '.join(written)}")
-    found = endings[max(fitting, key=len)]
     if not found.writes:
         raise ValueError(f"{os.fsdecode(path)!r} would be {found.what}, which is read and not written")
     return found.name
+
+
+def system_of_name(name: str) -> System | None:
+    """The system whose files have such names, by the longest suffix that fits; None: none has.
+
+    Args:
+        name: The name in small letters, a folder's with a slash at its end.
+    """
+    endings = {suffix: known for known in FORMATS.values() for suffix in known.suffixes}
+    fitting = [suffix for suffix in endings if name.endswith(suffix)]
+    return endings[max(fitting, key=len)] if fitting else None
 
 
 def system_inside(members: Collection[str]) -> str | None:

@@ -15,7 +15,7 @@ from modelarchive.formats import FORMATS, explain, is_certain, recognise
 from modelarchive.formats.commands import convert_line
 from modelarchive.formats.systems import listed
 from modelarchive.models.rooms import room
-from modelarchive.remote import located
+from modelarchive.remote import expect_path, located
 from modelarchive.store.source import Source
 
 #: What a model takes: declarations in order, as dicts or text, or shapes by name.
@@ -75,7 +75,9 @@ def format_of_file(path: str | os.PathLike[str]) -> str:
     Raises:
         OSError: The file cannot be read.
         FormatError: It is of no format that is known.
+        TypeError: It is no path.
     """
+    expect_path(path)
     name = recognise(path)
     if is_certain(path, name):
         return name

@@ -253,10 +253,18 @@ def fitting(inputs: Inputs, attempt: Attempt, several: Sequence[Groups] | None =
             if not problems:
                 return trial
             now.append(problems)
-        if not free_axes(inputs) or (before and all(one & other for one, other in zip(before, now, strict=True))):
+        if not free_axes(inputs) or (before and all(map(_told_again, before, now))):
             raise NoFit(by_size=False)
         before = now
     raise NoFit(by_size=True)
+
+
+def _told_again(before: set[str], now: set[str]) -> bool:
+    """Whether a problem is there at other sizes too; an axis of which nothing is left looks alike at all too small."""
+    return any(not _NOTHING.search(problem) for problem in before & now)
+
+
+_NOTHING: Final = re.compile(r"\bfound 0\b")
 
 
 def last_resort(inputs: Inputs) -> Trial:
