@@ -127,7 +127,7 @@ def _assembled(options: Options, arrays: dict[str, Deferred], inputs: Sequence[s
                 raise ConversionError(config.problems, hint=config.hint)
             model, entries, notes = folders.assembled(config, its, head, arrays, inputs)
             bundle = Bundle(Parameters(entries), model.architecture, notes=notes, known=model)
-            return bundle, folders.embedding_of(its, head)
+            return bundle, its.embedding_of(head)
         reason = ConversionError([("model_type", f"{values['model_type']} is of no family that is read by itself")])
         if not through.may_read(values, reason):
             what = f"{options.architecture.name} is read through transformers and PyTorch, which are not installed"

@@ -32,6 +32,10 @@ ACTIVATIONS: Final[dict[str, str | None]] = {
 }
 
 
+#: What is said of a folder that brings code.
+NO_CODE: Final = "names code of the folder, which is never run: the network is transformers' own of that type"
+
+
 class Config:
     """The options of a model, read one by one.
 
@@ -160,27 +164,40 @@ class Config:
 
 def _everywhere(config: Config) -> None:
     """Refuse what no family here can express."""
-    config.only("is_encoder_decoder", False, why="networks of two parts are not read")
     config.only("add_cross_attention", False, why="networks of two parts are not read")
     config.only("pruned_heads", why="layers of different numbers of heads are not read")
     config.only("per_layer_config", why="layers of different options are not read")
-    config.only("quantization_config", why="quantised parameters have no meaning in the vocabulary")
     config.only("fusion_config", why="fused layers are not read")
-    config.only("auto_map", why="it names code to be imported, and none is run")
+    if config.get("auto_map"):
+        config.note("auto_map", NO_CODE)
     config.only("configuration_files", why="it names other files that transformers takes for config.json")
     config.only("transformers_weights", why="it names another file of parameters")
 
 
+def _of_one_part(config: Config) -> None:
+    _everywhere(config)
+    config.only("is_encoder_decoder", False, why="networks of two parts are not read")
+
+
+def as_two_parts(config: Config, *, has_both: bool) -> None:
+    """Refuse what makes other networks of those like T5, of which there is one part, or both."""
+    _everywhere(config)
+    if has_both:
+        config.only("is_encoder_decoder", True, why="its decoder would look at other places")
+    config.get("is_encoder_decoder")
+    config.only("is_decoder", False, why="the family is read as an encoder and a decoder")
+
+
 def as_an_encoder(config: Config) -> None:
     """Refuse what makes decoders of networks like BERT."""
-    _everywhere(config)
+    _of_one_part(config)
     config.only("is_decoder", False, why="the family is read as an encoder")
     config.only("is_causal", False, why="the family is read as an encoder")
 
 
 def as_a_decoder(config: Config) -> None:
     """Refuse what makes other networks of those like GPT-2 and Llama."""
-    _everywhere(config)
+    _of_one_part(config)
     config.get("is_decoder")  # they are, whatever is said
     config.only("is_causal", True, why="the family is read as a decoder")
     for name in ("rope_interleaved", "use_mrope"):

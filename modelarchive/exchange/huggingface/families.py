@@ -1,95 +1,19 @@
-"""The families of models that are known: what their configurations mean, and what their parameters are called."""
+"""The families of models that are known: what their configurations mean, and how their parameters are called."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 from modelarchive import nn
-from modelarchive.exchange.huggingface import bert, gemma_options, gpt2, llama, modernbert
+from modelarchive.exchange.huggingface import bert, gemma_options, gpt2, llama, modernbert, t5, vit
 from modelarchive.exchange.huggingface.config import Config, as_a_decoder, as_an_encoder
+from modelarchive.exchange.huggingface.family import Family
 from modelarchive.exchange.huggingface.heads import HEADS, Headed
 from modelarchive.exchange.huggingface.rotary import rotary_of
+from modelarchive.exchange.huggingface.scoring import TEXTS, WORDS, Scored, scores_of
 from modelarchive.exchange.huggingface.variant import Variant
 from modelarchive.exchange.huggingface.windows import windows_of
-
-
-@dataclass(frozen=True)
-class Family:
-    """Models of one kind.
-
-    Attributes:
-        name: ``model_type`` of config.json.
-        classes: What the names of its classes begin with.
-        prefix: What the trunk is called in models with a head.
-        heads: Ends of the class names that are read.
-        make: (config, variant, the most layers that there may be) -> the network, or None where config has problems.
-        inputs: What its networks take; all but the first may be left out from the end.
-        renames: Parts of names there -> here.
-        transposed: Names here whose arrays lie the other way there.
-        embedding: The parameter whose rows are words, without the prefix.
-        guesses: End of a class name -> the layer that may have the embedding's weight, in names here.
-        is_tied: Whether it has where config.json does not say.
-        unused: Names there that transformers itself does not read.
-        usual: How many inputs its networks take where nobody says; None: all.
-        trunk: End of the name of the class without a head.
-    """
-
-    name: str
-    classes: str
-    prefix: str
-    heads: tuple[str, ...]
-    make: Callable[[Config, Variant, int], nn.Block | None]
-    inputs: tuple[str, ...]
-    embedding: str
-    renames: tuple[tuple[str, str], ...] = ()
-    transposed: str = r"(?!)"
-    guesses: Mapping[str, str] = field(default_factory=dict)
-    is_tied: bool = True
-    unused: str = r"(?!)"
-    usual: int | None = None
-    trunk: str = "Model"
-
-    @property
-    def names(self) -> dict[str, str]:
-        """Name of each class of transformers -> its head."""
-        return {self.classes + (self.trunk if head == "Model" else head): head for head in self.heads}
-
-    def ours(self, name: str, head: str) -> str:
-        """A name of transformers as it is here; with or without the prefix, whichever the file has."""
-        bare = name.removeprefix(f"{self.prefix}.")
-        for theirs, ours in self.renames:
-            bare = bare.replace(theirs, ours)
-        in_trunk = head != "Model" and bare.partition(".")[0] not in _HEAD_BLOCKS
-        return f"{self.prefix}.{bare}" if in_trunk else bare
-
-    def theirs(self, name: str, *, is_flat: bool = False) -> str:
-        """A name of ours as transformers has it."""
-        if is_flat and name.partition(".")[0] not in _HEAD_BLOCKS:
-            name = f"{self.prefix}.{name}"
-        # The longest first: it may have another in it.
-        for theirs, ours in sorted(self.renames, key=lambda pair: -len(pair[1])):
-            name = name.replace(ours, theirs)
-        return name
-
-    def is_transposed(self, ours: str) -> bool:
-        """Whether the array of that name lies the other way in their files."""
-        return re.fullmatch(self.transposed, ours) is not None
-
-    def is_unused(self, theirs: str) -> bool:
-        """Whether transformers does not read it either."""
-        return re.fullmatch(self.unused, theirs) is not None
-
-
-#: Blocks beside a trunk.
-_HEAD_BLOCKS: Final = frozenset(
-    {
-        "classifier", "cls", "decoder", "discriminator_predictions", "generator_lm_head", "generator_predictions",
-        "head", "lm_head", "pre_classifier", "qa_outputs", "vocab_layer_norm", "vocab_projector", "vocab_transform",
-    }
-)  # fmt: skip
 
 
 def _encoder(
@@ -175,10 +99,13 @@ def _gpt2(config: Config, variant: Variant, most_layers: int) -> nn.Block | None
         is_scaled_by_layer=config.flag("scale_attn_by_inverse_layer_idx", default=False),
         tied=tied if variant.is_tied is None else variant.is_tied,
     )
+    scores = scores_of(config, variant.head, layer_of_words="classifier")
     config.refuse_unknown("gpt2")
     if config.problems:
         return None
     has_mask = len(variant.inputs) > 1
+    if scores is not None:
+        return Scored(gpt2.trunk(settings, has_mask=has_mask), "transformer", scores)
     if variant.head == "Model":
         return gpt2.trunk(settings, has_mask=has_mask)
     return gpt2.guesser(settings, has_mask=has_mask, is_flat=variant.is_flat)
@@ -229,9 +156,12 @@ def _llama(config: Config, variant: Variant, most_layers: int, *, kind: str) -> 
         padding=config.index("pad_token_id", default=None, below=vocabulary),
         tied=tied if variant.is_tied is None else variant.is_tied,
     )
+    scores = scores_of(config, variant.head)
     config.refuse_unknown(kind)
     if config.problems:
         return None
+    if scores is not None:
+        return Scored(llama.Trunk(settings), "model", scores)
     if variant.head == "Model":
         return llama.Trunk(settings)
     return llama.guesser(settings, has_mask=len(variant.inputs) > 1, is_flat=variant.is_flat)
@@ -268,6 +198,7 @@ def _gemma_like(name: str, classes: str, *, trunk: str = "Model") -> Family:
         make=lambda config, variant, most: gemma_options.network(config, variant, most, kind=name),
         renames=(),
         is_tied=name != "qwen3",
+        heads=("Model", "ForCausalLM", *((TEXTS, WORDS) if trunk == "Model" else (f"Text{TEXTS}",))),
         trunk=trunk,
     )
 
@@ -277,7 +208,7 @@ def _llama_like(name: str, classes: str) -> Family:
         name=name,
         classes=classes,
         prefix="model",
-        heads=("Model", "ForCausalLM"),
+        heads=("Model", "ForCausalLM", TEXTS, WORDS),
         make=lambda config, variant, most: _llama(config, variant, most, kind=name),
         inputs=bert.INPUTS[:2],
         usual=1,
@@ -334,7 +265,7 @@ FAMILIES: Final[dict[str, Family]] = {
             name="gpt2",
             classes="GPT2",
             prefix="transformer",
-            heads=("Model", "LMHeadModel"),
+            heads=("Model", "LMHeadModel", TEXTS, WORDS),
             make=_gpt2,
             inputs=bert.INPUTS[:2],
             usual=1,
@@ -348,20 +279,37 @@ FAMILIES: Final[dict[str, Family]] = {
             guesses={"LMHeadModel": "lm_head"},
             unused=r".*\.attn\.(bias|masked_bias)",
         ),
+        Family(
+            name="t5",
+            classes="T5",
+            prefix="",
+            heads=t5.HEADS,
+            make=t5.network,
+            inputs=t5.TOGETHER["Model"][0],
+            together=t5.TOGETHER,
+            embedding="shared.weight",
+            renames=t5.RENAMES,
+            guesses={"ForConditionalGeneration": "lm_head"},
+            always_tied=True,
+            copies={f"{part}.embed_tokens.weight": "shared.weight" for part in ("encoder", "decoder")},
+            unused=t5.UNUSED,
+        ),
+        Family(
+            name="vit",
+            classes="ViT",
+            prefix="vit",
+            heads=vit.HEADS,
+            make=vit.network,
+            inputs=vit.INPUTS,
+            embedding="",
+            renames=vit.RENAMES,
+        ),
         _llama_like("llama", "Llama"),
         _llama_like("mistral", "Mistral"),
         _llama_like("qwen2", "Qwen2"),
         _gemma_like("qwen3", "Qwen3"),
+        _gemma_like("gemma", "Gemma"),
         _gemma_like("gemma2", "Gemma2"),
         _gemma_like("gemma3_text", "Gemma3", trunk="TextModel"),
     )
 }
-
-
-def head_of(config: Mapping[str, Any], family: Family) -> str | None:
-    """End of the class name under ``architectures``; None: it is none that is read."""
-    named = config.get("architectures")
-    if not named:
-        return "Model"
-    name = named[0] if isinstance(named, list) else named
-    return family.names.get(name) if isinstance(name, str) else None

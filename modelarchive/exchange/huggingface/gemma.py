@@ -1,4 +1,4 @@
-"""Gemma 2, Gemma 3 and Qwen3: decoders whose queries and keys are normalised, or whose scores are capped, in ops."""
+"""Gemma and Qwen3: decoders whose queries and keys are normalised, or whose scores are capped, in ops."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from modelarchive import dtypes, nn, ops
+from modelarchive.nn.scope import MAX_CONSTANT
 from modelarchive.ops.rotary import Rotary
 from modelarchive.zoo.llama import MLP
 
@@ -30,8 +31,8 @@ class Settings:
         scale: Factor of the scores.
         rotary: Of each layer, how positions turn queries and keys.
         windows: Of each layer, how many places it looks back, its own included; 0: all.
-        is_gemma: Whether weights of norms are stored less one, layers have norms behind their parts as well, and
-            words are scaled by the root of the width.
+        is_gemma: Whether weights of norms are stored less one, and words are scaled by the root of the width.
+        norms_behind: Whether layers have norms behind their parts as well.
         norms_heads: Whether queries and keys are normalised.
         blind_get_mean: Whether a place that may look at nothing gets the mean of all, as where transformers computes
             attention itself (Gemma 2); else zeros, as PyTorch's attention gives.
@@ -54,6 +55,7 @@ class Settings:
     rotary: tuple[Rotary, ...]
     windows: tuple[int, ...]
     is_gemma: bool
+    norms_behind: bool
     norms_heads: bool
     blind_get_mean: bool
     score_cap: float | None
@@ -133,7 +135,7 @@ class _Layer(nn.Block):
         self.self_attn = _Attention(settings)
         self.post_attention_layernorm = settings.norm(units)
         self.mlp = MLP(units, settings.hidden_units, settings.activation)
-        self.has_outer = settings.is_gemma
+        self.has_outer = settings.norms_behind
         if self.has_outer:
             self.pre_feedforward_layernorm = settings.norm(units)
             self.post_feedforward_layernorm = settings.norm(units)
@@ -149,7 +151,7 @@ class _Layer(nn.Block):
 
 
 class Trunk(nn.Block):
-    """``Gemma2Model``, ``Gemma3TextModel`` or ``Qwen3Model``: words ``(batch, length)`` to every place."""
+    """The model without a head, ``Qwen3Model`` say: words ``(batch, length)`` to every place."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -187,7 +189,10 @@ def _seen(back: Any, attention_mask: Any, window: int) -> Any:
 def angles_of(places: Any, rotary: Rotary) -> tuple[Any, Any]:
     """Cosines and sines ``(batch, 1, length, head_dim)`` of the angles of places."""
     speeds = np.tile(rotary.angles(2)[1], 2).astype(np.float32)
-    angles = ops.cast(places - 1, dtype="float32")[:, None, :, None] * speeds
+    given = ops.cast(places - 1, dtype="float32")[:, None, :, None]
+    # In pieces that an architecture has within: a larger constant would be stored beside the parameters.
+    parts = [given * piece for piece in np.split(speeds, range(MAX_CONSTANT, len(speeds), MAX_CONSTANT))]
+    angles = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
     return ops.cos(angles), ops.sin(angles)
 
 

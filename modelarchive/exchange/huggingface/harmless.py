@@ -54,6 +54,7 @@ _LABELS: Final = ("id2label", "label2id", "num_labels")  # the heads that have l
 _OF_ONE: Final[dict[str, tuple[str, ...]]] = {
     "distilbert": ("sinusoidal_pos_embds",),  # says how the table of positions was begun
     "gpt2": (*_LABELS, "n_ctx", "n_special", "pad_token_id", "predict_special_tokens"),
+    "gemma": (*_LABELS, "hidden_activation"),  # transformers' own class has forgotten it
     "gemma2": (*_LABELS, "cache_implementation", "hidden_act"),  # the gate has hidden_activation
     "gemma3_text": (*_LABELS, "cache_implementation", "hidden_act"),
     "llama": _LABELS,
@@ -64,6 +65,9 @@ _OF_ONE: Final[dict[str, tuple[str, ...]]] = {
         "sparse_prediction",
     ),
     "qwen3": _LABELS,
+    # Padding is a word like any other, and the length of texts has no bound.
+    "t5": (*_LABELS, "dropout_rate", "n_positions", "pad_token_id"),
+    "vit": ("encoder_stride", "pad_token_id"),
     "qwen2": (*_LABELS, "attention_bias"),  # its projections have biases, or not, whatever is said
 }  # fmt: skip
 

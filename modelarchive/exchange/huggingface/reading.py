@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -12,23 +13,23 @@ from modelarchive.architecture import Checked, describing
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
-from modelarchive.exchange.huggingface import through
+from modelarchive.exchange.huggingface import quantised, through
 from modelarchive.exchange.huggingface.adapters import ADAPTER, Adapter
 from modelarchive.exchange.huggingface.alone import KEY, without_config
-from modelarchive.exchange.huggingface.bert import POOLINGS, Pooling
-from modelarchive.exchange.huggingface.config import Config
-from modelarchive.exchange.huggingface.families import FAMILIES, Family, head_of
-from modelarchive.exchange.huggingface.folder import CONFIG, MAX_CONFIG_BYTES, Folder, Texts
+from modelarchive.exchange.huggingface.bert import Pooling
+from modelarchive.exchange.huggingface.config import NO_CODE, Config
+from modelarchive.exchange.huggingface.families import FAMILIES
+from modelarchive.exchange.huggingface.family import Family, head_of
+from modelarchive.exchange.huggingface.folder import CONFIG, MAX_CONFIG_BYTES, Folder
+from modelarchive.exchange.huggingface.pooling import MODULES, POOLING, pooling_of
 from modelarchive.exchange.huggingface.variant import Variant
+from modelarchive.exchange.huggingface.vit import pictures
 from modelarchive.exchange.huggingface.words import TEXTS, VOCABULARY, lines, words
 from modelarchive.nn import Block, Sequential
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import pieces
 from modelarchive.store.strict import short
 
-#: What models for sentences consist of.
-MODULES: Final = "modules.json"
-POOLING: Final = "1_Pooling/config.json"
 #: What transformers takes for an input that is left out: every word counts, and all are of the first segment.
 _LEFT_OUT: Final = {"attention_mask": 1, "token_type_ids": 0}
 #: Names of old files -> today's.
@@ -57,43 +58,78 @@ def read_folder(
         values = folder.json(CONFIG, most=MAX_CONFIG_BYTES)
         if adapter is not None:
             values = adapter.configured(values)
+        said = quantised.said_in(values)
+        model = _Model(
+            folder, {name: each for name, each in values.items() if name not in quantised.OPTIONS}, said, adapter
+        )
         try:
-            return _read(folder, values, inputs, sentences, adapter)
+            return _read(model, inputs, sentences)
         except ConversionError as error:
-            if sentences or not through.may_read(values, error):
-                raise
-            return _of_any_class(folder, values, inputs, adapter, error)
+            if sentences or not through.may_read(model.values, error):
+                raise ConversionError(error.unsupported, hint=_next_step(error, model.values)) from error
+            return _of_any_class(model, inputs, error)
 
 
-def _of_any_class(
-    folder: Folder,
-    values: dict[str, Any],
-    inputs: Sequence[str] | None,
-    adapter: Adapter | None,
-    reason: ConversionError,
-) -> Bundle:
+@dataclass(frozen=True)
+class _Model:
+    """What is read.
+
+    Attributes:
+        folder: Its files.
+        values: What config.json says, but for how weights are quantised.
+        quantisation: That; None: they are not.
+        adapter: What is merged into it; None: nothing.
+    """
+
+    folder: Folder
+    values: dict[str, Any]
+    quantisation: Mapping[str, Any] | None
+    adapter: Adapter | None
+
+    def weights(self) -> Bundle:
+        """The parameters, by the names of the files, as numbers."""
+        found = self.folder.weights()
+        if self.quantisation is None:
+            return found
+        arrays, notes = quantised.plain(deferred(found.parameters), self.quantisation, self.values)
+        return replace(found, parameters=Parameters(arrays), notes=[*found.notes, *notes])
+
+    def metadata(self, kept: dict[str, str]) -> dict[str, Any]:
+        """What travels with it: config.json, and these texts."""
+        found: dict[str, Any] = {"config": self.values, "files": kept}
+        if self.quantisation is not None:
+            found[quantised.OPTIONS[0]] = dict(self.quantisation)
+        return {KEY: found | ({} if self.adapter is None else {"adapter": self.adapter.values})}
+
+
+def _next_step(error: ConversionError, values: Mapping[str, Any]) -> str | None:
+    """The hint of an error, and what transformers would change, where it is not there."""
+    options = {*values, "model_type", "architectures"}
+    if through.is_installed() or not {where for where, _ in error.unsupported} <= options:
+        return error.hint
+    return "; ".join(each for each in (through.INSTALL, error.hint) if each)
+
+
+def _of_any_class(model: _Model, inputs: Sequence[str] | None, reason: ConversionError) -> Bundle:
     """A network of no family that is read here, as transformers builds it."""
+    values = model.values
     try:
-        bundle = through.read(folder.weights(), values, inputs, adapter)
+        bundle = through.read(model.weights(), values, inputs, model.adapter)
     except ConversionError as error:
         raise ConversionError([*reason.unsupported, *error.unsupported], hint=error.hint or reason.hint) from error
-    kept, notes = _kept(folder, None, adapter)
-    bundle.metadata[KEY] = _metadata(values, kept, adapter)
+    kept, notes = _kept(model.folder, None, model.adapter)
+    bundle.metadata.update(model.metadata(kept))
+    options = dict.fromkeys(where for where, _ in reason.unsupported if where not in ("model_type", "architectures"))
+    if options:
+        notes.append(Note(CONFIG, f"is read as transformers takes it, for {', '.join(map(short, options))}"))
+    if values.get("auto_map"):
+        notes.append(Note("auto_map", NO_CODE))
     bundle.notes += notes
     return bundle
 
 
-def _metadata(values: dict[str, Any], kept: dict[str, str], adapter: Adapter | None) -> dict[str, Any]:
-    return {"config": values, "files": kept} | ({} if adapter is None else {"adapter": adapter.values})
-
-
-def _read(
-    folder: Folder,
-    values: dict[str, Any],
-    inputs: Sequence[str] | None,
-    sentences: bool | None,
-    adapter: Adapter | None,
-) -> Bundle:
+def _read(model: _Model, inputs: Sequence[str] | None, sentences: bool | None) -> Bundle:
+    folder, values, adapter = model.folder, model.values, model.adapter
     config = Config(values)
     family, head = family_of(config)
     pooling = pooling_of(folder, config, head) if sentences is not False else None
@@ -103,27 +139,27 @@ def _read(
         family.make(config, Variant("Model", family.inputs), 2**31 - 1)  # which lists what else there is
     if family is None or head is None or config.problems:
         raise ConversionError(config.problems, hint=config.hint)
-    weights = folder.weights()
+    weights = model.weights()
     stored: Mapping[str, Deferred] = deferred(weights.parameters)
     merged: list[Note] = []
     if adapter is not None:
         stored, merged = _merged(adapter, stored, values, family, head)
-    model, entries, notes = assembled(config, family, head, stored, inputs, pooling=pooling)
+    network, entries, notes = assembled(config, family, head, stored, inputs, pooling=pooling)
     notes += merged
     if adapter is not None:
-        adapter.refuse_unused(name for name in adapter.replaced if family.ours(name, head) not in model.shapes)
-    embedding = embedding_of(family, head)
-    texts = folder if adapter is None or not adapter.has_words else adapter.folder
-    vocabulary, told = words(texts, entries[embedding].shape[0], embedding)
-    notes += told
+        adapter.refuse_unused(name for name in adapter.replaced if family.ours(name, head) not in network.shapes)
+    embedding, vocabulary = family.embedding_of(head), None
+    if embedding:
+        texts = folder if adapter is None or not adapter.has_words else adapter.folder
+        vocabulary, told = words(texts, entries[embedding].shape[0], embedding)
+        notes += told
     kept, told = _kept(folder, vocabulary, adapter)
     notes += told
     if about := [key for key in weights.metadata if key != "format"]:
         notes.append(Note("(metadata)", f"left out of the safetensors files: {', '.join(map(short, about[:8]))}"))
     notes += [note for note in weights.notes if note not in notes]
-    metadata = {KEY: _metadata(values, kept, adapter)}
     tokens = {} if vocabulary is None else {embedding: vocabulary}
-    return Bundle(Parameters(entries), model.architecture, "", metadata, tokens, notes, model)
+    return Bundle(Parameters(entries), network.architecture, "", model.metadata(kept), tokens, notes, network)
 
 
 def assembled(
@@ -149,11 +185,11 @@ def assembled(
         ConversionError: Options cannot be expressed, or parameters are missing; lists all of it.
         ValueError: `inputs` are none of the family's.
     """
-    ties = config.values.get("tie_word_embeddings", family.is_tied) is True
+    ties = family.ties(config.values)
     found, notes = _named(arrays, family, head, ties=ties)
     variant = Variant(
         head,
-        _chosen(inputs, family, config.values, pooling),
+        _chosen(inputs, family, head, config.values, pooling),
         has_pooler="pooler.dense.weight" in found,
         is_tied=_tied(found, family, head, notes) if ties else None,
         pooling=pooling,
@@ -181,23 +217,19 @@ def family_of(config: Config) -> tuple[Family | None, str | None]:
     return family, head
 
 
-def embedding_of(family: Family, head: str) -> str:
-    """The name of the parameter whose rows are words."""
-    return family.embedding if head == "Model" else f"{family.prefix}.{family.embedding}"
-
-
 def described(network: Block, inputs: Sequence[str], config: Config) -> Checked:
     """The model, recorded on texts of any number and length; `inputs` are their names.
 
     Raises:
         ConversionError: The options do not fit each other.
     """
-    left_out = {} if isinstance(network, Sequential) else _LEFT_OUT  # only a Graph has inputs that may be left out
-    declared = [
-        {"name": name, "shape": [None, None], "dtype": "int64"}
-        | ({"default": left_out[name]} if name in left_out else {})
-        for name in inputs
-    ]
+    declared: list[dict[str, Any]] = []
+    has_default = not isinstance(network, Sequential)  # only a Graph has inputs that may be left out
+    for name in reversed(inputs):
+        has_default = has_default and name in _LEFT_OUT
+        default = {"default": _LEFT_OUT[name]} if has_default else {}
+        text = {"name": name, "shape": [None, None], "dtype": "int64"} | default
+        declared.insert(0, text if name != "pixel_values" else {"name": name, "shape": pictures(config)})
     try:
         return describing.described(network, declared)
     except ValueError as error:
@@ -206,46 +238,20 @@ def described(network: Block, inputs: Sequence[str], config: Config) -> Checked:
 
 
 def _chosen(
-    inputs: Sequence[str] | None, family: Family, values: Mapping[str, Any], pooling: Pooling | None
+    inputs: Sequence[str] | None, family: Family, head: str, values: Mapping[str, Any], pooling: Pooling | None
 ) -> tuple[str, ...]:
-    known = family.inputs
-    if values.get("type_vocab_size") == 0:
-        known = known[:2]
+    known = [each for each in family.takes(head) if values.get("type_vocab_size") != 0 or "token_type_ids" not in each]
     if inputs is None:
         # One sentence at a time is of one segment.
-        return known[:2] if pooling is not None else known[: family.usual]
+        return family.inputs[:2] if pooling is not None else known[0]
     chosen = tuple(inputs)
-    if not chosen or chosen != known[: len(chosen)]:
-        raise ValueError(f"inputs is {chosen}, expected the first of {', '.join(known)}, one or more of them")
+    if chosen not in known:
+        longest = max(known, key=len)
+        expected = f"the first of {', '.join(longest)}, one or more of them"
+        if family.together:
+            expected = " or ".join(", ".join(each) for each in known)
+        raise ValueError(f"inputs is {chosen}, expected {expected}")
     return chosen
-
-
-def pooling_of(folder: Texts, config: Config, head: str | None) -> Pooling | None:
-    """How sentence-transformers goes on behind the model; None: it does not."""
-    if head != "Model" or not folder.has(MODULES):
-        return None
-    modules = folder.json_list(MODULES)
-    if not all(isinstance(module, dict) for module in modules):
-        config.refuse(MODULES, f"is {short(modules)}, expected a list of objects")
-        return None
-    kinds = [str(module.get("type")).rpartition(".")[2] for module in modules]
-    expected = ["Transformer", "Pooling", "Normalize"]
-    if len(kinds) < 2 or kinds != expected[: len(kinds)]:
-        config.refuse(MODULES, f"is of {', '.join(map(short, kinds[:8])) or 'nothing'}, expected {', '.join(expected)}")
-        return None
-    places = [module.get("path") for module in modules]
-    if places[:2] != ["", POOLING.partition("/")[0]]:
-        config.refuse(MODULES, f"has its parts in {short(places)}, expected '' and '1_Pooling'")
-        return None
-    options = folder.json(POOLING, most=MAX_CONFIG_BYTES)
-    modes = [name for name, value in options.items() if name.startswith("pooling_mode_") and value]
-    for mode in modes:
-        if mode not in POOLINGS:
-            config.refuse(POOLING, f"{short(mode)} is none of {', '.join(POOLINGS)}")
-    if not modes:
-        config.refuse(POOLING, "chooses no way of pooling")
-    # The order in which sentence-transformers puts them side by side.
-    return Pooling(tuple(mode for mode in POOLINGS if mode in modes), len(kinds) == 3)
 
 
 def _named(
@@ -294,7 +300,7 @@ def _equal(one: Deferred, other: Deferred) -> bool:
 def _tied(found: dict[str, Deferred], family: Family, head: str, notes: list[Note]) -> bool | None:
     """False where the file has two arrays of different values for what the configuration says is one."""
     name = f"{family.guesses.get(head, '')}.weight"
-    own, embedding = found.get(name), found.get(embedding_of(family, head))
+    own, embedding = found.get(name), found.get(family.embedding_of(head))
     if own is None or embedding is None:
         return None
     if _equal(own, embedding):
@@ -376,12 +382,12 @@ def _merged(
     head: str,
 ) -> tuple[dict[str, Deferred], list[Note]]:
     """The arrays of the files with an adapter merged into them."""
-    ties = values.get("tie_word_embeddings", family.is_tied) is True
+    ties = family.ties(values)
 
     def key(name: str) -> str:
         return family.ours(_today(name), head)
 
-    embedding = next((name for name in stored if key(name) == embedding_of(family, head)), None)
+    embedding = next((name for name in stored if key(name) == family.embedding_of(head)), None)
     tied = {f"{family.guesses[head]}.weight": embedding} if ties and head in family.guesses and embedding else {}
     return adapter.merged(stored, kind=values.get("model_type"), key=key, tied=tied)
 

@@ -24,6 +24,13 @@ _COUNTS: Final = re.compile("layer|depth|block|stage")
 _FEW: Final = 4096
 #: Options that choose how the same numbers are computed, which this package does not leave to a file.
 _OWN: Final = ("_attn_implementation", "attn_implementation")
+#: Options that name other files, or other networks than the class is.
+_NEVER: Final = frozenset({"configuration_files", "fusion_config", "per_layer_config", "transformers_weights"})
+#: The next step where they are not there.
+INSTALL: Final = (
+    "pip install 'modelarchive[transformers]': with transformers and PyTorch, folders of its own classes are read as "
+    "they build them"
+)
 #: Words of a text that is tried, where a network takes none of any length.
 _LENGTH: Final = 16
 #: Batch of what is tried.
@@ -31,17 +38,21 @@ _BATCH: Final = 2
 
 
 def may_read(values: Mapping[str, Any], reason: ConversionError) -> bool:
-    """Whether a folder may be read so that is of no family which is read without transformers.
+    """Whether a folder may be read so that is of no family, or has options, which are read without transformers.
 
     Args:
         values: What config.json says.
         reason: Why it is not read without.
     """
-    if {where for where, _ in reason.unsupported} - {"model_type", "architectures"}:
+    refused = {where for where, _ in reason.unsupported}
+    if refused & _NEVER or not refused <= {*values, "model_type", "architectures"}:
         return False
-    if not all(importlib.util.find_spec(name) for name in ("transformers", "torch")):
-        return False
-    return _class_of(values) is not None
+    return is_installed() and _class_of(values) is not None
+
+
+def is_installed() -> bool:
+    """Whether transformers and PyTorch are there."""
+    return all(importlib.util.find_spec(name) for name in ("transformers", "torch"))
 
 
 def read(weights: Bundle, values: Mapping[str, Any], inputs: Sequence[str] | None, adapter: Adapter | None) -> Bundle:

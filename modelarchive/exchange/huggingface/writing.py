@@ -21,16 +21,14 @@ from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundl
 from modelarchive.exchange.huggingface.alone import KEY
 from modelarchive.exchange.huggingface.bert import POOLINGS, Pooling
 from modelarchive.exchange.huggingface.config import Config
-from modelarchive.exchange.huggingface.families import FAMILIES, Family
+from modelarchive.exchange.huggingface.families import FAMILIES
+from modelarchive.exchange.huggingface.family import Family
 from modelarchive.exchange.huggingface.folder import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, Kept
+from modelarchive.exchange.huggingface.pooling import MODULES, POOLING, pooling_of
 from modelarchive.exchange.huggingface.reading import (
-    MODULES,
-    POOLING,
     described,
-    embedding_of,
     family_of,
     float_dtype,
-    pooling_of,
     turned,
 )
 from modelarchive.exchange.huggingface.recognising import configurations
@@ -69,7 +67,7 @@ class Model:
     @property
     def embedding(self) -> str:
         """The parameter whose rows are words."""
-        return self.family.embedding if self.variant.is_flat else embedding_of(self.family, self.variant.head)
+        return self.family.embedding if self.variant.is_flat else self.family.embedding_of(self.variant.head)
 
 
 def write_folder(
@@ -184,11 +182,15 @@ def _compared(
     poolings = [pooling, None] if pooling is not None else [None, _MEAN] if is_guess and head == "Model" else [None]
     count = len((bundle.architecture or {})["inputs"])
     first: list[tuple[str, str]] = []
-    is_flat = head != "Model" and not any(name.startswith(f"{family.prefix}.") for name in bundle.parameters)
+    is_flat = (
+        bool(family.prefix)
+        and head != "Model"
+        and not any(name.startswith(f"{family.prefix}.") for name in bundle.parameters)
+    )
     for each in poolings:
         variant = Variant(
             head,
-            family.inputs[:count],
+            next((each for each in family.takes(head) if len(each) == count), ()),
             has_pooler="pooler.dense.weight" in bundle.parameters,
             is_tied=_ties(bundle, family, head, is_flat=is_flat),
             pooling=each,
@@ -223,7 +225,7 @@ def _settled(model: Model) -> tuple[Model, list[Note]]:
     notes = []
     values, family = model.config, model.family
     ties = model.variant.is_tied
-    if ties is not None and ties is not values.get("tie_word_embeddings", family.is_tied):
+    if ties is not None and not family.always_tied and ties is not family.ties(values):
         if "tie_word_embeddings" in values:
             notes.append(Note("tie_word_embeddings", f"is written as {str(ties).lower()}, as the parameters are"))
         values = values | {"tie_word_embeddings": ties}
@@ -238,7 +240,7 @@ def _ties(bundle: Bundle, family: Family, head: str, *, is_flat: bool) -> bool |
     entries = deferred(bundle.parameters)
     own, embedding = (
         entries.get(f"{family.guesses[head]}.weight"),
-        entries.get(family.embedding if is_flat else embedding_of(family, head)),
+        entries.get(family.embedding if is_flat else family.embedding_of(head)),
     )
     return own is embedding
 
@@ -256,15 +258,17 @@ def _with_dtype(values: dict[str, Any], dtype: str) -> tuple[dict[str, Any], lis
 def differences(bundle: Bundle, config: Config, family: Family, variant: Variant) -> list[tuple[str, str]]:
     """Where the architecture is another one than the configuration says."""
     found = bundle.architecture or {}
-    declared = [str(each["name"]) for each in found["inputs"]]
-    if not declared or len(declared) > len(family.inputs):
-        return [("inputs", f"are {', '.join(declared) or 'not declared'}, expected {', '.join(family.inputs)}")]
+    if not variant.inputs:
+        declared = ", ".join(str(each["name"]) for each in found["inputs"])
+        expected = " or ".join(", ".join(each) for each in family.takes(variant.head))
+        return [("inputs", f"are {declared or 'not declared'}, expected {expected}")]
     network = family.make(config, variant, len(bundle.parameters))
     if network is None:
         return config.problems
-    expected = described(network, declared, config).architecture
+    network.cast(float_dtype(deferred(bundle.parameters)))  # some numbers are rounded to it
+    meant = described(network, variant.inputs, config).architecture
     # Of which size the example was that the network was recorded on, does not matter.
-    one, other = (_with_numbered_inputs(each["model"]) for each in (expected, found))
+    one, other = (_with_numbered_inputs(each["model"]) for each in (meant, found))
     return list(itertools.islice(_unlike(one, other, "/model"), _MOST))
 
 
@@ -321,6 +325,8 @@ def _texts(model: Model) -> tuple[dict[str, str], list[Note]]:
     table = model.bundle.tokens.get(name)
     table = None if table is None else list(table)
     texts = dict(model.texts)
+    if not name:
+        return texts, []
     rows = deferred(model.bundle.parameters)[name].shape[0]
     try:
         said, _ = words(Kept(texts), rows, name)

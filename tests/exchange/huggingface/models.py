@@ -37,6 +37,12 @@ _LLAMA3 = {
 _GEMMA = _LLAMA | {"head_dim": 8, "num_hidden_layers": 4, "sliding_window": 4, "query_pre_attn_scalar": 12}
 _MODERN = _BERT | {"num_hidden_layers": 4, "local_attention": 6, "pad_token_id": 0, "norm_bias": True}
 _ANSWERS = {"num_labels": 2}
+_SCORES = {"num_labels": 3, "pad_token_id": 5}
+_T5 = {"vocab_size": VOCABULARY, "d_model": 24, "d_kv": 6, "d_ff": 40, "num_layers": 2, "num_heads": 4}
+_VIT = {
+    "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 40, "image_size": 24,
+    "patch_size": 8, "num_labels": 3,
+}  # fmt: skip
 
 #: Case -> (class of transformers, options of its configuration).
 CASES = {
@@ -113,6 +119,33 @@ CASES = {
         _LLAMA | {"head_dim": 8, "attention_bias": True, "hidden_act": "gelu", "use_sliding_window": True,
                   "sliding_window": 4, "max_window_layers": 1, "rope_parameters": _LLAMA3},
     ),
+    "Qwen3ForTokenClassification": ("Qwen3ForTokenClassification", _LLAMA | _SCORES | {"head_dim": 8}),
+    "LlamaForSequenceClassification": ("LlamaForSequenceClassification", _LLAMA | _SCORES),
+    "GPT2ForSequenceClassification": ("GPT2ForSequenceClassification", _GPT2 | _SCORES),
+    "GPT2ForTokenClassification": ("GPT2ForTokenClassification", _GPT2 | _SCORES),
+    "GemmaModel": ("GemmaModel", _LLAMA | {"head_dim": 8}),
+    "GemmaForCausalLM": ("GemmaForCausalLM", _LLAMA | {"head_dim": 6, "hidden_act": "gelu"}),
+    "GemmaForSequenceClassification": ("GemmaForSequenceClassification", _LLAMA | _SCORES | {"head_dim": 8}),
+    "T5Model": ("T5Model", _T5),
+    "T5EncoderModel": ("T5EncoderModel", _T5 | {"layer_norm_epsilon": 1e-3}),
+    "T5ForConditionalGeneration": ("T5ForConditionalGeneration", _T5),
+    "T5ForConditionalGeneration, 1.1": (
+        "T5ForConditionalGeneration",
+        _T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "num_decoder_layers": 3},
+    ),
+    "T5ForConditionalGeneration, every option": (
+        "T5ForConditionalGeneration",
+        _T5 | {"feed_forward_proj": "gated-silu", "relative_attention_num_buckets": 8,
+               "relative_attention_max_distance": 6, "layer_norm_epsilon": 1e-3},
+    ),
+    "ViTModel": ("ViTModel", _VIT),
+    "ViTModel, another pooler": ("ViTModel", _VIT | {"pooler_act": "relu", "pooler_output_size": 7}),
+    "ViTForImageClassification": ("ViTForImageClassification", _VIT),
+    "ViTForImageClassification, every option": (
+        "ViTForImageClassification",
+        _VIT | {"qkv_bias": False, "hidden_act": "relu", "image_size": [16, 24], "patch_size": [4, 8],
+                "num_channels": 1, "layer_norm_eps": 1e-3},
+    ),
     "Gemma2Model": ("Gemma2Model", _GEMMA),
     "Gemma2ForCausalLM": (
         "Gemma2ForCausalLM", _GEMMA | {"final_logit_softcapping": 2.0, "attn_logit_softcapping": 1.5},
@@ -140,7 +173,7 @@ def model(name, transformers, torch):
     cls, options = CASES[name]
     cls = getattr(transformers, cls)
     made = cls(cls.config_class(**options))
-    if made.config.pad_token_id is None:
+    if getattr(made.config, "pad_token_id", None) is None:
         made.config.pad_token_id = 0
     return randomised(made, torch)
 
@@ -156,8 +189,14 @@ def expected(module, inputs, torch):
 
 def inputs_of(architecture):
     """An array for each input that an architecture declares."""
-    arrays = {"input_ids": WORDS, "attention_mask": MASK, "token_type_ids": SEGMENTS}
-    return {each["name"]: arrays[each["name"]] for each in architecture["inputs"]}
+    arrays = {
+        "input_ids": WORDS, "attention_mask": MASK, "token_type_ids": SEGMENTS, "decoder_input_ids": WORDS[:, :7] // 2,
+    }  # fmt: skip
+    found = {each["name"]: arrays.get(each["name"]) for each in architecture["inputs"]}
+    if "pixel_values" in found:
+        (_, *sizes) = architecture["inputs"][0]["shape"]
+        found["pixel_values"] = np.random.default_rng(0).standard_normal((2, *sizes), np.float32)
+    return found
 
 
 def several(value):
@@ -179,6 +218,9 @@ SMALL = {
     "mistral": ("MistralForCausalLM", _LLAMA | {"sliding_window": 5}),
     "qwen3": ("Qwen3ForCausalLM", _LLAMA | {"head_dim": 8, "use_sliding_window": True, "sliding_window": 5,
                                             "max_window_layers": 1}),
+    "gemma": ("GemmaForCausalLM", _LLAMA | {"head_dim": 8}),
+    "t5": ("T5ForConditionalGeneration", _T5 | {"num_layers": 3}),
+    "vit": ("ViTForImageClassification", _VIT | {"num_hidden_layers": 3}),
     "gemma2": ("Gemma2ForCausalLM", _GEMMA | {"num_hidden_layers": 3}),
     "gemma3_text": ("Gemma3ForCausalLM", _GEMMA | {"num_hidden_layers": 3, "sliding_window_pattern": 2}),
     "qwen2": ("Qwen2ForCausalLM", _LLAMA | {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
@@ -196,15 +238,24 @@ def saved(family, transformers, torch, folder):
     return json.loads((folder / "config.json").read_text("utf-8"))
 
 
-def logits(folder, words, transformers, torch):
-    """What transformers computes for words, of the model in a folder."""
+def given(values):
+    """What the model of a config.json is given, by name."""
+    if values["model_type"] == "vit":
+        side = values["image_size"]
+        shape = (2, values["num_channels"], *(side if isinstance(side, list) else (side, side)))
+        return {"pixel_values": np.random.default_rng(0).standard_normal(shape, np.float32)}
+    return {"input_ids": WORDS} | ({"decoder_input_ids": WORDS[:, :7] // 2} if values["model_type"] == "t5" else {})
+
+
+def logits(folder, inputs, transformers, torch):
+    """What transformers computes for inputs, of the model in a folder."""
     values = json.loads((folder / "config.json").read_text("utf-8"))
     # With layer_types it is another network to AutoModel, which is the one that people use.
     is_another = values["model_type"] == "mistral" and values.get("layer_types")
     cls = transformers.AutoModelForCausalLM if is_another else getattr(transformers, values["architectures"][0])
     module = cls.from_pretrained(folder).eval()
     with torch.no_grad():
-        return module(torch.from_numpy(words)).logits.numpy()
+        return module(**{name: torch.from_numpy(array) for name, array in inputs.items()}).logits.numpy()
 
 
 def stored(folder):

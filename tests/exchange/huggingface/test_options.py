@@ -10,16 +10,18 @@ import pytest
 
 import modelarchive as ma
 from modelarchive.exchange import huggingface
+from modelarchive.exchange.huggingface import reading
 from modelarchive.exchange.huggingface.config import ACTIVATIONS, Config
 from modelarchive.exchange.huggingface.families import FAMILIES
 from modelarchive.exchange.huggingface.harmless import harmless
 from modelarchive.exchange.huggingface.variant import Variant
-from tests.exchange.huggingface.models import SMALL, WORDS, logits, saved
+from tests.exchange.huggingface.models import SMALL, given, logits, saved, several
 from tests.exchange.huggingface.test_reading import FOREIGN, copied
 from tests.zoo.comparison import error
 from tests.zoo.conftest import transformers
 
 __all__ = ["transformers"]  # the fixture
+pytestmark = pytest.mark.usefixtures("alone")
 
 #: Options of which not every value fits, and another one that does.
 ALTERED = {
@@ -51,7 +53,7 @@ SHARED = {
     "is_encoder_decoder": (True,),
     "configuration_files": (["config.4.0.0.json"],),
     "transformers_weights": ("other.safetensors",),
-    "quantization_config": ({"quant_method": "fp8"},),
+    "quantization_config": ({"quant_method": "hqq"},),
     "fusion_config": ({"mlp": True},),
     "num_attention_heads": (2, None),
     "n_head": (2,),
@@ -83,14 +85,14 @@ def compared(folder, values, transformers, torch):
     """Write config.json; where it is refused, or what it is read as, with the outputs of transformers if it has any."""
     (folder / "config.json").write_text(json.dumps(values), "utf-8")
     try:
-        bundle = huggingface.read(folder, inputs=["input_ids"])
+        bundle = huggingface.read(folder, inputs=list(given(values)))
     except ma.ConversionError as refused:
         return {where for where, _ in refused.unsupported}
     try:
-        wanted = logits(folder, WORDS, transformers, torch)
+        wanted = logits(folder, given(values), transformers, torch)
     except Exception:  # of any kind: transformers itself cannot do with it
         return None
-    assert error(bundle.build()(WORDS), wanted) < 1e-5, values
+    assert error(several(bundle.build()(*given(values).values()))[0], wanted) < 1e-5, values
     return bundle
 
 
@@ -122,7 +124,7 @@ def test_options_count_or_are_refused(family, transformers, folders):
     torch = pytest.importorskip("torch")
     folder, values = folders[family]
     own = {name: others(value) for name, value in values.items() if name not in harmless(family)}
-    del own["rope_parameters" if "rope_parameters" in own else "vocab_size"]  # see test_rotary.py
+    own.pop("rope_parameters" if "rope_parameters" in own else "vocab_size", None)  # see test_rotary.py
     known = {*values, *SHARED}
     outcomes = Counter()
     for name, altered in [*own.items(), *SHARED.items()]:
@@ -144,7 +146,7 @@ def test_the_class_has_no_other_options(family, transformers):
     """Each is asked for, or known to change nothing."""
     cls = getattr(transformers, SMALL[family][0]).config_class
     config = Config(cls().to_dict())
-    assert FAMILIES[family].make(config, Variant("Model", FAMILIES[family].inputs), 10**6) is not None
+    assert FAMILIES[family].make(config, Variant("Model", FAMILIES[family].takes("Model")[0]), 10**6) is not None
     assert (config.problems, config.notes) == ([], [])
 
 
@@ -153,18 +155,16 @@ def test_the_class_has_no_other_options(family, transformers):
 def test_what_is_not_said_is_as_in_transformers(family, transformers):
     """An option less at a time."""
     cls = getattr(transformers, SMALL[family][0]).config_class
-    values = made(cls, **SMALL[family][1])
+    values, inputs = made(cls, **SMALL[family][1]), FAMILIES[family].takes("Model")[-1]
     for name in set(values) - harmless(family) - {"num_hidden_layers", "n_layers", "n_layer"}:
         less = {key: value for key, value in values.items() if key != name}
         filled = made(cls, **{key: value for key, value in less.items() if key != "model_type"})
         if filled is None:  # the others need it
             continue
-        one, other = (
-            FAMILIES[family].make(Config(each), Variant("Model", ("input_ids",)), 100) for each in (less, filled)
-        )
+        one, other = (FAMILIES[family].make(Config(each), Variant("Model", inputs), 100) for each in (less, filled))
         assert (one is None) == (other is None), name
         if one is not None:
-            assert described(one) == described(other), name
+            assert described(one, inputs, less) == described(other, inputs, filled), name
 
 
 def made(cls, **options):
@@ -175,9 +175,9 @@ def made(cls, **options):
         return None
 
 
-def described(network):
+def described(network, inputs, values):
     shapes = {name: (parameter.shape, parameter.dtype) for name, parameter in network.collect_params().items()}
-    return shapes, ma.describe(network, [{"name": "input_ids", "shape": [None, None], "dtype": "int64"}])
+    return shapes, reading.described(network, inputs, Config(values)).architecture
 
 
 @pytest.mark.parametrize("family", SMALL)
@@ -186,12 +186,12 @@ def test_what_is_said_to_change_nothing_does_not(family, transformers, folders):
     torch = pytest.importorskip("torch")
     folder, values = folders[family]
     (folder / "config.json").write_text(json.dumps(values), "utf-8")
-    wanted = logits(folder, WORDS, transformers, torch)
+    wanted = logits(folder, given(values), transformers, torch)
     plain = huggingface.read(folder).architecture
     cls = getattr(transformers, SMALL[family][0]).config_class
     altered = {name: another(cls, name) for name in harmless(family) - {"model_type", "architectures"}}
     (folder / "config.json").write_text(json.dumps(values | altered), "utf-8")
-    assert error(logits(folder, WORDS, transformers, torch), wanted) < 1e-5
+    assert error(logits(folder, given(values), transformers, torch), wanted) < 1e-5
     assert huggingface.read(folder).architecture == plain
 
 
@@ -279,6 +279,7 @@ def test_what_transformers_4_wrote_means_what_5_takes_it_for(name, transformers)
     networks = []
     for values in (old, new):
         config, family = Config(values), FAMILIES[values["model_type"]]
-        networks.append(family.make(config, Variant("Model", ("input_ids",)), 100))
+        network = family.make(config, Variant("Model", ("input_ids",)), 100)
         assert (config.problems, config.notes) == ([], [])
-    assert described(networks[0]) == described(networks[1])
+        networks.append(described(network, ("input_ids",), values))
+    assert networks[0] == networks[1]

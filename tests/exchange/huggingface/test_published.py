@@ -8,7 +8,8 @@ import pytest
 
 from modelarchive.architecture import parameter_shapes
 from modelarchive.exchange.huggingface.config import Config
-from modelarchive.exchange.huggingface.families import FAMILIES, head_of
+from modelarchive.exchange.huggingface.families import FAMILIES
+from modelarchive.exchange.huggingface.family import head_of
 from modelarchive.exchange.huggingface.reading import described
 from modelarchive.exchange.huggingface.variant import Variant
 
@@ -62,6 +63,43 @@ PUBLISHED = {
          "use_sliding_window": False, "vocab_size": 151936},
         494_032_768,
     ),
+    "Qwen3-0.6B": (
+        {"architectures": ["Qwen3ForCausalLM"], "attention_bias": False, "head_dim": 128, "hidden_size": 1024,
+         "intermediate_size": 3072, "max_position_embeddings": 40960, "max_window_layers": 28, "model_type": "qwen3",
+         "num_attention_heads": 16, "num_hidden_layers": 28, "num_key_value_heads": 8, "rms_norm_eps": 1e-06,
+         "rope_scaling": None, "rope_theta": 1000000, "sliding_window": None, "tie_word_embeddings": True,
+         "use_sliding_window": False, "vocab_size": 151936},
+        596_049_920,
+    ),
+    "gemma-2b": (
+        {"architectures": ["GemmaForCausalLM"], "attention_bias": False, "head_dim": 256, "hidden_act": "gelu",
+         "hidden_activation": None, "hidden_size": 2048, "intermediate_size": 16384, "max_position_embeddings": 8192,
+         "model_type": "gemma", "num_attention_heads": 8, "num_hidden_layers": 18, "num_key_value_heads": 1,
+         "rms_norm_eps": 1e-06, "rope_scaling": None, "rope_theta": 10000.0, "vocab_size": 256000},
+        2_506_172_416,
+    ),
+    "gemma-2-2b": (
+        {"architectures": ["Gemma2ForCausalLM"], "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0,
+         "cache_implementation": "hybrid", "head_dim": 256, "hidden_act": "gelu_pytorch_tanh", "hidden_size": 2304,
+         "hidden_activation": "gelu_pytorch_tanh", "intermediate_size": 9216, "model_type": "gemma2",
+         "num_attention_heads": 8, "num_hidden_layers": 26, "num_key_value_heads": 4, "query_pre_attn_scalar": 256,
+         "sliding_window": 4096, "vocab_size": 256000},
+        2_614_341_888,
+    ),
+    "t5-small": (
+        {"architectures": ["T5ForConditionalGeneration"], "d_ff": 2048, "d_kv": 64, "d_model": 512,
+         "decoder_start_token_id": 0, "dropout_rate": 0.1, "is_encoder_decoder": True, "model_type": "t5",
+         "n_positions": 512, "num_heads": 8, "num_layers": 6, "output_past": True, "pad_token_id": 0,
+         "relative_attention_num_buckets": 32, "vocab_size": 32128},
+        60_506_624,
+    ),
+    "vit-base-patch16-224-in21k": (
+        {"architectures": ["ViTModel"], "attention_probs_dropout_prob": 0.0, "hidden_act": "gelu",
+         "hidden_size": 768, "image_size": 224, "intermediate_size": 3072, "layer_norm_eps": 1e-12,
+         "model_type": "vit", "num_attention_heads": 12, "num_channels": 3, "num_hidden_layers": 12,
+         "patch_size": 16, "qkv_bias": True},
+        86_389_248,
+    ),
 }  # fmt: skip
 
 
@@ -72,9 +110,11 @@ def test_parameters_of_published_models(name: str) -> None:
     family = FAMILIES[values["model_type"]]
     head = head_of(values, family)
     assert head is not None
-    network = family.make(config, Variant(head, family.inputs), 1000)
+    inputs = family.takes(head)[0]
+    network = family.make(config, Variant(head, inputs), 1000)
     assert network is not None, config.problems
     assert not config.notes
-    shapes = parameter_shapes(described(network, family.inputs, config))
+    shapes = parameter_shapes(described(network, inputs, config))
     owners = {id(parameter): name for name, parameter in network.collect_params().items()}
     assert sum(math.prod(shapes[name]) for name in owners.values()) == count
+    assert shapes.keys() == network.collect_params().keys()  # nothing that transformers has not

@@ -18,6 +18,7 @@ from tests.zoo.comparison import error
 from tests.zoo.conftest import transformers
 
 __all__ = ["transformers"]  # the fixture
+pytestmark = pytest.mark.usefixtures("alone")
 
 FAMILIES = ("llama", "mistral", "qwen2")
 TYPES = ("default", "linear", "llama3", "dynamic", "yarn", "longrope", "proportional", "su", None)
@@ -109,7 +110,7 @@ def test_generated_configurations(family, transformers, folders, tmp_path):
             outcomes["refused"] += 1
             continue
         words = np.random.default_rng(seed).integers(5, 40, (1, 40))
-        wanted = logits(folder, words, transformers, torch)
+        wanted = logits(folder, {"input_ids": words}, transformers, torch)
         assert error(bundle.build()(words), wanted) < 1e-5, options
         kinds = {node["type"] for node in scalings(bundle.architecture)} or {"default"}
         outcomes[kinds.pop()] += 1
@@ -118,7 +119,7 @@ def test_generated_configurations(family, transformers, folders, tmp_path):
                 bundle.metadata = metadata
                 again = tmp_path / f"{seed}-{len(metadata)}"
                 huggingface.write(bundle, again, durable=False)
-                assert error(logits(again, words, transformers, torch), wanted) < 1e-5, options
+                assert error(logits(again, {"input_ids": words}, transformers, torch), wanted) < 1e-5, options
     assert all(outcomes[kind] >= 4 for kind in ("default", "linear", "llama3", "refused")), outcomes
 
 

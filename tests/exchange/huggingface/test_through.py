@@ -10,14 +10,15 @@ from safetensors.numpy import load_file, save_file
 
 import modelarchive as ma
 from modelarchive.exchange import huggingface
+from modelarchive.exchange.huggingface import through
 from tests.zoo.comparison import error
 from tests.zoo.conftest import transformers
 
 __all__ = ["transformers"]  # the fixture
 torch = pytest.importorskip("torch")
 
-_T5 = {"vocab_size": 30, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "use_cache": False}
-_VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+_UMT5 = {"vocab_size": 30, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "use_cache": False}
+_DEIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
         "image_size": 16, "patch_size": 8, "num_labels": 3}  # fmt: skip
 _GPT = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
         "intermediate_size": 32, "max_position_embeddings": 600}  # fmt: skip
@@ -38,11 +39,11 @@ def altered(folder, **options):
 
 
 def test_texts_of_any_number_and_length(transformers, tmp_path):
-    module = saved(transformers, tmp_path / "t5", "T5Model", **_T5)
-    ma.convert(tmp_path / "t5", tmp_path / "t5.h5")
-    net = ma.load_model(tmp_path / "t5.h5")
-    with ma.open(tmp_path / "t5.h5") as archive:
-        assert archive.metadata["huggingface"]["config"]["model_type"] == "t5"
+    module = saved(transformers, tmp_path / "umt5", "UMT5Model", **_UMT5)
+    ma.convert(tmp_path / "umt5", tmp_path / "umt5.h5")
+    net = ma.load_model(tmp_path / "umt5.h5")
+    with ma.open(tmp_path / "umt5.h5") as archive:
+        assert archive.metadata["huggingface"]["config"]["model_type"] == "umt5"
         declared = archive.architecture["inputs"]
     assert [each["name"] for each in declared] == ["input_ids", "attention_mask", "decoder_input_ids"]
     assert not any(isinstance(axis, int) for each in declared for axis in each["shape"])
@@ -58,8 +59,8 @@ def test_texts_of_any_number_and_length(transformers, tmp_path):
 
 
 def test_pictures_and_the_names_of_parameters(transformers, tmp_path):
-    module = saved(transformers, tmp_path / "vit", "ViTForImageClassification", **_VIT)
-    bundle = huggingface.read(tmp_path / "vit")
+    module = saved(transformers, tmp_path / "deit", "DeiTForImageClassification", **_DEIT)
+    bundle = huggingface.read(tmp_path / "deit")
     assert bundle.architecture["inputs"][0]["shape"] == [None, 3, 16, 16]
     assert set(bundle.parameters) == set(module.state_dict())
     x = np.random.default_rng(0).standard_normal((2, 3, 16, 16), np.float32)
@@ -83,25 +84,25 @@ def test_inputs_by_name(transformers, tmp_path):
 
 
 def test_code_of_a_folder_is_never_run(transformers, tmp_path):
-    saved(transformers, tmp_path / "vit", "ViTModel", **_VIT)
-    (tmp_path / "vit" / "evil.py").write_text("raise SystemExit('was run')\n")
-    altered(tmp_path / "vit", auto_map={"AutoConfig": "evil.Config", "AutoModel": "evil.Model"})
-    huggingface.read(tmp_path / "vit")
-    altered(tmp_path / "vit", model_type="evil", architectures=["Evil"])
+    saved(transformers, tmp_path / "deit", "DeiTModel", **_DEIT)
+    (tmp_path / "deit" / "evil.py").write_text("raise SystemExit('was run')\n")
+    altered(tmp_path / "deit", auto_map={"AutoConfig": "evil.Config", "AutoModel": "evil.Model"})
+    huggingface.read(tmp_path / "deit")
+    altered(tmp_path / "deit", model_type="evil", architectures=["Evil"])
     with pytest.raises(ma.ConversionError, match="'evil' is none of"):
-        huggingface.read(tmp_path / "vit")
+        huggingface.read(tmp_path / "deit")
 
 
 @pytest.mark.parametrize("name", ["Trainer", "TrainingArguments", "pipeline", "AutoConfig", "BertTokenizerFast"])
 def test_a_name_in_a_folder_imports_nothing_but_models(transformers, name, tmp_path, monkeypatch):
-    saved(transformers, tmp_path / "vit", "ViTModel", **_VIT)
-    altered(tmp_path / "vit", architectures=[name])
+    saved(transformers, tmp_path / "deit", "DeiTModel", **_DEIT)
+    altered(tmp_path / "deit", architectures=[name])
     reached = []
     kind = type(transformers)
     known = kind.__getattr__
     monkeypatch.setattr(kind, "__getattr__", lambda self, each: reached.append(each) or known(self, each))
-    with pytest.raises(ma.ConversionError, match="'vit' is none of"):
-        huggingface.read(tmp_path / "vit")
+    with pytest.raises(ma.ConversionError, match="'deit' is none of"):
+        huggingface.read(tmp_path / "deit")
     assert name not in reached
 
 
@@ -110,25 +111,53 @@ def test_a_name_in_a_folder_imports_nothing_but_models(transformers, name, tmp_p
     [
         ({"num_hidden_layers": 10**9}, "num_hidden_layers.*the files hold"),
         ({"hidden_size": 2**20, "num_attention_heads": 2}, "means a network of .* parameters, and the files hold"),
-        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised weights"),
+        ({"quantization_config": {"quant_method": "hqq"}}, "is 'hqq', expected"),
         ({"architectures": ["torch.nn.Linear"]}, "is none of"),
         ({"architectures": ["AutoModel"]}, "is none of"),
-        ({"model_type": "deit"}, "'deit' is none of"),
+        ({"model_type": "vit"}, "'DeiTModel'. is none of"),
     ],
 )
 def test_a_configuration_that_is_not_of_its_files_is_refused(transformers, options, told, tmp_path):
-    saved(transformers, tmp_path / "vit", "ViTModel", **_VIT)
-    altered(tmp_path / "vit", **options)
+    saved(transformers, tmp_path / "deit", "DeiTModel", **_DEIT)
+    altered(tmp_path / "deit", **options)
     with pytest.raises(ma.ConversionError, match=told):
-        huggingface.read(tmp_path / "vit")
+        huggingface.read(tmp_path / "deit")
 
 
 def test_what_is_missing_in_the_files_is_told(transformers, tmp_path):
-    saved(transformers, tmp_path / "vit", "ViTModel", **_VIT)
-    arrays = load_file(tmp_path / "vit" / "model.safetensors")
+    saved(transformers, tmp_path / "deit", "DeiTModel", **_DEIT)
+    arrays = load_file(tmp_path / "deit" / "model.safetensors")
     lost = next(name for name in arrays if name.endswith("layernorm.weight"))
     arrays["another"] = np.zeros(10_000, np.float32)
     del arrays[lost]
-    save_file(arrays, tmp_path / "vit" / "model.safetensors", metadata={"format": "pt"})
+    save_file(arrays, tmp_path / "deit" / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ma.ConversionError, match=f"{lost}: is missing"):
-        huggingface.read(tmp_path / "vit")
+        huggingface.read(tmp_path / "deit")
+
+
+def test_an_option_of_a_family_that_only_transformers_has(transformers, monkeypatch, tmp_path):
+    rope = {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4, "original_max_position_embeddings": 32}
+    options = _GPT | {"num_key_value_heads": 1, "rope_parameters": rope, "max_position_embeddings": 64}
+    module = saved(transformers, tmp_path / "llama", "LlamaForCausalLM", **options)
+    altered(tmp_path / "llama", logit_sparkle=0.5)
+    bundle = huggingface.read(tmp_path / "llama", inputs=["input_ids"])
+    (note,) = [each for each in bundle.notes if each.where == "config.json"]
+    assert note.what == "is read as transformers takes it, for 'rope_parameters', 'logit_sparkle'"
+    ids = np.random.default_rng(0).integers(0, 30, (2, 7))
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(ids)).logits.numpy()
+    found = bundle.build()(ids)
+    assert error(found["logits"] if isinstance(found, dict) else found, wanted) < 1e-5
+    monkeypatch.setattr(through, "is_installed", lambda: False)
+    with pytest.raises(ma.ConversionError, match="rope_type is 'yarn'") as caught:
+        huggingface.read(tmp_path / "llama")
+    assert "pip install 'modelarchive[transformers]'" in caught.value.hint
+    assert "'logit_sparkle' is known to change no output" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["configuration_files", "transformers_weights", "fusion_config", "per_layer_config"])
+def test_options_that_name_other_files_are_refused_always(transformers, name, tmp_path):
+    saved(transformers, tmp_path / "llama", "LlamaModel", **_GPT)
+    altered(tmp_path / "llama", **{name: {"x": "evil.bin"}})
+    with pytest.raises(ma.ConversionError, match=name):
+        huggingface.read(tmp_path / "llama")

@@ -264,6 +264,7 @@ def _mutated(rng: random.Random, data: dict[str, Any]) -> None:
             node["inputs"] = node["inputs"][:-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_changed_symbols_give_models_or_designed_errors(tmp_path: Path, name: str) -> None:
     rng = random.Random(name)

@@ -1,0 +1,143 @@
+"""What packed and scaled weights stand for, as the libraries that wrote them compute it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import ml_dtypes
+import numpy as np
+
+#: Values of the four bits of MXFP4 and NVFP4 (OCP Microscaling Formats 1.0): a sign, two of an exponent, one more.
+E2M1: Final = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
+#: Where AWQ puts the eight numbers of a word.
+_AWQ_ORDER: Final = np.array([0, 4, 1, 5, 2, 6, 3, 7])
+#: As bitsandbytes has it, in float32.
+_PER_127: Final = np.float32(7.874015718698502e-3)
+
+
+def unpacked(words: np.ndarray, bits: int, count: int) -> np.ndarray:
+    """Numbers of so many bits, one behind the other from the lowest bit of the first word on.
+
+    Args:
+        words: int32 ``(rows, words)``.
+        bits: 1 to 8.
+        count: How many numbers a row has.
+
+    Returns:
+        int32 ``(rows, count)``, from 0 on.
+    """
+    found = np.ascontiguousarray(words).astype("<i4").view(np.uint8)
+    if bits == 8:
+        return found[:, :count].astype(np.int32)
+    if bits in (2, 4):
+        parts = [(found >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
+        return np.stack(parts, axis=-1).reshape(len(words), -1)[:, :count].astype(np.int32)
+    single = np.unpackbits(found, axis=1, bitorder="little")[:, : count * bits].reshape(len(words), count, bits)
+    return np.asarray((single.astype(np.int32) << np.arange(bits, dtype=np.int32)).sum(axis=-1, dtype=np.int32))
+
+
+def gptq(
+    qweight: np.ndarray, qzeros: np.ndarray, scales: np.ndarray, groups: np.ndarray, bits: int, *, is_less_one: bool
+) -> np.ndarray:
+    """GPTQ's weight ``(out, in)``.
+
+    Args:
+        qweight: int32, packed along its first axis: ``(in * bits / 32, out)``.
+        qzeros: int32, packed along its last: ``(groups, out * bits / 32)``.
+        scales: ``(groups, out)``; the result has its dtype.
+        groups: The group of each input ``(in,)``.
+        bits: 2, 3, 4 or 8.
+        is_less_one: Whether the zeros are stored less one, as the first version of the format has them.
+    """
+    if is_less_one and bits != 3:
+        # Added to whole words, as gptqmodel does: what is too much goes over into the next number.
+        one = sum(1 << shift for shift in range(0, 32, bits))
+        qzeros = (qzeros.astype(np.int64) + one).astype(np.uint32).astype(np.uint32).view(np.int32)
+    zeros = unpacked(qzeros, bits, scales.shape[1])
+    if is_less_one and bits == 3:
+        zeros = (zeros + 1) & 7
+    weight = unpacked(np.ascontiguousarray(qweight.T), bits, len(groups)).T
+    found = (weight - zeros[groups]).astype(np.float32) * scales[groups].astype(np.float32)
+    return np.ascontiguousarray(found.T).astype(scales.dtype)
+
+
+def awq(qweight: np.ndarray, qzeros: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """AWQ's weight ``(out, in)``, of four bits, as its version GEMM packs it.
+
+    Args:
+        qweight: int32 ``(in, out / 8)``.
+        qzeros: int32 ``(groups, out / 8)``.
+        scales: ``(groups, out)``; the result has its dtype.
+    """
+    size = len(qweight) // len(scales)
+    weight, zeros = (
+        unpacked(each, 4, scales.shape[1]).reshape(len(each), -1, 8)[:, :, _AWQ_ORDER].reshape(len(each), -1)
+        for each in (qweight, qzeros)
+    )
+    weight = (weight - np.repeat(zeros, size, axis=0)).astype(np.float32)
+    found = weight * np.repeat(scales, size, axis=0).astype(np.float32)
+    return np.ascontiguousarray(found.T).astype(scales.dtype)
+
+
+def rows_of_int8(weight: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """LLM.int8()'s weight in float32: int8 ``(out, in)``, and the largest element of each row."""
+    return weight.astype(np.float32) * largest.reshape(-1, 1).astype(np.float32) * _PER_127
+
+
+def blocks_of_four_bits(
+    weight: np.ndarray, values: np.ndarray, largest: np.ndarray, block: int, count: int
+) -> np.ndarray:
+    """Four bits an element as bitsandbytes has them, flat, in float32.
+
+    Args:
+        weight: uint8; the first number of a byte is the higher one.
+        values: What each of 16 numbers stands for.
+        largest: What the values of each block are multiplied by.
+        block: Elements of a block.
+        count: Elements of the weight.
+    """
+    found = weight.reshape(-1)
+    numbers = np.stack([found >> 4, found & 15], axis=-1).reshape(-1)[:count]
+    scales = np.repeat(largest.astype(np.float32), block)[:count]
+    return np.asarray(values.astype(np.float32)[numbers] * scales)
+
+
+def blocks_of_bytes(array: np.ndarray, values: np.ndarray, largest: np.ndarray, block: int) -> np.ndarray:
+    """Numbers of a byte as what a table of 256 says, multiplied block by block; float32."""
+    flat = array.reshape(-1)
+    return np.asarray(values.astype(np.float32)[flat] * np.repeat(largest.astype(np.float32), block)[: flat.size])
+
+
+def two_of_a_byte(packed: np.ndarray) -> np.ndarray:
+    """Values of MXFP4 or NVFP4 in float32, twice as many in the last axis; the first of a byte is the lower one."""
+    return E2M1[np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)]
+
+
+def power_of_two(exponents: np.ndarray) -> np.ndarray:
+    """Scales of MX formats, E8M0: bytes as powers of two; float32."""
+    return np.ldexp(np.float32(1), exponents.astype(np.int32) - 127).astype(np.float32)
+
+
+def spread(scale: np.ndarray, shape: tuple[int, ...], block: tuple[int, int]) -> np.ndarray:
+    """Scales of blocks for each element of a matrix, whose last blocks may be cut.
+
+    Args:
+        scale: One for each block, in rows and columns.
+        shape: Of the matrix; axes before the last two are the same in both.
+        block: Rows and columns of a block.
+    """
+    wide = np.repeat(np.repeat(scale, block[0], axis=-2), block[1], axis=-1)
+    return wide[..., : shape[-2], : shape[-1]]
+
+
+def scaled(numbers: np.ndarray, scale: np.ndarray, zeros: np.ndarray | None = None) -> np.ndarray:
+    """``(numbers - zeros) * scale``, each step rounded to the dtype of the scale, as compressed-tensors does it."""
+    dtype = scale.dtype
+    found = numbers.astype(dtype)
+    if zeros is not None:
+        found = (found.astype(np.float32) - zeros.astype(dtype).astype(np.float32)).astype(dtype)
+    return np.asarray((found.astype(np.float32) * scale.astype(np.float32)).astype(dtype))
+
+
+#: The dtype in which compressed-tensors computes with scales of MX formats.
+BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)

@@ -1,0 +1,122 @@
+"""Packed weights that are no such: parts that do not belong together, and methods that are not read."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import modelarchive as ma
+from modelarchive.exchange import huggingface
+from tests.exchange.huggingface.test_quantised import quantised, said, saved
+from tests.zoo.conftest import transformers
+
+__all__ = ["transformers"]  # the fixture
+
+
+def four_bits(count=64, shape=(8, 8), **more):
+    """A layer of bitsandbytes, well-formed."""
+    state = {"quant_type": "nf4", "blocksize": 64, "dtype": "float16", "shape": list(shape)} | more
+    return {
+        "weight": np.zeros((count // 2, 1), np.uint8), "weight.absmax": np.ones(1, np.float32),
+        "weight.quant_map": np.zeros(16, np.float32),
+        "weight.quant_state.bitsandbytes__nf4": np.frombuffer(json.dumps(state).encode(), np.uint8),
+    }  # fmt: skip
+
+
+_WORDS = {"qweight": np.zeros((8, 16), np.int32), "qzeros": np.zeros((4, 2), np.int32),
+          "scales": np.ones((4, 16), np.float16), "g_idx": np.zeros(64, np.int32)}  # fmt: skip
+_PACKED = {"weight_packed": np.zeros((8, 2), np.int32), "weight_shape": np.array([8, 16]),
+           "weight_scale": np.ones((8, 1), np.float16)}  # fmt: skip
+_GROUPS = {"config_groups": {"x": {"weights": {"num_bits": 4}}}}
+BAD = {
+    "no scales": ("gptq", {"bits": 4}, {"qweight": _WORDS["qweight"]}, "has no scales"),
+    "zeros of another shape": ("gptq", {"bits": 4}, _WORDS | {"qzeros": np.zeros((4, 3), np.int32)},
+                               "qzeros has the shape"),
+    "words of floats": ("gptq", {"bits": 4}, _WORDS | {"qweight": np.zeros((8, 16), np.float32)},
+                        "is float32, expected int32"),
+    "a short order": ("gptq", {"bits": 4}, _WORDS | {"g_idx": np.zeros(3, np.int32)}, "g_idx has the shape"),
+    "AWQ's outputs": ("awq", {}, _WORDS | {"scales": np.ones((4, 15), np.float16)}, "multiple of 8"),
+    "AWQ's groups": ("awq", {}, {"qweight": np.zeros((7, 2), np.int32), "qzeros": np.zeros((4, 2), np.int32),
+                                 "scales": np.ones((4, 16), np.float16)}, "7 inputs"),
+    "a huge shape": ("bitsandbytes", {}, four_bits(shape=(2**30, 2**30)), "expected half of"),
+    "a negative shape": ("bitsandbytes", {}, four_bits(shape=(-8, -8)), "has the shape"),
+    "blocks of nothing": ("bitsandbytes", {}, four_bits(blocksize=0), "has blocks of"),
+    "another dtype": ("bitsandbytes", {}, four_bits(dtype="int8"), "has the dtype"),
+    "no JSON": ("bitsandbytes", {}, four_bits() | {"weight.quant_state.bitsandbytes__nf4": np.full(9, 255, np.uint8)},
+                "is no JSON"),
+    "a long state": ("bitsandbytes", {}, four_bits(x="a" * 5000), "at most 4,096"),
+    "two states": ("bitsandbytes", {}, four_bits() | {"weight.quant_state.bitsandbytes__fp4": np.zeros(1, np.uint8)},
+                   "expected one"),
+    "rows of another number": ("bitsandbytes", {}, {"weight": np.zeros((4, 4), np.int8), "SCB": np.ones(3, np.float32)},
+                               "SCB has the shape"),
+    "a kernel's layout": ("bitsandbytes", {}, {"weight": np.zeros((4, 4), np.int8), "SCB": np.ones(4, np.float32),
+                                               "weight_format": np.array(1, np.uint8)}, "weight_format"),
+    "a shape that does not fit": ("compressed-tensors", _GROUPS, _PACKED | {"weight_shape": np.array([8, 2**40])},
+                                  "weight_packed has the shape"),
+    "a shape below zero": ("compressed-tensors", _GROUPS, _PACKED | {"weight_shape": np.array([8, -16])},
+                           "weight_packed has the shape"),
+    "unknown bits": ("compressed-tensors", {}, _PACKED, "of no bits"),
+    "scales that do not divide": ("compressed-tensors", _GROUPS,
+                                  _PACKED | {"weight_scale": np.ones((8, 3), np.float16)}, "does not divide"),
+    "scales of other rows": ("compressed-tensors", _GROUPS, _PACKED | {"weight_scale": np.ones((5, 3), np.float16)},
+                             "weight_scale has the shape"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_parts_that_do_not_belong_together(name, tmp_path):
+    method, options, parts, told = BAD[name]
+    save_file({f"layer.{part}": array for part, array in parts.items()}, tmp_path / "model.safetensors")
+    values = {"model_type": "llama", "architectures": ["LlamaModel"], "num_hidden_layers": 1}
+    (tmp_path / "config.json").write_text(json.dumps(values), "utf-8")
+    said(tmp_path, {"quant_method": method, "checkpoint_format": "gptq"} | options)
+    with pytest.raises(ma.ConversionError, match=told) as caught:
+        huggingface.read(tmp_path)
+    assert caught.value.unsupported[0][0] == "layer"
+    with pytest.warns(UserWarning, match=told):
+        arrays = ma.load(tmp_path)
+    assert set(arrays) == {f"layer.{part}" for part in parts}
+
+
+def test_an_order_that_leads_out_is_found_when_it_is_read(transformers, tmp_path):
+    saved(tmp_path / "x", transformers)
+    bad = np.full(64, 99, np.int32)
+
+    def pack(weight):
+        outputs, inputs = weight.shape
+        order = {"g_idx": np.full(inputs, 99, np.int32)}
+        return {"qweight": np.zeros((inputs // 8, outputs), np.int32), "qzeros": np.zeros((4, outputs // 8), np.int32),
+                "scales": np.ones((4, outputs), np.float16)} | order, bad  # fmt: skip
+
+    quantised(tmp_path / "x", {"quant_method": "gptq", "bits": 4}, pack)
+    with pytest.raises(ma.FormatError, match="g_idx is from 99 to 99, expected from 0 to 3"):
+        ma.load_model(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"quant_method": "hqq"}, "'hqq', expected gptq, awq"),
+        ({"quant_method": ["gptq"]}, "expected gptq, awq"),
+        ([1], "expected gptq, awq"),
+        ({"quant_method": "gptq", "bits": 5}, "bits is 5"),
+        ({"quant_method": "gptq", "bits": 4, "checkpoint_format": "marlin"}, "checkpoint_format is 'marlin'"),
+        ({"quant_method": "gptq", "bits": 4, "dynamic": {"x": {}}}, "dynamic"),
+        ({"quant_method": "awq", "bits": 4, "version": "gemv"}, "version is 'gemv'"),
+        ({"quant_method": "compressed-tensors", "format": "marlin-24"}, "format is 'marlin-24'"),
+        ({"quant_method": "compressed-tensors", "sparsity_config": {"format": "sparse-24-bitmask"}}, "sparsity_config"),
+        ({"quant_method": "compressed-tensors", "transform_config": {"config_groups": {"x": 1}}}, "transform_config"),
+    ],
+)
+def test_methods_that_are_not_read_say_what_to_do(options, told, transformers, tmp_path):
+    saved(tmp_path / "x", transformers)
+    said(tmp_path / "x", options)
+    for door in (ma.load_model, lambda path: ma.convert(path, tmp_path / "x.h5")):
+        with pytest.raises(ma.ConversionError, match=told) as caught:
+            door(tmp_path / "x")
+        assert "model.dequantize()" in caught.value.hint
+        assert "--parameters-only" in caught.value.hint
+    assert ma.convert(tmp_path / "x", tmp_path / "x.h5", parameters_only=True)
