@@ -240,6 +240,11 @@ def _again(kind: type[ModelArchiveError], args: tuple[Any, ...], state: dict[str
     return found
 
 
+def first_line(error: Exception) -> str:
+    """What an error of another library says, of many lines the first, for a message of ours; else its class."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
 def counted(number: int, noun: str) -> str:
     """``counted(2, "problem")`` is ``"2 problems"``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Final
 
+from modelarchive.names import MAX_PARTS
+
 #: Lines of a tree or a table that are shown.
 MOST: Final = 2000
 #: A tree of so many lines is open as a whole.
@@ -17,30 +19,35 @@ def tree(title: str, found: Mapping[str, str], *, sign: str = ".") -> str:
 
     Args:
         title: What stands at its root.
-        found: Name -> what is said of it; a name's parents need not be there.
+        found: Name -> what is said of it; a name's parents need not be there. What lies deeper than names of archives
+            do stays in one line.
         sign: What stands between the parts of a name.
     """
-    branches: dict[str, dict[str, None]] = {}
-    for each in list(found)[:MOST]:
-        parts = each.split(sign) if each else []
+    texts = {tuple(name.split(sign, MAX_PARTS - 1)) if name else (): name for name in list(found)[:MOST]}
+    inside: dict[tuple[str, ...], dict[tuple[str, ...], None]] = {}
+    for parts in texts:
         for depth in range(len(parts)):
-            branches.setdefault(sign.join(parts[:depth]), {})[sign.join(parts[: depth + 1])] = None
-    lines = [f"<div><details open><summary><b>{escape(title)}</b> {escape(found.get('', ''))}</summary><ul>"]
+            inside.setdefault(parts[:depth], {})[parts[: depth + 1]] = None
+
+    def said(parts: tuple[str, ...]) -> str:
+        return escape(found[texts[parts]]) if parts in texts else ""
+
+    lines = [f"<div><details open><summary><b>{escape(title)}</b> {said(())}</summary><ul>"]
     # Depth first, without recursion: a stranger's names may be nested as deep as they like.
-    pending: list[str | None] = [*reversed(branches.get("", {}))]
+    pending: list[tuple[str, ...] | None] = [*reversed(inside.get((), {}))]
     while pending:
-        name: str | None = pending.pop()
-        if name is None:
+        opened = pending.pop()
+        if opened is None:
             lines.append("</ul></details></li>")
             continue
-        text = f"<b>{escape(name.rpartition(sign)[2])}</b> {escape(found.get(name, ''))}"
-        inside = branches.get(name)
-        if inside is None:
+        parts = opened
+        text = f"<b>{escape(parts[-1])}</b> {said(parts)}"
+        if parts not in inside:
             lines.append(f"<li>{text}</li>")
             continue
         is_open = " open" if len(found) <= _FEW else ""
         lines.append(f"<li><details{is_open}><summary>{text}</summary><ul>")
-        pending += [None, *reversed(inside)]
+        pending += [None, *reversed(inside[parts])]
     lines.append("</ul></details>")
     return "\n".join([*lines, _more(len(found)), "</div>"])
 

@@ -14,6 +14,7 @@ PART: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 MAX_PARTS: Final = 64
 #: HDF5 keeps the name of a link, with what else it says about it, within 64 KiB.
 MAX_LINK_BYTES: Final = 60_000
+TOO_LONG: Final = f"the key takes more than {MAX_LINK_BYTES:,} bytes"
 #: Numbers that are keys of dicts fit into 64 bits.
 MAX_NUMBER: Final = 2**63 - 1
 #: Keys under which checkpoints keep a network's parameters, in the order of asking.
@@ -110,6 +111,11 @@ def encode_key(key: str | int) -> str:
     if key.startswith(RESERVED):
         return "%5F" + encode_key(key[1:])
     return _ENCODED.sub(lambda found: quote(found[0].encode("utf-8", "surrogatepass"), safe=""), key)
+
+
+def is_too_long(link: str) -> bool:
+    """Whether HDF5 cannot hold an encoded key as the name of a link."""
+    return len(link.encode()) > MAX_LINK_BYTES
 
 
 def are_links(keys: Collection[str]) -> bool:

@@ -12,6 +12,8 @@ import numpy as np
 
 #: Numbers looked at together: as doubles they stay in the cache.
 PIECE: Final = 1 << 16
+#: Single precision adds up so many before double precision does.
+_ROW: Final = 256
 #: Bins of a histogram.
 BINS: Final = 48
 #: A histogram is of at most so many values, taken in runs that are spread evenly.
@@ -104,16 +106,35 @@ def _real(piece: np.ndarray) -> np.ndarray:
     return piece.astype(np.float64)
 
 
+def _in_rows(real: np.ndarray) -> tuple[float, float] | None:
+    """Mean, and sum of squared distances from it, by single precision in short rows; None if that is not precise."""
+    if real.dtype != np.float32 or real.size % _ROW:
+        return None
+    rows = real.reshape(-1, _ROW)
+    total = float(np.einsum("ij->i", rows).sum(dtype=np.float64))
+    power = float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64)) / real.size
+    mean = total / real.size
+    # Neither too large or too small for squares, nor the deviation small beside the mean.
+    return (mean, (power - mean * mean) * real.size) if 1e-24 < power < 1e24 and mean * mean < power / 2 else None
+
+
+def _in_doubles(real: np.ndarray) -> tuple[float, float]:
+    """Mean, and sum of squared distances from it, by double precision."""
+    double = real.astype(np.float64)
+    mean = float(np.clip(double.mean(), double.min(), double.max()))
+    double -= mean
+    # Not a product of BLAS, whose threads would wait for each other in every piece.
+    return mean, float(np.einsum("i,i->", double, double))
+
+
 class _Running:
-    """Sums over the pieces so far."""
+    """What is known of the pieces so far."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.zeros = self.nans = self.infinities = self.finite = 0
         self.least, self.greatest = math.inf, -math.inf
-        # Sums of the distances from a value among them, so that a large mean does not drown a small deviation.
-        self.origin: float | None = None
-        self.total = self.squares = 0.0
+        self.mean = self.squares = 0.0
         self.step = max(1, -(-size // _MOST_SAMPLED))
         self.sample: list[np.ndarray] = []
         self.is_complex = False
@@ -136,16 +157,19 @@ class _Running:
                 return
             least, greatest = float(real.min()), float(real.max())
         self.least, self.greatest = min(self.least, least), max(self.greatest, greatest)
-        double = real.astype(np.float64)
-        if self.origin is None:
-            self.origin = float(np.clip(double.mean(), least, greatest))
-        double -= self.origin
-        self.finite += double.size
-        self.total += float(double.sum())
-        # Not a product of BLAS, whose threads would wait for each other in every piece.
-        self.squares += float(np.einsum("i,i->", double, double))
+        self._merge(real.size, *(_in_rows(real) or _in_doubles(real)))
         # The first of so many, at least one: a run, not every n-th, which could be one column of a matrix.
         self.sample.append(real[: -(-real.size // self.step)].copy())
+
+    def _merge(self, size: int, mean: float, squares: float) -> None:
+        """Take in the mean of so many values, and the sum of the squares of their distances from it.
+
+        Chan, Golub, LeVeque (1979): a large mean does not drown a small deviation.
+        """
+        apart, share = mean - self.mean, size / (self.finite + size)
+        self.squares += squares + apart * self.finite * share * apart
+        self.mean += apart * share
+        self.finite += size
 
     def _count_bad(self, piece: np.ndarray) -> None:
         nans = int(np.count_nonzero(np.isnan(piece)))
@@ -155,10 +179,8 @@ class _Running:
     def result(self) -> Statistics:
         """What all of it is like."""
         counted = Statistics(self.size, self.zeros, self.nans, self.infinities)
-        if self.origin is None or self.is_complex:
+        if not self.finite or self.is_complex:
             return counted
-        offset = self.total / self.finite
-        variance = max(0.0, self.squares / self.finite - offset * offset)
         return Statistics(
             self.size,
             self.zeros,
@@ -166,8 +188,8 @@ class _Running:
             self.infinities,
             self.least,
             self.greatest,
-            self.origin + offset,
-            math.sqrt(variance),
+            self.mean,
+            math.sqrt(self.squares / self.finite),
             self._histogram(),
         )
 

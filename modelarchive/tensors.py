@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from modelarchive import dtypes
-from modelarchive.errors import UnsupportedDataError
+from modelarchive.errors import UnsupportedDataError, first_line
 
 #: What cannot be done with what is no array.
 _TAKEN: Final = "taken as an array"
@@ -234,7 +234,7 @@ def _of_torch(tensor: Any, torch: Any) -> Foreign:
                 carrier = torch.int16 if dtype.itemsize == 2 else torch.uint8
                 return dense.view(carrier).numpy().view(dtype)  # type: ignore[no-any-return]
         except (RuntimeError, TypeError, NotImplementedError) as error:
-            raise _refused(f"a tensor that PyTorch cannot give as an array: {_first_line(error)}") from error
+            raise _refused(f"a tensor that PyTorch cannot give as an array: {first_line(error)}") from error
 
     is_zero = tensor._is_zerotensor()  # all of its elements are one that lies nowhere
     is_plain = tensor.device.type == "cpu" and tensor.is_contiguous() and not tensor.is_conj() and not tensor.is_neg()
@@ -311,7 +311,7 @@ def _value_of(variable: Any) -> Any:
     try:
         value = variable.value
     except Exception as error:
-        raise _refused(f"a keras.Variable without a value: {_first_line(error)}") from error
+        raise _refused(f"a keras.Variable without a value: {first_line(error)}") from error
     if value is None:
         raise _refused("a keras.Variable without a value yet; build the model, or call it once")
     return value
@@ -331,12 +331,8 @@ def _by_protocol(value: Any) -> np.ndarray:
             continue
         if isinstance(found, np.ndarray):
             return found
-    why = "nothing" if problem is None else _first_line(problem)
+    why = "nothing" if problem is None else first_line(problem)
     raise _refused(f"a {owner} that cannot be given as a NumPy array: {why}; give what numpy.asarray() takes")
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
 
 def _refused(why: str) -> UnsupportedDataError:

@@ -18,7 +18,7 @@ import modelarchive
 from modelarchive import errors
 from modelarchive.formats import SYSTEMS
 from tests.conftest import ROOT
-from tests.house.plan import House
+from tests.house.plan import read
 
 MAX_LINES = 400
 SOURCES = sorted(
@@ -109,12 +109,12 @@ def test_imports_keep_the_contract() -> None:
 
 def test_there_is_no_circle() -> None:
     """Imports for types only count: who reads a file reads what it imports."""
-    assert House(ROOT).circles == []
+    assert read(ROOT).circles == []
 
 
 def test_exchange_is_under_half_of_the_house() -> None:
     """By what other files may use: a name that several systems' rooms have is one idea."""
-    house = House(ROOT)
+    house = read(ROOT)
     public = house.public(house.ideas)
     assert len(house.public(house.rooms["exchange"].ideas)) < len(public) / 2
 

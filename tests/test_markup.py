@@ -84,3 +84,8 @@ def test_deep_names(depth: int) -> None:
 def test_many_names_are_cut() -> None:
     found = _Whole(markup.tree("x", {f"a.{at}": "" for at in range(markup.MOST + 7)}))
     assert "... and 7 more" in found.text
+
+
+def test_a_page_is_as_long_as_its_names() -> None:
+    name = "a." * 20_000 + "w"
+    assert len(markup.tree("x", {name: "deep"})) < 2 * len(name)

@@ -137,6 +137,8 @@ def test_into_itself(model: Path, net: nn.Block) -> None:
 def test_save_model_takes_a_bundle(net: nn.Block, tmp_path: Path) -> None:
     bundle = bundle_of(net, inputs=X)
     bundle.notes.append(Note("x", "was lost"))
+    with pytest.raises(TypeError, match="metadata is str, expected a dict"):
+        ma.save_model(tmp_path / "x.h5", bundle, metadata="a")  # type: ignore[arg-type]
     notes = ma.save_model(tmp_path / "x.h5", bundle, metadata={"a": 1})
     assert notes == [Note("x", "was lost")]
     assert np.array_equal(ma.load_model(tmp_path / "x.h5")(X), net(X))

@@ -68,6 +68,25 @@ def test_a_small_deviation_about_a_large_mean() -> None:
     assert found.deviation == pytest.approx(array.std(), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.random.default_rng(0).standard_normal(3 * PIECE + 7),
+        np.random.default_rng(0).standard_normal(PIECE) * 1e-30,
+        np.random.default_rng(0).standard_normal(PIECE) * 1e25,
+        np.random.default_rng(0).standard_normal(PIECE) + np.repeat([1, -1, 40, 1e3], PIECE // 4),
+        np.exp(np.random.default_rng(0).standard_normal(2 * PIECE) * 5),
+        np.where(np.random.default_rng(0).random(PIECE) < 1e-3, 1.5, 0),
+        np.full(PIECE, 0.1),
+        np.zeros(PIECE),
+    ],
+    ids=["normal", "tiny", "huge", "several means", "lognormal", "sparse", "constant", "zero"],
+)
+def test_single_precision(array: np.ndarray) -> None:
+    single = array.astype(np.float32)
+    held_against_numpy(of(single, 300), single)
+
+
 def test_one_value_far_away_is_found_in_a_large_array() -> None:
     array = np.random.default_rng(0).standard_normal(3 << 20).astype(np.float32)
     array[2_000_001], array[2_900_000] = 1e30, np.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -146,6 +147,7 @@ def _from_declaration(value: Mapping[str, Any], name: str, taken: set[str], bloc
 #: A declaration as it is written in Python, and in a line of text.
 _DICT: Final = '{"shape": [None, 20], "dtype": "float32"}'
 _TEXT: Final = "x:?,3,224,224:float32"
+_DICT_OF_VALUE: Final = '{"name": "rate", "value": 16000}'
 
 
 def given_inputs(inputs: Any) -> list[Any]:
@@ -164,20 +166,24 @@ def given_inputs(inputs: Any) -> list[Any]:
 
 
 def declaration(given: Mapping[str, Any] | str) -> dict[str, Any]:
-    """What a declaration says: ``name``, ``shape``, ``dtype``, ``default``.
+    """What a declaration says: ``name``, ``shape``, ``dtype``, ``default``, ``value``.
 
-    None is an axis of any size, and so is a name: all axes of that name are of one.
+    None is an axis of any size, and so is a name: all axes of that name are of one. An input with a value is read as
+    that number, and is none of the model's any more.
 
     Args:
         given: A dict, of which anything may be left out, or text: ``x``, ``x:?,3,224,224``,
-            ``x:batch,3,height,width`` or ``x:?,3,224,224:float32``.
+            ``x:batch,3,height,width`` or ``x:?,3,224,224:float32``; ``rate=16000`` gives a value.
 
     Raises:
         SpecError: It cannot be read.
     """
+    value = _DICT_OF_VALUE
     if isinstance(given, str):
-        given = _of_text(given)
-    said = {key: given[key] for key in ("name", "shape", "dtype", "default") if key in given}
+        given, value = _of_text(given), "NAME=NUMBER"
+    said = {key: given[key] for key in ("name", "shape", "dtype", "default", "value") if key in given}
+    if "value" in said and not isinstance(said["value"], bool | int | float):
+        raise _refused(f"the value of an input is {said['value']!r:.80}, which is no number", f"write {value}")
     if "shape" in said:
         sizes = said["shape"]
         if not isinstance(sizes, Sequence) or isinstance(sizes, str):
@@ -202,6 +208,11 @@ def _size(size: Any, sizes: Sequence[Any]) -> Size:
 
 
 def _of_text(text: str) -> dict[str, Any]:
+    name, equals, number = text.partition("=")
+    if equals and ":" not in name:
+        if not name:
+            raise _refused(f"{text!r:.200} has no name", "write NAME=NUMBER")
+        return {"name": name, "value": _number(number)}
     name, _, rest = text.partition(":")
     shape, _, dtype = rest.partition(":")
     advice = (
@@ -216,6 +227,16 @@ def _of_text(text: str) -> dict[str, Any]:
             raise _refused(f"{text!r:.200}: {shape!r:.200} is no shape", advice)
         found["shape"] = [None if size in ("?", "-1") else size if is_axis_name(size) else int(size) for size in sizes]
     return found | ({"dtype": dtype} if dtype else {})
+
+
+def _number(text: str) -> Any:
+    """A number as it is written; the text itself where it is none."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _is_number(text: str) -> bool:

@@ -62,6 +62,8 @@ def unknown(name: str, known: list[str], path: object) -> ParameterError:
     """That an archive has no such parameter, and which one may have been meant."""
     near = names.near(name, known)
     hint = f"did you mean {near!r}?" if near else None
+    if names.select(known, name):
+        hint = f'select("{name}") gives those whose names match'
     if any(each.startswith(f"{name}.") for each in known):
         hint = f'it is a block: build("{name}") gives it, select("{name}.*") its parameters'
     return ParameterError(f"no parameter {name!r}", missing=[name], file=path, hint=hint)

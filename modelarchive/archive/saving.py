@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -98,11 +100,29 @@ def write(
     from modelarchive.store import writer
 
     if not folders.is_for_shards(path, max_shard_size):
+        _warn_of_name(path)
         writer.write(path, layout, durable=durable, progress=progress)
         return
     folders.write_folder(
         path, layout, max_shard_size=max_shard_size, counterpart=counterpart, durable=durable, progress=progress
     )
+
+
+#: Suffixes of an archive, and some that name no system.
+_NO_SYSTEMS: Final = (".h5", ".hdf5", ".safetensors", ".ckpt", ".bin", ".txt")
+
+
+def _warn_of_name(path: str | os.PathLike[str]) -> None:
+    """Warn where a file's name says that it is another system's: what is written is an archive all the same."""
+    text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
+    name = Path(text).name.lower()
+    if not name.endswith(".weights.h5") and (name.endswith(_NO_SYSTEMS) or "." not in name):
+        return
+    from modelarchive.formats import system_of_name
+
+    if (system := system_of_name(name)) is not None:
+        way = f", and convert() makes {system.what} of it" if system.writes else ""
+        warnings.warn(f"{text}: is written as an archive, whatever its name says: call it .h5{way}", stacklevel=4)
 
 
 def save_parameters(
@@ -300,10 +320,15 @@ def write_dict(
         max_shard_size: As in :func:`save`.
         durable: As in :func:`save`.
         progress: As in :func:`save`.
+
+    Raises:
+        UnsupportedDataError: Keys are longer than HDF5's names may be; lists all of them.
     """
     from modelarchive.store.layout import Layout
 
     encoded = {names.encode_key(key): array for key, array in arrays.items()}
+    if problems := [(f"{key[:40]!r}...", names.TOO_LONG) for key in encoded if names.is_too_long(key)]:
+        raise UnsupportedDataError(problems, hint="nothing was written")
     layout = Layout(
         section="arrays",
         generator=generator(),

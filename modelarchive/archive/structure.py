@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import dtypes, names, tensors
+from modelarchive.archive.advising import advice
 from modelarchive.errors import FormatError, UnsupportedDataError
 from modelarchive.store.contents import CONTAINERS, is_flat_dict
 from modelarchive.store.deferred import Deferred
@@ -222,8 +223,8 @@ def _take(
             problems.append((f"{where}[{key!r}]" if type(key) is not int else f"{where}[{hex(key)[:40]}]", problem))
             continue
         link = names.encode_key(key) if kind == "dict" else str(key)
-        if len(link.encode()) > names.MAX_LINK_BYTES:
-            problems.append((f"{where}[{key[:20]!r}...]", f"the key takes more than {names.MAX_LINK_BYTES:,} bytes"))
+        if names.is_too_long(link):
+            problems.append((f"{where}[{key[:20]!r}...]", names.TOO_LONG))
             continue
         _take(value, prefix + link, f"{where}[{key!r}]", members, problems, above=above)
 
@@ -257,29 +258,10 @@ def _take_leaf(data: object, path: str, members: Members) -> str | None:
         if tensor is not None:
             return _take_tensor(tensor, path, members)
         found = f"{type(data).__module__}.{type(data).__qualname__}"
-        return f"{found} is no array, number, string, None, list, tuple or dict{_advice(data)}"
+        return f"{found} is no array, number, string, None, list, tuple or dict{advice(data)}"
     members.kinds[path] = "literal"
     members.literals[path] = literal
     return None
-
-
-def _advice(data: object) -> str:
-    """What to save instead of an object that is no data."""
-    advice = {
-        "bytes": "; use np.frombuffer(value, np.uint8)",
-        "set": "; use a sorted list",
-        "generator": "; use a list of it",
-        "dict_values": "; use a list of it",
-    }.get(type(data).__name__)
-    if advice is not None or isinstance(data, type):
-        return advice or "; it is a class"
-    if hasattr(data, "call") and hasattr(data, "trainable_variables"):
-        return "; save_model() keeps it as a network, save() the dict {each.path: each for each in model.variables}"
-    if hasattr(data, "forward") and hasattr(data, "state_dict"):
-        return "; save_model() keeps it as a network, save() its state_dict()"
-    if hasattr(data, "forward") and hasattr(data, "collect_params"):
-        return "; save_model() keeps it as a network, save_parameters() its parameters"
-    return "; save its state_dict()" if hasattr(data, "state_dict") else ""
 
 
 def _take_tensor(tensor: tensors.Foreign, path: str, members: Members) -> str | None:

@@ -2,7 +2,7 @@
 
 from modelarchive.checkpoints.folder import DamagedCheckpointWarning
 from modelarchive.checkpoints.folder import checkpoints as checkpoints_in
-from modelarchive.checkpoints.restoring import metrics_of
+from modelarchive.checkpoints.record import metrics_of
 from modelarchive.checkpoints.run import Checkpoints
 
 __all__ = ["Checkpoints", "DamagedCheckpointWarning", "checkpoints_in", "metrics_of"]

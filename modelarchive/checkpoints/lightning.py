@@ -22,6 +22,7 @@ from modelarchive.archive import Archive
 from modelarchive.checkpoints import restoring, snapshot
 from modelarchive.checkpoints.folder import DamagedCheckpointWarning
 from modelarchive.checkpoints.networks import framework_of
+from modelarchive.checkpoints.record import record_of
 from modelarchive.checkpoints.staging import Staging
 from modelarchive.errors import CheckpointError, FormatError, MissingDependencyError, ModelArchiveError
 from modelarchive.store.opening import StaleIndexWarning
@@ -176,7 +177,7 @@ class ArchiveCheckpointIO:
         for file in sorted(files, key=lambda each: each.stat().st_mtime_ns, reverse=True):
             try:
                 with Archive(file) as archive:
-                    restoring.record_of(archive.reader)
+                    record_of(archive.reader)
                     archive.verify()
             except ModelArchiveError as error:
                 damaged.append(str(error))

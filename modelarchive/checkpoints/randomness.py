@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from modelarchive.errors import first_line
+
 
 def random_states() -> dict[str, Any]:
     """Every random state that is found without importing anything."""
@@ -30,6 +32,17 @@ def put_random_states(states: Mapping[str, Any]) -> None:
     for name, room in _rooms():
         if name in states:
             room.put_random_states(states[name])
+
+
+def problem_of_putting(states: Any) -> str | None:
+    """Set states of a file; what is wrong with them, or None. Where something is, all states are as they were."""
+    before = random_states()
+    try:
+        put_random_states(states)
+    except Exception as error:  # each of their owners raises its own
+        put_random_states(before)
+        return first_line(error)
+    return None
 
 
 def _of_numpy() -> dict[str, Any]:

@@ -8,45 +8,15 @@ from typing import Any, cast
 import numpy as np
 
 from modelarchive import names, tensors
-from modelarchive.archive import Archive
 from modelarchive.archive.structure import put_together, take_apart
 from modelarchive.checkpoints import randomness, states, together
 from modelarchive.checkpoints.networks import check, framework_of, network_of
+from modelarchive.checkpoints.record import check_outline, record_of
 from modelarchive.checkpoints.snapshot import BEYOND, MODEL, RANDOM, RECORD
 from modelarchive.errors import FormatError, IntegrityError, ParameterError, UnsupportedDataError
 from modelarchive.store.contents import TRAINING
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.reader import Reader
-
-
-def record_of(reader: Reader) -> dict[str, Any]:
-    """What an open checkpoint says of itself: its step, its metrics.
-
-    Raises:
-        FormatError: It is no checkpoint.
-        IntegrityError: What it says is damaged.
-    """
-    prefix = f"{RECORD}/"
-    members = {path: kind for path, kind in (reader.contents.training or {}).items() if path.startswith(prefix)}
-    texts = {path for path in reader.contents.texts if path.startswith(f"/{TRAINING}{prefix}")}
-    if damaged := reader.damaged(only=texts):
-        raise IntegrityError(damaged, file=reader.source.path)
-    below = {path.removeprefix(prefix): kind for path, kind in members.items()}
-    record = put_together({"": "dict", **below}, lambda path: reader.text(f"/{TRAINING}{prefix}{path}"))
-    if type(record.get("step")) is not int or not isinstance(record.get("metrics"), dict):
-        raise FormatError("is an archive, but no checkpoint of a run", file=reader.source.path)
-    return record  # type: ignore[no-any-return]
-
-
-def metrics_of(archive: Archive) -> dict[str, float]:
-    """The metrics that a checkpoint was saved with.
-
-    Raises:
-        FormatError: It is no checkpoint.
-        IntegrityError: What it says of itself is damaged.
-    """
-    found: dict[str, float] = record_of(archive.reader)["metrics"]
-    return found
 
 
 def put(
@@ -88,6 +58,7 @@ def put(
         reader = cast("Reader", together.LocalReader(reader, likes, group.rank))
         contents = reader.contents
     outline = _structure(reader, texts, {name: reader.deferred(name) for name in _arrays(reader)})
+    check_outline(outline, reader)
     were_tensors = _tensors(outline, _arrays(reader))
     outline = _own(outline, parts, group)
     _compare(reader, parts, outline, called)
@@ -115,8 +86,8 @@ def put(
         network.put({ours.get(name, name): arrays[place] for name, place in places.items()}, data.get(MODEL, {}))
     for name, value in parts.items():
         states.put(name, value, called, data[name])
-    if random and RANDOM in data:
-        randomness.put_random_states(data[RANDOM])
+    if random and RANDOM in data and (problem := randomness.problem_of_putting(data[RANDOM])):
+        raise FormatError(f"holds no random states that are taken: {problem}", file=reader.source.path)
     return data
 
 

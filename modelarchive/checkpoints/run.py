@@ -18,6 +18,7 @@ from modelarchive.checkpoints import restoring, snapshot, together
 from modelarchive.checkpoints.describing import Architecture
 from modelarchive.checkpoints.folder import DamagedCheckpointWarning
 from modelarchive.checkpoints.incremental import Shards
+from modelarchive.checkpoints.record import record_of
 from modelarchive.checkpoints.snapshot import RESERVED, Snapshot
 from modelarchive.checkpoints.staging import Staging
 from modelarchive.errors import CheckpointError, FormatError, IntegrityError, ModelArchiveError, UnsafeFileError
@@ -346,7 +347,7 @@ class Checkpoints:
         return found
 
     def _note(self, step: int, archive: Archive) -> None:
-        record = restoring.record_of(archive.reader)
+        record = record_of(archive.reader)
         if record["step"] != step:
             raise FormatError(f"is the checkpoint of step {record['step']} under another name", file=archive.path)
         self._metrics[step] = record["metrics"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from modelarchive.checkpoints.networks import framework_of
-from modelarchive.errors import ModelArchiveError, ParameterError
+from modelarchive.errors import ModelArchiveError, ParameterError, first_line
 
 #: Variable or tensor, by ``id`` -> the name of the parameter.
 Names = Mapping[int, str]
@@ -44,7 +45,8 @@ def misfits(part: str, value: Any, names: Names, state: Any) -> Iterator[Paramet
     """Why objects cannot take a state, as far as that can be told before anything is changed."""
     room = framework_of(value)
     if room is not None and room.is_optimizer(value):
-        problem = room.misfit(value, names, state) if isinstance(state, Mapping) else _other(part, value, state)
+        with _taking(part, value):
+            problem = room.misfit(value, names, state) if isinstance(state, Mapping) else _other(part, value, state)
         if problem is not None:
             problem.message = f"{part}: {problem.message}"
             yield problem
@@ -62,6 +64,17 @@ def misfits(part: str, value: Any, names: Names, state: Any) -> Iterator[Paramet
         else:
             for at, each in enumerate(value):
                 yield from misfits(f"{part}[{at}]", each, names, state[at])
+    elif not _is_alike(value, state):
+        yield _other(part, value, state)
+
+
+def _is_alike(value: Any, state: Any) -> bool:
+    """Whether a plain value may be filled with a state."""
+    if isinstance(value, dict):
+        return isinstance(state, Mapping)
+    if isinstance(value, list):
+        return isinstance(state, list | tuple)
+    return not isinstance(value, np.ndarray) or getattr(state, "shape", None) == value.shape
 
 
 def _other(part: str, value: Any, state: Any) -> ParameterError:
@@ -87,17 +100,11 @@ def put(part: str, value: Any, names: Names, state: Any) -> None:
     """
     room = framework_of(value)
     if room is not None and room.is_optimizer(value):
-        room.put_optimizer_state(value, names, state)
+        with _taking(part, value):
+            room.put_optimizer_state(value, names, state)
     elif is_stateful(value):
-        try:
+        with _taking(part, value):
             value.load_state_dict(alike(value.state_dict(), state))
-        except ModelArchiveError:
-            raise
-        except Exception as error:  # each class raises its own
-            words = next(iter(str(error).strip().splitlines()), type(error).__name__)[:500]
-            raise ParameterError(
-                f"{part}: {type(value).__name__} does not take what was saved of it: {words}"
-            ) from error
     elif _holds_state(value):
         for key, each in value.items() if isinstance(value, Mapping) else enumerate(value):
             put(f"{part}[{key!r}]", each, names, state[key])
@@ -114,6 +121,18 @@ def put(part: str, value: Any, names: Names, state: Any) -> None:
             f"{part} is {type(value).__name__}, which cannot be filled",
             hint=f"give a dict or an object with load_state_dict(), or take run.restored[{part!r}]",
         )
+
+
+@contextlib.contextmanager
+def _taking(part: str, value: Any) -> Iterator[None]:
+    """Whatever an object raises over a state that it does not take, as one error that names it."""
+    try:
+        yield
+    except ModelArchiveError:
+        raise
+    except Exception as error:  # each class raises its own
+        what = f"{part}: {type(value).__name__} does not take what was saved of it"
+        raise ParameterError(f"{what}: {first_line(error)}") from error
 
 
 def is_stateful(value: Any) -> bool:

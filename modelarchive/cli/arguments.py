@@ -36,7 +36,10 @@ def add_command(
 
 def place(text: str) -> Any:
     """A file: on a disk, or elsewhere, where its name is a URL."""
-    found = located(text)
+    try:
+        found = located(text)
+    except FileNotFoundError as error:
+        raise argparse.ArgumentTypeError(str(error.strerror)) from None
     return Path(found) if isinstance(found, str) else found
 
 

@@ -65,9 +65,9 @@ def _verify_one(path: Path, chosen: argparse.Namespace) -> tuple[int, dict[str, 
     except errors.IntegrityError as error:
         record["damaged"] = {name: {"expected": e, "found": f} for name, (e, f) in error.damaged.items()}
         if not chosen.json:
-            output.say(f"{path}: damaged", style="bold red")
+            output.say(f"{output.one_line(path)}: damaged", style="bold red")
             for name, (expected, found) in error.damaged.items():
-                output.say(f"  {name}: expected {errors.claim(expected)}, found {errors.claim(found)}")
+                output.say(f"  {output.one_line(name)}: expected {errors.claim(expected)}, found {errors.claim(found)}")
             if error.hint:
                 output.say(f"  hint: {error.hint}")
         return NO, record
@@ -83,9 +83,12 @@ def _verify_one(path: Path, chosen: argparse.Namespace) -> tuple[int, dict[str, 
     if not chosen.json:
         model = "architecture and " if report.has_architecture else ""
         signed = "" if chosen.key is None else f", signed with {chosen.key.name}"
-        output.say(f"{path}: whole: {model}{report.arrays:,} arrays, {output.size(size)}{signed}", style="green")
+        output.say(
+            f"{output.one_line(path)}: whole: {model}{report.arrays:,} arrays, {output.size(size)}{signed}",
+            style="green",
+        )
         for foreign in report.foreign:
-            output.say(f"  holds also, no part of the archive: {foreign}", style="yellow")
+            output.say(f"  holds also, no part of the archive: {output.one_line(foreign)}", style="yellow")
     return DONE, record
 
 
@@ -104,13 +107,15 @@ def _read_foreign(path: Path, chosen: argparse.Namespace, record: dict[str, Any]
     if damaged := damaged_member(path):
         record["damaged"] = {damaged: {"expected": "the checksum in the zip file", "found": "another"}}
         if not chosen.json:
-            output.say(f"{path}: damaged", style="bold red")
-            output.say(f"  {damaged}: differs from its checksum in the zip file")
+            output.say(f"{output.one_line(path)}: damaged", style="bold red")
+            output.say(f"  {output.one_line(damaged)}: differs from its checksum in the zip file")
             output.say("  hint: take the file from where it came from again")
         return NO, record
     record["reason"] = "it has no digests"
     if not chosen.json:
-        output.say(f"{path}: not verified: it is {content.what}, which has no digests", style="bold yellow")
+        output.say(
+            f"{output.one_line(path)}: not verified: it is {content.what}, which has no digests", style="bold yellow"
+        )
         count = errors.counted(len(arrays), "array")
         output.say(
             f"  {count} read, {output.size(total)}, and nothing in it was run; whether it was changed, nothing tells"

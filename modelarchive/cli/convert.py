@@ -31,7 +31,8 @@ def add(commands: Commands) -> None:
         action="append",
         metavar="NAME:SHAPE:DTYPE",
         help="an input of the model, where IN does not say: x:?,3,224,224:float32, ? for any size, or a name "
-        "(x:batch,3,height,width), which is one size in all inputs; again for each further one",
+        "(x:batch,3,height,width), which is one size in all inputs; of an ONNX model also NAME=NUMBER; "
+        "again for each further one",
     )
     parser.add_argument(
         "--parameters-only",

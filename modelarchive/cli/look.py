@@ -14,6 +14,7 @@ from modelarchive.cli.arguments import Commands, add_command, add_place
 from modelarchive.cli.layout import as_text, laid_out
 from modelarchive.cli.outcome import DONE, complain, spelled
 from modelarchive.cli.output import Column
+from modelarchive.names import MAX_PARTS
 
 if TYPE_CHECKING:
     from modelarchive.models.content import Content, Leaf
@@ -52,7 +53,7 @@ def run(chosen: argparse.Namespace) -> int:
             output.as_json(record)
             return DONE
         network = _network(content)
-        output.say(str(content.path), style="bold")
+        output.say(output.one_line(content.path), style="bold")
         output.facts(_facts(content, network))
         output.say()
         if chosen.tree:
@@ -121,7 +122,7 @@ def _foreign(content: Content) -> None:
         output.say(f"\n{title}")
         shown = len(found) if output.width(sys.stdout) is None else _MOST_NOTES
         for where, what in found[:shown]:
-            output.say(f"  {where}: {spelled(what, 'show')}", style="yellow")
+            output.say(f"  {output.one_line(where)}: {spelled(what, 'show')}", style="yellow")
         if shown < len(found):
             output.say(f"  ... and {len(found) - shown:,} more: --json lists them", style="yellow")
     if content.convert is None:
@@ -148,7 +149,7 @@ def _table(content: Content, kinds: dict[str, str]) -> None:
         output.say("\nshared:")
         pairs = (output.fitting(list(names), indent=4) for names in (shares.keys(), shares.values()))
         for name, other in zip(*pairs, strict=True):
-            output.say(f"  {name} = {other}")
+            output.say(f"  {output.one_line(name)} = {output.one_line(other)}")
 
 
 def _shortened(leaf: Leaf) -> str:
@@ -185,7 +186,7 @@ def _tree(content: Content, network: Network) -> None:
     # The parts of a name -> what stands behind the last of them.
     found = {tuple(path.split(".")): f": {described(block)}" for path, block in blocks.items() if path}
     for name, leaf in content.leaves.items():
-        parts = tuple(name.split(content.sign))
+        parts = tuple(name.split(content.sign, MAX_PARTS - 1))  # deeper ones take the square of their depth
         for depth in range(1, len(parts)):
             found.setdefault(parts[:depth], "")
         found[parts] = f"  {leaf.dtype} {output.shape(leaf.shape) if leaf.value is None else _shortened(leaf)}"
@@ -200,7 +201,7 @@ def _tree(content: Content, network: Network) -> None:
     while pending:
         parts = pending.pop()
         if parts:
-            output.say("  " * len(parts) + shown.pop(parts) + found[parts])
+            output.say("  " * len(parts) + output.one_line(shown.pop(parts) + found[parts]))
         names = siblings.get(parts, [])
         labels = [(*parts, name) for name in names]
         shown |= zip(labels, output.fitting(names, indent=2 * (len(parts) + 1)), strict=True)

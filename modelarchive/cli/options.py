@@ -66,7 +66,7 @@ SENTENCES: Final[Mapping[str, str]] = {
 _QUOTED: Final = r'"[^"\n]*"'
 _VALUE: Final = (
     rf"'[^'\n]*'|{_QUOTED}(?:(?:,| or|, or) {_QUOTED})*"
-    r"|\{[^{}]*\}|\[[^][]*\]|\([^()]*\)|[\w.]+(?:\([^()]*\))?"
+    r"|\{[^{}]*\}|\[(?:[^][]|\[[^][]*\])*\]|\([^()]*\)|[\w.]+(?:\([^()]*\))?"
 )
 #: A call with its arguments, three deep: code that is run in Python.
 CALL: Final = r"\w[\w.]*\((?:[^()\n]|\((?:[^()\n]|\([^()\n]*\))*\))*\)"
@@ -106,14 +106,27 @@ def _written(option: Option, value: str) -> str:
     given = _literal(value)
     if option.takes is dict and isinstance(given, dict) and all(isinstance(each, str) for each in given.values()):
         return " ".join(f"{option.flag} {shlex.quote(f'{old}={new}')}" for old, new in given.items())
-    if option.takes is list and isinstance(given, dict) and "name" in given and "shape" in given:
-        sizes = ",".join("?" if size is None else str(size) for size in given["shape"])
-        return f"{option.flag} {given['name']}:{sizes}"
+    if option.takes is list:
+        several = given if isinstance(given, list) else [given]
+        if several and all(_is_declared(each) for each in several):
+            return " ".join(f"{option.flag} {_declared(each)}" for each in several)
     if option.takes is str and isinstance(given, str):
         return f"{option.flag} {shlex.quote(given)}"
     if option.takes is str and value.startswith('"'):
         return f"{option.flag} {value.replace(chr(34), '')}"  # several to choose from
     return f"{option.flag} {option.form}".rstrip()
+
+
+def _is_declared(given: Any) -> bool:
+    return isinstance(given, dict) and "name" in given and ("shape" in given or "value" in given)
+
+
+def _declared(given: Mapping[str, Any]) -> str:
+    """An input as the command line declares it: ``x:?,3``, or ``rate=16000``."""
+    if "value" in given:
+        return f"{given['name']}={given['value']}"
+    sizes = ",".join("?" if size is None else str(size) for size in given["shape"])
+    return f"{given['name']}:{sizes}"
 
 
 def _literal(value: str) -> Any:

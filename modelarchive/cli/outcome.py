@@ -49,12 +49,12 @@ def failed(error: Exception, command: str = "") -> int:
     """
     match error:
         case errors.ModelArchiveError():
-            file = "" if error.file is None else f"{error.file}: "
+            file = "" if error.file is None else f"{output.one_line(error.file)}: "
             complain(f"{file}{spelled(error.message, command)}", hint=error.hint and spelled(error.hint, command))
         case WrongUseError():
             complain(str(error), hint=error.hint)
         case OSError():
-            named = "" if error.filename is None else f"{error.filename}: "
+            named = "" if error.filename is None else f"{output.one_line(error.filename)}: "
             complain(f"{named}{(error.strerror or str(error)).lower()}")
         case MemoryError():
             complain("not enough memory")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby, islice, pairwise
 from operator import itemgetter
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -59,8 +61,9 @@ def complain(text: str) -> None:
 def table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> None:
     """Print rows under their columns' titles; a cell may be a pair (text, style)."""
     cells = [[cell if isinstance(cell, tuple) else (cell, "") for cell in row] for row in rows]
-    texts = [[printable(str(text)).replace("\n", r"\n") for text, _ in row] for row in cells]
-    grid = Grid(columns, texts, [[style for _, style in row] for row in cells], signs(sys.stdout))
+    texts = [[one_line(text) for text, _ in row] for row in cells]
+    titled = [replace(column, title=one_line(column.title)) for column in columns]
+    grid = Grid(titled, texts, [[style for _, style in row] for row in cells], signs(sys.stdout))
     print_lines(grid.lines(width(sys.stdout)))
 
 
@@ -96,7 +99,7 @@ def _stripped(line: Line) -> Line:
 def fitting(names: Sequence[str], *, indent: int) -> list[str]:
     """Names that are listed together, so far in: on a terminal, those too long for a line lose their middle."""
     columns = width(sys.stdout)
-    names = [printable(name).replace("\n", r"\n") for name in names]
+    names = [one_line(name) for name in names]
     short = None if columns is None else shortened(names, columns - indent, signs(sys.stdout))
     return names if short is None else short
 
@@ -107,7 +110,12 @@ def as_json(value: Any) -> None:
         text = json.dumps(value, indent=2, ensure_ascii=not _has_unicode(sys.stdout), allow_nan=False)
     except ValueError:
         text = json.dumps(_finite(value), indent=2, ensure_ascii=not _has_unicode(sys.stdout), allow_nan=False)
-    print(text)
+    # The same JSON, without the signs that steer a terminal.
+    print(_UNPRINTABLE.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text))
+
+
+#: What may be no printable sign: nothing of ASCII, in JSON that :mod:`json` has laid out, but DEL.
+_UNPRINTABLE: Final = re.compile(r"[^\n -~]")
 
 
 def _finite(value: Any) -> Any:
@@ -191,6 +199,11 @@ def printable(text: str) -> str:
         sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape", "surrogatepass").decode()
         for sign in text
     )
+
+
+def one_line(found: object) -> str:
+    """The same of what has to stay on its line: the name of a file or array must not pass for a line of ours."""
+    return printable(str(found)).replace("\n", r"\n")
 
 
 def size(nbytes: int) -> str:

@@ -31,7 +31,7 @@ def show(folder: Path, found: dict[int, Path], *, as_json: bool) -> int:
         output.as_json({"run": str(folder), "checkpoints": records})
     else:
         metrics = list(dict.fromkeys(name for record in records for name in record["metrics"]))
-        output.say(str(folder), style="bold")
+        output.say(output.one_line(folder), style="bold")
         output.facts([("run", [errors.counted(len(records), "checkpoint")])])
         output.say()
         columns = [Column("step", is_number=True), Column("size", is_number=True)]

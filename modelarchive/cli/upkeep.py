@@ -70,7 +70,7 @@ def repack(chosen: argparse.Namespace) -> int:
         _conversions(done.converted)
     output.say(f"{out}: {output.size(before)} -> {output.size(after)}")
     for path in done.left_out:
-        output.say(f"  left out, no part of an archive: {path}", style="yellow")
+        output.say(f"  left out, no part of an archive: {output.one_line(path)}", style="yellow")
     return DONE
 
 
@@ -104,7 +104,7 @@ def reindex(chosen: argparse.Namespace) -> int:
         with output.progress(f"reindex {path.name}", path.stat().st_size) as advance:
             maintenance.reindex(path, progress=advance)
         if not chosen.json:
-            output.say(f"{path}: indexed")
+            output.say(f"{output.one_line(path)}: indexed")
     if chosen.json:
         output.as_json([{"file": str(path)} for path in chosen.files])
     return DONE

@@ -13,7 +13,7 @@ from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred, few
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.formats import explain
 from modelarchive.remote import RemoteFile
-from modelarchive.remote.file import run
+from modelarchive.remote.ranges import run
 from modelarchive.store.shards import is_own
 from modelarchive.store.strict import document_object, short
 

@@ -7,7 +7,7 @@ reader has refused is looked at once more: `refusing` asks the table of `mistake
 
 from modelarchive.formats.explaining import explain, is_a_folder, is_not_an_archive
 from modelarchive.formats.recognising import is_bare, is_certain, recognise
-from modelarchive.formats.systems import FORMATS, SYSTEMS, System, format_of_name
+from modelarchive.formats.systems import FORMATS, SYSTEMS, System, format_of_name, system_of_name
 
 __all__ = [
     "FORMATS",
@@ -20,4 +20,5 @@ __all__ = [
     "is_certain",
     "is_not_an_archive",
     "recognise",
+    "system_of_name",
 ]

@@ -78,6 +78,7 @@ class System:
         models: Whether its files hold whole models, so that it is said where there is none.
         alone: Whether its reader takes `parameters_only`: the parameters under the names that the file has.
         inputs: What its reader takes as `inputs`: declarations, or names only; "": nothing, they are declared after.
+        values: Whether one of these may give the value of an input, with which the model is read.
         config: The files for which its reader takes a `config`, in words; "": none.
         base: Those for which it takes a `base`, likewise.
         reads_as: What its reader takes as `dtype`; none: it takes none.
@@ -107,6 +108,7 @@ class System:
     models: bool = False
     alone: bool = False
     inputs: Literal["", "declared", "names"] = ""
+    values: bool = False
     config: str = ""
     base: str = ""
     reads_as: tuple[str, ...] = ()
@@ -218,6 +220,7 @@ SYSTEMS: Final = {
             models=True,
             alone=True,
             inputs="declared",
+            values=True,
         ),
         System(
             "keras",
@@ -297,16 +300,24 @@ def format_of_name(path: str | os.PathLike[str]) -> str:
     text = os.fsdecode(path)
     # A folder is known by what it is, or by the slash at its end, which a Path has lost.
     is_folder = text.endswith((os.sep, "/")) or Path(text).is_dir()
-    name = Path(text).name.lower() + ("/" if is_folder else "")
-    endings = {suffix: known for known in FORMATS.values() for suffix in known.suffixes}
-    fitting = [suffix for suffix in endings if name.endswith(suffix)]
-    if not fitting:
-        written = (suffix for suffix, known in endings.items() if known.writes)
+    found = system_of_name(Path(text).name.lower() + ("/" if is_folder else ""))
+    if found is None:
+        written = (suffix for known in FORMATS.values() if known.writes for suffix in known.suffixes)
         raise ValueError(f"{os.fsdecode(path)!r} ends in none of {', '.join(written)}")
-    found = endings[max(fitting, key=len)]
     if not found.writes:
         raise ValueError(f"{os.fsdecode(path)!r} would be {found.what}, which is read and not written")
     return found.name
+
+
+def system_of_name(name: str) -> System | None:
+    """The system whose files have such names, by the longest suffix that fits; None: none has.
+
+    Args:
+        name: The name in small letters, a folder's with a slash at its end.
+    """
+    endings = {suffix: known for known in FORMATS.values() for suffix in known.suffixes}
+    fitting = [suffix for suffix in endings if name.endswith(suffix)]
+    return endings[max(fitting, key=len)] if fitting else None
 
 
 def system_inside(members: Collection[str]) -> str | None:

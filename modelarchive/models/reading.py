@@ -15,7 +15,7 @@ from modelarchive.formats import FORMATS, explain, is_certain, recognise
 from modelarchive.formats.commands import convert_line
 from modelarchive.formats.systems import listed
 from modelarchive.models.rooms import room
-from modelarchive.remote import located
+from modelarchive.remote import expect_path, located
 from modelarchive.store.source import Source
 
 #: What a model takes: declarations in order, as dicts or text, or shapes by name.
@@ -59,6 +59,8 @@ def read(
     if dtype is not None:
         options["dtype"] = _read_as(name, dtype)
     takes = FORMATS[name].inputs
+    if inputs is not None and not FORMATS[name].values:
+        _refuse_values(inputs)
     if inputs is None or not takes or parameters_only:
         return declared(read_as(name, path, parameters_only=parameters_only, **options), inputs)
     from modelarchive.architecture.declaring import given_inputs
@@ -73,7 +75,9 @@ def format_of_file(path: str | os.PathLike[str]) -> str:
     Raises:
         OSError: The file cannot be read.
         FormatError: It is of no format that is known.
+        TypeError: It is no path.
     """
+    expect_path(path)
     name = recognise(path)
     if is_certain(path, name):
         return name
@@ -175,10 +179,24 @@ def _read_as(name: str, dtype: str) -> str:
     return dtype
 
 
+def _refuse_values(inputs: Inputs) -> None:
+    """Refuse values of inputs where the reader does not compute with them."""
+    from modelarchive.architecture.declaring import given_inputs
+
+    if given := [each for each in given_inputs(inputs) if isinstance(each, Mapping) and "value" in each]:
+        files = listed(each.what for each in FORMATS.values() if each.values)
+        first = str(given[0].get("name", "?"))
+        raise ConversionError(
+            [(first, f"is given the value {given[0]['value']}, and that is for {files} only")],
+            hint="declare its shape and dtype, and give the value when the model runs",
+        )
+
+
 def declared(bundle: Bundle, inputs: Inputs | None) -> Bundle:
     """The same model with other inputs declared, which must fit it."""
     if inputs is None:
         return bundle
+    _refuse_values(inputs)
     if bundle.architecture is None:
         hint = "inputs belong to whole models: leave them out"
         raise ConversionError([("(inputs)", f"are not known without an architecture: {bundle.reason}")], hint=hint)

@@ -80,6 +80,8 @@ def save_model(
     bundle = bundle_of_model(model, inputs)
     if bundle.architecture is None:
         raise ConversionError([("(architecture)", bundle.reason or "there is none")])
+    if not isinstance(metadata, Mapping | None):
+        raise TypeError(f"metadata is {type(metadata).__name__}, expected a dict")
     bundle = replace(
         bundle, metadata=bundle.metadata | dict(metadata or {}), tokens={**bundle.tokens, **(tokens or {})}
     )

@@ -166,6 +166,21 @@ def _multiples(start: int, *, is_odd: bool = False) -> Iterator[Pair]:
         number += 1
 
 
+def fixed_at(inputs: Inputs, group: set[Axis], size: int) -> list[dict[str, Any]]:
+    """The declarations, with the axes of a group of one fixed size."""
+    return [
+        dict(each) if each["shape"] is None else each | {"shape": [
+            size if (number, axis) in group else own for axis, own in enumerate(each["shape"])
+        ]}
+        for number, each in enumerate(map(dict, inputs))
+    ]  # fmt: skip
+
+
+def usual_trials(inputs: Inputs) -> list[Trial]:
+    """The usual sizes, with axes that may be one as one in all the ways that :func:`merged` has."""
+    return [_trial(inputs, groups, SCALES[0]) for groups in merged(inputs)]
+
+
 def groupings(inputs: Inputs) -> list[Groups]:
     """Which axes may be one, the most that are their own first.
 
@@ -238,10 +253,18 @@ def fitting(inputs: Inputs, attempt: Attempt, several: Sequence[Groups] | None =
             if not problems:
                 return trial
             now.append(problems)
-        if not free_axes(inputs) or (before and all(one & other for one, other in zip(before, now, strict=True))):
+        if not free_axes(inputs) or (before and all(map(_told_again, before, now))):
             raise NoFit(by_size=False)
         before = now
     raise NoFit(by_size=True)
+
+
+def _told_again(before: set[str], now: set[str]) -> bool:
+    """Whether a problem is there at other sizes too; an axis of which nothing is left looks alike at all too small."""
+    return any(not _NOTHING.search(problem) for problem in before & now)
+
+
+_NOTHING: Final = re.compile(r"\bfound 0\b")
 
 
 def last_resort(inputs: Inputs) -> Trial:

@@ -59,9 +59,11 @@ def render(
     """The page's text; see :func:`write`."""
     shown = _shown(_place(path), None if other is None else _place(other), progress)
     titles = [shown["run"]["title"]] if "run" in shown else [each["title"] for each in shown["models"]]
+    # A file's name need be no text.
+    title = " → ".join(titles).encode("utf-8", "backslashreplace").decode("utf-8")
     script, style = _built("page.js"), _built("page.css")
     return Template(_built("page.html")).substitute(
-        title=html.escape(" → ".join(titles)),
+        title=html.escape(title),
         script=script,
         style=style,
         script_hash=_hash(script),

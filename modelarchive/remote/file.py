@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import PurePosixPath
 from time import sleep
 from typing import Any, Final, NoReturn
-from urllib.request import url2pathname
 
 from modelarchive.errors import FormatError, RemoteError
 from modelarchive.remote import address
 from modelarchive.remote.connecting import connected
+from modelarchive.remote.ranges import PART, THREADS, Job, parts, requests, run
 from modelarchive.remote.transport import Answer, Failure, Transport
 
 #: The first request asks for so many bytes: of most models, the index, HDF5's metadata and the texts.
 FIRST: Final = 1 << 18
-#: Longer ranges are read in parts of half of this to this, several at once.
-PART: Final = 16 << 20
-#: Requests at once.
-THREADS: Final = 8
-#: Ranges with at most so many bytes between them are read by one request.
-JOINED: Final = 1 << 14
 #: Attempts in a row that bring nothing, and seconds between them: each pause is twice the one before.
 ATTEMPTS: Final = 5
 PAUSE: Final = 0.5
@@ -34,9 +26,6 @@ PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 #: An attempt that brought so much counts as none.
 PROGRESS: Final = 1 << 20
-
-#: A range to be read, and where to.
-Job = tuple[int, memoryview]
 
 
 class RemoteFile(os.PathLike[str]):
@@ -176,25 +165,25 @@ class RemoteFile(os.PathLike[str]):
             RemoteError: Something does not come.
         """
         self.head(1)
-        run(self._run, list(_requests(self._beyond_the_head(jobs))))
+        run(self._run, list(requests(self._beyond_the_head(jobs))))
 
     def pieces(self, offset: int, nbytes: int) -> Iterator[memoryview]:
         """The same bytes as :meth:`read`, part after part, some of which are asked for ahead."""
         end = min(offset + nbytes, self.size)
-        parts = deque(_parts(offset, end - offset, PART // 2)) if end > offset else deque()
-        if len(parts) < 2:
-            for start, length in parts:
+        waiting = deque(parts(offset, end - offset, PART // 2) if end > offset else ())
+        if len(waiting) < 2:
+            for start, length in waiting:
                 yield memoryview(self.read(start, length))
             return
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(THREADS // 2) as pool:
-            coming = deque(pool.submit(self.read, *parts.popleft()) for _ in range(min(THREADS // 2, len(parts))))
+            coming = deque(pool.submit(self.read, *waiting.popleft()) for _ in range(min(THREADS // 2, len(waiting))))
             try:
                 while coming:
                     data = coming.popleft().result()
-                    if parts:
-                        coming.append(pool.submit(self.read, *parts.popleft()))
+                    if waiting:
+                        coming.append(pool.submit(self.read, *waiting.popleft()))
                     yield memoryview(data)
             finally:
                 pool.shutdown(cancel_futures=True)
@@ -273,85 +262,3 @@ class RemoteFile(os.PathLike[str]):
 
     def _fail(self, failure: Failure) -> NoReturn:
         raise RemoteError(failure.what, url=self, status=failure.status, hint=failure.hint)
-
-
-def located(
-    path: Any, storage_options: Mapping[str, Any] | None = None, cache: str | Mapping[str, Any] | None = None
-) -> Any:
-    """What a path stands for: a URL is a remote file, all else stays as it is.
-
-    Args:
-        path: A path, a URL or anything.
-        storage_options: As :class:`RemoteFile` takes it.
-        cache: Likewise.
-
-    Raises:
-        ValueError: Options are given, and the path is no URL; or the cache is none of fsspec's.
-    """
-    kind = cache.get("protocol") if isinstance(cache, Mapping) else cache
-    if kind is not None and kind not in CACHES:
-        raise ValueError(f"cache is {kind!r}, expected {', '.join(map(repr, CACHES))}, or a dict with it as protocol")
-    if address.is_url(path):
-        if path.startswith("file://") and not storage_options and cache is None:
-            return url2pathname(path.removeprefix("file://"))
-        return RemoteFile(path, storage_options, cache)
-    if storage_options or cache is not None:
-        if isinstance(path, RemoteFile):
-            return path.opened_with(storage_options, cache)
-        given = "storage_options" if storage_options else "cache"
-        what = path if isinstance(path, str) else os.fsdecode(path) if isinstance(path, os.PathLike) else type(path)
-        raise ValueError(f"{given} is for URLs, found {str(what)!r}{_lost_slash(str(what))}")
-    return path
-
-
-#: fsspec's caches, by the names that it has for them.
-CACHES: Final = ("blockcache", "filecache", "simplecache")
-
-
-def _lost_slash(text: str) -> str:
-    return ": give a URL as text, a Path has lost a slash of it" if re.match(r"[a-z][a-z0-9]+:/[^/]", text) else ""
-
-
-def run(function: Callable[[Any], object], jobs: Sequence[Any]) -> None:
-    """Do jobs at once, as many as may be; the first that fails ends all that have not begun."""
-    if len(jobs) < 2:
-        for job in jobs:
-            function(job)
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        try:
-            for _ in pool.map(function, jobs):
-                pass
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _requests(jobs: Iterator[Job]) -> Iterator[list[Job]]:
-    """What is read by one request each: neighbours together, a long range in parts."""
-    together: list[Job] = []
-    begin = end = 0
-    for offset, buffer in sorted(jobs, key=lambda job: job[0]):
-        stop = offset + len(buffer)
-        if together and (offset - end > JOINED or max(end, stop) - begin > PART):
-            yield together
-            together = []
-        if len(buffer) > PART:
-            for start, length in _parts(offset, len(buffer), PART):
-                yield [(start, buffer[start - offset : start - offset + length])]
-            continue
-        if not together:
-            begin = end = offset
-        together.append((offset, buffer))
-        end = max(end, stop)
-    if together:
-        yield together
-
-
-def _parts(offset: int, nbytes: int, most: int) -> Iterator[tuple[int, int]]:
-    """A range in parts of nearly one length, none longer than `most`."""
-    count = -(-nbytes // most)
-    edges = [offset + nbytes * at // count for at in range(count + 1)]
-    for start, stop in pairwise(edges):
-        yield start, stop - start

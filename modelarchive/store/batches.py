@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Generic, TypeVar
 
-from modelarchive.remote.file import PART
+from modelarchive.remote.ranges import PART
 
 #: Bytes of arrays that are read together; a larger one is read on its own.
 BATCH: Final = 4 * PART

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from modelarchive.formats.signs import shards_of_archive
-from modelarchive.remote import RemoteFile, located
+from modelarchive.remote import RemoteFile, expect_path, located
 from modelarchive.store.reader import Reader
 from modelarchive.store.remote_reader import RemoteReader
 from modelarchive.store.sharded import ShardedReader
@@ -20,7 +20,9 @@ def reader_of(path: str | os.PathLike[str]) -> Reader:
         OSError: It cannot be opened.
         FormatError: It is no archive, or damaged.
         UnsafeFileError: It breaks a safety rule.
+        TypeError: It is no path.
     """
+    expect_path(path)
     place: Any = located(path)
     is_remote = isinstance(place, RemoteFile)
     folder = place if is_remote else Path(os.fsdecode(place))

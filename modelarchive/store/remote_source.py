@@ -14,7 +14,7 @@ from blake3 import blake3
 from modelarchive import dtypes
 from modelarchive.errors import FormatError
 from modelarchive.remote import RemoteFile
-from modelarchive.remote.file import JOINED, PART
+from modelarchive.remote.ranges import JOINED, PART
 from modelarchive.store.contents import Entry
 from modelarchive.store.digest import digest
 from modelarchive.store.source import Source

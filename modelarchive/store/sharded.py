@@ -13,7 +13,7 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.errors import FormatError, IntegrityError
 from modelarchive.remote import RemoteFile
-from modelarchive.remote.file import run
+from modelarchive.remote.ranges import run
 from modelarchive.store.contents import Contents, Entry
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import digest

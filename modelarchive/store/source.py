@@ -72,7 +72,13 @@ class Source:
 
     @property
     def descriptor(self) -> int:
-        """The open file, for the operating system."""
+        """The open file, for the operating system.
+
+        Raises:
+            ValueError: It is closed.
+        """
+        if self._file.closed:
+            raise ValueError(f"{self.path} is closed")
         return self._file.fileno()
 
     def place(self, offset: int) -> Place:
@@ -82,7 +88,7 @@ class Source:
     def read(self, offset: int, nbytes: int) -> bytes:
         """Up to `nbytes` bytes from `offset`; fewer at the end of the file."""
         if hasattr(os, "pread"):
-            data = os.pread(self._file.fileno(), max(0, min(nbytes, self.size - offset)), offset)
+            data = os.pread(self.descriptor, max(0, min(nbytes, self.size - offset)), offset)
             if len(data) == nbytes:
                 return data
         return bytes(self.buffer(offset, nbytes))
@@ -107,7 +113,7 @@ class Source:
 
         Read, not mapped: pages of a map count as the process's memory for as long as the system likes.
         """
-        return self._pieces(offset, nbytes, self._file.fileno())
+        return self._pieces(offset, nbytes, self.descriptor)
 
     def _pieces(self, offset: int, nbytes: int, descriptor: int) -> Iterator[memoryview]:
         end = min(offset + nbytes, self.size)
@@ -191,7 +197,7 @@ class Source:
         """The whole file, mapped at the first call; None where that is not possible."""
         if self._map is None and not self._is_unmappable:
             try:
-                self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+                self._map = mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_COPY)
             except OSError:
                 self._is_unmappable = True
         return self._map
@@ -271,9 +277,9 @@ class Source:
         pieces in turn, that looks like no order at all.
         """
         try:
-            descriptor = os.open(f"/proc/self/fd/{self._file.fileno()}", os.O_RDONLY)
+            descriptor = os.open(f"/proc/self/fd/{self.descriptor}", os.O_RDONLY)
         except OSError:
-            yield self._file.fileno()
+            yield self.descriptor
             return
         try:
             yield descriptor
@@ -283,10 +289,10 @@ class Source:
     def _read_all(self, buffer: memoryview, offset: int, descriptor: int | None = None) -> None:
         """Fill the buffer from an offset, from any thread."""
         if not hasattr(os, "preadv"):  # Windows
-            mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped = mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ)
             buffer[:] = memoryview(mapped)[offset : offset + len(buffer)]
             return
-        descriptor = self._file.fileno() if descriptor is None else descriptor
+        descriptor = self.descriptor if descriptor is None else descriptor
         done = 0
         while done < len(buffer):
             count = os.preadv(descriptor, [buffer[done:]], offset + done)

@@ -205,6 +205,10 @@ def test_an_example_of_another_framework() -> None:
         ("x::int64", {"name": "x", "shape": [], "dtype": "int64"}),
         ({"shape": (None, np.int64(3)), "dtype": np.float16}, {"shape": [None, 3], "dtype": "float16"}),
         ({"name": "x", "default": 0, "more": 1}, {"name": "x", "default": 0}),
+        ("rate=16000", {"name": "rate", "value": 16000}),
+        ("cut=-1.5e3", {"name": "cut", "value": -1500.0}),
+        ("past=False", {"name": "past", "value": False}),
+        ({"name": "rate", "value": 8}, {"name": "rate", "value": 8}),
     ],
 )
 def test_a_declaration_is_read_in_one_place(given: Any, said: dict[str, Any]) -> None:
@@ -215,6 +219,10 @@ def test_a_declaration_is_read_in_one_place(given: Any, said: dict[str, Any]) ->
     ("given", "found"),
     [
         (":3", "':3' has no name"),
+        ("=3", "'=3' has no name"),
+        ("rate=fast", "the value of an input is 'fast', which is no number"),
+        ("rate=", "the value of an input is '', which is no number"),
+        ({"name": "rate", "value": [1]}, "the value of an input is [1], which is no number"),
         ("x:1a,3", "'x:1a,3': '1a,3' is no shape"),
         ("x:-2,3", "'x:-2,3': '-2,3' is no shape"),
         ("x:3:float31", "a declaration of an input has the dtype 'float31'"),

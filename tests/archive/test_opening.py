@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +86,21 @@ def test_a_name_that_is_not_there(path: Path) -> None:
     assert caught.value.missing == ["outptu.weight"]
     with ma.open(path) as archive:
         assert archive.parameters.get("nothing") is None
+        with pytest.raises(ma.ParameterError, match=r'select\("output\.\*"\) gives those'):
+            archive["output.*"]
+
+
+@pytest.mark.parametrize("given", [3, None, ["x.h5"], io.BytesIO(), np.zeros(2)])
+@pytest.mark.parametrize("use", [ma.open, ma.load, ma.load_model, ma.verify, partial(ma.convert, target="y.h5")])
+def test_what_is_no_path(use: Callable[..., object], given: object) -> None:
+    with pytest.raises(TypeError, match=rf"the path is {type(given).__name__}, expected str or os.PathLike"):
+        use(given)
+
+
+@pytest.mark.parametrize("use", [ma.open, ma.load, ma.load_model, ma.verify, partial(ma.convert, target="y.h5")])
+def test_an_empty_path_is_not_this_folder(use: Callable[..., object]) -> None:
+    with pytest.raises(FileNotFoundError, match="the path is empty"):
+        use("")
 
 
 def test_select(path: Path) -> None:
@@ -110,8 +127,9 @@ def test_after_closing(path: Path) -> None:
     archive = ma.open(path)
     archive.close()
     archive.close()
-    with pytest.raises(ValueError, match="closed"):
-        archive.parameters["output.weight"]
+    for use in (lambda: archive.parameters["output.weight"], archive.verify, lambda: archive.load("output.*")):
+        with pytest.raises(ValueError, match=re.escape(f"{path} is closed")):
+            use()
 
 
 def test_parts(path: Path) -> None:

@@ -150,3 +150,15 @@ def test_every_dtype_of_parameter(path: Path) -> None:
     assert {name: array.tobytes() for name, array in found.items()} == {
         name: array.tobytes() for name, array in every_dtype().items()
     }
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.pt", "M.KERAS", "m.weights.h5", "m.npz", "m.params"])
+def test_the_name_of_another_system_is_no_reason_to_lose_a_model(tmp_path: Path, name: str) -> None:
+    with pytest.warns(UserWarning, match="is written as an archive, whatever its name says"):
+        ma.save(tmp_path / name, {"x": np.ones(2)})
+    assert ma.load(tmp_path / name)["x"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m.hdf5", "m.safetensors", "m", "m.ckpt", "m.v2", "weights.h5"])
+def test_names_that_say_nothing_else(tmp_path: Path, name: str) -> None:
+    ma.save(tmp_path / name, {"x": np.ones(2)})

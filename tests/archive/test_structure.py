@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import datetime
+import enum
 from collections import OrderedDict, namedtuple
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +21,15 @@ from tests.properties.strategies import structures
 from tests.structures import assert_same
 
 Point = namedtuple("Point", "x y")
+
+
+@dataclasses.dataclass
+class Settings:
+    lr: float = 0.1
+
+
+class Colour(enum.Enum):
+    RED = 1
 
 
 def join(members: Any) -> Any:
@@ -119,7 +132,14 @@ def test_every_problem_is_named_by_its_place() -> None:
         (np.zeros((1,) * 33), "33 axes"),
         (np.zeros(1, np.longdouble), "float128"),
         pytest.param(10**5000, "more digits", id="int"),
-        (range(3), "builtins.range"),
+        (range(3), "builtins.range is no array, number, string, None, list, tuple or dict; use a list of it"),
+        (Path("x"), "use str(value)"),
+        (argparse.Namespace(lr=0.1), "use vars(value)"),
+        (Settings(), "use dataclasses.asdict(value)"),
+        (Colour.RED, "use value.value"),
+        (datetime.datetime(2020, 1, 1), "use value.isoformat()"),
+        (np.dtype("f4"), "use str(value)"),
+        (Settings, "it is a class"),
     ],
 )
 def test_refused_with_advice(value: Any, words: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 import modelarchive as ma
 from tests.cli.conftest import Run, damage
 
@@ -46,3 +48,17 @@ def test_digests_are_short(run: Run, model: Path) -> None:
     done = run("sign", model, "--key", model)
     assert digest not in done.err
     assert run("verify", "--json", model).json[0]["damaged"]["output.weight"]["expected"] == digest
+
+
+def test_a_name_does_not_pass_for_a_line(run: Run, tmp_path: Path) -> None:
+    bad = tmp_path / "a\ngood.h5: whole: 1 arrays"
+    ma.save(bad, {"x\ngood.h5: whole": np.arange(100.0)})
+    data = bytearray(bad.read_bytes())
+    data[-9] ^= 1
+    bad.write_bytes(data)
+    done = run("verify", bad)
+    assert done.code == 1
+    assert not any(line.startswith("good.h5: whole") for line in done.out.splitlines())
+    assert r"a\ngood.h5: whole: 1 arrays: damaged" in done.out
+    bad.write_bytes(b"")
+    assert r"a\ngood.h5" in run("verify", bad).err

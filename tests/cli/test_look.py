@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import modelarchive as ma
 from modelarchive.archive import saving
@@ -129,3 +130,14 @@ def test_a_pipe_gets_every_column(run: Run, tmp_path: Path) -> None:
     name = "long" * 60
     ma.save(path, {name: np.zeros(1)})
     assert name in run("show", path).out
+
+
+def test_a_tree_is_as_long_as_its_names(run: Run, tmp_path: Path) -> None:
+    name = "a." * 5_000 + "w"
+    save_file({name: np.zeros(2)}, tmp_path / "deep.safetensors")
+    assert len(run("show", "--tree", tmp_path / "deep.safetensors").out) < 2 * len(name)
+    save_file({name * 10: np.zeros(2)}, tmp_path / "deep.safetensors")
+    done = run("convert", tmp_path / "deep.safetensors", tmp_path / "x.h5")
+    assert done.code == 2
+    assert "the key takes more than 60,000 bytes" in done.err
+    assert not (tmp_path / "x.h5").exists()

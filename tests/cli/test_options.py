@@ -85,6 +85,12 @@ def test_the_table_is_not_stale() -> None:
         ("pass inputs=x, an example", "convert", "pass --input x:1,3,224,224:float32, an example"),
         ("pass inputs= with fixed ones", "show", "pass --input x:1,3,224,224:float32 of `convert` with fixed ones"),
         ('pass inputs={"shape": [None, 3]}, with', "convert", "pass --input x:1,3,224,224:float32, with"),
+        ('pass inputs={"name": "x", "shape": [None, 3]}, with', "convert", "pass --input x:?,3, with"),
+        (
+            'inputs=[{"name": "r", "value": 8}, {"name": "x", "shape": [None, 3]}] or with inputs=[{"shape": [2]}]',
+            "convert",
+            "--input r=8 --input x:?,3 or with --input x:1,3,224,224:float32",
+        ),
         ('rename={"a.*": "b c.*", "d": "e"} brings', "transplant", "--rename 'a.*=b c.*' --rename d=e brings"),
         ('leave them out with select="a.*"', "transplant", "leave them out with --select 'a.*'"),
         ("convert(path, rename={}, inputs=f(x)) does it", "convert", "convert(path, rename={}, inputs=f(x)) does it"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 
 import pytest
@@ -74,3 +75,13 @@ def test_printable() -> None:
     assert printable("plain é ü 漢") == "plain é ü 漢"
     assert printable("a\x1b]0;title\x07\u202eb\ud800") == r"a\x1b]0;title\x07\u202eb\ud800"
     assert printable("two\nlines") == "two\nlines"
+    assert output.one_line("two\nlines\x9b") == r"two\nlines\x9b"
+
+
+def test_json_steers_no_terminal_and_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"é漢 \x9b2J\x7f": ["\u202e\u2066", "\U000e0001", "\x1b", "\ud800"]}
+    output.as_json(value)
+    out = capsys.readouterr().out
+    assert all(sign.isprintable() or sign == "\n" for sign in out)
+    assert "é漢" in out
+    assert json.loads(out) == value

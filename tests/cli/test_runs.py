@@ -86,3 +86,12 @@ def test_one_checkpoint_is_an_archive_for_every_command(run: Run, folder: Path, 
 def test_a_folder_that_is_no_run(run: Run, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     assert run("show", tmp_path / "notes").code != 0
+
+
+def test_names_of_metrics_do_not_steer_the_terminal(run: Run, tmp_path: Path) -> None:
+    with ma.Checkpoints(tmp_path / "run") as writing:
+        writing.save(1, model={"w": np.ones(2)}, metrics={"\x1b[2J\nstep": float("inf")})
+    for more in ([], ["--json"]):
+        out = run("show", tmp_path / "run", *more).out
+        assert "\x1b" not in out
+        assert r"[2J\nstep" in out

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.conftest import ROOT
-from tests.house.plan import EXCHANGE, House, Room
+from tests.house.plan import EXCHANGE, House, Room, read
 from tests.site.pictures.house import drawn
 
 
@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.house", description="Draw the house from its imports.")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write a picture of it, too")
     chosen = parser.parse_args(arguments)
-    house = House(ROOT)
+    house = read(ROOT)
     if chosen.svg is not None:
         chosen.svg.write_text(drawn(house), "utf-8")
     print("\n".join(described(house)))

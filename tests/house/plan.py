@@ -6,7 +6,7 @@ import ast
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +213,12 @@ def without_detours(arrows: Mapping[str, set[str]]) -> dict[str, set[str]]:
         node: {other for other in targets if not any(other in beyond[each] for each in targets - {other})}
         for node, targets in arrows.items()
     }
+
+
+@cache
+def read(root: Path) -> House:
+    """The house at a root, which is read once."""
+    return House(root)
 
 
 def _dotted(path: Path, root: Path) -> str:

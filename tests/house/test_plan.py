@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.house.__main__ import described
-from tests.house.plan import House, knots, shortest_circle, without_detours
+from tests.house.plan import House, knots, read, shortest_circle, without_detours
 
 PROJECT = """
 [tool.importlinter]
@@ -87,7 +87,7 @@ def test_an_arrow_that_follows_from_others_is_a_detour() -> None:
 
 def test_imports_are_those_that_import_linter_sees() -> None:
     grimp = pytest.importorskip("grimp")
-    house = House(ROOT)
+    house = read(ROOT)
     graph = grimp.build_graph(house.package, cache_dir=None)
     assert set(house.modules) == graph.modules - {f"{house.package}.schemas"}
     theirs = {

@@ -6,7 +6,9 @@ import base64
 import hashlib
 import html.parser
 import json
+import os
 import re
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -272,3 +274,12 @@ def test_the_command(run: Run, tmp_path: Path) -> None:
 def test_many_arrays_stay_small(tmp_path: Path, count: int) -> None:
     size = len(page.render(samples.many(tmp_path / "many.h5", count)))
     assert size < 100_000 + 600 * count + 1000
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names of files are text there")
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/\xff<title>.h5"))
+    ma.save(path, {"x": np.ones(3)})
+    page.write(path, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert r"\udcff&lt;title&gt;.h5" in text

@@ -10,7 +10,8 @@ import pytest
 
 import modelarchive as ma
 from modelarchive import compare, maintenance, nn
-from modelarchive.remote.file import FIRST, PART
+from modelarchive.remote.file import FIRST
+from modelarchive.remote.ranges import PART
 from tests.remote.server import Server, redirect
 
 SLACK = 64 << 10

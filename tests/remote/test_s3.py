@@ -13,7 +13,8 @@ import pytest
 
 import modelarchive as ma
 from modelarchive import nn
-from modelarchive.remote.file import FIRST, PART
+from modelarchive.remote.file import FIRST
+from modelarchive.remote.ranges import PART
 
 SECRET = "geheimer-schluessel"
 

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load
 
 from tests.conftest import ROOT
-from tests.site.pictures import drawn
+from tests.site.pictures import PICTURES
 from tests.site.pictures.file import picture
 from tests.site.pictures.layout import archive, layout
 
@@ -20,12 +20,12 @@ from tests.site.pictures.layout import archive, layout
 WIDEST = {"small": 5.6, "mono": 6.7, "bold": 8, "": 7}
 
 
-@pytest.mark.parametrize("path", drawn(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
 def test_the_pictures_are_those_of_the_code(path: Path) -> None:
-    assert path.read_text("utf-8") == drawn()[path], "run python -m tests.site.pictures"
+    assert path.read_text("utf-8") == PICTURES[path](), "run python -m tests.site.pictures"
 
 
-@pytest.mark.parametrize("path", drawn(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
 def test_a_picture_fits_a_phone_and_follows_its_mode(path: Path) -> None:
     root = ElementTree.fromstring(path.read_text("utf-8"))
     width = float(root.get("width", "inf"))
@@ -55,5 +55,5 @@ def test_the_picture_of_the_file_says_what_its_bytes_are() -> None:
 
 def test_the_pictures_stand_in_the_documents() -> None:
     pages = "".join(path.read_text("utf-8") for path in (ROOT / "docs").rglob("*.md"))
-    for path in drawn():
+    for path in PICTURES:
         assert f"pictures/{path.name})" in pages

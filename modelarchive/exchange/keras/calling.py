@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from modelarchive.exchange.drawing import Ref, UnknownError
-from modelarchive.exchange.keras.drawing import UNSUPPORTED, LayerBuilder, Mask
+from modelarchive.exchange.keras.drawing import UNSUPPORTED, LayerBuilder, Mask, MaskWantedError
 from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.lifting import LAYERS, OPERATIONS
 from modelarchive.exchange.keras.lifting_context import FLOATS, Context
 from modelarchive.exchange.keras.lifting_masks import passed
 from modelarchive.exchange.keras.lifting_tensorflow import as_operation
-from modelarchive.exchange.keras.model import Call, Layer, mapped
+from modelarchive.exchange.keras.model import Call, Layer, Model, mapped
 from modelarchive.exchange.keras.quantized import POLICIES, quantized
 from modelarchive.exchange.keras.row import Lifting
 from modelarchive.exchange.refusal import Refusal
@@ -84,7 +85,7 @@ def _held(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call, r
         made = builder.made(mask)
         inside_ref = given.get(made) or inner.layer_input("mask", builder.known_of(made), is_layer=False)
         given[made] = inside_ref
-        inner.set_mask(given[ref], Mask(mask.layer, lambda found=inside_ref: found))  # type: ignore[misc]
+        inner.set_mask(given[ref], Mask(mask.layer, partial(_itself, inside_ref)))
 
     def inside(value: Any) -> Any:
         return given[value] if isinstance(value, Ref) else value
@@ -96,6 +97,10 @@ def _held(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call, r
     values = [inner.value(ref) for ref in results]
     value = tuple(values) if len(values) > 1 else values[0]
     return builder.results_of(builder.block(layer.name, inner.graph(results), list(given), value))
+
+
+def _itself(ref: Ref) -> Ref:
+    return ref
 
 
 def _called(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call, row: Lifting) -> list[Ref]:
@@ -145,10 +150,24 @@ def _model(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call) 
         raise Refusal("has no outputs")
     masks = {at: mask for at, each in enumerate(tensors) if (mask := builder.mask(each)) is not None}
     more = [explicit[at] if at in explicit else builder.made(masks[at]) for at in made.masks]
-    found = builder.model(layer.name, made, [*tensors, *more])
-    for ref, what in zip(found, made.known, strict=True):
-        builder.set_mask(ref, Mask(what.mask) if what.mask else None)
+    whole = builder.model(layer.name, made, [*tensors, *more])
+    found = whole[: len(whole) - len(made.given)]
+    given_masks = dict(zip(made.given, whole[len(found) :], strict=True))
+    for place, (ref, what) in enumerate(zip(found, made.known, strict=False)):
+        make = partial(_mask_of_model, layer.inner, given_masks.get(place))
+        builder.set_mask(ref, Mask(what.mask, make) if what.mask else None)
     return found
+
+
+def _mask_of_model(model: Model, given: Ref | None) -> Ref:
+    """The mask of what a model inside gives.
+
+    Raises:
+        MaskWantedError: It gives none yet.
+    """
+    if given is None:
+        raise MaskWantedError(id(model))
+    return given
 
 
 def _explicit_masks(call: Call) -> dict[int, Ref]:

@@ -31,11 +31,23 @@ class Mask:
 
     Attributes:
         layer: The layer that says so.
-        make: Adds it to the graph, truths of ``(batch, steps)``, when somebody takes it; None: it is of another graph.
+        make: Adds it to the graph, truths of ``(batch, steps)``, when somebody takes it.
     """
 
     layer: str
-    make: Callable[[], Ref] | None = None
+    make: Callable[[], Ref]
+
+
+class MaskWantedError(Exception):
+    """The mask of what a model inside gives is taken: it is to give it as a result of its own.
+
+    Attributes:
+        model: What identifies the model.
+    """
+
+    def __init__(self, model: Hashable) -> None:
+        super().__init__()
+        self.model = model
 
 
 @dataclass(frozen=True)
@@ -60,12 +72,14 @@ class Made:
         known: What is known of its outputs.
         size: How many nodes there are in it, those of blocks inside of it included.
         masks: The places of those of its inputs whose masks are inputs, too, behind the others.
+        given: The places of those of its outputs whose masks are outputs, too, behind the others.
     """
 
     block: Description
     known: list[Known]
     size: int
     masks: Sequence[int] = ()
+    given: Sequence[int] = ()
 
 
 class LayerBuilder(GraphBuilder):
@@ -219,13 +233,7 @@ class LayerBuilder(GraphBuilder):
         self._masks[ref] = mask
 
     def made(self, mask: Mask) -> Ref:
-        """A mask as a tensor.
-
-        Raises:
-            Refusal: It is of another model, around this one or inside of it.
-        """
-        if mask.make is None:
-            raise Refusal(f"takes the mask that {mask.layer!r} makes in another model, which is not supported")
+        """A mask as a tensor."""
         if mask not in self._made:
             self._made[mask] = mask.make()
         return self._made[mask]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 from modelarchive.errors import ConversionError
@@ -31,10 +31,19 @@ class Importer:
         lift_call: Adds one call of a layer to a graph, and gives its results.
         report: Where it is reported what is changed, lost or not supported.
         arrays: Key -> array, of all parameters.
+        giving_masks: The models inside of which the masks of what they give are taken.
         results: Block of a layer's parameters -> the node behind it that is the layer's result, where it is another.
     """
 
-    def __init__(self, storage: Storage, parser: Parser, version: str, lift_call: _LiftCall) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        parser: Parser,
+        version: str,
+        lift_call: _LiftCall,
+        giving_masks: Collection[Hashable] = (),
+    ) -> None:
+        self.giving_masks = giving_masks
         self.storage = storage
         self.parser = parser
         self._lift_call = lift_call
@@ -74,10 +83,15 @@ class Importer:
         )
         run = self._row if model.is_sequential else self._functional
         outputs = run(builder, model, given)
+        places: list[int] = []
+        if id(model) in self.giving_masks:
+            masks = [builder.mask(each) for each in outputs]
+            places = [place for place, mask in enumerate(masks) if mask is not None]
+            outputs = [*outputs, *(builder.made(mask) for mask in masks if mask is not None)]
         known = [builder.known_of(each) for each in outputs]
         if model.is_sequential and (row := builder.row(outputs)) is not None:
             return Made(row, known, builder.size)
-        return Made(builder.graph(outputs), known, builder.size, builder.mask_inputs)
+        return Made(builder.graph(outputs), known, builder.size, builder.mask_inputs, places)
 
     def _row(self, builder: LayerBuilder, model: Model, given: Sequence[Known]) -> list[Ref]:
         layers = model.layers

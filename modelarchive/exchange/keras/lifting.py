@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from modelarchive.exchange.keras import lifting_attention as attention
-from modelarchive.exchange.keras import lifting_constants as constants
 from modelarchive.exchange.keras import lifting_layers as plain
 from modelarchive.exchange.keras import lifting_merging as merging
 from modelarchive.exchange.keras import lifting_ops as ops
 from modelarchive.exchange.keras import lifting_preprocessing as preprocessing
 from modelarchive.exchange.keras import lifting_recurrent as recurrent
 from modelarchive.exchange.keras import lifting_steps as steps
+from modelarchive.exchange.keras import lifting_truths as truths
 from modelarchive.exchange.keras import lifting_windows as windows
 from modelarchive.exchange.keras import weights as w
 from modelarchive.exchange.keras.lifting_distributed import time_distributed
@@ -26,18 +26,23 @@ from modelarchive.exchange.keras.row import Lifting, operation
 
 _SAME: Final = "padding='same' with strides takes a known size"
 _GATED: Final = (
-    "not stateful; other activations than tanh and sigmoid, and the cell behind a mask, over at most 128 steps"
+    "states are not kept from call to call; other activations than tanh and sigmoid, and the cell behind a mask, "
+    "over at most 512 steps"
 )
-_PLAIN: Final = "not stateful; other activations than tanh and relu over at most 128 steps"
+_PLAIN: Final = "states are not kept from call to call; other activations than tanh and relu over at most 512 steps"
 _INFERENCE: Final = "does nothing in inference, and is left out"
 
 
-def _noise(*theirs: str) -> tuple[Lifting, ...]:
-    return tuple(Lifting(each, "Identity", plain.identity, _INFERENCE) for each in theirs)
+def _noise(*theirs: str, masks: str = "pass") -> tuple[Lifting, ...]:
+    return tuple(Lifting(each, "Identity", plain.identity, _INFERENCE, masks=masks) for each in theirs)
 
 
 def _merged(theirs: str, ours: str) -> Lifting:
-    return Lifting(theirs, ours, merging.merged(ours), "tensors of as many axes")
+    return Lifting(theirs, ours, merging.merged(ours))
+
+
+def _merged_where_masked(theirs: str, ours: str) -> Lifting:
+    return Lifting(theirs, ours, merging.masked(ours), "of tensors with masks what Keras 3.15.1 gives")
 
 
 def _ranks(theirs: str, ours: str, lift: Callable[[int], Any], *, upto: int = 3, losses: str = "",
@@ -63,7 +68,7 @@ _LAYERS: Final = (
         "ReversibleEmbedding",
         "Embedding",
         plain.embedding,
-        "the way back by the same matrix only",
+        "not both ways while quantised",
         weights=(w.same("embeddings", "weight"),),
         masks="drop",
     ),
@@ -85,7 +90,7 @@ _LAYERS: Final = (
     *_ranks("ZeroPadding{}D", "Pad", windows.zero_padding),
     *_ranks("Cropping{}D", "slice", windows.cropping),
     *_ranks("UpSampling{}D", "Upsample", windows.upsampling, losses="interpolation nearest and bilinear"),
-    Lifting("Resizing", "Upsample", windows.resizing, "bilinear, or nearest by whole multiples", masks="drop"),
+    Lifting("Resizing", "Upsample", windows.resizing, "bilinear, or nearest of known sizes", masks="drop"),
     Lifting("CenterCrop", "slice", windows.center_crop, "of images that are at least as large", masks="drop"),
     Lifting("BatchNormalization", "BatchNorm", plain.batch_norm, weights=(*w.NORMALISATION, *w.STATISTICS)),
     Lifting("LayerNormalization", "LayerNorm", plain.layer_norm, weights=w.NORMALISATION),
@@ -105,6 +110,7 @@ _LAYERS: Final = (
     Lifting("Activation", "Activation, Softmax, ops", plain.activation),
     Lifting("ReLU", "Activation", plain.relu),
     Lifting("LeakyReLU", "Activation", plain.leaky_relu),
+    Lifting("ThresholdedReLU", "where", plain.thresholded_relu, "of Keras 2"),
     Lifting("ELU", "Activation", plain.elu),
     Lifting("PReLU", "PReLU", plain.prelu, weights=w.SLOPES),
     Lifting("Softmax", "Softmax", softmax, masks="use"),
@@ -115,7 +121,7 @@ _LAYERS: Final = (
     ),
     Lifting("Identity", "Identity", plain.identity),
     *_noise("GaussianNoise", "ActivityRegularization", "StochasticDepth"),
-    *_noise(*preprocessing.RANDOM),
+    *_noise(*preprocessing.RANDOM, masks="drop"),
     *preprocessing.LAYERS,
     *steps.LAYERS,
     Lifting("Masking", "multiply, equal, min", plain.masking, "its mask is followed to where a layer takes it"),
@@ -125,10 +131,10 @@ _LAYERS: Final = (
     Lifting("RepeatVector", "broadcast_to", merging.repeat, masks="drop"),
     _merged("Add", "add"),
     _merged("Subtract", "subtract"),
-    _merged("Multiply", "multiply"),
-    _merged("Maximum", "maximum"),
-    _merged("Minimum", "minimum"),
-    Lifting("Average", "add, multiply", merging.average, "tensors of as many axes"),
+    _merged_where_masked("Multiply", "multiply"),
+    _merged_where_masked("Maximum", "maximum"),
+    _merged_where_masked("Minimum", "minimum"),
+    Lifting("Average", "add, multiply", merging.average),
     Lifting("Concatenate", "concatenate", merging.concatenate),
     Lifting("Dot", "einsum", merging.dot, masks="drop"),
     Lifting(
@@ -192,12 +198,12 @@ _LAYERS: Final = (
 LAYERS: Final[Mapping[str, Lifting]] = {name: row for row in _LAYERS for name in row.names}
 
 
-def _one(theirs: str, ours: str, losses: str = "") -> Lifting:
-    return operation(theirs, ours, ops.unary(ours), losses)
+def _one(theirs: str, ours: str) -> Lifting:
+    return operation(theirs, ours, ops.unary(ours))
 
 
-def _two(theirs: str, ours: str, losses: str = "") -> Lifting:
-    return operation(theirs, ours, ops.binary(ours), losses)
+def _two(theirs: str, ours: str) -> Lifting:
+    return operation(theirs, ours, ops.binary(ours))
 
 
 def _reduction(theirs: str, ours: str) -> Lifting:
@@ -212,33 +218,33 @@ _OPERATIONS: Final = (
     _two("Add", "add"),
     _two("Subtract", "subtract"),
     _two("Multiply", "multiply"),
-    _two("Divide", "divide"),
-    _two("TrueDivide", "divide"),
+    operation("Divide", "divide", ops.binary("divide", least="float32")),
+    operation("TrueDivide", "divide", ops.binary("divide", least="float32")),
     _two("Power", "power"),
     _two("Maximum", "maximum"),
     _two("Minimum", "minimum"),
-    _two("Matmul", "matmul"),
+    operation("Matmul", "matmul", ops.product),
     _two("Equal", "equal"),
     _two("Greater", "greater"),
     _two("Less", "less"),
-    operation("NotEqual", "equal", ops.negated("equal")),
-    operation("GreaterEqual", "less, equal", ops.negated("less"), "true for NaN, where Keras says false"),
-    operation("LessEqual", "greater, equal", ops.negated("greater"), "true for NaN, where Keras says false"),
-    _two("LogicalAnd", "minimum", "of truths only"),
-    _two("LogicalOr", "maximum", "of truths only"),
-    operation("LogicalNot", "equal", lambda step: step.op("equal", ops.one(step), step.constant(False, "bool"))),
+    operation("NotEqual", "equal", truths.unequal),
+    operation("GreaterEqual", "greater, equal, maximum", truths.or_equal("greater")),
+    operation("LessEqual", "less, equal, maximum", truths.or_equal("less")),
+    operation("LogicalAnd", "minimum", truths.of_truths("minimum")),
+    operation("LogicalOr", "maximum", truths.of_truths("maximum")),
+    operation("LogicalNot", "equal", truths.not_true),
     _one("Negative", "negative"),
     _one("Absolute", "abs"),
     _one("Abs", "abs"),
-    _one("Exp", "exp"),
-    _one("Log", "log"),
-    _one("Sqrt", "sqrt"),
-    _one("Rsqrt", "rsqrt"),
-    _one("Erf", "erf"),
-    _one("Sin", "sin"),
-    _one("Cos", "cos"),
-    _one("Arctan", "atan"),
-    _one("Floor", "floor"),
+    operation("Exp", "exp", ops.of_floats("exp")),
+    operation("Log", "log", ops.of_floats("log")),
+    operation("Sqrt", "sqrt", ops.of_floats("sqrt")),
+    operation("Rsqrt", "rsqrt", ops.of_floats("rsqrt")),
+    operation("Erf", "erf", ops.of_floats("erf")),
+    operation("Sin", "sin", ops.of_floats("sin")),
+    operation("Cos", "cos", ops.of_floats("cos")),
+    operation("Arctan", "atan", ops.of_floats("atan")),
+    operation("Floor", "floor", ops.of_floats("floor")),
     operation("Round", "round", ops.rounded, "to whole numbers only"),
     _two("FloorDivide", "floor_divide"),
     _two("Mod", "remainder"),
@@ -254,10 +260,10 @@ _OPERATIONS: Final = (
     _reduction("Max", "max"),
     _reduction("Min", "min"),
     _reduction("Amax", "max"),
-    operation("Any", "max", constants.quantified("max")),
-    operation("All", "min", constants.quantified("min")),
-    operation("ZerosLike", "broadcast_to", constants.filled(0.0)),
-    operation("OnesLike", "broadcast_to", constants.filled(1.0)),
+    operation("Any", "max", truths.quantified("max")),
+    operation("All", "min", truths.quantified("min")),
+    operation("ZerosLike", "broadcast_to", truths.filled(0.0)),
+    operation("OnesLike", "broadcast_to", truths.filled(1.0)),
     _reduction("Amin", "min"),
     _reduction("Var", "var"),
     operation("Std", "var, sqrt", ops.deviation),
@@ -278,7 +284,7 @@ _OPERATIONS: Final = (
     operation("Flip", "slice", ops.flipped),
     operation("Pad", "pad", ops.padded, "modes constant and reflect"),
     operation("Clip", "clip", ops.clip),
-    operation("Where", "where", ops.chosen),
+    operation("Where", "where", truths.chosen),
     operation("Take", "take", ops.taken),
     operation("TakeAlongAxis", "gather", ops.taken_along),
     operation("Repeat", "take", ops.repeated, "along axes of a known size"),
@@ -310,7 +316,6 @@ _OPERATIONS: Final = (
     operation("Glu", "split, multiply", ops.glu),
     operation("Softmax", "Softmax", ops.softmax("Softmax")),
     operation("LogSoftmax", "LogSoftmax", ops.softmax("LogSoftmax")),
-    operation("Resize", "Upsample", ops.resized, "bilinear, without cropping or smoothing"),
     *ELEMENTWISE,
     *ORDERING,
     *SHAPES,

@@ -60,6 +60,38 @@ def _old_hard_sigmoid(context: Context, ref: Ref, role: str) -> Ref:
     return context.op("clip", steeper, role=role, low=0.0, high=1.0)
 
 
+def _glu(context: Context, ref: Ref, role: str) -> Ref:
+    first, second = context.ops("split", ref, sizes=2, axis=-1, role="halves")
+    gate = context.plain("Activation", second, role="gate", activation="sigmoid")
+    return context.op("multiply", first, gate, role=role)
+
+
+def _shrunk(*, by_how_much: bool) -> Add:
+    """Zeros between -0.5 and 0.5, and what is beyond, less these where it is soft."""
+
+    def add(context: Context, ref: Ref, role: str) -> Ref:
+        near = context.op("clip", ref, low=-0.5, high=0.5, role="near")
+        far = context.op("subtract", ref, near, role=role if by_how_much else "far")
+        if by_how_much:
+            return far
+        is_far = context.op("greater", context.op("abs", ref, role="size"), context.constant(0.5), role="is_far")
+        return context.op("where", is_far, ref, context.op("multiply", ref, context.constant(0.0)), role=role)
+
+    return add
+
+
+def _sparse_plus(context: Context, ref: Ref, role: str) -> Ref:
+    raised = context.op("add", ref, context.constant(1.0), role="raised")
+    bent = context.op("multiply", context.op("multiply", raised, raised), context.constant(0.25), role="bent")
+    inner = context.op("where", context.op("less", ref, context.constant(1.0)), bent, ref, role="inner")
+    return context.op("where", context.op("less", ref, context.constant(-1.0)), context.constant(0.0), inner, role=role)
+
+
+def _sparse_sigmoid(context: Context, ref: Ref, role: str) -> Ref:
+    half = context.op("multiply", context.op("add", ref, context.constant(1.0)), context.constant(0.5), role="half")
+    return context.op("clip", half, low=0.0, high=1.0, role=role)
+
+
 #: Of each name in Keras the name in the vocabulary, where it is the same function in a field and as a step.
 _SAME: Final = {
     "relu": "relu",
@@ -90,6 +122,11 @@ _ROWS: Final = (
     Activation("exponential", None, _op("exp")),
     Activation("tanh_shrink", None, _tanh_shrink),
     Activation("squareplus", None, _squareplus),
+    Activation("glu", None, _glu),
+    Activation("hard_shrink", None, _shrunk(by_how_much=False)),
+    Activation("soft_shrink", None, _shrunk(by_how_much=True)),
+    Activation("sparse_plus", None, _sparse_plus),
+    Activation("sparse_sigmoid", None, _sparse_sigmoid),
 )
 #: Name in Keras -> activation.
 ACTIVATIONS: Final = {row.name: row for row in _ROWS}

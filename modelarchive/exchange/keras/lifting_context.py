@@ -31,7 +31,7 @@ from modelarchive.store.strict import short
 FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 
 #: Layers that are called with ``training=True`` where nobody says otherwise.
-_TRAINING_IS_DEFAULT: Final = re.compile(r"Random\w+|Resizing|CenterCrop")
+_TRAINING_IS_DEFAULT: Final = re.compile(r"Random\w+|Resizing|CenterCrop|AutoContrast|Pipeline")
 
 
 #: Makes what a layer becomes: a reference, or one for each of its results.
@@ -260,6 +260,9 @@ class Context:
         # What a LoRA adds is asked for when all of the layer's own are known.
         for weight, path in zip(wanted, keys, strict=True):
             stored = self._merged(weight.theirs, self.importer.storage.arrays[path], layer)
+            if self.quantized is None and stored.dtype.kind in "iu" and weight.theirs.endswith("kernel"):
+                what = f"its {weight.theirs} is {stored.dtype.name}, quantised, and nothing says how"
+                raise Refusal(f"{what}: Keras (3.15.1) loads no such file either")
             if self.quantized is not None and weight.theirs in ("kernel", "embeddings"):
                 stored = self._floats(self.quantized, stored, self.extra(fields))
             elif self.quantized is not None and weight.theirs == "bias":

@@ -12,6 +12,7 @@ from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_context import Context, Lift
 from modelarchive.exchange.keras.lifting_ops import one
 from modelarchive.exchange.keras.lifting_ordering import known_size, part
+from modelarchive.exchange.keras.lifting_windows import scaled
 from modelarchive.exchange.keras.row import Lifting, operation
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
@@ -126,12 +127,25 @@ def _patches(context: Context) -> Ref:
     return context.op("reshape", laid, shape=[-1, *counts, math.prod(size) * channels])
 
 
+def _resized(context: Context) -> Ref:
+    """Resize of images, as the layer Resizing does."""
+    for name in ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio"):
+        context.config.expect(name, False)
+    context.config.value("fill_mode", None), context.config.value("fill_value", None)
+    mode = context.config.text("interpolation", "bilinear")
+    order = "NCHW" if context.config.value("data_format", None) == "channels_first" else "NHWC"
+    x = context.as_float(one(context))
+    size = context.config.sizes("size", 2)
+    return scaled(context, x, size, mode, order)
+
+
 #: Operations on images.
 RESAMPLING: Final[tuple[Lifting, ...]] = (
     operation("DepthToSpace", "reshape, transpose", _blocks(deep=True), "of known sizes"),
     operation("SpaceToDepth", "reshape, transpose", _blocks(deep=False), "of known sizes"),
     operation("PadImages", "pad", _padded),
     operation("CropImages", "slice", _cropped),
+    operation("Resize", "Upsample", _resized, "bilinear, or nearest of known sizes, without cropping or smoothing"),
     operation("RGBToGrayscale", "multiply, sum", _gray),
     operation("ExtractPatches", "take, transpose", _patches, "of known sizes, without padding, the channels last"),
 )

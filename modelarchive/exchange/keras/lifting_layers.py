@@ -16,7 +16,7 @@ from modelarchive.exchange.keras.lifting_context import Context
 from modelarchive.exchange.keras.lifting_masks import unequal_to
 from modelarchive.exchange.keras.lifting_quantized import given
 from modelarchive.exchange.keras.quantized import Spread
-from modelarchive.exchange.keras.weights import Fields
+from modelarchive.exchange.keras.weights import Fields, swapped
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
@@ -111,8 +111,8 @@ def embedding(context: Context) -> Ref:
     x = context.x
     if context.argument("reverse", 1) not in (None, False):
         return _reversed(context, x, cap, is_tied=tied is not False)
-    if tied is False:
-        raise Refusal("has another matrix for the way back, which is not supported")
+    if tied is False and context.quantized is not None:
+        raise Refusal("is quantised and has another matrix for the way back, which is not supported")
     if np.dtype(context.dtype(x)).kind not in "iu":
         x = context.op("cast", x, dtype="int32", role="cast")
     fields = {
@@ -120,23 +120,32 @@ def embedding(context: Context) -> Ref:
         "output_dim": config.integer("output_dim"),
         "padding_idx": None,
     }
-    ref = context.block("Embedding", fields, x)[0]
+    held = _matrices(context, is_tied=tied is not False)
+    ref = context.block("Embedding", fields, x, held=None if held is None else {"weight": held["weight"]})[0]
     if config.flag("mask_zero", default=False):
         context.builder.set_mask(ref, Mask(context.layer.name, lambda: unequal_to(context, x, 0)))
     return ref
 
 
+def _matrices(context: Context, *, is_tied: bool) -> dict[str, str] | None:
+    """The keys of an embedding's rows and of the matrix of the way back; None: there is one for both."""
+    if is_tied:
+        return None
+    return context.held({"is_apart": True}, (*context.weights, swapped("reverse_embeddings", "back")), context.layer)
+
+
 def _reversed(context: Context, x: Ref, cap: float | None, *, is_tied: bool) -> Ref:
     """A ReversibleEmbedding's way back: how much each row is like what it is called on."""
-    if not is_tied or context.quantized is not None:
-        raise Refusal("is called in reverse with a matrix of its own, or quantised, which is not supported")
+    if context.quantized is not None:
+        raise Refusal("is called in reverse and quantised, which is not supported")
     fields: dict[str, Any] = {
         "units": context.config.integer("input_dim"),
         "in_units": context.config.integer("output_dim"),
     }
     fields |= {"activation": None, "use_bias": False, "flatten": False}
     context.config.flag("mask_zero", default=False)
-    ref = context.block("Dense", fields, x)[0]
+    held = _matrices(context, is_tied=is_tied)
+    ref = context.block("Dense", fields, x, held=None if held is None else {"weight": held["back"]})[0]
     if cap:
         bent = context.plain("Activation", context.op("divide", ref, context.constant(cap)), activation="tanh")
         ref = context.op("multiply", bent, context.constant(cap))
@@ -289,6 +298,12 @@ def relu(context: Context) -> Ref:
     else:
         ref = context.plain("Activation", context.x, activation="relu")
     return ref if limit is None else context.op("minimum", ref, context.constant(limit), role="limit")
+
+
+def thresholded_relu(context: Context) -> Ref:
+    """ThresholdedReLU of Keras 2: zeros up to a number."""
+    by = context.constant(context.config.number("theta", 1.0))
+    return context.op("where", context.op("greater", context.x, by), context.x, context.constant(0.0))
 
 
 def leaky_relu(context: Context) -> Ref:

@@ -18,7 +18,7 @@ from modelarchive.exchange.refusal import Refusal
 #: Merging layers whose result counts where one of their inputs does.
 _EITHER: Final = ("Add", "Subtract", "Multiply", "Maximum", "Minimum", "Average")
 #: Steps that a recurrence is written out for, one by one.
-_MAX_STEPS: Final = 128
+MAX_STEPS: Final = 512
 
 #: What runs over a sequence: the sequence, and states it begins with -> its outputs, and the states it ends with.
 Run = Callable[[Ref, Sequence[Ref]], list[Ref]]
@@ -75,27 +75,37 @@ def passed(context: Context, call: Call, tensors: Sequence[Ref]) -> Mask | None:
     axis = context.axis(tensors[0], context.config.integer("axis", -1)) if context.layer.kind == "Concatenate" else -1
     if axis == 1 and context.rank(tensors[0]) > 2:
         return Mask(context.layer.name, lambda: _joined(context, tensors, masks))
-    if len(known) < len(masks):
+    if len(known) < len(masks) and not context.is_keras2:
         # A part that counts everywhere makes the whole count everywhere.
         return None
     if len({id(mask) for mask in known}) == 1:
         return known[0]
-    return Mask(context.layer.name, lambda: _either(context, known))
+    name = "minimum" if context.is_keras2 else "maximum"
+    return Mask(context.layer.name, lambda: _together(context, known, name))
 
 
-def _either(context: Context, masks: Sequence[Mask]) -> Ref:
+def _together(context: Context, masks: Sequence[Mask], name: str) -> Ref:
+    """Where all count, as Keras 2 has it, or one of them, as Keras 3 has it."""
     first, *more = (context.builder.made(mask) for mask in masks)
     for each in more:
-        first = context.op("where", first, first, each, role="mask")
+        first = context.op(name, first, each, role="mask")
     return first
 
 
 def _joined(context: Context, tensors: Sequence[Ref], masks: Sequence[Mask | None]) -> Ref:
-    if any(mask is None for mask in masks):
-        raise Refusal("joins sequences with a mask and without, which is not supported where a layer takes the mask")
-    return context.op(
-        "concatenate", *(context.builder.made(mask) for mask in masks if mask is not None), axis=1, role="mask"
-    )
+    made = [
+        _everywhere(context, ref) if mask is None else context.builder.made(mask)
+        for ref, mask in zip(tensors, masks, strict=True)
+    ]
+    return context.op("concatenate", *made, axis=1, role="mask")
+
+
+def _everywhere(context: Context, x: Ref) -> Ref:
+    """A mask of a sequence that counts at each step."""
+    steps = context.op("slice", x, index=[[None, None, None]] * 2 + [0] * (context.rank(x) - 2), role="mask")
+    equal = context.op("cast", context.op("equal", steps, steps, role="mask"), dtype="int32", role="mask")
+    # NaN equals nothing, and counts too.
+    return context.op("less", equal, context.constant(2), role="mask")
 
 
 # ---------------------------------------------------------------------- recurrences
@@ -152,9 +162,9 @@ class Skipping:
     def states(self, x: Ref, states: Sequence[Ref]) -> list[Ref]:
         """Its states at the end, each ``(batch, units)``: it is run step by step, for a known number of steps."""
         steps = self.context.dims(x)[1]
-        if steps is None or steps > _MAX_STEPS:
+        if steps is None or steps > MAX_STEPS:
             what = "of which the number is not known" if steps is None else f"that are {steps:,}"
-            raise Refusal(f"gives its cell behind a mask over steps {what}: pass inputs= with at most {_MAX_STEPS}")
+            raise Refusal(f"gives its cell behind a mask over steps {what}: pass inputs= with at most {MAX_STEPS}")
         op, now = self.context.op, list(states)
         whole: list[Any] = [None, None, None]
         for step in range(steps):

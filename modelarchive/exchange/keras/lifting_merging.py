@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_context import Context
+from modelarchive.exchange.keras.lifting_dtypes import settled
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
@@ -14,7 +16,7 @@ _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 
 def merged(op: str) -> Callable[[Context], Ref]:
-    """Add, Subtract, Multiply, Maximum, Minimum, Average: element by element, one after another."""
+    """Add, Subtract, Average: element by element, one after another."""
 
     def lift(context: Context) -> Ref:
         first, *others = _alike(context)
@@ -25,18 +27,72 @@ def merged(op: str) -> Callable[[Context], Ref]:
     return lift
 
 
+def masked(op: str) -> Callable[[Context], Ref]:
+    """Multiply, Maximum, Minimum: as :func:`merged`, of tensors with masks only what counts, as Keras 3 has it."""
+
+    def lift(context: Context) -> Ref:
+        several = _alike(context)
+        # What is given further axes loses its mask in Keras.
+        masks = [context.builder.mask(each) if each in context.xs else None for each in several]
+        if context.is_keras2 or len(several) == 1 or not any(masks):
+            return merged(op)(context)
+        if any(context.rank(each) != 3 for each in several):
+            raise Refusal(f"{context.layer.kind} of tensors with masks is supported for (batch, steps, units) only")
+        made = [None if mask is None else _wide(context, context.builder.made(mask)) for mask in masks]
+        return (_product if op == "multiply" else partial(_extreme, op))(context, several, made)
+
+    return lift
+
+
+def _wide(context: Context, mask: Ref) -> Ref:
+    return context.op("expand_dims", mask, axis=-1, role="mask")
+
+
+def _either(context: Context, one: Ref, other: Ref) -> Ref:
+    return context.op("maximum", one, other, role="mask")
+
+
+def _product(context: Context, several: Sequence[Ref], masks: Sequence[Ref | None]) -> Ref:
+    """What does not count is 1 in it; where nothing counts, and all have masks, it is 0."""
+    found = either = None
+    for each, mask in zip(several, masks, strict=True):
+        part = each
+        if mask is not None:
+            part = context.op("where", mask, each, context.constant(1, context.dtype(each).name), role="counted")
+            either = mask if either is None else _either(context, either, mask)
+        found = part if found is None else context.op("multiply", found, part)
+    if found is None or either is None or None in masks:
+        return several[0] if found is None else found
+    return context.op("where", either, found, context.constant(0, context.dtype(found).name), role="counted")
+
+
+def _extreme(op: str, context: Context, several: Sequence[Ref], masks: Sequence[Ref | None]) -> Ref:
+    """Where one does not count the other stands for it."""
+    found, counts = several[0], masks[0]
+    for each, mask in zip(several[1:], masks[1:], strict=True):
+        part = each if mask is None else context.op("where", mask, each, found, role="counted")
+        found = found if counts is None else context.op("where", counts, found, part, role="counted")
+        counts = None if mask is None or counts is None else _either(context, counts, mask)
+        found = context.op(op, found, part)
+    return found
+
+
 def average(context: Context) -> Ref:
     """Average."""
-    several = _alike(context)
     ref = merged("add")(context)
-    return context.op("multiply", ref, context.constant(1.0 / len(several)), role="mean")
+    return context.op("multiply", ref, context.constant(1.0 / len(context.xs)), role="mean")
 
 
 def _alike(context: Context) -> list[Ref]:
-    several = context.xs
-    if len({context.rank(each) for each in several}) > 1:
-        raise Refusal(f"{context.layer.kind} of tensors with different numbers of axes is not supported")
-    return several
+    """The tensors with as many axes as the one that has most: the others have new ones behind the batch."""
+    several = settled(context, context.xs)
+    most = max(context.rank(each) for each in several)
+
+    def spread(x: Ref) -> Ref:
+        new = list(range(1, 1 + most - context.rank(x)))
+        return context.op("expand_dims", x, axis=new, role="axes") if new else x
+
+    return [spread(each) for each in several]
 
 
 def concatenate(context: Context) -> Ref:

@@ -9,8 +9,8 @@ import numpy as np
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.config import DTYPES
-from modelarchive.exchange.keras.lifting_context import Context, Lift
-from modelarchive.exchange.keras.lifting_windows import scaled
+from modelarchive.exchange.keras.lifting_context import FLOATS, Context, Lift
+from modelarchive.exchange.keras.lifting_dtypes import as_dtype, settled
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
@@ -26,19 +26,36 @@ def one(context: Context, place: int = 0, name: str = "x") -> Ref:
     return context.tensor_of(found)
 
 
-def two(context: Context) -> tuple[Ref, Ref]:
-    """The two arguments of a function of two."""
-    return one(context, 0, "x1"), one(context, 1, "x2")
+def two(context: Context, *, least: str = "bool") -> tuple[Ref, Ref]:
+    """The two arguments of a function of two, in the dtype in which it computes, `least` at the narrowest."""
+    found = [context.argument(name, place) for place, name in enumerate(("x1", "x2"))]
+    if None in found:
+        raise Refusal(f"{context.layer.kind} is called without {'x2' if found[0] is not None else 'x1'}")
+    first, second = settled(context, found, least=least)
+    return first, second
 
 
 def unary(name: str) -> Lift:
-    """A function of each element."""
+    """A function of each element that keeps its dtype."""
     return lambda context: context.op(name, one(context))
 
 
-def binary(name: str) -> Lift:
+def of_floats(name: str) -> Lift:
+    """A function of each element, in floats."""
+    return lambda context: context.op(name, context.as_float(one(context)))
+
+
+def binary(name: str, *, least: str = "bool") -> Lift:
     """A function of two tensors, element by element."""
-    return lambda context: context.op(name, *two(context))
+    return lambda context: context.op(name, *two(context, least=least))
+
+
+def product(context: Context) -> Ref:
+    """Matmul: of numbers of 8 bits in int32."""
+    first, second = two(context)
+    if context.dtype(first).name == "int8":
+        first, second = (as_dtype(context, each, "int32") for each in (first, second))
+    return context.op("matmul", first, second)
 
 
 def activated(name: str, setting: str = "", default: float = 0.0) -> Lift:
@@ -46,7 +63,8 @@ def activated(name: str, setting: str = "", default: float = 0.0) -> Lift:
 
     def lift(context: Context) -> Ref:
         alpha = context.config.number(setting, default) if setting else None
-        return context.plain("Activation", one(context), activation=name, alpha=alpha)
+        x = one(context) if name in ("relu", "relu6") else context.as_float(one(context))
+        return context.plain("Activation", x, activation=name, alpha=alpha)
 
     return lift
 
@@ -78,8 +96,12 @@ def reduction(name: str) -> Lift:
         axes = context.config.axes("axis", None)
         keep = context.config.flag("keepdims", default=False)
         more: dict[str, Any] = {"ddof": 0} if name == "var" else {}
-        return context.op(name, context.as_float(one(context)) if name in ("mean", "var") else one(context),
-                       axis=axes, keepdims=keep, **more)  # fmt: skip
+        x = context.as_float(one(context)) if name in ("mean", "var") else one(context)
+        if name == "sum" and context.dtype(x).name in ("uint8", "uint16"):
+            x = as_dtype(context, x, "int32")
+        ref = context.op(name, x, axis=axes, keepdims=keep, **more)
+        narrow = name == "sum" and context.dtype(x).name in ("bool", "int8", "int16", "int32")
+        return as_dtype(context, ref, "int32") if narrow else ref
 
     return lift
 
@@ -117,7 +139,7 @@ def joined(name: str) -> Lift:
         context.argument("x", 0)
         if not isinstance(several, list) or not several:
             raise Refusal(f"is called on {short(several)}, expected a list of tensors")
-        return context.op(name, *map(context.tensor_of, several), axis=context.config.integer("axis", 0))
+        return context.op(name, *settled(context, several), axis=context.config.integer("axis", 0))
 
     return lift
 
@@ -243,7 +265,13 @@ def flipped(context: Context) -> Ref:
 def clip(context: Context) -> Ref:
     """Clip."""
     low, high = (context.config.optional(name) for name in ("x_min", "x_max"))
-    return context.op("clip", one(context), low=low, high=high)
+    x = one(context)
+    if context.dtype(x).kind == "f" or context.dtype(x).name in FLOATS:
+        return context.op("clip", x, low=low, high=high)
+    if any(each is not None and each != int(each) for each in (low, high)):
+        raise Refusal(f"Clip of whole numbers to {low} and {high} is not supported, only to whole numbers")
+    dtype = "int32" if context.dtype(x).kind == "b" else context.dtype(x).name
+    return as_dtype(context, context.op("clip", x, low=low, high=high), dtype)
 
 
 def rounded(context: Context) -> Ref:
@@ -303,33 +331,21 @@ def cumulated(context: Context) -> Ref:
     x = one(context)
     if axis is None:
         x, axis = context.op("reshape", x, shape=[-1]), 0
-    return context.op("cumsum", x, axis=axis)
-
-
-def chosen(context: Context) -> Ref:
-    """Where."""
-    return context.op("where", one(context, 0, "condition"), one(context, 1, "x1"), one(context, 2, "x2"))
-
-
-def negated(name: str) -> Lift:
-    """NotEqual, GreaterEqual, LessEqual: the opposite of another comparison, but for NaN."""
-
-    def lift(context: Context) -> Ref:
-        true = context.op(name, *two(context))
-        return context.op("equal", true, context.constant(False, "bool"))
-
-    return lift
+    # What is summed up is int64 in the vocabulary.
+    dtype = context.dtype(x).name
+    return as_dtype(context, context.op("cumsum", x, axis=axis), "int32" if dtype == "bool" else dtype)
 
 
 def square(context: Context) -> Ref:
     """Square."""
     x = one(context)
+    x = as_dtype(context, x, "int32") if context.dtype(x).kind == "b" else x
     return context.op("multiply", x, x)
 
 
 def reciprocal(context: Context) -> Ref:
     """Reciprocal."""
-    return context.op("divide", context.constant(1.0), one(context))
+    return context.op("divide", context.constant(1.0), context.as_float(one(context)))
 
 
 def stretched(context: Context) -> Ref:
@@ -378,15 +394,3 @@ def glu(context: Context) -> Ref:
     """Glu: one half times the sigmoid of the other."""
     first, second = context.ops("split", one(context), sizes=2, axis=context.config.integer("axis", -1))
     return context.op("multiply", first, context.plain("Activation", second, activation="sigmoid"))
-
-
-def resized(context: Context) -> Ref:
-    """Resize of images, as the layer Resizing does."""
-    for name in ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio"):
-        context.config.expect(name, False)
-    context.config.value("fill_mode", None), context.config.value("fill_value", None)
-    mode = context.config.text("interpolation", "bilinear")
-    order = "NCHW" if context.config.value("data_format", None) == "channels_first" else "NHWC"
-    x = context.as_float(one(context))
-    size = context.config.sizes("size", 2)
-    return scaled(context, x, size, mode, order)

@@ -151,7 +151,7 @@ LAYERS: Final[tuple[Lifting, ...]] = (
         for rank in (1, 2, 3)
     ),
     Lifting("AdaptiveAveragePooling3D", "mean", _adaptive_max(3), "of known sizes", masks="drop"),
-    Lifting("RandomCrop", "Identity", _random_crop, "does nothing in `predict`, and is left out"),
+    Lifting("RandomCrop", "Identity", _random_crop, "does nothing in `predict`, and is left out", masks="drop"),
     Lifting("Discretization", "less, sum", _discretization, masks="drop"),
     Lifting("CategoryEncoding", "equal, sum", _category_encoding, masks="drop"),
     Lifting("AutoContrast", "min, max, clip", _auto_contrast, masks="drop"),

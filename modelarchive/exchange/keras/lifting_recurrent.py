@@ -87,9 +87,9 @@ def _class_of(layer: Layer) -> tuple[str, Config]:
     return name.removesuffix("Cell"), inner
 
 
-def _settings_of(config: Config) -> tuple[bool, bool, bool]:
+def _settings_of(context: Context, config: Config) -> tuple[bool, bool, bool]:
     """Whether it returns sequences, whether it returns states, whether it goes backwards."""
-    config.expect("stateful", False)
+    steps.stateful(context, config)
     for name in ("unroll", "use_cudnn", "time_major"):
         config.flag(name, default=False) if name != "use_cudnn" else config.value(name, "auto")
     config.expect("time_major", False)
@@ -162,7 +162,7 @@ def recurrence(context: Context) -> list[Ref]:
     if not _is_a_kind(context, name, inner):
         return steps.by_steps(context, [_steps_of(context, name, inner, context.layer)])
     cell = CELLS[name]
-    sequences, with_state, backwards = _settings_of(context.config)
+    sequences, with_state, backwards = _settings_of(context, context.config)
     fields = _fields_of(context, name, inner)
     _finish(inner, context.config)
     x, states = _states_of(context, cell.states)
@@ -231,12 +231,14 @@ def bidirectional(context: Context) -> list[Ref]:
         return _apart(context, forward)
     name, inner = _class_of(forward)
     cell = CELLS[name]
-    sequences, with_state, backwards = _settings_of(forward.config)
+    sequences, with_state, backwards = _settings_of(context, forward.config)
     if backwards:
         raise Refusal("Bidirectional of a layer that goes backwards is not supported")
     fields = _fields_of(context, name, inner)
     backward = _backward(context, forward, fields, name)
-    zeros = [each.config.flag("zero_output_for_mask", default=False) for each in (forward, backward)]
+    for layer in (forward, backward):
+        # Whatever they say, of sequences they give zeros for what does not count.
+        layer.config.flag("zero_output_for_mask", default=sequences)
     for each in (inner, forward.config):
         if unread := each.unread():
             raise Refusal(f"its layer has settings that are not supported: {short(unread)}")
@@ -253,7 +255,7 @@ def bidirectional(context: Context) -> list[Ref]:
             held = context.held(fields, recurrent(cell.gates), layer)
             given, counts = (masks.backwards(context, each) if turned else each for each in (x, mask))
             role = "backward" if turned else "forward"
-            way = _skipping(context, cell, fields, held, counts, zeros=zeros[turned], role=role)
+            way = _skipping(context, cell, fields, held, counts, zeros=sequences, role=role)
             own = initial[turned * cell.states :][: cell.states]
             ways.append(_skipped(way, cell, given, own, sequences=sequences, with_state=with_state))
             if turned and sequences:
@@ -314,6 +316,7 @@ def _apart(context: Context, forward: Layer) -> list[Ref]:
     ways = []
     for layer in (forward, backward):
         layer.name = f"{context.layer.name}_{'backward' if layer is backward else 'forward'}"
+        layer.config.values["zero_output_for_mask"] = bool(layer.config.values.get("return_sequences"))
         found = context.importer.call(context.builder, layer, Call([context.x], {}))
         if UNSUPPORTED in found:
             return [UNSUPPORTED]
@@ -342,7 +345,7 @@ def _backward(context: Context, forward: Layer, fields: dict[str, Any], name: st
         own_name, own = _class_of(backward)
         if own_name != name or _fields_of(context, own_name, own) != fields:
             raise Refusal("its two layers have different settings, which is not supported")
-        if _settings_of(backward.config)[:2] != _settings_of(forward.config)[:2]:
+        if _settings_of(context, backward.config)[:2] != _settings_of(context, forward.config)[:2]:
             raise Refusal("its two layers return different things, which is not supported")
         return backward
     stem = forward.name.removeprefix("forward_")

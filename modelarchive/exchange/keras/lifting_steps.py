@@ -12,15 +12,13 @@ from modelarchive.exchange.keras.formulas import Term
 from modelarchive.exchange.keras.importing import leaves
 from modelarchive.exchange.keras.lifting_activations import Activation, activation_of, added
 from modelarchive.exchange.keras.lifting_context import Context, Lift
-from modelarchive.exchange.keras.lifting_masks import mask_of
+from modelarchive.exchange.keras.lifting_masks import MAX_STEPS, mask_of
 from modelarchive.exchange.keras.lifting_windows import layout, padding
 from modelarchive.exchange.keras.row import Lifting
 from modelarchive.exchange.keras.weights import Weight, same, swapped
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
-#: Of more steps each would be written down.
-_MAX_STEPS: Final = 128
 #: What a step gives: its output and the states behind it.
 _Step = Callable[[Ref, Sequence[Ref | None]], tuple[Ref, list[Ref]]]
 
@@ -40,38 +38,58 @@ class _Row:
         sequences: Whether it gives the outputs of all steps.
         states: Whether it gives its last states.
         backwards: Whether it begins with the last step.
+        zeros: Whether there are zeros at steps that a mask leaves out, and not what was given last.
     """
 
     sequences: bool
     states: bool
     backwards: bool
+    zeros: bool
 
     @classmethod
-    def of(cls, config: Config) -> _Row:
+    def of(cls, context: Context) -> _Row:
         """The settings of a layer."""
-        config.expect("stateful", False)
+        config = context.config
+        stateful(context, config)
         config.expect("time_major", False)
         config.flag("unroll", default=False)
-        config.flag("zero_output_for_mask", default=False)
         config.value("use_cudnn", "auto")
-        names = ("return_sequences", "return_state", "go_backwards")
+        names = ("return_sequences", "return_state", "go_backwards", "zero_output_for_mask")
         return cls(*(config.flag(name, default=False) for name in names))
 
 
-def _stepped(context: Context, x: Ref, states: Sequence[Ref | None], step: _Step, row: _Row) -> list[Ref]:
-    """Run a cell over the steps of axis 1."""
+def stateful(context: Context, config: Config) -> None:
+    """Say that states are not kept from call to call."""
+    if config.flag("stateful", default=False):
+        context.note("is stateful in Keras; here it begins at zeros each time that it is called")
+
+
+def _stepped(
+    context: Context, x: Ref, states: Sequence[Ref | None], step: _Step, row: _Row, mask: Ref | None = None
+) -> list[Ref]:
+    """Run a cell over the steps of axis 1, or over those of them that a mask, ``(batch, steps)``, says count."""
     steps = context.dims(x)[1]
-    if steps is None or not 1 <= steps <= _MAX_STEPS:
+    if steps is None or not 1 <= steps <= MAX_STEPS:
         what = "of which the number is not known" if steps is None else f"that are {steps:,}"
-        raise Refusal(f"is written step by step, over steps {what}: pass inputs= with at most {_MAX_STEPS}")
+        raise Refusal(f"is written step by step, over steps {what}: pass inputs= with at most {MAX_STEPS}")
     whole: list[Any] = [None, None, None]
-    outputs = []
+    outputs: list[Ref] = []
     for number in reversed(range(steps)) if row.backwards else range(steps):
         part = context.op("slice", x, index=[whole, number], role=f"step{number}")
-        given, states = step(part, states)
+        given, new = step(part, states)
+        if mask is not None:
+            counts = context.op("slice", mask, index=[whole, [number, number + 1, None]], role=f"counts{number}")
+            given = _counted(context, counts, given, outputs[-1] if outputs and not row.zeros else None)
+            new = [_counted(context, counts, *pair) for pair in zip(new, states, strict=True)]
+        states = new
         outputs.append(given)
     results = [context.op("stack", *outputs, axis=1, role="steps") if row.sequences else outputs[-1]]
     return results + [each for each in states if row.states and each is not None]
+
+
+def _counted(context: Context, counts: Ref, new: Ref, before: Ref | None) -> Ref:
+    """What a step gives where it counts, and else what was there before, or zeros."""
+    return context.op("where", counts, new, context.constant(0.0) if before is None else before, role="kept")
 
 
 def _convolved(rank: int) -> Lift:
@@ -79,7 +97,7 @@ def _convolved(rank: int) -> Lift:
 
     def lift(context: Context) -> list[Ref]:
         config = context.config
-        row, order = _Row.of(config), layout(context, rank)
+        row, order = _Row.of(context), layout(context, rank)
         if mask_of(context, place=2) is not None:
             raise Refusal("takes a mask, which is not supported")
         if context.argument("initial_state", 1) is not None:
@@ -253,22 +271,20 @@ def settings(context: Context, config: Config, kind: str) -> tuple[dict[str, Any
 
 def by_steps(context: Context, cells: Sequence[Plain]) -> list[Ref]:
     """Cells that are run step by step."""
-    row = _Row.of(context.config)
-    if mask_of(context, place=2) is not None:
-        raise Refusal("takes a mask, which is supported for one cell with Keras' usual activations only")
+    row, mask = _Row.of(context), mask_of(context, place=2)
     count = sum(cell.count for cell in cells)
     several = context.argument("initial_state", 1 if len(context.call.args) > 1 else 99)
     given = [*context.xs[1:], *(each for each in leaves([several]) if each is not None)]
     if given and (len(given) != count or not all(isinstance(each, Ref) for each in given)):
         raise Refusal(f"starts from {len(given)} states, expected {count}")
     x = context.as_float(context.xs[0])
-    return _stepped(context, x, given or [None] * count, _chained(cells), row)
+    return _stepped(context, x, given or [None] * count, _chained(cells), row, mask)
 
 
 #: Layers that are run step by step.
 LAYERS: Final[tuple[Lifting, ...]] = tuple(
     Lifting(
-        f"ConvLSTM{rank}D", f"Conv{rank}D", _convolved(rank), "over known steps, at most 128",
+        f"ConvLSTM{rank}D", f"Conv{rank}D", _convolved(rank), "over known steps, at most 512",
         weights=_CONVOLVED, masks="drop",
     )
     for rank in (1, 2, 3)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
+
+from modelarchive.exchange.budget import spend
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_activations import activation_of, behind
 from modelarchive.exchange.keras.lifting_context import Context, Lift
@@ -284,6 +287,10 @@ def cropping(rank: int) -> Lift:
 
     def lift(context: Context) -> Ref:
         order, pairs = layout(context, rank), context.config.pairs("cropping", rank)
+        known = context.builder.known(context.x, context.layer.kind).shapes
+        for axis, (before, after) in enumerate(pairs, start=1 if order[-1] == "C" else 2):
+            if (size := min(shape[axis] for shape in known)) <= before + after:
+                raise Refusal(f"{before} + {after} elements are cut off an axis of {size}")
         ranges: list[Any] = [[before, -after if after else None, None] for before, after in pairs]
         whole = [None, None, None]
         return context.op("slice", context.x, index=[whole, *ranges] if order[-1] == "C" else [whole, whole, *ranges])
@@ -347,13 +354,24 @@ def scaled(context: Context, x: Ref, wanted: list[int], mode: str, order: str) -
     """Images in another size."""
     known = spatial(context, x, order)
     if mode == "nearest":
-        # Frameworks differ in the place of the nearest element, but for whole multiples.
-        if any(size is None or each % size for size, each in zip(known, wanted, strict=True)):
-            raise Refusal("interpolation = 'nearest' is supported for whole multiples of known sizes only")
+        if None in known:
+            raise Refusal("interpolation = 'nearest' is supported for known sizes only: pass inputs=")
+        if any(each % size for size, each in zip(known, wanted, strict=True) if size is not None):
+            return _nearest(context, x, known, wanted, order)
     elif mode != "bilinear":
         raise Refusal(f"interpolation = {mode!r} is not supported, only nearest and bilinear")
     fields: dict[str, Any] = {"scale": None, "size": wanted, "align_corners": False, "layout": order}
     return context.plain("Upsample", x, mode="linear" if mode == "bilinear" else "nearest", **fields)
+
+
+def _nearest(context: Context, x: Ref, known: Sequence[int | None], wanted: Sequence[int], order: str) -> Ref:
+    """Of each new place, from its middle, the element in which that lies."""
+    first = 1 if order[-1] == "C" else 2
+    for at, (size, new) in enumerate(zip(known, wanted, strict=True)):
+        spend("places", elements=new)
+        places = ((np.arange(new) + 0.5) * (size or 1) / max(new, 1)).astype(np.int64)
+        x = context.op("take", x, context.constant(np.minimum(places, (size or 1) - 1), "int64"), axis=first + at)
+    return x
 
 
 def center_crop(context: Context) -> Ref:

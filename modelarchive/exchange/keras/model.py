@@ -173,7 +173,7 @@ class Parser:
         shared = data.get("shared_object_id")
         layer = Layer(name, kind, str(module), Config(config), calls, shared if type(shared) is int else None)
         is_model = kind in ("Sequential", "Functional", "Model") and not layer.is_operation
-        if is_model or ("layers" in config and (kind, module) != ("Pipeline", "keras.layers")):
+        if is_model or ("layers" in config and not (kind == "Pipeline" and module in ("", "keras.layers"))):
             if kind not in ("Sequential", "Functional", "Model"):
                 raise Refusal(f"{short(kind)} is a model of its author's own class, which only its code can say")
             layer.inner = self._model(layer, data, depth)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from modelarchive.exchange.bundle import Bundle, Note, few, fitted
 from modelarchive.exchange.keras import files, shards
 from modelarchive.exchange.keras.calling import lifted
 from modelarchive.exchange.keras.declaring import Inputs, declarations_of, is_flat, structure_of
-from modelarchive.exchange.keras.drawing import Known
+from modelarchive.exchange.keras.drawing import Known, MaskWantedError
 from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.model import MAX_BYTES, Model, Parser, load_json
 from modelarchive.exchange.keras.naming import block_names
@@ -285,11 +285,17 @@ def _model(
     if not model.is_sequential and not leaves(model.outputs):
         raise FormatError(f"the model {model.name!r} has no outputs")
 
+    giving_masks: set[Hashable] = set()
+
     def read_at(trial: Trial) -> Bundle:
-        importer = Importer(storage, parser, version, lifted)
-        for note in notes:
-            importer.report.note(note.where, note.what)
-        return _model_at(trial, model, importer, config)
+        while True:
+            importer = Importer(storage, parser, version, lifted, giving_masks)
+            for note in notes:
+                importer.report.note(note.where, note.what)
+            try:
+                return _model_at(trial, model, importer, config)
+            except MaskWantedError as wanted:  # at most once for each model inside
+                giving_masks.add(wanted.model)
 
     return read_fitting(declarations, read_at)
 

@@ -62,7 +62,7 @@ def _choose_backend() -> None:
         return
     if not installed:
         raise MissingDependencyError(
-            "Keras computes with torch, jax or tensorflow, and none is installed", extra="keras"
+            "Keras computes with torch, jax or tensorflow, and none is installed", extra="keras,torch"
         )
     if not asked:
         os.environ["KERAS_BACKEND"] = next((name for name in installed if name in sys.modules), installed[0])

@@ -14,7 +14,9 @@ from modelarchive.exchange.mxnet.lifting_products import PRODUCTS
 from modelarchive.exchange.mxnet.lifting_reductions import REDUCTIONS
 from modelarchive.exchange.mxnet.lifting_reshape import RESHAPE
 from modelarchive.exchange.mxnet.lifting_rounding import ROUNDING
+from modelarchive.exchange.mxnet.lifting_scaling import SCALING
 from modelarchive.exchange.mxnet.lifting_selection import SELECTION
+from modelarchive.exchange.mxnet.lifting_sequences import SEQUENCES
 from modelarchive.exchange.mxnet.lifting_shapes import SHAPES
 from modelarchive.exchange.mxnet.lifting_truths import TRUTH, TRUTHS
 from modelarchive.exchange.rows import Lifting
@@ -165,7 +167,9 @@ _ROWS: Final = (
     Lifting("Cast cast _npi_cast _npx_cast amp_cast _npi_amp_cast", "cast", ops.cast),
     Lifting("clip _npi_clip", "clip", ops.clip),
     *MAKING,
+    *SCALING,
     *SELECTION,
+    *SEQUENCES,
     *SHAPES,
     *PIECES,
     *PRODUCTS,

@@ -328,21 +328,6 @@ def _masked(context: Context, kind: str, x: Ref, mask: Ref, axis: int) -> Ref:
     return context.op("where", mask, found, nothing)
 
 
-def _sequence_mask(context: Context) -> Ref:
-    """What is behind the end of each sequence, replaced."""
-    at = context.attributes
-    value, axis = at.real("value", 0.0), at.integer("axis", 0)
-    if not at.flag("use_sequence_length", default=False):
-        return context.ref(0)
-    if axis not in (0, 1):
-        raise Refusal(f"sequences along axis {axis} are not supported, only along 0 and 1")
-    x, rank = context.ref(0), context.rank(0)
-    along = context.op("reshape", places(context, x, axis), shape=[-1, *[1] * (rank - 1 - axis)])
-    lengths = context.op("reshape", context.ref(1), shape=[-1, *[1] * (rank - 1 - (1 - axis))])
-    kept = context.op("less", along, lengths)
-    return context.op("where", kept, x, context.constant(value, context.dtype(x)))
-
-
 _RANGE: Final = "an index out of range is an error here, and the nearest row in MXNet: with a note"
 SELECTION: Final = (
     Lifting("softmax _npx_softmax", "Softmax", _softmax("Softmax"), "with use_length a softmax and where"),
@@ -362,5 +347,4 @@ SELECTION: Final = (
     Lifting("_npi_triu", "where", _triangle(lower=False)),
     Lifting("masked_softmax _npx_masked_softmax", "Softmax, where", _masked_softmax("Softmax")),
     Lifting("masked_log_softmax _npx_masked_log_softmax", "LogSoftmax, where", _masked_softmax("LogSoftmax")),
-    Lifting("SequenceMask _npx_sequence_mask", "less, where", _sequence_mask),
 )

@@ -174,6 +174,7 @@ def _take(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
 
 def _where(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
     """MXNet wants three arrays of one shape, and no truths among them."""
+    _ = [each.sizes for each in given]  # refused where shapes are not known
     dtype = np.dtype(VOCABULARY["where"].dtype(*(each.known.dtype for each in given)))
     inner = "float32" if dtype.kind == "b" else _expected(dtype.name)
     entries: list[tuple[Entry, str, Any]] = []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from modelarchive import names
+import numpy as np
+
+from modelarchive import dtypes, names
 from modelarchive.errors import ConversionError
-from modelarchive.exchange.bundle import Note
+from modelarchive.exchange.bundle import Note, few
 from modelarchive.exchange.onnx.model import Model, Value
 from modelarchive.nn.axes import Size, is_axis_name
 
@@ -27,8 +29,7 @@ def declared_inputs(model: Model, given: Any, notes: list[Note]) -> list[dict[st
         notes: Gets what free axes are called that have other names in the file.
 
     Raises:
-        ValueError: The shapes that are given are not those of these inputs.
-        ConversionError: One axis is given two sizes.
+        ConversionError: The shapes that are given are not those of these inputs, or one axis is given two sizes.
     """
     values = [value for value in inputs_of(model) if not value.problem and value.dtype is not None]
     shapes = _given(inputs_of(model), given)
@@ -45,6 +46,49 @@ def declared_inputs(model: Model, given: Any, notes: list[Note]) -> list[dict[st
         if each["shape"] is not None:
             each["shape"] = [instead.get(size, size) if isinstance(size, str) else size for size in each["shape"]]
     return found
+
+
+def values_of(model: Model, given: Any, notes: list[Note]) -> dict[str, np.ndarray]:
+    """The inputs that are given as a number: arrays of one element.
+
+    Args:
+        model: The model.
+        given: As :func:`declared_inputs` takes it.
+        notes: Gets that they are no inputs any more.
+
+    Raises:
+        ConversionError: The model has no such input, or it is no number in it, or not of its dtype.
+    """
+    if isinstance(given, Mapping) or given is None:
+        return {}
+    found = {}
+    inputs = {value.name: value for value in inputs_of(model)}
+    for each in given:
+        if not isinstance(each, Mapping) or "value" not in each:
+            continue
+        name, number = each.get("name"), each["value"]
+        if name not in inputs:
+            raise _wrong(name, "is given a value, and is no input of the model", inputs)
+        own = inputs[name]
+        if own.problem or own.dtype not in dtypes.DENSE or any(size != 1 for size in own.shape or ()):
+            raise _wrong(name, f"is given the value {number}, and is no single number in the model", inputs)
+        dtype = dtypes.DENSE[own.dtype]
+        if dtype.kind in "iu" and not _is_within(number, dtype):
+            raise _wrong(name, f"is given the value {number}, expected a whole number of {own.dtype}", inputs)
+        found[name] = np.full([1] * len(own.shape or ()), number, dtype)
+        notes.append(Note(name, f"is {number} in all that is computed, and no input any more"))
+    return found
+
+
+def _wrong(name: Any, what: str, known: Iterable[str]) -> ConversionError:
+    """What is given for an input that is not so in the model, with the inputs that it has."""
+    hint = f"the model takes {few(known)}"
+    return ConversionError([(str(name), what)], hint=hint)
+
+
+def _is_within(number: Any, dtype: np.dtype[Any]) -> bool:
+    info = np.iinfo(dtype)
+    return bool(number == number and info.min <= number <= info.max and number == int(number))
 
 
 def _called(shapes: Sequence[Sequence[Size]], notes: list[Note]) -> dict[Any, str]:
@@ -82,13 +126,16 @@ def _given(values: Sequence[Value], given: Any) -> dict[str, list[Size]]:
     if given is None:
         return {}
     if not isinstance(given, Mapping) and all(isinstance(each, Mapping) for each in given):
-        given = {each["name"]: each["shape"] for each in given}
+        if bare := [each.get("name") for each in given if "shape" not in each and "value" not in each]:
+            raise _wrong(bare[0], "is declared without its shape or its value", called)
+        given = {each.get("name"): each["shape"] for each in given if "shape" in each}
     shapes = dict(given) if isinstance(given, Mapping) else dict(zip(called, given, strict=False))
     if unknown := [name for name in shapes if name not in called]:
-        raise ValueError(f"inputs names {unknown}, the model has the inputs {called}")
+        raise _wrong(unknown[0], "is declared, and is no input of the model", called)
     if not isinstance(given, Mapping) and len(given) > len(called):
-        raise ValueError(f"inputs has {len(given)} shapes, the model the inputs {called}")
+        raise _wrong("(inputs)", f"are given {len(given)} shapes, the model takes {len(called)}", called)
     for value in values:
         if value.name in shapes and value.shape is not None and len(shapes[value.name]) != len(value.shape):
-            raise ValueError(f"inputs: {value.name} has {len(value.shape)} axes, found {tuple(shapes[value.name])}")
+            given_shape = tuple(shapes[value.name])
+            raise _wrong(value.name, f"has {len(value.shape)} axes, and is declared as {given_shape}", called)
     return {name: [None if size == -1 else size for size in shape] for name, shape in shapes.items()}

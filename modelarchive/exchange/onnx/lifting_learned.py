@@ -218,16 +218,23 @@ def _support_vectors(context: Context) -> Ref:
     """SVMRegressor: kernels of each row with the support vectors, weighed."""
     node = context.node
     vectors, weights = Learned.numbers(context, "support_vectors"), Learned.numbers(context, "coefficients")
-    rho, kernel = Learned.numbers(context, "rho"), node.text("kernel_type", "LINEAR")
-    count, width = node.integer("n_supports", 0), context.shape(0)[-1]
+    rho, count, width = Learned.numbers(context, "rho"), node.integer("n_supports", 0), context.shape(0)[-1]
     node.expect("one_class", "i", 0)
-    numbers = list(node.numbers("kernel_params", [])) or [1.0, 0.0, 3.0]
     if vectors is None or weights is None or rho is None or count < 1 or width is None:
         raise Refusal("SVMRegressor without support vectors is not supported")
-    if vectors.size != count * width or weights.size != count or len(numbers) != 3:
+    if vectors.size != count * width or weights.size != count:
         raise Refusal(f"SVMRegressor of {count} vectors of {width} features is not supported")
-    x, rows = Learned.floats(context), vectors.reshape(count, width)
-    gamma, more, degree = (context.literal(each, "float32") for each in numbers)
+    found = context.op("matmul", _kernel(context, vectors.reshape(count, width)), context.fixed(weights.reshape(-1, 1)))
+    return Learned.transformed(context, context.op("add", found, context.fixed(rho.reshape(1, -1)[:, :1])))
+
+
+def _kernel(context: Context, rows: np.ndarray) -> Ref:
+    """How alike each row of the input and each support vector are: (batch, vectors)."""
+    kernel, numbers = context.node.text("kernel_type", "LINEAR"), list(context.node.numbers("kernel_params", []))
+    if len(numbers) not in (0, 3) or context.rank(0) != 2:
+        raise Refusal(f"{context.node.op} with {len(numbers)} numbers of a kernel is not supported")
+    x = Learned.floats(context)
+    gamma, more, degree = (context.literal(each, "float32") for each in numbers or [1.0, 0.0, 3.0])
     if kernel == "RBF":
         apart = context.op("subtract", context.op("expand_dims", x, axis=[1]), context.fixed(rows))
         square = context.op("sum", context.op("multiply", apart, apart), axis=[-1], keepdims=False)
@@ -242,8 +249,51 @@ def _support_vectors(context: Context) -> Ref:
             found = context.activation("tanh", found)
         elif kernel != "LINEAR":
             raise Refusal(f"kernel_type = {kernel!r} is not supported")
-    found = context.op("matmul", found, context.fixed(weights.reshape(count, 1)))
-    return Learned.transformed(context, context.op("add", found, context.fixed(rho.reshape(1, -1)[:, :1])))
+    return found
+
+
+def _support_classes(context: Context) -> tuple[Any, ...]:
+    """SVMClassifier: each two classes are told apart, and each pair votes for one of its two.
+
+    The scores are those of the pairs; of two classes for both of them.
+    """
+    node = context.node
+    labels, texts = Learned.labels_of(context, "classlabels_ints"), node.texts("classlabels_strings", [])
+    counts = [int(each) for each in node.integers("vectors_per_class", [])]
+    classes, total, width = len(texts) if labels is None else labels.size, sum(counts), context.shape(0)[-1]
+    vectors, weights, rho = (Learned.numbers(context, name) for name in ("support_vectors", "coefficients", "rho"))
+    if node.numbers("prob_a", []) or node.numbers("prob_b", []):
+        raise Refusal("SVMClassifier with probabilities is not supported: runtimes iterate until they are near enough")
+    if not 2 <= classes == len(counts) <= 128 or min(counts) < 0 or vectors is None or weights is None or rho is None:
+        raise Refusal(
+            f"SVMClassifier of {classes} classes with {len(counts)} groups of support vectors is not supported"
+        )
+    pairs = [(one, two) for one in range(classes) for two in range(one + 1, classes)]
+    if width is None or not total or (vectors.size, weights.size, rho.size) != (
+        total * width, (classes - 1) * total, len(pairs)
+    ):  # fmt: skip
+        raise Refusal(f"SVMClassifier of {total} vectors of {width} features for {classes} classes is not supported")
+    context.make(len(pairs) * (total + classes))
+    table, votes = np.zeros((total, len(pairs)), np.float32), np.zeros((2, len(pairs), classes), np.float32)
+    rows, starts = weights.reshape(classes - 1, total), np.cumsum([0, *counts])
+    for place, (one, two) in enumerate(pairs):
+        for own, row in ((one, two - 1), (two, one)):
+            part = slice(starts[own], starts[own + 1])
+            table[part, place] = rows[row, part]
+        votes[0, place, one] = votes[1, place, two] = 1
+    scores = context.op("matmul", _kernel(context, vectors.reshape(total, width)), context.fixed(table))
+    scores = context.op("add", scores, context.fixed(rho.reshape(1, -1)))
+    first = context.as_dtype(context.op("greater", scores, context.literal(0, "float32")), "float32")
+    # A vote for the second of a pair is one for the first taken away.
+    counted = context.op("matmul", first, context.fixed(votes[0] - votes[1]))
+    counted = context.op("add", counted, context.fixed(votes[1].sum(axis=0, keepdims=True)))
+    places = context.op("argmax", counted, axis=1, keepdims=False)
+    if classes > 2:
+        return Learned.labelled(context, places, labels), Learned.transformed(context, scores)
+    if node.text("post_transform", "NONE") != "NONE":
+        raise Refusal("SVMClassifier of two classes whose scores are changed is not supported")
+    both = context.op("concatenate", context.op("negative", scores), scores, axis=1)
+    return Learned.labelled(context, places, labels), both
 
 
 _TEXTS: Final = "no texts"
@@ -260,5 +310,11 @@ LEARNED: Final[list[Lifting]] = [
     Lifting(f"{_ML}LinearClassifier", "matmul, add, argmax", _linear_classifier, "no labels that are texts"),
     Lifting(f"{_ML}LinearRegressor", "matmul, add", _linear_regressor),
     Lifting(f"{_ML}SVMRegressor", "matmul, exp, power", _support_vectors),
+    Lifting(
+        f"{_ML}SVMClassifier",
+        "matmul, exp, power, argmax",
+        _support_classes,
+        "no probabilities, no labels that are texts",
+    ),
     Lifting(f"{_ML}ZipMap", "(the input)", _zip_map, "an array, not one map for each row"),
 ]

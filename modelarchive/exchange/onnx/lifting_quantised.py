@@ -75,12 +75,18 @@ def _quantize(context: Context) -> Ref:
 
 
 def saturated(context: Context, rounded: Ref, zero: Ref | None, dtype: str) -> Ref:
-    """Whole numbers of float32 with a zero point, as integers; what is beyond those is the last one."""
+    """Whole numbers of float32 with a zero point, as integers; what is beyond those is the last one.
+
+    NaN is the lowest one, as in runtimes: softmax of a row without a key is NaN, and exporters put 0 in its place
+    behind the quantisation.
+    """
     if dtype not in dtypes.DENSE or dtype[0] not in "iu" or dtypes.DENSE[dtype].itemsize > 2:
         raise Refusal(f"{context.node.op} to {dtype} is not supported")
     info = np.iinfo(dtypes.DENSE[dtype])
     moved = rounded if zero is None else context.op("add", rounded, context.as_dtype(zero, "float32"))
-    return context.as_dtype(context.op("clip", moved, low=int(info.min), high=int(info.max)), dtype)
+    held = context.op("clip", moved, low=int(info.min), high=int(info.max))
+    lowest = context.literal(int(info.min), "float32")
+    return context.as_dtype(context.op("where", context.op("less", lowest, moved), held, lowest), dtype)
 
 
 def _dynamic(context: Context) -> tuple[Ref, Ref, Ref]:

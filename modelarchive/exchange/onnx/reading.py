@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,17 +14,19 @@ from modelarchive.architecture import check
 from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError
 from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, fitted
+from modelarchive.exchange.onnx.deciding import deciding, sizes_in
 from modelarchive.exchange.onnx.importing import Importer
-from modelarchive.exchange.onnx.inputs import declared_inputs, inputs_of
+from modelarchive.exchange.onnx.inputs import declared_inputs, inputs_of, values_of
 from modelarchive.exchange.onnx.lifting import LIFTINGS, OPSETS
 from modelarchive.exchange.onnx.model import Model, metadata_of, read_model
 from modelarchive.exchange.onnx.parameters import bundle_of_stored
-from modelarchive.exchange.onnx.values import Scope, Unsupported
+from modelarchive.exchange.onnx.values import Constant, Scope, Unsupported
 from modelarchive.exchange.refusal import problems_of
-from modelarchive.exchange.trying import read_fitting
+from modelarchive.exchange.trying import as_argument, read_fitting
 from modelarchive.formats import explain
 from modelarchive.nn.axes import Size
 from modelarchive.nn.trials import Trial
+from modelarchive.store.deferred import Deferred
 
 Shape = Sequence[Size]
 _ML: Final = "ai.onnx.ml"
@@ -43,7 +45,8 @@ def read(
         path: The model. Files with its data lie in its folder.
         inputs: Shapes of the inputs, by name, in order or as declarations, instead of those that the model declares:
             None for an axis that stays as free as it is there, or a name. A fixed size where the model has a free one
-            fixes all axes of its name, and lets more be converted.
+            fixes all axes of its name, and lets more be converted. A declaration with a value, ``{"name": "rate",
+            "value": 16000}``, is computed with while reading, and the model has no such input any more.
         parameters_only: Read no graph, only what is stored: initialisers, constants that may be weights, those of
             branches and loops under the names of their nodes, and what ai.onnx.ml keeps in lists; of any opset,
             and whatever the operators are. Their names are those in the file, with a note on each that had to
@@ -74,16 +77,48 @@ def _converted(model: Model, inputs: Any) -> Bundle:
     if problems:
         raise ConversionError(problems, file=model.file.path)
     notes: list[Note] = []
-    declared = declared_inputs(model, inputs, notes)
-    bundle = _fitted(declared, lambda trial: _read_at(trial, model, notes))
+    values = values_of(model, inputs, notes)
+    declared = [each for each in declared_inputs(model, inputs, notes) if each["name"] not in values]
+    try:
+        bundle = _fitted(model, declared, values, notes)
+    except ConversionError as error:
+        if not values:
+            _decided(error, model, declared)
+        raise
     bundle.notes.extend(_made_one(declared, (bundle.architecture or {}).get("inputs", [])))
     return bundle
 
 
-def _fitted(declared: list[dict[str, Any]], read: Callable[[Trial], Bundle]) -> Bundle:
+def _decided(error: ConversionError, model: Model, declared: list[dict[str, Any]]) -> None:
+    """Name the values of an input, by which the graph decides, with which the model can be read, in the hint."""
+    known: list[str] = []
+    for name, numbers in deciding(model).items():
+        for number in numbers:
+            given = {"name": name, "value": number}
+            values = values_of(model, [given], [])
+            try:
+                _fitted(model, [each for each in declared if each["name"] != name], values, [])
+                known.append(as_argument([given]))
+            except ConversionError as other:
+                if other.hint and as_argument([given])[:-1] in other.hint:
+                    known.append(other.hint.rpartition("inputs=")[2].join(["inputs=", ""]))
+            except UnsafeFileError:
+                return
+    if known:
+        error.hint = f"it can be read with, for example, {' or with '.join(known)}"
+
+
+def _fitted(
+    model: Model, declared: list[dict[str, Any]], values: Mapping[str, np.ndarray], notes: Sequence[Note]
+) -> Bundle:
     """The model at sizes that fit it; where none does, as a file may say "any" of what it has for one only, at 1."""
+    given = [{"name": name, "value": array.item()} for name, array in values.items()]
+
+    def read(trial: Trial) -> Bundle:
+        return _read_at(trial, model, values, notes)
+
     try:
-        return read_fitting(declared, read)
+        return read_fitting(declared, read, sizes=lambda: sizes_in(model), given=given)
     except ConversionError as error:
         single = [_of_one(each) for each in declared]
         # What is refused for another reason than two sizes that differ has no other meaning at 1.
@@ -93,13 +128,11 @@ def _fitted(declared: list[dict[str, Any]], read: Callable[[Trial], Bundle]) -> 
             bundle = read_fitting(single, read)
         except (ConversionError, UnsafeFileError):
             raise error from None
-    what = "its first axis is 1: the file lets it be of any size, and the model fits no other that was tried"
-    bundle.notes.extend(Note(each["name"], what) for each in declared if _of_one(each) != each)
     return bundle
 
 
-#: Two shapes that are told, of which one should be the other.
-_DIFFERS: Final = re.compile(r"expected .*\(\d.*found \(\d")
+#: Two shapes that are told, of which one should be the other, or as large.
+_DIFFERS: Final = re.compile(r"expected .*\(\d.*found \(\d|expected a shape of \d+ elements, found")
 
 
 def _of_one(declared: dict[str, Any]) -> dict[str, Any]:
@@ -109,10 +142,15 @@ def _of_one(declared: dict[str, Any]) -> dict[str, Any]:
 
 
 def _made_one(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> Iterator[Note]:
-    """Axes of several names that have one now, because the model was read with no other sizes."""
+    """Axes of several names that have one now, and free ones that are fixed: the model was read with no others."""
     names: dict[str, set[str]] = {}
     for old, new in zip(before, after, strict=True):
-        for one, other in zip(old["shape"] or (), new["shape"] or (), strict=False):
+        for axis, (one, other) in enumerate(zip(old["shape"] or (), new["shape"] or (), strict=False)):
+            if isinstance(other, int) and not isinstance(one, int):
+                yield Note(
+                    new["name"], f"its axis {axis} is {other}: the file lets it be of any size, and the model fits no "
+                    "other that was tried"
+                )  # fmt: skip
             if isinstance(one, str) and isinstance(other, str):
                 names.setdefault(other, set()).add(one)
     for name, found in names.items():
@@ -122,12 +160,12 @@ def _made_one(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, 
             )
 
 
-def _read_at(trial: Trial, model: Model, notes: Sequence[Note]) -> Bundle:
+def _read_at(trial: Trial, model: Model, values: Mapping[str, np.ndarray], notes: Sequence[Note]) -> Bundle:
     """The model at some sizes of its free axes."""
     importer = Importer(model)
     for note in notes:
         importer.report.note(note.where, note.what)
-    scope, declared = _inputs(model, importer, trial)
+    scope, declared = _inputs(model, importer, trial, values)
     outputs = importer.run(model.graph, scope)
     if importer.report.problems:
         raise ConversionError(importer.report.problems, file=model.file.path)
@@ -150,9 +188,11 @@ def _opset(model: Model) -> list[tuple[str, str]]:
     return [("(opset)", f"is {version}, and {OPSETS.stop - 1} is the newest whose operators are known")]
 
 
-def _inputs(model: Model, importer: Importer, trial: Trial) -> tuple[Scope, list[dict[str, Any]]]:
+def _inputs(
+    model: Model, importer: Importer, trial: Trial, values: Mapping[str, np.ndarray]
+) -> tuple[Scope, list[dict[str, Any]]]:
     """What the names of the inputs stand for, and the inputs as an architecture declares them."""
-    scope: Scope = {}
+    scope: Scope = {name: Constant(Deferred.of(array)) for name, array in values.items()}
     known = {
         each["name"]: (each, value)
         for each, value in zip(trial.renamed(), trial.values, strict=True)
@@ -160,6 +200,8 @@ def _inputs(model: Model, importer: Importer, trial: Trial) -> tuple[Scope, list
     }
     declared = []
     for value in inputs_of(model):
+        if value.name in values:
+            continue
         if value.problem or value.dtype is None:
             scope[value.name] = Unsupported()
             importer.report.refuse(value.name, f"the input {value.problem}")

@@ -34,6 +34,11 @@ def _grouped(x: Any) -> Any:
     return layers.GroupQueryAttention(4, 4, 2)(x, x, return_attention_scores=True, use_causal_mask=True)
 
 
+def _there_and_back(x: Any) -> Any:
+    rows = layers.ReversibleEmbedding(9, 6, tie_weights=False, logit_soft_cap=5.0)
+    return rows(layers.Dense(6)(rows(x)), reverse=True)
+
+
 def _reversible(x: Any) -> Any:
     rows = layers.ReversibleEmbedding(9, 6)
     return rows(layers.Dense(6)(rows(x)), reverse=True)
@@ -56,6 +61,9 @@ FURTHER: dict[str, Make] = {
     ),
     "AutoContrast": layer(IMAGE, "AutoContrast", (0, 255)),
     "AutoContrast narrow": layer(IMAGE, "AutoContrast", (-1, 1)),
+    "Pipeline in a functional model": function(
+        IMAGE, lambda x: layers.AutoContrast()(layers.Pipeline([layers.Rescaling(0.5), layers.Resizing(5, 5)])(x))
+    ),
     "Pipeline of two": sequential(IMAGE, lambda: layers.Pipeline([layers.Rescaling(0.5), layers.RandomFlip()])),
     "Resizing cropped": layer(IMAGE, "Resizing", 4, 10, crop_to_aspect_ratio=True),
     "SpectralNormalization": sequential(
@@ -100,4 +108,22 @@ FURTHER: dict[str, Make] = {
     "MultiHeadAttention axes": _heads((3, 5, 6), attention_axes=(2,)),
     "MultiHeadAttention all axes": _heads((3, 5, 6), scores=True),
     "GroupQueryAttention scores": function(TEXT, _grouped),
+    "ReversibleEmbedding of two matrices": function((5,), _there_and_back, "int32"),
+    "Resizing nearest": layer(IMAGE, "Resizing", 5, 11, interpolation="nearest"),
+    "Resizing nearest, smaller": layer((8, 9, 2), "Resizing", 4, 3, interpolation="nearest"),
+    **{
+        f"Activation {name}": layer((6,), "Activation", name)
+        for name in ("glu", "hard_shrink", "soft_shrink", "sparse_plus", "sparse_sigmoid")
+    },
+    "Add of several dtypes": several(
+        [(4,), (4,)], lambda x, y: [layers.Add()([x, y]), layers.Maximum()([y, x])], ["int32", "float32"]
+    ),
+    "stateful": lambda: keras.Sequential(
+        [
+            keras.Input(batch_shape=(2, *TEXT)),
+            layers.LSTM(4, stateful=True),
+            layers.RepeatVector(3),
+            layers.GRU(3, "relu", stateful=True),
+        ]
+    ),
 }

@@ -232,8 +232,8 @@ _OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "Greater": lambda x: x > 0,
     "Less": lambda x: x < 0,
     "NotEqual": lambda x: ops.not_equal(x, 0),
-    "GreaterEqual": lambda x: x >= 0,
-    "LessEqual": lambda x: x <= 0,
+    "GreaterEqual": lambda x: ops.log(x) >= ops.round(ops.log(x)),  # of NaN, too
+    "LessEqual": lambda x: ops.round(ops.log(x)) <= ops.log(x),
     "LogicalAnd": lambda x: ops.logical_and(x > 0, x < 1),
     "LogicalOr": lambda x: ops.logical_or(x > 1, x < 0),
     "LogicalNot": lambda x: ops.logical_not(x > 0),

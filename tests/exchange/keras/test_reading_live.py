@@ -24,6 +24,7 @@ ELSEWHERE = {
     *("LayerScale", "StochasticDepth", "CustomScaleLayer"),  # of Keras' applications
     "GroupedQueryAttention",  # another name of what is shown
     *RANDOM,  # shown together
+    "ThresholdedReLU",  # of Keras 2
 }
 
 
@@ -96,6 +97,17 @@ def test_operations_are_those_of_keras(suffix: str, tmp_path: Path) -> None:
 def test_every_row_of_the_tables_is_shown() -> None:
     shown = {name.removeprefix("on images ").split()[0] for name in (*CASES, *CALLS)}
     assert {*LAYERS, *OPERATIONS} - ELSEWHERE <= shown
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_sizes_are_found_that_leave_something_when_much_is_cut_off(tmp_path: Path) -> None:
+    made = [keras.layers.Conv1D(3, 3), keras.layers.Cropping1D((400, 5000)), keras.layers.Conv1D(2, 1)]
+    model = keras.Sequential([keras.Input((None, 2)), *made])
+    model.save(tmp_path / "x.keras")
+    bundle = exchange.read(tmp_path / "x.keras")
+    assert bundle.architecture["inputs"][0]["shape"] == [None, None, 2]
+    x = np.random.default_rng(0).normal(size=(1, 5405, 2)).astype("f4")
+    same(model(x), bundle.build()(x))
 
 
 @pytest.mark.filterwarnings("ignore")

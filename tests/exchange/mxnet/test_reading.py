@@ -19,7 +19,7 @@ from tests.exchange.mxnet.files import FOREIGN, OPERATORS, dense, file_of, writt
 NETWORKS = ["lenet", "resnet", "spam"]
 FAMILIES = sorted(path.name.removesuffix("-symbol.json") for path in OPERATORS.glob("*-symbol.json"))
 #: What cannot be understood without the shapes of the inputs.
-NEED_SHAPES = ("moving", "products", "normalisation")
+NEED_SHAPES = ("moving", "products", "normalisation", "sequences", "scaling")
 
 
 def recorded(stem: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -264,6 +264,7 @@ def _mutated(rng: random.Random, data: dict[str, Any]) -> None:
             node["inputs"] = node["inputs"][:-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_changed_symbols_give_models_or_designed_errors(tmp_path: Path, name: str) -> None:
     rng = random.Random(name)

@@ -140,8 +140,8 @@ def test_the_parameters_of_a_refused_symbol_come_alone(tmp_path: Path) -> None:
     for end in ("symbol.json", "0000.params"):
         shutil.copy(FOLDER / f"mlp-{end}", tmp_path / f"mlp-{end}")
     path = tmp_path / "mlp-symbol.json"
-    path.write_text(path.read_text("utf-8").replace('"Activation"', '"LRN"'), "utf-8")
-    with pytest.raises(ma.ConversionError, match="'LRN' is not supported"):
+    path.write_text(path.read_text("utf-8").replace('"Activation"', '"ROIPooling"'), "utf-8")
+    with pytest.raises(ma.ConversionError, match="'ROIPooling' is not supported"):
         ma.convert(path, tmp_path / "net.h5")
     notes = ma.convert(path, tmp_path / "net.h5", parameters_only=True)
     assert notes[0].where == "(architecture)"

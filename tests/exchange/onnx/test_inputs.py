@@ -112,6 +112,99 @@ def test_sizes_that_fit_a_pyramid_and_a_window(tmp_path):
     same(window, read(window), random(1, 3, 2010))
 
 
+@pytest.fixture
+def by_rate(tmp_path):
+    """Two networks in one file: which one, a sampling rate says; the first fits windows of 200 to 299 only."""
+    value = onnx.helper.make_tensor_value_info
+    sides = []
+    for kernel, name in ((200, "a"), (3, "b")):
+        weight = onnx.numpy_helper.from_array(random(2, 1, kernel), "w" + name)
+        nodes = [make("Conv", ["x", "w" + name], ["c" + name], strides=[100])]
+        shape = onnx.numpy_helper.from_array(np.array([0, 2], np.int64), "s" + name)
+        nodes += [make("Reshape", ["c" + name, "s" + name], ["y" + name])] if name == "a" else [
+            make("ReduceMean", ["c" + name], ["y" + name], axes=[2], keepdims=0)]  # fmt: skip
+        sides.append(onnx.helper.make_graph(nodes, name, [], [value("y" + name, 1, None)], [weight, shape]))
+    nodes = [
+        make("Equal", ["rate", "k"], ["is"]),
+        make("If", ["is"], ["y"], then_branch=sides[0], else_branch=sides[1]),
+    ]
+    stored = [onnx.numpy_helper.from_array(np.array(16000, np.int64), "k")]
+    inputs = [value("x", 1, ["n", 1, "t"]), value("rate", onnx.TensorProto.INT64, [])]
+    graph = onnx.helper.make_graph(nodes, "g", inputs, [value("y", 1, None)], stored)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "rate.onnx")
+    return tmp_path / "rate.onnx"
+
+
+def test_a_value_of_an_input_decides(by_rate, tmp_path):
+    x = random(3, 1, 250)
+    for rate, shape in ((16000, [None, 1, 250]), (8000, [None, 1, None])):
+        given = [{"name": "rate", "value": rate}, {"name": "x", "shape": shape}]
+        bundle = read(by_rate, inputs=given)
+        assert f"rate: is {rate} in all that is computed, and no input any more" in map(str, bundle.notes)
+        (wanted,) = runtime.InferenceSession(by_rate).run(["y"], {"x": x, "rate": np.array(rate)})
+        np.testing.assert_allclose(bundle.build()(x), wanted, rtol=0, atol=1e-4 * abs(wanted).max())
+        ma.convert(by_rate, tmp_path / "net.h5", inputs=[f"rate={rate}", given[1]], durable=False)
+
+
+def test_an_error_names_the_value_and_the_size_with_which_a_model_can_be_read(by_rate):
+    with pytest.raises(ma.ConversionError) as caught:
+        read(by_rate)
+    start, given = caught.value.hint.split("inputs=")
+    assert start == "it can be read with, for example, "
+    given = eval(given)
+    assert given[0] == {"name": "rate", "value": 16000}
+    assert read(by_rate, inputs=given).architecture["inputs"] == [
+        {"name": "x", "shape": ["n", 1, given[1]["shape"][2]], "dtype": "float32"}
+    ]
+
+
+def test_a_length_that_can_only_be_one_is_so(tmp_path):
+    """As PyTorch's older exporter writes attention: the file lets the length be any, and reshapes to the example's."""
+    nodes = [make("Transpose", ["x"], ["t"], perm=[1, 0, 2]), make("Shape", ["x"], ["s"]),
+             make("Slice", ["s", "zero", "one"], ["b"]), make("Mul", ["b", "two"], ["h"]),
+             make("Concat", ["six", "h", "four"], ["heads"], axis=0), make("Reshape", ["t", "heads"], ["r"]),
+             make("Softmax", ["r"], ["p"], axis=0), make("Concat", ["six", "b", "eight"], ["rows"], axis=0),
+             make("Reshape", ["p", "rows"], ["q"]), make("Add", ["q", "t"], ["y"])]  # fmt: skip
+    numbers = {"zero": 0, "one": 1, "two": 2, "four": 4, "six": 6, "eight": 8}
+    stored = {name: np.array([number], np.int64) for name, number in numbers.items()}
+    path = saved(tmp_path / "six.onnx", nodes, {"x": ["batch", "length", 8]}, stored)
+    bundle = read(path)
+    assert shapes(bundle) == [["batch", 6, 8]]
+    assert "x: its axis 1 is 6: the file lets it be of any size, and the model fits no other that was tried" in map(
+        str, bundle.notes
+    )
+    same(path, bundle, random(3, 6, 8))
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (["rate=1.5"], "rate: is given the value 1.5, expected a whole number of int64"),
+        (["rate=1e30"], "rate: is given the value 1e[+]30, expected a whole number of int64"),
+        (["x=1"], "x: is given the value 1, and is no single number in the model"),
+        (["speed=1"], "speed: is given a value, and is no input of the model"),
+        (["speed:3"], "speed: is declared, and is no input of the model"),
+        (["rate"], "rate: is declared without its shape or its value"),
+        (["x:3,4"], r"x: has 3 axes, and is declared as \(3, 4\)"),
+    ],
+)
+def test_what_is_declared_of_no_input_or_otherwise_is_refused(by_rate, tmp_path, given, found):
+    with pytest.raises(ma.ConversionError, match=found) as caught:
+        ma.convert(by_rate, tmp_path / "net.h5", inputs=given)
+    assert "the model takes x, rate" in caught.value.hint
+
+
+def test_values_are_for_files_that_are_computed_with(tmp_path):
+    from modelarchive import nn
+
+    network = nn.Dense(2, in_units=3)
+    network.initialize(seed=0)
+    ma.save_model(tmp_path / "net.h5", network, inputs=random(1, 3))
+    with pytest.raises(ma.ConversionError, match="x: is given the value 3, and that is for an ONNX model only"):
+        ma.convert(tmp_path / "net.h5", tmp_path / "net.onnx", inputs=["x=3"])
+
+
 def test_a_window_longer_than_all_sizes_is_refused_with_the_declaration(tmp_path):
     path = saved(
         tmp_path / "w.onnx", [make("Conv", ["x", "w"], ["y"])], {"x": ["N", 1, "T"]}, {"w": random(1, 1, 50_001)}

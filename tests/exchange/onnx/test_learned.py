@@ -17,7 +17,7 @@ def numbers(*shape):
     return [float(each) for each in RNG.standard_normal(shape).reshape(-1).astype(np.float32)]
 
 
-def file(tmp_path, op, arrays, outputs=("y",), kinds="f", *, alone=True, **attributes):
+def file(tmp_path, op, arrays, outputs=("y",), kinds="f", *, alone=True, version=3, **attributes):
     """A model of one operator; of this domain alone as converters of trees write it."""
     helper = onnx.helper
     names = [f"x{place}" for place in range(len(arrays))]
@@ -32,7 +32,7 @@ def file(tmp_path, op, arrays, outputs=("y",), kinds="f", *, alone=True, **attri
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), None)
         for name, kind in zip(outputs, kinds, strict=True)
     ]
-    opsets = [helper.make_opsetid("ai.onnx.ml", 3)] + ([] if alone else [helper.make_opsetid("", 21)])
+    opsets = [helper.make_opsetid("ai.onnx.ml", version)] + ([] if alone else [helper.make_opsetid("", 21)])
     model = helper.make_model(helper.make_graph([node], "g", values, results), opset_imports=opsets, ir_version=8)
     onnx.save(model, tmp_path / "m.onnx")
     return tmp_path / "m.onnx"
@@ -79,6 +79,35 @@ def test_linear_classes(labels, style, tmp_path):
     compared(path, X)
 
 
+@pytest.mark.parametrize("kernel", ["LINEAR", "POLY", "RBF", "SIGMOID"])
+@pytest.mark.parametrize("labels", [[0, 1], [5, -3], [4, 9, 2], [0, 1, 2, 3, 4]])
+def test_classes_of_support_vectors(kernel, labels, tmp_path):
+    counts = [int(each) for each in RNG.integers(1, 5, len(labels))]
+    pairs = len(labels) * (len(labels) - 1) // 2
+    path = file(tmp_path, "SVMClassifier", [X], ("y", "z"), "qf", support_vectors=numbers(sum(counts), 4),
+                coefficients=numbers(len(labels) - 1, sum(counts)), rho=numbers(pairs), vectors_per_class=counts,
+                classlabels_ints=labels, kernel_type=kernel, kernel_params=[0.3, 0.5, 2.0])  # fmt: skip
+    compared(path, X)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"prob_a": [1.0] * 3, "prob_b": [0.0] * 3}, "with probabilities"),
+        ({"vectors_per_class": [2, 2]}, "3 classes with 2 groups"),
+        ({"vectors_per_class": [2, 2, 9]}, "of 13 vectors"),
+        ({"rho": [1.0]}, "of 6 vectors"),
+        ({"kernel_type": "OWN"}, "kernel_type = 'OWN'"),
+        ({"kernel_params": [1.0]}, "1 numbers of a kernel"),
+    ],
+)
+def test_classes_of_support_vectors_that_are_damaged(change, said, tmp_path):
+    whole = {"support_vectors": numbers(6, 4), "coefficients": numbers(2, 6), "rho": numbers(3),
+             "vectors_per_class": [2, 2, 2], "classlabels_ints": [0, 1, 2]}  # fmt: skip
+    with pytest.raises(ma.ConversionError, match=said):
+        exchange.read(file(tmp_path, "SVMClassifier", [X], ("y", "z"), "qf", **(whole | change)))
+
+
 def trees(prefix, targets, *, mode="BRANCH_LEQ", track=0, count=5, positive=False, depth=3):
     """Full trees of random splits, with a weight for one or more targets at each leaf."""
     nodes = {key: [] for key in ("treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids",
@@ -107,6 +136,78 @@ def test_trees_with_missing_numbers(mode, track, tmp_path):
     path = file(tmp_path, "TreeEnsembleRegressor", [HOLES], n_targets=2, base_values=[0.5, -1.0],
                 **trees("target", [0, 1], mode=mode, track=track))  # fmt: skip
     compared(path, HOLES)
+
+
+def test_trees_whose_nodes_compare_in_several_ways(tmp_path):
+    attributes = trees("target", [0, 1], track=1)
+    ways = ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GT", "BRANCH_GTE", "BRANCH_EQ", "BRANCH_NEQ"]
+    attributes["nodes_modes"] = [
+        mode if mode == "LEAF" else str(RNG.choice(ways)) for mode in attributes["nodes_modes"]
+    ]
+    compared(file(tmp_path, "TreeEnsembleRegressor", [HOLES], n_targets=2, **attributes), HOLES)
+
+
+def split_trees(dtype, targets, *, count=4, depth=3):
+    """Full trees of random splits as version 5 has them: nodes and leaves in lists of their own."""
+    inner = 2**depth - 1
+    node, leaves = np.arange(inner), 2**depth
+    last = node >= inner // 2
+    down = [np.where(last, 2 * node + side - inner, 2 * node + side) for side in (1, 2)]
+    lists = {
+        f"nodes_{name}nodeids": np.concatenate([way + np.where(last, leaves, inner) * tree for tree in range(count)])
+        for name, way in zip(("true", "false"), down, strict=True)
+    }
+    tensor = onnx.numpy_helper.from_array
+    return {name: each.tolist() for name, each in lists.items()} | {
+        "nodes_trueleafs": np.tile(last, count).astype(int).tolist(),
+        "nodes_falseleafs": np.tile(last, count).astype(int).tolist(),
+        "nodes_featureids": RNG.integers(4, size=inner * count).tolist(),
+        "nodes_missing_value_tracks_true": RNG.integers(2, size=inner * count).tolist(),
+        "nodes_modes": tensor(RNG.integers(6, size=inner * count).astype(np.uint8)),
+        "nodes_splits": tensor(RNG.standard_normal(inner * count).astype(dtype)),
+        "leaf_targetids": RNG.integers(targets, size=leaves * count).tolist(),
+        "leaf_weights": tensor(RNG.standard_normal(leaves * count).astype(dtype)),
+        "tree_roots": (inner * np.arange(count)).tolist(), "n_targets": targets,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("style", [0, 1, 2, 3])
+def test_trees_of_version_five(dtype, style, tmp_path):
+    x = HOLES.astype(dtype)
+    path = file(tmp_path, "TreeEnsemble", [x], kinds=np.dtype(dtype).char, version=5, aggregate_function=style,
+                **split_trees(dtype, 1 if style != 1 else 3))  # fmt: skip
+    compared(path, x)
+
+
+def test_a_tree_of_version_five_that_is_one_leaf(tmp_path):
+    tensor, attributes = onnx.numpy_helper.from_array, split_trees(np.float32, 1)
+    attributes = {name: [0] for name in attributes} | {
+        "nodes_trueleafs": [1], "nodes_falseleafs": [1], "n_targets": 1,
+        "nodes_modes": tensor(np.zeros(1, np.uint8)), "nodes_splits": tensor(np.zeros(1, np.float32)),
+        "leaf_weights": tensor(np.full(1, 2.5, np.float32)),
+    }  # fmt: skip
+    compared(file(tmp_path, "TreeEnsemble", [X], version=5, **attributes), X)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("tree_roots", [99], "roots or features that do not exist"),
+        ("nodes_truenodeids", [99] * 28, "lead nowhere"),
+        ("nodes_truenodeids", [0] * 28, "deeper than 128"),
+        ("nodes_featureids", [7] * 28, "over 4 features"),
+        ("leaf_targetids", [5] * 32, "leaves for 1 targets"),
+        ("leaf_targetids", [0], "1 targets"),
+        ("post_transform", 2, "runtimes take it in several ways"),
+    ],
+)
+def test_trees_of_version_five_that_are_damaged(name, value, said, tmp_path):
+    attributes = split_trees(np.float32, 1) | {name: value}
+    if said == "deeper than 128":
+        attributes["nodes_trueleafs"] = [0] * 28
+    with pytest.raises(ma.ConversionError, match=said):
+        exchange.read(file(tmp_path, "TreeEnsemble", [X], version=5, **attributes))
 
 
 @pytest.mark.parametrize("style", ["AVERAGE", "MIN", "MAX"])
@@ -166,12 +267,12 @@ def test_texts_and_what_is_damaged_are_refused_by_name(tmp_path):
         ({"nodes_truenodeids": [99] * len(whole["nodes_nodeids"])}, "lead nowhere"),
         ({"nodes_values": [1.0]}, "differ in length"),
         ({"target_nodeids": [77] * len(whole["target_ids"])}, "does not exist"),
-        ({"nodes_modes": ["BRANCH_MEMBER"] * 7 + whole["nodes_modes"][7:]}, "in several ways"),
+        ({"nodes_modes": ["BRANCH_MEMBER"] * 7 + whole["nodes_modes"][7:]}, "of the kind 'BRANCH_MEMBER'"),
         ({"nodes_truenodeids": [0] * len(whole["nodes_nodeids"])}, "TreeEnsembleRegressor"),
     ]:
         path = file(tmp_path, "TreeEnsembleRegressor", [X], n_targets=1, **(whole | change))
         with pytest.raises(ma.ConversionError, match=words):
             exchange.read(path)
-    path = file(tmp_path, "SVMClassifier", [X], ("y", "z"), "qf", classlabels_ints=[0, 1])
+    path = file(tmp_path, "DictVectorizer", [X], int64_vocabulary=[0, 1, 2, 3])
     with pytest.raises(ma.ConversionError, match="classical machine learning"):
         exchange.read(path)

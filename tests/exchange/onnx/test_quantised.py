@@ -185,3 +185,27 @@ def test_weights_of_four_bits(code, low, raw, tmp_path):
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ma.FormatError, match="has 2 bytes, expected 80"):
         exchange.read(path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+def test_what_is_no_number_is_the_lowest_integer(dtype, tmp_path):
+    one = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"])
+    two = helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"])
+    stored = {"s": np.float32(0.5), "z": dtype(3)}
+    x = np.array([np.nan, np.inf, -np.inf, -np.nan, 0.25, 0.75, -0.0, 1e30], np.float32)
+    path = make(tmp_path, [one, two], {"x": ([8], "f")}, {"q": (None, np.dtype(dtype).char), "y": (None, "f")}, stored)
+    exact(path, x)
+
+
+def test_a_mask_of_infinities_that_was_calibrated(tmp_path):
+    """A quantiser gives -inf an infinite scale: 0 / inf is 0, inf / inf is NaN, and a row of NaN is quantised again."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["m"]),
+        helper.make_node("Softmax", ["m"], ["p"], axis=-1),
+        helper.make_node("QuantizeLinear", ["p", "t", "z"], ["r"]),
+    ]
+    stored = {"s": np.float32(np.inf), "t": np.float32(1 / 255), "z": np.int8(127)}
+    x = np.array([[0, -np.inf, 0], [-np.inf] * 3, [1, 2, 3]], np.float32)
+    with np.errstate(invalid="ignore"):
+        exact(make(tmp_path, nodes, {"x": ([3, 3], "f")}, {"q": (None, "b"), "r": (None, "b")}, stored), x)

@@ -62,7 +62,7 @@ def test_a_batch_that_can_only_be_one_is_one(tmp_path):
     turn = helper.make_node("Transpose", ["given"], ["x"], perm=[1, 0, 2])
     _written(tmp_path / "net.onnx", [turn, node], {"given": ["batch", "time", 4]}, ["y"], stored)
     notes = ma.convert(tmp_path / "net.onnx", tmp_path / "net.h5", durable=False)
-    assert "given: its first axis is 1: the file lets it be of any size, and the model fits no other" in str(notes[-1])
+    assert "given: its axis 0 is 1: the file lets it be of any size, and the model fits no other" in str(notes[-1])
     with ma.open(tmp_path / "net.h5") as archive:
         assert archive.architecture["inputs"][0]["shape"] == [1, "time", 4]
     assert there_and_back.there_and_back(tmp_path / "net.onnx").is_close

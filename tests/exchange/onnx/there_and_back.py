@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +100,14 @@ def run(path: Path, inputs: dict[str, np.ndarray], *, optimised: bool = True) ->
     names = [each.name for each in session.get_inputs()]
     by_name = set(names) <= inputs.keys()
     given = {name: inputs[name] for name in names} if by_name else dict(zip(names, inputs.values(), strict=True))
-    return session.run(None, given)
+    return [_array(each) for each in session.run(None, given)]
+
+
+def _array(found: Any) -> np.ndarray:
+    """An output; a map for each row, as of classical machine learning, by its values."""
+    if isinstance(found, list):
+        return np.array([list(row.values()) if isinstance(row, dict) else row for row in found], np.float32)
+    return found
 
 
 def _difference(wanted: list[np.ndarray], found: list[np.ndarray]) -> float:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import ROOT
 from tests.site.pictures import file, house
 
 FOLDER = ROOT / "docs" / "pictures"
-
-
-def drawn() -> dict[Path, str]:
-    """Each picture's path, and what the code draws now."""
-    return {FOLDER / "file.svg": file.picture(), FOLDER / "house.svg": house.picture()}
+#: Each picture's path, and what draws it.
+PICTURES: dict[Path, Callable[[], str]] = {FOLDER / "file.svg": file.picture, FOLDER / "house.svg": house.picture}

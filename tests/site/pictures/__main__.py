@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.site.pictures import drawn
+from tests.site.pictures import PICTURES
 
 if __name__ == "__main__":
-    for path, picture in drawn().items():
+    for path, picture in PICTURES.items():
         path.parent.mkdir(exist_ok=True)
-        path.write_text(picture, "utf-8")
+        path.write_text(picture(), "utf-8")
         print(path)

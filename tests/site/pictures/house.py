@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from tests.conftest import ROOT
-from tests.house.plan import EXCHANGE, House, without_detours
+from tests.house.plan import EXCHANGE, House, read, without_detours
 from tests.site.pictures.svg import Drawing
 
 WIDTH: Final = 400
@@ -42,7 +42,7 @@ class Box(NamedTuple):
 
 def picture() -> str:
     """The SVG."""
-    return drawn(House(ROOT))
+    return drawn(read(ROOT))
 
 
 def drawn(house: House) -> str:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.conftest import ROOT
-from tests.house.plan import EXCHANGE, House, without_detours
+from tests.house.plan import EXCHANGE, House, read, without_detours
 from tests.site.pictures.house import WIDTH, Box, chips, drawn, placed
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -17,7 +17,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(scope="module")
 def house() -> House:
-    return House(ROOT)
+    return read(ROOT)
 
 
 def test_every_room_and_every_arrow_is_drawn(house: House) -> None:

@@ -20,7 +20,7 @@ def save(name, model, shapes, suffixes):
         low = 0.5 if "variance" in each.name else -1
         each.assign(rng.uniform(low, 1, each.shape))
     inputs = [rng.normal(size=(2, *shape)).astype("float32") for shape in shapes]
-    if name == "old-text":
+    if name in ("old-text", "old-masks"):
         inputs = [rng.integers(0, 4, (2, *shape)).astype("float32") for shape in shapes]
     outputs = tf.nest.flatten(model(inputs if len(inputs) > 1 else inputs[0], training=False))
     arrays = {f"input_{at}": each for at, each in enumerate(inputs)}
@@ -85,3 +85,16 @@ results += [tf.reduce_min(x, -1), tf.concat([x, y], axis=1), tf.stack([x, y], ax
 results += [tf.transpose(x, (0, 2, 1)), tf.expand_dims(x, 1), tf.squeeze(tf.expand_dims(x, 1), 1), x[:, 1:3, ::2]]
 results += [tf.clip_by_value(x, -0.5, 0.5), tf.matmul(x, tf.transpose(y, (0, 2, 1))), tf.stop_gradient(x)]
 save("old-functions", keras.Model([x, y], results), [(5, 6), (5, 6)], (".h5",))
+
+first, second = layers.Input((5,)), layers.Input((5,))
+rows = layers.Embedding(7, 4, mask_zero=True)
+one, two = rows(first), rows(second)
+merging = (layers.Add, layers.Multiply, layers.Maximum, layers.Average, layers.Concatenate)
+results = [layers.LSTM(2)(kind()(pair)) for kind in merging for pair in ([one, two], [one, two[:, :, ::-1]])]
+results += [layers.LSTM(2)(layers.Concatenate(axis=1)([one, two])), layers.GlobalAveragePooling1D()(one)]
+results += [layers.Bidirectional(layers.GRU(2, return_sequences=True))(one), layers.LSTM(2, stateful=False)(two * 2.0)]
+results += [layers.LSTM(2, recurrent_activation="hard_sigmoid", return_sequences=True)(one)]
+inner_input, own = layers.Input((5,)), layers.Embedding(7, 4, mask_zero=True)
+inner = keras.Model(inner_input, layers.LSTM(3, return_sequences=True)(own(inner_input)), name="inside")
+results += [layers.GRU(2)(inner(first))]
+save("old-masks", keras.Model([first, second], results), [(5,), (5,)], (".h5", ".keras"))

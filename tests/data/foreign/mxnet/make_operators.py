@@ -48,6 +48,8 @@ class Cell(nn.HybridBlock):
     def hybrid_forward(s,F,x,h,c):
         o,_=s.c.unroll(3,x,[h,c],layout='NTC',merge_outputs=True); return o
 save('lstm_cell',Cell(),U(2,3,4),U(2,5),U(2,5))
+save('sequences',L(lambda F,s,x,n:(F.SequenceLast(x,axis=1),F.SequenceLast(x,n,use_sequence_length=True,axis=1),F.SequenceLast(F.transpose(x,axes=(1,0,2)),n,use_sequence_length=True),F.SequenceReverse(F.transpose(x,axes=(1,0,2))),F.SequenceReverse(F.transpose(x,axes=(1,0,2)),n,use_sequence_length=True),F.SequenceMask(F.transpose(x,axes=(1,0,2)),n,use_sequence_length=True,value=.5))),U(3,5,4),nd.array([2,5,3]))
+save('scaling',L(lambda F,s,x:(F.L2Normalization(x),F.L2Normalization(x,mode='channel'),F.L2Normalization(x,mode='spatial',eps=1e-3),F.LRN(x,nsize=3,alpha=.1,beta=.6,knorm=1.5),F.contrib.div_sqrt_dim(x),F.softmin(x,axis=1),F.softmin(x,temperature=2.0),F.smooth_l1(x*3,scalar=1.5))),img)
 d=nn.Dense(4,in_units=4,flatten=False)
 save('shared',L(lambda F,s,x:s.d(F.relu(s.d(x))),d=d),U(2,4))
 class C(nn.HybridBlock):
