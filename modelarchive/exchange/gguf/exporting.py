@@ -21,8 +21,9 @@ from modelarchive.exchange.huggingface import reading as folders
 from modelarchive.exchange.huggingface import through
 from modelarchive.exchange.huggingface.alone import KEY
 from modelarchive.exchange.huggingface.config import Config
+from modelarchive.exchange.huggingface.identifying import Model, differences, recognised
 from modelarchive.exchange.huggingface.recognising import configurations
-from modelarchive.exchange.huggingface.writing import Model, differences, recognised, theirs
+from modelarchive.exchange.huggingface.writing import theirs
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 

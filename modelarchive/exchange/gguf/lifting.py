@@ -13,7 +13,7 @@ from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.gguf.architectures import Architecture
 from modelarchive.exchange.gguf.files import Contents
 from modelarchive.exchange.gguf.frequencies import factors_of, scaling_of
-from modelarchive.exchange.huggingface.bert import Pooling
+from modelarchive.exchange.huggingface.sentences import Pooling
 from modelarchive.store.strict import short
 
 #: Keys without the architecture's name that change nothing of what is computed.
