@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from modelarchive.exchange.keras import lifting_attention as attention
@@ -14,7 +15,6 @@ from modelarchive.exchange.keras import lifting_recurrent as recurrent
 from modelarchive.exchange.keras import lifting_steps as steps
 from modelarchive.exchange.keras import lifting_truths as truths
 from modelarchive.exchange.keras import lifting_windows as windows
-from modelarchive.exchange.keras import weights as w
 from modelarchive.exchange.keras.lifting_distributed import time_distributed
 from modelarchive.exchange.keras.lifting_functions import WINDOWS
 from modelarchive.exchange.keras.lifting_images import RESAMPLING
@@ -25,6 +25,7 @@ from modelarchive.exchange.keras.lifting_parts import PARTS
 from modelarchive.exchange.keras.lifting_rearranging import SHAPES
 from modelarchive.exchange.keras.lifting_softmax import softmax
 from modelarchive.exchange.keras.row import Lifting, operation
+from modelarchive.exchange.keras.weights import WEIGHTS
 
 _SAME: Final = "padding='same' with strides takes a known size"
 _GATED: Final = (
@@ -48,22 +49,20 @@ def _merged_where_masked(theirs: str, ours: str) -> Lifting:
 
 
 def _ranks(theirs: str, ours: str, lift: Callable[[int], Any], *, upto: int = 3, losses: str = "",
-           weights: tuple[w.Weight, ...] = (), masks: str = "drop") -> tuple[Lifting, ...]:  # fmt: skip
+           masks: str = "drop") -> tuple[Lifting, ...]:  # fmt: skip
     return tuple(
-        Lifting(theirs.format(rank), ours.format(rank), lift(rank), losses, weights=weights, masks=masks)
-        for rank in range(1, upto + 1)
+        Lifting(theirs.format(rank), ours.format(rank), lift(rank), losses, masks=masks) for rank in range(1, upto + 1)
     )
 
 
 _LAYERS: Final = (
-    Lifting("Dense", "Dense", plain.dense, weights=w.KERNEL_AND_BIAS),
-    Lifting("EinsumDense", "einsum, add", plain.einsum_dense, weights=w.EINSUM, masks="drop"),
+    Lifting("Dense", "Dense", plain.dense),
+    Lifting("EinsumDense", "einsum, add", plain.einsum_dense, masks="drop"),
     Lifting(
         "Embedding",
         "Embedding",
         plain.embedding,
         "mask_zero makes a mask, which is followed to where a layer takes it",
-        weights=(w.same("embeddings", "weight"),),
         masks="drop",
     ),
     Lifting(
@@ -71,13 +70,12 @@ _LAYERS: Final = (
         "Embedding",
         plain.embedding,
         "not both ways while quantised",
-        weights=(w.same("embeddings", "weight"),),
         masks="drop",
     ),
-    *_ranks("Conv{}D", "Conv{}D", windows.convolution, losses=_SAME, weights=w.KERNEL_AND_BIAS),
-    *_ranks("DepthwiseConv{}D", "Conv{}D", windows.depthwise, upto=2, losses=_SAME, weights=w.DEPTHWISE),
-    *_ranks("SeparableConv{}D", "Conv{0}D, Conv{0}D", windows.separable, upto=2, losses=_SAME, weights=w.SEPARABLE),
-    *_ranks("Conv{}DTranspose", "Conv{}DTranspose", windows.transposed, weights=w.KERNEL_AND_BIAS),
+    *_ranks("Conv{}D", "Conv{}D", windows.convolution, losses=_SAME),
+    *_ranks("DepthwiseConv{}D", "Conv{}D", windows.depthwise, upto=2, losses=_SAME),
+    *_ranks("SeparableConv{}D", "Conv{0}D, Conv{0}D", windows.separable, upto=2, losses=_SAME),
+    *_ranks("Conv{}DTranspose", "Conv{}DTranspose", windows.transposed),
     *_ranks("MaxPooling{}D", "MaxPool{}D", lambda rank: windows.pooling("Max", rank), losses=_SAME),
     *_ranks(
         "AveragePooling{}D",
@@ -94,27 +92,26 @@ _LAYERS: Final = (
     *_ranks("UpSampling{}D", "Upsample", windows.upsampling, losses="interpolation nearest and bilinear"),
     Lifting("Resizing", "Upsample", windows.resizing, "bilinear, or nearest of known sizes", masks="drop"),
     Lifting("CenterCrop", "slice", windows.center_crop, "of images that are at least as large", masks="drop"),
-    Lifting("BatchNormalization", "BatchNorm", plain.batch_norm, weights=(*w.NORMALISATION, *w.STATISTICS)),
-    Lifting("LayerNormalization", "LayerNorm", plain.layer_norm, weights=w.NORMALISATION),
-    Lifting("GroupNormalization", "GroupNorm, InstanceNorm", plain.group_norm, weights=w.NORMALISATION),
-    Lifting("RMSNormalization", "RMSNorm", plain.rms_norm, weights=(w.same("scale", "weight"),), masks="drop"),
+    Lifting("BatchNormalization", "BatchNorm", plain.batch_norm),
+    Lifting("LayerNormalization", "LayerNorm", plain.layer_norm),
+    Lifting("GroupNormalization", "GroupNorm, InstanceNorm", plain.group_norm),
+    Lifting("RMSNormalization", "RMSNorm", plain.rms_norm, masks="drop"),
     Lifting("UnitNormalization", "multiply, sum, rsqrt", plain.unit_norm),
     Lifting(
         "Normalization",
         "subtract, divide",
         plain.normalization,
         "what it was adapted on is not kept",
-        weights=w.MOMENTS,
     ),
     Lifting("Rescaling", "multiply, add", plain.rescaling),
-    Lifting("LayerScale", "multiply", plain.layer_scale, weights=(w.same("gamma", "gamma"),)),
+    Lifting("LayerScale", "multiply", plain.layer_scale),
     Lifting("CustomScaleLayer", "multiply, add", plain.scaled_sum),
     Lifting("Activation", "Activation, Softmax, ops", plain.activation),
     Lifting("ReLU", "Activation", plain.relu),
     Lifting("LeakyReLU", "Activation", plain.leaky_relu),
     Lifting("ThresholdedReLU", "where", plain.thresholded_relu, "of Keras 2"),
     Lifting("ELU", "Activation", plain.elu),
-    Lifting("PReLU", "PReLU", plain.prelu, weights=w.SLOPES),
+    Lifting("PReLU", "PReLU", plain.prelu),
     Lifting("Softmax", "Softmax", softmax, masks="use"),
     Lifting("Dropout", "Dropout", plain.dropout),
     *(
@@ -144,7 +141,6 @@ _LAYERS: Final = (
         "LSTM",
         recurrent.recurrence,
         _GATED,
-        weights=w.recurrent(w.LSTM_GATES),
         masks="use",
     ),
     Lifting(
@@ -152,7 +148,6 @@ _LAYERS: Final = (
         "GRU",
         recurrent.recurrence,
         _GATED,
-        weights=w.recurrent(w.GRU_GATES),
         masks="use",
     ),
     Lifting(
@@ -160,7 +155,6 @@ _LAYERS: Final = (
         "RNN",
         recurrent.recurrence,
         _PLAIN,
-        weights=w.recurrent(w.RNN_GATES),
         masks="use",
     ),
     Lifting("RNN", "LSTM, GRU, RNN", recurrent.recurrence, "of Keras' own cells", masks="use"),
@@ -176,28 +170,27 @@ _LAYERS: Final = (
         "MultiHeadAttention",
         attention.multi_head,
         "masks of attention over several axes",
-        weights=w.ATTENTION,
         masks="use",
     ),
     Lifting(
         "GroupQueryAttention GroupedQueryAttention",
         "MultiHeadAttention",
         attention.grouped,
-        weights=w.GROUPED_ATTENTION,
         masks="use",
     ),
-    Lifting("Attention", "matmul, softmax", attention.dot, weights=w.SCORES, masks="use"),
+    Lifting("Attention", "matmul, softmax", attention.dot, masks="use"),
     Lifting(
         "AdditiveAttention",
         "add, sum, softmax",
         attention.additive,
-        weights=w.SCALE,
         masks="use",
     ),
 )
 
 #: Class -> row.
-LAYERS: Final[Mapping[str, Lifting]] = {name: row for row in _LAYERS for name in row.names}
+LAYERS: Final[Mapping[str, Lifting]] = {
+    name: replace(row, weights=WEIGHTS.get(name, row.weights)) for row in _LAYERS for name in row.names
+}
 
 
 def _one(theirs: str, ours: str) -> Lifting:

@@ -74,11 +74,11 @@ def _simple(
     )
 
 
-KERNEL_AND_BIAS: Final = (swapped("kernel", "weight"), same("bias", "bias", when="use_bias"))
-NORMALISATION: Final = (same("gamma", "weight", when="scale"), same("beta", "bias", when="center"))
-STATISTICS: Final = (same("moving_mean", "running_mean"), same("moving_variance", "running_var"))
-EINSUM: Final = (same("kernel", "kernel"), same("bias", "bias", when="use_bias"))
-MOMENTS: Final = (same("mean", "mean"), same("variance", "variance"), same("count", "count"))
+_KERNEL_AND_BIAS: Final = (swapped("kernel", "weight"), same("bias", "bias", when="use_bias"))
+_NORMALISATION: Final = (same("gamma", "weight", when="scale"), same("beta", "bias", when="center"))
+_STATISTICS: Final = (same("moving_mean", "running_mean"), same("moving_variance", "running_var"))
+_EINSUM: Final = (same("kernel", "kernel"), same("bias", "bias", when="use_bias"))
+_MOMENTS: Final = (same("mean", "mean"), same("variance", "variance"), same("count", "count"))
 
 
 def _one_axis(x: np.ndarray, fields: Fields) -> tuple[np.ndarray, ...]:
@@ -86,7 +86,7 @@ def _one_axis(x: np.ndarray, fields: Fields) -> tuple[np.ndarray, ...]:
 
 
 #: Slopes of one axis, and sizes of 1 for the others; as many axes as the input has, but for the batch.
-SLOPES: Final = (Weight("alpha", ("weight",), _one_axis, lambda arrays, fields: arrays[0]),)
+_SLOPES: Final = (Weight("alpha", ("weight",), _one_axis, lambda arrays, fields: arrays[0]),)
 
 
 def _depthwise(x: np.ndarray, fields: Fields) -> tuple[np.ndarray, ...]:
@@ -103,12 +103,12 @@ def _to_depthwise(arrays: Sequence[np.ndarray], fields: Fields) -> np.ndarray:
 
 
 #: One kernel for each channel: (*window, channels, multiplier).
-DEPTHWISE: Final = (
+_DEPTHWISE: Final = (
     Weight("kernel", ("weight",), _depthwise, _to_depthwise),
     same("bias", "bias", when="use_bias"),
 )
 #: The two convolutions that a separable one is; only the second has a bias.
-SEPARABLE: Final = (
+_SEPARABLE: Final = (
     Weight("depthwise_kernel", ("depthwise",), _depthwise, _to_depthwise),
     swapped("pointwise_kernel", "pointwise"),
     same("bias", "bias", when="use_bias"),
@@ -226,11 +226,11 @@ def _attention(kv_heads: str) -> tuple[Weight, ...]:
     )
 
 
-ATTENTION: Final = _attention("num_heads")
-GROUPED_ATTENTION: Final = _attention("num_kv_heads")
-SCALE: Final = (same("scale", "scale", when="use_scale"),)
-SCORES: Final = (
-    *SCALE,
+_ATTENTION: Final = _attention("num_heads")
+_GROUPED_ATTENTION: Final = _attention("num_kv_heads")
+_SCALE: Final = (same("scale", "scale", when="use_scale"),)
+_SCORES: Final = (
+    *_SCALE,
     Weight(
         "concat_score_weight",
         ("concat_score_weight",),
@@ -239,3 +239,26 @@ SCORES: Final = (
         lambda fields: bool(fields.get("concat")),
     ),
 )
+
+#: Class of a layer -> its variables.
+WEIGHTS: Final[Mapping[str, tuple[Weight, ...]]] = {
+    "Dense": _KERNEL_AND_BIAS,
+    "EinsumDense": _EINSUM,
+    **dict.fromkeys(("Embedding", "ReversibleEmbedding"), (same("embeddings", "weight"),)),
+    **dict.fromkeys([f"Conv{rank}D{behind}" for rank in (1, 2, 3) for behind in ("", "Transpose")], _KERNEL_AND_BIAS),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), _DEPTHWISE),
+    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), _SEPARABLE),
+    "BatchNormalization": (*_NORMALISATION, *_STATISTICS),
+    **dict.fromkeys(("LayerNormalization", "GroupNormalization"), _NORMALISATION),
+    "RMSNormalization": (same("scale", "weight"),),
+    "Normalization": _MOMENTS,
+    "LayerScale": (same("gamma", "gamma"),),
+    "PReLU": _SLOPES,
+    "LSTM": recurrent(LSTM_GATES),
+    "GRU": recurrent(GRU_GATES),
+    "SimpleRNN": recurrent(RNN_GATES),
+    "MultiHeadAttention": _ATTENTION,
+    **dict.fromkeys(("GroupQueryAttention", "GroupedQueryAttention"), _GROUPED_ATTENTION),
+    "Attention": _SCORES,
+    "AdditiveAttention": _SCALE,
+}
