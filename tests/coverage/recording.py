@@ -24,7 +24,10 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "networks": ("small networks as papers publish them, whole, one network a kind", ()),
     "torchvision": ("one network of each family of torchvision", ("torchvision",)),
     "timm": ("the smallest network of each module of timm", ("timm",)),
-    "transformers": ("the base of each type of transformers, and one head of it", ("transformers",)),
+    "transformers": (
+        "the base of each type of transformers, and one head of it: every third of the first, as far as they were run",
+        ("transformers",),
+    ),
     "folders": (
         "the base of the types of transformers that people have most, and one head of it, as folders of transformers",
         ("transformers",),

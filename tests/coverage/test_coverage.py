@@ -41,7 +41,7 @@ OF_EACH_KIND = [
 #: What is refused -> words of the reason.
 REFUSED = {
     "nonzero": "size depends on values", "unique": "size depends on values", "random numbers": "draw them outside",
-    "dropout that drops": "dropout that drops", "packed sequences": "give it total_length", "cov": "values of an array",
+    "dropout that drops": "dropout that drops", "packed sequences": "give it total_length",
 }  # fmt: skip
 
 
