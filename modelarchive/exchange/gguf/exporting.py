@@ -138,8 +138,11 @@ def _arrays(
     architecture: Architecture, named: Mapping[str, Deferred], config: Mapping[str, Any]
 ) -> dict[str, Deferred]:
     """Arrays by transformers' names as tensors by llama.cpp's, lying as they do there."""
-    found = {}
+    found: dict[str, Deferred] = {}
     for name, array in named.items():
+        if parts := architecture.parts(name):
+            found |= _apart(array, parts)
+            continue
         ours = architecture.ours(name)
         if ours is None:
             raise Refusal(f"{architecture.name} has no name for {name}")
@@ -152,6 +155,18 @@ def _arrays(
             array = array.changed(lambda each: np.ascontiguousarray(each.T), array.shape[::-1])
         found[ours] = array
     return found
+
+
+def _apart(array: Deferred, names: list[str]) -> dict[str, Deferred]:
+    """The parts of an array of all experts, which lie behind each other in its second axis."""
+    experts, rows, columns = array.shape
+    length = rows // len(names)
+
+    def part(at: int) -> Deferred:
+        taken = slice(at * length, (at + 1) * length)
+        return array.changed(lambda each: np.ascontiguousarray(each[:, taken]), (experts, length, columns))
+
+    return {name: part(at) for at, name in enumerate(names)}
 
 
 def _joining(heads: int) -> Any:

@@ -89,8 +89,7 @@ def read(
         except ModelArchiveError:
             raise
         except Exception as error:  # whatever its classes raise that are not made of such options or arrays
-            words = " ".join(str(error).split())[:300]
-            raise ConversionError([("config.json", f"transformers cannot build it: {words}")]) from error
+            raise _cannot_be_built(error) from error
         names = set(modules.named_tensors(module))
         lost = {*info["missing_keys"], *(each[0] for each in info["mismatched_keys"])} - (given.keys() & names)
         if lost:
@@ -101,6 +100,10 @@ def read(
     bundle.notes += [*notes, *weights.notes]
     bundle.notes += [Note(name, "left out: transformers does not use it either") for name in info["unexpected_keys"]]
     return bundle
+
+
+def _cannot_be_built(error: Exception) -> ConversionError:
+    return ConversionError([("config.json", f"transformers cannot build it: {' '.join(str(error).split())[:300]}")])
 
 
 def _without_head(kind: Any) -> Any:
@@ -160,9 +163,14 @@ def assembled(values: Mapping[str, Any], arrays: Mapping[str, Deferred], inputs:
     kind = _class_of(values)
     refuse_counts(values, max(_FEW, len(arrays)))
     with _quietly():
-        config = kind.config_class.from_dict(dict(values))
-        refuse_size(lambda: kind(config), list(arrays.values()))
-        _refuse_shapes(kind, config, arrays)
+        try:
+            config = kind.config_class.from_dict(dict(values))
+            refuse_size(lambda: kind(config), list(arrays.values()))
+            _refuse_shapes(kind, config, arrays)
+        except ModelArchiveError:
+            raise
+        except Exception as error:  # whatever its classes raise that are not made of such options
+            raise _cannot_be_built(error) from error
     return read(Bundle(Parameters(arrays)), values, inputs, None)
 
 
@@ -219,7 +227,7 @@ def _is_modelled(name: str) -> bool:
 
 
 def _refuse_shapes(kind: Any, config: Any, arrays: Mapping[str, Deferred]) -> None:
-    """Refuse arrays of other shapes than the network has."""
+    """Refuse arrays that the network has no place for, or in other shapes."""
     import torch
 
     with torch.device("meta"):
@@ -229,6 +237,7 @@ def _refuse_shapes(kind: Any, config: Any, arrays: Mapping[str, Deferred]) -> No
         for name, entry in arrays.items()
         if name in wanted and wanted[name] != entry.shape
     ]
+    wrong += [(name, "has no place in the network") for name in arrays if name not in wanted]
     if wrong:
         raise ConversionError(wrong)
 
@@ -270,11 +279,11 @@ def _compared(bundle: Bundle, module: Any, example: list[Any]) -> list[Note]:
     left = [note for note in bundle.notes if note.where != "(model)" or "was not compared" not in note.what]
     if len(left) == len(bundle.notes):
         return bundle.notes
-    from modelarchive.exchange.torch.comparing import compared
+    from modelarchive.exchange.torch.comparing import Comparison
 
     is_narrow = "float16" in json.dumps(bundle.architecture)
-    is_done = compared(module, module, bundle.build(), example, is_example=False, is_narrow=is_narrow)
-    return left if is_done else bundle.notes
+    comparison = Comparison(module, module, bundle.build(), is_narrow)
+    return left if comparison.runs_alike(example) else bundle.notes
 
 
 def _running(module: Any, config: Any, inputs: Sequence[str] | None) -> list[Argument]:

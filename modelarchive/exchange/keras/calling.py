@@ -13,6 +13,7 @@ from modelarchive.exchange.keras.lifting import LAYERS, OPERATIONS
 from modelarchive.exchange.keras.lifting_context import FLOATS, Context
 from modelarchive.exchange.keras.lifting_masks import passed
 from modelarchive.exchange.keras.lifting_tensorflow import as_operation
+from modelarchive.exchange.keras.lifting_tensorflow_formulas import FORMULAS
 from modelarchive.exchange.keras.model import Call, Layer, Model, mapped
 from modelarchive.exchange.keras.quantized import POLICIES, quantized
 from modelarchive.exchange.keras.row import Lifting
@@ -44,7 +45,7 @@ def lifted(importer: Importer, builder: LayerBuilder, layer: Layer, call: Call) 
         return _model(importer, builder, layer, call)
     if layer.kind in _FUNCTIONS:
         layer, call = as_operation(layer, call)
-    row = (OPERATIONS if layer.is_operation else LAYERS).get(layer.kind)
+    row = FORMULAS.get(layer.kind) or (OPERATIONS if layer.is_operation else LAYERS).get(layer.kind)
     if row is None:
         raise Refusal(_unknown(layer))
     results = _held(importer, builder, layer, call, row) or _called(importer, builder, layer, call, row)

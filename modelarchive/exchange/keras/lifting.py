@@ -19,7 +19,9 @@ from modelarchive.exchange.keras.lifting_distributed import time_distributed
 from modelarchive.exchange.keras.lifting_functions import WINDOWS
 from modelarchive.exchange.keras.lifting_images import RESAMPLING
 from modelarchive.exchange.keras.lifting_math import ELEMENTWISE
+from modelarchive.exchange.keras.lifting_members import MEMBERS
 from modelarchive.exchange.keras.lifting_ordering import ORDERING
+from modelarchive.exchange.keras.lifting_parts import PARTS
 from modelarchive.exchange.keras.lifting_rearranging import SHAPES
 from modelarchive.exchange.keras.lifting_softmax import softmax
 from modelarchive.exchange.keras.row import Lifting, operation
@@ -167,7 +169,7 @@ _LAYERS: Final = (
         "TimeDistributed",
         "the layer inside",
         time_distributed,
-        "of a layer that looks at more than one axis: known sizes",
+        "of a layer that looks at more than one axis: known sizes but of batch and steps",
     ),
     Lifting(
         "MultiHeadAttention",
@@ -318,6 +320,8 @@ _OPERATIONS: Final = (
     operation("LogSoftmax", "LogSoftmax", ops.softmax("LogSoftmax")),
     *ELEMENTWISE,
     *ORDERING,
+    *MEMBERS,
+    *PARTS,
     *SHAPES,
     *RESAMPLING,
     *WINDOWS,

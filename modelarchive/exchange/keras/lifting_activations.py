@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_context import Context
+from modelarchive.exchange.keras.lifting_members import sparsemax
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
@@ -126,6 +127,7 @@ _ROWS: Final = (
     Activation("hard_shrink", None, _shrunk(by_how_much=False)),
     Activation("soft_shrink", None, _shrunk(by_how_much=True)),
     Activation("sparse_plus", None, _sparse_plus),
+    Activation("sparsemax", None, lambda context, ref, role: sparsemax(context, ref, -1, role)),
     Activation("sparse_sigmoid", None, _sparse_sigmoid),
 )
 #: Name in Keras -> activation.

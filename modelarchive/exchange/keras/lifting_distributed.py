@@ -48,9 +48,9 @@ def time_distributed(context: Context) -> list[Ref]:
         inner.name = context.layer.name
         return _called(context, inner, x)
     dims = context.dims(x)
-    steps = dims[1] if len(dims) > 1 else None
-    if steps is None or any(size is None for size in dims[2:]):
-        raise Refusal(f"TimeDistributed of a {inner.kind} needs fixed sizes of all axes but the batch: pass inputs=")
+    if len(dims) < 2 or any(size is None for size in dims[2:]):
+        what = "needs fixed sizes of all axes but the batch and the steps: pass inputs="
+        raise Refusal(f"TimeDistributed of a {inner.kind} {what}")
     flat = context.op("reshape", x, shape=[-1, *dims[2:]], role="items")
     inner.name = context.layer.name
     found = _called(context, inner, flat)
@@ -61,8 +61,24 @@ def time_distributed(context: Context) -> list[Ref]:
         after = context.dims(ref)[1:]
         if any(size is None for size in after):
             raise Refusal(f"TimeDistributed of a {inner.kind} whose result has free sizes is not supported")
-        results.append(context.op("reshape", ref, shape=[-1, steps, *after], role="steps"))
+        if dims[1] is not None:
+            results.append(context.op("reshape", ref, shape=[-1, dims[1], *after], role="steps"))
+        else:
+            results.append(context.op("take", ref, _places(context, x), axis=0, role="steps"))
     return results
+
+
+def _places(context: Context, x: Ref) -> Ref:
+    """Which item each step of each sequence became, ``(batch, steps)``, however many steps there are."""
+    op = context.op
+    first = op("slice", x, index=[[None, None, None]] * 2 + [0] * (context.rank(x) - 2), role="step")
+    # As many ones as there are steps; NaN equals nothing, and is one of them.
+    ones = op("cast", op("equal", first, first, role="step"), dtype="int64", role="step")
+    ones = op("maximum", ones, context.constant(1), role="step")
+    rows, columns = (op("cumsum", ones, axis=axis, role="step") for axis in (0, 1))
+    steps = op("slice", op("shape_of", x, role="sizes"), index=[1], role="steps")
+    before = op("multiply", op("subtract", rows, context.constant(1), role="row"), steps, role="before")
+    return op("subtract", op("add", before, columns, role="place"), context.constant(1), role="place")
 
 
 def _called(context: Context, inner: Layer, x: Ref) -> list[Ref]:

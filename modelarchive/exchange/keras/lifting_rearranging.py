@@ -267,6 +267,7 @@ SHAPES: Final[tuple[Lifting, ...]] = (
     operation("Ravel", "reshape", _raveled),
     operation("Hstack", "concatenate", _joined(1, 1)),
     operation("Vstack", "concatenate", _joined(0, 2)),
+    operation("Dstack", "concatenate", _joined(2, 3)),
     operation("Append", "concatenate", _appended),
     operation("Fliplr", "slice", _mirrored(1)),
     operation("Flipud", "slice", _mirrored(0)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -250,7 +251,9 @@ def _whole(source: _File, inputs: Inputs | None) -> Bundle:
         notes = [*source.notes, *_behind(source.stored)]
         bundle = _model(source.config, source.storage(), source.version or "3", inputs, notes)
     except ConversionError as error:
-        error.hint = _HINT if error.hint is None or error.hint == OWN else error.hint
+        if error.hint is None or error.hint == OWN:
+            is_own = any(_OF_ITS_OWN.search(what) for _, what in error.unsupported)
+            error.hint = f"{OWN}; {_PARAMETERS}" if is_own else _PARAMETERS
         raise
     results = {key: each for key, each in bundle.metadata["source"].items() if key == "results"}
     bundle.metadata = source.metadata | {"source": source.metadata["source"] | results}
@@ -322,7 +325,8 @@ def _model_at(trial: Trial, model: Model, importer: Importer, config: Mapping[st
 
 #: The next step where a model has classes that nobody knows.
 OWN: Final = "a model with layers of its own is rebuilt by its author's code only"
-_HINT: Final = f"{OWN}; its parameters still come: `modelarchive convert FILE OUT.h5 --parameters-only`, or load()"
+_PARAMETERS: Final = "its parameters still come: `modelarchive convert FILE OUT.h5 --parameters-only`, or load()"
+_OF_ITS_OWN: Final = re.compile(r"its author's own|is code|^the layer '")
 
 
 def _bundle(

@@ -113,10 +113,16 @@ FURTHER: dict[str, Make] = {
     "Resizing nearest, smaller": layer((8, 9, 2), "Resizing", 4, 3, interpolation="nearest"),
     **{
         f"Activation {name}": layer((6,), "Activation", name)
-        for name in ("glu", "hard_shrink", "soft_shrink", "sparse_plus", "sparse_sigmoid")
+        for name in ("glu", "hard_shrink", "soft_shrink", "sparse_plus", "sparse_sigmoid", "sparsemax")
     },
     "Add of several dtypes": several(
         [(4,), (4,)], lambda x, y: [layers.Add()([x, y]), layers.Maximum()([y, x])], ["int32", "float32"]
+    ),
+    "TimeDistributed over any number of steps": function(
+        (None, 7, 8, 3),
+        lambda x: layers.TimeDistributed(
+            keras.Sequential([keras.Input((7, 8, 3)), layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(2)])
+        )(x),
     ),
     "stateful": lambda: keras.Sequential(
         [

@@ -31,6 +31,34 @@ def _some_nan(x: Any) -> Any:
     return ops.log(x + 0.5)  # of what is less, NaN
 
 
+_MEMBERS: dict[str, Callable[[Any], Any]] = {
+    "ArraySplit": lambda x: ops.array_split(x, 4, axis=2),
+    "CDist": lambda x: ops.cdist(x, ops.flip(x, 1) * 0.5),
+    "Conj": ops.conj,
+    "Conjugate": ops.conjugate,
+    "Dsplit": lambda x: ops.dsplit(x, [2, 3]),
+    "Dstack": lambda x: ops.dstack([x, x]),
+    "Hsplit": lambda x: ops.hsplit(x, [1, 3]),
+    "IsIn": lambda x: ops.isin(ops.round(x), np.array([-1.0, 1.0, 2.0], "float32")),
+    "IsIn not": lambda x: ops.isin(ops.round(x), np.array([-1.0, 1.0, 2.0], "float32"), invert=True),
+    "Isreal": ops.isreal,
+    "Ldexp": lambda x: ops.ldexp(x, ops.cast(ops.round(x), "int32")),
+    "LeftShift": lambda x: ops.left_shift(ops.cast(x * 9.0, "int32"), ops.cast(x * x, "int32")),
+    "Nanargmax": lambda x: ops.nanargmax(_some_nan(x), axis=1),
+    "Nanargmin": lambda x: ops.nanargmin(_some_nan(x), axis=2),
+    "Nancumsum": lambda x: ops.nancumsum(_some_nan(x), axis=1),
+    "Real": ops.real,
+    "RightShift": lambda x: ops.right_shift(ops.cast(x * 9.0, "int32"), ops.cast(x * x, "int32")),
+    "SearchSorted": lambda x: ops.searchsorted(np.array([-1.0, 0.0, 0.5], "float32"), x),
+    "SearchSorted right": lambda x: ops.searchsorted(np.array([-1.0, 0.0, 1.0], "float32"), ops.round(x), side="right"),
+    "Sparsemax": ops.sparsemax,
+    "Trapezoid": lambda x: ops.trapezoid(x, dx=0.5, axis=1),
+    "Vander": lambda x: ops.vander(x[0, 1], 4),
+    "Vander increasing": lambda x: ops.vander(x[1, 2], increasing=True),
+    "Vsplit": lambda x: ops.vsplit(ops.transpose(x, (1, 0, 2)), 5)[2],
+}
+
+
 _ELEMENTS: dict[str, Callable[[Any], Any]] = {
     "Arccos": lambda x: ops.arccos(_within(x)),
     "Arccosh": lambda x: ops.arccosh(x * x * 1e3 + 1.0),
@@ -150,7 +178,7 @@ _LAYERS: dict[str, Callable[[Any], Any]] = {
     "SeparableConv": lambda x: ops.separable_conv(x, _numbers(3, 6, 2), _numbers(1, 12, 4)),
 }  # fmt: skip
 
-FORMULAS: dict[str, Callable[[Any], Any]] = {**_ELEMENTS, **_ORDER, **_PLACES, **_LAYERS}
+FORMULAS: dict[str, Callable[[Any], Any]] = {**_ELEMENTS, **_ORDER, **_PLACES, **_MEMBERS, **_LAYERS}
 #: Operations on images ``(batch, 8, 8, 8)``.
 IMAGES: dict[str, Callable[[Any], Any]] = {
     "AdaptiveAveragePool": lambda x: ops.adaptive_average_pool(x, (3, 2)),

@@ -229,6 +229,7 @@ def test_everything_that_is_not_supported_is_reported_by_name(tmp_path: Path) ->
     assert "my_function" in told["conv2d"]
     assert "Lambda is code" in told["batch_normalization"]
     assert "mine>Odd" in told["dense"]
+    assert "by its author's code only; its parameters still come" in str(caught.value.hint)
     assert str(tmp_path) in str(caught.value)
 
 
@@ -248,7 +249,7 @@ def test_what_looks_words_up_is_refused_with_the_way_round(tmp_path: Path) -> No
         (1, {"kernel_size": [3]}, "kernel_size"),
         (1, {"filters": "4"}, "filters = '4' is not an integer"),
         (1, {"data_format": "other"}, "data_format"),
-        (1, {"activation": "sparsemax"}, "sparsemax"),
+        (1, {"activation": "heaviside"}, "heaviside"),
         (1, {"activation": {"module": "mine", "class_name": "F", "config": {}}}, "'F'"),
         (1, {"activation": {"value": ["4wEAAA==", None, None]}}, "is code"),  # so Keras stores a lambda
         (1, {"activation": {}}, "is code"),
@@ -268,6 +269,13 @@ def test_settings_that_are_not_supported_are_refused(
     path = changed(tmp_path, "new-image.keras", lambda config: _layer(config, place)["config"].update(settings))
     with pytest.raises(ConversionError, match=words):
         exchange.read(path)
+
+
+def test_only_of_what_is_its_author_s_own_it_is_said_so(tmp_path: Path) -> None:
+    path = changed(tmp_path, "new-image.keras", lambda config: _layer(config, 1)["config"].update(padding="odd"))
+    with pytest.raises(ConversionError) as caught:
+        exchange.read(path)
+    assert str(caught.value.hint).startswith("its parameters still come")
 
 
 def test_a_mask_changes_what_a_layer_gives_that_takes_it(tmp_path: Path) -> None:

@@ -98,3 +98,23 @@ inner_input, own = layers.Input((5,)), layers.Embedding(7, 4, mask_zero=True)
 inner = keras.Model(inner_input, layers.LSTM(3, return_sequences=True)(own(inner_input)), name="inside")
 results += [layers.GRU(2)(inner(first))]
 save("old-masks", keras.Model([first, second], results), [(5,), (5,)], (".h5", ".keras"))
+
+x, y = layers.Input((4, 6)), layers.Input((4, 6))
+sizes = tf.shape(x)
+results = [tf.reshape(x, [sizes[0], sizes[1], 2, 3]), tf.reshape(y, [sizes[0], -1]), tf.split(x, 2, axis=2)[1]]
+results += [tf.split(x, [2, 4], axis=2)[0], tf.where(x > 0, x, tf.zeros_like(x)), tf.argmax(x, -1), tf.argmin(x, 1)]
+results += [tf.tile(x, [1, 2, 1]), tf.pad(x, [[0, 0], [1, 1], [0, 2]]), tf.nn.l2_normalize(x, -1), x[..., :2]]
+results += [tf.gather(x, [0, 2], axis=1), tf.reverse(x, [1]), tf.one_hot(tf.argmax(x, -1), 6), tf.cumsum(x, 1)]
+results += [tf.math.reduce_std(x, 1), tf.math.reduce_variance(x, 1), tf.unstack(x, axis=1)[2], tf.sign(x), tf.round(x)]
+results += [tf.math.floor(x), tf.math.ceil(x), tf.math.add_n([x, y, x]), tf.matmul(x, y, transpose_b=True)]
+results += [tf.equal(x, y), tf.logical_and(x > 0, y > 0), tf.logical_not(x > 0), x >= y, x <= y, tf.not_equal(x, y)]
+results += [tf.math.squared_difference(x, y), tf.math.divide_no_nan(x, y), tf.norm(x - y, axis=-1)]
+results += [tf.tensordot(x, tf.ones((6, 3)), 1), tf.nn.log_softmax(x), tf.reduce_prod(x, 1), tf.reduce_logsumexp(x, 1)]
+results += [tf.slice(x, [0, 1, 0], [-1, 2, 3]), tf.repeat(x, 2, axis=1), tf.math.floormod(x, y), tf.math.log1p(x * x)]
+results += [tf.roll(x, 1, 1), tf.math.atan2(x, y), tf.tan(x), tf.sinh(x), tf.math.reciprocal(x), tf.math.softsign(x)]
+results += [tf.reduce_any(x > 1, 1), tf.reduce_all(x > -1, 1), tf.math.log_sigmoid(x), tf.math.expm1(x), x[:, None]]
+images = layers.Input((8, 6, 4))
+results += [tf.image.resize(images, (4, 9)), tf.nn.avg_pool2d(images, 2, 2, "VALID"), tf.nn.depth_to_space(images, 2)]
+results += [tf.nn.max_pool2d(images, 3, 2, "SAME"), tf.nn.space_to_depth(images, 2), tf.image.flip_left_right(images)]
+results += [tf.image.resize(images, (4, 9), method="nearest"), layers.ThresholdedReLU(0.3)(images)]
+save("old-operations", keras.Model([x, y, images], results), [(4, 6), (4, 6), (8, 6, 4)], (".h5",))
