@@ -33,7 +33,7 @@ ACTIVATIONS: Final[dict[str, str | None]] = {
 
 
 #: What is said of a folder that brings code.
-NO_CODE: Final = "names code of the folder, which is never run: the network is transformers' own of that type"
+_NO_CODE: Final = "names code of the folder, which is never run: the network is transformers' own of that type"
 
 
 class Config:
@@ -169,7 +169,7 @@ def _everywhere(config: Config) -> None:
     config.only("per_layer_config", why="layers of different options are not read")
     config.only("fusion_config", why="fused layers are not read")
     if config.get("auto_map"):
-        config.note("auto_map", NO_CODE)
+        config.note("auto_map", _NO_CODE)
     config.only("configuration_files", why="it names other files that transformers takes for config.json")
     config.only("transformers_weights", why="it names another file of parameters")
 

@@ -6,12 +6,8 @@ from typing import Final
 
 import numpy as np
 
-#: Values of the four bits of MXFP4 and NVFP4 (OCP Microscaling Formats 1.0): a sign, two of an exponent, one more.
-_E2M1: Final = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 #: Where AWQ puts the eight numbers of a word.
 _AWQ_ORDER: Final = np.array([0, 4, 1, 5, 2, 6, 3, 7])
-#: As bitsandbytes has it, in float32.
-_PER_127: Final = np.float32(7.874015718698502e-3)
 
 
 def unpacked(words: np.ndarray, bits: int, count: int) -> np.ndarray:
@@ -78,11 +74,6 @@ def awq(qweight: np.ndarray, qzeros: np.ndarray, scales: np.ndarray) -> np.ndarr
     return np.ascontiguousarray(found.T).astype(scales.dtype)
 
 
-def rows_of_int8(weight: np.ndarray, largest: np.ndarray) -> np.ndarray:
-    """LLM.int8()'s weight in float32: int8 ``(out, in)``, and the largest element of each row."""
-    return weight.astype(np.float32) * largest.reshape(-1, 1).astype(np.float32) * _PER_127
-
-
 def blocks_of_four_bits(
     weight: np.ndarray, values: np.ndarray, largest: np.ndarray, block: int, count: int
 ) -> np.ndarray:
@@ -99,40 +90,3 @@ def blocks_of_four_bits(
     numbers = np.stack([found >> 4, found & 15], axis=-1).reshape(-1)[:count]
     scales = np.repeat(largest.astype(np.float32), block)[:count]
     return np.asarray(values.astype(np.float32)[numbers] * scales)
-
-
-def blocks_of_bytes(array: np.ndarray, values: np.ndarray, largest: np.ndarray, block: int) -> np.ndarray:
-    """Numbers of a byte as what a table of 256 says, multiplied block by block; float32."""
-    flat = array.reshape(-1)
-    return np.asarray(values.astype(np.float32)[flat] * np.repeat(largest.astype(np.float32), block)[: flat.size])
-
-
-def two_of_a_byte(packed: np.ndarray) -> np.ndarray:
-    """Values of MXFP4 or NVFP4 in float32, twice as many in the last axis; the first of a byte is the lower one."""
-    return _E2M1[np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)]
-
-
-def power_of_two(exponents: np.ndarray) -> np.ndarray:
-    """Scales of MX formats, E8M0: bytes as powers of two; float32."""
-    return np.ldexp(np.float32(1), exponents.astype(np.int32) - 127).astype(np.float32)
-
-
-def spread(scale: np.ndarray, shape: tuple[int, ...], block: tuple[int, int]) -> np.ndarray:
-    """Scales of blocks for each element of a matrix, whose last blocks may be cut.
-
-    Args:
-        scale: One for each block, in rows and columns.
-        shape: Of the matrix; axes before the last two are the same in both.
-        block: Rows and columns of a block.
-    """
-    wide = np.repeat(np.repeat(scale, block[0], axis=-2), block[1], axis=-1)
-    return wide[..., : shape[-2], : shape[-1]]
-
-
-def scaled(numbers: np.ndarray, scale: np.ndarray, zeros: np.ndarray | None = None) -> np.ndarray:
-    """``(numbers - zeros) * scale``, each step rounded to the dtype of the scale, as compressed-tensors does it."""
-    dtype = scale.dtype
-    found = numbers.astype(dtype)
-    if zeros is not None:
-        found = (found.astype(np.float32) - zeros.astype(dtype).astype(np.float32)).astype(dtype)
-    return np.asarray((found.astype(np.float32) * scale.astype(np.float32)).astype(dtype))

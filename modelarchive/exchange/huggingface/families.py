@@ -294,7 +294,7 @@ FAMILIES: Final[dict[str, Family]] = {
             guesses={"ForConditionalGeneration": "lm_head"},
             always_tied=True,
             copies={f"{part}.embed_tokens.weight": "shared.weight" for part in ("encoder", "decoder")},
-            unused=t5.UNUSED,
+            unused=r"decoder\..*EncDecAttention\.relative_attention_bias\.weight",
         ),
         Family(
             name="vit",

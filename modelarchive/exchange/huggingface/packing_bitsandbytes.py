@@ -18,6 +18,8 @@ from modelarchive.store.strict import document_object, short
 _STATE: Final = "weight.quant_state.bitsandbytes__"
 #: Longest text of what is said of one layer.
 _MOST: Final = 4096
+#: As bitsandbytes has it, in float32.
+_PER_127: Final = np.float32(7.874015718698502e-3)
 _FLOATS: Final = ("float16", "bfloat16", "float32")
 
 
@@ -41,7 +43,7 @@ def _rows(packed: Packed) -> Deferred:
         raise MisfitError(
             "weight_format is of a kernel's own, expected rows: save the model with bitsandbytes 0.45 or newer"
         )
-    return packed.made(entry.shape, packed.dtype, ["weight", "SCB"], dequantising.rows_of_int8)
+    return packed.made(entry.shape, packed.dtype, ["weight", "SCB"], _rows_of_int8)
 
 
 def _blocks(packed: Packed) -> Deferred:
@@ -73,7 +75,7 @@ def _blocks(packed: Packed) -> Deferred:
     def made(
         given: np.ndarray, values: np.ndarray, largest: np.ndarray, table: np.ndarray, second: np.ndarray
     ) -> np.ndarray:
-        own = dequantising.blocks_of_bytes(largest, table, second, nested) + np.float32(state["nested_offset"])
+        own = _blocks_of_bytes(largest, table, second, nested) + np.float32(state["nested_offset"])
         return dequantising.blocks_of_four_bits(given, values, own, block, count)
 
     return packed.made(shape, state["dtype"], [*names, "weight.nested_quant_map", "weight.nested_absmax"], made)
@@ -102,3 +104,14 @@ def _state(packed: Packed, name: str) -> dict[str, Any]:
 def _has_nested(found: Mapping[str, Any]) -> bool:
     offset: Any = found.get("nested_offset")
     return type(found.get("nested_blocksize")) is int and type(offset) in (int, float) and math.isfinite(offset)
+
+
+def _rows_of_int8(weight: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """LLM.int8()'s weight in float32: int8 ``(out, in)``, and the largest element of each row."""
+    return weight.astype(np.float32) * largest.reshape(-1, 1).astype(np.float32) * _PER_127
+
+
+def _blocks_of_bytes(array: np.ndarray, values: np.ndarray, largest: np.ndarray, block: int) -> np.ndarray:
+    """Numbers of a byte as what a table of 256 says, multiplied block by block; float32."""
+    flat = array.reshape(-1)
+    return np.asarray(values.astype(np.float32)[flat] * np.repeat(largest.astype(np.float32), block)[: flat.size])

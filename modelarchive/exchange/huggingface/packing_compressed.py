@@ -16,6 +16,8 @@ from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
 _FLOATS: Final = ("float16", "bfloat16", "float32")
+#: Values of the four bits of MXFP4 and NVFP4 (OCP Microscaling Formats 1.0): a sign, two of an exponent, one more.
+_E2M1: Final = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 #: The dtype in which scales of MX formats are computed with.
 _BFLOAT16: Final = DENSE["bfloat16"]
 _FP8: Final = ("float8_e4m3fn", "float8_e5m2")
@@ -87,7 +89,7 @@ def _words(packed: Packed) -> Deferred:
         place = _order(rest.pop(0), groups) if has_order else np.arange(columns) // size
         numbers = dequantising.unpacked(given, bits, columns) - least
         wide = np.broadcast_to(scales.reshape(-1, groups), (rows, groups))[:, place]
-        return dequantising.scaled(numbers, wide, None if zeros is None else zeros[:, place])
+        return _scaled(numbers, wide, None if zeros is None else zeros[:, place])
 
     return packed.made((rows, columns), scale.dtype, names, made)
 
@@ -136,11 +138,11 @@ def _four_bits(packed: Packed) -> Deferred:
         names.append("weight_global_scale")
 
     def made(given: np.ndarray, scales: np.ndarray, *whole: np.ndarray) -> np.ndarray:
-        own = dequantising.power_of_two(scales) if scales.dtype == np.uint8 else scales
+        own = _power_of_two(scales) if scales.dtype == np.uint8 else scales
         own = own.astype(_BFLOAT16)
         if has_whole:
             own = own.astype(np.float32) / whole[0].reshape(()).astype(np.float32)
-        return dequantising.scaled(dequantising.two_of_a_byte(given), np.repeat(own, size, axis=1))
+        return _scaled(_two_of_a_byte(given), np.repeat(own, size, axis=1))
 
     return packed.made((rows, columns), _BFLOAT16, names, made)
 
@@ -163,9 +165,9 @@ def _plain(packed: Packed) -> Deferred | None:
         names.append("weight_zero_point")
 
     def made(given: np.ndarray, scales: np.ndarray, *more: np.ndarray) -> np.ndarray:
-        own = dequantising.power_of_two(scales) if scales.dtype == np.uint8 else scales
-        wide = [dequantising.spread(each.reshape(grid), (rows, columns), block) for each in (own.astype(dtype), *more)]
-        return dequantising.scaled(given.astype(np.float32), wide[0], wide[1] if has_zeros else None)
+        own = _power_of_two(scales) if scales.dtype == np.uint8 else scales
+        wide = [_spread(each.reshape(grid), (rows, columns), block) for each in (own.astype(dtype), *more)]
+        return _scaled(given.astype(np.float32), wide[0], wide[1] if has_zeros else None)
 
     return packed.made((rows, columns), dtype, names, made)
 
@@ -219,8 +221,8 @@ def fp8(packed: Packed) -> Deferred | None:
     block = _block_of(packed.options, (rows, columns), grid[-2:])
 
     def made(given: np.ndarray, scales: np.ndarray) -> np.ndarray:
-        own = dequantising.power_of_two(scales) if scales.dtype == np.uint8 else scales.astype(np.float32)
-        return np.asarray(given.astype(np.float32) * dequantising.spread(own.reshape(grid), entry.shape, block))
+        own = _power_of_two(scales) if scales.dtype == np.uint8 else scales.astype(np.float32)
+        return np.asarray(given.astype(np.float32) * _spread(own.reshape(grid), entry.shape, block))
 
     return packed.made(entry.shape, packed.dtype, ["", part], made)
 
@@ -254,7 +256,38 @@ def mxfp4(packed: Packed) -> Deferred | None:
     packed.expect("_scales", "uint8", (experts, outputs, blocks))
 
     def made(given: np.ndarray, scales: np.ndarray) -> np.ndarray:
-        found = dequantising.two_of_a_byte(given) * dequantising.power_of_two(scales)[..., None]
+        found = _two_of_a_byte(given) * _power_of_two(scales)[..., None]
         return np.asarray(found.reshape(experts, outputs, -1).transpose(0, 2, 1))
 
     return packed.made((experts, 2 * half * blocks, outputs), packed.dtype, ["_blocks", "_scales"], made)
+
+
+def _two_of_a_byte(packed: np.ndarray) -> np.ndarray:
+    """Values of MXFP4 or NVFP4 in float32, twice as many in the last axis; the first of a byte is the lower one."""
+    return _E2M1[np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)]
+
+
+def _power_of_two(exponents: np.ndarray) -> np.ndarray:
+    """Scales of MX formats, E8M0: bytes as powers of two; float32."""
+    return np.ldexp(np.float32(1), exponents.astype(np.int32) - 127).astype(np.float32)
+
+
+def _spread(scale: np.ndarray, shape: tuple[int, ...], block: tuple[int, int]) -> np.ndarray:
+    """Scales of blocks for each element of a matrix, whose last blocks may be cut.
+
+    Args:
+        scale: One for each block, in rows and columns.
+        shape: Of the matrix; axes before the last two are the same in both.
+        block: Rows and columns of a block.
+    """
+    wide = np.repeat(np.repeat(scale, block[0], axis=-2), block[1], axis=-1)
+    return wide[..., : shape[-2], : shape[-1]]
+
+
+def _scaled(numbers: np.ndarray, scale: np.ndarray, zeros: np.ndarray | None = None) -> np.ndarray:
+    """``(numbers - zeros) * scale``, each step rounded to the dtype of the scale, as compressed-tensors does it."""
+    dtype = scale.dtype
+    found = numbers.astype(dtype)
+    if zeros is not None:
+        found = (found.astype(np.float32) - zeros.astype(dtype).astype(np.float32)).astype(dtype)
+    return np.asarray((found.astype(np.float32) * scale.astype(np.float32)).astype(dtype))

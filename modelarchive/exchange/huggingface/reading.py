@@ -15,7 +15,7 @@ from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
 from modelarchive.exchange.huggingface import quantised, through, through_timm
 from modelarchive.exchange.huggingface.adapters import ADAPTER, Adapter
 from modelarchive.exchange.huggingface.alone import without_config
-from modelarchive.exchange.huggingface.config import NO_CODE, Config
+from modelarchive.exchange.huggingface.config import Config
 from modelarchive.exchange.huggingface.families import FAMILIES
 from modelarchive.exchange.huggingface.family import Family, head_of
 from modelarchive.exchange.huggingface.folder import CONFIG, MAX_CONFIG_BYTES, Folder
@@ -30,6 +30,11 @@ from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import pieces
 from modelarchive.store.strict import short
 
+#: The next step where transformers and PyTorch are not there.
+_INSTALL: Final = (
+    "pip install 'modelarchive[transformers]': with transformers and PyTorch, folders of its own classes are read as "
+    "they build them"
+)
 #: What transformers takes for an input that is left out: every word counts, and all are of the first segment.
 _LEFT_OUT: Final = {"attention_mask": 1, "token_type_ids": 0}
 #: Names of old files -> today's.
@@ -77,7 +82,7 @@ def _next_step(error: ConversionError, values: Mapping[str, Any]) -> str | None:
     options = {*values, "model_type", "architectures"}
     if through.is_installed() or not {where for where, _ in error.unsupported} <= options:
         return error.hint
-    return "; ".join(each for each in (through.INSTALL, error.hint) if each)
+    return "; ".join(each for each in (_INSTALL, error.hint) if each)
 
 
 def _of_timm(model: ModelFolder) -> Bundle:
@@ -107,7 +112,7 @@ def _of_any_class(
     if options:
         notes.append(Note(CONFIG, f"is read as transformers takes it, for {', '.join(map(short, options))}"))
     if values.get("auto_map"):
-        notes.append(Note("auto_map", NO_CODE))
+        notes.append(Note("auto_map", "names code of the folder, which is never run"))
     bundle.notes += notes
     return bundle
 

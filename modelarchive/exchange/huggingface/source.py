@@ -15,10 +15,12 @@ from modelarchive.exchange.huggingface.alone import KEY
 from modelarchive.exchange.huggingface.folder import CONFIG, WEIGHTS, Folder
 from modelarchive.exchange.huggingface.pooling import POOLING
 from modelarchive.exchange.huggingface.sentences import Pooling
-from modelarchive.exchange.huggingface.words import BINARIES, MAX_BINARY_BYTES, TEXTS, VOCABULARY, lines
+from modelarchive.exchange.huggingface.words import BINARIES, TEXTS, VOCABULARY, lines
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
+#: Longest tokenizer that is no text.
+_MAX_BINARY_BYTES: Final = 16_000_000
 #: Folders of sentence-transformers that hold what is read, or nothing.
 _OF_SENTENCES: Final = re.compile(r"[2-4]_Dense|\d_Normalize")
 
@@ -67,7 +69,7 @@ class ModelFolder:
         places = [each for each in (self.adapter.folder if self.adapter is not None else None, self.folder) if each]
         for name in BINARIES:
             if (place := next((each for each in places if each.has(name)), None)) is not None:
-                text = base64.b64encode(place.data(name, most=MAX_BINARY_BYTES)).decode()
+                text = base64.b64encode(place.data(name, most=_MAX_BINARY_BYTES)).decode()
                 found.setdefault("binaries", {})[name] = text
         if self.quantisation is not None:
             found[quantised.OPTIONS[0]] = dict(self.quantisation)

@@ -28,8 +28,6 @@ RENAMES: Final = (
     *((f"Attention.{short}.", f"Attention.{long}.")
       for short, long in (("q", "q_proj"), ("k", "k_proj"), ("v", "v_proj"), ("o", "out_proj"))),
 )  # fmt: skip
-#: What old files have and no version of the library reads.
-UNUSED: Final = r"decoder\..*EncDecAttention\.relative_attention_bias\.weight"
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,6 @@ _FEW: Final = 4096
 _OWN: Final = ("_attn_implementation", "attn_implementation")
 #: Options that name other files, or other networks than the class is.
 _NEVER: Final = frozenset({"configuration_files", "fusion_config", "per_layer_config", "transformers_weights"})
-#: The next step where they are not there.
-INSTALL: Final = (
-    "pip install 'modelarchive[transformers]': with transformers and PyTorch, folders of its own classes are read as "
-    "they build them"
-)
 #: Words of a text that is tried, where a network takes none of any length.
 _LENGTH: Final = 16
 #: Batch of what is tried.

@@ -32,8 +32,6 @@ TEXTS: Final = (
 VOCABULARY: Final = "vocab.txt"
 #: Tokenizers of SentencePiece, which are no text; they travel as base64.
 BINARIES: Final = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
-#: Longest of these.
-MAX_BINARY_BYTES: Final = 16_000_000
 
 
 def words(folder: Texts, rows: int, name: str) -> tuple[list[str] | None, list[Note]]:

@@ -6,10 +6,15 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 import modelarchive as ma
+from modelarchive.dtypes import DENSE
 from modelarchive.exchange import huggingface
+from modelarchive.exchange.huggingface.quantised import plain
+from modelarchive.store.deferred import Deferred
 from tests.exchange.huggingface.test_quantised import quantised, said, saved
 from tests.zoo.conftest import transformers
 
@@ -120,3 +125,57 @@ def test_methods_that_are_not_read_say_what_to_do(options, told, transformers, t
         assert "model.dequantize()" in caught.value.hint
         assert "--parameters-only" in caught.value.hint
     assert ma.convert(tmp_path / "x", tmp_path / "x.h5", parameters_only=True)
+
+
+#: Names of parts, of any method, and dtypes that files have.
+PARTS = (
+    "qweight", "qzeros", "scales", "g_idx", "weight", "SCB", "weight_format", "weight.absmax", "weight.quant_map",
+    "weight.nested_absmax", "weight.nested_quant_map", "weight.quant_state.bitsandbytes__nf4", "weight_packed",
+    "weight_scale", "weight_zero_point", "weight_shape", "weight_g_idx", "weight_global_scale", "weight_scale_inv",
+    "weight_blocks", "weight_scales",
+)  # fmt: skip
+DTYPES = ("int8", "uint8", "int32", "int64", "float16", "float32", "bfloat16", "float8_e4m3fn")
+METHODS = ("gptq", "awq", "bitsandbytes", "compressed-tensors", "fp8", "fbgemm_fp8", "mxfp4")
+WHOLE = (
+    {}, _WORDS, _PACKED, four_bits(), {"weight": np.ones((4, 4), np.int8), "SCB": np.ones(4, np.float32)},
+    {"weight": np.ones((4, 4), np.int8), "weight_scale": np.ones((4, 1), np.float32)},
+    {"weight_packed": np.ones((4, 8), np.uint8), "weight_scale": np.ones((4, 1), np.uint8)},
+    {"weight": np.ones((6, 4), DENSE["float8_e4m3fn"]), "weight_scale_inv": np.ones((2, 2), np.float32)},
+    {"weight_blocks": np.ones((2, 3, 1, 16), np.uint8), "weight_scales": np.ones((2, 3, 1), np.uint8)},
+)  # fmt: skip
+SAID = st.fixed_dictionaries(
+    {"quant_method": st.sampled_from(METHODS)},
+    optional={
+        "bits": st.sampled_from([2, 3, 4, 8]), "checkpoint_format": st.sampled_from(["gptq", "gptq_v2"]),
+        "weight_block_size": st.lists(st.integers(-1, 9), max_size=3) | st.none() | st.text(max_size=2),
+        "config_groups": st.fixed_dictionaries({"x": st.fixed_dictionaries({"weights": st.fixed_dictionaries(
+            {"num_bits": st.integers(-1, 9)}, optional={"block_structure": st.lists(st.integers(-1, 5), max_size=3)})
+        }) | st.none()}) | st.lists(st.integers(), max_size=1),
+    },
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_any_parts_are_read_or_refused(data):
+    """What is read is of the shape and dtype that was said before."""
+    options = data.draw(SAID)
+    said = {"bits": 4} | options
+    arrays = {f"layer.{part}": Deferred.of(array) for part, array in data.draw(st.sampled_from(WHOLE)).items()}
+    for part in data.draw(st.lists(st.sampled_from(PARTS), max_size=3, unique=True)):
+        shape = data.draw(st.lists(st.sampled_from([0, 1, 2, 4, 8, 16]), max_size=3))
+        dtype = np.dtype(DENSE[data.draw(st.sampled_from(DTYPES))])
+        numbers = data.draw(st.integers(0, 2**32 - 1))
+        raw = np.random.default_rng(numbers).integers(0, 256, int(np.prod(shape)) * dtype.itemsize, np.uint8)
+        arrays[f"layer.{part}"] = Deferred.of(raw.view(dtype).reshape(shape))
+    try:
+        found, _ = plain(arrays, said, {})
+    except ma.ConversionError:
+        return
+    for entry in found.values():
+        with np.errstate(all="ignore"):
+            try:
+                array = entry.read()
+            except ma.FormatError:
+                continue
+        assert (array.shape, array.dtype) == (entry.shape, entry.dtype)
