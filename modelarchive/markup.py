@@ -36,18 +36,17 @@ def tree(title: str, found: Mapping[str, str], *, sign: str = ".") -> str:
     # Depth first, without recursion: a stranger's names may be nested as deep as they like.
     pending: list[tuple[str, ...] | None] = [*reversed(inside.get((), {}))]
     while pending:
-        opened = pending.pop()
-        if opened is None:
+        branch = pending.pop()
+        if branch is None:
             lines.append("</ul></details></li>")
             continue
-        parts = opened
-        text = f"<b>{escape(parts[-1])}</b> {said(parts)}"
-        if parts not in inside:
+        text = f"<b>{escape(branch[-1])}</b> {said(branch)}"
+        if branch not in inside:
             lines.append(f"<li>{text}</li>")
             continue
         is_open = " open" if len(found) <= _FEW else ""
         lines.append(f"<li><details{is_open}><summary>{text}</summary><ul>")
-        pending += [None, *reversed(inside[parts])]
+        pending += [None, *reversed(inside[branch])]
     lines.append("</ul></details>")
     return "\n".join([*lines, _more(len(found)), "</div>"])
 

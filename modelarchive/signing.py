@@ -93,6 +93,8 @@ def check(
     public = _public_key(key)
     with _opened(archive) as found:
         file = signature_path(found.path) if signature is None else Path(os.fsdecode(signature))
+        if signature is None and file.exists() and not file.is_file():
+            raise FormatError("is no regular file", file=file)  # a pipe that somebody has sent would be waited for
         signed = _read(file, LENGTH)
         if len(signed) != LENGTH:
             raise FormatError(f"is no signature: it has not {LENGTH} bytes", file=file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import warnings
@@ -154,6 +155,13 @@ def test_damage_is_not_signed(path: Path, keys: tuple[Path, Path]) -> None:
 def test_signatures_that_are_none(path: Path, keys: tuple[Path, Path], length: int) -> None:
     signing.signature_path(path).write_bytes(bytes(length))
     with pytest.raises(ma.FormatError, match="64 bytes"):
+        signing.check(path, keys[1])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_for_a_signature_is_not_waited_for(path: Path, keys: tuple[Path, Path]) -> None:
+    os.mkfifo(signing.signature_path(path))
+    with pytest.raises(ma.FormatError, match="is no regular file"):
         signing.check(path, keys[1])
 
 

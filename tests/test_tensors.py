@@ -336,6 +336,14 @@ class TestKeras:
             assert np.array_equal(found[variable.path], keras.ops.convert_to_numpy(variable))
         assert str(found["b"].dtype) == "bfloat16"
 
+    def test_an_optimizer_is_told_what_to_save(self, tmp_path):
+        keras = pytest.importorskip("keras")
+        optimizer = keras.optimizers.Adam()
+        optimizer.build([keras.Variable([1.0])])
+        with pytest.raises(ma.UnsupportedDataError, match=r"each.path: each for each in optimizer.variables"):
+            ma.save(tmp_path / "a.h5", optimizer)
+        ma.save(tmp_path / "a.h5", {each.path: each for each in optimizer.variables})
+
     def test_symbols_are_told(self, tmp_path):
         keras = pytest.importorskip("keras")
         with pytest.raises(ma.UnsupportedDataError, match="KerasTensor stands for values"):

@@ -35,6 +35,8 @@ def advice(data: object) -> str:
         return "; use dataclasses.asdict(value)"
     if hasattr(data, "call") and hasattr(data, "trainable_variables"):
         return "; save_model() keeps it as a network, save() the dict {each.path: each for each in model.variables}"
+    if hasattr(data, "apply_gradients") and hasattr(data, "variables"):
+        return "; Checkpoints keeps its state, save() the dict {each.path: each for each in optimizer.variables}"
     if hasattr(data, "forward") and hasattr(data, "state_dict"):
         return "; save_model() keeps it as a network, save() its state_dict()"
     if hasattr(data, "forward") and hasattr(data, "collect_params"):

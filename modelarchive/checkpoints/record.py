@@ -82,7 +82,7 @@ def _is_record(record: Any) -> bool:
     metrics = record.get("metrics", {} if "step" not in record else None)
     return (
         isinstance(metrics, dict)
-        and all(type(value) in (int, float) for value in metrics.values())
+        and all(type(value) is float for value in metrics.values())
         and record.get("tensors") in (None, "torch")
         and all(_is_list_of_names(record[name]) for name in _NAMES if name in record)
     )

@@ -243,6 +243,8 @@ class Checkpoints:
         damaged: dict[int, str] = {}
         for number, path in reversed(found.items()):
             if (problem := self._put(number, path, model, parts)) is not None:
+                if self._is_gone(path):  # removed by the run that writes here, which has newer ones
+                    return self.restore(step=step, model=model, **parts)
                 damaged[number] = problem
                 continue
             self._whole = number
@@ -262,6 +264,11 @@ class Checkpoints:
             )
         return None
 
+    def _is_gone(self, path: Path) -> bool:
+        """Whether a checkpoint is no longer there, for any of the processes."""
+        is_gone = not path.exists()
+        return is_gone if self._group is None else any(self._group.gathered(is_gone))
+
     def _put(self, number: int, path: Path, model: Any, parts: Mapping[str, Any]) -> str | None:
         """Put one checkpoint into the objects; what is damaged in it, for any of the processes, or None."""
         problem: str | None = None
@@ -273,7 +280,7 @@ class Checkpoints:
             with archive:
                 self._note(number, archive)
                 self.restored = restoring.put(archive.reader, model, parts, random=self._random, group=self._group)
-        except (FormatError, IntegrityError, UnsafeFileError, StaleIndexWarning) as error:
+        except (FormatError, IntegrityError, UnsafeFileError, StaleIndexWarning, FileNotFoundError) as error:
             problem = str(error)
         except Exception as error:
             failed = error

@@ -302,7 +302,8 @@ FOLDERS: Final[tuple[Mistake, ...]] = (
         "a diffusers folder (`model_index.json`)",
         mistakes.folder_with("model_index.json"),
         "is a folder of diffusers, which holds several models",
-        "give one of them: `modelarchive convert {name}/unet unet.h5 --parameters-only`, say",
+        "give one of them: `modelarchive convert {name}/text_encoder text_encoder.h5` reads what is of transformers, "
+        "`modelarchive convert {name}/unet unet.h5 --parameters-only` the parameters of any other",
     ),
     Mistake(
         "checkpoint",

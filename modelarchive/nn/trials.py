@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, count
 from typing import Any, Final, TypeAlias
 
 from modelarchive.nn.axes import Axis, Inputs, axis_names, by_role, free_axes, groups_of, roles_of
@@ -52,8 +52,6 @@ SCALES: Final = (
 )
 #: Free axes of which it is asked one by one whether they must be of one size with others.
 _COMPARED: Final = 12
-#: Steps between the two sizes of an axis, the most.
-_GAP: Final = 32
 
 
 @dataclass(frozen=True)
@@ -156,14 +154,24 @@ def pairs_of(groups: Groups, scale: Scale) -> Iterator[tuple[set[Axis], Pair]]:
 
 
 def _multiples(start: int, *, is_odd: bool = False) -> Iterator[Pair]:
-    """Pairs of numbers, no number twice; their differences differ, so that no axis is another one moved or scaled."""
+    """Pairs of numbers, no number twice, of which no two have a sum, difference, product or quotient of one size.
+
+    So no axis is another one moved or scaled, and what two axes are joined or folded to is no number.
+    """
     step = 2 if is_odd else 1
-    number = 0
-    while True:
-        end = start + step * min(number // 2 + 1, _GAP)
-        yield (start, end) if number % 2 == 0 else (end, start)
-        start = end + step
-        number += 1
+    found: list[Pair] = []
+    for number in count():
+        upwards = ((start, start + step * gap) for gap in count(1))
+        both = upwards if number % 2 == 0 else ((end, begin) for begin, end in upwards)
+        pair = next(each for each in both if all(_are_apart(each, other) for other in found[-_COMPARED:]))
+        found.append(pair)
+        yield pair
+        start = max(pair) + step
+
+
+def _are_apart(one: Pair, other: Pair) -> bool:
+    (a, b), (c, d) = one, other
+    return a + c != b + d and a - c != b - d and a * c != b * d and a * d != b * c
 
 
 def fixed_at(inputs: Inputs, group: set[Axis], size: int) -> list[dict[str, Any]]:

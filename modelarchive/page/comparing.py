@@ -50,13 +50,16 @@ def _change(first: Content, second: Content, name: str) -> dict[str, Any]:
     if name not in first.arrays or name not in second.arrays or not _has_differences(first, second, name):
         return record
     squares = own = 0.0
-    pieces = []
-    for before, difference in differences(first.arrays[name], second.arrays[name]):
-        squares, own = squares + square(difference), own + square(before)
-        with np.errstate(over="ignore"):
-            pieces.append(difference.astype(np.float32))
+
+    def pieces() -> Iterator[np.ndarray]:
+        """The differences, one piece in memory; what is summed up on the way is known afterwards."""
+        nonlocal squares, own
+        for before, difference in differences(first.arrays[name], second.arrays[name]):
+            squares, own = squares + square(difference), own + square(before)
+            yield difference.astype(np.float32)
+
+    spread = statistics(pieces(), first.arrays[name].size)
     record["relative"] = f"{math.sqrt(squares / own):.4g}" if own else "inf"
-    spread = statistics(pieces, first.arrays[name].size)
     if spread is not None and spread.histogram is not None:
         record |= {"least": f"{spread.least:.4g}", "greatest": f"{spread.greatest:.4g}"}
         record["histogram"] = heights(spread.histogram.counts)

@@ -8,6 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from modelarchive import dtypes
 from modelarchive.errors import FormatError
 from modelarchive.store.contents import Entry, Piece, is_position
@@ -83,11 +85,10 @@ def _are_apart(parts: Sequence[Part]) -> bool:
         return all(one[1] <= other[0] for one, other in pairwise(spans))
     if len(parts) > _MOST_PIECES:
         return False
-    boxes = [part.slices for part in parts]
+    starts = np.array([part.piece.offsets for part in parts])
+    stops = starts + np.array([part.shape for part in parts])
     return not any(
-        all(one.start < other.stop and other.start < one.stop for one, other in zip(first, second, strict=True))
-        for at, first in enumerate(boxes)
-        for second in boxes[at + 1 :]
+        ((starts[at] < stops[at + 1 :]) & (starts[at + 1 :] < stops[at])).all(axis=1).any() for at in range(len(parts))
     )
 
 

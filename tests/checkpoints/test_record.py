@@ -89,6 +89,7 @@ def test_whatever_stands_in_the_place_of_whatever(checkpoint: Any, part: str) ->
         ({"ranks": {"1": {"checkpoint": {"numpy": 3}}}}, "no state that a run has saved"),
         ({"model": {"beyond": 3}}, "no state that a run has saved"),
         ({"checkpoint": {"step": 1, "metrics": {"loss": {"a": 1}}}}, "no checkpoint of a run"),
+        ({"checkpoint": {"step": 1, "metrics": {"loss": 10**400}}}, "no checkpoint of a run"),
         ({"checkpoint": {"step": 1, "metrics": {}, "constants": 5}}, "no checkpoint of a run"),
         ({"checkpoint": {"step": np.ones(2), "metrics": {}}}, "no checkpoint of a run"),
     ],

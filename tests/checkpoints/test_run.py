@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -335,3 +336,28 @@ def test_nothing_is_made_before_the_first_save(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="is a file"):
         ma.Checkpoints(tmp_path / "file")
+
+
+@pytest.mark.parametrize("incremental", [False, True])
+def test_what_is_removed_while_it_is_opened_is_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, incremental: bool
+) -> None:
+    """A reader beside a run that keeps one checkpoint: what it has listed may be gone when it looks."""
+    writing = saved(tmp_path, 1, keep=1, incremental=incremental)
+    opened = module.Archive
+
+    def late(path: Path) -> Any:
+        if writing.steps() == [1]:
+            with writing:
+                writing.save(2, model=network(2), data={"at": 2})
+        return opened(path)
+
+    monkeypatch.setattr(module, "Archive", late)
+    net, data = network(), {"at": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ma.Checkpoints(tmp_path).restore(model=net, data=data) == 2
+    assert same(net, network(2))
+    assert data == {"at": 2}
+    shutil.rmtree(tmp_path)
+    assert ma.Checkpoints(tmp_path).restore(model=net) is None

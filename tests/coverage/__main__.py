@@ -19,7 +19,6 @@ from tests.coverage import (
     pictures,
     recording,
     semantics,
-    travelling,
 )
 from tests.coverage.judging import VERDICTS, Verdict, judged, judged_as_module
 
@@ -35,7 +34,7 @@ SETS = {
     "packages": packages.packages,
 }
 #: How networks of a set are judged; those of the others are read as modules.
-JUDGES = {"folders": folders.judge, "networks": travelling.judge, "packages": archives.judge}
+JUDGES = {"folders": folders.judge, "networks": archives.judge, "packages": archives.judge}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=1, help="each so many-th network")
     parser.add_argument("--first", type=int, default=0, help="begin at this one")
     parser.add_argument("--missing", action="store_true", help="those that are not recorded as whole")
-    parser.add_argument("--limit", type=int, default=180, help="seconds that a network may take")
+    parser.add_argument("--limit", type=int, default=180, help="seconds of the processor that a network may take")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what came of each network")
     parser.add_argument("--write", action="store_true", help="keep what came of each, and write docs/coverage.md")
     chosen = parser.parse_args(arguments)

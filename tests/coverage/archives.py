@@ -1,4 +1,4 @@
-"""A network as people save and load it: to a file, in NumPy at two sizes of the batch, in PyTorch, and one block."""
+"""A network as people save and load it: in a file, in NumPy and PyTorch at two batches, a part alone and in another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.coverage.judging import Network, Verdict, arrays, changed, difference
 def judge(
     network: Network, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], wanted: list[torch.Tensor]
 ) -> Verdict:
-    """Save a module, load it in NumPy and in PyTorch, and compare outputs, names and one block."""
+    """Save a module, load it in NumPy and in PyTorch, compare outputs and names, and take one part into another."""
     found = Verdict(network.set, network.name, "whole")
     before = {name: each.clone() for name, each in module.state_dict().items()}
     with tempfile.TemporaryDirectory() as place:
@@ -90,16 +90,27 @@ def _wrong(
             if problem := differences(ours, expected, limit_of(architecture)):
                 return f"{what}, batch {len(given[0]) if given[0].ndim else 1}: {problem}"
     found.strict = is_strict(module, path)
-    return _block(path, [name for name, _ in read.named_blocks() if name])
+    return _part(path)
 
 
-def _block(path: Path, names: list[str]) -> str:
-    """Load the block in the middle alone."""
-    if not names:
+def _part(path: Path) -> str:
+    """What is wrong with one part alone, and with its parameters in another network; "" if nothing is."""
+    stored = ma.load(path)
+    name = next((each.split(".")[0] for each in stored if "." in each), None)
+    if name is None:
         return ""
-    name = names[len(names) // 2]
     try:
-        ma.load_model(path, block=name)
+        part = ma.load_model(path, block=name)
     except ModelArchiveError as error:
         return f"the block {name}: {words(error)}"
+    mine = {each for each in stored if each.startswith(f"{name}.")}
+    if {f"{name}.{each}" for each in part.collect_params()} - set(stored):
+        return f"the part {name!r} alone has parameters that the whole has not"
+    other = ma.load_model(path)
+    for parameter in other.collect_params().values():
+        parameter.set_data(np.zeros_like(parameter.data()))
+    ma.transplant(path, other, select=f"{name}.*")
+    for each, parameter in other.collect_params().items():
+        if each in mine and parameter.data().tobytes() != np.ascontiguousarray(stored[each]).tobytes():
+            return f"{each} of the part {name!r} did not come into another network"
     return ""

@@ -75,13 +75,13 @@ def _within(seconds: int) -> Iterator[None]:
     def stop(*_: Any) -> None:
         raise _TooLongError(f"takes more than {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # of the processor, which others may use as well
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def judged(network: Network, *, limit: int = 180, judge: Callable[..., Verdict] | None = None) -> Verdict:
@@ -89,7 +89,7 @@ def judged(network: Network, *, limit: int = 180, judge: Callable[..., Verdict] 
 
     Args:
         network: The network.
-        limit: Seconds that it may take.
+        limit: Seconds of the processor that it may take.
         judge: (network, its module, an example, the module's outputs) -> what came of it; None: it is read as a module.
     """
     judge = judge or judged_as_module

@@ -5,13 +5,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from tests.coverage.__main__ import main, table  # noqa: E402 - they import PyTorch
+from tests.coverage.archives import judge  # noqa: E402
 from tests.coverage.blocks import BLOCKS, blocks  # noqa: E402
 from tests.coverage.constructs import FLAT, MODULES, constructs  # noqa: E402
 from tests.coverage.judging import Network, Verdict, difference, judged  # noqa: E402
 from tests.coverage.networks import NETWORKS, networks  # noqa: E402
 from tests.coverage.recording import DOCUMENT, document, recorded  # noqa: E402
 from tests.coverage.semantics import LINES, PARTS, semantics  # noqa: E402
-from tests.coverage.travelling import judge  # noqa: E402
 
 #: Constructs of which each was read wrongly once, or not at all.
 ONCE_WRONG = [

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import tracemalloc
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,17 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     page.write(path, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text("utf-8")
     assert r"\udcff&lt;title&gt;.h5" in text
+
+
+def test_a_comparison_holds_a_piece_of_each_array(tmp_path: Path) -> None:
+    values = np.zeros(8 << 20, np.float32)
+    ma.save(tmp_path / "a.h5", {"w": values})
+    ma.save(tmp_path / "b.h5", {"w": values + 1})
+    page.render(tmp_path / "a.h5")  # what is imported stays
+    tracemalloc.start()
+    try:
+        page.render(tmp_path / "a.h5", other=tmp_path / "b.h5")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < values.nbytes

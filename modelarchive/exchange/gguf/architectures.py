@@ -25,6 +25,9 @@ class Architecture:
         permuted: Whether the rows of queries and keys lie in pairs, for rotary positions of neighbours.
         shifted: Whether norms are stored with 1 added.
         turned: Names, as a pattern, of matrices that lie the other way in transformers' files.
+        joined: Transformers' array of all experts -> the tensors that lie behind each other in its second axis.
+        lone: Names, as a pattern, of matrices of one row, which some converters have written as vectors.
+        is_written: Whether networks are written as it.
         window: Of which number one layer has no window, where the metadata say how far layers look; 0: no layer has
             one, as llama.cpp runs it.
     """
@@ -40,6 +43,9 @@ class Architecture:
     permuted: bool = False
     shifted: bool = False
     turned: str = r"(?!)"
+    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    lone: str = r"(?!)"
+    is_written: bool = True
     window: int = 0
 
     def theirs(self, name: str) -> str | None:
@@ -49,7 +55,7 @@ class Architecture:
         found = self.names.get(_LAYER.sub("blk.N.", part))
         if found is None or end not in ("weight", "bias"):
             return None
-        return f"{found.replace('N', layer[1]) if layer else found}.{end}"
+        return f"{_in(layer, found)}.{end}"
 
     def ours(self, name: str) -> str | None:
         """The name in GGUF of transformers' tensor; None: it has none."""
@@ -59,7 +65,28 @@ class Architecture:
         found = spelled.get(_NUMBER.sub(".N.", part, count=1))
         if found is None:
             return None
-        return f"{found.replace('N', layer[1]) if layer else found}.{end}"
+        return f"{_in(layer, found)}.{end}"
+
+    def joint(self, name: str) -> tuple[str, int, int] | None:
+        """Of which array of transformers' a tensor is a part, which one, and of how many; None: of none."""
+        layer = _LAYER.match(name)
+        if layer is None:
+            return None
+        for theirs, several in self.joined.items():
+            if (spelled := _LAYER.sub("blk.N.", name)) in several:
+                return _in(layer, theirs), several.index(spelled), len(several)
+        return None
+
+    def parts(self, name: str) -> list[str]:
+        """The tensors of which transformers' array is made, in their order; none of an array that is one itself."""
+        layer = _NUMBER.search(name)
+        several = self.joined.get(_NUMBER.sub(".N.", name, count=1), ()) if layer else ()
+        return [_in(layer, each) for each in several]
+
+
+def _in(layer: re.Match[str] | None, name: str) -> str:
+    """A name with the number of its layer, where it is in one."""
+    return name if layer is None else name.replace(".N.", f".{layer[1]}.")
 
 
 _LAYER: Final = re.compile(r"blk\.(\d{1,9})\.")
@@ -103,6 +130,18 @@ _AROUND: Final = {
     "blk.N.post_ffw_norm": "model.layers.N.post_feedforward_layernorm",
 }
 _LLAMA_NAMES: Final = {**_OUTSIDE, **_ATTENTION, **_BEHIND, **_GATED}
+_MIXED: Final = {**_OUTSIDE, **_ATTENTION, **_BEHIND, "blk.N.ffn_gate_inp": "model.layers.N.mlp.gate"}
+_EXPERTS: Final = {
+    "model.layers.N.mlp.experts.gate_up_proj": ("blk.N.ffn_gate_exps.weight", "blk.N.ffn_up_exps.weight"),
+    "model.layers.N.mlp.experts.down_proj": ("blk.N.ffn_down_exps.weight",),
+}
+_QWEN_EXPERTS: Final = {
+    "expert_count": ("num_experts", "uint32"),
+    "expert_used_count": ("num_experts_per_tok", "uint32"),
+    "expert_feed_forward_length": ("moe_intermediate_size", "uint32"),
+}
+#: Each layer has experts, and nothing but them.
+_ALL_LAYERS: Final = {"decoder_sparse_step": 1, "mlp_only_layers": []}
 
 #: ``general.architecture`` -> what it is. A new one is a row.
 ARCHITECTURES: Final[dict[str, Architecture]] = {
@@ -127,6 +166,35 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             {**_SIZES, "attention.key_length": ("head_dim", "uint32")},
             {**_LLAMA_NAMES, **_NORMED},
             fixed={"hidden_act": "silu", "attention_bias": False},
+        ),
+        Architecture(
+            "qwen2moe",
+            "qwen2_moe",
+            "Qwen2MoeForCausalLM",
+            {
+                **_SIZES,
+                **_QWEN_EXPERTS,
+                "expert_shared_feed_forward_length": ("shared_expert_intermediate_size", "uint32"),
+            },
+            {
+                **_MIXED,
+                "blk.N.ffn_gate_inp_shexp": "model.layers.N.mlp.shared_expert_gate",
+                "blk.N.ffn_gate_shexp": "model.layers.N.mlp.shared_expert.gate_proj",
+                "blk.N.ffn_up_shexp": "model.layers.N.mlp.shared_expert.up_proj",
+                "blk.N.ffn_down_shexp": "model.layers.N.mlp.shared_expert.down_proj",
+            },
+            fixed={"hidden_act": "silu", "norm_topk_prob": False, **_ALL_LAYERS},
+            joined=_EXPERTS,
+            lone=r".*\.shared_expert_gate\.weight",
+        ),
+        Architecture(
+            "qwen3moe",
+            "qwen3_moe",
+            "Qwen3MoeForCausalLM",
+            {**_SIZES, **_QWEN_EXPERTS, "attention.key_length": ("head_dim", "uint32")},
+            {**_MIXED, **_NORMED},
+            fixed={"hidden_act": "silu", "attention_bias": False, "norm_topk_prob": True, **_ALL_LAYERS},
+            joined=_EXPERTS,
         ),
         Architecture(
             "gemma",
@@ -205,5 +273,58 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             fixed={"activation_function": "gelu_new"},
             turned=r".*\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight",
         ),
+        Architecture(
+            "bert",
+            "bert",
+            "BertModel",
+            {
+                "context_length": ("max_position_embeddings", "uint32"),
+                "embedding_length": ("hidden_size", "uint32"),
+                "block_count": ("num_hidden_layers", "uint32"),
+                "feed_forward_length": ("intermediate_size", "uint32"),
+                "attention.head_count": ("num_attention_heads", "uint32"),
+                "attention.layer_norm_epsilon": ("layer_norm_eps", "float32"),
+            },
+            {
+                "token_embd": "embeddings.word_embeddings",
+                "token_types": "embeddings.token_type_embeddings",
+                "position_embd": "embeddings.position_embeddings",
+                "token_embd_norm": "embeddings.LayerNorm",
+                "blk.N.attn_q": "encoder.layer.N.attention.self.query",
+                "blk.N.attn_k": "encoder.layer.N.attention.self.key",
+                "blk.N.attn_v": "encoder.layer.N.attention.self.value",
+                "blk.N.attn_output": "encoder.layer.N.attention.output.dense",
+                "blk.N.attn_output_norm": "encoder.layer.N.attention.output.LayerNorm",
+                "blk.N.ffn_up": "encoder.layer.N.intermediate.dense",
+                "blk.N.ffn_down": "encoder.layer.N.output.dense",
+                "blk.N.layer_output_norm": "encoder.layer.N.output.LayerNorm",
+            },
+            fixed={"hidden_act": "gelu"},
+            is_written=False,
+        ),
     )
 }
+
+#: What llama.cpp calls llama, too, where the metadata count experts.
+MIXTRAL: Final = Architecture(
+    "llama",
+    "mixtral",
+    "MixtralForCausalLM",
+    {
+        **_SIZES,
+        "expert_count": ("num_local_experts", "uint32"),
+        "expert_used_count": ("num_experts_per_tok", "uint32"),
+    },
+    _MIXED,
+    fixed={"hidden_act": "silu"},
+    permuted=True,
+    joined=_EXPERTS,
+)
+
+
+def architecture_of(values: Mapping[str, Any]) -> Architecture | None:
+    """The architecture that a file's metadata name; None: none that is known."""
+    name = values.get("general.architecture")
+    if name == MIXTRAL.name and values.get(f"{name}.expert_count", 0) != 0:
+        return MIXTRAL
+    return ARCHITECTURES.get(name) if isinstance(name, str) else None

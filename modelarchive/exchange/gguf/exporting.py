@@ -21,8 +21,9 @@ from modelarchive.exchange.huggingface import reading as folders
 from modelarchive.exchange.huggingface import through
 from modelarchive.exchange.huggingface.alone import KEY
 from modelarchive.exchange.huggingface.config import Config
+from modelarchive.exchange.huggingface.identifying import Model, differences, recognised
 from modelarchive.exchange.huggingface.recognising import configurations
-from modelarchive.exchange.huggingface.writing import Model, differences, recognised, theirs
+from modelarchive.exchange.huggingface.writing import theirs
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
@@ -137,8 +138,11 @@ def _arrays(
     architecture: Architecture, named: Mapping[str, Deferred], config: Mapping[str, Any]
 ) -> dict[str, Deferred]:
     """Arrays by transformers' names as tensors by llama.cpp's, lying as they do there."""
-    found = {}
+    found: dict[str, Deferred] = {}
     for name, array in named.items():
+        if parts := architecture.parts(name):
+            found |= _apart(array, parts)
+            continue
         ours = architecture.ours(name)
         if ours is None:
             raise Refusal(f"{architecture.name} has no name for {name}")
@@ -151,6 +155,18 @@ def _arrays(
             array = array.changed(lambda each: np.ascontiguousarray(each.T), array.shape[::-1])
         found[ours] = array
     return found
+
+
+def _apart(array: Deferred, names: list[str]) -> dict[str, Deferred]:
+    """The parts of an array of all experts, which lie behind each other in its second axis."""
+    experts, rows, columns = array.shape
+    length = rows // len(names)
+
+    def part(at: int) -> Deferred:
+        taken = slice(at * length, (at + 1) * length)
+        return array.changed(lambda each: np.ascontiguousarray(each[:, taken]), (experts, length, columns))
+
+    return {name: part(at) for at, name in enumerate(names)}
 
 
 def _joining(heads: int) -> Any:

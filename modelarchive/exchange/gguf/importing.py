@@ -30,15 +30,45 @@ def arrays_of(
     found: dict[str, Deferred] = {}
     unknown: list[tuple[str, str]] = []
     notes: list[Note] = []
+    experts: dict[str, list[Deferred | None]] = {}
     for name in contents.tensors:
         theirs = architecture.theirs(name)
+        if (joint := architecture.joint(name)) is not None:
+            whole, at, count = joint
+            experts.setdefault(whole, [None] * count)[at] = _scaled(name, contents)
+            continue
         if name.endswith(".input_scale"):
             notes.append(Note(name, "left out: it is for inputs that are quantised, which they are not here"))
         elif theirs is not None:
             found[theirs] = _lying(architecture, theirs, _scaled(name, contents), config)
         elif name not in architecture.optional and not _is_scale(name, contents):
             unknown.append((name, f"is no tensor of {architecture.name} that is known"))
+    for theirs, several in experts.items():
+        there = [each for each in several if each is not None]
+        if len({each.shape for each in there}) == 1 and len(there[0].shape) == 3 and None not in several:
+            found[theirs] = _joined(there)
+            continue
+        names = architecture.parts(theirs)
+        unknown += [
+            (name, "is missing" if part is None else f"has the shape {part.shape}, and {names[0]} another")
+            for name, part in zip(names, several, strict=True)
+            if part is None or part is not there[0] or len(part.shape) != 3
+        ]
     return found, unknown, notes
+
+
+def _joined(several: list[Deferred]) -> Deferred:
+    """Tensors of all experts behind each other, in the axis behind that of the experts."""
+    if len(several) == 1:
+        return several[0]
+    experts, rows, columns = several[0].shape
+    dtypes = {each.dtype for each in several}
+    dtype = dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
+    return Deferred(
+        (experts, rows * len(several), columns),
+        dtype,
+        lambda: np.concatenate([each.read().astype(dtype, copy=False) for each in several], axis=1),
+    )
 
 
 def _is_scale(name: str, contents: Contents) -> bool:
@@ -63,6 +93,8 @@ def _lying(architecture: Architecture, theirs: str, array: Deferred, config: Map
             return array.changed(lambda each: apart(each, heads))
     if architecture.shifted and theirs.endswith("norm.weight"):
         return array.changed(lambda each: each - each.dtype.type(1))
+    if re.fullmatch(architecture.lone, theirs) and array.ndim == 1:
+        return array.changed(lambda each: each[None], (1, *array.shape))
     if re.fullmatch(architecture.turned, theirs) and array.ndim == 2:
         return array.changed(lambda each: each.T, array.shape[::-1])
     return array

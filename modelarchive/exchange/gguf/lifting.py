@@ -13,6 +13,7 @@ from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.gguf.architectures import Architecture
 from modelarchive.exchange.gguf.files import Contents
 from modelarchive.exchange.gguf.frequencies import factors_of, scaling_of
+from modelarchive.exchange.huggingface.sentences import Pooling
 from modelarchive.store.strict import short
 
 #: Keys without the architecture's name that change nothing of what is computed.
@@ -26,12 +27,16 @@ _USUAL: Final[Mapping[str, tuple[Any, ...]]] = {
 }
 #: Kinds of scaling of rotary positions, beside none.
 _LINEAR: Final = "linear"
+_YARN: Final = "yarn"
+_BETAS: Final = {"yarn_beta_fast": "beta_fast", "yarn_beta_slow": "beta_slow"}
 #: Of which numbers of layers llama.cpp scales scores by the width of a head as the network's width has it, rather
 #: than by a head's own: the 27B of each.
 _WIDE: Final = {"gemma2": 46, "gemma3": 62}
 #: The base of rotary positions where the metadata do not say, and the largest that means anything.
 _BASE: Final = 10000.0
 _MOST_BASE: Final = 1e12
+#: How BERT's places become one vector, by llama.cpp's numbers.
+_POOLINGS: Final = ("", "pooling_mode_mean_tokens", "pooling_mode_cls_token")
 #: What Gemma 3 turns the heads of layers with a window by, where the metadata do not say.
 _LOCAL_BASE: Final = 10000.0
 
@@ -47,6 +52,7 @@ class Options:
         config: What config.json would say.
         problems: What cannot be expressed, or is no valid value: (key, what).
         notes: What does not count, though it is said.
+        pooling: How the places of a text become one vector; None: they do not.
     """
 
     def __init__(self, architecture: Architecture, contents: Contents) -> None:
@@ -59,6 +65,7 @@ class Options:
         }
         self.problems: list[tuple[str, str]] = []
         self.notes: list[Note] = []
+        self.pooling: Pooling | None = None
         self._asked: set[str] = set()
 
     def key(self, name: str) -> str:
@@ -113,7 +120,9 @@ def options_of(architecture: Architecture, contents: Contents) -> Options:
     if (words := tensors.get("token_embd.weight")) is not None and words.shape:
         options.config["vocab_size"] = words.shape[0]
     options.config["tie_word_embeddings"] = "output.weight" not in tensors
-    if architecture.name == "gpt2":
+    if architecture.name == "bert":
+        _of_bert(options)
+    elif architecture.name == "gpt2":
         _of_gpt2(options)
     else:
         _of_rotary(options)
@@ -166,8 +175,10 @@ def _of_rotary(options: Options) -> None:
     longest = options.get("rope.scaling.original_context_length")
     if kind == _LINEAR and factor != 1:
         rope |= {"rope_type": _LINEAR, "factor": factor}
+    elif kind == _YARN:
+        rope |= _of_yarn(options, factor, longest)
     elif kind not in (_LINEAR, "none"):
-        options.refuse("rope.scaling.type", f"is {short(kind)}, expected none or {_LINEAR}")
+        options.refuse("rope.scaling.type", f"is {short(kind)}, expected none, {_LINEAR} or {_YARN}")
     elif kind == "none" and longest is not None:
         options.notes.append(Note(options.key("rope.scaling.original_context_length"), "does not count: none scales"))
     if (attention := options.number("rope.scaling.attn_factor")) not in (None, 1.0):
@@ -183,6 +194,25 @@ def _of_rotary(options: Options) -> None:
         if f"rope_factors_{part}.weight" in options.contents.tensors:
             options.problems.append((f"rope_factors_{part}.weight", "rotary positions of LongRoPE are not read"))
     _said(options.config, rope)
+
+
+def _of_yarn(options: Options, factor: float, longest: Any) -> dict[str, Any]:
+    """YaRN, whose scores llama.cpp scales as its authors do; of another scale there is another key, which is refused.
+
+    Source: Peng et al., YaRN (2023); llama.cpp, where `original_context_length` is the context's own if it is absent.
+    """
+    found = {
+        "rope_type": _YARN,
+        "factor": factor,
+        "original_max_position_embeddings": options.get("context_length") if longest is None else longest,
+    }
+    for key, option in _BETAS.items():
+        if (value := options.number(f"rope.scaling.{key}")) is not None:
+            found[option] = value
+    for name, value in found.items():
+        if name != "rope_type" and (type(value) not in (int, float) or not 0 < value <= _MOST_BASE):
+            options.refuse("rope.scaling.type", f"is yarn, with {name} {short(value)}, expected a number above 0")
+    return found
 
 
 def _said(config: dict[str, Any], rope: dict[str, Any]) -> None:
@@ -220,6 +250,24 @@ def _of_gemma(options: Options) -> None:
             "full_attention": full,
             "sliding_attention": {"rope_type": "default", "rope_theta": local},
         }
+
+
+def _of_bert(options: Options) -> None:
+    """BERT's segments, and what its places become: the embedding of a text that llama.cpp gives, not normalised."""
+    config, tensors = options.config, options.contents.tensors
+    if options.get("attention.causal", False) is not False:
+        options.refuse("attention.causal", f"is {short(options.get('attention.causal'))}, expected false")
+    if (shared := options.get("attention.head_count_kv")) not in (None, config.get("num_attention_heads")):
+        options.refuse("attention.head_count_kv", f"is {short(shared)}, and BERT's heads share nothing")
+    kind = options.get("pooling_type", 0)
+    if type(kind) is not int or not 0 <= kind < len(_POOLINGS):
+        options.refuse("pooling_type", f"is {short(kind)}, expected 0 (none), 1 (mean) or 2 (the first place)")
+    elif mode := _POOLINGS[kind]:
+        options.pooling = Pooling((mode,), is_normalised=False)
+    for name, option in (("token_types", "type_vocab_size"), ("position_embd", "max_position_embeddings")):
+        table = tensors.get(f"{name}.weight")
+        if table is not None and table.shape:
+            config[option] = table.shape[0]
 
 
 def _of_gpt2(options: Options) -> None:

@@ -8,14 +8,14 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.bundle import Note
-from modelarchive.exchange.gguf.architectures import ARCHITECTURES, Architecture
+from modelarchive.exchange.gguf.architectures import ARCHITECTURES, MIXTRAL, Architecture
 from modelarchive.exchange.gguf.frequencies import llama3_factors
 
 #: What is written where nothing says how long texts may be, which llama.cpp wants to know.
 _CONTEXT: Final = 2048
 #: ``model_type`` of transformers -> architecture.
 OF_KIND: Final[dict[str, Architecture]] = {
-    kind: each for each in ARCHITECTURES.values() for kind in (each.kind, *each.also)
+    kind: each for each in (*ARCHITECTURES.values(), MIXTRAL) for kind in (each.kind, *each.also) if each.is_written
 }
 #: Options of transformers that say how far layers look.
 _WINDOWS: Final = ("sliding_window", "use_sliding_window", "max_window_layers", "layer_types")
@@ -59,6 +59,13 @@ def metadata_of(
     if rope.get("rope_type") == "linear":
         put("rope.scaling.type", "string", "linear")
         put("rope.scaling.factor", "float32", rope["factor"])
+    elif rope.get("rope_type") == "yarn":
+        put("rope.scaling.type", "string", "yarn")
+        put("rope.scaling.factor", "float32", rope["factor"])
+        put("rope.scaling.original_context_length", "uint32", rope["original_max_position_embeddings"])
+        for option in ("beta_fast", "beta_slow"):
+            if rope.get(option) is not None:
+                put(f"rope.scaling.yarn_{option}", "float32", rope[option])
     elif rope.get("rope_type") == "llama3":
         rope = {"original_max_position_embeddings": config["max_position_embeddings"], **rope}
         tensors["rope_freqs.weight"] = llama3_factors(length, rope["rope_theta"], rope)

@@ -15,7 +15,7 @@ import numpy as np
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.budget import reading, spend
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
-from modelarchive.exchange.gguf.architectures import ARCHITECTURES, Architecture
+from modelarchive.exchange.gguf.architectures import ARCHITECTURES, Architecture, architecture_of
 from modelarchive.exchange.gguf.encodings import package
 from modelarchive.exchange.gguf.files import Contents, Tensor
 from modelarchive.exchange.gguf.importing import arrays_of
@@ -62,15 +62,15 @@ def read_file(
         notes += lone
         if found.unused:
             notes.append(Note("(file)", f"{found.unused:,} bytes that belong to no tensor are left out"))
-        kind = found.values.get("general.architecture")
-        architecture = ARCHITECTURES.get(kind) if isinstance(kind, str) else None
+        architecture = architecture_of(found.values)
         if parameters_only or architecture is None or EMBEDDING not in found.tensors:
-            return _alone(found, wanted, kept, notes, _reason(found, kind, parameters_only=parameters_only))
+            return _alone(found, wanted, kept, notes, _reason(found, parameters_only=parameters_only))
         return _model(architecture, found, inputs, wanted, kept, notes)
 
 
-def _reason(found: Contents, name: Any, *, parameters_only: bool) -> str:
+def _reason(found: Contents, *, parameters_only: bool) -> str:
     """Why there is no architecture."""
+    name = found.values.get("general.architecture")
     if parameters_only:
         return "only the parameters were asked for"
     if not isinstance(name, str):
@@ -118,19 +118,22 @@ def _model(
 def _assembled(options: Options, arrays: dict[str, Deferred], inputs: Sequence[str] | None) -> tuple[Bundle, str]:
     """The network and its parameters, and the name of the embedding; errors are said in GGUF's keys and names."""
     values = options.config
-    family = FAMILIES.get(values["model_type"])
+    stretched = values.get("rope_parameters", {}).get("rope_type")
+    family = None if stretched == "yarn" else FAMILIES.get(values["model_type"])
     try:
         if family is not None:
             config = Config(values)
             its, head = folders.family_of(config)
             if its is None or head is None:
                 raise ConversionError(config.problems, hint=config.hint)
-            model, entries, notes = folders.assembled(config, its, head, arrays, inputs)
+            model, entries, notes = folders.assembled(config, its, head, arrays, inputs, pooling=options.pooling)
             bundle = Bundle(Parameters(entries), model.architecture, notes=notes, known=model)
             return bundle, its.embedding_of(head)
         reason = ConversionError([("model_type", f"{values['model_type']} is of no family that is read by itself")])
         if not through.may_read(values, reason):
             what = f"{options.architecture.name} is read through transformers and PyTorch, which are not installed"
+            if stretched == "yarn":
+                what = f"rotary positions of YaRN: {what}"
             hint = "pip install 'modelarchive[transformers]'"
             raise ConversionError([("general.architecture", what)], hint=hint)
         bundle = through.assembled(values, arrays, inputs or ("input_ids",))

@@ -42,7 +42,7 @@ _OF_DTYPE: Final = {each.dtype: each for each in ENCODINGS.values() if each.dtyp
 #: ggml's own programs read names shorter than that.
 _LONGEST_NAME: Final = 64
 #: Matrices that llama.cpp keeps as float32.
-_KEPT_WIDE: Final = ("position_embd.weight", "token_types.weight")
+_KEPT_WIDE: Final = ("position_embd.weight", "token_types.weight", "gate_inp.weight", "gate_inp_shexp.weight")
 
 
 def write_file(source: Source, path: str | os.PathLike[str], *, dtype: str | None, durable: bool) -> list[Note]:
@@ -205,7 +205,7 @@ def _chosen(name: str, array: Deferred, wanted: Encoding | None, *, is_whole: bo
     if array.dtype.kind in "iu":
         return own
     # What is added and multiplied place by place is float32 in llama.cpp, always.
-    is_wide = array.ndim < 2 or name in _KEPT_WIDE or (is_whole and own.name == "F64")
+    is_wide = array.ndim < 2 or name.endswith(_KEPT_WIDE) or (is_whole and own.name == "F64")
     if wanted is None:
         # The package's own reader takes no bfloat16 without axes.
         return BY_NAME["f32"] if (is_whole and is_wide) or (own.name == "BF16" and not array.ndim) else own

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from modelarchive import nn, ops
+from modelarchive.exchange.huggingface.sentences import Pooling, prepare, vector
 from modelarchive.zoo import bert
 
 #: What the networks take, in the order of their arguments; all but the first may be left out from the end.
@@ -84,19 +84,6 @@ class Embeddings(nn.Block):
         return self.LayerNorm(x + self.position_embeddings(places))
 
 
-@dataclass(frozen=True)
-class Pooling:
-    """How sentence-transformers makes one vector of a text's places.
-
-    Attributes:
-        modes: Names of :data:`POOLINGS`; the results stand side by side.
-        is_normalised: Whether the result is scaled to length 1.
-    """
-
-    modes: tuple[str, ...]
-    is_normalised: bool
-
-
 class Trunk(nn.Block):
     """Embeddings, layers and pooler: what all models of the family have.
 
@@ -123,6 +110,7 @@ class Trunk(nn.Block):
             self.pooler = bert.Pooler(settings.units)
         self.has_pooler = settings.has_pooler
         self.pooling = pooling
+        prepare(self, pooling)
 
     def forward(self, input_ids: Any, attention_mask: Any = None, token_type_ids: Any = None) -> Any:
         """Every place ``(batch, length, units)``, and the whole ``(batch, units)`` where there is a pooler."""
@@ -134,24 +122,5 @@ class Trunk(nn.Block):
             x = self.embeddings_project(x)
         x = self.encoder(x, bias)
         if self.pooling is not None:
-            return _pooled(x, ops.cast(mask, dtype="float32")[:, :, None], self.pooling)
+            return vector(self, self.pooling, x, input_ids, mask)
         return (x, self.pooler(x)) if self.has_pooler else x
-
-
-def _pooled(x: Any, weight: Any, pooling: Pooling) -> Any:
-    found = [POOLINGS[mode](x, weight) for mode in pooling.modes]
-    vector = found[0] if len(found) == 1 else ops.concatenate(found, axis=1)
-    if not pooling.is_normalised:
-        return vector
-    return vector / ops.maximum(ops.sqrt((vector * vector).sum(axis=1, keepdims=True)), 1e-12)
-
-
-#: sentence-transformers' option -> (places, weight of each: 1 for words, 0 for padding) to one vector.
-POOLINGS: Final[dict[str, Callable[[Any, Any], Any]]] = {
-    "pooling_mode_cls_token": lambda x, weight: x[:, 0],
-    "pooling_mode_max_tokens": lambda x, weight: ops.where(weight > 0, x, -1e9).max(axis=1),
-    "pooling_mode_mean_tokens": lambda x, weight: (x * weight).sum(axis=1) / ops.maximum(weight.sum(axis=1), 1e-9),
-    "pooling_mode_mean_sqrt_len_tokens": lambda x, weight: (
-        (x * weight).sum(axis=1) / ops.sqrt(ops.maximum(weight.sum(axis=1), 1e-9))
-    ),
-}

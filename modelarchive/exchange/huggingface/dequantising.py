@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import ml_dtypes
 import numpy as np
 
 #: Values of the four bits of MXFP4 and NVFP4 (OCP Microscaling Formats 1.0): a sign, two of an exponent, one more.
-E2M1: Final = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
+_E2M1: Final = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 #: Where AWQ puts the eight numbers of a word.
 _AWQ_ORDER: Final = np.array([0, 4, 1, 5, 2, 6, 3, 7])
 #: As bitsandbytes has it, in float32.
@@ -110,7 +109,7 @@ def blocks_of_bytes(array: np.ndarray, values: np.ndarray, largest: np.ndarray, 
 
 def two_of_a_byte(packed: np.ndarray) -> np.ndarray:
     """Values of MXFP4 or NVFP4 in float32, twice as many in the last axis; the first of a byte is the lower one."""
-    return E2M1[np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)]
+    return _E2M1[np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)]
 
 
 def power_of_two(exponents: np.ndarray) -> np.ndarray:
@@ -137,7 +136,3 @@ def scaled(numbers: np.ndarray, scale: np.ndarray, zeros: np.ndarray | None = No
     if zeros is not None:
         found = (found.astype(np.float32) - zeros.astype(dtype).astype(np.float32)).astype(dtype)
     return np.asarray((found.astype(np.float32) * scale.astype(np.float32)).astype(dtype))
-
-
-#: The dtype in which compressed-tensors computes with scales of MX formats.
-BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)

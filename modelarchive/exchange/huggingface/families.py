@@ -100,6 +100,8 @@ def _gpt2(config: Config, variant: Variant, most_layers: int) -> nn.Block | None
         tied=tied if variant.is_tied is None else variant.is_tied,
     )
     scores = scores_of(config, variant.head, layer_of_words="classifier")
+    if variant.pooling is not None:
+        config.refuse("modules.json", "is of sentences, and the family is read without")
     config.refuse_unknown("gpt2")
     if config.problems:
         return None
@@ -163,7 +165,7 @@ def _llama(config: Config, variant: Variant, most_layers: int, *, kind: str) -> 
     if scores is not None:
         return Scored(llama.Trunk(settings), "model", scores)
     if variant.head == "Model":
-        return llama.Trunk(settings)
+        return llama.Trunk(settings, variant.pooling)
     return llama.guesser(settings, has_mask=len(variant.inputs) > 1, is_flat=variant.is_flat)
 
 

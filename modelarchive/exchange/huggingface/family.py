@@ -76,6 +76,11 @@ class Family:
         """Whether the layer that guesses words has the embedding's weight, by what config.json says."""
         return self.always_tied or values.get("tie_word_embeddings", self.is_tied) is True
 
+    @property
+    def of_sentences(self) -> str:
+        """The head of the networks on which sentence-transformers goes on."""
+        return "EncoderModel" if "EncoderModel" in self.heads else "Model"
+
     def embedding_of(self, head: str) -> str:
         """The name of the parameter whose rows are words; "": there is none."""
         if head == "Model" or not self.prefix or not self.embedding:

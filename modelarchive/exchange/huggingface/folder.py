@@ -25,9 +25,9 @@ _MAX_TEXT_BYTES: Final = 100_000_000
 MAX_CONFIG_BYTES: Final = 4_000_000
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
-INDEX: Final = WEIGHTS + safetensors.INDEX_SUFFIX
+_INDEX_NAME: Final = WEIGHTS + safetensors.INDEX_SUFFIX
 #: How parameters are called, the likeliest first; of pickles the arrays alone are read, as data.
-_USUAL: Final = (WEIGHTS, INDEX, "pytorch_model.bin", f"pytorch_model.bin{safetensors.INDEX_SUFFIX}")
+_USUAL: Final = (WEIGHTS, _INDEX_NAME, "pytorch_model.bin", f"pytorch_model.bin{safetensors.INDEX_SUFFIX}")
 #: The same of what transformers calls a variant: model.fp16.safetensors, model.safetensors.index.fp16.json.
 _VARIANTS: Final = tuple(
     re.compile(each)
@@ -173,18 +173,27 @@ class Folder(Texts):
         Raises:
             FormatError: It is no UTF-8, or too long.
         """
-        if not self.has(name):
-            raise FormatError("is not there", file=self.path / name)
-        with (self.path / name).open("rb") as file:
-            found = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)  # which asks for that much memory
-        if len(found) > most:
-            raise FormatError(f"has more than {most:,} bytes", file=self.path / name)
+        found = self.data(name, most=most)
         if (told := refusing.of_text(self.path / name)) is not None:
             raise told
         try:
             return found.decode()
         except UnicodeDecodeError as error:
             raise FormatError(f"is not UTF-8: {error}", file=self.path / name) from error
+
+    def data(self, name: str, *, most: int) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            FormatError: It is not there, or too long.
+        """
+        if not self.has(name):
+            raise FormatError("is not there", file=self.path / name)
+        with (self.path / name).open("rb") as file:
+            found = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)  # which asks for that much memory
+        if len(found) > most:
+            raise FormatError(f"has more than {most:,} bytes", file=self.path / name)
+        return found
 
     def where(self, name: str) -> str:
         """What messages call it."""
@@ -235,7 +244,7 @@ class Folder(Texts):
         hint = "save the model with transformers' save_pretrained, which writes safetensors"
         if others := [name for name in _OTHERS if (self.path / name).exists()]:
             return FormatError(f"has {', '.join(others)}, but no {WEIGHTS}", file=self.path, hint=hint)
-        return explain(FormatError(f"has no {WEIGHTS}, nor {INDEX}", file=self.path, hint=hint), self.path)
+        return explain(FormatError(f"has no {WEIGHTS}, nor {_INDEX_NAME}", file=self.path, hint=hint), self.path)
 
     def _shards(self, name: str) -> list[str]:
         """The files that an index names; the file itself if it is none."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from modelarchive import dtypes, nn, ops
+from modelarchive.exchange.huggingface.sentences import Pooling, prepare, vector
 from modelarchive.nn.scope import MAX_CONSTANT
 from modelarchive.ops.rotary import Rotary
 from modelarchive.zoo.llama import MLP
@@ -153,12 +154,13 @@ class _Layer(nn.Block):
 class Trunk(nn.Block):
     """The model without a head, ``Qwen3Model`` say: words ``(batch, length)`` to every place."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pooling: Pooling | None = None) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(settings.vocabulary, settings.units, padding_idx=settings.padding)
         self.layers = nn.Sequential(*(_Layer(settings) for _ in settings.windows))
         self.norm = settings.norm(settings.units)
-        self.settings = settings
+        self.settings, self.pooling = settings, pooling
+        prepare(self, pooling)
 
     def forward(self, input_ids: Any, attention_mask: Any = None) -> Any:
         """``(batch, length, units)``; each place looks at the words before it, in some layers the nearest only."""
@@ -173,7 +175,7 @@ class Trunk(nn.Block):
         turns = {rotary: angles_of(places, rotary) for rotary in dict.fromkeys(own.rotary)}
         for layer, rotary, window in zip(self.layers, own.rotary, own.windows, strict=True):
             x = layer(x, *turns[rotary], seen[window])
-        return self.norm(x)
+        return vector(self, self.pooling, self.norm(x), input_ids, attention_mask)
 
 
 def _seen(back: Any, attention_mask: Any, window: int) -> Any:

@@ -78,7 +78,7 @@ def network(config: Config, variant: Variant, most_layers: int, *, kind: str) ->
         return None
     if scores is not None:
         return Scored(gemma.Trunk(settings), "model", scores)
-    return gemma.Trunk(settings) if variant.head == "Model" else gemma.Guesser(settings)
+    return gemma.Trunk(settings, variant.pooling) if variant.head == "Model" else gemma.Guesser(settings)
 
 
 def _activation(config: Config, kind: str) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from modelarchive import nn, ops
 from modelarchive.exchange.huggingface.gpt2 import words_of
+from modelarchive.exchange.huggingface.sentences import Pooling, prepare, vector
 from modelarchive.zoo.llama import DecoderLayer
 
 
@@ -54,13 +55,15 @@ class Settings:
 class Trunk(nn.Block):
     """``LlamaModel``: words ``(batch, length)`` to ``(batch, length, units)``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pooling: Pooling | None = None) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(settings.vocabulary, settings.units, padding_idx=settings.padding)
         self.layers = nn.Sequential(*(_layer(settings) for _ in range(settings.layers)))
         self.norm = nn.RMSNorm(epsilon=settings.epsilon)
         self.window = settings.window
         self.windowed = settings.windowed
+        self.pooling = pooling
+        prepare(self, pooling)
 
     def forward(self, input_ids: Any, attention_mask: Any = None) -> Any:
         """All places; each looks at the words before it, in some layers at the nearest of them only."""
@@ -71,7 +74,7 @@ class Trunk(nn.Block):
         for layer, is_windowed in zip(self.layers, self.windowed, strict=True):
             mask = both if is_windowed else words
             x = layer(x) if mask is None else layer(x, mask)
-        return self.norm(x)
+        return vector(self, self.pooling, self.norm(x), input_ids, attention_mask)
 
 
 def guesser(settings: Settings, *, has_mask: bool = False, is_flat: bool = False) -> nn.Sequential:

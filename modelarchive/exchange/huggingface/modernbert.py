@@ -9,6 +9,7 @@ from modelarchive import nn, ops
 from modelarchive.exchange.huggingface.config import Config, as_an_encoder
 from modelarchive.exchange.huggingface.gemma import angles_of, turned
 from modelarchive.exchange.huggingface.rotary import rotary_of_layers
+from modelarchive.exchange.huggingface.sentences import Pooling, prepare, vector
 from modelarchive.exchange.huggingface.variant import Variant
 from modelarchive.exchange.huggingface.windows import kinds_of
 from modelarchive.ops.rotary import Rotary
@@ -130,15 +131,16 @@ class _Layer(nn.Block):
 class Trunk(nn.Block):
     """``ModernBertModel``: words ``(batch, length)``, and a mask of them, to ``(batch, length, units)``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pooling: Pooling | None = None) -> None:
         super().__init__()
         self.embeddings = _Embeddings(settings)
         self.layers = nn.Sequential(*(_Layer(settings, is_first=at == 0) for at in range(len(settings.windows))))
         self.final_norm = settings.norm()
-        self.settings = settings
+        self.settings, self.pooling = settings, pooling
+        prepare(self, pooling)
 
     def forward(self, input_ids: Any, attention_mask: Any = None) -> Any:
-        """Every place."""
+        """Every place, or the whole."""
         own = self.settings
         x = self.embeddings(input_ids)
         places = ops.cumsum(ops.cast(ops.equal(input_ids, input_ids), dtype="int64"), axis=1)  # of ones
@@ -147,7 +149,7 @@ class Trunk(nn.Block):
         turns = {rotary: angles_of(places, rotary) for rotary in dict.fromkeys(own.rotary)}
         for layer, rotary, window in zip(self.layers, own.rotary, own.windows, strict=True):
             x = layer(x, *turns[rotary], seen[window])
-        return self.final_norm(x)
+        return vector(self, self.pooling, self.final_norm(x), input_ids, attention_mask)
 
 
 def _seen(away: Any, attention_mask: Any, window: int) -> Any:
@@ -255,4 +257,4 @@ def network(config: Config, variant: Variant, most_layers: int) -> nn.Block | No
     config.refuse_unknown("modernbert")
     if config.problems:
         return None
-    return Trunk(settings) if variant.head == "Model" else Headed(settings, variant.head)
+    return Trunk(settings, variant.pooling) if variant.head == "Model" else Headed(settings, variant.head)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.dtypes import DENSE
 from modelarchive.errors import FormatError
 from modelarchive.exchange.huggingface import dequantising
 from modelarchive.exchange.huggingface.packed import MisfitError, Packed
@@ -15,6 +16,8 @@ from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
 _FLOATS: Final = ("float16", "bfloat16", "float32")
+#: The dtype in which scales of MX formats are computed with.
+_BFLOAT16: Final = DENSE["bfloat16"]
 _FP8: Final = ("float8_e4m3fn", "float8_e5m2")
 #: What is said of a folder that is not quantised numbers in an order of their own.
 _FORMATS: Final = (
@@ -134,12 +137,12 @@ def _four_bits(packed: Packed) -> Deferred:
 
     def made(given: np.ndarray, scales: np.ndarray, *whole: np.ndarray) -> np.ndarray:
         own = dequantising.power_of_two(scales) if scales.dtype == np.uint8 else scales
-        own = own.astype(dequantising.BFLOAT16)
+        own = own.astype(_BFLOAT16)
         if has_whole:
             own = own.astype(np.float32) / whole[0].reshape(()).astype(np.float32)
         return dequantising.scaled(dequantising.two_of_a_byte(given), np.repeat(own, size, axis=1))
 
-    return packed.made((rows, columns), dequantising.BFLOAT16, names, made)
+    return packed.made((rows, columns), _BFLOAT16, names, made)
 
 
 def _plain(packed: Packed) -> Deferred | None:
@@ -150,7 +153,7 @@ def _plain(packed: Packed) -> Deferred | None:
     packed.expect("weight", entry.dtype.name, (None, None))
     rows, columns = entry.shape
     scale = packed.expect("weight_scale", ("uint8", *_FLOATS), packed.parts["weight_scale"].shape)
-    dtype = dequantising.BFLOAT16 if scale.dtype == np.uint8 else scale.dtype
+    dtype = _BFLOAT16 if scale.dtype == np.uint8 else scale.dtype
     block, grid = _grid(packed, scale, rows, columns)
     names = ["weight", "weight_scale"]
     if has_zeros := "weight_zero_point" in packed.parts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -13,18 +12,19 @@ from modelarchive.architecture import Checked, describing
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
-from modelarchive.exchange.huggingface import quantised, through
+from modelarchive.exchange.huggingface import quantised, through, through_timm
 from modelarchive.exchange.huggingface.adapters import ADAPTER, Adapter
-from modelarchive.exchange.huggingface.alone import KEY, without_config
-from modelarchive.exchange.huggingface.bert import Pooling
+from modelarchive.exchange.huggingface.alone import without_config
 from modelarchive.exchange.huggingface.config import NO_CODE, Config
 from modelarchive.exchange.huggingface.families import FAMILIES
 from modelarchive.exchange.huggingface.family import Family, head_of
 from modelarchive.exchange.huggingface.folder import CONFIG, MAX_CONFIG_BYTES, Folder
-from modelarchive.exchange.huggingface.pooling import MODULES, POOLING, pooling_of
+from modelarchive.exchange.huggingface.pooling import MODULES, pooling_of
+from modelarchive.exchange.huggingface.sentences import Pooling
+from modelarchive.exchange.huggingface.source import ModelFolder
 from modelarchive.exchange.huggingface.variant import Variant
 from modelarchive.exchange.huggingface.vit import pictures
-from modelarchive.exchange.huggingface.words import TEXTS, VOCABULARY, lines, words
+from modelarchive.exchange.huggingface.words import words
 from modelarchive.nn import Block, Sequential
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import pieces
@@ -59,47 +59,17 @@ def read_folder(
         if adapter is not None:
             values = adapter.configured(values)
         said = quantised.said_in(values)
-        model = _Model(
+        model = ModelFolder(
             folder, {name: each for name, each in values.items() if name not in quantised.OPTIONS}, said, adapter
         )
+        if through_timm.is_of_timm(values):
+            return _of_timm(model)
         try:
             return _read(model, inputs, sentences)
         except ConversionError as error:
-            if sentences or not through.may_read(model.values, error):
+            if not through.may_read(model.values, error):
                 raise ConversionError(error.unsupported, hint=_next_step(error, model.values)) from error
-            return _of_any_class(model, inputs, error)
-
-
-@dataclass(frozen=True)
-class _Model:
-    """What is read.
-
-    Attributes:
-        folder: Its files.
-        values: What config.json says, but for how weights are quantised.
-        quantisation: That; None: they are not.
-        adapter: What is merged into it; None: nothing.
-    """
-
-    folder: Folder
-    values: dict[str, Any]
-    quantisation: Mapping[str, Any] | None
-    adapter: Adapter | None
-
-    def weights(self) -> Bundle:
-        """The parameters, by the names of the files, as numbers."""
-        found = self.folder.weights()
-        if self.quantisation is None:
-            return found
-        arrays, notes = quantised.plain(deferred(found.parameters), self.quantisation, self.values)
-        return replace(found, parameters=Parameters(arrays), notes=[*found.notes, *notes])
-
-    def metadata(self, kept: dict[str, str]) -> dict[str, Any]:
-        """What travels with it: config.json, and these texts."""
-        found: dict[str, Any] = {"config": self.values, "files": kept}
-        if self.quantisation is not None:
-            found[quantised.OPTIONS[0]] = dict(self.quantisation)
-        return {KEY: found | ({} if self.adapter is None else {"adapter": self.adapter.values})}
+            return _of_any_class(model, inputs, sentences, error)
 
 
 def _next_step(error: ConversionError, values: Mapping[str, Any]) -> str | None:
@@ -110,14 +80,28 @@ def _next_step(error: ConversionError, values: Mapping[str, Any]) -> str | None:
     return "; ".join(each for each in (through.INSTALL, error.hint) if each)
 
 
-def _of_any_class(model: _Model, inputs: Sequence[str] | None, reason: ConversionError) -> Bundle:
+def _of_timm(model: ModelFolder) -> Bundle:
+    """A network for pictures, as timm builds it."""
+    bundle = through_timm.read(model.weights(), model.values)
+    kept, notes = model.kept(None)
+    bundle.metadata.update(model.metadata(kept))
+    bundle.notes += notes
+    return bundle
+
+
+def _of_any_class(
+    model: ModelFolder, inputs: Sequence[str] | None, sentences: bool | None, reason: ConversionError
+) -> Bundle:
     """A network of no family that is read here, as transformers builds it."""
-    values = model.values
+    values, config = model.values, Config({})
+    pooling = pooling_of(model.folder, config) if sentences is not False and inputs is None else None
+    if config.problems:
+        raise ConversionError(config.problems)
     try:
-        bundle = through.read(model.weights(), values, inputs, model.adapter)
+        bundle = through.read(model.weights(), values, inputs, model.adapter, pooling, model.behind(pooling))
     except ConversionError as error:
         raise ConversionError([*reason.unsupported, *error.unsupported], hint=error.hint or reason.hint) from error
-    kept, notes = _kept(model.folder, None, model.adapter)
+    kept, notes = model.kept(None)
     bundle.metadata.update(model.metadata(kept))
     options = dict.fromkeys(where for where, _ in reason.unsupported if where not in ("model_type", "architectures"))
     if options:
@@ -128,11 +112,13 @@ def _of_any_class(model: _Model, inputs: Sequence[str] | None, reason: Conversio
     return bundle
 
 
-def _read(model: _Model, inputs: Sequence[str] | None, sentences: bool | None) -> Bundle:
+def _read(model: ModelFolder, inputs: Sequence[str] | None, sentences: bool | None) -> Bundle:
     folder, values, adapter = model.folder, model.values, model.adapter
     config = Config(values)
     family, head = family_of(config)
-    pooling = pooling_of(folder, config, head) if sentences is not False else None
+    pooling = pooling_of(folder, config) if sentences is not False else None
+    if family is not None and pooling is not None:
+        head = family.of_sentences  # whatever else the class that was saved had
     if sentences and pooling is None:
         config.refuse(MODULES, "is not there: nothing says how a sentence becomes one vector")
     if family is not None and (head is None or config.problems):
@@ -140,7 +126,7 @@ def _read(model: _Model, inputs: Sequence[str] | None, sentences: bool | None) -
     if family is None or head is None or config.problems:
         raise ConversionError(config.problems, hint=config.hint)
     weights = model.weights()
-    stored: Mapping[str, Deferred] = deferred(weights.parameters)
+    stored: Mapping[str, Deferred] = deferred(weights.parameters) | model.behind(pooling)
     merged: list[Note] = []
     if adapter is not None:
         stored, merged = _merged(adapter, stored, values, family, head)
@@ -153,7 +139,7 @@ def _read(model: _Model, inputs: Sequence[str] | None, sentences: bool | None) -
         texts = folder if adapter is None or not adapter.has_words else adapter.folder
         vocabulary, told = words(texts, entries[embedding].shape[0], embedding)
         notes += told
-    kept, told = _kept(folder, vocabulary, adapter)
+    kept, told = model.kept(vocabulary)
     notes += told
     if about := [key for key in weights.metadata if key != "format"]:
         notes.append(Note("(metadata)", f"left out of the safetensors files: {', '.join(map(short, about[:8]))}"))
@@ -206,6 +192,9 @@ def assembled(
 def family_of(config: Config) -> tuple[Family | None, str | None]:
     """The family and the head; what is not known is noted in the config."""
     kind = config.get("model_type")
+    if kind is None and isinstance(name := config.get("_class_name"), str):
+        config.refuse("_class_name", f"{short(name)} is a part of diffusers, whose networks are not read")
+        return None, None
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
         config.refuse("model_type", f"{short(kind)} is none of {', '.join(FAMILIES)}")
@@ -243,7 +232,7 @@ def _chosen(
     known = [each for each in family.takes(head) if values.get("type_vocab_size") != 0 or "token_type_ids" not in each]
     if inputs is None:
         # One sentence at a time is of one segment.
-        return family.inputs[:2] if pooling is not None else known[0]
+        return family.inputs[:2] if pooling is not None and not family.together else known[0]
     chosen = tuple(inputs)
     if chosen not in known:
         longest = max(known, key=len)
@@ -355,23 +344,6 @@ def _fitting(
         raise ConversionError(problems)
     notes += [Note(name, "left out: the model has no such parameter") for name in found if name not in parameters]
     return entries
-
-
-def _kept(folder: Folder, vocabulary: list[str] | None, adapter: Adapter | None) -> tuple[dict[str, str], list[Note]]:
-    """The texts that travel in the metadata, and what stays behind."""
-    kept = {}
-    for name in TEXTS:
-        source = adapter.folder if adapter is not None and adapter.folder.has(name) else folder
-        if not source.has(name):
-            continue
-        text = source.text(name)
-        if name == VOCABULARY and vocabulary is not None and lines(text) == vocabulary and text.endswith("\n"):
-            continue  # the words say the same
-        kept[name] = text
-    known = {CONFIG, *TEXTS, POOLING.partition("/")[0], *folder.weights_files()}
-    others = [name for name in folder.others(known) if not name.startswith(".") and name != "2_Normalize"]
-    notes = [Note("(files)", f"left out: {', '.join(map(short, others))}")] if others else []
-    return kept, notes
 
 
 def _merged(

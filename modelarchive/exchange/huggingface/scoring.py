@@ -14,7 +14,7 @@ WORDS: Final = "ForTokenClassification"
 
 
 @dataclass(frozen=True)
-class Scores:
+class _Scores:
     """What is told apart.
 
     Attributes:
@@ -32,7 +32,7 @@ class Scores:
     padding: int | None = None
 
 
-def scores_of(config: Config, head: str, *, layer_of_words: str = "score") -> Scores | None:
+def scores_of(config: Config, head: str, *, layer_of_words: str = "score") -> _Scores | None:
     """What a configuration says of such a head; None: the head is another."""
     if head.endswith(TEXTS):
         padding = config.get("pad_token_id")
@@ -41,10 +41,10 @@ def scores_of(config: Config, head: str, *, layer_of_words: str = "score") -> Sc
             padding = None
         if padding is None:
             config.note("pad_token_id", "is not said: the last place of each text decides, whatever it is")
-        return Scores("score", config.labels(), use_bias=False, of_texts=True, padding=padding)
+        return _Scores("score", config.labels(), use_bias=False, of_texts=True, padding=padding)
     if head == WORDS:
         use_bias = config.flag("token_classification_bias", default=True)
-        return Scores(layer_of_words, config.labels(), use_bias=use_bias, of_texts=False)
+        return _Scores(layer_of_words, config.labels(), use_bias=use_bias, of_texts=False)
     return None
 
 
@@ -57,7 +57,7 @@ class Scored(nn.Block):
         scores: What is told apart.
     """
 
-    def __init__(self, trunk: nn.Block, prefix: str, scores: Scores) -> None:
+    def __init__(self, trunk: nn.Block, prefix: str, scores: _Scores) -> None:
         super().__init__()
         setattr(self, prefix, trunk)
         setattr(self, scores.layer, nn.Dense(scores.labels, use_bias=scores.use_bias, flatten=False))

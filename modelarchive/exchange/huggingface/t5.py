@@ -10,6 +10,7 @@ import numpy as np
 
 from modelarchive import nn, ops
 from modelarchive.exchange.huggingface.config import Config, as_two_parts
+from modelarchive.exchange.huggingface.sentences import Pooling, prepare, vector
 from modelarchive.exchange.huggingface.variant import Variant
 from modelarchive.nn.scope import MAX_CONSTANT
 from modelarchive.store.strict import short
@@ -193,16 +194,17 @@ class _Stack(nn.Block):
         return kinds if self.is_causal else kinds + ops.cast(distance > 0, dtype="int64") * self.count
 
 
-class Network(nn.Block):
+class _Network(nn.Block):
     """``T5Model``, ``T5EncoderModel`` or ``T5ForConditionalGeneration``.
 
     Args:
         settings: What it is made of.
         head: One of :data:`HEADS`.
         has_mask: Whether the second of its inputs is a mask of the words.
+        pooling: Of an encoder: None, or how its places become one vector.
     """
 
-    def __init__(self, settings: Settings, head: str, *, has_mask: bool) -> None:
+    def __init__(self, settings: Settings, head: str, *, has_mask: bool, pooling: Pooling | None = None) -> None:
         super().__init__()
         self.shared = nn.Embedding(settings.vocabulary, settings.units)
         self.encoder = _Stack(settings, settings.layers[0], is_causal=False)
@@ -212,7 +214,8 @@ class Network(nn.Block):
             self.lm_head = nn.Dense(settings.vocabulary, use_bias=False, flatten=False, in_units=settings.units)
             if settings.tied:
                 self.lm_head.weight = self.shared.weight
-        self.head, self.has_mask = head, has_mask
+        self.head, self.has_mask, self.pooling = head, has_mask, pooling
+        prepare(self, pooling)
         self.factor = settings.units**-0.5 if settings.is_scaled else 1.0
 
     def forward(self, input_ids: Any, second: Any = None, third: Any = None) -> Any:
@@ -224,7 +227,7 @@ class Network(nn.Block):
         x = self.shared(input_ids)
         memory = self.encoder(input_ids, x) if bias is None else self.encoder(input_ids, x, bias)
         if self.head == "EncoderModel":
-            return memory
+            return vector(self, self.pooling, memory, input_ids, attention_mask)
         y = self.shared(words)
         y = self.decoder(words, y, None, memory, *([] if bias is None else [bias]))
         if self.head == "Model":
@@ -264,7 +267,7 @@ def network(config: Config, variant: Variant, most_layers: int) -> nn.Block | No
     config.refuse_unknown("t5")
     if config.problems:
         return None
-    return Network(settings, variant.head, has_mask="attention_mask" in variant.inputs)
+    return _Network(settings, variant.head, has_mask="attention_mask" in variant.inputs, pooling=variant.pooling)
 
 
 def _activation(config: Config) -> tuple[str | None, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import inspect
-import math
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -15,11 +15,10 @@ from modelarchive.exchange import torch as modules
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, deferred
 from modelarchive.exchange.huggingface.adapters import Adapter
 from modelarchive.exchange.huggingface.arguments import Argument, arguments
+from modelarchive.exchange.huggingface.sentences import Pooling
+from modelarchive.exchange.huggingface.sizes import refuse_counts, refuse_size
 from modelarchive.store.deferred import Deferred
-from modelarchive.store.strict import short
 
-#: Options that count what is built one after the other, by a part of their names.
-_COUNTS: Final = re.compile("layer|depth|block|stage")
 #: So many are built of anything, whatever the files hold.
 _FEW: Final = 4096
 #: Options that choose how the same numbers are computed, which this package does not leave to a file.
@@ -55,7 +54,14 @@ def is_installed() -> bool:
     return all(importlib.util.find_spec(name) for name in ("transformers", "torch"))
 
 
-def read(weights: Bundle, values: Mapping[str, Any], inputs: Sequence[str] | None, adapter: Adapter | None) -> Bundle:
+def read(
+    weights: Bundle,
+    values: Mapping[str, Any],
+    inputs: Sequence[str] | None,
+    adapter: Adapter | None,
+    pooling: Pooling | None = None,
+    behind: Mapping[str, Deferred] | None = None,
+) -> Bundle:
     """Build the network of a folder with transformers, never with code of the folder, and read it.
 
     Args:
@@ -63,6 +69,8 @@ def read(weights: Bundle, values: Mapping[str, Any], inputs: Sequence[str] | Non
         values: What config.json says.
         inputs: Names of arguments of forward; None: those that a network of this kind is usually given.
         adapter: What is merged into it; None: nothing.
+        pooling: How sentence-transformers goes on behind the class without a head; None: it does not.
+        behind: The parameters of dense layers there.
 
     Raises:
         ConversionError: transformers has no such class, the files lack parameters, or PyTorch does not export it.
@@ -70,13 +78,15 @@ def read(weights: Bundle, values: Mapping[str, Any], inputs: Sequence[str] | Non
     if values.get("quantization_config"):
         raise ConversionError([("quantization_config", "quantised weights are not read")])
     kind = _class_of(values)
+    if pooling is not None:
+        kind = _without_head(kind)
     stored = deferred(weights.parameters)
     given = adapter.replaced if adapter is not None else {}
-    _refuse_counts(values, max(_FEW, len(stored)))
+    refuse_counts(values, max(_FEW, len(stored)))
     with _quietly():
         try:
             config = kind.config_class.from_dict({name: each for name, each in values.items() if name not in _OWN})
-            _refuse_size(kind, config, len(stored) + len(given), [*stored.values(), *given.values()])
+            refuse_size(lambda: kind(config), [*stored.values(), *given.values()])
             module, info = kind.from_pretrained(
                 None, config=config, state_dict=modules.tensors_of(dict(weights.parameters)), dtype="auto",
                 output_loading_info=True, ignore_mismatched_sizes=bool(given),
@@ -84,17 +94,40 @@ def read(weights: Bundle, values: Mapping[str, Any], inputs: Sequence[str] | Non
         except ModelArchiveError:
             raise
         except Exception as error:  # whatever its classes raise that are not made of such options or arrays
-            words = " ".join(str(error).split())[:300]
-            raise ConversionError([("config.json", f"transformers cannot build it: {words}")]) from error
+            raise _cannot_be_built(error) from error
         names = set(modules.named_tensors(module))
         lost = {*info["missing_keys"], *(each[0] for each in info["mismatched_keys"])} - (given.keys() & names)
         if lost:
             raise ConversionError([(name, "is missing: transformers would make it at random") for name in sorted(lost)])
         notes = [] if adapter is None else _merge(adapter, module, values.get("model_type"))
         module.config.use_cache = False
-        bundle = _read(module, config, inputs)
+        bundle = _read(module, config, inputs) if pooling is None else _of_sentences(module, pooling, behind or {})
     bundle.notes += [*notes, *weights.notes]
     bundle.notes += [Note(name, "left out: transformers does not use it either") for name in info["unexpected_keys"]]
+    return bundle
+
+
+def _cannot_be_built(error: Exception) -> ConversionError:
+    return ConversionError([("config.json", f"transformers cannot build it: {' '.join(str(error).split())[:300]}")])
+
+
+def _without_head(kind: Any) -> Any:
+    """The class without a head of the same type, which sentence-transformers takes."""
+    import transformers
+
+    found = transformers.MODEL_MAPPING.get(kind.config_class, None)
+    return found if inspect.isclass(found) and _is_modelled(found.__name__) else kind
+
+
+def _of_sentences(module: Any, pooling: Pooling, behind: Mapping[str, Deferred]) -> Bundle:
+    """The network with what stands behind it, on texts of any number and length."""
+    from modelarchive.exchange.huggingface.through_sentences import Sentences
+
+    names = ("input_ids", "attention_mask")
+    declared = tuple({"name": name, "shape": [None, None], "dtype": "int64"} for name in names)
+    bundle = modules.read_module(Sentences(module, pooling, behind).eval(), declared)
+    for each, name in zip((bundle.architecture or {})["inputs"], names, strict=True):
+        each["name"] = name
     return bundle
 
 
@@ -133,11 +166,16 @@ def assembled(values: Mapping[str, Any], arrays: Mapping[str, Deferred], inputs:
         ConversionError: Parameters are missing, or PyTorch does not export the network.
     """
     kind = _class_of(values)
-    _refuse_counts(values, max(_FEW, len(arrays)))
+    refuse_counts(values, max(_FEW, len(arrays)))
     with _quietly():
-        config = kind.config_class.from_dict(dict(values))
-        _refuse_size(kind, config, len(arrays), list(arrays.values()))
-        _refuse_shapes(kind, config, arrays)
+        try:
+            config = kind.config_class.from_dict(dict(values))
+            refuse_size(lambda: kind(config), list(arrays.values()))
+            _refuse_shapes(kind, config, arrays)
+        except ModelArchiveError:
+            raise
+        except Exception as error:  # whatever its classes raise that are not made of such options
+            raise _cannot_be_built(error) from error
     return read(Bundle(Parameters(arrays)), values, inputs, None)
 
 
@@ -160,7 +198,7 @@ def _quietly() -> Iterator[None]:
 def _class_of(values: Mapping[str, Any]) -> Any:
     """The class of the library's own that config.json names, of the type that it says; None: there is none."""
     names = values.get("architectures")
-    name = names[0] if isinstance(names, list) and names else None
+    name = names[0] if isinstance(names, list) and names else None if names else _usual(values.get("model_type"))
     # Nothing is imported for what can be no class.
     if not isinstance(name, str) or not name.isidentifier() or not _is_modelled(name):
         return None
@@ -171,6 +209,14 @@ def _class_of(values: Mapping[str, Any]) -> Any:
         return None
     its = getattr(kind, "config_class", None)
     return kind if its is not None and its.model_type == values.get("model_type") else None
+
+
+def _usual(kind: object) -> str | None:
+    """The name of the class without a head of a type, which is meant where none is named."""
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    name = MODEL_MAPPING_NAMES.get(kind) if isinstance(kind, str) else None
+    return name if isinstance(name, str) else None
 
 
 def _is_modelled(name: str) -> bool:
@@ -185,42 +231,8 @@ def _is_modelled(name: str) -> bool:
     return isinstance(place, str) and re.fullmatch(r"models(\.\w+)*\.modeling_\w+", place) is not None
 
 
-def _refuse_counts(values: Mapping[str, Any], most: int) -> None:
-    """Refuse what would be built for longer than the files have parameters."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            _refuse_counts(value, most)
-        counts = value if isinstance(value, list) else [value]
-        if _COUNTS.search(name) and any(isinstance(each, int) and each > most for each in counts):
-            raise ConversionError([(name, f"is {short(value)}, more than the files hold arrays")])
-
-
-def _refuse_size(kind: Any, config: Any, arrays: int, entries: Sequence[Deferred]) -> None:
-    """Refuse a network that is larger than its files, before memory is asked for."""
-    import torch
-
-    stored = sum(math.prod(entry.shape) for entry in entries)
-    left = 2 * arrays + 1000  # some are there under two names, or in parts
-
-    def count(*_: Any) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise ConversionError([("config.json", f"means a network of many more parts than the {arrays:,} arrays")])
-
-    counting = torch.nn.modules.module.register_module_parameter_registration_hook(count)
-    try:
-        with torch.device("meta"):
-            wanted = sum(each.numel() for each in kind(config).parameters())
-    finally:
-        counting.remove()
-    if wanted > stored:
-        what = f"means a network of {wanted:,} parameters, and the files hold {stored:,}"
-        raise ConversionError([("config.json", what)])
-
-
 def _refuse_shapes(kind: Any, config: Any, arrays: Mapping[str, Deferred]) -> None:
-    """Refuse arrays of other shapes than the network has."""
+    """Refuse arrays that the network has no place for, or in other shapes."""
     import torch
 
     with torch.device("meta"):
@@ -230,6 +242,7 @@ def _refuse_shapes(kind: Any, config: Any, arrays: Mapping[str, Deferred]) -> No
         for name, entry in arrays.items()
         if name in wanted and wanted[name] != entry.shape
     ]
+    wrong += [(name, "has no place in the network") for name in arrays if name not in wanted]
     if wrong:
         raise ConversionError(wrong)
 
@@ -257,9 +270,25 @@ def _read(module: Any, config: Any, inputs: Sequence[str] | None) -> Bundle:
             continue
         for declared, each in zip((bundle.architecture or {})["inputs"], chosen, strict=True):
             declared["name"] = each.name
-        bundle.notes += notes
+        bundle.notes = [*_compared(bundle, called, example), *notes]
         return bundle
     raise reason or ConversionError([("inputs", "none are known")])
+
+
+def _compared(bundle: Bundle, module: Any, example: list[Any]) -> list[Note]:
+    """The notes, once what was read is compared on texts that are short enough for the network, if it was not yet.
+
+    Raises:
+        ConversionError: The outputs differ.
+    """
+    left = [note for note in bundle.notes if note.where != "(model)" or "was not compared" not in note.what]
+    if len(left) == len(bundle.notes):
+        return bundle.notes
+    from modelarchive.exchange.torch.comparing import Comparison
+
+    is_narrow = "float16" in json.dumps(bundle.architecture)
+    comparison = Comparison(module, module, bundle.build(), is_narrow)
+    return left if comparison.runs_alike(example) else bundle.notes
 
 
 def _running(module: Any, config: Any, inputs: Sequence[str] | None) -> list[Argument]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelarchive.exchange.huggingface.bert import Pooling
+from modelarchive.exchange.huggingface.sentences import Pooling
 
 
 @dataclass(frozen=True)

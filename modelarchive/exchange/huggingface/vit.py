@@ -141,7 +141,7 @@ class Trunk(nn.Block):
         return (x, self.pooler(x)) if self.has_pooler else x
 
 
-class Classifier(nn.Block):
+class _Classifier(nn.Block):
     """``ViTForImageClassification``: logits ``(batch, labels)`` out of the word for the whole picture."""
 
     def __init__(self, settings: Settings) -> None:
@@ -161,7 +161,7 @@ def network(config: Config, variant: Variant, most_layers: int) -> nn.Block | No
     heads = config.size("num_attention_heads", default=12)
     if units % heads:
         config.refuse("num_attention_heads", f"is {heads}, which does not divide the width {units}")
-    picture, patch = sides(config, "image_size", default=224), sides(config, "patch_size", default=16)
+    picture, patch = _sides(config, "image_size", default=224), _sides(config, "patch_size", default=16)
     if patch[0] > picture[0] or patch[1] > picture[1]:
         config.refuse("patch_size", f"is {patch}, and the picture is {picture}")
     config.size("num_channels", default=3)
@@ -185,10 +185,10 @@ def network(config: Config, variant: Variant, most_layers: int) -> nn.Block | No
     config.refuse_unknown("vit")
     if config.problems:
         return None
-    return Trunk(settings) if variant.head == "Model" else Classifier(settings)
+    return Trunk(settings) if variant.head == "Model" else _Classifier(settings)
 
 
-def sides(config: Config, name: str, *, default: int) -> tuple[int, int]:
+def _sides(config: Config, name: str, *, default: int) -> tuple[int, int]:
     """Height and width, which an option says as one number or as two."""
     value = config.get(name, default=default)
     both = list(value) if isinstance(value, list) else [value, value]
@@ -200,4 +200,4 @@ def sides(config: Config, name: str, *, default: int) -> tuple[int, int]:
 
 def pictures(config: Config) -> list[int | None]:
     """The shape of pictures that a network takes."""
-    return [None, config.size("num_channels", default=3), *sides(config, "image_size", default=224)]
+    return [None, config.size("num_channels", default=3), *_sides(config, "image_size", default=224)]

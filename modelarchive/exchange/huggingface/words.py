@@ -19,12 +19,21 @@ TEXTS: Final = (
     "vocab.txt",
     "chat_template.jinja",
     "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
     "modules.json",
     "1_Pooling/config.json",
+    "2_Dense/config.json",
+    "3_Dense/config.json",
+    "4_Dense/config.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
 )
 VOCABULARY: Final = "vocab.txt"
+#: Tokenizers of SentencePiece, which are no text; they travel as base64.
+BINARIES: Final = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
+#: Longest of these.
+MAX_BINARY_BYTES: Final = 16_000_000
 
 
 def words(folder: Texts, rows: int, name: str) -> tuple[list[str] | None, list[Note]]:

@@ -2,72 +2,35 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import copy
 import errno
-import itertools
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from modelarchive.architecture.constants import constants_of
 from modelarchive.archive.folders import Counterpart
-from modelarchive.errors import ConversionError, FormatError
+from modelarchive.errors import FormatError
 from modelarchive.exchange import safetensors
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred
 from modelarchive.exchange.huggingface.alone import KEY
-from modelarchive.exchange.huggingface.bert import POOLINGS, Pooling
-from modelarchive.exchange.huggingface.config import Config
-from modelarchive.exchange.huggingface.families import FAMILIES
-from modelarchive.exchange.huggingface.family import Family
-from modelarchive.exchange.huggingface.folder import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, Kept
-from modelarchive.exchange.huggingface.pooling import MODULES, POOLING, pooling_of
+from modelarchive.exchange.huggingface.folder import CONFIG, WEIGHTS, Kept
+from modelarchive.exchange.huggingface.identifying import Model, known
+from modelarchive.exchange.huggingface.pooling import OF_DENSE
 from modelarchive.exchange.huggingface.reading import (
-    described,
-    family_of,
-    float_dtype,
     turned,
 )
-from modelarchive.exchange.huggingface.recognising import configurations
-from modelarchive.exchange.huggingface.variant import Variant
-from modelarchive.exchange.huggingface.words import TEXTS, VOCABULARY, words
+from modelarchive.exchange.huggingface.words import BINARIES, VOCABULARY, words
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.replace import replacing
-from modelarchive.store.strict import short
 
 #: Families whose tokenizers are made of a vocab.txt alone.
 _WORD_PIECES: Final = ("bert", "distilbert", "electra")
-#: As MiniLM and its like are pooled.
-_MEAN: Final = Pooling(("pooling_mode_mean_tokens",), is_normalised=True)
-#: Differences of architectures that are listed.
-_MOST: Final = 20
-
-
-@dataclass(frozen=True)
-class Model:
-    """What is written: a bundle, and what transformers calls it.
-
-    Attributes:
-        bundle: The model.
-        family: Its family.
-        variant: Its class, and how it is laid out.
-        config: What config.json says.
-        texts: The tokenizer's files.
-    """
-
-    bundle: Bundle
-    family: Family
-    variant: Variant
-    config: dict[str, Any]
-    texts: dict[str, str]
-
-    @property
-    def embedding(self) -> str:
-        """The parameter whose rows are words."""
-        return self.family.embedding if self.variant.is_flat else self.family.embedding_of(self.variant.head)
 
 
 def write_folder(
@@ -82,30 +45,51 @@ def write_folder(
     target = Path(os.fsdecode(path))
     _check_place(target)
     bundle = bundle_of(source)
-    model, notes = recognised(bundle, config)
+    model, notes = known(bundle, config)
     entries, told = theirs(model)
     notes += told
     texts, told = _texts(model)
     notes += told
     others = {key: value for key, value in bundle.metadata.items() if key != KEY}
+    behind: dict[str, dict[str, Deferred]] = {}
+    for name in list(entries):
+        if (dense := OF_DENSE.fullmatch(name)) is not None:
+            behind.setdefault(dense[1], {})[dense[2]] = entries.pop(name)
     with _folder(target) as folder:
         weights = Bundle(Parameters(entries), metadata=others)
         notes += safetensors.write(weights, folder / WEIGHTS, max_shard_bytes=max_shard_bytes, durable=durable)
-        for name, text in {CONFIG: json.dumps(model.config, indent=2) + "\n", **texts}.items():
+        for place, arrays in behind.items():
+            (folder / place).mkdir()
+            safetensors.write(Bundle(Parameters(arrays)), folder / place / WEIGHTS, durable=durable)
+        for name, data in _files(model, texts).items():
             (folder / name).parent.mkdir(exist_ok=True)
             with replacing(folder / name, durable=durable) as temporary:
-                temporary.write_text(text, "utf-8", newline="")
+                temporary.write_bytes(data)
     return notes
+
+
+def _files(model: Model, texts: Mapping[str, str]) -> dict[str, bytes]:
+    """What stands beside the parameters: config.json, the tokenizer's texts, and what of it is no text."""
+    found = {CONFIG: json.dumps(model.config, indent=2) + "\n", **texts}
+    kept = model.bundle.metadata.get(KEY)
+    binaries: Any = kept.get("binaries") if isinstance(kept, dict) else None
+    files = {name: text.encode() for name, text in found.items()}
+    for name in BINARIES if isinstance(binaries, dict) and (texts or not model.texts) else ():
+        with contextlib.suppress(KeyError, TypeError, ValueError):  # there is none, or it is no base64
+            files[name] = base64.b64decode(binaries[name], validate=True)
+    return files
 
 
 def counterpart_of(bundle: Bundle) -> tuple[Counterpart | None, list[Note]]:
     """See :func:`modelarchive.exchange.huggingface.counterpart`."""
-    model, notes = recognised(bundle, None)
+    model, notes = known(bundle, None)
     family, variant = model.family, model.variant
     first: dict[int, str] = {}
     for name, entry in deferred(bundle.parameters).items():
         first.setdefault(id(entry), name)
     stored = {name: family.theirs(name, is_flat=variant.is_flat) for name in first.values()}
+    if apart := [name for name in stored if OF_DENSE.fullmatch(name)]:
+        return None, [Note(apart[0], "is in a folder of its own in sentence-transformers' files")]
     turned_round = [name for name in stored if family.is_transposed(name)]
     # Where nothing is tied transformers has this one twice, and an archive has each array once.
     twice = [name for name in stored if not variant.is_tied and f"{family.guesses.get(variant.head)}.bias" == name]
@@ -116,188 +100,8 @@ def counterpart_of(bundle: Bundle) -> tuple[Counterpart | None, list[Note]]:
     if clash := [name for name, theirs in stored.items() if theirs in others]:
         return None, [Note(clash[0], "has a name in transformers' files that another parameter has here")]
     texts, told = _texts(model)
-    files = {CONFIG: json.dumps(model.config, indent=2) + "\n", **texts}
-    beside = {name: text.encode() for name, text in files.items()}
-    return Counterpart({name: theirs for name, theirs in stored.items() if theirs != name}, beside), notes + told
-
-
-def recognised(bundle: Bundle, given: Mapping[str, Any] | None) -> tuple[Model, list[Note]]:
-    """The model with its configuration, once what that means was compared with the architecture.
-
-    Raises:
-        ConversionError: There is no configuration, or it means another network; lists the differences.
-    """
-    if bundle.architecture is None:
-        hint = "nothing was written: a folder holds a whole model"
-        raise ConversionError([("(architecture)", bundle.reason or "there is none")], hint=hint)
-    kept = bundle.metadata.get(KEY)
-    kept = kept if isinstance(kept, dict) else {}
-    values = dict(given) if given is not None else kept.get("config")
-    is_guess = not isinstance(values, dict)
-    candidates = [values] if isinstance(values, dict) else list(configurations(bundle.architecture))
-    if not candidates:
-        problem = f"it looks like none of {', '.join(FAMILIES)}, and metadata[{KEY!r}] has no config"
-        raise ConversionError([("(architecture)", problem)], hint=f"pass config=, what {CONFIG} shall say")
-    if len(json.dumps(candidates[0])) > MAX_CONFIG_BYTES:
-        raise ConversionError([(f"metadata[{KEY!r}]", f"its config has more than {MAX_CONFIG_BYTES:,} bytes")])
-    texts, problems = _kept_texts(kept.get("files"))
-    if problems:
-        raise ConversionError(problems)
-    first: list[tuple[str, str]] = []
-    for candidate in candidates:
-        found = _compared(bundle, candidate, texts, is_guess=is_guess)
-        if isinstance(found, Model):
-            return _settled(found)
-        first = first or found
-    where = f"{CONFIG} means" if not is_guess else "the configuration that looks most like it means"
-    raise ConversionError(
-        first, hint=f"{where} another network, or an unknown one; pass config=, what {CONFIG} shall say"
-    )
-
-
-def _kept_texts(files: Any) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """The tokenizer's texts out of metadata, and what is wrong with them."""
-    files = files if isinstance(files, dict) else {}
-    # Names from a file are no paths: these and no others.
-    texts = {name: files[name] for name in TEXTS if isinstance(files.get(name), str)}
-    where = f"metadata[{KEY!r}]"
-    bad = [name for name, text in texts.items() if any("\ud800" <= sign <= "\udfff" for sign in text)]
-    return texts, [(where, f"{name} is no Unicode text") for name in bad]
-
-
-def _compared(
-    bundle: Bundle, values: dict[str, Any], texts: dict[str, str], *, is_guess: bool
-) -> Model | list[tuple[str, str]]:
-    """The model, if the configuration means its architecture; else where they differ."""
-    config = Config(values)
-    family, head = family_of(config)
-    if family is None or head is None:
-        return config.problems
-    try:
-        pooling = pooling_of(Kept(texts), config, head)
-    except FormatError as error:
-        return [(MODULES, str(error))]
-    if config.problems:
-        return config.problems
-    poolings = [pooling, None] if pooling is not None else [None, _MEAN] if is_guess and head == "Model" else [None]
-    count = len((bundle.architecture or {})["inputs"])
-    first: list[tuple[str, str]] = []
-    is_flat = (
-        bool(family.prefix)
-        and head != "Model"
-        and not any(name.startswith(f"{family.prefix}.") for name in bundle.parameters)
-    )
-    for each in poolings:
-        variant = Variant(
-            head,
-            next((each for each in family.takes(head) if len(each) == count), ()),
-            has_pooler="pooler.dense.weight" in bundle.parameters,
-            is_tied=_ties(bundle, family, head, is_flat=is_flat),
-            pooling=each,
-            is_flat=is_flat,
-        )
-        found = differences(bundle, config, family, variant)
-        if not found:
-            return Model(bundle, family, variant, values, _with_pooling(texts, each, pooling))
-        first = first or found
-    return first
-
-
-def _with_pooling(texts: dict[str, str], actual: Pooling | None, said: Pooling | None) -> dict[str, str]:
-    """The texts, with what says how places are pooled if they are, and without if they are not."""
-    if actual == said:
-        return texts
-    if actual is None:
-        return {name: text for name, text in texts.items() if name not in (MODULES, POOLING)}
-    kinds = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
-    modules = [
-        {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for at, (kind, path) in enumerate(kinds[: 2 + actual.is_normalised])
-    ]
-    return texts | {
-        MODULES: json.dumps(modules, indent=2) + "\n",
-        POOLING: json.dumps({mode: mode in actual.modes for mode in POOLINGS}, indent=2) + "\n",
-    }
-
-
-def _settled(model: Model) -> tuple[Model, list[Note]]:
-    """With a configuration that says of tied weights and of the dtype what is so."""
-    notes = []
-    values, family = model.config, model.family
-    ties = model.variant.is_tied
-    if ties is not None and not family.always_tied and ties is not family.ties(values):
-        if "tie_word_embeddings" in values:
-            notes.append(Note("tie_word_embeddings", f"is written as {str(ties).lower()}, as the parameters are"))
-        values = values | {"tie_word_embeddings": ties}
-    values, told = _with_dtype(values, float_dtype(deferred(model.bundle.parameters)))
-    return replace(model, config=values), notes + told
-
-
-def _ties(bundle: Bundle, family: Family, head: str, *, is_flat: bool) -> bool | None:
-    """Whether the layer that guesses words shares the embedding's weight; None: there is no such layer."""
-    if head not in family.guesses:
-        return None
-    entries = deferred(bundle.parameters)
-    own, embedding = (
-        entries.get(f"{family.guesses[head]}.weight"),
-        entries.get(family.embedding if is_flat else family.embedding_of(head)),
-    )
-    return own is embedding
-
-
-def _with_dtype(values: dict[str, Any], dtype: str) -> tuple[dict[str, Any], list[Note]]:
-    """The configuration with the dtype that the parameters have."""
-    key = "torch_dtype" if "torch_dtype" in values else "dtype"
-    said = values.get(key)
-    if said == dtype or (said is None and dtype == "float32"):
-        return values, []
-    notes = [] if said is None else [Note(key, f"is written as {dtype}, which the parameters are")]
-    return values | {key: dtype}, notes
-
-
-def differences(bundle: Bundle, config: Config, family: Family, variant: Variant) -> list[tuple[str, str]]:
-    """Where the architecture is another one than the configuration says."""
-    found = bundle.architecture or {}
-    if not variant.inputs:
-        declared = ", ".join(str(each["name"]) for each in found["inputs"])
-        expected = " or ".join(", ".join(each) for each in family.takes(variant.head))
-        return [("inputs", f"are {declared or 'not declared'}, expected {expected}")]
-    network = family.make(config, variant, len(bundle.parameters))
-    if network is None:
-        return config.problems
-    network.cast(float_dtype(deferred(bundle.parameters)))  # some numbers are rounded to it
-    meant = described(network, variant.inputs, config).architecture
-    # Of which size the example was that the network was recorded on, does not matter.
-    one, other = (_with_numbered_inputs(each["model"]) for each in (meant, found))
-    return list(itertools.islice(_unlike(one, other, "/model"), _MOST))
-
-
-def _with_numbered_inputs(model: dict[str, Any]) -> dict[str, Any]:
-    """A Graph whose inputs are called by their places: what they are called decides nothing."""
-    new = {name: f"input {at}" for at, name in enumerate(model.get("inputs", ()))}
-
-    def renamed(refs: Any) -> Any:
-        if isinstance(refs, list):
-            return [renamed(ref) for ref in refs]
-        return new.get(refs, refs) if isinstance(refs, str) else refs
-
-    nodes = [
-        node | {"inputs": renamed(node["inputs"])} if "inputs" in node else node for node in model.get("nodes", ())
-    ]
-    return model | {"inputs": list(new.values()), "nodes": nodes, "outputs": renamed(model.get("outputs"))}
-
-
-def _unlike(expected: Any, found: Any, where: str) -> Iterator[tuple[str, str]]:
-    """JSON pointers of what differs; which parameters are frozen, and dtypes, which a file decides, do not."""
-    if isinstance(expected, dict) and isinstance(found, dict):
-        for key in [*expected, *(key for key in found if key not in expected)]:
-            if key not in ("dtype", "frozen", "dropout"):
-                yield from _unlike(expected.get(key), found.get(key), f"{where}/{key}")
-    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
-        for at, (one, other) in enumerate(zip(expected, found, strict=True)):
-            yield from _unlike(one, other, f"{where}/{at}")
-    elif expected != found:
-        yield where, f"is {short(found)}, {CONFIG} makes it {short(expected)}"
+    renamed = {name: theirs for name, theirs in stored.items() if theirs != name}
+    return Counterpart(renamed, _files(model, texts)), notes + told
 
 
 def theirs(model: Model) -> tuple[dict[str, Deferred], list[Note]]:
@@ -306,8 +110,9 @@ def theirs(model: Model) -> tuple[dict[str, Deferred], list[Note]]:
     entries: dict[str, Deferred] = {}
     written: set[int] = set()
     notes = []
+    constants = constants_of(model.bundle.architecture or {})
     for name, entry in deferred(model.bundle.parameters).items():
-        if id(entry) in written:
+        if id(entry) in written or name in constants:
             continue
         written.add(id(entry))
         there = family.theirs(name, is_flat=model.variant.is_flat)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from modelarchive.errors import SpecError
@@ -28,7 +29,7 @@ MAX_DEPTH: Final = 32
 #: Nodes that no output needs, of which one note lists a few.
 _MAX_DEAD: Final = 10
 
-#: Operators that take numbers of fewer than eight bits, and give none.
+#: Operators that take numbers of element types that the vocabulary has not, and give none.
 _OF_PACKED: Final = frozenset({"Cast", "DequantizeLinear", "com.microsoft::DequantizeLinear"})
 
 _BY_VALUE: Final = (
@@ -61,7 +62,7 @@ class Importer:
         self._depth = 0
         self._dead: dict[str, None] = {}
         self._called: set[str] = set()
-        #: Stored arrays of fewer than eight bits, by ``id``.
+        #: Stored arrays of element types that the vocabulary has not, by ``id``.
         self._packed: dict[int, Constant] = {}
 
     def run(self, graph: Graph, scope: Scope) -> list[Ref]:
@@ -84,7 +85,7 @@ class Importer:
             if operand is None or isinstance(operand, Unsupported):
                 continue
             if id(operand) in self._packed:
-                self.report.refuse(name, "is an output of fewer than eight bits, which is not supported")
+                self.report.refuse(name, "is an output of an element type that is not supported")
                 continue
             try:
                 with refusing(name):
@@ -94,13 +95,13 @@ class Importer:
         return refs
 
     def _stored(self, name: str, message: Message) -> Constant:
-        """A stored array; of fewer than eight bits as one of eight, which few operators may have."""
+        """A stored array; of an element type that the vocabulary has not in another, which few operators may have."""
         code = message.get("data_type", 0)
         if code not in PACKED:
             return Constant(self.model.tensors.array(message), name)
         found = Constant(self.model.tensors.unpacked(message), name)
         self._packed[id(found)] = found
-        self.report.note(name, f"its numbers of {PACKED[code][0]} bits are kept in eight each")
+        self.report.note(name, f"its elements, {PACKED[code].called}, are kept as {PACKED[code].kept}")
         return found
 
     def _nodes(self, nodes: Sequence[Node], outputs: Sequence[str], scope: Scope) -> list[Operand]:
@@ -133,12 +134,14 @@ class Importer:
         while operands and operands[-1] is None:
             operands.pop()
         if node.op not in _OF_PACKED and any(id(each) in self._packed for each in operands):
-            self.report.refuse(where, f"{node.op} of numbers of fewer than eight bits is not supported")
+            self.report.refuse(where, f"{node.op} of an element type of ONNX alone is not supported")
             return unsupported
         try:
             with refusing(node.op):
                 found = self._result(self._context(node, operands, scope))
             results = list(found) if isinstance(found, tuple) else [found]
+            # What is cast to the dtype that holds it is the same array, and of that dtype in the file too.
+            results = [replace(each) if id(each) in self._packed else each for each in results]
             for place, name in enumerate(node.outputs):
                 if name and self.uses.get(name) and (place >= len(results) or results[place] is None):
                     raise Refusal(f"output {place} of {node.op} is not supported")

@@ -298,7 +298,7 @@ ELEMENTWISE: Final[list[Lifting]] = [
     Lifting("Shrink", "greater, less, where, add, subtract", _shrink),
     Lifting("PRelu", "PReLU, maximum, minimum, multiply, add", _prelu),
     Lifting("Clip", "clip, maximum, minimum", _clip),
-    Lifting("Cast", "cast", _cast, "no texts, nothing of fewer than eight bits"),
+    Lifting("Cast", "cast", _cast, "no texts; of element types that the vocabulary has not, stored arrays only"),
     Lifting("CastLike", "cast", _cast_like, "as Cast"),
     Lifting("Not", "equal", _not),
     Lifting("And", "multiply", binary("multiply")),

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from modelarchive.exchange import budget
+import numpy as np
+
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_attention import split_heads
 from modelarchive.exchange.onnx.lifting_context import Context, Lift
@@ -16,14 +17,13 @@ from modelarchive.exchange.onnx.lifting_layers import LAYERS
 from modelarchive.exchange.onnx.lifting_pooling import POOLING
 from modelarchive.exchange.onnx.lifting_quantised import QUANTISED as _ONNX_S
 from modelarchive.exchange.onnx.lifting_quantised import dynamic, less_zero, saturated, unpacked
+from modelarchive.exchange.onnx.lifting_steps import Product, Recurrent, by_steps
 from modelarchive.exchange.onnx.values import Operand
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 
 _WHOLE: Final = [None, None, None]
 _MS: Final = "com.microsoft::"
-#: Steps of a quantised recurrence that are written out.
-_MAX_STEPS: Final = 512
 _OF_FLOATS: Final = {row.theirs: row.lift for row in (*ELEMENTWISE, *LAYERS, *POOLING, *_ONNX_S)}
 
 
@@ -63,6 +63,13 @@ def _between(op: str, inputs: Sequence[int], result: int) -> Lift:
         return _quantised(context, found, result, result + 1, context.dtype(inputs[0]))
 
     return lift
+
+
+def _softmax(context: Context) -> Any:
+    """Where scores were calibrated with -inf among them, their scale is infinite, and no runtime has a meaning."""
+    if context.is_constant(1) and not np.isfinite(context.constant(1)).all():
+        raise Refusal("QLinearSoftmax of a scale that is not finite is not supported: what runtimes give is undefined")
+    return _between("Softmax", (0,), 3)(context)
 
 
 def _concat(context: Context) -> Ref:
@@ -146,57 +153,14 @@ def _product(context: Context, x: Ref, matrix: tuple[Ref, Ref]) -> Ref:
     return context.op("multiply", product, context.op("multiply", scale, matrix[1]))
 
 
-def _lstm(context: Context) -> tuple[Any, ...]:
+def _lstm(context: Context) -> tuple[Ref, ...]:
     """Step by step: each step's state is quantised by its own largest and smallest element."""
-    node = context.node
-    direction, hidden = node.text("direction", "forward"), node.integer("hidden_size")
-    directions = 2 if direction == "bidirectional" else 1
-    functions = node.texts("activations", ["Sigmoid", "Tanh", "Tanh"] * directions)
-    if [each.lower() for each in functions] != ["sigmoid", "tanh", "tanh"] * directions or context.has(7):
-        raise Refusal(f"DynamicQuantizeLSTM with the activations {functions}, or with peepholes, is not supported")
-    if context.has(4) or node.number("clip", None) is not None or node.flag("input_forget", default=False):
-        raise Refusal("DynamicQuantizeLSTM with sequence_lens, clip or input_forget is not supported")
-    steps = context.shape(0)[0]
-    if steps is None or not 1 <= steps <= _MAX_STEPS:
-        raise Refusal(
-            f"DynamicQuantizeLSTM over {steps or 'a free number of'} steps is not supported, only over 1 to "
-            f"{_MAX_STEPS}, fixed, which are written out: pass inputs="
-        )
-    runs = []
-    for place in range(directions):
-        backwards = direction == "reverse" or place == 1
-        runs.append(_one_way(context, place, steps, hidden, backwards=backwards))
-    return tuple(context.op("stack", *(run[which] for run in runs), axis=1 if which == 0 else 0) for which in range(3))
 
+    def products(place: int) -> tuple[Product, Recurrent]:
+        own, states = (_matrix(context, index, scale, place) for index, scale in ((1, 8), (2, 10)))
+        return lambda x: _product(context, x, own), lambda h, first, last: _product(context, h, states)
 
-def _one_way(context: Context, place: int, steps: int, hidden: int, *, backwards: bool) -> tuple[Ref, Ref, Ref]:
-    """One direction: all states (steps, batch, hidden), and the last one and the last cell."""
-    w, r = (_matrix(context, index, scale, place) for index, scale in ((1, 8), (2, 10)))
-    gates = _product(context, context.ref(0), w)
-    if context.has(3):
-        both = context.op("slice", context.ref(3), index=[place])
-        one, two = context.op("split", both, sizes=2, axis=0).parts(2)
-        gates = context.op("add", gates, context.op("add", one, two))
-    states = []
-    first, zero = context.op("slice", context.ref(0), index=[0]), context.literal(0, "float32")
-    for index in (5, 6):
-        states.append(
-            context.op("slice", context.ref(index), index=[place])
-            if context.has(index)
-            else context.op("broadcast_to", zero, first, shape=[None, hidden])
-        )
-    h, c = states
-    kept = []
-    for step in reversed(range(steps)) if backwards else range(steps):
-        budget.spend(f"DynamicQuantizeLSTM {context.name!r}", steps=4)
-        now = context.op("add", context.op("slice", gates, index=[step]), _product(context, h, r))
-        i, o, f, g = context.op("split", now, sizes=4, axis=1).parts(4)
-        i, o, f = (context.activation("sigmoid", each) for each in (i, o, f))
-        new = context.op("multiply", i, context.activation("tanh", g))
-        c = context.op("add", context.op("multiply", f, c), new)
-        h = context.op("multiply", o, context.activation("tanh", c))
-        kept.append(h)
-    return context.op("stack", *(kept[::-1] if backwards else kept), axis=0), h, c
+    return by_steps(context, "LSTM", products)
 
 
 def _gather_blocks(context: Context) -> Ref:
@@ -235,7 +199,7 @@ FUSED: Final[list[Lifting]] = [
     Lifting(f"{_MS}QLinearMul", "multiply, round, clip", _between("Mul", (0, 3), 6), _TIES),
     Lifting(f"{_MS}QLinearSigmoid", "Activation, round, clip", _between("Sigmoid", (0,), 3), _TIES),
     Lifting(f"{_MS}QLinearLeakyRelu", "Activation, round, clip", _between("LeakyRelu", (0,), 3), _TIES),
-    Lifting(f"{_MS}QLinearSoftmax", "Softmax, round, clip", _between("Softmax", (0,), 3), _TIES),
+    Lifting(f"{_MS}QLinearSoftmax", "Softmax, round, clip", _softmax, _TIES),
     Lifting(f"{_MS}QLinearAveragePool", "AvgPool1D, AvgPool2D, round, clip", _between("AveragePool", (0,), 3), _TIES),
     Lifting(
         f"{_MS}QLinearGlobalAveragePool", "GlobalAvgPool2D, round, clip", _between("GlobalAveragePool", (0,), 3), _TIES

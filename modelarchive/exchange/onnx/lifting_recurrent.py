@@ -10,6 +10,7 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context, Lift
+from modelarchive.exchange.onnx.lifting_steps import Product, Recurrent, by_steps
 from modelarchive.exchange.onnx.values import Constant
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
@@ -46,6 +47,9 @@ def _recurrence(cell: Cell) -> Lift:
         if direction not in ("forward", "reverse", "bidirectional"):
             raise Refusal(f"direction = {direction!r} is not supported")
         directions = 2 if direction == "bidirectional" else 1
+        if _is_special(context, cell, directions):
+            context.note(f"is no {cell.kind} of the vocabulary: its steps are written out")
+            return by_steps(context, cell.kind, lambda place: _products(context, cell, place))
         config = _config(context, cell, directions)
         hidden = config["hidden_size"]
         parameters = _parameters(context, cell, directions, hidden)
@@ -68,21 +72,47 @@ def _recurrence(cell: Cell) -> Lift:
     return lift
 
 
+def _is_special(context: Context, cell: Cell, directions: int) -> bool:
+    """Whether it has something that the kind does not: other activations or lengths, peepholes, computed weights."""
+    node, default = context.node, list(cell.functions) * directions
+    functions = [each.lower() for each in node.texts("activations", default)]
+    known = [[each.lower() for each in default]]
+    known += [["relu"] * directions] if cell.kind == "RNN" else []
+    numbers = [node.numbers(name, None) for name in ("activation_alpha", "activation_beta")]
+    peepholes = context.has(7) and not _is_zero(context, 7)
+    computed = any(context.has(index) and not context.is_constant(index) for index in (1, 2, 3))
+    held = node.number("clip", None) is not None or node.flag("input_forget", default=False)
+    return functions not in known or any(numbers) or held or peepholes or computed or _is_cut(context)
+
+
+def _is_cut(context: Context) -> bool:
+    """Whether sequences end before the last step."""
+    if not context.has(4):
+        return False
+    steps = context.shape(0)[1 if context.node.flag("layout", default=False) else 0]
+    return not (context.is_constant(4) and steps is not None and bool((context.constant(4) == steps).all()))
+
+
+def _products(context: Context, cell: Cell, place: int) -> tuple[Product, Recurrent]:
+    """What the input and the states are multiplied with in one direction."""
+    own, states = (
+        context.op("transpose", context.op("slice", context.ref(index), index=[place]), axes=[1, 0]) for index in (1, 2)
+    )
+    gates = len(cell.order)
+    parts = context.op("split", states, sizes=gates, axis=1).parts(gates) if gates > 1 else (states,)
+
+    def recurrent(h: Ref, first: int, last: int) -> Ref:
+        whole = (first, last) == (0, gates)
+        matrix = states if whole else parts[first]
+        if not whole and last - first > 1:
+            matrix = context.op("concatenate", *parts[first:last], axis=1)
+        return context.op("matmul", h, matrix)
+
+    return lambda x: context.op("matmul", x, own), recurrent
+
+
 def _config(context: Context, cell: Cell, directions: int) -> dict[str, Any]:
     node = context.node
-    functions = node.texts("activations", list(cell.functions) * directions)
-    plain = cell.kind == "RNN" and functions in (["Relu"] * directions, ["Tanh"] * directions)
-    if functions != list(cell.functions) * directions and not plain:
-        raise Refusal(f"activations = {functions} are not supported")
-    for name in ("activation_alpha", "activation_beta"):
-        if node.numbers(name, None):
-            raise Refusal(f"{name} is not supported")
-    if node.number("clip", None) is not None or node.flag("input_forget", default=False):
-        raise Refusal("clip and input_forget are not supported")
-    if context.has(4):
-        raise Refusal("sequences of different lengths (sequence_lens) are not supported")
-    if context.has(7) and np.any(context.constant(7)):
-        raise Refusal("peepholes are not supported")
     config: dict[str, Any] = {
         "kind": cell.kind,
         "hidden_size": node.integer("hidden_size", None) or context.stored(2).array.shape[-1],
@@ -93,7 +123,7 @@ def _config(context: Context, cell: Cell, directions: int) -> dict[str, Any]:
         "use_bias": context.has(3),
     }
     if cell.kind == "RNN":
-        config["activation"] = functions[0].lower()
+        config["activation"] = node.texts("activations", ["Tanh"])[0].lower()
     if cell.kind == "GRU":
         config["linear_before_reset"] = node.flag("linear_before_reset", default=False)
     return config
@@ -168,5 +198,8 @@ def _apart(context: Context, ref: Ref, directions: int, hidden: int, *, last: bo
     return context.op("transpose", ref, axes=[2, 0, 1, 3]) if last else ref
 
 
-_LOSSES: Final = "parameters stored; no sequences of different lengths, clip, peepholes or other activations"
+_LOSSES: Final = (
+    "with lengths, clip, peepholes, computed weights or other activations step by step, of which there has to be a "
+    "known number"
+)
 RECURRENT: Final[list[Lifting]] = [Lifting(name, name, _recurrence(cell), _LOSSES) for name, cell in _CELLS.items()]

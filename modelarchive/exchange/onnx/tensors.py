@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import stat
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import ml_dtypes
 import numpy as np
 
 from modelarchive import dtypes
@@ -36,12 +38,41 @@ _FIELDS: Final[dict[str, tuple[str | None, frozenset[int]]]] = {
 #: Those whose bits are kept in the lower bits of an int32.
 _BITS: Final = frozenset([10, 16, 17, 19])
 
-#: Element types of which several are in a byte, the first in its lowest bits -> bits of one, and its dtype here.
-PACKED: Final[dict[int, tuple[int, np.dtype]]] = {
-    21: (4, np.dtype(np.uint8)),
-    22: (4, np.dtype(np.int8)),
-    25: (2, np.dtype(np.uint8)),
-    26: (2, np.dtype(np.int8)),
+#: The numbers of one sign that float4e2m1 has.
+_FLOATS_OF_FOUR: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An element type that the vocabulary has not, whose numbers one of its own holds.
+
+    Attributes:
+        called: Its name in ONNX.
+        bits: Of one element; several are in a byte, the first in its lowest bits.
+        kept: The dtype that holds them.
+        numbers: What each pattern of bits stands for; None: a whole number, of the sign of `kept`.
+    """
+
+    called: str
+    bits: int
+    kept: str
+    numbers: tuple[float, ...] | None = None
+
+
+def _patterns(dtype: Any) -> tuple[float, ...]:
+    return tuple(np.arange(256).astype(np.uint8).view(dtype).astype(np.float64).tolist())
+
+
+#: Codes of such element types.
+PACKED: Final[dict[int, Packed]] = {
+    18: Packed("float8e4m3fnuz", 8, "float16", _patterns(ml_dtypes.float8_e4m3fnuz)),
+    20: Packed("float8e5m2fnuz", 8, "float16", _patterns(ml_dtypes.float8_e5m2fnuz)),
+    21: Packed("uint4", 4, "uint8"),
+    22: Packed("int4", 4, "int8"),
+    23: Packed("float4e2m1", 4, "float8_e4m3fn", (*_FLOATS_OF_FOUR, *(-each for each in _FLOATS_OF_FOUR))),
+    24: Packed("float8e8m0", 8, "float32", (*(2.0 ** (power - 127) for power in range(255)), math.nan)),
+    25: Packed("uint2", 2, "uint8"),
+    26: Packed("int2", 2, "int8"),
 }
 _BYTE: Final = 2
 
@@ -93,7 +124,7 @@ class Tensors:
         return self._listed(name, filled[0], tensor[filled[0]], code, dtype, shape)
 
     def unpacked(self, tensor: Message) -> Deferred:
-        """The array of a tensor of four or two bits, several of which are in a byte, as integers of eight.
+        """The array of a tensor of an element type that the vocabulary has not, in one that holds its numbers.
 
         Raises:
             Refusal: It is of no such type.
@@ -101,7 +132,9 @@ class Tensors:
             UnsafeFileError: Its data is in a file that is not the model's own.
         """
         name, shape = tensor.get("name", "")[:200], tuple(tensor.get("dims", ()))
-        bits, dtype = PACKED[tensor.get("data_type", 0)]
+        packed = PACKED[tensor.get("data_type", 0)]
+        bits, dtype = packed.bits, dtypes.DENSE[packed.kept]
+        table = None if packed.numbers is None else np.asarray(packed.numbers).astype(dtype)
         self._check_shape(name, shape)
         count = math.prod(shape)
         budget.spend(f"the tensor {name!r}", elements=count)
@@ -110,6 +143,8 @@ class Tensors:
         def unpack(content: np.ndarray) -> np.ndarray:
             parts = [content >> np.uint8(low) & np.uint8(2**bits - 1) for low in range(0, 8, bits)]
             numbers = np.stack(parts, axis=1).reshape(-1)[:count].reshape(shape)
+            if table is not None:
+                return table[numbers]
             if dtype.kind == "u":
                 return numbers
             half = np.int8(2 ** (bits - 1))

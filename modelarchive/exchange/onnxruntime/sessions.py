@@ -167,7 +167,7 @@ def value_of(array: np.ndarray) -> onnxruntime.OrtValue:
 
 def is_foreign(dtype: np.dtype[Any]) -> bool:
     """Whether it is a dtype that NumPy itself has not, which ONNX Runtime's functions neither take nor give."""
-    return dtype.kind == "V"
+    return dtype.isbuiltin == 2
 
 
 def is_runtimes(error: Exception) -> bool:

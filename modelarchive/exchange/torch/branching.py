@@ -22,6 +22,8 @@ from modelarchive.exchange.torch.lines_of_code import PYTORCH
 
 #: Ways through a forward that are gone at most: each is a whole network.
 _MOST_WAYS: Final = 8
+#: Truths that are asked for on one way: with more it is a loop that has no end where every answer is yes.
+_MOST_TRUTHS: Final = 64
 
 
 class CheckError(Exception):
@@ -147,6 +149,8 @@ class _Truths(TorchFunctionMode):
         if truth is None or (func is torch.Tensor.item and args[0].dtype != torch.bool) or all(map(_is_known, tensors)):
             return self._flags.followed(func, args, kwargs or {})
         number = len(self.met)
+        if number == _MOST_TRUTHS:
+            raise Refusal("what it does depends on the values of an array, in a loop that goes on while they say so")
         self.met.append(truth(*args, **(kwargs or {})).reshape(()))
         is_open = (*self.answers, True) not in self._checks
         self.answers.append(self._choices[number] if number < len(self._choices) else is_open)

@@ -19,13 +19,17 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.torch.aliases import Aliases
 from modelarchive.exchange.torch.branching import CheckError, Checks, Ways, is_of_truth, is_of_values, share
-from modelarchive.exchange.torch.comparing import contained, slow_attention
+from modelarchive.exchange.torch.comparing import contained
 from modelarchive.exchange.torch.decomposing import functional
 from modelarchive.exchange.torch.flags import flags_of
+from modelarchive.exchange.torch.guards import Guards, guards_of
 from modelarchive.exchange.torch.lines_of_code import line_of
 from modelarchive.exchange.torch.packing import padded_sequences
 from modelarchive.exchange.torch.recurrences import whole_recurrences
+from modelarchive.exchange.torch.slow_attention import slow_attention
+from modelarchive.exchange.torch.substitutes import Substitutes
 
 #: Where the network stands in the module that is exported.
 _NETWORK: Final = "network"
@@ -61,6 +65,8 @@ class Program:
         checks: Lines of code that raise errors for some values.
         decided: Names of buffers whose values decided what was called.
         ranges: Symbol of a size -> the least and the greatest one that is allowed.
+        guards: What held of the sizes of its inputs.
+        aliased: Names of parameters of which constants are other views.
     """
 
     graph: torch.fx.Graph
@@ -74,6 +80,8 @@ class Program:
     checks: tuple[str, ...] = ()
     decided: tuple[str, ...] = ()
     ranges: dict[Any, tuple[int, int]] = field(default_factory=dict)
+    guards: Guards = field(default_factory=Guards)
+    aliased: tuple[str, ...] = ()
 
     @property
     def beside(self) -> list[str]:
@@ -315,6 +323,7 @@ def _quiet() -> Iterator[None]:
             slow_attention(),
             whole_recurrences(),
             padded_sequences(),
+            Substitutes(),
         ):
             warnings.simplefilter("ignore")
             yield
@@ -343,6 +352,7 @@ def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) 
     prefix = f"{root}." if root else ""
     nodes = {node.name: node for node in exported.graph.nodes}
     inputs, targets, constants = [], {}, {}
+    aliases = Aliases(exported.state_dict)
     for spec in exported.graph_signature.input_specs:
         node = nodes[spec.arg.name]
         target = (spec.target or "").removeprefix(prefix)
@@ -354,18 +364,29 @@ def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) 
         elif spec.kind is InputKind.PARAMETER or (spec.kind is InputKind.BUFFER and spec.persistent):
             targets[node] = target
         elif spec.kind in (InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
-            constants[node] = exported.constants[spec.target]
+            constant = exported.constants[spec.target]
+            name = aliases.name_of(constant)
+            if name is None:
+                constants[node] = constant
+            else:
+                targets[node] = name.removeprefix(prefix)
     outputs, changed = [], []
-    for spec in exported.graph_signature.output_specs:
+    # In their order: what a region gave has other names since.
+    results = exported.graph.output_node().args[0]
+    for spec, result in zip(exported.graph_signature.output_specs, results, strict=True):
         if spec.kind is OutputKind.USER_OUTPUT:
-            outputs.append(nodes[spec.arg.name] if hasattr(spec.arg, "name") and spec.arg.name in nodes else spec.arg)
+            outputs.append(result if isinstance(result, torch.fx.Node) else spec.arg)
         elif spec.kind is OutputKind.BUFFER_MUTATION and spec.target is not None:
             changed.append(spec.target.removeprefix(prefix))
     ranges = {
         symbol: (_bound(each.lower, 0), _bound(each.upper, 2**62))
         for symbol, each in exported.range_constraints.items()
     }
-    return Program(exported.graph, inputs, targets, constants, outputs, structure, root, changed, ranges=ranges)
+    return Program(
+        exported.graph, inputs, targets, constants, outputs, structure, root, changed,
+        ranges=ranges, guards=guards_of(exported, inputs),
+        aliased=tuple(name.removeprefix(prefix) for name in aliases.partial),
+    )  # fmt: skip
 
 
 def _bound(value: Any, otherwise: int) -> int:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import types
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import torch
 
 from modelarchive.errors import ConversionError
+from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.torch.inputs import refuse_example
-from modelarchive.exchange.torch.keeping import kept
+from modelarchive.exchange.torch.keeping import kept, random_state
+from modelarchive.exchange.torch.regions import run_plainly
+from modelarchive.exchange.torch.slow_attention import slow_attention
 from modelarchive.exchange.torch.tensors import array_of
+
+#: Random numbers that are tried where a module draws some.
+_SEEDS: Final = 4
 
 
 def contained(value: Any) -> Any:
@@ -32,19 +38,13 @@ def leaves(value: Any) -> list[Any]:
     return [leaf for each in value for leaf in leaves(each)] if isinstance(value, tuple | list) else [value]
 
 
-@contextlib.contextmanager
-def slow_attention() -> Iterator[None]:
-    """Without kernels that hide what layers of attention do."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
 def outputs_of(
-    network: torch.nn.Module, given: list[torch.Tensor], *, is_example: bool, run: Callable[..., Any] | None = None
+    network: torch.nn.Module,
+    given: list[torch.Tensor],
+    *,
+    is_example: bool,
+    run: Callable[..., Any] | None = None,
+    seed: int = 1,
 ) -> list[torch.Tensor] | None:
     """The tensors that a module gives; None where it does not run.
 
@@ -53,6 +53,7 @@ def outputs_of(
         given: The inputs.
         is_example: Whether they are the user's.
         run: What computes its outputs; None: itself.
+        seed: What random numbers begin with meanwhile, which were others when it was exported.
 
     Raises:
         ConversionError: The module does not run on the user's example.
@@ -60,9 +61,8 @@ def outputs_of(
     try:
         # What it counts or keeps is not for the next run, nor for what was read of it; and without kernels that have
         # rows of attention that see nothing otherwise.
-        with kept(network), slow_attention():
-            found = leaves((run or network)(*(each.clone() for each in given)))  # copies: it may work in place
-            return [each.detach().clone() for each in found if torch.is_tensor(each)]
+        with kept(network, seed=seed), slow_attention():
+            return _called(run or network, given)
     except Exception as error:  # anything may be raised by somebody's forward
         devices = {each.device.type for each in (*network.parameters(), *network.buffers())}
         if is_example and not devices - {"cpu"} and "not implemented for" not in str(error):
@@ -70,48 +70,101 @@ def outputs_of(
         return None
 
 
-def compared(
-    network: torch.nn.Module,
-    run: Callable[..., Any],
-    block: Any,
-    given: list[torch.Tensor],
-    *,
-    is_example: bool,
-    is_narrow: bool = False,
-) -> bool:
-    """Compare the outputs of a module and of a network in NumPy.
+def _called(run: Callable[..., Any], given: list[torch.Tensor]) -> list[torch.Tensor]:
+    with run_plainly():
+        found = leaves(run(*(each.clone() for each in given)))  # copies: it may work in place
+    return [each.detach().clone() for each in found if torch.is_tensor(each)]
 
-    Args:
+
+@dataclass(frozen=True)
+class Comparison:
+    """A module beside a network in NumPy.
+
+    Attributes:
         network: The module.
         run: What computes its outputs.
         block: The network in NumPy.
-        given: The inputs.
-        is_example: Whether they are the user's.
         is_narrow: Whether floats of 16 bits or less are computed with on the way, whatever the outputs are.
-
-    Returns:
-        Whether the module runs on them.
-
-    Raises:
-        ConversionError: The outputs differ, or the module does not run on the user's example.
     """
-    wanted = outputs_of(network, given, is_example=is_example, run=run)
-    if wanted is None:
-        return False
-    try:
+
+    network: torch.nn.Module
+    run: Callable[..., Any]
+    block: Any
+    is_narrow: bool = False
+
+    def runs_alike(self, given: list[torch.Tensor], *, is_example: bool = False) -> bool:
+        """Whether the module runs on some inputs, where both give the same.
+
+        Args:
+            given: The inputs.
+            is_example: Whether they are the user's.
+
+        Raises:
+            ConversionError: The outputs differ, or the module does not run on the user's example.
+            ValueError: The network in NumPy does not run where the module does; or another error of NumPy's.
+        """
+        wanted = outputs_of(self.network, given, is_example=is_example, run=self.run)
+        if wanted is None:
+            return False
         with np.errstate(all="ignore"):
-            found = leaves(block(*(array_of(each.clone()) for each in given)))
-    except IndexError as error:  # a table of positions that the module makes longer, say
-        raise ConversionError([("(model)", f"what was read does not run where the module does: {error}")]) from error
-    where = "on the example input" if is_example else f"on inputs of the shapes {[list(each.shape) for each in given]}"
-    if len(found) != len(wanted):
-        raise ConversionError([("(model)", f"what was read gives {len(found)} outputs, the module {len(wanted)}")])
-    for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
-        what = _difference(one, array_of(other.detach()), is_narrow=is_narrow)
-        if what:
-            problem = f"output {number} of what was read differs from the module's {where}: {what}"
-            raise ConversionError([("(model)", problem)], hint="this is a fault of modelarchive; please report it")
-    return True
+            found = leaves(self.block(*(array_of(each.clone()) for each in given)))
+        where = (
+            "on the example input" if is_example else f"on inputs of the shapes {[list(each.shape) for each in given]}"
+        )
+        if len(found) != len(wanted):
+            raise ConversionError([("(model)", f"what was read gives {len(found)} outputs, the module {len(wanted)}")])
+        for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
+            what = _difference(one, array_of(other.detach()), is_narrow=self.is_narrow)
+            if what:
+                self._refuse_random(given, wanted)
+                problem = f"output {number} of what was read differs from the module's {where}: {what}"
+                raise ConversionError([("(model)", problem)], hint="this is a fault of modelarchive; please report it")
+        return True
+
+    def _refuse_random(self, given: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
+        """Refuse a module that gives something else with other random numbers, or each time."""
+        for seed in range(2, 2 + _SEEDS):
+            again = outputs_of(self.network, given, is_example=False, run=self.run, seed=seed)
+            if again is not None and not self._same(again, wanted):
+                what = "gives something else each time, by random numbers or the clock"
+                raise ConversionError([("(model)", f"{what}: draw them outside and pass them in")])
+
+    def surprises(self, given: list[torch.Tensor], known: list[Note]) -> list[Note]:
+        """What the module's outputs depend on beside its inputs.
+
+        Args:
+            given: Inputs that it runs on.
+            known: What was noted before.
+
+        Raises:
+            ConversionError: They depend on random numbers.
+        """
+        try:
+            with kept(self.network, seed=1), slow_attention():
+                before = random_state()
+                first = _called(self.run, given)
+                draws = random_state() != before
+                with torch.enable_grad():
+                    second = _called(self.run, given)
+        except Exception:  # it records no gradients
+            return []
+        is_same = self._same(first, second)
+        if draws or not is_same:
+            self._refuse_random(given, first)
+        if is_same or any(each.what.startswith("is changed by each call") for each in known):
+            return []
+        with kept(self.network, seed=1), slow_attention(), torch.enable_grad():
+            if self._same(first, _called(self.run, given)):
+                what = "gives something else when it is called again; it is read as it is now, with what it has kept"
+            else:
+                what = "computes something else where gradients are recorded; it is read as it does without them"
+        return [Note("(model)", what)]
+
+    def _same(self, ones: list[torch.Tensor], others: list[torch.Tensor]) -> bool:
+        return len(ones) == len(others) and not any(
+            _difference(array_of(one), array_of(other), is_narrow=self.is_narrow)
+            for one, other in zip(ones, others, strict=True)
+        )
 
 
 def _difference(one: np.ndarray, other: np.ndarray, *, is_narrow: bool) -> str:

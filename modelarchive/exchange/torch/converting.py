@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,28 +17,27 @@ from modelarchive.errors import ConversionError, ModelArchiveError, SpecError, U
 from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.capturing import OfValues, Program, captured, program_of
-from modelarchive.exchange.torch.comparing import compared, outputs_of
-from modelarchive.exchange.torch.given import Example, Given, examples, given, made_up, random
+from modelarchive.exchange.torch.given import Example, Given, examples, made_up
+from modelarchive.exchange.torch.guards import Guards
 from modelarchive.exchange.torch.importing import Importer
 from modelarchive.exchange.torch.keeping import kept
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan
 from modelarchive.exchange.torch.programs import skeleton
-from modelarchive.exchange.torch.sizes import Axes
+from modelarchive.exchange.torch.sizes import Axes, SizeError
 from modelarchive.exchange.torch.tensors import NAMES
 from modelarchive.exchange.torch.wrapping import named_tensors
 from modelarchive.nn.trials import SCALES, NoFit, Trial, advice, fitting, merged
 
-#: Elements of an input that the module and what was read are compared on, beside the example.
-_MOST: Final = 2**22
 
-
-def bundle_of(network: torch.nn.Module, inputs: Any, arrays: Mapping[int, np.ndarray], notes: Sequence[Note]) -> Bundle:
-    """A module, in evaluation, as a bundle.
+def bundle_of(
+    network: torch.nn.Module, known: Given, arrays: Mapping[int, np.ndarray], notes: Sequence[Note]
+) -> tuple[Bundle, Guards]:
+    """A module, in evaluation, as a bundle, and what held of the sizes that it was exported with.
 
     Args:
         network: The module, without wrappers.
-        inputs: What it is read on.
+        known: What it is read on.
         arrays: ``id(tensor)`` -> its array.
         notes: What was noted before.
 
@@ -48,9 +45,9 @@ def bundle_of(network: torch.nn.Module, inputs: Any, arrays: Mapping[int, np.nda
         ConversionError: Something is not supported; lists all that was found.
         Refusal: PyTorch cannot export it.
     """
-    found = _exported(network, given(inputs))
+    found = _exported(network, known)
     with _understood():
-        return _bundle(network, found, arrays, [*notes, *found.notes])
+        return _bundle(network, found, arrays, [*notes, *found.notes]), found.program.guards
 
 
 def bundle_of_program(
@@ -115,7 +112,7 @@ def _exported(network: torch.nn.Module, known: Given) -> _Exported:
     """The program of a module; axes that nobody declared free are fixed where the module fixes them."""
     if known.example is None:
         return _of_declared(network, known.declared)
-    for example in examples(known.example):
+    for example in () if known.is_fixed else examples(known.example):
         try:
             return _of_example(network, known.declared, example, is_made_up=example.is_made_up)
         except OfValues:
@@ -237,10 +234,18 @@ def _bundle(
         try:
             return _bundle_at(network, found.program, plan, arrays, notes)
         except (ConversionError, Refusal) as error:
-            if not sizes.trial.sizes or (first is not None and str(error) == str(first)):
-                raise first or error from None
+            if not sizes.trial.sizes:
+                raise
+            if first is not None and str(error) == str(first):
+                break
             first = first or error
-    raise first or Refusal("no size that was tried is one that the module takes")
+    raise _size_error(first or Refusal("no size that was tried is one that the module takes")) from first
+
+
+def _size_error(error: Exception) -> SizeError:
+    """What other sizes may help with, as an error that says so."""
+    problems = error.unsupported if isinstance(error, ConversionError) else [("(model)", str(error))]
+    return SizeError(problems, hint=getattr(error, "hint", None))
 
 
 def _bundle_at(
@@ -280,6 +285,8 @@ def _changed(program: Program) -> Iterator[Note]:
         yield Note("(model)", f"a check of values that raises an error is left out ({line})")
     for name in program.decided:
         yield Note(name, "decides what the forward does; it is read as it does by the value that there is now")
+    for name in program.aliased:
+        yield Note(name, "is seen by the forward through another view of its memory, which is kept as it is now")
     for name in program.changed:
         yield Note(name, "is changed by each call of the module; its value before that is kept, and stays")
 
@@ -304,60 +311,3 @@ def differences(network: torch.nn.Module, names: Names, kept: Mapping[str, Any])
             yield Note(name, f"is left out: {what}")
         elif state_of[name].is_complex():
             yield Note(name, "is of complex numbers, and is kept as pairs of real ones on a last axis")
-
-
-def refuse_unfit(network: torch.nn.Module, inputs: Any) -> None:
-    """Refuse an example that the module itself does not run on.
-
-    Raises:
-        ConversionError: It does not.
-    """
-    example = given(inputs).example
-    if example is not None and all(each.device.type == "cpu" for each in example):
-        outputs_of(network, example, is_example=True)
-
-
-def verify(
-    network: torch.nn.Module, run: Any, bundle: Bundle, inputs: Any, example: list[torch.Tensor] | None = None
-) -> None:
-    """Run both on the example, and on one more size where axes are free.
-
-    Args:
-        network: The module.
-        run: What computes its outputs.
-        bundle: What was read of it; gets a note where the module runs on nothing that was tried.
-        inputs: What it was read on.
-        example: Tensors to compare it on first; None: those among `inputs`.
-
-    Raises:
-        ConversionError: The outputs differ; says by how much.
-    """
-    known = given(inputs)
-    known.example = example or known.example
-    built = bundle.build()
-    # Casts to them are in it; rounded to so few bits, sums in another order differ.
-    is_narrow = "float16" in json.dumps(bundle.architecture)
-    is_compared = False
-    if known.example is not None and all(each.device.type == "cpu" for each in known.example):
-        is_compared = compared(network, run, built, known.example, is_example=True, is_narrow=is_narrow)
-    for tensors in _more(bundle):
-        if compared(network, run, built, tensors, is_example=False, is_narrow=is_narrow):
-            return
-    if not is_compared:
-        what = "was not compared with the module, which did not run on the inputs that were tried: pass an example"
-        bundle.notes.append(Note("(model)", what))
-
-
-def _more(bundle: Bundle) -> Iterator[list[torch.Tensor]]:
-    """Inputs of the sizes that fit the network, with a small batch; none that are large."""
-    trial = bundle.checked().trial
-    for which in (0, 1):
-        sizes = {at: pair[which] for at, pair in trial.sizes.items()}
-        small = {size: 2 + place for place, size in enumerate(dict.fromkeys(sizes[at] for at in sizes if at[1] == 0))}
-        sizes = {at: small[size] if size < 100 and size in small else size for at, size in sizes.items()}
-        shapes = [
-            [size if isinstance(size, int) else sizes[number, axis] for axis, size in enumerate(each["shape"])]
-            for number, each in enumerate(trial.inputs)
-        ]
-        if all(math.prod(shape) <= _MOST for shape in shapes):
-            yield [random(each, shape) for each, shape in zip(trial.inputs, shapes, strict=True)]

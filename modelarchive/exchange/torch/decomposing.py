@@ -11,6 +11,7 @@ import torch.export
 import torch.fx
 
 from modelarchive.exchange.torch.lifting import is_known, layer_of, word
+from modelarchive.exchange.torch.regions import put_in
 
 #: How often operators are taken apart, of which others come.
 _ROUNDS: Final = 4
@@ -28,6 +29,7 @@ def functional(exported: torch.export.ExportedProgram, *, by_values: bool = Fals
             layer_of(node)  # before it is taken apart: it may be refused
     if by_values or _needs(exported.graph):
         exported = _decomposed(exported, {})
+        put_in(exported.graph_module)
     found = exported
     for _ in range(_ROUNDS):
         table = _taken_apart(found.graph)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import torch
@@ -22,6 +22,7 @@ from modelarchive.exchange.torch.given import given as given_inputs
 from modelarchive.exchange.torch.inputs import refuse_example, remember
 from modelarchive.exchange.torch.lifting import CHECKS, word
 from modelarchive.exchange.torch.tensors import NAMES
+from modelarchive.exchange.torch.verifying import verify
 
 #: Stands for an input that is given.
 TENSOR: Final = object()
@@ -192,7 +193,8 @@ def _compared(bundle: Bundle, flat: Flat) -> Bundle:
     if fixed:
         bundle.notes.append(Note("inputs", f"are of fixed sizes, which the program decides by: {', '.join(fixed)}"))
     bundle.notes += flat.notes
-    converting.verify(flat.module, lambda *given: flat.fill(flat.module(*given)), bundle, declared, flat.example)
+    known = replace(given_inputs(declared), example=flat.example)
+    verify(flat.module, lambda *given: flat.fill(flat.module(*given)), bundle, known)
     return bundle
 
 

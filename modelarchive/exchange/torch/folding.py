@@ -79,11 +79,17 @@ def _valued(node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> Any:
     return values[node] if node in values else node.meta["val"]
 
 
+def _is_place(user: torch.fx.Node, number: torch.fx.Node) -> bool:
+    """Whether a number is the place of what is picked from an axis."""
+    return word(user) == "select" and user.args[2] is number
+
+
 def passed_over(program: Program) -> None:
     """Take out of a program the calls that give what they are given; a number of an array is an array without axes."""
     for node in list(program.graph.nodes):
         if word(node) in ("item", "_local_scalar_dense"):
-            node.replace_all_uses_with(node.args[0], delete_user_cb=lambda user: word(user) in ELEMENTWISE)
+            takes = lambda user, node=node: word(user) in ELEMENTWISE or _is_place(user, node)  # noqa: E731
+            node.replace_all_uses_with(node.args[0], delete_user_cb=takes)
         if node.op != "call_function" or word(node) not in TRANSPARENT or not node.args:
             continue
         first = node.args[0]

@@ -191,7 +191,7 @@ def _take(x: torch.Tensor, indices: torch.Tensor, axis: int) -> Any:
     else:
         indices = indices.remainder(x.shape[axis])
     found = x.index_select(axis, indices.reshape(-1))
-    return found.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return found.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
 def _gather(x: torch.Tensor, indices: torch.Tensor, axis: int) -> Any:

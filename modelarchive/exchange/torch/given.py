@@ -30,10 +30,12 @@ class Given:
     Attributes:
         declared: Shape and dtype of each input.
         example: The tensors that were given; None: only declared.
+        is_fixed: Whether no axis of the example is taken for one of any size.
     """
 
     declared: list[dict[str, Any]]
     example: list[torch.Tensor] | None
+    is_fixed: bool = False
 
     def tensors(self) -> list[torch.Tensor]:
         """The example; where there is none, random tensors that are declared so."""

@@ -91,8 +91,8 @@ class Importer:
         call = self._plan.leaves.get(id(module))
         if call is not None:
             layer: nn.Layer | None = nn.KINDS[call.kind].from_config(call.fields)
-        elif self._plan.frames.get(id(module)) or module is self._plan.network:
-            return None
+        elif module is self._plan.network or any(self._plan.frames.get(id(each)) for each in module.modules()):
+            return None  # what computes its weights is called where it is not
         else:
             layer = _declared(module)
         if layer is None:

@@ -24,12 +24,15 @@ _MOST_OBJECTS: Final = 1_000_000
 _MOST_ARRAY_BYTES: Final = 1 << 20
 _ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None), type(...), torch.dtype, torch.device})
 _CONTAINERS: Final[tuple[Any, ...]] = (OrderedDict, dict, list, set, deque)
+#: What code may name that holds something from call to call.
+_NAMED: Final = (dict, list, set, types.FunctionType, functools._lru_cache_wrapper, random.Random, np.random.Generator,
+                 torch.Generator)  # fmt: skip
 #: Classes of the standard library that are plain holders of what people put there.
 _HOLDERS: Final = ("types.SimpleNamespace", "argparse.Namespace")
 
 
 @contextlib.contextmanager
-def kept(module: torch.nn.Module) -> Iterator[Writes]:
+def kept(module: torch.nn.Module, *, seed: int | None = None) -> Iterator[Writes]:
     """Put a module back as it was when the block ends, however it ends.
 
     Attributes of each module, of its class and of the objects that it holds; what is inside of dicts, lists and sets
@@ -39,6 +42,7 @@ def kept(module: torch.nn.Module) -> Iterator[Writes]:
 
     Args:
         module: The network.
+        seed: What all random numbers begin with meanwhile; None: what they are at.
 
     Yields:
         What tells which tensors' values were changed so far.
@@ -46,6 +50,9 @@ def kept(module: torch.nn.Module) -> Iterator[Writes]:
     snapshot = _Snapshot(module)
     writes = Writes(snapshot.tensors)
     restores = [*_random(), *snapshot.restores]
+    if seed is not None:
+        for sow in (random.seed, np.random.seed, torch.random.default_generator.manual_seed, *snapshot.sows):
+            sow(seed)
     try:
         with writes:
             yield writes
@@ -99,6 +106,10 @@ class Writes(TorchDispatchMode):
             storage.copy_(copy)
 
 
+def _sow(generator: np.random.Generator, seed: int) -> None:
+    generator.bit_generator.state = type(generator.bit_generator)(seed).state
+
+
 def _address(tensor: torch.Tensor) -> int:
     """Where a tensor's memory begins; 0: it has none of its own."""
     return tensor.untyped_storage().data_ptr() if _is_plain(tensor) else 0
@@ -139,9 +150,11 @@ class _Snapshot:
     Attributes:
         restores: What puts each part back; a part that is as it was is not touched.
         tensors: All tensors that have memory.
+        sows: What lets each of its own random numbers begin with a seed.
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
+        self.sows: list[Callable[[int], object]] = []
         self.restores: list[_Restore] = []
         self.tensors: list[torch.Tensor] = []
         self._seen: dict[int, Any] = {}
@@ -166,11 +179,16 @@ class _Snapshot:
         elif isinstance(value, functools.partial):
             self._next.extend((value.func, value.args, value.keywords))
         elif isinstance(value, torch.Generator):
+            self.sows.append(value.manual_seed)
             self.restores.append(functools.partial(value.set_state, value.get_state()))
         elif isinstance(value, random.Random):
+            self.sows.append(value.seed)
             self.restores.append(functools.partial(value.setstate, value.getstate()))
         elif isinstance(value, np.random.Generator):
+            self.sows.append(functools.partial(_sow, value))
             self.restores.append(functools.partial(setattr, value.bit_generator, "state", value.bit_generator.state))
+        elif isinstance(value, functools._lru_cache_wrapper):
+            self._cache(value)
         elif isinstance(value, np.ndarray):
             if value.nbytes <= _MOST_ARRAY_BYTES and value.flags.writeable:
                 self.restores.append(functools.partial(value.__setitem__, ..., value.copy()))
@@ -188,6 +206,8 @@ class _Snapshot:
         def restore() -> None:
             if _memory(tensor) != _memory(alias):
                 tensor.data = alias
+            if is_leaf and not tensor.is_leaf:
+                tensor.detach_()  # it was written into where gradients are recorded
             if is_leaf and tensor.requires_grad != trains:
                 tensor.requires_grad_(trains)
             if is_leaf and tensor.grad is not gradient:
@@ -227,7 +247,18 @@ class _Snapshot:
                 self.restores.append(functools.partial(setattr, cell, "cell_contents", content))
         # Caches beside the class: dicts and lists of the module of Python, which the code and what it calls name.
         found = (function.__globals__.get(name) for name in function.__code__.co_names)
-        self._next.extend(each for each in found if isinstance(each, dict | list | set | types.FunctionType))
+        self._next.extend(each for each in found if isinstance(each, _NAMED))
+
+    def _cache(self, cached: Any) -> None:
+        """Forget what a function was asked meanwhile, and all that it knew with it."""
+        self._next.append(cached.__wrapped__)
+        misses = cached.cache_info().misses
+
+        def restore() -> None:
+            if cached.cache_info().misses != misses:
+                cached.cache_clear()
+
+        self.restores.append(restore)
 
     def _class(self, found: type) -> None:
         saved = {name: each for name, each in vars(found).items() if not _is_special(name)}
@@ -292,6 +323,12 @@ def _is_followed(value: Any) -> bool:
     found = type(value)
     name = f"{found.__module__}.{found.__qualname__}"
     return isinstance(value, torch.nn.Module) or _is_theirs(found) or name in _HOLDERS
+
+
+def random_state() -> tuple[Any, ...]:
+    """Where Python's and NumPy's global random numbers are; PyTorch's are calls in a program."""
+    numbers = np.random.get_state(legacy=False)["state"]
+    return random.getstate(), numbers["pos"], numbers["key"].tobytes()
 
 
 def _random() -> Iterator[_Restore]:

@@ -58,6 +58,11 @@ _IGNORED: Final = frozenset(
 )  # fmt: skip
 #: Checks of what is so, and what has no results.
 CHECKS: Final = ("_assert", "sym_constrain", "_check")
+#: Operators that are said in the same way for arrays of all sizes.
+OF_ANY_SIZE: Final = ELEMENTWISE.keys() | {
+    "linear", "matmul", "mm", "bmm", "addmm", "conv1d", "conv2d", "conv3d", "cat", "permute", "transpose", "unsqueeze",
+    "softmax", "log_softmax", "layer_norm", "rms_norm", "embedding", "dropout", "scaled_dot_product_attention",
+}  # fmt: skip
 
 
 def arguments(node: torch.fx.Node) -> dict[str, Any]:
@@ -118,7 +123,7 @@ def lifted(context: Context, given: dict[str, Any]) -> Any:
         row = ROWS.get(name)
     if row is None:
         raise Refusal(f"the operator {name!r} is not supported")
-    if "dtype" in given and name not in ("arange", "cumsum", "softmax", "log_softmax"):
+    if "dtype" in given and name not in ("arange", "cumsum", "softmax", "log_softmax", "view"):
         given.pop("dtype")
     first = next(iter(given), None)
     args = () if first is None else (given.pop(first),)
@@ -129,6 +134,7 @@ __all__ = [
     "CHECKS",
     "FIRST",
     "LAYERS",
+    "OF_ANY_SIZE",
     "ROWS",
     "Lifted",
     "arguments",

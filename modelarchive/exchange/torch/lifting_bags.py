@@ -49,7 +49,7 @@ def _length(offsets: Any, *, include_last_offset: bool) -> int | None:
     """How long bags are whose beginnings were counted out in forward; None: they are of several lengths."""
     target = getattr(offsets, "target", None)
     if target is torch.ops.aten.arange.start_step and not include_last_offset:
-        start, _, step, *_ = offsets.args
+        start, _, step = (*offsets.args, 1)[:3]
         if start == 0 and isinstance(step, int):
             return step
     return None

@@ -13,6 +13,7 @@ from modelarchive.exchange.torch.lifting_context import (
     Context,
     cast,
     counted,
+    is_array,
     same,
     same_shape,
     with_sizes,
@@ -25,6 +26,8 @@ _END: Final = 2**62
 
 def reshape(context: Context, x: Any, *ignored: Any, **more: Any) -> Any:
     """In the shape of the result."""
+    if more.get("dtype") is not None:  # and no size
+        raise Refusal("the bits of numbers, read as numbers of another dtype")
     return reshaped(x, context.shape)
 
 
@@ -252,7 +255,7 @@ def _select(context: Context, x: Any, *, dim: int, index: Any) -> Any:
         if isinstance(total, Dim) and (total - index).__class__ is int:
             return picked(x, dim, -(total - index))
         raise Refusal("a part at a place that is not fixed")
-    return picked(x, dim, index)
+    return ops.take(x, index, axis=dim) if is_array(index) else picked(x, dim, index)
 
 
 def _slice(context: Context, x: Any, *, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:

@@ -27,7 +27,7 @@ from modelarchive.exchange.torch.frames import (
     wire,
 )
 from modelarchive.exchange.torch.leaves import LEAVES
-from modelarchive.exchange.torch.lifting import Lifted, is_known, layer_of, word
+from modelarchive.exchange.torch.lifting import OF_ANY_SIZE, Lifted, is_known, layer_of, word
 from modelarchive.exchange.torch.lines_of_code import line_of_call
 from modelarchive.exchange.torch.programs import Part
 from modelarchive.exchange.torch.sizes import Sizes
@@ -153,7 +153,8 @@ class Plan:
     def _given(self, node: Node) -> Any:
         call = self.calls.get(node)
         if call is None:
-            return node.args, [list(each) for each in node.kwargs.items()]
+            sizes = [] if word(node) in OF_ANY_SIZE else list(map(self.sizes, _sizes_of(node)))
+            return node.args, list(map(list, node.kwargs.items())), sizes
         return call.kind, repr(call.fields), call.inputs, list(call.parts.values())
 
     def _drop_unused(self) -> None:
@@ -371,8 +372,7 @@ def _sizes_of(node: Node) -> list[Any]:
 
 
 def _common(one: Frame, other: Frame) -> Frame:
-    around = set(one.above())
-    return next(each for each in other.above() if each in around)
+    return next(each for each in other.above() if each in set(one.above()))
 
 
 def _tensor(network: torch.nn.Module, target: str) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from modelarchive.exchange.torch import converting
 from modelarchive.exchange.torch.adopting import adopted, is_of_keras
 from modelarchive.exchange.torch.capturing import OfValues
 from modelarchive.exchange.torch.exported import bundle_of_exported, is_exported
+from modelarchive.exchange.torch.given import Given, given
 from modelarchive.exchange.torch.hooks import parametrised
 from modelarchive.exchange.torch.inputs import declared, known_inputs
 from modelarchive.exchange.torch.keeping import Writes, kept
@@ -27,7 +29,9 @@ from modelarchive.exchange.torch.mistakes import refuse_without_forward
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.programs import refuse_program
 from modelarchive.exchange.torch.restoring import has_ours, restored
+from modelarchive.exchange.torch.sizes import SizeError
 from modelarchive.exchange.torch.tensors import array_of
+from modelarchive.exchange.torch.verifying import refuse_unfit, verify
 from modelarchive.exchange.torch.wrapping import named_tensors, refuse_shards, take_off, unwrapped, walk
 
 #: What may be kept of a network that cannot be read.
@@ -65,17 +69,36 @@ def bundle_of_module(module: Any, inputs: Any) -> Bundle:
             return _of_network(network, known, arrays, notes)
 
 
-def _of_network(network: torch.nn.Module, known: Any, arrays: Mapping[int, Any], notes: list[Note]) -> Bundle:
+def _of_network(network: torch.nn.Module, inputs: Any, arrays: Mapping[int, Any], notes: list[Note]) -> Bundle:
+    known = given(inputs)
     try:
-        bundle = converting.bundle_of(network, known, arrays, notes)
-        converting.verify(network, network, bundle, known)
+        try:
+            return _verified(network, known, arrays, notes)
+        except SizeError as error:
+            if known.example is None:
+                raise
+            why = Note("(model)", error.unsupported[0][1])
+            try:
+                return _verified(network, replace(known, is_fixed=True), arrays, [*notes, why])
+            except (Refusal, ConversionError):
+                raise error from None
     except (Refusal, ConversionError) as error:
         if not isinstance(error, OfValues):  # which has come further than an example would that does not fit
-            converting.refuse_unfit(network, known)  # the cause of all the rest
+            refuse_unfit(network, known)  # the cause of all the rest
         computed = [each for path, module in walk(network) for each in parametrised(module, path)]
         if computed:
             raise ConversionError(computed) from error
         raise
+
+
+def _verified(network: torch.nn.Module, known: Given, arrays: Mapping[int, Any], notes: list[Note]) -> Bundle:
+    bundle, guards = converting.bundle_of(network, known, arrays, notes)
+    try:
+        verify(network, network, bundle, known, guards)
+    except ModelArchiveError:
+        raise
+    except (ArithmeticError, IndexError, TypeError, ValueError) as error:  # a table that the module makes longer, say
+        raise ConversionError([("(model)", f"what was read does not run where the module does: {error}")]) from error
     return bundle
 
 
@@ -111,7 +134,7 @@ def _restored(network: torch.nn.Module, inputs: Any, arrays: Mapping[int, Any], 
         notes = [*notes, *names.notes, *converting.differences(network, names, model.shapes)]
         bundle = Bundle({name: parameters[name] for name in model.shapes}, model.architecture, notes=notes, known=model)
         with contextlib.suppress(ValueError):  # a size that it does not take, and a module of PyTorch's does
-            converting.verify(network, network, bundle, inputs)
+            verify(network, network, bundle, given(inputs))
     except ModelArchiveError:
         return None  # it was changed since
     return bundle

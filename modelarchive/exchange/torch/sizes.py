@@ -9,10 +9,16 @@ from typing import Any
 import sympy  # type: ignore[import-untyped, unused-ignore]
 import torch
 
+from modelarchive.errors import ConversionError
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.axes import Axis, Inputs, by_role, free_axes
 from modelarchive.nn.dim import from_pair
 from modelarchive.nn.trials import Pair, Scale, Trial, pairs_of, united
+
+
+class SizeError(ConversionError):
+    """What was read, or is to be read, is right at some sizes only: fixing those of the example may help."""
+
 
 #: What is known of a symbol: the least and the greatest size.
 _Ranges = Mapping[Any, tuple[int, int]]

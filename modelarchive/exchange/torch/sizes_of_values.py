@@ -27,7 +27,8 @@ def sizes_of_values(nodes: list[Node], root: str) -> Iterator[tuple[str, str]]:
     for node in nodes:
         value = node.meta.get("val")
         several = value if isinstance(value, tuple | list) else [value]
-        sizes = {size for each in several if isinstance(each, torch.Tensor) for size in free_unbacked_symbols(each)}
+        arrays = [each for each in several if isinstance(each, torch.Tensor)]
+        sizes = {size for each in arrays for axis in each.shape for size in free_unbacked_symbols(axis)}
         if sizes - known:
             path = next((each.path for each in reversed(calls(node))), root)
             what = f"{word(node)} gives an array whose size depends on values, and an architecture says all sizes"

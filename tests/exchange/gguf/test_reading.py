@@ -18,12 +18,13 @@ from tests.exchange.gguf.test_files import FOREIGN, put
 
 pytest.importorskip("gguf")
 #: Largest difference, relative to the largest output: of numbers as they are, and as they are rounded in the file.
-NEAR = {"llama": 1e-5, "qwen2": 1e-5, "gpt2": 1e-5, "half": 1e-2, "quantised": 0.3}
+NEAR = {"llama": 1e-5, "qwen2": 1e-5, "gpt2": 1e-5, "bert": 1e-5, "half": 1e-2, "quantised": 0.3}
 
 
 def outputs(name: str, network: Any) -> float:
     with np.load(FOREIGN / f"{name}.npz") as known:
-        found = np.asarray(network(known["x"]))
+        found = network(known["x"])
+        found = np.asarray(found["logits"] if isinstance(found, dict) else found)
         return float(np.abs(found - known["y"]).max() / np.abs(known["y"]).max())
 
 
@@ -127,10 +128,26 @@ def changed(
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "experts": ({"llama__expert_count": (wire.UINT32, 8)}, "llama.expert_count"),
+    "experts without tensors": ({"llama__expert_count": (wire.UINT32, 8)}, "blk.0.ffn_gate.weight"),
     "not causal": ({"llama__attention__causal": (wire.BOOL, 0)}, "llama.attention.causal"),
     "a key nobody knows": ({"llama__secret": (wire.FLOAT32, 2.0)}, "llama.secret"),
-    "yarn": ({"llama__rope__scaling__type": (wire.STRING, "yarn")}, "llama.rope.scaling.type"),
+    "longrope": ({"llama__rope__scaling__type": (wire.STRING, "longrope")}, "llama.rope.scaling.type"),
+    "yarn of nothing": (
+        {"llama__rope__scaling__type": (wire.STRING, "yarn"), "llama__rope__scaling__factor": (wire.FLOAT32, -1.0)},
+        "llama.rope.scaling.type",
+    ),
+    "yarn scaled otherwise": (
+        {"name": "yarn", "qwen2__rope__scaling__yarn_log_multiplier": (wire.FLOAT32, 0.5)},
+        "qwen2.rope.scaling.yarn_log_multiplier",
+    ),
+    "a part of experts is missing": (
+        {"name": "mixtral", "without": "blk.1.ffn_up_exps.weight"},
+        "blk.1.ffn_up_exps.weight",
+    ),
+    "experts of other shapes": (
+        {"name": "qwen3moe", "renamed": ("blk.0.ffn_up_exps", "blk.0.ffn_gate_inp_")},
+        "blk.0.ffn_up_exps.weight",
+    ),
     "heads in part": ({"llama__rope__dimension_count": (wire.UINT32, 4)}, "llama.rope.dimension_count"),
     "values of another length": ({"llama__attention__value_length": (wire.UINT32, 4)}, "value_length"),
     "heads that do not divide": ({"llama__attention__head_count_kv": (wire.UINT32, 3)}, "llama.attention.head_count"),
@@ -215,17 +232,13 @@ def test_factors_that_are_of_nothing_known() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["qwen3", "gemma", "gemma2", "gemma3", "phi3"])
+@pytest.mark.parametrize(
+    "name", ["qwen3", "gemma", "gemma2", "gemma3", "phi3", "mixtral", "qwen2moe", "qwen3moe", "yarn"]
+)
 def test_a_network_that_transformers_may_have_to_build(name: str, tmp_path: Path) -> None:
     pytest.importorskip("torch"), pytest.importorskip("transformers")
     bundle = gguf.read(FOREIGN / f"{name}.gguf")
-    network = bundle.build()
-
-    def called(words: np.ndarray) -> np.ndarray:
-        found = network(words)
-        return np.asarray(found["logits"] if isinstance(found, dict) else found)
-
-    assert outputs(name, called) < 1e-5
+    assert outputs(name, bundle.build()) < 1e-5
     assert any(list(words)[:1] == ["word0"] for words in bundle.tokens.values())
 
 
@@ -243,3 +256,61 @@ def test_transformers_reads_the_same(name: str, tmp_path: Path) -> None:
         expected = theirs(torch.from_numpy(words)).logits.numpy()
     found = gguf.read(FOREIGN / f"{source}.gguf").build()(words)
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "where"),
+    [
+        ("phi3", {"phi3__block_count": (wire.STRING, "two")}, "(metadata)"),
+        ("qwen3moe", {"qwen3moe__expert_count": (wire.UINT32, 9)}, "(metadata)"),
+        ("qwen3moe", {"qwen3moe__expert_used_count": (wire.UINT32, 90)}, ""),
+        ("mixtral", {"renamed": ("blk.0.attn_norm.weight", "blk.0.attn_output.bias")}, "blk.0.attn_output.bias"),
+    ],
+)
+def test_what_transformers_would_not_build_or_leave_out(
+    name: str, options: dict[str, Any], where: str, tmp_path: Path
+) -> None:
+    """A tensor that llama.cpp uses and transformers' class has no place for means another network."""
+    pytest.importorskip("torch"), pytest.importorskip("transformers")
+    path = changed(tmp_path, name, **options)
+    with pytest.raises(ma.ConversionError) as caught:
+        gguf.read(path)
+    assert any(where in each for each, _ in caught.value.unsupported)
+
+
+def test_a_gate_of_one_row_that_was_written_as_a_vector(tmp_path: Path) -> None:
+    pytest.importorskip("torch"), pytest.importorskip("transformers")
+    package = pytest.importorskip("gguf")
+    found = contents(MappedFile(FOREIGN / "qwen2moe.gguf"))
+    writer = package.GGUFWriter(tmp_path / "x.gguf", "qwen2moe")
+    for key, value in found.values.items():
+        if key.startswith("qwen2moe."):
+            add = writer.add_float32 if isinstance(value, float) else writer.add_uint32
+            add(key, value)
+    for key, tensor in found.tensors.items():
+        array = tensor.array().read()
+        writer.add_tensor(key, array[0] if "gate_inp_shexp" in key else array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert outputs("qwen2moe", gguf.read(tmp_path / "x.gguf").build()) < 1e-5
+
+
+@pytest.mark.parametrize(("kind", "pooled"), [(1, lambda y: y.mean(1)), (2, lambda y: y[:, 0])])
+def test_places_of_bert_become_one_vector(kind: int, pooled: Any, tmp_path: Path) -> None:
+    path = changed(tmp_path, "bert", bert__pooling_type=(wire.UINT32, kind))
+    with np.load(FOREIGN / "bert.npz") as known:
+        found = gguf.read(path).build()(known["x"], np.ones_like(known["x"]))
+        np.testing.assert_allclose(found, pooled(known["y"]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("pooling_type", (wire.UINT32, 3)), ("attention.causal", (wire.BOOL, 1)),
+     ("attention.head_count_kv", (wire.UINT32, 2))],
+)  # fmt: skip
+def test_another_bert(key: str, value: tuple[int, Any], tmp_path: Path) -> None:
+    with pytest.raises(ma.ConversionError, match=f"bert.{key}"):
+        gguf.read(changed(tmp_path, "bert", **{f"bert.{key}": value}))

@@ -224,6 +224,12 @@ def test_a_recurrence_quantised_step_by_step(direction, each, tmp_path):
         ("FusedConv", (IMAGE, normal(5, 4, 3, 3)), {"activation": "Mine"}, "'Mine'"),
         ("MultiHeadAttention", (X,), {"num_heads": 3}, "without keys or values"),
         ("SkipGroupNorm", (IMAGE, normal(6), normal(6), IMAGE), {"groups": 4}, "6 channels in 4 groups"),
+        (
+            "QLinearSoftmax",
+            (Q, f(np.inf), np.uint8(1), f(0.1), np.uint8(0)),
+            {"opset": 13},
+            "a scale that is not finite",
+        ),
         ("GatherBlockQuantized", (IDS, IDS, X), {"block_size": 32}, "GatherBlockQuantized of 4 bits"),
     ],
 )

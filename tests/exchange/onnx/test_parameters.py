@@ -113,9 +113,9 @@ def test_branches_loops_and_constants(tmp_path: Path) -> None:
 
 def test_classical_machine_learning(tmp_path: Path) -> None:
     weights = _attribute("coefficients", 7, B.tobytes(), 6)
-    node = wire.node("SVMClassifier", ["x"], ["y"], weights, name="classifier", domain="ai.onnx.ml")
+    node = wire.node("DictVectorizer", ["x"], ["y"], weights, name="classifier", domain="ai.onnx.ml")
     path = _model(tmp_path / "ml.onnx", wire.graph([node]), ai_onnx_ml=1)
-    with pytest.raises(ma.ConversionError, match=r"ai\.onnx\.ml only.*classical machine learning.*SVMClassifier"):
+    with pytest.raises(ma.ConversionError, match=r"ai\.onnx\.ml only.*classical machine learning.*DictVectorizer"):
         exchange.read(path)
     found = exchange.read(path, parameters_only=True)
     assert np.array_equal(found.parameters["classifier.coefficients"], B)

@@ -165,7 +165,9 @@ def test_weights_of_four_bits(code, low, raw, tmp_path):
     path.write_bytes(model.SerializeToString())
     x = rng.standard_normal((3, 32)).astype(np.float32)
     bundle = exchange.read(path)
-    assert "w: its numbers of 4 bits are kept in eight each" in [str(note) for note in bundle.notes]
+    assert f"w: its elements, {'uint4' if code == 21 else 'int4'}, are kept as {'uint8' if code == 21 else 'int8'}" in [
+        str(note) for note in bundle.notes
+    ]
     np.testing.assert_array_equal(bundle.parameters["w"], weights)
     again = tmp_path / "again.onnx"
     exchange.write(bundle, again, durable=False)
@@ -179,7 +181,7 @@ def test_weights_of_four_bits(code, low, raw, tmp_path):
     del model.graph.node[1:]
     model.graph.node[0].CopyFrom(helper.make_node("Transpose", ["w"], ["y"]))
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(ma.ConversionError, match="Transpose of numbers of fewer than eight bits is not supported"):
+    with pytest.raises(ma.ConversionError, match="Transpose of an element type of ONNX alone is not supported"):
         exchange.read(path)
     model.graph.initializer[0].CopyFrom(onnx.TensorProto(name="w", data_type=code, dims=[32, 5], raw_data=b"12"))
     path.write_bytes(model.SerializeToString())
@@ -209,3 +211,48 @@ def test_a_mask_of_infinities_that_was_calibrated(tmp_path):
     x = np.array([[0, -np.inf, 0], [-np.inf] * 3, [1, 2, 3]], np.float32)
     with np.errstate(invalid="ignore"):
         exact(make(tmp_path, nodes, {"x": ([3, 3], "f")}, {"q": (None, "b"), "r": (None, "b")}, stored), x)
+
+
+def test_four_bits_cast_to_the_integers_that_hold_them(tmp_path):
+    tensor = packed("w", onnx.TensorProto.INT4, np.arange(-8, 8), 4)
+    nodes = [
+        helper.make_node("Cast", ["w"], ["m"], to=onnx.TensorProto.INT8),
+        helper.make_node("Add", ["x", "m"], ["y"]),
+    ]
+    values = [
+        [helper.make_tensor_value_info(name, onnx.TensorProto.INT8, shape)] for name, shape in (("x", [1]), ("y", None))
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", *values, [tensor]), opset_imports=[helper.make_opsetid("", 21)], ir_version=10
+    )
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    found = exchange.read(tmp_path / "m.onnx").build()(np.ones(1, np.int8))
+    np.testing.assert_array_equal(found, np.arange(-7, 9))
+
+
+@pytest.mark.parametrize("name", ["FLOAT8E4M3FNUZ", "FLOAT8E5M2FNUZ", "FLOAT8E8M0", "FLOAT4E2M1"])
+@pytest.mark.parametrize("op", ["Cast", "DequantizeLinear"])
+def test_floats_of_element_types_that_are_onnx_s_alone(name, op, tmp_path):
+    """All patterns of bits, beside the onnx package's own reading of them."""
+    code = getattr(onnx.TensorProto, name)
+    bits = 4 if name == "FLOAT4E2M1" else 8
+    content = np.arange(256, dtype=np.uint8).tobytes()
+    tensor = onnx.TensorProto(name="w", data_type=code, dims=[256 * 8 // bits], raw_data=content)
+    wanted = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+    scale = onnx.numpy_helper.from_array(np.float32(0.75), "s")
+    node = (
+        helper.make_node("Cast", ["w"], ["m"], to=1)
+        if op == "Cast"
+        else helper.make_node("DequantizeLinear", ["w", "s"], ["m"])
+    )
+    if name == "FLOAT8E8M0" and op == "DequantizeLinear":
+        return  # a scale, and nothing that is scaled
+    add = helper.make_node("Add", ["x", "m"], ["y"])
+    values = [helper.make_tensor_value_info("x", 1, [1])], [helper.make_tensor_value_info("y", 1, None)]
+    graph = helper.make_graph([node, add], "g", *values, [tensor, scale])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=11)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    bundle = exchange.read(tmp_path / "m.onnx")
+    found = bundle.build()(np.zeros(1, np.float32))
+    np.testing.assert_array_equal(found, wanted if op == "Cast" else wanted * np.float32(0.75))
+    exchange.write(bundle, tmp_path / "again.onnx")

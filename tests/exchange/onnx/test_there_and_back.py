@@ -40,6 +40,18 @@ def test_what_pytorch_exports_comes_back(name, opset, tmp_path):
     assert found.is_close, str(found)
 
 
+@pytest.mark.slow
+def test_the_list_of_exports_comes_back_from_both_exporters(capsys):
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    from tests.exchange.onnx import exports
+
+    assert exports.main(["rnn"]) == 0
+    said = capsys.readouterr().out
+    assert "rnn, older exporter, opset 18: " in said
+    assert "7 of 7 within 1e-5; PyTorch did not export 0" in said
+
+
 def _written(path, nodes, inputs, outputs, stored=(), **opsets):
     import onnx
     from onnx import helper

@@ -6,7 +6,7 @@ largest element of an output (to 1 where that is smaller), or why there is none;
 itself in ONNX Runtime, with and without its optimisations. The exit status is 1 where one is neither within 1e-5 nor
 within twice that.
 
-``NAME:1,?,80`` after a file declares an input, as ``--input`` of ``modelarchive convert`` does.
+``NAME:1,?,80`` or ``NAME=16000`` after a file declares an input, as ``--input`` of ``modelarchive convert`` does.
 """
 
 from __future__ import annotations
@@ -63,13 +63,14 @@ def there_and_back(path: Path, declared: Sequence[str] = (), *, seed: int = 0) -
         with ma.open(archive) as opened:
             given = list(_inputs(opened, seed))
         found: list[tuple[float, float]] = []
+        fixed = {name: np.float64(number) for name, _, number in (each.partition("=") for each in declared) if number}
         for each in given:
             try:
-                wanted = run(path, each)
+                wanted = run(path, each | fixed)
             except Exception as error:  # whatever a file does there is not ours
                 why = f"ONNX Runtime itself: {error}".partition("\n")[0][:300]
                 continue
-            own = _difference(wanted, run(path, each, optimised=False))
+            own = _difference(wanted, run(path, each | fixed, optimised=False))
             found.append((_difference(wanted, run(again, each)), own))
     if not found:
         return Result(None, why)
@@ -100,6 +101,10 @@ def run(path: Path, inputs: dict[str, np.ndarray], *, optimised: bool = True) ->
     names = [each.name for each in session.get_inputs()]
     by_name = set(names) <= inputs.keys()
     given = {name: inputs[name] for name in names} if by_name else dict(zip(names, inputs.values(), strict=True))
+    for each in session.get_inputs():
+        if np.ndim(given[each.name]) == 0:  # a number that was declared is of the file's dtype
+            whole = each.type.removeprefix("tensor(").removesuffix(")")
+            given[each.name] = np.asarray(given[each.name], {"float": "float32", "double": "float64"}.get(whole, whole))
     return [_array(each) for each in session.run(None, given)]
 
 

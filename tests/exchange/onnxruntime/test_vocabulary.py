@@ -49,7 +49,7 @@ def test_every_kind(kind, data, dtype, tmp_path):
 
 
 @pytest.mark.parametrize("op", OP_CASES)
-@pytest.mark.parametrize("dtype", ["float32", "int64", "bool", "bfloat16", "float8_e4m3fn"])
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool", "bfloat16", "float8_e4m3fn", "float8_e5m2"])
 def test_every_op(op, dtype, tmp_path):
     for net, arrays, declared in op_networks(op, dtype):
         if dtype == "bool" and op in ("power", "floor_divide", "remainder"):

@@ -312,3 +312,50 @@ def test_sums_of_neighbours_of_a_graph_are_read():
             return self.sum(self.layer(x)[edges[0]], edges[1], len(x))
 
     assert_read(Graph(), X.reshape(8, 6)[:3], np.asarray([[0, 1, 2, 1, 0], [1, 0, 0, 2, 2]]))
+
+
+def test_a_module_called_at_two_sizes_does_at_each_what_its_operators_do_there():
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.rand(3, 1, 1))
+
+        def forward(self, x):
+            return (torch.nn.functional.normalize(x, dim=1) * self.weight).flatten(2)
+
+    class Levels(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = Scaled()
+
+        def forward(self, x):
+            return self.head(x), self.head(x[..., ::2, ::2])
+
+    module = Levels().eval()
+    bundle = read_module(module, torch.randn(2, 3, 8, 8))
+    assert list(bundle.parameters) == ["head.weight"]
+    x = torch.randn(5, 3, 8, 8)
+    for one, other in zip(bundle.build()(x.numpy()), module(x), strict=True):
+        np.testing.assert_allclose(one, other.detach().numpy(), rtol=0, atol=1e-6)
+
+
+def test_weights_that_a_layer_nobody_calls_computes():
+    """A layer of computed weights that is not called itself, but what computes them is."""
+
+    class Unit(torch.nn.Module):
+        def forward(self, weight):
+            return torch.nn.functional.normalize(weight, dim=-1)
+
+    class Alone(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(8, 4, bias=False)
+            torch.nn.utils.parametrize.register_parametrization(self.linear, "weight", Unit())
+
+        def forward(self, x):
+            return x @ self.linear.weight.T
+
+    module = Alone().eval()
+    bundle = read_module(module, torch.randn(2, 8))
+    x = torch.randn(3, 8)
+    np.testing.assert_allclose(bundle.build()(x.numpy()), module(x).detach().numpy(), rtol=0, atol=1e-6)

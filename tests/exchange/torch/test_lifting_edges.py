@@ -5,7 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from modelarchive.exchange.torch import read_module  # noqa: E402 - it imports PyTorch
+from modelarchive.errors import ConversionError  # noqa: E402 - it imports PyTorch
+from modelarchive.exchange.torch import read_module  # noqa: E402
 
 NAN, INF = float("nan"), float("inf")
 NUMBERS = {
@@ -65,3 +66,12 @@ def test_what_pytorch_gives(name, dtype, function):
         found = np.asarray(net(x.numpy()))
     assert found.dtype == wanted.dtype
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_bits_as_other_numbers_are_refused_by_name():
+    class Bits(torch.nn.Module):
+        def forward(self, x):
+            return x.view(torch.int32) & 1
+
+    with pytest.raises(ConversionError, match="the bits of numbers"):
+        read_module(Bits().eval(), torch.zeros(2, 3))

@@ -37,9 +37,11 @@ LLAMA3 = {
     "original_max_position_embeddings": 32,
     "rope_theta": 500.0,
 }
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "rope_theta": 10000.0}
 SMALL = SIZES | {"hidden_size": 16, "intermediate_size": 32, "head_dim": 8}
 #: Windows of three words, which begin to count in texts of four.
 WINDOWED = {"query_pre_attn_scalar": 8, "sliding_window": 3}
+MIXED = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 GPT2 = {"vocab_size": WORDS, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 #: Name -> family, options, and the type that most tensors have.
 MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -53,10 +55,15 @@ MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
     "gemma2": ("Gemma2", SMALL | WINDOWED, "ALL_F32"),
     "gemma3": ("Gemma3", SMALL | WINDOWED | {"num_hidden_layers": 7}, "ALL_F32"),
     "phi3": ("Phi3", SIZES | {"pad_token_id": None}, "ALL_F32"),
+    "bert": ("Bert", SIZES | {"num_key_value_heads": 4}, "ALL_F32"),
+    "yarn": ("Qwen2", SIZES | {"rope_parameters": YARN}, "ALL_F32"),
+    "mixtral": ("Mixtral", SMALL | {"num_local_experts": 4}, "ALL_F32"),
+    "qwen2moe": ("Qwen2Moe", SIZES | MIXED | {"shared_expert_intermediate_size": 20}, "ALL_F32"),
+    "qwen3moe": ("Qwen3Moe", SMALL | MIXED | {"norm_topk_prob": True}, "ALL_F32"),
 }
 #: Types that are no blocks, or none that ggml quantises rows as.
 PLAIN = ["F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64", "Q8_1", "Q8_K", "Q1_0"]
-HEADS = {"GPT2": "LMHeadModel"}
+HEADS = {"GPT2": "LMHeadModel", "Bert": "Model"}
 #: Newer converters name architectures that the package has not yet.
 _KNOWN = gguf.MODEL_ARCH
 gguf.MODEL_ARCH = type("Names", (), {"__getattr__": lambda _, name: getattr(_KNOWN, name, None)})()
@@ -88,7 +95,9 @@ def network(name: str, family: str, options: dict[str, Any], kind: str) -> None:
             parameter.copy_(torch.randn_like(parameter) * 0.3 + offset)
     words = torch.randint(0, WORDS, (2, 11))
     with torch.no_grad():
-        np.savez(HERE / f"{name}.npz", x=words.numpy(), y=model(words).logits.numpy())
+        result = model(words)
+        y = result.last_hidden_state if family == "Bert" else result.logits
+        np.savez(HERE / f"{name}.npz", x=words.numpy(), y=y.numpy())
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         path = Path(folder) / "config.json"

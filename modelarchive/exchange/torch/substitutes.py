@@ -1,0 +1,70 @@
+"""Functions of PyTorch that fix sizes, or ask for values, while a module is exported: said by others that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+
+def _take_along_dim(x: torch.Tensor, indices: torch.Tensor, dim: int | None = None) -> torch.Tensor:
+    if dim is None:
+        return x.reshape(-1).gather(0, indices.reshape(-1))
+    if x.ndim != indices.ndim:
+        return NotImplemented
+    dim %= x.ndim
+    return x.expand(_shared(x, indices, dim)).gather(dim, indices.expand(_shared(indices, x, dim)))
+
+
+def _shared(one: torch.Tensor, other: torch.Tensor, dim: int) -> list[int]:
+    """The shape in which one array meets another, but for one axis."""
+    sizes = enumerate(zip(one.shape, other.shape, strict=True))
+    return [mine if axis == dim or not isinstance(mine, int) or mine != 1 else its for axis, (mine, its) in sizes]
+
+
+def _kron(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    rank = max(x.ndim, other.ndim)
+    one, two = (each.reshape(*[1] * (rank - each.ndim), *each.shape) for each in (x, other))
+    product = one.reshape([size for each in one.shape for size in (each, 1)]) * two.reshape(
+        [size for each in two.shape for size in (1, each)]
+    )
+    return product.reshape([mine * its for mine, its in zip(one.shape, two.shape, strict=True)])
+
+
+def _cov(x: torch.Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> torch.Tensor:
+    if fweights is not None or aweights is not None or x.ndim != 2 or not x.is_floating_point():
+        return NotImplemented
+    centred = x - x.mean(1, keepdim=True)
+    return centred @ centred.T / (x.shape[1] - correction)
+
+
+def _corrcoef(x: torch.Tensor) -> torch.Tensor:
+    if x.ndim != 2 or not x.is_floating_point():
+        return NotImplemented
+    found = _cov(x)
+    deviation = found.diagonal().sqrt()
+    return (found / deviation[:, None] / deviation).clip(-1, 1)
+
+
+_BY_NAME: Final[dict[str, Callable[..., Any]]] = {
+    "take_along_dim": _take_along_dim, "kron": _kron, "cov": _cov, "corrcoef": _corrcoef,
+}  # fmt: skip
+#: Function -> the same by others; NotImplemented: not of such arguments.
+_SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = {
+    getattr(where, name): substitute for name, substitute in _BY_NAME.items() for where in (torch, torch.Tensor)
+}
+
+
+class Substitutes(TorchFunctionMode):
+    """Says functions by others."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        """Run a function of PyTorch, or its substitute."""
+        substitute = _SUBSTITUTES.get(func)
+        if substitute is not None:
+            found = substitute(*args, **(kwargs or {}))
+            if found is not NotImplemented:
+                return found
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,150 @@
+"""What was read of a module, compared with it: on the example, and at sizes where it may do something else."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import torch
+
+from modelarchive.errors import ConversionError, ModelArchiveError
+from modelarchive.exchange.bundle import Bundle, Note
+from modelarchive.exchange.torch.comparing import Comparison, outputs_of
+from modelarchive.exchange.torch.given import Given, random
+from modelarchive.exchange.torch.guards import Guards, Shapes, Try, further_tries, usual_tries
+from modelarchive.exchange.torch.sizes import SizeError
+from modelarchive.nn.trials import Trial
+
+#: Elements of an input that the module and what was read are compared on, beside the example.
+_MOST: Final = 2**22
+
+
+def refuse_unfit(network: torch.nn.Module, known: Given) -> None:
+    """Refuse an example that the module itself does not run on.
+
+    Raises:
+        ConversionError: It does not.
+    """
+    if known.example is not None and all(each.device.type == "cpu" for each in known.example):
+        outputs_of(network, known.example, is_example=True)
+
+
+def verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, guards: Guards | None = None) -> None:
+    """Run both on the example, and at more sizes where axes are free.
+
+    Args:
+        network: The module.
+        run: What computes its outputs.
+        bundle: What was read of it; gets a note where the module runs on nothing that was tried, or what it computes
+            depends on more than its inputs.
+        known: What it was read on.
+        guards: What held of the sizes that it was exported with.
+
+    Raises:
+        SizeError: The outputs differ, and axes are free.
+        ConversionError: The outputs differ; says by how much.
+    """
+    trial = bundle.checked().trial
+    try:
+        _verify(network, run, bundle, known, trial, guards or Guards())
+    except SizeError:
+        raise
+    except ConversionError as error:
+        raise (SizeError(error.unsupported, hint=error.hint) if trial.sizes else error) from error
+
+
+def _verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, trial: Trial, guards: Guards) -> None:
+    # Casts to them are in it; rounded to so few bits, sums in another order differ.
+    is_narrow = "float16" in json.dumps(bundle.architecture)
+    comparison = Comparison(network, run, bundle.build(), is_narrow=is_narrow)
+    given: list[list[torch.Tensor]] = []
+    if known.example is not None and all(each.device.type == "cpu" for each in known.example):
+        given += [known.example] if comparison.runs_alike(known.example, is_example=True) else []
+    for shapes in _usual(trial, {each.shape[0] for each in known.example or () if each.ndim}):
+        if comparison.runs_alike(tensors := _random(trial, shapes)):
+            given.append(tensors)
+            _compare_further(comparison, bundle, shapes, guards)
+            break
+    if given:
+        bundle.notes += comparison.surprises(given[0], bundle.notes)
+    else:
+        what = "was not compared with the module, which did not run on the inputs that were tried: pass an example"
+        bundle.notes.append(Note("(model)", what))
+
+
+def _compare_further(comparison: Comparison, bundle: Bundle, base: Shapes, guards: Guards) -> None:
+    """Compare at sizes that the module may do something else at.
+
+    Raises:
+        SizeError: It does.
+    """
+    trial = bundle.checked().trial
+    met: set[int] = set()
+    misfits = []
+
+    def compare(tries: Iterator[Try]) -> None:
+        for each in tries:
+            if not _is_small(each.shapes):
+                continue
+            try:
+                if comparison.runs_alike(_random(trial, each.shapes)):
+                    met.update(guards.broken(each.shapes))
+            except ConversionError as error:
+                raise _size_error(trial, base, each, error) from error
+            except (ModelArchiveError, ArithmeticError, IndexError, TypeError, ValueError):
+                misfits.append(each)
+
+    compare(usual_tries(trial, base))
+    compare(further_tries(trial, base, guards, met))
+    if misfits:
+        sizes = " and ".join(f"{each.size} ({each.axis})" for each in misfits[:3])
+        bundle.notes.append(Note("inputs", f"the module runs at sizes as {sizes}, and what was read does not"))
+
+
+def _size_error(trial: Trial, base: Shapes, found: Try, error: ConversionError) -> SizeError:
+    rows = zip(base, found.shapes, strict=True)
+    usual = next(one for row, other in rows for one, two in zip(row, other, strict=True) if one != two)
+    problem = (
+        f"does something else where {found.axis} is {found.size} than where it is {usual}, and an architecture does "
+        f"the same for all sizes ({error.unsupported[0][1]})"
+    )
+    shapes = [
+        each["shape"]
+        if one == two
+        else [size if size == other else usual for size, other in zip(two, one, strict=True)]
+        for each, one, two in zip(trial.inputs, base, found.shapes, strict=True)
+    ]
+    return SizeError([("(model)", problem)], hint=f"declare {found.axis} as of one size: {shapes}")
+
+
+def _random(trial: Trial, shapes: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    return [random(each, shape) for each, shape in zip(trial.inputs, shapes, strict=True)]
+
+
+def _is_small(shapes: Shapes) -> bool:
+    return all(math.prod(shape) <= _MOST for shape in shapes)
+
+
+def _usual(trial: Trial, taken: set[int]) -> Iterator[Shapes]:
+    """Shapes that fit the network, with a small batch that is not the example's; none that are large.
+
+    The last ones are short: of a network that learns few positions, say.
+    """
+    free = (size for size in range(2, 99) if size not in taken)
+    firsts = {at for at in trial.sizes if at[1] == 0}
+    batches = {trial.sizes[at][0]: next(free) for at in sorted(firsts) if trial.sizes[at][0] < 99}
+    short = {min(group): 8 + 4 * place for place, group in enumerate(sorted(trial.groups, key=min))}
+    of_group = {at: min(group) for group in trial.groups for at in group}
+    for way in (0, 1, None):
+        sizes = {
+            at: batches.get(pair[0]) or (short[of_group[at]] if way is None else pair[way])
+            for at, pair in trial.sizes.items()
+        }
+        shapes = [
+            [size if isinstance(size, int) else sizes[number, axis] for axis, size in enumerate(each["shape"])]
+            for number, each in enumerate(trial.inputs)
+        ]
+        if _is_small(shapes):
+            yield shapes

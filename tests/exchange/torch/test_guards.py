@@ -1,0 +1,59 @@
+"""The sizes at which a module may do something else: one, what nothing divides, and where conditions turn."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from modelarchive.exchange.torch.capturing import captured  # noqa: E402
+from modelarchive.exchange.torch.guards import further_tries, usual_tries  # noqa: E402
+from modelarchive.nn.trials import first_trial  # noqa: E402
+
+TRIAL = first_trial([{"name": "x", "shape": ["batch", "length"], "dtype": "float32"}])
+BASE = [[3, 64]]
+
+
+class Of(torch.nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def guards(function, length=64):
+    with torch.no_grad():
+        return captured(Of(function), [torch.ones(12, length)], [[0, 1]]).guards
+
+
+def test_one_and_a_size_that_nothing_divides():
+    tried = [(each.axis, each.size, each.shapes) for each in usual_tries(TRIAL, BASE)]
+    assert tried == [
+        ("batch", 1, [[1, 64]]),
+        ("length", 1, [[3, 1]]),
+        ("length", 67, [[3, 67]]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("function", "size"),
+    [
+        (lambda x: x * 2 if x.shape[1] > 100 else x, 101),
+        (lambda x: x * 2 if x.shape[1] >= 50 else x, 49),
+        (lambda x: x * 2 if 3 * x.shape[1] > 600 else x, 201),
+        (lambda x: x * 2 if x.shape[1] % 7 == 0 else x, 7),
+    ],
+)
+def test_where_a_condition_turns(function, size):
+    found = guards(function)
+    assert [each.size for each in further_tries(TRIAL, BASE, found, set()) if each.axis == "length"] == [size]
+
+
+def test_what_other_sizes_have_broken_is_not_tried_again():
+    found = guards(lambda x: x * 2 if x.shape[1] > 100 else x)
+    assert list(further_tries(TRIAL, BASE, found, found.broken([[3, 101]]))) == []
+
+
+def test_sizes_that_are_too_far_are_not_tried():
+    found = guards(lambda x: x * 2 if x.shape[1] > 1_000_000 else x)
+    assert list(further_tries(TRIAL, BASE, found, set())) == []

@@ -1,0 +1,207 @@
+"""What no example shows: sizes, random numbers, modes and memories that a forward decides by are never frozen."""
+
+import functools
+import random
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from modelarchive.errors import ConversionError  # noqa: E402 - it imports PyTorch
+from modelarchive.exchange.torch import read_module  # noqa: E402
+from modelarchive.exchange.torch.keeping import kept  # noqa: E402
+
+
+class Of(torch.nn.Module):
+    """A function behind a layer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.layer, self.function = torch.nn.Linear(8, 8), function
+
+    def forward(self, x):
+        return self.function(self.layer(x))
+
+
+X = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+LENGTH = {"shape": ["batch", "length", 8]}
+#: Forwards that do something else at other batches.
+BY_BATCH = {
+    "one": lambda x: x * 2 if x.shape[0] == 1 else x,
+    "squeeze": lambda x: x[:, :1].squeeze(),
+    "parity": lambda x: x * 2 if x.shape[0] % 2 == 0 else x,
+    "more than": lambda x: x * 2 if x.shape[0] > 4 else x,
+    "text of a size": lambda x: x * len(str(x.shape[0] * 5)),
+    "a factor": lambda x: x * (1.0 / x.shape[0]),
+}
+#: Forwards that do something else at other lengths.
+BY_LENGTH = {
+    "more than 10": lambda x: x * 2 if x.shape[1] > 10 else x,
+    "more than 100": lambda x: x * 2 if x.shape[1] > 100 else x,
+    "one": lambda x: x * 2 if x.shape[1] == 1 else x,
+    "at least 4": lambda x: x / max(x.shape[1], 4),
+    "multiples of 8": lambda x: torch.nn.functional.pad(x, (0, 0, 0, -x.shape[1] % 8)),
+}
+
+
+def notes(bundle):
+    return [each.what for each in bundle.notes]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("name", BY_BATCH)
+def test_a_batch_that_decides_is_fixed_and_told(name, size):
+    module = Of(BY_BATCH[name]).eval()
+    bundle = read_module(module, X[:size])
+    assert bundle.architecture["inputs"][0]["shape"] == [size, 8]
+    assert any("are of fixed sizes" in each for each in notes(bundle))
+    with torch.no_grad():
+        np.testing.assert_allclose(bundle.build()(X[:size].numpy()), module(X[:size]).numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BY_LENGTH)
+def test_a_length_that_decides_is_refused_where_it_is_declared_free(name):
+    with pytest.raises(ConversionError, match=r"does something else where length is \d+ than where it is \d+") as error:
+        read_module(Of(BY_LENGTH[name]).eval(), LENGTH)
+    assert "declare length as of one size" in error.value.hint
+
+
+def test_a_length_that_is_cut_is_free():
+    module = Of(lambda x: x[:, :100]).eval()
+    network = read_module(module, LENGTH).build()
+    for length in (1, 99, 100, 101, 230):
+        x = torch.randn(2, length, 8)
+        with torch.no_grad():
+            np.testing.assert_allclose(network(x.numpy()), module(x).numpy(), rtol=0, atol=1e-5)
+
+
+def test_two_lengths_in_one_another_are_no_number():
+    """Sums and products of two free axes are of no one size at the sizes that are tried."""
+
+    class Joined(torch.nn.Module):
+        def forward(self, x, y):
+            both = torch.cat([x, y], 1)
+            return both + torch.arange(both.shape[1])[:, None], x.flatten(1).shape[1] + x[:, :, None] * y[:, None]
+
+    module = Joined().eval()
+    network = read_module(module, (LENGTH, {"shape": ["batch", "past", 8]})).build()
+    x, y = torch.randn(3, 5, 8), torch.randn(3, 9, 8)
+    for one, other in zip(network(x.numpy(), y.numpy()), module(x, y), strict=True):
+        np.testing.assert_allclose(one, other.numpy(), rtol=0, atol=1e-4)
+
+
+GENERATOR = np.random.default_rng(0)
+OWN = random.Random(3)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * random.random(),
+        lambda x: x * np.random.rand(),
+        lambda x: x * GENERATOR.random(),
+        lambda x: x * OWN.random(),
+        lambda x: x * 2 if random.random() > 0.5 else x,
+    ],
+)
+def test_random_numbers_of_python_and_numpy_are_refused(function):
+    with pytest.raises(ConversionError, match="gives something else each time"):
+        read_module(Of(function).eval(), X)
+
+
+def test_random_numbers_that_nothing_uses_are_no_matter():
+    def forward(x):
+        np.random.uniform(0, 1)
+        return x
+
+    before = np.random.get_state()[1].tolist()
+    assert not notes(read_module(Of(forward).eval(), X))
+    assert np.random.get_state()[1].tolist() == before
+
+
+def test_what_is_kept_from_call_to_call_is_told():
+    class Counting(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.calls = torch.nn.Linear(8, 8), 0
+
+        def forward(self, x):
+            self.calls += 1
+            return self.layer(x) * self.calls
+
+    module = Counting().eval()
+    bundle = read_module(module, X)
+    assert any("when it is called again" in each for each in notes(bundle))
+    assert module.calls == 0
+
+
+def test_what_depends_on_recorded_gradients_is_told():
+    bundle = read_module(Of(lambda x: x * 2 if torch.is_grad_enabled() else x).eval(), X)
+    assert any("where gradients are recorded" in each for each in notes(bundle))
+
+
+def test_buffers_written_where_gradients_are_recorded_are_as_they_were():
+    class Cached(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(8, 8)
+            self.register_buffer("cache", torch.zeros(4, 8))
+
+        def forward(self, x):
+            self.cache[:2] = self.layer(x[:2])
+            return self.cache[:2] * 2
+
+    module = Cached().eval()
+    read_module(module, X)
+    assert module.cache.is_leaf
+    assert not module.cache.requires_grad
+    assert not module.cache.any()
+
+
+@functools.lru_cache
+def _triangle(size):
+    return torch.ones(size, size).tril()
+
+
+def test_functions_that_remember_are_asked_anew_afterwards():
+    module = Of(lambda x: x @ _triangle(8)).eval()
+    _triangle.cache_clear()
+    bundle = read_module(module, X)
+    assert type(_triangle(8)) is torch.Tensor
+    with torch.no_grad():
+        np.testing.assert_allclose(bundle.build()(X.numpy()), module(X).numpy(), rtol=0, atol=1e-5)
+
+
+def test_random_states_are_put_back():
+    random.seed(5)
+    before = random.getstate()
+    with kept(torch.nn.Linear(1, 1), seed=1):
+        random.random()
+    assert random.getstate() == before
+
+
+def test_a_loop_by_values_ends():
+    def forward(x):
+        while x.abs().max() > 1:
+            x = x / 2
+        return x
+
+    with pytest.raises(ConversionError, match="depends on the values of"):
+        read_module(Of(forward).eval(), X)
+
+
+def test_few_positions_are_compared_all_the_same():
+    """A network that takes fewer positions than shapes are followed at is compared at few."""
+
+    class Short(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.places = torch.nn.Embedding(16, 8)
+
+        def forward(self, x):
+            assert x.shape[1] <= 16
+            return x + self.places(torch.arange(x.shape[1]))
+
+    bundle = read_module(Short().eval(), LENGTH)
+    assert not any("was not compared" in each for each in notes(bundle))
