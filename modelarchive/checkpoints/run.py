@@ -243,7 +243,7 @@ class Checkpoints:
         damaged: dict[int, str] = {}
         for number, path in reversed(found.items()):
             if (problem := self._put(number, path, model, parts)) is not None:
-                if self._is_gone(path):  # removed by the run that writes here, which has newer ones
+                if not problem:  # removed by the run that writes here, which has newer ones
                     return self.restore(step=step, model=model, **parts)
                 damaged[number] = problem
                 continue
@@ -264,13 +264,8 @@ class Checkpoints:
             )
         return None
 
-    def _is_gone(self, path: Path) -> bool:
-        """Whether a checkpoint is no longer there, for any of the processes."""
-        is_gone = not path.exists()
-        return is_gone if self._group is None else any(self._group.gathered(is_gone))
-
     def _put(self, number: int, path: Path, model: Any, parts: Mapping[str, Any]) -> str | None:
-        """Put one checkpoint into the objects; what is damaged in it, for any of the processes, or None."""
+        """Put one checkpoint into the objects; what is damaged in it, "" if it is gone, None; all processes agree."""
         problem: str | None = None
         failed: Exception | None = None
         try:
@@ -281,12 +276,12 @@ class Checkpoints:
                 self._note(number, archive)
                 self.restored = restoring.put(archive.reader, model, parts, random=self._random, group=self._group)
         except (FormatError, IntegrityError, UnsafeFileError, StaleIndexWarning, FileNotFoundError) as error:
-            problem = str(error)
+            problem = str(error) if path.exists() else ""
         except Exception as error:
             failed = error
         if self._group is not None:
             several = self._group.gathered((problem, failed))
-            problem = problem or next((words for words, _ in several if words is not None), None)
+            problem = min((words for words, _ in several if words is not None), default=None)
             failed = failed or next((error for _, error in several if error is not None), None)
         if failed is not None:
             raise failed
@@ -374,9 +369,7 @@ class Checkpoints:
     def _write(self, taken: Snapshot) -> Path:
         if self._group is not None:
             path = self.folder / folders.folder_name(taken.step)
-            together.write(
-                self._group, path, taken, durable=self._durable, finished=lambda: self._finished(taken.step, taken)
-            )
+            together.write(self._group, path, taken, durable=self._durable, finished=lambda: self._finished(taken))
             return path
         if self._shards is None:
             path = self.folder / folders.file_name(taken.step)
@@ -384,13 +377,13 @@ class Checkpoints:
         else:
             path = self.folder / folders.folder_name(taken.step)
             self._shards.write(path, taken, durable=self._durable)
-        self._finished(taken.step, taken)
+        self._finished(taken)
         return path
 
-    def _finished(self, step: int, taken: Snapshot) -> None:
-        self._whole = step
-        self._metrics[step] = taken.metrics
-        self._damaged.discard(step)
+    def _finished(self, taken: Snapshot) -> None:
+        self._whole = taken.step
+        self._metrics[taken.step] = taken.metrics
+        self._damaged.discard(taken.step)
         self._tidy()
 
     def _tidy(self) -> None:

@@ -48,6 +48,14 @@ class Architecture:
     is_written: bool = True
     window: int = 0
 
+    @staticmethod
+    def of(values: Mapping[str, Any]) -> Architecture | None:
+        """The architecture that a file's metadata name; None: none that is known."""
+        name = values.get("general.architecture")
+        if name == _MIXTRAL.name and values.get(f"{name}.expert_count", 0) != 0:
+            return _MIXTRAL
+        return ARCHITECTURES.get(name) if isinstance(name, str) else None
+
     def theirs(self, name: str) -> str | None:
         """Transformers' name of a tensor; None: this architecture has none of that name."""
         part, _, end = name.rpartition(".")
@@ -306,7 +314,7 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
 }
 
 #: What llama.cpp calls llama, too, where the metadata count experts.
-MIXTRAL: Final = Architecture(
+_MIXTRAL: Final = Architecture(
     "llama",
     "mixtral",
     "MixtralForCausalLM",
@@ -321,10 +329,7 @@ MIXTRAL: Final = Architecture(
     joined=_EXPERTS,
 )
 
-
-def architecture_of(values: Mapping[str, Any]) -> Architecture | None:
-    """The architecture that a file's metadata name; None: none that is known."""
-    name = values.get("general.architecture")
-    if name == MIXTRAL.name and values.get(f"{name}.expert_count", 0) != 0:
-        return MIXTRAL
-    return ARCHITECTURES.get(name) if isinstance(name, str) else None
+#: ``model_type`` of transformers -> the architecture that its networks are written as.
+OF_KIND: Final[dict[str, Architecture]] = {
+    kind: each for each in (*ARCHITECTURES.values(), _MIXTRAL) for kind in (each.kind, *each.also) if each.is_written
+}

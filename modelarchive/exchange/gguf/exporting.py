@@ -11,12 +11,12 @@ import numpy as np
 
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Bundle, Note, deferred
-from modelarchive.exchange.gguf.architectures import Architecture
+from modelarchive.exchange.gguf.architectures import OF_KIND, Architecture
 from modelarchive.exchange.gguf.encodings import BY_NAME
 from modelarchive.exchange.gguf.files import Contents, Tensor
 from modelarchive.exchange.gguf.importing import together
 from modelarchive.exchange.gguf.lifting import Options, options_of
-from modelarchive.exchange.gguf.lowering import OF_KIND, metadata_of, without_window
+from modelarchive.exchange.gguf.lowering import metadata_of, without_window
 from modelarchive.exchange.huggingface import reading as folders
 from modelarchive.exchange.huggingface import through
 from modelarchive.exchange.huggingface.alone import KEY
@@ -34,7 +34,7 @@ _ROPE: Final = ("rope_parameters", "rope_scaling", "rope_theta", "original_max_p
 
 
 @dataclass(frozen=True)
-class Exported:
+class _Exported:
     """A network as llama.cpp has it.
 
     Attributes:
@@ -50,7 +50,7 @@ class Exported:
     notes: list[Note]
 
 
-def exported(bundle: Bundle) -> Exported:
+def exported(bundle: Bundle) -> _Exported:
     """The network of a bundle.
 
     Raises:
@@ -80,10 +80,10 @@ def exported(bundle: Bundle) -> Exported:
     arrays = _arrays(architecture, named, config)
     arrays |= {name: Deferred.of(array) for name, array in made.items()}
     _compare(architecture, model, metadata, arrays, config, is_without_windows=bool(windows))
-    return Exported(metadata, arrays, model.embedding, notes)
+    return _Exported(metadata, arrays, model.embedding, notes)
 
 
-def _of_transformers(bundle: Bundle) -> Exported | None:
+def _of_transformers(bundle: Bundle) -> _Exported | None:
     """A network that transformers built, and which it builds again from what would be written; None: it is none.
 
     Raises:
@@ -110,7 +110,7 @@ def _of_transformers(bundle: Bundle) -> Exported | None:
     if again.architecture != bundle.architecture:
         raise Refusal(f"{architecture.name} means another network than it is")
     embedding = architecture.names["token_embd"] + ".weight"
-    return Exported(metadata, arrays, embedding, notes)
+    return _Exported(metadata, arrays, embedding, notes)
 
 
 def _options(
@@ -141,7 +141,7 @@ def _arrays(
     found: dict[str, Deferred] = {}
     for name, array in named.items():
         if parts := architecture.parts(name):
-            found |= _apart(array, parts)
+            found |= _of_experts(array, parts)
             continue
         ours = architecture.ours(name)
         if ours is None:
@@ -157,7 +157,7 @@ def _arrays(
     return found
 
 
-def _apart(array: Deferred, names: list[str]) -> dict[str, Deferred]:
+def _of_experts(array: Deferred, names: list[str]) -> dict[str, Deferred]:
     """The parts of an array of all experts, which lie behind each other in its second axis."""
     experts, rows, columns = array.shape
     length = rows // len(names)

@@ -90,7 +90,7 @@ def _lying(architecture: Architecture, theirs: str, array: Deferred, config: Map
     if architecture.permuted and (part := re.search(r"\.([qk])_proj\.", theirs)):
         heads = config.get("num_attention_heads" if part[1] == "q" else "num_key_value_heads")
         if type(heads) is int and heads > 0 and array.ndim and array.shape[0] % (2 * heads) == 0:
-            return array.changed(lambda each: apart(each, heads))
+            return array.changed(lambda each: _apart(each, heads))
     if architecture.shifted and theirs.endswith("norm.weight"):
         return array.changed(lambda each: each - each.dtype.type(1))
     if re.fullmatch(architecture.lone, theirs) and array.ndim == 1:
@@ -100,7 +100,7 @@ def _lying(architecture: Architecture, theirs: str, array: Deferred, config: Map
     return array
 
 
-def apart(array: np.ndarray, heads: int) -> np.ndarray:
+def _apart(array: np.ndarray, heads: int) -> np.ndarray:
     """Rows of heads whose neighbours turn together, with those that turn first in front: as transformers has them."""
     return np.ascontiguousarray(array.reshape(heads, -1, 2, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape))
 

@@ -8,15 +8,11 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.bundle import Note
-from modelarchive.exchange.gguf.architectures import ARCHITECTURES, MIXTRAL, Architecture
+from modelarchive.exchange.gguf.architectures import Architecture
 from modelarchive.exchange.gguf.frequencies import llama3_factors
 
 #: What is written where nothing says how long texts may be, which llama.cpp wants to know.
 _CONTEXT: Final = 2048
-#: ``model_type`` of transformers -> architecture.
-OF_KIND: Final[dict[str, Architecture]] = {
-    kind: each for each in (*ARCHITECTURES.values(), MIXTRAL) for kind in (each.kind, *each.also) if each.is_written
-}
 #: Options of transformers that say how far layers look.
 _WINDOWS: Final = ("sliding_window", "use_sliding_window", "max_window_layers", "layer_types")
 

@@ -105,7 +105,8 @@ def _understood() -> Iterator[None]:
     except ModelArchiveError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise Refusal(f"its program is not understood: {type(error).__name__}: {error}") from error
+        what = "" if isinstance(error, KeyError) else f": {error}"  # a key is an object of ours
+        raise Refusal(f"its program is not understood ({type(error).__name__}{what})") from error
 
 
 def _exported(network: torch.nn.Module, known: Given) -> _Exported:

@@ -91,8 +91,8 @@ class Importer:
         call = self._plan.leaves.get(id(module))
         if call is not None:
             layer: nn.Layer | None = nn.KINDS[call.kind].from_config(call.fields)
-        elif module is self._plan.network or any(self._plan.frames.get(id(each)) for each in module.modules()):
-            return None  # what computes its weights is called where it is not
+        elif module is self._plan.network or any(map(self._is_called, module.modules())):
+            return None  # what computes its weights, or a part of it, is called where it is not
         else:
             layer = _declared(module)
         if layer is None:
@@ -104,6 +104,9 @@ class Importer:
             tensor = state.get(name) if call is not None else getattr(module.get_submodule(where), own)
             self._give(layer.children[where] if where else layer, own, tensor)
         return layer
+
+    def _is_called(self, module: torch.nn.Module) -> bool:
+        return bool(self._plan.frames.get(id(module))) or id(module) in self._plan.leaves
 
     def _called(self, module: torch.nn.Module) -> Called:
         block = Called()

@@ -85,8 +85,15 @@ def _of_network(network: torch.nn.Module, inputs: Any, arrays: Mapping[int, Any]
     except (Refusal, ConversionError) as error:
         if not isinstance(error, OfValues):  # which has come further than an example would that does not fit
             refuse_unfit(network, known)  # the cause of all the rest
-        computed = [each for path, module in walk(network) for each in parametrised(module, path)]
-        if computed:
+        problems = error.unsupported if isinstance(error, ConversionError) else [("(model)", str(error))]
+        told = [where for where, _ in problems]
+        computed = [
+            each
+            for path, module in walk(network)
+            if not path or any(f"{where}.".startswith(f"{path}.") for where in told)
+            for each in parametrised(module, path)
+        ]
+        if computed:  # where the cause is
             raise ConversionError(computed) from error
         raise
 

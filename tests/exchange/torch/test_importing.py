@@ -359,3 +359,24 @@ def test_weights_that_a_layer_nobody_calls_computes():
     bundle = read_module(module, torch.randn(2, 8))
     x = torch.randn(3, 8)
     np.testing.assert_allclose(bundle.build()(x.numpy()), module(x).detach().numpy(), rtol=0, atol=1e-6)
+
+
+def test_a_part_of_a_layer_that_nobody_calls_is_used():
+    """Attention whose own forward is never called, but whose last layer is."""
+
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x):
+            weights, biases = self.attention.in_proj_weight, self.attention.in_proj_bias
+            q, k, v = F.linear(x, weights, biases).chunk(3, -1)
+            last = self.attention.out_proj
+            return F.linear(F.scaled_dot_product_attention(q, k, v), last.weight, last.bias)
+
+    module = Own().eval()
+    bundle = read_module(module, torch.randn(2, 5, 8))
+    assert set(bundle.parameters) == set(module.state_dict())
+    x = torch.randn(3, 5, 8)
+    np.testing.assert_allclose(bundle.build()(x.numpy()), module(x).detach().numpy(), rtol=0, atol=1e-5)
