@@ -13,7 +13,6 @@ from modelarchive.exchange.keras import lifting_ops as ops
 from modelarchive.exchange.keras import lifting_preprocessing as preprocessing
 from modelarchive.exchange.keras import lifting_recurrent as recurrent
 from modelarchive.exchange.keras import lifting_steps as steps
-from modelarchive.exchange.keras import lifting_truths as truths
 from modelarchive.exchange.keras import lifting_windows as windows
 from modelarchive.exchange.keras.lifting_distributed import time_distributed
 from modelarchive.exchange.keras.lifting_functions import WINDOWS
@@ -24,6 +23,7 @@ from modelarchive.exchange.keras.lifting_ordering import ORDERING
 from modelarchive.exchange.keras.lifting_parts import PARTS
 from modelarchive.exchange.keras.lifting_rearranging import SHAPES
 from modelarchive.exchange.keras.lifting_softmax import softmax
+from modelarchive.exchange.keras.lifting_truths import TRUTHS
 from modelarchive.exchange.keras.row import Lifting, operation
 from modelarchive.exchange.keras.weights import WEIGHTS
 
@@ -222,12 +222,6 @@ _OPERATIONS: Final = (
     _two("Equal", "equal"),
     _two("Greater", "greater"),
     _two("Less", "less"),
-    operation("NotEqual", "equal", truths.unequal),
-    operation("GreaterEqual", "greater, equal, maximum", truths.or_equal("greater")),
-    operation("LessEqual", "less, equal, maximum", truths.or_equal("less")),
-    operation("LogicalAnd", "minimum", truths.of_truths("minimum")),
-    operation("LogicalOr", "maximum", truths.of_truths("maximum")),
-    operation("LogicalNot", "equal", truths.not_true),
     _one("Negative", "negative"),
     _one("Absolute", "abs"),
     _one("Abs", "abs"),
@@ -255,10 +249,6 @@ _OPERATIONS: Final = (
     _reduction("Max", "max"),
     _reduction("Min", "min"),
     _reduction("Amax", "max"),
-    operation("Any", "max", truths.quantified("max")),
-    operation("All", "min", truths.quantified("min")),
-    operation("ZerosLike", "broadcast_to", truths.filled(0.0)),
-    operation("OnesLike", "broadcast_to", truths.filled(1.0)),
     _reduction("Amin", "min"),
     _reduction("Var", "var"),
     operation("Std", "var, sqrt", ops.deviation),
@@ -279,7 +269,6 @@ _OPERATIONS: Final = (
     operation("Flip", "slice", ops.flipped),
     operation("Pad", "pad", ops.padded, "modes constant and reflect"),
     operation("Clip", "clip", ops.clip),
-    operation("Where", "where", truths.chosen),
     operation("Take", "take", ops.taken),
     operation("TakeAlongAxis", "gather", ops.taken_along),
     operation("Repeat", "take", ops.repeated, "along axes of a known size"),
@@ -311,6 +300,7 @@ _OPERATIONS: Final = (
     operation("Glu", "split, multiply", ops.glu),
     operation("Softmax", "Softmax", ops.softmax("Softmax")),
     operation("LogSoftmax", "LogSoftmax", ops.softmax("LogSoftmax")),
+    *TRUTHS,
     *ELEMENTWISE,
     *ORDERING,
     *MEMBERS,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.config import DTYPES
 from modelarchive.exchange.keras.lifting_context import Context, Lift
 from modelarchive.exchange.keras.lifting_dtypes import as_dtype, settled
 from modelarchive.exchange.keras.lifting_ops import one, two
+from modelarchive.exchange.keras.row import Lifting, operation
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.parameter import dtype_name
 from modelarchive.store.strict import short
 
 
-def quantified(name: str) -> Lift:
+def _quantified(name: str) -> Lift:
     """Any (the largest truth) or All (the least)."""
 
     def lift(context: Context) -> Ref:
@@ -24,7 +27,7 @@ def quantified(name: str) -> Lift:
     return lift
 
 
-def filled(number: float) -> Lift:
+def _filled(number: float) -> Lift:
     """ZerosLike, OnesLike."""
 
     def lift(context: Context) -> Ref:
@@ -39,7 +42,7 @@ def filled(number: float) -> Lift:
     return lift
 
 
-def of_truths(name: str) -> Lift:
+def _of_truths(name: str) -> Lift:
     """A function of two truths: what is not 0 is true."""
 
     def lift(context: Context) -> Ref:
@@ -49,17 +52,17 @@ def of_truths(name: str) -> Lift:
     return lift
 
 
-def not_true(context: Context) -> Ref:
+def _not_true(context: Context) -> Ref:
     """LogicalNot."""
     return context.op("equal", as_dtype(context, one(context), "bool"), context.constant(False, "bool"))
 
 
-def unequal(context: Context) -> Ref:
+def _unequal(context: Context) -> Ref:
     """NotEqual."""
     return context.op("equal", context.op("equal", *two(context)), context.constant(False, "bool"))
 
 
-def or_equal(name: str) -> Lift:
+def _or_equal(name: str) -> Lift:
     """GreaterEqual, LessEqual: of NaN neither is true."""
 
     def lift(context: Context) -> Ref:
@@ -69,7 +72,7 @@ def or_equal(name: str) -> Lift:
     return lift
 
 
-def chosen(context: Context) -> Ref:
+def _chosen(context: Context) -> Ref:
     """Where."""
     condition = as_dtype(context, one(context, 0, "condition"), "bool")
     found = [context.argument(name, place) for place, name in ((1, "x1"), (2, "x2"))]
@@ -83,3 +86,19 @@ def square(context: Context) -> Ref:
     x = one(context)
     x = as_dtype(context, x, "int32") if context.dtype(x).kind == "b" else x
     return context.op("multiply", x, x)
+
+
+#: Operations that masks are made with.
+TRUTHS: Final[tuple[Lifting, ...]] = (
+    operation("NotEqual", "equal", _unequal),
+    operation("GreaterEqual", "greater, equal, maximum", _or_equal("greater")),
+    operation("LessEqual", "less, equal, maximum", _or_equal("less")),
+    operation("LogicalAnd", "minimum", _of_truths("minimum")),
+    operation("LogicalOr", "maximum", _of_truths("maximum")),
+    operation("LogicalNot", "equal", _not_true),
+    operation("Any", "max", _quantified("max")),
+    operation("All", "min", _quantified("min")),
+    operation("ZerosLike", "broadcast_to", _filled(0.0)),
+    operation("OnesLike", "broadcast_to", _filled(1.0)),
+    operation("Where", "where", _chosen),
+)
