@@ -39,7 +39,7 @@ def _several(names: str, operation: str, arguments: tuple[str, ...] = ()) -> dic
 
 
 #: Name, as the config has it -> function.
-FUNCTIONS: Final[dict[str, Function]] = {
+_FUNCTIONS: Final[dict[str, Function]] = {
     **_several("__operators__.add math.add", "Add", ("y",)),
     **_several("math.subtract", "Subtract", ("y",)),
     **_several("math.multiply", "Multiply", ("y",)),
@@ -188,7 +188,7 @@ def as_operation(layer: Layer, call: Call) -> tuple[Layer, Call]:
     if (own := f"tf.{short_name}") in FORMULAS:
         kept = {key: value for key, value in given.items() if not (value is None or value is False)}
         return Layer(layer.name, own, "tensorflow.ops", Config({"name": layer.name}), []), Call(call.args, kept)
-    found = FUNCTIONS.get(short_name)
+    found = _FUNCTIONS.get(short_name)
     if found is None:
         raise Refusal(f"TensorFlow's function {short(name)} is not supported")
     given = {

@@ -19,14 +19,14 @@ class Kept(NamedTuple):
     axis: int
 
 
-class Split(NamedTuple):
+class _Split(NamedTuple):
     """An axis of the input becomes two; one of their sizes may be -1."""
 
     sizes: tuple[int, int]
 
 
 #: What stands in a shape: a size (-1: what is left), a word, or an axis that becomes two.
-_Code: TypeAlias = int | str | Split
+_Code: TypeAlias = int | str | _Split
 _OLD: Final = {0: "keep", -2: "rest", -3: "merge"}
 #: Those of ``npx.reshape``.
 _NUMPY: Final = {-2: "keep", -3: "drop", -4: "rest", -5: "merge"}
@@ -58,7 +58,7 @@ def _codes(shape: Sequence[int], words: dict[int, str], split: int) -> Iterator[
         if shape[at] == split:
             if at + 2 >= len(shape):
                 raise Refusal(f"the shape {tuple(shape)} ends within a split of an axis")
-            yield Split((shape[at + 1], shape[at + 2]))
+            yield _Split((shape[at + 1], shape[at + 2]))
             at += 2
         elif shape[at] in words:
             yield words[shape[at]]
@@ -75,14 +75,14 @@ def _reshaped(context: Context, codes: list[_Code], shape: Sequence[int], *, rev
         return context.op("reshape", context.ref(0), shape=codes)
     if reverse:
         known = context.shape(0)
-        if any(isinstance(code, Split) for code in codes):
+        if any(isinstance(code, _Split) for code in codes):
             raise Refusal("a split of an axis is not supported in a reshape that is read from the end")
         entries = [
             Kept(len(known) - 1 - each.axis) if isinstance(each, Kept) else each
             for each in reversed(_entries(codes[::-1], known[::-1]))
         ]
     else:
-        needs = any(isinstance(code, Split) or code in ("rest", "merge", "drop") for code in codes)
+        needs = any(isinstance(code, _Split) or code in ("rest", "merge", "drop") for code in codes)
         entries = _entries(codes, context.shape(0) if needs else None)
     sizes = [_size(context, place, each) for place, each in enumerate(entries)]
     if sizes.count(-1) < 2:
@@ -119,7 +119,7 @@ def _entries(codes: Sequence[_Code], known: Sequence[int | None] | None) -> list
     found: list[Any] = []
     source = 0
     for code in codes:
-        if isinstance(code, Split):
+        if isinstance(code, _Split):
             found += _split(code.sizes, known[source] if known is not None and source < len(known) else None)
         elif code == "keep":
             found.append(Kept(source))

@@ -24,7 +24,7 @@ _FLOAT: Final = 5
 _ATTRIBUTE_TYPES: Final = {"f": 1, "i": 2, "s": 3, "t": 4, "floats": 6, "ints": 7, "strings": 8}
 
 
-def varint(number: int) -> bytes:
+def _varint(number: int) -> bytes:
     """A whole number in groups of seven bits; a negative one as the 64 bits of its two's complement."""
     number &= 2**64 - 1
     found = bytearray()
@@ -37,7 +37,7 @@ def varint(number: int) -> bytes:
 
 def head(number: int, size: int) -> bytes:
     """What stands before the `size` bytes of a field that is a message, a text or bytes."""
-    return varint(number << 3 | _BYTES) + varint(size)
+    return _varint(number << 3 | _BYTES) + _varint(size)
 
 
 def message(number: int, content: bytes) -> bytes:
@@ -52,7 +52,7 @@ def text(number: int, value: str) -> bytes:
 
 def integer(number: int, value: int) -> bytes:
     """A field that is a whole number."""
-    return varint(number << 3 | _VARINT) + varint(value)
+    return _varint(number << 3 | _VARINT) + _varint(value)
 
 
 def tensor_head(name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> bytes:
@@ -97,13 +97,13 @@ def _attribute(name: str, value: Any) -> bytes:
     if isinstance(value, str):
         return _attribute_of(name, "s", text(4, value))
     if isinstance(value, float):
-        return _attribute_of(name, "f", varint(2 << 3 | _FLOAT) + struct.pack("<f", value))
+        return _attribute_of(name, "f", _varint(2 << 3 | _FLOAT) + struct.pack("<f", value))
     if isinstance(value, int):
         return _attribute_of(name, "i", integer(3, value))
     if value and isinstance(value[0], str):
         return _attribute_of(name, "strings", b"".join(text(9, each) for each in value))
     if value and isinstance(value[0], float):
-        floats = b"".join(varint(7 << 3 | _FLOAT) + struct.pack("<f", each) for each in value)
+        floats = b"".join(_varint(7 << 3 | _FLOAT) + struct.pack("<f", each) for each in value)
         return _attribute_of(name, "floats", floats)
     return _attribute_of(name, "ints", b"".join(integer(8, each) for each in value))
 

@@ -140,7 +140,7 @@ def _has_several(block: nn.Sequential) -> bool:
 
 
 Fields = dict[str, Any]
-Make = Callable[[Any, Fields], torch.nn.Module]
+_Make = Callable[[Any, Fields], torch.nn.Module]
 
 
 def _dense(layer: nn.Dense, fields: Fields) -> torch.nn.Module:
@@ -163,7 +163,7 @@ def _symmetric(fields: Fields) -> tuple[int, ...]:
     return tuple(pair[0] for pair in pairs) if all(one == other for one, other in pairs) else (0,) * len(pairs)
 
 
-def _convolution(plain: Any, other: Any) -> Make:
+def _convolution(plain: Any, other: Any) -> _Make:
     def make(layer: Any, fields: Fields) -> torch.nn.Module:
         geometry = (layer.kernel_size, layer.strides, _symmetric(fields), layer.dilation, layer.groups, layer.use_bias)
         found: torch.nn.Module = (plain if _is_plain(fields) else other)(layer.in_channels, layer.channels, *geometry)
@@ -172,7 +172,7 @@ def _convolution(plain: Any, other: Any) -> Make:
     return make
 
 
-def _transposed(plain: Any, other: Any) -> Make:
+def _transposed(plain: Any, other: Any) -> _Make:
     def make(layer: Any, fields: Fields) -> torch.nn.Module:
         first = (layer.kernel_size, layer.strides, _symmetric(fields), layer.output_padding)
         last = (layer.groups, layer.use_bias, layer.dilation)
@@ -184,7 +184,7 @@ def _transposed(plain: Any, other: Any) -> Make:
     return make
 
 
-def _pool(plain: Any) -> Make:
+def _pool(plain: Any) -> _Make:
     def make(layer: Any, fields: Fields) -> torch.nn.Module:
         halves = all(2 * pair[0] <= size for pair, size in zip(layer.padding, layer.pool_size, strict=True))
         if not (_is_plain(fields) and halves):
@@ -198,14 +198,14 @@ def _pool(plain: Any) -> Make:
     return make
 
 
-def _global_pool(plain: Any) -> Make:
+def _global_pool(plain: Any) -> _Make:
     def make(layer: Any, fields: Fields) -> torch.nn.Module:
         return plain(1) if layer.layout[1] == "C" else layers.GlobalPool(layer.kind, fields)
 
     return make
 
 
-def _adaptive(plain: Any) -> Make:
+def _adaptive(plain: Any) -> _Make:
     def make(layer: Any, fields: Fields) -> torch.nn.Module:
         return plain(layer.output_size) if layer.layout[1] == "C" else layers.AdaptivePool(layer.kind, fields)
 
@@ -228,7 +228,7 @@ def _batch_norm(layer: nn.BatchNorm, fields: Fields) -> torch.nn.Module:
     return made
 
 
-def _over_axes(plain: Any) -> Make:
+def _over_axes(plain: Any) -> _Make:
     def make(layer: Any, fields: Fields) -> torch.nn.Module:
         axes = layer.axis if isinstance(layer.axis, tuple) else (layer.axis,)
         sizes = layer.in_channels if isinstance(layer.in_channels, tuple) else (layer.in_channels,)
@@ -247,7 +247,7 @@ def _group_norm(layer: nn.GroupNorm, fields: Fields) -> torch.nn.Module:
     return layers.Norm(layer.kind, fields)
 
 
-def _recurrent(plain: Any) -> Make:
+def _recurrent(plain: Any) -> _Make:
     def make(layer: Any, fields: Fields) -> torch.nn.Module:
         if not getattr(layer, "linear_before_reset", True):
             return sequences.ResetFirstGRU(layer.kind, fields)
@@ -298,13 +298,13 @@ def _prelu(layer: nn.PReLU, fields: Fields) -> torch.nn.Module:
     return torch.nn.PReLU(layer.in_channels) if layer.axis == 1 else layers.PReLU(layer.kind, fields)
 
 
-def _own(make: Any) -> Make:
+def _own(make: Any) -> _Make:
     return lambda layer, fields: make(layer.kind, fields)
 
 
 _RANKS: Final = (1, 2, 3)
 #: Kind -> function of its layer and fields that makes the module; adding a kind is one row.
-MODULES: Final[dict[str, Make]] = {
+MODULES: Final[dict[str, _Make]] = {
     "Dense": _dense,
     "Embedding": _embedding,
     **{f"Conv{n}D": _convolution(getattr(torch.nn, f"Conv{n}d"), getattr(layers, f"Conv{n}D")) for n in _RANKS},

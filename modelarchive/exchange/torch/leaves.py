@@ -12,7 +12,7 @@ import torch
 from modelarchive import nn
 from modelarchive.exchange.refusal import Refusal
 
-Make = Callable[[Any], nn.Layer | None]
+_Make = Callable[[Any], nn.Layer | None]
 
 
 def _linear(module: Any) -> nn.Layer:
@@ -25,7 +25,7 @@ def _embedding(module: Any) -> nn.Layer:
     return nn.Embedding(module.num_embeddings, module.embedding_dim, padding_idx=module.padding_idx)
 
 
-def _convolution(rank: int) -> Make:
+def _convolution(rank: int) -> _Make:
     def make(module: Any) -> nn.Layer:
         if module.padding_mode != "zeros":
             raise Refusal(f"padding_mode {module.padding_mode!r}; put a padding layer before the convolution")
@@ -52,7 +52,7 @@ def _convolution(rank: int) -> Make:
     return make
 
 
-def _transposed(rank: int) -> Make:
+def _transposed(rank: int) -> _Make:
     def make(module: Any) -> nn.Layer:
         kind: Any = nn.KINDS[f"Conv{rank}DTranspose"]
         return kind(  # type: ignore[no-any-return]
@@ -70,7 +70,7 @@ def _transposed(rank: int) -> Make:
     return make
 
 
-def _max_pool(rank: int) -> Make:
+def _max_pool(rank: int) -> _Make:
     def make(module: Any) -> nn.Layer:
         if module.return_indices or any(each != 1 for each in several(module.dilation, rank)):
             raise Refusal("max pooling with dilation or indices")
@@ -79,7 +79,7 @@ def _max_pool(rank: int) -> Make:
     return make
 
 
-def _avg_pool(rank: int) -> Make:
+def _avg_pool(rank: int) -> _Make:
     def make(module: Any) -> nn.Layer:
         if getattr(module, "divisor_override", None) is not None:
             raise Refusal("average pooling with a divisor of its own")
@@ -119,7 +119,7 @@ def adaptive(how: str, rank: int, output_size: Any) -> tuple[str, dict[str, Any]
     return f"AdaptiveAvgPool{rank}D", {"output_size": sizes, "layout": layout}
 
 
-def _adaptive(how: str, rank: int) -> Make:
+def _adaptive(how: str, rank: int) -> _Make:
     def make(module: Any) -> nn.Layer:
         if getattr(module, "return_indices", False):
             raise Refusal("pooling that returns indices")
@@ -170,7 +170,7 @@ def _instance_norm(module: Any) -> nn.Layer:
     return nn.InstanceNorm(1, module.eps, *flags, in_channels=module.num_features)
 
 
-def _recurrent(kind: Any) -> Make:
+def _recurrent(kind: Any) -> _Make:
     def make(module: Any) -> nn.Layer:
         if module.proj_size:
             raise Refusal("proj_size: projected states are no kind of the vocabulary")
@@ -207,7 +207,7 @@ def _attention(module: Any) -> nn.Layer:
     )
 
 
-def _activation(name: str, field: str = "") -> Make:
+def _activation(name: str, field: str = "") -> _Make:
     def make(module: Any) -> nn.Layer:
         return nn.Activation(name, getattr(module, field) if field else None)
 
@@ -228,7 +228,7 @@ def _hard_tanh(module: Any) -> nn.Layer | None:
     return nn.Activation("hard_tanh") if (module.min_val, module.max_val) == (-1, 1) else None
 
 
-def _softmax(kind: Any) -> Make:
+def _softmax(kind: Any) -> _Make:
     def make(module: Any) -> nn.Layer:
         if module.dim is None:
             raise Refusal("softmax without dim")
@@ -272,12 +272,12 @@ class Leaf:
     """
 
     classes: tuple[type, ...]
-    make: Make
+    make: _Make
     ours: str
     losses: str = ""
 
 
-def _ranked(name: str, ours: str, make: Callable[[int], Make], losses: str = "") -> Iterator[Leaf]:
+def _ranked(name: str, ours: str, make: Callable[[int], _Make], losses: str = "") -> Iterator[Leaf]:
     """A row for each number of spatial axes."""
     for rank in (1, 2, 3):
         yield Leaf((getattr(torch.nn, f"{name}{rank}d"),), make(rank), ours.format(rank), losses)
@@ -339,4 +339,4 @@ ROWS: Final = (
     Leaf((torch.nn.Flatten,), _flatten, "Flatten", "other axes: a reshape"),
 )
 #: Class -> what makes the layer.
-LEAVES: Final[dict[type, Make]] = {each: row.make for row in ROWS for each in row.classes}
+LEAVES: Final[dict[type, _Make]] = {each: row.make for row in ROWS for each in row.classes}

@@ -44,7 +44,7 @@ _MAX_BESIDE: Final = 64
 #: Words by which averages of parameters are called, which are no other parameters.
 _AVERAGES: Final = ("ema", "shadow", "swa", "average")
 
-Entries: TypeAlias = list[tuple[Any, Any]]
+_Entries: TypeAlias = list[tuple[Any, Any]]
 
 
 @dataclass
@@ -104,7 +104,7 @@ class _Reading:
         self._holders = holders
         self._takes_moments = takes_moments
         self._plain = Plain(_MAX_METADATA)
-        self._beside: dict[int, Entries] = {}
+        self._beside: dict[int, _Entries] = {}
         self._attributes: list[tuple[str, str]] = []
 
     def read(self, top: Any) -> Found:
@@ -150,7 +150,7 @@ class _Reading:
             if key != taken[0]:
                 self._leave(f"{where}.{key}", each)
 
-    def _chosen(self, inside: Entries) -> Any:
+    def _chosen(self, inside: _Entries) -> Any:
         """The key of the mapping that the parameters are in; None: of all that there is."""
         groups = {key: value for key, value in inside if isinstance(value, dict | Stub) and self._is_group(value)}
         if known := next((key for key in CHECKPOINT_KEYS if key in groups), None):
@@ -194,7 +194,7 @@ class _Reading:
         inside = self._entries(value, "a dict")
         return 2 * sum(isinstance(key, str) and is_array(each) for key, each in inside) >= len(inside)
 
-    def _entries(self, value: Any, what: str) -> Entries:
+    def _entries(self, value: Any, what: str) -> _Entries:
         """The entries of a container, counted each time that they are looked at: several may share it."""
         found = []
         for entry in entries(value):
