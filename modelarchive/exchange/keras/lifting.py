@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from modelarchive.exchange.keras import lifting_attention as attention
 from modelarchive.exchange.keras import lifting_layers as plain
-from modelarchive.exchange.keras import lifting_merging as merging
 from modelarchive.exchange.keras import lifting_ops as ops
 from modelarchive.exchange.keras import lifting_preprocessing as preprocessing
 from modelarchive.exchange.keras import lifting_recurrent as recurrent
 from modelarchive.exchange.keras import lifting_steps as steps
 from modelarchive.exchange.keras import lifting_windows as windows
+from modelarchive.exchange.keras.lifting_attention import ATTENTION
 from modelarchive.exchange.keras.lifting_distributed import time_distributed
 from modelarchive.exchange.keras.lifting_functions import WINDOWS
 from modelarchive.exchange.keras.lifting_images import RESAMPLING
 from modelarchive.exchange.keras.lifting_math import ELEMENTWISE
 from modelarchive.exchange.keras.lifting_members import MEMBERS
+from modelarchive.exchange.keras.lifting_merging import MERGING
 from modelarchive.exchange.keras.lifting_ordering import ORDERING
 from modelarchive.exchange.keras.lifting_parts import PARTS
 from modelarchive.exchange.keras.lifting_rearranging import SHAPES
@@ -38,14 +38,6 @@ _INFERENCE: Final = "does nothing in inference, and is left out"
 
 def _noise(*theirs: str, masks: str = "pass") -> tuple[Lifting, ...]:
     return tuple(Lifting(each, "Identity", plain.identity, _INFERENCE, masks=masks) for each in theirs)
-
-
-def _merged(theirs: str, ours: str) -> Lifting:
-    return Lifting(theirs, ours, merging.merged(ours))
-
-
-def _merged_where_masked(theirs: str, ours: str) -> Lifting:
-    return Lifting(theirs, ours, merging.masked(ours), "of tensors with masks what Keras 3.15.1 gives")
 
 
 def _ranks(theirs: str, ours: str, lift: Callable[[int], Any], *, upto: int = 3, losses: str = "",
@@ -109,7 +101,7 @@ _LAYERS: Final = (
     Lifting("Activation", "Activation, Softmax, ops", plain.activation),
     Lifting("ReLU", "Activation", plain.relu),
     Lifting("LeakyReLU", "Activation", plain.leaky_relu),
-    Lifting("ThresholdedReLU", "where", plain.thresholded_relu, "of Keras 2"),
+    Lifting("ThresholdedReLU", "where", plain.relu, "of Keras 2"),
     Lifting("ELU", "Activation", plain.elu),
     Lifting("PReLU", "PReLU", plain.prelu),
     Lifting("Softmax", "Softmax", softmax, masks="use"),
@@ -124,18 +116,6 @@ _LAYERS: Final = (
     *preprocessing.LAYERS,
     *steps.LAYERS,
     Lifting("Masking", "multiply, equal, min", plain.masking, "its mask is followed to where a layer takes it"),
-    Lifting("Flatten", "Flatten", merging.flatten, masks="drop"),
-    Lifting("Reshape", "Reshape", merging.reshape, masks="drop"),
-    Lifting("Permute", "Permute", merging.permute, masks="drop"),
-    Lifting("RepeatVector", "broadcast_to", merging.repeat, masks="drop"),
-    _merged("Add", "add"),
-    _merged("Subtract", "subtract"),
-    _merged_where_masked("Multiply", "multiply"),
-    _merged_where_masked("Maximum", "maximum"),
-    _merged_where_masked("Minimum", "minimum"),
-    Lifting("Average", "add, multiply", merging.average),
-    Lifting("Concatenate", "concatenate", merging.concatenate),
-    Lifting("Dot", "einsum", merging.dot, masks="drop"),
     Lifting(
         "LSTM",
         "LSTM",
@@ -165,26 +145,8 @@ _LAYERS: Final = (
         time_distributed,
         "of a layer that looks at more than one axis: known sizes but of batch and steps",
     ),
-    Lifting(
-        "MultiHeadAttention",
-        "MultiHeadAttention",
-        attention.multi_head,
-        "masks of attention over several axes",
-        masks="use",
-    ),
-    Lifting(
-        "GroupQueryAttention GroupedQueryAttention",
-        "MultiHeadAttention",
-        attention.grouped,
-        masks="use",
-    ),
-    Lifting("Attention", "matmul, softmax", attention.dot, masks="use"),
-    Lifting(
-        "AdditiveAttention",
-        "add, sum, softmax",
-        attention.additive,
-        masks="use",
-    ),
+    *MERGING,
+    *ATTENTION,
 )
 
 #: Class -> row.
@@ -225,15 +187,15 @@ _OPERATIONS: Final = (
     _one("Negative", "negative"),
     _one("Absolute", "abs"),
     _one("Abs", "abs"),
-    operation("Exp", "exp", ops.of_floats("exp")),
-    operation("Log", "log", ops.of_floats("log")),
-    operation("Sqrt", "sqrt", ops.of_floats("sqrt")),
-    operation("Rsqrt", "rsqrt", ops.of_floats("rsqrt")),
-    operation("Erf", "erf", ops.of_floats("erf")),
-    operation("Sin", "sin", ops.of_floats("sin")),
-    operation("Cos", "cos", ops.of_floats("cos")),
-    operation("Arctan", "atan", ops.of_floats("atan")),
-    operation("Floor", "floor", ops.of_floats("floor")),
+    operation("Exp", "exp", ops.unary("exp", in_floats=True)),
+    operation("Log", "log", ops.unary("log", in_floats=True)),
+    operation("Sqrt", "sqrt", ops.unary("sqrt", in_floats=True)),
+    operation("Rsqrt", "rsqrt", ops.unary("rsqrt", in_floats=True)),
+    operation("Erf", "erf", ops.unary("erf", in_floats=True)),
+    operation("Sin", "sin", ops.unary("sin", in_floats=True)),
+    operation("Cos", "cos", ops.unary("cos", in_floats=True)),
+    operation("Arctan", "atan", ops.unary("atan", in_floats=True)),
+    operation("Floor", "floor", ops.unary("floor", in_floats=True)),
     operation("Round", "round", ops.rounded, "to whole numbers only"),
     _two("FloorDivide", "floor_divide"),
     _two("Mod", "remainder"),

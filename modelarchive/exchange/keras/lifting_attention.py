@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -10,11 +10,12 @@ from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_context import Context
 from modelarchive.exchange.keras.lifting_heads import Heads
 from modelarchive.exchange.keras.lifting_masks import attended, both, causal, mask_of
+from modelarchive.exchange.keras.row import Lifting
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
 
-def multi_head(context: Context) -> Ref | list[Ref]:
+def _multi_head(context: Context) -> Ref | list[Ref]:
     """MultiHeadAttention."""
     config = context.config
     size = config.integer("key_dim")
@@ -26,7 +27,7 @@ def multi_head(context: Context) -> Ref | list[Ref]:
     return _attention(context, heads, heads, size, value_size)
 
 
-def grouped(context: Context) -> Ref | list[Ref]:
+def _grouped(context: Context) -> Ref | list[Ref]:
     """GroupQueryAttention: several heads of queries for each of keys and values."""
     config = context.config
     heads, groups = config.integer("num_query_heads"), config.integer("num_key_value_heads")
@@ -123,7 +124,7 @@ def _added_mask(context: Context, query: Ref, mask: Ref) -> Ref:
     return context.op("where", mask, zero, low, role="added")
 
 
-def dot(context: Context) -> Ref | list[Ref]:
+def _dot(context: Context) -> Ref | list[Ref]:
     """Attention (Luong's): one head without projections."""
     config = context.config
     mode = config.text("score_mode", "dot")
@@ -142,7 +143,7 @@ def dot(context: Context) -> Ref | list[Ref]:
     return _weighted(context, scores, value)
 
 
-def additive(context: Context) -> Ref | list[Ref]:
+def _additive(context: Context) -> Ref | list[Ref]:
     """AdditiveAttention (Bahdanau's)."""
     query, key, value = _three(context)
     use_scale = context.config.flag("use_scale", default=True)
@@ -195,3 +196,28 @@ def _weighted(context: Context, scores: Ref, value: Ref) -> Ref | list[Ref]:
     if masks[0] is not None:
         found = context.op("where", context.op("expand_dims", masks[0], axis=-1), found, context.constant(0.0))
     return [found, shares] if context.argument("return_attention_scores", 3, default=False) else found
+
+
+#: Layers of attention.
+ATTENTION: Final[tuple[Lifting, ...]] = (
+    Lifting(
+        "MultiHeadAttention",
+        "MultiHeadAttention",
+        _multi_head,
+        "masks of attention over several axes",
+        masks="use",
+    ),
+    Lifting(
+        "GroupQueryAttention GroupedQueryAttention",
+        "MultiHeadAttention",
+        _grouped,
+        masks="use",
+    ),
+    Lifting("Attention", "matmul, softmax", _dot, masks="use"),
+    Lifting(
+        "AdditiveAttention",
+        "add, sum, softmax",
+        _additive,
+        masks="use",
+    ),
+)

@@ -280,10 +280,10 @@ def activation(context: Context) -> Ref:
 
 
 def relu(context: Context) -> Ref:
-    """ReLU with a slope, a limit, a threshold."""
+    """ReLU with a slope, a limit, a threshold; ThresholdedReLU, which calls that theta."""
     config = context.config
     limit, slope = config.optional("max_value"), config.optional("negative_slope") or 0.0
-    threshold = config.optional("threshold") or 0.0
+    threshold = config.optional("threshold") or config.optional("theta") or 0.0
     if threshold:
         x = context.x
         below = context.constant(0.0)
@@ -298,12 +298,6 @@ def relu(context: Context) -> Ref:
     else:
         ref = context.plain("Activation", context.x, activation="relu")
     return ref if limit is None else context.op("minimum", ref, context.constant(limit), role="limit")
-
-
-def thresholded_relu(context: Context) -> Ref:
-    """ThresholdedReLU of Keras 2: zeros up to a number."""
-    by = context.constant(context.config.number("theta", 1.0))
-    return context.op("where", context.op("greater", context.x, by), context.x, context.constant(0.0))
 
 
 def leaky_relu(context: Context) -> Ref:

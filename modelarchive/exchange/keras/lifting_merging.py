@@ -9,13 +9,14 @@ from typing import Final
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_context import Context
 from modelarchive.exchange.keras.lifting_dtypes import settled
+from modelarchive.exchange.keras.row import Lifting
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 
-def merged(op: str) -> Callable[[Context], Ref]:
+def _merged(op: str) -> Callable[[Context], Ref]:
     """Add, Subtract, Average: element by element, one after another."""
 
     def lift(context: Context) -> Ref:
@@ -27,15 +28,15 @@ def merged(op: str) -> Callable[[Context], Ref]:
     return lift
 
 
-def masked(op: str) -> Callable[[Context], Ref]:
-    """Multiply, Maximum, Minimum: as :func:`merged`, of tensors with masks only what counts, as Keras 3 has it."""
+def _masked(op: str) -> Callable[[Context], Ref]:
+    """Multiply, Maximum, Minimum: as addition, of tensors with masks only what counts, as Keras 3 has it."""
 
     def lift(context: Context) -> Ref:
         several = _alike(context)
         # What is given further axes loses its mask in Keras.
         masks = [context.builder.mask(each) if each in context.xs else None for each in several]
         if context.is_keras2 or len(several) == 1 or not any(masks):
-            return merged(op)(context)
+            return _merged(op)(context)
         if any(context.rank(each) != 3 for each in several):
             raise Refusal(f"{context.layer.kind} of tensors with masks is supported for (batch, steps, units) only")
         made = [None if mask is None else _wide(context, context.builder.made(mask)) for mask in masks]
@@ -77,9 +78,9 @@ def _extreme(op: str, context: Context, several: Sequence[Ref], masks: Sequence[
     return found
 
 
-def average(context: Context) -> Ref:
+def _average(context: Context) -> Ref:
     """Average."""
-    ref = merged("add")(context)
+    ref = _merged("add")(context)
     return context.op("multiply", ref, context.constant(1.0 / len(context.xs)), role="mean")
 
 
@@ -95,14 +96,14 @@ def _alike(context: Context) -> list[Ref]:
     return [spread(each) for each in several]
 
 
-def concatenate(context: Context) -> Ref:
+def _concatenate(context: Context) -> Ref:
     """Concatenate."""
     several = context.xs
     axis = context.config.integer("axis", -1)
     return several[0] if len(several) == 1 else context.op("concatenate", *several, axis=axis)
 
 
-def dot(context: Context) -> Ref:
+def _dot(context: Context) -> Ref:
     """Dot: a product over one axis of each of two tensors, for every item of the batch."""
     several = context.xs
     if len(several) != 2:
@@ -132,7 +133,7 @@ def _unit(context: Context, x: Ref, axis: int) -> Ref:
     return context.op("multiply", x, context.op("rsqrt", context.op("maximum", squares, context.constant(1e-12))))
 
 
-def flatten(context: Context) -> Ref:
+def _flatten(context: Context) -> Ref:
     """Flatten, of channels that are first in the order in which they are last."""
     first = context.config.text("data_format", "channels_last") == "channels_first"
     x = context.x
@@ -144,7 +145,7 @@ def flatten(context: Context) -> Ref:
     return context.plain("Flatten", x)
 
 
-def reshape(context: Context) -> Ref:
+def _reshape(context: Context) -> Ref:
     """Reshape."""
     target = context.config.value("target_shape")
     if not isinstance(target, list) or any(type(size) is not int for size in target):
@@ -152,7 +153,7 @@ def reshape(context: Context) -> Ref:
     return context.plain("Reshape", context.x, shape=[None, *target])
 
 
-def permute(context: Context) -> Ref:
+def _permute(context: Context) -> Ref:
     """Permute."""
     dims = context.config.value("dims")
     if not isinstance(dims, list) or any(type(axis) is not int for axis in dims):
@@ -160,7 +161,24 @@ def permute(context: Context) -> Ref:
     return context.plain("Permute", context.x, axes=[0, *dims])
 
 
-def repeat(context: Context) -> Ref:
+def _repeat(context: Context) -> Ref:
     """RepeatVector."""
     x = context.op("expand_dims", context.x, axis=1, role="row")
     return context.op("broadcast_to", x, x, shape=[None, context.config.integer("n"), None])
+
+
+#: Layers that merge tensors, or move elements.
+MERGING: Final[tuple[Lifting, ...]] = (
+    Lifting("Flatten", "Flatten", _flatten, masks="drop"),
+    Lifting("Reshape", "Reshape", _reshape, masks="drop"),
+    Lifting("Permute", "Permute", _permute, masks="drop"),
+    Lifting("RepeatVector", "broadcast_to", _repeat, masks="drop"),
+    Lifting("Add", "add", _merged("add")),
+    Lifting("Subtract", "subtract", _merged("subtract")),
+    Lifting("Multiply", "multiply", _masked("multiply"), "of tensors with masks what Keras 3.15.1 gives"),
+    Lifting("Maximum", "maximum", _masked("maximum"), "of tensors with masks what Keras 3.15.1 gives"),
+    Lifting("Minimum", "minimum", _masked("minimum"), "of tensors with masks what Keras 3.15.1 gives"),
+    Lifting("Average", "add, multiply", _average),
+    Lifting("Concatenate", "concatenate", _concatenate),
+    Lifting("Dot", "einsum", _dot, masks="drop"),
+)

@@ -35,14 +35,9 @@ def two(context: Context, *, least: str = "bool") -> tuple[Ref, Ref]:
     return first, second
 
 
-def unary(name: str) -> Lift:
-    """A function of each element that keeps its dtype."""
-    return lambda context: context.op(name, one(context))
-
-
-def of_floats(name: str) -> Lift:
-    """A function of each element, in floats."""
-    return lambda context: context.op(name, context.as_float(one(context)))
+def unary(name: str, *, in_floats: bool = False) -> Lift:
+    """A function of each element, that keeps its dtype or is computed in floats."""
+    return lambda context: context.op(name, context.as_float(one(context)) if in_floats else one(context))
 
 
 def binary(name: str, *, least: str = "bool") -> Lift:
