@@ -22,7 +22,7 @@ from modelarchive.nn.evaluate import Abstract, Value
 from modelarchive.nn.scope import json_numbers
 
 #: Elements up to which an array may stand in the architecture.
-MAX_LITERAL: Final = 64
+_MAX_LITERAL: Final = 64
 
 
 class NestedBuilder(GraphBuilder):
@@ -116,7 +116,7 @@ class NestedBuilder(GraphBuilder):
                 return constant.part()
         named = bool(constant.stored) and not constant.changed
         is_parameter = named and (self._is_own or (array.shape and array.dtype.kind not in "biu"))
-        if array.size <= MAX_LITERAL and array.dtype.kind != "c" and not is_parameter:
+        if array.size <= _MAX_LITERAL and array.dtype.kind != "c" and not is_parameter:
             return self.literal(constant.numpy(), preferred)
         name = (self.owners.get(constant.stored) if named else None) or self._own(constant, preferred)
         return self.parameter(preferred, name, array)

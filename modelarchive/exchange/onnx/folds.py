@@ -47,7 +47,7 @@ from modelarchive.nn.dim import Dim
 from modelarchive.store.deferred import Deferred
 
 #: Parts of a Split that are made while reading.
-MAX_PARTS: Final = 4096
+_MAX_PARTS: Final = 4096
 
 _Compute: TypeAlias = Callable[[Context, Arrays], Any]
 
@@ -215,7 +215,7 @@ def _transpose(context: Context, arrays: Arrays) -> Any:
 def _split(context: Context, arrays: Arrays) -> Any:
     x, axis = arrays[0], context.node.integer("axis", 0)
     parts = int(arrays[1].size) if len(arrays) > 1 else context.node.integer("num_outputs", len(context.node.outputs))
-    if not 1 <= parts <= MAX_PARTS:
+    if not 1 <= parts <= _MAX_PARTS:
         raise Refusal(f"a Split into {parts:,} parts")
     budget.spend(f"Split {context.name!r}", steps=parts // 8)
     size = -(-x.shape[axis] // parts)

@@ -25,7 +25,7 @@ from modelarchive.exchange.onnx.values import Constant, Operand, Scope, Sizes, U
 from modelarchive.exchange.refusal import Refusal, refusing
 
 #: Functions and branches inside each other.
-MAX_DEPTH: Final = 32
+_MAX_DEPTH: Final = 32
 #: Nodes that no output needs, of which one note lists a few.
 _MAX_DEAD: Final = 10
 
@@ -219,8 +219,8 @@ class Importer:
 
     def _inside(self, nodes: Sequence[Node], outputs: Sequence[str], scope: Scope) -> tuple[Operand, ...]:
         """Walk the nodes of a function or branch."""
-        if self._depth >= MAX_DEPTH:
-            raise Refusal(f"more than {MAX_DEPTH} functions and branches inside each other are not supported")
+        if self._depth >= _MAX_DEPTH:
+            raise Refusal(f"more than {_MAX_DEPTH} functions and branches inside each other are not supported")
         self._depth += 1
         try:
             return tuple(self._nodes(nodes, outputs, scope))

@@ -17,7 +17,7 @@ from modelarchive.exchange.rows import Lifting
 from modelarchive.nn.dim import Dim, from_pair
 
 #: Steps of a recurrence that are written out.
-MAX_STEPS: Final = 1024
+_MAX_STEPS: Final = 1024
 _WHOLE: Final = [None, None, None]
 
 
@@ -238,8 +238,8 @@ def _linear_attention(context: Context) -> tuple[Ref, Ref]:
         for index, count in enumerate((heads, kv_heads, kv_heads))
     )
     steps, width = free_sizes(context, q)[2], free_sizes(context, q)[3]
-    if isinstance(steps, Dim) or steps > MAX_STEPS or isinstance(width, Dim):
-        raise Refusal(f"LinearAttention over {steps} steps is not supported, only over at most {MAX_STEPS}, fixed")
+    if isinstance(steps, Dim) or steps > _MAX_STEPS or isinstance(width, Dim):
+        raise Refusal(f"LinearAttention over {steps} steps is not supported, only over at most {_MAX_STEPS}, fixed")
     decay = _gates(context, 4, kv_heads) if context.has(4) else None
     beta = _gates(context, 5, min(kv_heads, free_sizes(context, context.ref(5))[-1])) if context.has(5) else None
     scale = node.number("scale", 0.0) or 1 / math.sqrt(width)

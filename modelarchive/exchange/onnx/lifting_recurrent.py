@@ -17,7 +17,7 @@ from modelarchive.exchange.rows import Lifting
 
 
 @dataclass(frozen=True)
-class Cell:
+class _Cell:
     """One of the three recurrences.
 
     Attributes:
@@ -34,13 +34,13 @@ class Cell:
 
 
 _CELLS: Final = {
-    "RNN": Cell("RNN", (0,), ("Tanh",)),
-    "GRU": Cell("GRU", (1, 0, 2), ("Sigmoid", "Tanh")),
-    "LSTM": Cell("LSTM", (0, 2, 3, 1), ("Sigmoid", "Tanh", "Tanh"), states=2),
+    "RNN": _Cell("RNN", (0,), ("Tanh",)),
+    "GRU": _Cell("GRU", (1, 0, 2), ("Sigmoid", "Tanh")),
+    "LSTM": _Cell("LSTM", (0, 2, 3, 1), ("Sigmoid", "Tanh", "Tanh"), states=2),
 }
 
 
-def _recurrence(cell: Cell) -> Lift:
+def _recurrence(cell: _Cell) -> Lift:
     def lift(context: Context) -> tuple[Any, ...]:
         node = context.node
         direction, last = node.text("direction", "forward"), node.flag("layout", default=False)
@@ -72,7 +72,7 @@ def _recurrence(cell: Cell) -> Lift:
     return lift
 
 
-def _is_special(context: Context, cell: Cell, directions: int) -> bool:
+def _is_special(context: Context, cell: _Cell, directions: int) -> bool:
     """Whether it has something that the kind does not: other activations or lengths, peepholes, computed weights."""
     node, default = context.node, list(cell.functions) * directions
     functions = [each.lower() for each in node.texts("activations", default)]
@@ -93,7 +93,7 @@ def _is_cut(context: Context) -> bool:
     return not (context.is_constant(4) and steps is not None and bool((context.constant(4) == steps).all()))
 
 
-def _products(context: Context, cell: Cell, place: int) -> tuple[Product, Recurrent]:
+def _products(context: Context, cell: _Cell, place: int) -> tuple[Product, Recurrent]:
     """What the input and the states are multiplied with in one direction."""
     own, states = (
         context.op("transpose", context.op("slice", context.ref(index), index=[place]), axes=[1, 0]) for index in (1, 2)
@@ -111,7 +111,7 @@ def _products(context: Context, cell: Cell, place: int) -> tuple[Product, Recurr
     return lambda x: context.op("matmul", x, own), recurrent
 
 
-def _config(context: Context, cell: Cell, directions: int) -> dict[str, Any]:
+def _config(context: Context, cell: _Cell, directions: int) -> dict[str, Any]:
     node = context.node
     config: dict[str, Any] = {
         "kind": cell.kind,
@@ -129,7 +129,7 @@ def _config(context: Context, cell: Cell, directions: int) -> dict[str, Any]:
     return config
 
 
-def _parameters(context: Context, cell: Cell, directions: int, hidden: int) -> dict[str, Constant]:
+def _parameters(context: Context, cell: _Cell, directions: int, hidden: int) -> dict[str, Constant]:
     gates = len(cell.order)
     found = {}
     for name, index in (("weight_ih", 1), ("weight_hh", 2)):
@@ -166,7 +166,7 @@ def _gates(
     return Constant(stored.array.changed(cut, shape), stored.stored, f"gates {blocks} of {place}")
 
 
-def _states(context: Context, cell: Cell, *, transposed: bool) -> list[Ref]:
+def _states(context: Context, cell: _Cell, *, transposed: bool) -> list[Ref]:
     places = range(5, 5 + cell.states)
     given = [context.has(place) and not _is_zero(context, place) for place in places]
     if not any(given):

@@ -14,7 +14,7 @@ from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
 #: The opset from which on operators broadcast as NumPy does, and none trains unless it is asked to.
-FIRST: Final = 7
+_FIRST: Final = 7
 #: Operators that meant before it what they mean today; attributes that they had beside are refused as unknown ones.
 _EARLY: Final = """
     Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Concat Constant Conv ConvTranspose
@@ -62,10 +62,10 @@ class _Older:
             self.node.attributes.setdefault(name, {"name": name, kind: value})
 
 
-Change: TypeAlias = Callable[[_Older], None]
+_Change: TypeAlias = Callable[[_Older], None]
 
 
-def _inputs(*moved: tuple[str, int, str, Any]) -> Change:
+def _inputs(*moved: tuple[str, int, str, Any]) -> _Change:
     """Attributes that became inputs: the name, which input, the field of the attribute, and the dtype."""
 
     def change(older: _Older) -> None:
@@ -152,7 +152,7 @@ def _pads(older: _Older) -> None:
 _AXES: Final = _inputs(("axes", 1, "ints", np.int64))
 
 #: Operator -> (the opset that has another form, what makes that of the older one), the oldest first.
-_OLDER: Final[dict[str, Sequence[tuple[int, Change]]]] = {
+_OLDER: Final[dict[str, Sequence[tuple[int, _Change]]]] = {
     "Squeeze": [(13, _AXES)],
     "Unsqueeze": [(13, _AXES)],
     "Split": [(13, _inputs(("split", 1, "ints", np.int64)))],
@@ -177,8 +177,8 @@ def renewed(node: Node, operands: list[Operand], opset: int) -> tuple[Node, list
         Refusal: The older form is not supported.
     """
     changes = [change for before, change in _OLDER.get(node.op, ()) if opset < before]
-    if opset < FIRST and "::" not in node.op and node.op not in EARLY:
-        raise Refusal(f"{node.op} of opset {opset} is not supported, only from opset {FIRST} on")
+    if opset < _FIRST and "::" not in node.op and node.op not in EARLY:
+        raise Refusal(f"{node.op} of opset {opset} is not supported, only from opset {_FIRST} on")
     if not changes:
         return node, operands
     copy = replace(node, attributes=dict(node.attributes), used=set())

@@ -21,7 +21,7 @@ MAX_DEPTH: Final = 64
 #: Fields of all messages together, but for the elements of arrays.
 _MAX_FIELDS: Final = 4_000_000
 #: Bytes of one text, and of one name.
-MAX_TEXT: Final = 1 << 24
+_MAX_TEXT: Final = 1 << 24
 MAX_NAME: Final = 4096
 #: Kinds of unknown fields that are reported.
 _MAX_UNKNOWN: Final = 20
@@ -141,7 +141,7 @@ class Reader:
             return span
         if isinstance(field.kind, dict):
             return self.message(field.kind, span[0], span[0] + span[1], depth + 1, field.name)
-        most = MAX_NAME if field.kind == "name" else MAX_TEXT
+        most = MAX_NAME if field.kind == "name" else _MAX_TEXT
         if span[1] > most:
             what = f"{field.name} has {span[1]:,} bytes, expected at most {most:,}"
             raise UnsafeFileError(what, rule="size", file=self.path)

@@ -12,7 +12,7 @@ _REMARKS: Final = Field("metadata_props", None)
 _INFERRED: Final = Field("value_info", None)
 
 _PAIR: Final[Table] = {1: Field("key", "text"), 2: Field("value", "text")}
-OPSET: Final[Table] = {1: Field("domain", "name"), 2: Field("version", "int")}
+_OPSET: Final[Table] = {1: Field("domain", "name"), 2: Field("version", "int")}
 TENSOR: Final[Table] = {
     1: Field("dims", "int", repeated=True),
     2: Field("data_type", "int"),
@@ -93,7 +93,7 @@ FUNCTION: Final[Table] = {
     5: Field("output", "name", repeated=True),
     6: Field("attribute", "name", repeated=True),
     7: Field("node", NODE, repeated=True),
-    9: Field("opset_import", OPSET, repeated=True),
+    9: Field("opset_import", _OPSET, repeated=True),
     10: Field("domain", "name"),
     11: Field("attribute_proto", ATTRIBUTE, repeated=True),
     13: Field("overload", "name"),
@@ -107,7 +107,7 @@ MODEL: Final[Table] = {
     3: Field("producer_version", "text"),
     6: Field("doc_string", "text"),
     7: Field("graph", GRAPH),
-    8: Field("opset_import", OPSET, repeated=True),
+    8: Field("opset_import", _OPSET, repeated=True),
     14: Field("metadata_props", _PAIR, repeated=True),
     20: Field("training_info", "span", repeated=True),
     25: Field("functions", FUNCTION, repeated=True),

@@ -43,7 +43,7 @@ _FLOATS_OF_FOUR: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
 @dataclass(frozen=True)
-class Packed:
+class _Packed:
     """An element type that the vocabulary has not, whose numbers one of its own holds.
 
     Attributes:
@@ -64,15 +64,15 @@ def _patterns(dtype: Any) -> tuple[float, ...]:
 
 
 #: Codes of such element types.
-PACKED: Final[dict[int, Packed]] = {
-    18: Packed("float8e4m3fnuz", 8, "float16", _patterns(ml_dtypes.float8_e4m3fnuz)),
-    20: Packed("float8e5m2fnuz", 8, "float16", _patterns(ml_dtypes.float8_e5m2fnuz)),
-    21: Packed("uint4", 4, "uint8"),
-    22: Packed("int4", 4, "int8"),
-    23: Packed("float4e2m1", 4, "float8_e4m3fn", (*_FLOATS_OF_FOUR, *(-each for each in _FLOATS_OF_FOUR))),
-    24: Packed("float8e8m0", 8, "float32", (*(2.0 ** (power - 127) for power in range(255)), math.nan)),
-    25: Packed("uint2", 2, "uint8"),
-    26: Packed("int2", 2, "int8"),
+PACKED: Final[dict[int, _Packed]] = {
+    18: _Packed("float8e4m3fnuz", 8, "float16", _patterns(ml_dtypes.float8_e4m3fnuz)),
+    20: _Packed("float8e5m2fnuz", 8, "float16", _patterns(ml_dtypes.float8_e5m2fnuz)),
+    21: _Packed("uint4", 4, "uint8"),
+    22: _Packed("int4", 4, "int8"),
+    23: _Packed("float4e2m1", 4, "float8_e4m3fn", (*_FLOATS_OF_FOUR, *(-each for each in _FLOATS_OF_FOUR))),
+    24: _Packed("float8e8m0", 8, "float32", (*(2.0 ** (power - 127) for power in range(255)), math.nan)),
+    25: _Packed("uint2", 2, "uint8"),
+    26: _Packed("int2", 2, "int8"),
 }
 _BYTE: Final = 2
 
