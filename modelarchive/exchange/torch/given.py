@@ -128,9 +128,13 @@ def made_up(trial: Trial) -> Example:
 
 
 def random(declared: Mapping[str, Any], shape: Sequence[int]) -> torch.Tensor:
-    """A tensor of random numbers, the same ones each time; of whole numbers 0 and 1."""
+    """A tensor of random numbers, the same ones each time; of whole numbers 0 and 1.
+
+    A row of whole numbers is in order: where it says at which places pieces begin, another one means nothing.
+    """
     dtype = TORCH[declared["dtype"]]
     generator = torch.Generator().manual_seed(0)
     if dtype.is_floating_point or dtype.is_complex:
         return torch.randn(tuple(shape), generator=generator).to(dtype)
-    return torch.randint(0, 2, tuple(shape), generator=generator).to(dtype)
+    whole = torch.randint(0, 2, tuple(shape), generator=generator)
+    return (whole.sort().values if whole.ndim == 1 else whole).to(dtype)
