@@ -108,8 +108,8 @@ def write(
     )
 
 
-#: Suffixes of an archive, and some that name no system.
-_NO_SYSTEMS: Final = (".h5", ".hdf5", ".safetensors", ".ckpt", ".bin", ".txt")
+#: Suffixes of an archive, and some that many systems have.
+_NO_SYSTEMS: Final = (".h5", ".hdf5", ".safetensors", ".ckpt", ".bin", ".params", ".txt")
 
 
 def _warn_of_name(path: str | os.PathLike[str]) -> None:

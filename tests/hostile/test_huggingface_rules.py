@@ -101,6 +101,8 @@ def test_a_pipe_makes_nobody_wait(folder):
 )
 def test_large_numbers_cost_neither_memory_nor_time(folder, options):
     set_options(folder, **options)
+    with pytest.raises((ma.ConversionError, ma.FormatError)):
+        huggingface.read(folder)  # which imports transformers where it is installed
     tracemalloc.start()
     try:
         with pytest.raises((ma.ConversionError, ma.FormatError)):
@@ -125,8 +127,7 @@ def test_bad_json_is_refused(folder, name, text):
 def test_code_is_named_and_not_run(folder):
     set_options(folder, auto_map={"AutoModel": "modeling.Model"})
     (folder / "modeling.py").write_text("raise SystemExit('run')", "utf-8")
-    with pytest.raises(ma.ConversionError, match="auto_map"):
-        huggingface.read(folder)
+    assert any(note.where == "auto_map" and "never run" in note.what for note in huggingface.read(folder).notes)
 
 
 def test_pickles_are_not_read(folder):
