@@ -152,13 +152,13 @@ def test_every_dtype_of_parameter(path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["m.onnx", "m.pt", "M.KERAS", "m.weights.h5", "m.npz", "m.params"])
+@pytest.mark.parametrize("name", ["m.onnx", "m.pt", "M.KERAS", "m.weights.h5", "m.npz"])
 def test_the_name_of_another_system_is_no_reason_to_lose_a_model(tmp_path: Path, name: str) -> None:
     with pytest.warns(UserWarning, match="is written as an archive, whatever its name says"):
         ma.save(tmp_path / name, {"x": np.ones(2)})
     assert ma.load(tmp_path / name)["x"].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("name", ["m.h5", "m.hdf5", "m.safetensors", "m", "m.ckpt", "m.v2", "weights.h5"])
+@pytest.mark.parametrize("name", ["m.h5", "m.hdf5", "m.safetensors", "m", "m.ckpt", "m.params", "m.v2", "weights.h5"])
 def test_names_that_say_nothing_else(tmp_path: Path, name: str) -> None:
     ma.save(tmp_path / name, {"x": np.ones(2)})
