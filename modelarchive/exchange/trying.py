@@ -160,10 +160,11 @@ class _Search(Generic[T]):
     def fixing(self, inputs: Inputs, sizes: Sequence[int]) -> tuple[Inputs | None, bool]:
         """The first declarations with one axis fixed with which the model can be read; and whether no others fit.
 
-        Where one is not enough, all axes but the batch at once.
+        Not even one more or one less: a table of so many rows takes shorter rows as well. Where one is not enough, all axes but the batch at once.
         """
         left = _FIXED
         found: Inputs | None = None
+        only = 0
         with contextlib.suppress(_SpentError):
             # The batch last: a model that is made for one length may fit one batch by accident.
             for group in sorted(groups_of(inputs), key=lambda group: (min(group)[1] == 0, min(group))):
@@ -175,9 +176,10 @@ class _Search(Generic[T]):
                     if self.attempted(changed):
                         if found is not None:
                             return found, False
-                        found = changed
+                        found, only = changed, size
                 if found is not None:
-                    return found, True
+                    near = (fixed_at(inputs, group, size) for size in (only - 1, only + 1) if size > 0)
+                    return found, not any(map(self.attempted, near))
             sides = set[Axis]().union(*(group for group in groups_of(inputs) if min(group)[1]))
             for size in _IMAGES if sides else ():
                 changed = fixed_at(inputs, sides, size)
