@@ -160,7 +160,8 @@ class _Search(Generic[T]):
     def fixing(self, inputs: Inputs, sizes: Sequence[int]) -> tuple[Inputs | None, bool]:
         """The first declarations with one axis fixed with which the model can be read; and whether no others fit.
 
-        Not even one more or one less: a table of so many rows takes shorter rows as well. Where one is not enough, all axes but the batch at once.
+        Not even one more or one less: a table of so many rows takes shorter rows as well. Where one is not enough, all
+        axes but the batch at once.
         """
         left = _FIXED
         found: Inputs | None = None
