@@ -19,16 +19,21 @@ def build(folder: Path) -> list[str]:
         Sphinx's warnings, one a line; where there is one, CI fails.
     """
     with tempfile.TemporaryDirectory() as between:
+        # Standard error has what imported packages say as well.
+        said = Path(between, "warnings")
         command = [sys.executable, "-m", "sphinx", "--builder=html", "--fresh-env", "--quiet", "--keep-going"]
         done = subprocess.run(
-            [*command, "--fail-on-warning", f"--doctree-dir={between}", str(ROOT / "docs"), str(folder)],
+            [
+                *(*command, "--fail-on-warning", f"--warning-file={said}", f"--doctree-dir={between}/doctrees"),
+                *(str(ROOT / "docs"), str(folder)),
+            ],
             capture_output=True,
             text=True,
             check=False,
             env=_environment(),
         )
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return lines if lines or not done.returncode else [f"sphinx: exit {done.returncode}"]
+        lines = [line for line in said.read_text("utf-8").splitlines() if line.strip()] if said.exists() else []
+    return lines if lines or not done.returncode else [f"sphinx: exit {done.returncode}", *done.stderr.splitlines()]
 
 
 def _environment() -> dict[str, str]:
