@@ -361,3 +361,10 @@ def test_what_is_removed_while_it_is_opened_is_no_end(
     assert data == {"at": 2}
     shutil.rmtree(tmp_path)
     assert ma.Checkpoints(tmp_path).restore(model=net) is None
+
+
+def test_processes_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "modelarchive.exchange.torch.sharing", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ma.MissingDependencyError, match=r"modelarchive\[torch\]"):
+        ma.Checkpoints(tmp_path / "run", process_group=True)
