@@ -144,6 +144,8 @@ def _from_declaration(value: Mapping[str, Any], name: str, taken: set[str], bloc
     return own | {"dtype": said.get("dtype", "float32")} | {key: said[key] for key in ("default",) if key in said}
 
 
+#: What a declaration may say.
+_KEYS: Final = dict.fromkeys(("name", "shape", "dtype", "default", "value")).keys()
 #: A declaration as it is written in Python, and in a line of text.
 _DICT: Final = '{"shape": [None, 20], "dtype": "float32"}'
 _TEXT: Final = "x:?,3,224,224:float32"
@@ -154,15 +156,40 @@ def given_inputs(inputs: Any) -> list[Any]:
     """Inputs of a model, declared: what each says of itself, in any of its forms.
 
     Args:
-        inputs: Declarations as dicts or as text, in order, or shapes by name; what is none of these, as a shape in
-            its place, is left as it is.
+        inputs: Declarations as dicts or as text, in order, or shapes by name, or one declaration or example; what is
+            none of these, as a shape in its place, is left as it is.
 
     Raises:
         SpecError: One of them cannot be read.
     """
+    if not isinstance(inputs, list | tuple | Mapping) or (isinstance(inputs, Mapping) and set(inputs) <= _KEYS):
+        inputs = [inputs]
     if isinstance(inputs, Mapping):
         return [declaration({"name": name, "shape": shape}) for name, shape in inputs.items()]
     return [declaration(each) if isinstance(each, Mapping | str) else each for each in inputs]
+
+
+def redeclared(known: Sequence[Mapping[str, Any]], inputs: Any) -> list[Any]:
+    """Declarations in place of others: what they leave out is as it was, inputs that none of them names included.
+
+    Args:
+        known: What a model declares.
+        inputs: As :func:`given_inputs` takes them.
+
+    Raises:
+        SpecError: One of them cannot be read, or is said by name of an input that there is not.
+    """
+    said = given_inputs(inputs)
+    own = [each["name"] for each in known]
+    by_name = {each.get("name"): each for each in said if isinstance(each, Mapping)}
+    unknown = [name for name in by_name if name not in own]
+    if len(by_name) == len(said) and not unknown:
+        return [{**each, **by_name.get(each["name"], {})} for each in known]
+    if unknown and isinstance(inputs, Mapping) and None not in unknown:
+        raise _refused(f"there is no input {unknown[0]!r:.80}", f"the model takes {', '.join(own) or 'nothing'}")
+    if len(said) != len(known):
+        return list(said)
+    return [{**old, **new} if isinstance(new, Mapping) else new for old, new in zip(known, said, strict=True)]
 
 
 def declaration(given: Mapping[str, Any] | str) -> dict[str, Any]:
@@ -181,7 +208,7 @@ def declaration(given: Mapping[str, Any] | str) -> dict[str, Any]:
     value = _DICT_OF_VALUE
     if isinstance(given, str):
         given, value = _of_text(given), "NAME=NUMBER"
-    said = {key: given[key] for key in ("name", "shape", "dtype", "default", "value") if key in given}
+    said = {key: given[key] for key in _KEYS if key in given}
     if "value" in said and not isinstance(said["value"], bool | int | float):
         raise _refused(f"the value of an input is {said['value']!r:.80}, which is no number", f"write {value}")
     if "shape" in said:

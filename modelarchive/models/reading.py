@@ -193,7 +193,7 @@ def _refuse_values(inputs: Inputs) -> None:
 
 
 def declared(bundle: Bundle, inputs: Inputs | None) -> Bundle:
-    """The same model with other inputs declared, which must fit it."""
+    """The same model with other inputs declared, which must fit it; what is not said of them is as it was."""
     if inputs is None:
         return bundle
     _refuse_values(inputs)
@@ -201,10 +201,11 @@ def declared(bundle: Bundle, inputs: Inputs | None) -> Bundle:
         hint = "inputs belong to whole models: leave them out"
         raise ConversionError([("(inputs)", f"are not known without an architecture: {bundle.reason}")], hint=hint)
     from modelarchive.architecture import build, check
-    from modelarchive.architecture.declaring import declared_inputs, given_inputs
+    from modelarchive.architecture.declaring import declared_inputs, redeclared
 
-    network = build(bundle.checked())
-    model = check(bundle.architecture | {"inputs": declared_inputs(network, given_inputs(inputs))})
+    checked = bundle.checked()
+    said = redeclared(checked.inputs, inputs)
+    model = check(bundle.architecture | {"inputs": declared_inputs(build(checked), said)})
     return replace(bundle, architecture=model.architecture, known=model)
 
 

@@ -52,16 +52,27 @@ def apply(name: str, inputs: Sequence[Any], arguments: Mapping[str, Any]) -> Any
     (an integer divided by an integer gives float64).
     """
     if name in _PROMOTING:
-        given = tuple(each.dtype if isinstance(each, torch.Tensor) else each for each in inputs)
-        dtype = _result_dtype(name, given, _frozen(arguments))
+        dtype = _result_dtype(name, _dtypes(inputs), _frozen(arguments))
         inputs = [_as(each, dtype) for each in _tensors(inputs)]
         result = _TABLE[name](*inputs, **arguments)
         return result.to(dtype) if result.dtype != dtype else result
     if name in _COMPARING:
-        given = tuple(each.dtype if isinstance(each, torch.Tensor) else each for each in inputs)
-        dtype = _result_dtype("add", tuple(torch.uint8 if each is torch.bool else each for each in given), ())
+        given = tuple(torch.uint8 if each is torch.bool else each for each in _dtypes(inputs))
+        dtype = _result_dtype("add", given, ())
         return _TABLE[name](*(_as(each, dtype) for each in _tensors(inputs)))
     return _TABLE[name](*inputs, **arguments)
+
+
+def _dtypes(inputs: Sequence[Any]) -> tuple[Any, ...]:
+    """The dtypes of tensors, and numbers: as they are, and of their kind alone where torch.compile has symbols."""
+    if torch.compiler.is_compiling():
+        return tuple(each.dtype if isinstance(each, torch.Tensor) else _like(each) for each in inputs)
+    return tuple(each.dtype if isinstance(each, torch.Tensor) else each for each in inputs)
+
+
+def _like(number: Any) -> Any:
+    kinds: dict[type, Any] = {bool: True, int: 1, float: 1.0}
+    return next((one for kind, one in kinds.items() if isinstance(number, kind)), number)
 
 
 def _frozen(arguments: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -73,8 +84,16 @@ def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
-@functools.lru_cache(4096)
 def _result_dtype(name: str, given: tuple[Any, ...], arguments: tuple[tuple[str, Any], ...]) -> torch.dtype:
+    return _known_dtype(name, given, arguments)
+
+
+# What torch.compiler.assume_constant_result does, which imports the compiler: it is called, and not followed.
+_result_dtype._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+@functools.lru_cache(4096)
+def _known_dtype(name: str, given: tuple[Any, ...], arguments: tuple[tuple[str, Any], ...]) -> torch.dtype:
     dtypes = [numpy_dtype(each) if isinstance(each, torch.dtype) else each for each in given]
     return torch_dtype(ops.OPS[name].dtype(*dtypes, **dict(arguments)))
 
