@@ -276,7 +276,7 @@ class Checkpoints:
                 self._note(number, archive)
                 self.restored = restoring.put(archive.reader, model, parts, random=self._random, group=self._group)
         except (FormatError, IntegrityError, UnsafeFileError, StaleIndexWarning, FileNotFoundError) as error:
-            problem = str(error) if path.exists() else ""
+            problem = str(error) if os.path.lexists(path) else ""
         except Exception as error:
             failed = error
         if self._group is not None:

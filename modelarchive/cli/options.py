@@ -108,6 +108,8 @@ def _written(option: Option, value: str) -> str:
         return " ".join(f"{option.flag} {shlex.quote(f'{old}={new}')}" for old, new in given.items())
     if option.takes is list:
         several = given if isinstance(given, list) else [given]
+        if isinstance(given, dict) and all(isinstance(each, tuple) for each in given.values()):
+            several = [{"name": name, "shape": shape} for name, shape in given.items()]
         if several and all(_is_declared(each) for each in several):
             return " ".join(f"{option.flag} {_declared(each)}" for each in several)
     if option.takes is str and isinstance(given, str):

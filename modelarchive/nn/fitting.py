@@ -65,7 +65,7 @@ def missized(declared: Inputs, names: Sequence[str], inputs: Sequence[Any], name
         for each, shape in zip(declared, shapes, strict=True)
         if shape is not None and len(shape) == len(each["shape"]) and not _has_sizes(shape, each)
     }
-    return f"{problem}; load_model(..., inputs={ways}) declares other sizes" if problem and ways else problem
+    return f"{problem}; load it with inputs={ways} for other sizes" if problem and ways else problem
 
 
 def _has_sizes(shape: Sequence[int], declared: Mapping[str, Any]) -> bool:

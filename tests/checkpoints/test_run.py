@@ -361,3 +361,12 @@ def test_what_is_removed_while_it_is_opened_is_no_end(
     assert data == {"at": 2}
     shutil.rmtree(tmp_path)
     assert ma.Checkpoints(tmp_path).restore(model=net) is None
+
+
+def test_a_link_to_nothing_is_passed_over(tmp_path: Path) -> None:
+    """It is listed each time, and never there."""
+    saved(tmp_path, 1, 2)
+    (tmp_path / "step-00000002.h5").unlink()
+    (tmp_path / "step-00000002.h5").symlink_to(tmp_path / "elsewhere.h5")
+    with pytest.warns(ma.DamagedCheckpointWarning, match="No such file"):
+        assert ma.Checkpoints(tmp_path).restore(model=network()) == 1

@@ -202,7 +202,7 @@ IDS = zeros(2, 3, dtype="int64")
             [IDS, zeros(2, 3, 2)],
             ValueError,
             "input y: expected float32 (batch, 3, 3), found float32 (2, 3, 2); "
-            "load_model(..., inputs={'y': (None, 3, None)}) declares other sizes",
+            "load it with inputs={'y': (None, 3, None)} for other sizes",
         ),
         (
             [zeros(2, 3), zeros(2, 3, 3)],
@@ -275,7 +275,7 @@ def test_what_a_size_has_decided_is_never_another_network(tmp_path: Path) -> Non
 def test_what_is_changed_takes_what_its_layers_do(tmp_path: Path) -> None:
     ma.save_model(tmp_path / "x.h5", initialized(nn.Sequential(nn.Dense(4), nn.Dense(2))), inputs=zeros(2, 3))
     network = ma.load_model(tmp_path / "x.h5")
-    with pytest.raises(ValueError, match="declares other sizes"):
+    with pytest.raises(ValueError, match="for other sizes"):
         network(zeros(2, 5))
     setattr(network, "0", nn.Dense(4))
     network.initialize(seed=0)

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from modelarchive.architecture import check
+from modelarchive.architecture.declarations import Inputs
 from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError, counted
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, few, fitted
 from modelarchive.exchange.keras import files, shards
 from modelarchive.exchange.keras.calling import lifted
-from modelarchive.exchange.keras.declaring import Inputs, declarations_of, is_flat, structure_of
+from modelarchive.exchange.keras.declaring import declarations_of, is_flat, structure_of
 from modelarchive.exchange.keras.drawing import Known, MaskWantedError
 from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.model import MAX_BYTES, Model, Parser, load_json

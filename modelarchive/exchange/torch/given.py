@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from modelarchive.architecture.declaring import declaration
+from modelarchive.architecture.declarations import declaration
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.inputs import declared as declared_of
 from modelarchive.exchange.torch.tensors import NAMES, TORCH, tensor_of
