@@ -88,9 +88,9 @@ def check(
         MissingDependencyError: `cryptography` is not installed.
         OSError: A file cannot be read.
     """
+    public = _public_key(key)
     from cryptography.exceptions import InvalidSignature
 
-    public = _public_key(key)
     with _opened(archive) as found:
         file = signature_path(found.path) if signature is None else Path(os.fsdecode(signature))
         if signature is None and file.exists() and not file.is_file():

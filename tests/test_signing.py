@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -63,6 +64,20 @@ def test_signed_and_checked(path: Path, keys: tuple[Path, Path]) -> None:
     with ma.open(path) as archive:
         assert signing.check(archive, keys[1]).arrays == 1
         np.testing.assert_array_equal(archive.parameters["a"], np.arange(1000.0))
+
+
+def test_without_cryptography_the_extra_is_named(
+    path: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signing.sign(path, keys[0])
+    for name in ("exceptions", "hazmat.primitives"):
+        monkeypatch.setitem(sys.modules, f"cryptography.{name}", None)
+    with pytest.raises(ma.MissingDependencyError, match=r"modelarchive\[signing\]"):
+        signing.sign(path, keys[0])
+    with pytest.raises(ma.MissingDependencyError, match=r"modelarchive\[signing\]"):
+        signing.check(path, keys[1])
+    assert cli.main(["verify", str(path), "--key", str(keys[1])]) == 4
+    assert "modelarchive[signing]" in capsys.readouterr().err
 
 
 def test_the_signature_is_the_same_each_time(path: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:

@@ -370,3 +370,10 @@ def test_a_link_to_nothing_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "step-00000002.h5").symlink_to(tmp_path / "elsewhere.h5")
     with pytest.warns(ma.DamagedCheckpointWarning, match="No such file"):
         assert ma.Checkpoints(tmp_path).restore(model=network()) == 1
+
+
+def test_processes_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "modelarchive.exchange.torch.sharing", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ma.MissingDependencyError, match=r"modelarchive\[torch\]"):
+        ma.Checkpoints(tmp_path / "run", process_group=True)

@@ -69,6 +69,8 @@ def _pages(folder: Path) -> Iterator[tuple[str, Path, list[Act]]]:
         acts: list[Act] = [_keys, _opens]
         if name == "encoder":
             acts += [_folds, _address]
+        if name == "tied":
+            acts.append(_shows_ties)
         yield name, page.write(path, folder / f"{name}.html"), acts
     yield "hostile", page.write(samples.hostile(folder / "hostile.h5"), folder / "hostile.html"), [_presses_all]
     many = samples.many(folder / "many.h5", 10_000)
@@ -160,7 +162,19 @@ def _names_trouble(tab: Any) -> list[str]:
 def _shows_change(tab: Any) -> list[str]:
     said = tab.locator(".changes").inner_text()
     boxes = tab.locator(".box.changed").count()
-    return [] if "1 changed, 3 arrays equal" in said and boxes else [f"the change is not shown: {said}, {boxes} boxes"]
+    tab.locator(".changes").get_by_role("button", name="1.weight").click()
+    is_chosen = _said(tab) == "1.weight"
+    return (
+        []
+        if "1 changed, 3 arrays equal" in said and boxes and is_chosen
+        else [f"the change is not shown: {said}, {boxes} boxes"]
+    )
+
+
+def _shows_ties(tab: Any) -> list[str]:
+    label = tab.get_by_role("treeitem", name="lm_head")
+    is_said = "= wte" in label.inner_text() and tab.locator(".box", has_text="= wte").count()
+    return [] if is_said else [f"the tied layer does not say so: {label.inner_text()}"]
 
 
 def _shows_run(tab: Any) -> list[str]:
