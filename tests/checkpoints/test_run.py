@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import collections
+import gc
 import random
-import shutil
 import subprocess
 import sys
 import threading
@@ -19,37 +19,7 @@ import modelarchive as ma
 from modelarchive import nn
 from modelarchive.checkpoints import run as module
 from modelarchive.errors import CheckpointError, ParameterError, UnsupportedDataError
-
-
-def network(seed: int = 0) -> nn.Sequential:
-    net = nn.Sequential(nn.Dense(3, in_units=4), nn.Activation("relu"), nn.Dense(2, in_units=3))
-    net.initialize(seed=seed)
-    return net
-
-
-def values(net: nn.Block) -> dict[str, np.ndarray]:
-    return {name: each.value() for name, each in net.collect_params().items()}
-
-
-def same(left: nn.Block, right: nn.Block) -> bool:
-    return all(np.array_equal(one, two) for one, two in zip(values(left).values(), values(right).values(), strict=True))
-
-
-def saved(folder: Path, *steps: int, **options: Any) -> ma.Checkpoints:
-    run = ma.Checkpoints(folder, **options)
-    with run:
-        for step in steps:
-            run.save(step, model=network(step), metrics={"loss": abs(step - 3)}, data={"at": step})
-    return run
-
-
-def damage(path: Path) -> None:
-    """Change one byte of the first parameter."""
-    with ma.open(path) as archive:
-        offset = archive.reader.contents.arrays["0.weight"].offset
-    raw = bytearray(path.read_bytes())
-    raw[offset + 5] ^= 1
-    path.write_bytes(raw)
+from tests.checkpoints.small import network, same, saved, values
 
 
 @pytest.mark.parametrize("asynchronous", [True, False])
@@ -110,69 +80,6 @@ def test_random_states_go_on(tmp_path: Path) -> None:
     assert drawn() == expected
 
 
-def test_what_stays(tmp_path: Path) -> None:
-    run = saved(tmp_path, *range(1, 11), keep=2, keep_every=4, best=("loss", "min"))
-    assert run.steps() == [3, 4, 8, 9, 10]
-    assert run.best() == 3
-    assert saved(tmp_path / "all", 1, 2, 3).steps() == [1, 2, 3]
-    again = ma.Checkpoints(tmp_path, keep=1, best=("loss", "min"))
-    with again:
-        again.save(11, metrics={"loss": float("nan")})
-    assert again.steps() == [3, 11]
-    assert again.best() == 3
-
-
-def test_the_best_of_several_is_the_last(tmp_path: Path) -> None:
-    with ma.Checkpoints(tmp_path, keep=1, best=("accuracy", "max")) as run:
-        for step, accuracy in enumerate([0.1, 0.9, 0.9, 0.2]):
-            run.save(step, metrics={"accuracy": accuracy})
-    assert run.steps() == [2, 3]
-    with pytest.raises(ValueError, match="which is best is not known"):
-        ma.Checkpoints(tmp_path).best()
-
-
-def test_a_damaged_one_is_passed_over_and_stays(tmp_path: Path) -> None:
-    saved(tmp_path, 1, 2, 3)
-    damage(tmp_path / "step-00000003.h5")
-    (tmp_path / "step-00000004.h5").write_bytes((tmp_path / "step-00000002.h5").read_bytes()[:3000])
-    (tmp_path / "step-00000005.h5").write_bytes(b"")
-    ma.save(tmp_path / "step-00000006.h5", {"x": 1})
-    (tmp_path / "step-00000007.h5").write_bytes((tmp_path / "step-00000002.h5").read_bytes())
-    net, run = network(9), ma.Checkpoints(tmp_path, keep=1)
-    with pytest.warns(ma.DamagedCheckpointWarning) as caught:
-        assert run.restore(model=net) == 2
-    words = str(caught[0].message)
-    assert len(caught) == 1
-    for name in ("step-00000003.h5", "0.weight", "step-00000004.h5", "step-00000005.h5", "step-00000006.h5"):
-        assert name in words
-    assert "step-00000007.h5: is the checkpoint of step 2 under another name" in words
-    assert same(net, network(2))
-    with run:
-        run.save(8, model=net)
-    assert run.steps() == [3, 4, 5, 6, 7, 8]
-
-
-def test_where_none_is_whole_nothing_is_begun_anew_in_silence(tmp_path: Path) -> None:
-    saved(tmp_path, 1, 2)
-    for step in (1, 2):
-        damage(tmp_path / f"step-0000000{step}.h5")
-    with pytest.raises(CheckpointError, match="no checkpoint is whole") as error:
-        ma.Checkpoints(tmp_path).restore(model=network())
-    assert "0.weight" in str(error.value)
-    with pytest.raises(CheckpointError, match="the checkpoint is not whole"):
-        ma.Checkpoints(tmp_path).restore(step=1, model=network())
-
-
-def test_a_file_that_a_tool_has_changed_is_passed_over(tmp_path: Path) -> None:
-    import h5py
-
-    saved(tmp_path, 1, 2)
-    with h5py.File(tmp_path / "step-00000002.h5", "r+") as file:
-        file.attrs["note"] = "looked at"
-    with pytest.warns(ma.DamagedCheckpointWarning, match="reindex"):
-        assert ma.Checkpoints(tmp_path).restore(model=network()) == 1
-
-
 def test_what_does_not_fit_is_said_before_anything_is_changed(tmp_path: Path) -> None:
     saved(tmp_path, 1)
     run = ma.Checkpoints(tmp_path)
@@ -200,6 +107,14 @@ def test_what_cannot_be_saved_is_said_at_once_with_its_place(tmp_path: Path) -> 
             run.save(1, metrics={"loss": "low"})
         with pytest.raises(UnsupportedDataError, match="model: is list"):
             run.save(1, model=[1])
+        with pytest.raises(UnsupportedDataError, match="a: is an array, and others lie in it"):
+            run.save(1, model={"a": np.ones(1), "a.b": np.ones(1)})
+        with pytest.raises(UnsupportedDataError, match=r"training\['state'\]\[\(1, 2\)\]: the key is tuple"):
+            run.save(1, state={(1, 2): 3})
+        with pytest.raises(UnsupportedDataError, match=r"use value\.bit_generator\.state"):
+            run.save(1, state=np.random.default_rng(0))
+        with pytest.raises(TypeError, match="metrics is list, expected a dict"):
+            run.save(1, metrics=[1])
         with pytest.raises(ValueError, match="step is -1"):
             run.save(-1)
     assert run.steps() == []
@@ -243,23 +158,6 @@ def test_two_runs_on_one_folder(tmp_path: Path) -> None:
     with ma.Checkpoints(tmp_path) as run:
         run.save(2)
     assert run.steps() == [1, 2]
-
-
-def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
-    saved(tmp_path, 1)
-    left = [
-        tmp_path / ".step-00000002.h5.abc.partial",
-        tmp_path / ".step-00000003.12.old",
-        tmp_path / ".step-00000004.tmp",
-    ]
-    left[0].write_bytes(b"x")
-    for folder in left[1:]:
-        folder.mkdir()
-        (folder / "x").write_bytes(b"x")
-    (tmp_path / "notes.txt").write_text("mine")
-    saved(tmp_path, 5)
-    assert not any(path.exists() for path in left)
-    assert (tmp_path / "notes.txt").exists()
 
 
 class Counted:
@@ -327,6 +225,91 @@ def test_bad_settings() -> None:
             ma.Checkpoints("run", **options)
 
 
+def test_steps_are_whole_numbers_of_any_library(tmp_path: Path) -> None:
+    with ma.Checkpoints(tmp_path, keep=np.int64(2)) as run:
+        assert run.save(np.int32(3), model=network(1)).result() == run.path(3) == run.path(np.int64(3))
+        for step in (True, 1.0, "1", None, -1, 10**18):
+            with pytest.raises(ValueError, match=r"step is .*, expected a number from 0 on, of 18 digits at most"):
+                run.save(step, model=network(1))
+        run.save(10**18 - 1, model=network(2))
+    assert run.steps() == [3, 10**18 - 1]
+    assert ma.Checkpoints(tmp_path).restore(step=np.int64(3), model=network()) == 3
+
+
+def test_a_program_may_go_to_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs").mkdir()
+    with ma.Checkpoints("run") as run:
+        run.save(1, model=network())
+        monkeypatch.chdir(tmp_path / "outputs")
+        run.save(2, model=network())
+    assert run.folder == tmp_path / "run"
+    assert run.steps() == [1, 2]
+
+
+def test_a_run_that_nobody_closes_gives_its_folder_back(tmp_path: Path) -> None:
+    """As in a notebook, where a cell is run again."""
+    run = ma.Checkpoints(tmp_path)
+    run.save(1, model=network())
+    run.wait()
+    run = ma.Checkpoints(tmp_path)
+    gc.collect()
+    with run:
+        run.save(2, model=network())
+    assert run.steps() == [1, 2]
+
+
+@pytest.mark.parametrize("how", ["", "del run"])
+def test_a_failed_write_is_told_though_nobody_asks(tmp_path: Path, how: str) -> None:
+    """A program that ends without closing its run."""
+    code = f"""
+import errno, resource, signal
+import modelarchive as ma, numpy as np
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+run = ma.Checkpoints({str(tmp_path)!r})
+run.save(1, model={{"a": np.zeros(10)}})
+run.save(2, model={{"a": np.zeros(100_000)}})
+{how}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f"{tmp_path}: the last checkpoint was not written: " in done.stderr
+    assert "step-00000002.h5" in done.stderr
+    assert ma.Checkpoints(tmp_path).steps() == [1]
+
+
+def test_tensors_and_arrays_are_filled(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    with ma.Checkpoints(tmp_path) as run:
+        run.save(1, queue=torch.arange(3.0), pointer=np.arange(2), half=torch.ones(2, dtype=torch.bfloat16))
+    queue, pointer, half = torch.zeros(3), np.zeros(2, int), torch.zeros(2, dtype=torch.bfloat16)
+    ma.Checkpoints(tmp_path).restore(queue=queue, pointer=pointer, half=half)
+    assert queue.tolist() == [0, 1, 2]
+    assert pointer.tolist() == [0, 1]
+    assert half.tolist() == [1, 1]
+    with pytest.raises(ParameterError, match="queue is a Tensor, the checkpoint has a "):
+        ma.Checkpoints(tmp_path).restore(queue=torch.zeros(4))
+
+
+def test_what_a_network_beside_the_model_does_not_take(tmp_path: Path) -> None:
+    """It is said before anything is changed, the model too."""
+    torch = pytest.importorskip("torch")
+    with ma.Checkpoints(tmp_path) as run:
+        run.save(1, model=network(1), critic=torch.nn.Linear(3, 2))
+    net = network(2)
+    before = {name: value.copy() for name, value in values(net).items()}
+    for wrong, what in [
+        (torch.nn.Linear(4, 2), r"mismatched  weight: expected shape \(2, 4\), found shape \(2, 3\)"),
+        (torch.nn.Sequential(torch.nn.Linear(3, 2)), "missing"),
+        (torch.nn.Linear(3, 2, bias=False), "unexpected  bias"),
+    ]:
+        with pytest.raises(ParameterError, match=what) as error:
+            ma.Checkpoints(tmp_path).restore(model=net, critic=wrong)
+        assert "critic: the network is not the one that was saved" in str(error.value)
+        assert all(np.array_equal(before[name], value) for name, value in values(net).items())
+
+
 def test_nothing_is_made_before_the_first_save(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -336,40 +319,6 @@ def test_nothing_is_made_before_the_first_save(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="is a file"):
         ma.Checkpoints(tmp_path / "file")
-
-
-@pytest.mark.parametrize("incremental", [False, True])
-def test_what_is_removed_while_it_is_opened_is_no_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, incremental: bool
-) -> None:
-    """A reader beside a run that keeps one checkpoint: what it has listed may be gone when it looks."""
-    writing = saved(tmp_path, 1, keep=1, incremental=incremental)
-    opened = module.Archive
-
-    def late(path: Path) -> Any:
-        if writing.steps() == [1]:
-            with writing:
-                writing.save(2, model=network(2), data={"at": 2})
-        return opened(path)
-
-    monkeypatch.setattr(module, "Archive", late)
-    net, data = network(), {"at": 0}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert ma.Checkpoints(tmp_path).restore(model=net, data=data) == 2
-    assert same(net, network(2))
-    assert data == {"at": 2}
-    shutil.rmtree(tmp_path)
-    assert ma.Checkpoints(tmp_path).restore(model=net) is None
-
-
-def test_a_link_to_nothing_is_passed_over(tmp_path: Path) -> None:
-    """It is listed each time, and never there."""
-    saved(tmp_path, 1, 2)
-    (tmp_path / "step-00000002.h5").unlink()
-    (tmp_path / "step-00000002.h5").symlink_to(tmp_path / "elsewhere.h5")
-    with pytest.warns(ma.DamagedCheckpointWarning, match="No such file"):
-        assert ma.Checkpoints(tmp_path).restore(model=network()) == 1
 
 
 def test_processes_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
