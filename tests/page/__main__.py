@@ -8,6 +8,7 @@ keys do not do, and what axe finds; prints how large each page is, and how soon 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -24,15 +25,17 @@ def main() -> int:
     from playwright.sync_api import sync_playwright
 
     parser = argparse.ArgumentParser(prog="python -m tests.page", description=__doc__.partition("\n")[0])
-    parser.add_argument("--browser", required=True, help="the program of a Chromium")
+    parser.add_argument("--browser", required=True, help="the program of a Chromium: its name or path")
     parser.add_argument("--axe", type=Path, help="axe-core's axe.min.js, to look for what people cannot read or reach")
     parser.add_argument(
         "--pictures", type=Path, help="keep pictures of every page here, wide and narrow, light and dark"
     )
     options = parser.parse_args()
+    if shutil.which(options.browser) is None:
+        parser.error(f"there is no program {options.browser}")
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=options.browser, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which(options.browser), args=["--no-sandbox"])
         for name, path, acts in _pages(Path(folder)):
             for width, scheme in ((1280, "light"), (390, "dark")):
                 context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
