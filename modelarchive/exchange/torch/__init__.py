@@ -85,8 +85,9 @@ def read_module(module: torch.nn.Module | torch.export.ExportedProgram, inputs: 
         module: The network. It is read as it is in evaluation, and left as it was, whatever its forward writes. A
             program of ``torch.export`` is one too, and what its ``module()`` gives.
         inputs: A tensor, an array or a declaration ``{"shape": [None, 3, 32, 32]}``, or a tuple of several; the
-            first axis is the batch, of any size. None for a module that :func:`build_module` made, which remembers,
-            and for exported programs, which say what they take.
+            first axis is the batch, of any size. A dict is what forward takes by name, or its only argument; other
+            arguments may be dicts, lists, named tuples and dataclasses of such. None for a module that
+            :func:`build_module` made, which remembers, and for exported programs, which say what they take.
 
     Returns:
         The bundle, with notes on what was changed or left out.
