@@ -213,3 +213,23 @@ def test_the_commands(path: Path, keys: tuple[Path, Path], capsys: pytest.Captur
     assert cli.main(["verify", str(path), "--key", str(other[1])]) == 1
     assert "(signature)" in capsys.readouterr().out
     assert cli.main(["verify", str(path), "--signature", "x.sig"]) == 2
+
+
+def test_the_other_key_of_the_two_is_named(path: Path, keys: tuple[Path, Path]) -> None:
+    with pytest.raises(ma.FormatError, match="is a public key, which checks"):
+        signing.sign(path, keys[1])
+    signing.sign(path, keys[0])
+    with pytest.raises(ma.FormatError, match=r"is a private key.*\n.*openssl pkey -in alice\.pem -pubout"):
+        signing.check(path, keys[0])
+
+
+def test_without_a_signature_and_after_a_change(path: Path, keys: tuple[Path, Path]) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nothing says who signed x\.h5"):
+        signing.check(path, keys[1])
+    signing.sign(path, keys[0])
+    with path.open("ab") as file:
+        file.write(b"x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ma.IntegrityError, match="do not use the file unless you know why"):
+            signing.check(path, keys[1])

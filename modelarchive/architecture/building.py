@@ -61,7 +61,9 @@ def build_part(
     Raises:
         SpecError: The part is invalid, or there is none.
         ParameterError: Names or shapes do not fit, with all of them.
+        TypeError: `path` is no text.
     """
+    _expect_texts(block=path)
     block = None if whole.is_checked else whole.read(path, children)
     if block is None:
         found = part(whole.checked, path, children)
@@ -72,6 +74,12 @@ def build_part(
     _fill(block, arrays(parameters_of(block)))
     declare_part(block, _InputsOfPart(whole, path, children))
     return block
+
+
+def _expect_texts(**paths: object) -> None:
+    for name, path in paths.items():
+        if not isinstance(path, str):
+            raise TypeError(f"{name} is {path!r}, expected a path as a text: {name}={str(path)!r}")
 
 
 @dataclass(frozen=True)
@@ -143,7 +151,9 @@ def part(
 
     Raises:
         SpecError: The whole is invalid, there is no such block or place, or `children` is for no Sequential.
+        TypeError: `path`, `until` or `after` is no text.
     """
+    _expect_texts(block=path, until=until or "", after=after or "")
     whole = check(architecture)
     if not path and children is None:
         return cut(whole, until=until, after=after)
