@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import collections
-import gc
 import random
-import shutil
 import subprocess
 import sys
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -217,93 +213,6 @@ def test_a_failed_write_raises_at_the_next_call(tmp_path: Path, monkeypatch: pyt
     assert run.steps() == [1, 5]
 
 
-def test_two_runs_on_one_folder(tmp_path: Path) -> None:
-    with ma.Checkpoints(tmp_path) as run:
-        run.save(1, model=network())
-        run.wait()
-        with pytest.raises(CheckpointError, match="another Checkpoints of this process is writing"):
-            ma.Checkpoints(tmp_path).save(2)
-        code = f"import modelarchive as ma; ma.Checkpoints({str(tmp_path)!r}).save(2)"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert "CheckpointError" in done.stderr
-        assert "another process" in done.stderr
-        assert ma.Checkpoints(tmp_path).restore(model=network()) == 1
-    with ma.Checkpoints(tmp_path) as run:
-        run.save(2)
-    assert run.steps() == [1, 2]
-
-
-def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
-    saved(tmp_path, 1)
-    left = [
-        tmp_path / ".step-00000002.h5.abc.partial",
-        tmp_path / ".step-00000003.12.old",
-        tmp_path / ".step-00000004.tmp",
-    ]
-    left[0].write_bytes(b"x")
-    for folder in left[1:]:
-        folder.mkdir()
-        (folder / "x").write_bytes(b"x")
-    (tmp_path / "notes.txt").write_text("mine")
-    saved(tmp_path, 5)
-    assert not any(path.exists() for path in left)
-    assert (tmp_path / "notes.txt").exists()
-
-
-class Counted:
-    """A state in classes of its own."""
-
-    def __init__(self) -> None:
-        self.state: dict[str, Any] = {
-            "counter": collections.Counter("aab"),
-            "ordered": collections.OrderedDict(a=1),
-            "default": collections.defaultdict(list, x=[1]),
-            "number": np.float32(0.1),
-            "list": [1, (2, None)],
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.state = state
-
-
-def test_classes_come_back_as_the_object_has_them(tmp_path: Path) -> None:
-    one, two = Counted(), Counted()
-    one.state["counter"]["z"] = 5
-    with ma.Checkpoints(tmp_path) as run:
-        run.save(1, data=one, several=[one, {"x": one}])
-    ma.Checkpoints(tmp_path).restore(data=two, several=[two, {"x": two}])
-    assert two.state == one.state
-    assert [type(each) for each in two.state.values()] == [type(each) for each in one.state.values()]
-
-
-def test_objects_that_refuse_are_named(tmp_path: Path) -> None:
-    class Refusing(Counted):
-        def load_state_dict(self, state: dict[str, Any]) -> None:
-            raise KeyError("position")
-
-    with ma.Checkpoints(tmp_path) as run:
-        run.save(1, data=Refusing(), lone=(1, 2))
-    with pytest.raises(ParameterError, match=r"data: Refusing does not take what was saved of it: 'position'"):
-        ma.Checkpoints(tmp_path).restore(data=Refusing())
-    with pytest.raises(ParameterError, match=r"run.restored\['lone'\]"):
-        ma.Checkpoints(tmp_path).restore(lone=(0, 0))
-
-
-def test_a_dict_of_arrays_is_a_model(tmp_path: Path) -> None:
-    data = {"encoder": {"weight": np.ones((2, 3)), "bias": np.zeros(3)}, "head.weight": np.arange(3)}
-    with ma.Checkpoints(tmp_path) as run:
-        run.save(1, model=data)
-    assert list(ma.load(run.path(1))) == ["encoder.weight", "encoder.bias", "head.weight"]
-    other = {"encoder": {"weight": np.zeros((2, 3)), "bias": np.ones(3)}, "head.weight": np.zeros(3, int)}
-    weight = other["encoder"]["weight"]
-    ma.Checkpoints(tmp_path).restore(model=other)
-    assert np.array_equal(weight, np.ones((2, 3)))
-    assert np.array_equal(other["head.weight"], np.arange(3))
-
-
 def test_bad_settings() -> None:
     for options, message in [
         ({"keep": 0}, "keep is 0"),
@@ -326,37 +235,6 @@ def test_steps_are_whole_numbers_of_any_library(tmp_path: Path) -> None:
     assert ma.Checkpoints(tmp_path).restore(step=np.int64(3), model=network()) == 3
 
 
-def test_a_link_to_nothing_is_passed_over(tmp_path: Path) -> None:
-    saved(tmp_path, 1)
-    (tmp_path / "step-00000002.h5").symlink_to(tmp_path / "elsewhere.h5")
-    (tmp_path / "step-00000001").symlink_to(tmp_path / "elsewhere")
-    with pytest.warns(ma.DamagedCheckpointWarning, match="step-00000002"):
-        assert ma.Checkpoints(tmp_path).restore(model=network()) == 1
-
-
-def test_a_program_may_go_to_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "outputs").mkdir()
-    with ma.Checkpoints("run") as run:
-        run.save(1, model=network())
-        monkeypatch.chdir(tmp_path / "outputs")
-        run.save(2, model=network())
-    assert run.folder == tmp_path / "run"
-    assert run.steps() == [1, 2]
-
-
-def test_a_run_that_nobody_closes_gives_its_folder_back(tmp_path: Path) -> None:
-    """As in a notebook, where a cell is run again."""
-    run = ma.Checkpoints(tmp_path)
-    run.save(1, model=network())
-    run.wait()
-    run = ma.Checkpoints(tmp_path)
-    gc.collect()
-    with run:
-        run.save(2, model=network())
-    assert run.steps() == [1, 2]
-
-
 @pytest.mark.parametrize("how", ["", "del run"])
 def test_a_failed_write_is_told_though_nobody_asks(tmp_path: Path, how: str) -> None:
     """A program that ends without closing its run."""
@@ -375,77 +253,3 @@ run.save(2, model={{"a": np.zeros(100_000)}})
     assert f"{tmp_path}: the last checkpoint was not written: " in done.stderr
     assert "step-00000002.h5" in done.stderr
     assert ma.Checkpoints(tmp_path).steps() == [1]
-
-
-def test_tensors_and_arrays_are_filled(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    with ma.Checkpoints(tmp_path) as run:
-        run.save(1, queue=torch.arange(3.0), pointer=np.arange(2), half=torch.ones(2, dtype=torch.bfloat16))
-    queue, pointer, half = torch.zeros(3), np.zeros(2, int), torch.zeros(2, dtype=torch.bfloat16)
-    ma.Checkpoints(tmp_path).restore(queue=queue, pointer=pointer, half=half)
-    assert queue.tolist() == [0, 1, 2]
-    assert pointer.tolist() == [0, 1]
-    assert half.tolist() == [1, 1]
-    with pytest.raises(ParameterError, match="queue is a Tensor, the checkpoint has a "):
-        ma.Checkpoints(tmp_path).restore(queue=torch.zeros(4))
-
-
-def test_what_a_network_beside_the_model_does_not_take(tmp_path: Path) -> None:
-    """It is said before anything is changed, the model too."""
-    torch = pytest.importorskip("torch")
-    with ma.Checkpoints(tmp_path) as run:
-        run.save(1, model=network(1), critic=torch.nn.Linear(3, 2))
-    net = network(2)
-    before = {name: value.copy() for name, value in values(net).items()}
-    for wrong, what in [
-        (torch.nn.Linear(4, 2), r"mismatched  weight: expected shape \(2, 4\), found shape \(2, 3\)"),
-        (torch.nn.Sequential(torch.nn.Linear(3, 2)), "missing"),
-        (torch.nn.Linear(3, 2, bias=False), "unexpected  bias"),
-    ]:
-        with pytest.raises(ParameterError, match=what) as error:
-            ma.Checkpoints(tmp_path).restore(model=net, critic=wrong)
-        assert "critic: the network is not the one that was saved" in str(error.value)
-        assert all(np.array_equal(before[name], value) for name, value in values(net).items())
-
-
-def test_a_folder_without_its_index_is_named(tmp_path: Path) -> None:
-    saved(tmp_path, 1, 2, incremental=True)
-    (tmp_path / "step-00000002" / "model.safetensors.index.json").unlink()
-    with pytest.warns(ma.DamagedCheckpointWarning, match=r"step-00000002: has no model.safetensors.index.json"):
-        assert ma.Checkpoints(tmp_path).restore(model=network()) == 1
-
-
-def test_nothing_is_made_before_the_first_save(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with ma.Checkpoints(tmp_path / "run") as run:
-            assert run.restore(model=network()) is None
-    assert not (tmp_path / "run").exists()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(NotADirectoryError, match="is a file"):
-        ma.Checkpoints(tmp_path / "file")
-
-
-@pytest.mark.parametrize("incremental", [False, True])
-def test_what_is_removed_while_it_is_opened_is_no_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, incremental: bool
-) -> None:
-    """A reader beside a run that keeps one checkpoint: what it has listed may be gone when it looks."""
-    writing = saved(tmp_path, 1, keep=1, incremental=incremental)
-    opened = module.Archive
-
-    def late(path: Path) -> Any:
-        if writing.steps() == [1]:
-            with writing:
-                writing.save(2, model=network(2), data={"at": 2})
-        return opened(path)
-
-    monkeypatch.setattr(module, "Archive", late)
-    net, data = network(), {"at": 0}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert ma.Checkpoints(tmp_path).restore(model=net, data=data) == 2
-    assert same(net, network(2))
-    assert data == {"at": 2}
-    shutil.rmtree(tmp_path)
-    assert ma.Checkpoints(tmp_path).restore(model=net) is None
