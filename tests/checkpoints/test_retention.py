@@ -9,7 +9,7 @@ import pytest
 
 import modelarchive as ma
 from modelarchive.checkpoints import folder as folders
-from tests.checkpoints.small import network, saved
+from tests.checkpoints.test_run import network, saved
 
 
 def test_what_stays(tmp_path: Path) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import collections
-import gc
 import random
 import subprocess
 import sys
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,37 @@ import modelarchive as ma
 from modelarchive import nn
 from modelarchive.checkpoints import run as module
 from modelarchive.errors import CheckpointError, ParameterError, UnsupportedDataError
-from tests.checkpoints.small import network, same, saved, values
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    net = nn.Sequential(nn.Dense(3, in_units=4), nn.Activation("relu"), nn.Dense(2, in_units=3))
+    net.initialize(seed=seed)
+    return net
+
+
+def values(net: nn.Block) -> dict[str, np.ndarray]:
+    return {name: each.value() for name, each in net.collect_params().items()}
+
+
+def same(left: nn.Block, right: nn.Block) -> bool:
+    return all(np.array_equal(one, two) for one, two in zip(values(left).values(), values(right).values(), strict=True))
+
+
+def saved(folder: Path, *steps: int, **options: Any) -> ma.Checkpoints:
+    run = ma.Checkpoints(folder, **options)
+    with run:
+        for step in steps:
+            run.save(step, model=network(step), metrics={"loss": abs(step - 3)}, data={"at": step})
+    return run
+
+
+def damage(path: Path) -> None:
+    """Change one byte of the first parameter."""
+    with ma.open(path) as archive:
+        offset = archive.reader.contents.arrays["0.weight"].offset
+    raw = bytearray(path.read_bytes())
+    raw[offset + 5] ^= 1
+    path.write_bytes(raw)
 
 
 @pytest.mark.parametrize("asynchronous", [True, False])
@@ -78,6 +105,48 @@ def test_random_states_go_on(tmp_path: Path) -> None:
     assert drawn() != expected
     ma.Checkpoints(tmp_path).restore()
     assert drawn() == expected
+
+
+def test_a_damaged_one_is_passed_over_and_stays(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 2, 3)
+    damage(tmp_path / "step-00000003.h5")
+    (tmp_path / "step-00000004.h5").write_bytes((tmp_path / "step-00000002.h5").read_bytes()[:3000])
+    (tmp_path / "step-00000005.h5").write_bytes(b"")
+    ma.save(tmp_path / "step-00000006.h5", {"x": 1})
+    (tmp_path / "step-00000007.h5").write_bytes((tmp_path / "step-00000002.h5").read_bytes())
+    net, run = network(9), ma.Checkpoints(tmp_path, keep=1)
+    with pytest.warns(ma.DamagedCheckpointWarning) as caught:
+        assert run.restore(model=net) == 2
+    words = str(caught[0].message)
+    assert len(caught) == 1
+    for name in ("step-00000003.h5", "0.weight", "step-00000004.h5", "step-00000005.h5", "step-00000006.h5"):
+        assert name in words
+    assert "step-00000007.h5: is the checkpoint of step 2 under another name" in words
+    assert same(net, network(2))
+    with run:
+        run.save(8, model=net)
+    assert run.steps() == [3, 4, 5, 6, 7, 8]
+
+
+def test_where_none_is_whole_nothing_is_begun_anew_in_silence(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 2)
+    for step in (1, 2):
+        damage(tmp_path / f"step-0000000{step}.h5")
+    with pytest.raises(CheckpointError, match="no checkpoint is whole") as error:
+        ma.Checkpoints(tmp_path).restore(model=network())
+    assert "0.weight" in str(error.value)
+    with pytest.raises(CheckpointError, match="the checkpoint is not whole"):
+        ma.Checkpoints(tmp_path).restore(step=1, model=network())
+
+
+def test_a_file_that_a_tool_has_changed_is_passed_over(tmp_path: Path) -> None:
+    import h5py
+
+    saved(tmp_path, 1, 2)
+    with h5py.File(tmp_path / "step-00000002.h5", "r+") as file:
+        file.attrs["note"] = "looked at"
+    with pytest.warns(ma.DamagedCheckpointWarning, match="reindex"):
+        assert ma.Checkpoints(tmp_path).restore(model=network()) == 1
 
 
 def test_what_does_not_fit_is_said_before_anything_is_changed(tmp_path: Path) -> None:
@@ -144,76 +213,6 @@ def test_a_failed_write_raises_at_the_next_call(tmp_path: Path, monkeypatch: pyt
     assert run.steps() == [1, 5]
 
 
-def test_two_runs_on_one_folder(tmp_path: Path) -> None:
-    with ma.Checkpoints(tmp_path) as run:
-        run.save(1, model=network())
-        run.wait()
-        with pytest.raises(CheckpointError, match="another Checkpoints of this process is writing"):
-            ma.Checkpoints(tmp_path).save(2)
-        code = f"import modelarchive as ma; ma.Checkpoints({str(tmp_path)!r}).save(2)"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert "CheckpointError" in done.stderr
-        assert "another process" in done.stderr
-        assert ma.Checkpoints(tmp_path).restore(model=network()) == 1
-    with ma.Checkpoints(tmp_path) as run:
-        run.save(2)
-    assert run.steps() == [1, 2]
-
-
-class Counted:
-    """A state in classes of its own."""
-
-    def __init__(self) -> None:
-        self.state: dict[str, Any] = {
-            "counter": collections.Counter("aab"),
-            "ordered": collections.OrderedDict(a=1),
-            "default": collections.defaultdict(list, x=[1]),
-            "number": np.float32(0.1),
-            "list": [1, (2, None)],
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.state = state
-
-
-def test_classes_come_back_as_the_object_has_them(tmp_path: Path) -> None:
-    one, two = Counted(), Counted()
-    one.state["counter"]["z"] = 5
-    with ma.Checkpoints(tmp_path) as run:
-        run.save(1, data=one, several=[one, {"x": one}])
-    ma.Checkpoints(tmp_path).restore(data=two, several=[two, {"x": two}])
-    assert two.state == one.state
-    assert [type(each) for each in two.state.values()] == [type(each) for each in one.state.values()]
-
-
-def test_objects_that_refuse_are_named(tmp_path: Path) -> None:
-    class Refusing(Counted):
-        def load_state_dict(self, state: dict[str, Any]) -> None:
-            raise KeyError("position")
-
-    with ma.Checkpoints(tmp_path) as run:
-        run.save(1, data=Refusing(), lone=(1, 2))
-    with pytest.raises(ParameterError, match=r"data: Refusing does not take what was saved of it: 'position'"):
-        ma.Checkpoints(tmp_path).restore(data=Refusing())
-    with pytest.raises(ParameterError, match=r"run.restored\['lone'\]"):
-        ma.Checkpoints(tmp_path).restore(lone=(0, 0))
-
-
-def test_a_dict_of_arrays_is_a_model(tmp_path: Path) -> None:
-    data = {"encoder": {"weight": np.ones((2, 3)), "bias": np.zeros(3)}, "head.weight": np.arange(3)}
-    with ma.Checkpoints(tmp_path) as run:
-        run.save(1, model=data)
-    assert list(ma.load(run.path(1))) == ["encoder.weight", "encoder.bias", "head.weight"]
-    other = {"encoder": {"weight": np.zeros((2, 3)), "bias": np.ones(3)}, "head.weight": np.zeros(3, int)}
-    weight = other["encoder"]["weight"]
-    ma.Checkpoints(tmp_path).restore(model=other)
-    assert np.array_equal(weight, np.ones((2, 3)))
-    assert np.array_equal(other["head.weight"], np.arange(3))
-
-
 def test_bad_settings() -> None:
     for options, message in [
         ({"keep": 0}, "keep is 0"),
@@ -236,29 +235,6 @@ def test_steps_are_whole_numbers_of_any_library(tmp_path: Path) -> None:
     assert ma.Checkpoints(tmp_path).restore(step=np.int64(3), model=network()) == 3
 
 
-def test_a_program_may_go_to_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "outputs").mkdir()
-    with ma.Checkpoints("run") as run:
-        run.save(1, model=network())
-        monkeypatch.chdir(tmp_path / "outputs")
-        run.save(2, model=network())
-    assert run.folder == tmp_path / "run"
-    assert run.steps() == [1, 2]
-
-
-def test_a_run_that_nobody_closes_gives_its_folder_back(tmp_path: Path) -> None:
-    """As in a notebook, where a cell is run again."""
-    run = ma.Checkpoints(tmp_path)
-    run.save(1, model=network())
-    run.wait()
-    run = ma.Checkpoints(tmp_path)
-    gc.collect()
-    with run:
-        run.save(2, model=network())
-    assert run.steps() == [1, 2]
-
-
 @pytest.mark.parametrize("how", ["", "del run"])
 def test_a_failed_write_is_told_though_nobody_asks(tmp_path: Path, how: str) -> None:
     """A program that ends without closing its run."""
@@ -277,48 +253,6 @@ run.save(2, model={{"a": np.zeros(100_000)}})
     assert f"{tmp_path}: the last checkpoint was not written: " in done.stderr
     assert "step-00000002.h5" in done.stderr
     assert ma.Checkpoints(tmp_path).steps() == [1]
-
-
-def test_tensors_and_arrays_are_filled(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    with ma.Checkpoints(tmp_path) as run:
-        run.save(1, queue=torch.arange(3.0), pointer=np.arange(2), half=torch.ones(2, dtype=torch.bfloat16))
-    queue, pointer, half = torch.zeros(3), np.zeros(2, int), torch.zeros(2, dtype=torch.bfloat16)
-    ma.Checkpoints(tmp_path).restore(queue=queue, pointer=pointer, half=half)
-    assert queue.tolist() == [0, 1, 2]
-    assert pointer.tolist() == [0, 1]
-    assert half.tolist() == [1, 1]
-    with pytest.raises(ParameterError, match="queue is a Tensor, the checkpoint has a "):
-        ma.Checkpoints(tmp_path).restore(queue=torch.zeros(4))
-
-
-def test_what_a_network_beside_the_model_does_not_take(tmp_path: Path) -> None:
-    """It is said before anything is changed, the model too."""
-    torch = pytest.importorskip("torch")
-    with ma.Checkpoints(tmp_path) as run:
-        run.save(1, model=network(1), critic=torch.nn.Linear(3, 2))
-    net = network(2)
-    before = {name: value.copy() for name, value in values(net).items()}
-    for wrong, what in [
-        (torch.nn.Linear(4, 2), r"mismatched  weight: expected shape \(2, 4\), found shape \(2, 3\)"),
-        (torch.nn.Sequential(torch.nn.Linear(3, 2)), "missing"),
-        (torch.nn.Linear(3, 2, bias=False), "unexpected  bias"),
-    ]:
-        with pytest.raises(ParameterError, match=what) as error:
-            ma.Checkpoints(tmp_path).restore(model=net, critic=wrong)
-        assert "critic: the network is not the one that was saved" in str(error.value)
-        assert all(np.array_equal(before[name], value) for name, value in values(net).items())
-
-
-def test_nothing_is_made_before_the_first_save(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with ma.Checkpoints(tmp_path / "run") as run:
-            assert run.restore(model=network()) is None
-    assert not (tmp_path / "run").exists()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(NotADirectoryError, match="is a file"):
-        ma.Checkpoints(tmp_path / "file")
 
 
 def test_processes_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
