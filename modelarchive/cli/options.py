@@ -124,11 +124,12 @@ def _is_declared(given: Any) -> bool:
 
 
 def _declared(given: Mapping[str, Any]) -> str:
-    """An input as the command line declares it: ``x:?,3``, or ``rate=16000``."""
+    """An input as the command line declares it: ``x:?,3``, or ``rate=16000``; its name may be any text of a file."""
+    name = shlex.quote(str(given["name"]))
     if "value" in given:
-        return f"{given['name']}={given['value']}"
-    sizes = ",".join("?" if size is None else str(size) for size in given["shape"])
-    return f"{given['name']}:{sizes}"
+        return f"{name}={given['value']}"
+    sizes = ",".join("?" if size is None else shlex.quote(str(size)) for size in given["shape"])
+    return f"{name}:{sizes}"
 
 
 def _literal(value: str) -> Any:

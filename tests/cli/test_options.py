@@ -92,6 +92,7 @@ def test_the_table_is_not_stale() -> None:
             "convert",
             "--input r=8 --input x:?,3 or with --input x:1,3,224,224:float32",
         ),
+        ('pass inputs={"name": "x; ls", "shape": [None, "n"]}', "convert", "pass --input 'x; ls':?,n"),
         ('rename={"a.*": "b c.*", "d": "e"} brings', "transplant", "--rename 'a.*=b c.*' --rename d=e brings"),
         ('leave them out with select="a.*"', "transplant", "leave them out with --select 'a.*'"),
         ("convert(path, rename={}, inputs=f(x)) does it", "convert", "convert(path, rename={}, inputs=f(x)) does it"),
