@@ -231,6 +231,7 @@ SYSTEMS: Final = {
             writes="whole models, saved by Keras; a whole model as a `keras.Model`",
             signs=(signs.hdf5, signs.index_of(".h5", lists=True)),
             members=signs.config_inside,
+            folder=signs.preset_inside,
             says=signs.says_keras,
             models=True,
             alone=True,
