@@ -12,7 +12,7 @@ from modelarchive.architecture.cutting import cut, declared, part_of
 from modelarchive.architecture.parts import Whole
 from modelarchive.errors import ParameterError, SpecError
 from modelarchive.nn.block import Block
-from modelarchive.nn.calling import declare
+from modelarchive.nn.calling import declare, declare_part
 from modelarchive.nn.copying import copied
 from modelarchive.nn.graph import Graph
 from modelarchive.nn.parameter import Parameter
@@ -67,9 +67,12 @@ def build_part(
     block = None if whole.is_checked else whole.read(path, children)
     if block is None:
         found = part(whole.checked, path, children)
-        return build(found, arrays(found.shapes))
+        block = build(found, arrays(found.shapes))
+        if path:
+            declare_part(block, lambda: found.inputs)
+        return block
     _fill(block, arrays(parameters_of(block)))
-    declare(block, _InputsOfPart(whole, path, children))
+    declare_part(block, _InputsOfPart(whole, path, children))
     return block
 
 

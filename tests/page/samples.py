@@ -76,6 +76,14 @@ def two(folder: Path) -> tuple[Path, Path]:
     return folder / "before.h5", folder / "after.h5"
 
 
+def named(folder: Path) -> tuple[Path, Path]:
+    """Arrays with names that mean something in JavaScript, and the same of which one changed."""
+    arrays = {name: np.ones((2, 2)) for name in ("constructor", "__proto__", "toString", "valueOf", "length")}
+    ma.save(folder / "one.h5", arrays)
+    ma.save(folder / "other.h5", {**arrays, "valueOf": np.zeros((2, 2))})
+    return folder / "one.h5", folder / "other.h5"
+
+
 def run(folder: Path) -> Path:
     """Five checkpoints of a network that learns; one of them is damaged."""
     random = np.random.default_rng(0)

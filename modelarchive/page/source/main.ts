@@ -13,16 +13,33 @@ import { bytes, counted } from "./words";
 const FEW = 5;
 
 const shown = JSON.parse(document.getElementById("content")!.textContent!) as Shown;
+// Names in a file are none of JavaScript's: "constructor" is in a record only if the file has it.
+const records = [shown.changes?.arrays, shown.run?.norms, shown.run?.moves, ...(shown.run?.checkpoints ?? []).map((each) => each.metrics)];
+for (const each of records) if (each) Object.setPrototypeOf(each, null);
 const model = shown.models[shown.models.length - 1];
 const index = new Index(model, shown.changes, shown.run);
 const page = document.getElementById("page")!;
 const details = html("aside", { class: "details", "aria-label": "Selected", "aria-live": "polite", tabindex: 0 });
 
+/** The page's address with a name; a frame, as notebooks put it into, may have none. */
+function remember(name: string): void {
+  try {
+    history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+  } catch {}
+}
+function remembered(): string {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return "";
+  }
+}
+
 const chooseBlock = (at: number): void => {
   details.replaceChildren(ofBlock(index, at, chooseArray));
   tree.select(at);
   graph?.select(at);
-  history.replaceState(null, "", `#${encodeURIComponent(model.blocks[at].path)}`);
+  remember(model.blocks[at].path);
 };
 const chooseArray = (name: string): void => {
   const array = model.arrays.find((each) => each.name === name);
@@ -34,7 +51,7 @@ const chooseArray = (name: string): void => {
     tree.select(owner);
     graph?.select(owner);
   }
-  history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+  remember(name);
 };
 
 const tree = new Tree(index, chooseBlock, chooseArray);
@@ -107,7 +124,7 @@ table.draw();
 graph?.fit();
 
 function follow(): void {
-  const name = decodeURIComponent(location.hash.slice(1));
+  const name = remembered();
   const at = index.places.get(name);
   if (at !== undefined && model.blocks.length && (name || !location.hash)) chooseBlock(at);
   else if (name) chooseArray(name);
@@ -117,5 +134,7 @@ function follow(): void {
   }
 }
 addEventListener("hashchange", follow);
+addEventListener("beforeprint", () => table.print());
+addEventListener("afterprint", () => table.draw());
 follow();
 document.documentElement.dataset.ready = "yes";
