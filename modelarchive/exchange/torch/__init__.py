@@ -51,6 +51,7 @@ def build_module(
     from modelarchive.architecture.declaring import declared_inputs
     from modelarchive.nn import Block
     from modelarchive.nn.calling import DECLARED
+    from modelarchive.nn.fitting import called_names
 
     building = _part("building")
     elsewhere = is_elsewhere(device)
@@ -66,6 +67,8 @@ def build_module(
         own = getattr(block, DECLARED, None)
         known = own if callable(own) else declared_inputs(block, inputs if own is None else None)
         _part("inputs").remember(module, known)
+        if not callable(known):
+            _part("holding").hold(module, known, called_names(block, known))
     return module
 
 

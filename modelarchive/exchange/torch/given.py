@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from modelarchive.architecture.declaring import declaration
+from modelarchive.architecture.declarations import declaration
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.arguments import IN_A_ROW, Arguments
 from modelarchive.exchange.torch.inputs import declared as declared_of

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 import modelarchive as ma  # noqa: E402 - it imports PyTorch
 from modelarchive.errors import ConversionError  # noqa: E402
 from modelarchive.exchange.torch import read_module  # noqa: E402
+from modelarchive.exchange.torch.comparing import Comparison  # noqa: E402
 from modelarchive.exchange.torch.given import random as made_up  # noqa: E402
 from modelarchive.exchange.torch.keeping import kept  # noqa: E402
 
@@ -232,3 +233,25 @@ def test_inputs_that_are_made_up_are_others_for_each():
     assert not torch.equal(one, other)
     assert not torch.equal(number, another)
     assert all(map(torch.equal, made_up(declared[:1], [[2, 3]]), [one]))
+
+
+class Scaled(torch.nn.Module):
+    def forward(self, x):
+        return x * 1000 + 1
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (torch.arange(1, 50), lambda x: x * 1000),
+        (torch.full((3,), 2**53), lambda x: x * 1000 + 2),
+        (torch.arange(500), lambda x: np.where(x % 10, x * 1000 + 1, x * 1000 + 2)),
+    ],
+)
+def test_whole_numbers_are_compared_one_by_one(given, found):
+    """Where most are one off that is no rounding, however large they are."""
+    module = Scaled()
+    with pytest.raises(ConversionError, match="differs from the module's"):
+        Comparison(module, module, found).runs_alike([given])
+    rounded = Comparison(module, module, lambda x: np.where(x == 7, x * 1000 + 2, x * 1000 + 1))
+    assert rounded.runs_alike([torch.arange(500)])
