@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 def checkpoints_in(path: Path) -> dict[int, Path]:
     """Step -> checkpoint, of a folder that is a run's; empty for all else."""
+    if not isinstance(path, Path) or not path.is_dir():
+        return {}
     from modelarchive.checkpoints import checkpoints_in as found
 
-    return found(path) if isinstance(path, Path) and path.is_dir() else {}
+    return found(path)
 
 
 def show(folder: Path, found: dict[int, Path], *, as_json: bool) -> int:
