@@ -18,7 +18,7 @@ from modelarchive.archive.training import Training, training_of
 from modelarchive.checkpoints import states
 from modelarchive.checkpoints.networks import framework_of
 from modelarchive.checkpoints.snapshot import Describe, Snapshot, take
-from modelarchive.errors import CheckpointError, ModelArchiveError, counted
+from modelarchive.errors import CheckpointError, MissingDependencyError, ModelArchiveError, counted
 from modelarchive.store.contents import TRAINING, Piece, members_of
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.joining import check_joined
@@ -31,8 +31,19 @@ RANKS: Final = "ranks"
 
 
 def sharing() -> Any:
-    """PyTorch's part in it."""
-    return importlib.import_module("modelarchive.exchange.torch.sharing")
+    """PyTorch's part in it.
+
+    Raises:
+        MissingDependencyError: PyTorch is not installed.
+    """
+    try:
+        return importlib.import_module("modelarchive.exchange.torch.sharing")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingDependencyError(
+            "processes share a run by PyTorch, which is not installed", extra="torch"
+        ) from error
 
 
 def take_share(

@@ -57,6 +57,8 @@ def expect_path(path: object) -> None:
     if not isinstance(path, str | bytes | os.PathLike):
         way = "; archives are opened by their path, and not out of a file object" if hasattr(path, "read") else ""
         raise TypeError(f"the path is {type(path).__name__}, expected str or os.PathLike{way}")
+    if isinstance(path, bytes) and b"\0" in path:
+        raise TypeError("the path is bytes with zeros in it; archives are opened by their path, and not out of bytes")
 
 
 def _lost_slash(text: str) -> str:

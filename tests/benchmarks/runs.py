@@ -90,6 +90,7 @@ def _operations(torch: Any, net: Any, optimizer: Any, folder: Path) -> tuple[dic
     head = ma.Checkpoints(folder / "head", keep=2, asynchronous=False, incremental=True)
     said = ma.Checkpoints(folder / "said", keep=2, asynchronous=False, incremental=True, frozen="backbone.*")
     frozen = {"backbone": {str(at): each for at, each in enumerate(tensors)}, "head": {"w": torch.zeros(512, 512)}}
+    head_bytes = bytes(frozen["head"]["w"].nbytes)
     steps = {"at": 0}
 
     def state() -> dict[str, Any]:
@@ -123,6 +124,16 @@ def _operations(torch: Any, net: Any, optimizer: Any, folder: Path) -> tuple[dic
         frozen["head"]["w"] += 1
         run.save(step(), model=frozen)
 
+    def of_least() -> None:
+        with (folder / "least.tmp").open("wb") as file:
+            file.write(head_bytes)
+            file.flush()
+            os.fsync(file.fileno())
+        (folder / "least.tmp").replace(folder / "least")
+        opened = os.open(folder, os.O_RDONLY)
+        os.fsync(opened)
+        os.close(opened)
+
     def saved_behind() -> Callable[[], object]:
         return behind.save(step(), model=net, optimizer=optimizer).result
 
@@ -146,6 +157,7 @@ def _operations(torch: Any, net: Any, optimizer: Any, folder: Path) -> tuple[dic
         "dcp.load": lambda: dcp.load(state(), checkpoint_id=str(folder / "dcp")),
         "save of a head, all else compared, fsync": lambda: of_head(head),
         "save of a head, the rest frozen, fsync": lambda: of_head(said),
+        "a file of 1 MB written, fsync, renamed, fsync of its folder": of_least,
     }, close
 
 

@@ -253,3 +253,10 @@ run.save(2, model={{"a": np.zeros(100_000)}})
     assert f"{tmp_path}: the last checkpoint was not written: " in done.stderr
     assert "step-00000002.h5" in done.stderr
     assert ma.Checkpoints(tmp_path).steps() == [1]
+
+
+def test_processes_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "modelarchive.exchange.torch.sharing", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ma.MissingDependencyError, match=r"modelarchive\[torch\]"):
+        ma.Checkpoints(tmp_path / "run", process_group=True)

@@ -8,6 +8,7 @@ keys do not do, and what axe finds; prints how large each page is, and how soon 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -24,15 +25,17 @@ def main() -> int:
     from playwright.sync_api import sync_playwright
 
     parser = argparse.ArgumentParser(prog="python -m tests.page", description=__doc__.partition("\n")[0])
-    parser.add_argument("--browser", required=True, help="the program of a Chromium")
+    parser.add_argument("--browser", required=True, help="the program of a Chromium: its name or path")
     parser.add_argument("--axe", type=Path, help="axe-core's axe.min.js, to look for what people cannot read or reach")
     parser.add_argument(
         "--pictures", type=Path, help="keep pictures of every page here, wide and narrow, light and dark"
     )
     options = parser.parse_args()
+    if shutil.which(options.browser) is None:
+        parser.error(f"there is no program {options.browser}")
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=options.browser, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which(options.browser), args=["--no-sandbox"])
         for name, path, acts in _pages(Path(folder)):
             for width, scheme in ((1280, "light"), (390, "dark")):
                 context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -69,6 +72,8 @@ def _pages(folder: Path) -> Iterator[tuple[str, Path, list[Act]]]:
         acts: list[Act] = [_keys, _opens]
         if name == "encoder":
             acts += [_folds, _address, _odd_address, _in_a_frame]
+        if name == "tied":
+            acts.append(_shows_ties)
         yield name, page.write(path, folder / f"{name}.html"), acts
     yield "hostile", page.write(samples.hostile(folder / "hostile.h5"), folder / "hostile.html"), [_presses_all]
     many = samples.many(folder / "many.h5", 10_000)
@@ -215,7 +220,19 @@ def _names_trouble(tab: Any) -> list[str]:
 def _shows_change(tab: Any) -> list[str]:
     said = tab.locator(".changes").inner_text()
     boxes = tab.locator(".box.changed").count()
-    return [] if "1 changed, 3 arrays equal" in said and boxes else [f"the change is not shown: {said}, {boxes} boxes"]
+    tab.locator(".changes").get_by_role("button", name="1.weight").click()
+    is_chosen = _said(tab) == "1.weight"
+    return (
+        []
+        if "1 changed, 3 arrays equal" in said and boxes and is_chosen
+        else [f"the change is not shown: {said}, {boxes} boxes"]
+    )
+
+
+def _shows_ties(tab: Any) -> list[str]:
+    label = tab.get_by_role("treeitem", name="lm_head")
+    is_said = "= wte" in label.inner_text() and tab.locator(".box", has_text="= wte").count()
+    return [] if is_said else [f"the tied layer does not say so: {label.inner_text()}"]
 
 
 def _shows_run(tab: Any) -> list[str]:

@@ -31,6 +31,7 @@ def networks(folder: Path) -> dict[str, Path]:
         "encoder": (zoo.TransformerEncoder(12, 32, 4, 64), np.zeros((1, 7, 32), np.float32)),
         "resnet": (ResNet(Bottleneck, [3, 4, 6, 3], classes=10), np.zeros((1, 3, 64, 64), np.float32)),
         "unet": (zoo.UNet(), np.zeros((1, 3, 32, 32), np.float32)),
+        "tied": (zoo.GPT2(50, 16, 2, 2, 8), np.zeros((1, 3), np.int64)),
         "classifier": (zoo.LSTMClassifier(50, 8, 8, 3), np.zeros((1, 5), np.int64)),
     }
     found = {}

@@ -7,6 +7,7 @@ from typing import Final
 
 from modelarchive.exchange.mxnet import lifting_layers as layers
 from modelarchive.exchange.mxnet import lifting_ops as ops
+from modelarchive.exchange.mxnet.lifting_boxes import BOXES
 from modelarchive.exchange.mxnet.lifting_making import MAKING
 from modelarchive.exchange.mxnet.lifting_math import MATH
 from modelarchive.exchange.mxnet.lifting_pieces import PIECES
@@ -167,6 +168,7 @@ _ROWS: Final = (
     Lifting("Cast cast _npi_cast _npx_cast amp_cast _npi_amp_cast", "cast", ops.cast),
     Lifting("clip _npi_clip", "clip", ops.clip),
     *MAKING,
+    *BOXES,
     *SCALING,
     *SELECTION,
     *SEQUENCES,

@@ -101,6 +101,17 @@ class Attributes:
             raise self._wrong(name, "a list of integers")
         return tuple(each for each in found if each is not None)
 
+    def reals(self, name: str, default: str | None = None) -> tuple[float, ...]:
+        """Finite numbers in parentheses or brackets, or a single one."""
+        words = [word for each in self.text(name, default).strip("()[] ").split(",") if (word := each.strip())]
+        try:
+            found = tuple(map(float, words))
+        except ValueError:
+            raise self._wrong(name, "a list of numbers") from None
+        if len(found) > 64 or any(each - each != 0 for each in found):
+            raise self._wrong(name, "a list of finite numbers")
+        return found
+
     def pairs(self, name: str) -> list[list[int]]:
         """Pairs of whole numbers, in parentheses or brackets."""
         inner = re.sub(r"[()\[\]\s]", "", self.text(name)).strip(",").split(",")

@@ -16,7 +16,7 @@ from modelarchive.archive.saving import initialized
 from modelarchive.errors import ConversionError, ModelArchiveError, SpecError, UnsafeFileError
 from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.capturing import OfValues, Program, captured, program_of
+from modelarchive.exchange.torch.capturing import Program, captured, program_of
 from modelarchive.exchange.torch.given import Example, Given, examples, made_up
 from modelarchive.exchange.torch.guards import Guards
 from modelarchive.exchange.torch.importing import Importer
@@ -24,6 +24,7 @@ from modelarchive.exchange.torch.keeping import kept
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan
 from modelarchive.exchange.torch.programs import skeleton
+from modelarchive.exchange.torch.reasons import OfValues
 from modelarchive.exchange.torch.sizes import Axes, SizeError
 from modelarchive.exchange.torch.tensors import NAMES
 from modelarchive.exchange.torch.wrapping import named_tensors
@@ -112,10 +113,10 @@ def _understood() -> Iterator[None]:
 def _exported(network: torch.nn.Module, known: Given) -> _Exported:
     """The program of a module; axes that nobody declared free are fixed where the module fixes them."""
     if known.example is None:
-        return _of_declared(network, known.declared)
+        return _of_declared(network, known)
     for example in () if known.is_fixed else examples(known.example):
         try:
-            return _of_example(network, known.declared, example, is_made_up=example.is_made_up)
+            return _of_example(network, known, example, is_made_up=example.is_made_up)
         except OfValues:
             raise
         except Refusal:
@@ -124,26 +125,24 @@ def _exported(network: torch.nn.Module, known: Given) -> _Exported:
     declared = [
         each | {"shape": list(tensor.shape)} for each, tensor in zip(known.declared, known.example, strict=True)
     ]
-    program = _captured(network, Example(known.example, frozenset()))
+    program = _captured(network, Example(known.example, frozenset()), known)
     return _Exported(program, Axes(program.inputs, declared), [_fixed(range(len(declared)), declared)])
 
 
-def _of_example(
-    network: torch.nn.Module, declared: list[dict[str, Any]], example: Example, *, is_made_up: bool
-) -> _Exported:
+def _of_example(network: torch.nn.Module, known: Given, example: Example, *, is_made_up: bool) -> _Exported:
     """The program, and what it says of the axes of an example.
 
     Raises:
         Refusal: PyTorch cannot export it, or it fixes an axis that was made up.
     """
-    program = _captured(network, example)
+    program = _captured(network, example, known)
     sizes = [node.meta["val"].shape for node in program.inputs]
     batch = _expression(sizes[0][0]) if len(sizes[0]) else None
-    shapes: list[list[Any]] = [list(each["shape"]) for each in declared]
+    shapes: list[list[Any]] = [list(each["shape"]) for each in known.declared]
     for at, axis in example.batch:
         is_one = _expression(sizes[at][axis]) == batch
         shapes[at][axis] = None if is_one else int(example.tensors[at].shape[axis])
-    found = [each | {"shape": shape} for each, shape in zip(declared, shapes, strict=True)]
+    found = [each | {"shape": shape} for each, shape in zip(known.declared, shapes, strict=True)]
     axes = Axes(program.inputs, found)
     if not axes.fixed:
         axes.sizes(SCALES[0], {})  # which refuses what cannot be said
@@ -166,10 +165,10 @@ def _expression(size: Any) -> Any:
     return size if isinstance(size, int) else size.node.expr
 
 
-def _captured(network: torch.nn.Module, example: Example) -> Program:
+def _captured(network: torch.nn.Module, example: Example, known: Given) -> Program:
     """The program of a module, which is as it was afterwards: what its forward kept meanwhile is gone."""
     with kept(network):
-        return captured(network, example.tensors, example.axes)
+        return captured(network, example.tensors, example.axes, known.arguments)
 
 
 def _fixed(numbers: Sequence[int], declared: Sequence[Mapping[str, Any]]) -> Note:
@@ -177,14 +176,15 @@ def _fixed(numbers: Sequence[int], declared: Sequence[Mapping[str, Any]]) -> Not
     return Note("inputs", f"are of fixed sizes, which the module decides by: {sizes}")
 
 
-def _of_declared(network: torch.nn.Module, declared: list[dict[str, Any]]) -> _Exported:
+def _of_declared(network: torch.nn.Module, known: Given) -> _Exported:
     """The program of a module whose inputs are declared, at the first sizes that it runs at and leaves free."""
+    declared = known.declared
     found: list[_Exported] = []
     errors: list[Refusal] = []
 
     def attempt(trial: Trial) -> list[str]:
         try:
-            program = _captured(network, made_up(trial))
+            program = _captured(network, made_up(trial), known)
             axes = Axes(program.inputs, declared)
             for (number, axis), size in axes.fixed.items():
                 name = declared[number].get("name", f"input {number}")

@@ -16,7 +16,7 @@ from modelarchive import nn
 from modelarchive.errors import ModelArchiveError, SpecError
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.adopting import Adopted
-from modelarchive.exchange.torch.capturing import Place
+from modelarchive.exchange.torch.arguments import Place
 from modelarchive.exchange.torch.counting import counted_from, has_array
 from modelarchive.exchange.torch.frames import Frame, is_array
 from modelarchive.exchange.torch.leaves import LEAVES
@@ -126,6 +126,7 @@ class Importer:
         taken: set[str] = set()
         own = _arguments(module)
         if frame.parent is None:
+            own = list(self._plan.program.names) or own
             number = len(self._plan.program.inputs)
             if len(own) < number:
                 own = [node.name for node in self._plan.program.inputs]

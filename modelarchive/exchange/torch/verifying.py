@@ -28,7 +28,7 @@ def refuse_unfit(network: torch.nn.Module, known: Given) -> None:
         ConversionError: It does not.
     """
     if known.example is not None and all(each.device.type == "cpu" for each in known.example):
-        outputs_of(network, known.example, is_example=True)
+        outputs_of(network, known.example, is_example=True, arguments=known.arguments)
 
 
 def verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, guards: Guards | None = None) -> None:
@@ -58,7 +58,7 @@ def verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, gua
 def _verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, trial: Trial, guards: Guards) -> None:
     # Casts to them are in it; rounded to so few bits, sums in another order differ.
     is_narrow = "float16" in json.dumps(bundle.architecture)
-    comparison = Comparison(network, run, bundle.build(), is_narrow=is_narrow)
+    comparison = Comparison(network, run, bundle.build(), is_narrow=is_narrow, arguments=known.arguments)
     given: list[list[torch.Tensor]] = []
     if known.example is not None and all(each.device.type == "cpu" for each in known.example):
         given += [known.example] if comparison.runs_alike(known.example, is_example=True) else []
@@ -120,7 +120,7 @@ def _size_error(trial: Trial, base: Shapes, found: Try, error: ConversionError) 
 
 
 def _random(trial: Trial, shapes: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-    return [random(each, shape) for each, shape in zip(trial.inputs, shapes, strict=True)]
+    return random(trial.inputs, shapes)
 
 
 def _is_small(shapes: Shapes) -> bool:

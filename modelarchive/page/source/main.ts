@@ -1,6 +1,6 @@
 /** The page: what is shown is read from it, and laid out; a block's link is the page's address with its name. */
 
-import { Index, isBad, isDead, Shown } from "./content";
+import { Change, Index, isBad, isDead, Shown } from "./content";
 import { ofArray, ofBlock } from "./details";
 import { button, html } from "./elements";
 import { Graph } from "./graph";
@@ -8,6 +8,9 @@ import { ofRun } from "./run";
 import { Table } from "./table";
 import { Tree } from "./tree";
 import { bytes, counted } from "./words";
+
+/** So many arrays are named above the graph. */
+const FEW = 5;
 
 const shown = JSON.parse(document.getElementById("content")!.textContent!) as Shown;
 // Names in a file are none of JavaScript's: "constructor" is in a record only if the file has it.
@@ -63,9 +66,7 @@ function head(): HTMLElement {
   const alarms = html("p", { class: "alarms" });
   for (const [found, what] of [[model.arrays.filter(isBad), "not finite"], [model.arrays.filter(isDead), "nothing but zeros"]] as const) {
     if (!found.length) continue;
-    alarms.append(html("strong", { class: "bad" }, `${counted(found.length)} ${found.length > 1 ? "arrays" : "array"}: ${what}`), " ");
-    for (const each of found.slice(0, 5)) alarms.append(button(each.name, () => chooseArray(each.name)), " ");
-    if (found.length > 5) alarms.append(`and ${counted(found.length - 5)} more `);
+    alarms.append(html("strong", { class: "bad" }, `${counted(found.length)} ${found.length > 1 ? "arrays" : "array"}: ${what}`), " ", ...links(found.map((each) => each.name)));
   }
   if (alarms.childNodes.length) made.append(alarms);
   if (shown.changes) made.append(changes());
@@ -80,6 +81,12 @@ function head(): HTMLElement {
   return made;
 }
 
+/** The first of some arrays as buttons that choose them, and how many more there are. */
+function links(names: string[]): (Node | string)[] {
+  const made = names.slice(0, FEW).flatMap((name) => [button(name, () => chooseArray(name)), " "]);
+  return names.length > FEW ? [...made, `and ${counted(names.length - FEW)} more `] : made;
+}
+
 function changes(): HTMLElement {
   const found = shown.changes!;
   const states = Object.values(found.arrays).map((each) => each.state);
@@ -88,6 +95,10 @@ function changes(): HTMLElement {
     .map(([state, count]) => `${counted(count)} ${state}`);
   const made = html("section", { class: "changes", "aria-label": "Changes" },
     html("p", {}, html("strong", {}, [...said, `${counted(found.equal)} arrays equal`].join(", "))));
+  for (const state of ["changed", "replaced", "added"] as const) {
+    const names = changed(state);
+    if (names.length) made.append(html("p", { class: "alarms" }, `${state}: `, ...links(names)));
+  }
   const removed = Object.entries(found.arrays).filter(([, each]) => each.state === "removed").map(([name]) => name);
   if (removed.length) made.append(html("p", { class: "removed" }, `removed: ${removed.slice(0, 20).join(", ")}${removed.length > 20 ? ` and ${counted(removed.length - 20)} more` : ""}`));
   for (const [title, rows] of [["architecture", found.architecture], ["metadata", found.metadata]] as const) {
@@ -97,6 +108,13 @@ function changes(): HTMLElement {
       html("table", {}, html("thead", {}, html("tr", {}, ...["where", "before", "after"].map((each) => html("th", { scope: "col" }, each)))), html("tbody", {}, ...body))));
   }
   return made;
+}
+
+/** The arrays of a state, those first that changed most. */
+function changed(state: string): string[] {
+  const most = (change: Change): number => (change.relative === "inf" ? Infinity : Number(change.relative ?? 0));
+  return Object.entries(shown.changes?.arrays ?? {}).filter(([, each]) => each.state === state)
+    .sort(([, one], [, other]) => most(other) - most(one) || 0).map(([name]) => name);
 }
 
 const middle = html("main", {}, tree.element, ...(graph ? [graph.element] : []), details);
@@ -110,7 +128,10 @@ function follow(): void {
   const at = index.places.get(name);
   if (at !== undefined && model.blocks.length && (name || !location.hash)) chooseBlock(at);
   else if (name) chooseArray(name);
-  else if (model.arrays.length) details.replaceChildren(ofArray(index, model.arrays[0], chooseBlock));
+  else if (model.arrays.length) {
+    const first = model.arrays.find(isBad)?.name ?? changed("changed")[0];
+    details.replaceChildren(ofArray(index, model.arrays.find((each) => each.name === first) ?? model.arrays[0], chooseBlock));
+  }
 }
 addEventListener("hashchange", follow);
 addEventListener("beforeprint", () => table.print());

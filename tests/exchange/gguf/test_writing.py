@@ -64,7 +64,7 @@ def test_narrow_numbers_come_back_as_they_were(name: str, dtype: str, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["qwen3", "gemma", "mixtral", "qwen2moe", "qwen3moe", "yarn"])
+@pytest.mark.parametrize("name", ["qwen3", "gemma", "mixtral", "qwen2moe", "qwen3moe", "yarn", "glm4"])
 def test_a_network_that_transformers_may_have_to_build_comes_back(name: str, tmp_path: Path) -> None:
     pytest.importorskip("torch"), pytest.importorskip("transformers")
     ma.convert(FOREIGN / f"{name}.gguf", tmp_path / "x.h5")
