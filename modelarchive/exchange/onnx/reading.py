@@ -30,7 +30,7 @@ from modelarchive.nn.axes import Size
 from modelarchive.nn.trials import Trial
 from modelarchive.store.deferred import Deferred
 
-Shape = Sequence[Size]
+_Shape = Sequence[Size]
 #: Values of inputs that are tried where a model cannot be read without: each is as much work as reading it.
 _TRIED: Final = 6
 _ML: Final = "ai.onnx.ml"
@@ -40,7 +40,7 @@ _ALONE: Final = "only the arrays were asked for, not the graph"
 def read(
     path: str | os.PathLike[str],
     *,
-    inputs: Mapping[str, Shape] | Sequence[Shape] | Sequence[Mapping[str, Any]] | None = None,
+    inputs: Mapping[str, _Shape] | Sequence[_Shape] | Sequence[Mapping[str, Any]] | None = None,
     until: str | Sequence[str] | None = None,
     parameters_only: bool = False,
 ) -> Bundle:
