@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.request import url2pathname
 
 from modelarchive.remote.address import is_url
 from modelarchive.remote.file import RemoteFile
@@ -37,6 +36,8 @@ def located(
         raise ValueError(f"cache is {kind!r}, expected {', '.join(map(repr, CACHES))}, or a dict with it as protocol")
     if is_url(path):
         if path.startswith("file://") and not storage_options and cache is None:
+            from urllib.request import url2pathname  # which brings HTTP and mail with it
+
             return url2pathname(path.removeprefix("file://"))
         return RemoteFile(path, storage_options, cache)
     if storage_options or cache is not None:
