@@ -35,6 +35,9 @@ from modelarchive.exchange.torch.substitutes import Substitutes
 
 #: Where the network stands in the module that is exported.
 _NETWORK: Final = "network"
+#: What tells of all that is tried.
+_LOGS: Final = ("torch.export", "torch._export", "torch.fx", "torch._subclasses.fake_tensor",
+                "torch.fx.experimental.symbolic_shapes")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -271,11 +274,7 @@ class _Whole(torch.nn.Module):
     """
 
     def __init__(
-        self,
-        network: torch.nn.Module,
-        arguments: Arguments,
-        checks: Checks | None,
-        assumed: Assumed | None,
+        self, network: torch.nn.Module, arguments: Arguments, checks: Checks | None, assumed: Assumed | None
     ) -> None:
         super().__init__()
         self.network = network
@@ -325,10 +324,7 @@ def _leaves(value: Any) -> list[Any]:
 def _quiet() -> Iterator[None]:
     """Without PyTorch's warnings about modules, and without kernels that hide what attention does."""
     checked, ordered = torch.distributions.Distribution._validate_args, torch.backends.opt_einsum.enabled
-    logs = [
-        logging.getLogger(name)
-        for name in ("torch.export", "torch._export", "torch.fx", "torch._subclasses.fake_tensor")
-    ]
+    logs = list(map(logging.getLogger, _LOGS))
     levels = [each.level for each in logs]
     try:
         for each in logs:

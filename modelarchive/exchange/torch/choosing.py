@@ -10,7 +10,7 @@ import torch
 from torch.fx import Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
-from modelarchive.exchange.torch.chosen_rows import ALL_ROWS, ENDS, ORIGINS, Choice, Step, within_bounds
+from modelarchive.exchange.torch.chosen_rows import ENDS, ORIGINS, Choice, Step, within_bounds
 from modelarchive.exchange.torch.lifting import CHECKS, arguments, word
 from modelarchive.exchange.torch.rowwise import MixedRowsError, expression, is_rowwise
 from modelarchive.exchange.torch.writing_calls import Writer
@@ -122,7 +122,8 @@ class _Followed:
         self._steps.append((node, within_bounds(node, choice)))
 
     def _begin(self, node: Node) -> None:
-        mask = ORIGINS[word(node)](node)
+        mask_of, all_rows = ORIGINS[word(node)]
+        mask = mask_of(node)
         if mask is None:
             raise MixedRowsError
         choice = self._by_mask.setdefault(mask, Choice(mask))
@@ -134,7 +135,7 @@ class _Followed:
                     choice.sizes.add(expression(size))
         if word(node) in ("where", "nonzero", "nonzero_numpy"):
             choice.places[node] = -1
-        self._steps.append((node, lambda writer: ALL_ROWS[word(node)](writer, node, choice)))
+        self._steps.append((node, lambda writer: all_rows(writer, node, choice)))
 
     def _note_place(self, node: Node, choice: Choice) -> None:
         """Remember what gives the places of the rows along one axis of the mask."""

@@ -136,18 +136,22 @@ def _all_of_selection(writer: Writer, node: Node, choice: Choice) -> Node:
     return writer.shaped(node.args[0], [-1])
 
 
-#: Operator -> the mask of its rows; None: others.
-ORIGINS: Final[dict[str, Callable[[Node], Node | None]]] = {
-    **dict.fromkeys(("nonzero", "nonzero_numpy"), lambda node: node.args[0]),
-    "where": lambda node: node.args[0] if len(node.args) == 1 else None,
-    "index": _mask_of_index,
-    "masked_select": _mask_of_selection,
+def _first(node: Node) -> Any:
+    return node.args[0]
+
+
+def _alone(node: Node) -> Any:
+    return node.args[0] if len(node.args) == 1 else None
+
+
+#: Operator -> the mask of its rows, None where it is another; and what gives all rows.
+ORIGINS: Final[dict[str, tuple[Callable[[Node], Any], Callable[[Writer, Node, Choice], Node]]]] = {
+    "nonzero": (_first, _all_places),
+    "nonzero_numpy": (_first, _all_places_apart),
+    "where": (_alone, _all_places_apart),
+    "index": (_mask_of_index, _all_of_index),
+    "masked_select": (_mask_of_selection, _all_of_selection),
 }
-#: Operator -> what gives all rows.
-ALL_ROWS: Final[dict[str, Callable[[Writer, Node, Choice], Node]]] = {
-    "nonzero": _all_places, "nonzero_numpy": _all_places_apart, "where": _all_places_apart,
-    "index": _all_of_index, "masked_select": _all_of_selection,
-}  # fmt: skip
 
 # ---------------------------------------------------------------------- what picks by rows
 

@@ -14,7 +14,7 @@ from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
 from modelarchive.exchange.torch.lifting_layers import ACTIVATIONS
 
 #: Whether a size is the number of the rows that are followed.
-IsRows = Callable[[Any], bool]
+_IsRows = Callable[[Any], bool]
 
 
 class MixedRowsError(Exception):
@@ -26,7 +26,7 @@ def expression(size: Any) -> Any:
     return sympy.Integer(size) if isinstance(size, int) else size.node.expr
 
 
-def axis_of(value: Any, is_rows: IsRows) -> int | None:
+def axis_of(value: Any, is_rows: _IsRows) -> int | None:
     """The axis of an array that has the rows; None: it has none.
 
     Raises:
@@ -40,7 +40,7 @@ def axis_of(value: Any, is_rows: IsRows) -> int | None:
     return found[0] if found else None
 
 
-def is_rowwise(node: Node, is_rows: IsRows) -> bool:
+def is_rowwise(node: Node, is_rows: _IsRows) -> bool:
     """Whether each row of what a call gives depends on the same row of what it is given, and on nothing else of it.
 
     Args:
@@ -62,7 +62,7 @@ class _Rows:
         is_rows: Whether a size is the number of rows.
     """
 
-    def __init__(self, node: Node, is_rows: IsRows) -> None:
+    def __init__(self, node: Node, is_rows: _IsRows) -> None:
         self.given = arguments(node)
         self._is_rows = is_rows
         value = node.meta["val"]
