@@ -46,6 +46,10 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--base", type=Path, metavar="DIR", help=f"for {based}: the model that IN is merged into, a folder"
     )
+    varied = listed(each.variant for each in known if each.variant)
+    parser.add_argument(
+        "--variant", metavar="WORD", help=f"for {varied}: read the parameters of this variant, fp16 say"
+    )
     parser.add_argument(
         "--dtype",
         metavar="DTYPE",
@@ -83,7 +87,7 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.compression and name != "archive":
         what = formats.FORMATS[name].what
         raise WrongUseError(f"--compression is for archives, OUT is {what}", hint="name OUT .h5, or leave it out")
-    for option in ("config", "base"):
+    for option in ("config", "base", "variant"):
         if getattr(chosen, option) is not None:
             _refuse_needless(option, formats.FORMATS[reading.format_of_file(chosen.source)])
     if chosen.dtype is not None:
@@ -98,6 +102,7 @@ def run(chosen: argparse.Namespace) -> int:
             parameters_only=chosen.parameters_only,
             config=chosen.config,
             base=chosen.base,
+            variant=chosen.variant,
             dtype=chosen.dtype,
             compression=compression,
             max_shard_size=chosen.max_shard_size,
