@@ -53,6 +53,10 @@ def add(commands: Commands) -> None:
         metavar="LAYER",
         help=f"for {ending}: a value or a node that the model is to end with, instead of its outputs; again for more",
     )
+    varied = listed(each.variant for each in known if each.variant)
+    parser.add_argument(
+        "--variant", metavar="WORD", help=f"for {varied}: read the parameters of this variant, fp16 say"
+    )
     parser.add_argument(
         "--dtype",
         metavar="DTYPE",
@@ -90,7 +94,7 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.compression and name != "archive":
         what = formats.FORMATS[name].what
         raise WrongUseError(f"--compression is for archives, OUT is {what}", hint="name OUT .h5, or leave it out")
-    for option in ("config", "base", "until"):
+    for option in ("config", "base", "until", "variant"):
         if getattr(chosen, option) is not None:
             _refuse_needless(option, formats.FORMATS[reading.format_of_file(chosen.source)])
     if chosen.dtype is not None:
@@ -106,6 +110,7 @@ def run(chosen: argparse.Namespace) -> int:
             config=chosen.config,
             base=chosen.base,
             until=chosen.until,
+            variant=chosen.variant,
             dtype=chosen.dtype,
             compression=compression,
             max_shard_size=chosen.max_shard_size,

@@ -48,6 +48,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "rows": Option("--rows", "NAME=WORDS.txt"),
     "select": Option("--select", "PATTERN", str),
     "storage_options": Option("--storage-option", "KEY=VALUE", dict),
+    "variant": Option("--variant", "fp16", str),
     "until": Option("--until", "LAYER", str),
 }
 

@@ -82,6 +82,7 @@ class System:
         config: The files for which its reader takes a `config`, in words; "": none.
         base: Those for which it takes a `base`, likewise.
         until: Those for which its reader takes an `until`, likewise.
+        variant: Those for which it takes a `variant`, likewise.
         reads_as: What its reader takes as `dtype`; none: it takes none.
         writes_as: What its writer takes as `dtype`, likewise.
         classes: Classes of models in memory.
@@ -113,6 +114,7 @@ class System:
     config: str = ""
     base: str = ""
     until: str = ""
+    variant: str = ""
     reads_as: tuple[str, ...] = ()
     writes_as: tuple[str, ...] = ()
     classes: tuple[ModelClass, ...] = ()
@@ -281,6 +283,7 @@ SYSTEMS: Final = {
             alone=True,
             inputs="names",
             base="PEFT adapters",
+            variant="Hugging Face folders",
             extra="transformers",
             frameworks=("torch", "transformers"),
             fits="torch",

@@ -30,6 +30,7 @@ def read(
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     base: str | os.PathLike[str] | None = None,
     until: str | Sequence[str] | None = None,
+    variant: str | None = None,
     dtype: str | None = None,
 ) -> Bundle:
     """Read a file of any format that is known, recognised by its content.
@@ -41,6 +42,7 @@ def read(
         config: As in :func:`convert`.
         base: As in :func:`convert`.
         until: As in :func:`convert`.
+        variant: As in :func:`convert`.
         dtype: As in :func:`convert`, of a source.
 
     Returns:
@@ -55,7 +57,7 @@ def read(
     path = located(path)
     name = format_of_file(path)
     options: dict[str, Any] = {}
-    for option, value in (("config", config), ("base", base), ("until", until)):
+    for option, value in (("config", config), ("base", base), ("until", until), ("variant", variant)):
         if value is not None:
             options[option] = _belonging(name, option, value)
     if dtype is not None:

@@ -21,6 +21,7 @@ def read(
     sentences: bool | None = None,
     parameters_only: bool = False,
     base: str | os.PathLike[str] | None = None,
+    variant: str | None = None,
 ) -> Bundle:
     """Read a folder with ``config.json``, ``model.safetensors`` (one file or shards) and a tokenizer's files.
 
@@ -39,6 +40,8 @@ def read(
             folder without config.json, of an adapter. What else is in the folder stays there, but for config.json.
         base: Of a PEFT adapter the folder of the model that it was made for: the adapter is merged into it, as
             ``merge_and_unload`` of peft does. Only LoRA is, with its options; others are refused by name.
+        variant: Which of several files of parameters is read, by the word in its name, as transformers takes it:
+            "fp16" of ``model.fp16.safetensors``; None: the one without such a word.
 
     Returns:
         The whole model: architecture, parameters as views of the mapped files (GPT-2's dense layers, which lie
@@ -51,14 +54,14 @@ def read(
         UnsafeFileError: A file is a link out of the folder.
         ConversionError: The model is of a family, or has options, that cannot be expressed, or parameters are
             missing; lists all of it.
-        ValueError: `inputs` are none of the family's.
+        ValueError: `inputs` are none of the family's, or `variant` is no word.
     """
     from modelarchive.exchange.huggingface.alone import read_parameters
     from modelarchive.exchange.huggingface.reading import read_folder
 
     if parameters_only:
-        return read_parameters(path)
-    return read_folder(path, inputs=inputs, sentences=sentences, base=base)
+        return read_parameters(path, variant)
+    return read_folder(path, inputs=inputs, sentences=sentences, base=base, variant=variant)
 
 
 def write(

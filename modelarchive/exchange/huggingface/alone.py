@@ -19,16 +19,16 @@ def without_config(folder: Folder) -> Bundle:
     Raises:
         FormatError: It has none.
     """
-    bundle = read_parameters(folder.path)
+    bundle = read_parameters(folder.path, folder.variant)
     if folder.has(ADAPTER):
         bundle.notes = [note for note in bundle.notes if note.where != "(adapter)"]
         bundle.reason = "this is a PEFT adapter, what is added to a model: give base=, the model's folder, to merge it"
     return bundle
 
 
-def read_parameters(path: str | os.PathLike[str]) -> Bundle:
-    """The parameters of a folder alone, of whatever network they are."""
-    folder = Folder(path)
+def read_parameters(path: str | os.PathLike[str], variant: str | None = None) -> Bundle:
+    """The parameters of a folder alone, or of a variant, of whatever network they are."""
+    folder = Folder(path, variant)
     bundle = folder.weights(folder.weights_name())
     values = folder.json(CONFIG, most=MAX_CONFIG_BYTES) if folder.has(CONFIG) else None
     if values is not None:

@@ -32,7 +32,14 @@ def unpacked(words: np.ndarray, bits: int, count: int) -> np.ndarray:
 
 
 def gptq(
-    qweight: np.ndarray, qzeros: np.ndarray, scales: np.ndarray, groups: np.ndarray, bits: int, *, is_less_one: bool
+    qweight: np.ndarray,
+    qzeros: np.ndarray,
+    scales: np.ndarray,
+    groups: np.ndarray,
+    bits: int,
+    *,
+    is_less_one: bool,
+    is_wrapped: bool = True,
 ) -> np.ndarray:
     """GPTQ's weight ``(out, in)``.
 
@@ -43,13 +50,16 @@ def gptq(
         groups: The group of each input ``(in,)``.
         bits: 2, 3, 4 or 8.
         is_less_one: Whether the zeros are stored less one, as the first version of the format has them.
+        is_wrapped: Whether one more than the largest is 0 again, as gptqmodel has it, and auto-round has not.
     """
-    if is_less_one and bits != 3:
+    if is_less_one and is_wrapped and bits != 3:
         # Added to whole words, as gptqmodel does: what is too much goes over into the next number.
         one = sum(1 << shift for shift in range(0, 32, bits))
         qzeros = (qzeros.astype(np.int64) + one).astype(np.uint32).astype(np.uint32).view(np.int32)
     zeros = unpacked(qzeros, bits, scales.shape[1])
-    if is_less_one and bits == 3:
+    if is_less_one and not is_wrapped:
+        zeros = zeros + 1
+    elif is_less_one and bits == 3:
         zeros = (zeros + 1) & 7
     weight = unpacked(np.ascontiguousarray(qweight.T), bits, len(groups)).T
     found = (weight - zeros[groups]).astype(np.float32) * scales[groups].astype(np.float32)
@@ -72,6 +82,23 @@ def awq(qweight: np.ndarray, qzeros: np.ndarray, scales: np.ndarray) -> np.ndarr
     weight = (weight - np.repeat(zeros, size, axis=0)).astype(np.float32)
     found = weight * np.repeat(scales, size, axis=0).astype(np.float32)
     return np.ascontiguousarray(found.T).astype(scales.dtype)
+
+
+def awq_in_rows(qweight: np.ndarray, qzeros: np.ndarray, scales: np.ndarray, size: int) -> np.ndarray:
+    """AWQ's weight ``(out, in)``, of four bits, as its version GEMV packs it.
+
+    Args:
+        qweight: int32 ``(out, in / 8)``.
+        qzeros: int32 ``(out, words)``: of the groups, and of as many more as fill its kernel's words.
+        scales: ``(out, 8 * words)``, likewise; the result has its dtype.
+        size: Inputs of a group.
+    """
+    inputs = 8 * qweight.shape[1]
+    groups = inputs // size
+    zeros = np.repeat(unpacked(qzeros, 4, groups), size, axis=1)
+    weight = (unpacked(qweight, 4, inputs) - zeros).astype(np.float32)
+    found = weight * np.repeat(scales[:, :groups], size, axis=1).astype(np.float32)
+    return np.asarray(found.astype(scales.dtype))
 
 
 def blocks_of_four_bits(

@@ -36,11 +36,29 @@ _VARIANTS: Final = tuple(
         r"pytorch_model\.[a-z]\w*\.bin", r"pytorch_model\.bin\.index\.\w+\.json",
     )
 )  # fmt: skip
+#: A variant's word, and where it stands in the names of files.
+_WORD: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_VARIED: Final = re.compile(
+    r".*\.(safetensors|bin)\.index\.(?P<index>[\w-]+)\.json|[^.]*\.(?P<file>[\w-]+)\.(safetensors|bin)"
+)
+_SHARD: Final = re.compile(r"-\d+-of-\d+")
 #: Any others, where one alone is there.
 _ANY: Final = tuple(map(re.compile, (r".*\.safetensors\.index\.json", r".*\.safetensors", r".*_model\.bin")))
 _INDEX: Final = re.compile(r".*\.index(\.\w+)?\.json")
 #: Parameters of other frameworks, which are not read here.
 _OTHERS: Final = ("tf_model.h5", "flax_model.msgpack")
+
+
+def _with_word(name: str, word: str) -> str:
+    """The name of a variant's file: the word stands before the suffix."""
+    stem, _, suffix = name.rpartition(".")
+    return f"{stem}.{word}.{suffix}"
+
+
+def _word_in(name: str) -> str:
+    """The word of a variant in the name of a file of parameters, or of an index; "": it has none."""
+    found = _VARIED.fullmatch(name)
+    return "" if found is None else found["index"] or found["file"]
 
 
 class Texts(ABC):
@@ -124,13 +142,17 @@ class Folder(Texts):
 
     Args:
         path: The folder.
+        variant: The word in the names of the parameters' files, if it is not those without one that are meant.
 
     Raises:
         FormatError: It is no folder.
+        ValueError: `variant` is no word.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(os.fsdecode(path))
+    def __init__(self, path: str | os.PathLike[str], variant: str | None = None) -> None:
+        if variant is not None and not _WORD.fullmatch(variant):
+            raise ValueError(f"variant is {variant!r}, expected a word: 'fp16' of model.fp16.safetensors")
+        self.path, self.variant = Path(os.fsdecode(path)), variant
         if not self.path.is_dir():
             raise FormatError("is no folder", file=self.path, hint=f"a folder with {CONFIG} is expected")
         self._real = Path(os.path.realpath(self.path))
@@ -217,7 +239,7 @@ class Folder(Texts):
         for each in self._shards(found):
             self.has(each)  # refuses links that lead out; the readers of shards refuse other names
         bundle: Bundle = (safetensors if ".safetensors" in found else torch).read(self.path / found)
-        if name is None and found not in _USUAL:
+        if name is None and self.variant is None and found not in _USUAL:
             bundle.notes.append(Note("(files)", f"the parameters are those of {short(found)}"))
         return bundle
 
@@ -227,18 +249,43 @@ class Folder(Texts):
         Raises:
             FormatError: There are none, or several that are not of one index.
         """
+        inside = sorted(entry.name for entry in self.path.iterdir())
+        if self.variant is not None:
+            return self._of_variant(self.variant, inside)
         usual = next((name for name in _USUAL if self.has(name)), None)
         if usual is not None:
             return usual
-        inside = sorted(entry.name for entry in self.path.iterdir())
         for pattern in (*_VARIANTS, *_ANY):
             several = [name for name in inside if pattern.fullmatch(name)]
             if len(several) == 1 and self.has(several[0]):
                 return several[0]
             if several:
                 what = f"has several files of parameters: {', '.join(several[:8])}"
-                raise FormatError(what, file=self.path, hint=f"give the one that is meant, {several[0]} say")
+                words = [found for name in several if (found := _word_in(name))]
+                meant = (
+                    f"variant={words[0]!r} reads {several[0]}"
+                    if words
+                    else f"give the one that is meant, {several[0]} say"
+                )
+                raise FormatError(what, file=self.path, hint=meant)
         raise self._without_weights()
+
+    def _of_variant(self, variant: str, inside: list[str]) -> str:
+        """The file of a variant, or the index of several.
+
+        Raises:
+            FormatError: There is none.
+        """
+        wanted = [_with_word(name, variant) for name in _USUAL]
+        found = next((name for name in wanted if self.has(name)), None)
+        others = [name for name in inside if _word_in(name) == variant and not _SHARD.search(name)]
+        if found is None and len(others) == 1 and self.has(others[0]):
+            found = others[0]
+        if found is not None:
+            return found
+        there = list(dict.fromkeys(word for name in inside if (word := _word_in(name))))
+        hint = f"its variants are {', '.join(map(short, there[:8]))}" if there else "it has no variants: leave it out"
+        raise FormatError(f"has no parameters of the variant {short(variant)}", file=self.path, hint=hint)
 
     def _without_weights(self) -> FormatError:
         hint = "save the model with transformers' save_pretrained, which writes safetensors"

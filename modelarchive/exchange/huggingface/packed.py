@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,15 @@ class Packed:
         parts: Name of each part -> array.
         options: What config.json says of how weights are quantised.
         dtype: The dtype of the model.
+        name: The layer's, as `parts` are of it.
+        metadata: Of the files.
     """
 
     parts: Mapping[str, Deferred]
     options: Mapping[str, Any]
     dtype: np.dtype
+    name: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def expect(self, name: str, dtypes: str | Sequence[str], shape: tuple[int | None, ...] | None = None) -> Deferred:
         """A part of a dtype and of a shape, in which None is any size; of any shape where none is given.

@@ -12,13 +12,22 @@ import numpy as np
 from modelarchive.dtypes import DENSE
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Note
-from modelarchive.exchange.huggingface import packing_bitsandbytes, packing_compressed, packing_words
+from modelarchive.exchange.huggingface import (
+    packing_bitsandbytes,
+    packing_blocks,
+    packing_compressed,
+    packing_hqq,
+    packing_words,
+)
+from modelarchive.exchange.huggingface.folder import Texts
 from modelarchive.exchange.huggingface.packed import MisfitError, Packed
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
 #: Where config.json says how weights are quantised; old files of compressed-tensors have the other.
 OPTIONS: Final = ("quantization_config", "compression_config")
+#: The file in which quanto says which layers are packed, and how.
+QUANTO: Final = "quanto_qmap.json"
 #: Models whose dense layers lie the other way, ``(in, out)``, and how they are called.
 _TURNED_TYPES: Final = frozenset({"clvp", "decision_transformer", "gpt2", "imagegpt", "openai-gpt"})
 _TURNED: Final = re.compile(r".*\.(c_attn|c_proj|c_fc|q_attn)\.weight")
@@ -38,6 +47,7 @@ class _Method:
         made: Makes the weight of a layer out of its parts; None: these are as they are.
         refused: What the options say that is not read.
         is_turned: Whether dense layers that lie the other way are packed as the others.
+        is_hidden: Whether an underscore stands before the weight's own name, which is then a part of the layer's.
     """
 
     what: str
@@ -46,12 +56,17 @@ class _Method:
     made: Callable[[Packed], Deferred | None]
     refused: Callable[[Mapping[str, Any]], str] = lambda options: ""
     is_turned: bool = False
+    is_hidden: bool = False
 
 
 _METHODS: Final[dict[str, _Method]] = {
     "gptq": _Method(
         "GPTQ", re.compile(r"(?P<layer>.+)\.(?P<part>qweight|qzeros|scales|g_idx)"), ".weight", packing_words.gptq,
         packing_words.gptq_refused, is_turned=True,
+    ),
+    "auto-round": _Method(
+        "AutoRound", re.compile(r"(?P<layer>.+)\.(?P<part>qweight|qzeros|scales|g_idx)"), ".weight",
+        packing_words.auto_round, packing_words.auto_round_refused, is_turned=True,
     ),
     "awq": _Method(
         "AWQ", re.compile(r"(?P<layer>.+)\.(?P<part>qweight|qzeros|scales)"), ".weight", packing_words.awq,
@@ -74,34 +89,66 @@ _METHODS: Final[dict[str, _Method]] = {
     "fbgemm_fp8": _Method(
         "FP8", re.compile(r"(?P<layer>.+?)(?P<part>_scale|\.input_scale_ub|)"), "", packing_compressed.fp8,
     ),
+    "hqq": _Method(
+        "HQQ",
+        re.compile(r"(?P<layer>.+)\.(?P<part>W_q|nbits|group_size|shape|scale|zero|axis|packing|unpack_view_dtype"
+                   r"|view_as_float|quant_scale|quant_zero|compute_dtype|offload_meta|encoded_state_dict"
+                   r"|stores_quant_config|channel_wise|optimize|round_zero)"),
+        ".weight", packing_hqq.weight,
+    ),
     "mxfp4": _Method(
         "MXFP4", re.compile(r"(?P<layer>.+?)(?P<part>_blocks|_scales|)"), "", packing_compressed.mxfp4
+    ),
+    "quanto": _Method(
+        "quanto",
+        re.compile(r"(?P<layer>.+)\.(?P<part>weight\.(_data(\._data)?|_scale|_shift)|(input|output)_scale|bias)"),
+        ".weight", packing_blocks.quanto,
+    ),
+    "torchao": _Method(
+        "torchao",
+        re.compile(r"(?P<layer>.+\._\w+?)_(?P<part>qdata|scale|zero_point|scale_and_zero|act_pre_scale)"), "",
+        packing_blocks.torchao, is_hidden=True,
     ),
 }  # fmt: skip
 
 
-def said_in(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What config.json says of quantised weights; None: they are not.
+def said_in(values: Mapping[str, Any], beside: Texts) -> Mapping[str, Any] | None:
+    """What a folder says of quantised weights; None: they are not.
+
+    Args:
+        values: What config.json says.
+        beside: The files, of which one is quanto's.
 
     Raises:
         ConversionError: It says it in a way, or names a method, that is not read.
     """
     found = next((values[name] for name in OPTIONS if values.get(name)), None)
+    if beside.has(QUANTO) and (found is None or isinstance(found, Mapping)):
+        return {**(found or {}), **beside.json(QUANTO), "quant_method": "quanto"}
     if found is None:
         return None
     method = found.get("quant_method") if isinstance(found, Mapping) else None
     if method is None and isinstance(found, Mapping) and (found.get("load_in_4bit") or found.get("load_in_8bit")):
         return {**found, "quant_method": "bitsandbytes"}
-    if not isinstance(found, Mapping) or not isinstance(method, str) or method not in _METHODS:
+    if not isinstance(found, Mapping) or not isinstance(method, str) or _usual(method) not in _METHODS:
         what = f"is {short(method if isinstance(found, Mapping) else found)}, expected {', '.join(_METHODS)}"
         raise ConversionError([(OPTIONS[0], what)], hint=_HINT)
+    method = _usual(method)
     if problem := _METHODS[method].refused(found):
         raise ConversionError([(OPTIONS[0], problem)], hint=_HINT)
-    return found
+    return {**found, "quant_method": method}
+
+
+def _usual(method: str) -> str:
+    """The name of a method, which some say with their own before it: ``intel/auto-round``."""
+    return method.rpartition("/")[2]
 
 
 def plain(
-    arrays: Mapping[str, Deferred], said: Mapping[str, Any], values: Mapping[str, Any]
+    arrays: Mapping[str, Deferred],
+    said: Mapping[str, Any],
+    values: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Deferred], list[Note]]:
     """The arrays of a folder, with a weight in the place of the parts that it is packed in.
 
@@ -109,6 +156,7 @@ def plain(
         arrays: As the files have them.
         said: How they are quantised, as :func:`said_in` gives it.
         values: What config.json says beside.
+        metadata: Of the files, which torchao needs.
 
     Raises:
         ConversionError: Parts are missing, or of shapes that do not belong together; lists all of it.
@@ -126,15 +174,16 @@ def plain(
     done: list[Deferred] = []
     for layer, parts in layers.items():
         try:
-            made = method.made(Packed(parts, said, dtype))
+            made = method.made(Packed(parts, said, dtype, layer, metadata or {}))
         except MisfitError as error:
             problems.append((layer, str(error)))
             continue
         if made is None:
             continue
         for name in names[layer]:
-            del found[name]
-        target = f"{layer}{method.target}"
+            if not name.endswith(".bias"):
+                del found[name]
+        target = "{}.{}".format(*layer.rsplit("._", 1)) if method.is_hidden else f"{layer}{method.target}"
         if target in found:
             problems.append((target, f"is there beside the parts of {method.what} that make it"))
         is_turned = method.is_turned and values.get("model_type") in _TURNED_TYPES and _TURNED.fullmatch(target)
@@ -170,6 +219,11 @@ def _notes(what: str, said: Mapping[str, Any], done: list[Deferred]) -> list[Not
 
 
 def _rounds_inputs(said: Mapping[str, Any]) -> bool:
+    if said["quant_method"] == "torchao":
+        return "Dynamic" in short(said.get("quant_type"))
+    if said["quant_method"] == "quanto":
+        own = [one for one in said.values() if isinstance(one, Mapping)]
+        return any(one.get("activations") not in (None, "none") for one in own)
     groups = said.get("config_groups")
     each = groups.values() if isinstance(groups, Mapping) else ()
     schemes = [one for one in each if isinstance(one, Mapping)]

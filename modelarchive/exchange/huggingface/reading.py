@@ -47,9 +47,10 @@ def read_folder(
     inputs: Sequence[str] | None = None,
     sentences: bool | None = None,
     base: str | os.PathLike[str] | None = None,
+    variant: str | None = None,
 ) -> Bundle:
     """See :func:`modelarchive.exchange.huggingface.read`."""
-    folder = Folder(path)
+    folder = Folder(path, variant)
     if base is None and not folder.has(CONFIG):
         return without_config(folder)
     adapter = None
@@ -57,13 +58,13 @@ def read_folder(
         folder.expect(ADAPTER)
         with reading(folder.path, folder.size()):
             adapter = Adapter(folder)
-        folder = Folder(base)
+        folder = Folder(base, variant)
         folder.expect(CONFIG)
     with reading(folder.path, folder.size()):
         values = folder.json(CONFIG, most=MAX_CONFIG_BYTES)
         if adapter is not None:
             values = adapter.configured(values)
-        said = quantised.said_in(values)
+        said = quantised.said_in(values, folder)
         model = ModelFolder(
             folder, {name: each for name, each in values.items() if name not in quantised.OPTIONS}, said, adapter
         )

@@ -46,8 +46,10 @@ class ModelFolder:
         found = self.folder.weights()
         if self.quantisation is None:
             return found
-        arrays, notes = quantised.plain(deferred(found.parameters), self.quantisation, self.values)
-        return replace(found, parameters=Parameters(arrays), notes=[*found.notes, *notes])
+        arrays = deferred(found.parameters)
+        arrays, notes = quantised.plain(arrays, self.quantisation, self.values, found.metadata)
+        metadata = {key: value for key, value in found.metadata.items() if key == "format"}  # torchao's is said by then
+        return replace(found, parameters=Parameters(arrays), metadata=metadata, notes=[*found.notes, *notes])
 
     def behind(self, pooling: Pooling | None) -> dict[str, Deferred]:
         """The parameters of dense layers behind the pooling.
@@ -90,7 +92,7 @@ class ModelFolder:
             if name == VOCABULARY and vocabulary is not None and lines(text) == vocabulary and text.endswith("\n"):
                 continue  # the words say the same
             kept[name] = text
-        known = {CONFIG, *TEXTS, *BINARIES, POOLING.partition("/")[0], *self.folder.weights_files()}
+        known = {CONFIG, quantised.QUANTO, *TEXTS, *BINARIES, POOLING.partition("/")[0], *self.folder.weights_files()}
         found = [name for name in self.folder.others(known) if not name.startswith(".")]
         others = [name for name in found if not _OF_SENTENCES.fullmatch(name)]
         notes = [Note("(files)", f"left out: {', '.join(map(short, others))}")] if others else []

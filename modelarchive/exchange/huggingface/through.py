@@ -17,6 +17,7 @@ from modelarchive.exchange.huggingface.adapters import Adapter
 from modelarchive.exchange.huggingface.arguments import Argument, arguments
 from modelarchive.exchange.huggingface.sentences import Pooling
 from modelarchive.exchange.huggingface.sizes import refuse_counts, refuse_size
+from modelarchive.exchange.huggingface.stepping import goes_by_words
 from modelarchive.store.deferred import Deferred
 
 #: Options that choose how the same numbers are computed, which this package does not leave to a file.
@@ -244,11 +245,13 @@ def _read(module: Any, config: Any, inputs: Sequence[str] | None) -> Bundle:
     """The network on inputs of any number and length; where it takes one length only, of that."""
     chosen = _running(module, config, inputs)
     example = [_tried(each, config) for each in chosen]
+    by_words = _goes_by_words(module, chosen, config)
     called = _by_name(module, [each.name for each in chosen])
-    note = Note("inputs", f"texts are of {_LENGTH} words: the network takes none of any length")
+    why = "the network goes over them word by word" if by_words else "the network takes none of any length"
+    note = Note("inputs", f"texts are of {_LENGTH} words: {why}")
     free, same = ([each.declared(length) for each in chosen] for length in (None, _LENGTH))
     single = [each | {"shape": [_BATCH, *each["shape"][1:]]} for each in same]
-    ways: list[tuple[tuple[Any, ...], list[Note]]] = [(tuple(free), [])]
+    ways: list[tuple[tuple[Any, ...], list[Note]]] = [] if by_words else [(tuple(free), [])]
     if free != same:
         ways.append((tuple(same), [note]))
     ways.append((tuple(example), [note] if free != same else []))
@@ -312,12 +315,23 @@ def _running(module: Any, config: Any, inputs: Sequence[str] | None) -> list[Arg
     raise ConversionError([(name, "is an input whose shape is not known") for name in unknown])
 
 
-def _tried(argument: Argument, config: Any) -> Any:
+def _goes_by_words(module: Any, chosen: Sequence[Argument], config: Any) -> bool:
+    import torch
+
+    if not any(None in each.shape[1:] for each in chosen):
+        return False
+    with torch.no_grad():
+        return goes_by_words(
+            module, lambda length: {each.name: _tried(each, config, length) for each in chosen}, _LENGTH
+        )
+
+
+def _tried(argument: Argument, config: Any, length: int = _LENGTH) -> Any:
     """A tensor for an argument: words that end with the end of a text, a mask that leaves some out."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    sizes = [_BATCH, *(_LENGTH if axis is None else axis for axis in argument.shape[1:])]
+    sizes = [_BATCH, *(length if axis is None else axis for axis in argument.shape[1:])]
     if argument.name.endswith("mask"):
         mask = torch.ones(sizes, dtype=getattr(torch, argument.dtype))
         mask[1, -2:] = 0
@@ -325,7 +339,7 @@ def _tried(argument: Argument, config: Any) -> Any:
     if not argument.below:
         return torch.randn(sizes, generator=generator)
     if argument.name == "position_ids":
-        return torch.arange(_LENGTH).expand(sizes) % argument.below
+        return torch.arange(length).expand(sizes) % argument.below
     found = torch.randint(min(3, argument.below - 1), argument.below, sizes, generator=generator)
     if argument.name == "bbox":
         return found.sort(-1)[0]

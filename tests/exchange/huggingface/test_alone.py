@@ -150,10 +150,43 @@ def test_a_variant_is_read_where_it_is_the_only_one(tmp_path: Path) -> None:
     assert found.architecture == huggingface.read(FOREIGN / "gpt2").architecture
     assert "the parameters are those of 'model.fp16.safetensors'" in str(found.notes)
     shutil.copy(folder / "model.fp16.safetensors", folder / "model.bf16.safetensors")
-    with pytest.raises(ma.FormatError, match=r"several files of parameters: model\.bf16"):
+    with pytest.raises(ma.FormatError, match=r"several files of parameters: model\.bf16") as several:
         huggingface.read(folder)
+    assert several.value.hint == "variant='bf16' reads model.bf16.safetensors"
     shutil.copy(folder / "model.fp16.safetensors", folder / "model.safetensors")
     assert "those of" not in str(huggingface.read(folder).notes)
+
+
+def test_the_variant_that_is_asked_for_is_read(tmp_path: Path) -> None:
+    folder = shutil.copytree(FOREIGN / "gpt2", tmp_path / "gpt2")
+    arrays = load_file(folder / "model.safetensors")
+    halves = {name: array.astype(np.float16) for name, array in arrays.items()}
+    save_file(halves, folder / "model.fp16.safetensors")
+    names = list(halves)
+    parts = {"model-00001-of-00002.q-8.safetensors": names[::2], "model-00002-of-00002.q-8.safetensors": names[1::2]}
+    for part, inside in parts.items():
+        save_file({name: halves[name] for name in inside}, folder / part)
+    index = {"weight_map": {name: part for part, inside in parts.items() for name in inside}}
+    (folder / "model.safetensors.index.q-8.json").write_text(json.dumps(index))
+    usual = huggingface.read(folder)
+    for variant in ("fp16", "q-8"):
+        for options in ({}, {"parameters_only": True}):
+            found = huggingface.read(folder, variant=variant, **options)
+            assert {array.dtype.name for array in found.parameters.values()} == {"float16"}
+            assert "those of" not in str(found.notes)
+    notes = ma.convert(folder, tmp_path / "x.h5", variant="fp16", durable=False)
+    assert any("model.safetensors" in note.what for note in notes)  # which was left out
+    with ma.open(tmp_path / "x.h5") as opened:
+        assert opened.architecture is not None
+        assert opened.parameters["lm_head.weight"].dtype == np.float16
+        assert set(opened.parameters) == set(usual.parameters)
+    with pytest.raises(ma.FormatError, match="has no parameters of the variant 'fp8'") as missing:
+        huggingface.read(folder, variant="fp8")
+    assert "fp16" in missing.value.hint
+    with pytest.raises(ValueError, match="expected a word"):
+        huggingface.read(folder, variant="../fp16")
+    with pytest.raises(ValueError, match="variant is for Hugging Face folders, the source is a model archive"):
+        ma.convert(tmp_path / "x.h5", tmp_path / "y.h5", variant="fp16")
 
 
 def test_others_weights_only(tmp_path: Path) -> None:

@@ -158,14 +158,13 @@ def test_an_order_that_leads_out_is_found_when_it_is_read(transformers, tmp_path
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"quant_method": "hqq"}, "'hqq', expected gptq, awq"),
-        ({"quant_method": ["gptq"]}, "expected gptq, awq"),
-        ([1], "expected gptq, awq"),
+        ({"quant_method": "aqlm"}, "'aqlm', expected gptq, auto-round, awq"),
+        ({"quant_method": ["gptq"]}, "expected gptq, auto-round"),
+        ([1], "expected gptq, auto-round"),
         ({"quant_method": "gptq", "bits": 5}, "bits is 5"),
         ({"quant_method": "gptq", "bits": 4.0}, "bits is 4.0"),
         ({"quant_method": "gptq", "bits": 4, "checkpoint_format": "marlin"}, "checkpoint_format is 'marlin'"),
-        ({"quant_method": "gptq", "bits": 4, "dynamic": {"x": {}}}, "dynamic"),
-        ({"quant_method": "awq", "bits": 4, "version": "gemv"}, "version is 'gemv'"),
+        ({"quant_method": "awq", "bits": 4, "version": "gemv_fast"}, "version is 'gemv_fast'"),
         ({"quant_method": "compressed-tensors", "format": "marlin-24"}, "format is 'marlin-24'"),
         ({"quant_method": "compressed-tensors", "sparsity_config": {"format": "sparse-24-bitmask"}}, "sparsity_config"),
         ({"quant_method": "compressed-tensors", "transform_config": {"config_groups": {"x": 1}}}, "transform_config"),
