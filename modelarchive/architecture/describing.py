@@ -7,7 +7,8 @@ from typing import Any
 
 from modelarchive.architecture import vocabulary
 from modelarchive.architecture.checking import Checked, check
-from modelarchive.architecture.declaring import declared_inputs, example_shapes, is_shape, shape_given
+from modelarchive.architecture.declarations import is_shape
+from modelarchive.architecture.declaring import declared_inputs, example_shapes, shape_given
 from modelarchive.architecture.emitting import Emitter
 from modelarchive.architecture.examples import Shapes, agreeing, with_states
 from modelarchive.errors import SpecError

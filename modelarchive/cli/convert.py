@@ -135,7 +135,7 @@ def _check_dtype(dtype: str, source: System, target: System) -> None:
 
 
 def _declaration(text: str) -> dict[str, Any]:
-    from modelarchive.architecture.declaring import declaration
+    from modelarchive.architecture.declarations import declaration
 
     try:
         return declaration(text)

@@ -238,7 +238,7 @@ SYSTEMS: Final = {
             inputs="declared",
             config="Keras' files of weights",
             classes=(ModelClass("keras", "Model"),),
-            backend=Backend("build_model", ("inputs",)),
+            backend=Backend("build_model"),
             extra="keras",
             frameworks=("keras",),
             fits="keras",
@@ -262,7 +262,7 @@ SYSTEMS: Final = {
         System(
             "onnxruntime",
             "ONNX Runtime",
-            backend=Backend("build_network", ("inputs", "threads", "providers", "session_options"), runs=True),
+            backend=Backend("build_network", ("threads", "providers", "session_options"), runs=True),
             extra="onnxruntime",
             frameworks=("onnxruntime",),
         ),

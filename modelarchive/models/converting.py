@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelarchive.archive import Archive
 from modelarchive.archive.choices import Choice
@@ -14,10 +14,13 @@ from modelarchive.exchange.bundle import Bundle, Note, Progress, bundle_of, defe
 from modelarchive.formats import FORMATS, format_of_name
 from modelarchive.formats.systems import listed
 from modelarchive.models.folders import FOLDER, save_folder
-from modelarchive.models.reading import Inputs, declared, format_of_file, notes_of, read, without_architecture
+from modelarchive.models.reading import declared, format_of_file, notes_of, read, without_architecture
 from modelarchive.models.rooms import room
 from modelarchive.remote import located
 from modelarchive.store.deferred import expect
+
+if TYPE_CHECKING:
+    from modelarchive.architecture.declarations import Inputs
 
 
 def convert(
@@ -43,9 +46,10 @@ def convert(
             safetensors file.
         target: The file to write; an old one is replaced as a whole, or left as it was. A folder that is there,
             or a name that ends in a slash, is a Hugging Face folder and an archive in shards at the same time.
-        inputs: What the model takes, in order: ``{"name": "x", "shape": [None, 3, 224, 224], "dtype": "float32"}``,
-            for sources that do not say, such as MXNet's symbols, and for others than they say; or as text,
-            ``"x:?,3,224,224:float32"``, or all of them as a dict of shapes by name. A Hugging Face folder needs
+        inputs: What the model takes: ``{"name": "x", "shape": [None, 3, 224, 224], "dtype": "float32"}``, for sources
+            that do not say, such as MXNet's symbols, and for others than they say; or as text,
+            ``"x:?,3,224,224:float32"``, or all of them as a dict of shapes by name. What has a name of the model's is
+            of that input, the rest in their order. A Hugging Face folder needs
             the names only, to leave others out or to have the mask of GPT-2 and Llama.
         parameters_only: Leave the architecture out. So the parameters come too where it cannot be said: those of
             a Keras or ONNX file, or of a Hugging Face folder, under the names that they have there.

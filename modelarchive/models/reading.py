@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.bundle import Bundle, Note, bundle_of
@@ -18,8 +18,8 @@ from modelarchive.models.rooms import room
 from modelarchive.remote import expect_path, located
 from modelarchive.store.source import Source
 
-#: What a model takes: declarations in order, as dicts or text, or shapes by name.
-Inputs: TypeAlias = Sequence[Mapping[str, Any] | str] | Mapping[str, Sequence[int | None]]
+if TYPE_CHECKING:
+    from modelarchive.architecture.declarations import Inputs
 
 
 def read(
@@ -63,7 +63,7 @@ def read(
         _refuse_values(inputs)
     if inputs is None or not takes or parameters_only:
         return declared(read_as(name, path, parameters_only=parameters_only, **options), inputs)
-    from modelarchive.architecture.declaring import given_inputs
+    from modelarchive.architecture.declarations import given_inputs
 
     said = given_inputs(inputs)
     return read_as(name, path, inputs=[each.get("name") for each in said] if takes == "names" else said, **options)
@@ -181,9 +181,9 @@ def _read_as(name: str, dtype: str) -> str:
 
 def _refuse_values(inputs: Inputs) -> None:
     """Refuse values of inputs where the reader does not compute with them."""
-    from modelarchive.architecture.declaring import given_inputs
+    from modelarchive.architecture.declarations import given_inputs
 
-    if given := [each for each in given_inputs(inputs) if isinstance(each, Mapping) and "value" in each]:
+    if given := [each for each in given_inputs(inputs) if "value" in each]:
         files = listed(each.what for each in FORMATS.values() if each.values)
         first = str(given[0].get("name", "?"))
         raise ConversionError(
@@ -193,7 +193,7 @@ def _refuse_values(inputs: Inputs) -> None:
 
 
 def declared(bundle: Bundle, inputs: Inputs | None) -> Bundle:
-    """The same model with other inputs declared, which must fit it."""
+    """The same model with other inputs declared, which must fit it; what is not said of them is as it was."""
     if inputs is None:
         return bundle
     _refuse_values(inputs)
@@ -201,10 +201,19 @@ def declared(bundle: Bundle, inputs: Inputs | None) -> Bundle:
         hint = "inputs belong to whole models: leave them out"
         raise ConversionError([("(inputs)", f"are not known without an architecture: {bundle.reason}")], hint=hint)
     from modelarchive.architecture import build, check
-    from modelarchive.architecture.declaring import declared_inputs, given_inputs
+    from modelarchive.architecture.declarations import by_name, given_inputs
+    from modelarchive.architecture.declaring import declared_inputs
 
-    network = build(bundle.checked())
-    model = check(bundle.architecture | {"inputs": declared_inputs(network, given_inputs(inputs))})
+    checked = bundle.checked()
+    own = {each["name"]: each for each in checked.inputs}
+    said = given_inputs(inputs)
+    is_by_name = len(said) != len(own) or isinstance(inputs, Mapping) or all(each.get("name") in own for each in said)
+    if own and is_by_name:
+        new = by_name(said, list(own))
+        said = [each | new.get(name, {}) for name, each in own.items()]
+    elif own:  # in their order, by other names
+        said = [old | new for old, new in zip(own.values(), said, strict=True)]
+    model = check(bundle.architecture | {"inputs": declared_inputs(build(checked), said)})
     return replace(bundle, architecture=model.architecture, known=model)
 
 

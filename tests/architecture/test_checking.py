@@ -383,6 +383,7 @@ def test_any_change_of_a_real_network_gives_an_answer(architecture: Any) -> None
     answer(architecture)
 
 
+@pytest.mark.slow
 @FUZZ
 @given(JSON)
 def test_any_json_gives_an_answer(architecture: Any) -> None:

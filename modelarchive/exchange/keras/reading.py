@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.architecture import check
+from modelarchive.architecture.declarations import Inputs
 from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError, counted
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, few, fitted
 from modelarchive.exchange.keras import files, shards, through
 from modelarchive.exchange.keras.calling import lifted
-from modelarchive.exchange.keras.declaring import Inputs, declarations_of, is_flat, structure_of
+from modelarchive.exchange.keras.declaring import declarations_of, is_flat, structure_of
 from modelarchive.exchange.keras.drawing import Known, MaskWantedError
 from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.model import MAX_BYTES, Model, Parser, load_json
@@ -274,7 +275,8 @@ def _through(source: _File, inputs: Inputs | None) -> Bundle:
     try:
         bundle = through.read(source.config or {}, [through.Part(source.stored.checked().arrays)], inputs)
     except ConversionError as error:
-        error.hint = error.hint if error.hint is not None and through.INSTALL in error.hint else _PARAMETERS
+        if error.hint is None or through.OF_MODULES in error.hint:
+            error.hint = _PARAMETERS
         raise
     bundle.metadata = source.metadata
     bundle.notes += [*source.notes, *_behind(source.stored)]

@@ -155,8 +155,10 @@ class Importer:
         if node.op not in self.model.functions:
             node, operands = renewed(node, operands, self._opset)
         row = LIFTINGS.get(node.op)
+        learned = self.model.opsets.get("ai.onnx.ml", 1)
+        opset = learned if node.op.startswith("ai.onnx.ml::") else self._opset
         return Context(
-            self.builder, self.report, node, operands, scope, self.uses, self._opset, self._branch,
+            self.builder, self.report, node, operands, scope, self.uses, opset, self._branch,
             None if row is None else row.lift,
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.architecture import check
+from modelarchive.architecture.declarations import by_name
 from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError
 from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, fitted
@@ -28,7 +29,9 @@ from modelarchive.nn.axes import Size
 from modelarchive.nn.trials import Trial
 from modelarchive.store.deferred import Deferred
 
-Shape = Sequence[Size]
+_Shape = Sequence[Size]
+#: Values of inputs that are tried where a model cannot be read without: each is as much work as reading it.
+_TRIED: Final = 6
 _ML: Final = "ai.onnx.ml"
 _ALONE: Final = "only the arrays were asked for, not the graph"
 
@@ -36,7 +39,7 @@ _ALONE: Final = "only the arrays were asked for, not the graph"
 def read(
     path: str | os.PathLike[str],
     *,
-    inputs: Mapping[str, Shape] | Sequence[Shape] | Sequence[Mapping[str, Any]] | None = None,
+    inputs: Mapping[str, _Shape] | Sequence[_Shape] | Sequence[Mapping[str, Any]] | None = None,
     parameters_only: bool = False,
 ) -> Bundle:
     """Read an ONNX model, without the ``onnx`` package.
@@ -77,8 +80,9 @@ def _converted(model: Model, inputs: Any) -> Bundle:
     if problems:
         raise ConversionError(problems, file=model.file.path)
     notes: list[Note] = []
-    values = values_of(model, inputs, notes)
-    declared = [each for each in declared_inputs(model, inputs, notes) if each["name"] not in values]
+    given = {} if inputs is None else by_name(inputs, [value.name for value in inputs_of(model)])
+    values = values_of(model, given, notes)
+    declared = [each for each in declared_inputs(model, given, notes) if each["name"] not in values]
     try:
         bundle = _fitted(model, declared, values, notes)
     except ConversionError as error:
@@ -92,18 +96,18 @@ def _converted(model: Model, inputs: Any) -> Bundle:
 def _decided(error: ConversionError, model: Model, declared: list[dict[str, Any]]) -> None:
     """Name the values of an input, by which the graph decides, with which the model can be read, in the hint."""
     known: list[str] = []
-    for name, numbers in deciding(model).items():
-        for number in numbers:
-            given = {"name": name, "value": number}
-            values = values_of(model, [given], [])
-            try:
-                _fitted(model, [each for each in declared if each["name"] != name], values, [])
-                known.append(as_argument([given]))
-            except ConversionError as other:
-                if other.hint and as_argument([given])[:-1] in other.hint:
-                    known.append(other.hint.rpartition("inputs=")[2].join(["inputs=", ""]))
-            except UnsafeFileError:
-                return
+    tried = [(name, number) for name, numbers in deciding(model).items() for number in numbers]
+    for name, number in tried[:_TRIED]:
+        argument = as_argument([{"name": name, "value": number}])
+        values = values_of(model, {name: {"value": number}}, [])
+        try:
+            _fitted(model, [each for each in declared if each["name"] != name], values, [])
+            known.append(argument)
+        except ConversionError as other:
+            if other.hint and argument[:-1] in other.hint:  # with a size beside
+                known.append(f"inputs={other.hint.rpartition('inputs=')[2]}")
+        except UnsafeFileError:
+            return
     if known:
         error.hint = f"it can be read with, for example, {' or with '.join(known)}"
 
