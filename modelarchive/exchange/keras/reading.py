@@ -275,7 +275,8 @@ def _through(source: _File, inputs: Inputs | None) -> Bundle:
     try:
         bundle = through.read(source.config or {}, [through.Part(source.stored.checked().arrays)], inputs)
     except ConversionError as error:
-        error.hint = error.hint if error.hint is not None and through.INSTALL in error.hint else _PARAMETERS
+        if error.hint is None or through.OF_MODULES in error.hint:
+            error.hint = _PARAMETERS
         raise
     bundle.metadata = source.metadata
     bundle.notes += [*source.notes, *_behind(source.stored)]

@@ -33,6 +33,8 @@ INSTALL: Final = (
     "pip install keras-hub torch, and set KERAS_BACKEND=torch: models with KerasHub's own classes are read as it "
     "builds them"
 )
+#: What a hint says to those who have a module, and not its file.
+OF_MODULES: Final = "module.state_dict()"
 _BACKEND: Final = "set KERAS_BACKEND=torch before Keras is imported"
 #: What Keras calls its list of variables that wait for their values.
 _WAITING: Final = "uninitialized_variables"

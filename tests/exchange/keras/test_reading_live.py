@@ -136,6 +136,34 @@ def test_layers_whose_default_is_training_are_read_as_predict_has_them(tmp_path:
         exchange.read(tmp_path / "y.keras")
 
 
+REFUSED = {
+    "a long transform": (lambda: keras.Model(x := keras.Input((2000,)), keras.ops.rfft(x)), "at most of 1,024"),
+    "a transform of any length": (lambda: keras.Model(x := keras.Input((None,)), keras.ops.rfft(x)), "size"),
+    "long frames": (
+        lambda: keras.Sequential([keras.Input((9000,)), keras.layers.MelSpectrogram(4096)]),
+        "are not supported",
+    ),
+    "a short signal": (
+        lambda: keras.Sequential([keras.Input((100,)), keras.layers.MelSpectrogram(256)]),
+        "100 samples are too few",
+    ),
+    "a window of its author's own": (
+        lambda: keras.Sequential([keras.Input((100,)), keras.layers.MelSpectrogram(64, window=[1.0] * 64)]),
+        "only hann and hamming",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", REFUSED)
+def test_transforms_that_are_too_long_or_unknown_are_refused(name: str, tmp_path: Path) -> None:
+    make, what = REFUSED[name]
+    make().save(tmp_path / "x.keras")
+    with pytest.raises(ma.ConversionError, match=what):
+        exchange.read(tmp_path / "x.keras")
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_declaration_is_of_the_input_that_it_names(tmp_path):
     first, second = (keras.Input((None, size), name=name) for size, name in ((3, "first"), (5, "second")))
     means = [keras.layers.GlobalAveragePooling1D()(each) for each in (first, second)]
