@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import warnings
@@ -11,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from modelarchive.archive import Archive
 from modelarchive.checkpoints import folder as folders
@@ -24,6 +25,9 @@ from modelarchive.checkpoints.snapshot import RESERVED, Snapshot
 from modelarchive.checkpoints.staging import Staging
 from modelarchive.errors import CheckpointError, FormatError, IntegrityError, UnsafeFileError
 from modelarchive.store.opening import StaleIndexWarning
+
+#: How systems say that a disk, or a file system on it, does not give back what was written.
+_UNREADABLE: Final = (errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO), errno.ESTALE)
 
 
 class Checkpoints:
@@ -274,7 +278,9 @@ class Checkpoints:
         except (FormatError, IntegrityError, UnsafeFileError, StaleIndexWarning, FileNotFoundError) as error:
             problem = str(error) if os.path.lexists(path) else ""
         except Exception as error:
-            failed = error
+            # What the disk does not give back is damage, too.
+            is_damage = isinstance(error, OSError) and error.errno in _UNREADABLE
+            problem, failed = (f"{path}: {error}", None) if is_damage else (None, error)
         if self._group is not None:
             several = self._group.gathered((problem, together.sent(failed)))
             problem = min((words for words, _ in several if words is not None), default=None)

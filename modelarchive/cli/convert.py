@@ -46,6 +46,13 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--base", type=Path, metavar="DIR", help=f"for {based}: the model that IN is merged into, a folder"
     )
+    ending = listed(each.until for each in known if each.until)
+    parser.add_argument(
+        "--until",
+        action="append",
+        metavar="LAYER",
+        help=f"for {ending}: a value or a node that the model is to end with, instead of its outputs; again for more",
+    )
     parser.add_argument(
         "--dtype",
         metavar="DTYPE",
@@ -83,7 +90,7 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.compression and name != "archive":
         what = formats.FORMATS[name].what
         raise WrongUseError(f"--compression is for archives, OUT is {what}", hint="name OUT .h5, or leave it out")
-    for option in ("config", "base"):
+    for option in ("config", "base", "until"):
         if getattr(chosen, option) is not None:
             _refuse_needless(option, formats.FORMATS[reading.format_of_file(chosen.source)])
     if chosen.dtype is not None:
@@ -98,6 +105,7 @@ def run(chosen: argparse.Namespace) -> int:
             parameters_only=chosen.parameters_only,
             config=chosen.config,
             base=chosen.base,
+            until=chosen.until,
             dtype=chosen.dtype,
             compression=compression,
             max_shard_size=chosen.max_shard_size,

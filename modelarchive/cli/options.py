@@ -112,6 +112,8 @@ def _written(option: Option, value: str) -> str:
             several = [{"name": name, "shape": shape} for name, shape in given.items()]
         if several and all(_is_declared(each) for each in several):
             return " ".join(f"{option.flag} {_declared(each)}" for each in several)
+    if option.takes is str and isinstance(given, list) and all(isinstance(each, str) for each in given):
+        return " ".join(f"{option.flag} {shlex.quote(each)}" for each in given)
     if option.takes is str and isinstance(given, str):
         return f"{option.flag} {shlex.quote(given)}"
     if option.takes is str and value.startswith('"'):

@@ -26,9 +26,16 @@ def checkpoints_in(path: Path) -> dict[int, Path]:
     return found(path)
 
 
+def is_there(path: Path) -> bool:
+    """Whether a checkpoint has not been removed, by the run that goes on; a link to nothing is there."""
+    return path.exists() or path.is_symlink()
+
+
 def show(folder: Path, found: dict[int, Path], *, as_json: bool) -> int:
     """The checkpoints of a run: step, size, metrics, whether each digest holds."""
-    records = [_record(step, path) for step, path in found.items()]
+    looked_at = [(_record(step, path), path) for step, path in found.items()]
+    # The run that goes on may have removed one meanwhile.
+    records = [record for record, path in looked_at if record["ok"] or is_there(path)]
     if as_json:
         output.as_json({"run": str(folder), "checkpoints": records})
     else:

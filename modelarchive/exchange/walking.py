@@ -55,7 +55,7 @@ class Value:
 
 
 V = TypeVar("V", bound=Value)
-R = TypeVar("R", bound=Lowering)
+_R = TypeVar("_R", bound=Lowering)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Context(Generic[V]):
         self.walker.report.note(self.path or "(model)", what)
 
 
-class Walker(ABC, Generic[V, R]):
+class Walker(ABC, Generic[V, _R]):
     """Lowers a network to another system, in the order in which it is computed; what is not supported is reported.
 
     A room's own walker says how its rows are called, and what parameters and constants are there.
@@ -92,7 +92,7 @@ class Walker(ABC, Generic[V, R]):
 
     system: ClassVar[str]
 
-    def __init__(self, lowerings: Mapping[str, R]) -> None:
+    def __init__(self, lowerings: Mapping[str, _R]) -> None:
         self.report = Report()
         self._lowerings = lowerings
         self._evaluator = Evaluator()
@@ -105,7 +105,7 @@ class Walker(ABC, Generic[V, R]):
         return self._depth > 1
 
     @abstractmethod
-    def lower(self, row: R, path: str, subject: Any, inputs: list[V], known: Sequence[Any]) -> Sequence[V]:
+    def lower(self, row: _R, path: str, subject: Any, inputs: list[V], known: Sequence[Any]) -> Sequence[V]:
         """The results of one use of a layer or op.
 
         Args:

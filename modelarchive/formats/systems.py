@@ -81,6 +81,7 @@ class System:
         values: Whether one of these may give the value of an input, with which the model is read.
         config: The files for which its reader takes a `config`, in words; "": none.
         base: Those for which it takes a `base`, likewise.
+        until: Those for which its reader takes an `until`, likewise.
         reads_as: What its reader takes as `dtype`; none: it takes none.
         writes_as: What its writer takes as `dtype`, likewise.
         classes: Classes of models in memory.
@@ -111,6 +112,7 @@ class System:
     values: bool = False
     config: str = ""
     base: str = ""
+    until: str = ""
     reads_as: tuple[str, ...] = ()
     writes_as: tuple[str, ...] = ()
     classes: tuple[ModelClass, ...] = ()
@@ -221,6 +223,7 @@ SYSTEMS: Final = {
             alone=True,
             inputs="declared",
             values=True,
+            until="ONNX models",
         ),
         System(
             "keras",

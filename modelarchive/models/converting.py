@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ def convert(
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     base: str | os.PathLike[str] | None = None,
+    until: str | Sequence[str] | None = None,
     dtype: str | None = None,
     compression: Choice = None,
     max_shard_size: int | str | None = None,
@@ -55,6 +56,8 @@ def convert(
             a Keras or ONNX file, or of a Hugging Face folder, under the names that they have there.
         config: For Keras' files of weights: the file that ``model.to_json()`` was written into, or its content.
         base: For PEFT adapters: the folder of the model that the adapter was made for, and is merged into.
+        until: For ONNX models: values of the graph, or nodes, that the model is to end with instead of its outputs, in
+            front of what cannot be said, say.
         dtype: Where the target is a GGUF file: what its matrices are stored as, "f16", "bf16", "q8_0", "f32" or
             another type of :func:`modelarchive.exchange.gguf.write`. Where the source is one and the target is none:
             what floats are read as, "float32", "float16" or "bfloat16".
@@ -75,7 +78,7 @@ def convert(
         FormatError: The source is of no format that is known, or damaged.
         SpecError: The model does not take such `inputs`.
         ValueError: The target's suffix names no format, or one that has no `compression` or no shards; or the source
-            takes no `config` or `base`; or neither takes such a `dtype`.
+            takes no `config`, `base` or `until`; or neither takes such a `dtype`.
     """
     name = format_of_target(target, max_shard_size)
     if compression is not None and name != "archive":
@@ -87,14 +90,16 @@ def convert(
     if dtype is not None and stored is None and not FORMATS[kind].reads_as:
         files = listed(each.what for each in FORMATS.values() if each.reads_as or each.writes_as)
         raise ValueError(f"dtype is {dtype!r}, and is for {files} only")
-    if kind == "archive" and config is None and base is None:
+    if kind == "archive" and (config, base, until) == (None, None, None):
         with Archive(source) as opened:
             bundle = bundle_of(opened)
             bundle = declared(without_architecture(bundle) if parameters_only else bundle, inputs)
             written = _write(name, bundle, target, stored=stored, compression=compression, **options)
             return [*notes_of(kind, bundle), *written]
     wanted = dtype if stored is None else None
-    bundle = read(source, inputs=inputs, parameters_only=parameters_only, config=config, base=base, dtype=wanted)
+    bundle = read(
+        source, inputs=inputs, parameters_only=parameters_only, config=config, base=base, until=until, dtype=wanted
+    )
     written = _write(name, bundle, target, stored=stored, compression=compression, **options)
     return [*notes_of(kind, bundle), *written]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -29,6 +29,7 @@ def read(
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     base: str | os.PathLike[str] | None = None,
+    until: str | Sequence[str] | None = None,
     dtype: str | None = None,
 ) -> Bundle:
     """Read a file of any format that is known, recognised by its content.
@@ -39,6 +40,7 @@ def read(
         parameters_only: As in :func:`convert`.
         config: As in :func:`convert`.
         base: As in :func:`convert`.
+        until: As in :func:`convert`.
         dtype: As in :func:`convert`, of a source.
 
     Returns:
@@ -53,7 +55,7 @@ def read(
     path = located(path)
     name = format_of_file(path)
     options: dict[str, Any] = {}
-    for option, value in (("config", config), ("base", base)):
+    for option, value in (("config", config), ("base", base), ("until", until)):
         if value is not None:
             options[option] = _belonging(name, option, value)
     if dtype is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import shutil
 import subprocess
@@ -80,6 +81,20 @@ def test_a_run_that_nobody_closes_gives_its_folder_back(tmp_path: Path) -> None:
     with run:
         run.save(2, model=network())
     assert run.steps() == [1, 2]
+
+
+def test_what_a_disk_does_not_give_back_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path, 1, 2)
+    put = module.restoring.put
+
+    def broken(reader: Any, *args: Any, **options: Any) -> Any:
+        if reader.source.path.name == "step-00000002.h5":
+            raise OSError(errno.EIO, "Input/output error")
+        return put(reader, *args, **options)
+
+    monkeypatch.setattr(module.restoring, "put", broken)
+    with pytest.warns(ma.DamagedCheckpointWarning, match=r"step-00000002.h5: .*Input/output error"):
+        assert ma.Checkpoints(tmp_path).restore(model=network()) == 1
 
 
 def test_a_folder_without_its_index_is_named(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from modelarchive.architecture.declarations import Inputs
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, few
 from modelarchive.exchange.keras import files, shards, through
-from modelarchive.exchange.keras.declaring import Inputs
 from modelarchive.exchange.keras.model import MAX_BYTES, load_json
 from modelarchive.exchange.keras.parameters import by_layer
 from modelarchive.exchange.keras.permitted import is_installed

@@ -18,10 +18,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.architecture.declarations import Inputs, by_name
 from modelarchive.errors import ConversionError, ModelArchiveError
-from modelarchive.exchange.bundle import Bundle, Note, few
+from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.keras import files
-from modelarchive.exchange.keras.declaring import Inputs
 from modelarchive.exchange.keras.parameters import asides, left_out
 from modelarchive.exchange.keras.permitted import HUB, hub_class, is_installed, permitted
 from modelarchive.exchange.keras.writing import keras_module
@@ -254,11 +254,5 @@ def _given(model: Any, inputs: Inputs | None) -> Any:
         return None
     own = getattr(model, "inputs", None) or []
     said = [{"name": each.name, "shape": list(each.shape), "dtype": str(each.dtype)} for each in own]
-    names = [each["name"] for each in said]
-    if not isinstance(inputs, Mapping):
-        if len(inputs) != len(said):
-            raise ValueError(f"inputs declares {len(inputs)} inputs, the model has {names}")
-        return tuple(each | dict(new) for each, new in zip(said, inputs, strict=True))
-    if unknown := [name for name in inputs if name not in names]:
-        raise ValueError(f"inputs names {few(unknown)}, the model has {names}")
-    return tuple(each | ({"shape": list(inputs[each["name"]])} if each["name"] in inputs else {}) for each in said)
+    new = by_name(inputs, [each["name"] for each in said])
+    return tuple(each | new.get(each["name"], {}) for each in said)

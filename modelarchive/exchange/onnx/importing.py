@@ -35,9 +35,11 @@ _OF_PACKED: Final = frozenset({"Cast", "DequantizeLinear", "com.microsoft::Dequa
 _BY_VALUE: Final = (
     "how many results it gives depends on values, and an architecture has shapes that depend on sizes only"
 )
+#: Operators of which values decide how many results they give.
+COUNTING: Final = ("NonMaxSuppression", "NonZero", "Unique", "StringSplit", "com.microsoft::Unique")
 #: Operators that no row could lift -> why.
 _REASONS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("NonMaxSuppression", "NonZero", "Unique", "StringSplit", "com.microsoft::Unique"), _BY_VALUE),
+    **dict.fromkeys(COUNTING, _BY_VALUE),
     **dict.fromkeys(
         ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"),
         "it gives other numbers each time",

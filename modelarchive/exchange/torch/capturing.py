@@ -20,7 +20,8 @@ from torch.utils import _pytree as pytree
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.aliases import Aliases
 from modelarchive.exchange.torch.arguments import IN_A_ROW, Arguments, Place, apart
-from modelarchive.exchange.torch.branching import CheckError, Checks, Ways, is_of_truth, is_of_values, share
+from modelarchive.exchange.torch.assuming import Assumed
+from modelarchive.exchange.torch.branching import CheckError, Checks, ManyWays, Ways, is_of_truth, is_of_values, share
 from modelarchive.exchange.torch.choosing import choose_later, has_chosen
 from modelarchive.exchange.torch.comparing import contained
 from modelarchive.exchange.torch.decomposing import functional
@@ -114,8 +115,10 @@ def captured(
     example = apart(example, [*network.parameters(), *network.buffers()])
     checks: Checks = {}
     first: Exception | None = None  # what asked for values
+    assumed: Assumed | None = None
+    last: Exception | None = None  # what stood in the way before anything was assumed
     while True:
-        whole = _Whole(network, arguments, None if first is None else checks)
+        whole = _Whole(network, arguments, None if first is None else checks, assumed)
         try:
             return _captured(whole, example, free)
         except CheckError:
@@ -124,6 +127,11 @@ def captured(
             if first is None and is_of_truth(error):
                 first = error
                 continue
+            if first is not None and assumed is None and (isinstance(error, ManyWays) or is_of_truth(error)):
+                assumed, last = Assumed(), error
+                checks.clear()
+                continue
+            error = last or error
             if isinstance(error, Refusal) and first is None:
                 raise
             if first is not None or is_of_values(error):
@@ -146,7 +154,9 @@ def _captured(whole: _Whole, example: Sequence[torch.Tensor], free: Sequence[Seq
         found = _program(exported, whole.returned.structure, _NETWORK)
         checks = tuple(dict.fromkeys((whole.returned.checks or {}).values()))
         decided = tuple(whole.returned.decided)
-        return replace(found, checks=checks, decided=decided, names=whole.arguments.names)
+        assumed = whole.returned.assumed
+        guards = replace(found.guards, assumed=0 if assumed is None else assumed.number)
+        return replace(found, checks=checks, decided=decided, names=whole.arguments.names, guards=guards)
 
 
 def exported_module(
@@ -245,8 +255,8 @@ class _Returned:
 
     structure: Any = None
 
-    def __init__(self, checks: Checks | None, flags: Mapping[str, torch.Tensor]) -> None:
-        self.checks, self.flags = checks, flags
+    def __init__(self, checks: Checks | None, flags: Mapping[str, torch.Tensor], assumed: Assumed | None) -> None:
+        self.checks, self.flags, self.assumed = checks, flags, assumed
         self.decided: dict[str, None] = {}
 
 
@@ -257,13 +267,20 @@ class _Whole(torch.nn.Module):
         network: The network.
         arguments: How it is called.
         checks: Each way is gone that values may send its forward, but for these; None: values are not asked for.
+        assumed: What is taken for true; None: nothing is.
     """
 
-    def __init__(self, network: torch.nn.Module, arguments: Arguments, checks: Checks | None) -> None:
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        arguments: Arguments,
+        checks: Checks | None,
+        assumed: Assumed | None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.arguments = arguments
-        self.returned = _Returned(checks, flags_of(network))
+        self.returned = _Returned(checks, flags_of(network), assumed)
 
     def forward(self, *inputs: Any) -> Any:
         def run() -> tuple[tuple[torch.Tensor, ...], Any]:
@@ -275,7 +292,11 @@ class _Whole(torch.nn.Module):
         if checks is None:
             arrays, self.returned.structure = run()
         else:
-            ways = Ways(self.network, inputs, run, checks, self.returned.flags, self.returned.decided)
+            if self.returned.assumed is not None:
+                self.returned.assumed.number = 0
+            ways = Ways(
+                self.network, inputs, run, checks, self.returned.flags, self.returned.decided, self.returned.assumed
+            )
             arrays, self.returned.structure = ways.results()
         return arrays
 

@@ -10,7 +10,7 @@ import torch
 from torch.fx import Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
-from modelarchive.exchange.torch.chosen_rows import ALL_ROWS, ENDS, ORIGINS, Choice, Step
+from modelarchive.exchange.torch.chosen_rows import ALL_ROWS, ENDS, ORIGINS, Choice, Step, within_bounds
 from modelarchive.exchange.torch.lifting import CHECKS, arguments, word
 from modelarchive.exchange.torch.rowwise import MixedRowsError, expression, is_rowwise
 from modelarchive.exchange.torch.writing_calls import Writer
@@ -119,7 +119,7 @@ class _Followed:
         if not is_rowwise(node, choice.has) or self._choice_of([node]) is not choice:
             raise MixedRowsError
         self._note_place(node, choice)
-        self._steps.append((node, None))
+        self._steps.append((node, within_bounds(node, choice)))
 
     def _begin(self, node: Node) -> None:
         mask = ORIGINS[word(node)](node)

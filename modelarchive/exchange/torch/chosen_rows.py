@@ -149,6 +149,38 @@ ALL_ROWS: Final[dict[str, Callable[[Writer, Node, Choice], Node]]] = {
     "index": _all_of_index, "masked_select": _all_of_selection,
 }  # fmt: skip
 
+# ---------------------------------------------------------------------- what picks by rows
+
+
+#: Operator -> where its indices are among the arguments.
+_PICKING: Final = {"embedding": 1, "index_select": 2, "gather": 2, "index": 1, "one_hot": 0}
+
+
+def within_bounds(node: Node, choice: Choice) -> Step | None:
+    """A call that picks by indices: those of rows that are not there are 0, whatever they are computed to be."""
+    at = _PICKING.get(word(node))
+    if at is None:
+        return None
+    given = node.args[at] if isinstance(node.args[at], list | tuple) else [node.args[at]]
+    axes = {
+        each: axis
+        for each in given
+        if isinstance(each, Node) and each not in choice.places and (axis := choice.axis(each)) is not None
+    }
+    if not axes:
+        return None
+
+    def step(writer: Writer) -> Node:
+        kept = {each: choice.kept(writer, each, axis) for each, axis in axes.items()}
+        args = list(node.args)
+        args[at] = (
+            [kept.get(each, each) for each in given] if len(given) > 1 or word(node) == "index" else kept[given[0]]
+        )
+        return writer.called(node.target, *args, **node.kwargs)
+
+    return step
+
+
 # ---------------------------------------------------------------------- what takes rows
 
 
@@ -205,7 +237,7 @@ def _scattered(node: Node, choice: Choice) -> Step | None:
     given = arguments(node)
     x, index = given["self"], given["index"]
     axis = given["dim"] % x.meta["val"].ndim
-    sources = [each for each in (given.get("src"),) if isinstance(each, Node)]
+    sources = [each for each in (given.get("src"), given.get("source")) if isinstance(each, Node)]
     if choice.axis(x) is not None or any(choice.axis(each) != axis for each in (index, *sources)):
         return None
     return _behind_the_end(
@@ -318,6 +350,6 @@ def _masked_scatter(node: Node, choice: Choice) -> Step | None:
 #: Operator -> what takes its place, where it takes rows and gives none; None: it is not known.
 ENDS: Final[dict[str, Callable[[Node, Choice], Step | None]]] = {
     "index_add": _index_add, "index_put": _put, "masked_scatter": _masked_scatter,
-    **dict.fromkeys(("scatter_add", "scatter_reduce", "scatter"), _scattered),
+    **dict.fromkeys(("scatter_add", "scatter_reduce", "scatter", "index_copy"), _scattered),
     **dict.fromkeys(("sum", "mean"), _summed),
 }  # fmt: skip

@@ -28,6 +28,7 @@ from modelarchive.exchange.torch.reasons import OfValues
 from modelarchive.exchange.torch.sizes import Axes, SizeError
 from modelarchive.exchange.torch.tensors import NAMES
 from modelarchive.exchange.torch.wrapping import named_tensors
+from modelarchive.nn.axes import Axis
 from modelarchive.nn.trials import SCALES, NoFit, Trial, advice, fitting, merged
 
 
@@ -91,11 +92,13 @@ class _Exported:
         program: The program.
         axes: What it says of its inputs' axes.
         notes: What is fixed of them.
+        sizes: Those of the user's example.
     """
 
     program: Program
     axes: Axes
     notes: list[Note] = field(default_factory=list)
+    sizes: Mapping[Axis, int] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -144,9 +147,12 @@ def _of_example(network: torch.nn.Module, known: Given, example: Example, *, is_
         shapes[at][axis] = None if is_one else int(example.tensors[at].shape[axis])
     found = [each | {"shape": shape} for each, shape in zip(known.declared, shapes, strict=True)]
     axes = Axes(program.inputs, found)
+    given_sizes = {
+        (at, axis): size for at, each in enumerate(known.example or ()) for axis, size in enumerate(each.shape)
+    }
     if not axes.fixed:
         axes.sizes(SCALES[0], {})  # which refuses what cannot be said
-        return _Exported(program, axes)
+        return _Exported(program, axes, sizes=given_sizes)
     if is_made_up and any(at not in {(number, 0) for number, _ in example.batch} for at in axes.fixed):
         raise Refusal("the module decides by a size that was made up")
     for (number, axis), size in axes.fixed.items():
@@ -154,7 +160,7 @@ def _of_example(network: torch.nn.Module, known: Given, example: Example, *, is_
     # A state that has the batch second is no surprise.
     surprising = sorted({number for number, _ in axes.fixed if not any(map(_is_free, found[number]["shape"]))})
     notes = [_fixed(surprising, found)] if surprising else []
-    return _Exported(program, Axes(program.inputs, found), notes)
+    return _Exported(program, Axes(program.inputs, found), notes, given_sizes)
 
 
 def _is_free(size: Any) -> bool:
@@ -219,7 +225,7 @@ def _bundle(
     """The bundle, at the first sizes of free axes that fit."""
     first: Exception | None = None
     plan: Plan | None = None
-    united = found.axes.united()
+    united = found.axes.united(found.sizes)
     # What PyTorch says nothing of may be one, too: what is written at places, and the places.
     both = [found.axes] if united.groups == found.axes.groups else [found.axes, united]
     for scale, axes in product(SCALES, both):

@@ -49,10 +49,12 @@ class Guards:
     Attributes:
         axes: Symbol of a size -> an axis that has it.
         conditions: What held, of symbols.
+        assumed: How many truths were taken for true: that any row is chosen.
     """
 
     axes: Mapping[Any, Axis] = field(default_factory=dict)
     conditions: Sequence[Any] = ()
+    assumed: int = 0
 
     def broken(self, shapes: Shapes) -> set[int]:
         """The conditions, by their places, that do not hold at some shapes."""

@@ -36,7 +36,7 @@ from modelarchive.nn.signature import free_name
 _IN_OPS: Final = frozenset({"linear", "embedding", "sigmoid", "tanh", "softmax"})
 
 
-class Called(nn.Block):
+class _Called(nn.Block):
     """A module whose forward is a frame of a program."""
 
     def forward(self, *inputs: Any) -> Any:
@@ -108,8 +108,8 @@ class Importer:
     def _is_called(self, module: torch.nn.Module) -> bool:
         return bool(self._plan.frames.get(id(module))) or id(module) in self._plan.leaves
 
-    def _called(self, module: torch.nn.Module) -> Called:
-        block = Called()
+    def _called(self, module: torch.nn.Module) -> _Called:
+        block = _Called()
         frames = self._plan.frames.get(id(module), [])
         names = self._input_names(module, frames[0]) if frames else ["x"]
         importer = self

@@ -24,6 +24,12 @@ const number = (title: string, of: (array: ArrayRecord) => string | undefined): 
   order: (array) => (of(array) === undefined ? -Infinity : Number(of(array))),
 });
 
+/** How many arrays there are, and names where some have several. */
+function titled(rows: ArrayRecord[]): string {
+  const own = rows.filter((each) => !each.shares).length;
+  return `${counted(own)} arrays${own < rows.length ? `, ${counted(rows.length)} names` : ""}`;
+}
+
 export class Table {
   readonly element: HTMLElement;
   private readonly columns: Column[];
@@ -82,7 +88,7 @@ export class Table {
     this.table = html("table", { "aria-rowcount": this.rows.length + 1 }, html("thead", {}, this.head), this.body);
     this.frame.append(this.above, this.table, this.below);
     this.frame.addEventListener("scroll", () => this.draw());
-    this.element = html("section", { class: "arrays", "aria-label": "Arrays" }, html("h2", {}, `${counted(this.rows.length)} arrays`), this.frame, this.rest);
+    this.element = html("section", { class: "arrays", "aria-label": "Arrays" }, html("h2", {}, titled(this.rows)), this.frame, this.rest);
   }
 
   select(name: string): void {

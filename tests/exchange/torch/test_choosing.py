@@ -166,6 +166,60 @@ def test_edges_that_a_mask_leaves_are_summed(tmp_path):
         np.testing.assert_allclose(net(x.numpy(), pairs.numpy()), module(x, pairs).detach().numpy(), atol=1e-5)
 
 
+def test_tables_of_ranges_of_words(tmp_path):
+    """Places that are computed may lie outside of a table, of rows that are not there."""
+
+    class Ranges(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tables = torch.nn.ModuleList([torch.nn.Embedding(4, 8), torch.nn.Embedding(6, 4)])
+            self.widths = torch.nn.ParameterList([torch.randn(8, 8), torch.randn(8, 4)])
+
+        def forward(self, words):
+            flat = words.reshape(-1)
+            found = torch.zeros(flat.size(0), 8)
+            for number, (low, high) in enumerate(((0, 4), (4, 10))):
+                place = ((flat >= low) & (flat < high)).nonzero().squeeze()
+                if place.numel() == 0:
+                    continue
+                rows = self.tables[number](flat.index_select(0, place) - low)
+                found.index_copy_(0, place, functional.linear(rows, self.widths[number]))
+            return found.view(*words.shape, 8)
+
+    module = Ranges().eval()
+    ma.save_model(tmp_path / "net.h5", module, inputs=torch.arange(12).view(2, 6) % 10)
+    net = ma.load_model(tmp_path / "net.h5")
+    for batch, most in ((1, 10), (5, 10), (3, 4)):
+        words = torch.randint(most, (batch, 6))
+        np.testing.assert_allclose(net(words.numpy()), module(words).detach().numpy(), atol=1e-5)
+
+
+ASSIGNED = {
+    "a row for all": lambda x, rows: rows[0],
+    "each its own": lambda x, rows: rows,
+    "one number": lambda x, rows: 2.0,
+    "one row": lambda x, rows: rows[:1],
+}
+
+
+@pytest.mark.parametrize("name", ASSIGNED)
+def test_what_is_assigned_where_something_is_true(name, tmp_path):
+    class Assigned(torch.nn.Module):
+        def forward(self, x, ids, rows):
+            y = x * 2
+            y[ids == 1] = ASSIGNED[name](x, rows)
+            return y
+
+    def example(batch):
+        ids = torch.tensor([[1, 0, 1], [0, 1, 1]])[torch.randint(2, (batch,))]
+        return torch.randn(batch, 3, 4), ids, torch.randn(2 * batch, 4)
+
+    ma.save_model(tmp_path / "net.h5", Assigned(), inputs=example(3))
+    net = ma.load_model(tmp_path / "net.h5")
+    given = example(3)
+    np.testing.assert_allclose(net(*(each.numpy() for each in given)), Assigned()(*given).numpy(), atol=1e-6)
+
+
 MIXED = {
     "the rows are returned": lambda x, layer: layer(x[x[..., 0] > 0]),
     "softmax over them": lambda x, layer: x[x[..., 0] > 0].softmax(0).sum(),
