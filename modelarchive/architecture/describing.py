@@ -45,7 +45,11 @@ def describe(block: Block, inputs: Any = None) -> dict[str, Any]:
 
     Raises:
         SpecError: Something in ``forward`` cannot be recorded; with class, file and line.
+        TypeError: It is no network of this package.
     """
+    if not isinstance(block, Block):
+        found = f"{type(block).__module__}.{type(block).__qualname__}"
+        raise TypeError(f"describe() takes a Block, found {found}: save_model() takes networks of other systems")
     return described(block, inputs).architecture
 
 
