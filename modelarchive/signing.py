@@ -7,6 +7,7 @@ and an archive of any size is signed as fast as its index is read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ SUFFIX: Final = ".sig"
 LENGTH: Final = 64
 #: Keys are small files.
 MAX_KEY: Final = 1 << 16
+
+_CHANGED: Final = "do not use the file unless you know why"
 
 Progress = Callable[[int], None]
 
@@ -88,13 +91,18 @@ def check(
         MissingDependencyError: `cryptography` is not installed.
         OSError: A file cannot be read.
     """
+    public = _public_key(key)
     from cryptography.exceptions import InvalidSignature
 
-    public = _public_key(key)
     with _opened(archive) as found:
         file = signature_path(found.path) if signature is None else Path(os.fsdecode(signature))
         if signature is None and file.exists() and not file.is_file():
             raise FormatError("is no regular file", file=file)  # a pipe that somebody has sent would be waited for
+        if not file.exists():
+            what = f"no such file, so that nothing says who signed {found.path.name}"
+            raise FileNotFoundError(errno.ENOENT, what, os.fspath(file))
+        if found.is_stale:
+            raise IntegrityError({"(index)": stale_index(found.reader)}, file=found.path, hint=_CHANGED)
         signed = _read(file, LENGTH)
         if len(signed) != LENGTH:
             raise FormatError(f"is no signature: it has not {LENGTH} bytes", file=file)
@@ -102,9 +110,7 @@ def check(
             public.verify(signed, message(found))
         except InvalidSignature:
             claim = (f"made by the key {Path(os.fsdecode(key)).name}", "made by another key, or for another file")
-            raise IntegrityError(
-                {"(signature)": claim}, file=found.path, hint="do not use the file unless you know why"
-            ) from None
+            raise IntegrityError({"(signature)": claim}, file=found.path, hint=_CHANGED) from None
         return found.verify(progress)
 
 
@@ -154,6 +160,8 @@ def load_private_key(path: str | os.PathLike[str], password: bytes | None = None
     try:
         key = load(data, password)
     except (ValueError, TypeError) as error:
+        if _is_public(path):
+            raise FormatError("is a public key, which checks", file=path, hint="the private key signs") from error
         raise FormatError(f"is no private key that can be read: {error}", file=path, hint=_HINT) from error
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -165,6 +173,9 @@ def load_private_key(path: str | os.PathLike[str], password: bytes | None = None
 def _public_key(path: str | os.PathLike[str]) -> Ed25519PublicKey:
     from_openssh, from_pem = _serialization("load_ssh_public_key", "load_pem_public_key")
     data = _read(Path(os.fsdecode(path)), MAX_KEY)
+    if b"PRIVATE KEY" in data:
+        hint = f"`openssl pkey -in {Path(os.fsdecode(path)).name} -pubout` prints the public key of it"
+        raise FormatError("is a private key, which nobody but its owner is to have", file=path, hint=hint)
     try:
         key = (from_pem if b"-----BEGIN" in data else from_openssh)(data)
     except ValueError as error:
@@ -174,6 +185,14 @@ def _public_key(path: str | os.PathLike[str]) -> Ed25519PublicKey:
     if not isinstance(key, Ed25519PublicKey):
         raise FormatError("is a public key of another sort than Ed25519", file=path, hint=_HINT)
     return key
+
+
+def _is_public(path: str | os.PathLike[str]) -> bool:
+    try:
+        _public_key(path)
+    except FormatError:
+        return False
+    return True
 
 
 _HINT: Final = "`openssl genpkey -algorithm ed25519` and `ssh-keygen -t ed25519` make keys"

@@ -12,7 +12,7 @@ from tests.documents import Runner, examples
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 #: Those whose examples take more than a second.
-SLOW = {"README.md", "cli.md", "exchange.md", "quickstart.md", "transplant.md"}
+SLOW = {"README.md", "cli.md", "exchange.md", "look-at-a-file.md", "quickstart.md", "transplant.md"}
 
 DOCUMENT = """\
 ```python

@@ -160,6 +160,24 @@ def test_load_model(model: Path, net: nn.Block) -> None:
         ma.load_model(model, device="cpu")
 
 
+def test_other_inputs_are_declared(tmp_path: Path) -> None:
+    path = tmp_path / "words.h5"
+    words = nn.Sequential(nn.Embedding(10, 4), nn.Dense(2, flatten=False))
+    words.initialize(seed=0)
+    ma.save_model(path, words, inputs={"shape": [None, 7], "dtype": "int64"})
+    ids = np.arange(9)[np.newaxis]
+    with pytest.raises(ValueError, match="for other sizes"):
+        ma.load_model(path)(ids)
+    for given in ({"x": (None, None)}, ["x:?,length"], [{"shape": [None, 9]}], {"shape": [1, None]}):
+        assert np.array_equal(ma.load_model(path, inputs=given)(ids), words(ids))
+    ma.convert(path, tmp_path / "free.h5", inputs={"x": ("batch", "length")})
+    with ma.open(tmp_path / "free.h5") as archive:  # the dtype, which was not said, is as it was
+        assert archive.architecture["inputs"] == [{"name": "x", "shape": ["batch", "length"], "dtype": "int64"}]
+    assert np.array_equal(ma.load_model(tmp_path / "free.h5")(ids), words(ids))
+    with pytest.raises(ma.ConversionError, match=r"ids: is declared, and is no input(.|\n)*the model takes x"):
+        ma.load_model(path, inputs={"ids": (None, None)})
+
+
 def test_load_model_of_other_formats(tmp_path: Path) -> None:
     embedding = ma.load_model(FOREIGN / "vectors" / "glove.txt")
     assert embedding(np.array([[1]])).shape == (1, 1, 5)
@@ -204,7 +222,10 @@ def test_an_open_archive_is_only_read(net: nn.Block, model: Path, tmp_path: Path
     ("options", "words"),
     [
         ({"device": "cpu"}, "device=, which backend='numpy' does not take: give backend='torch'"),
-        ({"inputs": None, "backend": "torch"}, "inputs=, which backend='torch' does not take: give backend='keras'"),
+        (
+            {"threads": 1, "backend": "torch"},
+            "threads=, which backend='torch' does not take: give backend='onnxruntime'",
+        ),
         ({"children": 1, "backend": "keras"}, "children=, which backend='keras' does not take: no backend does"),
     ],
 )

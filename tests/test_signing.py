@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -63,6 +64,20 @@ def test_signed_and_checked(path: Path, keys: tuple[Path, Path]) -> None:
     with ma.open(path) as archive:
         assert signing.check(archive, keys[1]).arrays == 1
         np.testing.assert_array_equal(archive.parameters["a"], np.arange(1000.0))
+
+
+def test_without_cryptography_the_extra_is_named(
+    path: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signing.sign(path, keys[0])
+    for name in ("exceptions", "hazmat.primitives"):
+        monkeypatch.setitem(sys.modules, f"cryptography.{name}", None)
+    with pytest.raises(ma.MissingDependencyError, match=r"modelarchive\[signing\]"):
+        signing.sign(path, keys[0])
+    with pytest.raises(ma.MissingDependencyError, match=r"modelarchive\[signing\]"):
+        signing.check(path, keys[1])
+    assert cli.main(["verify", str(path), "--key", str(keys[1])]) == 4
+    assert "modelarchive[signing]" in capsys.readouterr().err
 
 
 def test_the_signature_is_the_same_each_time(path: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
@@ -198,3 +213,23 @@ def test_the_commands(path: Path, keys: tuple[Path, Path], capsys: pytest.Captur
     assert cli.main(["verify", str(path), "--key", str(other[1])]) == 1
     assert "(signature)" in capsys.readouterr().out
     assert cli.main(["verify", str(path), "--signature", "x.sig"]) == 2
+
+
+def test_the_other_key_of_the_two_is_named(path: Path, keys: tuple[Path, Path]) -> None:
+    with pytest.raises(ma.FormatError, match="is a public key, which checks"):
+        signing.sign(path, keys[1])
+    signing.sign(path, keys[0])
+    with pytest.raises(ma.FormatError, match=r"is a private key.*\n.*openssl pkey -in alice\.pem -pubout"):
+        signing.check(path, keys[0])
+
+
+def test_without_a_signature_and_after_a_change(path: Path, keys: tuple[Path, Path]) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nothing says who signed x\.h5"):
+        signing.check(path, keys[1])
+    signing.sign(path, keys[0])
+    with path.open("ab") as file:
+        file.write(b"x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ma.IntegrityError, match="do not use the file unless you know why"):
+            signing.check(path, keys[1])

@@ -12,7 +12,7 @@ from modelarchive.architecture.cutting import cut, declared, part_of
 from modelarchive.architecture.parts import Whole
 from modelarchive.errors import ParameterError, SpecError
 from modelarchive.nn.block import Block
-from modelarchive.nn.calling import declare
+from modelarchive.nn.calling import declare, declare_part
 from modelarchive.nn.copying import copied
 from modelarchive.nn.graph import Graph
 from modelarchive.nn.parameter import Parameter
@@ -61,14 +61,25 @@ def build_part(
     Raises:
         SpecError: The part is invalid, or there is none.
         ParameterError: Names or shapes do not fit, with all of them.
+        TypeError: `path` is no text.
     """
+    _expect_texts(block=path)
     block = None if whole.is_checked else whole.read(path, children)
     if block is None:
         found = part(whole.checked, path, children)
-        return build(found, arrays(found.shapes))
+        block = build(found, arrays(found.shapes))
+        if path:
+            declare_part(block, lambda: found.inputs)
+        return block
     _fill(block, arrays(parameters_of(block)))
-    declare(block, _InputsOfPart(whole, path, children))
+    declare_part(block, _InputsOfPart(whole, path, children))
     return block
+
+
+def _expect_texts(**paths: object) -> None:
+    for name, path in paths.items():
+        if not isinstance(path, str):
+            raise TypeError(f"{name} is {path!r}, expected a path as a text: {name}={str(path)!r}")
 
 
 @dataclass(frozen=True)
@@ -140,7 +151,9 @@ def part(
 
     Raises:
         SpecError: The whole is invalid, there is no such block or place, or `children` is for no Sequential.
+        TypeError: `path`, `until` or `after` is no text.
     """
+    _expect_texts(block=path, until=until or "", after=after or "")
     whole = check(architecture)
     if not path and children is None:
         return cut(whole, until=until, after=after)

@@ -217,7 +217,8 @@ def _default_problem(inputs: Sequence[Mapping[str, Any]], position: int, block: 
 def tell_sizes(block: Block, reader: Reader) -> None:
     """Tell parameters that are too large, alone or together."""
     total = 0
-    for parameter in {id(each): each for each in parameters_of(block).values()}.values():
+    own = {id(each): each for _, owner in block.named_blocks() for each in owner._parameters.values()}
+    for parameter in own.values():
         size = math.prod([axis or 1 for axis in parameter.shape or ()])
         total += size
         if size > limits.MAX_PARAMETER:

@@ -7,7 +7,8 @@ from typing import Any
 
 from modelarchive.architecture import vocabulary
 from modelarchive.architecture.checking import Checked, check
-from modelarchive.architecture.declaring import declared_inputs, example_shapes, is_shape, shape_given
+from modelarchive.architecture.declarations import is_shape
+from modelarchive.architecture.declaring import declared_inputs, example_shapes, shape_given
 from modelarchive.architecture.emitting import Emitter
 from modelarchive.architecture.examples import Shapes, agreeing, with_states
 from modelarchive.errors import SpecError
@@ -44,7 +45,11 @@ def describe(block: Block, inputs: Any = None) -> dict[str, Any]:
 
     Raises:
         SpecError: Something in ``forward`` cannot be recorded; with class, file and line.
+        TypeError: It is no network of this package.
     """
+    if not isinstance(block, Block):
+        found = f"{type(block).__module__}.{type(block).__qualname__}"
+        raise TypeError(f"describe() takes a Block, found {found}: save_model() takes networks of other systems")
     return described(block, inputs).architecture
 
 

@@ -10,6 +10,9 @@ _WAYS: Final = {
     "bytearray": "np.frombuffer(value, np.uint8)",
     "set": "a sorted list",
     "frozenset": "a sorted list",
+    "History": "value.history",
+    "spmatrix": "value.toarray()",
+    "sparray": "value.toarray()",
     "range": "a list of it",
     "generator": "a list of it",
     "dict_values": "a list of it",
@@ -22,6 +25,7 @@ _WAYS: Final = {
     "timedelta": "value.total_seconds()",
     "dtype": "str(value)",
     "device": "str(value)",
+    "DataLoader": "StatefulDataLoader of torchdata, which says where it stands",
 }
 
 
@@ -31,6 +35,10 @@ def advice(data: object) -> str:
         return "; it is a class"
     if (way := next((_WAYS[kind.__name__] for kind in type(data).__mro__ if kind.__name__ in _WAYS), None)) is not None:
         return f"; use {way}"
+    if hasattr(data, "bit_generator"):
+        return "; use value.bit_generator.state"
+    if hasattr(data, "get_state") and hasattr(data, "set_state"):
+        return "; use value.get_state()"
     if hasattr(data, "__dataclass_fields__"):
         return "; use dataclasses.asdict(value)"
     if hasattr(data, "call") and hasattr(data, "trainable_variables"):

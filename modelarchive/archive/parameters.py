@@ -60,7 +60,8 @@ class Parameters(Mapping[str, np.ndarray]):
 
 def unknown(name: str, known: list[str], path: object) -> ParameterError:
     """That an archive has no such parameter, and which one may have been meant."""
-    near = names.near(name, known)
+    path = name.removeprefix("/").removeprefix("parameters/").replace("/", ".")
+    near = path if path in known else names.near(name, known)
     hint = f"did you mean {near!r}?" if near else None
     if names.select(known, name):
         hint = f'select("{name}") gives those whose names match'

@@ -276,11 +276,20 @@ def _take_tensor(tensor: tensors.Foreign, path: str, members: Members) -> str | 
     return _take_array(array, path, members)
 
 
+#: Kind of a dtype that is not stored -> what is stored instead.
+_DTYPES: Final = {
+    "O": "; convert it with .astype()",
+    "M": "; save .astype('int64') and its unit",
+    "m": "; save .astype('int64') and its unit",
+    "V": "; save a dict of its fields",
+}
+
+
 def _take_array(array: np.ndarray | Deferred, path: str, members: Members) -> str | None:
     if isinstance(array, np.ndarray) and array.dtype.kind in "SUT":
         members.strings[path] = array
     elif dtypes.dense_name(array.dtype) is None:
-        advice = "; convert it with .astype()" if array.dtype.kind == "O" else ""
+        advice = _DTYPES.get(array.dtype.kind, "")
         return f"an array of dtype {array.dtype} cannot be stored{advice}"
     elif array.ndim > _MOST_AXES:
         return f"an array of {array.ndim} axes, HDF5 stores at most {_MOST_AXES}"

@@ -1,26 +1,28 @@
-"""The folder of a run: which checkpoints lie in it, who writes in it, what goes and what stays."""
+"""The folder of a run: which checkpoints lie in it, who writes in it, and what is removed from it."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import operator
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+import weakref
 from pathlib import Path
 from typing import Final
 
-from modelarchive.errors import CheckpointError
-from modelarchive.store.shards import set_aside
+from modelarchive.errors import CheckpointError, FormatError
+from modelarchive.store.shards import INDEX, set_aside
 
 try:
     import fcntl
 except ImportError:  # Windows: who writes in a folder is known within one process only
     fcntl = None  # type: ignore[assignment]
 
+_MOST_DIGITS: Final = 18
 #: A checkpoint's name: a file, or a folder of shards.
-_NAME: Final = re.compile(r"step-([0-9]{8,18})(\.h5)?")
+_NAME: Final = re.compile(rf"step-([0-9]{{8,{_MOST_DIGITS}}})(\.h5)?")
 #: What a save that was killed leaves behind, and a removal.
 _LEFTOVER: Final = re.compile(r"\.step-[0-9]{8,18}(\.h5)?\..*(partial|tmp|old)")
 _LOCK: Final = ".writing"
@@ -30,6 +32,28 @@ _WRITING: set[str] = set()
 
 class DamagedCheckpointWarning(UserWarning):
     """A checkpoint is damaged, and was passed over."""
+
+
+def whole_number(value: object) -> int | None:
+    """A number as Python's own: NumPy has whole numbers, too, and tensors are some; None of anything else."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def step_of(value: object) -> int:
+    """A step as Python's own number.
+
+    Raises:
+        ValueError: It is none, negative, or of more digits than names have.
+    """
+    step = whole_number(value)
+    if step is None or not 0 <= step < 10**_MOST_DIGITS:
+        raise ValueError(f"step is {value!r}, expected a number from 0 on, of {_MOST_DIGITS} digits at most")
+    return step
 
 
 def file_name(step: int) -> str:
@@ -58,9 +82,26 @@ def checkpoints(folder: Path) -> dict[int, Path]:
             if match is not None and entry.is_dir() == (match[2] is None):
                 step = int(match[1])
                 # Of a file and a folder of one step, the one that was written last counts.
-                if step not in found or entry.stat().st_mtime > found[step].stat().st_mtime:
+                if step not in found or _written(Path(entry.path)) > _written(found[step]):
                     found[step] = Path(entry.path)
     return dict(sorted((aside | found).items()))
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # removed meanwhile, or a link to nothing
+        return 0.0
+
+
+def expect_index(path: Path) -> None:
+    """Refuse a folder of shards without the index that is written last, which may look like other things then.
+
+    Raises:
+        FormatError: It is one.
+    """
+    if path.is_dir() and not (path / INDEX).exists():
+        raise FormatError(f"has no {INDEX}, which is written last: a part of it is gone", file=path)
 
 
 class Writer:
@@ -98,12 +139,18 @@ class Writer:
                 self._descriptor = descriptor
         _WRITING.add(self._key)
 
+        # A run that nobody closes, in a notebook say, has the right as long as it is there.
+        self._give_back = weakref.finalize(self, _give_back, self._key, self._descriptor)
+
     def close(self) -> None:
         """Give the right back."""
-        _WRITING.discard(self._key)
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._give_back()
+
+
+def _give_back(key: str, descriptor: int) -> None:
+    _WRITING.discard(key)
+    if descriptor >= 0:
+        os.close(descriptor)
 
 
 def _refusal(folder: Path, who: str) -> CheckpointError:
@@ -143,42 +190,3 @@ def remove(path: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def superfluous(
-    steps: Iterable[int],
-    *,
-    keep: int | None,
-    keep_every: int | None,
-    metrics: Mapping[int, float],
-    best: str,
-    always: Iterable[int],
-) -> list[int]:
-    """The steps that need not stay.
-
-    Args:
-        steps: All of them.
-        keep: How many of the newest stay; None: all.
-        keep_every: Those that are a multiple of it stay, too.
-        metrics: Step -> the number by which the best one is told.
-        best: "max" or "min".
-        always: Steps that stay in any case.
-    """
-    several = sorted(steps)
-    if keep is None:
-        return []
-    stay = {*several[-keep:], *always}
-    if keep_every is not None:
-        stay |= {step for step in several if step % keep_every == 0}
-    if (first := best_of(metrics, best)) is not None:
-        stay.add(first)
-    return [step for step in several if step not in stay]
-
-
-def best_of(metrics: Mapping[int, float], best: str) -> int | None:
-    """The step with the largest or smallest number, the last of several; NaN is none."""
-    known = {step: value for step, value in metrics.items() if value == value}
-    if not known:
-        return None
-    sign = 1 if best == "max" else -1
-    return max(known, key=lambda step: (sign * known[step], step))

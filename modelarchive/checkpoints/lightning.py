@@ -179,8 +179,8 @@ class ArchiveCheckpointIO:
                 with Archive(file) as archive:
                     record_of(archive.reader)
                     archive.verify()
-            except ModelArchiveError as error:
-                damaged.append(str(error))
+            except (ModelArchiveError, OSError) as error:
+                damaged.append(str(error) if isinstance(error, ModelArchiveError) else f"{file}: {error}")
                 continue
             if damaged:
                 words = "\n".join(["damaged checkpoints were passed over:", *damaged])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import warnings
+import weakref
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from modelarchive.archive import Archive
 from modelarchive.checkpoints import folder as folders
@@ -18,11 +20,14 @@ from modelarchive.checkpoints import restoring, snapshot, together
 from modelarchive.checkpoints.describing import Architecture
 from modelarchive.checkpoints.folder import DamagedCheckpointWarning
 from modelarchive.checkpoints.incremental import Shards
-from modelarchive.checkpoints.record import record_of
+from modelarchive.checkpoints.retention import Retention
 from modelarchive.checkpoints.snapshot import RESERVED, Snapshot
 from modelarchive.checkpoints.staging import Staging
-from modelarchive.errors import CheckpointError, FormatError, IntegrityError, ModelArchiveError, UnsafeFileError
+from modelarchive.errors import CheckpointError, FormatError, IntegrityError, UnsafeFileError
 from modelarchive.store.opening import StaleIndexWarning
+
+#: How systems say that a disk, or a file system on it, does not give back what was written.
+_UNREADABLE: Final = (errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO), errno.ESTALE)
 
 
 class Checkpoints:
@@ -88,17 +93,12 @@ class Checkpoints:
         random: bool = True,
         durable: bool = True,
     ) -> None:
-        for name, number in (("keep", keep), ("keep_every", keep_every)):
-            if number is not None and (type(number) is not int or number < 1):
-                raise ValueError(f"{name} is {number!r}, expected a number from 1 on, or None")
-        if best is not None and (not isinstance(best, tuple | list) or len(best) != 2 or best[1] not in ("max", "min")):
-            raise ValueError(f"best is {best!r}, expected a metric and 'max' or 'min', as in ('accuracy', 'max')")
-        self.folder = Path(os.fsdecode(folder))
+        self.folder = Path(os.fsdecode(folder)).absolute()  # whatever folder the program goes to
         if self.folder.exists() and not self.folder.is_dir():
             raise NotADirectoryError(20, "is a file, expected the folder of a run", str(self.folder))
         self.waited = 0.0
         self.restored: dict[str, Any] = {}
-        self._keep, self._keep_every, self._best = keep, keep_every, best
+        self._stays = Retention(self.folder, keep, keep_every, best)
         self._asynchronous, self._random, self._durable = asynchronous, random, durable
         if frozen is not None and not incremental:
             raise ValueError("frozen says what an incremental run need not compare, and this one is not incremental")
@@ -112,11 +112,9 @@ class Checkpoints:
         self._pool: ThreadPoolExecutor | None = None
         self._pending: Future[Path] | None = None
         self._latest: int | None = None
-        #: Step -> its metrics, of checkpoints that this run has written or read.
-        self._metrics: dict[int, dict[str, float]] = {}
-        #: The last step that is known to be whole; those that are known to be damaged, which stay.
-        self._whole: int | None = None
-        self._damaged: set[int] = set()
+        #: What failed behind the training, until somebody is told.
+        self._unheard: list[Exception] = []
+        weakref.finalize(self, _tell, self.folder, self._unheard)
 
     def __enter__(self) -> Self:
         """The run itself."""
@@ -159,6 +157,8 @@ class Checkpoints:
         """
         pending, self._pending = self._pending, None
         if pending is not None:
+            wait([pending])
+            self._unheard.clear()
             pending.result()
 
     def save(
@@ -190,12 +190,11 @@ class Checkpoints:
             CheckpointError: Another run writes in the folder.
             OSError: The checkpoint before this one could not be written, or this one where it is written in place.
         """
-        if type(step) is not int or step < 0:
-            raise ValueError(f"step is {step!r}, expected a number from 0 on")
+        step = folders.step_of(step)
         began = time.perf_counter()
         self.wait()
         self.waited += time.perf_counter() - began
-        self._begin()
+        self._begin(step)
         self._latest = step
         share = snapshot.take if self._group is None else partial(together.take_share, self._group)
         describe = partial(self._architecture.of, inputs=inputs)
@@ -205,7 +204,7 @@ class Checkpoints:
         elif self._asynchronous:
             taken = taken.on(self._staging.copied(taken.arrays))
         if self._asynchronous:
-            self._pending = self._behind().submit(self._write, taken)
+            self._pending = self._behind().submit(self._write_behind, taken)
             return self._pending
         handle: Future[Path] = Future()
         handle.set_result(self._write(taken))
@@ -237,7 +236,7 @@ class Checkpoints:
         self.wait()
         found = folders.checkpoints(self.folder)
         if step is not None:
-            found = {step: self.path(step)}
+            found = {folders.step_of(step): self.path(step)}
         if self._group is not None:
             found = self._group.told(found)
         damaged: dict[int, str] = {}
@@ -247,10 +246,10 @@ class Checkpoints:
                     return self.restore(step=step, model=model, **parts)
                 damaged[number] = problem
                 continue
-            self._whole = number
+            self._stays.whole = number
             if self._shards is not None and path.is_dir():
                 self._shards.read(path)
-            self._damaged = {*damaged}
+            self._stays.damaged = {*damaged}
             if damaged:
                 words = "\n".join(["damaged checkpoints were passed over:", *damaged.values()])
                 warnings.warn(words, DamagedCheckpointWarning, stacklevel=2)
@@ -271,16 +270,19 @@ class Checkpoints:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", StaleIndexWarning)
+                folders.expect_index(path)
                 archive = Archive(path)
             with archive:
-                self._note(number, archive)
+                self._stays.note(number, archive)
                 self.restored = restoring.put(archive.reader, model, parts, random=self._random, group=self._group)
         except (FormatError, IntegrityError, UnsafeFileError, StaleIndexWarning, FileNotFoundError) as error:
-            problem = str(error) if path.exists() else ""
+            problem = str(error) if os.path.lexists(path) else ""
         except Exception as error:
-            failed = error
+            # What the disk does not give back is damage, too.
+            is_damage = isinstance(error, OSError) and error.errno in _UNREADABLE
+            problem, failed = (f"{path}: {error}", None) if is_damage else (None, error)
         if self._group is not None:
-            several = self._group.gathered((problem, failed))
+            several = self._group.gathered((problem, together.sent(failed)))
             problem = min((words for words, _ in several if words is not None), default=None)
             failed = failed or next((error for _, error in several if error is not None), None)
         if failed is not None:
@@ -300,6 +302,7 @@ class Checkpoints:
         if self._pending is not None and step == self._latest:
             wait([self._pending])
         found = folders.checkpoints(self.folder)
+        step = folders.step_of(step)
         if step not in found:
             there = ", ".join(map(str, found)) or "none"
             raise KeyError(f"{self.folder} has no checkpoint of step {step}; there are: {there}")
@@ -321,10 +324,7 @@ class Checkpoints:
             KeyError: There is no such step.
             FormatError: It is damaged.
         """
-        if step not in self._metrics or step not in folders.checkpoints(self.folder):
-            with self.load(step) as archive:
-                self._note(step, archive)
-        return dict(self._metrics[step])
+        return self._stays.metrics(step, self.path(step))
 
     def best(self) -> int | None:
         """The step that is best by the metric of `best`; None where no checkpoint has that metric.
@@ -332,39 +332,27 @@ class Checkpoints:
         Raises:
             ValueError: The run was made without `best`.
         """
-        if self._best is None:
-            raise ValueError("which is best is not known: Checkpoints(folder, best=('accuracy', 'max')) says so")
-        return folders.best_of(self._known(), self._best[1])
+        return self._stays.best()
 
-    def _known(self) -> dict[int, float]:
-        """Step -> the metric of `best`, of all checkpoints that have it and can be read."""
-        found: dict[int, float] = {}
-        for step in self.steps() if self._best is not None else ():
-            try:
-                metrics = self.metrics(step)
-            except (ModelArchiveError, OSError):
-                continue
-            if self._best is not None and self._best[0] in metrics:
-                found[step] = metrics[self._best[0]]
-        return found
-
-    def _note(self, step: int, archive: Archive) -> None:
-        record = record_of(archive.reader)
-        if record["step"] != step:
-            raise FormatError(f"is the checkpoint of step {record['step']} under another name", file=archive.path)
-        self._metrics[step] = record["metrics"]
-
-    def _begin(self) -> None:
+    def _begin(self, step: int) -> None:
         """Take the right to write in the folder, and remove what a killed run has left there."""
         if self._writer is None and (self._group is None or self._group.rank == 0):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._writer = folders.Writer(self.folder)
             folders.clean(self.folder)
+            self._stays.warn_of_later(step)
 
     def _behind(self) -> ThreadPoolExecutor:
         """What is done behind the training, one thing after another."""
         self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         return self._pool
+
+    def _write_behind(self, taken: Snapshot) -> Path:
+        try:
+            return self._write(taken)
+        except Exception as error:
+            self._unheard.append(error)
+            raise
 
     def _write(self, taken: Snapshot) -> Path:
         if self._group is not None:
@@ -381,20 +369,11 @@ class Checkpoints:
         return path
 
     def _finished(self, taken: Snapshot) -> None:
-        self._whole = taken.step
-        self._metrics[taken.step] = taken.metrics
-        self._damaged.discard(taken.step)
-        self._tidy()
+        self._stays.written(taken.step, taken.metrics)
+        self._stays.tidy(lambda hidden: self._behind().submit(folders.remove, hidden))
 
-    def _tidy(self) -> None:
-        """Remove what need not stay, the new checkpoint being in its place: giving memory back takes a while."""
-        found = folders.checkpoints(self.folder)
-        for step in folders.superfluous(
-            found.keys() - self._damaged,
-            keep=self._keep,
-            keep_every=self._keep_every,
-            metrics=self._known(),
-            best="max" if self._best is None else self._best[1],
-            always=[] if self._whole is None else [self._whole],
-        ):
-            self._behind().submit(folders.remove, folders.hide(found[step]))
+
+def _tell(folder: Path, unheard: list[Exception]) -> None:
+    """Say what failed last where a program ends, or lets go of the run, without asking."""
+    for error in unheard:
+        warnings.warn(f"{folder}: the last checkpoint was not written: {error}", RuntimeWarning, stacklevel=2)

@@ -45,6 +45,8 @@ class Snapshot:
         texts: HDF5 path -> encoded text of an architecture.
         pieces: Name of an array that is a part of a distributed tensor -> which part.
         order: The names of all parameters of the network.
+        shared: Of several processes, what they hold together: name -> dtype and shape of the whole.
+        doubtful: Of several processes, parts that another one may have, too: name -> where it begins.
         digests: Name of an array -> its digest, as far as they are known: whoever finds one puts it there.
     """
 
@@ -57,6 +59,8 @@ class Snapshot:
     texts: dict[str, Any] = field(default_factory=dict)
     pieces: dict[str, Piece] = field(default_factory=dict)
     order: tuple[str, ...] = ()
+    shared: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    doubtful: dict[str, tuple[int, ...]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -140,6 +144,8 @@ def take(
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     problems = []
     found = {}
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"metrics is {type(metrics).__name__}, expected a dict of names and numbers")
     for name, value in metrics.items():
         try:
             found[name] = float(value)
@@ -168,6 +174,8 @@ def _arrays(data: Any, path: str) -> Iterator[tuple[str, bool]]:
     """(path, whether it is a tensor of PyTorch's) of every array."""
     if isinstance(data, Mapping | list | tuple):
         for key, value in data.items() if isinstance(data, Mapping) else enumerate(data):
+            if not isinstance(key, str | int):
+                continue  # which is refused, with all else that cannot be stored
             link = names.encode_key(key) if isinstance(data, Mapping) else str(key)
             yield from _arrays(value, f"{path}/{link}" if path else link)
     elif isinstance(data, np.ndarray | np.generic):

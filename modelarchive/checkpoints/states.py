@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from modelarchive import tensors
 from modelarchive.checkpoints.networks import framework_of
 from modelarchive.errors import ModelArchiveError, ParameterError, first_line
 
@@ -50,6 +51,10 @@ def misfits(part: str, value: Any, names: Names, state: Any) -> Iterator[Paramet
         if problem is not None:
             problem.message = f"{part}: {problem.message}"
             yield problem
+    elif room is not None and room.is_module(value) and hasattr(room, "misfit_of_module"):
+        if (problem := room.misfit_of_module(value, state)) is not None:
+            problem.message = f"{part}: {problem.message}"
+            yield problem
     elif is_stateful(value):
         return
     elif isinstance(value, dict) and any(map(_holds_state, value.values())):
@@ -74,7 +79,8 @@ def _is_alike(value: Any, state: Any) -> bool:
         return isinstance(state, Mapping)
     if isinstance(value, list):
         return isinstance(state, list | tuple)
-    return not isinstance(value, np.ndarray) or getattr(state, "shape", None) == value.shape
+    is_array = isinstance(value, np.ndarray) or tensors.is_torch(value)
+    return not is_array or tuple(getattr(state, "shape", (-1,))) == tuple(value.shape)
 
 
 def _other(part: str, value: Any, state: Any) -> ParameterError:
@@ -114,8 +120,10 @@ def put(part: str, value: Any, names: Names, state: Any) -> None:
     elif isinstance(value, list):
         value[:] = state
     elif isinstance(value, np.ndarray):
-        if value.ctypes.data != state.ctypes.data:
+        if value.ctypes.data != np.asarray(state).ctypes.data:
             value[...] = state
+    elif tensors.is_torch(value):
+        tensors.fill(value, tensors.asarray(state))
     else:
         raise ParameterError(
             f"{part} is {type(value).__name__}, which cannot be filled",

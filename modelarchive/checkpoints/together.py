@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import shutil
 from collections.abc import Callable, Mapping
@@ -17,9 +18,10 @@ from modelarchive.archive.training import Training, training_of
 from modelarchive.checkpoints import states
 from modelarchive.checkpoints.networks import framework_of
 from modelarchive.checkpoints.snapshot import Describe, Snapshot, take
-from modelarchive.errors import CheckpointError
+from modelarchive.errors import CheckpointError, MissingDependencyError, ModelArchiveError, counted
 from modelarchive.store.contents import TRAINING, Piece, members_of
 from modelarchive.store.deferred import Deferred
+from modelarchive.store.joining import check_joined
 from modelarchive.store.reader import Reader
 from modelarchive.store.sharded import ShardedReader
 from modelarchive.store.shards import put_in_place, write_index
@@ -29,8 +31,19 @@ RANKS: Final = "ranks"
 
 
 def sharing() -> Any:
-    """PyTorch's part in it."""
-    return importlib.import_module("modelarchive.exchange.torch.sharing")
+    """PyTorch's part in it.
+
+    Raises:
+        MissingDependencyError: PyTorch is not installed.
+    """
+    try:
+        return importlib.import_module("modelarchive.exchange.torch.sharing")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingDependencyError(
+            "processes share a run by PyTorch, which is not installed", extra="torch"
+        ) from error
 
 
 def take_share(
@@ -69,13 +82,38 @@ def take_share(
         data = {**{name: shared.data[name] for name in whole}, RANKS: {str(group.rank): mine}}
         taken = replace(shared, training=training_of(data))
     owned = {name for name in taken.arrays if (local[name].is_own if name in local else group.rank == 0)}
-    owned |= {name for name in taken.arrays if name.startswith(f"{TRAINING}{RANKS}/")}
+    prefixes = tuple(f"{TRAINING}{names.encode_key(name)}/" for name in whole)
+    wholes = {
+        name: _whole(array, local.get(name))
+        for name, array in taken.arrays.items()
+        if not name.startswith(TRAINING) or name.startswith(prefixes)
+    }
+    taken = replace(
+        taken,
+        pieces={name: each.piece for name, each in local.items() if each.piece is not None},
+        order=tuple(taken.parameters),
+        shared=wholes,
+        doubtful={name: _begins(each) for name, each in local.items() if name in owned and not each.is_everywhere},
+    )
+    return _only(taken, owned | {name for name in taken.arrays if name.startswith(f"{TRAINING}{RANKS}/")}, group.rank)
+
+
+def _whole(array: np.ndarray | Deferred, local: Any) -> tuple[str, tuple[int, ...]]:
+    shape = array.shape if local is None or local.piece is None else local.piece.shape
+    return array.dtype.name, tuple(shape)
+
+
+def _begins(local: Any) -> tuple[int, ...]:
+    return (0,) * local.tensor.ndim if local.piece is None else tuple(local.piece.offsets)
+
+
+def _only(taken: Snapshot, owned: set[str], rank: int) -> Snapshot:
+    """What one process writes of a snapshot."""
     return replace(
         taken,
         parameters={name: array for name, array in taken.parameters.items() if name in owned},
-        training=own_share(taken.training, owned, group.rank),
-        pieces={name: each.piece for name, each in local.items() if name in owned and each.piece is not None},
-        order=tuple(taken.parameters),
+        training=own_share(taken.training, owned, rank),
+        pieces={name: piece for name, piece in taken.pieces.items() if name in owned},
     )
 
 
@@ -112,8 +150,10 @@ def write(group: Any, path: Path, taken: Snapshot, *, durable: bool, finished: C
         finished: Called by the first process once the checkpoint is in its place.
 
     Raises:
-        CheckpointError: A process could not write its part; says which, and why. There is no checkpoint then.
+        CheckpointError: A process could not write its part, or has what would be lost; says which, and why. There is
+            no checkpoint then.
     """
+    taken = _agreed(group, taken)
     temporary = path.with_name(f".{path.name}.tmp")
 
     def begin() -> None:
@@ -141,6 +181,7 @@ def write(group: Any, path: Path, taken: Snapshot, *, durable: bool, finished: C
             readers = {file: Reader(temporary / file) for file in files}
             for reader in readers.values():
                 reader.source.close()
+            check_joined(readers.values(), temporary)
             contents = {file: reader.contents for file, reader in readers.items()}
             write_index(temporary, contents, taken.order, durable=durable)
             put_in_place(temporary, path, durable=durable)
@@ -149,6 +190,31 @@ def write(group: Any, path: Path, taken: Snapshot, *, durable: bool, finished: C
     _all(group, begin)
     files = _all(group, part)
     _all(group, lambda: commit(files))
+
+
+def _agreed(group: Any, taken: Snapshot) -> Snapshot:
+    """A snapshot without the parts that another process writes, once it is known that nothing of any is lost.
+
+    Raises:
+        CheckpointError: A process has shared arrays that the first one has not, or has otherwise.
+    """
+    said = hashlib.sha256(repr(sorted(taken.shared.items())).encode()).hexdigest()
+    several = _all(group, lambda: (said, taken.doubtful))
+    if len({each for each, _ in several}) > 1:
+        first, *others = _all(group, lambda: taken.shared)
+        for rank, each in enumerate(others, 1):
+            if lost := [name for name, what in each.items() if first.get(name) != what]:
+                what = f"{counted(len(lost), 'array')} that process 0 has not, or has otherwise: {', '.join(lost[:5])}"
+                raise CheckpointError(
+                    f"the checkpoint was not written: process {rank} has {what}",
+                    hint="parts of tensors are DTensors here; ArchiveWriter writes what processes have apart",
+                )
+    writers: dict[tuple[str, tuple[int, ...]], int] = {}
+    for rank, (_, doubtful) in enumerate(several):
+        for place in doubtful.items():
+            writers.setdefault(place, rank)
+    twice = {name for name, begins in taken.doubtful.items() if writers[name, begins] != group.rank}
+    return _only(taken, taken.arrays.keys() - twice, group.rank) if twice else taken
 
 
 def _all(group: Any, act: Callable[[], Any]) -> list[Any]:
@@ -168,6 +234,13 @@ def _all(group: Any, act: Callable[[], Any]) -> list[Any]:
     if failed:
         raise CheckpointError("\n".join(["the checkpoint was not written:", *failed])) from problem
     return [each for each, _ in several]
+
+
+def sent(error: Exception | None) -> Exception | None:
+    """An error as it goes to another process: not every class of other libraries does, and all would wait for it."""
+    if error is None or isinstance(error, ModelArchiveError):
+        return error
+    return CheckpointError(f"another process failed: {str(error) or type(error).__name__}")
 
 
 class LocalReader:

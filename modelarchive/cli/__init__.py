@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     try:
-        chosen = _parser().parse_args(arguments)
+        chosen, left = _parser().parse_known_args(arguments)
+        if left:
+            COMMANDS[chosen.name].error(f"{chosen.name} does not take {' '.join(left)}")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else WRONG_USE
     for stream in (sys.stdout, sys.stderr):

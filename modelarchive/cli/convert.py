@@ -46,6 +46,13 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--base", type=Path, metavar="DIR", help=f"for {based}: the model that IN is merged into, a folder"
     )
+    ending = listed(each.until for each in known if each.until)
+    parser.add_argument(
+        "--until",
+        action="append",
+        metavar="LAYER",
+        help=f"for {ending}: a value or a node that the model is to end with, instead of its outputs; again for more",
+    )
     varied = listed(each.variant for each in known if each.variant)
     parser.add_argument(
         "--variant", metavar="WORD", help=f"for {varied}: read the parameters of this variant, fp16 say"
@@ -87,7 +94,7 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.compression and name != "archive":
         what = formats.FORMATS[name].what
         raise WrongUseError(f"--compression is for archives, OUT is {what}", hint="name OUT .h5, or leave it out")
-    for option in ("config", "base", "variant"):
+    for option in ("config", "base", "until", "variant"):
         if getattr(chosen, option) is not None:
             _refuse_needless(option, formats.FORMATS[reading.format_of_file(chosen.source)])
     if chosen.dtype is not None:
@@ -102,6 +109,7 @@ def run(chosen: argparse.Namespace) -> int:
             parameters_only=chosen.parameters_only,
             config=chosen.config,
             base=chosen.base,
+            until=chosen.until,
             variant=chosen.variant,
             dtype=chosen.dtype,
             compression=compression,
@@ -140,7 +148,7 @@ def _check_dtype(dtype: str, source: System, target: System) -> None:
 
 
 def _declaration(text: str) -> dict[str, Any]:
-    from modelarchive.architecture.declaring import declaration
+    from modelarchive.architecture.declarations import declaration
 
     try:
         return declaration(text)

@@ -205,9 +205,9 @@ class Story(Stage):
         self.chapter("10. Look at it in a viewer (docs/viewers.md)")
         for command, package in (
             (f"h5dump -d /architecture/data {self.file}", "Debian: hdf5-tools"),
-            (f"silx view {self.file}", "pip install silx PyQt6"),
+            (f"silx view {self.file}", "pip install 'silx[full]'"),
             (f"h5glance {self.file}", "pip install h5glance"),
-            ("jupyter lab    # then open the file", "pip install jupyterlab-h5web"),
+            ("jupyter lab    # then open the file", "pip install jupyterlab jupyterlab-h5web"),
             (f"vitables {self.file}", "pip install vitables PyQt6"),
         ):
             self.tell(f"   {command}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelarchive.cli import output
 from modelarchive.cli.arguments import Commands, add_command, add_output, add_place
-from modelarchive.cli.outcome import DONE, WrongUseError
+from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.cli.output import Column
 from modelarchive.formats.systems import BACKENDS
 
@@ -59,7 +59,7 @@ def run(chosen: argparse.Namespace) -> int:
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{array.dtype} {output.shape(array.shape)}" for array in arrays)
         raise WrongUseError(
-            f"the network does not take {given}: {error}", hint=f"modelarchive show {chosen.file}"
+            f"the network does not take {given}: {spelled(str(error), 'show')}", hint=f"modelarchive show {chosen.file}"
         ) from error
     seconds = time.perf_counter() - start
     results = dict(_named(result))

@@ -109,8 +109,12 @@ def _written(option: Option, value: str) -> str:
         return " ".join(f"{option.flag} {shlex.quote(f'{old}={new}')}" for old, new in given.items())
     if option.takes is list:
         several = given if isinstance(given, list) else [given]
+        if isinstance(given, dict) and all(isinstance(each, tuple) for each in given.values()):
+            several = [{"name": name, "shape": shape} for name, shape in given.items()]
         if several and all(_is_declared(each) for each in several):
             return " ".join(f"{option.flag} {_declared(each)}" for each in several)
+    if option.takes is str and isinstance(given, list) and all(isinstance(each, str) for each in given):
+        return " ".join(f"{option.flag} {shlex.quote(each)}" for each in given)
     if option.takes is str and isinstance(given, str):
         return f"{option.flag} {shlex.quote(given)}"
     if option.takes is str and value.startswith('"'):
@@ -123,11 +127,12 @@ def _is_declared(given: Any) -> bool:
 
 
 def _declared(given: Mapping[str, Any]) -> str:
-    """An input as the command line declares it: ``x:?,3``, or ``rate=16000``."""
+    """An input as the command line declares it: ``x:?,3``, or ``rate=16000``; its name may be any text of a file."""
+    name = shlex.quote(str(given["name"]))
     if "value" in given:
-        return f"{given['name']}={given['value']}"
-    sizes = ",".join("?" if size is None else str(size) for size in given["shape"])
-    return f"{given['name']}:{sizes}"
+        return f"{name}={given['value']}"
+    sizes = ",".join("?" if size is None else shlex.quote(str(size)) for size in given["shape"])
+    return f"{name}:{sizes}"
 
 
 def _literal(value: str) -> Any:

@@ -19,14 +19,23 @@ if TYPE_CHECKING:
 
 def checkpoints_in(path: Path) -> dict[int, Path]:
     """Step -> checkpoint, of a folder that is a run's; empty for all else."""
+    if not isinstance(path, Path) or not path.is_dir():
+        return {}
     from modelarchive.checkpoints import checkpoints_in as found
 
-    return found(path) if isinstance(path, Path) and path.is_dir() else {}
+    return found(path)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a checkpoint has not been removed, by the run that goes on; a link to nothing is there."""
+    return path.exists() or path.is_symlink()
 
 
 def show(folder: Path, found: dict[int, Path], *, as_json: bool) -> int:
     """The checkpoints of a run: step, size, metrics, whether each digest holds."""
-    records = [_record(step, path) for step, path in found.items()]
+    looked_at = [(_record(step, path), path) for step, path in found.items()]
+    # The run that goes on may have removed one meanwhile.
+    records = [record for record, path in looked_at if record["ok"] or is_there(path)]
     if as_json:
         output.as_json({"run": str(folder), "checkpoints": records})
     else:
@@ -57,10 +66,12 @@ def _number(value: float | str | None) -> str:
 
 def _record(step: int, path: Path) -> dict[str, Any]:
     import modelarchive
-    from modelarchive.checkpoints import metrics_of
+    from modelarchive.checkpoints import expect_index, metrics_of
 
-    record: dict[str, Any] = {"step": step, "file": str(path), "bytes": _size(path), "metrics": {}, "ok": False}
+    record: dict[str, Any] = {"step": step, "file": str(path), "bytes": 0, "metrics": {}, "ok": False}
     try:
+        record["bytes"] = _size(path)
+        expect_index(path)
         with modelarchive.open(path) as archive, output.progress(f"verify {path.name}", archive.size) as advance:
             record["metrics"] = {
                 name: value if math.isfinite(value) else str(value) for name, value in metrics_of(archive).items()

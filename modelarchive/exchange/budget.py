@@ -13,16 +13,16 @@ from modelarchive.errors import ModelArchiveError, UnsafeFileError
 
 #: Steps (operators, layers, entries) of any file, and one more for so many of its bytes.
 STEPS: Final = 20_000
-BYTES_A_STEP: Final = 16
+_BYTES_A_STEP: Final = 16
 #: Elements that are computed while reading, and are not in the file.
-ELEMENTS: Final = 1 << 24
+_ELEMENTS: Final = 1 << 24
 #: Bytes that are allocated beside what is mapped or read lazily, and so many times the file.
-BYTES: Final = 64 << 20
+_BYTES: Final = 64 << 20
 _TIMES: Final = 64
 
 
 @dataclass
-class Budget:
+class _Budget:
     """What is left.
 
     Attributes:
@@ -43,7 +43,7 @@ class Budget:
         Args:
             size: Its bytes.
         """
-        self.steps += size // BYTES_A_STEP
+        self.steps += size // _BYTES_A_STEP
         self.elements += size
         self.nbytes += _TIMES * size
 
@@ -68,11 +68,11 @@ class Budget:
             raise UnsafeFileError(more, rule="budget", file=self.file)
 
 
-_CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)
+_CURRENT: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 
 @contextlib.contextmanager
-def reading(path: str | os.PathLike[str], size: int) -> Iterator[Budget]:
+def reading(path: str | os.PathLike[str], size: int) -> Iterator[_Budget]:
     """Give what is read inside one budget, and errors that name no file this one.
 
     A file that is read for another draws on that one's budget.
@@ -82,7 +82,7 @@ def reading(path: str | os.PathLike[str], size: int) -> Iterator[Budget]:
         size: Its bytes; of a folder or a set of files, those of all that are read.
     """
     outer = _CURRENT.get()
-    budget = outer or Budget(os.fsdecode(path), STEPS, ELEMENTS, BYTES)
+    budget = outer or _Budget(os.fsdecode(path), STEPS, _ELEMENTS, _BYTES)
     if outer is None:
         budget.grow(size)
     token = _CURRENT.set(budget)

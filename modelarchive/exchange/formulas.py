@@ -24,35 +24,35 @@ from modelarchive.ops.attention import sinusoids
 from modelarchive.ops.rotary import Rotary
 from modelarchive.ops.shapes import normal_axes
 
-V = TypeVar("V", bound=Value)
+_V = TypeVar("_V", bound=Value)
 
 
 @dataclass(frozen=True)
-class Context(walking.Context[V], ABC):
+class Context(walking.Context[_V], ABC):
     """What a row works on that may be a formula."""
 
     #: Whether arrays that a formula makes are stored as parameters are; else they are computed, for they would be
     #: written into the description of the network.
     has_tables: ClassVar[bool] = True
 
-    def lower(self, word: str, *inputs: V, **arguments: Any) -> V:
+    def lower(self, word: str, *inputs: _V, **arguments: Any) -> _V:
         """The one result of an op of the vocabulary, by its row; arguments that are not given have their defaults."""
         return self.lower_all(word, *inputs, **arguments)[0]
 
-    def lower_all(self, word: str, *inputs: V, **arguments: Any) -> Sequence[V]:
+    def lower_all(self, word: str, *inputs: _V, **arguments: Any) -> Sequence[_V]:
         """All results of an op of the vocabulary, by its row."""
         return self.walker.op(word, self.path, list(inputs), {**OPS[word].defaults, **arguments})
 
-    def constant(self, value: float | np.ndarray, role: str = "") -> V:
+    def constant(self, value: float | np.ndarray, role: str = "") -> _V:
         """A number, or an array, of the formula; `role` is the end of its name."""
         return self.walker.constant(value, joined(self.path, role) if role else self.path)
 
-    def weight(self, parameter: Parameter) -> V:
+    def weight(self, parameter: Parameter) -> _V:
         """A parameter, in the dtype in which the results are computed."""
         return self.walker.parameter(parameter, self.path)
 
     @abstractmethod
-    def waves(self, x: V, axis: int, waves: Waves) -> V:
+    def waves(self, x: _V, axis: int, waves: Waves) -> _V:
         """Sines of positions, as many as an axis of `x` has elements: ``(length, [1,] waves)`` in the dtype of `x`."""
 
 
@@ -76,14 +76,14 @@ class Waves:
 # ------------------------------------------------------------------ activations
 
 
-class _Activate(Protocol[V]):
+class _Activate(Protocol[_V]):
     """An activation function by its name, as a system has it or as a formula."""
 
-    def __call__(self, name: str, x: V, alpha: float | None = None) -> V:
+    def __call__(self, name: str, x: _V, alpha: float | None = None) -> _V:
         """The function of `x`."""
 
 
-def _gelu_tanh(context: Context[V], activate: _Activate[V], x: V) -> V:
+def _gelu_tanh(context: Context[_V], activate: _Activate[_V], x: _V) -> _V:
     cube = context.lower("multiply", context.lower("multiply", x, x), x)
     inner = context.lower("add", x, context.lower("multiply", cube, context.constant(0.044715)))
     bent = activate("tanh", context.lower("multiply", inner, context.constant(float(np.sqrt(2 / np.pi)))))
@@ -91,18 +91,18 @@ def _gelu_tanh(context: Context[V], activate: _Activate[V], x: V) -> V:
     return context.lower("multiply", half, context.lower("add", bent, context.constant(1.0)))
 
 
-def _quick_gelu(context: Context[V], activate: _Activate[V], x: V) -> V:
+def _quick_gelu(context: Context[_V], activate: _Activate[_V], x: _V) -> _V:
     return context.lower("multiply", x, activate("sigmoid", context.lower("multiply", x, context.constant(1.702))))
 
 
-def _log_sigmoid(context: Context[V], activate: _Activate[V], x: V) -> V:
+def _log_sigmoid(context: Context[_V], activate: _Activate[_V], x: _V) -> _V:
     return context.lower("negative", activate("softplus", context.lower("negative", x)))
 
 
-def _times(*names: str) -> Callable[[Context[V], _Activate[V], V], V]:
+def _times(*names: str) -> Callable[[Context[_V], _Activate[_V], _V], _V]:
     """The input times functions of it, one after the other."""
 
-    def formula(context: Context[V], activate: _Activate[V], x: V) -> V:
+    def formula(context: Context[_V], activate: _Activate[_V], x: _V) -> _V:
         bent = x
         for name in names:
             bent = activate(name, bent)
@@ -121,7 +121,7 @@ _ACTIVATIONS: Final[dict[str, Callable[[Any, Any, Any], Any]]] = {
 }
 
 
-def activation(context: Context[V], activate: _Activate[V], name: str, x: V, alpha: float | None = None) -> V:
+def activation(context: Context[_V], activate: _Activate[_V], name: str, x: _V, alpha: float | None = None) -> _V:
     """An activation function as a formula of others.
 
     Args:
@@ -135,32 +135,32 @@ def activation(context: Context[V], activate: _Activate[V], name: str, x: V, alp
         steep = float(ALPHAS[name] if alpha is None else alpha)
         bent = activate("elu", context.lower("divide", x, context.constant(steep)), 1.0)
         return context.lower("multiply", bent, context.constant(steep))
-    found: V = _ACTIVATIONS[name](context, activate, x)
+    found: _V = _ACTIVATIONS[name](context, activate, x)
     return found
 
 
 # ------------------------------------------------------------------ normalisation
 
 
-def rms_norm(context: Context[V], layer: Any, inputs: Sequence[V]) -> V:
+def rms_norm(context: Context[_V], layer: Any, inputs: Sequence[_V]) -> _V:
     """RMSNorm, over any axes."""
     return _scaled(context, layer, _by_root(context, layer, inputs[0]), inputs[0])
 
 
-def layer_norm(context: Context[V], layer: Any, inputs: Sequence[V]) -> V:
+def layer_norm(context: Context[_V], layer: Any, inputs: Sequence[_V]) -> _V:
     """LayerNorm, over any axes."""
     mean = context.lower("mean", inputs[0], axis=several(layer.axis), keepdims=True)
     return _scaled(context, layer, _by_root(context, layer, context.lower("subtract", inputs[0], mean)), inputs[0])
 
 
-def _by_root(context: Context[V], layer: Any, x: V) -> V:
+def _by_root(context: Context[_V], layer: Any, x: _V) -> _V:
     """An array by the root of its mean square."""
     mean = context.lower("mean", context.lower("multiply", x, x), axis=several(layer.axis), keepdims=True)
     root = context.lower("sqrt", context.lower("add", mean, context.constant(float(layer.epsilon))))
     return context.lower("divide", x, root)
 
 
-def _scaled(context: Context[V], layer: Any, x: V, given: V) -> V:
+def _scaled(context: Context[_V], layer: Any, x: _V, given: _V) -> _V:
     """Times the weight and plus the bias of the axes that are normalised, where the layer has them."""
     used = (layer.scale, "multiply", "weight"), (getattr(layer, "center", False), "add", "bias")
     for has, op, name in used:
@@ -169,7 +169,7 @@ def _scaled(context: Context[V], layer: Any, x: V, given: V) -> V:
     return x
 
 
-def _along(context: Context[V], parameter: V, axis: Any, x: V) -> V:
+def _along(context: Context[_V], parameter: _V, axis: Any, x: _V) -> _V:
     """A parameter with its axes where those of `x` are that it belongs to, and between and behind them new ones."""
     if several(axis) == [-1]:
         return parameter
@@ -187,7 +187,7 @@ FORMULAS: Final[dict[str, Callable[[Any, Any, Any], Any]]] = {"LayerNorm": layer
 # ------------------------------------------------------------------ positions
 
 
-def sines(context: Context[V], positions: V, waves: Waves, like: V) -> V:
+def sines(context: Context[_V], positions: _V, waves: Waves, like: _V) -> _V:
     """What :meth:`Context.waves` gives, for positions ``(length,)`` in float64.
 
     In float32 the angles of late positions would be off by more than results may be.
@@ -199,7 +199,7 @@ def sines(context: Context[V], positions: V, waves: Waves, like: V) -> V:
     return found if dtype == "float64" else context.lower("cast", found, dtype=dtype)
 
 
-def add_sinusoids(context: Context[V], layer: Any, x: V, units: int) -> V:
+def add_sinusoids(context: Context[_V], layer: Any, x: _V, units: int) -> _V:
     """The input plus the waves of a sinusoidal PositionalEmbedding."""
     length = x.sizes[-2]
     if length is not None and context.has_tables:
@@ -213,7 +213,7 @@ def add_sinusoids(context: Context[V], layer: Any, x: V, units: int) -> V:
 # ------------------------------------------------------------------ attention
 
 
-class Attention(ABC, Generic[V]):
+class Attention(ABC, Generic[_V]):
     """MultiHeadAttention as matrix products, for any length.
 
     A system says in its own words how scores become shares, and may have better ones for the projections.
@@ -223,14 +223,14 @@ class Attention(ABC, Generic[V]):
         layer: The layer.
     """
 
-    def __init__(self, context: Context[V], layer: Any) -> None:
+    def __init__(self, context: Context[_V], layer: Any) -> None:
         self.context = context
         self.layer = layer
         #: How many heads queries, keys and values have.
         self.heads = (layer.num_heads, layer.num_kv_heads, layer.num_kv_heads)
 
     @abstractmethod
-    def shares(self, scores: V, query: V, key: V, mask: V | None) -> V:
+    def shares(self, scores: _V, query: _V, key: _V, mask: _V | None) -> _V:
         """The softmax of the scores ``(batch, heads, queries, keys)`` that count; nothing where none does.
 
         Args:
@@ -240,18 +240,18 @@ class Attention(ABC, Generic[V]):
             mask: True for those that count, or what is added to the scores, with up to four axes.
         """
 
-    def affine(self, x: V, weight: V, bias: V | None) -> V:
+    def affine(self, x: _V, weight: _V, bias: _V | None) -> _V:
         """The product with a transposed matrix, and the bias."""
         product = self.context.lower("matmul", x, self.context.lower("transpose", weight, axes=[1, 0]))
         return product if bias is None else self.context.lower("add", product, bias)
 
-    def dense(self, name: str, x: V) -> V:
+    def dense(self, name: str, x: _V) -> _V:
         """One of the layer's projections."""
         child: Any = self.layer.children[name]
         bias = self.context.weight(child.bias) if child.use_bias else None
         return self.affine(x, self.context.weight(child.weight), bias)
 
-    def packed(self, inputs: Sequence[V]) -> Sequence[V]:
+    def packed(self, inputs: Sequence[_V]) -> Sequence[_V]:
         """The projections of a layer that has those of queries, keys and values in one matrix."""
         layer, context = self.layer, self.context
         rows = [number * layer.head_dim for number in self.heads]
@@ -263,22 +263,22 @@ class Attention(ABC, Generic[V]):
         biases = [None] * 3 if bias is None else context.lower_all("split", bias, sizes=rows, axis=0)
         return [self.affine(*each) for each in zip(inputs, weights, biases, strict=True)]
 
-    def scores(self, q: V, k: V) -> V:
+    def scores(self, q: _V, k: _V) -> _V:
         """``(batch, heads, queries, keys)`` for queries and keys ``(batch, length, heads, head_dim)``."""
         lower = self.context.lower
         q = lower("multiply", lower("transpose", q, axes=_HEADS_FIRST), self.context.constant(float(self.layer.scale)))
         return lower("matmul", q, lower("transpose", k, axes=[0, 2, 3, 1]))
 
-    def mixed(self, shares: V, v: V) -> V:
+    def mixed(self, shares: _V, v: _V) -> _V:
         """The values by their shares, ``(batch, queries, heads, head_dim)``."""
         lower = self.context.lower
         return lower("transpose", lower("matmul", shares, lower("transpose", v, axes=_HEADS_FIRST)), axes=_HEADS_FIRST)
 
-    def dropped(self, shares: V) -> V:
+    def dropped(self, shares: _V) -> _V:
         """The shares, some of them dropped in training: left out where a system does not train."""
         return shares
 
-    def lower(self, inputs: Sequence[V]) -> V:
+    def lower(self, inputs: Sequence[_V]) -> _V:
         """The result for a query, a key, a value and a mask, of which those that are left out are those before."""
         layer, lower = self.layer, self.context.lower
         arrays = [*inputs[:3], *[inputs[:3][-1]] * (3 - len(inputs))]
@@ -307,7 +307,7 @@ class Attention(ABC, Generic[V]):
 _HEADS_FIRST: Final = [0, 2, 1, 3]
 
 
-def _turned(context: Context[V], layer: Any, x: V) -> V:
+def _turned(context: Context[_V], layer: Any, x: _V) -> _V:
     """Pairs of elements of ``(batch, length, heads, head_dim)`` turned by their position."""
     rotary = Rotary.from_config(layer.rotary, layer.head_dim)
     lower, dim, half, length = context.lower, rotary.dim, rotary.dim // 2, x.sizes[1]
@@ -319,7 +319,7 @@ def _turned(context: Context[V], layer: Any, x: V) -> V:
         speeds = np.tile(rotary.angles(2)[1], 2)
         both = context.waves(x, 1, Waves(speeds, np.repeat([np.pi / 2, 0], half), new_axes=1))
         cosine, sine = context.lower_all("split", both, sizes=[half, half], axis=-1)
-    rest: Sequence[V] = []
+    rest: Sequence[_V] = []
     left_over = layer.head_dim - dim
     if rotary.style == "halves":
         sizes = [half, half, left_over] if left_over else [half, half]

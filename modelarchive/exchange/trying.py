@@ -23,7 +23,7 @@ from modelarchive.nn.trials import (
     usual_trials,
 )
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 #: Steps of the budget that are spent in search of sizes, beside those of reading the model once.
 _STEPS: Final = 10 * budget.STEPS
@@ -45,11 +45,11 @@ class _SpentError(Exception):
 
 def read_fitting(
     inputs: Inputs,
-    read: Callable[[Trial], T],
+    read: Callable[[Trial], _T],
     *,
     sizes: Callable[[], Sequence[int]] | None = None,
     given: Sequence[Mapping[str, Any]] = (),
-) -> T:
+) -> _T:
     """Read a model at the first sizes of its free axes that fit.
 
     Axes that are not told to be one may be one where the model needs it, and have one name then if one has a name.
@@ -115,7 +115,7 @@ def as_argument(given: Sequence[Mapping[str, Any]]) -> str:
     return f"inputs=[{_JSON.sub(lambda word: word[0].title().replace('Null', 'None'), each)}]"
 
 
-class _Search(Generic[T]):
+class _Search(Generic[_T]):
     """Reads a model again and again.
 
     Args:
@@ -127,11 +127,11 @@ class _Search(Generic[T]):
         errors: What was raised at others.
     """
 
-    def __init__(self, read: Callable[[Trial], T]) -> None:
+    def __init__(self, read: Callable[[Trial], _T]) -> None:
         self._read = read
         self._left = _STEPS
         self.last: Trial | None = None
-        self.results: list[T] = []
+        self.results: list[_T] = []
         self.errors: list[ConversionError] = []
 
     def attempt(self, trial: Trial) -> list[str]:

@@ -16,7 +16,7 @@ from modelarchive.formats import explain
 from modelarchive.store.replace import replacing
 
 #: The only parameter of an Embedding.
-NAME: Final = "weight"
+_NAME: Final = "weight"
 #: No line, and no word of a binary file, is longer.
 _MAX_LINE: Final = 1 << 24
 _MAX_WORD: Final = 1 << 16
@@ -53,11 +53,13 @@ def read(path: str | os.PathLike[str]) -> Bundle:
     notes = []
     decoded = [_decoded(word) for word in words]
     if damaged := [after for word, after in zip(words, decoded, strict=True) if after.encode() != word]:
-        notes.append(Note(NAME, f"{counted(len(damaged), 'word')} not UTF-8, kept with escapes: {damaged[0]!r} is one"))
+        notes.append(
+            Note(_NAME, f"{counted(len(damaged), 'word')} not UTF-8, kept with escapes: {damaged[0]!r} is one")
+        )
     if len(set(decoded)) < len(decoded):
         twice = counted(len(decoded) - len(set(decoded)), "row")
-        notes.append(Note(NAME, f"{twice} more for words that stand there already; every row is kept"))
-    return Bundle({NAME: vectors}, _architecture(vectors), tokens={NAME: decoded}, notes=notes)
+        notes.append(Note(_NAME, f"{twice} more for words that stand there already; every row is kept"))
+    return Bundle({_NAME: vectors}, _architecture(vectors), tokens={_NAME: decoded}, notes=notes)
 
 
 def write(

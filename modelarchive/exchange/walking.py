@@ -54,12 +54,12 @@ class Value:
         return len(self.sizes)
 
 
-V = TypeVar("V", bound=Value)
-R = TypeVar("R", bound=Lowering)
+_V = TypeVar("_V", bound=Value)
+_R = TypeVar("_R", bound=Lowering)
 
 
 @dataclass(frozen=True)
-class Context(Generic[V]):
+class Context(Generic[_V]):
     """What a row works on: one use of a layer, or of an op.
 
     Attributes:
@@ -68,7 +68,7 @@ class Context(Generic[V]):
         known: Shape and dtype of each result; None where the network's inputs are not declared.
     """
 
-    walker: Walker[V, Any]
+    walker: Walker[_V, Any]
     path: str
     known: Sequence[Any]
 
@@ -77,7 +77,7 @@ class Context(Generic[V]):
         self.walker.report.note(self.path or "(model)", what)
 
 
-class Walker(ABC, Generic[V, R]):
+class Walker(ABC, Generic[_V, _R]):
     """Lowers a network to another system, in the order in which it is computed; what is not supported is reported.
 
     A room's own walker says how its rows are called, and what parameters and constants are there.
@@ -92,7 +92,7 @@ class Walker(ABC, Generic[V, R]):
 
     system: ClassVar[str]
 
-    def __init__(self, lowerings: Mapping[str, R]) -> None:
+    def __init__(self, lowerings: Mapping[str, _R]) -> None:
         self.report = Report()
         self._lowerings = lowerings
         self._evaluator = Evaluator()
@@ -105,7 +105,7 @@ class Walker(ABC, Generic[V, R]):
         return self._depth > 1
 
     @abstractmethod
-    def lower(self, row: R, path: str, subject: Any, inputs: list[V], known: Sequence[Any]) -> Sequence[V]:
+    def lower(self, row: _R, path: str, subject: Any, inputs: list[_V], known: Sequence[Any]) -> Sequence[_V]:
         """The results of one use of a layer or op.
 
         Args:
@@ -120,23 +120,23 @@ class Walker(ABC, Generic[V, R]):
         """
 
     @abstractmethod
-    def parameter(self, parameter: Parameter, path: str) -> V:
+    def parameter(self, parameter: Parameter, path: str) -> _V:
         """A parameter that a graph itself uses; `path` is its name. Raises Refusal."""
 
     @abstractmethod
-    def constant(self, value: Any, path: str) -> V:
+    def constant(self, value: Any, path: str) -> _V:
         """A Python number, or an array, that is written in the architecture."""
 
-    def walk(self, block: Block, inputs: Sequence[V]) -> list[V]:
+    def walk(self, block: Block, inputs: Sequence[_V]) -> list[_V]:
         """The results of a network, one after another; fewer where something is not supported."""
         return [each for each in self._block(block, "", list(inputs)) if each is not None]
 
-    def layer(self, layer: Layer, path: str, inputs: list[V]) -> Sequence[V]:
+    def layer(self, layer: Layer, path: str, inputs: list[_V]) -> Sequence[_V]:
         """The results of a layer, by its row. Raises Refusal."""
         known = _known(lambda: self._evaluator.layer(layer, [each.known for each in inputs]))
         return self._by_row("kind", layer.kind, path, layer, inputs, known)
 
-    def op(self, word: str, path: str, inputs: list[V], arguments: dict[str, Any]) -> Sequence[V]:
+    def op(self, word: str, path: str, inputs: list[_V], arguments: dict[str, Any]) -> Sequence[_V]:
         """The results of an op, by its row; one of constants is computed here. Raises Refusal."""
         if word != "shape_of" and all(each.tensor is None for each in inputs):
             found = apply_op(word, [each.constant for each in inputs], arguments)
@@ -145,8 +145,8 @@ class Walker(ABC, Generic[V, R]):
         return self._by_row("op", word, path, arguments, inputs, known)
 
     def _by_row(
-        self, what: str, word: str, path: str, subject: Any, inputs: list[V], known: Sequence[Any]
-    ) -> Sequence[V]:
+        self, what: str, word: str, path: str, subject: Any, inputs: list[_V], known: Sequence[Any]
+    ) -> Sequence[_V]:
         if word not in self._lowerings:
             raise Refusal(f"the {what} {word!r} is not supported in {self.system}")
         self._depth += 1
@@ -155,7 +155,7 @@ class Walker(ABC, Generic[V, R]):
         finally:
             self._depth -= 1
 
-    def _block(self, block: Block, path: str, inputs: list[V | None]) -> list[V | None]:
+    def _block(self, block: Block, path: str, inputs: list[_V | None]) -> list[_V | None]:
         if isinstance(block, Layer):
             return self._lowered(path, inputs, lambda given: self.layer(block, path, given))
         if isinstance(block, Sequential):
@@ -167,18 +167,18 @@ class Walker(ABC, Generic[V, R]):
         self.report.refuse(path or "(model)", f"{type(block).__name__} is no kind of the vocabulary")
         return [None]
 
-    def _graph(self, graph: Graph, path: str, inputs: list[V | None]) -> list[V | None]:
+    def _graph(self, graph: Graph, path: str, inputs: list[_V | None]) -> list[_V | None]:
         if not graph.outputs or len(inputs) != len(graph.inputs):
             what = f"it is called with {len(inputs)} inputs" if graph.outputs else "it only declares its children"
             self.report.refuse(path or "(model)", what)
             return [None]
-        values: dict[str, list[V | None]] = {name: [each] for name, each in zip(graph.inputs, inputs, strict=True)}
+        values: dict[str, list[_V | None]] = {name: [each] for name, each in zip(graph.inputs, inputs, strict=True)}
         for node in graph.nodes:
             if node.inputs is not None:
                 values[node.name] = self._node(graph, node, path, [_picked(values, *ref) for ref in node.inputs])
         return [_picked(values, *ref) for ref in graph.outputs]
 
-    def _node(self, graph: Graph, node: Node, path: str, inputs: list[V | None]) -> list[V | None]:
+    def _node(self, graph: Graph, node: Node, path: str, inputs: list[_V | None]) -> list[_V | None]:
         if node.verb in ("block", "call"):
             return self._block(graph.find(node.target), joined(path, node.target), inputs)
         if node.verb == "parameter":
@@ -190,7 +190,9 @@ class Walker(ABC, Generic[V, R]):
             return self._lowered(name, [], lambda given: [self.constant(value, name)])
         return self._lowered(name, inputs, lambda given: self.op(node.target, name, given, dict(node.arguments)))
 
-    def _lowered(self, path: str, inputs: list[V | None], lower: Callable[[list[V]], Sequence[V]]) -> list[V | None]:
+    def _lowered(
+        self, path: str, inputs: list[_V | None], lower: Callable[[list[_V]], Sequence[_V]]
+    ) -> list[_V | None]:
         given = [each for each in inputs if each is not None]
         if len(given) < len(inputs):
             return [None]  # what it works on is not supported, and reported
@@ -211,7 +213,7 @@ def _known(evaluate: Callable[[], Any]) -> tuple[Any, ...]:
     return known if isinstance(known, tuple) else (known,)
 
 
-def _picked(values: Mapping[str, list[V | None]], name: str, index: int | None) -> V | None:
+def _picked(values: Mapping[str, list[_V | None]], name: str, index: int | None) -> _V | None:
     """A result of a node; None where that is not supported."""
     several, index = values[name], index or 0
     return several[index] if index < len(several) else None

@@ -349,6 +349,13 @@ FOLDERS: Final[tuple[Mistake, ...]] = (
         "in JAX, restore it, and modelarchive.save('x.h5', params) writes what is read",
     ),
     Mistake(
+        "run",
+        "the folder of a training run of this package (`step-00000100.h5`, ...)",
+        mistakes.run,
+        "is the folder of a training run, which holds several checkpoints",
+        "give one of them: {name}/{newest} is the newest; Checkpoints({name!r}).restore() takes the newest whole one",
+    ),
+    Mistake(
         "weights",
         "a folder with weights and without `config.json`",
         lambda folder: None if (folder / "config.json").exists() else mistakes.weights(folder),

@@ -321,6 +321,15 @@ def _inside(folder: Path) -> list[str]:
         return []
 
 
+def run(folder: Path) -> Found:
+    """The newest checkpoint in the folder of a run."""
+    steps = [found for each in _inside(folder) if (found := _STEP.fullmatch(each))]
+    return {"newest": max(steps, key=lambda step: int(step[1]))[0]} if steps else None
+
+
+_STEP: Final = re.compile(r"step-([0-9]{8,18})(?:\.h5)?")
+
+
 def weights(folder: Path) -> Found:
     """The first file of parameters in a folder."""
     # What is recognised by a guess alone may be any text; an archive would be handed over as one.

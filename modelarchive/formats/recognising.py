@@ -89,7 +89,7 @@ def is_bare(path: str | os.PathLike[str], name: str) -> bool:
 
 
 def _has(path: str | os.PathLike[str], sign: Sign | None, *, otherwise: bool) -> bool:
-    if sign is None:
+    if sign is None or (not isinstance(path, RemoteFile) and Path(os.fsdecode(path)).is_dir()):
         return otherwise
     with opened(path) as content:
         return sign(Look(content))

@@ -162,6 +162,12 @@ def shards_of_archive(folder: Path | RemoteFile) -> bool:
         return False
 
 
+def preset_inside(folder: Path) -> bool:
+    """KerasHub's: a config.json, and weights as Keras names them."""
+    names = ("model.weights.h5", "model.weights.json")
+    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in names)
+
+
 def weights_inside(folder: Path) -> bool:
     """Hugging Face's: a config.json, or parameters as such folders hold them."""
     if (folder / "config.json").exists():

@@ -81,6 +81,7 @@ class System:
         values: Whether one of these may give the value of an input, with which the model is read.
         config: The files for which its reader takes a `config`, in words; "": none.
         base: Those for which it takes a `base`, likewise.
+        until: Those for which its reader takes an `until`, likewise.
         variant: Those for which it takes a `variant`, likewise.
         reads_as: What its reader takes as `dtype`; none: it takes none.
         writes_as: What its writer takes as `dtype`, likewise.
@@ -112,6 +113,7 @@ class System:
     values: bool = False
     config: str = ""
     base: str = ""
+    until: str = ""
     variant: str = ""
     reads_as: tuple[str, ...] = ()
     writes_as: tuple[str, ...] = ()
@@ -223,6 +225,7 @@ SYSTEMS: Final = {
             alone=True,
             inputs="declared",
             values=True,
+            until="ONNX models",
         ),
         System(
             "keras",
@@ -233,13 +236,14 @@ SYSTEMS: Final = {
             writes="whole models, saved by Keras; a whole model as a `keras.Model`",
             signs=(signs.hdf5, signs.index_of(".h5", lists=True)),
             members=signs.config_inside,
+            folder=signs.preset_inside,
             says=signs.says_keras,
             models=True,
             alone=True,
             inputs="declared",
             config="Keras' files of weights",
             classes=(ModelClass("keras", "Model"),),
-            backend=Backend("build_model", ("inputs",)),
+            backend=Backend("build_model"),
             extra="keras",
             frameworks=("keras",),
             fits="keras",
@@ -263,7 +267,7 @@ SYSTEMS: Final = {
         System(
             "onnxruntime",
             "ONNX Runtime",
-            backend=Backend("build_network", ("inputs", "threads", "providers", "session_options"), runs=True),
+            backend=Backend("build_network", ("threads", "providers", "session_options"), runs=True),
             extra="onnxruntime",
             frameworks=("onnxruntime",),
         ),

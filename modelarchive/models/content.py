@@ -170,10 +170,12 @@ def refuse_foreign(path: Path) -> None:
     """Refuse a file of another system where only an archive will do.
 
     Raises:
-        FormatError: It is of another format; the hint is the command that converts it.
+        FormatError: It is of another format; the hint is the command that converts it, where that can be.
     """
     name = formats.recognise(path)
     if name != "archive":
+        with opened(path):  # what its own reader refuses, any HDF5 file say, is none of that format either
+            pass
         what = formats.FORMATS[name].what
         hint = f"`{convert_line(path)}` makes one of it"
         raise errors.FormatError(f"is {what}, not a model archive", file=path, hint=hint)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelarchive.archive import Archive
 from modelarchive.archive.choices import Choice
@@ -14,10 +14,13 @@ from modelarchive.exchange.bundle import Bundle, Note, Progress, bundle_of, defe
 from modelarchive.formats import FORMATS, format_of_name
 from modelarchive.formats.systems import listed
 from modelarchive.models.folders import FOLDER, save_folder
-from modelarchive.models.reading import Inputs, declared, format_of_file, notes_of, read, without_architecture
+from modelarchive.models.reading import declared, format_of_file, notes_of, read, without_architecture
 from modelarchive.models.rooms import room
 from modelarchive.remote import located
 from modelarchive.store.deferred import expect
+
+if TYPE_CHECKING:
+    from modelarchive.architecture.declarations import Inputs
 
 
 def convert(
@@ -28,6 +31,7 @@ def convert(
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     base: str | os.PathLike[str] | None = None,
+    until: str | Sequence[str] | None = None,
     variant: str | None = None,
     dtype: str | None = None,
     compression: Choice = None,
@@ -44,14 +48,17 @@ def convert(
             safetensors file.
         target: The file to write; an old one is replaced as a whole, or left as it was. A folder that is there,
             or a name that ends in a slash, is a Hugging Face folder and an archive in shards at the same time.
-        inputs: What the model takes, in order: ``{"name": "x", "shape": [None, 3, 224, 224], "dtype": "float32"}``,
-            for sources that do not say, such as MXNet's symbols, and for others than they say; or as text,
-            ``"x:?,3,224,224:float32"``, or all of them as a dict of shapes by name. A Hugging Face folder needs
+        inputs: What the model takes: ``{"name": "x", "shape": [None, 3, 224, 224], "dtype": "float32"}``, for sources
+            that do not say, such as MXNet's symbols, and for others than they say; or as text,
+            ``"x:?,3,224,224:float32"``, or all of them as a dict of shapes by name. What has a name of the model's is
+            of that input, the rest in their order. A Hugging Face folder needs
             the names only, to leave others out or to have the mask of GPT-2 and Llama.
         parameters_only: Leave the architecture out. So the parameters come too where it cannot be said: those of
             a Keras or ONNX file, or of a Hugging Face folder, under the names that they have there.
         config: For Keras' files of weights: the file that ``model.to_json()`` was written into, or its content.
         base: For PEFT adapters: the folder of the model that the adapter was made for, and is merged into.
+        until: For ONNX models: values of the graph, or nodes, that the model is to end with instead of its outputs, in
+            front of what cannot be said, say.
         variant: For Hugging Face folders: which of several files of parameters is read, by the word in its name,
             "fp16" of ``model.fp16.safetensors``.
         dtype: Where the target is a GGUF file: what its matrices are stored as, "f16", "bf16", "q8_0", "f32" or
@@ -74,7 +81,7 @@ def convert(
         FormatError: The source is of no format that is known, or damaged.
         SpecError: The model does not take such `inputs`.
         ValueError: The target's suffix names no format, or one that has no `compression` or no shards; or the source
-            takes no `config`, `base` or `variant`; or neither takes such a `dtype`.
+            takes no `config`, `base`, `until` or `variant`; or neither takes such a `dtype`.
     """
     name = format_of_target(target, max_shard_size)
     if compression is not None and name != "archive":
@@ -86,14 +93,14 @@ def convert(
     if dtype is not None and stored is None and not FORMATS[kind].reads_as:
         files = listed(each.what for each in FORMATS.values() if each.reads_as or each.writes_as)
         raise ValueError(f"dtype is {dtype!r}, and is for {files} only")
-    if kind == "archive" and config is None and base is None and variant is None:
+    if kind == "archive" and (config, base, until, variant) == (None, None, None, None):
         with Archive(source) as opened:
             bundle = bundle_of(opened)
             bundle = declared(without_architecture(bundle) if parameters_only else bundle, inputs)
             written = _write(name, bundle, target, stored=stored, compression=compression, **options)
             return [*notes_of(kind, bundle), *written]
     wanted = dtype if stored is None else None
-    given: dict[str, Any] = {"config": config, "base": base, "variant": variant, "dtype": wanted}
+    given: dict[str, Any] = {"config": config, "base": base, "until": until, "variant": variant, "dtype": wanted}
     bundle = read(source, inputs=inputs, parameters_only=parameters_only, **given)
     written = _write(name, bundle, target, stored=stored, compression=compression, **options)
     return [*notes_of(kind, bundle), *written]

@@ -13,7 +13,7 @@ from modelarchive.errors import FormatError, IntegrityError
 from modelarchive.exchange.bundle import Bundle, Parameters, bundle_of, deferred
 from modelarchive.formats import is_bare
 from modelarchive.formats.systems import BACKENDS, FORMATS, listed
-from modelarchive.models.reading import arrays_of, format_of_file, read_as, refuse_verify
+from modelarchive.models.reading import arrays_of, declared, format_of_file, read, read_as, refuse_verify
 from modelarchive.models.rooms import room
 from modelarchive.names import joined
 from modelarchive.remote import located
@@ -153,6 +153,7 @@ def load_model(
     until: str | None = None,
     after: str | None = None,
     backend: str = "numpy",
+    inputs: Any = None,
     verify: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     cache: str | Mapping[str, Any] | None = None,
@@ -169,12 +170,14 @@ def load_model(
         backend: "numpy" gives a Block, "torch" a ``torch.nn.Module`` with the original names, "keras" a
             functional ``keras.Model`` on the backend that Keras is set to, "onnxruntime" a network that is called as
             the Block is, and that ONNX Runtime computes.
+        inputs: What the network is to take, where that is not what the architecture declares: declarations as
+            :func:`convert` takes them, of those inputs that change, ``{"x": (None, 3, None, None)}``. A whole network
+            refuses other sizes than it declares; a block of it takes what its layers do.
         verify: Check the file first, of a block no more than its own arrays (:meth:`Archive.verify`); archives only.
         storage_options: As :class:`modelarchive.Archive` takes it, where `path` is a URL.
         cache: As there.
-        **options: `device` and `dtype` for "torch"; `inputs` for "keras" and "onnxruntime", where the architecture
-            has none; `threads`, `providers` and `session_options` for "onnxruntime", see
-            :func:`modelarchive.exchange.onnxruntime.build_network`.
+        **options: `device` and `dtype` for "torch"; `threads`, `providers` and `session_options` for "onnxruntime",
+            see :func:`modelarchive.exchange.onnxruntime.build_network`.
 
     Returns:
         The network, its parameters views of the mapped file, copy-on-write.
@@ -197,27 +200,28 @@ def load_model(
     path = located(path, storage_options, cache)
     name = format_of_file(path)
     build = BACKENDS[backend].build
-    if name == "archive" and BACKENDS[backend].of_blocks and not _takes_bytes(backend, options.get("device")):
+    is_taken = _takes_bytes(backend, options.get("device"))
+    if name == "archive" and BACKENDS[backend].of_blocks and not is_taken and inputs is None:
         network = archive.load_model(path, block=block, until=until, after=after, verify=verify)
         return getattr(room(backend), build)(network, **options) if build else network
     if name == "archive":
         with Archive(path) as opened:
-            is_taken = _takes_bytes(backend, options.get("device"))
             bundle = _of_archive(opened, path, block, until, after, is_open=is_taken)
             if verify and is_taken:
                 _verify_before(opened, deferred(bundle.parameters))
                 options["verify"] = True
             elif verify and not opened.is_remote:  # what comes from there is compared as it is read
                 opened.verify(block=block)
-            return _built(bundle, backend, options)
+            return _built(declared(bundle, inputs), backend, options)
     if verify:
         refuse_verify(path, name)
-    bundle = read_as(name, path)
+    is_part = bool(block) or until is not None or after is not None
+    bundle = read(path, inputs=None if is_part else inputs)
     _require_architecture(path, name, bundle)
-    if block or until is not None or after is not None:
+    if is_part:
         entries = deferred(bundle.parameters)
         stored = lambda names: {name: entries[other] for name, other in names.items()}  # noqa: E731
-        bundle = _part(bundle.checked(), bundle.metadata, stored, block, until, after)
+        bundle = declared(_part(bundle.checked(), bundle.metadata, stored, block, until, after), inputs)
     return _built(bundle, backend, options)
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.bundle import Bundle, Note, bundle_of
@@ -18,8 +18,8 @@ from modelarchive.models.rooms import room
 from modelarchive.remote import expect_path, located
 from modelarchive.store.source import Source
 
-#: What a model takes: declarations in order, as dicts or text, or shapes by name.
-Inputs: TypeAlias = Sequence[Mapping[str, Any] | str] | Mapping[str, Sequence[int | None]]
+if TYPE_CHECKING:
+    from modelarchive.architecture.declarations import Inputs
 
 
 def read(
@@ -29,6 +29,7 @@ def read(
     parameters_only: bool = False,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     base: str | os.PathLike[str] | None = None,
+    until: str | Sequence[str] | None = None,
     variant: str | None = None,
     dtype: str | None = None,
 ) -> Bundle:
@@ -40,6 +41,7 @@ def read(
         parameters_only: As in :func:`convert`.
         config: As in :func:`convert`.
         base: As in :func:`convert`.
+        until: As in :func:`convert`.
         variant: As in :func:`convert`.
         dtype: As in :func:`convert`, of a source.
 
@@ -55,7 +57,7 @@ def read(
     path = located(path)
     name = format_of_file(path)
     options: dict[str, Any] = {}
-    for option, value in (("config", config), ("base", base), ("variant", variant)):
+    for option, value in (("config", config), ("base", base), ("until", until), ("variant", variant)):
         if value is not None:
             options[option] = _belonging(name, option, value)
     if dtype is not None:
@@ -65,7 +67,7 @@ def read(
         _refuse_values(inputs)
     if inputs is None or not takes or parameters_only:
         return declared(read_as(name, path, parameters_only=parameters_only, **options), inputs)
-    from modelarchive.architecture.declaring import given_inputs
+    from modelarchive.architecture.declarations import given_inputs
 
     said = given_inputs(inputs)
     return read_as(name, path, inputs=[each.get("name") for each in said] if takes == "names" else said, **options)
@@ -183,9 +185,9 @@ def _read_as(name: str, dtype: str) -> str:
 
 def _refuse_values(inputs: Inputs) -> None:
     """Refuse values of inputs where the reader does not compute with them."""
-    from modelarchive.architecture.declaring import given_inputs
+    from modelarchive.architecture.declarations import given_inputs
 
-    if given := [each for each in given_inputs(inputs) if isinstance(each, Mapping) and "value" in each]:
+    if given := [each for each in given_inputs(inputs) if "value" in each]:
         files = listed(each.what for each in FORMATS.values() if each.values)
         first = str(given[0].get("name", "?"))
         raise ConversionError(
@@ -195,7 +197,7 @@ def _refuse_values(inputs: Inputs) -> None:
 
 
 def declared(bundle: Bundle, inputs: Inputs | None) -> Bundle:
-    """The same model with other inputs declared, which must fit it."""
+    """The same model with other inputs declared, which must fit it; what is not said of them is as it was."""
     if inputs is None:
         return bundle
     _refuse_values(inputs)
@@ -203,10 +205,19 @@ def declared(bundle: Bundle, inputs: Inputs | None) -> Bundle:
         hint = "inputs belong to whole models: leave them out"
         raise ConversionError([("(inputs)", f"are not known without an architecture: {bundle.reason}")], hint=hint)
     from modelarchive.architecture import build, check
-    from modelarchive.architecture.declaring import declared_inputs, given_inputs
+    from modelarchive.architecture.declarations import by_name, given_inputs
+    from modelarchive.architecture.declaring import declared_inputs
 
-    network = build(bundle.checked())
-    model = check(bundle.architecture | {"inputs": declared_inputs(network, given_inputs(inputs))})
+    checked = bundle.checked()
+    own = {each["name"]: each for each in checked.inputs}
+    said = given_inputs(inputs)
+    is_by_name = len(said) != len(own) or isinstance(inputs, Mapping) or all(each.get("name") in own for each in said)
+    if own and is_by_name:
+        new = by_name(said, list(own))
+        said = [each | new.get(name, {}) for name, each in own.items()]
+    elif own:  # in their order, by other names
+        said = [old | new for old, new in zip(own.values(), said, strict=True)]
+    model = check(bundle.architecture | {"inputs": declared_inputs(build(checked), said)})
     return replace(bundle, architecture=model.architecture, known=model)
 
 

@@ -37,7 +37,8 @@ def save_model(
         path: The file; an old one is replaced as a whole, or left as it was.
         model: A network: a Block, a ``torch.nn.Module``, an ``ExportedProgram``, a ``keras.Model``, or a
             Bundle that an exchange has read.
-        inputs: An example input, or a tuple of several, to record ``forward`` on with a symbolic batch axis.
+        inputs: An example input, or a tuple of several, to record ``forward`` on with a symbolic batch axis. Of a
+            module also a dict: what its forward takes by name, or its only argument.
             A network that was rebuilt remembers its own, as a module too; a Block that was called what it was given
             last; an exported program says them.
         metadata: Anything JSON can say, under string keys: licence, training data, measured accuracy.

@@ -63,13 +63,17 @@ def unequal(inputs: Inputs, called: Sequence[str], shapes: Sequence[Sequence[int
         shapes: The shape of each that is given.
     """
     for name, axes in named_axes(inputs).items():
-        sizes: dict[int, str] = {}
+        found: list[tuple[int, int, Sequence[int]]] = []
         for number, axis in axes:
             shape = shapes[number] if number < len(shapes) else None
             if shape is not None and axis < len(shape):
-                sizes.setdefault(shape[axis], f"{shape[axis]} in {called[number]} {tuple(shape)}")
-        if len(sizes) > 1:
-            yield f"the axis {name!r} has one size in all inputs, found {' and '.join(list(sizes.values())[:2])}"
+                found.append((shape[axis], number, shape))
+        for size, number, shape in found[1:]:  # one by one: a size may be a symbol
+            if size != found[0][0]:
+                first, other, own = found[0]
+                told = f"{first} in {called[other]} {tuple(own)} and {size} in {called[number]} {tuple(shape)}"
+                yield f"the axis {name!r} has one size in all inputs, found {told}"
+                break
 
 
 def axis_names(inputs: Inputs, groups: Iterable[set[Axis]] | None = None) -> list[list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
@@ -18,6 +18,11 @@ from modelarchive.nn.summary import table
 
 Patterns = str | Iterable[str] | None
 _REGISTRIES = ("_children", "_parameters")
+#: What people ask a network for that only another framework's has -> the backend that gives one.
+_ELSEWHERE: Final = dict.fromkeys(
+    ("to", "eval", "train", "cuda", "cpu", "half", "float", "state_dict", "load_state_dict", "named_parameters"),
+    "torch",
+) | dict.fromkeys(("predict", "fit", "compile", "evaluate", "get_layer", "layers", "get_weights", "weights"), "keras")
 
 
 class Block:
@@ -60,6 +65,14 @@ class Block:
             self._children.pop(name, None)
             self._parameters.pop(name, None)
         object.__setattr__(self, name, value)
+
+    if not TYPE_CHECKING:  # which would take every name for one that is there
+
+        def __getattr__(self, name: str) -> Any:
+            """Say of what PyTorch's and Keras' networks have, and these have not, which backend gives it."""
+            backend = _ELSEWHERE.get(name)
+            way = f": it computes in NumPy; load_model(path, backend={backend!r}) gives one that has" if backend else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{way}", name=name, obj=self)
 
     def _register(self, name: str, value: Block | Parameter) -> None:
         problem = names.problem_with_part(name)

@@ -12,15 +12,14 @@ import numpy as np
 
 from modelarchive import tensors
 from modelarchive.errors import ModelArchiveError, counted
-from modelarchive.nn.axes import named_axes, unequal
-from modelarchive.nn.fitting import called_names, misfit
+from modelarchive.nn.fitting import called_names, misfit, missized
 from modelarchive.nn.signature import Called, input_names, positional
 from modelarchive.ops.threads import has_team, team
 
 #: Attribute under which a built network keeps the inputs that its architecture declares, or what finds them.
 DECLARED: Final = "_declared_inputs"
-#: Attribute that says that axes of several inputs, or several of one, are one by name.
-_NAMED: Final = "_named_axes"
+#: Attribute of a network that takes what it declares and nothing else: its parameters as they were built.
+_HELD: Final = "_held_as"
 #: Attribute under which a block keeps the shapes and dtypes of the last call.
 _LAST: Final = "_last_call"
 #: Attribute of an error on its way up.
@@ -30,8 +29,11 @@ _TOLD: Final = (ValueError, TypeError, IndexError)
 
 def run(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
     """Execute a block, and remember what it was given; an error gets the block's path and the inputs' shapes."""
-    if _NAMED in block.__dict__:
-        _compare_axes(block, inputs, named)
+    if _HELD in block.__dict__:
+        declared = block.__dict__[DECLARED]
+        problem = missized(declared, called_names(block, declared), inputs, named)
+        if problem and block.__dict__[_HELD] == _outline(block):  # else the caller has changed it
+            raise ValueError(problem)
     try:
         if any(type(x) is not np.ndarray for x in inputs):
             inputs = [_as_numpy(x) for x in inputs]
@@ -71,12 +73,30 @@ def _noted(value: Any) -> Any:
     return type(value) if shape is None or dtype is None else (tuple(shape), dtype)
 
 
-def declare(block: Called, inputs: list[dict[str, Any]] | Callable[[], list[dict[str, Any]]]) -> None:
-    """Let a network remember the inputs that its architecture declares, or what finds them when they are asked for."""
+def declare(block: Called, inputs: list[dict[str, Any]]) -> None:
+    """Hold a network to the inputs that its architecture declares, as long as its parameters are of their shapes.
+
+    It may be changed: with another first layer it takes something else.
+    """
     block.__dict__[DECLARED] = inputs
-    block.__dict__.pop(_NAMED, None)
-    if not callable(inputs) and named_axes(inputs):
-        block.__dict__[_NAMED] = True
+    block.__dict__[_HELD] = _outline(block)
+
+
+def _outline(block: Called) -> tuple[tuple[str, str, Any], ...]:
+    """The names and shapes of its parameters, block by block."""
+    return tuple(
+        [
+            (path, name, parameter.shape)
+            for path, each in block.named_blocks()
+            for name, parameter in each._parameters.items()
+        ]
+    )
+
+
+def declare_part(block: Called, inputs: Callable[[], list[dict[str, Any]]]) -> None:
+    """Let a part of a network remember what finds its inputs when they are asked for; it is not held to them."""
+    block.__dict__[DECLARED] = inputs
+    block.__dict__.pop(_HELD, None)
 
 
 def declarations_of(block: Called) -> list[dict[str, Any]] | None:
@@ -87,8 +107,7 @@ def declarations_of(block: Called) -> list[dict[str, Any]] | None:
     """
     found = block.__dict__.get(DECLARED)
     if callable(found):
-        found = found()
-        declare(block, found)
+        found = block.__dict__[DECLARED] = found()
     return found
 
 
@@ -240,17 +259,3 @@ def _misfit(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> s
     """Where the inputs are not those that the architecture of a built network declares."""
     declared = _known_declarations(block)
     return misfit(declared, called_names(block, declared), inputs, named) if declared else None
-
-
-def _compare_axes(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> None:
-    """See to it that axes of one name are of one size, which NumPy would not say of sizes of 1.
-
-    Raises:
-        ValueError: They are not.
-    """
-    declared = _known_declarations(block)
-    called = called_names(block, declared)
-    given = dict(zip(called, inputs, strict=False)) | dict(named)
-    problem = next(unequal(declared, called, [getattr(given.get(each), "shape", None) for each in called]), None)
-    if problem is not None and _misfit(block, inputs, named) is None:
-        raise ValueError(problem)

@@ -94,14 +94,13 @@ def concatenate(*shapes: Shape, axis: int = 0) -> Shape:
     if not shapes or not shapes[0]:
         raise ValueError("expected at least one array of at least 1 dimension")
     along = normal_axis(axis, len(shapes[0]))
+    rank, before, behind = len(shapes[0]), tuple(shapes[0][:along]), tuple(shapes[0][along + 1 :])
     for shape in shapes:
-        if len(shape) != len(shapes[0]) or any(
-            size != shapes[0][position] for position, size in enumerate(shape) if position != along
-        ):
+        if len(shape) != rank or tuple(shape[:along]) != before or tuple(shape[along + 1 :]) != behind:
             found = " and ".join(str(tuple(each)) for each in shapes)
             raise ValueError(f"expected shapes that are equal but for axis {along}, found {found}")
     total = sum(shape[along] for shape in shapes)
-    return (*shapes[0][:along], total, *shapes[0][along + 1 :])
+    return (*before, total, *behind)
 
 
 def stack(*shapes: Shape, axis: int = 0) -> Shape:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelarchive import errors
-from modelarchive.checkpoints import metrics_of
+from modelarchive.checkpoints import expect_index, metrics_of
 from modelarchive.models.content import Content, opened, size_of
 from modelarchive.page.comparing import differences, square
 from modelarchive.page.describing import described
@@ -35,6 +35,7 @@ def shown_run(folder: Path, found: Mapping[int, Path], progress: Callable[[int],
         for step, path in found.items():
             opening = contextlib.ExitStack()
             try:
+                expect_index(path)
                 content = opening.enter_context(opened(path))
                 record = _record(step, path) | {"metrics": _metrics(content)}
             except (errors.ModelArchiveError, OSError) as error:
@@ -72,7 +73,7 @@ def _record(step: int, path: Path) -> dict[str, Any]:
 def _metrics(content: Content) -> dict[str, float | str]:
     """The metrics of a checkpoint; every digest is compared."""
     if content.archive is None:
-        return {}
+        raise errors.FormatError("is no checkpoint of a run", file=content.path)
     content.archive.verify()
     metrics = metrics_of(content.archive).items()
     return {name: value if math.isfinite(value) else str(value) for name, value in metrics}

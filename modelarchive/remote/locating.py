@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.request import url2pathname
 
 from modelarchive.remote.address import is_url
 from modelarchive.remote.file import RemoteFile
@@ -37,6 +36,8 @@ def located(
         raise ValueError(f"cache is {kind!r}, expected {', '.join(map(repr, CACHES))}, or a dict with it as protocol")
     if is_url(path):
         if path.startswith("file://") and not storage_options and cache is None:
+            from urllib.request import url2pathname  # which brings HTTP and mail with it
+
             return url2pathname(path.removeprefix("file://"))
         return RemoteFile(path, storage_options, cache)
     if storage_options or cache is not None:
@@ -57,6 +58,8 @@ def expect_path(path: object) -> None:
     if not isinstance(path, str | bytes | os.PathLike):
         way = "; archives are opened by their path, and not out of a file object" if hasattr(path, "read") else ""
         raise TypeError(f"the path is {type(path).__name__}, expected str or os.PathLike{way}")
+    if isinstance(path, bytes) and b"\0" in path:
+        raise TypeError("the path is bytes with zeros in it; archives are opened by their path, and not out of bytes")
 
 
 def _lost_slash(text: str) -> str:

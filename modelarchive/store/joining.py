@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -69,6 +69,20 @@ def joined(name: str, parts: Sequence[Part], folder: Path) -> Entry:
             hint="a shard is missing, or stands twice",
         )
     return Entry(dtype, shape, None, math.prod(shape) * dtypes.DENSE[dtype].itemsize, None)
+
+
+def check_joined(readers: Iterable[Reader], folder: Path) -> None:
+    """See that arrays in pieces are whole in several shards together, before these become an archive.
+
+    Raises:
+        FormatError: Pieces are of several shapes or dtypes, or do not cover an array exactly once.
+    """
+    parts: dict[str, list[Part]] = {}
+    for reader in readers:
+        for name in reader.contents.arrays:
+            parts.setdefault(name, []).append(part_of(reader, name))
+    for name, several in parts.items():
+        joined(name, several, folder)
 
 
 def _are_apart(parts: Sequence[Part]) -> bool:

@@ -34,6 +34,7 @@ SMALL: Final = 1 << 16
 
 
 Result = TypeVar("Result")
+_SHORTER: Final = "{} became shorter while it was read"
 
 
 class Source:
@@ -196,10 +197,15 @@ class Source:
     def _mapped(self) -> mmap.mmap | None:
         """The whole file, mapped at the first call; None where that is not possible."""
         if self._map is None and not self._is_unmappable:
+            descriptor = self.descriptor
             try:
-                self._map = mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_COPY)
-            except OSError:
+                mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+            except (OSError, ValueError):  # ValueError: there is nothing in it any more
                 self._is_unmappable = True
+                return None
+            if len(mapped) < self.size:
+                raise OSError(_SHORTER.format(self.path))
+            self._map = mapped
         return self._map
 
     def _allocated(
@@ -297,7 +303,7 @@ class Source:
         while done < len(buffer):
             count = os.preadv(descriptor, [buffer[done:]], offset + done)
             if not count:
-                raise OSError(f"{self.path} became shorter while it was read")
+                raise OSError(_SHORTER.format(self.path))
             done += count
 
 

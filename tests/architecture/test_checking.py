@@ -269,7 +269,7 @@ def test_time_is_linear() -> None:
 
     seconds(10)
     small = min(seconds(2_500) for _ in range(3))
-    assert seconds(20_000) < 8 * small * 4
+    assert min(seconds(20_000) for _ in range(2)) < 8 * small * 4
 
 
 # ------------------------------------------------------------------ any JSON
@@ -383,6 +383,7 @@ def test_any_change_of_a_real_network_gives_an_answer(architecture: Any) -> None
     answer(architecture)
 
 
+@pytest.mark.slow
 @FUZZ
 @given(JSON)
 def test_any_json_gives_an_answer(architecture: Any) -> None:

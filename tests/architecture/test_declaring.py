@@ -12,7 +12,7 @@ import pytest
 
 import modelarchive as ma
 from modelarchive import nn
-from modelarchive.architecture.declaring import declaration
+from modelarchive.architecture.declarations import declaration
 from tests.conftest import ROOT
 
 

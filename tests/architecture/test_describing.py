@@ -221,3 +221,9 @@ def test_a_block_of_own_parameters_and_parts_stands_in_two_places() -> None:
     clone = build(describe(net, x), {name: each.data() for name, each in net.collect_params().items()})
     np.testing.assert_array_equal(clone(x), net(x))
     assert clone.children["2"].parameters["scale"] is clone.children["0"].parameters["scale"]
+
+
+@pytest.mark.parametrize("block", [None, 5, "net.h5", {}, object()])
+def test_what_is_no_network_is_refused(block: Any) -> None:
+    with pytest.raises(TypeError, match=r"describe\(\) takes a Block, found builtins\."):
+        describe(block)

@@ -56,7 +56,9 @@ def zeros(shapes: dict[str, tuple[int, ...]], path: str) -> Callable[[Any], dict
     return lambda names: {name: stored[name] for name in names}
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[pytest.mark.slow] if each == "resnet" else []) for each in ARCHITECTURES]
+)
 def test_each_block_is_what_the_whole_has_there(name: str) -> None:
     architecture = ARCHITECTURES[name]
     known, checked = Whole(copy.deepcopy(architecture)), check(architecture)

@@ -16,12 +16,12 @@ import numpy as np
 import modelarchive as ma
 from modelarchive.store import shards
 from tests.faults.injection import under_shim
-from tests.faults.runner import ACTIONS, ended_of, interruptions
+from tests.faults.runner import ACTIONS, ended_of, interruptions, write_small_pieces
 
 
 def data(number: int) -> dict[str, Any]:
     """Of more than one piece, of one, small ones, and text."""
-    return {"a": np.full(150_000, float(number)), "b": [np.full((30, 30), number, "f4"), "text"], "n": number}
+    return {"a": np.full(2_400, float(number)), "b": [np.full((30, 30), number, "f4"), "text"], "n": number}
 
 
 def _save(folder: Path, number: int) -> None:
@@ -62,6 +62,7 @@ def _once(act: Act, folder: Path, how: tuple[int, int, int], shim: ctypes.CDLL) 
 
 
 def main() -> None:
+    write_small_pieces()
     shim = ctypes.CDLL(None)
     shim.faults_journal.restype = ctypes.c_char_p
     wanted = json.loads(sys.stdin.read())

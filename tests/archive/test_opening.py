@@ -67,6 +67,8 @@ def test_an_archive_is_a_mapping(path: Path) -> None:
         assert [array.shape for array in archive.values()] == [array.shape for array in dict(archive).values()]
         with pytest.raises(ma.ParameterError, match=r"did you mean 'output.weight'"):
             archive["outptu.weight"]
+        with pytest.raises(ma.ParameterError, match=r"did you mean 'output.weight'"):
+            archive["/parameters/output/weight"]
         assert archive == archive
         assert archive != other
         assert len({archive, other}) == 2

@@ -258,3 +258,12 @@ def test_what_is_invalid_elsewhere_is_told_by_verify(tmp_path: Path) -> None:
         for refuse in (archive.verify, archive.build, lambda: archive.build(until="5"), lambda: archive.build("0")):
             with pytest.raises((ma.SpecError, ma.ParameterError)):
                 refuse()
+
+
+@pytest.mark.parametrize(("name", "given"), [("block", 0), ("until", 1), ("after", 1)])
+def test_a_number_is_no_path(name: str, given: int, tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Dense(2, in_units=3), nn.Dense(1, in_units=2))
+    network.initialize(seed=0)
+    ma.save_model(tmp_path / "x.h5", network, inputs=np.zeros((1, 3), np.float32))
+    with pytest.raises(TypeError, match=rf"{name} is {given}, expected a path as a text: {name}='{given}'"):
+        ma.load_model(tmp_path / "x.h5", **{name: given})

@@ -73,8 +73,8 @@ def _run(section: str, size_name: str, rounds: int, folder: Path, operations: li
     if section == "checkpoint":
         bytes_, taken = checkpoint.checkpoint(size_name, rounds, folder, progress=_progress)
         return checkpoint.table(bytes_, taken), [each.as_json() for each in taken]
-    if section == "runs":
-        state, times, written = runs.runs(size_name, rounds, folder, progress=_progress)
+    if section in runs.LAYERS:
+        state, times, written = runs.runs(section, size_name, rounds, folder, progress=_progress)
         return runs.table(state, times, written), {"bytes": state, "seconds": times, "written": written}
     if section == "networks":
         timed = networks(size_name, rounds, folder)

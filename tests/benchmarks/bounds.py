@@ -154,6 +154,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help=f"write the table into docs/{report.DOCUMENT.name}")
     chosen = parser.parse_args(arguments)
     one, other = SIZES[chosen.size]
+    # What is there by now stays, and is not looked through before each round.
+    gc.collect()
+    gc.freeze()
     parts: list[Part] = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

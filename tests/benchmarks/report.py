@@ -26,6 +26,7 @@ SECTIONS: Final = [
     "start",
     "checkpoint",
     "runs",
+    "runs-large",
     "networks",
     "large",
     "remote",

@@ -33,6 +33,9 @@ class Worker:
         self.forward = getattr(self, f"_{self.system}")(name, x)
         self.forward()
         np.save(self.folder / f"{name}.{self.system}.npy", self.forward())
+        # What is there by now stays, and is not looked through before each forward pass.
+        gc.collect()
+        gc.freeze()
         return "loaded"
 
     def source(self, _: str) -> str:

@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import statistics
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -16,7 +17,10 @@ import modelarchive as ma
 from tests.benchmarks.report import line
 
 #: Layers of 1024 x 1024: with Adam's moments 12.6 MB each.
-LAYERS: Final = {"full": 33, "small": 8, "tiny": 1}
+LAYERS: Final = {
+    "runs": {"full": 33, "small": 8, "tiny": 1},
+    "runs-large": {"full": 160, "small": 16, "tiny": 2},
+}
 #: (what, its peer): how many times as fast as the peer it shall be.
 MARKS: Final = {
     ("save, until training goes on", "copy in memory"): 1 / 1.2,
@@ -32,7 +36,7 @@ Act = Callable[[], Callable[[], object] | None]
 
 
 def runs(
-    size_name: str, rounds: int, folder: Path, *, progress: Callable[[str], None] = lambda text: None
+    section: str, size_name: str, rounds: int, folder: Path, *, progress: Callable[[str], None] = lambda text: None
 ) -> tuple[int, dict[str, float], int]:
     """The bytes of the state, the median seconds of each operation, and the bytes that the save of a head wrote.
 
@@ -41,10 +45,10 @@ def runs(
     import torch
 
     torch.set_num_threads(2)
-    net, optimizer = _trained(torch, LAYERS[size_name])
-    with warnings.catch_warnings():
+    net, optimizer = _trained(torch, LAYERS[section][size_name])
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(dir=folder) as own:
         warnings.simplefilter("ignore")
-        acts, close = _operations(torch, net, optimizer, folder)
+        acts, close = _operations(torch, net, optimizer, Path(own))
         times: dict[str, list[float]] = {name: [] for name in acts}
         for turn in range(rounds + 1):
             for name, act in acts.items():
@@ -86,6 +90,7 @@ def _operations(torch: Any, net: Any, optimizer: Any, folder: Path) -> tuple[dic
     head = ma.Checkpoints(folder / "head", keep=2, asynchronous=False, incremental=True)
     said = ma.Checkpoints(folder / "said", keep=2, asynchronous=False, incremental=True, frozen="backbone.*")
     frozen = {"backbone": {str(at): each for at, each in enumerate(tensors)}, "head": {"w": torch.zeros(512, 512)}}
+    head_bytes = bytes(frozen["head"]["w"].nbytes)
     steps = {"at": 0}
 
     def state() -> dict[str, Any]:
@@ -119,6 +124,16 @@ def _operations(torch: Any, net: Any, optimizer: Any, folder: Path) -> tuple[dic
         frozen["head"]["w"] += 1
         run.save(step(), model=frozen)
 
+    def of_least() -> None:
+        with (folder / "least.tmp").open("wb") as file:
+            file.write(head_bytes)
+            file.flush()
+            os.fsync(file.fileno())
+        (folder / "least.tmp").replace(folder / "least")
+        opened = os.open(folder, os.O_RDONLY)
+        os.fsync(opened)
+        os.close(opened)
+
     def saved_behind() -> Callable[[], object]:
         return behind.save(step(), model=net, optimizer=optimizer).result
 
@@ -142,6 +157,7 @@ def _operations(torch: Any, net: Any, optimizer: Any, folder: Path) -> tuple[dic
         "dcp.load": lambda: dcp.load(state(), checkpoint_id=str(folder / "dcp")),
         "save of a head, all else compared, fsync": lambda: of_head(head),
         "save of a head, the rest frozen, fsync": lambda: of_head(said),
+        "a file of 1 MB written, fsync, renamed, fsync of its folder": of_least,
     }, close
 
 

@@ -14,6 +14,7 @@ from tests.benchmarks.__main__ import main
 from tests.benchmarks.measure import OPERATIONS, OURS, Row, measure
 from tests.benchmarks.networks import Timed, growth_plot
 from tests.benchmarks.report import SECTIONS
+from tests.benchmarks.runs import LAYERS
 from tests.benchmarks.systems import System
 from tests.benchmarks.workloads import SIZES, WORKLOADS
 from tests.conftest import ROOT
@@ -23,7 +24,7 @@ from tests.remote.nginx import PROGRAM
 @pytest.mark.slow
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_section_runs(section: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if section in ("checkpoint", "runs"):
+    if section == "checkpoint" or section in LAYERS:
         pytest.importorskip("torch")
     if section == "remote":
         pytest.importorskip("aiohttp")

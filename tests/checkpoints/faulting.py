@@ -17,12 +17,12 @@ import numpy as np
 import modelarchive as ma
 from modelarchive.store import shards
 from tests.faults.injection import under_shim
-from tests.faults.runner import ACTIONS, ended_of, interruptions
+from tests.faults.runner import ACTIONS, ended_of, interruptions, write_small_pieces
 
 
 def state(step: int) -> dict[str, np.ndarray]:
     """Of more than one piece, of one, and small."""
-    return {"a.w": np.full(150_000, float(step)), "b.w": np.full((30, 30), step, "f4"), "c.w": np.full(3, step)}
+    return {"a.w": np.full(2_400, float(step)), "b.w": np.full((30, 30), step, "f4"), "c.w": np.full(3, step)}
 
 
 class Save(NamedTuple):
@@ -109,6 +109,7 @@ def _once(save: Save, folder: Path, how: tuple[int, int, int], shim: ctypes.CDLL
 
 
 def main() -> None:
+    write_small_pieces()
     shim = ctypes.CDLL(None)
     shim.faults_journal.restype = ctypes.c_char_p
     wanted = json.loads(sys.stdin.read())

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Replicate
+from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
 import modelarchive as ma
 from modelarchive.errors import CheckpointError, ParameterError
@@ -33,6 +37,10 @@ def made(kind: str) -> tuple[Any, Any]:
         for layer in (net[0], net[2]):
             fully_shard(layer, mesh=mesh_of())
         fully_shard(net, mesh=mesh_of())
+    elif kind == "both":  # rows in turns; what is not parallel lies on a mesh of half of the processes, twice
+        mesh = init_device_mesh("cpu", (dist.get_world_size() // 2, 2), mesh_dim_names=("data", "parts"))
+        parallelize_module(net[0], mesh["parts"], ColwiseParallel(output_layouts=Replicate()))
+        fully_shard(net, mesh=mesh["data"])
     else:
         net = torch.nn.parallel.DistributedDataParallel(net)
     return net, torch.optim.AdamW(net.parameters(), lr=0.05)
@@ -72,14 +80,14 @@ def resumed(kind: str, folder: Path) -> None:
 
 def resharded(kind: str, folder: Path) -> None:
     """On another number of processes, and of another kind: the same values."""
-    for way in ("fsdp", "ddp"):
+    for way in ("fsdp", "ddp", *(("both",) if dist.get_world_size() == 4 else ())):
         net, optimizer = made(way)
         with ma.Checkpoints(folder, process_group=True) as checkpoints:
             assert checkpoints.restore(model=net, optimizer=optimizer) == STEPS
         with ma.open(folder / f"step-{STEPS:08d}") as archive:
             inner = net.module if way == "ddp" else net
             for name, parameter in inner.named_parameters():
-                full = parameter.full_tensor() if way == "fsdp" else parameter
+                full = parameter.full_tensor() if way != "ddp" else parameter
                 assert np.array_equal(full.detach().numpy(), archive[name]), name
                 for key, value in archive.training["optimizer"]["state"][name].items():
                     moment = optimizer.state[parameter][key]
@@ -123,14 +131,54 @@ def _full(*_: Any, **__: Any) -> None:
     raise OSError(28, "No space left on device")
 
 
-SCENARIOS = {each.__name__: each for each in (whole, killed, resumed, resharded, damaged, refused)}
+def apart(kind: str, folder: Path) -> None:
+    """What processes have apart is not lost in silence: stages of a pipeline, parts that are no DTensors."""
+    rank = dist.get_rank()
+    stage = torch.nn.ModuleDict({f"stage{rank}": torch.nn.Linear(2, 2)})
+    for net, what in ((stage, "stage1.weight, stage1.bias"), (torch.nn.Linear(2, 2 + rank), "weight, bias")):
+        with ma.Checkpoints(folder, process_group=True, asynchronous=False) as checkpoints:
+            with pytest.raises(CheckpointError, match=f"process 1 has 2 arrays that process 0 has not.*: {what}"):
+                checkpoints.save(1, model=net)
+            assert checkpoints.steps() == []
+
+
+class UnsentError(Exception):
+    """Goes to no other process."""
+
+    def __init__(self, message: str, *, lock: Any) -> None:
+        super().__init__(message)
+        self.lock = lock
+
+
+class Stubborn(torch.nn.Linear):
+    """Does not take what it gave, on one process."""
+
+    def get_extra_state(self) -> Any:
+        return 1
+
+    def set_extra_state(self, state: Any) -> None:
+        if dist.get_rank() == 1:
+            raise UnsentError("no", lock=threading.Lock())
+
+
+def unsent(kind: str, folder: Path) -> None:
+    """An error that goes to no other process is heard by all."""
+    with ma.Checkpoints(folder, process_group=True) as checkpoints:
+        checkpoints.save(1, model=Stubborn(2, 2))
+        checkpoints.wait()
+        with pytest.raises(UnsentError if dist.get_rank() == 1 else CheckpointError, match="no"):
+            checkpoints.restore(model=Stubborn(2, 2))
+
+
+SCENARIOS = {each.__name__: each for each in (whole, killed, resumed, resharded, damaged, refused, apart, unsent)}
 
 
 def main() -> None:
     torch.set_num_threads(1)
     for wanted in sys.argv[2:]:
         kind, scenario, count = wanted.split(":")
-        name = {"killed": "run-2", "resumed": "run-2", "resharded": "run-2"}.get(scenario, f"{scenario}-{count}")
+        is_one = kind == "both" or scenario in ("killed", "resumed", "resharded")
+        name = "run-2" if is_one else f"{scenario}-{count}"
         place = Path(sys.argv[1]) / f"{kind}-{name}"
         failed = together(lambda folder: SCENARIOS[scenario](kind, folder), int(count), place)  # noqa: B023
         if failed and scenario != "killed":

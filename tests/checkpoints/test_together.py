@@ -23,7 +23,7 @@ pytest.importorskip("torch")
 def test_together(kind: str, tmp_path: Path) -> None:
     scenarios = [
         *("whole:2", "killed:2", "resumed:2", "resharded:1", "resharded:2", "resharded:3"),
-        *(("whole:4", "damaged:2", "refused:2") if kind == "fsdp" else ()),
+        *(("whole:4", "damaged:2", "refused:2", "apart:2", "unsent:2") if kind == "fsdp" else ()),
     ]
     wanted = [f"{kind}:{each}" for each in scenarios]
     done = subprocess.run(
@@ -49,6 +49,26 @@ def test_together(kind: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in run.parent.iterdir()) == [".writing", "step-00000007", "step-00000008"]
     ma.convert(run, tmp_path / "one.h5")
     assert ma.load(tmp_path / "one.h5")["2.bias"].shape == (5,)
+
+
+@pytest.mark.slow
+def test_rows_in_turns_and_meshes_of_some(tmp_path: Path) -> None:
+    """FSDP2 over tensor parallelism: each part is written once, and none is left out."""
+    wanted = ["both:whole:4", "both:resharded:1", "both:resharded:4"]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.checkpoints.ranks", str(tmp_path), *wanted],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == wanted
+    with ma.open(tmp_path / "both-run-2" / "step-00000008") as archive:
+        archive.verify()
+        pieces = {name: sorted(part.piece.offsets for part in archive.reader.parts(name)) for name in archive}
+    assert pieces["0.weight"] == [(0, 0), (3, 0), (5, 0), (8, 0)]
+    assert pieces["2.weight"] == [(0, 0), (3, 0)]
 
 
 class Group:

@@ -82,6 +82,7 @@ def test_the_table_is_not_stale() -> None:
     [
         ("rename= gives source names a place", "transplant", "--rename OLD=NEW gives source names a place"),
         ('mismatch="skip" or "overlap" decides', "transplant", "--mismatch skip or overlap decides"),
+        ("inputs={'x': (None, 3), 'y': ('n',)} for", "show", "--input x:?,3 --input y:n of `convert` for"),
         ("pass inputs=x, an example", "convert", "pass --input x:1,3,224,224:float32, an example"),
         ("pass inputs= with fixed ones", "show", "pass --input x:1,3,224,224:float32 of `convert` with fixed ones"),
         ('pass inputs={"shape": [None, 3]}, with', "convert", "pass --input x:1,3,224,224:float32, with"),
@@ -91,6 +92,7 @@ def test_the_table_is_not_stale() -> None:
             "convert",
             "--input r=8 --input x:?,3 or with --input x:1,3,224,224:float32",
         ),
+        ('pass inputs={"name": "x; ls", "shape": [None, "n"]}', "convert", "pass --input 'x; ls':?,n"),
         ('rename={"a.*": "b c.*", "d": "e"} brings', "transplant", "--rename 'a.*=b c.*' --rename d=e brings"),
         ('leave them out with select="a.*"', "transplant", "leave them out with --select 'a.*'"),
         ("convert(path, rename={}, inputs=f(x)) does it", "convert", "convert(path, rename={}, inputs=f(x)) does it"),

@@ -112,6 +112,15 @@ def test_wrong_use(run: Run) -> None:
         assert "--help" in done.err
 
 
+def test_what_a_command_does_not_take_is_told_with_its_own_help(run: Run, arrays: Path) -> None:
+    done = run("show", arrays, "weight", "--block", "0")
+    assert done.code == 2
+    assert done.err.splitlines() == [
+        "modelarchive: show does not take weight --block 0",
+        "  hint: modelarchive show --help",
+    ]
+
+
 def test_help_and_version(run: Run) -> None:
     assert run("--version").out == f"modelarchive {modelarchive.__version__}\n"
     for name in commands():

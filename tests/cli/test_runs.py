@@ -83,6 +83,28 @@ def test_one_checkpoint_is_an_archive_for_every_command(run: Run, folder: Path, 
     assert run("convert", second, tmp_path / "x.safetensors").code == 0
 
 
+@pytest.mark.parametrize("incremental", [False, True])
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_what_the_run_has_removed_meanwhile_is_not_damaged(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, incremental: bool
+) -> None:
+    with ma.Checkpoints(tmp_path, incremental=incremental, random=False) as writing:
+        for step in (1, 2):
+            writing.save(step, model={"w": np.ones(3)})
+    first, opened = writing.path(1), ma.open
+
+    def late(path: Path) -> object:
+        if path == first:
+            path.rename(tmp_path / ".gone")
+        return opened(path)
+
+    monkeypatch.setattr(ma, "open", late)
+    done = run(command, tmp_path, "--json")
+    assert done.code == 0
+    found = done.json["checkpoints"] if command == "show" else done.json
+    assert [each["file"] for each in found] == [str(writing.path(2))]
+
+
 def test_a_folder_that_is_no_run(run: Run, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     assert run("show", tmp_path / "notes").code != 0

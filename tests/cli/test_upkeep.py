@@ -95,3 +95,13 @@ def test_repack_refuses_other_choices(run: Run, weights: Path, arguments: list[s
     assert done.code == 2
     assert words in done.err
     assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["reindex", "repack"])
+def test_any_hdf5_file_is_none_of_keras(run: Run, command: str, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["data/x"] = np.arange(3)
+    done = run(command, tmp_path / "x.h5")
+    assert done.code == 4
+    assert "neither a model nor weights of Keras" in done.err
+    assert "are read with h5py" in done.err

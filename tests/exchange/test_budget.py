@@ -20,7 +20,7 @@ def left() -> tuple[int, int, int]:
 def test_outside_of_any_file_nothing_is_counted() -> None:
     budget.spend("anything", steps=10**12, elements=10**12, nbytes=10**12)
     budget.grow(10**12)
-    assert left() == (budget.STEPS, budget.ELEMENTS, budget.BYTES)
+    assert left() == (budget.STEPS, budget._ELEMENTS, budget._BYTES)
 
 
 @pytest.mark.parametrize("what", ["steps", "elements", "nbytes"])
@@ -54,7 +54,7 @@ def test_a_file_that_is_read_for_another_draws_on_that_ones_budget() -> None:
 
 def test_what_belongs_to_a_file_adds_to_its_budget() -> None:
     with budget.reading("model.onnx", 0):
-        budget.grow(10 * budget.BYTES_A_STEP)
+        budget.grow(10 * budget._BYTES_A_STEP)
         budget.spend("graph", steps=budget.STEPS + 10)
         with pytest.raises(ma.UnsafeFileError):
             budget.spend("graph", steps=1)
@@ -63,7 +63,7 @@ def test_what_belongs_to_a_file_adds_to_its_budget() -> None:
 def test_a_refusal_leaves_the_next_file_its_own() -> None:
     with pytest.raises(ma.UnsafeFileError), budget.reading("one", 0):
         budget.spend("it", steps=budget.STEPS + 1)
-    assert left() == (budget.STEPS, budget.ELEMENTS, budget.BYTES)
+    assert left() == (budget.STEPS, budget._ELEMENTS, budget._BYTES)
 
 
 def test_each_thread_reads_its_own_file(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_each_thread_reads_its_own_file(tmp_path: Path) -> None:
         thread = threading.Thread(target=lambda: found.append(left()))
         thread.start()
         thread.join()
-    assert found == [(budget.STEPS, budget.ELEMENTS, budget.BYTES)]
+    assert found == [(budget.STEPS, budget._ELEMENTS, budget._BYTES)]
 
 
 def test_an_error_names_the_file_that_was_read() -> None:

@@ -13,12 +13,13 @@ from typing import Final
 import modelarchive as ma
 from tests.conftest import ROOT
 
+#: Saves at a path as writer of a number, 25 times at least, and until a third path is there.
 WRITER: Final = """
-import sys
+import os, sys
 import numpy as np
 import modelarchive as ma
 number = 0
-while True:
+while number < 25 or not os.path.exists(sys.argv[3]):
     number += 1
     ma.save(sys.argv[1], {"who": int(sys.argv[2]), "a": np.full(300_000, int(sys.argv[2])), "n": number}, durable=False)
 """
@@ -54,7 +55,7 @@ def contend(
         while time.monotonic() < end or counts["kills"] < kills:
             for number in range(1, writers + 1):
                 if number not in processes or processes[number].poll() is not None:
-                    command = [sys.executable, "-c", WRITER, str(path), str(number)]
+                    command = [sys.executable, "-c", WRITER, str(path), str(number), str(folder / "never")]
                     processes[number] = subprocess.Popen(command, cwd=ROOT)
             # Only one that has written: a slow machine would kill them all while they start.
             if busy and time.monotonic() > next_kill + 1:

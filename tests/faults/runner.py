@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from modelarchive.store import fill, writer
 from tests.faults.operations import OPERATIONS, TARGET, Operation
 
 #: As the shim counts them.
@@ -126,6 +127,11 @@ def ended_of(
         ended = file.read().decode()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return ended or f"killed {-status}"
+
+
+def write_small_pieces() -> None:
+    """Have files written in pieces of 16 KiB from now on: the same calls, of arrays that are copied in no time."""
+    fill.PIECE = writer._WORTH_RESERVING = 1 << 14  # type: ignore[misc]
 
 
 def _strays(folder: Path) -> int:

@@ -152,6 +152,7 @@ FOLDERS: dict[str, tuple[dict[str, str], dict[str, dict[str, np.ndarray]]]] = {
     "tensorflow-checkpoint": ({"checkpoint": "x", "model.ckpt.index": "x"}, {}),
     "deepspeed": ({"zero_to_fp32.py": "x", "latest": "x"}, {}),
     "orbax": ({"_METADATA": "{}", "manifest.ocdbt": "x"}, {}),
+    "run": ({"step-00000100.h5": "x", "step-00000900.h5": "x", "step-00001000.h5": "x"}, {}),
     "weights": ({"README.md": "x", "model.onnx": "x"}, {}),
 }
 

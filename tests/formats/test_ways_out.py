@@ -121,6 +121,16 @@ def test_what_the_distributed_writer_writes(torch: Any) -> None:
     assert {name: array.tolist() for name, array in found.items()} == {k: v.tolist() for k, v in state.items()}
 
 
+def test_the_folder_of_a_run() -> None:
+    with ma.Checkpoints("run", random=False) as run:
+        for step in (5, 10):
+            run.save(step, model={"a": np.full(3, step)})
+    for use in (ma.load, ma.load_model, ma.open):
+        with pytest.raises(ma.FormatError, match=r"several checkpoints\n.*run/step-00000010\.h5 is the newest"):
+            use("run")
+    assert ma.load("run/step-00000010.h5")["a"].tolist() == [10, 10, 10]
+
+
 def test_two_objects_in_one_file(torch: Any) -> None:
     for is_zip in (True, False):
         with Path("two.pt").open("wb") as file:

@@ -46,6 +46,7 @@ def test_a_fixed_run(found: dict[str, Sample], path: Path, monkeypatch: pytest.M
     assert counts["refused"] > counts["equal"] > 0
 
 
+@pytest.mark.slow
 def test_samples_are_whole_and_seen_alike(found: dict[str, Sample], path: Path) -> None:
     for sample in found.values():
         path.write_bytes(sample.data)

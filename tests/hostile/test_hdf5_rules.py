@@ -359,6 +359,7 @@ def test_a_string_without_end(path: Path, monkeypatch: pytest.MonkeyPatch, where
     assert caught.value.file == str(path)
 
 
+@pytest.mark.slow
 def test_one_string_many_times(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Strings of variable length are references; three thousand to one large string cost forty-eight kilobytes."""
     for each in (judge, boundary):  # it is memory that ends, not the time of a slow machine

@@ -14,8 +14,8 @@ import modelarchive as ma
 from modelarchive.exchange import budget, onnx
 from modelarchive.exchange.drawing import MAX_PROBLEMS
 from modelarchive.exchange.onnx import protobuf
-from modelarchive.exchange.onnx.folding import MAX_FOLDED
-from modelarchive.exchange.onnx.values import MAX_CHANGES
+from modelarchive.exchange.onnx.folding import _MAX_FOLDED
+from modelarchive.exchange.onnx.values import _MAX_CHANGES
 from tests.exchange.onnx.wire import field, function, graph, model, node, tensor, value
 
 X, Y = value("x", ["batch", 4]), value("y", ["batch", 4])
@@ -131,17 +131,17 @@ def test_results_are_counted_before_they_are_computed(op, inputs, attributes, re
 
 def test_what_is_computed_is_counted_in_all(refusal):
     # Each of them is small enough; sixteen times that is all that a small file may have.
-    count = 2 * budget.ELEMENTS // MAX_FOLDED
+    count = 2 * budget._ELEMENTS // _MAX_FOLDED
     nodes = [zeros("w0", "s"), *(node("Neg", [f"w{at}"], [f"w{at + 1}"]) for at in range(count))]
-    error = refusal([*nodes, node("Add", ["x", f"w{count}"], ["y"])], [whole("s", MAX_FOLDED)])
+    error = refusal([*nodes, node("Add", ["x", f"w{count}"], ["y"])], [whole("s", _MAX_FOLDED)])
     assert error.rule == "budget"
 
 
 def test_what_is_looked_at_is_counted_in_all(refusal):
-    count = 2 * budget.ELEMENTS // MAX_FOLDED
+    count = 2 * budget._ELEMENTS // _MAX_FOLDED
     sums = [node("ReduceSum", ["w"], [f"r{at}"]) for at in range(count)]
     join = node("Concat", [f"r{at}" for at in range(count)], ["all"], integer("axis", 0))
-    error = refusal([zeros("w", "s"), *sums, join, node("Add", ["x", "all"], ["y"])], [whole("s", MAX_FOLDED)])
+    error = refusal([zeros("w", "s"), *sums, join, node("Add", ["x", "all"], ["y"])], [whole("s", _MAX_FOLDED)])
     assert error.rule == "budget"
 
 
@@ -213,14 +213,14 @@ LEAVES = {
 @pytest.mark.parametrize("leaf", LEAVES)
 def test_calls_of_functions_are_counted(leaf, refusal, monkeypatch):
     looked_at = 0
-    spend = budget.Budget.spend
+    spend = budget._Budget.spend
 
     def counting(self, what, *, steps=0, elements=0, nbytes=0):
         nonlocal looked_at
         looked_at += 1
         spend(self, what, steps=steps, elements=elements, nbytes=nbytes)
 
-    monkeypatch.setattr(budget.Budget, "spend", counting)
+    monkeypatch.setattr(budget._Budget, "spend", counting)
     nodes, functions = calls(8, LEAVES[leaf])
     error = refusal(nodes, functions=functions)
     # Problems end it too: so many are reported.
@@ -262,7 +262,7 @@ def test_changes_of_a_stored_array_do_not_nest_for_ever(op, extra, attributes, t
     path = write(tmp_path / "m.onnx", [*nodes, node("MatMul", ["x", f"w{count}"], ["y"])], stored)
     with contextlib.suppress(ma.ConversionError):
         assert onnx.read(path).build()(np.ones((2, 4), np.float32)).shape == (2, 4)
-    assert MAX_CHANGES < 3000
+    assert _MAX_CHANGES < 3000
 
 
 def test_messages_without_content_are_counted(tmp_path):
@@ -282,7 +282,7 @@ def test_many_free_axes_are_no_problem(tmp_path):
 
 def test_what_the_budget_is_made_for_is_read(tmp_path):
     """The largest that one operator may compute, and the sum of all: these are within it."""
-    side = math.isqrt(MAX_FOLDED)
+    side = math.isqrt(_MAX_FOLDED)
     nodes = [node("ConstantOfShape", ["s"], ["o"]), node("Add", ["o", "w"], ["t"]), node("MatMul", ["x", "t"], ["y"])]
     stored = [whole("s", side, 1), tensor("w", [side], np.ones(side, "<f4").tobytes())]
     path = write(tmp_path / "m.onnx", nodes, stored, inputs=[value("x", ["batch", side])])

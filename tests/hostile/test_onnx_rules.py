@@ -127,7 +127,7 @@ def test_graphs_inside_of_graphs_are_few(folder):
 
 def test_fields_are_counted(folder, monkeypatch):
     path = write(folder / "m.onnx", [node("Identity", ["x"], ["y"])] * 1)
-    monkeypatch.setattr(protobuf, "MAX_FIELDS", 10)
+    monkeypatch.setattr(protobuf, "_MAX_FIELDS", 10)
     with pytest.raises(ma.UnsafeFileError) as caught:
         onnx.read(path)
     assert caught.value.rule == "size"

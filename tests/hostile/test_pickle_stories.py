@@ -20,7 +20,7 @@ import pytest
 
 import modelarchive as ma
 from modelarchive.exchange.torch import read
-from modelarchive.exchange.torch.stored.stubs import Key
+from modelarchive.exchange.torch.stored.stubs import _Key
 from tests.hostile.pickle_files import PROTOCOL, a_dict, number, several, storage, stream_file, tensor, text, zip_file
 
 torch = pytest.importorskip("torch")
@@ -249,7 +249,7 @@ def test_a_long_key_costs_what_is_shown_of_it() -> None:
     tracemalloc.start()
     try:
         for value in (long, (long,) * 16):
-            assert len(str(Key(value))) == 200
+            assert len(str(_Key(value))) == 200
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
         tracemalloc.stop()

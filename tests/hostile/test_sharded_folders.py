@@ -77,6 +77,7 @@ def changed(folder: Path, rng: random.Random) -> bool:
     return is_signed
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::modelarchive.StaleIndexWarning")
 def test_a_changed_folder_is_refused_or_the_same(folders: list[Path], tmp_path: Path) -> None:
     expected = [whole(each) for each in folders]

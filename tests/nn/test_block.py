@@ -249,3 +249,11 @@ def test_summary_is_a_table() -> None:
 
 def test_summary_without_inputs_counts_what_is_known() -> None:
     assert "Not counted: 2 whose shape is not known yet" in MLP().summary()
+
+
+@pytest.mark.parametrize(("name", "words"), [("state_dict", "backend='torch'"), ("predict", "backend='keras'")])
+def test_what_another_framework_has_is_named_with_the_way_there(name: str, words: str) -> None:
+    with pytest.raises(AttributeError, match=f"'MLP' object has no attribute '{name}': .*{words}"):
+        getattr(MLP(), name)
+    with pytest.raises(AttributeError, match=r"'MLP' object has no attribute 'hiden'$"):
+        MLP().hiden  # noqa: B018

@@ -8,6 +8,7 @@ keys do not do, and what axe finds; prints how large each page is, and how soon 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -24,15 +25,17 @@ def main() -> int:
     from playwright.sync_api import sync_playwright
 
     parser = argparse.ArgumentParser(prog="python -m tests.page", description=__doc__.partition("\n")[0])
-    parser.add_argument("--browser", required=True, help="the program of a Chromium")
+    parser.add_argument("--browser", required=True, help="the program of a Chromium: its name or path")
     parser.add_argument("--axe", type=Path, help="axe-core's axe.min.js, to look for what people cannot read or reach")
     parser.add_argument(
         "--pictures", type=Path, help="keep pictures of every page here, wide and narrow, light and dark"
     )
     options = parser.parse_args()
+    if shutil.which(options.browser) is None:
+        parser.error(f"there is no program {options.browser}")
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=options.browser, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which(options.browser), args=["--no-sandbox"])
         for name, path, acts in _pages(Path(folder)):
             for width, scheme in ((1280, "light"), (390, "dark")):
                 context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -68,13 +71,17 @@ def _pages(folder: Path) -> Iterator[tuple[str, Path, list[Act]]]:
     for name, path in files.items():
         acts: list[Act] = [_keys, _opens]
         if name == "encoder":
-            acts += [_folds, _address]
+            acts += [_folds, _address, _odd_address, _in_a_frame]
+        if name == "tied":
+            acts.append(_shows_ties)
         yield name, page.write(path, folder / f"{name}.html"), acts
     yield "hostile", page.write(samples.hostile(folder / "hostile.h5"), folder / "hostile.html"), [_presses_all]
     many = samples.many(folder / "many.h5", 10_000)
-    yield "many", page.write(many, folder / "many.html"), [_searches, _scrolls]
+    yield "many", page.write(many, folder / "many.html"), [_searches, _scrolls, _prints]
     yield "troubled", page.write(samples.troubled(folder / "troubled.h5"), folder / "troubled.html"), [_names_trouble]
     before, after = samples.two(folder)
+    one, other = samples.named(folder)
+    yield "named", page.write(one, folder / "named.html", other=other), [_says_no_nonsense]
     yield "run", page.write(samples.run(folder / "run"), folder / "run.html"), [_shows_run]
     yield "two", page.write(before, folder / "two.html", other=after), [_shows_change]
 
@@ -128,6 +135,59 @@ def _address(tab: Any) -> list[str]:
     return [] if _said(tab) == "layers.7.linear1.weight" and "linear1" in selected else ["an address selects nothing"]
 
 
+def _odd_address(tab: Any) -> list[str]:
+    """An address that is no text, as people and programs cut them off."""
+    tab.goto(tab.url.partition("#")[0] + "#100%")
+    tab.reload()
+    tab.wait_for_timeout(200)
+    return [] if tab.evaluate("document.documentElement.dataset.ready") else ["an odd address stops the page"]
+
+
+def _in_a_frame(tab: Any) -> list[str]:
+    """As notebooks show a page: in a frame without an address of its own."""
+    tab.evaluate(
+        """() => {
+            const frame = document.createElement("iframe");
+            frame.sandbox = "allow-scripts";
+            const whole = document.documentElement.outerHTML;
+            frame.srcdoc = whole.replace(/<div id="page">.*?<script/s, '<div id="page"></div><script');
+            document.body.append(frame);
+        }"""
+    )
+    tab.wait_for_timeout(1000)
+    frame = tab.frames[1]
+    frame.locator(".arrays tbody button").first.click()
+    is_ready = frame.evaluate("document.documentElement.dataset.ready") == "yes"
+    said = frame.locator(".details h2").inner_text()
+    tab.evaluate("document.querySelector('iframe').remove()")
+    return [] if is_ready and said.startswith("layers.0.") else ["the page does not work in a frame"]
+
+
+def _prints(tab: Any) -> list[str]:
+    """Rows in place of what scrolls, and no paper without anything on it."""
+    tab.emulate_media(media="print")
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    rows, height = tab.locator(".rows tbody tr").count(), tab.evaluate("document.documentElement.scrollHeight")
+    said = tab.locator(".arrays").inner_text()
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    tab.emulate_media(media="screen")
+    is_right = rows == 500 and "and 9,500 more" in said and height < 30 * 1000
+    return (
+        []
+        if is_right and "9,500" not in tab.locator(".arrays").inner_text()
+        else [f"prints {rows} rows, {height} high"]
+    )
+
+
+def _says_no_nonsense(tab: Any) -> list[str]:
+    found = []
+    for at in range(tab.locator(".arrays tbody button").count()):
+        tab.locator(".arrays tbody button").nth(at).click()
+        found.append(tab.locator(".details").inner_text())
+    text = tab.locator("body").inner_text() + "".join(found)
+    return [f"says {each!r}" for each in ("undefined", "[object", "native code", "NaN") if each in text]
+
+
 def _presses_all(tab: Any) -> list[str]:
     for at in range(tab.locator("button").count()):
         tab.locator("button").nth(at).click()
@@ -160,7 +220,19 @@ def _names_trouble(tab: Any) -> list[str]:
 def _shows_change(tab: Any) -> list[str]:
     said = tab.locator(".changes").inner_text()
     boxes = tab.locator(".box.changed").count()
-    return [] if "1 changed, 3 arrays equal" in said and boxes else [f"the change is not shown: {said}, {boxes} boxes"]
+    tab.locator(".changes").get_by_role("button", name="1.weight").click()
+    is_chosen = _said(tab) == "1.weight"
+    return (
+        []
+        if "1 changed, 3 arrays equal" in said and boxes and is_chosen
+        else [f"the change is not shown: {said}, {boxes} boxes"]
+    )
+
+
+def _shows_ties(tab: Any) -> list[str]:
+    label = tab.get_by_role("treeitem", name="lm_head")
+    is_said = "= wte" in label.inner_text() and tab.locator(".box", has_text="= wte").count()
+    return [] if is_said else [f"the tied layer does not say so: {label.inner_text()}"]
 
 
 def _shows_run(tab: Any) -> list[str]:

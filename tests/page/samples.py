@@ -31,6 +31,7 @@ def networks(folder: Path) -> dict[str, Path]:
         "encoder": (zoo.TransformerEncoder(12, 32, 4, 64), np.zeros((1, 7, 32), np.float32)),
         "resnet": (ResNet(Bottleneck, [3, 4, 6, 3], classes=10), np.zeros((1, 3, 64, 64), np.float32)),
         "unet": (zoo.UNet(), np.zeros((1, 3, 32, 32), np.float32)),
+        "tied": (zoo.GPT2(50, 16, 2, 2, 8), np.zeros((1, 3), np.int64)),
         "classifier": (zoo.LSTMClassifier(50, 8, 8, 3), np.zeros((1, 5), np.int64)),
     }
     found = {}
@@ -73,6 +74,14 @@ def two(folder: Path) -> tuple[Path, Path]:
     weight.set_data(weight.data() + np.float32(0.25))
     ma.save_model(folder / "after.h5", network, inputs=np.zeros((1, 3), np.float32), metadata={"step": 2})
     return folder / "before.h5", folder / "after.h5"
+
+
+def named(folder: Path) -> tuple[Path, Path]:
+    """Arrays with names that mean something in JavaScript, and the same of which one changed."""
+    arrays = {name: np.ones((2, 2)) for name in ("constructor", "__proto__", "toString", "valueOf", "length")}
+    ma.save(folder / "one.h5", arrays)
+    ma.save(folder / "other.h5", {**arrays, "valueOf": np.zeros((2, 2))})
+    return folder / "one.h5", folder / "other.h5"
 
 
 def run(folder: Path) -> Path:

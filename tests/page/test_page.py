@@ -8,6 +8,7 @@ import html.parser
 import json
 import os
 import re
+import shutil
 import sys
 import tracemalloc
 from importlib import resources
@@ -24,6 +25,7 @@ from modelarchive.page import runs
 from modelarchive.page.thumbnails import LETTERS, heights
 from tests.cli.conftest import Run as Run
 from tests.cli.conftest import run as run
+from tests.conftest import ROOT
 from tests.page import samples
 
 SCHEMA = jsonschema.Draft202012Validator(
@@ -206,6 +208,28 @@ def test_a_checkpoint_that_is_removed_meanwhile(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(runs, "opened", opened)
     shown = parsed(folder)[1]["run"]["checkpoints"]
     assert [bool(each["problem"]) for each in shown] == [False, True, True, False, False]
+
+
+def test_what_is_no_checkpoint_is_none_of_a_run(tmp_path: Path, run: Run) -> None:
+    """A file of another system, and a folder whose index is gone."""
+    folder = tmp_path / "run"
+    with ma.Checkpoints(folder, incremental=True, random=False) as found:
+        for step in (1, 2):
+            found.save(step, model={"w": np.ones(3)})
+    (folder / "step-00000002" / "model.safetensors.index.json").unlink()
+    (folder / "step-00000003.h5").write_bytes(np.ones(3).tobytes())
+    shutil.copy(ROOT / "tests" / "data" / "foreign" / "keras" / "old-image.h5", folder / "step-00000004.h5")
+    problems = [each["problem"] for each in parsed(folder)[1]["run"]["checkpoints"]]
+    assert problems[0] == ""
+    assert problems[1] == "has no model.safetensors.index.json, which is written last: a part of it is gone"
+    assert all(problems[1:])
+    shown = run("show", folder, "--json")
+    assert shown.code == 1
+    assert [each["ok"] for each in shown.json["checkpoints"]] == [True, False, False, False]
+    assert shown.json["checkpoints"][1]["error"] == problems[1]
+    verified = run("verify", folder, "--json")
+    assert verified.code != 0
+    assert [each["ok"] for each in verified.json] == [True, False, False, False]
 
 
 def test_a_run_of_which_nothing_is_whole(tmp_path: Path, run: Run) -> None:

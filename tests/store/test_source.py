@@ -77,3 +77,14 @@ def test_a_foreign_file_that_has_no_room(files: Path) -> None:
     before = "ma.convert('small.h5', 'small.safetensors', durable=False); ma.load('small.safetensors')"
     said = run(files, "ma.load('m.safetensors')", room=150, before=before)
     assert "m.safetensors: cannot be mapped here, and the system gives no" in said
+
+
+@pytest.mark.parametrize("left", [0, 3000])
+def test_a_file_that_became_shorter_is_told(tmp_path: Path, left: int) -> None:
+    ma.save(tmp_path / "x.h5", {"small": np.arange(5000.0), "large": np.zeros(2**19)}, durable=False)
+    with ma.open(tmp_path / "x.h5") as archive:
+        with (tmp_path / "x.h5").open("r+b") as file:
+            file.truncate(left)
+        for name in ("small", "large"):
+            with pytest.raises(OSError, match="became shorter while it was read"):
+                archive.load(name)

@@ -1,155 +1,12 @@
-"""The architectures of llama.cpp that are known: which networks of transformers they are, and what is called how."""
+"""The architectures of llama.cpp that are known, one row each."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-
-@dataclass(frozen=True)
-class Architecture:
-    """One value of ``general.architecture``.
-
-    Attributes:
-        name: That value.
-        kind: ``model_type`` of transformers.
-        model: The class of transformers.
-        also: Other types of transformers that llama.cpp has no own word for: the same network, once what is lost of
-            it is reported.
-        keys: Key of the metadata without the architecture's name -> option of config.json, and the type there.
-        fixed: What config.json says of all of them.
-        names: Names of tensors, ``N`` for the layer's number -> transformers' names.
-        optional: Tensors that some of these networks have, besides.
-        permuted: Whether the rows of queries and keys lie in pairs, for rotary positions of neighbours.
-        shifted: Whether norms are stored with 1 added.
-        turned: Names, as a pattern, of matrices that lie the other way in transformers' files.
-        joined: Transformers' array of all experts -> the tensors that lie behind each other in its second axis.
-        lone: Names, as a pattern, of matrices of one row, which some converters have written as vectors.
-        is_written: Whether networks are written as it.
-        window: Of which number one layer has no window, where the metadata say how far layers look; 0: no layer has
-            one, as llama.cpp runs it.
-    """
-
-    name: str
-    kind: str
-    model: str
-    keys: Mapping[str, tuple[str, str]]
-    names: Mapping[str, str]
-    also: tuple[str, ...] = ()
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    optional: tuple[str, ...] = ()
-    permuted: bool = False
-    shifted: bool = False
-    turned: str = r"(?!)"
-    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    lone: str = r"(?!)"
-    is_written: bool = True
-    window: int = 0
-
-    @staticmethod
-    def of(values: Mapping[str, Any]) -> Architecture | None:
-        """The architecture that a file's metadata name; None: none that is known."""
-        name = values.get("general.architecture")
-        if name == _MIXTRAL.name and values.get(f"{name}.expert_count", 0) != 0:
-            return _MIXTRAL
-        return ARCHITECTURES.get(name) if isinstance(name, str) else None
-
-    def theirs(self, name: str) -> str | None:
-        """Transformers' name of a tensor; None: this architecture has none of that name."""
-        part, _, end = name.rpartition(".")
-        layer = _LAYER.match(part)
-        found = self.names.get(_LAYER.sub("blk.N.", part))
-        if found is None or end not in ("weight", "bias"):
-            return None
-        return f"{_in(layer, found)}.{end}"
-
-    def ours(self, name: str) -> str | None:
-        """The name in GGUF of transformers' tensor; None: it has none."""
-        part, _, end = name.rpartition(".")
-        layer = _NUMBER.search(part)
-        spelled = {theirs: ours for ours, theirs in self.names.items()}
-        found = spelled.get(_NUMBER.sub(".N.", part, count=1))
-        if found is None:
-            return None
-        return f"{_in(layer, found)}.{end}"
-
-    def joint(self, name: str) -> tuple[str, int, int] | None:
-        """Of which array of transformers' a tensor is a part, which one, and of how many; None: of none."""
-        layer = _LAYER.match(name)
-        if layer is None:
-            return None
-        for theirs, several in self.joined.items():
-            if (spelled := _LAYER.sub("blk.N.", name)) in several:
-                return _in(layer, theirs), several.index(spelled), len(several)
-        return None
-
-    def parts(self, name: str) -> list[str]:
-        """The tensors of which transformers' array is made, in their order; none of an array that is one itself."""
-        layer = _NUMBER.search(name)
-        several = self.joined.get(_NUMBER.sub(".N.", name, count=1), ()) if layer else ()
-        return [_in(layer, each) for each in several]
-
-
-def _in(layer: re.Match[str] | None, name: str) -> str:
-    """A name with the number of its layer, where it is in one."""
-    return name if layer is None else name.replace(".N.", f".{layer[1]}.")
-
-
-_LAYER: Final = re.compile(r"blk\.(\d{1,9})\.")
-_NUMBER: Final = re.compile(r"\.(\d{1,9})\.")
-
-_SIZES: Final = {
-    "context_length": ("max_position_embeddings", "uint32"),
-    "embedding_length": ("hidden_size", "uint32"),
-    "block_count": ("num_hidden_layers", "uint32"),
-    "feed_forward_length": ("intermediate_size", "uint32"),
-    "attention.head_count": ("num_attention_heads", "uint32"),
-    "attention.head_count_kv": ("num_key_value_heads", "uint32"),
-    "attention.layer_norm_rms_epsilon": ("rms_norm_eps", "float32"),
-    "rope.freq_base": ("rope_theta", "float32"),
-}
-_GEMMA_SIZES: Final = {**_SIZES, "attention.key_length": ("head_dim", "uint32")}
-_WINDOW: Final = {"attention.sliding_window": ("sliding_window", "uint32")}
-_CAP: Final = {"final_logit_softcapping": ("final_logit_softcapping", "float32")}
-_OUTSIDE: Final = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-_ATTENTION: Final = {
-    "blk.N.attn_norm": "model.layers.N.input_layernorm",
-    "blk.N.attn_q": "model.layers.N.self_attn.q_proj",
-    "blk.N.attn_k": "model.layers.N.self_attn.k_proj",
-    "blk.N.attn_v": "model.layers.N.self_attn.v_proj",
-    "blk.N.attn_output": "model.layers.N.self_attn.o_proj",
-}
-_GATED: Final = {
-    "blk.N.ffn_gate": "model.layers.N.mlp.gate_proj",
-    "blk.N.ffn_up": "model.layers.N.mlp.up_proj",
-    "blk.N.ffn_down": "model.layers.N.mlp.down_proj",
-}
-_NORMED: Final = {
-    "blk.N.attn_q_norm": "model.layers.N.self_attn.q_norm",
-    "blk.N.attn_k_norm": "model.layers.N.self_attn.k_norm",
-}
-_BEHIND: Final = {"blk.N.ffn_norm": "model.layers.N.post_attention_layernorm"}
-#: Norms before and behind both parts of a layer.
-_AROUND: Final = {
-    "blk.N.post_attention_norm": "model.layers.N.post_attention_layernorm",
-    "blk.N.ffn_norm": "model.layers.N.pre_feedforward_layernorm",
-    "blk.N.post_ffw_norm": "model.layers.N.post_feedforward_layernorm",
-}
-_LLAMA_NAMES: Final = {**_OUTSIDE, **_ATTENTION, **_BEHIND, **_GATED}
-_MIXED: Final = {**_OUTSIDE, **_ATTENTION, **_BEHIND, "blk.N.ffn_gate_inp": "model.layers.N.mlp.gate"}
-_EXPERTS: Final = {
-    "model.layers.N.mlp.experts.gate_up_proj": ("blk.N.ffn_gate_exps.weight", "blk.N.ffn_up_exps.weight"),
-    "model.layers.N.mlp.experts.down_proj": ("blk.N.ffn_down_exps.weight",),
-}
-_QWEN_EXPERTS: Final = {
-    "expert_count": ("num_experts", "uint32"),
-    "expert_used_count": ("num_experts_per_tok", "uint32"),
-    "expert_feed_forward_length": ("moe_intermediate_size", "uint32"),
-}
-#: Each layer has experts, and nothing but them.
-_ALL_LAYERS: Final = {"decoder_sparse_step": 1, "mlp_only_layers": []}
+from modelarchive.exchange.gguf.architecture import Architecture
+from modelarchive.exchange.gguf.naming import table
 
 #: ``general.architecture`` -> what it is. A new one is a row.
 ARCHITECTURES: Final[dict[str, Architecture]] = {
@@ -159,20 +16,23 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             "llama",
             "llama",
             "LlamaForCausalLM",
-            _SIZES,
-            _LLAMA_NAMES,
+            table("sizes"),
+            table("llama_names"),
             also=("mistral",),
             fixed={"hidden_act": "silu"},
+            told=table("all_biased"),
             optional=("rope_freqs.weight",),
             permuted=True,
         ),
-        Architecture("qwen2", "qwen2", "Qwen2ForCausalLM", _SIZES, _LLAMA_NAMES, fixed={"hidden_act": "silu"}),
+        Architecture(
+            "qwen2", "qwen2", "Qwen2ForCausalLM", table("sizes"), table("llama_names"), fixed={"hidden_act": "silu"}
+        ),
         Architecture(
             "qwen3",
             "qwen3",
             "Qwen3ForCausalLM",
-            {**_SIZES, "attention.key_length": ("head_dim", "uint32")},
-            {**_LLAMA_NAMES, **_NORMED},
+            {**table("sizes"), "attention.key_length": ("head_dim", "uint32")},
+            table("llama_names", "normed"),
             fixed={"hidden_act": "silu", "attention_bias": False},
         ),
         Architecture(
@@ -180,36 +40,35 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             "qwen2_moe",
             "Qwen2MoeForCausalLM",
             {
-                **_SIZES,
-                **_QWEN_EXPERTS,
+                **table("sizes", "qwen_experts"),
                 "expert_shared_feed_forward_length": ("shared_expert_intermediate_size", "uint32"),
             },
             {
-                **_MIXED,
+                **table("mixed"),
                 "blk.N.ffn_gate_inp_shexp": "model.layers.N.mlp.shared_expert_gate",
                 "blk.N.ffn_gate_shexp": "model.layers.N.mlp.shared_expert.gate_proj",
                 "blk.N.ffn_up_shexp": "model.layers.N.mlp.shared_expert.up_proj",
                 "blk.N.ffn_down_shexp": "model.layers.N.mlp.shared_expert.down_proj",
             },
-            fixed={"hidden_act": "silu", "norm_topk_prob": False, **_ALL_LAYERS},
-            joined=_EXPERTS,
+            fixed={"hidden_act": "silu", "norm_topk_prob": False, **table("all_layers")},
+            joined=table("experts"),
             lone=r".*\.shared_expert_gate\.weight",
         ),
         Architecture(
             "qwen3moe",
             "qwen3_moe",
             "Qwen3MoeForCausalLM",
-            {**_SIZES, **_QWEN_EXPERTS, "attention.key_length": ("head_dim", "uint32")},
-            {**_MIXED, **_NORMED},
-            fixed={"hidden_act": "silu", "attention_bias": False, "norm_topk_prob": True, **_ALL_LAYERS},
-            joined=_EXPERTS,
+            {**table("sizes", "qwen_experts"), "attention.key_length": ("head_dim", "uint32")},
+            table("mixed", "normed"),
+            fixed={"hidden_act": "silu", "attention_bias": False, "norm_topk_prob": True, **table("all_layers")},
+            joined=table("experts"),
         ),
         Architecture(
             "gemma",
             "gemma",
             "GemmaForCausalLM",
-            _GEMMA_SIZES,
-            _LLAMA_NAMES,
+            table("gemma_sizes"),
+            table("llama_names"),
             fixed={"hidden_act": "gelu_pytorch_tanh", "attention_bias": False},
             shifted=True,
         ),
@@ -218,12 +77,10 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             "gemma2",
             "Gemma2ForCausalLM",
             {
-                **_GEMMA_SIZES,
-                **_WINDOW,
-                **_CAP,
+                **table("gemma_sizes", "window", "cap"),
                 "attn_logit_softcapping": ("attn_logit_softcapping", "float32"),
             },
-            {**_OUTSIDE, **_ATTENTION, **_AROUND, **_GATED},
+            table("outside", "attention", "around", "gated"),
             fixed={"hidden_activation": "gelu_pytorch_tanh", "attention_bias": False},
             shifted=True,
             window=2,
@@ -232,8 +89,11 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             "gemma3",
             "gemma3_text",
             "Gemma3ForCausalLM",
-            {**_GEMMA_SIZES, **_WINDOW, **_CAP, "rope.freq_base_swa": ("rope_local_base_freq", "float32")},
-            {**_OUTSIDE, **_ATTENTION, **_NORMED, **_AROUND, **_GATED},
+            {
+                **table("gemma_sizes", "window", "cap"),
+                "rope.freq_base_swa": ("rope_local_base_freq", "float32"),
+            },
+            table("outside", "attention", "normed", "around", "gated"),
             fixed={"hidden_activation": "gelu_pytorch_tanh", "attention_bias": False},
             shifted=True,
             window=6,
@@ -242,13 +102,13 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             "phi3",
             "phi3",
             "Phi3ForCausalLM",
-            {**_SIZES, **_WINDOW},
+            table("sizes", "window"),
             {
-                **_OUTSIDE,
+                **table("outside"),
                 "blk.N.attn_norm": "model.layers.N.input_layernorm",
                 "blk.N.attn_qkv": "model.layers.N.self_attn.qkv_proj",
                 "blk.N.attn_output": "model.layers.N.self_attn.o_proj",
-                **_BEHIND,
+                **table("behind"),
                 "blk.N.ffn_up": "model.layers.N.mlp.gate_up_proj",
                 "blk.N.ffn_down": "model.layers.N.mlp.down_proj",
             },
@@ -280,6 +140,154 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             },
             fixed={"activation_function": "gelu_new"},
             turned=r".*\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight",
+        ),
+        Architecture(
+            "granite",
+            "granite",
+            "GraniteForCausalLM",
+            {
+                **table("sizes"),
+                "attention.scale": ("attention_multiplier", "float32"),
+                "embedding_scale": ("embedding_multiplier", "float32"),
+                "residual_scale": ("residual_multiplier", "float32"),
+                "logit_scale": ("logits_scaling", "float32"),
+            },
+            table("llama_names"),
+            fixed={"hidden_act": "silu"},
+            told=table("all_biased"),
+            permuted=True,
+        ),
+        Architecture(
+            "smollm3",
+            "smollm3",
+            "SmolLM3ForCausalLM",
+            table("sizes"),
+            table("llama_names"),
+            fixed={"hidden_act": "silu", "pad_token_id": None, "no_rope_layer_interval": 4},
+            told=table("all_biased"),
+            optional=("rope_freqs.weight",),
+            permuted=True,
+        ),
+        Architecture(
+            "arcee",
+            "arcee",
+            "ArceeForCausalLM",
+            table("sizes"),
+            table("outside", "attention", "behind", "ungated"),
+            fixed={"hidden_act": "relu2"},
+            told=table("all_biased"),
+            permuted=True,
+        ),
+        Architecture(
+            "seed_oss",
+            "seed_oss",
+            "SeedOssForCausalLM",
+            {**table("sizes"), "attention.key_length": ("head_dim", "uint32")},
+            {
+                **table("outside", "attention"),
+                "blk.N.post_attention_norm": "model.layers.N.post_attention_layernorm",
+                **table("gated"),
+            },
+            fixed={"hidden_act": "silu", "pad_token_id": None},
+            told={**table("all_biased"), "attention_out_bias": "blk.N.attn_output.bias"},
+        ),
+        Architecture(
+            "olmo2",
+            "olmo2",
+            "Olmo2ForCausalLM",
+            table("sizes"),
+            table("olmo_names"),
+            fixed={"hidden_act": "silu"},
+            told=table("biased"),
+        ),
+        Architecture(
+            "starcoder2",
+            "starcoder2",
+            "Starcoder2ForCausalLM",
+            {**table("sizes"), "attention.layer_norm_epsilon": ("norm_epsilon", "float32")},
+            {
+                **table("outside", "attention", "behind"),
+                "blk.N.ffn_up": "model.layers.N.mlp.c_fc",
+                "blk.N.ffn_down": "model.layers.N.mlp.c_proj",
+            },
+            fixed={"hidden_act": "gelu_pytorch_tanh", "sliding_window": None},
+            told={"use_bias": "blk.N.attn_q.bias"},
+        ),
+        Architecture(
+            "stablelm",
+            "stablelm",
+            "StableLmForCausalLM",
+            {
+                **table("sizes"),
+                "attention.layer_norm_epsilon": ("layer_norm_eps", "float32"),
+                "use_parallel_residual": ("use_parallel_residual", "bool"),
+            },
+            table("llama_names"),
+            fixed={"hidden_act": "silu", "qk_layernorm": False},
+            told={"use_qkv_bias": "blk.N.attn_q.bias"},
+            is_partly_turned=True,
+        ),
+        Architecture(
+            "nemotron",
+            "nemotron",
+            "NemotronForCausalLM",
+            {**table("sizes"), "attention.layer_norm_epsilon": ("norm_eps", "float32")},
+            table("outside", "attention", "behind", "ungated"),
+            fixed={"hidden_act": "relu2"},
+            told=table("all_biased"),
+            shifted=True,
+            is_partly_turned=True,
+        ),
+        Architecture(
+            "glm4",
+            "glm4",
+            "Glm4ForCausalLM",
+            {**table("sizes"), "attention.key_length": ("head_dim", "uint32")},
+            {
+                **table("outside", "attention"),
+                "blk.N.post_attention_norm": "model.layers.N.post_self_attn_layernorm",
+                "blk.N.ffn_norm": "model.layers.N.post_attention_layernorm",
+                "blk.N.ffn_up": "model.layers.N.mlp.gate_up_proj",
+                "blk.N.ffn_down": "model.layers.N.mlp.down_proj",
+                "blk.N.post_ffw_norm": "model.layers.N.post_mlp_layernorm",
+            },
+            fixed={"hidden_act": "silu", "pad_token_id": None},
+            told=table("biased"),
+            is_partly_turned=True,
+        ),
+        Architecture(
+            "command-r",
+            "cohere",
+            "CohereForCausalLM",
+            table("sizes", "cohere"),
+            table("outside", "attention", "normed", "gated"),
+            fixed={"hidden_act": "silu"},
+            told={**table("biased"), "use_qk_norm": "blk.N.attn_q_norm.weight"},
+        ),
+        Architecture(
+            "cohere2",
+            "cohere2",
+            "Cohere2ForCausalLM",
+            {**table("sizes", "cohere", "window"), "attention.key_length": ("head_dim", "uint32")},
+            table("outside", "attention", "gated"),
+            fixed={"hidden_act": "silu"},
+            told=table("biased"),
+            window=4,
+        ),
+        Architecture(
+            "phi2",
+            "phi",
+            "PhiForCausalLM",
+            {**table("sizes"), "attention.layer_norm_epsilon": ("layer_norm_eps", "float32")},
+            {
+                **table("outside", "attention"),
+                "blk.N.attn_output": "model.layers.N.self_attn.dense",
+                "output_norm": "model.final_layernorm",
+                "blk.N.ffn_up": "model.layers.N.mlp.fc1",
+                "blk.N.ffn_down": "model.layers.N.mlp.fc2",
+            },
+            fixed={"hidden_act": "gelu_new", "qk_layernorm": False},
+            is_partly_turned=True,
         ),
         Architecture(
             "bert",
@@ -319,17 +327,44 @@ _MIXTRAL: Final = Architecture(
     "mixtral",
     "MixtralForCausalLM",
     {
-        **_SIZES,
+        **table("sizes"),
         "expert_count": ("num_local_experts", "uint32"),
         "expert_used_count": ("num_experts_per_tok", "uint32"),
     },
-    _MIXED,
+    table("mixed"),
     fixed={"hidden_act": "silu"},
     permuted=True,
-    joined=_EXPERTS,
+    joined=table("experts"),
 )
+
+#: What llama.cpp calls olmo2, too, where layers have windows.
+_OLMO3: Final = Architecture(
+    "olmo2",
+    "olmo3",
+    "Olmo3ForCausalLM",
+    table("sizes", "window"),
+    table("olmo_names"),
+    fixed={"hidden_act": "silu"},
+    told=table("biased"),
+    window=4,
+    listed=True,
+)
+
+
+def architecture_of(values: Mapping[str, Any]) -> Architecture | None:
+    """The architecture that a file's metadata name; None: none that is known."""
+    name = values.get("general.architecture")
+    if name == _MIXTRAL.name and values.get(f"{name}.expert_count", 0) != 0:
+        return _MIXTRAL
+    if name == _OLMO3.name and values.get(f"{name}.attention.sliding_window", 0) != 0:
+        return _OLMO3
+    return ARCHITECTURES.get(name) if isinstance(name, str) else None
+
 
 #: ``model_type`` of transformers -> the architecture that its networks are written as.
 OF_KIND: Final[dict[str, Architecture]] = {
-    kind: each for each in (*ARCHITECTURES.values(), _MIXTRAL) for kind in (each.kind, *each.also) if each.is_written
+    kind: each
+    for each in (*ARCHITECTURES.values(), _MIXTRAL, _OLMO3)
+    for kind in (each.kind, *each.also)
+    if each.is_written
 }

@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.errors import ConversionError
-from modelarchive.exchange.bundle import Bundle, Note, deferred
-from modelarchive.exchange.gguf.architectures import OF_KIND, Architecture
+from modelarchive.exchange.bundle import Bundle, Note, deferred, shared_names
+from modelarchive.exchange.gguf.architecture import Architecture
+from modelarchive.exchange.gguf.architectures import OF_KIND
 from modelarchive.exchange.gguf.encodings import BY_NAME
 from modelarchive.exchange.gguf.files import Contents, Tensor
 from modelarchive.exchange.gguf.importing import together
@@ -77,7 +78,7 @@ def exported(bundle: Bundle) -> _Exported:
         notes.append(Note("attention_mask", "is left out: a GGUF file does not say what the network takes"))
     named, told = theirs(model)
     notes += [note for note in told if note not in notes]
-    arrays = _arrays(architecture, named, config)
+    arrays = tensors_of(architecture, named, config)
     arrays |= {name: Deferred.of(array) for name, array in made.items()}
     _compare(architecture, model, metadata, arrays, config, is_without_windows=bool(windows))
     return _Exported(metadata, arrays, model.embedding, notes)
@@ -94,11 +95,11 @@ def _of_transformers(bundle: Bundle) -> _Exported | None:
     architecture = OF_KIND.get(str(config.get("model_type"))) if isinstance(config, dict) else None
     if not isinstance(config, dict) or architecture is None or not through.may_read(config, _NO_FAMILY):
         return None
-    first = {id(entry): name for name, entry in reversed(deferred(bundle.parameters).items())}
-    named = {name: entry for name, entry in deferred(bundle.parameters).items() if first[id(entry)] == name}
+    shared = shared_names(bundle.parameters)
+    named = {name: entry for name, entry in deferred(bundle.parameters).items() if name not in shared}
     try:
         metadata, made, notes = metadata_of(architecture, config)
-        arrays = _arrays(architecture, named, config) | {name: Deferred.of(each) for name, each in made.items()}
+        arrays = tensors_of(architecture, named, config) | {name: Deferred.of(each) for name, each in made.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise Refusal(f"its configuration says too little: {error}") from error
     options = _options(architecture, metadata, arrays)
@@ -134,7 +135,7 @@ def _options(
     return options
 
 
-def _arrays(
+def tensors_of(
     architecture: Architecture, named: Mapping[str, Deferred], config: Mapping[str, Any]
 ) -> dict[str, Deferred]:
     """Arrays by transformers' names as tensors by llama.cpp's, lying as they do there."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from modelarchive.exchange.bundle import Note
-from modelarchive.exchange.gguf.architectures import Architecture
+from modelarchive.exchange.gguf.architecture import Architecture
 from modelarchive.exchange.gguf.files import Contents
 from modelarchive.store.deferred import Deferred
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
 from modelarchive.exchange.bundle import Note
-from modelarchive.exchange.gguf.architectures import Architecture
+from modelarchive.exchange.gguf.architecture import Architecture
 from modelarchive.exchange.gguf.files import Contents
 from modelarchive.exchange.gguf.frequencies import factors_of, scaling_of
 from modelarchive.exchange.huggingface.sentences import Pooling
@@ -32,6 +31,7 @@ _BETAS: Final = {"yarn_beta_fast": "beta_fast", "yarn_beta_slow": "beta_slow"}
 #: Of which numbers of layers llama.cpp scales scores by the width of a head as the network's width has it, rather
 #: than by a head's own: the 27B of each.
 _WIDE: Final = {"gemma2": 46, "gemma3": 62}
+_PATTERN: Final = "attention.sliding_window_pattern"
 #: The base of rotary positions where the metadata do not say, and the largest that means anything.
 _BASE: Final = 10000.0
 _MOST_BASE: Final = 1e12
@@ -83,6 +83,15 @@ class Options:
             found = found[0]
         return _shortest(found) if self.contents.types.get(self.key(name), "").endswith("float32") else found
 
+    def each_layer(self, name: str, default: list[bool]) -> list[bool]:
+        """A truth for each layer."""
+        self._asked.add(name)
+        found = self.contents.values.get(self.key(name), default)
+        if isinstance(found, list) and len(found) == len(default) and all(type(each) is bool for each in found):
+            return found
+        self.refuse(name, f"is {short(found)}, expected true or false for each of {len(default)} layers")
+        return default
+
     def refuse(self, name: str, what: str) -> None:
         """Note what cannot be expressed."""
         self.problems.append((self.key(name), what))
@@ -127,10 +136,14 @@ def options_of(architecture: Architecture, contents: Contents) -> Options:
     else:
         _of_rotary(options)
         _of_sizes(options)
+    if architecture.window:
+        _of_windows(options)
     if architecture.name.startswith("gemma"):
         _of_gemma(options)
     if architecture.name == "phi3":
         options.config["sliding_window"] = options.config.get("sliding_window") or None
+    if architecture.name == "phi2" and (wide := tensors.get("blk.0.ffn_up.weight")) is not None and wide.shape:
+        options.config["intermediate_size"] = wide.shape[0]  # the converter writes four times the width, always
     options.refuse_unknown()
     return options
 
@@ -142,7 +155,7 @@ def _shortest(value: Any) -> Any:
 
 def _of_sizes(options: Options) -> None:
     """Sizes of heads, biases, and what networks like Llama leave out where it is as usual."""
-    config, tensors = options.config, options.contents.tensors
+    config = options.config
     heads = config.get("num_attention_heads")
     config.setdefault("num_key_value_heads", heads)
     usual = config["hidden_size"] // heads if _positive(config.get("hidden_size")) and _positive(heads) else None
@@ -150,13 +163,13 @@ def _of_sizes(options: Options) -> None:
     if length != other is not None:
         options.refuse("attention.value_length", f"is {short(other)}, and attention.key_length is {short(length)}")
     turned = options.get("rope.dimension_count", length)
-    if turned != length:
+    if options.architecture.is_partly_turned and _positive(turned) and _positive(length) and turned <= length:
+        config["partial_rotary_factor"] = config["rope_parameters"]["partial_rotary_factor"] = turned / length
+    elif turned != length:
         options.refuse("rope.dimension_count", f"is {short(turned)}: heads of {short(length)} are turned in part")
     if length is not None:
         config["head_dim"] = length
-    if options.architecture.name == "llama":
-        config["attention_bias"] = any(re.fullmatch(r"blk\.\d+\.attn_q\.bias", name) for name in tensors)
-        config["mlp_bias"] = any(re.fullmatch(r"blk\.\d+\.ffn_gate\.bias", name) for name in tensors)
+    config |= options.architecture.told_by(options.contents.tensors)
 
 
 def _positive(value: Any) -> bool:
@@ -223,6 +236,25 @@ def _said(config: dict[str, Any], rope: dict[str, Any]) -> None:
         config["rope_scaling"] = rope
 
 
+def _of_windows(options: Options) -> None:
+    """Which layers look no further than a window: all but one of so many, or as a list says."""
+    config, architecture = options.config, options.architecture
+    layers: Any = config.get("num_hidden_layers")
+    if not _positive(layers) or layers > len(options.contents.tensors):
+        return
+    is_windowed = bool(config.get("sliding_window"))
+    which = [is_windowed and (at + 1) % architecture.window != 0 for at in range(layers)]
+    if architecture.listed:
+        which = options.each_layer(_PATTERN, which)
+        if (base := options.number("rope.freq_base_swa")) not in (None, config["rope_theta"]):
+            options.refuse("rope.freq_base_swa", f"is {base}, and rope.freq_base is {config['rope_theta']}")
+        if config["rope_parameters"]["rope_type"] != "default":
+            options.refuse("rope.scaling.type", "stretches positions, which llama.cpp does in layers without a window")
+    elif (every := options.get(_PATTERN, architecture.window)) != architecture.window:
+        options.refuse(_PATTERN, f"is {short(every)}, expected {architecture.window}")
+    config["layer_types"] = ["sliding_attention" if each else "full_attention" for each in which]
+
+
 def _of_gemma(options: Options) -> None:
     """What llama.cpp knows of Gemma without being told."""
     config, name = options.config, options.architecture.name
@@ -231,15 +263,6 @@ def _of_gemma(options: Options) -> None:
         return
     layers, heads, units = sizes
     config["query_pre_attn_scalar"] = units // heads if layers == _WIDE[name] else config.get("head_dim")
-    every = options.get("attention.sliding_window_pattern", options.architecture.window)
-    if every != options.architecture.window:
-        options.refuse("attention.sliding_window_pattern", f"is {short(every)}, expected {options.architecture.window}")
-    is_windowed = bool(config.get("sliding_window"))
-    if layers <= len(options.contents.tensors):
-        kinds = ("full_attention", "sliding_attention")
-        config["layer_types"] = [
-            kinds[is_windowed and (at + 1) % options.architecture.window != 0] for at in range(layers)
-        ]
     for cap in ("final_logit_softcapping", "attn_logit_softcapping"):
         if config.get(cap) is None:
             config[cap] = None

@@ -8,11 +8,15 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.exchange.bundle import Note
-from modelarchive.exchange.gguf.architectures import Architecture
+from modelarchive.exchange.gguf.architecture import Architecture
 from modelarchive.exchange.gguf.frequencies import llama3_factors
 
 #: What is written where nothing says how long texts may be, which llama.cpp wants to know.
 _CONTEXT: Final = 2048
+#: Architectures of which the metadata say that nothing stretches positions.
+_SAID_NONE: Final = ("cohere2", "command-r", "nemotron")
+#: What transformers calls layers with a window.
+_WINDOWED: Final = ("sliding_attention",)
 #: Options of transformers that say how far layers look.
 _WINDOWS: Final = ("sliding_window", "use_sliding_window", "max_window_layers", "layer_types")
 
@@ -49,9 +53,16 @@ def metadata_of(
             put(key, kind, config[option])
     if architecture.name != "gpt2":
         length = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-        for key in ("attention.key_length", "attention.value_length", "rope.dimension_count"):
+        for key in ("attention.key_length", "attention.value_length"):
             put(key, "uint32", length)
+        share = rope.get("partial_rotary_factor", 1) if architecture.is_partly_turned else 1
+        put("rope.dimension_count", "uint32", int(length * share))
+    if architecture.listed:
+        put("attention.sliding_window_pattern", "array of bool", [each in _WINDOWED for each in config["layer_types"]])
+        put("rope.freq_base_swa", "float32", config["rope_theta"])
     put("vocab_size", "uint32", config["vocab_size"])
+    if rope.get("rope_type") == "default" and architecture.name in _SAID_NONE:
+        put("rope.scaling.type", "string", "none")
     if rope.get("rope_type") == "linear":
         put("rope.scaling.type", "string", "linear")
         put("rope.scaling.factor", "float32", rope["factor"])
@@ -73,6 +84,8 @@ def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
     found = config.get("rope_parameters") or config.get("rope_scaling") or {}
     found = dict(found.get("full_attention", found))
     found.setdefault("rope_theta", config.get("rope_theta", 10000.0))
+    if (share := config.get("partial_rotary_factor")) is not None:
+        found.setdefault("partial_rotary_factor", share)
     found.setdefault("rope_type", found.get("type", "default"))
     return found
 

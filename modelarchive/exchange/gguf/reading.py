@@ -15,7 +15,8 @@ import numpy as np
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.budget import reading, spend
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
-from modelarchive.exchange.gguf.architectures import ARCHITECTURES, Architecture
+from modelarchive.exchange.gguf.architecture import Architecture
+from modelarchive.exchange.gguf.architectures import ARCHITECTURES, architecture_of
 from modelarchive.exchange.gguf.encodings import package
 from modelarchive.exchange.gguf.files import Contents, Tensor
 from modelarchive.exchange.gguf.importing import arrays_of
@@ -62,7 +63,7 @@ def read_file(
         notes += lone
         if found.unused:
             notes.append(Note("(file)", f"{found.unused:,} bytes that belong to no tensor are left out"))
-        architecture = Architecture.of(found.values)
+        architecture = architecture_of(found.values)
         if parameters_only or architecture is None or EMBEDDING not in found.tensors:
             return _alone(found, wanted, kept, notes, _reason(found, parameters_only=parameters_only))
         return _model(architecture, found, inputs, wanted, kept, notes)

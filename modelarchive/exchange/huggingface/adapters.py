@@ -56,7 +56,7 @@ _TRIES: Final = 500
 _LABEL_BYTES: Final = 300
 
 
-class Pattern(NamedTuple):
+class _Pattern(NamedTuple):
     """What an option is for modules of some names.
 
     Attributes:
@@ -127,7 +127,7 @@ class Adapter:
             return 1
         return float(value)
 
-    def _pattern(self, option: str) -> Iterator[Pattern]:
+    def _pattern(self, option: str) -> Iterator[_Pattern]:
         """Patterns of module names, as PEFT matches them: at the end of a name, behind a dot or alone."""
         given = self.values.get(option) or {}
         if not isinstance(given, Mapping) or len(given) > _MOST_PATTERNS:
@@ -150,7 +150,7 @@ class Adapter:
             except (re.error, RecursionError, OverflowError) as error:
                 self._problems.append((where, f"is no pattern of names: {error}"))
             else:
-                yield Pattern(pattern, _LONGEST_NAME if repeats else 2**choices, float(value))
+                yield _Pattern(pattern, _LONGEST_NAME if repeats else 2**choices, float(value))
 
     def _of(self, option: str, path: str, usual: float) -> float:
         for pattern in self._patterns[option]:

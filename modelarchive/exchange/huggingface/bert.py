@@ -52,7 +52,7 @@ class Settings:
     tied: bool = True
 
 
-class Embeddings(nn.Block):
+class _Embeddings(nn.Block):
     """Words, segments and positions, summed and normalised."""
 
     def __init__(self, settings: Settings) -> None:
@@ -94,7 +94,7 @@ class Trunk(nn.Block):
 
     def __init__(self, settings: Settings, pooling: Pooling | None = None) -> None:
         super().__init__()
-        self.embeddings = Embeddings(settings)
+        self.embeddings = _Embeddings(settings)
         if settings.embedding_units != settings.units:
             self.embeddings_project = nn.Dense(settings.units, flatten=False)
         self.is_projected = settings.embedding_units != settings.units

@@ -115,5 +115,5 @@ def blocks_of_four_bits(
     """
     found = weight.reshape(-1)
     numbers = np.stack([found >> 4, found & 15], axis=-1).reshape(-1)[:count]
-    scales = np.repeat(largest.astype(np.float32), block)[:count]
+    scales = np.repeat(largest.astype(np.float32), min(block, count))[:count]
     return np.asarray(values.astype(np.float32)[numbers] * scales)

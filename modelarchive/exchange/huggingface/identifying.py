@@ -18,11 +18,7 @@ from modelarchive.exchange.huggingface.families import FAMILIES
 from modelarchive.exchange.huggingface.family import Family
 from modelarchive.exchange.huggingface.folder import CONFIG, MAX_CONFIG_BYTES, Kept
 from modelarchive.exchange.huggingface.pooling import MODULES, POOLING, pooling_of
-from modelarchive.exchange.huggingface.reading import (
-    described,
-    family_of,
-    float_dtype,
-)
+from modelarchive.exchange.huggingface.reading import described, family_of, float_dtype
 from modelarchive.exchange.huggingface.recognising import configurations
 from modelarchive.exchange.huggingface.sentences import POOLINGS, Pooling
 from modelarchive.exchange.huggingface.variant import Variant
@@ -64,8 +60,12 @@ def known(bundle: Bundle, given: Mapping[str, Any] | None) -> tuple[Model, list[
     """The model of a family, or of any class of transformers that builds the same network again.
 
     Raises:
-        ConversionError: It is neither.
+        ConversionError: It is neither, or what config.json shall say is no JSON.
     """
+    try:
+        json.dumps(given, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConversionError([("config", f"is no JSON: {error}")], hint="nothing was written") from error
     try:
         return recognised(bundle, given)
     except ConversionError as error:
@@ -84,9 +84,10 @@ def _built_again(bundle: Bundle, values: dict[str, Any]) -> tuple[Model, list[No
     """
     architecture = bundle.architecture or {}
     inputs = [str(each["name"]) for each in architecture["inputs"]]
+    constants = constants_of(architecture)
     arrays: dict[int, tuple[str, Deferred]] = {}
     for name, entry in deferred(bundle.parameters).items():
-        if name not in constants_of(architecture):
+        if name not in constants:
             arrays.setdefault(id(entry), (name, entry))
     again = through.assembled(values, dict(arrays.values()), inputs)
     if again.architecture != architecture:

@@ -33,11 +33,11 @@ class Packed:
     name: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
-    def expect(self, name: str, dtypes: str | Sequence[str], shape: tuple[int | None, ...]) -> Deferred:
-        """A part of a dtype and of a shape, in which None is any size.
+    def expect(self, name: str, dtypes: str | Sequence[str], shape: tuple[int | None, ...] | None = None) -> Deferred:
+        """A part of a dtype and of a shape, in which None is any size; of any shape where none is given.
 
         Raises:
-            MisfitError: It is not there, or another.
+            MisfitError: It is not there, or another, or has no elements.
         """
         entry = self.parts.get(name)
         if entry is None:
@@ -45,12 +45,16 @@ class Packed:
         allowed = (dtypes,) if isinstance(dtypes, str) else tuple(dtypes)
         if entry.dtype.name not in allowed:
             raise MisfitError(f"{name} is {entry.dtype.name}, expected {' or '.join(allowed)}")
-        sizes = [size for size in shape if size is not None]
-        pairs = zip(entry.shape, shape, strict=False)
-        if len(entry.shape) != len(shape) or any(size not in (None, own) for own, size in pairs):
-            expected = tuple("any" if size is None else size for size in shape) if sizes else f"{len(shape)} axes"
-            raise MisfitError(f"{name} has the shape {entry.shape}, expected {expected}".replace("'any'", "any"))
-        return entry
+        if not entry.size:
+            raise MisfitError(f"{name} has the shape {entry.shape}, which is of no elements")
+        if shape is None or (
+            len(entry.shape) == len(shape)
+            and all(size in (None, own) for own, size in zip(entry.shape, shape, strict=True))
+        ):
+            return entry
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        expected = f"({sizes})" if any(size is not None for size in shape) else f"{len(shape)} axes"
+        raise MisfitError(f"{name} has the shape {entry.shape}, expected {expected}")
 
     def small(self, name: str, most: int) -> np.ndarray:
         """A part of few elements, read at once.
@@ -71,7 +75,9 @@ class Packed:
         origin = entries[0].origin
 
         def read() -> np.ndarray:
-            found = function(*((each.view or each.read)() for each in entries))
-            return np.ascontiguousarray(found.astype(dtype, copy=False)).reshape(shape)
+            # Scales that are no numbers, or too large for the dtype, give what they give in the libraries.
+            with np.errstate(all="ignore"):
+                found = function(*((each.view or each.read)() for each in entries))
+                return np.ascontiguousarray(found.astype(dtype, copy=False)).reshape(shape)
 
         return Deferred(shape, dtype, read, origin=origin)

@@ -33,6 +33,9 @@ def weight(packed: Packed) -> Deferred | None:
         return _rows(packed)
     if any(part.startswith("weight.") for part in packed.parts):
         return _blocks(packed)
+    entry = packed.parts.get("weight")
+    if entry is not None and entry.dtype.kind in "iu":
+        raise MisfitError(f"weight is {entry.dtype.name}, and no part says what its numbers stand for")
     return None
 
 
@@ -53,7 +56,7 @@ def _blocks(packed: Packed) -> Deferred:
     state = _state(packed, states[0])
     shape, block = state["shape"], state["blocksize"]
     count = math.prod(shape)
-    entry = packed.expect("weight", "uint8", packed.parts["weight"].shape if "weight" in packed.parts else ())
+    entry = packed.expect("weight", "uint8")
     if entry.size != (count + 1) // 2:
         raise MisfitError(f"weight has {entry.size:,} bytes, expected half of {shape}")
     blocks = -(-count // block)
@@ -114,4 +117,5 @@ def _rows_of_int8(weight: np.ndarray, largest: np.ndarray) -> np.ndarray:
 def _blocks_of_bytes(array: np.ndarray, values: np.ndarray, largest: np.ndarray, block: int) -> np.ndarray:
     """Numbers of a byte as what a table of 256 says, multiplied block by block; float32."""
     flat = array.reshape(-1)
-    return np.asarray(values.astype(np.float32)[flat] * np.repeat(largest.astype(np.float32), block)[: flat.size])
+    scales = np.repeat(largest.astype(np.float32), min(block, flat.size))[: flat.size]
+    return np.asarray(values.astype(np.float32)[flat] * scales)

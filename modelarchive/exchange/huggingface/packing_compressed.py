@@ -50,9 +50,8 @@ def weight(packed: Packed) -> Deferred | None:
     """
     if "weight_packed" in packed.parts:
         return _words(packed) if packed.parts["weight_packed"].dtype == np.int32 else _four_bits(packed)
-    if "weight" in packed.parts and "weight_scale" in packed.parts:
-        return _plain(packed)
-    return None
+    entry = packed.parts.get("weight")
+    return _plain(packed) if entry is not None and entry.dtype.name in ("int8", *_FP8) else None
 
 
 def _words(packed: Packed) -> Deferred:
@@ -66,7 +65,7 @@ def _words(packed: Packed) -> Deferred:
         raise MisfitError(
             f"weight_packed has the shape {words.shape}, and holds no ({rows}, {columns}) of {known} bits"
         )
-    scale = packed.expect("weight_scale", _FLOATS, packed.parts["weight_scale"].shape)
+    scale = packed.expect("weight_scale", _FLOATS)
     groups = _columns_of(scale, rows)
     size = columns if groups == 1 else -(-columns // groups)
     if groups > columns or size * groups != columns:
@@ -95,7 +94,7 @@ def _words(packed: Packed) -> Deferred:
 
 
 def _order(place: np.ndarray, groups: int) -> np.ndarray:
-    if place.size and not 0 <= place.min() <= place.max() < groups:
+    if not 0 <= place.min() <= place.max() < groups:
         raise FormatError(f"weight_g_idx is from {place.min()} to {place.max()}, expected from 0 to {groups - 1}")
     return place
 
@@ -126,14 +125,13 @@ def _four_bits(packed: Packed) -> Deferred:
     entry = packed.expect("weight_packed", "uint8", (None, None))
     rows, columns = entry.shape[0], 2 * entry.shape[1]
     scale = packed.expect("weight_scale", ("uint8", *_FP8, *_FLOATS), (rows, None))
-    if not scale.shape[1] or columns % scale.shape[1]:
+    if columns % scale.shape[1]:
         raise MisfitError(f"weight_scale has the shape {scale.shape}, which does not divide {columns} columns")
     size = columns // scale.shape[1]
     names = ["weight_packed", "weight_scale"]
     has_whole = "weight_global_scale" in packed.parts
     if has_whole:
-        packed.expect("weight_global_scale", "float32", packed.parts["weight_global_scale"].shape)
-        if packed.parts["weight_global_scale"].size != 1:
+        if packed.expect("weight_global_scale", "float32").size != 1:
             raise MisfitError("weight_global_scale has more than one element")
         names.append("weight_global_scale")
 
@@ -147,14 +145,10 @@ def _four_bits(packed: Packed) -> Deferred:
     return packed.made((rows, columns), _BFLOAT16, names, made)
 
 
-def _plain(packed: Packed) -> Deferred | None:
+def _plain(packed: Packed) -> Deferred:
     """int8 or FP8, one element a byte, with scales of the whole, of rows, of groups or of blocks."""
-    entry = packed.parts["weight"]
-    if entry.dtype.name not in ("int8", *_FP8):
-        return None
-    packed.expect("weight", entry.dtype.name, (None, None))
-    rows, columns = entry.shape
-    scale = packed.expect("weight_scale", ("uint8", *_FLOATS), packed.parts["weight_scale"].shape)
+    rows, columns = packed.expect("weight", ("int8", *_FP8), (None, None)).shape
+    scale = packed.expect("weight_scale", ("uint8", *_FLOATS))
     dtype = _BFLOAT16 if scale.dtype == np.uint8 else scale.dtype
     block, grid = _grid(packed, scale, rows, columns)
     names = ["weight", "weight_scale"]
@@ -204,10 +198,11 @@ def fp8(packed: Packed) -> Deferred | None:
     Raises:
         MisfitError: Its parts do not belong together.
     """
-    part = next((part for part in ("_scale_inv", "_scale") if part in packed.parts), None)
-    if part is None or "" not in packed.parts or packed.parts[""].dtype.name not in _FP8:
+    entry = packed.parts.get("")
+    if entry is None or entry.dtype.name not in _FP8:
         return None
-    entry, scale = packed.parts[""], packed.expect(part, ("uint8", *_FLOATS), packed.parts[part].shape)
+    part = next((part for part in ("_scale_inv", "_scale") if part in packed.parts), "_scale_inv")
+    scale = packed.expect(part, ("uint8", *_FLOATS))
     if entry.ndim < 2:
         raise MisfitError(f"has the shape {entry.shape}, expected a matrix")
     *before, rows, columns = entry.shape
@@ -216,7 +211,7 @@ def fp8(packed: Packed) -> Deferred | None:
         if scale.ndim == entry.ndim
         else (*before, *((1, 1) if scale.size == 1 else scale.shape), 1)[: entry.ndim]
     )
-    if scale.size != math.prod(grid) or list(grid[:-2]) != before or not grid[-2] or not grid[-1]:
+    if scale.size != math.prod(grid) or list(grid[:-2]) != before:
         raise MisfitError(f"its scales have the shape {scale.shape}, and it has {entry.shape}")
     block = _block_of(packed.options, (rows, columns), grid[-2:])
 
@@ -280,7 +275,8 @@ def _spread(scale: np.ndarray, shape: tuple[int, ...], block: tuple[int, int]) -
         shape: Of the matrix; axes before the last two are the same in both.
         block: Rows and columns of a block.
     """
-    wide = np.repeat(np.repeat(scale, block[0], axis=-2), block[1], axis=-1)
+    down, across = (min(own, size) for own, size in zip(block, shape[-2:], strict=True))
+    wide = np.repeat(np.repeat(scale, down, axis=-2), across, axis=-1)
     return wide[..., : shape[-2], : shape[-1]]
 
 

@@ -20,7 +20,7 @@ _BITS: Final = (2, 3, 4, 8)
 def gptq_refused(options: Mapping[str, Any]) -> str:
     """What of GPTQ's options is not read; "": nothing."""
     bits, form = options.get("bits"), options.get("checkpoint_format", options.get("format", "gptq"))
-    if bits not in _BITS:
+    if type(bits) is not int or bits not in _BITS:
         return f"bits is {short(bits)}, expected {', '.join(map(str, _BITS))}"
     if form not in ("gptq", "gptq_v2", None):
         return f"checkpoint_format is {short(form)}, expected gptq or gptq_v2"
@@ -57,13 +57,13 @@ def _in_words(packed: Packed, *, is_less_one: bool, is_wrapped: bool) -> Deferre
         packed.expect("g_idx", ("int32", "int64"), (inputs,))
 
         def ordered(weight: np.ndarray, zeros: np.ndarray, scale: np.ndarray, group: np.ndarray) -> np.ndarray:
-            if len(group) and not 0 <= group.min() <= group.max() < groups:
+            if not 0 <= group.min() <= group.max() < groups:
                 raise FormatError(f"g_idx is from {group.min()} to {group.max()}, expected from 0 to {groups - 1}")
             return dequantising.gptq(weight, zeros, scale, group, bits, **options)
 
         names = ["qweight", "qzeros", "scales", "g_idx"]
         return packed.made((outputs, inputs), scales.dtype, names, ordered)
-    if not groups or inputs % groups:
+    if inputs % groups:
         raise MisfitError(f"scales has {groups} groups, and the layer {inputs} inputs")
     places = np.arange(inputs) // (inputs // groups)
     return packed.made(
@@ -128,7 +128,7 @@ def awq(packed: Packed) -> Deferred | None:
         raise MisfitError(f"scales has the shape {scales.shape}, expected a multiple of 8 outputs")
     qweight = packed.expect("qweight", "int32", (None, outputs // 8))
     packed.expect("qzeros", "int32", (groups, outputs // 8))
-    if not groups or qweight.shape[0] % groups:
+    if qweight.shape[0] % groups:
         raise MisfitError(f"scales has {groups} groups, and the layer {qweight.shape[0]} inputs")
     shape = (outputs, qweight.shape[0])
     return packed.made(shape, scales.dtype, ["qweight", "qzeros", "scales"], dequantising.awq)

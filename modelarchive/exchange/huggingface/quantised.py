@@ -184,6 +184,8 @@ def plain(
             if not name.endswith(".bias"):
                 del found[name]
         target = "{}.{}".format(*layer.rsplit("._", 1)) if method.is_hidden else f"{layer}{method.target}"
+        if target in found:
+            problems.append((target, f"is there beside the parts of {method.what} that make it"))
         is_turned = method.is_turned and values.get("model_type") in _TURNED_TYPES and _TURNED.fullmatch(target)
         found[target] = _turned(made) if is_turned else made
         done.append(made)

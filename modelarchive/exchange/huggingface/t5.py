@@ -76,7 +76,7 @@ class Settings:
         )  # fmt: skip
 
 
-def thresholds(count: int, furthest: int) -> np.ndarray:
+def _thresholds(count: int, furthest: int) -> np.ndarray:
     """The distances from which on the wide kinds are, whose number grows as the logarithm of the distance.
 
     Args:
@@ -166,7 +166,7 @@ class _Stack(nn.Block):
         self.final_layer_norm = settings.norm()
         self.is_causal = is_causal
         self.count = settings.buckets if is_causal else settings.buckets // 2
-        self.thresholds = thresholds(self.count, settings.furthest)
+        self.thresholds = _thresholds(self.count, settings.furthest)
 
     def forward(self, words: Any, x: Any, mask: Any = None, memory: Any = None, memory_bias: Any = None) -> Any:
         """Words and what they are ``(batch, length, units)``; `mask` is added to scores, ``(batch, 1, 1, length)``."""

@@ -20,8 +20,6 @@ from modelarchive.exchange.huggingface.sizes import refuse_counts, refuse_size
 from modelarchive.exchange.huggingface.stepping import goes_by_words
 from modelarchive.store.deferred import Deferred
 
-#: So many are built of anything, whatever the files hold.
-_FEW: Final = 4096
 #: Options that choose how the same numbers are computed, which this package does not leave to a file.
 _OWN: Final = ("_attn_implementation", "attn_implementation")
 #: Options that name other files, or other networks than the class is.
@@ -78,7 +76,7 @@ def read(
         kind = _without_head(kind)
     stored = deferred(weights.parameters)
     given = adapter.replaced if adapter is not None else {}
-    refuse_counts(values, max(_FEW, len(stored)))
+    refuse_counts(values, stored.values())
     with _quietly():
         try:
             config = kind.config_class.from_dict({name: each for name, each in values.items() if name not in _OWN})
@@ -162,11 +160,11 @@ def assembled(values: Mapping[str, Any], arrays: Mapping[str, Deferred], inputs:
         ConversionError: Parameters are missing, or PyTorch does not export the network.
     """
     kind = _class_of(values)
-    refuse_counts(values, max(_FEW, len(arrays)))
+    refuse_counts(values, arrays.values())
     with _quietly():
         try:
             config = kind.config_class.from_dict(dict(values))
-            refuse_size(lambda: kind(config), list(arrays.values()))
+            refuse_size(lambda: kind(config), arrays.values())
             _refuse_shapes(kind, config, arrays)
         except ModelArchiveError:
             raise

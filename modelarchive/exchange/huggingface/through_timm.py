@@ -23,8 +23,6 @@ _NEVER: Final = frozenset(
         "scriptable",
     }
 )  # fmt: skip
-#: So many parts are built of anything, whatever the files hold.
-_FEW: Final = 4096
 
 
 def is_of_timm(values: Mapping[str, Any]) -> bool:
@@ -58,13 +56,13 @@ def read(weights: Bundle, values: Mapping[str, Any]) -> Bundle:
         raise ConversionError([("architecture", f"{short(name)} is none of timm's {timm.__version__}")])
     options, arguments = _options(values)
     arrays = deferred(weights.parameters)
-    refuse_counts(arguments, max(_FEW, len(arrays)))
+    refuse_counts(options | arguments, arrays.values())
 
     def make() -> Any:
         return timm.create_model(name, pretrained_cfg=dict(options), **arguments)
 
     try:
-        refuse_size(make, list(arrays.values()))
+        refuse_size(make, arrays.values())
         module = make()
     except ConversionError:
         raise

@@ -22,9 +22,7 @@ from modelarchive.exchange.huggingface.alone import KEY
 from modelarchive.exchange.huggingface.folder import CONFIG, WEIGHTS, Kept
 from modelarchive.exchange.huggingface.identifying import Model, known
 from modelarchive.exchange.huggingface.pooling import OF_DENSE
-from modelarchive.exchange.huggingface.reading import (
-    turned,
-)
+from modelarchive.exchange.huggingface.reading import turned
 from modelarchive.exchange.huggingface.words import BINARIES, VOCABULARY, words
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.replace import replacing
@@ -74,9 +72,10 @@ def _files(model: Model, texts: Mapping[str, str]) -> dict[str, bytes]:
     kept = model.bundle.metadata.get(KEY)
     binaries: Any = kept.get("binaries") if isinstance(kept, dict) else None
     files = {name: text.encode() for name, text in found.items()}
-    for name in BINARIES if isinstance(binaries, dict) and (texts or not model.texts) else ():
-        with contextlib.suppress(KeyError, TypeError, ValueError):  # there is none, or it is no base64
-            files[name] = base64.b64decode(binaries[name], validate=True)
+    if isinstance(binaries, dict) and (texts or not model.texts):
+        for name in filter(binaries.__contains__, BINARIES):
+            with contextlib.suppress(TypeError, ValueError):  # it is no base64
+                files[name] = base64.b64decode(binaries[name], validate=True)
     return files
 
 

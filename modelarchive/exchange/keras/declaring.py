@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
+from modelarchive.architecture.declarations import Inputs, by_name, given_inputs
 from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.keras.config import DTYPES
 from modelarchive.exchange.keras.importing import leaves
 from modelarchive.exchange.keras.model import Layer, Model, Tensor
 from modelarchive.nn import nesting
-from modelarchive.nn.axes import Size
 from modelarchive.nn.evaluate import MAX_RANK
 from modelarchive.store.strict import short
-
-#: Inputs as an architecture declares them, or shapes by name.
-Inputs = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Size]]
 
 
 def declarations_of(model: Model, inputs: Inputs | None) -> list[dict[str, Any]]:
@@ -30,26 +26,24 @@ def declarations_of(model: Model, inputs: Inputs | None) -> list[dict[str, Any]]
         if wrong:
             raise FormatError(f"an input of {model.name!r} is no layer of it")
         found = [_declared(layers[each.layer], each.layer, None) for each in tensors]
-    return found if inputs is None else _instead(found, inputs)
+    return found if inputs is None else _instead(found, inputs, is_named=not model.is_sequential)
 
 
-def _instead(found: list[dict[str, Any]], inputs: Inputs) -> list[dict[str, Any]]:
-    """The declarations with the shapes that are given."""
-    own = [each["name"] for each in found]
-    if not isinstance(inputs, Mapping):
-        if len(inputs) != len(found):
-            raise ValueError(f"inputs declares {len(inputs)} inputs, the model has {own}")
-        return [
-            each | {"shape": _sizes(new["shape"]), "dtype": new.get("dtype", each["dtype"])}
-            for each, new in zip(found, inputs, strict=True)
-        ]
-    if unknown := [name for name in inputs if name not in own]:
-        raise ValueError(f"inputs names {unknown}, the model has {own}")
-    return [each | ({"shape": _sizes(inputs[each["name"]])} if each["name"] in inputs else {}) for each in found]
+def _instead(found: list[dict[str, Any]], inputs: Inputs, *, is_named: bool) -> list[dict[str, Any]]:
+    """The declarations with the shapes and dtypes that are given; that of a row of layers has any name.
 
-
-def _sizes(shape: Sequence[Size]) -> list[Size]:
-    return [None if size == -1 else size for size in shape]
+    Raises:
+        SpecError: They cannot be read.
+        ConversionError: They are of other inputs.
+    """
+    several = given_inputs(inputs)
+    if not is_named and len(several) == 1:
+        several = [several[0] | {"name": found[0]["name"]}]
+    said = by_name(several, [each["name"] for each in found])
+    return [
+        each | {key: said[each["name"]][key] for key in ("shape", "dtype") if key in said.get(each["name"], ())}
+        for each in found
+    ]
 
 
 def _declared(layer: Layer | None, name: str, shape: list[int | None] | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from modelarchive.store.deferred import Deferred
 
 #: Calls that are followed, for each one in the file, and in any case: models that call models would never end.
 _MAX_TIMES: Final = 4
-MAX_CALLS: Final = 2_000
+_MAX_CALLS: Final = 2_000
 
 _LiftCall = Callable[["Importer", "LayerBuilder", Layer, Call], list[Ref]]
 
@@ -143,7 +143,7 @@ class Importer:
     def call(self, builder: LayerBuilder, layer: Layer, call: Call) -> list[Ref]:
         """The results of one call of a layer; [UNSUPPORTED] where it is reported that it is not."""
         self._calls += 1
-        if self._calls > MAX_CALLS + _MAX_TIMES * self.parser.calls:
+        if self._calls > _MAX_CALLS + _MAX_TIMES * self.parser.calls:
             raise ConversionError([(layer.name, "models inside of models are called too often")])
         try:
             with builder.naming(layer.name), refusing(layer.kind):

@@ -13,7 +13,9 @@ from modelarchive.exchange.keras import lifting_recurrent as recurrent
 from modelarchive.exchange.keras import lifting_steps as steps
 from modelarchive.exchange.keras import lifting_windows as windows
 from modelarchive.exchange.keras.lifting_attention import ATTENTION
+from modelarchive.exchange.keras.lifting_colours import COLOURS
 from modelarchive.exchange.keras.lifting_distributed import time_distributed
+from modelarchive.exchange.keras.lifting_fourier import FOURIER
 from modelarchive.exchange.keras.lifting_functions import WINDOWS
 from modelarchive.exchange.keras.lifting_images import RESAMPLING
 from modelarchive.exchange.keras.lifting_math import ELEMENTWISE
@@ -23,6 +25,7 @@ from modelarchive.exchange.keras.lifting_ordering import ORDERING
 from modelarchive.exchange.keras.lifting_parts import PARTS
 from modelarchive.exchange.keras.lifting_rearranging import SHAPES
 from modelarchive.exchange.keras.lifting_softmax import softmax
+from modelarchive.exchange.keras.lifting_spectrograms import SPECTROGRAMS
 from modelarchive.exchange.keras.lifting_truths import TRUTHS
 from modelarchive.exchange.keras.row import Lifting, operation
 from modelarchive.exchange.keras.weights import WEIGHTS
@@ -147,6 +150,7 @@ _LAYERS: Final = (
     ),
     *MERGING,
     *ATTENTION,
+    *SPECTROGRAMS,
 )
 
 #: Class -> row.
@@ -269,6 +273,8 @@ _OPERATIONS: Final = (
     *PARTS,
     *SHAPES,
     *RESAMPLING,
+    *COLOURS,
+    *FOURIER,
     *WINDOWS,
 )
 

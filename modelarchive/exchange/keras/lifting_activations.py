@@ -12,7 +12,7 @@ from modelarchive.exchange.keras.lifting_members import sparsemax
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
-Add = Callable[[Context, Ref, str], Ref]
+_Add = Callable[[Context, Ref, str], Ref]
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class Activation:
 
     name: str
     field: str | None
-    add: Add | None
+    add: _Add | None
 
 
-def _kind(name: str, alpha: float | None = None) -> Add:
+def _kind(name: str, alpha: float | None = None) -> _Add:
     return lambda context, ref, role: context.plain("Activation", ref, role=role, activation=name, alpha=alpha)
 
 
-def _softmax(kind: str) -> Add:
+def _softmax(kind: str) -> _Add:
     return lambda context, ref, role: context.plain(kind, ref, role=role, axis=-1)
 
 
-def _op(name: str) -> Add:
+def _op(name: str) -> _Add:
     return lambda context, ref, role: context.op(name, ref, role=role)
 
 
@@ -67,7 +67,7 @@ def _glu(context: Context, ref: Ref, role: str) -> Ref:
     return context.op("multiply", first, gate, role=role)
 
 
-def _shrunk(*, by_how_much: bool) -> Add:
+def _shrunk(*, by_how_much: bool) -> _Add:
     """Zeros between -0.5 and 0.5, and what is beyond, less these where it is soft."""
 
     def add(context: Context, ref: Ref, role: str) -> Ref:

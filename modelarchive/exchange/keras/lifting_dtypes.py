@@ -9,6 +9,7 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_context import FLOATS, Context
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.parameter import dtype_name
 
 #: What a number of Python's is beside tensors of its own sort or of a wider one.
@@ -39,6 +40,20 @@ def settled(context: Context, values: Sequence[Any], *, least: str = "bool") -> 
 def as_dtype(context: Context, ref: Ref, dtype: str) -> Ref:
     """A tensor in a dtype, cast where it has another."""
     return ref if _name(context, ref) == dtype else context.op("cast", ref, dtype=dtype, role="cast")
+
+
+def turned(context: Context, ref: Ref) -> Ref:
+    """A tensor whose largest elements are the smallest of another: of whole numbers without one that has no negative.
+
+    Raises:
+        Refusal: It is of uint64, whose numbers no other dtype holds.
+    """
+    dtype = context.dtype(ref)
+    if dtype.kind not in "biu":
+        return context.op("negative", ref)
+    if dtype == np.uint64:
+        raise Refusal(f"{context.layer.kind} of uint64 is not supported")
+    return context.op("subtract", context.constant(-1, "int64"), as_dtype(context, ref, "int64"))
 
 
 def _name(context: Context, ref: Ref) -> str:

@@ -21,7 +21,7 @@ from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
-Arrays = Mapping[str, Deferred]
+_Arrays = Mapping[str, Deferred]
 #: More numbers are not made from what a config says.
 _MANY: Final = 1 << 24
 
@@ -47,7 +47,7 @@ def dense(context: Context) -> Ref:
     return behind(context, ref, activation)
 
 
-def _in_units(arrays: Arrays) -> Fields:
+def _in_units(arrays: _Arrays) -> Fields:
     return {"in_units": arrays["weight"].shape[1]}
 
 
@@ -170,7 +170,7 @@ def batch_norm(context: Context) -> Ref:
     return context.block("BatchNorm", fields, context.x, sizes=lambda arrays: _channels(arrays, "running_mean"))[0]
 
 
-def _channels(arrays: Arrays, *own: str) -> Fields:
+def _channels(arrays: _Arrays, *own: str) -> Fields:
     found = next((arrays[name].shape for name in (*own, "weight", "bias") if name in arrays), (0,))
     return {"in_channels": found[0] if len(found) == 1 else list(found)}
 
@@ -202,7 +202,7 @@ def _axes(context: Context) -> dict[str, Any]:
     return {"axis": axes[0] if len(axes) == 1 else axes}
 
 
-def _sizes(context: Context, arrays: Arrays) -> Fields:
+def _sizes(context: Context, arrays: _Arrays) -> Fields:
     if arrays:
         return _channels(arrays)
     # Without parameters the sizes are those of the input.
@@ -327,7 +327,7 @@ def prelu(context: Context) -> Ref:
     return context.op("add", context.op("maximum", x, context.constant(0.0)), context.op("multiply", slopes, below))
 
 
-def _slopes(arrays: Arrays) -> Fields:
+def _slopes(arrays: _Arrays) -> Fields:
     return {"in_channels": arrays["weight"].shape[0]}
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Final
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.formulas import Term
-from modelarchive.exchange.keras.lifting_context import Context, Lift
-from modelarchive.exchange.keras.lifting_dtypes import settled
-from modelarchive.exchange.keras.lifting_ops import one, two, untouched
+from modelarchive.exchange.keras.lifting_context import FLOATS, Context, Lift
+from modelarchive.exchange.keras.lifting_dtypes import settled, turned
+from modelarchive.exchange.keras.lifting_ops import cumulated, one, two, untouched
 from modelarchive.exchange.keras.lifting_ordering import known_size, numbered, part
 from modelarchive.exchange.keras.row import Lifting, operation
 from modelarchive.exchange.refusal import Refusal
@@ -39,31 +38,31 @@ def _places(context: Context) -> Ref:
     return context.op("cast", before.cast("int32").op("sum", axis=[-1], keepdims=False).ref, dtype="int32")
 
 
-def _without_nan(then: Callable[[Context, Term], Ref], instead: float) -> Lift:
-    """A function of the numbers, with another number in the place of NaN."""
+def _sums(context: Context) -> Ref:
+    """Nancumsum: NaN is 0."""
+    x = one(context)
+    if context.dtype(x).name not in FLOATS:
+        return cumulated(context, x)
+    given = Term(context, x)
+    return cumulated(context, given.is_number.where(given, 0.0).ref)
+
+
+def _best(name: str) -> Lift:
+    """Nanargmax, Nanargmin: the place among what is no NaN; -1 where there is nothing else."""
 
     def lift(context: Context) -> Ref:
-        x = Term(context, context.as_float(one(context)))
-        return then(context, x.is_number.where(x, instead))
+        keep, axis = context.config.flag("keepdims", default=False), context.config.value("axis", None)
+        x = one(context)
+        ordered = Term(context, x if name == "max" else turned(context, x))
+        if context.dtype(x).name not in FLOATS:
+            return ordered.op("argmax", axis=axis, keepdims=keep).cast("int32").ref
+        is_number = ordered.is_number
+        place = is_number.where(ordered, -math.inf).op("argmax", axis=axis, keepdims=keep).cast("int32")
+        axes = None if axis is None else [axis]
+        is_there = is_number.cast("int32").op("max", axis=axes, keepdims=keep) > 0
+        return is_there.where(place, -1).cast("int32").ref
 
     return lift
-
-
-def _sums(context: Context, x: Term) -> Ref:
-    context.config.expect("dtype", None)
-    axis = context.config.value("axis", None)
-    if axis is None:
-        return x.op("reshape", shape=[-1]).op("cumsum", axis=0).ref
-    return x.op("cumsum", axis=axis).ref
-
-
-def _best(sign: int) -> Callable[[Context, Term], Ref]:
-    def then(context: Context, x: Term) -> Ref:
-        keep, axis = context.config.flag("keepdims", default=False), context.config.value("axis", None)
-        found = (x if sign > 0 else -x).op("argmax", axis=axis, keepdims=keep)
-        return found.cast("int32").ref
-
-    return then
 
 
 def _ldexp(context: Context) -> Ref:
@@ -144,9 +143,9 @@ def _powers(context: Context) -> Ref:
 MEMBERS: Final[tuple[Lifting, ...]] = (
     operation("IsIn", "equal, max", _is_in),
     operation("SearchSorted", "greater, sum", _places, "in a row"),
-    operation("Nancumsum", "where, cumsum", _without_nan(_sums, 0.0)),
-    operation("Nanargmax", "where, argmax", _without_nan(_best(1), -math.inf)),
-    operation("Nanargmin", "where, argmax", _without_nan(_best(-1), math.inf)),
+    operation("Nancumsum", "where, cumsum", _sums),
+    operation("Nanargmax", "where, argmax", _best("max")),
+    operation("Nanargmin", "where, argmax", _best("min")),
     operation("Ldexp", "power, multiply", _ldexp),
     operation("Trapezoid", "slice, add, sum", _area, "evenly spaced"),
     operation(

@@ -303,7 +303,9 @@ def taken_along(context: Context) -> Ref:
 def einsum(context: Context) -> Ref:
     """Einsum, written out."""
     pattern = context.config.text("subscripts").replace(" ", "")
-    several = [context.tensor_of(each) for each in context.call.args]
+    several = settled(context, [context.tensor_of(each) for each in context.call.args])
+    if several and context.dtype(several[0]).name == "int8":
+        several = [as_dtype(context, each, "int32") for each in several]
     context._used.update(range(len(several)))
     return context.op("einsum", *several, pattern=pattern)
 
@@ -319,11 +321,11 @@ def dotted(context: Context) -> Ref:
     return context.op("matmul", x, y)
 
 
-def cumulated(context: Context) -> Ref:
-    """Cumsum."""
+def cumulated(context: Context, x: Ref | None = None) -> Ref:
+    """Cumsum, of what it is called on or of another tensor."""
     context.config.expect("dtype", None)
     axis = context.config.value("axis", None)
-    x = one(context)
+    x = one(context) if x is None else x
     if axis is None:
         x, axis = context.op("reshape", x, shape=[-1]), 0
     # What is summed up is int64 in the vocabulary.

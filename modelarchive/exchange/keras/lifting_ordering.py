@@ -13,6 +13,7 @@ from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.config import DTYPES
 from modelarchive.exchange.keras.formulas import Term
 from modelarchive.exchange.keras.lifting_context import Context, Lift
+from modelarchive.exchange.keras.lifting_dtypes import turned
 from modelarchive.exchange.keras.lifting_ops import one
 from modelarchive.exchange.keras.row import Lifting, operation
 from modelarchive.exchange.refusal import Refusal
@@ -87,15 +88,12 @@ def _in_top(context: Context) -> Ref:
 
 
 def _least(context: Context) -> Ref:
-    """Argmin: the first of the largest of the negatives."""
+    """Argmin."""
     axis = context.config.value("axis", None)
     if axis is not None and type(axis) is not int:
         raise Refusal(f"axis = {short(axis)} is no axis")
-    x = one(context)
-    if context.dtype(x).kind in "bu":
-        raise Refusal(f"Argmin of {context.dtype(x).name} is not supported")
     keep = context.config.flag("keepdims", default=False)
-    found = context.op("argmax", context.op("negative", x), axis=axis, keepdims=keep)
+    found = context.op("argmax", turned(context, one(context)), axis=axis, keepdims=keep)
     return context.op("cast", found, dtype="int32")
 
 
@@ -344,7 +342,7 @@ ORDERING: Final[tuple[Lifting, ...]] = (
     operation("Argsort", "argsort", _places),
     operation("TopK", "argsort, gather", _largest, "of those alike the first come first"),
     operation("InTopK", "gather, sum", _in_top),
-    operation("Argmin", "argmax", _least, "not of truths and unsigned numbers"),
+    operation("Argmin", "argmax", _least),
     operation("Median", "argsort, gather", _median, "of axes of known sizes"),
     operation("Quantile", "argsort, gather", _quantile(1), "of axes of known sizes, one number at a time"),
     operation("Percentile", "argsort, gather", _quantile(100), "of axes of known sizes, one number at a time"),

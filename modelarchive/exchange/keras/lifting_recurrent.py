@@ -225,9 +225,10 @@ def bidirectional(context: Context) -> list[Ref]:
     if not forward.name.startswith("forward_"):  # so it is renamed when it is made
         forward.name = f"forward_{forward.name}"
         context.importer.storage.below(context.layer, forward, "forward_layer")
-    if forward.kind not in CELLS and forward.kind != "RNN":
+    is_convolved = forward.kind in steps.CONVOLVED
+    if forward.kind not in CELLS and forward.kind != "RNN" and not is_convolved:
         raise Refusal(f"Bidirectional of a {forward.kind} is not supported")
-    if not _are_alike(context, forward):
+    if is_convolved or not _are_alike(context, forward):
         return _apart(context, forward)
     name, inner = _class_of(forward)
     cell = CELLS[name]

@@ -281,6 +281,8 @@ def by_steps(context: Context, cells: Sequence[Plain]) -> list[Ref]:
     return _stepped(context, x, given or [None] * count, _chained(cells), row, mask)
 
 
+#: Their classes.
+CONVOLVED: Final = tuple(f"ConvLSTM{rank}D" for rank in (1, 2, 3))
 #: Layers that are run step by step.
 LAYERS: Final[tuple[Lifting, ...]] = tuple(
     Lifting(

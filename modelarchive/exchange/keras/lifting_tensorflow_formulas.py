@@ -8,7 +8,7 @@ from typing import Any, Final
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.formulas import Term
 from modelarchive.exchange.keras.lifting_context import Context
-from modelarchive.exchange.keras.lifting_dtypes import settled
+from modelarchive.exchange.keras.lifting_dtypes import settled, turned
 from modelarchive.exchange.keras.lifting_ops import one
 from modelarchive.exchange.keras.lifting_windows import scaled
 from modelarchive.exchange.keras.row import Lifting, operation
@@ -68,7 +68,7 @@ def _place(name: str) -> Lifting:
         axis = 0 if axis is None else axis
         if type(axis) is not int or dtype not in ("int32", "int64"):
             raise Refusal(f"axis = {short(axis)} and output_type = {short(dtype)} are not supported")
-        x = context.op("negative", x) if name == "argmin" else x
+        x = turned(context, x) if name == "argmin" else x
         found = context.op("argmax", x, axis=axis, keepdims=False)
         return found if dtype == "int64" else context.op("cast", found, dtype=dtype)
 

@@ -16,20 +16,20 @@ from modelarchive.exchange.keras.stored import stored
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 
-Sizes = Sequence[int | None]
-Pairs = Sequence[Sequence[int]]
+_Sizes = Sequence[int | None]
+_Pairs = Sequence[Sequence[int]]
 
 
 def _plain_or_tuple(values: Sequence[int]) -> Any:
     return values[0] if len(values) == 1 else tuple(values)
 
 
-def _around(pairs: Pairs) -> list[tuple[int, int]]:
+def _around(pairs: _Pairs) -> list[tuple[int, int]]:
     """Pairs for every axis of an image with its channels last."""
     return [(0, 0), *((before, after) for before, after in pairs), (0, 0)]
 
 
-def _is_same(pairs: Pairs, sizes: Sizes, reach: Sequence[int], strides: Sequence[int]) -> bool:
+def _is_same(pairs: _Pairs, sizes: _Sizes, reach: Sequence[int], strides: Sequence[int]) -> bool:
     """Whether padding is what Keras calls "same"."""
     for (before, after), size, window, step in zip(pairs, sizes, reach, strides, strict=True):
         if step == 1:

@@ -7,20 +7,24 @@ import os
 import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.architecture import check
+from modelarchive.architecture.declarations import Inputs
 from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError, counted
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, few, fitted
-from modelarchive.exchange.keras import files, shards
+from modelarchive.exchange.keras import files, shards, through
 from modelarchive.exchange.keras.calling import lifted
-from modelarchive.exchange.keras.declaring import Inputs, declarations_of, is_flat, structure_of
+from modelarchive.exchange.keras.declaring import declarations_of, is_flat, structure_of
 from modelarchive.exchange.keras.drawing import Known, MaskWantedError
 from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.model import MAX_BYTES, Model, Parser, load_json
 from modelarchive.exchange.keras.naming import block_names
 from modelarchive.exchange.keras.parameters import asides, by_layer, by_path, left_out
+from modelarchive.exchange.keras.permitted import is_of_hub
+from modelarchive.exchange.keras.presets import read_preset
 from modelarchive.exchange.keras.storage import Names, Paths, Storage
 from modelarchive.exchange.keras.unknown import unknown_keys
 from modelarchive.exchange.mapped import MappedFile
@@ -44,8 +48,8 @@ def read(
 
     Args:
         path: A ``.keras`` file, an ``.h5`` file of a whole model, or of weights (``.weights.h5``, and what
-            ``save_weights`` wrote before Keras 3), or the index ``.weights.json`` of weights in several files.
-            Whole models come with their architecture.
+            ``save_weights`` wrote before Keras 3), or the index ``.weights.json`` of weights in several files; or
+            a preset folder of KerasHub. Whole models come with their architecture.
         config: The architecture that weights belong to: the file that ``model.to_json()`` was written into,
             or its content.
         inputs: Shapes of the inputs, by name or as declarations in order, None for a free axis; for models that
@@ -63,6 +67,8 @@ def read(
         UnsafeFileError: It breaks a safety rule.
         ConversionError: The model has layers that are not supported, custom classes or code; lists all of them.
     """
+    if (folder := Path(os.fsdecode(path))).is_dir():
+        return read_preset(folder, inputs, parameters_only=parameters_only)
     file = MappedFile(path)
     given = _given(config)
     size = file.size + (given[1] if given is not None else 0)
@@ -226,6 +232,8 @@ def _parameters(source: _File, inputs: Inputs | None) -> Bundle:
     notes += [Note(path[:200], "is left out: of a dtype that archives do not hold") for path in source.stored.unknown]
     if source.config is None:
         reason = _NO_CONFIG
+    elif is_of_hub(source.config) and not source.is_older:
+        reason = through.reason(source.config)
     else:
         try:
             _whole(source, inputs)
@@ -247,6 +255,8 @@ def _whole(source: _File, inputs: Inputs | None) -> Bundle:
     """A model with its architecture."""
     if source.config is None:
         raise FormatError(_NO_CONFIG)
+    if is_of_hub(source.config) and not source.is_older:
+        return _through(source, inputs)
     try:
         notes = [*source.notes, *_behind(source.stored)]
         bundle = _model(source.config, source.storage(), source.version or "3", inputs, notes)
@@ -257,6 +267,19 @@ def _whole(source: _File, inputs: Inputs | None) -> Bundle:
         raise
     results = {key: each for key, each in bundle.metadata["source"].items() if key == "results"}
     bundle.metadata = source.metadata | {"source": source.metadata["source"] | results}
+    return bundle
+
+
+def _through(source: _File, inputs: Inputs | None) -> Bundle:
+    """A model with classes of KerasHub, as that builds it."""
+    try:
+        bundle = through.read(source.config or {}, [through.Part(source.stored.checked().arrays)], inputs)
+    except ConversionError as error:
+        if error.hint is None or through.OF_MODULES in error.hint:
+            error.hint = _PARAMETERS
+        raise
+    bundle.metadata = source.metadata
+    bundle.notes += [*source.notes, *_behind(source.stored)]
     return bundle
 
 

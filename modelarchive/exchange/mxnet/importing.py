@@ -7,6 +7,7 @@ from typing import Any
 from modelarchive.exchange.drawing import Ref, Report
 from modelarchive.exchange.mxnet.drawing import SymbolBuilder
 from modelarchive.exchange.mxnet.lifting import LIFTINGS
+from modelarchive.exchange.mxnet.lifting_boxes import CHOOSING
 from modelarchive.exchange.mxnet.lifting_context import Context
 from modelarchive.exchange.mxnet.symbol import VARIABLE
 from modelarchive.exchange.refusal import Refusal, refusing
@@ -47,7 +48,7 @@ class Importer:
         node = context.node
         try:
             if node.op not in LIFTINGS:
-                raise Refusal(f"the operator {short(node.op)} is not supported")
+                raise Refusal(f"the operator {short(node.op)} {CHOOSING.get(node.op, 'is not supported')}")
             if any(self.builder.results.get(entry, "") is None for entry in node.inputs):
                 return ()  # of what is not supported nothing can be made
             with refusing(node.op):

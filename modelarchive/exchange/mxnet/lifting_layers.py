@@ -11,6 +11,7 @@ from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.drawing import Packed, Zeros
 from modelarchive.exchange.mxnet.lifting_context import Context
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lifting
 from modelarchive.store.deferred import Deferred
 
 _LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
@@ -40,7 +41,7 @@ def _windows(context: Context, *, fields: dict[str, str]) -> tuple[int, dict[str
 _CONVOLUTION: Final = {"kernel": "kernel_size", "stride": "strides", "dilate": "dilation", "pad": "padding"}
 
 
-def convolution(context: Context) -> Ref:
+def _convolution(context: Context) -> Ref:
     """Convolution; where the channels are last, so are they in MXNet's weight."""
     at = context.attributes
     rank, config = _windows(context, fields=_CONVOLUTION)
@@ -62,7 +63,7 @@ def convolution(context: Context) -> Ref:
     return context.block(config, context.ref(0), weight=(stored, weight), **bias)
 
 
-def deconvolution(context: Context) -> Ref:
+def _deconvolution(context: Context) -> Ref:
     """Transposed convolution."""
     at = context.attributes
     rank, config = _windows(context, fields=_CONVOLUTION | {"adj": "output_padding"})
@@ -91,7 +92,7 @@ def _weight(context: Context, rank: int) -> tuple[str, Deferred]:
     return stored, weight
 
 
-def dense(context: Context) -> Ref:
+def _dense(context: Context) -> Ref:
     """FullyConnected."""
     at = context.attributes
     units, use_bias = at.integer("num_hidden"), not at.flag("no_bias", default=False)
@@ -123,7 +124,7 @@ def _product(context: Context, *, flatten: bool, use_bias: bool) -> Ref:
     return context.op("add", found, context.ref(2)) if use_bias else found
 
 
-def embedding(context: Context) -> Ref:
+def _embedding(context: Context) -> Ref:
     """Embedding: MXNet takes the indices as floats, and those outside as the nearest row."""
     at = context.attributes
     rows, width = at.integer("input_dim"), at.integer("output_dim")
@@ -135,7 +136,7 @@ def embedding(context: Context) -> Ref:
     return context.block(config, context.whole(0), weight=context.parameter(1))
 
 
-def pooling(context: Context) -> Ref:
+def _pooling(context: Context) -> Ref:
     """Pooling over windows and over everything."""
     at = context.attributes
     everything = at.flag("global_pool", default=False)
@@ -169,7 +170,7 @@ def pooling(context: Context) -> Ref:
     return context.block(config, context.ref(0))
 
 
-def batch_norm(context: Context) -> Ref:
+def _batch_norm(context: Context) -> Ref:
     """BatchNorm in inference."""
     at = context.attributes
     epsilon, axis = at.number("eps", 1e-3), at.integer("axis", 1)
@@ -208,7 +209,7 @@ def _statistic(context: Context, index: int, name: str) -> tuple[str, Deferred]:
     return stored, context.builder.stored[stored]
 
 
-def layer_norm(context: Context) -> Ref:
+def _layer_norm(context: Context) -> Ref:
     """LayerNorm."""
     at = context.attributes
     axis, epsilon = at.integer("axis", -1), at.number("eps", 1e-5)
@@ -216,12 +217,12 @@ def layer_norm(context: Context) -> Ref:
     return _affine(context, {"kind": "LayerNorm", "axis": axis, "epsilon": epsilon})
 
 
-def instance_norm(context: Context) -> Ref:
+def _instance_norm(context: Context) -> Ref:
     """InstanceNorm."""
     return _affine(context, {"kind": "InstanceNorm", "axis": 1, "epsilon": context.attributes.number("eps", 1e-3)})
 
 
-def group_norm(context: Context) -> Ref:
+def _group_norm(context: Context) -> Ref:
     """GroupNorm, whose scale and shift are those of groups in 1.9, and of channels in 2.x."""
     at = context.attributes
     groups, epsilon = at.integer("num_groups", 1), at.number("eps", 1e-5)
@@ -259,7 +260,7 @@ MODES: Final[dict[str, tuple[str, int, dict[str, Any]]]] = {
 }
 
 
-def recurrent(context: Context) -> tuple[Ref, ...]:
+def _recurrent(context: Context) -> tuple[Ref, ...]:
     """RNN: the fused recurrence, whose parameters are one flat array or the parts of one."""
     at = context.attributes
     mode = at.text("mode")
@@ -344,3 +345,42 @@ def _unpacked(
         begin = end
     context.note(f"{parts[0]!r} is cut into {len(found)} parameters")
     return found
+
+
+def _rank(kind: str) -> str:
+    return ", ".join(kind.format(rank) for rank in (1, 2, 3))
+
+
+_CONVOLUTIONS: Final = _rank("Conv{}D")
+_TRANSPOSED: Final = _rank("Conv{}DTranspose")
+_POOLING: Final = ", ".join(_rank(f"{how}Pool{{}}D") for how in ("Max", "Avg", "GlobalMax", "GlobalAvg"))
+_RANGE: Final = "an index out of range is an error here, and the nearest row in MXNet: with a note"
+
+#: Layers.
+LAYERS: Final = (
+    Lifting("FullyConnected _npx_fully_connected", "Dense", _dense),
+    Lifting("Embedding _npx_embedding", "Embedding", _embedding, _RANGE),
+    Lifting("Convolution Convolution_v1 _npx_convolution", _CONVOLUTIONS, _convolution),
+    Lifting("Deconvolution _npx_deconvolution", _TRANSPOSED, _deconvolution),
+    Lifting(
+        "Pooling Pooling_v1 _npx_pooling",
+        _POOLING,
+        _pooling,
+        "`full` as ceil_mode, with a note where MXNet would count a window behind the input; lp pooling is refused",
+    ),
+    Lifting(
+        "BatchNorm BatchNorm_v1 CuDNNBatchNorm _contrib_SyncBatchNorm _npx_batch_norm",
+        "BatchNorm",
+        _batch_norm,
+        "with fix_gamma read without weight, with a note: MXNet takes it as 1",
+    ),
+    Lifting("LayerNorm _npx_layer_norm", "LayerNorm", _layer_norm),
+    Lifting("InstanceNorm _npx_instance_norm", "InstanceNorm", _instance_norm),
+    Lifting(
+        "GroupNorm _npx_group_norm",
+        "GroupNorm",
+        _group_norm,
+        "the scale of a group, as in 1.9, is repeated for its channels, with a note; written times theirs",
+    ),
+    Lifting("RNN _npx_rnn", "RNN, LSTM, GRU", _recurrent, "packed parameters are cut into their parts, with a note"),
+)

@@ -11,11 +11,12 @@ from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.drawing import Truth
 from modelarchive.exchange.mxnet.lifting_context import Context, Lift
 from modelarchive.exchange.mxnet.lifting_dtypes import floating, is_whole, number, promoted
-from modelarchive.exchange.mxnet.lifting_truths import either, negation, reported
+from modelarchive.exchange.mxnet.lifting_truths import TRUTH, either, negation, reported
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.rows import Lifting
 
 
-def binary(name: str) -> Lift:
+def _binary(name: str) -> Lift:
     """Two arrays in, one out, as NumPy broadcasts."""
 
     def lift(context: Context) -> Ref:
@@ -27,7 +28,7 @@ def binary(name: str) -> Lift:
     return lift
 
 
-def scalar(name: str, *, reverse: bool = False) -> Lift:
+def _scalar(name: str, *, reverse: bool = False) -> Lift:
     """An array and a number that is written in the attributes."""
 
     def lift(context: Context) -> Ref:
@@ -42,17 +43,17 @@ def scalar(name: str, *, reverse: bool = False) -> Lift:
     return lift
 
 
-def unary(name: str) -> Lift:
+def _unary(name: str) -> Lift:
     """One array in, one out, element by element."""
     return lambda context: context.op(name, context.ref(0))
 
 
-def real(name: str) -> Lift:
+def _real(name: str) -> Lift:
     """The same, and floats out."""
     return lambda context: context.op(name, floating(context, context.ref(0)) if context.is_numpy else context.ref(0))
 
 
-def function(name: str) -> Lift:
+def _function(name: str) -> Lift:
     """One of the activations."""
 
     def lift(context: Context) -> Ref:
@@ -62,13 +63,13 @@ def function(name: str) -> Lift:
     return lift
 
 
-def square(context: Context) -> Ref:
+def _square(context: Context) -> Ref:
     """The square."""
     x = context.ref(0)
     return context.op("multiply", x, x)
 
 
-def reciprocal(context: Context) -> Ref:
+def _reciprocal(context: Context) -> Ref:
     """One by it."""
     x = context.ref(0)
     if is_whole(context.dtype(x)):
@@ -76,7 +77,7 @@ def reciprocal(context: Context) -> Ref:
     return context.op("divide", context.constant(1.0), x)
 
 
-def comparison(*names: str, other: bool = False) -> Lift:
+def _comparison(*names: str, other: bool = False) -> Lift:
     """One of several comparisons holds, or none of them; truths, or 0 and 1 in the dtype of the arrays.
 
     Args:
@@ -106,13 +107,13 @@ def _compared(context: Context) -> tuple[Ref, Ref]:
     return x, number(context, value, x, whole=True)
 
 
-def same(context: Context) -> Ref:
+def _same(context: Context) -> Ref:
     """Operators that matter in training, or only for the order of execution."""
     context.attributes.aside("grad_scale", "valid_thresh", "normalization")
     return context.ref(0)
 
 
-def activation(context: Context) -> Ref:
+def _activation(context: Context) -> Ref:
     """The activation that `act_type` names."""
     name = context.attributes.text("act_type")
     if name not in ACTIVATIONS:
@@ -120,7 +121,7 @@ def activation(context: Context) -> Ref:
     return context.activation(ACTIVATIONS[name], context.ref(0))
 
 
-def leaky(context: Context) -> Ref:
+def _leaky(context: Context) -> Ref:
     """The family of leaky rectifiers, and what MXNet put beside them."""
     at = context.attributes
     name, slope = at.text("act_type", "leaky"), at.number("slope", 0.25)
@@ -138,14 +139,14 @@ def leaky(context: Context) -> Ref:
     raise Refusal(f"act_type = {name!r} is not supported")
 
 
-def hard_sigmoid(context: Context) -> Ref:
+def _hard_sigmoid(context: Context) -> Ref:
     """A line, clipped to 0 and 1."""
     alpha, beta = context.attributes.number("alpha", 0.2), context.attributes.number("beta", 0.5)
     scaled = context.op("multiply", context.ref(0), context.constant(alpha))
     return context.op("clip", context.op("add", scaled, context.constant(beta)), low=0.0, high=1.0)
 
 
-def dropout(context: Context) -> Ref:
+def _dropout(context: Context) -> Ref:
     """Dropout in training."""
     if context.attributes.text("mode", "training") == "always":
         raise Refusal("dropout that also drops in inference is not supported")
@@ -154,7 +155,7 @@ def dropout(context: Context) -> Ref:
     return context.block({"kind": "Dropout", "rate": context.attributes.number("p", 0.5)}, context.ref(0))
 
 
-def softmax_output(context: Context) -> Ref:
+def _softmax_output(context: Context) -> Ref:
     """The loss that old models end with: in inference a softmax, and the labels are not needed."""
     at = context.attributes
     if at.flag("multi_output", default=False) or at.text("mode", "instance") == "channel":
@@ -172,7 +173,7 @@ def softmax_output(context: Context) -> Ref:
     return context.block({"kind": "Softmax", "axis": axis}, context.ref(0))
 
 
-def regression(context: Context) -> Ref:
+def _regression(context: Context) -> Ref:
     """A loss that old models end with."""
     context.attributes.aside("grad_scale")
     context.note("the loss is left out, and its labels are no input")
@@ -180,7 +181,7 @@ def regression(context: Context) -> Ref:
     return context.activation("sigmoid", x) if context.node.op == "LogisticRegressionOutput" else x
 
 
-def clip(context: Context) -> Ref:
+def _clip(context: Context) -> Ref:
     """Between two numbers."""
     x = context.ref(0)
     found = [context.attributes.real(name) for name in ("a_min", "a_max")]
@@ -192,7 +193,7 @@ def clip(context: Context) -> Ref:
     return x if bounds == [None, None] else context.op("clip", x, low=bounds[0], high=bounds[1])
 
 
-def sum_of_all(context: Context) -> Ref:
+def _sum_of_all(context: Context) -> Ref:
     """Any number of arrays, added."""
     total = context.ref(0)
     for ref in context.refs()[1:]:
@@ -200,7 +201,7 @@ def sum_of_all(context: Context) -> Ref:
     return total
 
 
-def cast(context: Context) -> Ref:
+def _cast(context: Context) -> Ref:
     """Another dtype; of what a comparison gave, truths are what they were."""
     dtype, given = context.attributes.text("dtype"), context.raw(0)
     return (
@@ -208,7 +209,7 @@ def cast(context: Context) -> Ref:
     )
 
 
-def upsampling(context: Context) -> Ref:
+def _upsampling(context: Context) -> Ref:
     """Larger, by repetition."""
     at = context.attributes
     scale = at.integer("scale")
@@ -221,7 +222,7 @@ def upsampling(context: Context) -> Ref:
     return context.block(config | {"layout": "NCHW"}, context.ref(0))
 
 
-def resize(context: Context) -> Ref:
+def _resize(context: Context) -> Ref:
     """Larger or smaller, linearly."""
     at = context.attributes
     corners = at.flag("align_corners", default=True)
@@ -238,7 +239,7 @@ def resize(context: Context) -> Ref:
     return context.block(config | {"layout": "NCHW"}, context.ref(0))
 
 
-def adaptive(context: Context) -> Ref:
+def _adaptive(context: Context) -> Ref:
     """Averages over windows of any size."""
     found = context.attributes.sizes("output_size", "()") or (1,)
     size = list(found) * (2 // len(found))
@@ -255,3 +256,112 @@ ACTIVATIONS: Final = {
     "log_sigmoid": "log_sigmoid",
     "mish": "mish",
 }
+
+
+_LOSS: Final = "the loss is left out, and its labels are no input, with a note"
+
+#: Functions of each element, of one array or of two.
+OPERATORS: Final = (
+    Lifting("_contrib_AdaptiveAvgPooling2D", "AdaptiveAvgPool2D", _adaptive),
+    Lifting("Activation _npx_activation", "Activation", _activation),
+    Lifting(
+        "LeakyReLU _npx_leaky_relu",
+        "Activation, PReLU",
+        _leaky,
+        "rrelu has the middle of its bounds for its slope, as in inference",
+    ),
+    *(
+        Lifting(names, "Activation", _function(name))
+        for name, names in {
+            "relu": "relu _npx_relu",
+            "sigmoid": "sigmoid _npx_sigmoid",
+            "tanh": "tanh _npi_tanh",
+            "softsign": "softsign _npx_softsign",
+            "log_sigmoid": "log_sigmoid",
+            "mish": "mish",
+        }.items()
+    ),
+    Lifting("hard_sigmoid", "multiply, add, clip", _hard_sigmoid),
+    Lifting("SoftmaxActivation SoftmaxOutput Softmax", "Softmax", _softmax_output, _LOSS),
+    Lifting(
+        "LinearRegressionOutput MAERegressionOutput LogisticRegressionOutput",
+        "Activation",
+        _regression,
+        _LOSS,
+    ),
+    Lifting(
+        "Dropout _npx_dropout",
+        "Dropout",
+        _dropout,
+        "dropout of whole axes drops elements here, with a note; dropout in inference is refused",
+    ),
+    Lifting(
+        "_copy identity _np_copy _npi_copy BlockGrad stop_gradient _npx_stop_gradient make_loss MakeLoss",
+        "Identity",
+        _same,
+        "left out: it matters in training only",
+    ),
+    Lifting("UpSampling", "Upsample", _upsampling, "bilinear upsampling with weights is refused"),
+    Lifting("_contrib_BilinearResize2D", "Upsample", _resize),
+    *(
+        Lifting(names, name, _binary(name))
+        for name, names in {
+            "add": "elemwise_add broadcast_add broadcast_plus _plus _Plus _add _grad_add _npi_add",
+            "subtract": "elemwise_sub broadcast_sub broadcast_minus _minus _Minus _sub _npi_subtract",
+            "multiply": "elemwise_mul broadcast_mul _mul _Mul _npi_multiply",
+            "divide": "elemwise_div broadcast_div _div _Div _npi_true_divide",
+            "power": "_power _Power broadcast_power _npi_power",
+            "maximum": "_maximum _Maximum broadcast_maximum _npi_maximum _npi_fmax",
+            "minimum": "_minimum _Minimum broadcast_minimum _npi_minimum _npi_fmin",
+            "matmul": "_np_matmul _npi_matmul",
+        }.items()
+    ),
+    *(
+        Lifting(names, name, _scalar(name))
+        for name, names in {
+            "add": "_plus_scalar _PlusScalar _npi_add_scalar",
+            "subtract": "_minus_scalar _MinusScalar _npi_subtract_scalar",
+            "multiply": "_mul_scalar _MulScalar _npi_multiply_scalar",
+            "divide": "_div_scalar _DivScalar _npi_true_divide_scalar",
+            "power": "_power_scalar _PowerScalar _npi_power_scalar",
+            "maximum": "_maximum_scalar _MaximumScalar _npi_maximum_scalar _npi_fmax_scalar",
+            "minimum": "_minimum_scalar _MinimumScalar _npi_minimum_scalar _npi_fmin_scalar",
+        }.items()
+    ),
+    *(
+        Lifting(names, name, _scalar(name, reverse=True))
+        for name, names in {
+            "subtract": "_rminus_scalar _RMinusScalar _npi_rsubtract_scalar",
+            "divide": "_rdiv_scalar _RDivScalar _npi_rtrue_divide_scalar",
+            "power": "_rpower_scalar _RPowerScalar _npi_rpower_scalar",
+        }.items()
+    ),
+    *(Lifting(f"{name} _npi_{name} _np_{name}", name, _real(name)) for name in ("exp", "log", "sqrt", "sin", "cos")),
+    Lifting("abs _npi_abs _npi_absolute _np_abs", "abs", _unary("abs")),
+    Lifting("negative _npi_negative _np_negative", "negative", _unary("negative")),
+    Lifting("arctan _npi_arctan _np_arctan", "atan", _real("atan")),
+    Lifting("rsqrt", "rsqrt", _unary("rsqrt")),
+    Lifting("erf _npx_erf", "erf", _unary("erf")),
+    Lifting("square _npi_square", "multiply", _square),
+    Lifting("reciprocal _npi_reciprocal", "divide", _reciprocal),
+    *(
+        Lifting(
+            f"broadcast_{theirs} _{theirs} _{theirs}_scalar _npi_{numpy} _npi_{numpy}_scalar",
+            f"{', '.join(dict.fromkeys([*ours, 'equal']))}, cast",
+            _comparison(*ours, other=theirs == "not_equal"),
+            TRUTH,
+        )
+        for ours, theirs, numpy in (
+            (("equal",), "equal", "equal"),
+            (("greater",), "greater", "greater"),
+            (("less",), "lesser", "less"),
+            (("greater", "equal"), "greater_equal", "greater_equal"),
+            (("less", "equal"), "lesser_equal", "less_equal"),
+            (("equal",), "not_equal", "not_equal"),
+        )
+    ),
+    Lifting("add_n ElementWiseSum _npx_add_n", "add", _sum_of_all),
+    Lifting("shape_array _npx_shape_array", "shape_of", _unary("shape_of")),
+    Lifting("Cast cast _npi_cast _npx_cast amp_cast _npi_amp_cast", "cast", _cast),
+    Lifting("clip _npi_clip", "clip", _clip),
+)

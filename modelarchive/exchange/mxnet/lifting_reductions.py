@@ -9,6 +9,7 @@ import numpy as np
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.lifting_context import Context, Lift
 from modelarchive.exchange.mxnet.lifting_dtypes import is_whole
+from modelarchive.exchange.mxnet.lifting_selection import key
 from modelarchive.exchange.mxnet.lifting_truths import truth
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
@@ -166,9 +167,7 @@ def _place_of(*, largest: bool) -> Lift:
         at = context.attributes
         axis, keepdims = at.optional("axis"), at.flag("keepdims", default=False)
         x = context.ref(0)
-        if context.dtype(x).kind in "bu":
-            x = context.cast(x, np.int64)
-        x = x if largest else context.op("negative", x)
+        x = key(context, x, is_turned=not largest)
         found = context.op("argmax", x, axis=axis, keepdims=keepdims)
         if context.is_numpy:
             return found

@@ -192,37 +192,38 @@ def _rows(context: Context) -> tuple[Ref, int]:
 
 def _first(context: Context, x: Ref, axis: int, count: int, *, ascending: bool) -> Ref:
     """The places of the first so many elements in order, along the same axis; of equal ones the first is first."""
-    key = _key(context, x, ascending=ascending)
+    keys = key(context, x, is_turned=ascending)
     if count > _FEW:
-        return _ranked(context, key, axis, count)
-    dtype = context.dtype(key)
+        return _ranked(context, keys, axis, count)
+    dtype = context.dtype(keys)
     whole = is_whole(dtype)
     numbers = np.iinfo(dtype) if whole else np.finfo(dtype)
     # Least, for what is taken already, is less than everything there is.
-    key = context.op("maximum", key, context.constant(numbers.min + 1 if whole else float(numbers.min), dtype))
+    keys = context.op("maximum", keys, context.constant(numbers.min + 1 if whole else float(numbers.min), dtype))
     least = context.constant(int(numbers.min) if whole else -np.inf, dtype)
     found = []
     for at in range(count):
-        found.append(context.op("argmax", key, axis=axis, keepdims=True))
+        found.append(context.op("argmax", keys, axis=axis, keepdims=True))
         if at + 1 < count:
             rank = len(context.builder.known(x, context.node.op).declared)
             along = context.op("reshape", places(context, x, axis), shape=[-1, *[1] * (rank - 1 - axis)])
-            key = context.op("where", context.op("equal", along, found[-1]), least, key)
+            keys = context.op("where", context.op("equal", along, found[-1]), least, keys)
     return found[0] if count == 1 else context.op("concatenate", *found, axis=axis)
 
 
-def _key(context: Context, x: Ref, *, ascending: bool) -> Ref:
-    """What is the larger, the more in front an element is."""
+def key(context: Context, x: Ref, *, is_turned: bool) -> Ref:
+    """What elements are put in order by: themselves, or what is the larger the smaller they are."""
     dtype = context.dtype(x)
     if dtype.kind in "bu" and dtype.itemsize < 8:
         x = context.cast(x, np.int64)
     elif dtype.kind == "u":
         raise Refusal("unsigned integers of 64 bits are not put in order")
-    if not ascending:
+    if not is_turned:
         return x
-    if is_whole(context.dtype(x)):
-        x = context.op("maximum", x, context.constant(int(np.iinfo(context.dtype(x)).min) + 1, context.dtype(x)))
-    return context.op("negative", x)
+    if not is_whole(context.dtype(x)):
+        return context.op("negative", x)
+    # The smallest number of a dtype has no negative.
+    return context.op("subtract", context.constant(-1, context.dtype(x)), x)
 
 
 def _ranked(context: Context, key: Ref, axis: int, count: int) -> Ref:

@@ -20,7 +20,7 @@ from modelarchive.store.deferred import Deferred
 #: The first eight bytes of a file (kMXAPINDArrayListMagic).
 MAGIC: Final = 0x112
 #: The first four bytes of an array: 64-bit sizes; a storage type; shapes that may be () or hold 0.
-V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
+_V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 
 #: Code of a dtype (mshadow's TypeFlag) -> dtype.
 DTYPES: Final[dict[int, np.dtype]] = {
@@ -45,7 +45,7 @@ DTYPES: Final[dict[int, np.dtype]] = {
 _STORAGE: Final = {0: ("default", 0), 1: ("row_sparse", 1), 2: ("csr", 2)}
 MAX_AXES: Final = 32
 _MAX_ARRAYS: Final = 1_000_000
-MAX_ELEMENTS: Final = 2**56
+_MAX_ELEMENTS: Final = 2**56
 #: A sparse array may become this many bytes when it is made dense, beyond so many times the file's size.
 _MAX_DENSE: Final = 64 << 20
 MAX_INFLATION: Final = 400
@@ -132,7 +132,7 @@ class _Cursor:
         if not 0 <= axes <= MAX_AXES:
             raise self.wrong(f"{what} has {axes:,} axes, expected at most {MAX_AXES}")
         sizes = self.numbers(f"<{axes}{code}", f"shape of {what}")
-        if min(sizes, default=0) < 0 or math.prod(size or 1 for size in sizes) > MAX_ELEMENTS:
+        if min(sizes, default=0) < 0 or math.prod(size or 1 for size in sizes) > _MAX_ELEMENTS:
             raise self.wrong(f"{what} has the shape {sizes}")
         return sizes
 
@@ -151,8 +151,8 @@ def _array(cursor: _Cursor, what: str) -> tuple[Deferred | None, str]:
     (magic,) = cursor.numbers("<I", what)
     if magic not in (V2, V3):
         # The first version has no magic: its first number is the number of axes, and sizes have 32 bits.
-        axes = cursor.numbers("<I", what)[0] if magic == V1 else magic
-        shape = cursor.shape(axes, "q" if magic == V1 else "I", what)
+        axes = cursor.numbers("<I", what)[0] if magic == _V1 else magic
+        shape = cursor.shape(axes, "q" if magic == _V1 else "I", what)
         return (_dense(cursor, shape, what) if shape else None), "default"
     (code,) = cursor.numbers("<i", what)
     if code not in _STORAGE:

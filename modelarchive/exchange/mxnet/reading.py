@@ -6,14 +6,14 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from modelarchive import dtypes
 from modelarchive.architecture import Checked, check
+from modelarchive.architecture.declarations import Inputs, by_name
 from modelarchive.errors import ConversionError, FormatError, SpecError, counted
 from modelarchive.exchange import npz
 from modelarchive.exchange.budget import reading
@@ -22,17 +22,15 @@ from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.mxnet import naming
 from modelarchive.exchange.mxnet.drawing import SymbolBuilder, input_position
 from modelarchive.exchange.mxnet.importing import Importer
-from modelarchive.exchange.mxnet.inputs import Shape, candidates, declared_inputs, declared_shapes
+from modelarchive.exchange.mxnet.inputs import candidates, declared_inputs, declared_shapes
 from modelarchive.exchange.mxnet.ndarrays import is_ndarray_file, read_arrays
 from modelarchive.exchange.mxnet.symbol import VARIABLE, SymbolGraph, read_symbol
 from modelarchive.exchange.refusal import problems_of
 from modelarchive.exchange.trying import read_fitting
-from modelarchive.nn.axes import Size
 from modelarchive.nn.trials import Trial, last_resort
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
-Inputs = Mapping[str, Sequence[Size]] | Sequence[Sequence[Size]] | Sequence[Mapping[str, Any]]
 _EXPORTED: Final = re.compile(r"(?P<prefix>.*)-(?P<epoch>\d{4,})\.params", re.DOTALL)
 _SYMBOL: Final = re.compile(r"(?P<prefix>.*?)(-symbol)?\.json", re.DOTALL)
 _PREFIX: Final = re.compile("^(arg|aux):")
@@ -156,8 +154,9 @@ def _model(symbol_path: Path, arrays_path: Any, inputs: Inputs | None, notes: li
     symbol = read_symbol(symbol_path)
     arrays, more = _arrays(arrays_path)
     notes = [*notes, *more]
-    shapes = declared_shapes(symbol, arrays) | _given(symbol, arrays, inputs)
-    dtypes_given = _dtypes(inputs)
+    said = {} if inputs is None else by_name(inputs, _names(symbol, arrays))
+    shapes = declared_shapes(symbol, arrays) | {name: each["shape"] for name, each in said.items() if "shape" in each}
+    dtypes_given = {name: each["dtype"] for name, each in said.items() if "dtype" in each}
     first: ConversionError | None = None
     tries = candidates(shapes) if inputs is None else iter([shapes])
     guesses = (each for each in [declared_shapes(symbol, arrays, guess=True)] if each != shapes)
@@ -218,48 +217,14 @@ def _read_at(
     return _bundle(importer, model, symbol, arrays, notes)
 
 
-def _given(symbol: SymbolGraph, arrays: Mapping[str, Deferred], inputs: Inputs | None) -> dict[str, Shape]:
-    if inputs is None:
-        return {}
-    if isinstance(inputs, Mapping):
-        return {name: _sizes(shape) for name, shape in inputs.items()}
-    if declared := [each for each in inputs if isinstance(each, Mapping)]:
-        _check_dtypes(declared)
-        names = {node.name for node in symbol.nodes if node.op == VARIABLE and node.name not in arrays}
-        unknown = [str(each.get("name")) for each in declared if each.get("name") not in names]
-        if unknown:
-            raise ValueError(f"inputs names {', '.join(unknown)}, the symbol has {', '.join(sorted(names))}")
-        return {each["name"]: _sizes(each["shape"]) for each in declared if "shape" in each}
+def _names(symbol: SymbolGraph, arrays: Mapping[str, Deferred]) -> list[str]:
+    """The inputs in their order; behind those that are given there may be the labels of a loss."""
     places = [
         (input_position(node.name, position), node.name)
         for position, node in enumerate(symbol.nodes)
         if node.op == VARIABLE and node.name not in arrays
     ]
-    # What is behind the ones that are given may be the labels of a loss.
-    if len(inputs) > len(places):
-        raise ValueError(
-            f"inputs has {len(inputs)} shapes, the symbol the inputs {[name for _, name in sorted(places)]}"
-        )
-    shapes = [each for each in inputs if not isinstance(each, Mapping)]
-    return {name: _sizes(shape) for (_, name), shape in zip(sorted(places), shapes, strict=False)}
-
-
-def _sizes(shape: Sequence[Size]) -> Shape:
-    return [None if size == -1 else size for size in shape]
-
-
-def _check_dtypes(declared: Sequence[Mapping[str, Any]]) -> None:
-    for each in declared:
-        if each.get("dtype", "float32") not in dtypes.DENSE:
-            known = ", ".join(dtypes.DENSE)
-            raise ValueError(f"inputs: {each.get('name')} has the dtype {each['dtype']!r}, expected one of {known}")
-
-
-def _dtypes(inputs: Inputs | None) -> dict[str, str]:
-    """Name of an input -> its dtype, where a declaration says it."""
-    if inputs is None or isinstance(inputs, Mapping):
-        return {}
-    return {each["name"]: str(each["dtype"]) for each in inputs if isinstance(each, Mapping) and "dtype" in each}
+    return [name for _, name in sorted(places)]
 
 
 def _bundle(

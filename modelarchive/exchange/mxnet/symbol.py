@@ -17,7 +17,7 @@ from modelarchive.store.strict import document, short
 Entry: TypeAlias = tuple[int, int]
 
 MAX_BYTES: Final = 64 << 20
-MAX_NODES: Final = 100_000
+_MAX_NODES: Final = 100_000
 #: Results: as many as a network may have.
 _MAX_HEADS: Final = 4096
 #: Characters of a node's name.
@@ -100,6 +100,17 @@ class Attributes:
         if any(each is None for each in found):
             raise self._wrong(name, "a list of integers")
         return tuple(each for each in found if each is not None)
+
+    def reals(self, name: str, default: str | None = None) -> tuple[float, ...]:
+        """Finite numbers in parentheses or brackets, or a single one."""
+        words = [word for each in self.text(name, default).strip("()[] ").split(",") if (word := each.strip())]
+        try:
+            found = tuple(map(float, words))
+        except ValueError:
+            raise self._wrong(name, "a list of numbers") from None
+        if len(found) > 64 or any(each - each != 0 for each in found):
+            raise self._wrong(name, "a list of finite numbers")
+        return found
 
     def pairs(self, name: str) -> list[list[int]]:
         """Pairs of whole numbers, in parentheses or brackets."""
@@ -215,8 +226,8 @@ def read_symbol(path: str | os.PathLike[str]) -> SymbolGraph:
 
 def _graph(data: Any) -> SymbolGraph:
     nodes = data.get("nodes") if isinstance(data, dict) else None
-    if not isinstance(nodes, list) or not 0 < len(nodes) <= MAX_NODES:
-        raise ValueError(f"expected 1 to {MAX_NODES:,} nodes")
+    if not isinstance(nodes, list) or not 0 < len(nodes) <= _MAX_NODES:
+        raise ValueError(f"expected 1 to {_MAX_NODES:,} nodes")
     read = [_node(each, position) for position, each in enumerate(nodes)]
     heads = [_entry(each, len(read), "heads") for each in _list(data.get("heads"), "heads")]
     if not 0 < len(heads) <= _MAX_HEADS:
@@ -270,7 +281,7 @@ def _entry(value: Any, limit: int, where: str) -> Entry:
     """A reference [node, result] or [node, result, version] to a node before `limit`."""
     if not isinstance(value, list) or not 2 <= len(value) <= 3 or any(type(each) is not int for each in value):
         raise ValueError(f"{where}: {short(value)} is no reference to a node's result")
-    if not 0 <= value[0] < limit or not 0 <= value[1] < MAX_NODES:
+    if not 0 <= value[0] < limit or not 0 <= value[1] < _MAX_NODES:
         raise ValueError(f"{where}: there is no earlier node {value[0]}")
     return value[0], value[1]
 

@@ -26,7 +26,7 @@ from modelarchive.store.deferred import Deferred
 from modelarchive.version import VERSION
 
 #: Version of ONNX's operators (2024), which has all that is written, and that of the format it came with.
-OPSET: Final = 21
+_OPSET: Final = 21
 _IR_VERSION: Final = 10
 
 
@@ -118,7 +118,7 @@ def _model(bundle: Bundle) -> bytes:
         encoding.integer(1, _IR_VERSION),
         encoding.text(2, "modelarchive"),
         encoding.text(3, VERSION),
-        encoding.message(8, encoding.opset(OPSET)),
+        encoding.message(8, encoding.opset(_OPSET)),
     ]
     for key, value in bundle.metadata.items():
         words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

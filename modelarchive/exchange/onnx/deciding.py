@@ -51,7 +51,7 @@ def deciding(model: Model) -> dict[str, list[Any]]:
         given = [same[name] for name in node.inputs if name in same]
         if not given:
             continue
-        if node.op in _SAME and node.inputs[0] in same:
+        if node.op in _SAME and node.inputs[0] in same and node.outputs:
             same[node.outputs[0]] = given[0]
         if node.op == "If" and single[given[0]].dtype == "bool":
             found.setdefault(given[0], {}).update({True: None, False: None})

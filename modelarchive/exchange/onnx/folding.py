@@ -16,7 +16,7 @@ from modelarchive.nn.dim import LARGEST, Dim
 from modelarchive.store.deferred import Deferred
 
 #: Elements up to which constants are computed while reading, of the operands and of the result.
-MAX_FOLDED: Final = 1 << 20
+_MAX_FOLDED: Final = 1 << 20
 #: The same where sizes are among them that are not fixed: those are computed one by one, in Python.
 _MAX_SIZES: Final = 4096
 #: Operators that only look at the shape.
@@ -38,7 +38,7 @@ def folded(context: Context) -> Operand | tuple[Operand, ...]:
         made = row.made(context, arrays)
         mixed = any(isinstance(each, Sizes) for each in context.operands)
         looked_at = sum(each.size for each in arrays if each is not None) if mixed else 0
-        if made + looked_at > (_MAX_SIZES if mixed else MAX_FOLDED):
+        if made + looked_at > (_MAX_SIZES if mixed else _MAX_FOLDED):
             raise Refusal("large results are computed when the network runs")
         budget.spend(f"{context.node.op} {context.name!r}", elements=made)
         found = row.compute(context, arrays)
@@ -58,7 +58,7 @@ def _array(context: Context, operand: Operand) -> Any:
     size = operand.array.size
     if context.node.op in _SHAPES:
         return np.broadcast_to(np.zeros((), np.bool_), operand.array.shape)
-    if size > MAX_FOLDED:
+    if size > _MAX_FOLDED:
         raise Refusal("large arrays are computed when the network runs")
     # A part of what is there is a view of it; all else looks at every element.
     if operand.array.view is None or operand.changed or context.node.op not in (*PARTS, *MOVES):

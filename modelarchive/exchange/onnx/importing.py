@@ -35,9 +35,11 @@ _OF_PACKED: Final = frozenset({"Cast", "DequantizeLinear", "com.microsoft::Dequa
 _BY_VALUE: Final = (
     "how many results it gives depends on values, and an architecture has shapes that depend on sizes only"
 )
+#: Operators of which values decide how many results they give.
+COUNTING: Final = ("NonMaxSuppression", "NonZero", "Unique", "StringSplit", "com.microsoft::Unique")
 #: Operators that no row could lift -> why.
 _REASONS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("NonMaxSuppression", "NonZero", "Unique", "StringSplit", "com.microsoft::Unique"), _BY_VALUE),
+    **dict.fromkeys(COUNTING, _BY_VALUE),
     **dict.fromkeys(
         ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"),
         "it gives other numbers each time",
@@ -155,8 +157,10 @@ class Importer:
         if node.op not in self.model.functions:
             node, operands = renewed(node, operands, self._opset)
         row = LIFTINGS.get(node.op)
+        learned = self.model.opsets.get("ai.onnx.ml", 1)
+        opset = learned if node.op.startswith("ai.onnx.ml::") else self._opset
         return Context(
-            self.builder, self.report, node, operands, scope, self.uses, self._opset, self._branch,
+            self.builder, self.report, node, operands, scope, self.uses, opset, self._branch,
             None if row is None else row.lift,
         )  # fmt: skip
 

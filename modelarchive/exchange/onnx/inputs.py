@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,6 +14,10 @@ from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Note, few
 from modelarchive.exchange.onnx.model import Model, Value
 from modelarchive.nn.axes import Size, is_axis_name
+from modelarchive.store.strict import short
+
+#: Name of an input -> what is declared of it.
+_Given: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 
 def inputs_of(model: Model) -> list[Value]:
@@ -20,27 +25,27 @@ def inputs_of(model: Model) -> list[Value]:
     return [value for value in model.graph.inputs if value.name not in model.graph.stored]
 
 
-def declared_inputs(model: Model, given: Any, notes: list[Note]) -> list[dict[str, Any]]:
+def declared_inputs(model: Model, given: _Given, notes: list[Note]) -> list[dict[str, Any]]:
     """The inputs whose types are known.
 
     Args:
         model: The model.
-        given: Shapes, as the user gives them, in the place of those in the file.
+        given: Name of an input -> what is declared of it: a shape in the place of that in the file.
         notes: Gets what free axes are called that have other names in the file.
 
     Raises:
         ConversionError: The shapes that are given are not those of these inputs, or one axis is given two sizes.
     """
     values = [value for value in inputs_of(model) if not value.problem and value.dtype is not None]
-    shapes = _given(inputs_of(model), given)
+    _check(inputs_of(model), given)
     called = _called([value.shape or () for value in values], notes)
     instead: dict[str, Size] = {}
     found = []
     for value in values:
         shape = None if value.shape is None else [called.get(each, each) for each in value.shape]
-        if value.name in shapes:
-            own = shape or [None] * len(shapes[value.name])
-            shape = [_met(value.name, *pair, instead) for pair in zip(own, shapes[value.name], strict=True)]
+        if (other := given.get(value.name, {}).get("shape")) is not None:
+            own = shape or [None] * len(other)
+            shape = [_met(value.name, *pair, instead) for pair in zip(own, other, strict=True)]
         found.append({"name": value.name, "shape": shape, "dtype": value.dtype})
     for each in found:
         if each["shape"] is not None:
@@ -48,47 +53,64 @@ def declared_inputs(model: Model, given: Any, notes: list[Note]) -> list[dict[st
     return found
 
 
-def values_of(model: Model, given: Any, notes: list[Note]) -> dict[str, np.ndarray]:
+def values_of(model: Model, given: _Given, notes: list[Note]) -> dict[str, np.ndarray]:
     """The inputs that are given as a number: arrays of one element.
 
     Args:
         model: The model.
-        given: As :func:`declared_inputs` takes it.
+        given: Name of an input -> what is declared of it: a value.
         notes: Gets that they are no inputs any more.
 
     Raises:
-        ConversionError: The model has no such input, or it is no number in it, or not of its dtype.
+        ConversionError: The input is no number in the model, or not of its dtype.
     """
-    if isinstance(given, Mapping) or given is None:
-        return {}
     found = {}
     inputs = {value.name: value for value in inputs_of(model)}
-    for each in given:
-        if not isinstance(each, Mapping) or "value" not in each:
+    for name, said in given.items():
+        if "value" not in said:
             continue
-        name, number = each.get("name"), each["value"]
-        if name not in inputs:
-            raise _wrong(name, "is given a value, and is no input of the model", inputs)
-        own = inputs[name]
+        own, number = inputs[name], said["value"]
         if own.problem or own.dtype not in dtypes.DENSE or any(size != 1 for size in own.shape or ()):
-            raise _wrong(name, f"is given the value {number}, and is no single number in the model", inputs)
+            raise _wrong(name, f"is given the value {short(number)}, and is no single number in the model", inputs)
         dtype = dtypes.DENSE[own.dtype]
-        if dtype.kind in "iu" and not _is_within(number, dtype):
-            raise _wrong(name, f"is given the value {number}, expected a whole number of {own.dtype}", inputs)
+        if not _has(dtype, number):
+            whole = "whole " if dtype.kind in "iu" else ""
+            raise _wrong(name, f"is given the value {short(number)}, expected a {whole}number of {own.dtype}", inputs)
         found[name] = np.full([1] * len(own.shape or ()), number, dtype)
         notes.append(Note(name, f"is {number} in all that is computed, and no input any more"))
     return found
 
 
-def _wrong(name: Any, what: str, known: Iterable[str]) -> ConversionError:
+def _check(values: Sequence[Value], given: _Given) -> None:
+    """Refuse a declaration that says nothing, and a shape of another number of axes."""
+    called = [value.name for value in values]
+    for value in values:
+        said = given.get(value.name)
+        if said is not None and not {"shape", "value"} & said.keys():
+            raise _wrong(value.name, "is declared without its shape or its value", called)
+        shape = None if said is None else said.get("shape")
+        if shape is not None and value.shape is not None and len(shape) != len(value.shape):
+            raise _wrong(value.name, f"has {len(value.shape)} axes, and is declared as {tuple(shape)}", called)
+
+
+def _wrong(name: str, what: str, known: Iterable[str]) -> ConversionError:
     """What is given for an input that is not so in the model, with the inputs that it has."""
     hint = f"the model takes {few(known)}"
-    return ConversionError([(str(name), what)], hint=hint)
+    return ConversionError([(name, what)], hint=hint)
 
 
-def _is_within(number: Any, dtype: np.dtype[Any]) -> bool:
-    info = np.iinfo(dtype)
-    return bool(number == number and info.min <= number <= info.max and number == int(number))
+def _has(dtype: np.dtype[Any], number: float) -> bool:
+    """Whether a number is one of a dtype's, rounded where these are floats."""
+    if dtype.kind == "b":
+        return number in (0, 1)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return bool(number == number and info.min <= number <= info.max and number == int(number))
+    try:
+        with np.errstate(over="ignore"):
+            return math.isfinite(number) == bool(np.isfinite(np.float64(number).astype(dtype)))
+    except OverflowError:
+        return False
 
 
 def _called(shapes: Sequence[Sequence[Size]], notes: list[Note]) -> dict[Any, str]:
@@ -119,23 +141,3 @@ def _met(name: str, own: Size, given: Size, instead: dict[str, Size]) -> Size:
             [("(inputs)", f"the axis {own!r} is one in all inputs, and is given as {both}")], hint=hint
         )
     return own
-
-
-def _given(values: Sequence[Value], given: Any) -> dict[str, list[Size]]:
-    called = [value.name for value in values]
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping) and all(isinstance(each, Mapping) for each in given):
-        if bare := [each.get("name") for each in given if "shape" not in each and "value" not in each]:
-            raise _wrong(bare[0], "is declared without its shape or its value", called)
-        given = {each.get("name"): each["shape"] for each in given if "shape" in each}
-    shapes = dict(given) if isinstance(given, Mapping) else dict(zip(called, given, strict=False))
-    if unknown := [name for name in shapes if name not in called]:
-        raise _wrong(unknown[0], "is declared, and is no input of the model", called)
-    if not isinstance(given, Mapping) and len(given) > len(called):
-        raise _wrong("(inputs)", f"are given {len(given)} shapes, the model takes {len(called)}", called)
-    for value in values:
-        if value.name in shapes and value.shape is not None and len(shapes[value.name]) != len(value.shape):
-            given_shape = tuple(shapes[value.name])
-            raise _wrong(value.name, f"has {len(value.shape)} axes, and is declared as {given_shape}", called)
-    return {name: [None if size == -1 else size for size in shape] for name, shape in shapes.items()}

@@ -37,7 +37,7 @@ class Context:
         operands: What it takes.
         scope: What the names around it stand for.
         uses: How often each value is used.
-        opset: The version of ONNX's operators.
+        opset: The version of ONNX's operators; of one of ai.onnx.ml, that of these.
         branch: Walks a graph inside of the node, which sees a scope; gives its results.
         lift: Makes what the operator becomes; None: there is nothing.
         asked: Inputs that were asked for.

@@ -184,9 +184,11 @@ def _arg(name: str) -> Lift:
         last, dtype = context.node.flag("select_last_index", default=False), context.dtype(0)
         x = context.ref(0)
         if name == "min":
-            if dtype[0] in "iu":
-                raise Refusal(f"ArgMin of {dtype} is not supported")
-            x = context.op("negative", x)
+            # The smallest integer of a dtype has no negative.
+            is_whole = dtype[0] in "iu"
+            x = context.op("subtract", context.literal(-1, "int64"), context.as_dtype(x, "int64")) if is_whole else (
+                context.op("negative", x)
+            )  # fmt: skip
         if not last:
             return context.op("argmax", x, axis=axis, keepdims=keepdims)
         size = context.shape(0)[axis]
@@ -235,6 +237,6 @@ LAYERS: Final[list[Lifting]] = [
     Lifting("ReduceLogSum", "sum, log", _reduction("sum", after="log"), "no integers"),
     Lifting("ReduceLogSumExp", "max, subtract, exp, sum, log, add", _reduction("sum", before="exp"), "no integers"),
     Lifting("ArgMax", "argmax", _arg("max")),
-    Lifting("ArgMin", "negative, argmax", _arg("min"), "no integers"),
+    Lifting("ArgMin", "negative, subtract, argmax", _arg("min")),
     Lifting("Hardmax", "argmax, equal, cast", _hardmax, "the size along the axis known"),
 ]

@@ -185,6 +185,10 @@ def _encoder(context: Context) -> Ref:
     dtype = str(values.dtype)
     x = context.op("expand_dims", context.as_dtype(context.ref(0), str(keys.dtype)), axis=[-1])
     same = context.op("equal", x, context.fixed(keys))
+    # NaN equals nothing, and is a key like others to ONNX Runtime since version 4.
+    if context.opset >= 4 and keys.dtype.kind == "f" and np.isnan(keys).any():
+        missing = context.op("equal", context.op("equal", x, x), context.literal(False, "bool"))
+        same = context.op("maximum", same, context.op("multiply", missing, context.fixed(np.isnan(keys))))
     place = context.op("argmax", context.as_dtype(same, "int32"), axis=-1, keepdims=False)
     known = context.op("max", context.as_dtype(same, "int32"), axis=[-1], keepdims=False)
     found = context.op("take", context.fixed(values), place, axis=0)

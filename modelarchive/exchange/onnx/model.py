@@ -21,7 +21,7 @@ from modelarchive.exchange.onnx.words import DTYPES
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
 
-MAX_NODES: Final = 100_000
+_MAX_NODES: Final = 100_000
 _FIELDS: Final = {
     1: "f",
     2: "i",
@@ -298,8 +298,8 @@ def graph_of(message: Message, tensors: Tensors) -> Graph:
         FormatError: It has too many nodes, or two stored arrays of one name.
     """
     nodes = message.get("node", [])
-    if len(nodes) > MAX_NODES:
-        raise FormatError(f"has {len(nodes):,} nodes, expected at most {MAX_NODES:,}", file=tensors.file.path)
+    if len(nodes) > _MAX_NODES:
+        raise FormatError(f"has {len(nodes):,} nodes, expected at most {_MAX_NODES:,}", file=tensors.file.path)
     steps = (len(nodes) + len(message.get("initializer", ()))) // _ATTRIBUTES_A_STEP
     budget.spend("the graph", steps=steps, nbytes=_NODE_BYTES * len(nodes))
     problems = []

@@ -16,7 +16,7 @@ from modelarchive.store.deferred import Deferred
 #: The opset from which on operators broadcast as NumPy does, and none trains unless it is asked to.
 _FIRST: Final = 7
 #: Operators that meant before it what they mean today; attributes that they had beside are refused as unknown ones.
-_EARLY: Final = """
+_EARLY_NAMES: Final = """
     Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Concat Constant Conv ConvTranspose
     DepthToSpace Div Dropout Elu Equal Exp Flatten Floor Gather Gemm GlobalAveragePool GlobalMaxPool Greater
     HardSigmoid Hardmax Identity InstanceNormalization LRN LeakyRelu Less Log LogSoftmax LpNormalization MatMul Max
@@ -24,7 +24,7 @@ _EARLY: Final = """
     ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Selu Shape Sigmoid Size Slice Softmax
     Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze Xor
 """
-EARLY: Final = frozenset(_EARLY.split())
+_EARLY: Final = frozenset(_EARLY_NAMES.split())
 
 
 @dataclass
@@ -177,7 +177,7 @@ def renewed(node: Node, operands: list[Operand], opset: int) -> tuple[Node, list
         Refusal: The older form is not supported.
     """
     changes = [change for before, change in _OLDER.get(node.op, ()) if opset < before]
-    if opset < _FIRST and "::" not in node.op and node.op not in EARLY:
+    if opset < _FIRST and "::" not in node.op and node.op not in _EARLY:
         raise Refusal(f"{node.op} of opset {opset} is not supported, only from opset {_FIRST} on")
     if not changes:
         return node, operands

@@ -45,7 +45,7 @@ def bundle_of_stored(model: Model, *, reason: str) -> Bundle:
     for name, function in model.functions.items():
         stored += _of_nodes(function.nodes, name)
     notes = [*model.notes, *(Note(*problem) for problem in model.graph.problems)]
-    preferred = [cleaned(name) for name, _ in stored]
+    preferred = [_cleaned(name) for name, _ in stored]
     # What is the name of a block is no parameter's as well.
     taken = {wanted[:at] for wanted in preferred for at, sign in enumerate(wanted) if sign == "."}
     counts: dict[str, int] = {}
@@ -72,7 +72,7 @@ def bundle_of_stored(model: Model, *, reason: str) -> Bundle:
     )
 
 
-def cleaned(name: str) -> str:
+def _cleaned(name: str) -> str:
     """A dotted name that looks like a name of ONNX, which may be any text."""
     if not names.problem_with_name(name):
         return name

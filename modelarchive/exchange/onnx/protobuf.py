@@ -19,7 +19,7 @@ Message: TypeAlias = dict[str, Any]
 #: Messages inside each other. ONNX's own reader allows 100.
 MAX_DEPTH: Final = 64
 #: Fields of all messages together, but for the elements of arrays.
-MAX_FIELDS: Final = 4_000_000
+_MAX_FIELDS: Final = 4_000_000
 #: Bytes of one text, and of one name.
 _MAX_TEXT: Final = 1 << 24
 MAX_NAME: Final = 4096
@@ -69,7 +69,7 @@ class Reader:
         self.data = data
         self.path = path
         self.unknown: dict[tuple[str, int], int] = {}
-        self._left = MAX_FIELDS
+        self._left = _MAX_FIELDS
         self._memory = 0
 
     def message(self, table: Table, begin: int, end: int, depth: int = 0, kind: str = "model") -> Message:
@@ -194,7 +194,7 @@ class Reader:
     def _count(self) -> None:
         self._left -= 1
         if self._left < 0:
-            raise UnsafeFileError(f"has more than {MAX_FIELDS:,} fields", rule="size", file=self.path)
+            raise UnsafeFileError(f"has more than {_MAX_FIELDS:,} fields", rule="size", file=self.path)
 
     def _take(self, nbytes: int) -> None:
         """Count memory, and draw it from the budget piece by piece."""

@@ -11,11 +11,13 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive.architecture import check
+from modelarchive.architecture.declarations import by_name
 from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError
 from modelarchive.exchange import budget
 from modelarchive.exchange.bundle import Bundle, Note, fitted
 from modelarchive.exchange.onnx.deciding import deciding, sizes_in
-from modelarchive.exchange.onnx.importing import Importer
+from modelarchive.exchange.onnx.ending import ended, endings
+from modelarchive.exchange.onnx.importing import COUNTING, Importer
 from modelarchive.exchange.onnx.inputs import declared_inputs, inputs_of, values_of
 from modelarchive.exchange.onnx.lifting import LIFTINGS, OPSETS
 from modelarchive.exchange.onnx.model import Model, metadata_of, read_model
@@ -28,7 +30,9 @@ from modelarchive.nn.axes import Size
 from modelarchive.nn.trials import Trial
 from modelarchive.store.deferred import Deferred
 
-Shape = Sequence[Size]
+_Shape = Sequence[Size]
+#: Values of inputs that are tried where a model cannot be read without: each is as much work as reading it.
+_TRIED: Final = 6
 _ML: Final = "ai.onnx.ml"
 _ALONE: Final = "only the arrays were asked for, not the graph"
 
@@ -36,7 +40,8 @@ _ALONE: Final = "only the arrays were asked for, not the graph"
 def read(
     path: str | os.PathLike[str],
     *,
-    inputs: Mapping[str, Shape] | Sequence[Shape] | Sequence[Mapping[str, Any]] | None = None,
+    inputs: Mapping[str, _Shape] | Sequence[_Shape] | Sequence[Mapping[str, Any]] | None = None,
+    until: str | Sequence[str] | None = None,
     parameters_only: bool = False,
 ) -> Bundle:
     """Read an ONNX model, without the ``onnx`` package.
@@ -47,6 +52,7 @@ def read(
             None for an axis that stays as free as it is there, or a name. A fixed size where the model has a free one
             fixes all axes of its name, and lets more be converted. A declaration with a value, ``{"name": "rate",
             "value": 16000}``, is computed with while reading, and the model has no such input any more.
+        until: Values of the graph, or nodes, that the model is to end with, instead of its outputs.
         parameters_only: Read no graph, only what is stored: initialisers, constants that may be weights, those of
             branches and loops under the names of their nodes, and what ai.onnx.ml keeps in lists; of any opset,
             and whatever the operators are. Their names are those in the file, with a note on each that had to
@@ -69,7 +75,12 @@ def read(
                 return bundle_of_stored(model, reason=_ALONE)
         except FormatError as error:
             raise explain(error, path) from error
-        return _converted(model, inputs)
+        if until is None:
+            return _converted(model, inputs)
+        model, note = ended(model, until)
+        bundle = _converted(model, inputs)
+        bundle.notes.insert(0, note)
+        return bundle
 
 
 def _converted(model: Model, inputs: Any) -> Bundle:
@@ -77,13 +88,16 @@ def _converted(model: Model, inputs: Any) -> Bundle:
     if problems:
         raise ConversionError(problems, file=model.file.path)
     notes: list[Note] = []
-    values = values_of(model, inputs, notes)
-    declared = [each for each in declared_inputs(model, inputs, notes) if each["name"] not in values]
+    given = {} if inputs is None else by_name(inputs, [value.name for value in inputs_of(model)])
+    values = values_of(model, given, notes)
+    declared = [each for each in declared_inputs(model, given, notes) if each["name"] not in values]
     try:
         bundle = _fitted(model, declared, values, notes)
     except ConversionError as error:
         if not values:
             _decided(error, model, declared)
+        if not error.hint:
+            _cut(error, model, declared, values)
         raise
     bundle.notes.extend(_made_one(declared, (bundle.architecture or {}).get("inputs", [])))
     return bundle
@@ -92,20 +106,33 @@ def _converted(model: Model, inputs: Any) -> Bundle:
 def _decided(error: ConversionError, model: Model, declared: list[dict[str, Any]]) -> None:
     """Name the values of an input, by which the graph decides, with which the model can be read, in the hint."""
     known: list[str] = []
-    for name, numbers in deciding(model).items():
-        for number in numbers:
-            given = {"name": name, "value": number}
-            values = values_of(model, [given], [])
-            try:
-                _fitted(model, [each for each in declared if each["name"] != name], values, [])
-                known.append(as_argument([given]))
-            except ConversionError as other:
-                if other.hint and as_argument([given])[:-1] in other.hint:
-                    known.append(other.hint.rpartition("inputs=")[2].join(["inputs=", ""]))
-            except UnsafeFileError:
-                return
+    tried = [(name, number) for name, numbers in deciding(model).items() for number in numbers]
+    for name, number in tried[:_TRIED]:
+        argument = as_argument([{"name": name, "value": number}])
+        values = values_of(model, {name: {"value": number}}, [])
+        try:
+            _fitted(model, [each for each in declared if each["name"] != name], values, [])
+            known.append(argument)
+        except ConversionError as other:
+            if other.hint and argument[:-1] in other.hint:  # with a size beside
+                known.append(f"inputs={other.hint.rpartition('inputs=')[2]}")
+        except UnsafeFileError:
+            return
     if known:
         error.hint = f"it can be read with, for example, {' or with '.join(known)}"
+
+
+def _cut(
+    error: ConversionError, model: Model, declared: list[dict[str, Any]], values: Mapping[str, np.ndarray]
+) -> None:
+    """Name the values up to which the model can be read, where results are counted by their values, in the hint."""
+    for names in endings(model, COUNTING):
+        try:
+            _fitted(ended(model, names)[0], declared, values, [])
+        except (ConversionError, UnsafeFileError):
+            continue
+        error.hint = f"convert() keeps what comes before, with until={names if len(names) > 1 else names[0]!r}"
+        return
 
 
 def _fitted(

@@ -42,8 +42,8 @@ _TYPE: Final[Table] = {
     6: Field("denotation", None),
     7: Field("opaque_type", "span"),
 }
-VALUE: Final[Table] = {1: Field("name", "name"), 2: Field("type", _TYPE), 3: _DOCUMENTATION, 4: _REMARKS}
-ATTRIBUTE: Final[Table] = {
+_VALUE: Final[Table] = {1: Field("name", "name"), 2: Field("type", _TYPE), 3: _DOCUMENTATION, 4: _REMARKS}
+_ATTRIBUTE: Final[Table] = {
     1: Field("name", "name"),
     2: Field("f", "float"),
     3: Field("i", "int"),
@@ -61,24 +61,24 @@ ATTRIBUTE: Final[Table] = {
     23: Field("sparse_tensors", "span", repeated=True),
     13: _DOCUMENTATION,
 }
-NODE: Final[Table] = {
+_NODE: Final[Table] = {
     1: Field("input", "name", repeated=True),
     2: Field("output", "name", repeated=True),
     3: Field("name", "name"),
     4: Field("op_type", "name"),
-    5: Field("attribute", ATTRIBUTE, repeated=True),
+    5: Field("attribute", _ATTRIBUTE, repeated=True),
     7: Field("domain", "name"),
     8: Field("overload", "name"),
     6: _DOCUMENTATION,
     9: _REMARKS,
     10: Field("device_configurations", None),
 }
-GRAPH: Final[Table] = {
-    1: Field("node", NODE, repeated=True),
+_GRAPH: Final[Table] = {
+    1: Field("node", _NODE, repeated=True),
     2: Field("name", "name"),
     5: Field("initializer", TENSOR, repeated=True),
-    11: Field("input", VALUE, repeated=True),
-    12: Field("output", VALUE, repeated=True),
+    11: Field("input", _VALUE, repeated=True),
+    12: Field("output", _VALUE, repeated=True),
     14: Field("quantization_annotation", "span", repeated=True),
     15: Field("sparse_initializer", "span", repeated=True),
     10: _DOCUMENTATION,
@@ -86,16 +86,16 @@ GRAPH: Final[Table] = {
     16: _REMARKS,
 }
 # Branches and bodies of loops are graphs inside attributes.
-ATTRIBUTE.update({6: Field("g", GRAPH), 11: Field("graphs", GRAPH, repeated=True)})
-FUNCTION: Final[Table] = {
+_ATTRIBUTE.update({6: Field("g", _GRAPH), 11: Field("graphs", _GRAPH, repeated=True)})
+_FUNCTION: Final[Table] = {
     1: Field("name", "name"),
     4: Field("input", "name", repeated=True),
     5: Field("output", "name", repeated=True),
     6: Field("attribute", "name", repeated=True),
-    7: Field("node", NODE, repeated=True),
+    7: Field("node", _NODE, repeated=True),
     9: Field("opset_import", _OPSET, repeated=True),
     10: Field("domain", "name"),
-    11: Field("attribute_proto", ATTRIBUTE, repeated=True),
+    11: Field("attribute_proto", _ATTRIBUTE, repeated=True),
     13: Field("overload", "name"),
     8: _DOCUMENTATION,
     12: _INFERRED,
@@ -106,11 +106,11 @@ MODEL: Final[Table] = {
     2: Field("producer_name", "text"),
     3: Field("producer_version", "text"),
     6: Field("doc_string", "text"),
-    7: Field("graph", GRAPH),
+    7: Field("graph", _GRAPH),
     8: Field("opset_import", _OPSET, repeated=True),
     14: Field("metadata_props", _PAIR, repeated=True),
     20: Field("training_info", "span", repeated=True),
-    25: Field("functions", FUNCTION, repeated=True),
+    25: Field("functions", _FUNCTION, repeated=True),
     4: Field("domain", None),
     5: Field("model_version", None),
     26: Field("configuration", None),

@@ -18,7 +18,7 @@ from modelarchive.store.deferred import Deferred
 #: Names that are looked at in the time that one operator takes.
 NAMES_A_STEP: Final = 32
 #: Characters up to which it is kept how a stored array is changed.
-MAX_CHANGES: Final = 1000
+_MAX_CHANGES: Final = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class Constant:
         Raises:
             Refusal: There are more than a model needs: each is done when the array is read, inside the one before.
         """
-        if len(self.changed) > MAX_CHANGES:
+        if len(self.changed) > _MAX_CHANGES:
             raise Refusal(f"the stored array {self.stored!r} is changed too often, which is not supported")
         return f"{self.changed} {what}".lstrip()
 

@@ -22,7 +22,7 @@ from modelarchive.exchange.onnxruntime.sessions import (
     words,
 )
 from modelarchive.nn.axes import described, named_axes, unequal
-from modelarchive.nn.fitting import misfit
+from modelarchive.nn.fitting import misfit, missized
 from modelarchive.nn.graph import completed
 from modelarchive.nn.nesting import nested
 
@@ -106,7 +106,9 @@ class RuntimeNetwork:
             inputs, named = completed(self._called, self._defaults, inputs, named, _filled)
         if named or not self._fits(inputs):
             inputs, named = self._given(inputs, named)
-            if problem := misfit(self.inputs, self._called, inputs, named):
+            if problem := missized(self.inputs, self._called, inputs, named) or misfit(
+                self.inputs, self._called, inputs, named
+            ):
                 raise ValueError(problem)
             inputs = [*inputs, *(named[name] for name in self._called[len(inputs) :])]
             pairs = zip(self._called, inputs, self._declared, strict=True)

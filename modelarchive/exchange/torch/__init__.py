@@ -51,6 +51,7 @@ def build_module(
     from modelarchive.architecture.declaring import declared_inputs
     from modelarchive.nn import Block
     from modelarchive.nn.calling import DECLARED
+    from modelarchive.nn.fitting import called_names
 
     building = _part("building")
     elsewhere = is_elsewhere(device)
@@ -66,6 +67,8 @@ def build_module(
         own = getattr(block, DECLARED, None)
         known = own if callable(own) else declared_inputs(block, inputs if own is None else None)
         _part("inputs").remember(module, known)
+        if not callable(known):
+            _part("holding").hold(module, known, called_names(block, known))
     return module
 
 
@@ -82,8 +85,9 @@ def read_module(module: torch.nn.Module | torch.export.ExportedProgram, inputs: 
         module: The network. It is read as it is in evaluation, and left as it was, whatever its forward writes. A
             program of ``torch.export`` is one too, and what its ``module()`` gives.
         inputs: A tensor, an array or a declaration ``{"shape": [None, 3, 32, 32]}``, or a tuple of several; the
-            first axis is the batch, of any size. None for a module that :func:`build_module` made, which remembers,
-            and for exported programs, which say what they take.
+            first axis is the batch, of any size. A dict is what forward takes by name, or its only argument; other
+            arguments may be dicts, lists, named tuples and dataclasses of such. None for a module that
+            :func:`build_module` made, which remembers, and for exported programs, which say what they take.
 
     Returns:
         The bundle, with notes on what was changed or left out.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
@@ -22,15 +23,20 @@ class Aliases:
 
     def name_of(self, constant: torch.Tensor) -> str | None:
         """The parameter that a constant is; None: it is none."""
-        place = _memory(constant)
-        if place is None:
-            return None
-        for name, tensor in self.state.items():
-            if _memory(tensor) == place:
-                if _view(tensor) == _view(constant):
-                    return name
-                self.partial[name] = None
+        for name in self._names.get(_memory(constant), ()):
+            if _view(self.state[name]) == _view(constant):
+                return name
+            self.partial[name] = None
         return None
+
+    @cached_property
+    def _names(self) -> dict[int | None, list[str]]:
+        """Where memory begins -> what lies in it; what has none is not there."""
+        found: dict[int | None, list[str]] = {}
+        for name, tensor in self.state.items():
+            if (place := _memory(tensor)) is not None:
+                found.setdefault(place, []).append(name)
+        return found
 
 
 def _memory(tensor: torch.Tensor) -> int | None:

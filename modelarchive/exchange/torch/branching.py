@@ -16,12 +16,15 @@ from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.overrides import TorchFunctionMode
 
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.torch.assuming import Assumed, numbers_answered
 from modelarchive.exchange.torch.flags import Flags
 from modelarchive.exchange.torch.keeping import python_state
 from modelarchive.exchange.torch.lines_of_code import PYTORCH
 
 #: Ways through a forward that are gone at most: each is a whole network.
 _MOST_WAYS: Final = 8
+#: What PyTorch says that it would need of a truth, or of whether a number of rows is none.
+_OF_TRUTH: Final = re.compile(r"(Eq|Ne)\((\d+\*)?u\d+, [01]\)|(\d+\*)?u\d+ [<>]=? [01]")
 #: Truths that are asked for on one way: with more it is a loop that has no end where every answer is yes.
 _MOST_TRUTHS: Final = 64
 
@@ -32,6 +35,10 @@ class CheckError(Exception):
 
 #: Answers after which a forward raises an error of its own -> the line that does so.
 Checks: TypeAlias = dict[tuple[bool, ...], str]
+
+
+class ManyWays(Refusal):
+    """Values send a forward more ways than are gone."""
 
 
 @dataclass
@@ -45,6 +52,7 @@ class Ways:
         checks: The ways that are known to end in an error; those that are found are added.
         flags: The module's flags, with values.
         decided: Names of flags that something was decided by; those that are found are added.
+        assumed: What is taken for true; None: nothing is.
     """
 
     network: torch.nn.Module
@@ -53,6 +61,7 @@ class Ways:
     checks: Checks
     flags: Mapping[str, torch.Tensor]
     decided: dict[str, None]
+    assumed: Assumed | None = None
     _gone: int = 0
 
     def results(self) -> tuple[tuple[torch.Tensor, ...], Any]:
@@ -67,7 +76,7 @@ class Ways:
 
     def _behind(self, choices: tuple[bool, ...]) -> Any:
         """The results behind some choices."""
-        truths = _Truths(choices, self.checks, Flags(self.network, self.flags, self.decided))
+        truths = _Truths(choices, self.checks, Flags(self.network, self.flags, self.decided), self.assumed)
         found = self._gone_once(truths)
         for at in reversed(range(len(choices), len(truths.met))):
             other = (*truths.answers[:at], False)
@@ -78,12 +87,12 @@ class Ways:
     def _gone_once(self, truths: _Truths) -> Any:
         self._gone += 1
         if self._gone > _MOST_WAYS:
-            raise Refusal(f"what it does depends on the values of arrays, in more than {_MOST_WAYS} ways")
+            raise ManyWays(f"what it does depends on the values of arrays, in more than {_MOST_WAYS} ways")
         tensors = [*self.inputs, *self.network.parameters(), *self.network.buffers()]
         versions = [each._version for each in tensors]
         restores = python_state(self.network)
         try:
-            with truths:
+            with truths, numbers_answered(self.assumed):
                 return self.run()
         except Exception as error:  # somebody's forward may raise anything
             if not truths.met or not _is_check(error) or len(self.checks) == 2 * _MOST_WAYS:
@@ -125,14 +134,16 @@ class _Truths(TorchFunctionMode):
         choices: The first answers.
         checks: The ways that end in an error.
         flags: What is known of the values of flags.
+        assumed: What is taken for true; None: nothing is.
 
     Attributes:
         met: The arrays that were asked for.
         answers: What was answered.
     """
 
-    def __init__(self, choices: Sequence[bool], checks: Checks, flags: Flags) -> None:
+    def __init__(self, choices: Sequence[bool], checks: Checks, flags: Flags, assumed: Assumed | None = None) -> None:
         super().__init__()
+        self._assumed = assumed
         self._flags = flags
         self.met: list[torch.Tensor] = []
         self.answers: list[bool] = []
@@ -147,7 +158,10 @@ class _Truths(TorchFunctionMode):
         truth = _ASKED.get(func)
         tensors = [each for each in args if isinstance(each, torch.Tensor)]
         if truth is None or (func is torch.Tensor.item and args[0].dtype != torch.bool) or all(map(_is_known, tensors)):
-            return self._flags.followed(func, args, kwargs or {})
+            found = self._flags.followed(func, args, kwargs or {})
+            return found if self._assumed is None else self._assumed.follow(func, found)
+        if self._assumed is not None and self._assumed.answers(args[0]):
+            return True
         number = len(self.met)
         if number == _MOST_TRUTHS:
             raise Refusal("what it does depends on the values of an array, in a loop that goes on while they say so")
@@ -175,7 +189,7 @@ def is_of_truth(error: BaseException) -> bool:
     if not is_of_values(error):
         return False
     asked = re.search(r"data-dependent expression ([^\n(]*(?:\([^\n]*?\))?)", str(error))
-    return asked is None or re.fullmatch(r"(Eq|Ne)\(u\d+, [01]\)", asked[1].strip()) is not None
+    return asked is None or _OF_TRUTH.fullmatch(asked[1].partition(" (unhinted")[0].strip()) is not None
 
 
 def _is_check(error: Exception) -> bool:

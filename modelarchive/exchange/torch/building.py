@@ -139,32 +139,32 @@ def _has_several(block: nn.Sequential) -> bool:
     )
 
 
-Fields = dict[str, Any]
-_Make = Callable[[Any, Fields], torch.nn.Module]
+_Fields = dict[str, Any]
+_Make = Callable[[Any, _Fields], torch.nn.Module]
 
 
-def _dense(layer: nn.Dense, fields: Fields) -> torch.nn.Module:
+def _dense(layer: nn.Dense, fields: _Fields) -> torch.nn.Module:
     plain = not fields["flatten"] and fields["activation"] is None
     return (torch.nn.Linear if plain else layers.Dense)(layer.in_units, layer.units, layer.use_bias)
 
 
-def _embedding(layer: nn.Embedding, fields: Fields) -> torch.nn.Module:
+def _embedding(layer: nn.Embedding, fields: _Fields) -> torch.nn.Module:
     return torch.nn.Embedding(layer.input_dim, layer.output_dim, layer.padding_idx)
 
 
-def _is_plain(fields: Fields) -> bool:
+def _is_plain(fields: _Fields) -> bool:
     """Whether PyTorch's own class has these fields: channels second, symmetric padding, no activation."""
     symmetric = all(before == after for before, after in fields["padding"])
     return symmetric and fields["layout"][1] == "C" and fields.get("activation") is None
 
 
-def _symmetric(fields: Fields) -> tuple[int, ...]:
+def _symmetric(fields: _Fields) -> tuple[int, ...]:
     pairs = fields["padding"]
     return tuple(pair[0] for pair in pairs) if all(one == other for one, other in pairs) else (0,) * len(pairs)
 
 
 def _convolution(plain: Any, other: Any) -> _Make:
-    def make(layer: Any, fields: Fields) -> torch.nn.Module:
+    def make(layer: Any, fields: _Fields) -> torch.nn.Module:
         geometry = (layer.kernel_size, layer.strides, _symmetric(fields), layer.dilation, layer.groups, layer.use_bias)
         found: torch.nn.Module = (plain if _is_plain(fields) else other)(layer.in_channels, layer.channels, *geometry)
         return found
@@ -173,7 +173,7 @@ def _convolution(plain: Any, other: Any) -> _Make:
 
 
 def _transposed(plain: Any, other: Any) -> _Make:
-    def make(layer: Any, fields: Fields) -> torch.nn.Module:
+    def make(layer: Any, fields: _Fields) -> torch.nn.Module:
         first = (layer.kernel_size, layer.strides, _symmetric(fields), layer.output_padding)
         last = (layer.groups, layer.use_bias, layer.dilation)
         made: torch.nn.Module = (plain if _is_plain(fields) else other)(
@@ -185,7 +185,7 @@ def _transposed(plain: Any, other: Any) -> _Make:
 
 
 def _pool(plain: Any) -> _Make:
-    def make(layer: Any, fields: Fields) -> torch.nn.Module:
+    def make(layer: Any, fields: _Fields) -> torch.nn.Module:
         halves = all(2 * pair[0] <= size for pair, size in zip(layer.padding, layer.pool_size, strict=True))
         if not (_is_plain(fields) and halves):
             return layers.Pool(layer.kind, fields)
@@ -199,20 +199,20 @@ def _pool(plain: Any) -> _Make:
 
 
 def _global_pool(plain: Any) -> _Make:
-    def make(layer: Any, fields: Fields) -> torch.nn.Module:
+    def make(layer: Any, fields: _Fields) -> torch.nn.Module:
         return plain(1) if layer.layout[1] == "C" else layers.GlobalPool(layer.kind, fields)
 
     return make
 
 
 def _adaptive(plain: Any) -> _Make:
-    def make(layer: Any, fields: Fields) -> torch.nn.Module:
+    def make(layer: Any, fields: _Fields) -> torch.nn.Module:
         return plain(layer.output_size) if layer.layout[1] == "C" else layers.AdaptivePool(layer.kind, fields)
 
     return make
 
 
-def _upsample(layer: nn.Upsample, fields: Fields) -> torch.nn.Module:
+def _upsample(layer: nn.Upsample, fields: _Fields) -> torch.nn.Module:
     if layer.scale is None or layer.layout[1] != "C":
         return layers.Upsample(layer.kind, fields)
     if layer.mode == "nearest":
@@ -221,7 +221,7 @@ def _upsample(layer: nn.Upsample, fields: Fields) -> torch.nn.Module:
     return torch.nn.Upsample(scale_factor=layer.scale, mode=mode, align_corners=layer.align_corners)
 
 
-def _batch_norm(layer: nn.BatchNorm, fields: Fields) -> torch.nn.Module:
+def _batch_norm(layer: nn.BatchNorm, fields: _Fields) -> torch.nn.Module:
     made = layers.BatchNorm(layer.in_channels, layer.epsilon, 1 - layer.momentum, affine=False)
     # PyTorch counts batches in a buffer that archives do not hold.
     made._buffers["num_batches_tracked"] = None
@@ -229,7 +229,7 @@ def _batch_norm(layer: nn.BatchNorm, fields: Fields) -> torch.nn.Module:
 
 
 def _over_axes(plain: Any) -> _Make:
-    def make(layer: Any, fields: Fields) -> torch.nn.Module:
+    def make(layer: Any, fields: _Fields) -> torch.nn.Module:
         axes = layer.axis if isinstance(layer.axis, tuple) else (layer.axis,)
         sizes = layer.in_channels if isinstance(layer.in_channels, tuple) else (layer.in_channels,)
         last = axes == tuple(range(-len(axes), 0))
@@ -241,14 +241,14 @@ def _over_axes(plain: Any) -> _Make:
     return make
 
 
-def _group_norm(layer: nn.GroupNorm, fields: Fields) -> torch.nn.Module:
+def _group_norm(layer: nn.GroupNorm, fields: _Fields) -> torch.nn.Module:
     if layer.axis == 1 and layer.center and layer.scale:
         return torch.nn.GroupNorm(layer.num_groups, layer.in_channels, layer.epsilon)
     return layers.Norm(layer.kind, fields)
 
 
 def _recurrent(plain: Any) -> _Make:
-    def make(layer: Any, fields: Fields) -> torch.nn.Module:
+    def make(layer: Any, fields: _Fields) -> torch.nn.Module:
         if not getattr(layer, "linear_before_reset", True):
             return sequences.ResetFirstGRU(layer.kind, fields)
         more = {"nonlinearity": layer.activation} if "activation" in fields else {}
@@ -289,12 +289,12 @@ _ACTIVATIONS: Final[dict[str, Callable[[Any], torch.nn.Module]]] = {
 }
 
 
-def _activation(layer: nn.Activation, fields: Fields) -> torch.nn.Module:
+def _activation(layer: nn.Activation, fields: _Fields) -> torch.nn.Module:
     make = _ACTIVATIONS.get(layer.activation)
     return layers.Activation(layer.kind, fields) if make is None else make(layer.alpha)
 
 
-def _prelu(layer: nn.PReLU, fields: Fields) -> torch.nn.Module:
+def _prelu(layer: nn.PReLU, fields: _Fields) -> torch.nn.Module:
     return torch.nn.PReLU(layer.in_channels) if layer.axis == 1 else layers.PReLU(layer.kind, fields)
 
 

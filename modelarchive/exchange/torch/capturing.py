@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,19 +19,25 @@ from torch.utils import _pytree as pytree
 
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.aliases import Aliases
-from modelarchive.exchange.torch.branching import CheckError, Checks, Ways, is_of_truth, is_of_values, share
+from modelarchive.exchange.torch.arguments import IN_A_ROW, Arguments, Place, apart
+from modelarchive.exchange.torch.assuming import Assumed
+from modelarchive.exchange.torch.branching import CheckError, Checks, ManyWays, Ways, is_of_truth, is_of_values, share
+from modelarchive.exchange.torch.choosing import choose_later, has_chosen
 from modelarchive.exchange.torch.comparing import contained
 from modelarchive.exchange.torch.decomposing import functional
 from modelarchive.exchange.torch.flags import flags_of
 from modelarchive.exchange.torch.guards import Guards, guards_of
-from modelarchive.exchange.torch.lines_of_code import line_of
 from modelarchive.exchange.torch.packing import padded_sequences
+from modelarchive.exchange.torch.reasons import OfValues, reason_of
 from modelarchive.exchange.torch.recurrences import whole_recurrences
 from modelarchive.exchange.torch.slow_attention import slow_attention
 from modelarchive.exchange.torch.substitutes import Substitutes
 
 #: Where the network stands in the module that is exported.
 _NETWORK: Final = "network"
+#: What tells of all that is tried.
+_LOGS: Final = ("torch.export", "torch._export", "torch.fx", "torch._subclasses.fake_tensor",
+                "torch.fx.experimental.symbolic_shapes")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Program:
         ranges: Symbol of a size -> the least and the greatest one that is allowed.
         guards: What held of the sizes of its inputs.
         aliased: Names of parameters of which constants are other views.
+        names: What its inputs are called; none: as the forward calls them.
     """
 
     graph: torch.fx.Graph
@@ -82,6 +88,7 @@ class Program:
     ranges: dict[Any, tuple[int, int]] = field(default_factory=dict)
     guards: Guards = field(default_factory=Guards)
     aliased: tuple[str, ...] = ()
+    names: Sequence[str] = ()
 
     @property
     def beside(self) -> list[str]:
@@ -90,33 +97,31 @@ class Program:
         return [repr(each) if isinstance(each, int | float | None) else f"a {type(each).__name__}" for each in found]
 
 
-@dataclass(frozen=True)
-class Place:
-    """The place of an array in what a forward returned."""
-
-    number: int
-
-
-class OfValues(Refusal):
-    """What a forward does depends on the values of an array: other sizes do not help."""
-
-
-def captured(network: torch.nn.Module, example: Sequence[torch.Tensor], free: Sequence[Sequence[int]]) -> Program:
+def captured(
+    network: torch.nn.Module,
+    example: Sequence[torch.Tensor],
+    free: Sequence[Sequence[int]],
+    arguments: Arguments = IN_A_ROW,
+) -> Program:
     """Export a module.
 
     Args:
         network: The module, in evaluation.
         example: What it is run on; only shapes, dtypes and devices count.
         free: The axes of each input that may have any size.
+        arguments: How it is called with them.
 
     Raises:
         OfValues: It does other things for other values.
         Refusal: PyTorch cannot export it, with its reason.
     """
+    example = apart(example, [*network.parameters(), *network.buffers()])
     checks: Checks = {}
     first: Exception | None = None  # what asked for values
+    assumed: Assumed | None = None
+    last: Exception | None = None  # what stood in the way before anything was assumed
     while True:
-        whole = _Whole(network, None if first is None else checks)
+        whole = _Whole(network, arguments, None if first is None else checks, assumed)
         try:
             return _captured(whole, example, free)
         except CheckError:
@@ -125,19 +130,17 @@ def captured(network: torch.nn.Module, example: Sequence[torch.Tensor], free: Se
             if first is None and is_of_truth(error):
                 first = error
                 continue
+            if first is not None and assumed is None and (isinstance(error, ManyWays) or is_of_truth(error)):
+                assumed, last = Assumed(), error
+                checks.clear()
+                continue
+            error = last or error
             if isinstance(error, Refusal) and first is None:
                 raise
             if first is not None or is_of_values(error):
                 # By values or without them, another size of the example changes nothing.
-                raise OfValues(_of_values(error, first)) from error
-            raise Refusal(_reason(error)) from error
-
-
-def _of_values(error: Exception, first: Exception | None) -> str:
-    """Why a forward that asks for values cannot be followed; what it stumbled over when it got none is no reason."""
-    if isinstance(error, Refusal):
-        return str(error)
-    return _reason(error if first is None or is_of_values(error) else first)
+                raise OfValues(reason_of(error, first)) from error
+            raise Refusal(reason_of(error)) from error
 
 
 def _captured(whole: _Whole, example: Sequence[torch.Tensor], free: Sequence[Sequence[int]]) -> Program:
@@ -145,12 +148,18 @@ def _captured(whole: _Whole, example: Sequence[torch.Tensor], free: Sequence[Seq
     with _quiet():
         axes = tuple(dict.fromkeys(each, torch.export.Dim.AUTO) for each in free)
         exported = torch.export.export(whole, tuple(example), dynamic_shapes=(axes,), strict=False)
-        exported = functional(exported, by_values=by_values)
-        if by_values:
+        chooses = has_chosen(exported.graph)
+        exported = functional(exported, by_values=by_values or chooses)
+        if by_values or chooses:
             share(exported.graph)
+        if chooses:
+            choose_later(exported.graph)
         found = _program(exported, whole.returned.structure, _NETWORK)
         checks = tuple(dict.fromkeys((whole.returned.checks or {}).values()))
-        return replace(found, checks=checks, decided=tuple(whole.returned.decided))
+        decided = tuple(whole.returned.decided)
+        assumed = whole.returned.assumed
+        guards = replace(found.guards, assumed=0 if assumed is None else assumed.number)
+        return replace(found, checks=checks, decided=decided, names=whole.arguments.names, guards=guards)
 
 
 def exported_module(
@@ -164,9 +173,9 @@ def exported_module(
     axes = tuple(dict.fromkeys(each, torch.export.Dim.AUTO) for each in free)
     try:
         with _quiet():
-            return torch.export.export(module, tuple(example), dynamic_shapes=axes, strict=False)
+            return torch.export.export(module, tuple(apart(example)), dynamic_shapes=axes, strict=False)
     except Exception as error:  # whatever PyTorch raises
-        raise Refusal(_reason(error)) from error
+        raise Refusal(reason_of(error)) from error
 
 
 def program_of(
@@ -190,7 +199,7 @@ def program_of(
     except Refusal:
         raise
     except Exception as error:  # whatever PyTorch raises
-        raise Refusal(_reason(error)) from error
+        raise Refusal(reason_of(error)) from error
     spec = exported.call_spec.out_spec
     program = _copied(_program(exported, None, ""))
     program.targets = {node: (names or {}).get(target, target) for node, target in program.targets.items()}
@@ -249,8 +258,8 @@ class _Returned:
 
     structure: Any = None
 
-    def __init__(self, checks: Checks | None, flags: Mapping[str, torch.Tensor]) -> None:
-        self.checks, self.flags = checks, flags
+    def __init__(self, checks: Checks | None, flags: Mapping[str, torch.Tensor], assumed: Assumed | None) -> None:
+        self.checks, self.flags, self.assumed = checks, flags, assumed
         self.decided: dict[str, None] = {}
 
 
@@ -259,25 +268,34 @@ class _Whole(torch.nn.Module):
 
     Args:
         network: The network.
+        arguments: How it is called.
         checks: Each way is gone that values may send its forward, but for these; None: values are not asked for.
+        assumed: What is taken for true; None: nothing is.
     """
 
-    def __init__(self, network: torch.nn.Module, checks: Checks | None) -> None:
+    def __init__(
+        self, network: torch.nn.Module, arguments: Arguments, checks: Checks | None, assumed: Assumed | None
+    ) -> None:
         super().__init__()
         self.network = network
-        self.returned = _Returned(checks, flags_of(network))
+        self.arguments = arguments
+        self.returned = _Returned(checks, flags_of(network), assumed)
 
     def forward(self, *inputs: Any) -> Any:
         def run() -> tuple[tuple[torch.Tensor, ...], Any]:
             arrays: list[Any] = []
-            structure = _numbered(self.network(*inputs), arrays)
+            structure = _numbered(self.arguments.call(self.network, inputs), arrays)
             return tuple(arrays), structure
 
         checks = self.returned.checks
         if checks is None:
             arrays, self.returned.structure = run()
         else:
-            ways = Ways(self.network, inputs, run, checks, self.returned.flags, self.returned.decided)
+            if self.returned.assumed is not None:
+                self.returned.assumed.number = 0
+            ways = Ways(
+                self.network, inputs, run, checks, self.returned.flags, self.returned.decided, self.returned.assumed
+            )
             arrays, self.returned.structure = ways.results()
         return arrays
 
@@ -306,10 +324,7 @@ def _leaves(value: Any) -> list[Any]:
 def _quiet() -> Iterator[None]:
     """Without PyTorch's warnings about modules, and without kernels that hide what attention does."""
     checked, ordered = torch.distributions.Distribution._validate_args, torch.backends.opt_einsum.enabled
-    logs = [
-        logging.getLogger(name)
-        for name in ("torch.export", "torch._export", "torch.fx", "torch._subclasses.fake_tensor")
-    ]
+    logs = list(map(logging.getLogger, _LOGS))
     levels = [each.level for each in logs]
     try:
         for each in logs:
@@ -331,21 +346,6 @@ def _quiet() -> Iterator[None]:
         torch.distributions.Distribution._validate_args, torch.backends.opt_einsum.enabled = checked, ordered
         for each, level in zip(logs, levels, strict=True):
             each.setLevel(level)
-
-
-def _reason(error: Exception) -> str:
-    """The first lines of what PyTorch says, which may be pages; what it says most is said in our words."""
-    if is_of_values(error):
-        where = line_of(error)
-        return (
-            f"what it does depends on the values of an array{where}: compute with masks there (torch.where, sums of "
-            f"truths), or leave that part to what calls the network"
-        )
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    plain = plain.partition("While executing")[0]  # what follows are names of PyTorch's own
-    lines = [line.strip() for line in plain.strip().splitlines() if line.strip()]
-    text = " ".join(lines[:2])
-    return f"torch.export cannot follow it: {type(error).__name__}{': ' if text else ''}{text[:400]}"
 
 
 def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) -> Program:

@@ -16,7 +16,7 @@ from modelarchive.archive.saving import initialized
 from modelarchive.errors import ConversionError, ModelArchiveError, SpecError, UnsafeFileError
 from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.capturing import OfValues, Program, captured, program_of
+from modelarchive.exchange.torch.capturing import Program, captured, program_of
 from modelarchive.exchange.torch.given import Example, Given, examples, made_up
 from modelarchive.exchange.torch.guards import Guards
 from modelarchive.exchange.torch.importing import Importer
@@ -24,9 +24,11 @@ from modelarchive.exchange.torch.keeping import kept
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan
 from modelarchive.exchange.torch.programs import skeleton
+from modelarchive.exchange.torch.reasons import OfValues
 from modelarchive.exchange.torch.sizes import Axes, SizeError
 from modelarchive.exchange.torch.tensors import NAMES
 from modelarchive.exchange.torch.wrapping import named_tensors
+from modelarchive.nn.axes import Axis
 from modelarchive.nn.trials import SCALES, NoFit, Trial, advice, fitting, merged
 
 
@@ -90,11 +92,13 @@ class _Exported:
         program: The program.
         axes: What it says of its inputs' axes.
         notes: What is fixed of them.
+        sizes: Those of the user's example.
     """
 
     program: Program
     axes: Axes
     notes: list[Note] = field(default_factory=list)
+    sizes: Mapping[Axis, int] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -112,10 +116,10 @@ def _understood() -> Iterator[None]:
 def _exported(network: torch.nn.Module, known: Given) -> _Exported:
     """The program of a module; axes that nobody declared free are fixed where the module fixes them."""
     if known.example is None:
-        return _of_declared(network, known.declared)
+        return _of_declared(network, known)
     for example in () if known.is_fixed else examples(known.example):
         try:
-            return _of_example(network, known.declared, example, is_made_up=example.is_made_up)
+            return _of_example(network, known, example, is_made_up=example.is_made_up)
         except OfValues:
             raise
         except Refusal:
@@ -124,30 +128,31 @@ def _exported(network: torch.nn.Module, known: Given) -> _Exported:
     declared = [
         each | {"shape": list(tensor.shape)} for each, tensor in zip(known.declared, known.example, strict=True)
     ]
-    program = _captured(network, Example(known.example, frozenset()))
+    program = _captured(network, Example(known.example, frozenset()), known)
     return _Exported(program, Axes(program.inputs, declared), [_fixed(range(len(declared)), declared)])
 
 
-def _of_example(
-    network: torch.nn.Module, declared: list[dict[str, Any]], example: Example, *, is_made_up: bool
-) -> _Exported:
+def _of_example(network: torch.nn.Module, known: Given, example: Example, *, is_made_up: bool) -> _Exported:
     """The program, and what it says of the axes of an example.
 
     Raises:
         Refusal: PyTorch cannot export it, or it fixes an axis that was made up.
     """
-    program = _captured(network, example)
+    program = _captured(network, example, known)
     sizes = [node.meta["val"].shape for node in program.inputs]
     batch = _expression(sizes[0][0]) if len(sizes[0]) else None
-    shapes: list[list[Any]] = [list(each["shape"]) for each in declared]
+    shapes: list[list[Any]] = [list(each["shape"]) for each in known.declared]
     for at, axis in example.batch:
         is_one = _expression(sizes[at][axis]) == batch
         shapes[at][axis] = None if is_one else int(example.tensors[at].shape[axis])
-    found = [each | {"shape": shape} for each, shape in zip(declared, shapes, strict=True)]
+    found = [each | {"shape": shape} for each, shape in zip(known.declared, shapes, strict=True)]
     axes = Axes(program.inputs, found)
+    given_sizes = {
+        (at, axis): size for at, each in enumerate(known.example or ()) for axis, size in enumerate(each.shape)
+    }
     if not axes.fixed:
         axes.sizes(SCALES[0], {})  # which refuses what cannot be said
-        return _Exported(program, axes)
+        return _Exported(program, axes, sizes=given_sizes)
     if is_made_up and any(at not in {(number, 0) for number, _ in example.batch} for at in axes.fixed):
         raise Refusal("the module decides by a size that was made up")
     for (number, axis), size in axes.fixed.items():
@@ -155,7 +160,7 @@ def _of_example(
     # A state that has the batch second is no surprise.
     surprising = sorted({number for number, _ in axes.fixed if not any(map(_is_free, found[number]["shape"]))})
     notes = [_fixed(surprising, found)] if surprising else []
-    return _Exported(program, Axes(program.inputs, found), notes)
+    return _Exported(program, Axes(program.inputs, found), notes, given_sizes)
 
 
 def _is_free(size: Any) -> bool:
@@ -166,10 +171,10 @@ def _expression(size: Any) -> Any:
     return size if isinstance(size, int) else size.node.expr
 
 
-def _captured(network: torch.nn.Module, example: Example) -> Program:
+def _captured(network: torch.nn.Module, example: Example, known: Given) -> Program:
     """The program of a module, which is as it was afterwards: what its forward kept meanwhile is gone."""
     with kept(network):
-        return captured(network, example.tensors, example.axes)
+        return captured(network, example.tensors, example.axes, known.arguments)
 
 
 def _fixed(numbers: Sequence[int], declared: Sequence[Mapping[str, Any]]) -> Note:
@@ -177,14 +182,15 @@ def _fixed(numbers: Sequence[int], declared: Sequence[Mapping[str, Any]]) -> Not
     return Note("inputs", f"are of fixed sizes, which the module decides by: {sizes}")
 
 
-def _of_declared(network: torch.nn.Module, declared: list[dict[str, Any]]) -> _Exported:
+def _of_declared(network: torch.nn.Module, known: Given) -> _Exported:
     """The program of a module whose inputs are declared, at the first sizes that it runs at and leaves free."""
+    declared = known.declared
     found: list[_Exported] = []
     errors: list[Refusal] = []
 
     def attempt(trial: Trial) -> list[str]:
         try:
-            program = _captured(network, made_up(trial))
+            program = _captured(network, made_up(trial), known)
             axes = Axes(program.inputs, declared)
             for (number, axis), size in axes.fixed.items():
                 name = declared[number].get("name", f"input {number}")
@@ -219,7 +225,7 @@ def _bundle(
     """The bundle, at the first sizes of free axes that fit."""
     first: Exception | None = None
     plan: Plan | None = None
-    united = found.axes.united()
+    united = found.axes.united(found.sizes)
     # What PyTorch says nothing of may be one, too: what is written at places, and the places.
     both = [found.axes] if united.groups == found.axes.groups else [found.axes, united]
     for scale, axes in product(SCALES, both):

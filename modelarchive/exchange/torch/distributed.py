@@ -35,6 +35,7 @@ from modelarchive.exchange.torch.tensors import TORCH, tensor_of
 from modelarchive.formats.signs import shards_of_archive
 from modelarchive.store.contents import TRAINING, Piece
 from modelarchive.store.deferred import Deferred
+from modelarchive.store.joining import check_joined
 from modelarchive.store.reader import Reader
 from modelarchive.store.sharded import ShardedReader
 from modelarchive.store.shards import put_in_place, read_index, write_index
@@ -122,6 +123,7 @@ class ArchiveWriter(StorageWriter):
         readers = {file: Reader(self._temporary / file) for file in files}
         for reader in readers.values():
             reader.source.close()
+        check_joined(readers.values(), self._temporary)
         contents = {file: reader.contents for file, reader in readers.items()}
         order = list(dict.fromkeys(name for each in contents.values() for name in each.order))
         paths = {name: list(path) for name, path in (metadata.planner_data or {}).items()}

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from modelarchive import ops
-from modelarchive.exchange.torch.tensors import TORCH, numpy_dtype, torch_dtype
+from modelarchive.exchange.torch.promoting import compared_dtype, result_dtype
+from modelarchive.exchange.torch.tensors import TORCH
 from modelarchive.ops.shapes import normal_axes, python_slice
 
 #: Name of an activation -> its function; `alpha` goes by keyword to those that have one.
@@ -52,31 +53,14 @@ def apply(name: str, inputs: Sequence[Any], arguments: Mapping[str, Any]) -> Any
     (an integer divided by an integer gives float64).
     """
     if name in _PROMOTING:
-        given = tuple(each.dtype if isinstance(each, torch.Tensor) else each for each in inputs)
-        dtype = _result_dtype(name, given, _frozen(arguments))
+        dtype = result_dtype(name, inputs, arguments)
         inputs = [_as(each, dtype) for each in _tensors(inputs)]
         result = _TABLE[name](*inputs, **arguments)
         return result.to(dtype) if result.dtype != dtype else result
     if name in _COMPARING:
-        given = tuple(each.dtype if isinstance(each, torch.Tensor) else each for each in inputs)
-        dtype = _result_dtype("add", tuple(torch.uint8 if each is torch.bool else each for each in given), ())
+        dtype = compared_dtype(inputs)
         return _TABLE[name](*(_as(each, dtype) for each in _tensors(inputs)))
     return _TABLE[name](*inputs, **arguments)
-
-
-def _frozen(arguments: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, _hashable(each)) for name, each in arguments.items())
-
-
-def _hashable(value: Any) -> Any:
-    """A literal with tuples in the place of its lists, and of those in them: pairs of padding, say."""
-    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
-
-
-@functools.lru_cache(4096)
-def _result_dtype(name: str, given: tuple[Any, ...], arguments: tuple[tuple[str, Any], ...]) -> torch.dtype:
-    dtypes = [numpy_dtype(each) if isinstance(each, torch.dtype) else each for each in given]
-    return torch_dtype(ops.OPS[name].dtype(*dtypes, **dict(arguments)))
 
 
 def _tensors(inputs: Sequence[Any]) -> list[Any]:
@@ -207,8 +191,7 @@ def _gather(x: torch.Tensor, indices: torch.Tensor, axis: int) -> Any:
 def _where(condition: Any, x: Any, y: Any) -> Any:
     tensors = [each for each in (condition, x, y) if isinstance(each, torch.Tensor)]
     device = tensors[0].device if tensors else None
-    given = tuple(each.dtype if isinstance(each, torch.Tensor) else each for each in (condition, x, y))
-    dtype = _result_dtype("where", given, ())
+    dtype = result_dtype("where", (condition, x, y), {})
     condition, x, y = (torch.as_tensor(each, device=device) for each in (condition, x, y))
     return torch.where(condition.bool(), x.to(dtype), y.to(dtype))
 

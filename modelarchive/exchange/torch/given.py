@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from modelarchive.architecture.declaring import declaration
+from modelarchive.architecture.declarations import declaration
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.torch.arguments import IN_A_ROW, Arguments
 from modelarchive.exchange.torch.inputs import declared as declared_of
 from modelarchive.exchange.torch.tensors import NAMES, TORCH, tensor_of
 from modelarchive.nn.axes import Axis, free_axes
@@ -31,18 +32,18 @@ class Given:
         declared: Shape and dtype of each input.
         example: The tensors that were given; None: only declared.
         is_fixed: Whether no axis of the example is taken for one of any size.
+        arguments: How it is called with them.
     """
 
     declared: list[dict[str, Any]]
     example: list[torch.Tensor] | None
     is_fixed: bool = False
+    arguments: Arguments = IN_A_ROW
 
     def tensors(self) -> list[torch.Tensor]:
         """The example; where there is none, random tensors that are declared so."""
         values = last_resort(self.declared).values
-        return self.example or [
-            random(each, value.shapes[0]) for each, value in zip(self.declared, values, strict=True)
-        ]
+        return self.example or random(self.declared, [value.shapes[0] for value in values])
 
     @property
     def free(self) -> list[list[int]]:
@@ -74,20 +75,20 @@ class Example:
         return [[axis for axis in range(each.ndim) if (at, axis) in asked] for at, each in enumerate(self.tensors)]
 
 
-def given(inputs: Any) -> Given:
-    """Inputs as the user gives them: tensors, arrays, declarations."""
+def given(inputs: Any, arguments: Arguments = IN_A_ROW) -> Given:
+    """Inputs as the user gives them: tensors, arrays, declarations; and how a module is called with them."""
     several = list(inputs) if isinstance(inputs, tuple) else inputs if _is_list(inputs) else [inputs]
     declared, example = [], []
     for each in several:
         if isinstance(each, Mapping):
             declared.append({"dtype": "float32", **declaration(each)})
             continue
-        tensor = each if isinstance(each, torch.Tensor) else tensor_of(np.asarray(each))
+        tensor = each.detach() if isinstance(each, torch.Tensor) else tensor_of(np.asarray(each))
         if tensor.dtype not in NAMES:
             raise Refusal(f"an input of dtype {tensor.dtype}")
         declared.append(declared_of(tensor))
         example.append(tensor)
-    return Given(declared, example if len(example) == len(declared) else None)
+    return Given(declared, example if len(example) == len(declared) else None, arguments=arguments)
 
 
 def _is_list(inputs: Any) -> bool:
@@ -127,13 +128,16 @@ def made_up(trial: Trial) -> Example:
     return Example(tensors, frozenset(free_axes(trial.inputs)))
 
 
-def random(declared: Mapping[str, Any], shape: Sequence[int]) -> torch.Tensor:
-    """A tensor of random numbers, the same ones each time; of whole numbers 0 and 1.
+def random(declared: Sequence[Mapping[str, Any]], shapes: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    """Tensors of random numbers, the same ones each time, and others for each input; of whole numbers 0 and 1.
 
     A row of whole numbers is in order: where it says at which places pieces begin, another one means nothing.
     """
-    dtype = TORCH[declared["dtype"]]
     generator = torch.Generator().manual_seed(0)
+    return [_random(TORCH[each["dtype"]], shape, generator) for each, shape in zip(declared, shapes, strict=True)]
+
+
+def _random(dtype: torch.dtype, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
     if dtype.is_floating_point or dtype.is_complex:
         return torch.randn(tuple(shape), generator=generator).to(dtype)
     whole = torch.randint(0, 2, tuple(shape), generator=generator)

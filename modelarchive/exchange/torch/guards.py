@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, Final, TypeAlias
 
 import sympy  # type: ignore[import-untyped, unused-ignore]
@@ -20,6 +21,8 @@ _USUAL: Final = 2 * 3 * 5 * 7
 _LONGER: Final = 16
 #: Sizes that are tried for what no other size has broken.
 _MOST: Final = 6
+#: Conditions that sizes are looked for that break them.
+_LOOKED_AT: Final = 128
 #: A bound that is none.
 _UNBOUND: Final = 2**31
 
@@ -46,15 +49,24 @@ class Guards:
     Attributes:
         axes: Symbol of a size -> an axis that has it.
         conditions: What held, of symbols.
+        assumed: How many truths were taken for true: that any row is chosen.
     """
 
     axes: Mapping[Any, Axis] = field(default_factory=dict)
     conditions: Sequence[Any] = ()
+    assumed: int = 0
 
     def broken(self, shapes: Shapes) -> set[int]:
         """The conditions, by their places, that do not hold at some shapes."""
-        sizes = {symbol: sympy.Integer(shapes[at][axis]) for symbol, (at, axis) in self.axes.items()}
+        sizes = self._sizes(shapes)
         return {place for place, each in enumerate(self.conditions) if not _holds(each, sizes)}
+
+    def breaks(self, place: int, shapes: Shapes) -> bool:
+        """Whether one of the conditions does not hold."""
+        return not _holds(self.conditions[place], self._sizes(shapes))
+
+    def _sizes(self, shapes: Shapes) -> dict[Any, Any]:
+        return {symbol: sympy.Integer(shapes[at][axis]) for symbol, (at, axis) in self.axes.items()}
 
 
 def _holds(condition: Any, sizes: Mapping[Any, Any]) -> bool:
@@ -117,17 +129,23 @@ def further_tries(trial: Trial, base: Shapes, guards: Guards, tried: set[int]) -
     """
     tried |= guards.broken(base)
     made: list[Try] = []
-    for place, condition in enumerate(guards.conditions):
-        for group in trial.groups:
-            number, axis = min(group)
-            longest = _LONGER * max(trial.sizes[number, axis])
-            usual = base[number][axis]
-            sizes = [size for _, size in sorted((abs(size - usual), size) for size in _turning(condition, longest))]
-            several = (_try(trial, base, group, size) for size in sizes)
-            found = next((each for each in several if place in guards.broken(each.shapes)), None)
-            if found is not None and found not in made and place not in tried and len(made) < _MOST:
-                made.append(found)
-                yield found
+    places = [place for place in range(len(guards.conditions)) if place not in tried]
+    for place, group in product(places[:_LOOKED_AT], trial.groups):
+        if len(made) == _MOST:
+            return
+        found = None if place in tried else _breaking(trial, base, group, guards, place)
+        if found is not None and found not in made:
+            made.append(found)
+            yield found
+
+
+def _breaking(trial: Trial, base: Shapes, group: set[Axis], guards: Guards, place: int) -> Try | None:
+    """The size of an axis, of those that are nearest to the usual one, at which a condition does not hold."""
+    number, axis = min(group)
+    usual = base[number][axis]
+    sizes = _turning(guards.conditions[place], _LONGER * max(trial.sizes[number, axis]))
+    several = (_try(trial, base, group, size) for _, size in sorted((abs(size - usual), size) for size in sizes))
+    return next((each for each in several if guards.breaks(place, each.shapes)), None)
 
 
 def _turning(condition: Any, longest: int) -> set[int]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn.utils import parametrize
 
+from modelarchive.exchange.torch.holding import Hold
 from modelarchive.names import joined
 
 
@@ -15,7 +16,7 @@ def is_changed(module: torch.nn.Module) -> bool:
     """Whether a module does more than its class says."""
     replaced = vars(module).get("forward")
     return bool(
-        module._forward_pre_hooks
+        any(not isinstance(each, Hold) for each in module._forward_pre_hooks.values())
         or module._forward_hooks
         or parametrize.is_parametrized(module)
         # The same forward, compiled, is no other one.

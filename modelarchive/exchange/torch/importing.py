@@ -16,7 +16,7 @@ from modelarchive import nn
 from modelarchive.errors import ModelArchiveError, SpecError
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.adopting import Adopted
-from modelarchive.exchange.torch.capturing import Place
+from modelarchive.exchange.torch.arguments import Place
 from modelarchive.exchange.torch.counting import counted_from, has_array
 from modelarchive.exchange.torch.frames import Frame, is_array
 from modelarchive.exchange.torch.leaves import LEAVES
@@ -36,7 +36,7 @@ from modelarchive.nn.signature import free_name
 _IN_OPS: Final = frozenset({"linear", "embedding", "sigmoid", "tanh", "softmax"})
 
 
-class Called(nn.Block):
+class _Called(nn.Block):
     """A module whose forward is a frame of a program."""
 
     def forward(self, *inputs: Any) -> Any:
@@ -108,8 +108,8 @@ class Importer:
     def _is_called(self, module: torch.nn.Module) -> bool:
         return bool(self._plan.frames.get(id(module))) or id(module) in self._plan.leaves
 
-    def _called(self, module: torch.nn.Module) -> Called:
-        block = Called()
+    def _called(self, module: torch.nn.Module) -> _Called:
+        block = _Called()
         frames = self._plan.frames.get(id(module), [])
         names = self._input_names(module, frames[0]) if frames else ["x"]
         importer = self
@@ -126,6 +126,7 @@ class Importer:
         taken: set[str] = set()
         own = _arguments(module)
         if frame.parent is None:
+            own = list(self._plan.program.names) or own
             number = len(self._plan.program.inputs)
             if len(own) < number:
                 own = [node.name for node in self._plan.program.inputs]

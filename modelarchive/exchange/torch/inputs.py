@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from modelarchive.errors import ConversionError
+from modelarchive.exchange.torch.arguments import IN_A_ROW, Arguments, arranged
 from modelarchive.exchange.torch.tensors import NAMES, numpy_dtype
 from modelarchive.exchange.torch.wrapping import walk
 from modelarchive.nn.calling import DECLARED
@@ -33,26 +34,29 @@ def _remembered(module: torch.nn.Module) -> list[dict[str, Any]] | None:
     return found
 
 
-def known_inputs(module: torch.nn.Module, inputs: Any) -> Any:
-    """The inputs that a module is read on: those given, or those that it remembers.
+def known_inputs(module: torch.nn.Module, inputs: Any) -> tuple[Any, Arguments]:
+    """The inputs that a module is read on in a row, those given or those that it remembers; and how it takes them.
 
     Raises:
-        ConversionError: They are not known, are shapes and not examples, named, or more or fewer than forward takes.
+        ConversionError: They are not known, are shapes and not examples, or others than forward takes.
     """
     if inputs is None:
         remembered = _remembered(module)
         if remembered is None:
             _refuse_missing(module)
-        return tuple(remembered)
+        return tuple(remembered), IN_A_ROW
     if _is_shape(inputs) or _are_shapes(inputs):
         _refuse_shape(module, inputs)
+    try:
+        inputs, arguments = arranged(module, inputs)
+    except TypeError as error:
+        _refuse_names(module, inputs, error)
     for each in inputs if isinstance(inputs, tuple | list) else [inputs]:
         if not _is_example(each):
             _refuse_object(module, each)
-    if isinstance(inputs, Mapping) and "shape" not in inputs:
-        _refuse_names(module, inputs)
-    _compare_number(module, inputs)
-    return inputs
+    if arguments is IN_A_ROW:
+        _compare_number(module, inputs)
+    return inputs, arguments
 
 
 def declared(inputs: Any) -> Any:
@@ -158,14 +162,10 @@ def _refuse_object(module: torch.nn.Module, value: Any) -> NoReturn:
     raise ConversionError([("inputs", what)], hint=hint)
 
 
-def _refuse_names(module: torch.nn.Module, inputs: Mapping[str, Any]) -> NoReturn:
-    order = [name for name in _signature(module) if name in inputs]
-    given = ", ".join(map(str, inputs))
-    row = "(x, ...)" if len(order) != len(inputs) else order[0] if len(order) == 1 else f"({', '.join(order)})"
-    what = f'is a dict of {given}, expected a tensor, a declaration with a "shape", or a tuple of such'
-    raise ConversionError(
-        [("inputs", what)], hint=f"give them in the order of forward{_arguments(module)}: inputs={row}"
-    )
+def _refuse_names(module: torch.nn.Module, inputs: Mapping[str, Any], error: TypeError) -> NoReturn:
+    what = f"is a dict of {', '.join(map(str, inputs))}, and forward takes {_arguments(module)} ({error})"
+    named = ", ".join(f'"{name}": {name}' for name in _needed(module))
+    raise ConversionError([("inputs", what)], hint=f"give what forward takes, by name: inputs={{{named}}}") from None
 
 
 def _compare_number(module: torch.nn.Module, inputs: Any) -> None:

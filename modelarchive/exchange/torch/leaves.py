@@ -261,7 +261,7 @@ OTHER_DROPOUTS: Final = (
 
 
 @dataclass(frozen=True)
-class Leaf:
+class _Leaf:
     """Classes of torch.nn that are read as a kind.
 
     Attributes:
@@ -277,10 +277,10 @@ class Leaf:
     losses: str = ""
 
 
-def _ranked(name: str, ours: str, make: Callable[[int], _Make], losses: str = "") -> Iterator[Leaf]:
+def _ranked(name: str, ours: str, make: Callable[[int], _Make], losses: str = "") -> Iterator[_Leaf]:
     """A row for each number of spatial axes."""
     for rank in (1, 2, 3):
-        yield Leaf((getattr(torch.nn, f"{name}{rank}d"),), make(rank), ours.format(rank), losses)
+        yield _Leaf((getattr(torch.nn, f"{name}{rank}d"),), make(rank), ours.format(rank), losses)
 
 
 _ADAPTIVE: Final = "an output size of 1 is global pooling; in three axes only that"
@@ -289,8 +289,8 @@ _STATES: Final = "with computed weights, or proj_size: step by step, where their
 
 #: The table. A new class is a row.
 ROWS: Final = (
-    Leaf((torch.nn.Linear, torch.nn.modules.linear.NonDynamicallyQuantizableLinear), _linear, "Dense"),
-    Leaf((torch.nn.Embedding,), _embedding, "Embedding", "max_norm is refused"),
+    _Leaf((torch.nn.Linear, torch.nn.modules.linear.NonDynamicallyQuantizableLinear), _linear, "Dense"),
+    _Leaf((torch.nn.Embedding,), _embedding, "Embedding", "max_norm is refused"),
     *_ranked("Conv", "Conv{}D", _convolution, "padding_mode other than zeros is refused"),
     *_ranked("ConvTranspose", "Conv{}DTranspose", _transposed),
     *_ranked("MaxPool", "MaxPool{}D", _max_pool, "dilation and indices are refused"),
@@ -298,45 +298,45 @@ ROWS: Final = (
     *_ranked("AdaptiveAvgPool", "GlobalAvgPool{0}D, AdaptiveAvgPool{0}D", partial(_adaptive, "Avg"), _ADAPTIVE),
     *_ranked("AdaptiveMaxPool", "GlobalMaxPool{0}D", partial(_adaptive, "Max"), "an output size of 1 only"),
     *_ranked("BatchNorm", "BatchNorm", lambda rank: _batch_norm, _BATCHES),
-    Leaf((torch.nn.SyncBatchNorm,), _batch_norm, "BatchNorm", _BATCHES),
-    Leaf((torch.nn.LayerNorm,), _layer_norm, "LayerNorm"),
-    Leaf((torch.nn.RMSNorm,), _rms_norm, "RMSNorm"),
-    Leaf((torch.nn.GroupNorm,), _group_norm, "GroupNorm"),
+    _Leaf((torch.nn.SyncBatchNorm,), _batch_norm, "BatchNorm", _BATCHES),
+    _Leaf((torch.nn.LayerNorm,), _layer_norm, "LayerNorm"),
+    _Leaf((torch.nn.RMSNorm,), _rms_norm, "RMSNorm"),
+    _Leaf((torch.nn.GroupNorm,), _group_norm, "GroupNorm"),
     *_ranked("InstanceNorm", "InstanceNorm", lambda rank: _instance_norm, "with running statistics: BatchNorm"),
-    Leaf((torch.nn.RNN,), _recurrent(nn.RNN), "RNN", _STATES),
-    Leaf((torch.nn.LSTM,), _recurrent(nn.LSTM), "LSTM", _STATES),
-    Leaf((torch.nn.GRU,), _recurrent(nn.GRU), "GRU", _STATES),
-    Leaf(
+    _Leaf((torch.nn.RNN,), _recurrent(nn.RNN), "RNN", _STATES),
+    _Leaf((torch.nn.LSTM,), _recurrent(nn.LSTM), "LSTM", _STATES),
+    _Leaf((torch.nn.GRU,), _recurrent(nn.GRU), "GRU", _STATES),
+    _Leaf(
         (torch.nn.MultiheadAttention,),
         _attention,
         "MultiHeadAttention",
         "add_bias_kv, add_zero_attn, kdim and vdim, and the weights that it returns are refused",
     ),
-    Leaf((torch.nn.ReLU,), _activation("relu"), "Activation"),
-    Leaf((torch.nn.ReLU6,), _activation("relu6"), "Activation"),
-    Leaf((torch.nn.LeakyReLU,), _activation("leaky_relu", "negative_slope"), "Activation"),
-    Leaf((torch.nn.ELU,), _activation("elu", "alpha"), "Activation"),
-    Leaf((torch.nn.CELU,), _activation("celu", "alpha"), "Activation"),
-    Leaf((torch.nn.SELU,), _activation("selu"), "Activation"),
-    Leaf((torch.nn.GELU,), _gelu, "Activation"),
-    Leaf((torch.nn.SiLU,), _activation("silu"), "Activation"),
-    Leaf((torch.nn.Mish,), _activation("mish"), "Activation"),
-    Leaf((torch.nn.Softplus,), _softplus, "Activation", "beta other than 1 is refused"),
-    Leaf((torch.nn.Softsign,), _activation("softsign"), "Activation"),
-    Leaf((torch.nn.Hardsigmoid,), _activation("hard_sigmoid"), "Activation"),
-    Leaf((torch.nn.Hardswish,), _activation("hard_swish"), "Activation"),
-    Leaf((torch.nn.Hardtanh,), _hard_tanh, "Activation", "other bounds than -1 and 1: a clip"),
-    Leaf((torch.nn.Sigmoid,), _activation("sigmoid"), "Activation"),
-    Leaf((torch.nn.LogSigmoid,), _activation("log_sigmoid"), "Activation"),
-    Leaf((torch.nn.Tanh,), _activation("tanh"), "Activation"),
-    Leaf((torch.nn.Softmax,), _softmax(nn.Softmax), "Softmax"),
-    Leaf((torch.nn.LogSoftmax,), _softmax(nn.LogSoftmax), "LogSoftmax"),
-    Leaf((torch.nn.Softmax2d,), lambda module: nn.Softmax(-3), "Softmax"),
-    Leaf((torch.nn.PReLU,), _prelu, "PReLU"),
-    Leaf((torch.nn.Dropout,), _dropout, "Dropout"),
-    Leaf(OTHER_DROPOUTS, _dropout, "Dropout", "drops elements in training, with a note"),
-    Leaf((torch.nn.Identity,), lambda module: nn.Identity(), "Identity"),
-    Leaf((torch.nn.Flatten,), _flatten, "Flatten", "other axes: a reshape"),
+    _Leaf((torch.nn.ReLU,), _activation("relu"), "Activation"),
+    _Leaf((torch.nn.ReLU6,), _activation("relu6"), "Activation"),
+    _Leaf((torch.nn.LeakyReLU,), _activation("leaky_relu", "negative_slope"), "Activation"),
+    _Leaf((torch.nn.ELU,), _activation("elu", "alpha"), "Activation"),
+    _Leaf((torch.nn.CELU,), _activation("celu", "alpha"), "Activation"),
+    _Leaf((torch.nn.SELU,), _activation("selu"), "Activation"),
+    _Leaf((torch.nn.GELU,), _gelu, "Activation"),
+    _Leaf((torch.nn.SiLU,), _activation("silu"), "Activation"),
+    _Leaf((torch.nn.Mish,), _activation("mish"), "Activation"),
+    _Leaf((torch.nn.Softplus,), _softplus, "Activation", "beta other than 1 is refused"),
+    _Leaf((torch.nn.Softsign,), _activation("softsign"), "Activation"),
+    _Leaf((torch.nn.Hardsigmoid,), _activation("hard_sigmoid"), "Activation"),
+    _Leaf((torch.nn.Hardswish,), _activation("hard_swish"), "Activation"),
+    _Leaf((torch.nn.Hardtanh,), _hard_tanh, "Activation", "other bounds than -1 and 1: a clip"),
+    _Leaf((torch.nn.Sigmoid,), _activation("sigmoid"), "Activation"),
+    _Leaf((torch.nn.LogSigmoid,), _activation("log_sigmoid"), "Activation"),
+    _Leaf((torch.nn.Tanh,), _activation("tanh"), "Activation"),
+    _Leaf((torch.nn.Softmax,), _softmax(nn.Softmax), "Softmax"),
+    _Leaf((torch.nn.LogSoftmax,), _softmax(nn.LogSoftmax), "LogSoftmax"),
+    _Leaf((torch.nn.Softmax2d,), lambda module: nn.Softmax(-3), "Softmax"),
+    _Leaf((torch.nn.PReLU,), _prelu, "PReLU"),
+    _Leaf((torch.nn.Dropout,), _dropout, "Dropout"),
+    _Leaf(OTHER_DROPOUTS, _dropout, "Dropout", "drops elements in training, with a note"),
+    _Leaf((torch.nn.Identity,), lambda module: nn.Identity(), "Identity"),
+    _Leaf((torch.nn.Flatten,), _flatten, "Flatten", "other axes: a reshape"),
 )
 #: Class -> what makes the layer.
 LEAVES: Final[dict[type, _Make]] = {each: row.make for row in ROWS for each in row.classes}

@@ -373,6 +373,8 @@ LAYERS: Final[dict[str, Lift]] = {
     "upsample_bilinear2d": _upsample("linear", 2),
     "upsample_trilinear3d": _upsample("linear", 3),
 }
+#: Operators of single elements.
+ACTIVATIONS: Final = frozenset({*_PLAIN, "gelu", "leaky_relu", "elu", "celu", "softplus", "hardtanh"})
 #: Operators that go through all steps of an axis.
 RECURRENT: Final = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 #: Operators of several results, of which a layer gives the first.

@@ -119,15 +119,35 @@ def _assigned(context: Context, x: Any, *, indices: Sequence[Any], values: Any, 
     axis, index = places[0], indices[places[0]]
     values = cast(values, x.dtype)
     if index.dtype == np.bool_:
-        if values.ndim and not all(not isinstance(size, Dim) and size == 1 for size in values.shape):
-            raise Refusal("several values that are assigned by truths")
+        rest = x.ndim - axis - index.ndim
+        rows = values.shape[values.ndim - rest - 1] if values.ndim > rest else 1
+        if isinstance(rows, Dim) or rows != 1:
+            return _assigned_in_order(x, axis, index, values, accumulate=accumulate)
+        values = reshaped(values, values.shape[values.ndim - rest :]) if values.ndim > rest else values
         mask = ops.expand_dims(index, axis=tuple(range(axis))) if axis else index
-        rest = x.ndim - mask.ndim
-        mask = ops.expand_dims(mask, axis=tuple(range(mask.ndim, mask.ndim + rest))) if rest else mask
+        mask = ops.expand_dims(mask, axis=tuple(range(mask.ndim, x.ndim))) if rest else mask
         return ops.where(mask, ops.add(x, values) if accumulate else values, x)
     if not isinstance(index, np.ndarray) or index.ndim > 1 or isinstance(x.shape[axis], Dim) or accumulate:
         raise Refusal("elements that are assigned at places that are computed")
     return _replaced(x, axis, np.atleast_1d(index) % x.shape[axis], values)
+
+
+def _assigned_in_order(x: Any, axis: int, index: Any, values: Any, *, accumulate: bool) -> Any:
+    """An array with rows of values, one after the other, where something is true."""
+    shape, rest = list(index.shape), list(x.shape[index.ndim :])
+    if axis or values.ndim != len(rest) + 1:
+        raise Refusal("several values that are assigned by truths behind the first axis")
+    rows = ops.take(values, _number_of_each(index, values.shape[0]), axis=0)
+    rows = stretched(reshaped(rows, [*shape, *values.shape[1:]]), x.shape)
+    mask = ops.expand_dims(index, axis=tuple(range(len(shape), x.ndim))) if rest else index
+    return ops.where(mask, ops.add(x, rows) if accumulate else rows, x)
+
+
+def _number_of_each(mask: Any, most: Any) -> Any:
+    """Which of the elements that are true each one is, counted through all axes."""
+    flat = reshaped(mask, [product_of(mask.shape)])
+    number = ops.maximum(ops.subtract(ops.cumsum(cast(flat, "int64"), axis=0), 1), 0)
+    return number if isinstance(most, Dim) else ops.minimum(number, most - 1)
 
 
 def _replaced(x: Any, axis: int, index: Any, values: Any) -> Any:
@@ -173,11 +193,8 @@ def _written(x: Any, axis: int, place: Any, values: Any, *, accumulate: bool) ->
 def _masked_scatter(context: Context, x: Any, *, mask: Any, source: Any) -> Any:
     """The elements of `source`, one after the other, where the mask is true."""
     x, mask = stretched(x, context.shape), stretched(mask, context.shape)
-    flat = reshaped(mask, [product_of(mask.shape)])
-    number = ops.maximum(ops.subtract(ops.cumsum(cast(flat, "int64"), axis=0), 1), 0)
     source = reshaped(source, [product_of(source.shape)])
-    if not isinstance(source.shape[0], Dim):
-        number = ops.minimum(number, source.shape[0] - 1)
+    number = _number_of_each(mask, source.shape[0])
     return ops.where(mask, reshaped(ops.take(source, number, axis=0), context.shape), x)
 
 

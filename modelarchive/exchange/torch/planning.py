@@ -12,7 +12,8 @@ from torch.fx import Node
 
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.capturing import Place, Program
+from modelarchive.exchange.torch.arguments import Place
+from modelarchive.exchange.torch.capturing import Program
 from modelarchive.exchange.torch.folding import folded, passed_over
 from modelarchive.exchange.torch.frames import (
     MAX_LITERAL,
@@ -35,9 +36,7 @@ from modelarchive.exchange.torch.sizes_of_values import sizes_of_values
 from modelarchive.nn.dim import Dim
 
 #: Operators that give an array a size that it did not have.
-_STRETCHING: Final = frozenset(
-    {"expand", "repeat", "tile", "broadcast_to", "new_zeros", "new_ones", "new_full", "new_empty"}
-)
+_STRETCHING: Final = {"expand", "repeat", "tile", "broadcast_to", "new_zeros", "new_ones", "new_full", "new_empty"}
 #: Calls of operators in a module of somebody's own up to which it is taken for the layer that it calls.
 _FEW: Final = 4
 

@@ -18,7 +18,7 @@ from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch import converting
 from modelarchive.exchange.torch.adopting import adopted, is_of_keras
-from modelarchive.exchange.torch.capturing import OfValues
+from modelarchive.exchange.torch.arguments import IN_A_ROW
 from modelarchive.exchange.torch.exported import bundle_of_exported, is_exported
 from modelarchive.exchange.torch.given import Given, given
 from modelarchive.exchange.torch.hooks import parametrised
@@ -28,6 +28,7 @@ from modelarchive.exchange.torch.leaves import OTHER_DROPOUTS
 from modelarchive.exchange.torch.mistakes import refuse_without_forward
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.programs import refuse_program
+from modelarchive.exchange.torch.reasons import OfValues
 from modelarchive.exchange.torch.restoring import has_ours, restored
 from modelarchive.exchange.torch.sizes import SizeError
 from modelarchive.exchange.torch.tensors import array_of
@@ -62,15 +63,21 @@ def bundle_of_module(module: Any, inputs: Any) -> Bundle:
         take_off(network)
         _evaluate(network)
         arrays = _arrays(network, writes)
-        known = known_inputs(network, inputs)
-        if has_ours(network) and (bundle := _restored(network, known, arrays, notes)) is not None:
+        row, arguments = known_inputs(network, inputs)
+        notes += [
+            Note("inputs", f"{name}={value!r} is no array: forward is given it") for name, value in arguments.literals
+        ]
+        if (
+            has_ours(network)
+            and arguments is IN_A_ROW
+            and (bundle := _restored(network, row, arrays, notes)) is not None
+        ):
             return bundle
         with _hinted(_REMEMBERED if inputs is None else _KEEPS):
-            return _of_network(network, known, arrays, notes)
+            return _of_network(network, given(row, arguments), arrays, notes)
 
 
-def _of_network(network: torch.nn.Module, inputs: Any, arrays: Mapping[int, Any], notes: list[Note]) -> Bundle:
-    known = given(inputs)
+def _of_network(network: torch.nn.Module, known: Given, arrays: Mapping[int, Any], notes: list[Note]) -> Bundle:
     try:
         try:
             return _verified(network, known, arrays, notes)

@@ -25,8 +25,8 @@ def run_plainly() -> Iterator[None]:
         torch.cond = conditional
 
 
-def _either(truth: Any, one: Callable[..., Any], other: Callable[..., Any], operands: Sequence[Any] = ()) -> Any:
-    return (one if truth else other)(*operands)
+def _either(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], operands: Sequence[Any] = ()) -> Any:
+    return (true_fn if pred else false_fn)(*operands)
 
 
 def put_in(module: torch.fx.GraphModule) -> None:

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from modelarchive import names
+from modelarchive.errors import UnsupportedDataError
 from modelarchive.store.contents import Piece
 
 
@@ -47,11 +48,14 @@ class _Local(NamedTuple):
         tensor: The part.
         piece: Its place in the whole; None: it is the whole.
         is_own: Whether this process is the one that saves it: others may have the same.
+        is_everywhere: Whether all processes are in the tensor's mesh. Where they are not, those of another mesh may
+            have the same and save it, too.
     """
 
     tensor: torch.Tensor
     piece: Piece | None
     is_own: bool
+    is_everywhere: bool
 
 
 def local(tensor: torch.Tensor) -> _Local | None:
@@ -64,14 +68,21 @@ def local(tensor: torch.Tensor) -> _Local | None:
     part = tensor.detach().to_local()
     mesh, placements = tensor.device_mesh, tensor.placements
     _, offsets = compute_local_shape_and_global_offset(tensor.shape, mesh, placements)
-    coordinate = mesh.get_coordinate() or [0] * mesh.ndim
-    is_own = all(at == 0 or each.is_shard() for at, each in zip(coordinate, placements, strict=True))
+    coordinate = mesh.get_coordinate()
+    if any(each.is_partial() for each in placements):
+        what = "holds a part of a sum on each process; redistribute() it first"
+        raise UnsupportedDataError([(f"a DTensor of shape {tuple(tensor.shape)}", what)], hint="nothing was written")
+    # Not is_shard(), which knows nothing of shards in turns (FSDP2 over tensor parallelism).
+    is_own = coordinate is not None and all(
+        at == 0 or not each.is_replicate() for at, each in zip(coordinate, placements, strict=True)
+    )
+    is_everywhere = mesh.size() == dist.get_world_size()
     shape = tuple(tensor.shape)
     if tuple(part.shape) == shape:
-        return _Local(part, None, is_own)
+        return _Local(part, None, is_own, is_everywhere)
     # A part without elements may say that it begins behind the end.
     begins = tuple(min(at, size) for at, size in zip(offsets, shape, strict=True))
-    return _Local(part, Piece(begins, shape), is_own)
+    return _Local(part, Piece(begins, shape), is_own, is_everywhere)
 
 
 def shared(part: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -79,10 +79,18 @@ class Axes:
             if len(called) > 1:
                 raise Refusal(f"the axes {' and '.join(map(repr, called))} must be of one size: give them one name")
 
-    def united(self) -> Axes:
-        """The same, with axes for one that have no name, and either all stand first or none."""
+    def united(self, sizes: Mapping[Axis, int]) -> Axes:
+        """The same, with axes for one that have no name, and either all stand first or none.
+
+        Args:
+            sizes: Those of an example, which are one where axes are.
+        """
         found = copy.copy(self)
-        may = {at: str(at[1] == 0) for at, said in self._said.items() if said.is_Symbol and self._name(at) is None}
+        may = {
+            at: f"{at[1] == 0} {sizes.get(at)}"
+            for at, said in self._said.items()
+            if said.is_Symbol and self._name(at) is None
+        }
         found.groups = list(united(self.groups, by_role(may)))
         return found
 

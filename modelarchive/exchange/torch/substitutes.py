@@ -8,6 +8,8 @@ from typing import Any, Final
 import torch
 from torch.overrides import TorchFunctionMode
 
+from modelarchive.exchange.torch.reasons import refuse_gradients
+
 
 def _take_along_dim(x: torch.Tensor, indices: torch.Tensor, dim: int | None = None) -> torch.Tensor:
     if dim is None:
@@ -54,7 +56,7 @@ _BY_NAME: Final[dict[str, Callable[..., Any]]] = {
 #: Function -> the same by others; NotImplemented: not of such arguments.
 _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = {
     getattr(where, name): substitute for name, substitute in _BY_NAME.items() for where in (torch, torch.Tensor)
-}
+} | dict.fromkeys((torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward), refuse_gradients)
 
 
 class Substitutes(TorchFunctionMode):

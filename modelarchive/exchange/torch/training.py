@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from modelarchive import tensors
 from modelarchive.errors import ParameterError
@@ -80,6 +81,25 @@ def _around(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     outer = [each for each in module.modules() if id(each) not in inner]
     found = {f"{depth}.{name}": tensor for depth, each in enumerate(outer) for name, tensor in each._buffers.items()}
     return {name: tensor for name, tensor in found.items() if tensor is not None and id(tensor) not in inside}
+
+
+def misfit_of_module(module: torch.nn.Module, state: Any) -> ParameterError | None:
+    """Why ``load_state_dict`` of a module will not take a state, or None; one that a class changes is not foretold."""
+    hooked = any(each._load_state_dict_pre_hooks for each in module.modules())
+    if hooked or type(module).load_state_dict is not torch.nn.Module.load_state_dict or not isinstance(state, Mapping):
+        return None
+    ours = {name: own_part(value) for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+    theirs = {name: tuple(value.shape) for name, value in state.items() if hasattr(value, "shape")}
+    mismatched = {
+        name: (f"shape {tuple(value.shape)}", f"shape {theirs[name]}")
+        for name, value in ours.items()
+        if name in theirs and theirs[name] != tuple(value.shape) and not is_lazy(value)
+    }
+    missing, unexpected = [each for each in ours if each not in state], [each for each in theirs if each not in ours]
+    if not (mismatched or missing or unexpected):
+        return None
+    title = "the network is not the one that was saved"
+    return ParameterError(title=title, missing=missing, unexpected=unexpected, mismatched=mismatched)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, names: Names) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
 
 from modelarchive.errors import ConversionError, ModelArchiveError
 from modelarchive.exchange.bundle import Bundle, Note
+from modelarchive.exchange.torch.assuming import Observed
 from modelarchive.exchange.torch.comparing import Comparison, outputs_of
 from modelarchive.exchange.torch.given import Given, random
 from modelarchive.exchange.torch.guards import Guards, Shapes, Try, further_tries, usual_tries
@@ -19,6 +21,8 @@ from modelarchive.nn.trials import Trial
 
 #: Elements of an input that the module and what was read are compared on, beside the example.
 _MOST: Final = 2**22
+#: How often truths are to be seen that were taken for others.
+_TRIES: Final = 40
 
 
 def refuse_unfit(network: torch.nn.Module, known: Given) -> None:
@@ -28,7 +32,7 @@ def refuse_unfit(network: torch.nn.Module, known: Given) -> None:
         ConversionError: It does not.
     """
     if known.example is not None and all(each.device.type == "cpu" for each in known.example):
-        outputs_of(network, known.example, is_example=True)
+        outputs_of(network, known.example, is_example=True, arguments=known.arguments)
 
 
 def verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, guards: Guards | None = None) -> None:
@@ -58,7 +62,7 @@ def verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, gua
 def _verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, trial: Trial, guards: Guards) -> None:
     # Casts to them are in it; rounded to so few bits, sums in another order differ.
     is_narrow = "float16" in json.dumps(bundle.architecture)
-    comparison = Comparison(network, run, bundle.build(), is_narrow=is_narrow)
+    comparison = Comparison(network, run, bundle.build(), is_narrow=is_narrow, arguments=known.arguments)
     given: list[list[torch.Tensor]] = []
     if known.example is not None and all(each.device.type == "cpu" for each in known.example):
         given += [known.example] if comparison.runs_alike(known.example, is_example=True) else []
@@ -67,6 +71,8 @@ def _verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, tr
             given.append(tensors)
             _compare_further(comparison, bundle, shapes, guards)
             break
+    if guards.assumed:
+        _compare_assumed(comparison, given, guards.assumed)
     if given:
         bundle.notes += comparison.surprises(given[0], bundle.notes)
     else:
@@ -103,6 +109,45 @@ def _compare_further(comparison: Comparison, bundle: Bundle, base: Shapes, guard
         bundle.notes.append(Note("inputs", f"the module runs at sizes as {sizes}, and what was read does not"))
 
 
+def _compare_assumed(comparison: Comparison, given: list[list[torch.Tensor]], number: int) -> None:
+    """Compare where each truth that was taken for true is not: where rows are alike, fewer are chosen.
+
+    Raises:
+        ConversionError: It makes a difference, or that was not seen of each.
+    """
+    seen: set[int] = set()
+    for seed in range(_TRIES if given else 0):
+        observed = Observed()
+
+        def run(*row: Any, observed: Observed = observed) -> Any:
+            with observed:
+                return comparison.run(*row)
+
+        generator = torch.Generator().manual_seed(seed)
+        if not replace(comparison, run=run).runs_alike(
+            [_alike(each, generator, seed) for each in given[seed % len(given)]]
+        ):
+            continue
+        if len(observed.truths) != number:
+            break
+        seen |= {place for place, truth in enumerate(observed.truths) if not truth}
+        if len(seen) == number:
+            return
+    what = "depends on whether rows are chosen by values, and was not seen to do the same where none is"
+    raise ConversionError([("(model)", f"what it does {what}: compute with masks there (torch.where, sums of truths)")])
+
+
+def _alike(like: torch.Tensor, generator: torch.Generator, seed: int) -> torch.Tensor:
+    """A tensor of the same shape whose rows along the last axis are few."""
+    if like.ndim < 2 or not like.is_floating_point():
+        order = torch.randint(max(like.numel(), 1), (1 + seed % 2,), generator=generator)
+        few = like.reshape(-1)[order.clamp(max=max(like.numel() - 1, 0))] if like.numel() else like.reshape(-1)
+        return few[torch.arange(like.numel()) % max(len(few), 1)].reshape(like.shape)
+    rows = like.numel() // max(like.shape[-1], 1)
+    few = torch.randn((1 + seed % 3, like.shape[-1]), generator=generator) * (1, 4, 0.25)[seed // 3 % 3]
+    return few[torch.arange(rows) % len(few)].reshape(like.shape).to(like.dtype)
+
+
 def _size_error(trial: Trial, base: Shapes, found: Try, error: ConversionError) -> SizeError:
     rows = zip(base, found.shapes, strict=True)
     usual = next(one for row, other in rows for one, two in zip(row, other, strict=True) if one != two)
@@ -120,7 +165,7 @@ def _size_error(trial: Trial, base: Shapes, found: Try, error: ConversionError) 
 
 
 def _random(trial: Trial, shapes: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-    return [random(each, shape) for each, shape in zip(trial.inputs, shapes, strict=True)]
+    return random(trial.inputs, shapes)
 
 
 def _is_small(shapes: Shapes) -> bool:

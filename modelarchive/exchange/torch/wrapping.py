@@ -12,7 +12,7 @@ from modelarchive.exchange.bundle import Note
 from modelarchive.names import joined
 
 #: Class -> where it keeps the network, and what is told of it. By name: who has such an object has imported its class.
-WRAPPERS: Final[dict[str, tuple[str, str]]] = {
+_WRAPPERS: Final[dict[str, tuple[str, str]]] = {
     "torch._dynamo.eval_frame.OptimizedModule": (
         "_orig_mod",
         "was compiled by torch.compile; the network inside is taken",
@@ -136,7 +136,7 @@ def refuse_shards(module: torch.nn.Module) -> None:
 def _wrapper(module: Any) -> tuple[str, str] | None:
     """Where a wrapper keeps its network, and what is told of it; None: it is no wrapper."""
     for each in type(module).__mro__:
-        if found := WRAPPERS.get(f"{each.__module__}.{each.__qualname__}"):
+        if found := _WRAPPERS.get(f"{each.__module__}.{each.__qualname__}"):
             return found
     return None
 
@@ -183,5 +183,5 @@ def _notes(module: torch.nn.Module, path: str) -> Iterator[Note]:
 
 def _without_wrappers(path: str) -> str:
     # A network may well have a part of its own that is called `module`.
-    places = {where for where, _ in WRAPPERS.values()} - {"module"}
+    places = {where for where, _ in _WRAPPERS.values()} - {"module"}
     return ".".join(part for part in path.split(".") if part not in places)

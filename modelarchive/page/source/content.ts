@@ -152,7 +152,14 @@ export class Index {
     }
   }
 
-  /** How much of a block changed: the largest state of its arrays. */
+  /** The block whose parameters a block has as its own; undefined: all are its own. */
+  sharedWith(at: number): string | undefined {
+    const shares = this.owners.get(at)?.find((array) => array.shares)?.shares;
+    const owner = shares === undefined ? undefined : this.owner(shares);
+    return owner === undefined || owner === at ? undefined : this.model.blocks[owner].path;
+  }
+
+  /** What happened to a block: the state of the first of its arrays to which something did. */
   change(at: number): string | undefined {
     if (!this.changes) return undefined;
     const path = this.model.blocks[at].path;

@@ -16,7 +16,7 @@ export function ofBlock(index: Index, at: number, chooseArray: (name: string) =>
   if (index.totals[at]) rows.push(["parameters", counted(index.totals[at])]);
   for (const [key, value] of Object.entries(block.fields ?? {})) rows.push([key, field(value)]);
   const arrays = (index.owners.get(at) ?? []).map((array) =>
-    html("li", {}, button(array.name.slice(block.path ? block.path.length + 1 : 0), () => chooseArray(array.name)), ` ${array.dtype} ${shape(array.shape)}`));
+    html("li", {}, button(array.name.slice(block.path ? block.path.length + 1 : 0), () => chooseArray(array.name)), ` ${array.dtype} ${shape(array.shape)}${array.shares ? `, the same as ${array.shares}` : ""}`));
   return html("div", {}, html("h2", {}, block.path || index.model.title), pairs(rows), ...(arrays.length ? [html("h3", {}, "its arrays"), html("ul", {}, ...arrays)] : []));
 }
 

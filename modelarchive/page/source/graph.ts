@@ -113,7 +113,8 @@ export class Graph {
     const kind = block ? block.kind : "";
     const title = step.role === "block" && block ? (count > 1 ? `${count} x ${kind}` : step.label === "" ? kind : `${step.label}: ${kind}`) : step.label;
     const total = step.block === undefined || step.role === "call" ? 0 : this.index.totals[step.block] * count;
-    const more = [telling(block && !canOpen ? block.fields : step.fields), total ? `${short(total)} parameters` : ""].filter(Boolean);
+    const other = step.block === undefined || count > 1 ? undefined : this.index.sharedWith(step.block);
+    const more = [telling(block && !canOpen ? block.fields : step.fields), total ? `${short(total)} parameters` : "", other ? `= ${other}` : ""].filter(Boolean);
     const detail = step.role === "call" ? "called again" : more.join(" · ");
     const box: Box = { key, width: 0, height: 0, title: fitted(title, 42), detail: fitted(detail, 46), role: step.role, block: step.block, isOpen, canOpen, count, blocks: step.block === undefined ? [] : [step.block] };
     const label = Math.max(box.title.length + (canOpen ? 3 : 0), box.detail.length * 0.9) * LETTER + 2 * PADDING;

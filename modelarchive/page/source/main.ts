@@ -1,6 +1,6 @@
 /** The page: what is shown is read from it, and laid out; a block's link is the page's address with its name. */
 
-import { Index, isBad, isDead, Shown } from "./content";
+import { Change, Index, isBad, isDead, Shown } from "./content";
 import { ofArray, ofBlock } from "./details";
 import { button, html } from "./elements";
 import { Graph } from "./graph";
@@ -9,17 +9,37 @@ import { Table } from "./table";
 import { Tree } from "./tree";
 import { bytes, counted } from "./words";
 
+/** So many arrays are named above the graph. */
+const FEW = 5;
+
 const shown = JSON.parse(document.getElementById("content")!.textContent!) as Shown;
+// Names in a file are none of JavaScript's: "constructor" is in a record only if the file has it.
+const records = [shown.changes?.arrays, shown.run?.norms, shown.run?.moves, ...(shown.run?.checkpoints ?? []).map((each) => each.metrics)];
+for (const each of records) if (each) Object.setPrototypeOf(each, null);
 const model = shown.models[shown.models.length - 1];
 const index = new Index(model, shown.changes, shown.run);
 const page = document.getElementById("page")!;
 const details = html("aside", { class: "details", "aria-label": "Selected", "aria-live": "polite", tabindex: 0 });
 
+/** The page's address with a name; a frame, as notebooks put it into, may have none. */
+function remember(name: string): void {
+  try {
+    history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+  } catch {}
+}
+function remembered(): string {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return "";
+  }
+}
+
 const chooseBlock = (at: number): void => {
   details.replaceChildren(ofBlock(index, at, chooseArray));
   tree.select(at);
   graph?.select(at);
-  history.replaceState(null, "", `#${encodeURIComponent(model.blocks[at].path)}`);
+  remember(model.blocks[at].path);
 };
 const chooseArray = (name: string): void => {
   const array = model.arrays.find((each) => each.name === name);
@@ -31,7 +51,7 @@ const chooseArray = (name: string): void => {
     tree.select(owner);
     graph?.select(owner);
   }
-  history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+  remember(name);
 };
 
 const tree = new Tree(index, chooseBlock, chooseArray);
@@ -39,16 +59,14 @@ const graph = model.blocks.length ? new Graph(index, chooseBlock) : undefined;
 const table = new Table(index, chooseArray);
 
 function head(): HTMLElement {
-  const facts = [`${model.what}`, bytes(model.bytes), `${counted(model.count)} ${model.blocks.length ? "parameters" : "numbers"}`, `${counted(model.arrays.length)} arrays`,
+  const facts = [`${model.what}`, bytes(model.bytes), `${counted(model.count)} ${model.blocks.length ? "parameters" : "numbers"}`, `${counted(model.arrays.filter((each) => !each.shares).length)} arrays`,
     [...new Set(model.arrays.filter((each) => each.statistics).map((each) => each.dtype))].sort().join(", ")].filter(Boolean);
   const made = html("header", {}, html("h1", {}, shown.run ? `${shown.run.title} → ${model.title}` : shown.models.map((each) => each.title).join(" → ")), html("p", {}, facts.join(" · ")));
   for (const input of model.inputs) made.append(html("p", { class: "input" }, html("span", { class: "kind" }, "input "), input));
   const alarms = html("p", { class: "alarms" });
   for (const [found, what] of [[model.arrays.filter(isBad), "not finite"], [model.arrays.filter(isDead), "nothing but zeros"]] as const) {
     if (!found.length) continue;
-    alarms.append(html("strong", { class: "bad" }, `${counted(found.length)} ${found.length > 1 ? "arrays" : "array"}: ${what}`), " ");
-    for (const each of found.slice(0, 5)) alarms.append(button(each.name, () => chooseArray(each.name)), " ");
-    if (found.length > 5) alarms.append(`and ${counted(found.length - 5)} more `);
+    alarms.append(html("strong", { class: "bad" }, `${counted(found.length)} ${found.length > 1 ? "arrays" : "array"}: ${what}`), " ", ...links(found.map((each) => each.name)));
   }
   if (alarms.childNodes.length) made.append(alarms);
   if (shown.changes) made.append(changes());
@@ -63,6 +81,12 @@ function head(): HTMLElement {
   return made;
 }
 
+/** The first of some arrays as buttons that choose them, and how many more there are. */
+function links(names: string[]): (Node | string)[] {
+  const made = names.slice(0, FEW).flatMap((name) => [button(name, () => chooseArray(name)), " "]);
+  return names.length > FEW ? [...made, `and ${counted(names.length - FEW)} more `] : made;
+}
+
 function changes(): HTMLElement {
   const found = shown.changes!;
   const states = Object.values(found.arrays).map((each) => each.state);
@@ -71,6 +95,10 @@ function changes(): HTMLElement {
     .map(([state, count]) => `${counted(count)} ${state}`);
   const made = html("section", { class: "changes", "aria-label": "Changes" },
     html("p", {}, html("strong", {}, [...said, `${counted(found.equal)} arrays equal`].join(", "))));
+  for (const state of ["changed", "replaced", "added"] as const) {
+    const names = changed(state);
+    if (names.length) made.append(html("p", { class: "alarms" }, `${state}: `, ...links(names)));
+  }
   const removed = Object.entries(found.arrays).filter(([, each]) => each.state === "removed").map(([name]) => name);
   if (removed.length) made.append(html("p", { class: "removed" }, `removed: ${removed.slice(0, 20).join(", ")}${removed.length > 20 ? ` and ${counted(removed.length - 20)} more` : ""}`));
   for (const [title, rows] of [["architecture", found.architecture], ["metadata", found.metadata]] as const) {
@@ -82,6 +110,13 @@ function changes(): HTMLElement {
   return made;
 }
 
+/** The arrays of a state, those first that changed most. */
+function changed(state: string): string[] {
+  const most = (change: Change): number => (change.relative === "inf" ? Infinity : Number(change.relative ?? 0));
+  return Object.entries(shown.changes?.arrays ?? {}).filter(([, each]) => each.state === state)
+    .sort(([, one], [, other]) => most(other) - most(one) || 0).map(([name]) => name);
+}
+
 const middle = html("main", {}, tree.element, ...(graph ? [graph.element] : []), details);
 if (!graph) middle.classList.add("bare");
 page.append(head(), middle, table.element);
@@ -89,12 +124,17 @@ table.draw();
 graph?.fit();
 
 function follow(): void {
-  const name = decodeURIComponent(location.hash.slice(1));
+  const name = remembered();
   const at = index.places.get(name);
   if (at !== undefined && model.blocks.length && (name || !location.hash)) chooseBlock(at);
   else if (name) chooseArray(name);
-  else if (model.arrays.length) details.replaceChildren(ofArray(index, model.arrays[0], chooseBlock));
+  else if (model.arrays.length) {
+    const first = model.arrays.find(isBad)?.name ?? changed("changed")[0];
+    details.replaceChildren(ofArray(index, model.arrays.find((each) => each.name === first) ?? model.arrays[0], chooseBlock));
+  }
 }
 addEventListener("hashchange", follow);
+addEventListener("beforeprint", () => table.print());
+addEventListener("afterprint", () => table.draw());
 follow();
 document.documentElement.dataset.ready = "yes";

@@ -7,6 +7,8 @@ import { bytes, counted, figure, shape, share } from "./words";
 
 const ROW = 30;
 const SPARE = 8;
+/** Rows that are printed: some twenty pages. */
+const MOST_PRINTED = 500;
 
 interface Column {
   title: string;
@@ -22,6 +24,12 @@ const number = (title: string, of: (array: ArrayRecord) => string | undefined): 
   order: (array) => (of(array) === undefined ? -Infinity : Number(of(array))),
 });
 
+/** How many arrays there are, and names where some have several. */
+function titled(rows: ArrayRecord[]): string {
+  const own = rows.filter((each) => !each.shares).length;
+  return `${counted(own)} arrays${own < rows.length ? `, ${counted(rows.length)} names` : ""}`;
+}
+
 export class Table {
   readonly element: HTMLElement;
   private readonly columns: Column[];
@@ -34,6 +42,7 @@ export class Table {
   private readonly head = html("tr");
   private readonly above = html("div");
   private readonly below = html("div");
+  private readonly rest = html("p", { hidden: true });
   private readonly table: HTMLTableElement;
 
   constructor(private readonly index: Index, private readonly choose: (name: string) => void) {
@@ -79,7 +88,7 @@ export class Table {
     this.table = html("table", { "aria-rowcount": this.rows.length + 1 }, html("thead", {}, this.head), this.body);
     this.frame.append(this.above, this.table, this.below);
     this.frame.addEventListener("scroll", () => this.draw());
-    this.element = html("section", { class: "arrays", "aria-label": "Arrays" }, html("h2", {}, `${counted(this.rows.length)} arrays`), this.frame);
+    this.element = html("section", { class: "arrays", "aria-label": "Arrays" }, html("h2", {}, titled(this.rows)), this.frame, this.rest);
   }
 
   select(name: string): void {
@@ -92,7 +101,16 @@ export class Table {
     this.draw();
   }
 
+  /** On paper nothing scrolls: the first rows, and how many follow. */
+  print(): void {
+    this.above.style.height = this.below.style.height = "0";
+    this.body.replaceChildren(...this.rows.slice(0, MOST_PRINTED).map((array, at) => this.row(array, at)));
+    this.rest.textContent = `and ${counted(this.rows.length - MOST_PRINTED)} more, in the order of the table`;
+    this.rest.hidden = this.rows.length <= MOST_PRINTED;
+  }
+
   draw(): void {
+    this.rest.hidden = true;
     const first = Math.max(0, Math.floor(this.frame.scrollTop / ROW) - SPARE);
     const last = Math.min(this.rows.length, first + Math.ceil((this.frame.clientHeight || 600) / ROW) + 2 * SPARE);
     this.above.style.height = `${first * ROW}px`;

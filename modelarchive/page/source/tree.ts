@@ -47,13 +47,14 @@ export class Tree {
     const block = this.index.model.blocks[at];
     const name = block.path.slice(block.path.lastIndexOf(".") + 1) || this.index.model.title;
     const change = this.index.change(at);
+    const other = this.index.sharedWith(at);
     const label = html("span", {
       class: ["label", this.index.troubled[at] ? "troubled" : "", change ?? ""].join(" "),
       role: "treeitem", "aria-level": level, "aria-selected": "false", "aria-expanded": block.children ? "false" : undefined, tabindex: -1,
     },
       html("span", { class: "sign", "aria-hidden": "true" }, block.children ? "▸" : " "),
       html("b", {}, name), " ", html("span", { class: "kind" }, block.kind),
-      html("span", { class: "number" }, this.index.totals[at] ? ` ${short(this.index.totals[at])}` : ""));
+      html("span", { class: "number" }, this.index.totals[at] ? ` ${short(this.index.totals[at])}` : other ? ` = ${other}` : ""));
     label.addEventListener("click", (event) => {
       if ((event.target as Element).classList.contains("sign")) this.expand(at, label.getAttribute("aria-expanded") !== "true");
       else this.choose(at);

@@ -11,7 +11,7 @@ from modelarchive.store.hdf5.checksum import checksums, checksums_of_rows
 from modelarchive.store.hdf5.headers import ADDRESS, CHECKSUM, UNDEFINED, Header
 
 #: So many headers alike are worth a table.
-_WORTH_TABLE: Final = 48
+_WORTH_TABLE: Final = 256
 
 
 class Datasets:

@@ -45,15 +45,16 @@ class Header(NamedTuple):
 def header(messages: Sequence[bytes]) -> bytes:
     """An object header (version 2) of one piece, without its checksum."""
     body = b"".join(messages)
-    return _prefix(len(body)) + body
+    return opened(len(body)) + body
 
 
 def header_bytes(messages: int) -> int:
     """Bytes of a header whose messages have so many, without its checksum."""
-    return len(_prefix(messages)) + messages
+    return len(opened(messages)) + messages
 
 
-def _prefix(size: int) -> bytes:
+def opened(size: int) -> bytes:
+    """What an object header begins with, before messages of so many bytes together."""
     width = 0 if size < 1 << 8 else 1 if size < 1 << 16 else 2
     return b"OHDR" + bytes([2, width]) + size.to_bytes(1 << width, "little")
 
@@ -66,7 +67,7 @@ def _message(number: int, body: bytes, flags: int = 0, *, more: int = 0) -> byte
 def _dataset(front: Sequence[bytes], layout: bytes, behind: bytes, more: Sequence[bytes]) -> Header:
     """The header of a dataset whose last message before `more` is the layout, an address in its middle."""
     before, after = b"".join(front) + layout, behind + b"".join(more)
-    return Header(_prefix(len(before) + ADDRESS + len(after)) + before, after)
+    return Header(opened(len(before) + ADDRESS + len(after)) + before, after)
 
 
 @lru_cache(4096)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate, chain, count
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -36,24 +36,27 @@ class _Sealed(NamedTuple):
 class _Group:
     """A group: the objects in it by the names of their links."""
 
-    def __init__(self, number: int, attributes: list[bytes]) -> None:
+    def __init__(self, number: int, attributes: Mapping[str, str | int]) -> None:
         self.number = number
         self.attributes = attributes
         self.members: dict[bytes, int] = {}
-        self.outside: Links | None = None
-        self._links: list[bytes] = []
+        self._form: _Inside | _Outside
 
-    def plan(self) -> list[int]:
-        """Bytes of the header, and of each part that keeps the links outside of it."""
-        links = headers.links(list(self.members))
-        messages = GROUP_BYTES + sum(map(len, self.attributes))
-        if len(links) > MOST_IN_HEADER:
-            self.outside = Links(list(self.members), [len(link) + ADDRESS for link in links])
-            self._links = links
-        else:
-            self._links = list(map(headers.link_message, links))
-            messages += sum(map(len, self._links)) + len(links) * ADDRESS
-        return [headers.header_bytes(messages) + CHECKSUM, *(self.outside.parts if self.outside else ())]
+    def plan(self, forms: dict[object, _Inside]) -> list[int]:
+        """Bytes of the header, and of each part that keeps the links outside of it.
+
+        Args:
+            forms: What is known of groups whose links stand in their headers; most are like many others.
+        """
+        if len(self.members) > MOST_IN_HEADER:
+            self._form = outside = _Outside([*self.members], headers.attributes(self.attributes))
+            return [outside.nbytes, *outside.links.parts]
+        key = (*self.attributes.items(), *self.members)
+        form = forms.get(key)
+        if form is None:
+            form = forms[key] = _Inside([*self.members], headers.attributes(self.attributes))
+        self._form = form
+        return [form.nbytes]
 
     def render(self, places: list[bytes], parts: list[int]) -> Iterator[_Sealed | bytes]:
         """The header, and the parts outside of it, in the order of :meth:`plan`.
@@ -62,18 +65,57 @@ class _Group:
             places: The address of each object, by its number.
             parts: Where each part lies.
         """
-        addresses = [places[number] for number in self.members.values()]
-        heap, tree = UNDEFINED, UNDEFINED
-        if self.outside:
-            heap, _, tree, *_ = (part.to_bytes(ADDRESS, "little") for part in parts)
-        inside = () if self.outside else chain.from_iterable(zip(self._links, addresses, strict=True))
-        yield _Sealed(headers.header([*headers.group(heap, tree), *self.attributes, *inside]))
-        if self.outside:
-            (first, *others), block = self.outside.render(self._links, addresses, parts)
-            yield _Sealed(first)
-            yield block
-            for part, length in zip(others, self.outside.parts[2:], strict=True):
-                yield _Sealed(part, length - len(part) - CHECKSUM)
+        return self._form.render([places[number] for number in self.members.values()], parts)
+
+
+class _Inside:
+    """What groups with members of the same names and with the same attributes are, but for addresses.
+
+    Args:
+        names: The members' names.
+        attributes: The messages of the attributes.
+
+    Attributes:
+        nbytes: Length of the header.
+    """
+
+    def __init__(self, names: list[bytes], attributes: list[bytes]) -> None:
+        front = b"".join([*headers.group(UNDEFINED, UNDEFINED), *attributes])
+        links = list(map(headers.link_message, headers.links(names)))
+        self._before = headers.opened(len(front) + sum(map(len, links)) + len(links) * ADDRESS) + front
+        self._links = links
+        self.nbytes = len(self._before) + sum(map(len, links)) + len(links) * ADDRESS + CHECKSUM
+
+    def render(self, addresses: list[bytes], parts: list[int]) -> Iterator[_Sealed | bytes]:
+        yield _Sealed(self._before + b"".join(chain.from_iterable(zip(self._links, addresses, strict=True))))
+
+
+class _Outside:
+    """A group of so many members that its header leads to their links.
+
+    Args:
+        names: The members' names.
+        attributes: The messages of the attributes.
+
+    Attributes:
+        links: The parts that keep the links.
+        nbytes: Length of the header.
+    """
+
+    def __init__(self, names: list[bytes], attributes: list[bytes]) -> None:
+        self._attributes = attributes
+        self._links = headers.links(names)
+        self.links = Links(names, [len(link) + ADDRESS for link in self._links])
+        self.nbytes = headers.header_bytes(GROUP_BYTES + sum(map(len, attributes))) + CHECKSUM
+
+    def render(self, addresses: list[bytes], parts: list[int]) -> Iterator[_Sealed | bytes]:
+        heap, _, tree, *_ = (part.to_bytes(ADDRESS, "little") for part in parts)
+        yield _Sealed(headers.header([*headers.group(heap, tree), *self._attributes]))
+        (first, *others), block = self.links.render(self._links, addresses, parts)
+        yield _Sealed(first)
+        yield block
+        for part, length in zip(others, self.links.parts[2:], strict=True):
+            yield _Sealed(part, length - len(part) - CHECKSUM)
 
 
 class Metadata:
@@ -120,7 +162,7 @@ class Metadata:
                 break
             path = path.rpartition("/")[0]
         for each in reversed(above):
-            group = _Group(len(self._groups), headers.attributes(self._attributes.get(each or "/", {})))
+            group = _Group(len(self._groups), self._attributes.get(each or "/", {}))
             self._groups[each] = group
             if each:
                 self._link(each, group.number)
@@ -135,8 +177,9 @@ class Metadata:
         self._places: list[int] = []
         self._parts: dict[str, list[int]] = {}
         at = _SUPERBLOCK_BYTES
+        forms: dict[object, _Inside] = {}
         for path, group in self._groups.items():  # whose numbers come first
-            sizes = group.plan()
+            sizes = group.plan(forms)
             self._places.append(at)
             *self._parts[path], at = accumulate(sizes[1:], initial=at + sizes[0])
         *places, at = accumulate(self._headers.lengths, initial=at)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tests.coverage.judging import Network
 from tests.coverage.networks.generating import GENERATING
+from tests.coverage.networks.mixtures import MIXTURES
 from tests.coverage.networks.modules import MODULES
 from tests.coverage.networks.operators import OPERATORS
 from tests.coverage.networks.pictures import PICTURES
@@ -14,7 +15,7 @@ from tests.coverage.networks.series import SERIES
 from tests.coverage.networks.words import WORDS
 
 #: Name -> what makes the network, and an example.
-NETWORKS = {**PICTURES, **GENERATING, **SCIENCE, **WORDS, **SERIES, **MODULES, **OPERATORS}
+NETWORKS = {**PICTURES, **GENERATING, **SCIENCE, **WORDS, **SERIES, **MODULES, **OPERATORS, **MIXTURES}
 
 
 def networks() -> Iterator[Network]:

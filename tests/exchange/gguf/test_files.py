@@ -147,7 +147,7 @@ def test_metadata_take_no_more_memory_than_the_file_allows(tmp_path: Path, monke
     """An empty text takes 8 bytes here, and ten times that in memory."""
     path = put(tmp_path, wire.whole([wire.array("k", wire.STRING, [""] * 1000)], []))
     gguf.read(path)
-    monkeypatch.setattr(budget, "BYTES", 0)
+    monkeypatch.setattr(budget, "_BYTES", 0)
     monkeypatch.setattr(budget, "_TIMES", 9)
     with pytest.raises(ma.UnsafeFileError, match="bytes"):
         gguf.read(path)

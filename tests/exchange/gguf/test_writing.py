@@ -64,10 +64,13 @@ def test_narrow_numbers_come_back_as_they_were(name: str, dtype: str, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["qwen3", "gemma", "mixtral", "qwen2moe", "qwen3moe", "yarn"])
-def test_a_network_that_transformers_may_have_to_build_comes_back(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["qwen3", "gemma", "mixtral", "qwen2moe", "qwen3moe", "yarn", "glm4"])
+def test_a_network_that_transformers_may_have_to_build_comes_in_and_goes_back(name: str, tmp_path: Path) -> None:
     pytest.importorskip("torch"), pytest.importorskip("transformers")
     ma.convert(FOREIGN / f"{name}.gguf", tmp_path / "x.h5")
+    assert outputs(name, ma.load_model(tmp_path / "x.h5")) < 1e-5
+    with ma.open(tmp_path / "x.h5") as archive:
+        assert any(list(words)[:1] == ["word0"] for words in archive.tokens.values())
     assert ma.convert(tmp_path / "x.h5", tmp_path / "x.gguf") == []
     ours, theirs = tensors(tmp_path / "x.gguf"), tensors(FOREIGN / f"{name}.gguf")
     assert ours.keys() == theirs.keys()

@@ -42,7 +42,7 @@ def test_kinds_of_distances_are_those_of_transformers(count, transformers):
         far = torch.arange(0, 2 * furthest)
         wanted = bucket(-far, bidirectional=False, num_buckets=count, max_distance=furthest).numpy()
         exact, distance = count // 2, far.numpy()
-        wide = exact + (distance[:, None] >= t5.thresholds(count, furthest)).sum(axis=1)
+        wide = exact + (distance[:, None] >= t5._thresholds(count, furthest)).sum(axis=1)
         np.testing.assert_array_equal(np.where(distance < exact, distance, wide), wanted, str((count, furthest)))
 
 

@@ -161,3 +161,20 @@ def test_options_that_name_other_files_are_refused_always(transformers, name, tm
     altered(tmp_path / "llama", **{name: {"x": "evil.bin"}})
     with pytest.raises(ma.ConversionError, match=name):
         huggingface.read(tmp_path / "llama")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("DeiTForImageClassification", {"num_labels": 10**8}, "num_labels: is 100000000, more than the files hold"),
+        ("DeiTForImageClassification", {"num_hidden_layers": 1e9}, "num_hidden_layers: is 1000000000.0, more than"),
+        ("RoFormerModel", {"max_position_embeddings": 10**9}, "at least 8,000,000,000 parameters"),
+    ],
+)
+def test_what_would_be_built_number_by_number_is_refused_before(name, options, told, transformers, tmp_path):
+    """A name for each label, and a table of sines that NumPy fills, whatever PyTorch is told of memory."""
+    known = _DEIT if name.startswith("DeiT") else _GPT | {"embedding_size": 16}
+    saved(transformers, tmp_path / "x", name, **known)
+    altered(tmp_path / "x", **options)
+    with pytest.raises(ma.ConversionError, match=told):
+        ma.load_model(tmp_path / "x")

@@ -138,3 +138,11 @@ def test_shards(tmp_path):
     again = huggingface.read(tmp_path / "shards")
     assert not again.notes[1:]
     assert all(again.parameters[key].tobytes() == array.tobytes() for key, array in bundle.parameters.items())
+
+
+@pytest.mark.parametrize("option", [{"x": np.int64(3)}, {"x": float("nan")}, {"x": {1, 2}}])
+def test_a_configuration_that_is_no_json_is_refused(option, tmp_path):
+    bundle = huggingface.read(FOREIGN / NAMES[0])
+    with pytest.raises(ma.ConversionError, match="config: is no JSON"):
+        huggingface.write(bundle, tmp_path / "out", config=bundle.metadata["huggingface"]["config"] | option)
+    assert not (tmp_path / "out").exists()

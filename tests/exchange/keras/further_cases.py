@@ -118,6 +118,17 @@ FURTHER: dict[str, Make] = {
     "Add of several dtypes": several(
         [(4,), (4,)], lambda x, y: [layers.Add()([x, y]), layers.Maximum()([y, x])], ["int32", "float32"]
     ),
+    "Bidirectional ConvLSTM2D": sequential(
+        (3, 5, 5, 2), lambda: layers.Bidirectional(layers.ConvLSTM2D(2, 3, padding="same", return_sequences=True))
+    ),
+    "Bidirectional ConvLSTM1D, the last": sequential(
+        (3, 8, 2), lambda: layers.Bidirectional(layers.ConvLSTM1D(2, 3), merge_mode="ave")
+    ),
+    "MelSpectrogram": layer((400,), "MelSpectrogram", 128, 50, num_mel_bins=8, sampling_rate=8000),
+    "MelSpectrogram, no decibels": layer(
+        (300,), "MelSpectrogram", 64, 16, 50, "hamming", num_mel_bins=6, mag_exp=1.0, power_to_db=False
+    ),
+    "MelSpectrogram, no window": layer((200,), "MelSpectrogram", 64, 32, window=None, num_mel_bins=4, top_db=10.0),
     "TimeDistributed over any number of steps": function(
         (None, 7, 8, 3),
         lambda x: layers.TimeDistributed(

@@ -178,7 +178,18 @@ _LAYERS: dict[str, Callable[[Any], Any]] = {
     "SeparableConv": lambda x: ops.separable_conv(x, _numbers(3, 6, 2), _numbers(1, 12, 4)),
 }  # fmt: skip
 
-FORMULAS: dict[str, Callable[[Any], Any]] = {**_ELEMENTS, **_ORDER, **_PLACES, **_MEMBERS, **_LAYERS}
+_FOURIER: dict[str, Callable[[Any], Any]] = {
+    "FFT": lambda x: ops.fft((x, x * x)),
+    "FFT2": lambda x: ops.fft2((x, -x)),
+    "IFFT2": lambda x: ops.ifft2((x, x * x)),
+    "RFFT": ops.rfft,
+    "RFFT shorter": lambda x: ops.rfft(x, 5),
+    "RFFT longer": lambda x: ops.rfft(x, 9),
+    "IRFFT": lambda x: ops.irfft((x, x * x)),
+    "IRFFT odd": lambda x: ops.irfft((x, x * x), 7),
+}
+
+FORMULAS: dict[str, Callable[[Any], Any]] = {**_ELEMENTS, **_ORDER, **_PLACES, **_MEMBERS, **_LAYERS, **_FOURIER}
 #: Operations on images ``(batch, 8, 8, 8)``.
 IMAGES: dict[str, Callable[[Any], Any]] = {
     "AdaptiveAveragePool": lambda x: ops.adaptive_average_pool(x, (3, 2)),
@@ -187,6 +198,9 @@ IMAGES: dict[str, Callable[[Any], Any]] = {
     "ExtractPatches": lambda x: ops.image.extract_patches(x, 3, strides=2),
     "PadImages": lambda x: ops.image.pad_images(x, 1, 2, target_height=12, target_width=11),
     "RGBToGrayscale": lambda x: ops.image.rgb_to_grayscale(x[..., :3]),
+    "RGBToHSV": lambda x: ops.image.rgb_to_hsv(ops.abs(x[..., 2:5])),
+    "RGBToHSV gray": lambda x: ops.image.rgb_to_hsv(ops.repeat(x[..., :1], 3, axis=-1)),
+    "HSVToRGB": lambda x: ops.image.hsv_to_rgb(x[..., :3]),
     "SpaceToDepth": lambda x: ops.nn.space_to_depth(x, 2),
     "Resize nearest": lambda x: ops.image.resize(x, (16, 24), interpolation="nearest"),
 }

@@ -45,6 +45,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "both": lambda x: ops.logical_and(x, ops.flip(x)),
     "either": lambda x: ops.logical_or(x, ops.flip(x)),
     "not": lambda x: ops.logical_not(x),
+    "place of the least": lambda x: ops.argmin(x, 1),
     "equal": lambda x: ops.equal(x, 1),
 }
 
@@ -62,3 +63,29 @@ def test_results_have_the_dtypes_of_keras(dtype: str, tmp_path: Path) -> None:
         if (name, dtype) != ("sums so far", "int64"):  # int32 on PyTorch's backend, int64 on others
             assert one.dtype == other.dtype, name
         np.testing.assert_allclose(one.astype("f8"), other.astype("f8"), rtol=2e-2, atol=1e-6, err_msg=name)
+
+
+EDGES: dict[str, tuple[Callable[[Any], Any], np.ndarray]] = {
+    "sums of whole numbers without NaN": (lambda x: ops.nancumsum(x, 1), np.array([[3, 1], [7, 2]], "int32")),
+    "the place of what is larger than floats tell": (
+        lambda x: ops.nanargmax(x, 1), np.array([[2**24, 2**24 + 1], [2, 1]], "int32"),
+    ),
+    "no place among NaN": (lambda x: ops.nanargmax(x, 1), np.array([[np.nan, np.nan], [np.nan, 1]], "float32")),
+    "none of the least": (lambda x: ops.nanargmin(x, 1), np.array([[np.nan, np.nan], [np.nan, 1]], "float32")),
+    "the least without a negative": (lambda x: ops.argmin(x, 1), np.array([[-5, -128], [127, 0]], "int8")),
+    "the least of bytes": (lambda x: ops.argmin(x, 1), np.array([[255, 0], [1, 2]], "uint8")),
+    "a sum of products beyond 8 bits": (lambda x: ops.einsum("ij,kj->ik", x, x), np.array([[100, 100]] * 2, "int8")),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", EDGES)
+def test_whole_numbers_and_nan_at_their_ends(name: str, tmp_path: Path) -> None:
+    call, given = EDGES[name]
+    x = keras.Input(given.shape[1:], dtype=given.dtype.name)
+    model = keras.Model(x, call(x))
+    model.save(tmp_path / "x.keras")
+    wanted = ops.convert_to_numpy(model(given))
+    found = exchange.read(tmp_path / "x.keras").build()(given)
+    assert found.dtype == wanted.dtype
+    np.testing.assert_array_equal(found, wanted)

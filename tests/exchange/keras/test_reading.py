@@ -184,13 +184,11 @@ def test_sizes_that_the_file_leaves_open_can_be_given(tmp_path: Path) -> None:
         exchange.read(path)
     assert len(caught.value.unsupported) == 1
     inputs, expected = recorded("new-image.keras")
-    for given in ({"input_layer": [None, 8, 9, 3]}, [{"name": "x", "shape": [None, 8, 9, 3]}]):
+    for given in ({"input_layer": [None, 8, 9, 3]}, [{"shape": [None, 8, 9, 3]}], "any:?,8,9,3"):
         bundle = exchange.read(path, inputs=given)
         np.testing.assert_allclose(bundle.build()(*inputs), expected[0], atol=1e-5)
         assert bundle.architecture["inputs"][0]["shape"] == [None, 8, 9, 3]
-    with pytest.raises(ValueError, match="the model has"):
-        exchange.read(path, inputs={"other": [None, 8, 9, 3]})
-    with pytest.raises(ValueError, match="declares 2 inputs"):
+    with pytest.raises(ValueError, match="more than the 1 that the model takes"):
         exchange.read(path, inputs=[{"shape": [1]}, {"shape": [1]}])
 
 

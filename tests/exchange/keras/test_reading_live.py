@@ -134,3 +134,50 @@ def test_layers_whose_default_is_training_are_read_as_predict_has_them(tmp_path:
     keras.Model(x, layers.Dropout(0.5)(x, training=True)).save(tmp_path / "y.keras")
     with pytest.raises(ma.ConversionError, match="called with training"):
         exchange.read(tmp_path / "y.keras")
+
+
+REFUSED = {
+    "a long transform": (lambda: keras.Model(x := keras.Input((2000,)), keras.ops.rfft(x)), "at most of 1,024"),
+    "a transform of any length": (lambda: keras.Model(x := keras.Input((None,)), keras.ops.rfft(x)), "size"),
+    "long frames": (
+        lambda: keras.Sequential([keras.Input((9000,)), keras.layers.MelSpectrogram(4096)]),
+        "are not supported",
+    ),
+    "a short signal": (
+        lambda: keras.Sequential([keras.Input((100,)), keras.layers.MelSpectrogram(256)]),
+        "100 samples are too few",
+    ),
+    "a window of its author's own": (
+        lambda: keras.Sequential([keras.Input((100,)), keras.layers.MelSpectrogram(64, window=[1.0] * 64)]),
+        "only hann and hamming",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", REFUSED)
+def test_transforms_that_are_too_long_or_unknown_are_refused(name: str, tmp_path: Path) -> None:
+    make, what = REFUSED[name]
+    make().save(tmp_path / "x.keras")
+    with pytest.raises(ma.ConversionError, match=what):
+        exchange.read(tmp_path / "x.keras")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_declaration_is_of_the_input_that_it_names(tmp_path):
+    first, second = (keras.Input((None, size), name=name) for size, name in ((3, "first"), (5, "second")))
+    means = [keras.layers.GlobalAveragePooling1D()(each) for each in (first, second)]
+    path = tmp_path / "two.keras"
+    keras.Model([first, second], keras.layers.Concatenate()(means)).save(path)
+    both = {"second": [None, 7, 5], "first": [None, 4, 3]}
+    for given in (both, [{"name": name, "shape": shape} for name, shape in both.items()], list(both.values())[::-1]):
+        found = exchange.read(path, inputs=given).architecture["inputs"]
+        assert [(each["name"], each["shape"]) for each in found] == [("first", [None, 4, 3]), ("second", [None, 7, 5])]
+    found = exchange.read(path, inputs="second:?,7,5").architecture["inputs"]
+    assert [each["shape"] for each in found] == [[None, None, 3], [None, 7, 5]]
+    ma.convert(path, tmp_path / "two.h5", durable=False)
+    ma.convert(tmp_path / "two.h5", tmp_path / "fixed.h5", inputs=both, durable=False)
+    with ma.open(tmp_path / "fixed.h5") as archive:
+        assert [each["shape"] for each in archive.architecture["inputs"]] == [[None, 4, 3], [None, 7, 5]]
+    with pytest.raises(ma.ConversionError, match="other: is declared, and is no input of the model"):
+        exchange.read(path, inputs={"other": [None, 8, 9]})

@@ -172,3 +172,14 @@ def test_whole_numbers_are_found_where_a_fraction_ends(tmp_path: Path) -> None:
     for op, function in (("_npi_floor", np.floor), ("_npi_ceil", np.ceil), ("_npi_trunc", np.trunc)):
         network = read(tmp_path, _after(op), inputs=[(None,)]).build()
         np.testing.assert_array_equal(network(x), function(x))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64"])
+def test_the_least_number_of_a_dtype_has_no_negative(tmp_path: Path, dtype: str) -> None:
+    info = np.iinfo(dtype)
+    x = np.array([[5, info.min, info.max, info.min + 1]], dtype)
+    declared = [{"name": "data", "shape": [1, 4], "dtype": dtype}]
+    network = read(tmp_path, _after("_npi_argmin", axis="1"), inputs=declared).build()
+    np.testing.assert_array_equal(network(x), np.argmin(x, axis=1))
+    network = read(tmp_path, _after("argsort", is_ascend="1", dtype="int64"), inputs=declared).build()
+    np.testing.assert_array_equal(network(x), np.argsort(x, axis=1))

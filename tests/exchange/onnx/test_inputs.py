@@ -182,8 +182,9 @@ def test_a_length_that_can_only_be_one_is_so(tmp_path):
     [
         (["rate=1.5"], "rate: is given the value 1.5, expected a whole number of int64"),
         (["rate=1e30"], "rate: is given the value 1e[+]30, expected a whole number of int64"),
+        ([{"name": "rate", "value": 10**400}], "expected a whole number of int64"),
         (["x=1"], "x: is given the value 1, and is no single number in the model"),
-        (["speed=1"], "speed: is given a value, and is no input of the model"),
+        (["speed=1"], "speed: is declared, and is no input of the model"),
         (["speed:3"], "speed: is declared, and is no input of the model"),
         (["rate"], "rate: is declared without its shape or its value"),
         (["x:3,4"], r"x: has 3 axes, and is declared as \(3, 4\)"),
@@ -214,3 +215,36 @@ def test_a_window_longer_than_all_sizes_is_refused_with_the_declaration(tmp_path
     assert "T with 64, 256" in caught.value.hint
     assert 'inputs={"name": "x", "shape": [None, 1, 128]}' in caught.value.hint
     same(path, read(path, inputs={"x": [None, 1, 50_100]}), random(1, 1, 50_100))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "number"), [("FLOAT", 10**400), ("FLOAT16", 1e6), ("BOOL", 5), ("BOOL", float("nan"))]
+)
+def test_a_value_that_a_dtype_has_not_is_refused(tmp_path, dtype, number):
+    kind = getattr(onnx.TensorProto, dtype)
+    value = onnx.helper.make_tensor_value_info
+    node = make("Cast", ["r"], ["y"], to=onnx.TensorProto.FLOAT)
+    graph = onnx.helper.make_graph([node], "g", [value("r", kind, [])], [value("y", 1, [])])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), tmp_path / "r.onnx")
+    with pytest.raises(ma.ConversionError, match=r"r: is given the value .*, expected a number of"):
+        read(tmp_path / "r.onnx", inputs={"name": "r", "value": number})
+    assert read(tmp_path / "r.onnx", inputs={"name": "r", "value": 1}).build()() == 1
+
+
+def test_what_decides_is_looked_for_in_any_graph(tmp_path, monkeypatch):
+    """A node without results, and more inputs that may decide than are worth the work."""
+    from modelarchive.exchange.onnx import reading
+
+    value = onnx.helper.make_tensor_value_info
+    nodes = [make("Equal", [f"r{at}", "one"], [f"e{at}"]) for at in range(50)]
+    nodes += [make("Cast", ["r0"], [], to=1), make("NonMaxSuppression", ["x", "x"], ["y"])]
+    inputs = [value("x", 1, ["n"]), *(value(f"r{at}", onnx.TensorProto.INT64, []) for at in range(50))]
+    stored = [onnx.numpy_helper.from_array(np.array(1, np.int64), "one")]
+    graph = onnx.helper.make_graph(nodes, "g", inputs, [value("y", 1, None)], stored)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), tmp_path / "x.onnx")
+    tried = []
+    fitted = reading._fitted
+    monkeypatch.setattr(reading, "_fitted", lambda *given: tried.append(given) or fitted(*given))
+    with pytest.raises(ma.ConversionError, match="NonMaxSuppression"):
+        read(tmp_path / "x.onnx")
+    assert 1 < len(tried) < 10

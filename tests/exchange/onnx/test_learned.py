@@ -52,6 +52,10 @@ SIMPLE = {
     "hot": ("OneHotEncoder", [WHOLE], {"cats_int64s": [0, 2, 3]}),
     "encoded": ("LabelEncoder", [WHOLE], {"keys_int64s": [0, 1, 3], "values_floats": [0.5, 2.0, -1.0],
                                           "default_float": 9.0}),
+    "what is missing encoded": ("LabelEncoder", [HOLES.round()], {"keys_floats": [0.0, float("nan"), 1.0],
+                                "values_floats": [0.5, 7.0, -1.0], "default_float": 9.0, "version": 4}),
+    "what is missing encoded before version 4": ("LabelEncoder", [HOLES.round()], {
+        "keys_floats": [0.0, float("nan"), 1.0], "values_floats": [0.5, 7.0, -1.0], "default_float": 9.0}),
     "regression": ("LinearRegressor", [X], {"coefficients": numbers(3, 4), "intercepts": numbers(3), "targets": 3}),
     "vectors": ("SVMRegressor", [X], {"support_vectors": numbers(5, 4), "coefficients": numbers(5), "rho": [0.5],
                                       "n_supports": 5, "kernel_type": "RBF", "kernel_params": [0.3, 0.0, 3.0]}),

@@ -99,8 +99,8 @@ def test_gaps_that_align_arrays_are_none(tmp_path):
 def test_the_tables_have_every_field_that_onnx_has():
     onnx_ml_pb2 = pytest.importorskip("onnx.onnx_ml_pb2")
     messages = onnx_ml_pb2.DESCRIPTOR.message_types_by_name
-    tables = {"Tensor": schema.TENSOR, "Attribute": schema.ATTRIBUTE, "Node": schema.NODE, "Graph": schema.GRAPH}
-    tables |= {"Function": schema.FUNCTION, "Model": schema.MODEL, "ValueInfo": schema.VALUE}
+    tables = {"Tensor": schema.TENSOR, "Attribute": schema._ATTRIBUTE, "Node": schema._NODE, "Graph": schema._GRAPH}
+    tables |= {"Function": schema._FUNCTION, "Model": schema.MODEL, "ValueInfo": schema._VALUE}
     for name, table in tables.items():
         for each in messages[f"{name}Proto"].fields:
             assert table[each.number].name == each.name, (name, each.name)

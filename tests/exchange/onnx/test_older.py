@@ -5,7 +5,7 @@ import pytest
 
 import modelarchive as ma
 from modelarchive.exchange import onnx as exchange
-from modelarchive.exchange.onnx.older import EARLY
+from modelarchive.exchange.onnx.older import _EARLY
 from tests.exchange.onnx.test_reading_live import compared, make, onnx
 
 X = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32)
@@ -63,7 +63,7 @@ def test_free_axes_in_a_softmax_that_flattens(tmp_path):
 
 
 def test_before_opset_seven_operators_that_never_changed_are_read_and_others_refused_by_name(tmp_path):
-    assert {"Relu", "Not", "Concat"} <= EARLY
+    assert {"Relu", "Not", "Concat"} <= _EARLY
     nodes = [node("Concat", ["x", "x"])]
     bundle = exchange.read(make(tmp_path, nodes, {"x": ([1, 2], "f")}, {"y": (None, "f")}, opset=3))
     assert bundle.build()(np.ones((1, 2), np.float32)).shape == (1, 4)

@@ -79,6 +79,10 @@ CASES = {
                         ignore_index=4),
     "likelihood": of(
         "NegativeLogLikelihoodLoss", ROWS, np.array([1, 4, 0]), np.abs(ROWS[0]), opset=13, reduction="sum"),
+    **{
+        f"the least of {info.dtype}": of("ArgMin", np.array([[5, info.min, info.max, 0]], info.dtype), axis=1)
+        for info in map(np.iinfo, ("int8", "uint8", "int32", "int64"))
+    },
     "computed scales of channels": of("BatchNormalization", IMAGE, *np.abs(normal(4, 4))),
     "computed scales of instances": of("InstanceNormalization", IMAGE, *normal(2, 4)),
 }  # fmt: skip
@@ -89,7 +93,8 @@ def test_it_is_onnx_runtime_s(case, tmp_path):
     opset, one, given, kept = CASES[case]
     declared = {name: (each.shape, each.dtype.char) for name, each in given.items()}
     first = next(iter(given.values())).dtype.char
-    kinds = {"z": "q" if one.op_type == "TopK" else first}
+    places = {"TopK": "z", "ArgMin": "y"}.get(one.op_type)
+    kinds = {} if places is None else {places: "q"}
     outputs = {name: (None, kinds.get(name, first)) for name in one.output}
     there_and_back(make(tmp_path, [one], declared, outputs, kept, opset=opset), *given.values())
 

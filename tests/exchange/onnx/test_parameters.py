@@ -12,7 +12,7 @@ import pytest
 import modelarchive as ma
 from modelarchive import names
 from modelarchive.exchange import onnx as exchange
-from modelarchive.exchange.onnx.parameters import cleaned
+from modelarchive.exchange.onnx.parameters import _cleaned
 from tests.conftest import ROOT
 from tests.exchange.onnx import wire
 
@@ -158,7 +158,7 @@ def test_names_that_are_none_of_parameters(tmp_path: Path) -> None:
     with ma.open(tmp_path / "x.h5") as archive:
         assert list(archive.parameters) == ours
         assert archive.section == "parameters"
-    assert cleaned(".".join(["x"] * 100)).count(".") == names.MAX_PARTS - 1
+    assert _cleaned(".".join(["x"] * 100)).count(".") == names.MAX_PARTS - 1
 
 
 def test_many_of_one_name_take_no_time(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_an_archive_is_written_as_its_network(tmp_path):
     assert_close(run(tmp_path / "net.onnx", *inputs)[0], net(*inputs))
     model = onnx.load(tmp_path / "net.onnx")
     assert {each.key: each.value for each in model.metadata_props} == {"license": "MIT", "classes": "10"}
-    assert (model.producer_name, model.opset_import[0].version) == ("modelarchive", assembling.OPSET)
+    assert (model.producer_name, model.opset_import[0].version) == ("modelarchive", assembling._OPSET)
     (given,) = model.graph.input
     assert [each.dim_param or each.dim_value for each in given.type.tensor_type.shape.dim] == ["batch", 1, 28, 28]
     with ma.open(tmp_path / "net.h5") as archive:

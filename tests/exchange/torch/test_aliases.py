@@ -5,6 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from modelarchive.exchange.torch import aliases as module  # noqa: E402 - it imports PyTorch
 from modelarchive.exchange.torch import read_module  # noqa: E402 - it imports PyTorch
 
 
@@ -42,3 +43,14 @@ def test_another_view_of_a_parameter_is_told():
     assert any("another view of its memory" in each.what for each in bundle.notes if each.where == "layer.weight")
     with torch.no_grad():
         np.testing.assert_allclose(bundle.build()(X.numpy()), module(X).numpy(), rtol=0, atol=1e-5)
+
+
+def test_each_parameter_is_asked_once_where_it_lies(monkeypatch):
+    asked = []
+    memory = module._memory
+    monkeypatch.setattr(module, "_memory", lambda tensor: asked.append(tensor) or memory(tensor))
+    state = {f"p{at}": torch.ones(2) for at in range(50)}
+    found = module.Aliases(state)
+    assert [found.name_of(each.detach()) for each in state.values()] == [*state]
+    assert found.name_of(torch.ones(2)) is None
+    assert len(asked) == 101

@@ -335,3 +335,56 @@ def test_ops_with_lists_of_lists_run_as_they_come_from_a_file(tmp_path):
     net.initialize(seed=0)
     ma.save_model(tmp_path / "net.h5", net, inputs=x)
     assert_same_outputs(ma.load_model(tmp_path / "net.h5", backend="torch"), net, x)
+
+
+@pytest.mark.parametrize("name", ["LeNet", "BERT", "Transformer"])
+def test_modules_are_compiled_as_one_graph(name):
+    net, inputs = network(name)
+    module = build_module(net, inputs=inputs)
+    torch._dynamo.reset()
+    compiled = torch.compile(module, backend="eager", fullgraph=True)
+    for one, other in zip(run(compiled, *inputs), run(module, *inputs), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+class Doubled(torch.nn.Module):
+    """What `forward` does depends on a size."""
+
+    def forward(self, x):
+        return torch.cat([x, x], 1) if x.shape[1] > 4 else x + 1
+
+
+def test_what_a_size_has_decided_is_never_another_network(tmp_path):
+    ma.save_model(tmp_path / "x.h5", Doubled(), inputs=torch.randn(2, 3))
+    module = ma.load_model(tmp_path / "x.h5", backend="torch")
+    torch.save(module, tmp_path / "module.pt")
+    again = torch.load(tmp_path / "module.pt", weights_only=False)
+    compiled = torch.compile(module, backend="eager")
+    for each in (module, copy.deepcopy(module), again, torch.nn.Sequential(module), compiled):
+        assert each(torch.zeros(5, 3)).shape == (5, 3)
+        with pytest.raises(
+            ValueError, match=r"input x: expected float32 \(batch, 3\), found float32 \(2, 6\); load it with"
+        ):
+            each(torch.zeros(2, 6))
+    # A module that holds it is read with the sizes that it takes.
+    outer = torch.nn.Sequential(torch.nn.Linear(3, 3), module)
+    ma.save_model(tmp_path / "y.h5", outer, inputs=torch.randn(2, 3))
+    with ma.open(tmp_path / "y.h5") as archive:
+        assert archive.architecture["inputs"][0]["shape"] == [None, 3]
+
+
+def test_a_module_that_is_changed_takes_what_its_layers_do(tmp_path):
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+    )
+    ma.save_model(tmp_path / "x.h5", net, inputs={"shape": [None, 3, 8, 8]})
+    module = ma.load_model(tmp_path / "x.h5", backend="torch")
+    with pytest.raises(ValueError, match=r"inputs={'x': \(None, 3, None, None\)} for other sizes"):
+        module(torch.zeros(2, 3, 9, 9))
+    other = ma.load_model(tmp_path / "x.h5", backend="torch", inputs={"x": (None, 3, None, None)})
+    assert other(torch.zeros(2, 3, 9, 9)).shape == (2, 4)
+    assert module[0:2](torch.zeros(2, 3, 9, 9)).shape == (2, 4, 7, 7)
+    module[0] = torch.nn.Conv2d(1, 4, 3)
+    assert module(torch.zeros(2, 1, 9, 9)).shape == (2, 4)
+    ma.save_model(tmp_path / "y.h5", module, inputs=torch.zeros(2, 1, 9, 9))
+    assert ma.load_model(tmp_path / "y.h5")(np.zeros((3, 1, 9, 9), "f4")).shape == (3, 4)

@@ -4,8 +4,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from sympy import Symbol  # noqa: E402 - PyTorch brings it
+
+from modelarchive.exchange.torch import guards as module  # noqa: E402
 from modelarchive.exchange.torch.capturing import captured  # noqa: E402
-from modelarchive.exchange.torch.guards import further_tries, usual_tries  # noqa: E402
+from modelarchive.exchange.torch.guards import Guards, further_tries, usual_tries  # noqa: E402
 from modelarchive.nn.trials import first_trial  # noqa: E402
 
 TRIAL = first_trial([{"name": "x", "shape": ["batch", "length"], "dtype": "float32"}])
@@ -57,3 +60,14 @@ def test_what_other_sizes_have_broken_is_not_tried_again():
 def test_sizes_that_are_too_far_are_not_tried():
     found = guards(lambda x: x * 2 if x.shape[1] > 1_000_000 else x)
     assert list(further_tries(TRIAL, BASE, found, set())) == []
+
+
+def test_many_conditions_are_looked_at_one_by_one(monkeypatch):
+    """Not all of them for each size that is looked for: of 150 that took minutes."""
+    length = Symbol("length", integer=True)
+    found = Guards({length: (0, 1)}, [length < 20_000 + 7 * at for at in range(150)])
+    asked = []
+    holds = module._holds
+    monkeypatch.setattr(module, "_holds", lambda condition, sizes: asked.append(condition) or holds(condition, sizes))
+    assert list(further_tries(TRIAL, BASE, found, set())) == []
+    assert len(asked) < 150 * 150

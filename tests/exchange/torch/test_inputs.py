@@ -96,11 +96,12 @@ def test_more_or_fewer_inputs_than_forward_takes(inputs, tmp_path):
     assert error.hint == 'give one for each: save_model("pair.h5", pair, inputs=(one, other))'
 
 
-def test_inputs_by_name_are_told_their_order(tmp_path):
+def test_inputs_by_name_are_those_of_forward(tmp_path):
     ids = torch.zeros(1, 5, dtype=torch.int64)
-    error = refused(tmp_path, Pair(), inputs={"other": ids, "one": ids})
-    assert error.hint == "give them in the order of forward(one, other, scale): inputs=(one, other)"
-    ma.save_model(tmp_path / "net.h5", Pair(), inputs=(ids, ids))
+    error = refused(tmp_path, Pair(), inputs={"other": ids, "three": ids})
+    assert "is a dict of other, three, and forward takes (one, other, scale)" in str(error)
+    assert error.hint == 'give what forward takes, by name: inputs={"one": one, "other": other}'
+    ma.save_model(tmp_path / "net.h5", Pair(), inputs={"other": ids, "one": ids})
 
 
 @pytest.mark.parametrize(

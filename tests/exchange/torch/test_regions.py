@@ -44,6 +44,9 @@ def _later(score, batch, head, query, key):
 MASK = create_block_mask(lambda b, h, q, k: (q >= k) & (q - k < 3), None, None, 6, 6, device="cpu")
 FUNCTIONS = {
     "cond": (_both_ways, (X,)),
+    "cond by names": (
+        lambda layer, x: torch.cond(pred=x.sum() > 0, true_fn=torch.sin, false_fn=torch.cos, operands=(layer(x),)), (X,)
+    ),
     "scan": (_steps, (X,)),
     "flex_attention": (lambda layer, x: flex_attention(_heads(layer(x)), _heads(x), _heads(x), score_mod=_later), (X,)),
     "flex_attention of windows": (

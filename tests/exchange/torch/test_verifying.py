@@ -8,8 +8,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from modelarchive.errors import ConversionError  # noqa: E402 - it imports PyTorch
+import modelarchive as ma  # noqa: E402 - it imports PyTorch
+from modelarchive.errors import ConversionError  # noqa: E402
 from modelarchive.exchange.torch import read_module  # noqa: E402
+from modelarchive.exchange.torch.comparing import Comparison  # noqa: E402
+from modelarchive.exchange.torch.given import random as made_up  # noqa: E402
 from modelarchive.exchange.torch.keeping import kept  # noqa: E402
 
 
@@ -205,3 +208,50 @@ def test_few_positions_are_compared_all_the_same():
 
     bundle = read_module(Short().eval(), LENGTH)
     assert not any("was not compared" in each for each in notes(bundle))
+
+
+def test_a_tensor_that_is_given_twice_is_two_inputs(tmp_path):
+    class Apart(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 4)
+
+        def forward(self, x, other):
+            return self.layer(x) - other * 2
+
+    module, x = Apart().eval(), torch.randn(3, 4)
+    for inputs in ((x, x), (x, x[:, [0, 1, 2, 3]]), (module.layer.weight, x[:1].expand(4, 4)), (x.T.T, x)):
+        ma.save_model(tmp_path / "net.h5", module, inputs=inputs)
+        one, other = torch.randn(4, 4), torch.randn(4, 4)
+        found = ma.load_model(tmp_path / "net.h5")(one.numpy(), other.numpy())
+        np.testing.assert_allclose(found, module(one, other).detach().numpy(), atol=1e-5)
+
+
+def test_inputs_that_are_made_up_are_others_for_each():
+    declared = [{"shape": [2, 3], "dtype": dtype} for dtype in ("float32", "float32", "int64", "int64")]
+    one, other, number, another = made_up(declared, [[2, 3]] * 2 + [[7, 9]] * 2)
+    assert not torch.equal(one, other)
+    assert not torch.equal(number, another)
+    assert all(map(torch.equal, made_up(declared[:1], [[2, 3]]), [one]))
+
+
+class Scaled(torch.nn.Module):
+    def forward(self, x):
+        return x * 1000 + 1
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (torch.arange(1, 50), lambda x: x * 1000),
+        (torch.full((3,), 2**53), lambda x: x * 1000 + 2),
+        (torch.arange(500), lambda x: np.where(x % 10, x * 1000 + 1, x * 1000 + 2)),
+    ],
+)
+def test_whole_numbers_are_compared_one_by_one(given, found):
+    """Where most are one off that is no rounding, however large they are."""
+    module = Scaled()
+    with pytest.raises(ConversionError, match="differs from the module's"):
+        Comparison(module, module, found).runs_alike([given])
+    rounded = Comparison(module, module, lambda x: np.where(x == 7, x * 1000 + 2, x * 1000 + 1))
+    assert rounded.runs_alike([torch.arange(500)])

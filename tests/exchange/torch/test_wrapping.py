@@ -214,5 +214,5 @@ def test_a_module_inside_of_itself_ends():
 def test_files_are_rid_of_what_wrappers_in_memory_are():
     from modelarchive.transplant.prefixes import without
 
-    for attribute, _ in wrapping.WRAPPERS.values():
+    for attribute, _ in wrapping._WRAPPERS.values():
         assert "a.weight" in list(without(f"a.{attribute}.weight"))

@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from h5py import h5f, h5p, h5t
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import modelarchive as ma
@@ -110,8 +110,10 @@ def test_a_type_is_the_librarys(dtype: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@example([70, 70], "<f4", 1, 1)
 @given(
-    st.lists(st.integers(1, 70), min_size=1, max_size=3),
+    # A tree has a level more from 65 and from 4,097 chunks on; a cube of as many on each side has 70 times as many.
+    st.lists(st.integers(1, 70), min_size=1, max_size=2) | st.lists(st.integers(1, 18), min_size=3, max_size=3),
     st.sampled_from(["u1", "<f4", "bfloat16", "<c16"]),
     st.integers(0, 2),
     st.integers(1, 9),

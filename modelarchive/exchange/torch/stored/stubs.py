@@ -51,7 +51,7 @@ class Stub:
         self.entries: dict[Any, Any] = {}
 
 
-class Key:
+class _Key:
     """A key that is no text and no small number; two are never the same.
 
     Args:
@@ -124,7 +124,7 @@ def key_of(value: Any) -> Any:
     """
     kind = type(value)
     is_small = kind in (int, bool, float) and 0 <= value < _SMALL and value == int(value)
-    return value if kind is str or is_small else Key(value)
+    return value if kind is str or is_small else _Key(value)
 
 
 def kind_of(value: Any) -> str:

@@ -42,6 +42,10 @@ SMALL = SIZES | {"hidden_size": 16, "intermediate_size": 32, "head_dim": 8}
 #: Windows of three words, which begin to count in texts of four.
 WINDOWED = {"query_pre_attn_scalar": 8, "sliding_window": 3}
 MIXED = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+TINY = SIZES | {"hidden_size": 16, "intermediate_size": 32}
+FOUR = TINY | {"num_hidden_layers": 4, "pad_token_id": None}
+PARTLY = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}
+SCALED = {"attention_multiplier": 0.3, "embedding_multiplier": 3.0, "residual_multiplier": 0.5, "logits_scaling": 2.0}
 GPT2 = {"vocab_size": WORDS, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 #: Name -> family, options, and the type that most tensors have.
 MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -60,6 +64,19 @@ MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
     "mixtral": ("Mixtral", SMALL | {"num_local_experts": 4}, "ALL_F32"),
     "qwen2moe": ("Qwen2Moe", SIZES | MIXED | {"shared_expert_intermediate_size": 20}, "ALL_F32"),
     "qwen3moe": ("Qwen3Moe", SMALL | MIXED | {"norm_topk_prob": True}, "ALL_F32"),
+    "granite": ("Granite", TINY | SCALED, "ALL_F32"),
+    "smollm3": ("SmolLM3", FOUR, "ALL_F32"),
+    "arcee": ("Arcee", TINY, "ALL_F32"),
+    "seed_oss": ("SeedOss", TINY | {"head_dim": 4, "pad_token_id": None}, "ALL_F32"),
+    "olmo2": ("Olmo2", TINY, "ALL_F32"),
+    "olmo3": ("Olmo3", FOUR | {"sliding_window": 3}, "ALL_F32"),
+    "starcoder2": ("Starcoder2", TINY | {"sliding_window": None}, "ALL_F32"),
+    "stablelm": ("StableLm", TINY | PARTLY | {"use_qkv_bias": True}, "ALL_F32"),
+    "nemotron": ("Nemotron", TINY | PARTLY | {"head_dim": 4}, "ALL_F32"),
+    "glm4": ("Glm4", TINY | PARTLY | {"head_dim": 4, "pad_token_id": None}, "ALL_F32"),
+    "command-r": ("Cohere", TINY | {"logit_scale": 0.25}, "ALL_F32"),
+    "cohere2": ("Cohere2", FOUR | {"sliding_window": 3, "logit_scale": 0.25}, "ALL_F32"),
+    "phi2": ("Phi", TINY | PARTLY | {"num_key_value_heads": 4, "intermediate_size": 64}, "ALL_F32"),
 }
 #: Types that are no blocks, or none that ggml quantises rows as.
 PLAIN = ["F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64", "Q8_1", "Q8_K", "Q1_0"]
@@ -67,6 +84,8 @@ HEADS = {"GPT2": "LMHeadModel", "Bert": "Model"}
 #: Newer converters name architectures that the package has not yet.
 _KNOWN = gguf.MODEL_ARCH
 gguf.MODEL_ARCH = type("Names", (), {"__getattr__": lambda _, name: getattr(_KNOWN, name, None)})()
+_TENSORS = gguf.MODEL_TENSOR
+gguf.MODEL_TENSOR = type("Names", (), {"__getattr__": lambda _, name: getattr(_TENSORS, name, None)})()
 
 import conversion  # noqa: E402
 from conversion.base import ModelBase  # noqa: E402
@@ -91,7 +110,7 @@ def network(name: str, family: str, options: dict[str, Any], kind: str) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             # Gemma's norms are stored without the one that they add.
-            offset = float(parameter.ndim == 1 and not family.startswith("Gemma"))
+            offset = float(parameter.ndim == 1 and not family.startswith(("Gemma", "Nemotron")))
             parameter.copy_(torch.randn_like(parameter) * 0.3 + offset)
     words = torch.randint(0, WORDS, (2, 11))
     with torch.no_grad():
@@ -104,7 +123,8 @@ def network(name: str, family: str, options: dict[str, Any], kind: str) -> None:
         said = json.loads(path.read_text("utf-8"))
         words_of_it = {"model": {"vocab": {f"word{at}": at for at in range(WORDS)}}, "added_tokens": []}
         (Path(folder) / "tokenizer.json").write_text(json.dumps(words_of_it), "utf-8")  # Gemma 3's words are counted
-        path.write_text(json.dumps(said | {"n_ctx": said.get("n_positions", 0)}), "utf-8")
+        asked_for = {"n_ctx": said.get("n_positions", 0), "rotary_pct": 1.0}
+        path.write_text(json.dumps(said | asked_for), "utf-8")
         found = conversion.get_model_class(ModelBase.load_hparams(Path(folder), False)["architectures"][0])
         found.set_vocab = tokenizer
         found(Path(folder), getattr(gguf.LlamaFileType, kind), HERE / f"{name}.gguf", model_name=name).write()

@@ -1,0 +1,61 @@
+"""Why torch.export cannot follow a module: what PyTorch says, which may be pages, in a sentence."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NoReturn
+
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.torch.branching import is_of_values
+from modelarchive.exchange.torch.lines_of_code import line_of
+
+_DIFFERENTIATES: Final = (
+    "its forward computes gradients (torch.autograd.grad, torch.func.grad), which torch.export cannot follow: write "
+    "the derivative out, or leave it to what calls the network"
+)
+
+#: What PyTorch stumbles over where derivatives are taken by transforms of functions.
+_OF_TRANSFORMS: Final = "'Tensor' object has no attribute 'constant'"
+
+
+class OfValues(Refusal):
+    """What a forward does depends on the values of an array, or on gradients: other sizes do not help."""
+
+
+def refuse_gradients(*given: Any, **more: Any) -> NoReturn:
+    """Stands for what computes gradients, while a module is exported.
+
+    Raises:
+        OfValues: Always.
+    """
+    raise OfValues(_DIFFERENTIATES)
+
+
+def reason_of(error: Exception, first: Exception | None = None) -> str:
+    """Why a module cannot be followed.
+
+    Args:
+        error: What ended the last try.
+        first: What asked for values before, if anything did; what the forward stumbled over when it got none is no
+            reason.
+    """
+    if isinstance(error, Refusal):
+        return str(error)
+    return _reason(error if first is None or is_of_values(error) else first)
+
+
+def _reason(error: Exception) -> str:
+    """The first lines of what PyTorch says, which may be pages; what it says most is said in our words."""
+    if is_of_values(error):
+        where = line_of(error)
+        return (
+            f"what it does depends on the values of an array{where}: compute with masks there (torch.where, sums of "
+            f"truths), or leave that part to what calls the network"
+        )
+    if isinstance(error, AttributeError) and _OF_TRANSFORMS in str(error):
+        return _DIFFERENTIATES
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    plain = plain.partition("While executing")[0]  # what follows are names of PyTorch's own
+    lines = [line.strip() for line in plain.strip().splitlines() if line.strip()]
+    text = " ".join(lines[:2])
+    return f"torch.export cannot follow it: {type(error).__name__}{': ' if text else ''}{text[:400]}"

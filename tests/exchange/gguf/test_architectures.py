@@ -1,0 +1,72 @@
+"""Architectures that transformers builds: its own network of what is read, and the converter's own file back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelarchive.exchange.gguf.architectures import OF_KIND, architecture_of
+from modelarchive.exchange.gguf.exporting import tensors_of
+from modelarchive.exchange.gguf.files import Contents, contents
+from modelarchive.exchange.gguf.importing import arrays_of
+from modelarchive.exchange.gguf.lifting import Options, options_of
+from modelarchive.exchange.gguf.lowering import metadata_of
+from modelarchive.exchange.mapped import MappedFile
+from modelarchive.store.deferred import Deferred
+from tests.exchange.gguf.test_files import FOREIGN
+
+pytest.importorskip("gguf")
+
+NAMES = ["granite", "smollm3", "arcee", "seed_oss", "olmo2", "olmo3", "starcoder2", "stablelm", "nemotron", "glm4",
+         "command-r", "cohere2", "phi2"]  # fmt: skip
+
+
+def read(name: str) -> tuple[Contents, Options, dict[str, Any]]:
+    found = contents(MappedFile(FOREIGN / f"{name}.gguf"))
+    architecture = architecture_of(found.values)
+    assert architecture is not None
+    options = options_of(architecture, found)
+    arrays, unknown, notes = arrays_of(architecture, found, options.config)
+    assert (options.problems, unknown, notes) == ([], [], [])
+    return found, options, {key: each.read() for key, each in arrays.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_transformers_builds_what_was_converted(name: str) -> None:
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    _, options, arrays = read(name)
+    kind = getattr(transformers, options.architecture.model)
+    config = kind.config_class.from_dict(options.config)
+    network, info = kind.from_pretrained(
+        None,
+        config=config,
+        state_dict={key: torch.tensor(each) for key, each in arrays.items()},
+        output_loading_info=True,
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    with np.load(FOREIGN / f"{name}.npz") as known, torch.no_grad():
+        found = network.eval()(torch.from_numpy(known["x"])).logits.numpy()
+        assert np.abs(found - known["y"]).max() < 1e-5 * np.abs(known["y"]).max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metadata_and_tensors_come_back_as_the_converter_wrote_them(name: str) -> None:
+    pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    before, options, arrays = read(name)
+    kind = getattr(transformers, options.architecture.model)
+    config = json.loads(kind.config_class.from_dict(options.config).to_json_string())
+    architecture = OF_KIND[config["model_type"]]
+    metadata, made, notes = metadata_of(architecture, config)
+    assert (made, notes) == ({}, [])
+    found = tensors_of(architecture, {key: Deferred.of(each) for key, each in arrays.items()}, config)
+    assert found.keys() == before.tensors.keys()
+    for key, each in found.items():
+        np.testing.assert_allclose(each.read(), before.tensors[key].array().read(), atol=1e-7 if "norm" in key else 0)
+    for key, value in before.values.items():
+        if key.startswith(f"{architecture.name}."):
+            assert metadata.get(key, (None, None))[1] == pytest.approx(value), key
