@@ -111,7 +111,7 @@ def test_a_name_in_a_folder_imports_nothing_but_models(transformers, name, tmp_p
     [
         ({"num_hidden_layers": 10**9}, "num_hidden_layers.*the files hold"),
         ({"hidden_size": 2**20, "num_attention_heads": 2}, "means a network of .* parameters, and the files hold"),
-        ({"quantization_config": {"quant_method": "hqq"}}, "is 'hqq', expected"),
+        ({"quantization_config": {"quant_method": "aqlm"}}, "is 'aqlm', expected"),
         ({"architectures": ["torch.nn.Linear"]}, "is none of"),
         ({"architectures": ["AutoModel"]}, "is none of"),
         ({"model_type": "vit"}, "'DeiTModel'. is none of"),
