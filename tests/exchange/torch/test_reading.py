@@ -288,7 +288,7 @@ def test_states_of_zeros_may_have_the_size_of_the_batch():
             return self.lstm(x, (zeros, torch.ones(1, x.size(0), 5)))
 
     bundle = assert_read(Net(), X)
-    assert bundle.build()(np.ones((7, 3, 6), np.float32))[0].shape == (7, 3, 5)
+    assert bundle.build()(np.ones((7, 4, 6), np.float32))[0].shape == (7, 4, 5)
 
 
 def test_what_a_module_returns_beside_tensors_reaches_its_caller():
