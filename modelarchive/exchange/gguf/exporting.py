@@ -66,7 +66,7 @@ def exported(bundle: Bundle) -> _Exported:
     architecture = OF_KIND.get(model.family.name)
     if architecture is None:
         raise Refusal(f"there is no architecture for networks like {model.family.name}")
-    if not architecture.model.endswith(model.variant.head) or model.variant.head == "Model":
+    if not architecture.model.endswith(model.traits.head) or model.traits.head == "Model":
         raise Refusal("a network without its last layer, which guesses words, would be taken for a tied one")
     # What its blocks say, and of what they do not say, such as how long texts may be, what its configuration does.
     config = model.config | next(configurations(bundle.architecture or {}), {})
@@ -199,12 +199,12 @@ def _compare(
     bundle = model.bundle
     if is_without_windows:
         # Which was noted: the rest is compared.
-        network = model.family.make(Config(config), model.variant, len(bundle.parameters))
+        network = model.family.make(Config(config), model.traits, len(bundle.parameters))
         names = [str(each["name"]) for each in (bundle.architecture or {})["inputs"]]
         if network is not None:
             bundle = replace(bundle, architecture=folders.described(network, names, Config(config)).architecture)
-    variant = replace(model.variant, is_tied="output.weight" not in arrays)
-    if found := differences(bundle, said, family, variant):
+    traits = replace(model.traits, is_tied="output.weight" not in arrays)
+    if found := differences(bundle, said, family, traits):
         raise Refusal(f"{architecture.name} means another network: {_listed(found)}")
 
 

@@ -12,13 +12,11 @@ from modelarchive.exchange.huggingface.family import Family
 from modelarchive.exchange.huggingface.heads import HEADS, Headed
 from modelarchive.exchange.huggingface.rotary import rotary_of
 from modelarchive.exchange.huggingface.scoring import TEXTS, WORDS, Scored, scores_of
-from modelarchive.exchange.huggingface.variant import Variant
+from modelarchive.exchange.huggingface.traits import Traits
 from modelarchive.exchange.huggingface.windows import windows_of
 
 
-def _encoder(
-    config: Config, variant: Variant, most_layers: int, *, name: str, kind: str, prefix: str
-) -> nn.Block | None:
+def _encoder(config: Config, traits: Traits, most_layers: int, *, name: str, kind: str, prefix: str) -> nn.Block | None:
     """BERT, RoBERTa or ELECTRA."""
     as_an_encoder(config)
     config.only("position_embedding_type", "absolute", why="positions relative to each other are not read")
@@ -43,10 +41,10 @@ def _encoder(
         labels=config.labels(),
         tied=config.flag("tie_word_embeddings", default=True),
     )
-    return _network(config, settings, variant, kind, prefix)
+    return _network(config, settings, traits, kind, prefix)
 
 
-def _distilbert(config: Config, variant: Variant, most_layers: int) -> nn.Block | None:
+def _distilbert(config: Config, traits: Traits, most_layers: int) -> nn.Block | None:
     as_an_encoder(config)
     units = config.size("dim", "hidden_size", default=768)
     vocabulary = config.size("vocab_size", default=30522)
@@ -65,24 +63,24 @@ def _distilbert(config: Config, variant: Variant, most_layers: int) -> nn.Block 
         labels=config.labels(),
         tied=config.flag("tie_word_embeddings", default=True),
     )
-    return _network(config, settings, variant, "distilbert", "distilbert")
+    return _network(config, settings, traits, "distilbert", "distilbert")
 
 
-def _network(config: Config, settings: bert.Settings, variant: Variant, kind: str, prefix: str) -> nn.Block | None:
+def _network(config: Config, settings: bert.Settings, traits: Traits, kind: str, prefix: str) -> nn.Block | None:
     config.refuse_unknown(kind)
-    if not settings.segments and len(variant.inputs) > 2:
+    if not settings.segments and len(traits.inputs) > 2:
         config.refuse("type_vocab_size", "is 0: the network takes no token_type_ids")
     if config.problems:
         return None
-    head = HEADS[kind][variant.head]
-    tied = settings.tied if variant.is_tied is None else variant.is_tied
+    head = HEADS[kind][traits.head]
+    tied = settings.tied if traits.is_tied is None else traits.is_tied
     if head is None:
-        has_pooler = variant.has_pooler and kind in ("bert", "roberta")
-        return bert.Trunk(replace(settings, has_pooler=has_pooler), variant.pooling)
+        has_pooler = traits.has_pooler and kind in ("bert", "roberta")
+        return bert.Trunk(replace(settings, has_pooler=has_pooler), traits.pooling)
     return Headed(replace(settings, has_pooler=head.pools, tied=tied), prefix, head)
 
 
-def _gpt2(config: Config, variant: Variant, most_layers: int) -> nn.Block | None:
+def _gpt2(config: Config, traits: Traits, most_layers: int) -> nn.Block | None:
     as_a_decoder(config)
     units = config.size("n_embd", "hidden_size", default=768)
     tied = config.flag("tie_word_embeddings", default=True)
@@ -97,23 +95,23 @@ def _gpt2(config: Config, variant: Variant, most_layers: int) -> nn.Block | None
         activation=config.activation("activation_function", default="gelu_new"),
         is_scaled=config.flag("scale_attn_weights", default=True),
         is_scaled_by_layer=config.flag("scale_attn_by_inverse_layer_idx", default=False),
-        tied=tied if variant.is_tied is None else variant.is_tied,
+        tied=tied if traits.is_tied is None else traits.is_tied,
     )
-    scores = scores_of(config, variant.head, layer_of_words="classifier")
-    if variant.pooling is not None:
+    scores = scores_of(config, traits.head, layer_of_words="classifier")
+    if traits.pooling is not None:
         config.refuse("modules.json", "is of sentences, and the family is read without")
     config.refuse_unknown("gpt2")
     if config.problems:
         return None
-    has_mask = len(variant.inputs) > 1
+    has_mask = len(traits.inputs) > 1
     if scores is not None:
         return Scored(gpt2.trunk(settings, has_mask=has_mask), "transformer", scores)
-    if variant.head == "Model":
+    if traits.head == "Model":
         return gpt2.trunk(settings, has_mask=has_mask)
-    return gpt2.guesser(settings, has_mask=has_mask, is_flat=variant.is_flat)
+    return gpt2.guesser(settings, has_mask=has_mask, is_flat=traits.is_flat)
 
 
-def _llama(config: Config, variant: Variant, most_layers: int, *, kind: str) -> nn.Block | None:
+def _llama(config: Config, traits: Traits, most_layers: int, *, kind: str) -> nn.Block | None:
     as_a_decoder(config)
     units = config.size("hidden_size", default=4096)
     vocabulary = config.size("vocab_size", default=151936 if kind == "qwen2" else 32000)
@@ -156,17 +154,17 @@ def _llama(config: Config, variant: Variant, most_layers: int, *, kind: str) -> 
         window=window,
         windowed=windowed,
         padding=config.index("pad_token_id", default=None, below=vocabulary),
-        tied=tied if variant.is_tied is None else variant.is_tied,
+        tied=tied if traits.is_tied is None else traits.is_tied,
     )
-    scores = scores_of(config, variant.head)
+    scores = scores_of(config, traits.head)
     config.refuse_unknown(kind)
     if config.problems:
         return None
     if scores is not None:
         return Scored(llama.Trunk(settings), "model", scores)
-    if variant.head == "Model":
-        return llama.Trunk(settings, variant.pooling)
-    return llama.guesser(settings, has_mask=len(variant.inputs) > 1, is_flat=variant.is_flat)
+    if traits.head == "Model":
+        return llama.Trunk(settings, traits.pooling)
+    return llama.guesser(settings, has_mask=len(traits.inputs) > 1, is_flat=traits.is_flat)
 
 
 def _heads(config: Config, name: str, default: int, units: int, *others: str) -> int:
@@ -185,7 +183,7 @@ def _bert_like(name: str, classes: str, *, kind: str, prefix: str) -> Family:
         classes=classes,
         prefix=prefix,
         heads=tuple(HEADS[kind]),
-        make=lambda config, variant, most: _encoder(config, variant, most, name=name, kind=kind, prefix=prefix),
+        make=lambda config, traits, most: _encoder(config, traits, most, name=name, kind=kind, prefix=prefix),
         inputs=bert.INPUTS if kind != "roberta" else bert.INPUTS[:2],
         embedding="embeddings.word_embeddings.weight",
         renames=bias,
@@ -197,7 +195,7 @@ def _bert_like(name: str, classes: str, *, kind: str, prefix: str) -> Family:
 def _gemma_like(name: str, classes: str, *, trunk: str = "Model") -> Family:
     return replace(
         _llama_like(name, classes),
-        make=lambda config, variant, most: gemma_options.network(config, variant, most, kind=name),
+        make=lambda config, traits, most: gemma_options.network(config, traits, most, kind=name),
         renames=(),
         is_tied=name != "qwen3",
         heads=("Model", "ForCausalLM", *((TEXTS, WORDS) if trunk == "Model" else (f"Text{TEXTS}",))),
@@ -211,7 +209,7 @@ def _llama_like(name: str, classes: str) -> Family:
         classes=classes,
         prefix="model",
         heads=("Model", "ForCausalLM", TEXTS, WORDS),
-        make=lambda config, variant, most: _llama(config, variant, most, kind=name),
+        make=lambda config, traits, most: _llama(config, traits, most, kind=name),
         inputs=bert.INPUTS[:2],
         usual=1,
         embedding="embed_tokens.weight",

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from modelarchive import nn
 from modelarchive.exchange.huggingface.config import Config
-from modelarchive.exchange.huggingface.variant import Variant
+from modelarchive.exchange.huggingface.traits import Traits
 
 #: Blocks beside a trunk.
 _HEAD_BLOCKS: Final = frozenset(
@@ -30,7 +30,7 @@ class Family:
         classes: What the names of its classes begin with.
         prefix: What the trunk is called in models with a head; "": its parts stand beside the head.
         heads: Ends of the class names that are read.
-        make: (config, variant, the most layers that there may be) -> the network, or None where config has problems.
+        make: (config, traits, the most layers that there may be) -> the network, or None where config has problems.
         inputs: What its networks take; all but the first may be left out from the end.
         together: End of a class name -> the inputs that may be given together, the usual ones first, where these are
             not the first of `inputs`.
@@ -50,7 +50,7 @@ class Family:
     classes: str
     prefix: str
     heads: tuple[str, ...]
-    make: Callable[[Config, Variant, int], nn.Block | None]
+    make: Callable[[Config, Traits, int], nn.Block | None]
     inputs: tuple[str, ...]
     embedding: str
     renames: tuple[tuple[str, str], ...] = ()

@@ -8,7 +8,7 @@ from modelarchive.exchange.huggingface import gemma
 from modelarchive.exchange.huggingface.config import Config, as_a_decoder
 from modelarchive.exchange.huggingface.rotary import one_of, rotary_of_layers
 from modelarchive.exchange.huggingface.scoring import Scored, scores_of
-from modelarchive.exchange.huggingface.variant import Variant
+from modelarchive.exchange.huggingface.traits import Traits
 from modelarchive.exchange.huggingface.windows import kinds_of, windows_of
 from modelarchive.ops.rotary import Rotary
 
@@ -32,7 +32,7 @@ _USUAL: Final[dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def network(config: Config, variant: Variant, most_layers: int, *, kind: str) -> nn.Block | None:
+def network(config: Config, traits: Traits, most_layers: int, *, kind: str) -> nn.Block | None:
     """The network that a configuration means; None where it has problems, which it lists."""
     as_a_decoder(config)
     usual, is_gemma, is_capped = _USUAL[kind], kind != "qwen3", kind in ("gemma2", "gemma3_text")
@@ -70,15 +70,15 @@ def network(config: Config, variant: Variant, most_layers: int, *, kind: str) ->
         score_cap=_cap(config, "attn_logit_softcapping", 50.0 if kind == "gemma2" else None, kind),
         logit_cap=_cap(config, "final_logit_softcapping", 30.0 if kind == "gemma2" else None, kind),
         padding=config.index("pad_token_id", default=usual["pad_token_id"], below=size["vocab_size"]),
-        tied=tied if variant.is_tied is None else variant.is_tied,
+        tied=tied if traits.is_tied is None else traits.is_tied,
     )  # fmt: skip
-    scores = scores_of(config, variant.head)
+    scores = scores_of(config, traits.head)
     config.refuse_unknown(kind)
     if config.problems:
         return None
     if scores is not None:
         return Scored(gemma.Trunk(settings), "model", scores)
-    return gemma.Trunk(settings, variant.pooling) if variant.head == "Model" else gemma.Guesser(settings)
+    return gemma.Trunk(settings, traits.pooling) if traits.head == "Model" else gemma.Guesser(settings)
 
 
 def _activation(config: Config, kind: str) -> str | None:

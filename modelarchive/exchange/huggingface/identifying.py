@@ -21,7 +21,7 @@ from modelarchive.exchange.huggingface.pooling import MODULES, POOLING, pooling_
 from modelarchive.exchange.huggingface.reading import described, family_of, float_dtype
 from modelarchive.exchange.huggingface.recognising import configurations
 from modelarchive.exchange.huggingface.sentences import POOLINGS, Pooling
-from modelarchive.exchange.huggingface.variant import Variant
+from modelarchive.exchange.huggingface.traits import Traits
 from modelarchive.exchange.huggingface.words import TEXTS
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
@@ -39,21 +39,21 @@ class Model:
     Attributes:
         bundle: The model.
         family: Its family.
-        variant: Its class, and how it is laid out.
+        traits: Its class, and how it is laid out.
         config: What config.json says.
         texts: The tokenizer's files.
     """
 
     bundle: Bundle
     family: Family
-    variant: Variant
+    traits: Traits
     config: dict[str, Any]
     texts: dict[str, str]
 
     @property
     def embedding(self) -> str:
         """The parameter whose rows are words."""
-        return self.family.embedding if self.variant.is_flat else self.family.embedding_of(self.variant.head)
+        return self.family.embedding if self.traits.is_flat else self.family.embedding_of(self.traits.head)
 
 
 def known(bundle: Bundle, given: Mapping[str, Any] | None) -> tuple[Model, list[Note]]:
@@ -99,7 +99,7 @@ def _built_again(bundle: Bundle, values: dict[str, Any]) -> tuple[Model, list[No
         raise ConversionError(problems)
     values, notes = _with_dtype(values, float_dtype(deferred(bundle.parameters)))
     family = Family(str(values["model_type"]), "", "", (), lambda *_: None, tuple(inputs), "")
-    return Model(bundle, family, Variant("", tuple(inputs)), values, texts), notes
+    return Model(bundle, family, Traits("", tuple(inputs)), values, texts), notes
 
 
 def recognised(bundle: Bundle, given: Mapping[str, Any] | None) -> tuple[Model, list[Note]]:
@@ -167,15 +167,15 @@ def _compared(
         ways.append((head, _MEAN))
     first: list[tuple[str, str]] = []
     for head, each in ways:
-        variant = _variant(bundle, family, head, each)
-        found = differences(bundle, config, family, variant)
+        traits = _traits(bundle, family, head, each)
+        found = differences(bundle, config, family, traits)
         if not found:
-            return Model(bundle, family, variant, values, _with_pooling(texts, each, pooling))
+            return Model(bundle, family, traits, values, _with_pooling(texts, each, pooling))
         first = first or found
     return first
 
 
-def _variant(bundle: Bundle, family: Family, head: str, pooling: Pooling | None) -> Variant:
+def _traits(bundle: Bundle, family: Family, head: str, pooling: Pooling | None) -> Traits:
     """What an archive says of a network beside its configuration."""
     count = len((bundle.architecture or {})["inputs"])
     is_flat = (
@@ -183,7 +183,7 @@ def _variant(bundle: Bundle, family: Family, head: str, pooling: Pooling | None)
         and head != "Model"
         and not any(name.startswith(f"{family.prefix}.") for name in bundle.parameters)
     )
-    return Variant(
+    return Traits(
         head,
         next((each for each in family.takes(head) if len(each) == count), ()),
         has_pooler="pooler.dense.weight" in bundle.parameters,
@@ -214,7 +214,7 @@ def _settled(model: Model) -> tuple[Model, list[Note]]:
     """With a configuration that says of tied weights and of the dtype what is so."""
     notes = []
     values, family = model.config, model.family
-    ties = model.variant.is_tied
+    ties = model.traits.is_tied
     if ties is not None and not family.always_tied and ties is not family.ties(values):
         if "tie_word_embeddings" in values:
             notes.append(Note("tie_word_embeddings", f"is written as {str(ties).lower()}, as the parameters are"))
@@ -245,18 +245,18 @@ def _with_dtype(values: dict[str, Any], dtype: str) -> tuple[dict[str, Any], lis
     return values | {key: dtype}, notes
 
 
-def differences(bundle: Bundle, config: Config, family: Family, variant: Variant) -> list[tuple[str, str]]:
+def differences(bundle: Bundle, config: Config, family: Family, traits: Traits) -> list[tuple[str, str]]:
     """Where the architecture is another one than the configuration says."""
     found = bundle.architecture or {}
-    if not variant.inputs:
+    if not traits.inputs:
         declared = ", ".join(str(each["name"]) for each in found["inputs"])
-        expected = " or ".join(", ".join(each) for each in family.takes(variant.head))
+        expected = " or ".join(", ".join(each) for each in family.takes(traits.head))
         return [("inputs", f"are {declared or 'not declared'}, expected {expected}")]
-    network = family.make(config, variant, len(bundle.parameters))
+    network = family.make(config, traits, len(bundle.parameters))
     if network is None:
         return config.problems
     network.cast(float_dtype(deferred(bundle.parameters)))  # some numbers are rounded to it
-    meant = described(network, variant.inputs, config).architecture
+    meant = described(network, traits.inputs, config).architecture
     # Of which size the example was that the network was recorded on, does not matter.
     one, other = (_with_numbered_inputs(each["model"]) for each in (meant, found))
     return list(itertools.islice(_unlike(one, other, "/model"), _MOST))

@@ -10,7 +10,7 @@ from modelarchive.exchange.huggingface.config import Config, as_an_encoder
 from modelarchive.exchange.huggingface.gemma import angles_of, turned
 from modelarchive.exchange.huggingface.rotary import rotary_of_layers
 from modelarchive.exchange.huggingface.sentences import Pooling, prepare, vector
-from modelarchive.exchange.huggingface.variant import Variant
+from modelarchive.exchange.huggingface.traits import Traits
 from modelarchive.exchange.huggingface.windows import kinds_of
 from modelarchive.ops.rotary import Rotary
 
@@ -214,7 +214,7 @@ class Headed(nn.Block):
         return (x * weight).sum(axis=1) / weight.sum(axis=1)
 
 
-def network(config: Config, variant: Variant, most_layers: int) -> nn.Block | None:
+def network(config: Config, traits: Traits, most_layers: int) -> nn.Block | None:
     """The network that a configuration means; None where it has problems, which it lists."""
     as_an_encoder(config)
     units = config.size("hidden_size", default=768)
@@ -252,9 +252,9 @@ def network(config: Config, variant: Variant, most_layers: int) -> nn.Block | No
         decoder_bias=config.flag("decoder_bias", default=True),
         pools_mean=pooling == "mean",
         labels=config.labels(),
-        tied=tied if variant.is_tied is None else variant.is_tied,
+        tied=tied if traits.is_tied is None else traits.is_tied,
     )  # fmt: skip
     config.refuse_unknown("modernbert")
     if config.problems:
         return None
-    return Trunk(settings, variant.pooling) if variant.head == "Model" else Headed(settings, variant.head)
+    return Trunk(settings, traits.pooling) if traits.head == "Model" else Headed(settings, traits.head)

@@ -202,7 +202,7 @@ def fp8(packed: Packed) -> Deferred | None:
     if entry is None or entry.dtype.name not in _FP8:
         return None
     part = next((part for part in ("_scale_inv", "_scale") if part in packed.parts), "_scale_inv")
-    scale = packed.expect(part, ("uint8", *_FLOATS))
+    scale = packed.expect(part, ("uint8", "float8_e8m0fnu", *_FLOATS))
     if entry.ndim < 2:
         raise MisfitError(f"has the shape {entry.shape}, expected a matrix")
     *before, rows, columns = entry.shape

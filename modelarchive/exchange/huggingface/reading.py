@@ -22,7 +22,7 @@ from modelarchive.exchange.huggingface.folder import CONFIG, MAX_CONFIG_BYTES, F
 from modelarchive.exchange.huggingface.pooling import MODULES, pooling_of
 from modelarchive.exchange.huggingface.sentences import Pooling
 from modelarchive.exchange.huggingface.source import ModelFolder
-from modelarchive.exchange.huggingface.variant import Variant
+from modelarchive.exchange.huggingface.traits import Traits
 from modelarchive.exchange.huggingface.vit import pictures
 from modelarchive.exchange.huggingface.words import words
 from modelarchive.nn import Block, Sequential
@@ -128,7 +128,7 @@ def _read(model: ModelFolder, inputs: Sequence[str] | None, sentences: bool | No
     if sentences and pooling is None:
         config.refuse(MODULES, "is not there: nothing says how a sentence becomes one vector")
     if family is not None and (head is None or config.problems):
-        family.make(config, Variant("Model", family.inputs), 2**31 - 1)  # which lists what else there is
+        family.make(config, Traits("Model", family.inputs), 2**31 - 1)  # which lists what else there is
     if family is None or head is None or config.problems:
         raise ConversionError(config.problems, hint=config.hint)
     weights = model.weights()
@@ -179,19 +179,19 @@ def assembled(
     """
     ties = family.ties(config.values)
     found, notes = _named(arrays, family, head, ties=ties)
-    variant = Variant(
+    traits = Traits(
         head,
         _chosen(inputs, family, head, config.values, pooling),
         has_pooler="pooler.dense.weight" in found,
         is_tied=_tied(found, family, head, notes) if ties else None,
         pooling=pooling,
     )
-    network = family.make(config, variant, len(found))
+    network = family.make(config, traits, len(found))
     if network is None:
         raise ConversionError(config.problems, hint=config.hint)
     notes += config.notes + _of_dtype(config.values, dtype := float_dtype(found))
     network.cast(dtype)
-    model = described(network, variant.inputs, config)
+    model = described(network, traits.inputs, config)
     return model, _fitting(found, network, model.shapes, notes), notes
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from modelarchive import nn, ops
 from modelarchive.exchange.huggingface.config import Config, as_two_parts
 from modelarchive.exchange.huggingface.sentences import Pooling, prepare, vector
-from modelarchive.exchange.huggingface.variant import Variant
+from modelarchive.exchange.huggingface.traits import Traits
 from modelarchive.nn.scope import MAX_CONSTANT
 from modelarchive.store.strict import short
 
@@ -233,9 +233,9 @@ class _Network(nn.Block):
         return self.lm_head(y if self.factor == 1 else y * self.factor), memory
 
 
-def network(config: Config, variant: Variant, most_layers: int) -> nn.Block | None:
+def network(config: Config, traits: Traits, most_layers: int) -> nn.Block | None:
     """The network that a configuration means; None where it has problems, which it lists."""
-    as_two_parts(config, has_both=variant.head != "EncoderModel")
+    as_two_parts(config, has_both=traits.head != "EncoderModel")
     layers = config.size("num_layers", "num_hidden_layers", default=6, most=most_layers)
     activation, is_gated = _activation(config)
     count = config.size("relative_attention_num_buckets", default=32, least=4, most=2 * MAX_CONSTANT)
@@ -260,12 +260,12 @@ def network(config: Config, variant: Variant, most_layers: int) -> nn.Block | No
         activation=activation,
         is_gated=is_gated,
         is_scaled=is_scaled,
-        tied=variant.is_tied is not False,
+        tied=traits.is_tied is not False,
     )
     config.refuse_unknown("t5")
     if config.problems:
         return None
-    return _Network(settings, variant.head, has_mask="attention_mask" in variant.inputs, pooling=variant.pooling)
+    return _Network(settings, traits.head, has_mask="attention_mask" in traits.inputs, pooling=traits.pooling)
 
 
 def _activation(config: Config) -> tuple[str | None, bool]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from modelarchive import nn, ops
 from modelarchive.exchange.huggingface.config import Config, as_an_encoder
-from modelarchive.exchange.huggingface.variant import Variant
+from modelarchive.exchange.huggingface.traits import Traits
 from modelarchive.store.strict import short
 
 #: Ends of the class names that are read.
@@ -154,7 +154,7 @@ class _Classifier(nn.Block):
         return self.classifier(self.vit(pixel_values)[:, 0])
 
 
-def network(config: Config, variant: Variant, most_layers: int) -> nn.Block | None:
+def network(config: Config, traits: Traits, most_layers: int) -> nn.Block | None:
     """The network that a configuration means; None where it has problems, which it lists."""
     as_an_encoder(config)
     units = config.size("hidden_size", default=768)
@@ -167,7 +167,7 @@ def network(config: Config, variant: Variant, most_layers: int) -> nn.Block | No
     config.size("num_channels", default=3)
     pooler = config.size("pooler_output_size", default=units, null=units)
     activation = config.activation("pooler_act", default="tanh")
-    has_pooler = variant.head == "Model" and variant.has_pooler
+    has_pooler = traits.head == "Model" and traits.has_pooler
     settings = Settings(
         places=(picture[0] // patch[0], picture[1] // patch[1]),
         patch=patch,
@@ -185,7 +185,7 @@ def network(config: Config, variant: Variant, most_layers: int) -> nn.Block | No
     config.refuse_unknown("vit")
     if config.problems:
         return None
-    return Trunk(settings) if variant.head == "Model" else _Classifier(settings)
+    return Trunk(settings) if traits.head == "Model" else _Classifier(settings)
 
 
 def _sides(config: Config, name: str, *, default: int) -> tuple[int, int]:

@@ -82,16 +82,16 @@ def _files(model: Model, texts: Mapping[str, str]) -> dict[str, bytes]:
 def counterpart_of(bundle: Bundle) -> tuple[Counterpart | None, list[Note]]:
     """See :func:`modelarchive.exchange.huggingface.counterpart`."""
     model, notes = known(bundle, None)
-    family, variant = model.family, model.variant
+    family, traits = model.family, model.traits
     first: dict[int, str] = {}
     for name, entry in deferred(bundle.parameters).items():
         first.setdefault(id(entry), name)
-    stored = {name: family.theirs(name, is_flat=variant.is_flat) for name in first.values()}
+    stored = {name: family.theirs(name, is_flat=traits.is_flat) for name in first.values()}
     if apart := [name for name in stored if OF_DENSE.fullmatch(name)]:
         return None, [Note(apart[0], "is in a folder of its own in sentence-transformers' files")]
     turned_round = [name for name in stored if family.is_transposed(name)]
     # Where nothing is tied transformers has this one twice, and an archive has each array once.
-    twice = [name for name in stored if not variant.is_tied and f"{family.guesses.get(variant.head)}.bias" == name]
+    twice = [name for name in stored if not traits.is_tied and f"{family.guesses.get(traits.head)}.bias" == name]
     if turned_round or any(stored[name] != name for name in twice):
         what = "lies the other way" if turned_round else "stands twice"
         return None, [Note((turned_round or twice)[0], f"{what} in transformers' files")]
@@ -114,10 +114,10 @@ def theirs(model: Model) -> tuple[dict[str, Deferred], list[Note]]:
         if id(entry) in written or name in constants:
             continue
         written.add(id(entry))
-        there = family.theirs(name, is_flat=model.variant.is_flat)
+        there = family.theirs(name, is_flat=model.traits.is_flat)
         found = turned(entry) if family.is_transposed(name) else entry
         entries[there] = found
-        if there != name and not model.variant.is_tied and f"{family.guesses.get(model.variant.head)}.bias" == name:
+        if there != name and not model.traits.is_tied and f"{family.guesses.get(model.traits.head)}.bias" == name:
             entries[name] = copy.copy(found)  # where nothing is tied this one counts, of which transformers writes two
     notes += [Note(name, "its words are left out") for name in model.bundle.tokens if name != model.embedding]
     return entries, notes

@@ -226,9 +226,9 @@ def test_a_window_is_left_out_with_a_note(tmp_path: Path) -> None:
     from modelarchive.exchange.huggingface.config import Config
     from modelarchive.exchange.huggingface.families import FAMILIES
     from modelarchive.exchange.huggingface.reading import described
-    from modelarchive.exchange.huggingface.variant import Variant
+    from modelarchive.exchange.huggingface.traits import Traits
 
-    network = FAMILIES["mistral"].make(Config(config), Variant("ForCausalLM", ("input_ids",)), 100)
+    network = FAMILIES["mistral"].make(Config(config), Traits("ForCausalLM", ("input_ids",)), 100)
     assert network is not None
     described(network, ("input_ids",), Config(config))
     network.initialize(seed=0)

@@ -14,7 +14,7 @@ from modelarchive.exchange.huggingface import reading
 from modelarchive.exchange.huggingface.config import ACTIVATIONS, Config
 from modelarchive.exchange.huggingface.families import FAMILIES
 from modelarchive.exchange.huggingface.harmless import harmless
-from modelarchive.exchange.huggingface.variant import Variant
+from modelarchive.exchange.huggingface.traits import Traits
 from tests.exchange.huggingface.models import SMALL, given, logits, saved, several
 from tests.exchange.huggingface.test_reading import FOREIGN, copied
 from tests.zoo.comparison import error
@@ -146,7 +146,7 @@ def test_the_class_has_no_other_options(family, transformers):
     """Each is asked for, or known to change nothing."""
     cls = getattr(transformers, SMALL[family][0]).config_class
     config = Config(cls().to_dict())
-    assert FAMILIES[family].make(config, Variant("Model", FAMILIES[family].takes("Model")[0]), 10**6) is not None
+    assert FAMILIES[family].make(config, Traits("Model", FAMILIES[family].takes("Model")[0]), 10**6) is not None
     assert (config.problems, config.notes) == ([], [])
 
 
@@ -161,7 +161,7 @@ def test_what_is_not_said_is_as_in_transformers(family, transformers):
         filled = made(cls, **{key: value for key, value in less.items() if key != "model_type"})
         if filled is None:  # the others need it
             continue
-        one, other = (FAMILIES[family].make(Config(each), Variant("Model", inputs), 100) for each in (less, filled))
+        one, other = (FAMILIES[family].make(Config(each), Traits("Model", inputs), 100) for each in (less, filled))
         assert (one is None) == (other is None), name
         if one is not None:
             assert described(one, inputs, less) == described(other, inputs, filled), name
@@ -279,7 +279,7 @@ def test_what_transformers_4_wrote_means_what_5_takes_it_for(name, transformers)
     networks = []
     for values in (old, new):
         config, family = Config(values), FAMILIES[values["model_type"]]
-        network = family.make(config, Variant("Model", ("input_ids",)), 100)
+        network = family.make(config, Traits("Model", ("input_ids",)), 100)
         assert (config.problems, config.notes) == ([], [])
         networks.append(described(network, ("input_ids",), values))
     assert networks[0] == networks[1]

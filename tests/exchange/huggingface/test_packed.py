@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -113,6 +114,14 @@ def test_a_block_is_no_larger_than_the_matrix(across):
     assert (made(tensors, weight=numbers.astype(np.int8), weight_scale=scales) == wanted).all()
     blocks = {"quant_method": "fp8", "weight_block_size": [2, across]}
     assert (made(blocks, weight=numbers.astype(DENSE["float8_e4m3fn"]), weight_scale_inv=scales) == wanted).all()
+
+
+def test_scales_of_fp8_may_be_powers_of_two():
+    numbers, powers = np.arange(-16, 16).reshape(4, 8), np.array([[0.5], [4.0]], np.float32)
+    blocks = {"quant_method": "fp8", "weight_block_size": [2, 8]}
+    for scales in (powers.astype(ml_dtypes.float8_e8m0fnu), np.array([[126], [129]], np.uint8)):
+        found = made(blocks, weight=numbers.astype(DENSE["float8_e4m3fn"]), weight_scale_inv=scales)
+        assert (found == numbers * np.repeat(powers, 2, axis=0)).all()
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -11,7 +11,7 @@ from modelarchive.exchange.huggingface.config import Config
 from modelarchive.exchange.huggingface.families import FAMILIES
 from modelarchive.exchange.huggingface.family import head_of
 from modelarchive.exchange.huggingface.reading import described
-from modelarchive.exchange.huggingface.variant import Variant
+from modelarchive.exchange.huggingface.traits import Traits
 
 _LLAMA3 = {
     "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
@@ -111,7 +111,7 @@ def test_parameters_of_published_models(name: str) -> None:
     head = head_of(values, family)
     assert head is not None
     inputs = family.takes(head)[0]
-    network = family.make(config, Variant(head, inputs), 1000)
+    network = family.make(config, Traits(head, inputs), 1000)
     assert network is not None, config.problems
     assert not config.notes
     shapes = parameter_shapes(described(network, inputs, config))

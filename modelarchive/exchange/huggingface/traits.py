@@ -8,7 +8,7 @@ from modelarchive.exchange.huggingface.sentences import Pooling
 
 
 @dataclass(frozen=True)
-class Variant:
+class Traits:
     """What a file tells beside its config.json.
 
     Attributes:
