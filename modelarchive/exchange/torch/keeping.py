@@ -57,9 +57,21 @@ def kept(module: torch.nn.Module, *, seed: int | None = None) -> Iterator[Writes
         with writes:
             yield writes
     finally:
-        for restore in restores:
-            restore()
+        problem = _all_done(restores)
         writes.undo()
+        if problem is not None:
+            raise problem
+
+
+def _all_done(restores: list[_Restore]) -> Exception | None:
+    """Put everything back, though one raises: the first that was raised."""
+    first: Exception | None = None
+    for restore in restores:
+        try:
+            restore()
+        except Exception as error:
+            first = first or error
+    return first
 
 
 def python_state(module: torch.nn.Module) -> list[_Restore]:

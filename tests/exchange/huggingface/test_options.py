@@ -53,7 +53,7 @@ SHARED = {
     "is_encoder_decoder": (True,),
     "configuration_files": (["config.4.0.0.json"],),
     "transformers_weights": ("other.safetensors",),
-    "quantization_config": ({"quant_method": "hqq"},),
+    "quantization_config": ({"quant_method": "aqlm"},),
     "fusion_config": ({"mlp": True},),
     "num_attention_heads": (2, None),
     "n_head": (2,),
