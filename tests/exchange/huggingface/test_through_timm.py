@@ -106,7 +106,7 @@ def test_an_old_file_says_all_at_once(timm, tmp_path):
         ({"model_args": [1]}, "expected an object"),
         ({"model_args": {"depth": 10**9}}, "more than the files hold"),
         ({"model_args": {"width": 9}}, "means a network of .* parameters"),
-        ({"num_classes": 2**30}, "means a network of .* parameters"),
+        ({"num_classes": 2**30}, "more than the files hold"),
         ({"num_classes": 3}, "fc.weight: has the shape .7, 8., timm makes it .3, 8."),
         ({"pretrained_cfg": {"input_size": [3, 2**40, 1]}}, "expected channels, height and width"),
     ],

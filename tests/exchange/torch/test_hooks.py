@@ -83,7 +83,7 @@ def test_hooks_and_replaced_forwards_are_read(tmp_path):
     model = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.ReLU(), torch.nn.ReLU())
     handle = model[0].register_forward_hook(double)
     model[1].forward = lambda x: x * 3
-    net = read_module(model, {"shape": [None, 6]}).build()
+    net = read_module(model, {"shape": [None, 4, 6]}).build()
     np.testing.assert_allclose(net(X), model(torch.from_numpy(X)).detach().numpy(), atol=1e-6)
     handle.remove()
     del model[1].forward
