@@ -103,13 +103,22 @@ class Doing(torch.nn.Module):
         (lambda self, packed, x: unpack(self.layer(packed)[0], batch_first=True)[0], "give it total_length, x.shape"),
         (lambda self, packed, x: self.layer(packed)[1][1], "the cells of an LSTM"),
         (lambda self, packed, x: packed.data.relu(), "choice of elements by truths|depends on"),
-        (lambda self, packed, x: self.layer(packed)[0].data.sum(), "choice of elements by truths|depends on"),
         (lambda self, packed, x: self.layer(packed._replace(data=packed.data * 2))[1][0], "data of packed sequences"),
     ],
 )
 def test_what_depends_on_values_is_refused_with_the_way_out(function, words):
     with pytest.raises(ma.ConversionError, match=words):
         read_module(Doing(function), (torch.randn(2, 5, 3), torch.tensor([3, 5])))
+
+
+@pytest.mark.parametrize("reduce", [lambda data: data.sum(), lambda data: data.mean(0)])
+def test_the_steps_of_packed_sequences_are_summed(reduce):
+    """How many there are is not known; what is summed of them is."""
+    torch.manual_seed(0)
+    module = Doing(lambda self, packed, x: (reduce(self.layer(packed)[0].data),)).eval()
+    net = read_module(module, (torch.randn(2, 5, 3), torch.tensor([3, 5]))).build()
+    for lengths in ([5, 2], [1, 1], [4, 5, 1]):
+        assert_same(module, net, torch.randn(len(lengths), 5, 3), torch.tensor(lengths))
 
 
 def test_packing_is_pytorchs_own_again_afterwards():
