@@ -75,7 +75,9 @@ def _complex(context: Context, products: list[list[Ref]], *, axis: int, real: bo
 def _short_time(context: Context) -> Ref:
     """The Fourier transform of one frame after another: a convolution with waves, so that any length does."""
     step, onesided = context.whole(1), context.node.flag("onesided", default=True)
-    window = context.constant(2).astype(np.float64) if context.has(2) else None
+    window = context.constant(2) if context.has(2) else None
+    if window is not None and window.dtype.kind != "f":
+        raise Refusal(f"STFT with a window of {window.dtype} is not supported")
     length = context.whole(3) if context.has(3) else 0 if window is None else window.size
     shape = context.shape(0)
     last = shape[-1] if len(shape) == 3 else 1
@@ -85,7 +87,7 @@ def _short_time(context: Context) -> Ref:
         raise Refusal(f"STFT of the shape {shape}, or one side of that of complex numbers, is not supported")
     bins = length // 2 + 1 if onesided else length
     tables = _waves(context, length, bins, length)
-    tables = tables if window is None else [table * window[:, None] for table in tables]
+    tables = tables if window is None else [table * window.astype(np.float64)[:, None] for table in tables]
     weights = [context.fixed(np.ascontiguousarray(table.T[:, None])) for table in tables]
     x = context.as_dtype(context.ref(0), "float64")
     products = []
