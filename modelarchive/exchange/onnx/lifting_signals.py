@@ -76,7 +76,7 @@ def _short_time(context: Context) -> Ref:
     """The Fourier transform of one frame after another: a convolution with waves, so that any length does."""
     step, onesided = context.whole(1), context.node.flag("onesided", default=True)
     window = context.constant(2) if context.has(2) else None
-    if window is not None and window.dtype.kind != "f":
+    if window is not None and not dtypes.is_float(window.dtype):
         raise Refusal(f"STFT with a window of {window.dtype} is not supported")
     length = context.whole(3) if context.has(3) else 0 if window is None else window.size
     shape = context.shape(0)
