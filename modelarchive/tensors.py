@@ -211,7 +211,8 @@ def _of_torch(tensor: Any, torch: Any) -> Foreign:
         if (start + tensor.numel()) * tensor.itemsize <= storage.nbytes():
             if 0 not in shape:
                 memory = ("cpu", storage.data_ptr(), start, shape, tensor.stride(), name, False, False)
-            return Foreign(shape, dtypes.DENSE[name], lambda: tensor.detach().numpy(), is_plain=True, memory=memory)
+            give = tensor.numpy if not tensor.requires_grad else lambda: tensor.detach().numpy()
+            return Foreign(shape, dtypes.DENSE[name], give, is_plain=True, memory=memory)
     if (why := _without_values(tensor, torch)) is not None:
         raise _refused(why)
     name = dtype_name(tensor.dtype)
