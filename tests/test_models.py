@@ -160,9 +160,18 @@ def test_load_model(model: Path, net: nn.Block) -> None:
         ma.load_model(model, device="cpu")
 
 
+class Words(nn.Block):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.dense = nn.Embedding(10, 4), nn.Dense(2, flatten=False)
+
+    def forward(self, x: Any) -> Any:
+        return self.dense(self.embedding(x))
+
+
 def test_other_inputs_are_declared(tmp_path: Path) -> None:
     path = tmp_path / "words.h5"
-    words = nn.Sequential(nn.Embedding(10, 4), nn.Dense(2, flatten=False))
+    words = Words()
     words.initialize(seed=0)
     ma.save_model(path, words, inputs={"shape": [None, 7], "dtype": "int64"})
     ids = np.arange(9)[np.newaxis]

@@ -40,7 +40,8 @@ def build(architecture: Mapping[str, Any] | Checked, arrays: Mapping[str, Any] |
     if isinstance(block, Graph):
         places = zip(block.inputs, found.inputs, strict=False)
         block.defaults = {name: (each["default"], each["dtype"]) for name, each in places if "default" in each}
-    declare(block, [dict(each) for each in found.inputs])
+    is_recorded = any(isinstance(each, Graph) for _, each in block.named_blocks())
+    declare(block, [dict(each) for each in found.inputs], is_recorded=is_recorded)
     return block
 
 

@@ -171,8 +171,9 @@ def load_model(
             functional ``keras.Model`` on the backend that Keras is set to, "onnxruntime" a network that is called as
             the Block is, and that ONNX Runtime computes.
         inputs: What the network is to take, where that is not what the architecture declares: declarations as
-            :func:`convert` takes them, of those inputs that change, ``{"x": (None, 3, None, None)}``. A whole network
-            refuses other sizes than it declares; a block of it takes what its layers do.
+            :func:`convert` takes them, of those inputs that change, ``{"x": (None, 3, None, None)}``. A network
+            with a recorded forward refuses other sizes than it declares; a row of layers, and a block of it, take what
+            their layers do.
         verify: Check the file first, of a block no more than its own arrays (:meth:`Archive.verify`); archives only.
         storage_options: As :class:`modelarchive.Archive` takes it, where `path` is a URL.
         cache: As there.

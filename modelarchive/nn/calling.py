@@ -30,9 +30,9 @@ _TOLD: Final = (ValueError, TypeError, IndexError)
 def run(block: Called, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
     """Execute a block, and remember what it was given; an error gets the block's path and the inputs' shapes."""
     if _HELD in block.__dict__:
-        declared = block.__dict__[DECLARED]
-        problem = missized(declared, called_names(block, declared), inputs, named)
-        if problem and block.__dict__[_HELD] == _outline(block):  # else the caller has changed it
+        declared, outline = block.__dict__[DECLARED], block.__dict__[_HELD]
+        problem = missized(declared, called_names(block, declared), inputs, named, names_alone=outline is None)
+        if problem and outline in (None, _outline(block)):  # else the caller has changed it
             raise ValueError(problem)
     try:
         if any(type(x) is not np.ndarray for x in inputs):
@@ -73,13 +73,19 @@ def _noted(value: Any) -> Any:
     return type(value) if shape is None or dtype is None else (tuple(shape), dtype)
 
 
-def declare(block: Called, inputs: list[dict[str, Any]]) -> None:
+def declare(block: Called, inputs: list[dict[str, Any]], *, is_recorded: bool) -> None:
     """Hold a network to the inputs that its architecture declares, as long as its parameters are of their shapes.
 
     It may be changed: with another first layer it takes something else.
+
+    Args:
+        block: The network.
+        inputs: Its inputs.
+        is_recorded: Whether a forward was recorded in it, in which a size may have decided: layers alone are the same
+            at every size, and only axes of one name are compared.
     """
     block.__dict__[DECLARED] = inputs
-    block.__dict__[_HELD] = _outline(block)
+    block.__dict__[_HELD] = _outline(block) if is_recorded else None
 
 
 def _outline(block: Called) -> tuple[tuple[str, str, Any], ...]:

@@ -37,7 +37,14 @@ def misfit(declared: Inputs, names: Sequence[str], inputs: Sequence[Any], named:
     return next(_differences(names, declared, given), None)
 
 
-def missized(declared: Inputs, names: Sequence[str], inputs: Sequence[Any], named: Mapping[str, Any]) -> str | None:
+def missized(
+    declared: Inputs,
+    names: Sequence[str],
+    inputs: Sequence[Any],
+    named: Mapping[str, Any],
+    *,
+    names_alone: bool = False,
+) -> str | None:
     """What is wrong with the sizes of a call's arguments, in words; None where nothing is.
 
     What a network does with a fixed size is decided: at another one it may run, and be another network.
@@ -47,12 +54,15 @@ def missized(declared: Inputs, names: Sequence[str], inputs: Sequence[Any], name
         names: Likewise.
         inputs: Likewise; what has no shape is not looked at.
         named: Likewise.
+        names_alone: Compare the axes of one name, and no fixed sizes.
     """
     if len(inputs) + len(named) > len(names):
         return None
     given = dict(zip(names, inputs, strict=False)) | dict(named)
     shapes = [getattr(given.get(name), "shape", None) for name in names]
-    if all(shape is None or _has_sizes(shape, each) for shape, each in zip(shapes, declared, strict=True)):
+    if names_alone or all(
+        shape is None or _has_sizes(shape, each) for shape, each in zip(shapes, declared, strict=True)
+    ):
         return next(unequal(declared, names, shapes), None)
     problem = next(_differences(names, declared, given), None)
     ways = {

@@ -272,16 +272,28 @@ def test_what_a_size_has_decided_is_never_another_network(tmp_path: Path) -> Non
             network(zeros(3))
 
 
+class Two(nn.Block):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv1D(4, 1), nn.Conv1D(2, 1)
+
+    def forward(self, x: Any) -> Any:
+        return self.second(self.first(x))
+
+
 def test_what_is_changed_takes_what_its_layers_do(tmp_path: Path) -> None:
-    ma.save_model(tmp_path / "x.h5", initialized(nn.Sequential(nn.Dense(4), nn.Dense(2))), inputs=zeros(2, 3))
+    ma.save_model(tmp_path / "x.h5", initialized(Two()), inputs=zeros(2, 3, 5))
     network = ma.load_model(tmp_path / "x.h5")
     with pytest.raises(ValueError, match="for other sizes"):
-        network(zeros(2, 5))
-    setattr(network, "0", nn.Dense(4))
-    network.initialize(seed=0)
-    assert network(zeros(2, 5)).shape == (2, 2)
-    ma.save_model(tmp_path / "y.h5", network, inputs=zeros(2, 5))
-    assert ma.load_model(tmp_path / "y.h5")(zeros(1, 5)).shape == (1, 2)
+        network(zeros(2, 3, 7))
+    network.first = nn.Conv1D(4, 1, in_channels=1)
+    network.first.initialize(seed=0)
+    assert network(zeros(2, 1, 7)).shape == (2, 2, 7)
+
+
+def test_layers_alone_are_the_same_at_every_size(tmp_path: Path) -> None:
+    ma.save_model(tmp_path / "x.h5", initialized(nn.Sequential(nn.Conv1D(4, 1))), inputs=zeros(2, 3, 5))
+    assert ma.load_model(tmp_path / "x.h5")(zeros(1, 3, 9)).shape == (1, 4, 9)
 
 
 def test_a_block_alone_takes_what_its_layers_do(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def build_module(
     """
     # Not needed to read parameters, which shall not wait for networks.
     from modelarchive.architecture.declaring import declared_inputs
-    from modelarchive.nn import Block
+    from modelarchive.nn import Block, Graph
     from modelarchive.nn.calling import DECLARED
     from modelarchive.nn.fitting import called_names
 
@@ -67,7 +67,8 @@ def build_module(
         own = getattr(block, DECLARED, None)
         known = own if callable(own) else declared_inputs(block, inputs if own is None else None)
         _part("inputs").remember(module, known)
-        if not callable(known):
+        # Layers alone are the same at every size.
+        if not callable(known) and any(isinstance(each, Graph) for _, each in block.named_blocks()):
             _part("holding").hold(module, known, called_names(block, known))
     return module
 
