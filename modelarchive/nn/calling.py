@@ -18,7 +18,8 @@ from modelarchive.ops.threads import has_team, team
 
 #: Attribute under which a built network keeps the inputs that its architecture declares, or what finds them.
 DECLARED: Final = "_declared_inputs"
-#: Attribute of a network that takes what it declares and nothing else: its parameters as they were built.
+#: Attribute of a network that was built: the outline of its parameters, as long as which it takes the sizes that it
+#: declares and no others; None: only axes of one name are compared.
 _HELD: Final = "_held_as"
 #: Attribute under which a block keeps the shapes and dtypes of the last call.
 _LAST: Final = "_last_call"

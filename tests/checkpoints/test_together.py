@@ -18,6 +18,19 @@ from tests.conftest import ROOT
 pytest.importorskip("torch")
 
 
+def run_all(folder: Path, scenarios: list[str]) -> None:
+    """Run scenarios of several processes, one after another, each to its end."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.checkpoints.ranks", str(folder), *scenarios],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == scenarios
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fsdp", "ddp"])
 def test_together(kind: str, tmp_path: Path) -> None:
@@ -26,15 +39,7 @@ def test_together(kind: str, tmp_path: Path) -> None:
         *(("whole:4", "damaged:2", "refused:2", "apart:2", "unsent:2") if kind == "fsdp" else ()),
     ]
     wanted = [f"{kind}:{each}" for each in scenarios]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.checkpoints.ranks", str(tmp_path), *wanted],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == wanted
+    run_all(tmp_path, wanted)
     # What one process was killed in ends as what nobody disturbed, file by file and byte for byte.
     whole, run = (tmp_path / f"{kind}-{name}-2" / "step-00000008" for name in ("whole", "run"))
     assert {path.name for path in whole.iterdir()} == {path.name for path in run.iterdir()}
@@ -55,15 +60,7 @@ def test_together(kind: str, tmp_path: Path) -> None:
 def test_rows_in_turns_and_meshes_of_some(tmp_path: Path) -> None:
     """FSDP2 over tensor parallelism: each part is written once, and none is left out."""
     wanted = ["both:whole:4", "both:resharded:1", "both:resharded:4"]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.checkpoints.ranks", str(tmp_path), *wanted],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == wanted
+    run_all(tmp_path, wanted)
     with ma.open(tmp_path / "both-run-2" / "step-00000008") as archive:
         archive.verify()
         pieces = {name: sorted(part.piece.offsets for part in archive.reader.parts(name)) for name in archive}
