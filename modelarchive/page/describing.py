@@ -8,6 +8,8 @@ from typing import Any, Final
 from modelarchive import errors
 from modelarchive.models.content import Content
 from modelarchive.page import graphs, thumbnails
+from modelarchive.remote import RemoteFile
+from modelarchive.signing import signature_path
 from modelarchive.statistics import Statistics
 
 #: The version of what is described here; `schemas/page/page-1.json` says what it is.
@@ -32,6 +34,9 @@ def described(
         known: What its arrays are like, where they have been looked at; they are not again.
     """
     blocks, problem = _blocks(content)
+    is_proved = known is None and content.archive is not None and not isinstance(content.path, RemoteFile)
+    halves = None if progress is None or not is_proved else _halved(progress)
+    damaged = _damaged(content, halves) if is_proved else {}
     return {
         "version": VERSION,
         "title": content.path.name,
@@ -39,24 +44,56 @@ def described(
         "what": "model archive" if content.archive else content.what,
         "bytes": content.size,
         "count": content.count,
-        "facts": list(_facts(content)),
+        "facts": list(_facts(content, damaged)),
         "metadata": _metadata(content.metadata),
         "inputs": _inputs(content) if blocks else [],
         "reason": problem or content.reason,
         "notes": [[where, what] for where, what in [*content.refused, *content.notes]],
+        "damaged": [[where, what] for where, what in damaged.items()],
         "blocks": blocks,
-        "arrays": list(_arrays(content, progress, known)),
+        "arrays": list(_arrays(content, halves or progress, known)),
     }
 
 
-def _facts(content: Content) -> Iterator[tuple[str, str]]:
+def _halved(progress: Callable[[int], None]) -> Callable[[int], None]:
+    """Half of the bytes, where all are read twice."""
+    return lambda nbytes: progress(nbytes // 2)
+
+
+def _damaged(content: Content, progress: Callable[[int], None] | None) -> dict[str, str]:
+    """What `modelarchive verify` finds wrong with an archive: where, and what."""
+    assert content.archive is not None
+    try:
+        content.archive.verify(progress)
+    except errors.IntegrityError as error:
+        claims = error.damaged.items()
+        return {
+            where: f"expected {errors.claim(expected)}, found {errors.claim(found)}"
+            for where, (expected, found) in claims
+        }
+    except errors.SpecError:
+        return {}  # which is why there are no blocks, and is said there
+    except errors.ModelArchiveError as error:
+        return {"": error.message}
+    return {}
+
+
+def _facts(content: Content, damaged: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     archive = content.archive
-    if archive is not None:
-        yield "written by", archive.reader.contents.generator or "unknown"
-        whole = "the index holds: nothing but values can have been changed since it was written"
-        yield "checked", "an HDF5 program changed it: modelarchive reindex" if archive.is_stale else whole
-    else:
+    if archive is None:
         yield "checked", "it has no digests: nothing tells whether it is as it was written"
+    else:
+        yield "written by", archive.reader.contents.generator or "unknown"
+        if archive.is_stale:
+            yield "checked", "an HDF5 program changed it: modelarchive reindex"
+        elif damaged:
+            yield "checked", f"not whole: {errors.counted(len(damaged), 'damaged part')}"
+        elif isinstance(content.path, RemoteFile):
+            yield "checked", "the digest of each array, as it was read"
+        else:
+            yield "checked", "every digest, and that HDF5 shows what the index says"
+            if (signature := signature_path(content.path)).is_file():
+                yield "signature", f"{signature.name}: `modelarchive verify --key` tells whose it is"
     for name, words in content.tokens.items():
         yield "tokens", f"{name}: {errors.counted(len(words), 'word')}"
 

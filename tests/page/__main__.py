@@ -79,6 +79,7 @@ def _pages(folder: Path) -> Iterator[tuple[str, Path, list[Act]]]:
     many = samples.many(folder / "many.h5", 10_000)
     yield "many", page.write(many, folder / "many.html"), [_searches, _scrolls, _prints]
     yield "troubled", page.write(samples.troubled(folder / "troubled.h5"), folder / "troubled.html"), [_names_trouble]
+    yield "damaged", page.write(samples.damaged(folder / "damaged.h5"), folder / "damaged.html"), [_names_damage]
     before, after = samples.two(folder)
     one, other = samples.named(folder)
     yield "named", page.write(one, folder / "named.html", other=other), [_says_no_nonsense]
@@ -215,6 +216,13 @@ def _names_trouble(tab: Any) -> list[str]:
     tab.locator(".alarms button").first.click()
     is_right = "layer.277.weight" in said and "layer.100.weight" in said and _said(tab) == "layer.277.weight"
     return [] if is_right else [f"the NaN is not named: {said}"]
+
+
+def _names_damage(tab: Any) -> list[str]:
+    said = tab.locator(".alarms").inner_text()
+    tab.locator(".alarms button").first.click()
+    is_right = "damaged.h5 is damaged: 1 part" in said and _said(tab) == "1.weight"
+    return [] if is_right else [f"the damage is not named: {said}"]
 
 
 def _shows_change(tab: Any) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 import modelarchive as ma
 from modelarchive import nn, zoo
 from modelarchive.zoo.resnet import Bottleneck, ResNet
+from tests.cli.conftest import damage
 
 #: Names that would do something, were they markup or script.
 HOSTILE = (
@@ -62,6 +63,15 @@ def troubled(path: Path) -> Path:
     arrays["layer.277.weight"][3, 4] = np.nan
     arrays["layer.100.weight"][:] = 0
     ma.save(path, arrays)
+    return path
+
+
+def damaged(path: Path) -> Path:
+    """A small network's archive in which one byte of one array is another one since it was written."""
+    network = nn.Sequential(nn.Dense(4, in_units=3), nn.Dense(2, in_units=4))
+    network.initialize(seed=0)
+    ma.save_model(path, network, inputs=np.zeros((1, 3), np.float32))
+    damage(path, "1.weight")
     return path
 
 

@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import h5py
 import jsonschema
 import numpy as np
 import pytest
@@ -120,6 +121,30 @@ def test_blocks_steps_and_arrays(networks: dict[str, Path], name: str) -> None:
     assert seen == set(range(1, len(blocks)))
     drawn = [step["block"] for block in blocks for step in block.get("nodes", ()) if step["role"] == "block"]
     assert len(drawn) == len(set(drawn)), "a block is drawn once, and called again elsewhere"
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    path = samples.damaged(tmp_path / "x.h5")
+    shown = parsed(path)[1]["models"][0]
+    with pytest.raises(ma.IntegrityError) as caught:
+        ma.verify(path)
+    assert [where for where, _ in shown["damaged"]] == list(caught.value.damaged) == ["1.weight"]
+    assert dict(shown["facts"])["checked"] == "not whole: 1 damaged part"
+
+
+def test_what_was_checked_is_said(networks: dict[str, Path], tmp_path: Path) -> None:
+    path = shutil.copy(networks["lenet"], tmp_path / "lenet.h5")
+    shown = parsed(path)[1]["models"][0]
+    assert shown["damaged"] == []
+    assert "signature" not in dict(shown["facts"])
+    assert dict(shown["facts"])["checked"].startswith("every digest")
+    (tmp_path / "lenet.h5.sig").write_bytes(bytes(64))
+    assert "--key" in dict(parsed(path)[1]["models"][0]["facts"])["signature"]
+    with h5py.File(path, "r+") as file:
+        file.attrs["author"] = "somebody"
+    with pytest.warns(UserWarning, match="reindex"):
+        shown = parsed(path)[1]["models"][0]
+    assert [where for where, _ in shown["damaged"]] == ["(index)"]
 
 
 def test_shapes_stand_on_edges(networks: dict[str, Path]) -> None:

@@ -54,6 +54,7 @@ export interface Model {
   inputs: string[];
   reason: string;
   notes: [string, string][];
+  damaged: [string, string][];
   blocks: Block[];
   arrays: ArrayRecord[];
 }
@@ -121,6 +122,8 @@ export class Index {
   readonly callers = new Map<number, number>();
   readonly totals: number[];
   readonly troubled: boolean[];
+  /** Name of an array -> how it differs from what was written. */
+  readonly damaged: Map<string, string>;
 
   constructor(readonly model: Model, readonly changes?: Changes, readonly run?: Run) {
     model.blocks.forEach((block, at) => {
@@ -128,6 +131,7 @@ export class Index {
       for (const child of block.children ?? []) this.parents.set(child, at);
       for (const step of block.nodes ?? []) if (step.role === "block") this.callers.set(step.block!, at);
     });
+    this.damaged = new Map(model.damaged);
     this.totals = model.blocks.map(() => 0);
     this.troubled = model.blocks.map(() => false);
     for (const array of model.arrays) {
@@ -136,7 +140,7 @@ export class Index {
       const found = this.owners.get(owner) ?? [];
       found.push(array);
       this.owners.set(owner, found);
-      const isTroubled = isBad(array) || isDead(array);
+      const isTroubled = isBad(array) || isDead(array) || this.damaged.has(array.shares ?? array.name);
       for (let at: number | undefined = owner; at !== undefined; at = this.parents.get(at)) {
         if (!array.shares) this.totals[at] += size(array);
         if (isTroubled) this.troubled[at] = true;

@@ -33,6 +33,8 @@ export function ofArray(index: Index, array: ArrayRecord, choose: (at: number) =
   }
   const change = index.changes?.arrays[array.name];
   if (change) rows.push(["change", change.said ?? [change.state, change.relative === "inf" ? "from 0" : change.relative ? `by ${change.relative} of its norm` : "", change.least ? `from ${change.least} to ${change.greatest}` : ""].filter(Boolean).join(" ")]);
+  const damage = index.damaged.get(array.shares ?? array.name);
+  if (damage) rows.push(["damaged", html("strong", { class: "bad" }, damage)]);
   if (array.digest) rows.push(["BLAKE3", html("code", {}, array.digest)]);
   const made = html("div", {}, html("h2", {}, array.name), pairs(rows));
   if (found?.histogram) made.append(html("h3", {}, found.sample ? "histogram, of a sample" : "histogram"), histogram(found.histogram, 288, 80, `histogram of ${array.name}, from ${found.least} to ${found.greatest}`));

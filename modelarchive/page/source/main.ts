@@ -1,6 +1,6 @@
 /** The page: what is shown is read from it, and laid out; a block's link is the page's address with its name. */
 
-import { Change, Index, isBad, isDead, Shown } from "./content";
+import { Change, Index, isBad, isDead, Model, Shown } from "./content";
 import { ofArray, ofBlock } from "./details";
 import { button, html } from "./elements";
 import { Graph } from "./graph";
@@ -63,6 +63,7 @@ function head(): HTMLElement {
     [...new Set(model.arrays.filter((each) => each.statistics).map((each) => each.dtype))].sort().join(", ")].filter(Boolean);
   const made = html("header", {}, html("h1", {}, shown.run ? `${shown.run.title} → ${model.title}` : shown.models.map((each) => each.title).join(" → ")), html("p", {}, facts.join(" · ")));
   for (const input of model.inputs) made.append(html("p", { class: "input" }, html("span", { class: "kind" }, "input "), input));
+  for (const each of shown.models) if (each.damaged.length) made.append(damage(each));
   const alarms = html("p", { class: "alarms" });
   for (const [found, what] of [[model.arrays.filter(isBad), "not finite"], [model.arrays.filter(isDead), "nothing but zeros"]] as const) {
     if (!found.length) continue;
@@ -75,10 +76,19 @@ function head(): HTMLElement {
   const list = html("dl");
   for (const [key, value] of [...model.facts, ...model.metadata]) list.append(html("dt", {}, key), html("dd", {}, value));
   if (model.reason) list.append(html("dt", {}, "architecture"), html("dd", {}, model.reason));
-  for (const [where, what] of model.notes) list.append(html("dt", {}, where), html("dd", {}, what));
+  for (const [where, what] of [...model.notes, ...model.damaged]) list.append(html("dt", {}, where), html("dd", {}, what));
   more.append(list);
   made.append(more);
   return made;
+}
+
+/** What of a file is not as it was written; its arrays can be chosen, if it is the one that is shown. */
+function damage(of: Model): HTMLElement {
+  const isArray = (name: string): boolean => of === model && model.arrays.some((each) => each.name === name);
+  const names = of.damaged.map(([where]) => where);
+  const others = names.filter((name) => name && !isArray(name)).slice(0, FEW);
+  return html("p", { class: "alarms" }, html("strong", { class: "bad" }, `${of.title} is damaged: ${counted(names.length)} ${names.length > 1 ? "parts" : "part"}`), " ",
+    ...links(names.filter(isArray)), others.join(" "));
 }
 
 /** The first of some arrays as buttons that choose them, and how many more there are. */
@@ -129,7 +139,7 @@ function follow(): void {
   if (at !== undefined && model.blocks.length && (name || !location.hash)) chooseBlock(at);
   else if (name) chooseArray(name);
   else if (model.arrays.length) {
-    const first = model.arrays.find(isBad)?.name ?? changed("changed")[0];
+    const first = model.arrays.find((each) => index.damaged.has(each.name) || isBad(each))?.name ?? changed("changed")[0];
     details.replaceChildren(ofArray(index, model.arrays.find((each) => each.name === first) ?? model.arrays[0], chooseBlock));
   }
 }
