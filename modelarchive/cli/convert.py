@@ -73,8 +73,12 @@ def add(commands: Commands) -> None:
         metavar="[PATTERN=]CHOICE",
         help="where OUT is an archive: deflate or none (default); with a pattern of names for some, several times",
     )
-
     add_shard_size(parser)
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help=f"where OUT is {folders}: no archive too, for programs that refuse arrays they do not know",
+    )
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -91,6 +95,8 @@ def run(chosen: argparse.Namespace) -> int:
         name = format_of_target(chosen.target, chosen.max_shard_size)
     except ValueError as error:
         raise WrongUseError(str(error), hint="the suffix of OUT says into which format") from error
+    if chosen.plain and "/" not in formats.FORMATS[name].suffixes:
+        raise WrongUseError(f"--plain is for folders, OUT is {formats.FORMATS[name].what}")
     if chosen.compression and name != "archive":
         what = formats.FORMATS[name].what
         raise WrongUseError(f"--compression is for archives, OUT is {what}", hint="name OUT .h5, or leave it out")
@@ -114,6 +120,7 @@ def run(chosen: argparse.Namespace) -> int:
             dtype=chosen.dtype,
             compression=compression,
             max_shard_size=chosen.max_shard_size,
+            plain=chosen.plain,
             progress=advance,
         )
     written = size_of(target)

@@ -43,6 +43,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "max_shard_size": Option("--max-shard-size", "5GB", str),
     "mismatch": Option("--mismatch", "CHOICE", str),
     "parameters_only": Option("--parameters-only"),
+    "plain": Option("--plain"),
     "rename": Option("--rename", "OLD=NEW", dict),
     "resize": Option("--resize", "PATTERN=HOW", dict),
     "rows": Option("--rows", "NAME=WORDS.txt"),

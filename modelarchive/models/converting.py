@@ -36,6 +36,7 @@ def convert(
     dtype: str | None = None,
     compression: Choice = None,
     max_shard_size: int | str | None = None,
+    plain: bool = False,
     durable: bool = True,
     progress: Progress | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -67,6 +68,8 @@ def convert(
         compression: As in :func:`save`; only where the target is an archive.
         max_shard_size: As in :func:`save`, for folders and for several safetensors files. Given, it makes a folder
             of any model, an archive in shards; transformers loads those that it has a class for.
+        plain: For Hugging Face folders: no archive at the same time, but safetensors files of the model's arrays
+            alone, as servers need them that refuse arrays they do not know (vLLM without a loader of this package).
         durable: As in :func:`save`.
         progress: As in :func:`save`; called only where the target is an archive.
         storage_options: As :class:`modelarchive.Archive` takes it, where `source` is a URL.
@@ -80,14 +83,17 @@ def convert(
         ConversionError: Something cannot be said in the target's format; lists all of it; nothing is written.
         FormatError: The source is of no format that is known, or damaged.
         SpecError: The model does not take such `inputs`.
-        ValueError: The target's suffix names no format, or one that has no `compression` or no shards; or the source
-            takes no `config`, `base`, `until` or `variant`; or neither takes such a `dtype`.
+        ValueError: The target's suffix names no format, or one that has no `compression`, no shards or is never
+            `plain`; or the source takes no `config`, `base`, `until` or `variant`; or neither takes such a `dtype`.
     """
     name = format_of_target(target, max_shard_size)
     if compression is not None and name != "archive":
         raise ValueError(f"compression is {compression!r}, and only archives are compressed, not {FORMATS[name].what}")
+    if plain and name != FOLDER:
+        raise ValueError(f"plain is for Hugging Face folders, and {os.fsdecode(target)!r} is {FORMATS[name].what}")
     source = located(source, storage_options, cache)
-    options: dict[str, Any] = {"max_shard_size": max_shard_size, "durable": durable, "progress": progress}
+    options: dict[str, Any] = {"max_shard_size": max_shard_size, "plain": plain, "durable": durable}
+    options["progress"] = progress
     kind = format_of_file(source)
     stored = _written_as(name, dtype)
     if dtype is not None and stored is None and not FORMATS[kind].reads_as:
@@ -145,13 +151,15 @@ def _write(
     stored: str | None,
     compression: Choice,
     max_shard_size: int | str | None,
+    plain: bool,
     durable: bool,
     progress: Progress | None,
 ) -> list[Note]:
     if name == "archive":
         return save_bundle(target, bundle, compression=compression, durable=durable, progress=progress)
     if name == FOLDER:
-        return save_folder(target, bundle, max_shard_size=max_shard_size, durable=durable, progress=progress)
+        options: dict[str, Any] = {"max_shard_size": max_shard_size, "plain": plain}
+        return save_folder(target, bundle, durable=durable, progress=progress, **options)
     expect(deferred(bundle.parameters).values())
     encoding = {} if stored is None else {"dtype": stored}
     limit = {} if max_shard_size is None else {"max_shard_bytes": shard_bytes(max_shard_size)}

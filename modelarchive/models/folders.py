@@ -22,6 +22,7 @@ def save_folder(
     training: object = None,
     compression: Choice = None,
     max_shard_size: int | str | None = None,
+    plain: bool = False,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> list[Note]:
@@ -34,6 +35,8 @@ def save_folder(
         compression: As in :func:`modelarchive.save`; transformers loads no compressed arrays.
         max_shard_size: As in :func:`modelarchive.save`. Given, the folder is an archive of whatever model; None: of
             5 GB each, and the model is one that the library has a class for.
+        plain: Write the library's own folder, which is no archive, as programs need it that refuse arrays they do
+            not know.
         durable: As in :func:`modelarchive.save`.
         progress: As in :func:`modelarchive.save`.
 
@@ -46,6 +49,8 @@ def save_folder(
     """
     options: dict[str, Any] = {"durable": durable, "progress": progress}
     limit = SHARD_BYTES if max_shard_size is None else shard_bytes(max_shard_size)
+    if plain:
+        return _write_theirs(path, bundle, limit, durable=durable)
     try:
         counterpart, notes = room(FOLDER).counterpart(bundle)
     except ConversionError as error:
@@ -55,7 +60,8 @@ def save_folder(
         counterpart, notes = None, [] if FOLDER not in bundle.metadata else _left_out(*error.unsupported[0])
     else:
         if counterpart is None and max_shard_size is None:
-            return _write_theirs(path, bundle, notes, durable=durable)
+            reasons = [Note("(archive)", f"the folder is none: {each}") for each in notes]
+            return [*reasons, *_write_theirs(path, bundle, limit, durable=durable)]
         if counterpart is None:
             notes = _left_out(notes[0].where, notes[0].what)
     options |= {"max_shard_size": limit, "counterpart": counterpart}
@@ -66,9 +72,9 @@ def _left_out(where: str, what: str) -> list[Note]:
     return [Note("config.json", f"left out, transformers does not load the folder: {where} {what}")]
 
 
-def _write_theirs(path: str | os.PathLike[str], bundle: Bundle, reason: list[Note], *, durable: bool) -> list[Note]:
-    """Write the library's own folder, which is no archive."""
+def _write_theirs(path: str | os.PathLike[str], bundle: Bundle, limit: int, *, durable: bool) -> list[Note]:
+    """Write the library's own folder, which is no archive; in shards where one file would be larger than `limit`."""
     nbytes = sum(entry.nbytes for entry in {id(each): each for each in deferred(bundle.parameters).values()}.values())
-    limit = SHARD_BYTES if nbytes > SHARD_BYTES else None
-    notes: list[Note] = room(FOLDER).write(bundle, path, max_shard_bytes=limit, durable=durable)
-    return [*(Note("(archive)", f"the folder is none: {each}") for each in reason), *notes]
+    most = limit if nbytes > limit else None
+    notes: list[Note] = room(FOLDER).write(bundle, path, max_shard_bytes=most, durable=durable)
+    return notes

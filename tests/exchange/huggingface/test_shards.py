@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import modelarchive as ma
 from modelarchive import maintenance, zoo
@@ -47,6 +48,26 @@ def test_one_folder_is_both(theirs, tmp_path):
         assert error(one, other) < 1e-5
     values = json.loads((tmp_path / "both" / "config.json").read_text())
     assert values == json.loads((tmp_path / "theirs" / "config.json").read_text())
+
+
+@pytest.mark.parametrize("size", [None, "8KB"])
+def test_a_plain_folder_holds_the_arrays_of_the_model_and_no_other(theirs, tmp_path, size):
+    ma.convert(tmp_path / "theirs", tmp_path / "x.h5", durable=False)
+    notes = ma.convert(tmp_path / "x.h5", f"{tmp_path / 'plain'}/", plain=True, max_shard_size=size, durable=False)
+    assert not notes
+    files = sorted((tmp_path / "plain").glob("*.safetensors"))
+    assert (len(files) > 1) == (size is not None)
+    names = {name for file in files for name in safetensors.numpy.load_file(file)}
+    assert names <= theirs.state_dict().keys()
+    again = loaded(theirs, tmp_path / "plain")
+    for name, tensor in theirs.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+
+
+def test_what_is_never_plain(tmp_path):
+    ma.save(tmp_path / "x.h5", {"x": np.zeros(2)})
+    with pytest.raises(ValueError, match="plain is for Hugging Face folders"):
+        ma.convert(tmp_path / "x.h5", tmp_path / "x.safetensors", plain=True)
 
 
 def test_a_network_saved_in_shards(theirs, tmp_path):
