@@ -59,6 +59,22 @@ def foreign(value: object) -> Foreign | None:
     return Foreign(array.shape, array.dtype, lambda: array, is_plain=True)
 
 
+def place_of(value: object) -> Hashable:
+    """Where an array lies, with its shape and dtype: the same for a tensor of PyTorch's and for NumPy's view of it.
+
+    It is asked in a fraction of the time of :func:`foreign`. None: it is not dense and one after another in the
+    machine's memory, or of another library.
+    """
+    if isinstance(value, np.ndarray):
+        at = value.__array_interface__["data"][0]
+        return (at, value.shape, dtypes.dense_name(value.dtype)) if value.flags.c_contiguous else None
+    torch = sys.modules.get("torch")
+    if not hasattr(torch, "Tensor") or not _is_usual(value, torch):
+        return None
+    tensor: Any = value
+    return tensor.data_ptr(), tensor.shape, _name_in_torch(tensor.dtype)
+
+
 def asarray(value: Any) -> np.ndarray:
     """What ``np.asarray`` gives, and of another library's array the same numbers: on its memory where that can be.
 

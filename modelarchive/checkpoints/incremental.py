@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from modelarchive.dtypes import dense_name
 from modelarchive.errors import ModelArchiveError
 from modelarchive.store.contents import TRAINING, Contents, Entry
 from modelarchive.store.deferred import Deferred
-from modelarchive.store.digest import digest_pieces
+from modelarchive.store.digest import WORTH_THREADS, digest_pieces
 from modelarchive.store.fill import THREADS, pieces_of
 from modelarchive.store.replace import sync_files, sync_folder
 from modelarchive.store.sharded import ShardedReader
@@ -49,6 +49,11 @@ class Shards:
         self.files: dict[str, Contents] = {}
         self._staging = Staging()
         self._is_frozen = names.matcher(() if frozen is None else frozen).match
+
+    @property
+    def settled(self) -> Mapping[Hashable, np.ndarray]:
+        """Where an array lies -> the array, of those that are taken to stay as they are."""
+        return self._staging.settled
 
     def staged(self, taken: Snapshot) -> Snapshot:
         """A snapshot on copies that are kept, with the digests of those that are as they were.
@@ -159,7 +164,7 @@ def _entries(
 ) -> dict[str, Entry]:
     """Name -> dtype, shape and digest of each array; digests not known are found but of some, and put among them."""
     unknown = {name: array for name, array in arrays.items() if name not in digests and name not in but}
-    if len(unknown) < 2:
+    if sum(array.nbytes for array in unknown.values()) < WORTH_THREADS:
         digests |= {name: _digest(array) for name, array in unknown.items()}
     else:
         with ThreadPoolExecutor(THREADS) as pool:
