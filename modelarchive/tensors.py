@@ -75,6 +75,24 @@ def place_of(value: object) -> Hashable:
     return tensor.data_ptr(), tensor.shape, _name_in_torch(tensor.dtype)
 
 
+def block_of(value: Any) -> tuple[Hashable, int] | None:
+    """Where the memory begins that an array of NumPy's or a tensor of PyTorch's lies in, and its bytes.
+
+    None: of others nobody tells. Memory that NumPy has not made itself has no bytes: how many is not known.
+    """
+    if isinstance(value, np.ndarray):
+        while isinstance(value.base, np.ndarray):
+            value = value.base
+        return ("cpu", value.__array_interface__["data"][0]), value.nbytes if value.base is None else 0
+    torch = sys.modules.get("torch")
+    if torch is None or type(value) not in (torch.Tensor, torch.nn.Parameter) or value.layout is not torch.strided:
+        return None
+    if value.is_meta or value.is_quantized:
+        return None
+    storage = value.untyped_storage()
+    return (str(value.device), storage.data_ptr()), storage.nbytes()
+
+
 def asarray(value: Any) -> np.ndarray:
     """What ``np.asarray`` gives, and of another library's array the same numbers: on its memory where that can be.
 
