@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import warnings
 from collections.abc import Container, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,7 +49,9 @@ class Shards:
         self.path: Path | None = None
         self.files: dict[str, Contents] = {}
         self._staging = Staging()
-        self._is_frozen = names.matcher(() if frozen is None else frozen).match
+        self._frozen = [] if frozen is None else [frozen] if isinstance(frozen, str) else [*frozen]
+        self._is_frozen = names.matcher(self._frozen).match
+        self._is_new = True
 
     @property
     def settled(self) -> Mapping[Hashable, np.ndarray]:
@@ -61,6 +64,12 @@ class Shards:
         Raises:
             CheckpointError: What never changes has changed.
         """
+        unknown = [each for each in self._frozen if self._is_new and not names.select(taken.arrays, each)]
+        self._is_new = False
+        if unknown:
+            several = ", ".join(map(repr, unknown))
+            what = f"frozen says {several}, and no array is named so: those that never change are compared at each save"
+            warnings.warn(what, UserWarning, stacklevel=4)
         return taken.on(self._staging.renewed(taken.arrays, self._is_frozen), self._staging.digests)
 
     def close(self) -> None:

@@ -80,3 +80,11 @@ def test_frozen_tensors_are_not_asked_again(tmp_path: Path, monkeypatch: pytest.
                 assert np.array_equal(archive["head.weight"], net["head"].weight.detach())
                 assert np.array_equal(archive["body.3.bias"], body[3].bias.detach().float())
         assert any(each.stat().st_nlink > 1 for each in run.path(3).iterdir())
+
+
+def test_a_pattern_that_names_nothing_is_told_once(tmp_path: Path) -> None:
+    model = {"backbone": {"w": np.zeros(3)}, "head": np.zeros(3)}
+    with ma.Checkpoints(tmp_path, incremental=True, frozen=["backbone.*", "bakcbone.*"]) as run:
+        with pytest.warns(UserWarning, match=r"frozen says 'bakcbone\.\*', and no array is named so"):
+            run.save(1, model=model)
+        run.save(2, model=model)

@@ -143,3 +143,16 @@ def test_random_states_once_more_behind_what_draws_when_it_begins(tmp_path: Path
         iter(loader)
         assert run.restore(step=step) == 1
         assert rng.random() == expected
+
+
+def test_an_optimizer_for_what_its_state_dict_gave(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    run = saved(tmp_path, model=net, optimizer=optimizer.state_dict())
+    with pytest.raises(ParameterError, match="what its state_dict\\(\\) gave") as caught:
+        run.restore(model=net, optimizer=optimizer)
+    assert "load_state_dict" in str(caught.value)
+    state: dict[str, Any] = {}
+    run.restore(model=net, optimizer=state)
+    optimizer.load_state_dict(state)
