@@ -66,8 +66,8 @@ def place_of(value: object) -> Hashable:
     machine's memory, or of another library.
     """
     if isinstance(value, np.ndarray):
-        at = value.__array_interface__["data"][0]
-        return (at, value.shape, dtypes.dense_name(value.dtype)) if value.flags.c_contiguous else None
+        is_plain = value.flags.c_contiguous and value.dtype.isnative
+        return (value.ctypes.data, value.shape, dtypes.dense_name(value.dtype)) if is_plain else None
     torch = sys.modules.get("torch")
     if not hasattr(torch, "Tensor") or not _is_usual(value, torch):
         return None
