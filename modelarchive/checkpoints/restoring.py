@@ -84,7 +84,7 @@ def put(
     if network is not None:
         ours = {theirs: name for name, theirs in stored.items()}
         network.put({ours.get(name, name): arrays[place] for name, place in places.items()}, data.get(MODEL, {}))
-    others = [states.taken(value, called) for value in parts.values() if framework_of(value) is not None]
+    others = [states.taken(value, called) for value in states.leaves(parts) if framework_of(value) is not None]
     memory = states.Memory({} if network is None else network.values(), others)
     for name, value in parts.items():
         states.put(name, value, called, data[name], memory)

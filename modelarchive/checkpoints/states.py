@@ -132,7 +132,7 @@ class Memory:
     """
 
     def __init__(self, *values: Any) -> None:
-        self._known = {block[0] for each in _leaves(values) if (block := tensors.block_of(each)) is not None}
+        self._known = {block[0] for each in leaves(values) if (block := tensors.block_of(each)) is not None}
 
     def is_free(self, value: Any) -> bool:
         """Whether a dict, list, array or tensor may be filled; it is not free any more then."""
@@ -148,10 +148,11 @@ class Memory:
         return is_new
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def leaves(value: Any) -> Iterator[Any]:
+    """Everything in a structure that is no dict, list or tuple."""
     if isinstance(value, Mapping | list | tuple):
         for each in value.values() if isinstance(value, Mapping) else value:
-            yield from _leaves(each)
+            yield from leaves(each)
     else:
         yield value
 

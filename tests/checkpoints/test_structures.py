@@ -61,11 +61,13 @@ def test_what_is_others_is_not_filled(tmp_path: Path) -> None:
     optimizer.step()
     weight, momentum = net.weight.detach().clone(), optimizer.state[net.weight]["momentum_buffer"].clone()
     average = {name: each * 2 for name, each in net.state_dict().items()}
-    run = saved(tmp_path, model=net, optimizer=optimizer, average=average, kept=[momentum + 1])
+    optimizers = [optimizer, torch.optim.SGD(net.parameters(), 0.1)]
+    run = saved(tmp_path, model=net, optimizers=optimizers, average=average, kept=[momentum + 1])
 
     data = np.arange(10.0)
     average, kept = net.state_dict(), [optimizer.state[net.weight]["momentum_buffer"]]
-    run.restore(model=net, optimizer=optimizer, average=average, kept=kept)
+    optimizers = [optimizer, torch.optim.SGD(net.parameters(), 0.1)]
+    run.restore(model=net, optimizers=optimizers, average=average, kept=kept)
     assert torch.equal(net.weight, weight)
     assert torch.equal(average["weight"], weight * 2)
     assert torch.equal(optimizer.state[net.weight]["momentum_buffer"], momentum)
