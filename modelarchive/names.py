@@ -54,6 +54,16 @@ def problems_with_texts(several: Iterable[str]) -> list[tuple[str, str]]:
     ]
 
 
+def blocks_of(several: Iterable[str]) -> set[str]:
+    """The dotted paths above names."""
+    blocks: set[str] = set()
+    for block in {name.rpartition(".")[0] for name in several}:
+        while block and block not in blocks:
+            blocks.add(block)
+            block = block.rpartition(".")[0]
+    return blocks
+
+
 def joined(path: str, name: str) -> str:
     """The dotted path of what is inside `path`; "" is the whole model."""
     return f"{path}.{name}" if path else name

@@ -59,6 +59,40 @@ def foreign(value: object) -> Foreign | None:
     return Foreign(array.shape, array.dtype, lambda: array, is_plain=True)
 
 
+def place_of(value: object) -> Hashable:
+    """Where an array lies, with its shape and dtype: the same for a tensor of PyTorch's and for NumPy's view of it.
+
+    It is asked in a fraction of the time of :func:`foreign`. None: it is not dense and one after another in the
+    machine's memory, or of another library.
+    """
+    if isinstance(value, np.ndarray):
+        is_plain = value.flags.c_contiguous and value.dtype.isnative
+        return (value.ctypes.data, value.shape, dtypes.dense_name(value.dtype)) if is_plain else None
+    torch = sys.modules.get("torch")
+    if not hasattr(torch, "Tensor") or not _is_usual(value, torch):
+        return None
+    tensor: Any = value
+    return tensor.data_ptr(), tensor.shape, _name_in_torch(tensor.dtype)
+
+
+def block_of(value: Any) -> tuple[Hashable, int] | None:
+    """Where the memory begins that an array of NumPy's or a tensor of PyTorch's lies in, and its bytes.
+
+    None: of others nobody tells. Memory that NumPy has not made itself has no bytes: how many is not known.
+    """
+    if isinstance(value, np.ndarray):
+        while isinstance(value.base, np.ndarray):
+            value = value.base
+        return ("cpu", value.__array_interface__["data"][0]), value.nbytes if value.base is None else 0
+    torch = sys.modules.get("torch")
+    if torch is None or type(value) not in (torch.Tensor, torch.nn.Parameter) or value.layout is not torch.strided:
+        return None
+    if value.is_meta or value.is_quantized:
+        return None
+    storage = value.untyped_storage()
+    return (str(value.device), storage.data_ptr()), storage.nbytes()
+
+
 def asarray(value: Any) -> np.ndarray:
     """What ``np.asarray`` gives, and of another library's array the same numbers: on its memory where that can be.
 

@@ -272,7 +272,9 @@ def _take_tensor(tensor: tensors.Foreign, path: str, members: Members) -> str | 
         members.kinds[path] = "array"
         return None
     # What must be copied, from a device or out of its strides, is copied when it is its turn.
-    array = tensor.read() if tensor.is_plain else Deferred(tensor.shape, tensor.dtype, tensor.read)
+    array = (
+        tensor.read() if tensor.is_plain else Deferred(tensor.shape, tensor.dtype, tensor.read, memory=tensor.memory)
+    )
     return _take_array(array, path, members)
 
 

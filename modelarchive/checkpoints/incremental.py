@@ -6,7 +6,8 @@ import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Container, Iterable, Mapping
+import warnings
+from collections.abc import Container, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ from modelarchive.dtypes import dense_name
 from modelarchive.errors import ModelArchiveError
 from modelarchive.store.contents import TRAINING, Contents, Entry
 from modelarchive.store.deferred import Deferred
-from modelarchive.store.digest import digest_pieces
+from modelarchive.store.digest import WORTH_THREADS, digest_pieces
 from modelarchive.store.fill import THREADS, pieces_of
 from modelarchive.store.replace import sync_files, sync_folder
 from modelarchive.store.sharded import ShardedReader
@@ -47,8 +48,17 @@ class Shards:
     def __init__(self, frozen: str | Iterable[str] | None = None) -> None:
         self.path: Path | None = None
         self.files: dict[str, Contents] = {}
+        #: File name -> what the system said of it when it was written or read.
+        self._stamps: dict[str, tuple[int, int]] = {}
         self._staging = Staging()
-        self._is_frozen = names.matcher(() if frozen is None else frozen).match
+        self._frozen = [] if frozen is None else [frozen] if isinstance(frozen, str) else [*frozen]
+        self._is_frozen = names.matcher(self._frozen).match
+        self._is_new = True
+
+    @property
+    def settled(self) -> Mapping[Hashable, np.ndarray]:
+        """Where an array lies -> the array, of those that are taken to stay as they are."""
+        return self._staging.settled
 
     def staged(self, taken: Snapshot) -> Snapshot:
         """A snapshot on copies that are kept, with the digests of those that are as they were.
@@ -56,6 +66,12 @@ class Shards:
         Raises:
             CheckpointError: What never changes has changed.
         """
+        unknown = [each for each in self._frozen if self._is_new and not names.select(taken.arrays, each)]
+        self._is_new = False
+        if unknown:
+            several = ", ".join(map(repr, unknown))
+            what = f"frozen says {several}, and no array is named so: those that never change are compared at each save"
+            warnings.warn(what, UserWarning, stacklevel=4)
         return taken.on(self._staging.renewed(taken.arrays, self._is_frozen), self._staging.digests)
 
     def close(self) -> None:
@@ -75,7 +91,11 @@ class Shards:
         with contextlib.suppress(ModelArchiveError, OSError):
             reader = ShardedReader(path)
             reader.source.close()
-            self.path, self.files = path, {name: each.contents for name, each in reader.shards.items()}
+            self._know(path, {name: each.contents for name, each in reader.shards.items()})
+
+    def _know(self, path: Path, files: dict[str, Contents]) -> None:
+        self._stamps = {name: stamp for name in files if (stamp := _stamp(path / name)) is not None}
+        self.path, self.files = path, files
 
     def write(self, path: Path, taken: Snapshot, *, durable: bool = True) -> None:
         """Write a checkpoint; files whose arrays are all as they were are linked.
@@ -91,7 +111,12 @@ class Shards:
         found = _entries(arrays, taken.digests, but=known_by_writing)
         temporary = path.with_name(f".{path.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
+        try:
+            temporary.mkdir()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                error.errno, "the folder of the run is not there any more", str(path.parent)
+            ) from None
         try:
             files = self._take_over(temporary, found)
             written: dict[str, Contents] = {}
@@ -110,15 +135,17 @@ class Shards:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        self.path, self.files = path, files
+        self._know(path, files)
 
     def _take_over(self, temporary: Path, found: Mapping[str, Entry]) -> dict[str, Contents]:
-        """Link the files of the last checkpoint that hold nothing but what is as it was."""
+        """Link the files of the last checkpoint that hold nothing but what is as it was, if nobody wrote into them."""
         kept: dict[str, Contents] = {}
         for name, contents in self.files.items():
             if self.path is None or contents.texts or not contents.arrays:
                 continue
             if all(array in found and _same(found[array], entry) for array, entry in contents.arrays.items()):
+                if (stamp := _stamp(self.path / name)) is None or stamp != self._stamps.get(name):
+                    continue
                 try:
                     _link(self.path / name, temporary / name)
                 except OSError:
@@ -159,7 +186,7 @@ def _entries(
 ) -> dict[str, Entry]:
     """Name -> dtype, shape and digest of each array; digests not known are found but of some, and put among them."""
     unknown = {name: array for name, array in arrays.items() if name not in digests and name not in but}
-    if len(unknown) < 2:
+    if sum(array.nbytes for array in unknown.values()) < WORTH_THREADS:
         digests |= {name: _digest(array) for name, array in unknown.items()}
     else:
         with ThreadPoolExecutor(THREADS) as pool:
@@ -199,6 +226,15 @@ def _write(
     name = f"{_VALUES if with_texts else 'model'}-{contents.index_digest[:16]}.safetensors"
     made.rename(folder / name)
     return {name: contents}
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes with a file; None of one that is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _link(source: Path, target: Path) -> None:

@@ -197,7 +197,7 @@ class _OfDict(_Unchanged):
             if problem:
                 problems.append((name, problem))
             found[name] = value
-        blocks = {name[:at] for name in found for at, sign in enumerate(name) if sign == "."}
+        blocks = names.blocks_of(found)
         problems += [(name, "is an array, and others lie in it") for name in found if name in blocks]
         if problems:
             raise UnsupportedDataError(problems, hint="give another structure under a name of its own, such as `state`")

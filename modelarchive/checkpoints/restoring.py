@@ -84,8 +84,10 @@ def put(
     if network is not None:
         ours = {theirs: name for name, theirs in stored.items()}
         network.put({ours.get(name, name): arrays[place] for name, place in places.items()}, data.get(MODEL, {}))
+    others = [states.taken(value, called) for value in states.leaves(parts) if framework_of(value) is not None]
+    memory = states.Memory({} if network is None else network.values(), others)
     for name, value in parts.items():
-        states.put(name, value, called, data[name])
+        states.put(name, value, called, data[name], memory)
     if random and RANDOM in data and (problem := randomness.problem_of_putting(data[RANDOM])):
         raise FormatError(f"holds no random states that are taken: {problem}", file=reader.source.path)
     return data

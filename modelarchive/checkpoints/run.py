@@ -196,7 +196,10 @@ class Checkpoints:
         self.waited += time.perf_counter() - began
         self._begin(step)
         self._latest = step
-        share = snapshot.take if self._group is None else partial(together.take_share, self._group)
+        if self._group is not None:
+            share: Any = partial(together.take_share, self._group)
+        else:
+            share = snapshot.take if self._shards is None else partial(snapshot.take, settled=self._shards.settled)
         describe = partial(self._architecture.of, inputs=inputs)
         taken = share(step, model, parts, metrics or {}, random=self._random, describe=describe)
         if self._shards is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -63,7 +64,7 @@ class Snapshot:
     doubtful: dict[str, tuple[int, ...]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def arrays(self) -> Arrays:
         """Every array once, by its first name."""
         found: Arrays = {}
@@ -72,7 +73,8 @@ class Snapshot:
             if id(array) not in seen:
                 seen.add(id(array))
                 found[name] = array
-        return found | self.training.arrays
+        found |= self.training.arrays
+        return found
 
     def on(self, copies: Mapping[str, np.ndarray], digests: dict[str, str] | None = None) -> Snapshot:
         """The same on copies of its arrays, of which some may be known."""
@@ -95,6 +97,7 @@ def take(
     *,
     random: bool = True,
     called: states.Names | None = None,
+    settled: Mapping[Hashable, np.ndarray] | None = None,
     describe: Describe = lambda model, values: None,
 ) -> Snapshot:
     """Take what a run's objects hold at a step, on their own memory.
@@ -106,6 +109,7 @@ def take(
         metrics: Name -> number.
         random: Take random states, too.
         called: What parameters are called, where `model` and `parts` do not tell.
+        settled: Where an array lies -> the array, of those that need not be asked for again.
         describe: Gives the description of the network, with which the checkpoint is a whole model.
 
     Raises:
@@ -131,6 +135,8 @@ def take(
             values = {name: value for name, value in values.items() if name not in beyond} | description.constants
             beside |= {BEYOND: beyond} if beyond else {}
             data[RECORD] |= _listed("constants", description.constants)
+        if settled:
+            values = {name: settled.get(tensors.place_of(value), value) for name, value in values.items()}
         members = take_apart(values, where="model")
         stored = {names.decode_key(path): path for path in members.kinds if path}
         parameters = {str(name): members.arrays[members.aliases.get(path, path)] for name, path in stored.items()}

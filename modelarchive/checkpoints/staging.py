@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from modelarchive import tensors
 from modelarchive.errors import CheckpointError, counted
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.fill import THREADS
@@ -26,11 +27,14 @@ class Staging:
     Attributes:
         digests: Name -> digest of its copy, as far as they are known: whoever finds one puts it there.
         changed: Names of those that :meth:`renewed` has found to be others than at its last call.
+        settled: Where an array lies that is taken to stay as it is (:func:`modelarchive.tensors.place_of`) -> the
+            array. As long as it is kept here, nothing else comes to lie there.
     """
 
     def __init__(self) -> None:
         self.digests: dict[str, str] = {}
         self.changed: set[str] = set()
+        self.settled: dict[Hashable, np.ndarray] = {}
         self._buffers: dict[str, np.ndarray] = {}
         #: Those that are taken to stay as they are.
         self._frozen: dict[str, np.ndarray | Deferred] = {}
@@ -72,32 +76,36 @@ class Staging:
         new: list[_Pair] = []
         pairs: list[_Pair] = []
         owners: list[str] = []
+        others: set[str] = set()
         for name, array in arrays.items():
             known = self._buffers.get(name)
-            found[name] = self._buffer(name, array)
-            if name in self._frozen and found[name] is known and _is_at(array, self._frozen[name]):
+            if known is not None and name in self._frozen and _is_at(array, self._frozen[name]):
+                found[name] = known
                 continue
+            found[name] = self._buffer(name, array)
             read = array.read() if isinstance(array, Deferred) else array
-            if found[name] is not known or not read.flags.c_contiguous or not read.ndim:
+            if found[name] is not known:
                 if isinstance(array, Deferred):
                     _copy(found[name], read)
                 else:
                     new += _in_parts(found[name], read)
-                digests.pop(name, None)
+                if known is not None:
+                    others.add(name)
                 continue
-            several = list(zip(_parts(found[name]), _parts(read), strict=True))
+            several = _in_parts(found[name], read)
             pairs += several
             owners += [name] * len(several)
         self._buffers = dict(found)
         self._each(_copy, new)
         same = self._each(_copied_if_other, pairs)
-        others = {name for name, is_same in zip(owners, same, strict=True) if not is_same}
+        others |= {name for name, is_same in zip(owners, same, strict=True) if not is_same}
         self.digests = {name: digest for name, digest in digests.items() if name in found and name not in others}
         self.changed = others
+        self._refuse([name for name in found if name in others and is_frozen(name)])
         compared = [name for name in dict.fromkeys(owners) if is_frozen(name)]
-        self._refuse([name for name in compared if name in others])
-        self._frozen = {name: array for name, array in self._frozen.items() if name in found}
-        self._frozen |= {name: arrays[name] for name in compared}
+        if compared or self._frozen.keys() - found.keys():
+            kept = {name: array for name, array in self._frozen.items() if name in found}
+            self._settle(kept | {name: arrays[name] for name in compared})
         return found
 
     def compare(self) -> None:
@@ -106,19 +114,26 @@ class Staging:
         Raises:
             CheckpointError: Something of it has changed.
         """
-        frozen, self._frozen = self._frozen, {}
+        frozen = self._frozen
+        self._settle({})
         pairs, owners = [], []
         for name, array in frozen.items():
             read = array.read() if isinstance(array, Deferred) else array
-            several = list(zip(_parts(self._buffers[name]), _parts(read), strict=True))
+            several = _in_parts(self._buffers[name], read)
             pairs += several
             owners += [name] * len(several)
         same = self._each(_copied_if_other, pairs)
         self._refuse(dict.fromkeys(name for name, is_same in zip(owners, same, strict=True) if not is_same))
 
+    def _settle(self, frozen: dict[str, np.ndarray | Deferred]) -> None:
+        """Take these arrays, and no others, to stay as they are."""
+        self._frozen = frozen
+        own = [array for array in frozen.values() if isinstance(array, np.ndarray) and array.nbytes]
+        self.settled = {place: array for array in own if (place := tensors.place_of(array)) is not None}
+
     def _refuse(self, changed: Iterable[str]) -> None:
         if several := list(changed):
-            self._frozen = {}
+            self._settle({})
             raise CheckpointError(
                 f"{counted(len(several), 'array')} changed that `frozen` says never change: {', '.join(several[:5])}",
                 hint="leave them out of `frozen`; checkpoints of this run may have old values of them",
@@ -149,17 +164,22 @@ class Staging:
 
     def close(self) -> None:
         """Let go of the memory."""
-        self._buffers, self.digests, self._frozen = {}, {}, {}
+        self._buffers, self.digests = {}, {}
+        self._settle({})
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
 
 
 def _is_at(array: np.ndarray | Deferred, before: np.ndarray | Deferred) -> bool:
-    """Whether an array lies where it did; of one on a device nobody tells."""
+    """Whether an array is one that was there before: on the same memory, of one shape and dtype."""
+    if array is before:
+        return True
     if isinstance(array, Deferred) or isinstance(before, Deferred):
-        return isinstance(array, Deferred) and isinstance(before, Deferred)
-    return bool(array.__array_interface__["data"] == before.__array_interface__["data"])
+        both = isinstance(array, Deferred) and isinstance(before, Deferred)
+        return both and array.memory is not None and array.memory == before.memory  # type: ignore[union-attr]
+    one, other = array.__array_interface__, before.__array_interface__
+    return array.dtype == before.dtype and all(one[key] == other[key] for key in ("data", "shape", "strides"))
 
 
 def _parts(array: np.ndarray) -> list[np.ndarray]:
@@ -168,7 +188,8 @@ def _parts(array: np.ndarray) -> list[np.ndarray]:
 
 
 def _in_parts(buffer: np.ndarray, array: np.ndarray) -> list[_Pair]:
-    if array.nbytes <= _PART or not array.flags.c_contiguous:
+    """Both as bytes, so many at a time; an array whose elements lie apart is one, as it is."""
+    if not array.flags.c_contiguous:
         return [(buffer, array)]
     return list(zip(_parts(buffer), _parts(array), strict=True))
 
@@ -187,15 +208,22 @@ def _batches(pairs: list[_Pair]) -> list[list[_Pair]]:
 
 
 def _copy(buffer: np.ndarray, array: np.ndarray) -> None:
-    if array.flags.c_contiguous and array.dtype == buffer.dtype and array.ndim:
-        # As bytes: NumPy copies them without holding the interpreter's lock, whatever the dtype.
-        buffer.reshape(-1).view(np.uint8)[:] = array.reshape(-1).view(np.uint8)
-    else:
-        buffer[...] = array
+    for one, other in _in_parts(buffer, array):
+        one[...] = other  # as bytes NumPy copies them without holding the interpreter's lock, whatever the dtype
 
 
 def _copied_if_other(buffer: np.ndarray, array: np.ndarray) -> bool:
     """Whether a copy has the array's bytes already; it has them now."""
+    if not array.flags.c_contiguous:
+        rows = max(1, _COMPARED * len(array) // array.nbytes)
+        several = range(0, len(array), rows)
+        found = [_is_copied(buffer[at : at + rows], array[at : at + rows].copy()) for at in several]
+        return all(found)
+    return _is_copied(buffer, array)
+
+
+def _is_copied(buffer: np.ndarray, array: np.ndarray) -> bool:
+    buffer, array = (each.reshape(-1).view(np.uint8) for each in (buffer, array))
     whole = buffer.size // 8 * 8
     is_same = np.array_equal(buffer[whole:], array[whole:])
     for start in range(0, whole, _COMPARED):

@@ -42,8 +42,16 @@ def taken(value: Any, names: Names) -> Any:
     return value
 
 
-def misfits(part: str, value: Any, names: Names, state: Any) -> Iterator[ParameterError]:
-    """Why objects cannot take a state, as far as that can be told before anything is changed."""
+def misfits(part: str, value: Any, names: Names, state: Any, *, inside: Any = None) -> Iterator[ParameterError]:
+    """Why objects cannot take a state, as far as that can be told before anything is changed.
+
+    Args:
+        part: What the object is called.
+        value: The object, or a structure of such and of plain values.
+        names: What parameters are called.
+        state: What was saved.
+        inside: The structure that it stands in, if any.
+    """
     room = framework_of(value)
     if room is not None and room.is_optimizer(value):
         with _taking(part, value):
@@ -57,20 +65,38 @@ def misfits(part: str, value: Any, names: Names, state: Any) -> Iterator[Paramet
             yield problem
     elif is_stateful(value):
         return
-    elif isinstance(value, dict) and any(map(_holds_state, value.values())):
-        if not isinstance(state, Mapping) or [*value] != [*state]:
+    elif isinstance(value, Mapping) and _holds_state(value):
+        if not isinstance(state, Mapping):
             yield _other(part, value, state)
+        elif value.keys() != state.keys():
+            missing, unexpected = [*map(str, value.keys() - state.keys())], [*map(str, state.keys() - value.keys())]
+            title = f"{part} has other entries than what was saved of it"
+            yield ParameterError(title=title, missing=sorted(missing), unexpected=sorted(unexpected))
         else:
             for key, each in value.items():
-                yield from misfits(f"{part}[{key!r}]", each, names, state[key])
-    elif isinstance(value, list | tuple) and any(map(_holds_state, value)):
+                yield from misfits(f"{part}[{key!r}]", each, names, state[key], inside=value)
+    elif isinstance(value, list | tuple) and _holds_state(value):
         if not isinstance(state, list | tuple) or len(value) != len(state):
             yield _other(part, value, state)
         else:
             for at, each in enumerate(value):
-                yield from misfits(f"{part}[{at}]", each, names, state[at])
+                yield from misfits(f"{part}[{at}]", each, names, state[at], inside=value)
     elif not _is_alike(value, state):
         yield _other(part, value, state)
+    elif not isinstance(inside, dict | list) and not _is_fillable(value) and not _is_equal(value, state):
+        name = part.partition("[")[0]
+        yield ParameterError(
+            f"{part} is {type(value).__name__}, which cannot be filled",
+            hint=f"put it into a dict or a list, or leave {name} out of restore() and take run.restored[{name!r}]",
+        )
+
+
+def _is_fillable(value: Any) -> bool:
+    return isinstance(value, dict | list | np.ndarray) or tensors.is_torch(value)
+
+
+def _is_equal(value: Any, state: Any) -> bool:
+    return type(value) is type(state) and isinstance(value, str | int | float | None) and value == state
 
 
 def _is_alike(value: Any, state: Any) -> bool:
@@ -98,12 +124,63 @@ def _holds_state(value: Any) -> bool:
     return is_stateful(value) or framework_of(value) is not None
 
 
-def put(part: str, value: Any, names: Names, state: Any) -> None:
-    """Have an object, or every one in a structure, take its state again; a dict or list of plain values is filled.
+class Memory:
+    """What must not be filled: what others have their values in, and what has been filled already.
+
+    Args:
+        values: Arrays and tensors of others, in structures or not.
+    """
+
+    def __init__(self, *values: Any) -> None:
+        self._known = {block[0] for each in leaves(values) if (block := tensors.block_of(each)) is not None}
+
+    def is_free(self, value: Any) -> bool:
+        """Whether a dict, list, array or tensor may be filled; it is not free any more then."""
+        if isinstance(value, dict | list):
+            key: Any = id(value)
+        else:
+            block = tensors.block_of(value)
+            if block is None or block[1] != value.nbytes or not tensors.is_fillable(value):
+                return False
+            key = block[0]
+        is_new = key not in self._known
+        self._known.add(key)
+        return is_new
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Everything in a structure that is no dict, list or tuple."""
+    if isinstance(value, Mapping | list | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from leaves(each)
+    else:
+        yield value
+
+
+def put(part: str, value: Any, names: Names, state: Any, memory: Memory) -> None:
+    """Have an object, or every one in a structure, take its state again; structures of plain values are filled.
+
+    Args:
+        part: What the object is called.
+        value: The object.
+        names: What parameters are called.
+        state: What was saved.
+        memory: What must not be filled: in its place stands what was saved then.
 
     Raises:
         ParameterError: The object does not take it.
     """
+    if isinstance(value, np.ndarray):
+        if value.ctypes.data != np.asarray(state).ctypes.data:
+            value[...] = state
+    elif tensors.is_torch(value):
+        tensors.fill(value, tensors.asarray(state))
+    else:
+        _filled(part, value, names, state, memory)
+
+
+def _filled(part: str, value: Any, names: Names, state: Any, memory: Memory) -> Any:
+    """What stands in a structure then: a value that was filled, or what was saved."""
     room = framework_of(value)
     if room is not None and room.is_optimizer(value):
         with _taking(part, value):
@@ -111,24 +188,41 @@ def put(part: str, value: Any, names: Names, state: Any) -> None:
     elif is_stateful(value):
         with _taking(part, value):
             value.load_state_dict(alike(value.state_dict(), state))
-    elif _holds_state(value):
-        for key, each in value.items() if isinstance(value, Mapping) else enumerate(value):
-            put(f"{part}[{key!r}]", each, names, state[key])
-    elif isinstance(value, dict):
-        value.clear()
-        value.update(state)
-    elif isinstance(value, list):
-        value[:] = state
-    elif isinstance(value, np.ndarray):
-        if value.ctypes.data != np.asarray(state).ctypes.data:
-            value[...] = state
-    elif tensors.is_torch(value):
+    elif isinstance(value, Mapping) and isinstance(state, Mapping):
+        is_free = isinstance(value, dict) and memory.is_free(value)
+        if not is_free and not _holds_state(value):
+            return state
+        found = {
+            key: _filled(f"{part}[{key!r}]", value[key], names, each, memory) if key in value else each
+            for key, each in state.items()
+        }
+        if isinstance(value, dict):
+            value.clear()
+            value.update(found)
+    elif isinstance(value, list | tuple) and isinstance(state, list | tuple):
+        is_free = not isinstance(value, list) or memory.is_free(value)
+        if not is_free and not _holds_state(value):
+            return state
+        several = [
+            _filled(f"{part}[{at}]", value[at], names, each, memory) if at < len(value) else each
+            for at, each in enumerate(state)
+        ]
+        if isinstance(value, list):
+            value[:] = several
+        elif any(one is not other for one, other in zip(several, value, strict=False)) or len(several) != len(value):
+            return _made(getattr(type(value), "_make", type(value)), tuple(several))
+    elif _is_same_kind(value, state) and memory.is_free(value):
         tensors.fill(value, tensors.asarray(state))
     else:
-        raise ParameterError(
-            f"{part} is {type(value).__name__}, which cannot be filled",
-            hint=f"give a dict or an object with load_state_dict(), or take run.restored[{part!r}]",
-        )
+        return state
+    return value
+
+
+def _is_same_kind(value: Any, state: Any) -> bool:
+    """Whether both are arrays of NumPy's, or tensors of PyTorch's, of one shape and dtype."""
+    both = isinstance(value, np.ndarray) and isinstance(state, np.ndarray)
+    both = both or (tensors.is_torch(value) and tensors.is_torch(state))
+    return both and value.dtype == state.dtype and tuple(value.shape) == tuple(state.shape)
 
 
 @contextlib.contextmanager

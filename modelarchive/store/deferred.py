@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -61,6 +61,7 @@ class Deferred:
         rows: Gives its rows from one to another in memory of their own. None: of the whole.
         extent: Where it lies in a file as it is; None: nowhere.
         origin: What it is read from, and its name there; None: nobody needs to know.
+        memory: The same for two that are the same part of the same memory, on a device say; None: there is no telling.
     """
 
     shape: tuple[int, ...]
@@ -71,6 +72,7 @@ class Deferred:
     rows: Callable[[int, int], np.ndarray] | None = None
     extent: Extent | None = None
     origin: tuple[Origin, str] | None = None
+    memory: Hashable = None
 
     @classmethod
     def of(cls, array: np.ndarray, extent: Extent | None = None) -> Deferred:

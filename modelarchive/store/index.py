@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Iterable
 from typing import Any, Final
 
 from modelarchive import names
@@ -208,7 +207,7 @@ def _order(own: dict[str, Any], contents: Contents) -> list[str]:
         for name in known:
             if not names.NAME.fullmatch(name):
                 fail(f"{short(name)} is no parameter name")
-    if both := [block for block in _blocks(known) if block in contents.arrays or block in contents.aliases]:
+    if both := [block for block in names.blocks_of(known) if block in contents.arrays or block in contents.aliases]:
         fail(f"{short(min(both))} is a parameter and a block")
     order = own.get("order")
     if order is None:
@@ -273,13 +272,3 @@ def _check_members(members: dict[str, str], contents: Contents, prefix: str) -> 
     own = [name.removeprefix(prefix) for name in (arrays if prefix else contents.arrays) if name.startswith(prefix)]
     if any(members.get(name) != "array" for name in own):
         fail("an array is no member of the saved structure")
-
-
-def _blocks(parameters: Iterable[str]) -> set[str]:
-    """The dotted paths above the parameters."""
-    blocks: set[str] = set()
-    for block in {name.rpartition(".")[0] for name in parameters}:
-        while block and block not in blocks:
-            blocks.add(block)
-            block = block.rpartition(".")[0]
-    return blocks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,42 @@ def test_each_is_whole_whatever_is_removed(tmp_path: Path) -> None:
     assert np.array_equal(model["backbone"]["weight"], state(6)["backbone"]["weight"])
     with run.load(6) as archive:
         archive.verify()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_file_that_somebody_wrote_into_is_not_taken_over(tmp_path: Path, resumed: bool, is_cut: bool) -> None:
+    run, model = ma.Checkpoints(tmp_path, incremental=True), state(0)
+    with run:
+        run.save(1, model=model)
+        run.save(2, model=model)
+        if resumed:
+            run.close()
+            run = ma.Checkpoints(tmp_path, incremental=True)
+            assert run.restore(model=model) == 2
+        (shard,) = (each for each in run.path(2).iterdir() if each.stat().st_size > 1_000_000)
+        with shard.open("r+b") as file:
+            file.seek(800_000)
+            file.write(b"x")
+            if is_cut:
+                file.truncate()
+        run.save(3, model=model).result()
+        run.save(4, model=model).result()
+    run.close()
+    for step in (3, 4):
+        with run.load(step) as archive:
+            archive.verify()
+            assert np.array_equal(archive["backbone.weight"], np.arange(200_000.0))
+    assert written(run.path(4)) < 60_000
+
+
+def test_the_folder_of_the_run_is_gone(tmp_path: Path) -> None:
+    run = ma.Checkpoints(tmp_path / "run", incremental=True, asynchronous=False)
+    run.save(1, model=state(0))
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match=r"the folder of the run is not there any more: .*run'"):
+        run.save(2, model=state(0))
+    run.close()
 
 
 def test_a_resumed_run_goes_on_sharing(tmp_path: Path) -> None:

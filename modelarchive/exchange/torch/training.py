@@ -153,6 +153,9 @@ def misfit(optimizer: torch.optim.Optimizer, names: Names, state: Mapping[str, A
     """Why an optimizer cannot take a state, or None: another class, or other parameters in its groups."""
     optimizer = _inside(optimizer)
     found, expected = state.get("class"), type(optimizer).__name__
+    if found is None and "param_groups" in state:
+        hint = "give restore() a dict in the optimizer's place, and load_state_dict() that"
+        return ParameterError("the checkpoint has what its state_dict() gave, and not the optimizer", hint=hint)
     if found != expected:
         return ParameterError(f"the optimizer is {expected}, the checkpoint has the state of {found}")
     ours = _groups(optimizer, names)
