@@ -31,7 +31,7 @@ def _save(folder: Path, number: int) -> None:
 
 def _without_exchange(folder: Path) -> None:
     """As on a system that cannot have two folders change places."""
-    with mock.patch.object(shards, "exchange", lambda one, other: False):
+    with mock.patch.object(shards, "exchange", return_value=False):
         _save(folder, 2)
 
 

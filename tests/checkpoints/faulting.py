@@ -47,7 +47,7 @@ def _save(folder: Path, step: int = 3, **options: Any) -> None:
 
 def _without_exchange(folder: Path) -> None:
     """As on a system that cannot have two folders change places."""
-    with mock.patch.object(shards, "exchange", lambda one, other: False):
+    with mock.patch.object(shards, "exchange", return_value=False):
         _save(folder, 2, incremental=True, asynchronous=False)
 
 
