@@ -14,6 +14,10 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Of several processes each takes one thread for BLAS: more wait for each other, and wait by turning in circles.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # A test says nothing of how fast a machine is, or how busy.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import mmap
@@ -168,7 +169,8 @@ class _Stream(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._part.size}[whence]
         if start + offset < 0:
-            raise ValueError("a position before the beginning")
+            # As a file on disk does: zipfile looks further back than a short one has bytes.
+            raise OSError(errno.EINVAL, "a position before the beginning", str(self._part.path))
         self._position = start + offset
         return self._position
 

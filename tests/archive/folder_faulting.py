@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -30,8 +31,8 @@ def _save(folder: Path, number: int) -> None:
 
 def _without_exchange(folder: Path) -> None:
     """As on a system that cannot have two folders change places."""
-    shards.exchange = lambda one, other: False
-    _save(folder, 2)
+    with mock.patch.object(shards, "exchange", return_value=False):
+        _save(folder, 2)
 
 
 Act = Callable[[Path], None]
@@ -73,12 +74,10 @@ def main() -> None:
         _save(pristine, 1)
         shutil.rmtree(watched, ignore_errors=True)
         shutil.copytree(pristine, watched)
-        exchange = shards.exchange
         shim.faults_arm(os.fsencode(watched), -1, 0, 0)
         act(watched)
         calls = shim.faults_journal().decode().splitlines()
         shim.faults_disarm()
-        shards.exchange = exchange
         for action, at, number in interruptions(wanted["ways"], calls):
             shutil.rmtree(watched)
             shutil.copytree(pristine, watched)

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 
@@ -46,8 +47,8 @@ def _save(folder: Path, step: int = 3, **options: Any) -> None:
 
 def _without_exchange(folder: Path) -> None:
     """As on a system that cannot have two folders change places."""
-    shards.exchange = lambda one, other: False
-    _save(folder, 2, incremental=True, asynchronous=False)
+    with mock.patch.object(shards, "exchange", return_value=False):
+        _save(folder, 2, incremental=True, asynchronous=False)
 
 
 #: In place, behind the training, with a checkpoint that is removed after it, and one of a step that is there.

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
+from modelarchive.exchange import mapped
 from modelarchive.exchange.mapped import MappedFile
 from tests.conftest import ROOT
 
@@ -64,3 +65,39 @@ def test_its_views_are_writable_and_the_file_stays(tmp_path: Path, monkeypatch: 
     assert path.read_bytes() == bytes(range(8))
     assert file.read(6, 10) == b"\x06\x07"
     assert bytes(file.buffer()[:2]) == b"\0\x01"
+
+
+def test_a_part_has_no_place_before_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"before123456behind")
+    stream: Any = MappedFile(path).part(6, 6).stream()
+    assert (stream.seek(-2, 2), stream.read(), stream.seek(1), stream.read(2)) == (4, b"56", 1, b"23")
+    with pytest.raises(OSError, match="before the beginning"):
+        stream.seek(-1)
+
+
+def test_a_file_that_became_shorter_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(bytes(100))
+    found = MappedFile(path).array(0, np.dtype("u1"), (100,))
+    path.write_bytes(bytes(10))
+    with pytest.raises(OSError, match="became shorter while it was read"):
+        found.read()
+
+
+def test_memory_that_the_system_does_not_give_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(size: int) -> None:
+        raise MemoryError
+
+    path = tmp_path / "x"
+    path.write_bytes(bytes(1000))
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    monkeypatch.setattr(mapped, "bytearray", nothing, raising=False)
+    with pytest.raises(ma.OutOfMemoryError, match="gives no 1,000 bytes of memory"):
+        MappedFile(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x")
+    with pytest.raises(ma.FormatError, match="is no regular file"):
+        MappedFile(tmp_path / "x")

@@ -25,6 +25,7 @@ ACTIONS: Final = {
     "refuse from there on": 5,
     "short write": 6,
 }
+_KILLING: Final = frozenset(number for name, number in ACTIONS.items() if name.startswith("kill"))
 ERRORS: Final = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EPERM)
 
 
@@ -95,7 +96,9 @@ def ended_of(
     shim: ctypes.CDLL,
     is_refusal: Callable[[OSError], bool] = lambda error: True,
 ) -> str:
-    """How a process ended that did something while one of its calls was interrupted.
+    """What came of something while one of its calls was interrupted.
+
+    What is killed has a process of its own to lose. What is refused goes on in this one, as it would with a user.
 
     Args:
         act: What it does.
@@ -107,26 +110,38 @@ def ended_of(
     Returns:
         "done", "refused", "wrong: ..." or "killed 9".
     """
+    if how[1] not in _KILLING:
+        return _said(act, folder, how, shim, is_refusal)
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         os.close(reading)
-        shim.faults_arm(os.fsencode(folder), *how)
-        said = "done"
-        try:
-            act()
-        except OSError as error:
-            said = "refused" if error.errno and is_refusal(error) else f"wrong: {error!r}"
-        except BaseException as error:
-            said = f"wrong: {error!r}"
-        shim.faults_disarm()
-        os.write(writing, said.encode())
+        os.write(writing, _said(act, folder, how, shim, is_refusal).encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as file:
         ended = file.read().decode()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return ended or f"killed {-status}"
+
+
+def _said(
+    act: Callable[[], object],
+    folder: Path,
+    how: tuple[int, int, int],
+    shim: ctypes.CDLL,
+    is_refusal: Callable[[OSError], bool],
+) -> str:
+    shim.faults_arm(os.fsencode(folder), *how)
+    try:
+        act()
+    except OSError as error:
+        return "refused" if error.errno and is_refusal(error) else f"wrong: {error!r}"
+    except BaseException as error:
+        return f"wrong: {error!r}"
+    finally:
+        shim.faults_disarm()
+    return "done"
 
 
 def write_small_pieces() -> None:

@@ -139,6 +139,13 @@ def test_damage_is_told_or_changes_nothing(data: st.DataObject) -> None:
         b"\x78\x01\x00\xff\xff\x00\x00" + b"x" * 70_000,
         b"\x1f\x8b" + b"\0" * 40,
         zlib.compress(bytes(4000)) + b"more",
+        # All of it stored, with more behind it, and the right checksum.
+        b"\x78\x01\x01"
+        + (4000).to_bytes(2, "little")
+        + (4000 ^ 0xFFFF).to_bytes(2, "little")
+        + bytes(4000)
+        + b"more"
+        + zlib.adler32(bytes(4000)).to_bytes(4, "big"),
         zlib.compress(bytes(4001)),
         zlib.compress(bytes(3999)),
         zlib.compress(bytes(4000))[:-1],
