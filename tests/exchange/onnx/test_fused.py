@@ -111,6 +111,8 @@ CASES = {
     "sigmoid of integers": case("QLinearSigmoid", Q, f(0.02), np.uint8(120), f(1 / 256), np.uint8(0), limit=1),
     "leaky relu of integers": case("QLinearLeakyRelu", Q, f(0.02), np.uint8(120), f(0.01), np.uint8(30), alpha=0.2,
                                    limit=1),
+    "softmax of integers in steps of no whole number": case(
+        "QLinearSoftmax", Q, f(0.02), np.uint8(120), f(0.000551), np.uint8(3), axis=-1, opset=13),
     "softmax of integers": case("QLinearSoftmax", Q, f(0.02), np.uint8(120), f(1 / 256), np.uint8(0), axis=-1,
                                 opset=13, limit=1),
     "mean of windows": case("QLinearAveragePool", whole(2, 3, 8, 8), f(0.02), np.uint8(120), f(0.03), np.uint8(9),
