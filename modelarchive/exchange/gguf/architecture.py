@@ -32,6 +32,9 @@ class Architecture:
             one, as llama.cpp runs it.
         listed: Whether the metadata say layer by layer which of them have a window.
         told: Option of config.json -> the tensor, ``N`` for the layer's number, which is there where it is true.
+        idle: Keys of the metadata that change nothing of what is read of it.
+        grouped: Names, as a pattern, of arrays that have the rows of all queries, keys and values behind each other,
+            and in transformers those of one key's group after those of another.
         is_partly_turned: Whether the metadata may say that rotary positions turn a part of each head only.
     """
 
@@ -52,6 +55,8 @@ class Architecture:
     window: int = 0
     listed: bool = False
     told: Mapping[str, str] = field(default_factory=dict)
+    idle: Iterable[str] = ()
+    grouped: str = r"(?!)"
     is_partly_turned: bool = False
 
     def told_by(self, tensors: Iterable[str]) -> dict[str, bool]:

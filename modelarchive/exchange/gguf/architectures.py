@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelarchive.exchange.gguf.architecture import Architecture
+from modelarchive.exchange.gguf.grouped import GROUPED
+from modelarchive.exchange.gguf.mixtures import MIXTRAL, MIXTURES
 from modelarchive.exchange.gguf.naming import table
+from modelarchive.exchange.gguf.relatives import RELATIVES
 
 #: ``general.architecture`` -> what it is. A new one is a row.
 ARCHITECTURES: Final[dict[str, Architecture]] = {
     each.name: each
     for each in (
+        *GROUPED,
+        *MIXTURES,
+        *RELATIVES,
         Architecture(
             "llama",
             "llama",
@@ -34,34 +40,6 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             {**table("sizes"), "attention.key_length": ("head_dim", "uint32")},
             table("llama_names", "normed"),
             fixed={"hidden_act": "silu", "attention_bias": False},
-        ),
-        Architecture(
-            "qwen2moe",
-            "qwen2_moe",
-            "Qwen2MoeForCausalLM",
-            {
-                **table("sizes", "qwen_experts"),
-                "expert_shared_feed_forward_length": ("shared_expert_intermediate_size", "uint32"),
-            },
-            {
-                **table("mixed"),
-                "blk.N.ffn_gate_inp_shexp": "model.layers.N.mlp.shared_expert_gate",
-                "blk.N.ffn_gate_shexp": "model.layers.N.mlp.shared_expert.gate_proj",
-                "blk.N.ffn_up_shexp": "model.layers.N.mlp.shared_expert.up_proj",
-                "blk.N.ffn_down_shexp": "model.layers.N.mlp.shared_expert.down_proj",
-            },
-            fixed={"hidden_act": "silu", "norm_topk_prob": False, **table("all_layers")},
-            joined=table("experts"),
-            lone=r".*\.shared_expert_gate\.weight",
-        ),
-        Architecture(
-            "qwen3moe",
-            "qwen3_moe",
-            "Qwen3MoeForCausalLM",
-            {**table("sizes", "qwen_experts"), "attention.key_length": ("head_dim", "uint32")},
-            table("mixed", "normed"),
-            fixed={"hidden_act": "silu", "attention_bias": False, "norm_topk_prob": True, **table("all_layers")},
-            joined=table("experts"),
         ),
         Architecture(
             "gemma",
@@ -145,13 +123,7 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             "granite",
             "granite",
             "GraniteForCausalLM",
-            {
-                **table("sizes"),
-                "attention.scale": ("attention_multiplier", "float32"),
-                "embedding_scale": ("embedding_multiplier", "float32"),
-                "residual_scale": ("residual_multiplier", "float32"),
-                "logit_scale": ("logits_scaling", "float32"),
-            },
+            table("sizes", "scales"),
             table("llama_names"),
             fixed={"hidden_act": "silu"},
             told=table("all_biased"),
@@ -290,6 +262,27 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             is_partly_turned=True,
         ),
         Architecture(
+            "exaone4",
+            "exaone4",
+            "Exaone4ForCausalLM",
+            {**table("sizes", "window"), "attention.key_length": ("head_dim", "uint32")},
+            table("olmo_names"),
+            fixed={"hidden_act": "silu", "sliding_window": None},
+            optional=("rope_freqs.weight",),
+            window=4,
+            listed=True,
+            is_written=False,
+        ),
+        Architecture(
+            "ernie4_5",
+            "ernie4_5",
+            "Ernie4_5ForCausalLM",
+            {**table("sizes"), "attention.key_length": ("head_dim", "uint32")},
+            table("llama_names"),
+            fixed={"hidden_act": "silu"},
+            told={"use_bias": "blk.N.attn_q.bias"},
+        ),
+        Architecture(
             "bert",
             "bert",
             "BertModel",
@@ -321,22 +314,6 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
     )
 }
 
-#: What llama.cpp calls llama, too, where the metadata count experts.
-_MIXTRAL: Final = Architecture(
-    "llama",
-    "mixtral",
-    "MixtralForCausalLM",
-    {
-        **table("sizes"),
-        "expert_count": ("num_local_experts", "uint32"),
-        "expert_used_count": ("num_experts_per_tok", "uint32"),
-    },
-    table("mixed"),
-    fixed={"hidden_act": "silu"},
-    permuted=True,
-    joined=table("experts"),
-)
-
 #: What llama.cpp calls olmo2, too, where layers have windows.
 _OLMO3: Final = Architecture(
     "olmo2",
@@ -354,8 +331,8 @@ _OLMO3: Final = Architecture(
 def architecture_of(values: Mapping[str, Any]) -> Architecture | None:
     """The architecture that a file's metadata name; None: none that is known."""
     name = values.get("general.architecture")
-    if name == _MIXTRAL.name and values.get(f"{name}.expert_count", 0) != 0:
-        return _MIXTRAL
+    if name == MIXTRAL.name and values.get(f"{name}.expert_count", 0) != 0:
+        return MIXTRAL
     if name == _OLMO3.name and values.get(f"{name}.attention.sliding_window", 0) != 0:
         return _OLMO3
     return ARCHITECTURES.get(name) if isinstance(name, str) else None
@@ -364,7 +341,7 @@ def architecture_of(values: Mapping[str, Any]) -> Architecture | None:
 #: ``model_type`` of transformers -> the architecture that its networks are written as.
 OF_KIND: Final[dict[str, Architecture]] = {
     kind: each
-    for each in (*ARCHITECTURES.values(), _MIXTRAL, _OLMO3)
+    for each in (*ARCHITECTURES.values(), MIXTRAL, _OLMO3)
     for kind in (each.kind, *each.also)
     if each.is_written
 }

@@ -93,11 +93,29 @@ def _lying(architecture: Architecture, theirs: str, array: Deferred, config: Map
             return array.changed(lambda each: _apart(each, heads))
     if architecture.shifted and theirs.endswith("norm.weight"):
         return array.changed(lambda each: each - each.dtype.type(1))
+    if re.fullmatch(architecture.grouped, theirs):
+        heads, groups = config.get("num_attention_heads"), config.get("num_key_value_heads")
+        if _fits(array, heads, groups):
+            return array.changed(lambda each: _by_group(each, heads, groups))
     if re.fullmatch(architecture.lone, theirs) and array.ndim == 1:
         return array.changed(lambda each: each[None], (1, *array.shape))
     if re.fullmatch(architecture.turned, theirs) and array.ndim == 2:
         return array.changed(lambda each: each.T, array.shape[::-1])
     return array
+
+
+def _fits(array: Deferred, heads: Any, groups: Any) -> bool:
+    whole = type(heads) is int and type(groups) is int and heads > 0 and groups > 0
+    return whole and heads % groups == 0 and bool(array.ndim) and array.shape[0] % (heads + 2 * groups) == 0
+
+
+def _by_group(array: np.ndarray, heads: int, groups: int) -> np.ndarray:
+    """Rows of all queries, all keys and all values as those of one group of queries, its key and its value, and on."""
+    size = array.shape[0] // (heads + 2 * groups)
+    rows = np.arange(array.shape[0]).reshape(-1, size)
+    parts = np.split(rows, [heads, heads + groups])
+    order = np.concatenate([each.reshape(groups, -1, size) for each in parts], axis=1).reshape(-1)
+    return np.ascontiguousarray(array[order])
 
 
 def _apart(array: np.ndarray, heads: int) -> np.ndarray:

@@ -111,7 +111,7 @@ class Options:
         prefix = f"{self.architecture.name}."
         for key in self.contents.values:
             name = key.removeprefix(prefix)
-            if name == key or name in self._asked or name in _IDLE:
+            if name == key or name in self._asked or name in _IDLE or name in self.architecture.idle:
                 continue
             if self.contents.values[key] not in _USUAL.get(name, ()):
                 value = short(self.contents.values[key])
@@ -140,6 +140,10 @@ def options_of(architecture: Architecture, contents: Contents) -> Options:
         _of_windows(options)
     if architecture.name.startswith("gemma"):
         _of_gemma(options)
+    if architecture.name == "minicpm":
+        _of_minicpm(options)
+    if architecture.name == "falcon" and (shared := options.config.get("num_key_value_heads")) != 1:
+        options.refuse("attention.head_count_kv", f"is {short(shared)}, expected one key for all heads")
     if architecture.name == "phi3":
         options.config["sliding_window"] = options.config.get("sliding_window") or None
     if architecture.name == "phi2" and (wide := tensors.get("blk.0.ffn_up.weight")) is not None and wide.shape:
@@ -167,7 +171,7 @@ def _of_sizes(options: Options) -> None:
         config["partial_rotary_factor"] = config["rope_parameters"]["partial_rotary_factor"] = turned / length
     elif turned != length:
         options.refuse("rope.dimension_count", f"is {short(turned)}: heads of {short(length)} are turned in part")
-    if length is not None:
+    if length is not None and options.architecture.kind != "falcon":  # which computes it
         config["head_dim"] = length
     config |= options.architecture.told_by(options.contents.tensors)
 
@@ -248,7 +252,7 @@ def _of_windows(options: Options) -> None:
         which = options.each_layer(_PATTERN, which)
         if (base := options.number("rope.freq_base_swa")) not in (None, config["rope_theta"]):
             options.refuse("rope.freq_base_swa", f"is {base}, and rope.freq_base is {config['rope_theta']}")
-        if config["rope_parameters"]["rope_type"] != "default":
+        if architecture.name == "olmo2" and config["rope_parameters"]["rope_type"] != "default":
             options.refuse("rope.scaling.type", "stretches positions, which llama.cpp does in layers without a window")
     elif (every := options.get(_PATTERN, architecture.window)) != architecture.window:
         options.refuse(_PATTERN, f"is {short(every)}, expected {architecture.window}")
@@ -273,6 +277,15 @@ def _of_gemma(options: Options) -> None:
             "full_attention": full,
             "sliding_attention": {"rope_type": "default", "rope_theta": local},
         }
+
+
+def _of_minicpm(options: Options) -> None:
+    """What MiniCPM scales by, which llama.cpp makes up where the metadata do not say."""
+    for key in ("embedding_scale", "residual_scale", "logit_scale"):
+        if options.number(key) is None:
+            options.refuse(key, "is missing, and without it the network is not known")
+    if _positive(width := options.config.get("head_dim")):
+        options.config["attention_multiplier"] = width**-0.5
 
 
 def _of_bert(options: Options) -> None:

@@ -67,6 +67,14 @@ _COHERE: Final = {
 }
 _BIASED: Final = {"attention_bias": "blk.N.attn_q.bias"}
 _ALL_BIASED: Final = {**_BIASED, "mlp_bias": "blk.N.ffn_up.bias"}
+_SCALES: Final = {
+    "attention.scale": ("attention_multiplier", "float32"),
+    "embedding_scale": ("embedding_multiplier", "float32"),
+    "residual_scale": ("residual_multiplier", "float32"),
+    "logit_scale": ("logits_scaling", "float32"),
+}
+#: What counts for images only.
+_SEEN: Final = {"rope.dimension_sections": None, "n_deepstack_layers": None}
 #: Each layer has experts, and nothing but them.
 _ALL_LAYERS: Final = {"decoder_sparse_step": 1, "mlp_only_layers": []}
 
@@ -89,6 +97,8 @@ _TABLES: Final[dict[str, dict[str, Any]]] = {
     "ungated": _UNGATED,
     "olmo_names": _OLMO_NAMES,
     "cohere": _COHERE,
+    "scales": _SCALES,
+    "seen": _SEEN,
     "biased": _BIASED,
     "all_biased": _ALL_BIASED,
     "all_layers": _ALL_LAYERS,

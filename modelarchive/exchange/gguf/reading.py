@@ -138,7 +138,7 @@ def _assembled(options: Options, arrays: dict[str, Deferred], inputs: Sequence[s
             hint = "pip install 'modelarchive[transformers]'"
             raise ConversionError([("general.architecture", what)], hint=hint)
         bundle = through.assembled(values, arrays, inputs or ("input_ids",))
-        return bundle, "model.embed_tokens.weight"
+        return bundle, options.architecture.names["token_embd"] + ".weight"
     except ConversionError as error:
         raise _in_gguf(error, options.architecture) from error
 

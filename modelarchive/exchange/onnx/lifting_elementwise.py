@@ -77,7 +77,11 @@ def _sign(context: Context) -> Ref:
     if dtype[0] == "u":
         return context.op("minimum", context.ref(0), one)
     positive, negative = context.op("greater", context.ref(0), zero), context.op("less", context.ref(0), zero)
-    return context.op("subtract", context.as_dtype(positive, dtype), context.as_dtype(negative, dtype))
+    found = context.op("subtract", context.as_dtype(positive, dtype), context.as_dtype(negative, dtype))
+    if dtype[0] in "iu":
+        return found
+    # What is no number has no sign: it stays.
+    return context.op("where", context.op("equal", context.ref(0), context.ref(0)), found, context.ref(0))
 
 
 def same(context: Context) -> Any:
@@ -100,7 +104,13 @@ def _dropout(context: Context) -> Ref | tuple[Ref, ...]:
 
 def function(name: str) -> Lift:
     """An activation without parameters."""
-    return lambda context: context.activation(name, context.ref(0))
+
+    def lift(context: Context) -> Ref:
+        if name == "relu" and context.dtype(0)[0] in "iu":
+            return context.op("maximum", context.ref(0), context.literal(0, context.dtype(0)))
+        return context.activation(name, context.ref(0))
+
+    return lift
 
 
 def _with_alpha(name: str, default: float) -> Lift:
@@ -254,7 +264,7 @@ def _is_infinite(context: Context) -> Ref:
     if positive and negative:
         return context.op("equal", context.op("abs", context.ref(0)), context.literal(np.inf, dtype))
     if not positive and not negative:
-        raise Refusal("looking for no infinity at all is not supported")
+        return context.op("less", context.op("abs", context.ref(0)), context.literal(0, dtype))
     return context.op("equal", context.ref(0), context.literal(np.inf if positive else -np.inf, dtype))
 
 
@@ -270,7 +280,8 @@ _BINARY_ROWS: Final[list[Lifting]] = [
     if ours != "divide"
 ]
 _FUNCTION_ROWS: Final[list[Lifting]] = [
-    Lifting(theirs, "Activation", function(ours)) for ours, theirs in ACTIVATIONS.items()
+    Lifting(theirs, "Activation" if ours != "relu" else "Activation, maximum", function(ours))
+    for ours, theirs in ACTIVATIONS.items()
 ]
 
 ELEMENTWISE: Final[list[Lifting]] = [
@@ -284,7 +295,7 @@ ELEMENTWISE: Final[list[Lifting]] = [
     Lifting("Sin", "sin", unary("sin")),
     Lifting("Cos", "cos", unary("cos")),
     Lifting("Tan", "sin, cos, divide", _tangent),
-    Lifting("Sign", "greater, less, subtract", _sign),
+    Lifting("Sign", "greater, less, subtract, where", _sign),
     Lifting("Identity", "(the input)", same),
     Lifting("Dropout", "Dropout", _dropout, "one that drops in inference too is refused"),
     Lifting("LeakyRelu", "Activation", _with_alpha("leaky_relu", 0.01)),

@@ -39,13 +39,14 @@ def _quantised(context: Context, ref: Ref, scale: int, zero: int, dtype: str) ->
     return saturated(context, rounded, point, context.dtype(zero) if context.has(zero) else dtype)
 
 
-def _between(op: str, inputs: Sequence[int], result: int) -> Lift:
+def _between(op: str, inputs: Sequence[int], result: int, *, is_counted: bool = False) -> Lift:
     """An operator of floats between integers.
 
     Args:
         op: The operator.
         inputs: Where its inputs are, each with its scale and zero point behind it.
         result: Where the scale of the result is, its zero point behind it.
+        is_counted: Whether the result is as many steps as there are whole ones in 1, whatever their scale is.
     """
 
     def lift(context: Context) -> Ref:
@@ -60,7 +61,12 @@ def _between(op: str, inputs: Sequence[int], result: int) -> Lift:
         found = _OF_FLOATS[op](replace(context, node=node, operands=given, asked=set(), _results=[], opset=opset))
         if last:
             found = context.op("transpose", found, axes=[0, *range(2, rank), 1])
-        return _quantised(context, found, result, result + 1, context.dtype(inputs[0]))
+        if not is_counted:
+            return _quantised(context, found, result, result + 1, context.dtype(inputs[0]))
+        steps = context.op("floor", context.op("divide", context.literal(1, "float32"), context.ref(result)))
+        rounded = context.op("round", context.op("multiply", found, steps))
+        point = context.ref(result + 1) if context.has(result + 1) else None
+        return saturated(context, rounded, point, context.dtype(inputs[0]))
 
     return lift
 
@@ -69,7 +75,8 @@ def _softmax(context: Context) -> Any:
     """Where scores were calibrated with -inf among them, their scale is infinite, and no runtime has a meaning."""
     if context.is_constant(1) and not np.isfinite(context.constant(1)).all():
         raise Refusal("QLinearSoftmax of a scale that is not finite is not supported: what runtimes give is undefined")
-    return _between("Softmax", (0,), 3)(context)
+    # ONNX Runtime computes with the whole steps that 1 has.
+    return _between("Softmax", (0,), 3, is_counted=True)(context)
 
 
 def _concat(context: Context) -> Ref:

@@ -13,6 +13,9 @@ from modelarchive.exchange.onnx.lifting_context import Context, Lift
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 
+#: From which number on a square and 1 more are the square, to the digits of a dtype.
+_FAR: Final = {"float16": 100.0, "bfloat16": 100.0, "float64": 1e8}
+
 
 def _ceil(context: Context) -> Ref:
     down = context.op("floor", context.op("negative", context.ref(0)))
@@ -130,13 +133,35 @@ def _area_sine(context: Context) -> Ref:
     """Of the absolute value, and the sign again: a difference of large numbers has no digits."""
     f = _Formula(context)
     size = f("abs", f.x)
-    found = f("log", f("add", size, f("sqrt", f("add", f("multiply", f.x, f.x), 1))))
+    near = _held(context, size)
+    found = f("log", f("add", near, f("sqrt", f("add", f("multiply", near, near), 1))))
+    found = _or_far(context, size, found)
     return context.op("where", context.op("less", f.x, context.literal(0, f.dtype)), f("negative", found), found)
 
 
 def _area_cosine(context: Context) -> Ref:
     f = _Formula(context)
-    return f("log", f("add", f.x, f("sqrt", f("multiply", f("subtract", f.x, 1), f("add", f.x, 1)))))
+    near = _held(context, f.x)
+    found = f("log", f("add", near, f("sqrt", f("multiply", f("subtract", near, 1), f("add", near, 1)))))
+    return _or_far(context, f.x, found)
+
+
+def _limit(context: Context, ref: Ref) -> Ref:
+    dtype = str(context.known_of(ref).array_dtype)
+    return context.literal(_FAR.get(dtype, 1e4), dtype)
+
+
+def _held(context: Context, ref: Ref) -> Ref:
+    """Numbers up to the limit: the square of a larger one may be too large."""
+    return context.op("minimum", ref, _limit(context, ref))
+
+
+def _or_far(context: Context, size: Ref, near: Ref) -> Ref:
+    """An inverse of cosh or sinh; of numbers beyond the limit, the logarithm of their double."""
+    limit = _limit(context, size)
+    far = context.op("log", context.op("maximum", size, limit))
+    far = context.op("add", far, context.literal(math.log(2), str(context.known_of(size).array_dtype)))
+    return context.op("where", context.op("greater", size, limit), far, near)
 
 
 def _area_tangent(context: Context) -> Ref:
@@ -160,7 +185,7 @@ INTEGERS: Final[list[Lifting]] = [
     Lifting("Acos", "atan, sqrt, divide", _arc_cosine),
     Lifting("Sinh", "exp, subtract", _hyperbolic("subtract")),
     Lifting("Cosh", "exp, add", _hyperbolic("add")),
-    Lifting("Asinh", "log, sqrt", _area_sine),
-    Lifting("Acosh", "log, sqrt", _area_cosine),
+    Lifting("Asinh", "log, sqrt, where", _area_sine),
+    Lifting("Acosh", "log, sqrt, where", _area_cosine),
     Lifting("Atanh", "log, divide", _area_tangent),
 ]

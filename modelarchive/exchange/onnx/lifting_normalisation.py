@@ -75,7 +75,9 @@ def _layer_norm(context: Context) -> Any:
     inverse = context.op(
         "rsqrt", context.op("add", variance, context.literal(epsilon, str(context.known_of(x).array_dtype)))
     )
-    return _normalised(context, "LayerNorm"), context.op("mean", x, axis=axes, keepdims=True), inverse
+    # Mean and deviation are float32 (stash_type), whatever the input is.
+    mean = context.as_dtype(context.op("mean", x, axis=axes, keepdims=True), "float32")
+    return _normalised(context, "LayerNorm"), mean, context.as_dtype(inverse, "float32")
 
 
 def _rms_norm(context: Context) -> Ref:

@@ -8,7 +8,7 @@ from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context, Lift
 from modelarchive.exchange.onnx.lifting_placing import largest_places
 from modelarchive.exchange.onnx.lifting_taps import dilated_pooling
-from modelarchive.exchange.onnx.lifting_windows import LAYOUTS, each_axis, padding_of, spatial
+from modelarchive.exchange.onnx.lifting_windows import LAYOUTS, each_axis, padding_of, spatial, whole_windows
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 
@@ -23,6 +23,9 @@ def _pooling(context: Context) -> Ref | tuple[Ref, Ref]:
     dtype = context.dtype(0)
     if len(kernel) != rank or (average and dtype[0] in "iu"):
         raise Refusal(f"{node.op} of {dtype} in windows of {kernel} is not supported")
+    if dilation != [1] * rank and node.text("auto_pad", "NOTSET").startswith("SAME"):
+        raise Refusal(f"{node.op} with auto_pad = 'SAME_...' of windows with gaps: runtimes take it in two ways")
+    whole_windows(context, kernel, dilation, padding)
     if context.used(1):
         return _with_places(context, kernel, padding)
     return _layer(context, rank, kernel, padding)

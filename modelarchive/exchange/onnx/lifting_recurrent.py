@@ -171,11 +171,12 @@ def _states(context: Context, cell: _Cell, *, transposed: bool) -> list[Ref]:
     given = [context.has(place) and not _is_zero(context, place) for place in places]
     if not any(given):
         return []
+    # The one that is not given is zeros, of the other's shape.
+    there = next(context.ref(place) for place in places if context.has(place))
+    zeros = context.literal(0, context.dtype(0))
     refs = []
     for place in places:
-        if not context.has(place):
-            raise Refusal("a recurrence with one of its two states is not supported")
-        ref = context.ref(place)
+        ref = context.ref(place) if context.has(place) else context.op("broadcast_to", zeros, there, shape=[None] * 3)
         refs.append(context.op("transpose", ref, axes=[1, 0, 2]) if transposed else ref)
     return refs
 

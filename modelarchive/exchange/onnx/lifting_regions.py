@@ -121,6 +121,8 @@ def _affine_grid(context: Context) -> Ref:
     space = sizes[2:]
     if len(sizes) not in (4, 5) or min(space) < 1:
         raise Refusal(f"AffineGrid of the sizes {sizes} is not supported")
+    if corners and 1 in space:
+        raise Refusal("AffineGrid with align_corners of one element along an axis: runtimes put it in two places")
     context.make(4 * int(np.prod(space)))
     lines = [np.linspace(-1, 1, size) if corners else (2 * np.arange(size) + 1) / size - 1.0 for size in space]
     grids = np.meshgrid(*lines, indexing="ij")[::-1]

@@ -28,7 +28,8 @@ class _Way:
     Attributes:
         mode: "nearest", "linear" or "cubic".
         place: Which place of the input a place of the result is.
-        rounding: To which element a place between two belongs.
+        rounding: To which element a place between two belongs; "": to the one before, and where there are fewer after
+            than before to the one behind, as before opset 11.
         cubic: The free parameter of cubic interpolation.
         outside: What is outside the part that is cropped.
         exclude: Whether elements beyond the border count nothing.
@@ -66,13 +67,19 @@ def _resize(context: Context) -> Ref:
         node.flag("antialias", default=False),
     )
     axes = [context.axis(axis) for axis in node.integers("axes", list(range(rank)))]
+    if way.exclude and not (way.mode == "cubic" or (way.mode == "linear" and way.antialias)):
+        raise Refusal(f"exclude_outside in the mode {way.mode!r} is not supported: runtimes refuse it")
     found = _axes(context, axes, rank, node.text("keep_aspect_ratio_policy", "stretch"))
     if way.place == "tf_crop_and_resize":
         region = [float(each) for each in context.constant(1).reshape(-1)]
         half = len(region) // 2
         for place, axis in enumerate(axes):
             old = found[axis]
-            found[axis] = _Axis(old.before, old.after, old.scale, (region[place], region[place + half]))
+            part = (region[place], region[place + half])
+            if way.antialias or (old.scale == 1 and part != (0.0, 1.0)):
+                raise Refusal(f"tf_crop_and_resize to {part} with a factor of {old.scale}, or with antialias, is not "
+                              f"supported: runtimes take it in two ways")  # fmt: skip
+            found[axis] = _Axis(old.before, old.after, old.scale, part)
     else:
         context.has(1)  # of no meaning then
     if way.mode != "nearest" and context.dtype(0)[0] in "iub":
@@ -145,7 +152,8 @@ def _layer(axes: list[_Axis], way: _Way) -> dict[str, Any] | None:
         # Half a pixel off, whole factors take the same neighbours, whichever way a half is rounded.
         half = way.place in ("half_pixel", "half_pixel_symmetric") and way.rounding.startswith("round")
         half = half or (way.place == "tf_half_pixel_for_nn" and way.rounding == "floor")
-        fits = (way.place == "asymmetric" and way.rounding == "floor") or (whole and half)
+        before = way.rounding == "floor" or (way.rounding == "" and all(axis.scale >= 1 for axis in axes))
+        fits = (way.place == "asymmetric" and before) or (whole and half)
         corners = False
     else:
         half = way.place in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
@@ -215,10 +223,11 @@ def _places(axis: _Axis, way: _Way) -> np.ndarray:
         return x * np.float32((before - 1) / (after - 1)) if after > 1 else x * 0
     if way.place == "tf_crop_and_resize":
         start, end = axis.part
+        # In the order of ONNX Runtime: which places are beyond the part is a matter of the last digit.
+        first, last, reach = np.float32(start), np.float32(end), np.float32(before - 1)
         if after > 1:
-            step = (end - start) * (before - 1) / (after - 1)
-            return (start * (before - 1) + x * step).astype(np.float32)
-        return np.full(1, 0.5 * (start + end) * (before - 1), np.float32)
+            return first * reach + (x * (last - first) * reach) / np.float32(after - 1)
+        return np.full(1, half * (first + last) * reach, np.float32)
     raise Refusal(f"coordinate_transformation_mode = {way.place!r} is not supported")
 
 
@@ -234,9 +243,10 @@ def _taps(context: Context, places: np.ndarray, axis: _Axis, way: _Way) -> tuple
     """Which elements make each result, and how much of each: two arrays (results, taps)."""
     last = (axis.before or 1) - 1
     if way.mode == "nearest":
-        if way.rounding not in _ROUNDINGS:
-            raise Refusal(f"nearest_mode = {way.rounding!r} is not supported")
-        found = np.clip(_ROUNDINGS[way.rounding](places), 0, last).astype(np.int64)[:, None]
+        rounding = way.rounding or ("ceil" if axis.scale < 1 else "floor")
+        if rounding not in _ROUNDINGS:
+            raise Refusal(f"nearest_mode = {rounding!r} is not supported")
+        found = np.clip(_ROUNDINGS[rounding](places), 0, last).astype(np.int64)[:, None]
         return found, np.ones(found.shape)
     reach = {"linear": 1, "cubic": 2}.get(way.mode)
     if reach is None:

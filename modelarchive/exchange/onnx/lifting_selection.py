@@ -30,6 +30,8 @@ def _slice(context: Context) -> Any:
     for found, start, end, by in zip(axes, starts, ends, steps, strict=True):
         axis = context.axis(found)
         size = from_pair(both[0][axis], both[1][axis])
+        if isinstance(end, Dim) and isinstance(size, Dim):
+            end = _from_the_end(end, size)
         if isinstance(end, Dim):
             x = _up_to(context, x, axis, end, size, start=start, by=by)
         else:
@@ -56,15 +58,24 @@ def _range_of(start: int, end: int, by: int, size: Any) -> list[int | None]:
     return [start or None, None if end >= FAR else end, None if by == 1 else by]
 
 
+def _from_the_end(end: Dim, size: Dim) -> Any:
+    """An end that is the size itself, or always as far before it, as a number; else as it is."""
+    behind = {one - two for one, two in zip(end.pair, size.pair, strict=True)}
+    if len(behind) != 1 or max(behind) > 0:
+        return end
+    return behind.pop() or FAR
+
+
 def _up_to(context: Context, x: Ref, axis: int, end: Dim, size: Any, *, start: int, by: int) -> Ref:
-    """The elements before one whose place is not fixed: all of them, or those that a range counts."""
-    if by != 1 or start != 0:
+    """The elements before one whose place is not fixed, from one on whose place is."""
+    if by != 1 or start < 0 or min(end.pair) < start:
         raise Refusal("a Slice that ends at a size that is not fixed is not supported: pass inputs=")
-    if isinstance(size, Dim) and size.pair == end.pair:
-        return x
     if not isinstance(size, int) and any(last > most for last, most in zip(end.pair, size.pair, strict=True)):
         raise Refusal("a Slice of one size that is not fixed by a larger one is not supported: pass inputs=")
-    return context.op("take", x, counted(context, end), axis=axis)
+    places = counted(context, end - start)
+    if start:
+        places = context.op("add", places, context.literal(start, "int64"))
+    return context.op("take", x, places, axis=axis)
 
 
 def _gather(context: Context) -> Ref:

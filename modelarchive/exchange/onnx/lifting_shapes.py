@@ -60,7 +60,10 @@ def _transpose(context: Context) -> Ref:
 
 
 def _squeeze(context: Context) -> Ref:
-    return context.op("squeeze", context.ref(0), axis=context.integers(1) if context.has(1) else None)
+    axes = context.integers(1) if context.has(1) else None
+    if axes == [] and any(size in (1, None) for size in context.shape(0)):
+        raise Refusal("a Squeeze of no axes is not supported: runtimes take it as of none, or of all of size 1")
+    return context.op("squeeze", context.ref(0), axis=axes)
 
 
 def _unsqueeze(context: Context) -> Ref:
@@ -181,6 +184,9 @@ def _pad(context: Context) -> Ref:
         before, after = found[place], found[place + len(axes)]
         pairs[axis] = [max(before, 0), max(after, 0)]
         if min(before, after) < 0:
+            size = context.shape(0)[axis]
+            if size is not None and max(-before, 0) + max(-after, 0) > size:
+                raise Refusal(f"Pad that cuts {before} and {after} off an axis of {size} elements is not supported")
             index[axis] = [-before if before < 0 else None, after if after < 0 else None, None]
     ref = context.ref(0)
     if any(each != [None, None, None] for each in index):

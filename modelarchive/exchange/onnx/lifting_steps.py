@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -20,11 +21,13 @@ Recurrent: TypeAlias = Callable[[Ref, int, int], Ref]
 
 #: Activations of ONNX that are one of the vocabulary's.
 _PLAIN: Final = {"sigmoid": "sigmoid", "tanh": "tanh", "relu": "relu", "softsign": "softsign", "softplus": "softplus"}
-#: Those that take numbers -> what alpha and beta are where the file does not say; None: it takes no such.
+#: Those that take numbers -> alpha and beta where the file does not say: nan: it has to; None: it takes no such.
 _WITH_NUMBERS: Final[dict[str, tuple[float, float | None]]] = {
-    "affine": (1.0, 0.0),
+    "affine": (math.nan, math.nan),
+    "scaledtanh": (math.nan, math.nan),
     "hardsigmoid": (0.2, 0.5),
     "leakyrelu": (0.01, None),
+    "thresholdedrelu": (math.nan, None),
     "elu": (1.0, None),
 }
 #: The gates of each recurrence, and its activations where the file does not say.
@@ -192,13 +195,11 @@ def _functions(context: Context, kind: str, count: int) -> list[list[Callable[[R
     numbers = [iter(list(node.numbers(f"activation_{each}", None) or ())) for each in ("alpha", "beta")]
     if len(names) != len(default) * count:
         raise Refusal(f"{node.op} with {len(names)} activations in {count} directions is not supported")
-    found = [_function(context, name, numbers, clip) for name in names]
     size = len(default)
-    whole = [found[size * place : size * (place + 1)] for place in range(count)]
-    if kind == "LSTM" and clip is not None:
-        for place, each in enumerate(whole):
-            each[2] = _function(context, names[size * place + 2], [iter(()), iter(())], None)
-    return whole
+    # The cell is not held down.
+    clips = ([clip] * size if kind != "LSTM" else [clip, clip, None]) * count
+    found = [_function(context, name, numbers, own) for name, own in zip(names, clips, strict=True)]
+    return [found[size * place : size * (place + 1)] for place in range(count)]
 
 
 def _function(
@@ -210,6 +211,8 @@ def _function(
             None if own is None else float(next(given, own))
             for own, given in zip(_WITH_NUMBERS[plain], numbers, strict=True)
         )
+        if alpha != alpha or beta != beta:
+            raise Refusal(f"{context.node.op} with the activation {name!r} without its numbers is not supported")
     elif plain not in _PLAIN:
         raise Refusal(f"{context.node.op} with the activation {name!r} is not supported")
 
@@ -220,6 +223,12 @@ def _function(
             return context.activation(_PLAIN[plain], ref)
         if plain in ("leakyrelu", "elu"):
             return context.activation("leaky_relu" if plain == "leakyrelu" else "elu", ref, alpha)
+        if plain == "thresholdedrelu":
+            over = context.op("greater", ref, context.literal(alpha, dtype))
+            return context.op("where", over, ref, context.literal(0, dtype))
+        if plain == "scaledtanh":
+            inner = context.activation("tanh", context.op("multiply", context.literal(beta, dtype), ref))
+            return context.op("multiply", context.literal(alpha, dtype), inner)
         scaled = context.op("multiply", context.literal(alpha, dtype), ref)
         scaled = context.op("add", scaled, context.literal(beta, dtype))
         return scaled if plain == "affine" else context.op("clip", scaled, low=0, high=1)

@@ -13,7 +13,7 @@ from modelarchive import dtypes
 from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_windows import LAYOUTS, each_axis, padding_of
+from modelarchive.exchange.onnx.lifting_windows import LAYOUTS, each_axis, padding_of, whole_windows
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 
@@ -61,7 +61,13 @@ def _window(context: Context) -> tuple[tuple[list[int], ...], list[list[int]]]:
     if rank not in LAYOUTS or len(kernel) != rank:
         raise Refusal(f"{context.node.op} of windows of {kernel} over {rank} axes is not supported")
     strides, dilation = each_axis(context, "strides", 1, rank), each_axis(context, "dilations", 1, rank)
-    return (kernel, strides, dilation), padding_of(context, kernel, strides, dilation)
+    if dilation != [1] * rank and context.node.text("auto_pad", "NOTSET").startswith("SAME"):
+        raise Refusal(
+            f"{context.node.op} with auto_pad = 'SAME_...' of windows with gaps: runtimes take it in two ways"
+        )
+    pairs = padding_of(context, kernel, strides, dilation)
+    whole_windows(context, kernel, dilation, pairs)
+    return (kernel, strides, dilation), pairs
 
 
 def _reaching(context: Context, window: tuple[list[int], ...], pairs: list[list[int]]) -> list[list[int]]:

@@ -54,6 +54,16 @@ def padding_of(context: Context, kernel: list[int], strides: list[int], dilation
     return pairs
 
 
+def whole_windows(context: Context, kernel: list[int], dilation: list[int], padding: list[list[int]]) -> None:
+    """Refuse windows that are larger than what they look at: there is no result, or one that runtimes make up."""
+    for size, extent, gap, pair in zip(context.shape(0)[2:], kernel, dilation, padding, strict=True):
+        if size is not None and gap * (extent - 1) + 1 > size + sum(pair):
+            raise Refusal(
+                f"{context.node.op} of windows of {gap * (extent - 1) + 1} over {size} elements and {sum(pair)} beside "
+                f"them is not supported"
+            )
+
+
 def _weight(context: Context, rank: int) -> Any:
     weight = context.stored(1)
     if len(weight.array.shape) != rank + 2 or 0 in weight.array.shape:
@@ -82,11 +92,20 @@ def convolution(context: Context) -> Ref:
         "groups": groups,
         "layout": LAYOUTS[rank],
         "activation": None,
-        "use_bias": context.has(2),
+        "use_bias": context.is_constant(2),
         "in_channels": weight.array.shape[1] * groups,
     }
-    bias = {"bias": context.stored(2)} if context.has(2) else {}
-    return context.block(config, context.ref(0), weight=weight, **bias)
+    return _with_bias(context, config, weight)
+
+
+def _with_bias(context: Context, config: dict[str, Any], weight: Any) -> Ref:
+    """The layer with its bias; where that is computed, it is added."""
+    if config["use_bias"]:
+        return context.block(config, context.ref(0), weight=weight, bias=context.stored(2))
+    found = context.block(config, context.ref(0), weight=weight)
+    if not context.has(2):
+        return found
+    return context.op("add", found, context.op("reshape", context.ref(2), shape=[-1, *[1] * (context.rank(0) - 2)]))
 
 
 def _computed(context: Context, rank: int) -> Ref:
@@ -142,11 +161,10 @@ def _transposed(context: Context) -> Ref:
         "groups": groups,
         "layout": LAYOUTS[rank],
         "activation": None,
-        "use_bias": context.has(2),
+        "use_bias": context.is_constant(2),
         "in_channels": weight.array.shape[0],
     }
-    bias = {"bias": context.stored(2)} if context.has(2) else {}
-    return context.block(config, context.ref(0), weight=weight, **bias)
+    return _with_bias(context, config, weight)
 
 
 def _cut(
@@ -173,7 +191,7 @@ def _cut(
             extra[axis] -= total
             total = 0
         small, large = total // 2, total - total // 2
-        padding.append([large, small] if style == "SAME_LOWER" else [small, large])
+        padding.append([small, large] if style == "SAME_UPPER" else [large, small])
     return padding, extra
 
 

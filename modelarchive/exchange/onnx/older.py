@@ -100,10 +100,13 @@ def _slice(older: _Older) -> None:
 
 
 def _resize_of_ten(older: _Older) -> None:
-    """Resize of opset 10, and Upsample: the scales are the second input, and places are multiplied by them."""
+    """Resize of opset 10, and Upsample: the scales are the second input, and places are multiplied by them.
+
+    The nearest element is the one before; of a smaller result, the one behind.
+    """
     older.operands.insert(1, None)
     older.node.inputs = (older.node.inputs[0], "", *older.node.inputs[1:])
-    older.say(coordinate_transformation_mode=b"asymmetric", nearest_mode=b"floor")
+    older.say(coordinate_transformation_mode=b"asymmetric", nearest_mode=b"")
 
 
 def _upsample(older: _Older) -> None:

@@ -21,7 +21,9 @@ from tests.exchange.gguf.test_files import FOREIGN
 pytest.importorskip("gguf")
 
 NAMES = ["granite", "smollm3", "arcee", "seed_oss", "olmo2", "olmo3", "starcoder2", "stablelm", "nemotron", "glm4",
-         "command-r", "cohere2", "phi2"]  # fmt: skip
+         "command-r", "cohere2", "phi2", "ernie4_5", "olmoe", "granitemoe"]  # fmt: skip
+#: Architectures that are read, and not written.
+READ = ["exaone4", "gptneox", "falcon"]
 
 
 def read(name: str) -> tuple[Contents, Options, dict[str, Any]]:
@@ -34,7 +36,7 @@ def read(name: str) -> tuple[Contents, Options, dict[str, Any]]:
     return found, options, {key: each.read() for key, each in arrays.items()}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *READ])
 def test_transformers_builds_what_was_converted(name: str) -> None:
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     _, options, arrays = read(name)
@@ -70,3 +72,58 @@ def test_metadata_and_tensors_come_back_as_the_converter_wrote_them(name: str) -
     for key, value in before.values.items():
         if key.startswith(f"{architecture.name}."):
             assert metadata.get(key, (None, None))[1] == pytest.approx(value), key
+
+
+def relabelled(name: str, called: str, more: dict[str, Any], *, without: str = "") -> Contents:
+    """A converter's file under another architecture's name, with other metadata."""
+    found = contents(MappedFile(FOREIGN / f"{name}.gguf"))
+    before = f"{found.values['general.architecture']}."
+    values = {key.replace(before, f"{called}.", 1): each for key, each in found.values.items() if key != without}
+    types = {key.replace(before, f"{called}.", 1): each for key, each in found.types.items()}
+    values |= {"general.architecture": called, **{f"{called}.{key}": each for key, each in more.items()}}
+    return Contents(values, types, found.tensors, 0)
+
+
+@pytest.mark.parametrize(
+    ("called", "name", "more"),
+    [
+        ("internlm2", "half", {}),
+        ("qwen2vl", "qwen2", {"rope.dimension_sections": [2, 1, 1, 0]}),
+        ("qwen3vl", "qwen3", {"rope.dimension_sections": [2, 1, 1, 0], "n_deepstack_layers": 3}),
+        ("qwen3vlmoe", "qwen3moe", {"rope.dimension_sections": [2, 1, 1, 0], "n_deepstack_layers": 3}),
+    ],
+)
+def test_what_has_another_name_and_is_the_same_network(called: str, name: str, more: dict[str, Any]) -> None:
+    found = relabelled(name, called, more)
+    architecture = architecture_of(found.values)
+    assert architecture is not None
+    options = options_of(architecture, found)
+    arrays, unknown, _ = arrays_of(architecture, found, options.config)
+    assert (options.problems, unknown) == ([], [])
+    _, wanted, expected = read(name)
+    assert options.config == wanted.config
+    assert arrays.keys() == expected.keys()
+    for key, each in arrays.items():
+        np.testing.assert_array_equal(each.read(), expected[key])
+
+
+def test_mini_cpm_scales_as_granite_does_and_says_by_what() -> None:
+    found = relabelled("granite", "minicpm", {}, without="granite.attention.scale")
+    architecture = architecture_of(found.values)
+    assert architecture is not None
+    options = options_of(architecture, found)
+    assert options.problems == []
+    wanted = read("granite")[1].config
+    assert options.config == wanted | {"attention_multiplier": wanted["head_dim"] ** -0.5}
+    values = {key: each for key, each in found.values.items() if not key.endswith("logit_scale")}
+    options = options_of(architecture, Contents(values, found.types, found.tensors, 0))
+    assert [where for where, _ in options.problems] == ["minicpm.logit_scale"]
+
+
+def test_falcon_with_several_keys_is_refused() -> None:
+    found = contents(MappedFile(FOREIGN / "falcon.gguf"))
+    values = found.values | {"falcon.attention.head_count_kv": 2}
+    architecture = architecture_of(values)
+    assert architecture is not None
+    problems = options_of(architecture, Contents(values, found.types, found.tensors, 0)).problems
+    assert ("falcon.attention.head_count_kv", "is 2, expected one key for all heads") in problems

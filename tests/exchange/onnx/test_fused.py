@@ -188,6 +188,12 @@ def test_it_is_onnx_runtime_s(name, tmp_path):
     same(path, runs, limit)
 
 
+def test_a_softmax_of_integers_counts_whole_steps(tmp_path):
+    inputs = (Q, f(0.02), np.uint8(120), f(0.0045), np.uint8(3))
+    path, runs = written(tmp_path, "QLinearSoftmax", inputs, 1, 1, 1, {"axis": -1, "opset": 13})
+    same(path, runs, 0)
+
+
 @pytest.mark.parametrize("parts", [2, 3])
 def test_packed_heads_are_those_that_lie_apart(parts, tmp_path):
     """ONNX Runtime packs keys and values on GPUs only: it runs the model of arrays that lie apart."""

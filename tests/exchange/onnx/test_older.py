@@ -35,6 +35,7 @@ OLD = {
     "upsample by attributes": (7, node("Upsample", scales=[1.0, 1.0, 2.0, 3.0]), {}),
     "upsample by an input": (9, node("Upsample", ["x", "s"]), {"s": np.array([1, 1, 2, 2], np.float32)}),
     "resize": (10, node("Resize", ["x", "s"]), {"s": np.array([1, 1, 2, 2], np.float32)}),
+    "resize to fewer": (10, node("Resize", ["x", "s"]), {"s": np.array([1, 1, 0.6, 3], np.float32)}),
     "dropout": (7, node("Dropout", ratio=0.3), {}),
     "batch normalisation": (
         7, node("BatchNormalization", ["x", "s", "b", "m", "v"], epsilon=1e-3),

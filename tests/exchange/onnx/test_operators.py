@@ -8,6 +8,7 @@ from modelarchive.exchange import onnx as exchange
 from tests.exchange.onnx import nodes
 from tests.exchange.onnx.test_attention import there_and_back
 from tests.exchange.onnx.test_reading_live import make, onnx
+from tests.exchange.onnx.there_and_back import run
 
 RNG = np.random.default_rng(0)
 
@@ -85,6 +86,17 @@ CASES = {
     },
     "computed scales of channels": of("BatchNormalization", IMAGE, *np.abs(normal(4, 4))),
     "computed scales of instances": of("InstanceNormalization", IMAGE, *normal(2, 4)),
+    # What is cut off beyond a shape that is asked for is more before than behind, if it is odd.
+    "transposed, to a shape": of("ConvTranspose", IMAGE, normal(4, 3, 3, 2), stored=[1], output_shape=[10, 6]),
+    "transposed, to a shape, more behind": of(
+        "ConvTranspose", IMAGE, normal(4, 3, 3, 2), stored=[1], output_shape=[10, 6], auto_pad="SAME_UPPER"),
+    "convolution with a computed bias": of("Conv", IMAGE, normal(6, 4, 3, 2), normal(6), stored=[1]),
+    "transposed with a computed bias": of("ConvTranspose", IMAGE, normal(4, 3, 3, 2), normal(3), stored=[1]),
+    "rectified integers": of("Relu", WHOLE),
+    "a part of an image": of(
+        "Resize", IMAGE, np.array([0, 0, 0.1, -0.2, 1, 1, 0.8, 1.1], "f"), np.array([1, 1, 2.6, 1.5], "f"),
+        stored=[1, 2], opset=13, mode="linear", coordinate_transformation_mode="tf_crop_and_resize",
+        extrapolation_value=7.0),
 }  # fmt: skip
 
 
@@ -114,6 +126,48 @@ def test_what_is_not_known_is_refused_by_name(one, words, tmp_path):
     inputs = {"x": (["n", 4, 2], "f")} | ({"k": ([1], "q")} if "k" in one.input else {})
     with pytest.raises(ma.ConversionError, match=words):
         exchange.read(make(tmp_path, [one], inputs, {"y": (None, "f")}, opset=17))
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        (of("Squeeze", IMAGE[:, :1], np.array([], np.int64), stored=[1]), "a Squeeze of no axes"),
+        (of("Pad", ROWS, np.array([-2, 0, -2, 0]), stored=[1]), "cuts -2 and -2 off an axis of 3"),
+        (of("MaxPool", IMAGE, kernel_shape=[4, 4], dilations=[3, 2]), "windows of 10 over 9 elements"),
+        (of("AveragePool", IMAGE, kernel_shape=[2, 9]), "windows of 9 over 8 elements"),
+        (of("MaxPool", IMAGE, kernel_shape=[2, 2], dilations=[2, 1], auto_pad="SAME_UPPER"), "in two ways"),
+        (of("LpPool", IMAGE, kernel_shape=[2, 2], dilations=[2, 1], auto_pad="SAME_LOWER"), "in two ways"),
+        (of("AffineGrid", normal(2, 2, 3), np.array([2, 3, 1, 4]), stored=[1], align_corners=1), "in two places"),
+        (of("Resize", IMAGE, np.zeros(0, "f"), np.array([1, 1, 2, 2], "f"), stored=[1, 2], exclude_outside=1),
+         "exclude_outside"),
+        (of("Resize", IMAGE, np.array([0, 0, 0.5, 0, 1, 1, 1, 1], "f"), np.array([1, 1, 1, 2], "f"), stored=[1, 2],
+            mode="linear", coordinate_transformation_mode="tf_crop_and_resize"), "in two ways"),
+    ],
+)  # fmt: skip
+def test_what_runtimes_take_in_two_ways_is_refused(case, words, tmp_path):
+    opset, one, given, kept = case
+    declared = {name: (each.shape, each.dtype.char) for name, each in given.items()}
+    with pytest.raises(ma.ConversionError, match=words):
+        exchange.read(make(tmp_path, [one], declared, {"y": (None, "f")}, kept, opset=opset))
+
+
+@pytest.mark.parametrize("one", [node("Sign", "x"), node("Asinh", "x"), node("Acosh", "x"),
+                                 node("IsInf", "x", detect_negative=0, detect_positive=0)])  # fmt: skip
+def test_numbers_that_are_none_and_infinite_ones(one, tmp_path):
+    path = make(tmp_path, [one], {"x": ([7], "f")}, {"y": (None, "?" if one.op_type == "IsInf" else "f")})
+    signed = one.op_type != "Acosh"
+    x = np.array([np.nan, np.inf, 1, 1e30, 3e4, -np.inf if signed else 2, -1e25 if signed else 9e3], np.float32)
+    (wanted,) = run(path, {"x": x})
+    found = exchange.read(path).build()(x)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert found.dtype == wanted.dtype
+
+
+def test_mean_and_deviation_are_single_whatever_is_normalised(tmp_path):
+    one = node("LayerNormalization", "x", "s", outputs=("y", "m", "d"), axis=1)
+    outputs = {"y": (None, "d"), "m": (None, "f"), "d": (None, "f")}
+    path = make(tmp_path, [one], {"x": ((3, 5), "d")}, outputs, {"s": np.arange(1.0, 6)}, opset=17)
+    there_and_back(path, ROWS.astype(np.float64))
 
 
 @pytest.mark.parametrize("name", ["cumprod", "stft", "irfft", "hannwindow", "blackman", "spacetodepth"])

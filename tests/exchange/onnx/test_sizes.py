@@ -150,3 +150,19 @@ def test_an_attention_of_free_batch_and_length(opset, tmp_path):
     found = there_and_back.there_and_back(tmp_path / "m.onnx")
     assert found.is_close, str(found)
     assert exchange.read(tmp_path / "m.onnx").architecture["inputs"][0]["shape"][:2] == ["batch", "length"]
+
+
+@pytest.mark.parametrize(("start", "more"), [(1, 1), (0, 0), (2, 0), (0, -1), (1, -1)])
+def test_what_ends_at_a_size(start, more, tmp_path):
+    """The second axis from a place on, up to its size and some: as differences of neighbours are exported."""
+    steps = [
+        node("Slice", "x", "zero", "n1", "n1", outputs=("first",)),
+        node("Concat", "first", "x", outputs=("longer",), axis=1),
+        node("Shape", "x", outputs=("length",), start=1, end=2),
+        node("Add", "length", "more", outputs=("end",)),
+        node("Slice", "longer" if more >= 0 else "x", "start", "end", "n1", outputs=("y",)),
+    ]
+    stored = {"zero": np.array([0]), "n1": np.array([1]), "start": np.array([start]), "more": np.array([more])}
+    path = make(tmp_path, steps, {"x": (["b", "t", 3], "f")}, {"y": (None, "f")}, stored)
+    for length in (3, 4, 9):
+        both(path, normal(2, length, 3))

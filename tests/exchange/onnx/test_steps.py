@@ -91,15 +91,22 @@ def test_gates_that_see_the_cell(direction, coupled, tmp_path):
         ("Affine", "Elu", {"activation_alpha": [0.2, 0.5], "activation_beta": [0.1]}),
         ("Sigmoid", "LeakyRelu", {"activation_alpha": [0.3]}),
         ("Tanh", "Softplus", {}),
+        ("Sigmoid", "ThresholdedRelu", {"activation_alpha": [0.2]}),
+        ("ScaledTanh", "Tanh", {"activation_alpha": [0.6], "activation_beta": [0.7]}),
     ],
 )
 def test_other_activations(kind, direction, gate, state, numbers, tmp_path):
     names = {"RNN": [gate], "GRU": [gate, "Tanh"], "LSTM": [gate, "Tanh", state]}[kind]
     if kind != "LSTM":
-        numbers = {name: each[:1] for name, each in numbers.items() if gate in ("HardSigmoid", "Affine")}
+        numbers = {name: each[:1] for name, each in numbers.items() if gate in ("HardSigmoid", "Affine", "ScaledTanh")}
     count = COUNTS[direction]
     numbers = {name: each * count for name, each in numbers.items()}
     same(file(tmp_path, kind, direction, activations=names * count, **numbers), X)
+
+
+def test_a_cell_that_is_not_held_down_keeps_its_numbers(tmp_path):
+    names, alpha = ["Sigmoid", "Elu", "LeakyRelu"], [0.3, 0.7]
+    same(file(tmp_path, "LSTM", "reverse", clip=0.4, activations=names, activation_alpha=alpha), X)
 
 
 @EVERY
@@ -123,6 +130,7 @@ def test_a_free_number_of_steps_is_refused_with_the_way_out(tmp_path):
     [
         ({"activations": ["Mine", "Tanh", "Tanh"]}, "the activation 'Mine'"),
         ({"activations": ["Sigmoid", "Tanh"]}, "2 activations in 1 directions"),
+        ({"activations": ["Affine", "Tanh", "Tanh"]}, "the activation 'Affine' without its numbers"),
     ],
 )
 def test_what_is_not_known_is_refused_by_name(options, said, tmp_path):

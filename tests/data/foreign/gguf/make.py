@@ -47,6 +47,8 @@ FOUR = TINY | {"num_hidden_layers": 4, "pad_token_id": None}
 PARTLY = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}
 SCALED = {"attention_multiplier": 0.3, "embedding_multiplier": 3.0, "residual_multiplier": 0.5, "logits_scaling": 2.0}
 GPT2 = {"vocab_size": WORDS, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+FALCON = {"vocab_size": WORDS, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
+          "num_kv_heads": 1}  # fmt: skip
 #: Name -> family, options, and the type that most tensors have.
 MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
     "llama": ("Llama", SIZES | {"rope_parameters": LLAMA3}, "ALL_F32"),
@@ -76,6 +78,12 @@ MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
     "glm4": ("Glm4", TINY | PARTLY | {"head_dim": 4, "pad_token_id": None}, "ALL_F32"),
     "command-r": ("Cohere", TINY | {"logit_scale": 0.25}, "ALL_F32"),
     "cohere2": ("Cohere2", FOUR | {"sliding_window": 3, "logit_scale": 0.25}, "ALL_F32"),
+    "exaone4": ("Exaone4", FOUR | {"sliding_window": 3}, "ALL_F32"),
+    "ernie4_5": ("Ernie4_5", TINY | {"head_dim": 8, "use_bias": False}, "ALL_F32"),
+    "gptneox": ("GPTNeoX", TINY | {"rotary_pct": 0.5}, "ALL_F32"),
+    "falcon": ("Falcon", FALCON, "ALL_F32"),
+    "olmoe": ("Olmoe", TINY | {"num_experts": 4, "num_experts_per_tok": 2, "rms_norm_eps": 1e-5}, "ALL_F32"),
+    "granitemoe": ("GraniteMoe", TINY | SCALED | {"num_local_experts": 4, "num_experts_per_tok": 2}, "ALL_F32"),
     "phi2": ("Phi", TINY | PARTLY | {"num_key_value_heads": 4, "intermediate_size": 64}, "ALL_F32"),
 }
 #: Types that are no blocks, or none that ggml quantises rows as.
@@ -123,11 +131,13 @@ def network(name: str, family: str, options: dict[str, Any], kind: str) -> None:
         said = json.loads(path.read_text("utf-8"))
         words_of_it = {"model": {"vocab": {f"word{at}": at for at in range(WORDS)}}, "added_tokens": []}
         (Path(folder) / "tokenizer.json").write_text(json.dumps(words_of_it), "utf-8")  # Gemma 3's words are counted
-        asked_for = {"n_ctx": said.get("n_positions", 0), "rotary_pct": 1.0}
+        asked_for = {"n_ctx": said.get("n_positions", 0), "rotary_pct": options.get("rotary_pct", 1.0)}
         path.write_text(json.dumps(said | asked_for), "utf-8")
         found = conversion.get_model_class(ModelBase.load_hparams(Path(folder), False)["architectures"][0])
         found.set_vocab = tokenizer
-        found(Path(folder), getattr(gguf.LlamaFileType, kind), HERE / f"{name}.gguf", model_name=name).write()
+        made = found(Path(folder), getattr(gguf.LlamaFileType, kind), HERE / f"{name}.gguf", model_name=name)
+        made.hparams = {**made.hparams, **asked_for}
+        made.write()
 
 
 def blocks() -> None:
