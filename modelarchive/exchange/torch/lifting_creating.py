@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, is_array, scope
+from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, is_array, number_of
 from modelarchive.exchange.torch.lifting_shapes import stretched
 from modelarchive.nn.dim import Dim
 
@@ -31,7 +31,7 @@ def _fill(context: Context, x: Any, *, value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    return scope().size(value, ()) if isinstance(value, Dim) else value
+    return number_of(value) if isinstance(value, Dim) else value
 
 
 def _arange(context: Context, *args: Any, start: Any = 0, end: Any = None, step: Any = 1, **ignored: Any) -> Any:
