@@ -32,6 +32,7 @@ from modelarchive.exchange.torch.reasons import OfValues, reason_of
 from modelarchive.exchange.torch.recurrences import whole_recurrences
 from modelarchive.exchange.torch.slow_attention import slow_attention
 from modelarchive.exchange.torch.substitutes import Substitutes
+from modelarchive.exchange.torch.tensors_of_sizes import TensorsOfSizes
 
 #: Where the network stands in the module that is exported.
 _NETWORK: Final = "network"
@@ -284,7 +285,8 @@ class _Whole(torch.nn.Module):
     def forward(self, *inputs: Any) -> Any:
         def run() -> tuple[tuple[torch.Tensor, ...], Any]:
             arrays: list[Any] = []
-            structure = _numbered(self.arguments.call(self.network, inputs), arrays)
+            with TensorsOfSizes():
+                structure = _numbered(self.arguments.call(self.network, inputs), arrays)
             return tuple(arrays), structure
 
         checks = self.returned.checks

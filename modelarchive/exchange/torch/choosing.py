@@ -12,6 +12,7 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from modelarchive.exchange.torch.chosen_rows import ENDS, ORIGINS, Choice, Step, within_bounds
 from modelarchive.exchange.torch.lifting import CHECKS, arguments, word
+from modelarchive.exchange.torch.picked_rows import pick_by_number
 from modelarchive.exchange.torch.rowwise import MixedRowsError, expression, is_rowwise
 from modelarchive.exchange.torch.writing_calls import Writer
 
@@ -30,6 +31,7 @@ def choose_later(graph: torch.fx.Graph) -> None:
     Args:
         graph: Calls of which none writes into what another one gave, each once.
     """
+    pick_by_number(graph)
     followed = _Followed(graph)
     try:
         followed.follow()

@@ -113,7 +113,7 @@ def _all_places_apart(writer: Writer, node: Node, choice: Choice) -> Node:
     return writer.called(_ATEN.unbind.int, _all_places(writer, node, choice), 1)
 
 
-def _merged(writer: Writer, x: Node, axis: int, rank: int) -> Node:
+def merged(writer: Writer, x: Node, axis: int, rank: int) -> Node:
     """An array with neighbouring axes as one."""
     sizes = writer.sizes(x) if rank > 1 else [0] * x.meta["val"].ndim
     return writer.shaped(x, [*sizes[:axis], -1, *sizes[axis + rank :]]) if rank > 1 else x
@@ -126,7 +126,7 @@ def _all_of_index(writer: Writer, node: Node, choice: Choice) -> Node:
     given = [axis for axis, each in enumerate(indices) if each is not None]
     at = next(axis for axis in given if indices[axis].meta["val"].dtype == torch.bool)
     if given == [at]:
-        return _merged(writer, x, at, mask.meta["val"].ndim)
+        return merged(writer, x, at, mask.meta["val"].ndim)
     places = _places(writer, choice)
     return writer.called(_ATEN.index.Tensor, x, [*indices[:at], *places, *indices[at + 1 :]])
 
@@ -289,10 +289,10 @@ def _meets(choice: Choice, values: Node, place: int) -> bool:
 
 def _put_all(writer: Writer, choice: Choice, x: Node, values: Node, axis: int, rank: int, *, accumulates: bool) -> Node:
     """Values where the mask is true."""
-    merged = _merged(writer, x, axis, rank)
-    there = choice.of_rows(writer, axis, merged.meta["val"].ndim)
-    new = writer.called(_ATEN.add.Tensor, merged, values) if accumulates else values
-    found = writer.called(_ATEN.where.self, there, new, merged)
+    rows = merged(writer, x, axis, rank)
+    there = choice.of_rows(writer, axis, rows.meta["val"].ndim)
+    new = writer.called(_ATEN.add.Tensor, rows, values) if accumulates else values
+    found = writer.called(_ATEN.where.self, there, new, rows)
     return writer.shaped(found, writer.sizes(x)) if rank > 1 else found
 
 

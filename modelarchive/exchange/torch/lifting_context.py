@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._sympy.functions import FloorDiv
 
 from modelarchive import dtypes, ops
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.torch.sizes import Calculated
 from modelarchive.exchange.torch.tensors import numpy_dtype
 from modelarchive.nn.dim import Dim
 from modelarchive.nn.parameter import as_dtype, dtype_name
@@ -156,30 +159,81 @@ def with_sizes(shape: Sequence[Any]) -> Any:
 
 
 def _row_of(size: Dim) -> Any:
-    """An array of truths with one axis, of a size that is not fixed.
+    """An array of truths with one axis, of a size that is not fixed: one that an array has, or calculated of these.
 
     Raises:
-        Refusal: No array has it.
+        Refusal: It is calculated in another way.
     """
-    here = scope()
-    for each in here._symbols:
-        for axis, pair in enumerate(zip(*each.abstract.shapes, strict=True)):
-            if pair == size.pair:
-                row = each[tuple(slice(None) if at == axis else 0 for at in range(each.ndim))]
-                return ops.equal(row, row)
-    raise Refusal("a new array of a size that is not fixed, and that no array has")
+    if size.pair in _known_sizes():
+        return _row_with(size.pair)
+    row = _row_from(size.expression, size.of_symbol) if isinstance(size, Calculated) else None
+    if row is None:
+        raise Refusal("a new array of a size that is not fixed, and that no array has")
+    return row
+
+
+def _row_from(expression: Any, of_symbol: Callable[[Any], Any]) -> Any:
+    """An array of truths with one axis of a size that is calculated; None: not in such a way."""
+    if expression.is_Integer:
+        return np.ones(int(expression), bool) if expression >= 0 else None
+    if expression.is_Symbol:
+        size = of_symbol(expression)
+        if not isinstance(size, Dim):
+            return np.ones(size, bool)
+        return _row_with(size.pair) if size.pair in _known_sizes() else None
+    less, parts = 0, list(expression.args)
+    if expression.is_Add and parts[0].is_Integer and parts[0] < 0:
+        less, *parts = parts
+    rows = [_row_from(each, of_symbol) for each in parts]
+    if any(each is None for each in rows):
+        return None
+    if isinstance(expression, FloorDiv):
+        step = parts[1]
+        return rows[0][int(step) - 1 :: int(step)] if step.is_Integer and step > 0 else None
+    if expression.is_Pow:
+        return reduce(_merged, [rows[0]] * int(parts[1])) if parts[1].is_Integer and parts[1] > 0 else None
+    if expression.is_Add:
+        found = ops.concatenate(rows, axis=0) if len(rows) > 1 else rows[0]
+        return found[-int(less) :] if less else found
+    return reduce(_merged, rows) if expression.is_Mul else None
+
+
+def _merged(row: Any, other: Any) -> Any:
+    """A row of as many truths as the product of two rows has."""
+    return ops.reshape(np.logical_or(ops.expand_dims(row, axis=1), ops.expand_dims(other, axis=0)), shape=[-1])
+
+
+def number_of(size: Dim) -> Any:
+    """A size that is not fixed as an array without axes.
+
+    Raises:
+        Refusal: No array has it, and it is not known how it is calculated.
+    """
+    return scope().size(size, ()) if size.pair in _known_sizes() else ops.sum(cast(_row_of(size), "int64"))
+
+
+def _known_sizes() -> list[tuple[int, int]]:
+    """The sizes that are not fixed and that arrays have."""
+    pairs = (pair for each in scope()._symbols for pair in zip(*each.abstract.shapes, strict=True))
+    return list(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1] and all(pair)))
+
+
+def _row_with(pair: tuple[int, int]) -> Any:
+    """An array of truths with one axis, of a size that an array has."""
+    found = (
+        (each, axis)
+        for each in scope()._symbols
+        for axis, own in enumerate(zip(*each.abstract.shapes, strict=True))
+        if own == pair
+    )
+    each, axis = next(found)
+    row = each[tuple(slice(None) if at == axis else 0 for at in range(each.ndim))]
+    return ops.equal(row, row)
 
 
 def _calculated(size: Dim) -> Any:
     """A size that is not fixed: itself where an array has it, else calculated from those that arrays have."""
-    known = list(
-        dict.fromkeys(
-            pair
-            for each in scope()._symbols
-            for pair in zip(*each.abstract.shapes, strict=True)
-            if pair[0] != pair[1] and all(pair)
-        )
-    )
+    known = _known_sizes()
     if size.pair in known:
         return size
     one, two = size.pair

@@ -8,8 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
-from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, is_array, scope
+from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, is_array, number_of
 from modelarchive.exchange.torch.lifting_shapes import stretched
 from modelarchive.nn.dim import Dim
 
@@ -23,7 +22,7 @@ def _filled(value: Any) -> Callable[..., Any]:
 
 def _full(context: Context, *ignored: Any, fill_value: Any = None, **more: Any) -> Any:
     if is_array(fill_value) or isinstance(fill_value, Dim):
-        return stretched(cast(_array(fill_value), context.dtype), context.shape)
+        return stretched(cast(_number(fill_value), context.dtype), context.shape)
     return full(context.shape, fill_value, context.dtype)
 
 
@@ -31,27 +30,23 @@ def _fill(context: Context, x: Any, *, value: Any) -> Any:
     return _full(context, fill_value=value)
 
 
-def _array(value: Any) -> Any:
-    if isinstance(value, Dim):
-        raise Refusal("an array of a size that is not fixed")
-    return value
+def _number(value: Any) -> Any:
+    return number_of(value) if isinstance(value, Dim) else value
 
 
 def _arange(context: Context, *args: Any, start: Any = 0, end: Any = None, step: Any = 1, **ignored: Any) -> Any:
     first = args[0] if args else 0
     start, end = (start, first) if end is None else (first if args else start, end)
-    if isinstance(step, Dim) or isinstance(start, Dim):
-        raise Refusal("a range whose start is not fixed")
     places = counted(context.shape[0])
-    if step != 1:
-        places = ops.multiply(places, step)
-    return cast(places if start == 0 else ops.add(places, start), context.dtype)
+    if isinstance(step, Dim) or step != 1:
+        places = ops.multiply(places, _number(step))
+    if isinstance(start, Dim) or start != 0:
+        places = ops.add(places, _number(start))
+    return cast(places, context.dtype)
 
 
 def _scalar(context: Context, value: Any, **ignored: Any) -> Any:
-    if isinstance(value, Dim):
-        return cast(scope().size(value, ()), context.dtype)
-    return np.asarray(value, context.dtype)
+    return cast(_number(value), context.dtype) if isinstance(value, Dim) else np.asarray(value, context.dtype)
 
 
 def _triangle(*, lower: bool) -> Callable[..., Any]:

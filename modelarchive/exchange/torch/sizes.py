@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sympy  # type: ignore[import-untyped, unused-ignore]
@@ -12,7 +12,7 @@ import torch
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.axes import Axis, Inputs, by_role, free_axes
-from modelarchive.nn.dim import from_pair
+from modelarchive.nn.dim import Dim, from_pair
 from modelarchive.nn.trials import Pair, Scale, Trial, pairs_of, united
 
 
@@ -148,6 +148,22 @@ def _solved(expression: Any, symbol: Any, size: int, known: Mapping[Any, int]) -
     return next((int(each) for each in found if each.is_Integer and each > 0), None)
 
 
+class Calculated(Dim):
+    """A size that is not fixed, and how it is calculated.
+
+    Args:
+        pair: What is tried for it.
+        expression: It of symbols, which stand for sizes.
+        of_symbol: The size that a symbol stands for.
+    """
+
+    __slots__ = ("expression", "of_symbol")
+
+    def __init__(self, pair: Sequence[int], expression: Any, of_symbol: Callable[[Any], Any]) -> None:
+        super().__init__(*pair)
+        self.expression, self.of_symbol = expression, of_symbol
+
+
 class Sizes:
     """Gives each size of a program what is tried for it.
 
@@ -191,7 +207,8 @@ class Sizes:
                 else int(found)
             )
         if isinstance(value, torch.SymInt):
-            return from_pair(*both)
+            is_same = expression.is_Symbol or both[0] == both[1]
+            return from_pair(*both) if is_same else Calculated(both, expression, self.of_symbol)
         if both[0] != both[1]:
             raise Refusal("a number that depends on sizes that are not fixed")
         return both[0]
