@@ -51,6 +51,8 @@ def _arange(context: Context, *args: Any, start: Any = 0, end: Any = None, step:
 def _scalar(context: Context, value: Any, **ignored: Any) -> Any:
     if isinstance(value, Dim):
         return cast(scope().size(value, ()), context.dtype)
+    if is_array(value):
+        return cast(value, context.dtype)
     return np.asarray(value, context.dtype)
 
 
