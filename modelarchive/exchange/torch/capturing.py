@@ -27,8 +27,9 @@ from modelarchive.exchange.torch.comparing import contained
 from modelarchive.exchange.torch.decomposing import functional
 from modelarchive.exchange.torch.flags import flags_of
 from modelarchive.exchange.torch.guards import Guards, guards_of
+from modelarchive.exchange.torch.ordinary import ordinary_python
 from modelarchive.exchange.torch.packing import padded_sequences
-from modelarchive.exchange.torch.reasons import OfValues, reason_of
+from modelarchive.exchange.torch.reasons import OfValues, reason_of, refuse_loops
 from modelarchive.exchange.torch.recurrences import whole_recurrences
 from modelarchive.exchange.torch.slow_attention import slow_attention
 from modelarchive.exchange.torch.substitutes import Substitutes
@@ -146,9 +147,10 @@ def captured(
 
 def _captured(whole: _Whole, example: Sequence[torch.Tensor], free: Sequence[Sequence[int]]) -> Program:
     by_values = whole.returned.checks is not None
-    with _quiet():
+    with _quiet(), ordinary_python(whole.network):
         axes = tuple(dict.fromkeys(each, torch.export.Dim.AUTO) for each in free)
         exported = torch.export.export(whole, tuple(example), dynamic_shapes=(axes,), strict=False)
+        refuse_loops(exported.graph)
         chooses = has_chosen(exported.graph)
         exported = functional(exported, by_values=by_values or chooses)
         if by_values or chooses:

@@ -28,7 +28,7 @@ from modelarchive.exchange.torch.reasons import OfValues
 from modelarchive.exchange.torch.sizes import Axes, SizeError
 from modelarchive.exchange.torch.tensors import NAMES
 from modelarchive.exchange.torch.wrapping import named_tensors
-from modelarchive.nn.axes import Axis
+from modelarchive.nn.axes import Axis, free_axes
 from modelarchive.nn.trials import SCALES, NoFit, Trial, advice, fitting, merged
 
 
@@ -117,13 +117,19 @@ def _exported(network: torch.nn.Module, known: Given) -> _Exported:
     """The program of a module; axes that nobody declared free are fixed where the module fixes them."""
     if known.example is None:
         return _of_declared(network, known)
+    first: _Exported | None = None
     for example in () if known.is_fixed else examples(known.example):
         try:
-            return _of_example(network, known, example, is_made_up=example.is_made_up)
+            found = _of_example(network, known, example, is_made_up=example.is_made_up)
         except OfValues:
             raise
         except Refusal:
             continue
+        if (0, 0) in free_axes(found.axes.declared):
+            return found
+        first = first or found
+    if first is not None:
+        return first
     # As it is: an error is PyTorch's own then.
     declared = [
         each | {"shape": list(tensor.shape)} for each, tensor in zip(known.declared, known.example, strict=True)
@@ -142,6 +148,9 @@ def _of_example(network: torch.nn.Module, known: Given, example: Example, *, is_
     sizes = [node.meta["val"].shape for node in program.inputs]
     batch = _expression(sizes[0][0]) if len(sizes[0]) else None
     shapes: list[list[Any]] = [list(each["shape"]) for each in known.declared]
+    settled = [at for at in free_axes(known.declared) if at not in example.free]
+    for at, axis in settled:
+        shapes[at][axis] = int(example.tensors[at].shape[axis])
     for at, axis in example.batch:
         is_one = _expression(sizes[at][axis]) == batch
         shapes[at][axis] = None if is_one else int(example.tensors[at].shape[axis])
@@ -152,15 +161,16 @@ def _of_example(network: torch.nn.Module, known: Given, example: Example, *, is_
     }
     if not axes.fixed:
         axes.sizes(SCALES[0], {})  # which refuses what cannot be said
-        return _Exported(program, axes, sizes=given_sizes)
     if is_made_up and any(at not in {(number, 0) for number, _ in example.batch} for at in axes.fixed):
         raise Refusal("the module decides by a size that was made up")
     for (number, axis), size in axes.fixed.items():
         found[number]["shape"][axis] = size
     # A state that has the batch second is no surprise.
-    surprising = sorted({number for number, _ in axes.fixed if not any(map(_is_free, found[number]["shape"]))})
+    decided = {number for number, _ in (*axes.fixed, *settled)}
+    surprising = sorted(number for number in decided if not any(map(_is_free, found[number]["shape"])))
     notes = [_fixed(surprising, found)] if surprising else []
-    return _Exported(program, Axes(program.inputs, found), notes, given_sizes)
+    axes = Axes(program.inputs, found) if axes.fixed else axes
+    return _Exported(program, axes, notes, given_sizes)
 
 
 def _is_free(size: Any) -> bool:

@@ -1,14 +1,26 @@
-"""Sizes that no array has, such as the number of all elements, computed from those that arrays have."""
+"""Numbers computed of sizes that are not fixed, and sizes that no array has, from those that arrays have."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import scope
+from modelarchive.exchange.torch.lifting_context import cast, is_array, scope
 from modelarchive.nn.dim import Dim
+
+#: Function of an expression -> the same of arrays; of whole numbers, which give whole ones.
+_OF_INTEGERS: Final[dict[str, Callable[..., Any]]] = {"FloorDiv": ops.floor_divide, "CleanDiv": ops.floor_divide,
+                                                      "Mod": ops.remainder, "PythonMod": ops.remainder}  # fmt: skip
+#: The same of real numbers.
+_OF_REALS: Final[dict[str, Callable[..., Any]]] = {
+    "ToFloat": lambda x: x, "IntTrueDiv": ops.divide, "FloatTrueDiv": ops.divide, "FloatPow": ops.power,
+    "OpaqueUnaryFn_sqrt": ops.sqrt,
+}  # fmt: skip
+_OF_BOTH: Final[dict[str, Callable[..., Any]]] = {
+    "Add": ops.add, "Mul": ops.multiply, "Max": ops.maximum, "Min": ops.minimum,
+}  # fmt: skip
 
 
 def has_array(size: Dim) -> bool:
@@ -18,29 +30,48 @@ def has_array(size: Dim) -> bool:
 
 
 def counted_from(expression: Any, size_of: Callable[[Any], Any]) -> Any:
-    """What an expression of sizes is: a number, or an array without axes.
+    """What an expression of sizes is: a number, or an array without axes, of int64 or float64.
 
     Args:
-        expression: The expression, of whole numbers, symbols, sums, products and powers.
+        expression: The expression, of numbers, symbols, sums, products, quotients, powers and roots.
         size_of: The size that a symbol stands for.
 
     Raises:
         Refusal: It is another one, or no array has the size of a symbol.
     """
-    if expression.is_Integer:
-        return int(expression)
+    if expression.is_Number:
+        return int(expression) if expression.is_Integer else float(expression)
     if expression.is_Symbol:
         size = size_of(expression)
         if isinstance(size, Dim) and not has_array(size):
             raise Refusal("a size that no array has")
         return scope().size(size, []) if isinstance(size, Dim) else size
+    name = expression.func.__name__
     parts = [counted_from(each, size_of) for each in expression.args]
-    if expression.is_Pow and isinstance(parts[1], int) and parts[1] > 0:
-        parts = [parts[0]] * parts[1]
-    elif not expression.is_Add and not expression.is_Mul:
-        raise Refusal(f"a number that is computed of sizes that are not fixed: {expression}")
-    combine = ops.add if expression.is_Add else ops.multiply
+    if expression.is_Pow or name == "PowByNatural":
+        if not isinstance(parts[1], int) or parts[1] <= 0:
+            raise _unknown(expression)
+        name, parts = "Mul", [parts[0]] * parts[1]
+    function = next((table[name] for table in (_OF_BOTH, _OF_INTEGERS, _OF_REALS) if name in table), None)
+    if function is None:
+        raise _unknown(expression)
+    is_real = name in _OF_REALS or any(map(_is_real, parts))
+    parts = [_real(each) if is_real else each for each in parts]
+    if len(parts) == 1:
+        return function(parts[0])
     found = parts[0]
     for each in parts[1:]:
-        found = combine(found, each)
+        found = function(found, each)
     return found
+
+
+def _unknown(expression: Any) -> Refusal:
+    return Refusal(f"a number that is computed of sizes that are not fixed: {expression}")
+
+
+def _is_real(value: Any) -> bool:
+    return bool(value.dtype.kind == "f") if is_array(value) else isinstance(value, float)
+
+
+def _real(value: Any) -> Any:
+    return cast(value, "float64") if is_array(value) else float(value)

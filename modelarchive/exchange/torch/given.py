@@ -20,6 +20,8 @@ from modelarchive.nn.trials import Trial, last_resort
 
 #: The batch while a module is exported: 1 is taken for a fixed size.
 _BATCH: Final = 2
+#: Another one, which nothing divides, and few networks have anything of.
+_OTHER_BATCH: Final = 7
 #: Elements of an input that is made up.
 _MOST: Final = 2**28
 
@@ -98,23 +100,35 @@ def _is_list(inputs: Any) -> bool:
 def examples(tensors: Sequence[torch.Tensor]) -> Iterator[Example]:
     """The examples that a module is exported with in place of the user's: with a batch of more than 1.
 
-    The first axis of each input may have any size. A state has the batch second: an axis that is as long as the batch
-    is one with it if the module says so.
+    The first axis of each input may have any size, or, after that, of those alone whose first axis is as long as the
+    batch. A state has the batch second: an axis that is as long as the batch is one with it if the module says so.
+    And a batch may be as long as something that it is not, so another one is tried.
     """
     free = frozenset((at, 0) for at, each in enumerate(tensors) if each.ndim)
     if not all(each.ndim and each.shape[0] == 1 for each in tensors):
         size = tensors[0].shape[0] if tensors[0].ndim else None
-        batch = {
-            (at, axis) for at, each in enumerate(tensors) for axis in range(1, min(2, each.ndim))
-            if at and size != 1 and each.shape[axis] == size
-        }  # fmt: skip
-        yield Example(list(tensors), free, frozenset(batch))
+        first = {at for at, each in enumerate(tensors) if each.ndim and each.shape[0] == size}
+        second = {at for at, each in enumerate(tensors) if at and size != 1 and each.ndim > 1 and each.shape[1] == size}
+        batch = frozenset((at, 1) for at in second)
+        for may in dict.fromkeys((free, frozenset((at, 0) for at in first))):
+            yield Example(list(tensors), may, batch)
+            if size:
+                longer = list(tensors)
+                for at in first | second:
+                    longer[at] = _repeated(tensors[at], _OTHER_BATCH + (size == _OTHER_BATCH), int(at not in first))
+                yield Example(longer, may, frozenset((at, 1) for at in second - first), is_made_up=True)
         return
-    yield Example([torch.cat([each] * _BATCH) for each in tensors], free, is_made_up=True)
-    second = {at for at, each in enumerate(tensors) if at and each.ndim > 2 and each.shape[1] == 1}
-    if second:
-        repeated = [torch.cat([each] * _BATCH, int(at in second)) for at, each in enumerate(tensors)]
-        yield Example(repeated, free, frozenset((at, 1) for at in second), is_made_up=True)
+    for batch_size in (_BATCH, _OTHER_BATCH):
+        yield Example([_repeated(each, batch_size, 0) for each in tensors], free, is_made_up=True)
+        second = {at for at, each in enumerate(tensors) if at and each.ndim > 2 and each.shape[1] == 1}
+        if second:
+            repeated = [_repeated(each, batch_size, int(at in second)) for at, each in enumerate(tensors)]
+            yield Example(repeated, free, frozenset((at, 1) for at in second), is_made_up=True)
+
+
+def _repeated(tensor: torch.Tensor, size: int, axis: int) -> torch.Tensor:
+    """A tensor of another size at an axis: its own parts, again and again."""
+    return tensor.index_select(axis, torch.arange(size, device=tensor.device) % tensor.shape[axis])
 
 
 def made_up(trial: Trial) -> Example:
@@ -128,16 +142,27 @@ def made_up(trial: Trial) -> Example:
     return Example(tensors, frozenset(free_axes(trial.inputs)))
 
 
-def random(declared: Sequence[Mapping[str, Any]], shapes: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+def random(
+    declared: Sequence[Mapping[str, Any]],
+    shapes: Sequence[Sequence[int]],
+    example: Sequence[torch.Tensor] | None = None,
+) -> list[torch.Tensor]:
     """Tensors of random numbers, the same ones each time, and others for each input; of whole numbers 0 and 1.
 
-    A row of whole numbers is in order: where it says at which places pieces begin, another one means nothing.
+    A row of whole numbers is in order: where it says at which places pieces begin, another one means nothing. Bytes
+    are those of an example, where there is one: of pixels that are nearly black all results are nearly the same.
     """
     generator = torch.Generator().manual_seed(0)
-    return [_random(TORCH[each["dtype"]], shape, generator) for each, shape in zip(declared, shapes, strict=True)]
+    likes = [None] * len(declared) if example is None else example
+    rows = zip(declared, shapes, likes, strict=True)
+    return [_random(TORCH[each["dtype"]], shape, generator, like) for each, shape, like in rows]
 
 
-def _random(dtype: torch.dtype, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+def _random(
+    dtype: torch.dtype, shape: Sequence[int], generator: torch.Generator, like: torch.Tensor | None
+) -> torch.Tensor:
+    if dtype == torch.uint8 and like is not None and like.numel():
+        return like.reshape(-1).cpu()[torch.randint(like.numel(), tuple(shape), generator=generator)]
     if dtype.is_floating_point or dtype.is_complex:
         return torch.randn(tuple(shape), generator=generator).to(dtype)
     whole = torch.randint(0, 2, tuple(shape), generator=generator)

@@ -25,6 +25,7 @@ from modelarchive.exchange.torch.lifting_context import Context, cast, scope
 from modelarchive.exchange.torch.lifting_context import is_array as is_value
 from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
 from modelarchive.exchange.torch.lifting_recurrences import RECURRENCES
+from modelarchive.exchange.torch.lifting_rounding import ROUNDING
 from modelarchive.exchange.torch.lines_of_code import line_of_call
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan, own_tensors
@@ -34,6 +35,8 @@ from modelarchive.nn.signature import free_name
 
 #: Operators whose layers are said in ops as well where they are no module's.
 _IN_OPS: Final = frozenset({"linear", "embedding", "sigmoid", "tanh", "softmax"})
+#: Operators that may be given numbers computed of sizes.
+_OF_NUMBERS: Final = ELEMENTWISE.keys() | ROUNDING.keys() | {"full", "full_like", "new_full", "scalar_tensor"}
 
 
 class _Called(nn.Block):
@@ -301,6 +304,9 @@ class Importer:
 
     def _operand(self, node: Node, value: Any) -> Any:
         """An argument; one of an operator on numbers is computed where no array has it as its size."""
+        number = value.meta.get("val") if isinstance(value, Node) else None
+        if isinstance(number, torch.SymFloat) and word(node) in _OF_NUMBERS and not self._plan.sizes.is_fixed(number):
+            return counted_from(number.node.expr, self._plan.sizes.of_symbol)
         found = self._given(value)
         if isinstance(found, Dim) and word(node) in ELEMENTWISE and not has_array(found):
             return counted_from(value.meta["val"].node.expr, self._plan.sizes.of_symbol)

@@ -94,7 +94,13 @@ class Context:
         """Two values in the dtype that PyTorch compares them in."""
         given = [each.meta["val"] if isinstance(each, torch.fx.Node) else each for each in self.node.args[:2]]
         metas = [
-            _plain(each) if isinstance(each, torch.Tensor) else 1 if isinstance(each, torch.SymInt) else each
+            _plain(each)
+            if isinstance(each, torch.Tensor)
+            else 1
+            if isinstance(each, torch.SymInt)
+            else 1.0
+            if isinstance(each, torch.SymFloat)
+            else each
             for each in given
         ]
         dtype = numpy_dtype(torch.result_type(*metas))

@@ -46,7 +46,9 @@ def _arange(context: Context, *args: Any, start: Any = 0, end: Any = None, step:
 
 
 def _scalar(context: Context, value: Any, **ignored: Any) -> Any:
-    return cast(_number(value), context.dtype) if isinstance(value, Dim) else np.asarray(value, context.dtype)
+    if isinstance(value, Dim) or is_array(value):
+        return cast(_number(value), context.dtype)
+    return np.asarray(value, context.dtype)
 
 
 def _triangle(*, lower: bool) -> Callable[..., Any]:

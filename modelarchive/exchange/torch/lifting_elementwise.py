@@ -27,15 +27,22 @@ def _unary(function: Callable[..., Any]) -> Callable[..., Any]:
 def _binary(function: Callable[..., Any]) -> Callable[..., Any]:
     def row(context: Context, x: Any, other: Any, *, alpha: Any = 1) -> Any:
         one, two = context.operands(x, other)
-        return function(one, two if alpha == 1 else ops.multiply(two, alpha))
+        return function(one, _times(two, alpha, context))
 
     return row
+
+
+def _times(x: Any, factor: Any, context: Context) -> Any:
+    """A product with a number, which may be computed of sizes."""
+    if is_array(factor) or isinstance(factor, Dim):
+        return ops.multiply(x, cast(factor, context.dtype))
+    return x if factor == 1 else ops.multiply(x, factor)
 
 
 def _reversed(function: Callable[..., Any]) -> Callable[..., Any]:
     def row(context: Context, x: Any, other: Any, *, alpha: Any = 1) -> Any:
         one, two = context.operands(x, other)
-        return function(two, one if alpha == 1 else ops.multiply(one, alpha))
+        return function(two, _times(one, alpha, context))
 
     return row
 
@@ -103,13 +110,12 @@ def _power(context: Context, x: Any, exponent: Any) -> Any:
 
 def _addcmul(context: Context, x: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     one, two = context.operands(tensor1, tensor2)
-    product = ops.multiply(one, two)
-    return ops.add(cast(x, context.dtype), product if value == 1 else ops.multiply(product, value))
+    return ops.add(cast(x, context.dtype), _times(ops.multiply(one, two), value, context))
 
 
 def _addcdiv(context: Context, x: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     quotient = ops.divide(*context.operands(tensor1, tensor2))
-    return ops.add(cast(x, context.dtype), quotient if value == 1 else ops.multiply(quotient, value))
+    return ops.add(cast(x, context.dtype), _times(quotient, value, context))
 
 
 def _lerp(context: Context, x: Any, *, end: Any, weight: Any) -> Any:

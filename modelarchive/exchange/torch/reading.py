@@ -37,6 +37,8 @@ from modelarchive.exchange.torch.wrapping import named_tensors, refuse_shards, t
 
 #: What may be kept of a network that cannot be read.
 _KEEPS: Final = "save(path, module.state_dict()) keeps the parameters, without an architecture"
+#: Parts that a hint names.
+_MOST: Final = 8
 _REMEMBERED: Final = f"give inputs= if it takes others than it was built for; {_KEEPS}"
 _PLAIN: Final = "make each of them a plain tensor in memory first, in the module or in a copy of it"
 _WHOLE: Final = (
@@ -73,7 +75,7 @@ def bundle_of_module(module: Any, inputs: Any) -> Bundle:
             and (bundle := _restored(network, row, arrays, notes)) is not None
         ):
             return bundle
-        with _hinted(_REMEMBERED if inputs is None else _KEEPS):
+        with _hinted(_REMEMBERED if inputs is None else _KEEPS, network):
             return _of_network(network, given(row, arguments), arrays, notes)
 
 
@@ -125,15 +127,25 @@ def _evaluate(network: torch.nn.Module) -> None:
 
 
 @contextlib.contextmanager
-def _hinted(hint: str) -> Iterator[None]:
-    """What cannot be read as a refusal, with the next step."""
+def _hinted(hint: str, network: torch.nn.Module | None = None) -> Iterator[None]:
+    """What cannot be read as a refusal, with the next step; where `network` asks for values, a part that may not."""
     try:
         yield
     except Refusal as error:
+        parts = _parts(network) if isinstance(error, OfValues) and network is not None else []
+        if parts:
+            one = f"a part alone may do without: save_model(path, module.{parts[0]}, inputs=...)"
+            hint = f"{one}, of {', '.join(parts[:_MOST])}; {hint}"
         raise ConversionError([("(model)", str(error))], hint=hint) from error
     except ConversionError as error:
         error.hint = error.hint or hint
         raise
+
+
+def _parts(network: torch.nn.Module) -> list[str]:
+    """The parts of a network that have parameters, where there are several: a backbone and its heads."""
+    found = [name for name, each in network.named_children() if next(each.parameters(), None) is not None]
+    return found if len(found) > 1 else []
 
 
 def _restored(network: torch.nn.Module, inputs: Any, arrays: Mapping[int, Any], notes: list[Note]) -> Bundle | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NoReturn
 
+import torch.fx
+
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.branching import is_of_values
 from modelarchive.exchange.torch.lines_of_code import line_of
@@ -12,6 +14,11 @@ from modelarchive.exchange.torch.lines_of_code import line_of
 _DIFFERENTIATES: Final = (
     "its forward computes gradients (torch.autograd.grad, torch.func.grad), which torch.export cannot follow: write "
     "the derivative out, or leave it to what calls the network"
+)
+
+_LOOPS: Final = (
+    "a loop of it runs as often as values say (torch.while_loop): let it run so many times (for ... in range(...)), or "
+    "leave that part to what calls the network"
 )
 
 #: What PyTorch stumbles over where derivatives are taken by transforms of functions.
@@ -29,6 +36,16 @@ def refuse_gradients(*given: Any, **more: Any) -> NoReturn:
         OfValues: Always.
     """
     raise OfValues(_DIFFERENTIATES)
+
+
+def refuse_loops(graph: torch.fx.Graph) -> None:
+    """Refuse a program that has a loop which values end.
+
+    Raises:
+        OfValues: It has.
+    """
+    if any(getattr(node.target, "__name__", "") == "while_loop" for node in graph.nodes):
+        raise OfValues(_LOOPS)
 
 
 def reason_of(error: Exception, first: Exception | None = None) -> str:

@@ -189,6 +189,11 @@ class Sizes:
             return self._known[expression]
         return value
 
+    def is_fixed(self, value: torch.SymFloat) -> bool:
+        """Whether a number is the same at all sizes that are tried."""
+        one, two = (_put(value.node.expr, known) for known in self._tried)
+        return bool(one == two)
+
     def of_symbol(self, symbol: Any) -> Any:
         """The size that a symbol stands for: an int, or a Dim."""
         return from_pair(*(known[symbol] for known in self._tried))

@@ -50,13 +50,30 @@ def _corrcoef(x: torch.Tensor) -> torch.Tensor:
     return (found / deviation[:, None] / deviation).clip(-1, 1)
 
 
+def _linspace(
+    start: Any, end: Any, steps: Any, *, dtype: Any = None, device: Any = None, out: Any = None, **ignored: Any
+) -> torch.Tensor:
+    if not isinstance(steps, torch.SymInt) or out is not None:
+        return NotImplemented
+    dtype = dtype or torch.get_default_dtype()
+    if not dtype.is_floating_point:
+        return NotImplemented
+    places = torch.arange(steps, dtype=dtype, device=device)
+    last = places[-1:]
+    step = (end - start) / last.clamp(min=1)
+    # From both ends, as PyTorch counts.
+    return torch.where(places < (last + 1) / 2, start + step * places, end - step * (last - places))
+
+
 _BY_NAME: Final[dict[str, Callable[..., Any]]] = {
     "take_along_dim": _take_along_dim, "kron": _kron, "cov": _cov, "corrcoef": _corrcoef,
 }  # fmt: skip
 #: Function -> the same by others; NotImplemented: not of such arguments.
-_SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = {
-    getattr(where, name): substitute for name, substitute in _BY_NAME.items() for where in (torch, torch.Tensor)
-} | dict.fromkeys((torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward), refuse_gradients)
+_SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = (
+    {getattr(where, name): substitute for name, substitute in _BY_NAME.items() for where in (torch, torch.Tensor)}
+    | {torch.linspace: _linspace}
+    | dict.fromkeys((torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward), refuse_gradients)
+)
 
 
 class Substitutes(TorchFunctionMode):

@@ -67,9 +67,9 @@ def _verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, tr
     if known.example is not None and all(each.device.type == "cpu" for each in known.example):
         given += [known.example] if comparison.runs_alike(known.example, is_example=True) else []
     for shapes in _usual(trial, {each.shape[0] for each in known.example or () if each.ndim}):
-        if comparison.runs_alike(tensors := _random(trial, shapes)):
+        if comparison.runs_alike(tensors := random(trial.inputs, shapes, known.example)):
             given.append(tensors)
-            _compare_further(comparison, bundle, shapes, guards)
+            _compare_further(comparison, bundle, shapes, guards, known.example)
             break
     if guards.assumed:
         _compare_assumed(comparison, given, guards.assumed)
@@ -80,7 +80,9 @@ def _verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, tr
         bundle.notes.append(Note("(model)", what))
 
 
-def _compare_further(comparison: Comparison, bundle: Bundle, base: Shapes, guards: Guards) -> None:
+def _compare_further(
+    comparison: Comparison, bundle: Bundle, base: Shapes, guards: Guards, example: Sequence[torch.Tensor] | None
+) -> None:
     """Compare at sizes that the module may do something else at.
 
     Raises:
@@ -95,7 +97,7 @@ def _compare_further(comparison: Comparison, bundle: Bundle, base: Shapes, guard
             if not _is_small(each.shapes):
                 continue
             try:
-                if comparison.runs_alike(_random(trial, each.shapes)):
+                if comparison.runs_alike(random(trial.inputs, each.shapes, example)):
                     met.update(guards.broken(each.shapes))
             except ConversionError as error:
                 raise _size_error(trial, base, each, error) from error
@@ -162,10 +164,6 @@ def _size_error(trial: Trial, base: Shapes, found: Try, error: ConversionError) 
         for each, one, two in zip(trial.inputs, base, found.shapes, strict=True)
     ]
     return SizeError([("(model)", problem)], hint=f"declare {found.axis} as of one size: {shapes}")
-
-
-def _random(trial: Trial, shapes: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-    return random(trial.inputs, shapes)
 
 
 def _is_small(shapes: Shapes) -> bool:

@@ -49,3 +49,32 @@ def test_an_example_that_records_gradients_is_one_without(tmp_path):
     ma.save_model(tmp_path / "net.h5", Asks(), inputs=x)
     assert (ma.load_model(tmp_path / "net.h5")(x.detach().numpy()) == 1).all()
     assert x.requires_grad
+
+
+class Detector(torch.nn.Module):
+    """Gives as many boxes as there are in an image."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.head, self.pool = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 5, 1), torch.nn.MaxPool2d(2)
+
+    def forward(self, image):
+        boxes = self.head(self.pool(self.backbone(image))).flatten(2).mT.flatten(0, 1)
+        boxes = boxes[boxes[:, 4] > 0]
+        return boxes * 2 if len(boxes) > 3 else boxes
+
+
+def test_parts_that_may_be_saved_are_named(tmp_path):
+    image = torch.randn(2, 3, 8, 8)
+    with pytest.raises(ConversionError, match=r"module\.backbone, inputs=\.\.\.\), of backbone, head; save"):
+        ma.save_model(tmp_path / "net.h5", Detector(), inputs=image)
+    ma.save_model(tmp_path / "part.h5", Detector().backbone, inputs=image)
+
+
+def test_a_loop_by_values_is_told_so(tmp_path):
+    class Halving(torch.nn.Module):
+        def forward(self, x):
+            return torch.while_loop(lambda x: x.sum() > 1, lambda x: (x / 2,), (x,))[0]
+
+    with pytest.raises(ConversionError, match=r"runs as often as values say \(torch.while_loop\)"):
+        ma.save_model(tmp_path / "net.h5", Halving(), inputs=torch.ones(3, 4))

@@ -36,7 +36,6 @@ BY_BATCH = {
     "parity": lambda x: x * 2 if x.shape[0] % 2 == 0 else x,
     "more than": lambda x: x * 2 if x.shape[0] > 4 else x,
     "text of a size": lambda x: x * len(str(x.shape[0] * 5)),
-    "a factor": lambda x: x * (1.0 / x.shape[0]),
 }
 #: Forwards that do something else at other lengths.
 BY_LENGTH = {

@@ -1,0 +1,128 @@
+"""Ordinary Python in a forward: sizes that it asks numbers of, batches that are as long as something else."""
+
+import builtins
+import math
+import sys
+from math import sqrt as root
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from modelarchive.exchange.torch import read_module  # noqa: E402
+from modelarchive.exchange.torch.ordinary import ordinary_python  # noqa: E402
+from tests.exchange.torch.test_free_axes import Of, same, shapes  # noqa: E402
+
+#: Numbers that are computed of a length, and one that PyTorch makes of it.
+NUMBERS = {
+    "a root": lambda x: x / math.sqrt(x.shape[1]),
+    "a root by its own name": lambda x: x / root(x.shape[1]),
+    "a power": lambda x: x * x.shape[1] ** -0.5,
+    "a reciprocal": lambda x: x.pow(1 / x.shape[1]) if x.dtype == torch.int64 else x * (1.0 / x.shape[1]),
+    "a factor of what is added": lambda x: torch.add(x, x, alpha=1 / x.shape[1]),
+    "a bound": lambda x: x.clamp(max=1 / x.shape[1]) + (x > 1 / x.shape[1]),
+    "a filled row": lambda x: x + torch.full((3,), 1 / x.shape[1]),
+    "a number of elements": lambda x: x * (0.5 / (x.shape[1] * x.shape[0] + 1)),
+    "a weight": lambda x: torch.lerp(x, 2 * x, 1 / x.shape[1]),
+    "a half": lambda x: x * (1.5 * (x.shape[1] // 2)),
+    "points of a line": lambda x: x + torch.linspace(-1, 1, x.shape[1])[:, None],
+    "points of a line down": lambda x: x * torch.linspace(3.5, -1.25, x.shape[1], dtype=x.dtype)[:, None],
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_of_a_free_length(name):
+    module = Of(NUMBERS[name])
+    bundle = read_module(module, {"shape": [None, None, 3]})
+    for length in (1, 2, 11):
+        same(module, bundle, torch.randn(2, length, 3))
+
+
+def test_the_length_of_a_tensor_is_the_batch():
+    module = Of(lambda layer, x: layer(x).reshape(len(x), -1) / len(x), torch.nn.Conv1d(3, 4, 3)).eval()
+    bundle = read_module(module, torch.randn(2, 3, 8))
+    assert shapes(bundle) == [[None, 3, 8]]
+    same(module, bundle, torch.randn(5, 3, 8))
+
+
+def test_a_batch_that_is_as_long_as_something_else():
+    def states(layer, x):  # two directions, which PyTorch compares with the batch
+        found = layer(x)[0][:, -1:]
+        return found.reshape(found.shape[1] * 2, found.shape[0], 4) * 2
+
+    module = Of(states, torch.nn.GRU(6, 4, bidirectional=True, batch_first=True)).eval()
+    bundle = read_module(module, torch.randn(2, 5, 6))
+    assert shapes(bundle) == [[None, 5, 6]]
+    same(module, bundle, torch.randn(3, 5, 6))
+
+
+def test_what_stands_beside_a_batch_has_its_own_length():
+    def positions(layer, x, memory, places, others):
+        return layer(torch.cat([x, memory], 1)) + torch.cat([places, others])
+
+    module = Of(positions, torch.nn.Linear(4, 2)).eval()
+    given = torch.randn(3, 6, 4), torch.randn(3, 5, 4), torch.randn(6, 2), torch.randn(5, 2)
+    bundle = read_module(module, given)
+    assert shapes(bundle) == [["batch", 6, 4], ["batch", 5, 4], [6, 2], [5, 2]]
+    assert any("input 2 [6, 2], input 3 [5, 2]" in each.what for each in bundle.notes)
+    same(module, bundle, torch.randn(4, 6, 4), torch.randn(4, 5, 4), *given[2:])
+
+
+class _Choosy(torch.nn.Module):
+    def forward(self, x, more=None):
+        if more is None:
+            raise TypeError("needs more")
+        return x
+
+
+class _Tries(torch.nn.Module):
+    """Gives each part what it takes, as it finds by trying."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = torch.nn.ModuleList([_Choosy(), torch.nn.Linear(4, 4), _Choosy()])
+
+    def forward(self, x):
+        for part in self.parts:
+            try:
+                x = part(x)
+            except TypeError:
+                x = part(x, more=1) + 1
+        return x
+
+
+def test_errors_that_a_forward_catches():
+    module = _Tries().eval()
+    bundle = read_module(module, torch.randn(2, 4))
+    same(module, bundle, torch.randn(3, 4))
+    assert bundle.parameters.keys() == module.state_dict().keys()
+
+
+def test_python_is_as_it_was():
+    module = Of(lambda x: x)
+    before = dict(globals()), torch.fx.Tracer.call_module
+    with ordinary_python(module):
+        assert globals().keys() - before[0].keys() == {"len"}
+        assert [len([1, 2]), len(torch.zeros(3)), math.sqrt(4), root(9)] == [2, 3, 2, 3]  # sizes that are numbers
+        with pytest.raises(TypeError, match="len"):
+            len(torch.zeros(()))
+        assert builtins.len is not len
+        assert math.pi == 3.141592653589793
+    assert (dict(globals()), torch.fx.Tracer.call_module) == before
+    assert math is sys.modules["math"]
+
+
+def test_functions_that_pytorch_compiles_see_their_own():
+    module = Of(lambda x: torch.cond(x.sum() > 0, lambda x: x / len(x), lambda x: x * math.sqrt(4), (x,)))
+    bundle = read_module(module, {"shape": [3, 4]})
+    same(module, bundle, torch.ones(3, 4))
+    same(module, bundle, -torch.ones(3, 4))
+
+
+def test_bytes_are_compared_as_those_of_the_example():
+    module = Of(lambda layer, x: layer(x.float() / 255).argmax(-1), torch.nn.Linear(16, 3)).eval()
+    torch.nn.init.orthogonal_(module.layers[0].weight, 1e-4)
+    bundle = read_module(module, torch.arange(32, dtype=torch.uint8).reshape(2, 16) * 7)
+    given = torch.arange(48, dtype=torch.uint8).reshape(3, 16) * 5
+    np.testing.assert_array_equal(bundle.build()(given.numpy()), module(given).numpy())
