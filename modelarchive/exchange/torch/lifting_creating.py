@@ -9,6 +9,7 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.torch.counting import has_array
 from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, is_array, scope
 from modelarchive.exchange.torch.lifting_shapes import stretched
 from modelarchive.nn.dim import Dim
@@ -40,12 +41,19 @@ def _array(value: Any) -> Any:
 def _arange(context: Context, *args: Any, start: Any = 0, end: Any = None, step: Any = 1, **ignored: Any) -> Any:
     first = args[0] if args else 0
     start, end = (start, first) if end is None else (first if args else start, end)
-    if isinstance(step, Dim) or isinstance(start, Dim):
-        raise Refusal("a range whose start is not fixed")
     places = counted(context.shape[0])
-    if step != 1:
-        places = ops.multiply(places, step)
-    return cast(places if start == 0 else ops.add(places, start), context.dtype)
+    if isinstance(step, Dim) or step != 1:
+        places = ops.multiply(places, _whole(step))
+    if isinstance(start, Dim) and not has_array(start) and step in (1, -1):
+        # Where it begins is as far from its end as it is long.
+        back = (ops.subtract if step == 1 else ops.add)(_whole(end), _whole(context.shape[0]))
+        return cast(ops.add(places, back), context.dtype)
+    return cast(ops.add(places, _whole(start)) if isinstance(start, Dim) or start != 0 else places, context.dtype)
+
+
+def _whole(value: Any) -> Any:
+    """A number, or a size as an array without axes."""
+    return scope().size(value, ()) if isinstance(value, Dim) else value
 
 
 def _scalar(context: Context, value: Any, **ignored: Any) -> Any:
