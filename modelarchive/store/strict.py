@@ -21,21 +21,24 @@ def loads(text: str | bytes, *, what: str, strict: bool, parse_float: Callable[[
     return _object(_parsed(text, what, _decoder(strict=strict, parse_float=parse_float)), what)
 
 
-def document(text: str | bytes, *, what: str, strict: bool) -> Any:
+def document(text: str | bytes, *, what: str, strict: bool, finite: bool = True) -> Any:
     """JSON of another system, for those who walk it and compute with it: the one place that bounds what is in it.
 
     Args:
         text: The JSON.
         what: What messages call it.
         strict: Refuse an object that holds a key twice.
+        finite: Refuse ``Infinity``, ``-Infinity`` and ``NaN``, which JSON does not have and Python writes.
 
     Returns:
-        The value: nested to :data:`MAX_LEVELS`, integers of :data:`MAX_DIGITS`, finite numbers.
+        The value: nested to :data:`MAX_LEVELS`, integers of :data:`MAX_DIGITS`.
 
     Raises:
         FormatError: It is no JSON, or leaves these bounds.
     """
-    value = _parsed(text, what, _decoder(strict=strict, parse_float=_finite, parse_int=_short_integer))
+    others = _no_constant if finite else float
+    decoder = _decoder(strict=strict, parse_float=_finite, parse_int=_short_integer, parse_constant=others)
+    value = _parsed(text, what, decoder)
     level, depth = [value], 0
     while level := [inner for each in level if type(each) in (dict, list) for inner in _inside(each)]:
         if (depth := depth + 1) > MAX_LEVELS:
@@ -43,9 +46,9 @@ def document(text: str | bytes, *, what: str, strict: bool) -> Any:
     return value
 
 
-def document_object(text: str | bytes, *, what: str, strict: bool) -> dict[str, Any]:
+def document_object(text: str | bytes, *, what: str, strict: bool, finite: bool = True) -> dict[str, Any]:
     """As :func:`document`; refused if it is no object."""
-    return _object(document(text, what=what, strict=strict), what)
+    return _object(document(text, what=what, strict=strict, finite=finite), what)
 
 
 def _inside(value: Any) -> list[Any]:
@@ -74,11 +77,17 @@ def _parsed(text: str | bytes, what: str, decoder: json.JSONDecoder) -> Any:
 
 @cache
 def _decoder(
-    *, strict: bool, parse_float: Callable[[str], float], parse_int: Callable[[str], int] | None = None
+    *,
+    strict: bool,
+    parse_float: Callable[[str], float],
+    parse_int: Callable[[str], int] | None = None,
+    parse_constant: Callable[[str], float] | None = None,
 ) -> json.JSONDecoder:
-    hook = _unique if strict else None
     return json.JSONDecoder(
-        object_pairs_hook=hook, parse_constant=_no_constant, parse_float=parse_float, parse_int=parse_int
+        object_pairs_hook=_unique if strict else None,
+        parse_constant=parse_constant or _no_constant,
+        parse_float=parse_float,
+        parse_int=parse_int,
     )
 
 

@@ -13,6 +13,7 @@ from tests.coverage import (
     blocks,
     constructs,
     folders,
+    kerashub,
     language,
     networks,
     packages,
@@ -32,9 +33,15 @@ SETS = {
     "transformers": language.transformers,
     "folders": folders.folders,
     "packages": packages.packages,
+    "kerashub": kerashub.kerashub,
 }
 #: How networks of a set are judged; those of the others are read as modules.
-JUDGES = {"folders": folders.judge, "networks": archives.judge, "packages": archives.judge}
+JUDGES = {
+    "folders": folders.judge,
+    "networks": archives.judge,
+    "packages": archives.judge,
+    "kerashub": kerashub.judge,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -90,10 +90,10 @@ def _wrong(
             if problem := differences(ours, expected, limit_of(architecture)):
                 return f"{what}, batch {len(given[0]) if given[0].ndim else 1}: {problem}"
     found.strict = is_strict(module, path)
-    return _part(path)
+    return part_is_wrong(path)
 
 
-def _part(path: Path) -> str:
+def part_is_wrong(path: Path) -> str:
     """What is wrong with one part alone, and with its parameters in another network; "" if nothing is."""
     stored = ma.load(path)
     name = next((each.split(".")[0] for each in stored if "." in each), None)

@@ -33,6 +33,11 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("transformers",),
     ),
     "packages": ("networks of packages of PyPI, saved and loaded in NumPy and PyTorch at two batches", ()),
+    "kerashub": (
+        "the backbones of KerasHub in small sizes, and heads on them, on Keras' PyTorch backend, as far as they were "
+        "run: whole where every axis that Keras leaves open is free, batch and length",
+        ("keras", "keras-hub"),
+    ),
 }
 #: Versions that the table names in full.
 _FEW = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import struct
 import tracemalloc
 import zipfile
@@ -177,6 +178,14 @@ def test_vectors_take_what_is_there(tmp_path: Path, text: bytes) -> None:
 def test_numbers_of_other_systems_are_finite_and_short(text: str) -> None:
     with pytest.raises(FormatError):
         strict.document(f'{{"a": [{text}]}}', what="it", strict=False)
+
+
+def test_what_python_writes_and_json_has_not_is_read_where_that_is_asked_for() -> None:
+    found = strict.document('{"a": [Infinity, -Infinity, NaN]}', what="it", strict=True, finite=False)["a"]
+    assert found[:2] == [math.inf, -math.inf]
+    assert math.isnan(found[2])
+    with pytest.raises(FormatError, match="larger than any number"):
+        strict.document('{"a": 1e999}', what="it", strict=True, finite=False)
 
 
 def test_levels_are_counted_of_lists_and_objects() -> None:

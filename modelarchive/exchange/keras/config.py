@@ -154,4 +154,7 @@ def numbers(value: Any, dtype: str | None = None) -> np.ndarray:
             # NumPy makes every element of a list as wide as its longest text.
             raise Refusal(f"{short(each)} stands where numbers are expected")
     spend("an array in its config", elements=count)
-    return np.asarray(value, dtype)
+    try:
+        return np.asarray(value, dtype)
+    except (OverflowError, ValueError) as error:  # no whole number, or rows of several lengths
+        raise Refusal(f"{short(value)} stands where numbers of {dtype or 'one shape'} are expected") from error

@@ -18,14 +18,17 @@ from modelarchive.exchange.keras.lifting_distributed import time_distributed
 from modelarchive.exchange.keras.lifting_fourier import FOURIER
 from modelarchive.exchange.keras.lifting_functions import WINDOWS
 from modelarchive.exchange.keras.lifting_images import RESAMPLING
+from modelarchive.exchange.keras.lifting_linalg import LINALG
+from modelarchive.exchange.keras.lifting_losses import LOSSES
 from modelarchive.exchange.keras.lifting_math import ELEMENTWISE
 from modelarchive.exchange.keras.lifting_members import MEMBERS
 from modelarchive.exchange.keras.lifting_merging import MERGING
 from modelarchive.exchange.keras.lifting_ordering import ORDERING
 from modelarchive.exchange.keras.lifting_parts import PARTS
 from modelarchive.exchange.keras.lifting_rearranging import SHAPES
+from modelarchive.exchange.keras.lifting_segments import SEGMENTS
 from modelarchive.exchange.keras.lifting_softmax import softmax
-from modelarchive.exchange.keras.lifting_spectrograms import SPECTROGRAMS
+from modelarchive.exchange.keras.lifting_spectrograms import SIGNALS, SPECTROGRAMS
 from modelarchive.exchange.keras.lifting_truths import TRUTHS
 from modelarchive.exchange.keras.row import Lifting, operation
 from modelarchive.exchange.keras.weights import WEIGHTS
@@ -233,7 +236,6 @@ _OPERATIONS: Final = (
     operation("Squeeze", "squeeze", ops.squeezed),
     operation("GetItem", "slice", ops.picked, "ranges and numbers; computed indices are refused"),
     operation("Flip", "slice", ops.flipped),
-    operation("Pad", "pad", ops.padded, "modes constant and reflect"),
     operation("Clip", "clip", ops.clip),
     operation("Take", "take", ops.taken),
     operation("TakeAlongAxis", "gather", ops.taken_along),
@@ -270,6 +272,10 @@ _OPERATIONS: Final = (
     *ELEMENTWISE,
     *ORDERING,
     *MEMBERS,
+    *SEGMENTS,
+    *LINALG,
+    *SIGNALS,
+    *LOSSES,
     *PARTS,
     *SHAPES,
     *RESAMPLING,

@@ -87,7 +87,8 @@ def _arccos(x: Term) -> Term:
     return ((1.0 - x) / (x + 1.0)).op("sqrt").op("atan") * 2.0
 
 
-def _arctan2(y: Term, x: Term) -> Term:
+def arctan2(y: Term, x: Term) -> Term:
+    """The angle of a point, from -pi to pi."""
     angle = (y / x).op("atan")
     left = (y < 0.0).where(angle - math.pi, angle + math.pi)
     upright = ((y > 0.0).cast("float32") - (y < 0.0).cast("float32")) * (math.pi / 2)
@@ -309,7 +310,7 @@ ELEMENTWISE: Final[tuple[Lifting, ...]] = (
     *(operation(theirs, ours, _of_floats(formula)) for theirs, (ours, formula) in _FORMULAS.items()),
     operation("Sign", "greater, less", _of_any(_sign)),
     operation("Fabs", "abs", _of_floats(abs)),
-    operation("Arctan2", "divide, atan", _of_two(_arctan2), "of -0 as of 0; of two infinities NaN"),
+    operation("Arctan2", "divide, atan", _of_two(arctan2), "of -0 as of 0; of two infinities NaN"),
     operation("Hypot", "multiply, sqrt", _of_two(_hypot)),
     operation("Logaddexp", "exp, log", _of_two(_log_add(math.e))),
     operation("Logaddexp2", "exp, log", _of_two(_log_add(2))),

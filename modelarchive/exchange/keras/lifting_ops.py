@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.config import DTYPES
-from modelarchive.exchange.keras.lifting_context import FLOATS, Context, Lift
+from modelarchive.exchange.keras.lifting_context import Context, Lift
 from modelarchive.exchange.keras.lifting_dtypes import as_dtype, settled
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
@@ -109,7 +110,7 @@ def deviation(context: Context) -> Ref:
 def log_sum_exp(context: Context) -> Ref:
     """Logsumexp."""
     axes, keep = context.config.axes("axis", None), context.config.flag("keepdims", default=False)
-    x = one(context)
+    x = context.as_float(one(context))
     high = context.op("max", x, axis=axes, keepdims=True)
     total = context.op("sum", context.op("exp", context.op("subtract", x, high)), axis=axes, keepdims=True)
     ref = context.op("add", context.op("log", total), high)
@@ -258,15 +259,20 @@ def flipped(context: Context) -> Ref:
 
 
 def clip(context: Context) -> Ref:
-    """Clip."""
-    low, high = (context.config.optional(name) for name in ("x_min", "x_max"))
+    """Clip; whole numbers become floats beside an end that is a float, though it is none that counts."""
+    config = context.config
+    ends = [config.value(name, None) for name in ("x_min", "x_max")]
+    found = [None if end in (-math.inf, math.inf) else config.optional(f"x_{name}")
+             for name, end in zip(("min", "max"), ends, strict=True)]  # fmt: skip
+    if ends[0] == math.inf or ends[1] == -math.inf:
+        raise Refusal(f"Clip from {ends[0]} to {ends[1]} is not supported")
     x = one(context)
-    if context.dtype(x).kind == "f" or context.dtype(x).name in FLOATS:
-        return context.op("clip", x, low=low, high=high)
-    if any(each is not None and each != int(each) for each in (low, high)):
-        raise Refusal(f"Clip of whole numbers to {low} and {high} is not supported, only to whole numbers")
-    dtype = "int32" if context.dtype(x).kind == "b" else context.dtype(x).name
-    return as_dtype(context, context.op("clip", x, low=low, high=high), dtype)
+    x = context.as_float(x) if any(type(end) is float for end in ends) else x
+    if context.dtype(x).kind == "b":
+        x = as_dtype(context, x, "int32")
+    if found == [None, None]:
+        return context.plain("Identity", x)
+    return as_dtype(context, context.op("clip", x, low=found[0], high=found[1]), context.dtype(x).name)
 
 
 def rounded(context: Context) -> Ref:
@@ -274,16 +280,6 @@ def rounded(context: Context) -> Ref:
     if decimals := context.config.optional("decimals"):
         raise Refusal(f"Round to {decimals} decimals is not supported, only to whole numbers")
     return context.op("round", one(context))
-
-
-def padded(context: Context) -> Ref:
-    """Pad."""
-    x, mode = one(context), context.config.text("mode", "constant")
-    value = context.argument("constant_values", 1)
-    if mode not in ("constant", "reflect") or (value is not None and type(value) not in (int, float)):
-        raise Refusal(f"mode = {mode!r} with {short(value)} is not supported")
-    pairs = context.config.pairs("pad_width", context.rank(x))
-    return context.op("pad", x, padding=pairs, mode=mode, value=float(value or 0.0))
 
 
 def taken(context: Context) -> Ref:

@@ -12,9 +12,9 @@ from modelarchive.exchange.budget import spend
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.config import DTYPES
 from modelarchive.exchange.keras.formulas import Term
-from modelarchive.exchange.keras.lifting_context import Context, Lift
+from modelarchive.exchange.keras.lifting_context import FLOATS, Context, Lift
 from modelarchive.exchange.keras.lifting_dtypes import turned
-from modelarchive.exchange.keras.lifting_ops import one
+from modelarchive.exchange.keras.lifting_ops import one, reduction
 from modelarchive.exchange.keras.row import Lifting, operation
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
@@ -160,14 +160,20 @@ def _quantile(whole: float) -> Lift:
     return lift
 
 
+def _factors(context: Context) -> Ref:
+    """What is multiplied: floats, NaN being 1 where it is left out."""
+    x = Term(context, one(context))
+    if context.dtype(x.ref).kind != "f":
+        raise Refusal(f"{context.layer.kind} of {context.dtype(x.ref).name} is not supported, only of floats")
+    return (x.is_number.where(x, 1.0) if context.layer.kind.startswith("Nan") else x).ref
+
+
 def _product(context: Context) -> Ref:
     """Prod: factor by factor."""
     context.config.expect("dtype", None)
-    x, axes = one(context), context.config.axes("axis", None)
+    x, axes = _factors(context), context.config.axes("axis", None)
     keep = context.config.flag("keepdims", default=False)
     gone = range(context.rank(x)) if axes is None else [context.axis(x, each) for each in axes]
-    if context.dtype(x).kind != "f":
-        raise Refusal(f"Prod of {context.dtype(x).name} is not supported, only of floats")
     for axis in sorted(gone, reverse=True):
         size = known_size(context, x, axis)
         if not 1 <= size <= _FACTORS:
@@ -184,11 +190,11 @@ def _product(context: Context) -> Ref:
 def _so_far(context: Context) -> Ref:
     """Cumprod: by doubling how far each product reaches back."""
     context.config.expect("dtype", None)
-    x, axis = one(context), context.config.value("axis", None)
+    x, axis = _factors(context), context.config.value("axis", None)
     if axis is None:
         x, axis = context.op("reshape", x, shape=[-1]), 0
-    if type(axis) is not int or context.dtype(x).kind != "f":
-        raise Refusal(f"Cumprod of {context.dtype(x).name} along {short(axis)} is not supported")
+    if type(axis) is not int:
+        raise Refusal(f"{context.layer.kind} along {short(axis)} is not supported")
     size, back = known_size(context, x, axis), 1
     while back < size:
         moved = context.op("multiply", part(context, x, axis, back, None), part(context, x, axis, None, size - back))
@@ -199,8 +205,13 @@ def _so_far(context: Context) -> Ref:
 
 def _counted(context: Context) -> Ref:
     """CountNonzero."""
-    truths = Term(context, context.op("cast", one(context), dtype="bool")).cast("int32")
-    return context.op("sum", truths.ref, axis=context.config.axes("axis", None), keepdims=False)
+    truths = Term(context, context.op("cast", one(context), dtype="bool"))
+    return _count(truths, axis=context.config.axes("axis", None), keepdims=False).ref
+
+
+def _count(truths: Term, **how: Any) -> Term:
+    """How many are true, in int32 as in Keras."""
+    return truths.cast("int32").op("sum", **how).cast("int32")
 
 
 def _range(context: Context) -> Ref:
@@ -259,6 +270,8 @@ def _without_nan(name: str) -> Lift:
     """A reduction of the elements that are numbers."""
 
     def lift(context: Context) -> Ref:
+        if name != "mean" and context.dtype(one(context)).name not in FLOATS:
+            return reduction(name)(context)  # type: ignore[return-value]
         context.config.expect("dtype", None)
         axes, keep = context.config.axes("axis", None), context.config.flag("keepdims", default=False)
         x = Term(context, context.as_float(one(context)))
@@ -317,7 +330,7 @@ def digitized(context: Context, x: Ref, bounds: Ref) -> Ref:
     """How many bounds are at most each element."""
     wide = Term(context, context.op("expand_dims", x, axis=-1))
     below = ~(wide < Term(context, bounds))
-    return context.op("sum", below.cast("int32").ref, axis=[-1], keepdims=False)
+    return _count(below, axis=[-1], keepdims=False).ref
 
 
 def _digitized(context: Context) -> Ref:
@@ -348,6 +361,8 @@ ORDERING: Final[tuple[Lifting, ...]] = (
     operation("Percentile", "argsort, gather", _quantile(100), "of axes of known sizes, one number at a time"),
     operation("Prod", "multiply", _product, f"of floats, at most {_FACTORS} along an axis of a known size"),
     operation("Cumprod", "multiply", _so_far, "of floats, along an axis of a known size"),
+    operation("Nanprod", "where, multiply", _product, f"of floats, at most {_FACTORS} along an axis of a known size"),
+    operation("Nancumprod", "where, multiply", _so_far, "of floats, along an axis of a known size"),
     operation("CountNonzero", "sum", _counted),
     operation("Ptp", "max, min", _range),
     operation("Average", "mean, sum", _average),
@@ -358,6 +373,7 @@ ORDERING: Final[tuple[Lifting, ...]] = (
     operation("Nanmax", "max", _without_nan("max")),
     operation("Nanmin", "min", _without_nan("min")),
     operation("Nanvar", "sum", _deviation_of_numbers),
+    operation("Nanstd", "sum, sqrt", lambda context: context.op("sqrt", _deviation_of_numbers(context))),
     operation("OneHot", "equal", _one_hot),
     operation("MultiHot", "equal, max", _multi_hot),
     operation("Digitize", "less, sum", _digitized),

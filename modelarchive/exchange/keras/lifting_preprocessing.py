@@ -50,8 +50,7 @@ def _encoded(context: Context, x: Ref, classes: int, mode: str, weights: Ref | N
     config = context.config
     config.expect("sparse", False)
     if mode == "int":
-        dtype = config.values.get("dtype")
-        return context.op("cast", x, dtype=dtype if dtype in ("int32", "int64") else "int64")
+        return context.op("cast", x, dtype="int64") if context.is_keras2 else x
     if mode == "one_hot":
         rank = context.rank(x)
         x = context.op("squeeze", x, axis=[-1]) if rank > 1 and context.dims(x)[-1] == 1 else x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -262,6 +263,35 @@ def _overwritten(context: Context) -> Ref:
     return context.op("where", context.op("cast", where, dtype="bool"), moved, x)
 
 
+def _padded(context: Context) -> Ref:
+    """Pad."""
+    x, mode = one(context), context.config.text("mode", "constant")
+    value = context.argument("constant_values", 1)
+    finite = value is None or (type(value) in (int, float) and math.isfinite(value))
+    if mode not in ("constant", "reflect", "symmetric") or not finite:
+        raise Refusal(f"mode = {mode!r} with {short(value)} is not supported")
+    pairs = context.config.pairs("pad_width", context.rank(x))
+    if mode == "symmetric":
+        if any(max(pair) > 1 for pair in pairs):
+            context.note("symmetric padding is as TensorFlow and JAX have it; Keras' PyTorch backend repeats the edge")
+        return _in_mirrors(context, x, pairs)
+    return context.op("pad", x, padding=pairs, mode=mode, value=float(value or 0.0))
+
+
+def _in_mirrors(context: Context, x: Ref, pairs: list[list[int]]) -> Ref:
+    """Symmetric padding: as if a mirror stood at the ends, so that these stand twice."""
+    for axis, (before, after) in enumerate(pairs):
+        size = context.dims(x)[axis]
+        if min(before, after) < 0 or (size is not None and max(before, after) > size):
+            raise Refusal(f"symmetric padding by {before} and {after} of {size} elements is not supported")
+        whole: list[Any] = [[None, None, None]] * axis
+        first = [context.op("slice", x, index=[*whole, [before - 1, None, -1]])] if before else []
+        last = [context.op("slice", x, index=[*whole, [None, -after - 1, -1]])] if after else []
+        if first or last:
+            x = context.op("concatenate", *first, x, *last, axis=axis)
+    return x
+
+
 #: Operations that move elements.
 SHAPES: Final[tuple[Lifting, ...]] = (
     operation("Ravel", "reshape", _raveled),
@@ -272,6 +302,7 @@ SHAPES: Final[tuple[Lifting, ...]] = (
     operation("Fliplr", "slice", _mirrored(1)),
     operation("Flipud", "slice", _mirrored(0)),
     operation("Rot90", "slice, transpose", _turned),
+    operation("Pad", "pad, concatenate", _padded, "symmetric, reflected, or one finite number"),
     operation("Roll", "slice, concatenate", _rolled),
     operation("Diff", "slice, subtract", _differences),
     operation("Tril", "where", _triangle(1), "of known sizes"),

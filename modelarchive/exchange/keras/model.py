@@ -113,9 +113,8 @@ def load_json(text: str | bytes, what: str) -> dict[str, Any]:
     if len(text) > MAX_BYTES:
         raise FormatError(f"{what} has {len(text):,} bytes, expected at most {MAX_BYTES:,}")
     spend(what, nbytes=_WIDTH * len(text))
-    return document_object(
-        text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"), what=what, strict=True
-    )
+    content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    return document_object(content, what=what, strict=True, finite=False)  # Keras writes numbers as Python does
 
 
 class Parser:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +17,20 @@ from modelarchive.exchange.torch.tensors import NAMES
 def is_of_keras(model: object) -> bool:
     """Whether it is a model of Keras whose backend is PyTorch."""
     return any(f"{each.__module__}.{each.__name__}" == "keras.src.models.model.Model" for each in type(model).__mro__)
+
+
+@contextlib.contextmanager
+def _sizes_known() -> Iterator[None]:
+    """Have Keras take the sizes of an export, which are no integers of Python's, for what they stand for."""
+    known = getattr(sys.modules.get("keras.src.backend.common.dtypes"), "PYTHON_DTYPES_MAP", {})
+    others = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
+    added = {mine: known[theirs] for mine, theirs in others.items() if mine not in known and theirs in known}
+    known.update(added)
+    try:
+        yield
+    finally:
+        for each in added:
+            known.pop(each, None)
 
 
 class Adopted(torch.nn.Module):
@@ -69,7 +85,8 @@ class Adopted(torch.nn.Module):
             [getattr(self.get_submodule(where), name) for where, name in several]
             for several in (self._trainable, self._others)
         )
-        outputs, _ = self._model.stateless_call(trainable, others, _filled(self._structure, inputs), training=False)
+        with _sizes_known():
+            outputs, _ = self._model.stateless_call(trainable, others, _filled(self._structure, inputs), training=False)
         return outputs
 
     def train(self, mode: bool = True) -> Adopted:

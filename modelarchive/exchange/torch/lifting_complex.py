@@ -10,7 +10,7 @@ import torch
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, is_array
+from modelarchive.exchange.torch.lifting_context import Context, cast, counted, is_array, scope
 from modelarchive.exchange.torch.lifting_picking import PICKING
 from modelarchive.exchange.torch.lifting_rounding import angle
 from modelarchive.exchange.torch.lifting_shapes import SHAPES, picked, stretched
@@ -265,6 +265,15 @@ def _moved(name: str, row: Callable[..., Any]) -> Callable[..., Any]:
 # ---------------------------------------------------------------------- Fourier transforms
 
 
+def _free_angles(size: Dim, dtype: Any) -> tuple[Any, Any]:
+    """Cosines and sines of an axis of any size."""
+    whole = scope().size(size, ())
+    places = counted(size)
+    turns = ops.remainder(ops.multiply(ops.expand_dims(places, axis=1), places), whole)
+    angles = ops.multiply(ops.divide(cast(turns, dtype), cast(whole, dtype)), np.asarray(2 * np.pi, dtype))
+    return ops.cos(angles), ops.sin(angles)
+
+
 def _angles(size: int, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(size, Dim) or size > _LONGEST:
         raise Refusal(f"a Fourier transform of an axis whose size is not fixed, or is more than {_LONGEST}")
@@ -276,8 +285,11 @@ def _angles(size: int, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]
 
 def _transformed(real: Any, imaginary: Any, axis: int, *, forward: bool) -> tuple[Any, Any]:
     size = real.shape[axis]
-    cosine, sine = (each.astype(real.dtype) for each in _angles(size, size, size))
-    sine = sine if forward else -sine
+    if isinstance(size, Dim):
+        cosine, sine = _free_angles(size, real.dtype)
+    else:
+        cosine, sine = (each.astype(real.dtype) for each in _angles(size, size, size))
+    sine = sine if forward else ops.negative(sine)
     return (
         ops.add(along(real, cosine, axis), along(imaginary, sine, axis)),
         ops.subtract(along(imaginary, cosine, axis), along(real, sine, axis)),
@@ -285,7 +297,9 @@ def _transformed(real: Any, imaginary: Any, axis: int, *, forward: bool) -> tupl
 
 
 def _scaled(x: Any, sizes: Sequence[int], normalization: int) -> Any:
-    factor = float(np.prod([float(size) for size in sizes])) ** -{0: 0.0, 1: 0.5, 2: 1.0}[normalization]
+    if normalization and any(isinstance(size, Dim) for size in sizes):
+        raise Refusal("a Fourier transform of an axis whose size is not fixed, divided by that size")
+    factor = 1.0 if not normalization else float(np.prod([float(size) for size in sizes])) ** -(normalization / 2)
     return x if factor == 1 else ops.multiply(x, factor)
 
 
@@ -302,7 +316,10 @@ def _of_real(context: Pairs, x: Any, *, dim: Sequence[int], normalization: int, 
     axes = [each % x.ndim for each in dim]
     sizes = [x.shape[axis] for axis in axes]
     last, size = axes[-1], sizes[-1]
-    cosine, sine = (each.astype(x.dtype) for each in _angles(size, size, size // 2 + 1 if onesided else size))
+    if isinstance(size, Dim) and not onesided:
+        cosine, sine = _free_angles(size, x.dtype)
+    else:
+        cosine, sine = (each.astype(x.dtype) for each in _angles(size, size, size // 2 + 1 if onesided else size))
     real, imaginary = along(x, cosine, last), ops.subtract(0.0, along(x, sine, last))  # no minus 0
     for axis in axes[:-1]:
         real, imaginary = _transformed(real, imaginary, axis, forward=True)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
+from modelarchive.exchange.torch.counting import has_array
 from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, is_array, number_of
 from modelarchive.exchange.torch.lifting_shapes import stretched
 from modelarchive.nn.dim import Dim
@@ -40,6 +41,10 @@ def _arange(context: Context, *args: Any, start: Any = 0, end: Any = None, step:
     places = counted(context.shape[0])
     if isinstance(step, Dim) or step != 1:
         places = ops.multiply(places, _number(step))
+    if isinstance(start, Dim) and not has_array(start) and step in (1, -1):
+        # Where it begins is as far from its end as it is long.
+        back = (ops.subtract if step == 1 else ops.add)(_number(end), _number(context.shape[0]))
+        return cast(ops.add(places, back), context.dtype)
     if isinstance(start, Dim) or start != 0:
         places = ops.add(places, _number(start))
     return cast(places, context.dtype)

@@ -264,7 +264,10 @@ def along(x: Any, matrix: Any, axis: int) -> Any:
     if axis % x.ndim == x.ndim - 1:
         return ops.matmul(x, matrix)
     if axis % x.ndim == x.ndim - 2:
-        return ops.matmul(np.ascontiguousarray(np.transpose(matrix)), x)
+        turned = (
+            np.ascontiguousarray(np.transpose(matrix)) if isinstance(matrix, np.ndarray) else exchanged(matrix, 0, 1)
+        )
+        return ops.matmul(turned, x)
     return exchanged(ops.matmul(exchanged(x, axis, -1), matrix), axis, -1)
 
 

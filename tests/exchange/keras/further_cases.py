@@ -48,6 +48,14 @@ def _reversible(x: Any) -> Any:
 FURTHER: dict[str, Make] = {
     "AugMix and more random images": _random,
     "RandomCrop": layer((8, 8, 3), "RandomCrop", 4, 4),
+    **{
+        f"STFTSpectrogram {mode}": layer((40, 2), "STFTSpectrogram", mode, frame_length=8, frame_step=3)
+        for mode in ("log", "magnitude", "psd", "real", "imag", "angle", "stft")
+    },
+    "STFTSpectrogram channels": layer(
+        (2, 40), "STFTSpectrogram", frame_length=8, fft_length=16, expand_dims=True, data_format="channels_first"
+    ),
+    "STFTSpectrogram same": layer((40, 1), "STFTSpectrogram", frame_length=7, frame_step=3, padding="same"),
     "Discretization": layer((4,), "Discretization", bin_boundaries=_BOUNDS),
     "Discretization one": layer((1,), "Discretization", bin_boundaries=_BOUNDS, output_mode="one_hot"),
     "Discretization counted": layer((4,), "Discretization", bin_boundaries=_BOUNDS, output_mode="count"),

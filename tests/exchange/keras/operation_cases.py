@@ -46,6 +46,9 @@ _MEMBERS: dict[str, Callable[[Any], Any]] = {
     "LeftShift": lambda x: ops.left_shift(ops.cast(x * 9.0, "int32"), ops.cast(x * x, "int32")),
     "Nanargmax": lambda x: ops.nanargmax(_some_nan(x), axis=1),
     "Nanargmin": lambda x: ops.nanargmin(_some_nan(x), axis=2),
+    "Nancumprod": lambda x: ops.nancumprod(_some_nan(x), axis=2),
+    "Nanprod": lambda x: ops.nanprod(_some_nan(x), axis=1),
+    "Nanstd": lambda x: ops.nanstd(_some_nan(x), axis=(1, 2)),
     "Nancumsum": lambda x: ops.nancumsum(_some_nan(x), axis=1),
     "Real": ops.real,
     "RightShift": lambda x: ops.right_shift(ops.cast(x * 9.0, "int32"), ops.cast(x * x, "int32")),
@@ -189,7 +192,46 @@ _FOURIER: dict[str, Callable[[Any], Any]] = {
     "IRFFT odd": lambda x: ops.irfft((x, x * x), 7),
 }
 
-FORMULAS: dict[str, Callable[[Any], Any]] = {**_ELEMENTS, **_ORDER, **_PLACES, **_MEMBERS, **_LAYERS, **_FOURIER}
+
+def _positive(x: Any) -> Any:
+    return _square(x) + np.eye(5, dtype="float32")
+
+
+def _rows(x: Any) -> Any:
+    return ops.cast(ops.round(x[:, 0, 0] * 3), "int32")  # some of them of no segment
+
+
+_BROUGHT: dict[str, Callable[[Any], Any]] = {
+    "BinaryCrossentropy": lambda x: ops.binary_crossentropy(ops.sigmoid(x), ops.sigmoid(2 * x)),
+    "BinaryCrossentropy of logits": lambda x: ops.binary_crossentropy(ops.sigmoid(x), 30 * x, from_logits=True),
+    "CategoricalCrossentropy": lambda x: ops.categorical_crossentropy(ops.softmax(x), ops.softmax(2 * x)),
+    "CategoricalCrossentropy of logits": lambda x: ops.categorical_crossentropy(ops.softmax(x), x, from_logits=True),
+    "Scatter": lambda x: ops.scatter(ops.abs(_rows(x))[:, None] % 2, x[:, 0], (2, 6)),
+    "ScatterUpdate": lambda x: ops.scatter_update(x, [[1, 2], [0, 4]], _numbers(2, 6)),
+    "ScatterUpdate sums": lambda x: ops.scatter_update(x, [[1], [1]], _numbers(2, 5, 6), reduction="add"),
+    **{f"Segment{name}": lambda x, name=name: getattr(ops, f"segment_{name.lower()}")(x, _rows(x), num_segments=3)
+       for name in ("Sum", "Prod", "Max", "Min")},
+    "STFT": lambda x: ops.stft(ops.reshape(x, (-1, 30)), 8, 5, 16),
+    "STFT from the start": lambda x: ops.stft(ops.reshape(x, (-1, 30)), 8, 3, 8, window="hamming", center=False),
+}  # fmt: skip
+_MATRICES: dict[str, Callable[[Any], Any]] = {
+    "Cholesky": lambda x: ops.cholesky(_positive(x)),
+    "Cholesky upper": lambda x: ops.cholesky(_positive(x), upper=True),
+    "CholeskyInverse": lambda x: ops.cholesky_inverse(ops.cholesky(_positive(x))),
+    "CholeskyInverse upper": lambda x: ops.cholesky_inverse(ops.cholesky(_positive(x), upper=True), upper=True),
+    "Det": lambda x: ops.det(x[..., :5]),
+    "Det of what has no inverse": lambda x: ops.det(x[..., :5] * 0),
+    "Inv": lambda x: ops.inv(_positive(x)),
+    "Logdet": lambda x: ops.logdet(_positive(x)),
+    "Slogdet": lambda x: ops.slogdet(x[..., :5]),
+    "Solve": lambda x: ops.solve(_positive(x), x),
+    "SolveTriangular": lambda x: ops.solve_triangular(_positive(x), x, lower=True),
+    "SolveTriangular upper": lambda x: ops.solve_triangular(_positive(x), x),
+}
+
+FORMULAS: dict[str, Callable[[Any], Any]] = {
+    **_ELEMENTS, **_ORDER, **_PLACES, **_MEMBERS, **_LAYERS, **_FOURIER, **_BROUGHT, **_MATRICES,
+}  # fmt: skip
 #: Operations on images ``(batch, 8, 8, 8)``.
 IMAGES: dict[str, Callable[[Any], Any]] = {
     "AdaptiveAveragePool": lambda x: ops.adaptive_average_pool(x, (3, 2)),

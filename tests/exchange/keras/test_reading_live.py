@@ -181,3 +181,41 @@ def test_a_declaration_is_of_the_input_that_it_names(tmp_path):
         assert [each["shape"] for each in archive.architecture["inputs"]] == [[None, 4, 3], [None, 7, 5]]
     with pytest.raises(ma.ConversionError, match="other: is declared, and is no input of the model"):
         exchange.read(path, inputs={"other": [None, 8, 9]})
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_numbers_are_read_that_python_writes_and_json_has_not(suffix: str, tmp_path: Path) -> None:
+    x = keras.Input((6,))
+    masked = keras.ops.softmax(keras.ops.where(x > 0, x, -np.inf))
+    outputs = [masked, keras.ops.where(x > 0, x, np.nan), keras.ops.clip(x, -np.inf, 0.5), keras.ops.isinf(x * np.inf)]
+    model = keras.Model(x, outputs)
+    model.save(tmp_path / f"x{suffix}")
+    given = np.random.default_rng(0).normal(size=(3, 6)).astype("f4")
+    same(model(given), exchange.read(tmp_path / f"x{suffix}").build()(given))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_infinite_settings_are_refused_by_name(tmp_path: Path) -> None:
+    made = {
+        "max_value = inf": keras.layers.ReLU(max_value=np.inf),
+        "negative_slope = inf": keras.layers.LeakyReLU(np.inf),
+    }
+    for what, layer in made.items():
+        keras.Sequential([keras.Input((4,)), layer]).save(tmp_path / "x.keras")
+        with pytest.raises(ma.ConversionError, match=what):
+            exchange.read(tmp_path / "x.keras")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_where_pytorchs_backend_differs_numpys_result_is_taken(tmp_path: Path) -> None:
+    # Keras 3.15.1 on PyTorch multiplies vectors along a batch of three, and repeats the edge for a mirror.
+    x = keras.Input((3,))
+    y = keras.ops.cross(x, keras.ops.flip(x, 1)), keras.ops.pad(x, [[0, 0], [2, 1]], mode="symmetric")
+    keras.Model(x, y).save(tmp_path / "x.keras")
+    bundle = exchange.read(tmp_path / "x.keras")
+    given = np.random.default_rng(0).normal(size=(3, 3)).astype("f4")
+    found = bundle.build()(given)
+    np.testing.assert_allclose(found[0], np.cross(given, given[:, ::-1]), atol=1e-6)
+    np.testing.assert_array_equal(found[1], np.pad(given, [[0, 0], [2, 1]], mode="symmetric"))
+    assert [note for note in bundle.notes if "as TensorFlow and JAX have it" in note.what]

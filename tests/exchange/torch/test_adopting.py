@@ -93,3 +93,26 @@ def test_what_both_refuse_is_told_by_both(tmp_path):
 def _called(model):
     model({"ids": torch.zeros(1, 5, dtype=torch.int64), "mask": torch.ones(1, 5)})
     return model
+
+
+class Distances(keras.layers.Layer):
+    """Attention that counts in sizes, as KerasHub's decoders do."""
+
+    def call(self, x):
+        length = keras.ops.shape(x)[1]
+        back = keras.ops.arange(1 - length, 1)
+        return x + keras.ops.cast(back[:, None] + keras.ops.arange(length)[:, None] * 2, x.dtype)
+
+
+def test_sizes_that_keras_counts_with_stay_free():
+    from keras.src.backend.common import dtypes
+
+    x = keras.Input((None, 4))
+    model = keras.Model(x, Distances()(x))
+    before = dict(dtypes.PYTHON_DTYPES_MAP)
+    bundle = read_module(model, None)
+    assert before == dtypes.PYTHON_DTYPES_MAP
+    assert not any(isinstance(axis, int) for axis in bundle.architecture["inputs"][0]["shape"][:2])
+    for length in (1, 7, 40):
+        given = np.random.default_rng(0).standard_normal((2, length, 4), np.float32)
+        np.testing.assert_allclose(bundle.build()(given), model(given).numpy(), atol=1e-5)

@@ -1,0 +1,127 @@
+"""Networks of KerasHub on Keras' PyTorch backend, saved as they are, and read back at two batches and two lengths."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+import modelarchive as ma
+from modelarchive.errors import ConversionError, ModelArchiveError
+from modelarchive.exchange.torch.tensors import array_of, tensor_of
+from tests.coverage.archives import part_is_wrong
+from tests.coverage.judging import Network, Verdict, arrays, changed, differences, limit_of, tensors, words
+from tests.coverage.kerashub import pictures, texts
+
+#: The axes of a batch, and of what a model takes of any length: at first, and at another time.
+_SIZES: Final = ((2, 8), (3, 11))
+#: Sides of pictures of any size, at first and at another time.
+_SIDES: Final = (32, 64)
+
+
+def kerashub() -> Iterator[Network]:
+    """Every backbone in a small size, and heads on them."""
+    backbones = texts.BACKBONES | pictures.BACKBONES
+    for name, row in backbones.items():
+        yield Network("kerashub", name, lambda row=row: _with_inputs(_made(pictures.Made(row))))
+    for name, (base, settings) in (texts.TASKS | pictures.TASKS).items():
+        whole = {"backbone": pictures.Made(backbones[base]), "preprocessor": None, **settings}
+        yield Network("kerashub", name, lambda row=(name, whole): _with_inputs(_made(pictures.Made(row))))
+
+
+def _made(row: pictures.Made) -> Any:
+    """A network of random parameters."""
+    import keras_hub
+
+    name, settings = row
+    own = {key: _made(each) if isinstance(each, pictures.Made) else each for key, each in settings.items()}
+    model = getattr(keras_hub.models, name)(**own)
+    generator = np.random.default_rng(0)
+    for each in model.weights:
+        if str(each.dtype).startswith("float"):
+            low = 0.5 if "variance" in each.path else -0.5
+            each.assign(generator.uniform(low, 1, each.shape) * (1 if each.ndim < 2 else 0.4))
+    return model
+
+
+def _with_inputs(model: Any) -> tuple[Any, tuple[Any, ...]]:
+    return model, (inputs_of(model, 0),)
+
+
+def inputs_of(model: Any, time_: int) -> dict[str, torch.Tensor]:
+    """What a model takes, by name, at one of two sizes."""
+    generator = torch.Generator().manual_seed(time_)
+    found = {}
+    for each in model.inputs:
+        free = _SIDES[time_] if len(each.shape) == 4 else _SIZES[time_][1]
+        shape = [_SIZES[time_][0], *(free if size is None else size for size in each.shape[1:])]
+        dtype = getattr(torch, each.dtype)
+        if dtype.is_floating_point:
+            value = torch.randn(shape, generator=generator, dtype=dtype)
+        elif "mask" in each.name and "position" not in each.name:
+            value = torch.ones(shape, dtype=dtype)
+            value[-1, -2:] = 0
+        else:
+            value = torch.randint(0, 2 if "segment" in each.name else 8, shape, generator=generator).to(dtype)
+        found[each.name] = value
+    return found
+
+
+def judge(network: Network, model: Any, inputs: tuple[Any, ...], wanted: list[torch.Tensor]) -> Verdict:
+    """Save a model as it is, and compare what comes back, where its own axes are free at other sizes too."""
+    found = Verdict(network.set, network.name, "whole")
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "model.h5"
+        start = time.process_time()
+        reason = ""
+        for given in (None, {name: array_of(each) for name, each in inputs[0].items()}):
+            try:
+                ma.save_model(path, model, inputs=given)
+                break
+            except ModelArchiveError as error:  # the last of its reasons is PyTorch's
+                reason = reason or (error.unsupported[-1][1] if isinstance(error, ConversionError) else words(error))
+        else:
+            return Verdict(network.set, network.name, "refused", reason)
+        found.seconds = time.process_time() - start
+        found.why = reason
+        problem = changed(model, before) or _wrong(path, model, inputs[0], wanted, found) or part_is_wrong(path)
+    if problem:
+        found.verdict, found.why = "wrong", problem
+    return found
+
+
+def _wrong(path: Path, model: Any, inputs: dict[str, torch.Tensor], wanted: list[torch.Tensor], found: Verdict) -> str:
+    with ma.open(path) as opened:
+        architecture = opened.architecture
+    declared = {each["name"]: each["shape"] for each in architecture["inputs"]}
+    held = [
+        f"{each.name} {declared[each.name]}"
+        for each in model.inputs
+        if any(
+            theirs is None and isinstance(ours, int)
+            for theirs, ours in zip(each.shape, declared[each.name], strict=True)
+        )
+    ]
+    cases = [(inputs, wanted)]
+    if held:
+        found.verdict, found.why = "fixed", found.why or f"holds {', '.join(held)}"
+    else:
+        other = inputs_of(model, 1)
+        with torch.no_grad():
+            cases.append((other, tensors(model(other))))
+    read = ma.load_model(path)
+    built = ma.load_model(path, backend="torch")
+    for given, expected in cases:
+        outputs = [tensor_of(np.array(each)) for each in arrays(read(*(array_of(given[name]) for name in declared)))]
+        with torch.no_grad():
+            rebuilt = tensors(built(*(given[name].clone() for name in declared)))
+        for what, ours in (("NumPy", outputs), ("PyTorch", rebuilt)):
+            if problem := differences(ours, expected, limit_of(architecture)):
+                return f"{what}, batch {next(iter(given.values())).shape[0]}: {problem}"
+    return ""

@@ -1,0 +1,51 @@
+"""What is computed from free sizes: ranges that begin at one, Fourier transforms along one."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from modelarchive.exchange.torch import read_module  # noqa: E402 - only where PyTorch is
+
+
+class Ranges(torch.nn.Module):
+    """Distances from the end, and places behind the words."""
+
+    def forward(self, x):
+        length = x.shape[1]
+        return (
+            x * torch.arange(1 - length, 1),
+            x + torch.arange(length, 2 * length),
+            x - torch.arange(length - 1, -1, -1),
+        )
+
+
+class Waves(torch.nn.Module):
+    """FNet's mixing, and transforms there and back along a free axis."""
+
+    def forward(self, x):
+        mixed = torch.fft.fft2(x.to(torch.complex64))
+        return mixed.real, torch.fft.fft(x, dim=1).imag, torch.fft.ifft(mixed, dim=1, norm="forward").real
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("module", "width"), [(Ranges(), None), (Waves(), 6)], ids=["ranges", "waves"])
+def test_what_is_computed_from_free_sizes_is_pytorchs(module, width):
+    shape = [None, None, width] if width else [None, None]
+    bundle = read_module(module, ({"name": "x", "shape": shape, "dtype": "float32"},))
+    assert not any(isinstance(axis, int) for axis in bundle.architecture["inputs"][0]["shape"][:2])
+    network = bundle.build()
+    for length in (1, 4, 61, 128):
+        x = torch.randn(2, length, *([width] if width else []), generator=torch.Generator().manual_seed(length))
+        for found, wanted in zip(network(x.numpy()), module(x), strict=True):
+            limit = 1e-5 * max(1, float(wanted.abs().max()))
+            np.testing.assert_allclose(found, wanted.numpy(), atol=limit, rtol=0)
+
+
+def test_a_transform_that_a_free_size_divides_is_refused():
+    class Mean(torch.nn.Module):
+        def forward(self, x):
+            return torch.fft.fft(x.to(torch.complex64), dim=1, norm="forward").real
+
+    with pytest.raises(Exception, match="divided by that size"):
+        read_module(Mean(), ({"name": "x", "shape": [None, None, 6], "dtype": "float32"},))
