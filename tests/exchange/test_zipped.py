@@ -102,6 +102,14 @@ GOOD: dict[str, bytes] = {
 BAD: dict[str, tuple[bytes, type[ma.ModelArchiveError], str]] = {
     "cut short": (zipped(A, B)[:-30], ma.FormatError, "is a zip file that is cut short, or damaged"),
     "a broken list": (zipped(A).replace(b"PK\1\2", b"PK\1\3"), ma.FormatError, "cut short, or damaged"),
+    "a list that begins before the file": (
+        zipped(A)[:-10] + struct.pack("<LLH", 10**6, 0, 0),
+        *(ma.FormatError, "cut short, or damaged"),
+    ),
+    "a large list that begins before the file": (
+        zipped(A, large=lambda at: at).replace(struct.pack("<QQ", 1, 47), struct.pack("<QQ", 1, 10**6)),
+        *(ma.FormatError, "cut short, or damaged"),
+    ),
     "bytes before it": (b"before" + zipped(A, B), ma.FormatError, "bytes before its first member"),
     "more bytes than the file has": (
         zipped(A._replace(stored=60, size=60), Given(b"b", b"", stored=200, size=200)),

@@ -175,6 +175,43 @@ def test_a_name_of_two_arrays_is_refused(tmp_path: Path) -> None:
         ma.open(folder)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ({"names": {"a"}, "with_texts": True}, {"names": {"b"}, "with_texts": True}, r"the text '.*' is in two shards"),
+        ({"training": {"x": [1]}}, {"training": {"x": {"y": 1}}}, "'x' is a list in one shard and a dict in another"),
+        ({"names": {"a"}, "same": ("a", "b")}, {"names": {"b"}}, "'b' is an array of its own and another name"),
+    ],
+)
+def test_shards_that_say_two_things_are_refused(tmp_path: Path, one: Any, other: Any, message: str) -> None:
+    folder = tmp_path / "x"
+    folder.mkdir()
+    files = {}
+    for at, how in enumerate((one, other)):
+        arrays = {"a": np.zeros(3), "b": np.ones(3)}
+        if "same" in how:
+            arrays["b"] = arrays["a"]
+        training = training_of(how.get("training", {"text": "words"}))
+        file, names = f"model-{at:05d}.safetensors", how.get("names", {"ab"[at]})
+        with_texts = how.get("with_texts", "training" in how)
+        files[file] = write_shard(folder / file, arrays, training, names, with_texts=with_texts, durable=False)
+    write_index(folder, files, ["a", "b"], durable=False)
+    with pytest.raises(FormatError, match=message):
+        ma.open(folder)
+
+
+def test_shards_of_several_sorts_are_refused(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "x", ROWS[:1])
+    ma.save(folder / "other.safetensors", {"a": np.zeros(3)}, durable=False)
+    with ma.open(folder / "other.safetensors") as archive:
+        digest = archive.reader.contents.index_digest
+    about = json.loads((folder / INDEX).read_text())
+    about["metadata"]["modelarchive"]["shards"]["other.safetensors"] = digest
+    (folder / INDEX).write_bytes(signed(json.dumps(about).encode()))
+    with pytest.raises(FormatError, match=r"'other\.safetensors' holds arrays, others parameters"):
+        ma.open(folder)
+
+
 def test_damage_is_named_with_its_shard(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "x", ROWS)
     path = folder / "model-00001.safetensors"

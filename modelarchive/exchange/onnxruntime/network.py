@@ -113,10 +113,6 @@ class RuntimeNetwork:
             inputs = [*inputs, *(named[name] for name in self._called[len(inputs) :])]
             pairs = zip(self._called, inputs, self._declared, strict=True)
             inputs = [_cast(name, each, dtype) for name, each, dtype in pairs]
-        if self._is_named:
-            shapes = [each.shape for each in inputs]
-            if problem := next(unequal(self.inputs, self._called, shapes), None):
-                raise ValueError(problem)
         return list(inputs)
 
     def _given(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -126,7 +122,7 @@ class RuntimeNetwork:
         return list(inputs[:at]), {name: each for name, each in rest.items() if each is not None}
 
     def _fits(self, inputs: Sequence[Any]) -> bool:
-        """Whether these are all of the inputs, in the shapes and dtypes that are declared."""
+        """Whether these are all of the inputs, in the shapes and dtypes that are declared; quick, and says no more."""
         if len(inputs) != len(self.inputs):
             return False
         for each, dtype, (rank, fixed) in zip(inputs, self._declared, self._shapes, strict=True):
@@ -135,7 +131,7 @@ class RuntimeNetwork:
             for axis, size in fixed:
                 if each.shape[axis] != size:
                     return False
-        return True
+        return not self._is_named or not any(unequal(self.inputs, self._called, [each.shape for each in inputs]))
 
     def _run_values(self, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """As ``session.run``, with dtypes that NumPy has not itself."""

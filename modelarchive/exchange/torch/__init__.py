@@ -69,7 +69,7 @@ def build_module(
         _part("inputs").remember(module, known)
         # Layers alone are the same at every size.
         if not callable(known) and any(isinstance(each, Graph) for _, each in block.named_blocks()):
-            _part("holding").hold(module, known, called_names(block, known))
+            _part("holding").hold(module, called_names(block, known))
     return module
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.fx import Node
 
 from modelarchive.exchange.torch.lifting import arguments, word
-from modelarchive.exchange.torch.rowwise import axis_of, expression
+from modelarchive.exchange.torch.rowwise import axis_of, expression, meets
 from modelarchive.exchange.torch.writing_calls import Writer
 
 _ATEN: Final = torch.ops.aten
@@ -177,9 +177,8 @@ def within_bounds(node: Node, choice: Choice) -> Step | None:
     def step(writer: Writer) -> Node:
         kept = {each: choice.kept(writer, each, axis) for each, axis in axes.items()}
         args = list(node.args)
-        args[at] = (
-            [kept.get(each, each) for each in given] if len(given) > 1 or word(node) == "index" else kept[given[0]]
-        )
+        within = [kept.get(each, each) for each in given]
+        args[at] = within if isinstance(args[at], list | tuple) else within[0]
         return writer.called(node.target, *args, **node.kwargs)
 
     return step
@@ -261,7 +260,7 @@ def _put(node: Node, choice: Choice) -> Step | None:
     is_all = mask is not None and (arrays == [mask] or [choice.places.get(each) for each in arrays] == [*range(rank)])
     width = rank if is_all else 1
     behind = x.meta["val"].ndim - at[0] - width
-    if not _meets(choice, values, -1 - behind):
+    if not meets(values, choice.axis(values), -1 - behind):
         return None
     accumulates = bool(given.get("accumulate", False))
     if is_all and mask is not None and _shape(mask) == _shape(x)[at[0] : at[0] + rank]:
@@ -277,14 +276,6 @@ def _put(node: Node, choice: Choice) -> Step | None:
     return _behind_the_end(
         node, choice, x, at[0], arrays[0], lambda wide, within: ((wide, [*lead, within], *node.args[2:]), node.kwargs)
     )
-
-
-def _meets(choice: Choice, values: Node, place: int) -> bool:
-    """Whether values have their rows at a place from the last axis, or the same for all rows."""
-    rank, axis = values.meta["val"].ndim, choice.axis(values)
-    if axis is not None:
-        return bool(axis - rank == place)
-    return rank < -place or bool(_shape(values)[place] == 1)
 
 
 def _put_all(writer: Writer, choice: Choice, x: Node, values: Node, axis: int, rank: int, *, accumulates: bool) -> Node:

@@ -7,32 +7,27 @@ from typing import Any
 
 import torch
 
+from modelarchive.nn.calling import DECLARED
 from modelarchive.nn.fitting import missized
 
 
-def hold(module: torch.nn.Module, inputs: Sequence[Mapping[str, Any]], called: Sequence[str]) -> None:
+def hold(module: torch.nn.Module, called: Sequence[str]) -> None:
     """Let a module refuse calls with other sizes than those declared, as long as its parameters are of their shapes.
 
     What depends on a size is as it was for the declared one. A module that is changed, by another first layer say,
     takes something else.
 
     Args:
-        module: The module, just built.
-        inputs: As its architecture declares them.
+        module: The module, just built, which remembers its inputs.
         called: What its ``forward`` calls each.
     """
-    module.register_forward_pre_hook(
-        Hold([dict(each) for each in inputs], list(called), _outline(module)), with_kwargs=True
-    )
+    module.register_forward_pre_hook(Hold(list(called), _outline(module)), with_kwargs=True)
 
 
 class Hold:
     """A hook before ``forward``: it compares sizes, and changes nothing."""
 
-    def __init__(
-        self, inputs: list[dict[str, Any]], called: list[str], outline: list[tuple[str, tuple[int, ...]]]
-    ) -> None:
-        self._inputs = inputs
+    def __init__(self, called: list[str], outline: list[tuple[str, tuple[int, ...]]]) -> None:
         self._called = called
         self._outline = outline
 
@@ -44,7 +39,7 @@ class Hold:
         """
         if torch.jit.is_tracing():  # sizes are tensors there
             return
-        problem = missized(self._inputs, self._called, inputs, named)
+        problem = missized(getattr(module, DECLARED), self._called, inputs, named)
         if problem and self._outline == _outline(module):
             raise ValueError(problem)
 

@@ -94,10 +94,10 @@ def _elementwise(rows: _Rows) -> bool:
     if axis is None:
         return False
     place = axis - rows.results[0].ndim  # arrays meet from the last axis
-    return all(_meets(each, rows.axis(each), place) for each in rows.nodes)
+    return all(meets(each, rows.axis(each), place) for each in rows.nodes)
 
 
-def _meets(node: Node, axis: int | None, place: int) -> bool:
+def meets(node: Node, axis: int | None, place: int) -> bool:
     """Whether an argument has its rows at a place from the last axis, or the same there for all rows."""
     if axis is not None:
         return axis - _rank(node) == place
@@ -155,7 +155,7 @@ def _product_of_matrices(left: str, right: str) -> Callable[[_Rows], bool]:
             return False  # they are summed over
         if axis >= rank - 2:
             return rows.is_alone(one if axis == rank - 2 else other)
-        return all(_meets(each, rows.axis(each), axis - rank) for each in (one, other))
+        return all(meets(each, rows.axis(each), axis - rank) for each in (one, other))
 
     return rule
 
@@ -200,7 +200,7 @@ def _indexed(rows: _Rows) -> bool:
     if len(places) != 1 or any(each.meta["val"].dtype == torch.bool for each in arrays) or rows.axes[0] is None:
         return False
     (place,) = places
-    return all(_meets(each, rows.axis(each), place) for each in arrays)
+    return all(meets(each, rows.axis(each), place) for each in arrays)
 
 
 def _picked(rows: _Rows) -> bool:
