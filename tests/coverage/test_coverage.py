@@ -151,3 +151,17 @@ def test_the_table_counts():
     found = [Verdict("a", "x", "whole"), Verdict("a", "y", "wrong"), Verdict("a", "z", "failed")]
     assert "| a | 2 | 1 | 0 | 0 | 1 | 1 |" in table(found)
     assert len(FLAT) + len(MODULES) > 200
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["FNet", "DenseNet"])
+def test_networks_of_kerashub_come_in_whole(name):
+    pytest.importorskip("keras_hub")
+    from tests.coverage import kerashub
+
+    networks_ = list(kerashub.kerashub())
+    assert len({each.name for each in networks_}) == len(networks_)
+    (network,) = [each for each in networks_ if each.name == name]
+    found = judged(network, judge=kerashub.judge)
+    assert (found.verdict, found.strict) == ("whole", True), found.why

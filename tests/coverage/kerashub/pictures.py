@@ -7,7 +7,7 @@ from typing import Any, Final
 _SIDE: Final = (32, 32, 3)
 _ViT: Final = {"image_shape": _SIDE, "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 16}
 _RESNET: Final = {
-    "input_conv_filters": [8], "input_conv_kernel_sizes": [7], "stackwise_num_filters": [8, 16, 24],
+    "input_conv_filters": [64], "input_conv_kernel_sizes": [7], "stackwise_num_filters": [64, 64, 64],
     "stackwise_num_blocks": [1, 1, 1], "stackwise_num_strides": [1, 2, 2], "block_type": "basic_block",
 }  # fmt: skip
 _HG: Final = {
@@ -107,7 +107,7 @@ BACKBONES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "image_shape": _SIDE, "block_type": "bottleneck_block", "use_pre_activation": True}),
     "RetinaNet": ("RetinaNetBackbone", {
         "image_encoder": Made(("ResNetBackbone", _RESNET | {
-            "stackwise_num_filters": [8, 8, 16, 16], "stackwise_num_blocks": [1, 1, 1, 1],
+            "stackwise_num_filters": [64, 64, 64, 64], "stackwise_num_blocks": [1, 1, 1, 1],
             "stackwise_num_strides": [1, 2, 2, 2]})),
         "min_level": 3, "max_level": 6, "use_p5": True, "image_shape": (128, 128, 3)}),
     "SegFormer": ("SegFormerBackbone", {
@@ -132,11 +132,11 @@ BACKBONES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "text_encoder": Made(("MetaCLIP2TextEncoder", _TEXT)), "projection_dim": 8}),
     "SigLIP": ("SigLIPBackbone", {
         "vision_encoder": Made(("SigLIPVisionEncoder", _VISION)),
-        "text_encoder": Made(("SigLIPTextEncoder", _TEXT))}),
+        "text_encoder": Made(("SigLIPTextEncoder", _TEXT | {"max_sequence_length": 8}))}),
     "BASNet": ("BASNetBackbone", {
         "image_encoder": Made(("ResNetBackbone", _RESNET | {
-            "stackwise_num_filters": [8, 8, 16, 16], "stackwise_num_blocks": [2, 2, 2, 2],
-            "stackwise_num_strides": [1, 2, 2, 2], "input_conv_filters": [64]})),
+            "stackwise_num_filters": [64, 64, 64, 64], "stackwise_num_blocks": [2, 2, 2, 2],
+            "stackwise_num_strides": [1, 2, 2, 2]})),
         "num_classes": 1, "image_shape": (64, 64, 3), "projection_filters": 8}),
     "BLIP2": ("BLIP2Backbone", {
         "vision_encoder": Made(("BLIP2VisionEncoder", {
