@@ -125,7 +125,7 @@ def _exported(network: torch.nn.Module, known: Given) -> _Exported:
             raise
         except Refusal:
             continue
-        if (0, 0) in free_axes(found.axes.declared):
+        if not known.example[0].ndim or (0, 0) in free_axes(found.axes.declared):
             return found
         first = first or found
     if first is not None:
