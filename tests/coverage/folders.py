@@ -39,7 +39,7 @@ _BATCH, _LENGTH = 2, 8
 
 def folders() -> Iterator[Network]:
     """The base of each of these types, and one head of it."""
-    for each in transformers(TYPES):
+    for each in transformers(TYPES, heads=1):
         yield Network("folders", each.name, each.make)
 
 

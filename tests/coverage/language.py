@@ -54,11 +54,12 @@ _MOST: Final = 40_000_000
 _BATCH, _WORDS, _SAMPLES, _FRAMES = 2, 8, 2000, 64
 
 
-def transformers(types: Iterable[str] | None = None) -> Iterator[Network]:
-    """The base of each type, and one head of it.
+def transformers(types: Iterable[str] | None = None, *, heads: int | None = None) -> Iterator[Network]:
+    """The base of each type, and its heads, those first that most have.
 
     Args:
         types: The types; None: all of them.
+        heads: How many heads of each type; None: all of them.
     """
     import transformers as library
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -72,13 +73,15 @@ def transformers(types: Iterable[str] | None = None) -> Iterator[Network]:
             modelling = vars(sys.modules[base.__module__])
         except (KeyError, ImportError, AttributeError, RuntimeError):  # its libraries are not installed
             continue
-        heads = [
-            each
-            for head in _HEADS
+        own = [
+            (name, each)
             for name, each in modelling.items()
-            if name.endswith(f"For{head}") and getattr(each, "config_class", None) is kind
+            if "For" in name
+            and getattr(each, "config_class", None) is kind
+            and issubclass(each, library.PreTrainedModel)
         ]
-        for each in (base, *heads[:1]):
+        usual = [each for head in _HEADS for name, each in own if name.endswith(f"For{head}")]
+        for each in (base, *[*usual, *(each for _, each in own if each not in usual)][:heads]):
             make = _maker(each, kind)
             yield Network("transformers", f"{type_name}: {each.__name__}", make)
 
@@ -204,6 +207,7 @@ def _inputs(module: Any, config: Any) -> Iterator[dict[str, torch.Tensor]]:
     if "input_ids" in names:
         yield has_words
         yield {name: each for name, each in has_words.items() if name != "decoder_input_ids"}
+        yield {name: torch.stack([each, each.flip(0)], 1) for name, each in has_words.items()}  # choices of each
 
 
 def _series(names: list[str], config: Any, generator: torch.Generator) -> dict[str, torch.Tensor]:

@@ -25,7 +25,7 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "torchvision": ("one network of each family of torchvision", ("torchvision",)),
     "timm": ("the smallest network of each module of timm", ("timm",)),
     "transformers": (
-        "the base of each type of transformers, and one head of it: every third of the first, as far as they were run",
+        "the base of each type of transformers, and its heads, as far as they were run",
         ("transformers",),
     ),
     "folders": (

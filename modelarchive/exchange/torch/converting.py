@@ -204,9 +204,9 @@ def _of_declared(network: torch.nn.Module, known: Given) -> _Exported:
             axes = Axes(program.inputs, declared)
             for (number, axis), size in axes.fixed.items():
                 name = declared[number].get("name", f"input {number}")
-                raise Refusal(
-                    f"axis {axis} of {name} cannot be of any size: the module decides by it; declare it as {size}, say"
-                )
+                what = f"axis {axis} of {name} cannot be of any size: the module decides by it"
+                errors.append(Refusal(f"{what}; declare it as {size}, say"))
+                return [what]  # the same at all sizes
         except OfValues:
             raise
         except Refusal as error:

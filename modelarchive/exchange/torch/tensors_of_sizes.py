@@ -77,10 +77,11 @@ class TensorsOfSizes(TorchFunctionMode):
     def _numbers(self, given: Any) -> Any:
         """What a function is given, with numbers for the tensors that hold them."""
         if isinstance(given, slice):
-            return slice(*map(self._value, (given.start, given.stop, given.step)))
+            return slice(*map(self._numbers, (given.start, given.stop, given.step)))
         if type(given) in (tuple, list):
             return type(given)(map(self._numbers, given))
-        return self._value(given)
+        number = self._value(given)
+        return number if _is_number(number) else given
 
     def _of_call(self, func: Any, name: str, args: Any, kwargs: Mapping[str, Any]) -> Any:
         """The number, or the list of numbers, that a call gives; None: it is not known."""

@@ -54,12 +54,18 @@ def _listed(x):
     return x.reshape(-1, sizes[0], sizes[1])
 
 
+def _beside(x):
+    """Lists and truths are no sizes where arrays of them mean something else."""
+    sizes, is_long = torch.tensor([x.shape[1] // 8, 2]), torch.tensor(x.shape[1]) > 4
+    return x[is_long], x[:, sizes]
+
+
 def _filled(x):
     length = torch.as_tensor(x.shape[1], dtype=torch.float32)
     return x / length.sqrt() + torch.full((x.shape[1], 1), torch.tensor(x.shape[0]))
 
 
-@pytest.mark.parametrize("function", [_chunks, _asked, _written, _listed, _filled])
+@pytest.mark.parametrize("function", [_chunks, _asked, _written, _listed, _beside, _filled])
 def test_shapes_are_computed_of_tensors(function):
     bundle = assert_read(Computed(function), ROWS)
     assert not isinstance(bundle.architecture["inputs"][0]["shape"][0], int)
