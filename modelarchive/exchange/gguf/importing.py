@@ -94,9 +94,10 @@ def _lying(architecture: Architecture, theirs: str, array: Deferred, config: Map
     if architecture.shifted and theirs.endswith("norm.weight"):
         return array.changed(lambda each: each - each.dtype.type(1))
     if re.fullmatch(architecture.grouped, theirs):
-        heads, groups = config.get("num_attention_heads"), config.get("num_key_value_heads")
-        if _fits(array, heads, groups):
-            return array.changed(lambda each: _by_group(each, heads, groups))
+        queries: Any = config.get("num_attention_heads")
+        groups: Any = config.get("num_key_value_heads")
+        if _fits(array, queries, groups):
+            return array.changed(lambda each: _by_group(each, queries, groups))
     if re.fullmatch(architecture.lone, theirs) and array.ndim == 1:
         return array.changed(lambda each: each[None], (1, *array.shape))
     if re.fullmatch(architecture.turned, theirs) and array.ndim == 2:

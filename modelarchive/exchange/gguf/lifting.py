@@ -284,7 +284,8 @@ def _of_minicpm(options: Options) -> None:
     for key in ("embedding_scale", "residual_scale", "logit_scale"):
         if options.number(key) is None:
             options.refuse(key, "is missing, and without it the network is not known")
-    if _positive(width := options.config.get("head_dim")):
+    width: Any = options.config.get("head_dim")
+    if _positive(width):
         options.config["attention_multiplier"] = width**-0.5
 
 

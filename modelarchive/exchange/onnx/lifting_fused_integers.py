@@ -75,6 +75,9 @@ def _softmax(context: Context) -> Any:
     """Where scores were calibrated with -inf among them, their scale is infinite, and no runtime has a meaning."""
     if context.is_constant(1) and not np.isfinite(context.constant(1)).all():
         raise Refusal("QLinearSoftmax of a scale that is not finite is not supported: what runtimes give is undefined")
+    if context.is_constant(3) and bool((context.constant(3) * 257 < 1).any()):
+        raise Refusal("QLinearSoftmax to steps of which more than 256 make 1 is not supported: runtimes give zeros "
+                      "for some of them")  # fmt: skip
     # ONNX Runtime computes with the whole steps that 1 has.
     return _between("Softmax", (0,), 3, is_counted=True)(context)
 

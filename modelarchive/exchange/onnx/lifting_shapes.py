@@ -191,12 +191,24 @@ def _pad(context: Context) -> Ref:
     ref = context.ref(0)
     if any(each != [None, None, None] for each in index):
         ref = context.op("slice", ref, index=index)
+    if mode == "constant" and context.has(2) and not context.is_constant(2):
+        return _pad_with(context, ref, pairs)
     value: Any = context.number(2) if context.has(2) else 0
     if isinstance(value, float) and value - value != 0:
         value = "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, bool):
         value = int(value)
     return context.op("pad", ref, padding=pairs, mode=mode, value=value)
+
+
+def _pad_with(context: Context, ref: Ref, pairs: list[list[int]]) -> Ref:
+    """What is added is a number that is computed."""
+    ones = context.op("broadcast_to", context.literal(1, "uint8"), ref, shape=[None] * len(pairs))
+    zeros = context.op("pad", ones, padding=pairs, mode="constant", value=0)
+    inside = context.op("equal", zeros, context.literal(1, "uint8"))
+    padded = context.op("pad", ref, padding=pairs, mode="constant", value=0)
+    value = context.op("reshape", context.as_dtype(context.ref(2), context.dtype(0)), shape=[])
+    return context.op("where", inside, padded, value)
 
 
 def _pad_by_size(context: Context, mode: str) -> Ref:

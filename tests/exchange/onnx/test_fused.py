@@ -188,6 +188,13 @@ def test_it_is_onnx_runtime_s(name, tmp_path):
     same(path, runs, limit)
 
 
+def test_a_softmax_of_integers_in_smaller_steps_than_its_results_have_is_refused(tmp_path):
+    inputs = (Q, f(0.02), np.uint8(120), f(0.00055), np.uint8(3))
+    path, _ = written(tmp_path, "QLinearSoftmax", inputs, 1, 1, 1, {"axis": -1, "opset": 13})
+    with pytest.raises(ma.ConversionError, match="more than 256 make 1"):
+        exchange.read(path)
+
+
 def test_a_softmax_of_integers_counts_whole_steps(tmp_path):
     inputs = (Q, f(0.02), np.uint8(120), f(0.0045), np.uint8(3))
     path, runs = written(tmp_path, "QLinearSoftmax", inputs, 1, 1, 1, {"axis": -1, "opset": 13})

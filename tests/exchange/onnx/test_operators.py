@@ -92,6 +92,8 @@ CASES = {
         "ConvTranspose", IMAGE, normal(4, 3, 3, 2), stored=[1], output_shape=[10, 6], auto_pad="SAME_UPPER"),
     "convolution with a computed bias": of("Conv", IMAGE, normal(6, 4, 3, 2), normal(6), stored=[1]),
     "transposed with a computed bias": of("ConvTranspose", IMAGE, normal(4, 3, 3, 2), normal(3), stored=[1]),
+    "padding with a computed number": of(
+        "Pad", ROWS, np.array([1, -1, 0, 2]), np.array(2.5, "f"), stored=[1], mode="constant"),
     "rectified integers": of("Relu", WHOLE),
     "a part of an image": of(
         "Resize", IMAGE, np.array([0, 0, 0.1, -0.2, 1, 1, 0.8, 1.1], "f"), np.array([1, 1, 2.6, 1.5], "f"),
