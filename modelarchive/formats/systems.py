@@ -8,7 +8,8 @@ A room of `exchange` has a row's name, and these functions, where the row has wh
 - those that it names [backend]
 - ``fitting(model, path, bundle)``: the file's parameters under the names that a model has for them [fits]
 - ``mistaken(model)``: what somebody gave for a model, and the next step [mistakes]
-- ``way_for(model)``: how a model of the library is saved to be read [library]
+- ``way_for(model)``: how a model of the library is saved to be read, and ``counterpart_of(model, bundle)``: what makes
+  a folder of it one of the library's too [library]
 """
 
 from __future__ import annotations

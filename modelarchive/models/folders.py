@@ -6,11 +6,12 @@ import os
 from typing import Any, Final
 
 from modelarchive.archive.choices import Choice
-from modelarchive.archive.folders import SHARD_BYTES, shard_bytes
+from modelarchive.archive.folders import SHARD_BYTES, Counterpart, shard_bytes
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Bundle, Note, Progress, deferred, save_bundle
 from modelarchive.models.rooms import room
 
+_IN_SHARDS: Final = 'max_shard_size="5GB" makes an archive in shards of it'
 #: The format of folders.
 FOLDER: Final = "huggingface"
 
@@ -23,6 +24,7 @@ def save_folder(
     compression: Choice = None,
     max_shard_size: int | str | None = None,
     plain: bool = False,
+    counterpart: Counterpart | None = None,
     durable: bool = True,
     progress: Progress | None = None,
 ) -> list[Note]:
@@ -37,6 +39,7 @@ def save_folder(
             5 GB each, and the model is one that the library has a class for.
         plain: Write the library's own folder, which is no archive, as programs need it that refuse arrays they do
             not know.
+        counterpart: What makes the folder the library's, where that is known; None: what can be told of the model.
         durable: As in :func:`modelarchive.save`.
         progress: As in :func:`modelarchive.save`.
 
@@ -51,19 +54,21 @@ def save_folder(
     limit = SHARD_BYTES if max_shard_size is None else shard_bytes(max_shard_size)
     if plain:
         return _write_theirs(path, bundle, limit, durable=durable)
-    try:
-        counterpart, notes = room(FOLDER).counterpart(bundle)
-    except ConversionError as error:
-        if max_shard_size is None:
-            error.hint = "; ".join(filter(None, [error.hint, 'max_shard_size="5GB" makes an archive in shards of it']))
-            raise
-        counterpart, notes = None, [] if FOLDER not in bundle.metadata else _left_out(*error.unsupported[0])
-    else:
-        if counterpart is None and max_shard_size is None:
-            reasons = [Note("(archive)", f"the folder is none: {each}") for each in notes]
-            return [*reasons, *_write_theirs(path, bundle, limit, durable=durable)]
-        if counterpart is None:
-            notes = _left_out(notes[0].where, notes[0].what)
+    notes: list[Note] = []
+    if counterpart is None:
+        try:
+            counterpart, notes = room(FOLDER).counterpart(bundle)
+        except ConversionError as error:
+            if max_shard_size is None:
+                error.hint = "; ".join(filter(None, [error.hint, _IN_SHARDS]))
+                raise
+            notes = [] if FOLDER not in bundle.metadata else _left_out(*error.unsupported[0])
+        else:
+            if counterpart is None and max_shard_size is None:
+                reasons = [Note("(archive)", f"the folder is none: {each}") for each in notes]
+                return [*reasons, *_write_theirs(path, bundle, limit, durable=durable)]
+            if counterpart is None:
+                notes = _left_out(notes[0].where, notes[0].what)
     options |= {"max_shard_size": limit, "counterpart": counterpart}
     return [*notes, *save_bundle(path, bundle, training=training, compression=compression, **options)]
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from modelarchive import archive
 from modelarchive.archive.choices import Choice
-from modelarchive.archive.folders import SHARD_BYTES, is_for_shards
+from modelarchive.archive.folders import SHARD_BYTES, Counterpart, is_for_shards
 from modelarchive.errors import ConversionError, UnsupportedDataError
 from modelarchive.exchange.bundle import Bundle, Note, Progress, bundle_of, save_bundle
 from modelarchive.formats.systems import SYSTEMS, System
@@ -88,11 +88,21 @@ def save_model(
     )
     options: dict[str, Any] = {"training": training, "compression": compression, "durable": durable}
     if in_shards:
-        size = max_shard_size or SHARD_BYTES
-        notes = save_folder(path, bundle, max_shard_size=size, progress=progress, **options)
+        counterpart, told = _counterpart_of(model, bundle)
+        options |= {"max_shard_size": max_shard_size or SHARD_BYTES, "counterpart": counterpart}
+        notes = [*told, *save_folder(path, bundle, progress=progress, **options)]
     else:
         notes = save_bundle(path, bundle, progress=progress, **options)
     return [*bundle.notes, *notes] or (None if isinstance(model, Block) else [])
+
+
+def _counterpart_of(model: Any, bundle: Bundle) -> tuple[Counterpart | None, list[Note]]:
+    """What makes a folder of a model in memory one of the library that the model is of."""
+    for name, system in SYSTEMS.items():
+        if system.library in sys.modules:
+            found: tuple[Counterpart | None, list[Note]] = room(name).counterpart_of(model, bundle)
+            return found
+    return None, []
 
 
 def bundle_of_model(model: Any, inputs: Any = None) -> Bundle:

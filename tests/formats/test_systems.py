@@ -38,7 +38,8 @@ def test_a_room_has_what_its_row_promises(name: str) -> None:
     promised += ["arrays_of", "parameters_of", "remarks_on_freezing", system.reader] if system.classes else []
     promised += [system.backend.build, system.backend.arrays] if system.backend else []
     promised += [word for word, is_there in (("fitting", system.fits), ("mistaken", system.mistakes),
-                                             ("way_for", system.library)) if is_there]  # fmt: skip
+                                             ("way_for", system.library),
+                                             ("counterpart_of", system.library)) if is_there]  # fmt: skip
     assert [word for word in promised if word and not callable(getattr(room(name), word, None))] == []
     assert not system.suffixes or system.signs or system.guesses or system.members or system.folder
     assert bool(system.what) == bool(system.suffixes) == bool(system.reads or system.writes)

@@ -11,7 +11,7 @@ from modelarchive.exchange.bundle import Bundle, Note, Source
 if TYPE_CHECKING:
     from modelarchive.archive.folders import Counterpart
 
-__all__ = ["counterpart", "fitting", "read", "way_for", "write"]
+__all__ = ["counterpart", "counterpart_of", "fitting", "read", "way_for", "write"]
 
 
 def read(
@@ -112,6 +112,18 @@ def counterpart(bundle: Bundle) -> tuple[Counterpart | None, list[Note]]:
     from modelarchive.exchange.huggingface.writing import counterpart_of
 
     return counterpart_of(bundle)
+
+
+def counterpart_of(model: Any, bundle: Bundle) -> tuple[Counterpart | None, list[Note]]:
+    """The same of a model of transformers in memory; None: it is none, or not as its configuration says, with a note.
+
+    Args:
+        model: Any model.
+        bundle: What was read of it.
+    """
+    from modelarchive.exchange.huggingface import live
+
+    return live.counterpart_of(model, bundle)
 
 
 def fitting(model: Any, path: str | os.PathLike[str], bundle: Bundle) -> Bundle:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import os
+import re
 import sys
-from typing import Any
+from typing import Any, Final
 
-from modelarchive.exchange import torch
-from modelarchive.exchange.bundle import Bundle, deferred
+from modelarchive.archive.folders import Counterpart
+from modelarchive.exchange import torch as modules
+from modelarchive.exchange.bundle import Bundle, Note, deferred
 from modelarchive.exchange.huggingface.alone import read_parameters
 from modelarchive.exchange.huggingface.families import FAMILIES
+from modelarchive.exchange.huggingface.folder import CONFIG
+from modelarchive.exchange.huggingface.reading import float_dtype
+
+_GENERATION: Final = "generation_config.json"
 
 
-def way_for(model: object) -> str | None:
+def way_for(model: Any) -> str | None:
     """How a model of transformers is saved to be read as a whole; None: it is none, or of a family that is not read."""
-    kind = getattr(sys.modules.get("transformers"), "PreTrainedModel", None)
-    if kind is None or not isinstance(model, kind):
+    if not _is_pretrained(model):
         return None
     family = FAMILIES.get(model.config.model_type)
     if family is None or type(model).__name__ not in family.names:
@@ -35,10 +42,71 @@ def fitting(model: Any, path: str | os.PathLike[str], bundle: Bundle) -> Bundle:
         path: The folder.
         bundle: What was read of it.
     """
-    wanted = {(tuple(name.split(".")[-2:]), tuple(tensor.shape)) for name, tensor in torch.named_tensors(model).items()}
+    wanted = {
+        (tuple(name.split(".")[-2:]), tuple(tensor.shape)) for name, tensor in modules.named_tensors(model).items()
+    }
 
     def count(each: Bundle) -> int:
         entries = deferred(each.parameters).items()
         return sum((tuple(name.split(".")[-2:]), entry.shape) in wanted for name, entry in entries)
 
     return max(bundle, read_parameters(path), key=count)
+
+
+def counterpart_of(model: Any, bundle: Bundle) -> tuple[Counterpart | None, list[Note]]:
+    """What makes an archive in shards the folder that ``from_pretrained`` loads as a model that is in memory.
+
+    Args:
+        model: Any model.
+        bundle: What was read of it.
+
+    Returns:
+        None for other models, and where it is another one than its configuration builds, with a note: with other
+        layers, other ties, hooks, or quantised.
+    """
+    if not _is_pretrained(model):
+        return None, []
+    if reason := _difference(model):
+        return None, [Note(CONFIG, f"left out, transformers does not load the folder: {reason}")]
+    values = json.loads(model.config.to_json_string())
+    values |= {"architectures": [type(model).__name__], "dtype": float_dtype(deferred(bundle.parameters))}
+    files = {CONFIG: json.dumps(values, indent=2) + "\n"}
+    if (generation := getattr(model, "generation_config", None)) is not None:
+        files[_GENERATION] = generation.to_json_string()
+    return Counterpart(files={name: text.encode() for name, text in files.items()}), []
+
+
+def _is_pretrained(model: object) -> bool:
+    """Whether a model is of a class of transformers, or of one that inherits from its own."""
+    kind = getattr(sys.modules.get("transformers"), "PreTrainedModel", None)
+    return kind is not None and isinstance(model, kind)
+
+
+def _difference(model: Any) -> str:
+    """Why a model is not what transformers builds of its configuration; "": it is."""
+    import torch
+
+    kind: Any = type(model)
+    if getattr(sys.modules["transformers"], kind.__name__, None) is not kind:
+        return f"{kind.__name__} is no class of its own"
+    if getattr(model.config, "quantization_config", None) is not None:
+        return "the model is quantised"
+    if any("forward" in vars(each) or each._forward_hooks or each._forward_pre_hooks for each in model.modules()):
+        return "the model has hooks, or a forward of its own"
+    with torch.device("meta"):
+        again = kind(copy.deepcopy(model.config))
+    again.tie_weights()
+    is_alike = _layers(again) == _layers(model) and _tensors(again) == _tensors(model)
+    return "" if is_alike else "the model is not what its configuration builds"
+
+
+def _layers(model: Any) -> str:
+    """All layers as text, but which row is padding: options of a tokenizer that are said later change no output."""
+    return re.sub(r", padding_idx=\d+", "", repr(model))
+
+
+def _tensors(model: Any) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Name -> shape, and the first name of the same tensor."""
+    first: dict[int, str] = {}
+    found = modules.named_tensors(model).items()
+    return {name: (tuple(tensor.shape), first.setdefault(id(tensor), name)) for name, tensor in found}

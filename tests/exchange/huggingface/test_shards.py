@@ -170,3 +170,47 @@ def test_what_transformers_has_not(tmp_path):
     for target, size in (("y.h5", "1MB"), ("y.onnx", "1MB"), ("y.h5/", "many")):
         with pytest.raises(ValueError, match=r"would be a|expected bytes such as"):
             ma.convert(tmp_path / "x.h5", f"{tmp_path}/{target}", max_shard_size=size)
+
+
+def test_a_model_in_memory_becomes_a_folder_that_transformers_loads(theirs, tmp_path):
+    inputs = inputs_of_module(theirs)
+    random = torch.random.get_rng_state()
+    ma.save_model(tmp_path / "live", theirs, inputs=inputs, max_shard_size="8KB", durable=False)
+    assert torch.equal(torch.random.get_rng_state(), random)
+    assert (tmp_path / "live" / "config.json").exists(), "of sizes that transformers has by default otherwise"
+    again = loaded(theirs, tmp_path / "live")
+    for name, tensor in theirs.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+    with torch.no_grad():
+        for one, other in zip(again(**inputs).values(), theirs(**inputs).values(), strict=True):
+            assert not isinstance(one, torch.Tensor) or torch.equal(one, other)
+    assert ma.verify(tmp_path / "live").has_architecture
+
+
+def inputs_of_module(module):
+    module.config.use_cache = False
+    return {"input_ids": torch.tensor([[1, 5, 7, 3]]), "attention_mask": torch.ones((1, 4), dtype=torch.int64)}
+
+
+def changed_activation(module):
+    module.bert.encoder.layer[0].intermediate.intermediate_act_fn = torch.nn.Tanh()
+
+
+def untied(module):
+    decoder = module.cls.predictions.decoder
+    decoder.weight = torch.nn.Parameter(decoder.weight.detach().clone())
+
+
+def hooked(module):
+    module.bert.register_forward_hook(lambda *_: None)
+
+
+@pytest.mark.parametrize("change", [changed_activation, untied, hooked])
+def test_what_is_not_as_its_configuration_says_is_no_folder_of_transformers(transformers, tmp_path, change):
+    module = model("BertForMaskedLM", transformers, torch)
+    change(module)
+    inputs = inputs_of_module(module)
+    notes = ma.save_model(tmp_path / "live", module, inputs=inputs, max_shard_size="8KB", durable=False)
+    assert [note.where for note in notes if "transformers does not load" in note.what] == ["config.json"]
+    assert not (tmp_path / "live" / "config.json").exists()
+    assert ma.verify(tmp_path / "live").has_architecture
