@@ -102,7 +102,7 @@ def _difference(model: Any) -> str:
 
 def _layers(model: Any) -> str:
     """All layers as text, but which row is padding: options of a tokenizer that are said later change no output."""
-    return re.sub(r", padding_idx=\d+", "", repr(model))
+    return re.sub(r", padding_idx\W\d+", "", repr(model))
 
 
 def _tensors(model: Any) -> dict[str, tuple[tuple[int, ...], str]]:
