@@ -92,7 +92,8 @@ def compared(folder, values, transformers, torch):
         wanted = logits(folder, given(values), transformers, torch)
     except Exception:  # of any kind: transformers itself cannot do with it
         return None
-    assert error(several(bundle.build()(*given(values).values()))[0], wanted) < 1e-5, values
+    # Some of the options make the last digits count, and these differ from processor to processor.
+    assert error(several(bundle.build()(*given(values).values()))[0], wanted) < 5e-5, values
     return bundle
 
 
