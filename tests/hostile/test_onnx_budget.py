@@ -288,3 +288,24 @@ def test_what_the_budget_is_made_for_is_read(tmp_path):
     path = write(tmp_path / "m.onnx", nodes, stored, inputs=[value("x", ["batch", side])])
     result = onnx.read(path).build()(np.ones((2, side), np.float32))
     assert np.array_equal(result, np.full((2, side), side, np.float32))
+
+
+@pytest.mark.parametrize("kind", ["given", "made", "stored"])
+def test_a_triangle_of_no_rows_counts_no_columns(tmp_path, kind):
+    """NumPy makes a row of the numbers of all columns, however few elements the triangle has."""
+    columns = 1 << 30
+    nodes = [node("Trilu", ["none"], ["t"]), node("ReduceSum", ["t"], ["s"]), node("Add", ["x", "s"], ["y"])]
+    stored, inputs = [], [X]
+    if kind == "given":
+        inputs.append(value("none", [0, columns]))
+    elif kind == "made":
+        nodes, stored = [zeros("none", "size"), *nodes], [whole("size", 0, columns)]
+    else:
+        stored = [tensor("none", [0, columns], b"")]
+    path = write(tmp_path / "m.onnx", nodes, stored, inputs=inputs, opset=14)
+    tracemalloc.start()
+    try:
+        onnx.read(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    finally:
+        tracemalloc.stop()

@@ -102,6 +102,8 @@ def _eye(context: Context) -> np.ndarray:
 def _tri(context: Context) -> np.ndarray:
     """Ones on a diagonal and below."""
     rows, columns = _rows_and_columns(context)
+    if not rows * columns:
+        return np.empty((rows, columns))  # NumPy counts the columns, of which there may be any number without rows
     return np.tri(rows, columns, context.attributes.integer("k", 0))
 
 

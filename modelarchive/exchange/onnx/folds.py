@@ -277,6 +277,8 @@ def _cumsum(context: Context, arrays: Arrays) -> Any:
 def _trilu(context: Context, arrays: Arrays) -> Any:
     k = int(indices_of(arrays[1]).reshape(-1)[0]) if len(arrays) > 1 else 0
     k = min(max(k, -FAR), FAR)
+    if not arrays[0].size:
+        return arrays[0]  # NumPy counts its columns, of which there may be any number where there are no rows
     return (np.triu if context.node.flag("upper", default=True) else np.tril)(arrays[0], k)
 
 

@@ -170,7 +170,9 @@ def _trilu(context: Context) -> Ref:
         mask = context.op("greater", counted(context, columns), context.op("expand_dims", along, axis=1))
     else:
         context.make(rows * columns)
-        mask = context.fixed(~np.tri(rows, columns, k - 1 if upper else k, dtype=np.bool_))
+        # NumPy counts rows and columns, of which one may be of any size where there are none of the other.
+        below = np.tri(rows, columns, k - 1 if upper else k, dtype=np.bool_) if rows and columns else None
+        mask = context.fixed(np.empty((rows, columns), np.bool_) if below is None else ~below)
     zero = context.literal(0, context.dtype(0))
     return context.op("where", mask, context.ref(0), zero) if upper else context.op("where", mask, zero, context.ref(0))
 

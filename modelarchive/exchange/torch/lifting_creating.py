@@ -63,6 +63,8 @@ def _triangle(*, lower: bool) -> Callable[..., Any]:
             down, across = ops.expand_dims(counted(rows), axis=1), ops.expand_dims(counted(columns), axis=0)
             below = ops.subtract(across, down)
             keep = np.less_equal(below, diagonal) if lower else np.greater_equal(below, diagonal)
+        elif not rows * columns:
+            return x  # NumPy counts the columns, of which there may be any number without rows
         else:
             keep = (np.tril if lower else np.triu)(np.ones((rows, columns), bool), diagonal)
         return ops.where(keep, x, np.zeros((), x.dtype))
