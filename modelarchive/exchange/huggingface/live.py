@@ -86,8 +86,9 @@ def _difference(model: Any) -> str:
     """Why a model is not what transformers builds of its configuration; "": it is."""
     import torch
 
-    kind: Any = type(model)
-    if getattr(sys.modules["transformers"], kind.__name__, None) is not kind:
+    kind = type(model)
+    own: Any = getattr(sys.modules["transformers"], kind.__name__, None)
+    if own is not kind:
         return f"{kind.__name__} is no class of its own"
     if getattr(model.config, "quantization_config", None) is not None:
         return "the model is quantised"
