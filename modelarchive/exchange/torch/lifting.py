@@ -14,6 +14,7 @@ from modelarchive.exchange.torch.lifting_context import Context, uses
 from modelarchive.exchange.torch.lifting_creating import CREATING
 from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
 from modelarchive.exchange.torch.lifting_experts import EXPERTS
+from modelarchive.exchange.torch.lifting_gamma import GAMMA
 from modelarchive.exchange.torch.lifting_layers import FIRST, LAYERS, Lifted
 from modelarchive.exchange.torch.lifting_linalg import LINALG
 from modelarchive.exchange.torch.lifting_matrices import MATRICES
@@ -49,6 +50,7 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     **LINALG,
     **RECURRENCES,
     **SPECIAL,
+    **GAMMA,
     **ROUNDING,
 }
 #: Arguments that change no values here.

@@ -73,6 +73,7 @@ def _verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, tr
             break
     if guards.assumed:
         _compare_assumed(comparison, given, guards.assumed)
+    bundle.notes += comparison.notes[:1]
     if given:
         bundle.notes += comparison.surprises(given[0], bundle.notes)
     else:
