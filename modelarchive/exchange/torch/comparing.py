@@ -147,7 +147,7 @@ class Comparison:
         if one.shape != expected.shape or one.dtype != expected.dtype:
             return False
         wrong = apart(one, expected)
-        sure = steady(self.network, self._outputs, given, other, number, wrong, apart)
+        sure = steady(self._outputs, given, other, number, wrong, apart)
         if sure is None or (wrong & sure).any():
             return False
         what = "on the last bits of numbers (a rounding, a choice among near equals)"
