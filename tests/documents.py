@@ -5,9 +5,9 @@ Fenced blocks of two languages are examples:
 - ``python``: executed in the document's namespace; with ``>>>`` prompts, the output is compared as doctest
   does.
 - ``console``: each line that starts with ``$ `` is a command for bash (a trailing backslash continues it), or, where
-  it is `modelarchive` alone, for this process; the lines under it are its output, standard error included. No lines: the output is not compared. ``...``
-  stands for any text. A command that exits other than 0 fails, unless the line says what it exits with:
-  ``$ command  # exit 1``.
+  it is `modelarchive` alone, for this process; the lines under it are its output, standard error included. No lines:
+  the output is not compared. ``...`` stands for any text. A command that exits other than 0 fails, unless the line
+  says what it exits with: ``$ command  # exit 1``.
 
 An HTML comment right above a fence changes that: ``<!-- needs: torch -->`` leaves the block out where the
 module or program is not installed, ``<!-- not run: reason -->`` always; ``<!-- file: use.py -->`` writes the block
@@ -21,8 +21,8 @@ import doctest
 import importlib.util
 import io
 import os
-import shlex
 import re
+import shlex
 import shutil
 import stat
 import subprocess

@@ -109,6 +109,10 @@ def outcome(raw: bytes, size: int) -> Any:
         return type(error), str(error)
 
 
+def _nothing(raw: bytes) -> None:
+    return None
+
+
 @contextlib.contextmanager
 def entry_by_entry() -> Iterator[None]:
     """Nothing is recognised as what archives write."""
@@ -116,7 +120,8 @@ def entry_by_entry() -> Iterator[None]:
     def record(text: str) -> tuple[dict[str, Any], None]:
         return strict.loads(text, what="the archive's part of the index", strict=True), None
 
-    with mock.patch.object(header, "_as_written", lambda *arguments: None), mock.patch.object(index, "_record", record):
+    # No mock stands in: it would keep each of many thousand calls.
+    with mock.patch.object(header, "_as_written", _nothing), mock.patch.object(index, "_record", record):
         yield
 
 
