@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import h5py
 import numpy as np
@@ -125,6 +127,48 @@ def test_a_name_that_no_parameter_has(path: Path) -> None:
     changed(path, lambda file: file.create_group("parameters").__setitem__("a.", np.arange(3)))
     with pytest.raises(ma.FormatError, match="is no parameter"):
         guard.read_contents(path)
+
+
+def test_a_dtype_that_archives_do_not_hold_among_their_arrays(path: Path) -> None:
+    changed(path, lambda file: h5d.create(file["arrays"].id, b"odd", h5t.STD_REF_OBJ, h5s.create_simple((2,))))
+    with pytest.raises(ma.FormatError, match="/arrays/odd has a dtype that archives do not hold there"):
+        guard.read_contents(path)
+
+
+def test_what_lies_outside_the_file(path: Path) -> None:
+    with h5py.File(path) as file:
+        dataset = file["arrays/a"].id
+        assert guard._describe(dataset, file.id.get_filesize(), path, "/arrays/a")[1] == 0
+        with pytest.raises(ma.FormatError, match="lies outside the file"):
+            guard._describe(dataset, dataset.get_offset() + 1, path, "/arrays/a")
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"far too long for this chunk", None])
+def test_a_chunk_that_does_not_fill_its_place(path: Path, content: bytes | None) -> None:
+    """HDF5 itself would hand out what was in memory for the rest."""
+    changed(path, lambda file: file.create_dataset("arrays/b", data=np.arange(4), chunks=(2,), compression=4))
+    np.testing.assert_array_equal(guard.read_array(path, "/arrays/b"), np.arange(4))
+    raw = b"no deflate" if content is None else zlib.compress(content)
+    changed(path, lambda file: file["arrays/b"].id.write_direct_chunk((2,), raw))
+    with pytest.raises(ma.FormatError, match=r"the chunk at \(2,\) (becomes [0-9]+ bytes, expected 16|cannot be)"):
+        guard.read_array(path, "/arrays/b")
+
+
+def test_what_hdf5_cannot_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = path.read_bytes()
+    other = path.with_name("y.h5")
+    other.write_bytes(data.replace(b"SNOD", b"SNOT"))
+    for content in (b"no HDF5" * 100, data[: len(data) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(ma.FormatError, match=r"truncated|HDF5 cannot read it"):
+            guard.read_contents(path)
+    with pytest.raises(ma.FormatError, match="HDF5 cannot read it"):
+        guard.read_contents(other)
+    other.write_bytes(data)
+    for error in (KeyError("x"), ValueError("x")):
+        monkeypatch.setattr(guard, "_check_root", Mock(side_effect=error))
+        with pytest.raises(ma.FormatError, match=r"HDF5 cannot read it: .?x"):
+            guard.read_contents(other)
 
 
 @pytest.mark.parametrize(
