@@ -319,3 +319,26 @@ def test_whole_numbers_and_choices_among_equals_hang_on_nothing():
     for found in others:
         with pytest.raises(ConversionError, match="differs from the module's"):
             Comparison(module, module, lambda *inputs, found=found: tuple(found)).runs_alike([x, words])
+
+
+SEEN: list[int] = []
+
+
+class Attends(torch.nn.Module):
+    """Every place of an image looks at every other one."""
+
+    def forward(self, x):
+        places = x.flatten(2)
+        if type(places.shape[2]) is int:
+            SEEN.append(places.shape[0] * places.shape[2] ** 2)
+        return (places.transpose(1, 2) @ places).softmax(-1) @ places.transpose(1, 2)
+
+
+@pytest.mark.slow
+def test_no_sizes_are_tried_of_which_results_are_large(tmp_path):
+    """With 224 by 224 places two images would take 20 GB."""
+    SEEN.clear()
+    notes = ma.save_model(tmp_path / "net.h5", Attends(), inputs={"shape": ["batch", 3, "height", "width"]})
+    assert not notes
+    assert len(SEEN) > 2
+    assert max(SEEN) <= 2**26
