@@ -2,7 +2,7 @@
 # keras 3.15.1 on its NumPy and JAX backends, jax 0.10.2, Python 3.11
 #
 # `quantize("int8")` of a Dense inside of a TimeDistributed multiplies by the whole numbers of its kernel, and not by
-# their scale: what the model predicts is some hundred times too large, without a warning. The layer around it runs the
+# their scale: what the model predicts is tens of times too large, without a warning. The layer around it runs the
 # `call` of the inner one, and what quantised layers do is chosen in `__call__`. The same Dense beside it, which takes
 # tensors of three axes as well, gives what it gave before, but for rounding.
 #
