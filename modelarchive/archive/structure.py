@@ -291,7 +291,9 @@ def _take_array(array: np.ndarray | Deferred, path: str, members: Members) -> st
     if isinstance(array, np.ndarray) and array.dtype.kind in "SUT":
         members.strings[path] = array
     elif dtypes.dense_name(array.dtype) is None:
-        advice = _DTYPES.get(array.dtype.kind, "")
+        # Numbers of few bits, as JAX has them, are of NumPy's kind of records.
+        is_number = array.dtype.kind == "V" and array.dtype.type is not np.void
+        advice = _DTYPES.get("O" if is_number else array.dtype.kind, "")
         return f"an array of dtype {array.dtype} cannot be stored{advice}"
     elif array.ndim > _MOST_AXES:
         return f"an array of {array.ndim} axes, HDF5 stores at most {_MOST_AXES}"

@@ -110,7 +110,7 @@ def read_as(name: str, path: str | os.PathLike[str], *, parameters_only: bool = 
             raise explained from error
         except ConversionError as error:
             if FORMATS[name].alone and not parameters_only:
-                own = (error.hint or "").partition(f"; {_STILL}")[0]  # a reader does not know what to call the target
+                own = (error.hint or "").partition(_STILL)[0].rstrip("; ")  # a reader cannot name the target
                 error.hint = "; ".join(filter(None, [own, _alone(path)]))
             raise
     return without_architecture(bundle) if parameters_only else bundle

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -130,6 +131,7 @@ def test_every_problem_is_named_by_its_place() -> None:
         (np.array([object()]), "astype"),
         (np.zeros(2, "M8[s]"), "datetime64[s] cannot be stored; save .astype('int64')"),
         (np.zeros(2, [("a", "f4")]), "cannot be stored; save a dict of its fields"),
+        (np.zeros(2, ml_dtypes.int4), "dtype int4 cannot be stored; convert it with .astype()"),
         (np.zeros((1,) * 33), "33 axes"),
         (np.zeros(1, np.longdouble), "float128"),
         pytest.param(10**5000, "more digits", id="int"),

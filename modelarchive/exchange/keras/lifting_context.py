@@ -32,7 +32,8 @@ FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 
 #: Layers that are called with ``training=True`` where nobody says otherwise.
 _TRAINING_IS_DEFAULT: Final = re.compile(r"Random\w+|Resizing|CenterCrop|AutoContrast|Pipeline")
-
+#: What to do with a LoRA that stands beside whole numbers: their product with it is not that of one kernel.
+_UNMERGED: Final = "which is not supported; a .keras file has them merged: model.save('model.keras')"
 
 #: Makes what a layer becomes: a reference, or one for each of its results.
 Lift: TypeAlias = Callable[["Context"], Ref | list[Ref]]
@@ -258,13 +259,14 @@ class Context:
         keys = self.importer.storage.find(layer, [each.theirs for each in wanted])
         found: dict[str, str] = {}
         # What a LoRA adds is asked for when all of the layer's own are known.
+        more = self.extra(fields)
         for weight, path in zip(wanted, keys, strict=True):
             stored = self._merged(weight.theirs, self.importer.storage.arrays[path], layer)
             if self.quantized is None and stored.dtype.kind in "iu" and weight.theirs.endswith("kernel"):
                 what = f"its {weight.theirs} is {stored.dtype.name}, quantised, and nothing says how"
                 raise Refusal(f"{what}: Keras (3.15.1) loads no such file either")
             if self.quantized is not None and weight.theirs in ("kernel", "embeddings"):
-                stored = self._floats(self.quantized, stored, self.extra(fields))
+                stored = self._floats(self.quantized, stored, more)
             elif self.quantized is not None and weight.theirs == "bias":
                 stored = self.quantized.bias(stored)
             for index, own in enumerate(weight.ours):
@@ -291,8 +293,6 @@ class Context:
         return [storage.arrays[key] for key in keys]
 
     def _floats(self, how: Quantized, stored: Deferred, more: list[Deferred]) -> Deferred:
-        if self.layer.config.value("lora_rank", None) is not None:
-            raise Refusal("is quantised and has a LoRA, which is not supported")
         if self.kernel is None:
             raise Refusal(f"a quantised {self.layer.kind} is not supported")
         spend("a quantised kernel", elements=math.prod(self.kernel))
@@ -300,25 +300,29 @@ class Context:
 
     def _merged(self, variable: str, stored: Deferred, layer: Layer) -> Deferred:
         """A variable with the product of its LoRA's factors added, as Keras computes."""
-        if variable not in ("kernel", "embeddings") or layer.config.value("lora_rank", None) is None:
+        attribute, _, name = variable.rpartition("/")
+        if name not in ("kernel", "embeddings"):
             return stored
-        rank, alpha = layer.config.integer("lora_rank"), layer.config.optional("lora_alpha")
-        storage = self.importer.storage
-        keys = storage.factors(layer, [f"lora_{variable}_a", f"lora_{variable}_b"])
-        if keys is None:
-            self.importer.report.note(layer.name, f"its LoRA of rank {rank} is merged into the {variable} already")
+        where, storage = f"{attribute} kernel".strip() if attribute else name, self.importer.storage
+        rank, _ = layer.config.value("lora_rank", None), layer.config.value("lora_alpha", None)
+        found = storage.factors(layer, variable)
+        if found is None:
+            if rank is not None and not attribute:
+                self.importer.report.note(layer.name, f"its LoRA of rank {rank} is merged into the {name} already")
             return stored
-        first, second = (storage.arrays[key] for key in keys)
-        if first.shape != (*stored.shape[:-1], rank) or second.shape != (rank, *stored.shape[-1:]):
-            raise Refusal(f"its LoRA of rank {rank} has factors of shapes {first.shape} and {second.shape}")
+        if self.quantized is not None:
+            raise Refusal(f"has a LoRA beside its {name} of {self.quantized.mode}, {_UNMERGED}")
+        first, second = storage.arrays[found.first], storage.arrays[found.second]
+        if first.shape != (*stored.shape[:-1], found.rank) or second.shape != (found.rank, *stored.shape[-1:]):
+            raise Refusal(f"its LoRA of rank {found.rank} has factors of shapes {first.shape} and {second.shape}")
         if stored.dtype.name not in FLOATS:
-            raise Refusal(f"has a LoRA beside a {variable} of {stored.dtype.name}, which is not supported")
-        times = np.float32(1 if alpha is None else alpha / rank)
+            raise Refusal(f"has a LoRA beside its {name} of {stored.dtype.name}, which is not supported")
         self.importer.report.note(
-            layer.name, f"its LoRA of rank {rank} is merged into the {variable}, from which it was apart"
+            layer.name, f"its LoRA of rank {found.rank} is merged into the {where}, from which it was apart"
         )
 
         def read() -> np.ndarray:
+            times = np.float32(found.alpha / found.rank)
             product: np.ndarray = times * (first.read().astype(np.float32) @ second.read().astype(np.float32))
             merged: np.ndarray = (stored.read() + product).astype(stored.dtype)
             return merged

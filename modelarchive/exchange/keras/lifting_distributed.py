@@ -9,6 +9,7 @@ from modelarchive.exchange.keras.drawing import UNSUPPORTED
 from modelarchive.exchange.keras.lifting_context import Context
 from modelarchive.exchange.keras.lifting_masks import mask_of
 from modelarchive.exchange.keras.model import Call, Layer
+from modelarchive.exchange.keras.quantized import POLICIES
 from modelarchive.exchange.refusal import Refusal
 
 #: Layers that treat every place of a tensor alike, however many axes there are.
@@ -38,6 +39,10 @@ _TAKES_MASKS: Final = (
 def time_distributed(context: Context) -> list[Ref]:
     """TimeDistributed: the steps of time become items of the batch, and back."""
     inner = context.child(context.config.value("layer"), "layer")
+    policy = inner.config.values.get("dtype")
+    if isinstance(policy, dict) and policy.get("class_name") in POLICIES:
+        what = f"Keras (3.15.1) multiplies by the whole numbers of a quantised {inner.kind} in it, without their scale"
+        raise Refusal(f"{what}: quantise a Dense by itself, which needs no TimeDistributed")
     mask = mask_of(context, place=2)
     if mask is not None and inner.kind in _TAKES_MASKS:
         raise Refusal(f"gives its mask to a {inner.kind}, which is not supported")

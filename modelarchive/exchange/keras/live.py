@@ -14,7 +14,7 @@ from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Bundle
 from modelarchive.exchange.keras.model import Layer, Model
 from modelarchive.exchange.keras.reading import OWN, bundle_of_storage
-from modelarchive.exchange.keras.storage import member_names
+from modelarchive.exchange.keras.storage import Factors, member_names
 from modelarchive.exchange.keras.writing import keras_module
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.deferred import Deferred
@@ -136,13 +136,10 @@ class _Live:
         for variable in variables:
             attribute = variable.rpartition("/")[0]
             number = counts[attribute] = counts.get(attribute, -1) + 1
-            owner = self._objects[layer.place]
-            for part in filter(None, attribute.split("/")):
-                owner = _attribute(owner, part)
+            owner, name = self._owner(layer, variable)
             own: dict[str, Any] = {}
             # What a layer would put into a file, in the order of a file.
             owner.save_own_variables(own)
-            name = variable.rpartition("/")[2]
             # With a LoRA a layer would save the sum: what it is made of stands beside.
             holds = getattr(owner, f"_{name}", None) if getattr(owner, "lora_enabled", False) else None
             key = self._keys.get(id(own.get(str(number)))) or self._keys.get(id(holds))
@@ -152,16 +149,24 @@ class _Live:
             found.append(key)
         return found
 
-    def factors(self, layer: Layer, variables: Sequence[str]) -> list[str] | None:
-        """The keys of the factors of a LoRA; None where it was switched off."""
-        owner = self._objects[layer.place]
+    def factors(self, layer: Layer, variable: str) -> Factors | None:
+        """The LoRA beside a variable; None where it was switched off."""
+        owner, name = self._owner(layer, variable)
         if not getattr(owner, "lora_enabled", False):
             return None
-        keys = [self._keys.get(id(getattr(owner, variable, None)), "") for variable in variables]
-        if not all(keys):
+        first, second = (self._keys.get(id(getattr(owner, f"lora_{name}_{which}", None)), "") for which in "ab")
+        if not (first and second):
             raise Refusal("has a LoRA whose factors are not where Keras' own layer has them")
-        self.used.update(keys)
-        return keys
+        self.used.update((first, second))
+        return Factors(first, second, owner.lora_rank, owner.lora_alpha)
+
+    def _owner(self, layer: Layer, variable: str) -> tuple[Any, str]:
+        """What has a variable, the layer or a layer inside of it, and the variable's own name."""
+        owner = self._objects[layer.place]
+        *attributes, name = variable.split("/")
+        for each in attributes:
+            owner = _attribute(owner, each)
+        return owner, name
 
 
 def _layer(owner: Any, name: str) -> Any:

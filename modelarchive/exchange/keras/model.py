@@ -133,6 +133,10 @@ class Parser:
 
     def root(self, data: Mapping[str, Any]) -> Model | None:
         """The model; None with problems where it is none that can be read."""
+        if "class_name" not in data and "layers" in data:
+            what = "is what get_config() gives, which does not say its class; expected what model.to_json() writes"
+            self.problems.append((str(data.get("name", "(model)"))[:80], what))
+            return None
         try:
             layer = self.layer(data, 0)
         except Refusal as refusal:

@@ -222,6 +222,8 @@ def _weights(source: _File) -> Bundle:
 
 #: What is reported of a variable that no layer of the config asks for.
 UNUSED: Final = "is not used by the model, and is left out"
+#: Variables that count by what a layer's settings say of them.
+_FACTOR: Final = re.compile(r"(?:^|/)lora_(?:kernel|embeddings)_[ab](?::\d+)?$")
 _WITH_CONFIG: Final = "convert takes config=, the file that model.to_json() was written into"
 _NO_CONFIG: Final = f"a file of weights holds none: {_WITH_CONFIG}"
 
@@ -375,6 +377,9 @@ def _report_unused(importer: Importer) -> None:
     aside = asides(unused)
     for note in left_out(aside):
         importer.report.note(note.where, note.what)
+    if factors := [path for path in unused if _FACTOR.search(path)]:
+        what = "is a factor of a LoRA, and no setting says how much it counts: a .keras file has it merged"
+        raise ConversionError([(path, what) for path in factors])
     for path in unused:
         if path not in aside:
             importer.report.note(path, UNUSED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from modelarchive.exchange.keras.model import Layer, Model
@@ -40,8 +41,25 @@ class Storage(Protocol):
             Refusal: One is missing.
         """
 
-    def factors(self, layer: Layer, variables: Sequence[str]) -> list[str] | None:
-        """The keys of the factors of a LoRA; None where what is found has their product added already."""
+    def factors(self, layer: Layer, variable: str) -> Factors | None:
+        """The LoRA beside a variable; None: there is none, or what is found has its product added already."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A LoRA, whose product stands beside a variable.
+
+    Attributes:
+        first: The key of the factor (..., rank).
+        second: The key of the factor (rank, out).
+        rank: How many there are between them.
+        alpha: What their product is multiplied by, times the rank.
+    """
+
+    first: str
+    second: str
+    rank: int
+    alpha: float
 
 
 class Paths:
@@ -100,8 +118,10 @@ class Paths:
             found.append(key)
         return found
 
-    def factors(self, layer: Layer, variables: Sequence[str]) -> None:
+    def factors(self, layer: Layer, variable: str) -> None:
         """Keras 3 adds their product when it saves: what it called its variables is all that there is."""
+        if layer.config.value("lora_rank", None) is None:
+            return
         own = f"{layer.place}/vars/"
         if any(path.startswith(own) and path not in self.used for path in self.arrays):
             raise Refusal("keeps the factors of its LoRA in variables that are not known here")
@@ -159,9 +179,13 @@ class Names:
         self.used.update(found)
         return found
 
-    def factors(self, layer: Layer, variables: Sequence[str]) -> list[str] | None:
-        """The keys of the factors of a LoRA; None where the file has the product added already."""
-        return self.find(layer, variables)
+    def factors(self, layer: Layer, variable: str) -> Factors | None:
+        """The LoRA beside a variable; of those of layers inside of a layer no setting tells how much they count."""
+        if "/" in variable or layer.config.value("lora_rank", None) is None:
+            return None
+        rank, alpha = layer.config.integer("lora_rank"), layer.config.optional("lora_alpha")
+        first, second = self.find(layer, [f"lora_{variable}_a", f"lora_{variable}_b"])
+        return Factors(first, second, rank, rank if alpha is None else alpha)
 
     def _group(self, top: str) -> list[str]:
         """The paths of a layer's weights."""

@@ -193,7 +193,7 @@ def _tile(context: Context, x: Any, *, dims: Sequence[Any]) -> Any:
 
 
 def _repeat_interleave(context: Context, x: Any, *, repeats: Any, dim: Any = None, output_size: Any = None) -> Any:
-    if not isinstance(repeats, int):
+    if not isinstance(repeats, int | Dim):
         raise Refusal("repeats that are an array")
     x, dim = (reshaped(x, [x.size]), 0) if dim is None else (x, dim % x.ndim)
     wide = ops.expand_dims(x, axis=dim + 1)

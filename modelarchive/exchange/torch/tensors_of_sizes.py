@@ -11,9 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
+from torch.fx.experimental.symbolic_shapes import statically_known_false, statically_known_true
 from torch.overrides import TorchFunctionMode
 
-_MAKING: Final = frozenset({torch.tensor, torch.scalar_tensor})
+_MAKING: Final = frozenset({torch.tensor, torch.scalar_tensor, torch.as_tensor})
+#: What numbers of sizes are counted in.
+_COUNTED: Final = frozenset({torch.int64, torch.int32, torch.bool})
 #: Numbers of a list that is a shape at most.
 _MOST: Final = 8
 _SAME: Final = frozenset({"clone", "contiguous", "cpu", "detach", "long", "squeeze", "to"})
@@ -51,7 +54,11 @@ class TensorsOfSizes(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in _ASKING and self._is_known(args[0]):
             value = self._value(args[0])
-            return bool(value) if name == "__bool__" or isinstance(value, torch.SymBool) else value
+            if name != "__bool__" and not isinstance(value, torch.SymBool):
+                return value
+            truth = value if isinstance(value, bool | torch.SymBool) else value != 0
+            if statically_known_true(truth) or statically_known_false(truth):
+                return bool(truth)  # else the way of truths that nobody knows is taken
         if self._known and (name in _CREATING or name in _TAKING):
             kept = 0 if name in _CREATING else 1
             args = (*args[:kept], *self._numbers(args[kept:]))
@@ -59,7 +66,7 @@ class TensorsOfSizes(TorchFunctionMode):
         if func is torch.as_tensor and args and isinstance(args[0], torch.SymInt):
             func = torch.tensor  # PyTorch exports the other with the example's size
         found = func(*args, **kwargs)
-        if isinstance(found, torch.Tensor) and found.dtype in (torch.int64, torch.bool):
+        if isinstance(found, torch.Tensor) and found.dtype in _COUNTED:
             value = self._of_call(func, name, args, kwargs)
             if value is not None:
                 self._known[id(found)] = weakref.ref(found), found._version, value

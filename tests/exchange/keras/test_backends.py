@@ -198,6 +198,29 @@ def test_a_lora_in_memory_is_merged_and_the_model_stays_as_it_is(alpha: int | No
         np.testing.assert_array_equal(one, keras.ops.convert_to_numpy(two))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_lora_inside_of_a_layer_is_merged_or_refused_and_never_passed_over(tmp_path: Path) -> None:
+    given = keras.Input((4, 6))
+    attention = keras.layers.MultiHeadAttention(2, 3)
+    model = keras.Model(given, keras.layers.Dense(5)(attention(given, given)))
+    generator = np.random.default_rng(0)
+    attention.query_dense.enable_lora(2)
+    attention.value_dense.enable_lora(3, lora_alpha=7)
+    for each in model.weights:
+        each.assign(generator.uniform(-1, 1, each.shape))
+    x = generator.normal(size=(3, 4, 6)).astype("f4")
+    wanted = model.predict(x, verbose=0)
+    bundle = exchange.read_model(model)
+    np.testing.assert_allclose(bundle.build()(x), wanted, rtol=1e-5, atol=1e-5)
+    told = [note.what for note in bundle.notes]
+    assert "its LoRA of rank 2 is merged into the query_dense kernel, from which it was apart" in told
+    model.save(tmp_path / "x.keras")
+    np.testing.assert_allclose(exchange.read(tmp_path / "x.keras").build()(x), wanted, rtol=1e-5, atol=1e-5)
+    model.save(tmp_path / "x.h5")
+    with pytest.raises(ConversionError, match="query/lora_kernel_a: is a factor of a LoRA, and no setting says"):
+        exchange.read(tmp_path / "x.h5")
+
+
 def test_a_lora_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     path.write_bytes((FILES / "new-lora.h5").read_bytes())

@@ -85,6 +85,35 @@ def test_outputs_are_those_of_the_quantised_model(tmp_path: Path, name: str) -> 
     np.testing.assert_allclose(found, again.predict(WORDS, verbose=0), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("name", ["int8", "int4 by channels", "int4 by blocks"])
+def test_a_lora_of_a_quantised_model_is_in_its_file_merged(tmp_path: Path, name: str) -> None:
+    model, path = saved(name, tmp_path)
+    for layer in model.layers[:3]:
+        layer.enable_lora(2, lora_alpha=3)
+        for each in layer.variables:
+            if each.name.startswith("lora_"):
+                each.assign(np.random.default_rng(2).normal(0, 0.5, each.shape))
+    model.save(path)
+    bundle = exchange.read(path)
+    assert sum("its LoRA of rank 2 is merged into" in note.what for note in bundle.notes) == 3
+    again = keras.saving.load_model(path)
+    np.testing.assert_allclose(bundle.build()(WORDS), again.predict(WORDS, verbose=0), atol=1e-5)
+    model.save(tmp_path / "model.h5")
+    with pytest.raises(ConversionError, match=r"LoRA beside its \w+ of int., .*a .keras file has them merged"):
+        exchange.read(tmp_path / "model.h5")
+
+
+def test_what_keras_computes_without_the_scales_is_refused() -> None:
+    model = keras.Sequential([keras.Input((3, 6)), layers.TimeDistributed(layers.Dense(5))])
+    x = np.random.default_rng(0).normal(size=(2, 3, 6)).astype("f4")
+    before = model.predict(x, verbose=0)
+    model.quantize("int8")
+    assert not np.allclose(before, model.predict(x, verbose=0), atol=1)  # Keras 3.15.1
+    with pytest.raises(ConversionError, match="whole numbers of a quantised Dense in it, without their scale"):
+        exchange.read_model(model)
+
+
 def test_the_parameters_of_a_quantised_model_come_as_they_are_stored(tmp_path: Path) -> None:
     _, path = saved("int8", tmp_path)
     parameters = exchange.read(path, parameters_only=True).parameters

@@ -277,6 +277,18 @@ def test_only_of_what_is_its_author_s_own_it_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(ConversionError) as caught:
         exchange.read(path)
     assert str(caught.value.hint).startswith("its parameters still come")
+    with pytest.raises(ConversionError) as caught:
+        ma.convert(path, tmp_path / "x.h5")
+    assert str(caught.value.hint).count("its parameters still come") == 1
+
+
+def test_a_config_without_its_class_is_told(tmp_path: Path) -> None:
+    path = changed(tmp_path, "new-image.keras", lambda config: None)
+    with zipfile.ZipFile(path) as source:
+        config = json.loads(source.read("config.json"))["config"]
+        (tmp_path / "x.weights.h5").write_bytes(source.read("model.weights.h5"))
+    with pytest.raises(ConversionError, match=r"is what get_config\(\) gives, .* model.to_json\(\) writes"):
+        exchange.read(tmp_path / "x.weights.h5", config=config)
 
 
 def test_a_mask_changes_what_a_layer_gives_that_takes_it(tmp_path: Path) -> None:

@@ -65,7 +65,20 @@ def _filled(x):
     return x / length.sqrt() + torch.full((x.shape[1], 1), torch.tensor(x.shape[0]))
 
 
-@pytest.mark.parametrize("function", [_chunks, _asked, _written, _listed, _beside, _filled])
+def _repeated(x):
+    """As Keras repeats on PyTorch: the number is a tensor of 32 bits."""
+    batch, length = (torch.as_tensor(size, dtype=torch.int32) for size in x.shape[:2])
+    rows = torch.repeat_interleave(x.new_ones(1, 3), batch, dim=0)
+    return torch.repeat_interleave(x.sum(2)[:, None, :, None], length, dim=-1), rows
+
+
+def _chosen(x):
+    """A truth about a size is followed either way."""
+    size = torch.tensor(x.shape[0], dtype=torch.int32)
+    return x * 2 if size > 4 else x + 1
+
+
+@pytest.mark.parametrize("function", [_chunks, _asked, _written, _listed, _beside, _filled, _repeated, _chosen])
 def test_shapes_are_computed_of_tensors(function):
     bundle = assert_read(Computed(function), ROWS)
     assert not isinstance(bundle.architecture["inputs"][0]["shape"][0], int)
