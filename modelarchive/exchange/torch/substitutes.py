@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from modelarchive.exchange.torch.reasons import refuse_gradients
@@ -65,6 +66,41 @@ def _linspace(
     return torch.where(places < (last + 1) / 2, start + step * places, end - step * (last - places))
 
 
+def _shortened(rows: torch.Tensor, max_norm: float, norm_type: float) -> torch.Tensor:
+    """Rows that are no longer than `max_norm`: PyTorch shortens those of the table itself, when they are looked up."""
+    length = torch.linalg.vector_norm(rows, norm_type, dim=-1, keepdim=True)
+    return torch.where(length > max_norm, rows * (max_norm / (length + 1e-7)), rows)
+
+
+def _embedding(
+    indices: torch.Tensor,
+    weight: torch.Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    *ignored: Any,
+    **more: Any,
+) -> torch.Tensor:
+    if max_norm is None:
+        return NotImplemented
+    return _shortened(functional.embedding(indices, weight), max_norm, norm_type)
+
+
+def _embedding_bag(
+    indices: torch.Tensor,
+    weight: torch.Tensor,
+    offsets: torch.Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    *rest: Any,
+    **more: Any,
+) -> torch.Tensor:
+    if max_norm is None:
+        return NotImplemented
+    short = _shortened(weight, max_norm, norm_type)
+    return functional.embedding_bag(indices, short, offsets, None, 2.0, *rest, **more)
+
+
 _BY_NAME: Final[dict[str, Callable[..., Any]]] = {
     "take_along_dim": _take_along_dim, "kron": _kron, "cov": _cov, "corrcoef": _corrcoef,
 }  # fmt: skip
@@ -72,6 +108,7 @@ _BY_NAME: Final[dict[str, Callable[..., Any]]] = {
 _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = (
     {getattr(where, name): substitute for name, substitute in _BY_NAME.items() for where in (torch, torch.Tensor)}
     | {torch.linspace: _linspace}
+    | {functional.embedding: _embedding, functional.embedding_bag: _embedding_bag}
     | dict.fromkeys((torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward), refuse_gradients)
 )
 
