@@ -115,7 +115,9 @@ def _verified(network: torch.nn.Module, known: Given, arrays: Mapping[int, Any],
     except ModelArchiveError:
         raise
     except (ArithmeticError, IndexError, TypeError, ValueError) as error:  # a table that the module makes longer, say
-        raise ConversionError([("(model)", f"what was read does not run where the module does: {error}")]) from error
+        what = f"what was read does not run where the module does: {error}"
+        of_sizes = SizeError if bundle.checked().trial.sizes else ConversionError  # which those of the example may mend
+        raise of_sizes([("(model)", what)]) from error
     return bundle
 
 
