@@ -40,30 +40,33 @@ _TORCHVISION = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": (1, 3, 64, 64), "fcos_resnet50_fpn": (1, 3, 64, 64),
     "retinanet_resnet50_fpn": (1, 3, 64, 64), "ssd300_vgg16": (1, 3, 64, 64),
     "ssdlite320_mobilenet_v3_large": (1, 3, 64, 64), "keypointrcnn_resnet50_fpn": (1, 3, 64, 64),
+    "maskrcnn_resnet50_fpn": (1, 3, 64, 64),
 }  # fmt: skip
 
 
 #: Those whose sums and activations are modules, for what quantises them.
-_QUANTIZABLE = ("googlenet", "inception_v3", "mobilenet_v2", "mobilenet_v3_large", "resnet18", "shufflenet_v2_x0_5")
+_QUANTIZABLE = (
+    *("googlenet", "inception_v3", "mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnext101_32x8d"),
+    "shufflenet_v2_x0_5",
+)
+#: Words of detectors, whose results are as many as values say.
+_DETECTING = ("rcnn", "fcos", "retinanet", "ssd")
+#: What the heads of regions are given: of each region a piece of the picture's features.
+_REGIONS = {"box": (5, 256, 7, 7), "mask": (5, 256, 14, 14), "keypoint": (5, 256, 14, 14)}
 
 
 def torchvision() -> Iterator[Network]:
-    """One network of each family of torchvision."""
+    """One network of each family of torchvision; of detectors also all that has parameters."""
     from torchvision import models
 
     for name, shape in _TORCHVISION.items():
 
         def make(name: str = name, shape: Any = shape) -> Any:
-            more = (
-                {"weights_backbone": None}
-                if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters
-                else {}
-            )
-            network = models.get_model(name, weights=None, **more)
-            inputs = (_image(*shape),) * (2 if name.startswith("raft") else 1)
-            return network, inputs
+            return _of_torchvision(name), (_image(*shape),) * (2 if name.startswith("raft") else 1)
 
         yield Network("torchvision", name, make)
+        if any(word in name for word in _DETECTING):
+            yield Network("torchvision", f"{name}, backbone and heads", lambda name=name: _parts(_of_torchvision(name)))
     for name in _QUANTIZABLE:
         yield Network(
             "torchvision",
@@ -73,6 +76,52 @@ def torchvision() -> Iterator[Network]:
                 (_image(2, 3, 96, 96),),
             ),
         )
+
+
+def _of_torchvision(name: str) -> torch.nn.Module:
+    from torchvision import models
+
+    takes = inspect.signature(models.get_model_builder(name)).parameters
+    return models.get_model(name, weights=None, **({"weights_backbone": None} if "weights_backbone" in takes else {}))
+
+
+class _Features(torch.nn.Module):
+    """A detector of one stage without what sorts its results out."""
+
+    def __init__(self, detector: Any) -> None:
+        super().__init__()
+        self.backbone, self.head = detector.backbone, detector.head
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.head(list(self.backbone(images).values()))
+
+
+class _Regions(torch.nn.Module):
+    """A detector of two stages without what chooses regions, which it is given instead."""
+
+    def __init__(self, detector: Any) -> None:
+        super().__init__()
+        self.backbone, self.rpn, self.roi_heads = detector.backbone, detector.rpn, detector.roi_heads
+
+    def forward(self, images: torch.Tensor, *regions: torch.Tensor) -> Any:
+        found = [self.rpn.head(list(self.backbone(images).values()))]
+        for word, each in zip(_words(self.roi_heads), regions, strict=True):
+            head, predictor = (getattr(self.roi_heads, f"{word}_{what}") for what in ("head", "predictor"))
+            found.append(predictor(head(each)))
+        return found
+
+
+def _words(heads: Any) -> list[str]:
+    return [word for word in _REGIONS if getattr(heads, f"{word}_head", None) is not None]
+
+
+def _parts(detector: Any) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
+    """All of a detector that has parameters, under their names, and what it is given."""
+    if hasattr(detector, "head"):
+        return _Features(detector), (
+            _image(2, 3, *(300, 300) if "VGG" in type(detector.backbone).__name__ else (64, 64)),
+        )
+    return _Regions(detector), (_image(2, 3, 64, 64), *(_image(*_REGIONS[each]) for each in _words(detector.roi_heads)))
 
 
 # ---------------------------------------------------------------------- timm

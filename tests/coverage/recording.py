@@ -22,7 +22,10 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "semantics": ("what PyTorch means by a line: dtypes, views and writing in place, windows, hooks, modes", ()),
     "blocks": ("blocks as people write them in their repositories, one idea a network", ()),
     "networks": ("small networks as papers publish them, whole, one network a kind", ()),
-    "torchvision": ("one network of each family of torchvision", ("torchvision",)),
+    "torchvision": (
+        "one network of each family of torchvision, of detectors also their backbones and heads",
+        ("torchvision",),
+    ),
     "timm": ("the smallest network of each module of timm", ("timm",)),
     "transformers": (
         "the base of each type of transformers, and its heads, as far as they were run",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import torch
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.overrides import TorchFunctionMode
+
+from modelarchive.exchange.torch.known_tensors import KnownTensors
 
 _ANY: Final = frozenset({torch.any, torch.Tensor.any})
 _TRUTHS: Final = frozenset({torch.Tensor.__bool__, torch.Tensor.item, torch.is_nonzero})
@@ -35,7 +36,7 @@ class Assumed:
 
     def __init__(self) -> None:
         self.number = 0
-        self._any = _Known()
+        self._any = KnownTensors()
 
     def follow(self, func: Any, found: Any) -> Any:
         """Remember what says whether any row is chosen."""
@@ -79,22 +80,6 @@ def numbers_answered(assumed: Assumed | None) -> Iterator[None]:
         torch.SymBool.__bool__ = plain
 
 
-class _Known:
-    """Tensors, by what they are and not by their values."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, Any] = {}
-
-    def add(self, found: Any) -> None:
-        for each in found if isinstance(found, tuple | list) else [found]:
-            if isinstance(each, torch.Tensor):
-                self._known[id(each)] = weakref.ref(each)
-
-    def __contains__(self, tensor: Any) -> bool:
-        known = self._known.get(id(tensor))
-        return known is not None and known() is tensor
-
-
 class Observed(TorchFunctionMode):
     """Sees, while a module runs, which of the truths that were taken for true are not.
 
@@ -105,8 +90,8 @@ class Observed(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.truths: list[bool] = []
-        self._any = _Known()
-        self._rows = _Known()
+        self._any = KnownTensors()
+        self._rows = KnownTensors()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         """Run a function of PyTorch."""

@@ -29,7 +29,7 @@ from modelarchive.exchange.torch.flags import flags_of
 from modelarchive.exchange.torch.guards import Guards, guards_of
 from modelarchive.exchange.torch.ordinary import ordinary_python
 from modelarchive.exchange.torch.packing import padded_sequences
-from modelarchive.exchange.torch.reasons import OfValues, reason_of, refuse_loops
+from modelarchive.exchange.torch.reasons import reason_of, reason_of_values, refuse_loops
 from modelarchive.exchange.torch.recurrences import whole_recurrences
 from modelarchive.exchange.torch.slow_attention import slow_attention
 from modelarchive.exchange.torch.substitutes import Substitutes
@@ -141,7 +141,7 @@ def captured(
                 raise
             if first is not None or is_of_values(error):
                 # By values or without them, another size of the example changes nothing.
-                raise OfValues(reason_of(error, first)) from error
+                raise reason_of_values(error, first) from error
             raise Refusal(reason_of(error)) from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -21,6 +21,7 @@ from modelarchive.exchange.torch.given import Example, Given, examples, made_up
 from modelarchive.exchange.torch.guards import Guards
 from modelarchive.exchange.torch.importing import Importer
 from modelarchive.exchange.torch.keeping import kept
+from modelarchive.exchange.torch.longest import answering, asked
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan
 from modelarchive.exchange.torch.programs import skeleton
@@ -182,9 +183,28 @@ def _expression(size: Any) -> Any:
 
 
 def _captured(network: torch.nn.Module, example: Example, known: Given) -> Program:
-    """The program of a module, which is as it was afterwards: what its forward kept meanwhile is gone."""
-    with kept(network):
-        return captured(network, example.tensors, example.axes, known.arguments)
+    """The program of a module, which is as it was afterwards: what its forward kept meanwhile is gone.
+
+    Raises:
+        OfValues: It does other things for other values than that the longest of some lengths is that of an input.
+        Refusal: PyTorch cannot export it, with its reason.
+    """
+    try:
+        with kept(network):
+            return captured(network, example.tensors, example.axes, known.arguments)
+    except OfValues as error:
+        if known.example is None:
+            raise
+        with kept(network):
+            numbers = asked(network, example.tensors, known.arguments)
+        if not numbers:
+            raise
+        try:
+            with kept(network):
+                program = captured(network, example.tensors, example.axes, answering(known.arguments, numbers))
+        except Refusal:
+            raise error from None
+        return replace(program, guards=replace(program.guards, largest=numbers))
 
 
 def _fixed(numbers: Sequence[int], declared: Sequence[Mapping[str, Any]]) -> Note:
@@ -300,6 +320,9 @@ def _described(block: Any, plan: Plan) -> Checked:
 def _changed(program: Program) -> Iterator[Note]:
     for line in program.checks:
         yield Note("(model)", f"a check of values that raises an error is left out ({line})")
+    for number in dict.fromkeys(program.guards.largest):
+        what = f"the largest number of an array, which the forward asks for, is taken for {number}, as in the example"
+        yield Note("(model)", f"{what}: the module was not seen to run where it is another")
     for name in program.decided:
         yield Note(name, "decides what the forward does; it is read as it does by the value that there is now")
     for name in program.aliased:

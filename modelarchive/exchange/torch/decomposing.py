@@ -10,6 +10,7 @@ import torch
 import torch.export
 import torch.fx
 
+from modelarchive.exchange.torch.decomposing_torchvision import TORCHVISION
 from modelarchive.exchange.torch.lifting import is_known, layer_of, word
 from modelarchive.exchange.torch.regions import put_in
 
@@ -68,7 +69,10 @@ def _taken_apart(graph: torch.fx.Graph) -> dict[Any, Callable[..., Any]]:
         return {}
     usual = torch.export.default_decompositions()
     more = torch._decomp.decomposition_table
-    found = {target: usual[target] if target in usual else more.get(target) for target in unknown}
+    found = {
+        target: usual[target] if target in usual else more.get(target) or TORCHVISION.get(target._schema.name)
+        for target in unknown
+    }
     return {target: each for target, each in found.items() if each is not None}
 
 

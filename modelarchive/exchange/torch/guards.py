@@ -50,11 +50,13 @@ class Guards:
         axes: Symbol of a size -> an axis that has it.
         conditions: What held, of symbols.
         assumed: How many truths were taken for true: that any row is chosen.
+        largest: The largest numbers of arrays that were taken for the length of an axis, as on the example.
     """
 
     axes: Mapping[Any, Axis] = field(default_factory=dict)
     conditions: Sequence[Any] = ()
     assumed: int = 0
+    largest: tuple[int, ...] = ()
 
     def broken(self, shapes: Shapes) -> set[int]:
         """The conditions, by their places, that do not hold at some shapes."""

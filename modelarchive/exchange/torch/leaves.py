@@ -290,7 +290,7 @@ _STATES: Final = "with computed weights, or proj_size: step by step, where their
 #: The table. A new class is a row.
 ROWS: Final = (
     _Leaf((torch.nn.Linear, torch.nn.modules.linear.NonDynamicallyQuantizableLinear), _linear, "Dense"),
-    _Leaf((torch.nn.Embedding,), _embedding, "Embedding", "max_norm is refused"),
+    _Leaf((torch.nn.Embedding,), _embedding, "Embedding", "max_norm in ops"),
     *_ranked("Conv", "Conv{}D", _convolution, "padding_mode other than zeros is refused"),
     *_ranked("ConvTranspose", "Conv{}DTranspose", _transposed),
     *_ranked("MaxPool", "MaxPool{}D", _max_pool, "dilation and indices are refused"),

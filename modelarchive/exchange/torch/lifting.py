@@ -67,6 +67,10 @@ OF_ANY_SIZE: Final = ELEMENTWISE.keys() | {
 }  # fmt: skip
 
 
+#: Namespaces of the operators of the table.
+_OF_PYTORCH: Final = ("aten", "prims", "prim")
+
+
 def arguments(node: torch.fx.Node) -> dict[str, Any]:
     """The arguments of a call by the names of the operator's schema, without those that are its defaults."""
     found = {}
@@ -78,14 +82,16 @@ def arguments(node: torch.fx.Node) -> dict[str, Any]:
 
 
 def word(node: torch.fx.Node) -> str:
-    """The operator without its namespace and overload; of one that works in place that which makes a new array."""
+    """The operator without its overload; of one that works in place that which makes a new array."""
     return word_of(node.target) if isinstance(node.target, torch._ops.OpOverload) else ""
 
 
 def word_of(operator: torch._ops.OpOverload) -> str:
     """The same of the operator itself."""
     schema = operator._schema
-    name = str(schema.name).partition("::")[2]
+    space, _, name = str(schema.name).partition("::")
+    if space not in _OF_PYTORCH:
+        return str(schema.name)  # somebody else's, which may have a name of PyTorch's
     return name[:-1] if schema.is_mutable and name.endswith("_") and not name.endswith("__") else name
 
 

@@ -15,6 +15,8 @@ PYTORCH: Final = (str(Path(torch.__file__).parent), str(Path(sympy.__file__).par
 _OURS: Final = str(Path(__file__).parent)
 #: A line of a traceback as text: file, number, function, code.
 _FRAME: Final = re.compile(r'File "([^"]*)", line (\d+), in (\S+)\n *([^\n]*)')
+#: A line as it is told here.
+_TOLD: Final = re.compile(r"\(\S+ in \S+, line \d+[:)]")
 #: Letters of a line of code that are quoted.
 _MOST: Final = 120
 
@@ -30,6 +32,12 @@ def line_of(error: BaseException) -> str:
     return _text(last.name, last.filename, last.lineno, last.line)
 
 
+def modules_inside(error: BaseException) -> frozenset[int]:
+    """``id`` of the modules whose methods an error has ended."""
+    owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frozenset(id(each) for each in owners if isinstance(each, torch.nn.Module))
+
+
 def line_of_call(node: torch.fx.Node) -> str:
     """Where the line is that a call of a program comes from, in the same words; "" where it does not say."""
     found = [each for each in _FRAME.findall(node.meta.get("stack_trace") or "") if not each[0].startswith(PYTORCH)]
@@ -37,6 +45,11 @@ def line_of_call(node: torch.fx.Node) -> str:
         return ""
     file, number, function, code = found[-1]
     return _text(function, file, number, code)
+
+
+def has_line(text: str) -> bool:
+    """Whether a text tells a line of somebody's own code."""
+    return _TOLD.search(text) is not None
 
 
 def _text(function: str, file: str, number: int | str | None, code: str | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from modelarchive.exchange.torch.hooks import parametrised
 from modelarchive.exchange.torch.inputs import declared, known_inputs
 from modelarchive.exchange.torch.keeping import Writes, kept
 from modelarchive.exchange.torch.leaves import OTHER_DROPOUTS
+from modelarchive.exchange.torch.lines_of_code import has_line
 from modelarchive.exchange.torch.mistakes import refuse_without_forward
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.programs import refuse_program
@@ -114,7 +115,9 @@ def _verified(network: torch.nn.Module, known: Given, arrays: Mapping[int, Any],
     except ModelArchiveError:
         raise
     except (ArithmeticError, IndexError, TypeError, ValueError) as error:  # a table that the module makes longer, say
-        raise ConversionError([("(model)", f"what was read does not run where the module does: {error}")]) from error
+        what = f"what was read does not run where the module does: {error}"
+        of_sizes = SizeError if bundle.checked().trial.sizes else ConversionError  # which those of the example may mend
+        raise of_sizes([("(model)", what)]) from error
     return bundle
 
 
@@ -128,24 +131,47 @@ def _evaluate(network: torch.nn.Module) -> None:
 
 @contextlib.contextmanager
 def _hinted(hint: str, network: torch.nn.Module | None = None) -> Iterator[None]:
-    """What cannot be read as a refusal, with the next step; where `network` asks for values, a part that may not."""
+    """What cannot be read as a refusal, with the next step; where a part of `network` cannot, with the other parts."""
     try:
         yield
     except Refusal as error:
-        parts = _parts(network) if isinstance(error, OfValues) and network is not None else []
-        if parts:
-            one = f"a part alone may do without: save_model(path, module.{parts[0]}, inputs=...)"
-            hint = f"{one}, of {', '.join(parts[:_MOST])}; {hint}"
-        raise ConversionError([("(model)", str(error))], hint=hint) from error
+        beside = _beside(network, error.inside) if isinstance(error, OfValues) and network is not None else []
+        raise ConversionError([("(model)", str(error))], hint=f"{_alone(beside)}{hint}") from error
     except ConversionError as error:
-        error.hint = error.hint or hint
+        if not error.hint:
+            told = set() if network is None else _told(network, error)
+            is_a_line = told or any(has_line(what) for _, what in error.unsupported)
+            error.hint = f"{_alone(_beside(network, told) if network is not None and is_a_line else [])}{hint}"
         raise
 
 
-def _parts(network: torch.nn.Module) -> list[str]:
-    """The parts of a network that have parameters, where there are several: a backbone and its heads."""
-    found = [name for name, each in network.named_children() if next(each.parameters(), None) is not None]
-    return found if len(found) > 1 else []
+def _told(network: torch.nn.Module, error: ConversionError) -> set[int]:
+    """``id`` of the modules that problems are told of, and of those around them."""
+    places = [f"{where}." for where, _ in error.unsupported]
+    return {
+        id(module) for path, module in walk(network) if path and any(each.startswith(f"{path}.") for each in places)
+    }
+
+
+def _beside(module: torch.nn.Module, inside: Collection[int], path: str = "") -> list[str]:
+    """The largest parts with parameters that are none of those `inside`: a backbone, and heads."""
+    found = []
+    for name, each in module.named_children():
+        where = f"{path}[{name}]" if name.isdigit() else f"{path}.{name}"
+        if id(each) in inside or type(each).forward is torch.nn.Module.forward:
+            found += _beside(each, inside, where)
+        elif next(each.parameters(), None) is not None:
+            found.append(where)
+    return found
+
+
+def _alone(parts: list[str]) -> str:
+    """The parts that may be saved alone, in words."""
+    if not parts:
+        return ""
+    named = ", ".join(f"module{each}" for each in parts[:_MOST])
+    few = f", of {named}{', ...' if len(parts) > _MOST else ''}" if len(parts) > 1 else ""
+    return f"a part alone may do without: save_model(path, module{parts[0]}, inputs=...){few}; "
 
 
 def _restored(network: torch.nn.Module, inputs: Any, arrays: Mapping[int, Any], notes: list[Note]) -> Bundle | None:

@@ -9,7 +9,7 @@ import torch.fx
 
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.branching import is_of_values
-from modelarchive.exchange.torch.lines_of_code import line_of
+from modelarchive.exchange.torch.lines_of_code import line_of, modules_inside
 
 _DIFFERENTIATES: Final = (
     "its forward computes gradients (torch.autograd.grad, torch.func.grad), which torch.export cannot follow: write "
@@ -26,7 +26,19 @@ _OF_TRANSFORMS: Final = "'Tensor' object has no attribute 'constant'"
 
 
 class OfValues(Refusal):
-    """What a forward does depends on the values of an array, or on gradients: other sizes do not help."""
+    """What a forward does depends on the values of an array, or on gradients: other sizes do not help.
+
+    Args:
+        message: Why.
+        cause: The error that ended it.
+
+    Attributes:
+        inside: ``id(module)`` of the modules whose forward had not ended then.
+    """
+
+    def __init__(self, message: str, cause: BaseException | None = None) -> None:
+        super().__init__(message)
+        self.inside = frozenset[int]() if cause is None else modules_inside(cause)
 
 
 def refuse_gradients(*given: Any, **more: Any) -> NoReturn:
@@ -48,17 +60,21 @@ def refuse_loops(graph: torch.fx.Graph) -> None:
         raise OfValues(_LOOPS)
 
 
-def reason_of(error: Exception, first: Exception | None = None) -> str:
-    """Why a module cannot be followed.
+def reason_of(error: Exception) -> str:
+    """Why a module cannot be followed."""
+    return str(error) if isinstance(error, Refusal) else _reason(error)
+
+
+def reason_of_values(error: Exception, first: Exception | None) -> OfValues:
+    """Why a module cannot be followed that asks for values.
 
     Args:
         error: What ended the last try.
         first: What asked for values before, if anything did; what the forward stumbled over when it got none is no
             reason.
     """
-    if isinstance(error, Refusal):
-        return str(error)
-    return _reason(error if first is None or is_of_values(error) else first)
+    is_told = isinstance(error, Refusal) or first is None or is_of_values(error)
+    return OfValues(reason_of(error if is_told or first is None else first), error if is_of_values(error) else first)
 
 
 def _reason(error: Exception) -> str:

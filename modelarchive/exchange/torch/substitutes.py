@@ -73,6 +73,41 @@ def _max_pool1d(input: torch.Tensor, *given: Any, return_indices: bool = False, 
     return functional.max_pool1d_with_indices(input, *given, **named)[0]
 
 
+def _shortened(rows: torch.Tensor, max_norm: float, norm_type: float) -> torch.Tensor:
+    """Rows that are no longer than `max_norm`: PyTorch shortens those of the table itself, when they are looked up."""
+    length = torch.linalg.vector_norm(rows, norm_type, dim=-1, keepdim=True)
+    return torch.where(length > max_norm, rows * (max_norm / (length + 1e-7)), rows)
+
+
+def _embedding(
+    indices: torch.Tensor,
+    weight: torch.Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    *ignored: Any,
+    **more: Any,
+) -> torch.Tensor:
+    if max_norm is None:
+        return NotImplemented
+    return _shortened(functional.embedding(indices, weight), max_norm, norm_type)
+
+
+def _embedding_bag(
+    indices: torch.Tensor,
+    weight: torch.Tensor,
+    offsets: torch.Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    *rest: Any,
+    **more: Any,
+) -> torch.Tensor:
+    if max_norm is None:
+        return NotImplemented
+    short = _shortened(weight, max_norm, norm_type)
+    return functional.embedding_bag(indices, short, offsets, None, 2.0, *rest, **more)
+
+
 _BY_NAME: Final[dict[str, Callable[..., Any]]] = {
     "take_along_dim": _take_along_dim, "kron": _kron, "cov": _cov, "corrcoef": _corrcoef,
 }  # fmt: skip
@@ -80,6 +115,7 @@ _BY_NAME: Final[dict[str, Callable[..., Any]]] = {
 _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = (
     {getattr(where, name): substitute for name, substitute in _BY_NAME.items() for where in (torch, torch.Tensor)}
     | {torch.linspace: _linspace, torch.max_pool1d: _max_pool1d, functional.max_pool1d: _max_pool1d}
+    | {functional.embedding: _embedding, functional.embedding_bag: _embedding_bag}
     | dict.fromkeys((torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward), refuse_gradients)
 )
 

@@ -17,7 +17,10 @@ from modelarchive.exchange.torch.assuming import Observed
 from modelarchive.exchange.torch.comparing import Comparison, outputs_of
 from modelarchive.exchange.torch.given import Given, random
 from modelarchive.exchange.torch.guards import Guards, Shapes, Try, further_tries, usual_tries
+from modelarchive.exchange.torch.keeping import kept
+from modelarchive.exchange.torch.longest import asked, other_lengths, repeated
 from modelarchive.exchange.torch.sizes import SizeError
+from modelarchive.nn.axes import Axis
 from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import Abstract, Evaluator
 from modelarchive.nn.layer import Layer
@@ -31,6 +34,10 @@ _MOST_ON_THE_WAY: Final = 2**26
 _FEW: Final = 2**12
 #: How often truths are to be seen that were taken for others.
 _TRIES: Final = 40
+_OF_LARGEST: Final = (
+    "what it does depends on the largest number of an array, and not only where that is the length of an input: give "
+    "it that length (x.shape[1], say), or leave that part to what calls the network"
+)
 
 
 def refuse_unfit(network: torch.nn.Module, known: Given) -> None:
@@ -61,10 +68,20 @@ def verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, gua
     trial = bundle.checked().trial
     try:
         _verify(network, run, bundle, known, trial, guards or Guards())
-    except SizeError:
-        raise
     except ConversionError as error:
+        if _asks(network, known, guards):
+            raise ConversionError([("(model)", _OF_LARGEST)]) from error
+        if isinstance(error, SizeError):
+            raise
         raise (SizeError(error.unsupported, hint=error.hint) if trial.sizes else error) from error
+
+
+def _asks(network: torch.nn.Module, known: Given, guards: Guards | None) -> bool:
+    """Whether a module asks for the largest number of an array, by which it may do something else."""
+    if guards is not None and guards.largest:
+        return True
+    with kept(network):
+        return known.example is not None and bool(asked(network, known.example, known.arguments))
 
 
 def _verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, trial: Trial, guards: Guards) -> None:
@@ -81,6 +98,8 @@ def _verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, tr
             given.append(tensors)
             _compare_further(comparison, bundle, shapes, guards, known.example)
             break
+    if guards.largest and known.example is not None:
+        _compare_lengths(comparison, known.example, [*trial.sizes], guards.largest)
     if guards.assumed:
         _compare_assumed(comparison, given, guards.assumed)
     bundle.notes += comparison.notes[:1]
@@ -148,6 +167,26 @@ def _compare_assumed(comparison: Comparison, given: list[list[torch.Tensor]], nu
             return
     what = "depends on whether rows are chosen by values, and was not seen to do the same where none is"
     raise ConversionError([("(model)", f"what it does {what}: compute with masks there (torch.where, sums of truths)")])
+
+
+def _compare_lengths(
+    comparison: Comparison, example: Sequence[torch.Tensor], free: Sequence[Axis], largest: Sequence[int]
+) -> None:
+    """Compare at another batch, and where the largest numbers that the module asks for are others.
+
+    Raises:
+        ConversionError: The module does run there, and gives something else; or they were not seen to be others.
+        ValueError: What was read does not run where the module does; or another error of NumPy's.
+    """
+    comparison.runs_alike(repeated(example, free, 1 + max(len(each) for each in example if each.ndim)))
+    unseen = set(range(len(largest)))
+    for each in other_lengths(example):
+        comparison.runs_alike(each)
+        with kept(comparison.network):
+            found = asked(comparison.network, each, comparison.arguments)
+        unseen -= {at for at, (one, other) in enumerate(zip(found, largest, strict=False)) if one != other}
+    if unseen:
+        raise ConversionError([("(model)", _OF_LARGEST)])
 
 
 def _alike(like: torch.Tensor, generator: torch.Generator, seed: int) -> torch.Tensor:

@@ -66,7 +66,9 @@ class Detector(torch.nn.Module):
 
 def test_parts_that_may_be_saved_are_named(tmp_path):
     image = torch.randn(2, 3, 8, 8)
-    with pytest.raises(ConversionError, match=r"module\.backbone, inputs=\.\.\.\), of backbone, head; save"):
+    with pytest.raises(
+        ConversionError, match=r"module\.backbone, inputs=\.\.\.\), of module.backbone, module.head; save"
+    ):
         ma.save_model(tmp_path / "net.h5", Detector(), inputs=image)
     ma.save_model(tmp_path / "part.h5", Detector().backbone, inputs=image)
 

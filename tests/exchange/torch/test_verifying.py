@@ -343,3 +343,23 @@ def test_no_sizes_are_tried_of_which_results_are_large(monkeypatch):
     assert not bundle.notes
     assert len(set(tried)) > 2
     assert max(batch * (height * width) ** 2 for batch, _, height, width in tried) <= 2**26
+
+
+class InParts(torch.nn.Module):
+    """Normalises so many rows at a time, as TabNet does."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm = torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        parts = self.layer(x).chunk(int(np.ceil(len(x) / 2)), 0)
+        return torch.cat([self.norm(part) for part in parts], 0)
+
+
+@pytest.mark.parametrize("batch", [3, 5])
+def test_what_does_not_run_at_the_example_with_free_axes_has_its_sizes(batch, tmp_path):
+    module, x = InParts().eval(), torch.randn(batch, 4)
+    notes = ma.save_model(tmp_path / "net.h5", module, inputs=x)
+    assert any(f"are of fixed sizes, which the module decides by: input 0 [{batch}, 4]" in str(each) for each in notes)
+    assert np.allclose(ma.load_model(tmp_path / "net.h5")(x.numpy()), module(x).detach().numpy(), atol=1e-6)
