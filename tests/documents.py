@@ -4,10 +4,10 @@ Fenced blocks of two languages are examples:
 
 - ``python``: executed in the document's namespace; with ``>>>`` prompts, the output is compared as doctest
   does.
-- ``console``: each line that starts with ``$ `` is a command for bash (a trailing backslash continues it);
-  the lines under it are its output, standard error included. No lines: the output is not compared. ``...``
-  stands for any text. A command that exits other than 0 fails, unless the line says what it exits with:
-  ``$ command  # exit 1``.
+- ``console``: each line that starts with ``$ `` is a command for bash (a trailing backslash continues it), or, where
+  it is `modelarchive` alone, for this process; the lines under it are its output, standard error included. No lines:
+  the output is not compared. ``...`` stands for any text. A command that exits other than 0 fails, unless the line
+  says what it exits with: ``$ command  # exit 1``.
 
 An HTML comment right above a fence changes that: ``<!-- needs: torch -->`` leaves the block out where the
 module or program is not installed, ``<!-- not run: reason -->`` always; ``<!-- file: use.py -->`` writes the block
@@ -16,10 +16,13 @@ into that file, for the commands below it.
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import importlib.util
+import io
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -27,9 +30,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 COMMENT = re.compile(r"<!-- *(needs|not run|file): *([^>]+?) *-->\s*\Z")
+#: A command of ours that nothing stands around: no pipe, no pattern, no variable that a shell would put in.
+ALONE = re.compile(r"""modelarchive( +('[^']*'|"[^"$`\\\\]*"|[\w./:=,-]+))*( +# exit \d+)?""")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 TIME_LIMIT_S = 300
 
@@ -104,23 +110,41 @@ class Runner:
     def _console(self, example: Example) -> None:
         for line, command, expected in _commands(example):
             wanted = re.search(r"# exit (\d+)\s*$", command)
-            done = subprocess.run(
-                ["bash", "-c", command],
-                cwd=self.folder,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=TIME_LIMIT_S,
-                check=False,
-            )
+            code, said = self._here(command) if ALONE.fullmatch(command) else self._in_a_shell(command)
             where = f"{example.document.name}:{line}: $ {command}\n"
-            code = int(wanted[1]) if wanted else 0
-            assert done.returncode == code, f"{where}exit {done.returncode}, not {code}\n{done.stdout}"
+            promised = int(wanted[1]) if wanted else 0
+            assert code == promised, f"{where}exit {code}, not {promised}\n{said}"
             if expected:
-                fits = doctest.OutputChecker().check_output(expected, done.stdout, OPTIONS)
-                assert fits, f"{where}--- expected\n{expected}--- got\n{done.stdout}"
+                fits = doctest.OutputChecker().check_output(expected, said, OPTIONS)
+                assert fits, f"{where}--- expected\n{expected}--- got\n{said}"
+
+    def _here(self, command: str) -> tuple[int, str]:
+        """Exit code and output of a command of ours, in this process: a new one imports everything again."""
+        from modelarchive.cli import main
+
+        said = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+        with (
+            mock.patch.dict(os.environ, self.environment),
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+        ):
+            code = main(shlex.split(command, comments=True)[1:])
+        return code, said.buffer.getvalue().decode()  # type: ignore[attr-defined]
+
+    def _in_a_shell(self, command: str) -> tuple[int, str]:
+        """Exit code and output of any command."""
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIME_LIMIT_S,
+            check=False,
+        )
+        return done.returncode, done.stdout
 
 
 def _commands(example: Example) -> Iterator[tuple[int, str, str]]:

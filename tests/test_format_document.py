@@ -203,12 +203,11 @@ def test_the_format_is_frozen() -> None:
     assert len(closed) == 15, "what format 1 writes does not change any more (docs/format.md, section 9)"
 
 
+@pytest.mark.slow
 def test_neither_process_nor_time_leaves_a_trace(tmp_path: Path) -> None:
     script = DATA / f"format-{FORMAT_VERSION}" / "make.py"
-    code = (
-        f"import sys; sys.path[:0] = {[str(Path(ma.__path__[0]).parent), str(script.parent)]!r}\n"
-        "import make, pathlib; make.save('tied-model', pathlib.Path(sys.argv[1]))"
-    )
+    places = [str(Path(ma.__path__[0]).parent), str(script.parent)]
+    code = f"import sys; sys.path[:0] = {places}; import make; make.save('tied-model', make.Path(sys.argv[1]))"
     paths = [tmp_path / "a.h5", tmp_path / "b.h5"]
     for seed, path in enumerate(paths):
         time.sleep(1.1 * seed)  # HDF5's times are in seconds

@@ -90,6 +90,7 @@ def test_what_is_no_release_is_refused(repository: Path, version: str, change: s
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_candidate_comes_before_its_release(repository: Path) -> None:
     git(repository, "tag", "v7.8.9rc2")
     assert script(repository, "7.8.9", "--check-only").returncode == 0

@@ -49,6 +49,7 @@ def test_every_dtype(dtype: str) -> None:
     held_against_numpy(of(array, 100), array)
 
 
+@pytest.mark.slow
 @given(
     st_numpy.arrays(
         st.sampled_from([np.float16, np.float32, np.float64]),

@@ -71,6 +71,7 @@ class TestProtocols:
             ma.save_stream(tmp_path / "a.h5", [], announced={}, metadata={"loss": np.ones(2)})
 
 
+@pytest.mark.slow
 def test_no_framework_is_imported_for_it():
     code = (
         "import sys, tempfile, numpy, modelarchive as ma\n"

@@ -346,12 +346,8 @@ def initialized(block: Block) -> dict[str, np.ndarray]:
 
     Raises:
         DeferredShapeError: Some have no values yet; lists all of them.
-        UnsupportedDataError: A name is outside the grammar.
     """
     parameters = block.collect_stored()
-    problems = [(name, problem) for name in parameters if (problem := names.problem_with_name(name))]
-    if problems:
-        raise UnsupportedDataError(problems, hint="rename the attributes")
     waiting = [name for name, parameter in parameters.items() if not parameter.is_initialized]
     if waiting:
         from modelarchive.nn.parameter import shape_text

@@ -111,6 +111,7 @@ def test_an_archive_is_checked_once_for_all_its_parts(tmp_path: Path, network: n
         archive.build()
 
 
+@pytest.mark.slow
 def test_a_model_of_another_system_is_checked_once_on_its_way(tmp_path: Path, checks: list[Any]) -> None:
     net = resnet18()
     net.initialize()

@@ -125,6 +125,7 @@ def with_outputs(architecture: dict[str, Any], place: str, count: int, *, is_tup
     return changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_place_of_a_network(name: str) -> None:
     whole, inputs = NETWORKS[name]()

@@ -66,6 +66,7 @@ def test_other_shapes_are_followed_again() -> None:
     assert whole.returned[id(whole.block)].declared == [None, found.shape[1]] == [None, 4 * 2**8]
 
 
+@pytest.mark.slow
 def test_names_that_training_must_not_change_are_compared_once() -> None:
     network = graph([op("n", "negative", ["x"])], "n")
     names = [f"p{at}" for at in range(20_000)]

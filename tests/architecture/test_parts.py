@@ -57,7 +57,8 @@ def zeros(shapes: dict[str, tuple[int, ...]], path: str) -> Callable[[Any], dict
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(each, marks=[pytest.mark.slow] if each == "resnet" else []) for each in ARCHITECTURES]
+    "name",
+    [pytest.param(each, marks=[pytest.mark.slow] if each in ("densenet", "resnet") else []) for each in ARCHITECTURES],
 )
 def test_each_block_is_what_the_whole_has_there(name: str) -> None:
     architecture = ARCHITECTURES[name]

@@ -17,7 +17,7 @@ import numpy as np
 import modelarchive as ma
 from modelarchive.store import shards
 from tests.faults.injection import under_shim
-from tests.faults.runner import ACTIONS, ended_of, interruptions, write_small_pieces
+from tests.faults.runner import ACTIONS, ended_of, first_of_its_own, interruptions, write_small_pieces
 
 
 def data(number: int) -> dict[str, Any]:
@@ -67,6 +67,7 @@ def main() -> None:
     shim = ctypes.CDLL(None)
     shim.faults_journal.restype = ctypes.c_char_p
     wanted = json.loads(sys.stdin.read())
+    others: list[str] = []
     for name, act in ACTS.items():
         pristine, watched = (Path(wanted["folder"]) / each for each in ("pristine", "watched"))
         shutil.rmtree(pristine, ignore_errors=True)
@@ -78,7 +79,10 @@ def main() -> None:
         act(watched)
         calls = shim.faults_journal().decode().splitlines()
         shim.faults_disarm()
-        for action, at, number in interruptions(wanted["ways"], calls):
+        # Up to where two folders change places the second does what the first has been interrupted at.
+        first = first_of_its_own(calls, others) if others else 0
+        others = calls
+        for action, at, number in interruptions(wanted["ways"], calls, first):
             shutil.rmtree(watched)
             shutil.copytree(pristine, watched)
             found = _once(act, watched, (at, ACTIONS[action], number), shim)

@@ -22,6 +22,7 @@ from modelarchive.archive.converting import Conversion
 from modelarchive.maintenance import extract, reindex, repack
 from modelarchive.store import chunks
 from tests.hdf5_tools import needs_hdf5_tools, run
+from tests.sampling import some
 from tests.structures import assert_same, everything
 
 RANDOM = np.random.default_rng(5)
@@ -54,7 +55,7 @@ def compressed(path: Path) -> list[str]:
         return list(archive.reader.contents.chunks)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", some(DTYPES))
 @pytest.mark.parametrize("shape", [(60_000,), (350, 190), (9, 5, 1700), (1, 1, 1, 60_011)])
 def test_every_reader_sees_the_same(dtype: str, shape: tuple[int, ...], tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
@@ -98,6 +99,7 @@ def test_h5dump_and_h5repack_read_it(tmp_path: Path) -> None:
         assert np.array_equal(file["arrays/a"][()], array)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_rows_are_those_of_the_array(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
@@ -112,6 +114,7 @@ def test_rows_are_those_of_the_array(tmp_path_factory: pytest.TempPathFactory, d
         assert_same(array, archive.rows("a"))
 
 
+@pytest.mark.slow
 def test_rows_read_only_the_chunks_that_hold_them(tmp_path: Path) -> None:
     array = weights("float32", (400, 100))
     ma.save(tmp_path / "a.h5", {"a": array, "s": np.float32(2)}, compression="deflate")
@@ -138,6 +141,7 @@ def test_rows_read_only_the_chunks_that_hold_them(tmp_path: Path) -> None:
         ma.load(tmp_path / "a.h5", verify=True)
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_chunk_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     ma.save(path, {"a": weights("float32", (100, 64))}, compression="deflate")

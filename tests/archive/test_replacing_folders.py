@@ -95,7 +95,7 @@ def test_interrupted_at_every_call() -> None:
         records = interrupt(Path(where), QUICK)
     for act in ACTS:
         own = [record for record in records if record["act"] == act]
-        assert len(own) >= 100
+        assert len(own) >= (100 if act == "save" else 5 * len(QUICK))
         # The test would see nothing if nothing were interrupted.
         assert {record["ended"] for record in own} >= {"killed 9", "refused"}
         assert {record["state"] for record in own} >= {1, 2}

@@ -61,6 +61,7 @@ def test_the_same_bytes_as_at_once(tmp_path: Path, *, turned: bool) -> None:
     assert (tmp_path / "streamed.h5").read_bytes() == (tmp_path / "once.h5").read_bytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_parts_of_several_arrays_in_any_interleaving(folder: Path, data: st.DataObject) -> None:

@@ -50,6 +50,7 @@ def join(members: Any) -> Any:
     return put_together(members.kinds, leaf)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(structures)
 def test_parents_come_first_and_every_leaf_has_one_place(data: Any) -> None:

@@ -39,6 +39,7 @@ def training_of(path: Path) -> Any:
         return archive.training
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(structures)
 def test_any_structure_comes_back(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:

@@ -96,6 +96,7 @@ def test_calls_and_processes_of_onnx_are_compared(
     assert lines[2] in runtime.DOCUMENT.read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="only Linux is asked to forget a file")
 def test_what_is_read_from_the_disk_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -128,6 +129,7 @@ def test_ratios_of_running() -> None:
     assert "| mark |  | 2: met | 1: met | 0.625: met |" in table
 
 
+@pytest.mark.slow
 def test_a_checkout_that_is_none_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         list(checked.measured(tmp_path, ["row of 20"], 1))

@@ -18,7 +18,7 @@ import numpy as np
 import modelarchive as ma
 from modelarchive.store import shards
 from tests.faults.injection import under_shim
-from tests.faults.runner import ACTIONS, ended_of, interruptions, write_small_pieces
+from tests.faults.runner import ACTIONS, ended_of, first_of_its_own, interruptions, write_small_pieces
 
 
 def state(step: int) -> dict[str, np.ndarray]:
@@ -33,11 +33,13 @@ class Save(NamedTuple):
         act: Saves the state of step 3.
         options: Of the run that has saved two checkpoints before.
         step: The step that it is saved as.
+        like: Another, which does the same up to some call: this one is interrupted from there on.
     """
 
     act: Callable[[Path], None]
     options: Mapping[str, Any] = {}
     step: int = 3
+    like: str = ""
 
 
 def _save(folder: Path, step: int = 3, **options: Any) -> None:
@@ -63,7 +65,9 @@ SAVES: dict[str, Save] = {
     "of a step that is there": Save(
         lambda folder: _save(folder, 2, incremental=True, asynchronous=False), {"incremental": True}, 2
     ),
-    "of a step that is there, without exchange": Save(_without_exchange, {"incremental": True}, 2),
+    "of a step that is there, without exchange": Save(
+        _without_exchange, {"incremental": True}, 2, like="of a step that is there"
+    ),
 }
 
 
@@ -79,19 +83,24 @@ def interrupt(folder: Path, ways: Sequence[tuple[str, int | None]]) -> list[dict
     return under_shim("tests.checkpoints.faulting", folder, ways)
 
 
-def _interrupted(name: str, folder: Path, ways: list[list[Any]], shim: ctypes.CDLL) -> None:
+def _interrupted(
+    name: str, folder: Path, ways: list[list[Any]], shim: ctypes.CDLL, others: Mapping[str, list[str]]
+) -> list[str]:
     pristine = folder / "pristine"
     prepare(pristine, SAVES[name].options)
     watched = Path(shutil.copytree(pristine, folder / "watched"))
     shim.faults_arm(os.fsencode(watched), -1, 0, 0)
     SAVES[name].act(watched)
-    calls = shim.faults_journal().decode().splitlines()
+    journal = shim.faults_journal().decode()
     shim.faults_disarm()
-    for action, at, number in interruptions(ways, calls):
+    calls: list[str] = journal.replace(str(folder), "").splitlines()
+    first = first_of_its_own(calls, others[SAVES[name].like]) if SAVES[name].like else 0
+    for action, at, number in interruptions(ways, calls, first):
         shutil.rmtree(watched)
         shutil.copytree(pristine, watched)
         found = _once(SAVES[name], watched, (at, ACTIONS[action], number), shim)
         print(json.dumps({"save": name, "action": action, "call": calls[at], **found}), flush=True)
+    return calls
 
 
 def _once(save: Save, folder: Path, how: tuple[int, int, int], shim: ctypes.CDLL) -> dict[str, Any]:
@@ -114,9 +123,10 @@ def main() -> None:
     shim = ctypes.CDLL(None)
     shim.faults_journal.restype = ctypes.c_char_p
     wanted = json.loads(sys.stdin.read())
+    calls: dict[str, list[str]] = {}
     for name in SAVES:
         with tempfile.TemporaryDirectory(dir=wanted["folder"]) as folder:
-            _interrupted(name, Path(folder), wanted["ways"], shim)
+            calls[name] = _interrupted(name, Path(folder), wanted["ways"], shim, calls)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from modelarchive.errors import CheckpointError
 from tests.checkpoints.test_run import network, same, saved
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_folder(tmp_path: Path) -> None:
     with ma.Checkpoints(tmp_path) as run:
         run.save(1, model=network())
@@ -71,6 +72,7 @@ def test_a_program_may_go_to_another_folder(tmp_path: Path, monkeypatch: pytest.
     assert run.steps() == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_run_that_nobody_closes_gives_its_folder_back(tmp_path: Path) -> None:
     """As in a notebook, where a cell is run again."""
     run = ma.Checkpoints(tmp_path)

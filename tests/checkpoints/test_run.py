@@ -235,6 +235,7 @@ def test_steps_are_whole_numbers_of_any_library(tmp_path: Path) -> None:
     assert ma.Checkpoints(tmp_path).restore(step=np.int64(3), model=network()) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["", "del run"])
 def test_a_failed_write_is_told_though_nobody_asks(tmp_path: Path, how: str) -> None:
     """A program that ends without closing its run."""

@@ -29,6 +29,7 @@ def test_json(run: Run, model: Path, tmp_path: Path) -> None:
     assert [note["where"] for note in found["notes"]] == ["(architecture)", "(metadata)"]
 
 
+@pytest.mark.slow
 def test_a_folder_in_and_out(run: Run, tmp_path: Path) -> None:
     done = run("convert", FOREIGN / "huggingface" / "bert", tmp_path / "bert.h5")
     assert (done.code, done.err) == (0, "")

@@ -14,6 +14,7 @@ import modelarchive as ma
 from tests.cli.conftest import Run
 
 
+@pytest.mark.slow
 def test_the_story_holds(run: Run, tmp_path: Path) -> None:
     figures = run("demo", "--folder", tmp_path / "demo", "--json").json
     assert figures["accuracy"] > 0.96
@@ -28,6 +29,7 @@ def test_the_story_holds(run: Run, tmp_path: Path) -> None:
     assert figures["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_it_prints_its_chapters_and_leaves_its_files(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     done = run("demo", "--folder", folder)

@@ -36,6 +36,7 @@ def test_shortened_names_fit_and_are_told_apart(names: list[str], longest: int) 
 ROWS = st.lists(st.tuples(WORDS, st.floats(allow_nan=False).map(lambda x: f"{x:.4g}"), WORDS), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(ROWS, st.integers(24, 90))
 def test_a_table_has_all_its_cells(rows: list[tuple[str, ...]], columns: int) -> None:

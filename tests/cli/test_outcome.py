@@ -128,6 +128,7 @@ def test_help_and_version(run: Run) -> None:
         assert name in run("--help").out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes end otherwise there")
 def test_a_closed_pipe_is_no_error(arrays: Path) -> None:
     done = subprocess.run(

@@ -50,6 +50,7 @@ def test_names_are_free_and_of_the_grammar_whatever_is_preferred(preferred: list
     assert not any(problem_with_name(name) or "." in name for name in found)
 
 
+@pytest.mark.slow
 @given(st.lists(PATHS, min_size=1, max_size=12))
 def test_dotted_names_stand_in_graphs_inside_and_nothing_has_a_name_twice(paths: list[list[str]]) -> None:
     builder, x = started()
@@ -123,6 +124,7 @@ def test_arrays_of_other_shapes_are_refused_all_at_once() -> None:
     assert caught.value.unsupported[0][1] == "expected shape (4, 4), found (4, 5)"
 
 
+@pytest.mark.slow
 def test_nodes_draw_on_the_budget() -> None:
     builder, x = started()
 

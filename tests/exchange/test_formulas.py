@@ -77,6 +77,7 @@ def compare(layer: nn.Layer, row: Any, inputs: list[np.ndarray], context: type[C
     return system
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", [Context, Computing])
 @SOME
 @given(data=st.data())

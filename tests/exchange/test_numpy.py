@@ -280,6 +280,7 @@ def test_damage_is_found_when_read(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_mutations(data: st.DataObject) -> None:
     """Every mutated file gives arrays within bounds, or a designed error."""

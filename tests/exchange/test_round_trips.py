@@ -32,6 +32,7 @@ from tests.exchange.round_trips import (
     table,
     values,
 )
+from tests.sampling import some
 from tests.structures import every_dtype
 
 RECORDED = json.loads(RECORD.read_text("utf-8"))
@@ -67,12 +68,12 @@ def _what(listed: str) -> str:
     return listed.partition(":")[0]
 
 
-@pytest.mark.parametrize("kind", KIND_CASES)
+@pytest.mark.parametrize("kind", some(KIND_CASES))
 def test_every_kind(system: str, kind: str, tmp_path: Path) -> None:
     every(kind, EXAMPLES.get(system, 4), lambda case: check(system, case, tmp_path))
 
 
-@pytest.mark.parametrize("op", OP_CASES)
+@pytest.mark.parametrize("op", some(OP_CASES))
 def test_every_op(system: str, op: str, tmp_path: Path) -> None:
     for at, case in enumerate(of_op(op)):
         if system != "Keras" or at % 5 == 0:

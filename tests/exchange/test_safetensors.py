@@ -226,6 +226,7 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
             safetensors.read(cut)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_never_laxer_than_the_library(data: st.DataObject) -> None:
     """Mutated headers: what is read here the library reads too, and every other file ends in a designed error."""

@@ -42,6 +42,7 @@ def test_through_an_archive(tmp_path: Path) -> None:
 finite = st.floats(width=32, allow_nan=False)
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(finite, min_size=2, max_size=2), min_size=1, max_size=5), st.booleans())
 def test_numbers_keep_their_bits(rows: list[list[float]], with_header: bool) -> None:
     import tempfile
@@ -141,6 +142,7 @@ def test_broken_files(raw: bytes, tmp_path: Path) -> None:
         vectors.read(path)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_mutations(data: st.DataObject) -> None:
     import tempfile

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -26,6 +27,8 @@ ACTIONS: Final = {
     "short write": 6,
 }
 _KILLING: Final = frozenset(number for name, number in ACTIONS.items() if name.startswith("kill"))
+#: What a temporary name is told from another by.
+_RANDOM: Final = re.compile(r"\b(?:[0-9a-f]{8}|[0-9a-f]{12})\b")
 ERRORS: Final = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EPERM)
 
 
@@ -63,11 +66,19 @@ def _interrupted(name: str, folder: Path, ways: list[list[Any]], shim: ctypes.CD
         }
 
 
-def interruptions(ways: Sequence[Sequence[Any]], calls: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """(action, number of the call, number of the error) of each way at each call."""
+def interruptions(
+    ways: Sequence[Sequence[Any]], calls: Sequence[str], first: int = 0
+) -> Iterator[tuple[str, int, int]]:
+    """(action, number of the call, number of the error) of each way at each call from the first on."""
     for action, error in ways:
-        for at in range(len(calls)):
+        for at in range(first, len(calls)):
             yield action, at, ERRORS[at % len(ERRORS)] if error is None else error
+
+
+def first_of_its_own(calls: Sequence[str], others: Sequence[str]) -> int:
+    """The number of the first call that is not among others', whatever random names are in it."""
+    known = {_RANDOM.sub("*", call) for call in others}
+    return next(at for at, call in enumerate(calls) if _RANDOM.sub("*", call) not in known)
 
 
 def _copy(pristine: Path, to: Path) -> Path:

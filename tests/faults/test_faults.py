@@ -93,6 +93,7 @@ def test_the_figures_stand_in_the_document(interrupted: Interrupted, tmp_path: P
             assert line.rstrip("| ").endswith(" 0"), "the document tells of something lost"
 
 
+@pytest.mark.slow
 def test_a_file_system_that_cannot_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, other, out = tmp_path / TARGET, tmp_path / "other.h5", tmp_path / "out.h5"
     ma.save(path, NEW)

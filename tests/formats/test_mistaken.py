@@ -24,6 +24,7 @@ from modelarchive.formats import mistaken, refusing
 from modelarchive.formats.content import OnDisk
 from tests.conftest import ROOT
 from tests.formats import mistakes
+from tests.sampling import some
 
 FOREIGN = ROOT / "tests" / "data" / "foreign"
 FILES = {mistake.key: mistake for mistake in mistaken.FILES}
@@ -69,7 +70,7 @@ def test_there_is_one_of_each() -> None:
     ("make", "key"),
     [*((mistakes.file, key) for key in mistakes.FILES), *((mistakes.folder, key) for key in mistakes.FOLDERS)],
 )
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", some(DOORS))
 def test_it_is_told(door: str, make: Callable[[str, Path], Path], key: str, tmp_path: Path) -> None:
     path = make(key, tmp_path)
     (tmp_path / "out").mkdir()
@@ -228,6 +229,7 @@ _HEADS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(_HEADS), st.integers(0, 200), st.binary(max_size=200))
 def test_any_bytes(tmp_path: Path, head: bytes, kept: int, rest: bytes) -> None:
@@ -242,6 +244,7 @@ def test_any_bytes(tmp_path: Path, head: bytes, kept: int, rest: bytes) -> None:
         assert said is not None or found is None or isinstance(found, ma.FormatError)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([*mistakes.FILES]), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=8))
 def test_any_bytes_changed(tmp_path: Path, key: str, changes: list[tuple[int, int]]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
+import pytest
+
 from tests.conftest import ROOT
 
 TESTS = ROOT / "tests"
@@ -93,6 +95,7 @@ def test_every_rule_has_an_attack() -> None:
     assert rules == set(ATTACKS)
 
 
+@pytest.mark.slow
 def test_every_attack_is_there() -> None:
     for places in (*ATTACKS.values(), *OTHERS.values()):
         for place in places:

@@ -23,6 +23,10 @@ COUNT = 300
 SEED = 20_26
 
 
+#: Nearly all draw on the samples, which take seconds to make.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def found() -> dict[str, Sample]:
     return samples()
@@ -33,7 +37,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "mutant.h5"
 
 
-@pytest.mark.slow
 def test_a_fixed_run(found: dict[str, Sample], path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boundary, "SECONDS", 2)
     counts: Counter[str] = Counter()
@@ -46,7 +49,6 @@ def test_a_fixed_run(found: dict[str, Sample], path: Path, monkeypatch: pytest.M
     assert counts["refused"] > counts["equal"] > 0
 
 
-@pytest.mark.slow
 def test_samples_are_whole_and_seen_alike(found: dict[str, Sample], path: Path) -> None:
     for sample in found.values():
         path.write_bytes(sample.data)
@@ -119,7 +121,6 @@ def test_it_sees_other_errors(
     assert {verdict.outcome for verdict in judge.judge(path, sample)} == {"error"}
 
 
-@pytest.mark.slow
 def test_it_sees_crashes_and_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge, "SECONDS", 1)
 
@@ -133,7 +134,6 @@ def test_it_sees_crashes_and_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert judge.apart(lambda: {"a": [1]}) == ("done", {"a": [1]})
 
 
-@pytest.mark.slow
 def test_a_process_that_dies_is_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A mutant that takes the whole process with it, and the ones behind it are judged all the same."""
     line = {"family": "f", "sample": "s", "verdicts": [["load", "equal", ""]]}

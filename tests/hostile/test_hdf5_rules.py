@@ -157,6 +157,7 @@ def test_root_inside_itself(path: Path) -> None:
     refused(path, "revisit", "/arrays/root")
 
 
+@pytest.mark.slow
 def test_groups_that_share_groups(path: Path) -> None:
     """Thirty groups, a thousand million paths."""
     with archive(path) as file:
@@ -169,6 +170,7 @@ def test_groups_that_share_groups(path: Path) -> None:
     refused(path, "revisit")
 
 
+@pytest.mark.slow
 def test_nesting(path: Path) -> None:
     with archive(path) as file:
         file.create_group("arrays" + "/g" * 1500)
@@ -190,6 +192,7 @@ __attribute__((constructor)) static void run(void) { fclose(fopen(EVIL, "w")); }
 """
 
 
+@pytest.mark.slow
 def test_filter_of_no_plug_in(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """HDF5 looks for a library of that number in its plug-in path, and loads what is there to look at it."""
     if shutil.which("cc") is None:
@@ -236,6 +239,7 @@ def test_shape_bomb(path: Path) -> None:
     refused(path, "declared bytes", "/arrays/w")
 
 
+@pytest.mark.slow
 def test_many_small_shape_bombs(path: Path) -> None:
     with archive(path) as file:
         for number in range(200):

@@ -138,6 +138,7 @@ def test_pickles_are_not_read(folder):
         huggingface.read(folder)
 
 
+@pytest.mark.slow
 def test_words_of_impossible_rows_are_left_out(folder):
     for at in (-1, 10**30, 1.5, "0", None, [0]):
         vocabulary = {"model": {"vocab": {"a": 0, "b": at}}}
@@ -242,6 +243,7 @@ def test_a_pattern_of_names_that_takes_very_long_is_not_tried(adapter, pattern):
         adapter(low_rank("a" * 60), rank_pattern={pattern: 1})
 
 
+@pytest.mark.slow
 def test_patterns_that_take_long_together_are_not_all_tried(adapter):
     layers = [f"transformer.h.{at}.{part}" for at in (0, 1) for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc")]
     several = {name: array for layer in layers for name, array in low_rank(layer).items()}

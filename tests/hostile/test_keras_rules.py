@@ -123,6 +123,7 @@ def bomb(path: Path, name: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
 def test_zip_bombs_are_not_inflated(tmp_path: Path, name: str) -> None:
     path = bomb(tmp_path / "x.keras", name)
@@ -277,6 +278,7 @@ def test_attributes_that_are_no_config_are_refused(tmp_path: Path) -> None:
         refused(path, ma.ModelArchiveError, ".")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["new-image", "new-text", "new-nested", "new-attention", "old-nested", "old-image"])
 def test_configs_with_odd_values_are_read_or_refused(name: str) -> None:
     with zipfile.ZipFile(FILES / f"{name}.keras") as source:

@@ -97,6 +97,7 @@ def run(path: Path, data: bytes, ranges: list[tuple[int, int]], seed: int) -> Co
     return counts
 
 
+@pytest.mark.slow
 def test_the_index(archive: Path, tmp_path: Path) -> None:
     data = archive.read_bytes()
     used = len(data[: index_of(archive).user_block].rstrip())
@@ -105,6 +106,7 @@ def test_the_index(archive: Path, tmp_path: Path) -> None:
     assert counts["FormatError"]
 
 
+@pytest.mark.slow
 def test_the_index_of_one_who_seals_it_again(archive: Path, tmp_path: Path) -> None:
     """The index's own digest stops no attacker: what parses must be refused or be consistent in itself."""
     data = archive.read_bytes()

@@ -228,6 +228,7 @@ def test_calls_of_functions_are_counted(leaf, refusal, monkeypatch):
     assert looked_at < 8 * budget.STEPS
 
 
+@pytest.mark.slow
 def test_problems_that_are_told_are_few(refusal):
     nodes = [node("Strange", ["x"], [f"s{at}"], name="n" * 4000) for at in range(3000)]
     join = node("Sum", [f"s{at}" for at in range(3000)], ["y"])
@@ -247,6 +248,7 @@ def test_a_path_in_a_name_does_not_nest_for_ever(tmp_path):
     assert onnx.read(path).build()(np.ones((2, 4), np.float32)).shape == (2, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("op", "extra", "attributes"),
     [
@@ -265,6 +267,7 @@ def test_changes_of_a_stored_array_do_not_nest_for_ever(op, extra, attributes, t
     assert _MAX_CHANGES < 3000
 
 
+@pytest.mark.slow
 def test_messages_without_content_are_counted(tmp_path):
     # Two bytes each; as Python's objects they are some hundred times that.
     empty = field(7, b"") * (1 << 19)
@@ -274,6 +277,7 @@ def test_messages_without_content_are_counted(tmp_path):
     assert caught.value.rule == "budget"
 
 
+@pytest.mark.slow
 def test_many_free_axes_are_no_problem(tmp_path):
     inputs = [value(f"x{at}", [f"a{at}_{axis}" for axis in range(2)]) for at in range(1000)]
     path = write(tmp_path / "m.onnx", [node("Neg", ["x7"], ["y"])], inputs=inputs)

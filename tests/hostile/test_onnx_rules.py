@@ -193,6 +193,7 @@ def test_every_beginning_of_a_model_is_refused(folder):
             onnx.read(folder / "m.onnx")
 
 
+@pytest.mark.slow
 def test_changed_bytes_are_refused_or_read(folder):
     data = (ROOT / "tests" / "data" / "foreign" / "onnx" / "torch-image-script.onnx").read_bytes()
     rng = np.random.default_rng(0)

@@ -131,6 +131,7 @@ print(json.dumps([events, sorted(set(sys.modules) - before), "torch" in sys.modu
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_the_interpreter_sees_one_file_opened_and_nothing_else(way: Callable[..., bytes]) -> None:
     entries = [(text(name), call) for name, call in CALLS.items()]
@@ -211,6 +212,7 @@ def test_what_grows_is_refused_or_read_in_proportion(name: str) -> None:
             assert len(json.dumps(found.metadata)) < 1 << 20
 
 
+@pytest.mark.slow
 def test_keys_whose_hashes_are_the_same() -> None:
     """A dict of Python compares each with all others: of so many that takes minutes."""
     entries = b"".join(number(at * (2**61 - 1)) + b"N" for at in range(1, 60_000))
@@ -342,10 +344,8 @@ def test_what_comes_behind() -> None:
 
 def test_members_that_nothing_refers_to_are_told() -> None:
     found = opened(zip_file(a_dict((text("w"), tensor())), {"0": bytes(16), "1": bytes(3)}, readme=b"hello"))
-    assert [(note.where, note.what[:24]) for note in found.notes] == [
-        ("x/data/1", "is left out: 3 bytes tha"),
-        ("x/readme", "is left out: 5 bytes tha"),
-    ]
+    notes = [(note.where, note.what[:24]) for note in found.notes]
+    assert notes == [("x/data/1", "is left out: 3 bytes tha"), ("x/readme", "is left out: 5 bytes tha")]
 
 
 def test_every_opcode_alone() -> None:
@@ -357,6 +357,7 @@ def test_every_opcode_alone() -> None:
                     follow(memoryview(before + bytes([code]) + after + b"."), 0, meaning_of, lambda found: found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_cut_at_every_byte(way: Callable[..., bytes]) -> None:
     content = a_dict((text("w"), tensor(of=storage(of_stream=way is stream_file))), (text("n"), b"K\x01"))
@@ -366,6 +367,7 @@ def test_cut_at_every_byte(way: Callable[..., bytes]) -> None:
         refused(whole[:size])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_changed_at_random(way: Callable[..., bytes]) -> None:
     content = a_dict(

@@ -68,6 +68,7 @@ def watched(path: Path, *more: str) -> tuple[list[list[str]], bool, bool]:
     return events, hdf5, processes
 
 
+@pytest.mark.slow
 def test_no_other_file_is_read_and_nothing_is_run_or_connected(path: Path) -> None:
     events, hdf5, processes = watched(path)
     assert events == [["open", repr(str(path))]]
@@ -75,6 +76,7 @@ def test_no_other_file_is_read_and_nothing_is_run_or_connected(path: Path) -> No
     assert not processes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["verify"]])
 def test_neither_where_hdf5_is_asked(path: Path, more: list[str]) -> None:
     """The other process was started before, and a pair of sockets leads there; how it is confined is tried there."""
@@ -84,6 +86,7 @@ def test_neither_where_hdf5_is_asked(path: Path, more: list[str]) -> None:
     assert not hdf5
 
 
+@pytest.mark.slow
 def test_the_other_process_has_no_file_of_this_one(path: Path) -> None:
     starting.stop()
     with path.open("rb") as file:
@@ -101,6 +104,7 @@ def test_the_other_process_has_no_file_of_this_one(path: Path) -> None:
     assert {name.partition(":")[0] for name in opened} == {"/dev/null", "socket", "pipe"}
 
 
+@pytest.mark.slow
 def test_the_other_process_ends_when_it_has_nothing_to_do() -> None:
     ours, theirs = socket.socketpair()
     code = f"from modelarchive.store.guarded import worker; worker.IDLE = 0.1; worker.main({theirs.fileno()})"

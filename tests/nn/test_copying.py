@@ -41,6 +41,7 @@ def test_every_kind_has_a_case() -> None:
     assert KIND_CASES.keys() == KINDS.keys()
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(KIND_CASES)).flatmap(lambda kind: KIND_CASES[kind]))
 def test_a_layer(case: Any) -> None:

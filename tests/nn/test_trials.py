@@ -146,6 +146,7 @@ ATTENTION = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(sizes=st.fixed_dictionaries({name: st.integers(1, 9) for name in ("batch", "queries", "keys")}))
 def test_shapes_inferred_with_names_are_those_that_run(sizes: dict[str, int]) -> None:

@@ -94,6 +94,7 @@ BOUND = st.none() | st.integers(-6, 6)
 STEP = st.none() | st.integers(-3, -1) | st.integers(1, 3)
 
 
+@pytest.mark.slow
 @QUICK
 @given(FULL, st.data())
 def test_slice_is_basic_indexing(shape, data):

@@ -68,6 +68,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return samples.networks(tmp_path_factory.mktemp("networks"))
 
 
+@pytest.mark.slow
 def test_it_loads_nothing_and_runs_its_own_script_alone(networks: dict[str, Path]) -> None:
     parser, _ = parsed(networks["lenet"])
     assert [tag for tag, _ in parser.tags] == [
@@ -99,6 +100,7 @@ def test_nothing_of_a_file_is_markup(tmp_path: Path) -> None:
     assert not set("<>&\u2028\u2029") & set(raw)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lenet", "encoder", "resnet", "unet", "classifier"])
 def test_blocks_steps_and_arrays(networks: dict[str, Path], name: str) -> None:
     shown = parsed(networks[name])[1]["models"][0]
@@ -123,6 +125,7 @@ def test_blocks_steps_and_arrays(networks: dict[str, Path], name: str) -> None:
     assert len(drawn) == len(set(drawn)), "a block is drawn once, and called again elsewhere"
 
 
+@pytest.mark.slow
 def test_damage_is_named(tmp_path: Path) -> None:
     path = samples.damaged(tmp_path / "x.h5")
     shown = parsed(path)[1]["models"][0]
@@ -145,6 +148,7 @@ def test_damage_in_a_shard_is_that_of_an_array(tmp_path: Path) -> None:
     assert "found" in what
 
 
+@pytest.mark.slow
 def test_what_was_checked_is_said(networks: dict[str, Path], tmp_path: Path) -> None:
     path = shutil.copy(networks["lenet"], tmp_path / "lenet.h5")
     shown = parsed(path)[1]["models"][0]
@@ -160,6 +164,7 @@ def test_what_was_checked_is_said(networks: dict[str, Path], tmp_path: Path) -> 
     assert [where for where, _ in shown["damaged"]] == ["(index)"]
 
 
+@pytest.mark.slow
 def test_shapes_stand_on_edges(networks: dict[str, Path]) -> None:
     shown = parsed(networks["lenet"])[1]["models"][0]
     features = next(block for block in shown["blocks"] if block["path"] == "features")
@@ -168,12 +173,14 @@ def test_shapes_stand_on_edges(networks: dict[str, Path]) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_blocks_built_alike_have_one_number(networks: dict[str, Path]) -> None:
     blocks = {block["path"]: block for block in parsed(networks["encoder"])[1]["models"][0]["blocks"]}
     assert len({blocks[f"layers.{at}"]["alike"] for at in range(12)}) == 1
     assert blocks["layers.0.linear1"]["alike"] != blocks["layers.0.linear2"]["alike"]
 
 
+@pytest.mark.slow
 def test_trouble_is_in_the_numbers(tmp_path: Path) -> None:
     arrays = {
         each["name"]: each["statistics"]
@@ -333,6 +340,7 @@ def test_the_command(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "y.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2000])
 def test_many_arrays_stay_small(tmp_path: Path, count: int) -> None:
     size = len(page.render(samples.many(tmp_path / "many.h5", count)))
@@ -348,6 +356,7 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     assert r"\udcff&lt;title&gt;.h5" in text
 
 
+@pytest.mark.slow
 def test_a_comparison_holds_a_piece_of_each_array(tmp_path: Path) -> None:
     values = np.zeros(8 << 20, np.float32)
     ma.save(tmp_path / "a.h5", {"w": values})

@@ -79,6 +79,7 @@ def test_compressed_every_way_in_gives_the_same(path: Path, data: Any, size: int
     assert_same(data, ma.load(path, verify=True))
 
 
+@pytest.mark.slow
 @quick
 @given(data=arrays())
 def test_one_array_in_other_readers(path: Path, data: np.ndarray) -> None:
@@ -102,6 +103,7 @@ def test_one_array_in_other_readers(path: Path, data: np.ndarray) -> None:
     assert bytes(found["data"]) == plain.tobytes()
 
 
+@pytest.mark.slow
 @quick
 @given(data=st.dictionaries(keys, arrays(), min_size=1, max_size=5))
 def test_writing_into_a_view_changes_no_file(path: Path, data: dict[str, np.ndarray]) -> None:

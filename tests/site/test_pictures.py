@@ -20,6 +20,7 @@ from tests.site.pictures.layout import archive, layout
 WIDEST = {"small": 5.6, "mono": 6.7, "bold": 8, "": 7}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
 def test_the_pictures_are_those_of_the_code(path: Path) -> None:
     assert path.read_text("utf-8") == PICTURES[path](), "run python -m tests.site.pictures"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from modelarchive.store.contents import Chunks, Entry
 SHAPES = st.lists(st.integers(1, 7), min_size=1, max_size=4).map(tuple)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(SHAPES, st.sampled_from([1, 2, 4, 8, 16]), st.integers(1, 400))
 def test_every_element_lies_in_one_chunk_and_chunks_follow_each_other(
@@ -34,6 +36,7 @@ def test_every_element_lies_in_one_chunk_and_chunks_follow_each_other(
     assert len(cut) * math.prod(chunk) < 2 * math.prod(shape) + math.prod(chunk)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(SHAPES, st.data())
 def test_the_chunks_of_some_rows_are_those_that_hold_them(shape: tuple[int, ...], data: st.DataObject) -> None:

@@ -81,6 +81,7 @@ def test_the_same_bytes_wherever_memory_lies() -> None:
     assert differ == 0
 
 
+@pytest.mark.slow
 def test_the_same_bytes_on_the_stack_of_any_thread() -> None:
     found = deflated(seed=0, count=100)
     assert {name: counts.total() for name, counts in found.items()} == dict.fromkeys(found, 100)
@@ -109,6 +110,7 @@ def test_any_bytes_come_back(seed: bytes, times: int, itemsize: int, mixed: int)
     assert out.tobytes() == array.tobytes()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_damage_is_told_or_changes_nothing(data: st.DataObject) -> None:

@@ -21,6 +21,7 @@ def plain(array: np.ndarray) -> bytes:
     return np.ascontiguousarray(array).astype(native).tobytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(arrays())
 def test_pieces_are_the_array(array: np.ndarray) -> None:

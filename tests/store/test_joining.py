@@ -48,6 +48,7 @@ def covers(draw: st.DrawFn) -> tuple[tuple[int, ...], list[tuple[tuple[int, int]
     return shape, draw(st.permutations(grid))
 
 
+@pytest.mark.slow
 @given(covers())
 def test_each_place_is_covered_once(case: tuple[tuple[int, ...], list[tuple[tuple[int, int], ...]]]) -> None:
     shape, boxes = case

@@ -17,6 +17,7 @@ from modelarchive import maintenance
 from modelarchive.store.reader import Reader
 from modelarchive.store.source import Source
 from tests.hdf5_tools import needs_hdf5_tools, run
+from tests.sampling import some
 from tests.structures import assert_same, everything, stale_load
 
 DATA = {
@@ -112,7 +113,7 @@ EDITS: dict[str, tuple[Callable[[h5py.File], Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", EDITS)
+@pytest.mark.parametrize("name", some(EDITS))
 def test_edited_with_h5py(path: Path, name: str) -> None:
     edit, expected = EDITS[name]
     with h5py.File(path, "r+") as file:
@@ -145,7 +146,7 @@ BEYOND_AN_INDEX = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(EDITS.keys() - BEYOND_AN_INDEX))
+@pytest.mark.parametrize("name", some(sorted(EDITS.keys() - BEYOND_AN_INDEX)))
 def test_reindexed_after_an_edit(path: Path, name: str) -> None:
     edit, expected = EDITS[name]
     with h5py.File(path, "r+") as file:
@@ -203,6 +204,7 @@ def test_a_lone_array_keeps_its_value_or_its_names(path: Path) -> None:
     assert_same({"more": np.int64(1), "other": NEW}, stale_load(path))
 
 
+@pytest.mark.slow
 @needs_hdf5_tools
 @pytest.mark.parametrize("options", [(), ("-l", "CHUNK=2"), ("-l", "COMPA"), ("-L",), ("-f", "SHUF")])
 def test_h5repack(path: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
@@ -254,6 +256,7 @@ def test_replaced_while_open(path: Path, tmp_path: Path) -> None:
         archive.verify()
 
 
+@pytest.mark.slow
 def test_open_for_writing_elsewhere(path: Path) -> None:
     """With a stale index HDF5's own lock is respected, and named for what it is."""
     with h5py.File(path, "r+") as file:

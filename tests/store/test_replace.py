@@ -231,6 +231,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "file"), [(0o555, 0o666), (0o777, 0o444)])
 def test_what_may_not_be_written(tmp_path: Path, folder: int, file: int) -> None:
     inside = tmp_path / "f"

@@ -24,6 +24,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("writer") / "x.h5"
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.sampled_from(["u1", "i2", "f4", "f8", "c16"]), st.integers(0, 200)), max_size=12))
 def test_layout(path: Path, sizes: list[tuple[str, int]]) -> None:
@@ -60,6 +61,7 @@ def test_hdf5_offsets_are_those_of_the_index(path: Path) -> None:
             assert not entry.nbytes or dataset.id.get_offset() == entry.offset
 
 
+@pytest.mark.slow
 def test_wide_and_deep_files(path: Path) -> None:
     data = {f"layer.{at}.weight": np.arange(at % 7) for at in range(5000)}
     ma.save(path, data, durable=False)

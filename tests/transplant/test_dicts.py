@@ -186,6 +186,7 @@ class TestPrefixes:
         assert Prefixes(["a.weight"], ["a.model.weight"]).target_of("a.model.weight") == "a.model.weight"
         assert Prefixes(["weight"], ["model.weight"]).target_of("model.weight") == "weight"
 
+    @pytest.mark.slow
     @given(names=NAMES, ours=CHAINS, theirs=CHAINS)
     def test_wrappers_around_networks_that_have_such_names_themselves(
         self, names: list[str], ours: str, theirs: str

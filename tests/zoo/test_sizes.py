@@ -5,6 +5,7 @@ import math
 import pytest
 
 from modelarchive import build, describe, zoo
+from tests.sampling import some
 
 IMAGE = [{"shape": [None, 3, 224, 224]}]
 WORDS = [{"shape": [None, 128], "dtype": "int64"}]
@@ -29,7 +30,7 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", some(PUBLISHED))
 def test_the_defaults_have_the_published_size(name):
     make, inputs, published = PUBLISHED[name]
     architecture = describe(make(), inputs)

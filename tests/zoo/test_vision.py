@@ -61,6 +61,7 @@ def test_outputs_are_pytorch_s_and_survive_the_archive(name, torch, tmp_path, re
     rebuilt(net, tmp_path, x)
 
 
+@pytest.mark.slow
 def test_a_model_is_rebuilt_by_a_process_that_lacks_its_code(tmp_path):
     net = zoo.resnet18(4)
     net.initialize(seed=0)

@@ -144,13 +144,36 @@ class NestedBuilder(GraphBuilder):
             if not isinstance(each, Dim):
                 parts.append(self.literal(np.asarray(each, np.int64), preferred))
                 continue
-            found = self.origins.get(each.pair) or next(self.with_axis(each.pair), None)
-            if found is None:
-                raise Refusal("depends on sizes that are not fixed: pass inputs= with fixed ones")
-            ref, axis = found
-            shape = self.op(preferred, "shape_of", [ref], {})
-            parts.append(self.op(preferred, "slice", [shape], {"index": [axis]}))
+            parts.append(self._size(each.pair, preferred))
         return parts[0] if array.ndim == 0 else self.op(preferred, "stack", parts, {"axis": 0})
+
+    def _size(self, pair: tuple[int, int], preferred: str) -> Ref:
+        """A size that is not fixed: of an axis that has it, or so many more or fewer, or times as many, as one has."""
+        found = self.origins.get(pair) or next(self.with_axis(pair), None)
+        if found is not None:
+            ref, axis = found
+            return self.op(preferred, "slice", [self.op(preferred, "shape_of", [ref], {})], {"index": [axis]})
+        one, two = pair
+        for first, second in (*self.origins, *self._free_sizes()):
+            more = one - first
+            if more == two - second:
+                return self.op(
+                    preferred,
+                    "add",
+                    [self._size((first, second), preferred), self.literal(np.asarray(more, np.int64))],
+                    {},
+                )
+            if one % first == two % second == 0 and one // first == two // second:
+                times = self.literal(np.asarray(one // first, np.int64))
+                return self.op(preferred, "multiply", [self._size((first, second), preferred), times], {})
+        raise Refusal("depends on sizes that are not fixed: pass inputs= with fixed ones")
+
+    def _free_sizes(self) -> list[tuple[int, int]]:
+        """The sizes that are not fixed of all results, each once."""
+        budget.spend("a size", steps=1 + len(self._values) // 8)
+        values = (value for value in self._values.values() if isinstance(value, Abstract))
+        pairs = (pair for value in values for pair in zip(*value.shapes, strict=True))
+        return list(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1] and all(pair)))
 
     def with_axis(self, pair: tuple[int, int]) -> Iterator[tuple[Ref, int]]:
         """The first result that has an axis of a size, and which one."""

@@ -94,6 +94,8 @@ class Ways:
         try:
             with truths, numbers_answered(self.assumed):
                 return self.run()
+        except Refusal:
+            raise  # ours, and no check of the forward's own
         except Exception as error:  # somebody's forward may raise anything
             if not truths.met or not _is_check(error) or len(self.checks) == 2 * _MOST_WAYS:
                 raise
@@ -164,7 +166,7 @@ class _Truths(TorchFunctionMode):
             return True
         number = len(self.met)
         if number == _MOST_TRUTHS:
-            raise Refusal("what it does depends on the values of an array, in a loop that goes on while they say so")
+            raise ManyWays("what it does depends on the values of an array, in a loop that goes on while they say so")
         self.met.append(truth(*args, **(kwargs or {})).reshape(()))
         is_open = (*self.answers, True) not in self._checks
         self.answers.append(self._choices[number] if number < len(self._choices) else is_open)

@@ -36,8 +36,8 @@ def functional(exported: torch.export.ExportedProgram, *, by_values: bool = Fals
         if not table:
             break
         found = _decomposed(found, table)
-    # What is refused is told by the names that people know.
-    return exported if _unknown(found.graph) else found
+    # What is refused is told by the names that people know, and by those alone that stand in the way.
+    return exported if _unknown(found.graph) - _unknown(exported.graph) else found
 
 
 def _decomposed(exported: torch.export.ExportedProgram, table: Any) -> torch.export.ExportedProgram:

@@ -114,7 +114,7 @@ def adaptive(how: str, rank: int, output_size: Any) -> tuple[str, dict[str, Any]
     layout = "NC" + "DHW"[3 - rank :]
     if all(size == 1 for size in sizes):
         return f"Global{how}Pool{rank}D", {"layout": layout}
-    if how == "Max" or rank == 3 or None in sizes:
+    if how == "Max" or rank == 3 or not all(type(size) is int for size in sizes):
         raise Refusal(f"adaptive {how.lower()} pooling of {rank} axes to {output_size}")
     return f"AdaptiveAvgPool{rank}D", {"output_size": sizes, "layout": layout}
 

@@ -13,6 +13,7 @@ from modelarchive.exchange.torch import lifting_complex as of_complex
 from modelarchive.exchange.torch import lifting_creating as creating
 from modelarchive.exchange.torch import lifting_elementwise as elementwise
 from modelarchive.exchange.torch import lifting_experts as experts
+from modelarchive.exchange.torch import lifting_gamma as gamma
 from modelarchive.exchange.torch import lifting_linalg as linalg
 from modelarchive.exchange.torch import lifting_matrices as matrices
 from modelarchive.exchange.torch import lifting_norms as norms
@@ -50,6 +51,7 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     **linalg.ROWS,
     **recurrences.ROWS,
     **special.ROWS,
+    **gamma.ROWS,
     **rounding.ROWS,
 }
 #: Arguments that change no values here.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from modelarchive.nn.dim import Dim
 from modelarchive.nn.parameter import as_dtype, dtype_name
 from modelarchive.nn.recording import RECORDER
 from modelarchive.nn.symbol import Symbol
+
+#: Numerator and denominator, at most, of what a size is multiplied by before it is rounded down.
+_MOST: Final = 64
 
 
 def is_array(value: Any) -> bool:
@@ -187,6 +190,8 @@ def _row_from(expression: Any, of_symbol: Callable[[Any], Any]) -> Any:
         if not isinstance(size, Dim):
             return np.ones(size, bool)
         return _row_with(size.pair) if size.pair in _known_sizes() else None
+    if type(expression).__name__ in ("TruncToInt", "FloorToInt"):
+        return _row_of_share(expression.args[0], of_symbol)
     less, parts = 0, list(expression.args)
     if expression.is_Add and parts[0].is_Integer and parts[0] < 0:
         less, *parts = parts
@@ -202,6 +207,17 @@ def _row_from(expression: Any, of_symbol: Callable[[Any], Any]) -> Any:
         found = ops.concatenate(rows, axis=0) if len(rows) > 1 else rows[0]
         return found[-int(less) :] if less else found
     return reduce(_merged, rows) if expression.is_Mul else None
+
+
+def _row_of_share(expression: Any, of_symbol: Callable[[Any], Any]) -> Any:
+    """A row of a whole size times a number, rounded down; None: of something else."""
+    numbers = [each for each in expression.args if each.is_Number]
+    others = [each for each in expression.args if type(each).__name__ == "ToFloat"]
+    if not expression.is_Mul or len(numbers) != 1 or len(numbers) + len(others) != len(expression.args):
+        return None
+    times, parts = float(numbers[0]).as_integer_ratio()
+    row = _row_from(others[0].args[0], of_symbol) if len(others) == 1 and 0 < times <= _MOST >= parts else None
+    return None if row is None else _merged(row, np.ones(times, bool))[parts - 1 :: parts]
 
 
 def _merged(row: Any, other: Any) -> Any:

@@ -1,4 +1,8 @@
-"""ATen operators that resize images, each axis by a matrix that PyTorch itself makes: all modes, for fixed sizes."""
+"""ATen operators that resize images, axis by axis.
+
+Of fixed sizes by a matrix that PyTorch itself makes, in all modes. Of others each element of the result is taken from
+its neighbours, whose places are computed as PyTorch does, in numbers of 32 bits (``UpSample.h``); not smoothed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import torch
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast
+from modelarchive.exchange.torch.lifting_context import Context, cast, counted, number_of, same
 from modelarchive.exchange.torch.lifting_windows import along
 from modelarchive.nn.dim import Dim
 
@@ -25,9 +29,8 @@ def _resize(context: Context, x: Any, **given: Any) -> Any:
     for axis, wanted in enumerate(context.shape[2:]):
         size = x.shape[axis + 2]
         if isinstance(size, Dim) or isinstance(wanted, Dim):
-            raise Refusal(
-                f"{context.name} of an image whose size is not fixed: declare the input with a fixed height and width"
-            )
+            x = _resized(context, x, axis + 2, wanted, given)
+            continue
         matrix = _matrix(context, axis, size, wanted, rank)
         if np.array_equal(matrix, np.eye(size)):
             continue
@@ -62,6 +65,75 @@ def _matrix(context: Context, axis: int, size: int, wanted: int, rank: int) -> n
     with torch.no_grad():
         found = target(**arguments)
     return np.asarray(found[(slice(None), 0, *places)].numpy())
+
+
+def _resized(context: Context, x: Any, axis: int, wanted: Any, given: dict[str, Any]) -> Any:
+    """One axis of any size resized to any size."""
+    name, single = str(context.name), np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
+    if name.endswith("_aa"):
+        raise Refusal(f"{name} of an image whose size is not fixed: declare the input with a fixed height and width")
+    size = x.shape[axis]
+    counts = [number_of(each) if isinstance(each, Dim) else np.asarray(each) for each in (size, wanted)]
+    (inside, outside), last = (cast(each, single) for each in counts), ops.subtract(counts[0], 1)
+    places = cast(counted(wanted), single)
+    is_aligned, factor = bool(given.get("align_corners")), _factor(given, axis, x.ndim - 2)
+    if same(size, wanted) and factor in (None, 1):
+        return x
+    step: Any = single.type(1 / factor) if factor else ops.divide(inside, outside)
+    if is_aligned:
+        step = ops.divide(ops.subtract(inside, 1), ops.maximum(ops.subtract(outside, 1), 1))
+    if "nearest" in name:
+        places = ops.add(places, 0.5) if "exact" in name else places
+        return ops.take(x, ops.minimum(cast(ops.floor(ops.multiply(places, step)), "int64"), last), axis=axis)
+    places = ops.multiply(places if is_aligned else ops.add(places, 0.5), step)
+    places = places if is_aligned else ops.subtract(places, 0.5)
+    taps, weights = (_cubic if "cubic" in name else _linear)(places)
+    others = tuple(each for each in range(x.ndim) if each != axis)
+    total: Any = None
+    for tap, weight in zip(taps, weights, strict=True):
+        part = ops.take(x, ops.maximum(ops.minimum(tap, last), 0), axis=axis)
+        part = ops.multiply(part, ops.expand_dims(cast(weight, x.dtype), axis=others))
+        total = part if total is None else ops.add(total, part)
+    return total
+
+
+def _factor(given: dict[str, Any], axis: int, rank: int) -> float | None:
+    """How much larger an axis is made; None: by its size alone."""
+    if given.get("scale_factors") is not None:
+        return float(given["scale_factors"][axis - 2])
+    found = given.get("scales" if rank == 1 else _SCALES[rank + 1 - axis])
+    return None if found is None else float(found)
+
+
+def _linear(places: Any) -> tuple[list[Any], list[Any]]:
+    """The two neighbours of places, and their shares."""
+    places = ops.maximum(places, 0)
+    below = ops.floor(places)
+    share = ops.subtract(places, below)
+    below = cast(below, "int64")
+    return [below, ops.add(below, 1)], [ops.subtract(1, share), share]
+
+
+def _cubic(places: Any) -> tuple[list[Any], list[Any]]:
+    """The four neighbours of places, and their shares."""
+    below = ops.floor(places)
+    share = ops.subtract(places, below)
+    below = cast(below, "int64")
+    rest = ops.subtract(1, share)
+    weights = [_far(ops.add(share, 1)), _near(share), _near(rest), _far(ops.add(rest, 1))]
+    return [ops.add(below, step) for step in (-1, 0, 1, 2)], weights
+
+
+def _near(x: Any) -> Any:
+    """Of neighbours less than one apart (Keys, 1981, with a = -0.75)."""
+    square = ops.multiply(x, x)
+    return ops.add(ops.multiply(square, ops.subtract(ops.multiply(x, 1.25), 2.25)), 1)
+
+
+def _far(x: Any) -> Any:
+    """Of those between one and two apart."""
+    inner = ops.add(ops.multiply(ops.add(ops.multiply(x, -0.75), 3.75), x), -6)
+    return ops.add(ops.multiply(inner, x), 3)
 
 
 #: Operator -> what it means.

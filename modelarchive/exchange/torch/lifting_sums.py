@@ -234,13 +234,17 @@ def _select_scatter(context: Context, x: Any, src: Any, *, dim: int, index: Any)
     return _between(x, part, dim, index, index + 1, total)
 
 
+def _starts(x: Any, axis: int, span: int, step: int) -> Any:
+    """Where windows begin that span so many elements of an axis, of any size."""
+    total = x.shape[axis]
+    places = counted(total) if isinstance(total, Dim) else np.arange(total)
+    return places[: -(span - 1) or None : step]
+
+
 def _unfold(context: Context, x: Any, *, dimension: int, size: int, step: int) -> Any:
-    total = x.shape[dimension]
-    if isinstance(total, Dim):
-        raise Refusal("windows of an axis that is not fixed")
-    places = np.arange(0, total - size + 1, step)[:, None] + np.arange(size)
-    found = ops.take(x, places, axis=dimension)
     axis = dimension % x.ndim
+    places = ops.add(ops.expand_dims(_starts(x, axis, size, step), axis=1), np.arange(size))
+    found = ops.take(x, places, axis=axis)
     return ops.transpose(found, axes=[*range(axis + 1), *range(axis + 2, found.ndim), axis + 1])
 
 
@@ -259,20 +263,13 @@ def _common(x: Any, y: Any) -> list[Any]:
 def _im2col(context: Context, x: Any, *, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
     pairs = [(each, each) for each in padding]
     x = ops.pad(x, padding=pairs, mode="constant", value=0) if any(padding) else x
-    height, width = x.shape[-2:]
-    if isinstance(height, Dim) or isinstance(width, Dim):
-        raise Refusal("windows of an image that is not fixed")
-    rows, columns = (
-        (np.arange(kernel)[:, None] * gap + np.arange(0, size - gap * (kernel - 1), step))
-        for kernel, gap, step, size in zip(kernel_size, dilation, stride, (height, width), strict=True)
-    )
-    places = rows[:, None, :, None] * width + columns[None, :, None, :]
-    channels = x.shape[-3]
-    flat = reshaped(x, [*x.shape[:-2], height * width])
-    found = ops.take(flat, places.reshape(places.shape[0] * places.shape[1], -1), axis=flat.ndim - 1)
-    return reshaped(
-        found, [*x.shape[:-3], channels * places.shape[0] * places.shape[1], places.shape[2] * places.shape[3]]
-    )
+    for axis, kernel, gap, step in zip((x.ndim - 2, x.ndim), kernel_size, dilation, stride, strict=True):
+        starts = ops.expand_dims(_starts(x, axis, gap * (kernel - 1) + 1, step), axis=0)
+        x = ops.take(x, ops.add(np.arange(kernel)[:, None] * gap, starts), axis=axis)
+    # Of both axes the elements of a window, then the windows.
+    lead, last = range(x.ndim - 4), x.ndim
+    found = ops.transpose(x, axes=[*lead, last - 4, last - 2, last - 3, last - 1])
+    return reshaped(found, context.shape)
 
 
 #: Operator -> what it means.

@@ -12,7 +12,7 @@ import numpy as np
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.leaves import several
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, uses
+from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, same, uses
 from modelarchive.exchange.torch.lifting_layers import sides
 from modelarchive.exchange.torch.lifting_shapes import exchanged, padded, picked, reshaped, stretched
 from modelarchive.nn.dim import Dim
@@ -211,12 +211,11 @@ def _avg_pool(rank: int) -> Callable[..., Any]:
     return _batched(row, rank)
 
 
-def _bins(size: Any, parts: int) -> list[range]:
+def _bins(size: Any, parts: Any) -> list[range]:
     """The parts of an axis, as equal as may be, which may overlap."""
-    if isinstance(size, Dim):
-        raise Refusal(
-            f"adaptive pooling to {parts} of an axis whose size is not fixed: declare the input with a fixed size"
-        )
+    if isinstance(size, Dim) or isinstance(parts, Dim):
+        to = "a size that is not fixed" if isinstance(parts, Dim) else f"{parts} of an axis whose size is not fixed"
+        raise Refusal(f"adaptive pooling to {to}: declare the input with a fixed size")
     return [range(at * size // parts, -((at + 1) * size // -parts)) for at in range(parts)]
 
 
@@ -224,7 +223,7 @@ def _adaptive_avg(rank: int) -> Callable[..., Any]:
     def row(context: Context, x: Any, *, output_size: Any) -> Any:
         for axis, parts in enumerate(context.shape[-rank:], start=-rank):
             size = x.shape[axis]
-            if isinstance(parts, Dim) or (not isinstance(size, Dim) and size == parts):
+            if same(size, parts):
                 continue
             if parts == 1:
                 x = ops.mean(x, axis=axis, keepdims=True)
@@ -245,7 +244,7 @@ def _adaptive_max(rank: int) -> Callable[..., Any]:
             raise Refusal("adaptive max pooling that gives places")
         for axis, parts in enumerate(context.shape[-rank:], start=-rank):
             size = x.shape[axis]
-            if isinstance(parts, Dim) or (not isinstance(size, Dim) and size == parts):
+            if same(size, parts):
                 continue
             if parts == 1:
                 x = ops.max(x, axis=axis, keepdims=True)

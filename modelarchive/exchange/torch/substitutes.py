@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from modelarchive.exchange.torch.reasons import refuse_gradients
@@ -65,13 +66,20 @@ def _linspace(
     return torch.where(places < (last + 1) / 2, start + step * places, end - step * (last - places))
 
 
+def _max_pool1d(input: torch.Tensor, *given: Any, return_indices: bool = False, **named: Any) -> torch.Tensor:
+    # Without the places it is exported with the example's length.
+    if return_indices or type(input.shape[-1]) is int:
+        return NotImplemented
+    return functional.max_pool1d_with_indices(input, *given, **named)[0]
+
+
 _BY_NAME: Final[dict[str, Callable[..., Any]]] = {
     "take_along_dim": _take_along_dim, "kron": _kron, "cov": _cov, "corrcoef": _corrcoef,
 }  # fmt: skip
 #: Function -> the same by others; NotImplemented: not of such arguments.
 _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = (
     {getattr(where, name): substitute for name, substitute in _BY_NAME.items() for where in (torch, torch.Tensor)}
-    | {torch.linspace: _linspace}
+    | {torch.linspace: _linspace, torch.max_pool1d: _max_pool1d, functional.max_pool1d: _max_pool1d}
     | dict.fromkeys((torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward), refuse_gradients)
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -17,10 +18,17 @@ from modelarchive.exchange.torch.comparing import Comparison, outputs_of
 from modelarchive.exchange.torch.given import Given, random
 from modelarchive.exchange.torch.guards import Guards, Shapes, Try, further_tries, usual_tries
 from modelarchive.exchange.torch.sizes import SizeError
+from modelarchive.nn.block import Block
+from modelarchive.nn.evaluate import Abstract, Evaluator
+from modelarchive.nn.layer import Layer
 from modelarchive.nn.trials import Trial
 
 #: Elements of an input that the module and what was read are compared on, beside the example.
 _MOST: Final = 2**22
+#: Elements of any result on the way, of which several are held at once: attention has the square of a length.
+_MOST_ON_THE_WAY: Final = 2**26
+#: Inputs of so few elements are not followed before.
+_FEW: Final = 2**12
 #: How often truths are to be seen that were taken for others.
 _TRIES: Final = 40
 
@@ -67,12 +75,15 @@ def _verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, tr
     if known.example is not None and all(each.device.type == "cpu" for each in known.example):
         given += [known.example] if comparison.runs_alike(known.example, is_example=True) else []
     for shapes in _usual(trial, {each.shape[0] for each in known.example or () if each.ndim}):
+        if not _is_small(comparison.block, trial, shapes):
+            continue
         if comparison.runs_alike(tensors := random(trial.inputs, shapes, known.example)):
             given.append(tensors)
             _compare_further(comparison, bundle, shapes, guards, known.example)
             break
     if guards.assumed:
         _compare_assumed(comparison, given, guards.assumed)
+    bundle.notes += comparison.notes[:1]
     if given:
         bundle.notes += comparison.surprises(given[0], bundle.notes)
     else:
@@ -94,7 +105,7 @@ def _compare_further(
 
     def compare(tries: Iterator[Try]) -> None:
         for each in tries:
-            if not _is_small(each.shapes):
+            if not _is_small(comparison.block, trial, each.shapes):
                 continue
             try:
                 if comparison.runs_alike(random(trial.inputs, each.shapes, example)):
@@ -166,12 +177,46 @@ def _size_error(trial: Trial, base: Shapes, found: Try, error: ConversionError) 
     return SizeError([("(model)", problem)], hint=f"declare {found.axis} as of one size: {shapes}")
 
 
-def _is_small(shapes: Shapes) -> bool:
-    return all(math.prod(shape) <= _MOST for shape in shapes)
+def _is_small(block: Block, trial: Trial, shapes: Shapes) -> bool:
+    """Whether inputs, and all that is computed of them, fit into little memory."""
+    sizes = [math.prod(shape) for shape in shapes]
+    if max(sizes, default=0) > _MOST:
+        return False
+    if sum(sizes) <= _FEW:
+        return True
+    largest = _Largest()
+    with contextlib.suppress(ValueError):  # what does not fit is told when it runs
+        given = zip(trial.values, shapes, strict=True)
+        largest.block(block, [value and replace(value, shapes=(tuple(own), tuple(own))) for value, own in given])
+    return largest.elements <= _MOST_ON_THE_WAY
+
+
+class _Largest(Evaluator):
+    """Follows inputs through a network.
+
+    Attributes:
+        elements: Of the largest result.
+    """
+
+    elements = 0
+
+    def layer(self, layer: Layer, values: Sequence[Any]) -> Any:
+        """One layer."""
+        return self._seen(super().layer(layer, values))
+
+    def op(self, name: str, values: Sequence[Any], arguments: dict[str, Any]) -> Any:
+        """One op."""
+        return self._seen(super().op(name, values, arguments))
+
+    def _seen(self, result: Any) -> Any:
+        for each in result if isinstance(result, tuple) else (result,):
+            if isinstance(each, Abstract):
+                self.elements = max(self.elements, math.prod(each.shapes[0]))
+        return result
 
 
 def _usual(trial: Trial, taken: set[int]) -> Iterator[Shapes]:
-    """Shapes that fit the network, with a small batch that is not the example's; none that are large.
+    """Shapes that fit the network, with a small batch that is not the example's.
 
     The last ones are short: of a network that learns few positions, say.
     """
@@ -189,5 +234,4 @@ def _usual(trial: Trial, taken: set[int]) -> Iterator[Shapes]:
             [size if isinstance(size, int) else sizes[number, axis] for axis, size in enumerate(each["shape"])]
             for number, each in enumerate(trial.inputs)
         ]
-        if _is_small(shapes):
-            yield shapes
+        yield shapes

@@ -8,7 +8,6 @@ is described by the same :class:`Contents` that the index gives.
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import math
 import os
@@ -179,10 +178,6 @@ def _opened(path: File) -> Iterator[h5f.FileID]:
     try:
         file = _open(path)
     except OSError as error:
-        if "unable to lock file" in str(error):
-            raise BlockingIOError(
-                errno.EAGAIN, "another program has the file open for writing", os.fsdecode(path)
-            ) from error
         raise unreadable(error, path) from error
     try:
         yield file

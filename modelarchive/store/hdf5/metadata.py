@@ -148,7 +148,7 @@ class Metadata:
         leads = [*numbers.values(), *(numbers[path] for path in aliases.values())]
         for (group, _, name), number in zip(places, leads, strict=True):
             if self._groups[group].members.setdefault(name.encode(), number) != number:
-                raise _two_things(f"{group}/{name}")
+                raise ValueError(f"{group}/{name} leads to two things")
         self._headers = Datasets(list(self._datasets.values()))
         self._place(contents)
 
@@ -165,12 +165,8 @@ class Metadata:
             group = _Group(len(self._groups), self._attributes.get(each or "/", {}))
             self._groups[each] = group
             if each:
-                self._link(each, group.number)
-
-    def _link(self, path: str, number: int) -> None:
-        parent, _, name = path.rpartition("/")
-        if self._groups[parent].members.setdefault(name.encode(), number) != number:
-            raise _two_things(path)
+                parent, _, name = each.rpartition("/")
+                self._groups[parent].members[name.encode()] = group.number
 
     def _place(self, contents: Contents) -> None:
         """Give each object its place: groups, then datasets, then the trees of chunks."""
@@ -230,10 +226,6 @@ class Metadata:
             entry, chunks = contents.arrays[name], contents.chunks[name]
             itemsize = dtypes.DENSE[entry.dtype].itemsize
             yield chunk_tree.render(entry.shape, itemsize, chunks, base=base, place=place)
-
-
-def _two_things(path: str) -> ValueError:
-    return ValueError(f"{path} leads to two things")
 
 
 def _datasets(contents: Contents) -> dict[str, Header]:

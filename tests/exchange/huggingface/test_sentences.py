@@ -81,6 +81,7 @@ def pooled(tmp_path, modes, modules=MODULES):
     return folder
 
 
+@pytest.mark.slow
 def test_every_way_of_pooling(tmp_path):
     inputs, _ = recorded("bert")
     words, mask = inputs["input_ids"], inputs["attention_mask"]
@@ -144,6 +145,7 @@ def test_dense_layers_that_are_not_read(path, options, told, tmp_path):
         huggingface.read(folder)
 
 
+@pytest.mark.slow
 def test_a_dense_layer_and_the_newer_spelling(tmp_path):
     inputs, _ = recorded("bert")
     words, mask = inputs["input_ids"], inputs["attention_mask"]

@@ -108,6 +108,7 @@ def test_what_is_none_of_the_families_is_refused_with_the_differences(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["net.h5"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_other_dtypes_words_and_metadata(name, tmp_path):
     ma.convert(FOREIGN / name, tmp_path / "model.h5", durable=False)

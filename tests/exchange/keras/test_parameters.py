@@ -17,6 +17,7 @@ from modelarchive.exchange import keras as exchange
 from modelarchive.exchange import save_bundle
 from modelarchive.exchange.bundle import Bundle
 from tests.conftest import ROOT
+from tests.sampling import some
 
 FOLDER = ROOT / "tests" / "data" / "foreign" / "keras"
 FILES = FOLDER / "more"
@@ -96,7 +97,9 @@ def test_parameters_of_a_refused_architecture_come_by_the_names_of_its_layers(tm
     assert {"conv2d.kernel", "dense.bias"} < bundle.parameters.keys()
 
 
-@pytest.mark.parametrize("name", [path.name for path in FOLDER.iterdir() if path.suffix in (".keras", ".h5")])
+@pytest.mark.parametrize(
+    "name", some(sorted(path.name for path in FOLDER.iterdir() if path.suffix in (".keras", ".h5")))
+)
 def test_every_file_gives_all_of_its_parameters(name: str) -> None:
     bundle = exchange.read(FOLDER / name, parameters_only=True)
     stored: dict[str, Any] = {}

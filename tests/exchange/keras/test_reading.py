@@ -19,9 +19,12 @@ from modelarchive.formats import recognise
 from modelarchive.models import convert, load, load_model
 from modelarchive.nn import nesting
 from tests.conftest import ROOT
+from tests.sampling import some
 
 FILES = ROOT / "tests" / "data" / "foreign" / "keras"
 MODELS = sorted(path.name for path in FILES.iterdir() if path.suffix in (".keras", ".h5"))
+#: Those that take longest to read.
+LONG = ("old-masks.h5", "old-operations.h5")
 #: Layers that compute in bfloat16 and float16 there.
 LOOSE = {"new-narrow.keras": 2e-2}
 
@@ -36,7 +39,7 @@ def recorded(name: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
         return inputs, [arrays[key] for key in sorted(arrays) if key.startswith("output")]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", some(MODELS, slow=LONG))
 def test_outputs_are_those_of_keras(name: str) -> None:
     bundle = exchange.read(FILES / name, config=config_of(name))
     inputs, expected = recorded(name)
@@ -48,7 +51,7 @@ def test_outputs_are_those_of_keras(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*a file of weights holds none")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", some(MODELS, slow=LONG))
 def test_files_are_recognised_and_become_archives(name: str, tmp_path: Path) -> None:
     assert recognise(FILES / name) == "keras"
     if config_of(name) is not None:

@@ -62,6 +62,7 @@ def declarations(arrays: list[np.ndarray]) -> list[dict[str, Any]]:
     return [{"name": f"data{at}", "shape": list(each.shape), "dtype": "float32"} for at, each in enumerate(arrays)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not running.PYTHON, reason="MODELARCHIVE_MXNET_PYTHON names no Python that has MXNet")
 def test_outputs_are_those_of_mxnet(tmp_path: Path) -> None:
     for at, (operator, attributes, arrays) in enumerate(CASES.values()):

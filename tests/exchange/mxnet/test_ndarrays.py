@@ -128,6 +128,7 @@ def test_a_sparse_bomb_is_refused(tmp_path: Path) -> None:
     assert caught.value.rule == "sparse bytes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kinds", "np_shape", "mydict"])
 def test_every_truncation_is_refused(tmp_path: Path, name: str) -> None:
     data = (FOREIGN / name).read_bytes()
@@ -136,6 +137,7 @@ def test_every_truncation_is_refused(tmp_path: Path, name: str) -> None:
             mxnet.read(written(tmp_path, data[:length]))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_changed_bytes_give_arrays_or_a_designed_error(

@@ -161,6 +161,7 @@ def test_names_that_are_none_of_parameters(tmp_path: Path) -> None:
     assert _cleaned(".".join(["x"] * 100)).count(".") == names.MAX_PARTS - 1
 
 
+@pytest.mark.slow
 def test_many_of_one_name_take_no_time(tmp_path: Path) -> None:
     stored = [wire.tensor("/" * number + "w", [1], b"abcd") for number in range(1, 3000)]
     bundle = exchange.read(_model(tmp_path / "x.onnx", wire.graph([], stored), **{"": 9}), parameters_only=True)

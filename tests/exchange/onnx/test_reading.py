@@ -84,6 +84,7 @@ def test_data_beside_the_model_is_mapped():
     assert not view.flags.owndata
 
 
+@pytest.mark.slow
 def test_the_package_of_onnx_is_not_imported():
     code = "import sys, modelarchive.exchange.onnx as o; o.read(sys.argv[1]).build(); print('onnx' in sys.modules)"
     path = str(FOREIGN / "torch-text.onnx")

@@ -80,6 +80,28 @@ def test_a_batch_that_can_only_be_one_is_one(tmp_path):
     assert there_and_back.there_and_back(tmp_path / "net.onnx").is_close
 
 
+@pytest.mark.slow
+def test_what_is_computed_of_free_sizes_comes_back(tmp_path):
+    """A size less one, by which places of neighbours are held inside, is no size that an array has."""
+    torch = pytest.importorskip("torch")
+    functional = torch.nn.functional
+
+    class Pyramid(torch.nn.Module):
+        def forward(self, x):
+            smaller = functional.max_pool1d(x, 2)
+            larger = functional.interpolate(smaller, size=x.shape[-1], mode="linear")
+            return larger + functional.interpolate(smaller, size=x.shape[-1], mode="nearest")
+
+    module = Pyramid()
+    ma.save_model(tmp_path / "net.h5", module, inputs={"shape": ["batch", 2, "length"], "dtype": "float32"})
+    ma.convert(tmp_path / "net.h5", tmp_path / "net.onnx", durable=False)
+    ma.convert(tmp_path / "net.onnx", tmp_path / "back.h5", durable=False)
+    for length in (9, 64):
+        x = torch.randn(3, 2, length)
+        for name in ("net.h5", "back.h5"):
+            np.testing.assert_allclose(ma.load_model(tmp_path / name)(x.numpy()), module(x), rtol=0, atol=1e-5)
+
+
 def test_the_command_tells_what_differs_and_what_is_refused(tmp_path, capsys, monkeypatch):
     from onnx import helper
 

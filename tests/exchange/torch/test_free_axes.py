@@ -115,3 +115,72 @@ def test_an_axis_that_two_sizes_fix_is_tried_at_no_others():
     with pytest.raises(ma.ConversionError, match=r"axis 1 .* the module decides by it; declare it as") as caught:
         read_module(Of(lambda x: sum(x[:, at] for at in range(x.shape[1]))), {"shape": [None, None, 4]})
     assert "were tried" not in str(caught.value)
+
+
+functional = torch.nn.functional
+#: Name -> an array of (batch, channels, length) in another length.
+RESIZED = {
+    "nearest, as long as before": lambda x: functional.interpolate(x[:, :, ::3], size=x.shape[2]) + x,
+    "nearest, half": lambda x: functional.interpolate(x, scale_factor=0.5),
+    "nearest, exact": lambda x: functional.interpolate(x, scale_factor=1.5, mode="nearest-exact"),
+    "nearest, exact, of a fixed size": lambda x: functional.interpolate(x, size=7, mode="nearest-exact"),
+    "linear, as long as before": lambda x: functional.interpolate(x[:, :, ::3], size=x.shape[2], mode="linear") + x,
+    "linear, by a factor": lambda x: functional.interpolate(x, scale_factor=1.25, mode="linear"),
+    "linear, whose factor is computed": lambda x: functional.interpolate(
+        x, scale_factor=1.25, mode="linear", recompute_scale_factor=True
+    ),
+    "linear, corners": lambda x: functional.interpolate(
+        functional.max_pool1d(x, 2), size=x.shape[2], mode="linear", align_corners=True
+    ),
+    "cubic": lambda x: functional.interpolate(x[:, :, None], size=(2, x.shape[2] + 3), mode="bicubic"),
+    "cubic, corners": lambda x: functional.interpolate(
+        x[:, :, None], scale_factor=(2, 0.5), mode="bicubic", align_corners=True
+    ),
+    "trilinear": lambda x: functional.interpolate(x[:, :, None, None], scale_factor=(1, 2, 0.75), mode="trilinear"),
+}
+
+
+@pytest.mark.parametrize("function", RESIZED.values(), ids=RESIZED)
+def test_any_length_is_resized(function):
+    module = Of(function)
+    bundle = read_module(module, {"shape": ["batch", 2, "length"]})
+    assert shapes(bundle) == [["batch", 2, "length"]]
+    for batch, length in ((1, 8), (3, 15), (2, 100), (2, 31)):
+        same(module, bundle, torch.randn(batch, 2, length))
+
+
+#: Name -> windows of an array of (batch, channels, length).
+WINDOWS = {
+    "every one": lambda x: x.unfold(2, 4, 1).mean(-1),
+    "apart": lambda x: x.unfold(-1, 3, 5),
+    "of an image": lambda x: functional.unfold(x[..., None] * torch.ones(3), (3, 2), padding=1, dilation=(2, 1)),
+    "of an image, apart": lambda x: functional.unfold(x[..., None] * torch.ones(4), 3, stride=2),
+    "a spectrum": lambda x: torch.stft(x[:, 0], 16, 4, window=torch.hann_window(16), return_complex=True).abs(),
+}
+
+
+@pytest.mark.parametrize("function", WINDOWS.values(), ids=WINDOWS)
+def test_windows_of_any_length(function):
+    module = Of(function)
+    bundle = read_module(module, {"shape": ["batch", 2, "length"]})
+    assert shapes(bundle) == [["batch", 2, "length"]]
+    for batch, length in ((1, 16), (3, 21), (2, 100)):
+        same(module, bundle, torch.randn(batch, 2, length))
+
+
+@pytest.mark.parametrize("layer", [
+    torch.nn.MaxPool1d(3, 2, ceil_mode=True), torch.nn.MaxPool1d(2, padding=1), torch.nn.Sequential(
+        torch.nn.Unflatten(1, (2, 1)), torch.nn.AdaptiveAvgPool2d((1, None))
+    ),
+], ids=["largest", "largest, padded", "mean"])  # fmt: skip
+def test_any_length_is_pooled(layer):
+    bundle = read_module(layer, {"shape": ["batch", 2, "length"]})
+    assert shapes(bundle) == [["batch", 2, "length"]]
+    for batch, length in ((1, 8), (3, 15), (2, 100)):
+        same(layer, bundle, torch.randn(batch, 2, length))
+
+
+def test_a_smoothed_image_of_any_size_is_refused():
+    module = Of(lambda x: functional.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True))
+    with pytest.raises(ma.ConversionError, match="declare the input with a fixed height and width"):
+        read_module(module, {"shape": ["batch", 3, "height", "width"]})

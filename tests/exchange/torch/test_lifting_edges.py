@@ -29,7 +29,8 @@ FLOATS = {
     "sort": lambda x: x.sort(dim=-1, stable=True)[1],
     "sort down": lambda x: x.sort(dim=-1, descending=True, stable=True)[1],
     "median": lambda x: x.median(-1)[0], "max": lambda x: x.max(-1)[1], "argmin": lambda x: x.argmin(-1),
-    "nan_to_num": torch.nan_to_num, "clamp": lambda x: x.clamp(-1, 2),
+    "nan_to_num": torch.nan_to_num, "clamp": lambda x: x.clamp(-1, 2), "lgamma": torch.lgamma, "digamma": torch.digamma,
+    "lgamma of large ones": lambda x: torch.lgamma(x * 9.3), "digamma of large ones": lambda x: torch.digamma(x * 9.3),
 }  # fmt: skip
 INTEGERS = {
     "floor_divide": lambda x: x // 3, "remainder": lambda x: x % 3, "true_divide": lambda x: x / 3,

@@ -254,3 +254,92 @@ def test_whole_numbers_are_compared_one_by_one(given, found):
         Comparison(module, module, found).runs_alike([given])
     rounded = Comparison(module, module, lambda x: np.where(x == 7, x * 1000 + 2, x * 1000 + 1))
     assert rounded.runs_alike([torch.arange(500)])
+
+
+class Floors(torch.nn.Module):
+    """Numbers that are rounded down, beside others that are not."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.full((8,), 10.0))
+        self.count = count
+
+    def forward(self, x):
+        return torch.where(torch.arange(8) < self.count, torch.floor(x * self.scale), x)
+
+
+def one_less(count, by=0.0):
+    """What another order of summing may give: whole numbers are a bit less, and their floor is one less."""
+
+    def run(x):
+        found = np.where(np.arange(8) < count, np.floor(x * 10 - 1e-6), x)
+        found[3, 5] += by
+        return found.astype(np.float32)
+
+    return run
+
+
+def test_what_hangs_on_rounding_is_no_difference():
+    module, x = Floors(2), torch.randn(40, 8)
+    x[:, 0] = (torch.arange(40) % 9 + 1) / 10
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    comparison = Comparison(module, module, one_less(2))
+    assert comparison.runs_alike([x])
+    assert [note.what.partition(" elements")[0] for note in comparison.notes] == ["40 of 320"]
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_steady_elements_are_compared_beside_others():
+    module, x = Floors(2), torch.randn(40, 8)
+    x[:, 0] = (torch.arange(40) % 9 + 1) / 10
+    with pytest.raises(ConversionError, match="differs from the module's"):
+        Comparison(module, module, one_less(2, by=0.5)).runs_alike([x])
+
+
+def test_what_hangs_on_rounding_everywhere_cannot_be_compared():
+    module = Floors(8)
+    with pytest.raises(ConversionError, match=r"output 0 hangs on the last bits(?s:.*)pass an example"):
+        Comparison(module, module, one_less(8)).runs_alike([torch.full((40, 8), 0.3)])
+
+
+def test_whole_numbers_and_choices_among_equals_hang_on_nothing():
+    """They are the same in whatever order sums are made: another choice is a fault of what was read."""
+
+    class Chosen(torch.nn.Module):
+        def forward(self, x, words):
+            twice = torch.cat((x, x), -1) * 0.7
+            return twice.argmax(-1), torch.floor(words.float() * 3 / 3)
+
+    module, x, words = Chosen(), torch.randn(40, 8), torch.arange(40)
+    wanted = [each.numpy() for each in module(x, words)]
+    others = [
+        [np.where(np.arange(40) % 2, wanted[0], wanted[0] + 8), wanted[1]],
+        [wanted[0], wanted[1] - (wanted[1] > 30)],
+    ]
+    for found in others:
+        with pytest.raises(ConversionError, match="differs from the module's"):
+            Comparison(module, module, lambda *inputs, found=found: tuple(found)).runs_alike([x, words])
+
+
+class Attends(torch.nn.Module):
+    """Every place of an image looks at every other one."""
+
+    def forward(self, x):
+        places = x.flatten(2)
+        return (places.transpose(1, 2) @ places).softmax(-1) @ places.transpose(1, 2)
+
+
+@pytest.mark.slow
+def test_no_sizes_are_tried_of_which_results_are_large(monkeypatch):
+    """With 224 by 224 places two images would take 20 GB."""
+    tried, compare = [], Comparison.runs_alike
+
+    def noted(self, given, **how):
+        tried.append(tuple(given[0].shape))
+        return compare(self, given, **how)
+
+    monkeypatch.setattr(Comparison, "runs_alike", noted)
+    bundle = read_module(Attends(), {"shape": ["batch", 3, "height", "width"]})
+    assert not bundle.notes
+    assert len(set(tried)) > 2
+    assert max(batch * (height * width) ** 2 for batch, _, height, width in tried) <= 2**26

@@ -20,7 +20,7 @@ from tests.hostile.readers import figures, fuzz, guided, judge, messages, mutato
 from tests.hostile.readers.samples import Sample, kept, samples
 
 #: How many files; `python -m tests.hostile.readers.fuzz` runs many more.
-COUNT = 1500
+COUNT = 750
 SEED = 20_26
 
 
@@ -51,7 +51,7 @@ def test_a_fixed_run(tmp_path: Path) -> None:
     counts: Counter[str] = Counter()
     for _, outcome, count in result["counts"]:
         counts[outcome] += count
-    assert counts["refused"] > counts["equal"] > 100
+    assert counts["refused"] > counts["equal"] > 50
     assert {reader for reader, _, _ in result["counts"]} == set(mutators.WEIGHTS)
 
 
@@ -70,12 +70,14 @@ def test_samples_are_whole_and_seen_alike(found: dict[str, Sample], tmp_path: Pa
         assert outcomes[reader, "equal"] > (1 if is_there else -1), reader
 
 
+@pytest.mark.slow
 def test_the_same_number_is_the_same_file(found: dict[str, Sample]) -> None:
     forwards = [mutators.mutant(found, 5, number) for number in range(100)]
     backwards = [mutators.mutant(found, 5, number) for number in reversed(range(100))]
     assert forwards == backwards[::-1]
 
 
+@pytest.mark.slow
 def test_every_way_makes_files_of_its_kind(found: dict[str, Sample]) -> None:
     rng = random.Random(0)
     files = [data for sample in found.values() for data in sample.files.values()]
@@ -153,6 +155,7 @@ def test_it_sees_what_takes_long(found: dict[str, Sample], tmp_path: Path, monke
     assert judged(*_small(found, tmp_path)).outcome == "slow"
 
 
+@pytest.mark.slow
 def test_it_sees_what_takes_memory(found: dict[str, Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = models.read
 

@@ -12,6 +12,9 @@ from tests.conftest import ROOT
 from tests.house.plan import EXCHANGE, House, read, without_detours
 from tests.site.pictures.house import WIDTH, Box, chips, drawn, placed
 
+#: The house is read first, which takes seconds.
+pytestmark = pytest.mark.slow
+
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -69,6 +69,7 @@ def test_arrays_that_only_hdf5_can_read(tmp_path: Path) -> None:
     assert found["w"].tolist() == data["w"]
 
 
+@pytest.mark.slow
 def test_this_process_does_not_load_hdf5(path: Path) -> None:
     code = (
         "import sys, warnings, modelarchive as ma; warnings.simplefilter('ignore')\n"
@@ -92,6 +93,7 @@ def test_trust_ends_and_is_of_one_thread() -> None:
     assert not is_trusted()
 
 
+@pytest.mark.slow
 def test_it_starts_again_when_it_was_ended(source: Source) -> None:
     expected = boundary.read_contents(source)
     assert starting._server is not None
@@ -103,12 +105,14 @@ def test_it_starts_again_when_it_was_ended(source: Source) -> None:
     assert boundary.read_contents(source) == expected
 
 
+@pytest.mark.slow
 def test_several_threads_at_once(source: Source) -> None:
     expected = boundary.read_contents(source)
     with ThreadPoolExecutor(6) as pool:
         assert all(found == expected for found in pool.map(lambda _: boundary.read_contents(source), range(12)))
 
 
+@pytest.mark.slow
 def test_a_forked_process_starts_its_own(source: Source) -> None:
     expected = boundary.read_contents(source)
     server = starting._server
@@ -127,6 +131,7 @@ def test_a_forked_process_starts_its_own(source: Source) -> None:
     assert starting._server is server
 
 
+@pytest.mark.slow
 def test_it_ends_with_the_process_that_started_it(path: Path) -> None:
     code = (
         "import warnings, modelarchive as ma; warnings.simplefilter('ignore')\n"
@@ -150,6 +155,7 @@ def test_it_ends_with_the_process_that_started_it(path: Path) -> None:
     pytest.fail("the process is still there")
 
 
+@pytest.mark.slow
 def test_secrets_of_the_environment_stay_here(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     starting.stop()
     monkeypatch.setenv("MY_SECRET_TOKEN", "hunter2")
@@ -317,6 +323,7 @@ def test_a_process_that_cannot_be_started(path: Path, monkeypatch: pytest.Monkey
         assert_same(everything(), ma.load(path))
 
 
+@pytest.mark.slow
 def test_a_part_of_a_file_and_of_memory(path: Path, tmp_path: Path) -> None:
     """As HDF5 files lie in zip files: at some place of another file, or packed."""
     data = path.read_bytes()
@@ -346,6 +353,8 @@ def test_values_cross_as_they_are() -> None:
     np.testing.assert_array_equal(crossing.decode(np.ndarray, text, iter(blobs)), array)
     with pytest.raises(TypeError, match="does not cross"):
         crossing.encode({"f": print})
+    with pytest.raises(crossing.NotPlainError, match="does not cross"):
+        crossing.decode(set[int], "[]", iter(()))
     for bad in ("[1]", '{"a": ["float32", [2], null, 24]}', '{"a": ["f", [true], null, 1, null]}', "nope"):
         with pytest.raises(crossing.NotPlainError):
             crossing.decode(dict[str, Entry], bad, iter(()))

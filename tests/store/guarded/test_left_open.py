@@ -42,6 +42,7 @@ def told(text: str, path: Path) -> None:
     assert "damaged" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"libver": "latest"}], ids=str)
 @pytest.mark.parametrize("steps", [NOTHING, MORE, f"{MORE}; file.flush()"], ids=["nothing", "more", "flushed"])
 def test_an_archive(options: dict[str, str], steps: str, tmp_path: Path) -> None:
@@ -107,6 +108,7 @@ dataset.flush()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "length"),
     [("", 2), (NOTHING, 2), ("file['layers/dense/vars/1'] = np.zeros(3)", 2), (GROWING, 4000)],

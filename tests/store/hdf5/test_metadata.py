@@ -24,7 +24,18 @@ from tests.hostile.hdf5_structures import structures
 from tests.structures import assert_same, everything
 
 #: Where the form of a group changes: into a heap, a tree of two levels, larger nodes, a larger heap.
-COUNTS = [0, 1, 8, 9, 45, 46, 1149, 1150, 5000, 20_000]
+COUNTS = [
+    0,
+    1,
+    8,
+    9,
+    45,
+    46,
+    1149,
+    1150,
+    pytest.param(5000, marks=pytest.mark.slow),
+    pytest.param(20_000, marks=pytest.mark.slow),
+]
 
 
 def library_file(path: Path) -> h5py.File:
@@ -155,6 +166,7 @@ def test_a_shared_parameter_outlives_one_of_its_names(tmp_path: Path) -> None:
         assert h5py.h5o.get_info(group["1/weight"].id).rc == 1
 
 
+@pytest.mark.slow
 def test_the_order_of_a_set_plays_no_part(tmp_path: Path) -> None:
     """Groups without attributes, of tokens, are made as they come."""
     code = (
@@ -178,6 +190,7 @@ def test_every_structure_has_its_checksum(tmp_path: Path) -> None:
     assert {"superblock", "FRHP", "BTHD", "BTIN"} <= set(kinds)
 
 
+@pytest.mark.slow
 def test_the_library_spends_more(tmp_path: Path) -> None:
     """The same objects, written by the library, take more room: nothing here is left out that they need."""
     data = {f"a{number}": np.zeros(4) for number in range(500)}
