@@ -192,6 +192,16 @@ def is_torch(value: object) -> bool:
     return torch is not None and issubclass(type(value), getattr(torch, "Tensor", ()))
 
 
+def is_distributed(value: object) -> bool:
+    """Whether it is a tensor of PyTorch's of which each process has a part."""
+    return is_torch(value) and hasattr(value, "full_tensor")
+
+
+def own_part(value: Any) -> Any:
+    """The part of a distributed tensor that this process has, on its memory; anything else as it is."""
+    return value.detach().to_local() if is_distributed(value) else value
+
+
 def has_torch() -> bool:
     """Whether PyTorch is in use."""
     return hasattr(sys.modules.get("torch"), "Tensor")

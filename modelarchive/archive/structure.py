@@ -284,6 +284,8 @@ _DTYPES: Final = {
     "M": "; save .astype('int64') and its unit",
     "m": "; save .astype('int64') and its unit",
     "V": "; save a dict of its fields",
+    "f": "; save .astype('float64'), which rounds it",
+    "c": "; save .astype('complex128'), which rounds it",
 }
 
 

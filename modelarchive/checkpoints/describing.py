@@ -69,7 +69,7 @@ class Architecture:
         if isinstance(found, Description):
             self._found = found
         elif inputs is not None:
-            warnings.warn(f"checkpoints hold parameters without an architecture: {found}", stacklevel=4)
+            warnings.warn(f"checkpoints hold parameters without an architecture: {found}", stacklevel=7)
         return self._found
 
 

@@ -8,6 +8,7 @@ import operator
 import os
 import re
 import shutil
+import warnings
 import weakref
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,8 @@ _NAME: Final = re.compile(rf"step-([0-9]{{8,{_MOST_DIGITS}}})(\.h5)?")
 #: What a save that was killed leaves behind, and a removal.
 _LEFTOVER: Final = re.compile(r"\.step-[0-9]{8,18}(\.h5)?\..*(partial|tmp|old)")
 _LOCK: Final = ".writing"
+#: How systems say that a disk, or a file system on it, does not give back what was written.
+_UNREADABLE: Final = (errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO), errno.ESTALE)
 #: Folders that a run of this process writes in.
 _WRITING: set[str] = set()
 
@@ -92,6 +95,11 @@ def _written(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:  # removed meanwhile, or a link to nothing
         return 0.0
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error says that the disk does not give back what was written."""
+    return isinstance(error, OSError) and error.errno in _UNREADABLE
 
 
 def expect_index(path: Path) -> None:
@@ -190,3 +198,9 @@ def remove(path: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def tell(folder: Path, unheard: list[Exception]) -> None:
+    """Say what failed last where a program ends, or lets go of the run, without asking."""
+    for error in unheard:
+        warnings.warn(f"{folder}: the last checkpoint was not written: {error}", RuntimeWarning, stacklevel=2)

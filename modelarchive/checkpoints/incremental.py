@@ -71,7 +71,7 @@ class Shards:
         if unknown:
             several = ", ".join(map(repr, unknown))
             what = f"frozen says {several}, and no array is named so: those that never change are compared at each save"
-            warnings.warn(what, UserWarning, stacklevel=4)
+            warnings.warn(what, UserWarning, stacklevel=6)
         return taken.on(self._staging.renewed(taken.arrays, self._is_frozen), self._staging.digests)
 
     def close(self) -> None:

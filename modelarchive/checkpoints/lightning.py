@@ -12,6 +12,7 @@ import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from modelarchive.checkpoints.folder import DamagedCheckpointWarning
 from modelarchive.checkpoints.networks import framework_of
 from modelarchive.checkpoints.record import record_of
 from modelarchive.checkpoints.staging import Staging
+from modelarchive.checkpoints.turns import Turns
 from modelarchive.errors import CheckpointError, FormatError, MissingDependencyError, ModelArchiveError
 from modelarchive.store.opening import StaleIndexWarning
 
@@ -70,7 +72,8 @@ class ArchiveCheckpointIO:
         self._asynchronous, self._random, self._durable = asynchronous, random, durable
         self._staging = Staging()
         self._pool: ThreadPoolExecutor | None = None
-        self._pending: list[Future[None]] = []
+        self._pending: list[Future[Path]] = []
+        self._turns = Turns()
 
     def save_checkpoint(
         self, checkpoint: Mapping[str, Any], path: str | os.PathLike[str], storage_options: Any = None
@@ -96,12 +99,20 @@ class ArchiveCheckpointIO:
                 file=target,
                 hint="ArchiveCheckpointIO(model, asynchronous=True) in place of AsyncCheckpointIO",
             )
+        self._turns.save(partial(self._saved, checkpoint, target))
+
+    def _saved(self, checkpoint: Mapping[str, Any], target: Path) -> Future[Path]:
         self._wait()
         taken = self._taken(checkpoint)
         target.parent.mkdir(parents=True, exist_ok=True)
         if self._asynchronous:
             taken = taken.on(self._staging.copied(taken.arrays))
-        self._do(lambda: taken.write(target, durable=self._durable))
+
+        def write() -> Path:
+            taken.write(target, durable=self._durable)
+            return target
+
+        return self._do(write)
 
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None
@@ -144,7 +155,7 @@ class ArchiveCheckpointIO:
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Remove a checkpoint, behind those that are being written; Lightning calls it."""
         target = _local(path)
-        self._do(lambda: _remove(target))
+        self._do(partial(_remove, target))
 
     def teardown(self) -> None:
         """Wait for what is being written, and give memory back; Lightning calls it.
@@ -190,18 +201,22 @@ class ArchiveCheckpointIO:
             raise CheckpointError("\n".join(["no checkpoint is whole:", *damaged]), file=folder)
         return None
 
-    def _do(self, act: Callable[[], None]) -> None:
+    def _do(self, act: Callable[[], Path]) -> Future[Path]:
         """Do it now, or behind all that was to be done before."""
         if not self._asynchronous:
-            act()
-            return
+            handle: Future[Path] = Future()
+            handle.set_result(act())
+            return handle
         self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
-        self._pending.append(self._pool.submit(act))
+        handle = self._pool.submit(act)
+        self._pending.append(handle)
+        return handle
 
     def _wait(self) -> None:
-        pending, self._pending = self._pending, []
-        for each in pending:
+        for each in self._pending:
             each.exception()
+        # Not before: who is interrupted while waiting, and saves then, must wait for it, too.
+        pending, self._pending = self._pending, []
         for each in pending:
             each.result()
 
@@ -272,11 +287,12 @@ def _local(path: str | os.PathLike[str]) -> Path:
     return Path(text)
 
 
-def _remove(path: Path) -> None:
+def _remove(path: Path) -> Path:
     if path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+    return path
 
 
 def _parameters(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -16,7 +16,7 @@ from modelarchive.store.contents import TRAINING
 from modelarchive.store.reader import Reader
 
 #: Lists of names that a record may have.
-_NAMES: Final = ("constants", "numpy")
+_NAMES: Final = ("constants", "numpy", "shared")
 
 
 def record_of(reader: Reader) -> dict[str, Any]:

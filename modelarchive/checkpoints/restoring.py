@@ -11,6 +11,7 @@ from modelarchive import names, tensors
 from modelarchive.archive.structure import put_together, take_apart
 from modelarchive.checkpoints import randomness, states, together
 from modelarchive.checkpoints.networks import check, framework_of, network_of
+from modelarchive.checkpoints.parts import Shared, localised
 from modelarchive.checkpoints.record import check_outline, record_of
 from modelarchive.checkpoints.snapshot import BEYOND, MODEL, RANDOM, RECORD
 from modelarchive.errors import FormatError, IntegrityError, ParameterError, UnsupportedDataError
@@ -98,7 +99,12 @@ def _own(data: dict[str, Any], parts: Mapping[str, Any], group: Any) -> dict[str
     mine = data.get(together.RANKS, {}).get(str(group.rank), {}) if group is not None and group.rank else {}
     if group is not None and group.rank and RANDOM not in mine:
         data = {name: value for name, value in data.items() if name != RANDOM}  # another process's are none of its
-    return {**data, **{name: value for name, value in mine.items() if name in parts or name == RANDOM}}
+    shared = Shared(map(str, mine.get(RECORD, {}).get("shared", ())))
+    own = {name: value for name, value in mine.items() if name in parts or name == RANDOM}
+    return {
+        **data,
+        **{name: shared.joined(value, data.get(name), names.encode_key(name)) for name, value in own.items()},
+    }
 
 
 def _tensors(outline: Mapping[str, Any], arrays: Iterable[str]) -> set[str]:
@@ -195,7 +201,7 @@ def _targets_of_parts(reader: Reader, parts: Mapping[str, Any], called: states.N
             continue
         try:
             state = states.taken(value, called)
-            members = take_apart(together.sharing().localised(state) if tensors.has_torch() else state)
+            members = take_apart(localised(state))
         except UnsupportedDataError:
             continue
         prefix = f"{TRAINING}{names.encode_key(name)}/"

@@ -124,7 +124,7 @@ class Retention:
         if later:
             what = f"{self._folder} has checkpoints of later steps, up to {max(later)}"
             then = "restore() takes the newest, and keep counts them; a run that goes another way has its own folder"
-            warnings.warn(f"{what}: {then}", UserWarning, stacklevel=4)
+            warnings.warn(f"{what}: {then}", UserWarning, stacklevel=7)
 
 
 def superfluous(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 import warnings
@@ -12,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from modelarchive.archive import Archive
 from modelarchive.checkpoints import folder as folders
@@ -23,11 +22,9 @@ from modelarchive.checkpoints.incremental import Shards
 from modelarchive.checkpoints.retention import Retention
 from modelarchive.checkpoints.snapshot import RESERVED, Snapshot
 from modelarchive.checkpoints.staging import Staging
+from modelarchive.checkpoints.turns import Turns
 from modelarchive.errors import CheckpointError, FormatError, IntegrityError, UnsafeFileError
 from modelarchive.store.opening import StaleIndexWarning
-
-#: How systems say that a disk, or a file system on it, does not give back what was written.
-_UNREADABLE: Final = (errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO), errno.ESTALE)
 
 
 class Checkpoints:
@@ -111,10 +108,12 @@ class Checkpoints:
         self._writer: folders.Writer | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._pending: Future[Path] | None = None
+        self._is_handing_over = False
         self._latest: int | None = None
+        self._turns = Turns()
         #: What failed behind the training, until somebody is told.
         self._unheard: list[Exception] = []
-        weakref.finalize(self, _tell, self.folder, self._unheard)
+        weakref.finalize(self, folders.tell, self.folder, self._unheard)
 
     def __enter__(self) -> Self:
         """The run itself."""
@@ -134,10 +133,15 @@ class Checkpoints:
 
         Raises:
             OSError: The last checkpoint could not be written.
-            CheckpointError: What is `frozen` has changed.
+            CheckpointError: What is `frozen` has changed; a signal handler calls it in the middle of another call.
         """
+        self._turns.do("close", self._end)
+        if self._pending is not None:  # a signal handler has saved meanwhile
+            self.close()
+
+    def _end(self) -> None:
         try:
-            self.wait()
+            self._wait()
         finally:
             if self._pool is not None:
                 self._pool.shutdown()
@@ -154,10 +158,20 @@ class Checkpoints:
 
         Raises:
             OSError: It could not be; what was there is there still.
+            CheckpointError: A signal handler calls it in the middle of another call.
         """
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            wait([pending])
+        self._turns.do("wait", self._wait)
+        if self._pending is not None:
+            self.wait()
+
+    def _wait(self) -> None:
+        if self._is_handing_over:  # whatever interrupted that: it may be in the hands of the other thread
+            self._behind().submit(int).result()
+            self._is_handing_over = False
+        if self._pending is not None:
+            wait([self._pending])
+            # Not before: who is interrupted while waiting, and saves then, must wait for it, too.
+            pending, self._pending = self._pending, None
             self._unheard.clear()
             pending.result()
 
@@ -187,12 +201,18 @@ class Checkpoints:
 
         Raises:
             UnsupportedDataError: Something cannot be stored; lists all of it with its place.
-            CheckpointError: Another run writes in the folder.
+            CheckpointError: Another run writes in the folder; a signal handler calls it in the middle of
+                :meth:`restore`. In the middle of another save it is done right behind it.
             OSError: The checkpoint before this one could not be written, or this one where it is written in place.
         """
+        return self._turns.save(partial(self._saved, step, model, metrics or {}, inputs, parts))
+
+    def _saved(
+        self, step: int, model: Any, metrics: Mapping[str, Any], inputs: Any, parts: Mapping[str, Any]
+    ) -> Future[Path]:
         step = folders.step_of(step)
         began = time.perf_counter()
-        self.wait()
+        self._wait()
         self.waited += time.perf_counter() - began
         self._begin(step)
         self._latest = step
@@ -201,13 +221,15 @@ class Checkpoints:
         else:
             share = snapshot.take if self._shards is None else partial(snapshot.take, settled=self._shards.settled)
         describe = partial(self._architecture.of, inputs=inputs)
-        taken = share(step, model, parts, metrics or {}, random=self._random, describe=describe)
+        taken = share(step, model, parts, metrics, random=self._random, describe=describe)
         if self._shards is not None:
             taken = self._shards.staged(taken)
         elif self._asynchronous:
             taken = taken.on(self._staging.copied(taken.arrays))
         if self._asynchronous:
+            self._is_handing_over = True
             self._pending = self._behind().submit(self._write_behind, taken)
+            self._is_handing_over = False
             return self._pending
         handle: Future[Path] = Future()
         handle.set_result(self._write(taken))
@@ -236,7 +258,10 @@ class Checkpoints:
         reserved = [name for name in parts if name in RESERVED]
         if reserved:
             raise TypeError(f"{reserved[0]} is a name that checkpoints use themselves")
-        self.wait()
+        return self._turns.do("restore", partial(self._restored, step, model, parts))
+
+    def _restored(self, step: int | None, model: Any, parts: Mapping[str, Any]) -> int | None:
+        self._wait()
         found = folders.checkpoints(self.folder)
         if step is not None:
             found = {folders.step_of(step): self.path(step)}
@@ -246,7 +271,7 @@ class Checkpoints:
         for number, path in reversed(found.items()):
             if (problem := self._put(number, path, model, parts)) is not None:
                 if not problem:  # removed by the run that writes here, which has newer ones
-                    return self.restore(step=step, model=model, **parts)
+                    return self._restored(step, model, parts)
                 damaged[number] = problem
                 continue
             self._stays.whole = number
@@ -255,7 +280,7 @@ class Checkpoints:
             self._stays.damaged = {*damaged}
             if damaged:
                 words = "\n".join(["damaged checkpoints were passed over:", *damaged.values()])
-                warnings.warn(words, DamagedCheckpointWarning, stacklevel=2)
+                warnings.warn(words, DamagedCheckpointWarning, stacklevel=4)
             return number
         if damaged:
             several = "the checkpoint is not whole:" if len(damaged) == 1 else "no checkpoint is whole:"
@@ -281,9 +306,7 @@ class Checkpoints:
         except (FormatError, IntegrityError, UnsafeFileError, StaleIndexWarning, FileNotFoundError) as error:
             problem = str(error) if os.path.lexists(path) else ""
         except Exception as error:
-            # What the disk does not give back is damage, too.
-            is_damage = isinstance(error, OSError) and error.errno in _UNREADABLE
-            problem, failed = (f"{path}: {error}", None) if is_damage else (None, error)
+            problem, failed = (f"{path}: {error}", None) if folders.is_damage(error) else (None, error)
         if self._group is not None:
             several = self._group.gathered((problem, together.sent(failed)))
             problem = min((words for words, _ in several if words is not None), default=None)
@@ -374,9 +397,3 @@ class Checkpoints:
     def _finished(self, taken: Snapshot) -> None:
         self._stays.written(taken.step, taken.metrics)
         self._stays.tidy(lambda hidden: self._behind().submit(folders.remove, hidden))
-
-
-def _tell(folder: Path, unheard: list[Exception]) -> None:
-    """Say what failed last where a program ends, or lets go of the run, without asking."""
-    for error in unheard:
-        warnings.warn(f"{folder}: the last checkpoint was not written: {error}", RuntimeWarning, stacklevel=2)

@@ -134,7 +134,7 @@ def take(
             beyond = {name: value for name, value in values.items() if name not in description.names}
             values = {name: value for name, value in values.items() if name not in beyond} | description.constants
             beside |= {BEYOND: beyond} if beyond else {}
-            data[RECORD] |= _listed("constants", description.constants)
+            data[RECORD] |= listed("constants", description.constants)
         if settled:
             values = {name: settled.get(tensors.place_of(value), value) for name, value in values.items()}
         members = take_apart(values, where="model")
@@ -168,12 +168,13 @@ def _kinds_of_arrays(data: Mapping[str, Any]) -> dict[str, Any]:
     if not any(is_tensor for _, is_tensor in several):
         return {}
     own = [path for path, is_tensor in several if not is_tensor]
-    return {"tensors": "torch", **_listed("numpy", own)}
+    return {"tensors": "torch", **listed("numpy", own)}
 
 
-def _listed(name: str, several: Iterable[str]) -> dict[str, Any]:
-    listed = list(several)
-    return {name: np.array(listed, np.dtypes.StringDType())} if listed else {}
+def listed(name: str, several: Iterable[str]) -> dict[str, Any]:
+    """A list of names as a record has it; none where it would be empty."""
+    found = list(several)
+    return {name: np.array(found, np.dtypes.StringDType())} if found else {}
 
 
 def _arrays(data: Any, path: str) -> Iterator[tuple[str, bool]]:

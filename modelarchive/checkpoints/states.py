@@ -106,6 +106,7 @@ def _is_alike(value: Any, state: Any) -> bool:
     if isinstance(value, list):
         return isinstance(state, list | tuple)
     is_array = isinstance(value, np.ndarray) or tensors.is_torch(value)
+    value = tensors.own_part(value)
     return not is_array or tuple(getattr(state, "shape", (-1,))) == tuple(value.shape)
 
 
@@ -132,13 +133,15 @@ class Memory:
     """
 
     def __init__(self, *values: Any) -> None:
-        self._known = {block[0] for each in leaves(values) if (block := tensors.block_of(each)) is not None}
+        several = map(tensors.own_part, leaves(values))
+        self._known = {block[0] for each in several if (block := tensors.block_of(each)) is not None}
 
     def is_free(self, value: Any) -> bool:
         """Whether a dict, list, array or tensor may be filled; it is not free any more then."""
         if isinstance(value, dict | list):
             key: Any = id(value)
         else:
+            value = tensors.own_part(value)
             block = tensors.block_of(value)
             if block is None or block[1] != value.nbytes or not tensors.is_fillable(value):
                 return False
@@ -174,7 +177,7 @@ def put(part: str, value: Any, names: Names, state: Any, memory: Memory) -> None
         if value.ctypes.data != np.asarray(state).ctypes.data:
             value[...] = state
     elif tensors.is_torch(value):
-        tensors.fill(value, tensors.asarray(state))
+        _fill(value, state)
     else:
         _filled(part, value, names, state, memory)
 
@@ -212,10 +215,14 @@ def _filled(part: str, value: Any, names: Names, state: Any, memory: Memory) -> 
         elif any(one is not other for one, other in zip(several, value, strict=False)) or len(several) != len(value):
             return _made(getattr(type(value), "_make", type(value)), tuple(several))
     elif _is_same_kind(value, state) and memory.is_free(value):
-        tensors.fill(value, tensors.asarray(state))
+        _fill(value, state)
     else:
         return state
     return value
+
+
+def _fill(value: Any, state: Any) -> None:
+    tensors.fill(tensors.own_part(value), tensors.asarray(tensors.own_part(state)))
 
 
 def _is_same_kind(value: Any, state: Any) -> bool:

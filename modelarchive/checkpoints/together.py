@@ -12,12 +12,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from modelarchive import dtypes, names
+from modelarchive import dtypes, names, tensors
 from modelarchive.archive.sharding import write_shard
 from modelarchive.archive.training import Training, training_of
+from modelarchive.checkpoints import parts as parts_in
 from modelarchive.checkpoints import states
 from modelarchive.checkpoints.networks import framework_of
-from modelarchive.checkpoints.snapshot import Describe, Snapshot, take
+from modelarchive.checkpoints.parts import Shared
+from modelarchive.checkpoints.snapshot import RECORD, Describe, Snapshot, listed, take
 from modelarchive.errors import CheckpointError, MissingDependencyError, ModelArchiveError, counted
 from modelarchive.store.contents import TRAINING, Piece, members_of
 from modelarchive.store.deferred import Deferred
@@ -58,35 +60,40 @@ def take_share(
 ) -> Snapshot:
     """The same of a run of several processes: what this one saves of it.
 
-    The model, optimizers and further networks are all processes' together; everything else is each one's own.
+    The model, further networks, optimizers and distributed tensors are all processes' together, wherever they stand;
+    everything else is each one's own.
     """
     distributed = sharing()
-    whole = {name: value for name, value in parts.items() if framework_of(value) is not None}
-    own = {name: value for name, value in parts.items() if name not in whole}
     called = states.parameter_names(model, parts)
-    taken_whole = {name: states.taken(value, called) for name, value in whole.items()}
+    states_of = {name: states.taken(value, called) for name, value in parts.items()}
+    shared = Shared.of(parts, states_of)
     local = {
-        f"{TRAINING}{names.encode_key(name)}/{path}": distributed.local(tensor)
-        for name, state in taken_whole.items()
-        for path, tensor in distributed.distributed(state)
+        f"{TRAINING}{path}": distributed.local(tensor)
+        for name, state in states_of.items()
+        for path, tensor in parts_in.distributed(state, names.encode_key(name))
     }
     room = framework_of(model)
     if room is not None and hasattr(room, "whole_tensors_of"):
         tensors_of = room.whole_tensors_of(model)
         local |= {name: found for name, each in tensors_of.items() if (found := distributed.local(each)) is not None}
     if group.rank == 0:
-        taken = take(step, model, own | distributed.localised(taken_whole), metrics, random=random, describe=describe)
+        whole = parts_in.localised(states_of)
+        taken = take(step, model, whole, metrics, random=random, called=called, describe=describe)
     else:
+        places = {name: names.encode_key(name) for name in parts}
+        own = {name: shared.of_one(states_of[name], at) for name, at in places.items() if at not in shared.paths}
         mine = take(step, None, own, metrics, random=random, called=called).data
-        shared = take(step, model, distributed.localised(taken_whole), metrics, random=False)
-        data = {**{name: shared.data[name] for name in whole}, RANKS: {str(group.rank): mine}}
-        taken = replace(shared, training=training_of(data))
+        mine[RECORD] |= listed("shared", sorted(shared.paths - {*places.values()}))
+        whole = parts_in.localised({name: shared.of_all(states_of[name], at) for name, at in places.items()})
+        whole = {name: state for name, state in whole.items() if state is not None}
+        taken = take(step, model, {}, metrics, random=False)
+        taken = replace(taken, training=training_of({**whole, RANKS: {str(group.rank): mine}}))
     owned = {name for name in taken.arrays if (local[name].is_own if name in local else group.rank == 0)}
-    prefixes = tuple(f"{TRAINING}{names.encode_key(name)}/" for name in whole)
+    prefixes = tuple(f"{TRAINING}{path}/" for path in shared.paths)
     wholes = {
         name: _whole(array, local.get(name))
         for name, array in taken.arrays.items()
-        if not name.startswith(TRAINING) or name.startswith(prefixes)
+        if not name.startswith(TRAINING) or f"{name}/".startswith(prefixes)
     }
     taken = replace(
         taken,
@@ -196,11 +203,17 @@ def _agreed(group: Any, taken: Snapshot) -> Snapshot:
     """A snapshot without the parts that another process writes, once it is known that nothing of any is lost.
 
     Raises:
-        CheckpointError: A process has shared arrays that the first one has not, or has otherwise.
+        CheckpointError: A process saves another step, or has shared arrays that the first one has not, or otherwise.
     """
     said = hashlib.sha256(repr(sorted(taken.shared.items())).encode()).hexdigest()
-    several = _all(group, lambda: (said, taken.doubtful))
-    if len({each for each, _ in several}) > 1:
+    several = _all(group, lambda: (said, taken.doubtful, taken.step))
+    for rank, (*_, step) in enumerate(several):
+        if step != several[0][2]:
+            raise CheckpointError(
+                f"the checkpoint was not written: process 0 saves step {several[0][2]}, process {rank} step {step}",
+                hint="all processes save at one step; after a signal they agree on it: all_reduce a flag in each step",
+            )
+    if len({each for each, *_ in several}) > 1:
         first, *others = _all(group, lambda: taken.shared)
         for rank, each in enumerate(others, 1):
             if lost := [name for name, what in each.items() if first.get(name) != what]:
@@ -210,7 +223,7 @@ def _agreed(group: Any, taken: Snapshot) -> Snapshot:
                     hint="parts of tensors are DTensors here; ArchiveWriter writes what processes have apart",
                 )
     writers: dict[tuple[str, tuple[int, ...]], int] = {}
-    for rank, (_, doubtful) in enumerate(several):
+    for rank, (_, doubtful, _) in enumerate(several):
         for place in doubtful.items():
             writers.setdefault(place, rank)
     twice = {name for name, begins in taken.doubtful.items() if writers[name, begins] != group.rank}
@@ -331,29 +344,26 @@ def likes_of(
         called: Tensor, by ``id`` -> the name of the parameter.
         taken: Gives the state of an object.
     """
-    contents = reader.contents
+    arrays = reader.contents.arrays
     found: dict[str, Any] = {}
-    parameters: dict[str, Any] = {}
-    for part, value in {"": model, **parts}.items():
-        room = framework_of(value)
-        if room is not None and room.is_module(value) and hasattr(room, "whole_tensors_of"):
-            for name, tensor in room.whole_tensors_of(value).items():
-                if hasattr(tensor, "full_tensor"):
-                    parameters.setdefault(called.get(id(tensor), name), tensor)
-                    if not part and name in contents.arrays:
-                        found[name] = tensor
+    room = framework_of(model)
+    if room is not None and room.is_module(model) and hasattr(room, "whole_tensors_of"):
+        found = {name: each for name, each in room.whole_tensors_of(model).items() if tensors.is_distributed(each)}
+    divided: dict[str, Any] = {}
     for part, value in parts.items():
-        prefix = f"{TRAINING}{names.encode_key(part)}/"
-        if (room := framework_of(value)) is None:
-            continue
-        for path, tensor in sharing().distributed(taken(value)):
-            if prefix + path in contents.arrays:
-                found[prefix + path] = tensor
-        if room.is_optimizer(value):
-            # A new optimizer has no state: what is of a parameter's shape is divided as the parameter is.
-            for name, tensor in parameters.items():
-                inside = f"{prefix}state/{names.encode_key(name)}/"
-                for array, entry in contents.arrays.items():
-                    if array.startswith(inside) and tuple(entry.shape) == tuple(tensor.shape):
-                        found.setdefault(array, tensor)
-    return found
+        for path, each, state in parts_in.parts_of(value, taken(value), names.encode_key(part)):
+            found |= {f"{TRAINING}{at}": tensor for at, tensor in parts_in.distributed(state, path)}
+            room = framework_of(each)
+            if room is not None and room.is_optimizer(each) and hasattr(room, "parameters_of"):
+                for name, tensor in room.parameters_of(each, called).items():
+                    divided[f"{TRAINING}{path}/state/{names.encode_key(name)}"] = tensor
+    for name in arrays:
+        # A new optimizer has no state: what is of a parameter's shape is divided as the parameter is.
+        like = next((divided[name[:at]] for at, sign in enumerate(name) if sign == "/" and name[:at] in divided), None)
+        if tensors.is_distributed(like):
+            found.setdefault(name, like)
+    return {
+        name: tensor
+        for name, tensor in found.items()
+        if name in arrays and tuple(arrays[name].shape) == tuple(tensor.shape)
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Final
 
 from modelarchive.archive.choices import Choice
 from modelarchive.archive.folders import SHARD_BYTES, Counterpart, shard_bytes
@@ -50,31 +50,44 @@ def save_folder(
         ConversionError: Without `max_shard_size`: the library has no such model; lists why.
         OSError: Something else is at `path`, or it cannot be written.
     """
-    options: dict[str, Any] = {"durable": durable, "progress": progress}
     limit = SHARD_BYTES if max_shard_size is None else shard_bytes(max_shard_size)
-    if plain:
-        return _write_theirs(path, bundle, limit, durable=durable)
     notes: list[Note] = []
-    if counterpart is None:
-        try:
-            counterpart, notes = room(FOLDER).counterpart(bundle)
-        except ConversionError as error:
-            if max_shard_size is None:
-                error.hint = "; ".join(filter(None, [error.hint, _IN_SHARDS]))
-                raise
-            notes = [] if FOLDER not in bundle.metadata else _left_out(*error.unsupported[0])
-        else:
-            if counterpart is None and max_shard_size is None:
-                reasons = [Note("(archive)", f"the folder is none: {each}") for each in notes]
-                return [*reasons, *_write_theirs(path, bundle, limit, durable=durable)]
-            if counterpart is None:
-                notes = _left_out(notes[0].where, notes[0].what)
-    options |= {"max_shard_size": limit, "counterpart": counterpart}
-    return [*notes, *save_bundle(path, bundle, training=training, compression=compression, **options)]
+    if counterpart is None and not plain:
+        counterpart, notes = _counterpart_of(bundle, is_needed=max_shard_size is None)
+        plain = counterpart is None and max_shard_size is None
+    if plain:
+        return [*notes, *_write_theirs(path, bundle, limit, durable=durable)]
+    written = save_bundle(
+        path,
+        bundle,
+        training=training,
+        compression=compression,
+        max_shard_size=limit,
+        counterpart=counterpart,
+        durable=durable,
+        progress=progress,
+    )
+    return [*notes, *written]
 
 
-def _left_out(where: str, what: str) -> list[Note]:
-    return [Note("config.json", f"left out, transformers does not load the folder: {where} {what}")]
+def _counterpart_of(bundle: Bundle, *, is_needed: bool) -> tuple[Counterpart | None, list[Note]]:
+    """What makes the folder the library's, or None; and what is said of it."""
+    try:
+        found, notes = room(FOLDER).counterpart(bundle)
+    except ConversionError as error:
+        if is_needed:
+            error.hint = "; ".join(filter(None, [error.hint, _IN_SHARDS]))
+            raise
+        return None, [_left_out(*error.unsupported[0])] if FOLDER in bundle.metadata else []
+    if found is not None:
+        return found, notes
+    if is_needed:
+        return None, [Note("(archive)", f"the folder is none: {each}") for each in notes]
+    return None, [_left_out(notes[0].where, notes[0].what)]
+
+
+def _left_out(where: str, what: str) -> Note:
+    return Note("config.json", f"left out, transformers does not load the folder: {where} {what}")
 
 
 def _write_theirs(path: str | os.PathLike[str], bundle: Bundle, limit: int, *, durable: bool) -> list[Note]:

@@ -196,7 +196,8 @@ def load_model(
     for option in options:
         if option not in BACKENDS[backend].options:
             takers = [other for other, known in BACKENDS.items() if option in known.options]
-            way = f"give backend={takers[0]!r}" if takers else "no backend does"
+            own = "block= gives a part; until=, after=, inputs= and verify= are the others that all take"
+            way = f"give backend={takers[0]!r}" if takers else f"no backend does; {own}"
             raise TypeError(f"load_model() got {option}=, which backend={backend!r} does not take: {way}")
     path = located(path, storage_options, cache)
     name = format_of_file(path)

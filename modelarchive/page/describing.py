@@ -11,6 +11,8 @@ from modelarchive.page import graphs, thumbnails
 from modelarchive.remote import RemoteFile
 from modelarchive.signing import signature_path
 from modelarchive.statistics import Statistics
+from modelarchive.store.reader import Reader
+from modelarchive.store.sharded import ShardedReader
 
 #: The version of what is described here; `schemas/page/page-1.json` says what it is.
 VERSION: Final = 1
@@ -66,16 +68,26 @@ def _damaged(content: Content, progress: Callable[[int], None] | None) -> dict[s
     try:
         content.archive.verify(progress)
     except errors.IntegrityError as error:
-        claims = error.damaged.items()
-        return {
-            where: f"expected {errors.claim(expected)}, found {errors.claim(found)}"
-            for where, (expected, found) in claims
-        }
+        said: dict[str, list[str]] = {}
+        for where, (expected, found) in error.damaged.items():
+            array, shard = _array_of(content.archive.reader, where)
+            said.setdefault(array, []).append(f"{shard}expected {errors.claim(expected)}, found {errors.claim(found)}")
+        return {array: "; ".join(several) for array, several in said.items()}
     except errors.SpecError:
         return {}  # which is why there are no blocks, and is said there
     except errors.ModelArchiveError as error:
         return {"": error.message}
     return {}
+
+
+def _array_of(reader: Reader | ShardedReader, where: str) -> tuple[str, str]:
+    """The array that a damaged part is, and in which shard; a part that is no array stays as it is named."""
+    shard, _, stored = where.partition(": ")
+    if isinstance(reader, ShardedReader) and shard in reader.index.shards:
+        name = stored if reader.index.map is None else reader.index.map.names.get(stored, stored)
+        if name in reader.contents.arrays:
+            return name, f"in {shard}: "
+    return where, ""
 
 
 def _facts(content: Content, damaged: Mapping[str, str]) -> Iterator[tuple[str, str]]:

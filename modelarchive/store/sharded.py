@@ -349,7 +349,7 @@ class ShardedReader:
         else:
             wanted = {place for name, place in known.places.items() if name in only}
             readers = {file: self.shard(file) for file in self.index.shards if file in wanted or file == known.texts}
-        ours = {} if known is None else {other: name for name, other in known.stored.items()}
+        ours = {} if known is None else known.names
         for reader in readers.values():
             named = only if only is None or not ours else _Stored(only, ours)
             damaged = reader.damaged(progress, only=named)

@@ -80,6 +80,11 @@ class ShardMap:
     training: dict[str, str] | None = None
     stored: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def names(self) -> dict[str, str]:
+        """The other way: what the shards call an array -> its name."""
+        return {other: name for name, other in self.stored.items()}
+
 
 def read_index(folder: Path | RemoteFile) -> ShardIndex:
     """The index of a folder of shards.

@@ -29,6 +29,14 @@ class Settings:
     lr: float = 0.1
 
 
+#: Numbers that are wider than float64 on this machine, if it has such.
+WIDE = [
+    (np.zeros(2, code), f"cannot be stored; save .astype('{name}'), which rounds it")
+    for code, name in (("g", "float64"), ("G", "complex128"))
+    if np.dtype(code) != np.dtype(name)
+]
+
+
 class Colour(enum.Enum):
     RED = 1
 
@@ -132,6 +140,7 @@ def test_every_problem_is_named_by_its_place() -> None:
         (np.zeros(2, "M8[s]"), "datetime64[s] cannot be stored; save .astype('int64')"),
         (np.zeros(2, [("a", "f4")]), "cannot be stored; save a dict of its fields"),
         (np.zeros(2, ml_dtypes.int4), "dtype int4 cannot be stored; convert it with .astype()"),
+        *WIDE,
         (np.zeros((1,) * 33), "33 axes"),
         (np.zeros(1, np.longdouble), "float128"),
         pytest.param(10**5000, "more digits", id="int"),

@@ -161,6 +161,15 @@ class Stubborn(torch.nn.Linear):
             raise UnsentError("no", lock=threading.Lock())
 
 
+def otherwise(kind: str, folder: Path) -> None:
+    """Processes that a signal has sent to save at other steps."""
+    rank = dist.get_rank()
+    with ma.Checkpoints(folder, process_group=True, asynchronous=False) as checkpoints:
+        with pytest.raises(CheckpointError, match=r"process 0 saves step 7, process 1 step 8"):
+            checkpoints.save(7 + rank, model=torch.nn.Linear(2, 2))
+        assert checkpoints.steps() == []
+
+
 def unsent(kind: str, folder: Path) -> None:
     """An error that goes to no other process is heard by all."""
     with ma.Checkpoints(folder, process_group=True) as checkpoints:
@@ -170,7 +179,130 @@ def unsent(kind: str, folder: Path) -> None:
             checkpoints.restore(model=Stubborn(2, 2))
 
 
-SCENARIOS = {each.__name__: each for each in (whole, killed, resumed, resharded, damaged, refused, apart, unsent)}
+class Averages:
+    """Averages of a network, in an object that says its state."""
+
+    def __init__(self, net: Any) -> None:
+        self.net = net
+        self.average = {name: each.detach().clone() for name, each in net.named_parameters()}
+
+    def update(self) -> None:
+        for name, each in self.net.named_parameters():
+            self.average[name].lerp_(each.detach(), 0.1)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"average": self.average, "rank": dist.get_rank()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.average = state["average"]
+
+
+def adversaries(kind: str) -> tuple[Any, Any, dict[str, Any]]:
+    """Two networks that train each other, and what goes on beside them, in dicts and lists."""
+    (one, first), (other, _) = made(kind), made(kind)
+    for net in (one, other):
+        net.eval()  # nothing at random: the same step is taken twice
+    second = torch.optim.SGD(other.parameters(), lr=0.01, momentum=0.9)
+    means = {name: torch.zeros_like(each).requires_grad_(False) for name, each in one.named_parameters()}
+    parts = {
+        "other": other,
+        "optimizers": {"one": first, "all": [second, {"loader": training.Loader()}], "seen": dist.get_rank()},
+        "means": {"after": 0, "of": means},
+        "averages": (Averages(one), [dist.get_rank()]),
+    }
+    return one, other, parts
+
+
+def step_of_both(one: Any, other: Any, parts: dict[str, Any]) -> None:
+    first, (second, rest) = parts["optimizers"]["one"], parts["optimizers"]["all"]
+    rest["loader"].next()
+    for net, optimizer in ((one, first), (other, second)):
+        net(torch.full((4, 3), rest["loader"].at / 100)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    parts["optimizers"]["seen"] += 10
+    parts["means"]["after"] += 1
+    parts["averages"][0].update()
+    for name, mean in parts["means"]["of"].items():
+        mean.add_(dict(one.named_parameters())[name].detach())
+
+
+def said(one: Any, other: Any, parts: dict[str, Any], *, own: bool) -> dict[str, Any]:
+    """Everything that a run of both has, on each process the same; with `own` what it has of its own, too."""
+    first, (second, rest) = parts["optimizers"]["one"], parts["optimizers"]["all"]
+    tensors = {f"{at} {name}": each for at, net in enumerate((one, other)) for name, each in net.named_parameters()}
+    for at, (net, optimizer) in enumerate(((one, first), (other, second))):
+        for name, parameter in net.named_parameters():
+            tensors |= {f"{at} {name} {key}": value for key, value in optimizer.state[parameter].items()}
+    tensors |= {f"mean {name}": each for name, each in parts["means"]["of"].items()}
+    tensors |= {f"average {name}": each for name, each in parts["averages"][0].average.items()}
+    found = {name: (each.full_tensor() if hasattr(each, "full_tensor") else each) for name, each in tensors.items()}
+    found = {name.replace("module.", ""): each.detach().tolist() for name, each in found.items()}
+    found["after"] = parts["means"]["after"]
+    return found | ({"seen": parts["optimizers"]["seen"], "loader": rest["loader"].at} if own else {})
+
+
+def several(kind: str, folder: Path) -> None:
+    """Optimizers, distributed tensors and what is each process's own, together in structures."""
+    folder = folder.parent / f"{kind}-several"
+    one, other, parts = adversaries(kind)
+    rank = dist.get_rank()
+    for _ in range(rank):  # each process's own
+        parts["optimizers"]["all"][1]["loader"].next()
+    with ma.Checkpoints(folder, process_group=True) as checkpoints:
+        for step in (1, 2, 3):
+            step_of_both(one, other, parts)
+            checkpoints.save(step, model=one, **parts)
+    expected = said(one, other, parts, own=True)
+    assert expected["seen"] == rank + 30
+    again = adversaries(kind)
+    filled = {name: each for name, each in again[2]["means"]["of"].items()}  # noqa: C416
+    with ma.Checkpoints(folder, process_group=True) as checkpoints:
+        assert checkpoints.restore(model=again[0], **again[2]) == 3
+    assert said(*again, own=True) == expected
+    assert all(again[2]["means"]["of"][name] is each for name, each in filled.items())  # where they stood
+    for nets in ((one, other, parts), again):
+        step_of_both(*nets)
+    assert said(*again, own=True) == said(one, other, parts, own=True)
+    others = parts["optimizers"] | {"one": torch.optim.SGD(one.parameters())}
+    with pytest.raises(ParameterError, match="the optimizer is SGD, the checkpoint has the state of AdamW"):
+        checkpoints.restore(model=one, optimizers=others)
+
+
+def several_elsewhere(kind: str, folder: Path) -> None:
+    """On another number of processes, and by one without a group."""
+    folder = folder.parent / f"{kind}-several"
+    one, other, parts = adversaries(kind)
+    with ma.Checkpoints(folder, process_group=True) as checkpoints:
+        assert checkpoints.restore(model=one, **parts) == 3
+    found = said(one, other, parts, own=False)
+    with ma.open(folder / "step-00000003") as archive:
+        archive.verify()
+        assert archive.training["optimizers"]["one"]["class"] == "AdamW"
+        means = {name.removeprefix("module."): each.tolist() for name, each in archive.training["means"]["of"].items()}
+        assert {f"mean {name}": each for name, each in means.items()}.items() <= found.items()
+        assert archive["0.weight"].tolist() == found["0 0.weight"]
+    rank = dist.get_rank()
+    is_new = rank >= (4 if kind == "both" else 2)
+    assert parts["optimizers"]["seen"] == 30 + (0 if is_new else rank)  # its own, or the first one's
+
+
+SCENARIOS = {
+    each.__name__: each
+    for each in (
+        whole,
+        killed,
+        resumed,
+        resharded,
+        damaged,
+        refused,
+        apart,
+        otherwise,
+        unsent,
+        several,
+        several_elsewhere,
+    )
+}
 
 
 def main() -> None:

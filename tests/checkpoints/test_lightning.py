@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import collections
 import importlib
+import os
+import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -197,6 +200,37 @@ def test_behind_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(OSError, match="No space left"):
         saving.teardown()
     saving.teardown()
+
+
+class Told(dict):  # type: ignore[type-arg]
+    """Has a signal arrive while a checkpoint is put together."""
+
+    def items(self) -> Any:
+        if dict.pop(self, "signal", None):
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return super().items()
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_a_signal_handler_that_saves(tmp_path: Path, asynchronous: bool) -> None:
+    """As Lightning's own does, before SLURM takes the machine away."""
+    saving, weight = ArchiveCheckpointIO(asynchronous=asynchronous, random=False), torch.ones(4)
+    made = pickle.loads(pickle.dumps(saving))
+    assert isinstance(made, ArchiveCheckpointIO)  # as a strategy does that spawns processes
+
+    def handler(number: int, frame: Any) -> None:
+        saving.save_checkpoint({"state_dict": {"w": weight}, "global_step": 2}, tmp_path / "hpc.ckpt")
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        callbacks = Told({"signal": True, "at": 1})
+        saving.save_checkpoint({"state_dict": {"w": weight}, "callbacks": callbacks}, tmp_path / "1.ckpt")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert "signal" not in callbacks
+    saving.teardown()
+    for name in ("1.ckpt", "hpc.ckpt"):
+        assert ma.load(tmp_path / name)["w"].tolist() == [1] * 4
 
 
 def test_fabric(tmp_path: Path) -> None:

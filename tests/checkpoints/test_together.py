@@ -36,7 +36,7 @@ def run_all(folder: Path, scenarios: list[str]) -> None:
 def test_together(kind: str, tmp_path: Path) -> None:
     scenarios = [
         *("whole:2", "killed:2", "resumed:2", "resharded:1", "resharded:2", "resharded:3"),
-        *(("whole:4", "damaged:2", "refused:2", "apart:2", "unsent:2") if kind == "fsdp" else ()),
+        *(("whole:4", "damaged:2", "refused:2", "apart:2", "otherwise:2", "unsent:2") if kind == "fsdp" else ()),
     ]
     wanted = [f"{kind}:{each}" for each in scenarios]
     run_all(tmp_path, wanted)
@@ -66,6 +66,13 @@ def test_rows_in_turns_and_meshes_of_some(tmp_path: Path) -> None:
         pieces = {name: sorted(part.piece.offsets for part in archive.reader.parts(name)) for name in archive}
     assert pieces["0.weight"] == [(0, 0), (3, 0), (5, 0), (8, 0)]
     assert pieces["2.weight"] == [(0, 0), (3, 0)]
+
+
+@pytest.mark.slow
+def test_optimizers_and_distributed_tensors_in_structures(tmp_path: Path) -> None:
+    """Two networks that train each other, each with an optimizer, averages in dicts and in objects."""
+    run_all(tmp_path, ["fsdp:several:2", *(f"fsdp:several_elsewhere:{count}" for count in (1, 2, 3))])
+    run_all(tmp_path, ["both:several:4", "both:several_elsewhere:4"])
 
 
 class Group:

@@ -135,6 +135,19 @@ def test_damage_is_named(tmp_path: Path) -> None:
     assert dict(shown["facts"])["checked"] == "not whole: 1 damaged part"
 
 
+def test_damage_in_a_shard_is_that_of_an_array(tmp_path: Path) -> None:
+    """The page leads to it; its shard is said with what is wrong."""
+    network = nn.Sequential(nn.Dense(4, in_units=3), nn.Dense(2, in_units=4))
+    network.initialize(seed=0)
+    ma.save_model(tmp_path / "x", network, inputs=np.zeros((1, 3), np.float32), max_shard_size=60)
+    file = next(each for each in (tmp_path / "x").glob("*.safetensors") if "1.weight" in ma.load(each))
+    samples.damage(file, "1.weight")
+    ((where, what),) = parsed(tmp_path / "x")[1]["models"][0]["damaged"]
+    assert where == "1.weight"
+    assert what.startswith(f"in {file.name}: expected ")
+    assert "found" in what
+
+
 @pytest.mark.slow
 def test_what_was_checked_is_said(networks: dict[str, Path], tmp_path: Path) -> None:
     path = shutil.copy(networks["lenet"], tmp_path / "lenet.h5")

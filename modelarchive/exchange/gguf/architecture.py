@@ -36,6 +36,7 @@ class Architecture:
         grouped: Names, as a pattern, of arrays that have the rows of all queries, keys and values behind each other,
             and in transformers those of one key's group after those of another.
         is_partly_turned: Whether the metadata may say that rotary positions turn a part of each head only.
+        usual: Key that files may leave out -> what llama.cpp takes then; None: nothing, or what it computes.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Architecture:
     idle: Iterable[str] = ()
     grouped: str = r"(?!)"
     is_partly_turned: bool = False
+    usual: Mapping[str, Any] = field(default_factory=dict)
 
     def told_by(self, tensors: Iterable[str]) -> dict[str, bool]:
         """The options that tensors tell by being there."""

@@ -62,6 +62,7 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             fixed={"hidden_activation": "gelu_pytorch_tanh", "attention_bias": False},
             shifted=True,
             window=2,
+            usual={"attention.sliding_window": 4096, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
         ),
         Architecture(
             "gemma3",
@@ -75,6 +76,7 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             fixed={"hidden_activation": "gelu_pytorch_tanh", "attention_bias": False},
             shifted=True,
             window=6,
+            usual={"final_logit_softcapping": None, "rope.freq_base_swa": None},
         ),
         Architecture(
             "phi3",
@@ -91,6 +93,7 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
                 "blk.N.ffn_down": "model.layers.N.mlp.down_proj",
             },
             fixed={"hidden_act": "silu", "pad_token_id": None},
+            usual={"attention.sliding_window": None},
         ),
         Architecture(
             "gpt2",
@@ -128,6 +131,7 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             fixed={"hidden_act": "silu"},
             told=table("all_biased"),
             permuted=True,
+            usual=table("unscaled"),
         ),
         Architecture(
             "smollm3",
@@ -272,6 +276,7 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
             window=4,
             listed=True,
             is_written=False,
+            usual={"attention.sliding_window": None},
         ),
         Architecture(
             "ernie4_5",

@@ -17,6 +17,16 @@ from modelarchive.store.strict import short
 
 #: Keys without the architecture's name that change nothing of what is computed.
 _IDLE: Final = frozenset(("vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "pooling_type"))
+#: Keys of networks that files may leave out: tensors have these sizes, or nothing is computed with them, or all
+#: architectures have the same without them.
+_LEFT_OUT: Final = frozenset(
+    ("context_length", "embedding_length", "block_count", "feed_forward_length", "expert_count",
+     "expert_feed_forward_length", "expert_shared_feed_forward_length", "attention.head_count_kv",
+     "attention.key_length", "rope.freq_base")
+)  # fmt: skip
+#: What norms add to variances, and those of mean squares, which networks have where they have no others.
+_MEANS: Final = "attention.layer_norm_epsilon"
+_MEAN_SQUARES: Final = ("attention.layer_norm_rms_epsilon",)
 #: Keys that say nothing unless they have another value.
 _USUAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "attention.causal": (True,),
@@ -121,10 +131,13 @@ class Options:
 def options_of(architecture: Architecture, contents: Contents) -> Options:
     """The configuration that a file's metadata mean; what they cannot mean is in its problems."""
     options = Options(architecture, contents)
+    may_lack = {*_LEFT_OUT, *architecture.usual, *(_MEAN_SQUARES if _MEANS in architecture.keys else ())}
     for key, (option, _) in architecture.keys.items():
-        value = options.get(key)
+        value = options.get(key, architecture.usual.get(key))
         if value is not None:
             options.config[option] = value
+        elif options.key(key) not in contents.values and key not in may_lack:
+            options.refuse(key, "is missing, and without it the network is not known")
     tensors = contents.tensors
     if (words := tensors.get("token_embd.weight")) is not None and words.shape:
         options.config["vocab_size"] = words.shape[0]
@@ -142,6 +155,8 @@ def options_of(architecture: Architecture, contents: Contents) -> Options:
         _of_gemma(options)
     if architecture.name == "minicpm":
         _of_minicpm(options)
+    if architecture.name in ("granite", "granitemoe"):
+        _of_granite(options)
     if architecture.name == "falcon" and (shared := options.config.get("num_key_value_heads")) != 1:
         options.refuse("attention.head_count_kv", f"is {short(shared)}, expected one key for all heads")
     if architecture.name == "phi3":
@@ -280,13 +295,19 @@ def _of_gemma(options: Options) -> None:
 
 
 def _of_minicpm(options: Options) -> None:
-    """What MiniCPM scales by, which llama.cpp makes up where the metadata do not say."""
-    for key in ("embedding_scale", "residual_scale", "logit_scale"):
-        if options.number(key) is None:
-            options.refuse(key, "is missing, and without it the network is not known")
+    """What MiniCPM scales its scores by, whatever the metadata say."""
     width: Any = options.config.get("head_dim")
     if _positive(width):
         options.config["attention_multiplier"] = width**-0.5
+
+
+def _of_granite(options: Options) -> None:
+    """What llama.cpp scales Granite's scores by without being told, and what it takes for a switch."""
+    width: Any = options.config.get("head_dim")
+    if options.config.get("attention_multiplier") is None and _positive(width):
+        options.config["attention_multiplier"] = width**-0.5
+    if options.get("rope.scaling.finetuned", True) is not True:
+        options.refuse("rope.scaling.finetuned", "is false: Granite without rotary positions is not read")
 
 
 def _of_bert(options: Options) -> None:

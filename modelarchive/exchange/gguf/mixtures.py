@@ -76,6 +76,7 @@ MIXTURES: Final[tuple[Architecture, ...]] = (
         fixed={"hidden_act": "silu"},
         told=table("biased"),
         permuted=True,
+        usual=table("unscaled"),
         joined={
             f"{_GRANITE}.experts.gate_up_proj": ("blk.N.ffn_gate_exps.weight", "blk.N.ffn_up_exps.weight"),
             f"{_GRANITE}.experts.down_proj": ("blk.N.ffn_down_exps.weight",),

@@ -73,6 +73,8 @@ _SCALES: Final = {
     "residual_scale": ("residual_multiplier", "float32"),
     "logit_scale": ("logits_scaling", "float32"),
 }
+#: Factors of Granite that are 1, or computed, where the metadata do not say.
+_UNSCALED: Final = {"attention.scale": None, "embedding_scale": None, "residual_scale": None}
 #: What counts for images only.
 _SEEN: Final = {"rope.dimension_sections": None, "n_deepstack_layers": None}
 #: Each layer has experts, and nothing but them.
@@ -98,6 +100,7 @@ _TABLES: Final[dict[str, dict[str, Any]]] = {
     "olmo_names": _OLMO_NAMES,
     "cohere": _COHERE,
     "scales": _SCALES,
+    "unscaled": _UNSCALED,
     "seen": _SEEN,
     "biased": _BIASED,
     "all_biased": _ALL_BIASED,

@@ -52,5 +52,6 @@ RELATIVES: Final[tuple[Architecture, ...]] = (
         told=table("all_biased"),
         permuted=True,
         is_written=False,
+        usual={"attention.scale": None},
     ),
 )

@@ -6,30 +6,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from modelarchive.exchange.keras import lifting_attention as attention
+from modelarchive.exchange.keras import lifting_colours as colours
+from modelarchive.exchange.keras import lifting_fourier as fourier
+from modelarchive.exchange.keras import lifting_functions as functions
+from modelarchive.exchange.keras import lifting_images as images
 from modelarchive.exchange.keras import lifting_layers as plain
+from modelarchive.exchange.keras import lifting_linalg as linalg
+from modelarchive.exchange.keras import lifting_losses as losses
+from modelarchive.exchange.keras import lifting_math as math
+from modelarchive.exchange.keras import lifting_members as members
+from modelarchive.exchange.keras import lifting_merging as merging
 from modelarchive.exchange.keras import lifting_ops as ops
+from modelarchive.exchange.keras import lifting_ordering as ordering
+from modelarchive.exchange.keras import lifting_parts as parts
 from modelarchive.exchange.keras import lifting_preprocessing as preprocessing
+from modelarchive.exchange.keras import lifting_rearranging as rearranging
 from modelarchive.exchange.keras import lifting_recurrent as recurrent
+from modelarchive.exchange.keras import lifting_segments as segments
 from modelarchive.exchange.keras import lifting_steps as steps
+from modelarchive.exchange.keras import lifting_truths as truths
 from modelarchive.exchange.keras import lifting_windows as windows
-from modelarchive.exchange.keras.lifting_attention import ATTENTION
-from modelarchive.exchange.keras.lifting_colours import COLOURS
 from modelarchive.exchange.keras.lifting_distributed import time_distributed
-from modelarchive.exchange.keras.lifting_fourier import FOURIER
-from modelarchive.exchange.keras.lifting_functions import WINDOWS
-from modelarchive.exchange.keras.lifting_images import RESAMPLING
-from modelarchive.exchange.keras.lifting_linalg import LINALG
-from modelarchive.exchange.keras.lifting_losses import LOSSES
-from modelarchive.exchange.keras.lifting_math import ELEMENTWISE
-from modelarchive.exchange.keras.lifting_members import MEMBERS
-from modelarchive.exchange.keras.lifting_merging import MERGING
-from modelarchive.exchange.keras.lifting_ordering import ORDERING
-from modelarchive.exchange.keras.lifting_parts import PARTS
-from modelarchive.exchange.keras.lifting_rearranging import SHAPES
-from modelarchive.exchange.keras.lifting_segments import SEGMENTS
 from modelarchive.exchange.keras.lifting_softmax import softmax
 from modelarchive.exchange.keras.lifting_spectrograms import SIGNALS, SPECTROGRAMS
-from modelarchive.exchange.keras.lifting_truths import TRUTHS
 from modelarchive.exchange.keras.row import Lifting, operation
 from modelarchive.exchange.keras.weights import WEIGHTS
 
@@ -151,8 +151,8 @@ _LAYERS: Final = (
         time_distributed,
         "of a layer that looks at more than one axis: known sizes but of batch and steps",
     ),
-    *MERGING,
-    *ATTENTION,
+    *merging.ROWS,
+    *attention.ROWS,
     *SPECTROGRAMS,
 )
 
@@ -268,20 +268,20 @@ _OPERATIONS: Final = (
     operation("Glu", "split, multiply", ops.glu),
     operation("Softmax", "Softmax", ops.softmax("Softmax")),
     operation("LogSoftmax", "LogSoftmax", ops.softmax("LogSoftmax")),
-    *TRUTHS,
-    *ELEMENTWISE,
-    *ORDERING,
-    *MEMBERS,
-    *SEGMENTS,
-    *LINALG,
+    *truths.ROWS,
+    *math.ROWS,
+    *ordering.ROWS,
+    *members.ROWS,
+    *segments.ROWS,
+    *linalg.ROWS,
     *SIGNALS,
-    *LOSSES,
-    *PARTS,
-    *SHAPES,
-    *RESAMPLING,
-    *COLOURS,
-    *FOURIER,
-    *WINDOWS,
+    *losses.ROWS,
+    *parts.ROWS,
+    *rearranging.ROWS,
+    *images.ROWS,
+    *colours.ROWS,
+    *fourier.ROWS,
+    *functions.ROWS,
 )
 
 #: Class -> row.

@@ -199,7 +199,7 @@ def _weighted(context: Context, scores: Ref, value: Ref) -> Ref | list[Ref]:
 
 
 #: Layers of attention.
-ATTENTION: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     Lifting(
         "MultiHeadAttention",
         "MultiHeadAttention",

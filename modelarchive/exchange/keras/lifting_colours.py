@@ -60,7 +60,7 @@ def _colours_of(hue: Term, saturation: Term, value: Term) -> tuple[Term, Term, T
 
 
 #: Operations on colours.
-COLOURS: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     operation("RGBToHSV", "maximum, minimum, where", _planes(_hue_of), "of floats"),
     operation("HSVToRGB", "remainder, clip", _planes(_colours_of), "of floats"),
 )

@@ -121,7 +121,7 @@ def _to_reals(context: Context) -> Ref:
 
 
 #: Fourier transforms.
-FOURIER: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     operation("FFT", "matmul", _transformed(1), _SIZES),
     operation("FFT2", "matmul, transpose", _transformed(2), _SIZES),
     operation("IFFT2", "matmul, transpose", _transformed(2, inverse=True), _SIZES),

@@ -219,7 +219,7 @@ def _attention(context: Context) -> Ref:
 
 
 #: Operations that layers are made of.
-WINDOWS: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     operation("Conv", "conv", _convolution),
     operation("DepthwiseConv", "conv", _depthwise),
     operation("SeparableConv", "conv", _separable),

@@ -140,7 +140,7 @@ def _resized(context: Context) -> Ref:
 
 
 #: Operations on images.
-RESAMPLING: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     operation("DepthToSpace", "reshape, transpose", _blocks(deep=True), "of known sizes"),
     operation("SpaceToDepth", "reshape, transpose", _blocks(deep=False), "of known sizes"),
     operation("PadImages", "pad", _padded),

@@ -213,7 +213,7 @@ def _rows_of(theirs: str, ours: str, lift: Lift) -> Lifting:
 
 
 #: Operations of matrices.
-LINALG: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     _rows_of("Inv", "argmax, gather, divide", _inverse),
     _rows_of("Solve", "argmax, gather, divide", _solved),
     _rows_of("SolveTriangular", "where, divide", _solved),

@@ -44,7 +44,7 @@ def _categorical(context: Context) -> Ref:
 
 
 #: Losses as operations.
-LOSSES: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     operation("BinaryCrossentropy", "log, multiply", _binary),
     operation("CategoricalCrossentropy", "log, sum", _categorical),
 )

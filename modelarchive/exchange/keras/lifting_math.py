@@ -306,7 +306,7 @@ _FORMULAS: Final[dict[str, tuple[str, Callable[[Term], Term]]]] = {
 }  # fmt: skip
 
 #: Operations of single elements.
-ELEMENTWISE: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     *(operation(theirs, ours, _of_floats(formula)) for theirs, (ours, formula) in _FORMULAS.items()),
     operation("Sign", "greater, less", _of_any(_sign)),
     operation("Fabs", "abs", _of_floats(abs)),

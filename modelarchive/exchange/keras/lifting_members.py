@@ -140,7 +140,7 @@ def _powers(context: Context) -> Ref:
 
 
 #: Operations that look for elements.
-MEMBERS: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     operation("IsIn", "equal, max", _is_in),
     operation("SearchSorted", "greater, sum", _places, "in a row"),
     operation("Nancumsum", "where, cumsum", _sums),

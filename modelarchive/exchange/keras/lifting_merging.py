@@ -168,7 +168,7 @@ def _repeat(context: Context) -> Ref:
 
 
 #: Layers that merge tensors, or move elements.
-MERGING: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     Lifting("Flatten", "Flatten", _flatten, masks="drop"),
     Lifting("Reshape", "Reshape", _reshape, masks="drop"),
     Lifting("Permute", "Permute", _permute, masks="drop"),

@@ -350,7 +350,7 @@ def _deviation_of_numbers(context: Context) -> Ref:
 
 
 #: Operations that put in order, count, and reduce.
-ORDERING: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     operation("Sort", "argsort, gather", _sorted),
     operation("Argsort", "argsort", _places),
     operation("TopK", "argsort, gather", _largest, "of those alike the first come first"),

@@ -38,7 +38,7 @@ def _apart(axis: int | None, *, evenly: bool) -> Lift:
 
 
 #: Operations that take apart.
-PARTS: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     operation("ArraySplit", "split", _apart(None, evenly=False), "of known sizes"),
     operation("Hsplit", "split", _apart(1, evenly=True)),
     operation("Vsplit", "split", _apart(0, evenly=True)),

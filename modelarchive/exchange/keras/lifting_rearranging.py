@@ -293,7 +293,7 @@ def _in_mirrors(context: Context, x: Ref, pairs: list[list[int]]) -> Ref:
 
 
 #: Operations that move elements.
-SHAPES: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     operation("Ravel", "reshape", _raveled),
     operation("Hstack", "concatenate", _joined(1, 1)),
     operation("Vstack", "concatenate", _joined(0, 2)),

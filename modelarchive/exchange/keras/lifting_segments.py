@@ -111,7 +111,7 @@ def _written(
 
 
 #: Operations that bring elements together.
-SEGMENTS: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     *(
         operation(f"Segment{name}", "scatter", _segments(how), "of floats, of a known number of segments")
         for name, how in (("Sum", "add"), ("Prod", "multiply"), ("Max", "maximum"), ("Min", "minimum"))

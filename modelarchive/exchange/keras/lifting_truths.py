@@ -89,7 +89,7 @@ def square(context: Context) -> Ref:
 
 
 #: Operations that masks are made with.
-TRUTHS: Final[tuple[Lifting, ...]] = (
+ROWS: Final[tuple[Lifting, ...]] = (
     operation("NotEqual", "equal", _unequal),
     operation("GreaterEqual", "greater, equal, maximum", _or_equal("greater")),
     operation("LessEqual", "less, equal, maximum", _or_equal("less")),

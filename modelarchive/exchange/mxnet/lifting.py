@@ -5,39 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from modelarchive.exchange.mxnet.lifting_boxes import BOXES
-from modelarchive.exchange.mxnet.lifting_layers import LAYERS
-from modelarchive.exchange.mxnet.lifting_making import MAKING
-from modelarchive.exchange.mxnet.lifting_math import MATH
-from modelarchive.exchange.mxnet.lifting_ops import OPERATORS
-from modelarchive.exchange.mxnet.lifting_pieces import PIECES
-from modelarchive.exchange.mxnet.lifting_products import PRODUCTS
-from modelarchive.exchange.mxnet.lifting_reductions import REDUCTIONS
-from modelarchive.exchange.mxnet.lifting_reshape import RESHAPE
-from modelarchive.exchange.mxnet.lifting_rounding import ROUNDING
-from modelarchive.exchange.mxnet.lifting_scaling import SCALING
-from modelarchive.exchange.mxnet.lifting_selection import SELECTION
-from modelarchive.exchange.mxnet.lifting_sequences import SEQUENCES
-from modelarchive.exchange.mxnet.lifting_shapes import SHAPES
-from modelarchive.exchange.mxnet.lifting_truths import TRUTHS
+from modelarchive.exchange.mxnet import lifting_boxes as boxes
+from modelarchive.exchange.mxnet import lifting_layers as layers
+from modelarchive.exchange.mxnet import lifting_making as making
+from modelarchive.exchange.mxnet import lifting_math as math
+from modelarchive.exchange.mxnet import lifting_ops as ops
+from modelarchive.exchange.mxnet import lifting_pieces as pieces
+from modelarchive.exchange.mxnet import lifting_products as products
+from modelarchive.exchange.mxnet import lifting_reductions as reductions
+from modelarchive.exchange.mxnet import lifting_reshape as reshape
+from modelarchive.exchange.mxnet import lifting_rounding as rounding
+from modelarchive.exchange.mxnet import lifting_scaling as scaling
+from modelarchive.exchange.mxnet import lifting_selection as selection
+from modelarchive.exchange.mxnet import lifting_sequences as sequences
+from modelarchive.exchange.mxnet import lifting_shapes as shapes
+from modelarchive.exchange.mxnet import lifting_truths as truths
 from modelarchive.exchange.rows import Lifting
 
 _ROWS: Final = (
-    *LAYERS,
-    *OPERATORS,
-    *ROUNDING,
-    *MATH,
-    *TRUTHS,
-    *MAKING,
-    *BOXES,
-    *SCALING,
-    *SELECTION,
-    *SEQUENCES,
-    *SHAPES,
-    *PIECES,
-    *PRODUCTS,
-    *REDUCTIONS,
-    *RESHAPE,
+    *layers.ROWS,
+    *ops.ROWS,
+    *rounding.ROWS,
+    *math.ROWS,
+    *truths.ROWS,
+    *making.ROWS,
+    *boxes.ROWS,
+    *scaling.ROWS,
+    *selection.ROWS,
+    *sequences.ROWS,
+    *shapes.ROWS,
+    *pieces.ROWS,
+    *products.ROWS,
+    *reductions.ROWS,
+    *reshape.ROWS,
 )
 #: Name of an operator -> its row.
 LIFTINGS: Final[Mapping[str, Lifting]] = {name: row for row in _ROWS for name in row.names}

@@ -134,7 +134,7 @@ def _block(context: Context) -> tuple[int, tuple[int, int, int]]:
     return block, (channels, height, width)
 
 
-BOXES: Final = (
+ROWS: Final = (
     Lifting("_contrib_box_iou _npx_box_iou", "minimum, maximum, divide", _box_iou),
     Lifting(
         "_contrib_MultiBoxPrior MultiBoxPrior _npx_multibox_prior",

@@ -357,7 +357,7 @@ _POOLING: Final = ", ".join(_rank(f"{how}Pool{{}}D") for how in ("Max", "Avg", "
 _RANGE: Final = "an index out of range is an error here, and the nearest row in MXNet: with a note"
 
 #: Layers.
-LAYERS: Final = (
+ROWS: Final = (
     Lifting("FullyConnected _npx_fully_connected", "Dense", _dense),
     Lifting("Embedding _npx_embedding", "Embedding", _embedding, _RANGE),
     Lifting("Convolution Convolution_v1 _npx_convolution", _CONVOLUTIONS, _convolution),

@@ -147,7 +147,7 @@ def _window(function: Callable[[int], np.ndarray]) -> Callable[[Context], np.nda
     return lambda context: function(*_sized(context.attributes.integer("M")))
 
 
-MAKING: Final = (
+ROWS: Final = (
     Lifting("_zeros _npi_zeros", "constant, broadcast_to", _zeros, "none, as the states that a recurrence begins with"),
     Lifting("_ones _npi_ones", "constant, broadcast_to", _filled(1.0)),
     Lifting("_full _npi_full", "constant, broadcast_to", _full),

@@ -198,7 +198,7 @@ _REALS: Final[dict[str, Formula]] = {
     "radians": _times(math.pi / 180),
 }
 
-MATH: Final = (
+ROWS: Final = (
     *(Lifting(f"{name} _npi_{name}", _FORMULA, of_reals(formula)) for name, formula in _REALS.items()),
     Lifting("broadcast_mod _mod _mod_scalar _npi_mod _npi_mod_scalar", _FORMULA, _remainder(floor), _BY_ZERO),
     Lifting("_rmod_scalar _npi_rmod_scalar", _FORMULA, _remainder(floor, reverse=True), _BY_ZERO),

@@ -261,7 +261,7 @@ ACTIVATIONS: Final = {
 _LOSS: Final = "the loss is left out, and its labels are no input, with a note"
 
 #: Functions of each element, of one array or of two.
-OPERATORS: Final = (
+ROWS: Final = (
     Lifting("_contrib_AdaptiveAvgPooling2D", "AdaptiveAvgPool2D", _adaptive),
     Lifting("Activation _npx_activation", "Activation", _activation),
     Lifting(

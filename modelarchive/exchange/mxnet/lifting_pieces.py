@@ -280,7 +280,7 @@ def _padded(context: Context) -> Ref:
     return context.op("pad", context.ref(0), padding=pairs, mode=mode, value=value)
 
 
-PIECES: Final = (
+ROWS: Final = (
     Lifting("slice crop _npi_slice _npx_slice", "slice", _slice_),
     Lifting("slice_axis", "slice", _slice_axis),
     Lifting("SliceChannel split _npx_slice_channel", "split, squeeze", _split),

@@ -151,7 +151,7 @@ def _weighted(context: Context, value: Ref) -> Ref:
     return context.op("reshape", found, shape=[None, None, -1])
 
 
-PRODUCTS: Final = (
+ROWS: Final = (
     Lifting("dot batch_dot _npx_batch_dot", "matmul, transpose", _matmul, "dot with a matrix only"),
     Lifting("_linalg_gemm2 linalg_gemm2", "matmul, transpose, multiply", _gemm2),
     Lifting("_npi_dot", "matmul, einsum", _dot),

@@ -190,7 +190,7 @@ def _cumsum(context: Context) -> Ref:
 
 
 _NO_AXES: Final = "without NumPy's shapes, what is reduced to nothing has one axis of size 1, also here"
-REDUCTIONS: Final = (
+ROWS: Final = (
     *(
         Lifting(names, name, _reduction(name), _NO_AXES)
         for name, names in {

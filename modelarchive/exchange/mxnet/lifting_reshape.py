@@ -159,7 +159,7 @@ def _reshape_like(context: Context) -> Ref:
     return context.op("reshape", context.ref(0), shape=shape)
 
 
-RESHAPE: Final = (
+ROWS: Final = (
     Lifting("Reshape reshape _np_reshape _npi_reshape _npx_reshape", "reshape", _reshape),
     Lifting("reshape_like _npx_reshape_like", "reshape", _reshape_like, "at most one size that is not known"),
 )

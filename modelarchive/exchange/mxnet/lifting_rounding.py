@@ -91,7 +91,7 @@ _NUMBERS: Final[dict[str, Formula]] = {
     "sign": sign,
 }
 
-ROUNDING: Final = (
+ROWS: Final = (
     Lifting("floor _npi_floor _np_floor", "floor", of_numbers(floor)),
     *(Lifting(f"{name} _npi_{name}", "a formula in ops", of_numbers(formula)) for name, formula in _NUMBERS.items()),
     Lifting("rint _npi_rint", "a formula in ops", of_reals(_half_down), "a half is rounded down, as MXNet does"),

@@ -79,7 +79,7 @@ def _smooth(context: Context) -> Ref:
 
 
 #: Operators that scale.
-SCALING: Final = (
+ROWS: Final = (
     Lifting("L2Normalization", "multiply, sum, rsqrt", _unit),
     Lifting("LRN", "multiply, pad, slice, add, power, divide", _local, "of a known number of channels"),
     Lifting("_contrib_div_sqrt_dim", "divide", _by_width, "of a known size"),

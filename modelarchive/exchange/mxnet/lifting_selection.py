@@ -330,7 +330,7 @@ def _masked(context: Context, kind: str, x: Ref, mask: Ref, axis: int) -> Ref:
 
 
 _RANGE: Final = "an index out of range is an error here, and the nearest row in MXNet: with a note"
-SELECTION: Final = (
+ROWS: Final = (
     Lifting("softmax _npx_softmax", "Softmax", _softmax("Softmax"), "with use_length a softmax and where"),
     Lifting("log_softmax _npx_log_softmax", "LogSoftmax", _softmax("LogSoftmax")),
     Lifting("take _npi_take", "take", _take, _RANGE),

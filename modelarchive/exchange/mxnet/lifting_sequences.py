@@ -71,7 +71,7 @@ def _gathered(context: Context, x: Ref, steps: Ref, axis: int) -> Ref:
 
 
 #: Operators on sequences.
-SEQUENCES: Final = (
+ROWS: Final = (
     Lifting("SequenceMask _npx_sequence_mask", "less, where", _mask),
     Lifting("SequenceLast _npx_sequence_last", "slice, gather", _last),
     Lifting("SequenceReverse _npx_sequence_reverse", "slice, gather", _reversed),

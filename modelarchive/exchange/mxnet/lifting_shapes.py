@@ -169,7 +169,7 @@ def _broadcast_to(context: Context) -> Ref:
     return context.op("broadcast_to", context.ref(0), context.ref(0), shape=sizes)
 
 
-SHAPES: Final = (
+ROWS: Final = (
     Lifting("Flatten flatten _npx_batch_flatten", "Flatten", _flatten),
     Lifting("transpose _np_transpose _npi_transpose", "transpose", _transpose),
     Lifting("SwapAxis swapaxes _npi_swapaxes", "transpose", _swap),

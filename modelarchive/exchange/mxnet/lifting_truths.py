@@ -114,7 +114,7 @@ def _nan_to_num(context: Context) -> Ref:
 _QUESTIONS: Final = {"isnan": _is_nan, "isinf": _is_infinite, "isfinite": _is_finite}
 _LOGICAL: Final[dict[str, Callable[[Context, Ref, Ref], Ref]]] = {"and": both, "or": either, "xor": _unlike}
 
-TRUTHS: Final = (
+ROWS: Final = (
     Lifting("_npi_nan_to_num", "equal, where", _nan_to_num),
     *(
         Lifting(f"_npi_{name} _contrib_{name}", "equal, abs, less", _asked(formula))

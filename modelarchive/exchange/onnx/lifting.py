@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from modelarchive.exchange.onnx.lifting_attention import ATTENTION
-from modelarchive.exchange.onnx.lifting_control import CONTROL
-from modelarchive.exchange.onnx.lifting_elementwise import ELEMENTWISE
-from modelarchive.exchange.onnx.lifting_fused import FUSED
-from modelarchive.exchange.onnx.lifting_fused_attention import FUSED as _FUSED_ATTENTION
-from modelarchive.exchange.onnx.lifting_fused_integers import FUSED as _FUSED_INTEGERS
-from modelarchive.exchange.onnx.lifting_integers import INTEGERS
-from modelarchive.exchange.onnx.lifting_layers import LAYERS
-from modelarchive.exchange.onnx.lifting_learned import LEARNED
-from modelarchive.exchange.onnx.lifting_losses import LOSSES
-from modelarchive.exchange.onnx.lifting_normalisation import NORMALISATION
-from modelarchive.exchange.onnx.lifting_ordering import ORDERING
-from modelarchive.exchange.onnx.lifting_placing import PLACING
-from modelarchive.exchange.onnx.lifting_pooling import POOLING
-from modelarchive.exchange.onnx.lifting_quantised import QUANTISED
-from modelarchive.exchange.onnx.lifting_recurrent import RECURRENT
-from modelarchive.exchange.onnx.lifting_regions import PLACING as _REGIONS
-from modelarchive.exchange.onnx.lifting_resampling import RESAMPLING
-from modelarchive.exchange.onnx.lifting_scans import SCANS
-from modelarchive.exchange.onnx.lifting_selection import SELECTION
-from modelarchive.exchange.onnx.lifting_sequences import SEQUENCES
-from modelarchive.exchange.onnx.lifting_shapes import SHAPES
-from modelarchive.exchange.onnx.lifting_signals import SIGNALS
-from modelarchive.exchange.onnx.lifting_taps import TAPS
-from modelarchive.exchange.onnx.lifting_trees import LEARNED as _TREES
-from modelarchive.exchange.onnx.lifting_windows import WINDOWS
+from modelarchive.exchange.onnx import lifting_attention as attention
+from modelarchive.exchange.onnx import lifting_control as control
+from modelarchive.exchange.onnx import lifting_elementwise as elementwise
+from modelarchive.exchange.onnx import lifting_fused as fused
+from modelarchive.exchange.onnx import lifting_fused_attention as fused_attention
+from modelarchive.exchange.onnx import lifting_fused_integers as fused_integers
+from modelarchive.exchange.onnx import lifting_integers as integers
+from modelarchive.exchange.onnx import lifting_layers as layers
+from modelarchive.exchange.onnx import lifting_learned as learned
+from modelarchive.exchange.onnx import lifting_losses as losses
+from modelarchive.exchange.onnx import lifting_normalisation as normalisation
+from modelarchive.exchange.onnx import lifting_ordering as ordering
+from modelarchive.exchange.onnx import lifting_placing as placing
+from modelarchive.exchange.onnx import lifting_pooling as pooling
+from modelarchive.exchange.onnx import lifting_quantised as quantised
+from modelarchive.exchange.onnx import lifting_recurrent as recurrent
+from modelarchive.exchange.onnx import lifting_regions as regions
+from modelarchive.exchange.onnx import lifting_resampling as resampling
+from modelarchive.exchange.onnx import lifting_scans as scans
+from modelarchive.exchange.onnx import lifting_selection as selection
+from modelarchive.exchange.onnx import lifting_sequences as sequences
+from modelarchive.exchange.onnx import lifting_shapes as shapes
+from modelarchive.exchange.onnx import lifting_signals as signals
+from modelarchive.exchange.onnx import lifting_taps as taps
+from modelarchive.exchange.onnx import lifting_trees as trees
+from modelarchive.exchange.onnx import lifting_windows as windows
 from modelarchive.exchange.rows import Lifting
 
 #: The opsets whose operators are known; of those before 7, the operators that mean the same today.
@@ -41,31 +41,31 @@ OPSETS: Final = range(1, 29)
 LIFTINGS: Final[Mapping[str, Lifting]] = {
     row.theirs: row
     for row in (
-        *ELEMENTWISE,
-        *SHAPES,
-        *SELECTION,
-        *WINDOWS,
-        *LAYERS,
-        *NORMALISATION,
-        *RECURRENT,
-        *ATTENTION,
-        *TAPS,
-        *POOLING,
-        *RESAMPLING,
-        *QUANTISED,
-        *INTEGERS,
-        *ORDERING,
-        *SCANS,
-        *SIGNALS,
-        *LOSSES,
-        *CONTROL,
-        *SEQUENCES,
-        *_REGIONS,
-        *PLACING,
-        *LEARNED,
-        *_TREES,
-        *FUSED,
-        *_FUSED_ATTENTION,
-        *_FUSED_INTEGERS,
+        *elementwise.ROWS,
+        *shapes.ROWS,
+        *selection.ROWS,
+        *windows.ROWS,
+        *layers.ROWS,
+        *normalisation.ROWS,
+        *recurrent.ROWS,
+        *attention.ROWS,
+        *taps.ROWS,
+        *pooling.ROWS,
+        *resampling.ROWS,
+        *quantised.ROWS,
+        *integers.ROWS,
+        *ordering.ROWS,
+        *scans.ROWS,
+        *signals.ROWS,
+        *losses.ROWS,
+        *control.ROWS,
+        *sequences.ROWS,
+        *regions.ROWS,
+        *placing.ROWS,
+        *learned.ROWS,
+        *trees.ROWS,
+        *fused.ROWS,
+        *fused_attention.ROWS,
+        *fused_integers.ROWS,
     )
 }

@@ -284,7 +284,7 @@ def _step(context: Context, state: Ref | None, now: list[Ref], gates: list[Ref |
     return state, context.op("einsum", q, repeated_heads(context, state, times), pattern="bhd,bhdm->bhm")
 
 
-ATTENTION: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting(
         "Attention",
         "matmul, multiply, softmax, where",

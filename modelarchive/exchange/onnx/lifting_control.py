@@ -143,7 +143,7 @@ def _scan(context: Context) -> Any:
     return (*carried, *stacked)
 
 
-CONTROL: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting(
         "If",
         "(one of its branches), where",

@@ -284,7 +284,7 @@ _FUNCTION_ROWS: Final[list[Lifting]] = [
     for ours, theirs in ACTIVATIONS.items()
 ]
 
-ELEMENTWISE: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     *_UNARY_ROWS,
     *_BINARY_ROWS,
     *_FUNCTION_ROWS,

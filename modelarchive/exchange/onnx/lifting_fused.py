@@ -185,7 +185,7 @@ def _channels_last_group_norm(context: Context) -> Any:
 
 _MS: Final = "com.microsoft::"
 
-FUSED: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting(f"{_MS}Gelu", "Activation", _biased("gelu")),
     Lifting(f"{_MS}BiasGelu", "add, Activation", _biased("gelu")),
     Lifting(f"{_MS}FastGelu", "add, Activation", _biased("gelu_tanh")),

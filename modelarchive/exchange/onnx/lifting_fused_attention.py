@@ -335,7 +335,7 @@ def _rotary(context: Context) -> Ref:
 
 _MS: Final = "com.microsoft::"
 
-FUSED: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting(
         f"{_MS}Attention",
         "Dense, split, matmul, where, softmax",

@@ -11,11 +11,11 @@ import numpy as np
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_attention import split_heads
 from modelarchive.exchange.onnx.lifting_context import Context, Lift
-from modelarchive.exchange.onnx.lifting_elementwise import ELEMENTWISE
+from modelarchive.exchange.onnx.lifting_elementwise import ROWS as ELEMENTWISE
 from modelarchive.exchange.onnx.lifting_fused_attention import Parts, attended
-from modelarchive.exchange.onnx.lifting_layers import LAYERS
-from modelarchive.exchange.onnx.lifting_pooling import POOLING
-from modelarchive.exchange.onnx.lifting_quantised import QUANTISED as _ONNX_S
+from modelarchive.exchange.onnx.lifting_layers import ROWS as LAYERS
+from modelarchive.exchange.onnx.lifting_pooling import ROWS as POOLING
+from modelarchive.exchange.onnx.lifting_quantised import ROWS as _ONNX_S
 from modelarchive.exchange.onnx.lifting_quantised import dynamic, less_zero, saturated, unpacked
 from modelarchive.exchange.onnx.lifting_steps import Product, Recurrent, by_steps
 from modelarchive.exchange.onnx.values import Operand
@@ -202,7 +202,7 @@ def _gather_blocks(context: Context) -> Ref:
 
 _TIES: Final = "where a result lies between two integers, ONNX Runtime may take the other one"
 
-FUSED: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting(f"{_MS}QuantizeLinear", "divide, round, add, clip, cast", _OF_FLOATS["QuantizeLinear"]),
     Lifting(f"{_MS}DequantizeLinear", "cast, subtract, multiply", _OF_FLOATS["DequantizeLinear"]),
     Lifting(f"{_MS}QLinearAdd", "multiply, add, round, clip", _between("Sum", (0, 3), 6), _TIES),

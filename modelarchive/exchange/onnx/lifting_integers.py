@@ -169,7 +169,7 @@ def _area_tangent(context: Context) -> Ref:
     return f("multiply", 0.5, f("log", f("divide", f("add", 1, f.x), f("subtract", 1, f.x))))
 
 
-INTEGERS: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("Floor", "floor", lambda context: context.op("floor", context.ref(0))),
     Lifting("Ceil", "floor, negative", _ceil),
     Lifting("Round", "round", lambda context: context.op("round", context.ref(0))),

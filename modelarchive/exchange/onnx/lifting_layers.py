@@ -219,7 +219,7 @@ def _hottest(context: Context, x: Ref, axis: int) -> Ref:
     return context.as_dtype(context.op("equal", largest, context.fixed(places)), str(known.array_dtype))
 
 
-LAYERS: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("MatMul", "Dense, matmul", _matmul),
     Lifting("Add", "add", _add),
     Lifting("Gemm", "Dense, matmul, transpose, multiply, add", gemm),

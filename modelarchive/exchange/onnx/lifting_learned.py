@@ -302,7 +302,7 @@ def _support_classes(context: Context) -> tuple[Any, ...]:
 
 _TEXTS: Final = "no texts"
 
-LEARNED: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting(f"{_ML}Scaler", "subtract, multiply", _scaler),
     Lifting(f"{_ML}Normalizer", "abs, sum, divide", _normalizer),
     Lifting(f"{_ML}Binarizer", "greater, cast", _binarizer),

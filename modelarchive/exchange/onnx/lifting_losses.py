@@ -48,7 +48,7 @@ def _picked(context: Context, logarithms: Ref) -> Ref:
     return context.op("divide", total, context.op("sum", weights, axis=None, keepdims=False))
 
 
-LOSSES: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("NegativeLogLikelihoodLoss", "gather, negative, multiply, mean, sum", _likelihood),
     Lifting("SoftmaxCrossEntropyLoss", "LogSoftmax, gather, negative, multiply, mean, sum", _cross_entropy),
 ]

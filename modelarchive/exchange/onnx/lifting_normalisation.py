@@ -218,7 +218,7 @@ def _local_norm(context: Context) -> Ref:
     return context.op("divide", x, power)
 
 
-NORMALISATION: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("BatchNormalization", "BatchNorm, mean, var, rsqrt, multiply, add", _batch_norm),
     Lifting("LayerNormalization", "LayerNorm, multiply, add, mean, var, rsqrt", _layer_norm),
     Lifting("RMSNormalization", "RMSNorm, multiply", _rms_norm),

@@ -119,7 +119,7 @@ def _reverse_sequence(context: Context) -> Ref:
     return context.op("gather", x, context.op("where", inside, context.op("subtract", last, steps), steps), axis=time)
 
 
-ORDERING: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("TopK", "argsort, slice, gather", _top, "how many known"),
     Lifting("ScatterElements", "scatter", _scatter_elements),
     Lifting("Scatter", "scatter", _scatter_elements, "as ScatterElements"),

@@ -161,7 +161,7 @@ def _compress(context: Context) -> Ref:
     return context.op("take", x, context.fixed(chosen), axis=axis)
 
 
-PLACING: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("MaxUnpool", "scatter", _unpooled, "sizes known, but for the first"),
     Lifting("Col2Im", "scatter", _columns_to_image, "sizes known, but for the first"),
     Lifting("CenterCropPad", "slice, pad", _center, "sizes known"),

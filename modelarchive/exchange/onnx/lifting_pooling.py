@@ -76,7 +76,7 @@ def _global(style: str) -> Lift:
     return lift
 
 
-POOLING: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting(
         "MaxPool",
         "MaxPool1D, MaxPool2D, MaxPool3D, maximum, where, take",

@@ -253,7 +253,7 @@ def unpacked(context: Context, ref: Ref, bits: int, shape: Sequence[int | None])
     return context.op("reshape", ref, shape=list(shape))
 
 
-QUANTISED: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("DequantizeLinear", "cast, subtract, multiply", _dequantize),
     Lifting("QuantizeLinear", "divide, round, add, clip, cast", _quantize, "to 8 and 16 bits, and float8"),
     Lifting("DynamicQuantizeLinear", "max, min, divide, round, clip, cast", _dynamic),

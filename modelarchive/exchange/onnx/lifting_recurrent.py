@@ -203,4 +203,4 @@ _LOSSES: Final = (
     "with lengths, clip, peepholes, computed weights or other activations step by step, of which there has to be a "
     "known number"
 )
-RECURRENT: Final[list[Lifting]] = [Lifting(name, name, _recurrence(cell), _LOSSES) for name, cell in _CELLS.items()]
+ROWS: Final[list[Lifting]] = [Lifting(name, name, _recurrence(cell), _LOSSES) for name, cell in _CELLS.items()]

@@ -198,7 +198,7 @@ def _grid(context: Context, offsets: Ref, bases: list[Any], size: list[int], wid
     return context.op("reshape", both, shape=[-1, *wide, 2])
 
 
-PLACING: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("RoiAlign", "take, multiply, add, mean", _roi_align, "a known number of samples; means only"),
     Lifting("AffineGrid", "matmul", _affine_grid, "sizes known"),
     Lifting("DeformConv", "grid_sample, conv", _deformed, "sizes known, but for the first"),

@@ -277,7 +277,7 @@ def _cubic(x: np.ndarray, a: float) -> np.ndarray:
     return np.where(x <= 1, near, np.where(x < 2, far, 0))
 
 
-RESAMPLING: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("Upsample", "Upsample, take, multiply, add", _resize, "as Resize"),
     Lifting(
         "Resize",

@@ -55,7 +55,7 @@ def _behind(context: Context, x: Ref, axis: int, step: int, fill: int) -> Ref:
     return context.op("slice", padded, index=[*[_WHOLE] * axis, [None, -step, None]])
 
 
-SCANS: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("CumSum", "cumsum, slice, pad", _cumsum),
     Lifting("CumProd", "pad, slice, multiply", _cumprod, "of an axis of known size"),
 ]

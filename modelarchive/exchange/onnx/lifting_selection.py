@@ -213,7 +213,7 @@ def _eye_like(context: Context) -> Ref:
     return context.fixed(np.eye(rows, columns, k, dtype=dtypes.DENSE[word]))
 
 
-SELECTION: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("Slice", "slice, take", _slice, "starts, ends, axes and steps known"),
     Lifting("Gather", "Embedding, take, slice", _gather, "in an Embedding an index below 0 is an error"),
     Lifting("GatherElements", "gather, slice", _gather_elements),

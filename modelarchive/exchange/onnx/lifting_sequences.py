@@ -118,7 +118,7 @@ def _has_element(context: Context) -> Constant:
 
 _DECIDED: Final = "places and lengths known"
 
-SEQUENCES: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("SequenceConstruct", "(a sequence)", _construct),
     Lifting("SequenceEmpty", "(a sequence)", _empty),
     Lifting("SequenceInsert", "(a sequence)", _insert, _DECIDED),

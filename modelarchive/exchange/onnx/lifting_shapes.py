@@ -277,7 +277,7 @@ def _four(context: Context) -> list[Any]:
     return sizes
 
 
-SHAPES: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("Constant", "constant, parameter", _constant, "no sparse arrays, no strings"),
     Lifting("ConstantOfShape", "constant, broadcast_to", _constant_of_shape),
     Lifting("Shape", "(a constant), shape_of", _shape),

@@ -130,7 +130,7 @@ def _blackman(angles: np.ndarray) -> np.ndarray:
 
 
 _KNOWN: Final = "of a known size"
-SIGNALS: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("DFT", "einsum, stack", _fourier, "a known length; the inverse of one side only"),
     Lifting("STFT", "conv, stack", _short_time, "window, frames and steps known"),
     Lifting("HannWindow", "(a constant)", _window(_hann), _KNOWN),

@@ -181,7 +181,7 @@ def _causal(context: Context) -> tuple[Ref, Ref]:
     return found, context.op("slice", x, index=index)
 
 
-TAPS: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("LpPool", "multiply, pad, slice, add, sqrt", _lp_pool),
     Lifting("GlobalLpPool", "multiply, sum, sqrt", _global_lp_pool),
     Lifting("CausalConvWithState", "conv, concatenate, pad, slice", _causal),

@@ -296,7 +296,7 @@ def _split_forest(context: Context, leaves: int) -> _Forest:
     return _Forest(roots, padded[0], padded[1], (ways[0], ways[1]), padded[2] != 0, kinds, depth, {})
 
 
-LEARNED: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting(f"{_ML}TreeEnsemble", "take, gather, less, where, sum", _ensemble, "no members of sets"),
     Lifting(f"{_ML}TreeEnsembleRegressor", "take, gather, less, where, sum", _regressor),
     Lifting(

@@ -245,7 +245,7 @@ def _apart(context: Context, x: Ref, axis: int, stride: int, room: list[int]) ->
     return context.op("pad", x, padding=pairs, mode="constant", value=0) if any(pairs[axis]) else x
 
 
-WINDOWS: Final[list[Lifting]] = [
+ROWS: Final[list[Lifting]] = [
     Lifting("Conv", "Conv1D, Conv2D, Conv3D, conv", convolution),
     Lifting("GridSample", "grid_sample", _grid_sample),
     Lifting(

@@ -108,6 +108,9 @@ def adopted(model: Any, inputs: Any) -> tuple[Adopted, Any]:
         what = "has no variables yet: its layers are made when it is called or built"
         raise ConversionError([(model.name, what)], hint="call it once on an example: model(x)")
     own = getattr(model, "input", None) if hasattr(model, "_nodes_by_depth") or hasattr(model, "inputs") else None
+    several: Any = getattr(model, "inputs", None)
+    if own is None and several and len(several) == 1:
+        own = several[0]  # of a Sequential that no other model has in it
     if inputs is None:
         if own is None:
             raise ConversionError([("inputs", "are not known: a model of its author's own class does not say them")],

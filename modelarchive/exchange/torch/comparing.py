@@ -74,7 +74,7 @@ def outputs_of(
     except Exception as error:  # anything may be raised by somebody's forward
         devices = {each.device.type for each in (*network.parameters(), *network.buffers())}
         if is_example and not devices - {"cpu"} and "not implemented for" not in str(error):
-            refuse_example(network, given)
+            refuse_example(network, given, error)
         return None
 
 

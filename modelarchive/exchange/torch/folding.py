@@ -13,7 +13,7 @@ from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.capturing import Program
 from modelarchive.exchange.torch.frames import is_array
 from modelarchive.exchange.torch.lifting import word
-from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
+from modelarchive.exchange.torch.lifting_elementwise import ROWS as ELEMENTWISE
 from modelarchive.exchange.torch.lines_of_code import line_of_call
 
 #: Operators that give what they are given.

@@ -23,9 +23,9 @@ from modelarchive.exchange.torch.leaves import LEAVES
 from modelarchive.exchange.torch.lifting import FIRST, ROWS, Lifted, arguments, layer_of, lifted, word
 from modelarchive.exchange.torch.lifting_context import Context, cast, scope
 from modelarchive.exchange.torch.lifting_context import is_array as is_value
-from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
-from modelarchive.exchange.torch.lifting_recurrences import RECURRENCES
-from modelarchive.exchange.torch.lifting_rounding import ROUNDING
+from modelarchive.exchange.torch.lifting_elementwise import ROWS as ELEMENTWISE
+from modelarchive.exchange.torch.lifting_recurrences import ROWS as RECURRENCES
+from modelarchive.exchange.torch.lifting_rounding import ROWS as ROUNDING
 from modelarchive.exchange.torch.lines_of_code import line_of_call
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan, own_tensors

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 import numpy as np
 import torch
 
-from modelarchive.errors import ConversionError
+from modelarchive.errors import ConversionError, first_line
 from modelarchive.exchange.torch.arguments import IN_A_ROW, Arguments, arranged
 from modelarchive.exchange.torch.tensors import NAMES, numpy_dtype
 from modelarchive.exchange.torch.wrapping import walk
@@ -69,8 +69,13 @@ def declared(inputs: Any) -> Any:
     return inputs if isinstance(inputs, Mapping) or inputs is None else np.asarray(inputs)
 
 
-def refuse_example(module: torch.nn.Module, inputs: Any) -> NoReturn:
+def refuse_example(module: torch.nn.Module, inputs: Any, error: Exception | None = None) -> NoReturn:
     """Refuse an example that the module itself does not run on.
+
+    Args:
+        module: The module.
+        inputs: The example.
+        error: What the module raised.
 
     Raises:
         ConversionError: Always, with an example that it does run on, if one was found.
@@ -94,7 +99,8 @@ def refuse_example(module: torch.nn.Module, inputs: Any) -> NoReturn:
     else:
         shapes = ", ".join(f"{each['dtype']} {each['shape']}" for each in known)
         hint = f"leave inputs= out: it is known to take {shapes} (None: any size)"
-    raise ConversionError([("inputs", f"the module itself does not run on them: {found}")], hint=hint)
+    why = "" if error is None else f"; it raises {type(error).__name__}: {first_line(error)}"
+    raise ConversionError([("inputs", f"the module itself does not run on them: {found}{why}")], hint=hint) from error
 
 
 def _call_of(module: torch.nn.Module, inputs: str) -> str:

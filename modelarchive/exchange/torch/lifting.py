@@ -8,50 +8,51 @@ from typing import Any, Final
 import torch
 
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_bags import BAGS
-from modelarchive.exchange.torch.lifting_complex import COMPLEX, Pairs, is_complex, refuse_result
+from modelarchive.exchange.torch import lifting_bags as bags
+from modelarchive.exchange.torch import lifting_complex as of_complex
+from modelarchive.exchange.torch import lifting_creating as creating
+from modelarchive.exchange.torch import lifting_elementwise as elementwise
+from modelarchive.exchange.torch import lifting_experts as experts
+from modelarchive.exchange.torch import lifting_gamma as gamma
+from modelarchive.exchange.torch import lifting_linalg as linalg
+from modelarchive.exchange.torch import lifting_matrices as matrices
+from modelarchive.exchange.torch import lifting_norms as norms
+from modelarchive.exchange.torch import lifting_order as order
+from modelarchive.exchange.torch import lifting_picking as picking
+from modelarchive.exchange.torch import lifting_places as places
+from modelarchive.exchange.torch import lifting_recurrences as recurrences
+from modelarchive.exchange.torch import lifting_resizing as resizing
+from modelarchive.exchange.torch import lifting_rounding as rounding
+from modelarchive.exchange.torch import lifting_scans as scans
+from modelarchive.exchange.torch import lifting_shapes as shapes
+from modelarchive.exchange.torch import lifting_special as special
+from modelarchive.exchange.torch import lifting_sums as sums
+from modelarchive.exchange.torch import lifting_windows as windows
+from modelarchive.exchange.torch.lifting_complex import Pairs, is_complex, refuse_result
 from modelarchive.exchange.torch.lifting_context import Context, uses
-from modelarchive.exchange.torch.lifting_creating import CREATING
-from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
-from modelarchive.exchange.torch.lifting_experts import EXPERTS
-from modelarchive.exchange.torch.lifting_gamma import GAMMA
 from modelarchive.exchange.torch.lifting_layers import FIRST, LAYERS, Lifted
-from modelarchive.exchange.torch.lifting_linalg import LINALG
-from modelarchive.exchange.torch.lifting_matrices import MATRICES
-from modelarchive.exchange.torch.lifting_norms import NORMS
-from modelarchive.exchange.torch.lifting_order import ORDER
-from modelarchive.exchange.torch.lifting_picking import PICKING
-from modelarchive.exchange.torch.lifting_places import PLACES
-from modelarchive.exchange.torch.lifting_recurrences import RECURRENCES
-from modelarchive.exchange.torch.lifting_resizing import RESIZING
-from modelarchive.exchange.torch.lifting_rounding import ROUNDING
-from modelarchive.exchange.torch.lifting_scans import SCANS
-from modelarchive.exchange.torch.lifting_shapes import SHAPES
-from modelarchive.exchange.torch.lifting_special import SPECIAL
-from modelarchive.exchange.torch.lifting_sums import SUMS
-from modelarchive.exchange.torch.lifting_windows import WINDOWS
 
 #: Operator -> what it means on arrays of a recording.
 ROWS: Final[dict[str, Callable[..., Any]]] = {
-    **ELEMENTWISE,
-    **CREATING,
-    **SHAPES,
-    **SUMS,
-    **PICKING,
-    **BAGS,
-    **PLACES,
-    **ORDER,
-    **EXPERTS,
-    **WINDOWS,
-    **RESIZING,
-    **NORMS,
-    **SCANS,
-    **MATRICES,
-    **LINALG,
-    **RECURRENCES,
-    **SPECIAL,
-    **GAMMA,
-    **ROUNDING,
+    **elementwise.ROWS,
+    **creating.ROWS,
+    **shapes.ROWS,
+    **sums.ROWS,
+    **picking.ROWS,
+    **bags.ROWS,
+    **places.ROWS,
+    **order.ROWS,
+    **experts.ROWS,
+    **windows.ROWS,
+    **resizing.ROWS,
+    **norms.ROWS,
+    **scans.ROWS,
+    **matrices.ROWS,
+    **linalg.ROWS,
+    **recurrences.ROWS,
+    **special.ROWS,
+    **gamma.ROWS,
+    **rounding.ROWS,
 }
 #: Arguments that change no values here.
 _IGNORED: Final = frozenset(
@@ -61,7 +62,7 @@ _IGNORED: Final = frozenset(
 #: Checks of what is so, and what has no results.
 CHECKS: Final = ("_assert", "sym_constrain", "_check")
 #: Operators that are said in the same way for arrays of all sizes.
-OF_ANY_SIZE: Final = ELEMENTWISE.keys() | {
+OF_ANY_SIZE: Final = elementwise.ROWS.keys() | {
     "linear", "matmul", "mm", "bmm", "addmm", "conv1d", "conv2d", "conv3d", "cat", "permute", "transpose", "unsqueeze",
     "softmax", "log_softmax", "layer_norm", "rms_norm", "embedding", "dropout", "scaled_dot_product_attention",
 }  # fmt: skip
@@ -106,7 +107,7 @@ def layer_of(node: torch.fx.Node) -> Lifted | None:
 def is_known(node: torch.fx.Node) -> bool:
     """Whether the table has an operator, as it is called here."""
     if is_complex(node):
-        return word(node) in COMPLEX
+        return word(node) in of_complex.ROWS
     if word(node) in ROWS:
         return True
     try:
@@ -125,7 +126,7 @@ def lifted(context: Context, given: dict[str, Any]) -> Any:
     name = word(context.node)
     if is_complex(context.node):
         refuse_result(context.node)
-        row = COMPLEX.get(name)
+        row = of_complex.ROWS.get(name)
         context = Pairs(context.node, context.sizes)
     else:
         row = ROWS.get(name)

@@ -79,6 +79,6 @@ def _reduced(rows: Any, counts: Any, mode: int) -> Any:
 
 
 #: Operator -> what it means.
-BAGS: Final[dict[str, Callable[..., Any]]] = dict.fromkeys(
+ROWS: Final[dict[str, Callable[..., Any]]] = dict.fromkeys(
     ("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only"), _bags
 )

@@ -11,10 +11,11 @@ import torch
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast, counted, is_array, scope
-from modelarchive.exchange.torch.lifting_picking import PICKING
+from modelarchive.exchange.torch.lifting_picking import ROWS as PICKING
 from modelarchive.exchange.torch.lifting_rounding import angle
-from modelarchive.exchange.torch.lifting_shapes import SHAPES, picked, stretched
-from modelarchive.exchange.torch.lifting_sums import SUMS
+from modelarchive.exchange.torch.lifting_shapes import ROWS as SHAPES
+from modelarchive.exchange.torch.lifting_shapes import picked, stretched
+from modelarchive.exchange.torch.lifting_sums import ROWS as SUMS
 from modelarchive.exchange.torch.lifting_windows import along
 from modelarchive.exchange.torch.tensors import numpy_dtype
 from modelarchive.nn.dim import Dim
@@ -353,7 +354,7 @@ _MOVED: Final = (
     *("flip", "roll", "pad", "constant_pad_nd", "slice_scatter", "select_scatter", "index"),
 )
 #: Operator -> what it means on pairs.
-COMPLEX: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     **{name: _moved(name, (SHAPES | SUMS | PICKING)[name]) for name in _MOVED},
     **{name: _moved(name, SUMS[name]) for name in ("sum", "mean")},
     "index_select": _moved("index_select", PICKING["index_select"]),
@@ -380,4 +381,4 @@ COMPLEX: Final[dict[str, Callable[..., Any]]] = {
 }  # fmt: skip
 
 
-__all__ = ["COMPLEX", "Pairs", "is_complex", "refuse_result"]
+__all__ = ["ROWS", "Pairs", "is_complex", "refuse_result"]

@@ -73,7 +73,7 @@ def _triangle(*, lower: bool) -> Callable[..., Any]:
 
 
 #: Operator -> what it means.
-CREATING: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     **dict.fromkeys(("zeros", "zeros_like", "new_zeros", "empty", "new_empty", "empty_like"), _filled(0)),
     **dict.fromkeys(("ones", "ones_like", "new_ones"), _filled(1)),
     **dict.fromkeys(("full", "full_like", "new_full"), _full),

@@ -176,7 +176,7 @@ def _square(x: Any) -> Any:
 
 
 #: Operator -> what it means.
-ELEMENTWISE: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     **{name: _unary(getattr(ops, name)) for name in ("exp", "log", "sqrt", "rsqrt", "sin", "cos", "erf", "abs")},
     **{name: _unary(_activation(name)) for name in ("tanh", "sigmoid")},
     "neg": _unary(ops.negative), "_neg_view": _unary(ops.negative),

@@ -53,6 +53,6 @@ def _product_of_groups(
 
 
 #: Operator -> what it means.
-EXPERTS: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     "histc": _counts, "_grouped_mm": _product_of_groups, "grouped_mm_fallback": _product_of_groups,
 }  # fmt: skip

@@ -84,4 +84,4 @@ def _digamma(context: Context, x: Any) -> Any:
 
 
 #: Operator -> what it means.
-GAMMA: Final[dict[str, Callable[..., Any]]] = {"lgamma": _log_gamma, "digamma": _digamma}
+ROWS: Final[dict[str, Callable[..., Any]]] = {"lgamma": _log_gamma, "digamma": _digamma}

@@ -219,7 +219,7 @@ def _solved(context: Context, x: Any, **given: Any) -> Any:
 
 
 #: Operator -> what it means.
-LINALG: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     "linalg_solve": _solved, **dict.fromkeys(("linalg_solve_ex", "_linalg_solve_ex"), _among_others(_solved)),
     **dict.fromkeys(("linalg_inv", "inverse"), _inverse), "linalg_inv_ex": _among_others(_inverse),
     **dict.fromkeys(("linalg_det", "det"), _determinant), "_linalg_det": _among_others(_determinant),

@@ -81,7 +81,7 @@ def _cartesian(context: Context, tensors: Sequence[Any]) -> Any:
 
 
 #: Operator -> what it means.
-MATRICES: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     "diagonal": _diagonal,
     "diagonal_copy": _diagonal,
     "diagonal_scatter": _diagonal_scatter,

@@ -195,7 +195,7 @@ def _renormalised(context: Context, x: Any, *, p: Any, dim: int, maxnorm: Any) -
 
 
 #: Operator -> what it means.
-NORMS: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     "batch_norm": _batch_norm,
     "instance_norm": _instance_norm,
     "layer_norm": _one_of(_layer_norm),

@@ -98,7 +98,7 @@ def _among(context: Context, boundaries: Any, values: Any, *, side: Any = None, 
 
 
 #: Operator -> what it means.
-ORDER: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     "sort": _sort, "argsort": _argsort, "topk": _topk, "kthvalue": _kth_value, "median": _median,
     "mode": _mode, "bucketize": _searched,
     "searchsorted": lambda context, x, **given: _among(context, x, given.pop("self"), **given),

@@ -134,7 +134,7 @@ def _one_hot(context: Context, x: Any, *, num_classes: int = -1) -> Any:
 
 
 #: Operator -> what it means.
-PICKING: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     "gather": _gather, "index_select": _index_select, "index": _index, "_unsafe_index": _index,
     "take": _take, "embedding": _embedding, "one_hot": _one_hot,
 }  # fmt: skip

@@ -199,7 +199,7 @@ def _masked_scatter(context: Context, x: Any, *, mask: Any, source: Any) -> Any:
 
 
 #: Operator -> what it means.
-PLACES: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     "scatter": _scatter, "scatter_add": _scatter_add, "scatter_reduce": _scatter_reduce,
     "index_add": _index_add, "index_copy": _index_copy, "index_reduce": _index_reduce, "index_fill": _index_fill,
     **dict.fromkeys(("index_put", "_unsafe_index_put", "_index_put_impl"), _index_put),

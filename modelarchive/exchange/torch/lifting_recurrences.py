@@ -127,7 +127,7 @@ def _rnn(activation: Callable[[Any], Any]) -> _Step:
 
 
 #: Operator -> what it means.
-RECURRENCES: Final[dict[str, Callable[..., Any]]] = dict(
+ROWS: Final[dict[str, Callable[..., Any]]] = dict(
     zip(
         RECURRENT,
         (_row(_lstm, 2), _row(_gru, 1), _row(_rnn(np.tanh), 1), _row(_rnn(lambda x: ops.maximum(x, 0)), 1)),

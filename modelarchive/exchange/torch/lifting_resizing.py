@@ -137,7 +137,7 @@ def _far(x: Any) -> Any:
 
 
 #: Operator -> what it means.
-RESIZING: Final[dict[str, Callable[..., Any]]] = dict.fromkeys(
+ROWS: Final[dict[str, Callable[..., Any]]] = dict.fromkeys(
     (
         *(f"{name}{rank}d" for name in ("upsample_nearest", "_upsample_nearest_exact") for rank in (1, 2, 3)),
         *("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d"),

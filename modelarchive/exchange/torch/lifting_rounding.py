@@ -169,7 +169,7 @@ def _unary(function: Callable[[Any], Any]) -> Callable[..., Any]:
 
 
 #: Operator -> what it means.
-ROUNDING: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     "floor": _rounded(ops.floor), "ceil": _rounded(ceil), "trunc": lambda context, x: truncated(x),
     "fix": lambda context, x: truncated(x), "round": _round, "frac": _frac,
     "div": _divide, "true_divide": _divide, "floor_divide": _floor_divide, "remainder": _remainder, "fmod": _fmod,

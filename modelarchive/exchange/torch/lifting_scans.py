@@ -100,7 +100,7 @@ def _so_far(larger: Callable[[Any, Any], Any]) -> Callable[..., Any]:
 
 
 #: Operator -> what it means.
-SCANS: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     "prod": _product,
     "cumprod": _cumulated_product,
     "logcumsumexp": _log_cumulated_sum,

@@ -355,7 +355,7 @@ def _size(context: Context, x: Any, *, dim: int) -> Any:
 
 
 #: Operator -> what it means.
-SHAPES: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     **dict.fromkeys(
         ("view", "_unsafe_view", "reshape", "flatten", "unflatten", "view_as", "reshape_as", "_reshape_alias"), reshape
     ),

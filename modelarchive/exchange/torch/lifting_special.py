@@ -176,7 +176,7 @@ def _of_values(context: Context, *ignored: Any, **more: Any) -> Any:
 
 
 #: Operator -> what it means.
-SPECIAL: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     "expm1": _unary(_expm1), "sinh": _unary(_sinh), "asinh": _unary(_asinh), "acosh": _unary(_acosh),
     "atanh": _unary(_atanh), "hypot": _hypot, "erfinv": _unary(_erfinv), "rrelu": _rrelu,
     "copysign": _copysign, "heaviside": _heaviside,

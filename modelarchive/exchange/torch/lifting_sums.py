@@ -273,7 +273,7 @@ def _im2col(context: Context, x: Any, *, kernel_size: Any, dilation: Any, paddin
 
 
 #: Operator -> what it means.
-SUMS: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     "sum": _reduction(ops.sum), "mean": _reduction(ops.mean), "amax": _reduction(ops.max), "amin": _reduction(ops.min),
     "max": _extreme("max"), "min": _extreme("min"), "argmax": _place("max"), "argmin": _place("min"),
     "any": _truths("max"), "all": _truths("min"),

@@ -350,7 +350,7 @@ def _grid_sample(
 
 _RANKS: Final = (1, 2, 3)
 #: Operator -> what it means.
-WINDOWS: Final[dict[str, Callable[..., Any]]] = {
+ROWS: Final[dict[str, Callable[..., Any]]] = {
     "convolution": _conv,
     **{f"conv{rank}d": _of_rank(rank) for rank in _RANKS},
     **{f"conv_transpose{rank}d": _of_rank(rank, transposed=True) for rank in _RANKS},

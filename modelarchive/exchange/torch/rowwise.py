@@ -10,7 +10,7 @@ import torch
 from torch.fx import Node
 
 from modelarchive.exchange.torch.lifting import arguments, word
-from modelarchive.exchange.torch.lifting_elementwise import ELEMENTWISE
+from modelarchive.exchange.torch.lifting_elementwise import ROWS as ELEMENTWISE
 from modelarchive.exchange.torch.lifting_layers import ACTIVATIONS
 
 #: Whether a size is the number of the rows that are followed.

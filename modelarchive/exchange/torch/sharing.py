@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
 import torch.distributed as dist
 
-from modelarchive import names
 from modelarchive.errors import UnsupportedDataError
 from modelarchive.store.contents import Piece
 
@@ -92,30 +90,3 @@ def shared(part: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     whole = cast("DTensor", like)
     mesh, placements = whole.device_mesh, whole.placements
     return DTensor.from_local(part, mesh, placements, run_check=False, shape=like.shape, stride=like.stride())
-
-
-def distributed(data: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    """(path, tensor) of every distributed tensor in a structure."""
-    if isinstance(data, Mapping):
-        for key, value in data.items():
-            link = names.encode_key(key)
-            yield from distributed(value, f"{path}/{link}" if path else link)
-    elif isinstance(data, list | tuple):
-        for at, value in enumerate(data):
-            yield from distributed(value, f"{path}/{at}" if path else str(at))
-    elif isinstance(data, torch.Tensor) and hasattr(data, "full_tensor"):
-        yield path, data
-
-
-def own_part(tensor: torch.Tensor) -> torch.Tensor:
-    """The part of a tensor that this process has, on its memory; the tensor itself where it is not distributed."""
-    return tensor.detach().to_local() if hasattr(tensor, "full_tensor") else tensor
-
-
-def localised(data: Any) -> Any:
-    """The same structure with this process's parts in place of distributed tensors."""
-    if isinstance(data, Mapping):
-        return {key: localised(value) for key, value in data.items()}
-    if type(data) in (list, tuple):
-        return type(data)(localised(each) for each in data)
-    return own_part(data) if isinstance(data, torch.Tensor) else data

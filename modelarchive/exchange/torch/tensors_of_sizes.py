@@ -67,7 +67,7 @@ class TensorsOfSizes(TorchFunctionMode):
             func = torch.tensor  # PyTorch exports the other with the example's size
         found = func(*args, **kwargs)
         if isinstance(found, torch.Tensor) and found.dtype in _COUNTED:
-            value = self._of_call(func, name, args, kwargs)
+            value = _as(found, self._of_call(func, name, args, kwargs))
             if value is not None:
                 self._known[id(found)] = weakref.ref(found), found._version, value
         return found
@@ -108,6 +108,15 @@ class TensorsOfSizes(TorchFunctionMode):
             at = given[-1]
             return given[0][at] if type(at) is int and (name == "__getitem__" or given[1] == 0) else None
         return _of_numbers(name, given) if of_sizes else None
+
+
+def _as(found: torch.Tensor, value: Any) -> Any:
+    """What a tensor holds that was made of such a number, or list: a truth of a number, the one number of a list."""
+    if isinstance(value, list):
+        value = value[0] if not found.ndim and len(value) == 1 else value
+        is_list = isinstance(value, list)
+        return None if is_list and (found.dtype is torch.bool or tuple(found.shape) != (len(value),)) else value
+    return value != 0 if found.dtype is torch.bool and _is_number(value) else value
 
 
 def _of_numbers(name: str, given: list[Any]) -> Any:

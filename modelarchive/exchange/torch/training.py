@@ -11,7 +11,6 @@ from torch.nn.parameter import is_lazy
 
 from modelarchive import tensors
 from modelarchive.errors import ParameterError
-from modelarchive.exchange.torch.sharing import own_part
 from modelarchive.exchange.torch.wrapping import placed_tensors, refuse_shards, walk
 
 #: Tensor, by ``id`` -> what a parameter is called.
@@ -43,7 +42,7 @@ def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
         ConversionError: Parameters are shards of FullyShardedDataParallel.
     """
     refuse_shards(module)
-    return {name: own_part(tensor) for name, tensor in whole_tensors_of(module).items()}
+    return {name: tensors.own_part(tensor) for name, tensor in whole_tensors_of(module).items()}
 
 
 def whole_tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -88,7 +87,9 @@ def misfit_of_module(module: torch.nn.Module, state: Any) -> ParameterError | No
     hooked = any(each._load_state_dict_pre_hooks for each in module.modules())
     if hooked or type(module).load_state_dict is not torch.nn.Module.load_state_dict or not isinstance(state, Mapping):
         return None
-    ours = {name: own_part(value) for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+    ours = {
+        name: tensors.own_part(value) for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)
+    }
     theirs = {name: tuple(value.shape) for name, value in state.items() if hasattr(value, "shape")}
     mismatched = {
         name: (f"shape {tuple(value.shape)}", f"shape {theirs[name]}")
@@ -112,6 +113,18 @@ def optimizer_state(optimizer: torch.optim.Optimizer, names: Names) -> dict[str,
         names: What parameters are called.
     """
     return {"class": type(_inside(optimizer)).__name__, **named(_inside(optimizer).state_dict(), optimizer, names)}
+
+
+def parameters_of(optimizer: torch.optim.Optimizer, names: Names) -> dict[str, torch.Tensor]:
+    """Name of each parameter of an optimizer, as its state has it -> the parameter.
+
+    Args:
+        optimizer: The optimizer.
+        names: What parameters are called.
+    """
+    optimizer = _inside(optimizer)
+    called = _numbered(optimizer, names)
+    return {called[number]: parameter for number, parameter in _parameters(optimizer)}
 
 
 def named(state: Mapping[str, Any], optimizer: torch.optim.Optimizer, names: Names) -> dict[str, Any]:

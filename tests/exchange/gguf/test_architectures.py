@@ -127,3 +127,49 @@ def test_falcon_with_several_keys_is_refused() -> None:
     assert architecture is not None
     problems = options_of(architecture, Contents(values, found.types, found.tensors, 0)).problems
     assert ("falcon.attention.head_count_kv", "is 2, expected one key for all heads") in problems
+
+
+#: Keys without which a file says as much: tensors have these sizes, or llama.cpp takes the same for all networks.
+TOLD_OTHERWISE = {"context_length", "embedding_length", "block_count", "feed_forward_length", "rope.freq_base",
+                  "attention.head_count_kv", "attention.key_length", "attention.value_length", "vocab_size",
+                  "rope.dimension_count", "expert_count", "expert_feed_forward_length",
+                  "expert_shared_feed_forward_length"}  # fmt: skip
+#: What llama.cpp takes where a file does not say (src/llama-hparams.h, src/models/gemma2.cpp, granite.cpp).
+TAKEN: dict[str, dict[str, Any]] = {
+    "gemma2": {"attention.sliding_window": 4096, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
+    "granite": {"attention.scale": 4**-0.5, "embedding_scale": None, "residual_scale": None},
+    "granitemoe": {"attention.scale": 4**-0.5, "embedding_scale": None, "residual_scale": None},
+    "phi3": {"attention.sliding_window": None},
+    "exaone4": {"attention.sliding_window": None},
+    "gemma3": {"rope.freq_base_swa": 10000.0, "final_logit_softcapping": None},
+}
+
+
+@pytest.mark.parametrize("name", [*NAMES, *READ, "llama", "mixtral", "gemma", "gemma2", "gemma3", "phi3", "gpt2",
+                                  "qwen2", "qwen2moe", "qwen3", "qwen3moe", "bert"])  # fmt: skip
+def test_what_a_file_does_not_say_is_refused_or_what_llama_cpp_takes(name: str) -> None:
+    found = contents(MappedFile(FOREIGN / f"{name}.gguf"))
+    architecture = architecture_of(found.values)
+    assert architecture is not None
+    taken = TAKEN.get(architecture.name, {})
+    for key, (option, _) in architecture.keys.items():
+        whole = f"{architecture.name}.{key}"
+        if whole not in found.values or ("rms_" in key and key.replace("rms_", "") in architecture.keys):
+            continue
+        values = {each: value for each, value in found.values.items() if each != whole}
+        options = options_of(architecture, Contents(values, found.types, found.tensors, 0))
+        if key in taken:
+            assert options.problems == [], key
+            assert options.config.get(option) == (pytest.approx(taken[key]) if taken[key] else None), key
+        elif key not in TOLD_OTHERWISE:
+            assert (whole, "is missing, and without it the network is not known") in options.problems
+
+
+@pytest.mark.parametrize("name", ["granite", "granitemoe"])
+def test_granite_without_rotary_positions_is_refused(name: str) -> None:
+    found = contents(MappedFile(FOREIGN / f"{name}.gguf"))
+    architecture = architecture_of(found.values)
+    assert architecture is not None
+    values = found.values | {f"{name}.rope.scaling.finetuned": False}
+    problems = options_of(architecture, Contents(values, found.types, found.tensors, 0)).problems
+    assert [where for where, _ in problems] == [f"{name}.rope.scaling.finetuned"]

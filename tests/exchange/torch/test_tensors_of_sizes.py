@@ -78,7 +78,14 @@ def _chosen(x):
     return x * 2 if size > 4 else x + 1
 
 
-@pytest.mark.parametrize("function", [_chunks, _asked, _written, _listed, _beside, _filled, _repeated, _chosen])
+def _true(x):
+    """A truth made of a size is 1, and a list of one number without its axis is a number."""
+    is_long = torch.tensor(x.shape[1]).to(torch.bool).long()
+    length = torch.tensor([x.shape[1] - 3]).squeeze()
+    return x[:, int(is_long) : int(length)] * int(is_long)
+
+
+@pytest.mark.parametrize("function", [_chunks, _asked, _written, _listed, _beside, _filled, _true, _repeated, _chosen])
 def test_shapes_are_computed_of_tensors(function):
     bundle = assert_read(Computed(function), ROWS)
     assert not isinstance(bundle.architecture["inputs"][0]["shape"][0], int)
