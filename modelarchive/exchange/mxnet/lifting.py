@@ -11,6 +11,7 @@ from modelarchive.exchange.mxnet.lifting_making import MAKING
 from modelarchive.exchange.mxnet.lifting_math import MATH
 from modelarchive.exchange.mxnet.lifting_ops import OPERATORS
 from modelarchive.exchange.mxnet.lifting_pieces import PIECES
+from modelarchive.exchange.mxnet.lifting_pooling import POOLING
 from modelarchive.exchange.mxnet.lifting_products import PRODUCTS
 from modelarchive.exchange.mxnet.lifting_reductions import REDUCTIONS
 from modelarchive.exchange.mxnet.lifting_reshape import RESHAPE
@@ -24,6 +25,7 @@ from modelarchive.exchange.rows import Lifting
 
 _ROWS: Final = (
     *LAYERS,
+    *POOLING,
     *OPERATORS,
     *ROUNDING,
     *MATH,

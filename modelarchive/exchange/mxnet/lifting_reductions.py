@@ -8,7 +8,7 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.lifting_context import Context, Lift
-from modelarchive.exchange.mxnet.lifting_dtypes import is_whole
+from modelarchive.exchange.mxnet.lifting_dtypes import floating, is_whole
 from modelarchive.exchange.mxnet.lifting_selection import key
 from modelarchive.exchange.mxnet.lifting_truths import truth
 from modelarchive.exchange.refusal import Refusal
@@ -43,6 +43,8 @@ def _summands(context: Context, name: str) -> tuple[Ref, np.dtype]:
     if wanted != "None":
         x = context.cast(x, wanted)
     dtype = context.dtype(x)
+    if name in ("mean", "var") and is_whole(dtype) and not context.is_numpy:
+        raise Refusal(f"the {name} of integers, which MXNet makes integers again, is not supported")
     if name == "mean" and is_whole(dtype):
         x = context.cast(x, np.float32)
         dtype = context.dtype(x)
@@ -55,8 +57,9 @@ def _summands(context: Context, name: str) -> tuple[Ref, np.dtype]:
 
 def _shaped(context: Context, found: Ref, axis: list[int] | None, *, keepdims: bool) -> Ref:
     """Without NumPy's shapes, what is reduced to nothing has one axis."""
-    numpy = context.is_numpy or axis is not None or keepdims
-    return found if numpy else context.op("reshape", found, shape=[1])
+    if context.is_numpy or keepdims or (axis is not None and len({*axis}) < context.rank(0)):
+        return found
+    return context.op("reshape", found, shape=[1])
 
 
 def _spread(*, root: bool) -> Lift:
@@ -118,7 +121,9 @@ def _product(context: Context) -> Ref:
         if size is None:
             raise Refusal("a product along a free axis is not supported: pass inputs= with fixed sizes")
         x = _multiplied(context, x, axis, size)
-    return x if keepdims or not dropped else context.op("squeeze", x, axis=dropped)
+    if keepdims or not dropped:
+        return x
+    return _shaped(context, context.op("squeeze", x, axis=dropped), axes, keepdims=False)
 
 
 def _multiplied(context: Context, x: Ref, axis: int, size: int) -> Ref:
@@ -148,7 +153,7 @@ def _norm(context: Context) -> Ref:
     # 1 is that of Frobenius, -2 the same of all elements, -1 what the order says.
     if flag not in ("1", "-2", "-1") or (flag == "-1" and axis is not None and len(axis) > 1):
         raise Refusal("a norm of matrices is not supported, only one of numbers")
-    x = x if wanted == "None" else context.cast(x, wanted)
+    x = floating(context, x if wanted == "None" else context.cast(x, wanted))
     size = context.op("abs", x)
     if order == 1:
         found = context.op("sum", size, axis=axis, keepdims=keepdims)
@@ -161,18 +166,17 @@ def _norm(context: Context) -> Ref:
 
 
 def _place_of(*, largest: bool) -> Lift:
-    """The place of the largest element, or of the least; in the dtype float32 where arrays are not NumPy's."""
+    """The place of the largest element, or of the least; in the dtype of the elements where arrays are not NumPy's."""
 
     def lift(context: Context) -> Ref:
         at = context.attributes
         axis, keepdims = at.optional("axis"), at.flag("keepdims", default=False)
         x = context.ref(0)
-        x = key(context, x, is_turned=not largest)
-        found = context.op("argmax", x, axis=axis, keepdims=keepdims)
+        found = context.op("argmax", key(context, x, is_turned=not largest), axis=axis, keepdims=keepdims)
         if context.is_numpy:
             return found
-        found = context.cast(found, np.float32)
-        return found if axis is not None or keepdims else context.op("reshape", found, shape=[1])
+        found = context.cast(found, context.dtype(x))
+        return _shaped(context, found, None if axis is None else [axis], keepdims=keepdims)
 
     return lift
 
