@@ -56,6 +56,13 @@ def floating(context: Context, ref: Ref) -> Ref:
     return context.cast(ref, np.float16 if dtype.itemsize == 1 else np.float32)
 
 
+def of_floats(context: Context, x: Ref) -> Ref:
+    """What functions take that give integers for integers, of NumPy's too."""
+    if is_whole(context.dtype(x)):
+        raise Refusal(f"{context.node.op} of integers, which MXNet makes integers again, is not supported")
+    return x
+
+
 def number(context: Context, value: float, beside: Ref, *, whole: bool) -> Ref:
     """The number of an operator with one: a whole one leaves integers what they are, another makes them float64.
 

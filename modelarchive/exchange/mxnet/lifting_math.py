@@ -9,7 +9,15 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.lifting_context import Context, Lift
-from modelarchive.exchange.mxnet.lifting_dtypes import Formula, floating, is_whole, number, of_reals, promoted
+from modelarchive.exchange.mxnet.lifting_dtypes import (
+    Formula,
+    floating,
+    is_whole,
+    number,
+    of_floats,
+    of_reals,
+    promoted,
+)
 from modelarchive.exchange.mxnet.lifting_rounding import floor, sign, truncated
 from modelarchive.exchange.mxnet.lifting_truths import both
 from modelarchive.exchange.rows import Lifting
@@ -200,7 +208,8 @@ def _hypotenuse(context: Context) -> Ref:
 
 def _log_add_exp(context: Context) -> Ref:
     """The logarithm of the sum of two exponentials."""
-    one, other = (floating(context, each) for each in _operands(context))
+    of_floats(context, context.ref(0))
+    one, other = _operands(context)
     gap = context.op("negative", context.op("abs", context.op("subtract", one, other)))
     return context.op("add", context.op("maximum", one, other), _log1p(context, context.op("exp", gap)))
 
@@ -215,6 +224,7 @@ def _copy_sign(context: Context) -> Ref:
 
 def _load_exponent(context: Context) -> Ref:
     """``x 2^y``."""
+    of_floats(context, context.ref(0))
     one, other = _operands(context)
     return context.op("multiply", one, context.op("power", context.constant(2.0), other))
 

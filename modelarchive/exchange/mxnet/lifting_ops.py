@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
+
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.drawing import Truth
 from modelarchive.exchange.mxnet.lifting_context import Context, Lift
-from modelarchive.exchange.mxnet.lifting_dtypes import floating, is_whole, number, promoted
+from modelarchive.exchange.mxnet.lifting_dtypes import floating, is_whole, number, of_floats, promoted
 from modelarchive.exchange.mxnet.lifting_truths import TRUTH, either, negation, reported
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
@@ -35,8 +37,8 @@ def _scalar(name: str, *, reverse: bool = False) -> Lift:
         x, value = context.ref(0), context.attributes.real("scalar")
         # Whether the number is a whole one only matters where integers are computed.
         whole = context.attributes.flag("is_int", default=value % 1 == 0)
-        if name == "power" and not context.is_numpy:
-            x = floating(context, x)
+        if name == "power" and (not context.is_numpy or context.dtype(x).kind == "b"):
+            x = of_floats(context, x)
         pair = (number(context, value, x, whole=whole), x)
         return context.op(name, *(pair if reverse else pair[::-1]))
 
@@ -58,9 +60,9 @@ def _function(name: str) -> Lift:
 
     def lift(context: Context) -> Ref:
         x = context.ref(0)
-        return context.activation(
-            name, floating(context, x) if name != "relu" and (not context.is_numpy or name == "tanh") else x
-        )
+        if name != "relu":
+            x = floating(context, x) if name == "tanh" else of_floats(context, x)
+        return context.activation(name, x)
 
     return lift
 
@@ -73,7 +75,7 @@ def _square(context: Context) -> Ref:
 
 def _reciprocal(context: Context) -> Ref:
     """One by it."""
-    return context.op("divide", context.constant(1.0), floating(context, context.ref(0)))
+    return context.op("divide", context.constant(1.0), of_floats(context, context.ref(0)))
 
 
 def _comparison(*names: str, other: bool = False) -> Lift:
@@ -103,6 +105,8 @@ def _compared(context: Context) -> tuple[Ref, Ref]:
         return context.ref(0), context.ref(1)
     context.attributes.text("is_int", "True")
     x, value = context.ref(0), context.attributes.real("scalar")
+    if context.dtype(x).kind == "b":
+        return context.cast(x, np.int8), context.constant(int(value != 0), np.int8)
     return x, number(context, value, x, whole=True)
 
 

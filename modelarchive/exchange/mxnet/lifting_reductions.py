@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.lifting_context import Context, Lift
-from modelarchive.exchange.mxnet.lifting_dtypes import floating, is_whole
+from modelarchive.exchange.mxnet.lifting_dtypes import is_whole
 from modelarchive.exchange.mxnet.lifting_selection import key
 from modelarchive.exchange.mxnet.lifting_truths import truth
 from modelarchive.exchange.refusal import Refusal
@@ -41,6 +41,8 @@ def _summands(context: Context, name: str) -> tuple[Ref, np.dtype]:
     """What is reduced, and the dtype of the result: MXNet keeps that of integers, and means of them are float32."""
     wanted, x = context.attributes.text("dtype", "None"), context.ref(0)
     if wanted != "None":
+        if is_whole(np.dtype(wanted)) and (name == "mean" or not is_whole(context.dtype(x))):
+            raise Refusal(f"the {name} of {context.dtype(x)} in {wanted} is not supported")
         x = context.cast(x, wanted)
     dtype = context.dtype(x)
     if name in ("mean", "var") and is_whole(dtype) and not context.is_numpy:
@@ -94,6 +96,8 @@ def _average(context: Context) -> Ref:
     at = context.attributes
     at.off("returned")
     axis, x = at.axes(), context.ref(0)
+    if is_whole(context.dtype(x)):
+        raise Refusal("the average of integers, which MXNet makes integers again, is not supported")
     if not at.flag("weighted", default=True):
         return context.op("mean", x, axis=axis, keepdims=False)
     weights = context.ref(1)
@@ -113,7 +117,10 @@ def _product(context: Context) -> Ref:
     at.expect("initial", "None")
     wanted, axes, keepdims = at.text("dtype", "None"), at.axes(), at.flag("keepdims", default=False)
     x = context.ref(0)
-    x = context.cast(x, np.int64 if context.dtype(x).kind == "b" else context.dtype(x) if wanted == "None" else wanted)
+    dtype: Any = context.dtype(x) if wanted == "None" else np.dtype(wanted)
+    if is_whole(dtype) and not is_whole(context.dtype(x)):
+        raise Refusal(f"the product of {context.dtype(x)} in {wanted} is not supported")
+    x = context.cast(x, np.int64 if dtype.kind == "b" else dtype)
     sizes = context.shape(0)
     dropped = list(range(len(sizes))) if axes is None else [context.axis(axis) for axis in axes]
     for axis in dropped:
@@ -153,7 +160,9 @@ def _norm(context: Context) -> Ref:
     # 1 is that of Frobenius, -2 the same of all elements, -1 what the order says.
     if flag not in ("1", "-2", "-1") or (flag == "-1" and axis is not None and len(axis) > 1):
         raise Refusal("a norm of matrices is not supported, only one of numbers")
-    x = floating(context, x if wanted == "None" else context.cast(x, wanted))
+    x = x if wanted == "None" else context.cast(x, wanted)
+    if is_whole(context.dtype(x)):
+        raise Refusal("the norm of integers, which MXNet makes integers again, is not supported")
     size = context.op("abs", x)
     if order == 1:
         found = context.op("sum", size, axis=axis, keepdims=keepdims)

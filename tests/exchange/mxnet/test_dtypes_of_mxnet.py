@@ -75,7 +75,24 @@ REFUSED: dict[str, tuple[str, dict[str, str], list[np.ndarray]]] = {
     "power": ("_power_scalar", {"scalar": "2"}, [WHOLE]),
     "powers": ("broadcast_power", {}, [WHOLE, OTHER]),
     "hypotenuse": ("broadcast_hypot", {}, [WHOLE, OTHER]),
+    **{
+        f"{op} of MXNet 2": (op, {}, [WHOLE])
+        for op in ("_npx_sigmoid", "_npi_reciprocal", "_npi_norm", "_npx_smooth_l1", "_npi_average")
+    },
+    "a mean in integers": ("_npi_mean", {"dtype": "int32"}, [WHOLE]),
+    "a product in integers": ("_npi_prod", {"dtype": "int32"}, [TABLE]),
+    "logarithms": ("_npi_logaddexp_scalar", {"scalar": "1", "is_int": "True"}, [WHOLE]),
 }
+TRUTHS = np.array([True, False, True])
+#: Operator, attributes, input, and what MXNet 2.0.0b1 makes of it.
+OF_TWO: list[tuple[str, dict[str, str], np.ndarray, np.ndarray]] = [
+    ("_npi_not_equal_scalar", {"scalar": "-1.5", "is_int": "False"}, TRUTHS, np.array([False, True, False])),
+    ("_npi_less_equal_scalar", {"scalar": "-1.5", "is_int": "False"}, TRUTHS, np.array([True, True, True])),
+    ("_npi_less_scalar", {"scalar": "2", "is_int": "True"}, TRUTHS, np.array([False, True, False])),
+    ("_npi_fix", {}, WHOLE, WHOLE.astype("f4")),
+    ("_npi_fix", {}, BYTES, BYTES.astype("f2")),
+    ("_npi_prod", {"dtype": "float64"}, TRUTHS, np.array(0.0)),
+]
 
 
 def symbol(folder: Path, stem: str, operator: str, attributes: dict[str, str], count: int) -> Path:
@@ -117,8 +134,17 @@ def test_values_dtypes_and_shapes_are_those_of_mxnet(tmp_path: Path) -> None:
 def test_what_mxnet_rounds_or_leaves_open_is_refused(tmp_path: Path, stem: str) -> None:
     operator, attributes, arrays = REFUSED[stem]
     path = symbol(tmp_path, "x", operator, attributes, len(arrays))
-    with pytest.raises(ma.ConversionError, match=r"integers|begins behind|partial|is no uint8"):
+    with pytest.raises(ma.ConversionError, match=r"integers|begins behind|partial|is no uint8|in int32 is not"):
         ma.load_model(path, inputs=declared(arrays))
+
+
+@pytest.mark.parametrize(("operator", "attributes", "x", "expected"), OF_TWO)
+def test_truths_and_integers_are_those_of_mxnet_2(
+    tmp_path: Path, operator: str, attributes: dict[str, str], x: np.ndarray, expected: np.ndarray
+) -> None:
+    found = ma.load_model(symbol(tmp_path, "x", operator, attributes, 1), inputs=declared([x]))(x)[0]
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("sizes", ["(0, 2)", "(0, 0)"])
