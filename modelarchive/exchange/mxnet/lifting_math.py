@@ -59,8 +59,12 @@ def _divide(*, reverse: bool = False) -> Lift:
             beside = context.constant(context.attributes.real("scalar"))
             context.attributes.flag("is_int", default=True)
             return context.op("divide", *((beside, x) if reverse else (x, beside)))
-        pair = _operands(context, reverse=reverse)
-        dtype = context.dtype(context.op("add", *pair))
+        x = context.ref(0)
+        other = (
+            context.ref(1) if len(context) > 1 else number(context, context.attributes.real("scalar"), x, whole=True)
+        )
+        context.attributes.flag("is_int", default=True)
+        pair, dtype = (other, x) if reverse else (x, other), context.dtype(x)
         return _whole_quotient(context, pair, truncated, dtype) if is_whole(dtype) else context.op("divide", *pair)
 
     return lift
