@@ -23,6 +23,20 @@ from modelarchive.store.deferred import Deferred
 
 #: Elements of a constant that is written into the architecture.
 _MAX_INLINE: Final = 64
+#: Operators that do the same for each of a batch, and take one beside many.
+_OF_EACH: Final = frozenset(
+    [
+        "FullyConnected",
+        "Convolution",
+        "elemwise_add",
+        "elemwise_sub",
+        "elemwise_mul",
+        "_plus",
+        "_minus",
+        "_mul",
+        "where",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -106,12 +120,20 @@ class SymbolBuilder(GraphBuilder):
         found = self.results[entry]
         if isinstance(found, Truth):
             found = self.results[entry] = self.op(found.name, "cast", (found.ref,), {"dtype": found.dtype})
-        if isinstance(found, Zeros) and (self.symbol.is_numpy or 0 not in found.shape):
-            name = self.symbol.nodes[entry[0]].name
-            found = self.results[entry] = self.filled(name, 0.0, found.dtype, found.shape)
+        if isinstance(found, Zeros):
+            sizes = found.shape
+            if not self.symbol.is_numpy and sizes[:1] == (0,) and self._meets_batches(entry):
+                sizes = (1, *sizes[1:])
+            if self.symbol.is_numpy or 0 not in sizes:
+                name = self.symbol.nodes[entry[0]].name
+                found = self.results[entry] = self.filled(name, 0.0, found.dtype, sizes)
         if not isinstance(found, Ref):
             raise Refusal("zeros of a size that is not said, and packed parameters, are what a recurrence takes only")
         return found
+
+    def _meets_batches(self, entry: Entry) -> bool:
+        """Whether zeros for each of a batch, the state that a cell begins with, are the same as zeros for one."""
+        return all(node.op in _OF_EACH for node in self.symbol.nodes if entry in node.inputs)
 
     def dtype(self, ref: Ref) -> np.dtype:
         """The dtype of a result; where nothing is known of its shape, what its node says, else float32."""

@@ -11,6 +11,7 @@ from modelarchive.exchange.mxnet import lifting_making as making
 from modelarchive.exchange.mxnet import lifting_math as math
 from modelarchive.exchange.mxnet import lifting_ops as ops
 from modelarchive.exchange.mxnet import lifting_pieces as pieces
+from modelarchive.exchange.mxnet import lifting_pooling as pooling
 from modelarchive.exchange.mxnet import lifting_products as products
 from modelarchive.exchange.mxnet import lifting_reductions as reductions
 from modelarchive.exchange.mxnet import lifting_reshape as reshape
@@ -24,6 +25,7 @@ from modelarchive.exchange.rows import Lifting
 
 _ROWS: Final = (
     *layers.ROWS,
+    *pooling.ROWS,
     *ops.ROWS,
     *rounding.ROWS,
     *math.ROWS,

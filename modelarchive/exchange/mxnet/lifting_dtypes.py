@@ -1,7 +1,8 @@
-"""The dtypes of MXNet 2's operators on NumPy arrays, which are not NumPy's where integers meet floats."""
+"""The dtypes of MXNet's operators: on NumPy arrays not NumPy's where integers meet floats, before that one for all."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.lifting_context import Context, Lift
+from modelarchive.exchange.refusal import Refusal
 from modelarchive.ops.precision import common_dtype
 
 _FLOAT32 = np.dtype(np.float32)
@@ -41,18 +43,40 @@ def promoted(context: Context, refs: Sequence[Ref], *, floats: bool = False) -> 
 
 
 def floating(context: Context, ref: Ref) -> Ref:
-    """What a function of real numbers takes: integers of 8 bits become float16, larger ones float32."""
+    """What a function of real numbers takes: integers of 8 bits become float16, larger ones float32.
+
+    Raises:
+        Refusal: Arrays are not NumPy's: the function of integers is then cut to integers again.
+    """
     dtype = context.dtype(ref)
     if not is_whole(dtype):
         return ref
+    if not context.is_numpy:
+        raise Refusal(f"{context.node.op} of integers, which MXNet makes integers again, is not supported")
     return context.cast(ref, np.float16 if dtype.itemsize == 1 else np.float32)
 
 
+def of_floats(context: Context, x: Ref) -> Ref:
+    """What functions take that give integers for integers, of NumPy's too."""
+    if is_whole(context.dtype(x)):
+        raise Refusal(f"{context.node.op} of integers, which MXNet makes integers again, is not supported")
+    return x
+
+
 def number(context: Context, value: float, beside: Ref, *, whole: bool) -> Ref:
-    """The number of an operator with one: a whole one leaves integers what they are, another makes them float64."""
-    if is_whole(context.dtype(beside)) and whole and value % 1 == 0:
+    """The number of an operator with one: a whole one leaves integers what they are, another makes them float64.
+
+    Where arrays are not NumPy's, whose operators say whether the number is whole, it becomes one of their dtype.
+    """
+    dtype = context.dtype(beside)
+    if not is_whole(dtype):
+        return context.constant(value)
+    if not context.is_numpy and "is_int" not in context.attributes.texts:
+        limits = np.iinfo(dtype) if dtype.kind in "iu" else None
+        if limits and not (math.isfinite(value) and limits.min <= int(value) <= limits.max):
+            raise Refusal(f"{value} is no {dtype}")
         return context.constant(int(value))
-    return context.constant(value)
+    return context.constant(int(value) if whole and value % 1 == 0 else value)
 
 
 def of_reals(formula: Formula) -> Lift:

@@ -14,15 +14,16 @@ from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 from modelarchive.store.deferred import Deferred
 
-_LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
+#: Number of spatial axes -> their layout, channels first.
+LAYOUTS: Final = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 
 
-def _windows(context: Context, *, fields: dict[str, str]) -> tuple[int, dict[str, Any]]:
+def windows(context: Context, *, fields: dict[str, str]) -> tuple[int, dict[str, Any]]:
     """Rank, and the fields that a convolution or pooling has for each spatial axis."""
     at = context.attributes
     kernel = at.sizes("kernel")
     rank = len(kernel)
-    if rank not in _LAYOUTS:
+    if rank not in LAYOUTS:
         raise Refusal(f"a window of {rank} axes is not supported")
     config: dict[str, Any] = {fields["kernel"]: list(kernel)}
     for name, default in (("stride", 1), ("dilate", 1), ("pad", 0), ("adj", 0)):
@@ -32,8 +33,8 @@ def _windows(context: Context, *, fields: dict[str, str]) -> tuple[int, dict[str
                 raise Refusal(f"{name} has {len(found)} sizes, the window {rank}")
             config[fields[name]] = [[each, each] for each in found] if name == "pad" else list(found)
     layout = at.text("layout", "None")
-    config["layout"] = _LAYOUTS[rank] if layout == "None" else layout
-    if sorted(config["layout"]) != sorted(_LAYOUTS[rank]):
+    config["layout"] = LAYOUTS[rank] if layout == "None" else layout
+    if sorted(config["layout"]) != sorted(LAYOUTS[rank]):
         raise Refusal(f"layout = {layout[:80]!r} is not supported for {rank} axes")
     return rank, config
 
@@ -44,7 +45,7 @@ _CONVOLUTION: Final = {"kernel": "kernel_size", "stride": "strides", "dilate": "
 def _convolution(context: Context) -> Ref:
     """Convolution; where the channels are last, so are they in MXNet's weight."""
     at = context.attributes
-    rank, config = _windows(context, fields=_CONVOLUTION)
+    rank, config = windows(context, fields=_CONVOLUTION)
     use_bias = not at.flag("no_bias", default=False)
     stored, weight = _weight(context, rank)
     if config["layout"][-1] == "C":
@@ -66,9 +67,9 @@ def _convolution(context: Context) -> Ref:
 def _deconvolution(context: Context) -> Ref:
     """Transposed convolution."""
     at = context.attributes
-    rank, config = _windows(context, fields=_CONVOLUTION | {"adj": "output_padding"})
-    if at.sizes("target_shape", "()"):
-        raise Refusal("target_shape is not supported, only pad and adj")
+    rank, config = windows(context, fields=_CONVOLUTION | {"adj": "output_padding"})
+    if any(target := at.sizes("target_shape", "()")):
+        config |= _aimed(context, config, target)
     use_bias = not at.flag("no_bias", default=True)
     stored, weight = _weight(context, rank)
     if config["layout"][-1] == "C":
@@ -83,6 +84,20 @@ def _deconvolution(context: Context) -> Ref:
     }
     bias = {"bias": context.parameter(2)} if use_bias else {}
     return context.block(config, context.ref(0), weight=(stored, weight), **bias)
+
+
+def _aimed(context: Context, config: dict[str, Any], target: tuple[int, ...]) -> dict[str, Any]:
+    """The padding that MXNet takes for a result of given sizes; what `pad` and `adj` say does not matter then."""
+    sizes = context.shape(0)[2:]
+    if len(target) != len(sizes) or None in sizes:
+        raise Refusal("target_shape is supported for inputs of known sizes only: pass inputs= with fixed sizes")
+    if set(config["dilation"]) != {1}:
+        raise Refusal("target_shape of a dilated window is not supported, only pad and adj")
+    windows_ = zip(sizes, config["strides"], config["kernel_size"], target, strict=True)
+    over = [((size or 0) - 1) * stride + kernel - aim for size, stride, kernel, aim in windows_]
+    if min(over) < 0:
+        raise Refusal(f"target_shape = {target} is larger than what {sizes} can become")
+    return {"padding": [[(each + 1) // 2] * 2 for each in over], "output_padding": [each % 2 for each in over]}
 
 
 def _weight(context: Context, rank: int) -> tuple[str, Deferred]:
@@ -136,40 +151,6 @@ def _embedding(context: Context) -> Ref:
     return context.block(config, context.whole(0), weight=context.parameter(1))
 
 
-def _pooling(context: Context) -> Ref:
-    """Pooling over windows and over everything."""
-    at = context.attributes
-    everything = at.flag("global_pool", default=False)
-    style = at.text("pool_type", "max")
-    convention = at.text("pooling_convention", "valid")
-    at.expect("p_value", "None", "0", "2")
-    at.expect("output_size", "None", "()", "[]")
-    if style not in ("max", "avg"):
-        raise Refusal(f"pool_type = {style!r} is not supported, only max and avg")
-    include = at.flag("count_include_pad", default=True) if at.text("count_include_pad", "None") != "None" else True
-    name = style.capitalize()
-    if everything:
-        for each in ("kernel", "stride", "pad"):
-            at.text(each, "()")
-        layout = at.text("layout", "None")
-        kernel = at.sizes("kernel", "()")
-        rank = len(layout) - 2 if layout != "None" else len(kernel) or context.rank(0) - 2
-        if rank not in _LAYOUTS:
-            raise Refusal(f"pooling over {rank} axes is not supported")
-        layout = _LAYOUTS[rank] if layout == "None" else layout
-        return context.block({"kind": f"Global{name}Pool{rank}D", "layout": layout}, context.ref(0))
-    rank, config = _windows(context, fields={"kernel": "pool_size", "stride": "strides", "pad": "padding"})
-    if convention not in ("valid", "full"):
-        raise Refusal(f"pooling_convention = {convention!r} is not supported, only valid and full")
-    config |= {"kind": f"{name}Pool{rank}D", "ceil_mode": convention == "full"}
-    if style == "avg":
-        config["count_include_pad"] = include
-    sizes = zip(config["pool_size"], config["strides"], config["padding"], strict=True)
-    if convention == "full" and any(size < stride + pad[0] for size, stride, pad in sizes):
-        context.note("a last window that begins behind the input is left out; MXNet counts it")
-    return context.block(config, context.ref(0))
-
-
 def _batch_norm(context: Context) -> Ref:
     """BatchNorm in inference."""
     at = context.attributes
@@ -193,10 +174,11 @@ def _batch_norm(context: Context) -> Ref:
     }
     if fixed:
         context.note(f"{gamma[0]!r} is left out: fix_gamma takes it as 1")
-    scale = {} if fixed else {"weight": gamma}
-    return context.block(
-        config, context.ref(0), **scale, bias=beta, running_mean=statistics[0], running_var=statistics[1]
-    )
+    scale, x = {} if fixed else {"weight": gamma}, context.ref(0)
+    found = context.block(config, x, **scale, bias=beta, running_mean=statistics[0], running_var=statistics[1])
+    # Of float16 its parameters may be float32, and the result is what was given.
+    found = context.cast(found, context.dtype(x)) if context.is_known(0) else found
+    return context.activation("relu", found) if context.node.op == "_contrib_BatchNormWithReLU" else found
 
 
 def _statistic(context: Context, index: int, name: str) -> tuple[str, Deferred]:
@@ -353,7 +335,6 @@ def _rank(kind: str) -> str:
 
 _CONVOLUTIONS: Final = _rank("Conv{}D")
 _TRANSPOSED: Final = _rank("Conv{}DTranspose")
-_POOLING: Final = ", ".join(_rank(f"{how}Pool{{}}D") for how in ("Max", "Avg", "GlobalMax", "GlobalAvg"))
 _RANGE: Final = "an index out of range is an error here, and the nearest row in MXNet: with a note"
 
 #: Layers.
@@ -363,13 +344,7 @@ ROWS: Final = (
     Lifting("Convolution Convolution_v1 _npx_convolution", _CONVOLUTIONS, _convolution),
     Lifting("Deconvolution _npx_deconvolution", _TRANSPOSED, _deconvolution),
     Lifting(
-        "Pooling Pooling_v1 _npx_pooling",
-        _POOLING,
-        _pooling,
-        "`full` as ceil_mode, with a note where MXNet would count a window behind the input; lp pooling is refused",
-    ),
-    Lifting(
-        "BatchNorm BatchNorm_v1 CuDNNBatchNorm _contrib_SyncBatchNorm _npx_batch_norm",
+        "BatchNorm BatchNorm_v1 CuDNNBatchNorm _contrib_SyncBatchNorm _contrib_BatchNormWithReLU _npx_batch_norm",
         "BatchNorm",
         _batch_norm,
         "with fix_gamma read without weight, with a note: MXNet takes it as 1",

@@ -9,7 +9,15 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.lifting_context import Context, Lift
-from modelarchive.exchange.mxnet.lifting_dtypes import Formula, floating, is_whole, number, of_reals, promoted
+from modelarchive.exchange.mxnet.lifting_dtypes import (
+    Formula,
+    floating,
+    is_whole,
+    number,
+    of_floats,
+    of_reals,
+    promoted,
+)
 from modelarchive.exchange.mxnet.lifting_rounding import floor, sign, truncated
 from modelarchive.exchange.mxnet.lifting_truths import both
 from modelarchive.exchange.rows import Lifting
@@ -24,9 +32,10 @@ def _operands(context: Context, *, reverse: bool = False) -> tuple[Ref, Ref]:
         return one, other
     x = context.ref(0)
     at = context.attributes
-    value = at.real("scalar")
+    value, dtype = at.real("scalar"), context.dtype(x)
     whole = at.flag("is_int", default=value % 1 == 0)
-    beside = number(context, value, x, whole=whole)
+    # Beside floats it is one of theirs, rounded, whatever they are computed in.
+    beside = number(context, value, x, whole=whole) if is_whole(dtype) else context.constant(value, dtype)
     return (beside, x) if reverse else (x, beside)
 
 
@@ -36,6 +45,29 @@ def _quotient(context: Context, one: Ref, other: Ref, rounding: Formula) -> tupl
     zero = context.op("equal", other, context.constant(0.0))
     divisor = context.op("where", zero, context.constant(1.0), other)
     return one, divisor, rounding(context, context.op("divide", one, divisor)), zero
+
+
+def _divide(*, reverse: bool = False) -> Lift:
+    """The quotient; of integers that are not NumPy's, without what is left."""
+
+    def lift(context: Context) -> Ref:
+        if context.is_numpy:
+            if len(context) > 1:
+                return context.op("divide", *promoted(context, context.refs()[:2], floats=True))
+            x = context.ref(0)
+            x = context.cast(x, np.float32) if is_whole(context.dtype(x)) else x
+            beside = context.constant(context.attributes.real("scalar"))
+            context.attributes.flag("is_int", default=True)
+            return context.op("divide", *((beside, x) if reverse else (x, beside)))
+        x = context.ref(0)
+        other = (
+            context.ref(1) if len(context) > 1 else number(context, context.attributes.real("scalar"), x, whole=True)
+        )
+        context.attributes.flag("is_int", default=True)
+        pair, dtype = (other, x) if reverse else (x, other), context.dtype(x)
+        return _whole_quotient(context, pair, truncated, dtype) if is_whole(dtype) else context.op("divide", *pair)
+
+    return lift
 
 
 def _remainder(rounding: Formula, *, reverse: bool = False) -> Lift:
@@ -60,12 +92,17 @@ def _floor_divide(*, reverse: bool = False) -> Lift:
         dtype = context.dtype(context.op("add", *pair))
         if not is_whole(dtype):
             return floor(context, context.op("divide", *pair))
-        _expect_small(context, dtype)
-        _, _, whole, zero = _quotient(context, *pair, floor)
-        context.note("an integer divided by 0 is 0 here; in MXNet it is what the machine makes of it")
-        return context.cast(context.op("where", zero, context.constant(0.0, np.float64), whole), dtype)
+        return _whole_quotient(context, pair, floor, dtype)
 
     return lift
+
+
+def _whole_quotient(context: Context, pair: tuple[Ref, Ref], rounding: Formula, dtype: np.dtype) -> Ref:
+    """The quotient of integers, rounded."""
+    _expect_small(context, dtype)
+    _, _, whole, zero = _quotient(context, *pair, rounding)
+    context.note("an integer divided by 0 is 0 here; in MXNet it is what the machine makes of it")
+    return context.cast(context.op("where", zero, context.constant(0.0, np.float64), whole), dtype)
 
 
 def _expect_small(context: Context, dtype: np.dtype) -> None:
@@ -144,10 +181,24 @@ def _inverse_hyperbolic(name: str) -> Formula:
             ratio = context.op("subtract", _log1p(context, x), _log1p(context, context.op("negative", x)))
             return _scaled(context, ratio, 0.5)
         size = context.op("abs", x) if name == "arcsinh" else x
-        square = context.op("multiply", size, size)
-        root = context.op("sqrt", context.op("add" if name == "arcsinh" else "subtract", square, one))
-        found = context.op("log", context.op("add", size, root))
-        return context.op("multiply", found, sign(context, x)) if name == "arcsinh" else found
+        # The square of a larger one may be too large, and the root is the number itself.
+        limit = context.constant(_FAR.get(str(context.dtype(x)), 1e4), context.dtype(x))
+        near = context.op("minimum", size, limit)
+        less = context.op("subtract", near, one)
+        if name == "arcsinh":
+            square = context.op("multiply", near, near)
+            root = context.op("sqrt", context.op("add", square, one))
+            # sqrt(1 + x^2) - 1, of which nothing is lost.
+            above = context.op("add", near, context.op("divide", square, context.op("add", root, one)))
+        else:
+            root = context.op("sqrt", context.op("multiply", less, context.op("add", near, one)))
+            above = context.op("add", less, root)
+        far = context.op("add", context.op("log", context.op("maximum", size, limit)), context.constant(math.log(2)))
+        found = context.op("where", context.op("greater", size, limit), far, _log1p(context, above))
+        if name == "arccosh":
+            return found
+        below = context.op("less", x, context.constant(0.0, context.dtype(x)))
+        return context.op("where", below, context.op("negative", found), found)
 
     return formula
 
@@ -161,7 +212,8 @@ def _hypotenuse(context: Context) -> Ref:
 
 def _log_add_exp(context: Context) -> Ref:
     """The logarithm of the sum of two exponentials."""
-    one, other = (floating(context, each) for each in _operands(context))
+    of_floats(context, context.ref(0))
+    one, other = _operands(context)
     gap = context.op("negative", context.op("abs", context.op("subtract", one, other)))
     return context.op("add", context.op("maximum", one, other), _log1p(context, context.op("exp", gap)))
 
@@ -176,10 +228,13 @@ def _copy_sign(context: Context) -> Ref:
 
 def _load_exponent(context: Context) -> Ref:
     """``x 2^y``."""
+    of_floats(context, context.ref(0))
     one, other = _operands(context)
     return context.op("multiply", one, context.op("power", context.constant(2.0), other))
 
 
+#: From where on the square of a number may be too large.
+_FAR: Final = {"float16": 128.0, "float64": 1e8}
 _FORMULA: Final = "a formula in ops"
 _BY_ZERO: Final = "what is left of a division by 0 is 0, as in MXNet"
 _REALS: Final[dict[str, Formula]] = {
@@ -200,6 +255,9 @@ _REALS: Final[dict[str, Formula]] = {
 
 ROWS: Final = (
     *(Lifting(f"{name} _npi_{name}", _FORMULA, of_reals(formula)) for name, formula in _REALS.items()),
+    Lifting("elemwise_div broadcast_div _div _Div _npi_true_divide", "divide", _divide()),
+    Lifting("_div_scalar _DivScalar _npi_true_divide_scalar", "divide", _divide()),
+    Lifting("_rdiv_scalar _RDivScalar _npi_rtrue_divide_scalar", "divide", _divide(reverse=True)),
     Lifting("broadcast_mod _mod _mod_scalar _npi_mod _npi_mod_scalar", _FORMULA, _remainder(floor), _BY_ZERO),
     Lifting("_rmod_scalar _npi_rmod_scalar", _FORMULA, _remainder(floor, reverse=True), _BY_ZERO),
     Lifting("_npi_fmod _npi_fmod_scalar", _FORMULA, _remainder(truncated), _BY_ZERO),

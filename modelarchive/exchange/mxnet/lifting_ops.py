@@ -10,7 +10,7 @@ import numpy as np
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.drawing import Truth
 from modelarchive.exchange.mxnet.lifting_context import Context, Lift
-from modelarchive.exchange.mxnet.lifting_dtypes import floating, is_whole, number, promoted
+from modelarchive.exchange.mxnet.lifting_dtypes import floating, is_whole, number, of_floats, promoted
 from modelarchive.exchange.mxnet.lifting_truths import TRUTH, either, negation, reported
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
@@ -22,7 +22,9 @@ def _binary(name: str) -> Lift:
     def lift(context: Context) -> Ref:
         refs = [context.ref(0), context.ref(1)]
         if context.is_numpy:
-            refs = promoted(context, refs, floats=name == "divide")
+            refs = promoted(context, refs)
+        elif name == "power":
+            refs = [floating(context, ref) for ref in refs]
         return context.op(name, *refs)
 
     return lift
@@ -35,8 +37,8 @@ def _scalar(name: str, *, reverse: bool = False) -> Lift:
         x, value = context.ref(0), context.attributes.real("scalar")
         # Whether the number is a whole one only matters where integers are computed.
         whole = context.attributes.flag("is_int", default=value % 1 == 0)
-        if name == "divide" and context.is_numpy and is_whole(context.dtype(x)):
-            x = context.cast(x, np.float32)
+        if name == "power" and (not context.is_numpy or context.dtype(x).kind == "b"):
+            x = of_floats(context, x)
         pair = (number(context, value, x, whole=whole), x)
         return context.op(name, *(pair if reverse else pair[::-1]))
 
@@ -50,7 +52,7 @@ def _unary(name: str) -> Lift:
 
 def _real(name: str) -> Lift:
     """The same, and floats out."""
-    return lambda context: context.op(name, floating(context, context.ref(0)) if context.is_numpy else context.ref(0))
+    return lambda context: context.op(name, floating(context, context.ref(0)))
 
 
 def _function(name: str) -> Lift:
@@ -58,7 +60,9 @@ def _function(name: str) -> Lift:
 
     def lift(context: Context) -> Ref:
         x = context.ref(0)
-        return context.activation(name, floating(context, x) if context.is_numpy and name == "tanh" else x)
+        if name != "relu":
+            x = floating(context, x) if name == "tanh" else of_floats(context, x)
+        return context.activation(name, x)
 
     return lift
 
@@ -71,10 +75,7 @@ def _square(context: Context) -> Ref:
 
 def _reciprocal(context: Context) -> Ref:
     """One by it."""
-    x = context.ref(0)
-    if is_whole(context.dtype(x)):
-        raise Refusal("the reciprocal of integers, which MXNet rounds, is not supported")
-    return context.op("divide", context.constant(1.0), x)
+    return context.op("divide", context.constant(1.0), of_floats(context, context.ref(0)))
 
 
 def _comparison(*names: str, other: bool = False) -> Lift:
@@ -104,6 +105,8 @@ def _compared(context: Context) -> tuple[Ref, Ref]:
         return context.ref(0), context.ref(1)
     context.attributes.text("is_int", "True")
     x, value = context.ref(0), context.attributes.real("scalar")
+    if context.dtype(x).kind == "b":
+        return context.cast(x, np.int8), context.constant(int(value != 0), np.int8)
     return x, number(context, value, x, whole=True)
 
 
@@ -309,7 +312,6 @@ ROWS: Final = (
             "add": "elemwise_add broadcast_add broadcast_plus _plus _Plus _add _grad_add _npi_add",
             "subtract": "elemwise_sub broadcast_sub broadcast_minus _minus _Minus _sub _npi_subtract",
             "multiply": "elemwise_mul broadcast_mul _mul _Mul _npi_multiply",
-            "divide": "elemwise_div broadcast_div _div _Div _npi_true_divide",
             "power": "_power _Power broadcast_power _npi_power",
             "maximum": "_maximum _Maximum broadcast_maximum _npi_maximum _npi_fmax",
             "minimum": "_minimum _Minimum broadcast_minimum _npi_minimum _npi_fmin",
@@ -322,7 +324,6 @@ ROWS: Final = (
             "add": "_plus_scalar _PlusScalar _npi_add_scalar",
             "subtract": "_minus_scalar _MinusScalar _npi_subtract_scalar",
             "multiply": "_mul_scalar _MulScalar _npi_multiply_scalar",
-            "divide": "_div_scalar _DivScalar _npi_true_divide_scalar",
             "power": "_power_scalar _PowerScalar _npi_power_scalar",
             "maximum": "_maximum_scalar _MaximumScalar _npi_maximum_scalar _npi_fmax_scalar",
             "minimum": "_minimum_scalar _MinimumScalar _npi_minimum_scalar _npi_fmin_scalar",
@@ -332,7 +333,6 @@ ROWS: Final = (
         Lifting(names, name, _scalar(name, reverse=True))
         for name, names in {
             "subtract": "_rminus_scalar _RMinusScalar _npi_rsubtract_scalar",
-            "divide": "_rdiv_scalar _RDivScalar _npi_rtrue_divide_scalar",
             "power": "_rpower_scalar _RPowerScalar _npi_rpower_scalar",
         }.items()
     ),
@@ -340,8 +340,8 @@ ROWS: Final = (
     Lifting("abs _npi_abs _npi_absolute _np_abs", "abs", _unary("abs")),
     Lifting("negative _npi_negative _np_negative", "negative", _unary("negative")),
     Lifting("arctan _npi_arctan _np_arctan", "atan", _real("atan")),
-    Lifting("rsqrt", "rsqrt", _unary("rsqrt")),
-    Lifting("erf _npx_erf", "erf", _unary("erf")),
+    Lifting("rsqrt", "rsqrt", _real("rsqrt")),
+    Lifting("erf _npx_erf", "erf", _real("erf")),
     Lifting("square _npi_square", "multiply", _square),
     Lifting("reciprocal _npi_reciprocal", "divide", _reciprocal),
     *(

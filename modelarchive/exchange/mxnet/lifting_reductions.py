@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -41,8 +41,12 @@ def _summands(context: Context, name: str) -> tuple[Ref, np.dtype]:
     """What is reduced, and the dtype of the result: MXNet keeps that of integers, and means of them are float32."""
     wanted, x = context.attributes.text("dtype", "None"), context.ref(0)
     if wanted != "None":
+        if is_whole(np.dtype(wanted)) and (name == "mean" or not is_whole(context.dtype(x))):
+            raise Refusal(f"the {name} of {context.dtype(x)} in {wanted} is not supported")
         x = context.cast(x, wanted)
     dtype = context.dtype(x)
+    if name in ("mean", "var") and is_whole(dtype) and not context.is_numpy:
+        raise Refusal(f"the {name} of integers, which MXNet makes integers again, is not supported")
     if name == "mean" and is_whole(dtype):
         x = context.cast(x, np.float32)
         dtype = context.dtype(x)
@@ -91,6 +95,8 @@ def _average(context: Context) -> Ref:
     at = context.attributes
     at.off("returned")
     axis, x = at.axes(), context.ref(0)
+    if is_whole(context.dtype(x)):
+        raise Refusal("the average of integers, which MXNet makes integers again, is not supported")
     if not at.flag("weighted", default=True):
         return context.op("mean", x, axis=axis, keepdims=False)
     weights = context.ref(1)
@@ -110,7 +116,10 @@ def _product(context: Context) -> Ref:
     at.expect("initial", "None")
     wanted, axes, keepdims = at.text("dtype", "None"), at.axes(), at.flag("keepdims", default=False)
     x = context.ref(0)
-    x = context.cast(x, np.int64 if context.dtype(x).kind == "b" else context.dtype(x) if wanted == "None" else wanted)
+    dtype: Any = context.dtype(x) if wanted == "None" else np.dtype(wanted)
+    if is_whole(dtype) and not is_whole(context.dtype(x)):
+        raise Refusal(f"the product of {context.dtype(x)} in {wanted} is not supported")
+    x = context.cast(x, np.int64 if dtype.kind == "b" else dtype)
     sizes = context.shape(0)
     dropped = list(range(len(sizes))) if axes is None else [context.axis(axis) for axis in axes]
     for axis in dropped:
@@ -118,7 +127,9 @@ def _product(context: Context) -> Ref:
         if size is None:
             raise Refusal("a product along a free axis is not supported: pass inputs= with fixed sizes")
         x = _multiplied(context, x, axis, size)
-    return x if keepdims or not dropped else context.op("squeeze", x, axis=dropped)
+    if keepdims or not dropped:
+        return x
+    return _shaped(context, context.op("squeeze", x, axis=dropped), axes, keepdims=False)
 
 
 def _multiplied(context: Context, x: Ref, axis: int, size: int) -> Ref:
@@ -149,6 +160,8 @@ def _norm(context: Context) -> Ref:
     if flag not in ("1", "-2", "-1") or (flag == "-1" and axis is not None and len(axis) > 1):
         raise Refusal("a norm of matrices is not supported, only one of numbers")
     x = x if wanted == "None" else context.cast(x, wanted)
+    if is_whole(context.dtype(x)):
+        raise Refusal("the norm of integers, which MXNet makes integers again, is not supported")
     size = context.op("abs", x)
     if order == 1:
         found = context.op("sum", size, axis=axis, keepdims=keepdims)
@@ -161,18 +174,17 @@ def _norm(context: Context) -> Ref:
 
 
 def _place_of(*, largest: bool) -> Lift:
-    """The place of the largest element, or of the least; in the dtype float32 where arrays are not NumPy's."""
+    """The place of the largest element, or of the least; in the dtype of the elements where arrays are not NumPy's."""
 
     def lift(context: Context) -> Ref:
         at = context.attributes
         axis, keepdims = at.optional("axis"), at.flag("keepdims", default=False)
         x = context.ref(0)
-        x = key(context, x, is_turned=not largest)
-        found = context.op("argmax", x, axis=axis, keepdims=keepdims)
+        found = context.op("argmax", key(context, x, is_turned=not largest), axis=axis, keepdims=keepdims)
         if context.is_numpy:
             return found
-        found = context.cast(found, np.float32)
-        return found if axis is not None or keepdims else context.op("reshape", found, shape=[1])
+        found = context.cast(found, context.dtype(x))
+        return _shaped(context, found, None if axis is None else [axis], keepdims=keepdims)
 
     return lift
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.lifting_context import Context
-from modelarchive.exchange.mxnet.lifting_dtypes import Formula, is_whole, of_numbers, of_reals
+from modelarchive.exchange.mxnet.lifting_dtypes import Formula, floating, is_whole, of_numbers, of_reals
 from modelarchive.exchange.mxnet.lifting_truths import both, either, negation
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
@@ -23,6 +23,12 @@ def truncated(context: Context, x: Ref) -> Ref:
     small = context.op("less", context.op("abs", x), context.constant(whole))
     inner = context.op("where", small, x, context.constant(0.0, dtype))
     return context.op("where", small, context.cast(context.cast(inner, np.int64), dtype), x)
+
+
+def _fixed(context: Context) -> Ref:
+    """The same; of NumPy's integers it makes floats."""
+    x = context.ref(0)
+    return floating(context, x) if context.is_numpy and is_whole(context.dtype(x)) else truncated(context, x)
 
 
 def floor(context: Context, x: Ref) -> Ref:
@@ -87,7 +93,6 @@ def sign(context: Context, x: Ref) -> Ref:
 _NUMBERS: Final[dict[str, Formula]] = {
     "ceil": _ceiling,
     "trunc": truncated,
-    "fix": truncated,
     "sign": sign,
 }
 
@@ -95,6 +100,7 @@ ROWS: Final = (
     Lifting("floor _npi_floor _np_floor", "floor", of_numbers(floor)),
     *(Lifting(f"{name} _npi_{name}", "a formula in ops", of_numbers(formula)) for name, formula in _NUMBERS.items()),
     Lifting("rint _npi_rint", "a formula in ops", of_reals(_half_down), "a half is rounded down, as MXNet does"),
+    Lifting("fix _npi_fix", "a formula in ops", _fixed),
     Lifting("round", "a formula in ops", of_numbers(_half_out)),
     Lifting("_npi_around", "a formula in ops", _around),
 )

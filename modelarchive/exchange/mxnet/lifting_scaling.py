@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.mxnet.lifting_context import Context
+from modelarchive.exchange.mxnet.lifting_dtypes import of_floats
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 
@@ -71,7 +72,7 @@ def _softmin(context: Context) -> Ref:
 def _smooth(context: Context) -> Ref:
     """smooth_l1: squares near 0, and sizes beyond."""
     sigma = context.attributes.real("scalar", 1.0) ** 2
-    x = context.ref(0)
+    x = of_floats(context, context.ref(0))
     size = context.op("abs", x)
     near = context.op("multiply", context.op("multiply", x, x), context.constant(0.5 * sigma))
     is_near = context.op("less", size, context.constant(1 / sigma))

@@ -57,13 +57,23 @@ def _take(context: Context) -> Ref:
     """Slices by their numbers."""
     at = context.attributes
     axis, mode = at.integer("axis", 0), at.text("mode", "clip")
-    indices = context.whole(1)
-    size = context.shape(0)[context.axis(axis)] if mode == "wrap" else None
-    if size:
-        indices = _wrapped(context, indices, size)
-    elif mode != "raise":
-        context.note("an index outside of the array is an error; MXNet takes another one")
-    return context.op("take", context.ref(0), indices, axis=axis)
+    size = context.shape(0)[context.axis(axis)] if context.is_known(0) else None
+    return context.op("take", context.ref(0), _inside(context, context.whole(1), size, mode), axis=axis)
+
+
+def _inside(context: Context, indices: Ref, size: int | None, mode: str) -> Ref:
+    """Indices as MXNet takes those outside: the nearest, or counted again from the beginning."""
+    if mode == "wrap":
+        if not size:
+            raise Refusal("indices that begin again along a free axis are not supported: pass inputs= with fixed sizes")
+        return _wrapped(context, indices, size)
+    if mode == "raise":
+        return indices
+    if mode != "clip":
+        raise Refusal(f"mode = {mode!r} is not supported")
+    if not size:
+        context.note("an index behind the end of the array is an error; MXNet takes the nearest")
+    return context.op("clip", indices, low=0, high=size - 1 if size else None)
 
 
 def _wrapped(context: Context, indices: Ref, size: int) -> Ref:
@@ -86,15 +96,7 @@ def _pick(context: Context) -> Ref:
     indices = context.whole(1)
     if context.rank(1) < context.rank(0):
         indices = context.op("expand_dims", indices, axis=axis)
-    if mode == "wrap":
-        if size is None:
-            raise Refusal("indices that begin again along a free axis are not supported: pass inputs= with fixed sizes")
-        indices = _wrapped(context, indices, size)
-    elif size is not None:
-        indices = context.op("clip", indices, low=0, high=size - 1)
-    else:
-        context.note("an index outside of the array is an error; MXNet takes the nearest")
-    found = context.op("gather", context.ref(0), indices, axis=axis)
+    found = context.op("gather", context.ref(0), _inside(context, indices, size, mode), axis=axis)
     return found if keepdims else context.op("squeeze", found, axis=axis)
 
 
@@ -106,6 +108,8 @@ def _gather_nd(context: Context) -> Ref:
         raise Refusal("indices of axes of which the sizes are not known are not supported: pass inputs=")
     indices, table = context.whole(1), context.ref(0)
     parts = [context.op("slice", indices, index=[at]) for at in range(count)]
+    # Those outside are counted again from the beginning, those below 0 from the end.
+    parts = [_wrapped(context, part, size) if size else part for part, size in zip(parts, shape, strict=False)]
     place = parts[0]
     for part, size in zip(parts[1:], shape[1:count], strict=True):
         place = context.op("add", context.op("multiply", place, context.constant(size or 0)), part)
@@ -329,13 +333,13 @@ def _masked(context: Context, kind: str, x: Ref, mask: Ref, axis: int) -> Ref:
     return context.op("where", mask, found, nothing)
 
 
-_RANGE: Final = "an index out of range is an error here, and the nearest row in MXNet: with a note"
+_RANGE: Final = "along a free axis, an index behind the end is an error here, and the nearest in MXNet: with a note"
 ROWS: Final = (
     Lifting("softmax _npx_softmax", "Softmax", _softmax("Softmax"), "with use_length a softmax and where"),
     Lifting("log_softmax _npx_log_softmax", "LogSoftmax", _softmax("LogSoftmax")),
     Lifting("take _npi_take", "take", _take, _RANGE),
     Lifting("pick _npx_pick", "gather", _pick),
-    Lifting("gather_nd _npi_gather_nd _npx_gather_nd", "take", _gather_nd, _RANGE),
+    Lifting("gather_nd _npi_gather_nd _npx_gather_nd", "take", _gather_nd),
     Lifting("one_hot _npx_one_hot", "equal, cast, where", _one_hot),
     Lifting("topk _npx_topk", "argmax, gather", _topk, "of equal ones the first, which MXNet leaves open"),
     Lifting("sort _npi_sort", "greater, sum, gather", _sort(of_places=False), "of an axis of known size"),

@@ -52,7 +52,9 @@ def _logical(combine: Callable[[Context, Ref, Ref], Ref]) -> Lift:
             other = truth(context, context.ref(1))
         else:
             context.attributes.text("is_int", "True")
-            other = context.constant(context.attributes.real("scalar") != 0, np.bool_)
+            value = context.attributes.real("scalar")
+            cut = not context.is_numpy and is_whole(context.dtype(context.ref(0)))
+            other = context.constant((int(value) if cut else value) != 0, np.bool_)
         return reported(context, combine(context, one, other))
 
     return lift

@@ -168,8 +168,8 @@ def _cast(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
 
 
 def _take(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:
-    context.note("an index outside of the array is taken as the nearest one")
-    return context.op("take", context.array(given[0]), context.array(given[1]), axis=arguments["axis"], mode="clip")
+    context.note("an index outside of the array is counted again from its beginning")
+    return context.op("take", context.array(given[0]), context.array(given[1]), axis=arguments["axis"], mode="wrap")
 
 
 def _where(context: Context, arguments: _Arguments, given: list[Value]) -> Entry:

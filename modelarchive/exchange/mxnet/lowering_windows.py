@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from modelarchive.exchange.axes import channels_first, channels_last
@@ -95,14 +95,24 @@ def _pooling(style: str) -> _Lower:
         }
         if style == "avg":
             attributes["count_include_pad"] = layer.count_include_pad
-        sizes = zip(layer.pool_size, layer.strides, pad, strict=True)
-        if layer.ceil_mode and any(size < stride + each for size, stride, each in sizes):
-            context.note("MXNet counts a last window that begins behind the input, where there is one")
-        return _last(
-            context, layer, context.op("Pooling", _first(context, layer, context.array(given[0])), **attributes)
-        )
+        x = _first(context, layer, context.array(given[0]))
+        if layer.ceil_mode:
+            _expect_inside(layer, pad, given[0].sizes)
+        return _last(context, layer, context.op("Pooling", x, **attributes))
 
     return lower
+
+
+def _expect_inside(layer: Any, pad: list[int], sizes: Sequence[int | None]) -> None:
+    """No window begins behind the input: MXNet counts it, and the vocabulary does not."""
+    along = [size for size, letter in zip(sizes, layer.layout, strict=True) if letter not in "NC"]
+    for kernel, stride, around, size in zip(layer.pool_size, layer.strides, pad, along, strict=True):
+        beyond = kernel < stride + around
+        if size is not None:
+            begins = -(-(size + 2 * around - kernel) // stride) * stride
+            beyond = begins >= size + around
+        if beyond:
+            raise Refusal(f"windows of {kernel} every {stride}, with ceil_mode: MXNet counts one behind the input")
 
 
 def _global_pooling(style: str) -> _Lower:

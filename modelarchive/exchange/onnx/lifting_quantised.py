@@ -215,7 +215,8 @@ def _matmul_of_bits(context: Context) -> Ref:
     node = context.node
     columns, inner = node.integer("N"), node.integer("K")
     bits, block = node.integer("bits", 4), node.integer("block_size")
-    node.integer("accuracy_level", 0)
+    if node.integer("accuracy_level", 0) == 4:
+        context.note("is computed in floats; accuracy_level = 4 lets runtimes round what it multiplies to 8 bits")
     if bits not in (2, 4, 8) or block < 16 or context.has(4) or context.dtype(1) != "uint8":
         raise Refusal(f"MatMulNBits of {bits} bits in blocks of {block}, or with g_idx, is not supported")
     blocks = -(-inner // block)

@@ -127,6 +127,9 @@ def test_matrices_of_four_and_eight_bits(bits, with_zero, tmp_path):
     x = RNG.standard_normal((3, inner)).astype(np.float32)
     bundle = compared(path, x, limit=1e-5)
     assert np.asarray(bundle.parameters["b"]).dtype == np.uint8
+    model.graph.node[0].attribute.append(helper.make_attribute("accuracy_level", 4))
+    onnx.save(model, path)
+    assert any("accuracy_level = 4" in note.what for note in exchange.read(path).notes)
 
 
 def packed(name, code, values, bits, *, raw=True):
