@@ -301,14 +301,20 @@ def _running(module: Any, config: Any, inputs: Sequence[str] | None) -> list[Arg
     """
     import torch
 
+    from modelarchive.exchange.huggingface.noise import NOISE, noise_of
+
     names = list(inspect.signature(type(module).forward).parameters)
-    several = list(arguments(names, module.main_input_name, config, inputs))
+    asked = None if inputs is None else [name for name in inputs if name != NOISE]
+    needs_noise = inputs is not None and NOISE in inputs
+    several = list(arguments(names, module.main_input_name, config, asked))
     for each in several:
         given = {argument.name: _tried(argument, config) for argument in each}
         with contextlib.suppress(Exception), torch.no_grad():  # whatever a forward raises that takes something else
             module(**given)
-            return each
-    if several:
+            noise = noise_of(module, names, given) if inputs is None or needs_noise else []
+            if noise or not needs_noise:
+                return [*each, *noise]
+    if several and not needs_noise:
         return several[-1]  # what it says of these is the reason
     known = {argument.name for each in arguments(names, module.main_input_name, config, None) for argument in each}
     unknown = [name for name in inputs or [module.main_input_name] if name not in known]

@@ -83,6 +83,27 @@ def test_inputs_by_name(transformers, tmp_path):
         huggingface.read(tmp_path / "neox", inputs=["input_ids", "head_mask"])
 
 
+@pytest.mark.slow
+def test_what_a_network_draws_at_random_is_an_input(transformers, tmp_path):
+    module = saved(transformers, tmp_path / "mae", "ViTMAEModel", **_DEIT)
+    bundle = huggingface.read(tmp_path / "mae")
+    assert [(each["name"], each["shape"][1:]) for each in bundle.architecture["inputs"]] == [
+        ("pixel_values", [3, 16, 16]),
+        ("noise", [4]),
+    ]
+    x, noise = torch.randn(3, 3, 16, 16), torch.rand(3, 4)
+    with torch.no_grad():
+        wanted = module(x, noise=noise)
+    found = bundle.build()(x.numpy(), noise.numpy())
+    np.testing.assert_allclose(found["last_hidden_state"], wanted.last_hidden_state, atol=2e-5)
+    np.testing.assert_array_equal(found["ids_restore"], wanted.ids_restore)
+    with pytest.raises(ma.ConversionError, match="random numbers"):
+        huggingface.read(tmp_path / "mae", inputs=["pixel_values"])
+    saved(transformers, tmp_path / "deit", "DeiTModel", **_DEIT)
+    with pytest.raises(ma.ConversionError, match="noise: is an input whose shape is not known"):
+        huggingface.read(tmp_path / "deit", inputs=["pixel_values", "noise"])
+
+
 def test_code_of_a_folder_is_never_run(transformers, tmp_path):
     saved(transformers, tmp_path / "deit", "DeiTModel", **_DEIT)
     (tmp_path / "deit" / "evil.py").write_text("raise SystemExit('was run')\n")
