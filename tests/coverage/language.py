@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import torch
 
+from modelarchive.exchange.huggingface.noise import noise_of
 from tests.coverage.judging import Network
 
 #: Settings by their names -> what makes a network small.
@@ -123,7 +124,9 @@ def _running(module: torch.nn.Module, several: list[dict[str, torch.Tensor]], *,
         given = _called(module, inputs)
         with contextlib.suppress(Exception), torch.no_grad():  # whatever a forward raises that takes something else
             given[0](*given[1])
-            return given
+            drawn = noise_of(module, list(inspect.signature(module.forward).parameters), inputs)
+            noise = {each.name: torch.rand(_BATCH, *each.shape[1:]) for each in drawn}  # type: ignore[arg-type]
+            return _called(module, inputs | noise) if noise else given
     return None
 
 
