@@ -134,7 +134,14 @@ def _variants() -> Iterator[dict[str, Any]]:
     """Settings in the order in which they are tried: from those of all sizes to those of what goes in and out."""
     most = _SIZES | _LENGTHS | _ENDS
     yield most
-    yield most | {"num_key_value_heads": 4, "head_dim": 16}
+    yield most | {"num_key_value_heads": 4, "head_dim": 16, "n_groups": 1}
+    # Widths that follow from others, and four layers whose outputs are taken.
+    yield most | {
+        "num_key_value_heads": 4,
+        "hidden_dim": 320,
+        "num_hidden_layers": 4,
+        "backbone_out_indices": [0, 1, 2, 3],
+    }
     yield _LENGTHS | _ENDS
     yield _ENDS
     yield {name: value for name, value in _ENDS.items() if name not in ("image_size", "patch_size")}
