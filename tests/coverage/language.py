@@ -125,7 +125,7 @@ def _running(module: torch.nn.Module, several: list[dict[str, torch.Tensor]], *,
         with contextlib.suppress(Exception), torch.no_grad():  # whatever a forward raises that takes something else
             given[0](*given[1])
             drawn = noise_of(module, list(inspect.signature(module.forward).parameters), inputs)
-            noise = {each.name: torch.rand(_BATCH, *each.shape[1:]) for each in drawn}  # type: ignore[arg-type]
+            noise = {each.name: torch.rand(_BATCH, *each.shape[1:]) for each in drawn}
             return _called(module, inputs | noise) if noise else given
     return None
 

@@ -33,7 +33,7 @@ def noise_of(module: Any, names: Sequence[str], given: Mapping[str, Any]) -> lis
     return [Argument(NOISE, (None, *draws.shapes[0][1:]))]
 
 
-class _Draws(TorchFunctionMode):
+class _Draws(TorchFunctionMode):  # type: ignore[misc]
     """Sees, while a network runs, what it draws.
 
     Attributes:
