@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import torch
 
+from modelarchive.exchange.huggingface.noise import noise_of
 from tests.coverage.judging import Network
 
 #: Settings by their names -> what makes a network small.
@@ -123,7 +124,9 @@ def _running(module: torch.nn.Module, several: list[dict[str, torch.Tensor]], *,
         given = _called(module, inputs)
         with contextlib.suppress(Exception), torch.no_grad():  # whatever a forward raises that takes something else
             given[0](*given[1])
-            return given
+            drawn = noise_of(module, list(inspect.signature(module.forward).parameters), inputs)
+            noise = {each.name: torch.rand(_BATCH, *each.shape[1:]) for each in drawn}
+            return _called(module, inputs | noise) if noise else given
     return None
 
 
@@ -131,7 +134,14 @@ def _variants() -> Iterator[dict[str, Any]]:
     """Settings in the order in which they are tried: from those of all sizes to those of what goes in and out."""
     most = _SIZES | _LENGTHS | _ENDS
     yield most
-    yield most | {"num_key_value_heads": 4, "head_dim": 16}
+    yield most | {"num_key_value_heads": 4, "head_dim": 16, "n_groups": 1}
+    # Widths that follow from others, and four layers whose outputs are taken.
+    yield most | {
+        "num_key_value_heads": 4,
+        "hidden_dim": 320,
+        "num_hidden_layers": 4,
+        "backbone_out_indices": [0, 1, 2, 3],
+    }
     yield _LENGTHS | _ENDS
     yield _ENDS
     yield {name: value for name, value in _ENDS.items() if name not in ("image_size", "patch_size")}

@@ -28,11 +28,13 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "timm": ("the smallest network of each module of timm", ("timm",)),
     "transformers": (
-        "the base of each type of transformers, and its heads, as far as they were run",
+        "the base of the types of transformers that people have most, and one head of it, with masks, and with noise "
+        "where a network draws some; and others; as far as they were run",
         ("transformers",),
     ),
     "folders": (
-        "the base of the types of transformers that people have most, and one head of it, as folders of transformers",
+        "the base of the types of transformers that people have most, and one head of it, as folders of transformers, "
+        "as far as they were run",
         ("transformers",),
     ),
     "packages": ("networks of packages of PyPI, saved and loaded in NumPy and PyTorch at two batches", ()),

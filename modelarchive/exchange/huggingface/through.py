@@ -24,6 +24,8 @@ from modelarchive.store.deferred import Deferred
 _OWN: Final = ("_attn_implementation", "attn_implementation")
 #: Options that name other files, or other networks than the class is.
 _NEVER: Final = frozenset({"configuration_files", "fusion_config", "per_layer_config", "transformers_weights"})
+#: The name under which transformers writes infinity, and what is no number: {"__float__": "Infinity"}.
+_TAG: Final = "__float__"
 #: Words of a text that is tried, where a network takes none of any length.
 _LENGTH: Final = 16
 #: Batch of what is tried.
@@ -79,7 +81,7 @@ def read(
     refuse_counts(values, stored.values())
     with _quietly():
         try:
-            config = kind.config_class.from_dict({name: each for name, each in values.items() if name not in _OWN})
+            config = kind.config_class.from_dict(_decoded({name: values[name] for name in values if name not in _OWN}))
             refuse_size(lambda: kind(config), [*stored.values(), *given.values()])
             module, info = kind.from_pretrained(
                 None, config=config, state_dict=modules.tensors_of(dict(weights.parameters)), dtype="auto",
@@ -99,6 +101,15 @@ def read(
     bundle.notes += [*notes, *weights.notes]
     bundle.notes += [Note(name, "left out: transformers does not use it either") for name in info["unexpected_keys"]]
     return bundle
+
+
+def _decoded(value: Any) -> Any:
+    """What config.json says, its numbers that JSON has none for as transformers writes them."""
+    if isinstance(value, dict):
+        tag = value.get(_TAG) if len(value) == 1 else None
+        is_number = isinstance(tag, str) and tag in ("Infinity", "-Infinity", "NaN")
+        return float(tag) if is_number else {name: _decoded(each) for name, each in value.items()}  # type: ignore[arg-type]
+    return [_decoded(each) for each in value] if isinstance(value, list) else value
 
 
 def _cannot_be_built(error: Exception) -> ConversionError:
@@ -163,7 +174,7 @@ def assembled(values: Mapping[str, Any], arrays: Mapping[str, Deferred], inputs:
     refuse_counts(values, arrays.values())
     with _quietly():
         try:
-            config = kind.config_class.from_dict(dict(values))
+            config = kind.config_class.from_dict(_decoded(dict(values)))
             refuse_size(lambda: kind(config), arrays.values())
             _refuse_shapes(kind, config, arrays)
         except ModelArchiveError:
@@ -301,14 +312,20 @@ def _running(module: Any, config: Any, inputs: Sequence[str] | None) -> list[Arg
     """
     import torch
 
+    from modelarchive.exchange.huggingface.noise import NOISE, noise_of
+
     names = list(inspect.signature(type(module).forward).parameters)
-    several = list(arguments(names, module.main_input_name, config, inputs))
+    asked = None if inputs is None else [name for name in inputs if name != NOISE]
+    needs_noise = inputs is not None and NOISE in inputs
+    several = list(arguments(names, module.main_input_name, config, asked))
     for each in several:
         given = {argument.name: _tried(argument, config) for argument in each}
         with contextlib.suppress(Exception), torch.no_grad():  # whatever a forward raises that takes something else
             module(**given)
-            return each
-    if several:
+            noise = noise_of(module, names, given) if inputs is None or needs_noise else []
+            if noise or not needs_noise:
+                return [*each, *noise]
+    if several and not needs_noise:
         return several[-1]  # what it says of these is the reason
     known = {argument.name for each in arguments(names, module.main_input_name, config, None) for argument in each}
     unknown = [name for name in inputs or [module.main_input_name] if name not in known]

@@ -20,6 +20,7 @@ from modelarchive.exchange.torch.regions import run_plainly
 from modelarchive.exchange.torch.sensitivity import steady
 from modelarchive.exchange.torch.slow_attention import slow_attention
 from modelarchive.exchange.torch.tensors import array_of
+from modelarchive.exchange.torch.ties import FirstOfEqual
 
 #: The share of whole numbers that rounding may have made one more or one less.
 _ROUNDED: Final = 0.02
@@ -129,6 +130,7 @@ class Comparison:
             what = _difference(one, array_of(other.detach()), is_narrow=self.is_narrow)
             if what and not self._is_unsteady(given, one, other, number):
                 self._refuse_random(given, wanted)
+                self._refuse_ties(given, found, number)
                 problem = f"output {number} of what was read differs from the module's {where}: {what}"
                 raise ConversionError([("(model)", problem)], hint="this is a fault of modelarchive; please report it")
         return True
@@ -170,6 +172,23 @@ class Comparison:
             if again is not None and not self._same(again, wanted):
                 what = "gives something else each time, by random numbers or the clock"
                 raise ConversionError([("(model)", f"{what}: draw them outside and pass them in")])
+
+    def _refuse_ties(self, given: list[torch.Tensor], found: list[Any], number: int) -> None:
+        """Refuse a module that gives what was read of it where it takes the first of equal elements."""
+        with FirstOfEqual():
+            again = self._outputs(given)
+        if again is None or len(again) != len(found):
+            return
+        if any(
+            _difference(one, array_of(other), is_narrow=self.is_narrow) for one, other in zip(found, again, strict=True)
+        ):
+            return
+        what = (
+            f"output {number} depends on which of equal elements topk or kthvalue takes: an architecture takes the "
+            f"first, PyTorch any"
+        )
+        hint = "take them by torch.sort(stable=True), or give an example without elements that are equal by chance"
+        raise ConversionError([("(model)", what)], hint=hint)
 
     def surprises(self, given: list[torch.Tensor], known: list[Note]) -> list[Note]:
         """What the module's outputs depend on beside its inputs.

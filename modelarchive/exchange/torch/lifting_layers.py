@@ -264,18 +264,31 @@ def _dropout(given: Given) -> Lifted | None:
     return Lifted("Dropout", {"rate": given["p"]}, inputs=(given.get("input", given.get("self")),))
 
 
+def inside(window: Sequence[int], padding: Sequence[int], sizes: Sequence[Any]) -> list[int]:
+    """Windows that are no larger than the array and its padding, of which there is one where partial ones count.
+
+    Args:
+        window: The sizes of a window.
+        padding: What is around the array on each side.
+        sizes: The sizes of the array; free ones, which are no ints, are taken to be larger.
+    """
+    rows = zip(window, padding, sizes[-len(window) :], strict=True)
+    return [min(each, size + 2 * around) if type(size) is int else each for each, around, size in rows]
+
+
 def _pool(how: str, rank: int) -> Lift:
     def lift(given: Given) -> Lifted | None:
         if any(each != 1 for each in several(given.get("dilation", 1), rank)):
             return None
         if given.get("divisor_override") is not None or len(shape(given["self"])) != rank + 2:
             return None
-        size = several(given["kernel_size"], rank)
+        size, padding = several(given["kernel_size"], rank), several(given.get("padding", 0), rank)
+        has_partial = given.get("ceil_mode", False)
         fields: dict[str, Any] = {
-            "pool_size": size,
+            "pool_size": inside(size, padding, shape(given["self"])) if has_partial else size,
             "strides": several(given.get("stride") or size, rank),
-            "padding": [(each, each) for each in several(given.get("padding", 0), rank)],
-            "ceil_mode": given.get("ceil_mode", False),
+            "padding": [(each, each) for each in padding],
+            "ceil_mode": has_partial,
         }
         if how == "Avg":
             fields["count_include_pad"] = given.get("count_include_pad", True)

@@ -13,7 +13,7 @@ from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.leaves import several
 from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, same, uses
-from modelarchive.exchange.torch.lifting_layers import sides
+from modelarchive.exchange.torch.lifting_layers import inside, sides
 from modelarchive.exchange.torch.lifting_shapes import exchanged, padded, picked, reshaped, stretched
 from modelarchive.nn.dim import Dim
 
@@ -194,15 +194,15 @@ def _avg_pool(rank: int) -> Callable[..., Any]:
         count_include_pad: bool = True,
         divisor_override: Any = None,
     ) -> Any:
-        size = several(kernel_size, rank)
+        size, around = several(kernel_size, rank), several(padding, rank)
         if divisor_override is not None and ceil_mode:
             raise Refusal("average pooling with ceil_mode and a divisor of its own")
         found = context.layer(
             f"AvgPool{rank}D",
             x,
-            pool_size=size,
+            pool_size=inside(size, around, x.shape) if ceil_mode else size,
             strides=several(stride or size, rank),
-            padding=[(each, each) for each in several(padding, rank)],
+            padding=[(each, each) for each in around],
             ceil_mode=ceil_mode,
             count_include_pad=count_include_pad or divisor_override is not None,
         )

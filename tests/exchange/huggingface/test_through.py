@@ -83,6 +83,39 @@ def test_inputs_by_name(transformers, tmp_path):
         huggingface.read(tmp_path / "neox", inputs=["input_ids", "head_mask"])
 
 
+def test_numbers_that_json_has_none_for(transformers, tmp_path):
+    saved(transformers, tmp_path / "mamba2", "Mamba2Model", vocab_size=9, hidden_size=8, num_heads=2, head_dim=8,
+          n_groups=1, state_size=4, num_hidden_layers=1, chunk_size=8)  # fmt: skip
+    assert "Infinity" in (tmp_path / "mamba2" / "config.json").read_text("utf-8")
+    values = json.loads((tmp_path / "mamba2" / "config.json").read_text("utf-8"))
+    assert through._decoded(values)["time_step_limit"][1] == np.inf
+    assert through._decoded({"a": {"__float__": "evil"}, "b": {"__float__": "NaN", "c": 1}}) == {
+        "a": {"__float__": "evil"},
+        "b": {"__float__": "NaN", "c": 1},
+    }
+
+
+@pytest.mark.slow
+def test_what_a_network_draws_at_random_is_an_input(transformers, tmp_path):
+    module = saved(transformers, tmp_path / "mae", "ViTMAEModel", **_DEIT)
+    bundle = huggingface.read(tmp_path / "mae")
+    assert [(each["name"], each["shape"][1:]) for each in bundle.architecture["inputs"]] == [
+        ("pixel_values", [3, 16, 16]),
+        ("noise", [4]),
+    ]
+    x, noise = torch.randn(3, 3, 16, 16), torch.rand(3, 4)
+    with torch.no_grad():
+        wanted = module(x, noise=noise)
+    found = bundle.build()(x.numpy(), noise.numpy())
+    np.testing.assert_allclose(found["last_hidden_state"], wanted.last_hidden_state, atol=2e-5)
+    np.testing.assert_array_equal(found["ids_restore"], wanted.ids_restore)
+    with pytest.raises(ma.ConversionError, match="random numbers"):
+        huggingface.read(tmp_path / "mae", inputs=["pixel_values"])
+    saved(transformers, tmp_path / "deit", "DeiTModel", **_DEIT)
+    with pytest.raises(ma.ConversionError, match="noise: is an input whose shape is not known"):
+        huggingface.read(tmp_path / "deit", inputs=["pixel_values", "noise"])
+
+
 def test_code_of_a_folder_is_never_run(transformers, tmp_path):
     saved(transformers, tmp_path / "deit", "DeiTModel", **_DEIT)
     (tmp_path / "deit" / "evil.py").write_text("raise SystemExit('was run')\n")

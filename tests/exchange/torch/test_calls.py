@@ -49,6 +49,11 @@ FUNCTIONS = [
     (lambda x: F.layer_norm(x, (4, 6)) + F.dropout(x, 0.5, training=False) + F.rms_norm(x, (6,)), X),
     (lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True), X),
     (lambda x: F.max_pool2d(x, 3, 2, 1, ceil_mode=True) + F.avg_pool2d(x, 3, 2, padding=1, ceil_mode=True), IMAGE),
+    # A window that is larger than what it stands on is one where partial ones count, whatever its stride.
+    (lambda x: F.max_pool2d(x, (20, 3), (30, 2), 1, ceil_mode=True), IMAGE),
+    (lambda x: F.avg_pool2d(x, 20, padding=4, ceil_mode=True), IMAGE),
+    (lambda x: F.avg_pool2d(x, (20, 3), padding=(4, 0), ceil_mode=True, count_include_pad=False), IMAGE),
+    (lambda x: F.avg_pool1d(x[0], 99, ceil_mode=True), IMAGE),
     (lambda x: F.adaptive_avg_pool2d(x, 1) + F.adaptive_max_pool2d(x, 1), IMAGE),
     (lambda x: F.adaptive_avg_pool2d(x, (2, 3)), IMAGE),
     (lambda x: F.interpolate(x, scale_factor=2), IMAGE),

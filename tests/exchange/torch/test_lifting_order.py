@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from modelarchive.errors import ConversionError
 from modelarchive.exchange.torch import read_module
 from tests.exchange.torch.comparison import Function, assert_read
 
@@ -83,3 +84,12 @@ def test_one_axis_becomes_two_of_any_size():
     for batch, length in ((1, 4), (3, 2)):
         x = RNG.standard_normal((batch, length, 6), np.float32)
         np.testing.assert_array_equal(net(x), (x * 2).reshape(batch, length, 2, 3))
+
+
+@pytest.mark.parametrize("take", [torch.topk, torch.kthvalue])
+def test_which_of_equal_elements_is_taken_is_no_fault_of_ours(take):
+    places = Function(lambda x: take(x, 9)[1])
+    with pytest.raises(ConversionError, match="which of equal elements") as caught:
+        read_module(places, (torch.from_numpy(X),))
+    assert "report" not in caught.value.hint
+    assert_read(places, (torch.from_numpy(np.argsort(RNG.standard_normal((3, 20)), -1).astype(np.float32)),))
