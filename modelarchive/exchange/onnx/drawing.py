@@ -157,12 +157,8 @@ class NestedBuilder(GraphBuilder):
         for first, second in (*self.origins, *self._free_sizes()):
             more = one - first
             if more == two - second:
-                return self.op(
-                    preferred,
-                    "add",
-                    [self._size((first, second), preferred), self.literal(np.asarray(more, np.int64))],
-                    {},
-                )
+                operands = [self._size((first, second), preferred), self.literal(np.asarray(abs(more), np.int64))]
+                return self.op(preferred, "add" if more > 0 else "subtract", operands, {})
             if one % first == two % second == 0 and one // first == two // second:
                 times = self.literal(np.asarray(one // first, np.int64))
                 return self.op(preferred, "multiply", [self._size((first, second), preferred), times], {})
