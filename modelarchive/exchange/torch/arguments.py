@@ -110,25 +110,36 @@ def _called_with(module: torch.nn.Module, inputs: Any) -> tuple[list[Any], dict[
     except (TypeError, ValueError):  # it does not say
         return [inputs], {}
     if isinstance(inputs, Mapping) and not _is_declaration(inputs):
-        return _called_with_names(signature, inputs)
+        return _called_with_names(module, signature, inputs)
     several = isinstance(inputs, tuple) and not _is_named(inputs)
     if isinstance(inputs, list) and _has_arrays(inputs):
         several = _binds(signature, *inputs) or not _binds(signature, inputs)
     return (list(inputs), {}) if several else ([inputs], {})
 
 
-def _called_with_names(signature: inspect.Signature, inputs: Mapping[Any, Any]) -> tuple[list[Any], dict[str, Any]]:
+def _called_with_names(
+    module: torch.nn.Module, signature: inspect.Signature, inputs: Mapping[Any, Any]
+) -> tuple[list[Any], dict[str, Any]]:
     order = {name: place for place, name in enumerate(signature.parameters)}
     if all(isinstance(key, str) for key in inputs):
         try:
             signature.bind(**inputs)
         except TypeError:
-            if order.keys() & inputs.keys():
+            if order.keys() & inputs.keys() or _takes_arrays(module, signature):
                 raise
         else:
             return [], {key: inputs[key] for key in sorted(inputs, key=lambda key: order.get(key, len(order)))}
     signature.bind(inputs)
     return [inputs], {}
+
+
+def _takes_arrays(module: torch.nn.Module, signature: inspect.Signature) -> bool:
+    """Whether a forward is known to take no dict: of a layer of PyTorch's own, or said to take a tensor."""
+    while isinstance(module, torch.nn.Sequential) and len(module):
+        module = module[0]
+    said = next((each.annotation for each in signature.parameters.values()), None)
+    is_layer = type(module).__module__.startswith("torch.nn.modules.") and not isinstance(module, torch.nn.Identity)
+    return is_layer or said in (torch.Tensor, "torch.Tensor", "Tensor")
 
 
 def _binds(signature: inspect.Signature, *args: Any) -> bool:

@@ -160,6 +160,22 @@ def test_names_that_forward_does_not_take(inputs, what, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+class Typed(Weighted):
+    def forward(self, images: torch.Tensor):
+        return self.layer(images)
+
+
+@pytest.mark.parametrize("given", [X, {"shape": ["batch", 4], "dtype": "float32"}], ids=["example", "declared"])
+@pytest.mark.parametrize(
+    ("module", "name"), [(torch.nn.Sequential(torch.nn.Linear(4, 3)), "input"), (Typed(), "images")]
+)
+def test_a_dict_is_no_input_of_what_takes_arrays(module, name, given, tmp_path):
+    with pytest.raises(ConversionError, match="is a dict of x, and forward takes") as caught:
+        ma.save_model(tmp_path / "net.h5", module, inputs={"x": given})
+    assert caught.value.hint == f'give what forward takes, by name: inputs={{"{name}": {name}}}'
+    ma.save_model(tmp_path / "net.h5", module, inputs={name: given})
+
+
 def test_the_module_is_compared_as_it_is_called(tmp_path):
     class ByValues(Weighted):
         def forward(self, batch):
