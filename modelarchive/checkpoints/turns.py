@@ -43,9 +43,13 @@ class Turns:
             self.refuse_in_the_middle(what)
             # No context manager of our own: what interrupts one on its way in or out leaves it as it is.
             try:
-                self._doing, self._owner = what, threading.get_ident()
-                return act()
+                try:
+                    self._doing, self._owner = what, threading.get_ident()
+                    return act()
+                finally:
+                    self._doing, self._owner = "", 0
             finally:
+                # Again, as a handler that ends the program may have come in the line before.
                 self._doing, self._owner = "", 0
                 while self._later:
                     self._keep(*self._later.pop(0))

@@ -54,5 +54,5 @@ def _product_of_groups(
 
 #: Operator -> what it means.
 ROWS: Final[dict[str, Callable[..., Any]]] = {
-    "histc": _counts, "_grouped_mm": _product_of_groups, "grouped_mm_fallback": _product_of_groups,
+    "histc": _counts, "_grouped_mm": _product_of_groups, "transformers::grouped_mm_fallback": _product_of_groups,
 }  # fmt: skip
