@@ -33,8 +33,7 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("transformers",),
     ),
     "folders": (
-        "the base of the types of transformers that people have most, and one head of it, as folders of transformers, "
-        "as far as they were run",
+        "the base of the types of transformers that people have most, and one head of it, as folders of transformers",
         ("transformers",),
     ),
     "packages": ("networks of packages of PyPI, saved and loaded in NumPy and PyTorch at two batches", ()),

@@ -98,13 +98,18 @@ def judge(network: Network, model: Any, inputs: tuple[Any, ...], wanted: list[to
             return Verdict(network.set, network.name, "refused", reason)
         found.seconds = time.process_time() - start
         found.why = reason
-        problem = changed(model, before) or _wrong(path, model, example, wanted, found) or part_is_wrong(path)
+        problem = changed(model, before) or _wrong(path, model, example, found) or part_is_wrong(path)
     if problem:
         found.verdict, found.why = "wrong", problem
     return found
 
 
-def _wrong(path: Path, model: Any, inputs: dict[str, torch.Tensor], wanted: list[torch.Tensor], found: Verdict) -> str:
+def _outputs(model: Any, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    # Said, as a Resizing in the model has what is behind it run as in training otherwise.
+    return tensors(model(_fed(model, inputs), training=False))
+
+
+def _wrong(path: Path, model: Any, inputs: dict[str, torch.Tensor], found: Verdict) -> str:
     with ma.open(path) as opened:
         architecture = opened.architecture
     own = {each.name: each.shape for each in model.inputs}
@@ -115,14 +120,15 @@ def _wrong(path: Path, model: Any, inputs: dict[str, torch.Tensor], wanted: list
         for name, each in zip(order, architecture["inputs"], strict=True)
         if any(theirs is None and isinstance(ours, int) for theirs, ours in zip(own[name], each["shape"], strict=True))
     ]
-    cases = [(inputs, wanted)]
+    with torch.no_grad():
+        cases = [(inputs, _outputs(model, inputs))]
     if held:
         found.verdict, found.why = "fixed", found.why or f"holds {', '.join(held)}"
     else:
         other = inputs_of(model, 1)
         try:
             with torch.no_grad():
-                cases.append((other, tensors(model(_fed(model, other)))))
+                cases.append((other, _outputs(model, other)))
         except Exception:  # it takes no other sizes
             found.why = "the model itself takes no other sizes"
     read = ma.load_model(path)
