@@ -59,8 +59,9 @@ def _summands(context: Context, name: str) -> tuple[Ref, np.dtype]:
 
 def _shaped(context: Context, found: Ref, axis: list[int] | None, *, keepdims: bool) -> Ref:
     """Without NumPy's shapes, what is reduced to nothing has one axis."""
-    numpy = context.is_numpy or axis is not None or keepdims
-    return found if numpy else context.op("reshape", found, shape=[1])
+    if context.is_numpy or keepdims or (axis is not None and len({*axis}) < context.rank(0)):
+        return found
+    return context.op("reshape", found, shape=[1])
 
 
 def _spread(*, root: bool) -> Lift:
