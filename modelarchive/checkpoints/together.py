@@ -354,7 +354,7 @@ def likes_of(
         for path, each, state in parts_in.parts_of(value, taken(value), names.encode_key(part)):
             found |= {f"{TRAINING}{at}": tensor for at, tensor in parts_in.distributed(state, path)}
             room = framework_of(each)
-            if room is not None and room.is_optimizer(each) and hasattr(room, "parameters_of"):
+            if room is not None and room.is_optimizer(each) and hasattr(room, "whole_tensors_of"):
                 for name, tensor in room.parameters_of(each, called).items():
                     divided[f"{TRAINING}{path}/state/{names.encode_key(name)}"] = tensor
     for name in arrays:

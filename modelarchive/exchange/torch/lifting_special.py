@@ -181,14 +181,15 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     "atanh": _unary(_atanh), "hypot": _hypot, "erfinv": _unary(_erfinv), "rrelu": _rrelu,
     "copysign": _copysign, "heaviside": _heaviside,
     "fmax": _either(ops.maximum), "fmin": _either(ops.minimum),
-    "cells_at_the_end": cells_at_the_end, "tensor_split": _tensor_split, "as_strided": _as_strided,
+    "modelarchive::cells_at_the_end": cells_at_the_end, "tensor_split": _tensor_split, "as_strided": _as_strided,
     **dict.fromkeys(
         ("rand", "randn", "randint", "rand_like", "randn_like", "randint_like", "bernoulli", "normal", "uniform",
          "multinomial", "randperm", "native_dropout"),
         _random,
     ),
     **dict.fromkeys(
-        ("nonzero", "_unique", "_unique2", "unique_dim", "unique_consecutive", "masked_select", "bincount", "nms"),
+        ("nonzero", "_unique", "_unique2", "unique_dim", "unique_consecutive", "masked_select", "bincount",
+         "torchvision::nms"),
         _of_values,
     ),
 }  # fmt: skip

@@ -188,13 +188,13 @@ def test_what_depends_on_the_class_of_its_input_is_read():
 def test_what_comes_after_the_first_thing_that_cannot_be_said_is_told_too():
     class Late(torch.nn.Module):
         def forward(self, x):
-            y = torch.linalg.pinv(torch.lgamma(x)).sort().values.mean()
+            y = torch.linalg.pinv(torch.special.bessel_j1(x)).sort().values.mean()
             return y.relu_().frexp(), x.unfold(0, 1, 1)
 
     with pytest.raises(ma.ConversionError) as caught:
         read_module(Late(), np.ones((2, 3, 3), np.float32))
     names = [what.split("'")[1] for _, what in caught.value.unsupported]
-    assert names == ["lgamma", "linalg_pinv", "frexp"]
+    assert names == ["special_bessel_j1", "linalg_pinv", "frexp"]
 
 
 @pytest.mark.parametrize("use", [

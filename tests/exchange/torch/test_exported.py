@@ -199,10 +199,10 @@ def test_language_models_of_transformers(transformers, tmp_path):
 
 
 def test_what_cannot_be_said_is_listed(tmp_path):
-    program = exported(One(lambda x: torch.digamma(torch.linalg.pinv(x @ x.mT))), X)
+    program = exported(One(lambda x: torch.special.bessel_j1(torch.linalg.pinv(x @ x.mT))), X)
     with pytest.raises(ma.ConversionError) as caught:
         ma.save_model(tmp_path / "net.h5", program)
-    assert [what.split("'")[1] for _, what in caught.value.unsupported] == ["linalg_pinv", "digamma"]
+    assert [what.split("'")[1] for _, what in caught.value.unsupported] == ["linalg_pinv", "special_bessel_j1"]
 
     def narrowed(x):
         with torch.autocast("cpu", dtype=torch.bfloat16):
