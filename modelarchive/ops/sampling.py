@@ -9,14 +9,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from modelarchive.ops import cubic
 from modelarchive.ops.precision import float_dtype, rounded, widened
 from modelarchive.ops.registry import Array, op
 from modelarchive.ops.shapes import Shape
 
 MODES: Final = ("linear", "nearest", "cubic")
 PADDING_MODES: Final = ("zeros", "border", "reflection")
-#: The free parameter of cubic interpolation, as in PyTorch and ONNX.
-_CUBIC: Final = -0.75
 
 
 def _sampled(
@@ -141,14 +140,7 @@ def _linear(place: Array, pad: Pad) -> list[tuple[Array, Any]]:
 def _cubic(place: Array, pad: Pad) -> list[tuple[Array, Any]]:
     first = np.floor(place)
     share = place - first
-
-    def near(t: Array) -> Array:
-        return ((_CUBIC + 2) * t - (_CUBIC + 3)) * t * t + 1
-
-    def far(t: Array) -> Array:
-        return ((_CUBIC * t - 5 * _CUBIC) * t + 8 * _CUBIC) * t - 4 * _CUBIC
-
-    shares = (far(share + 1), near(share), near(1 - share), far(2 - share))
+    shares = (cubic.far(share + 1), cubic.near(share), cubic.near(1 - share), cubic.far(2 - share))
     return [(pad(first + step), each) for step, each in zip((-1, 0, 1, 2), shares, strict=True)]
 
 

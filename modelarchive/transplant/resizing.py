@@ -9,6 +9,8 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
+from modelarchive.ops import cubic
+
 #: How to resize: "bicubic" (a grid), "linear" (a length), "interpolate" (which of them the shapes tell), or
 #: ("bicubic", the source's grid, the target's) for grids that are no squares.
 How: TypeAlias = str | tuple[str, Sequence[int], Sequence[int]]
@@ -127,12 +129,11 @@ def _linear_weights(before: int, after: int) -> np.ndarray:
 
 
 def _cubic_weights(before: int, after: int) -> np.ndarray:
-    """Keys' kernel with a = -0.75, as PyTorch has it; positions beyond an end are that end's."""
+    """By Keys' kernel as PyTorch has it; positions beyond an end are that end's."""
 
     def kernel(distance: np.ndarray) -> np.ndarray:
-        near = 1.25 * distance**3 - 2.25 * distance**2 + 1
-        far = -0.75 * (distance**3 - 5 * distance**2 + 8 * distance - 4)
-        return np.where(distance <= 1, near, far)
+        found: np.ndarray = np.where(distance <= 1, cubic.near(distance), cubic.far(distance))
+        return found
 
     return _gathered(_centres(before, after), (-1, 0, 1, 2), kernel, before)
 

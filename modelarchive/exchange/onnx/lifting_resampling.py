@@ -16,6 +16,7 @@ from modelarchive.exchange.onnx.lifting_windows import LAYOUTS
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 from modelarchive.nn.dim import Dim
+from modelarchive.ops import cubic
 
 #: Elements that one result is made of along an axis.
 _MAX_TAPS: Final = 4096
@@ -272,9 +273,7 @@ def _taps(context: Context, places: np.ndarray, axis: _Axis, way: _Way) -> tuple
 
 def _cubic(x: np.ndarray, a: float) -> np.ndarray:
     """Keys' kernel of cubic convolution, at a distance."""
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-    return np.where(x <= 1, near, np.where(x < 2, far, 0))
+    return np.where(x <= 1, cubic.near(x, a), np.where(x < 2, cubic.far(x, a), 0))
 
 
 ROWS: Final[list[Lifting]] = [

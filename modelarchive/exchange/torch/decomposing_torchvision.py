@@ -27,21 +27,8 @@ def _deform_conv2d(
 ) -> torch.Tensor:
     """A convolution whose windows have their elements moved: they are sampled side by side, and then weighed.
 
-    Args:
-        x: ``(batch, channels, height, width)``.
-        weight: ``(channels of the output, channels / groups, rows, columns)``.
-        offset: ``(batch, 2 * offset_groups * rows * columns, height and width of the output)``, the vertical first.
-        mask: What each element counts, ``(batch, offset_groups * rows * columns, ...)``.
-        bias: One number for each channel of the output.
-        stride_h: Steps of the windows, and so forth as in ``torch.nn.functional.conv2d``.
-        stride_w: See there.
-        pad_h: See there.
-        pad_w: See there.
-        dilation_h: See there.
-        dilation_w: See there.
-        groups: See there.
-        offset_groups: Parts of the channels that are moved alike.
-        use_mask: Whether there is one.
+    Args as in ``torchvision.ops.deform_conv2d``: `offset` is ``(batch, 2 * offset_groups * rows * columns, height and
+    width of the output)``, the vertical first, and `mask`, where `use_mask`, what each element counts.
     """
     _, channels, height, width = x.shape
     rows, columns = weight.shape[2:]

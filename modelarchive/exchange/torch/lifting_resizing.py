@@ -17,6 +17,7 @@ from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, cast, counted, number_of, same
 from modelarchive.exchange.torch.lifting_windows import along
 from modelarchive.nn.dim import Dim
+from modelarchive.ops import cubic
 
 #: How many elements the axes have meanwhile that are not resized.
 _OTHER: Final = 3
@@ -120,20 +121,8 @@ def _cubic(places: Any) -> tuple[list[Any], list[Any]]:
     share = ops.subtract(places, below)
     below = cast(below, "int64")
     rest = ops.subtract(1, share)
-    weights = [_far(ops.add(share, 1)), _near(share), _near(rest), _far(ops.add(rest, 1))]
+    weights = [cubic.far(share + 1), cubic.near(share), cubic.near(rest), cubic.far(rest + 1)]
     return [ops.add(below, step) for step in (-1, 0, 1, 2)], weights
-
-
-def _near(x: Any) -> Any:
-    """Of neighbours less than one apart (Keys, 1981, with a = -0.75)."""
-    square = ops.multiply(x, x)
-    return ops.add(ops.multiply(square, ops.subtract(ops.multiply(x, 1.25), 2.25)), 1)
-
-
-def _far(x: Any) -> Any:
-    """Of those between one and two apart."""
-    inner = ops.add(ops.multiply(ops.add(ops.multiply(x, -0.75), 3.75), x), -6)
-    return ops.add(ops.multiply(inner, x), 3)
 
 
 #: Operator -> what it means.

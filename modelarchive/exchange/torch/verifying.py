@@ -223,14 +223,14 @@ def _is_small(block: Block, trial: Trial, shapes: Shapes) -> bool:
         return False
     if sum(sizes) <= _FEW:
         return True
-    largest = _Largest()
+    largest = _LargestResult()
     with contextlib.suppress(ValueError):  # what does not fit is told when it runs
         given = zip(trial.values, shapes, strict=True)
         largest.block(block, [value and replace(value, shapes=(tuple(own), tuple(own))) for value, own in given])
     return largest.elements <= _MOST_ON_THE_WAY
 
 
-class _Largest(Evaluator):
+class _LargestResult(Evaluator):
     """Follows inputs through a network.
 
     Attributes:
