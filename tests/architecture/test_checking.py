@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from modelarchive.architecture import build, describe, limits, parameter_shapes, validate
 from modelarchive.errors import SpecError
 from tests.architecture.architectures import X, dense, graph, network, op, row, whole
+from tests.work import growth
 
 RELU = {"kind": "Activation", "activation": "relu", "alpha": None}
 CONSTANT = op("c", "constant", value=1.0, dtype=None)
@@ -259,17 +260,12 @@ def chain(length: int) -> dict[str, Any]:
     return whole(graph(*nodes, outputs=(f"n{length - 1}",)))
 
 
-@pytest.mark.slow
-def test_time_is_linear() -> None:
-    def seconds(length: int) -> float:
+def test_the_work_is_linear() -> None:
+    def of(length: int) -> Callable[[], object]:
         architecture = chain(length)
-        start = time.process_time()
-        validate(architecture)
-        return time.process_time() - start
+        return lambda: validate(architecture)
 
-    seconds(10)
-    small = min(seconds(2_500) for _ in range(3))
-    assert min(seconds(20_000) for _ in range(2)) < 8 * small * 4
+    assert growth(of, 300) < 2.1
 
 
 # ------------------------------------------------------------------ any JSON

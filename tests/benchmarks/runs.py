@@ -124,6 +124,12 @@ def _operations(torch: Any, net: Any, optimizer: Any, folder: Path) -> tuple[dic
         frozen["head"]["w"] += 1
         run.save(step(), model=frozen)
 
+    def of_bytes() -> None:
+        with (folder / "bytes").open("wb", buffering=0) as file:
+            for each in tensors:
+                file.write(each.detach().numpy())
+            os.fsync(file.fileno())
+
     def of_least() -> None:
         with (folder / "least.tmp").open("wb") as file:
             file.write(head_bytes)
@@ -152,6 +158,7 @@ def _operations(torch: Any, net: Any, optimizer: Any, folder: Path) -> tuple[dic
         "save in place, fsync": lambda: _nothing(place.save(step(), model=net, optimizer=optimizer)),
         "torch.save, fsync": lambda: pickled(durable=True),
         "dcp.save, fsync": of_dcp,
+        "the same bytes in a file, fsync": of_bytes,
         "restore, digests compared": lambda: _nothing(place.restore(model=net, optimizer=optimizer)),
         "torch.load": lambda: _nothing(torch.load(folder / "state.pt")),
         "dcp.load": lambda: dcp.load(state(), checkpoint_id=str(folder / "dcp")),
