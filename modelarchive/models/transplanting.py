@@ -12,6 +12,7 @@ from modelarchive.errors import ParameterError
 from modelarchive.models.rooms import room, system_of
 from modelarchive.models.sides import opened_source, parameters_of
 from modelarchive.remote import located
+from modelarchive.transplant.computed import computed
 from modelarchive.transplant.files import write_with
 from modelarchive.transplant.options import Options, Patterns, Rows
 from modelarchive.transplant.plan import Plan
@@ -129,7 +130,7 @@ def load_parameters(
                 missing=missing,
                 unexpected=unexpected,
                 remarks=names.remarks_on(missing, report.unexpected) | names.remarks_on(unexpected, lacking),
-                hint=ways_out(missing, unexpected, {}),
+                hint=computed(unexpected, parameters) or ways_out(missing, unexpected, {}),
             )
         plan.carry_out([])
     return report

@@ -13,6 +13,7 @@ from modelarchive.nn.parameter import dtype_name, shape_text
 from modelarchive.nn.target import TargetParameter
 from modelarchive.store.deferred import Deferred, expect
 from modelarchive.transplant import casting, refusing
+from modelarchive.transplant.computed import computed, respelt
 from modelarchive.transplant.matches import Matches, Move
 from modelarchive.transplant.options import Options, Source, several
 from modelarchive.transplant.prefixes import Prefixes, without
@@ -60,7 +61,9 @@ class Plan(Matches):
         unplaced = self.unexpected if self.options.select is not None else []
         if refused or unplaced or not self.moves:
             raise refusing.refusal(self, unplaced, refused, {name: new for new, name in by_target.items()})
-        if len(self.unexpected) > 1 and (rule := refusing.rename_for(self, self.unexpected)):
+        if hint := computed(self.unexpected, self.parameters):
+            self.notes.append(hint)
+        elif len(self.unexpected) > 1 and (rule := refusing.rename_for(self, self.unexpected)):
             self.notes.append(f"not all that looks alike was copied: {rule}")
 
     def _placed(self) -> dict[str, str]:
@@ -78,9 +81,12 @@ class Plan(Matches):
         by_prefix: set[str] = set()
         for name, made in by_rule.items():
             new = prefixes.target_of(name) if made is None else prefixes.target_of_renamed(made)
+            new = respelt(new, self.parameters)
             is_by_prefix = made is None and new != name
             if new in found and not is_by_prefix and found[new] not in by_prefix:
-                raise ValueError(f"rename sends both {found[new]!r} and {name!r} to {new!r}")
+                stays = next((f"; {each!r} keeps its name: select= leaves it out" for each in (found[new], name)
+                              if by_rule[each] is None), "")  # fmt: skip
+                raise ValueError(f"rename sends both {found[new]!r} and {name!r} to {new!r}{stays}")
             # A name that is the target's own comes before one that became it without a wrapper's prefix.
             if is_by_prefix:
                 by_prefix.add(name)

@@ -8,6 +8,7 @@ from typing import Final
 
 from modelarchive import names
 from modelarchive.errors import ParameterError, counted
+from modelarchive.transplant.computed import computed
 from modelarchive.transplant.matches import Matches
 from modelarchive.transplant.stored import shape_of
 
@@ -33,7 +34,8 @@ def refusal(
     new = {name: new_names.get(name, name) for name in unplaced}
     near = names.remarks_on(new.values(), known)
     renamed = {name: "" if name == other else f" (renamed {other})" for name, other in new.items()}
-    ways = [rule or "rename= gives source names a place"] if unplaced else []
+    norm = computed(unplaced, known)
+    ways = [norm or rule or "rename= gives source names a place"] if unplaced else []
     return ParameterError(
         ending=", nothing was changed",
         unexpected=unplaced,

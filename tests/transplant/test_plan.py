@@ -108,6 +108,7 @@ def test_a_target_that_was_never_initialised(donor: nn.Block) -> None:
         ({"select": "feature.*"}, ma.ParameterError, "no source parameter matches"),
         ({"select": []}, ma.ParameterError, "no source parameter matches"),
         ({"rename": {"features.*": "output.weight"}}, ValueError, "rename sends both"),
+        ({"rename": {"features.0.*": "output.*"}}, ValueError, "'output.weight' keeps its name: select= leaves it out"),
         ({"rename": {"features.*": "a.*.*"}}, ValueError, "more wildcards"),
         ({"mismatch": "ignore"}, ValueError, "error, skip, overlap"),
         ({"mismatch": "skip", "rows": {"output.bias": (["a"], ["b"])}}, ValueError, "words for"),
