@@ -213,7 +213,8 @@ def _filled(structure: Any, row: Sequence[Any]) -> Any:
 
 def apart(example: Sequence[torch.Tensor], others: Sequence[torch.Tensor] = ()) -> list[torch.Tensor]:
     """Tensors that share no memory, nor with others: PyTorch takes a tensor that is given twice for one input."""
-    seen = {each.untyped_storage()._cdata for each in others if type(each) in (torch.Tensor, torch.nn.Parameter)}
+    plain = (each for each in others if type(each) in (torch.Tensor, torch.nn.Parameter))
+    seen = {each.untyped_storage()._cdata for each in plain if each.layout is torch.strided}
     found = []
     for each in example:
         place = each.untyped_storage()._cdata

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import torch
 import torch.fx
+from torch.fx.experimental import proxy_tensor
 
 #: Packages whose code stays as it is: PyTorch's compiler keeps tables of what functions are.
 _LEFT_ALONE: Final = frozenset({"torch", "modelarchive"})
@@ -21,10 +22,13 @@ def ordinary_python(network: torch.nn.Module) -> Iterator[None]:
     """What asks a size for its number gets the size, and a call that ends in an error ends as a call.
 
     ``len(x)`` and ``math.sqrt(x.shape[0])`` fix a size for PyTorch, since Python wants numbers of them: the code of the
-    packages that the network is made of calls others by these names. And PyTorch's tracer takes a module whose forward
-    raised for one that still runs.
+    packages that the network is made of calls others by these names. PyTorch's tracer takes a module whose forward
+    raised for one that still runs. And of a network in which one module stands at two places it gives stand-ins for all
+    modules, of other classes, whose slices (``self.layers[:-1]``) are called what is no place in the network.
     """
     call = torch.fx.Tracer.call_module
+    tracer_of_modules: Any = proxy_tensor._ModuleStackTracer
+    begin = tracer_of_modules.__init__
     replaced: list[tuple[dict[str, Any], str, Any]] = []
 
     def call_of(tracer: Any, module: torch.nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -36,8 +40,13 @@ def ordinary_python(network: torch.nn.Module) -> Iterator[None]:
                 del tracer.module_stack[key]
             raise
 
+    def begin_with_modules(tracer: Any, *given: Any, **more: Any) -> None:
+        begin(tracer, *given, **more)
+        tracer.enable_attr_proxy = False
+
     try:
         torch.fx.Tracer.call_module = call_of
+        tracer_of_modules.__init__ = begin_with_modules
         for names in _code_of(network):
             if "len" not in names:
                 names["len"] = _length
@@ -50,6 +59,7 @@ def ordinary_python(network: torch.nn.Module) -> Iterator[None]:
         yield
     finally:
         torch.fx.Tracer.call_module = call
+        tracer_of_modules.__init__ = begin
         for names, name, value in replaced:
             if value is None:
                 names.pop(name, None)

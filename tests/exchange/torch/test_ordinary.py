@@ -126,3 +126,51 @@ def test_bytes_are_compared_as_those_of_the_example():
     bundle = read_module(module, torch.arange(32, dtype=torch.uint8).reshape(2, 16) * 7)
     given = torch.arange(48, dtype=torch.uint8).reshape(3, 16) * 5
     np.testing.assert_array_equal(bundle.build()(given.numpy()), module(given).numpy())
+
+
+class Shared(torch.nn.Module):
+    """A row of layers that have one activation, which is what has PyTorch give stand-ins for modules."""
+
+    def __init__(self, row, run):
+        super().__init__()
+        activation = torch.nn.SiLU()
+        layers = [torch.nn.Sequential(torch.nn.Linear(3, 3), activation) for _ in range(4)]
+        self.layers = row(layers) if row is torch.nn.ModuleList else row(*layers)
+        self.scales = torch.nn.ParameterList([torch.randn(3) for _ in range(3)])
+        self.run = run
+
+    def forward(self, x):
+        return self.run(self, x)
+
+
+def after_one_another(layers, x):
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
+ROWS = {
+    "but the last": lambda self, x: self.layers[-1](after_one_another(self.layers[:-1], x) * 2),
+    "every second": lambda self, x: after_one_another(self.layers[1::2], after_one_another(self.layers[::2], x)),
+    "a slice of a slice": lambda self, x: after_one_another(self.layers[1:][1:], x),
+    "two slices": lambda self, x: after_one_another(self.layers[:1] + self.layers[2:], x),
+    "of parameters": lambda self, x: sum(x * scale for scale in self.scales[1:]),
+    "backwards": lambda self, x: after_one_another(reversed(self.layers), x),
+    "by class": lambda self, x: after_one_another(
+        [layer[0] for layer in self.layers if type(layer) is torch.nn.Sequential], x
+    ),
+}
+
+
+@pytest.mark.parametrize("row", [torch.nn.ModuleList, torch.nn.Sequential])
+@pytest.mark.parametrize("name", ROWS)
+def test_slices_of_rows_in_which_a_module_stands_twice(name, row):
+    module = Shared(row, ROWS[name]).eval()
+    bundle = read_module(module, torch.randn(2, 3))
+    same(module, bundle, torch.randn(5, 3))
+    assert bundle.parameters.keys() <= module.state_dict().keys()
+
+
+def test_a_slice_is_called_as_a_whole():
+    module = Shared(torch.nn.Sequential, lambda self, x: self.layers[-1](self.layers[:-1](x))).eval()
+    same(module, read_module(module, torch.randn(2, 3)), torch.randn(5, 3))

@@ -159,6 +159,7 @@ def test_own_parameters_buffers_and_lists_of_modules():
             self.scale = torch.nn.Parameter(torch.randn(4))
             self.register_buffer("shift", torch.randn(4))
             self.register_buffer("scratch", torch.randn(3, 40), persistent=False)
+            self.register_buffer("sparse", torch.eye(3).to_sparse(), persistent=False)  # as Whisper has one
             self.layers = torch.nn.ModuleList(torch.nn.Linear(4, 4) for _ in range(3))
             self.heads = torch.nn.ModuleDict({"a": torch.nn.Linear(4, 2), "unused": torch.nn.Linear(4, 9)})
             self.weights = torch.nn.ParameterList([torch.nn.Parameter(torch.randn(2, 3))])
