@@ -342,9 +342,27 @@ def _masked_scatter(node: Node, choice: Choice) -> Step | None:
     return lambda writer: writer.called(_ATEN.where.self, mask, writer.shaped(source, writer.sizes(x)), x)
 
 
+def _extreme(node: Node, choice: Choice) -> Step | None:
+    """The largest or smallest of all elements; without rows PyTorch raises."""
+    x, is_least = node.args[0], word(node) in ("min", "amin")
+    axis, dtype = choice.axis(x), x.meta["val"].dtype
+    if axis is None or len(node.args) > 1 or node.kwargs or dtype == torch.bool:
+        return None
+    bounds = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
+    other: float = bounds.max if is_least else bounds.min
+    other = other if not dtype.is_floating_point else math.copysign(math.inf, other)
+
+    def step(writer: Writer) -> Node:
+        there = choice.of_rows(writer, axis, x.meta["val"].ndim)
+        kept = writer.called(_ATEN.where.ScalarOther, there, x, other)
+        return writer.called(node.target, kept)
+
+    return step
+
+
 #: Operator -> what takes its place, where it takes rows and gives none; None: it is not known.
 ENDS: Final[dict[str, Callable[[Node, Choice], Step | None]]] = {
     "index_add": _index_add, "index_put": _put, "masked_scatter": _masked_scatter,
     **dict.fromkeys(("scatter_add", "scatter_reduce", "scatter", "index_copy"), _scattered),
-    **dict.fromkeys(("sum", "mean"), _summed),
+    **dict.fromkeys(("sum", "mean"), _summed), **dict.fromkeys(("min", "max", "amin", "amax"), _extreme),
 }  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 _Restore = Callable[[], None]
 
@@ -76,7 +76,8 @@ def _all_done(restores: list[_Restore]) -> Exception | None:
 
 def python_state(module: torch.nn.Module) -> list[_Restore]:
     """What puts back what :func:`kept` does, but for the values of tensors."""
-    return _Snapshot(module).restores
+    with _disable_current_modes():  # while a module is exported, they would give aliases without memory
+        return _Snapshot(module).restores
 
 
 class Writes(TorchDispatchMode):

@@ -72,7 +72,15 @@ def _not(context: Context, x: Any) -> Any:
     return np.logical_not(truth(x))
 
 
+def _complementary(x: Any) -> Any:
+    """``1 - erf(x)``, whose difference has few digits left in narrow dtypes."""
+    wide = cast(x, "float32") if x.dtype.itemsize < 4 else x
+    return cast(ops.subtract(1, ops.erf(wide)), x.dtype)
+
+
 def _sign(context: Context, x: Any) -> Any:
+    if x.dtype == bool:
+        return x
     zero = np.zeros((), x.dtype)
     return ops.subtract(cast(ops.greater(x, zero), x.dtype), cast(ops.less(x, zero), x.dtype))
 
@@ -152,6 +160,8 @@ def _is_nan(context: Context, x: Any) -> Any:
 
 
 def _nan_to_num(context: Context, x: Any, *, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Any:
+    if context.dtype.kind in "biu":
+        return x
     limits = torch.finfo(context.value.dtype)
     low, high = (limits.min if neginf is None else neginf), (limits.max if posinf is None else posinf)
     x = ops.where(ops.equal(x, x), x, np.asarray(nan or 0, x.dtype))
@@ -183,7 +193,7 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     "square": _unary(_square), "reciprocal": _unary(lambda x: ops.divide(1, x)),
     "log1p": _unary(log1p), "log2": _unary(_log(2)), "log10": _unary(_log(10)),
     "exp2": _unary(lambda x: ops.power(2.0, x)),
-    "erfc": _unary(lambda x: ops.subtract(1, ops.erf(x))), "tan": _unary(lambda x: ops.divide(ops.sin(x), ops.cos(x))),
+    "erfc": _unary(_complementary), "tan": _unary(lambda x: ops.divide(ops.sin(x), ops.cos(x))),
     "cosh": _unary(lambda x: ops.multiply(ops.add(ops.exp(x), ops.exp(ops.negative(x))), 0.5)),
     "add": _binary(ops.add), "sub": _binary(ops.subtract), "mul": _binary(ops.multiply),
     "rsub": _reversed(ops.subtract),

@@ -11,7 +11,9 @@ from torch.fx import Node
 
 from modelarchive.exchange.torch.lifting import arguments, word
 from modelarchive.exchange.torch.lifting_elementwise import ROWS as ELEMENTWISE
+from modelarchive.exchange.torch.lifting_gamma import ROWS as GAMMA
 from modelarchive.exchange.torch.lifting_layers import ACTIVATIONS
+from modelarchive.exchange.torch.lifting_rounding import ROWS as ROUNDING
 
 #: Whether a size is the number of the rows that are followed.
 _IsRows = Callable[[Any], bool]
@@ -218,19 +220,105 @@ def _gathered(rows: _Rows) -> bool:
     return bool(dim == axis) if own is None else own == axis and dim != axis
 
 
+def _padded(rows: _Rows) -> bool:
+    """What is added at the ends of axes behind the rows."""
+    axis = rows.axis(rows.first)
+    reach = len(rows.given["pad" if "pad" in rows.given else "padding"]) // 2
+    return _same_axis(rows) and axis is not None and axis < _rank(rows.first) - reach
+
+
+def _repeated(rows: _Rows) -> bool:
+    axis, repeats = rows.axis(rows.first), rows.given["repeats"]
+    if axis is None or not rows.is_alone(rows.first):
+        return False
+    more = len(repeats) - _rank(rows.first)
+    return repeats[axis + more] == 1 and rows.are_at(axis + more)
+
+
+def _joined(*, adds: bool) -> Callable[[_Rows], bool]:
+    """What puts arrays side by side along another axis than that of the rows, which may be an axis of its own."""
+
+    def rule(rows: _Rows) -> bool:
+        axis = rows.axis(rows.nodes[0])
+        if axis is None or any(rows.axis(each) != axis for each in rows.nodes):
+            return False
+        dim = rows.given.get("dim", 0) % rows.results[0].ndim
+        return rows.are_at(axis + 1 if adds and dim <= axis else axis) and (adds or dim != axis)
+
+    return rule
+
+
+def _put(*, falls: bool = False) -> Callable[[_Rows], bool]:
+    """What puts values at places along another axis than that of the rows, which each row has for itself.
+
+    Args:
+        falls: Whether the values lack that axis.
+    """
+
+    def rule(rows: _Rows) -> bool:
+        axis, dim = rows.axis(rows.first), rows.given["dim"] % _rank(rows.first)
+        if axis is None or dim == axis or not rows.are_at(axis):
+            return False
+        others = axis - (falls and dim < axis)
+        return all(rows.axis(each) == (axis if each is rows.first else others) for each in rows.nodes)
+
+    return rule
+
+
+def _product_and_sum(rows: _Rows) -> bool:
+    one, summand = rows.given["mat1"], rows.given["self"]
+    return (
+        rows.axis(one) == 0
+        and rows.are_at(0)
+        and rows.axis(rows.given["mat2"]) is None
+        and meets(summand, rows.axis(summand), -2)
+    )
+
+
+def _summed(rows: _Rows) -> bool:
+    """Of ``einsum``: what keeps the letter of the rows."""
+    terms, _, result = rows.given["equation"].replace(" ", "").partition("->")
+    (axis,) = rows.axes
+    if axis is None or "." in terms or not result:
+        return False
+    places = zip(terms.split(","), rows.given["tensors"], strict=True)
+    return all(at is None or term[at] == result[axis] for term, each in places for at in (rows.axis(each),))
+
+
+def _compared(rows: _Rows) -> bool:
+    """Of ``cosine_similarity``: two arrays along another axis than that of the rows."""
+    one, other = rows.given["x1"], rows.given["x2"]
+    axis, dim = rows.axis(one), rows.given.get("dim", 1) % _rank(one)
+    is_alike = _rank(one) == _rank(other) and axis is not None and rows.axis(other) == axis
+    return is_alike and dim != axis and rows.axes[0] is not None
+
+
+def _made(rows: _Rows) -> bool:
+    return rows.axes[0] is not None
+
+
+def _of_matrices(rows: _Rows) -> bool:
+    axis = rows.axis(rows.first)
+    return _same_axis(rows) and axis is not None and axis < _rank(rows.first) - 2
+
+
 _OF_ELEMENTS: Final = (
-    *ELEMENTWISE, *ACTIVATIONS, "where", "clone", "dropout", "to", "_to_copy", "detach", "alias", "contiguous",
-    "zeros_like", "ones_like", "full_like", "masked_fill", "type_as", "expand", "lift_fresh_copy",
+    *ELEMENTWISE, *ACTIVATIONS, *GAMMA, *(each for each in ROUNDING if not each.startswith("fake_quantize")),
+    "fake_quantize_per_tensor_affine", "acosh", "asinh", "atanh", "sinh", "expm1", "erfinv", "copysign", "fmax",
+    "fmin", "heaviside", "hypot", "copy", "fill", "expand_as", "broadcast_to", "where", "clone", "dropout", "to",
+    "_to_copy", "detach", "alias", "contiguous", "zeros_like", "ones_like", "full_like", "masked_fill", "type_as",
+    "expand", "lift_fresh_copy",
 )  # fmt: skip
 _OF_SUMS: Final = (
     "sum", "mean", "amax", "amin", "var", "std", "logsumexp", "any", "all", "argmax", "argmin", "max", "min", "prod",
-    "linalg_vector_norm",
+    "linalg_vector_norm", "norm", "median", "std_mean", "var_mean",
 )  # fmt: skip
 #: Operator -> whether it computes each row by itself.
 _RULES: Final[dict[str, Callable[[_Rows], bool]]] = {
     **dict.fromkeys(_OF_ELEMENTS, _elementwise),
     **dict.fromkeys(
-        ("softmax", "_softmax", "log_softmax", "_log_softmax", "cumsum", "cumprod", "topk", "sort", "argsort", "glu"),
+        ("softmax", "_softmax", "log_softmax", "_log_softmax", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp",
+         "topk", "kthvalue", "mode", "sort", "argsort", "glu"),
         _along(),
     ),
     **dict.fromkeys(_OF_SUMS, _along(otherwise=None)),
@@ -238,16 +326,29 @@ _RULES: Final[dict[str, Callable[[_Rows], bool]]] = {
         ("slice", "select", "unbind", "split", "chunk", "split_with_sizes", "narrow"), _along(otherwise=0)
     ),
     "flip": _along("dims"),
-    **dict.fromkeys(("view", "_unsafe_view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten"), _viewed),
-    **dict.fromkeys(("permute", "transpose", "t", "movedim", "swapaxes", "numpy_T"), _moved),
-    "one_hot": _same_axis,
+    "roll": _along("dims", otherwise=None),
+    **dict.fromkeys(("pad", "constant_pad_nd", *(f"{way}_pad{rank}d" for way in ("reflection", "replication")
+                                                 for rank in (1, 2, 3))), _padded),
+    **dict.fromkeys(("repeat",), _repeated),
+    **dict.fromkeys(("cat", "concat"), _joined(adds=False)),
+    "stack": _joined(adds=True),
+    **dict.fromkeys(("slice_scatter", "scatter", "scatter_add", "scatter_reduce"), _put()),
+    "select_scatter": _put(falls=True),
+    **dict.fromkeys(("tril", "triu", "linalg_inv_ex", "linalg_det", "linalg_cholesky_ex", "matrix_exp"), _of_matrices),
+    **dict.fromkeys(("view", "_unsafe_view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten",
+                     "_reshape_alias", "reshape_as", "view_as"), _viewed),
+    **dict.fromkeys(("permute", "transpose", "t", "movedim", "moveaxis", "swapaxes", "swapdims", "numpy_T"), _moved),
+    **dict.fromkeys(("one_hot", "bucketize"), _same_axis),
     "linear": _linear,
+    "addmm": _product_and_sum, "einsum": _summed, "cosine_similarity": _compared, "index_fill": _along(),
+    **dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty"), _made),
     "mm": _product_of_matrices("self", "mat2"),
     "bmm": _product_of_matrices("self", "mat2"),
     "matmul": _product_of_matrices("self", "other"),
     **dict.fromkeys(("layer_norm", "rms_norm"), _normalised),
-    **dict.fromkeys(("batch_norm", "group_norm", "instance_norm"), _of_batch()),
+    **dict.fromkeys(("batch_norm", "group_norm", "instance_norm", "prelu"), _of_batch()),
     "conv1d": _of_batch(3), "conv2d": _of_batch(4), "conv3d": _of_batch(5),
+    **{f"{way}_pool{rank}d": _of_batch(rank + 2) for way in ("max", "avg", "adaptive_avg") for rank in (1, 2, 3)},
     "scaled_dot_product_attention": _attention,
     "embedding": _embedded, "index": _indexed, "index_select": _picked, "gather": _gathered,
 }  # fmt: skip

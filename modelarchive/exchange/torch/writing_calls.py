@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import Node
 
@@ -34,7 +35,8 @@ class Writer:
             for each in self._node.graph.nodes
             if isinstance(each.meta.get("val"), FakeTensor)
         )
-        with mode:
+        # Or operators that PyTorch's C++ makes of others ask sizes for their numbers, which fixes them.
+        with mode, enable_python_dispatcher():
             return target(*args, **kwargs)
 
     def called(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Node:

@@ -220,6 +220,80 @@ def test_what_is_assigned_where_something_is_true(name, tmp_path):
     np.testing.assert_allclose(net(*(each.numpy() for each in given)), Assigned()(*given).numpy(), atol=1e-6)
 
 
+def spline(x, wide):
+    """As flows of rational splines have it: of elements within bounds, each of which has bins of its own."""
+    mask, found = (x >= -2) & (x <= 2), torch.zeros_like(x)
+    found[~mask] = x[~mask]
+    inside, bins = x[mask], functional.pad(wide[mask, :].softmax(-1).cumsum(-1), (1, 0)) * 4 - 2
+    if torch.min(inside) < -2 or torch.max(inside) > 2:
+        raise ValueError
+    bins[..., 0], bins[..., -1] = -2.0, 2.0
+    bins[..., -1] += 1e-6
+    place = (torch.sum(inside[..., None] >= bins, dim=-1) - 1)[..., None]
+    low, widths = bins.gather(-1, place)[..., 0], bins[..., 1:] - bins[..., :-1]
+    found[mask] = (inside - low) / widths.gather(-1, place)[..., 0]
+    return found
+
+
+def elements(x, wide):
+    rows = torch.stack([wide.floor(), wide % 1.5, wide.round()], -1).sum(-1)
+    rows = torch.cat([rows, x[:, None] / 3, torch.atan2(x, x + 1)[:, None]], -1).repeat(1, 2)
+    return rows.sum(-1) + torch.lgamma(x.abs() + 1) + torch.erfinv(x.tanh() * 0.9)
+
+
+def places(x, wide):
+    at = (x > 0).long()[:, None]
+    rows = (
+        wide.scatter(-1, at, 3.0) + wide.scatter_add(-1, at, x[:, None]) + wide.index_fill(-1, torch.tensor([1]), 2.0)
+    )
+    rows = rows + torch.select_scatter(wide, x, -1, 2) + torch.slice_scatter(wide, x[:, None], -1, 1, 2)
+    return rows.sum(-1) + torch.bucketize(x, torch.tensor([-0.5, 0.5])) + wide.new_ones(wide.shape[0])
+
+
+def sums(x, wide):
+    found = (
+        torch.einsum("ni,i->n", wide, torch.arange(5.0)) + torch.addmm(torch.ones(1, 2), wide, torch.ones(5, 2))[:, 0]
+    )
+    found = (
+        found
+        + functional.cosine_similarity(wide, wide * 2 + 1, dim=-1)
+        + wide.norm(dim=-1)
+        + torch.var_mean(wide, -1)[0]
+    )
+    found = found + functional.max_pool1d(wide[:, None], 2)[:, 0].sum(-1) + wide.median(-1)[0]
+    return (
+        found
+        + (wide[..., None] * torch.ones(5)).tril().sum((-1, -2))
+        + functional.prelu(wide, torch.tensor([0.1]))[:, 0]
+    )
+
+
+def of_elements(function):
+    def run(x, wide):
+        mask, found = x.abs() < 1, torch.zeros_like(x)
+        found[mask] = function(x[mask], wide[mask, :])
+        return found
+
+    return run
+
+
+ELEMENTS = {"spline": spline} | {each.__name__: of_elements(each) for each in (elements, places, sums)}
+
+
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_what_is_computed_of_each_chosen_element(name, tmp_path):
+    class Of(torch.nn.Module):
+        def forward(self, x, wide):
+            return ELEMENTS[name](x, wide)
+
+    ma.save_model(tmp_path / "net.h5", Of(), inputs=(torch.randn(4, 3), torch.randn(4, 3, 5)))
+    net = ma.load_model(tmp_path / "net.h5")
+    for batch in (4, 7):
+        given = torch.randn(batch, 3), torch.randn(batch, 3, 5)
+        found = net(*(each.numpy() for each in given))
+        np.testing.assert_allclose(found, Of()(*given).numpy(), rtol=1e-5, atol=1e-5)
+
+
 MIXED = {
     "the rows are returned": lambda x, layer: layer(x[x[..., 0] > 0]),
     "softmax over them": lambda x, layer: x[x[..., 0] > 0].softmax(0).sum(),

@@ -40,6 +40,7 @@ INTEGERS = {
     "min": lambda x: x.min(-1)[1], "argmin": lambda x: x.argmin(-1), "sort": lambda x: x.sort(dim=-1, stable=True)[1],
     "sort down": lambda x: x.sort(dim=-1, descending=True, stable=True)[1], "more than -1": lambda x: x > -1,
     "equal to -1": lambda x: x == -1, "from 1": lambda x: 1 - x, "cubed": lambda x: x**3, "sum": lambda x: x.sum(-1),
+    "sign": torch.sign, "nan_to_num": torch.nan_to_num, "sign of truths": lambda x: torch.sign(x > 1),
     "as int32": lambda x: x.to(torch.int32), "clamp by floats": lambda x: x.clamp(0.5, 4.5),
 }  # fmt: skip
 CASES = [(name, "float32", each) for name, each in FLOATS.items()]
