@@ -62,13 +62,13 @@ def framework_of(value: Any) -> Any:
     return None
 
 
-def check(network: Network, entries: Mapping[str, Entry], values: Mapping[str, Any]) -> None:
+def check(entries: Mapping[str, Entry], values: Mapping[str, Any], *, file: Any) -> None:
     """Refuse parameters that a network does not take, all of them at once, before anything is changed.
 
     Args:
-        network: The network.
         entries: What a checkpoint has, by name.
         values: What the network has.
+        file: The checkpoint.
 
     Raises:
         ParameterError: With every missing, unexpected and mismatched name.
@@ -89,7 +89,8 @@ def check(network: Network, entries: Mapping[str, Entry], values: Mapping[str, A
             unexpected=unexpected,
             mismatched=mismatched,
             remarks=names.remarks_on(missing, list(entries)) | names.remarks_on(unexpected, list(values)),
-            hint="nothing was changed; ma.transplant() moves parameters between networks that differ",
+            file=file,
+            hint=f"nothing was changed; ma.transplant({str(file)!r}, model) moves what fits, and optimizers begin anew",
         )
 
 
