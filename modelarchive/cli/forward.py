@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command."""
     ran = add_command(commands, "run", run, "Run the network in an archive forward on arrays")
-    add_place(ran, "file", help="an archive of a whole model, or its URL")
+    add_place(ran, "file", metavar="FILE", help="an archive of a whole model, or its URL")
     ran.add_argument(
         "--input",
         action="append",
