@@ -395,5 +395,5 @@ class Archive(Mapping[str, np.ndarray]):
             raise FormatError(
                 "holds no architecture, only arrays",
                 file=self.path,
-                hint="save_model() stores one; load_parameters() fills a network that you have in code",
+                hint="save_model() stores one; transplant() fills a network that you have in code",
             )
