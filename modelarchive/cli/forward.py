@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output, add_place
+from modelarchive.cli.arguments import Commands, add_command, add_output, add_place, on_disk
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.cli.output import Column
 from modelarchive.formats.systems import BACKENDS
@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
         "--input",
         action="append",
         required=True,
-        type=Path,
+        type=on_disk,
         metavar="X.npy",
         help="an input: .npy, or .npz with one array; again for each further input, in their order",
     )

@@ -70,7 +70,7 @@ class Mistake:
 
     def error(self, path: Path, found: dict[str, Any]) -> FormatError:
         """The refusal of a file or folder."""
-        stem = path.resolve().stem
+        stem = path.stem or "model"
         words = {"name": str(path), "path": shlex.quote(str(path)), "stem": shlex.quote(stem), **found}
         words |= {"parameters": f"{stem}-parameters.pt", "program": f"{stem}-program.pt2"}
         return FormatError(self.says.format(**words), file=path, hint=self.way.format(**words))
