@@ -70,7 +70,8 @@ FILES: Final[tuple[Mistake, ...]] = (
         "an HTML page: a login or error page that was saved as the file",
         mistakes.page,
         "is an HTML page, not the file that its name says",
-        "the server sent a page, for logging in perhaps, instead of the file: download the file itself",
+        "the server sent a page, for logging in perhaps, instead of the file: download the file itself; the URL of a "
+        "folder of shards ends in a slash",
     ),
     Mistake(
         "openvino",
