@@ -67,8 +67,8 @@ def unknown(name: object, known: list[str], file: object) -> ParameterError:
         file: The archive.
     """
     if not isinstance(name, str):
-        hint = "names are texts; rows() gives some rows of one array, build() a block or some children of a Sequential"
-        return ParameterError(f"no parameter {name!r}", missing=[repr(name)], file=file, hint=hint)
+        ways = "names are texts; rows() gives some rows of one array, build() a block or some children of a Sequential"
+        return ParameterError(f"no parameter {name!r}", missing=[repr(name)], file=file, hint=ways)
     path = name.removeprefix("/").removeprefix("parameters/").replace("/", ".")
     near = path if path in known else names.near(name, known)
     hint = f"did you mean {near!r}?" if near else None
