@@ -72,14 +72,22 @@ def check(entries: Mapping[str, Entry], values: Mapping[str, Any], *, file: Any)
 
     Raises:
         ParameterError: With every missing, unexpected and mismatched name.
+        UnsupportedDataError: Some have no values to be filled; lists all of them.
     """
     mismatched: dict[str, tuple[str, str]] = {}
+    without_values: list[tuple[str, str]] = []
     for name, value in values.items():
         if name in entries:
-            found = described(value)
+            try:
+                found = described(value)
+            except UnsupportedDataError as error:  # on the meta device, say
+                without_values += [(name, what) for _, what in error.problems]
+                continue
             expected = (entries[name].dtype, tuple(entries[name].shape))
             if found != expected:
                 mismatched[name] = (f"{found[0]} {found[1]}", f"{expected[0]} {expected[1]}")
+    if without_values:
+        raise UnsupportedDataError(without_values, done="filled", file=file)
     missing = [name for name in values if name not in entries]
     unexpected = [name for name in entries if name not in values]
     if missing or unexpected or mismatched:
