@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -57,6 +57,8 @@ class Side:
         architecture: None: there is none, or it is not compared.
         metadata: What JSON can say.
         digests: Name -> digest of the arrays that lie elsewhere, which are compared by it and not read.
+        damaged: Compares the digests of named arrays, and of all texts: name or HDF5 path -> (expected, found) of
+            those that do not hold.
     """
 
     leaves: Mapping[str, str]
@@ -64,6 +66,7 @@ class Side:
     architecture: Any = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
+    damaged: Callable[[Iterable[str]], Mapping[str, tuple[str, str]]] = lambda names: {}
 
 
 #: What can be compared.
@@ -83,6 +86,9 @@ class Differences:
         only_b: Names that only the second has.
         architecture: Where the architectures differ.
         metadata: Where the metadata differ.
+        damaged_a: What of the first differs from its digests, where the two were found to differ, and in texts: name
+            or HDF5 path -> (digest expected, found).
+        damaged_b: The same of the second.
     """
 
     equal: list[str] = field(default_factory=list)
@@ -92,6 +98,8 @@ class Differences:
     only_b: list[str] = field(default_factory=list)
     architecture: list[Change] = field(default_factory=list)
     metadata: list[Change] = field(default_factory=list)
+    damaged_a: dict[str, tuple[str, str]] = field(default_factory=dict)
+    damaged_b: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether anything differs."""
@@ -136,6 +144,8 @@ def diff(a: Comparable, b: Comparable) -> Differences:
                 found.equal.append(name)
             else:
                 found.changed[name] = change
+        found.damaged_a.update(first.damaged(found.changed))
+        found.damaged_b.update(second.damaged(found.changed))
     return found
 
 
@@ -170,9 +180,16 @@ def of_archive(archive: Archive) -> Side:
             return archive.tokens[name.removeprefix(_TOKENS)]
         return archive.reader.text_bytes(f"/arrays/{name}")
 
+    def damaged(names: Iterable[str]) -> Mapping[str, tuple[str, str]]:
+        if archive.is_remote or archive.is_stale:
+            return {}  # compared when it arrived; changed by another program, of which its reader warns
+        aliases = contents.aliases
+        found = archive.reader.damaged(only={aliases.get(name, name) for name in names} | contents.texts.keys())
+        return found | {name: found[aliases[name]] for name in names if aliases.get(name) in found}
+
     elsewhere = {name: entry.digest for name, entry in entries.items() if entry.digest} if archive.is_remote else {}
     architecture = archive.architecture if archive.has_architecture else None
-    return Side(leaves, read, architecture, archive.metadata, elsewhere)
+    return Side(leaves, read, architecture, archive.metadata, elsewhere, damaged)
 
 
 def of_parameters(

@@ -74,7 +74,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     for function in (ma.load, ma.load_model, models.read):
         with pytest.raises(FileNotFoundError):
             function(tmp_path / "x.npz")
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(ma.FormatError, match="is a folder, and no model"):
         ma.load(tmp_path)
 
 

@@ -79,6 +79,9 @@ def build_part(
 
 def _expect_texts(**paths: object) -> None:
     for name, path in paths.items():
+        if isinstance(path, list | tuple):
+            way = "with modelarchive.open(path) as archive, archive.build() gives one after the other"
+            raise TypeError(f"{name} is {path!r}, expected one path as a text: {way}")
         if not isinstance(path, str):
             raise TypeError(f"{name} is {path!r}, expected a path as a text: {name}={str(path)!r}")
 

@@ -19,7 +19,7 @@ from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import digest
 from modelarchive.store.fill import THREADS
 from modelarchive.store.layout import Layout
-from modelarchive.store.replace import replacing
+from modelarchive.store.replace import expect_on_disk, replacing
 from modelarchive.store.shards import ShardMap, map_record, replacing_folder, write_index
 
 Arrays = Mapping[str, np.ndarray | Deferred]
@@ -68,7 +68,9 @@ def is_for_shards(path: str | os.PathLike[str], max_shard_size: int | str | None
 
     Raises:
         ValueError: A size was given, and the name of a file.
+        RemoteError: It is a URL.
     """
+    expect_on_disk(path)
     text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
     if max_shard_size is None:
         return text.endswith((os.sep, "/")) or shards_of_archive(Path(text))

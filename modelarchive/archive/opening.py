@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import numpy as np
 
 from modelarchive import names
 from modelarchive.archive import showing, texts
 from modelarchive.archive.parameters import Parameters, unknown
+from modelarchive.archive.texts import ARCHITECTURE
 from modelarchive.archive.training import assembled, load_training
 from modelarchive.archive.verifying import Progress, Report, verify, verify_block, verify_shards
-from modelarchive.errors import FormatError, IntegrityError
+from modelarchive.errors import IntegrityError
 from modelarchive.remote import RemoteFile, located
 from modelarchive.store.contents import TRAINING
 from modelarchive.store.deferred import Deferred
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from modelarchive.nn import Block
 
 Stored = TypeVar("Stored", np.ndarray, Deferred)
-_ARCHITECTURE: Final = "/architecture/data"
 
 
 class Archive(Mapping[str, np.ndarray]):
@@ -141,7 +141,7 @@ class Archive(Mapping[str, np.ndarray]):
     @property
     def has_architecture(self) -> bool:
         """Whether the archive holds a whole model."""
-        return _ARCHITECTURE in self.reader.contents.texts
+        return ARCHITECTURE in self.reader.contents.texts
 
     @cached_property
     def architecture(self) -> dict[str, Any]:
@@ -150,13 +150,13 @@ class Archive(Mapping[str, np.ndarray]):
         Raises:
             FormatError: There is none, or it is not JSON.
         """
-        self._require_architecture()
-        return texts.document(self.reader, _ARCHITECTURE)
+        texts.expect_architecture(self.reader)
+        return texts.document(self.reader, ARCHITECTURE)
 
     @cached_property
     def constants(self) -> frozenset[str]:
         """Names of the arrays that are constants of the network's forwards, and no parameters of it."""
-        text = texts.text(self.reader, _ARCHITECTURE) if self.has_architecture else ""
+        text = texts.text(self.reader, ARCHITECTURE) if self.has_architecture else ""
         if '"persistent"' not in text and "\\" not in text:  # keys may be written in escapes
             return frozenset()
         from modelarchive.architecture.constants import constants_of
@@ -177,10 +177,11 @@ class Archive(Mapping[str, np.ndarray]):
     def _whole(self) -> Whole:
         from modelarchive.architecture.parts import Whole
 
-        self._require_architecture()
-        text = texts.text(self.reader, _ARCHITECTURE)
+        texts.expect_architecture(self.reader)
+        texts.expect_arrays(self.reader)
+        text = texts.text(self.reader, ARCHITECTURE)
         # Keys may be written in escapes.
-        return Whole(texts.parsed(self.reader, _ARCHITECTURE, text), may_share='"shares"' in text or "\\" in text)
+        return Whole(texts.parsed(self.reader, ARCHITECTURE, text), may_share='"shares"' in text or "\\" in text)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -288,6 +289,7 @@ class Archive(Mapping[str, np.ndarray]):
         load: Callable[[Iterable[str]], Mapping[str, Any]] | None = None,
     ) -> Any:
         """Everything, as :func:`modelarchive.load` returns it; `load` gives the named arrays where it is given."""
+        texts.expect_arrays(self.reader)
         contents = self.reader.contents
         wanted = [
             name
@@ -389,11 +391,3 @@ class Archive(Mapping[str, np.ndarray]):
         found = Parameters(self.reader, {name: names.joined(block, name) for name in relative})
         self.reader.expect(found.stored)
         return found
-
-    def _require_architecture(self) -> None:
-        if not self.has_architecture:
-            raise FormatError(
-                "holds no architecture, only arrays",
-                file=self.path,
-                hint="save_model() stores one; load_parameters() fills a network that you have in code",
-            )

@@ -35,7 +35,7 @@ class Parameters(Mapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The array, a copy-on-write view of the mapped file."""
-        if name not in self._stored:
+        if not isinstance(name, str) or name not in self._stored:
             raise unknown(name, list(self._stored), self._reader.source.path)
         return self._reader.view(self._stored[name])
 
@@ -58,8 +58,17 @@ class Parameters(Mapping[str, np.ndarray]):
         return "\n".join(["{", *lines, "}"])
 
 
-def unknown(name: str, known: list[str], path: object) -> ParameterError:
-    """That an archive has no such parameter, and which one may have been meant."""
+def unknown(name: object, known: list[str], file: object) -> ParameterError:
+    """That an archive has no such parameter, and which one may have been meant.
+
+    Args:
+        name: What was asked for.
+        known: The names that there are.
+        file: The archive.
+    """
+    if not isinstance(name, str):
+        ways = "names are texts; rows() gives some rows of one array, build() a block or some children of a Sequential"
+        return ParameterError(f"no parameter {name!r}", missing=[repr(name)], file=file, hint=ways)
     path = name.removeprefix("/").removeprefix("parameters/").replace("/", ".")
     near = path if path in known else names.near(name, known)
     hint = f"did you mean {near!r}?" if near else None
@@ -67,7 +76,7 @@ def unknown(name: str, known: list[str], path: object) -> ParameterError:
         hint = f'select("{name}") gives those whose names match'
     if any(each.startswith(f"{name}.") for each in known):
         hint = f'it is a block: build("{name}") gives it, select("{name}.*") its parameters'
-    return ParameterError(f"no parameter {name!r}", missing=[name], file=path, hint=hint)
+    return ParameterError(f"no parameter {name!r}", missing=[name], file=file, hint=hint)
 
 
 def no_block(path: str, known: Iterable[str], file: object) -> ParameterError:

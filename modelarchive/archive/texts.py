@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from modelarchive.errors import FormatError
+from modelarchive.formats.signs import shards_of_archive
 from modelarchive.store import strict
 from modelarchive.store.reader import Reader
+
+#: Where the architecture stands.
+ARCHITECTURE: Final = "/architecture/data"
+
+
+def expect_architecture(reader: Reader) -> None:
+    """Refuse what has arrays only.
+
+    Raises:
+        FormatError: It has no architecture.
+    """
+    if ARCHITECTURE not in reader.contents.texts:
+        hint = _folder_of(reader) or "save_model() stores one; transplant() fills a network that you have in code"
+        raise FormatError("holds no architecture, only arrays", file=reader.source.path, hint=hint)
+
+
+def expect_arrays(reader: Reader) -> None:
+    """Refuse the file of a folder of shards that has all but arrays.
+
+    Raises:
+        FormatError: It is such a file.
+    """
+    if not reader.contents.arrays and (hint := _folder_of(reader)):
+        what = "holds what a folder of shards has beside its arrays, and none of these"
+        raise FormatError(what, file=reader.source.path, hint=hint)
+
+
+def _folder_of(reader: Reader) -> str:
+    """What leads from one file of a folder of shards to all of it; "": it is none."""
+    path = reader.source.path
+    is_one = isinstance(path, Path) and path.is_file() and shards_of_archive(path.parent)
+    return f"it is one file of an archive in shards: give the folder, {path.parent}" if is_one else ""
 
 
 def text(reader: Reader, path: str) -> str:

@@ -29,8 +29,8 @@ _LEFTOVER: Final = re.compile(r"\.step-[0-9]{8,18}(\.h5)?\..*(partial|tmp|old)")
 _LOCK: Final = ".writing"
 #: How systems say that a disk, or a file system on it, does not give back what was written.
 _UNREADABLE: Final = (errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO), errno.ESTALE)
-#: Folders that a run of this process writes in.
-_WRITING: set[str] = set()
+#: Folders that a run of a process writes in, with its number: one that was forked has the set, and not the right.
+_WRITING: set[tuple[int, str]] = set()
 
 
 class DamagedCheckpointWarning(UserWarning):
@@ -67,6 +67,11 @@ def file_name(step: int) -> str:
 def folder_name(step: int) -> str:
     """The name of a checkpoint that is a folder of shards."""
     return f"step-{step:08d}"
+
+
+def in_other_form(path: Path) -> Path:
+    """Where a checkpoint of the same step would lie as a folder of shards, or as a file."""
+    return path.with_suffix("") if path.suffix else path.with_name(f"{path.name}.h5")
 
 
 def checkpoints(folder: Path) -> dict[int, Path]:
@@ -125,7 +130,7 @@ class Writer:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._key = os.path.realpath(folder)
+        self._key = (os.getpid(), os.path.realpath(folder))
         self._descriptor = -1
         if self._key in _WRITING:
             raise _refusal(folder, "another Checkpoints of this process")
@@ -155,7 +160,7 @@ class Writer:
         self._give_back()
 
 
-def _give_back(key: str, descriptor: int) -> None:
+def _give_back(key: tuple[int, str], descriptor: int) -> None:
     _WRITING.discard(key)
     if descriptor >= 0:
         os.close(descriptor)

@@ -62,24 +62,32 @@ def framework_of(value: Any) -> Any:
     return None
 
 
-def check(network: Network, entries: Mapping[str, Entry], values: Mapping[str, Any]) -> None:
+def check(entries: Mapping[str, Entry], values: Mapping[str, Any], *, file: Any) -> None:
     """Refuse parameters that a network does not take, all of them at once, before anything is changed.
 
     Args:
-        network: The network.
         entries: What a checkpoint has, by name.
         values: What the network has.
+        file: The checkpoint.
 
     Raises:
         ParameterError: With every missing, unexpected and mismatched name.
+        UnsupportedDataError: Some have no values to be filled; lists all of them.
     """
     mismatched: dict[str, tuple[str, str]] = {}
+    without_values: list[tuple[str, str]] = []
     for name, value in values.items():
         if name in entries:
-            found = described(value)
+            try:
+                found = described(value)
+            except UnsupportedDataError as error:  # on the meta device, say
+                without_values += [(name, what) for _, what in error.problems]
+                continue
             expected = (entries[name].dtype, tuple(entries[name].shape))
             if found != expected:
                 mismatched[name] = (f"{found[0]} {found[1]}", f"{expected[0]} {expected[1]}")
+    if without_values:
+        raise UnsupportedDataError(without_values, done="filled", file=file)
     missing = [name for name in values if name not in entries]
     unexpected = [name for name in entries if name not in values]
     if missing or unexpected or mismatched:
@@ -89,7 +97,8 @@ def check(network: Network, entries: Mapping[str, Entry], values: Mapping[str, A
             unexpected=unexpected,
             mismatched=mismatched,
             remarks=names.remarks_on(missing, list(entries)) | names.remarks_on(unexpected, list(values)),
-            hint="nothing was changed; ma.transplant() moves parameters between networks that differ",
+            file=file,
+            hint=f"nothing was changed; ma.transplant({str(file)!r}, model) moves what fits, and optimizers begin anew",
         )
 
 

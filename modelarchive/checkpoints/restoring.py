@@ -2,22 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from modelarchive import names, tensors
+from modelarchive.archive import Archive
 from modelarchive.archive.structure import put_together, take_apart
+from modelarchive.checkpoints import folder as folders
 from modelarchive.checkpoints import randomness, states, together
 from modelarchive.checkpoints.networks import check, framework_of, network_of
 from modelarchive.checkpoints.parts import Shared, localised
 from modelarchive.checkpoints.record import check_outline, record_of
 from modelarchive.checkpoints.snapshot import BEYOND, MODEL, RANDOM, RECORD
-from modelarchive.errors import FormatError, IntegrityError, ParameterError, UnsupportedDataError
+from modelarchive.errors import FormatError, IntegrityError, ParameterError, UnsafeFileError, UnsupportedDataError
 from modelarchive.store.contents import TRAINING
 from modelarchive.store.deferred import Deferred
+from modelarchive.store.opening import StaleIndexWarning
 from modelarchive.store.reader import Reader
+
+
+def put_if_whole(
+    path: Path,
+    model: Any,
+    parts: Mapping[str, Any],
+    *,
+    note: Callable[[Archive], object],
+    random: bool = True,
+    group: Any = None,
+) -> tuple[str | None, dict[str, Any]]:
+    """Put a checkpoint that may be damaged into the objects of a run.
+
+    Args:
+        path: The checkpoint.
+        model: The network, or None.
+        parts: Name -> object, as :func:`put` takes it.
+        note: Is given the open checkpoint first, and refuses one that it should not be.
+        random: Set random states, too.
+        group: The processes of the run, which agree on what is damaged.
+
+    Returns:
+        What is damaged in it, "" if it is gone, None if it is whole; and what was saved beside the model.
+
+    Raises:
+        ParameterError: It is whole, and an object does not take what it has.
+    """
+    problem: str | None = None
+    failed: Exception | None = None
+    restored: dict[str, Any] = {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", StaleIndexWarning)
+            folders.expect_index(path)
+            archive = Archive(path)
+        with archive:
+            note(archive)
+            restored = put(archive.reader, model, parts, random=random, group=group)
+    except (FormatError, IntegrityError, UnsafeFileError, StaleIndexWarning, FileNotFoundError) as error:
+        problem = str(error) if os.path.lexists(path) else ""
+    except Exception as error:
+        problem, failed = (f"{path}: {error}", None) if folders.is_damage(error) else (None, error)
+    if group is not None:
+        several = group.gathered((problem, together.sent(failed)))
+        problem = min((words for words, _ in several if words is not None), default=None)
+        failed = failed or next((error for _, error in several if error is not None), None)
+    if failed is not None:
+        raise failed
+    return problem, restored
 
 
 def put(
@@ -62,12 +117,12 @@ def put(
     check_outline(outline, reader)
     were_tensors = _tensors(outline, _arrays(reader))
     outline = _own(outline, parts, group)
+    values = {} if network is None else {stored.get(name, name): value for name, value in network.values().items()}
+    if network is not None:  # before optimizers, which have other parameters where the network has
+        check({name: contents.entry(place) for name, place in places.items()}, values, file=reader.source.path)
     _compare(reader, parts, outline, called)
     targets = _targets_of_parts(reader, parts, called)
-    if network is not None:
-        values = {stored.get(name, name): value for name, value in network.values().items()}
-        check(network, {name: contents.entry(place) for name, place in places.items()}, values)
-        targets |= _targets(reader, {places[name]: value for name, value in values.items()})
+    targets |= _targets(reader, {places[name]: value for name, value in values.items()})
     parameters = [place for place in places.values() if network is not None and not place.startswith(TRAINING)]
     wanted = [*parameters, *_arrays(reader)]
     arrays = reader.load(wanted, verify=True, into=targets)
@@ -173,6 +228,7 @@ def _compare(reader: Reader, parts: Mapping[str, Any], outline: Mapping[str, Any
     for name, value in parts.items():
         for problem in states.misfits(name, value, called, outline[name]):
             problem.file = str(reader.source.path)
+            problem.hint = problem.hint or f"nothing was changed; what is left out of restore(), as {name}, begins anew"
             raise problem
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -93,27 +94,32 @@ class Retention:
                 found[step] = metrics[self._best[0]]
         return found
 
-    def tidy(self, remove: Callable[[Path], object]) -> None:
+    def tidy(self, new: Path, remove: Callable[[Path], object]) -> None:
         """Take what need not stay out of sight, the new checkpoint being in its place.
 
         Args:
+            new: The new checkpoint.
             remove: Is given each; giving memory back takes a while.
         """
         found = folders.checkpoints(self._folder)
-        for step in superfluous(
+        gone = superfluous(
             found.keys() - self.damaged,
             keep=self._keep,
             keep_every=self._keep_every,
             metrics=self._known(),
             best="max" if self._best is None else self._best[1],
             always=[] if self.whole is None else [self.whole],
-        ):
+        )
+        # Of one step that is there as a file and as a folder, the new one is the checkpoint, whatever clocks say.
+        several = [folders.in_other_form(new)]
+        several += [path for step in gone for path in (found[step], folders.in_other_form(found[step]))]
+        for path in filter(os.path.lexists, several):
             try:
-                hidden = folders.hide(found[step])
+                hidden = folders.hide(path)
             except FileNotFoundError:
                 continue  # somebody else has removed it
             except OSError as error:
-                what = f"{found[step]}: stays, it cannot be removed: {error.strerror}"
+                what = f"{path}: stays, it cannot be removed: {error.strerror}"
                 warnings.warn(what, RuntimeWarning, stacklevel=2)
             else:
                 remove(hidden)

@@ -23,8 +23,8 @@ from modelarchive.checkpoints.retention import Retention
 from modelarchive.checkpoints.snapshot import RESERVED, Snapshot
 from modelarchive.checkpoints.staging import Staging
 from modelarchive.checkpoints.turns import Turns
-from modelarchive.errors import CheckpointError, FormatError, IntegrityError, UnsafeFileError
-from modelarchive.store.opening import StaleIndexWarning
+from modelarchive.errors import CheckpointError
+from modelarchive.store.replace import expect_on_disk
 
 
 class Checkpoints:
@@ -73,6 +73,7 @@ class Checkpoints:
     Raises:
         ValueError: A number or `best` is none that can be.
         NotADirectoryError: `folder` is a file.
+        RemoteError: It is a URL: checkpoints are written on a disk.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Checkpoints:
         random: bool = True,
         durable: bool = True,
     ) -> None:
+        expect_on_disk(folder)
         self.folder = Path(os.fsdecode(folder)).absolute()  # whatever folder the program goes to
         if self.folder.exists() and not self.folder.is_dir():
             raise NotADirectoryError(20, "is a file, expected the folder of a run", str(self.folder))
@@ -102,18 +104,26 @@ class Checkpoints:
         if incremental and process_group is not None:
             raise ValueError("an incremental run is of one process: give process_group or incremental, not both")
         self._group = None if process_group is None else together.sharing().Group(process_group)
-        self._shards = Shards(frozen) if incremental else None
+        self._frozen = frozen
         self._architecture = Architecture(inputs)
-        self._staging = Staging()
-        self._writer: folders.Writer | None = None
-        self._pool: ThreadPoolExecutor | None = None
-        self._pending: Future[Path] | None = None
-        self._is_handing_over = False
         self._latest: int | None = None
         self._turns = Turns()
         #: What failed behind the training, until somebody is told.
         self._unheard: list[Exception] = []
         weakref.finalize(self, folders.tell, self.folder, self._unheard)
+        self._shards = Shards(frozen) if incremental else None
+        self._begin_process()
+
+    def _begin_process(self) -> None:
+        """Have nothing under way, as in a process that was forked: threads and the right to write stay behind."""
+        self._process = os.getpid()
+        self._staging = Staging()
+        self._shards = None if self._shards is None else Shards(self._frozen)
+        self._writer: folders.Writer | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: Future[Path] | None = None
+        self._is_handing_over = False
+        self._unheard.clear()
 
     def __enter__(self) -> Self:
         """The run itself."""
@@ -165,6 +175,8 @@ class Checkpoints:
             self.wait()
 
     def _wait(self) -> None:
+        if self._process != os.getpid():
+            self._begin_process()
         if self._is_handing_over:  # whatever interrupted that: it may be in the hands of the other thread
             self._behind().submit(int).result()
             self._is_handing_over = False
@@ -269,12 +281,16 @@ class Checkpoints:
             found = self._group.told(found)
         damaged: dict[int, str] = {}
         for number, path in reversed(found.items()):
-            if (problem := self._put(number, path, model, parts)) is not None:
+            note = partial(self._stays.note, number)
+            problem, found_there = restoring.put_if_whole(
+                path, model, parts, note=note, random=self._random, group=self._group
+            )
+            if problem is not None:
                 if not problem:  # removed by the run that writes here, which has newer ones
                     return self._restored(step, model, parts)
                 damaged[number] = problem
                 continue
-            self._stays.whole = number
+            self.restored, self._stays.whole = found_there, number
             if self._shards is not None and path.is_dir():
                 self._shards.read(path)
             self._stays.damaged = {*damaged}
@@ -291,30 +307,6 @@ class Checkpoints:
             )
         return None
 
-    def _put(self, number: int, path: Path, model: Any, parts: Mapping[str, Any]) -> str | None:
-        """Put one checkpoint into the objects; what is damaged in it, "" if it is gone, None; all processes agree."""
-        problem: str | None = None
-        failed: Exception | None = None
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", StaleIndexWarning)
-                folders.expect_index(path)
-                archive = Archive(path)
-            with archive:
-                self._stays.note(number, archive)
-                self.restored = restoring.put(archive.reader, model, parts, random=self._random, group=self._group)
-        except (FormatError, IntegrityError, UnsafeFileError, StaleIndexWarning, FileNotFoundError) as error:
-            problem = str(error) if os.path.lexists(path) else ""
-        except Exception as error:
-            problem, failed = (f"{path}: {error}", None) if folders.is_damage(error) else (None, error)
-        if self._group is not None:
-            several = self._group.gathered((problem, together.sent(failed)))
-            problem = min((words for words, _ in several if words is not None), default=None)
-            failed = failed or next((error for _, error in several if error is not None), None)
-        if failed is not None:
-            raise failed
-        return problem
-
     def steps(self) -> list[int]:
         """The steps of all checkpoints, the first one first; whether they are whole is not looked at."""
         return list(folders.checkpoints(self.folder))
@@ -325,7 +317,7 @@ class Checkpoints:
         Raises:
             KeyError: There is none.
         """
-        if self._pending is not None and step == self._latest:
+        if self._pending is not None and self._process == os.getpid() and step == self._latest:
             wait([self._pending])
         found = folders.checkpoints(self.folder)
         step = folders.step_of(step)
@@ -381,19 +373,19 @@ class Checkpoints:
             raise
 
     def _write(self, taken: Snapshot) -> Path:
+        name = folders.file_name if self._group is None and self._shards is None else folders.folder_name
+        path = self.folder / name(taken.step)
         if self._group is not None:
-            path = self.folder / folders.folder_name(taken.step)
-            together.write(self._group, path, taken, durable=self._durable, finished=lambda: self._finished(taken))
+            finished = partial(self._finished, path, taken)
+            together.write(self._group, path, taken, durable=self._durable, finished=finished)
             return path
         if self._shards is None:
-            path = self.folder / folders.file_name(taken.step)
             taken.write(path, durable=self._durable)
         else:
-            path = self.folder / folders.folder_name(taken.step)
             self._shards.write(path, taken, durable=self._durable)
-        self._finished(taken)
+        self._finished(path, taken)
         return path
 
-    def _finished(self, taken: Snapshot) -> None:
+    def _finished(self, path: Path, taken: Snapshot) -> None:
         self._stays.written(taken.step, taken.metrics)
-        self._stays.tidy(lambda hidden: self._behind().submit(folders.remove, hidden))
+        self._stays.tidy(path, lambda hidden: self._behind().submit(folders.remove, hidden))

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 from modelarchive.cli.arguments import with_remote_options
 from modelarchive.cli.options import COMMANDS
 from modelarchive.cli.outcome import DONE, INTERRUPTED, WRONG_USE, complain, failed
+from modelarchive.remote.address import scrubbed
 
 #: The modules that bring the commands, in the order of the help. Each has `add(commands)`.
 _GROUPS: Final = ("look", "view", "check", "difference", "sign", "parts", "convert", "upkeep", "forward", "demo")
@@ -69,7 +70,7 @@ class _Parser(argparse.ArgumentParser):
     """Complains as all other errors are complained about."""
 
     def error(self, message: str) -> NoReturn:
-        complain(message, hint=f"{self.prog} --help")
+        complain(scrubbed(message, {}), hint=f"{self.prog} --help")
         raise SystemExit(WRONG_USE)
 
 

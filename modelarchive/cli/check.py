@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelarchive import errors, formats
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_place
+from modelarchive.cli.arguments import Commands, add_command, add_place, on_disk
 from modelarchive.cli.outcome import DONE, NO, WrongUseError, failed, spelled
 from modelarchive.remote import RemoteFile
 
@@ -24,8 +24,8 @@ def add(commands: Commands) -> None:
     """Add the command."""
     checked = add_command(commands, "verify", verify, "Check every digest, every schema and the index against HDF5")
     add_place(checked, "files", nargs="+", metavar="FILE", help="a file, a folder or a URL")
-    checked.add_argument("--key", type=Path, metavar="KEY", help="a public key: refuse what was not signed with it")
-    checked.add_argument("--signature", type=Path, metavar="SIG", help="the signature's file (default: FILE.sig)")
+    checked.add_argument("--key", type=on_disk, metavar="KEY", help="a public key: refuse what was not signed with it")
+    checked.add_argument("--signature", type=on_disk, metavar="SIG", help="the signature's file (default: FILE.sig)")
 
 
 def verify(chosen: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_place, add_shard_size, choice
+from modelarchive.cli.arguments import Commands, add_command, add_place, add_shard_size, choice, on_disk
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.errors import SpecError
 from modelarchive.formats.systems import FORMATS, System, listed
@@ -40,11 +40,11 @@ def add(commands: Commands) -> None:
         help=f"leave the architecture out; of {alone} so where it cannot be said, too",
     )
     parser.add_argument(
-        "--config", type=Path, metavar="JSON", help=f"for {configured}: what model.to_json() gave, as a file"
+        "--config", type=on_disk, metavar="JSON", help=f"for {configured}: what model.to_json() gave, as a file"
     )
     based = listed(each.base for each in known if each.base)
     parser.add_argument(
-        "--base", type=Path, metavar="DIR", help=f"for {based}: the model that IN is merged into, a folder"
+        "--base", type=on_disk, metavar="DIR", help=f"for {based}: the model that IN is merged into, a folder"
     )
     ending = listed(each.until for each in known if each.until)
     parser.add_argument(

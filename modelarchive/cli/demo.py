@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from modelarchive.cli import demo_run, demo_torch
-from modelarchive.cli.arguments import Commands, add_command
+from modelarchive.cli.arguments import Commands, add_command, on_disk
 from modelarchive.cli.demo_stage import Stage
 from modelarchive.cli.outcome import DONE
 from modelarchive.cli.output import as_json, size
@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
         about="Save a trained LeNet, look into the file, rebuild it without its class, move its layers, "
         "damage a copy and find the damage, open it with HDF5 and safetensors. The files stay to look at.",
     )
-    parser.add_argument("--folder", type=Path, default=Path("modelarchive-demo"), help="where to leave the files")
+    parser.add_argument("--folder", type=on_disk, default=Path("modelarchive-demo"), help="where to leave the files")
     parser.add_argument("--torch", action="store_true", help="go on with PyTorch: a torch.nn.Module saved, loaded, cut")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from modelarchive.cli import output
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Characters of a value that are shown; --json has all of it.
 _LONGEST: Final = 80
+#: Damaged parts that are named here; verify names all.
+_MOST_NAMES: Final = 3
 
 
 def add(commands: Commands) -> None:
@@ -39,9 +42,11 @@ def diff(chosen: argparse.Namespace) -> int:
         is_whole = all(each.archive is not None for each in both) or all(each.architecture is not None for each in both)
         found = compare.diff(*(each.side(is_whole=is_whole) for each in both))
     remarks = [remark for each in both for remark in _remarks(each, is_whole=is_whole)]
+    remarks += [*_damage(first.path, found.damaged_a), *_damage(second.path, found.damaged_b)]
+    code = NO if found or found.damaged_a or found.damaged_b else DONE
     if chosen.json:
         output.as_json({"is_equal": not found, **_record(found), "remarks": remarks})
-        return NO if found else DONE
+        return code
     for part in ("architecture", "metadata"):
         changes = getattr(found, part)
         if changes:
@@ -49,7 +54,7 @@ def diff(chosen: argparse.Namespace) -> int:
             output.table([Column(part), Column("A"), Column("B")], rows)
             output.say()
     rows = [
-        *((name, "changed", _by(greatest)) for name, greatest in found.changed.items()),
+        *((name, _state(name, found), _by(greatest)) for name, greatest in found.changed.items()),
         *((name, "replaced", f"{a} -> {b}") for name, (a, b) in found.reshaped.items()),
         *((name, "only in A", "") for name in found.only_a),
         *((name, "only in B", "") for name in found.only_b),
@@ -62,7 +67,7 @@ def diff(chosen: argparse.Namespace) -> int:
     output.say(f"{said}: {len(found.equal):,} of {total:,} arrays equal", style="bold")
     for remark in remarks:
         output.say(f"  {remark}", style="yellow")
-    return NO if found else DONE
+    return code
 
 
 def _remarks(content: Content, *, is_whole: bool) -> Iterator[str]:
@@ -72,6 +77,22 @@ def _remarks(content: Content, *, is_whole: bool) -> Iterator[str]:
     if content.architecture is None and not is_whole:
         why = "its architecture cannot be read" if content.refused else "it holds no architecture"
         yield f"{content.path}: {why}, so that architectures were not compared"
+
+
+def _damage(path: Any, damaged: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    """What is to be said of one of the two whose digests do not hold."""
+    if damaged:
+        several = ", ".join([*damaged][:_MOST_NAMES]) + (", ..." if len(damaged) > _MOST_NAMES else "")
+        yield (
+            f"{path}: damaged, and not another version: its digests do not fit {several}; "
+            f"`modelarchive verify {shlex.quote(str(path))}` lists all, take it from where it came from again"
+        )
+
+
+def _state(name: str, found: Differences) -> str:
+    """Whether an array that differs was changed, or is damaged."""
+    sides = [side for side, each in (("A", found.damaged_a), ("B", found.damaged_b)) if name in each]
+    return f"damaged in {' and '.join(sides)}" if sides else "changed"
 
 
 def _shown(value: Any) -> str:
@@ -105,6 +126,7 @@ def _record(found: Differences) -> dict[str, Any]:
     from modelarchive.compare import ABSENT
 
     record = {part: getattr(found, part) for part in ("equal", "changed", "reshaped", "only_a", "only_b")}
+    record |= {"damaged_a": found.damaged_a, "damaged_b": found.damaged_b}
     for part in ("architecture", "metadata"):
         changes = [change._asdict() for change in getattr(found, part)]
         record[part] = [{key: each for key, each in change.items() if each is not ABSENT} for change in changes]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output, add_place
+from modelarchive.cli.arguments import Commands, add_command, add_output, add_place, on_disk
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.cli.output import Column
 from modelarchive.formats.systems import BACKENDS
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command."""
     ran = add_command(commands, "run", run, "Run the network in an archive forward on arrays")
-    add_place(ran, "file", help="an archive of a whole model, or its URL")
+    add_place(ran, "file", metavar="FILE", help="an archive of a whole model, or its URL")
     ran.add_argument(
         "--input",
         action="append",
         required=True,
-        type=Path,
+        type=on_disk,
         metavar="X.npy",
         help="an input: .npy, or .npz with one array; again for each further input, in their order",
     )

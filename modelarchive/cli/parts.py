@@ -27,7 +27,7 @@ _STYLES = {"copied": "green", "frozen": "cyan", "mismatched": "red", "unexpected
 def add(commands: Commands) -> None:
     """Add the commands."""
     cut = add_command(commands, "extract", extract, "Write a part as an archive of its own, reading that part alone")
-    add_place(cut, "file", help="an archive, or its URL")
+    add_place(cut, "file", metavar="FILE", help="an archive, or its URL")
     cut.add_argument(
         "block", nargs="?", metavar="BLOCK", help='a dotted path as `show --tree` shows it; "" is the model'
     )

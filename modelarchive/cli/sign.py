@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     """Add the command."""
     signed = add_command(commands, "sign", sign, "Sign an archive with an Ed25519 key; FILE stays as it is")
     signed.add_argument("file", type=on_disk, metavar="FILE")
-    signed.add_argument("--key", type=Path, metavar="KEY", help="the private key's file: PEM, or OpenSSH's")
+    signed.add_argument("--key", type=on_disk, metavar="KEY", help="the private key's file: PEM, or OpenSSH's")
     signed.add_argument(
         "--message", action="store_true", help="print what is signed instead, for other programs to sign or check"
     )

@@ -23,7 +23,7 @@ _DTYPES: Final = {"bfloat16": "bfloat16", "float16": "float16", "float32": "floa
 def add(commands: Commands) -> None:
     """Add the commands."""
     packed = add_command(commands, "repack", repack, "Write an archive anew: indexed, aligned, without holes")
-    packed.add_argument("file", type=on_disk)
+    packed.add_argument("file", type=on_disk, metavar="FILE")
     add_archive_output(packed, required=False, text="the archive to write (default: in place of FILE)")
     packed.add_argument(
         "--compression",

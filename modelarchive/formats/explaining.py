@@ -67,13 +67,14 @@ def is_not_an_archive(content: Content) -> FormatError:
 
 
 def is_a_folder(folder: Path) -> FormatError | None:
-    """The refusal of a folder where an archive is expected; None: it is any folder."""
+    """The refusal of a folder where an archive is expected; None: it cannot be looked into."""
     from modelarchive.formats import refusing
 
     try:
-        mistake = refusing.find_folder(folder)
-        if mistake is not None or (name := recognise(folder)) == "archive":
+        if (mistake := refusing.find_folder(folder)) is not None:
             return mistake
+        if (name := recognise(folder)) == "archive":
+            return refusing.any_folder(folder)
     except OSError:
         return None
     hint = f"`{convert_line(folder)}` makes one of it, and load_model() reads it as it is"

@@ -8,7 +8,7 @@ from modelarchive.formats import mistakes, protobuf
 from modelarchive.formats.mistakes import Mistake
 
 _AGAIN: Final = "take it from where it came from again, and compare its size there"
-_PARTS: Final = "name the files in it: `modelarchive convert {name}/FILE out.h5`"
+_PARTS: Final = "name the files in it: `modelarchive convert {path}/FILE out.h5`"
 _UNPACK: Final = "unpack it first, and give the file or folder that is in it"
 
 #: What a file may be, in the order of asking: what is recognised by a magic number first, by its name last.
@@ -33,7 +33,7 @@ FILES: Final[tuple[Mistake, ...]] = (
         "TensorFlow Lite (`.tflite`)",
         mistakes.begins(b"TFL3", at=4),
         "is a TensorFlow Lite model, which is not read",
-        "tf2onnx makes ONNX of it: `python -m tf2onnx.convert --tflite {name} --output {stem}.onnx`",
+        "tf2onnx makes ONNX of it: `python -m tf2onnx.convert --tflite {path} --output {stem}.onnx`",
     ),
     Mistake(
         "ort",
@@ -70,7 +70,8 @@ FILES: Final[tuple[Mistake, ...]] = (
         "an HTML page: a login or error page that was saved as the file",
         mistakes.page,
         "is an HTML page, not the file that its name says",
-        "the server sent a page, for logging in perhaps, instead of the file: download the file itself",
+        "the server sent a page, for logging in perhaps, instead of the file: download the file itself; the URL of a "
+        "folder of shards ends in a slash",
     ),
     Mistake(
         "openvino",
@@ -105,7 +106,7 @@ FILES: Final[tuple[Mistake, ...]] = (
         "TensorFlow.js (`model.json`)",
         mistakes.document("weightsManifest"),
         "is a TensorFlow.js model, which is not read",
-        "`tensorflowjs_converter --input_format tfjs_layers_model --output_format keras {name} {stem}.h5` makes "
+        "`tensorflowjs_converter --input_format tfjs_layers_model --output_format keras {path} {stem}.h5` makes "
         "Keras' file of it",
     ),
     Mistake(
@@ -120,7 +121,7 @@ FILES: Final[tuple[Mistake, ...]] = (
         "`model.to_json()` of Keras",
         mistakes.document("class_name"),
         "is the configuration of a Keras model, and holds no parameters",
-        "give the file of weights that belongs to it: `modelarchive convert WEIGHTS out.h5 --config {name}`",
+        "give the file of weights that belongs to it: `modelarchive convert WEIGHTS out.h5 --config {path}`",
     ),
     Mistake(
         "json",
@@ -184,14 +185,14 @@ FILES: Final[tuple[Mistake, ...]] = (
         "TorchScript",
         mistakes.zipped("constants.pkl", of_any_format=True),
         "is a TorchScript program, which is code",
-        "torch.save(torch.jit.load({name!r}).state_dict(), '{stem}-parameters.pt') keeps its parameters",
+        "torch.save(torch.jit.load({name!r}).state_dict(), {parameters!r}) keeps its parameters",
     ),
     Mistake(
         "aotinductor",
         "a package of compiled code (`.pt2` of AOTInductor)",
         mistakes.zipped("archive_format"),
         "is a package of compiled code (.pt2), without the program that it was made of",
-        "save that: torch.export.save(torch.export.export(model, (x,)), '{stem}-program.pt2')",
+        "save that: torch.export.save(torch.export.export(model, (x,)), {program!r})",
     ),
     Mistake(
         "zipped",
@@ -257,7 +258,7 @@ FILES: Final[tuple[Mistake, ...]] = (
         "a frozen graph of TensorFlow (`.pb`)",
         mistakes.message(protobuf.is_graph),
         "is a graph of TensorFlow (.pb), which is not read",
-        "tf2onnx makes ONNX of it: `python -m tf2onnx.convert --graphdef {name} --output {stem}.onnx`",
+        "tf2onnx makes ONNX of it: `python -m tf2onnx.convert --graphdef {path} --output {stem}.onnx`",
     ),
     Mistake(
         "tensorflow-index",
@@ -295,15 +296,15 @@ FOLDERS: Final[tuple[Mistake, ...]] = (
         mistakes.folder_with("saved_model.pb"),
         "is a SavedModel folder of TensorFlow, which is not read",
         "in Keras, model.save('model.keras') writes what is read; or tf2onnx makes ONNX of it: "
-        "`python -m tf2onnx.convert --saved-model {name} --output {name}.onnx`",
+        "`python -m tf2onnx.convert --saved-model {path} --output {stem}.onnx`",
     ),
     Mistake(
         "diffusers",
         "a diffusers folder (`model_index.json`)",
         mistakes.folder_with("model_index.json"),
         "is a folder of diffusers, which holds several models",
-        "give one of them: `modelarchive convert {name}/text_encoder text_encoder.h5` reads what is of transformers, "
-        "`modelarchive convert {name}/unet unet.h5 --parameters-only` the parameters of any other",
+        "give one of them: `modelarchive convert {path}/text_encoder text_encoder.h5` reads what is of transformers, "
+        "`modelarchive convert {path}/unet unet.h5 --parameters-only` the parameters of any other",
     ),
     Mistake(
         "checkpoint",
@@ -324,7 +325,7 @@ FOLDERS: Final[tuple[Mistake, ...]] = (
         "a TensorFlow.js folder",
         mistakes.folder_with("model.json", ends=".bin"),
         "is a folder of TensorFlow.js, which is not read",
-        "`tensorflowjs_converter --input_format tfjs_layers_model --output_format keras {name}/model.json model.h5` "
+        "`tensorflowjs_converter --input_format tfjs_layers_model --output_format keras {path}/model.json model.h5` "
         "makes Keras' file of it",
     ),
     Mistake(
@@ -353,13 +354,39 @@ FOLDERS: Final[tuple[Mistake, ...]] = (
         "the folder of a training run of this package (`step-00000100.h5`, ...)",
         mistakes.run,
         "is the folder of a training run, which holds several checkpoints",
-        "give one of them: {name}/{newest} is the newest; Checkpoints({name!r}).restore() takes the newest whole one",
+        "give one of them: {path}/{newest} is the newest; Checkpoints({name!r}).restore() takes the newest whole one",
+    ),
+    Mistake(
+        "archives",
+        "a folder with archives in it",
+        mistakes.archives,
+        "is a folder, and no model itself; in it: {archives}",
+        "give the file: {first}",
     ),
     Mistake(
         "weights",
         "a folder with weights and without `config.json`",
         lambda folder: None if (folder / "config.json").exists() else mistakes.weights(folder),
         "is a folder of weights without config.json, which would say of what network they are",
-        "`{command}` keeps the arrays, and load() takes {name}/{weights}",
+        "`{command}` keeps the arrays, and load() takes {weights}",
+    ),
+)
+
+#: What is said of any other folder, where no reader knows it.
+ANY_FOLDER: Final[tuple[Mistake, ...]] = (
+    Mistake(
+        "models",
+        "a folder of folders that hold models",
+        mistakes.models,
+        "is a folder, and no model itself; in it: {models}",
+        "give one of them: {first}",
+    ),
+    Mistake(
+        "folder",
+        "any other folder",
+        mistakes.anything,
+        "is a folder, and no model; in it: {holds}",
+        "folders that are read: an archive in shards (model.safetensors.index.json), a Hugging Face folder "
+        "(config.json and weights), and by `modelarchive show` a training run (step-00000100.h5, ...)",
     ),
 )

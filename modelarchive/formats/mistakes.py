@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,15 +17,21 @@ from modelarchive.formats.commands import convert_line
 from modelarchive.formats.content import (
     MAX_HEADER_BYTES,
     Content,
+    Look,
+    OnDisk,
     hdf5_end,
     hdf5_start,
     is_torch_stream,
     zip_members,
 )
+from modelarchive.formats.signs import archive
 from modelarchive.formats.systems import FORMATS, system_inside
 from modelarchive.remote import RemoteFile
 
 _HEAD: Final = 4096
+#: Files of a folder that are looked into, and that a message names.
+_MOST_FILES: Final = 100
+_MOST_NAMES: Final = 5
 #: Longest JSON that is looked into.
 _MAX_JSON: Final = 4 << 20
 #: The key under which PyTorch's distributed checkpoints say in safetensors that tensors are pieces.
@@ -49,7 +56,8 @@ class Mistake:
         what: What it is, in words, for the documents.
         sign: Tells it, and finds what the message says of it; takes an open file, or the path of a folder.
         says: The message: what it is, and why that is no model.
-        way: The way out. ``{name}`` is the file's own name, ``{stem}`` the same without suffix.
+        way: The way out. ``{name}`` is the path as text, for Python; ``{path}`` the same for a shell, and ``{stem}``
+            the file's own name without suffix.
         is_vague: Whether a file of a system that is read may look like that, too.
     """
 
@@ -62,7 +70,9 @@ class Mistake:
 
     def error(self, path: Path, found: dict[str, Any]) -> FormatError:
         """The refusal of a file or folder."""
-        words = {"name": path.name or str(path), "stem": path.stem, **found}
+        stem = path.stem or "model"
+        words = {"name": str(path), "path": shlex.quote(str(path)), "stem": shlex.quote(stem), **found}
+        words |= {"parameters": f"{stem}-parameters.pt", "program": f"{stem}-program.pt2"}
         return FormatError(self.says.format(**words), file=path, hint=self.way.format(**words))
 
 
@@ -330,6 +340,39 @@ def run(folder: Path) -> Found:
 _STEP: Final = re.compile(r"step-([0-9]{8,18})(?:\.h5)?")
 
 
+def archives(folder: Path) -> Found:
+    """The archives in a folder that is none itself."""
+    endings = tuple(FORMATS["archive"].suffixes)
+    several = [each for each in _inside(folder) if each.endswith(endings) and (folder / each).is_file()]
+    found = []
+    for each in several[:_MOST_FILES]:
+        with OnDisk(folder / each) as content:
+            found += [each] if archive(Look(content)) else []
+    if not found:
+        return None
+    what = "a model archive" if len(found) == 1 else f"{len(found)} model archives"
+    return {"archives": f"{what}: {_some(found)}", "first": shlex.quote(str(folder / found[0]))}
+
+
+def models(folder: Path) -> Found:
+    """Models that are folders, and lie in a folder that is none itself."""
+    signs = [run, *(known.folder for known in FORMATS.values() if known.folder is not None)]
+    several = [folder / each for each in _inside(folder)[:_MOST_FILES]]
+    found = [each.name for each in several if each.is_dir() and any(sign(each) for sign in signs)]
+    return {"models": _some(found), "first": shlex.quote(str(folder / found[0]))} if found else None
+
+
+def anything(folder: Path) -> Found:
+    """Whatever is in a folder."""
+    return {"holds": _some(_inside(folder)) or "nothing"}
+
+
+def _some(names: list[str]) -> str:
+    """The first names of several, and how many more there are."""
+    more = f", and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(name if name.isprintable() else repr(name) for name in names[:_MOST_NAMES]) + more
+
+
 def weights(folder: Path) -> Found:
     """The first file of parameters in a folder."""
     # What is recognised by a guess alone may be any text; an archive would be handed over as one.
@@ -339,4 +382,4 @@ def weights(folder: Path) -> Found:
     found = next((each for end in endings for each in inside if each.endswith(end)), None)
     if found is None:
         return None
-    return {"weights": found, "command": convert_line(folder / found)}
+    return {"weights": shlex.quote(str(folder / found)), "command": convert_line(folder / found)}

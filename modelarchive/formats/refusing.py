@@ -39,6 +39,13 @@ def find_folder(folder: Path) -> FormatError | None:
     return _first(FOLDERS, folder, folder)
 
 
+def any_folder(folder: Path) -> FormatError | None:
+    """The refusal of a folder that no reader knows."""
+    from modelarchive.formats.mistaken import ANY_FOLDER
+
+    return _first(ANY_FOLDER, folder, folder)
+
+
 def _first(table: Iterable[Mistake], asked: Any, path: Path) -> FormatError | None:
     for mistake in table:
         if (found := mistake.sign(asked)) is not None:

@@ -18,6 +18,7 @@ from modelarchive.models.reading import declared, format_of_file, notes_of, read
 from modelarchive.models.rooms import room
 from modelarchive.remote import located
 from modelarchive.store.deferred import expect
+from modelarchive.store.replace import expect_on_disk
 
 if TYPE_CHECKING:
     from modelarchive.architecture.declarations import Inputs
@@ -117,7 +118,9 @@ def format_of_target(target: str | os.PathLike[str], max_shard_size: int | str |
 
     Raises:
         ValueError: Its suffix names no format, or one without shards where a size of them is given.
+        RemoteError: It is a URL.
     """
+    expect_on_disk(target)
     if max_shard_size is None:
         return format_of_name(target)
     shard_bytes(max_shard_size)

@@ -262,7 +262,9 @@ def _require_architecture(path: str | os.PathLike[str], name: str, bundle: Bundl
     """
     if bundle.architecture is None:
         what = f"{FORMATS[name].what} without an architecture: {bundle.reason}"
-        raise FormatError(f"is {what}", file=path, hint="load() gives its arrays")
+        hint = "load() gives its arrays, transplant() fills a network that you have in code with them; where that "
+        hint += "network is, save_model(path, network, inputs=x) keeps the whole"
+        raise FormatError(f"is {what}", file=path, hint=hint)
 
 
 def _part(

@@ -146,6 +146,8 @@ def _of_other(system: System, model: Any, inputs: Any, first: ConversionError) -
     try:
         bundle: Bundle = getattr(room(system.name), system.reader)(model, inputs)
     except ConversionError as error:
+        if error.unsupported == first.unsupported:  # both need the same first
+            raise first from None
         as_other = [(where, f"as a model of {system.called}: {what}") for where, what in error.unsupported]
         hint = first.hint if inputs is not None else f"give an example: save_model(path, model, inputs=x); {first.hint}"
         raise ConversionError([*first.unsupported, *as_other], hint=hint) from error

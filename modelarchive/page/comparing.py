@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +23,9 @@ _PIECE: Final = 1 << 18
 
 def changes(first: Content, second: Content) -> dict[str, Any]:
     """What differs, as `modelarchive diff` finds it; of each changed array how far, and where."""
-    found = compare.diff(first.side(), second.side())
+    # What is damaged stands on the page already.
+    sides = (replace(each.side(), damaged=lambda names: {}) for each in (first, second))
+    found = compare.diff(*sides)
     arrays: dict[str, dict[str, Any]] = {name: _change(first, second, name) for name in found.changed}
     arrays |= {name: {"state": "replaced", "said": f"{a} → {b}"} for name, (a, b) in found.reshaped.items()}
     arrays |= {name: {"state": "removed"} for name in found.only_a} | {

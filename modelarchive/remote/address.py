@@ -34,8 +34,8 @@ def _shown(url: str) -> str:
     host, slash, path = front.partition("/")
     host = host.rpartition("@")[2]
     port = host.rpartition(":")[2] if ":" in host and not host.endswith("]") else "0"
-    if not port.isdecimal():
-        # A password with a slash in it is no URL, and no reason to print it.
+    if not port.isdecimal() or (port != "0" and "@" in path):
+        # A password with a slash in it is no URL, and no reason to print it; digits before the slash pass for a port.
         return f"{scheme}://..."
     return f"{scheme}://{host}{slash}{path}{'?...' if query else ''}"
 

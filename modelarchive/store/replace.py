@@ -40,9 +40,7 @@ def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
     if not isinstance(path, str | bytes | os.PathLike):
         expected = "expected str or os.PathLike: it comes first, as in save(path, data)"
         raise TypeError(f"the path is {type(path).__name__}, {expected}")
-    if is_url(path):
-        hint = "save it on a disk, and upload the file"
-        raise RemoteError("files elsewhere are read and not written", url=shown(str(path)), hint=hint)
+    expect_on_disk(path)
     target = Path(os.path.realpath(os.fsdecode(path)))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a directory, expected a file name", os.fsdecode(path))
@@ -81,6 +79,18 @@ def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
         except OSError as error:
             words = f"{error.strerror} while syncing the folder; the new file is there, a power cut may undo that"
             raise OSError(error.errno, words, os.fsdecode(path)) from error
+
+
+def expect_on_disk(path: object) -> None:
+    """Refuse a URL where something shall be written.
+
+    Raises:
+        RemoteError: It is one.
+    """
+    if is_url(path):
+        is_here = str(path).startswith("file://")
+        hint = "give it as a path, without file://" if is_here else "save it on a disk, and upload it from there"
+        raise RemoteError("URLs are read and not written", url=shown(str(path)), hint=hint)
 
 
 #: How file systems say that they have no locks: some of Lustre, NFS and FUSE.

@@ -353,3 +353,22 @@ def test_a_link_out_of_the_folder_is_not_followed(folder: Path, tmp_path: Path) 
         file.truncate(200_000_000)
     with pytest.raises(FormatError, match="expected a text beside shards"), ma.open(folder) as archive:
         archive.verify()
+
+
+def test_one_file_of_a_folder_leads_to_the_folder(tmp_path: Path) -> None:
+    """Who finds `model.h5` in a folder gives that."""
+    net = nn.Sequential(nn.Dense(3, in_units=4), nn.Dense(2, in_units=3))
+    net.initialize(seed=0)
+    folder = tmp_path / "pieces"
+    ma.save_model(folder, net, inputs=np.ones((1, 4), np.float32), max_shard_size=20)
+    for name, doors in (
+        ("model.h5", (ma.load, ma.load_model, ma.verify)),
+        ("model-00001-of-00004.safetensors", (ma.load_model,)),
+    ):
+        for door in doors:
+            with pytest.raises(ma.FormatError) as caught:
+                door(folder / name)
+            assert str(caught.value.hint).endswith(f"give the folder, {folder}")
+    assert list(ma.load(folder / "model-00001-of-00004.safetensors")) == ["0.weight"]
+    with ma.open(folder / "model.h5") as archive:
+        assert archive.architecture["model"]["kind"] == "Sequential"

@@ -86,7 +86,13 @@ def test_a_name_that_is_not_there(path: Path) -> None:
         archive.parameters["outptu.weight"]
     assert isinstance(caught.value, LookupError)
     assert caught.value.missing == ["outptu.weight"]
+    assert caught.value.file == str(path)
     with ma.open(path) as archive:
+        for key in (0, slice(0, 2), ("output", "weight"), None):
+            assert archive.get(key) is None  # type: ignore[call-overload]
+            with pytest.raises(ma.ParameterError, match="names are texts") as caught:
+                archive[key]  # type: ignore[index]
+            assert caught.value.file == str(path)
         assert archive.parameters.get("nothing") is None
         with pytest.raises(ma.ParameterError, match=r'select\("output\.\*"\) gives those'):
             archive["output.*"]

@@ -267,3 +267,5 @@ def test_a_number_is_no_path(name: str, given: int, tmp_path: Path) -> None:
     ma.save_model(tmp_path / "x.h5", network, inputs=np.zeros((1, 3), np.float32))
     with pytest.raises(TypeError, match=rf"{name} is {given}, expected a path as a text: {name}='{given}'"):
         ma.load_model(tmp_path / "x.h5", **{name: given})
+    with pytest.raises(TypeError, match="expected one path as a text"):
+        ma.load_model(tmp_path / "x.h5", **{name: ["0", "1"]})

@@ -139,3 +139,87 @@ def test_a_callback_takes_epochs(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="every is 0"):
         CheckpointCallback(ma.Checkpoints(tmp_path), every=0)
+
+
+class Halving(keras.callbacks.Callback):  # type: ignore[misc]
+    """One's own, which keeps more than plain values."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+        self.seen: list[float] = []
+        self.lambdas = [lambda: None]
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.seen.append(logs["loss"])
+        if len(self.seen) % 2 == 0:
+            self.model.optimizer.learning_rate = float(self.model.optimizer.learning_rate) * self.factor
+
+
+#: What keeps something from epoch to epoch, and after how many epochs the first part of a run ends.
+KEEPING = {
+    "plateau": (lambda: [keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=10)], 2),
+    "early": (lambda: [keras.callbacks.EarlyStopping("loss", patience=3, min_delta=10)], 2),
+    "best": (
+        lambda: [keras.callbacks.EarlyStopping("loss", patience=2, min_delta=10, restore_best_weights=True)],
+        1,
+    ),
+    "averages": (lambda: [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)], 3),
+    "own": (lambda: [Halving(0.5), keras.callbacks.EarlyStopping("loss", patience=9)], 3),
+}
+
+
+class Plug(keras.callbacks.Callback):  # type: ignore[misc]
+    """Is pulled at the beginning of an epoch."""
+
+    def __init__(self, epoch: int | None) -> None:
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+def kept(folder: Path, name: str, epochs: int, *, pulled_at: int | None = None) -> tuple[Any, int]:
+    from modelarchive.exchange.keras.callbacks import CheckpointCallback
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dropout(0.3)])
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9, use_ema=name == "averages"), "mse")
+    numbers = np.random.default_rng(0)
+    callbacks = KEEPING[name][0]()
+    with ma.Checkpoints(folder) as run:
+        history = model.fit(
+            numbers.normal(size=(16, 4)), numbers.normal(size=(16, 3)), batch_size=8, epochs=epochs, verbose=0,
+            callbacks=[*callbacks, CheckpointCallback(run, callbacks=callbacks), Plug(pulled_at)],
+        )  # fmt: skip
+    return model, len(history.epoch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KEEPING)
+def test_what_callbacks_keep_goes_on(tmp_path: Path, name: str) -> None:
+    whole, epochs = kept(tmp_path / "whole", name, 6)
+    with pytest.raises(KeyboardInterrupt):
+        kept(tmp_path / "run", name, 6, pulled_at=KEEPING[name][1])
+    resumed, more = kept(tmp_path / "run", name, 6)
+    assert KEEPING[name][1] + more == epochs
+    assert same(arrays(whole.variables), arrays(resumed.variables))
+    assert same(arrays(whole.optimizer.variables), arrays(resumed.optimizer.variables))
+    # One that has ended does not go on, however often it is begun.
+    again, more = kept(tmp_path / "run", name, 6)
+    assert more == 0
+    assert same(arrays(whole.variables), arrays(again.variables))
+
+
+def test_callbacks_are_given_in_their_order(tmp_path: Path) -> None:
+    from modelarchive.exchange.keras.callbacks import CheckpointCallback
+
+    kept(tmp_path, "own", 2)
+    with pytest.raises(ParameterError, match="it is of Halving: callbacks are given in the order"):
+        ma.Checkpoints(tmp_path).restore(
+            callbacks=CheckpointCallback(
+                ma.Checkpoints(tmp_path), callbacks=[keras.callbacks.EarlyStopping(), Halving(0.5)]
+            )._parts["callbacks"]
+        )

@@ -211,9 +211,27 @@ def test_another_optimizer_is_refused_before_anything_is_changed(tmp_path: Path)
         (torch.optim.Adam([other.head.weight]), "unexpected  words.weight"),
         (torch.optim.Adam([{"params": [each]} for each in other.parameters()]), "in other groups"),
     ]:
-        with pytest.raises(ParameterError, match=message):
+        with pytest.raises(ParameterError, match=message) as error:
             ma.Checkpoints(tmp_path).restore(model=other, optimizer=wrong)
+        assert "what is left out of restore(), as optimizer, begins anew" in str(error.value)
     assert all(map(torch.equal, before, other.parameters()))
+
+
+def test_a_network_that_grew_is_told_of_the_network_first_and_how_to_go_on(tmp_path: Path) -> None:
+    net, optimizer = made("Adam")
+    trained(net, optimizer, 2)
+    with ma.Checkpoints(tmp_path) as run:
+        run.save(2, model=net, optimizer=optimizer)
+    grown, _ = made("Adam")
+    grown.more = torch.nn.Linear(2, 2)
+    path = str(run.path(2))
+    with pytest.raises(ParameterError, match="the model is not the one") as error:
+        ma.Checkpoints(tmp_path).restore(model=grown, optimizer=torch.optim.Adam(grown.parameters()))
+    assert error.value.missing == ["more.weight", "more.bias"]
+    assert error.value.file == path
+    assert f"ma.transplant({path!r}, model)" in str(error.value.hint)
+    ma.transplant(path, grown)
+    assert torch.equal(grown.head.weight, net.head.weight)
 
 
 def test_parameters_of_several_networks(tmp_path: Path) -> None:

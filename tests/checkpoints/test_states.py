@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
-from modelarchive.errors import ParameterError
+from modelarchive.errors import ParameterError, UnsupportedDataError
 from tests.checkpoints.test_run import network, values
 
 
@@ -97,3 +97,16 @@ def test_what_a_network_beside_the_model_does_not_take(tmp_path: Path) -> None:
             ma.Checkpoints(tmp_path).restore(model=net, critic=wrong)
         assert "critic: the network is not the one that was saved" in str(error.value)
         assert all(np.array_equal(before[name], value) for name, value in values(net).items())
+
+
+def test_tensors_without_values_are_named(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    with ma.Checkpoints(tmp_path) as run:
+        run.save(1, model=torch.nn.Linear(2, 3))
+    with torch.device("meta"):
+        net = torch.nn.Linear(2, 3)
+    with pytest.raises(UnsupportedDataError, match="2 values cannot be filled") as error:
+        ma.Checkpoints(tmp_path).restore(model=net)
+    assert [name for name, _ in error.value.problems] == ["weight", "bias"]
+    assert "to_empty(device='cpu')" in str(error.value)
+    assert ma.Checkpoints(tmp_path).restore(model=net.to_empty(device="cpu")) == 1

@@ -183,3 +183,31 @@ def test_bytes_and_rate_are_shown_on_a_terminal_only(
     assert "mlp.h5" in shown.err
     assert "KiB" in shown.err
     assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("show", "{model}", "{url}"),
+        ("demo", "{url}"),
+        ("demo", "--folder", "{url}"),
+        ("repack", "{url}"),
+        ("reindex", "{url}"),
+        ("sign", "{url}", "--key", "x"),
+        ("sign", "{model}", "--key", "{url}"),
+        ("verify", "{model}", "--key", "{url}"),
+        ("verify", "{model}", "--key", "x", "--signature", "{url}"),
+        ("run", "{model}", "--input", "{url}"),
+        ("run", "{model}", "--backend", "{url}", "--input", "x"),
+        ("convert", "{model}", "{url}"),
+        ("convert", "{model}", "x.h5", "--config", "{url}"),
+        ("convert", "{model}", "x.h5", "--base", "{url}"),
+        ("transplant", "{model}", "{model}", "-o", "{url}"),
+    ],
+)
+def test_urls_in_the_wrong_place_are_told_without_credentials(run: Run, model: Path, command: tuple[str, ...]) -> None:
+    url = "https://user:secret@example.org/model.h5?signature=secret"
+    found = run(*(each.format(model=model, url=url) for each in command))
+    assert found.code != 0
+    assert "example.org" in found.err
+    assert "secret" not in found.out + found.err

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modelarchive.exchange.rows import Support
 from modelarchive.formats import FORMATS, System
-from modelarchive.formats.mistaken import FILES, FOLDERS
+from modelarchive.formats.mistaken import ANY_FOLDER, FILES, FOLDERS
 from modelarchive.formats.mistakes import Mistake
 from tests.conftest import ROOT
 
@@ -38,7 +38,8 @@ def supported(system: str) -> str:
 def mistaken() -> str:
     """The page of mistakes, with its table made anew."""
     rows = ["| handed over | reported | the way out |", "| --- | --- | --- |"]
-    rows += [_row(mistake, "FOLDER" if mistake in FOLDERS else "FILE") for mistake in (*FILES, *FOLDERS)]
+    rows += [_row(mistake, "FILE") for mistake in FILES]
+    rows += [_row(mistake, "FOLDER") for mistake in (*FOLDERS, *ANY_FOLDER)]
     return filled(MISTAKES, "\n".join([*rows, ""]))
 
 
@@ -72,7 +73,7 @@ class _Words(dict[str, str]):
 
 
 def _row(mistake: Mistake, name: str) -> str:
-    words = _Words(name=name, stem=name)
+    words = _Words(name=name, path=name, stem=name, parameters=f"{name}-parameters.pt", program=f"{name}-program.pt2")
     says, way = (each.format_map(words).replace("|", "/") for each in (mistake.says, mistake.way))
     return f"| {mistake.what} | {says} | {way} |"
 

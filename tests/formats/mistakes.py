@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save, save_file
 
+from tests.conftest import ROOT
+
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 548105171\n"
 PAGE = "\n<!DOCTYPE html>\n<html><head><title>Log in</title></head><body>...</body></html>\n"
 ARRAYS = {"w": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.ones(4, np.float32)}
@@ -132,18 +134,19 @@ def file(key: str, folder: Path, name: str = "thing.h5") -> Path:
     return path
 
 
-def _folder(folder: Path, texts: dict[str, str], **arrays: dict[str, np.ndarray]) -> Path:
+def _folder(folder: Path, texts: dict[str, str | bytes], **arrays: dict[str, np.ndarray]) -> Path:
     folder.mkdir(parents=True)
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
+        (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     for name, several in arrays.items():
         save_file(several, folder / f"{name}.safetensors")
     return folder
 
 
+_ARCHIVE = ROOT / "tests" / "data" / "format-1" / "compressed.h5"
 #: Key of a folder's mistake -> what is in it, and its files of parameters.
-FOLDERS: dict[str, tuple[dict[str, str], dict[str, dict[str, np.ndarray]]]] = {
+FOLDERS: dict[str, tuple[dict[str, str | bytes], dict[str, dict[str, np.ndarray]]]] = {
     "savedmodel": ({"saved_model.pb": "x", "variables/variables.index": "x"}, {}),
     "diffusers": ({"model_index.json": "{}", "unet/config.json": '{"_class_name": "UNet2DConditionModel"}'}, {}),
     "checkpoint": ({".metadata": "x", "__0_0.distcp": "x"}, {}),
@@ -154,6 +157,9 @@ FOLDERS: dict[str, tuple[dict[str, str], dict[str, dict[str, np.ndarray]]]] = {
     "orbax": ({"_METADATA": "{}", "manifest.ocdbt": "x"}, {}),
     "run": ({"step-00000100.h5": "x", "step-00000900.h5": "x", "step-00001000.h5": "x"}, {}),
     "weights": ({"README.md": "x", "model.onnx": "x"}, {}),
+    "archives": ({"a.h5": b"", "net.h5": _ARCHIVE.read_bytes(), "weights.npz": "x"}, {}),
+    "models": ({"README.md": "x", "bert/config.json": "{}", "notes/a.txt": "x", "run/step-00000100.h5": "x"}, {}),
+    "folder": ({"README.md": "x", "notes/a.txt": "x"}, {}),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pickle
+import shlex
 import shutil
 import warnings
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from tests.sampling import some
 
 FOREIGN = ROOT / "tests" / "data" / "foreign"
 FILES = {mistake.key: mistake for mistake in mistaken.FILES}
-FOLDERS = {mistake.key: mistake for mistake in mistaken.FOLDERS}
+FOLDERS = {mistake.key: mistake for mistake in (*mistaken.FOLDERS, *mistaken.ANY_FOLDER)}
 
 
 def _fill(path: Path) -> Any:
@@ -63,7 +64,7 @@ def _says(mistake: Any) -> str:
 def test_there_is_one_of_each() -> None:
     assert set(mistakes.FILES) == set(FILES)
     assert set(mistakes.FOLDERS) == set(FOLDERS)
-    assert len({each.says for each in (*mistaken.FILES, *mistaken.FOLDERS)}) >= len(FILES) + len(FOLDERS) - 1
+    assert len({each.says for each in (*FILES.values(), *FOLDERS.values())}) >= len(FILES) + len(FOLDERS) - 1
 
 
 @pytest.mark.parametrize(
@@ -109,11 +110,50 @@ def test_pickles_of_every_protocol(protocol: int, tmp_path: Path) -> None:
             ma.load(tmp_path / "x.pkl")
 
 
-def test_a_folder_of_nothing_is_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("nothing")
+def test_what_is_in_a_folder_is_named(tmp_path: Path) -> None:
+    for number in range(7):
+        (tmp_path / f"{number}.txt").write_text("nothing")
     for door in (ma.load, ma.open, models.read):
-        with pytest.raises(OSError, match="directory"):
+        with pytest.raises(
+            ma.FormatError, match=r"in it: 0\.txt, 1\.txt, 2\.txt, 3\.txt, 4\.txt, and 2 more\n"
+        ) as caught:
             door(tmp_path)
+        assert "config.json" in str(caught.value.hint)
+    (tmp_path / "\x1b[2J").write_text("a terminal is cleared by its name")
+    with pytest.raises(ma.FormatError, match="and 3 more") as caught:
+        ma.load(tmp_path)
+    (tmp_path / "0.txt").rename(tmp_path / "\n")
+    with pytest.raises(ma.FormatError) as caught:
+        ma.load(tmp_path)
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("key", ["tflite", "tensorflow-graph", "savedmodel", "diffusers", "tensorflowjs-folder"])
+def test_names_in_commands_are_names_there(key: str, tmp_path: Path) -> None:
+    """A shell that is given the command does nothing else, and finds what it names from here."""
+    make = mistakes.folder if key in FOLDERS else mistakes.file
+    named = make(key, tmp_path).rename(tmp_path / "it's $(touch here).bin")
+    with pytest.raises(ma.FormatError) as caught:
+        ma.load(named)
+    words = shlex.split(str(caught.value.hint).split("`")[1])
+    assert any(word.startswith(str(named)) for word in words)
+
+
+def test_a_folder_leads_to_the_models_in_it(tmp_path: Path) -> None:
+    inside = tmp_path / "models" / "bert"
+    inside.mkdir(parents=True)
+    ma.save(inside / "b.h5", {"w": np.ones(2)})
+    (inside / "a.h5").write_bytes(b"none")
+    with pytest.raises(ma.FormatError, match=r"in it: a model archive: b\.h5\n") as caught:
+        ma.load(inside)
+    path = str(caught.value.hint).removeprefix("give the file: ")
+    assert list(ma.load(path)) == ["w"]
+    ma.save(inside / "shards", {"w": np.ones(2)}, max_shard_size=10)
+    (inside / "a.h5").unlink()
+    (inside / "b.h5").unlink()
+    with pytest.raises(ma.FormatError, match=r"in it: shards\n") as caught:
+        ma.load(inside)
+    assert list(ma.load(str(caught.value.hint).removeprefix("give one of them: "))) == ["w"]
 
 
 @pytest.mark.parametrize("read", [safetensors.read, numpy.read, vectors.read, onnx.read])

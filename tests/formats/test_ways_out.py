@@ -167,7 +167,7 @@ def test_a_configuration_and_its_weights(capsys: pytest.CaptureFixture[str]) -> 
     from modelarchive.cli import main
 
     config, weights = (str(KERAS / name) for name in ("new-image.json", "new-image.weights.h5"))
-    assert "--config new-image.json" in _hint(config)
+    assert f"--config {config}`" in _hint(config)
     notes = ma.convert(weights, "weights.h5")
     assert [note.where for note in notes][:1] == ["(architecture)"]
     assert "config=" in notes[0].what

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
+from modelarchive import nn
 from modelarchive.remote import RemoteFile, address, is_url, located
 from modelarchive.remote.address import scrubbed, shown
 
@@ -21,6 +22,7 @@ from modelarchive.remote.address import scrubbed, shown
         ("https://example.org/a/b.h5", "https://example.org/a/b.h5"),
         ("https://user:pass@example.org/a.h5", "https://example.org/a.h5"),
         ("https://user:pa/ss@example.org/a.h5", "https://..."),
+        ("https://user:12/ss@example.org/a.h5", "https://..."),
         ("https://example.org:8080/a.h5?token=1#part", "https://example.org:8080/a.h5?..."),
         ("https://[::1]:80/a.h5", "https://[::1]:80/a.h5"),
         ("s3://bucket/key@2/a.h5", "s3://bucket/key@2/a.h5"),
@@ -78,15 +80,27 @@ def test_a_name_in_a_folder_is_a_name_there(name: str) -> None:
     assert address.within("s3://bucket/in/", name) == f"s3://bucket/in/{name}"
 
 
-def test_nothing_is_written_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["x.h5", "x", "x/", "x.onnx", "x.xyz"])
+@pytest.mark.parametrize("size", [None, 100])
+def test_nothing_is_written_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, size: int | None
+) -> None:
     monkeypatch.chdir(tmp_path)
-    for write in (ma.save, ma.save_model):
-        with pytest.raises((ma.RemoteError, TypeError, ValueError)):
-            write("https://u:geheim@example.org/x.h5", {"a": np.ones(3)})
-    with pytest.raises(ma.RemoteError, match="read and not written") as caught:
-        ma.save("https://u:geheim@example.org/x.h5", {"a": np.ones(3)})
-    assert "geheim" not in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+    ma.save("source.h5", {"a": np.ones(3)})
+    block = nn.Dense(2, in_units=2)
+    block.initialize(seed=0)
+    for write in (
+        lambda url: ma.save(url, {"a": np.ones(3)}, max_shard_size=size),
+        lambda url: ma.save_model(url, block, inputs=np.ones((1, 2), "f4"), max_shard_size=size),
+        lambda url: ma.convert("source.h5", url, max_shard_size=size),
+        lambda url: block.save_parameters(url),
+        ma.Checkpoints,
+    ):
+        with pytest.raises(ma.RemoteError, match="read and not written") as caught:
+            write(f"https://u:geheim@example.org/{name}?geheim")
+        assert "geheim" not in str(caught.value)
+        assert caught.value.__cause__ is None
+    assert [each.name for each in tmp_path.iterdir()] == ["source.h5"]
 
 
 def test_a_file_url_is_a_path(tmp_path: Path) -> None:

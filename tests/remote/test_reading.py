@@ -10,6 +10,8 @@ import pytest
 
 import modelarchive as ma
 from modelarchive import compare, maintenance, nn
+from modelarchive.exchange.bundle import deferred
+from modelarchive.remote import RemoteFile
 from modelarchive.remote.file import FIRST
 from modelarchive.remote.ranges import PART
 from tests.remote.server import Server, redirect
@@ -219,6 +221,27 @@ def test_plain_safetensors(server: Server, model: Path) -> None:
     ma.transplant(f"{server.url}/plain.safetensors", state)
     assert np.array_equal(state["2.weight"], expected["2.weight"])
     assert server.nbytes <= FIRST + SLACK
+
+
+def test_plain_safetensors_piece_by_piece(
+    server: Server, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrays that are not held as a whole, and rows of one."""
+    from modelarchive.exchange import remote, safetensors
+
+    ma.convert(model, server.folder / "plain.safetensors")
+    expected = ma.load(model)
+    monkeypatch.setattr(remote, "BATCH", 10_000)
+    ma.convert(f"{server.url}/plain.safetensors", tmp_path / "again.h5")
+    again = ma.load(tmp_path / "again.h5")
+    assert all(np.array_equal(again[name], expected[name]) for name in expected)
+    parameters = safetensors.read(RemoteFile(f"{server.url}/plain.safetensors")).parameters
+    weight = deferred(parameters)["1.weight"]
+    server.reset()
+    assert weight.rows is not None
+    assert np.array_equal(weight.rows(3, 5), expected["1.weight"][3:5])
+    assert weight.rows(4, 4).shape == (0, 600)
+    assert server.nbytes == 2 * 600 * 4
 
 
 def test_safetensors_in_several_files(server: Server, model: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Final, cast
 import ml_dtypes
 import numpy as np
 
-from modelarchive.errors import MissingDependencyError
+from modelarchive.errors import ConversionError, MissingDependencyError
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ def _plain(code: int, name: str, kind: type) -> Encoding:
 
 #: Number in files -> encoding: ``enum ggml_type`` and ``GGML_QUANT_SIZES`` of ggml; numbers that are left out were
 #: withdrawn.
+#: The largest scale of a block of numbers.
+_LARGEST_SCALE: Final = 65504.0
+
 ENCODINGS: Final[Mapping[int, Encoding]] = {
     each.code: each
     for each in (
@@ -127,23 +130,54 @@ def dequantised(blocks: np.ndarray, encoding: Encoding, shape: tuple[int, ...]) 
     return numbers.reshape(shape)
 
 
-def quantised(array: np.ndarray, encoding: Encoding) -> np.ndarray:
+def quantised(array: np.ndarray, encoding: Encoding, name: str) -> np.ndarray:
     """The bytes of an array, as GGUF stores it.
 
     Args:
         array: Floats; its last axis is whole blocks.
         encoding: How to store them, one of :data:`WRITTEN`.
+        name: What the array is called in an error.
 
     Returns:
         uint8 ``(bytes)`` of a quantised array; else the array in the dtype of the encoding.
 
     Raises:
+        ConversionError: A number would become infinite.
         MissingDependencyError: It is to be quantised, and the package `gguf` is not installed.
     """
+    if encoding.dtype is not None:
+        return narrowed(array, encoding.dtype, name)
     with np.errstate(all="ignore"):
-        if encoding.dtype is not None:
-            return array.astype(encoding.dtype, copy=False)
         kind = package().GGMLQuantizationType(encoding.code)
         rows = array.astype(np.float32, copy=False).reshape(-1, array.shape[-1])
         found: np.ndarray = package().quants.quantize(np.ascontiguousarray(rows), kind)
+        # Scales are half precision, or infinite by one number of a block: then all of it would be.
+        if not np.all(np.abs(array) <= _LARGEST_SCALE):
+            _expect_finite(array, dequantised(found.reshape(-1), encoding, array.shape), name, encoding.name)
     return found.reshape(-1)
+
+
+def narrowed(array: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+    """An array in another dtype of floats.
+
+    Args:
+        array: Floats.
+        dtype: The dtype.
+        name: What the array is called in an error.
+
+    Raises:
+        ConversionError: A number would become infinite.
+    """
+    with np.errstate(all="ignore"):
+        found = array.astype(dtype, copy=False)
+    _expect_finite(array, found, name, str(dtype))
+    return found
+
+
+def _expect_finite(array: np.ndarray, found: np.ndarray, name: str, what: str) -> None:
+    if found is array or np.isfinite(found).all():
+        return
+    beyond = np.isfinite(array) & ~np.isfinite(found)
+    if beyond.any():
+        problem = f"{float(array[beyond].flat[0]):.6g} would be infinite as {what}"
+        raise ConversionError([(name, problem)], hint="nothing was written; bfloat16 and float32 go further")

@@ -17,7 +17,7 @@ from modelarchive.exchange.budget import reading, spend
 from modelarchive.exchange.bundle import Bundle, Note, Parameters
 from modelarchive.exchange.gguf.architecture import Architecture
 from modelarchive.exchange.gguf.architectures import ARCHITECTURES, architecture_of
-from modelarchive.exchange.gguf.encodings import package
+from modelarchive.exchange.gguf.encodings import narrowed, package
 from modelarchive.exchange.gguf.files import Contents, Tensor
 from modelarchive.exchange.gguf.importing import arrays_of
 from modelarchive.exchange.gguf.lifting import Options, options_of
@@ -83,7 +83,7 @@ def _reason(found: Contents, *, parameters_only: bool) -> str:
 
 def _alone(found: Contents, wanted: np.dtype | None, kept: dict[str, Any], notes: list[Note], reason: str) -> Bundle:
     """The parameters under the names that the file has."""
-    entries = {name: _as(tensor.array(), wanted) for name, tensor in found.tensors.items()}
+    entries = {name: _as(name, tensor.array(), wanted) for name, tensor in found.tensors.items()}
     table, told = _words(found)
     tokens = {} if table is None else {EMBEDDING: table}
     notes += told + _of_quantised(found.tensors, str(wanted or "float32"))
@@ -105,7 +105,7 @@ def _model(
     if options.problems:
         raise ConversionError(options.problems)
     dtype = wanted or _one_dtype(found.tensors)
-    arrays = {name: _as(each, dtype) for name, each in arrays.items()}
+    arrays = {name: _as(name, each, dtype) for name, each in arrays.items()}
     bundle, embedding = _assembled(options, arrays, inputs)
     notes += options.notes + told + bundle.notes + _of_quantised(found.tensors, str(dtype))
     table, told = _words(found)
@@ -158,16 +158,11 @@ def _in_gguf(error: ConversionError, architecture: Architecture) -> ConversionEr
 # ---------------------------------------------------------------------- dtypes, metadata, words
 
 
-def _as(array: Deferred, dtype: np.dtype | None) -> Deferred:
+def _as(name: str, array: Deferred, dtype: np.dtype | None) -> Deferred:
     """An array of floats in a dtype; others, and all where there is none, stay as they are."""
     if dtype is None or array.dtype == dtype or array.dtype.kind in "iu":
         return array
-    return array.changed(lambda each: _cast(each, dtype), dtype=dtype)
-
-
-def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return array.astype(dtype)
+    return array.changed(lambda each: narrowed(each, dtype, name), dtype=dtype)
 
 
 def _one_dtype(tensors: Mapping[str, Tensor]) -> np.dtype:

@@ -22,7 +22,14 @@ _MOST_SPLITS: Final = 10_000
 
 
 def whole(file: MappedFile) -> tuple[Contents, list[Note]]:
-    """What a file holds, or all files that a model is split into, whichever of them was given."""
+    """What a file holds, or all files that a model is split into, whichever of them was given.
+
+    Returns:
+        Metadata and tensors, and notes of what is not read.
+
+    Raises:
+        FormatError: One of them is damaged, missing, or another than it says.
+    """
     found = contents(file)
     count, name = found.values.get("split.count", 1), _SPLIT.fullmatch(file.path.name)
     if type(count) is not int or count <= 1:

@@ -188,7 +188,7 @@ def _tensors(
         if each.ndim and each.shape[-1] % encoding.block:
             uneven.append(name)
             encoding = BY_NAME["f16"]
-        found[name] = _written(each, encoding)
+        found[name] = _written(name, each, encoding)
     notes = []
     if uneven and wanted is not None:
         what = f"stored as F16, as llama.cpp does: their rows are no whole blocks of {wanted.name}'s {wanted.block}"
@@ -212,15 +212,14 @@ def _chosen(name: str, array: Deferred, wanted: Encoding | None, *, is_whole: bo
     return BY_NAME["f32"] if is_wide else wanted
 
 
-def _written(array: Deferred, encoding: Encoding) -> Written:
+def _written(name: str, array: Deferred, encoding: Encoding) -> Written:
     if encoding.dtype is not None:
         if array.dtype == encoding.dtype:
             return Written(array.shape, encoding, array)
-        return Written(
-            array.shape, encoding, array.changed(lambda each: quantised(each, encoding), dtype=encoding.dtype)
-        )
+        stored = array.changed(lambda each: quantised(each, encoding, name), dtype=encoding.dtype)
+        return Written(array.shape, encoding, stored)
     nbytes = array.size // encoding.block * encoding.nbytes
-    stored = array.changed(lambda each: quantised(each, encoding), (nbytes,), np.dtype(np.uint8))
+    stored = array.changed(lambda each: quantised(each, encoding, name), (nbytes,), np.dtype(np.uint8))
     return Written(array.shape, encoding, stored)
 
 

@@ -257,6 +257,8 @@ class Folder(Texts):
             return usual
         for pattern in (*_VARIANTS, *_ANY):
             several = [name for name in inside if pattern.fullmatch(name)]
+            if any(_SHARD.search(name) for name in several):
+                raise self._without_index(several)
             if len(several) == 1 and self.has(several[0]):
                 return several[0]
             if several:
@@ -269,6 +271,13 @@ class Folder(Texts):
                 )
                 raise FormatError(what, file=self.path, hint=meant)
         raise self._without_weights()
+
+    def _without_index(self, shards: list[str]) -> FormatError:
+        """The refusal of shards, or one of them, of which nothing says what they are together."""
+        what = f"has no index of its shards ({', '.join(shards[:3])}{', ...' if len(shards) > 3 else ''})"
+        name = f"{_SHARD.sub('', shards[0])}.index.json"
+        hint = f"take {name} from where the shards came from; load() of one file gives the arrays in it"
+        return FormatError(what, file=self.path, hint=hint)
 
     def _of_variant(self, variant: str, inside: list[str]) -> str:
         """The file of a variant, or the index of several.

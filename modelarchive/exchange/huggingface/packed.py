@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,7 +25,10 @@ class Packed:
         dtype: The dtype of the model.
         name: The layer's, as `parts` are of it.
         metadata: Of the files.
+        FLOATS: Dtypes that scales have.
     """
+
+    FLOATS: ClassVar = ("float16", "bfloat16", "float32")
 
     parts: Mapping[str, Deferred]
     options: Mapping[str, Any]

@@ -20,11 +20,13 @@ _STATE: Final = "weight.quant_state.bitsandbytes__"
 _MOST: Final = 4096
 #: As bitsandbytes has it, in float32.
 _PER_127: Final = np.float32(7.874015718698502e-3)
-_FLOATS: Final = ("float16", "bfloat16", "float32")
 
 
 def weight(packed: Packed) -> Deferred | None:
     """The weight of a layer; None: it is not packed.
+
+    Returns:
+        ``(out, in)``, in the model's dtype (of int8) or the one said of the layer (of four bits), made when it is read.
 
     Raises:
         MisfitError: Its parts do not belong together.
@@ -97,8 +99,8 @@ def _state(packed: Packed, name: str) -> dict[str, Any]:
     sizes = [found.get("blocksize"), *([found.get("nested_blocksize")] if "nested_blocksize" in found else [])]
     if not all(type(size) is int and 0 < size < 2**31 for size in sizes):
         raise MisfitError(f"{name} has blocks of {short(sizes)}")
-    if found.get("dtype") not in _FLOATS:
-        raise MisfitError(f"{name} has the dtype {short(found.get('dtype'))}, expected {' or '.join(_FLOATS)}")
+    if found.get("dtype") not in packed.FLOATS:
+        raise MisfitError(f"{name} has the dtype {short(found.get('dtype'))}, expected {' or '.join(packed.FLOATS)}")
     if "weight.nested_absmax" in packed.parts and not _has_nested(found):
         raise MisfitError(f"{name} does not say how the scales are packed")
     return found | {"shape": tuple(shape), "dtype": DENSE[found["dtype"]]}

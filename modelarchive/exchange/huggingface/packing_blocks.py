@@ -12,7 +12,6 @@ from modelarchive.exchange.huggingface.packed import MisfitError, Packed
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import document_object, short
 
-_FLOATS: Final = ("float16", "bfloat16", "float32")
 _BYTES: Final = ("int8", "float8_e4m3fn", "float8_e5m2")
 #: Classes of torchao whose elements lie one by one.
 _CLASSES: Final = ("Float8Tensor", "Int8Tensor", "IntxUnpackedToInt8Tensor")
@@ -27,6 +26,9 @@ _MOST: Final = 1 << 16
 def torchao(packed: Packed) -> Deferred | None:
     """The weight of a layer of torchao; None: it is not packed.
 
+    Returns:
+        ``(out, in)``, in the dtype of the model, made when it is read.
+
     Raises:
         MisfitError: Its parts do not belong together, or it is of a class that is not read.
     """
@@ -35,12 +37,12 @@ def torchao(packed: Packed) -> Deferred | None:
     kind = about(packed.metadata, packed.name).get("_type")
     if kind not in _CLASSES:
         raise MisfitError(f"is {short(kind)} in the metadata of the file, expected {', '.join(_CLASSES)}")
-    entry = packed.expect("qdata", _BYTES, packed.parts["qdata"].shape)
-    scale = packed.expect("scale", _FLOATS, packed.parts["scale"].shape if "scale" in packed.parts else ())
+    entry = packed.expect("qdata", _BYTES)
+    scale = packed.expect("scale", packed.FLOATS)
     block = _block(entry.shape, scale)
     names = ["qdata", "scale"]
     if "zero_point" in packed.parts:
-        zeros = packed.expect("zero_point", ("int8", "int32", *_FLOATS), packed.parts["zero_point"].shape)
+        zeros = packed.expect("zero_point", ("int8", "int32", *packed.FLOATS))
         if zeros.size != scale.size:
             raise MisfitError(f"zero_point has the shape {zeros.shape}, and scale {scale.shape}")
         names.append("zero_point")
@@ -78,12 +80,15 @@ def about(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
 def quanto(packed: Packed) -> Deferred | None:
     """The weight of a layer of quanto; None: it is not packed.
 
+    Returns:
+        ``(out, in)``, in the dtype of its scales, made when it is read.
+
     Raises:
         MisfitError: Its parts do not belong together.
     """
     if "weight._data" in packed.parts:
-        entry = packed.expect("weight._data", _BYTES, packed.parts["weight._data"].shape)
-        scale = packed.expect("weight._scale", _FLOATS, _shape_of(packed, "weight._scale"))
+        entry = packed.expect("weight._data", _BYTES)
+        scale = packed.expect("weight._scale", packed.FLOATS)
         if scale.size != 1 and (not entry.ndim or scale.shape != (entry.shape[0], *[1] * (entry.ndim - 1))):
             raise MisfitError(f"weight._scale has the shape {scale.shape}, and the weight {entry.shape}")
         return packed.made(entry.shape, scale.dtype, ["weight._data", "weight._scale"], _multiplied)
@@ -93,12 +98,12 @@ def quanto(packed: Packed) -> Deferred | None:
     bits = _BITS.get(str(own.get("weights"))) if isinstance(own, Mapping) else None
     if bits is None:
         raise MisfitError(f"is packed, and quanto_qmap.json says of it {short(own)}")
-    scale = packed.expect("weight._scale", _FLOATS, (None, 1))
+    scale = packed.expect("weight._scale", packed.FLOATS, (None, 1))
     rows = scale.shape[0]
     data = packed.expect("weight._data._data", "uint8", (-(-rows * bits // 8), None))
-    shift = packed.expect("weight._shift", ("int8", "uint8", *_FLOATS), (rows, 1))
+    shift = packed.expect("weight._shift", ("int8", "uint8", *packed.FLOATS), (rows, 1))
     shape = _rows_of(packed, rows, data.shape[1])
-    is_scaled = shift.dtype.name in _FLOATS
+    is_scaled = shift.dtype.name in packed.FLOATS
 
     def made(given: np.ndarray, scales: np.ndarray, shifts: np.ndarray) -> np.ndarray:
         parts = [(given >> place) & (2**bits - 1) for place in range(0, 8, bits)]
@@ -119,10 +124,6 @@ def _rows_of(packed: Packed, groups: int, size: int) -> tuple[int, int]:
         what = "is in groups, and the files do not say how many a row has, nor does a bias say how many rows there are"
         raise MisfitError(what)
     return outputs, groups // outputs * size
-
-
-def _shape_of(packed: Packed, name: str) -> tuple[int, ...]:
-    return packed.parts[name].shape if name in packed.parts else ()
 
 
 def _multiplied(numbers: np.ndarray, scales: np.ndarray) -> np.ndarray:

@@ -15,7 +15,6 @@ from modelarchive.exchange.huggingface.packed import MisfitError, Packed
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
-_FLOATS: Final = ("float16", "bfloat16", "float32")
 #: Values of the four bits of MXFP4 and NVFP4 (OCP Microscaling Formats 1.0): a sign, two of an exponent, one more.
 _E2M1: Final = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 #: The dtype in which scales of MX formats are computed with.
@@ -45,6 +44,9 @@ def refused(options: Mapping[str, Any]) -> str:
 def weight(packed: Packed) -> Deferred | None:
     """The weight of a layer of compressed-tensors; None: it is not packed.
 
+    Returns:
+        ``(out, in)``, in the dtype of its scales, or bfloat16 where these are bytes, made when it is read.
+
     Raises:
         MisfitError: Its parts do not belong together.
     """
@@ -65,7 +67,7 @@ def _words(packed: Packed) -> Deferred:
         raise MisfitError(
             f"weight_packed has the shape {words.shape}, and holds no ({rows}, {columns}) of {known} bits"
         )
-    scale = packed.expect("weight_scale", _FLOATS)
+    scale = packed.expect("weight_scale", packed.FLOATS)
     groups = _columns_of(scale, rows)
     size = columns if groups == 1 else -(-columns // groups)
     if groups > columns or size * groups != columns:
@@ -124,7 +126,7 @@ def _four_bits(packed: Packed) -> Deferred:
     """NVFP4: scales in FP8 and one over all; MXFP4: scales that are powers of two."""
     entry = packed.expect("weight_packed", "uint8", (None, None))
     rows, columns = entry.shape[0], 2 * entry.shape[1]
-    scale = packed.expect("weight_scale", ("uint8", *_FP8, *_FLOATS), (rows, None))
+    scale = packed.expect("weight_scale", ("uint8", *_FP8, *packed.FLOATS), (rows, None))
     if columns % scale.shape[1]:
         raise MisfitError(f"weight_scale has the shape {scale.shape}, which does not divide {columns} columns")
     size = columns // scale.shape[1]
@@ -148,7 +150,7 @@ def _four_bits(packed: Packed) -> Deferred:
 def _plain(packed: Packed) -> Deferred:
     """int8 or FP8, one element a byte, with scales of the whole, of rows, of groups or of blocks."""
     rows, columns = packed.expect("weight", ("int8", *_FP8), (None, None)).shape
-    scale = packed.expect("weight_scale", ("uint8", *_FLOATS))
+    scale = packed.expect("weight_scale", ("uint8", *packed.FLOATS))
     dtype = _BFLOAT16 if scale.dtype == np.uint8 else scale.dtype
     block, grid = _grid(packed, scale, rows, columns)
     names = ["weight", "weight_scale"]
@@ -195,6 +197,9 @@ def _blocks(options: Mapping[str, Any]) -> list[tuple[int, int]]:
 def fp8(packed: Packed) -> Deferred | None:
     """A matrix, or several of them, in FP8 and the scales of its blocks; None: it is not packed.
 
+    Returns:
+        ``(..., out, in)``, in the dtype of the model, made when it is read.
+
     Raises:
         MisfitError: Its parts do not belong together.
     """
@@ -202,7 +207,7 @@ def fp8(packed: Packed) -> Deferred | None:
     if entry is None or entry.dtype.name not in _FP8:
         return None
     part = next((part for part in ("_scale_inv", "_scale") if part in packed.parts), "_scale_inv")
-    scale = packed.expect(part, ("uint8", "float8_e8m0fnu", *_FLOATS))
+    scale = packed.expect(part, ("uint8", "float8_e8m0fnu", *packed.FLOATS))
     if entry.ndim < 2:
         raise MisfitError(f"has the shape {entry.shape}, expected a matrix")
     *before, rows, columns = entry.shape

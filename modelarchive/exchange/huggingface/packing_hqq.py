@@ -12,7 +12,6 @@ from modelarchive.exchange.huggingface.packed import MisfitError, Packed
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
-_FLOATS: Final = ("float16", "bfloat16", "float32")
 #: Name of a packing -> the bits of a number, and the dtype of what they are packed in.
 _PACKINGS: Final = {
     "8bit_u8": (8, "uint8"), "4bit_u8": (4, "uint8"), "3bit_32": (3, "int32"), "2bit_u8": (2, "uint8"),
@@ -24,6 +23,9 @@ _MOST: Final = 64
 
 def weight(packed: Packed) -> Deferred | None:
     """The weight of a layer of HQQ; None: it is not packed.
+
+    Returns:
+        ``(out, in)``, in what HQQ computes in, made when it is read.
 
     Raises:
         MisfitError: Its parts do not belong together.
@@ -44,7 +46,7 @@ def weight(packed: Packed) -> Deferred | None:
         raise MisfitError(f"W_q has {rows:,} rows of {columns:,} in {packing}, which hold no {shape}")
     numbers = (math.prod(shape) // columns, columns)
     for part in ("scale", "zero"):
-        entry = packed.expect(part, _FLOATS, packed.parts[part].shape if part in packed.parts else ())
+        entry = packed.expect(part, packed.FLOATS)
         if entry.size != 1 and entry.shape not in ((1, columns), (numbers[0], 1)):
             raise MisfitError(f"{part} has the shape {entry.shape}, expected one for each row or column of {numbers}")
     dtype = _dtype(packed)
@@ -66,7 +68,7 @@ def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
 
 def _matrix(packed: Packed, container: str) -> tuple[int, int]:
     """Rows and columns of what is packed, which may be viewed as floats."""
-    entry = packed.expect("W_q", ("uint8", "int32", *_FLOATS), (None, None))
+    entry = packed.expect("W_q", ("uint8", "int32", *packed.FLOATS), (None, None))
     rows, columns = entry.shape
     wide = columns * entry.dtype.itemsize
     size = DENSE[container].itemsize
@@ -92,6 +94,6 @@ def _dtype(packed: Packed) -> Any:
     """What HQQ computes in: the floats of scales, zeros and numbers together."""
     own = _text(packed, "compute_dtype").removeprefix("torch.") if "compute_dtype" in packed.parts else "float16"
     names = {own, *(packed.parts[part].dtype.name for part in ("scale", "zero"))}
-    if own not in _FLOATS:
-        raise MisfitError(f"compute_dtype is {short(own)}, expected {' or '.join(_FLOATS)}")
+    if own not in packed.FLOATS:
+        raise MisfitError(f"compute_dtype is {short(own)}, expected {' or '.join(packed.FLOATS)}")
     return DENSE[own] if len(names) == 1 else DENSE["float32"]

@@ -13,7 +13,6 @@ from modelarchive.exchange.huggingface.packed import MisfitError, Packed
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.strict import short
 
-_SCALES: Final = ("float16", "bfloat16", "float32")
 _BITS: Final = (2, 3, 4, 8)
 
 
@@ -30,6 +29,9 @@ def gptq_refused(options: Mapping[str, Any]) -> str:
 def gptq(packed: Packed) -> Deferred | None:
     """The weight of a layer of GPTQ; None: it has none.
 
+    Returns:
+        ``(out, in)``, in the dtype of its scales, made when it is read.
+
     Raises:
         MisfitError: Its parts do not belong together.
     """
@@ -41,7 +43,7 @@ def gptq(packed: Packed) -> Deferred | None:
 
 def _in_words(packed: Packed, *, is_less_one: bool, is_wrapped: bool) -> Deferred:
     """A weight whose parts lie as GPTQ has them; its own bits and groups count, which options may say otherwise."""
-    scales = packed.expect("scales", _SCALES, (None, None))
+    scales = packed.expect("scales", packed.FLOATS, (None, None))
     groups, outputs = scales.shape
     qzeros = packed.expect("qzeros", "int32", (groups, None))
     bits = next((bits for bits in _BITS if outputs * bits == qzeros.shape[1] * 32), 0)
@@ -102,6 +104,9 @@ def auto_round_refused(options: Mapping[str, Any]) -> str:
 def auto_round(packed: Packed) -> Deferred | None:
     """The weight of a layer of AutoRound; None: it has none.
 
+    Returns:
+        ``(out, in)``, in the dtype of its scales, made when it is read.
+
     Raises:
         MisfitError: Its parts do not belong together.
     """
@@ -114,6 +119,9 @@ def auto_round(packed: Packed) -> Deferred | None:
 def awq(packed: Packed) -> Deferred | None:
     """The weight of a layer of AWQ; None: it has none.
 
+    Returns:
+        ``(out, in)``, in the dtype of its scales, made when it is read.
+
     Raises:
         MisfitError: Its parts do not belong together.
     """
@@ -122,7 +130,7 @@ def awq(packed: Packed) -> Deferred | None:
     version = packed.options.get("version", packed.options.get("format", "gemm"))
     if str(version).lower() == "gemv" and packed.options["quant_method"] == "awq":
         return _awq_in_rows(packed)
-    scales = packed.expect("scales", _SCALES, (None, None))
+    scales = packed.expect("scales", packed.FLOATS, (None, None))
     groups, outputs = scales.shape
     if outputs % 8:
         raise MisfitError(f"scales has the shape {scales.shape}, expected a multiple of 8 outputs")
@@ -143,7 +151,7 @@ def _awq_in_rows(packed: Packed) -> Deferred:
     if type(size) is not int or size < 1 or inputs % size:
         raise MisfitError(f"has {inputs} inputs, and group_size is {short(size)}")
     qzeros = packed.expect("qzeros", "int32", (outputs, None))
-    packed.expect("scales", _SCALES, (outputs, 8 * qzeros.shape[1]))
+    packed.expect("scales", packed.FLOATS, (outputs, 8 * qzeros.shape[1]))
     if 8 * qzeros.shape[1] < inputs // size:
         raise MisfitError(f"qzeros has the shape {qzeros.shape}, expected {inputs // size} groups")
     return packed.made(

@@ -72,12 +72,54 @@ def test_scales_of_a_stranger_raise_nothing(encoding: object) -> None:
         assert dequantised(blocks[:0], each, (0, each.block)).shape == (0, each.block)
 
 
-def test_numbers_that_are_infinite_are_rounded_without_a_word() -> None:
+def test_numbers_that_are_infinite_stay_so_without_a_word() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        array = np.array([[np.inf, np.nan, 1e38, -1e38] * 8], np.float32)
-        quantised(array, BY_NAME["q8_0"])
-        assert np.isinf(quantised(array, BY_NAME["f16"])[0, 2])
+        array = np.array([[np.inf, np.nan, -np.inf, np.inf] * 8], np.float32)
+        quantised(array, BY_NAME["q8_0"], "w")
+        assert np.isinf(quantised(array, BY_NAME["f16"], "w")[0, 2])
+
+
+@pytest.mark.parametrize("name", sorted(WRITTEN))
+def test_numbers_that_would_become_infinite_are_refused(name: str, tmp_path: Path) -> None:
+    """Of each encoding: the largest float32 is written whole, or refused; so is half precision's neighbour."""
+    encoding = BY_NAME[name]
+    for largest in (1e5, 1e30, float(np.finfo(np.float32).max)):
+        array = np.linspace(-1, 1, 4 * 256, dtype=np.float32).reshape(4, 256) * np.float32(largest)
+        ma.save(tmp_path / "x.h5", {"w": array})
+        path = tmp_path / f"{largest:.0e}.gguf"
+        refused: list[tuple[str, str]] = []
+        try:
+            ma.convert(tmp_path / "x.h5", path, dtype=name)
+        except ma.ConversionError as error:
+            refused = error.unsupported
+        if refused:
+            what = encoding.name if encoding.dtype is None else encoding.dtype
+            assert [where for where, _ in refused] == ["w"]
+            assert refused[0][1].endswith(f"would be infinite as {what}")
+            assert not path.exists()
+        else:
+            found = gguf.read(path).parameters["w"]
+            assert np.isfinite(found.astype(np.float32)).all()
+            np.testing.assert_allclose(found.astype(np.float64), array, rtol=0.6, atol=0.3 * largest)
+
+
+def test_one_infinite_number_takes_no_others_along(tmp_path: Path) -> None:
+    array = np.ones((2, 32), np.float32)
+    array[0, 3] = np.inf
+    with pytest.raises(ma.ConversionError, match="w: 1 would be infinite as Q8_0"):
+        quantised(array, BY_NAME["q8_0"], "w")
+    with np.errstate(all="raise"):
+        assert np.array_equal(quantised(array, BY_NAME["f16"], "w"), array.astype(np.float16))
+
+
+def test_read_into_a_narrower_dtype(tmp_path: Path) -> None:
+    gguf.write({"w": np.array([[1e5, 1.0]], np.float32)}, tmp_path / "x.gguf")
+    with pytest.raises(ma.ConversionError, match="w: 100000 would be infinite as float16"):
+        ma.convert(tmp_path / "x.gguf", tmp_path / "x.h5", dtype="float16")
+    assert not (tmp_path / "x.h5").exists()
+    ma.convert(tmp_path / "x.gguf", tmp_path / "x.h5", dtype="bfloat16")
+    assert float(ma.load(tmp_path / "x.h5")["w"][0, 0]) == 99840
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_part_of_a_folder_of_diffusers(tmp_path: Path) -> None:
     _folder(tmp_path / "pipe" / "unet", "diffusion_pytorch_model.safetensors", _class_name="UNet2DConditionModel")
     with pytest.raises(ma.FormatError, match="a folder of diffusers") as caught:
         ma.convert(tmp_path / "pipe", tmp_path / "x.h5", parameters_only=True)
-    assert "convert pipe/unet unet.h5 --parameters-only" in str(caught.value.hint)
+    assert f"convert {tmp_path / 'pipe'}/unet unet.h5 --parameters-only" in str(caught.value.hint)
     assert ma.convert(tmp_path / "pipe" / "unet", tmp_path / "x.h5", parameters_only=True)
     assert set(ma.load(tmp_path / "x.h5")) == set(ARRAYS)
 
@@ -236,3 +236,19 @@ def test_a_folder_stays_as_it_was(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     ma.convert(folder, tmp_path / "x.h5", parameters_only=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("present", [[1], [1, 2], [2]])
+def test_shards_without_their_index_are_no_model(tmp_path: Path, present: list[int]) -> None:
+    """One of two alone would pass for all that there is."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    for number in present:
+        save_file(ARRAYS, folder / f"model-0000{number}-of-00002.safetensors")
+    for read in (ma.load, ma.load_model, lambda path: ma.convert(path, tmp_path / "x.h5", parameters_only=True)):
+        with pytest.raises(ma.FormatError, match="has no index of its shards") as caught:
+            read(folder)
+        assert "model.safetensors.index.json" in str(caught.value.hint)
+    with pytest.warns(UserWarning, match="is one of 2 by its name"):
+        assert set(ma.load(folder / f"model-0000{present[0]}-of-00002.safetensors")) == set(ARRAYS)

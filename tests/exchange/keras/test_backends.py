@@ -92,6 +92,19 @@ def test_a_model_that_was_not_built_is_told_with_what_to_type() -> None:
     assert exchange.read_model(model).parameters["dense.weight"].shape == (3, 32)
 
 
+def test_a_model_without_variables_is_built_first(tmp_path: Path) -> None:
+    """An example in `inputs=` does not do it: it would be a model that nobody has."""
+    for given in ({}, {"inputs": np.ones((1, 32), "f4")}):
+        model = keras.Sequential([keras.layers.Dense(3)])
+        with pytest.raises(ConversionError, match="has no variables yet") as caught:
+            ma.save_model(tmp_path / "x.h5", model, **given)
+        assert len(caught.value.unsupported) == 1
+        assert "inputs=" not in str(caught.value.hint)
+        assert "model.build((None, 32))" in str(caught.value.hint)
+    model.build((None, 32))
+    ma.save_model(tmp_path / "x.h5", model)
+
+
 class Own(keras.Model):
     def __init__(self) -> None:
         super().__init__()

@@ -140,10 +140,6 @@ def _judged(step: Callable[[], None], limit: float, path: Path, place: Path, *, 
         if is_named and str(place) not in str(error):
             return Verdict("error", f"{type(error).__name__} that names no file: {error} {_frames(error)}")
         verdict = Verdict("refused", f"{type(error).__name__}: {getattr(error, 'rule', '')}".removesuffix(": "))
-    except IsADirectoryError as error:  # the system's own refusal, of a folder without a model
-        if not path.is_dir():
-            return Verdict("error", f"{step.__name__}: {error} {_frames(error)}")
-        verdict = Verdict("refused", "IsADirectoryError")
     except Late as error:
         return Verdict("slow", f"{step.__name__}: more than {limit:.0f} s {_frames(error)}")
     except Exception as error:

@@ -22,6 +22,7 @@ from modelarchive.formats import explain
 from modelarchive.store.deferred import Deferred
 
 _REASON: Final = "a state_dict holds parameters only"
+_MODULE: Final = "what its pickled module computes is code, which is not in the file (class {})"
 #: Arrays may take so many times the bytes of the file, and a little: views may overlap, and strides be 0.
 _COPIES: Final = 4
 _ROOM: Final = 1 << 20
@@ -43,7 +44,8 @@ def _read_file(path: Path) -> Bundle:
     except FormatError as error:
         raise explain(error, path) from error
     notes = [*found.notes, *stored.notes, *stored.unseen()]
-    return Bundle(Parameters(entries), reason=_REASON, metadata=found.metadata, notes=notes)
+    reason = _MODULE.format(found.module) if found.module else _REASON
+    return Bundle(Parameters(entries), reason=reason, metadata=found.metadata, notes=notes)
 
 
 def _entries(file: MappedFile, found: Found) -> dict[str, Deferred]:

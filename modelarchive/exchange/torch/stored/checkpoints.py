@@ -55,11 +55,13 @@ class Found:
         arrays: Name and tensor or array, in order; a name may come twice.
         metadata: Plain values beside them.
         notes: What is left out.
+        module: The class of the first whole module in it; "": there is none.
     """
 
     arrays: list[tuple[str, Tensor | Unreadable | NumpyArray]] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+    module: str = ""
 
 
 def parameters_in(value: Any) -> Found:
@@ -241,6 +243,7 @@ class _Reading:
                     self._note(where, "is left out in part: there are tensors beside its entries")
             return
         if not is_told:
+            self._found.module = self._found.module or shown(stub.name[:80])
             what = f"is a whole module of {stub.name[:80]}: its parameters and buffers are kept, its code is not run"
             self._note(where, what)
         # Several modules may share their attributes: they are looked at once.

@@ -121,6 +121,7 @@ def test_a_whole_pickled_module_gives_its_state_dict(is_zip: bool, key: str | No
     assert all(bundle.parameters[name].tobytes() == tensor.numpy().tobytes() for name, tensor in expected.items())
     assert "is a whole module of torch.nn.modules.container.Sequential" in str(bundle.notes[0])
     assert {"3.a.cache", "3.a.plain"} <= {note.where for note in bundle.notes}
+    assert "code, which is not in the file (class torch.nn.modules.container.Sequential)" in bundle.reason
 
 
 class Part(torch.nn.Module):
