@@ -360,9 +360,15 @@ def _extreme(node: Node, choice: Choice) -> Step | None:
     return step
 
 
+def _made(node: Node, choice: Choice) -> Step:
+    """Of ``new_zeros`` and the like: of the rows it takes the dtype alone."""
+    return lambda writer: writer.called(node.target, *node.args, **node.kwargs)
+
+
 #: Operator -> what takes its place, where it takes rows and gives none; None: it is not known.
 ENDS: Final[dict[str, Callable[[Node, Choice], Step | None]]] = {
     "index_add": _index_add, "index_put": _put, "masked_scatter": _masked_scatter,
     **dict.fromkeys(("scatter_add", "scatter_reduce", "scatter", "index_copy"), _scattered),
+    **dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty"), _made),
     **dict.fromkeys(("sum", "mean"), _summed), **dict.fromkeys(("min", "max", "amin", "amax"), _extreme),
 }  # fmt: skip

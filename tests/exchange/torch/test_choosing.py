@@ -152,7 +152,8 @@ def test_edges_that_a_mask_leaves_are_summed(tmp_path):
             edges = edges[:, edges[0] != edges[1]]
             loops = torch.arange(x.shape[0])
             source, target = torch.cat([edges, torch.stack([loops, loops])], dim=1)
-            degree = torch.zeros(x.shape[0]).scatter_add(0, target, torch.ones(source.shape[0]))
+            ones = torch.ones(source.shape[0])
+            degree = ones.new_zeros(x.shape[0]).scatter_add(0, target, ones)
             scale = degree.pow(-0.5)
             rows = self.layer(x)[source] * (scale[source] * scale[target]).unsqueeze(-1)
             return torch.zeros(x.shape[0], 3).index_add(0, target, rows)
