@@ -13,6 +13,7 @@ from modelarchive.exchange.keras import lifting_functions as functions
 from modelarchive.exchange.keras import lifting_images as images
 from modelarchive.exchange.keras import lifting_layers as plain
 from modelarchive.exchange.keras import lifting_linalg as linalg
+from modelarchive.exchange.keras import lifting_local as local
 from modelarchive.exchange.keras import lifting_losses as losses
 from modelarchive.exchange.keras import lifting_math as math
 from modelarchive.exchange.keras import lifting_members as members
@@ -143,6 +144,8 @@ _LAYERS: Final = (
         _PLAIN,
         masks="use",
     ),
+    Lifting("CuDNNLSTM", "LSTM", recurrent.recurrence, "of Keras 2", masks="use"),
+    Lifting("CuDNNGRU", "GRU", recurrent.recurrence, "of Keras 2", masks="use"),
     Lifting("RNN", "LSTM, GRU, RNN", recurrent.recurrence, "of Keras' own cells", masks="use"),
     Lifting("Bidirectional", "LSTM, GRU, RNN", recurrent.bidirectional, "of two recurrences alike", masks="use"),
     Lifting(
@@ -154,6 +157,7 @@ _LAYERS: Final = (
     *merging.ROWS,
     *attention.ROWS,
     *SPECTROGRAMS,
+    *local.LAYERS,
 )
 
 #: Class -> row.

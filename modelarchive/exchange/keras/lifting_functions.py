@@ -10,7 +10,7 @@ from modelarchive.exchange.keras.formulas import Term
 from modelarchive.exchange.keras.lifting_context import Context
 from modelarchive.exchange.keras.lifting_masks import causal, large_negative
 from modelarchive.exchange.keras.lifting_ops import one
-from modelarchive.exchange.keras.lifting_windows import ORDERS, padding
+from modelarchive.exchange.keras.lifting_padding import ORDERS, padding
 from modelarchive.exchange.keras.row import Lifting, operation
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
