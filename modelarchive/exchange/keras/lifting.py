@@ -34,7 +34,7 @@ from modelarchive.exchange.keras.lifting_spectrograms import SIGNALS, SPECTROGRA
 from modelarchive.exchange.keras.row import Lifting, operation
 from modelarchive.exchange.keras.weights import WEIGHTS
 
-_SAME: Final = "padding='same' with strides takes a known size"
+_SAME: Final = "padding='same' with strides over a free size is padded by ops"
 _GATED: Final = (
     "states are not kept from call to call; other activations than tanh and sigmoid, and the cell behind a mask, "
     "over at most 512 steps"
@@ -80,7 +80,8 @@ _LAYERS: Final = (
         "AveragePooling{}D",
         "AvgPool{}D",
         lambda rank: windows.pooling("Avg", rank),
-        losses=f"{_SAME}; where it is uneven, as TensorFlow and JAX compute it, with a note",
+        losses="padding='same' with strides takes a known size; where it is uneven, as TensorFlow and JAX compute it, "
+        "with a note",
     ),
     *_ranks("GlobalMaxPooling{}D", "GlobalMaxPool{}D", lambda rank: windows.global_pooling("Max", rank)),
     Lifting("GlobalAveragePooling1D", "GlobalAvgPool1D", windows.global_pooling("Avg", 1), masks="use"),

@@ -12,7 +12,7 @@ from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_activations import activation_of, behind
 from modelarchive.exchange.keras.lifting_context import Context, Lift
 from modelarchive.exchange.keras.lifting_masks import mask_of
-from modelarchive.exchange.keras.lifting_padding import layout, padding, spatial
+from modelarchive.exchange.keras.lifting_padding import layout, padded, padding, spatial
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
@@ -35,11 +35,12 @@ def convolution(rank: int) -> Lift:
         kernel, strides, dilation, wide = _window(context, rank)
         activation = activation_of(context, config.value("activation", None))
         groups = config.integer("groups", 1)
+        x, pairs = padded(context, x, order, wide, strides)
         fields = {
             "channels": config.integer("filters"),
             "kernel_size": kernel,
             "strides": strides,
-            "padding": padding(context, x, order, wide, strides),
+            "padding": pairs,
             "dilation": dilation,
             "groups": groups,
             "layout": order,
@@ -73,11 +74,12 @@ def _depthwise(context: Context, rank: int, activation: str | None, use_bias: bo
     channels = context.dims(x)[-1 if order[-1] == "C" else 1]
     if channels is None:
         raise Refusal("the number of its channels is not known: pass inputs=")
+    x, pairs = padded(context, x, order, wide, strides)
     fields = {
         "channels": channels * times,
         "kernel_size": kernel,
         "strides": strides,
-        "padding": padding(context, x, order, wide, strides),
+        "padding": pairs,
         "dilation": dilation,
         "groups": channels,
         "layout": order,
@@ -179,10 +181,14 @@ def pooling(style: str, rank: int) -> Lift:
         order, x = layout(context, rank), context.x
         window = config.sizes("pool_size", rank, 2)
         strides = window if config.value("strides", None) is None else config.sizes("strides", rank)
+        if style == "Max" and not context.importer.storage.is_mirrored:
+            x, pairs = padded(context, x, order, window, strides, "edge")
+        else:
+            pairs = padding(context, x, order, window, strides, is_pooled=True)
         fields: dict[str, Any] = {
             "pool_size": window,
             "strides": strides,
-            "padding": padding(context, x, order, window, strides, is_pooled=True),
+            "padding": pairs,
             "layout": order,
             "ceil_mode": False,
         }
