@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import dtypes
-from modelarchive.errors import ConversionError, FormatError, UnsafeFileError
+from modelarchive.errors import ConversionError, FormatError, UnsafeFileError, counted
 from modelarchive.exchange import zipped
 from modelarchive.exchange.mapped import MappedFile
 from modelarchive.exchange.zipped import Member, content
@@ -83,6 +83,20 @@ class Variables:
             raise ConversionError([(path[:200], "is of a dtype that archives do not hold") for path in self.unknown])
         return self
 
+    def with_slashes(self) -> Variables:
+        """The same with paths as they are everywhere: Keras (2.12 to 2.15) on Windows joined them in its own way."""
+        if not any("\\" in path for path in (*self.arrays, *self.unknown)):
+            return self
+
+        def plain(path: str) -> str:
+            return path.replace("\\", "/")
+
+        arrays = {plain(path): array for path, array in self.arrays.items()}
+        if len(arrays) < len(self.arrays):
+            raise FormatError("two paths differ in their slashes only")
+        groups = {plain(path): each for path, each in self.groups.items()}
+        return Variables(arrays, self.attributes, groups, [plain(each) for each in self.unknown], self.behind)
+
     def below(self, prefix: str) -> Variables:
         """What is in one group, by the paths there."""
         inside = f"{prefix}/"
@@ -125,6 +139,19 @@ def variables(file: MappedFile, member: Member | None = None) -> Variables:
             raise FormatError(f"{path[:200]!r} lies outside the file", path=path[:200])
         arrays[path] = _array(file, member, data, path, entry, dtype)
     return Variables(arrays, found.attributes, found.groups, unknown, max(0, size - (size if end is None else end)))
+
+
+def no_keras(stored: Variables) -> FormatError:
+    """What an HDF5 file is that is none of Keras'."""
+    is_a = next((what for name, what in OTHERS.items() if name in stored.attributes), "")
+    paths = [*stored.arrays, *stored.unknown]
+    holds = f"it is {is_a}" if is_a else "it has no model_config, no layer_names, and no groups of variables"
+    listed = ", ".join(repr(path[:60]) for path in paths[:4]) + (", ..." if len(paths) > 4 else "")
+    what = f"is an HDF5 file, but neither a model nor weights of Keras: {holds}; {counted(len(paths), 'dataset')}"
+    hint = (
+        "model.save() and model.save_weights() write such files; arrays of another HDF5 file are read with h5py, and "
+    )
+    return FormatError(f"{what} {listed}".rstrip(), hint=f"{hint}saved with ma.save(path, {{name: array}})")
 
 
 class _Inside:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from modelarchive.errors import ConversionError
@@ -11,6 +12,7 @@ from modelarchive.exchange.drawing import Description, Ref, Report
 from modelarchive.exchange.keras.drawing import HELD, UNSUPPORTED, Known, LayerBuilder, Made
 from modelarchive.exchange.keras.model import Call, Layer, Model, Parser, Tensor, mapped
 from modelarchive.exchange.keras.storage import Storage
+from modelarchive.exchange.keras.taken import LOOKING, Taken, tensors_of
 from modelarchive.exchange.refusal import Refusal, refusing
 from modelarchive.store.deferred import Deferred
 
@@ -114,12 +116,44 @@ class Importer:
             results[tensor.layer, tensor.call] = [builder.layer_input(tensor.layer, known, is_layer=True)]
         layers = {layer.name: layer for layer in model.layers}
         counts = {name: max(len(layer.calls), 1) for name, layer in layers.items()}
+        taken = Taken(model)
         for name, number in _ordered(model, set(results), self.report):
             call = layers[name].calls[number]
             found = Call([self._found(each, results, counts) for each in call.args],
                          {key: self._found(each, results, counts) for key, each in call.kwargs.items()})  # fmt: skip
-            results[name, number] = self.call(builder, layers[name], found)
+            with self._without(builder, taken, layers[name], number, results):
+                results[name, number] = self.call(builder, layers[name], found)
         return [self._found(each, results, counts) for each in leaves(model.outputs)]
+
+    @contextlib.contextmanager
+    def _without(
+        self,
+        builder: LayerBuilder,
+        taken: Taken,
+        layer: Layer,
+        number: int,
+        results: Mapping[tuple[str, int], list[Ref]],
+    ) -> Iterator[None]:
+        """Without the masks of tensors that are gone where a layer looks for them."""
+        hidden: dict[Ref, Any] = {}
+
+        def ref_of(tensor: Tensor) -> Ref:
+            several = results.get((tensor.layer, tensor.call), [])
+            return several[tensor.index] if 0 <= tensor.index < len(several) else UNSUPPORTED
+
+        for tensor in tensors_of(layer.calls[number]) if layer.kind in LOOKING and not self.is_keras2 else ():
+            mask = builder.mask(ref := ref_of(tensor))
+            if mask is None or ref in hidden:
+                continue
+            try:
+                if taken.is_gone(layer.name, number, tensor, lambda each: builder.mask(ref_of(each)) is not None):
+                    hidden[ref] = mask
+                    builder.set_mask(ref, None)
+            except Refusal as refusal:
+                self.report.refuse(layer.name, str(refusal))
+        yield
+        for ref, mask in hidden.items():
+            builder.set_mask(ref, mask)
 
     def _found(self, argument: Any, results: Mapping[tuple[str, int], list[Ref]], known: Mapping[str, int]) -> Any:
         """An argument with its tensors found; `known` says how many calls each layer has."""

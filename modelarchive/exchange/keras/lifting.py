@@ -13,6 +13,7 @@ from modelarchive.exchange.keras import lifting_functions as functions
 from modelarchive.exchange.keras import lifting_images as images
 from modelarchive.exchange.keras import lifting_layers as plain
 from modelarchive.exchange.keras import lifting_linalg as linalg
+from modelarchive.exchange.keras import lifting_local as local
 from modelarchive.exchange.keras import lifting_losses as losses
 from modelarchive.exchange.keras import lifting_math as math
 from modelarchive.exchange.keras import lifting_members as members
@@ -33,7 +34,7 @@ from modelarchive.exchange.keras.lifting_spectrograms import SIGNALS, SPECTROGRA
 from modelarchive.exchange.keras.row import Lifting, operation
 from modelarchive.exchange.keras.weights import WEIGHTS
 
-_SAME: Final = "padding='same' with strides takes a known size"
+_SAME: Final = "padding='same' with strides over a free size is padded by ops"
 _GATED: Final = (
     "states are not kept from call to call; other activations than tanh and sigmoid, and the cell behind a mask, "
     "over at most 512 steps"
@@ -79,7 +80,8 @@ _LAYERS: Final = (
         "AveragePooling{}D",
         "AvgPool{}D",
         lambda rank: windows.pooling("Avg", rank),
-        losses=f"{_SAME}; where it is uneven, as TensorFlow and JAX compute it, with a note",
+        losses="padding='same' with strides takes a known size; where it is uneven, as TensorFlow and JAX compute it, "
+        "with a note",
     ),
     *_ranks("GlobalMaxPooling{}D", "GlobalMaxPool{}D", lambda rank: windows.global_pooling("Max", rank)),
     Lifting("GlobalAveragePooling1D", "GlobalAvgPool1D", windows.global_pooling("Avg", 1), masks="use"),
@@ -143,6 +145,8 @@ _LAYERS: Final = (
         _PLAIN,
         masks="use",
     ),
+    Lifting("CuDNNLSTM", "LSTM", recurrent.recurrence, "of Keras 2", masks="use"),
+    Lifting("CuDNNGRU", "GRU", recurrent.recurrence, "of Keras 2", masks="use"),
     Lifting("RNN", "LSTM, GRU, RNN", recurrent.recurrence, "of Keras' own cells", masks="use"),
     Lifting("Bidirectional", "LSTM, GRU, RNN", recurrent.bidirectional, "of two recurrences alike", masks="use"),
     Lifting(
@@ -154,6 +158,7 @@ _LAYERS: Final = (
     *merging.ROWS,
     *attention.ROWS,
     *SPECTROGRAMS,
+    *local.LAYERS,
 )
 
 #: Class -> row.

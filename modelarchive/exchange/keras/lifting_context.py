@@ -18,7 +18,7 @@ from modelarchive.exchange.keras.importing import Importer, leaves
 from modelarchive.exchange.keras.model import Call, Layer, Literal, mapped
 from modelarchive.exchange.keras.quantized import SPREAD, Quantized, Spread
 from modelarchive.exchange.keras.storage import member_names
-from modelarchive.exchange.keras.turned import turned
+from modelarchive.exchange.keras.turned import MIRRORED, mirrored, turned
 from modelarchive.exchange.keras.weights import Fields, Weight, present
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.kinds import KINDS
@@ -265,6 +265,8 @@ class Context:
             if self.quantized is None and stored.dtype.kind in "iu" and weight.theirs.endswith("kernel"):
                 what = f"its {weight.theirs} is {stored.dtype.name}, quantised, and nothing says how"
                 raise Refusal(f"{what}: Keras (3.15.1) loads no such file either")
+            if self.importer.storage.is_mirrored and layer.kind in MIRRORED and weight.theirs.endswith("kernel"):
+                stored = mirrored(stored)
             if self.quantized is not None and weight.theirs in ("kernel", "embeddings"):
                 stored = self._floats(self.quantized, stored, more)
             elif self.quantized is not None and weight.theirs == "bias":

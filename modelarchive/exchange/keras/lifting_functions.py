@@ -10,7 +10,7 @@ from modelarchive.exchange.keras.formulas import Term
 from modelarchive.exchange.keras.lifting_context import Context
 from modelarchive.exchange.keras.lifting_masks import causal, large_negative
 from modelarchive.exchange.keras.lifting_ops import one
-from modelarchive.exchange.keras.lifting_windows import ORDERS, padding
+from modelarchive.exchange.keras.lifting_padding import ORDERS, padded, padding
 from modelarchive.exchange.keras.row import Lifting, operation
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
@@ -38,7 +38,7 @@ def _convolved(context: Context, x: Ref, kernel: Ref, strides: list[int], dilati
     if any(size is None for size in window):
         raise Refusal("the size of its kernel is not known")
     wide = [(size - 1) * each + 1 for size, each in zip(window, dilation, strict=True) if size is not None]
-    pairs = padding(context, x, order, wide, strides)
+    x, pairs = padded(context, x, order, wide, strides)
     if order[-1] == "C":
         x = context.op("transpose", x, axes=[0, rank + 1, *range(1, rank + 1)])
     weight = context.op("transpose", kernel, axes=[rank + 1, rank, *range(rank)])
@@ -89,7 +89,10 @@ def _pooled(style: str) -> Any:
         rank, order = _spaced(context, x)
         window = config.sizes("pool_size", rank)
         strides = window if config.value("strides", None) is None else config.sizes("strides", rank)
-        pairs = padding(context, x, order, window, strides)
+        if style == "Max":
+            x, pairs = padded(context, x, order, window, strides, "edge")
+        else:
+            pairs = padding(context, x, order, window, strides)
         fields: dict[str, Any] = {"pool_size": window, "strides": strides, "padding": pairs, "layout": order}
         if style == "Avg" and any(sum(pair) for pair in pairs):
             fields["count_include_pad"] = False

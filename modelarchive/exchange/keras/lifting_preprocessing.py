@@ -9,7 +9,7 @@ from modelarchive.exchange.keras.config import numbers
 from modelarchive.exchange.keras.formulas import Term
 from modelarchive.exchange.keras.lifting_context import Context, Lift
 from modelarchive.exchange.keras.lifting_ordering import digitized, known_size, one_hot
-from modelarchive.exchange.keras.lifting_windows import layout, spatial
+from modelarchive.exchange.keras.lifting_padding import layout, spatial
 from modelarchive.exchange.keras.model import Call
 from modelarchive.exchange.keras.row import Lifting
 from modelarchive.exchange.keras.weights import same

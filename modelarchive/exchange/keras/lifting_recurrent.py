@@ -15,7 +15,7 @@ from modelarchive.exchange.keras.lifting_activations import activation_of
 from modelarchive.exchange.keras.lifting_context import Context
 from modelarchive.exchange.keras.lifting_masks import Skipping, mask_of
 from modelarchive.exchange.keras.model import Call, Layer
-from modelarchive.exchange.keras.weights import GRU_GATES, LSTM_GATES, RNN_GATES, recurrent
+from modelarchive.exchange.keras.weights import GRU_GATES, LSTM_GATES, RNN_GATES, Weight, cudnn, recurrent
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.store.strict import short
 
@@ -28,11 +28,17 @@ class Cell:
         kind: Its kind.
         gates: For each of our gates the place of Keras'.
         states: How many states it has.
+        is_cudnn: Whether its variables are as cuDNN has them.
     """
 
     kind: str
     gates: tuple[int, ...]
     states: int
+    is_cudnn: bool = False
+
+    def weights(self, suffix: str = "l0") -> tuple[Weight, ...]:
+        """Its variables; `suffix` is of our names: layer and direction."""
+        return cudnn(self.gates, suffix) if self.is_cudnn else recurrent(self.gates, suffix)
 
 
 #: Class of a layer or cell -> recurrence.
@@ -40,6 +46,8 @@ CELLS: Final = {
     "LSTM": Cell("LSTM", LSTM_GATES, 2),
     "GRU": Cell("GRU", GRU_GATES, 1),
     "SimpleRNN": Cell("RNN", RNN_GATES, 1),
+    "CuDNNLSTM": Cell("LSTM", LSTM_GATES, 2, is_cudnn=True),
+    "CuDNNGRU": Cell("GRU", GRU_GATES, 1, is_cudnn=True),
 }
 
 
@@ -63,8 +71,9 @@ def _fields_of(context: Context, name: str, config: Config) -> dict[str, Any]:
     gate = _plain(context, config.value("recurrent_activation", "sigmoid"))
     if activation != "tanh" or gate != "sigmoid":
         raise Refusal(f"activations {activation!r} and {gate!r} are not supported, only 'tanh' and 'sigmoid'")
-    if name == "GRU":
-        fields["linear_before_reset"] = config.flag("reset_after", default=not context.is_keras2)
+    if CELLS[name].kind == "GRU":
+        is_after = CELLS[name].is_cudnn or not context.is_keras2
+        fields["linear_before_reset"] = config.flag("reset_after", default=is_after)
     return fields
 
 
@@ -174,12 +183,12 @@ def recurrence(context: Context) -> list[Ref]:
         mask = None if mask is None else masks.backwards(context, mask)
     initial = [context.op("expand_dims", state, axis=0, role="state") for state in states]
     if mask is not None:
-        held = context.held(fields, recurrent(cell.gates), context.layer)
+        held = context.held(fields, cell.weights(), context.layer)
         way = _skipping(context, cell, fields, held, mask, zeros=zeros)
         return _skipped(way, cell, x, initial, sequences=sequences, with_state=with_state)
     whole = sequences and not with_state
     fields |= {"bidirectional": False, "return_state": not whole}
-    results = context.block(cell.kind, fields, x, *initial, weights=recurrent(cell.gates), sizes=_input_size)
+    results = context.block(cell.kind, fields, x, *initial, weights=cell.weights(), sizes=_input_size)
     if whole:
         return results
     last = [context.op("squeeze", ref, axis=0, role="last") for ref in results[1:]]
@@ -253,7 +262,7 @@ def bidirectional(context: Context) -> list[Ref]:
         ways = []
         x = context.as_float(x)
         for turned, layer in enumerate((forward, backward)):
-            held = context.held(fields, recurrent(cell.gates), layer)
+            held = context.held(fields, cell.weights(), layer)
             given, counts = (masks.backwards(context, each) if turned else each for each in (x, mask))
             role = "backward" if turned else "forward"
             way = _skipping(context, cell, fields, held, counts, zeros=sequences, role=role)
@@ -263,8 +272,8 @@ def bidirectional(context: Context) -> list[Ref]:
                 ways[1][0] = masks.backwards(context, ways[1][0])
         return _merged(context, merge, [way[0] for way in ways]) + [state for way in ways for state in way[1:]]
     fields |= {"bidirectional": True, "return_state": with_state or not sequences}
-    held = context.held(fields, recurrent(cell.gates), forward)
-    held |= context.held(fields, recurrent(cell.gates, "l0_reverse"), backward)
+    held = context.held(fields, cell.weights(), forward)
+    held |= context.held(fields, cell.weights("l0_reverse"), backward)
     initial = [
         context.op("stack", states[index], states[index + cell.states], axis=0, role="state")
         for index in range(cell.states if states else 0)

@@ -16,7 +16,7 @@ from modelarchive.exchange.keras.lifting_fourier import waves
 from modelarchive.exchange.keras.lifting_math import arctan2
 from modelarchive.exchange.keras.lifting_ops import one
 from modelarchive.exchange.keras.lifting_ordering import known_size
-from modelarchive.exchange.keras.lifting_windows import padding
+from modelarchive.exchange.keras.lifting_padding import padding
 from modelarchive.exchange.keras.row import Lifting, operation
 from modelarchive.exchange.keras.weights import same
 from modelarchive.exchange.refusal import Refusal

@@ -13,7 +13,8 @@ from modelarchive.exchange.keras.importing import leaves
 from modelarchive.exchange.keras.lifting_activations import Activation, activation_of, added
 from modelarchive.exchange.keras.lifting_context import Context, Lift
 from modelarchive.exchange.keras.lifting_masks import MAX_STEPS, mask_of
-from modelarchive.exchange.keras.lifting_windows import layout, padding
+from modelarchive.exchange.keras.lifting_padding import layout, padding
+from modelarchive.exchange.keras.lifting_padding import same as same_padding
 from modelarchive.exchange.keras.row import Lifting
 from modelarchive.exchange.keras.weights import Weight, same, swapped
 from modelarchive.exchange.refusal import Refusal
@@ -139,7 +140,7 @@ def _convolution(
     fields: dict[str, Any] = {"channels": 4 * filters, "kernel_size": window, "groups": 1, "layout": order,
                               "activation": None}  # fmt: skip
     outer = {"padding": padding(context, x, order, wide, strides), "strides": strides, "dilation": dilation}
-    inner = {"padding": [[(size - 1) // 2, size // 2] for size in window], "strides": one, "dilation": one}
+    inner = {"padding": [same_padding(context, size, size - 1) for size in window], "strides": one, "dilation": one}
     sizes = lambda arrays: {"in_channels": arrays["weight"].shape[1]}  # noqa: E731
 
     def convolve(ref: Ref, more: dict[str, Any], keys: dict[str, str], role: str) -> Ref:

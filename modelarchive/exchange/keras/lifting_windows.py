@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -12,46 +12,9 @@ from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.keras.lifting_activations import activation_of, behind
 from modelarchive.exchange.keras.lifting_context import Context, Lift
 from modelarchive.exchange.keras.lifting_masks import mask_of
+from modelarchive.exchange.keras.lifting_padding import layout, padded, padding, spatial
 from modelarchive.exchange.refusal import Refusal
-
-#: Axes of space -> the order of all axes where the channels come first, and where they come last.
-ORDERS: Final = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
-
-
-def layout(context: Context, rank: int) -> str:
-    """The order of the axes."""
-    found = context.config.text("data_format", "channels_last")
-    if found not in ("channels_last", "channels_first"):
-        raise Refusal(f"data_format = {found!r} is neither channels_last nor channels_first")
-    return ORDERS[rank][found == "channels_last"]
-
-
-def spatial(context: Context, ref: Ref, order: str) -> list[int | None]:
-    """The sizes of the axes that windows move over."""
-    dims = context.dims(ref)
-    if len(dims) != len(order):
-        raise Refusal(f"{context.layer.kind} takes {len(order)} axes, its input has {len(dims)}")
-    return dims[1:-1] if order[-1] == "C" else dims[2:]
-
-
-def padding(context: Context, ref: Ref, order: str, window: Sequence[int], strides: Sequence[int]) -> list[list[int]]:
-    """The padding of a window that is moved: as much as `same` takes, which depends on the size."""
-    how = context.config.text("padding", "valid")
-    if how == "valid":
-        return [[0, 0] for _ in window]
-    if how == "causal" and len(window) == 1:
-        return [[window[0] - 1, 0]]
-    if how != "same":
-        raise Refusal(f"padding = {how!r} is not supported")
-    if all(stride == 1 for stride in strides):
-        return [[(size - 1) // 2, size - 1 - (size - 1) // 2] for size in window]
-    found = []
-    for length, size, stride in zip(spatial(context, ref, order), window, strides, strict=True):
-        if length is None and stride > 1:
-            raise Refusal("padding='same' with strides depends on a size that is free in the file: pass inputs=")
-        total = size - 1 if length is None else max((-(-length // stride) - 1) * stride + size - length, 0)
-        found.append([total // 2, total - total // 2])
-    return found
+from modelarchive.store.strict import short
 
 
 def _window(context: Context, rank: int) -> tuple[list[int], list[int], list[int], list[int]]:
@@ -72,11 +35,12 @@ def convolution(rank: int) -> Lift:
         kernel, strides, dilation, wide = _window(context, rank)
         activation = activation_of(context, config.value("activation", None))
         groups = config.integer("groups", 1)
+        x, pairs = padded(context, x, order, wide, strides)
         fields = {
             "channels": config.integer("filters"),
             "kernel_size": kernel,
             "strides": strides,
-            "padding": padding(context, x, order, wide, strides),
+            "padding": pairs,
             "dilation": dilation,
             "groups": groups,
             "layout": order,
@@ -110,11 +74,12 @@ def _depthwise(context: Context, rank: int, activation: str | None, use_bias: bo
     channels = context.dims(x)[-1 if order[-1] == "C" else 1]
     if channels is None:
         raise Refusal("the number of its channels is not known: pass inputs=")
+    x, pairs = padded(context, x, order, wide, strides)
     fields = {
         "channels": channels * times,
         "kernel_size": kernel,
         "strides": strides,
-        "padding": padding(context, x, order, wide, strides),
+        "padding": pairs,
         "dilation": dilation,
         "groups": channels,
         "layout": order,
@@ -187,6 +152,9 @@ def transposed(rank: int) -> Lift:
         config.expect("groups", 1)
         sizes = lambda arrays: {"in_channels": arrays["weight"].shape[0]}  # noqa: E731
         ref = context.block(f"Conv{rank}DTranspose", fields, x, sizes=sizes)[0]
+        told = config.value("output_shape", None)  # in Keras 1, where it decided
+        if told is not None and (not isinstance(told, list) or told[1:] != context.dims(ref)[1:]):
+            raise Refusal(f"output_shape = {short(told)}, and its settings give {context.dims(ref)}")
         return behind(context, ref, activation)
 
     return lift
@@ -213,10 +181,14 @@ def pooling(style: str, rank: int) -> Lift:
         order, x = layout(context, rank), context.x
         window = config.sizes("pool_size", rank, 2)
         strides = window if config.value("strides", None) is None else config.sizes("strides", rank)
+        if style == "Max" and not context.importer.storage.is_mirrored:
+            x, pairs = padded(context, x, order, window, strides, "edge")
+        else:
+            pairs = padding(context, x, order, window, strides, is_pooled=True)
         fields: dict[str, Any] = {
             "pool_size": window,
             "strides": strides,
-            "padding": padding(context, x, order, window, strides),
+            "padding": pairs,
             "layout": order,
             "ceil_mode": False,
         }

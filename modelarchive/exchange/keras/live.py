@@ -110,6 +110,7 @@ class _Live:
             self._keys[id(variable)] = key
             arrays[key] = _deferred(variable, keras)
         self.arrays: Mapping[str, Deferred] = arrays
+        self.is_mirrored = False
 
     def assign(self, model: Model, prefix: str) -> None:
         """Give every layer of a model its place."""

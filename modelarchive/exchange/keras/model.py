@@ -298,8 +298,13 @@ def _keras2_models(layers: list[Layer]) -> set[str]:
         each.name
         for each in layers
         if (model := each.inner) is not None
-        and (not model.is_sequential or (model.layers and model.layers[0].is_input))
+        and (not model.is_sequential or (model.layers and _begins(model.layers[0])))
     }
+
+
+def _begins(layer: Layer) -> bool:
+    """Whether a Sequential that begins with it was made at once, which counts as a call of its."""
+    return layer.is_input or "batch_input_shape" in layer.config.values
 
 
 def mapped(value: Any, function: Callable[[Any], Any]) -> Any:

@@ -13,7 +13,7 @@ from modelarchive.exchange.keras import files
 from modelarchive.exchange.keras.lifting import LAYERS
 from modelarchive.exchange.keras.model import MAX_CALLS, MAX_DEPTH, MAX_NAME
 from modelarchive.exchange.keras.naming import dotted
-from modelarchive.exchange.keras.storage import CLASSES, plain_path, snake_case, without_number
+from modelarchive.exchange.keras.storage import CLASSES, DEPENDENCIES, Members, plain_path, snake_case, without_number
 from modelarchive.exchange.keras.weights import present
 from modelarchive.store.deferred import Deferred
 
@@ -91,8 +91,7 @@ def by_layer(stored: files.Variables, config: Mapping[str, Any] | None) -> tuple
         aside = asides(stored.arrays)
         paths = [path for path in stored.arrays if path not in aside]
         labels: dict[str, _Label] = {}
-        is_old = any(path.startswith("_layer_checkpoint_dependencies/") for path in paths)
-        _label(config or {}, "", "_layer_checkpoint_dependencies" if is_old else "layers", labels, 0)
+        _label(config or {}, "", Members(paths), labels, 0)
         parts = _placed(stored, sorted(paths, key=names.natural_key), labels)
     notes = left_out(aside)
     called = dotted(parts, notes)
@@ -137,28 +136,28 @@ class _Label:
     config: Mapping[str, Any]
 
 
-def _label(data: object, prefix: str, inside: str, found: dict[str, _Label], depth: int) -> None:
+def _label(data: object, prefix: str, members: Members, found: dict[str, _Label], depth: int) -> None:
     """The places of a model's layers: by their classes, whatever these are."""
     config = data.get("config") if isinstance(data, dict) else None
     layers = config.get("layers") if isinstance(config, dict) else None
     if not isinstance(layers, list) or not isinstance(data, dict) or depth > MAX_DEPTH:
         return
-    counts: dict[str, int] = {}
+    own: list[tuple[Mapping[str, Any], str, Mapping[str, Any]]] = []
     for at, layer in enumerate(layers[:MAX_CALLS]):
         kind = layer.get("class_name") if isinstance(layer, dict) else None
-        own = layer.get("config") if isinstance(layer, dict) else None
-        if not isinstance(kind, str) or not isinstance(own, dict) or len(kind) > MAX_NAME or _is_operation(layer):
+        settings = layer.get("config") if isinstance(layer, dict) else None
+        if not isinstance(kind, str) or not isinstance(settings, dict) or len(kind) > MAX_NAME or _is_operation(layer):
             continue
         if data.get("class_name") == "Sequential" and kind == "InputLayer" and not at:
             continue
-        kind = kind.rpartition(">")[2]
-        stem = snake_case(CLASSES.get(kind, kind))
-        number = counts[stem] = counts.get(stem, -1) + 1
-        place = f"{prefix}{inside}/{stem}_{number}" if number else f"{prefix}{inside}/{stem}"
+        own.append((layer, kind.rpartition(">")[2], settings))
+    places = members.places([kind for _, kind, _ in own], prefix)
+    for (layer, kind, settings), place in zip(own, places, strict=True):
         if len(found) < MAX_CALLS:
-            name = own.get("name", layer.get("name", stem))
-            found[place] = _Label(name[:MAX_NAME] if isinstance(name, str) else stem, kind, own)
-            _label(layer, f"{place}/", inside, found, depth + 1)
+            stem = snake_case(CLASSES.get(kind, kind))
+            name = settings.get("name", layer.get("name", stem))
+            found[place] = _Label(name[:MAX_NAME] if isinstance(name, str) else stem, kind, settings)
+            _label(layer, f"{place}/", members, found, depth + 1)
 
 
 def _is_operation(layer: Mapping[str, Any]) -> bool:
@@ -193,7 +192,7 @@ def _parts(path: str, stored: files.Variables, labels: Mapping[str, _Label], cou
     while at < len(owner):
         place = "/".join(owner[: at + 2])
         known = labels.get(place) if at + 1 < len(owner) else None
-        if at + 1 < len(owner) and owner[at] in ("layers", "_layer_checkpoint_dependencies"):
+        if at + 1 < len(owner) and owner[at] in ("layers", DEPENDENCIES):
             kind = BY_STEM.get(re.sub(r"_\d+$", "", owner[at + 1]), "")
             name = next(iter(stored.groups.get(f"{place}/vars", {}).get("name", ())), None)
             if known is not None or name is not None:

@@ -15,7 +15,7 @@ from modelarchive.architecture.declarations import Inputs
 from modelarchive.errors import ConversionError, FormatError, SpecError, UnsafeFileError, counted
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, few, fitted
-from modelarchive.exchange.keras import files, shards, through
+from modelarchive.exchange.keras import files, shards, spelling, through
 from modelarchive.exchange.keras.calling import lifted
 from modelarchive.exchange.keras.declaring import declarations_of, is_flat, structure_of
 from modelarchive.exchange.keras.drawing import Known, MaskWantedError
@@ -25,10 +25,11 @@ from modelarchive.exchange.keras.naming import block_names
 from modelarchive.exchange.keras.parameters import asides, by_layer, by_path, left_out
 from modelarchive.exchange.keras.permitted import is_of_hub
 from modelarchive.exchange.keras.presets import read_preset
+from modelarchive.exchange.keras.renamed import renamed
 from modelarchive.exchange.keras.storage import Names, Paths, Storage
 from modelarchive.exchange.keras.unknown import unknown_keys
 from modelarchive.exchange.mapped import MappedFile
-from modelarchive.exchange.refusal import problems_of
+from modelarchive.exchange.refusal import Refusal, problems_of, refusing
 from modelarchive.exchange.trying import read_fitting
 from modelarchive.exchange.zipped import content
 from modelarchive.nn.trials import Trial
@@ -122,10 +123,26 @@ class _File:
     notes: list[Note] = field(default_factory=list)
     saved: Any = None
 
-    def storage(self) -> Storage:
-        """Where its layers' variables are."""
+    def storage(self, config: Mapping[str, Any]) -> Storage:
+        """Where the variables of the layers of a config are."""
         self.stored.checked()
-        return Names(self.stored.arrays, self.stored.groups) if self.is_older else Paths(self.stored.arrays)
+        if not self.is_older:
+            return Paths(self.stored.arrays)
+        stored = renamed(self.stored, config) if self.is_of_first else self.stored
+        return Names(stored.arrays, stored.groups, is_mirrored=self.is_of_theano)
+
+    @property
+    def is_of_first(self) -> bool:
+        """Whether Keras 1 or an earlier one wrote it."""
+        return self.is_older and self.version.startswith(("0", "1"))
+
+    @property
+    def is_of_theano(self) -> bool:
+        """Whether Theano was what computed, as the file says, or in Keras 1 its names: TensorFlow's have numbers."""
+        if "backend" in self.stored.attributes or not self.is_of_first:
+            return self.stored.attributes.get("backend") == "theano"
+        named = [name for each in self.stored.groups.values() for name in each.get("weight_names", ())]
+        return not any(":" in name for name in named)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -175,7 +192,7 @@ def _zip(file: MappedFile) -> _File:
     if unknown := [key for key in metadata if key not in ("keras_version", "date_saved")]:
         notes.append(Note(files.METADATA, f"left out: {few(unknown)}"))
     version = str(metadata.get("keras_version", "3"))[:40]
-    stored = files.variables(file, members[files.VARIABLES])
+    stored = files.variables(file, members[files.VARIABLES]).with_slashes()
     return _File(stored, config, version, notes=notes, saved=metadata.get("date_saved"))
 
 
@@ -192,24 +209,13 @@ def _hdf5(file: MappedFile, config: Mapping[str, Any] | None) -> _File:
             notes.append(Note("(datasets)", f"left out, as they are no weights of the model: {few(others)}"))
         return _File(stored.below("model_weights"), found, version or "1", is_older=True, notes=notes)
     is_older = "layer_names" in stored.groups[""]
+    if not is_older:
+        stored = stored.with_slashes()
     if not is_older and config is None and not any("vars" in path.split("/") for path in stored.arrays):
-        raise _no_keras(stored)
+        raise files.no_keras(stored)
     if config is not None:
         version = version or str(config.get("keras_version", "3"))[:40]
     return _File(stored, config, version, is_older=is_older, notes=shards.told_apart(file, stored))
-
-
-def _no_keras(stored: files.Variables) -> FormatError:
-    """What an HDF5 file is that is none of Keras'."""
-    is_a = next((what for name, what in files.OTHERS.items() if name in stored.attributes), "")
-    paths = [*stored.arrays, *stored.unknown]
-    holds = f"it is {is_a}" if is_a else "it has no model_config, no layer_names, and no groups of variables"
-    listed = ", ".join(repr(path[:60]) for path in paths[:4]) + (", ..." if len(paths) > 4 else "")
-    what = f"is an HDF5 file, but neither a model nor weights of Keras: {holds}; {counted(len(paths), 'dataset')}"
-    hint = (
-        "model.save() and model.save_weights() write such files; arrays of another HDF5 file are read with h5py, and "
-    )
-    return FormatError(f"{what} {listed}".rstrip(), hint=f"{hint}saved with ma.save(path, {{name: array}})")
 
 
 def _weights(source: _File) -> Bundle:
@@ -261,7 +267,13 @@ def _whole(source: _File, inputs: Inputs | None) -> Bundle:
         return _through(source, inputs)
     try:
         notes = [*source.notes, *_behind(source.stored)]
-        bundle = _model(source.config, source.storage(), source.version or "3", inputs, notes)
+        config = source.config
+        if source.is_of_first:
+            with refusing("model"):
+                config = spelling.modern(config)
+        bundle = _model(config, source.storage(config), source.version or "3", inputs, notes)
+    except Refusal as refusal:
+        raise ConversionError([("(model)", str(refusal))], hint=_PARAMETERS) from refusal
     except ConversionError as error:
         if error.hint is None or error.hint == OWN:
             is_own = any(_OF_ITS_OWN.search(what) for _, what in error.unsupported)

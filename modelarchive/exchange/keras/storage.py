@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -18,6 +18,8 @@ _NAMES: Final = {
     "value_dense": "value",
     "output_dense": "attention_output",
 }
+#: What Keras 2.12 to 2.14 called the layers of a model.
+DEPENDENCIES: Final = "_layer_checkpoint_dependencies"
 #: Classes whose name in Python is not the one in configs.
 CLASSES: Final = {"GroupQueryAttention": "GroupedQueryAttention", "Model": "Functional"}
 
@@ -27,6 +29,8 @@ class Storage(Protocol):
 
     arrays: Mapping[str, Deferred]
     used: set[str]
+    #: Whether kernels of convolutions are mirrored along their windows, as Theano has them.
+    is_mirrored: bool
 
     def assign(self, model: Model, prefix: str) -> None:
         """Give every layer of a model its place."""
@@ -72,19 +76,18 @@ class Paths:
     def __init__(self, arrays: Mapping[str, Deferred]) -> None:
         self.arrays = arrays
         self.used: set[str] = set()
+        self.is_mirrored = False
         self._shared: dict[int, str] = {}
         self._first: dict[tuple[str, str], str] = {}
-        # So Keras 2.13 called them.
-        is_old = any(path.startswith("_layer_checkpoint_dependencies/") for path in arrays)
-        self._layers = "_layer_checkpoint_dependencies" if is_old else "layers"
+        self._members = Members(arrays)
 
     def assign(self, model: Model, prefix: str) -> None:
         """Give every layer of a model its place."""
         layers = [layer for layer in model.layers if not layer.is_operation]
         if model.is_sequential and layers and layers[0].is_input:
             layers = layers[1:]
-        for layer, name in zip(layers, member_names([layer.kind for layer in layers]), strict=True):
-            layer.place = self._same(layer, f"{prefix}{self._layers}/{name}")
+        for layer, place in zip(layers, self._members.places([layer.kind for layer in layers], prefix), strict=True):
+            layer.place = self._same(layer, place)
             if layer.inner is not None:
                 self.assign(layer.inner, f"{layer.place}/")
 
@@ -133,12 +136,18 @@ class Names:
     Args:
         arrays: Path -> array.
         groups: Path of a group -> attributes; those of the outermost layers list their weights, as Keras reads them.
+        is_mirrored: Whether kernels of convolutions are as Theano has them.
     """
 
     def __init__(
-        self, arrays: Mapping[str, Deferred], groups: Mapping[str, Mapping[str, Sequence[str]]] | None = None
+        self,
+        arrays: Mapping[str, Deferred],
+        groups: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
+        *,
+        is_mirrored: bool = False,
     ) -> None:
         self.arrays = arrays
+        self.is_mirrored = is_mirrored
         self.used: set[str] = set()
         self._listed = {
             layer: [path for name in attributes["weight_names"] if (path := plain_path(f"{layer}/{name}")) in arrays]
@@ -214,6 +223,38 @@ class Names:
         if len(fitting) > 1:
             fitting = [path for path in fitting if without_number(path) == f"{top}/{whole}"] or fitting
         return fitting
+
+
+class Members:
+    """Where the layers of models are among paths of Keras 3.
+
+    Args:
+        paths: Those of all arrays.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        paths = list(paths)
+        is_old = any(path.startswith(f"{DEPENDENCIES}/") for path in paths)
+        self.inside = DEPENDENCIES if is_old else "layers"
+        parts = [path.split("/") for path in paths] if is_old else []
+        self._holding = {"/".join(each[:end]) for each in parts for end in range(1, len(each))}
+
+    def places(self, kinds: Sequence[str], prefix: str) -> list[str]:
+        """The places of a model's layers, by their classes in order."""
+        if not self._holding:
+            return [f"{prefix}{self.inside}/{name}" for name in member_names(kinds)]
+        stems = [snake_case(CLASSES.get(kind, kind)) for kind in kinds]
+        many = {stem: stems.count(stem) for stem in dict.fromkeys(stems)}
+        # 2.12 and 2.13 listed what has weights twice, and kept it the first time: they count further than there are.
+        beyond = (f"{stem}_{number}" for stem, count in many.items() for number in range(count, 2 * count))
+        step = 2 if any(f"{prefix}{self.inside}/{name}" in self._holding for name in beyond) else 1
+        counts = dict.fromkeys(stems, 0)
+        found = []
+        for stem in stems:
+            number = counts[stem]
+            found.append(f"{prefix}{self.inside}/{stem}" + (f"_{number}" if number else ""))
+            counts[stem] += step if found[-1] in self._holding else 1
+        return found
 
 
 def member_names(kinds: Sequence[str]) -> list[str]:

@@ -1,14 +1,17 @@
-"""A layer's variables in the vocabulary's order of axes."""
+"""A layer's variables in the vocabulary's order of axes, and kernels the other way round."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from modelarchive.exchange.keras.weights import Fields, Weight
 from modelarchive.store.deferred import Deferred
+
+#: Layers whose kernels Theano moves over their input backwards.
+MIRRORED: Final = ("Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "Conv3DTranspose", "ConvLSTM2D")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,3 +46,9 @@ def turned(stored: Deferred, weight: Weight, fields: dict[str, Any], index: int)
         fields=fields,
         index=index,
     )
+
+
+def mirrored(stored: Deferred) -> Deferred:
+    """A kernel (*window, in, out) with its window the other way round."""
+    window = (slice(None, None, -1),) * (len(stored.shape) - 2)
+    return Deferred(stored.shape, stored.dtype, lambda: stored.read()[window])

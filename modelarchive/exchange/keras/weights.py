@@ -172,6 +172,32 @@ def recurrent(order: Sequence[int], suffix: str = "l0", prefix: str = "cell/") -
     )
 
 
+def cudnn(order: Sequence[int], suffix: str = "l0") -> tuple[Weight, ...]:
+    """The variables of a recurrence of Keras 2 that ran on cuDNN only: its matrices, gate by gate, and two biases.
+
+    Args:
+        order: For each of our gates the place of Keras'.
+        suffix: Of our names: layer and direction.
+    """
+    count, (into, _) = len(order), _gates(order)
+
+    def matrix(theirs: str, ours: str) -> Weight:
+        # Each gate's numbers are those of a matrix (out, in), in the shape of one (in, out).
+        return _read_only(theirs, (ours,), lambda x: (into(np.concatenate(
+            [gate.reshape(gate.shape[::-1]) for gate in np.split(x, count, axis=1)])),))  # fmt: skip
+
+    names = (f"bias_ih_{suffix}", f"bias_hh_{suffix}")
+    bias = _read_only("bias", names, lambda x: tuple(into(each) for each in np.split(x, 2)))
+    return (matrix("kernel", f"weight_ih_{suffix}"), matrix("recurrent_kernel", f"weight_hh_{suffix}"), bias)
+
+
+def _read_only(theirs: str, ours: tuple[str, ...], read: Callable[[np.ndarray], tuple[np.ndarray, ...]]) -> Weight:
+    def write(arrays: Sequence[np.ndarray], fields: Fields) -> np.ndarray:
+        raise NotImplementedError(f"no version of Keras that is written has this {theirs}")
+
+    return Weight(theirs, ours, lambda x, fields: read(x), write)
+
+
 #: Keras' gates are i, f, c, o as ours; z, r, h where ours are r, z, n.
 LSTM_GATES: Final = (0, 1, 2, 3)
 GRU_GATES: Final = (1, 0, 2)
@@ -257,6 +283,8 @@ WEIGHTS: Final[Mapping[str, tuple[Weight, ...]]] = {
     "LSTM": recurrent(LSTM_GATES),
     "GRU": recurrent(GRU_GATES),
     "SimpleRNN": recurrent(RNN_GATES),
+    "CuDNNLSTM": cudnn(LSTM_GATES),
+    "CuDNNGRU": cudnn(GRU_GATES),
     "MultiHeadAttention": _ATTENTION,
     **dict.fromkeys(("GroupQueryAttention", "GroupedQueryAttention"), _GROUPED_ATTENTION),
     "Attention": _SCORES,

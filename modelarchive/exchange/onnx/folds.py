@@ -6,6 +6,7 @@ sums, products and quotients. A decision that depends on one is refused.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -283,8 +284,18 @@ def _trilu(context: Context, arrays: Arrays) -> Any:
 
 
 def _several(function: Callable[..., Any]) -> _Compute:
+    def one(*several: Any) -> Any:
+        """Sizes that are not fixed, which are the same: which of others is larger they do not say."""
+        if any(isinstance(each, Dim) for each in several):
+            if all(isinstance(each, Dim) and each == several[0] for each in several):
+                return several[0]
+            raise Refusal("the larger of sizes that are not fixed is not supported: pass inputs=")
+        return int(functools.reduce(function, several))
+
     def fold(context: Context, arrays: Arrays) -> Any:
-        result = _alike(fixed(arrays))[0]
+        if any(each.dtype == object for each in arrays):
+            return np.asarray(np.frompyfunc(one, len(arrays), 1)(*arrays), object)
+        result = _alike(arrays)[0]
         for each in arrays[1:]:
             result = function(result, each)
         return result

@@ -100,6 +100,8 @@ def _axes(context: Context, axes: list[int], rank: int, policy: str) -> list[_Ax
             old = before[axis]
             found[axis] = _Axis(old, None if old is None else int(np.floor(old * np.float32(scale))), scale)
         return found
+    if context.has(2) and 0 not in context.shape(2):  # an empty one stands for none
+        raise Refusal("both scales and sizes are given")
     sizes = context.sizes(3)
     if policy not in ("stretch", "not_larger", "not_smaller"):
         raise Refusal(f"keep_aspect_ratio_policy = {policy!r} is not supported")

@@ -43,9 +43,14 @@ def padding_of(context: Context, kernel: list[int], strides: list[int], dilation
     pairs = []
     for axis in range(rank):
         size = context.shape(0)[axis + 2]
-        if size is None and strides[axis] != 1:
-            raise Refusal(f"auto_pad = {style!r} with sizes that are not fixed is not supported: pass inputs=")
         reach = dilation[axis] * (kernel[axis] - 1) + 1
+        if size is None and strides[axis] != 1:
+            is_two = reach == strides[axis] == 2
+            if style != "SAME_UPPER" or not is_two or context.node.flag("ceil_mode", default=False):
+                raise Refusal(f"auto_pad = {style!r} with sizes that are not fixed is not supported: pass inputs=")
+            # Steps of two take at most one element more, which is behind; where they take none, no window looks at it.
+            pairs.append([0, 1])
+            continue
         # With a stride of 1 the size does not matter.
         steps = -(-size // strides[axis]) if size is not None else 0
         total = max((steps - 1) * strides[axis] + reach - size, 0) if size is not None else reach - 1

@@ -24,7 +24,7 @@ ELSEWHERE = {
     *("LayerScale", "StochasticDepth", "CustomScaleLayer"),  # of Keras' applications
     "GroupedQueryAttention",  # another name of what is shown
     *RANDOM,  # shown together
-    "ThresholdedReLU",  # of Keras 2
+    *("ThresholdedReLU", "LocallyConnected1D", "LocallyConnected2D", "CuDNNLSTM", "CuDNNGRU"),  # of Keras 2
 }
 
 

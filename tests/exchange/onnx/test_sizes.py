@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
+from modelarchive.errors import ConversionError
 from modelarchive.exchange import onnx as exchange
 from tests.exchange.onnx import there_and_back
 from tests.exchange.onnx.test_operators import node, normal
@@ -166,3 +167,51 @@ def test_what_ends_at_a_size(start, more, tmp_path):
     path = make(tmp_path, steps, {"x": (["b", "t", 3], "f")}, {"y": (None, "f")}, stored)
     for length in (3, 4, 9):
         both(path, normal(2, length, 3))
+
+
+def test_the_larger_of_sizes_that_are_the_same_is_that_size(tmp_path):
+    """TensorFlow's converters take products apart so; of others it is not known: the axes are of one size."""
+    steps = [
+        *sizes("s", 0, 1, "2"),
+        node("Gather", "shape", "axis0", outputs=("again",)),
+        node("Max", "s0", "again", "s0", outputs=("most",)),
+        node("Min", "most", "again", outputs=("least",)),
+        node("Concat", "least", "s1", "n2", "n-1", outputs=("to",), axis=0),
+        node("Reshape", "x", "to"),
+    ]
+    path = make(tmp_path, steps, {"x": (["b", "t", 8], "f")}, {"y": (None, "f")}, STORED)
+    for shape in ((2, 3, 8), (1, 5, 8), (4, 4, 8)):
+        both(path, normal(*shape))
+    steps[-4] = node("Max", "s0", "s1", outputs=("most",))
+    path = make(tmp_path, steps, {"x": (["b", "t", 8], "f")}, {"y": (None, "f")}, STORED)
+    assert exchange.read(path).architecture["inputs"][0]["shape"] == ["b", "b", 8]
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_windows_of_two_over_free_sizes_are_padded_behind(op, tmp_path):
+    more = {"kernel_shape": [2, 2], "strides": [2, 2], "auto_pad": "SAME_UPPER"}
+    path = make(tmp_path, [node(op, "x", **more)], {"x": (["b", 3, "h", "w"], "f")}, {"y": (None, "f")})
+    for size in ((6, 7), (9, 8), (2, 5), (1, 3)):
+        both(path, normal(2, 3, *size))
+    refused = {"SAME_LOWER": more | {"auto_pad": "SAME_LOWER"}, "ceil": more | {"ceil_mode": 1},
+               "three": more | {"kernel_shape": [3, 3]}}  # fmt: skip
+    for attributes in refused.values():
+        path = make(tmp_path, [node(op, "x", **attributes)], {"x": (["b", 3, "h", "w"], "f")}, {"y": (None, "f")})
+        with pytest.raises(ConversionError, match="with sizes that are not fixed is not supported"):
+            exchange.read(path)
+
+
+def test_images_are_resized_to_sizes_beside_scales_that_are_empty(tmp_path):
+    """As TensorFlow's converters write what doubles an image of any size."""
+    steps = [
+        *sizes("s", 0, 1, 2, 3),
+        node("Mul", "s2", "n2", outputs=("h",)),
+        node("Mul", "s3", "n2", outputs=("w",)),
+        node("Concat", "s0", "s1", "h", "w", outputs=("to",), axis=0),
+        node("Resize", "x", "none", "none", "to", mode="nearest", nearest_mode="floor",
+             coordinate_transformation_mode="asymmetric"),
+    ]  # fmt: skip
+    stored = STORED | {"none": np.zeros(0, np.float32)}
+    path = make(tmp_path, steps, {"x": (["b", 3, "h", "w"], "f")}, {"y": (None, "f")}, stored)
+    for size in ((6, 7), (2, 3)):
+        both(path, normal(1, 3, *size))
