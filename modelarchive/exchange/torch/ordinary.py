@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import sys
 import types
@@ -24,29 +25,14 @@ def ordinary_python(network: torch.nn.Module) -> Iterator[None]:
     ``len(x)`` and ``math.sqrt(x.shape[0])`` fix a size for PyTorch, since Python wants numbers of them: the code of the
     packages that the network is made of calls others by these names. PyTorch's tracer takes a module whose forward
     raised for one that still runs. And of a network in which one module stands at two places it gives stand-ins for all
-    modules, of other classes, whose slices (``self.layers[:-1]``) are called what is no place in the network.
+    modules, of other classes, whose slices (``self.layers[:-1]``) are called what is no place in the network. Nor can
+    it exchange a module's tensors, which ``self.layer.to(x.device)`` asks for, where there is nothing to change.
     """
-    call = torch.fx.Tracer.call_module
-    tracer_of_modules: Any = proxy_tensor._ModuleStackTracer
-    begin = tracer_of_modules.__init__
     replaced: list[tuple[dict[str, Any], str, Any]] = []
-
-    def call_of(tracer: Any, module: torch.nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        before = list(tracer.module_stack)
-        try:
-            return call(tracer, module, forward, args, kwargs)
-        except BaseException:
-            for key in tracer.module_stack.keys() - before:
-                del tracer.module_stack[key]
-            raise
-
-    def begin_with_modules(tracer: Any, *given: Any, **more: Any) -> None:
-        begin(tracer, *given, **more)
-        tracer.enable_attr_proxy = False
-
+    methods = [(owner, name, getattr(owner, name)) for owner, name, _ in _METHODS]
     try:
-        torch.fx.Tracer.call_module = call_of
-        tracer_of_modules.__init__ = begin_with_modules
+        for (owner, name, method), (_, _, other_method) in zip(methods, _METHODS, strict=True):
+            setattr(owner, name, functools.partialmethod(other_method, method))
         for names in _code_of(network):
             if "len" not in names:
                 names["len"] = _length
@@ -58,13 +44,43 @@ def ordinary_python(network: torch.nn.Module) -> Iterator[None]:
                     replaced.append((names, name, value))
         yield
     finally:
-        torch.fx.Tracer.call_module = call
-        tracer_of_modules.__init__ = begin
+        for owner, name, method in methods:
+            setattr(owner, name, method)
         for names, name, value in replaced:
             if value is None:
                 names.pop(name, None)
             else:
                 names[name] = value
+
+
+def _call_module(tracer: Any, call: Callable[..., Any], *given: Any) -> Any:
+    before = list(tracer.module_stack)
+    try:
+        return call(tracer, *given)
+    except BaseException:
+        for key in tracer.module_stack.keys() - before:
+            del tracer.module_stack[key]
+        raise
+
+
+def _begin(tracer: Any, begin: Callable[..., None], *given: Any) -> None:
+    begin(tracer, *given)
+    tracer.enable_attr_proxy = False
+
+
+def _apply(module: Any, apply: Callable[..., Any], function: Callable[..., torch.Tensor], recurse: bool = True) -> Any:
+    with torch.no_grad():
+        pairs = [(each, function(each)) for each in (*module.parameters(recurse), *module.buffers(recurse))]
+    changes = any(one.dtype != other.dtype or one.device != other.device for one, other in pairs)
+    return apply(module, function, recurse) if changes else module
+
+
+#: (class, method, what is called in its place, and given it).
+_METHODS: Final = (
+    (torch.fx.Tracer, "call_module", _call_module),
+    (proxy_tensor._ModuleStackTracer, "__init__", _begin),
+    (torch.nn.Module, "_apply", _apply),
+)
 
 
 def _code_of(network: torch.nn.Module) -> list[dict[str, Any]]:

@@ -174,3 +174,38 @@ def test_slices_of_rows_in_which_a_module_stands_twice(name, row):
 def test_a_slice_is_called_as_a_whole():
     module = Shared(torch.nn.Sequential, lambda self, x: self.layers[-1](self.layers[:-1](x))).eval()
     same(module, read_module(module, torch.randn(2, 3)), torch.randn(5, 3))
+
+
+MOVED = {
+    "to the device": lambda self, x: self.layer.to(x.device)(x),
+    "to the dtype": lambda self, x: self.layer.to(x.dtype)(x),
+    "the whole": lambda self, x: self.cpu().layer(x),
+    "as floats": lambda self, x: self.layer.float()(x),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_modules_that_a_forward_moves_to_where_they_are(name):
+    class Moved(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
+
+        def forward(self, x):
+            return MOVED[name](self, x)
+
+    module = Moved().eval()
+    same(module, read_module(module, torch.randn(2, 3)), torch.randn(5, 3))
+    assert module.layer[0].weight.dtype == torch.float32
+
+
+def test_nothing_stays_replaced():
+    def methods():
+        tracer = torch.fx.experimental.proxy_tensor._ModuleStackTracer
+        return torch.fx.Tracer.call_module, torch.nn.Module._apply, tracer.__init__
+
+    before = methods()
+    with pytest.raises(KeyError), ordinary_python(torch.nn.Linear(1, 1)):
+        assert not set(before) & set(methods())
+        raise KeyError
+    assert methods() == before
