@@ -1,6 +1,7 @@
 """Ordinary Python in a forward: sizes that it asks numbers of, batches that are as long as something else."""
 
 import builtins
+import contextlib
 import math
 import sys
 from math import sqrt as root
@@ -205,7 +206,7 @@ def test_nothing_stays_replaced():
         return torch.fx.Tracer.call_module, torch.nn.Module._apply, tracer.__init__
 
     before = methods()
-    with pytest.raises(KeyError), ordinary_python(torch.nn.Linear(1, 1)):
+    with contextlib.suppress(KeyError), ordinary_python(torch.nn.Linear(1, 1)):
         assert not set(before) & set(methods())
         raise KeyError
     assert methods() == before
