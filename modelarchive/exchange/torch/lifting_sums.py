@@ -10,9 +10,10 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted, same
+from modelarchive.exchange.torch.lifting_context import Context, counted, same
 from modelarchive.exchange.torch.lifting_elementwise import truth
 from modelarchive.exchange.torch.lifting_shapes import exchanged, reshaped, stretched
+from modelarchive.exchange.torch.recorded import cast
 from modelarchive.nn.dim import Dim
 
 
