@@ -21,9 +21,15 @@ def normal(expression: Any) -> Any:
         return sympy.expand(parts[0] - parts[1] * floor_of(parts[0], parts[1]))
     if name == "FloorDiv" and _is_positive(parts[1]):
         return floor_of(parts[0], parts[1])
+    if name in ("FloorDiv", "CleanDiv") and parts[1].is_Symbol:
+        above, below = sympy.fraction(sympy.cancel(parts[0] / parts[1]))
+        if below == 1 and above.is_polynomial():  # what is multiplied by a size, and divided by it
+            return above
     inner = expression.args[0]
-    if name in ("CeilToInt", "FloorToInt", "TruncToInt") and type(inner).__name__ == "IntTrueDiv":
-        above, below = map(normal, inner.args)
+    if name in ("CeilToInt", "FloorToInt", "TruncToInt") and type(inner).__name__ in ("IntTrueDiv", "FloatTrueDiv"):
+        above, below = map(_whole, inner.args)
+        if below.is_number and below < 0:
+            above, below = -above, -below
         if _is_positive(below) and (name != "TruncToInt" or min(_terms(above).values()) >= 0):
             return -floor_of(-above, below) if name == "CeilToInt" else floor_of(above, below)
     if name == "floor":
@@ -32,6 +38,14 @@ def normal(expression: Any) -> Any:
             return floor_of(above, below)
     found = expression.func(*parts)
     return sympy.expand(found) if found.is_Add or found.is_Mul else found
+
+
+def _whole(expression: Any) -> Any:
+    """The whole number that an expression of real ones is, in one form; itself where it is none."""
+    if type(expression).__name__ == "ToFloat":
+        return normal(expression.args[0])
+    is_whole = expression.is_Float and float(expression).is_integer()
+    return sympy.Integer(int(expression)) if is_whole else normal(expression)
 
 
 def _is_positive(expression: Any) -> bool:

@@ -30,8 +30,8 @@ from modelarchive.exchange.torch.sizes import Axes, SizeError
 from modelarchive.exchange.torch.telling import telling
 from modelarchive.exchange.torch.tensors import NAMES
 from modelarchive.exchange.torch.wrapping import named_tensors
-from modelarchive.nn.axes import Axis, free_axes
-from modelarchive.nn.trials import SCALES, UNEVEN, NoFit, Trial, advice, fitting, merged
+from modelarchive.nn.axes import Axis, by_role, free_axes, roles_of
+from modelarchive.nn.trials import SCALES, UNEVEN, NoFit, Trial, advice, fitting, merged, united
 
 #: Uneven sizes that a module is exported at.
 _FEW: Final = 3
@@ -242,8 +242,11 @@ def _of_declared(network: torch.nn.Module, known: Given) -> _Exported:
 
     # PyTorch tells axes of one size apart: most modules run where those of one role have one.
     own, *others = merged(declared)
+    alike = united(own, by_role(roles_of(declared)))
+    usual = own if len(alike) == len(own) else alike
+    several = [usual, *(each for each in (own, *others) if each != usual)]
     try:
-        fitting(declared, attempt, [*others[:1], own, *others[1:]], UNEVEN[:_FEW] if known.is_uneven else SCALES)
+        fitting(declared, attempt, several, UNEVEN[:_FEW] if known.is_uneven else SCALES)
     except NoFit as none:
         hint = f"; {advice(named)}" if none.by_size and (named := _called(declared)) else ""
         raise Refusal(f"{errors[0]}{hint}") from errors[0]

@@ -22,7 +22,7 @@ from modelarchive.exchange.torch.arguments import IN_A_ROW
 from modelarchive.exchange.torch.exported import bundle_of_exported, is_exported
 from modelarchive.exchange.torch.given import Given, given
 from modelarchive.exchange.torch.hooks import parametrised
-from modelarchive.exchange.torch.inputs import declared, known_inputs
+from modelarchive.exchange.torch.inputs import declared, known_inputs, taken_for_one
 from modelarchive.exchange.torch.keeping import Writes, kept
 from modelarchive.exchange.torch.leaves import OTHER_DROPOUTS
 from modelarchive.exchange.torch.lines_of_code import has_line
@@ -76,7 +76,8 @@ def bundle_of_module(module: Any, inputs: Any) -> Bundle:
             and (bundle := _restored(network, row, arrays, notes)) is not None
         ):
             return bundle
-        with _hinted(_REMEMBERED if inputs is None else _KEEPS, network):
+        hint = f"{taken_for_one(network, arguments)}{_REMEMBERED if inputs is None else _KEEPS}"
+        with _hinted(hint, network):
             return _of_network(network, given(row, arguments), arrays, notes)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from modelarchive.exchange.torch.fake_quantising import DECIDING, on_steps, on_steps_of_each
 from modelarchive.exchange.torch.reasons import refuse_gradients
 
 
@@ -130,6 +131,11 @@ _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = (
     {getattr(where, name): substitute for name, substitute in _BY_NAME.items() for where in (torch, torch.Tensor)}
     | {torch.linspace: _linspace, torch.max_pool1d: _max_pool1d, functional.max_pool1d: _max_pool1d}
     | {functional.affine_grid: _affine_grid}
+    | DECIDING
+    | {
+        torch.fake_quantize_per_tensor_affine: on_steps,
+        torch.fake_quantize_per_channel_affine: on_steps_of_each,
+    }
     | {functional.embedding: _embedding, functional.embedding_bag: _embedding_bag}
     | dict.fromkeys((torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward), refuse_gradients)
 )

@@ -155,7 +155,10 @@ def _compare_further(
     compare(further_tries(trial, base, guards, met))
     if misfits:
         sizes = " and ".join(f"{each.size} ({each.axis})" for each in misfits[:3])
-        bundle.notes.append(Note("inputs", f"the module runs at sizes as {sizes}, and what was read does not"))
+        what = f"the module runs at sizes as {sizes}, and what was read does not"
+        if example is None and any(each.size != 1 for each in misfits):  # sizes that were declared to be free
+            raise SizeError([("(model)", what)], hint="declare those axes as of one size")
+        bundle.notes.append(Note("inputs", what))
     return not misfits
 
 

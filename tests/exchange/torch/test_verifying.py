@@ -69,6 +69,15 @@ def test_a_length_that_decides_is_refused_where_it_is_declared_free(name):
     assert "as of one size" in error.value.hint
 
 
+def test_a_length_that_what_was_read_lacks_is_refused_where_it_is_declared_free():
+    def filled(x):
+        wanted = int(-(-x.shape[1] // 16) * 16)  # which fixes it for torch.export
+        return torch.nn.functional.pad(x, (0, 0, 0, wanted - x.shape[1]))[:, : x.shape[1]]
+
+    with pytest.raises(ConversionError, match="what was read does not"):
+        read_module(Of(filled).eval(), LENGTH)
+
+
 def test_a_length_that_is_cut_is_free():
     module = Of(lambda x: x[:, :100]).eval()
     network = read_module(module, LENGTH).build()
