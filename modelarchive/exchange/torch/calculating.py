@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, Final
 
 import sympy  # type: ignore[import-untyped, unused-ignore]
 from torch.utils._sympy.functions import FloorDiv
+
+#: Numerator and denominator, at most, of what a size is multiplied by before it is rounded.
+_MOST: Final = 64
 
 
 def normal(expression: Any) -> Any:
@@ -32,6 +37,10 @@ def normal(expression: Any) -> Any:
             above, below = -above, -below
         if _is_positive(below) and (name != "TruncToInt" or min(_terms(above).values()) >= 0):
             return -floor_of(-above, below) if name == "CeilToInt" else floor_of(above, below)
+    if name in ("CeilToInt", "FloorToInt", "TruncToInt") and inner.is_Mul:
+        found = _share(inner, name)
+        if found is not None:
+            return found
     if name == "floor":
         above, below = sympy.fraction(sympy.together(parts[0]))
         if _is_positive(below):
@@ -46,6 +55,24 @@ def _whole(expression: Any) -> Any:
         return normal(expression.args[0])
     is_whole = expression.is_Float and float(expression).is_integer()
     return sympy.Integer(int(expression)) if is_whole else normal(expression)
+
+
+def _share(product: Any, name: str) -> Any:
+    """A size times a real number, rounded; None: of a number that is no simple fraction, or of something else."""
+    numbers = [each for each in product.args if each.is_Number]
+    sizes = [each for each in product.args if type(each).__name__ == "ToFloat"]
+    if len(numbers) != 1 or len(sizes) != 1 or len(product.args) != 2:
+        return None
+    share = Fraction(float(numbers[0])).limit_denominator(_MOST)
+    # 0.3 is no fraction of ten, but times a size it is rounded to what three tenths of that are.
+    if float(share) != float(numbers[0]) or not 0 < share.numerator <= _MOST:
+        return None
+    size = normal(sizes[0].args[0])
+    if name == "TruncToInt" and min(_terms(size).values()) < 0:
+        return None
+    if name == "CeilToInt":
+        return -floor_of(-share.numerator * size, sympy.Integer(share.denominator))
+    return floor_of(share.numerator * size, sympy.Integer(share.denominator))
 
 
 def _is_positive(expression: Any) -> bool:
@@ -82,7 +109,19 @@ def without_differences(expression: Any) -> Any:
     terms = _terms(expression)
     for each, times in terms.items():
         if times < 0 and type(each).__name__ == "FloorDiv" and _is_positive(each.args[1]):
-            above, below = each.args
+            above, below = _of_another(each, terms)
             rest = sympy.expand(below * (expression + each) - above + below - 1)
             return floor_of(rest, below)
     return expression
+
+
+def _of_another(quotient: Any, terms: Mapping[Any, Any]) -> tuple[Any, Any]:
+    """What is divided, and by what: in terms of another quotient that it is taken away from, if it is one of that."""
+    above, below = quotient.args
+    for each, times in terms.items():
+        if times > 0 and type(each).__name__ == "FloorDiv" and _is_positive(each.args[1]):
+            first, by = each.args
+            more = sympy.expand(above - first)
+            if below % by == 0 and more.is_Integer and more % by == 0:
+                return each + more // by, below // by
+    return above, below

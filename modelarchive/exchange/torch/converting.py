@@ -27,7 +27,7 @@ from modelarchive.exchange.torch.planning import Plan
 from modelarchive.exchange.torch.programs import skeleton
 from modelarchive.exchange.torch.reasons import OfValues
 from modelarchive.exchange.torch.sizes import Axes, SizeError
-from modelarchive.exchange.torch.telling import telling
+from modelarchive.exchange.torch.telling import coincidences, telling
 from modelarchive.exchange.torch.tensors import NAMES
 from modelarchive.exchange.torch.wrapping import named_tensors
 from modelarchive.nn.axes import Axis, by_role, free_axes, roles_of
@@ -54,8 +54,10 @@ def bundle_of(
     """
     found = _exported(network, known)
     with _understood():
-        bundle = _bundle(network, found, arrays, [*notes, *found.notes], is_uneven=known.is_uneven)
-    return bundle, found.program.guards
+        bundle, held = _bundle(network, found, arrays, [*notes, *found.notes], is_uneven=known.is_uneven)
+    guards = found.program.guards
+    held = [each for each in held if each.free_symbols <= guards.axes.keys()]
+    return bundle, replace(guards, conditions=[*guards.conditions, *held])
 
 
 def bundle_of_program(
@@ -87,7 +89,7 @@ def bundle_of_program(
         for node in program.inputs
     ]
     with _understood():
-        return _bundle(network, _Exported(program, Axes(program.inputs, declared)), {}, [])
+        return _bundle(network, _Exported(program, Axes(program.inputs, declared)), {}, [])[0]
 
 
 @dataclass
@@ -264,8 +266,8 @@ def _bundle(
     notes: Sequence[Note],
     *,
     is_uneven: bool = False,
-) -> Bundle:
-    """The bundle, at the first sizes of free axes that fit."""
+) -> tuple[Bundle, list[Any]]:
+    """The bundle, at the first sizes of free axes that fit, and what of sizes held there by chance."""
     first: Exception | None = None
     plan: Plan | None = None
     united = found.axes.united(found.sizes)
@@ -285,7 +287,8 @@ def _bundle(
             raise ConversionError(plan.problems)
         plan.problems = []
         try:
-            return _bundle_at(network, found.program, plan, arrays, notes)
+            bundle = _bundle_at(network, found.program, plan, arrays, notes)
+            return bundle, coincidences(found.program.graph, sizes)
         except (ConversionError, Refusal) as error:
             if not sizes.trial.sizes:
                 raise

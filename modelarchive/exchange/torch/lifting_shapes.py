@@ -208,30 +208,33 @@ def _stack(context: Context, tensors: Any, *, dim: int = 0) -> Any:
 
 def _split(context: Context, x: Any, *, split_size: Any = None, split_sizes: Any = None, dim: int = 0) -> Any:
     sizes = split_sizes if split_size is None else split_size
+    total = x.shape[dim]
     if not isinstance(sizes, list | tuple):
-        total = x.shape[dim]
-        if isinstance(total, Dim):
-            if len(context.value) == 1:
-                return (x,)
-            if isinstance(sizes, Dim) and same(sizes * len(context.value), total):
-                return ops.split(x, sizes=len(context.value), axis=dim)
+        if isinstance(total, Dim) and isinstance(sizes, int) and len(context.value) > 1:
             raise Refusal("an axis that is not fixed, split into parts of a size")
-        sizes = [min(sizes, total - start) for start in range(0, total, sizes)]
-    free = [at for at, size in enumerate(sizes) if isinstance(size, Dim)]
-    if len(free) > 1:
-        raise Refusal("an axis split into several parts that are not fixed")
-    return ops.split(x, sizes=[-1 if isinstance(size, Dim) else size for size in sizes], axis=dim)
+        sizes = [context.sizes(each.shape[dim]) for each in context.value]
+    return _parts(x, dim, sizes)
+
+
+def _parts(x: Any, dim: int, sizes: Sequence[Any]) -> Any:
+    """An axis as parts of some sizes, one behind the other."""
+    if len(sizes) == 1:
+        return (x,)
+    free = [size for size in sizes if isinstance(size, Dim)]
+    if len(free) == len(sizes) and all(same(each, sizes[0]) for each in sizes):
+        return ops.split(x, sizes=len(sizes), axis=dim)
+    if len(free) <= 1:
+        return ops.split(x, sizes=[-1 if isinstance(size, Dim) else size for size in sizes], axis=dim)
+    start: Any = 0
+    found = []
+    for size in sizes:
+        found.append(_run(x, dim, size, start))
+        start = ops.add(number_of(size), start)
+    return tuple(found)
 
 
 def _chunk(context: Context, x: Any, *, chunks: int, dim: int = 0) -> Any:
-    total = x.shape[dim]
-    if not isinstance(total, Dim):
-        return _split(context, x, split_size=-(-total // chunks), dim=dim)
-    sizes = [context.sizes(each.shape[dim]) for each in context.value]
-    if all(same(each, sizes[0]) for each in sizes):
-        return ops.split(x, sizes=len(sizes), axis=dim)
-    # The first ones are of one size, and the last one is what is left.
-    return tuple(_run(x, dim, size, number_of(sizes[0]) * number if number else 0) for number, size in enumerate(sizes))
+    return _parts(x, dim, [context.sizes(each.shape[dim]) for each in context.value])
 
 
 def _unbind(context: Context, x: Any, *, dim: int = 0) -> Any:
@@ -263,7 +266,7 @@ def _slice(context: Context, x: Any, *, dim: int = 0, start: Any = None, end: An
             # Counted from the end where it is less than nothing at both sizes that are tried.
             start = ops.add(number_of(start), number_of(total) if max(start.pair) < 0 else 0)
         elif start < 0:
-            start = ops.add(number_of(total), start)
+            start = ops.maximum(ops.add(number_of(total), start), 0)
         return _run(x, dim, context.shape[dim], start, step)
     if not start and end is None and step == 1:
         return x

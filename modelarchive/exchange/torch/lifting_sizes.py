@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from fractions import Fraction
 from functools import reduce
 from typing import Any, Final
 
@@ -18,8 +17,6 @@ from modelarchive.exchange.torch.recorded import has_array, in_terms, known_size
 from modelarchive.exchange.torch.sizes import Calculated
 from modelarchive.nn.dim import Dim
 
-#: Numerator and denominator, at most, of what a size is multiplied by before it is rounded down.
-_MOST: Final = 64
 #: Quotients that are taken away, one after the other.
 _DIFFERENCES: Final = 4
 
@@ -37,12 +34,11 @@ def row_of(size: Dim) -> Any:
         return _row_with(size.pair)
     row = None
     if isinstance(size, Calculated):
-        expression = normal(size.expression)
-        for _ in range(_DIFFERENCES):
-            row = _row_from(expression, size.of_symbol)
-            if row is not None:
-                break
-            expression = without_differences(expression)
+        here = scope()
+        before = len(here._symbols)
+        row = _row_from(normal(size.expression), size.of_symbol)
+        # What it is made of may be as long as something by chance.
+        del here._symbols[before:-1]
     if row is None:
         raise Refusal("a new array of a size that is not fixed, and that no array has")
     return row
@@ -69,8 +65,6 @@ def _row_from(expression: Any, of_symbol: Callable[[Any], Any]) -> Any:
         size = of_symbol(expression)
         return _row_of_symbol(size) if isinstance(size, Dim) else np.ones(size, bool)
     name, parts = type(expression).__name__, list(expression.args)
-    if name in ("TruncToInt", "FloorToInt"):
-        return _row_of_share(parts[0], of_symbol)
     if name in ("Max", "Min") and sum(each.is_Integer for each in parts) == 1 and len(parts) == 2:
         row = _row_from(parts[1], of_symbol)
         bound = int(parts[0])
@@ -78,6 +72,12 @@ def _row_from(expression: Any, of_symbol: Callable[[Any], Any]) -> Any:
             return None
         return row[:bound] if name == "Min" else _joined([np.ones(bound, bool), row[bound:]])
     less = 0
+    if expression.is_Add:
+        for _ in range(_DIFFERENCES):
+            expression = without_differences(expression)
+        parts = list(expression.args)
+        if not expression.is_Add:
+            return _row_from(expression, of_symbol)
     if expression.is_Add and parts[0].is_Integer and parts[0] < 0:
         less, *parts = parts
     if expression.is_Pow:
@@ -106,22 +106,6 @@ def _row_of_symbol(size: Dim) -> Any:
     if parts > 1:
         return row[parts - 1 :: parts]
     return row[more:] if more > 0 else _joined([row, np.ones(-more, bool)])
-
-
-def _row_of_share(expression: Any, of_symbol: Callable[[Any], Any]) -> Any:
-    """A row of a whole size times a number, rounded down; None: of something else."""
-    numbers = [each for each in expression.args if each.is_Number]
-    others = [each for each in expression.args if type(each).__name__ == "ToFloat"]
-    if not expression.is_Mul or len(numbers) != 1 or len(numbers) + len(others) != len(expression.args):
-        return None
-    share = Fraction(float(numbers[0])).limit_denominator(_MOST)
-    # 0.3 is no fraction of ten, but times a size it is rounded to what three tenths of that are.
-    if len(others) != 1 or float(share) != float(numbers[0]) or not 0 < share.numerator <= _MOST:
-        return None
-    row = _row_from(normal(others[0].args[0]), of_symbol)
-    if row is None:
-        return None
-    return _merged(row, np.ones(share.numerator, bool))[share.denominator - 1 :: share.denominator]
 
 
 def _joined(rows: list[Any]) -> Any:

@@ -46,6 +46,26 @@ def telling(
     return (next(scale for told, scale in found if told == most), *SCALES) if most > usual else SCALES
 
 
+def coincidences(graph: torch.fx.Graph, sizes: Sizes) -> list[Any]:
+    """What holds at the sizes that a program was followed at and need not hold at others: sizes that are one there.
+
+    Args:
+        graph: The calls of the program.
+        sizes: The sizes.
+
+    Returns:
+        Conditions on the symbols of the program.
+    """
+    found = []
+    first: dict[tuple[int, int], Any] = {}
+    for each in _calculated(graph):
+        one, two = pair = sizes.both(each)
+        other = sympy.Integer(one) if one == two else first.setdefault(pair, each)
+        if other is not each and sympy.expand(normal(each) - normal(other)) != 0:
+            found.append(sympy.Eq(each, other, evaluate=False))
+    return found
+
+
 def _calculated(graph: torch.fx.Graph) -> list[Any]:
     """All sizes, and those that they are calculated by, where some are rounded on the way."""
     found = dict.fromkeys(each.node.expr for node in graph.nodes for each in _sizes(node.meta.get("val")))
