@@ -57,7 +57,7 @@ def bundle_of(
         bundle, held = _bundle(network, found, arrays, [*notes, *found.notes], is_uneven=known.is_uneven)
     guards = found.program.guards
     held = [each for each in held if each.free_symbols <= guards.axes.keys()]
-    return bundle, replace(guards, conditions=[*guards.conditions, *held])
+    return bundle, replace(guards, conditions=[*held, *guards.conditions])
 
 
 def bundle_of_program(

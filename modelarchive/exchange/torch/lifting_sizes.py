@@ -65,12 +65,8 @@ def _row_from(expression: Any, of_symbol: Callable[[Any], Any]) -> Any:
         size = of_symbol(expression)
         return _row_of_symbol(size) if isinstance(size, Dim) else np.ones(size, bool)
     name, parts = type(expression).__name__, list(expression.args)
-    if name in ("Max", "Min") and sum(each.is_Integer for each in parts) == 1 and len(parts) == 2:
-        row = _row_from(parts[1], of_symbol)
-        bound = int(parts[0])
-        if row is None or bound < 0:
-            return None
-        return row[:bound] if name == "Min" else _joined([np.ones(bound, bool), row[bound:]])
+    if name in ("Max", "Min") and len(parts) == 2:
+        return _bounded(parts, of_symbol, is_least=name == "Max")
     less = 0
     if expression.is_Add:
         for _ in range(_DIFFERENCES):
@@ -93,6 +89,15 @@ def _row_from(expression: Any, of_symbol: Callable[[Any], Any]) -> Any:
         found = _joined(rows)
         return found[-int(less) :] if less else found
     return reduce(_merged, rows) if expression.is_Mul else None
+
+
+def _bounded(parts: list[Any], of_symbol: Callable[[Any], Any], *, is_least: bool) -> Any:
+    """A row of at least, or of at most, so many; None: of a number of them that is not fixed."""
+    bound, other = sorted(parts, key=lambda each: not each.is_Integer)
+    row = _row_from(other, of_symbol) if bound.is_Integer and bound >= 0 else None
+    if row is None:
+        return None
+    return _joined([np.ones(int(bound), bool), row[int(bound) :]]) if is_least else row[: int(bound)]
 
 
 def _row_of_symbol(size: Dim) -> Any:

@@ -34,7 +34,7 @@ _NAMES: Final = [*ELEMENTWISE, *AXES, *AXES, *LAYERS, *LAYERS, *LAYERS, *LAYERS]
 #: Elements of a value, and how often a step is drawn, at most.
 _MOST, _TRIES = 4000, 200
 #: How many networks of each the recorded set has.
-_NUMBER: Final = 100
+_NUMBER: Final = 40
 
 
 class Drawn(nn.Module):
