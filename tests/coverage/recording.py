@@ -25,7 +25,7 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "random": (
         "networks of three to eight operations, drawn at random from some 200: of fixed sizes, of free lengths, and of "
         "free heights and widths; saved, loaded in NumPy and PyTorch, and compared at many sizes, batches and values: "
-        "fixed where the sizes that are declared free cannot be",
+        "fixed where the sizes that are declared free cannot be; as far as they were run",
         (),
     ),
     "torchvision": (

@@ -152,11 +152,12 @@ def _compare_further(
                 misfits.append(each)
 
     compare(usual_tries(trial, base))
+    is_short = example is None and any(each.size != 1 for each in misfits)  # of sizes that were declared to be free
     compare(further_tries(trial, base, guards, met))
     if misfits:
         sizes = " and ".join(f"{each.size} ({each.axis})" for each in misfits[:3])
         what = f"the module runs at sizes as {sizes}, and what was read does not"
-        if example is None and any(each.size != 1 for each in misfits):  # sizes that were declared to be free
+        if is_short:
             raise SizeError([("(model)", what)], hint="declare those axes as of one size")
         bundle.notes.append(Note("inputs", what))
     return not misfits
