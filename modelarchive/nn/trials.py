@@ -50,6 +50,8 @@ SCALES: Final = (
     Scale(4, 3360),  # windows of 7, parts of 3 and 5
     Scale(4, 32, 1),
 )
+#: Others that few numbers divide, where a remainder is nothing at the usual sizes: odd ones, and some of both sorts.
+UNEVEN: Final = (Scale(4, 34, 1), Scale(4, 38, 1), *(Scale(4, other) for other in (31, 37, 43, 53, 61, 89, 127)))
 #: Free axes of which it is asked one by one whether they must be of one size with others.
 _COMPARED: Final = 12
 
@@ -240,20 +242,23 @@ class NoFit(Exception):  # noqa: N818 - not an error of its own: it leads to one
         self.by_size = by_size
 
 
-def fitting(inputs: Inputs, attempt: Attempt, several: Sequence[Groups] | None = None) -> Trial:
+def fitting(
+    inputs: Inputs, attempt: Attempt, several: Sequence[Groups] | None = None, scales: Sequence[Scale] = SCALES
+) -> Trial:
     """The first sizes that fit a network.
 
     Args:
         inputs: What it takes.
         attempt: Tells what does not fit. Where it says the same at other sizes, no others are tried.
         several: Which axes may be one; None: as :func:`groupings` says.
+        scales: How large the sizes are.
 
     Raises:
         NoFit: None does.
     """
     several = groupings(inputs) if several is None else several
     before: list[set[str]] = []
-    for scale in SCALES:
+    for scale in scales:
         now = []
         for groups in several:
             trial = _trial(inputs, groups, scale)

@@ -96,7 +96,7 @@ def _corner(corner: Any, sizes: tuple[int, ...]) -> tuple[Array, Array]:
     for (position, share), size in zip(corner, sizes, strict=True):
         inside = (position >= 0) & (position <= size - 1)
         place = place * size + np.where(inside, position, 0).astype(np.int64)
-        weight = weight * np.where(inside, share, 0)
+        weight = weight * np.where(inside, share, share * 0)  # NaN where the place is none
     return place, weight
 
 

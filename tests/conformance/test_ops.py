@@ -96,3 +96,18 @@ def test_grids_that_do_not_fit():
         ops.grid_sample(x, np.ones((1, 2, 2, 2), np.float32), padding_mode="wrap")
     with pytest.raises(ValueError, match="cubic for two axes only"):
         ops.grid_sample(np.ones((1, 1, 2, 2, 2)), np.ones((1, 1, 1, 1, 3)), "cubic")
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
+@pytest.mark.parametrize("padding_mode", ["zeros", "border"])
+def test_a_place_that_is_no_number_gives_what_pytorch_gives(mode, padding_mode):
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).standard_normal((1, 2, 4, 5)).astype(np.float32)
+    grid = np.zeros((1, 2, 3, 2), np.float32)
+    grid[0, 0, :, 1] = np.nan, np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        found = ops.grid_sample(x, grid, mode=mode, padding_mode=padding_mode, align_corners=True)
+    word = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
+    given = torch.from_numpy(x), torch.from_numpy(grid)
+    wanted = torch.nn.functional.grid_sample(*given, word, padding_mode, align_corners=True)
+    np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-4, atol=1e-5)

@@ -12,6 +12,7 @@ from tests.coverage import (
     archives,
     blocks,
     constructs,
+    drawn,
     folders,
     kerashub,
     language,
@@ -21,6 +22,7 @@ from tests.coverage import (
     recording,
     semantics,
 )
+from tests.coverage.drawn import judge as drawn_judge
 from tests.coverage.judging import VERDICTS, Verdict, judged, judged_as_module
 
 SETS = {
@@ -28,6 +30,7 @@ SETS = {
     "semantics": semantics.semantics,
     "blocks": blocks.blocks,
     "networks": networks.networks,
+    "random": drawn.drawn,
     "torchvision": pictures.torchvision,
     "timm": pictures.timm,
     "transformers": language.transformers,
@@ -39,6 +42,7 @@ SETS = {
 JUDGES = {
     "folders": folders.judge,
     "networks": archives.judge,
+    "random": drawn_judge.judge,
     "packages": archives.judge,
     "kerashub": kerashub.judge,
 }

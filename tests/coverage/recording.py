@@ -22,6 +22,12 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "semantics": ("what PyTorch means by a line: dtypes, views and writing in place, windows, hooks, modes", ()),
     "blocks": ("blocks as people write them in their repositories, one idea a network", ()),
     "networks": ("small networks as papers publish them, whole, one network a kind", ()),
+    "random": (
+        "networks of three to eight operations, drawn at random from some 200: of fixed sizes, of free lengths, and of "
+        "free heights and widths; saved, loaded in NumPy and PyTorch, and compared at many sizes, batches and values: "
+        "fixed where the sizes that are declared free cannot be; as far as they were run",
+        (),
+    ),
     "torchvision": (
         "one network of each family of torchvision, of detectors also their backbones and heads",
         ("torchvision",),

@@ -1,17 +1,21 @@
 """The command that says how many networks come in whole: what it runs, and that it finds what is wrong."""
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from tests.coverage import drawn  # noqa: E402
 from tests.coverage.__main__ import main, table  # noqa: E402 - they import PyTorch
 from tests.coverage.archives import judge  # noqa: E402
 from tests.coverage.blocks import BLOCKS, blocks  # noqa: E402
 from tests.coverage.constructs import FLAT, MODULES, constructs  # noqa: E402
-from tests.coverage.judging import Network, Verdict, difference, judged  # noqa: E402
+from tests.coverage.drawn import judge as drawn_judge  # noqa: E402
+from tests.coverage.judging import Network, Verdict, difference, judged, tensors  # noqa: E402
 from tests.coverage.networks import NETWORKS, networks  # noqa: E402
 from tests.coverage.recording import DOCUMENT, document, recorded  # noqa: E402
 from tests.coverage.semantics import LINES, PARTS, semantics  # noqa: E402
+from tests.sampling import some  # noqa: E402
 
 #: Constructs of which each was read wrongly once, or not at all.
 ONCE_WRONG = [
@@ -85,6 +89,35 @@ def test_networks_that_papers_publish_travel(name):
     (network,) = [each for each in networks() if each.name == name]
     found = judged(network, judge=judge)
     assert found.verdict == "whole", found.why
+
+
+#: Networks drawn at random of which each was wrong or refused once, and others.
+DRAWN = ["length 2", "length 13", "length 17", "length 29", "sides 13", "sides 26", "sides 53", "batch 7", "batch 11"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", some(DRAWN))
+def test_networks_drawn_at_random_come_in_whole(name):
+    seed = int(name.partition(" ")[2])
+    (network,) = [each for each in drawn.drawn(seed, 1) if each.name == name]
+    found = judged(network, judge=drawn_judge.judge)
+    assert (found.verdict, found.strict) == ("whole", True), found.why
+
+
+def test_what_is_drawn_is_the_same_each_time():
+    one, other = drawn.draw("sides", 3), drawn.draw("sides", 3)
+    x = torch.randn(2, 4, 9, 9)
+    assert one.words == other.words
+    assert one.words != drawn.draw("sides", 4).words
+    assert all(map(torch.equal, tensors(one(x)), tensors(other(x))))
+
+
+def test_what_is_wrong_in_what_is_drawn_is_found(monkeypatch):
+    network = next(each for each in drawn.drawn(2, 1) if each.name == "length 2")
+    found = judged(network, judge=drawn_judge.judge)
+    assert found.verdict == "whole"
+    monkeypatch.setattr(drawn_judge, "array_of", lambda x: np.asarray(x) + 1)
+    assert judged(network, judge=drawn_judge.judge).verdict == "wrong"
 
 
 @pytest.mark.filterwarnings("ignore")

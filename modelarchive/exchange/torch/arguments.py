@@ -53,6 +53,11 @@ class Arguments:
     names: Sequence[str] = ()
     literals: Sequence[tuple[str, Any]] = ()
 
+    @property
+    def is_one_dict(self) -> bool:
+        """Whether a dict is the only argument."""
+        return not self.named and self.args is not None and len(self.args) == 1 and isinstance(self.args[0], dict)
+
     def call(self, function: Callable[..., Any], row: Sequence[Any]) -> Any:
         """Call a module, or what does as it does."""
         if self.args is None:

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.assuming import Assumed, numbers_answered
+from modelarchive.exchange.torch.fake_quantising import DECIDING as OBSERVING
 from modelarchive.exchange.torch.flags import Flags
 from modelarchive.exchange.torch.keeping import python_state
 from modelarchive.exchange.torch.lines_of_code import PYTORCH
@@ -153,6 +154,9 @@ class _Truths(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         """Run a function of PyTorch, or answer."""
+        if func in OBSERVING:
+            with self:
+                return OBSERVING[func](*args, **(kwargs or {}))
         if func in _DECIDING:
             is_known, value = self._flags.answer(func, args, kwargs or {})
             if is_known:

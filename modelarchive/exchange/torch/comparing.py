@@ -16,6 +16,7 @@ from modelarchive.exchange.bundle import Note
 from modelarchive.exchange.torch.arguments import IN_A_ROW, Arguments
 from modelarchive.exchange.torch.inputs import refuse_example
 from modelarchive.exchange.torch.keeping import kept, random_state
+from modelarchive.exchange.torch.one_column import OneColumn
 from modelarchive.exchange.torch.regions import run_plainly
 from modelarchive.exchange.torch.sensitivity import steady
 from modelarchive.exchange.torch.slow_attention import slow_attention
@@ -80,7 +81,7 @@ def outputs_of(
 
 
 def _called(run: Callable[..., Any], given: list[torch.Tensor], arguments: Arguments) -> list[torch.Tensor]:
-    with run_plainly():
+    with run_plainly(), OneColumn():
         found = leaves(arguments.call(run, [each.clone() for each in given]))  # copies: it may work in place
     return [each.detach().clone() for each in found if torch.is_tensor(each)]
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -27,10 +27,14 @@ from modelarchive.exchange.torch.planning import Plan
 from modelarchive.exchange.torch.programs import skeleton
 from modelarchive.exchange.torch.reasons import OfValues
 from modelarchive.exchange.torch.sizes import Axes, SizeError
+from modelarchive.exchange.torch.telling import coincidences, telling
 from modelarchive.exchange.torch.tensors import NAMES
 from modelarchive.exchange.torch.wrapping import named_tensors
-from modelarchive.nn.axes import Axis, free_axes
-from modelarchive.nn.trials import SCALES, NoFit, Trial, advice, fitting, merged
+from modelarchive.nn.axes import Axis, by_role, free_axes, roles_of
+from modelarchive.nn.trials import SCALES, UNEVEN, NoFit, Trial, advice, fitting, merged, united
+
+#: Uneven sizes that a module is exported at.
+_FEW: Final = 3
 
 
 def bundle_of(
@@ -50,7 +54,10 @@ def bundle_of(
     """
     found = _exported(network, known)
     with _understood():
-        return _bundle(network, found, arrays, [*notes, *found.notes]), found.program.guards
+        bundle, held = _bundle(network, found, arrays, [*notes, *found.notes], is_uneven=known.is_uneven)
+    guards = found.program.guards
+    held = [each for each in held if each.free_symbols <= guards.axes.keys()]
+    return bundle, replace(guards, conditions=[*held, *guards.conditions])
 
 
 def bundle_of_program(
@@ -82,7 +89,7 @@ def bundle_of_program(
         for node in program.inputs
     ]
     with _understood():
-        return _bundle(network, _Exported(program, Axes(program.inputs, declared)), {}, [])
+        return _bundle(network, _Exported(program, Axes(program.inputs, declared)), {}, [])[0]
 
 
 @dataclass
@@ -237,8 +244,11 @@ def _of_declared(network: torch.nn.Module, known: Given) -> _Exported:
 
     # PyTorch tells axes of one size apart: most modules run where those of one role have one.
     own, *others = merged(declared)
+    alike = united(own, by_role(roles_of(declared)))
+    usual = own if len(alike) == len(own) else alike
+    several = [usual, *(each for each in (own, *others) if each != usual)]
     try:
-        fitting(declared, attempt, [*others[:1], own, *others[1:]])
+        fitting(declared, attempt, several, UNEVEN[:_FEW] if known.is_uneven else SCALES)
     except NoFit as none:
         hint = f"; {advice(named)}" if none.by_size and (named := _called(declared)) else ""
         raise Refusal(f"{errors[0]}{hint}") from errors[0]
@@ -250,15 +260,23 @@ def _called(declared: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _bundle(
-    network: torch.nn.Module, found: _Exported, arrays: Mapping[int, np.ndarray], notes: Sequence[Note]
-) -> Bundle:
-    """The bundle, at the first sizes of free axes that fit."""
+    network: torch.nn.Module,
+    found: _Exported,
+    arrays: Mapping[int, np.ndarray],
+    notes: Sequence[Note],
+    *,
+    is_uneven: bool = False,
+) -> tuple[Bundle, list[Any]]:
+    """The bundle, at the first sizes of free axes that fit, and what of sizes held there by chance."""
     first: Exception | None = None
     plan: Plan | None = None
     united = found.axes.united(found.sizes)
     # What PyTorch says nothing of may be one, too: what is written at places, and the places.
     both = [found.axes] if united.groups == found.axes.groups else [found.axes, united]
-    for scale, axes in product(SCALES, both):
+    # Exported at uneven sizes it says more than what held there.
+    guards = Guards() if is_uneven else found.program.guards
+    scales = telling(found.program.graph, found.axes, found.program.ranges, guards)
+    for scale, axes in product(scales, both):
         sizes = axes.sizes(scale, found.program.ranges)
         if sizes is None:
             continue
@@ -269,7 +287,8 @@ def _bundle(
             raise ConversionError(plan.problems)
         plan.problems = []
         try:
-            return _bundle_at(network, found.program, plan, arrays, notes)
+            bundle = _bundle_at(network, found.program, plan, arrays, notes)
+            return bundle, coincidences(found.program.graph, sizes)
         except (ConversionError, Refusal) as error:
             if not sizes.trial.sizes:
                 raise

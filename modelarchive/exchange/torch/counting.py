@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import cast, is_array, scope
+from modelarchive.exchange.torch.calculating import normal
+from modelarchive.exchange.torch.recorded import cast, has_array, in_terms, is_array, scope
 from modelarchive.nn.dim import Dim
 
 #: Function of an expression -> the same of arrays; of whole numbers, which give whole ones.
@@ -21,12 +22,6 @@ _OF_REALS: Final[dict[str, Callable[..., Any]]] = {
 _OF_BOTH: Final[dict[str, Callable[..., Any]]] = {
     "Add": ops.add, "Mul": ops.multiply, "Max": ops.maximum, "Min": ops.minimum,
 }  # fmt: skip
-
-
-def has_array(size: Dim) -> bool:
-    """Whether an array of the recording has an axis of this size."""
-    pairs = (pair for each in scope()._symbols for pair in zip(*each.abstract.shapes, strict=True))
-    return any(pair == size.pair for pair in pairs)
 
 
 def counted_from(expression: Any, size_of: Callable[[Any], Any]) -> Any:
@@ -43,9 +38,7 @@ def counted_from(expression: Any, size_of: Callable[[Any], Any]) -> Any:
         return int(expression) if expression.is_Integer else float(expression)
     if expression.is_Symbol:
         size = size_of(expression)
-        if isinstance(size, Dim) and not has_array(size):
-            raise Refusal("a size that no array has")
-        return scope().size(size, []) if isinstance(size, Dim) else size
+        return _size(size) if isinstance(size, Dim) else size
     name = expression.func.__name__
     parts = [counted_from(each, size_of) for each in expression.args]
     if expression.is_Pow or name == "PowByNatural":
@@ -54,7 +47,10 @@ def counted_from(expression: Any, size_of: Callable[[Any], Any]) -> Any:
         name, parts = "Mul", [parts[0]] * parts[1]
     function = next((table[name] for table in (_OF_BOTH, _OF_INTEGERS, _OF_REALS) if name in table), None)
     if function is None:
-        raise _unknown(expression)
+        again = normal(expression)
+        if again == expression:
+            raise _unknown(expression)
+        return counted_from(again, size_of)
     is_real = name in _OF_REALS or any(map(_is_real, parts))
     parts = [_real(each) if is_real else each for each in parts]
     if len(parts) == 1:
@@ -63,6 +59,18 @@ def counted_from(expression: Any, size_of: Callable[[Any], Any]) -> Any:
     for each in parts[1:]:
         found = function(found, each)
     return found
+
+
+def _size(size: Dim) -> Any:
+    """A size that an array has, or in terms of one."""
+    if has_array(size):
+        return scope().size(size, ())
+    found = in_terms(size)
+    if found is None:
+        raise Refusal("a size that no array has")
+    whole, parts, more = found
+    number = scope().size(whole, ())
+    return ops.floor_divide(number, parts) if parts > 1 else ops.subtract(number, more)
 
 
 def _unknown(expression: Any) -> Refusal:

@@ -35,12 +35,14 @@ class Given:
         example: The tensors that were given; None: only declared.
         is_fixed: Whether no axis of the example is taken for one of any size.
         arguments: How it is called with them.
+        is_uneven: Whether it is exported at sizes that no usual number divides.
     """
 
     declared: list[dict[str, Any]]
     example: list[torch.Tensor] | None
     is_fixed: bool = False
     arguments: Arguments = IN_A_ROW
+    is_uneven: bool = False
 
     def tensors(self) -> list[torch.Tensor]:
         """The example; where there is none, random tensors that are declared so."""

@@ -17,6 +17,8 @@ from modelarchive.nn.trials import Trial
 Shapes: TypeAlias = list[list[int]]
 #: Numbers that have a divisor in common with the parts that networks cut axes into.
 _USUAL: Final = 2 * 3 * 5 * 7
+#: What has parts of most sizes that networks cut axes into.
+_PARTS: Final = 8
 #: How many times longer than where shapes were followed an axis is made, the most.
 _LONGER: Final = 16
 #: Sizes that are tried for what no other size has broken.
@@ -102,7 +104,7 @@ def guards_of(exported: torch.export.ExportedProgram, inputs: Sequence[torch.fx.
 
 
 def usual_tries(trial: Trial, base: Shapes) -> Iterator[Try]:
-    """Each free axis once of size 1; those that are no batch once of a size that nothing divides.
+    """Each free axis once of size 1; those that are no batch once of a size that nothing divides, or that much does.
 
     Args:
         trial: The sizes that shapes were followed at.
@@ -112,7 +114,9 @@ def usual_tries(trial: Trial, base: Shapes) -> Iterator[Try]:
         number, axis = min(group)
         usual = base[number][axis]
         yield _try(trial, base, group, 1)
-        if axis:
+        if axis and usual % _PARTS:
+            yield _try(trial, base, group, -(-usual // _PARTS) * _PARTS)
+        if axis and not _is_odd(usual):
             yield _try(trial, base, group, next(size for size in range(usual + 1, 2 * usual + 99) if _is_odd(size)))
 
 

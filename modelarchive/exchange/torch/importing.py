@@ -17,18 +17,19 @@ from modelarchive.errors import ModelArchiveError, SpecError
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.adopting import Adopted
 from modelarchive.exchange.torch.arguments import Place
-from modelarchive.exchange.torch.counting import counted_from, has_array
+from modelarchive.exchange.torch.counting import counted_from
 from modelarchive.exchange.torch.frames import Frame, is_array
 from modelarchive.exchange.torch.leaves import LEAVES
 from modelarchive.exchange.torch.lifting import FIRST, ROWS, Lifted, arguments, layer_of, lifted, word
-from modelarchive.exchange.torch.lifting_context import Context, cast, scope
-from modelarchive.exchange.torch.lifting_context import is_array as is_value
+from modelarchive.exchange.torch.lifting_context import Context
 from modelarchive.exchange.torch.lifting_elementwise import ROWS as ELEMENTWISE
 from modelarchive.exchange.torch.lifting_recurrences import ROWS as RECURRENCES
 from modelarchive.exchange.torch.lifting_rounding import ROWS as ROUNDING
 from modelarchive.exchange.torch.lines_of_code import line_of_call
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan, own_tensors
+from modelarchive.exchange.torch.recorded import cast, has_array, scope
+from modelarchive.exchange.torch.recorded import is_array as is_value
 from modelarchive.exchange.torch.tensors import array_of, numpy_dtype
 from modelarchive.nn.dim import Dim
 from modelarchive.nn.signature import free_name

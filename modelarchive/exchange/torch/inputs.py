@@ -59,6 +59,14 @@ def known_inputs(module: torch.nn.Module, inputs: Any) -> tuple[Any, Arguments]:
     return inputs, arguments
 
 
+def taken_for_one(module: torch.nn.Module, arguments: Arguments) -> str:
+    """What may have gone wrong where a dict of inputs was given as the only argument; "" where none was."""
+    if not arguments.is_one_dict:
+        return ""
+    named = f"none of its names is an argument of forward{_arguments(module)}"
+    return f"inputs= was given as one dict, as {named}: if they are to be arguments, name them so; "
+
+
 def declared(inputs: Any) -> Any:
     """Inputs as :func:`modelarchive.describe` takes them; of tensors only shape and dtype count."""
     if isinstance(inputs, tuple | list):

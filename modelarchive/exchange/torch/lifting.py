@@ -9,6 +9,7 @@ import torch
 
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch import lifting_bags as bags
+from modelarchive.exchange.torch import lifting_bins as bins
 from modelarchive.exchange.torch import lifting_complex as of_complex
 from modelarchive.exchange.torch import lifting_creating as creating
 from modelarchive.exchange.torch import lifting_elementwise as elementwise
@@ -18,6 +19,7 @@ from modelarchive.exchange.torch import lifting_linalg as linalg
 from modelarchive.exchange.torch import lifting_matrices as matrices
 from modelarchive.exchange.torch import lifting_norms as norms
 from modelarchive.exchange.torch import lifting_order as order
+from modelarchive.exchange.torch import lifting_padding as padding
 from modelarchive.exchange.torch import lifting_picking as picking
 from modelarchive.exchange.torch import lifting_places as places
 from modelarchive.exchange.torch import lifting_recurrences as recurrences
@@ -37,6 +39,7 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     **elementwise.ROWS,
     **creating.ROWS,
     **shapes.ROWS,
+    **padding.ROWS,
     **sums.ROWS,
     **picking.ROWS,
     **bags.ROWS,
@@ -44,6 +47,7 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     **order.ROWS,
     **experts.ROWS,
     **windows.ROWS,
+    **bins.ROWS,
     **resizing.ROWS,
     **norms.ROWS,
     **scans.ROWS,

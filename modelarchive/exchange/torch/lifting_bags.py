@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from modelarchive import ops
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted
+from modelarchive.exchange.torch.lifting_context import Context, counted
 from modelarchive.exchange.torch.lifting_shapes import picked, reshaped
+from modelarchive.exchange.torch.recorded import cast
 
 
 def _bags(

@@ -10,19 +10,18 @@ import torch
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted, is_array, scope
+from modelarchive.exchange.torch.lifting_context import Context
+from modelarchive.exchange.torch.lifting_fourier import ROWS as FOURIER
+from modelarchive.exchange.torch.lifting_padding import ROWS as PADDING
 from modelarchive.exchange.torch.lifting_picking import ROWS as PICKING
 from modelarchive.exchange.torch.lifting_rounding import angle
 from modelarchive.exchange.torch.lifting_shapes import ROWS as SHAPES
 from modelarchive.exchange.torch.lifting_shapes import picked, stretched
 from modelarchive.exchange.torch.lifting_sums import ROWS as SUMS
-from modelarchive.exchange.torch.lifting_windows import along
+from modelarchive.exchange.torch.recorded import cast, is_array
 from modelarchive.exchange.torch.tensors import numpy_dtype
-from modelarchive.nn.dim import Dim
 from modelarchive.ops.contraction import normal_pattern
 
-#: Elements along an axis up to which a Fourier transform is said by its matrix.
-_LONGEST: Final = 4096
 #: Arguments that name axes.
 _AXES: Final = frozenset({"dim", "dims", "dim0", "dim1", "axis0", "axis1", "source", "destination", "start_dim"})
 
@@ -263,89 +262,6 @@ def _moved(name: str, row: Callable[..., Any]) -> Callable[..., Any]:
     return pairs
 
 
-# ---------------------------------------------------------------------- Fourier transforms
-
-
-def _free_angles(size: Dim, dtype: Any) -> tuple[Any, Any]:
-    """Cosines and sines of an axis of any size."""
-    whole = scope().size(size, ())
-    places = counted(size)
-    turns = ops.remainder(ops.multiply(ops.expand_dims(places, axis=1), places), whole)
-    angles = ops.multiply(ops.divide(cast(turns, dtype), cast(whole, dtype)), np.asarray(2 * np.pi, dtype))
-    return ops.cos(angles), ops.sin(angles)
-
-
-def _angles(size: int, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    if isinstance(size, Dim) or size > _LONGEST:
-        raise Refusal(f"a Fourier transform of an axis whose size is not fixed, or is more than {_LONGEST}")
-    # Whole turns are taken away while they are integers.
-    turns = np.outer(np.arange(rows), np.arange(columns)) % size
-    sine = np.where(2 * turns % size == 0, 0.0, np.sin(2 * np.pi * turns / size))
-    return np.cos(2 * np.pi * turns / size), sine
-
-
-def _transformed(real: Any, imaginary: Any, axis: int, *, forward: bool) -> tuple[Any, Any]:
-    size = real.shape[axis]
-    if isinstance(size, Dim):
-        cosine, sine = _free_angles(size, real.dtype)
-    else:
-        cosine, sine = (each.astype(real.dtype) for each in _angles(size, size, size))
-    sine = sine if forward else ops.negative(sine)
-    return (
-        ops.add(along(real, cosine, axis), along(imaginary, sine, axis)),
-        ops.subtract(along(imaginary, cosine, axis), along(real, sine, axis)),
-    )
-
-
-def _scaled(x: Any, sizes: Sequence[int], normalization: int) -> Any:
-    if normalization and any(isinstance(size, Dim) for size in sizes):
-        raise Refusal("a Fourier transform of an axis whose size is not fixed, divided by that size")
-    factor = 1.0 if not normalization else float(np.prod([float(size) for size in sizes])) ** -(normalization / 2)
-    return x if factor == 1 else ops.multiply(x, factor)
-
-
-def _of_complex(context: Pairs, x: Any, *, dim: Sequence[int], normalization: int, forward: bool) -> Any:
-    real, imaginary = picked(x, -1, 0), picked(x, -1, 1)
-    axes = [each % real.ndim for each in dim]
-    sizes = [real.shape[axis] for axis in axes]
-    for axis in axes:
-        real, imaginary = _transformed(real, imaginary, axis, forward=forward)
-    return _scaled(_pair(real, imaginary), sizes, normalization)
-
-
-def _of_real(context: Pairs, x: Any, *, dim: Sequence[int], normalization: int, onesided: bool) -> Any:
-    axes = [each % x.ndim for each in dim]
-    sizes = [x.shape[axis] for axis in axes]
-    last, size = axes[-1], sizes[-1]
-    if isinstance(size, Dim) and not onesided:
-        cosine, sine = _free_angles(size, x.dtype)
-    else:
-        cosine, sine = (each.astype(x.dtype) for each in _angles(size, size, size // 2 + 1 if onesided else size))
-    real, imaginary = along(x, cosine, last), ops.subtract(0.0, along(x, sine, last))  # no minus 0
-    for axis in axes[:-1]:
-        real, imaginary = _transformed(real, imaginary, axis, forward=True)
-    return _scaled(_pair(real, imaginary), sizes, normalization)
-
-
-def _to_real(context: Pairs, x: Any, *, dim: Sequence[int], normalization: int, last_dim_size: int) -> Any:
-    real, imaginary = picked(x, -1, 0), picked(x, -1, 1)
-    axes = [each % real.ndim for each in dim]
-    sizes = [real.shape[axis] for axis in axes[:-1]] + [last_dim_size]
-    for axis in axes[:-1]:
-        real, imaginary = _transformed(real, imaginary, axis, forward=False)
-    half = last_dim_size // 2 + 1
-    cosine, sine = _angles(last_dim_size, half, last_dim_size)
-    # What is left out stands for its mirror image too, but for the first and, of even sizes, the last.
-    times = np.full((half, 1), 2.0)
-    times[0] = 1
-    times[last_dim_size // 2 :] = 1 if last_dim_size % 2 == 0 else 2
-    if last_dim_size == 1:
-        times[:] = 1
-    cosine, sine = ((each * times).astype(real.dtype) for each in (cosine, sine))
-    found = ops.subtract(along(real, cosine, axes[-1]), along(imaginary, sine, axes[-1]))
-    return _scaled(found, sizes, normalization)
-
-
 _MOVED: Final = (
     *("view", "_unsafe_view", "reshape", "flatten", "unflatten", "view_as", "reshape_as", "permute", "transpose", "t"),
     *("swapaxes", "swapdims", "numpy_T", "movedim", "moveaxis", "unsqueeze", "squeeze", "expand"),
@@ -355,7 +271,7 @@ _MOVED: Final = (
 )
 #: Operator -> what it means on pairs.
 ROWS: Final[dict[str, Callable[..., Any]]] = {
-    **{name: _moved(name, (SHAPES | SUMS | PICKING)[name]) for name in _MOVED},
+    **{name: _moved(name, (SHAPES | PADDING | SUMS | PICKING)[name]) for name in _MOVED},
     **{name: _moved(name, SUMS[name]) for name in ("sum", "mean")},
     "index_select": _moved("index_select", PICKING["index_select"]),
     **dict.fromkeys(
@@ -377,7 +293,7 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     "add": _sum(ops.add), "sub": _sum(ops.subtract), "mul": _product, "div": _quotient, "exp": _exponential,
     "square": lambda context, x: _power(context, x, 2), "pow": _power,
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot"), _matrix_product), "einsum": _einsum,
-    "_fft_c2c": _of_complex, "_fft_r2c": _of_real, "_fft_c2r": _to_real,
+    **FOURIER,
 }  # fmt: skip
 
 

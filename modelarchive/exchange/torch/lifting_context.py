@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from functools import reduce
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._sympy.functions import FloorDiv
 
 from modelarchive import dtypes, ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.sizes import Calculated
+from modelarchive.exchange.torch.lifting_sizes import calculated, row_of
+from modelarchive.exchange.torch.recorded import cast, is_array, scope
 from modelarchive.exchange.torch.tensors import numpy_dtype
 from modelarchive.nn.dim import Dim
-from modelarchive.nn.parameter import as_dtype, dtype_name
-from modelarchive.nn.recording import RECORDER
-from modelarchive.nn.symbol import Symbol
-
-#: Numerator and denominator, at most, of what a size is multiplied by before it is rounded down.
-_MOST: Final = 64
-
-
-def is_array(value: Any) -> bool:
-    """Whether it is an array: of the recording, or a constant."""
-    return isinstance(value, Symbol | np.ndarray | np.generic)
-
-
-def cast(x: Any, dtype: Any) -> Any:
-    """An array in another dtype; numbers and sizes stay."""
-    if not is_array(x):
-        return x
-    wanted = as_dtype(dtype)
-    return x if x.dtype == wanted else ops.cast(x, dtype=dtype_name(wanted))
+from modelarchive.nn.parameter import as_dtype
 
 
 def same(one: Any, other: Any) -> bool:
@@ -89,7 +70,7 @@ class Context:
     def operands(self, *values: Any) -> list[Any]:
         """Values in the dtype of the result; numbers stay numbers."""
         dtype = self.dtype
-        values = tuple(_calculated(each) if isinstance(each, Dim) else each for each in values)
+        values = tuple(calculated(each) if isinstance(each, Dim) else each for each in values)
         found = [cast(each, dtype) if is_array(each) else self.number(each) for each in values]
         return found if any(map(is_array, found)) else [np.asarray(found[0], dtype), *found[1:]]
 
@@ -144,11 +125,6 @@ def _plain(value: torch.Tensor) -> torch.Tensor:
     return torch.empty([1] * value.ndim, dtype=value.dtype, device="meta")
 
 
-def scope() -> Any:
-    """The recording that runs now."""
-    return RECORDER.get()._scopes[-1]  # type: ignore[union-attr]
-
-
 def with_sizes(shape: Sequence[Any]) -> Any:
     """An array that has the free sizes of `shape` at their axes, for what is to be stretched to it.
 
@@ -162,112 +138,9 @@ def with_sizes(shape: Sequence[Any]) -> Any:
     found = None
     for axis, size in enumerate(shape):
         if isinstance(size, Dim):
-            row = ops.expand_dims(_row_of(size), axis=tuple(at for at in range(len(shape)) if at != axis))
+            row = ops.expand_dims(row_of(size), axis=tuple(at for at in range(len(shape)) if at != axis))
             found = row if found is None else np.logical_or(found, row)
     return found
-
-
-def _row_of(size: Dim) -> Any:
-    """An array of truths with one axis, of a size that is not fixed: one that an array has, or calculated of these.
-
-    Raises:
-        Refusal: It is calculated in another way.
-    """
-    if size.pair in _known_sizes():
-        return _row_with(size.pair)
-    row = _row_from(size.expression, size.of_symbol) if isinstance(size, Calculated) else None
-    if row is None:
-        raise Refusal("a new array of a size that is not fixed, and that no array has")
-    return row
-
-
-def _row_from(expression: Any, of_symbol: Callable[[Any], Any]) -> Any:
-    """An array of truths with one axis of a size that is calculated; None: not in such a way."""
-    if expression.is_Integer:
-        return np.ones(int(expression), bool) if expression >= 0 else None
-    if expression.is_Symbol:
-        size = of_symbol(expression)
-        if not isinstance(size, Dim):
-            return np.ones(size, bool)
-        return _row_with(size.pair) if size.pair in _known_sizes() else None
-    if type(expression).__name__ in ("TruncToInt", "FloorToInt"):
-        return _row_of_share(expression.args[0], of_symbol)
-    less, parts = 0, list(expression.args)
-    if expression.is_Add and parts[0].is_Integer and parts[0] < 0:
-        less, *parts = parts
-    rows = [_row_from(each, of_symbol) for each in parts]
-    if any(each is None for each in rows):
-        return None
-    if isinstance(expression, FloorDiv):
-        step = parts[1]
-        return rows[0][int(step) - 1 :: int(step)] if step.is_Integer and step > 0 else None
-    if expression.is_Pow:
-        return reduce(_merged, [rows[0]] * int(parts[1])) if parts[1].is_Integer and parts[1] > 0 else None
-    if expression.is_Add:
-        found = ops.concatenate(rows, axis=0) if len(rows) > 1 else rows[0]
-        return found[-int(less) :] if less else found
-    return reduce(_merged, rows) if expression.is_Mul else None
-
-
-def _row_of_share(expression: Any, of_symbol: Callable[[Any], Any]) -> Any:
-    """A row of a whole size times a number, rounded down; None: of something else."""
-    numbers = [each for each in expression.args if each.is_Number]
-    others = [each for each in expression.args if type(each).__name__ == "ToFloat"]
-    if not expression.is_Mul or len(numbers) != 1 or len(numbers) + len(others) != len(expression.args):
-        return None
-    times, parts = float(numbers[0]).as_integer_ratio()
-    row = _row_from(others[0].args[0], of_symbol) if len(others) == 1 and 0 < times <= _MOST >= parts else None
-    return None if row is None else _merged(row, np.ones(times, bool))[parts - 1 :: parts]
-
-
-def _merged(row: Any, other: Any) -> Any:
-    """A row of as many truths as the product of two rows has."""
-    return ops.reshape(np.logical_or(ops.expand_dims(row, axis=1), ops.expand_dims(other, axis=0)), shape=[-1])
-
-
-def number_of(size: Dim) -> Any:
-    """A size that is not fixed as an array without axes.
-
-    Raises:
-        Refusal: No array has it, and it is not known how it is calculated.
-    """
-    return scope().size(size, ()) if size.pair in _known_sizes() else ops.sum(cast(_row_of(size), "int64"))
-
-
-def _known_sizes() -> list[tuple[int, int]]:
-    """The sizes that are not fixed and that arrays have."""
-    pairs = (pair for each in scope()._symbols for pair in zip(*each.abstract.shapes, strict=True))
-    return list(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1] and all(pair)))
-
-
-def _row_with(pair: tuple[int, int]) -> Any:
-    """An array of truths with one axis, of a size that an array has."""
-    found = (
-        (each, axis)
-        for each in scope()._symbols
-        for axis, own in enumerate(zip(*each.abstract.shapes, strict=True))
-        if own == pair
-    )
-    each, axis = next(found)
-    row = each[tuple(slice(None) if at == axis else 0 for at in range(each.ndim))]
-    return ops.equal(row, row)
-
-
-def _calculated(size: Dim) -> Any:
-    """A size that is not fixed: itself where an array has it, else calculated from those that arrays have."""
-    known = _known_sizes()
-    if size.pair in known:
-        return size
-    one, two = size.pair
-    for first, second in known:
-        own = scope().size(Dim(first, second), ())
-        if one % first == two % second == 0 and one // first == two // second:
-            return ops.multiply(own, one // first)
-        if one - first == two - second:
-            return ops.add(own, one - first)
-        if one % first == two % second == 0 and (one // first, two // second) in known:
-            return ops.multiply(own, scope().size(Dim(one // first, two // second), ()))
-    return size
 
 
 def full(shape: Sequence[Any], value: Any, dtype: Any) -> Any:

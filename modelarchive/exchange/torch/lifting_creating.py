@@ -8,9 +8,10 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
-from modelarchive.exchange.torch.counting import has_array
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, is_array, number_of
+from modelarchive.exchange.torch.lifting_context import Context, counted, full
 from modelarchive.exchange.torch.lifting_shapes import stretched
+from modelarchive.exchange.torch.lifting_sizes import number_of
+from modelarchive.exchange.torch.recorded import cast, has_array, is_array
 from modelarchive.nn.dim import Dim
 
 

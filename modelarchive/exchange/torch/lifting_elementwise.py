@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from modelarchive import ops
-from modelarchive.exchange.torch.lifting_context import Context, cast, is_array
+from modelarchive.exchange.torch.lifting_context import Context
+from modelarchive.exchange.torch.recorded import cast, is_array
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.activation import ACTIVATIONS
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted
+from modelarchive.exchange.torch.lifting_context import Context, counted
+from modelarchive.exchange.torch.recorded import cast
 
 
 def _counts(context: Context, x: Any, *, bins: int = 100, min: float = 0, max: float = 0) -> Any:

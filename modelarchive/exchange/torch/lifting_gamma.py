@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from modelarchive import ops
-from modelarchive.exchange.torch.lifting_context import Context, cast
+from modelarchive.exchange.torch.lifting_context import Context
+from modelarchive.exchange.torch.recorded import cast
 
 #: From where the series is exact.
 _FAR: Final = 8

@@ -301,6 +301,8 @@ def _adaptive(how: str, rank: int) -> Lift:
     def lift(given: Given) -> Lifted | None:
         if len(shape(given["self"])) != rank + 2:
             return None
+        if any(isinstance(each, torch.fx.Node) for each in several(given["output_size"], rank)):
+            return None  # a size that is not fixed
         try:
             kind, fields = adaptive(how, rank, given["output_size"])
         except Refusal:

@@ -9,8 +9,9 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, uses
+from modelarchive.exchange.torch.lifting_context import Context, uses
 from modelarchive.exchange.torch.lifting_shapes import exchanged, picked, stretched
+from modelarchive.exchange.torch.recorded import cast
 from modelarchive.nn.dim import Dim
 
 #: Rows of a matrix up to which what is done row by row is said so.

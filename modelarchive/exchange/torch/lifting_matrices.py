@@ -9,8 +9,9 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted, same
+from modelarchive.exchange.torch.lifting_context import Context, counted, same
 from modelarchive.exchange.torch.lifting_shapes import picked, reshaped, stretched
+from modelarchive.exchange.torch.recorded import cast
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.contraction import normal_pattern
 

@@ -11,8 +11,9 @@ import torch
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, is_array
+from modelarchive.exchange.torch.lifting_context import Context
 from modelarchive.exchange.torch.lifting_shapes import reshaped
+from modelarchive.exchange.torch.recorded import cast, is_array
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.precision import wide
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted, is_array, uses
+from modelarchive.exchange.torch.lifting_context import Context, counted, uses
 from modelarchive.exchange.torch.lifting_shapes import picked, reshaped
+from modelarchive.exchange.torch.lifting_sizes import number_of
+from modelarchive.exchange.torch.recorded import cast, is_array
 from modelarchive.nn.dim import Dim
 
 
@@ -37,9 +39,13 @@ def _topk(context: Context, x: Any, *, k: Any, dim: int = -1, largest: bool = Tr
     return ops.gather(x, order, axis=dim), order
 
 
-def _at_rank(x: Any, place: int, dim: int, *, keepdim: bool) -> tuple[Any, Any]:
+def _at_rank(x: Any, place: Any, dim: int, *, keepdim: bool) -> tuple[Any, Any]:
     """The element with so many smaller ones along an axis, and its place."""
-    order = picked(_order(x, dim, descending=False), dim, slice(place, place + 1))
+    order = _order(x, dim, descending=False)
+    if is_array(place):
+        order = ops.take(order, ops.reshape(place, shape=[1]), axis=dim % x.ndim)
+    else:
+        order = picked(order, dim, slice(place, place + 1))
     found = ops.gather(x, order, axis=dim)
     return (found, order) if keepdim else (ops.squeeze(found, axis=dim), ops.squeeze(order, axis=dim))
 
@@ -53,9 +59,8 @@ def _median(context: Context, x: Any, *, dim: Any = None, keepdim: bool = False)
     if whole:
         x, dim = reshaped(x, [x.size]), 0
     size = x.shape[dim]
-    if isinstance(size, Dim):
-        raise Refusal("the median along an axis whose size is not fixed: declare it with a fixed size")
-    found, order = _at_rank(x, (size - 1) // 2, dim, keepdim=keepdim)
+    place = ops.floor_divide(ops.subtract(number_of(size), 1), 2) if isinstance(size, Dim) else (size - 1) // 2
+    found, order = _at_rank(x, place, dim, keepdim=keepdim)
     if x.dtype.kind not in "biu":
         found = _or_nan(x, found, dim, keepdim=keepdim)
     return found if whole else (found, order)

@@ -9,8 +9,9 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, same, scope
+from modelarchive.exchange.torch.lifting_context import Context, same
 from modelarchive.exchange.torch.lifting_shapes import reshaped
+from modelarchive.exchange.torch.recorded import cast, scope
 from modelarchive.nn.dim import Dim
 
 

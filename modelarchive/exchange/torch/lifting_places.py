@@ -9,9 +9,10 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, full, is_array
+from modelarchive.exchange.torch.lifting_context import Context, full
 from modelarchive.exchange.torch.lifting_picking import are_neighbours, neighbours, place_of, product_of, to_the_front
 from modelarchive.exchange.torch.lifting_shapes import picked, reshaped, stretched
+from modelarchive.exchange.torch.recorded import cast, is_array
 from modelarchive.nn.dim import Dim
 
 

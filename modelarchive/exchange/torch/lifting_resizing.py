@@ -1,7 +1,8 @@
 """ATen operators that resize images, axis by axis.
 
 Of fixed sizes by a matrix that PyTorch itself makes, in all modes. Of others each element of the result is taken from
-its neighbours, whose places are computed as PyTorch does, in numbers of 32 bits (``UpSample.h``); not smoothed.
+its neighbours, whose places are computed as PyTorch does, in numbers of 32 bits (``UpSample.h``); where it is smoothed,
+by a matrix that is computed.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import torch
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted, number_of, same
+from modelarchive.exchange.torch.lifting_context import Context, counted, same
+from modelarchive.exchange.torch.lifting_sizes import number_of
 from modelarchive.exchange.torch.lifting_windows import along
+from modelarchive.exchange.torch.recorded import cast
 from modelarchive.nn.dim import Dim
 from modelarchive.ops import cubic
 
 #: How many elements the axes have meanwhile that are not resized.
 _OTHER: Final = 3
+#: The number of the cubic filter that smooths.
+_SMOOTH: Final = -0.5
 #: How arguments are called that hold one factor, axis by axis from the last.
 _SCALES: Final = ("scales_w", "scales_h", "scales_d")
 
@@ -71,8 +76,6 @@ def _matrix(context: Context, axis: int, size: int, wanted: int, rank: int) -> n
 def _resized(context: Context, x: Any, axis: int, wanted: Any, given: dict[str, Any]) -> Any:
     """One axis of any size resized to any size."""
     name, single = str(context.name), np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
-    if name.endswith("_aa"):
-        raise Refusal(f"{name} of an image whose size is not fixed: declare the input with a fixed height and width")
     size = x.shape[axis]
     counts = [number_of(each) if isinstance(each, Dim) else np.asarray(each) for each in (size, wanted)]
     (inside, outside), last = (cast(each, single) for each in counts), ops.subtract(counts[0], 1)
@@ -83,6 +86,11 @@ def _resized(context: Context, x: Any, axis: int, wanted: Any, given: dict[str, 
     step: Any = single.type(1 / factor) if factor else ops.divide(inside, outside)
     if is_aligned:
         step = ops.divide(ops.subtract(inside, 1), ops.maximum(ops.subtract(outside, 1), 1))
+    if name.endswith("_aa"):
+        if is_aligned or "lanczos" in name:
+            raise Refusal(f"{name} with align_corners, or by Lanczos' filter, of an image whose size is not fixed")
+        is_cubic = "cubic" in name
+        return along(x, cast(_smoothing(size, places, step, is_cubic=is_cubic), x.dtype), axis)
     if "nearest" in name:
         places = ops.add(places, 0.5) if "exact" in name else places
         return ops.take(x, ops.minimum(cast(ops.floor(ops.multiply(places, step)), "int64"), last), axis=axis)
@@ -96,6 +104,37 @@ def _resized(context: Context, x: Any, axis: int, wanted: Any, given: dict[str, 
         part = ops.multiply(part, ops.expand_dims(cast(weight, x.dtype), axis=others))
         total = part if total is None else ops.add(total, part)
     return total
+
+
+def _smoothing(size: Any, places: Any, step: Any, *, is_cubic: bool) -> Any:
+    """What each element of the result has of each one before, ``(size, wanted)``: a filter as wide as a step.
+
+    Args:
+        size: The size of the axis.
+        places: The numbers of the elements of the result.
+        step: How many elements come to one.
+        is_cubic: Whether the filter is Keys'; else a triangle.
+    """
+    width = ops.maximum(step, 1)
+    middle = ops.multiply(ops.add(places, 0.5), step)
+    reach = ops.multiply(width, 2.0 if is_cubic else 1.0)
+    low = ops.maximum(cast(_whole(ops.add(ops.subtract(middle, reach), 0.5)), "int64"), 0)
+    high = cast(_whole(ops.add(ops.add(middle, reach), 0.5)), "int64")
+    rows = ops.expand_dims(counted(size), axis=1)
+    away = ops.abs(ops.divide(ops.add(ops.subtract(cast(rows, middle.dtype), middle), 0.5), width))
+    if is_cubic:
+        weights = ops.where(ops.less(away, 1), cubic.near(away, _SMOOTH), cubic.far(away, _SMOOTH))
+        weights = ops.where(ops.less(away, 2), weights, np.zeros((), middle.dtype))
+    else:
+        weights = ops.maximum(ops.subtract(1, away), 0)
+    is_inside = np.logical_and(np.greater_equal(rows, low), ops.less(rows, high))
+    weights = ops.where(is_inside, weights, np.zeros((), middle.dtype))
+    return ops.divide(weights, ops.sum(weights, axis=0, keepdims=True))
+
+
+def _whole(x: Any) -> Any:
+    """Rounded towards 0."""
+    return ops.where(ops.less(x, 0), ops.negative(ops.floor(ops.negative(x))), ops.floor(x))
 
 
 def _factor(given: dict[str, Any], axis: int, rank: int) -> float | None:

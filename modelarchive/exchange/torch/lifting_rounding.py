@@ -10,7 +10,8 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, is_array
+from modelarchive.exchange.torch.lifting_context import Context
+from modelarchive.exchange.torch.recorded import cast, is_array
 from modelarchive.nn.dim import Dim
 
 

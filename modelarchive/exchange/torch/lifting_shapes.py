@@ -9,15 +9,9 @@ from typing import Any, Final
 from modelarchive import ops
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import (
-    Context,
-    cast,
-    counted,
-    is_array,
-    same,
-    same_shape,
-    with_sizes,
-)
+from modelarchive.exchange.torch.lifting_context import Context, counted, same, same_shape, with_sizes
+from modelarchive.exchange.torch.lifting_sizes import number_of
+from modelarchive.exchange.torch.recorded import cast, is_array
 from modelarchive.nn.dim import Dim
 
 #: How ATen writes "to the end".
@@ -98,7 +92,7 @@ def _numbered(x: Any, run: tuple[int, int], sizes: list[Any]) -> Any:
     for size in sizes:
         merged = merged * size
     if number != 1:
-        x = ops.reshape(x, shape=[*x.shape[:first], merged, *x.shape[first + number :]])
+        x = _regrouped(x, run, [merged])
     return ops.take(x, places, axis=first)
 
 
@@ -214,28 +208,33 @@ def _stack(context: Context, tensors: Any, *, dim: int = 0) -> Any:
 
 def _split(context: Context, x: Any, *, split_size: Any = None, split_sizes: Any = None, dim: int = 0) -> Any:
     sizes = split_sizes if split_size is None else split_size
+    total = x.shape[dim]
     if not isinstance(sizes, list | tuple):
-        total = x.shape[dim]
-        if isinstance(total, Dim):
-            if len(context.value) == 1:
-                return (x,)
-            if isinstance(sizes, Dim) and same(sizes * len(context.value), total):
-                return ops.split(x, sizes=len(context.value), axis=dim)
+        if isinstance(total, Dim) and isinstance(sizes, int) and len(context.value) > 1:
             raise Refusal("an axis that is not fixed, split into parts of a size")
-        sizes = [min(sizes, total - start) for start in range(0, total, sizes)]
-    free = [at for at, size in enumerate(sizes) if isinstance(size, Dim)]
-    if len(free) > 1:
-        raise Refusal("an axis split into several parts that are not fixed")
-    return ops.split(x, sizes=[-1 if isinstance(size, Dim) else size for size in sizes], axis=dim)
+        sizes = [context.sizes(each.shape[dim]) for each in context.value]
+    return _parts(x, dim, sizes)
+
+
+def _parts(x: Any, dim: int, sizes: Sequence[Any]) -> Any:
+    """An axis as parts of some sizes, one behind the other."""
+    if len(sizes) == 1:
+        return (x,)
+    free = [size for size in sizes if isinstance(size, Dim)]
+    if len(free) == len(sizes) and all(same(each, sizes[0]) for each in sizes):
+        return ops.split(x, sizes=len(sizes), axis=dim)
+    if len(free) <= 1:
+        return ops.split(x, sizes=[-1 if isinstance(size, Dim) else size for size in sizes], axis=dim)
+    start: Any = 0
+    found = []
+    for size in sizes:
+        found.append(_run(x, dim, size, start))
+        start = ops.add(number_of(size), start)
+    return tuple(found)
 
 
 def _chunk(context: Context, x: Any, *, chunks: int, dim: int = 0) -> Any:
-    total = x.shape[dim]
-    if isinstance(total, Dim):
-        if total // chunks * chunks == total:
-            return ops.split(x, sizes=chunks, axis=dim)
-        raise Refusal("an axis that is not fixed, cut into parts")
-    return _split(context, x, split_size=-(-total // chunks), dim=dim)
+    return _parts(x, dim, [context.sizes(each.shape[dim]) for each in context.value])
 
 
 def _unbind(context: Context, x: Any, *, dim: int = 0) -> Any:
@@ -263,7 +262,12 @@ def _slice(context: Context, x: Any, *, dim: int = 0, start: Any = None, end: An
     start = _bound(0 if start is None else start, total)
     end = None if end is None or (isinstance(end, int) and end >= _END) or same(end, total) else _bound(end, total)
     if isinstance(start, Dim) or isinstance(end, Dim):
-        return _cut(x, dim, start, end, step)
+        if isinstance(start, Dim):
+            # Counted from the end where it is less than nothing at both sizes that are tried.
+            start = ops.add(number_of(start), number_of(total) if max(start.pair) < 0 else 0)
+        elif start < 0:
+            start = ops.maximum(ops.add(number_of(total), start), 0)
+        return _run(x, dim, context.shape[dim], start, step)
     if not start and end is None and step == 1:
         return x
     return picked(x, dim, slice(start, end, step))
@@ -277,15 +281,17 @@ def _bound(place: Any, total: Any) -> Any:
     return place
 
 
-def _cut(x: Any, dim: int, start: Any, end: Any, step: int) -> Any:
-    """A run of an axis whose bounds are sizes that are not fixed: its elements are taken by their places."""
-    if step != 1 or isinstance(start, Dim) or not isinstance(end, Dim):
-        raise Refusal("a part of an array whose bounds are not fixed")
-    places = counted(end - start if start else end)
-    return ops.take(x, places if not start else ops.add(places, start), axis=dim)
+def _run(x: Any, dim: int, size: Any, start: Any, step: int = 1) -> Any:
+    """So many elements of an axis from a place on, either of which may not be fixed: they are taken by their places."""
+    places = counted(size)
+    places = places if step == 1 else ops.multiply(places, step)
+    is_first = isinstance(start, int) and start == 0
+    return ops.take(x, places if is_first else ops.add(places, start), axis=dim % x.ndim)
 
 
 def _narrow(context: Context, x: Any, *, dim: int, start: Any, length: Any) -> Any:
+    if isinstance(start, Dim) or isinstance(length, Dim):
+        return _run(x, dim, context.shape[dim], number_of(start) if isinstance(start, Dim) else start)
     return _slice(context, x, dim=dim, start=start, end=start + length)
 
 
@@ -304,27 +310,6 @@ def _roll(context: Context, x: Any, *, shifts: Any, dims: Any = ()) -> Any:
         if shift:
             x = ops.concatenate([picked(x, dim, slice(-shift, None)), picked(x, dim, slice(None, -shift))], axis=dim)
     return x
-
-
-def _pad(context: Context, x: Any, *, pad: Sequence[Any], mode: str = "constant", value: Any = None) -> Any:
-    if any(isinstance(size, Dim) for size in pad):
-        raise Refusal("padding by a size that is not fixed")
-    return padded(x, [(pad[at], pad[at + 1]) for at in range(0, len(pad), 2)][::-1], mode, value)
-
-
-def padded(x: Any, pairs: Sequence[tuple[int, int]], mode: str = "constant", value: Any = None) -> Any:
-    """More elements along the last axes, or fewer where numbers are negative; modes by PyTorch's words."""
-    words = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
-    if any(size < 0 for pair in pairs for size in pair):
-        x = x[(..., *(slice(-min(one, 0), min(other, 0) or None) for one, other in pairs))]
-    whole = [(max(one, 0), max(other, 0)) for one, other in pairs]
-    if not any(size for pair in whole for size in pair):
-        return x
-    return ops.pad(x, padding=whole, mode=words[mode], value=value or 0)
-
-
-def _named_pad(mode: str) -> Callable[..., Any]:
-    return lambda context, x, *, padding: _pad(context, x, pad=padding, mode=mode)
 
 
 def _pixel_shuffle(context: Context, x: Any, *, upscale_factor: int) -> Any:
@@ -366,9 +351,7 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     "copy": _copy, "expand": _expand, "expand_as": _expand, "broadcast_to": _expand, "repeat": _repeat, "tile": _tile,
     "repeat_interleave": _repeat_interleave, "cat": _cat, "concat": _cat, "stack": _stack, "split": _split,
     "split_with_sizes": _split, "chunk": _chunk, "unbind": _unbind, "select": _select, "slice": _slice,
-    "narrow": _narrow, "flip": _flip, "roll": _roll, "pad": _pad, "constant_pad_nd": _pad,
-    **{f"reflection_pad{rank}d": _named_pad("reflect") for rank in (1, 2, 3)},
-    **{f"replication_pad{rank}d": _named_pad("replicate") for rank in (1, 2, 3)},
+    "narrow": _narrow, "flip": _flip, "roll": _roll,
     "pixel_shuffle": _pixel_shuffle,
     "pixel_unshuffle": _pixel_unshuffle, "channel_shuffle": _channel_shuffle,
     "native_channel_shuffle": _channel_shuffle,

@@ -11,10 +11,11 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast
+from modelarchive.exchange.torch.lifting_context import Context
 from modelarchive.exchange.torch.lifting_elementwise import log1p
 from modelarchive.exchange.torch.lifting_shapes import picked, reshaped
 from modelarchive.exchange.torch.packing import cells_at_the_end
+from modelarchive.exchange.torch.recorded import cast
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.activation import ACTIVATIONS
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted, same
+from modelarchive.exchange.torch.lifting_context import Context, counted, same
 from modelarchive.exchange.torch.lifting_elementwise import truth
 from modelarchive.exchange.torch.lifting_shapes import exchanged, reshaped, stretched
+from modelarchive.exchange.torch.lifting_sizes import number_of
+from modelarchive.exchange.torch.recorded import cast
 from modelarchive.nn.dim import Dim
 
 
@@ -139,9 +141,9 @@ def _attention(
     if enable_gqa and not same(query.shape[-3], key.shape[-3]):
         several = np.repeat(np.arange(key.shape[-3]), query.shape[-3] // key.shape[-3])
         key, value = (ops.take(each, several, axis=each.ndim - 3) for each in (key, value))
-    if isinstance(query.shape[-1], Dim):
-        raise Refusal("attention over features that are not fixed")
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if scale is None:
+        size = query.shape[-1]
+        scale = ops.rsqrt(cast(number_of(size), query.dtype)) if isinstance(size, Dim) else 1 / math.sqrt(size)
     scores = ops.multiply(ops.matmul(query, exchanged(key, -2, -1)), scale)
     if is_causal:
         attn_mask = _causal(query.shape[-2], key.shape[-2])

@@ -12,9 +12,10 @@ import numpy as np
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.leaves import several
-from modelarchive.exchange.torch.lifting_context import Context, cast, counted, full, same, uses
+from modelarchive.exchange.torch.lifting_context import Context, counted, full
 from modelarchive.exchange.torch.lifting_layers import inside, sides
-from modelarchive.exchange.torch.lifting_shapes import exchanged, padded, picked, reshaped, stretched
+from modelarchive.exchange.torch.lifting_padding import padded, padded_to
+from modelarchive.exchange.torch.lifting_shapes import exchanged, picked, reshaped, stretched
 from modelarchive.nn.dim import Dim
 
 #: Elements of a window that are looked at one after the other.
@@ -211,53 +212,6 @@ def _avg_pool(rank: int) -> Callable[..., Any]:
     return _batched(row, rank)
 
 
-def _bins(size: Any, parts: Any) -> list[range]:
-    """The parts of an axis, as equal as may be, which may overlap."""
-    if isinstance(size, Dim) or isinstance(parts, Dim):
-        to = "a size that is not fixed" if isinstance(parts, Dim) else f"{parts} of an axis whose size is not fixed"
-        raise Refusal(f"adaptive pooling to {to}: declare the input with a fixed size")
-    return [range(at * size // parts, -((at + 1) * size // -parts)) for at in range(parts)]
-
-
-def _adaptive_avg(rank: int) -> Callable[..., Any]:
-    def row(context: Context, x: Any, *, output_size: Any) -> Any:
-        for axis, parts in enumerate(context.shape[-rank:], start=-rank):
-            size = x.shape[axis]
-            if same(size, parts):
-                continue
-            if parts == 1:
-                x = ops.mean(x, axis=axis, keepdims=True)
-                continue
-            matrix = np.zeros((size, parts), np.float64) if not isinstance(size, Dim) else None
-            for at, each in enumerate(_bins(size, parts)):
-                matrix[list(each), at] = 1 / len(each)  # type: ignore[index]
-            x = along(x, cast(np.asarray(matrix), x.dtype), axis)
-        return x
-
-    return row
-
-
-def _adaptive_max(rank: int) -> Callable[..., Any]:
-    def row(context: Context, x: Any, *, output_size: Any) -> Any:
-        value = context.value
-        if isinstance(value, tuple | list) and uses(context.node, 1):
-            raise Refusal("adaptive max pooling that gives places")
-        for axis, parts in enumerate(context.shape[-rank:], start=-rank):
-            size = x.shape[axis]
-            if same(size, parts):
-                continue
-            if parts == 1:
-                x = ops.max(x, axis=axis, keepdims=True)
-                continue
-            bins = _bins(size, parts)
-            longest = max(map(len, bins))
-            places = np.array([[*each, *[each[-1]] * (longest - len(each))] for each in bins])
-            x = ops.max(ops.take(x, places, axis=axis % x.ndim), axis=axis % x.ndim + 1)
-        return x, None
-
-    return row
-
-
 def along(x: Any, matrix: Any, axis: int) -> Any:
     """The product of an axis and a matrix."""
     if axis % x.ndim == x.ndim - 1:
@@ -303,9 +257,8 @@ def _fold(
             stride=stride,
         )
         return ops.squeeze(shifted, axis=0)
-    height, width = output_size
-    if any(isinstance(size, Dim) for size in (height, width)) or math.prod(kernel_size) > _MOST:
-        raise Refusal("patches that are put together to an image whose size is not fixed")
+    if math.prod(kernel_size) > _MOST:
+        raise Refusal(f"patches of more than {_MOST} elements that are put together to an image")
     rows, columns = (
         (size + 2 * around - gap * (window - 1) - 1) // step + 1
         for size, window, gap, around, step in zip(output_size, kernel_size, dilation, padding, stride, strict=True)
@@ -320,8 +273,10 @@ def _fold(
         for axis in (0, 1):
             part = _spread(part, axis + 2, stride[axis])
             before = at[axis] * dilation[axis] - padding[axis]
-            length = (part.shape[axis + 2]) + before
-            around.append((before, output_size[axis] - length))
+            behind = output_size[axis] - part.shape[axis + 2] - before
+            if isinstance(behind, Dim):
+                part = padded_to(part, axis + 2, output_size[axis], before)
+            around.append((0, 0) if isinstance(behind, Dim) else (before, behind))
         part = padded(part, around)
         total = part if total is None else ops.add(total, part)
     return total
@@ -357,9 +312,6 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     **{f"max_pool{rank}d": _max_pool(rank) for rank in _RANKS},
     **{f"max_pool{rank}d_with_indices": _max_pool(rank, gives_places=True) for rank in _RANKS},
     **{f"avg_pool{rank}d": _avg_pool(rank) for rank in _RANKS},
-    **{f"adaptive_avg_pool{rank}d": _adaptive_avg(rank) for rank in _RANKS},
-    **{f"_adaptive_avg_pool{rank}d": _adaptive_avg(rank) for rank in (2, 3)},
-    **{f"adaptive_max_pool{rank}d": _adaptive_max(rank) for rank in _RANKS},
     **{f"max_unpool{rank}d": _max_unpool(rank) for rank in (2, 3)},
     "col2im": _fold,
     **dict.fromkeys(("grid_sampler", "grid_sampler_2d", "grid_sampler_3d"), _grid_sample),

@@ -22,7 +22,7 @@ from modelarchive.exchange.torch.arguments import IN_A_ROW
 from modelarchive.exchange.torch.exported import bundle_of_exported, is_exported
 from modelarchive.exchange.torch.given import Given, given
 from modelarchive.exchange.torch.hooks import parametrised
-from modelarchive.exchange.torch.inputs import declared, known_inputs
+from modelarchive.exchange.torch.inputs import declared, known_inputs, taken_for_one
 from modelarchive.exchange.torch.keeping import Writes, kept
 from modelarchive.exchange.torch.leaves import OTHER_DROPOUTS
 from modelarchive.exchange.torch.lines_of_code import has_line
@@ -76,20 +76,24 @@ def bundle_of_module(module: Any, inputs: Any) -> Bundle:
             and (bundle := _restored(network, row, arrays, notes)) is not None
         ):
             return bundle
-        with _hinted(_REMEMBERED if inputs is None else _KEEPS, network):
+        hint = f"{taken_for_one(network, arguments)}{_REMEMBERED if inputs is None else _KEEPS}"
+        with _hinted(hint, network):
             return _of_network(network, given(row, arguments), arrays, notes)
 
 
 def _of_network(network: torch.nn.Module, known: Given, arrays: Mapping[int, Any], notes: list[Note]) -> Bundle:
     try:
         try:
-            return _verified(network, known, arrays, notes)
+            bundle, fits = _verified(network, known, arrays, notes)
+            return bundle if fits or known.example is not None else _at_others(network, known, arrays, notes) or bundle
         except SizeError as error:
             if known.example is None:
+                if (found := _at_others(network, known, arrays, notes)) is not None:
+                    return found
                 raise
             why = Note("(model)", error.unsupported[0][1])
             try:
-                return _verified(network, replace(known, is_fixed=True), arrays, [*notes, why])
+                return _verified(network, replace(known, is_fixed=True), arrays, [*notes, why])[0]
             except (Refusal, ConversionError):
                 raise error from None
     except (Refusal, ConversionError) as error:
@@ -108,17 +112,28 @@ def _of_network(network: torch.nn.Module, known: Given, arrays: Mapping[int, Any
         raise
 
 
-def _verified(network: torch.nn.Module, known: Given, arrays: Mapping[int, Any], notes: list[Note]) -> Bundle:
+def _at_others(network: torch.nn.Module, known: Given, arrays: Mapping[int, Any], notes: list[Note]) -> Bundle | None:
+    """What is read of a module at sizes that nothing divides, if that runs at all others: it may have fewer cases."""
+    with contextlib.suppress(Refusal, ConversionError):
+        bundle, fits = _verified(network, replace(known, is_uneven=True), arrays, notes)
+        return bundle if fits else None
+    return None
+
+
+def _verified(
+    network: torch.nn.Module, known: Given, arrays: Mapping[int, Any], notes: list[Note]
+) -> tuple[Bundle, bool]:
+    """What is read of a module, and whether it runs wherever the module was seen to."""
     bundle, guards = converting.bundle_of(network, known, arrays, notes)
     try:
-        verify(network, network, bundle, known, guards)
+        fits = verify(network, network, bundle, known, guards)
     except ModelArchiveError:
         raise
     except (ArithmeticError, IndexError, TypeError, ValueError) as error:  # a table that the module makes longer, say
         what = f"what was read does not run where the module does: {error}"
         of_sizes = SizeError if bundle.checked().trial.sizes else ConversionError  # which those of the example may mend
         raise of_sizes([("(model)", what)]) from error
-    return bundle
+    return bundle, fits
 
 
 def _evaluate(network: torch.nn.Module) -> None:

@@ -163,6 +163,13 @@ class Calculated(Dim):
         super().__init__(*pair)
         self.expression, self.of_symbol = expression, of_symbol
 
+    def _with(self, other: Any, combine: Callable[[Any, Any], Any]) -> Any:
+        found = super()._with(other, combine)
+        its = other.expression if isinstance(other, Calculated) else other
+        if not isinstance(found, Dim) or (isinstance(its, Dim)):
+            return found
+        return Calculated(found.pair, combine(self.expression, sympy.sympify(its)), self.of_symbol)
+
 
 class Sizes:
     """Gives each size of a program what is tried for it.
@@ -191,8 +198,13 @@ class Sizes:
 
     def is_fixed(self, value: torch.SymFloat) -> bool:
         """Whether a number is the same at all sizes that are tried."""
-        one, two = (_put(value.node.expr, known) for known in self._tried)
+        one, two = self.both(value.node.expr)
         return bool(one == two)
+
+    def both(self, expression: Any) -> tuple[Any, Any]:
+        """What an expression of symbols is at both sizes that are tried."""
+        one, two = (_put(expression, known) for known in self._tried)
+        return one, two
 
     def of_symbol(self, symbol: Any) -> Any:
         """The size that a symbol stands for: an int, or a Dim."""
@@ -212,8 +224,7 @@ class Sizes:
                 else int(found)
             )
         if isinstance(value, torch.SymInt):
-            is_same = expression.is_Symbol or both[0] == both[1]
-            return from_pair(*both) if is_same else Calculated(both, expression, self.of_symbol)
+            return both[0] if both[0] == both[1] else Calculated(both, expression, self.of_symbol)
         if both[0] != both[1]:
             raise Refusal("a number that depends on sizes that are not fixed")
         return both[0]

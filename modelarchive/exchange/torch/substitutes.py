@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from modelarchive.exchange.torch.fake_quantising import DECIDING, on_steps, on_steps_of_each
 from modelarchive.exchange.torch.reasons import refuse_gradients
 
 
@@ -66,6 +67,36 @@ def _linspace(
     return torch.where(places < (last + 1) / 2, start + step * places, end - step * (last - places))
 
 
+def _affine_grid(theta: torch.Tensor, size: Any, align_corners: bool | None = None) -> torch.Tensor:
+    # PyTorch's own fixes the sizes that it is given.
+    if not any(isinstance(each, torch.SymInt) for each in size[2:]):
+        return NotImplemented
+    rows = []
+    for axis, each in enumerate(size[2:]):
+        places = 2 * torch.arange(each, dtype=theta.dtype, device=theta.device) + 1 - each
+        row = places / (torch.full_like(places[:1], 0).add(each - 1).clamp(min=1) if align_corners else each)
+        rows.append(row.reshape([1] * axis + [-1] + [1] * (len(size) - 3 - axis)))
+    rows = [each.expand(size[2:]) for each in reversed(rows)]
+    grid = torch.stack([*rows, torch.ones_like(rows[0])], -1)
+    return (grid.reshape(1, -1, grid.shape[-1]) @ theta.transpose(1, 2)).reshape(-1, *size[2:], len(rows))
+
+
+def _adaptive_avg_pool1d(x: torch.Tensor, output_size: Any) -> torch.Tensor:
+    size = output_size[0] if isinstance(output_size, list | tuple) else output_size
+    if not isinstance(size, torch.SymInt):  # which the operator of one axis takes for a number
+        return NotImplemented
+    return functional.adaptive_avg_pool2d(x.unsqueeze(-2), (1, size)).squeeze(-2)
+
+
+def _interpolate(input: torch.Tensor, size: Any = None, scale_factor: Any = None, *given: Any, **named: Any) -> Any:
+    if input.ndim != 3 or named.get("mode") != "area" or given:
+        return NotImplemented
+    size, scale_factor = (each[0] if isinstance(each, list | tuple) else each for each in (size, scale_factor))
+    size = None if size is None else (1, size)
+    scale_factor = None if scale_factor is None else (1.0, scale_factor)
+    return functional.interpolate(input.unsqueeze(-2), size, scale_factor, **named).squeeze(-2)
+
+
 def _max_pool1d(input: torch.Tensor, *given: Any, return_indices: bool = False, **named: Any) -> torch.Tensor:
     # Without the places it is exported with the example's length.
     if return_indices or type(input.shape[-1]) is int:
@@ -115,6 +146,13 @@ _BY_NAME: Final[dict[str, Callable[..., Any]]] = {
 _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = (
     {getattr(where, name): substitute for name, substitute in _BY_NAME.items() for where in (torch, torch.Tensor)}
     | {torch.linspace: _linspace, torch.max_pool1d: _max_pool1d, functional.max_pool1d: _max_pool1d}
+    | {functional.affine_grid: _affine_grid, functional.interpolate: _interpolate}
+    | dict.fromkeys((torch.adaptive_avg_pool1d, functional.adaptive_avg_pool1d), _adaptive_avg_pool1d)
+    | DECIDING
+    | {
+        torch.fake_quantize_per_tensor_affine: on_steps,
+        torch.fake_quantize_per_channel_affine: on_steps_of_each,
+    }
     | {functional.embedding: _embedding, functional.embedding_bag: _embedding_bag}
     | dict.fromkeys((torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward), refuse_gradients)
 )

@@ -50,7 +50,7 @@ def refuse_unfit(network: torch.nn.Module, known: Given) -> None:
         outputs_of(network, known.example, is_example=True, arguments=known.arguments)
 
 
-def verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, guards: Guards | None = None) -> None:
+def verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, guards: Guards | None = None) -> bool:
     """Run both on the example, and at more sizes where axes are free.
 
     Args:
@@ -61,13 +61,16 @@ def verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, gua
         known: What it was read on.
         guards: What held of the sizes that it was exported with.
 
+    Returns:
+        Whether what was read runs at all sizes that were tried and that the module runs at.
+
     Raises:
         SizeError: The outputs differ, and axes are free.
         ConversionError: The outputs differ; says by how much.
     """
     trial = bundle.checked().trial
     try:
-        _verify(network, run, bundle, known, trial, guards or Guards())
+        return _verify(network, run, bundle, known, trial, guards or Guards())
     except ConversionError as error:
         if _asks(network, known, guards):
             raise ConversionError([("(model)", _OF_LARGEST)]) from error
@@ -84,19 +87,29 @@ def _asks(network: torch.nn.Module, known: Given, guards: Guards | None) -> bool
         return known.example is not None and bool(asked(network, known.example, known.arguments))
 
 
-def _verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, trial: Trial, guards: Guards) -> None:
+def _verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, trial: Trial, guards: Guards) -> bool:
     # Casts to them are in it; rounded to so few bits, sums in another order differ.
     is_narrow = "float16" in json.dumps(bundle.architecture)
     comparison = Comparison(network, run, bundle.build(), is_narrow=is_narrow, arguments=known.arguments)
     given: list[list[torch.Tensor]] = []
+    fits = True
     if known.example is not None and all(each.device.type == "cpu" for each in known.example):
         given += [known.example] if comparison.runs_alike(known.example, is_example=True) else []
     for shapes in _usual(trial, {each.shape[0] for each in known.example or () if each.ndim}):
         if not _is_small(comparison.block, trial, shapes):
             continue
-        if comparison.runs_alike(tensors := random(trial.inputs, shapes, known.example)):
+        tensors = random(trial.inputs, shapes, known.example)
+        try:
+            is_alike = comparison.runs_alike(tensors)
+        except ConversionError as error:
+            if not guards.broken(shapes):
+                raise
+            what = "decides by its sizes, and an architecture does the same for all of them: it does something else at"
+            problem = f"{what} {shapes} than where it was followed ({error.unsupported[0][1]})"
+            raise SizeError([("(model)", problem)], hint=f"declare axes as of one size: {shapes}") from error
+        if is_alike:
             given.append(tensors)
-            _compare_further(comparison, bundle, shapes, guards, known.example)
+            fits = _compare_further(comparison, bundle, shapes, guards, known.example)
             break
     if guards.largest and known.example is not None:
         _compare_lengths(comparison, known.example, [*trial.sizes], guards.largest)
@@ -108,12 +121,16 @@ def _verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, tr
     else:
         what = "was not compared with the module, which did not run on the inputs that were tried: pass an example"
         bundle.notes.append(Note("(model)", what))
+    return fits
 
 
 def _compare_further(
     comparison: Comparison, bundle: Bundle, base: Shapes, guards: Guards, example: Sequence[torch.Tensor] | None
-) -> None:
+) -> bool:
     """Compare at sizes that the module may do something else at.
+
+    Returns:
+        Whether what was read runs at all of them that the module runs at.
 
     Raises:
         SizeError: It does.
@@ -135,10 +152,15 @@ def _compare_further(
                 misfits.append(each)
 
     compare(usual_tries(trial, base))
+    is_short = example is None and any(each.size != 1 for each in misfits)  # of sizes that were declared to be free
     compare(further_tries(trial, base, guards, met))
     if misfits:
         sizes = " and ".join(f"{each.size} ({each.axis})" for each in misfits[:3])
-        bundle.notes.append(Note("inputs", f"the module runs at sizes as {sizes}, and what was read does not"))
+        what = f"the module runs at sizes as {sizes}, and what was read does not"
+        if is_short:
+            raise SizeError([("(model)", what)], hint="declare those axes as of one size")
+        bundle.notes.append(Note("inputs", what))
+    return not misfits
 
 
 def _compare_assumed(comparison: Comparison, given: list[list[torch.Tensor]], number: int) -> None:

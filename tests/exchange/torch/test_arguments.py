@@ -97,6 +97,17 @@ CALLS = {
 }
 
 
+class Plain(torch.nn.Module):
+    """Takes an array."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_inputs_in_the_containers_of_the_call(name, tmp_path):
     make, inputs, names = CALLS[name]
@@ -184,3 +195,9 @@ def test_the_module_is_compared_as_it_is_called(tmp_path):
     (note,) = ma.save_model(tmp_path / "net.h5", ByValues(), inputs={"x": torch.randn(7, 4)})[:1]
     assert note
     np.testing.assert_array_equal(ma.load_model(tmp_path / "net.h5")(np.ones((7, 4), np.float32)), 1)
+
+
+def test_names_that_are_no_arguments_are_told_where_the_dict_that_they_make_does_not_run():
+    with pytest.raises(ma.ConversionError) as error:
+        ma.save_model("net.h5", Plain(), inputs={"of_x": {"shape": ["batch", 4]}})
+    assert "none of its names is an argument of forward(x)" in error.value.hint

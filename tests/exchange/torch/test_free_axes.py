@@ -178,9 +178,3 @@ def test_any_length_is_pooled(layer):
     assert shapes(bundle) == [["batch", 2, "length"]]
     for batch, length in ((1, 8), (3, 15), (2, 100)):
         same(layer, bundle, torch.randn(batch, 2, length))
-
-
-def test_a_smoothed_image_of_any_size_is_refused():
-    module = Of(lambda x: functional.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True))
-    with pytest.raises(ma.ConversionError, match="declare the input with a fixed height and width"):
-        read_module(module, {"shape": ["batch", 3, "height", "width"]})

@@ -43,3 +43,63 @@ def test_rows_that_are_shortened_where_they_are_looked_up(name, tmp_path):
     assert not torch.equal(module.table.weight, before)  # PyTorch has shortened some
     assert np.allclose(found, wanted, atol=1e-6)
     assert np.allclose(built(*given).detach().numpy(), wanted, atol=1e-6)
+
+
+def _quantised(name):
+    """A layer and what rounds its outputs to steps, whose ranges were seen before and stay."""
+    quantization = torch.ao.quantization
+    of_all = quantization.MovingAverageMinMaxObserver
+    of_each = quantization.MovingAveragePerChannelMinMaxObserver
+    make = {
+        "of all": lambda: quantization.FakeQuantize(of_all, 0, 255),
+        "of each": lambda: quantization.FakeQuantize(of_each, -128, 127, dtype=torch.qint8, ch_axis=1),
+        "in one": lambda: quantization.FusedMovingAvgObsFakeQuantize(of_all, 0, 255),
+        "in one, off": lambda: quantization.FusedMovingAvgObsFakeQuantize(of_all, 0, 255),
+    }[name]
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), make())
+    module(torch.randn(16, 4))
+    module.apply(quantization.disable_observer)
+    if name.endswith("off"):
+        module.apply(quantization.disable_fake_quant)
+    return module.eval()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["of all", "of each", "in one", "in one, off"])
+def test_modules_that_are_to_be_quantised_round_as_pytorchs(name, tmp_path):
+    module = _quantised(name)
+    x = 2 * torch.randn(50, 4, generator=torch.Generator().manual_seed(1))
+    ma.save_model(tmp_path / "net.h5", module, inputs=x[:2])
+    wanted = module(x).detach().numpy()
+    found = ma.load_model(tmp_path / "net.h5")(x.numpy())
+    assert (len(np.unique(wanted)) == wanted.size) == name.endswith("off")
+    step = float(module[1].scale.max())
+    # A sum that is next to the middle of two steps may go either way.
+    assert np.abs(found - wanted).max() <= 1.01 * step
+    assert (np.abs(found - wanted) < 1e-5).mean() > 0.98
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_networks_that_are_prepared_to_be_quantised_come_in(tmp_path):
+    quantization = torch.ao.quantization
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    module.qconfig = quantization.get_default_qat_qconfig("fbgemm")
+    module = quantization.prepare_qat(module.train())
+    x = torch.randn(8, 3, 6, 6)
+    module(x)
+    module.eval().apply(quantization.disable_observer)
+    ma.save_model(tmp_path / "net.h5", module, inputs=x[:2])
+    wanted = module(x).detach().numpy()
+    found = ma.load_model(tmp_path / "net.h5")(x.numpy())
+    step = float(module[3].activation_post_process.scale)
+    assert np.abs(found - wanted).max() <= 1.01 * step
+    assert (np.abs(found - wanted) < 1e-5).mean() > 0.8
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_observes_while_it_runs_is_told_what_stops_it(tmp_path):
+    module = _quantised("in one").apply(torch.ao.quantization.enable_observer)
+    with pytest.raises(ma.ConversionError, match="disable_observer"):
+        ma.save_model(tmp_path / "net.h5", module, inputs=torch.randn(2, 4))

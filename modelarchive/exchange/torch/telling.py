@@ -1,0 +1,106 @@
+"""At which sizes a program is followed: at such as tell apart what it calculates of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import sympy  # type: ignore[import-untyped, unused-ignore]
+import torch
+
+from modelarchive.exchange.refusal import Refusal
+from modelarchive.exchange.torch.calculating import normal
+from modelarchive.exchange.torch.guards import Guards
+from modelarchive.exchange.torch.sizes import Axes, Sizes
+from modelarchive.nn.trials import SCALES, UNEVEN, Scale
+
+#: Calculated sizes that are looked at.
+_MOST: Final = 256
+#: What makes one size of two, or a number of both.
+_ROUNDING: Final = (
+    "Mod", "PythonMod", "FloorDiv", "CleanDiv", "CeilToInt", "FloorToInt", "TruncToInt", "Max", "Min"
+)  # fmt: skip
+
+
+def telling(
+    graph: torch.fx.Graph, axes: Axes, ranges: Mapping[Any, tuple[int, int]], guards: Guards
+) -> tuple[Scale, ...]:
+    """The scales in the order in which they are tried: the usual ones, before them one that tells more sizes apart.
+
+    An axis that is filled up to a multiple of 8 is as long as before where it is one already: then 64 and 224, which
+    are, say nothing of it.
+
+    Args:
+        graph: The calls of the program.
+        axes: What it says of its inputs' axes.
+        ranges: Symbol of a size -> the least and the greatest one that is allowed.
+        guards: What held of the sizes where it was exported.
+    """
+    calculated = _calculated(graph)
+    if not calculated:
+        return SCALES
+    usual = _told(SCALES[0], calculated, axes, ranges, guards)
+    found = [(_told(scale, calculated, axes, ranges, guards), scale) for scale in UNEVEN]
+    most = max(told for told, _ in found)
+    return (next(scale for told, scale in found if told == most), *SCALES) if most > usual else SCALES
+
+
+def coincidences(graph: torch.fx.Graph, sizes: Sizes) -> list[Any]:
+    """What holds at the sizes that a program was followed at and need not hold at others: sizes that are one there.
+
+    Args:
+        graph: The calls of the program.
+        sizes: The sizes.
+
+    Returns:
+        Conditions on the symbols of the program.
+    """
+    found = []
+    first: dict[tuple[int, int], Any] = {}
+    for each in _calculated(graph):
+        one, two = pair = sizes.both(each)
+        other = sympy.Integer(one) if one == two else first.setdefault(pair, each)
+        if other is not each and sympy.expand(normal(each) - normal(other)) != 0:
+            found.append(sympy.Eq(each, other, evaluate=False))
+    return found
+
+
+def _calculated(graph: torch.fx.Graph) -> list[Any]:
+    """All sizes, and those that they are calculated by, where some are rounded on the way."""
+    found = dict.fromkeys(each.node.expr for node in graph.nodes for each in _sizes(node.meta.get("val")))
+    if not any(type(part).__name__ in _ROUNDING for each in found for part in sympy.preorder_traversal(each)):
+        return []
+    parts = dict(found)
+    for each in [*found][:_MOST]:
+        for said in (each, normal(each)):
+            parts |= dict.fromkeys(part for part in sympy.preorder_traversal(said) if part.free_symbols)
+    return [*parts][:_MOST]
+
+
+def _sizes(value: Any) -> Iterator[Any]:
+    for each in value if isinstance(value, tuple | list) else [value]:
+        for size in each.shape if isinstance(each, torch.Tensor) else [each]:
+            if isinstance(size, torch.SymInt) and not size.node.expr.is_number:
+                yield size
+
+
+def _told(scale: Scale, calculated: list[Any], axes: Axes, ranges: Any, guards: Guards) -> int:
+    """How many of the sizes are told apart, and from numbers; less than none where the program is not for a scale."""
+    sizes: Sizes | None = None
+    with contextlib.suppress(Refusal):  # told where it is followed
+        sizes = axes.sizes(scale, ranges)
+    if sizes is None:
+        return -1
+    for way in (0, 1):
+        shapes = [
+            [
+                size if isinstance(size, int) else sizes.trial.sizes[at, axis][way]
+                for axis, size in enumerate(each["shape"])
+            ]
+            for at, each in enumerate(axes.declared)
+        ]
+        if guards.broken(shapes):
+            return -1
+    pairs = {sizes.both(each) for each in calculated}
+    return sum(bool(one != two) for one, two in pairs)
