@@ -86,7 +86,7 @@ class Plan:
         self.calls = self._lift()
         self._tell_unknown()
         self._tell_complex_inputs()
-        for path, what in sizes_of_values(nodes, program.root):
+        for path, what in sizes_of_values(nodes, program.root, self.values):
             self.tell(path, what)
         if self.problems:
             raise ConversionError(self.problems)

@@ -311,3 +311,21 @@ MIXED = {
 def test_rows_that_depend_on_each_other_are_refused(name, tmp_path):
     with pytest.raises(ConversionError, match=r"depends on (the )?values"):
         ma.save_model(tmp_path / "net.h5", _of(MIXED[name]), inputs=torch.randn(3, 5, 4))
+
+
+MASKS = {
+    "of an axis": lambda x: x[:, torch.tensor([True, False, True, False])],
+    "in the middle": lambda x: x[:, torch.tensor([True, False, True])] + 1,
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_mask_that_the_code_says_chooses_as_many_each_time(name, tmp_path):
+    class Masked(torch.nn.Module):
+        def forward(self, x):
+            return MASKS[name](x * 2)
+
+    x = torch.randn((2, 4) if name == "of an axis" else (2, 3, 4))
+    ma.save_model(tmp_path / "net.h5", Masked(), inputs=x)
+    x = torch.cat([x, x + 1])
+    np.testing.assert_array_equal(ma.load_model(tmp_path / "net.h5")(x.numpy()), Masked()(x).numpy())
