@@ -8,17 +8,20 @@ import importlib
 import importlib.util
 import itertools
 import json
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
 import numpy as np
 from blake3 import blake3
+from threadpoolctl import threadpool_limits
 
 import modelarchive as ma
 from modelarchive import nn
@@ -139,6 +142,39 @@ def _spent_on_checksums(save: Callable[[], None]) -> float:
     return sum(spent)
 
 
+def of_networks(folder: Path, rounds: int, *, small: bool) -> Iterator[Part]:
+    """Running networks with one thread: what of it are products of matrices, which BLAS computes."""
+    import torch
+
+    from tests.benchmarks.running_networks import NETWORKS, made
+
+    torch.set_num_threads(1)
+    with mock.patch.dict(os.environ, {"OMP_NUM_THREADS": "1"}), threadpool_limits(1, user_api="blas"):
+        for name in NETWORKS:
+            module, x = made(name, small=small)
+            ma.save_model(folder / "net.h5", module, inputs=x, durable=False)
+            net, array, what = ma.load_model(folder / "net.h5"), x.numpy(), f"{name}, one thread"
+            yield what, "all of it", least(partial(net, array), rounds)
+            yield what, "its products of matrices", min(_spent_on_products(partial(net, array)) for _ in range(rounds))
+            with torch.inference_mode():
+                yield what, "PyTorch eager, all of it", least(partial(module, x), rounds)
+
+
+def _spent_on_products(forward: Callable[[], object]) -> float:
+    spent: list[float] = []
+    multiply = np.matmul
+
+    def timed(*given: Any, **more: Any) -> Any:
+        began = time.process_time()
+        found = multiply(*given, **more)
+        spent.append(time.process_time() - began)
+        return found
+
+    with mock.patch.object(np, "matmul", timed):
+        forward()
+    return sum(spent)
+
+
 def table(parts: list[Part]) -> str:
     """Milliseconds of each."""
     lines = [report.line(["operation", "of it", "ms"]), report.line(["---"] * 3)]
@@ -163,6 +199,8 @@ def main(arguments: list[str] | None = None) -> int:
         parts += of_one_block(row(place / "one.h5", one), one, chosen.rounds)
         parts += of_transplants(row(place / "other.h5", other), other, chosen.rounds)
         parts += of_few_arrays(place, chosen.rounds)
+        if importlib.util.find_spec("torch") is not None:
+            parts += of_networks(place, chosen.rounds, small=chosen.size == "tiny")
     how = f"`python -m tests.benchmarks.bounds`: the least processor time of {chosen.rounds} rounds."
     text = f"{table(parts)}\n\n{how}"
     print(text)
