@@ -195,8 +195,18 @@ def test_growth_is_plotted() -> None:
 def test_what_parts_take(capsys: pytest.CaptureFixture[str]) -> None:
     assert bounds.main(["--size", "tiny", "--rounds", "1"]) == 0
     rows = [each.split(" | ") for each in capsys.readouterr().out.splitlines() if " | " in each][1:]
-    assert {row[0].removeprefix("| ") for row in rows if "---" not in row[0]} == {
+    names = {row[0].removeprefix("| ") for row in rows if "---" not in row[0]}
+    assert {name for name in names if not name.endswith(", one thread")} == {
         "open, build one of 20 blocks",
         "transplant of files, 20 blocks",
         "save of 10 arrays",
     }
+
+
+@pytest.mark.slow
+def test_products_are_a_part_of_running(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    parts = list(bounds.of_networks(tmp_path, 1, small=True))
+    for whole, products, peer in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        assert 0 < products[2] < whole[2], whole[0]
+        assert peer[2] > 0
