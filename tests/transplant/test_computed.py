@@ -64,7 +64,16 @@ def test_a_weight_that_is_computed_is_told(other: Any) -> None:
 def test_names_that_only_look_like_it_are_left_alone() -> None:
     """As `gate_g` of a network of the author's own, with and without the whole beside it."""
     target = {"gate": np.zeros(2), "gate_g": np.zeros(2), "up_v": np.zeros(2)}
-    report = ma.transplant({"gate_g": np.ones(2), "up_v": np.ones(2)}, target)
+    report = ma.transplant({"gate_g": np.ones(2), "up_v": np.ones(2), "up": np.ones(2), "gate_v": np.ones(2)}, target)
     assert report.copied.keys() == {"gate_g", "up_v"}
-    assert not report.notes
+    assert not any("computed" in note for note in report.notes)
     assert target["gate"].tolist() == [0, 0]
+
+
+def test_what_is_pruned_is_computed() -> None:
+    from torch.nn.utils import prune
+
+    pruned = plain()
+    prune.random_unstructured(pruned[0], "weight", amount=0.5)
+    report = ma.transplant(pruned, plain())
+    assert any("'0.weight' was computed in the source" in note for note in report.notes)

@@ -348,9 +348,8 @@ def _extreme(node: Node, choice: Choice) -> Step | None:
     axis, dtype = choice.axis(x), x.meta["val"].dtype
     if axis is None or len(node.args) > 1 or node.kwargs or dtype == torch.bool:
         return None
-    bounds = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
-    other: float = bounds.max if is_least else bounds.min
-    other = other if not dtype.is_floating_point else math.copysign(math.inf, other)
+    low, high = (-math.inf, math.inf) if dtype.is_floating_point else (torch.iinfo(dtype).min, torch.iinfo(dtype).max)
+    other = high if is_least else low
 
     def step(writer: Writer) -> Node:
         there = choice.of_rows(writer, axis, x.meta["val"].ndim)

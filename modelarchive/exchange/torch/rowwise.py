@@ -329,7 +329,7 @@ _RULES: Final[dict[str, Callable[[_Rows], bool]]] = {
     "roll": _along("dims", otherwise=None),
     **dict.fromkeys(("pad", "constant_pad_nd", *(f"{way}_pad{rank}d" for way in ("reflection", "replication")
                                                  for rank in (1, 2, 3))), _padded),
-    **dict.fromkeys(("repeat",), _repeated),
+    "repeat": _repeated,
     **dict.fromkeys(("cat", "concat"), _joined(adds=False)),
     "stack": _joined(adds=True),
     **dict.fromkeys(("slice_scatter", "scatter", "scatter_add", "scatter_reduce"), _put()),
