@@ -66,7 +66,9 @@ SAVES: dict[str, Save] = {
     ),
     "of a step that is there": Save(
         lambda folder: _save(folder, 2, incremental=True, asynchronous=False),
-        {"incremental": True}, 2, like="incremental, of another",
+        {"incremental": True},
+        2,
+        like="incremental, of another",
     ),
     "of a step that is there, without exchange": Save(
         _without_exchange, {"incremental": True}, 2, like="of a step that is there"

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from tests import memory
 from tests.checkpoints.faulting import SAVES, interrupt
 from tests.conftest import ROOT
-from tests.faults.injection import QUICK, is_possible, place
+from tests.faults.injection import QUICK, is_possible
 
 
 @pytest.mark.slow
 def test_a_save_that_is_interrupted_at_every_call() -> None:
     if not is_possible():
         pytest.skip("needs a C compiler, and Linux")
-    with tempfile.TemporaryDirectory(dir=place()) as folder:
+    with tempfile.TemporaryDirectory(dir=memory.folder()) as folder:
         records = interrupt(Path(folder), QUICK)
     for name in SAVES:
         own = [record for record in records if record["save"] == name]
