@@ -17,6 +17,7 @@ from modelarchive.exchange.torch.lifting_picking import ROWS as PICKING
 from modelarchive.exchange.torch.lifting_rounding import angle
 from modelarchive.exchange.torch.lifting_shapes import ROWS as SHAPES
 from modelarchive.exchange.torch.lifting_shapes import picked, stretched
+from modelarchive.exchange.torch.lifting_special import hypotenuse
 from modelarchive.exchange.torch.lifting_sums import ROWS as SUMS
 from modelarchive.exchange.torch.recorded import cast, is_array
 from modelarchive.exchange.torch.tensors import numpy_dtype
@@ -139,10 +140,7 @@ def _power(context: Pairs, x: Any, exponent: Any) -> Any:
 
 
 def _modulus(context: Pairs, x: Any) -> Any:
-    a, b = ops.abs(picked(x, -1, 0)), ops.abs(picked(x, -1, 1))
-    large, small = ops.maximum(a, b), ops.minimum(a, b)
-    share = ops.divide(small, ops.where(ops.greater(large, 0), large, np.ones((), large.dtype)))
-    return ops.multiply(large, ops.sqrt(ops.add(ops.multiply(share, share), 1)))
+    return hypotenuse(*_parts(context, 0, x))
 
 
 def _conjugate(context: Pairs, x: Any) -> Any:

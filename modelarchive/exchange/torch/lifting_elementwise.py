@@ -14,6 +14,7 @@ from modelarchive.exchange.torch.lifting_context import Context
 from modelarchive.exchange.torch.recorded import cast, is_array
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.activation import ACTIVATIONS
+from modelarchive.ops.precision import wide
 
 
 def _unary(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -23,6 +24,11 @@ def _unary(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(cast(x, context.dtype))
 
     return row
+
+
+def composed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of several steps, on the way of which narrow floats would have no room."""
+    return lambda context, x: function(cast(x, wide(context.dtype)))
 
 
 def _binary(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -175,7 +181,9 @@ def _threshold(context: Context, x: Any, *, threshold: Any, value: Any) -> Any:
 
 
 def _softplus(context: Context, x: Any, *, beta: Any = 1, threshold: Any = 20) -> Any:
-    return ops.divide(context.layer("Activation", ops.multiply(x, beta), activation="softplus"), beta)
+    steep = ops.multiply(x, beta)
+    found = ops.divide(context.layer("Activation", steep, activation="softplus"), beta)
+    return found if threshold == 20 else ops.where(ops.greater(steep, threshold), x, found)
 
 
 def _hard_tanh(context: Context, x: Any, *, min_val: Any = -1, max_val: Any = 1) -> Any:
@@ -192,10 +200,10 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     **{name: _unary(_activation(name)) for name in ("tanh", "sigmoid")},
     "neg": _unary(ops.negative), "_neg_view": _unary(ops.negative),
     "square": _unary(_square), "reciprocal": _unary(lambda x: ops.divide(1, x)),
-    "log1p": _unary(log1p), "log2": _unary(_log(2)), "log10": _unary(_log(10)),
+    "log1p": composed(log1p), "log2": _unary(_log(2)), "log10": _unary(_log(10)),
     "exp2": _unary(lambda x: ops.power(2.0, x)),
-    "erfc": _unary(_complementary), "tan": _unary(lambda x: ops.divide(ops.sin(x), ops.cos(x))),
-    "cosh": _unary(lambda x: ops.multiply(ops.add(ops.exp(x), ops.exp(ops.negative(x))), 0.5)),
+    "erfc": composed(_complementary), "tan": composed(lambda x: ops.divide(ops.sin(x), ops.cos(x))),
+    "cosh": composed(lambda x: ops.multiply(ops.add(ops.exp(x), ops.exp(ops.negative(x))), 0.5)),
     "add": _binary(ops.add), "sub": _binary(ops.subtract), "mul": _binary(ops.multiply),
     "rsub": _reversed(ops.subtract),
     "maximum": _binary(ops.maximum), "minimum": _binary(ops.minimum),

@@ -245,7 +245,8 @@ def _elu(given: Given) -> Lifted | None:
 
 
 def _softplus(given: Given) -> Lifted | None:
-    return _activation("softplus")(given) if given.get("beta", 1) == 1 else None
+    is_plain = given.get("beta", 1) == 1 and given.get("threshold", 20) == 20
+    return _activation("softplus")(given) if is_plain else None
 
 
 def _hard_tanh(given: Given) -> Lifted | None:

@@ -113,7 +113,8 @@ def _prelu(context: Context, x: Any, *, weight: Any) -> Any:
 
 
 def length(x: Any, order: float, axis: Any, *, keepdims: bool) -> Any:
-    """The norm of an order over axes; None: over all of them."""
+    """The norm of an order over axes; None: over all of them. Of narrow floats it is float32, as sums are."""
+    x = cast(x, wide(x.dtype))
     size = ops.abs(x)
     if order == math.inf:
         return ops.max(size, axis=axis, keepdims=keepdims)
@@ -163,6 +164,7 @@ def _variance(
 ) -> Any:
     """The variance, with any correction."""
     axis = None if dim is None or dim == [] else tuple(dim) if isinstance(dim, list | tuple) else dim
+    x = cast(x, wide(x.dtype))
     correction = int(unbiased) if correction is None else correction
     if correction in (0, 1):
         return ops.var(x, axis=axis, keepdims=keepdim, ddof=int(correction))
@@ -191,8 +193,8 @@ def _renormalised(context: Context, x: Any, *, p: Any, dim: int, maxnorm: Any) -
     """Parts whose norm is larger made so short."""
     axes = tuple(axis for axis in range(x.ndim) if axis != dim % x.ndim)
     size = length(x, p, axes, keepdims=True)
-    factor = ops.where(ops.greater(size, maxnorm), ops.divide(maxnorm, ops.add(size, 1e-7)), np.ones((), x.dtype))
-    return ops.multiply(x, factor) if is_array(x) else x
+    factor = ops.where(ops.greater(size, maxnorm), ops.divide(maxnorm, ops.add(size, 1e-7)), np.ones((), size.dtype))
+    return ops.multiply(x, cast(factor, x.dtype)) if is_array(x) else x
 
 
 #: Operator -> what it means.

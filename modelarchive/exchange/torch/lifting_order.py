@@ -88,8 +88,9 @@ def _searched(context: Context, x: Any, *, boundaries: Any, out_int32: bool = Fa
     if not is_array(x):
         raise Refusal("a number among boundaries")
     behind = ops.expand_dims(x, axis=x.ndim)
-    found = np.less_equal(boundaries, behind) if right else ops.less(boundaries, behind)
-    return ops.sum(cast(found, context.dtype), axis=-1)
+    # What is no number stands behind all boundaries.
+    stays = ops.greater(boundaries, behind) if right else np.greater_equal(boundaries, behind)
+    return ops.sum(cast(np.logical_not(stays), context.dtype), axis=-1)
 
 
 def _among(context: Context, boundaries: Any, values: Any, *, side: Any = None, sorter: Any = None, **more: Any) -> Any:

@@ -12,16 +12,12 @@ import numpy as np
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context
-from modelarchive.exchange.torch.lifting_elementwise import log1p
+from modelarchive.exchange.torch.lifting_elementwise import composed, log1p
 from modelarchive.exchange.torch.lifting_shapes import picked, reshaped
 from modelarchive.exchange.torch.packing import cells_at_the_end
 from modelarchive.exchange.torch.recorded import cast
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.activation import ACTIVATIONS
-
-
-def _unary(function: Callable[[Any], Any]) -> Callable[..., Any]:
-    return lambda context, x: function(cast(x, context.dtype))
 
 
 def _expm1(x: Any) -> Any:
@@ -49,7 +45,8 @@ def _asinh(x: Any) -> Any:
 def _acosh(x: Any) -> Any:
     less_one = ops.subtract(x, 1)
     near = log1p(ops.add(less_one, ops.sqrt(ops.multiply(less_one, ops.add(x, 1)))))
-    return ops.where(ops.greater(x, 1e4), ops.add(ops.log(x), math.log(2)), near)
+    found = ops.where(ops.greater(x, 1e4), ops.add(ops.log(x), math.log(2)), near)
+    return ops.where(ops.less(x, 1), np.full((), np.nan, x.dtype), found)
 
 
 def _atanh(x: Any) -> Any:
@@ -58,11 +55,18 @@ def _atanh(x: Any) -> Any:
 
 
 def _hypot(context: Context, x: Any, other: Any) -> Any:
-    one, two = (ops.abs(each) for each in context.operands(x, other))
+    return hypotenuse(*context.operands(x, other))
+
+
+def hypotenuse(one: Any, two: Any) -> Any:
+    """The root of the sum of two squares, of which neither is computed."""
+    one, two = ops.abs(one), ops.abs(two)
     large, small = ops.maximum(one, two), ops.minimum(one, two)
     share = ops.divide(small, ops.where(ops.greater(large, 0), large, np.ones((), large.dtype)))
     found = ops.multiply(large, ops.sqrt(ops.add(ops.multiply(share, share), 1)))
-    return ops.where(ops.equal(large, np.inf), large, found)
+    # Whatever the other one is, as IEEE 754 has it.
+    is_infinite = np.logical_or(ops.equal(one, np.inf), ops.equal(two, np.inf))
+    return ops.where(is_infinite, np.full((), np.inf, large.dtype), found)
 
 
 def _erfinv(x: Any) -> Any:
@@ -178,8 +182,8 @@ def _of_values(context: Context, *ignored: Any, **more: Any) -> Any:
 
 #: Operator -> what it means.
 ROWS: Final[dict[str, Callable[..., Any]]] = {
-    "expm1": _unary(_expm1), "sinh": _unary(_sinh), "asinh": _unary(_asinh), "acosh": _unary(_acosh),
-    "atanh": _unary(_atanh), "hypot": _hypot, "erfinv": _unary(_erfinv), "rrelu": _rrelu,
+    "expm1": composed(_expm1), "sinh": composed(_sinh), "asinh": composed(_asinh), "acosh": composed(_acosh),
+    "atanh": composed(_atanh), "hypot": _hypot, "erfinv": composed(_erfinv), "rrelu": _rrelu,
     "copysign": _copysign, "heaviside": _heaviside,
     "fmax": _either(ops.maximum), "fmin": _either(ops.minimum),
     "modelarchive::cells_at_the_end": cells_at_the_end, "tensor_split": _tensor_split, "as_strided": _as_strided,

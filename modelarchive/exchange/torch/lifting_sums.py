@@ -16,6 +16,7 @@ from modelarchive.exchange.torch.lifting_shapes import bound, exchanged, reshape
 from modelarchive.exchange.torch.lifting_sizes import number_of
 from modelarchive.exchange.torch.recorded import cast
 from modelarchive.nn.dim import Dim
+from modelarchive.ops.precision import wide
 
 
 def axes(dim: Any) -> Any:
@@ -252,9 +253,11 @@ def _unfold(context: Context, x: Any, *, dimension: int, size: int, step: int) -
 
 
 def _cosine_similarity(context: Context, x1: Any, *, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
-    one, two = (stretched(cast(each, context.dtype), _common(x1, x2)) for each in (x1, x2))
-    sizes = [ops.maximum(ops.sqrt(ops.sum(ops.multiply(each, each), axis=dim)), eps) for each in (one, two)]
-    return ops.divide(ops.sum(ops.multiply(one, two), axis=dim), ops.multiply(*sizes))
+    single = wide(context.dtype)
+    both = [stretched(cast(each, single), _common(x1, x2)) for each in (x1, x2)]
+    sizes = (ops.sqrt(ops.sum(ops.multiply(each, each), axis=dim, keepdims=True)) for each in both)
+    one, two = (ops.divide(each, ops.maximum(size, eps)) for each, size in zip(both, sizes, strict=True))
+    return ops.sum(ops.multiply(one, two), axis=dim)
 
 
 def _common(x: Any, y: Any) -> list[Any]:
