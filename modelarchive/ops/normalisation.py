@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from modelarchive.ops.epilogue import NOTHING, Epilogue
+from modelarchive.ops.epilogue import NOTHING, WORTH, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, wide, widened
 from modelarchive.ops.registry import Array
+from modelarchive.ops.threads import share
 
 #: Elements that stay in the cache from one step to the next.
 BLOCK: Final = 1 << 17
+#: Elements of a long row that are centred at a time.
+PIECE: Final = 1 << 16
+#: Elements that BLAS adds up one after another: few enough for the last bits.
+FEW: Final = 1 << 10
 #: One axis, or several.
 Axis: TypeAlias = int | tuple[int, ...]
 
@@ -51,7 +57,7 @@ def batch_norm(
     factor, summand = folded(weight, bias, running_mean, running_var, epsilon=epsilon, dtype=wide(dtype))
     values = widened(dtype, x)[0]
     result = np.empty(values.shape, values.dtype)
-    Epilogue(factor, summand, epilogue.activation, epilogue.alpha).into(values, result, axis % x.ndim)
+    replace(epilogue, factor=factor, summand=summand).into(values, result, axis % x.ndim)
     return rounded(result, dtype)
 
 
@@ -148,16 +154,59 @@ def group_norm(x: Array, weight: Array | None, bias: Array | None, *, groups: in
     moved = np.moveaxis(values, axis, 1)
     rows = moved.reshape(len(x) * groups, -1)
     whole = np.empty(rows.shape, rows.dtype)
+    scale, shift = (None if each is None else widened(dtype, each)[0].reshape(groups, -1) for each in (weight, bias))
+
+    def standardise(first: int) -> None:
+        some = slice(first, first + several)
+        _standardise_rows(rows[some], whole[some], np.arange(len(rows))[some] % groups, scale, shift, epsilon)
+
     several = max(1, BLOCK // rows.shape[1])
-    for first in range(0, len(rows), several):
-        _standardised(rows[first : first + several], 1, epsilon, whole[first : first + several])
-    result = np.moveaxis(whole.reshape(moved.shape), 1, axis)
-    shape = _along(axis, x.ndim)
+    share(lambda: standardise, range(0, len(rows), several), alone=x.size < WORTH)
+    return rounded(np.moveaxis(whole.reshape(moved.shape), 1, axis), dtype)
+
+
+def _standardise_rows(
+    rows: Array, out: Array, groups: Array, weight: Array | None, bias: Array | None, epsilon: float
+) -> None:
+    """Normalise each of some rows that stay in the cache, or long ones piece by piece.
+
+    Args:
+        rows: ``(rows, size)``.
+        out: Likewise, filled here.
+        groups: The group of each row.
+        weight: ``(groups, channels of a group)``, or None.
+        bias: Likewise.
+        epsilon: Added to the variance.
+    """
+    size = rows.shape[1]
+    pieces = [slice(start, start + PIECE) for start in range(0, size, PIECE)]
+    ones = np.ones(min(size, PIECE), rows.dtype)
+    mean = sum((rows[:, piece] @ ones[: size - piece.start]).astype(np.float64) for piece in pieces)
+    mean = (mean / size).astype(rows.dtype)[:, None]
+    total, squares = np.zeros((2, len(rows)))
+    for piece in pieces:
+        centred = np.subtract(rows[:, piece], mean, out=out[:, piece])
+        total += centred @ ones[: size - piece.start]
+        squares += _sum_of_squares(centred)
+    # Again, for the first mean is rounded: where all values are alike, that error would be all that remains.
+    again = total / size
+    factor = (1 / np.sqrt(np.maximum(squares / size - again**2, 0) + epsilon))[:, None]
     if weight is not None:
-        result *= widened(dtype, weight)[0].reshape(shape)
+        factor = factor * weight[groups]
+    summand = -again[:, None] * factor
     if bias is not None:
-        result += widened(dtype, bias)[0].reshape(shape)
-    return rounded(result, dtype)
+        summand = summand + bias[groups]
+    factor = np.broadcast_to(factor, summand.shape).astype(rows.dtype).reshape(-1)
+    channels = out.reshape(summand.size, -1)
+    Epilogue(factor, summand.astype(rows.dtype).reshape(-1)).into(channels, channels, 0)
+
+
+def _sum_of_squares(rows: Array) -> Array:
+    """``(rows,)`` in float64."""
+    whole = rows.shape[1] // FEW * FEW
+    parts, rest = rows[:, :whole].reshape(len(rows), -1, FEW), rows[:, whole:]
+    total: Array = np.vecdot(parts, parts).sum(axis=1, dtype=np.float64) + np.vecdot(rest, rest)
+    return total
 
 
 def embed(indices: Array, weight: Array) -> Array:
@@ -182,11 +231,11 @@ def embed(indices: Array, weight: Array) -> Array:
     return np.take(weight, indices, axis=0)
 
 
-def _standardised(values: Array, axis: Axis, epsilon: float, out: Array | None = None) -> Array:
-    """``(values - mean) / sqrt(var + epsilon)`` along `axis`, in `out` or a new array."""
+def _standardised(values: Array, axis: Axis, epsilon: float) -> Array:
+    """``(values - mean) / sqrt(var + epsilon)`` along `axis`, a new array."""
     if not values.size:
         return values.copy()
-    result: Array = np.subtract(values, np.mean(values, axis=axis, keepdims=True), out=out)
+    result: Array = values - np.mean(values, axis=axis, keepdims=True)
     # Again, for the first mean is rounded: where all values are alike, that error would be all that remains.
     result -= np.mean(result, axis=axis, keepdims=True)
     result /= np.sqrt(_mean_square(result, axis) + values.dtype.type(epsilon))

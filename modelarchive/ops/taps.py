@@ -7,10 +7,11 @@ and Gregg, arXiv:1704.04428).
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -62,42 +63,58 @@ def by_taps(
     matrix = np.ascontiguousarray(np.moveaxis(weight, (0, 1), (-2, -1))).reshape(-1, in_channels)
     rows = min(height, max(1, BLOCK // (max(matrix.shape) * math.prod(inner))))
     reach = (kernel[0] - 1) * dilation[0]
+    # Elements of each channel that are finished at a time.
+    width = max(1, BLOCK // 2 // channels)
     part = max(-(-out.shape[2] // (2 * team_size())), TWICE * reach)
     shifts = [
         (tap, tuple(before - place * apart for place, apart, (before, _) in zip(tap, dilation, padding, strict=True)))
         for tap in itertools.product(*map(range, kernel))
     ]
 
+    finish = epilogue.step(2, 0)
+
     def begin() -> Callable[[tuple[int, int]], None]:
         buffer = np.empty(len(matrix) * rows * math.prod(inner), x.dtype)
+
+        @functools.cache
+        def additions(low: int, count: int, lines: int) -> list[tuple[Array, Any]]:
+            """For each tap what of the product is added to which places of the target."""
+            results = buffer[: len(matrix) * count * math.prod(inner)].reshape(*kernel, channels, count, *inner)
+            found = []
+            # The taps of a row one after another, and the rows likewise: each element is the sum of its taps in
+            # their order, wherever the input is cut.
+            for tap, (down, *across) in shifts:
+                taken, places = _shared((low + down, *across), (count, *inner), (lines, *out.shape[3:]))
+                if all(each.start < each.stop for each in taken):
+                    found.append((results[tap][(slice(None), *taken)], (slice(None), *places)))
+            return found
 
         def correlate(item: tuple[int, int]) -> None:
             image, first = item
             target = out[image, :, first : first + part]
             target.fill(0)
+            lines = target.shape[1]
             start = max(0, first - padding[0][0])
-            end = min(height, first + target.shape[1] - padding[0][0] + reach)
+            end = min(height, first + lines - padding[0][0] + reach)
             for low in range(start, end, rows):
-                source = x[image, :, low : min(low + rows, end)]
-                product = buffer[: len(matrix) * source[0].size].reshape(len(matrix), -1)
-                np.matmul(matrix, source.reshape(in_channels, -1), out=product)
-                results = product.reshape(*kernel, channels, *source.shape[1:])
-                # The taps of a row one after another, and the rows likewise: each element is the sum of its taps in
-                # their order, wherever the input is cut.
-                for tap, (down, *across) in shifts:
-                    _add(results[tap], target, (low + down - first, *across))
+                source = x[image, :, low : min(low + rows, end)].reshape(in_channels, -1)
+                product = buffer[: len(matrix) * source.shape[1]].reshape(len(matrix), -1)
+                np.matmul(matrix, source, out=product)
+                for result, places in additions(low - first, source.shape[1] // math.prod(inner), lines):
+                    near = target[places]
+                    np.add(near, result, out=near)
             if epilogue:
-                epilogue.into(target, target, 0)
+                flat = target.reshape(channels, -1)
+                for low in range(0, flat.shape[1], width):
+                    block = flat[:, low : low + width]
+                    finish(block, block)
 
         return correlate
 
     share(begin, list(itertools.product(range(len(x)), range(0, out.shape[2], part))), alone=alone)
 
 
-def _add(result: Array, target: Array, shift: Shape) -> None:
-    """Add to ``target[:, place + shift]`` what stands at ``result[:, place]``, as far as it is within."""
-    sizes = zip(shift, result.shape[1:], target.shape[1:], strict=True)
-    bounds = [(max(0, -by), min(size, room - by), by) for by, size, room in sizes]
-    if all(low < high for low, high, _ in bounds):
-        place = target[(slice(None), *(slice(low + by, high + by) for low, high, by in bounds))]
-        np.add(place, result[(slice(None), *(slice(low, high) for low, high, _ in bounds))], out=place)
+def _shared(shift: Shape, sizes: Shape, room: Shape) -> tuple[list[slice], list[slice]]:
+    """Along each axis the places that stay within `room` when they are shifted, and where they are then."""
+    bounds = [(max(0, -by), min(size, most - by), by) for by, size, most in zip(shift, sizes, room, strict=True)]
+    return [slice(low, high) for low, high, _ in bounds], [slice(low + by, high + by) for low, high, by in bounds]

@@ -8,6 +8,7 @@ of threads changes no bit of what these functions do.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,8 @@ MOST: Final = 8
 #: Elements of NumPy's buffer: it copies into it, and back, all rows of which it holds several, where they do not follow
 #: one another. A part of an image has rows of some hundred elements, on which it computes four times as fast in place.
 BUFFER: Final = 512
+#: Bytes: just below what glibc, on 64 bits, always takes from the system and gives back.
+LARGE: Final = (1 << 25) - (1 << 16)
 #: Multiplications from which on threads are worth their start.
 WORTH: Final = 1 << 20
 
@@ -86,6 +89,17 @@ class _Team:
             self._executor.shutdown()
 
 
+@functools.cache
+def _keep_memory() -> None:
+    """Have the C library keep memory that is freed, and give it out again, as it does after any large array.
+
+    glibc gives what is free at the end of its heap back to the system as soon as that is twice as large as the largest
+    array freed until then, 64 MB at most, and getting it again page by page takes as long as writing it ten times.
+    One array just below its limit, of which no page is touched, tells it that there are large ones.
+    """
+    np.empty(LARGE, np.uint8)
+
+
 #: The team of the forward pass that runs in this thread or task.
 _TEAM: Final[ContextVar[_Team | None]] = ContextVar("modelarchive_threads", default=None)
 
@@ -93,6 +107,7 @@ _TEAM: Final[ContextVar[_Team | None]] = ContextVar("modelarchive_threads", defa
 @contextmanager
 def team() -> Iterator[None]:
     """Threads for the time of a forward pass; none are left behind."""
+    _keep_memory()
     found = _Team()
     token = _TEAM.set(found)
     buffer = np.setbufsize(BUFFER)

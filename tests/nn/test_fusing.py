@@ -35,6 +35,12 @@ TAILS: dict[str, Callable[[bool], list[nn.Block]]] = {
     "norm, relu": lambda last: [nn.BatchNorm(axis=-1 if last else 1), nn.Activation("relu")],
     "silu": lambda last: [nn.Activation("silu")],
     "leaky": lambda last: [nn.Activation("leaky_relu", 0.3)],
+    "norm, slopes": lambda last: [
+        nn.BatchNorm(axis=-1 if last else 1),
+        nn.PReLU(in_channels=0, axis=-1 if last else 1),
+    ],
+    "one slope": lambda last: [nn.PReLU()],
+    "slopes of another axis": lambda last: [nn.PReLU(in_channels=0, axis=-2)],
     "norm of another axis": lambda last: [nn.BatchNorm(axis=2), nn.Activation("relu6")],
     "two": lambda last: [nn.Activation("tanh"), nn.Activation("relu")],
 }
