@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ BLOCK: Final = 1 << 18
 #: They are no fewer than this.
 LEAST: Final = 1 << 17
 #: Parts into which one product is cut, for several threads.
-PARTS: Final = 8
+PARTS: Final = 4
 #: Elements of the column matrices of groups, which are small products: several calls of NumPy for each block.
 GROUPED: Final = 1 << 18
 #: Columns of one product at least, where there are as many: shorter products keep BLAS less busy.
@@ -237,7 +238,7 @@ def _pointwise(x: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:
     batch, positions = len(x), math.prod(out.shape[2:])
     source = x.reshape(batch, groups, taps, positions)
     target = out.reshape(batch, groups, channels, positions)
-    width = max(WIDTH, min(BLOCK // 4 // max(groups * taps, len(out[0])), -(-positions // PARTS)))
+    width = max(WIDTH, min(BLOCK // max(groups * taps, len(out[0])), -(-positions // PARTS)))
     images = max(1, width // positions)
 
     finish = epilogue.step(3, 1)
@@ -277,45 +278,49 @@ def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue
     kept: Any = tuple(slice(size) for size in runs.sizes[1:])
 
     def begin() -> Callable[[tuple[int, int, int]], None]:
-        columns = Columns(laid, together * in_channels, rows, piece, x.dtype)
+        columns = Columns(laid, in_channels, together, rows, piece, x.dtype)
         product = np.empty(0 if is_whole else together * channels * -(-rows // piece) * piece * row, x.dtype)
+
+        @functools.cache
+        def results(count: int, lines: int) -> tuple[Array, Array]:
+            """Where the product of so many groups and places is made, and what of it is kept, for each channel."""
+            pieces = -(-lines // piece)
+            found = product[: count * channels * pieces * piece * row].reshape(count * channels, -1)
+            return found.reshape((count, channels, -1) if pieces == 1 else (count, pieces, 1, -1)), found
 
         def correlate(item: tuple[int, int, int]) -> None:
             image, first, slab = item
             end = min(first + several, groups)
             for start in range(first, end, together):
                 some = slice(start, min(start + together, end))
-                place = slice(some.start * channels, some.stop * channels)
                 columns.fill(x[image, some.start * in_channels : some.stop * in_channels], slab)
+                target = out[image, some.start * channels : some.stop * channels]
                 if is_whole:
-                    multiply(some, 0, places, out[image, place])
+                    gathered = columns.gather(some.stop - start, 0, places)
+                    factors = matrix[some] if gathered.ndim == 3 else matrix[some, None]
+                    np.matmul(factors, gathered, out=target.reshape(*gathered.shape[:-2], channels, -1))
                 else:
-                    by_rows(some, slab, out[image, place], epilogue.part(place).step(2, 0, spoils=is_dense))
+                    by_rows(some, slab, target)
             if is_whole and epilogue:
                 place = slice(first * channels, end * channels)
                 whole = out[image, place].reshape(place.stop - place.start, -1)
                 epilogue.part(place).step(2, 0)(whole, whole)
 
-        def multiply(some: slice, start: int, count: int, found: Array) -> None:
-            gathered = columns.gather((some.stop - some.start) * in_channels, start, count)
-            size, pieces = some.stop - some.start, gathered.shape[1]
-            if pieces > 1:
-                np.matmul(matrix[some, None], gathered, out=found.reshape(size, pieces, 1, -1))
-            else:
-                np.matmul(matrix[some], gathered.reshape(size, taps, -1), out=found.reshape(size, channels, -1))
-
-        def by_rows(some: slice, slab: int, target: Array, finish: Callable[[Array, Array], None]) -> None:
-            flat = target.reshape(len(target), -1)
+        def by_rows(some: slice, slab: int, target: Array) -> None:
+            place = slice(some.start * channels, some.stop * channels)
+            finish = epilogue.part(place).step(2, 0, spoils=is_dense)
+            count, flat, factors = some.stop - some.start, target.reshape(len(target), -1), matrix[some]
             for start in range(slab, min(slab + height, places), rows):
-                count = min(rows, places - start)
-                found = product[: len(target) * -(-count // piece) * piece * row].reshape(len(target), -1)
-                multiply(some, start - slab, count, found)
+                lines = min(rows, places - start)
+                gathered = columns.gather(count, start - slab, lines)
+                made, found = results(count, lines)
+                np.matmul(factors if gathered.ndim == 3 else factors[:, None], gathered, out=made)
                 if is_dense:
-                    finish(found[:, : count * row], flat[:, start * row : (start + count) * row])
+                    finish(found[:, : lines * row], flat[:, start * row : (start + lines) * row])
                 else:
                     finish(found, found)
-                    shaped = found[:, : count * row].reshape(len(target), count, *runs.plane[1:])
-                    np.copyto(target[:, start : start + count], shaped[(..., *kept)])
+                    shaped = found[:, : lines * row].reshape(len(target), lines, *runs.plane[1:])
+                    np.copyto(target[:, start : start + lines], shaped[(..., *kept)])
 
         return correlate
 

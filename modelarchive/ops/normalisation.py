@@ -71,12 +71,9 @@ def folded(
     dtype: np.dtype[Any],
 ) -> tuple[Array, Array]:
     """The factor and the summand of :func:`batch_norm` for each channel, rounded once to `dtype`."""
-    factor = 1 / np.sqrt(running_var.astype(np.float64) + epsilon)
-    if weight is not None:
-        factor = factor * weight.astype(np.float64)
-    summand = -running_mean.astype(np.float64) * factor
-    if bias is not None:
-        summand = summand + bias.astype(np.float64)
+    root = np.sqrt(np.add(running_var, epsilon, dtype=np.float64))
+    factor = np.divide(1 if weight is None else weight, root)
+    summand = np.subtract(0 if bias is None else bias, np.multiply(running_mean, factor))
     return factor.astype(dtype), summand.astype(dtype)
 
 

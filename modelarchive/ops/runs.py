@@ -103,20 +103,21 @@ class Columns:
 
     Args:
         runs: The layout.
-        channels: How many channels at most are laid out at a time.
+        channels: How many channels a group has.
+        groups: How many groups at most are laid out at a time.
         rows: From how many places along the first axis at most columns are made at a time.
         piece: How many of them are one piece: the columns are cut into pieces of one length.
         dtype: The dtype.
     """
 
-    def __init__(self, runs: Runs, channels: int, rows: int, piece: int, dtype: np.dtype[Any]) -> None:
-        self._runs, self._piece = runs, piece
+    def __init__(self, runs: Runs, channels: int, groups: int, rows: int, piece: int, dtype: np.dtype[Any]) -> None:
+        self._runs, self._piece, self._channels = runs, piece, channels
         # A run may begin before its phase and end after it.
         self._lead = max(0, -min(each.first for each in runs.lattices))
         beyond = sum(runs.kernel) * max(max(each.apart[1:], default=0) for each in runs.lattices)
         most = -(-rows // piece) * piece * runs.row
-        self._planes = np.zeros(self._lead + channels * runs.area + beyond + most, dtype)
-        self._columns = np.empty(channels * math.prod(runs.kernel) * most, dtype)
+        self._planes = np.zeros(self._lead + groups * channels * runs.area + beyond + most, dtype)
+        self._columns = np.empty(groups * channels * math.prod(runs.kernel) * most, dtype)
         self._filled: dict[tuple[int, int], tuple[list[Array], list[tuple[Array, Any]]]] = {}
         self._gathered: dict[tuple[int, int, int], tuple[Array, list[tuple[Array, Array]], list[Array]]] = {}
 
@@ -144,17 +145,19 @@ class Columns:
             inside.append((part[(slice(None), *target)], (slice(None), *source)))
         return [part for part in outside if part.size], inside
 
-    def gather(self, channels: int, start: int, rows: int) -> Array:
-        """Copy what each tap takes into columns ``(channels, pieces, taps, elements of a piece)``.
+    def gather(self, groups: int, start: int, rows: int) -> Array:
+        """Copy what each tap takes into columns ``(groups, channels * taps, elements)``.
+
+        Where there are several pieces, of which each has its own columns: ``(groups, pieces, taps, elements)``.
 
         Args:
-            channels: How many there are.
+            groups: How many there are.
             start: The place along the first axis at which they begin, from the first that is laid out.
             rows: For how many places.
         """
-        found = self._gathered.get((channels, start, rows))
+        found = self._gathered.get((groups, start, rows))
         if found is None:
-            found = self._gathered[channels, start, rows] = self._views(channels, start, rows)
+            found = self._gathered[groups, start, rows] = self._views(groups, start, rows)
         columns, pairs, beside = found
         for part, view in pairs:
             part[...] = view
@@ -162,8 +165,9 @@ class Columns:
             part.fill(0)
         return columns
 
-    def _views(self, channels: int, start: int, rows: int) -> tuple[Array, list[tuple[Array, Array]], list[Array]]:
+    def _views(self, groups: int, start: int, rows: int) -> tuple[Array, list[tuple[Array, Array]], list[Array]]:
         runs, size, rank = self._runs, self._planes.itemsize, len(self._runs.kernel)
+        channels = groups * self._channels
         pieces, piece = -(-rows // self._piece), self._piece * runs.row
         taps = math.prod(runs.kernel)
         columns = self._columns[: channels * pieces * taps * piece].reshape(channels, pieces, taps, piece)
@@ -177,7 +181,7 @@ class Columns:
             pairs.append((target[(slice(None), slice(None), *lattice.taps)], view))
         rowed = columns.reshape(channels, pieces, *runs.kernel, self._piece, *runs.plane[1:])
         beside = [rowed[(slice(None),) * (1 + rank) + (tap, ..., places)] for tap, places in runs.beside]
-        return columns, pairs, beside
+        return columns if pieces > 1 else columns.reshape(groups, -1, piece), pairs, beside
 
 
 @functools.lru_cache(maxsize=512)
