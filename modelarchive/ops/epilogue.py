@@ -15,7 +15,7 @@ from modelarchive.ops.threads import share
 #: Elements that stay in the cache from one step to the next.
 BLOCK: Final = 1 << 17
 #: Elements from which on threads are worth their start.
-WORTH: Final = 1 << 19
+WORTH: Final = 1 << 18
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,11 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from modelarchive.ops.epilogue import NOTHING, WORTH, Epilogue
+from modelarchive.ops.epilogue import BLOCK, NOTHING, WORTH, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, wide, widened
 from modelarchive.ops.registry import Array
 from modelarchive.ops.threads import share
 
-#: Elements that stay in the cache from one step to the next.
-BLOCK: Final = 1 << 17
 #: Elements of a long row that are centred at a time.
 PIECE: Final = 1 << 16
 #: Elements that BLAS adds up one after another: few enough for the last bits.
@@ -178,19 +176,29 @@ def _standardise_rows(
     size = rows.shape[1]
     pieces = [slice(start, start + PIECE) for start in range(0, size, PIECE)]
     ones = np.ones(min(size, PIECE), rows.dtype)
-    mean = sum((rows[:, piece] @ ones[: size - piece.start]).astype(np.float64) for piece in pieces)
-    mean = (mean / size).astype(rows.dtype)[:, None]
-    total, squares = np.zeros((2, len(rows)))
-    for piece in pieces:
+    # Of each piece and row, in float64: its sum, its sum again, and the sum of its squares.
+    sums, again, squares = np.empty((3, len(pieces), len(rows)))
+
+    def add_up(place: int) -> None:
+        piece = pieces[place]
+        sums[place] = rows[:, piece] @ ones[: size - piece.start]
+
+    def centre(place: int) -> None:
+        piece = pieces[place]
         centred = np.subtract(rows[:, piece], mean, out=out[:, piece])
-        total += centred @ ones[: size - piece.start]
-        squares += _sum_of_squares(centred)
+        again[place] = centred @ ones[: size - piece.start]
+        squares[place] = _sum_of_squares(centred)
+
+    alone = rows.size < WORTH
+    share(lambda: add_up, range(len(pieces)), alone=alone)
+    mean = (sums.sum(axis=0) / size).astype(rows.dtype)[:, None]
+    share(lambda: centre, range(len(pieces)), alone=alone)
     # Again, for the first mean is rounded: where all values are alike, that error would be all that remains.
-    again = total / size
-    factor = (1 / np.sqrt(np.maximum(squares / size - again**2, 0) + epsilon))[:, None]
+    rest = again.sum(axis=0) / size
+    factor = (1 / np.sqrt(np.maximum(squares.sum(axis=0) / size - rest**2, 0) + epsilon))[:, None]
     if weight is not None:
         factor = factor * weight[groups]
-    summand = -again[:, None] * factor
+    summand = -rest[:, None] * factor
     if bias is not None:
         summand = summand + bias[groups]
     factor = np.broadcast_to(factor, summand.shape).astype(rows.dtype).reshape(-1)
