@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, widened
+from modelarchive.ops.products import multiply
 from modelarchive.ops.registry import Array, op
 from modelarchive.ops.runs import Columns, Runs, runs_of
 from modelarchive.ops.taps import adds_less, by_taps
@@ -41,6 +42,8 @@ SMALL: Final = 256
 WASTE: Final = 12
 #: Taps that share a phase at least, for a layout in runs to be worth its own copy.
 REUSE: Final = 1.5
+#: Multiplications of matrices that take as long as one of vectors.
+VECTOR: Final = 8
 #: Factors below this are multiplied into the weight.
 LARGE: Final = 1e6
 
@@ -104,7 +107,7 @@ def convolve(
     kernel = weight.shape[2:]
     if channels_last and groups == 1 and math.prod(kernel) == 1 and not any(map(any, padding)):
         steps = [slice(None, None, step) for step in strides]
-        last: Array = wide_x[(slice(None), *steps)] @ wide_weight.reshape(weight.shape[:2]).T
+        last: Array = multiply(wide_x[(slice(None), *steps)], wide_weight.reshape(weight.shape[:2]).T)
         if epilogue:
             epilogue.into(last, last, last.ndim - 1)
         return rounded(last, dtype)
@@ -244,15 +247,17 @@ def _pointwise(x: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:
     finish = epilogue.step(3, 1)
     flat = out.reshape(batch, -1, positions)
 
-    def multiply(part: Any) -> None:
-        np.matmul(matrix, source[part], out=target[part])
+    starts = itertools.product(range(0, batch, images), range(0, positions, width))
+    parts = [(slice(first, first + images), ..., slice(start, start + width)) for first, start in starts]
+    product = multiply if len(parts) == 1 else np.matmul
+
+    def correlate(part: Any) -> None:
+        product(matrix, source[part], out=target[part])
         if epilogue:
             block = flat[part]
             finish(block, block)
 
-    starts = itertools.product(range(0, batch, images), range(0, positions, width))
-    parts = [(slice(first, first + images), ..., slice(start, start + width)) for first, start in starts]
-    share(lambda: multiply, parts, alone=_work(matrix, out) < WORTH)
+    share(lambda: correlate, parts, alone=_work(matrix, out) < WORTH)
 
 
 def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue) -> None:
@@ -276,6 +281,8 @@ def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue
     several = min(TOGETHER // out[0, :channels].size, -(-groups // (2 * team_size()))) if is_whole else 0
     several = max(1, several // together) * together
     kept: Any = tuple(slice(size) for size in runs.sizes[1:])
+    # Of one image, threads share the product itself.
+    whole_product = multiply if groups == len(x) == 1 else np.matmul
 
     def begin() -> Callable[[tuple[int, int, int]], None]:
         columns = Columns(laid, in_channels, together, rows, piece, x.dtype)
@@ -298,7 +305,7 @@ def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue
                 if is_whole:
                     gathered = columns.gather(some.stop - start, 0, places)
                     factors = matrix[some] if gathered.ndim == 3 else matrix[some, None]
-                    np.matmul(factors, gathered, out=target.reshape(*gathered.shape[:-2], channels, -1))
+                    whole_product(factors, gathered, out=target.reshape(*gathered.shape[:-2], channels, -1))
                 else:
                     by_rows(some, slab, target)
             if is_whole and epilogue:
@@ -375,8 +382,8 @@ def _by_windows(view: Array, matrix: Array, out: Array, epilogue: Epilogue) -> N
 
 
 def _work(matrix: Array, out: Array) -> int:
-    """Multiplications."""
-    return int(out.size * matrix.shape[2])
+    """Multiplications; of vectors, which the memory holds back, one takes as long as several of matrices."""
+    return int(out.size * matrix.shape[2] * (1 if matrix.shape[1] > 1 else VECTOR))
 
 
 def _blocks(batch: int, rows: int, row: int, least: int) -> Iterator[tuple[slice, slice]]:

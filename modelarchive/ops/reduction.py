@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from modelarchive.ops import shapes
 from modelarchive.ops.epilogue import BLOCK, WORTH
 from modelarchive.ops.precision import common_dtype, in_float32, is_narrow, wide
+from modelarchive.ops.products import multiply
 from modelarchive.ops.registry import Array, op, same
 from modelarchive.ops.shapes import Axes
 from modelarchive.ops.threads import share
@@ -37,7 +38,7 @@ def matmul(x: ArrayLike, y: ArrayLike, /) -> Array:
     Returns:
         A new array ``(..., rows, columns)``, without the axis that a 1-d operand lacks.
     """
-    return in_float32(np.matmul, x, y)  # type: ignore[no-any-return]
+    return in_float32(multiply, x, y)  # type: ignore[no-any-return]
 
 
 @op(infer=shapes.reduced, dtype=_sum_dtype, numpy=[np.sum])

@@ -2,8 +2,9 @@
 
 NumPy lets go of the interpreter while it computes, so they run side by side: each gathers, multiplies and finishes a
 part of its own while that is in its cache. BLAS, whose own threads would come together at the end of each small
-product, keeps to one meanwhile. Every part of a result is computed by the same steps whoever computes it: the number
-of threads changes no bit of what these functions do.
+product, and look for work for milliseconds after it, keeps to one from the first shared work to the end. Every part of
+a result is computed by the same steps whoever computes it: the number of threads changes no bit of what these
+functions do.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from modelarchive.ops.blas import one_thread
+from modelarchive.ops.blas import hold, let_go, one_thread
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ class _Team:
             from concurrent.futures import ThreadPoolExecutor  # takes long to import
 
             self._executor = ThreadPoolExecutor(self.size - 1, "modelarchive")
+            hold()
         left = deque(items)
 
         def work() -> None:
@@ -86,7 +88,10 @@ class _Team:
     def end(self) -> None:
         """Wait for the threads to end."""
         if self._executor is not None and self.is_here():
-            self._executor.shutdown()
+            try:
+                self._executor.shutdown()
+            finally:
+                let_go()
 
 
 @functools.cache
