@@ -91,10 +91,9 @@ def let_go() -> None:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """BLAS keeps to one thread: several threads have products of their own, and would wait for each other's."""
+def one_thread_here() -> Iterator[None]:
+    """The same for this thread, where each thread has a number of its own."""
     own = [(library, library.get_num_threads()) for library in _libraries()[1]]
-    _LIMIT.take()
     try:
         for library, _ in own:
             library.set_num_threads(1)
@@ -102,4 +101,3 @@ def one_thread() -> Iterator[None]:
     finally:
         for library, number in own:
             library.set_num_threads(number)
-        _LIMIT.give_back()

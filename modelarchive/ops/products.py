@@ -43,7 +43,9 @@ def multiply(x: Any, y: Any, out: Array | None = None) -> Array:
             """What of an array belongs to the part; all of it where it has one element along the axis, or none."""
             if axis == shared or axis >= array.ndim or array.shape[~axis] == 1:
                 return array
-            return array[(..., slice(start, start + step), *[slice(None)] * axis)]
+            places: tuple[Any, ...] = (..., slice(start, start + step), *[slice(None)] * axis)
+            found: Array = array[places]
+            return found
 
         np.matmul(part(x, 0), part(y, 1), out=part(target, -1))
 

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from modelarchive.ops.blas import hold, let_go, one_thread
+from modelarchive.ops.blas import hold, let_go, one_thread_here
 
 T = TypeVar("T")
 
@@ -31,7 +33,7 @@ BUFFER: Final = 512
 #: Bytes: just below what glibc, on 64 bits, always takes from the system and gives back.
 LARGE: Final = (1 << 25) - (1 << 16)
 #: Multiplications from which on threads are worth their start.
-WORTH: Final = 1 << 20
+WORTH: Final = 1 << 22
 
 
 def allowed() -> int:
@@ -49,19 +51,23 @@ class _Team:
     def __init__(self) -> None:
         self.size = allowed()
         self._process = os.getpid()
-        self._executor: Any = None
+        self._jobs: SimpleQueue[Any] = SimpleQueue()
+        self._helpers: list[threading.Thread] = []
 
     def run(self, begin: Callable[[], Callable[[T], object]], items: list[T]) -> None:
         """Let the threads, this one among them, take the items one after another."""
-        if self._executor is None:
-            from concurrent.futures import ThreadPoolExecutor  # takes long to import
-
-            self._executor = ThreadPoolExecutor(self.size - 1, "modelarchive")
+        if not self._helpers:
             hold()
+            self._helpers = [
+                threading.Thread(target=_serve, args=(self._jobs,), name=f"modelarchive_{number}", daemon=True)
+                for number in range(self.size - 1)
+            ]
+            for helper in self._helpers:
+                helper.start()
         left = deque(items)
 
         def work() -> None:
-            with one_thread():
+            with one_thread_here():
                 do = begin()
                 while True:
                     try:
@@ -70,16 +76,19 @@ class _Team:
                         return
                     do(item)
 
-        # How NumPy treats floating-point errors belongs to the context.
-        helpers = [self._executor.submit(copy_context().run, work) for _ in range(min(self.size, len(items)) - 1)]
+        ends: SimpleQueue[BaseException | None] = SimpleQueue()
+        count = min(self.size, len(items)) - 1
+        for _ in range(count):
+            # How NumPy treats floating-point errors belongs to the context.
+            self._jobs.put((copy_context(), work, ends))
         try:
             work()
         finally:
             left.clear()
-            for helper in helpers:
-                helper.exception()
-        for helper in helpers:
-            helper.result()
+            errors = [ends.get() for _ in range(count)]
+        for error in errors:
+            if error is not None:
+                raise error
 
     def is_here(self) -> bool:
         """Whether the threads are of this process: a fork has none of them."""
@@ -87,11 +96,31 @@ class _Team:
 
     def end(self) -> None:
         """Wait for the threads to end."""
-        if self._executor is not None and self.is_here():
+        if self._helpers and self.is_here():
             try:
-                self._executor.shutdown()
+                for _ in self._helpers:
+                    self._jobs.put(None)
+                for helper in self._helpers:
+                    helper.join()
             finally:
                 let_go()
+
+
+def _serve(jobs: SimpleQueue[Any]) -> None:
+    """Do one job after another, until there is None; nothing of one is held while the next is waited for."""
+    while True:
+        job = jobs.get()
+        if job is None:
+            return
+        context, work, ends = job
+        try:
+            context.run(work)
+            error = None
+        except BaseException as raised:  # the thread that gave the job raises it
+            error = raised
+        del job, context, work
+        ends.put(error)
+        del ends, error
 
 
 @functools.cache

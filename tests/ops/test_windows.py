@@ -77,6 +77,20 @@ def test_convolution(geometry, groups, inputs, outputs, batch, last):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@QUICK
+@given(geometries(), st.integers(1, 2), st.integers(1, 2), st.data())
+def test_what_is_not_finite_stays_in_its_windows(geometry, groups, inputs, data):
+    kernel, strides, padding, dilation, spatial = geometry
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((1, groups * inputs, *spatial)).astype(np.float32)
+    x[tuple(data.draw(st.integers(0, size - 1)) for size in x.shape)] = data.draw(st.sampled_from([np.inf, np.nan]))
+    weight = rng.standard_normal((groups * 2, inputs, *kernel)).astype(np.float32)
+    geometry = {"strides": strides, "padding": padding, "dilation": dilation, "groups": groups}
+    expected = by_definition(x, weight, **geometry)
+    found = convolve(x, weight, None, channels_last=False, **geometry)
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(expected))
+
+
 @pytest.mark.parametrize("block", [1, 100, 2000, 1 << 21])
 def test_blocks_of_columns_do_not_change_the_result(block, monkeypatch):
     monkeypatch.setattr(convolution, "BLOCK", block)
