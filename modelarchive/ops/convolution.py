@@ -244,16 +244,15 @@ def _pointwise(x: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:
     width = max(WIDTH, min(BLOCK // max(groups * taps, len(out[0])), -(-positions // PARTS)))
     images = max(1, width // positions)
 
-    finish = epilogue.step(3, 1)
+    finish = epilogue.step(3, 1) if epilogue else None
     flat = out.reshape(batch, -1, positions)
-
     starts = itertools.product(range(0, batch, images), range(0, positions, width))
     parts = [(slice(first, first + images), ..., slice(start, start + width)) for first, start in starts]
     product = multiply if len(parts) == 1 else np.matmul
 
     def correlate(part: Any) -> None:
         product(matrix, source[part], out=target[part])
-        if epilogue:
+        if finish is not None:
             block = flat[part]
             finish(block, block)
 

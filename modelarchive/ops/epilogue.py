@@ -38,7 +38,8 @@ class Epilogue:
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
-        return any(each is not None for each in (self.factor, self.summand, self.activation, self.slope))
+        is_shifted = self.factor is not None or self.summand is not None
+        return is_shifted or self.activation is not None or self.slope is not None
 
     def after_bias(self, bias: Array) -> Epilogue:
         """The epilogue with a summand before it."""

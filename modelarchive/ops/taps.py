@@ -7,7 +7,6 @@ and Gregg, arXiv:1704.04428).
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -66,28 +65,19 @@ def by_taps(
     # Elements of each channel that are finished at a time.
     width = max(1, BLOCK // 2 // channels)
     part = max(-(-out.shape[2] // (2 * team_size())), TWICE * reach)
-    shifts = [
-        (tap, tuple(before - place * apart for place, apart, (before, _) in zip(tap, dilation, padding, strict=True)))
-        for tap in itertools.product(*map(range, kernel))
-    ]
-
+    # For each tap how far down it shifts what it gives, and along the other axes what stays and where it is then.
+    shifts: list[tuple[Shape, int, Any, Any]] = []
+    for tap in itertools.product(*map(range, kernel)):
+        down, *across = (
+            before - place * apart for place, apart, (before, _) in zip(tap, dilation, padding, strict=True)
+        )
+        bounds = [_shared(by, size, room) for by, size, room in zip(across, inner, out.shape[3:], strict=True)]
+        if all(taken.start < taken.stop for taken, _ in bounds):
+            shifts.append((tap, down, (..., *(taken for taken, _ in bounds)), (..., *(there for _, there in bounds))))
     finish = epilogue.step(2, 0)
 
     def begin() -> Callable[[tuple[int, int]], None]:
         buffer = np.empty(len(matrix) * rows * math.prod(inner), x.dtype)
-
-        @functools.cache
-        def additions(low: int, count: int, lines: int) -> list[tuple[Array, Any]]:
-            """For each tap what of the product is added to which places of the target."""
-            results = buffer[: len(matrix) * count * math.prod(inner)].reshape(*kernel, channels, count, *inner)
-            found = []
-            # The taps of a row one after another, and the rows likewise: each element is the sum of its taps in
-            # their order, wherever the input is cut.
-            for tap, (down, *across) in shifts:
-                taken, places = _shared((low + down, *across), (count, *inner), (lines, *out.shape[3:]))
-                if all(each.start < each.stop for each in taken):
-                    found.append((results[tap][(slice(None), *taken)], (slice(None), *places)))
-            return found
 
         def correlate(item: tuple[int, int]) -> None:
             image, first = item
@@ -100,9 +90,14 @@ def by_taps(
                 source = x[image, :, low : min(low + rows, end)].reshape(in_channels, -1)
                 product = buffer[: len(matrix) * source.shape[1]].reshape(len(matrix), -1)
                 np.matmul(matrix, source, out=product)
-                for result, places in additions(low - first, source.shape[1] // math.prod(inner), lines):
-                    near = target[places]
-                    np.add(near, result, out=near)
+                results = product.reshape(*kernel, channels, -1, *inner)
+                # The taps of a row one after another, and the rows likewise: each element is the sum of its taps in
+                # their order, wherever the input is cut.
+                for tap, down, taken, there in shifts:
+                    some, places = _shared(low + down - first, results.shape[len(kernel) + 1], lines)
+                    if some.start < some.stop:
+                        near = target[:, places][there]
+                        np.add(near, results[tap][:, some][taken], out=near)
             if epilogue:
                 flat = target.reshape(channels, -1)
                 for low in range(0, flat.shape[1], width):
@@ -114,7 +109,7 @@ def by_taps(
     share(begin, list(itertools.product(range(len(x)), range(0, out.shape[2], part))), alone=alone)
 
 
-def _shared(shift: Shape, sizes: Shape, room: Shape) -> tuple[list[slice], list[slice]]:
-    """Along each axis the places that stay within `room` when they are shifted, and where they are then."""
-    bounds = [(max(0, -by), min(size, most - by), by) for by, size, most in zip(shift, sizes, room, strict=True)]
-    return [slice(low, high) for low, high, _ in bounds], [slice(low + by, high + by) for low, high, by in bounds]
+def _shared(by: int, size: int, room: int) -> tuple[slice, slice]:
+    """Which of `size` places stay within `room` when they are shifted, and where they are then."""
+    low, high = max(0, -by), min(size, room - by)
+    return slice(low, high), slice(low + by, high + by)

@@ -168,6 +168,13 @@ def test_pooling_of_extremes():
     assert avg_pool(np.ones((1, 1, 2), np.uint8), count_include_pad=True, **one).tolist() == [[[0.5, 0.5]]]
 
 
+def test_pools_of_nothing():
+    one = {"kernel": (2,), "strides": (2,), "padding": ((1, 1),), "ceil_mode": False, "channels_last": False}
+    assert max_pool(np.ones((2, 3, 0), np.float32), **one).tolist() == [[[-np.inf]] * 3] * 2
+    assert max_pool(np.ones((0, 3, 4), np.float32), **one).shape == (0, 3, 3)
+    assert avg_pool(np.ones((2, 0, 4), np.float32), count_include_pad=True, **one).shape == (2, 0, 3)
+
+
 def test_a_pool_of_one_element_returns_no_view():
     x = np.ones((1, 1, 4), np.float32)
     one = {"kernel": (1,), "strides": (2,), "padding": ((0, 0),), "ceil_mode": False, "channels_last": False}
