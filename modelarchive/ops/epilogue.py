@@ -81,9 +81,11 @@ class Epilogue:
                     self.into(x[first], out[first], axis - 1)
 
             step = self.step(x.ndim, axis)
-            share(lambda: finish, range(0, len(x), several), alone=x.size < WORTH)
+            with np.errstate(over="ignore"):  # see activation.formula
+                share(lambda: finish, range(0, len(x), several), alone=x.size < WORTH)
         else:
-            self.step(x.ndim, axis)(x, out)
+            with np.errstate(over="ignore"):
+                self.step(x.ndim, axis)(x, out)
 
     def step(self, rank: int, axis: int, *, spoils: bool = False) -> Callable[[Array, Array], None]:
         """What does all of it to arrays of so many axes that stay in the cache: from one into another.
@@ -102,11 +104,16 @@ class Epilogue:
         factor, summand, slope = (None if each is None else each.reshape(shape) for each in given)
         formula = None if self.activation is None else activation.formula(self.activation, self.alpha)
         is_last = formula is None and slope is None
+        of_negative = None if summand is None else activation.OF_NEGATIVE.get(self.activation)
+        negative = None if summand is None else -summand
 
         def finish(x: Array, out: Array) -> None:
             near = x if spoils else out
             if factor is not None:
                 x = np.multiply(x, factor, out=near)
+            if of_negative is not None and negative is not None:
+                of_negative(np.subtract(negative, x, out=near), out)
+                return
             if summand is not None:
                 x = np.add(x, summand, out=out if is_last else near)
             if formula is not None:
