@@ -268,7 +268,7 @@ def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue
     rows = min(places, max(1, max(WIDTH, block // taps) // row))
     rows = -(-places // -(-places // rows))
     wide = len(runs.lattices) * in_channels * row
-    height = rows if groups > 1 else min(places, max(1, BLOCK // 4 // (wide * rows)) * rows)
+    height = rows if groups > 1 else min(places, max(1, BLOCK // 2 // (wide * rows)) * rows)
     height = min(height, -(-places // (rows * 2 * team_size())) * rows)
     laid = runs.slab(height)
     together = min(groups, max(1, block // max(taps * rows * row, 2 * in_channels * laid.area)))

@@ -60,7 +60,9 @@ def by_taps(
     channels, in_channels, *kernel = weight.shape
     height, inner = x.shape[2], x.shape[3:]
     matrix = np.ascontiguousarray(np.moveaxis(weight, (0, 1), (-2, -1))).reshape(-1, in_channels)
-    rows = min(height, max(1, BLOCK // (max(matrix.shape) * math.prod(inner))))
+    # The buffers of all threads stay small beside input and output.
+    block = max(BLOCK, min(2 * BLOCK, (x[0].size + out[0].size) // 8))
+    rows = min(height, max(1, block // (max(matrix.shape) * math.prod(inner))))
     reach = (kernel[0] - 1) * dilation[0]
     # Elements of each channel that are finished at a time.
     width = max(1, BLOCK // 2 // channels)
