@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from modelarchive.ops.epilogue import NOTHING, Epilogue
+from modelarchive.ops.lines import by_lines, lines_add_less
 from modelarchive.ops.precision import float_dtype, rounded, widened
 from modelarchive.ops.products import multiply
 from modelarchive.ops.registry import Array, op
-from modelarchive.ops.runs import Columns, Runs, runs_of
+from modelarchive.ops.runs import Columns, Runs, evenly, runs_of
 from modelarchive.ops.taps import adds_less, by_taps
 from modelarchive.ops.threads import WORTH, share, team_size
 from modelarchive.ops.windows import Pairs, merged, output_sizes, padded, pairs, split, windows
@@ -216,6 +217,12 @@ def _correlate(
         _pointwise(x, matrix, out, epilogue)
     elif groups == 1 and all(step == 1 for step in strides) and adds_less(weight.shape, sizes):
         by_taps(x, weight, out, padding, tuple(dilation), epilogue, alone=_work(matrix, out) < WORTH)
+    elif (
+        groups == len(weight) == x.shape[1]
+        and all(step == 1 for step in strides)
+        and lines_add_less(kernel, tuple(dilation), x.shape[-1], sizes)
+    ):
+        by_lines(x, weight, out, padding, tuple(dilation), epilogue, alone=_work(matrix, out) < WORTH)
     else:
         runs = runs_of(kernel, tuple(strides), padding, tuple(dilation), sizes, x.shape[-1])
         gaps = runs.row / math.prod(sizes[1:])
@@ -273,7 +280,7 @@ def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue
     laid = runs.slab(height)
     together = min(groups, max(1, block // max(taps * rows * row, 2 * in_channels * laid.area)))
     # BLAS multiplies vectors piece by piece; pieces of several input channels would lie apart.
-    piece = _evenly(rows, max(1, SINGLE // row)) if channels == in_channels == 1 else rows
+    piece = evenly(rows, max(1, SINGLE // row)) if channels == in_channels == 1 else rows
     # Whole images with nothing between their rows are made where they belong.
     is_dense = row == math.prod(runs.sizes[1:])
     is_whole = is_dense and rows == places and not places % piece
@@ -332,12 +339,6 @@ def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue
 
     items = itertools.product(range(len(x)), range(0, groups, several), range(0, places, height))
     share(begin, items, alone=_work(matrix, out) < WORTH)
-
-
-def _evenly(rows: int, most: int) -> int:
-    """The largest number up to `most` that divides `rows`, or `most`, where that is less than half of it."""
-    found = next(each for each in range(min(rows, most), 0, -1) if not rows % each)
-    return found if 2 * found >= min(rows, most) else most
 
 
 def _by_windows(view: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:

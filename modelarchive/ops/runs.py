@@ -223,3 +223,9 @@ def runs_of(kernel: Shape, strides: Shape, padding: Pairs, dilation: Shape, size
             )
         )
     return Runs(tuple(sizes), tuple(kernel), tuple(plane), tuple(found), tuple(strides), before, tuple(beside))
+
+
+def evenly(rows: int, most: int) -> int:
+    """The largest number up to `most` that divides `rows`, or `most`, where that is less than half of it."""
+    found = next(each for each in range(min(rows, most), 0, -1) if not rows % each)
+    return found if 2 * found >= min(rows, most) else most
