@@ -61,7 +61,7 @@ class Activation(_Elementwise):
 
     def joined(self, epilogue: Epilogue, dtype: np.dtype[Any]) -> Epilogue:
         """What comes of an epilogue with this layer behind it."""
-        return replace(epilogue, activation=self.activation, alpha=self.alpha)
+        return Epilogue(epilogue.factor, epilogue.summand, self.activation, self.alpha)
 
     def forward(self, x: Array) -> Array:
         """Run the layer; a new array."""

@@ -52,7 +52,7 @@ class Epilogue:
         """The epilogue with another factor and summand at its end, before which no activation stands."""
         first = factor if self.factor is None else self.factor * factor
         then = summand if self.summand is None else self.summand * factor + summand
-        return replace(self, factor=first, summand=then)
+        return Epilogue(first, then, self.activation, self.alpha, self.slope)
 
     def part(self, channels: slice) -> Epilogue:
         """The epilogue of some of the channels."""
