@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modelarchive.ops import convolution
 from modelarchive.ops.convolution import convolve
-from modelarchive.ops.normalisation import batch_norm, embed, layer_norm
+from modelarchive.ops.normalisation import batch_norm, embed, group_norm, layer_norm
 from modelarchive.ops.pooling import avg_pool, max_pool
 from modelarchive.ops.windows import checked_layout, each, output_sizes, pairs
 
@@ -218,6 +218,21 @@ def test_normalisation_by_its_formula():
     np.testing.assert_allclose(layer_norm(x, weight, bias, axis=1, epsilon=1e-5), expected, rtol=1e-12, atol=1e-12)
     plain = layer_norm(x.astype(np.float16), None, None, axis=-1, epsilon=1e-5)
     assert plain.dtype == np.float16
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_groups_of_long_rows_far_from_zero(groups):
+    rng = np.random.default_rng(2)
+    x = (1000 + rng.standard_normal((2, 6, 30_011))).astype(np.float32)
+    x[1, -1] = 7
+    weight, bias = rng.standard_normal((2, 6)).astype(np.float32)
+    rows = x.astype(np.float64).reshape(2, groups, -1)
+    rows = (rows - rows.mean(2, keepdims=True)) / np.sqrt(rows.var(2, keepdims=True) + 1e-5)
+    expected = rows.reshape(x.shape) * weight[:, None] + bias[:, None]
+    found = group_norm(x, weight, bias, groups=groups, axis=1, epsilon=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    last = group_norm(np.moveaxis(x, 1, -1), weight, bias, groups=groups, axis=-1, epsilon=1e-5)
+    np.testing.assert_allclose(np.moveaxis(last, -1, 1), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_embedding_refuses_what_numpy_would_take():
