@@ -15,7 +15,6 @@ import numpy as np
 
 from modelarchive.ops.epilogue import Epilogue
 from modelarchive.ops.registry import Array
-from modelarchive.ops.runs import Columns, runs_of
 from modelarchive.ops.threads import share, team_size
 from modelarchive.ops.windows import Pairs, Shape
 
@@ -36,7 +35,7 @@ def lines_add_less(kernel: Shape, dilation: Shape, width: int, sizes: Shape) -> 
         width: The last size of the input.
         sizes: The spatial sizes of the output.
     """
-    if len(kernel) != 2 or width > sizes[1]:
+    if len(kernel) != 2 or width != sizes[1]:
         return False
     lines = sizes[0] + (kernel[0] - 1) * dilation[0]
     return sum(kernel) * lines < LESS * math.prod(kernel) * sizes[0] and sum(kernel) * lines * sizes[1] <= BLOCK
@@ -48,7 +47,7 @@ def by_lines(
     """Correlate images, each channel with a kernel of its own, with strides of one.
 
     Args:
-        x: ``(batch, channels, height, width)``, at most as wide as the output.
+        x: ``(batch, channels, height, width)``, as wide as the output.
         weight: ``(channels, 1, *kernel)``.
         out: ``(batch, channels, height, width)``, filled here.
         padding: A pair (before, after) of zeros for each spatial axis.
@@ -57,25 +56,41 @@ def by_lines(
         alone: Whether one thread does all of it.
     """
     channels, _, *kernel = weight.shape
-    lines = out.shape[2] + (kernel[0] - 1) * dilation[0]
-    runs = runs_of((1, kernel[1]), (1, 1), padding, dilation, (lines, out.shape[3]), x.shape[3])
-    size, apart, made = math.prod(out.shape[2:]), dilation[0] * runs.row, lines * runs.row
+    (height, width), size = x.shape[2:], math.prod(out.shape[2:])
+    apart, made = dilation[0] * width, (out.shape[2] + (kernel[0] - 1) * dilation[0]) * width
     together = max(1, BLOCK // (sum(kernel) * made))
     several = max(1, min(TOGETHER // size, -(-channels // (2 * team_size()))) // together) * together
+    # A tap takes at each place what stands so many places further on.
+    ahead = [tap * dilation[1] - padding[1][0] for tap in range(kernel[1])]
+    margin = max(map(abs, ahead))
 
     def begin() -> Callable[[tuple[int, int]], None]:
-        columns = Columns(runs, 1, together, lines, lines, x.dtype)
         product = np.empty((together, kernel[0], made), x.dtype)
+        buffer = np.zeros((together, kernel[1], margin + made + margin), x.dtype)
+        columns = buffer[..., margin : margin + made]
+        # The image goes into all columns at once, the one of each tap as much earlier as it is ahead.
+        first = margin + padding[0][0] * width - ahead[0]
+        steps = [buffer.strides[0], buffer.strides[1] - dilation[1] * x.itemsize, x.itemsize]
+        shape = (together, kernel[1], height * width)
+        copies: Array = np.ndarray(shape, x.dtype, buffer, first * x.itemsize, steps)
+        # Where that is of another row there is nothing.
+        rows = columns.reshape(together, kernel[1], -1, width)
+        beside = [rows[:, tap, :, : max(0, -by)] for tap, by in enumerate(ahead)]
+        beside += [rows[:, tap, :, max(0, width - max(0, by)) :] for tap, by in enumerate(ahead)]
+        beside = [each for each in beside if each.size]
 
         def correlate(item: tuple[int, int]) -> None:
             image, first = item
             end = min(first + several, channels)
             for start in range(first, end, together):
                 some = slice(start, min(start + together, end))
-                columns.fill(x[image, some], 0)
-                found = product[: some.stop - start]
-                np.matmul(weight[some, 0], columns.gather(len(found), 0, lines), out=found)
-                target = out[image, some].reshape(len(found), size)
+                count = some.stop - start
+                copies[:count] = x[image, some].reshape(count, 1, height * width)
+                for each in beside:
+                    each.fill(0)
+                found = product[:count]
+                np.matmul(weight[some, 0], columns[:count], out=found)
+                target = out[image, some].reshape(count, size)
                 np.add(found[:, 0, :size], found[:, 1, apart : apart + size], out=target)
                 for tap in range(2, kernel[0]):
                     np.add(target, found[:, tap, tap * apart : tap * apart + size], out=target)
