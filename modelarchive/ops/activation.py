@@ -380,20 +380,19 @@ def prelu(x: Array, weight: Array, *, axis: int) -> Array:
         shape[axis] = -1
         slope = slope.reshape(shape)
     result = np.empty(x.shape, wide_x.dtype)
-    prelu_into(wide_x, slope, result)
+    prelu_formula(slope)(wide_x, result)
     return rounded(result, dtype)
 
 
-def prelu_into(x: Array, slope: Array, out: Array) -> None:
-    """Write :func:`prelu` of one array into another, which may be the same one.
+def prelu_formula(slope: Array) -> Formula:
+    """What computes :func:`prelu` of one array into another, of the same shape or itself, that broadcast with it."""
+    is_gentle = bool(slope.max(initial=0) <= 1 and slope.all())
 
-    Args:
-        x: Any shape, of the dtype of the computation.
-        slope: What broadcasts with it.
-        out: Like `x`.
-    """
-    if slope.max(initial=0) <= 1 and slope.all():
-        # The larger of the two, for all that is steeper than the slope; twice as fast.
-        np.maximum(x, np.multiply(x, slope, out=None if out is x else out), out=out)
-    else:
-        out[...] = np.maximum(x, 0) + np.minimum(x, 0) * slope
+    def formula(x: Array, out: Array) -> None:
+        if is_gentle:
+            # The larger of the two, for all that is steeper than the slope; twice as fast.
+            np.maximum(x, np.multiply(x, slope, out=None if out is x else out), out=out)
+        else:
+            out[...] = np.maximum(x, 0) + np.minimum(x, 0) * slope
+
+    return formula

@@ -102,8 +102,9 @@ class Epilogue:
         shape[axis] = -1
         given = (self.factor, self.summand, self.slope)
         factor, summand, slope = (None if each is None else each.reshape(shape) for each in given)
-        formula = None if self.activation is None else activation.formula(self.activation, self.alpha)
-        is_last = formula is None and slope is None
+        formula = None if slope is None else activation.prelu_formula(slope)
+        if self.activation is not None:
+            formula = activation.formula(self.activation, self.alpha)
         of_negative = None if summand is None else activation.OF_NEGATIVE.get(self.activation)
         negative = None if summand is None else -summand
 
@@ -115,11 +116,9 @@ class Epilogue:
                 of_negative(np.subtract(negative, x, out=near), out)
                 return
             if summand is not None:
-                x = np.add(x, summand, out=out if is_last else near)
+                x = np.add(x, summand, out=out if formula is None else near)
             if formula is not None:
                 formula(x, out)
-            elif slope is not None:
-                activation.prelu_into(x, slope, out)
             elif x is not out:
                 np.copyto(out, x)
 

@@ -226,6 +226,6 @@ def runs_of(kernel: Shape, strides: Shape, padding: Pairs, dilation: Shape, size
 
 
 def evenly(rows: int, most: int) -> int:
-    """The largest number up to `most` that divides `rows`, or `most`, where that is less than half of it."""
+    """The largest number up to `most` that divides `rows`; where that is small, one whose last multiple is near."""
     found = next(each for each in range(min(rows, most), 0, -1) if not rows % each)
-    return found if 2 * found >= min(rows, most) else most
+    return found if 2 * found >= min(rows, most) else -(-rows // -(-rows // most))
