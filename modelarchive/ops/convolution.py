@@ -217,11 +217,7 @@ def _correlate(
         _pointwise(x, matrix, out, epilogue)
     elif groups == 1 and all(step == 1 for step in strides) and adds_less(weight.shape, sizes):
         by_taps(x, weight, out, padding, tuple(dilation), epilogue, alone=_work(matrix, out) < WORTH)
-    elif (
-        groups == len(weight) == x.shape[1]
-        and all(step == 1 for step in strides)
-        and lines_add_less(kernel, tuple(dilation), x.shape[-1], sizes)
-    ):
+    elif all(step == 1 for step in strides) and lines_add_less(weight.shape, groups, tuple(dilation), x.shape, sizes):
         by_lines(x, weight, out, padding, tuple(dilation), epilogue, alone=_work(matrix, out) < WORTH)
     else:
         runs = runs_of(kernel, tuple(strides), padding, tuple(dilation), sizes, x.shape[-1])
