@@ -14,7 +14,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
@@ -131,7 +131,8 @@ def _keep_memory() -> None:
     array freed until then, 64 MB at most, and getting it again page by page takes as long as writing it ten times.
     One array just below its limit, of which no page is touched, tells it that there are large ones.
     """
-    np.empty(LARGE, np.uint8)
+    with suppress(MemoryError):
+        np.empty(LARGE, np.uint8)
 
 
 #: The team of the forward pass that runs in this thread or task.
