@@ -92,11 +92,15 @@ def lines_add_less(weight: Shape, groups: int, dilation: Shape, shape: Shape, si
         shape: ``(batch, in_channels, *spatial)``.
         sizes: The spatial sizes of the output.
     """
-    kernel = weight[2:]
-    if len(kernel) != 2 or shape[3] != sizes[1]:
+    kernel, is_each = weight[2:], groups == weight[0] == shape[1]
+    if len(kernel) > 2 or shape[-1] != sizes[-1]:
+        return False
+    if is_each and (len(kernel) == 1 or kernel[0] == 1):
+        return kernel[-1] * math.prod(sizes) <= BLOCK
+    if len(kernel) == 1:
         return False
     reach = (kernel[0] - 1) * dilation[0]
-    if groups == weight[0] == shape[1]:
+    if is_each:
         copied = sum(kernel) * (sizes[0] + reach)
         return copied < LESS * math.prod(kernel) * sizes[0] and copied * sizes[1] <= BLOCK
     fits = groups == 1 and kernel[0] > 1 and weight[0] <= WIDER * weight[1]
@@ -118,8 +122,10 @@ def by_lines(
 ) -> None:
     """Correlate images with strides of one: each channel with a kernel of its own, or all with all.
 
+    Sequences are images of one row, each channel with a kernel of its own.
+
     Args:
-        x: ``(batch, in_channels, height, width)``, as wide as the output.
+        x: ``(batch, in_channels, height, width)``, as wide as the output, or without height.
         weight: ``(channels, 1, *kernel)``, one for each input channel, or ``(channels, in_channels, *kernel)``.
         out: ``(batch, channels, height, width)``, filled here.
         padding: A pair (before, after) of zeros for each spatial axis.
@@ -127,6 +133,9 @@ def by_lines(
         epilogue: What follows.
         alone: Whether one thread does all of it.
     """
+    if x.ndim == 3:
+        x, weight, out = x[:, :, None], weight[:, :, None], out[:, :, None]
+        padding, dilation = ((0, 0), *padding), (1, *dilation)
     if len(weight) == x.shape[1] and weight.shape[1] == 1:
         _of_each(x, weight, out, padding, dilation, epilogue, alone=alone)
     else:
@@ -143,7 +152,7 @@ def _of_each(
 
     def begin() -> Callable[[tuple[int, int]], None]:
         shifted = _Shifted(together, lines, width, kernel[1], dilation[1], padding[1][0], x.dtype)
-        product = np.empty((together, kernel[0], lines * width), x.dtype)
+        product = np.empty((together, kernel[0] if kernel[0] > 1 else 0, lines * width), x.dtype)
 
         def correlate(item: tuple[int, int]) -> None:
             image, first = item
@@ -152,9 +161,11 @@ def _of_each(
                 some = slice(start, min(start + together, end))
                 count = some.stop - start
                 shifted.fill(x[image, some], padding[0][0])
-                np.matmul(weight[some, 0], shifted.columns(count, lines), out=product[:count])
                 target = out[image, some].reshape(count, size)
-                _add([product[:count, tap] for tap in range(kernel[0])], dilation[0] * width, target)
+                made = product[:count] if kernel[0] > 1 else target[:, None]
+                np.matmul(weight[some, 0], shifted.columns(count, lines), out=made)
+                if kernel[0] > 1:
+                    _add([made[:, tap] for tap in range(kernel[0])], dilation[0] * width, target)
             if epilogue:
                 whole = out[image, first:end].reshape(end - first, size)
                 epilogue.part(slice(first, end)).step(2, 0)(whole, whole)

@@ -62,6 +62,22 @@ def test_as_defined(
 
 
 @pytest.mark.parametrize(
+    ("kernel", "dilation", "padding"), [(3, 1, (1, 1)), (4, 5, (9, 6)), (5, 40, (80, 80)), (1, 1, (0, 0))]
+)
+@pytest.mark.parametrize("rank", [1, 2])
+def test_rows_alone(kernel: int, dilation: int, padding: Any, rank: int) -> None:
+    x, weight = RNG.standard_normal((2, 7, *[5, 61][2 - rank :])), RNG.standard_normal((7, 1, *[1, kernel][2 - rank :]))
+    x[1, 3, ..., 30] = np.inf
+    pads, apart = ((0, 0), padding)[2 - rank :], (1, dilation)[2 - rank :]
+    whole = x.reshape(2, 7, -1, 61)
+    expected = by_definition(whole, weight.reshape(7, 1, 1, -1), ((0, 0), padding), (1, dilation)).reshape(x.shape)
+    out = np.empty(x.shape)
+    assert lines.lines_add_less(weight.shape, 7, apart, x.shape, x.shape[2:])
+    lines.by_lines(x, weight, out, pads, apart, Epilogue(), alone=False)
+    np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
     ("shape", "outputs", "groups", "strides", "expected"),
     [
         ((1, 6, 20, 20), 6, 6, 1, True),
