@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class Activation(_Elementwise):
 
     def joined(self, epilogue: Epilogue, dtype: np.dtype[Any]) -> Epilogue:
         """What comes of an epilogue with this layer behind it."""
-        return epilogue.activated(self.activation, self.alpha)
+        return Epilogue(epilogue.factor, epilogue.summand, self.activation, self.alpha)
 
     def forward(self, x: Array) -> Array:
         """Run the layer; a new array."""
@@ -193,6 +194,10 @@ class PReLU(_Elementwise):
     def result_dtype(self, *found: np.dtype[Any]) -> np.dtype[Any]:
         """The float dtype that input and weight share."""
         return float_dtype(*found, self.weight.dtype)
+
+    def joined(self, epilogue: Epilogue, dtype: np.dtype[Any]) -> Epilogue:
+        """What comes of an epilogue with this layer behind it."""
+        return replace(epilogue, slope=self.weight.data().astype(dtype, copy=False))
 
     def forward(self, x: Array) -> Array:
         """Run the layer; a new array."""

@@ -91,7 +91,7 @@ class _ConvolutionLayer(Layer):
 
     def result_dtype(self, *found: np.dtype[Any]) -> np.dtype[Any]:
         """The float dtype that input and parameters share."""
-        return float_dtype(*found, *(parameter.dtype for parameter in self.parameters.values()))
+        return float_dtype(*found, *(parameter.dtype for parameter in self._parameters.values()))
 
 
 class _Convolution(_ConvolutionLayer):

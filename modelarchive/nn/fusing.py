@@ -57,7 +57,8 @@ def together(blocks: Sequence[Block]) -> int:
     count = 1
     if type(head) in _CONVOLUTIONS and type(blocks[1]) is BatchNorm and not _is_replaced(blocks[1]):
         count = 2
-    if count < len(blocks) and type(blocks[count]) is Activation and not _is_replaced(blocks[count]):
+    last = (Activation, PReLU) if type(head) in _CONVOLUTIONS else (Activation,)
+    if count < len(blocks) and type(blocks[count]) in last and not _is_replaced(blocks[count]):
         count += 1
     return count
 
@@ -86,7 +87,9 @@ def _fused(head: Any, rest: Sequence[Any], x: Any) -> Any:
             if layer.result_dtype(dtype) != dtype:
                 return None
             epilogue = layer.joined(epilogue, dtype)
-            if type(layer) is BatchNorm and layer.axis % len(shape) != head.channel_axis(len(shape)):
+            # Those that have channels; of one number each, a PReLU has none.
+            has_axis = type(layer) is BatchNorm or (type(layer) is PReLU and layer.in_channels != 1)
+            if has_axis and layer.axis % len(shape) != head.channel_axis(len(shape)):
                 return None
         result = head.finished(x, epilogue)
     except (ValueError, TypeError, IndexError, ArithmeticError, LookupError):

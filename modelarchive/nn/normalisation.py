@@ -46,7 +46,7 @@ class _Normalisation(Layer):
     @property
     def in_channels(self) -> Any:
         """Size of the input's axis; 0 while it is not known."""
-        for parameter in self.parameters.values():
+        for parameter in self._parameters.values():
             return (parameter.shape or (0,))[0] or 0
         return self._known
 
@@ -56,21 +56,19 @@ class _Normalisation(Layer):
         return self._learned(shape)
 
     def _learned(self, shape: Shape) -> Shape:
-        found = shape[normal_axis(self.axis, len(shape))]
-        if self.in_channels and found != self.in_channels:
-            raise ValueError(
-                f"expected size {self.in_channels} at axis {self.axis}, found {found} in shape {tuple(shape)}"
-            )
-        if not self.in_channels and self.parameters:
+        found, known = shape[normal_axis(self.axis, len(shape))], self.in_channels
+        if known and found != known:
+            raise ValueError(f"expected size {known} at axis {self.axis}, found {found} in shape {tuple(shape)}")
+        if not known and self._parameters:
             check.size(f"size of axis {self.axis}", found)
-        for parameter in self.parameters.values():
+        for parameter in self._parameters.values():
             if not parameter.is_known:
                 parameter.shape = (found,)
         return tuple(shape)
 
     def result_dtype(self, *found: np.dtype[Any]) -> np.dtype[Any]:
         """The float dtype that input and parameters share."""
-        return float_dtype(*found, *(parameter.dtype for parameter in self.parameters.values()))
+        return float_dtype(*found, *(parameter.dtype for parameter in self._parameters.values()))
 
 
 class BatchNorm(_Normalisation):

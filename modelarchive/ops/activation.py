@@ -83,12 +83,23 @@ def into(name: str, x: Array, out: Array, alpha: float | None = None) -> None:
         out: Of the same shape and dtype, `x` itself or another; no other one that shares its memory.
         alpha: The parameter of those in :data:`ALPHAS`; None: the value there.
     """
-    formula = _FORMULAS[name]
-    if name in ALPHAS:
-        formula = functools.partial(formula, alpha=ALPHAS[name] if alpha is None else alpha)
-    # Where exp(-x) is infinite the quotient is 0, as it should be.
     with np.errstate(over="ignore"):
-        _in_blocks(formula, x, out)
+        _in_blocks(formula(name, alpha), x, out)
+
+
+def formula(name: str, alpha: float | None = None) -> Formula:
+    """What computes the activation called `name` of one array into another, of the same shape or itself.
+
+    Both have at least one axis. Where exp(-x) is infinite the quotient is 0, as it should be, and NumPy warns.
+
+    Args:
+        name: A name of :data:`ACTIVATIONS`.
+        alpha: The parameter of those in :data:`ALPHAS`; None: the value there.
+    """
+    found = _FORMULAS[name]
+    if name in ALPHAS:
+        return functools.partial(found, alpha=ALPHAS[name] if alpha is None else alpha)
+    return found
 
 
 def _in_blocks(formula: Formula, x: Array, out: Array) -> None:
@@ -189,22 +200,38 @@ def gelu_tanh(x: Array, out: Array) -> None:
 @_activation
 def quick_gelu(x: Array, out: Array) -> None:
     """The approximation ``x sigmoid(1.702 x)`` of :func:`gelu`, as CLIP uses it."""
-    np.multiply(x, _sigmoid(x * x.dtype.type(1.702)), out=out)
+    np.divide(x, _one_and_power(x, -1.702), out=out)
 
 
-def _sigmoid(x: Array, out: Array | None = None) -> Array:
-    power: Array = np.negative(x, out=out)
+def _one_and_power(x: Array, factor: float = -1, out: Array | None = None) -> Array:
+    """``1 + exp(factor x)``: what is divided by it is multiplied by a sigmoid."""
+    power: Array = np.multiply(x, x.dtype.type(factor), out=out)
     np.exp(power, out=power)
     power += 1
-    # NumPy's reciprocal is slower than its quotient.
-    np.divide(x.dtype.type(1), power, out=power)
     return power
 
 
 @_activation
 def sigmoid(x: Array, out: Array) -> None:
     """``1 / (1 + exp(-x))``."""
-    _sigmoid(x, out)
+    # NumPy's reciprocal is slower than its quotient.
+    np.divide(x.dtype.type(1), _one_and_power(x, out=out), out=out)
+
+
+def _sigmoid_of_negative(x: Array, out: Array) -> None:
+    np.exp(x, out=out)
+    out += 1
+    np.divide(x.dtype.type(1), out, out=out)
+
+
+def _silu_of_negative(x: Array, out: Array) -> None:
+    power = np.exp(x)
+    np.subtract(x.dtype.type(-1), power, out=power)
+    np.divide(x, power, out=out)
+
+
+#: What computes the activation of ``-x``, with a step less and to the same bits.
+OF_NEGATIVE: Final[dict[str | None, Formula]] = {"sigmoid": _sigmoid_of_negative, "silu": _silu_of_negative}
 
 
 @_activation
@@ -216,7 +243,7 @@ def log_sigmoid(x: Array, out: Array) -> None:
 @_activation
 def silu(x: Array, out: Array) -> None:
     """``x sigmoid(x)``, also called swish."""
-    np.multiply(x, _sigmoid(x), out=out)
+    np.divide(x, _one_and_power(x), out=out)
 
 
 def _softplus(x: Array) -> Array:
@@ -348,15 +375,24 @@ def prelu(x: Array, weight: Array, *, axis: int) -> Array:
     """
     dtype = float_dtype(x, weight)
     wide_x, slope = widened(dtype, x, weight)
-    gentle = bool(np.all(slope <= 1) and np.all(slope != 0))
     if slope.size > 1:
         shape = [1] * x.ndim
         shape[axis] = -1
         slope = slope.reshape(shape)
-    if gentle:
-        # The larger of the two, for all that is steeper than the slope; twice as fast.
-        result = np.asarray(wide_x * slope)
-        np.maximum(wide_x, result, out=result)
-    else:
-        result = np.maximum(wide_x, 0) + np.minimum(wide_x, 0) * slope
-    return rounded(result, dtype).reshape(x.shape)
+    result = np.empty(x.shape, wide_x.dtype)
+    prelu_formula(slope)(wide_x, result)
+    return rounded(result, dtype)
+
+
+def prelu_formula(slope: Array) -> Formula:
+    """What computes :func:`prelu` of one array into another, of the same shape or itself, that broadcast with it."""
+    is_gentle = bool(slope.max(initial=0) <= 1 and slope.all())
+
+    def formula(x: Array, out: Array) -> None:
+        if is_gentle:
+            # The larger of the two, for all that is steeper than the slope; twice as fast.
+            np.maximum(x, np.multiply(x, slope, out=None if out is x else out), out=out)
+        else:
+            out[...] = np.maximum(x, 0) + np.minimum(x, 0) * slope
+
+    return formula

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Final
 
 import numpy as np
 
+from modelarchive.ops.products import multiply
 from modelarchive.ops.registry import Array
+from modelarchive.ops.threads import share
 
 #: Elements of the scores that are worked on at once, so that they stay in the cache.
 _BLOCK: Final = 1 << 20
@@ -43,25 +46,27 @@ def attention(query: Array, key: Array, value: Array, mask: Array | None, *, cau
     mask = None if mask is None else _grouped(mask, kv_heads)
     rows = min(queries, max(1, _BLOCK // (heads * keys)))
     items = max(1, _BLOCK // (heads * keys * rows))
-    for first in range(0, batch, items):
-        some = slice(first, first + items)
-        for start in range(0, queries, rows):
-            stop = min(start + rows, queries)
-            until = min(stop, keys) if causal else keys
-            _attend(
-                grouped_query[some, ..., start:stop, :],
-                key[some, ..., :until],
-                value[some, ..., :until, :],
-                None if mask is None else _part(mask, some, slice(start, stop), slice(until)),
-                grouped_result[some, ..., start:stop, :],
-                start if causal else None,
-            )
+
+    def attend(item: tuple[int, int]) -> None:
+        first, start = item
+        some, stop = slice(first, first + items), min(start + rows, queries)
+        until = min(stop, keys) if causal else keys
+        _attend(
+            grouped_query[some, ..., start:stop, :],
+            key[some, ..., :until],
+            value[some, ..., :until, :],
+            None if mask is None else _part(mask, some, slice(start, stop), slice(until)),
+            grouped_result[some, ..., start:stop, :],
+            start if causal else None,
+        )
+
+    share(lambda: attend, itertools.product(range(0, batch, items), range(0, queries, rows)))
     return result
 
 
 def _attend(query: Array, key: Array, value: Array, mask: Array | None, result: Array, start: int | None) -> None:
     """One block; `start` is the position of its first query where attention is causal."""
-    scores = query @ key
+    scores = multiply(query, key)
     if mask is not None and mask.dtype == np.bool_:
         np.copyto(scores, -np.inf, where=~mask)
     elif mask is not None:
@@ -75,7 +80,7 @@ def _attend(query: Array, key: Array, value: Array, mask: Array | None, result: 
     np.exp(scores, out=scores)
     total = scores.sum(axis=-1, keepdims=True)
     total[total == 0] = 1
-    np.matmul(scores, value, out=result)
+    multiply(scores, value, out=result)
     result /= total
 
 

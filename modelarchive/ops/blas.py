@@ -76,11 +76,24 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_LIMIT.after_fork)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """BLAS keeps to one thread: several threads have products of their own, and would wait for each other's."""
-    own = [(library, library.get_num_threads()) for library in _libraries()[1]]
+def hold() -> None:
+    """Have BLAS keep to one thread until :func:`let_go`, where the number is that of the process.
+
+    Its own threads look for work for a while after each product before they sleep, and whoever else needs the
+    processors waits for them.
+    """
     _LIMIT.take()
+
+
+def let_go() -> None:
+    """The end of what :func:`hold` began; in the same process."""
+    _LIMIT.give_back()
+
+
+@contextmanager
+def one_thread_here() -> Iterator[None]:
+    """The same for this thread, where each thread has a number of its own."""
+    own = [(library, library.get_num_threads()) for library in _libraries()[1]]
     try:
         for library, _ in own:
             library.set_num_threads(1)
@@ -88,4 +101,3 @@ def one_thread() -> Iterator[None]:
     finally:
         for library, number in own:
             library.set_num_threads(number)
-        _LIMIT.give_back()

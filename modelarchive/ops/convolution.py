@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from modelarchive.ops.epilogue import NOTHING, Epilogue
+from modelarchive.ops.lines import by_lines, lines_add_less
 from modelarchive.ops.precision import float_dtype, rounded, widened
+from modelarchive.ops.products import multiply
 from modelarchive.ops.registry import Array, op
-from modelarchive.ops.runs import Runs, runs_of
+from modelarchive.ops.runs import Columns, Runs, evenly, runs_of
 from modelarchive.ops.taps import adds_less, by_taps
 from modelarchive.ops.threads import WORTH, share, team_size
 from modelarchive.ops.windows import Pairs, merged, output_sizes, padded, pairs, split, windows
@@ -23,9 +27,13 @@ BLOCK: Final = 1 << 18
 #: They are no fewer than this.
 LEAST: Final = 1 << 17
 #: Parts into which one product is cut, for several threads.
-PARTS: Final = 8
+PARTS: Final = 4
+#: Elements of the column matrices of groups, which are small products: several calls of NumPy for each block.
+GROUPED: Final = 1 << 18
 #: Columns of one product at least, where there are as many: shorter products keep BLAS less busy.
 WIDTH: Final = 256
+#: Elements of the output of groups that are finished together.
+TOGETHER: Final = 1 << 16
 #: Columns at most where a group has one output channel: for longer vectors BLAS takes threads, and waits for them.
 SINGLE: Final = 960
 #: Images of at most so many output positions share one matrix product.
@@ -35,6 +43,8 @@ SMALL: Final = 256
 WASTE: Final = 12
 #: Taps that share a phase at least, for a layout in runs to be worth its own copy.
 REUSE: Final = 1.5
+#: Multiplications of matrices that take as long as one of vectors.
+VECTOR: Final = 8
 #: Factors below this are multiplied into the weight.
 LARGE: Final = 1e6
 
@@ -98,7 +108,7 @@ def convolve(
     kernel = weight.shape[2:]
     if channels_last and groups == 1 and math.prod(kernel) == 1 and not any(map(any, padding)):
         steps = [slice(None, None, step) for step in strides]
-        last: Array = wide_x[(slice(None), *steps)] @ wide_weight.reshape(weight.shape[:2]).T
+        last: Array = multiply(wide_x[(slice(None), *steps)], wide_weight.reshape(weight.shape[:2]).T)
         if epilogue:
             epilogue.into(last, last, last.ndim - 1)
         return rounded(last, dtype)
@@ -207,10 +217,14 @@ def _correlate(
         _pointwise(x, matrix, out, epilogue)
     elif groups == 1 and all(step == 1 for step in strides) and adds_less(weight.shape, sizes):
         by_taps(x, weight, out, padding, tuple(dilation), epilogue, alone=_work(matrix, out) < WORTH)
+    elif all(step == 1 for step in strides) and lines_add_less(weight.shape, groups, tuple(dilation), x.shape, sizes):
+        by_lines(x, weight, out, padding, tuple(dilation), epilogue, alone=_work(matrix, out) < WORTH)
     else:
-        runs = runs_of(kernel, tuple(strides), padding, tuple(dilation), sizes)
-        gaps = math.prod(runs.plane[1:]) / math.prod(sizes[1:])
-        if math.prod(kernel) >= REUSE * len(runs.lattices) and (gaps - 1) * matrix.shape[1] <= WASTE:
+        runs = runs_of(kernel, tuple(strides), padding, tuple(dilation), sizes, x.shape[-1])
+        gaps = runs.row / math.prod(sizes[1:])
+        is_small = len(x) > 1 and math.prod(sizes) <= SMALL and matrix.shape[1] > 1
+        reused = math.prod(kernel) >= REUSE * len(runs.lattices)
+        if reused and not is_small and (gaps - 1) * matrix.shape[1] <= WASTE:
             _by_runs(x, matrix, out, runs, epilogue)
         else:
             _by_windows(windows(padded(x, padding), kernel, strides, dilation), matrix, out, epilogue)
@@ -221,8 +235,7 @@ def _folded(epilogue: Epilogue, weight: Array, out: Array) -> tuple[Epilogue, Ar
     factor = epilogue.factor
     if factor is None or 2 * weight.size > out.size or not np.abs(factor).max(initial=0) < LARGE:
         return epilogue, weight
-    rest = Epilogue(None, epilogue.summand, epilogue.activation, epilogue.alpha)
-    return rest, weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
+    return replace(epilogue, factor=None), weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
 
 
 def _pointwise(x: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:
@@ -231,68 +244,96 @@ def _pointwise(x: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:
     batch, positions = len(x), math.prod(out.shape[2:])
     source = x.reshape(batch, groups, taps, positions)
     target = out.reshape(batch, groups, channels, positions)
-    width = max(WIDTH, min(BLOCK // 4 // max(groups * taps, len(out[0])), -(-positions // PARTS)))
+    width = max(WIDTH, min(BLOCK // max(groups * taps, len(out[0])), -(-positions // PARTS)))
     images = max(1, width // positions)
 
-    def multiply(part: Any) -> None:
-        np.matmul(matrix, source[part], out=target[part])
-        if epilogue:
-            block = out.reshape(batch, -1, positions)[part]
-            epilogue.into(block, block, 1)
-
+    finish = epilogue.step(3, 1) if epilogue else None
+    flat = out.reshape(batch, -1, positions)
     starts = itertools.product(range(0, batch, images), range(0, positions, width))
     parts = [(slice(first, first + images), ..., slice(start, start + width)) for first, start in starts]
-    share(lambda: multiply, parts, alone=_work(matrix, out) < WORTH)
+    product = multiply if len(parts) == 1 else np.matmul
+
+    def correlate(part: Any) -> None:
+        product(matrix, source[part], out=target[part])
+        if finish is not None:
+            block = flat[part]
+            finish(block, block)
+
+    share(lambda: correlate, parts, alone=_work(matrix, out) < WORTH)
 
 
 def _by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue) -> None:
-    """Columns copied run by run; with them the product has what lies between the rows, which is left out after it."""
+    """Columns copied run by run."""
     groups, channels, taps = matrix.shape
-    row, in_channels = runs.row, x.shape[1] // groups
+    row, in_channels, places = runs.row, x.shape[1] // groups, runs.sizes[0]
     # The buffers of all threads stay small beside input and output.
-    block = BLOCK // 2 if groups > 1 else min(BLOCK, max(LEAST, (x[0].size + out[0].size) // 16))
-    rows = min(runs.sizes[0], max(1, max(WIDTH, block // taps) // row))
+    block = GROUPED if groups > 1 else min(BLOCK, max(LEAST, (x[0].size + out[0].size) // 16))
+    rows = min(places, max(1, max(WIDTH, block // taps) // row))
+    rows = -(-places // -(-places // rows))
     wide = len(runs.lattices) * in_channels * row
-    height = rows if groups > 1 else min(runs.sizes[0], max(1, BLOCK // 4 // (wide * rows)) * rows)
-    height = min(height, -(-runs.sizes[0] // (rows * 2 * team_size())) * rows)
+    height = rows if groups > 1 else min(places, max(1, BLOCK // 2 // (wide * rows)) * rows)
+    height = min(height, -(-places // (rows * 2 * team_size())) * rows)
     laid = runs.slab(height)
-    together = min(groups, max(1, BLOCK // max(taps * rows * row, 2 * in_channels * laid.area) // team_size()))
+    together = min(groups, max(1, block // max(taps * rows * row, 2 * in_channels * laid.area)))
     # BLAS multiplies vectors piece by piece; pieces of several input channels would lie apart.
-    pieces = -(-rows * row // SINGLE) if channels == in_channels == 1 else 1
+    piece = evenly(rows, max(1, SINGLE // row)) if channels == in_channels == 1 else rows
+    # Whole images with nothing between their rows are made where they belong.
+    is_dense = row == math.prod(runs.sizes[1:])
+    is_whole = is_dense and rows == places and not places % piece
+    several = min(TOGETHER // out[0, :channels].size, -(-groups // (2 * team_size()))) if is_whole else 0
+    several = max(1, several // together) * together
     kept: Any = tuple(slice(size) for size in runs.sizes[1:])
+    # Of one image, threads share the product itself.
+    whole_product = multiply if groups == len(x) == 1 else np.matmul
 
     def begin() -> Callable[[tuple[int, int, int]], None]:
-        planes = np.zeros(together * in_channels * laid.area + pieces, x.dtype)
-        columns = np.empty(together * taps * (rows * row + pieces), x.dtype)
-        product = np.empty(together * channels * (rows * row + pieces), x.dtype)
+        columns = Columns(laid, in_channels, together, rows, piece, x.dtype)
+        product = np.empty(0 if is_whole else together * channels * -(-rows // piece) * piece * row, x.dtype)
+
+        @functools.cache
+        def results(count: int, lines: int) -> tuple[Array, Array]:
+            """Where the product of so many groups and places is made, and what of it is kept, for each channel."""
+            pieces = -(-lines // piece)
+            found = product[: count * channels * pieces * piece * row].reshape(count * channels, -1)
+            return found.reshape((count, channels, -1) if pieces == 1 else (count, pieces, 1, -1)), found
 
         def correlate(item: tuple[int, int, int]) -> None:
             image, first, slab = item
-            some = slice(first, min(first + together, groups))
-            count = some.stop - some.start
-            source = x[image, some.start * in_channels : some.stop * in_channels]
-            place = slice(some.start * channels, some.stop * channels)
-            finish = epilogue.part(place)
-            laid.fill(source, planes, slab)
-            for start in range(slab, min(slab + height, runs.sizes[0]), rows):
-                stop = min(start + rows, runs.sizes[0])
-                piece = -(-runs.length(stop - start) // pieces)
-                gathered = columns[: count * taps * pieces * piece].reshape(count * in_channels, pieces, -1, piece)
-                laid.gather(planes, gathered, start - slab)
-                total = max(pieces * piece, (stop - start) * row)
-                found = product[: count * channels * total].reshape(count * channels, total)
-                if pieces > 1:
-                    target = found[:, : pieces * piece].reshape(count, pieces, 1, piece)
-                    np.matmul(matrix[some, None], gathered, out=target)
+            end = min(first + several, groups)
+            for start in range(first, end, together):
+                some = slice(start, min(start + together, end))
+                columns.fill(x[image, some.start * in_channels : some.stop * in_channels], slab)
+                target = out[image, some.start * channels : some.stop * channels]
+                if is_whole:
+                    gathered = columns.gather(some.stop - start, 0, places)
+                    factors = matrix[some] if gathered.ndim == 3 else matrix[some, None]
+                    whole_product(factors, gathered, out=target.reshape(*gathered.shape[:-2], channels, -1))
                 else:
-                    target = found.reshape(count, channels, total)[..., :piece]
-                    np.matmul(matrix[some], gathered.reshape(count, taps, piece), out=target)
-                shaped = found[:, : (stop - start) * row].reshape(count * channels, stop - start, *runs.plane[1:])
-                finish.into(shaped[(..., *kept)], out[image, place, start:stop], 0)
+                    by_rows(some, slab, target)
+            if is_whole and epilogue:
+                place = slice(first * channels, end * channels)
+                whole = out[image, place].reshape(place.stop - place.start, -1)
+                epilogue.part(place).step(2, 0)(whole, whole)
+
+        def by_rows(some: slice, slab: int, target: Array) -> None:
+            place = slice(some.start * channels, some.stop * channels)
+            finish = epilogue.part(place).step(2, 0, spoils=is_dense)
+            count, flat, factors = some.stop - some.start, target.reshape(len(target), -1), matrix[some]
+            for start in range(slab, min(slab + height, places), rows):
+                lines = min(rows, places - start)
+                gathered = columns.gather(count, start - slab, lines)
+                made, found = results(count, lines)
+                np.matmul(factors if gathered.ndim == 3 else factors[:, None], gathered, out=made)
+                if is_dense:
+                    finish(found[:, : lines * row], flat[:, start * row : (start + lines) * row])
+                else:
+                    finish(found, found)
+                    shaped = found[:, : lines * row].reshape(len(target), lines, *runs.plane[1:])
+                    np.copyto(target[:, start : start + lines], shaped[(..., *kept)])
 
         return correlate
 
-    items = itertools.product(range(len(x)), range(0, groups, together), range(0, runs.sizes[0], height))
+    items = itertools.product(range(len(x)), range(0, groups, several), range(0, places, height))
     share(begin, items, alone=_work(matrix, out) < WORTH)
 
 
@@ -302,7 +343,8 @@ def _by_windows(view: Array, matrix: Array, out: Array, epilogue: Epilogue) -> N
     batch, sizes = len(out), out.shape[2:]
     positions = math.prod(sizes)
     row = positions // sizes[0]
-    result = out.reshape(batch, groups, channels, positions)
+    result, flat = out.reshape(batch, groups, channels, positions), out.reshape(batch, -1, positions)
+    finish = epilogue.step(3, 1)
     rest: list[Any] = [slice(None)] * (len(sizes) - 1)
 
     def begin() -> Callable[[tuple[slice, slice]], None]:
@@ -326,8 +368,8 @@ def _by_windows(view: Array, matrix: Array, out: Array, epilogue: Epilogue) -> N
             else:
                 np.matmul(matrix, columns.reshape(count, groups, taps, -1), out=result[images, :, :, place])
             if epilogue:
-                block = out.reshape(batch, -1, positions)[images, :, place]
-                epilogue.into(block, block, 1)
+                block = flat[images, :, place]
+                finish(block, block)
 
         return correlate
 
@@ -336,8 +378,8 @@ def _by_windows(view: Array, matrix: Array, out: Array, epilogue: Epilogue) -> N
 
 
 def _work(matrix: Array, out: Array) -> int:
-    """Multiplications."""
-    return int(out.size * matrix.shape[2])
+    """Multiplications; of vectors, which the memory holds back, one takes as long as several of matrices."""
+    return int(out.size * matrix.shape[2] * (1 if matrix.shape[1] > 1 else VECTOR))
 
 
 def _blocks(batch: int, rows: int, row: int, least: int) -> Iterator[tuple[slice, slice]]:

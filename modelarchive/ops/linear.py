@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, widened
+from modelarchive.ops.products import multiply
 from modelarchive.ops.registry import Array
 
 
@@ -24,7 +25,7 @@ def linear(x: Array, weight: Array, bias: Array | None, *, epilogue: Epilogue = 
     dtype = float_dtype(x, weight, *given)
     wide_x, wide_weight = widened(dtype, x, weight)
     # One product of two matrices: a stack of them would be one call of BLAS each.
-    result = wide_x.reshape(-1, weight.shape[1]) @ wide_weight.T if x.ndim > 2 else wide_x @ wide_weight.T
+    result = multiply(wide_x.reshape(-1, weight.shape[1]) if x.ndim > 2 else wide_x, wide_weight.T)
     if bias is not None:
         epilogue = epilogue.after_bias(widened(dtype, bias)[0])
     if epilogue:

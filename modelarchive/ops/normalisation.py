@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from modelarchive.ops.epilogue import NOTHING, Epilogue
+from modelarchive.ops.epilogue import BLOCK, NOTHING, WORTH, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, wide, widened
 from modelarchive.ops.registry import Array
+from modelarchive.ops.threads import share
 
-#: Elements that stay in the cache from one step to the next.
-BLOCK: Final = 1 << 17
+#: Elements of a long row that are centred at a time.
+PIECE: Final = 1 << 16
+#: Elements that BLAS adds up one after another: few enough for the last bits.
+FEW: Final = 1 << 10
 #: One axis, or several.
 Axis: TypeAlias = int | tuple[int, ...]
 
@@ -51,7 +55,7 @@ def batch_norm(
     factor, summand = folded(weight, bias, running_mean, running_var, epsilon=epsilon, dtype=wide(dtype))
     values = widened(dtype, x)[0]
     result = np.empty(values.shape, values.dtype)
-    Epilogue(factor, summand, epilogue.activation, epilogue.alpha).into(values, result, axis % x.ndim)
+    replace(epilogue, factor=factor, summand=summand).into(values, result, axis % x.ndim)
     return rounded(result, dtype)
 
 
@@ -65,12 +69,9 @@ def folded(
     dtype: np.dtype[Any],
 ) -> tuple[Array, Array]:
     """The factor and the summand of :func:`batch_norm` for each channel, rounded once to `dtype`."""
-    factor = 1 / np.sqrt(running_var.astype(np.float64) + epsilon)
-    if weight is not None:
-        factor = factor * weight.astype(np.float64)
-    summand = -running_mean.astype(np.float64) * factor
-    if bias is not None:
-        summand = summand + bias.astype(np.float64)
+    root = np.sqrt(np.add(running_var, epsilon, dtype=np.float64))
+    factor = np.divide(1 if weight is None else weight, root)
+    summand = np.subtract(0 if bias is None else bias, np.multiply(running_mean, factor))
     return factor.astype(dtype), summand.astype(dtype)
 
 
@@ -148,16 +149,69 @@ def group_norm(x: Array, weight: Array | None, bias: Array | None, *, groups: in
     moved = np.moveaxis(values, axis, 1)
     rows = moved.reshape(len(x) * groups, -1)
     whole = np.empty(rows.shape, rows.dtype)
+    scale, shift = (None if each is None else widened(dtype, each)[0].reshape(groups, -1) for each in (weight, bias))
+
+    def standardise(first: int) -> None:
+        some = slice(first, first + several)
+        _standardise_rows(rows[some], whole[some], np.arange(len(rows))[some] % groups, scale, shift, epsilon)
+
     several = max(1, BLOCK // rows.shape[1])
-    for first in range(0, len(rows), several):
-        _standardised(rows[first : first + several], 1, epsilon, whole[first : first + several])
-    result = np.moveaxis(whole.reshape(moved.shape), 1, axis)
-    shape = _along(axis, x.ndim)
+    share(lambda: standardise, range(0, len(rows), several), alone=x.size < WORTH)
+    return rounded(np.moveaxis(whole.reshape(moved.shape), 1, axis), dtype)
+
+
+def _standardise_rows(
+    rows: Array, out: Array, groups: Array, weight: Array | None, bias: Array | None, epsilon: float
+) -> None:
+    """Normalise each of some rows that stay in the cache, or long ones piece by piece.
+
+    Args:
+        rows: ``(rows, size)``.
+        out: Likewise, filled here.
+        groups: The group of each row.
+        weight: ``(groups, channels of a group)``, or None.
+        bias: Likewise.
+        epsilon: Added to the variance.
+    """
+    size = rows.shape[1]
+    pieces = [slice(start, start + PIECE) for start in range(0, size, PIECE)]
+    ones = np.ones(min(size, PIECE), rows.dtype)
+    # Of each piece and row, in float64: its sum, its sum again, and the sum of its squares.
+    sums, again, squares = np.empty((3, len(pieces), len(rows)))
+
+    def add_up(place: int) -> None:
+        piece = pieces[place]
+        sums[place] = rows[:, piece] @ ones[: size - piece.start]
+
+    def centre(place: int) -> None:
+        piece = pieces[place]
+        centred = np.subtract(rows[:, piece], mean, out=out[:, piece])
+        again[place] = centred @ ones[: size - piece.start]
+        squares[place] = _sum_of_squares(centred)
+
+    alone = rows.size < WORTH
+    share(lambda: add_up, range(len(pieces)), alone=alone)
+    mean = (sums.sum(axis=0) / size).astype(rows.dtype)[:, None]
+    share(lambda: centre, range(len(pieces)), alone=alone)
+    # Again, for the first mean is rounded: where all values are alike, that error would be all that remains.
+    rest = again.sum(axis=0) / size
+    factor = (1 / np.sqrt(np.maximum(squares.sum(axis=0) / size - rest**2, 0) + epsilon))[:, None]
     if weight is not None:
-        result *= widened(dtype, weight)[0].reshape(shape)
+        factor = factor * weight[groups]
+    summand = -rest[:, None] * factor
     if bias is not None:
-        result += widened(dtype, bias)[0].reshape(shape)
-    return rounded(result, dtype)
+        summand = summand + bias[groups]
+    factor = np.broadcast_to(factor, summand.shape).astype(rows.dtype).reshape(-1)
+    channels = out.reshape(summand.size, -1)
+    Epilogue(factor, summand.astype(rows.dtype).reshape(-1)).into(channels, channels, 0)
+
+
+def _sum_of_squares(rows: Array) -> Array:
+    """``(rows,)`` in float64."""
+    whole = rows.shape[1] // FEW * FEW
+    parts, rest = rows[:, :whole].reshape(len(rows), -1, FEW), rows[:, whole:]
+    total: Array = np.vecdot(parts, parts).sum(axis=1, dtype=np.float64) + np.vecdot(rest, rest)
+    return total
 
 
 def embed(indices: Array, weight: Array) -> Array:
@@ -182,11 +236,11 @@ def embed(indices: Array, weight: Array) -> Array:
     return np.take(weight, indices, axis=0)
 
 
-def _standardised(values: Array, axis: Axis, epsilon: float, out: Array | None = None) -> Array:
-    """``(values - mean) / sqrt(var + epsilon)`` along `axis`, in `out` or a new array."""
+def _standardised(values: Array, axis: Axis, epsilon: float) -> Array:
+    """``(values - mean) / sqrt(var + epsilon)`` along `axis`, a new array."""
     if not values.size:
         return values.copy()
-    result: Array = np.subtract(values, np.mean(values, axis=axis, keepdims=True), out=out)
+    result: Array = values - np.mean(values, axis=axis, keepdims=True)
     # Again, for the first mean is rounded: where all values are alike, that error would be all that remains.
     result -= np.mean(result, axis=axis, keepdims=True)
     result /= np.sqrt(_mean_square(result, axis) + values.dtype.type(epsilon))

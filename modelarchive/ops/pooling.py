@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from modelarchive.ops.epilogue import BLOCK, WORTH
 from modelarchive.ops.precision import float_dtype, rounded, widened
 from modelarchive.ops.registry import Array
+from modelarchive.ops.threads import share
 from modelarchive.ops.windows import Pairs, merged, output_sizes, split
 
 
@@ -150,11 +152,22 @@ def _swept(
     first = 1 if channels_last else 2
     spatial = x.shape[first : first + len(kernel)]
     sizes = output_sizes(spatial, kernel, strides, padding, (1,) * len(kernel), ceil_mode=ceil_mode)
-    result = x
-    for axis, count in enumerate(sizes):
-        result = _along(combine, result, neutral, first + axis, kernel[axis], strides[axis], padding[axis][0], count)
-    # Windows that hold one element each are views until here.
-    return result.copy() if np.may_share_memory(result, x) else result
+    geometry = list(zip(kernel, strides, (before for before, _ in padding), sizes, strict=True))
+    result = np.empty(
+        merged(x.shape[0], x.shape[-1 if channels_last else 1], sizes, channels_last=channels_last), x.dtype
+    )
+    # Images, or single channels of them, one after another: what is between the axes stays in the cache.
+    parts, targets = (each.reshape(math.prod(x.shape[:first]), *each.shape[first:]) for each in (x, result))
+    several = max(1, BLOCK // max(1, math.prod(parts.shape[1:])))
+
+    def sweep(start: int) -> None:
+        part = parts[start : start + several]
+        for axis, (taps, step, before, count) in enumerate(geometry, start=1):
+            part = _along(combine, part, neutral, axis, taps, step, before, count)
+        targets[start : start + several] = part
+
+    share(lambda: sweep, range(0, len(parts), several), alone=x.size < WORTH)
+    return result
 
 
 def _along(

@@ -46,6 +46,8 @@ def common_dtype(*operands: Any, **arguments: Any) -> np.dtype[Any]:
 
 def float_dtype(x: Any, *parameters: Any) -> np.dtype[Any]:
     """The dtype that a layer returns: the common float dtype; integers count as the parameters' dtype."""
+    if all(getattr(array, "dtype", array) is _FLOAT32 for array in (x, *parameters)):
+        return _FLOAT32
     dtypes: set[np.dtype[Any]] = {np.dtype(getattr(array, "dtype", array)) for array in (x, *parameters)}
     floats = [dtype for dtype in dtypes if dtype.kind not in "biu"]
     if len(floats) == 1 and floats[0].isnative:

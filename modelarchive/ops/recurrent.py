@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from modelarchive.ops.precision import float_dtype, rounded, widened
+from modelarchive.ops.products import multiply
 from modelarchive.ops.registry import Array
 
 States: TypeAlias = tuple[Array, ...]
@@ -208,7 +209,7 @@ def recurrent(
 
 def _projected(cell: Cell, x: Array, weights: Weights) -> Array:
     """What the gates get from the inputs of all steps, in one product; a new array."""
-    gates = x.reshape(-1, x.shape[-1]) @ weights.weight_ih.T
+    gates = multiply(x.reshape(-1, x.shape[-1]), weights.weight_ih.T)
     if weights.bias_ih is not None:
         gates += weights.bias_ih
     if weights.bias_hh is not None:

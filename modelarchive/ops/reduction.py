@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from modelarchive.ops import shapes
+from modelarchive.ops.epilogue import BLOCK, WORTH
 from modelarchive.ops.precision import common_dtype, in_float32, is_narrow, wide
+from modelarchive.ops.products import multiply
 from modelarchive.ops.registry import Array, op, same
 from modelarchive.ops.shapes import Axes
+from modelarchive.ops.threads import share
 
 
 def _sum_dtype(first: Any, **arguments: Any) -> np.dtype[Any]:
@@ -35,7 +38,7 @@ def matmul(x: ArrayLike, y: ArrayLike, /) -> Array:
     Returns:
         A new array ``(..., rows, columns)``, without the axis that a 1-d operand lacks.
     """
-    return in_float32(np.matmul, x, y)  # type: ignore[no-any-return]
+    return in_float32(multiply, x, y)  # type: ignore[no-any-return]
 
 
 @op(infer=shapes.reduced, dtype=_sum_dtype, numpy=[np.sum])
@@ -190,13 +193,22 @@ def _log_softmax(x: Array, *, axis: int) -> Array:
 
 
 def _softmax(x: Array, *, axis: int) -> Array:
-    shapes.normal_axis(axis, x.ndim)
+    axis = shapes.normal_axis(axis, x.ndim)
     x = x.astype(_mean_dtype(x.dtype), copy=False)
     if x.size == 0:
         return x.copy()
-    powers: Array = np.exp(x - np.max(x, axis=axis, keepdims=True))
-    powers /= np.sum(powers, axis=axis, keepdims=True)
-    return powers
+    size = math.prod(x.shape[axis:])
+    parts, result = x.reshape(-1, *x.shape[axis:]), np.empty((x.size // size, *x.shape[axis:]), x.dtype)
+    several = BLOCK // size or 1
+
+    def compute(first: int) -> None:
+        part, out = parts[first : first + several], result[first : first + several]
+        np.subtract(part, np.max(part, axis=1, keepdims=True), out=out)
+        np.exp(out, out=out)
+        out /= np.sum(out, axis=1, keepdims=True)
+
+    share(lambda: compute, range(0, len(parts), several), alone=x.size < WORTH)
+    return result.reshape(x.shape)
 
 
 def _tuple(axis: Axes) -> Any:

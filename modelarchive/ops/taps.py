@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -60,13 +60,23 @@ def by_taps(
     channels, in_channels, *kernel = weight.shape
     height, inner = x.shape[2], x.shape[3:]
     matrix = np.ascontiguousarray(np.moveaxis(weight, (0, 1), (-2, -1))).reshape(-1, in_channels)
-    rows = min(height, max(1, BLOCK // (max(matrix.shape) * math.prod(inner))))
+    # The buffers of all threads stay small beside input and output.
+    block = max(BLOCK, min(2 * BLOCK, (x[0].size + out[0].size) // 8))
+    rows = min(height, max(1, block // (max(matrix.shape) * math.prod(inner))))
     reach = (kernel[0] - 1) * dilation[0]
+    # Elements of each channel that are finished at a time.
+    width = max(1, BLOCK // 2 // channels)
     part = max(-(-out.shape[2] // (2 * team_size())), TWICE * reach)
-    shifts = [
-        (tap, tuple(before - place * apart for place, apart, (before, _) in zip(tap, dilation, padding, strict=True)))
-        for tap in itertools.product(*map(range, kernel))
-    ]
+    # For each tap how far down it shifts what it gives, and along the other axes what stays and where it is then.
+    shifts: list[tuple[Shape, int, Any, Any]] = []
+    for tap in itertools.product(*map(range, kernel)):
+        down, *across = (
+            before - place * apart for place, apart, (before, _) in zip(tap, dilation, padding, strict=True)
+        )
+        bounds = [_shared(by, size, room) for by, size, room in zip(across, inner, out.shape[3:], strict=True)]
+        if all(taken.start < taken.stop for taken, _ in bounds):
+            shifts.append((tap, down, (..., *(taken for taken, _ in bounds)), (..., *(there for _, there in bounds))))
+    finish = epilogue.step(2, 0)
 
     def begin() -> Callable[[tuple[int, int]], None]:
         buffer = np.empty(len(matrix) * rows * math.prod(inner), x.dtype)
@@ -75,29 +85,33 @@ def by_taps(
             image, first = item
             target = out[image, :, first : first + part]
             target.fill(0)
+            lines = target.shape[1]
             start = max(0, first - padding[0][0])
-            end = min(height, first + target.shape[1] - padding[0][0] + reach)
+            end = min(height, first + lines - padding[0][0] + reach)
             for low in range(start, end, rows):
-                source = x[image, :, low : min(low + rows, end)]
-                product = buffer[: len(matrix) * source[0].size].reshape(len(matrix), -1)
-                np.matmul(matrix, source.reshape(in_channels, -1), out=product)
-                results = product.reshape(*kernel, channels, *source.shape[1:])
+                source = x[image, :, low : min(low + rows, end)].reshape(in_channels, -1)
+                product = buffer[: len(matrix) * source.shape[1]].reshape(len(matrix), -1)
+                np.matmul(matrix, source, out=product)
+                results = product.reshape(*kernel, channels, -1, *inner)
                 # The taps of a row one after another, and the rows likewise: each element is the sum of its taps in
                 # their order, wherever the input is cut.
-                for tap, (down, *across) in shifts:
-                    _add(results[tap], target, (low + down - first, *across))
+                for tap, down, taken, there in shifts:
+                    some, places = _shared(low + down - first, results.shape[len(kernel) + 1], lines)
+                    if some.start < some.stop:
+                        near = target[:, places][there]
+                        np.add(near, results[tap][:, some][taken], out=near)
             if epilogue:
-                epilogue.into(target, target, 0)
+                flat = target.reshape(channels, -1)
+                for low in range(0, flat.shape[1], width):
+                    block = flat[:, low : low + width]
+                    finish(block, block)
 
         return correlate
 
     share(begin, list(itertools.product(range(len(x)), range(0, out.shape[2], part))), alone=alone)
 
 
-def _add(result: Array, target: Array, shift: Shape) -> None:
-    """Add to ``target[:, place + shift]`` what stands at ``result[:, place]``, as far as it is within."""
-    sizes = zip(shift, result.shape[1:], target.shape[1:], strict=True)
-    bounds = [(max(0, -by), min(size, room - by), by) for by, size, room in sizes]
-    if all(low < high for low, high, _ in bounds):
-        place = target[(slice(None), *(slice(low + by, high + by) for low, high, by in bounds))]
-        np.add(place, result[(slice(None), *(slice(low, high) for low, high, _ in bounds))], out=place)
+def _shared(by: int, size: int, room: int) -> tuple[slice, slice]:
+    """Which of `size` places stay within `room` when they are shifted, and where they are then."""
+    low, high = max(0, -by), min(size, room - by)
+    return slice(low, high), slice(low + by, high + by)

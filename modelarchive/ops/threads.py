@@ -2,22 +2,26 @@
 
 NumPy lets go of the interpreter while it computes, so they run side by side: each gathers, multiplies and finishes a
 part of its own while that is in its cache. BLAS, whose own threads would come together at the end of each small
-product, keeps to one meanwhile. Every part of a result is computed by the same steps whoever computes it: the number
-of threads changes no bit of what these functions do.
+product, and look for work for milliseconds after it, keeps to one from the first shared work to the end. Every part of
+a result is computed by the same steps whoever computes it: the number of threads changes no bit of what these
+functions do.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
+from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from modelarchive.ops.blas import one_thread
+from modelarchive.ops.blas import hold, let_go, one_thread_here
 
 T = TypeVar("T")
 
@@ -26,8 +30,10 @@ MOST: Final = 8
 #: Elements of NumPy's buffer: it copies into it, and back, all rows of which it holds several, where they do not follow
 #: one another. A part of an image has rows of some hundred elements, on which it computes four times as fast in place.
 BUFFER: Final = 512
+#: Bytes: just below what glibc, on 64 bits, always takes from the system and gives back.
+LARGE: Final = (1 << 25) - (1 << 16)
 #: Multiplications from which on threads are worth their start.
-WORTH: Final = 1 << 20
+WORTH: Final = 1 << 22
 
 
 def allowed() -> int:
@@ -45,18 +51,23 @@ class _Team:
     def __init__(self) -> None:
         self.size = allowed()
         self._process = os.getpid()
-        self._executor: Any = None
+        self._jobs: SimpleQueue[Any] = SimpleQueue()
+        self._helpers: list[threading.Thread] = []
 
     def run(self, begin: Callable[[], Callable[[T], object]], items: list[T]) -> None:
         """Let the threads, this one among them, take the items one after another."""
-        if self._executor is None:
-            from concurrent.futures import ThreadPoolExecutor  # takes long to import
-
-            self._executor = ThreadPoolExecutor(self.size - 1, "modelarchive")
+        if not self._helpers:
+            hold()
+            self._helpers = [
+                threading.Thread(target=_serve, args=(self._jobs,), name=f"modelarchive_{number}", daemon=True)
+                for number in range(self.size - 1)
+            ]
+            for helper in self._helpers:
+                helper.start()
         left = deque(items)
 
         def work() -> None:
-            with one_thread():
+            with one_thread_here():
                 do = begin()
                 while True:
                     try:
@@ -65,16 +76,19 @@ class _Team:
                         return
                     do(item)
 
-        # How NumPy treats floating-point errors belongs to the context.
-        helpers = [self._executor.submit(copy_context().run, work) for _ in range(min(self.size, len(items)) - 1)]
+        ends: SimpleQueue[BaseException | None] = SimpleQueue()
+        count = min(self.size, len(items)) - 1
+        for _ in range(count):
+            # How NumPy treats floating-point errors belongs to the context.
+            self._jobs.put((copy_context(), work, ends))
         try:
             work()
         finally:
             left.clear()
-            for helper in helpers:
-                helper.exception()
-        for helper in helpers:
-            helper.result()
+            errors = [ends.get() for _ in range(count)]
+        for error in errors:
+            if error is not None:
+                raise error
 
     def is_here(self) -> bool:
         """Whether the threads are of this process: a fork has none of them."""
@@ -82,8 +96,43 @@ class _Team:
 
     def end(self) -> None:
         """Wait for the threads to end."""
-        if self._executor is not None and self.is_here():
-            self._executor.shutdown()
+        if self._helpers and self.is_here():
+            try:
+                for _ in self._helpers:
+                    self._jobs.put(None)
+                for helper in self._helpers:
+                    helper.join()
+            finally:
+                let_go()
+
+
+def _serve(jobs: SimpleQueue[Any]) -> None:
+    """Do one job after another, until there is None; nothing of one is held while the next is waited for."""
+    while True:
+        job = jobs.get()
+        if job is None:
+            return
+        context, work, ends = job
+        try:
+            context.run(work)
+            error = None
+        except BaseException as raised:  # the thread that gave the job raises it
+            error = raised
+        del job, context, work
+        ends.put(error)
+        del ends, error
+
+
+@functools.cache
+def _keep_memory() -> None:
+    """Have the C library keep memory that is freed, and give it out again, as it does after any large array.
+
+    glibc gives what is free at the end of its heap back to the system as soon as that is twice as large as the largest
+    array freed until then, 64 MB at most, and getting it again page by page takes as long as writing it ten times.
+    One array just below its limit, of which no page is touched, tells it that there are large ones.
+    """
+    with suppress(MemoryError):
+        np.empty(LARGE, np.uint8)
 
 
 #: The team of the forward pass that runs in this thread or task.
@@ -93,6 +142,7 @@ _TEAM: Final[ContextVar[_Team | None]] = ContextVar("modelarchive_threads", defa
 @contextmanager
 def team() -> Iterator[None]:
     """Threads for the time of a forward pass; none are left behind."""
+    _keep_memory()
     found = _Team()
     token = _TEAM.set(found)
     buffer = np.setbufsize(BUFFER)

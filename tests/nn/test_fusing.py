@@ -34,7 +34,14 @@ TAILS: dict[str, Callable[[bool], list[nn.Block]]] = {
     "norm": lambda last: [nn.BatchNorm(axis=-1 if last else 1)],
     "norm, relu": lambda last: [nn.BatchNorm(axis=-1 if last else 1), nn.Activation("relu")],
     "silu": lambda last: [nn.Activation("silu")],
+    "norm, sigmoid": lambda last: [nn.BatchNorm(axis=-1 if last else 1), nn.Activation("sigmoid")],
     "leaky": lambda last: [nn.Activation("leaky_relu", 0.3)],
+    "norm, slopes": lambda last: [
+        nn.BatchNorm(axis=-1 if last else 1),
+        nn.PReLU(in_channels=0, axis=-1 if last else 1),
+    ],
+    "one slope": lambda last: [nn.PReLU()],
+    "slopes of another axis": lambda last: [nn.PReLU(in_channels=0, axis=-2)],
     "norm of another axis": lambda last: [nn.BatchNorm(axis=2), nn.Activation("relu6")],
     "two": lambda last: [nn.Activation("tanh"), nn.Activation("relu")],
 }
@@ -274,3 +281,17 @@ def test_other_dtypes_promote() -> None:
     x = RNG.integers(-5, 5, (3, 4)).astype(np.int8)
     np.testing.assert_array_equal(net(x), np.maximum(x, 0) + x)
     assert net(x).dtype == np.int8
+
+
+@pytest.mark.parametrize(
+    "head", [lambda: nn.Dense(3), nn.BatchNorm, lambda: nn.Conv1D(3, 1), lambda: nn.Conv1DTranspose(3, 1)]
+)
+@pytest.mark.parametrize("name", ["silu", "sigmoid", "hard_swish", "quick_gelu"])
+def test_what_is_large_warns_as_little_as_one_by_one(head: Callable[[], nn.Block], name: str) -> None:
+    net = nn.Sequential(head(), nn.Activation(name))
+    x = np.full((2, 3) if isinstance(net[0], nn.Dense) else (2, 3, 4), 1e4, np.float32)
+    net.initialize(seed=0)
+    with np.errstate(all="raise", under="ignore"):
+        for each in (x, -x):
+            assert np.isfinite(net(each)).all()
+            np.testing.assert_allclose(net(each), one_by_one(net, each), rtol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -18,6 +19,15 @@ def numbers() -> list[int]:
     return [library["num_threads"] for library in ThreadpoolController().select(user_api="blas").info()]
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    blas.hold()
+    try:
+        yield
+    finally:
+        blas.let_go()
+
+
 @pytest.fixture(autouse=True)
 def three() -> Iterator[None]:
     """BLAS is allowed three threads, whatever the machine has."""
@@ -29,15 +39,15 @@ def three() -> Iterator[None]:
 def test_until_the_last_has_left() -> None:
     before = numbers()
     assert set(before) == {3}
-    with blas.one_thread():
-        with blas.one_thread():
+    with one_thread():
+        with one_thread():
             assert set(numbers()) == {1}
         assert set(numbers()) == {1}
     assert numbers() == before
 
 
 def test_after_an_error_too() -> None:
-    with pytest.raises(KeyError), blas.one_thread():
+    with pytest.raises(KeyError), one_thread():
         raise KeyError
     assert set(numbers()) == {3}
 
@@ -46,14 +56,14 @@ def test_two_threads_that_overlap() -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with blas.one_thread():
+        with one_thread():
             inside.set()
             leave.wait(30)
 
     other = threading.Thread(target=hold)
     other.start()
     inside.wait(30)
-    with blas.one_thread():
+    with one_thread():
         leave.set()
         other.join()
         assert set(numbers()) == {1}
@@ -83,13 +93,13 @@ def test_while_a_network_shares_its_work(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_fork_has_the_threads_again() -> None:
-    with blas.one_thread():
+    with one_thread():
         child = os.fork()
         if not child:
             found: list[set[int]] = []
             try:
                 found.append(set(numbers()))
-                with blas.one_thread():
+                with one_thread():
                     found.append(set(numbers()))
                 found.append(set(numbers()))
             finally:

@@ -65,7 +65,26 @@ def dense_network() -> nn.Sequential:
     return net
 
 
-@pytest.mark.parametrize("made", [network, dense_network])
+def other_network() -> nn.Sequential:
+    """Depthwise convolutions line by line, pools, long rows that are normalised, slopes, products in parts, softmax."""
+    layers = [
+        nn.Conv2D(64, 5, padding=2, groups=64),
+        nn.PReLU(),
+        nn.MaxPool2D(3, 2, 1),
+        nn.GroupNorm(1),
+        nn.Conv2D(512, 1),
+        nn.InstanceNorm(),
+        nn.Conv2D(512, 3, strides=2, padding=1),
+        nn.Conv2D(512, 3, strides=2, padding=1),
+        nn.Dense(600),
+        nn.Softmax(),
+    ]
+    net = nn.Sequential(*layers)
+    net.initialize(seed=1)
+    return net
+
+
+@pytest.mark.parametrize("made", [network, dense_network, pytest.param(other_network, marks=pytest.mark.slow)])
 def test_the_same_bits_however_many(made: Callable[[], nn.Sequential], monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = made(), image()
     found = []

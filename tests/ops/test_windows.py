@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modelarchive.ops import convolution
 from modelarchive.ops.convolution import convolve
-from modelarchive.ops.normalisation import batch_norm, embed, layer_norm
+from modelarchive.ops.normalisation import batch_norm, embed, group_norm, layer_norm
 from modelarchive.ops.pooling import avg_pool, max_pool
 from modelarchive.ops.windows import checked_layout, each, output_sizes, pairs
 
@@ -75,6 +75,20 @@ def test_convolution(geometry, groups, inputs, outputs, batch, last):
     assert found.dtype == np.float32
     found = np.moveaxis(found, -1, 1) if last else found
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@QUICK
+@given(geometries(), st.integers(1, 2), st.integers(1, 2), st.data())
+def test_what_is_not_finite_stays_in_its_windows(geometry, groups, inputs, data):
+    kernel, strides, padding, dilation, spatial = geometry
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((1, groups * inputs, *spatial)).astype(np.float32)
+    x[tuple(data.draw(st.integers(0, size - 1)) for size in x.shape)] = data.draw(st.sampled_from([np.inf, np.nan]))
+    weight = rng.standard_normal((groups * 2, inputs, *kernel)).astype(np.float32)
+    geometry = {"strides": strides, "padding": padding, "dilation": dilation, "groups": groups}
+    expected = by_definition(x, weight, **geometry)
+    found = convolve(x, weight, None, channels_last=False, **geometry)
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(expected))
 
 
 @pytest.mark.parametrize("block", [1, 100, 2000, 1 << 21])
@@ -154,6 +168,13 @@ def test_pooling_of_extremes():
     assert avg_pool(np.ones((1, 1, 2), np.uint8), count_include_pad=True, **one).tolist() == [[[0.5, 0.5]]]
 
 
+def test_pools_of_nothing():
+    one = {"kernel": (2,), "strides": (2,), "padding": ((1, 1),), "ceil_mode": False, "channels_last": False}
+    assert max_pool(np.ones((2, 3, 0), np.float32), **one).tolist() == [[[-np.inf]] * 3] * 2
+    assert max_pool(np.ones((0, 3, 4), np.float32), **one).shape == (0, 3, 3)
+    assert avg_pool(np.ones((2, 0, 4), np.float32), count_include_pad=True, **one).shape == (2, 0, 3)
+
+
 def test_a_pool_of_one_element_returns_no_view():
     x = np.ones((1, 1, 4), np.float32)
     one = {"kernel": (1,), "strides": (2,), "padding": ((0, 0),), "ceil_mode": False, "channels_last": False}
@@ -197,6 +218,21 @@ def test_normalisation_by_its_formula():
     np.testing.assert_allclose(layer_norm(x, weight, bias, axis=1, epsilon=1e-5), expected, rtol=1e-12, atol=1e-12)
     plain = layer_norm(x.astype(np.float16), None, None, axis=-1, epsilon=1e-5)
     assert plain.dtype == np.float16
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_groups_of_long_rows_far_from_zero(groups):
+    rng = np.random.default_rng(2)
+    x = (1000 + rng.standard_normal((2, 6, 30_011))).astype(np.float32)
+    x[1, -1] = 7
+    weight, bias = rng.standard_normal((2, 6)).astype(np.float32)
+    rows = x.astype(np.float64).reshape(2, groups, -1)
+    rows = (rows - rows.mean(2, keepdims=True)) / np.sqrt(rows.var(2, keepdims=True) + 1e-5)
+    expected = rows.reshape(x.shape) * weight[:, None] + bias[:, None]
+    found = group_norm(x, weight, bias, groups=groups, axis=1, epsilon=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    last = group_norm(np.moveaxis(x, 1, -1), weight, bias, groups=groups, axis=-1, epsilon=1e-5)
+    np.testing.assert_allclose(np.moveaxis(last, -1, 1), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_embedding_refuses_what_numpy_would_take():

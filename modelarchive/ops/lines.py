@@ -1,0 +1,223 @@
+"""Convolution of images line by line: what each row of a kernel gives, of which those that belong together are added.
+
+Columns would hold each element of the input once for each tap; for a row of taps they hold it once for each of that
+row, and all rows are one product of them. What the rows give lies as many rows apart as the taps do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from modelarchive.ops.epilogue import Epilogue
+from modelarchive.ops.registry import Array
+from modelarchive.ops.threads import share, team_size
+from modelarchive.ops.windows import Pairs, Shape
+
+#: Elements that are copied, and that are made, to those that columns would hold: below this it takes less time.
+LESS: Final = 0.8
+#: Output channels for each input channel, up to which what rows give takes less time than columns.
+WIDER: Final = 1.2
+#: Rows of the output at a time at least, for each row of the input that is multiplied again with the next ones.
+AGAIN: Final = 4
+#: Elements of columns and of what the lines give, at a time, so that they stay in the cache.
+BLOCK: Final = 1 << 18
+#: The same at most, of all channels together.
+LARGEST: Final = 1 << 19
+#: Elements of the output that are finished together.
+TOGETHER: Final = 1 << 16
+
+
+class _Shifted:
+    """The memory of one thread: an image once for each tap of a row, so that at each place stands what the tap takes.
+
+    Args:
+        channels: How many channels at most.
+        lines: How many rows at most.
+        width: How many columns.
+        taps: How many taps a row of the kernel has.
+        apart: How many columns they are apart.
+        before: How many columns the first one is beside the image at the first place.
+        dtype: The dtype.
+    """
+
+    def __init__(
+        self, channels: int, lines: int, width: int, taps: int, apart: int, before: int, dtype: np.dtype[np.generic]
+    ) -> None:
+        # A tap takes at each place what stands so many places further on.
+        ahead = [tap * apart - before for tap in range(taps)]
+        self._margin, self._width = max(map(abs, ahead)), width
+        self._apart, self._ahead = apart, ahead[0]
+        self._buffer = np.zeros((channels, taps, self._margin + lines * width + self._margin), dtype)
+        self._rows = self._buffer[..., self._margin : self._margin + lines * width].reshape(channels, taps, -1, width)
+        # Where a tap takes what is of another row there is nothing.
+        beside = [self._rows[:, tap, :, : max(0, -by)] for tap, by in enumerate(ahead)]
+        beside += [self._rows[:, tap, :, max(0, width - max(0, by)) :] for tap, by in enumerate(ahead)]
+        self._beside = [each for each in beside if each.size]
+        self._filled: tuple[int, int] | None = None
+
+    def fill(self, x: Array, top: int) -> None:
+        """Put ``(channels, rows, width)`` below so many rows of zeros; below it are zeros, too."""
+        count, height, _ = x.shape
+        if self._filled != (top, height):
+            self._rows[:, :, :top] = 0
+            self._rows[:, :, top + height :] = 0
+            self._filled = top, height
+        # The image goes into all columns at once, the one of each tap as much earlier as it is ahead.
+        buffer = self._buffer
+        first = (self._margin + top * self._width - self._ahead) * buffer.itemsize
+        steps = [buffer.strides[0], buffer.strides[1] - self._apart * buffer.itemsize, buffer.itemsize]
+        size = height * self._width
+        places: Array = np.ndarray((count, buffer.shape[1], size), buffer.dtype, buffer, first, steps)
+        places[...] = x.reshape(count, 1, size)
+        for each in self._beside:
+            each.fill(0)
+
+    def columns(self, channels: int, lines: int) -> Array:
+        """``(channels, taps, lines * width)``, a view."""
+        return self._buffer[:channels, :, self._margin : self._margin + lines * self._width]
+
+
+def lines_add_less(weight: Shape, groups: int, dilation: Shape, shape: Shape, sizes: Shape) -> bool:
+    """Whether :func:`by_lines` can do it, with strides of one, and takes less time than columns of all taps.
+
+    Args:
+        weight: ``(channels, in_channels / groups, *kernel)``.
+        groups: Into how many groups the channels fall.
+        dilation: How far apart taps are.
+        shape: ``(batch, in_channels, *spatial)``.
+        sizes: The spatial sizes of the output.
+    """
+    kernel, is_each = weight[2:], groups == weight[0] == shape[1]
+    if len(kernel) > 2 or shape[-1] != sizes[-1]:
+        return False
+    if is_each and (len(kernel) == 1 or kernel[0] == 1):
+        return kernel[-1] * math.prod(sizes) <= BLOCK
+    if len(kernel) == 1:
+        return False
+    reach = (kernel[0] - 1) * dilation[0]
+    if is_each:
+        copied = sum(kernel) * (sizes[0] + reach)
+        return copied < LESS * math.prod(kernel) * sizes[0] and copied * sizes[1] <= BLOCK
+    fits = groups == 1 and kernel[0] > 1 and weight[0] <= WIDER * weight[1]
+    return fits and _at_a_time(weight, dilation, shape, sizes) >= AGAIN * reach
+
+
+def _at_a_time(weight: Shape, dilation: Shape, shape: Shape, sizes: Shape) -> int:
+    """How many rows of the output are made at a time, of all channels: an even number of times."""
+    channels, in_channels, *kernel = weight
+    # The buffers of all threads stay small beside input and output.
+    block = min(LARGEST, max(BLOCK, (math.prod(shape[1:]) + channels * math.prod(sizes)) // 8))
+    rows = block // ((kernel[1] * in_channels + kernel[0] * channels) * sizes[1]) - (kernel[0] - 1) * dilation[0]
+    times = -(-sizes[0] // max(1, rows))
+    return -(-sizes[0] // (times + times % 2))
+
+
+def by_lines(
+    x: Array, weight: Array, out: Array, padding: Pairs, dilation: Shape, epilogue: Epilogue, *, alone: bool
+) -> None:
+    """Correlate images with strides of one: each channel with a kernel of its own, or all with all.
+
+    Sequences are images of one row, each channel with a kernel of its own.
+
+    Args:
+        x: ``(batch, in_channels, height, width)``, as wide as the output, or without height.
+        weight: ``(channels, 1, *kernel)``, one for each input channel, or ``(channels, in_channels, *kernel)``.
+        out: ``(batch, channels, height, width)``, filled here.
+        padding: A pair (before, after) of zeros for each spatial axis.
+        dilation: One for each spatial axis.
+        epilogue: What follows.
+        alone: Whether one thread does all of it.
+    """
+    if x.ndim == 3:
+        x, weight, out = x[:, :, None], weight[:, :, None], out[:, :, None]
+        padding, dilation = ((0, 0), *padding), (1, *dilation)
+    if len(weight) == x.shape[1] and weight.shape[1] == 1:
+        _of_each(x, weight, out, padding, dilation, epilogue, alone=alone)
+    else:
+        _of_all(x, weight, out, padding, dilation, epilogue, alone=alone)
+
+
+def _of_each(
+    x: Array, weight: Array, out: Array, padding: Pairs, dilation: Shape, epilogue: Epilogue, *, alone: bool
+) -> None:
+    channels, _, *kernel = weight.shape
+    width, size, lines = x.shape[3], math.prod(out.shape[2:]), out.shape[2] + (kernel[0] - 1) * dilation[0]
+    together = max(1, BLOCK // (sum(kernel) * lines * width))
+    several = max(1, min(TOGETHER // size, -(-channels // (2 * team_size()))) // together) * together
+
+    def begin() -> Callable[[tuple[int, int]], None]:
+        shifted = _Shifted(together, lines, width, kernel[1], dilation[1], padding[1][0], x.dtype)
+        product = np.empty((together, kernel[0] if kernel[0] > 1 else 0, lines * width), x.dtype)
+
+        def correlate(item: tuple[int, int]) -> None:
+            image, first = item
+            end = min(first + several, channels)
+            for start in range(first, end, together):
+                some = slice(start, min(start + together, end))
+                count = some.stop - start
+                shifted.fill(x[image, some], padding[0][0])
+                target = out[image, some].reshape(count, size)
+                made = product[:count] if kernel[0] > 1 else target[:, None]
+                np.matmul(weight[some, 0], shifted.columns(count, lines), out=made)
+                if kernel[0] > 1:
+                    _add([made[:, tap] for tap in range(kernel[0])], dilation[0] * width, target)
+            if epilogue:
+                whole = out[image, first:end].reshape(end - first, size)
+                epilogue.part(slice(first, end)).step(2, 0)(whole, whole)
+
+        return correlate
+
+    share(begin, itertools.product(range(len(x)), range(0, channels, several)), alone=alone)
+
+
+def _of_all(
+    x: Array, weight: Array, out: Array, padding: Pairs, dilation: Shape, epilogue: Epilogue, *, alone: bool
+) -> None:
+    channels, in_channels, *kernel = weight.shape
+    height, width, places = *x.shape[2:], out.shape[2]
+    reach, above = (kernel[0] - 1) * dilation[0], padding[0][0]
+    rows = _at_a_time(weight.shape, dilation, x.shape, out.shape[2:])
+    # What each row of the kernel makes, channel by channel, of the taps in it.
+    matrix = np.ascontiguousarray(np.moveaxis(weight, 2, 0)).reshape(kernel[0] * channels, -1)
+    finish = epilogue.step(2, 0, spoils=True)
+
+    def begin() -> Callable[[tuple[int, int]], None]:
+        shifted = _Shifted(in_channels, rows + reach, width, kernel[1], dilation[1], padding[1][0], x.dtype)
+        product = np.empty((kernel[0] * channels, (rows + reach) * width), x.dtype)
+
+        def correlate(item: tuple[int, int]) -> None:
+            image, first = item
+            count = min(rows, places - first)
+            low, high = max(0, first - above), max(0, min(height, first - above + count + reach))
+            shifted.fill(x[image, :, low:high], min(max(0, above - first), count + reach))
+            columns = shifted.columns(in_channels, count + reach)
+            made = product[:, : columns.shape[2]]
+            np.matmul(matrix, columns.reshape(-1, columns.shape[2]), out=made)
+            parts = [made[tap * channels : (tap + 1) * channels] for tap in range(kernel[0])]
+            target = parts[0][:, : count * width]
+            _add(parts, dilation[0] * width, target)
+            start = first * width
+            finish(target, out[image].reshape(channels, -1)[:, start : start + count * width])
+
+        return correlate
+
+    share(begin, itertools.product(range(len(x)), range(0, places, rows)), alone=alone)
+
+
+def _add(parts: list[Array], apart: int, target: Array) -> None:
+    """Add what the rows of a kernel give, each so many elements further on than the one before.
+
+    Args:
+        parts: ``(channels, elements)`` each, at least two.
+        apart: How many.
+        target: Where the sum goes; it may be the beginning of the first part.
+    """
+    size = target.shape[1]
+    np.add(parts[0][:, :size], parts[1][:, apart : apart + size], out=target)
+    for tap, part in enumerate(parts[2:], start=2):
+        np.add(target, part[:, tap * apart : tap * apart + size], out=target)
