@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tests import memory
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,7 +39,11 @@ pytest_plugins = ["tests.passed"]
 def pytest_report_header() -> str:
     import modelarchive
 
-    return f"modelarchive: {', '.join(modelarchive.__path__)}"
+    return f"modelarchive: {', '.join(modelarchive.__path__)}; temporary files: {tempfile.gettempdir()}"
+
+
+def pytest_configure() -> None:
+    memory.take_temporary_files()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

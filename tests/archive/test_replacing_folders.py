@@ -12,9 +12,10 @@ import pytest
 import modelarchive as ma
 from modelarchive.archive import folders
 from modelarchive.store import shards, writer
+from tests import memory
 from tests.archive.folder_faulting import ACTS, interrupt
 from tests.archive.test_folders import DATA, X, folder, network
-from tests.faults.injection import QUICK, is_possible, place
+from tests.faults.injection import QUICK, is_possible
 
 __all__ = ["folder"]  # the fixture
 
@@ -91,7 +92,7 @@ def test_what_is_no_archive_is_not_overwritten(folder: Path, tmp_path: Path) -> 
 def test_interrupted_at_every_call() -> None:
     if not is_possible():
         pytest.skip("needs a C compiler, and Linux")
-    with tempfile.TemporaryDirectory(dir=place()) as where:
+    with tempfile.TemporaryDirectory(dir=memory.folder()) as where:
         records = interrupt(Path(where), QUICK)
     for act in ACTS:
         own = [record for record in records if record["act"] == act]

@@ -61,9 +61,14 @@ SAVES: dict[str, Save] = {
     "incremental, of another": Save(
         lambda folder: _save(folder, incremental=True, asynchronous=False), {"incremental": True}
     ),
-    "with removal": Save(lambda folder: _save(folder, keep=1, best=("loss", "max"), asynchronous=False)),
+    "with removal": Save(
+        lambda folder: _save(folder, keep=1, best=("loss", "max"), asynchronous=False), like="in place"
+    ),
     "of a step that is there": Save(
-        lambda folder: _save(folder, 2, incremental=True, asynchronous=False), {"incremental": True}, 2
+        lambda folder: _save(folder, 2, incremental=True, asynchronous=False),
+        {"incremental": True},
+        2,
+        like="incremental, of another",
     ),
     "of a step that is there, without exchange": Save(
         _without_exchange, {"incremental": True}, 2, like="of a step that is there"

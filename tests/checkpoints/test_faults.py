@@ -10,23 +10,26 @@ from pathlib import Path
 
 import pytest
 
+from tests import memory
 from tests.checkpoints.faulting import SAVES, interrupt
 from tests.conftest import ROOT
-from tests.faults.injection import QUICK, is_possible, place
+from tests.faults.injection import QUICK, is_possible
 
 
 @pytest.mark.slow
 def test_a_save_that_is_interrupted_at_every_call() -> None:
     if not is_possible():
         pytest.skip("needs a C compiler, and Linux")
-    with tempfile.TemporaryDirectory(dir=place()) as folder:
+    with tempfile.TemporaryDirectory(dir=memory.folder()) as folder:
         records = interrupt(Path(folder), QUICK)
     for name in SAVES:
         own = [record for record in records if record["save"] == name]
-        assert len(own) >= (5 * len(QUICK) if SAVES[name].like else 30)
+        assert len(own) >= (4 * len(QUICK) if SAVES[name].like else 30)
         # The test would see nothing if nothing were interrupted.
-        assert {record["ended"] for record in own} >= {"killed 9", "refused"}
-        assert {record["at"] for record in own} == {2, 3}
+        assert "killed 9" in {record["ended"] for record in own}
+        if not SAVES[name].like:  # what is its own comes behind the checkpoint
+            assert "refused" in {record["ended"] for record in own}
+            assert {record["at"] for record in own} == {2, 3}
     wrong = [
         record
         for record in records

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests import memory
 from tests.conftest import ROOT
 from tests.faults.contention import contend
-from tests.faults.injection import THOROUGH, interrupt, lost, place, summary, unordered
+from tests.faults.injection import THOROUGH, interrupt, lost, summary, unordered
 from tests.faults.operations import OPERATIONS
 
 DOCUMENT = ROOT / "docs" / "security.md"
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; 1 if anything was lost."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="how long writers and a reader contend")
-    parser.add_argument("--folder", type=Path, default=place(), help="where files are written")
+    parser.add_argument("--folder", type=Path, default=memory.folder(), help="where files are written")
     parser.add_argument("--write-docs", action="store_true", help="write the figures into docs/security.md")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:

@@ -34,12 +34,6 @@ def is_possible() -> bool:
     return sys.platform == "linux" and shutil.which("cc") is not None
 
 
-def place() -> Path | None:
-    """A folder in memory, where fsync takes no time; None: wherever temporary files go."""
-    memory = Path("/dev/shm")
-    return memory if memory.is_dir() and os.access(memory, os.W_OK) else None
-
-
 def build(folder: Path) -> Path:
     """Compile the shim."""
     shim = folder / "shim.so"

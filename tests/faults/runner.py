@@ -27,8 +27,8 @@ ACTIONS: Final = {
     "short write": 6,
 }
 _KILLING: Final = frozenset(number for name, number in ACTIONS.items() if name.startswith("kill"))
-#: What a temporary name is told from another by.
-_RANDOM: Final = re.compile(r"\b(?:[0-9a-f]{8}|[0-9a-f]{12})\b")
+#: What a temporary name, a step or a shard is told from another by.
+_RANDOM: Final = re.compile(r"\b(?:[0-9a-f]{8}|[0-9a-f]{12}|[0-9a-f]{16})\b")
 ERRORS: Final = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EPERM)
 
 

@@ -17,9 +17,10 @@ import modelarchive as ma
 from modelarchive import maintenance
 from modelarchive.models import transplant_file
 from modelarchive.store import replace
+from tests import memory
 from tests.faults.__main__ import BEGIN, DOCUMENT, END, report
 from tests.faults.contention import contend
-from tests.faults.injection import QUICK, interrupt, is_possible, lost, place, summary, unordered
+from tests.faults.injection import QUICK, interrupt, is_possible, lost, summary, unordered
 from tests.faults.operations import NEW, OPERATIONS, TARGET, X, network
 from tests.structures import assert_same
 
@@ -30,7 +31,7 @@ Interrupted = tuple[dict[str, list[str]], list[dict[str, Any]]]
 def interrupted() -> Iterator[Interrupted]:
     if not is_possible():
         pytest.skip("needs a C compiler, and Linux")
-    with tempfile.TemporaryDirectory(dir=place()) as folder:
+    with tempfile.TemporaryDirectory(dir=memory.folder()) as folder:
         yield interrupt(Path(folder), list(OPERATIONS), QUICK)
 
 

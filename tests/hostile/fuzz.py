@@ -18,12 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests import memory
 from tests.hostile import processes
 
 #: With more files than this that came to what must not come, something is wrong with all of them.
 MOST = 100
-#: A folder in memory, where there is one.
-SHARED = "/dev/shm"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,7 +58,7 @@ def serve(first: int, step: int, *, count: int, seed: int, compare: int) -> None
 
     boundary.SECONDS = 2  # type: ignore[misc]  # small files, and thousands of them
     found = samples()
-    with tempfile.TemporaryDirectory(dir=SHARED if Path(SHARED).is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=memory.folder()) as folder:
         path = Path(folder) / "mutant.h5"
         for number in range(first, count, step):
             family, sample, data = mutators.mutant(found, seed, number)

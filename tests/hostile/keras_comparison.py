@@ -25,9 +25,9 @@ from blake3 import blake3
 import modelarchive as ma
 from modelarchive.exchange import keras as exchange
 from modelarchive.store.guarded import boundary
+from tests import memory
 from tests.hostile import views
 from tests.hostile.figures import replaced
-from tests.hostile.fuzz import SHARED
 from tests.hostile.judge import apart
 from tests.hostile.mutators import changed
 
@@ -59,7 +59,7 @@ def run(count: int, seed: int) -> Counter[tuple[str, str]]:
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.BatchNormalization()])
     config = json.loads(model.to_json())
     counts: Counter[tuple[str, str]] = Counter()
-    with tempfile.TemporaryDirectory(dir=SHARED if Path(SHARED).is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=memory.folder()) as folder:
         path = Path(folder) / "mutant.weights.h5"
         model.save_weights(path)
         data = path.read_bytes()

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import torch
-import torch.backends.opt_einsum  # no part of torch by itself
 import torch.export
 import torch.fx
 from torch.export.graph_signature import InputKind, OutputKind
@@ -27,19 +23,16 @@ from modelarchive.exchange.torch.comparing import contained
 from modelarchive.exchange.torch.decomposing import functional
 from modelarchive.exchange.torch.flags import constants_of, flags_of
 from modelarchive.exchange.torch.guards import Guards, guards_of
-from modelarchive.exchange.torch.ordinary import ordinary_python
-from modelarchive.exchange.torch.packing import padded_sequences
+from modelarchive.exchange.torch.ordinary import Numbers, ordinary_python
+from modelarchive.exchange.torch.quiet import quiet
 from modelarchive.exchange.torch.reasons import reason_of, reason_of_values, refuse_loops
-from modelarchive.exchange.torch.recurrences import whole_recurrences
-from modelarchive.exchange.torch.slow_attention import slow_attention
-from modelarchive.exchange.torch.substitutes import Substitutes
 from modelarchive.exchange.torch.tensors_of_sizes import TensorsOfSizes
 
 #: Where the network stands in the module that is exported.
 _NETWORK: Final = "network"
-#: What tells of all that is tried.
-_LOGS: Final = ("torch.export", "torch._export", "torch.fx", "torch._subclasses.fake_tensor",
-                "torch.fx.experimental.symbolic_shapes")  # fmt: skip
+
+#: Looks at the inputs of a program.
+Look: TypeAlias = Callable[[Sequence[torch.fx.Node]], None]
 
 
 @dataclass(frozen=True)
@@ -104,6 +97,7 @@ def captured(
     example: Sequence[torch.Tensor],
     free: Sequence[Sequence[int]],
     arguments: Arguments = IN_A_ROW,
+    look: Look | None = None,
 ) -> Program:
     """Export a module.
 
@@ -112,6 +106,8 @@ def captured(
         example: What it is run on; only shapes, dtypes and devices count.
         free: The axes of each input that may have any size.
         arguments: How it is called with them.
+        look: Called with the inputs of the program before it is brought into the form that is read, which takes most
+            of the time, to refuse it.
 
     Raises:
         OfValues: It does other things for other values.
@@ -119,13 +115,14 @@ def captured(
     """
     example = apart(example, [*network.parameters(), *network.buffers()])
     checks: Checks = {}
+    numbers = Numbers()
     first: Exception | None = None  # what asked for values
     assumed: Assumed | None = None
     last: Exception | None = None  # what stood in the way before anything was assumed
     while True:
         whole = _Whole(network, arguments, None if first is None else checks, assumed)
         try:
-            return _captured(whole, example, free)
+            return _with_sizes(functools.partial(_captured, whole, example, free, numbers, look), numbers)
         except CheckError:
             continue
         except Exception as error:  # anything may be raised by somebody's forward, and by PyTorch
@@ -145,11 +142,37 @@ def captured(
             raise Refusal(reason_of(error)) from error
 
 
-def _captured(whole: _Whole, example: Sequence[torch.Tensor], free: Sequence[Sequence[int]]) -> Program:
+def _with_sizes(capture: Callable[[], Program], numbers: Numbers) -> Program:
+    """What is captured, with sizes for numbers of them where code asked for these and does not find out."""
+    found: Program | Refusal
+    try:
+        found = capture()
+    except Refusal as error:
+        found = error
+    if numbers.asked and not numbers.are_sizes:
+        numbers.are_sizes = True
+        try:
+            return capture()
+        except Exception:  # whatever code raises that compares types
+            numbers.are_sizes = False
+    if isinstance(found, Refusal):
+        raise found
+    return found
+
+
+def _captured(
+    whole: _Whole,
+    example: Sequence[torch.Tensor],
+    free: Sequence[Sequence[int]],
+    numbers: Numbers,
+    look: Look | None,
+) -> Program:
     by_values = whole.returned.checks is not None
-    with _quiet(), ordinary_python(whole.network):
+    with quiet(), ordinary_python(whole.network, numbers):
         axes = tuple(dict.fromkeys(each, torch.export.Dim.AUTO) for each in free)
         exported = torch.export.export(whole, tuple(example), dynamic_shapes=(axes,), strict=False)
+        if look is not None:
+            look(_inputs(exported))
         refuse_loops(exported.graph)
         chooses = has_chosen(exported.graph)
         exported = functional(exported, by_values=by_values or chooses)
@@ -175,7 +198,7 @@ def exported_module(
     """
     axes = tuple(dict.fromkeys(each, torch.export.Dim.AUTO) for each in free)
     try:
-        with _quiet():
+        with quiet():
             return torch.export.export(module, tuple(apart(example)), dynamic_shapes=axes, strict=False)
     except Exception as error:  # whatever PyTorch raises
         raise Refusal(reason_of(error)) from error
@@ -197,7 +220,7 @@ def program_of(
         Refusal: It cannot be brought into the form that is read.
     """
     try:
-        with _quiet():
+        with quiet():
             exported = functional(exported)
     except Refusal:
         raise
@@ -325,32 +348,10 @@ def _leaves(value: Any) -> list[Any]:
     return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, tuple | list) else [value]
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without PyTorch's warnings about modules, and without kernels that hide what attention does."""
-    checked, ordered = torch.distributions.Distribution._validate_args, torch.backends.opt_einsum.enabled
-    logs = list(map(logging.getLogger, _LOGS))
-    levels = [each.level for each in logs]
-    try:
-        for each in logs:
-            each.setLevel(logging.CRITICAL)
-        # Checks of arguments branch on values, and the best order of products fixes the sizes that it is chosen by.
-        torch.distributions.Distribution._validate_args = torch.backends.opt_einsum.enabled = False
-        # What PyTorch cannot export it prints, call by call.
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stderr(io.StringIO()),
-            slow_attention(),
-            whole_recurrences(),
-            padded_sequences(),
-            Substitutes(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        torch.distributions.Distribution._validate_args, torch.backends.opt_einsum.enabled = checked, ordered
-        for each, level in zip(logs, levels, strict=True):
-            each.setLevel(level)
+def _inputs(exported: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+    nodes = {node.name: node for node in exported.graph.nodes}
+    given = [each for each in exported.graph_signature.input_specs if each.kind is InputKind.USER_INPUT]
+    return [nodes[each.arg.name] for each in given]
 
 
 def _program(exported: torch.export.ExportedProgram, structure: Any, root: str) -> Program:

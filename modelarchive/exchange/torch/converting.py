@@ -16,7 +16,7 @@ from modelarchive.archive.saving import initialized
 from modelarchive.errors import ConversionError, ModelArchiveError, SpecError, UnsafeFileError
 from modelarchive.exchange.bundle import Bundle, Note
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.capturing import Program, captured, program_of
+from modelarchive.exchange.torch.capturing import Look, Program, captured, program_of
 from modelarchive.exchange.torch.given import Example, Given, examples, made_up
 from modelarchive.exchange.torch.guards import Guards
 from modelarchive.exchange.torch.importing import Importer
@@ -189,7 +189,7 @@ def _expression(size: Any) -> Any:
     return size if isinstance(size, int) else size.node.expr
 
 
-def _captured(network: torch.nn.Module, example: Example, known: Given) -> Program:
+def _captured(network: torch.nn.Module, example: Example, known: Given, look: Look | None = None) -> Program:
     """The program of a module, which is as it was afterwards: what its forward kept meanwhile is gone.
 
     Raises:
@@ -198,7 +198,7 @@ def _captured(network: torch.nn.Module, example: Example, known: Given) -> Progr
     """
     try:
         with kept(network):
-            return captured(network, example.tensors, example.axes, known.arguments)
+            return captured(network, example.tensors, example.axes, known.arguments, look)
     except OfValues as error:
         if known.example is None:
             raise
@@ -208,7 +208,8 @@ def _captured(network: torch.nn.Module, example: Example, known: Given) -> Progr
             raise
         try:
             with kept(network):
-                program = captured(network, example.tensors, example.axes, answering(known.arguments, numbers))
+                arguments = answering(known.arguments, numbers)
+                program = captured(network, example.tensors, example.axes, arguments, look)
         except Refusal:
             raise error from None
         return replace(program, guards=replace(program.guards, largest=numbers))
@@ -219,26 +220,38 @@ def _fixed(numbers: Sequence[int], declared: Sequence[Mapping[str, Any]]) -> Not
     return Note("inputs", f"are of fixed sizes, which the module decides by: {sizes}")
 
 
+class _FixedError(Refusal):
+    """A module decides by the size of an axis that is declared free.
+
+    Attributes:
+        what: It in words that are the same at all sizes.
+    """
+
+    def __init__(self, what: str, size: int) -> None:
+        super().__init__(f"{what}; declare it as {size}, say")
+        self.what = what
+
+
 def _of_declared(network: torch.nn.Module, known: Given) -> _Exported:
     """The program of a module whose inputs are declared, at the first sizes that it runs at and leaves free."""
     declared = known.declared
     found: list[_Exported] = []
     errors: list[Refusal] = []
 
+    def look(inputs: Sequence[torch.fx.Node]) -> None:
+        for (number, axis), size in Axes(inputs, declared).fixed.items():
+            name = declared[number].get("name", f"input {number}")
+            raise _FixedError(f"axis {axis} of {name} cannot be of any size: the module decides by it", size)
+
     def attempt(trial: Trial) -> list[str]:
         try:
-            program = _captured(network, made_up(trial), known)
+            program = _captured(network, made_up(trial), known, look)
             axes = Axes(program.inputs, declared)
-            for (number, axis), size in axes.fixed.items():
-                name = declared[number].get("name", f"input {number}")
-                what = f"axis {axis} of {name} cannot be of any size: the module decides by it"
-                errors.append(Refusal(f"{what}; declare it as {size}, say"))
-                return [what]  # the same at all sizes
         except OfValues:
             raise
         except Refusal as error:
             errors.append(error)
-            return [str(error)]
+            return [error.what if isinstance(error, _FixedError) else str(error)]
         found.append(_Exported(program, axes))
         return []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,10 +18,12 @@ _OF_INTEGERS: Final[dict[str, Callable[..., Any]]] = {"FloorDiv": ops.floor_divi
 #: The same of real numbers.
 _OF_REALS: Final[dict[str, Callable[..., Any]]] = {
     "ToFloat": lambda x: x, "IntTrueDiv": ops.divide, "FloatTrueDiv": ops.divide, "FloatPow": ops.power,
-    "OpaqueUnaryFn_sqrt": ops.sqrt,
+    "OpaqueUnaryFn_sqrt": ops.sqrt, "OpaqueUnaryFn_log2": lambda x: ops.divide(ops.log(x), math.log(2)),
+    "OpaqueUnaryFn_cos": ops.cos, "OpaqueUnaryFn_sin": ops.sin, "OpaqueUnaryFn_tanh": ops.tanh,
 }  # fmt: skip
 _OF_BOTH: Final[dict[str, Callable[..., Any]]] = {
-    "Add": ops.add, "Mul": ops.multiply, "Max": ops.maximum, "Min": ops.minimum,
+    "Add": ops.add, "Mul": ops.multiply, "Max": ops.maximum, "Min": ops.minimum, "Abs": ops.abs,
+    "RoundToInt": lambda x: cast(ops.round(x), "int64"),
 }  # fmt: skip
 
 

@@ -104,7 +104,7 @@ def guards_of(exported: torch.export.ExportedProgram, inputs: Sequence[torch.fx.
 
 
 def usual_tries(trial: Trial, base: Shapes) -> Iterator[Try]:
-    """Each free axis once of size 1; those that are no batch once of a size that nothing divides, or that much does.
+    """Each free axis once of size 1; those that are no batch of size 2, and of one that nothing divides, or much does.
 
     Args:
         trial: The sizes that shapes were followed at.
@@ -114,6 +114,8 @@ def usual_tries(trial: Trial, base: Shapes) -> Iterator[Try]:
         number, axis = min(group)
         usual = base[number][axis]
         yield _try(trial, base, group, 1)
+        if axis:
+            yield _try(trial, base, group, 2)
         if axis and usual % _PARTS:
             yield _try(trial, base, group, -(-usual // _PARTS) * _PARTS)
         if axis and not _is_odd(usual):

@@ -24,6 +24,8 @@ from modelarchive.ops import cubic
 
 #: How many elements the axes have meanwhile that are not resized.
 _OTHER: Final = 3
+#: With a smaller factor than this, few elements may become as many, which PyTorch copies.
+_COPIED: Final = 1.5
 #: The number of the cubic filter that smooths.
 _SMOOTH: Final = -0.5
 #: How arguments are called that hold one factor, axis by axis from the last.
@@ -84,6 +86,8 @@ def _resized(context: Context, x: Any, axis: int, wanted: Any, given: dict[str, 
     if same(size, wanted) and factor in (None, 1):
         return x
     step: Any = single.type(1 / factor) if factor else ops.divide(inside, outside)
+    if factor and 1 < factor < _COPIED and ("linear" in name or name.endswith(("_aa", "nearest2d"))):
+        step = ops.where(ops.equal(inside, outside), single.type(1), step)
     if is_aligned:
         step = ops.divide(ops.subtract(inside, 1), ops.maximum(ops.subtract(outside, 1), 1))
     if name.endswith("_aa"):

@@ -10,7 +10,7 @@ from modelarchive import ops
 from modelarchive.exchange.budget import spend
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, counted, same, same_shape, with_sizes
-from modelarchive.exchange.torch.lifting_sizes import number_of
+from modelarchive.exchange.torch.lifting_sizes import least, number_of
 from modelarchive.exchange.torch.recorded import cast, is_array
 from modelarchive.nn.dim import Dim
 
@@ -261,8 +261,8 @@ def _select(context: Context, x: Any, *, dim: int, index: Any) -> Any:
 
 def _slice(context: Context, x: Any, *, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
     total = x.shape[dim]
-    start = _bound(0 if start is None else start, total)
-    end = None if end is None or (isinstance(end, int) and end >= _END) or same(end, total) else _bound(end, total)
+    start = bound(0 if start is None else start, total)
+    end = None if end is None or (isinstance(end, int) and end >= _END) or same(end, total) else bound(end, total)
     if isinstance(start, Dim) or isinstance(end, Dim):
         if isinstance(start, Dim):
             # Counted from the end where it is less than nothing at both sizes that are tried.
@@ -275,7 +275,7 @@ def _slice(context: Context, x: Any, *, dim: int = 0, start: Any = None, end: An
     return picked(x, dim, slice(start, end, step))
 
 
-def _bound(place: Any, total: Any) -> Any:
+def bound(place: Any, total: Any) -> Any:
     """A place of an axis as a number: one that is not fixed may be so many before the end."""
     if isinstance(place, Dim) and isinstance(total, Dim):
         rest = total - place
@@ -309,7 +309,10 @@ def _roll(context: Context, x: Any, *, shifts: Any, dims: Any = ()) -> Any:
     for shift, dim in zip(_several(shifts), _several(dims), strict=True):
         size = x.shape[dim]
         shift = shift if isinstance(size, Dim) else shift % size
-        if shift:
+        if isinstance(shift, Dim) or (isinstance(size, Dim) and abs(shift) > least(size)):
+            places = ops.remainder(ops.subtract(counted(size), number_of(shift)), number_of(size))
+            x = ops.take(x, places, axis=dim % x.ndim)
+        elif shift:
             x = ops.concatenate([picked(x, dim, slice(-shift, None)), picked(x, dim, slice(None, -shift))], axis=dim)
     return x
 

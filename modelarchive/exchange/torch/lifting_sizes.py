@@ -20,6 +20,8 @@ from modelarchive.nn.dim import Dim
 
 #: Quotients that are taken away, one after the other.
 _DIFFERENCES: Final = 4
+#: Sizes that the least one of what is calculated is looked for at.
+_TRIED: Final = 65
 
 
 # ---------------------------------------------------------------------- so many truths
@@ -167,6 +169,15 @@ def number_of(size: Any) -> Any:
         with contextlib.suppress(Refusal):
             return counted_from(*_in_known(size))
     return ops.sum(ops.cast(row_of(size), dtype="int64"))
+
+
+def least(size: Dim) -> int:
+    """The least that a size that is not fixed may be: of a length that is filled up to a multiple, that multiple."""
+    if not isinstance(size, Calculated):
+        return 1
+    symbols = size.expression.free_symbols
+    found = (size.expression.xreplace(dict.fromkeys(symbols, sympy.Integer(each))) for each in range(1, _TRIED))
+    return int(min(found))
 
 
 def calculated(size: Dim) -> Any:

@@ -12,7 +12,7 @@ from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context, counted, same
 from modelarchive.exchange.torch.lifting_elementwise import truth
-from modelarchive.exchange.torch.lifting_shapes import exchanged, reshaped, stretched
+from modelarchive.exchange.torch.lifting_shapes import bound, exchanged, reshaped, stretched
 from modelarchive.exchange.torch.lifting_sizes import number_of
 from modelarchive.exchange.torch.recorded import cast
 from modelarchive.nn.dim import Dim
@@ -185,8 +185,8 @@ def _slice_scatter(
     context: Context, x: Any, src: Any, *, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Any:
     total = x.shape[dim]
-    start = 0 if start is None else start
-    end = total if end is None or (isinstance(end, int) and end > 2**62) else end
+    start = bound(0 if start is None else start, total)
+    end = total if end is None or (isinstance(end, int) and end > 2**62) or same(end, total) else bound(end, total)
     src = stretched(cast(src, x.dtype), _with_size(context.shape, dim, src.shape[dim]))
     if step != 1:
         return _strided(x, src, dim, start, end, step)
@@ -228,12 +228,13 @@ def _strided(x: Any, src: Any, dim: int, start: Any, end: Any, step: int) -> Any
 
 def _select_scatter(context: Context, x: Any, src: Any, *, dim: int, index: Any) -> Any:
     total = x.shape[dim]
-    if isinstance(index, Dim) or (isinstance(total, Dim) and index < 0):
+    index = bound(index, total)
+    if isinstance(index, Dim):
         raise Refusal("a part that is assigned at a place that is not fixed")
     index = index if isinstance(total, Dim) else index % total
     part = ops.expand_dims(cast(src, x.dtype), axis=dim % x.ndim)
     part = stretched(part, _with_size(context.shape, dim, 1))
-    return _between(x, part, dim, index, index + 1, total)
+    return _between(x, part, dim, index, total if index == -1 else index + 1, total)
 
 
 def _starts(x: Any, axis: int, span: int, step: int) -> Any:

@@ -1,50 +1,73 @@
-"""Ordinary Python in a forward, while a module is exported: ``len``, ``math.sqrt``, and errors that it catches."""
+"""Ordinary Python in a forward, while a module is exported: ``len``, ``math.log``, and errors that it catches."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import math
+import operator
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+import numpy as np
 import torch
 import torch.fx
+from torch._export import verifier
 from torch.fx.experimental import proxy_tensor
 
 #: Packages whose code stays as it is: PyTorch's compiler keeps tables of what functions are.
 _LEFT_ALONE: Final = frozenset({"torch", "modelarchive"})
 
 
+class Numbers:
+    """Whether ``int`` and ``float`` of a size are numbers of it, and whether anybody asked for one.
+
+    Attributes:
+        are_sizes: They are sizes again, as everywhere else where a size is calculated.
+        asked: The code of a network called them with a size, which is fixed by that.
+    """
+
+    def __init__(self) -> None:
+        self.are_sizes = self.asked = False
+
+
 @contextlib.contextmanager
-def ordinary_python(network: torch.nn.Module) -> Iterator[None]:
+def ordinary_python(network: torch.nn.Module, numbers: Numbers) -> Iterator[None]:
     """What asks a size for its number gets the size, and a call that ends in an error ends as a call.
 
-    ``len(x)`` and ``math.sqrt(x.shape[0])`` fix a size for PyTorch, since Python wants numbers of them: the code of the
+    ``len(x)`` and ``math.log(x.shape[0])`` fix a size for PyTorch, since Python wants numbers of them: the code of the
     packages that the network is made of calls others by these names. PyTorch's tracer takes a module whose forward
     raised for one that still runs. And of a network in which one module stands at two places it gives stand-ins for all
     modules, of other classes, whose slices (``self.layers[:-1]``) are called what is no place in the network. Nor can
-    it exchange a module's tensors, which ``self.layer.to(x.device)`` asks for, where there is nothing to change.
+    it exchange a module's tensors, which ``self.layer.to(x.device)`` asks for, where there is nothing to change. What
+    it exports may call fewer functions of sizes than it traces. And functions that remember what they gave
+    (``functools.lru_cache``) look sizes up that have no number.
     """
     replaced: list[tuple[dict[str, Any], str, Any]] = []
-    methods = [(owner, name, getattr(owner, name)) for owner, name, _ in _METHODS]
+    code = _code_of(network)
+    changed = [*_METHODS, *_asking(code, numbers)]
+    methods = [(owner, name, getattr(owner, name)) for owner, name, _ in changed]
+    remembering = list(_remembering(network))
     try:
-        for (owner, name, method), (_, _, other_method) in zip(methods, _METHODS, strict=True):
+        for (owner, name, method), (_, _, other_method) in zip(methods, changed, strict=True):
             setattr(owner, name, functools.partialmethod(other_method, method))
-        for names in _code_of(network):
-            if "len" not in names:
-                names["len"] = _length
-                replaced.append((names, "len", None))
+        for owner, name, method in remembering:
+            setattr(owner, name, method.__wrapped__)
+        for names in code:
+            for name, other_builtin in (_BUILTINS | _TYPES if numbers.are_sizes else _BUILTINS).items():
+                if name not in names:
+                    names[name] = other_builtin
+                    replaced.append((names, name, None))
             for name, value in list(names.items()):
-                other = _MATH if value is math else _root if value is math.sqrt else None
+                other = _other(value)
                 if other is not None:
                     names[name] = other
                     replaced.append((names, name, value))
         yield
     finally:
-        for owner, name, method in methods:
+        for owner, name, method in (*methods, *remembering):
             setattr(owner, name, method)
         for names, name, value in replaced:
             if value is None:
@@ -75,12 +98,30 @@ def _apply(module: Any, apply: Callable[..., Any], function: Callable[..., torch
     return apply(module, function, recurse) if changes else module
 
 
+def _types_of_calls(verifier: Any, types_of_calls: Callable[..., Any]) -> Any:
+    return (*types_of_calls(verifier), types.FunctionType)  # as torch._sym_log2
+
+
 #: (class, method, what is called in its place, and given it).
 _METHODS: Final = (
     (torch.fx.Tracer, "call_module", _call_module),
     (proxy_tensor._ModuleStackTracer, "__init__", _begin),
     (torch.nn.Module, "_apply", _apply),
+    (verifier.Verifier, "allowed_op_types", _types_of_calls),
 )
+
+
+def _asking(code: Sequence[dict[str, Any]], numbers: Numbers) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
+    """What notes that somebody's code has called ``int`` or ``float`` with a size."""
+    known = {id(names) for names in code}
+
+    def asked(size: Any, number: Callable[..., Any]) -> Any:
+        frame = sys._getframe(1)
+        numbers.asked |= id(frame.f_globals) in known and not _TYPES.keys().isdisjoint(frame.f_code.co_names)
+        return number(size)
+
+    yield from ((torch.SymInt, name, asked) for name in ("__int__", "__index__"))
+    yield from ((torch.SymFloat, name, asked) for name in ("__int__", "__float__"))
 
 
 def _code_of(network: torch.nn.Module) -> list[dict[str, Any]]:
@@ -90,16 +131,115 @@ def _code_of(network: torch.nn.Module) -> list[dict[str, Any]]:
     return [names for name, names in found if name.partition(".")[0] in packages]
 
 
+def _remembering(network: torch.nn.Module) -> Iterator[tuple[type, str, Any]]:
+    """Methods of a network's classes that remember what they gave."""
+    for kind in {base for each in network.modules() for base in type(each).__mro__}:
+        if kind.__module__.partition(".")[0] not in _LEFT_ALONE:
+            yield from ((kind, name, each) for name, each in list(vars(kind).items()) if isinstance(each, _REMEMBERING))
+
+
+_REMEMBERING: Final = type(functools.lru_cache(len))
+
+
 def _length(value: Any, /) -> Any:
     size = value.shape[0] if isinstance(value, torch.Tensor) and value.ndim else None
     return size if isinstance(size, torch.SymInt) else len(value)
 
 
-def _root(value: Any, /) -> Any:
-    return torch.sym_sqrt(value) if isinstance(value, torch.SymInt | torch.SymFloat) else math.sqrt(value)
+def _quotient(one: Any, other: Any, /) -> Any:
+    is_size = any(isinstance(each, torch.SymInt | torch.SymFloat) for each in (one, other))
+    return (one // other, one % other) if is_size else divmod(one, other)
 
 
-_MATH: Final = types.ModuleType("math")
-vars(_MATH).update({**vars(math), "sqrt": _root})
+class _Number(type):
+    """``int`` or ``float``, but for what a call with a size gives."""
 
-__all__ = ["ordinary_python"]
+    def __call__(cls, *given: Any, **named: Any) -> Any:
+        if len(given) == 1 and isinstance(given[0], torch.SymInt | torch.SymFloat):
+            return _OF_SIZES[cls.__mro__[1]](given[0])
+        return cls.__mro__[1](*given, **named)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, cls.__mro__[1])
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        return issubclass(other, cls.__mro__[1])
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is cls.__mro__[1]
+
+    def __hash__(cls) -> int:
+        return hash(cls.__mro__[1])
+
+
+class _Int(int, metaclass=_Number):
+    pass
+
+
+class _Float(float, metaclass=_Number):
+    pass
+
+
+_OF_SIZES: Final[dict[Any, Callable[[Any], Any]]] = {int: torch.sym_int, float: torch.sym_float}
+#: Name of a builtin -> what is called in its place.
+_BUILTINS: Final = {"len": _length, "divmod": _quotient}
+_TYPES: Final = {"int": _Int, "float": _Float}
+
+
+def _of_a_size(function: Callable[..., float], symbolic: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def called(value: Any, *more: Any) -> Any:
+        return (symbolic if isinstance(value, torch.SymInt | torch.SymFloat) else function)(value, *more)
+
+    return called
+
+
+def _logarithm(value: Any, base: float | None = None) -> Any:
+    return torch._sym_log2(value) * (math.log(2) if base is None else math.log(2, base))
+
+
+def _rounded(function: Callable[[Any], Any], value: Any) -> Any:
+    return torch.sym_float(function(value))
+
+
+_OF_BOTH: Final = {
+    **{name: getattr(torch, f"_sym_{name}") for name in ("sqrt", "log2", "cos", "sin", "tanh")},
+    "log": _logarithm,
+    "log10": functools.partial(_logarithm, base=10.0),
+    "exp": functools.partial(operator.pow, math.e),
+}
+#: Function of ``math`` or NumPy -> the same of numbers, and of sizes that have none yet.
+_FUNCTIONS: Final = {
+    **{getattr(math, name): _of_a_size(getattr(math, name), other) for name, other in _OF_BOTH.items()},
+    **{getattr(np, name): _of_a_size(getattr(np, name), other) for name, other in _OF_BOTH.items()},
+    math.pow: _of_a_size(math.pow, operator.pow),
+    np.ceil: _of_a_size(np.ceil, functools.partial(_rounded, math.ceil)),
+    np.floor: _of_a_size(np.floor, functools.partial(_rounded, math.floor)),
+}
+
+
+def _with_functions(module: types.ModuleType) -> types.ModuleType:
+    found = types.ModuleType(module.__name__)
+    vars(found).update(vars(module))
+    vars(found).update({each.__name__: other for each, other in _FUNCTIONS.items() if _is_of(each, module)})
+    return found
+
+
+def _is_of(function: Any, module: types.ModuleType) -> bool:
+    return getattr(module, function.__name__, None) is function
+
+
+#: Module -> the same with those functions.
+_MODULES: Final = {each: _with_functions(each) for each in (math, np)}
+
+
+def _other(value: Any) -> Any:
+    """What stands for a module or a function in somebody's code; None: itself."""
+    if isinstance(value, types.ModuleType):
+        return _MODULES.get(value)
+    if isinstance(value, _REMEMBERING):
+        return value.__wrapped__
+    return _FUNCTIONS.get(value) if isinstance(value, types.BuiltinFunctionType | np.ufunc) else None
+
+
+__all__ = ["Numbers", "ordinary_python"]

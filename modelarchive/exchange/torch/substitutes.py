@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -97,10 +97,44 @@ def _interpolate(input: torch.Tensor, size: Any = None, scale_factor: Any = None
     return functional.interpolate(input.unsqueeze(-2), size, scale_factor, **named).squeeze(-2)
 
 
+def _whole_axes(x: torch.Tensor, kernel: Sequence[Any], padding: Sequence[Any]) -> list[int]:
+    """The axes that a pool takes as a whole, by their size, which would fix it; none where it takes others so."""
+    found = [at - len(kernel) for at, size in enumerate(kernel) if isinstance(size, torch.SymInt)]
+    return found if all(str(kernel[at]) == str(x.shape[at]) and padding[at] == 0 for at in found) else []
+
+
+def _pool(axes: int, pool: Callable[..., Any], whole: Callable[..., torch.Tensor]) -> Callable[..., Any]:
+    def pooled(
+        input: torch.Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *given: Any, **named: Any
+    ) -> Any:
+        by_place = (*given[:1], named.get("dilation", 1)) if whole is torch.amax else ()
+        others = (*given[2:], named.get("return_indices"), named.get("divisor_override"))
+        if any(others) or any(_each(one, axes) != [1] * axes for one in by_place):
+            return NotImplemented
+        kernel, padded = _each(kernel_size, axes), _each(padding, axes)
+        taken = _whole_axes(input, kernel, padded) if len(kernel) == len(padded) == axes else []
+        if not taken:
+            return NotImplemented
+        x = whole(input, taken, keepdim=True)
+        if len(taken) == axes:
+            return x
+        steps = _each(stride or kernel_size, axes)
+        kernel, steps = ([1 if at - axes in taken else one for at, one in enumerate(each)] for each in (kernel, steps))
+        return pool(x, kernel, steps, padded, *given, **named)
+
+    return pooled
+
+
+def _each(value: Any, axes: int) -> list[Any]:
+    several = [*value] if isinstance(value, list | tuple) else [value]
+    return several * axes if len(several) == 1 else several
+
+
 def _max_pool1d(input: torch.Tensor, *given: Any, return_indices: bool = False, **named: Any) -> torch.Tensor:
     # Without the places it is exported with the example's length.
-    if return_indices or type(input.shape[-1]) is int:
-        return NotImplemented
+    whole = _POOLS["max_pool1d"](input, *given, return_indices=return_indices, **named)
+    if whole is not NotImplemented or return_indices or type(input.shape[-1]) is int:
+        return whole
     return functional.max_pool1d_with_indices(input, *given, **named)[0]
 
 
@@ -139,12 +173,18 @@ def _embedding_bag(
     return functional.embedding_bag(indices, short, offsets, None, 2.0, *rest, **more)
 
 
+_POOLS: Final = {
+    f"{name}_pool{axes}d": _pool(axes, getattr(functional, f"{name}_pool{axes}d"), whole)
+    for name, whole in {"avg": torch.mean, "max": torch.amax}.items()
+    for axes in (1, 2, 3)
+}
 _BY_NAME: Final[dict[str, Callable[..., Any]]] = {
     "take_along_dim": _take_along_dim, "kron": _kron, "cov": _cov, "corrcoef": _corrcoef,
 }  # fmt: skip
 #: Function -> the same by others; NotImplemented: not of such arguments.
 _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = (
     {getattr(where, name): substitute for name, substitute in _BY_NAME.items() for where in (torch, torch.Tensor)}
+    | {getattr(where, name): _POOLS[name] for name in _POOLS for where in (functional, torch) if hasattr(where, name)}
     | {torch.linspace: _linspace, torch.max_pool1d: _max_pool1d, functional.max_pool1d: _max_pool1d}
     | {functional.affine_grid: _affine_grid, functional.interpolate: _interpolate}
     | dict.fromkeys((torch.adaptive_avg_pool1d, functional.adaptive_avg_pool1d), _adaptive_avg_pool1d)

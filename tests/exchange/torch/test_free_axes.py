@@ -125,6 +125,14 @@ RESIZED = {
     "nearest, exact": lambda x: functional.interpolate(x, scale_factor=1.5, mode="nearest-exact"),
     "nearest, exact, of a fixed size": lambda x: functional.interpolate(x, size=7, mode="nearest-exact"),
     "linear, as long as before": lambda x: functional.interpolate(x[:, :, ::3], size=x.shape[2], mode="linear") + x,
+    "nearest, by a small factor": lambda x: torch.cat(
+        [functional.interpolate(x, scale_factor=1.25), functional.interpolate(x[:, None], scale_factor=(1, 1.25))[:, 0]]
+    ),
+    "bilinear and bicubic, by a small factor": lambda x: sum(
+        functional.interpolate(x[:, :, None] / 9, scale_factor=(1, 1.25), mode=mode, antialias=smooths)
+        for mode in ("bilinear", "bicubic")
+        for smooths in (False, True)
+    ),
     "linear, by a factor": lambda x: functional.interpolate(x, scale_factor=1.25, mode="linear"),
     "linear, whose factor is computed": lambda x: functional.interpolate(
         x, scale_factor=1.25, mode="linear", recompute_scale_factor=True
@@ -145,7 +153,7 @@ def test_any_length_is_resized(function):
     module = Of(function)
     bundle = read_module(module, {"shape": ["batch", 2, "length"]})
     assert shapes(bundle) == [["batch", 2, "length"]]
-    for batch, length in ((1, 8), (3, 15), (2, 100), (2, 31)):
+    for batch, length in ((1, 8), (3, 15), (2, 100), (2, 31), (2, 3), (1, 2)):
         same(module, bundle, torch.randn(batch, 2, length))
 
 

@@ -29,11 +29,12 @@ def guards(function, length=64):
         return captured(Of(function), [torch.ones(12, length)], [[0, 1]]).guards
 
 
-def test_one_and_a_size_that_nothing_divides():
+def test_small_sizes_and_one_that_nothing_divides():
     tried = [(each.axis, each.size, each.shapes) for each in usual_tries(TRIAL, BASE)]
     assert tried == [
         ("batch", 1, [[1, 64]]),
         ("length", 1, [[3, 1]]),
+        ("length", 2, [[3, 2]]),
         ("length", 67, [[3, 67]]),
     ]
 

@@ -2,6 +2,7 @@
 
 import builtins
 import contextlib
+import functools
 import math
 import sys
 from math import sqrt as root
@@ -12,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from modelarchive.exchange.torch import read_module  # noqa: E402
-from modelarchive.exchange.torch.ordinary import ordinary_python  # noqa: E402
+from modelarchive.exchange.torch.ordinary import Numbers, ordinary_python  # noqa: E402
 from tests.exchange.torch.test_free_axes import Of, same, shapes  # noqa: E402
 
 #: Numbers that are computed of a length, and one that PyTorch makes of it.
@@ -20,6 +21,14 @@ NUMBERS = {
     "a root": lambda x: x / math.sqrt(x.shape[1]),
     "a root by its own name": lambda x: x / root(x.shape[1]),
     "a power": lambda x: x * x.shape[1] ** -0.5,
+    "a logarithm": lambda x: x * math.log(x.shape[1] + 1),
+    "a logarithm to a base": lambda x: x * math.log(x.shape[1], 512) + math.log2(x.shape[1]) - math.log10(x.shape[1]),
+    "an exponential": lambda x: x * math.exp(-x.shape[1] / 10) + math.pow(x.shape[1], -0.25),
+    "an angle": lambda x: x * math.cos(math.pi / x.shape[1]) + math.sin(1 / x.shape[1]),
+    "NumPy's functions": lambda x: x * np.sqrt(x.shape[1]) + np.log(x.shape[1]) - np.ceil(x.shape[1] / 3),
+    "a float": lambda x: x * (1 / float(x.shape[1])),
+    "an int": lambda x: x * (int(x.shape[1]) + int(isinstance(x.shape[-1], int))),
+    "a rounded one": lambda x: x * round(x.shape[1] / 4) + abs(x.shape[1] - 5) - divmod(x.shape[1], 3)[1],
     "a reciprocal": lambda x: x.pow(1 / x.shape[1]) if x.dtype == torch.int64 else x * (1.0 / x.shape[1]),
     "a factor of what is added": lambda x: torch.add(x, x, alpha=1 / x.shape[1]),
     "a bound": lambda x: x.clamp(max=1 / x.shape[1]) + (x > 1 / x.shape[1]),
@@ -38,6 +47,49 @@ def test_numbers_of_a_free_length(name):
     bundle = read_module(module, {"shape": [None, None, 3]})
     for length in (1, 2, 11):
         same(module, bundle, torch.randn(2, length, 3))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.25, 0.75])
+def test_a_share_of_a_free_length(share):
+    module = Of(lambda x: x[:, : int(x.shape[1] * share) + 1])
+    bundle = read_module(module, {"shape": [None, None, 3]})
+    for length in (1, 2, 7, 64, 67):
+        same(module, bundle, torch.randn(2, length, 3))
+
+
+@functools.lru_cache
+def remembered(length):
+    return torch.arange(length)[:, None] / 8
+
+
+class Remembering(torch.nn.Module):
+    @functools.cache  # noqa: B019
+    def places(self, length):
+        return torch.arange(length)[:, None] / 3
+
+    def forward(self, x):
+        return x + self.places(x.shape[1]) + remembered(x.shape[1])
+
+
+def test_what_is_remembered_for_a_length_is_there_for_others():
+    module = Remembering()
+    before = remembered, Remembering.places
+    module(torch.ones(1, 5, 3))
+    bundle = read_module(module, {"shape": [None, None, 3]})
+    for length in (1, 5, 9):
+        same(module, bundle, torch.randn(2, length, 3))
+    assert before == (remembered, Remembering.places)
+
+
+def test_code_that_compares_types_stays_as_it_is():
+    """Where ``int`` is no longer what it was, the module is read with the size that it had."""
+    for function in (
+        lambda x: x * int(x.shape[1]) if type(int("3")) is int else x,
+        lambda x: x.to(float) * int(x.shape[1]),
+    ):
+        module = Of(function)
+        bundle = read_module(module, torch.randn(2, 4, 3))
+        same(module, bundle, torch.randn(5, 4, 3))
 
 
 def test_the_length_of_a_tensor_is_the_batch():
@@ -103,8 +155,8 @@ def test_errors_that_a_forward_catches():
 def test_python_is_as_it_was():
     module = Of(lambda x: x)
     before = dict(globals()), torch.fx.Tracer.call_module
-    with ordinary_python(module):
-        assert globals().keys() - before[0].keys() == {"len"}
+    with ordinary_python(module, Numbers()):
+        assert globals().keys() - before[0].keys() == {"len", "divmod"}
         assert [len([1, 2]), len(torch.zeros(3)), math.sqrt(4), root(9)] == [2, 3, 2, 3]  # sizes that are numbers
         with pytest.raises(TypeError, match="len"):
             len(torch.zeros(()))
@@ -206,7 +258,7 @@ def test_nothing_stays_replaced():
         return torch.fx.Tracer.call_module, torch.nn.Module._apply, tracer.__init__
 
     before = methods()
-    with contextlib.suppress(KeyError), ordinary_python(torch.nn.Linear(1, 1)):
+    with contextlib.suppress(KeyError), ordinary_python(torch.nn.Linear(1, 1), Numbers()):
         assert not set(before) & set(methods())
         raise KeyError
     assert methods() == before

@@ -1,6 +1,7 @@
 """What no example shows: sizes, random numbers, modes and memories that a forward decides by are never frozen."""
 
 import functools
+import operator
 import random
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_a_length_that_decides_is_refused_where_it_is_declared_free(name):
 
 def test_a_length_that_what_was_read_lacks_is_refused_where_it_is_declared_free():
     def filled(x):
-        wanted = int(-(-x.shape[1] // 16) * 16)  # which fixes it for torch.export
+        wanted = operator.index(-(-x.shape[1] // 16) * 16)  # which fixes it for torch.export
         return torch.nn.functional.pad(x, (0, 0, 0, wanted - x.shape[1]))[:, : x.shape[1]]
 
     with pytest.raises(ConversionError, match="what was read does not"):

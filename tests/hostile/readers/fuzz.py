@@ -24,8 +24,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests import memory
 from tests.hostile import processes
-from tests.hostile.fuzz import SHARED
 
 #: Files that coverage leads to are judged again before they count: following the code takes time and memory.
 _AGAIN = ("slow", "memory")
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     figures = [json.loads(each.read_text("utf-8")) for each in chosen.add]
     if chosen.count:
-        with tempfile.TemporaryDirectory(dir=SHARED if Path(SHARED).is_dir() else None) as folder:
+        with tempfile.TemporaryDirectory(dir=memory.folder()) as folder:
             chosen.folder = Path(folder)
             figures.append(run(chosen))
     from tests.hostile.readers import figures as document
@@ -196,7 +196,7 @@ def _judge_again(folder: Path) -> int:
 
     sample = kept(folder)
     found = {name: each for name, each in samples().items() if each.reader == sample.reader}
-    with tempfile.TemporaryDirectory(dir=SHARED if Path(SHARED).is_dir() else None) as place:
+    with tempfile.TemporaryDirectory(dir=memory.folder()) as place:
         judge = serving.Judge(Path(place), found)
         judge.begin()
         judge.count = -1  # the next is compared, and shown
